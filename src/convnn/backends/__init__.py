@@ -1,0 +1,1 @@
+"""How the operators are computed: pure tensor functions, one module a backend."""

@@ -1,0 +1,63 @@
+"""Errors that are the user's to mend: one sentence that names the argument, its value, and what would be right."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class ConvnnError(Exception):
+    """Base of every error raised on purpose; the command line prints it as one line and exits with status 2."""
+
+
+class InputError(ConvnnError, ValueError):
+    """An argument, a flag or a file is wrong."""
+
+
+class UnsupportedError(ConvnnError, NotImplementedError):
+    """The input is valid, but nothing here can compute it."""
+
+
+class TrainingError(ConvnnError, RuntimeError):
+    """A run cannot go on: the loss is not finite, the output folder cannot be written."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The nearest of the `known` names as a half sentence, or nothing when none is near.
+
+    Example:
+        >>> did_you_mean("vgg1", ["vgg11", "resnet18"])
+        "; did you mean 'vgg11'?"
+    """
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def check_choice(argument: str, value: object, choices: Iterable[str]) -> None:
+    """Refuse a `value` that is not one of the `choices` of `argument`.
+
+    Raises:
+        InputError: naming the argument, the value, the choices and the nearest of them.
+    """
+    choices = list(choices)
+    if value not in choices:
+        listed = ", ".join(choices)
+        raise InputError(f"{argument}={value!r} is not one of {listed}{did_you_mean(str(value), choices)}")
+
+
+def check_at_least(argument: str, value: int, least: int) -> None:
+    """Refuse an integer `argument` below `least`.
+
+    Raises:
+        InputError: naming the argument and its value.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(f"{argument}={value!r} must be an integer of at least {least}")
+
+
+def check_fraction(argument: str, value: float) -> None:
+    """Refuse a number outside [0, 1].
+
+    Raises:
+        InputError: naming the argument and its value.
+    """
+    if not 0 <= value <= 1:
+        raise InputError(f"{argument}={value!r} must lie between 0 and 1")

@@ -1,0 +1,77 @@
+"""A feature map laid out as a list of positions."""
+
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Field:
+    """The positions of a zero-padded map, in raster order.
+
+    Attributes:
+        features: (B, T, C), one row a position.
+        size: extent of the padded map along each axis, so that T is their product.
+        padding: zeros added on every side.
+    """
+
+    features: Tensor
+    size: tuple[int, ...]
+    padding: int
+
+    @classmethod
+    def of(cls, x: Tensor, padding: int = 0) -> "Field":
+        """Lay out a map (B, C, *S)."""
+        padded = F.pad(x, [padding, padding] * (x.dim() - 2)) if padding else x
+        return cls(padded.flatten(2).transpose(1, 2), tuple(padded.shape[2:]), padding)
+
+    @property
+    def inner_size(self) -> tuple[int, ...]:
+        """Extent of the map without its padding."""
+        return tuple(n - 2 * self.padding for n in self.size)
+
+    def inner(self) -> Tensor:
+        """Indices (N,) of the real positions, in raster order."""
+        device = self.features.device
+        indices = torch.zeros((), dtype=torch.long, device=device)
+        for n in self.size:
+            axis = torch.arange(self.padding, n - self.padding, device=device)
+            indices = indices.unsqueeze(-1) * n + axis
+        return indices.flatten()
+
+    def at_inner(self, rows: Tensor) -> Tensor:
+        """Of rows (B, T, C) those at the real positions, (B, N, C)."""
+        return rows[:, self.inner()] if self.padding else rows
+
+    def coordinates(self) -> Tensor:
+        """Place of every position, (T, axes), x before y before z: -1 to 1 along the longest side of the padded map.
+
+        The other sides have the same unit, so that the nearest place is the nearest pixel on maps that are not square.
+        """
+        dtype = self.features.dtype
+        exact = torch.promote_types(dtype, torch.float32)
+        return (self.grid().to(exact) / max(max(self.size) - 1, 1)).to(dtype)
+
+    def grid(self) -> Tensor:
+        """Twice the distance of every position from the centre in pixels, (T, axes), x first: whole numbers."""
+        device = self.features.device
+        axes = [torch.arange(1 - n, n, 2, device=device) for n in self.size]
+        return torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1], dim=-1).reshape(-1, len(axes))
+
+    def with_coordinates(self) -> Tensor:
+        """Features and coordinates of every position, (B, T, C + axes)."""
+        return torch.cat([self.features, self.coordinates().expand(len(self.features), -1, -1)], dim=-1)
+
+    def to_map(self, rows: Tensor) -> Tensor:
+        """Rows (B, N, C) of the real positions as a map (B, C, *S)."""
+        return rows.transpose(1, 2).unflatten(2, self.inner_size)
+
+    def places(self, indices: Tensor) -> Tensor:
+        """Row, column, ... of positions on the map without padding, (*indices.shape, axes); padding lies outside."""
+        places = []
+        for i, n in enumerate(self.size):
+            places.append(indices // prod(self.size[i + 1 :]) % n - self.padding)
+        return torch.stack(places, dim=-1)

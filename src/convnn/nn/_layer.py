@@ -1,0 +1,95 @@
+"""What every layer on a map has in common."""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from convnn.errors import InputError, check_at_least, check_choice
+from convnn.nn._field import Field
+from convnn.nn._search import Search
+from convnn.nn._shuffle import shuffle_in, shuffled_channels
+from convnn.nn.functional import AGGREGATION_TYPES
+from convnn.ops import Neighbors
+
+LayerFactory = Callable[[int, int], nn.Module]
+"""Makes a layer from its input and output channels: how networks and branches take any layer."""
+
+
+class MapLayer(nn.Module):
+    """A layer from (B, C_in, *S) to (B, C_out, *S) that also takes a single map (C_in, *S)."""
+
+    spatial_dims: ClassVar[int]
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        check_at_least("in_channels", in_channels, 1)
+        check_at_least("out_channels", out_channels, 1)
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, *S) to (B, C_out, *S).
+
+        Raises:
+            InputError: the input has other channels or axes, or too few positions.
+        """
+        axes = self.spatial_dims
+        if x.dim() not in (axes + 1, axes + 2) or x.shape[-axes - 1] != self.in_channels:
+            sides = ", ".join("DHW"[-axes:])
+            raise InputError(
+                f"input of shape {tuple(x.shape)} must be (B, {self.in_channels}, {sides})"
+                f" for {type(self).__name__}({self.in_channels}, {self.out_channels})"
+            )
+        if x.dim() == axes + 1:
+            return self._forward(x.unsqueeze(0)).squeeze(0)
+        return self._forward(x)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        """The layer on a batch of maps of the right shape."""
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        """Channels."""
+        return f"{self.in_channels}, {self.out_channels}"
+
+
+class SearchingLayer(MapLayer):
+    """A layer on a map that looks for neighbours, and can say whom it chose."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        search: Search,
+        aggregation_type: str,
+        shuffle_pattern: str,
+        shuffle_scale: int,
+    ) -> None:
+        super().__init__(in_channels, out_channels)
+        check_choice("aggregation_type", aggregation_type, AGGREGATION_TYPES)
+        self.search = search
+        self.aggregation_type = aggregation_type
+        self.shuffle_pattern = shuffle_pattern
+        self.shuffle_scale = shuffle_scale
+        inside, self.outside_channels = shuffled_channels(
+            in_channels, out_channels, self.spatial_dims, shuffle_pattern, shuffle_scale
+        )
+        self.inside_channels = inside + (self.spatial_dims if aggregation_type == "Loc_Col" else 0)
+
+    def field(self, x: Tensor) -> Field:
+        """The positions among which neighbours are looked for: those of x (B, C, *S), unshuffled and padded."""
+        return Field.of(shuffle_in(x, self.shuffle_pattern, self.shuffle_scale), self.search.padding)
+
+    def neighbors(self, x: Tensor) -> Neighbors:
+        """Whom every position of x (B, C, *S) chooses, with scores; `field(x).places(indices)` says where they are."""
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        """Channels, and every setting that is not a default."""
+        parts = [super().extra_repr(), str(self.search)]
+        if self.aggregation_type != "Col":
+            parts.append(f"aggregation_type={self.aggregation_type!r}")
+        if self.shuffle_pattern != "NA":
+            parts.append(f"shuffle_pattern={self.shuffle_pattern!r}, shuffle_scale={self.shuffle_scale}")
+        return ", ".join(parts)

@@ -1,0 +1,184 @@
+"""How a convolutional layer looks for neighbours on its map: what is compared, and who may be chosen."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from convnn.errors import InputError, check_at_least, check_choice, check_fraction
+from convnn.nn._field import Field
+from convnn.ops import METRICS, Neighbors, select
+
+SAMPLING_TYPES = ("all", "random", "spatial")
+SIMILARITY_TYPES = ("Col", "Loc", "Loc_Col")
+
+
+@dataclass(frozen=True)
+class Search:
+    """Who may be a neighbour, and by what neighbours are found. Names and values are those of the published flags.
+
+    Attributes:
+        K: neighbours of each position, itself included and first.
+        padding: zeros added on every side of the map; they can be chosen, but choose nobody.
+        sampling_type: candidates: "all" positions of the padded map; "random": `num_samples` of them, one draw for the
+            whole batch, a fixed draw in evaluation; "spatial": a grid on the map without its padding.
+        num_samples: candidates of "random"; points of the grid along each axis of "spatial"; -1, or more than the map
+            has, means all.
+        sample_padding: pixels that the spatial grid keeps away from the border.
+        magnitude_type: "cosine" (largest) or "euclidean" (smallest distance).
+        similarity_type: compare features ("Col"), places ("Loc", neighbours then stand in raster order) or both
+            ("Loc_Col").
+        lambda_param: share of the features in "Loc_Col", 0 to 1.
+
+    Raises:
+        InputError: an argument is unknown or out of range.
+    """
+
+    K: int = 9
+    padding: int = 1
+    sampling_type: str = "all"
+    num_samples: int = -1
+    sample_padding: int = 0
+    magnitude_type: str = "cosine"
+    similarity_type: str = "Col"
+    lambda_param: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_at_least("K", self.K, 1)
+        check_at_least("padding", self.padding, 0)
+        check_at_least("sample_padding", self.sample_padding, 0)
+        check_choice("sampling_type", self.sampling_type, SAMPLING_TYPES)
+        check_choice("magnitude_type", self.magnitude_type, METRICS)
+        check_choice("similarity_type", self.similarity_type, SIMILARITY_TYPES)
+        check_fraction("lambda_param", self.lambda_param)
+        if self.num_samples != -1:
+            check_at_least("num_samples", self.num_samples, 1)
+            if self.sampling_type == "all":
+                raise InputError(
+                    f"num_samples={self.num_samples} must be -1 with sampling_type='all';"
+                    " choose 'random' or 'spatial' to sample"
+                )
+
+    def __str__(self) -> str:
+        """The settings that differ from their defaults, and K."""
+        default = Search()
+        named = {name: value for name, value in vars(self).items() if name == "K" or value != getattr(default, name)}
+        return ", ".join(f"{name}={value!r}" for name, value in named.items())
+
+
+def find_neighbors(field: Field, search: Search, *, training: bool) -> Neighbors:
+    """The K neighbours of every real position of the field, compared by place, features or both."""
+    keys = similarity_features(field, search)
+    candidates = find_candidates(field, search, training=training)
+    neighbors = select.nearest(
+        field.at_inner(keys),
+        keys,
+        search.K,
+        metric=search.magnitude_type,
+        positions=field.inner(),
+        candidates=candidates,
+    )
+    return neighbors.in_raster_order() if search.similarity_type == "Loc" else neighbors
+
+
+def similarity_features(field: Field, search: Search) -> Tensor:
+    """What positions are compared by, (B, T, .).
+
+    Places are whole numbers where they stand alone: no ranking changes, and equal distances are exactly equal.
+    """
+    features = field.features
+    dtype = torch.promote_types(features.dtype, torch.float32)
+    if search.similarity_type == "Col":
+        return features
+    if search.similarity_type == "Loc":
+        return field.grid().to(dtype).expand(len(features), -1, -1)
+    features = features.detach().to(dtype)
+    places = field.coordinates().to(dtype).expand(len(features), -1, -1)
+    spread = _finite_std(features) + 1e-6
+    return torch.cat([search.lambda_param * features / spread, (1 - search.lambda_param) * places], dim=-1)
+
+
+def find_candidates(field: Field, search: Search, *, training: bool) -> Tensor | None:
+    """Indices (M,) of the positions that may be chosen, ascending; None for all of them.
+
+    Raises:
+        InputError: there are too few for K neighbours.
+    """
+    if search.num_samples == -1:
+        candidates = None
+    elif search.sampling_type == "spatial":
+        candidates = _spatial_candidates(field, search)
+    else:
+        candidates = _random_candidates(field, search, training=training)
+    _check_enough(field, search, candidates)
+    return candidates
+
+
+def _random_candidates(field: Field, search: Search, *, training: bool) -> Tensor | None:
+    length, device = field.features.shape[1], field.features.device
+    if search.num_samples >= length:
+        return None
+    order = torch.randperm(length, device=device) if training else _fixed_permutation(length, device)
+    return order[: search.num_samples].sort().values
+
+
+def _fixed_permutation(length: int, device: torch.device) -> Tensor:
+    """The same irregular order on every call and device: positions sorted by a 32-bit mix of their index.
+
+    A seeded generator would do, but torch.compile cannot trace one.
+    """
+    mask = 0xFFFFFFFF
+    mixed = torch.arange(1, length + 1, device=device) * 0x9E3779B1 & mask
+    mixed = (mixed ^ (mixed >> 15)) * 0x85EBCA77 & mask
+    mixed = (mixed ^ (mixed >> 13)) * 0xC2B2AE3D & mask
+    return (mixed ^ (mixed >> 16)).argsort(stable=True)
+
+
+def _spatial_candidates(field: Field, search: Search) -> Tensor | None:
+    n, margin = search.num_samples, search.sample_padding
+    if any(n > side for side in field.inner_size):
+        return None
+    _check_margin(field, search)
+    device = field.features.device
+    indices = torch.zeros((), dtype=torch.long, device=device)
+    for side, padded_side in zip(field.inner_size, field.size, strict=True):
+        span = side - 1 - 2 * margin
+        points = min(n, span + 1)  # more points than pixels would name some of them twice
+        axis = torch.arange(points, device=device) * span // max(points - 1, 1)
+        indices = indices.unsqueeze(-1) * padded_side + axis + margin + field.padding
+    return indices.flatten()
+
+
+def _finite_std(features: Tensor) -> Tensor:
+    """Unbiased standard deviation over all positions and channels of each image, (B, 1, 1); NaN and inf left out."""
+    finite = features.isfinite()
+    count = finite.sum(dim=(1, 2), keepdim=True)
+    known = features.masked_fill(~finite, 0)
+    mean = known.sum(dim=(1, 2), keepdim=True) / count.clamp_min(1)
+    squares = (known - mean).masked_fill(~finite, 0).square().sum(dim=(1, 2), keepdim=True)
+    return (squares / (count - 1).clamp_min(1)).sqrt()
+
+
+def _check_margin(field: Field, search: Search) -> None:
+    if 2 * search.sample_padding >= min(field.inner_size):
+        raise InputError(
+            f"sample_padding={search.sample_padding} must be less than half of each side of the {_shape(field)} map"
+        )
+
+
+def _check_enough(field: Field, search: Search, candidates: Tensor | None) -> None:
+    total = field.features.shape[1]
+    if candidates is not None and len(candidates) < search.K - 1:
+        raise InputError(
+            f"num_samples={search.num_samples} gives {len(candidates)} candidates with"
+            f" sampling_type={search.sampling_type!r}, fewer than the {search.K - 1} neighbours that K={search.K} needs"
+        )
+    if search.K > total:
+        raise InputError(
+            f"K={search.K} is more than the {total} positions of a {_shape(field)} map with padding={search.padding};"
+            " lower K, or raise padding or the image size"
+        )
+
+
+def _shape(field: Field) -> str:
+    return "x".join(map(str, field.inner_size))

@@ -1,0 +1,107 @@
+"""Pixel shuffling around a layer: space for channels before it, channels for space after it."""
+
+from torch import Tensor, nn
+
+from convnn.errors import InputError, check_at_least, check_choice
+
+SHUFFLE_PATTERNS = ("NA", "B", "A", "BA")
+
+
+def pixel_unshuffle(x: Tensor, scale: int) -> Tensor:
+    """Fold blocks of `scale` positions along every axis into channels, (B, C, *S) to (B, C * scale^axes, *S / scale).
+
+    One axis: a plain reshape, as published. Several: as `torch.nn.PixelUnshuffle`, for any number of axes.
+
+    Raises:
+        InputError: the scale does not divide a side of the map.
+    """
+    check_at_least("shuffle_scale", scale, 1)
+    batch, channels, *size = x.shape
+    if any(n % scale for n in size):
+        sides = "x".join(map(str, size))
+        raise InputError(f"shuffle_scale={scale} must divide every side of the {sides} map")
+    folded = [n // scale for n in size]
+    axes = len(size)
+    if axes > 1:
+        x = x.reshape(batch, channels, *[n for side in folded for n in (side, scale)])
+        x = x.permute(0, 1, *range(3, 2 * axes + 2, 2), *range(2, 2 * axes + 2, 2))
+    return x.reshape(batch, channels * scale**axes, *folded)
+
+
+def pixel_shuffle(x: Tensor, scale: int) -> Tensor:
+    """Undo `pixel_unshuffle`: (B, C, *S) to (B, C / scale^axes, *S * scale).
+
+    Raises:
+        InputError: the channels are no multiple of scale^axes.
+    """
+    check_at_least("shuffle_scale", scale, 1)
+    batch, channels, *size = x.shape
+    axes = len(size)
+    if channels % scale**axes:
+        raise InputError(f"shuffle_scale={scale} needs a multiple of {scale**axes} channels, not {channels}")
+    if axes > 1:
+        x = x.reshape(batch, channels // scale**axes, *[scale] * axes, *size)
+        x = x.permute(0, 1, *[axis for i in range(axes) for axis in (2 + axes + i, 2 + i)])
+    return x.reshape(batch, channels // scale**axes, *[n * scale for n in size])
+
+
+def check_shuffle(shuffle_pattern: str, shuffle_scale: int) -> None:
+    """A known pattern, and a scale wherever the pattern needs one."""
+    check_choice("shuffle_pattern", shuffle_pattern, SHUFFLE_PATTERNS)
+    if shuffle_pattern != "NA":
+        check_at_least("shuffle_scale", shuffle_scale, 1)
+
+
+def shuffle_in(x: Tensor, shuffle_pattern: str, shuffle_scale: int) -> Tensor:
+    """What patterns B (before) and BA do ahead of a layer."""
+    return pixel_unshuffle(x, shuffle_scale) if "B" in shuffle_pattern else x
+
+
+def shuffle_out(x: Tensor, shuffle_pattern: str, shuffle_scale: int) -> Tensor:
+    """What patterns A (after) and BA do behind a layer."""
+    return pixel_shuffle(x, shuffle_scale) if shuffle_pattern in ("A", "BA") else x
+
+
+def shuffled_channels(
+    in_channels: int, out_channels: int, axes: int, shuffle_pattern: str, shuffle_scale: int
+) -> tuple[int, int]:
+    """Channels that the layer between the two shuffles reads and makes."""
+    check_shuffle(shuffle_pattern, shuffle_scale)
+    factor = shuffle_scale**axes
+    inside = in_channels * factor if "B" in shuffle_pattern else in_channels
+    outside = out_channels * factor if shuffle_pattern in ("A", "BA") else out_channels
+    return inside, outside
+
+
+class PixelUnshuffle1d(nn.Module):
+    """(B, C, T) to (B, C * scale, T / scale) by a plain reshape; see `pixel_unshuffle`."""
+
+    def __init__(self, downscale_factor: int) -> None:
+        super().__init__()
+        check_at_least("downscale_factor", downscale_factor, 1)
+        self.downscale_factor = downscale_factor
+
+    def extra_repr(self) -> str:
+        """The factor."""
+        return f"downscale_factor={self.downscale_factor}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T) to (B, C * downscale_factor, T / downscale_factor)."""
+        return pixel_unshuffle(x, self.downscale_factor)
+
+
+class PixelShuffle1d(nn.Module):
+    """(B, C, T) to (B, C / scale, T * scale) by a plain reshape; see `pixel_shuffle`."""
+
+    def __init__(self, upscale_factor: int) -> None:
+        super().__init__()
+        check_at_least("upscale_factor", upscale_factor, 1)
+        self.upscale_factor = upscale_factor
+
+    def extra_repr(self) -> str:
+        """The factor."""
+        return f"upscale_factor={self.upscale_factor}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T) to (B, C / upscale_factor, T * upscale_factor)."""
+        return pixel_shuffle(x, self.upscale_factor)

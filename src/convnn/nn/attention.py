@@ -1,0 +1,133 @@
+"""ConvNN attention in its convolutional form: softmax weights over the K most similar positions, then a kernel."""
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as torchF
+
+from convnn.errors import check_fraction
+from convnn.nn import functional as F
+from convnn.nn._layer import SearchingLayer
+from convnn.nn._search import Search
+from convnn.ops import Neighbors
+
+
+class ConvNNAttention(SearchingLayer):
+    r"""Attention to the K most similar positions, weights followed by a depthwise kernel over the K.
+
+    .. math:: y_i = W_o \left( b_p + W_p \left( b + \sum_{k=1}^{K} w_k \odot \alpha_{ik} W_v x_{j_{ik}} \right) \right),
+        \qquad \alpha_i = \operatorname{softmax}_k s(W_k x_i, W_q x_{j_{ik}})
+
+    with s the cosine or minus the squared distance. The position itself comes first, with a constant score. Gradients
+    reach the projections through the scores of the chosen pairs.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        K, padding, sampling_type, num_samples, sample_padding, magnitude_type: as in `ConvNN`; compared are the
+            projections.
+        aggregation_type: project features ("Col") or features and coordinates ("Loc_Col").
+        attention_dropout: probability of silencing a neighbour in training, 0 to 1.
+        shuffle_pattern, shuffle_scale: as in `ConvNN`.
+        bias: of the depthwise kernel and the pointwise convolution.
+        device: where the weights live.
+        dtype: of the weights.
+
+    Shapes:
+        input (B, C_in, \*S) or (C_in, \*S); output (B, C_out, \*S); weight (C', 1, K), ones at first.
+
+    Raises:
+        InputError: as `ConvNN`.
+
+    Reference:
+        Kang and Farias Sales Rocha Neto, arXiv 2511.14137.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        K: int = 9,
+        *,
+        padding: int = 1,
+        sampling_type: str = "all",
+        num_samples: int = -1,
+        sample_padding: int = 0,
+        magnitude_type: str = "cosine",
+        aggregation_type: str = "Col",
+        attention_dropout: float = 0.1,
+        shuffle_pattern: str = "NA",
+        shuffle_scale: int = 0,
+        bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        search = Search(K, padding, sampling_type, num_samples, sample_padding, magnitude_type)
+        super().__init__(in_channels, out_channels, search, aggregation_type, shuffle_pattern, shuffle_scale)
+        check_fraction("attention_dropout", attention_dropout)
+        self.attention_dropout = attention_dropout
+        inside, outside = self.inside_channels, self.outside_channels
+        self.query = nn.Linear(inside, inside, bias=False, device=device, dtype=dtype)
+        self.key = nn.Linear(inside, inside, bias=False, device=device, dtype=dtype)
+        self.value = nn.Linear(inside, inside, bias=False, device=device, dtype=dtype)
+        self.weight = nn.Parameter(torch.empty(inside, 1, K, device=device, dtype=dtype))
+        self.bias = nn.Parameter(torch.empty(inside, device=device, dtype=dtype)) if bias else None
+        self.pointwise = nn.Linear(inside, outside, bias=bias, device=device, dtype=dtype)
+        self.output = nn.Linear(outside, outside, bias=False, device=device, dtype=dtype)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Ones for the kernel, so that training starts from plain attention; the rest as torch's own layers do."""
+        for projection in (self.query, self.key, self.value, self.pointwise, self.output):
+            projection.reset_parameters()
+        nn.init.ones_(self.weight)
+        if self.bias is not None:
+            bound = 1 / math.sqrt(self.search.K)
+            nn.init.uniform_(self.bias, -bound, bound)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return F.convnn_attention(
+            x,
+            self.query.weight,
+            self.key.weight,
+            self.value.weight,
+            self.weight,
+            self.bias,
+            self.pointwise.weight,
+            self.pointwise.bias,
+            self.output.weight,
+            search=self.search,
+            aggregation_type=self.aggregation_type,
+            attention_dropout=self.attention_dropout,
+            shuffle_pattern=self.shuffle_pattern,
+            shuffle_scale=self.shuffle_scale,
+            training=self.training,
+        )
+
+    def neighbors(self, x: Tensor) -> Neighbors:
+        """Whom every position of x (B, C_in, *S) attends to, with the softmax weights."""
+        field = self.field(x)
+        extended = F.aggregated_values(field, self.aggregation_type)
+        queries = torchF.linear(field.at_inner(extended), self.key.weight)
+        keys = torchF.linear(extended, self.query.weight)
+        return F.attend(field, queries, keys, self.search, training=self.training)
+
+
+class ConvNNAttention1d(ConvNNAttention):
+    """`ConvNNAttention` on signals: (B, C, T)."""
+
+    spatial_dims: ClassVar[int] = 1
+
+
+class ConvNNAttention2d(ConvNNAttention):
+    """`ConvNNAttention` on images: (B, C, H, W).
+
+    Example:
+        >>> layer = ConvNNAttention2d(3, 8, K=9)
+        >>> layer(torch.randn(2, 3, 16, 20)).shape
+        torch.Size([2, 8, 16, 20])
+    """
+
+    spatial_dims: ClassVar[int] = 2

@@ -1,0 +1,100 @@
+"""A convolution with coordinate channels and pixel shuffling: the published `Conv2d_New`."""
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from convnn.errors import check_at_least, check_choice
+from convnn.nn import functional as F
+from convnn.nn._layer import MapLayer
+from convnn.nn._shuffle import shuffled_channels
+
+
+class ConvNew(MapLayer):
+    r"""A convolution that may see where it is ("Loc_Col") and may work on shuffled pixels; the map keeps its size.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: side of the window.
+        aggregation_type: convolve features ("Col") or features and coordinates ("Loc_Col").
+        shuffle_pattern, shuffle_scale: as in `ConvNN`.
+        bias: add a learned constant to every output channel.
+        device: where the weights live.
+        dtype: of the weights.
+
+    Shapes:
+        input (B, C_in, \*S) or (C_in, \*S); output (B, C_out, \*S), shuffled by pattern.
+
+    Raises:
+        InputError: an argument is out of range; in forward: the shuffle does not divide the map.
+
+    Reference:
+        Kang and Farias Sales Rocha Neto, arXiv 2511.14137.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        *,
+        aggregation_type: str = "Col",
+        shuffle_pattern: str = "NA",
+        shuffle_scale: int = 0,
+        bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(in_channels, out_channels)
+        axes = self.spatial_dims
+        check_at_least("kernel_size", kernel_size, 1)
+        check_choice("aggregation_type", aggregation_type, F.AGGREGATION_TYPES)
+        self.aggregation_type = aggregation_type
+        self.shuffle_pattern = shuffle_pattern
+        self.shuffle_scale = shuffle_scale
+        inside, outside = shuffled_channels(in_channels, out_channels, axes, shuffle_pattern, shuffle_scale)
+        inside += axes if aggregation_type == "Loc_Col" else 0
+        kernel = [kernel_size] * axes
+        self.weight = nn.Parameter(torch.empty(outside, inside, *kernel, device=device, dtype=dtype))
+        self.bias = nn.Parameter(torch.empty(outside, device=device, dtype=dtype)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw weight and bias as `torch.nn.Conv2d` does."""
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        if self.bias is not None:
+            bound = 1 / math.sqrt(self.weight[0].numel())
+            nn.init.uniform_(self.bias, -bound, bound)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return F.conv_new(
+            x,
+            self.weight,
+            self.bias,
+            aggregation_type=self.aggregation_type,
+            shuffle_pattern=self.shuffle_pattern,
+            shuffle_scale=self.shuffle_scale,
+        )
+
+    def extra_repr(self) -> str:
+        """Channels and settings."""
+        kernel_size, scale = self.weight.shape[-1], self.shuffle_scale
+        return (
+            f"{super().extra_repr()}, kernel_size={kernel_size}, aggregation_type={self.aggregation_type!r},"
+            f" shuffle_pattern={self.shuffle_pattern!r}, shuffle_scale={scale}"
+        )
+
+
+class Conv1dNew(ConvNew):
+    """`ConvNew` on signals: (B, C, T)."""
+
+    spatial_dims: ClassVar[int] = 1
+
+
+class Conv2dNew(ConvNew):
+    """`ConvNew` on images: (B, C, H, W)."""
+
+    spatial_dims: ClassVar[int] = 2

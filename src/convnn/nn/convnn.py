@@ -1,0 +1,132 @@
+"""ConvNN: convolve the K most similar positions."""
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from convnn.nn import functional as F
+from convnn.nn._layer import SearchingLayer
+from convnn.nn._search import Search, find_neighbors, similarity_features
+from convnn.ops import Neighbors, weigh
+
+
+class ConvNN(SearchingLayer):
+    r"""Convolution over the K most similar positions of the whole map; the map keeps its size.
+
+    .. math:: y_{io} = b_o + \sum_{c} \sum_{k=1}^{K} W_{ock} \, x_{j_{ik} c}
+
+    where :math:`j_{i1}, \dots, j_{iK}` are the neighbours of position i, best first. The choice carries no gradient;
+    gradients flow through what the neighbours bring. With similarity_type="Loc", magnitude_type="euclidean",
+    K = k * k and padding = k // 2 it is the k x k convolution, for k = 1, 3, 5.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        K: neighbours of each position, itself included and first.
+        padding: zeros added on every side of the map; they can be chosen, but choose nobody.
+        sampling_type: candidates: "all" positions; "random": num_samples of them, drawn anew for every batch in
+            training and fixed in evaluation; "spatial": a grid of num_samples points along each axis.
+        num_samples: -1, or more than the map has, means all.
+        sample_padding: pixels that the spatial grid keeps away from the border.
+        magnitude_type: "cosine" or "euclidean".
+        similarity_type: compare features ("Col"), places ("Loc") or both ("Loc_Col").
+        aggregation_type: convolve features ("Col") or features and coordinates ("Loc_Col").
+        lambda_param: share of the features in similarity "Loc_Col", 0 to 1.
+        shuffle_pattern: "B" unshuffles pixels before, "A" shuffles them after, "BA" both, "NA" none.
+        shuffle_scale: pixels folded along each axis, at least 1 where a pattern is given.
+        bias: add a learned constant to every output channel.
+        device: where the weights live.
+        dtype: of the weights.
+
+    Shapes:
+        input (B, C_in, \*S) or (C_in, \*S), any size and floating type; output (B, C_out, \*S); weight (C_out, C', K)
+        with C' counting unshuffled and coordinate channels; bias (C_out,).
+
+    Raises:
+        InputError: an argument is out of range; in forward: K exceeds the candidates, the shuffle does not divide
+            the map.
+
+    Reference:
+        Kang and Farias Sales Rocha Neto, arXiv 2511.14137.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        K: int = 9,
+        *,
+        padding: int = 1,
+        sampling_type: str = "all",
+        num_samples: int = -1,
+        sample_padding: int = 0,
+        magnitude_type: str = "cosine",
+        similarity_type: str = "Col",
+        aggregation_type: str = "Col",
+        lambda_param: float = 0.5,
+        shuffle_pattern: str = "NA",
+        shuffle_scale: int = 0,
+        bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        search = Search(
+            K, padding, sampling_type, num_samples, sample_padding, magnitude_type, similarity_type, lambda_param
+        )
+        super().__init__(in_channels, out_channels, search, aggregation_type, shuffle_pattern, shuffle_scale)
+        shape = (self.outside_channels, self.inside_channels, K)
+        self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+        self.bias = nn.Parameter(torch.empty(shape[0], device=device, dtype=dtype)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw weight and bias as `torch.nn.Conv1d` does: uniform within one over the square root of the fan-in."""
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        if self.bias is not None:
+            bound = 1 / math.sqrt(self.weight[0].numel())
+            nn.init.uniform_(self.bias, -bound, bound)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return F.convnn(
+            x,
+            self.weight,
+            self.bias,
+            search=self.search,
+            aggregation_type=self.aggregation_type,
+            shuffle_pattern=self.shuffle_pattern,
+            shuffle_scale=self.shuffle_scale,
+            training=self.training,
+        )
+
+    def neighbors(self, x: Tensor) -> Neighbors:
+        """Whom every position of x (B, C_in, *S) chooses, with their similarities."""
+        field = self.field(x)
+        keys = similarity_features(field, self.search)
+        chosen = find_neighbors(field, self.search, training=self.training)
+        return weigh.similarity(chosen, field.at_inner(keys), keys, metric=self.search.magnitude_type)
+
+
+class ConvNN1d(ConvNN):
+    """`ConvNN` on signals: (B, C, T)."""
+
+    spatial_dims: ClassVar[int] = 1
+
+
+class ConvNN2d(ConvNN):
+    """`ConvNN` on images: (B, C, H, W). Goes where `torch.nn.Conv2d` with "same" padding was.
+
+    Example:
+        >>> layer = ConvNN2d(3, 8, K=9)
+        >>> layer(torch.randn(2, 3, 16, 20)).shape
+        torch.Size([2, 8, 16, 20])
+    """
+
+    spatial_dims: ClassVar[int] = 2
+
+
+class ConvNN3d(ConvNN):
+    """`ConvNN` on volumes: (B, C, D, H, W)."""
+
+    spatial_dims: ClassVar[int] = 3

@@ -1,0 +1,216 @@
+r"""The layers as functions of their weights: who (`Search`), how much, and how come together here."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from convnn.errors import InputError, check_choice
+from convnn.nn._field import Field
+from convnn.nn._search import Search, find_candidates, find_neighbors
+from convnn.nn._shuffle import check_shuffle, pixel_shuffle, pixel_unshuffle, shuffle_in, shuffle_out
+from convnn.ops import Neighbors, aggregate, select, weigh
+
+__all__ = ["Search", "branching", "conv_new", "convnn", "convnn_attention", "pixel_shuffle", "pixel_unshuffle"]
+
+AGGREGATION_TYPES = ("Col", "Loc_Col")
+
+
+def convnn(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    search: Search = Search(),
+    aggregation_type: str = "Col",
+    shuffle_pattern: str = "NA",
+    shuffle_scale: int = 0,
+    training: bool = False,
+) -> Tensor:
+    r"""Convolve the K most similar positions of the whole map, for maps of any number of axes.
+
+    .. math:: y_{io} = b_o + \sum_{c} \sum_{k=1}^{K} W_{ock} \, v_{j_{ik} c}
+
+    where :math:`j_{i1}, \dots, j_{iK}` are the neighbours of position i, best first, and v the features there.
+
+    Args:
+        x: (B, C, *S).
+        weight: (C_out, C', K); C' counts the coordinate channels and the unshuffled ones.
+        bias: (C_out,) or None.
+        search: who the neighbours are.
+        aggregation_type: "Col" convolves features, "Loc_Col" features and coordinates.
+        shuffle_pattern: "B" unshuffles pixels before, "A" shuffles them after the layer, "BA" both, "NA" none.
+        shuffle_scale: pixels folded along each axis, at least 1 where a pattern is given.
+        training: draw random candidates anew; otherwise the draw is fixed.
+
+    Returns:
+        (B, C_out, *S); shuffled by pattern.
+
+    Raises:
+        InputError: K exceeds the candidates, the shuffle does not divide the map, the weight does not fit.
+
+    Reference:
+        arXiv 2511.14137.
+    """
+    check_shuffle(shuffle_pattern, shuffle_scale)
+    field = Field.of(shuffle_in(x, shuffle_pattern, shuffle_scale), search.padding)
+    neighbors = find_neighbors(field, search, training=training)
+    out = aggregate.convolve(aggregated_values(field, aggregation_type), neighbors, weight, bias)
+    return _like(x, shuffle_out(field.to_map(out), shuffle_pattern, shuffle_scale))
+
+
+def convnn_attention(
+    x: Tensor,
+    query_weight: Tensor,
+    key_weight: Tensor,
+    value_weight: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    pointwise_weight: Tensor,
+    pointwise_bias: Tensor | None,
+    output_weight: Tensor,
+    *,
+    search: Search = Search(),
+    aggregation_type: str = "Col",
+    attention_dropout: float = 0.0,
+    shuffle_pattern: str = "NA",
+    shuffle_scale: int = 0,
+    training: bool = False,
+) -> Tensor:
+    r"""Attention to the K most similar positions, its weights followed by a learned kernel over the K.
+
+    .. math:: y_i = W_o \left( W_p \sum_{k=1}^{K} w_k \odot \alpha_{ik} W_v x_{j_{ik}} \right), \qquad
+        \alpha_i = \operatorname{softmax}_k s(W_k x_i, W_q x_{j_{ik}})
+
+    with s the cosine or minus the squared distance; the position itself comes first with a constant score
+    (1.1 and 0.1 where everything is a candidate, 1 where candidates are sampled).
+
+    Args:
+        x: (B, C, *S).
+        query_weight, key_weight, value_weight: (C', C'); C' counts coordinate and unshuffled channels.
+        weight: (C', 1, K) depthwise kernel over the neighbours, with `bias` (C',) or None.
+        bias: (C',) or None.
+        pointwise_weight: (C_out, C'), with `pointwise_bias` (C_out,) or None.
+        pointwise_bias: (C_out,) or None.
+        output_weight: (C_out, C_out).
+        search: who the neighbours are; compared are the projections, so its similarity_type is not read.
+        aggregation_type: "Col" projects features, "Loc_Col" features and coordinates.
+        attention_dropout: probability of silencing a neighbour in training.
+        shuffle_pattern, shuffle_scale: as in `convnn`.
+        training: draw candidates anew and drop out.
+
+    Returns:
+        (B, C_out, *S); shuffled by pattern.
+
+    Raises:
+        InputError: as `convnn`.
+
+    Reference:
+        arXiv 2511.14137, the attention form; weights by spec: over the neighbours, closer counts more.
+    """
+    check_shuffle(shuffle_pattern, shuffle_scale)
+    field = Field.of(shuffle_in(x, shuffle_pattern, shuffle_scale), search.padding)
+    extended = aggregated_values(field, aggregation_type)
+    queries = F.linear(field.at_inner(extended), key_weight)  # published: row t scores candidate j by s(k_t, q_j)
+    keys = F.linear(extended, query_weight)
+    neighbors = attend(field, queries, keys, search, training=training)
+    neighbors = weigh.dropout(neighbors, attention_dropout, training=training)
+    values = F.linear(extended, value_weight)
+    out = aggregate.convolve(values, neighbors, weight, bias, groups=values.shape[-1])
+    out = F.linear(F.linear(out, pointwise_weight, pointwise_bias), output_weight)
+    return _like(x, shuffle_out(field.to_map(out), shuffle_pattern, shuffle_scale))
+
+
+def attend(field: Field, queries: Tensor, keys: Tensor, search: Search, *, training: bool) -> Neighbors:
+    """The K nearest keys of every real position with softmax weights, the position itself first."""
+    candidates = find_candidates(field, search, training=training)
+    metric = search.magnitude_type
+    neighbors = select.nearest(queries, keys, search.K, metric=metric, positions=field.inner(), candidates=candidates)
+    neighbors = weigh.similarity(neighbors, queries, keys, metric=metric)
+    if candidates is not None:
+        score_of_itself = 1.0
+    else:
+        score_of_itself = 1.1 if metric == "cosine" else 0.1
+    return weigh.softmax(weigh.first_slot(neighbors, score_of_itself))
+
+
+def conv_new(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    padding: int | str = "same",
+    aggregation_type: str = "Col",
+    shuffle_pattern: str = "NA",
+    shuffle_scale: int = 0,
+) -> Tensor:
+    """A convolution that may see coordinates and work on shuffled pixels, for one to three axes.
+
+    Args:
+        x: (B, C, *S).
+        weight: (C_out, C', *kernel); C' counts coordinate and unshuffled channels.
+        bias: (C_out,) or None.
+        padding: as in `torch.nn.functional.conv2d`.
+        aggregation_type: "Col" convolves features, "Loc_Col" features and coordinates.
+        shuffle_pattern, shuffle_scale: as in `convnn`.
+
+    Returns:
+        (B, C_out, *S'), S' by kernel and padding; shuffled by pattern.
+
+    Raises:
+        InputError: the aggregation type is unknown or the shuffle does not divide the map.
+
+    Reference:
+        arXiv 2511.14137, `Conv2d_New` of the published code.
+    """
+    check_shuffle(shuffle_pattern, shuffle_scale)
+    shuffled = shuffle_in(x, shuffle_pattern, shuffle_scale)
+    field = Field.of(shuffled)
+    values = field.to_map(aggregated_values(field, aggregation_type)) if aggregation_type != "Col" else shuffled
+    convolution: Callable[..., Tensor] = (F.conv1d, F.conv2d, F.conv3d)[x.dim() - 3]
+    out = convolution(values, weight, bias, padding=padding)
+    return shuffle_out(out, shuffle_pattern, shuffle_scale)
+
+
+def branching(
+    x: Tensor, branches: Sequence[Callable[[Tensor], Tensor]], weight: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    """Layers side by side, mixed by a 1x1 convolution.
+
+    Args:
+        x: (B, C, *S), read whole by every branch.
+        branches: functions of x to (B, C_i, *S').
+        weight: (C_out, sum of C_i), the 1x1 convolution.
+        bias: (C_out,) or None.
+
+    Returns:
+        (B, C_out, *S')
+
+    Raises:
+        InputError: the branches make maps of different sizes.
+
+    Reference:
+        arXiv 2511.14137, the branching layer.
+    """
+    maps = [branch(x) for branch in branches]
+    sizes = {tuple(y.shape[2:]) for y in maps}
+    if len(sizes) > 1:
+        raise InputError(f"branches make maps of different sizes {sorted(sizes)}; they must agree")
+    mixed = torch.cat(maps, dim=1)
+    ones = [1] * (x.dim() - 2)
+    pointwise: Callable[..., Tensor] = (F.conv1d, F.conv2d, F.conv3d)[x.dim() - 3]
+    return pointwise(mixed, weight.view(*weight.shape[:2], *ones), bias)
+
+
+def aggregated_values(field: Field, aggregation_type: str) -> Tensor:
+    """What neighbours bring, (B, T, C'): features, with coordinates where the aggregation is "Loc_Col"."""
+    check_choice("aggregation_type", aggregation_type, AGGREGATION_TYPES)
+    return field.with_coordinates() if aggregation_type == "Loc_Col" else field.features
+
+
+def _like(x: Tensor, out: Tensor) -> Tensor:
+    """In the memory format of the input, as `torch.nn.Conv2d` would return it."""
+    if x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
+        return out.contiguous(memory_format=torch.channels_last)
+    return out.contiguous()

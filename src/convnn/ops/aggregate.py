@@ -1,0 +1,37 @@
+r"""How the neighbours are put together."""
+
+from torch import Tensor
+
+from convnn.backends import reference
+from convnn.ops._validate import check_kernel, check_rows
+from convnn.ops.neighbors import Neighbors
+
+
+def convolve(
+    values: Tensor, neighbors: Neighbors, weight: Tensor, bias: Tensor | None = None, *, groups: int = 1
+) -> Tensor:
+    r"""A learned kernel over the ordered neighbours.
+
+    .. math:: y_{io} = b_o + \sum_{c} \sum_{k=1}^{K} W_{ock} \, s_{ik} \, v_{j_{ik} c}
+
+    With the k x k window in raster order as neighbours this is a convolution; with one weight a slot it is attention.
+
+    Args:
+        values: (B, T, C) what the neighbours bring.
+        neighbors: indices (B, N, K) into the T positions; scores, where there are any, multiply the values.
+        weight: (C_out, C / groups, K).
+        bias: (C_out,) or None.
+        groups: blocks of channels that do not mix; groups = C = C_out is a depthwise kernel.
+
+    Returns:
+        (B, N, C_out)
+
+    Raises:
+        InputError: the weight does not fit the channels, the neighbours or the groups.
+
+    Reference:
+        arXiv 2511.14137, the aggregation of ConvNN as a 1-d convolution of kernel and stride K.
+    """
+    check_rows("values", values)
+    check_kernel(values, neighbors.K, weight, groups)
+    return reference.convolve(values, neighbors.indices, neighbors.scores, weight, bias, groups)

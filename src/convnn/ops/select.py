@@ -1,0 +1,53 @@
+r"""Who the neighbours are."""
+
+from torch import Tensor
+
+from convnn.backends import reference
+from convnn.errors import InputError, check_choice
+from convnn.ops._validate import check_same_width
+from convnn.ops.neighbors import METRICS, Neighbors
+
+
+def nearest(
+    queries: Tensor,
+    keys: Tensor,
+    K: int,
+    *,
+    metric: str = "cosine",
+    positions: Tensor | None = None,
+    candidates: Tensor | None = None,
+) -> Neighbors:
+    r"""The K keys most similar to each query, best first.
+
+    With a score :math:`s` that is the cosine or minus the squared distance, query :math:`i` chooses
+
+    .. math:: \{i\} \cup \operatorname{top}_{K-1} \{ s(q_i, k_j) : j \in \text{candidates},\; j \neq i \}
+
+    where the query itself comes first if `positions` says where it stands, and :math:`\operatorname{top}_K` of all
+    candidates otherwise. Equal scores go by lowest index, NaN ranks last, and scores are computed in float32 at least,
+    also under autocast. The choice carries no gradient.
+
+    Args:
+        queries: (B, N, C) what each query is compared by.
+        keys: (B, T, C) what it is compared with.
+        K: neighbours per query, from 1 to T; with candidates at most one more than there are.
+        metric: "cosine" (a zero vector scores 0 with everything) or "euclidean".
+        positions: (N,) int64, the index of each query among the keys.
+        candidates: (M,) int64 in ascending order, the keys that may be chosen; all of them when None. With M = K - 1
+            a query that is itself a candidate has K - 2 others, and stands in the last slot a second time.
+
+    Returns:
+        Neighbors with indices (B, N, K) into the keys and no scores.
+
+    Raises:
+        InputError: shapes do not agree, the metric is unknown, or K exceeds the candidates.
+
+    Reference:
+        Kang and Farias Sales Rocha Neto, "Attention Via Convolutional Nearest Neighbors", arXiv 2511.14137.
+    """
+    check_choice("metric", metric, METRICS)
+    check_same_width(queries, keys)
+    available = keys.shape[1] if candidates is None else candidates.shape[0] + (positions is not None)
+    if not 1 <= K <= available:
+        raise InputError(f"K={K} must lie between 1 and {available}, the number of positions to choose from")
+    return Neighbors(reference.nearest(queries, keys, K, metric, positions, candidates))

@@ -1,0 +1,66 @@
+r"""How much each neighbour counts."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from convnn.backends import reference
+from convnn.errors import InputError, check_choice
+from convnn.ops._validate import check_same_width
+from convnn.ops.neighbors import METRICS, Neighbors
+
+
+def similarity(neighbors: Neighbors, queries: Tensor, keys: Tensor, *, metric: str = "cosine") -> Neighbors:
+    r"""Score every chosen pair: the cosine, or minus the squared distance, so that larger is closer.
+
+    Gradients reach the queries and the chosen keys, which is how a projection learns whom to look at.
+
+    Args:
+        neighbors: indices (B, N, K).
+        queries: (B, N, C).
+        keys: (B, T, C).
+        metric: "cosine", in [-1, 1], or "euclidean", at most 0.
+
+    Returns:
+        The same neighbours with scores (B, N, K), float32 at least.
+
+    Raises:
+        InputError: shapes do not agree or the metric is unknown.
+    """
+    check_choice("metric", metric, METRICS)
+    check_same_width(queries, keys)
+    return neighbors._replace(scores=reference.similarity(queries, keys, neighbors.indices, metric))
+
+
+def first_slot(neighbors: Neighbors, score: float) -> Neighbors:
+    """Give the first neighbour, the query itself, a constant score: no similarity decides about it.
+
+    Raises:
+        InputError: the neighbours have no scores yet.
+    """
+    scores = _scores(neighbors)
+    return neighbors._replace(scores=torch.cat([torch.full_like(scores[..., :1], score), scores[..., 1:]], dim=-1))
+
+
+def softmax(neighbors: Neighbors) -> Neighbors:
+    r"""Weights that sum to one over the K neighbours, :math:`w_k = e^{s_k} / \sum_l e^{s_l}`.
+
+    Raises:
+        InputError: the neighbours have no scores yet.
+    """
+    return neighbors._replace(scores=_scores(neighbors).softmax(dim=-1))
+
+
+def dropout(neighbors: Neighbors, p: float, *, training: bool) -> Neighbors:
+    """Silence each neighbour with probability p in training, and scale the others by 1 / (1 - p).
+
+    Raises:
+        InputError: the neighbours have no scores yet.
+    """
+    return neighbors._replace(scores=F.dropout(_scores(neighbors), p, training))
+
+
+def _scores(neighbors: Neighbors) -> Tensor:
+    if neighbors.scores is None:
+        raise InputError("neighbors.scores=None must be set first, by weigh.similarity for one")
+    return neighbors.scores
