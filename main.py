@@ -1,0 +1,8 @@
+"""The published entry point: `python main.py FLAGS` is `convnn train FLAGS`."""
+
+import sys
+
+from convnn.cli import main_train
+
+if __name__ == "__main__":
+    sys.exit(main_train())

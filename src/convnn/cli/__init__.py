@@ -1,0 +1,61 @@
+"""The command line: one file a command."""
+
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from convnn import __version__
+from convnn.cli import evaluate, info, layers, models, neighbors, predict, train
+from convnn.cli._flags import Parser
+from convnn.errors import ConvnnError
+
+COMMANDS = {
+    "train": (train, "train a network"),
+    "evaluate": (evaluate, "accuracy of a checkpoint"),
+    "predict": (predict, "classes of pictures"),
+    "neighbors": (neighbors, "draw whom each layer looks at"),
+    "models": (models, "list the networks"),
+    "layers": (layers, "list the layers"),
+    "info": (info, "what this installation can do"),
+}
+
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; 0 when it worked, 2 with one line on stderr when the user can mend it.
+
+    Args:
+        argv: the arguments, those of the process when None.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    parser = Parser(prog="convnn", description="Layers in which every position chooses its neighbours.")
+    parser.add_argument("--version", action="version", version=f"convnn {__version__}")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, (command, text) in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=text, description=command.__doc__)
+        command.add_flags(subparser)
+        subparser.set_defaults(run=command.run, parser=subparser)
+    return _run(parser, argv)
+
+
+def main_train(argv: Sequence[str] | None = None) -> int:
+    """`convnn train` under the published name, `python main.py`."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = Parser(prog="main.py", description=train.__doc__)
+    train.add_flags(parser)
+    parser.set_defaults(run=train.run)
+    return _run(parser, argv)
+
+
+def _run(parser: Parser, argv: Sequence[str]) -> int:
+    try:
+        args = parser.parse_strictly(argv)
+        args.run(args, Console())
+    except ConvnnError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0

@@ -1,0 +1,82 @@
+"""Flags from the fields of a dataclass, and a parser that answers in one line."""
+
+import argparse
+import types
+import typing
+from collections.abc import Iterable, Sequence
+from dataclasses import Field, fields
+from typing import Any, NoReturn
+
+from convnn.errors import InputError, did_you_mean
+from convnn.train import TrainConfig
+
+
+class Parser(argparse.ArgumentParser):
+    """No abbreviations; every mistake is an InputError of one sentence."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(message.removeprefix("argument "))
+
+    def parse_strictly(self, argv: Sequence[str]) -> argparse.Namespace:
+        """Parse all of `argv`.
+
+        Raises:
+            InputError: a flag is unknown (naming the nearest) or has a value of the wrong type.
+        """
+        args, unknown = self.parse_known_args(argv)
+        if unknown:
+            parser = getattr(args, "parser", self)
+            name = unknown[0].split("=")[0]
+            kind = "flag" if name.startswith("-") else "argument"
+            raise InputError(f"unknown {kind} {name}{did_you_mean(name, parser.flags())}")
+        return args
+
+    def flags(self) -> list[str]:
+        """All flags that this parser knows."""
+        return [option for action in self._actions for option in action.option_strings]
+
+
+def add_config_flags(parser: Parser, *, only: Iterable[str] | None = None) -> None:
+    """Give a parser the flags of `TrainConfig`, or some of them."""
+    wanted = None if only is None else set(only)
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for f in fields(TrainConfig):
+        if wanted is None or f.name in wanted:
+            name = f.metadata["group"]
+            groups.setdefault(name, parser.add_argument_group(name) if name not in groups else groups[name])
+            _add_flag(groups[name], f)
+
+
+def config_from(args: argparse.Namespace) -> TrainConfig:
+    """The configuration that was asked for; fields without a flag keep their defaults.
+
+    Raises:
+        InputError: a value is unknown or out of range.
+    """
+    names = {f.name for f in fields(TrainConfig)}
+    return TrainConfig(**{name: value for name, value in vars(args).items() if name in names})
+
+
+def _add_flag(group: argparse._ArgumentGroup, f: "Field[Any]") -> None:
+    text = f.metadata["help"].replace("%", "%%")
+    if f.type is bool:
+        group.add_argument(f"--{f.name}", action="store_true", help=text)
+        return
+    choices = f.metadata["choices"]
+    metavar = "{" + ",".join(choices) + "}" if choices else None
+    group.add_argument(f"--{f.name}", type=_value_type(f.type), default=f.default, metavar=metavar, help=text)
+
+
+def _value_type(annotation: Any) -> type:
+    """The type of a flag's value: `int` for `int` and for `int | None`."""
+    if isinstance(annotation, types.UnionType):
+        annotation = next(t for t in typing.get_args(annotation) if t is not type(None))
+    return typing.cast("type", annotation)

@@ -1,0 +1,73 @@
+"""`convnn evaluate`: the accuracy of a checkpoint."""
+
+import argparse
+from dataclasses import replace
+
+from rich.console import Console
+
+from convnn.cli._flags import Parser, add_config_flags, config_from
+from convnn.data import ImageData, load_data
+from convnn.errors import InputError
+from convnn.train import Recipe, TrainConfig, evaluate, find_device, load_checkpoint, make_accelerator
+
+FLAGS = ("data_path", "noise", "limit_test", "num_workers", "batch_size", "use_amp", "criterion", "device", "seed")
+
+
+def add_flags(parser: Parser) -> None:
+    """The checkpoint, the images and the device."""
+    parser.add_argument("checkpoint", help="weights of a run, such as runs/demo/best.safetensors")
+    parser.add_argument("--dataset", default=None, help="images to test on; those it was trained on when left out")
+    add_config_flags(parser, only=FLAGS)
+
+
+def run(args: argparse.Namespace, console: Console) -> None:
+    """Print loss and accuracies."""
+    dataset = args.dataset or load_checkpoint(args.checkpoint)[1].dataset
+    evaluate_checkpoint(args.checkpoint, replace(config_from_partial(args), dataset=dataset), console)
+
+
+def config_from_partial(args: argparse.Namespace) -> TrainConfig:
+    """The flags of a command that has no `--dataset` default."""
+    return config_from(argparse.Namespace(**{k: v for k, v in vars(args).items() if k != "dataset"}))
+
+
+def evaluate_checkpoint(path: str, config: TrainConfig, console: Console) -> None:
+    """Print loss and accuracies of a checkpoint on the test images that the flags name."""
+    device = find_device(config.device)
+    network, recipe = load_checkpoint(path)
+    data = load_test_images(recipe, config)
+    accelerator = make_accelerator(device, use_amp=config.use_amp)
+    model = accelerator.prepare(network.to(device))
+    scores = evaluate(model, data.test, config.criterion, data.num_classes, accelerator)
+    console.print(
+        f"{recipe.model} of {recipe.layer}, epoch {recipe.epoch}, on {data.test.num_samples:,} images of {data.name}:"
+        f" loss {scores.loss:.4f}, top-1 {scores.top1:.2%}, top-5 {scores.top5:.2%}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def load_test_images(recipe: Recipe, config: TrainConfig) -> ImageData:
+    """The images that the flags name, in the size that the checkpoint's network learned.
+
+    Raises:
+        InputError: they have other classes or channels.
+    """
+    _, height, width = recipe.image_shape
+    data = load_data(
+        config.dataset,
+        config.data_path,
+        batch_size=config.batch_size,
+        resize=height if height == width else None,
+        noise=config.noise,
+        seed=config.seed,
+        device=find_device(config.device),
+        num_workers=config.num_workers,
+        limit_test=config.limit_test,
+    )
+    if data.classes != recipe.classes or data.image_shape != recipe.image_shape:
+        raise InputError(
+            f"--dataset={config.dataset} has {data.num_classes} classes of {data.image_shape} images, the checkpoint"
+            f" learned {len(recipe.classes)} classes of {recipe.image_shape} images of {recipe.dataset}"
+        )
+    return data

@@ -1,0 +1,23 @@
+"""`convnn layers`: what layers there are, and which flags each reads."""
+
+import argparse
+
+from rich.console import Console
+from rich.table import Table
+
+from convnn.cli._flags import Parser
+from convnn.nn import LAYERS
+from convnn.train.config import LAYER_SETTINGS
+
+
+def add_flags(parser: Parser) -> None:
+    """None."""
+
+
+def run(args: argparse.Namespace, console: Console) -> None:
+    """Print names, summaries and flags."""
+    table = Table("layer", "what each position looks at", "flags that it reads", box=None)
+    for name, entry in LAYERS.items():
+        flags = [f"--{setting}" for setting in LAYER_SETTINGS if setting in entry.settings]
+        table.add_row(f"[bold]{name}", entry.summary, " ".join(flags))
+    console.print(table)

@@ -1,0 +1,96 @@
+"""`convnn neighbors`: whom every layer of a trained network looks at, drawn on the image."""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from torch import Tensor
+
+from convnn.cli._flags import Parser, add_config_flags
+from convnn.cli.evaluate import config_from_partial, load_test_images
+from convnn.data import denormalise, load_image
+from convnn.errors import InputError, TrainingError, check_at_least
+from convnn.train import Recipe, TrainConfig, find_device, load_checkpoint
+from convnn.viz import choose_queries, draw_neighbors, find_neighbors
+
+Query = tuple[int, int]
+
+
+def add_flags(parser: Parser) -> None:
+    """The images, the pixels and the checkpoint."""
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help="picture files; test images when left out")
+    parser.add_argument("--checkpoint", required=True, help="weights of a run, such as runs/demo/best.safetensors")
+    parser.add_argument("--index", type=int, nargs="+", default=[0], help="test images to draw where no file is given")
+    parser.add_argument(
+        "--query", nargs="+", default=None, metavar="ROW,COLUMN", help="pixels whose neighbours are drawn"
+    )
+    parser.add_argument("--num_queries", type=int, default=3, help="pixels chosen where --query names none")
+    parser.add_argument("--out", default="neighbors", help="folder of the pictures")
+    add_config_flags(parser, only=["data_path", "num_workers", "device"])
+
+
+def run(args: argparse.Namespace, console: Console) -> None:
+    """Draw one sheet an image: a row for each query pixel, a column for each layer."""
+    check_at_least("--num_queries", args.num_queries, 1)
+    queries = None if args.query is None else [parse_query(text) for text in args.query]
+    device = find_device(args.device)
+    network, recipe = load_checkpoint(args.checkpoint)
+    images = read_images(args, recipe)
+    folder = make_folder(args.out)
+    for name, image in images.items():
+        layers = find_neighbors(network.to(device), image.to(device))
+        picture = denormalise(image, recipe.mean, recipe.std)[0]
+        points = queries or choose_queries(picture, args.num_queries)
+        title = f"{recipe.model} of {recipe.layer} on {name}"
+        path = draw_neighbors(picture, layers, points, folder / f"neighbors_{Path(name).stem}.png", title=title)
+        console.print(f"{path}", highlight=False, soft_wrap=True)
+
+
+def read_images(args: argparse.Namespace, recipe: Recipe) -> dict[str, Tensor]:
+    """Network inputs (1, C, H, W) by name: the files given, or images of the checkpoint's test set.
+
+    Raises:
+        InputError: a file cannot be read, or there is no test image of that index.
+    """
+    if args.images:
+        return {path: load_image(path, recipe.image_shape, recipe.mean, recipe.std) for path in args.images}
+    config: TrainConfig = replace(config_from_partial(args), dataset=recipe.dataset, device="cpu")
+    test = load_test_images(recipe, config).test
+    wanted = dict.fromkeys(args.index)
+    for index in wanted:
+        if not 0 <= index < test.num_samples:
+            raise InputError(f"--index={index} must lie between 0 and {test.num_samples - 1}")
+    found: dict[int, Tensor] = {}
+    for batch in test:
+        rows = {int(index): row for row, index in enumerate(batch.indices)}
+        found |= {index: batch.images[rows[index]].unsqueeze(0) for index in wanted if index in rows}
+        if len(found) == len(wanted):
+            break
+    return {f"{recipe.dataset}_{index}": found[index] for index in wanted}
+
+
+def parse_query(text: str) -> Query:
+    """A pixel from "row,column".
+
+    Raises:
+        InputError: the text is something else.
+    """
+    try:
+        row, column = (int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"--query={text!r} must be ROW,COLUMN, such as 3,5") from None
+    return row, column
+
+
+def make_folder(name: str) -> Path:
+    """The folder of `--out`, made where it is missing.
+
+    Raises:
+        TrainingError: it cannot be made.
+    """
+    try:
+        Path(name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"--out={name} cannot be made: {error.strerror or error}") from None
+    return Path(name)

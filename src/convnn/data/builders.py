@@ -1,0 +1,117 @@
+"""One builder for each data set: from the files to a pair of loaders."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from PIL import Image
+from torch import Tensor
+from torchvision import datasets
+from torchvision.transforms import v2
+
+from convnn.data.augment import flip_and_crop, random_crop
+from convnn.data.images import Size, fit, read_image
+from convnn.data.interface import ImageData
+from convnn.data.options import Options, Statistics
+from convnn.data.sources import Tensors, TensorSource, read_cifar, read_digits, read_image_folder
+from convnn.data.stream import ImageFile, StreamLoader
+from convnn.data.tensors import Augmentation, TensorLoader
+
+CIFAR10_STATISTICS: Statistics = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+CIFAR100_STATISTICS: Statistics = ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
+IMAGENET_STATISTICS: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+IMAGENET_SIDE = 224
+RESIZE_CHUNK = 1024
+"""Images resized at once; torchvision may compute in float32, four times the size of the result."""
+
+
+def build_digits(options: Options) -> ImageData:
+    """Digits read differently in a mirror, so they are only shifted."""
+    source = read_digits()
+    pixels = source.train.images.double() / 255
+    statistics = (pixels.mean().item(),), (pixels.std().item(),)
+    return _build_from_tensors(options, source, statistics, random_crop)
+
+
+def build_cifar(options: Options, kind: type[datasets.CIFAR10], statistics: Statistics) -> ImageData:
+    """CIFAR-10 or CIFAR-100."""
+    source = read_cifar(kind, options.data_path, options.download)
+    return _build_from_tensors(options, source, statistics, flip_and_crop)
+
+
+def build_imagenet(options: Options) -> ImageData:
+    """As `build_imagefolder`, with 224x224 pixels unless asked otherwise."""
+    side = IMAGENET_SIDE if options.resize is None else options.resize
+    return build_imagefolder(replace(options, resize=side))
+
+
+def build_imagefolder(options: Options) -> ImageData:
+    """Images of the size asked for; otherwise all must have the size of the first one."""
+    source = read_image_folder(options.data_path)
+    size = _square(options.resize) or _size_of(source.train[0])
+    required_size = size if options.resize is None else None
+
+    def loader(part: str, files: list[ImageFile]) -> StreamLoader:
+        return StreamLoader(
+            [files[position] for position in options.kept(part, len(files))],
+            _transform(size, augment=options.augment and part == "train"),
+            options.settings(part, IMAGENET_STATISTICS),
+            required_size=required_size,
+            num_workers=options.num_workers,
+        )
+
+    train, test = loader("train", source.train), loader("test", source.test)
+    return ImageData(options.name, train, test, source.classes, (3, *size), *IMAGENET_STATISTICS)
+
+
+BUILDERS: dict[str, Callable[[Options], ImageData]] = {
+    "cifar10": partial(build_cifar, kind=datasets.CIFAR10, statistics=CIFAR10_STATISTICS),
+    "cifar100": partial(build_cifar, kind=datasets.CIFAR100, statistics=CIFAR100_STATISTICS),
+    "imagenet": build_imagenet,
+    "imagefolder": build_imagefolder,
+    "digits": build_digits,
+}
+
+
+def _build_from_tensors(
+    options: Options, source: TensorSource, statistics: Statistics, augmentation: Augmentation
+) -> ImageData:
+    def loader(part: str, tensors: Tensors, augment: Augmentation | None) -> TensorLoader:
+        kept = options.kept(part, len(tensors.labels))
+        images = _resize(tensors.images[kept], options.resize)
+        return TensorLoader(images, tensors.labels[kept], options.settings(part, statistics), augment)
+
+    train = loader("train", source.train, augmentation if options.augment else None)
+    test = loader("test", source.test, None)
+    channels, *size = source.train.images.shape[1:]
+    height, width = _square(options.resize) or size
+    return ImageData(options.name, train, test, source.classes, (channels, height, width), *statistics)
+
+
+def _square(side: int | None) -> Size | None:
+    return None if side is None else (side, side)
+
+
+def _size_of(file: ImageFile) -> Size:
+    picture = read_image(file.path)
+    return picture.height, picture.width
+
+
+def _resize(images: Tensor, side: int | None) -> Tensor:
+    """(N, C, H, W) uint8 images to squares, antialiased."""
+    if side is None or images.shape[-2:] == (side, side):
+        return images
+    resized = images.new_empty(*images.shape[:2], side, side)
+    for start in range(0, len(images), RESIZE_CHUNK):
+        chunk = slice(start, start + RESIZE_CHUNK)
+        resized[chunk] = v2.functional.resize(images[chunk], [side, side], antialias=True)
+    return resized
+
+
+def _transform(size: Size, augment: bool) -> Callable[[Image.Image], Image.Image]:
+    if not augment:
+        return partial(fit, size=size)
+    augmentation: Callable[[Image.Image], Image.Image] = v2.Compose(
+        [v2.RandomResizedCrop(size), v2.RandomHorizontalFlip()]
+    )
+    return augmentation

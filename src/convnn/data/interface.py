@@ -1,0 +1,69 @@
+"""What the loaders hand to training: batches, the loader protocol and the description of a data set."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """One step's worth of samples.
+
+    Attributes:
+        images: (B, C, H, W) float32, normalised, on the loader's device.
+        labels: (B,) int64 class indices, on the loader's device.
+        indices: (B,) int64 position of each sample in its part of the data set, 0 <= index < num_samples;
+            on the CPU for streamed sets, on the device for sets that live there.
+    """
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+
+
+class Loader(Protocol):
+    """Batches of one part of a data set; iterating once is one epoch, in which every sample comes exactly once.
+
+    Attributes:
+        num_samples: samples per epoch.
+    """
+
+    num_samples: int
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches of the current epoch; the last one may be smaller."""
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order and augmentation of the next iteration; a test loader is the same in every epoch."""
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A data set ready for training.
+
+    Attributes:
+        name: one of `DATASETS`.
+        train: shuffled, and augmented where asked for.
+        test: in order, never augmented.
+        classes: the name of each label.
+        image_shape: (C, H, W) of every image, after resizing.
+        mean: per channel, of images scaled to [0, 1].
+        std: per channel, of images scaled to [0, 1].
+    """
+
+    name: str
+    train: Loader
+    test: Loader
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of labels."""
+        return len(self.classes)

@@ -1,0 +1,73 @@
+from pathlib import Path
+
+import torch
+
+from convnn.data.builders import BUILDERS
+from convnn.data.interface import ImageData
+from convnn.data.options import Options
+from convnn.errors import check_choice
+
+DATASETS: tuple[str, ...] = tuple(BUILDERS)
+"""The names that `load_data` knows."""
+
+
+def load_data(
+    dataset: str,
+    data_path: str | Path = "./Data",
+    *,
+    batch_size: int = 256,
+    resize: int | None = None,
+    augment: bool = False,
+    noise: float = 0.0,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    num_workers: int = 4,
+    download: bool = False,
+    limit_train: int | None = None,
+    limit_test: int | None = None,
+) -> ImageData:
+    """Open a data set as train and test loaders; what they yield depends on the arguments alone.
+
+    Args:
+        dataset: one of `DATASETS`.
+        data_path: the folder with the files: torchvision's layout for cifar10 and cifar100; train/<class>/* and
+            val/<class>/* (without val/, test/<class>/*) for imagenet and imagefolder; unused for digits.
+        batch_size: samples per batch, at least 1; the last batch may be smaller.
+        resize: side of the square images in pixels, at least 1; None keeps the size (imagenet: 224).
+        augment: change training images at random: crops everywhere, mirroring everywhere except for digits.
+        noise: standard deviation of the Gaussian noise added to normalised images, train and test, at least 0.
+        seed: of order, augmentation, noise and limits.
+        device: where the batches are; noise, and the augmentation of sets that live there, differ between
+            kinds of devices.
+        num_workers: processes that decode imagenet and imagefolder, at most one for each core; 0 decodes in this one.
+        download: let torchvision fetch cifar10 or cifar100 if data_path has no intact copy.
+        limit_train: keep a random subset of this many training samples, at least 1.
+        limit_test: keep a random subset of this many test samples, at least 1.
+
+    Raises:
+        InputError: an argument is out of range, or files are missing, broken or of different sizes; images that
+            stream are found out while iterating.
+
+    Example:
+        >>> data = load_data("digits", batch_size=100)
+        >>> data.image_shape, data.num_classes, data.train.num_samples, len(data.test)
+        ((1, 8, 8), 10, 1437, 4)
+        >>> next(iter(data.test)).images.shape
+        torch.Size([100, 1, 8, 8])
+    """
+    check_choice("--dataset", dataset, DATASETS)
+    options = Options(
+        name=dataset,
+        data_path=Path(data_path).expanduser(),
+        batch_size=batch_size,
+        resize=resize,
+        augment=augment,
+        noise=noise,
+        seed=seed,
+        device=torch.device(device),
+        num_workers=num_workers,
+        download=download,
+        limit_train=limit_train,
+        limit_test=limit_test,
+    )
+    return BUILDERS[dataset](options)

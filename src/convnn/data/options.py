@@ -1,0 +1,61 @@
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from convnn.data.epochs import LoaderSettings
+from convnn.data.seeds import derive_seed, make_generator
+from convnn.errors import InputError, check_at_least
+
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation of each channel, of images scaled to [0, 1]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The arguments of `load_data`, checked.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+
+    name: str
+    data_path: Path
+    batch_size: int
+    resize: int | None
+    augment: bool
+    noise: float
+    seed: int
+    device: torch.device
+    num_workers: int
+    download: bool
+    limit_train: int | None
+    limit_test: int | None
+
+    def __post_init__(self) -> None:
+        check_at_least("--batch_size", self.batch_size, 1)
+        check_at_least("--num_workers", self.num_workers, 0)
+        for name in ("resize", "limit_train", "limit_test"):
+            if getattr(self, name) is not None:
+                check_at_least(f"--{name}", getattr(self, name), 1)
+        if not 0 <= self.noise < float("inf"):
+            raise InputError(f"--noise={self.noise!r} must be a standard deviation of at least 0")
+
+    def settings(self, part: str, statistics: Statistics) -> LoaderSettings:
+        """Of the train or test loader; each has random streams of its own."""
+        mean, std = statistics
+        return LoaderSettings(
+            mean=mean,
+            std=std,
+            batch_size=self.batch_size,
+            shuffle=part == "train",
+            noise=self.noise,
+            seed=derive_seed(part, self.seed),
+            device=self.device,
+        )
+
+    def kept(self, part: str, num_samples: int) -> list[int]:
+        """Positions of the random samples that --limit_train or --limit_test keeps, in order."""
+        limit = self.limit_train if part == "train" else self.limit_test
+        order = torch.randperm(num_samples, generator=make_generator("limit", part, self.seed))
+        return sorted(order[:limit].tolist())

@@ -1,0 +1,92 @@
+"""VGG with batch norm: convolutions in five stages, each halved, and a large classifier."""
+
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from convnn.models._network import Network
+from convnn.models._registry import register_model
+from convnn.nn import LayerFactory
+
+CHANNELS = (64, 128, 256, 512, 512)
+
+
+class VGG(Network):
+    """VGG (Simonyan and Zisserman, arXiv 1409.1556, table 1) of any layer, with batch norm.
+
+    Args:
+        depths: layers in each of the five stages.
+        layer: makes a layer from input and output channels.
+        in_channels: channels of the images.
+        num_classes: logits per image.
+        width: factor on all channels, those of the classifier too.
+        dropout: probability before each hidden layer of the classifier's output.
+
+    Raises:
+        InputError: an argument is out of range; in forward: images smaller than 32 x 32 pixels.
+    """
+
+    min_size: ClassVar[int] = 32
+
+    def __init__(
+        self,
+        depths: tuple[int, ...],
+        layer: LayerFactory,
+        *,
+        in_channels: int = 3,
+        num_classes: int = 10,
+        width: float = 1.0,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__(in_channels, num_classes, width)
+        features: list[nn.Module] = []
+        channels = in_channels
+        for depth, stage_channels in zip(depths, map(self.scaled, CHANNELS), strict=True):
+            for _ in range(depth):
+                features += [layer(channels, stage_channels), nn.BatchNorm2d(stage_channels), nn.ReLU(inplace=True)]
+                channels = stage_channels
+            features.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*features)
+        self.pool = nn.AdaptiveAvgPool2d(7)
+        hidden = self.scaled(4096)
+        self.classifier = nn.Sequential(
+            nn.Linear(channels * 7 * 7, hidden),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, num_classes),
+        )
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) to features (B, F, H / 32, W / 32)."""
+        return self.features(x)
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Features (B, F, H', W') to logits (B, num_classes)."""
+        return self.classifier(self.pool(features).flatten(1))
+
+
+@register_model
+def vgg11(layer: LayerFactory, **settings: Any) -> VGG:
+    """VGG with 8 layers and 3 linear ones."""
+    return VGG((1, 1, 2, 2, 2), layer, **settings)
+
+
+@register_model
+def vgg13(layer: LayerFactory, **settings: Any) -> VGG:
+    """VGG with 10 layers and 3 linear ones."""
+    return VGG((2, 2, 2, 2, 2), layer, **settings)
+
+
+@register_model
+def vgg16(layer: LayerFactory, **settings: Any) -> VGG:
+    """VGG with 13 layers and 3 linear ones."""
+    return VGG((2, 2, 3, 3, 3), layer, **settings)
+
+
+@register_model
+def vgg19(layer: LayerFactory, **settings: Any) -> VGG:
+    """VGG with 16 layers and 3 linear ones."""
+    return VGG((2, 2, 4, 4, 4), layer, **settings)

@@ -1,0 +1,128 @@
+"""Everything a run is told: the published flags with their names and defaults, and a few of ours."""
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from convnn.data import DATASETS
+from convnn.errors import InputError, check_at_least, check_choice, check_fraction
+from convnn.models import list_models
+from convnn.nn import list_layers
+from convnn.nn.functional import AGGREGATION_TYPES
+from convnn.ops import METRICS
+
+LAYER_SETTINGS = (
+    "kernel_size",
+    "padding",
+    "K",
+    "sampling_type",
+    "num_samples",
+    "sample_padding",
+    "magnitude_type",
+    "similarity_type",
+    "aggregation_type",
+    "lambda_param",
+    "shuffle_pattern",
+    "shuffle_scale",
+    "branch_ratio",
+    "attention_dropout",
+)
+
+
+def flag(default: Any, group: str, text: str, choices: tuple[str, ...] | None = None) -> Any:
+    """A field that is a command line flag."""
+    return field(default=default, metadata={"group": group, "help": text, "choices": choices})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The flags of `convnn train`; each field's help says what it does.
+
+    Raises:
+        InputError: a value is unknown or out of range, naming the flag.
+    """
+
+    model: str = flag("vgg11", "network", "architecture", tuple(list_models()))
+    layer: str = flag("ConvNN", "network", "convolution or attention layer it is built of", tuple(list_layers()))
+    width: float = flag(1.0, "network", "factor on all channels; 1 is the published network")
+    kernel_size: int = flag(3, "network", "side of the window of convolutions")
+    padding: int = flag(1, "network", "zeros around the map in which neighbours are looked for")
+
+    K: int = flag(9, "neighbours", "neighbours of each position, itself included")
+    sampling_type: str = flag("all", "neighbours", "who may be a neighbour", ("all", "random", "spatial"))
+    num_samples: int = flag(-1, "neighbours", "candidates of random, grid side of spatial sampling; -1: all")
+    sample_padding: int = flag(0, "neighbours", "pixels that the spatial grid keeps away from the border")
+    magnitude_type: str = flag("cosine", "neighbours", "metric by which neighbours are found", METRICS)
+    similarity_type: str = flag(
+        "Col", "neighbours", "compare features (Col), places (Loc) or both", ("Loc", "Col", "Loc_Col")
+    )
+    aggregation_type: str = flag(
+        "Col", "neighbours", "convolve features, or features and coordinates", AGGREGATION_TYPES
+    )
+    lambda_param: float = flag(0.5, "neighbours", "share of the features in similarity Loc_Col, 0 to 1")
+    shuffle_pattern: str = flag("NA", "neighbours", "pixel shuffle before and after (BA) or none", ("BA", "NA"))
+    shuffle_scale: int = flag(0, "neighbours", "pixels folded along each axis by the shuffle")
+    branch_ratio: float = flag(0.5, "neighbours", "share of a Branching layer's channels that ConvNN makes, 0 to 1")
+    attention_dropout: float = flag(0.1, "neighbours", "dropout of attention weights in ConvNN_Attn, 0 to 1")
+
+    dataset: str = flag("cifar10", "data", "images to learn", DATASETS)
+    data_path: str = flag("./Data", "data", "folder of the data set")
+    download: bool = flag(False, "data", "fetch a missing data set")
+    resize: int | None = flag(None, "data", "side to which images are resized, in pixels")
+    augment: bool = flag(False, "data", "random crops and flips")
+    noise: float = flag(0.0, "data", "standard deviation of Gaussian noise added to the normalised images")
+    limit_train: int | None = flag(None, "data", "train on a random subset of this many images")
+    limit_test: int | None = flag(None, "data", "test on a random subset of this many images")
+    num_workers: int = flag(4, "data", "processes that read imagenet and imagefolder")
+
+    batch_size: int = flag(256, "training", "images per step")
+    num_epochs: int = flag(150, "training", "passes over the training images")
+    use_amp: bool = flag(False, "training", "mixed precision: bfloat16 where the device has it, else float16")
+    use_compiled: bool = flag(False, "training", "torch.compile")
+    compile_mode: str = flag(
+        "default",
+        "training",
+        "mode of torch.compile; reduce-memory keeps half of the activations",
+        ("default", "reduce-overhead", "reduce-memory", "max-autotune"),
+    )
+    clip_grad_norm: float = flag(1.0, "training", "largest norm of the gradient; 0: any")
+
+    criterion: str = flag("CrossEntropy", "optimisation", "loss", ("CrossEntropy", "MSE"))
+    optimizer: str = flag("adamw", "optimisation", "optimizer", ("adam", "sgd", "adamw"))
+    lr: float = flag(1e-3, "optimisation", "initial learning rate")
+    weight_decay: float = flag(1e-6, "optimisation", "weight decay")
+    momentum: float = flag(0.9, "optimisation", "momentum of sgd")
+    scheduler: str = flag(
+        "none", "optimisation", "learning rate over the epochs", ("step", "cosine", "plateau", "none")
+    )
+    lr_step: int = flag(20, "optimisation", "epochs between two cuts of the step scheduler")
+    lr_gamma: float = flag(0.1, "optimisation", "factor of a cut, for step and plateau")
+
+    device: str = flag("auto", "run", "auto takes the best there is", ("auto", "cpu", "cuda", "mps"))
+    seed: int = flag(0, "run", "seed of weights, order, augmentation and sampling")
+    output_dir: str = flag("./Output/VGG/ConvNN", "run", "folder of results")
+    overwrite: bool = flag(False, "run", "replace the results of an earlier run in output_dir")
+    tensorboard: bool = flag(False, "run", "write TensorBoard scalars too (pip install 'convnn[tensorboard]')")
+    test_only: bool = flag(False, "run", "no training: evaluate --checkpoint, or check shapes without one")
+    checkpoint: str | None = flag(None, "run", "weights to evaluate, such as best.safetensors")
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            if f.metadata["choices"]:
+                check_choice(f"--{f.name}", getattr(self, f.name), f.metadata["choices"])
+        for name in ("batch_size", "num_epochs", "K", "kernel_size", "lr_step"):
+            check_at_least(f"--{name}", getattr(self, name), 1)
+        for name in ("padding", "sample_padding", "shuffle_scale", "num_workers", "seed"):
+            check_at_least(f"--{name}", getattr(self, name), 0)
+        for name in ("lambda_param", "branch_ratio", "attention_dropout"):
+            check_fraction(f"--{name}", getattr(self, name))
+        for name in ("lr", "width"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"--{name}={getattr(self, name)} must be positive")
+        for name in ("weight_decay", "momentum", "lr_gamma", "clip_grad_norm", "noise"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"--{name}={getattr(self, name)} must not be negative")
+
+    @property
+    def layer_settings(self) -> dict[str, Any]:
+        """The flags that describe the layer, by name."""
+        return {name: getattr(self, name) for name in LAYER_SETTINGS}

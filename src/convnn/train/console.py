@@ -1,0 +1,85 @@
+"""The run on the screen: a table, a progress bar on a terminal, one plain line an epoch everywhere."""
+
+import time
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from convnn.data import ImageData
+from convnn.train.callbacks import Callback
+from convnn.train.config import TrainConfig
+from convnn.train.metrics import EpochResult
+from convnn.train.summary import NetworkSummary
+
+
+def print_summary(
+    console: Console, config: TrainConfig, data: ImageData, summary: NetworkSummary, device: torch.device
+) -> None:
+    """What is about to run."""
+    sides = "x".join(map(str, data.image_shape))
+    rows = {
+        "network": f"{config.model} of {config.layer}" + (f", width {config.width}" if config.width != 1 else ""),
+        "parameters": f"{summary.parameters:,}",
+        "GFLOPs": f"{summary.gflops:.3f} an image",
+        "images": f"{data.name}: {data.train.num_samples:,} train, {data.test.num_samples:,} test, {sides}",
+        "device": f"{device}" + (", mixed precision" if config.use_amp else ""),
+        "training": f"{config.num_epochs} epochs, batch {config.batch_size}, {config.optimizer} at {config.lr:g}",
+        "results": config.output_dir,
+    }
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows.items():
+        table.add_row(f"[bold]{name}", value)
+    console.print(table)
+
+
+class ConsoleReport(Callback):
+    """A bar while an epoch trains, if the console is a terminal; a line when it is done."""
+
+    def __init__(self, console: Console, num_epochs: int) -> None:
+        self.console = console
+        self.num_epochs = num_epochs
+        self.start = time.perf_counter()
+        self.bar: Progress | None = None
+        self.task = TaskID(0)
+
+    def on_epoch_start(self, epoch: int, steps: int) -> None:
+        """Show an empty bar."""
+        if self.console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self.bar = Progress(*columns, console=self.console, transient=True)
+            self.task = self.bar.add_task(f"epoch {epoch}/{self.num_epochs}", total=steps)
+            self.bar.start()
+
+    def on_step(self, step: int) -> None:
+        """Move it."""
+        if self.bar is not None:
+            self.bar.update(self.task, completed=step)
+
+    def on_epoch_end(self, result: EpochResult) -> None:
+        """Replace it by a line."""
+        self.stop()
+        left = (self.num_epochs - result.epoch) * (time.perf_counter() - self.start) / result.epoch
+        train, test = result.train, result.test
+        self.console.print(
+            f"epoch {result.epoch:>{len(str(self.num_epochs))}}/{self.num_epochs}"
+            f"  train {train.loss:.4f} top-1 {train.top1:.2%}"
+            f"  test {test.loss:.4f} top-1 {test.top1:.2%} top-5 {test.top5:.2%}"
+            f"  {result.images_per_second:,.0f} images/s  {_duration(left)} left"
+            + ("  best" if result.is_best else ""),
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def stop(self) -> None:
+        """Take the bar off the screen, whatever happened."""
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"

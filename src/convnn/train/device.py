@@ -1,0 +1,28 @@
+"""Where a run computes, and in which precision."""
+
+import torch
+from accelerate import Accelerator
+
+from convnn.errors import InputError
+
+
+def find_device(name: str) -> torch.device:
+    """The device of `--device`; "auto" takes CUDA before MPS before the CPU.
+
+    Raises:
+        InputError: this machine has no such device.
+    """
+    usable = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(device for device, is_usable in usable.items() if is_usable)
+    if not usable.get(name, False):
+        there = ", ".join(device for device, is_usable in usable.items() if is_usable)
+        raise InputError(f"--device={name} is not usable here; usable: {there}, or auto for the best of them")
+    return torch.device(name)
+
+
+def make_accelerator(device: torch.device, *, use_amp: bool) -> Accelerator:
+    """Hugging Face Accelerate on one device, in mixed precision where asked."""
+    has_bfloat16 = device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_bf16_supported())
+    half = "bf16" if has_bfloat16 else "fp16"
+    return Accelerator(cpu=device.type == "cpu", mixed_precision=half if use_amp else "no")

@@ -1,0 +1,35 @@
+"""Scalars for TensorBoard, an extra."""
+
+from pathlib import Path
+
+from convnn.errors import InputError
+from convnn.train.callbacks import Callback
+from convnn.train.metrics import EpochResult
+
+
+class TensorBoardLog(Callback):
+    """Writes the scores of every epoch to `folder`/tensorboard.
+
+    Raises:
+        InputError: TensorBoard is not installed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise InputError("--tensorboard needs TensorBoard: pip install 'convnn[tensorboard]'") from None
+        self.writer = SummaryWriter(str(folder / "tensorboard"))
+
+    def on_epoch_end(self, result: EpochResult) -> None:
+        """Write its scalars."""
+        for part, scores in (("train", result.train), ("test", result.test)):
+            for name, value in scores._asdict().items():
+                self.writer.add_scalar(f"{name}/{part}", value, result.epoch)
+        self.writer.add_scalar("lr", result.lr, result.epoch)
+        self.writer.add_scalar("images_per_second", result.images_per_second, result.epoch)
+        self.writer.flush()
+
+    def on_end(self) -> None:
+        """Close the log."""
+        self.writer.close()
