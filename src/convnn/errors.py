@@ -27,8 +27,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         >>> did_you_mean("vgg1", ["vgg11", "resnet18"])
         "; did you mean 'vgg11'?"
     """
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    by_lower_case = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
+    return f"; did you mean {by_lower_case[near[0]]!r}?" if near else ""
 
 
 def check_choice(argument: str, value: object, choices: Iterable[str]) -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from golden_files import HERE, Golden, golden_paths, read_golden
 
 from convnn import nn as cnn
+from golden_files import HERE, Golden, golden_paths, read_golden
 
 TOLERANCE = {"rtol": 0, "atol": 1e-9}
 PATHS = golden_paths("convnn?d_*", "convnnattn2d_*", "branching*", "conv2dnew_*")

@@ -14,18 +14,18 @@ def nearest(
     queries: Tensor, keys: Tensor, K: int, metric: str, positions: Tensor | None, candidates: Tensor | None
 ) -> Tensor:
     """Indices (B, N, K) of the keys closest to each query; see `convnn.ops.select.nearest`."""
-    if candidates is None:
-        candidates = torch.arange(keys.shape[1], device=keys.device)
     with torch.no_grad(), _full_precision(queries):
-        scores = _similarity(queries, keys[:, candidates], metric)
+        scores = _similarity(queries, keys if candidates is None else keys[:, candidates], metric)
         # NaN ranks behind every number, and a query itself (masked below) behind NaN.
         worst = torch.finfo(scores.dtype).min
         scores = scores.nan_to_num(nan=worst, neginf=worst)
         if positions is None:
-            return candidates[_best(scores, K)]
-        others = scores.masked_fill(candidates == positions[:, None], -torch.inf)
-        itself = positions[None, :, None].expand(queries.shape[0], -1, 1)
-        return torch.cat([itself, candidates[_best(others, K - 1)]], dim=-1)
+            chosen = _best(scores, K)
+            return chosen if candidates is None else candidates[chosen]
+        columns = torch.arange(keys.shape[1], device=keys.device) if candidates is None else candidates
+        others = _best(scores.masked_fill(columns == positions[:, None], -torch.inf), K - 1)
+        itself = positions[None, :, None].expand(len(queries), -1, 1)
+        return torch.cat([itself, columns[others]], dim=-1)
 
 
 def similarity(queries: Tensor, keys: Tensor, indices: Tensor, metric: str) -> Tensor:

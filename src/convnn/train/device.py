@@ -2,6 +2,7 @@
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 from convnn.errors import InputError
 
@@ -25,4 +26,5 @@ def make_accelerator(device: torch.device, *, use_amp: bool) -> Accelerator:
     """Hugging Face Accelerate on one device, in mixed precision where asked."""
     has_bfloat16 = device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_bf16_supported())
     half = "bf16" if has_bfloat16 else "fp16"
+    AcceleratorState._reset_state(reset_partial_state=True)  # else a second run in one process keeps the first's choice
     return Accelerator(cpu=device.type == "cpu", mixed_precision=half if use_amp else "no")

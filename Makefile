@@ -1,0 +1,37 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test test-long lint clean
+
+help:
+	@echo "make demo       train a Branching network on digits and draw what it looks at, into runs/demo"
+	@echo "make test       lint, types, direction of imports, all tests"
+	@echo "make test-long  the whole matrix of networks, layers and settings: hours"
+	@echo "make clean      remove the environment and the demo"
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,tensorboard]'
+	@touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/convnn train --dataset digits --model resnet18 --width 0.125 --layer Branching --num_epochs 15 \
+		--batch_size 32 --lr 3e-3 --scheduler cosine --output_dir runs/demo --overwrite
+	$(BIN)/convnn neighbors --checkpoint runs/demo/best.safetensors --index 1 7 42 --out runs/demo
+	@echo "look at runs/demo/curves.png and runs/demo/neighbors_digits_*.png"
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/pytest -n auto
+
+test-long: $(VENV)/.installed
+	$(BIN)/pytest -m long -n auto
+
+clean:
+	rm -rf $(VENV) runs/demo

@@ -1,0 +1,115 @@
+"""How a training run went, in one picture."""
+
+import csv
+from math import inf, isnan, nan
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from convnn.errors import InputError
+from convnn.viz._figure import FAINT, HAIRLINE, INK, save_figure
+
+COLUMNS = ("epoch", "train_loss", "test_loss", "train_top1", "test_top1", "lr")
+TRAIN, TEST = "#56b4e9", "#d55e00"  # sky blue and vermilion of Okabe and Ito
+Curves = dict[str, list[float]]
+
+
+def draw_curves(metrics: Path | str, path: Path | str) -> Path:
+    """Draw loss, top-1 accuracy and learning rate of a run over its epochs.
+
+    Args:
+        metrics: a metrics.csv with at least the columns of `COLUMNS`; accuracies from 0 to 1; values may be empty.
+        path: the picture, .png, .pdf or .svg.
+
+    Returns:
+        The path of the picture.
+
+    Raises:
+        InputError: the table is missing, has no rows, lacks a column or holds no number; the picture cannot be written.
+    """
+    curves = _read(Path(metrics))
+    figure = Figure(figsize=(10, 3.3), layout=ConstrainedLayoutEngine(wspace=0.06))
+    loss, accuracy, rate = figure.subplots(1, 3, width_ratios=(3, 3, 1.6))
+    _draw_pair(loss, "Loss", curves, "loss")
+    _draw_pair(accuracy, "Top-1 accuracy", curves, "top1")
+    accuracy.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+    _mark_best(accuracy, curves)
+    _draw_rate(rate, curves)
+    for panel in (loss, accuracy, rate):
+        _style(panel, curves["epoch"])
+    loss.legend(frameon=False, fontsize=9, labelcolor="linecolor", handlelength=1.2)
+    return save_figure(figure, path)
+
+
+def _read(metrics: Path) -> Curves:
+    if not metrics.is_file():
+        raise InputError(f"metrics file {metrics} does not exist")
+    with metrics.open(newline="", encoding="utf-8") as file:
+        table = csv.DictReader(file)
+        rows = [row for row in table if row.get("epoch")]
+        missing = [name for name in COLUMNS if name not in (table.fieldnames or ())]
+    if missing:
+        raise InputError(f"metrics file {metrics} lacks the column {missing[0]!r}")
+    if not rows:
+        raise InputError(f"metrics file {metrics} has no rows; draw the curves after the first epoch")
+    return {name: [_number(row[name], name, metrics) for row in rows] for name in COLUMNS}
+
+
+def _number(text: str | None, column: str, metrics: Path) -> float:
+    try:
+        return float(text) if text else nan
+    except ValueError:
+        raise InputError(f"metrics file {metrics} has {text!r} in the column {column!r}; it must be a number") from None
+
+
+def _draw_pair(panel: Axes, title: str, curves: Curves, measure: str) -> None:
+    _head(panel, title)
+    for name, color in (("train", TRAIN), ("test", TEST)):
+        _draw_curve(panel, curves["epoch"], curves[f"{name}_{measure}"], color, name)
+
+
+def _draw_curve(panel: Axes, epochs: list[float], values: list[float], color: str, label: str) -> None:
+    """A line through the known values, which bridges the others; a dot where there is only one."""
+    known = [(epoch, value) for epoch, value in zip(epochs, values, strict=True) if not isnan(value)]
+    xs, ys = [epoch for epoch, _ in known], [value for _, value in known]
+    marker = "o" if len(known) == 1 else ""
+    panel.plot(xs, ys, color=color, linewidth=1.8, marker=marker, markersize=5, label=label, solid_capstyle="round")
+
+
+def _mark_best(panel: Axes, curves: Curves) -> None:
+    values = [-inf if isnan(value) else value for value in curves["test_top1"]]
+    best = max(values)
+    if best == -inf:
+        return
+    epoch = curves["epoch"][values.index(best)]
+    panel.axvline(epoch, color=FAINT, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
+    panel.plot(epoch, best, "o", markersize=7, markerfacecolor="white", markeredgecolor=TEST, markeredgewidth=1.8)
+    panel.set_title(f"best test {best:.2%} at epoch {epoch:g}", loc="right", fontsize=9, color=TEST)
+
+
+def _draw_rate(panel: Axes, curves: Curves) -> None:
+    _head(panel, "Learning rate")
+    rates = [rate for rate in curves["lr"] if not isnan(rate)]
+    if rates and min(rates) > 0 and max(rates) > 100 * min(rates):
+        panel.set_yscale("log")
+    _draw_curve(panel, curves["epoch"], curves["lr"], INK, "lr")
+
+
+def _head(panel: Axes, title: str) -> None:
+    panel.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK)
+
+
+def _style(panel: Axes, epochs: list[float]) -> None:
+    first, last = min(epochs), max(epochs)
+    margin = max(0.5, 0.03 * (last - first))
+    panel.set_xlim(first - margin, last + margin)
+    panel.set_xlabel("epoch", fontsize=9, color=FAINT)
+    panel.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+    panel.tick_params(which="both", length=0, labelsize=8, labelcolor=INK)
+    panel.grid(axis="y", color=HAIRLINE, linewidth=0.8)
+    panel.set_axisbelow(True)
+    panel.spines[["top", "right", "left"]].set_visible(False)
+    panel.spines["bottom"].set_color(FAINT)

@@ -1,0 +1,140 @@
+"""Whom every layer of a network chooses, seen from outside."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from convnn.errors import InputError, check_at_least
+from convnn.nn import SearchingLayer
+
+
+@dataclass(frozen=True)
+class LayerNeighbors:
+    """The choices of one layer on one image.
+
+    Attributes:
+        name: path of the layer in its model, such as "features.0.branch1"; its class where it is the model itself.
+        size: height and width of the map that was searched, without padding; smaller than the layer's input where
+            pixels were unshuffled.
+        places: (H * W, K, 2) int64, row and column of each position's neighbours on that map, outside 0 .. size - 1
+            where a neighbour is padding.
+        scores: (H * W, K), how much each neighbour counts, larger is more; comparable within one layer only.
+    """
+
+    name: str
+    size: tuple[int, int]
+    places: Tensor
+    scores: Tensor
+
+
+def find_neighbors(model: nn.Module, image: Tensor) -> list[LayerNeighbors]:
+    """Whom every layer on 2-d maps chooses on one image, in evaluation mode and without gradients.
+
+    Args:
+        model: a network with searching layers; its hooks and training modes are afterwards as before.
+        image: (1, C, H, W), on the device of the model and prepared as for training.
+
+    Returns:
+        One entry for each call of such a layer, in order of execution, on the CPU.
+
+    Raises:
+        InputError: the model has no such layer, or the image is not a batch of one.
+
+    Example:
+        >>> from convnn.nn import ConvNN2d
+        >>> [layer] = find_neighbors(ConvNN2d(3, 8, K=5), torch.rand(1, 3, 6, 4))
+        >>> layer.size, tuple(layer.places.shape)
+        ((6, 4), (24, 5, 2))
+    """
+    if image.dim() != 4 or len(image) != 1:
+        raise InputError(f"image of shape {tuple(image.shape)} must be one image (1, C, H, W)")
+    names = _searching_layers(model)
+    found: list[LayerNeighbors] = []
+
+    def record(layer: SearchingLayer, inputs: tuple[Any, ...]) -> None:
+        found.append(_choices(names[layer], layer, inputs[0]))
+
+    with ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(_evaluating(model))
+        for layer in names:
+            stack.enter_context(layer.register_forward_pre_hook(record))
+        model(image)
+    return found
+
+
+def choose_queries(image: Tensor, n: int) -> list[tuple[int, int]]:
+    """A few pixels worth asking about: where the image changes, and far from each other.
+
+    Each has the highest product of root contrast and distance, to the border and to those chosen before.
+
+    Args:
+        image: (C, H, W) or (1, C, H, W).
+        n: how many, 1 to H * W.
+
+    Returns:
+        Row and column of n different pixels, the same for the same image.
+
+    Raises:
+        InputError: n is out of range.
+    """
+    height, width = image.shape[-2:]
+    check_at_least("n", n, 1)
+    if n > height * width:
+        raise InputError(f"n={n} is more than the {height * width} pixels of a {height}x{width} image")
+    contrast = _contrast(image).sqrt()
+    pixels = torch.cartesian_prod(torch.arange(height), torch.arange(width)).float()
+    distance = torch.cat([pixels + 1, torch.tensor([height, width]) - pixels], dim=1).amin(dim=1)
+    chosen: list[int] = []
+    for _ in range(n):
+        chosen.append(int((contrast * distance).argmax()))
+        distance = distance.minimum((pixels - pixels[chosen[-1]]).norm(dim=1))
+    return [divmod(index, width) for index in chosen]
+
+
+def _searching_layers(model: nn.Module) -> dict[SearchingLayer, str]:
+    names: dict[SearchingLayer, str] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, SearchingLayer) and module.spatial_dims == 2:
+            names[module] = name or type(module).__name__
+    if not names:
+        raise InputError(
+            f"model {type(model).__name__} has no layer that chooses neighbours;"
+            " build it with ConvNN2d, ConvNNAttention2d or Branching2d"
+        )
+    return names
+
+
+def _choices(name: str, layer: SearchingLayer, x: Tensor) -> LayerNeighbors:
+    indices, scores = layer.neighbors(x)
+    field = layer.field(x)
+    height, width = field.inner_size
+    scores = torch.ones(indices.shape) if scores is None else scores
+    return LayerNeighbors(name, (height, width), field.places(indices[0]).cpu(), scores[0].cpu())
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode; afterwards every module is as it was, also those that were frozen on their own."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _contrast(image: Tensor) -> Tensor:
+    """Standard deviation around every pixel, (H * W,); above 0 also where nothing changes, so that distance decides."""
+    height, width = image.shape[-2:]
+    gray = image.detach().cpu().float().reshape(1, -1, height, width).mean(dim=1, keepdim=True)
+    radius = max(1, min(height, width) // 16)
+    surroundings = F.pad(gray, [radius] * 4, mode="replicate").unfold(2, 2 * radius + 1, 1).unfold(3, 2 * radius + 1, 1)
+    contrast = surroundings.flatten(4).std(dim=-1).flatten()
+    return contrast + 0.1 * contrast.mean() + 1e-6

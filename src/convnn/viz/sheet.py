@@ -1,0 +1,215 @@
+"""A sheet of small pictures: whom a few pixels choose, layer by layer."""
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+from torch import Tensor
+
+from convnn.errors import InputError, check_at_least
+from convnn.viz._figure import FAINT, HAIRLINE, INK, save_figure
+from convnn.viz.neighbors import LayerNeighbors
+
+Pixels = NDArray[np.float32]
+Box = tuple[float, float, float, float]
+
+PICTURE, GAP, HEADER, CAPTION, FOOTER = 1.75, 0.1, 0.45, 0.3, 0.45  # inches
+DIMMED = 0.3  # under the marks: this share of the image's colours and as much of its gray
+FRAME = 0.07  # width of the strip for padding around an image, as a share of its longer side
+SMALLEST = 0.035  # side of a mark on a fine map, likewise
+LONGEST_NAME = 26  # characters that fit a column
+
+
+def draw_neighbors(
+    image: Tensor,
+    layers: Sequence[LayerNeighbors],
+    queries: Sequence[tuple[int, int]],
+    path: Path | str,
+    *,
+    title: str | None = None,
+    max_layers: int = 6,
+) -> Path:
+    """Draw whom each query pixel chooses: a row for each query, a column for each layer.
+
+    A neighbour is a square as large as a position of the layer's map, its colour the rank of its score; neighbours in
+    the padding lie in the strip around the image, and are counted.
+
+    Args:
+        image: (C, H, W) in [0, 1]; three channels are colours, otherwise their mean is gray.
+        layers: what `find_neighbors` returned for this image.
+        queries: row and column of pixels of the image.
+        path: the picture, .png, .pdf or .svg.
+        title: above the sheet.
+        max_layers: columns; of more layers as many are drawn, evenly spaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: a query lies outside the image, there is nothing to draw, or the file cannot be written.
+    """
+    _check(image, layers, queries)
+    shown = _evenly_spaced(layers, max_layers)
+    pixels = _as_pixels(image)
+    figure, cells = _grid(pixels, len(queries), 1 + len(shown), title)
+    ranks = _rank_colors(max(layer.places.shape[1] for layer in shown) - 1)
+    for row, query in zip(cells, queries, strict=True):
+        _draw_query(row[0], pixels, query)
+        for cell, layer in zip(row[1:], shown, strict=True):
+            _draw_choices(cell, pixels, layer, query, ranks)
+    _head_columns(cells[0], pixels, shown)
+    _draw_legend(figure, ranks)
+    return save_figure(figure, path)
+
+
+def _check(image: Tensor, layers: Sequence[LayerNeighbors], queries: Sequence[tuple[int, int]]) -> None:
+    if image.dim() != 3:
+        raise InputError(f"image of shape {tuple(image.shape)} must be (C, H, W)")
+    if not layers or not queries:
+        raise InputError(f"nothing to draw with {len(layers)} layers and {len(queries)} queries; give one of each")
+    height, width = image.shape[1:]
+    for row, column in queries:
+        if not (0 <= row < height and 0 <= column < width):
+            raise InputError(f"query ({row}, {column}) lies outside the {height}x{width} image")
+
+
+def _evenly_spaced(layers: Sequence[LayerNeighbors], max_layers: int) -> list[LayerNeighbors]:
+    """At most `max_layers` of the layers, from the first to the last."""
+    check_at_least("max_layers", max_layers, 1)
+    return [layers[i] for i in np.linspace(0, len(layers) - 1, min(max_layers, len(layers))).round().astype(int)]
+
+
+def _as_pixels(image: Tensor) -> Pixels:
+    """(H, W, 3) in [0, 1]."""
+    colors = image if len(image) == 3 else image.mean(dim=0, keepdim=True).expand(3, -1, -1)
+    pixels: Pixels = colors.detach().float().clamp(0, 1).permute(1, 2, 0).cpu().numpy()
+    return pixels
+
+
+def _grid(pixels: Pixels, rows: int, columns: int, title: str | None) -> tuple[Figure, NDArray[Any]]:
+    """A figure with room for rows x columns of pictures, and their axes, (rows, columns)."""
+    framed_height, framed_width = (side + 2 * FRAME * max(pixels.shape[:2]) for side in pixels.shape[:2])
+    picture = PICTURE * min(framed_height / framed_width, 2.0)
+    lines = textwrap.wrap(title or "", int(9.5 * PICTURE * columns))
+    width = (PICTURE + GAP) * columns + GAP
+    bottom, top = FOOTER + CAPTION, HEADER + 0.22 * len(lines)
+    height = bottom + (picture + CAPTION) * rows - CAPTION + top
+    figure = Figure(figsize=(width, height))
+    figure.suptitle("\n".join(lines), y=1 - 0.1 / height, fontsize=11, fontweight="bold", color=INK, parse_math=False)
+    figure.subplots_adjust(GAP / width, bottom / height, 1 - GAP / width, 1 - top / height)
+    figure.subplots_adjust(wspace=GAP / PICTURE, hspace=CAPTION / picture)
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _rank_colors(count: int) -> ScalarMappable:
+    """Colours of the ranks 1 .. count: bright is near; the darkest, lost on a dark image, are left out."""
+    count = max(count, 1)
+    colors = ListedColormap(colormaps["plasma"](np.linspace(0.97, 0.3, count)))
+    return ScalarMappable(BoundaryNorm(np.arange(count + 1) + 0.5, count), colors)
+
+
+def _head_columns(cells: NDArray[Any], pixels: Pixels, layers: Sequence[LayerNeighbors]) -> None:
+    names = ["image", *(_shortened(layer.name) for layer in layers)]
+    sizes = [pixels.shape[:2], *(layer.size for layer in layers)]
+    for cell, name, (height, width) in zip(cells, names, sizes, strict=True):
+        cell.set_title(f"{name}\n{height} × {width}", fontsize=8, color=INK, pad=5, parse_math=False)
+
+
+def _draw_query(cell: Axes, pixels: Pixels, query: tuple[int, int]) -> None:
+    _draw_image(cell, pixels)
+    _outline(cell, _box(query, pixels.shape[:2], pixels))
+    cell.set_xlabel(f"row {query[0]}, column {query[1]}", fontsize=7.5, color=INK, labelpad=3)
+
+
+def _draw_choices(
+    cell: Axes, pixels: Pixels, layer: LayerNeighbors, query: tuple[int, int], ranks: ScalarMappable
+) -> None:
+    _draw_image(cell, DIMMED * (pixels + pixels.mean(axis=2, keepdims=True)))
+    row, column = (q * n // side for q, n, side in zip(query, layer.size, pixels.shape[:2], strict=True))
+    position = row * layer.size[1] + column
+    places, scores = layer.places[position], layer.scores[position]
+    others = (places != torch.tensor([row, column])).any(dim=1)
+    places = places[others][scores[others].argsort(descending=True, stable=True)]
+    boxes = [_box((r, c), layer.size, pixels) for r, c in places.tolist()]
+    colors = ranks.to_rgba(np.arange(len(boxes)) + 1).tolist()
+    for box, color in reversed(list(zip(boxes, colors, strict=True))):  # the nearest on top
+        cell.add_patch(_rectangle(box, facecolor=(*color[:3], 0.6), edgecolor=color, zorder=2))
+    _outline(cell, _box((row, column), layer.size, pixels))
+    cell.set_xlabel(_caption(layer, position), fontsize=7.5, color=FAINT, labelpad=3)
+
+
+def _caption(layer: LayerNeighbors, position: int) -> str:
+    places = layer.places[position]
+    outside = int(((places < 0) | (places >= torch.tensor(layer.size))).any(dim=1).sum())
+    return f"{outside} of {len(places)} in the padding" if outside else ""
+
+
+def _draw_image(cell: Axes, pixels: Pixels) -> None:
+    height, width = pixels.shape[:2]
+    frame = FRAME * max(height, width)
+    cell.set_facecolor(HAIRLINE)
+    cell.imshow(pixels, extent=(0, width, height, 0), interpolation="nearest")
+    cell.set_xlim(-frame, width + frame)
+    cell.set_ylim(height + frame, -frame)
+    cell.set_anchor("N")
+    cell.set_xticks([])
+    cell.set_yticks([])
+    cell.spines[:].set_visible(False)
+
+
+def _outline(cell: Axes, box: Box) -> None:
+    for color, linewidth in ((INK, 3.2), ("white", 1.4)):
+        cell.add_patch(_rectangle(box, fill=False, edgecolor=color, linewidth=linewidth, zorder=3))
+
+
+def _rectangle(box: Box, **style: Any) -> Rectangle:
+    left, top, right, bottom = box
+    return Rectangle((left, top), right - left, bottom - top, joinstyle="miter", **style)
+
+
+def _box(place: tuple[int, int], size: tuple[int, ...], pixels: Pixels) -> Box:
+    """Left, top, right and bottom, in pixels of the image, of a place on a map of any size."""
+    longest = max(pixels.shape[:2])
+    top, bottom = _span(place[0], size[0], pixels.shape[0], longest)
+    left, right = _span(place[1], size[1], pixels.shape[1], longest)
+    return left, top, right, bottom
+
+
+def _span(place: int, n: int, side: int, longest: int) -> tuple[float, float]:
+    """Where position `place` of n lies along a side in pixels; padding, however wide, is the strip around it."""
+    if place < 0:
+        return -FRAME * longest, 0.0
+    if place >= n:
+        return float(side), side + FRAME * longest
+    center, half = (place + 0.5) * side / n, max(0.46 * side / n, SMALLEST * longest / 2)
+    return center - half, center + half
+
+
+def _draw_legend(figure: Figure, ranks: ScalarMappable) -> None:
+    width, height = figure.get_size_inches()
+    strip = figure.add_axes((0.5 - 1.4 / width, 0.32 / height, 2.8 / width, 0.1 / height))
+    bar = figure.colorbar(ranks, cax=strip, orientation="horizontal")
+    count = ranks.cmap.N
+    bar.set_ticks([1, count] if count > 1 else [1])
+    strip.set_xticklabels(["1 nearest", f"{count} farthest"] if count > 1 else ["1 nearest"])
+    strip.minorticks_off()
+    strip.tick_params(length=0, labelsize=7.5, labelcolor=INK)
+    bar.outline.set_visible(False)
+
+
+def _shortened(name: str) -> str:
+    """The end of a long path, which tells layers apart; cut between two modules where that is possible."""
+    if len(name) <= LONGEST_NAME:
+        return name
+    end = name[1 - LONGEST_NAME :]
+    return "…" + end[end.find(".") + 1 :]

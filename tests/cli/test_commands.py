@@ -1,0 +1,144 @@
+"""The commands on one tiny trained network."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from convnn.cli import main, main_train
+
+ROOT = Path(__file__).parents[2]
+PNG = b"\x89PNG"
+TRAIN = (
+    "--dataset digits --model resnet18 --width 0.0625 --layer Branching --K 4 --num_epochs 1"
+    " --batch_size 64 --limit_train 64 --limit_test 32"
+)
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    assert main_train([*TRAIN.split(), "--output_dir", str(folder), "--tensorboard"]) == 0
+    return folder
+
+
+@pytest.fixture
+def best(run_folder: Path) -> str:
+    return str(run_folder / "best.safetensors")
+
+
+def test_training_leaves_its_files(run_folder: Path) -> None:
+    names = {path.name for path in run_folder.iterdir()}
+    files = {"args.txt", "model.txt", "train_eval_results.txt", "metrics.csv", "last.safetensors", "best.safetensors"}
+    assert names == files | {"curves.png", "tensorboard"}
+    assert (run_folder / "curves.png").read_bytes().startswith(PNG)
+    assert any((run_folder / "tensorboard").iterdir())
+
+
+def test_screen_shows_the_run_and_a_line_an_epoch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = [*TRAIN.replace("--num_epochs 1", "--num_epochs 2").split(), "--output_dir", str(tmp_path)]
+    assert main(["train", *argv]) == 0
+    printed = capsys.readouterr().out
+    for word in ("device", "parameters", "GFLOPs", "digits: 64 train, 32 test, 1x8x8"):
+        assert word in printed
+    epochs = [line for line in printed.splitlines() if line.startswith("epoch")]
+    assert len(epochs) == 2
+    assert all(word in epochs[1] for word in ("2/2", "train", "test", "top-1", "top-5", "images/s", "left"))
+
+
+def test_evaluate_repeats_the_recorded_accuracy(
+    run_folder: Path, best: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", best, "--limit_test", "32"]) == 0
+    recorded = (run_folder / "train_eval_results.txt").read_text().splitlines()[-1]
+    accuracy = float(recorded.split(": ")[1].split("%")[0])
+    assert f"top-1 {accuracy:.2f}%" in capsys.readouterr().out
+
+
+def test_test_only_with_a_checkpoint_evaluates_it(best: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main_train(["--test_only", "--checkpoint", best, "--dataset", "digits"]) == 0
+    assert "on 360 images of digits" in capsys.readouterr().out
+
+
+def test_test_only_without_a_checkpoint_checks_shapes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main_train(["--model", "resnet18", "--width", "0.0625", "--layer", "ConvNN", "--test_only"]) == 0
+    assert "input (2, 3, 32, 32), output (2, 10)" in capsys.readouterr().out
+
+
+def test_evaluating_on_other_classes_is_refused(best: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for part in ("train", "test"):
+        (tmp_path / part / "cat").mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / part / "cat" / "1.png")
+    assert main(["evaluate", best, "--dataset", "imagefolder", "--data_path", str(tmp_path)]) == 2
+    assert "has 1 classes of (3, 8, 8) images, the checkpoint learned 10 classes" in capsys.readouterr().err
+
+
+def test_predict_names_a_class_for_every_picture(best: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [str(tmp_path / f"{i}.png") for i in range(2)]
+    for i, path in enumerate(paths):
+        Image.new("L", (20 + i, 16), color=100 * i).save(path)
+    assert main(["predict", *paths, "--checkpoint", best, "--top", "2"]) == 0
+    assert capsys.readouterr().out.count("%") == 4
+
+
+def test_predict_names_a_broken_picture(best: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    assert main(["predict", str(broken), "--checkpoint", best]) == 2
+    assert str(broken) in capsys.readouterr().err
+
+
+def test_neighbors_draws_test_images_and_files(best: str, tmp_path: Path) -> None:
+    picture = tmp_path / "mine.png"
+    Image.new("L", (16, 16), color=90).save(picture)
+    out = tmp_path / "sheets"
+    assert main(["neighbors", "--checkpoint", best, "--index", "3", "5", "--out", str(out)]) == 0
+    assert main(["neighbors", str(picture), "--checkpoint", best, "--query", "0,0", "7,3", "--out", str(out)]) == 0
+    sheets = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert set(sheets) == {"neighbors_digits_3.png", "neighbors_digits_5.png", "neighbors_mine.png"}
+    assert all(content.startswith(PNG) for content in sheets.values())
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--query", "three"], "--query='three' must be ROW,COLUMN"),
+        (["--query", "8,0"], "(8, 0)"),
+        (["--index", "360"], "--index=360 must lie between 0 and 359"),
+        (["--num_queries", "0"], "--num_queries=0 must be an integer of at least 1"),
+    ],
+)
+def test_neighbors_names_bad_input(
+    argv: list[str], message: str, best: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["neighbors", "--checkpoint", best, "--out", str(tmp_path), *argv]) == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "vgg*"]) == 0
+    printed = capsys.readouterr().out
+    assert "vgg19" in printed
+    assert "resnet18" not in printed
+    assert main(["layers"]) == 0
+    assert "--branch_ratio" in capsys.readouterr().out
+    assert main(["info"]) == 0
+    assert "reference" in capsys.readouterr().out
+    assert main(["models", "xyz*"]) == 2
+
+
+def test_main_py_is_the_train_command(tmp_path: Path) -> None:
+    argv = ["--model", "resnet18", "--width", "0.0625", "--test_only", "--device", "cpu"]
+    ours = subprocess.run(
+        [sys.executable, ROOT / "main.py", *argv], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "output (2, 10)" in ours.stdout
+    wrong = subprocess.run(
+        [sys.executable, "-m", "convnn", "train", "--modle", "x"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr == "convnn: unknown flag --modle; did you mean '--model'?\n"
+    assert list(tmp_path.iterdir()) == []

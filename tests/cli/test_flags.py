@@ -1,0 +1,125 @@
+"""Every flag, and every way to get one wrong."""
+
+import shlex
+from dataclasses import fields
+
+import pytest
+
+from convnn.cli import COMMANDS, main, main_train
+from convnn.cli._flags import Parser, config_from
+from convnn.cli.train import add_flags
+from convnn.train import TrainConfig
+
+PUBLISHED_EXAMPLES = [
+    "--model vgg11 --layer Conv2d --kernel_size 3 --dataset cifar10 --optimizer adamw --lr 1e-3 --num_epochs 150"
+    " --output_dir ./Output/VGG11/Conv2d",
+    "--model vgg11 --layer ConvNN --K 9 --sampling_type spatial --num_samples 8 --similarity_type Col"
+    " --aggregation_type Col --dataset cifar10 --optimizer adamw --lr 1e-3 --num_epochs 150"
+    " --output_dir ./Output/VGG11/ConvNN",
+    "--model vgg11 --layer Branching --kernel_size 3 --K 9 --padding 1 --branch_ratio 0.5 --sampling_type all"
+    " --num_samples -1 --similarity_type Col --aggregation_type Col --dataset cifar10 --optimizer adamw"
+    " --weight_decay 0.01 --lr 1e-4 --scheduler cosine --num_epochs 150 --output_dir ./Output/VGG11/Branching_50",
+    "--model resnet18 --layer ConvNN_Attn --K 9 --attention_dropout 0.1 --similarity_type Loc_Col"
+    " --aggregation_type Loc_Col --lambda_param 0.5 --dataset cifar100 --optimizer adamw --lr 1e-3 --num_epochs 150"
+    " --use_amp --output_dir ./Output/ResNet18/ConvNN_Attn",
+    "--model vgg11 --layer Branching --branch_ratio 0.5 --dataset cifar10 --optimizer adamw --lr 1e-4"
+    " --num_epochs 150 --use_amp --use_compiled --compile_mode reduce-overhead"
+    " --output_dir ./Output/VGG11/Branching_Compiled",
+    "--model vgg11 --layer ConvNN --test_only --device cuda",
+]
+
+
+def _parse(text: str) -> TrainConfig:
+    parser = Parser()
+    add_flags(parser)
+    return config_from(parser.parse_strictly(shlex.split(text)))
+
+
+@pytest.mark.parametrize("example", PUBLISHED_EXAMPLES)
+def test_published_examples_parse(example: str) -> None:
+    words = shlex.split(example)
+    config = _parse(example)
+    for name, value in zip(words, [*words[1:], "--"], strict=True):
+        if name.startswith("--") and not value.startswith("--"):
+            parsed = getattr(config, name[2:])
+            assert parsed == type(parsed)(value)
+        elif name.startswith("--"):
+            assert getattr(config, name[2:]) is True
+
+
+def test_no_flags_are_the_defaults() -> None:
+    assert _parse("") == TrainConfig()
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_of_every_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main([*command.split(), "--help"])
+    assert exit_.value.code == 0
+    assert "usage: convnn" in capsys.readouterr().out
+
+
+def test_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main_train(["--help"])
+    printed = capsys.readouterr().out
+    assert all(f"--{f.name}" in printed for f in fields(TrainConfig))
+
+
+def _refusal(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert main_train(argv) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1, "one line"
+    return captured.err
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(TrainConfig)])
+def test_a_wrong_letter_in_any_flag_is_refused_with_the_right_one(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = name + "x" if len(name) < 3 else name[:2] + "x" + name[2:]
+    assert f"unknown flag --{wrong}" in (message := _refusal([f"--{wrong}", "1"], capsys))
+    if len(name) > 2:
+        assert f"did you mean '--{name}'?" in message
+
+
+@pytest.mark.parametrize("flag", ["--mod", "--lay", "--num_ep", "--out"])
+def test_abbreviations_are_refused(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"unknown flag {flag}" in _refusal([flag, "1"], capsys)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ("--model vgg12", "--model='vgg12' is not one of"),
+        ("--layer convnn", "did you mean 'ConvNN'?"),
+        ("--K nine", "--K: invalid int value: 'nine'"),
+        ("--lr", "--lr: expected one argument"),
+        ("--padding -1", "--padding=-1 must be an integer of at least 0"),
+        ("--branch_ratio 2", "--branch_ratio=2.0 must lie between 0 and 1"),
+        ("stray", "unknown argument stray"),
+        ("--dataset cifar11", "did you mean 'cifar10'?"),
+        ("--dataset cifar10 --data_path nowhere", "nowhere"),
+        ("--dataset imagefolder --data_path nowhere", "nowhere"),
+        ("--checkpoint best.safetensors", "--checkpoint=best.safetensors is read by --test_only"),
+        ("--test_only --checkpoint none.safetensors", "checkpoint 'none.safetensors' is not a file"),
+        ("--test_only --dataset imagefolder", "--dataset=imagefolder has no shape of its own"),
+        ("--test_only --padding 0", "K=9 is more than the 4 positions of a 2x2 map with padding=0"),
+        ("--test_only --sampling_type random --num_samples 4", "num_samples=4 gives 4 candidates"),
+        ("--test_only --sampling_type all --num_samples 4", "num_samples=4 must be -1 with sampling_type='all'"),
+        ("--test_only --shuffle_pattern BA", "shuffle_scale=0 must be an integer of at least 1"),
+        (
+            "--test_only --shuffle_pattern BA --shuffle_scale 3",
+            "shuffle_scale=3 must divide every side of the 32x32 map",
+        ),
+        ("--test_only --dataset digits", "8x8 pixels are too small for VGG"),
+    ],
+)
+def test_bad_input_is_one_line_that_names_it(argv: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert message in _refusal(argv.split(), capsys)
+
+
+def test_unknown_commands_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trian"]) == 2
+    assert "trian" in capsys.readouterr().err

@@ -1,0 +1,55 @@
+import pytest
+import torch
+from torch import nn
+
+from convnn.train import TrainConfig
+from convnn.train.optim import CRITERIA, Schedule, make_optimizer
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)]
+)
+def test_optimizers_get_their_flags(name: str, expected: type) -> None:
+    config = TrainConfig(optimizer=name, lr=0.25, weight_decay=0.125, momentum=0.75)
+    optimizer = make_optimizer(nn.Linear(2, 2), config)
+    assert type(optimizer) is expected
+    group = optimizer.param_groups[0]
+    assert (group["lr"], group["weight_decay"]) == (0.25, 0.125)
+    assert group.get("momentum", 0.75) == 0.75
+
+
+def _rates(scheduler: str, accuracies: list[float], **flags: object) -> list[float]:
+    config = TrainConfig(scheduler=scheduler, lr=1.0, num_epochs=len(accuracies), **flags)
+    optimizer = make_optimizer(nn.Linear(1, 1), config)
+    schedule = Schedule(optimizer, config)
+    rates = []
+    for accuracy in accuracies:
+        rates.append(schedule.lr)
+        optimizer.step()
+        schedule.advance(accuracy)
+    return rates
+
+
+def test_rate_is_constant_without_a_scheduler() -> None:
+    assert _rates("none", [0.5] * 3) == [1.0, 1.0, 1.0]
+
+
+def test_step_cuts_every_so_many_epochs() -> None:
+    assert _rates("step", [0.5] * 5, lr_step=2, lr_gamma=0.5) == [1.0, 1.0, 0.5, 0.5, 0.25]
+
+
+def test_cosine_falls_to_zero() -> None:
+    rates = _rates("cosine", [0.5] * 4)
+    assert rates == pytest.approx([1.0, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5])
+
+
+def test_plateau_cuts_when_accuracy_stops_rising_not_while_it_rises() -> None:
+    rising = [0.01 * i for i in range(30)]
+    assert set(_rates("plateau", rising)) == {1.0}
+    assert _rates("plateau", [0.5] * 14, lr_gamma=0.25)[-1] == 0.25
+
+
+def test_mse_is_on_one_hot_labels() -> None:
+    logits, labels = torch.randn(4, 3), torch.tensor([0, 2, 1, 1])
+    expected = sum((logits[i, c] - float(labels[i] == c)) ** 2 for i in range(4) for c in range(3)) / 12
+    torch.testing.assert_close(CRITERIA["MSE"](logits, labels), expected)

@@ -1,0 +1,87 @@
+"""The picture of a training run."""
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from convnn.errors import InputError
+from convnn.viz import curves, draw_curves
+
+HEAD = "epoch,time,train_loss,train_top1,train_top5,test_loss,test_top1,test_top5,lr,images_per_second"
+ROWS = [
+    "1,9.5,2.1,20,60,2.0,25,70,0.1,800",
+    "2,9.5,1.5,45,80,1.6,48,81,0.05,800",
+    "3,9.5,1.2,55,88,1.5,47,80,0.001,800",
+]
+
+
+def table(folder, rows, head=HEAD):
+    path = folder / "metrics.csv"
+    path.write_text("\n".join([head, *rows]) + "\n")
+    return path
+
+
+def draw(folder, rows, head=HEAD):
+    return matplotlib.image.imread(draw_curves(table(folder, rows, head), folder / "curves.png"))
+
+
+def test_writes_a_png_and_nothing_else(tmp_path):
+    path = draw_curves(str(table(tmp_path, ROWS)), str(tmp_path / "pictures" / "curves.png"))
+    assert path == tmp_path / "pictures" / "curves.png"
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_one_epoch_is_visible(tmp_path):
+    one = draw(tmp_path, ROWS[:1])
+    empty = draw(tmp_path, ["1" + "," * 9])
+    assert (one != empty).any()
+    for color in (curves.TRAIN, curves.TEST):
+        rgb = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        assert (np.abs(one[..., :3] - rgb).max(axis=2) < 0.01).sum() > 50
+
+
+@pytest.mark.parametrize("column", [2, 3, 5, 6, 8])
+def test_every_drawn_column_changes_the_picture(tmp_path, column):
+    values = ROWS[1].split(",")
+    values[column] = str(float(values[column]) * 0.7)
+    assert (draw(tmp_path, ROWS) != draw(tmp_path, [ROWS[0], ",".join(values), ROWS[2]])).any()
+
+
+def test_other_columns_and_their_order_do_not(tmp_path):
+    reordered = ["0.1,1,,2.1,20,2.0,25,more", "0.05,2,,1.5,45,1.6,48,more", "0.001,3,,1.2,55,1.5,47,more"]
+    head = "lr,epoch,time,train_loss,train_top1,test_loss,test_top1,note"
+    assert np.array_equal(draw(tmp_path, ROWS), draw(tmp_path, reordered, head))
+
+
+def test_best_epoch_is_marked_where_the_test_is_best():
+    from matplotlib.figure import Figure
+
+    panel = Figure().subplots()
+    curves._mark_best(panel, {"epoch": [1, 2, 3, 4], "test_top1": [0.25, float("nan"), 0.485, 0.47]})
+    assert panel.get_title(loc="right") == "best test 48.50% at epoch 3"
+
+
+def test_empty_values_are_bridged(tmp_path):
+    gap = [ROWS[0], "2,9.5,1.5,45,80,,,,0.05,", ROWS[2]]
+    straight = [ROWS[0], "2,9.5,1.5,45,80,1.75,36,,0.05,", ROWS[2]]
+    assert np.abs(draw(tmp_path, gap) - draw(tmp_path, straight)).mean() < 1e-3
+
+
+@pytest.mark.parametrize("column", curves.COLUMNS)
+def test_missing_column_is_named(tmp_path, column):
+    head = HEAD.replace(column, "renamed", 1)
+    with pytest.raises(InputError, match=f"metrics.csv lacks the column '{column}'"):
+        draw(tmp_path, ROWS, head)
+
+
+def test_wrong_tables_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere.csv does not exist"):
+        draw_curves(tmp_path / "nowhere.csv", tmp_path / "curves.png")
+    with pytest.raises(InputError, match=r"metrics.csv has no rows"):
+        draw(tmp_path, [])
+    with pytest.raises(InputError, match=r"has 'fast' in the column 'lr'"):
+        draw(tmp_path, ["1,9.5,2.1,20,60,2.0,25,70,fast,800"])
+    with pytest.raises(InputError, match=r"suffix of the picture"):
+        draw_curves(table(tmp_path, ROWS), tmp_path / "curves")
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]

@@ -1,0 +1,142 @@
+"""Whom layers choose, and which pixels are asked about."""
+
+import pytest
+import torch
+from torch import nn
+
+from convnn.errors import InputError
+from convnn.nn import Branching2d, Conv2dNew, ConvNN1d, ConvNN2d, ConvNNAttention2d
+from convnn.viz import choose_queries, find_neighbors
+
+
+class Failing(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("no further")
+
+
+def image(*shape: int) -> torch.Tensor:
+    return torch.rand(1, *shape, generator=torch.Generator().manual_seed(0))
+
+
+def hooks(model: nn.Module) -> int:
+    return sum(len(module._forward_pre_hooks) for module in model.modules())
+
+
+@pytest.mark.parametrize("layer_type", [ConvNN2d, ConvNNAttention2d])
+def test_choices_are_those_of_the_layer(layer_type):
+    layer, x = layer_type(3, 4, K=5).eval(), image(3, 6, 4)
+    [found] = find_neighbors(layer, x)
+    indices, scores = layer.neighbors(x)
+    assert found.name == layer_type.__name__
+    assert found.size == (6, 4)
+    assert found.places.dtype == torch.int64
+    padded_width = 4 + 2
+    assert torch.equal((found.places[..., 0] + 1) * padded_width + found.places[..., 1] + 1, indices[0])
+    assert torch.equal(found.scores, scores[0])
+    assert not found.scores.requires_grad
+
+
+def test_layers_come_in_order_of_execution_with_the_size_they_searched():
+    class Backwards(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.last = ConvNN2d(8, 8, K=4)
+            self.first = Branching2d.with_convnn(2, 8, K=9)
+
+        def forward(self, x):
+            return self.last(nn.functional.max_pool2d(self.first(x), 2))
+
+    found = find_neighbors(Backwards(), image(2, 8, 6))
+    assert [(layer.name, layer.size) for layer in found] == [("first.branch1", (8, 6)), ("last", (4, 3))]
+    assert [tuple(layer.places.shape) for layer in found] == [(48, 9, 2), (12, 4, 2)]
+
+
+def test_shuffled_layer_reports_the_folded_map():
+    layer = ConvNN2d(2, 2, K=4, padding=0, shuffle_pattern="BA", shuffle_scale=2)
+    [found] = find_neighbors(layer, image(2, 8, 6))
+    assert found.size == (4, 3)
+    assert torch.equal(found.places[:, 0], torch.cartesian_prod(torch.arange(4), torch.arange(3)))
+    assert found.places.min() >= 0
+    assert (found.places < torch.tensor(found.size)).all()
+
+
+def test_nearest_places_are_the_window():
+    layer = ConvNN2d(1, 1, K=9, padding=1, similarity_type="Loc", magnitude_type="euclidean")
+    [found] = find_neighbors(layer, image(1, 4, 5))
+    window = torch.cartesian_prod(torch.arange(-1, 2), torch.arange(-1, 2))
+    centers = torch.cartesian_prod(torch.arange(4), torch.arange(5))
+    assert torch.equal(found.places, centers[:, None] + window)
+
+
+def test_a_layer_called_twice_is_reported_twice():
+    layer = ConvNN2d(2, 2, K=3)
+    found = find_neighbors(nn.Sequential(layer, layer), image(2, 4, 4))
+    assert [each.name for each in found] == ["0", "0"]
+
+
+def test_layers_on_signals_are_left_out():
+    model = nn.Sequential(ConvNN2d(2, 3, K=3), nn.Flatten(2), ConvNN1d(3, 3, K=3))
+    assert [layer.name for layer in find_neighbors(model, image(2, 4, 4))] == ["0"]
+
+
+def test_training_modes_and_hooks_are_restored():
+    model = nn.Sequential(ConvNN2d(2, 2, K=3), nn.BatchNorm2d(2).eval(), nn.Dropout()).train()
+    model[1].eval()
+    mean = model[1].running_mean.clone()
+    find_neighbors(model, image(2, 4, 4))
+    assert [module.training for module in model.modules()] == [True, True, False, True]
+    assert hooks(model) == 0
+    assert torch.equal(model[1].running_mean, mean)
+
+
+def test_training_modes_and_hooks_are_restored_after_an_error():
+    model = nn.Sequential(ConvNN2d(2, 2, K=3), Failing()).train()
+    with pytest.raises(RuntimeError, match="no further"):
+        find_neighbors(model, image(2, 4, 4))
+    assert all(module.training for module in model.modules())
+    assert hooks(model) == 0
+
+
+def test_the_forward_pass_is_in_evaluation_without_gradients():
+    seen = []
+    model = nn.Sequential(ConvNN2d(2, 2, K=3), nn.Identity())
+    model[1].register_forward_hook(lambda module, _, out: seen.append((module.training, out.requires_grad)))
+    find_neighbors(model.train(), image(2, 4, 4))
+    assert seen == [(False, False)]
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("model", [nn.Conv2d(2, 2, 3), Conv2dNew(2, 2), ConvNN1d(2, 2, K=3)])
+def test_model_without_such_a_layer_is_refused(model):
+    with pytest.raises(InputError, match=rf"model {type(model).__name__} has no layer that chooses neighbours"):
+        find_neighbors(model, image(2, 4, 4))
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 4), (2, 2, 4, 4)])
+def test_anything_but_one_image_is_refused(shape):
+    with pytest.raises(InputError, match=r"must be one image \(1, C, H, W\)"):
+        find_neighbors(ConvNN2d(2, 2, K=3), torch.zeros(shape))
+
+
+@pytest.mark.parametrize("n", [1, 4, 48])
+@pytest.mark.parametrize("pixels", [image(3, 6, 8), torch.zeros(1, 6, 8)], ids=["random", "flat"])
+def test_queries_are_distinct_pixels_and_the_same_each_time(pixels, n):
+    queries = choose_queries(pixels, n)
+    assert len(set(queries)) == n
+    assert all(0 <= row < 6 and 0 <= column < 8 for row, column in queries)
+    assert choose_queries(pixels, n) == queries
+
+
+def test_queries_look_for_contrast_and_spread_out():
+    pixels = torch.zeros(1, 24, 24)
+    pixels[0, 4:8, 4:8] = 1
+    pixels[0, 16:20, 16:20] = 1
+    (row, column), (other_row, other_column) = sorted(choose_queries(pixels, 2))
+    assert 3 <= min(row, column) <= max(row, column) <= 8
+    assert 15 <= min(other_row, other_column) <= max(other_row, other_column) <= 20
+
+
+@pytest.mark.parametrize("n", [0, 5])
+def test_too_many_or_no_queries_are_refused(n):
+    with pytest.raises(InputError, match=f"n={n}"):
+        choose_queries(torch.zeros(1, 2, 2), n)
