@@ -21,9 +21,7 @@ class Golden:
 
     def named(self, prefix: str) -> dict[str, Tensor]:
         """Tensors whose name starts with `prefix.`, without it."""
-        return {
-            name.removeprefix(f"{prefix}."): t for name, t in self.tensors.items() if name.startswith(f"{prefix}.")
-        }
+        return {name.removeprefix(f"{prefix}."): t for name, t in self.tensors.items() if name.startswith(f"{prefix}.")}
 
 
 def read_golden(path: Path) -> Golden:

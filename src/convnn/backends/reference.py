@@ -15,10 +15,7 @@ def nearest(
 ) -> Tensor:
     """Indices (B, N, K) of the keys closest to each query; see `convnn.ops.select.nearest`."""
     with torch.no_grad(), _full_precision(queries):
-        scores = _similarity(queries, keys if candidates is None else keys[:, candidates], metric)
-        # NaN ranks behind every number, and a query itself (masked below) behind NaN.
-        worst = torch.finfo(scores.dtype).min
-        scores = scores.nan_to_num(nan=worst, neginf=worst)
+        scores = _ranking_scores(queries, keys if candidates is None else keys[:, candidates], metric)
         if positions is None:
             chosen = _best(scores, K)
             return chosen if candidates is None else candidates[chosen]
@@ -31,7 +28,9 @@ def nearest(
 def similarity(queries: Tensor, keys: Tensor, indices: Tensor, metric: str) -> Tensor:
     """Differentiable scores (B, N, K) of the chosen pairs; see `convnn.ops.weigh.similarity`."""
     with _full_precision(queries):
-        return _similarity(queries.unsqueeze(2), gather(keys, indices), metric).squeeze(2)
+        dtype = torch.promote_types(queries.dtype, torch.float32)
+        chosen = gather(keys, indices).to(dtype)
+        return _OF_PAIRS[metric](queries.to(dtype).unsqueeze(2), chosen)
 
 
 def convolve(
@@ -72,26 +71,39 @@ def _best(scores: Tensor, K: int) -> Tensor:
     return chosen.gather(-1, order)
 
 
-def _similarity(queries: Tensor, keys: Tensor, metric: str) -> Tensor:
-    """Scores (..., N, T) of every query with every key, larger is closer, never below float32."""
-    dtype = torch.promote_types(queries.dtype, torch.float32)
-    return _METRICS[metric](queries.to(dtype), keys.to(dtype))
+def _ranking_scores(queries: Tensor, keys: Tensor, metric: str) -> Tensor:
+    """Float32 scores (B, N, T) of every query with every key: larger is closer, NaN is worst of all numbers.
+
+    Computed in float64 where the device has it and rounded: a matrix product adds up its last columns in another order
+    than the others, and equal keys must have equal scores for ties to be ties.
+    """
+    dtype = torch.float32 if queries.device.type == "mps" else torch.float64  # MPS has no float64
+    scores = _OF_ALL[metric](queries.to(dtype), keys.to(dtype)).float()
+    worst = torch.finfo(scores.dtype).min
+    return scores.clamp_min(worst / 2).nan_to_num(nan=worst)
 
 
-def _cosine(queries: Tensor, keys: Tensor) -> Tensor:
+def _cosine_of_all(queries: Tensor, keys: Tensor) -> Tensor:
     return (_unit(queries) @ _unit(keys).mT).clamp(-1, 1)
 
 
-def _negative_squared_distance(queries: Tensor, keys: Tensor) -> Tensor:
-    query_norms = queries.square().sum(-1, keepdim=True)
-    key_norms = keys.square().sum(-1).unsqueeze(-2)
-    return -(query_norms + key_norms - 2 * queries @ keys.mT).clamp_min(0)
+def _closeness_of_all(queries: Tensor, keys: Tensor) -> Tensor:
+    norms = queries.square().sum(-1, keepdim=True) + keys.square().sum(-1).unsqueeze(-2)
+    distances = norms - 2 * queries @ keys.mT
+    return -distances.masked_fill(distances < 1e-12 * norms, 0)  # of equal vectors cancellation leaves about 1e-16
 
 
-_METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "cosine": _cosine,
-    "euclidean": _negative_squared_distance,
-}
+def _cosine_of_pairs(queries: Tensor, keys: Tensor) -> Tensor:
+    return (_unit(queries) * _unit(keys)).sum(-1).clamp(-1, 1)
+
+
+def _closeness_of_pairs(queries: Tensor, keys: Tensor) -> Tensor:
+    return -(queries - keys).square().sum(-1)
+
+
+Metric = Callable[[Tensor, Tensor], Tensor]
+_OF_ALL: dict[str, Metric] = {"cosine": _cosine_of_all, "euclidean": _closeness_of_all}
+_OF_PAIRS: dict[str, Metric] = {"cosine": _cosine_of_pairs, "euclidean": _closeness_of_pairs}
 
 
 def _unit(x: Tensor, eps: float = 1e-12) -> Tensor:

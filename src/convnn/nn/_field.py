@@ -46,12 +46,11 @@ class Field:
         """Of rows (B, T, C) those at the real positions, (B, N, C)."""
         return rows[:, self.inner()] if self.padding else rows
 
-    def coordinates(self) -> Tensor:
+    def coordinates(self, dtype: torch.dtype) -> Tensor:
         """Place of every position, (T, axes), x before y before z: -1 to 1 along the longest side of the padded map.
 
         The other sides have the same unit, so that the nearest place is the nearest pixel on maps that are not square.
         """
-        dtype = self.features.dtype
         exact = torch.promote_types(dtype, torch.float32)
         return (self.grid().to(exact) / max(max(self.size) - 1, 1)).to(dtype)
 
@@ -63,7 +62,8 @@ class Field:
 
     def with_coordinates(self) -> Tensor:
         """Features and coordinates of every position, (B, T, C + axes)."""
-        return torch.cat([self.features, self.coordinates().expand(len(self.features), -1, -1)], dim=-1)
+        coordinates = self.coordinates(self.features.dtype)
+        return torch.cat([self.features, coordinates.expand(len(self.features), -1, -1)], dim=-1)
 
     def to_map(self, rows: Tensor) -> Tensor:
         """Rows (B, N, C) of the real positions as a map (B, C, *S)."""

@@ -170,7 +170,7 @@ def conv_new(
     values = field.to_map(aggregated_values(field, aggregation_type)) if aggregation_type != "Col" else shuffled
     convolution: Callable[..., Tensor] = (F.conv1d, F.conv2d, F.conv3d)[x.dim() - 3]
     out = convolution(values, weight, bias, padding=padding)
-    return shuffle_out(out, shuffle_pattern, shuffle_scale)
+    return _like(x, shuffle_out(out, shuffle_pattern, shuffle_scale))
 
 
 def branching(
@@ -209,8 +209,12 @@ def aggregated_values(field: Field, aggregation_type: str) -> Tensor:
     return field.with_coordinates() if aggregation_type == "Loc_Col" else field.features
 
 
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
 def _like(x: Tensor, out: Tensor) -> Tensor:
     """In the memory format of the input, as `torch.nn.Conv2d` would return it."""
-    if x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
-        return out.contiguous(memory_format=torch.channels_last)
+    channels_last = CHANNELS_LAST.get(x.dim())
+    if channels_last and not x.is_contiguous() and x.is_contiguous(memory_format=channels_last):
+        return out.contiguous(memory_format=channels_last)
     return out.contiguous()

@@ -1,5 +1,6 @@
 """Checks that every operator shares; shapes are part of an operator's contract, whatever computes it."""
 
+import torch
 from torch import Tensor
 
 from convnn.errors import InputError
@@ -19,6 +20,15 @@ def check_same_width(queries: Tensor, keys: Tensor) -> None:
         raise InputError(
             f"queries {tuple(queries.shape)} and keys {tuple(keys.shape)} must agree in batch and channels"
         )
+
+
+def check_indices(argument: str, indices: Tensor | None, length: int | None = None) -> None:
+    """A list of positions is (length,) and int64."""
+    if indices is not None and (
+        indices.dim() != 1 or indices.dtype != torch.long or (length is not None and len(indices) != length)
+    ):
+        expected = "(M,)" if length is None else f"({length},)"
+        raise InputError(f"{argument} of shape {tuple(indices.shape)} and {indices.dtype} must be {expected} int64")
 
 
 def check_kernel(values: Tensor, K: int, weight: Tensor, groups: int) -> None:

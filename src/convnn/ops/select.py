@@ -4,7 +4,7 @@ from torch import Tensor
 
 from convnn.backends import reference
 from convnn.errors import InputError, check_choice
-from convnn.ops._validate import check_same_width
+from convnn.ops._validate import check_indices, check_same_width
 from convnn.ops.neighbors import METRICS, Neighbors
 
 
@@ -24,8 +24,8 @@ def nearest(
     .. math:: \{i\} \cup \operatorname{top}_{K-1} \{ s(q_i, k_j) : j \in \text{candidates},\; j \neq i \}
 
     where the query itself comes first if `positions` says where it stands, and :math:`\operatorname{top}_K` of all
-    candidates otherwise. Equal scores go by lowest index, NaN ranks last, and scores are computed in float32 at least,
-    also under autocast. The choice carries no gradient.
+    candidates otherwise. Scores are float32 for every input type, rounded from float64, also under autocast; equal
+    scores go by lowest index, and NaN ranks last. The choice carries no gradient.
 
     Args:
         queries: (B, N, C) what each query is compared by.
@@ -47,6 +47,8 @@ def nearest(
     """
     check_choice("metric", metric, METRICS)
     check_same_width(queries, keys)
+    check_indices("positions", positions, queries.shape[1])
+    check_indices("candidates", candidates)
     available = keys.shape[1] if candidates is None else candidates.shape[0] + (positions is not None)
     if not 1 <= K <= available:
         raise InputError(f"K={K} must lie between 1 and {available}, the number of positions to choose from")

@@ -1,0 +1,123 @@
+"""Layers by name."""
+
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from convnn import nn as cnn
+from convnn.errors import InputError
+
+TYPES = {
+    "Conv2d": nn.Conv2d,
+    "Conv2d_New": cnn.Conv2dNew,
+    "ConvNN": cnn.ConvNN2d,
+    "ConvNN_Attn": cnn.ConvNNAttention2d,
+    "Branching": cnn.Branching2d,
+    "Branching_Attn": cnn.Branching2d,
+}
+FLAGS = {  # what a command line hands to every layer
+    "K": 5,
+    "padding": 2,
+    "kernel_size": 5,
+    "sampling_type": "spatial",
+    "num_samples": 4,
+    "sample_padding": 1,
+    "magnitude_type": "euclidean",
+    "similarity_type": "Loc_Col",
+    "aggregation_type": "Loc_Col",
+    "lambda_param": 0.3,
+    "attention_dropout": 0.2,
+    "shuffle_pattern": "BA",
+    "shuffle_scale": 2,
+    "branch_ratio": 0.25,
+}
+
+
+@pytest.fixture
+def _restored():
+    before = dict(cnn.LAYERS)
+    yield
+    cnn.LAYERS.clear()
+    cnn.LAYERS.update(before)
+
+
+def test_names() -> None:
+    assert cnn.list_layers() == list(TYPES)
+    assert all(entry.summary for entry in cnn.LAYERS.values())
+
+
+@pytest.mark.parametrize("name", TYPES)
+@pytest.mark.parametrize("flags", [{}, FLAGS], ids=["defaults", "flags"])
+def test_every_layer_takes_every_flag(name: str, flags: dict) -> None:
+    factory = cnn.layer_factory(name, **flags)
+    layer = factory(3, 8)
+    assert type(layer) is TYPES[name]
+    assert layer(torch.randn(2, 3, 12, 16)).shape == (2, 8, 12, 16)
+    assert type(pickle.loads(pickle.dumps(factory))(3, 8)) is TYPES[name]
+
+
+def test_flags_reach_their_layer() -> None:
+    layer = cnn.layer_factory("Branching_Attn", **FLAGS)(3, 8)
+    assert layer.branch1.out_channels == 2
+    assert layer.branch1.attention_dropout == 0.2
+    search = layer.branch1.search
+    assert (search.K, search.padding, search.sampling_type, search.num_samples) == (5, 2, "spatial", 4)
+    assert layer.branch2.kernel_size == (5, 5)
+    convnn = cnn.layer_factory("ConvNN", **FLAGS)(3, 8)
+    assert (convnn.search.similarity_type, convnn.search.lambda_param) == ("Loc_Col", 0.3)
+    assert convnn.inside_channels == 3 * 4 + 2
+
+
+def test_settings_of_an_entry_are_those_it_reads() -> None:
+    assert cnn.LAYERS["Conv2d"].settings == {"kernel_size": 3}
+    assert cnn.LAYERS["ConvNN"].settings["similarity_type"] == "Col"
+    assert "attention_dropout" not in cnn.LAYERS["Branching"].settings
+    assert cnn.LAYERS["Branching_Attn"].settings["attention_dropout"] == 0.1
+    for entry in cnn.LAYERS.values():
+        assert not {"in_channels", "out_channels", "device", "dtype", "self"} & set(entry.settings)
+    known = {setting for entry in cnn.LAYERS.values() for setting in entry.settings}
+    assert set(FLAGS) <= known
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("ConvN", {}, r"^layer='ConvN' is not one of Conv2d, .*; did you mean 'ConvNN'\?$"),
+        ("xyz", {}, r"^layer='xyz' is not one of Conv2d, Conv2d_New, ConvNN, ConvNN_Attn, Branching, Branching_Attn$"),
+        ("ConvNN", {"paddin": 1}, r"^layer setting 'paddin' is unknown; did you mean 'padding'\?$"),
+        ("Conv2d", {"zzzzzz": 1}, r"^layer setting 'zzzzzz' is unknown$"),
+    ],
+    ids=["layer", "far-layer", "setting", "far-setting"],
+)
+def test_unknown_names(name: str, settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        cnn.layer_factory(name, **settings)
+    assert isinstance(error.value, InputError)
+
+
+@pytest.mark.parametrize("name", ["ConvNN", "ConvNN_Attn", "Branching", "Branching_Attn"])
+def test_a_bad_value_is_refused_when_the_layer_is_built(name: str) -> None:
+    with pytest.raises(ValueError, match=r"^K=0 must be an integer of at least 1$"):
+        cnn.layer_factory(name, K=0)(3, 8)
+
+
+def test_kernel_size_is_checked() -> None:
+    with pytest.raises(ValueError, match=r"^kernel_size=0 must be an integer of at least 1$"):
+        cnn.layer_factory("Conv2d", kernel_size=0)(3, 8)
+
+
+@pytest.mark.usefixtures("_restored")
+def test_registering_a_layer() -> None:
+    def pointwise(in_channels: int, out_channels: int, *, gain: float = 2.0) -> nn.Module:
+        layer = nn.Conv2d(in_channels, out_channels, 1)
+        nn.init.constant_(layer.weight, gain)
+        return layer
+
+    cnn.register_layer("Pointwise", pointwise, "one pixel")
+    assert cnn.list_layers()[-1] == "Pointwise"
+    assert cnn.LAYERS["Pointwise"].settings == {"gain": 2.0}
+    assert cnn.layer_factory("Pointwise", gain=3.0, K=4)(1, 1).weight.item() == 3.0
+    with pytest.raises(ValueError, match=r"^layer 'Pointwise' is registered already; choose another name$"):
+        cnn.register_layer("Pointwise", pointwise, "again")
