@@ -5,4 +5,8 @@ similar positions of the whole map and convolves them. The three differ in who t
 much each counts (`ops.weigh`) and how they are put together (`ops.aggregate`).
 """
 
+from convnn import models, nn, ops
+
 __version__ = "0.1.0"
+
+__all__ = ["__version__", "models", "nn", "ops"]

@@ -54,7 +54,7 @@ def test_defaults_are_the_published_ones() -> None:
 
 
 def test_layer_settings_are_all_that_layers_read() -> None:
-    read = {name for entry in LAYERS.values() for name in entry.settings} - {"bias"}
+    read = {name for entry in LAYERS.values() for name in entry.settings}
     assert read == set(LAYER_SETTINGS)
 
 
@@ -62,8 +62,7 @@ def test_layer_defaults_are_the_flags_defaults() -> None:
     config = TrainConfig()
     for entry in LAYERS.values():
         for name, default in entry.settings.items():
-            if name != "bias":
-                assert getattr(config, name) == default, name
+            assert getattr(config, name) == default, name
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,8 @@ def list_layers() -> list[str]:
 
 def _keyword_defaults(function: Callable[..., Any]) -> dict[str, Any]:
     parameters = inspect.signature(function).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty and p.name not in ("device", "dtype")}
+    of_the_network = ("bias", "device", "dtype")
+    return {p.name: p.default for p in parameters if p.default is not p.empty and p.name not in of_the_network}
 
 
 def _conv2d(in_channels: int, out_channels: int, *, kernel_size: int = 3) -> nn.Conv2d:

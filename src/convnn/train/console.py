@@ -41,6 +41,7 @@ class ConsoleReport(Callback):
         self.console = console
         self.num_epochs = num_epochs
         self.start = time.perf_counter()
+        self.best: EpochResult | None = None
         self.bar: Progress | None = None
         self.task = TaskID(0)
 
@@ -60,6 +61,7 @@ class ConsoleReport(Callback):
     def on_epoch_end(self, result: EpochResult) -> None:
         """Replace it by a line."""
         self.stop()
+        self.best = result if result.is_best else self.best
         left = (self.num_epochs - result.epoch) * (time.perf_counter() - self.start) / result.epoch
         train, test = result.train, result.test
         self.console.print(
@@ -71,6 +73,15 @@ class ConsoleReport(Callback):
             highlight=False,
             soft_wrap=True,
         )
+
+    def on_end(self) -> None:
+        """Name the best epoch and the time it all took."""
+        if self.best is not None:
+            self.console.print(
+                f"best test top-1 {self.best.test.top1:.2%} in epoch {self.best.epoch},"
+                f" after {_duration(time.perf_counter() - self.start)}",
+                highlight=False,
+            )
 
     def stop(self) -> None:
         """Take the bar off the screen, whatever happened."""

@@ -27,7 +27,6 @@ PICTURE, GAP, HEADER, CAPTION, FOOTER = 1.75, 0.1, 0.45, 0.3, 0.45  # inches
 DIMMED = 0.3  # under the marks: this share of the image's colours and as much of its gray
 FRAME = 0.07  # width of the strip for padding around an image, as a share of its longer side
 SMALLEST = 0.035  # side of a mark on a fine map, likewise
-LONGEST_NAME = 26  # characters that fit a column
 
 
 def draw_neighbors(
@@ -59,7 +58,8 @@ def draw_neighbors(
         InputError: a query lies outside the image, there is nothing to draw, or the file cannot be written.
     """
     _check(image, layers, queries)
-    shown = _evenly_spaced(layers, max_layers)
+    numbers = _evenly_spaced(len(layers), max_layers)
+    shown = [layers[i] for i in numbers]
     pixels = _as_pixels(image)
     figure, cells = _grid(pixels, len(queries), 1 + len(shown), title)
     ranks = _rank_colors(max(layer.places.shape[1] for layer in shown) - 1)
@@ -67,7 +67,10 @@ def draw_neighbors(
         _draw_query(row[0], pixels, query)
         for cell, layer in zip(row[1:], shown, strict=True):
             _draw_choices(cell, pixels, layer, query, ranks)
-    _head_columns(cells[0], pixels, shown)
+    names = ["image", *(f"layer {i + 1} of {len(layers)}" for i in numbers)]
+    sizes = [image.shape[1:], *(layer.size for layer in shown)]
+    for cell, name, (height, width) in zip(cells[0], names, sizes, strict=True):
+        cell.set_title(f"{name}\n{height} × {width}", fontsize=8, color=INK, pad=5)
     _draw_legend(figure, ranks)
     return save_figure(figure, path)
 
@@ -83,10 +86,11 @@ def _check(image: Tensor, layers: Sequence[LayerNeighbors], queries: Sequence[tu
             raise InputError(f"query ({row}, {column}) lies outside the {height}x{width} image")
 
 
-def _evenly_spaced(layers: Sequence[LayerNeighbors], max_layers: int) -> list[LayerNeighbors]:
-    """At most `max_layers` of the layers, from the first to the last."""
+def _evenly_spaced(count: int, max_layers: int) -> list[int]:
+    """Indices of at most `max_layers` of `count` layers, from the first to the last."""
     check_at_least("max_layers", max_layers, 1)
-    return [layers[i] for i in np.linspace(0, len(layers) - 1, min(max_layers, len(layers))).round().astype(int)]
+    indices: list[int] = np.linspace(0, count - 1, min(max_layers, count)).round().astype(int).tolist()
+    return indices
 
 
 def _as_pixels(image: Tensor) -> Pixels:
@@ -116,13 +120,6 @@ def _rank_colors(count: int) -> ScalarMappable:
     count = max(count, 1)
     colors = ListedColormap(colormaps["plasma"](np.linspace(0.97, 0.3, count)))
     return ScalarMappable(BoundaryNorm(np.arange(count + 1) + 0.5, count), colors)
-
-
-def _head_columns(cells: NDArray[Any], pixels: Pixels, layers: Sequence[LayerNeighbors]) -> None:
-    names = ["image", *(_shortened(layer.name) for layer in layers)]
-    sizes = [pixels.shape[:2], *(layer.size for layer in layers)]
-    for cell, name, (height, width) in zip(cells, names, sizes, strict=True):
-        cell.set_title(f"{name}\n{height} × {width}", fontsize=8, color=INK, pad=5, parse_math=False)
 
 
 def _draw_query(cell: Axes, pixels: Pixels, query: tuple[int, int]) -> None:
@@ -205,11 +202,3 @@ def _draw_legend(figure: Figure, ranks: ScalarMappable) -> None:
     strip.minorticks_off()
     strip.tick_params(length=0, labelsize=7.5, labelcolor=INK)
     bar.outline.set_visible(False)
-
-
-def _shortened(name: str) -> str:
-    """The end of a long path, which tells layers apart; cut between two modules where that is possible."""
-    if len(name) <= LONGEST_NAME:
-        return name
-    end = name[1 - LONGEST_NAME :]
-    return "…" + end[end.find(".") + 1 :]

@@ -1,0 +1,59 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from convnn.train import ConsoleReport, EpochResult, Scores
+
+RESULT = EpochResult(1, 2.0, 50.0, 1e-3, Scores(1.5, 0.25, 0.75), Scores(1.25, 0.5, 1.0), is_best=True)
+
+
+def _report(*, terminal: bool) -> tuple[ConsoleReport, io.StringIO]:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=terminal, width=160, no_color=True)
+    return ConsoleReport(console, num_epochs=3), screen
+
+
+def _run_epoch(report: ConsoleReport) -> None:
+    report.on_epoch_start(1, steps=4)
+    for step in range(1, 5):
+        report.on_step(step)
+    report.on_epoch_end(RESULT)
+    report.on_end()
+
+
+def test_a_file_gets_one_plain_line_an_epoch_and_a_last_one() -> None:
+    report, screen = _report(terminal=False)
+    _run_epoch(report)
+    lines = screen.getvalue().splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith(
+        "epoch 1/3  train 1.5000 top-1 25.00%  test 1.2500 top-1 50.00% top-5 100.00%  50 images/s"
+    )
+    assert lines[0].endswith("left  best")
+    assert lines[1].startswith("best test top-1 50.00% in epoch 1, after 0:00:0")
+    assert "\x1b" not in screen.getvalue()
+
+
+def test_a_terminal_gets_a_bar_too() -> None:
+    report, screen = _report(terminal=True)
+    _run_epoch(report)
+    assert "4/4" in screen.getvalue()
+    assert report.bar is None
+
+
+def test_the_bar_leaves_the_screen_when_training_breaks() -> None:
+    report, screen = _report(terminal=True)
+    report.on_epoch_start(1, steps=4)
+    assert report.bar is not None
+    report.stop()
+    assert report.bar is None
+    assert "\x1b[?25h" in screen.getvalue(), "the cursor is back"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_stopping_twice_is_fine(terminal: bool) -> None:
+    report, _ = _report(terminal=terminal)
+    report.stop()
+    report.stop()
+    assert report.bar is None
