@@ -55,7 +55,7 @@ def test_a_checkpoint_of_another_model_names_the_difference(tmp_path: Path) -> N
 def test_other_shapes_are_named(tmp_path: Path) -> None:
     path = tmp_path / "last.safetensors"
     save_checkpoint(path, replace(RECIPE, classes=("a", "b", "c")).build(), RECIPE)
-    with pytest.raises(InputError, match=r"'classifier.bias' has shape \(3,\) there and \(2,\) here"):
+    with pytest.raises(InputError, match=r"'head.3.bias' has shape \(3,\) there and \(2,\) here"):
         load_checkpoint(path)
 
 

@@ -12,9 +12,11 @@ class Network(nn.Module):
 
     Attributes:
         min_size: smallest side of an image, in pixels, that its pooling leaves anything of.
+        head: what makes logits of the features.
     """
 
     min_size: ClassVar[int] = 1
+    head: nn.Module
 
     def __init__(self, in_channels: int, num_classes: int, width: float) -> None:
         super().__init__()
@@ -51,4 +53,4 @@ class Network(nn.Module):
 
     def forward_head(self, features: Tensor) -> Tensor:
         """A map of features (B, F, H', W') to logits (B, num_classes)."""
-        raise NotImplementedError
+        return self.head(features)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from convnn.models._network import Network
+from convnn.models._parts import make_pooled_head, make_stem
 from convnn.models._registry import register_model
 from convnn.nn import LayerFactory
 
@@ -73,6 +74,7 @@ class DenseNet(Network):
         super().__init__(in_channels, num_classes, width)
         growth = self.scaled(growth)
         channels = 2 * growth
+        self.stem = make_stem(in_channels, channels)
         blocks: list[nn.Module] = []
         for i, depth in enumerate(depths):
             if i > 0:
@@ -81,24 +83,13 @@ class DenseNet(Network):
             for _ in range(depth):
                 blocks.append(DenseLayer(channels, 4 * growth, growth, layer))
                 channels += growth
-        self.stem = nn.Sequential(
-            nn.Conv2d(in_channels, 2 * growth, kernel_size=3, padding=1, bias=False),
-            nn.BatchNorm2d(2 * growth),
-            nn.ReLU(inplace=True),
-        )
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(channels, num_classes)
+        self.head = make_pooled_head(channels, num_classes, dropout)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) to features (B, F, H / 8, W / 8)."""
         return self.norm(self.blocks(self.stem(x)))
-
-    def forward_head(self, features: Tensor) -> Tensor:
-        """Features (B, F, H', W') to logits (B, num_classes)."""
-        return self.classifier(self.dropout(self.pool(features).flatten(1)))
 
 
 @register_model

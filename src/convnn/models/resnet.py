@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from convnn.models._network import Network
+from convnn.models._parts import make_pooled_head, make_stem
 from convnn.models._registry import register_model
 from convnn.nn import LayerFactory
 
@@ -62,11 +63,7 @@ class ResNet(Network):
     ) -> None:
         super().__init__(in_channels, num_classes, width)
         channels = self.scaled(CHANNELS[0])
-        self.stem = nn.Sequential(
-            nn.Conv2d(in_channels, channels, kernel_size=3, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.ReLU(inplace=True),
-        )
+        self.stem = make_stem(in_channels, channels)
         stages: list[nn.Module] = []
         for depth, stage_channels in zip(depths, map(self.scaled, CHANNELS), strict=True):
             blocks = []
@@ -75,17 +72,11 @@ class ResNet(Network):
                 channels = stage_channels
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.Sequential(*stages)
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(channels, num_classes)
+        self.head = make_pooled_head(channels, num_classes, dropout)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) to features (B, F, H, W)."""
         return self.stages(self.stem(x))
-
-    def forward_head(self, features: Tensor) -> Tensor:
-        """Features (B, F, H, W) to logits (B, num_classes)."""
-        return self.classifier(self.dropout(self.pool(features).flatten(1)))
 
 
 @register_model

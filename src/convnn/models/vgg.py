@@ -47,9 +47,10 @@ class VGG(Network):
                 channels = stage_channels
             features.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*features)
-        self.pool = nn.AdaptiveAvgPool2d(7)
         hidden = self.scaled(4096)
-        self.classifier = nn.Sequential(
+        self.head = nn.Sequential(
+            nn.AdaptiveAvgPool2d(7),
+            nn.Flatten(),
             nn.Linear(channels * 7 * 7, hidden),
             nn.ReLU(inplace=True),
             nn.Dropout(dropout),
@@ -62,10 +63,6 @@ class VGG(Network):
     def forward_features(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) to features (B, F, H / 32, W / 32)."""
         return self.features(x)
-
-    def forward_head(self, features: Tensor) -> Tensor:
-        """Features (B, F, H', W') to logits (B, num_classes)."""
-        return self.classifier(self.pool(features).flatten(1))
 
 
 @register_model

@@ -1,5 +1,6 @@
 """What every layer on a map has in common."""
 
+import math
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -14,6 +15,14 @@ from convnn.ops import Neighbors
 
 LayerFactory = Callable[[int, int], nn.Module]
 """Makes a layer from its input and output channels: how networks and branches take any layer."""
+
+
+def reset_as_conv(weight: Tensor, bias: Tensor | None) -> None:
+    """Draw weight (C_out, C_in, ...) and bias as `torch.nn.Conv2d` does: uniform, bounded by the fan-in."""
+    nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
+    if bias is not None:
+        bound = 1 / math.sqrt(weight[0].numel())
+        nn.init.uniform_(bias, -bound, bound)
 
 
 class MapLayer(nn.Module):

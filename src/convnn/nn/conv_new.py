@@ -1,6 +1,5 @@
 """A convolution with coordinate channels and pixel shuffling: the published `Conv2d_New`."""
 
-import math
 from typing import ClassVar
 
 import torch
@@ -8,7 +7,7 @@ from torch import Tensor, nn
 
 from convnn.errors import check_at_least, check_choice
 from convnn.nn import functional as F
-from convnn.nn._layer import MapLayer
+from convnn.nn._layer import MapLayer, reset_as_conv
 from convnn.nn._shuffle import shuffled_channels
 
 
@@ -64,10 +63,7 @@ class ConvNew(MapLayer):
 
     def reset_parameters(self) -> None:
         """Draw weight and bias as `torch.nn.Conv2d` does."""
-        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
-        if self.bias is not None:
-            bound = 1 / math.sqrt(self.weight[0].numel())
-            nn.init.uniform_(self.bias, -bound, bound)
+        reset_as_conv(self.weight, self.bias)
 
     def _forward(self, x: Tensor) -> Tensor:
         return F.conv_new(

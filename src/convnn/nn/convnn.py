@@ -1,13 +1,12 @@
 """ConvNN: convolve the K most similar positions."""
 
-import math
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from convnn.nn import functional as F
-from convnn.nn._layer import SearchingLayer
+from convnn.nn._layer import SearchingLayer, reset_as_conv
 from convnn.nn._search import Search, find_neighbors, similarity_features
 from convnn.ops import Neighbors, weigh
 
@@ -82,11 +81,8 @@ class ConvNN(SearchingLayer):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw weight and bias as `torch.nn.Conv1d` does: uniform within one over the square root of the fan-in."""
-        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
-        if self.bias is not None:
-            bound = 1 / math.sqrt(self.weight[0].numel())
-            nn.init.uniform_(self.bias, -bound, bound)
+        """Draw weight and bias as `torch.nn.Conv1d` does."""
+        reset_as_conv(self.weight, self.bias)
 
     def _forward(self, x: Tensor) -> Tensor:
         return F.convnn(
