@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 help:
 	@echo "make demo       train a Branching network on digits and draw what it looks at, into runs/demo"
 	@echo "make test       lint, types, direction of imports, all tests"
-	@echo "make test-long  the whole matrix of networks, layers and settings: hours"
+	@echo "make test-long  one step of every network with every layer and setting: ten minutes"
 	@echo "make clean      remove the environment and the demo"
 
 $(VENV)/.installed: pyproject.toml
