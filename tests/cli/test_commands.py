@@ -118,6 +118,18 @@ def test_neighbors_names_bad_input(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_neighbors_of_two_images_of_one_name_are_refused(
+    best: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [tmp_path / "a" / "cat.png", tmp_path / "b" / "cat.png"]
+    for path in paths:
+        path.parent.mkdir()
+        Image.new("L", (8, 8)).save(path)
+    assert main(["neighbors", *map(str, paths), "--checkpoint", best, "--out", str(tmp_path / "out")]) == 2
+    assert "two images are called 'cat'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "vgg*"]) == 0
     printed = capsys.readouterr().out

@@ -1,6 +1,7 @@
 """`convnn neighbors`: whom every layer of a trained network looks at, drawn on the image."""
 
 import argparse
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,12 +38,13 @@ def run(args: argparse.Namespace, console: Console) -> None:
     device = find_device(args.device)
     network, recipe = load_checkpoint(args.checkpoint)
     images = read_images(args, recipe)
+    check_distinct(images)
     folder = make_folder(args.out)
     for name, image in images.items():
         layers = find_neighbors(network.to(device), image.to(device))
         picture = denormalise(image, recipe.mean, recipe.std)[0]
         points = queries or choose_queries(picture, args.num_queries)
-        title = f"{recipe.model} of {recipe.layer} on {name}"
+        title = f"{recipe.model} of {recipe.layer} on {Path(name).name}"
         path = draw_neighbors(picture, layers, points, folder / f"neighbors_{Path(name).stem}.png", title=title)
         console.print(f"{path}", highlight=False, soft_wrap=True)
 
@@ -68,6 +70,19 @@ def read_images(args: argparse.Namespace, recipe: Recipe) -> dict[str, Tensor]:
         if len(found) == len(wanted):
             break
     return {f"{recipe.dataset}_{index}": found[index] for index in wanted}
+
+
+def check_distinct(names: Iterable[str]) -> None:
+    """Refuse images whose pictures would have one file name.
+
+    Raises:
+        InputError: naming the first name that comes twice.
+    """
+    seen: set[str] = set()
+    for stem in (Path(name).stem for name in names):
+        if stem in seen:
+            raise InputError(f"two images are called {stem!r}, and their pictures would be one file; draw them apart")
+        seen.add(stem)
 
 
 def parse_query(text: str) -> Query:
