@@ -109,10 +109,13 @@ def shuffle(x: Tensor, scale: int) -> Tensor:
 
 
 def coordinates(size: Size) -> Rows:
-    """x first; -1 to 1 along the longest side, the others centred and in the same unit."""
-    longest = max(max(size) - 1, 1)
+    """x first; -1 to 1 along the longest side, the others centred and in the same unit; a single pixel at -1."""
+    longest = max(size)
+    if longest == 1:
+        return [[-1.0] * len(size)]
     return [
-        [(2 * p - (n - 1)) / longest for p, n in zip(place[::-1], size[::-1], strict=True)] for place in places(size)
+        [(2 * p - (n - 1)) / (longest - 1) for p, n in zip(place[::-1], size[::-1], strict=True)]
+        for place in places(size)
     ]
 
 

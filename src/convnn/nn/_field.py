@@ -50,9 +50,11 @@ class Field:
         """Place of every position, (T, axes), x before y before z: -1 to 1 along the longest side of the padded map.
 
         The other sides have the same unit, so that the nearest place is the nearest pixel on maps that are not square.
+        A single pixel stands at -1, where `linspace` begins.
         """
-        exact = torch.promote_types(dtype, torch.float32)
-        return (self.grid().to(exact) / max(max(self.size) - 1, 1)).to(dtype)
+        grid = self.grid().to(torch.promote_types(dtype, torch.float32))
+        longest = max(self.size)
+        return (grid / (longest - 1) if longest > 1 else grid - 1).to(dtype)
 
     def grid(self) -> Tensor:
         """Twice the distance of every position from the centre in pixels, (T, axes), x first: whole numbers."""
