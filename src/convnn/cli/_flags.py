@@ -51,18 +51,20 @@ def add_config_flags(parser: Parser, *, only: Iterable[str] | None = None) -> No
     for f in fields(TrainConfig):
         if wanted is None or f.name in wanted:
             name = f.metadata["group"]
-            groups.setdefault(name, parser.add_argument_group(name) if name not in groups else groups[name])
+            if name not in groups:
+                groups[name] = parser.add_argument_group(name)
             _add_flag(groups[name], f)
 
 
-def config_from(args: argparse.Namespace) -> TrainConfig:
-    """The configuration that was asked for; fields without a flag keep their defaults.
+def config_from(args: argparse.Namespace, **settings: Any) -> TrainConfig:
+    """The configuration that was asked for; `settings` go before flags, and flags before defaults.
 
     Raises:
         InputError: a value is unknown or out of range.
     """
     names = {f.name for f in fields(TrainConfig)}
-    return TrainConfig(**{name: value for name, value in vars(args).items() if name in names})
+    flags = {name: value for name, value in vars(args).items() if name in names}
+    return TrainConfig(**(flags | settings))
 
 
 def _add_flag(group: argparse._ArgumentGroup, f: "Field[Any]") -> None:

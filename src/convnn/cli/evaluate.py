@@ -1,13 +1,13 @@
 """`convnn evaluate`: the accuracy of a checkpoint."""
 
 import argparse
-from dataclasses import replace
 
 from rich.console import Console
 
 from convnn.cli._flags import Parser, add_config_flags, config_from
 from convnn.data import ImageData, load_data
 from convnn.errors import InputError
+from convnn.models import Network
 from convnn.train import Recipe, TrainConfig, evaluate, find_device, load_checkpoint, make_accelerator
 
 FLAGS = ("data_path", "noise", "limit_test", "num_workers", "batch_size", "use_amp", "criterion", "device", "seed")
@@ -22,19 +22,14 @@ def add_flags(parser: Parser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> None:
     """Print loss and accuracies."""
-    dataset = args.dataset or load_checkpoint(args.checkpoint)[1].dataset
-    evaluate_checkpoint(args.checkpoint, replace(config_from_partial(args), dataset=dataset), console)
+    network, recipe = load_checkpoint(args.checkpoint)
+    config = config_from(args, dataset=args.dataset or recipe.dataset)
+    evaluate_network(network, recipe, config, console)
 
 
-def config_from_partial(args: argparse.Namespace) -> TrainConfig:
-    """The flags of a command that has no `--dataset` default."""
-    return config_from(argparse.Namespace(**{k: v for k, v in vars(args).items() if k != "dataset"}))
-
-
-def evaluate_checkpoint(path: str, config: TrainConfig, console: Console) -> None:
-    """Print loss and accuracies of a checkpoint on the test images that the flags name."""
+def evaluate_network(network: Network, recipe: Recipe, config: TrainConfig, console: Console) -> None:
+    """Print loss and accuracies of a checkpoint's network on the test images that the flags name."""
     device = find_device(config.device)
-    network, recipe = load_checkpoint(path)
     data = load_test_images(recipe, config)
     accelerator = make_accelerator(device, use_amp=config.use_amp)
     model = accelerator.prepare(network.to(device))

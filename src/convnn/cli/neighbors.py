@@ -2,17 +2,16 @@
 
 import argparse
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 from torch import Tensor
 
-from convnn.cli._flags import Parser, add_config_flags
-from convnn.cli.evaluate import config_from_partial, load_test_images
+from convnn.cli._flags import Parser, add_config_flags, config_from
+from convnn.cli.evaluate import load_test_images
 from convnn.data import denormalise, load_image
 from convnn.errors import InputError, TrainingError, check_at_least
-from convnn.train import Recipe, TrainConfig, find_device, load_checkpoint
+from convnn.train import Recipe, find_device, load_checkpoint
 from convnn.viz import choose_queries, draw_neighbors, find_neighbors
 
 Query = tuple[int, int]
@@ -37,11 +36,12 @@ def run(args: argparse.Namespace, console: Console) -> None:
     queries = None if args.query is None else [parse_query(text) for text in args.query]
     device = find_device(args.device)
     network, recipe = load_checkpoint(args.checkpoint)
+    network.to(device)
     images = read_images(args, recipe)
     check_distinct(images)
     folder = make_folder(args.out)
     for name, image in images.items():
-        layers = find_neighbors(network.to(device), image.to(device))
+        layers = find_neighbors(network, image.to(device))
         picture = denormalise(image, recipe.mean, recipe.std)[0]
         points = queries or choose_queries(picture, args.num_queries)
         title = f"{recipe.model} of {recipe.layer} on {Path(name).name}"
@@ -57,16 +57,16 @@ def read_images(args: argparse.Namespace, recipe: Recipe) -> dict[str, Tensor]:
     """
     if args.images:
         return {path: load_image(path, recipe.image_shape, recipe.mean, recipe.std) for path in args.images}
-    config: TrainConfig = replace(config_from_partial(args), dataset=recipe.dataset, device="cpu")
-    test = load_test_images(recipe, config).test
+    test = load_test_images(recipe, config_from(args, dataset=recipe.dataset, device="cpu")).test
     wanted = dict.fromkeys(args.index)
     for index in wanted:
         if not 0 <= index < test.num_samples:
             raise InputError(f"--index={index} must lie between 0 and {test.num_samples - 1}")
     found: dict[int, Tensor] = {}
     for batch in test:
-        rows = {int(index): row for row, index in enumerate(batch.indices)}
-        found |= {index: batch.images[rows[index]].unsqueeze(0) for index in wanted if index in rows}
+        for index, image in zip(batch.indices.tolist(), batch.images, strict=True):
+            if index in wanted:
+                found[index] = image.unsqueeze(0)
         if len(found) == len(wanted):
             break
     return {f"{recipe.dataset}_{index}": found[index] for index in wanted}

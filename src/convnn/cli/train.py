@@ -7,7 +7,7 @@ from accelerate.utils import set_seed
 from rich.console import Console
 
 from convnn.cli._flags import Parser, add_config_flags, config_from
-from convnn.cli.evaluate import evaluate_checkpoint
+from convnn.cli.evaluate import evaluate_network
 from convnn.data import load_data
 from convnn.errors import InputError
 from convnn.models import Network, create_model
@@ -20,6 +20,7 @@ from convnn.train import (
     TrainConfig,
     Trainer,
     find_device,
+    load_checkpoint,
     make_accelerator,
     print_summary,
     summarize,
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     if not config.test_only:
         train(config, console)
     elif config.checkpoint is not None:
-        evaluate_checkpoint(config.checkpoint, config, console)
+        evaluate_network(*load_checkpoint(config.checkpoint), config, console)
     else:
         check_shapes(config, console)
 

@@ -20,7 +20,7 @@ class VGG(Network):
         in_channels: channels of the images.
         num_classes: logits per image.
         width: factor on all channels, those of the classifier too.
-        dropout: probability before each hidden layer of the classifier's output.
+        dropout: probability behind each hidden layer of the classifier.
 
     Raises:
         InputError: an argument is out of range; in forward: images smaller than 32 x 32 pixels.

@@ -1,5 +1,6 @@
 """A feature map laid out as a list of positions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -36,10 +37,13 @@ class Field:
     def inner(self) -> Tensor:
         """Indices (N,) of the real positions, in raster order."""
         device = self.features.device
-        indices = torch.zeros((), dtype=torch.long, device=device)
-        for n in self.size:
-            axis = torch.arange(self.padding, n - self.padding, device=device)
-            indices = indices.unsqueeze(-1) * n + axis
+        return self.positions([torch.arange(self.padding, n - self.padding, device=device) for n in self.size])
+
+    def positions(self, axes: Sequence[Tensor]) -> Tensor:
+        """Indices of a grid on the padded map, in raster order, from its places along each axis."""
+        indices = torch.zeros((), dtype=torch.long, device=self.features.device)
+        for n, places in zip(self.size, axes, strict=True):
+            indices = indices.unsqueeze(-1) * n + places
         return indices.flatten()
 
     def at_inner(self, rows: Tensor) -> Tensor:

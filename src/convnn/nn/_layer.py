@@ -63,7 +63,29 @@ class MapLayer(nn.Module):
         return f"{self.in_channels}, {self.out_channels}"
 
 
-class SearchingLayer(MapLayer):
+class ShufflingLayer(MapLayer):
+    """A layer on a map that may see coordinates, and may work on shuffled pixels.
+
+    Attributes:
+        inside_channels: what its weights read, unshuffled and coordinate channels included.
+        outside_channels: what its weights make, ahead of the last shuffle.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, aggregation_type: str, shuffle_pattern: str, shuffle_scale: int
+    ) -> None:
+        super().__init__(in_channels, out_channels)
+        check_choice("aggregation_type", aggregation_type, AGGREGATION_TYPES)
+        self.aggregation_type = aggregation_type
+        self.shuffle_pattern = shuffle_pattern
+        self.shuffle_scale = shuffle_scale
+        inside, self.outside_channels = shuffled_channels(
+            in_channels, out_channels, self.spatial_dims, shuffle_pattern, shuffle_scale
+        )
+        self.inside_channels = inside + (self.spatial_dims if aggregation_type == "Loc_Col" else 0)
+
+
+class SearchingLayer(ShufflingLayer):
     """A layer on a map that looks for neighbours, and can say whom it chose."""
 
     def __init__(
@@ -75,16 +97,8 @@ class SearchingLayer(MapLayer):
         shuffle_pattern: str,
         shuffle_scale: int,
     ) -> None:
-        super().__init__(in_channels, out_channels)
-        check_choice("aggregation_type", aggregation_type, AGGREGATION_TYPES)
+        super().__init__(in_channels, out_channels, aggregation_type, shuffle_pattern, shuffle_scale)
         self.search = search
-        self.aggregation_type = aggregation_type
-        self.shuffle_pattern = shuffle_pattern
-        self.shuffle_scale = shuffle_scale
-        inside, self.outside_channels = shuffled_channels(
-            in_channels, out_channels, self.spatial_dims, shuffle_pattern, shuffle_scale
-        )
-        self.inside_channels = inside + (self.spatial_dims if aggregation_type == "Loc_Col" else 0)
 
     def field(self, x: Tensor) -> Field:
         """The positions among which neighbours are looked for: those of x (B, C, *S), unshuffled and padded."""

@@ -139,14 +139,13 @@ def _spatial_candidates(field: Field, search: Search) -> Tensor | None:
     if any(n > side for side in field.inner_size):
         return None
     _check_margin(field, search)
-    device = field.features.device
-    indices = torch.zeros((), dtype=torch.long, device=device)
-    for side, padded_side in zip(field.inner_size, field.size, strict=True):
+    axes = []
+    for side in field.inner_size:
         span = side - 1 - 2 * margin
         points = min(n, span + 1)  # more points than pixels would name some of them twice
-        axis = torch.arange(points, device=device) * span // max(points - 1, 1)
-        indices = indices.unsqueeze(-1) * padded_side + axis + margin + field.padding
-    return indices.flatten()
+        places = torch.arange(points, device=field.features.device) * span // max(points - 1, 1)
+        axes.append(places + margin + field.padding)
+    return field.positions(axes)
 
 
 def _finite_std(features: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as torchF
 
 from convnn.errors import check_fraction
 from convnn.nn import functional as F
@@ -110,9 +109,8 @@ class ConvNNAttention(SearchingLayer):
         """Whom every position of x (B, C_in, *S) attends to, with the softmax weights."""
         field = self.field(x)
         extended = F.aggregated_values(field, self.aggregation_type)
-        queries = torchF.linear(field.at_inner(extended), self.key.weight)
-        keys = torchF.linear(extended, self.query.weight)
-        return F.attend(field, queries, keys, self.search, training=self.training)
+        weights = self.query.weight, self.key.weight
+        return F.attend(field, extended, *weights, self.search, training=self.training)
 
 
 class ConvNNAttention1d(ConvNNAttention):

@@ -5,13 +5,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from convnn.errors import check_at_least, check_choice
+from convnn.errors import check_at_least
 from convnn.nn import functional as F
-from convnn.nn._layer import MapLayer, reset_as_conv
-from convnn.nn._shuffle import shuffled_channels
+from convnn.nn._layer import ShufflingLayer, reset_as_conv
 
 
-class ConvNew(MapLayer):
+class ConvNew(ShufflingLayer):
     r"""A convolution that may see where it is ("Loc_Col") and may work on shuffled pixels; the map keeps its size.
 
     Args:
@@ -47,18 +46,11 @@ class ConvNew(MapLayer):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(in_channels, out_channels)
-        axes = self.spatial_dims
+        super().__init__(in_channels, out_channels, aggregation_type, shuffle_pattern, shuffle_scale)
         check_at_least("kernel_size", kernel_size, 1)
-        check_choice("aggregation_type", aggregation_type, F.AGGREGATION_TYPES)
-        self.aggregation_type = aggregation_type
-        self.shuffle_pattern = shuffle_pattern
-        self.shuffle_scale = shuffle_scale
-        inside, outside = shuffled_channels(in_channels, out_channels, axes, shuffle_pattern, shuffle_scale)
-        inside += axes if aggregation_type == "Loc_Col" else 0
-        kernel = [kernel_size] * axes
-        self.weight = nn.Parameter(torch.empty(outside, inside, *kernel, device=device, dtype=dtype))
-        self.bias = nn.Parameter(torch.empty(outside, device=device, dtype=dtype)) if bias else None
+        shape = (self.outside_channels, self.inside_channels, *[kernel_size] * self.spatial_dims)
+        self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+        self.bias = nn.Parameter(torch.empty(shape[0], device=device, dtype=dtype)) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

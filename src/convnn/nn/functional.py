@@ -112,9 +112,7 @@ def convnn_attention(
     check_shuffle(shuffle_pattern, shuffle_scale)
     field = Field.of(shuffle_in(x, shuffle_pattern, shuffle_scale), search.padding)
     extended = aggregated_values(field, aggregation_type)
-    queries = F.linear(field.at_inner(extended), key_weight)  # published: row t scores candidate j by s(k_t, q_j)
-    keys = F.linear(extended, query_weight)
-    neighbors = attend(field, queries, keys, search, training=training)
+    neighbors = attend(field, extended, query_weight, key_weight, search, training=training)
     neighbors = weigh.dropout(neighbors, attention_dropout, training=training)
     values = F.linear(extended, value_weight)
     out = aggregate.convolve(values, neighbors, weight, bias, groups=values.shape[-1])
@@ -122,8 +120,12 @@ def convnn_attention(
     return _like(x, shuffle_out(field.to_map(out), shuffle_pattern, shuffle_scale))
 
 
-def attend(field: Field, queries: Tensor, keys: Tensor, search: Search, *, training: bool) -> Neighbors:
-    """The K nearest keys of every real position with softmax weights, the position itself first."""
+def attend(
+    field: Field, extended: Tensor, query_weight: Tensor, key_weight: Tensor, search: Search, *, training: bool
+) -> Neighbors:
+    """The K positions nearest to every real one by their projections, with softmax weights, itself first."""
+    queries = F.linear(field.at_inner(extended), key_weight)  # published: row t scores candidate j by s(k_t, q_j)
+    keys = F.linear(extended, query_weight)
     candidates = find_candidates(field, search, training=training)
     metric = search.magnitude_type
     neighbors = select.nearest(queries, keys, search.K, metric=metric, positions=field.inner(), candidates=candidates)

@@ -6,8 +6,7 @@ from typing import Any
 from convnn.data import DATASETS
 from convnn.errors import InputError, check_at_least, check_choice, check_fraction
 from convnn.models import list_models
-from convnn.nn import list_layers
-from convnn.nn.functional import AGGREGATION_TYPES
+from convnn.nn import AGGREGATION_TYPES, SAMPLING_TYPES, SIMILARITY_TYPES, list_layers
 from convnn.ops import METRICS
 
 LAYER_SETTINGS = (
@@ -48,13 +47,11 @@ class TrainConfig:
     padding: int = flag(1, "network", "zeros around the map in which neighbours are looked for")
 
     K: int = flag(9, "neighbours", "neighbours of each position, itself included")
-    sampling_type: str = flag("all", "neighbours", "who may be a neighbour", ("all", "random", "spatial"))
+    sampling_type: str = flag("all", "neighbours", "who may be a neighbour", SAMPLING_TYPES)
     num_samples: int = flag(-1, "neighbours", "candidates of random, grid side of spatial sampling; -1: all")
     sample_padding: int = flag(0, "neighbours", "pixels that the spatial grid keeps away from the border")
     magnitude_type: str = flag("cosine", "neighbours", "metric by which neighbours are found", METRICS)
-    similarity_type: str = flag(
-        "Col", "neighbours", "compare features (Col), places (Loc) or both", ("Loc", "Col", "Loc_Col")
-    )
+    similarity_type: str = flag("Col", "neighbours", "compare features (Col), places (Loc) or both", SIMILARITY_TYPES)
     aggregation_type: str = flag(
         "Col", "neighbours", "convolve features, or features and coordinates", AGGREGATION_TYPES
     )
