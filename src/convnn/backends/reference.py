@@ -3,11 +3,23 @@
 Faster backends are held against this file. Positions are rows throughout: a map is a (B, T, C) list of T positions.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
+
+from convnn.backends.request import Request
+
+
+def unavailable_reasons() -> list[str]:
+    """None: wherever torch runs, this runs."""
+    return []
+
+
+def unsupported_reasons(request: Request) -> list[str]:
+    """None: every operator, device and type."""
+    return []
 
 
 def nearest(
@@ -33,6 +45,19 @@ def similarity(queries: Tensor, keys: Tensor, indices: Tensor, metric: str) -> T
         return _OF_PAIRS[metric](queries.to(dtype).unsqueeze(2), chosen)
 
 
+def similarity_backward(
+    grad: Tensor, queries: Tensor, keys: Tensor, indices: Tensor, metric: str
+) -> tuple[Tensor, Tensor]:
+    """Gradients of queries and keys, from the gradient (B, N, K) of their scores."""
+    with _full_precision(queries):
+        dtype = torch.promote_types(queries.dtype, torch.float32)
+        chosen = gather(keys, indices).to(dtype)
+        grads = _GRADIENTS_OF_PAIRS[metric](grad.to(dtype), queries.to(dtype).unsqueeze(2), chosen)
+        grad_queries, grad_chosen = grads
+        grad_keys = _scatter(grad_chosen, keys, indices)
+        return grad_queries.sum(2).to(queries.dtype), grad_keys.to(keys.dtype)
+
+
 def convolve(
     values: Tensor, indices: Tensor, scores: Tensor | None, weight: Tensor, bias: Tensor | None, groups: int
 ) -> Tensor:
@@ -46,12 +71,55 @@ def convolve(
     return out if bias is None else out + bias.to(out.dtype)
 
 
+def convolve_backward(
+    grad: Tensor,
+    values: Tensor,
+    indices: Tensor,
+    scores: Tensor | None,
+    weight: Tensor,
+    groups: int,
+    needs: Sequence[bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients of values, scores and weight, those that are needed, from the gradient (B, N, C_out) of the output."""
+    needs_values, needs_scores, needs_weight = needs
+    grouped = grad.unflatten(-1, (groups, weight.shape[0] // groups))
+    kernels = weight.unflatten(0, (groups, weight.shape[0] // groups))
+    factors = None if scores is None else scores.unsqueeze(-1).to(values.dtype)
+    grad_values = grad_scores = grad_weight = None
+    neighborhoods = gather(values, indices)
+    if needs_values or needs_scores:
+        grad_neighborhoods = torch.einsum("bngo,gock->bnkgc", grouped, kernels).flatten(3)
+        if scores is not None and needs_scores:
+            grad_scores = (grad_neighborhoods * neighborhoods).sum(-1).to(scores.dtype)
+        if needs_values:
+            grad_values = _scatter(
+                grad_neighborhoods if factors is None else grad_neighborhoods * factors, values, indices
+            )
+    if needs_weight:
+        weighted = neighborhoods if factors is None else neighborhoods * factors
+        by_group = weighted.unflatten(-1, (groups, weight.shape[1]))
+        grad_weight = torch.einsum("bngo,bnkgc->gock", grouped, by_group).flatten(0, 1)
+    return grad_values, grad_scores, grad_weight
+
+
 def gather(values: Tensor, indices: Tensor) -> Tensor:
     """The rows of `values` (B, T, C) at `indices` (B, N, K), as (B, N, K, C)."""
     batch, length, channels = values.shape
-    first_row = torch.arange(batch, device=indices.device) * length
-    rows = (indices + first_row[:, None, None]).flatten()
-    return values.reshape(batch * length, channels).index_select(0, rows).view(*indices.shape, channels)
+    rows = values.reshape(batch * length, channels).index_select(0, _rows(indices, length))
+    return rows.view(*indices.shape, channels)
+
+
+def _scatter(grad: Tensor, values: Tensor, indices: Tensor) -> Tensor:
+    """The transpose of `gather`: rows (B, N, K, C) summed where they came from, (B, T, C)."""
+    batch, length, channels = values.shape
+    total = grad.new_zeros(batch * length, channels)
+    return total.index_add_(0, _rows(indices, length), grad.flatten(0, 2)).view_as(values)
+
+
+def _rows(indices: Tensor, length: int) -> Tensor:
+    """Positions in each of B lists, as positions in one list behind the other."""
+    first_row = torch.arange(len(indices), device=indices.device) * length
+    return (indices + first_row[:, None, None]).flatten()
 
 
 def _best(scores: Tensor, K: int) -> Tensor:
@@ -101,14 +169,36 @@ def _closeness_of_pairs(queries: Tensor, keys: Tensor) -> Tensor:
     return -(queries - keys).square().sum(-1)
 
 
+def _gradients_of_cosine(grad: Tensor, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+    """What reaches each vector of each pair, all (B, N, K, C): the other one's direction less its own share of it."""
+    q, k = _unit(queries), _unit(keys)
+    cosine = (q * k).sum(-1, keepdim=True)
+    grad = torch.where(cosine.abs() <= 1, grad.unsqueeze(-1), 0)  # of a clamped score nothing passes
+    return grad * _per_length(k - cosine * q, queries), grad * _per_length(q - cosine * k, keys)
+
+
+def _gradients_of_closeness(grad: Tensor, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+    difference = 2 * grad.unsqueeze(-1) * (queries - keys)
+    return -difference, difference
+
+
 Metric = Callable[[Tensor, Tensor], Tensor]
 _OF_ALL: dict[str, Metric] = {"cosine": _cosine_of_all, "euclidean": _closeness_of_all}
 _OF_PAIRS: dict[str, Metric] = {"cosine": _cosine_of_pairs, "euclidean": _closeness_of_pairs}
+_GRADIENTS_OF_PAIRS: dict[str, Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]] = {
+    "cosine": _gradients_of_cosine,
+    "euclidean": _gradients_of_closeness,
+}
 
 
-def _unit(x: Tensor, eps: float = 1e-12) -> Tensor:
-    """Rows of length one; a zero row stays zero and passes no gradient (dividing it by eps would pass 1e12)."""
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+def _unit(x: Tensor) -> Tensor:
+    """Rows of length one; a zero row stays zero and passes no gradient (dividing it by its length would pass 1e12)."""
+    return _per_length(x, x)
+
+
+def _per_length(x: Tensor, vectors: Tensor, eps: float = 1e-12) -> Tensor:
+    """Rows of x divided by the length of each vector; nothing where that is zero."""
+    norm = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
     is_zero = norm <= eps
     return (x / norm.masked_fill(is_zero, 1)).masked_fill(is_zero, 0)
 

@@ -1,14 +1,22 @@
 r"""How the neighbours are put together."""
 
+import torch
 from torch import Tensor
 
-from convnn.backends import reference
+from convnn.ops import _library
+from convnn.ops._dispatch import check_backend
 from convnn.ops._validate import check_kernel, check_rows
 from convnn.ops.neighbors import Neighbors
 
 
 def convolve(
-    values: Tensor, neighbors: Neighbors, weight: Tensor, bias: Tensor | None = None, *, groups: int = 1
+    values: Tensor,
+    neighbors: Neighbors,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    groups: int = 1,
+    backend: str = "auto",
 ) -> Tensor:
     r"""A learned kernel over the ordered neighbours.
 
@@ -22,16 +30,29 @@ def convolve(
         weight: (C_out, C / groups, K).
         bias: (C_out,) or None.
         groups: blocks of channels that do not mix; groups = C = C_out is a depthwise kernel.
+        backend: what computes it, as in `select.nearest`.
 
     Returns:
-        (B, N, C_out)
+        (B, N, C_out), in the type of the values; under autocast in its type, as any convolution.
 
     Raises:
-        InputError: the weight does not fit the channels, the neighbours or the groups.
+        InputError: the weight does not fit the channels, the neighbours or the groups; the backend is unknown.
+        UnsupportedError: the named backend cannot compute this.
 
     Reference:
         arXiv 2511.14137, the aggregation of ConvNN as a 1-d convolution of kernel and stride K.
     """
     check_rows("values", values)
     check_kernel(values, neighbors.K, weight, groups)
-    return reference.convolve(values, neighbors.indices, neighbors.scores, weight, bias, groups)
+    check_backend(backend)
+    values, weight = _as_autocast_would(values, weight)
+    return _library.convolve(values, neighbors.indices, neighbors.scores, weight, bias, groups, backend)
+
+
+def _as_autocast_would(values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Autocast does not know our op: what it does to a convolution is done here."""
+    kind = values.device.type
+    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
+        return values, weight
+    dtype = torch.get_autocast_dtype(kind)
+    return values.to(dtype), weight.to(dtype)

@@ -2,8 +2,9 @@ r"""Who the neighbours are."""
 
 from torch import Tensor
 
-from convnn.backends import reference
 from convnn.errors import InputError, check_choice
+from convnn.ops import _library
+from convnn.ops._dispatch import check_backend
 from convnn.ops._validate import check_indices, check_same_width
 from convnn.ops.neighbors import METRICS, Neighbors
 
@@ -16,6 +17,7 @@ def nearest(
     metric: str = "cosine",
     positions: Tensor | None = None,
     candidates: Tensor | None = None,
+    backend: str = "auto",
 ) -> Neighbors:
     r"""The K keys most similar to each query, best first.
 
@@ -35,21 +37,24 @@ def nearest(
         positions: (N,) int64, the index of each query among the keys.
         candidates: (M,) int64 in ascending order, the keys that may be chosen; all of them when None. With M = K - 1
             a query that is itself a candidate has K - 2 others, and stands in the last slot a second time.
+        backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
 
     Returns:
         Neighbors with indices (B, N, K) into the keys and no scores.
 
     Raises:
-        InputError: shapes do not agree, the metric is unknown, or K exceeds the candidates.
+        InputError: shapes do not agree, the metric or backend is unknown, or K exceeds the candidates.
+        UnsupportedError: the named backend cannot compute this, with every reason.
 
     Reference:
         Kang and Farias Sales Rocha Neto, "Attention Via Convolutional Nearest Neighbors", arXiv 2511.14137.
     """
     check_choice("metric", metric, METRICS)
+    check_backend(backend)
     check_same_width(queries, keys)
     check_indices("positions", positions, queries.shape[1])
     check_indices("candidates", candidates)
     available = keys.shape[1] if candidates is None else candidates.shape[0] + (positions is not None)
     if not 1 <= K <= available:
         raise InputError(f"K={K} must lie between 1 and {available}, the number of positions to choose from")
-    return Neighbors(reference.nearest(queries, keys, K, metric, positions, candidates))
+    return Neighbors(_library.nearest(queries, keys, K, metric, positions, candidates, backend))

@@ -4,13 +4,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from convnn.backends import reference
 from convnn.errors import InputError, check_choice
+from convnn.ops import _library
+from convnn.ops._dispatch import check_backend
 from convnn.ops._validate import check_same_width
 from convnn.ops.neighbors import METRICS, Neighbors
 
 
-def similarity(neighbors: Neighbors, queries: Tensor, keys: Tensor, *, metric: str = "cosine") -> Neighbors:
+def similarity(
+    neighbors: Neighbors, queries: Tensor, keys: Tensor, *, metric: str = "cosine", backend: str = "auto"
+) -> Neighbors:
     r"""Score every chosen pair: the cosine, or minus the squared distance, so that larger is closer.
 
     Gradients reach the queries and the chosen keys, which is how a projection learns whom to look at.
@@ -20,16 +23,19 @@ def similarity(neighbors: Neighbors, queries: Tensor, keys: Tensor, *, metric: s
         queries: (B, N, C).
         keys: (B, T, C).
         metric: "cosine", in [-1, 1], or "euclidean", at most 0.
+        backend: what computes it, as in `select.nearest`.
 
     Returns:
         The same neighbours with scores (B, N, K), float32 at least.
 
     Raises:
-        InputError: shapes do not agree or the metric is unknown.
+        InputError: shapes do not agree, or the metric or backend is unknown.
+        UnsupportedError: the named backend cannot compute this.
     """
     check_choice("metric", metric, METRICS)
+    check_backend(backend)
     check_same_width(queries, keys)
-    return neighbors._replace(scores=reference.similarity(queries, keys, neighbors.indices, metric))
+    return neighbors._replace(scores=_library.similarity(queries, keys, neighbors.indices, metric, backend))
 
 
 def first_slot(neighbors: Neighbors, score: float) -> Neighbors:

@@ -1,0 +1,285 @@
+"""The operators as PyTorch sees them: one custom op each, with its shapes for tracing, its gradient and its cost.
+
+Whatever computes them, eager mode, torch.compile and torch.export meet the same op; the backend is chosen inside.
+"""
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.library import custom_op
+from torch.utils.flop_counter import register_flop_formula
+
+from convnn.backends import reference
+from convnn.backends.request import Request
+from convnn.ops._dispatch import find_kernels
+
+
+@custom_op("convnn::nearest", mutates_args=())
+def nearest(
+    queries: Tensor,
+    keys: Tensor,
+    K: int,
+    metric: str,
+    positions: Tensor | None,
+    candidates: Tensor | None,
+    backend: str,
+) -> Tensor:
+    """Indices (B, N, K); see `convnn.ops.select.nearest`."""
+    kernels = find_kernels(backend, Request("nearest", keys.device, keys.dtype, K, keys.shape[-1]))
+    return kernels.nearest(queries, keys, K, metric, positions, candidates)
+
+
+@custom_op("convnn::similarity", mutates_args=())
+def similarity(queries: Tensor, keys: Tensor, indices: Tensor, metric: str, backend: str) -> Tensor:
+    """Scores (B, N, K); see `convnn.ops.weigh.similarity`."""
+    return _kernels_of_similarity(keys, indices, backend).similarity(queries, keys, indices, metric)
+
+
+@custom_op("convnn::similarity_backward", mutates_args=())
+def similarity_backward(
+    grad: Tensor, queries: Tensor, keys: Tensor, indices: Tensor, metric: str, backend: str
+) -> tuple[Tensor, Tensor]:
+    """Gradients of queries and keys."""
+    return _kernels_of_similarity(keys, indices, backend).similarity_backward(grad, queries, keys, indices, metric)
+
+
+@custom_op("convnn::convolve", mutates_args=())
+def convolve(
+    values: Tensor,
+    indices: Tensor,
+    scores: Tensor | None,
+    weight: Tensor,
+    bias: Tensor | None,
+    groups: int,
+    backend: str,
+) -> Tensor:
+    """(B, N, C_out); see `convnn.ops.aggregate.convolve`."""
+    return _kernels_of_convolve(values, indices, groups, backend).convolve(
+        values, indices, scores, weight, bias, groups
+    )
+
+
+@custom_op("convnn::convolve_backward", mutates_args=())
+def convolve_backward(
+    grad: Tensor,
+    values: Tensor,
+    indices: Tensor,
+    scores: Tensor | None,
+    weight: Tensor,
+    groups: int,
+    needs: Sequence[bool],
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of values, scores and weight; an empty tensor for each that is not needed."""
+    kernels = _kernels_of_convolve(values, indices, groups, backend)
+    gradients = kernels.convolve_backward(grad, values, indices, scores, weight, groups, needs)
+    values_like, scores_like, weight_like = (grad.new_empty(0) if one is None else one for one in gradients)
+    return values_like, scores_like, weight_like
+
+
+def _kernels_of_similarity(keys: Tensor, indices: Tensor, backend: str) -> Any:
+    return find_kernels(backend, Request("similarity", keys.device, keys.dtype, indices.shape[-1], keys.shape[-1]))
+
+
+def _kernels_of_convolve(values: Tensor, indices: Tensor, groups: int, backend: str) -> Any:
+    request = Request("convolve", values.device, values.dtype, indices.shape[-1], values.shape[-1], groups)
+    return find_kernels(backend, request)
+
+
+# Shapes, for tracing.
+
+
+@nearest.register_fake
+def _(
+    queries: Tensor,
+    keys: Tensor,
+    K: int,
+    metric: str,
+    positions: Tensor | None,
+    candidates: Tensor | None,
+    backend: str,
+) -> Tensor:
+    return queries.new_empty((*queries.shape[:2], K), dtype=torch.long)
+
+
+@similarity.register_fake
+def _(queries: Tensor, keys: Tensor, indices: Tensor, metric: str, backend: str) -> Tensor:
+    return queries.new_empty(indices.shape, dtype=torch.promote_types(queries.dtype, torch.float32))
+
+
+@similarity_backward.register_fake
+def _(grad: Tensor, queries: Tensor, keys: Tensor, indices: Tensor, metric: str, backend: str) -> tuple[Tensor, Tensor]:
+    return _dense_like(queries), _dense_like(keys)
+
+
+@convolve.register_fake
+def _(
+    values: Tensor,
+    indices: Tensor,
+    scores: Tensor | None,
+    weight: Tensor,
+    bias: Tensor | None,
+    groups: int,
+    backend: str,
+) -> Tensor:
+    return values.new_empty((*indices.shape[:2], weight.shape[0]))
+
+
+@convolve_backward.register_fake
+def _(
+    grad: Tensor,
+    values: Tensor,
+    indices: Tensor,
+    scores: Tensor | None,
+    weight: Tensor,
+    groups: int,
+    needs: Sequence[bool],
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    wanted = [
+        _dense_like(one) if need and one is not None else grad.new_empty(0)
+        for one, need in zip((values, scores, weight), needs, strict=True)
+    ]
+    return wanted[0], wanted[1], wanted[2]
+
+
+def _dense_like(x: Tensor) -> Tensor:
+    return x.new_empty(x.shape)
+
+
+# Gradients.
+
+
+def _save_similarity(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    queries, keys, indices, ctx.metric, ctx.backend = inputs
+    ctx.save_for_backward(queries, keys, indices)
+
+
+def _differentiate_similarity(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    grad_queries, grad_keys = similarity_backward(grad, *ctx.saved_tensors, ctx.metric, ctx.backend)
+    return grad_queries, grad_keys, None, None, None
+
+
+def _save_convolve(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    values, indices, scores, weight, bias, ctx.groups, ctx.backend = inputs
+    ctx.save_for_backward(values, indices, scores, weight, bias)
+
+
+def _differentiate_convolve(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    values, indices, scores, weight, bias = ctx.saved_tensors
+    needs_values, _, needs_scores, needs_weight, needs_bias, *_ = ctx.needs_input_grad
+    needs = [needs_values, needs_scores, needs_weight]
+    grads = [None, None, None]
+    if any(needs):
+        grads = convolve_backward(grad, values, indices, scores, weight, ctx.groups, needs, ctx.backend)
+    grad_values, grad_scores, grad_weight = (one if need else None for one, need in zip(grads, needs, strict=True))
+    grad_bias = grad.sum((0, 1)).to(bias.dtype) if needs_bias else None
+    return grad_values, None, grad_scores, grad_weight, grad_bias, None, None
+
+
+similarity.register_autograd(_differentiate_similarity, setup_context=_save_similarity)
+convolve.register_autograd(_differentiate_convolve, setup_context=_save_convolve)
+
+
+# Second derivatives, rare enough to be left to the definition and autograd.
+
+
+def _save_all(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    ctx.arguments = [None if isinstance(one, Tensor) else one for one in inputs]
+    ctx.save_for_backward(*(one if isinstance(one, Tensor) else None for one in inputs))
+
+
+def _saved(ctx: Any) -> list[Any]:
+    """The arguments of the op, each tensor that can have a gradient cut from its history."""
+    arguments = list(ctx.arguments)
+    for i, tensor in enumerate(ctx.saved_tensors):
+        if tensor is not None:
+            arguments[i] = tensor.detach().requires_grad_(tensor.is_floating_point())
+    return arguments
+
+
+def _second_derivative(ctx: Any, grads: Sequence[Tensor | None], first: Callable[..., Sequence[Tensor]]) -> Any:
+    """Gradients of all arguments of a backward op, whose outputs `first` computes differentiably."""
+    with torch.enable_grad():
+        arguments = _saved(ctx)
+        outputs = first(*arguments)
+    wanted = [i for i, one in enumerate(arguments) if isinstance(one, Tensor) and one.requires_grad]
+    used = [(out, grad) for out, grad in zip(outputs, grads, strict=True) if grad is not None and out.requires_grad]
+    results: list[Tensor | None] = [None] * len(arguments)
+    found = torch.autograd.grad(
+        [out for out, _ in used], [arguments[i] for i in wanted], [grad for _, grad in used], allow_unused=True
+    )
+    for i, gradient in zip(wanted, found, strict=True):
+        results[i] = gradient
+    return tuple(results)
+
+
+def _second_of_similarity(ctx: Any, *grads: Tensor | None) -> Any:
+    def first(grad: Tensor, queries: Tensor, keys: Tensor, indices: Tensor, metric: str, _: str) -> Sequence[Tensor]:
+        return reference.similarity_backward(grad, queries, keys, indices, metric)
+
+    return _second_derivative(ctx, grads, first)
+
+
+def _second_of_convolve(ctx: Any, *grads: Tensor | None) -> Any:
+    def first(
+        grad: Tensor,
+        values: Tensor,
+        indices: Tensor,
+        scores: Tensor | None,
+        weight: Tensor,
+        groups: int,
+        needs: Sequence[bool],
+        _: str,
+    ) -> Sequence[Tensor]:
+        found = reference.convolve_backward(grad, values, indices, scores, weight, groups, needs)
+        return [grad.new_empty(0) if one is None else one for one in found]
+
+    return _second_derivative(ctx, grads, first)
+
+
+similarity_backward.register_autograd(_second_of_similarity, setup_context=_save_all)
+convolve_backward.register_autograd(_second_of_convolve, setup_context=_save_all)
+
+
+# Cost: a multiply-add counts as two operations, as in torch's own formulas.
+
+
+@register_flop_formula(torch.ops.convnn.nearest)
+def _(queries: Sequence[int], keys: Sequence[int], K: int, metric: str, *others: Any, **_: Any) -> int:
+    candidates = others[1]
+    return 2 * prod(queries) * (keys[1] if candidates is None else candidates[0])
+
+
+@register_flop_formula(torch.ops.convnn.similarity)
+def _(queries: Sequence[int], keys: Sequence[int], indices: Sequence[int], *_: Any, **__: Any) -> int:
+    return 2 * prod(indices) * keys[2]
+
+
+@register_flop_formula(torch.ops.convnn.similarity_backward)
+def _(grad: Sequence[int], queries: Sequence[int], keys: Sequence[int], *_: Any, **__: Any) -> int:
+    return 4 * prod(grad) * keys[2]
+
+
+@register_flop_formula(torch.ops.convnn.convolve)
+def _(values: Sequence[int], indices: Sequence[int], scores: Any, weight: Sequence[int], *_: Any, **__: Any) -> int:
+    return 2 * indices[0] * indices[1] * prod(weight)
+
+
+@register_flop_formula(torch.ops.convnn.convolve_backward)
+def _(
+    grad: Sequence[int],
+    values: Sequence[int],
+    indices: Sequence[int],
+    scores: Any,
+    weight: Sequence[int],
+    groups: int,
+    needs: Sequence[bool],
+    *_: Any,
+    **__: Any,
+) -> int:
+    products = (needs[0] or needs[1]) + needs[2]
+    return products * 2 * indices[0] * indices[1] * prod(weight)
