@@ -1,13 +1,126 @@
-"""Not built yet."""
+"""Exact neighbour search and gather-free aggregation on the CPU, by a small compiled core.
 
+No T x T matrix and no K-fold copy of the features is ever written: scores live in a tile, and neighbours are multiplied
+where they lie. Ranking scores are float64 sums rounded to float32 as in `reference`, so both choose the same neighbours.
+Work is cut by shape alone, so results are the same bits for any number of threads.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from convnn.backends.cpu._core import INSTRUCTION_SET, core
 from convnn.backends.request import Request
+
+__all__ = [
+    "INSTRUCTION_SET",
+    "convolve",
+    "convolve_backward",
+    "nearest",
+    "similarity",
+    "similarity_backward",
+    "unavailable_reasons",
+    "unsupported_reasons",
+]
 
 
 def unavailable_reasons() -> list[str]:
     """Why this backend cannot run here."""
-    return ["it is not built yet"]
+    if core is None:
+        return ["the core is not compiled; install again where a C++ compiler is found"]
+    return []
 
 
 def unsupported_reasons(request: Request) -> list[str]:
     """Why this backend cannot compute the request."""
-    return unavailable_reasons()
+    reasons = unavailable_reasons()
+    if request.device.type != "cpu":
+        reasons.append(f"device must be cpu, not {request.device.type}")
+    return reasons
+
+
+def nearest(
+    queries: Tensor, keys: Tensor, K: int, metric: str, positions: Tensor | None, candidates: Tensor | None
+) -> Tensor:
+    """Indices (B, N, K) of the keys closest to each query; see `convnn.ops.select.nearest`."""
+    queries, keys = _dense(queries, keys)
+    out = queries.new_empty((*queries.shape[:2], K), dtype=torch.long)
+    if out.numel():
+        core.nearest(queries, keys, metric == "cosine", _list(positions), _list(candidates), out, _threads())
+    return out
+
+
+def similarity(queries: Tensor, keys: Tensor, indices: Tensor, metric: str) -> Tensor:
+    """Scores (B, N, K) of the chosen pairs; see `convnn.ops.weigh.similarity`."""
+    queries, keys = _dense(queries, keys)
+    out = queries.new_empty(indices.shape)
+    if out.numel():
+        core.similarity(queries, keys, indices.contiguous(), metric == "cosine", out, _threads())
+    return out
+
+
+def similarity_backward(
+    grad: Tensor, queries: Tensor, keys: Tensor, indices: Tensor, metric: str
+) -> tuple[Tensor, Tensor]:
+    """Gradients of queries and keys, from the gradient (B, N, K) of their scores."""
+    dense_grad, dense_queries, dense_keys = _dense(grad, queries, keys)
+    grads = dense_queries.new_empty(queries.shape), dense_keys.new_empty(keys.shape)
+    if grad.numel():
+        core.similarity_backward(
+            dense_grad, dense_queries, dense_keys, indices.contiguous(), metric == "cosine", *grads, _threads()
+        )
+    else:
+        grads[0].zero_(), grads[1].zero_()
+    return grads[0].to(queries.dtype), grads[1].to(keys.dtype)
+
+
+def convolve(
+    values: Tensor, indices: Tensor, scores: Tensor | None, weight: Tensor, bias: Tensor | None, groups: int
+) -> Tensor:
+    """Learned kernel over the ordered neighbours, (B, N, C_out); see `convnn.ops.aggregate.convolve`."""
+    dense_values, dense_scores, dense_weight, dense_bias = _dense(values, scores, weight, bias)
+    out = dense_values.new_empty((*indices.shape[:2], weight.shape[0]))
+    if out.numel():
+        core.convolve(dense_values, indices.contiguous(), dense_scores, dense_weight, dense_bias, out, _threads())
+    return out.to(values.dtype)
+
+
+def convolve_backward(
+    grad: Tensor,
+    values: Tensor,
+    indices: Tensor,
+    scores: Tensor | None,
+    weight: Tensor,
+    groups: int,
+    needs: Sequence[bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients of values, scores and weight, those that are needed, from the gradient (B, N, C_out) of the output."""
+    dense_grad, *inputs = _dense(grad, values, scores, weight)
+    grads = [
+        one.new_empty(one.shape) if need and one is not None else None for one, need in zip(inputs, needs, strict=True)
+    ]
+    if grad.numel():
+        core.convolve_backward(dense_grad, inputs[0], indices.contiguous(), inputs[1], inputs[2], *grads, _threads())
+    else:
+        grads = [None if one is None else one.zero_() for one in grads]
+    like = (values, scores, weight)
+    grad_values, grad_scores, grad_weight = (
+        None if one is None else one.to(same.dtype) for one, same in zip(grads, like, strict=True)
+    )
+    return grad_values, grad_scores, grad_weight
+
+
+def _dense(*tensors: Tensor | None) -> list[Tensor]:
+    """Contiguous, in one type that the core knows, without history."""
+    dtypes = {one.dtype for one in tensors if one is not None}
+    dtype = torch.float64 if torch.float64 in dtypes else torch.float32
+    return [one if one is None else one.detach().to(dtype).contiguous() for one in tensors]
+
+
+def _list(indices: Tensor | None) -> Tensor | None:
+    return None if indices is None else indices.contiguous()
+
+
+def _threads() -> int:
+    return torch.get_num_threads()

@@ -1,0 +1,155 @@
+// The Python module. Compiled once for each instruction set, as a module of its own: nothing of one can reach another.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+
+#include <optional>
+#include <stdexcept>
+
+#include "convolve.h"
+#include "depthwise.h"
+#include "select.h"
+#include "weigh.h"
+
+namespace nb = nanobind;
+using namespace convnn;
+
+namespace {
+
+template <class T, int DIMS>
+using Array = nb::ndarray<T, nb::ndim<DIMS>, nb::c_contig, nb::device::cpu>;
+template <class T, int DIMS>
+using Optional = std::optional<Array<T, DIMS>>;
+
+template <class A>
+auto data(const std::optional<A>& array) {
+    return array ? array->data() : nullptr;
+}
+
+Metric metric_of(bool is_cosine) { return is_cosine ? Metric::cosine : Metric::euclidean; }
+
+template <class A>
+void check_below(const A& indices, std::size_t length) {
+    bool valid = true;
+    const int64_t* data = indices.data();
+    for (std::size_t i = 0; i < indices.size(); ++i) valid &= std::size_t(data[i]) < length;
+    if (!valid) throw nb::index_error("an index lies outside the positions");
+}
+
+template <class T>
+void nearest(Array<const T, 3> queries, Array<const T, 3> keys, bool is_cosine, Optional<const int64_t, 1> positions,
+             Optional<const int64_t, 1> candidates, Array<int64_t, 3> out, int threads) {
+    if (positions) check_below(*positions, keys.shape(1));
+    if (candidates) check_below(*candidates, keys.shape(1));
+    nb::gil_scoped_release release;
+    const SearchShape shape{queries.shape(0), queries.shape(1), keys.shape(1), keys.shape(2), out.shape(2)};
+    Search<T> search(shape, metric_of(is_cosine), data(candidates), candidates ? candidates->size() : 0, threads);
+    search.run(queries.data(), keys.data(), data(positions), out.data());
+}
+
+template <class T>
+PairShape pair_shape(const Array<const T, 3>& queries, const Array<const T, 3>& keys, std::size_t K) {
+    return {queries.shape(0), queries.shape(1), keys.shape(1), keys.shape(2), K};
+}
+
+template <class T>
+void similarity(Array<const T, 3> queries, Array<const T, 3> keys, Array<const int64_t, 3> indices, bool is_cosine,
+                Array<T, 3> out, int threads) {
+    check_below(indices, keys.shape(1));
+    nb::gil_scoped_release release;
+    const PairShape shape = pair_shape(queries, keys, indices.shape(2));
+    const Pairs<T> pairs(shape, metric_of(is_cosine), queries.data(), keys.data(), indices.data(), threads);
+    pairs.scores(out.data());
+}
+
+template <class T>
+void similarity_backward(Array<const T, 3> grad, Array<const T, 3> queries, Array<const T, 3> keys,
+                         Array<const int64_t, 3> indices, bool is_cosine, Array<T, 3> grad_queries,
+                         Array<T, 3> grad_keys, int threads) {
+    check_below(indices, keys.shape(1));
+    nb::gil_scoped_release release;
+    const PairShape shape = pair_shape(queries, keys, indices.shape(2));
+    const Pairs<T> pairs(shape, metric_of(is_cosine), queries.data(), keys.data(), indices.data(), threads);
+    pairs.gradients(grad.data(), grad_queries.data(), grad_keys.data());
+}
+
+template <class T>
+ConvolveShape convolve_shape(const Array<const T, 3>& values, const Array<const int64_t, 3>& indices,
+                             const Array<const T, 3>& weight) {
+    const std::size_t channels = values.shape(2);
+    return {values.shape(0), values.shape(1),  indices.shape(1),          indices.shape(2),
+            channels,        weight.shape(0), channels / weight.shape(1)};
+}
+
+bool is_depthwise(const ConvolveShape& shape) { return shape.width() == 1 && shape.outputs == shape.channels; }
+
+template <class T>
+void convolve(Array<const T, 3> values, Array<const int64_t, 3> indices, Optional<const T, 3> scores,
+              Array<const T, 3> weight, Optional<const T, 1> bias, Array<T, 3> out, int threads) {
+    check_below(indices, values.shape(1));
+    nb::gil_scoped_release release;
+    const ConvolveShape shape = convolve_shape(values, indices, weight);
+    const ConvolveInputs<T> in{values.data(), indices.data(), data(scores), weight.data()};
+    if (is_depthwise(shape))
+        Depthwise<T>(shape, in, threads).forward(data(bias), out.data());
+    else
+        Forward<T>(shape, in, threads).run(data(bias), out.data());
+}
+
+template <class T>
+void convolve_backward(Array<const T, 3> grad, Array<const T, 3> values, Array<const int64_t, 3> indices,
+                       Optional<const T, 3> scores, Array<const T, 3> weight, Optional<T, 3> grad_values,
+                       Optional<T, 3> grad_scores, Optional<T, 3> grad_weight, int threads) {
+    check_below(indices, values.shape(1));
+    nb::gil_scoped_release release;
+    const ConvolveShape shape = convolve_shape(values, indices, weight);
+    const ConvolveInputs<T> in{values.data(), indices.data(), data(scores), weight.data()};
+    if (is_depthwise(shape)) {
+        const Depthwise<T> depthwise(shape, in, threads);
+        if (grad_values) depthwise.values(grad.data(), grad_values->data());
+        if (grad_scores) depthwise.scores(grad.data(), grad_scores->data());
+        if (grad_weight) depthwise.weight(grad.data(), grad_weight->data());
+        return;
+    }
+    if (grad_values || grad_scores) {
+        const BackwardValues<T> backward(shape, in, grad.data(), threads);
+        if (grad_values) backward.values(grad_values->data());
+        if (grad_scores) backward.scores(grad_scores->data());
+    }
+    if (grad_weight) BackwardWeight<T>(shape, in, grad.data(), threads).run(grad_weight->data());
+}
+
+template <class T>
+void define(nb::module_& m) {
+    using nb::arg;
+    m.def("nearest", &nearest<T>, arg("queries").noconvert(), arg("keys").noconvert(), arg("is_cosine"),
+          arg("positions").none(), arg("candidates").none(), arg("out").noconvert(), arg("threads"));
+    m.def("similarity", &similarity<T>, arg("queries").noconvert(), arg("keys").noconvert(),
+          arg("indices").noconvert(), arg("is_cosine"), arg("out").noconvert(), arg("threads"));
+    m.def("similarity_backward", &similarity_backward<T>, arg("grad").noconvert(), arg("queries").noconvert(),
+          arg("keys").noconvert(), arg("indices").noconvert(), arg("is_cosine"), arg("grad_queries").noconvert(),
+          arg("grad_keys").noconvert(), arg("threads"));
+    m.def("convolve", &convolve<T>, arg("values").noconvert(), arg("indices").noconvert(), arg("scores").none(),
+          arg("weight").noconvert(), arg("bias").none(), arg("out").noconvert(), arg("threads"));
+    m.def("convolve_backward", &convolve_backward<T>, arg("grad").noconvert(), arg("values").noconvert(),
+          arg("indices").noconvert(), arg("scores").none(), arg("weight").noconvert(), arg("grad_values").none(),
+          arg("grad_scores").none(), arg("grad_weight").none(), arg("threads"));
+}
+
+}  // namespace
+
+NB_MODULE(CONVNN_MODULE, m) {
+    define<float>(m);
+    define<double>(m);
+#if defined(CONVNN_PORTABLE)
+    m.def("instruction_sets", [] {  // what this processor has, best first; asked of the module that runs on all of them
+        nb::list names;
+#if defined(__x86_64__)
+        if (__builtin_cpu_supports("avx512f")) names.append("avx512");
+        if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) names.append("avx2");
+#endif
+        names.append("portable");
+        return names;
+    });
+#endif
+}
