@@ -117,13 +117,10 @@ class Forward {
             const T* rows[TILE_ROWS];
             for (int i = 0; i < TILE_ROWS; ++i) rows[i] = task.rows[r + i] + c;
             T* sums = task.sums + (p * BLOCK + r) * PANEL;
-            Tile<T> tile;
             if (is_first)
-                tile.clear();
+                multiply<Start::at_zero, 1>(sums, rows, depth, weights);
             else
-                tile.load_from(sums, PANEL);
-            multiply<1>(tile, rows, depth, weights);
-            tile.store_to(sums, PANEL);
+                multiply<Start::at_sums, 1>(sums, rows, depth, weights);
         }
     }
 
@@ -238,13 +235,12 @@ class BackwardValues {
     }
 
     // grad W_k^T for TILE_ROWS rows and one panel of channels.
-    void product(Tile<T>& tile, std::size_t group, std::size_t panel, std::size_t k, std::size_t row,
+    void product(T* tile, std::size_t group, std::size_t panel, std::size_t k, std::size_t row,
                  std::size_t last) const {
         const T* rows[TILE_ROWS];
         for (int i = 0; i < TILE_ROWS; ++i)
             rows[i] = grad_ + std::min(row + i, last - 1) * s_.outputs + group * s_.group_outputs();
-        tile.clear();
-        multiply<1>(tile, rows, s_.group_outputs(), panel_at(group, panel, k));
+        multiply<Start::at_zero, 1>(tile, rows, s_.group_outputs(), panel_at(group, panel, k));
     }
 
     void scatter(T* grad_values, std::size_t group, std::size_t panel, std::size_t k, std::size_t first,
@@ -252,33 +248,33 @@ class BackwardValues {
         const std::size_t column = group * s_.width() + panel * PANEL;
         const std::size_t count = std::min(PANEL, s_.width() - panel * PANEL);
         for (std::size_t row = first; row < last; row += TILE_ROWS) {
-            Tile<T> tile;
+            T tile[TILE_ROWS * PANEL];
             product(tile, group, panel, k, row, last);
             for (std::size_t r = 0; r < TILE_ROWS && row + r < last; ++r) {
                 T* to = grad_values + neighbor(s_, in_, row + r, k) * s_.channels + column;
                 const T score = in_.scores ? in_.scores[(row + r) * s_.K + k] : T(1);
-                accumulate(to, tile.sums[r], score, count);
+                accumulate(to, tile + r * PANEL, score, count);
             }
         }
     }
 
-    static void accumulate(T* to, const Vector<T>* sums, T score, std::size_t count) {
+    static void accumulate(T* to, const T* sums, T score, std::size_t count) {
         if (count == PANEL) {
-            for (int v = 0; v < 2; ++v) store(to + v * LANES<T>, load(to + v * LANES<T>) + score * sums[v]);
+            for (int v = 0; v < 2; ++v) store(to + v * LANES<T>, load(to + v * LANES<T>) + score * load(sums + v * LANES<T>));
             return;
         }
-        for (std::size_t c = 0; c < count; ++c) to[c] += score * sums[c / LANES<T>][c % LANES<T>];
+        for (std::size_t c = 0; c < count; ++c) to[c] += score * sums[c];
     }
 
     void meet(T* sums, std::size_t group, std::size_t panel, std::size_t k, std::size_t first, std::size_t last) const {
         const std::size_t column = group * s_.width() + panel * PANEL;
         const std::size_t count = std::min(PANEL, s_.width() - panel * PANEL);
-        Tile<T> tile;
+        T tile[TILE_ROWS * PANEL];
         product(tile, group, panel, k, first, last);
         for (std::size_t row = first; row < last; ++row) {
             const T* value = in_.values + neighbor(s_, in_, row, k) * s_.channels + column;
             for (std::size_t c = 0; c < count; ++c)
-                sums[row - first] += tile.sums[row - first][c / LANES<T>][c % LANES<T>] * value[c];
+                sums[row - first] += tile[(row - first) * PANEL + c] * value[c];
         }
     }
 
@@ -307,7 +303,7 @@ class BackwardWeight {
    public:
     static constexpr std::size_t PANEL = TILE_COLUMNS<T>;
     static constexpr std::size_t BLOCK = 128;     // rows gathered at once
-    static constexpr std::size_t MIN_TASKS = 8;   // with few channels the outputs are split as well
+    static constexpr std::size_t MIN_TASKS = 16;  // with few channels the rows are split as well
 
     BackwardWeight(const ConvolveShape& shape, const ConvolveInputs<T>& in, const T* grad, int threads)
         : s_(shape),
@@ -315,38 +311,42 @@ class BackwardWeight {
           grad_(grad),
           threads_(threads),
           channels_(std::min(s_.width(), PANEL)),
-          columns_(channels_ * s_.K),
-          panels_(ceil_div(columns_, PANEL)),
+          outputs_(round_up(s_.group_outputs(), TILE_ROWS)),
+          columns_(round_up(channels_ * s_.K, PANEL)),
           parts_(ceil_div(s_.width(), channels_)) {
-        const std::size_t splits = ceil_div(MIN_TASKS, parts_ * s_.groups);
-        outputs_ = round_up(ceil_div(s_.group_outputs(), splits), TILE_ROWS);
-        splits_ = ceil_div(s_.group_outputs(), outputs_);
+        const std::size_t wanted = ceil_div(MIN_TASKS, parts_ * s_.groups), blocks = ceil_div(s_.rows(), BLOCK);
+        run_ = ceil_div(blocks, std::min(wanted, blocks)) * BLOCK;
     }
 
-    // A task owns PANEL channels in all slots for some outputs, and goes through all rows in order.
+    // A task owns PANEL channels in all slots and goes through a fixed run of rows; runs are added up in order.
     void run(T* grad_weight) const {
-        const std::size_t sums = outputs_ * panels_ * PANEL;
-        const Scratch<T> scratch(sums + BLOCK * (panels_ * PANEL + outputs_), threads_);
-        parallel_for(s_.groups * parts_ * splits_, threads_, [&](std::size_t i, int thread) {
-            Task task;
-            task.group = i % s_.groups;
-            task.channel = i / s_.groups % parts_ * channels_;
-            task.output = i / s_.groups / parts_ * outputs_;
+        const std::size_t runs = ceil_div(s_.rows(), run_), size = s_.outputs * s_.width() * s_.K;
+        const Buffer<T> partial(runs > 1 ? runs * size : 0);
+        const Scratch<T> scratch(outputs_ * columns_ + BLOCK * (columns_ + outputs_) + columns_, threads_);
+        parallel_for(s_.groups * parts_ * runs, threads_, [&](std::size_t i, int thread) {
+            const std::size_t run = i / s_.groups / parts_;
+            Task task{i % s_.groups, i / s_.groups % parts_ * channels_};
             task.channels = std::min(channels_, s_.width() - task.channel);
-            task.outputs = std::min(outputs_, s_.group_outputs() - task.output);
             task.sums = scratch.get(thread);
-            task.values = task.sums + sums;
-            task.grads = task.values + BLOCK * panels_ * PANEL;
-            std::fill_n(task.sums, sums, T(0));
-            for (std::size_t row = 0; row < s_.rows(); row += BLOCK) add(task, row, std::min(BLOCK, s_.rows() - row));
-            write(task, grad_weight);
+            task.values = task.sums + outputs_ * columns_;
+            task.grads = task.values + BLOCK * columns_;
+            task.row = task.grads + BLOCK * outputs_;
+            std::fill_n(task.sums, outputs_ * columns_, T(0));
+            std::fill_n(task.row, columns_, T(0));
+            const std::size_t last = std::min(s_.rows(), (run + 1) * run_);
+            for (std::size_t row = run * run_; row < last; row += BLOCK) add(task, row, std::min(BLOCK, last - row));
+            write(task, runs > 1 ? partial.get() + run * size : grad_weight);
         });
+        if (runs > 1) total(partial.get(), runs, size, grad_weight);
     }
 
    private:
     struct Task {
-        std::size_t group, channel, channels, output, outputs;
-        T *sums, *values, *grads;  // (outputs, columns), panels of (rows, PANEL), tiles of (rows, TILE_ROWS)
+        std::size_t group, channel, channels = 0;
+        T* sums = nullptr;    // tiles of (TILE_ROWS, PANEL), the panels of one tile of outputs behind each other
+        T* values = nullptr;  // panels of (rows, PANEL)
+        T* grads = nullptr;   // tiles of (rows, TILE_ROWS)
+        T* row = nullptr;     // (columns_), the neighbours of one row
     };
 
     void add(const Task& task, std::size_t first, std::size_t count) const {
@@ -354,15 +354,12 @@ class BackwardWeight {
             gather(task, first + r, r, count);
             spread(task, first + r, r, count);
         }
-        for (std::size_t o = 0; o < task.outputs; o += TILE_ROWS) {
+        for (std::size_t o = 0; o < outputs_; o += TILE_ROWS) {
             const T* rows[TILE_ROWS];
             for (int i = 0; i < TILE_ROWS; ++i) rows[i] = task.grads + o * count + i;
-            for (std::size_t p = 0; p < panels_; ++p) {
-                T* sums = task.sums + (o * panels_ + p * TILE_ROWS) * PANEL;
-                Tile<T> tile;
-                tile.load_from(sums, PANEL);
-                multiply<TILE_ROWS>(tile, rows, count, task.values + p * count * PANEL);
-                tile.store_to(sums, PANEL);
+            for (std::size_t column = 0; column < columns_; column += PANEL) {
+                T* sums = task.sums + o * columns_ + column * TILE_ROWS;
+                multiply<Start::at_sums, TILE_ROWS>(sums, rows, count, task.values + column * count);
             }
         }
     }
@@ -376,44 +373,53 @@ class BackwardWeight {
             if (task.channels == PANEL) {
                 T* to = task.values + (k * count + r) * PANEL;
                 for (int v = 0; v < 2; ++v) store(to + v * LANES<T>, score * load(from + v * LANES<T>));
-                continue;
-            }
-            for (std::size_t c = 0; c < channels_; ++c) {
-                const std::size_t column = k * channels_ + c;
-                T* to = task.values + (column / PANEL * count + r) * PANEL + column % PANEL;
-                *to = c < task.channels ? score * from[c] : T(0);
+            } else {
+                for (std::size_t c = 0; c < task.channels; ++c) task.row[k * channels_ + c] = score * from[c];
             }
         }
-        for (std::size_t column = columns_; column < panels_ * PANEL; ++column)
-            task.values[(column / PANEL * count + r) * PANEL + column % PANEL] = T(0);
+        if (task.channels == PANEL) return;
+        for (std::size_t column = 0; column < columns_; column += LANES<T>) {
+            T* to = task.values + (column / PANEL * count + r) * PANEL + column % PANEL;
+            store(to, load(task.row + column));
+        }
     }
 
     // The gradient of a row, cut into tiles.
     void spread(const Task& task, std::size_t row, std::size_t r, std::size_t count) const {
-        const T* from = grad_ + row * s_.outputs + task.group * s_.group_outputs() + task.output;
+        const T* from = grad_ + row * s_.outputs + task.group * s_.group_outputs();
         for (std::size_t o = 0; o < outputs_; o += TILE_ROWS)
             for (int i = 0; i < TILE_ROWS; ++i)
-                task.grads[o * count + r * TILE_ROWS + i] = o + i < task.outputs ? from[o + i] : T(0);
+                task.grads[o * count + r * TILE_ROWS + i] = o + i < s_.group_outputs() ? from[o + i] : T(0);
     }
 
-    void write(const Task& task, T* grad_weight) const {
-        for (std::size_t o = 0; o < task.outputs; ++o) {
-            const std::size_t output = task.group * s_.group_outputs() + task.output + o;
-            T* to = grad_weight + (output * s_.width() + task.channel) * s_.K;
+    void write(const Task& task, T* to) const {
+        for (std::size_t o = 0; o < s_.group_outputs(); ++o) {
+            const T* sums = task.sums + o / TILE_ROWS * TILE_ROWS * columns_ + o % TILE_ROWS * PANEL;
+            T* weight = to + ((task.group * s_.group_outputs() + o) * s_.width() + task.channel) * s_.K;
             for (std::size_t k = 0; k < s_.K; ++k)
                 for (std::size_t c = 0; c < task.channels; ++c) {
                     const std::size_t column = k * channels_ + c;
-                    to[c * s_.K + k] = task.sums[(o / TILE_ROWS * panels_ * TILE_ROWS + column / PANEL * TILE_ROWS +
-                                                  o % TILE_ROWS) * PANEL + column % PANEL];
+                    weight[c * s_.K + k] = sums[column / PANEL * PANEL * TILE_ROWS + column % PANEL];
                 }
         }
+    }
+
+    void total(const T* partial, std::size_t runs, std::size_t size, T* grad_weight) const {
+        constexpr std::size_t CHUNK = 4096;
+        parallel_for(ceil_div(size, CHUNK), threads_, [&](std::size_t chunk, int) {
+            for (std::size_t i = chunk * CHUNK; i < std::min(size, (chunk + 1) * CHUNK); ++i) {
+                T sum = 0;
+                for (std::size_t run = 0; run < runs; ++run) sum += partial[run * size + i];
+                grad_weight[i] = sum;
+            }
+        });
     }
 
     const ConvolveShape& s_;
     const ConvolveInputs<T>& in_;
     const T* grad_;
     int threads_;
-    std::size_t channels_, columns_, panels_, parts_, outputs_, splits_;
+    std::size_t channels_, outputs_, columns_, parts_, run_;
 };
 
 }  // namespace convnn

@@ -49,45 +49,35 @@ inline void store(T* to, Vector<T> v) {
     __builtin_memcpy(to, &v, sizeof v);
 }
 
-// A tile of TILE_ROWS x TILE_COLUMNS sums, in registers.
-template <class T>
-struct Tile {
-    Vector<T> sums[TILE_ROWS][2];
+enum class Start { at_zero, at_sums };
 
-    void clear() {
-        for (auto& row : sums) row[0] = row[1] = Vector<T>{};
-    }
-    void load_from(const T* from, std::size_t stride) {
-        for (int r = 0; r < TILE_ROWS; ++r)
-            for (int v = 0; v < 2; ++v) sums[r][v] = load(from + r * stride + v * LANES<T>);
-    }
-    void store_to(T* to, std::size_t stride) const {
-        for (int r = 0; r < TILE_ROWS; ++r)
-            for (int v = 0; v < 2; ++v) store(to + r * stride + v * LANES<T>, sums[r][v]);
-    }
-};
-
-// tile[r][:] += sum_i rows[r][i * STRIDE] * panel[i][:] for i in 0 .. count-1, always added up in this order.
-// The rows may lie anywhere: neighbours are multiplied where they are, without gathering them first.
-template <int STRIDE, class T>
-inline void multiply(Tile<T>& tile, const T* const* rows, std::size_t count, const T* panel) {
+// sums[r][:] = start + sum_i rows[r][i * STRIDE] * panel[i][:] for i in 0 .. count-1, always added up in this order; sums
+// is a tile of (TILE_ROWS, TILE_COLUMNS). The rows may lie anywhere: neighbours are multiplied where they are, without
+// gathering them first. Not inlined, or the compiler runs out of registers and spills sums inside the loop.
+template <Start START, int STRIDE, class T>
+[[gnu::noinline]] void multiply(T* sums, const T* const* rows, std::size_t count, const T* panel) {
+    constexpr int COLUMNS = TILE_COLUMNS<T>;
     const T* row[TILE_ROWS];
-    Vector<T> sums[TILE_ROWS][2];
+    Vector<T> left[TILE_ROWS], right[TILE_ROWS];
+#pragma GCC unroll 8
     for (int r = 0; r < TILE_ROWS; ++r) {
         row[r] = rows[r];
-        for (int v = 0; v < 2; ++v) sums[r][v] = tile.sums[r][v];
+        left[r] = START == Start::at_zero ? Vector<T>{} : load(sums + r * COLUMNS);
+        right[r] = START == Start::at_zero ? Vector<T>{} : load(sums + r * COLUMNS + LANES<T>);
     }
     for (std::size_t i = 0; i < count; ++i) {
-        const Vector<T> left = load(panel + i * TILE_COLUMNS<T>);
-        const Vector<T> right = load(panel + i * TILE_COLUMNS<T> + LANES<T>);
+        const Vector<T> l = load(panel + i * COLUMNS), h = load(panel + i * COLUMNS + LANES<T>);
 #pragma GCC unroll 8
         for (int r = 0; r < TILE_ROWS; ++r) {
-            sums[r][0] += row[r][i * STRIDE] * left;
-            sums[r][1] += row[r][i * STRIDE] * right;
+            left[r] += row[r][i * STRIDE] * l;
+            right[r] += row[r][i * STRIDE] * h;
         }
     }
-    for (int r = 0; r < TILE_ROWS; ++r)
-        for (int v = 0; v < 2; ++v) tile.sums[r][v] = sums[r][v];
+#pragma GCC unroll 8
+    for (int r = 0; r < TILE_ROWS; ++r) {
+        store(sums + r * COLUMNS, left[r]);
+        store(sums + r * COLUMNS + LANES<T>, right[r]);
+    }
 }
 
 }  // namespace convnn
