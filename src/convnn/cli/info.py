@@ -10,6 +10,7 @@ from rich.table import Table
 
 import convnn
 from convnn.cli._flags import Parser
+from convnn.ops import backend_report
 from convnn.train import find_device
 
 
@@ -24,13 +25,17 @@ def run(args: argparse.Namespace, console: Console) -> None:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "device": f"{find_device('auto')} by default; {_describe_cuda()}; CPU with {torch.get_num_threads()} threads",
-        "backends": "reference: plain PyTorch, every device",
+        "backends": "\n".join(f"{name}: {_describe(reasons)}" for name, reasons in backend_report().items()),
         "tensorboard": _installed("tensorboard", "pip install 'convnn[tensorboard]'"),
     }
     table = Table(box=None, show_header=False)
     for name, value in rows.items():
         table.add_row(f"[bold]{name}", value)
     console.print(table)
+
+
+def _describe(reasons: list[str]) -> str:
+    return "usable" if not reasons else f"not usable: {'; '.join(reasons)}"
 
 
 def _describe_cuda() -> str:

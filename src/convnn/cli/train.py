@@ -90,6 +90,7 @@ def make_network(config: TrainConfig, in_channels: int, num_classes: int) -> Net
         in_channels=in_channels,
         num_classes=num_classes,
         width=config.width,
+        backend=config.backend,
         **config.layer_settings,
     )
 

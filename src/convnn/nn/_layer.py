@@ -11,7 +11,7 @@ from convnn.nn._field import Field
 from convnn.nn._search import Search
 from convnn.nn._shuffle import shuffle_in, shuffled_channels
 from convnn.nn.functional import AGGREGATION_TYPES
-from convnn.ops import Neighbors
+from convnn.ops import Neighbors, check_backend
 
 LayerFactory = Callable[[int, int], nn.Module]
 """Makes a layer from its input and output channels: how networks and branches take any layer."""
@@ -96,9 +96,12 @@ class SearchingLayer(ShufflingLayer):
         aggregation_type: str,
         shuffle_pattern: str,
         shuffle_scale: int,
+        backend: str,
     ) -> None:
         super().__init__(in_channels, out_channels, aggregation_type, shuffle_pattern, shuffle_scale)
+        check_backend(backend)
         self.search = search
+        self.backend = backend
 
     def field(self, x: Tensor) -> Field:
         """The positions among which neighbours are looked for: those of x (B, C, *S), unshuffled and padded."""
@@ -115,4 +118,6 @@ class SearchingLayer(ShufflingLayer):
             parts.append(f"aggregation_type={self.aggregation_type!r}")
         if self.shuffle_pattern != "NA":
             parts.append(f"shuffle_pattern={self.shuffle_pattern!r}, shuffle_scale={self.shuffle_scale}")
+        if self.backend != "auto":
+            parts.append(f"backend={self.backend!r}")
         return ", ".join(parts)

@@ -66,7 +66,7 @@ class Search:
         return ", ".join(f"{name}={value!r}" for name, value in named.items())
 
 
-def find_neighbors(field: Field, search: Search, *, training: bool) -> Neighbors:
+def find_neighbors(field: Field, search: Search, *, training: bool, backend: str = "auto") -> Neighbors:
     """The K neighbours of every real position of the field, compared by place, features or both."""
     keys = similarity_features(field, search)
     candidates = find_candidates(field, search, training=training)
@@ -77,6 +77,7 @@ def find_neighbors(field: Field, search: Search, *, training: bool) -> Neighbors
         metric=search.magnitude_type,
         positions=field.inner(),
         candidates=candidates,
+        backend=backend,
     )
     return neighbors.in_raster_order() if search.similarity_type == "Loc" else neighbors
 

@@ -31,6 +31,7 @@ class ConvNNAttention(SearchingLayer):
         attention_dropout: probability of silencing a neighbour in training, 0 to 1.
         shuffle_pattern, shuffle_scale: as in `ConvNN`.
         bias: of the depthwise kernel and the pointwise convolution.
+        backend: as in `ConvNN`.
         device: where the weights live.
         dtype: of the weights.
 
@@ -60,11 +61,12 @@ class ConvNNAttention(SearchingLayer):
         shuffle_pattern: str = "NA",
         shuffle_scale: int = 0,
         bias: bool = True,
+        backend: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         search = Search(K, padding, sampling_type, num_samples, sample_padding, magnitude_type)
-        super().__init__(in_channels, out_channels, search, aggregation_type, shuffle_pattern, shuffle_scale)
+        super().__init__(in_channels, out_channels, search, aggregation_type, shuffle_pattern, shuffle_scale, backend)
         check_fraction("attention_dropout", attention_dropout)
         self.attention_dropout = attention_dropout
         inside, outside = self.inside_channels, self.outside_channels
@@ -103,6 +105,7 @@ class ConvNNAttention(SearchingLayer):
             shuffle_pattern=self.shuffle_pattern,
             shuffle_scale=self.shuffle_scale,
             training=self.training,
+            backend=self.backend,
         )
 
     def neighbors(self, x: Tensor) -> Neighbors:
@@ -110,7 +113,7 @@ class ConvNNAttention(SearchingLayer):
         field = self.field(x)
         extended = F.aggregated_values(field, self.aggregation_type)
         weights = self.query.weight, self.key.weight
-        return F.attend(field, extended, *weights, self.search, training=self.training)
+        return F.attend(field, extended, *weights, self.search, training=self.training, backend=self.backend)
 
 
 class ConvNNAttention1d(ConvNNAttention):

@@ -36,6 +36,7 @@ class ConvNN(SearchingLayer):
         shuffle_pattern: "B" unshuffles pixels before, "A" shuffles them after, "BA" both, "NA" none.
         shuffle_scale: pixels folded along each axis, at least 1 where a pattern is given.
         bias: add a learned constant to every output channel.
+        backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
         device: where the weights live.
         dtype: of the weights.
 
@@ -46,6 +47,7 @@ class ConvNN(SearchingLayer):
     Raises:
         InputError: an argument is out of range; in forward: K exceeds the candidates, the shuffle does not divide
             the map.
+        UnsupportedError: in forward: the named backend cannot compute this.
 
     Reference:
         Kang and Farias Sales Rocha Neto, arXiv 2511.14137.
@@ -68,13 +70,14 @@ class ConvNN(SearchingLayer):
         shuffle_pattern: str = "NA",
         shuffle_scale: int = 0,
         bias: bool = True,
+        backend: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         search = Search(
             K, padding, sampling_type, num_samples, sample_padding, magnitude_type, similarity_type, lambda_param
         )
-        super().__init__(in_channels, out_channels, search, aggregation_type, shuffle_pattern, shuffle_scale)
+        super().__init__(in_channels, out_channels, search, aggregation_type, shuffle_pattern, shuffle_scale, backend)
         shape = (self.outside_channels, self.inside_channels, K)
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(shape[0], device=device, dtype=dtype)) if bias else None
@@ -94,14 +97,16 @@ class ConvNN(SearchingLayer):
             shuffle_pattern=self.shuffle_pattern,
             shuffle_scale=self.shuffle_scale,
             training=self.training,
+            backend=self.backend,
         )
 
     def neighbors(self, x: Tensor) -> Neighbors:
         """Whom every position of x (B, C_in, *S) chooses, with their similarities."""
         field = self.field(x)
         keys = similarity_features(field, self.search)
-        chosen = find_neighbors(field, self.search, training=self.training)
-        return weigh.similarity(chosen, field.at_inner(keys), keys, metric=self.search.magnitude_type)
+        chosen = find_neighbors(field, self.search, training=self.training, backend=self.backend)
+        metric = self.search.magnitude_type
+        return weigh.similarity(chosen, field.at_inner(keys), keys, metric=metric, backend=self.backend)
 
 
 class ConvNN1d(ConvNN):

@@ -27,6 +27,7 @@ def convnn(
     shuffle_pattern: str = "NA",
     shuffle_scale: int = 0,
     training: bool = False,
+    backend: str = "auto",
 ) -> Tensor:
     r"""Convolve the K most similar positions of the whole map, for maps of any number of axes.
 
@@ -43,20 +44,23 @@ def convnn(
         shuffle_pattern: "B" unshuffles pixels before, "A" shuffles them after the layer, "BA" both, "NA" none.
         shuffle_scale: pixels folded along each axis, at least 1 where a pattern is given.
         training: draw random candidates anew; otherwise the draw is fixed.
+        backend: what computes it: "auto", or "cpu", "triton" or "reference" and nothing else.
 
     Returns:
         (B, C_out, *S); shuffled by pattern.
 
     Raises:
         InputError: K exceeds the candidates, the shuffle does not divide the map, the weight does not fit.
+        UnsupportedError: the named backend cannot compute this.
 
     Reference:
         arXiv 2511.14137.
     """
     check_shuffle(shuffle_pattern, shuffle_scale)
     field = Field.of(shuffle_in(x, shuffle_pattern, shuffle_scale), search.padding)
-    neighbors = find_neighbors(field, search, training=training)
-    out = aggregate.convolve(aggregated_values(field, aggregation_type), neighbors, weight, bias)
+    neighbors = find_neighbors(field, search, training=training, backend=backend)
+    values = aggregated_values(field, aggregation_type)
+    out = aggregate.convolve(values, neighbors, weight, bias, backend=backend)
     return _like(x, shuffle_out(field.to_map(out), shuffle_pattern, shuffle_scale))
 
 
@@ -77,6 +81,7 @@ def convnn_attention(
     shuffle_pattern: str = "NA",
     shuffle_scale: int = 0,
     training: bool = False,
+    backend: str = "auto",
 ) -> Tensor:
     r"""Attention to the K most similar positions, its weights followed by a learned kernel over the K.
 
@@ -99,6 +104,7 @@ def convnn_attention(
         attention_dropout: probability of silencing a neighbour in training.
         shuffle_pattern, shuffle_scale: as in `convnn`.
         training: draw candidates anew and drop out.
+        backend: as in `convnn`.
 
     Returns:
         (B, C_out, *S); shuffled by pattern.
@@ -112,24 +118,34 @@ def convnn_attention(
     check_shuffle(shuffle_pattern, shuffle_scale)
     field = Field.of(shuffle_in(x, shuffle_pattern, shuffle_scale), search.padding)
     extended = aggregated_values(field, aggregation_type)
-    neighbors = attend(field, extended, query_weight, key_weight, search, training=training)
+    neighbors = attend(field, extended, query_weight, key_weight, search, training=training, backend=backend)
     neighbors = weigh.dropout(neighbors, attention_dropout, training=training)
     values = F.linear(extended, value_weight)
-    out = aggregate.convolve(values, neighbors, weight, bias, groups=values.shape[-1])
+    out = aggregate.convolve(values, neighbors, weight, bias, groups=values.shape[-1], backend=backend)
     out = F.linear(F.linear(out, pointwise_weight, pointwise_bias), output_weight)
     return _like(x, shuffle_out(field.to_map(out), shuffle_pattern, shuffle_scale))
 
 
 def attend(
-    field: Field, extended: Tensor, query_weight: Tensor, key_weight: Tensor, search: Search, *, training: bool
+    field: Field,
+    extended: Tensor,
+    query_weight: Tensor,
+    key_weight: Tensor,
+    search: Search,
+    *,
+    training: bool,
+    backend: str = "auto",
 ) -> Neighbors:
     """The K positions nearest to every real one by their projections, with softmax weights, itself first."""
     queries = F.linear(field.at_inner(extended), key_weight)  # published: row t scores candidate j by s(k_t, q_j)
     keys = F.linear(extended, query_weight)
     candidates = find_candidates(field, search, training=training)
     metric = search.magnitude_type
-    neighbors = select.nearest(queries, keys, search.K, metric=metric, positions=field.inner(), candidates=candidates)
-    neighbors = weigh.similarity(neighbors, queries, keys, metric=metric)
+    positions = field.inner()
+    neighbors = select.nearest(
+        queries, keys, search.K, metric=metric, positions=positions, candidates=candidates, backend=backend
+    )
+    neighbors = weigh.similarity(neighbors, queries, keys, metric=metric, backend=backend)
     if candidates is not None:
         score_of_itself = 1.0
     else:

@@ -1,6 +1,7 @@
 """What a neighbourhood layer does, in three steps: `select` who, `weigh` how much, `aggregate` how."""
 
 from convnn.ops import aggregate, select, weigh
+from convnn.ops._dispatch import BACKEND_CHOICES, backend_report, check_backend
 from convnn.ops.neighbors import METRICS, Neighbors
 
-__all__ = ["METRICS", "Neighbors", "aggregate", "select", "weigh"]
+__all__ = ["BACKEND_CHOICES", "METRICS", "Neighbors", "aggregate", "backend_report", "check_backend", "select", "weigh"]

@@ -7,7 +7,7 @@ from convnn.data import DATASETS
 from convnn.errors import InputError, check_at_least, check_choice, check_fraction
 from convnn.models import list_models
 from convnn.nn import AGGREGATION_TYPES, SAMPLING_TYPES, SIMILARITY_TYPES, list_layers
-from convnn.ops import METRICS
+from convnn.ops import BACKEND_CHOICES, METRICS
 
 LAYER_SETTINGS = (
     "kernel_size",
@@ -95,6 +95,7 @@ class TrainConfig:
     lr_gamma: float = flag(0.1, "optimisation", "factor of a cut, for step and plateau")
 
     device: str = flag("auto", "run", "auto takes the best there is", ("auto", "cpu", "cuda", "mps"))
+    backend: str = flag("auto", "run", "what computes the neighbours; auto takes the fastest", BACKEND_CHOICES)
     seed: int = flag(0, "run", "seed of weights, order, augmentation and sampling")
     output_dir: str = flag("./Output/VGG/ConvNN", "run", "folder of results")
     overwrite: bool = flag(False, "run", "replace the results of an earlier run in output_dir")

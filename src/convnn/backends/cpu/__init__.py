@@ -1,11 +1,12 @@
 """Exact neighbour search and gather-free aggregation on the CPU, by a small compiled core.
 
 No T x T matrix and no K-fold copy of the features is ever written: scores live in a tile, and neighbours are multiplied
-where they lie. Ranking scores are float64 sums rounded to float32 as in `reference`, so both choose the same neighbours.
-Work is cut by shape alone, so results are the same bits for any number of threads.
+where they lie. Ranking scores are float64 sums rounded to float32 as in `reference`, so both choose the same
+neighbours. Work is cut by shape alone, so results are the same bits for any number of threads.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,7 +72,8 @@ def similarity_backward(
             dense_grad, dense_queries, dense_keys, indices.contiguous(), metric == "cosine", *grads, _threads()
         )
     else:
-        grads[0].zero_(), grads[1].zero_()
+        for one in grads:
+            one.zero_()
     return grads[0].to(queries.dtype), grads[1].to(keys.dtype)
 
 
@@ -97,25 +99,26 @@ def convolve_backward(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Gradients of values, scores and weight, those that are needed, from the gradient (B, N, C_out) of the output."""
     dense_grad, *inputs = _dense(grad, values, scores, weight)
-    grads = [
+    grads: list[Any] = [
         one.new_empty(one.shape) if need and one is not None else None for one, need in zip(inputs, needs, strict=True)
     ]
     if grad.numel():
         core.convolve_backward(dense_grad, inputs[0], indices.contiguous(), inputs[1], inputs[2], *grads, _threads())
     else:
         grads = [None if one is None else one.zero_() for one in grads]
-    like = (values, scores, weight)
-    grad_values, grad_scores, grad_weight = (
-        None if one is None else one.to(same.dtype) for one, same in zip(grads, like, strict=True)
-    )
-    return grad_values, grad_scores, grad_weight
+    return _as(grads[0], values), _as(grads[1], scores), _as(grads[2], weight)
 
 
-def _dense(*tensors: Tensor | None) -> list[Tensor]:
+def _dense(*tensors: Tensor | None) -> list[Any]:
     """Contiguous, in one type that the core knows, without history."""
     dtypes = {one.dtype for one in tensors if one is not None}
     dtype = torch.float64 if torch.float64 in dtypes else torch.float32
     return [one if one is None else one.detach().to(dtype).contiguous() for one in tensors]
+
+
+def _as(grad: Tensor | None, like: Tensor | None) -> Tensor | None:
+    """A gradient in the type of what it is the gradient of."""
+    return None if grad is None or like is None else grad.to(like.dtype)
 
 
 def _list(indices: Tensor | None) -> Tensor | None:
