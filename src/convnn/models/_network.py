@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from convnn.errors import InputError, check_at_least
@@ -45,6 +46,7 @@ class Network(nn.Module):
                 f"images of {x.shape[2]}x{x.shape[3]} pixels are too small for {type(self).__name__}, which halves them"
                 f" until {self.min_size}x{self.min_size} is one pixel; enlarge them with --resize {self.min_size}"
             )
+        x = x.contiguous(memory_format=torch.channels_last)  # the layout of positions: no layer has to copy
         return self.forward_head(self.forward_features(x))
 
     def forward_features(self, x: Tensor) -> Tensor:

@@ -48,7 +48,19 @@ class Field:
 
     def at_inner(self, rows: Tensor) -> Tensor:
         """Of rows (B, T, C) those at the real positions, (B, N, C)."""
-        return rows[:, self.inner()] if self.padding else rows
+        if not self.padding:
+            return rows
+        rows = rows.unflatten(1, self.size)
+        for axis, n in enumerate(self.inner_size, start=1):
+            rows = rows.narrow(axis, self.padding, n)
+        return rows.flatten(1, -2)
+
+    def padded(self, rows: Tensor) -> Tensor:
+        """Rows (B, N, C) of the real positions with zeros at all others, (B, T, C)."""
+        if not self.padding:
+            return rows
+        margins = [0, 0, *[self.padding] * (2 * len(self.size))]
+        return F.pad(rows.unflatten(1, self.inner_size), margins).flatten(1, -2)
 
     def coordinates(self, dtype: torch.dtype) -> Tensor:
         """Place of every position, (T, axes), x before y before z: -1 to 1 along the longest side of the padded map.

@@ -111,9 +111,9 @@ class ConvNNAttention(SearchingLayer):
     def neighbors(self, x: Tensor) -> Neighbors:
         """Whom every position of x (B, C_in, *S) attends to, with the softmax weights."""
         field = self.field(x)
-        extended = F.aggregated_values(field, self.aggregation_type)
         weights = self.query.weight, self.key.weight
-        return F.attend(field, extended, *weights, self.search, training=self.training, backend=self.backend)
+        settings = self.search, self.aggregation_type
+        return F.attend(field, *weights, *settings, training=self.training, backend=self.backend)
 
 
 class ConvNNAttention1d(ConvNNAttention):

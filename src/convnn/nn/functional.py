@@ -117,28 +117,29 @@ def convnn_attention(
     """
     check_shuffle(shuffle_pattern, shuffle_scale)
     field = Field.of(shuffle_in(x, shuffle_pattern, shuffle_scale), search.padding)
-    extended = aggregated_values(field, aggregation_type)
-    neighbors = attend(field, extended, query_weight, key_weight, search, training=training, backend=backend)
+    weights = query_weight, key_weight
+    neighbors = attend(field, *weights, search, aggregation_type, training=training, backend=backend)
     neighbors = weigh.dropout(neighbors, attention_dropout, training=training)
-    values = F.linear(extended, value_weight)
+    values = _project(field, aggregation_type, value_weight)
     out = aggregate.convolve(values, neighbors, weight, bias, groups=values.shape[-1], backend=backend)
-    out = F.linear(F.linear(out, pointwise_weight, pointwise_bias), output_weight)
+    out = _linear_twice(out, pointwise_weight, pointwise_bias, output_weight)
     return _like(x, shuffle_out(field.to_map(out), shuffle_pattern, shuffle_scale))
 
 
 def attend(
     field: Field,
-    extended: Tensor,
     query_weight: Tensor,
     key_weight: Tensor,
     search: Search,
+    aggregation_type: str,
     *,
     training: bool,
     backend: str = "auto",
 ) -> Neighbors:
     """The K positions nearest to every real one by their projections, with softmax weights, itself first."""
-    queries = F.linear(field.at_inner(extended), key_weight)  # published: row t scores candidate j by s(k_t, q_j)
-    keys = F.linear(extended, query_weight)
+    inner = field.at_inner(aggregated_values(field, aggregation_type))
+    queries = F.linear(inner, key_weight)  # published: row t scores candidate j by s(k_t, q_j)
+    keys = _project(field, aggregation_type, query_weight)
     candidates = find_candidates(field, search, training=training)
     metric = search.magnitude_type
     positions = field.inner()
@@ -151,6 +152,21 @@ def attend(
     else:
         score_of_itself = 1.1 if metric == "cosine" else 0.1
     return weigh.softmax(weigh.first_slot(neighbors, score_of_itself))
+
+
+def _project(field: Field, aggregation_type: str, weight: Tensor) -> Tensor:
+    """Projections of all positions, (B, T, C'); those of padding are zero where no coordinates are projected."""
+    values = aggregated_values(field, aggregation_type)
+    if aggregation_type == "Loc_Col":
+        return F.linear(values, weight)
+    return field.padded(F.linear(field.at_inner(values), weight))
+
+
+def _linear_twice(x: Tensor, first: Tensor, bias: Tensor | None, second: Tensor) -> Tensor:
+    """W_2 (W_1 x + b) in the cheaper order: with more rows than channels the two matrices are multiplied first."""
+    if x.shape[:-1].numel() <= first.shape[1]:
+        return F.linear(F.linear(x, first, bias), second)
+    return F.linear(x, second @ first, None if bias is None else second @ bias)
 
 
 def conv_new(
