@@ -1,13 +1,77 @@
-"""Not built yet."""
+"""The operators as Triton kernels, for CUDA devices: fused, tiled, and equal from run to run.
+
+Kernels are imported when first called, so that importing this package needs neither Triton nor a GPU.
+"""
+
+import os
+from functools import lru_cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import torch
 
 from convnn.backends.request import Request
+
+MAX_NEIGHBORS = 64
+"""What `nearest` keeps in registers."""
+
+INTERPRETS = os.environ.get("TRITON_INTERPRET") == "1"
+"""Kernels run in Triton's interpreter, on CPU tensors too; Triton decides it when they are defined."""
+
+DTYPES: tuple[torch.dtype, ...] = (torch.float16, torch.bfloat16, torch.float32)
+if INTERPRETS:
+    DTYPES = (torch.float16, torch.float32)  # the interpreter multiplies the bits of bfloat16 matrices as integers
+
+_MODULE_OF = {
+    "nearest": "select",
+    "similarity": "weigh",
+    "similarity_backward": "weigh",
+    "convolve": "aggregate",
+    "convolve_backward": "aggregate",
+}
+
+__all__ = ["unavailable_reasons", "unsupported_reasons", *_MODULE_OF]
+
+
+def __getattr__(name: str) -> Any:
+    """An operator, its kernels imported now."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    function = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = function
+    return function
 
 
 def unavailable_reasons() -> list[str]:
     """Why this backend cannot run here."""
-    return ["it is not built yet"]
+    return list(_unavailable_reasons())
 
 
 def unsupported_reasons(request: Request) -> list[str]:
     """Why this backend cannot compute the request."""
-    return unavailable_reasons()
+    reasons = unavailable_reasons()
+    if request.device.type != "cuda" and not (INTERPRETS and request.device.type == "cpu"):
+        reasons.append(f"device must be cuda, or cpu under TRITON_INTERPRET=1, not {request.device.type}")
+    if request.dtype not in DTYPES:
+        names = ", ".join(_name(dtype) for dtype in DTYPES)
+        reasons.append(f"dtype must be one of {names}, not {_name(request.dtype)}")
+    if request.operator == "nearest" and request.K > MAX_NEIGHBORS:
+        reasons.append(f"K must be at most {MAX_NEIGHBORS}, not {request.K}")
+    if request.groups not in (1, request.channels):
+        reasons.append(f"groups must be 1 or the {request.channels} channels, not {request.groups}")
+    return reasons
+
+
+@lru_cache(maxsize=1)
+def _unavailable_reasons() -> tuple[str, ...]:
+    reasons = []
+    if find_spec("triton") is None:
+        reasons.append("triton is not installed")
+    if not INTERPRETS and not torch.cuda.is_available():
+        reasons.append("there is no CUDA device")
+    return tuple(reasons)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,262 @@
+"""Triton kernels on a GPU: first that they agree with the definition, then what they cost.
+
+    PYTHONPATH=src python benchmarks/gpu.py [--quick] [--out results.json]
+
+Needs torch and triton alone. What disagrees is not timed. With --interpret-check the comparison runs on tiny shapes in
+Triton's interpreter, without a GPU.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+os.environ.setdefault("TRITON_INTERPRET", str(int("--interpret-check" in sys.argv)))  # before kernels are defined
+
+import torch
+from torch import Tensor, nn
+
+from convnn.backends import reference, triton
+from convnn.models.vgg import vgg11
+from convnn.nn import ConvNN2d, layer_factory
+
+K = 9
+METRICS = ("cosine", "euclidean")
+TOLERANCE = 1e-4  # of the largest number of each result, float32
+
+
+class Case(NamedTuple):
+    """One layer: a batch of square maps, padded by one."""
+
+    batch: int
+    side: int
+    inputs: int
+    outputs: int
+
+    def __str__(self) -> str:
+        return f"{self.batch} x {self.side}x{self.side}, {self.inputs} -> {self.outputs}"
+
+
+VGG11 = [(32, 3, 64), (16, 64, 128), (8, 128, 256), (8, 256, 256), (4, 256, 512), (4, 512, 512), (2, 512, 512)]
+LARGE_MAP = Case(1, 128, 64, 64)
+
+
+# Agreement.
+
+
+def disagreements(case: Case, device: str) -> list[str]:
+    """What of the case Triton does not compute as the definition does."""
+    found = []
+    keys, positions = padded_rows(case, device)
+    queries = keys[:, positions]
+    for metric in METRICS:
+        arguments = (queries, keys, K, metric, positions, None)
+        indices, expected = triton.nearest(*arguments), reference.nearest(*arguments)
+        if not torch.equal(indices, expected):
+            scores = [reference.similarity(queries.double(), keys.double(), i, metric) for i in (indices, expected)]
+            found += differing(f"nearest {metric}", scores[:1], scores[1:], 1e-6)
+        arguments = (queries, keys, expected, metric)
+        found += differing(f"similarity {metric}", [triton.similarity(*arguments)], [reference.similarity(*arguments)])
+        grad = torch.randn(expected.shape, device=device)
+        pairs = (module.similarity_backward(grad, *arguments) for module in (triton, reference))
+        found += differing(f"gradients of similarity {metric}", *pairs)
+    for form, groups, outputs in (("dense", 1, case.outputs), ("depthwise", case.inputs, case.inputs)):
+        for scores in (None, torch.rand(expected.shape, device=device)):
+            weight = torch.randn(outputs, case.inputs // groups, K, device=device) / (case.inputs * K) ** 0.5
+            arguments = (keys, expected, scores, weight)
+            name = f"{form} convolve, {'plain' if scores is None else 'scored'}"
+            outs = [[module.convolve(*arguments, weight[:, 0, 0], groups)] for module in (triton, reference)]
+            found += differing(name, *outs)
+            grad = torch.randn_like(outs[0][0])
+            needs = [True, scores is not None, True]
+            pairs = (module.convolve_backward(grad, *arguments, groups, needs) for module in (triton, reference))
+            found += differing(f"gradients of {name}", *pairs)
+    return found
+
+
+def differing(name: str, results: Any, expected: Any, tolerance: float = TOLERANCE) -> list[str]:
+    """The name with the largest relative error, where it exceeds the tolerance."""
+    errors = []
+    for one, other in zip(results, expected, strict=True):
+        if other is not None and other.numel():
+            errors.append(((one - other).abs().max() / other.abs().max().clamp_min(1e-30)).item())
+    return [] if all(error <= tolerance for error in errors) else [f"{name}: {max(errors):.1e}"]
+
+
+def padded_rows(case: Case, device: str) -> tuple[Tensor, Tensor]:
+    """Random features of the padded maps, (B, T, C), and which positions are not padding."""
+    x = torch.randn(case.batch, case.inputs, case.side, case.side, device=device)
+    padded = nn.functional.pad(x, [1] * 4).flatten(2).transpose(1, 2)
+    grid = torch.arange((case.side + 2) ** 2, device=device).view(case.side + 2, -1)
+    return padded, grid[1:-1, 1:-1].flatten()
+
+
+# Time.
+
+
+def medians(contestants: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Milliseconds of each, in turns, so that a change of clocks meets all of them."""
+    for contestant in contestants.values():
+        for _ in range(3):
+            contestant()
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(repeats):
+        for name, contestant in contestants.items():
+            start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            start.record()
+            contestant()
+            end.record()
+            end.synchronize()
+            times[name].append(start.elapsed_time(end))
+    return {name: statistics.median(measured) for name, measured in times.items()}
+
+
+def peak_gigabytes(contestant: Callable[[], object]) -> float:
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    contestant()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() / 2**30
+
+
+def step(layer: Callable[[Tensor], Tensor], x: Tensor) -> None:
+    """Forward and backward."""
+    layer(x).square().mean().backward()
+
+
+class PlainConvNN(nn.Module):
+    """What one writes first: every score in float32, topk, a copy of all neighbours, one matrix product."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs * K, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, _, height, width = x.shape
+        rows = nn.functional.pad(x, [1] * 4).flatten(2).transpose(1, 2)
+        grid = torch.arange(rows.shape[1], device=x.device).view(height + 2, width + 2)[1:-1, 1:-1].flatten()
+        with torch.no_grad():
+            unit = nn.functional.normalize(rows, dim=-1)
+            scores = unit[:, grid] @ unit.mT
+            scores[:, torch.arange(len(grid), device=x.device), grid] = torch.inf
+            indices = scores.topk(K).indices
+        images = torch.arange(batch, device=x.device)[:, None, None]
+        out = self.linear(rows[images, indices].flatten(2))
+        return out.transpose(1, 2).unflatten(2, (height, width))
+
+
+def time_layer(case: Case, repeats: int) -> dict[str, Any]:
+    """Forward and backward of the layer as each contestant has it, and the operators of Triton one by one."""
+    x = torch.randn(case.batch, case.inputs, case.side, case.side, device="cuda", requires_grad=True)
+    channels_last = x.detach().to(memory_format=torch.channels_last).requires_grad_()
+    convolution = nn.Conv2d(case.inputs, case.outputs, 3, padding=1).to("cuda", memory_format=torch.channels_last)
+    layers = {name: ConvNN2d(case.inputs, case.outputs, K=K, backend=name).cuda() for name in ("reference", "triton")}
+    plain = PlainConvNN(case.inputs, case.outputs).cuda()
+    contestants: dict[str, Callable[[], object]] = {name: partial(step, layer, x) for name, layer in layers.items()}
+    contestants |= {"conv3x3": partial(step, convolution, channels_last), "topk+gather": partial(step, plain, x)}
+    milliseconds = medians(contestants, repeats)
+    gigabytes = {name: peak_gigabytes(contestant) for name, contestant in contestants.items()}
+    return {
+        "case": str(case),
+        "ms": milliseconds,
+        "GB": gigabytes,
+        "triton ms": medians(operators(case, layers["triton"].weight.detach()), repeats),
+    }
+
+
+def operators(case: Case, weight: Tensor) -> dict[str, Callable[[], object]]:
+    keys, positions = padded_rows(case, "cuda")
+    queries = keys[:, positions]
+    indices = triton.nearest(queries, keys, K, "cosine", positions, None)
+    grad = torch.randn(case.batch, len(positions), case.outputs, device="cuda")
+    backward = partial(triton.convolve_backward, grad, keys, indices, None, weight, 1)
+    return {
+        "nearest": partial(triton.nearest, queries, keys, K, "cosine", positions, None),
+        "convolve": partial(triton.convolve, keys, indices, None, weight, None, 1),
+        "to values": partial(backward, [True, False, False]),
+        "to weight": partial(backward, [False, False, True]),
+    }
+
+
+def time_networks(batch: int, repeats: int) -> list[dict[str, Any]]:
+    """Training steps of VGG11, of every layer, with the backend chosen and with the definition."""
+    images = torch.randn(batch, 3, 32, 32, device="cuda")
+    labels = torch.randint(10, (batch,), device="cuda")
+    results = []
+    for name in ("Conv2d", "ConvNN", "Branching", "ConvNN_Attn"):
+        contestants: dict[str, Callable[[], object]] = {}
+        for backend in ("auto",) if name == "Conv2d" else ("auto", "reference"):
+            model = vgg11(layer_factory(name, K=K, branch_ratio=0.5, backend=backend)).cuda()
+            optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+            contestants[backend] = partial(train_step, model, optimizer, images, labels)
+        milliseconds = medians(contestants, repeats)
+        gigabytes = {backend: peak_gigabytes(contestant) for backend, contestant in contestants.items()}
+        results.append({"case": f"VGG11 of {name}, batch {batch}", "ms": milliseconds, "GB": gigabytes})
+        print_result(results[-1])
+    return results
+
+
+def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    nn.functional.cross_entropy(model(images), labels).backward()
+    optimizer.step()
+
+
+# Results.
+
+
+def print_result(result: dict[str, Any]) -> None:
+    cells = [f"{name} {ms:.3f} ms {result['GB'][name]:.2f} GB" for name, ms in result["ms"].items()]
+    print(f"{result['case']:<34}" + " | ".join(f"{cell:<30}" for cell in cells), flush=True)
+    if "triton ms" in result:
+        print(" " * 34 + "triton: " + ", ".join(f"{name} {ms:.3f}" for name, ms in result["triton ms"].items()))
+
+
+def compare(cases: list[Case], device: str) -> list[Case]:
+    """The cases on which Triton agrees with the definition; the others are named."""
+    agreeing = []
+    for case in cases:
+        found = disagreements(case, device)
+        print(f"{case!s:<34}" + ("agrees" if not found else "DISAGREES, not timed: " + "; ".join(found)), flush=True)
+        if not found:
+            agreeing.append(case)
+    return agreeing
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="batch 32 and fewer repeats")
+    parser.add_argument("--out", type=Path, help="write the results as JSON")
+    parser.add_argument("--interpret-check", action="store_true", help="compare tiny shapes in Triton's interpreter")
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    if options.interpret_check:
+        tiny = [Case(1, 4, 3, 5), Case(2, 3, 12, 4)]
+        return 0 if compare(tiny, "cpu") == tiny else 1
+    if not torch.cuda.is_available() or triton.unavailable_reasons():
+        print("nothing to time:", "; ".join(triton.unavailable_reasons() or ["there is no CUDA device"]))
+        return 0
+    batch, repeats = (32, 7) if options.quick else (256, 15)
+    cases = [Case(batch, *shape) for shape in VGG11] + [LARGE_MAP]
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}; tolerance {TOLERANCE:g} of the largest number")
+    agreeing = compare(cases, "cuda")
+    results = []
+    for case in agreeing:
+        results.append(time_layer(case, repeats))
+        print_result(results[-1])
+    if agreeing == cases:
+        results += time_networks(batch, repeats)
+    if options.out:
+        report = {"device": torch.cuda.get_device_name(), "torch": torch.__version__, "results": results}
+        options.out.write_text(json.dumps(report, indent=2) + "\n")
+    return 0 if agreeing == cases else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+# mypy: disable-error-code="import-untyped, import-not-found, untyped-decorator"
+"""What every output says to every value it was made of, brought back to the values without atomics.
+
+Slots are multiplied a few at a time, into a buffer of 64 MiB, or of one slot (B, N, C) where that is larger; beside it
+are the float32 sums (B, T, C) and the sources, 8 bytes a pair and a row.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from convnn.backends.triton._launch import launch, tile, tiles
+from convnn.backends.triton._sources import Sources, find_sources
+
+_BUFFER = 2**26  # bytes
+_PAIRS, _SOURCES = 64, 16
+
+
+def spread(
+    grad: Tensor,
+    values: Tensor,
+    indices: Tensor,
+    scores: Tensor | None,
+    weight: Tensor,
+    grad_values: Tensor | None,
+    grad_scores: Tensor | None,
+) -> None:
+    """Fill the gradients of values and scores that are not None."""
+    batch, length, channels = values.shape
+    rows, outputs, K = batch * indices.shape[1], weight.shape[0], indices.shape[2]
+    per_slot = max(rows * channels * grad.element_size(), 1)
+    slots = min(max(_BUFFER // per_slot, 1), K)
+    by_slot = weight.permute(0, 2, 1).reshape(outputs, K * channels)
+    sources = total = None
+    if grad_values is not None:
+        sources = find_sources(indices, length, slots)
+        total = torch.empty(values.shape, device=values.device, dtype=torch.float32)
+    for first in range(0, K, slots):
+        columns = by_slot[:, first * channels : (first + slots) * channels]
+        pulls = torch.mm(grad.view(rows, outputs), columns)
+        if sources is not None and total is not None:
+            _add_to_sources(pulls, sources, scores, total, first, slots, K)
+        if grad_scores is not None:
+            _fill_scores(pulls, values, indices, grad_scores, first)
+    if grad_values is not None and total is not None:
+        grad_values.copy_(total)
+
+
+def _add_to_sources(
+    pulls: Tensor, sources: Sources, scores: Tensor | None, total: Tensor, first: int, slots: int, K: int
+) -> None:
+    """Sum what reaches each row through these slots: (B, T, C), set by the first ones and added to by the others."""
+    batch, length, channels = total.shape
+    block = tile(channels, 1, 128)
+    launch(
+        _add_to_sources_kernel,
+        (batch * length, tiles(channels, block)),
+        pulls,
+        sources.pairs,
+        sources.starts[first // slots * batch * length :],
+        scores,
+        total,
+        K,
+        first,
+        pulls.shape[1],
+        channels,
+        num_warps=1 if block <= 64 else 2,
+        FIRST=first == 0,
+        SOURCES=_SOURCES,
+        CHANNELS=block,
+    )
+
+
+def _fill_scores(pulls: Tensor, values: Tensor, indices: Tensor, grad_scores: Tensor, first: int) -> None:
+    """The products of what reaches each neighbour with what it brings."""
+    rows, channels = pulls.shape[0], values.shape[2]
+    slots = pulls.shape[1] // channels
+    launch(
+        _scores_kernel,
+        (tiles(rows * slots, _PAIRS),),
+        pulls,
+        values,
+        indices,
+        grad_scores,
+        rows * slots,
+        slots,
+        first,
+        *indices.shape[1:],
+        *values.shape[1:],
+        PAIRS=_PAIRS,
+        CHANNELS=tile(channels, 1, 64),
+    )
+
+
+@triton.jit
+def _add_to_sources_kernel(
+    pulls: tl.tensor,
+    source_pairs: tl.tensor,
+    source_starts: tl.tensor,
+    scores: tl.tensor,
+    total: tl.tensor,
+    K: tl.tensor,
+    first: tl.tensor,
+    width: tl.tensor,
+    channels: tl.tensor,
+    FIRST: tl.constexpr,
+    SOURCES: tl.constexpr,
+    CHANNELS: tl.constexpr,
+) -> None:
+    """One row, over a tile after a tile of the pairs that read it: a row may be everybody's neighbour."""
+    target = tl.program_id(0).to(tl.int64)
+    c = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    is_channel = c < channels
+    end = tl.load(source_starts + target + 1)
+    result = tl.zeros((CHANNELS,), tl.float32)
+    for start in range(tl.load(source_starts + target), end, SOURCES):
+        source = start + tl.arange(0, SOURCES)
+        is_source = source < end
+        pair = tl.load(source_pairs + source, mask=is_source, other=0)
+        at = pair // K * width + (pair % K - first) * channels
+        mask = is_source[:, None] & is_channel[None, :]
+        pull = tl.load(pulls + at[:, None] + c[None, :], mask=mask, other=0.0).to(tl.float32)
+        if scores is not None:
+            pull *= tl.load(scores + pair, mask=is_source, other=0.0).to(tl.float32)[:, None]
+        result += tl.sum(pull, axis=0)
+    if not FIRST:
+        result += tl.load(total + target * channels + c, mask=is_channel, other=0.0)
+    tl.store(total + target * channels + c, result, mask=is_channel)
+
+
+@triton.jit
+def _scores_kernel(
+    pulls: tl.tensor,
+    values: tl.tensor,
+    indices: tl.tensor,
+    grad_scores: tl.tensor,
+    pairs: tl.tensor,
+    slots: tl.tensor,
+    first: tl.tensor,
+    count: tl.tensor,
+    K: tl.tensor,
+    length: tl.tensor,
+    channels: tl.tensor,
+    PAIRS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+) -> None:
+    """A tile of the pairs of these slots."""
+    pull = tl.program_id(0).to(tl.int64) * PAIRS + tl.arange(0, PAIRS)
+    is_pair = pull < pairs
+    row = pull // slots
+    pair = row * K + first + pull % slots
+    source = row // count * length + tl.load(indices + pair, mask=is_pair, other=0)
+    total = tl.zeros((PAIRS,), tl.float32)
+    for start in range(0, channels, CHANNELS):
+        c = start + tl.arange(0, CHANNELS)
+        mask = is_pair[:, None] & (c < channels)[None, :]
+        p = tl.load(pulls + pull[:, None] * channels + c[None, :], mask=mask, other=0.0).to(tl.float32)
+        v = tl.load(values + source[:, None] * channels + c[None, :], mask=mask, other=0.0).to(tl.float32)
+        total += tl.sum(p * v, axis=1)
+    tl.store(grad_scores + pair, total.to(grad_scores.dtype.element_ty), mask=is_pair)

@@ -1,0 +1,210 @@
+# mypy: disable-error-code="import-untyped, import-not-found, untyped-decorator"
+"""The search: scores of a tile of queries with a tile of keys, folded at once into each query's K best so far.
+
+Scores are float64 inside the kernel and rounded to float32, as the definition has them. Data centre GPUs multiply
+float64 matrices on tensor cores, as fast as plain float32; on others the search is still what `reference` computes.
+No (N, T) matrix is written: extra memory is one number per query and key.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from convnn.backends.triton._launch import computing_on, launch, tile, tiles
+
+_QUERIES, _KEYS, _CHANNELS = 32, 32, 16  # more of them take registers, and with those programs at a time
+_NARROW = 8  # up to here a matrix product would mostly multiply the zeros that fill its tile
+
+_LOWEST = tl.constexpr(-(2**63))
+_HIGHEST = tl.constexpr(2**63 - 1)
+_LAST_INDEX = tl.constexpr(2**31 - 1)
+_WORST = tl.constexpr(torch.finfo(torch.float32).min)
+
+
+def nearest(
+    queries: Tensor, keys: Tensor, K: int, metric: str, positions: Tensor | None, candidates: Tensor | None
+) -> Tensor:
+    """Indices (B, N, K) of the keys closest to each query; see `convnn.ops.select.nearest`."""
+    batch, count, channels = queries.shape
+    chosen = torch.empty((batch, count, K), dtype=torch.long, device=keys.device)
+    with computing_on(keys):
+        queries, keys = queries.float(), keys.float()  # Triton 3.6 cannot multiply half types as float64
+        launch(
+            _nearest_kernel,
+            (batch * tiles(count, _QUERIES),),
+            queries,
+            keys,
+            _lengths(queries, metric),
+            _lengths(keys, metric),
+            None if positions is None else positions.contiguous(),
+            None if candidates is None else candidates.contiguous(),
+            chosen,
+            count,
+            keys.shape[1],
+            keys.shape[1] if candidates is None else candidates.shape[0],
+            channels,
+            *queries.stride(),
+            *keys.stride(),
+            K=K,
+            COSINE=metric == "cosine",
+            NARROW=channels <= _NARROW,
+            QUERIES=_QUERIES,
+            KEYS=_KEYS,
+            CHANNELS=_CHANNELS,
+            SLOTS=tile(K, 2, 64),
+        )
+    return chosen
+
+
+def _lengths(rows: Tensor, metric: str) -> Tensor:
+    """What a product of two rows (B, T, C) is made a score with, float64 (B, T).
+
+    For the cosine one over the length, and 0 for a zero row; for the distance the square of the length.
+    """
+    norms = torch.linalg.vector_norm(rows, dim=-1, dtype=torch.float64)
+    if metric == "euclidean":
+        return norms.square()
+    return norms.reciprocal().masked_fill(norms <= 1e-12, 0)
+
+
+@triton.jit
+def _nearest_kernel(
+    queries: tl.tensor,
+    keys: tl.tensor,
+    query_lengths: tl.tensor,
+    key_lengths: tl.tensor,
+    positions: tl.tensor,
+    candidates: tl.tensor,
+    chosen: tl.tensor,
+    count: tl.tensor,
+    length: tl.tensor,
+    eligible: tl.tensor,
+    channels: tl.tensor,
+    query_batch_stride: tl.tensor,
+    query_stride: tl.tensor,
+    query_channel_stride: tl.tensor,
+    key_batch_stride: tl.tensor,
+    key_stride: tl.tensor,
+    key_channel_stride: tl.tensor,
+    K: tl.constexpr,
+    COSINE: tl.constexpr,
+    NARROW: tl.constexpr,
+    QUERIES: tl.constexpr,
+    KEYS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    SLOTS: tl.constexpr,
+) -> None:
+    """One image's tile of queries: all keys pass by, the best stay."""
+    blocks = tl.cdiv(count, QUERIES)
+    image = (tl.program_id(0) // blocks).to(tl.int64)
+    query = (tl.program_id(0) % blocks) * QUERIES + tl.arange(0, QUERIES)
+    is_query = query < count
+    query_rows = queries + image * query_batch_stride + query.to(tl.int64) * query_stride
+    query_length = tl.load(query_lengths + image * count + query, mask=is_query, other=0.0)
+    FIRST: tl.constexpr = 0 if positions is None else 1
+    itself = query if positions is None else tl.load(positions + query, mask=is_query, other=0)
+
+    slot = tl.arange(0, SLOTS)
+    empty = tl.where(slot < K - FIRST, slot.to(tl.int64) + (_LOWEST + 1), _HIGHEST)
+    best = tl.broadcast_to(empty[None, :], (QUERIES, SLOTS))
+    for start in range(0, eligible, KEYS):
+        column = start + tl.arange(0, KEYS)
+        is_key = column < eligible
+        key = column.to(tl.int64) if candidates is None else tl.load(candidates + column, mask=is_key, other=0)
+        key_rows = keys + image * key_batch_stride + key * key_stride
+        products = _products(
+            query_rows, is_query, query_channel_stride, key_rows, is_key, key_channel_stride,
+            channels, NARROW, QUERIES, KEYS, CHANNELS,
+        )  # fmt: skip
+        key_length = tl.load(key_lengths + image * length + key, mask=is_key, other=0.0)
+        scores = _scores(products, query_length[:, None], key_length[None, :], COSINE)
+        if positions is not None:
+            scores = tl.where(key[None, :] == itself[:, None], -float("inf"), scores)
+        ranks = tl.where(is_key[None, :], _ranks(scores, column[None, :]), _LOWEST)
+        best = _keep_best(best, ranks)
+
+    best = tl.where(best == _HIGHEST, _LOWEST, best)
+    out = chosen + (image * count + query) * K
+    if positions is not None:
+        tl.store(out, itself, mask=is_query)
+    for place in range(FIRST, K):
+        first = tl.max(best, axis=1)
+        best = tl.where(best == first[:, None], _LOWEST, best)
+        column = -(first & 0xFFFFFFFF) + _LAST_INDEX
+        if candidates is not None:
+            column = tl.load(candidates + column, mask=is_query, other=0)
+        tl.store(out + place, column, mask=is_query)
+
+
+@triton.jit
+def _products(
+    query_rows: tl.tensor,
+    is_query: tl.tensor,
+    query_stride: tl.tensor,
+    key_rows: tl.tensor,
+    is_key: tl.tensor,
+    key_stride: tl.tensor,
+    channels: tl.tensor,
+    NARROW: tl.constexpr,
+    QUERIES: tl.constexpr,
+    KEYS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+) -> tl.tensor:
+    """Inner products (QUERIES, KEYS), float64, every pair summed in the same order wherever its tile is."""
+    total = tl.zeros((QUERIES, KEYS), tl.float64)
+    if NARROW:
+        for c in range(channels):
+            q = tl.load(query_rows + c * query_stride, mask=is_query, other=0.0).to(tl.float64)
+            k = tl.load(key_rows + c * key_stride, mask=is_key, other=0.0).to(tl.float64)
+            total += q[:, None] * k[None, :]
+    else:
+        for start in range(0, channels, CHANNELS):
+            c = (start + tl.arange(0, CHANNELS)).to(tl.int64)
+            q_mask = is_query[:, None] & (c < channels)[None, :]
+            k_mask = (c < channels)[:, None] & is_key[None, :]
+            q = tl.load(query_rows[:, None] + (c * query_stride)[None, :], mask=q_mask, other=0.0)
+            k = tl.load(key_rows[None, :] + (c * key_stride)[:, None], mask=k_mask, other=0.0)
+            total = tl.dot(q.to(tl.float64), k.to(tl.float64), total, out_dtype=tl.float64)
+    return total
+
+
+@triton.jit
+def _scores(products: tl.tensor, query_length: tl.tensor, key_length: tl.tensor, COSINE: tl.constexpr) -> tl.tensor:
+    """Float32 scores: larger is closer, NaN is worst of all numbers."""
+    if COSINE:
+        exact = products * query_length * key_length
+        exact = tl.where(exact > 1.0, 1.0, tl.where(exact < -1.0, -1.0, exact))
+    else:
+        norms = query_length + key_length
+        distances = norms - 2.0 * products
+        # Of equal vectors cancellation leaves about 1e-16.
+        exact = -tl.where(distances < 1e-12 * norms, 0.0, distances)
+    scores = exact.to(tl.float32)
+    bounded = tl.where(scores < _WORST / 2, _WORST / 2, scores)
+    return tl.where(scores == scores, bounded, _WORST)
+
+
+@triton.jit
+def _ranks(scores: tl.tensor, column: tl.tensor) -> tl.tensor:
+    """Whole numbers, all different, in the order of choice: by score, then by lowest index.
+
+    A float32 is ordered as its bits are, negative ones in reverse; they go above the index counted backwards.
+    """
+    bits = tl.where(scores == 0.0, 0.0, scores).to(tl.int32, bitcast=True)  # -0 equals 0
+    ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    return (ordered.to(tl.int64) << 32) + (-column + _LAST_INDEX).to(tl.int64)
+
+
+@triton.jit
+def _keep_best(best: tl.tensor, ranks: tl.tensor) -> tl.tensor:
+    """Let the best of a tile replace the worst of the list, until nobody's best gets in: rarely, late in a map."""
+    candidate = tl.max(ranks, axis=1)
+    threshold = tl.min(best, axis=1)
+    while tl.max((candidate > threshold).to(tl.int32), axis=0) > 0:
+        replaced = (best == threshold[:, None]) & (candidate > threshold)[:, None]
+        best = tl.where(replaced, candidate[:, None], best)
+        ranks = tl.where(ranks == candidate[:, None], _LOWEST, ranks)
+        candidate = tl.max(ranks, axis=1)
+        threshold = tl.min(best, axis=1)
+    return best

@@ -1,0 +1,269 @@
+# mypy: disable-error-code="import-untyped, import-not-found, untyped-decorator"
+"""Scores of the chosen pairs and their gradients, float32, without a copy of the chosen keys.
+
+The gradient of the keys is summed key by key over `find_sources`; beside it a backward pass keeps (B, N, K) numbers.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from convnn.backends.triton._launch import computing_on, launch, tile, tiles
+from convnn.backends.triton._sources import find_sources
+
+_PAIRS, _QUERIES, _SOURCES = 64, 32, 16
+
+
+def similarity(queries: Tensor, keys: Tensor, indices: Tensor, metric: str) -> Tensor:
+    """Scores (B, N, K) of the chosen pairs; see `convnn.ops.weigh.similarity`."""
+    with computing_on(keys):
+        return _similarity(queries.contiguous(), keys.contiguous(), indices.contiguous(), metric, clamped=True)
+
+
+def similarity_backward(
+    grad: Tensor, queries: Tensor, keys: Tensor, indices: Tensor, metric: str
+) -> tuple[Tensor, Tensor]:
+    """Gradients of queries and keys, from the gradient (B, N, K) of their scores."""
+    with computing_on(keys):
+        grad, indices = grad.contiguous(), indices.contiguous()
+        queries, keys = queries.contiguous(), keys.contiguous()
+        scores = _similarity(queries, keys, indices, metric, clamped=False)
+        lengths = _lengths(queries), _lengths(keys)
+        grad_queries = _gradient_of_queries(grad, queries, keys, indices, scores, *lengths, metric)
+        return grad_queries, _gradient_of_keys(grad, queries, keys, indices, scores, *lengths, metric)
+
+
+def _similarity(queries: Tensor, keys: Tensor, indices: Tensor, metric: str, *, clamped: bool) -> Tensor:
+    """Scores (B, N, K) of contiguous tensors; a cosine beyond 1 by rounding is left there unless clamped."""
+    scores = torch.empty(indices.shape, device=keys.device, dtype=torch.float32)
+    launch(
+        _similarity_kernel,
+        (tiles(indices.numel(), _PAIRS),),
+        queries,
+        keys,
+        _lengths(queries),
+        _lengths(keys),
+        indices,
+        scores,
+        indices.numel(),
+        *indices.shape[1:],
+        *keys.shape[1:],
+        COSINE=metric == "cosine",
+        CLAMPED=clamped,
+        PAIRS=_PAIRS,
+        CHANNELS=tile(keys.shape[2], 1, 64),
+    )
+    return scores
+
+
+def _gradient_of_queries(
+    grad: Tensor,
+    queries: Tensor,
+    keys: Tensor,
+    indices: Tensor,
+    scores: Tensor,
+    query_lengths: Tensor,
+    key_lengths: Tensor,
+    metric: str,
+) -> Tensor:
+    batch, count, channels = queries.shape
+    gradient = torch.empty_like(queries)
+    block = tile(channels, 1, 64)
+    launch(
+        _gradient_of_queries_kernel,
+        (tiles(batch * count, _QUERIES), tiles(channels, block)),
+        grad,
+        queries,
+        keys,
+        indices,
+        scores,
+        query_lengths,
+        key_lengths,
+        gradient,
+        batch * count,
+        *indices.shape[1:],
+        *keys.shape[1:],
+        COSINE=metric == "cosine",
+        QUERIES=_QUERIES,
+        CHANNELS=block,
+    )
+    return gradient
+
+
+def _gradient_of_keys(
+    grad: Tensor,
+    queries: Tensor,
+    keys: Tensor,
+    indices: Tensor,
+    scores: Tensor,
+    query_lengths: Tensor,
+    key_lengths: Tensor,
+    metric: str,
+) -> Tensor:
+    batch, length, channels = keys.shape
+    gradient = torch.empty_like(keys)
+    sources = find_sources(indices, length, indices.shape[2])
+    block = tile(channels, 1, 128)
+    launch(
+        _gradient_of_keys_kernel,
+        (batch * length, tiles(channels, block)),
+        grad,
+        queries,
+        keys,
+        sources.pairs,
+        sources.starts,
+        scores,
+        query_lengths,
+        key_lengths,
+        gradient,
+        indices.shape[2],
+        channels,
+        num_warps=1 if block <= 64 else 2,
+        COSINE=metric == "cosine",
+        SOURCES=_SOURCES,
+        CHANNELS=block,
+    )
+    return gradient
+
+
+def _lengths(rows: Tensor) -> Tensor:
+    """Float32 lengths (B, T) of the rows, infinite where zero: a row over its length is then zero."""
+    norms = torch.linalg.vector_norm(rows, dim=-1, dtype=torch.float32)
+    return norms.masked_fill(norms <= 1e-12, torch.inf)
+
+
+@triton.jit
+def _similarity_kernel(
+    queries: tl.tensor,
+    keys: tl.tensor,
+    query_lengths: tl.tensor,
+    key_lengths: tl.tensor,
+    indices: tl.tensor,
+    scores: tl.tensor,
+    pairs: tl.tensor,
+    count: tl.tensor,
+    K: tl.tensor,
+    length: tl.tensor,
+    channels: tl.tensor,
+    COSINE: tl.constexpr,
+    CLAMPED: tl.constexpr,
+    PAIRS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+) -> None:
+    """A tile of pairs, channel block by channel block."""
+    pair = tl.program_id(0).to(tl.int64) * PAIRS + tl.arange(0, PAIRS)
+    is_pair = pair < pairs
+    query = pair // K
+    key = query // count * length + tl.load(indices + pair, mask=is_pair, other=0)
+    if COSINE:
+        query_length = tl.load(query_lengths + query, mask=is_pair, other=1.0)[:, None]
+        key_length = tl.load(key_lengths + key, mask=is_pair, other=1.0)[:, None]
+    total = tl.zeros((PAIRS,), tl.float32)
+    for start in range(0, channels, CHANNELS):
+        c = start + tl.arange(0, CHANNELS)
+        mask = is_pair[:, None] & (c < channels)[None, :]
+        q = tl.load(queries + query[:, None] * channels + c[None, :], mask=mask, other=0.0).to(tl.float32)
+        k = tl.load(keys + key[:, None] * channels + c[None, :], mask=mask, other=0.0).to(tl.float32)
+        if COSINE:
+            total += tl.sum((q / query_length) * (k / key_length), axis=1)
+        else:
+            total -= tl.sum((q - k) * (q - k), axis=1)
+    if COSINE and CLAMPED:
+        total = tl.where(total > 1.0, 1.0, tl.where(total < -1.0, -1.0, total))
+    tl.store(scores + pair, total, mask=is_pair)
+
+
+@triton.jit
+def _pull(
+    grad: tl.tensor,
+    score: tl.tensor,
+    here: tl.tensor,
+    here_length: tl.tensor,
+    there: tl.tensor,
+    there_length: tl.tensor,
+    COSINE: tl.constexpr,
+) -> tl.tensor:
+    """What reaches the vector `here` of a pair: the other one's direction less its own share of it."""
+    if COSINE:
+        passed = tl.where(tl.abs(score) <= 1.0, grad, 0.0)  # of a clamped score nothing passes
+        return passed * (there / there_length - score * (here / here_length)) / here_length
+    return 2.0 * grad * (there - here)
+
+
+@triton.jit
+def _gradient_of_queries_kernel(
+    grad: tl.tensor,
+    queries: tl.tensor,
+    keys: tl.tensor,
+    indices: tl.tensor,
+    scores: tl.tensor,
+    query_lengths: tl.tensor,
+    key_lengths: tl.tensor,
+    gradient: tl.tensor,
+    rows: tl.tensor,
+    count: tl.tensor,
+    K: tl.tensor,
+    length: tl.tensor,
+    channels: tl.tensor,
+    COSINE: tl.constexpr,
+    QUERIES: tl.constexpr,
+    CHANNELS: tl.constexpr,
+) -> None:
+    """A tile of queries, over their K keys."""
+    query = tl.program_id(0).to(tl.int64) * QUERIES + tl.arange(0, QUERIES)
+    is_query = query < rows
+    c = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    mask = is_query[:, None] & (c < channels)[None, :]
+    at = query[:, None] * channels + c[None, :]
+    q = tl.load(queries + at, mask=mask, other=0.0).to(tl.float32)
+    q_length = tl.load(query_lengths + query, mask=is_query, other=1.0)[:, None]
+    total = tl.zeros((QUERIES, CHANNELS), tl.float32)
+    for slot in range(K):
+        pair = query * K + slot
+        key = query // count * length + tl.load(indices + pair, mask=is_query, other=0)
+        k = tl.load(keys + key[:, None] * channels + c[None, :], mask=mask, other=0.0).to(tl.float32)
+        k_length = tl.load(key_lengths + key, mask=is_query, other=1.0)[:, None]
+        g = tl.load(grad + pair, mask=is_query, other=0.0).to(tl.float32)[:, None]
+        s = tl.load(scores + pair, mask=is_query, other=0.0)[:, None]
+        total += _pull(g, s, q, q_length, k, k_length, COSINE)
+    tl.store(gradient + at, total.to(gradient.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def _gradient_of_keys_kernel(
+    grad: tl.tensor,
+    queries: tl.tensor,
+    keys: tl.tensor,
+    source_pairs: tl.tensor,
+    source_starts: tl.tensor,
+    scores: tl.tensor,
+    query_lengths: tl.tensor,
+    key_lengths: tl.tensor,
+    gradient: tl.tensor,
+    K: tl.tensor,
+    channels: tl.tensor,
+    COSINE: tl.constexpr,
+    SOURCES: tl.constexpr,
+    CHANNELS: tl.constexpr,
+) -> None:
+    """One key, over a tile after a tile of the queries that chose it: a key may be everybody's."""
+    key = tl.program_id(0).to(tl.int64)
+    c = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    is_channel = c < channels
+    k = tl.load(keys + key * channels + c, mask=is_channel, other=0.0).to(tl.float32)[None, :]
+    k_length = tl.load(key_lengths + key)
+    end = tl.load(source_starts + key + 1)
+    total = tl.zeros((CHANNELS,), tl.float32)
+    for start in range(tl.load(source_starts + key), end, SOURCES):
+        source = start + tl.arange(0, SOURCES)
+        is_source = source < end
+        pair = tl.load(source_pairs + source, mask=is_source, other=0)
+        query = pair // K
+        mask = is_source[:, None] & is_channel[None, :]
+        q = tl.load(queries + query[:, None] * channels + c[None, :], mask=mask, other=0.0).to(tl.float32)
+        q_length = tl.load(query_lengths + query, mask=is_source, other=1.0)[:, None]
+        g = tl.load(grad + pair, mask=is_source, other=0.0).to(tl.float32)[:, None]
+        s = tl.load(scores + pair, mask=is_source, other=0.0)[:, None]
+        total += tl.sum(tl.where(is_source[:, None], _pull(g, s, k, k_length, q, q_length, COSINE), 0.0), axis=0)
+    tl.store(gradient + key * channels + c, total.to(gradient.dtype.element_ty), mask=is_channel)

@@ -1,0 +1,317 @@
+"""The Triton kernels against the definition: on a GPU where there is one, else in Triton's interpreter.
+
+The interpreter must be asked for before kernels are defined, so one test runs this file again, in a process that does.
+"""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+import torch
+from torch import Tensor
+
+from convnn.backends import reference, triton
+from convnn.backends.request import Request
+
+RUNS = not triton.unavailable_reasons()
+DEVICE = "cpu" if triton.INTERPRETS or not torch.cuda.is_available() else "cuda"
+DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+TYPE_NAMES = ", ".join(str(dtype).removeprefix("torch.") for dtype in triton.DTYPES)
+METRICS = ("cosine", "euclidean")
+
+# The interpreter computes with NumPy, which warns of every NaN and overflow.
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+needs_kernels = pytest.mark.skipif(not RUNS, reason="; ".join(triton.unavailable_reasons()))
+
+
+@pytest.mark.skipif(RUNS, reason="the kernels run in this process")
+@pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
+def test_this_file_in_the_interpreter() -> None:
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", __file__]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout[-5000:] + run.stderr[-2000:]
+
+
+@pytest.fixture(autouse=True)
+def _poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a kernel does not write must not look right by chance."""
+
+    def fill(x: Tensor) -> Tensor:
+        return x.fill_(float("nan")) if x.is_floating_point() else x.fill_(2**30)
+
+    for owner, name in ((torch, "empty"), (torch, "empty_like"), (Tensor, "new_empty")):
+        allocate = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *sizes, _allocate=allocate, **kind: fill(_allocate(*sizes, **kind)))
+
+
+def rows(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(DEVICE, dtype)
+
+
+def neighbors(batch: int, count: int, K: int, length: int) -> Tensor:
+    return torch.randint(length, (batch, count, K), generator=torch.Generator().manual_seed(1)).to(DEVICE)
+
+
+def assert_same_choice(queries: Tensor, keys: Tensor, K: int, metric: str, *restrictions: Tensor | None) -> None:
+    restrictions = restrictions or (None, None)
+    chosen = triton.nearest(queries, keys, K, metric, *restrictions)
+    expected = reference.nearest(queries, keys, K, metric, *restrictions)
+    torch.testing.assert_close(chosen, expected, rtol=0, atol=0)
+
+
+# The search.
+
+
+@needs_kernels
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize(
+    ("length", "channels", "K"),
+    [(63, 1, 9), (64, 3, 9), (65, 65, 9), (1, 3, 1), (65, 3, 1), (40, 8, 31), (66, 9, 32), (40, 3, 33), (64, 3, 64)],
+    ids=lambda number: str(number),
+)
+def test_nearest(length: int, channels: int, K: int, metric: str) -> None:
+    assert_same_choice(rows(2, 3, channels), rows(2, length, channels, seed=1), K, metric)
+
+
+@needs_kernels
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("sampled", [False, True], ids=["all", "candidates"])
+@pytest.mark.parametrize(("count", "K"), [(31, 5), (33, 2), (32, 1)], ids=["N31-K5", "N33-K2", "N32-K1"])
+def test_nearest_knows_itself(count: int, K: int, sampled: bool, metric: str) -> None:
+    keys, positions = rows(1, 70, 4), torch.arange(70, device=DEVICE)[5 : 5 + count]
+    candidates = torch.arange(0, 70, 7, device=DEVICE) if sampled else None
+    assert_same_choice(keys[:, positions], keys, K, metric, positions, candidates)
+
+
+@needs_kernels
+def test_nearest_among_fewer_others_repeats_itself() -> None:
+    keys, positions = rows(2, 9, 3), torch.arange(9, device=DEVICE)
+    assert_same_choice(keys, keys, 4, "cosine", positions, torch.tensor([1, 4, 6], device=DEVICE))
+
+
+@needs_kernels
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize(
+    "tones",
+    [[[0.3, 0.3, 0.3]], [[0.0, 0.0, 0.0]], [[0.1, 0.1, 0.1], [0.7, 0.7, 0.7]], [[0.1, 0.5, 0.9], [0.7, 0.2, 0.3]]],
+    ids=["constant", "black", "two-grays", "two-colours"],
+)
+def test_nearest_takes_equal_scores_by_lowest_index(tones: list[list[float]], metric: str) -> None:
+    which = torch.randint(len(tones), (1, 67), generator=torch.Generator().manual_seed(0))
+    keys, positions = torch.tensor(tones)[which].to(DEVICE), torch.arange(67, device=DEVICE)
+    assert_same_choice(keys, keys, 9, metric, positions, None)
+    assert_same_choice(keys[:, :4], keys, 9, metric)
+
+
+@needs_kernels
+@pytest.mark.parametrize("metric", METRICS)
+def test_nearest_of_few_levels(metric: str) -> None:
+    keys = torch.randint(3, (1, 66, 12), generator=torch.Generator().manual_seed(0)).to(DEVICE) / 7
+    assert_same_choice(keys[:, :20], keys, 9, metric)
+
+
+@needs_kernels
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("channels", [3, 20])
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), 0.0, 1e30, 1e-30], ids=str)
+def test_nearest_of_odd_rows(odd: float, channels: int, metric: str) -> None:
+    keys = rows(1, 20, channels)
+    keys[:, [2, 5, 11]] = odd
+    positions = torch.arange(20, device=DEVICE)
+    assert_same_choice(keys, keys, 19, metric, positions, None)
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("metric", METRICS)
+def test_nearest_of_other_types_and_strides(metric: str, dtype: torch.dtype) -> None:
+    keys = rows(2, 18, 10, dtype=dtype).transpose(1, 2)
+    assert_same_choice(keys[:, ::2], keys, 4, metric)
+    assert_same_choice(keys[:1, :1].expand(2, 3, 18), keys, 4, metric)
+
+
+# Similarity of pairs.
+
+
+@needs_kernels
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("channels", [1, 3, 65])
+@pytest.mark.parametrize(("count", "K"), [(1, 1), (7, 9), (33, 2)], ids=["N1-K1", "N7-K9", "N33-K2"])
+def test_similarity(count: int, K: int, channels: int, metric: str) -> None:
+    queries, keys = rows(2, count, channels), rows(2, 11, channels, seed=1)
+    queries[:, 0], keys[:, 3] = 0, 0
+    check_similarity(queries, keys, neighbors(2, count, K, 11), metric)
+
+
+@needs_kernels
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_similarity_of_other_types_and_strides(dtype: torch.dtype, metric: str) -> None:
+    keys = rows(2, 6, 10, dtype=dtype).transpose(1, 2)
+    indices = neighbors(2, 4, 5, 10).transpose(1, 2)
+    check_similarity(keys[:, ::2], keys, indices, metric)
+
+
+@needs_kernels
+@pytest.mark.parametrize("metric", METRICS)
+def test_similarity_when_all_choose_one(metric: str) -> None:
+    queries, keys = rows(1, 20, 3), rows(1, 4, 3, seed=1)
+    check_similarity(queries, keys, torch.full((1, 20, 2), 3, device=DEVICE), metric)
+
+
+def check_similarity(queries: Tensor, keys: Tensor, indices: Tensor, metric: str) -> None:
+    scores = triton.similarity(queries, keys, indices, metric)
+    torch.testing.assert_close(scores, reference.similarity(queries, keys, indices, metric))
+    grad = rows(*indices.shape, seed=2)
+    found = triton.similarity_backward(grad, queries, keys, indices, metric)
+    expected = reference.similarity_backward(grad, queries, keys, indices, metric)
+    torch.testing.assert_close(found, expected, **TOLERANCES[keys.dtype])
+    assert all(torch.equal(*pair) for pair in zip(found, triton.similarity_backward(
+        grad, queries, keys, indices, metric), strict=True))  # fmt: skip
+
+
+# The kernel over the neighbours.
+
+TOLERANCES = {
+    torch.float32: {"rtol": 1e-4, "atol": 1e-4},
+    torch.float16: {"rtol": 1e-2, "atol": 1e-2},
+    torch.bfloat16: {"rtol": 5e-2, "atol": 1e-1},
+}
+
+FORMS = [
+    (1, 1, 1), (3, 5, 1), (17, 63, 1), (65, 64, 1), (16, 65, 1),
+    (3, 3, 3), (65, 65, 65), (4, 12, 4),
+]  # fmt: skip
+
+
+@needs_kernels
+@pytest.mark.parametrize("scored", [False, True], ids=["plain", "scored"])
+@pytest.mark.parametrize("with_bias", [False, True], ids=["no-bias", "bias"])
+@pytest.mark.parametrize(("channels", "outputs", "groups"), FORMS, ids=[f"C{c}-O{o}-G{g}" for c, o, g in FORMS])
+def test_convolve(channels: int, outputs: int, groups: int, with_bias: bool, scored: bool) -> None:
+    check_convolve(*case(2, 9, 10, channels, outputs, 4, groups, scored), groups, with_bias)
+
+
+@needs_kernels
+@pytest.mark.parametrize("groups", [1, 3], ids=["dense", "depthwise"])
+@pytest.mark.parametrize(
+    ("batch", "count", "length", "K"),
+    [(1, 31, 5, 1), (2, 32, 3, 2), (3, 43, 7, 3), (1, 2, 40, 33), (0, 3, 4, 2), (2, 0, 4, 2)],
+    ids=lambda number: str(number),
+)
+def test_convolve_of_other_sizes(batch: int, count: int, length: int, K: int, groups: int) -> None:
+    check_convolve(*case(batch, count, length, 3, 3, K, groups, True), groups, True)
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    ("groups", "dtype"),
+    [(1, dtype) for dtype in triton.DTYPES] + [(6, dtype) for dtype in DTYPES],
+    ids=lambda one: str(one) if isinstance(one, torch.dtype) else {1: "dense", 6: "depthwise"}[one],
+)
+def test_convolve_of_other_types_and_strides(groups: int, dtype: torch.dtype) -> None:
+    _, indices, scores, weight = case(2, 5, 7, 6, 6, 4, groups, True)
+    values = rows(2, 6, 7, dtype=dtype).transpose(1, 2)
+    indices, scores = indices.transpose(0, 1).contiguous().transpose(0, 1), scores[:, :1].expand(2, 5, 4)
+    check_convolve(values, indices, scores, weight.to(dtype).transpose(0, 1).contiguous().transpose(0, 1), groups, True)
+
+
+@needs_kernels
+@pytest.mark.parametrize("scored", [False, True], ids=["plain", "scored"])
+@pytest.mark.parametrize("groups", [1, 3], ids=["dense", "depthwise"])
+def test_convolve_when_all_choose_one(groups: int, scored: bool) -> None:
+    values, indices, scores, weight = case(2, 20, 4, 3, 3, 4, groups, scored)
+    check_convolve(values, torch.full_like(indices, 2), scores, weight, groups, True)
+
+
+@needs_kernels
+@pytest.mark.parametrize("slots", [1, 2, 3])
+def test_convolve_in_parts_of_the_slots(slots: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from convnn.backends.triton import _dense_spread
+
+    monkeypatch.setattr(_dense_spread, "_BUFFER", slots * 2 * 9 * 3 * 4)
+    check_convolve(*case(2, 9, 10, 3, 5, 4, 1, True), 1, True)
+
+
+@needs_kernels
+def test_weight_is_summed_in_several_parts() -> None:
+    check_convolve(*case(2, 70, 10, 3, 5, 2, 1, True), 1, True)
+
+
+@needs_kernels
+@pytest.mark.parametrize("groups", [1, 3], ids=["dense", "depthwise"])
+@pytest.mark.parametrize("needed", [0, 1, 2], ids=["values", "scores", "weight"])
+def test_only_the_gradients_needed(needed: int, groups: int) -> None:
+    needs = [i == needed for i in range(3)]
+    found = triton.convolve_backward(rows(2, 9, 3, seed=5), *case(2, 9, 10, 3, 3, 4, groups, True), groups, needs)
+    assert [one is not None for one in found] == needs
+
+
+def case(
+    batch: int, count: int, length: int, channels: int, outputs: int, K: int, groups: int, scored: bool
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+    values, indices = rows(batch, length, channels), neighbors(batch, count, K, length)
+    scores = rows(batch, count, K, seed=2) if scored else None
+    return values, indices, scores, rows(outputs, channels // groups, K, seed=3)
+
+
+def check_convolve(
+    values: Tensor, indices: Tensor, scores: Tensor | None, weight: Tensor, groups: int, with_bias: bool
+) -> None:
+    bias = rows(len(weight), 2, seed=4, dtype=values.dtype)[:, 0] if with_bias else None
+    tolerance = TOLERANCES[values.dtype]
+    out = triton.convolve(values, indices, scores, weight, bias, groups)
+    assert out.is_contiguous()
+    torch.testing.assert_close(out, reference.convolve(values, indices, scores, weight, bias, groups), **tolerance)
+    needs = [True, scores is not None, True]
+    arguments = (rows(*out.shape, seed=5, dtype=out.dtype), values, indices, scores, weight, groups, needs)
+    found = triton.convolve_backward(*arguments)
+    for one, expected in zip(found, reference.convolve_backward(*arguments), strict=True):
+        assert (one is None) == (expected is None)
+        if one is not None:
+            torch.testing.assert_close(one, expected, **tolerance)
+    for one, again in zip(found, triton.convolve_backward(*arguments), strict=True):
+        assert one is again is None or torch.equal(one, again)
+
+
+# What it runs, and what not.
+
+
+def request(**changes: object) -> Request:
+    return Request("nearest", torch.device("cuda"), torch.float32, 9, 12)._replace(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (
+            {"dtype": torch.float64},
+            f"dtype must be one of {', '.join(str(one)[6:] for one in triton.DTYPES)}, not float64",
+        ),
+        ({"K": 65}, "K must be at most 64, not 65"),
+        ({"operator": "convolve", "groups": 3}, "groups must be 1 or the 12 channels, not 3"),
+        ({"device": torch.device("meta")}, "device must be cuda, or cpu under TRITON_INTERPRET=1, not meta"),
+    ],
+    ids=["dtype", "K", "groups", "device"],
+)
+def test_unsupported(changes: dict[str, object], reason: str) -> None:
+    assert triton.unsupported_reasons(request(**changes)) == [*triton.unavailable_reasons(), reason]
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"K": 64}, {"operator": "convolve", "K": 65}, {"operator": "convolve", "groups": 12}], ids=str
+)
+def test_supported_where_available(changes: dict[str, object]) -> None:
+    assert triton.unsupported_reasons(request(**changes)) == triton.unavailable_reasons()
+
+
+def test_import_needs_no_triton() -> None:
+    code = "import sys; sys.modules['triton'] = None; import convnn.ops; from convnn.backends import triton"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_unknown_names_are_attribute_errors() -> None:
+    assert not hasattr(triton, "nearest_of_all")
