@@ -67,7 +67,7 @@ def convolve(
         neighborhoods = neighborhoods * scores.unsqueeze(-1).to(values.dtype)
     grouped = neighborhoods.unflatten(-1, (groups, weight.shape[1]))
     kernels = weight.unflatten(0, (groups, weight.shape[0] // groups))
-    out = torch.einsum("bnkgc,gock->bngo", grouped, kernels).flatten(2)
+    out = torch.einsum("bnkgc,gock->bngo", grouped, kernels).flatten(2).contiguous()
     return out if bias is None else out + bias.to(out.dtype)
 
 
@@ -98,7 +98,7 @@ def convolve_backward(
     if needs_weight:
         weighted = neighborhoods if factors is None else neighborhoods * factors
         by_group = weighted.unflatten(-1, (groups, weight.shape[1]))
-        grad_weight = torch.einsum("bngo,bnkgc->gock", grouped, by_group).flatten(0, 1)
+        grad_weight = torch.einsum("bngo,bnkgc->gock", grouped, by_group).flatten(0, 1).contiguous()
     return grad_values, grad_scores, grad_weight
 
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from convnn.errors import InputError
+from convnn.ops.neighbors import Neighbors
 
 
 def check_rows(argument: str, rows: Tensor) -> None:
@@ -31,8 +32,26 @@ def check_indices(argument: str, indices: Tensor | None, length: int | None = No
         raise InputError(f"{argument} of shape {tuple(indices.shape)} and {indices.dtype} must be {expected} int64")
 
 
-def check_kernel(values: Tensor, K: int, weight: Tensor, groups: int) -> None:
-    """The kernel (C_out, C / groups, K) fits the values and the neighbours."""
+def check_neighbors(rows: Tensor, neighbors: Neighbors, queries: int | None = None) -> None:
+    """Neighbours are (B, N, K) int64 for B lists of rows, with scores of that shape or none; N where it is given."""
+    indices, scores = neighbors
+    if indices.dim() != 3 or indices.dtype != torch.long or indices.shape[0] != rows.shape[0]:
+        raise InputError(
+            f"neighbors.indices of shape {tuple(indices.shape)} and {indices.dtype} must be ({rows.shape[0]}, N, K)"
+            f" int64 for rows of shape {tuple(rows.shape)}"
+        )
+    if queries is not None and indices.shape[1] != queries:
+        raise InputError(
+            f"neighbors.indices of shape {tuple(indices.shape)} must have a row for each of {queries} queries"
+        )
+    if scores is not None and scores.shape != indices.shape:
+        raise InputError(
+            f"neighbors.scores of shape {tuple(scores.shape)} must have the shape {tuple(indices.shape)} of the indices"
+        )
+
+
+def check_kernel(values: Tensor, K: int, weight: Tensor, bias: Tensor | None, groups: int) -> None:
+    """The kernel (C_out, C / groups, K) and its bias (C_out,) fit the values and the neighbours."""
     channels = values.shape[-1]
     if groups < 1 or channels % groups or weight.shape[0] % groups:
         raise InputError(f"groups={groups} must divide the {channels} input and {weight.shape[0]} output channels")
@@ -40,4 +59,8 @@ def check_kernel(values: Tensor, K: int, weight: Tensor, groups: int) -> None:
         raise InputError(
             f"weight of shape {tuple(weight.shape)} must be (C_out, {channels // groups}, {K})"
             f" for {channels} channels, {K} neighbours and groups={groups}"
+        )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise InputError(
+            f"bias of shape {tuple(bias.shape)} must be ({weight.shape[0]},) for {weight.shape[0]} outputs"
         )

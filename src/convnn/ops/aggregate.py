@@ -5,7 +5,7 @@ from torch import Tensor
 
 from convnn.ops import _library
 from convnn.ops._dispatch import check_backend
-from convnn.ops._validate import check_kernel, check_rows
+from convnn.ops._validate import check_kernel, check_neighbors, check_rows
 from convnn.ops.neighbors import Neighbors
 
 
@@ -36,14 +36,16 @@ def convolve(
         (B, N, C_out), in the type of the values; under autocast in its type, as any convolution.
 
     Raises:
-        InputError: the weight does not fit the channels, the neighbours or the groups; the backend is unknown.
+        InputError: the neighbours do not fit the values, the weight or bias does not fit the channels, the neighbours
+            or the groups; the backend is unknown.
         UnsupportedError: the named backend cannot compute this.
 
     Reference:
         arXiv 2511.14137, the aggregation of ConvNN as a 1-d convolution of kernel and stride K.
     """
     check_rows("values", values)
-    check_kernel(values, neighbors.K, weight, groups)
+    check_neighbors(values, neighbors)
+    check_kernel(values, neighbors.K, weight, bias, groups)
     check_backend(backend)
     values, weight = _as_autocast_would(values, weight)
     return _library.convolve(values, neighbors.indices, neighbors.scores, weight, bias, groups, backend)

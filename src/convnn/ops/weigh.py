@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from convnn.errors import InputError, check_choice
 from convnn.ops import _library
 from convnn.ops._dispatch import check_backend
-from convnn.ops._validate import check_same_width
+from convnn.ops._validate import check_neighbors, check_same_width
 from convnn.ops.neighbors import METRICS, Neighbors
 
 
@@ -35,6 +35,7 @@ def similarity(
     check_choice("metric", metric, METRICS)
     check_backend(backend)
     check_same_width(queries, keys)
+    check_neighbors(keys, neighbors, queries.shape[1])
     return neighbors._replace(scores=_library.similarity(queries, keys, neighbors.indices, metric, backend))
 
 

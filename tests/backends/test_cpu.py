@@ -1,0 +1,256 @@
+"""The compiled core against the definition, for every instruction set that runs here."""
+
+import itertools
+import math
+from importlib import import_module
+
+import pytest
+import torch
+from torch import Tensor
+
+from convnn.backends import cpu, reference
+from convnn.ops import METRICS
+
+pytestmark = pytest.mark.skipif(bool(cpu.unavailable_reasons()), reason="the core is not compiled")
+
+
+def _instruction_sets() -> list[str]:
+    if cpu.core is None:
+        return ["none"]
+    return import_module("convnn.backends.cpu._core_portable").instruction_sets()
+
+
+@pytest.fixture(params=_instruction_sets())
+def core(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Computes with one instruction set instead of the best."""
+    monkeypatch.setattr(cpu, "core", import_module(f"convnn.backends.cpu._core_{request.param}"))
+    return request.param
+
+
+@pytest.fixture
+def each_thread_count():
+    before = torch.get_num_threads()
+    yield (1, 2, 3)
+    torch.set_num_threads(before)
+
+
+def _random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def _indices(batch: int, queries: int, K: int, length: int) -> Tensor:
+    return torch.randint(length, (batch, queries, K), generator=torch.Generator().manual_seed(9))
+
+
+def _same_choice(
+    queries: Tensor, keys: Tensor, K: int, metric: str, positions: Tensor | None, candidates: Tensor | None
+) -> bool:
+    arguments = (queries, keys, K, metric, positions, candidates)
+    return torch.equal(cpu.nearest(*arguments), reference.nearest(*arguments))
+
+
+# Panels hold 4, 8 or 16 keys, blocks 24 or 32 queries, chunks 1024 keys.
+LENGTHS = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 23, 24, 25, 31, 32, 33, 63, 64, 65, 1023, 1024, 1025]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("length", LENGTHS)
+def test_nearest_chooses_as_the_definition(core: str, length: int, metric: str) -> None:
+    for channels, K in itertools.product((1, 3, 65), (1, 9, 31, 32, 33, length)):
+        if K <= length:
+            rows = _random(1, length, channels, seed=K)
+            assert _same_choice(rows, rows, K, metric, torch.arange(length), None)
+            assert _same_choice(rows[:, :3], rows, K, metric, None, None)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("metric", METRICS)
+def test_nearest_among_candidates(core: str, metric: str, dtype: torch.dtype) -> None:
+    keys, positions = _random(3, 50, 5, dtype=dtype), torch.arange(5, 41)
+    for candidates in (torch.arange(0, 50, 3), torch.tensor([2, 3, 49])):
+        for K in {1, 2, len(candidates)}:
+            assert _same_choice(keys[:, positions], keys, K, metric, positions, candidates)
+            assert _same_choice(keys[:, positions], keys, K, metric, None, candidates)
+        assert _same_choice(keys[:, positions], keys, len(candidates) + 1, metric, positions, candidates)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("length", [30, 1100, 2500])
+def test_ties_are_the_definitions(core: str, length: int, metric: str, each_thread_count: tuple[int, ...]) -> None:
+    """Constant, two-tone and grey images, and one whose best come last: the lists overflow and are cut."""
+    brightness = torch.arange(length)[:, None] % 7 + 1
+    images = {
+        "constant": torch.ones(length, 3),
+        "two tones": torch.where(torch.arange(length)[:, None] % 3 == 0, 0.3, 0.7).expand(-1, 3),
+        "two colours": _random(2, 3)[(torch.arange(length) % 3 == 0).long()],
+        "grey": brightness / 7 * torch.ones(3),
+        "zeros": torch.zeros(length, 3),
+        "ever closer": torch.linspace(5, 0, length)[:, None].expand(-1, 3) ** 2,
+    }
+    for image in images.values():
+        rows = image.unsqueeze(0).contiguous()
+        for threads in each_thread_count:
+            torch.set_num_threads(threads)
+            for K in (1, 9, 33):
+                if K <= length:
+                    assert _same_choice(rows[:, :40], rows, K, metric, torch.arange(min(40, length)), None)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf], ids=str)
+@pytest.mark.parametrize("metric", METRICS)
+def test_numbers_that_are_none_rank_last(core: str, metric: str, bad: float) -> None:
+    rows = _random(3, 40, 5)
+    rows[1, 7, 2] = bad
+    rows[2] = bad
+    for K in (1, 9, 39, 40):
+        assert _same_choice(rows, rows, K, metric, torch.arange(40), None)
+
+
+SHAPES = [
+    pytest.param(2, 9, 9, 3, 1, 5, 1, id="narrow"),
+    pytest.param(3, 30, 25, 9, 65, 7, 1, id="65-channels"),
+    pytest.param(1, 120, 101, 9, 16, 33, 1, id="one-image"),
+    pytest.param(2, 60, 50, 33, 17, 16, 1, id="K33"),
+    pytest.param(5, 4, 4, 4, 32, 64, 1, id="tiny-maps"),
+    pytest.param(2, 20, 13, 4, 6, 9, 3, id="3-groups"),
+    pytest.param(2, 20, 13, 4, 34, 66, 2, id="2-wide-groups"),
+    pytest.param(2, 20, 13, 5, 7, 7, 7, id="depthwise"),
+    pytest.param(2, 20, 13, 5, 130, 130, 130, id="wide-depthwise"),
+    pytest.param(2, 20, 13, 5, 7, 14, 7, id="two-kernels-a-channel"),
+    pytest.param(2, 300, 280, 2, 3, 64, 1, id="many-rows"),
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("scored", [False, True], ids=["plain", "scored"])
+@pytest.mark.parametrize(("batch", "length", "queries", "K", "channels", "outputs", "groups"), SHAPES)
+def test_convolve_and_its_gradients_are_the_definitions(
+    core: str,
+    batch: int,
+    length: int,
+    queries: int,
+    K: int,
+    channels: int,
+    outputs: int,
+    groups: int,
+    scored: bool,
+    dtype: torch.dtype,
+) -> None:
+    values, indices = _random(batch, length, channels, dtype=dtype), _indices(batch, queries, K, length)
+    scores = _random(batch, queries, K, seed=1, dtype=dtype) if scored else None
+    weight = _random(outputs, channels // groups, K, seed=2, dtype=dtype)
+    grad = _random(batch, queries, outputs, seed=3, dtype=dtype)
+    exact = [None if one is None else one.double() for one in (grad, values, scores, weight)]
+    for bias in (None, _random(outputs, seed=4, dtype=dtype)):
+        out = cpu.convolve(values, indices, scores, weight, bias, groups)
+        exact_bias = None if bias is None else bias.double()
+        _assert_near(out, reference.convolve(exact[1], indices, exact[2], exact[3], exact_bias, groups))
+    for needs in itertools.product((False, True), repeat=3):
+        found = cpu.convolve_backward(grad, values, indices, scores, weight, groups, needs)
+        expected = reference.convolve_backward(exact[0], exact[1], indices, exact[2], exact[3], groups, needs)
+        for one, other in zip(found, expected, strict=True):
+            assert (one is None) == (other is None)
+            if one is not None:
+                _assert_near(one, other)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("channels", [1, 3, 8, 65, 130])
+def test_similarity_and_its_gradients_are_the_definitions(
+    core: str, channels: int, metric: str, dtype: torch.dtype
+) -> None:
+    queries, keys = _random(2, 70, channels, dtype=dtype), _random(2, 33, channels, seed=1, dtype=dtype)
+    queries[0, 3], keys[1, 4] = 0, 0
+    indices, grad = _indices(2, 70, 9, 33), _random(2, 70, 9, seed=3, dtype=dtype)
+    exact = queries.double(), keys.double()
+    _assert_near(cpu.similarity(queries, keys, indices, metric), reference.similarity(*exact, indices, metric))
+    found = cpu.similarity_backward(grad, queries, keys, indices, metric)
+    expected = reference.similarity_backward(grad.double(), *exact, indices, metric)
+    for one, other in zip(found, expected, strict=True):
+        # The cosine of numbers is their sign: nothing but rounding passes, in units of the shortest.
+        _assert_near(one, other, absolute=1 / keys[keys != 0].abs().min().item() if channels == 1 else 0)
+
+
+def _assert_near(found: Tensor, exact: Tensor, absolute: float = 0) -> None:
+    eps = torch.finfo(found.dtype).eps
+    scale = max(exact.abs().max().item(), absolute)
+    assert (found.double() - exact).abs().max().item() <= 100 * eps * scale
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_types_are_computed_in_float32(core: str, dtype: torch.dtype) -> None:
+    values, indices = _random(2, 30, 20).to(dtype), _indices(2, 25, 9, 30)
+    weight, grad = _random(8, 20, 9, seed=2).to(dtype), _random(2, 25, 8, seed=3).to(dtype)
+    out = cpu.convolve(values, indices, None, weight, None, 1)
+    wide = cpu.convolve(values.float(), indices, None, weight.float(), None, 1)
+    assert torch.equal(out, wide.to(dtype))
+    found = cpu.convolve_backward(grad, values, indices, None, weight, 1, [True, False, True])
+    wides = cpu.convolve_backward(grad.float(), values.float(), indices, None, weight.float(), 1, [True, False, True])
+    for one, other in zip(found, wides, strict=True):
+        assert (one is None) == (other is None)
+        assert one is None or torch.equal(one, other.to(dtype))
+
+
+@pytest.mark.parametrize(("batch", "channels", "groups"), [(1, 40, 1), (7, 3, 1), (2, 40, 40), (3, 40, 2)])
+def test_bits_do_not_depend_on_threads_or_runs(
+    core: str, batch: int, channels: int, groups: int, each_thread_count: tuple[int, ...]
+) -> None:
+    length, K = 400, 9
+    rows, weight = _random(batch, length, channels), _random(40, channels // groups, K, seed=2)
+    scores, grad = _random(batch, length, K, seed=1), _random(batch, length, 40, seed=3)
+
+    def everything() -> list[Tensor]:
+        indices = cpu.nearest(rows, rows, K, "cosine", torch.arange(length), None)
+        results = [indices, cpu.convolve(rows, indices, scores, weight, None, groups)]
+        results += cpu.convolve_backward(grad, rows, indices, scores, weight, groups, [True] * 3)
+        results += [cpu.similarity(rows, rows, indices, "cosine")]
+        return [*results, *cpu.similarity_backward(scores, rows, rows, indices, "cosine")]
+
+    torch.set_num_threads(1)
+    expected = everything()
+    for threads in each_thread_count * 2:
+        torch.set_num_threads(threads)
+        for found, one in zip(everything(), expected, strict=True):
+            assert torch.equal(found, one)
+
+
+def test_strides_do_not_matter(core: str) -> None:
+    dense = _random(2, 30, 20)
+    indices, weight, grad = _indices(2, 30, 9, 30), _random(8, 20, 9, seed=2), _random(2, 30, 8, seed=3)
+    strided = dense.transpose(1, 2).contiguous().transpose(1, 2)
+    spread = torch.zeros(2, 30, 40)[:, :, ::2].copy_(dense)
+    for rows in (strided, spread):
+        assert _same_choice(rows, rows, 9, "cosine", torch.arange(30), None)
+        out = cpu.convolve(rows, indices[:, :, :9], None, weight.mT.contiguous().mT, None, 1)
+        assert torch.equal(out, cpu.convolve(dense, indices, None, weight, None, 1))
+        skewed = grad.transpose(0, 1).contiguous().transpose(0, 1)
+        found = cpu.convolve_backward(skewed, rows, indices, None, weight, 1, [True, False, True])
+        expected = cpu.convolve_backward(grad, dense, indices, None, weight, 1, [True, False, True])
+        assert torch.equal(found[0], expected[0])
+        assert torch.equal(found[2], expected[2])
+
+
+def test_nothing_to_do(core: str) -> None:
+    weight = _random(4, 3, 2)
+    for batch, queries in ((0, 5), (2, 0)):
+        rows, indices = torch.zeros(batch, 5, 3), torch.zeros(batch, queries, 2, dtype=torch.long)
+        assert cpu.nearest(rows[:, :queries], rows, 2, "cosine", None, None).shape == (batch, queries, 2)
+        assert cpu.convolve(rows, indices, None, weight, None, 1).shape == (batch, queries, 4)
+        grads = cpu.convolve_backward(torch.zeros(batch, queries, 4), rows, indices, None, weight, 1, [True] * 3)
+        assert grads[0].shape == rows.shape
+        assert grads[2].eq(0).all()
+        grad = torch.zeros(batch, queries, 2)
+        assert cpu.similarity(rows[:, :queries], rows, indices, "cosine").shape == (batch, queries, 2)
+        assert cpu.similarity_backward(grad, rows[:, :queries], rows, indices, "cosine")[1].eq(0).all()
+
+
+@pytest.mark.parametrize("wrong", [-1, 5])
+def test_an_index_outside_is_refused(core: str, wrong: int) -> None:
+    rows, indices = torch.zeros(1, 5, 3), torch.full((1, 5, 2), wrong)
+    with pytest.raises(IndexError, match="outside the positions"):
+        cpu.convolve(rows, indices, None, _random(4, 3, 2), None, 1)
+    with pytest.raises(IndexError, match="outside the positions"):
+        cpu.similarity(rows, rows, indices, "cosine")
+    with pytest.raises(IndexError, match="outside the positions"):
+        cpu.nearest(rows, rows, 2, "cosine", None, torch.tensor([0, 1, wrong]))

@@ -1,0 +1,117 @@
+"""The operators as PyTorch sees them: schemas, shapes, gradients, cost, tracing."""
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from convnn.backends import cpu
+from convnn.nn import ConvNN2d, ConvNNAttention2d
+from convnn.ops import METRICS, Neighbors, _library, aggregate, select, weigh
+
+BACKENDS = ["reference", pytest.param("cpu", marks=pytest.mark.skipif(cpu.core is None, reason="not compiled"))]
+
+
+# opcheck looks at the gradients of its own copies of the inputs
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+
+
+def _random(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)), dtype=dtype, requires_grad=True)
+
+
+def _indices() -> Tensor:
+    return torch.randint(6, (2, 4, 3), generator=torch.Generator().manual_seed(5))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("metric", METRICS)
+def test_opcheck_of_nearest(metric: str, backend: str) -> None:
+    keys = _random(2, 6, 3)
+    positions, candidates = torch.tensor([0, 2, 3, 5]), torch.tensor([1, 2, 4])
+    for where, who in itertools.product((None, positions), (None, candidates)):
+        torch.library.opcheck(_library.nearest, (keys[:, :4].detach(), keys.detach(), 2, metric, where, who, backend))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("metric", METRICS)
+def test_opcheck_of_similarity(metric: str, backend: str, dtype: torch.dtype) -> None:
+    queries, keys, indices = _random(2, 4, 3, dtype=dtype), _random(2, 6, 3, dtype=dtype), _indices()
+    torch.library.opcheck(_library.similarity, (queries, keys, indices, metric, backend))
+    grad = _random(2, 4, 3, dtype=dtype)
+    torch.library.opcheck(_library.similarity_backward, (grad, queries, keys, indices, metric, backend))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_opcheck_of_convolve(groups: int, backend: str, dtype: torch.dtype) -> None:
+    values, weight = _random(2, 6, 4, dtype=dtype), _random(4, 4 // groups, 3, dtype=dtype)
+    grad, bias, indices = _random(2, 4, 4, dtype=dtype), _random(4, dtype=dtype), _indices()
+    for scores, with_bias in itertools.product((None, _random(2, 4, 3, dtype=dtype)), (None, bias)):
+        torch.library.opcheck(_library.convolve, (values, indices, scores, weight, with_bias, groups, backend))
+        needs = [True, scores is not None, True]
+        torch.library.opcheck(
+            _library.convolve_backward, (grad, values, indices, scores, weight, groups, needs, backend)
+        )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_gradients_of_convolve(groups: int, backend: str) -> None:
+    values, weight, bias = _random(2, 6, 4), _random(4, 4 // groups, 3), _random(4)
+    scores, indices = _random(2, 4, 3), _indices()
+
+    def convolve(values: Tensor, scores: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return aggregate.convolve(values, Neighbors(indices, scores), weight, bias, groups=groups, backend=backend)
+
+    assert torch.autograd.gradcheck(convolve, (values, scores, weight, bias))
+    assert torch.autograd.gradgradcheck(convolve, (values, scores, weight, bias))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("metric", METRICS)
+def test_gradients_of_similarity(metric: str, backend: str) -> None:
+    indices = _indices()
+
+    def similarity(queries: Tensor, keys: Tensor) -> Tensor:
+        return weigh.similarity(Neighbors(indices), queries, keys, metric=metric, backend=backend).scores
+
+    assert torch.autograd.gradcheck(similarity, (_random(2, 4, 3), _random(2, 6, 3)))
+    assert torch.autograd.gradgradcheck(similarity, (_random(2, 4, 3), _random(2, 6, 3)))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_operations_are_counted(backend: str) -> None:
+    keys = _random(2, 6, 5, dtype=torch.float32)
+    with FlopCounterMode(display=False) as counter:
+        neighbors = select.nearest(keys[:, :4], keys, 3, backend=backend)
+    assert counter.get_total_flops() == 2 * 2 * 4 * 6 * 5
+    with FlopCounterMode(display=False) as counter:
+        neighbors = weigh.similarity(neighbors, keys[:, :4], keys, backend=backend)
+    assert counter.get_total_flops() == 2 * 2 * 4 * 3 * 5
+    with FlopCounterMode(display=False) as counter:
+        out = aggregate.convolve(keys, neighbors, _random(7, 5, 3, dtype=torch.float32), backend=backend)
+    forward = 2 * 2 * 4 * 3 * 5 * 7
+    assert counter.get_total_flops() == forward
+    with FlopCounterMode(display=False) as counter:
+        out.sum().backward()
+    assert counter.get_total_flops() == 2 * forward + 2 * 2 * 2 * 4 * 3 * 5  # and the gradient of the scores
+
+
+@pytest.mark.parametrize("layer_type", [ConvNN2d, ConvNNAttention2d])
+def test_exported_layer_gives_the_same(layer_type: type[torch.nn.Module]) -> None:
+    layer, x = layer_type(3, 4, K=5).eval(), torch.randn(2, 3, 6, 5)
+    exported = torch.export.export(layer, (x,)).module()
+    torch.testing.assert_close(exported(x), layer(x))
+
+
+def test_another_batch_size_compiles_nothing_anew() -> None:
+    layer = torch.compile(ConvNN2d(3, 4, K=5), fullgraph=True, dynamic=True, backend="eager")
+    layer(torch.randn(4, 3, 6, 5))
+    with torch.compiler.set_stance("fail_on_recompile"):
+        for batch in (2, 7, 12):
+            assert layer(torch.randn(batch, 3, 6, 5)).shape == (batch, 4, 6, 5)
