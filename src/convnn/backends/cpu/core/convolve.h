@@ -32,6 +32,16 @@ std::size_t neighbor(const ConvolveShape& s, const ConvolveInputs<T>& in, std::s
     return row / s.queries * s.length + in.indices[row * s.K + k];
 }
 
+// Visits weights (outputs, width, K) a few channels at a time, so that the places they go to stay in the cache.
+template <class T, class Visit>
+void transpose_weights(const T* from, std::size_t width, std::size_t K, std::size_t outputs, const Visit& visit) {
+    constexpr std::size_t CHANNELS = 16;
+    for (std::size_t first = 0; first < width; first += CHANNELS)
+        for (std::size_t o = 0; o < outputs; ++o)
+            for (std::size_t c = first; c < std::min(width, first + CHANNELS); ++c)
+                for (std::size_t k = 0; k < K; ++k) visit(o, c, k, from[(o * width + c) * K + k]);
+}
+
 constexpr std::size_t NARROW = 16;  // fewer channels than this are gathered, all slots behind each other
 constexpr std::size_t DEPTH = 256;  // products added up before sums go back to memory: a panel of them fits into L1
 
@@ -54,7 +64,8 @@ class Forward {
           steps_(s_.width() < NARROW ? 1 : s_.K),
           depth_(s_.width() < NARROW ? s_.K * s_.width() : s_.width()),
           panels_(ceil_div(s_.group_outputs(), PANEL)),
-          packed_(s_.groups * panels_ * s_.K * s_.width() * PANEL) {}
+          stride_((depth_ + (steps_ > 1)) * PANEL),
+          packed_(s_.groups * panels_ * steps_ * stride_) {}
 
     void run(const T* bias, T* out) {
         parallel_for(s_.groups * panels_, threads_, [&](std::size_t i, int) { pack(i); });
@@ -82,21 +93,22 @@ class Forward {
         const T* rows[BLOCK];
     };
 
-    // The weights of a panel of outputs, (step, depth, PANEL), zeros behind the last output.
+    // The weights of a panel of outputs in one step, (depth, PANEL), zeros behind the last output. Steps are a line more
+    // than that apart: at powers of two all of them would compete for the same lines of the cache.
     T* panel_at(std::size_t group, std::size_t panel, std::size_t step) const {
-        return packed_.get() + ((group * panels_ + panel) * steps_ + step) * depth_ * PANEL;
+        return packed_.get() + ((group * panels_ + panel) * steps_ + step) * stride_;
     }
 
     void pack(std::size_t i) const {
-        const std::size_t group = i / panels_, panel = i % panels_, width = s_.width();
+        const std::size_t group = i / panels_, panel = i % panels_, first = panel * PANEL;
         T* to = panel_at(group, panel, 0);
-        const std::size_t first = panel * PANEL;
-        for (std::size_t c = 0; c < width; ++c)
-            for (std::size_t o = 0; o < PANEL; ++o) {
-                const bool exists = first + o < s_.group_outputs();
-                const T* from = in_.weight + ((group * s_.group_outputs() + first + o) * width + c) * s_.K;
-                for (std::size_t k = 0; k < s_.K; ++k) to[(k * width + c) * PANEL + o] = exists ? from[k] : 0;
-            }
+        const std::size_t outputs = std::min(PANEL, s_.group_outputs() - first);
+        if (outputs < PANEL) std::fill_n(to, steps_ * stride_, T(0));
+        const std::size_t slot = steps_ > 1 ? stride_ : s_.width() * PANEL;
+        const T* from = in_.weight + (group * s_.group_outputs() + first) * s_.width() * s_.K;
+        transpose_weights(from, s_.width(), s_.K, outputs, [&](std::size_t o, std::size_t c, std::size_t k, T weight) {
+            to[k * slot + c * PANEL + o] = weight;
+        });
     }
 
     void compute(Task& task) const {
@@ -164,7 +176,7 @@ class Forward {
     const ConvolveInputs<T>& in_;
     int threads_;
     bool gathered_;
-    std::size_t steps_, depth_, panels_;
+    std::size_t steps_, depth_, panels_, stride_;
     Buffer<T> packed_;
 };
 
@@ -185,7 +197,8 @@ class BackwardValues {
           grad_(grad),
           threads_(threads),
           panels_(ceil_div(s_.width(), PANEL)),
-          packed_(s_.groups * s_.K * panels_ * s_.group_outputs() * PANEL) {
+          stride_((s_.group_outputs() + 1) * PANEL),
+          packed_(s_.groups * panels_ * s_.K * stride_) {
         parallel_for(s_.groups * panels_, threads_, [&](std::size_t i, int) { pack(i / panels_, i % panels_); });
     }
 
@@ -218,20 +231,21 @@ class BackwardValues {
     }
 
    private:
-    // Weights of a panel of channels in one slot, (group_outputs, PANEL), zeros behind the last channel.
+    // Weights of a panel of channels in one slot, (group_outputs, PANEL), zeros behind the last channel; apart as above.
     T* panel_at(std::size_t group, std::size_t panel, std::size_t k) const {
-        return packed_.get() + ((group * panels_ + panel) * s_.K + k) * s_.group_outputs() * PANEL;
+        return packed_.get() + ((group * panels_ + panel) * s_.K + k) * stride_;
     }
 
     void pack(std::size_t group, std::size_t panel) const {
-        const std::size_t outputs = s_.group_outputs(), width = s_.width();
-        for (std::size_t o = 0; o < outputs; ++o)
-            for (std::size_t c = 0; c < PANEL; ++c) {
-                const bool exists = panel * PANEL + c < width;
-                const T* from = in_.weight + ((group * outputs + o) * width + panel * PANEL + c) * s_.K;
-                for (std::size_t k = 0; k < s_.K; ++k)
-                    panel_at(group, panel, k)[o * PANEL + c] = exists ? from[k] : 0;
-            }
+        const std::size_t outputs = s_.group_outputs(), width = s_.width(), first = panel * PANEL;
+        const std::size_t channels = std::min(PANEL, width - first);
+        T* to = panel_at(group, panel, 0);
+        if (channels < PANEL) std::fill_n(to, s_.K * stride_, T(0));
+        for (std::size_t o = 0; o < outputs; ++o) {
+            const T* from = in_.weight + ((group * outputs + o) * width + first) * s_.K;
+            for (std::size_t c = 0; c < channels; ++c)
+                for (std::size_t k = 0; k < s_.K; ++k) to[k * stride_ + o * PANEL + c] = from[c * s_.K + k];
+        }
     }
 
     // grad W_k^T for TILE_ROWS rows and one panel of channels.
@@ -290,7 +304,7 @@ class BackwardValues {
     const ConvolveInputs<T>& in_;
     const T* grad_;
     int threads_;
-    std::size_t panels_;
+    std::size_t panels_, stride_;
     Buffer<T> packed_;
 };
 

@@ -1,0 +1,1 @@
+"""What choosing neighbours costs: `python -m benchmarks`."""

@@ -1,0 +1,114 @@
+"""The page: tables in Markdown and a plot of time and memory against the size of the map."""
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contestants import Case
+
+BARS = {
+    "ConvNN": ("times Conv2d", "<= 2.0", "1.5"),
+    "Branching": ("times Conv2d", "<= 2.0", "1.5"),
+    "ConvNN_Attn": ("faster than reference", ">= 4", "6"),
+}
+CONTESTANTS = ("Conv2d", "ours", "reference", "matmul+topk+gather")
+
+
+def layer_line(result: dict[str, Any]) -> str:
+    """One layer in one line, while the benchmark runs."""
+    cells = [f"{name} {one['ms']:.1f} ms {one['MB']:.0f} MB" for name, one in result["training"].items()]
+    return f"{Case(**result['case'])}, training step: " + ", ".join(cells)
+
+
+def tables(results: dict[str, Any]) -> str:
+    """All tables, Markdown."""
+    return "\n".join(
+        [_networks(results), _layers(results, "training"), _layers(results, "forward"), _searches(results)]
+    )
+
+
+def _networks(results: dict[str, Any]) -> str:
+    rows = ["| layer | backend | ms | MB | times Conv2d | faster than reference |", "|---|---|---|---|---|---|"]
+    for one in results["networks"]:
+        faster = f"{one['faster than reference']:.1f}x" if one["agrees"] else "parity failed"
+        ours = one["backend"] == "auto" and one["layer"] != "Conv2d"
+        cells = [one["layer"], "ours" if ours else one["backend"].replace("auto", "torch"), f"{one['ms']:.0f}"]
+        cells += [f"{one['MB']:.0f}", f"{one['times Conv2d']:.2f}", faster if ours else ""]
+        rows.append("| " + " | ".join(cells) + " |")
+    batch = results["networks"][0]["batch"]
+    return f"### Features of VGG11, forward and backward, batch {batch}\n\n" + "\n".join(rows) + "\n"
+
+
+def _layers(results: dict[str, Any], phase: str) -> str:
+    title = {"training": "forward and backward", "forward": "forward alone"}[phase]
+    head = " | ".join(f"{name}: ms, MB" for name in CONTESTANTS)
+    rows = [f"| layer | {head} | ours, images/s | faster than reference | times Conv2d | memory of reference |"]
+    rows.append("|---" * (len(CONTESTANTS) + 5) + "|")
+    for result in results["layers"]:
+        by_name = result[phase]
+        ours, reference = by_name["ours"], by_name["reference"]
+        cells = [str(Case(**result["case"]))]
+        cells += [f"{by_name[name]['ms']:.1f}, {by_name[name]['MB']:.0f}" for name in CONTESTANTS]
+        cells.append(f"{ours['images/s']:.0f}")
+        cells.append(f"{reference['ours is faster']:.1f}x" if result["agrees"] else "parity failed")
+        cells.append(f"{1 / by_name['Conv2d']['ours is faster']:.2f}")
+        cells.append(f"1/{reference['MB'] / max(ours['MB'], 0.1):.0f}")
+        rows.append("| " + " | ".join(cells) + " |")
+    return f"### One layer, {title}\n\n" + "\n".join(rows) + "\n"
+
+
+def _searches(results: dict[str, Any]) -> str:
+    names = list(results["searches"][0]["ms"])
+    rows = ["| map | " + " | ".join(f"{name}, ms" for name in names) + " |", "|---" * (len(names) + 1) + "|"]
+    for one in results["searches"]:
+        case = Case(**one["case"])
+        cells = [f"{case.inputs} channels, {case.side}x{case.side}, batch {case.batch}"]
+        for name in names:
+            speed = f" ({one['ours is faster'][name]:.1f}x ours)" if name != "ours" else ""
+            cells.append(f"{one['ms'][name]:.1f}{speed}" if one["agrees"][name] else "other neighbours")
+        rows.append("| " + " | ".join(cells) + " |")
+    return "### The search alone, K = 9, cosine\n\n" + "\n".join(rows) + "\n"
+
+
+PAGE = """# Benchmarks
+
+Made by `python -m benchmarks` on: {machine}.
+
+Contestants run in turns in one process; times are medians, ratios are medians of the ratios within each turn. Memory is
+the peak of a process of its own above its inputs. A speed-up is printed only where outputs and all gradients agree with
+the definition. *reference* is the definition in plain PyTorch: all T x T scores in float64, ties settled, a copy of all
+neighbours. *matmul+topk+gather* is the same in float32, with ties left to topk. *ours* chooses exactly the neighbours of
+the reference.
+
+{tables}
+### Against the size of the map
+
+One image of 64 channels, 64 outputs, a training step.
+
+![time and memory against the number of positions](scaling.png)
+"""
+
+
+def write(results: dict[str, Any], folder: Path) -> None:
+    """The page and its plot."""
+    (folder / "README.md").write_text(PAGE.format(machine=results["machine"], tables=tables(results)))
+    draw(results["sweep"], folder / "scaling.png")
+
+
+def draw(points: list[dict[str, Any]], path: Path) -> None:
+    """Time and memory against the number of positions, both logarithmic."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for panel, key, label in zip(panels, ("ms", "MB"), ("milliseconds", "megabytes above the inputs"), strict=True):
+        for name in CONTESTANTS:
+            known = [point for point in points if name in point[key]]
+            positions = [point["side"] ** 2 for point in known]
+            panel.plot(positions, [point[key][name] for point in known], marker="o", label=name)
+        panel.set(xscale="log", yscale="log", xlabel="positions of the map", ylabel=label)
+        panel.grid(alpha=0.3)
+    panels[0].legend()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

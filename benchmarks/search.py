@@ -1,0 +1,75 @@
+"""The search alone, beside libraries that do nothing else."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from benchmarks.contestants import Case, K, inner_positions, plain_search
+from convnn.ops import select
+
+Search = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def ours(queries: Tensor, keys: Tensor, positions: Tensor) -> Tensor:
+    return select.nearest(queries, keys, K, positions=positions).indices
+
+
+def with_faiss(queries: Tensor, keys: Tensor, positions: Tensor) -> Tensor:
+    """One exact flat index an image: faiss has no batches. The position itself is among its K as the best."""
+    import faiss
+
+    faiss.omp_set_num_threads(torch.get_num_threads())
+    found = []
+    for image_queries, image_keys in zip(_unit(queries), _unit(keys), strict=True):
+        index = faiss.IndexFlatIP(keys.shape[-1])
+        index.add(image_keys.numpy())
+        found.append(torch.from_numpy(index.search(image_queries.numpy(), K)[1]))
+    return torch.stack(found)
+
+
+def with_keops(queries: Tensor, keys: Tensor, positions: Tensor) -> Tensor:
+    """A symbolic matrix of distances between unit vectors, reduced as it is computed."""
+    from pykeops.torch import LazyTensor
+
+    distances = (LazyTensor(_unit(queries)[:, :, None]) - LazyTensor(_unit(keys)[:, None])).square().sum(-1)
+    return distances.argKmin(K, dim=2)
+
+
+def _unit(rows: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(rows, dim=-1).contiguous()
+
+
+def reference(queries: Tensor, keys: Tensor, positions: Tensor) -> Tensor:
+    return select.nearest(queries, keys, K, positions=positions, backend="reference").indices
+
+
+SEARCHES: dict[str, Search] = {
+    "ours": ours,
+    "reference": reference,
+    "matmul+topk": plain_search,
+    "faiss": with_faiss,
+    "pykeops": with_keops,
+}
+
+
+def inputs_of(case: Case) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and positions of random maps padded by one."""
+    torch.manual_seed(0)
+    x = torch.randn(case.batch, case.inputs, case.side, case.side)
+    keys = torch.nn.functional.pad(x, [1] * 4).flatten(2).transpose(1, 2).contiguous()
+    positions = inner_positions(case.side, case.side)
+    return keys[:, positions].contiguous(), keys, positions
+
+
+def agrees(found: Tensor, expected: Tensor, queries: Tensor, keys: Tensor) -> bool:
+    """The same scores, best first; libraries may order equal ones as they like."""
+    scores = [_scores(queries, keys, indices) for indices in (found, expected)]
+    return torch.allclose(*scores, rtol=0, atol=1e-5)
+
+
+def _scores(queries: Tensor, keys: Tensor, indices: Tensor) -> Tensor:
+    images = torch.arange(len(keys))[:, None, None]
+    chosen = torch.nn.functional.normalize(keys.double(), dim=-1)[images, indices]
+    unit = torch.nn.functional.normalize(queries.double(), dim=-1)
+    return torch.einsum("bnc,bnkc->bnk", unit, chosen).sort(dim=-1, descending=True).values
