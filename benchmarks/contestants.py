@@ -24,6 +24,15 @@ class Case(NamedTuple):
         return f"{self.inputs}->{self.outputs}, {self.side}x{self.side}, batch {self.batch}"
 
 
+VGG11 = [(32, 3, 64), (16, 64, 128), (8, 128, 256), (8, 256, 256), (4, 256, 512), (4, 512, 512), (2, 512, 512)]
+"""Side, inputs and outputs of its layers on images of 32 x 32 pixels."""
+
+RESNET18 = [(32, 64, 64), (16, 128, 128)]
+"""Those that VGG11 does not have."""
+
+LARGE = [Case(4, 64, 64, 64), Case(1, 128, 64, 64)]
+
+
 class PlainConvNN(nn.Module):
     """What one writes first, in float32 and without ties settled: all scores, topk, a copy of all neighbours."""
 

@@ -5,18 +5,7 @@ from typing import Any
 
 from benchmarks.contestants import Case
 
-BARS = {
-    "ConvNN": ("times Conv2d", "<= 2.0", "1.5"),
-    "Branching": ("times Conv2d", "<= 2.0", "1.5"),
-    "ConvNN_Attn": ("faster than reference", ">= 4", "6"),
-}
 CONTESTANTS = ("Conv2d", "ours", "reference", "matmul+topk+gather")
-
-
-def layer_line(result: dict[str, Any]) -> str:
-    """One layer in one line, while the benchmark runs."""
-    cells = [f"{name} {one['ms']:.1f} ms {one['MB']:.0f} MB" for name, one in result["training"].items()]
-    return f"{Case(**result['case'])}, training step: " + ", ".join(cells)
 
 
 def tables(results: dict[str, Any]) -> str:
@@ -32,7 +21,7 @@ def _networks(results: dict[str, Any]) -> str:
         faster = f"{one['faster than reference']:.1f}x" if one["agrees"] else "parity failed"
         ours = one["backend"] == "auto" and one["layer"] != "Conv2d"
         cells = [one["layer"], "ours" if ours else one["backend"].replace("auto", "torch"), f"{one['ms']:.0f}"]
-        cells += [f"{one['MB']:.0f}", f"{one['times Conv2d']:.2f}", faster if ours else ""]
+        cells += [_whole(one.get("MB")), f"{one['times Conv2d']:.2f}", faster if ours else ""]
         rows.append("| " + " | ".join(cells) + " |")
     batch = results["networks"][0]["batch"]
     return f"### Features of VGG11, forward and backward, batch {batch}\n\n" + "\n".join(rows) + "\n"
@@ -40,20 +29,22 @@ def _networks(results: dict[str, Any]) -> str:
 
 def _layers(results: dict[str, Any], phase: str) -> str:
     title = {"training": "forward and backward", "forward": "forward alone"}[phase]
-    head = " | ".join(f"{name}: ms, MB" for name in CONTESTANTS)
-    rows = [f"| layer | {head} | ours, images/s | faster than reference | times Conv2d | memory of reference |"]
-    rows.append("|---" * (len(CONTESTANTS) + 5) + "|")
+    head = [*(f"{name}, ms" for name in CONTESTANTS), "ours, images/s", "times Conv2d", "faster than reference"]
+    head += [f"{name}, MB" for name in CONTESTANTS if phase == "training"]
+    rows = ["| layer | " + " | ".join(head) + " |", "|---" * (len(head) + 1) + "|"]
     for result in results["layers"]:
         by_name = result[phase]
-        ours, reference = by_name["ours"], by_name["reference"]
+        faster = f"{by_name['reference']['ours is faster']:.1f}x" if result["agrees"] else "parity failed"
         cells = [str(Case(**result["case"]))]
-        cells += [f"{by_name[name]['ms']:.1f}, {by_name[name]['MB']:.0f}" for name in CONTESTANTS]
-        cells.append(f"{ours['images/s']:.0f}")
-        cells.append(f"{reference['ours is faster']:.1f}x" if result["agrees"] else "parity failed")
-        cells.append(f"{1 / by_name['Conv2d']['ours is faster']:.2f}")
-        cells.append(f"1/{reference['MB'] / max(ours['MB'], 0.1):.0f}")
+        cells += [f"{by_name[name]['ms']:.1f}" for name in CONTESTANTS]
+        cells += [f"{by_name['ours']['images/s']:.0f}", f"{1 / by_name['Conv2d']['ours is faster']:.2f}", faster]
+        cells += [_whole(by_name[name]["MB"]) for name in CONTESTANTS if phase == "training"]
         rows.append("| " + " | ".join(cells) + " |")
     return f"### One layer, {title}\n\n" + "\n".join(rows) + "\n"
+
+
+def _whole(number: float | None) -> str:
+    return "" if number is None else f"{number:.0f}"
 
 
 def _searches(results: dict[str, Any]) -> str:
@@ -74,10 +65,10 @@ PAGE = """# Benchmarks
 Made by `python -m benchmarks` on: {machine}.
 
 Contestants run in turns in one process; times are medians, ratios are medians of the ratios within each turn. Memory is
-the peak of a process of its own above its inputs. A speed-up is printed only where outputs and all gradients agree with
-the definition. *reference* is the definition in plain PyTorch: all T x T scores in float64, ties settled, a copy of all
-neighbours. *matmul+topk+gather* is the same in float32, with ties left to topk. *ours* chooses exactly the neighbours of
-the reference.
+the peak of a process of its own above its inputs. A speed-up is printed only where outputs and all gradients agree
+with the definition. *reference* is the definition in plain PyTorch: all T x T scores in float64, ties settled, a copy of
+all neighbours. *matmul+topk+gather* is the same in float32, with ties left to topk. *ours* chooses exactly the
+neighbours of the reference.
 
 {tables}
 ### Against the size of the map
@@ -91,7 +82,7 @@ One image of 64 channels, 64 outputs, a training step.
 def write(results: dict[str, Any], folder: Path) -> None:
     """The page and its plot."""
     (folder / "README.md").write_text(PAGE.format(machine=results["machine"], tables=tables(results)))
-    draw(results["sweep"], folder / "scaling.png")
+    draw(results["sizes"], folder / "scaling.png")
 
 
 def draw(points: list[dict[str, Any]], path: Path) -> None:

@@ -1,11 +1,15 @@
 """The search alone, beside libraries that do nothing else."""
 
+import statistics
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmarks.contestants import Case, K, inner_positions, plain_search
+from benchmarks.measure import milliseconds, ratio
 from convnn.ops import select
 
 Search = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -73,3 +77,15 @@ def _scores(queries: Tensor, keys: Tensor, indices: Tensor) -> Tensor:
     chosen = torch.nn.functional.normalize(keys.double(), dim=-1)[images, indices]
     unit = torch.nn.functional.normalize(queries.double(), dim=-1)
     return torch.einsum("bnc,bnkc->bnk", unit, chosen).sort(dim=-1, descending=True).values
+
+
+def measure_search(case: Case, repeats: int) -> dict[str, Any]:
+    """The search alone, by every library that finds the same neighbours."""
+    inputs = inputs_of(case)
+    expected = reference(*inputs)
+    agreement = {name: agrees(find(*inputs), expected, *inputs[:2]) for name, find in SEARCHES.items()}
+    times = milliseconds({name: partial(find, *inputs) for name, find in SEARCHES.items()}, max(3, repeats // 2))
+    medians = {name: statistics.median(times[name]) for name in times}
+    print(f"search {case}: " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in medians.items()), flush=True)
+    ratios = {name: ratio(times, name, "ours") for name in times}
+    return {"case": case._asdict(), "ms": medians, "ours is faster": ratios, "agrees": agreement}

@@ -75,17 +75,21 @@ def test_nearest_among_candidates(core: str, metric: str, dtype: torch.dtype) ->
 
 
 @pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("channels", [3, 40])
 @pytest.mark.parametrize("length", [30, 1100, 2500])
-def test_ties_are_the_definitions(core: str, length: int, metric: str, each_thread_count: tuple[int, ...]) -> None:
+def test_ties_are_the_definitions(
+    core: str, length: int, channels: int, metric: str, each_thread_count: tuple[int, ...]
+) -> None:
     """Constant, two-tone and grey images, and one whose best come last: the lists overflow and are cut."""
     brightness = torch.arange(length)[:, None] % 7 + 1
     images = {
-        "constant": torch.ones(length, 3),
-        "two tones": torch.where(torch.arange(length)[:, None] % 3 == 0, 0.3, 0.7).expand(-1, 3),
-        "two colours": _random(2, 3)[(torch.arange(length) % 3 == 0).long()],
-        "grey": brightness / 7 * torch.ones(3),
-        "zeros": torch.zeros(length, 3),
-        "ever closer": torch.linspace(5, 0, length)[:, None].expand(-1, 3) ** 2,
+        "constant": torch.ones(length, channels),
+        "two tones": torch.where(torch.arange(length)[:, None] % 3 == 0, 0.3, 0.7).expand(-1, channels),
+        "two colours": _random(2, channels)[(torch.arange(length) % 3 == 0).long()],
+        "grey": brightness / 7 * torch.ones(channels),
+        "zeros": torch.zeros(length, channels),
+        "ever closer": torch.linspace(5, 0, length)[:, None].expand(-1, channels) ** 2,
+        "half zeros": _random(length, channels) * (torch.arange(length) % 2)[:, None],
     }
     for image in images.values():
         rows = image.unsqueeze(0).contiguous()
@@ -99,11 +103,22 @@ def test_ties_are_the_definitions(core: str, length: int, metric: str, each_thre
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf], ids=str)
 @pytest.mark.parametrize("metric", METRICS)
 def test_numbers_that_are_none_rank_last(core: str, metric: str, bad: float) -> None:
-    rows = _random(3, 40, 5)
-    rows[1, 7, 2] = bad
-    rows[2] = bad
-    for K in (1, 9, 39, 40):
-        assert _same_choice(rows, rows, K, metric, torch.arange(40), None)
+    for channels, length in itertools.product((5, 20), (40, 1100)):
+        rows = _random(3, length, channels)
+        rows[1, 7, 2] = bad
+        rows[2] = bad
+        for K in (1, 9, 39, 40):
+            assert _same_choice(rows[:, :40], rows, K, metric, torch.arange(40), None)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-15, 1e-5, 1e5, 1e15, 1e18])
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_choice_does_not_depend_on_the_unit(core: str, metric: str, scale: float) -> None:
+    """Where float32 sums cannot tell keys apart, or cannot hold them, exact ones decide."""
+    rows = _random(1, 300, 20, dtype=torch.float64) * scale
+    assert _same_choice(rows, rows, 9, metric, torch.arange(300), None)
+    near = 10 * scale + rows * 1e-3
+    assert _same_choice(near, near, 9, metric, torch.arange(300), None)
 
 
 SHAPES = [

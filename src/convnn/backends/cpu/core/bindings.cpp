@@ -43,8 +43,12 @@ void nearest(Array<const T, 3> queries, Array<const T, 3> keys, bool is_cosine, 
     if (candidates) check_below(*candidates, keys.shape(1));
     nb::gil_scoped_release release;
     const SearchShape shape{queries.shape(0), queries.shape(1), keys.shape(1), keys.shape(2), out.shape(2)};
-    Search<T> search(shape, metric_of(is_cosine), data(candidates), candidates ? candidates->size() : 0, threads);
-    search.run(queries.data(), keys.data(), data(positions), out.data());
+    const auto run = [&](auto&& search) { search.run(queries.data(), keys.data(), data(positions), out.data()); };
+    const std::size_t count = candidates ? candidates->size() : 0;
+    if (shape.channels < NARROW)  // exact scores cost less than to find out which of them are needed
+        run(Search<T, double>(shape, metric_of(is_cosine), data(candidates), count, threads));
+    else
+        run(Search<T, float>(shape, metric_of(is_cosine), data(candidates), count, threads));
 }
 
 template <class T>

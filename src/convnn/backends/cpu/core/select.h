@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "parallel.h"
+#include "shortlist.h"
 #include "simd.h"
 
 #if defined(__AVX2__)
@@ -20,72 +21,6 @@ enum class Metric { cosine, euclidean };
 
 struct SearchShape {
     std::size_t batch, queries, keys, channels, K;
-};
-
-constexpr std::size_t WORD = 64;                // scores compared at once, one bit each
-constexpr std::size_t SPARE = 4 * WORD;         // keys a shortlist takes up before it is sorted
-constexpr float NOBODY = -std::numeric_limits<float>::infinity();
-
-// Keys that may be among the best of one query. They are taken up unsorted, as fast as possible, and now and then ranked
-// and cut to the best `slots`. Keys come in ascending order, so that of equal scores the first to come stays.
-class Shortlist {
-   public:
-    static std::size_t capacity(std::size_t slots) { return round_up(slots + SPARE + WORD, WORD); }
-
-    Shortlist(float* scores, int64_t* keys, std::size_t slots) : scores_(scores), keys_(keys), slots_(slots) {}
-
-    float limit() const { return limit_; }
-    const int64_t* keys() const { return keys_; }
-
-    // Scores below the limit are of no interest.
-    void raise_limit(float limit) { limit_ = std::max(limit_, limit); }
-
-    // Takes up the keys of a mask of scores, but not `itself`.
-    void take(const float* scores, uint64_t mask, int64_t first, const int64_t* candidates, int64_t itself) {
-        for (; mask; mask &= mask - 1) {
-            const int column = __builtin_ctzll(mask);
-            const int64_t key = candidates ? candidates[first + column] : first + column;
-            scores_[count_] = scores[column];
-            keys_[count_] = key;
-            count_ += key != itself;
-        }
-        if (count_ > slots_ + SPARE) sort();
-    }
-
-    // Ranks what is there, cuts it to the slots, and from then on wants only scores better than the last.
-    void sort() {
-        float* scores = scores_ + capacity(slots_);
-        int64_t* keys = keys_ + capacity(slots_);
-        for (std::size_t i = 0; i < count_; ++i) {
-            const std::size_t rank = rank_of(i);
-            if (rank >= slots_) continue;
-            scores[rank] = scores_[i];
-            keys[rank] = keys_[i];
-        }
-        count_ = std::min(count_, slots_);
-        std::copy_n(scores, count_, scores_);
-        std::copy_n(keys, count_, keys_);
-        if (count_ == slots_) raise_limit(std::nextafter(scores_[slots_ - 1], -NOBODY));
-    }
-
-    // Slots that no key fills.
-    void fill(int64_t key) {
-        for (; count_ < slots_; ++count_) keys_[count_] = key;
-    }
-
-   private:
-    std::size_t rank_of(std::size_t i) const {
-        const float score = scores_[i];
-        int better = 0;
-        for (std::size_t j = 0; j < i; ++j) better += scores_[j] >= score;
-        for (std::size_t j = i + 1; j < count_; ++j) better += scores_[j] > score;
-        return better;
-    }
-
-    float* scores_;    // twice the capacity: room to sort
-    int64_t* keys_;
-    std::size_t slots_, count_ = 0;
-    float limit_ = NOBODY;
 };
 
 // One bit for each of LANES<float> scores that is at least the limit.
@@ -101,57 +36,81 @@ inline unsigned at_least(const float* scores, float limit) {
 #endif
 }
 
-// Row `from` as float64 with the given stride; returns its squared length.
-template <class T>
-double widen(const T* from, std::size_t channels, double* to, std::size_t stride) {
-    double squares = 0;
-    for (std::size_t c = 0; c < channels; ++c) {
-        const double x = from[c];
-        to[c * stride] = x;
-        squares += x * x;
+// NaN is worst of all numbers, and what overflows is next.
+inline float bounded(float score) {
+    score = score < -FLT_MAX / 2 ? -FLT_MAX / 2 : score;
+    return score == score ? score : -FLT_MAX;
+}
+
+// Larger is closer. Of equal rows cancellation leaves about 1e-16 of the norms.
+template <class S>
+S closeness(S product, S norms) {
+    const S distance = norms - 2 * product;
+    return distance < S(1e-12) * norms ? 0 : -distance;
+}
+
+// A number that at least K of the scores reach, so that the first ones need not all be taken up: the K-th largest of the
+// maxima of every GROUPS-th score. Minus infinity where K is too large for that.
+inline float reached_by(const float* scores, std::size_t count, std::size_t K) {
+    constexpr std::size_t GROUPS = 2 * LANES<float>;
+    float limit = NOBODY;
+    if (K > GROUPS || count < 2 * GROUPS) return limit;
+    Vector<float> left = load(scores), right = load(scores + LANES<float>);
+    for (std::size_t i = GROUPS; i + GROUPS <= count; i += GROUPS) {
+        const Vector<float> l = load(scores + i), h = load(scores + i + LANES<float>);
+        left = l > left ? l : left;
+        right = h > right ? h : right;
     }
-    return squares;
+    float maxima[GROUPS];
+    store(maxima, left);
+    store(maxima + LANES<float>, right);
+    for (const float one : maxima) {
+        const unsigned reached =
+            __builtin_popcount(at_least(maxima, one)) + __builtin_popcount(at_least(maxima + LANES<float>, one));
+        if (reached >= K && one > limit) limit = one;
+    }
+    return limit;
 }
 
-// As `widen`, of length one for the cosine; a zero row stays zero.
-template <class T>
-double prepare(Metric metric, const T* from, std::size_t channels, double* to, std::size_t stride) {
-    const double squares = widen(from, channels, to, stride);
-    if (metric == Metric::euclidean) return squares;
-    const double length = std::sqrt(squares);
-    for (std::size_t c = 0; c < channels; ++c) to[c * stride] = length <= 1e-12 ? 0 : to[c * stride] / length;
-    return 1;
-}
-
-// Scores are sums in float64, always in the order of the channels, rounded to float32: equal keys score equally wherever
-// they stand, and a tie is a tie. Keys lie in panels of TILE_COLUMNS<double>, channel by channel.
-template <class T>
+// The score of a pair is a sum in float64 rounded to float32, the same for equal keys wherever they stand: a tie is a tie.
+// With S = double all scores are computed so. With S = float, twice as fast, float32 sums find the few keys that can be
+// among the best, their error being bounded, and only those are scored exactly; a query of which too many keys may be
+// among the best (they tie, or nearly) is scored exactly with all keys.
+// Keys lie in panels of TILE_COLUMNS<S>, channel by channel.
+template <class T, class S>
 class Search {
    public:
-    static constexpr std::size_t PANEL = TILE_COLUMNS<double>;
-    static constexpr std::size_t PANELS_AT_ONCE = 1024 / PANEL;
-    static constexpr std::size_t CHUNK = PANEL * PANELS_AT_ONCE;  // keys scored before rows are scanned
-    static constexpr std::size_t BLOCK = 4 * TILE_ROWS;           // queries that share a pass over the keys
+    static constexpr bool IS_EXACT = sizeof(S) == sizeof(double);
+    static constexpr std::size_t PANEL = TILE_COLUMNS<S>;
+    static constexpr std::size_t CHUNK = 1024;           // keys scored before rows are scanned
+    static constexpr std::size_t BLOCK = 4 * TILE_ROWS;  // queries that share a pass over the keys
 
     Search(SearchShape shape, Metric metric, const int64_t* candidates, std::size_t num_candidates, int threads)
         : shape_(shape),
           metric_(metric),
           candidates_(candidates),
-          count_(candidates ? num_candidates : shape.keys),
-          panels_(ceil_div(count_, PANEL)),
+          num_candidates_(candidates ? num_candidates : shape.keys),
+          panels_(ceil_div(num_candidates_, PANEL)),
           threads_(threads),
           packed_(shape.batch * panels_ * PANEL * shape.channels),
-          norms_(shape.batch * panels_ * PANEL) {}
+          norms_(shape.batch * panels_ * PANEL),
+          key_norms_(shape.batch * shape.keys),
+          eligible_(shape.batch * num_candidates_),
+          images_(shape.batch) {}
 
     void run(const T* queries, const T* keys, const int64_t* positions, int64_t* out) {
-        parallel_for(shape_.batch * panels_, threads_, [&](std::size_t i, int) { pack(keys, i); });
+        keys_ = keys;
         slots_ = shape_.K - (positions != nullptr);
+        parallel_for(shape_.batch, threads_, [&](std::size_t image, int) { measure(image); });
+        parallel_for(shape_.batch * panels_, threads_, [&](std::size_t i, int) { pack(i); });
         const std::size_t blocks = ceil_div(shape_.queries, BLOCK), room = 2 * Shortlist::capacity(slots_);
-        const Scratch<double> rows(BLOCK * shape_.channels, threads_);
+        const Scratch<S> rows(BLOCK * shape_.channels, threads_);
+        const Scratch<double> exact_rows(BLOCK * shape_.channels, threads_);
         const Scratch<float> scores(BLOCK * (CHUNK + room), threads_);
         const Scratch<int64_t> shortlists(BLOCK * room, threads_);
         parallel_for(shape_.batch * blocks, threads_, [&](std::size_t i, int thread) {
-            Block block{i / blocks, i % blocks * BLOCK, rows.get(thread), scores.get(thread), shortlists.get(thread)};
+            Block block{i / blocks, i % blocks * BLOCK, rows.get(thread), exact_rows.get(thread), scores.get(thread),
+                        shortlists.get(thread)};
             search(block, queries, positions, out);
         });
     }
@@ -159,23 +118,64 @@ class Search {
    private:
     struct Block {
         std::size_t image, first;
-        double* rows;
-        float* scores;  // (BLOCK, CHUNK), and behind them those of the shortlists
-        int64_t* keys;  // of the shortlists
+        S* rows;             // (BLOCK, channels), of length one for the cosine
+        double* exact_rows;  // the same in float64
+        float* scores;       // (BLOCK, CHUNK), and behind them those of the shortlists
+        int64_t* keys;       // of the shortlists
         double norms[BLOCK];
         std::size_t count;
     };
 
-    int64_t key_at(std::size_t i) const { return candidates_ ? candidates_[i] : int64_t(i); }
+    struct Image {
+        std::size_t count;    // keys that may be chosen
+        double largest_norm;  // of those
+    };
 
-    void pack(const T* keys, std::size_t panel) {
-        const T* image = keys + panel / panels_ * shape_.keys * shape_.channels;
-        double* to = packed_.get() + panel * PANEL * shape_.channels;
-        double* norms = norms_.get() + panel * PANEL;
-        const std::size_t first = panel % panels_ * PANEL;
-        for (std::size_t i = 0; i < PANEL; ++i) {
-            const std::size_t key = key_at(first + i < count_ ? first + i : count_ - 1);
-            norms[i] = prepare(metric_, image + key * shape_.channels, shape_.channels, to + i, PANEL);
+    // The i-th key of an image that may be chosen.
+    std::size_t key_at(std::size_t image, std::size_t i) const { return eligible_.get()[image * num_candidates_ + i]; }
+
+    const T* key_row(std::size_t image, std::size_t key) const {
+        return keys_ + (image * shape_.keys + key) * shape_.channels;
+    }
+
+    // What goes with the products: the length of a row for the cosine, 0 if it counts as zero; its square otherwise.
+    double norm_of(const T* row) const {
+        const double squares = dot(row, row);
+        if (metric_ == Metric::euclidean) return squares;
+        return std::sqrt(squares) <= 1e-12 ? 0 : std::sqrt(squares);
+    }
+
+    // Norms, and who may be chosen: zero rows, such as padding, tie with each other, so that no more than the first K,
+    // and one for a query that is one of them, ever are.
+    void measure(std::size_t image) {
+        Image found{0, 0};
+        std::size_t zeros = 0;
+        for (std::size_t i = 0; i < num_candidates_; ++i) {
+            const std::size_t key = candidates_ ? candidates_[i] : i;
+            const double norm = norm_of(key_row(image, key));
+            key_norms_.get()[image * shape_.keys + key] = norm;
+            if (!(norm <= found.largest_norm)) found.largest_norm = norm;  // also if it is NaN
+            if (norm == 0 && ++zeros > shape_.K + 1) continue;
+            eligible_.get()[image * num_candidates_ + found.count++] = key;
+        }
+        images_.get()[image] = found;
+    }
+
+    // A row as the products need it: of length one for the cosine, a zero row staying zero.
+    template <class To>
+    void convert(const T* row, double norm, To* to, std::size_t stride) const {
+        const bool is_zero = metric_ == Metric::cosine && norm == 0;
+        const double divisor = metric_ == Metric::cosine && !is_zero ? norm : 1;
+        for (std::size_t c = 0; c < shape_.channels; ++c) to[c * stride] = is_zero ? 0 : row[c] / divisor;
+    }
+
+    void pack(std::size_t panel) {
+        const std::size_t image = panel / panels_, first = panel % panels_ * PANEL, count = images_.get()[image].count;
+        for (std::size_t i = 0; first < count && i < PANEL; ++i) {
+            const std::size_t key = key_at(image, std::min(first + i, count - 1));
+            const double norm = key_norms_.get()[image * shape_.keys + key];
+            norms_.get()[panel * PANEL + i] = norm;
+            convert(key_row(image, key), norm, packed_.get() + panel * PANEL * shape_.channels + i, PANEL);
         }
     }
 
@@ -183,23 +183,27 @@ class Search {
         block.count = std::min(shape_.queries - block.first, BLOCK);
         load_queries(block, queries);
         std::vector<Shortlist> shortlists;
-        const std::size_t room = 2 * Shortlist::capacity(slots_);
-        for (std::size_t r = 0; r < block.count; ++r)
-            shortlists.emplace_back(block.scores + BLOCK * CHUNK + r * room, block.keys + r * room, slots_);
-        for (std::size_t first = 0; slots_ && first < panels_; first += PANELS_AT_ONCE) {
-            for (std::size_t p = first; p < std::min(panels_, first + PANELS_AT_ONCE); ++p)
-                score(block, p, (p - first) * PANEL);
+        for (std::size_t r = 0; r < block.count; ++r) shortlists.push_back(shortlist_of(block, r, margin(block, r)));
+        const auto itself = [&](std::size_t r) { return positions ? positions[block.first + r] : -1; };
+        const std::size_t keys = slots_ ? images_.get()[block.image].count : 0;
+        for (std::size_t first = 0; first < keys; first += CHUNK) {
+            const std::size_t count = std::min(keys - first, CHUNK);
+            for (std::size_t i = 0; i < count; i += PANEL) score(block, (first + i) / PANEL, i);
             for (std::size_t r = 0; r < block.count; ++r)
-                scan(block.scores + r * CHUNK, first * PANEL, positions ? positions[block.first + r] : -1,
-                     shortlists[r]);
+                scan(block, r, first, count, itself(r), shortlists[r]);
         }
         for (std::size_t r = 0; r < block.count; ++r) {
+            decide(block, r, itself(r), shortlists[r]);
             int64_t* to = out + (block.image * shape_.queries + block.first + r) * shape_.K;
-            const int64_t itself = positions ? positions[block.first + r] : 0;
-            if (positions) *to++ = itself;
-            shortlists[r].fill(itself);
+            if (positions) *to++ = itself(r);
+            shortlists[r].fill(positions ? itself(r) : 0);
             std::copy_n(shortlists[r].keys(), slots_, to);
         }
+    }
+
+    Shortlist shortlist_of(const Block& block, std::size_t r, float margin) const {
+        const std::size_t room = 2 * Shortlist::capacity(slots_);
+        return {block.scores + BLOCK * CHUNK + r * room, block.keys + r * room, slots_, margin};
     }
 
     // Rows behind the last query repeat it.
@@ -207,91 +211,111 @@ class Search {
         for (std::size_t r = 0; r < BLOCK; ++r) {
             const std::size_t query = block.first + std::min(r, block.count - 1);
             const T* row = queries + (block.image * shape_.queries + query) * shape_.channels;
-            block.norms[r] = prepare(metric_, row, shape_.channels, block.rows + r * shape_.channels, 1);
+            block.norms[r] = norm_of(row);
+            double* exact = block.exact_rows + r * shape_.channels;
+            convert(row, block.norms[r], exact, 1);
+            std::copy_n(exact, shape_.channels, block.rows + r * shape_.channels);
         }
     }
 
-    void score(const Block& block, std::size_t panel, std::size_t column) const {
-        metric_ == Metric::cosine ? score_by<Metric::cosine>(block, panel, column)
-                                  : score_by<Metric::euclidean>(block, panel, column);
+    // Twice the largest error of a float32 score: each of C sums and a few roundings more err by 2^-24 of the largest
+    // possible sum, which is 1 for the cosine. Infinite where float32 cannot hold the norms.
+    float margin(const Block& block, std::size_t r) const {
+        if (IS_EXACT) return 0;
+        const double error = 2 * 1.01 * double(shape_.channels + 8) / (1 << 24);
+        if (metric_ == Metric::cosine) return error;
+        const double largest = block.norms[r] + images_.get()[block.image].largest_norm;
+        return largest > 1e-25 && largest < 1e30 ? error * largest : -NOBODY;
     }
 
     // Scores of all queries of the block with one panel of keys, into columns `column` .. of the chunk.
-    template <Metric METRIC>
-    void score_by(const Block& block, std::size_t panel, std::size_t column) const {
+    void score(const Block& block, std::size_t panel, std::size_t column) const {
         const std::size_t index = block.image * panels_ + panel;
-        const double* keys = packed_.get() + index * PANEL * shape_.channels;
-        const double* key_norms = norms_.get() + index * PANEL;
+        const S* keys = packed_.get() + index * PANEL * shape_.channels;
         for (std::size_t first = 0; first < block.count; first += TILE_ROWS) {
-            const double* rows[TILE_ROWS];
+            const S* rows[TILE_ROWS];
             for (int r = 0; r < TILE_ROWS; ++r) rows[r] = block.rows + (first + r) * shape_.channels;
-            double products[TILE_ROWS * PANEL];
+            S products[TILE_ROWS * PANEL];
             multiply<Start::at_zero, 1>(products, rows, shape_.channels, keys);
             for (int r = 0; r < TILE_ROWS; ++r) {
                 float* to = block.scores + (first + r) * CHUNK + column;
-                finish<METRIC>(products + r * PANEL, block.norms[first + r], key_norms, to);
+                const S* product = products + r * PANEL;
+                if (metric_ == Metric::cosine)
+                    for (std::size_t i = 0; i < PANEL; ++i)  // rounding takes back what exceeds 1
+                        to[i] = float(product[i]) == float(product[i]) ? float(product[i]) : -FLT_MAX;
+                else
+                    finish_distances(product, block.norms[first + r], norms_.get() + index * PANEL, to);
             }
         }
     }
 
-    // From products to float32 scores: larger is closer, NaN is worst of all numbers.
-    template <Metric METRIC>
-    static void finish(const double* products, double norm, const double* key_norms, float* to) {
-        for (std::size_t i = 0; i < PANEL; ++i) {
-            double score = products[i];  // of the cosine: rounding takes back what exceeds 1
-            if (METRIC == Metric::euclidean) {
-                const double norms = norm + key_norms[i], distance = norms - 2 * score;
-                score = distance < 1e-12 * norms ? 0 : -distance;  // of equal rows about 1e-16 is left
-            }
-            float rounded = score;
-            if (METRIC == Metric::euclidean) rounded = rounded < -FLT_MAX / 2 ? -FLT_MAX / 2 : rounded;
-            to[i] = rounded == rounded ? rounded : -FLT_MAX;
-        }
+    static void finish_distances(const S* products, S norm, const S* norms, float* to) {
+        for (std::size_t i = 0; i < PANEL; ++i) to[i] = bounded(closeness(products[i], norm + norms[i]));
     }
 
     // Few scores reach the limit: most of a row is passed with one comparison for a whole vector.
-    void scan(const float* scores, std::size_t first, int64_t itself, Shortlist& shortlist) const {
-        const std::size_t count = std::min(count_ - first, CHUNK);
-        shortlist.raise_limit(reached_by(scores, count, shape_.K));
+    void scan(const Block& block, std::size_t r, std::size_t first, std::size_t count, int64_t itself,
+              Shortlist& shortlist) const {
+        constexpr std::size_t WORD = Shortlist::WORD;
+        const float* scores = block.scores + r * CHUNK;
+        const int64_t* keys = eligible_.get() + block.image * num_candidates_ + first;
+        if (first > 0) shortlist.cut();
+        shortlist.reached(reached_by(scores, count, shape_.K));
         for (std::size_t i = 0; i < count; i += WORD) {
             uint64_t mask = 0;
             for (std::size_t j = 0; j < WORD; j += LANES<float>)
                 mask |= uint64_t(at_least(scores + i + j, shortlist.limit())) << j;
             if (count - i < WORD) mask &= (uint64_t(1) << (count - i)) - 1;
-            shortlist.take(scores + i, mask, first + i, candidates_, itself);
+            shortlist.take(scores + i, keys + i, mask, itself);
         }
-        shortlist.sort();
     }
 
-    // A number that at least K of the scores reach, so that the first ones need not all be inserted: the K-th largest of
-    // the maxima of every GROUPS-th score. Minus infinity where K is too large for that.
-    static float reached_by(const float* scores, std::size_t count, std::size_t K) {
-        constexpr std::size_t GROUPS = 2 * LANES<float>;
-        float limit = NOBODY;
-        if (K > GROUPS || count < 2 * GROUPS) return limit;
-        Vector<float> left = load(scores), right = load(scores + LANES<float>);
-        for (std::size_t i = GROUPS; i + GROUPS <= count; i += GROUPS) {
-            const Vector<float> l = load(scores + i), h = load(scores + i + LANES<float>);
-            left = l > left ? l : left;
-            right = h > right ? h : right;
+    // Leaves the best by exact scores.
+    void decide(const Block& block, std::size_t r, int64_t itself, Shortlist& shortlist) const {
+        if (IS_EXACT) return shortlist.cut();
+        const auto exact = [&](std::size_t key) { return exact_score(block, r, key); };
+        if (!shortlist.full()) return shortlist.settle(exact);
+        shortlist = shortlist_of(block, r, 0);
+        float* scores = block.scores + r * CHUNK;
+        const std::size_t keys = images_.get()[block.image].count;
+        for (std::size_t first = 0; first < keys; first += CHUNK) {
+            const std::size_t count = std::min(keys - first, CHUNK);
+            for (std::size_t i = 0; i < count; ++i) scores[i] = exact(key_at(block.image, first + i));
+            scan(block, r, first, count, itself, shortlist);
         }
-        float maxima[GROUPS];
-        store(maxima, left);
-        store(maxima + LANES<float>, right);
-        for (const float one : maxima) {
-            const unsigned reached = __builtin_popcount(at_least(maxima, one)) +
-                                     __builtin_popcount(at_least(maxima + LANES<float>, one));
-            if (reached >= K && one > limit) limit = one;
-        }
-        return limit;
+        shortlist.cut();
+    }
+
+    float exact_score(const Block& block, std::size_t r, std::size_t key) const {
+        const double product = dot(block.exact_rows + r * shape_.channels, key_row(block.image, key));
+        const double norm = key_norms_.get()[block.image * shape_.keys + key];
+        if (metric_ == Metric::cosine) return bounded(norm == 0 ? 0 : product / norm);
+        return bounded(closeness(product, block.norms[r] + norm));
+    }
+
+    // In float64, always in the same order.
+    template <class A>
+    double dot(const A* a, const T* b) const {
+        constexpr std::size_t WIDTH = 4 * LANES<double>;
+        double sums[WIDTH] = {}, sum = 0;
+        std::size_t c = 0;
+        for (; c + WIDTH <= shape_.channels; c += WIDTH)
+            for (std::size_t i = 0; i < WIDTH; ++i) sums[i] += double(a[c + i]) * b[c + i];
+        for (const double one : sums) sum += one;
+        for (; c < shape_.channels; ++c) sum += double(a[c]) * b[c];
+        return sum;
     }
 
     SearchShape shape_;
     Metric metric_;
     const int64_t* candidates_;
-    std::size_t count_, panels_, slots_ = 0;
+    std::size_t num_candidates_, panels_, slots_ = 0;
     int threads_;
-    Buffer<double> packed_, norms_;
+    const T* keys_ = nullptr;
+    Buffer<S> packed_, norms_;
+    Buffer<double> key_norms_;
+    Buffer<int64_t> eligible_;
+    Buffer<Image> images_;
 };
 
 }  // namespace convnn

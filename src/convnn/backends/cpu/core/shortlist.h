@@ -1,0 +1,109 @@
+// The keys that may be among the best of one query.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+
+#include "parallel.h"
+
+namespace convnn {
+
+constexpr float NOBODY = -std::numeric_limits<float>::infinity();
+
+// Keys are taken up unsorted, as fast as possible, and now and then ranked and cut. They come in ascending order, so that
+// of equal scores the first to come stays. With a margin, scores are known to half of it: whatever may still be among the
+// best stays, and `settle` decides by exact scores; where too many may, the list is `full`.
+class Shortlist {
+   public:
+    static constexpr std::size_t WORD = 64;         // scores compared at once, one bit each
+    static constexpr std::size_t SPARE = 4 * WORD;  // keys it takes up before it is cut
+
+    static std::size_t capacity(std::size_t slots) { return round_up(slots + SPARE + WORD, WORD); }
+
+    // scores and keys have twice the capacity: room to sort.
+    Shortlist(float* scores, int64_t* keys, std::size_t slots, float margin)
+        : scores_(scores), keys_(keys), slots_(slots), margin_(margin) {}
+
+    float limit() const { return limit_; }
+    bool full() const { return full_; }
+    const int64_t* keys() const { return keys_; }
+
+    // At least `slots` scores are known to reach this.
+    void reached(float score) { limit_ = std::max(limit_, score - margin_); }
+
+    // Takes up those keys whose bit is set, but not `itself`.
+    void take(const float* scores, const int64_t* keys, uint64_t mask, int64_t itself) {
+        for (; mask; mask &= mask - 1) {
+            const int column = __builtin_ctzll(mask);
+            scores_[count_] = scores[column];
+            keys_[count_] = keys[column];
+            count_ += keys[column] != itself;
+        }
+        if (count_ > slots_ + SPARE) cut();
+    }
+
+    // Ranks the keys and leaves those that may be among the best.
+    void cut() {
+        in_order_ = false;
+        rank();
+        if (count_ < slots_) return;
+        const float last = scores_[slots_ - 1];
+        if (margin_ == 0) {
+            count_ = slots_;
+            limit_ = std::max(limit_, std::nextafter(last, -NOBODY));
+            return;
+        }
+        reached(last);
+        while (count_ > slots_ && scores_[count_ - 1] < limit_) --count_;
+        if (count_ <= slots_ + SPARE) return;
+        full_ = true;
+        limit_ = -NOBODY;
+        count_ = 0;
+    }
+
+    // Ranks the keys by other scores, lowest key first among equals, and leaves the best.
+    template <class Score>
+    void settle(const Score& score) {
+        if (!in_order_) std::sort(keys_, keys_ + count_);
+        for (std::size_t i = 0; i < count_; ++i) scores_[i] = score(keys_[i]);
+        rank();
+        count_ = std::min(count_, slots_);
+    }
+
+    // Slots that no key fills.
+    void fill(int64_t key) {
+        for (; count_ < slots_; ++count_) keys_[count_] = key;
+    }
+
+   private:
+    void rank() {
+        float* scores = scores_ + capacity(slots_);
+        int64_t* keys = keys_ + capacity(slots_);
+        for (std::size_t i = 0; i < count_; ++i) {
+            const std::size_t rank = rank_of(i);
+            scores[rank] = scores_[i];
+            keys[rank] = keys_[i];
+        }
+        std::copy_n(scores, count_, scores_);
+        std::copy_n(keys, count_, keys_);
+    }
+
+    std::size_t rank_of(std::size_t i) const {
+        const float score = scores_[i];
+        int better = 0;
+        for (std::size_t j = 0; j < i; ++j) better += scores_[j] >= score;
+        for (std::size_t j = i + 1; j < count_; ++j) better += scores_[j] > score;
+        return better;
+    }
+
+    float* scores_;
+    int64_t* keys_;
+    std::size_t slots_, count_ = 0;
+    float margin_, limit_ = NOBODY;
+    bool full_ = false, in_order_ = true;
+};
+
+}  // namespace convnn
