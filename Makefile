@@ -2,15 +2,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-long lint clean
+.PHONY: help demo test test-long benchmark lint clean
 
 help:
 	@echo "make demo       train a Branching network on digits and draw what it looks at, into runs/demo"
 	@echo "make test       lint, types, direction of imports, all tests"
 	@echo "make test-long  one step of every network with every layer and setting: ten minutes"
+	@echo "make benchmark  every figure of docs/benchmarks: half an hour on a quiet machine"
 	@echo "make clean      remove the environment and the demo"
 
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.installed: pyproject.toml CMakeLists.txt $(wildcard src/convnn/backends/cpu/core/*)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,tensorboard]'
 	@touch $@
@@ -33,6 +34,10 @@ test: lint
 
 test-long: $(VENV)/.installed
 	$(BIN)/pytest -m long -n auto
+
+benchmark: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[benchmark]'
+	$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf $(VENV) runs/demo

@@ -1,6 +1,6 @@
 """Triton kernels on a GPU: first that they agree with the definition, then what they cost.
 
-    PYTHONPATH=src python benchmarks/gpu.py [--quick] [--out results.json]
+    PYTHONPATH=src python -m benchmarks.gpu [--quick] [--out results.json]
 
 Needs torch and triton alone. What disagrees is not timed. With --interpret-check the comparison runs on tiny shapes in
 Triton's interpreter, without a GPU.
@@ -14,35 +14,22 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 os.environ.setdefault("TRITON_INTERPRET", str(int("--interpret-check" in sys.argv)))  # before kernels are defined
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks.contestants import VGG11, Case, K, PlainConvNN, inner_positions
 from convnn.backends import reference, triton
 from convnn.models.vgg import vgg11
 from convnn.nn import ConvNN2d, layer_factory
 
-K = 9
 METRICS = ("cosine", "euclidean")
 TOLERANCE = 1e-4  # of the largest number of each result, float32
 
 
-class Case(NamedTuple):
-    """One layer: a batch of square maps, padded by one."""
-
-    batch: int
-    side: int
-    inputs: int
-    outputs: int
-
-    def __str__(self) -> str:
-        return f"{self.batch} x {self.side}x{self.side}, {self.inputs} -> {self.outputs}"
-
-
-VGG11 = [(32, 3, 64), (16, 64, 128), (8, 128, 256), (8, 256, 256), (4, 256, 512), (4, 512, 512), (2, 512, 512)]
 LARGE_MAP = Case(1, 128, 64, 64)
 
 
@@ -92,8 +79,7 @@ def padded_rows(case: Case, device: str) -> tuple[Tensor, Tensor]:
     """Random features of the padded maps, (B, T, C), and which positions are not padding."""
     x = torch.randn(case.batch, case.inputs, case.side, case.side, device=device)
     padded = nn.functional.pad(x, [1] * 4).flatten(2).transpose(1, 2)
-    grid = torch.arange((case.side + 2) ** 2, device=device).view(case.side + 2, -1)
-    return padded, grid[1:-1, 1:-1].flatten()
+    return padded, inner_positions(case.side, case.side, device)
 
 
 # Time.
@@ -128,27 +114,6 @@ def peak_gigabytes(contestant: Callable[[], object]) -> float:
 def step(layer: Callable[[Tensor], Tensor], x: Tensor) -> None:
     """Forward and backward."""
     layer(x).square().mean().backward()
-
-
-class PlainConvNN(nn.Module):
-    """What one writes first: every score in float32, topk, a copy of all neighbours, one matrix product."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(inputs * K, outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        batch, _, height, width = x.shape
-        rows = nn.functional.pad(x, [1] * 4).flatten(2).transpose(1, 2)
-        grid = torch.arange(rows.shape[1], device=x.device).view(height + 2, width + 2)[1:-1, 1:-1].flatten()
-        with torch.no_grad():
-            unit = nn.functional.normalize(rows, dim=-1)
-            scores = unit[:, grid] @ unit.mT
-            scores[:, torch.arange(len(grid), device=x.device), grid] = torch.inf
-            indices = scores.topk(K).indices
-        images = torch.arange(batch, device=x.device)[:, None, None]
-        out = self.linear(rows[images, indices].flatten(2))
-        return out.transpose(1, 2).unflatten(2, (height, width))
 
 
 def time_layer(case: Case, repeats: int) -> dict[str, Any]:

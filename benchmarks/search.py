@@ -33,11 +33,11 @@ def with_faiss(queries: Tensor, keys: Tensor, positions: Tensor) -> Tensor:
 
 
 def with_keops(queries: Tensor, keys: Tensor, positions: Tensor) -> Tensor:
-    """A symbolic matrix of distances between unit vectors, reduced as it is computed."""
+    """A symbolic matrix of products of unit vectors, reduced as it is computed."""
     from pykeops.torch import LazyTensor
 
-    distances = (LazyTensor(_unit(queries)[:, :, None]) - LazyTensor(_unit(keys)[:, None])).square().sum(-1)
-    return distances.argKmin(K, dim=2)
+    cosines = (LazyTensor(_unit(queries)[:, :, None]) * LazyTensor(_unit(keys)[:, None])).sum(-1)
+    return (-cosines).argKmin(K, dim=2)
 
 
 def _unit(rows: Tensor) -> Tensor:

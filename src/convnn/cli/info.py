@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 import convnn
+from convnn.backends import cpu
 from convnn.cli._flags import Parser
 from convnn.ops import backend_report
 from convnn.train import find_device
@@ -25,7 +26,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "device": f"{find_device('auto')} by default; {_describe_cuda()}; CPU with {torch.get_num_threads()} threads",
-        "backends": "\n".join(f"{name}: {_describe(reasons)}" for name, reasons in backend_report().items()),
+        "backends": "\n".join(_describe(name, reasons) for name, reasons in backend_report().items()),
         "tensorboard": _installed("tensorboard", "pip install 'convnn[tensorboard]'"),
     }
     table = Table(box=None, show_header=False)
@@ -34,8 +35,10 @@ def run(args: argparse.Namespace, console: Console) -> None:
     console.print(table)
 
 
-def _describe(reasons: list[str]) -> str:
-    return "usable" if not reasons else f"not usable: {'; '.join(reasons)}"
+def _describe(name: str, reasons: list[str]) -> str:
+    if reasons:
+        return f"{name}: not usable: {'; '.join(reasons)}"
+    return f"{name}: usable, compiled for {cpu.INSTRUCTION_SET}" if name == "cpu" else f"{name}: usable"
 
 
 def _describe_cuda() -> str:

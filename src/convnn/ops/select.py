@@ -57,4 +57,5 @@ def nearest(
     available = keys.shape[1] if candidates is None else candidates.shape[0] + (positions is not None)
     if not 1 <= K <= available:
         raise InputError(f"K={K} must lie between 1 and {available}, the number of positions to choose from")
+    queries, keys = queries.detach(), keys.detach()  # no gradient to be recorded
     return Neighbors(_library.nearest(queries, keys, K, metric, positions, candidates, backend))

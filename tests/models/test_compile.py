@@ -1,0 +1,33 @@
+"""A whole network is one graph, forward and backward: nothing in it makes the compiler stop."""
+
+import pytest
+import torch
+
+from convnn.models import create_model
+from convnn.nn import list_layers
+
+
+@pytest.mark.parametrize("layer", list_layers())
+def test_a_training_step_compiles_as_one_graph(layer: str) -> None:
+    network = create_model("vgg11", layer, num_classes=4, width=0.05, K=4, attention_dropout=0.0).eval()
+    images = torch.randn(2, 3, 32, 32)
+    network(images).square().sum().backward()
+    expected = [p.grad.clone() for p in network.parameters()]
+    network.zero_grad()
+    compiled = torch.compile(network, fullgraph=True, backend="aot_eager")
+    compiled(images).square().sum().backward()
+    for parameter, gradient in zip(network.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)
+
+
+def test_features_stay_channels_last() -> None:
+    """The layout of positions: no layer behind the first has anything to copy."""
+    network = create_model("vgg11", "Branching", num_classes=4, width=0.25, K=4)
+    layouts = []
+    for module in network.features:
+        module.register_forward_hook(
+            lambda _, __, out: layouts.append(out.is_contiguous(memory_format=torch.channels_last))
+        )
+    network(torch.randn(2, 3, 32, 32))
+    assert all(layouts)
+    assert len(layouts) == len(network.features)
