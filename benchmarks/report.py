@@ -66,8 +66,8 @@ Made by `python -m benchmarks` on: {machine}.
 
 Contestants run in turns in one process; times are medians, ratios are medians of the ratios within each turn. Memory is
 the peak of a process of its own above its inputs. A speed-up is printed only where outputs and all gradients agree
-with the definition. *reference* is the definition in plain PyTorch: all T x T scores in float64, ties settled, a copy of
-all neighbours. *matmul+topk+gather* is the same in float32, with ties left to topk. *ours* chooses exactly the
+with the definition. *reference* is the definition in plain PyTorch: all T x T scores in float64, ties settled, a copy
+of all neighbours. *matmul+topk+gather* is the same in float32, with ties left to topk. *ours* chooses exactly the
 neighbours of the reference.
 
 {tables}

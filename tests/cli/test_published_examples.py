@@ -78,8 +78,8 @@ def test_reduce_memory_sets_the_activation_budget(
     compile_modes: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train_command, "load_data", _load_few)
-    monkeypatch.setattr(torch._functorch.config, "activation_memory_budget", 1.0)
     argv = ["--layer", "Conv2d", "--width", "0.0625", "--num_epochs", "1", "--device", "cpu", "--use_compiled"]
-    assert main_train([*argv, "--compile_mode", "reduce-memory", "--output_dir", str(tmp_path)]) == 0
-    assert torch._functorch.config.activation_memory_budget == 0.5
+    with torch._functorch.config.patch(activation_memory_budget=1.0):
+        assert main_train([*argv, "--compile_mode", "reduce-memory", "--output_dir", str(tmp_path)]) == 0
+        assert torch._functorch.config.activation_memory_budget == 0.5
     assert compile_modes == ["default"]

@@ -231,10 +231,8 @@ def branching(
     sizes = {tuple(y.shape[2:]) for y in maps}
     if len(sizes) > 1:
         raise InputError(f"branches make maps of different sizes {sorted(sizes)}; they must agree")
-    mixed = torch.cat(maps, dim=1)
-    ones = [1] * (x.dim() - 2)
-    pointwise: Callable[..., Tensor] = (F.conv1d, F.conv2d, F.conv3d)[x.dim() - 3]
-    return pointwise(mixed, weight.view(*weight.shape[:2], *ones), bias)
+    mixed = torch.cat([y.movedim(1, -1) for y in maps], dim=-1)
+    return _like(x, F.linear(mixed, weight, bias).movedim(-1, 1))
 
 
 def aggregated_values(field: Field, aggregation_type: str) -> Tensor:
