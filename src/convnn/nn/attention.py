@@ -111,9 +111,10 @@ class ConvNNAttention(SearchingLayer):
     def neighbors(self, x: Tensor) -> Neighbors:
         """Whom every position of x (B, C_in, *S) attends to, with the softmax weights."""
         field = self.field(x)
+        extended = F.aggregated_values(field, self.aggregation_type)
+        rows = extended, field.at_inner(extended)
         weights = self.query.weight, self.key.weight
-        settings = self.search, self.aggregation_type
-        return F.attend(field, *weights, *settings, training=self.training, backend=self.backend)
+        return F.attend(field, *rows, *weights, self.search, training=self.training, backend=self.backend)
 
 
 class ConvNNAttention1d(ConvNNAttention):

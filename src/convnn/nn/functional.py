@@ -117,10 +117,12 @@ def convnn_attention(
     """
     check_shuffle(shuffle_pattern, shuffle_scale)
     field = Field.of(shuffle_in(x, shuffle_pattern, shuffle_scale), search.padding)
+    extended = aggregated_values(field, aggregation_type)
+    inner = field.at_inner(extended)
     weights = query_weight, key_weight
-    neighbors = attend(field, *weights, search, aggregation_type, training=training, backend=backend)
+    neighbors = attend(field, extended, inner, *weights, search, training=training, backend=backend)
     neighbors = weigh.dropout(neighbors, attention_dropout, training=training)
-    values = _project(field, aggregation_type, value_weight)
+    values = _project(field, extended, inner, value_weight)
     out = aggregate.convolve(values, neighbors, weight, bias, groups=values.shape[-1], backend=backend)
     out = _linear_twice(out, pointwise_weight, pointwise_bias, output_weight)
     return _like(x, shuffle_out(field.to_map(out), shuffle_pattern, shuffle_scale))
@@ -128,18 +130,18 @@ def convnn_attention(
 
 def attend(
     field: Field,
+    extended: Tensor,
+    inner: Tensor,
     query_weight: Tensor,
     key_weight: Tensor,
     search: Search,
-    aggregation_type: str,
     *,
     training: bool,
     backend: str = "auto",
 ) -> Neighbors:
     """The K positions nearest to every real one by their projections, with softmax weights, itself first."""
-    inner = field.at_inner(aggregated_values(field, aggregation_type))
     queries = F.linear(inner, key_weight)  # published: row t scores candidate j by s(k_t, q_j)
-    keys = _project(field, aggregation_type, query_weight)
+    keys = _project(field, extended, inner, query_weight)
     candidates = find_candidates(field, search, training=training)
     metric = search.magnitude_type
     positions = field.inner()
@@ -154,12 +156,10 @@ def attend(
     return weigh.softmax(weigh.first_slot(neighbors, score_of_itself))
 
 
-def _project(field: Field, aggregation_type: str, weight: Tensor) -> Tensor:
+def _project(field: Field, extended: Tensor, inner: Tensor, weight: Tensor) -> Tensor:
     """Projections of all positions, (B, T, C'); those of padding are zero where no coordinates are projected."""
-    values = aggregated_values(field, aggregation_type)
-    if aggregation_type == "Loc_Col":
-        return F.linear(values, weight)
-    return field.padded(F.linear(field.at_inner(values), weight))
+    has_coordinates = extended is not field.features
+    return F.linear(extended, weight) if has_coordinates else field.padded(F.linear(inner, weight))
 
 
 def _linear_twice(x: Tensor, first: Tensor, bias: Tensor | None, second: Tensor) -> Tensor:

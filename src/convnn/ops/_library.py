@@ -93,38 +93,22 @@ def _kernels_of_convolve(values: Tensor, indices: Tensor, groups: int, backend: 
 
 
 @nearest.register_fake
-def _(
-    queries: Tensor,
-    keys: Tensor,
-    K: int,
-    metric: str,
-    positions: Tensor | None,
-    candidates: Tensor | None,
-    backend: str,
-) -> Tensor:
+def _(queries: Tensor, keys: Tensor, K: int, *_: Any) -> Tensor:
     return queries.new_empty((*queries.shape[:2], K), dtype=torch.long)
 
 
 @similarity.register_fake
-def _(queries: Tensor, keys: Tensor, indices: Tensor, metric: str, backend: str) -> Tensor:
+def _(queries: Tensor, keys: Tensor, indices: Tensor, *_: Any) -> Tensor:
     return queries.new_empty(indices.shape, dtype=torch.promote_types(queries.dtype, torch.float32))
 
 
 @similarity_backward.register_fake
-def _(grad: Tensor, queries: Tensor, keys: Tensor, indices: Tensor, metric: str, backend: str) -> tuple[Tensor, Tensor]:
+def _(grad: Tensor, queries: Tensor, keys: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
     return _dense_like(queries), _dense_like(keys)
 
 
 @convolve.register_fake
-def _(
-    values: Tensor,
-    indices: Tensor,
-    scores: Tensor | None,
-    weight: Tensor,
-    bias: Tensor | None,
-    groups: int,
-    backend: str,
-) -> Tensor:
+def _(values: Tensor, indices: Tensor, scores: Tensor | None, weight: Tensor, *_: Any) -> Tensor:
     return values.new_empty((*indices.shape[:2], weight.shape[0]))
 
 

@@ -8,7 +8,6 @@ namespace convnn {
 template <class T>
 class Depthwise {
    public:
-    static constexpr std::size_t BLOCK = 64;       // rows of a task
     static constexpr std::size_t CHANNELS = 64;    // channels of a task that scatters
     static constexpr std::size_t SUM_ROWS = 4096;  // rows of a partial sum of the weight's gradient
 
@@ -19,7 +18,7 @@ class Depthwise {
     }
 
     void forward(const T* bias, T* out) const {
-        for_rows([&](std::size_t row) {
+        parallel_for_rows(s_.rows(), threads_, [&](std::size_t row) {
             T* __restrict to = out + row * s_.channels;
             for (std::size_t c = 0; c < s_.channels; ++c) to[c] = bias ? bias[c] : T(0);
             for (std::size_t k = 0; k < s_.K; ++k) {
@@ -32,7 +31,7 @@ class Depthwise {
     }
 
     void scores(const T* grad, T* grad_scores) const {
-        for_rows([&](std::size_t row) {
+        parallel_for_rows(s_.rows(), threads_, [&](std::size_t row) {
             const T* g = grad + row * s_.channels;
             for (std::size_t k = 0; k < s_.K; ++k) {
                 const T* from = value(row, k);
@@ -91,13 +90,6 @@ class Depthwise {
     }
 
    private:
-    template <class Row>
-    void for_rows(const Row& task) const {
-        parallel_for(ceil_div(s_.rows(), BLOCK), threads_, [&](std::size_t i, int) {
-            for (std::size_t row = i * BLOCK; row < std::min(s_.rows(), (i + 1) * BLOCK); ++row) task(row);
-        });
-    }
-
     const T* value(std::size_t row, std::size_t k) const { return in_.values + neighbor(s_, in_, row, k) * s_.channels; }
     T score_of(std::size_t row, std::size_t k) const { return in_.scores ? in_.scores[row * s_.K + k] : T(1); }
 

@@ -2,6 +2,7 @@
 // in the same order on any machine, and results are equal bit by bit.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <new>
 
@@ -53,6 +54,15 @@ void parallel_for(std::size_t count, int threads, const Task& task) {
     }
 #endif
     for (std::size_t i = 0; i < count; ++i) task(i, 0);
+}
+
+// Calls task(row) for every row, some rows a task.
+template <class Task>
+void parallel_for_rows(std::size_t rows, int threads, const Task& task) {
+    constexpr std::size_t BLOCK = 64;
+    parallel_for(ceil_div(rows, BLOCK), threads, [&](std::size_t i, int) {
+        for (std::size_t row = i * BLOCK; row < std::min(rows, (i + 1) * BLOCK); ++row) task(row);
+    });
 }
 
 }  // namespace convnn

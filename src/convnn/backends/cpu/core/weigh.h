@@ -44,7 +44,6 @@ T squared_distance(const T* a, const T* b, std::size_t count) {
 template <class T>
 class Pairs {
    public:
-    static constexpr std::size_t BLOCK = 64;     // rows of a task
     static constexpr std::size_t CHANNELS = 64;  // channels of a task that scatters
 
     Pairs(const PairShape& shape, Metric metric, const T* queries, const T* keys, const int64_t* indices, int threads)
@@ -62,7 +61,7 @@ class Pairs {
     }
 
     void scores(T* out) const {
-        for_rows([&](std::size_t row) {
+        parallel_for_rows(s_.rows(), threads_, [&](std::size_t row) {
             for (std::size_t k = 0; k < s_.K; ++k) {
                 const T score = score_of(row, neighbor(row, k));
                 out[row * s_.K + k] = metric_ == Metric::euclidean ? score : score > 1 ? 1 : score < -1 ? -1 : score;
@@ -74,7 +73,7 @@ class Pairs {
     // key: a = g / |q||k|, b = g s / |q|^2, c = g s / |k|^2 for the cosine, a = b = c = 2 g for the distance.
     void gradients(const T* grad, T* grad_queries, T* grad_keys) const {
         const Buffer<T> coefficients(2 * s_.rows() * s_.K);  // a and c of every pair
-        for_rows([&](std::size_t row) { pull_query(row, grad, coefficients.get(), grad_queries); });
+        parallel_for_rows(s_.rows(), threads_, [&](std::size_t row) { pull_query(row, grad, coefficients.get(), grad_queries); });
         const std::size_t parts = ceil_div(s_.channels, CHANNELS);
         parallel_for(s_.batch * parts, threads_, [&](std::size_t i, int) {
             pull_keys(i / parts, i % parts * CHANNELS, coefficients.get(), grad_keys);
@@ -82,21 +81,12 @@ class Pairs {
     }
 
    private:
-    template <class Row>
-    void for_rows(const Row& task) const {
-        parallel_for(ceil_div(s_.rows(), BLOCK), threads_, [&](std::size_t i, int) {
-            for (std::size_t row = i * BLOCK; row < std::min(s_.rows(), (i + 1) * BLOCK); ++row) task(row);
-        });
-    }
-
     // Lengths of rows, 0 for those that count as zero vectors.
     void measure(const T* rows, std::size_t count, T* lengths) const {
-        parallel_for(ceil_div(count, BLOCK), threads_, [&](std::size_t i, int) {
-            for (std::size_t row = i * BLOCK; row < std::min(count, (i + 1) * BLOCK); ++row) {
-                const T* x = rows + row * s_.channels;
-                const T length = std::sqrt(dot(x, x, s_.channels));
-                lengths[row] = length <= T(1e-12) ? 0 : length;
-            }
+        parallel_for_rows(count, threads_, [&](std::size_t row) {
+            const T* x = rows + row * s_.channels;
+            const T length = std::sqrt(dot(x, x, s_.channels));
+            lengths[row] = length <= T(1e-12) ? 0 : length;
         });
     }
 
