@@ -26,7 +26,7 @@ from convnn.backends import reference, triton
 from convnn.models.vgg import vgg11
 from convnn.nn import ConvNN2d, layer_factory
 
-METRICS = ("cosine", "euclidean")
+METRICS = ("cosine", "euclidean", "matmul")
 TOLERANCE = 1e-4  # of the largest number of each result, float32
 
 

@@ -19,7 +19,7 @@ RUNS = not triton.unavailable_reasons()
 DEVICE = "cpu" if triton.INTERPRETS or not torch.cuda.is_available() else "cuda"
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 TYPE_NAMES = ", ".join(str(dtype).removeprefix("torch.") for dtype in triton.DTYPES)
-METRICS = ("cosine", "euclidean")
+METRICS = ("cosine", "euclidean", "matmul")
 
 # The interpreter computes with NumPy, which warns of every NaN and overflow.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")

@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from convnn import nn as cnn
-from golden_files import HERE, Golden, golden_paths, read_golden
+from golden_files import HERE, Golden, check_golden, golden_paths, read_golden, use_sample
 
-TOLERANCE = {"rtol": 0, "atol": 1e-9}
 PATHS = golden_paths("convnn?d_*", "convnnattn2d_*", "branching*", "conv2dnew_*")
 SEARCH = ("padding", "sampling_type", "num_samples", "sample_padding", "magnitude_type")
 SHUFFLE = ("aggregation_type", "shuffle_pattern", "shuffle_scale")
@@ -62,41 +61,16 @@ def _published_names(layer: torch.nn.Module, prefix: str = "") -> dict[str, str]
     return {}
 
 
-def _use_sample(monkeypatch: pytest.MonkeyPatch, sample: torch.Tensor) -> None:
-    """Let the next random draw be the published one."""
-
-    def permutation(length: int, **_: object) -> torch.Tensor:
-        rest = torch.tensor([i for i in range(length) if i not in set(sample.tolist())])
-        return torch.cat([sample, rest])
-
-    monkeypatch.setattr(torch, "randperm", permutation)
-
-
 def _check(golden: Golden, monkeypatch: pytest.MonkeyPatch) -> None:
     if golden.config.get("sampling_type") == "random":
-        _use_sample(monkeypatch, golden.tensors["sample_indices"])
-    layer = _build(golden).double()
-    names = _published_names(layer)
-    parameters = dict(layer.named_parameters())
-    assert set(names.values()) == set(parameters)
-    with torch.no_grad():
-        for theirs, value in golden.named("param").items():
-            parameter = parameters[names[theirs]]
-            parameter.copy_(value.reshape(parameter.shape))
+        use_sample(monkeypatch, golden.tensors["sample_indices"])
+    layer = _build(golden)
     for module in layer.modules():  # the published numbers were taken without dropout
         if isinstance(module, cnn.ConvNNAttention2d):
             module.attention_dropout = 0.0
-
-    x = golden.tensors["input"].requires_grad_()
-    out = layer(x)
-    torch.testing.assert_close(out, golden.tensors["output"], **TOLERANCE)
-    out.backward(golden.tensors["grad_output"])
-    torch.testing.assert_close(x.grad, golden.tensors["grad_input"], **TOLERANCE)
-    gradients = golden.named("grad")
-    assert set(gradients) == set(golden.named("param"))
-    for theirs, gradient in gradients.items():
-        ours = parameters[names[theirs]].grad
-        torch.testing.assert_close(ours.reshape(gradient.shape), gradient, **TOLERANCE)
+    names = _published_names(layer)
+    ours = [{names[theirs]: value for theirs, value in golden.named(kind).items()} for kind in ("param", "grad")]
+    check_golden(layer, golden, *ours)
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)

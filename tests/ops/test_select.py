@@ -18,8 +18,11 @@ def _rows(batch: int, length: int, channels: int = 5, seed: int = 0, dtype: torc
 def _score(a: list[float], b: list[float], metric: str) -> float:
     if metric == "euclidean":
         return -sum((p - q) ** 2 for p, q in zip(a, b, strict=True))
+    product = sum(p * q for p, q in zip(a, b, strict=True))
+    if metric == "matmul":
+        return product
     lengths = math.hypot(*a) * math.hypot(*b)
-    return sum(p * q for p, q in zip(a, b, strict=True)) / lengths if lengths else 0.0
+    return product / lengths if lengths else 0.0
 
 
 def _scores(queries: Tensor, keys: Tensor, metric: str) -> Tensor:
@@ -92,7 +95,7 @@ def test_constant_image_takes_lowest_indices(
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("channels", [2, 3, 16, 33])
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])  # a product may prefer the other tone
 def test_two_tone_image_takes_lowest_indices_of_its_tone(
     metric: str, channels: int, dtype: torch.dtype, threads: int
 ) -> None:
@@ -250,7 +253,7 @@ def test_raster_order_carries_the_scores_along() -> None:
         ({"K": 7}, r"K=7 must lie between 1 and 6, the number of positions"),
         ({"K": 5, "positions": torch.arange(6), "candidates": torch.tensor([1, 2, 3])}, r"K=5 must .* 1 and 4"),
         ({"K": 4, "candidates": torch.tensor([1, 2, 3])}, r"K=4 must .* 1 and 3"),
-        ({"metric": "cosin"}, r"metric='cosin' is not one of cosine, euclidean; did you mean 'cosine'\?"),
+        ({"metric": "cosin"}, r"metric='cosin' is not one of cosine, euclidean, matmul; did you mean 'cosine'\?"),
         (
             {"queries": torch.zeros(6, 3)},
             r"queries of shape \(6, 3\) and torch.float32 must be floating and \(B, T, C\)",

@@ -22,8 +22,11 @@ def _indices(batch: int, queries: int, K: int, length: int) -> Tensor:
 def _score(a: list[float], b: list[float], metric: str) -> float:
     if metric == "euclidean":
         return -sum((p - q) ** 2 for p, q in zip(a, b, strict=True))
+    product = sum(p * q for p, q in zip(a, b, strict=True))
+    if metric == "matmul":
+        return product
     lengths = math.hypot(*a) * math.hypot(*b)
-    return sum(p * q for p, q in zip(a, b, strict=True)) / lengths if lengths else 0.0
+    return product / lengths if lengths else 0.0
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -39,7 +42,7 @@ def test_similarity_scores_every_chosen_pair(queries: int, length: int, K: int, 
         assert weighed.scores[b, i, slot].item() == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_scores_keep_their_bounds(metric: str) -> None:
     rows = 100 * _random(1, 50, 3).float()
     scores = weigh.similarity(Neighbors(torch.arange(50).view(1, 50, 1)), rows, rows, metric=metric).scores

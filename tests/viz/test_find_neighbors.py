@@ -26,7 +26,7 @@ def hooks(model: nn.Module) -> int:
 def test_choices_are_those_of_the_layer(layer_type):
     layer, x = layer_type(3, 4, K=5).eval(), image(3, 6, 4)
     [found] = find_neighbors(layer, x)
-    indices, scores = layer.neighbors(x)
+    indices, scores, _ = layer.neighbors(x)
     assert found.name == layer_type.__name__
     assert found.size == (6, 4)
     assert found.places.dtype == torch.int64

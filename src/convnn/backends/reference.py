@@ -140,7 +140,7 @@ def _best(scores: Tensor, K: int) -> Tensor:
 
 
 def _ranking_scores(queries: Tensor, keys: Tensor, metric: str) -> Tensor:
-    """Float32 scores (B, N, T) of every query with every key: larger is closer, NaN is worst of all numbers.
+    """Float32 scores (B, N, T) of every query with every key: larger is closer, NaN and overflow are worst of all.
 
     Computed in float64 where the device has it and rounded: a matrix product adds up its last columns in another order
     than the others, and equal keys must have equal scores for ties to be ties.
@@ -148,7 +148,7 @@ def _ranking_scores(queries: Tensor, keys: Tensor, metric: str) -> Tensor:
     dtype = torch.float32 if queries.device.type == "mps" else torch.float64  # MPS has no float64
     scores = _OF_ALL[metric](queries.to(dtype), keys.to(dtype)).float()
     worst = torch.finfo(scores.dtype).min
-    return scores.clamp_min(worst / 2).nan_to_num(nan=worst)
+    return scores.clamp_min(worst / 2).nan_to_num(nan=worst, posinf=worst)
 
 
 def _cosine_of_all(queries: Tensor, keys: Tensor) -> Tensor:
@@ -161,12 +161,20 @@ def _closeness_of_all(queries: Tensor, keys: Tensor) -> Tensor:
     return -distances.masked_fill(distances < 1e-12 * norms, 0)  # of equal vectors cancellation leaves about 1e-16
 
 
+def _product_of_all(queries: Tensor, keys: Tensor) -> Tensor:
+    return queries @ keys.mT
+
+
 def _cosine_of_pairs(queries: Tensor, keys: Tensor) -> Tensor:
     return (_unit(queries) * _unit(keys)).sum(-1).clamp(-1, 1)
 
 
 def _closeness_of_pairs(queries: Tensor, keys: Tensor) -> Tensor:
     return -(queries - keys).square().sum(-1)
+
+
+def _product_of_pairs(queries: Tensor, keys: Tensor) -> Tensor:
+    return (queries * keys).sum(-1)
 
 
 def _gradients_of_cosine(grad: Tensor, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
@@ -182,12 +190,21 @@ def _gradients_of_closeness(grad: Tensor, queries: Tensor, keys: Tensor) -> tupl
     return -difference, difference
 
 
+def _gradients_of_product(grad: Tensor, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+    return grad.unsqueeze(-1) * keys, grad.unsqueeze(-1) * queries
+
+
 Metric = Callable[[Tensor, Tensor], Tensor]
-_OF_ALL: dict[str, Metric] = {"cosine": _cosine_of_all, "euclidean": _closeness_of_all}
-_OF_PAIRS: dict[str, Metric] = {"cosine": _cosine_of_pairs, "euclidean": _closeness_of_pairs}
+_OF_ALL: dict[str, Metric] = {"cosine": _cosine_of_all, "euclidean": _closeness_of_all, "matmul": _product_of_all}
+_OF_PAIRS: dict[str, Metric] = {
+    "cosine": _cosine_of_pairs,
+    "euclidean": _closeness_of_pairs,
+    "matmul": _product_of_pairs,
+}
 _GRADIENTS_OF_PAIRS: dict[str, Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]] = {
     "cosine": _gradients_of_cosine,
     "euclidean": _gradients_of_closeness,
+    "matmul": _gradients_of_product,
 }
 
 

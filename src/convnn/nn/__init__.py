@@ -1,21 +1,31 @@
 """Layers in which every position chooses its neighbours."""
 
 from convnn.nn import functional
-from convnn.nn._layer import LayerFactory, MapLayer, SearchingLayer
+from convnn.nn._factory import LayerFactory
 from convnn.nn._search import SAMPLING_TYPES, SIMILARITY_TYPES, Search
 from convnn.nn._shuffle import PixelShuffle1d, PixelUnshuffle1d
-from convnn.nn.attention import ConvNNAttention1d, ConvNNAttention2d
-from convnn.nn.branching import Branching1d, Branching2d
-from convnn.nn.conv_new import Conv1dNew, Conv2dNew
-from convnn.nn.convnn import ConvNN1d, ConvNN2d, ConvNN3d
 from convnn.nn.functional import AGGREGATION_TYPES
+from convnn.nn.maps._layer import MapLayer, SearchingLayer
+from convnn.nn.maps.attention import ConvNNAttention1d, ConvNNAttention2d
+from convnn.nn.maps.branching import Branching1d, Branching2d
+from convnn.nn.maps.conv_new import Conv1dNew, Conv2dNew
+from convnn.nn.maps.convnn import ConvNN1d, ConvNN2d, ConvNN3d
 from convnn.nn.registry import LAYERS, layer_factory, list_layers, register_layer
+from convnn.nn.tokens._layer import NeighborAttention, TokenLayer
+from convnn.nn.tokens.attention import KvtAttention, MultiheadAttention
+from convnn.nn.tokens.branching import BranchAttention, BranchConv, MultiheadConv, TokenBranching
+from convnn.nn.tokens.convnn import CONVOLUTION_TYPES, MultiheadConvNNAttention
+from convnn.nn.tokens.windows import SPARSE_MODES, LocalAttention, NeighborhoodAttention, SparseAttention
 
 __all__ = [
     "AGGREGATION_TYPES",
+    "CONVOLUTION_TYPES",
     "LAYERS",
     "SAMPLING_TYPES",
     "SIMILARITY_TYPES",
+    "SPARSE_MODES",
+    "BranchAttention",
+    "BranchConv",
     "Branching1d",
     "Branching2d",
     "Conv1dNew",
@@ -25,12 +35,22 @@ __all__ = [
     "ConvNN3d",
     "ConvNNAttention1d",
     "ConvNNAttention2d",
+    "KvtAttention",
     "LayerFactory",
+    "LocalAttention",
     "MapLayer",
+    "MultiheadAttention",
+    "MultiheadConv",
+    "MultiheadConvNNAttention",
+    "NeighborAttention",
+    "NeighborhoodAttention",
     "PixelShuffle1d",
     "PixelUnshuffle1d",
     "Search",
     "SearchingLayer",
+    "SparseAttention",
+    "TokenBranching",
+    "TokenLayer",
     "functional",
     "layer_factory",
     "list_layers",

@@ -105,7 +105,8 @@ def find_candidates(field: Field, search: Search, *, training: bool) -> Tensor |
     Raises:
         InputError: there are too few for K neighbours.
     """
-    if search.num_samples == -1:
+    candidates: Tensor | None
+    if not is_sampled(field, search):
         candidates = None
     elif search.sampling_type == "spatial":
         candidates = _spatial_candidates(field, search)
@@ -115,10 +116,17 @@ def find_candidates(field: Field, search: Search, *, training: bool) -> Tensor |
     return candidates
 
 
-def _random_candidates(field: Field, search: Search, *, training: bool) -> Tensor | None:
+def is_sampled(field: Field, search: Search) -> bool:
+    """Whether only some positions may be chosen."""
+    if search.num_samples == -1:
+        return False
+    if search.sampling_type == "random":
+        return search.num_samples < field.features.shape[1]
+    return all(search.num_samples <= side for side in field.inner_size)
+
+
+def _random_candidates(field: Field, search: Search, *, training: bool) -> Tensor:
     length, device = field.features.shape[1], field.features.device
-    if search.num_samples >= length:
-        return None
     order = torch.randperm(length, device=device) if training else _fixed_permutation(length, device)
     return order[: search.num_samples].sort().values
 
@@ -135,10 +143,8 @@ def _fixed_permutation(length: int, device: torch.device) -> Tensor:
     return (mixed ^ (mixed >> 16)).argsort(stable=True)
 
 
-def _spatial_candidates(field: Field, search: Search) -> Tensor | None:
+def _spatial_candidates(field: Field, search: Search) -> Tensor:
     n, margin = search.num_samples, search.sample_padding
-    if any(n > side for side in field.inner_size):
-        return None
     _check_margin(field, search)
     axes = []
     for side in field.inner_size:
@@ -181,4 +187,6 @@ def _check_enough(field: Field, search: Search, candidates: Tensor | None) -> No
 
 
 def _shape(field: Field) -> str:
-    return "x".join(map(str, field.inner_size))
+    """Such as "8x8"; a signal is "12-long"."""
+    sides = list(map(str, field.inner_size))
+    return "x".join(sides) if len(sides) > 1 else f"{sides[0]}-long"

@@ -9,11 +9,11 @@ from typing import Any
 from torch import nn
 
 from convnn.errors import InputError, check_at_least, check_choice, did_you_mean
-from convnn.nn._layer import LayerFactory
-from convnn.nn.attention import ConvNNAttention2d
-from convnn.nn.branching import Branching2d
-from convnn.nn.conv_new import Conv2dNew
-from convnn.nn.convnn import ConvNN2d
+from convnn.nn._factory import LayerFactory
+from convnn.nn.maps.attention import ConvNNAttention2d
+from convnn.nn.maps.branching import Branching2d
+from convnn.nn.maps.conv_new import Conv2dNew
+from convnn.nn.maps.convnn import ConvNN2d
 
 
 @dataclass(frozen=True)

@@ -34,20 +34,18 @@ def check_indices(argument: str, indices: Tensor | None, length: int | None = No
 
 def check_neighbors(rows: Tensor, neighbors: Neighbors, queries: int | None = None) -> None:
     """Neighbours are (B, N, K) int64 for B lists of rows, with scores of that shape or none; N where it is given."""
-    indices, scores = neighbors
+    indices = neighbors.indices
+    shape = tuple(indices.shape)
     if indices.dim() != 3 or indices.dtype != torch.long or indices.shape[0] != rows.shape[0]:
         raise InputError(
-            f"neighbors.indices of shape {tuple(indices.shape)} and {indices.dtype} must be ({rows.shape[0]}, N, K)"
+            f"neighbors.indices of shape {shape} and {indices.dtype} must be ({rows.shape[0]}, N, K)"
             f" int64 for rows of shape {tuple(rows.shape)}"
         )
     if queries is not None and indices.shape[1] != queries:
-        raise InputError(
-            f"neighbors.indices of shape {tuple(indices.shape)} must have a row for each of {queries} queries"
-        )
-    if scores is not None and scores.shape != indices.shape:
-        raise InputError(
-            f"neighbors.scores of shape {tuple(scores.shape)} must have the shape {tuple(indices.shape)} of the indices"
-        )
+        raise InputError(f"neighbors.indices of shape {shape} must have a row for each of {queries} queries")
+    for name, one in (("scores", neighbors.scores), ("absent", neighbors.absent)):
+        if one is not None and one.shape != indices.shape:
+            raise InputError(f"neighbors.{name} of shape {tuple(one.shape)} must have the shape {shape} of the indices")
 
 
 def check_kernel(values: Tensor, K: int, weight: Tensor, bias: Tensor | None, groups: int) -> None:

@@ -48,7 +48,38 @@ def convolve(
     check_kernel(values, neighbors.K, weight, bias, groups)
     check_backend(backend)
     values, weight = _as_autocast_would(values, weight)
-    return _library.convolve(values, neighbors.indices, neighbors.scores, weight, bias, groups, backend)
+    return _library.convolve(values, neighbors.indices, _counts(values, neighbors), weight, bias, groups, backend)
+
+
+def weighted_sum(values: Tensor, neighbors: Neighbors, *, backend: str = "auto") -> Tensor:
+    r"""What attention does with its neighbours, :math:`y_i = \sum_{k=1}^{K} s_{ik} \, v_{j_{ik}}`.
+
+    It is `convolve` with a kernel of ones.
+
+    Args:
+        values: (B, T, C).
+        neighbors: indices (B, N, K) into the T positions; scores, where there are any, multiply the values.
+        backend: as in `convolve`.
+
+    Returns:
+        (B, N, C)
+
+    Raises:
+        InputError: the neighbours do not fit the values; the backend is unknown.
+        UnsupportedError: the named backend cannot compute this.
+    """
+    check_rows("values", values)
+    channels = values.shape[-1]
+    return convolve(values, neighbors, values.new_ones(channels, 1, neighbors.K), groups=channels, backend=backend)
+
+
+def _counts(values: Tensor, neighbors: Neighbors) -> Tensor | None:
+    """How much each neighbour counts; nothing where it is absent."""
+    indices, scores, absent = neighbors
+    if absent is None:
+        return scores
+    scores = values.new_ones(()).expand(indices.shape) if scores is None else scores
+    return scores.masked_fill(absent, 0)
 
 
 def _as_autocast_would(values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,11 +1,12 @@
 """What passes between the three steps."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-METRICS = ("cosine", "euclidean")
+METRICS = ("cosine", "euclidean", "matmul")
 
 
 class Neighbors(NamedTuple):
@@ -14,18 +15,28 @@ class Neighbors(NamedTuple):
     Attributes:
         indices: (B, N, K) int64, positions 0 .. T-1 of the neighbours of N queries, in the order of the kernel's slots.
         scores: (B, N, K) how much each neighbour counts, or None where all count alike.
+        absent: (B, N, K) bool, slots of a fixed list that nobody fills; they never count. None where there are none.
     """
 
     indices: Tensor
     scores: Tensor | None = None
+    absent: Tensor | None = None
 
     @property
     def K(self) -> int:
         """Neighbours per query."""
         return self.indices.shape[-1]
 
+    def for_each_of(self, batch: int) -> "Neighbors":
+        """One list for everybody, (1, N, K), as the same list for each of a batch, (batch, N, K); a view."""
+        return self._each(lambda one: one.expand(batch, -1, -1))
+
     def in_raster_order(self) -> "Neighbors":
         """The same neighbours, lowest index first: the kernel's slots then mean places, as a convolution's do."""
-        indices, order = self.indices.sort(dim=-1)
-        scores = None if self.scores is None else torch.gather(self.scores, -1, order)
-        return Neighbors(indices, scores)
+        order = self.indices.argsort(dim=-1, stable=True)
+        return self._each(lambda one: torch.gather(one, -1, order))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Neighbors":
+        scores = None if self.scores is None else change(self.scores)
+        absent = None if self.absent is None else change(self.absent)
+        return Neighbors(change(self.indices), scores, absent)

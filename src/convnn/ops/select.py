@@ -1,8 +1,11 @@
-r"""Who the neighbours are."""
+r"""Who the neighbours are: the most similar, or those of a place."""
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
-from convnn.errors import InputError, check_choice
+from convnn.errors import InputError, check_at_least, check_choice
 from convnn.ops import _library
 from convnn.ops._dispatch import check_backend
 from convnn.ops._validate import check_indices, check_same_width
@@ -21,19 +24,19 @@ def nearest(
 ) -> Neighbors:
     r"""The K keys most similar to each query, best first.
 
-    With a score :math:`s` that is the cosine or minus the squared distance, query :math:`i` chooses
+    With a score :math:`s` that is the cosine, minus the squared distance or the inner product, query :math:`i` chooses
 
     .. math:: \{i\} \cup \operatorname{top}_{K-1} \{ s(q_i, k_j) : j \in \text{candidates},\; j \neq i \}
 
     where the query itself comes first if `positions` says where it stands, and :math:`\operatorname{top}_K` of all
     candidates otherwise. Scores are float32 for every input type, rounded from float64, also under autocast; equal
-    scores go by lowest index, and NaN ranks last. The choice carries no gradient.
+    scores go by lowest index; NaN, and what float32 cannot hold, ranks last. The choice carries no gradient.
 
     Args:
         queries: (B, N, C) what each query is compared by.
         keys: (B, T, C) what it is compared with.
         K: neighbours per query, from 1 to T; with candidates at most one more than there are.
-        metric: "cosine" (a zero vector scores 0 with everything) or "euclidean".
+        metric: "cosine" (a zero vector scores 0 with everything), "euclidean" or "matmul" (the inner product).
         positions: (N,) int64, the index of each query among the keys.
         candidates: (M,) int64 in ascending order, the keys that may be chosen; all of them when None. With M = K - 1
             a query that is itself a candidate has K - 2 others, and stands in the last slot a second time.
@@ -59,3 +62,77 @@ def nearest(
         raise InputError(f"K={K} must lie between 1 and {available}, the number of positions to choose from")
     queries, keys = queries.detach(), keys.detach()  # no gradient to be recorded
     return Neighbors(_library.nearest(queries, keys, K, metric, positions, candidates, backend))
+
+
+def window(size: Sequence[int], kernel_size: Sequence[int], *, device: torch.device | None = None) -> Neighbors:
+    r"""The window around each position, shifted inwards at the border, so that nobody has fewer neighbours.
+
+    Along an axis of n positions, with a window of k, position i looks at
+
+    .. math:: s_i, \dots, s_i + k - 1, \qquad s_i = \min(\max(i - \lfloor k / 2 \rfloor, 0), n - k)
+
+    Args:
+        size: positions along each axis; there are T together, in raster order.
+        kernel_size: side of the window along each axis, from 1 to that of the map; k positions together.
+        device: of the indices.
+
+    Returns:
+        Neighbors with indices (1, T, k) in raster order and no scores: one list for a whole batch.
+
+    Raises:
+        InputError: a window is larger than the map, or has another number of axes.
+
+    Reference:
+        Hassani et al., "Neighborhood Attention Transformer", arXiv 2204.07143, equation 3.
+    """
+    if len(size) != len(kernel_size) or any(not 1 <= k <= n for k, n in zip(kernel_size, size, strict=False)):
+        raise InputError(
+            f"kernel_size={tuple(kernel_size)} must lie between 1 and the {tuple(size)} positions along each axis"
+        )
+    indices = torch.zeros(1, 1, dtype=torch.long, device=device)
+    for n, k in zip(size, kernel_size, strict=True):
+        first = (torch.arange(n, device=device) - k // 2).clamp(0, n - k)
+        along = first[:, None] + torch.arange(k, device=device)
+        indices = (indices[:, None, :, None] * n + along[:, None]).flatten(0, 1).flatten(1)
+    return Neighbors(indices.unsqueeze(0))
+
+
+def within(length: int, reach: int, *, device: torch.device | None = None) -> Neighbors:
+    """The positions of a sequence at most `reach` away: 2 * reach + 1 of them, fewer at the ends.
+
+    Args:
+        length: positions of the sequence, T.
+        reach: largest distance, at least 0.
+        device: of the indices.
+
+    Returns:
+        Neighbors with indices (1, T, min(2 * reach + 1, T)), ascending; absent are those too far away.
+
+    Raises:
+        InputError: the reach is negative.
+    """
+    check_at_least("reach", reach, 0)
+    indices = window([length], [min(2 * reach + 1, length)], device=device).indices
+    distance = indices - torch.arange(length, device=device)[:, None]
+    return Neighbors(indices, absent=distance.abs() > reach)
+
+
+def strided(length: int, stride: int, *, device: torch.device | None = None) -> Neighbors:
+    """The positions of a sequence whose distance is a multiple of `stride`.
+
+    Args:
+        length: positions of the sequence, T.
+        stride: at least 1.
+        device: of the indices.
+
+    Returns:
+        Neighbors with indices (1, T, ceil(T / stride)), ascending; absent is the last where the sequence ends before.
+
+    Raises:
+        InputError: the stride is less than 1.
+    """
+    check_at_least("stride", stride, 1)
+    first = torch.arange(length, device=device)[:, None] % stride
+    indices = first + torch.arange(0, length, stride, device=device)
+    absent = indices >= length
+    return Neighbors(indices.clamp_max(length - 1).unsqueeze(0), absent=absent.unsqueeze(0))

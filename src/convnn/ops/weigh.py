@@ -14,7 +14,7 @@ from convnn.ops.neighbors import METRICS, Neighbors
 def similarity(
     neighbors: Neighbors, queries: Tensor, keys: Tensor, *, metric: str = "cosine", backend: str = "auto"
 ) -> Neighbors:
-    r"""Score every chosen pair: the cosine, or minus the squared distance, so that larger is closer.
+    r"""Score every chosen pair: the cosine, minus the squared distance, or the inner product; larger is closer.
 
     Gradients reach the queries and the chosen keys, which is how a projection learns whom to look at.
 
@@ -22,7 +22,7 @@ def similarity(
         neighbors: indices (B, N, K).
         queries: (B, N, C).
         keys: (B, T, C).
-        metric: "cosine", in [-1, 1], or "euclidean", at most 0.
+        metric: "cosine", in [-1, 1], "euclidean", at most 0, or "matmul", unbounded.
         backend: what computes it, as in `select.nearest`.
 
     Returns:
@@ -49,13 +49,46 @@ def first_slot(neighbors: Neighbors, score: float) -> Neighbors:
     return neighbors._replace(scores=torch.cat([torch.full_like(scores[..., :1], score), scores[..., 1:]], dim=-1))
 
 
-def softmax(neighbors: Neighbors) -> Neighbors:
-    r"""Weights that sum to one over the K neighbours, :math:`w_k = e^{s_k} / \sum_l e^{s_l}`.
+def scale(neighbors: Neighbors, factor: float) -> Neighbors:
+    """Multiply all scores, as attention does by one over the root of the width.
 
     Raises:
         InputError: the neighbours have no scores yet.
     """
-    return neighbors._replace(scores=_scores(neighbors).softmax(dim=-1))
+    return neighbors._replace(scores=_scores(neighbors) * factor)
+
+
+def root(neighbors: Neighbors) -> Neighbors:
+    """Minus the distance, from minus its square; where that is 0 no gradient passes.
+
+    Raises:
+        InputError: the neighbours have no scores yet.
+    """
+    squares = -_scores(neighbors)
+    is_zero = squares == 0
+    distances = squares.masked_fill(is_zero, 1).sqrt().masked_fill(is_zero, 0)
+    return neighbors._replace(scores=-distances)
+
+
+def inverse(neighbors: Neighbors, eps: float = 1e-8) -> Neighbors:
+    """One over the distance plus eps, from minus the distance.
+
+    Raises:
+        InputError: the neighbours have no scores yet.
+    """
+    return neighbors._replace(scores=(eps - _scores(neighbors)).reciprocal())
+
+
+def softmax(neighbors: Neighbors) -> Neighbors:
+    r"""Weights that sum to one over the K neighbours, :math:`w_k = e^{s_k} / \sum_l e^{s_l}`; absent ones get 0.
+
+    Raises:
+        InputError: the neighbours have no scores yet.
+    """
+    scores = _scores(neighbors)
+    if neighbors.absent is not None:
+        scores = scores.masked_fill(neighbors.absent, -torch.inf)
+    return neighbors._replace(scores=scores.softmax(dim=-1))
 
 
 def dropout(neighbors: Neighbors, p: float, *, training: bool) -> Neighbors:

@@ -111,7 +111,7 @@ def _searching_layers(model: nn.Module) -> dict[SearchingLayer, str]:
 
 
 def _choices(name: str, layer: SearchingLayer, x: Tensor) -> LayerNeighbors:
-    indices, scores = layer.neighbors(x)
+    indices, scores, _ = layer.neighbors(x)
     field = layer.field(x)
     height, width = field.inner_size
     scores = torch.ones(indices.shape) if scores is None else scores

@@ -48,7 +48,7 @@ def nearest(
     queries, keys = _dense(queries, keys)
     out = queries.new_empty((*queries.shape[:2], K), dtype=torch.long)
     if out.numel():
-        core.nearest(queries, keys, metric == "cosine", _list(positions), _list(candidates), out, _threads())
+        core.nearest(queries, keys, metric, _list(positions), _list(candidates), out, _threads())
     return out
 
 
@@ -57,7 +57,7 @@ def similarity(queries: Tensor, keys: Tensor, indices: Tensor, metric: str) -> T
     queries, keys = _dense(queries, keys)
     out = queries.new_empty(indices.shape)
     if out.numel():
-        core.similarity(queries, keys, indices.contiguous(), metric == "cosine", out, _threads())
+        core.similarity(queries, keys, indices.contiguous(), metric, out, _threads())
     return out
 
 
@@ -69,7 +69,7 @@ def similarity_backward(
     grads = dense_queries.new_empty(queries.shape), dense_keys.new_empty(keys.shape)
     if grad.numel():
         core.similarity_backward(
-            dense_grad, dense_queries, dense_keys, indices.contiguous(), metric == "cosine", *grads, _threads()
+            dense_grad, dense_queries, dense_keys, indices.contiguous(), metric, *grads, _threads()
         )
     else:
         for one in grads:

@@ -47,7 +47,7 @@ def nearest(
             *queries.stride(),
             *keys.stride(),
             K=K,
-            COSINE=metric == "cosine",
+            METRIC=metric,
             NARROW=channels <= _NARROW,
             QUERIES=_QUERIES,
             KEYS=_KEYS,
@@ -60,10 +60,11 @@ def nearest(
 def _lengths(rows: Tensor, metric: str) -> Tensor:
     """What a product of two rows (B, T, C) is made a score with, float64 (B, T).
 
-    For the cosine one over the length, and 0 for a zero row; for the distance the square of the length.
+    For the cosine one over the length, and 0 for a zero row; for the distance the square of the length. A plain product
+    takes nothing.
     """
     norms = torch.linalg.vector_norm(rows, dim=-1, dtype=torch.float64)
-    if metric == "euclidean":
+    if metric != "cosine":
         return norms.square()
     return norms.reciprocal().masked_fill(norms <= 1e-12, 0)
 
@@ -88,7 +89,7 @@ def _nearest_kernel(
     key_stride: tl.tensor,
     key_channel_stride: tl.tensor,
     K: tl.constexpr,
-    COSINE: tl.constexpr,
+    METRIC: tl.constexpr,
     NARROW: tl.constexpr,
     QUERIES: tl.constexpr,
     KEYS: tl.constexpr,
@@ -118,7 +119,7 @@ def _nearest_kernel(
             channels, NARROW, QUERIES, KEYS, CHANNELS,
         )  # fmt: skip
         key_length = tl.load(key_lengths + image * length + key, mask=is_key, other=0.0)
-        scores = _scores(products, query_length[:, None], key_length[None, :], COSINE)
+        scores = _scores(products, query_length[:, None], key_length[None, :], METRIC)
         if positions is not None:
             scores = tl.where(key[None, :] == itself[:, None], -float("inf"), scores)
         ranks = tl.where(is_key[None, :], _ranks(scores, column[None, :]), _LOWEST)
@@ -170,9 +171,11 @@ def _products(
 
 
 @triton.jit
-def _scores(products: tl.tensor, query_length: tl.tensor, key_length: tl.tensor, COSINE: tl.constexpr) -> tl.tensor:
-    """Float32 scores: larger is closer, NaN is worst of all numbers."""
-    if COSINE:
+def _scores(products: tl.tensor, query_length: tl.tensor, key_length: tl.tensor, METRIC: tl.constexpr) -> tl.tensor:
+    """Float32 scores: larger is closer, NaN and what overflows are worst of all numbers."""
+    if METRIC == "matmul":
+        exact = products
+    elif METRIC == "cosine":
         exact = products * query_length * key_length
         exact = tl.where(exact > 1.0, 1.0, tl.where(exact < -1.0, -1.0, exact))
     else:
@@ -182,7 +185,7 @@ def _scores(products: tl.tensor, query_length: tl.tensor, key_length: tl.tensor,
         exact = -tl.where(distances < 1e-12 * norms, 0.0, distances)
     scores = exact.to(tl.float32)
     bounded = tl.where(scores < _WORST / 2, _WORST / 2, scores)
-    return tl.where(scores == scores, bounded, _WORST)
+    return tl.where(scores <= -_WORST, bounded, _WORST)
 
 
 @triton.jit

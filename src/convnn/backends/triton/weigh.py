@@ -49,7 +49,7 @@ def _similarity(queries: Tensor, keys: Tensor, indices: Tensor, metric: str, *, 
         indices.numel(),
         *indices.shape[1:],
         *keys.shape[1:],
-        COSINE=metric == "cosine",
+        METRIC=metric,
         CLAMPED=clamped,
         PAIRS=_PAIRS,
         CHANNELS=tile(keys.shape[2], 1, 64),
@@ -84,7 +84,7 @@ def _gradient_of_queries(
         batch * count,
         *indices.shape[1:],
         *keys.shape[1:],
-        COSINE=metric == "cosine",
+        METRIC=metric,
         QUERIES=_QUERIES,
         CHANNELS=block,
     )
@@ -120,7 +120,7 @@ def _gradient_of_keys(
         indices.shape[2],
         channels,
         num_warps=1 if block <= 64 else 2,
-        COSINE=metric == "cosine",
+        METRIC=metric,
         SOURCES=_SOURCES,
         CHANNELS=block,
     )
@@ -146,7 +146,7 @@ def _similarity_kernel(
     K: tl.tensor,
     length: tl.tensor,
     channels: tl.tensor,
-    COSINE: tl.constexpr,
+    METRIC: tl.constexpr,
     CLAMPED: tl.constexpr,
     PAIRS: tl.constexpr,
     CHANNELS: tl.constexpr,
@@ -156,7 +156,7 @@ def _similarity_kernel(
     is_pair = pair < pairs
     query = pair // K
     key = query // count * length + tl.load(indices + pair, mask=is_pair, other=0)
-    if COSINE:
+    if METRIC == "cosine":
         query_length = tl.load(query_lengths + query, mask=is_pair, other=1.0)[:, None]
         key_length = tl.load(key_lengths + key, mask=is_pair, other=1.0)[:, None]
     total = tl.zeros((PAIRS,), tl.float32)
@@ -165,11 +165,13 @@ def _similarity_kernel(
         mask = is_pair[:, None] & (c < channels)[None, :]
         q = tl.load(queries + query[:, None] * channels + c[None, :], mask=mask, other=0.0).to(tl.float32)
         k = tl.load(keys + key[:, None] * channels + c[None, :], mask=mask, other=0.0).to(tl.float32)
-        if COSINE:
+        if METRIC == "cosine":
             total += tl.sum((q / query_length) * (k / key_length), axis=1)
+        elif METRIC == "matmul":
+            total += tl.sum(q * k, axis=1)
         else:
             total -= tl.sum((q - k) * (q - k), axis=1)
-    if COSINE and CLAMPED:
+    if METRIC == "cosine" and CLAMPED:
         total = tl.where(total > 1.0, 1.0, tl.where(total < -1.0, -1.0, total))
     tl.store(scores + pair, total, mask=is_pair)
 
@@ -182,10 +184,12 @@ def _pull(
     here_length: tl.tensor,
     there: tl.tensor,
     there_length: tl.tensor,
-    COSINE: tl.constexpr,
+    METRIC: tl.constexpr,
 ) -> tl.tensor:
-    """What reaches the vector `here` of a pair: the other one's direction less its own share of it."""
-    if COSINE:
+    """What reaches the vector `here` of a pair; of a cosine the other one's direction less its own share of it."""
+    if METRIC == "matmul":
+        return grad * there
+    if METRIC == "cosine":
         passed = tl.where(tl.abs(score) <= 1.0, grad, 0.0)  # of a clamped score nothing passes
         return passed * (there / there_length - score * (here / here_length)) / here_length
     return 2.0 * grad * (there - here)
@@ -206,7 +210,7 @@ def _gradient_of_queries_kernel(
     K: tl.tensor,
     length: tl.tensor,
     channels: tl.tensor,
-    COSINE: tl.constexpr,
+    METRIC: tl.constexpr,
     QUERIES: tl.constexpr,
     CHANNELS: tl.constexpr,
 ) -> None:
@@ -226,7 +230,7 @@ def _gradient_of_queries_kernel(
         k_length = tl.load(key_lengths + key, mask=is_query, other=1.0)[:, None]
         g = tl.load(grad + pair, mask=is_query, other=0.0).to(tl.float32)[:, None]
         s = tl.load(scores + pair, mask=is_query, other=0.0)[:, None]
-        total += _pull(g, s, q, q_length, k, k_length, COSINE)
+        total += _pull(g, s, q, q_length, k, k_length, METRIC)
     tl.store(gradient + at, total.to(gradient.dtype.element_ty), mask=mask)
 
 
@@ -243,7 +247,7 @@ def _gradient_of_keys_kernel(
     gradient: tl.tensor,
     K: tl.tensor,
     channels: tl.tensor,
-    COSINE: tl.constexpr,
+    METRIC: tl.constexpr,
     SOURCES: tl.constexpr,
     CHANNELS: tl.constexpr,
 ) -> None:
@@ -265,5 +269,5 @@ def _gradient_of_keys_kernel(
         q_length = tl.load(query_lengths + query, mask=is_source, other=1.0)[:, None]
         g = tl.load(grad + pair, mask=is_source, other=0.0).to(tl.float32)[:, None]
         s = tl.load(scores + pair, mask=is_source, other=0.0)[:, None]
-        total += tl.sum(tl.where(is_source[:, None], _pull(g, s, k, k_length, q, q_length, COSINE), 0.0), axis=0)
+        total += tl.sum(tl.where(is_source[:, None], _pull(g, s, k, k_length, q, q_length, METRIC), 0.0), axis=0)
     tl.store(gradient + key * channels + c, total.to(gradient.dtype.element_ty), mask=is_channel)

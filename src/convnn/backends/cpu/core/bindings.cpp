@@ -2,9 +2,11 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/string_view.h>
 
 #include <optional>
 #include <stdexcept>
+#include <string_view>
 
 #include "convolve.h"
 #include "depthwise.h"
@@ -26,7 +28,10 @@ auto data(const std::optional<A>& array) {
     return array ? array->data() : nullptr;
 }
 
-Metric metric_of(bool is_cosine) { return is_cosine ? Metric::cosine : Metric::euclidean; }
+Metric metric_of(std::string_view name) {
+    if (name == "cosine") return Metric::cosine;
+    return name == "euclidean" ? Metric::euclidean : Metric::matmul;
+}
 
 template <class A>
 void check_below(const A& indices, std::size_t length) {
@@ -37,7 +42,7 @@ void check_below(const A& indices, std::size_t length) {
 }
 
 template <class T>
-void nearest(Array<const T, 3> queries, Array<const T, 3> keys, bool is_cosine, Optional<const int64_t, 1> positions,
+void nearest(Array<const T, 3> queries, Array<const T, 3> keys, std::string_view metric, Optional<const int64_t, 1> positions,
              Optional<const int64_t, 1> candidates, Array<int64_t, 3> out, int threads) {
     if (positions) check_below(*positions, keys.shape(1));
     if (candidates) check_below(*candidates, keys.shape(1));
@@ -46,9 +51,9 @@ void nearest(Array<const T, 3> queries, Array<const T, 3> keys, bool is_cosine, 
     const auto run = [&](auto&& search) { search.run(queries.data(), keys.data(), data(positions), out.data()); };
     const std::size_t count = candidates ? candidates->size() : 0;
     if (shape.channels < NARROW)  // exact scores cost less than to find out which of them are needed
-        run(Search<T, double>(shape, metric_of(is_cosine), data(candidates), count, threads));
+        run(Search<T, double>(shape, metric_of(metric), data(candidates), count, threads));
     else
-        run(Search<T, float>(shape, metric_of(is_cosine), data(candidates), count, threads));
+        run(Search<T, float>(shape, metric_of(metric), data(candidates), count, threads));
 }
 
 template <class T>
@@ -57,23 +62,23 @@ PairShape pair_shape(const Array<const T, 3>& queries, const Array<const T, 3>& 
 }
 
 template <class T>
-void similarity(Array<const T, 3> queries, Array<const T, 3> keys, Array<const int64_t, 3> indices, bool is_cosine,
+void similarity(Array<const T, 3> queries, Array<const T, 3> keys, Array<const int64_t, 3> indices, std::string_view metric,
                 Array<T, 3> out, int threads) {
     check_below(indices, keys.shape(1));
     nb::gil_scoped_release release;
     const PairShape shape = pair_shape(queries, keys, indices.shape(2));
-    const Pairs<T> pairs(shape, metric_of(is_cosine), queries.data(), keys.data(), indices.data(), threads);
+    const Pairs<T> pairs(shape, metric_of(metric), queries.data(), keys.data(), indices.data(), threads);
     pairs.scores(out.data());
 }
 
 template <class T>
 void similarity_backward(Array<const T, 3> grad, Array<const T, 3> queries, Array<const T, 3> keys,
-                         Array<const int64_t, 3> indices, bool is_cosine, Array<T, 3> grad_queries,
+                         Array<const int64_t, 3> indices, std::string_view metric, Array<T, 3> grad_queries,
                          Array<T, 3> grad_keys, int threads) {
     check_below(indices, keys.shape(1));
     nb::gil_scoped_release release;
     const PairShape shape = pair_shape(queries, keys, indices.shape(2));
-    const Pairs<T> pairs(shape, metric_of(is_cosine), queries.data(), keys.data(), indices.data(), threads);
+    const Pairs<T> pairs(shape, metric_of(metric), queries.data(), keys.data(), indices.data(), threads);
     pairs.gradients(grad.data(), grad_queries.data(), grad_keys.data());
 }
 
@@ -126,12 +131,12 @@ void convolve_backward(Array<const T, 3> grad, Array<const T, 3> values, Array<c
 template <class T>
 void define(nb::module_& m) {
     using nb::arg;
-    m.def("nearest", &nearest<T>, arg("queries").noconvert(), arg("keys").noconvert(), arg("is_cosine"),
+    m.def("nearest", &nearest<T>, arg("queries").noconvert(), arg("keys").noconvert(), arg("metric"),
           arg("positions").none(), arg("candidates").none(), arg("out").noconvert(), arg("threads"));
     m.def("similarity", &similarity<T>, arg("queries").noconvert(), arg("keys").noconvert(),
-          arg("indices").noconvert(), arg("is_cosine"), arg("out").noconvert(), arg("threads"));
+          arg("indices").noconvert(), arg("metric"), arg("out").noconvert(), arg("threads"));
     m.def("similarity_backward", &similarity_backward<T>, arg("grad").noconvert(), arg("queries").noconvert(),
-          arg("keys").noconvert(), arg("indices").noconvert(), arg("is_cosine"), arg("grad_queries").noconvert(),
+          arg("keys").noconvert(), arg("indices").noconvert(), arg("metric"), arg("grad_queries").noconvert(),
           arg("grad_keys").noconvert(), arg("threads"));
     m.def("convolve", &convolve<T>, arg("values").noconvert(), arg("indices").noconvert(), arg("scores").none(),
           arg("weight").noconvert(), arg("bias").none(), arg("out").noconvert(), arg("threads"));

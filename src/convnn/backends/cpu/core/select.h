@@ -17,7 +17,7 @@
 
 namespace convnn {
 
-enum class Metric { cosine, euclidean };
+enum class Metric { cosine, euclidean, matmul };
 
 struct SearchShape {
     std::size_t batch, queries, keys, channels, K;
@@ -36,10 +36,10 @@ inline unsigned at_least(const float* scores, float limit) {
 #endif
 }
 
-// NaN is worst of all numbers, and what overflows is next.
+// NaN and what overflows are worst of all numbers, and what overflows below zero is next.
 inline float bounded(float score) {
     score = score < -FLT_MAX / 2 ? -FLT_MAX / 2 : score;
-    return score == score ? score : -FLT_MAX;
+    return score <= FLT_MAX ? score : -FLT_MAX;
 }
 
 // Larger is closer. Of equal rows cancellation leaves about 1e-16 of the norms.
@@ -141,7 +141,7 @@ class Search {
     // What goes with the products: the length of a row for the cosine, 0 if it counts as zero; its square otherwise.
     double norm_of(const T* row) const {
         const double squares = dot(row, row);
-        if (metric_ == Metric::euclidean) return squares;
+        if (metric_ != Metric::cosine) return squares;
         return std::sqrt(squares) <= 1e-12 ? 0 : std::sqrt(squares);
     }
 
@@ -224,8 +224,10 @@ class Search {
         if (IS_EXACT) return 0;
         const double error = 2 * 1.01 * double(shape_.channels + 8) / (1 << 24);
         if (metric_ == Metric::cosine) return error;
-        const double largest = block.norms[r] + images_.get()[block.image].largest_norm;
-        return largest > 1e-25 && largest < 1e30 ? error * largest : -NOBODY;
+        const double query = block.norms[r], key = images_.get()[block.image].largest_norm;
+        const auto held = [](double squares) { return squares > 1e-25 && squares < 1e30; };
+        if (metric_ == Metric::euclidean) return held(query + key) ? error * (query + key) : -NOBODY;
+        return held(query) && held(key) ? error * std::sqrt(query * key) : -NOBODY;
     }
 
     // Scores of all queries of the block with one panel of keys, into columns `column` .. of the chunk.
@@ -240,11 +242,10 @@ class Search {
             for (int r = 0; r < TILE_ROWS; ++r) {
                 float* to = block.scores + (first + r) * CHUNK + column;
                 const S* product = products + r * PANEL;
-                if (metric_ == Metric::cosine)
-                    for (std::size_t i = 0; i < PANEL; ++i)  // rounding takes back what exceeds 1
-                        to[i] = float(product[i]) == float(product[i]) ? float(product[i]) : -FLT_MAX;
-                else
+                if (metric_ == Metric::euclidean)
                     finish_distances(product, block.norms[first + r], norms_.get() + index * PANEL, to);
+                else
+                    for (std::size_t i = 0; i < PANEL; ++i) to[i] = bounded(product[i]);  // takes back what exceeds 1
             }
         }
     }
@@ -289,6 +290,7 @@ class Search {
     float exact_score(const Block& block, std::size_t r, std::size_t key) const {
         const double product = dot(block.exact_rows + r * shape_.channels, key_row(block.image, key));
         const double norm = key_norms_.get()[block.image * shape_.keys + key];
+        if (metric_ == Metric::matmul) return bounded(product);
         if (metric_ == Metric::cosine) return bounded(norm == 0 ? 0 : product / norm);
         return bounded(closeness(product, block.norms[r] + norm));
     }

@@ -55,7 +55,7 @@ class Pairs {
           threads_(threads),
           query_lengths_(s_.rows()),
           key_lengths_(s_.batch * s_.length) {
-        if (metric_ == Metric::euclidean) return;
+        if (metric_ != Metric::cosine) return;
         measure(queries_, s_.rows(), query_lengths_.get());
         measure(keys_, s_.batch * s_.length, key_lengths_.get());
     }
@@ -64,13 +64,14 @@ class Pairs {
         parallel_for_rows(s_.rows(), threads_, [&](std::size_t row) {
             for (std::size_t k = 0; k < s_.K; ++k) {
                 const T score = score_of(row, neighbor(row, k));
-                out[row * s_.K + k] = metric_ == Metric::euclidean ? score : score > 1 ? 1 : score < -1 ? -1 : score;
+                out[row * s_.K + k] = metric_ != Metric::cosine ? score : score > 1 ? 1 : score < -1 ? -1 : score;
             }
         });
     }
 
-    // With q and j a pair of score s and gradient g, both metrics pass  a k_j - b q  to the query and  a q - c k_j  to the
-    // key: a = g / |q||k|, b = g s / |q|^2, c = g s / |k|^2 for the cosine, a = b = c = 2 g for the distance.
+    // With q and j a pair of score s and gradient g, all metrics pass  a k_j - b q  to the query and  a q - c k_j  to the
+    // key: a = g / |q||k|, b = g s / |q|^2, c = g s / |k|^2 for the cosine, a = b = c = 2 g for the distance, a = g and
+    // b = c = 0 for the product.
     void gradients(const T* grad, T* grad_queries, T* grad_keys) const {
         const Buffer<T> coefficients(2 * s_.rows() * s_.K);  // a and c of every pair
         parallel_for_rows(s_.rows(), threads_, [&](std::size_t row) { pull_query(row, grad, coefficients.get(), grad_queries); });
@@ -97,6 +98,7 @@ class Pairs {
     T score_of(std::size_t row, std::size_t key) const {
         const T* q = queries_ + row * s_.channels;
         const T* k = keys_ + key * s_.channels;
+        if (metric_ == Metric::matmul) return dot(q, k, s_.channels);
         if (metric_ == Metric::euclidean) return -squared_distance(q, k, s_.channels);
         const T lengths = query_lengths_.get()[row] * key_lengths_.get()[key];
         return lengths == 0 ? 0 : dot(q, k, s_.channels) / lengths;
@@ -119,6 +121,7 @@ class Pairs {
 
     // Writes a and c, returns b.
     T weigh_pair(std::size_t row, std::size_t key, T grad, T* pair) const {
+        if (metric_ == Metric::matmul) return pair[0] = grad, pair[1] = 0;
         if (metric_ == Metric::euclidean) return pair[0] = pair[1] = 2 * grad;
         const T score = score_of(row, key);
         const T query_length = query_lengths_.get()[row], key_length = key_lengths_.get()[key];

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from convnn.errors import check_fraction
 from convnn.nn import functional as F
-from convnn.nn._layer import SearchingLayer
 from convnn.nn._search import Search
+from convnn.nn.maps._layer import SearchingLayer
 from convnn.ops import Neighbors
 
 

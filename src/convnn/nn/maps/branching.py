@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from convnn.errors import check_fraction
 from convnn.nn import functional as F
-from convnn.nn._layer import LayerFactory, MapLayer
-from convnn.nn.attention import ConvNNAttention, ConvNNAttention1d, ConvNNAttention2d
-from convnn.nn.convnn import ConvNN, ConvNN1d, ConvNN2d
+from convnn.nn._factory import LayerFactory
+from convnn.nn.maps._layer import MapLayer
+from convnn.nn.maps.attention import ConvNNAttention, ConvNNAttention1d, ConvNNAttention2d
+from convnn.nn.maps.convnn import ConvNN, ConvNN1d, ConvNN2d
 
 Self = TypeVar("Self", bound="Branching")
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from convnn.errors import check_at_least
 from convnn.nn import functional as F
-from convnn.nn._layer import ShufflingLayer, reset_as_conv
+from convnn.nn.maps._layer import ShufflingLayer, reset_as_conv
 
 
 class ConvNew(ShufflingLayer):

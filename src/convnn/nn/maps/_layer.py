@@ -1,7 +1,6 @@
 """What every layer on a map has in common."""
 
 import math
-from collections.abc import Callable
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -12,9 +11,6 @@ from convnn.nn._search import Search
 from convnn.nn._shuffle import shuffle_in, shuffled_channels
 from convnn.nn.functional import AGGREGATION_TYPES
 from convnn.ops import Neighbors, check_backend
-
-LayerFactory = Callable[[int, int], nn.Module]
-"""Makes a layer from its input and output channels: how networks and branches take any layer."""
 
 
 def reset_as_conv(weight: Tensor, bias: Tensor | None) -> None:

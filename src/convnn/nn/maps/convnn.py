@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from convnn.nn import functional as F
-from convnn.nn._layer import SearchingLayer, reset_as_conv
 from convnn.nn._search import Search, find_neighbors, similarity_features
+from convnn.nn.maps._layer import SearchingLayer, reset_as_conv
 from convnn.ops import Neighbors, weigh
 
 

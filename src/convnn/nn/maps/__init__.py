@@ -1,0 +1,1 @@
+"""Layers on maps (B, C, *S)."""

@@ -1,0 +1,120 @@
+"""What every layer on tokens has in common."""
+
+import torch
+from torch import Tensor, nn
+
+from convnn.errors import InputError, check_at_least, check_fraction
+from convnn.ops import Neighbors, aggregate, check_backend, weigh
+
+
+class TokenLayer(nn.Module):
+    """A layer from (B, T, D) to (B, T, D), for any T, that also takes a single sequence (T, D)."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        check_at_least("dim", dim, 1)
+        check_at_least("num_heads", num_heads, 1)
+        self.dim = dim
+        self.num_heads = num_heads
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) to (B, T, D).
+
+        Raises:
+            InputError: the input has another width or other axes, or too few tokens.
+        """
+        if x.dim() not in (2, 3) or x.shape[-1] != self.dim:
+            raise InputError(f"input of shape {tuple(x.shape)} must be (B, T, {self.dim}) for {type(self).__name__}")
+        return self._forward(x) if x.dim() == 3 else self._forward(x.unsqueeze(0)).squeeze(0)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        """The layer on a batch of sequences of the right width."""
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        """Width and heads."""
+        return f"{self.dim}, {self.num_heads}"
+
+
+class NeighborAttention(TokenLayer):
+    r"""Attention of every token to some tokens: each head selects who, weighs how much, and aggregates.
+
+    .. math:: y_i = W_o \sum_{k=1}^{K} \alpha_{ik} W_v x_{j_{ik}}, \qquad
+        \alpha_i = \operatorname{softmax}_k \frac{W_q x_i \cdot W_k x_{j_{ik}}}{\sqrt{d}}
+
+    with d the width of a head. Which tokens :math:`j_{i1}, \dots, j_{iK}` are is what its kinds differ in.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        attention_dropout: float,
+        backend: str,
+        device: torch.device | str | None,
+        dtype: torch.dtype | None,
+        *,
+        head_width: int | None = None,
+        output_width: int | None = None,
+    ) -> None:
+        super().__init__(dim, num_heads)
+        check_fraction("attention_dropout", attention_dropout)
+        check_backend(backend)
+        if head_width is None and dim % num_heads:
+            raise InputError(f"dim={dim} must be a multiple of num_heads={num_heads}")
+        self.head_width = dim // num_heads if head_width is None else head_width
+        self.attention_dropout = attention_dropout
+        self.backend = backend
+        inner = num_heads * self.head_width
+        aggregated = inner if output_width is None else num_heads * output_width
+        self.query = nn.Linear(dim, inner, bias=False, device=device, dtype=dtype)
+        self.key = nn.Linear(dim, inner, bias=False, device=device, dtype=dtype)
+        self.value = nn.Linear(dim, inner, bias=False, device=device, dtype=dtype)
+        self.output = nn.Linear(aggregated, dim, bias=False, device=device, dtype=dtype)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        heads = self.attend(*self.project(x))
+        return self.output(heads.transpose(1, 2).flatten(2))
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What each head asks with, is asked by, and brings: (B, H, T, d) each."""
+        return self.split_heads(self.query(x)), self.split_heads(self.key(x)), self.split_heads(self.value(x))
+
+    def split_heads(self, x: Tensor) -> Tensor:
+        """(B, T, H * d) as (B, H, T, d)."""
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+    def attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """All heads, each for itself: (B, H, T, d)."""
+        queries, keys, values = (one.flatten(0, 1) for one in (queries, keys, values))
+        neighbors = self.weigh(self.select(queries, keys), queries, keys)
+        return self.aggregate(values, neighbors).unflatten(0, (-1, self.num_heads))
+
+    def select(self, queries: Tensor, keys: Tensor) -> Neighbors:
+        """Whom each query (B * H, T, d) looks at."""
+        raise NotImplementedError
+
+    def weigh(self, neighbors: Neighbors, queries: Tensor, keys: Tensor) -> Neighbors:
+        """How much each of them counts."""
+        neighbors = weigh.similarity(neighbors, queries, keys, metric="matmul", backend=self.backend)
+        return weigh.softmax(weigh.scale(neighbors, self.head_width**-0.5))
+
+    def aggregate(self, values: Tensor, neighbors: Neighbors) -> Tensor:
+        """How they are put together, (B * H, T, d)."""
+        neighbors = weigh.dropout(neighbors, self.attention_dropout, training=self.training)
+        return aggregate.weighted_sum(values, neighbors, backend=self.backend)
+
+    def neighbors(self, x: Tensor) -> Neighbors:
+        """Whom every token of x (B, T, D) looks at and how much, (B * H, T, K): the heads of an image in a row."""
+        queries, keys, _ = (one.flatten(0, 1) for one in self.project(x))
+        return self.weigh(self.select(queries, keys), queries, keys)
+
+
+def check_enough_tokens(K: int, keys: Tensor) -> None:
+    """K neighbours can be found among the keys (B, T, d).
+
+    Raises:
+        InputError: there are fewer.
+    """
+    if keys.shape[1] < K:
+        raise InputError(f"K={K} is more than the {keys.shape[1]} tokens of the input; lower K")

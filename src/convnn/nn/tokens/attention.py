@@ -1,0 +1,108 @@
+"""Attention to everybody, and to the K tokens that score highest."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from convnn.errors import check_at_least
+from convnn.nn.tokens._layer import NeighborAttention, check_enough_tokens
+from convnn.ops import Neighbors, select
+
+
+class MultiheadAttention(NeighborAttention):
+    r"""Attention to every token, through `torch.nn.functional.scaled_dot_product_attention`.
+
+    .. math:: y_i = W_o \sum_j \operatorname{softmax}_j \left( \frac{W_q x_i \cdot W_k x_j}{\sqrt{d}} \right) W_v x_j
+
+    Args:
+        dim: width of the tokens, D.
+        num_heads: heads, a divisor of dim; d = dim / num_heads.
+        attention_dropout: probability of silencing a token in training, 0 to 1.
+        device: where the weights live.
+        dtype: of the weights.
+
+    Shapes:
+        input and output (B, T, D) or (T, D), any T.
+
+    Raises:
+        InputError: an argument is out of range; in forward: the input has another width.
+
+    Reference:
+        Vaswani et al., "Attention Is All You Need", arXiv 1706.03762, equation 1.
+
+    Example:
+        >>> MultiheadAttention(24, 3)(torch.randn(2, 10, 24)).shape
+        torch.Size([2, 10, 24])
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        *,
+        attention_dropout: float = 0.1,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(dim, num_heads, attention_dropout, "auto", device, dtype)
+
+    def attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """All heads, each for itself: (B, H, T, d)."""
+        dropout = self.attention_dropout if self.training else 0.0
+        return F.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout)
+
+    def select(self, queries: Tensor, keys: Tensor) -> Neighbors:
+        """Everybody; only for those who ask for `neighbors`."""
+        length = keys.shape[1]
+        return select.window([length], [length], device=keys.device).for_each_of(len(keys))
+
+
+class KvtAttention(NeighborAttention):
+    r"""Attention to the K tokens of the highest score; all others are masked before the softmax.
+
+    .. math:: y_i = W_o \sum_{k=1}^{K} \operatorname{softmax}_k \left( s_{i j_{ik}} \right) W_v x_{j_{ik}}, \qquad
+        j_{i1}, \dots, j_{iK} = \operatorname{top}_K s_i, \qquad s_{ij} = \frac{W_q x_i \cdot W_k x_j}{\sqrt{d}}
+
+    Args:
+        dim: width of the tokens, D.
+        num_heads: heads, a divisor of dim; d = dim / num_heads.
+        K: tokens that each token looks at; itself only if it is among the best.
+        attention_dropout: probability of silencing a token in training, 0 to 1.
+        backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
+        device: where the weights live.
+        dtype: of the weights.
+
+    Shapes:
+        input and output (B, T, D) or (T, D), any T of at least K.
+
+    Raises:
+        InputError: an argument is out of range; in forward: another width, or fewer than K tokens.
+        UnsupportedError: in forward: the named backend cannot compute this.
+
+    Reference:
+        Wang et al., "KVT: k-NN Attention for Boosting Vision Transformers", arXiv 2106.00515, equation 3.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        K: int = 9,
+        *,
+        attention_dropout: float = 0.1,
+        backend: str = "auto",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        check_at_least("K", K, 1)
+        super().__init__(dim, num_heads, attention_dropout, backend, device, dtype)
+        self.K = K
+
+    def select(self, queries: Tensor, keys: Tensor) -> Neighbors:
+        """The K keys of the highest score."""
+        check_enough_tokens(self.K, keys)
+        return select.nearest(queries, keys, self.K, metric="matmul", backend=self.backend)
+
+    def extra_repr(self) -> str:
+        """Width, heads and K."""
+        return f"{super().extra_repr()}, K={self.K}"

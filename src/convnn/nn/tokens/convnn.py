@@ -1,0 +1,167 @@
+"""ConvNN attention in its transformer form: a learned kernel over the K most similar tokens."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from convnn.errors import check_choice
+from convnn.nn._field import Field
+from convnn.nn._search import Search, find_candidates, is_sampled
+from convnn.nn.maps._layer import reset_as_conv
+from convnn.nn.tokens._layer import NeighborAttention, check_enough_tokens
+from convnn.ops import Neighbors, aggregate, select, weigh
+
+CONVOLUTION_TYPES = ("standard", "depthwise", "depthwise-separable")
+
+
+class MultiheadConvNNAttention(NeighborAttention):
+    r"""Every token chooses the K most similar of its head, weighs them, and convolves them.
+
+    .. math:: y_i = W_o \sum_{k=1}^{K} w_k \, \alpha_{ik} W_v x_{j_{ik}}, \qquad
+        \alpha_i = \operatorname{softmax}_k s(W_k x_i, W_q x_{j_{ik}})
+
+    with s the inner product over :math:`\sqrt d`, the cosine, or minus the distance, and :math:`j_{i1}, \dots, j_{iK}`
+    the K best by s, best first. With K = T, a kernel of ones and the inner product it is `MultiheadAttention`. Where
+    candidates are sampled the token itself comes first, with s = 1. The choice carries no gradient; the weights do.
+
+    Args:
+        dim: width of the tokens, D.
+        num_heads: heads, a divisor of dim; d = dim / num_heads.
+        K: tokens that each token looks at.
+        sampling_type: candidates: "all" tokens; "random": num_samples of them, drawn anew for every batch in training
+            and fixed in evaluation; "spatial": num_samples of them, evenly spaced along the sequence.
+        num_samples: -1, or more than there are tokens, means all.
+        sample_padding: tokens that spatial samples keep away from both ends.
+        magnitude_type: s: "matmul", "cosine" or "euclidean".
+        convolution_type: kernel over the K: "depthwise" (ones at first), "standard", or "depthwise-separable".
+        softmax_topk_val: weigh by the softmax of s; otherwise values are multiplied by s, or divided by the distance
+            plus 1e-8.
+        coordinate_encoding: append the place along the sequence, -1 to 1, to what each head asks with, is asked by and
+            brings.
+        attention_dropout: probability of dropping a number ahead of the output projection, 0 to 1.
+        backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
+        device: where the weights live.
+        dtype: of the weights.
+
+    Shapes:
+        input and output (B, T, D) or (T, D), any T of at least K. With d' = d, or d + 1 with coordinates, weight is
+        (d', 1, K), or (d, d', K) with the standard kernel; the heads share it.
+
+    Raises:
+        InputError: an argument is out of range; in forward: another width, fewer than K tokens or K - 1 samples.
+        UnsupportedError: in forward: the named backend cannot compute this.
+
+    Reference:
+        Kang and Farias Sales Rocha Neto, arXiv 2511.14137, the transformer form.
+
+    Example:
+        >>> MultiheadConvNNAttention(24, 3, K=9)(torch.randn(2, 10, 24)).shape
+        torch.Size([2, 10, 24])
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        K: int = 9,
+        *,
+        sampling_type: str = "all",
+        num_samples: int = -1,
+        sample_padding: int = 0,
+        magnitude_type: str = "matmul",
+        convolution_type: str = "depthwise",
+        softmax_topk_val: bool = True,
+        coordinate_encoding: bool = False,
+        attention_dropout: float = 0.1,
+        backend: str = "auto",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        check_choice("convolution_type", convolution_type, CONVOLUTION_TYPES)
+        head_width = dim // max(num_heads, 1)
+        inside = head_width + coordinate_encoding
+        outside = inside if convolution_type == "depthwise" else head_width
+        super().__init__(dim, num_heads, attention_dropout, backend, device, dtype, output_width=outside)
+        self.search = Search(K, 0, sampling_type, num_samples, sample_padding, magnitude_type)
+        self.convolution_type = convolution_type
+        self.softmax_topk_val = softmax_topk_val
+        self.coordinate_encoding = coordinate_encoding
+        shape = (outside, inside, K) if convolution_type == "standard" else (inside, 1, K)
+        self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+        is_separable = convolution_type == "depthwise-separable"
+        self.pointwise = nn.Linear(inside, outside, False, device, dtype) if is_separable else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Ones for a depthwise kernel, so that training starts from plain attention; the rest as torch's own layers."""
+        for layer in (self.query, self.key, self.value, self.output, self.pointwise):
+            if layer is not None:
+                layer.reset_parameters()
+        if self.convolution_type == "depthwise":
+            nn.init.ones_(self.weight)
+        else:
+            reset_as_conv(self.weight, None)
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What each head asks with, is asked by, and brings: (B, H, T, d') each."""
+        # Published: row t scores candidate j by s(k_t, q_j), so the keys ask.
+        heads = [self.split_heads(projection(x)) for projection in (self.key, self.query, self.value)]
+        if self.coordinate_encoding:
+            heads = [_with_coordinates(one) for one in heads]
+        return heads[0], heads[1], heads[2]
+
+    def select(self, queries: Tensor, keys: Tensor) -> Neighbors:
+        """The K most similar; where candidates are sampled, the token itself and the K - 1 most similar samples."""
+        check_enough_tokens(self.search.K, keys)
+        candidates = find_candidates(_sequence(keys), self.search, training=self.training)
+        return select.nearest(
+            queries,
+            keys,
+            self.search.K,
+            metric=self.search.magnitude_type,
+            positions=None if candidates is None else torch.arange(keys.shape[1], device=keys.device),
+            candidates=candidates,
+            backend=self.backend,
+        )
+
+    def weigh(self, neighbors: Neighbors, queries: Tensor, keys: Tensor) -> Neighbors:
+        """By the softmax of the scores, or by the scores themselves."""
+        metric = self.search.magnitude_type
+        neighbors = weigh.similarity(neighbors, queries, keys, metric=metric, backend=self.backend)
+        if metric == "matmul":
+            neighbors = weigh.scale(neighbors, self.head_width**-0.5)
+        elif metric == "euclidean":
+            neighbors = weigh.root(neighbors) if self.softmax_topk_val else weigh.inverse(weigh.root(neighbors))
+        if is_sampled(_sequence(keys), self.search):
+            neighbors = weigh.first_slot(neighbors, 1.0)
+        return weigh.softmax(neighbors) if self.softmax_topk_val else neighbors
+
+    def aggregate(self, values: Tensor, neighbors: Neighbors) -> Tensor:
+        """By the kernel over the K, (B * H, T, d)."""
+        groups = values.shape[-1] // self.weight.shape[1]
+        out = aggregate.convolve(values, neighbors, self.weight, groups=groups, backend=self.backend)
+        if self.pointwise is not None:
+            out = self.pointwise(out)
+        return F.dropout(out, self.attention_dropout, self.training)
+
+    def extra_repr(self) -> str:
+        """Width, heads, and every setting that is not a default."""
+        parts = [super().extra_repr(), str(self.search)]
+        if self.convolution_type != "depthwise":
+            parts.append(f"convolution_type={self.convolution_type!r}")
+        if not self.softmax_topk_val:
+            parts.append("softmax_topk_val=False")
+        if self.coordinate_encoding:
+            parts.append("coordinate_encoding=True")
+        return ", ".join(parts)
+
+
+def _sequence(rows: Tensor) -> Field:
+    """Tokens (B, T, d) as positions of a map with one axis."""
+    return Field(rows, (rows.shape[1],), padding=0)
+
+
+def _with_coordinates(heads: Tensor) -> Tensor:
+    """Heads (B, H, T, d) with the place of every token, -1 to 1, behind its features."""
+    places = _sequence(heads[:, 0]).coordinates(heads.dtype)
+    return torch.cat([heads, places.expand(*heads.shape[:2], -1, -1)], dim=-1)

@@ -1,0 +1,228 @@
+"""Attention to tokens of a place: the neighbours are a fixed list."""
+
+from math import isqrt
+
+import torch
+from torch import Tensor
+
+from convnn.errors import InputError, check_at_least, check_choice
+from convnn.nn.tokens._layer import NeighborAttention
+from convnn.nn.tokens.attention import MultiheadAttention
+from convnn.ops import Neighbors, select
+
+SPARSE_MODES = ("all", "local", "strided")
+
+
+class NeighborhoodAttention(NeighborAttention):
+    r"""Attention to a window around each token, shifted inwards at the border.
+
+    .. math:: y_i = W_o \sum_{j \in w(i)} \operatorname{softmax}_j
+        \left( \frac{W_q x_i \cdot W_k x_j}{\sqrt{d}} \right) W_v x_j
+
+    Args:
+        dim: width of the tokens, D.
+        num_heads: heads, a divisor of dim; d = dim / num_heads.
+        K: length of the window on the sequence; or its rows and columns on a grid whose rows follow each other.
+        size: rows and columns of that grid; the square when None.
+        attention_dropout: probability of silencing a token in training, 0 to 1.
+        backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
+        device: where the weights live.
+        dtype: of the weights.
+
+    Shapes:
+        input and output (B, T, D) or (T, D), any T that the window fits in.
+
+    Raises:
+        InputError: an argument is out of range; in forward: another width, a window larger than the sequence or grid,
+            tokens that are no grid.
+        UnsupportedError: in forward: the named backend cannot compute this.
+
+    Reference:
+        Hassani et al., "Neighborhood Attention Transformer", arXiv 2204.07143, equations 1 to 4.
+
+    Example:
+        >>> NeighborhoodAttention(24, 3, K=(3, 5))(torch.randn(2, 49, 24)).shape
+        torch.Size([2, 49, 24])
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        K: int | tuple[int, int] = 9,
+        *,
+        size: tuple[int, int] | None = None,
+        attention_dropout: float = 0.1,
+        backend: str = "auto",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        for side in K if isinstance(K, tuple) else (K,):
+            check_at_least("K", side, 1)
+        super().__init__(dim, num_heads, attention_dropout, backend, device, dtype)
+        self.K = K
+        self.size = size
+
+    def select(self, queries: Tensor, keys: Tensor) -> Neighbors:
+        """The window around each token."""
+        length, device = keys.shape[1], keys.device
+        if isinstance(self.K, int):
+            neighbors = select.window([length], [self.K], device=device)
+        else:
+            neighbors = select.window(self._grid(length), self.K, device=device)
+        return neighbors.for_each_of(len(keys))
+
+    def _grid(self, length: int) -> tuple[int, int]:
+        rows, columns = self.size or (isqrt(length), isqrt(length))
+        if rows * columns != length:
+            raise InputError(f"size={self.size} must be rows and columns of the {length} tokens")
+        return rows, columns
+
+    def extra_repr(self) -> str:
+        """Width, heads and window."""
+        return f"{super().extra_repr()}, K={self.K}"
+
+
+class LocalAttention(NeighborAttention):
+    r"""Attention to the tokens at most `window_size` away, with rotary positions.
+
+    .. math:: y_i = W_o \sum_{|i - j| \le w} \operatorname{softmax}_j
+        \left( \frac{R_{i + w} W_q x_i \cdot R_j W_k x_j}{\sqrt{d}} \right) W_v x_j
+
+    where :math:`R_t` turns each pair of channels (c, c + d / 2) by :math:`t \cdot 10000^{-2c / d}`. The query's
+    rotation by w more is that of the package whose numbers these are.
+
+    Args:
+        dim: width of the tokens, D.
+        num_heads: heads.
+        window_size: largest distance, w.
+        head_width: width of a head, d, even.
+        attention_dropout: probability of silencing a token in training, 0 to 1.
+        backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
+        device: where the weights live.
+        dtype: of the weights.
+
+    Shapes:
+        input and output (B, T, D) or (T, D), any T.
+
+    Raises:
+        InputError: an argument is out of range; in forward: another width.
+        UnsupportedError: in forward: the named backend cannot compute this.
+
+    Reference:
+        the package local-attention with exact_windowsize, autopad, look_backward = look_forward = 1 and every token
+        valid; rotary positions: Su et al., "RoFormer", arXiv 2104.09864, equation 34.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        *,
+        window_size: int = 128,
+        head_width: int = 64,
+        attention_dropout: float = 0.1,
+        backend: str = "auto",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        check_at_least("window_size", window_size, 1)
+        check_at_least("head_width", head_width, 2)
+        if head_width % 2:
+            raise InputError(f"head_width={head_width} must be even: rotary positions turn pairs of channels")
+        super().__init__(dim, num_heads, attention_dropout, backend, device, dtype, head_width=head_width)
+        self.window_size = window_size
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What each head asks with, is asked by, and brings: (B, H, T, d) each, the first two rotated."""
+        queries, keys, values = super().project(x)
+        return _rotate(queries, start=self.window_size), _rotate(keys), values
+
+    def select(self, queries: Tensor, keys: Tensor) -> Neighbors:
+        """The tokens at most `window_size` away."""
+        return select.within(keys.shape[1], self.window_size, device=keys.device).for_each_of(len(keys))
+
+    def extra_repr(self) -> str:
+        """Width, heads and their width, window."""
+        return f"{super().extra_repr()}, window_size={self.window_size}, head_width={self.head_width}"
+
+
+class SparseAttention(MultiheadAttention):
+    r"""Attention under a mask: to everybody, to the tokens near by, or to those a multiple of a stride away.
+
+    .. math:: y_i = W_o \sum_{j \in m(i)} \operatorname{softmax}_j
+        \left( \frac{W_q x_i \cdot W_k x_j}{\sqrt{d}} \right) W_v x_j
+
+    Args:
+        dim: width of the tokens, D.
+        num_heads: heads, a divisor of dim; d = dim / num_heads.
+        sparse_mode: m(i): "all"; "local": at most floor(sparse_context_window / 2) away on either side; "strided": a
+            multiple of sparse_context_window away.
+        sparse_context_window: width of the window, or stride.
+        attention_dropout: probability of silencing a token in training, 0 to 1.
+        backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
+        device: where the weights live.
+        dtype: of the weights.
+
+    Shapes:
+        input and output (B, T, D) or (T, D), any T.
+
+    Raises:
+        InputError: an argument is out of range; in forward: another width.
+        UnsupportedError: in forward: the named backend cannot compute this.
+
+    Reference:
+        Child et al., "Generating Long Sequences with Sparse Transformers", arXiv 1904.10509, section 4.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        *,
+        sparse_mode: str = "all",
+        sparse_context_window: int = 128,
+        attention_dropout: float = 0.1,
+        backend: str = "auto",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        check_choice("sparse_mode", sparse_mode, SPARSE_MODES)
+        check_at_least("sparse_context_window", sparse_context_window, 1)
+        super().__init__(dim, num_heads, attention_dropout=attention_dropout, device=device, dtype=dtype)
+        self.backend = backend
+        self.sparse_mode = sparse_mode
+        self.sparse_context_window = sparse_context_window
+
+    def attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """All heads, each for itself: (B, H, T, d)."""
+        if self.sparse_mode == "all":
+            return super().attend(queries, keys, values)
+        return NeighborAttention.attend(self, queries, keys, values)
+
+    def select(self, queries: Tensor, keys: Tensor) -> Neighbors:
+        """Whom the mask lets each token see."""
+        length, context = keys.shape[1], self.sparse_context_window
+        if self.sparse_mode == "all":
+            return super().select(queries, keys)
+        if self.sparse_mode == "local":
+            neighbors = select.within(length, context // 2, device=keys.device)
+        else:
+            neighbors = select.strided(length, context, device=keys.device)
+        return neighbors.for_each_of(len(keys))
+
+    def extra_repr(self) -> str:
+        """Width, heads and mask."""
+        mask = f", sparse_context_window={self.sparse_context_window}" if self.sparse_mode != "all" else ""
+        return f"{super().extra_repr()}, sparse_mode={self.sparse_mode!r}{mask}"
+
+
+def _rotate(heads: Tensor, start: int = 0) -> Tensor:
+    """Turn each pair of channels (c, c + d / 2) of heads (B, H, T, d) by an angle that grows with the token."""
+    length, width = heads.shape[-2:]
+    dtype = torch.promote_types(heads.dtype, torch.float32)  # half types cannot tell late positions apart
+    speeds = 1 / 10000 ** (torch.arange(0, width, 2, device=heads.device) / width)  # float32, as in the package
+    angles = torch.arange(start, start + length, device=heads.device, dtype=dtype)[:, None] * speeds
+    left, right = heads.to(dtype).chunk(2, dim=-1)
+    turned = left * angles.cos() - right * angles.sin(), right * angles.cos() + left * angles.sin()
+    return torch.cat(turned, dim=-1).to(heads.dtype)
