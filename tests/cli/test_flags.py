@@ -32,6 +32,21 @@ def test_published_examples_parse(example: str) -> None:
 
 def test_no_flags_are_the_defaults() -> None:
     assert _parse("") == TrainConfig()
+    assert _parse("--model vit") == TrainConfig(model="vit")
+    assert _parse("--model vit_base --lr 1e-3 --resize 64") == TrainConfig(model="vit_base", lr=1e-3, resize=64)
+
+
+def test_a_flag_that_is_on_can_be_turned_off() -> None:
+    assert _parse("--model vit --softmax_topk_val").softmax_topk_val is True
+    assert _parse("--model vit --no-softmax_topk_val").softmax_topk_val is False
+
+
+def test_help_shows_defaults_that_depend_on_the_network(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main_train(["--help"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "initial learning rate (default: 0.001; vit: 0.0005)" in printed
+    assert "width of the tokens of ViT (default: 192; vit_small: 384; vit_base: 768)" in printed
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -96,6 +111,14 @@ def test_abbreviations_are_refused(flag: str, capsys: pytest.CaptureFixture[str]
             "--test_only --shuffle_pattern BA --shuffle_scale 3",
             "shuffle_scale=3 must divide every side of the 32x32 map",
         ),
+        (
+            "--model vit --layer ConvNN",
+            "--layer='ConvNN' reads maps; --model='vit' is built of layers that read tokens",
+        ),
+        ("--model vit --test_only --resize 100", "images of 100x100 pixels must have sides that are multiples of"),
+        ("--model vit --test_only --d_hidden 100", "d_hidden=100 must be a multiple of num_heads=3"),
+        ("--model vit --test_only --layer KvtAttention --K 300", "K=300 is more than the 197 tokens of the input"),
+        ("--test_only --layer ConvNN_Attn --magnitude_type matmul", "'matmul' is not one of cosine, euclidean"),
         ("--test_only --dataset digits", "8x8 pixels are too small for VGG"),
     ],
 )

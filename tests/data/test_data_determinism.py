@@ -120,7 +120,7 @@ def test_augmentation_draws_anew_in_every_epoch_and_step():
         return images
 
     settings = LoaderSettings(mean=(0.5,), std=(0.5,), device=torch.device("cpu"), batch_size=2, shuffle=True)
-    loader = TensorLoader(torch.zeros(6, 1, 4, 4, dtype=torch.uint8), torch.arange(6), settings, note_seed)
+    loader = TensorLoader(torch.zeros(6, 1, 4, 4, dtype=torch.uint8), torch.arange(6), settings, augment=note_seed)
     for epoch in (0, 1):
         read(loader, epoch)
     assert len(set(seeds)) == 6

@@ -2,15 +2,13 @@
 
 import pytest
 import torch
+from torch import nn
 
 from convnn.models import create_model
 from convnn.nn import list_layers
 
 
-@pytest.mark.parametrize("layer", list_layers())
-def test_a_training_step_compiles_as_one_graph(layer: str) -> None:
-    network = create_model("vgg11", layer, num_classes=4, width=0.05, K=4, attention_dropout=0.0).eval()
-    images = torch.randn(2, 3, 32, 32)
+def _check_one_graph(network: nn.Module, images: torch.Tensor) -> None:
     network(images).square().sum().backward()
     expected = [p.grad.clone() for p in network.parameters()]
     network.zero_grad()
@@ -18,6 +16,19 @@ def test_a_training_step_compiles_as_one_graph(layer: str) -> None:
     compiled(images).square().sum().backward()
     for parameter, gradient in zip(network.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient)
+
+
+@pytest.mark.parametrize("layer", list_layers("maps"))
+def test_a_training_step_compiles_as_one_graph(layer: str) -> None:
+    network = create_model("vgg11", layer, num_classes=4, width=0.05, K=4, attention_dropout=0.0).eval()
+    _check_one_graph(network, torch.randn(2, 3, 32, 32))
+
+
+@pytest.mark.parametrize("layer", list_layers("tokens"))
+def test_a_training_step_of_vit_compiles_as_one_graph(layer: str) -> None:
+    sizes = {"d_hidden": 12, "d_mlp": 16, "num_layers": 2, "patch_size": 8}
+    network = create_model("vit", layer, num_classes=4, K=4, sparse_mode="local", **sizes).eval()
+    _check_one_graph(network, torch.randn(2, 3, 32, 32))
 
 
 def test_features_stay_channels_last() -> None:

@@ -11,27 +11,52 @@ import torch
 from torch.nn import functional as F
 
 from convnn.models import create_model, list_models
-from convnn.nn import list_layers
+from convnn.nn import CONVOLUTION_TYPES, LAYERS, SPARSE_MODES, list_layers
 
-SIDE = {"vgg": 32, "resnet": 6, "densenet": 16}
-AXES = {
-    "model": list_models(),
-    "layer": list_layers(),
+SIDE = {"vgg": 32, "resnet": 6, "densenet": 16, "vit": 32}
+ON_MAPS = {
+    "model": [name for name in list_models() if not name.startswith("vit")],
+    "layer": list_layers("maps"),
     "sampling_type": ["all", "random", "spatial"],
     "magnitude_type": ["cosine", "euclidean"],
     "similarity_type": ["Col", "Loc", "Loc_Col"],
     "aggregation_type": ["Col", "Loc_Col"],
     "shuffle_pattern": ["NA", "BA"],
 }
-NUM_SAMPLES = {"all": -1, "random": 6, "spatial": 2}
-MATRIX = [dict(zip(AXES, values, strict=True)) for values in product(*AXES.values())]
+ON_TOKENS = {
+    "model": list_models("vit*"),
+    "layer": list_layers("tokens"),
+    "sampling_type": ["all", "random", "spatial"],
+    "magnitude_type": ["matmul", "cosine", "euclidean"],
+    "convolution_type": CONVOLUTION_TYPES,
+    "softmax_topk_val": [True, False],
+    "coordinate_encoding": [True, False],
+    "sparse_mode": SPARSE_MODES,
+}
+NUM_SAMPLES = {"maps": {"all": -1, "random": 6, "spatial": 2}, "tokens": {"all": -1, "random": 6, "spatial": 5}}
+SETTINGS = {
+    "maps": {"width": 1 / 16, "shuffle_scale": 2},
+    "tokens": {
+        "d_hidden": 12,
+        "d_mlp": 8,
+        "num_heads": 3,
+        "num_layers": 2,
+        "patch_size": 8,
+        "sparse_context_window": 4,
+    },
+}
+Case = dict[str, object]
 
 
-def _pairs(case: dict[str, str]) -> set[tuple[tuple[str, str], ...]]:
+def _matrix(axes: dict[str, list]) -> list[Case]:
+    return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
+
+
+def _pairs(case: Case) -> set[tuple[tuple[str, object], ...]]:
     return set(combinations(case.items(), 2))
 
 
-def _pairwise_cover(cases: list[dict[str, str]]) -> list[dict[str, str]]:
+def _pairwise_cover(cases: list[Case]) -> list[Case]:
     """Greedily: of a few hundred random cases the one with most pairs not met yet, until all have met."""
     rng = random.Random(0)
     missing = set().union(*map(_pairs, cases))
@@ -44,16 +69,17 @@ def _pairwise_cover(cases: list[dict[str, str]]) -> list[dict[str, str]]:
     return cover
 
 
-def _name(case: dict[str, str]) -> str:
-    return "-".join(case.values())
+def _name(case: Case) -> str:
+    return "-".join(map(str, case.values()))
 
 
-def _train_one_step(case: dict[str, str]) -> None:
+def _train_one_step(case: Case) -> None:
+    reads = LAYERS[case["layer"]].reads
     settings = {name: value for name, value in case.items() if name not in ("model", "layer")}
-    settings |= {"num_samples": NUM_SAMPLES[case["sampling_type"]], "shuffle_scale": 2, "K": 4}
+    settings |= {"num_samples": NUM_SAMPLES[reads][case["sampling_type"]], "K": 4} | SETTINGS[reads]
     torch.manual_seed(0)
-    network = create_model(case["model"], case["layer"], width=1 / 16, num_classes=3, **settings)
-    side = SIDE[case["model"].rstrip("0123456789")]
+    network = create_model(case["model"], case["layer"], num_classes=3, **settings)
+    side = SIDE[case["model"].rstrip("0123456789").split("_")[0]]
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
     logits = network(torch.randn(4, 3, side, side))
@@ -68,19 +94,21 @@ def _train_one_step(case: dict[str, str]) -> None:
     assert any(not torch.equal(before[name], p) for name, p in network.named_parameters())
 
 
-COVER = _pairwise_cover(MATRIX)
+MATRICES = [_matrix(ON_MAPS), _matrix(ON_TOKENS)]
+COVERS = [_pairwise_cover(matrix) for matrix in MATRICES]
 
 
-def test_cover_holds_every_pair() -> None:
-    assert set().union(*map(_pairs, COVER)) == set().union(*map(_pairs, MATRIX))
+def test_covers_hold_every_pair() -> None:
+    for cover, matrix in zip(COVERS, MATRICES, strict=True):
+        assert set().union(*map(_pairs, cover)) == set().union(*map(_pairs, matrix))
 
 
-@pytest.mark.parametrize("case", COVER, ids=_name)
-def test_pairwise_cover_trains(case: dict[str, str]) -> None:
+@pytest.mark.parametrize("case", [*COVERS[0], *COVERS[1]], ids=_name)
+def test_pairwise_cover_trains(case: Case) -> None:
     _train_one_step(case)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("case", MATRIX, ids=_name)
-def test_whole_matrix_trains(case: dict[str, str]) -> None:
+@pytest.mark.parametrize("case", [*MATRICES[0], *MATRICES[1]], ids=_name)
+def test_whole_matrix_trains(case: Case) -> None:
     _train_one_step(case)

@@ -3,7 +3,16 @@ import torch
 from torch import nn
 
 from convnn.errors import InputError
-from convnn.models import create_model, describe_model, list_models, register_model
+from convnn.models import (
+    VGG,
+    _registry,
+    create_model,
+    default_layer,
+    describe_model,
+    list_models,
+    model_settings,
+    register_model,
+)
 from convnn.models.resnet import ResidualBlock
 
 
@@ -33,14 +42,15 @@ def test_vgg11_has_the_published_number_of_parameters(layer: str, settings: dict
 
 @pytest.mark.parametrize("name", list_models())
 def test_any_channels_classes_and_resolutions(name: str) -> None:
-    network = create_model(name, "Conv2d", in_channels=2, num_classes=5, width=1 / 16).eval()
-    for side in (32, 40):
-        assert network(torch.randn(1, 2, side, side + 8)).shape == (1, 5)
+    network = create_model(name, in_channels=2, num_classes=5, width=1 / 16).eval()
+    for side in (32, 48):
+        assert network(torch.randn(1, 2, side, side + 16)).shape == (1, 5)
 
 
 @pytest.mark.parametrize("name", list_models())
 def test_features_then_head_is_the_network(name: str) -> None:
-    network = create_model(name, "Conv2d", width=1 / 16).eval()
+    layer = "Attention" if name.startswith("vit") else "Conv2d"  # a choice would turn rounding into differences
+    network = create_model(name, layer, width=1 / 16).eval()
     x = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(network(x), network.forward_head(network.forward_features(x)))
 
@@ -118,4 +128,35 @@ def test_a_name_is_registered_once() -> None:
     def vgg11() -> None: ...
 
     with pytest.raises(InputError, match="model 'vgg11' is registered already"):
-        register_model(vgg11)
+        register_model(VGG)(vgg11)
+
+
+def test_a_model_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_registry, "_MODELS", dict(_registry._MODELS))
+
+    @register_model(VGG)
+    def vgg3(layer: object, *, dropout: float = 0.1, **settings: object) -> VGG:
+        """A small one."""
+        return VGG((1, 0, 0, 0, 0), layer, dropout=dropout, **settings)
+
+    assert model_settings("vgg3") == {"dropout": 0.1}
+    assert default_layer("vgg3") == "ConvNN"
+    network = create_model("vgg3", "Conv2d", width=1 / 64, dropout=0.3)
+    assert network.head[4].p == 0.3
+
+
+@pytest.mark.parametrize(
+    ("model", "layer", "fitting"),
+    [
+        ("vit", "ConvNN", "layer='ConvNN' reads maps; model='vit' is built of .* tokens: Attention, ConvNNAttention, "),
+        ("vgg11", "Attention", "layer='Attention' reads tokens; model='vgg11' is .* maps: Conv2d, Conv2d_New, ConvNN,"),
+        ("vit", "Atention", "layer='Atention' is not one of .*; did you mean 'Attention'"),
+    ],
+)
+def test_a_layer_that_a_network_cannot_take_is_refused_with_those_it_can(model: str, layer: str, fitting: str) -> None:
+    with pytest.raises(InputError, match=fitting):
+        create_model(model, layer)
+
+
+def test_settings_that_neither_network_nor_layer_reads_are_left_out() -> None:
+    assert _count("vgg11", "Conv2d", patch_size=8, num_heads=5, sparse_mode="local") == 128_812_810

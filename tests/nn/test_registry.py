@@ -17,6 +17,16 @@ TYPES = {
     "Branching": cnn.Branching2d,
     "Branching_Attn": cnn.Branching2d,
 }
+TOKEN_TYPES = {
+    "Attention": cnn.MultiheadAttention,
+    "ConvNNAttention": cnn.MultiheadConvNNAttention,
+    "KvtAttention": cnn.KvtAttention,
+    "LocalAttention": cnn.LocalAttention,
+    "NeighborhoodAttention": cnn.NeighborhoodAttention,
+    "SparseAttention": cnn.SparseAttention,
+    "BranchConv": cnn.BranchConv,
+    "BranchAttention": cnn.BranchAttention,
+}
 FLAGS = {  # what a command line hands to every layer
     "K": 5,
     "padding": 2,
@@ -32,6 +42,11 @@ FLAGS = {  # what a command line hands to every layer
     "shuffle_pattern": "BA",
     "shuffle_scale": 2,
     "branch_ratio": 0.25,
+    "convolution_type": "standard",
+    "softmax_topk_val": False,
+    "coordinate_encoding": True,
+    "sparse_mode": "strided",
+    "sparse_context_window": 4,
 }
 
 
@@ -44,7 +59,9 @@ def _restored():
 
 
 def test_names() -> None:
-    assert cnn.list_layers() == list(TYPES)
+    assert cnn.list_layers() == [*TYPES, *TOKEN_TYPES]
+    assert cnn.list_layers("maps") == list(TYPES)
+    assert cnn.list_layers("tokens") == list(TOKEN_TYPES)
     assert all(entry.summary for entry in cnn.LAYERS.values())
 
 
@@ -56,6 +73,30 @@ def test_every_layer_takes_every_flag(name: str, flags: dict) -> None:
     assert type(layer) is TYPES[name]
     assert layer(torch.randn(2, 3, 12, 16)).shape == (2, 8, 12, 16)
     assert type(pickle.loads(pickle.dumps(factory))(3, 8)) is TYPES[name]
+
+
+@pytest.mark.parametrize("name", TOKEN_TYPES)
+@pytest.mark.parametrize("flags", [{}, FLAGS], ids=["defaults", "flags"])
+def test_every_layer_on_tokens_takes_every_flag(name: str, flags: dict) -> None:
+    factory = cnn.layer_factory(name, **flags)
+    layer = factory(24, 3)
+    assert type(layer) is TOKEN_TYPES[name]
+    assert layer(torch.randn(2, 17, 24)).shape == (2, 17, 24)
+    assert type(pickle.loads(pickle.dumps(factory))(24, 3)) is TOKEN_TYPES[name]
+
+
+def test_flags_reach_their_layer_on_tokens() -> None:
+    layer = cnn.layer_factory("BranchConv", **FLAGS)(24, 3)
+    assert layer.widths == (6, 18)
+    assert layer.partner.weight.shape == (6, 6, 5)
+    convnn = layer.convnn
+    assert (convnn.search.K, convnn.search.num_samples, convnn.search.magnitude_type) == (5, 4, "euclidean")
+    assert (convnn.convolution_type, convnn.softmax_topk_val, convnn.coordinate_encoding) == ("standard", False, True)
+    assert convnn.attention_dropout == 0.2
+    sparse = cnn.layer_factory("SparseAttention", **FLAGS)(24, 3)
+    assert (sparse.sparse_mode, sparse.sparse_context_window, sparse.attention_dropout) == ("strided", 4, 0.2)
+    both = cnn.layer_factory("BranchAttention", **FLAGS)(24, 3)
+    assert both.convnn.attention_dropout == both.partner.attention_dropout == 0.2
 
 
 def test_flags_reach_their_layer() -> None:
@@ -85,9 +126,13 @@ def test_settings_of_an_entry_are_those_it_reads() -> None:
     ("name", "settings", "message"),
     [
         ("ConvN", {}, r"^layer='ConvN' is not one of Conv2d, .*; did you mean 'ConvNN'\?$"),
-        ("xyz", {}, r"^layer='xyz' is not one of Conv2d, Conv2d_New, ConvNN, ConvNN_Attn, Branching, Branching_Attn$"),
-        ("ConvNN", {"paddin": 1}, r"^layer setting 'paddin' is unknown; did you mean 'padding'\?$"),
-        ("Conv2d", {"zzzzzz": 1}, r"^layer setting 'zzzzzz' is unknown$"),
+        (
+            "xyz",
+            {},
+            r"^layer='xyz' is not one of Conv2d, Conv2d_New, .*, BranchConv, BranchAttention$",
+        ),
+        ("ConvNN", {"paddin": 1}, r"^setting 'paddin' is unknown; did you mean 'padding'\?$"),
+        ("Conv2d", {"zzzzzz": 1}, r"^setting 'zzzzzz' is unknown$"),
     ],
     ids=["layer", "far-layer", "setting", "far-setting"],
 )
@@ -121,3 +166,5 @@ def test_registering_a_layer() -> None:
     assert cnn.layer_factory("Pointwise", gain=3.0, K=4)(1, 1).weight.item() == 3.0
     with pytest.raises(ValueError, match=r"^layer 'Pointwise' is registered already; choose another name$"):
         cnn.register_layer("Pointwise", pointwise, "again")
+    with pytest.raises(ValueError, match=r"^reads='token' is not one of maps, tokens; did you mean 'tokens'\?$"):
+        cnn.register_layer("Mean", pointwise, "everybody alike", reads="token")

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pytest
 
 from convnn.errors import InputError
+from convnn.models import default_layer, list_models, model_settings
 from convnn.nn import LAYERS
 from convnn.train import TrainConfig
-from convnn.train.config import LAYER_SETTINGS
+from convnn.train.config import LAYER_SETTINGS, NETWORK_SETTINGS
 
 PUBLISHED_DEFAULTS = {
     "model": "vgg11",
@@ -53,16 +56,63 @@ def test_defaults_are_the_published_ones() -> None:
     assert config.device == "auto"
 
 
-def test_layer_settings_are_all_that_layers_read() -> None:
-    read = {name for entry in LAYERS.values() for name in entry.settings}
-    assert read == {*LAYER_SETTINGS, "backend"}  # which belongs to the machine, not to the network
+def test_settings_are_all_that_layers_and_networks_read() -> None:
+    of_layers = {name for entry in LAYERS.values() for name in entry.settings}
+    of_networks = {name for model in list_models() for name in model_settings(model)}
+    # The backend belongs to the machine; the others are no published flags.
+    without_flag = {"backend", "growth", "window_size", "head_width", "size"}
+    assert of_layers | of_networks == {*LAYER_SETTINGS, *NETWORK_SETTINGS} | without_flag
 
 
-def test_layer_defaults_are_the_flags_defaults() -> None:
-    config = TrainConfig()
+def test_defaults_of_layers_are_those_of_the_flags() -> None:
+    configs = {"maps": TrainConfig(), "tokens": TrainConfig(model="vit")}
     for entry in LAYERS.values():
         for name, default in entry.settings.items():
-            assert getattr(config, name) == default, name
+            if hasattr(configs["maps"], name):
+                assert getattr(configs[entry.reads], name) == default, name
+
+
+@pytest.mark.parametrize("model", list_models())
+def test_defaults_of_networks_are_those_of_the_flags(model: str) -> None:
+    config = TrainConfig(model=model)
+    for name, default in model_settings(model).items():
+        if name in NETWORK_SETTINGS:
+            assert getattr(config, name) == default
+    assert config.layer == default_layer(model)
+
+
+@pytest.mark.parametrize("model", list_models("vit*"))
+def test_vit_has_its_published_defaults(model: str) -> None:
+    config = TrainConfig(model=model)
+    published = {
+        "layer": "Attention",
+        "patch_size": 16,
+        "num_layers": 12,
+        "dropout": 0.1,
+        "attention_dropout": 0.1,
+        "convolution_type": "depthwise",
+        "softmax_topk_val": True,
+        "coordinate_encoding": False,
+        "magnitude_type": "matmul",
+        "kernel_size": 9,
+        "resize": 224,
+        "lr": 5e-4,
+        "weight_decay": 5e-2,
+        "scheduler": "cosine",
+    }
+    assert {name: getattr(config, name) for name in published} == published
+
+
+def test_what_is_given_goes_before_the_defaults_of_the_network() -> None:
+    config = TrainConfig(model="vit_small", lr=1e-3, resize=None, scheduler="none", num_heads=2, d_hidden=192)
+    assert (config.lr, config.resize, config.scheduler, config.num_heads) == (1e-3, None, "none", 2)
+    assert (config.d_hidden, config.d_mlp, config.weight_decay) == (192, 1536, 5e-2)
+    assert replace(config, K=5) == TrainConfig(**(vars(config) | {"K": 5}))
+
+
+def test_an_unknown_flag_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="TrainConfig has no flag 'learning_rate'"):
+        TrainConfig(learning_rate=1)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +120,16 @@ def test_layer_defaults_are_the_flags_defaults() -> None:
     [
         ({"model": "vgg12"}, "--model='vgg12' is not one of .*did you mean 'vgg1"),
         ({"layer": "Convnn"}, "--layer='Convnn' is not one of .*did you mean 'ConvNN'"),
+        ({"model": "vit", "layer": "ConvNN"}, "--layer='ConvNN' reads maps; --model='vit' is built of .*: Attention,"),
+        ({"layer": "KvtAttention"}, "--layer='KvtAttention' reads tokens; --model='vgg11' is built of .*: Conv2d,"),
+        (
+            {"convolution_type": "depth"},
+            "--convolution_type='depth' is not one of .*did you mean 'depthwise'",
+        ),
+        ({"sparse_mode": "stride"}, "--sparse_mode='stride' is not one of .*did you mean 'strided'"),
+        ({"sparse_context_window": 0}, "--sparse_context_window=0 must be an integer of at least 1"),
+        ({"patch_size": 0}, "--patch_size=0 must be an integer of at least 1"),
+        ({"dropout": 2.0}, "--dropout=2.0 must lie between 0 and 1"),
         ({"K": 0}, "--K=0 must be an integer of at least 1"),
         ({"padding": -1}, "--padding=-1 must be an integer of at least 0"),
         ({"branch_ratio": 1.5}, "--branch_ratio=1.5 must lie between 0 and 1"),

@@ -41,7 +41,7 @@ def _train(callbacks: list[Callback] | None = None, folder: Path | None = None, 
         seed=config.seed,
     )
     network = create_model(
-        config.model, config.layer, in_channels=1, num_classes=10, width=config.width, **config.layer_settings
+        config.model, config.layer, in_channels=1, num_classes=10, width=config.width, **config.settings
     )
     callbacks = list(callbacks or [])
     if folder:

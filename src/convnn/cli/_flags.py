@@ -8,7 +8,9 @@ from dataclasses import Field, fields
 from typing import Any, NoReturn
 
 from convnn.errors import InputError, did_you_mean
+from convnn.models import list_models
 from convnn.train import TrainConfig
+from convnn.train.config import defaults_of
 
 
 class Parser(argparse.ArgumentParser):
@@ -57,7 +59,7 @@ def add_config_flags(parser: Parser, *, only: Iterable[str] | None = None) -> No
 
 
 def config_from(args: argparse.Namespace, **settings: Any) -> TrainConfig:
-    """The configuration that was asked for; `settings` go before flags, and flags before defaults.
+    """The configuration that was asked for; `settings` go before flags, and flags before the network's defaults.
 
     Raises:
         InputError: a value is unknown or out of range.
@@ -68,13 +70,26 @@ def config_from(args: argparse.Namespace, **settings: Any) -> TrainConfig:
 
 
 def _add_flag(group: argparse._ArgumentGroup, f: "Field[Any]") -> None:
-    text = f.metadata["help"].replace("%", "%%")
+    # A flag that is not given is absent from what is parsed: its default may depend on the network.
+    shared: dict[str, Any] = {"default": argparse.SUPPRESS, "help": f"{f.metadata['help']} ({_defaults(f)})"}
+    shared["help"] = shared["help"].replace("%", "%%")
     if f.type is bool:
-        group.add_argument(f"--{f.name}", action="store_true", help=text)
+        action = argparse.BooleanOptionalAction if f.default else "store_true"
+        group.add_argument(f"--{f.name}", action=action, **shared)
         return
     choices = f.metadata["choices"]
     metavar = "{" + ",".join(choices) + "}" if choices else None
-    group.add_argument(f"--{f.name}", type=_value_type(f.type), default=f.default, metavar=metavar, help=text)
+    group.add_argument(f"--{f.name}", type=_value_type(f.type), metavar=metavar, **shared)
+
+
+def _defaults(f: "Field[Any]") -> str:
+    """Such as "default: 0.001; vit: 0.0005"."""
+    general, special = f.default, []
+    for model in list_models("vit*"):
+        default = defaults_of(model).get(f.name, general)
+        if default != general and (model == "vit" or default != defaults_of("vit").get(f.name)):
+            special.append(f"; {model}: {default}")
+    return f"default: {general}{''.join(special)}"
 
 
 def _value_type(annotation: Any) -> type:

@@ -16,8 +16,8 @@ def add_flags(parser: Parser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> None:
     """Print names, summaries and flags."""
-    table = Table("layer", "what each position looks at", "flags that it reads", box=None)
+    table = Table("layer", "reads", "what each position looks at", "flags that it reads", box=None)
     for name, entry in LAYERS.items():
         flags = [f"--{setting}" for setting in LAYER_SETTINGS if setting in entry.settings]
-        table.add_row(f"[bold]{name}", entry.summary, " ".join(flags))
+        table.add_row(f"[bold]{name}", entry.reads, entry.summary, " ".join(flags))
     console.print(table)

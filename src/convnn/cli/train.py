@@ -91,7 +91,7 @@ def make_network(config: TrainConfig, in_channels: int, num_classes: int) -> Net
         num_classes=num_classes,
         width=config.width,
         backend=config.backend,
-        **config.layer_settings,
+        **config.settings,
     )
 
 

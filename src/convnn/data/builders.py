@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import partial
 
 from PIL import Image
-from torch import Tensor
 from torchvision import datasets
 from torchvision.transforms import v2
 
@@ -21,8 +20,6 @@ CIFAR10_STATISTICS: Statistics = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2
 CIFAR100_STATISTICS: Statistics = ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
 IMAGENET_STATISTICS: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 IMAGENET_SIDE = 224
-RESIZE_CHUNK = 1024
-"""Images resized at once; torchvision may compute in float32, four times the size of the result."""
 
 
 def build_digits(options: Options) -> ImageData:
@@ -78,8 +75,8 @@ def _build_from_tensors(
 ) -> ImageData:
     def loader(part: str, tensors: Tensors, augment: Augmentation | None) -> TensorLoader:
         kept = options.kept(part, len(tensors.labels))
-        images = _resize(tensors.images[kept], options.resize)
-        return TensorLoader(images, tensors.labels[kept], options.settings(part, statistics), augment)
+        settings = options.settings(part, statistics)
+        return TensorLoader(tensors.images[kept], tensors.labels[kept], settings, options.resize, augment)
 
     train = loader("train", source.train, augmentation if options.augment else None)
     test = loader("test", source.test, None)
@@ -95,17 +92,6 @@ def _square(side: int | None) -> Size | None:
 def _size_of(file: ImageFile) -> Size:
     picture = read_image(file.path)
     return picture.height, picture.width
-
-
-def _resize(images: Tensor, side: int | None) -> Tensor:
-    """(N, C, H, W) uint8 images to squares, antialiased."""
-    if side is None or images.shape[-2:] == (side, side):
-        return images
-    resized = images.new_empty(*images.shape[:2], side, side)
-    for start in range(0, len(images), RESIZE_CHUNK):
-        chunk = slice(start, start + RESIZE_CHUNK)
-        resized[chunk] = v2.functional.resize(images[chunk], [side, side], antialias=True)
-    return resized
 
 
 def _transform(size: Size, augment: bool) -> Callable[[Image.Image], Image.Image]:

@@ -1,20 +1,33 @@
 """Networks that can be built of any layer."""
 
 from convnn.models._network import Network
-from convnn.models._registry import create_model, describe_model, list_models, register_model
+from convnn.models._registry import (
+    check_layer,
+    create_model,
+    default_layer,
+    describe_model,
+    list_models,
+    model_settings,
+    register_model,
+)
 from convnn.models.densenet import DenseNet, densenet121
 from convnn.models.resnet import ResNet, resnet18, resnet34
 from convnn.models.vgg import VGG, vgg11, vgg13, vgg16, vgg19
+from convnn.models.vit import ViT, vit, vit_base, vit_small, vit_tiny
 
 __all__ = [
     "VGG",
     "DenseNet",
     "Network",
     "ResNet",
+    "ViT",
+    "check_layer",
     "create_model",
+    "default_layer",
     "densenet121",
     "describe_model",
     "list_models",
+    "model_settings",
     "register_model",
     "resnet18",
     "resnet34",
@@ -22,4 +35,8 @@ __all__ = [
     "vgg13",
     "vgg16",
     "vgg19",
+    "vit",
+    "vit_base",
+    "vit_small",
+    "vit_tiny",
 ]

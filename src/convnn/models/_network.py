@@ -12,10 +12,14 @@ class Network(nn.Module):
     """An image classifier: `forward_features`, then `forward_head`.
 
     Attributes:
+        reads: what its layers read, "maps" (B, C, H, W) or "tokens" (B, T, D).
+        default_layer: what it is built of unless another layer is asked for.
         min_size: smallest side of an image, in pixels, that its pooling leaves anything of.
         head: what makes logits of the features.
     """
 
+    reads: ClassVar[str] = "maps"
+    default_layer: ClassVar[str] = "ConvNN"
     min_size: ClassVar[int] = 1
     head: nn.Module
 
@@ -37,22 +41,30 @@ class Network(nn.Module):
         """Images (B, C, H, W) to logits (B, num_classes).
 
         Raises:
-            InputError: the images have other channels, or are too small.
+            InputError: the images have other channels, or a size that it cannot take.
         """
         if x.dim() != 4 or x.shape[1] != self.in_channels:
             raise InputError(f"images of shape {tuple(x.shape)} must be (B, {self.in_channels}, H, W)")
-        if min(x.shape[2:]) < self.min_size:
-            raise InputError(
-                f"images of {x.shape[2]}x{x.shape[3]} pixels are too small for {type(self).__name__}, which halves them"
-                f" until {self.min_size}x{self.min_size} is one pixel; enlarge them with --resize {self.min_size}"
-            )
+        self.check_size(x.shape[2], x.shape[3])
         x = x.contiguous(memory_format=torch.channels_last)  # the layout of positions: no layer has to copy
         return self.forward_head(self.forward_features(x))
 
+    def check_size(self, height: int, width: int) -> None:
+        """Refuse images of a size that the network cannot take.
+
+        Raises:
+            InputError: saying which it can.
+        """
+        if min(height, width) < self.min_size:
+            raise InputError(
+                f"images of {height}x{width} pixels are too small for {type(self).__name__}, which halves them"
+                f" until {self.min_size}x{self.min_size} is one pixel; enlarge them with --resize {self.min_size}"
+            )
+
     def forward_features(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W) to a map of features (B, F, H', W')."""
+        """Images (B, C, H, W) to a map of features (B, F, H', W'), or to tokens (B, T, D)."""
         raise NotImplementedError
 
     def forward_head(self, features: Tensor) -> Tensor:
-        """A map of features (B, F, H', W') to logits (B, num_classes)."""
+        """Features to logits (B, num_classes)."""
         return self.head(features)

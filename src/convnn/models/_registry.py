@@ -1,67 +1,126 @@
 """Networks by name."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Any, TypeVar
 
 from convnn.errors import InputError, check_choice
 from convnn.models._network import Network
-from convnn.nn import layer_factory
+from convnn.nn import LAYERS, layer_factory, list_layers
+from convnn.nn.registry import check_settings, keyword_defaults
 
 Builder = TypeVar("Builder", bound=Callable[..., Network])
 
-_BUILDERS: dict[str, Callable[..., Network]] = {}
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A network by name.
+
+    Attributes:
+        build: makes it from a layer factory and settings.
+        network: its class, which says what layers it takes.
+        settings: names that `build` reads, with their defaults.
+    """
+
+    build: Callable[..., Network]
+    network: type[Network]
+    settings: dict[str, Any]
 
 
-def register_model(build: Builder) -> Builder:
+_MODELS: dict[str, ModelEntry] = {}
+
+
+def register_model(network: type[Network]) -> Callable[[Builder], Builder]:
     """Make a network known by the name of the function that builds it.
 
-    The function takes a layer factory first, then in_channels, num_classes and width.
+    The function takes a layer factory first, then in_channels, num_classes, width and the settings that its signature,
+    or that of the network's class, names.
 
     Raises:
         InputError: the name is taken.
     """
-    name = build.__name__
-    if name in _BUILDERS:
-        raise InputError(f"model {name!r} is registered already; choose another name")
-    _BUILDERS[name] = build
-    return build
+
+    def register(build: Builder) -> Builder:
+        name = build.__name__
+        if name in _MODELS:
+            raise InputError(f"model {name!r} is registered already; choose another name")
+        settings = keyword_defaults(network) | keyword_defaults(build)
+        of_every_network = keyword_defaults(create_model)
+        own = {setting: value for setting, value in settings.items() if setting not in of_every_network}
+        _MODELS[name] = ModelEntry(build, network, own)
+        return build
+
+    return register
 
 
 def create_model(
     name: str,
-    layer: str = "ConvNN",
+    layer: str | None = None,
     *,
     in_channels: int = 3,
     num_classes: int = 10,
     width: float = 1.0,
-    **layer_settings: Any,
+    **settings: Any,
 ) -> Network:
     """Build a network of a layer.
 
     Args:
         name: one of `list_models()`.
-        layer: one of `convnn.nn.list_layers()`.
+        layer: one of `convnn.nn.list_layers()` that the network takes; its default when None.
         in_channels: channels of the images.
         num_classes: logits per image.
         width: factor on all channels; 1 is the published network.
-        layer_settings: settings of the layer, such as K or branch_ratio; those of other layers are left out.
+        settings: of the network, such as patch_size, or of the layer, such as K; those that neither of them reads are
+            left out, as flags are.
 
     Raises:
-        InputError: the network, the layer or a setting is unknown (naming the nearest), or a value is out of range.
+        InputError: the network, the layer or a setting is unknown (naming the nearest), the network does not take the
+            layer, or a value is out of range.
 
     Example:
         >>> sum(p.numel() for p in create_model("vgg11", "Conv2d").parameters())
         128812810
     """
-    check_choice("model", name, _BUILDERS)
-    factory = layer_factory(layer, **layer_settings)
-    return _BUILDERS[name](factory, in_channels=in_channels, num_classes=num_classes, width=width)
+    check_choice("model", name, _MODELS)
+    model = _MODELS[name]
+    layer = layer or model.network.default_layer
+    check_layer(name, layer)
+    of_networks = {setting for one in _MODELS.values() for setting in one.settings}
+    check_settings(settings, of_networks, *(one.settings for one in LAYERS.values()))
+    own = {setting: value for setting, value in settings.items() if setting in model.settings}
+    factory = layer_factory(layer, **{s: value for s, value in settings.items() if s not in of_networks})
+    return model.build(factory, in_channels=in_channels, num_classes=num_classes, width=width, **own)
+
+
+def check_layer(model: str, layer: str, prefix: str = "") -> None:
+    """Refuse a layer that a network cannot be built of; flags have the prefix "--".
+
+    Raises:
+        InputError: listing those it can be built of.
+    """
+    check_choice(f"{prefix}layer", layer, LAYERS)
+    reads = _MODELS[model].network.reads
+    if LAYERS[layer].reads != reads:
+        raise InputError(
+            f"{prefix}layer={layer!r} reads {LAYERS[layer].reads}; {prefix}model={model!r} is built of layers that read"
+            f" {reads}: {', '.join(list_layers(reads))}"
+        )
+
+
+def default_layer(model: str) -> str:
+    """The layer that a network is built of unless another is asked for."""
+    return _MODELS[model].network.default_layer
+
+
+def model_settings(model: str) -> dict[str, Any]:
+    """The settings that a network reads, with their defaults; those of its layer are in `convnn.nn.LAYERS`."""
+    return dict(_MODELS[model].settings)
 
 
 def list_models(pattern: str = "*") -> list[str]:
     """Names of all networks that fit a pattern such as "vgg*"."""
-    return [name for name in _BUILDERS if fnmatch(name, pattern)]
+    return [name for name in _MODELS if fnmatch(name, pattern)]
 
 
 def describe_model(name: str) -> str:
@@ -70,5 +129,5 @@ def describe_model(name: str) -> str:
     Raises:
         InputError: the network is unknown.
     """
-    check_choice("model", name, _BUILDERS)
-    return (_BUILDERS[name].__doc__ or "").strip().splitlines()[0]
+    check_choice("model", name, _MODELS)
+    return (_MODELS[name].build.__doc__ or "").strip().splitlines()[0]

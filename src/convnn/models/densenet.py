@@ -92,7 +92,7 @@ class DenseNet(Network):
         return self.norm(self.blocks(self.stem(x)))
 
 
-@register_model
+@register_model(DenseNet)
 def densenet121(layer: LayerFactory, **settings: Any) -> DenseNet:
     """DenseNet with 58 layers in four blocks."""
     return DenseNet((6, 12, 24, 16), layer, **settings)

@@ -79,13 +79,13 @@ class ResNet(Network):
         return self.stages(self.stem(x))
 
 
-@register_model
+@register_model(ResNet)
 def resnet18(layer: LayerFactory, **settings: Any) -> ResNet:
     """ResNet with 8 blocks of two layers."""
     return ResNet((2, 2, 2, 2), layer, **settings)
 
 
-@register_model
+@register_model(ResNet)
 def resnet34(layer: LayerFactory, **settings: Any) -> ResNet:
     """ResNet with 16 blocks of two layers."""
     return ResNet((3, 4, 6, 3), layer, **settings)

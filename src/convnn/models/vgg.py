@@ -65,25 +65,25 @@ class VGG(Network):
         return self.features(x)
 
 
-@register_model
+@register_model(VGG)
 def vgg11(layer: LayerFactory, **settings: Any) -> VGG:
     """VGG with 8 layers and 3 linear ones."""
     return VGG((1, 1, 2, 2, 2), layer, **settings)
 
 
-@register_model
+@register_model(VGG)
 def vgg13(layer: LayerFactory, **settings: Any) -> VGG:
     """VGG with 10 layers and 3 linear ones."""
     return VGG((2, 2, 2, 2, 2), layer, **settings)
 
 
-@register_model
+@register_model(VGG)
 def vgg16(layer: LayerFactory, **settings: Any) -> VGG:
     """VGG with 13 layers and 3 linear ones."""
     return VGG((2, 2, 3, 3, 3), layer, **settings)
 
 
-@register_model
+@register_model(VGG)
 def vgg19(layer: LayerFactory, **settings: Any) -> VGG:
     """VGG with 16 layers and 3 linear ones."""
     return VGG((2, 2, 4, 4, 4), layer, **settings)

@@ -25,7 +25,7 @@ class Search:
         num_samples: candidates of "random"; points of the grid along each axis of "spatial"; -1, or more than the map
             has, means all.
         sample_padding: pixels that the spatial grid keeps away from the border.
-        magnitude_type: "cosine" (largest) or "euclidean" (smallest distance).
+        magnitude_type: "cosine" (largest), "euclidean" (smallest distance) or "matmul" (largest inner product).
         similarity_type: compare features ("Col"), places ("Loc", neighbours then stand in raster order) or both
             ("Loc_Col").
         lambda_param: share of the features in "Loc_Col", 0 to 1.

@@ -15,6 +15,8 @@ from convnn.ops import Neighbors, aggregate, select, weigh
 __all__ = ["Search", "branching", "conv_new", "convnn", "convnn_attention", "pixel_shuffle", "pixel_unshuffle"]
 
 AGGREGATION_TYPES = ("Col", "Loc_Col")
+SCORES_OF_ITSELF = {"cosine": 1.1, "euclidean": 0.1}
+"""Of a position with itself in `convnn_attention` where all are candidates; no other metric is defined there."""
 
 
 def convnn(
@@ -110,7 +112,7 @@ def convnn_attention(
         (B, C_out, *S); shuffled by pattern.
 
     Raises:
-        InputError: as `convnn`.
+        InputError: as `convnn`; the magnitude_type is "matmul".
 
     Reference:
         arXiv 2511.14137, the attention form; weights by spec: over the neighbours, closer counts more.
@@ -140,6 +142,7 @@ def attend(
     backend: str = "auto",
 ) -> Neighbors:
     """The K positions nearest to every real one by their projections, with softmax weights, itself first."""
+    check_choice("magnitude_type", search.magnitude_type, SCORES_OF_ITSELF)
     queries = F.linear(inner, key_weight)  # published: row t scores candidate j by s(k_t, q_j)
     keys = _project(field, extended, inner, query_weight)
     candidates = find_candidates(field, search, training=training)
@@ -149,10 +152,7 @@ def attend(
         queries, keys, search.K, metric=metric, positions=positions, candidates=candidates, backend=backend
     )
     neighbors = weigh.similarity(neighbors, queries, keys, metric=metric, backend=backend)
-    if candidates is not None:
-        score_of_itself = 1.0
-    else:
-        score_of_itself = 1.1 if metric == "cosine" else 0.1
+    score_of_itself = SCORES_OF_ITSELF[metric] if candidates is None else 1.0
     return weigh.softmax(weigh.first_slot(neighbors, score_of_itself))
 
 

@@ -1,7 +1,7 @@
 """Layers by the names of the published `--layer` flag."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,6 +14,10 @@ from convnn.nn.maps.attention import ConvNNAttention2d
 from convnn.nn.maps.branching import Branching2d
 from convnn.nn.maps.conv_new import Conv2dNew
 from convnn.nn.maps.convnn import ConvNN2d
+from convnn.nn.tokens.attention import KvtAttention, MultiheadAttention
+from convnn.nn.tokens.branching import BranchAttention, BranchConv
+from convnn.nn.tokens.convnn import MultiheadConvNNAttention
+from convnn.nn.tokens.windows import LocalAttention, NeighborhoodAttention, SparseAttention
 
 
 @dataclass(frozen=True)
@@ -21,41 +25,50 @@ class LayerEntry:
     """A layer that networks can be built of.
 
     Attributes:
-        build: makes it from input channels, output channels and settings.
+        build: makes it from input and output channels, or of tokens from their width and heads, and from settings.
         settings: names that `build` reads, with their defaults.
         summary: one line for people.
+        reads: "maps" (B, C, H, W) or "tokens" (B, T, D).
     """
 
     build: Callable[..., nn.Module]
     settings: dict[str, Any]
     summary: str
+    reads: str = "maps"
 
 
 LAYERS: dict[str, LayerEntry] = {}
+READS = ("maps", "tokens")
 
 
-def register_layer(name: str, build: Callable[..., nn.Module], summary: str, *parts: Callable[..., Any]) -> None:
+def register_layer(
+    name: str, build: Callable[..., nn.Module], summary: str, *parts: Callable[..., Any], reads: str = "maps"
+) -> None:
     """Make a layer known to `layer_factory` and to the command line.
 
     Args:
         name: the value of `--layer`.
-        build: called with input channels, output channels and those settings that its signature names.
+        build: called with input and output channels, or width and heads, and those settings that its signature names.
         summary: one line for people.
         parts: further callables to which `build` hands its remaining settings.
+        reads: "maps" (B, C, H, W) or "tokens" (B, T, D).
 
     Raises:
-        InputError: the name is taken.
+        InputError: the name is taken, or `reads` is something else.
     """
+    check_choice("reads", reads, READS)
     if name in LAYERS:
         raise InputError(f"layer {name!r} is registered already; choose another name")
     settings: dict[str, Any] = {}
     for part in (build, *parts):
-        settings |= _keyword_defaults(part)
-    LAYERS[name] = LayerEntry(build, settings, summary)
+        settings |= keyword_defaults(part)
+    LAYERS[name] = LayerEntry(build, settings, summary, reads)
 
 
 def layer_factory(name: str, **settings: Any) -> LayerFactory:
-    """What a network needs to build itself of a layer: a function from input and output channels to the layer.
+    """What a network needs to build itself of a layer: a function from two numbers to the layer.
+
+    The numbers are input and output channels of a layer on maps, width and heads of a layer on tokens.
 
     Args:
         name: one of `list_layers()`.
@@ -69,23 +82,33 @@ def layer_factory(name: str, **settings: Any) -> LayerFactory:
         '16, 32, branch_ratio=0.25'
     """
     check_choice("layer", name, LAYERS)
-    known = {setting for entry in LAYERS.values() for setting in entry.settings}
-    for setting in settings:
-        if setting not in known:
-            raise InputError(f"layer setting {setting!r} is unknown{did_you_mean(setting, known)}")
+    check_settings(settings, *(entry.settings for entry in LAYERS.values()))
     entry = LAYERS[name]
     return partial(entry.build, **{key: value for key, value in settings.items() if key in entry.settings})
 
 
-def list_layers() -> list[str]:
-    """Names of all layers."""
-    return list(LAYERS)
+def list_layers(reads: str | None = None) -> list[str]:
+    """Names of all layers, or of those that read "maps" or "tokens"."""
+    return [name for name, entry in LAYERS.items() if reads in (None, entry.reads)]
 
 
-def _keyword_defaults(function: Callable[..., Any]) -> dict[str, Any]:
+def keyword_defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    """The settings that a function or class names in its signature, with their defaults."""
     parameters = inspect.signature(function).parameters.values()
     of_the_network = ("bias", "device", "dtype")
     return {p.name: p.default for p in parameters if p.default is not p.empty and p.name not in of_the_network}
+
+
+def check_settings(settings: Iterable[str], *known: Iterable[str]) -> None:
+    """Refuse a setting that nobody knows.
+
+    Raises:
+        InputError: naming the nearest that somebody knows.
+    """
+    everything = {setting for names in known for setting in names}
+    for setting in settings:
+        if setting not in everything:
+            raise InputError(f"setting {setting!r} is unknown{did_you_mean(setting, everything)}")
 
 
 def _conv2d(in_channels: int, out_channels: int, *, kernel_size: int = 3) -> nn.Conv2d:
@@ -99,3 +122,15 @@ register_layer("ConvNN", ConvNN2d, "the K most similar positions, convolved")
 register_layer("ConvNN_Attn", ConvNNAttention2d, "the K most similar positions, softmax weights, then a kernel")
 register_layer("Branching", Branching2d.with_convnn, "ConvNN beside Conv2d", ConvNN2d)
 register_layer("Branching_Attn", Branching2d.with_attention, "ConvNN_Attn beside Conv2d", ConvNNAttention2d)
+
+_register_tokens = partial(register_layer, reads="tokens")
+_register_tokens("Attention", MultiheadAttention, "every token, softmax weights")
+_register_tokens(
+    "ConvNNAttention", MultiheadConvNNAttention, "the K most similar tokens, softmax weights, then a kernel"
+)
+_register_tokens("KvtAttention", KvtAttention, "the K tokens of the highest score, softmax weights")
+_register_tokens("LocalAttention", LocalAttention, "tokens at most 128 away, rotary positions")
+_register_tokens("NeighborhoodAttention", NeighborhoodAttention, "a window of K tokens, shifted inwards at the ends")
+_register_tokens("SparseAttention", SparseAttention, "tokens near by, or every so many")
+_register_tokens("BranchConv", BranchConv, "ConvNNAttention beside a convolution", MultiheadConvNNAttention)
+_register_tokens("BranchAttention", BranchAttention, "ConvNNAttention beside Attention", MultiheadConvNNAttention)

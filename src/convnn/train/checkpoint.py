@@ -21,7 +21,7 @@ class Recipe:
     """How a network was built and what its images were.
 
     Attributes:
-        model, layer, width, layer_settings: arguments of `convnn.models.create_model`.
+        model, layer, width, settings: arguments of `convnn.models.create_model`.
         dataset: what it learned.
         image_shape: (C, H, W) of its images.
         mean, std: by which they were normalised, per channel.
@@ -33,7 +33,7 @@ class Recipe:
     model: str
     layer: str
     width: float
-    layer_settings: dict[str, Any]
+    settings: dict[str, Any]
     dataset: str
     image_shape: tuple[int, int, int]
     mean: tuple[float, ...]
@@ -50,7 +50,7 @@ class Recipe:
             in_channels=self.image_shape[0],
             num_classes=len(self.classes),
             width=self.width,
-            **self.layer_settings,
+            **self.settings,
         )
 
 

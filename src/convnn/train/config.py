@@ -5,9 +5,19 @@ from typing import Any
 
 from convnn.data import DATASETS
 from convnn.errors import InputError, check_at_least, check_choice, check_fraction
-from convnn.models import list_models
-from convnn.nn import AGGREGATION_TYPES, SAMPLING_TYPES, SIMILARITY_TYPES, list_layers
+from convnn.models import check_layer, default_layer, list_models, model_settings
+from convnn.nn import (
+    AGGREGATION_TYPES,
+    CONVOLUTION_TYPES,
+    LAYERS,
+    SAMPLING_TYPES,
+    SIMILARITY_TYPES,
+    SPARSE_MODES,
+    list_layers,
+)
 from convnn.ops import BACKEND_CHOICES, METRICS
+
+NETWORK_SETTINGS = ("patch_size", "num_layers", "num_heads", "d_hidden", "d_mlp", "dropout")
 
 LAYER_SETTINGS = (
     "kernel_size",
@@ -24,7 +34,23 @@ LAYER_SETTINGS = (
     "shuffle_scale",
     "branch_ratio",
     "attention_dropout",
+    "convolution_type",
+    "softmax_topk_val",
+    "coordinate_encoding",
+    "sparse_mode",
+    "sparse_context_window",
 )
+
+TOKEN_DEFAULTS = {
+    "magnitude_type": "matmul",
+    "kernel_size": 9,
+    "resize": 224,
+    "lr": 5e-4,
+    "weight_decay": 5e-2,
+    "scheduler": "cosine",
+    "output_dir": "./Output/VIT/VIT_Attention",
+}
+"""Defaults of the published ViT where they differ from those of the convolutional networks."""
 
 
 def flag(default: Any, group: str, text: str, choices: tuple[str, ...] | None = None) -> Any:
@@ -32,17 +58,33 @@ def flag(default: Any, group: str, text: str, choices: tuple[str, ...] | None = 
     return field(default=default, metadata={"group": group, "help": text, "choices": choices})
 
 
-@dataclass(frozen=True)
+def defaults_of(model: str) -> dict[str, Any]:
+    """The flags whose defaults depend on the network, with those of this one."""
+    settings = {name: value for name, value in model_settings(model).items() if name in NETWORK_SETTINGS}
+    of_tokens = TOKEN_DEFAULTS if LAYERS[default_layer(model)].reads == "tokens" else {}
+    return settings | of_tokens | {"layer": default_layer(model)}
+
+
+@dataclass(frozen=True, init=False)
 class TrainConfig:
     """The flags of `convnn train`; each field's help says what it does.
 
+    Flags that are not given have the default of the network, `defaults_of(model)`, or that of the field.
+
     Raises:
         InputError: a value is unknown or out of range, naming the flag.
+        TypeError: there is no such flag.
     """
 
     model: str = flag("vgg11", "network", "architecture", tuple(list_models()))
-    layer: str = flag("ConvNN", "network", "convolution or attention layer it is built of", tuple(list_layers()))
+    layer: str = flag("ConvNN", "network", "layer it is built of", tuple(list_layers()))
     width: float = flag(1.0, "network", "factor on all channels; 1 is the published network")
+    dropout: float = flag(0.5, "network", "dropout ahead of linear layers, 0 to 1")
+    patch_size: int = flag(16, "network", "side of a patch of ViT in pixels")
+    num_layers: int = flag(12, "network", "blocks of ViT")
+    num_heads: int = flag(3, "network", "heads of each layer on tokens")
+    d_hidden: int = flag(192, "network", "width of the tokens of ViT")
+    d_mlp: int = flag(768, "network", "width of the hidden layer of each MLP of ViT")
     kernel_size: int = flag(3, "network", "side of the window of convolutions")
     padding: int = flag(1, "network", "zeros around the map in which neighbours are looked for")
 
@@ -59,7 +101,12 @@ class TrainConfig:
     shuffle_pattern: str = flag("NA", "neighbours", "pixel shuffle before and after (BA) or none", ("BA", "NA"))
     shuffle_scale: int = flag(0, "neighbours", "pixels folded along each axis by the shuffle")
     branch_ratio: float = flag(0.5, "neighbours", "share of a Branching layer's channels that ConvNN makes, 0 to 1")
-    attention_dropout: float = flag(0.1, "neighbours", "dropout of attention weights in ConvNN_Attn, 0 to 1")
+    attention_dropout: float = flag(0.1, "neighbours", "dropout inside attention layers, 0 to 1")
+    convolution_type: str = flag("depthwise", "neighbours", "kernel over the K of ConvNNAttention", CONVOLUTION_TYPES)
+    softmax_topk_val: bool = flag(True, "neighbours", "weigh the K of ConvNNAttention by a softmax, not by the score")
+    coordinate_encoding: bool = flag(False, "neighbours", "show ConvNNAttention the place of each token")
+    sparse_mode: str = flag("all", "neighbours", "whom SparseAttention looks at", SPARSE_MODES)
+    sparse_context_window: int = flag(128, "neighbours", "window or stride of SparseAttention, in tokens")
 
     dataset: str = flag("cifar10", "data", "images to learn", DATASETS)
     data_path: str = flag("./Data", "data", "folder of the data set")
@@ -103,15 +150,28 @@ class TrainConfig:
     test_only: bool = flag(False, "run", "no training: evaluate --checkpoint, or check shapes without one")
     checkpoint: str | None = flag(None, "run", "weights to evaluate, such as best.safetensors")
 
-    def __post_init__(self) -> None:
+    def __init__(self, **given: Any) -> None:
+        values = {f.name: f.default for f in fields(self)}
+        model = given.get("model", values["model"])
+        check_choice("--model", model, list_models())
+        for name in given.keys() - values.keys():
+            raise TypeError(f"TrainConfig has no flag {name!r}")
+        for name, value in (values | defaults_of(model) | given).items():
+            object.__setattr__(self, name, value)
+        self._check()
+
+    def _check(self) -> None:
         for f in fields(self):
             if f.metadata["choices"]:
                 check_choice(f"--{f.name}", getattr(self, f.name), f.metadata["choices"])
-        for name in ("batch_size", "num_epochs", "K", "kernel_size", "lr_step"):
+        check_layer(self.model, self.layer, prefix="--")
+        for name in ("batch_size", "num_epochs", "K", "kernel_size", "lr_step", "sparse_context_window"):
+            check_at_least(f"--{name}", getattr(self, name), 1)
+        for name in ("patch_size", "num_layers", "num_heads", "d_hidden", "d_mlp"):
             check_at_least(f"--{name}", getattr(self, name), 1)
         for name in ("padding", "sample_padding", "shuffle_scale", "num_workers", "seed"):
             check_at_least(f"--{name}", getattr(self, name), 0)
-        for name in ("lambda_param", "branch_ratio", "attention_dropout"):
+        for name in ("lambda_param", "branch_ratio", "attention_dropout", "dropout"):
             check_fraction(f"--{name}", getattr(self, name))
         for name in ("lr", "width"):
             if not getattr(self, name) > 0:
@@ -121,6 +181,6 @@ class TrainConfig:
                 raise InputError(f"--{name}={getattr(self, name)} must not be negative")
 
     @property
-    def layer_settings(self) -> dict[str, Any]:
-        """The flags that describe the layer, by name."""
-        return {name: getattr(self, name) for name in LAYER_SETTINGS}
+    def settings(self) -> dict[str, Any]:
+        """The flags that describe the network and its layer, by name."""
+        return {name: getattr(self, name) for name in (*NETWORK_SETTINGS, *LAYER_SETTINGS)}

@@ -87,7 +87,7 @@ def make_recipe(config: TrainConfig, data: ImageData) -> Recipe:
         config.model,
         config.layer,
         config.width,
-        config.layer_settings,
+        config.settings,
         config.dataset,
         data.image_shape,
         data.mean,

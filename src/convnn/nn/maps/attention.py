@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from convnn.errors import check_fraction
+from convnn.errors import check_choice, check_fraction
 from convnn.nn import functional as F
 from convnn.nn._search import Search
 from convnn.nn.maps._layer import SearchingLayer
@@ -26,7 +26,7 @@ class ConvNNAttention(SearchingLayer):
         in_channels: channels of the input.
         out_channels: channels of the output.
         K, padding, sampling_type, num_samples, sample_padding, magnitude_type: as in `ConvNN`; compared are the
-            projections.
+            projections, by the cosine or the distance.
         aggregation_type: project features ("Col") or features and coordinates ("Loc_Col").
         attention_dropout: probability of silencing a neighbour in training, 0 to 1.
         shuffle_pattern, shuffle_scale: as in `ConvNN`.
@@ -67,6 +67,7 @@ class ConvNNAttention(SearchingLayer):
     ) -> None:
         search = Search(K, padding, sampling_type, num_samples, sample_padding, magnitude_type)
         super().__init__(in_channels, out_channels, search, aggregation_type, shuffle_pattern, shuffle_scale, backend)
+        check_choice("magnitude_type", magnitude_type, F.SCORES_OF_ITSELF)
         check_fraction("attention_dropout", attention_dropout)
         self.attention_dropout = attention_dropout
         inside, outside = self.inside_channels, self.outside_channels

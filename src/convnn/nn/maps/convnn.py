@@ -29,7 +29,7 @@ class ConvNN(SearchingLayer):
             training and fixed in evaluation; "spatial": a grid of num_samples points along each axis.
         num_samples: -1, or more than the map has, means all.
         sample_padding: pixels that the spatial grid keeps away from the border.
-        magnitude_type: "cosine" or "euclidean".
+        magnitude_type: "cosine", "euclidean" or "matmul", the inner product.
         similarity_type: compare features ("Col"), places ("Loc") or both ("Loc_Col").
         aggregation_type: convolve features ("Col") or features and coordinates ("Loc_Col").
         lambda_param: share of the features in similarity "Loc_Col", 0 to 1.

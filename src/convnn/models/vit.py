@@ -1,0 +1,161 @@
+"""Vision transformer: an image as a sequence of patches, a class token in front."""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from convnn.errors import InputError, check_at_least, check_fraction
+from convnn.models._network import Network
+from convnn.models._registry import register_model
+from convnn.nn import LayerFactory
+
+
+class PatchEmbedding(nn.Module):
+    """Patches of an image as tokens: a linear map of their pixels, then LayerNorm."""
+
+    def __init__(self, in_channels: int, dim: int, patch_size: int) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(in_channels, dim, kernel_size=patch_size, stride=patch_size)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, H / p * W / p, D), row by row."""
+        return self.norm(self.project(x).flatten(2).transpose(1, 2))
+
+
+class Block(nn.Module):
+    r"""A layer on tokens and an MLP, each behind a LayerNorm and beside a shortcut.
+
+    .. math:: y = x + f(\operatorname{norm}(x)), \qquad z = y + \operatorname{MLP}(\operatorname{norm}(y))
+    """
+
+    def __init__(self, dim: int, num_heads: int, hidden: int, dropout: float, layer: LayerFactory) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(dim)
+        self.attention = layer(dim, num_heads)
+        self.mlp_norm = nn.LayerNorm(dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, dim))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) to (B, T, D)."""
+        x = x + self.dropout(self.attention(self.attention_norm(x)))
+        return x + self.dropout(self.mlp(self.mlp_norm(x)))
+
+
+class ViT(Network):
+    """ViT (Dosovitskiy et al., arXiv 2010.11929) of any layer on tokens, with fixed sinusoidal positions.
+
+    Args:
+        layer: makes a layer from the width of the tokens and the number of heads.
+        in_channels: channels of the images.
+        num_classes: logits per image.
+        width: factor on d_hidden and d_mlp.
+        patch_size: side of a patch in pixels; the sides of the images must be multiples of it.
+        num_layers: blocks.
+        num_heads: heads of each layer, a divisor of d_hidden.
+        d_hidden: width of the tokens.
+        d_mlp: width of the hidden layer of each MLP.
+        dropout: probability inside each MLP and on each branch ahead of its shortcut, 0 to 1.
+
+    Raises:
+        InputError: an argument is out of range; in forward: images that are no whole number of patches.
+    """
+
+    reads: ClassVar[str] = "tokens"
+    default_layer: ClassVar[str] = "Attention"
+
+    def __init__(
+        self,
+        layer: LayerFactory,
+        *,
+        in_channels: int = 3,
+        num_classes: int = 10,
+        width: float = 1.0,
+        patch_size: int = 16,
+        num_layers: int = 12,
+        num_heads: int = 3,
+        d_hidden: int = 192,
+        d_mlp: int = 768,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__(in_channels, num_classes, width)
+        sizes = {"patch_size": patch_size, "num_layers": num_layers, "num_heads": num_heads}
+        for name, size in (sizes | {"d_hidden": d_hidden, "d_mlp": d_mlp}).items():
+            check_at_least(name, size, 1)
+        check_fraction("dropout", dropout)
+        dim, hidden = self.scaled(d_hidden), self.scaled(d_mlp)
+        if dim % num_heads:
+            times = f" times width={width}" if width != 1 else ""
+            raise InputError(f"d_hidden={d_hidden}{times} must be a multiple of num_heads={num_heads}")
+        self.patch_size = patch_size
+        self.embed = PatchEmbedding(in_channels, dim, patch_size)
+        self.class_token = nn.Parameter(torch.randn(1, 1, dim))
+        self.blocks = nn.Sequential(*(Block(dim, num_heads, hidden, dropout, layer) for _ in range(num_layers)))
+        self.head = nn.Linear(dim, num_classes)
+
+    def check_size(self, height: int, width: int) -> None:
+        """Refuse images that are no whole number of patches.
+
+        Raises:
+            InputError: naming the sizes.
+        """
+        p = self.patch_size
+        if height % p or width % p or not height or not width:
+            nearest = max(p, round(max(height, width) / p) * p)
+            raise InputError(
+                f"images of {height}x{width} pixels must have sides that are multiples of patch_size={p};"
+                f" resize them with --resize {nearest}"
+            )
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) to tokens (B, 1 + H / p * W / p, D), the class token first."""
+        tokens = torch.cat([self.class_token.expand(len(x), -1, -1), self.embed(x)], dim=1)
+        return self.blocks(tokens + sinusoidal_positions(tokens))
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """The class token of (B, T, D) to logits (B, num_classes)."""
+        return self.head(features[:, 0])
+
+
+def sinusoidal_positions(tokens: Tensor) -> Tensor:
+    r"""Fixed positions (T, D) to add to tokens (B, T, D).
+
+    .. math:: p_{t, 2c} = \sin(t \cdot 10000^{-2c / D}), \qquad p_{t, 2c + 1} = \cos(t \cdot 10000^{-2c / D})
+
+    Reference:
+        Vaswani et al., "Attention Is All You Need", arXiv 1706.03762, section 3.5.
+    """
+    length, dim = tokens.shape[1:]
+    speeds = 10000 ** (-torch.arange(0, dim, 2, device=tokens.device) / dim)
+    angles = torch.arange(length, device=tokens.device)[:, None] * speeds
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :dim].to(tokens.dtype)
+
+
+@register_model(ViT)
+def vit(layer: LayerFactory, **settings: Any) -> ViT:
+    """Vision transformer whose sizes are flags; ViT-Tiny without them."""
+    return ViT(layer, **settings)
+
+
+@register_model(ViT)
+def vit_tiny(layer: LayerFactory, **settings: Any) -> ViT:
+    """ViT with 12 blocks of width 192, 3 heads."""
+    return ViT(layer, **settings)
+
+
+@register_model(ViT)
+def vit_small(
+    layer: LayerFactory, *, num_heads: int = 6, d_hidden: int = 384, d_mlp: int = 1536, **settings: Any
+) -> ViT:
+    """ViT with 12 blocks of width 384, 6 heads."""
+    return ViT(layer, num_heads=num_heads, d_hidden=d_hidden, d_mlp=d_mlp, **settings)
+
+
+@register_model(ViT)
+def vit_base(
+    layer: LayerFactory, *, num_heads: int = 12, d_hidden: int = 768, d_mlp: int = 3072, **settings: Any
+) -> ViT:
+    """ViT with 12 blocks of width 768, 12 heads."""
+    return ViT(layer, num_heads=num_heads, d_hidden=d_hidden, d_mlp=d_mlp, **settings)
