@@ -187,6 +187,21 @@ def test_similarity_and_its_gradients_are_the_definitions(
         _assert_near(one, other, absolute=1 / keys[keys != 0].abs().min().item() if channels == 1 else 0)
 
 
+@pytest.mark.parametrize("groups", [1, 2, 6], ids=["dense", "grouped", "depthwise"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_list_that_a_batch_shares_is_a_list_for_each(core: str, batch: int, groups: int) -> None:
+    rows, weight = _random(batch, 33, 6), _random(6, 6 // groups, 4)
+    shared = _indices(1, 20, 4, 33).expand(batch, -1, -1)
+    scores, grad = _random(batch, 20, 4, seed=1), _random(batch, 20, 6, seed=2)
+    results = []
+    for indices in (shared, shared.contiguous()):
+        found = [cpu.convolve(rows, indices, scores, weight, None, groups)]
+        found += cpu.convolve_backward(grad, rows, indices, scores, weight, groups, (True, True, True))
+        found += [cpu.similarity(rows[:, :20], rows, indices, "matmul")]
+        results.append([*found, *cpu.similarity_backward(scores, rows[:, :20], rows, indices, "matmul")])
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+
+
 def _assert_near(found: Tensor, exact: Tensor, absolute: float = 0) -> None:
     eps = torch.finfo(found.dtype).eps
     scale = max(exact.abs().max().item(), absolute)

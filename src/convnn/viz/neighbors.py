@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from math import gcd, isqrt
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnn.errors import InputError, check_at_least
-from convnn.nn import SearchingLayer
+from convnn.nn import MultiheadAttention, NeighborAttention, SearchingLayer
 
 
 @dataclass(frozen=True)
@@ -20,30 +21,35 @@ class LayerNeighbors:
     Attributes:
         name: path of the layer in its model, such as "features.0.branch1"; its class where it is the model itself.
         size: height and width of the map that was searched, without padding; smaller than the layer's input where
-            pixels were unshuffled.
+            pixels were unshuffled; patches along each side where the layer reads tokens.
         places: (H * W, K, 2) int64, row and column of each position's neighbours on that map, outside 0 .. size - 1
-            where a neighbour is padding.
+            where a neighbour is padding, or a token that is no patch. Of several heads all are here.
         scores: (H * W, K), how much each neighbour counts, larger is more; comparable within one layer only.
+        outside: what lies outside the map, "padding" or "class token".
     """
 
     name: str
     size: tuple[int, int]
     places: Tensor
     scores: Tensor
+    outside: str = "padding"
 
 
 def find_neighbors(model: nn.Module, image: Tensor) -> list[LayerNeighbors]:
-    """Whom every layer on 2-d maps chooses on one image, in evaluation mode and without gradients.
+    """Whom every layer on 2-d maps or on patches chooses on one image, in evaluation mode and without gradients.
+
+    Dense attention looks at everybody; it is left out where other layers choose.
 
     Args:
-        model: a network with searching layers; its hooks and training modes are afterwards as before.
+        model: a network with such layers; its hooks and training modes are afterwards as before. Tokens must be the
+            patches of the image, row by row, behind any number of others.
         image: (1, C, H, W), on the device of the model and prepared as for training.
 
     Returns:
         One entry for each call of such a layer, in order of execution, on the CPU.
 
     Raises:
-        InputError: the model has no such layer, or the image is not a batch of one.
+        InputError: the model has no such layer, the image is not a batch of one, or tokens are no patches of it.
 
     Example:
         >>> from convnn.nn import ConvNN2d
@@ -53,11 +59,14 @@ def find_neighbors(model: nn.Module, image: Tensor) -> list[LayerNeighbors]:
     """
     if image.dim() != 4 or len(image) != 1:
         raise InputError(f"image of shape {tuple(image.shape)} must be one image (1, C, H, W)")
-    names = _searching_layers(model)
+    names = _choosing_layers(model)
     found: list[LayerNeighbors] = []
 
-    def record(layer: SearchingLayer, inputs: tuple[Any, ...]) -> None:
-        found.append(_choices(names[layer], layer, inputs[0]))
+    def record(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if isinstance(layer, SearchingLayer):
+            found.append(_choices_on_map(names[layer], layer, inputs[0]))
+        elif isinstance(layer, NeighborAttention):
+            found.append(_choices_on_patches(names[layer], layer, inputs[0], image))
 
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
@@ -97,25 +106,50 @@ def choose_queries(image: Tensor, n: int) -> list[tuple[int, int]]:
     return [divmod(index, width) for index in chosen]
 
 
-def _searching_layers(model: nn.Module) -> dict[SearchingLayer, str]:
-    names: dict[SearchingLayer, str] = {}
+def _choosing_layers(model: nn.Module) -> dict[nn.Module, str]:
+    names: dict[nn.Module, str] = {}
     for name, module in model.named_modules():
-        if isinstance(module, SearchingLayer) and module.spatial_dims == 2:
+        on_map = isinstance(module, SearchingLayer) and module.spatial_dims == 2
+        if on_map or isinstance(module, NeighborAttention):
             names[module] = name or type(module).__name__
     if not names:
         raise InputError(
             f"model {type(model).__name__} has no layer that chooses neighbours;"
-            " build it with ConvNN2d, ConvNNAttention2d or Branching2d"
+            " build it with ConvNN2d, ConvNNAttention2d, Branching2d or MultiheadConvNNAttention"
         )
-    return names
+    choosing = {module: name for module, name in names.items() if type(module) is not MultiheadAttention}
+    return choosing or names
 
 
-def _choices(name: str, layer: SearchingLayer, x: Tensor) -> LayerNeighbors:
+def _choices_on_map(name: str, layer: SearchingLayer, x: Tensor) -> LayerNeighbors:
     indices, scores, _ = layer.neighbors(x)
     field = layer.field(x)
     height, width = field.inner_size
     scores = torch.ones(indices.shape) if scores is None else scores
     return LayerNeighbors(name, (height, width), field.places(indices[0]).cpu(), scores[0].cpu())
+
+
+def _choices_on_patches(name: str, layer: NeighborAttention, x: Tensor, image: Tensor) -> LayerNeighbors:
+    indices, scores, absent = layer.neighbors(x)
+    scores = torch.ones(indices.shape) if scores is None else scores
+    if absent is not None:  # nobody: the token itself, which is not drawn
+        indices = torch.where(absent, torch.arange(x.shape[1], device=x.device)[:, None], indices)
+    rows, columns = _patches(x.shape[1], image)
+    others = x.shape[1] - rows * columns
+    patches = indices[:, others:].transpose(0, 1).flatten(1).cpu() - others
+    places = torch.stack([patches // columns, patches % columns], dim=-1).masked_fill(patches[..., None] < 0, -1)
+    scores = scores[:, others:].transpose(0, 1).flatten(1).cpu()
+    return LayerNeighbors(name, (rows, columns), places, scores, outside="class token")
+
+
+def _patches(tokens: int, image: Tensor) -> tuple[int, int]:
+    """Rows and columns of the largest grid of the image's proportions that the tokens hold."""
+    height, width = image.shape[2:]
+    unit = gcd(height, width)
+    scale = isqrt(tokens // (height // unit * (width // unit)))
+    if scale == 0:
+        raise InputError(f"{tokens} tokens are no patches of an image of {height}x{width} pixels")
+    return height // unit * scale, width // unit * scale
 
 
 @contextmanager

@@ -41,7 +41,8 @@ def draw_neighbors(
     """Draw whom each query pixel chooses: a row for each query, a column for each layer.
 
     A neighbour is a square as large as a position of the layer's map, its colour the rank of its score; neighbours in
-    the padding lie in the strip around the image, and are counted.
+    the padding, or the class token, lie in the strip around the image, and are counted. Of several heads each neighbour
+    is drawn once, by its best score.
 
     Args:
         image: (C, H, W) in [0, 1]; three channels are colours, otherwise their mean is gray.
@@ -62,7 +63,9 @@ def draw_neighbors(
     shown = [layers[i] for i in numbers]
     pixels = _as_pixels(image)
     figure, cells = _grid(pixels, len(queries), 1 + len(shown), title)
-    ranks = _rank_colors(max(layer.places.shape[1] for layer in shown) - 1)
+    ranks = _rank_colors(
+        max(len(_others(layer, _position(layer, query, pixels))) for layer in shown for query in queries)
+    )
     for row, query in zip(cells, queries, strict=True):
         _draw_query(row[0], pixels, query)
         for cell, layer in zip(row[1:], shown, strict=True):
@@ -132,23 +135,35 @@ def _draw_choices(
     cell: Axes, pixels: Pixels, layer: LayerNeighbors, query: tuple[int, int], ranks: ScalarMappable
 ) -> None:
     _draw_image(cell, DIMMED * (pixels + pixels.mean(axis=2, keepdims=True)))
-    row, column = (q * n // side for q, n, side in zip(query, layer.size, pixels.shape[:2], strict=True))
-    position = row * layer.size[1] + column
-    places, scores = layer.places[position], layer.scores[position]
-    others = (places != torch.tensor([row, column])).any(dim=1)
-    places = places[others][scores[others].argsort(descending=True, stable=True)]
-    boxes = [_box((r, c), layer.size, pixels) for r, c in places.tolist()]
+    position = _position(layer, query, pixels)
+    boxes = [_box(place, layer.size, pixels) for place in _others(layer, position)]
     colors = ranks.to_rgba(np.arange(len(boxes)) + 1).tolist()
     for box, color in reversed(list(zip(boxes, colors, strict=True))):  # the nearest on top
         cell.add_patch(_rectangle(box, facecolor=(*color[:3], 0.6), edgecolor=color, zorder=2))
-    _outline(cell, _box((row, column), layer.size, pixels))
+    _outline(cell, _box(divmod(position, layer.size[1]), layer.size, pixels))
     cell.set_xlabel(_caption(layer, position), fontsize=7.5, color=FAINT, labelpad=3)
+
+
+def _position(layer: LayerNeighbors, query: tuple[int, int], pixels: Pixels) -> int:
+    """The position of the layer's map under a pixel of the image."""
+    row, column = (q * n // side for q, n, side in zip(query, layer.size, pixels.shape[:2], strict=True))
+    return row * layer.size[1] + column
+
+
+def _others(layer: LayerNeighbors, position: int) -> list[tuple[int, int]]:
+    """Whom a position chose except itself, best first, each once."""
+    order = layer.scores[position].argsort(descending=True, stable=True)
+    places = dict.fromkeys((row, column) for row, column in layer.places[position, order].tolist())
+    places.pop(divmod(position, layer.size[1]), None)
+    return list(places)
 
 
 def _caption(layer: LayerNeighbors, position: int) -> str:
     places = layer.places[position]
     outside = int(((places < 0) | (places >= torch.tensor(layer.size))).any(dim=1).sum())
-    return f"{outside} of {len(places)} in the padding" if outside else ""
+    if not outside:
+        return ""
+    return f"{outside} of {len(places)} " + ("in the padding" if layer.outside == "padding" else "the class token")
 
 
 def _draw_image(cell: Axes, pixels: Pixels) -> None:

@@ -57,7 +57,7 @@ def similarity(queries: Tensor, keys: Tensor, indices: Tensor, metric: str) -> T
     queries, keys = _dense(queries, keys)
     out = queries.new_empty(indices.shape)
     if out.numel():
-        core.similarity(queries, keys, indices.contiguous(), metric, out, _threads())
+        core.similarity(queries, keys, _lists(indices), metric, out, _threads())
     return out
 
 
@@ -69,7 +69,7 @@ def similarity_backward(
     grads = dense_queries.new_empty(queries.shape), dense_keys.new_empty(keys.shape)
     if grad.numel():
         core.similarity_backward(
-            dense_grad, dense_queries, dense_keys, indices.contiguous(), metric, *grads, _threads()
+            dense_grad, dense_queries, dense_keys, _lists(indices), metric, *grads, _threads()
         )
     else:
         for one in grads:
@@ -84,7 +84,7 @@ def convolve(
     dense_values, dense_scores, dense_weight, dense_bias = _dense(values, scores, weight, bias)
     out = dense_values.new_empty((*indices.shape[:2], weight.shape[0]))
     if out.numel():
-        core.convolve(dense_values, indices.contiguous(), dense_scores, dense_weight, dense_bias, out, _threads())
+        core.convolve(dense_values, _lists(indices), dense_scores, dense_weight, dense_bias, out, _threads())
     return out.to(values.dtype)
 
 
@@ -103,7 +103,7 @@ def convolve_backward(
         one.new_empty(one.shape) if need and one is not None else None for one, need in zip(inputs, needs, strict=True)
     ]
     if grad.numel():
-        core.convolve_backward(dense_grad, inputs[0], indices.contiguous(), inputs[1], inputs[2], *grads, _threads())
+        core.convolve_backward(dense_grad, inputs[0], _lists(indices), inputs[1], inputs[2], *grads, _threads())
     else:
         grads = [None if one is None else one.zero_() for one in grads]
     return _as(grads[0], values), _as(grads[1], scores), _as(grads[2], weight)
@@ -122,7 +122,13 @@ def _as(grad: Tensor | None, like: Tensor | None) -> Tensor | None:
 
 
 def _list(indices: Tensor | None) -> Tensor | None:
-    return None if indices is None else indices.contiguous()
+    return None if indices is None else _lists(indices)
+
+
+def _lists(indices: Tensor) -> Tensor:
+    """Neighbours (B, N, K), or (1, N, K) where the whole batch shares a list."""
+    is_shared = len(indices) > 1 and indices.stride(0) == 0
+    return (indices[:1] if is_shared else indices).contiguous()
 
 
 def _threads() -> int:

@@ -42,8 +42,8 @@ void check_below(const A& indices, std::size_t length) {
 }
 
 template <class T>
-void nearest(Array<const T, 3> queries, Array<const T, 3> keys, std::string_view metric, Optional<const int64_t, 1> positions,
-             Optional<const int64_t, 1> candidates, Array<int64_t, 3> out, int threads) {
+void nearest(Array<const T, 3> queries, Array<const T, 3> keys, std::string_view metric,
+             Optional<const int64_t, 1> positions, Optional<const int64_t, 1> candidates, Array<int64_t, 3> out, int threads) {
     if (positions) check_below(*positions, keys.shape(1));
     if (candidates) check_below(*candidates, keys.shape(1));
     nb::gil_scoped_release release;
@@ -56,18 +56,24 @@ void nearest(Array<const T, 3> queries, Array<const T, 3> keys, std::string_view
         run(Search<T, float>(shape, metric_of(metric), data(candidates), count, threads));
 }
 
+// Lists (B, N, K) for a batch, or (1, N, K) for any.
+NeighborLists lists_of(const Array<const int64_t, 3>& indices, std::size_t batch, std::size_t length) {
+    return {indices.data(), indices.shape(0) < batch, indices.shape(1), length, indices.shape(2)};
+}
+
 template <class T>
 PairShape pair_shape(const Array<const T, 3>& queries, const Array<const T, 3>& keys, std::size_t K) {
     return {queries.shape(0), queries.shape(1), keys.shape(1), keys.shape(2), K};
 }
 
 template <class T>
-void similarity(Array<const T, 3> queries, Array<const T, 3> keys, Array<const int64_t, 3> indices, std::string_view metric,
-                Array<T, 3> out, int threads) {
+void similarity(Array<const T, 3> queries, Array<const T, 3> keys, Array<const int64_t, 3> indices,
+                std::string_view metric, Array<T, 3> out, int threads) {
     check_below(indices, keys.shape(1));
     nb::gil_scoped_release release;
     const PairShape shape = pair_shape(queries, keys, indices.shape(2));
-    const Pairs<T> pairs(shape, metric_of(metric), queries.data(), keys.data(), indices.data(), threads);
+    const NeighborLists lists = lists_of(indices, shape.batch, shape.length);
+    const Pairs<T> pairs(shape, metric_of(metric), queries.data(), keys.data(), lists, threads);
     pairs.scores(out.data());
 }
 
@@ -78,7 +84,8 @@ void similarity_backward(Array<const T, 3> grad, Array<const T, 3> queries, Arra
     check_below(indices, keys.shape(1));
     nb::gil_scoped_release release;
     const PairShape shape = pair_shape(queries, keys, indices.shape(2));
-    const Pairs<T> pairs(shape, metric_of(metric), queries.data(), keys.data(), indices.data(), threads);
+    const NeighborLists lists = lists_of(indices, shape.batch, shape.length);
+    const Pairs<T> pairs(shape, metric_of(metric), queries.data(), keys.data(), lists, threads);
     pairs.gradients(grad.data(), grad_queries.data(), grad_keys.data());
 }
 
@@ -98,7 +105,8 @@ void convolve(Array<const T, 3> values, Array<const int64_t, 3> indices, Optiona
     check_below(indices, values.shape(1));
     nb::gil_scoped_release release;
     const ConvolveShape shape = convolve_shape(values, indices, weight);
-    const ConvolveInputs<T> in{values.data(), indices.data(), data(scores), weight.data()};
+    const NeighborLists lists = lists_of(indices, shape.batch, shape.length);
+    const ConvolveInputs<T> in{values.data(), lists, data(scores), weight.data()};
     if (is_depthwise(shape))
         Depthwise<T>(shape, in, threads).forward(data(bias), out.data());
     else
@@ -112,7 +120,8 @@ void convolve_backward(Array<const T, 3> grad, Array<const T, 3> values, Array<c
     check_below(indices, values.shape(1));
     nb::gil_scoped_release release;
     const ConvolveShape shape = convolve_shape(values, indices, weight);
-    const ConvolveInputs<T> in{values.data(), indices.data(), data(scores), weight.data()};
+    const NeighborLists lists = lists_of(indices, shape.batch, shape.length);
+    const ConvolveInputs<T> in{values.data(), lists, data(scores), weight.data()};
     if (is_depthwise(shape)) {
         const Depthwise<T> depthwise(shape, in, threads);
         if (grad_values) depthwise.values(grad.data(), grad_values->data());

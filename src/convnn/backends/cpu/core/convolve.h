@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "neighbors.h"
 #include "parallel.h"
 #include "simd.h"
 
@@ -21,16 +22,10 @@ struct ConvolveShape {
 template <class T>
 struct ConvolveInputs {
     const T* values;          // (batch, length, channels)
-    const int64_t* indices;   // (batch, queries, K)
+    NeighborLists neighbors;
     const T* scores;          // (batch, queries, K) or nullptr
     const T* weight;          // (outputs, width, K)
 };
-
-// Where the k-th neighbour of a row lies among the rows of the values.
-template <class T>
-std::size_t neighbor(const ConvolveShape& s, const ConvolveInputs<T>& in, std::size_t row, std::size_t k) {
-    return row / s.queries * s.length + in.indices[row * s.K + k];
-}
 
 // Visits weights (outputs, width, K) a few channels at a time, so that the places they go to stay in the cache.
 template <class T, class Visit>
@@ -145,7 +140,7 @@ class Forward {
     }
 
     const T* source(const Task& task, std::size_t row, std::size_t k) const {
-        return in_.values + neighbor(s_, in_, row, k) * s_.channels + task.group * s_.width();
+        return in_.values + in_.neighbors(row, k) * s_.channels + task.group * s_.width();
     }
 
     const T* gather(const Task& task, std::size_t r, std::size_t row, std::size_t step) const {
@@ -265,7 +260,7 @@ class BackwardValues {
             T tile[TILE_ROWS * PANEL];
             product(tile, group, panel, k, row, last);
             for (std::size_t r = 0; r < TILE_ROWS && row + r < last; ++r) {
-                T* to = grad_values + neighbor(s_, in_, row + r, k) * s_.channels + column;
+                T* to = grad_values + in_.neighbors(row + r, k) * s_.channels + column;
                 const T score = in_.scores ? in_.scores[(row + r) * s_.K + k] : T(1);
                 accumulate(to, tile + r * PANEL, score, count);
             }
@@ -286,7 +281,7 @@ class BackwardValues {
         T tile[TILE_ROWS * PANEL];
         product(tile, group, panel, k, first, last);
         for (std::size_t row = first; row < last; ++row) {
-            const T* value = in_.values + neighbor(s_, in_, row, k) * s_.channels + column;
+            const T* value = in_.values + in_.neighbors(row, k) * s_.channels + column;
             for (std::size_t c = 0; c < count; ++c)
                 sums[row - first] += tile[(row - first) * PANEL + c] * value[c];
         }
@@ -382,7 +377,7 @@ class BackwardWeight {
     void gather(const Task& task, std::size_t row, std::size_t r, std::size_t count) const {
         for (std::size_t k = 0; k < s_.K; ++k) {
             const T* from =
-                in_.values + neighbor(s_, in_, row, k) * s_.channels + task.group * s_.width() + task.channel;
+                in_.values + in_.neighbors(row, k) * s_.channels + task.group * s_.width() + task.channel;
             const T score = in_.scores ? in_.scores[row * s_.K + k] : T(1);
             if (task.channels == PANEL) {
                 T* to = task.values + (k * count + r) * PANEL;

@@ -59,7 +59,7 @@ class Depthwise {
                 for (std::size_t k = 0; k < s_.K; ++k) {
                     const T* __restrict g = grad + row * s_.channels + first;
                     const T* __restrict w = weight_.get() + k * s_.channels + first;
-                    T* __restrict to = grad_values + neighbor(s_, in_, row, k) * s_.channels + first;
+                    T* __restrict to = grad_values + in_.neighbors(row, k) * s_.channels + first;
                     const T score = score_of(row, k);
                     for (std::size_t c = 0; c < count; ++c) to[c] += score * w[c] * g[c];
                 }
@@ -90,7 +90,7 @@ class Depthwise {
     }
 
    private:
-    const T* value(std::size_t row, std::size_t k) const { return in_.values + neighbor(s_, in_, row, k) * s_.channels; }
+    const T* value(std::size_t row, std::size_t k) const { return in_.values + in_.neighbors(row, k) * s_.channels; }
     T score_of(std::size_t row, std::size_t k) const { return in_.scores ? in_.scores[row * s_.K + k] : T(1); }
 
     const ConvolveShape& s_;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "neighbors.h"
 #include "parallel.h"
 #include "select.h"
 #include "simd.h"
@@ -46,12 +47,13 @@ class Pairs {
    public:
     static constexpr std::size_t CHANNELS = 64;  // channels of a task that scatters
 
-    Pairs(const PairShape& shape, Metric metric, const T* queries, const T* keys, const int64_t* indices, int threads)
+    Pairs(const PairShape& shape, Metric metric, const T* queries, const T* keys, const NeighborLists& neighbors,
+          int threads)
         : s_(shape),
           metric_(metric),
           queries_(queries),
           keys_(keys),
-          indices_(indices),
+          neighbor_(neighbors),
           threads_(threads),
           query_lengths_(s_.rows()),
           key_lengths_(s_.batch * s_.length) {
@@ -63,7 +65,7 @@ class Pairs {
     void scores(T* out) const {
         parallel_for_rows(s_.rows(), threads_, [&](std::size_t row) {
             for (std::size_t k = 0; k < s_.K; ++k) {
-                const T score = score_of(row, neighbor(row, k));
+                const T score = score_of(row, neighbor_(row, k));
                 out[row * s_.K + k] = metric_ != Metric::cosine ? score : score > 1 ? 1 : score < -1 ? -1 : score;
             }
         });
@@ -91,10 +93,6 @@ class Pairs {
         });
     }
 
-    std::size_t neighbor(std::size_t row, std::size_t k) const {
-        return row / s_.queries * s_.length + indices_[row * s_.K + k];
-    }
-
     T score_of(std::size_t row, std::size_t key) const {
         const T* q = queries_ + row * s_.channels;
         const T* k = keys_ + key * s_.channels;
@@ -110,7 +108,7 @@ class Pairs {
         std::fill_n(to, s_.channels, T(0));
         T own = 0;
         for (std::size_t k = 0; k < s_.K; ++k) {
-            const std::size_t key = neighbor(row, k);
+            const std::size_t key = neighbor_(row, k);
             T* pair = coefficients + 2 * (row * s_.K + k);
             own += weigh_pair(row, key, grad[row * s_.K + k], pair);
             const T* __restrict other = keys_ + key * s_.channels;
@@ -138,7 +136,7 @@ class Pairs {
             std::fill_n(grad_keys + (image * s_.length + t) * s_.channels + first, count, T(0));
         for (std::size_t row = image * s_.queries; row < (image + 1) * s_.queries; ++row)
             for (std::size_t k = 0; k < s_.K; ++k) {
-                const std::size_t offset = neighbor(row, k) * s_.channels + first;
+                const std::size_t offset = neighbor_(row, k) * s_.channels + first;
                 const T* pair = coefficients + 2 * (row * s_.K + k);
                 const T* __restrict q = queries_ + row * s_.channels + first;
                 const T* __restrict key = keys_ + offset;
@@ -150,7 +148,7 @@ class Pairs {
     const PairShape& s_;
     Metric metric_;
     const T *queries_, *keys_;
-    const int64_t* indices_;
+    NeighborLists neighbor_;
     int threads_;
     Buffer<T> query_lengths_, key_lengths_;
 };
