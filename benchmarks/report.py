@@ -1,5 +1,6 @@
 """The page: tables in Markdown and a plot of time and memory against the size of the map."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,15 @@ CONTESTANTS = ("Conv2d", "ours", "reference", "matmul+topk+gather")
 
 
 def tables(results: dict[str, Any]) -> str:
-    """All tables, Markdown."""
-    return "\n".join(
-        [_networks(results), _layers(results, "training"), _layers(results, "forward"), _searches(results)]
-    )
+    """All tables, Markdown, of what was measured."""
+    parts = {
+        "networks": [_networks],
+        "layers": [partial(_layers, phase="training"), partial(_layers, phase="forward")],
+        "searches": [_searches],
+        "tokens": [_tokens],
+        "vits": [_vits],
+    }
+    return "\n".join(table(results) for group, made in parts.items() if group in results for table in made)
 
 
 def _networks(results: dict[str, Any]) -> str:
@@ -60,6 +66,32 @@ def _searches(results: dict[str, Any]) -> str:
     return "### The search alone, K = 9, cosine\n\n" + "\n".join(rows) + "\n"
 
 
+def _tokens(results: dict[str, Any]) -> str:
+    return "\n".join(
+        f"### Layers on {one['length']:,} tokens of width 192, 3 heads, batch {one['tokens']['batch']}\n\n"
+        + _cost_table(one["rows"], ("forward ms", "training ms"), agrees=one["agrees"])
+        for one in results["tokens"]
+    )
+
+
+def _vits(results: dict[str, Any]) -> str:
+    return "\n".join(
+        f"### ViT-Tiny on {one['tokens']['side']} pixels, {one['length']:,} tokens, batch {one['tokens']['batch']}\n\n"
+        + _cost_table(one["rows"], ("training ms",))
+        for one in results["vits"]
+    )
+
+
+def _cost_table(rows: dict[str, dict[str, Any]], times: tuple[str, ...], *, agrees: bool = True) -> str:
+    head = ["layer", "GFLOPs", *(time.replace(" ms", ", ms") for time in times), "times Attention", "MB"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for name, row in rows.items():
+        cells = [name.replace("— ", "&nbsp;&nbsp;"), f"{row['GFLOPs']:.3f}", *(f"{row[time]:.1f}" for time in times)]
+        cells += [f"{row['times Attention']:.2f}" if agrees else "parity failed", _whole(row["MB"])]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 PAGE = """# Benchmarks
 
 Made by `python -m benchmarks` on: {machine}.
@@ -68,7 +100,9 @@ Contestants run in turns in one process; times are medians, ratios are medians o
 the peak of a process of its own above its inputs. A speed-up is printed only where outputs and all gradients agree
 with the definition. *reference* is the definition in plain PyTorch: all T x T scores in float64, ties settled, a copy
 of all neighbours. *matmul+topk+gather* is the same in float32, with ties left to topk. *ours* chooses exactly the
-neighbours of the reference.
+neighbours of the reference. GFLOPs are those of one sequence or image forward, counted by torch's flop counter with the
+formulas of our operators: a multiply-add counts as two, comparisons and softmax as nothing. Layers on tokens train with
+dropout 0.1, which PyTorch's attention on the CPU pays for with all T x T weights.
 
 {tables}
 ### Against the size of the map

@@ -19,7 +19,7 @@ STEP = """
 import ctypes, sys
 from pathlib import Path
 import torch
-from convnn.nn import {layer}
+from convnn import nn
 
 def status(field):
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -30,9 +30,12 @@ def step(x):
     out.backward(torch.ones_like(out))
 
 torch.set_num_threads(2)
-layer = {layer}(64, 64, K=9, backend="cpu")
-step(torch.randn(1, 64, 8, 8, requires_grad=True))
-x = torch.randn({batch}, 64, {side}, {side}).contiguous(memory_format=torch.channels_last).requires_grad_()
+layer = nn.{layer}
+step(torch.randn({small}, requires_grad=True))
+x = torch.randn({shape})
+if x.dim() == 4:
+    x = x.contiguous(memory_format=torch.channels_last)
+x.requires_grad_()
 ctypes.CDLL(None).malloc_trim(0)
 Path("/proc/self/clear_refs").write_text("5")
 before = status("VmRSS")
@@ -43,17 +46,35 @@ print((status("VmHWM") - before) / 2**20)
 FLOATS = 4 / 2**20
 
 
+def _peak(layer: str, small: str, shape: str) -> float:
+    """Megabytes that a training step adds to a process of its own."""
+    script = STEP.format(layer=layer, small=small, shape=shape)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return float(done.stdout)
+
+
 @pytest.mark.parametrize(
     ("layer", "batch", "side", "copies"),
     [("ConvNN2d", 4, 64, 8), ("ConvNN2d", 1, 128, 8), ("ConvNNAttention2d", 4, 64, 18)],
 )
 def test_peak_of_a_training_step(layer: str, batch: int, side: int, copies: int) -> None:
     """A few maps: the padded one, the output, gradients, packed keys. K-fold copies would be nine of each."""
-    script = STEP.format(layer=layer, batch=batch, side=side)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    layer = f"{layer}(64, 64, K=9, backend='cpu')"
+    peak = _peak(layer, "1, 64, 8, 8", f"{batch}, 64, {side}, {side}")
     one_map = FLOATS * batch * (side + 2) ** 2 * 64
     scores = FLOATS * batch * side**2 * (side + 2) ** 2
-    peak = float(done.stdout)
     assert peak < copies * one_map
     assert peak < scores / 4
+
+
+@pytest.mark.parametrize("layer", ["MultiheadConvNNAttention", "KvtAttention"])
+def test_peak_of_attention_to_the_tokens_of_a_large_image(layer: str) -> None:
+    """1024 pixels in patches of 16, and a class token: T = 4097, three heads of 64."""
+    peaks = [
+        _peak(f"{layer}(192, 3, K=9, backend={backend!r})", "1, 16, 192", "1, 4097, 192")
+        for backend in ("cpu", "reference")
+    ]
+    scores = FLOATS * 3 * 4097**2
+    assert peaks[0] < peaks[1] / 5
+    assert peaks[0] < scores / 4

@@ -1,0 +1,389 @@
+"""A layer on tokens takes any length, batch, layout and floating type, compiles, and keeps nothing between calls."""
+
+import copy
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from convnn import nn as cnn
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
+COMPARED = {"rtol": 1e-5, "atol": 1e-5}
+
+
+@dataclass(frozen=True)
+class TokenCase:
+    """How to make a layer of width 12, and sequences it takes."""
+
+    name: str
+    build: Callable[..., nn.Module]
+
+    def layer(self, seed: int = 0, **settings: object) -> nn.Module:
+        torch.manual_seed(seed)
+        return self.build(**settings).eval()
+
+    def input(self, batch: int = 2, length: int = 16, dtype: torch.dtype = torch.float32) -> Tensor:
+        generator = torch.Generator().manual_seed(7)
+        return torch.randn(batch, length, 12, generator=generator).to(dtype)
+
+
+def _case(name: str, layer: Callable[..., nn.Module], *arguments: object, **settings: object) -> TokenCase:
+    return TokenCase(name, lambda **more: layer(12, 3, *arguments, **settings, **more))
+
+
+RANDOM = {"sampling_type": "random", "num_samples": 6}
+SPATIAL = {"sampling_type": "spatial", "num_samples": 6}
+EUCLIDEAN_RAW = {"magnitude_type": "euclidean", "softmax_topk_val": False}
+LOCAL = {"sparse_mode": "local", "sparse_context_window": 4}
+STRIDED = {"sparse_mode": "strided", "sparse_context_window": 5}
+
+CASES = [
+    _case("dense", cnn.MultiheadAttention),
+    _case("kvt", cnn.KvtAttention, 4),
+    _case("convnn", cnn.MultiheadConvNNAttention, 4),
+    _case("convnn-coordinates", cnn.MultiheadConvNNAttention, 4, magnitude_type="cosine", coordinate_encoding=True),
+    _case("convnn-standard", cnn.MultiheadConvNNAttention, 4, convolution_type="standard", coordinate_encoding=True),
+    _case("convnn-raw", cnn.MultiheadConvNNAttention, 4, convolution_type="depthwise-separable", **EUCLIDEAN_RAW),
+    _case("convnn-random", cnn.MultiheadConvNNAttention, 4, **RANDOM),
+    _case("convnn-spatial", cnn.MultiheadConvNNAttention, 4, **SPATIAL),
+    _case("window", cnn.NeighborhoodAttention, 4),
+    _case("grid", cnn.NeighborhoodAttention, (3, 2)),
+    _case("local", cnn.LocalAttention, window_size=3, head_width=8),
+    _case("sparse-all", cnn.SparseAttention),
+    _case("sparse-local", cnn.SparseAttention, **LOCAL),
+    _case("sparse-strided", cnn.SparseAttention, **STRIDED),
+    _case("conv", cnn.MultiheadConv, 3),
+    _case("branch-conv", cnn.BranchConv, kernel_size=3, K=4),
+    _case("branch-attention", cnn.BranchAttention, branch_ratio=0.25, K=4, **RANDOM),
+]
+CHOOSING = {"kvt", "convnn", "convnn-coordinates", "convnn-standard", "convnn-raw", "convnn-random", "convnn-spatial"}
+CHOOSING |= {"branch-conv", "branch-attention"}
+WITH_BACKENDS = [case for case in CASES if case.name not in ("dense", "sparse-all", "conv")]
+
+
+def _named(name: str) -> TokenCase:
+    return next(case for case in CASES if case.name == name)
+
+
+@pytest.fixture(params=CASES, ids=lambda case: case.name)
+def tokens(request: pytest.FixtureRequest) -> TokenCase:
+    return request.param
+
+
+def test_one_layer_takes_several_lengths(tokens: TokenCase) -> None:
+    layer = tokens.layer()
+    for length in (16, 25, 9, 100, 16):
+        x = tokens.input(length=length)
+        out = layer(x)
+        assert out.shape == (2, length, 12)
+        assert torch.equal(out, tokens.layer()(x))  # as a layer would that has seen no other
+
+
+def test_batch_of_none(tokens: TokenCase) -> None:
+    layer = tokens.layer().train()
+    x = tokens.input(batch=0).requires_grad_()
+    out = layer(x)
+    assert out.shape == (0, 16, 12)
+    out.sum().backward()
+    assert x.grad.shape == x.shape
+    for parameter in layer.parameters():
+        assert parameter.grad is None or parameter.grad.eq(0).all()
+
+
+def test_single_sequence_without_batch(tokens: TokenCase) -> None:
+    layer, x = tokens.layer(), tokens.input(batch=1)
+    assert torch.equal(layer(x[0]), layer(x)[0])
+
+
+def test_strided_input(tokens: TokenCase) -> None:
+    layer, x = tokens.layer(), tokens.input()
+    backing = torch.full((12, 16, 2, 2), float("nan"))
+    view = backing[..., 0].permute(2, 1, 0)
+    view.copy_(x)
+    assert not view.is_contiguous()
+    torch.testing.assert_close(layer(view), layer(x))
+    sliced = torch.cat([x, x + 1], dim=1)[:, :16]
+    torch.testing.assert_close(layer(sliced), layer(x))
+
+
+def test_expanded_input(tokens: TokenCase) -> None:
+    layer, x = tokens.layer(), tokens.input(batch=1).expand(3, -1, -1)
+    torch.testing.assert_close(layer(x), layer(x.contiguous()))
+
+
+@pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
+def test_floating_types(tokens: TokenCase, dtype: torch.dtype) -> None:
+    layer, x = tokens.layer().to(dtype), tokens.input(dtype=dtype).requires_grad_()
+    out = layer(x)
+    assert out.dtype == dtype
+    out.sum().backward()
+    assert x.grad.dtype == dtype
+    assert x.grad.isfinite().all()
+    if tokens.name not in CHOOSING:  # rounded projections choose others
+        exact = copy.deepcopy(layer).double()(x.detach().double())
+        torch.testing.assert_close(out.double(), exact, rtol=0.05, atol=0.02)
+
+
+def test_layers_are_made_in_the_type_asked_for(tokens: TokenCase) -> None:
+    layer = tokens.layer(dtype=torch.float64)
+    assert {parameter.dtype for parameter in layer.parameters()} == {torch.float64}
+    assert layer(tokens.input(dtype=torch.float64)).dtype == torch.float64
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bfloat16", "float16"])
+def test_autocast(tokens: TokenCase, dtype: torch.dtype) -> None:
+    layer, x = tokens.layer(), tokens.input()
+    x[0, 1] = 0
+    exact = layer(x)
+    x.requires_grad_()
+    with torch.autocast("cpu", dtype=dtype):
+        out = layer(x)
+    assert out.dtype == dtype
+    assert out.isfinite().all()
+    if tokens.name not in CHOOSING:
+        torch.testing.assert_close(out.float(), exact, rtol=0.05, atol=0.02)
+    out.float().sum().backward()
+    assert x.grad.dtype == torch.float32
+    assert x.grad.isfinite().all() or _overflows(tokens, dtype)
+
+
+def test_deepcopy_pickle_and_state_dict(tokens: TokenCase) -> None:
+    layer, x = tokens.layer(), tokens.input()
+    expected = layer(x)
+    other = tokens.layer(seed=1)
+    assert not torch.equal(other(x), expected)
+    other.load_state_dict(layer.state_dict())
+    for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer)), other):
+        assert torch.equal(twin(x), expected)
+        assert repr(twin) == repr(layer)
+
+
+def test_forward_keeps_nothing(tokens: TokenCase) -> None:
+    layer, x = tokens.layer(), tokens.input()
+    before = [{name: repr(value) for name, value in vars(module).items()} for module in layer.modules()]
+    untouched = x.clone()
+    layer(x)
+    layer.train()(x)
+    layer.eval()
+    after = [{name: repr(value) for name, value in vars(module).items()} for module in layer.modules()]
+    assert after == before
+    assert not list(layer.buffers())
+    assert torch.equal(x, untouched)
+
+
+def test_evaluation_is_deterministic_and_leaves_the_generator_alone(tokens: TokenCase) -> None:
+    layer, x = tokens.layer(), tokens.input()
+    state = torch.get_rng_state()
+    first = layer(x)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(layer(x), first)
+
+
+def test_random_candidates_vary_in_training_and_follow_the_seed() -> None:
+    layer = cnn.MultiheadConvNNAttention(12, 3, 4, attention_dropout=0.0, **RANDOM).train()
+    x = torch.randn(2, 30, 12)
+    draws = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        draws.append((layer.neighbors(x).indices, layer(x)))
+    assert torch.equal(draws[0][0], draws[1][0])
+    assert torch.equal(draws[0][1], draws[1][1])
+    assert not torch.equal(draws[0][0], draws[2][0])
+    assert not torch.equal(layer(x), layer(x))
+    layer.eval()
+    assert torch.equal(layer(x), layer(x))
+
+
+def test_dropout_acts_in_training_only(tokens: TokenCase) -> None:
+    if tokens.name == "conv":
+        pytest.skip("a convolution has no dropout")
+    x = tokens.input()
+    layer = tokens.layer(attention_dropout=0.5)
+    assert torch.equal(layer(x), layer(x))
+    assert torch.equal(layer(x), tokens.layer(attention_dropout=0.0)(x))
+    layer.train()
+    assert not torch.equal(layer(x), layer(x))
+    torch.manual_seed(0)
+    first = layer(x)
+    torch.manual_seed(0)
+    assert torch.equal(layer(x), first)
+
+
+def test_without_dropout_training_is_evaluation(tokens: TokenCase) -> None:
+    if tokens.name in ("conv", "convnn-random", "branch-attention"):
+        pytest.skip("no dropout, or random candidates")
+    x, layer = tokens.input(), tokens.layer(attention_dropout=0.0)
+    assert torch.equal(layer.train()(x), layer.eval()(x))
+
+
+def test_full_dropout_silences_everything(tokens: TokenCase) -> None:
+    if tokens.name == "conv" or tokens.name.startswith("branch"):
+        pytest.skip("a convolution has no dropout, and a branching layer has a bias")
+    assert tokens.layer(attention_dropout=1.0).train()(tokens.input()).eq(0).all()
+
+
+@pytest.mark.parametrize("name", ["dense", "window", "convnn"])
+def test_dropout_keeps_the_mean(name: str) -> None:
+    layer, x = _named(name).layer(attention_dropout=0.5), _named(name).input(batch=1)
+    mean = layer.train()(x.expand(4000, -1, -1)).mean(dim=0)
+    torch.testing.assert_close(mean, layer.eval()(x)[0], rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")], ids=["nan", "inf"])
+@pytest.mark.parametrize("name", ["kvt", "convnn", "convnn-coordinates", "convnn-standard", "convnn-spatial"])
+def test_one_bad_token_is_never_chosen(name: str, bad: float) -> None:
+    case = _named(name)
+    layer, clean = case.layer(), case.input()
+    x = clean.clone()
+    x[0, 5] = bad
+    out = layer(x)
+    assert (~out.isfinite().all(dim=-1)).nonzero().tolist() == [[0, 5]]
+    assert torch.equal(out[1], layer(clean)[1])
+
+
+LOOKS_AT = {
+    "window": lambda distance, start: (distance >= start) & (distance < start + 4),
+    "local": lambda distance, start: distance.abs() <= 3,
+    "sparse-local": lambda distance, start: distance.abs() <= 2,
+    "sparse-strided": lambda distance, start: distance % 5 == 0,
+    "conv": lambda distance, start: distance.abs() <= 1,
+}
+
+
+@pytest.mark.parametrize("name", LOOKS_AT)
+def test_one_bad_token_reaches_only_those_who_look_at_it(name: str) -> None:
+    """Near an end a list is filled up with tokens out of sight; they are absent, and what they hold must not count."""
+    case, length = _named(name), 14
+    layer, clean = case.layer(), case.input(batch=1, length=length)
+    places = torch.arange(length)
+    start = (places - 2).clamp(0, length - 4) - places  # of a window of four, shifted inwards
+    for bad in range(length):
+        x = clean.clone()
+        x[0, bad] = float("nan")
+        harmed = layer(x)[0].isnan().any(dim=-1)
+        assert torch.equal(harmed, LOOKS_AT[name](bad - places, start)), f"token {bad}"
+
+
+def test_constant_and_huge_tokens_stay_finite(tokens: TokenCase) -> None:
+    layer, x = tokens.layer(), tokens.input()
+    for sequence in (torch.zeros_like(x), torch.ones_like(x), x * 1e15, x * 1e-30):
+        assert layer(sequence).isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
+def test_zero_tokens_stay_finite_in_half_types(tokens: TokenCase, dtype: torch.dtype) -> None:
+    layer, x = tokens.layer().to(dtype), tokens.input(dtype=dtype)
+    x[0, 3:9] = 0
+    x[1] = 0
+    x.requires_grad_()
+    out = layer(x)
+    assert out.isfinite().all()
+    out.sum().backward()
+    assert x.grad.isfinite().all() or _overflows(tokens, dtype)
+
+
+def _overflows(tokens: TokenCase, dtype: torch.dtype) -> bool:
+    """Equal tokens divided by a distance of 0 + 1e-8 pass on gradients of 1e8, which float16 cannot hold."""
+    return tokens.name == "convnn-raw" and dtype == torch.float16
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+@pytest.mark.parametrize("autocast", [False, True], ids=["plain", "autocast"])
+def test_zero_over_zero_distance_is_zero_in_float16(backend: str, autocast: bool) -> None:
+    dtype = torch.float32 if autocast else torch.float16
+    layer = _named("convnn-raw").layer(backend=backend).to(dtype)
+    with torch.autocast("cpu", dtype=torch.float16, enabled=autocast):
+        assert layer(torch.zeros(1, 16, 12, dtype=dtype)).eq(0).all()
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.parametrize("case", WITH_BACKENDS, ids=lambda case: case.name)
+def test_backends_agree(case: TokenCase, backend: str) -> None:
+    if backend == "cpu":
+        pytest.importorskip("convnn.backends.cpu._core", reason="the core is not compiled", exc_type=ImportError)
+    results = []
+    for name in ("auto", backend):
+        layer, x = case.layer(backend=name), case.input().requires_grad_()
+        out = layer(x)
+        results.append([out, *torch.autograd.grad(out.square().sum(), [x, *layer.parameters()])])
+    torch.testing.assert_close(results[0], results[1], **COMPARED)
+
+
+def _compiled(layer: nn.Module, x: Tensor, backend: str = "eager") -> None:
+    """Outputs and gradients of the compiled layer are those of the layer."""
+    compiled = torch.compile(layer, fullgraph=True, backend=backend)
+    results = []
+    for function in (layer, compiled):
+        leaf = x.clone().requires_grad_()
+        torch.manual_seed(3)
+        out = function(leaf)
+        results.append([out, *torch.autograd.grad(out.square().sum(), [leaf, *layer.parameters()])])
+    torch.testing.assert_close(results[0], results[1])
+
+
+def test_every_layer_compiles_as_one_graph(tokens: TokenCase) -> None:
+    _compiled(tokens.layer(), tokens.input())
+
+
+@pytest.mark.parametrize("name", ["convnn-random", "window", "branch-attention"])
+def test_training_compiles(name: str) -> None:
+    case = _named(name)
+    _compiled(case.layer(attention_dropout=0.3).train(), case.input())
+
+
+@pytest.mark.parametrize("name", ["convnn-coordinates", "kvt", "grid", "local", "branch-conv"])
+def test_traced_backward(name: str) -> None:
+    case = _named(name)
+    _compiled(case.layer(), case.input(), backend="aot_eager")
+
+
+@pytest.mark.parametrize("name", ["convnn-coordinates", "grid", "local", "sparse-strided", "conv"])
+def test_a_compiled_layer_takes_another_length_and_autocast(name: str) -> None:
+    case = _named(name)
+    layer = case.layer()
+    compiled = torch.compile(layer, fullgraph=True, backend="eager")
+    for batch, length in ((2, 16), (3, 9), (1, 25)):
+        x = case.input(batch, length)
+        torch.testing.assert_close(compiled(x), layer(x))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(compiled(x), layer(x))
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch's own, of its breaks
+def test_errors_speak_through_the_compiler() -> None:
+    compiled = torch.compile(cnn.KvtAttention(12, 3, 30), backend="eager")
+    with pytest.raises(ValueError, match="K=30 is more than the 16 tokens of the input; lower K"):
+        compiled(torch.randn(1, 16, 12))
+
+
+@pytest.mark.parametrize(
+    ("layer", "text"),
+    [
+        (cnn.KvtAttention(12, 3, 4), "12, 3, K=4"),
+        (cnn.MultiheadConvNNAttention(12, 3), "12, 3, K=9"),
+        (
+            cnn.MultiheadConvNNAttention(12, 3, 4, **EUCLIDEAN_RAW, coordinate_encoding=True, **SPATIAL),
+            "12, 3, K=4, sampling_type='spatial', num_samples=6, magnitude_type='euclidean', softmax_topk_val=False,"
+            " coordinate_encoding=True",
+        ),
+        (
+            cnn.MultiheadConvNNAttention(12, 3, 4, magnitude_type="cosine", convolution_type="standard"),
+            "12, 3, K=4, magnitude_type='cosine', convolution_type='standard'",
+        ),
+        (cnn.NeighborhoodAttention(12, 3, 5), "12, 3, K=5"),
+        (cnn.NeighborhoodAttention(12, 3, (3, 5), size=(4, 6)), "12, 3, K=(3, 5), size=(4, 6)"),
+        (cnn.LocalAttention(12, 3), "12, 3, window_size=128, head_width=64"),
+        (cnn.SparseAttention(12, 3), "12, 3, sparse_mode='all'"),
+        (cnn.SparseAttention(12, 3, **LOCAL), "12, 3, sparse_mode='local', sparse_context_window=4"),
+        (cnn.MultiheadConv(12, 3, 5), "12, 3, kernel_size=5"),
+        (cnn.BranchConv(12, 3), "12, 3, branch_ratio=0.5"),
+    ],
+    ids=["kvt", "convnn", "raw", "cosine", "window", "grid", "local", "sparse", "sparse-local", "conv", "branch"],
+)
+def test_repr_says_what_is_no_default_under_the_names_of_the_arguments(layer: nn.Module, text: str) -> None:
+    assert layer.extra_repr() == text
+    assert repr(layer).startswith(f"{type(layer).__name__}(\n  {text}\n")
