@@ -24,6 +24,25 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+VIT = (
+    "--dataset digits --model vit --resize 8 --patch_size 2 --num_layers 2 --d_hidden 12 --d_mlp 8 --K 4"
+    " --num_epochs 1 --batch_size 64 --limit_train 64 --limit_test 32"
+)
+
+
+@pytest.mark.parametrize("layer", ["Attention", "ConvNNAttention", "BranchConv"])
+def test_a_vision_transformer_trains_evaluates_and_shows_its_neighbours(layer: str, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert main_train([*VIT.split(), "--layer", layer, "--no-softmax_topk_val", "--output_dir", str(folder)]) == 0
+    best = str(folder / "best.safetensors")
+    assert main(["evaluate", best, "--limit_test", "32"]) == 0
+    assert main(["neighbors", "--checkpoint", best, "--index", "3", "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "neighbors_digits_3.png").read_bytes().startswith(PNG)
+    arguments = (folder / "args.txt").read_text()
+    for line in (f"layer: {layer}", "softmax_topk_val: False", "lr: 0.0005", "scheduler: cosine"):
+        assert line in arguments
+
+
 @pytest.fixture
 def best(run_folder: Path) -> str:
     return str(run_folder / "best.safetensors")

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from convnn.errors import InputError
-from convnn.models import create_model
+from convnn.models import create_model, vit
 from convnn.models.vit import Block, PatchEmbedding, sinusoidal_positions
 
 SMALL = {"patch_size": 8, "num_layers": 2, "d_hidden": 12, "d_mlp": 16, "num_classes": 5}
@@ -56,8 +56,6 @@ def test_what_is_given_goes_before_the_preset() -> None:
 
 
 def test_a_layer_of_ones_own() -> None:
-    from convnn.models import vit
-
     network = vit(lambda dim, heads: nn.Linear(dim, dim), num_layers=1)
     assert isinstance(network.blocks[0].attention, nn.Linear)
     assert network(torch.randn(1, 3, 32, 32)).shape == (1, 10)

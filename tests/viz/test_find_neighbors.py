@@ -5,13 +5,32 @@ import torch
 from torch import nn
 
 from convnn.errors import InputError
-from convnn.nn import Branching2d, Conv2dNew, ConvNN1d, ConvNN2d, ConvNNAttention2d
+from convnn.models import create_model
+from convnn.models.vit import sinusoidal_positions
+from convnn.nn import (
+    Branching2d,
+    Conv2dNew,
+    ConvNN1d,
+    ConvNN2d,
+    ConvNNAttention2d,
+    MultiheadAttention,
+    SparseAttention,
+    list_layers,
+)
 from convnn.viz import choose_queries, find_neighbors
 
 
 class Failing(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("no further")
+
+
+class Transposed(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mT
+
+
+VIT = {"patch_size": 4, "num_layers": 2, "d_hidden": 8, "d_mlp": 8}
 
 
 def image(*shape: int) -> torch.Tensor:
@@ -72,6 +91,52 @@ def test_a_layer_called_twice_is_reported_twice():
     layer = ConvNN2d(2, 2, K=3)
     found = find_neighbors(nn.Sequential(layer, layer), image(2, 4, 4))
     assert [each.name for each in found] == ["0", "0"]
+
+
+def test_tokens_are_patches_behind_the_class_token():
+    torch.manual_seed(0)
+    network = create_model("vit", "ConvNNAttention", K=3, num_heads=2, **VIT).eval()
+    x = image(3, 16, 24)
+    found = find_neighbors(network, x)
+    assert [layer.name for layer in found] == ["blocks.0.attention", "blocks.1.attention"]
+    tokens = network.embed(x)
+    inputs = torch.cat([network.class_token, tokens], dim=1)
+    first = network.blocks[0]
+    neighbors = first.attention.neighbors(first.attention_norm(inputs + sinusoidal_positions(inputs)))
+    assert found[0].size == (4, 6)
+    assert found[0].places.shape == (24, 2 * 3, 2)
+    assert found[0].outside == "class token"
+    for patch in range(24):
+        of_heads = neighbors.indices[:, 1 + patch].flatten().tolist()
+        expected = [[-1, -1] if token == 0 else list(divmod(token - 1, 6)) for token in of_heads]
+        assert found[0].places[patch].tolist() == expected
+        assert torch.equal(found[0].scores[patch], neighbors.scores[:, 1 + patch].flatten())
+
+
+@pytest.mark.parametrize("layer", list_layers("tokens"))
+def test_every_layer_on_tokens_shows_its_neighbours(layer):
+    network = create_model("vit", layer, K=3, num_heads=2, sparse_mode="strided", sparse_context_window=5, **VIT)
+    found = find_neighbors(network, image(3, 16, 16))
+    assert len(found) == 2, "one a block: dense attention beside ConvNN is left out"
+    for one in found:
+        assert one.size == (4, 4)
+        assert one.places.shape[0] == one.scores.shape[0] == 16
+        assert one.places.min() >= -1
+        assert one.places.max() < 4
+
+
+def test_slots_that_nobody_fills_are_the_token_itself():
+    layer = SparseAttention(4, 1, sparse_mode="local", sparse_context_window=2)
+    [found] = find_neighbors(nn.Sequential(nn.Flatten(2), Transposed(), layer), image(4, 1, 3))
+    assert found.places[0].tolist() == [[0, 0], [0, 1], [0, 0]]
+    assert found.scores[0, 2] == 0
+
+
+def test_tokens_that_are_no_patches_are_refused():
+    model = nn.Sequential(nn.Flatten(2), Transposed(), MultiheadAttention(4, 1))
+    model[0].register_forward_hook(lambda _, __, out: out[..., :5])
+    with pytest.raises(InputError, match="5 tokens are no patches of an image of 2x3 pixels"):
+        find_neighbors(model, image(4, 2, 3))
 
 
 def test_layers_on_signals_are_left_out():

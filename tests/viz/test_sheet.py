@@ -68,6 +68,18 @@ def test_neighbors_in_the_padding_are_drawn_and_counted(tmp_path):
     assert (one != below).any()
 
 
+def test_of_several_heads_each_neighbor_is_drawn_once(tmp_path):
+    twice = layer_choosing((4, 4), (1, 1), (6, 6), (1, 1))
+    once = layer_choosing((4, 4), (1, 1), (6, 6), (4, 4))
+    assert np.array_equal(draw(tmp_path / "1.png", twice), draw(tmp_path / "2.png", once))
+
+
+def test_the_class_token_is_counted_by_its_name(tmp_path):
+    padding = layer_choosing((4, 4), (4, 5), (-1, -1))
+    token = dataclasses.replace(padding, outside="class token")
+    assert (draw(tmp_path / "1.png", padding) != draw(tmp_path / "2.png", token)).any()
+
+
 @pytest.mark.parametrize(("count", "columns"), [(1, 2), (3, 4), (9, 5)])
 def test_at_most_max_layers_columns(tmp_path, count, columns):
     layers = [layer_choosing((4, 4), (i % 8, 0), name=f"stages.{i}.blocks.0.convolution.branch1") for i in range(count)]

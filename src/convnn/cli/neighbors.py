@@ -34,7 +34,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     """Draw one sheet an image: a row for each query pixel, a column for each layer."""
     check_at_least("--num_queries", args.num_queries, 1)
     queries = None if args.query is None else [parse_query(text) for text in args.query]
-    device = find_device(args.device)
+    device = find_device(config_from(args).device)
     network, recipe = load_checkpoint(args.checkpoint)
     network.to(device)
     images = read_images(args, recipe)

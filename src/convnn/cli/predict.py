@@ -6,7 +6,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from convnn.cli._flags import Parser, add_config_flags
+from convnn.cli._flags import Parser, add_config_flags, config_from
 from convnn.data import load_image
 from convnn.errors import check_at_least
 from convnn.train import find_device, load_checkpoint
@@ -23,7 +23,7 @@ def add_flags(parser: Parser) -> None:
 def run(args: argparse.Namespace, console: Console) -> None:
     """Print the likeliest classes of every picture."""
     check_at_least("--top", args.top, 1)
-    device = find_device(args.device)
+    device = find_device(config_from(args).device)
     network, recipe = load_checkpoint(args.checkpoint)
     images = [load_image(path, recipe.image_shape, recipe.mean, recipe.std) for path in args.images]
     with torch.no_grad():
