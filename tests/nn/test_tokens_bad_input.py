@@ -186,11 +186,25 @@ def test_branch_ratios(layer_type: type[nn.Module], dim: int, heads: int, ratio:
 
 
 @pytest.mark.parametrize("layer_type", EVERY)
-@pytest.mark.parametrize("shape", [(2, 9, 11), (2, 12, 9), (9, 11), (12,), (1, 2, 9, 12), ()], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(2, 9, 11), (2, 12, 9), (9, 11), (12,), (1, 2, 9, 12), (), (2, 0, 12), (0, 12)], ids=str
+)
 def test_shapes(layer_type: type[nn.Module], shape: tuple[int, ...]) -> None:
     text = str(shape).replace("(", r"\(").replace(")", r"\)")
-    with _refuses(rf"^input of shape {text} must be \(B, T, 12\) for {layer_type.__name__}$"):
+    expected = rf"must be floating and \(B, T, 12\) with T of at least 1 for {layer_type.__name__}$"
+    with _refuses(rf"^input of shape {text} and torch.float32 {expected}"):
         layer_type(12, 3)(_tokens(*shape))
+
+
+@pytest.mark.parametrize("layer_type", EVERY)
+def test_tokens_must_be_floating(layer_type: type[nn.Module]) -> None:
+    with _refuses(r"^input of shape \(2, 9, 12\) and torch.int64 must be floating"):
+        layer_type(12, 3)(torch.zeros(2, 9, 12, dtype=torch.long))
+
+
+def test_neighbors_refuses_what_forward_refuses() -> None:
+    with _refuses(r"^input of shape \(2, 9, 11\)"):
+        cnn.MultiheadConvNNAttention(12, 3).neighbors(torch.zeros(2, 9, 11))
 
 
 @pytest.mark.parametrize("layer_type", [cnn.KvtAttention, *CONVNN])
@@ -266,33 +280,6 @@ def test_tokens_that_are_no_grid(size: tuple[int, int] | None, length: int, mess
         cnn.NeighborhoodAttention(12, 3, (2, 2), size=size)(_tokens(2, length, 12))
 
 
-@pytest.mark.parametrize(
-    "layer",
-    [
-        cnn.KvtAttention(12, 3),
-        cnn.MultiheadConvNNAttention(12, 3),
-        cnn.MultiheadConvNNAttention(12, 3, coordinate_encoding=True),
-        cnn.NeighborhoodAttention(12, 3),
-        cnn.BranchConv(12, 3),
-    ],
-    ids=["kvt", "convnn", "coordinates", "window", "branch"],
-)
-def test_no_tokens_are_fewer_than_K(layer: nn.Module) -> None:
-    with _refuses(r"K=9 .*\b0\b"):
-        layer(_tokens(2, 0, 12))
-
-
-@pytest.mark.parametrize(
-    "layer",
-    [
-        cnn.MultiheadAttention(12, 3),
-        cnn.LocalAttention(12, 3),
-        cnn.SparseAttention(12, 3),
-        cnn.SparseAttention(12, 3, sparse_mode="local"),
-        cnn.SparseAttention(12, 3, sparse_mode="strided"),
-        cnn.MultiheadConv(12, 3),
-    ],
-    ids=["dense", "local", "sparse", "sparse-local", "sparse-strided", "conv"],
-)
-def test_layers_of_any_length_take_no_tokens(layer: nn.Module) -> None:
-    assert layer(_tokens(2, 0, 12)).shape == (2, 0, 12)
+def test_a_grid_for_a_window_on_the_sequence() -> None:
+    with _refuses(r"^size=\(3, 3\) is read with rows and columns of a window; give K=\(3, 3\)$"):
+        cnn.NeighborhoodAttention(12, 3, 3, size=(3, 3))

@@ -51,7 +51,7 @@ def test_convolve_equals_sums(K: int, channels: int, outputs: int, groups: int, 
 @pytest.mark.parametrize("scored", [False, True], ids=["plain", "scored"])
 def test_gradients(scored: bool, groups: int) -> None:
     values, weight = _random(2, 4, 2).requires_grad_(), _random(4, 2 // groups, 3, seed=3).requires_grad_()
-    bias, (indices, scores) = _random(4, seed=4).requires_grad_(), _neighbors(2, 3, 3, 4, scored)
+    bias, (indices, scores, _) = _random(4, seed=4).requires_grad_(), _neighbors(2, 3, 3, 4, scored)
     inputs = [values, weight, bias, *([scores.requires_grad_()] if scored else [])]
 
     def convolve(values: Tensor, weight: Tensor, bias: Tensor, *scores: Tensor) -> Tensor:

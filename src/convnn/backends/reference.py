@@ -64,7 +64,7 @@ def convolve(
     """Learned kernel over the ordered neighbours, (B, N, C_out); see `convnn.ops.aggregate.convolve`."""
     neighborhoods = gather(values, indices)
     if scores is not None:
-        neighborhoods = neighborhoods * scores.unsqueeze(-1).to(values.dtype)
+        neighborhoods = (neighborhoods * scores.unsqueeze(-1)).to(values.dtype)  # a score may exceed a half type
     grouped = neighborhoods.unflatten(-1, (groups, weight.shape[1]))
     kernels = weight.unflatten(0, (groups, weight.shape[0] // groups))
     out = torch.einsum("bnkgc,gock->bngo", grouped, kernels).flatten(2).contiguous()
@@ -84,7 +84,7 @@ def convolve_backward(
     needs_values, needs_scores, needs_weight = needs
     grouped = grad.unflatten(-1, (groups, weight.shape[0] // groups))
     kernels = weight.unflatten(0, (groups, weight.shape[0] // groups))
-    factors = None if scores is None else scores.unsqueeze(-1).to(values.dtype)
+    factors = None if scores is None else scores.unsqueeze(-1)
     grad_values = grad_scores = grad_weight = None
     neighborhoods = gather(values, indices)
     if needs_values or needs_scores:
@@ -93,10 +93,12 @@ def convolve_backward(
             grad_scores = (grad_neighborhoods * neighborhoods).sum(-1).to(scores.dtype)
         if needs_values:
             grad_values = _scatter(
-                grad_neighborhoods if factors is None else grad_neighborhoods * factors, values, indices
+                grad_neighborhoods if factors is None else (grad_neighborhoods * factors).to(values.dtype),
+                values,
+                indices,
             )
     if needs_weight:
-        weighted = neighborhoods if factors is None else neighborhoods * factors
+        weighted = neighborhoods if factors is None else (neighborhoods * factors).to(values.dtype)
         by_group = weighted.unflatten(-1, (groups, weight.shape[1]))
         grad_weight = torch.einsum("bngo,bnkgc->gock", grouped, by_group).flatten(0, 1).contiguous()
     return grad_values, grad_scores, grad_weight

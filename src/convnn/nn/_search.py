@@ -61,7 +61,10 @@ class Search:
 
     def __str__(self) -> str:
         """The settings that differ from their defaults, and K."""
-        default = Search()
+        return self.beside(Search())
+
+    def beside(self, default: "Search") -> str:
+        """The settings that differ from others, and K."""
         named = {name: value for name, value in vars(self).items() if name == "K" or value != getattr(default, name)}
         return ", ".join(f"{name}={value!r}" for name, value in named.items())
 

@@ -15,7 +15,8 @@ class Neighbors(NamedTuple):
     Attributes:
         indices: (B, N, K) int64, positions 0 .. T-1 of the neighbours of N queries, in the order of the kernel's slots.
         scores: (B, N, K) how much each neighbour counts, or None where all count alike.
-        absent: (B, N, K) bool, slots of a fixed list that nobody fills; they never count. None where there are none.
+        absent: (B, N, K) bool, slots of a fixed list that nobody fills: they never count, and their index repeats one
+            of the list, so that nothing else is read. None where there are none.
     """
 
     indices: Tensor

@@ -106,15 +106,17 @@ def within(length: int, reach: int, *, device: torch.device | None = None) -> Ne
         device: of the indices.
 
     Returns:
-        Neighbors with indices (1, T, min(2 * reach + 1, T)), ascending; absent are those too far away.
+        Neighbors with indices (1, T, min(2 * reach + 1, T)); absent are those too far away, which repeat the
+        farthest that is not.
 
     Raises:
         InputError: the reach is negative.
     """
     check_at_least("reach", reach, 0)
     indices = window([length], [min(2 * reach + 1, length)], device=device).indices
-    distance = indices - torch.arange(length, device=device)[:, None]
-    return Neighbors(indices, absent=distance.abs() > reach)
+    here = torch.arange(length, device=device)[:, None]
+    distance = indices - here
+    return Neighbors(here + distance.clamp(-reach, reach), absent=distance.abs() > reach)
 
 
 def strided(length: int, stride: int, *, device: torch.device | None = None) -> Neighbors:
@@ -126,7 +128,8 @@ def strided(length: int, stride: int, *, device: torch.device | None = None) -> 
         device: of the indices.
 
     Returns:
-        Neighbors with indices (1, T, ceil(T / stride)), ascending; absent is the last where the sequence ends before.
+        Neighbors with indices (1, T, ceil(T / stride)); absent is the last where the sequence ends before, and
+        repeats the one in front of it.
 
     Raises:
         InputError: the stride is less than 1.
@@ -135,4 +138,4 @@ def strided(length: int, stride: int, *, device: torch.device | None = None) -> 
     first = torch.arange(length, device=device)[:, None] % stride
     indices = first + torch.arange(0, length, stride, device=device)
     absent = indices >= length
-    return Neighbors(indices.clamp_max(length - 1).unsqueeze(0), absent=absent.unsqueeze(0))
+    return Neighbors(torch.where(absent, indices - stride, indices).unsqueeze(0), absent=absent.unsqueeze(0))

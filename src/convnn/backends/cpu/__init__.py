@@ -68,9 +68,7 @@ def similarity_backward(
     dense_grad, dense_queries, dense_keys = _dense(grad, queries, keys)
     grads = dense_queries.new_empty(queries.shape), dense_keys.new_empty(keys.shape)
     if grad.numel():
-        core.similarity_backward(
-            dense_grad, dense_queries, dense_keys, _lists(indices), metric, *grads, _threads()
-        )
+        core.similarity_backward(dense_grad, dense_queries, dense_keys, _lists(indices), metric, *grads, _threads())
     else:
         for one in grads:
             one.zero_()

@@ -21,11 +21,22 @@ class TokenLayer(nn.Module):
         """(B, T, D) to (B, T, D).
 
         Raises:
-            InputError: the input has another width or other axes, or too few tokens.
+            InputError: the input has another width, other axes or no floating type, or too few tokens.
         """
-        if x.dim() not in (2, 3) or x.shape[-1] != self.dim:
-            raise InputError(f"input of shape {tuple(x.shape)} must be (B, T, {self.dim}) for {type(self).__name__}")
+        self.check_input(x)
         return self._forward(x) if x.dim() == 3 else self._forward(x.unsqueeze(0)).squeeze(0)
+
+    def check_input(self, x: Tensor) -> None:
+        """Refuse what is no sequence of this layer's tokens.
+
+        Raises:
+            InputError: naming its shape and type.
+        """
+        if x.dim() not in (2, 3) or x.shape[-1] != self.dim or not x.shape[-2] or not x.is_floating_point():
+            raise InputError(
+                f"input of shape {tuple(x.shape)} and {x.dtype} must be floating and (B, T, {self.dim}) with T of at"
+                f" least 1 for {type(self).__name__}"
+            )
 
     def _forward(self, x: Tensor) -> Tensor:
         """The layer on a batch of sequences of the right width."""
@@ -55,7 +66,7 @@ class NeighborAttention(TokenLayer):
         dtype: torch.dtype | None,
         *,
         head_width: int | None = None,
-        output_width: int | None = None,
+        extra_width: int = 0,
     ) -> None:
         super().__init__(dim, num_heads)
         check_fraction("attention_dropout", attention_dropout)
@@ -65,8 +76,7 @@ class NeighborAttention(TokenLayer):
         self.head_width = dim // num_heads if head_width is None else head_width
         self.attention_dropout = attention_dropout
         self.backend = backend
-        inner = num_heads * self.head_width
-        aggregated = inner if output_width is None else num_heads * output_width
+        inner, aggregated = num_heads * self.head_width, num_heads * (self.head_width + extra_width)
         self.query = nn.Linear(dim, inner, bias=False, device=device, dtype=dtype)
         self.key = nn.Linear(dim, inner, bias=False, device=device, dtype=dtype)
         self.value = nn.Linear(dim, inner, bias=False, device=device, dtype=dtype)
@@ -106,6 +116,8 @@ class NeighborAttention(TokenLayer):
 
     def neighbors(self, x: Tensor) -> Neighbors:
         """Whom every token of x (B, T, D) looks at and how much, (B * H, T, K): the heads of an image in a row."""
+        self.check_input(x)
+        x = x if x.dim() == 3 else x.unsqueeze(0)
         queries, keys, _ = (one.flatten(0, 1) for one in self.project(x))
         return self.weigh(self.select(queries, keys), queries, keys)
 

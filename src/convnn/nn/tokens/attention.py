@@ -48,13 +48,11 @@ class MultiheadAttention(NeighborAttention):
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """All heads, each for itself: (B, H, T, d)."""
-        dropout = self.attention_dropout if self.training else 0.0
-        return F.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout)
+        return attend_to_all(self, queries, keys, values)
 
     def select(self, queries: Tensor, keys: Tensor) -> Neighbors:
         """Everybody; only for those who ask for `neighbors`."""
-        length = keys.shape[1]
-        return select.window([length], [length], device=keys.device).for_each_of(len(keys))
+        return everybody(keys)
 
 
 class KvtAttention(NeighborAttention):
@@ -106,3 +104,15 @@ class KvtAttention(NeighborAttention):
     def extra_repr(self) -> str:
         """Width, heads and K."""
         return f"{super().extra_repr()}, K={self.K}"
+
+
+def attend_to_all(layer: NeighborAttention, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Dense attention of all heads (B, H, T, d), with the dropout of the layer."""
+    dropout = layer.attention_dropout if layer.training else 0.0
+    return F.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout)
+
+
+def everybody(keys: Tensor) -> Neighbors:
+    """All keys (B * H, T, d), for each of them."""
+    length = keys.shape[1]
+    return select.window([length], [length], device=keys.device).for_each_of(len(keys))

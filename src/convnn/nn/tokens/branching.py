@@ -55,9 +55,9 @@ class MultiheadConv(TokenLayer):
         reset_as_conv(self.weight, self.bias)
 
     def _forward(self, x: Tensor) -> Tensor:
-        heads = self.input(x).mT.reshape(-1, len(self.bias), x.shape[1])
+        heads = self.input(x).mT.unflatten(1, (self.num_heads, -1)).flatten(0, 1)
         heads = F.conv1d(heads, self.weight, self.bias, padding="same")
-        return self.output(heads.reshape(len(x), self.dim, -1).mT)
+        return self.output(heads.unflatten(0, (-1, self.num_heads)).flatten(1, 2).mT)
 
     def extra_repr(self) -> str:
         """Width, heads and kernel."""

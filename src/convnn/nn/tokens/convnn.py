@@ -78,10 +78,10 @@ class MultiheadConvNNAttention(NeighborAttention):
         dtype: torch.dtype | None = None,
     ) -> None:
         check_choice("convolution_type", convolution_type, CONVOLUTION_TYPES)
-        head_width = dim // max(num_heads, 1)
-        inside = head_width + coordinate_encoding
-        outside = inside if convolution_type == "depthwise" else head_width
-        super().__init__(dim, num_heads, attention_dropout, backend, device, dtype, output_width=outside)
+        is_depthwise = convolution_type == "depthwise"
+        extra = int(coordinate_encoding and is_depthwise)  # a depthwise kernel makes what it reads
+        super().__init__(dim, num_heads, attention_dropout, backend, device, dtype, extra_width=extra)
+        inside, outside = self.head_width + int(coordinate_encoding), self.head_width + extra
         self.search = Search(K, 0, sampling_type, num_samples, sample_padding, magnitude_type)
         self.convolution_type = convolution_type
         self.softmax_topk_val = softmax_topk_val
@@ -146,7 +146,7 @@ class MultiheadConvNNAttention(NeighborAttention):
 
     def extra_repr(self) -> str:
         """Width, heads, and every setting that is not a default."""
-        parts = [super().extra_repr(), str(self.search)]
+        parts = [super().extra_repr(), self.search.beside(Search(padding=0, magnitude_type="matmul"))]
         if self.convolution_type != "depthwise":
             parts.append(f"convolution_type={self.convolution_type!r}")
         if not self.softmax_topk_val:

@@ -1,13 +1,11 @@
 """Attention to tokens of a place: the neighbours are a fixed list."""
 
-from math import isqrt
-
 import torch
 from torch import Tensor
 
 from convnn.errors import InputError, check_at_least, check_choice
 from convnn.nn.tokens._layer import NeighborAttention
-from convnn.nn.tokens.attention import MultiheadAttention
+from convnn.nn.tokens.attention import attend_to_all, everybody
 from convnn.ops import Neighbors, select
 
 SPARSE_MODES = ("all", "local", "strided")
@@ -57,30 +55,32 @@ class NeighborhoodAttention(NeighborAttention):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        for side in K if isinstance(K, tuple) else (K,):
-            check_at_least("K", side, 1)
         super().__init__(dim, num_heads, attention_dropout, backend, device, dtype)
-        self.K = K
-        self.size = size
+        self.window = _rows_and_columns("K", K) if isinstance(K, tuple) else (K,)
+        self.size = None if size is None else _rows_and_columns("size", size)
+        check_at_least("K", self.window[0], 1)
+        if self.size is not None and len(self.window) == 1:
+            raise InputError(f"size={size} is read with rows and columns of a window; give K={(K, K)}")
 
     def select(self, queries: Tensor, keys: Tensor) -> Neighbors:
         """The window around each token."""
-        length, device = keys.shape[1], keys.device
-        if isinstance(self.K, int):
-            neighbors = select.window([length], [self.K], device=device)
-        else:
-            neighbors = select.window(self._grid(length), self.K, device=device)
-        return neighbors.for_each_of(len(keys))
+        length = keys.shape[1]
+        size = (length,) if len(self.window) == 1 else self._grid(length)
+        if any(k > n for k, n in zip(self.window, size, strict=True)):
+            raise InputError(f"K={_plain(self.window)} is more than the {_plain(size)} tokens of the input; lower K")
+        return select.window(size, self.window, device=keys.device).for_each_of(len(keys))
 
-    def _grid(self, length: int) -> tuple[int, int]:
-        rows, columns = self.size or (isqrt(length), isqrt(length))
+    def _grid(self, length: int) -> tuple[int, ...]:
+        side = round(length**0.5)
+        rows, columns = self.size or (side, side)
         if rows * columns != length:
             raise InputError(f"size={self.size} must be rows and columns of the {length} tokens")
         return rows, columns
 
     def extra_repr(self) -> str:
-        """Width, heads and window."""
-        return f"{super().extra_repr()}, K={self.K}"
+        """Width, heads, window and grid."""
+        grid = "" if self.size is None else f", size={self.size}"
+        return f"{super().extra_repr()}, K={_plain(self.window)}{grid}"
 
 
 class LocalAttention(NeighborAttention):
@@ -147,7 +147,7 @@ class LocalAttention(NeighborAttention):
         return f"{super().extra_repr()}, window_size={self.window_size}, head_width={self.head_width}"
 
 
-class SparseAttention(MultiheadAttention):
+class SparseAttention(NeighborAttention):
     r"""Attention under a mask: to everybody, to the tokens near by, or to those a multiple of a stride away.
 
     .. math:: y_i = W_o \sum_{j \in m(i)} \operatorname{softmax}_j
@@ -189,22 +189,21 @@ class SparseAttention(MultiheadAttention):
     ) -> None:
         check_choice("sparse_mode", sparse_mode, SPARSE_MODES)
         check_at_least("sparse_context_window", sparse_context_window, 1)
-        super().__init__(dim, num_heads, attention_dropout=attention_dropout, device=device, dtype=dtype)
-        self.backend = backend
+        super().__init__(dim, num_heads, attention_dropout, backend, device, dtype)
         self.sparse_mode = sparse_mode
         self.sparse_context_window = sparse_context_window
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """All heads, each for itself: (B, H, T, d)."""
         if self.sparse_mode == "all":
-            return super().attend(queries, keys, values)
-        return NeighborAttention.attend(self, queries, keys, values)
+            return attend_to_all(self, queries, keys, values)
+        return super().attend(queries, keys, values)
 
     def select(self, queries: Tensor, keys: Tensor) -> Neighbors:
         """Whom the mask lets each token see."""
         length, context = keys.shape[1], self.sparse_context_window
         if self.sparse_mode == "all":
-            return super().select(queries, keys)
+            return everybody(keys)
         if self.sparse_mode == "local":
             neighbors = select.within(length, context // 2, device=keys.device)
         else:
@@ -226,3 +225,16 @@ def _rotate(heads: Tensor, start: int = 0) -> Tensor:
     left, right = heads.to(dtype).chunk(2, dim=-1)
     turned = left * angles.cos() - right * angles.sin(), right * angles.cos() + left * angles.sin()
     return torch.cat(turned, dim=-1).to(heads.dtype)
+
+
+def _rows_and_columns(argument: str, sides: tuple[int, int]) -> tuple[int, ...]:
+    if not isinstance(sides, tuple) or len(sides) != 2:
+        raise InputError(f"{argument}={sides} must be two numbers, rows and columns")
+    for side in sides:
+        check_at_least(argument, side, 1)
+    return sides
+
+
+def _plain(sides: tuple[int, ...]) -> int | tuple[int, ...]:
+    """A length as a number."""
+    return sides[0] if len(sides) == 1 else sides
