@@ -114,7 +114,7 @@ def test_the_kernel_over_a_window_is_masked_attention(kernel: str, K: int) -> No
     """The three operators with a fixed list: with ones attention under a mask, else a convolution of weighted rows."""
     queries, keys, values = (_random(6, 11, 4, seed=seed).requires_grad_() for seed in range(3))
     neighbors = select.window([11], [K]).for_each_of(6)
-    neighbors = weigh.softmax(weigh.scale(weigh.similarity(neighbors, queries, keys, metric="matmul"), 0.5))
+    neighbors = weigh.softmax(weigh.similarity(neighbors, 0.5 * queries, keys, metric="matmul"))
     mask = torch.zeros(11, 11, dtype=torch.bool).scatter(1, neighbors.indices[0], True)
     if kernel == "ones":
         ours = aggregate.convolve(values, neighbors, _random(4, 1, K).fill_(1), groups=4)

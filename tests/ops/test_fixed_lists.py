@@ -292,17 +292,10 @@ def test_inverse_is_one_over_the_distance() -> None:
     assert weigh.inverse(neighbors, eps=0.5).scores[0, 0].tolist() == pytest.approx([2, 1, 1 / 4.5])
 
 
-def test_scale_multiplies() -> None:
-    scores = _random(2, 3, 4)
-    assert torch.equal(weigh.scale(_scored(scores), 0.25).scores, 0.25 * scores)
-    assert weigh.scale(_scored(scores), -1).scores.equal(-scores)
-
-
 STEPS = {
     "root": weigh.root,
     "inverse": weigh.inverse,
     "inverse-root": lambda neighbors: weigh.inverse(weigh.root(neighbors)),
-    "scale": lambda neighbors: weigh.scale(neighbors, 0.3),
     "softmax": weigh.softmax,
 }
 
@@ -318,7 +311,14 @@ def test_gradients_of_single_steps(name: str) -> None:
     assert gradgradcheck(step, scores)
 
 
-@pytest.mark.parametrize("name", STEPS)
+def test_behind_a_softmax_a_weight_of_zero_says_who_is_absent() -> None:
+    neighbors = _some_absent()
+    weighed = weigh.softmax(neighbors)
+    assert weighed.absent is None
+    assert torch.equal(weighed.scores == 0, neighbors.absent)
+
+
+@pytest.mark.parametrize("name", [name for name in STEPS if name != "softmax"])
 def test_steps_keep_who_is_absent(name: str) -> None:
     neighbors = _some_absent()
     neighbors = neighbors._replace(scores=-neighbors.scores.square())

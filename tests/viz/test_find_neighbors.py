@@ -125,10 +125,10 @@ def test_every_layer_on_tokens_shows_its_neighbours(layer):
         assert one.places.max() < 4
 
 
-def test_slots_that_nobody_fills_are_the_token_itself():
+def test_slots_that_nobody_fills_repeat_a_neighbour_without_weight():
     layer = SparseAttention(4, 1, sparse_mode="local", sparse_context_window=2)
     [found] = find_neighbors(nn.Sequential(nn.Flatten(2), Transposed(), layer), image(4, 1, 3))
-    assert found.places[0].tolist() == [[0, 0], [0, 1], [0, 0]]
+    assert found.places[0].tolist() == [[0, 0], [0, 1], [0, 1]]
     assert found.scores[0, 2] == 0
 
 

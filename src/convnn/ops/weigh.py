@@ -49,15 +49,6 @@ def first_slot(neighbors: Neighbors, score: float) -> Neighbors:
     return neighbors._replace(scores=torch.cat([torch.full_like(scores[..., :1], score), scores[..., 1:]], dim=-1))
 
 
-def scale(neighbors: Neighbors, factor: float) -> Neighbors:
-    """Multiply all scores, as attention does by one over the root of the width.
-
-    Raises:
-        InputError: the neighbours have no scores yet.
-    """
-    return neighbors._replace(scores=_scores(neighbors) * factor)
-
-
 def root(neighbors: Neighbors) -> Neighbors:
     """Minus the distance, from minus its square; where that is 0 no gradient passes.
 
@@ -88,7 +79,7 @@ def softmax(neighbors: Neighbors) -> Neighbors:
     scores = _scores(neighbors)
     if neighbors.absent is not None:
         scores = scores.masked_fill(neighbors.absent, -torch.inf)
-    return neighbors._replace(scores=scores.softmax(dim=-1))
+    return Neighbors(neighbors.indices, scores.softmax(dim=-1))  # a weight of 0 says that somebody is absent
 
 
 def dropout(neighbors: Neighbors, p: float, *, training: bool) -> Neighbors:

@@ -130,10 +130,8 @@ def _choices_on_map(name: str, layer: SearchingLayer, x: Tensor) -> LayerNeighbo
 
 
 def _choices_on_patches(name: str, layer: NeighborAttention, x: Tensor, image: Tensor) -> LayerNeighbors:
-    indices, scores, absent = layer.neighbors(x)
+    indices, scores, _ = layer.neighbors(x)
     scores = torch.ones(indices.shape) if scores is None else scores
-    if absent is not None:  # nobody: the token itself, which is not drawn
-        indices = torch.where(absent, torch.arange(x.shape[1], device=x.device)[:, None], indices)
     rows, columns = _patches(x.shape[1], image)
     others = x.shape[1] - rows * columns
     patches = indices[:, others:].transpose(0, 1).flatten(1).cpu() - others

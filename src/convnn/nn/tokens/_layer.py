@@ -53,17 +53,31 @@ class NeighborAttention(TokenLayer):
     .. math:: y_i = W_o \sum_{k=1}^{K} \alpha_{ik} W_v x_{j_{ik}}, \qquad
         \alpha_i = \operatorname{softmax}_k \frac{W_q x_i \cdot W_k x_{j_{ik}}}{\sqrt{d}}
 
-    with d the width of a head. Which tokens :math:`j_{i1}, \dots, j_{iK}` are is what its kinds differ in.
+    with d the width of a head. Who :math:`j_{i1}, \dots, j_{iK}` are is what its kinds differ in: a subclass says at
+    least `select`.
+
+    Args:
+        dim: width of the tokens, D.
+        num_heads: heads, a divisor of dim unless their width is given.
+        attention_dropout: probability of silencing a token in training, 0 to 1.
+        backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
+        device: where the weights live.
+        dtype: of the weights.
+        head_width: d; dim / num_heads when None.
+        extra_width: channels that aggregation makes beyond d in every head.
+
+    Raises:
+        InputError: an argument is out of range.
     """
 
     def __init__(
         self,
         dim: int,
         num_heads: int,
-        attention_dropout: float,
-        backend: str,
-        device: torch.device | str | None,
-        dtype: torch.dtype | None,
+        attention_dropout: float = 0.1,
+        backend: str = "auto",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
         *,
         head_width: int | None = None,
         extra_width: int = 0,
@@ -106,8 +120,8 @@ class NeighborAttention(TokenLayer):
 
     def weigh(self, neighbors: Neighbors, queries: Tensor, keys: Tensor) -> Neighbors:
         """How much each of them counts."""
-        neighbors = weigh.similarity(neighbors, queries, keys, metric="matmul", backend=self.backend)
-        return weigh.softmax(weigh.scale(neighbors, self.head_width**-0.5))
+        scaled = queries * self.head_width**-0.5
+        return weigh.softmax(weigh.similarity(neighbors, scaled, keys, metric="matmul", backend=self.backend))
 
     def aggregate(self, values: Tensor, neighbors: Neighbors) -> Tensor:
         """How they are put together, (B * H, T, d)."""

@@ -127,10 +127,10 @@ class MultiheadConvNNAttention(NeighborAttention):
     def weigh(self, neighbors: Neighbors, queries: Tensor, keys: Tensor) -> Neighbors:
         """By the softmax of the scores, or by the scores themselves."""
         metric = self.search.magnitude_type
-        neighbors = weigh.similarity(neighbors, queries, keys, metric=metric, backend=self.backend)
         if metric == "matmul":
-            neighbors = weigh.scale(neighbors, self.head_width**-0.5)
-        elif metric == "euclidean":
+            queries = queries * self.head_width**-0.5
+        neighbors = weigh.similarity(neighbors, queries, keys, metric=metric, backend=self.backend)
+        if metric == "euclidean":
             neighbors = weigh.root(neighbors) if self.softmax_topk_val else weigh.inverse(weigh.root(neighbors))
         if is_sampled(_sequence(keys), self.search):
             neighbors = weigh.first_slot(neighbors, 1.0)

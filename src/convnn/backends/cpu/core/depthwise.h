@@ -2,6 +2,7 @@
 #pragma once
 
 #include "convolve.h"
+#include "rows.h"
 
 namespace convnn {
 
@@ -19,51 +20,29 @@ class Depthwise {
 
     void forward(const T* bias, T* out) const {
         parallel_for_rows(s_.rows(), threads_, [&](std::size_t row) {
-            T* __restrict to = out + row * s_.channels;
+            T* to = out + row * s_.channels;
             for (std::size_t c = 0; c < s_.channels; ++c) to[c] = bias ? bias[c] : T(0);
-            for (std::size_t k = 0; k < s_.K; ++k) {
-                const T* from = value(row, k);
-                const T* w = weight_.get() + k * s_.channels;
+            sum_neighbors(to, s_.channels, s_.K, [&](std::size_t k) {
+                const T *w = weight_.get() + k * s_.channels, *from = value(row, k);
                 const T score = score_of(row, k);
-                for (std::size_t c = 0; c < s_.channels; ++c) to[c] += w[c] * (score * from[c]);
-            }
+                return [=](std::size_t c, const auto& read) { return read(w + c) * (score * read(from + c)); };
+            });
         });
     }
 
     void scores(const T* grad, T* grad_scores) const {
         parallel_for_rows(s_.rows(), threads_, [&](std::size_t row) {
             const T* g = grad + row * s_.channels;
-            for (std::size_t k = 0; k < s_.K; ++k) {
-                const T* from = value(row, k);
-                const T* w = weight_.get() + k * s_.channels;
-                Vector<T> sums{};
-                std::size_t c = 0;
-                for (; c + LANES<T> <= s_.channels; c += LANES<T>) sums += load(g + c) * load(w + c) * load(from + c);
-                T sum = 0;
-                for (int i = 0; i < LANES<T>; ++i) sum += sums[i];
-                for (; c < s_.channels; ++c) sum += g[c] * w[c] * from[c];
-                grad_scores[row * s_.K + k] = sum;
-            }
+            const auto term_of = [&](std::size_t k) {
+                const T *w = weight_.get() + k * s_.channels, *from = value(row, k);
+                return [=](std::size_t c, const auto& read) { return read(g + c) * read(w + c) * read(from + c); };
+            };
+            sum_channels<T>(s_.channels, s_.K, term_of, [&](std::size_t k, T sum) { grad_scores[row * s_.K + k] = sum; });
         });
     }
 
-    // A task owns some channels of one image.
     void values(const T* grad, T* grad_values) const {
-        const std::size_t parts = ceil_div(s_.channels, CHANNELS);
-        parallel_for(s_.batch * parts, threads_, [&](std::size_t i, int) {
-            const std::size_t image = i / parts, first = i % parts * CHANNELS;
-            const std::size_t count = std::min(CHANNELS, s_.channels - first);
-            for (std::size_t t = 0; t < s_.length; ++t)
-                std::fill_n(grad_values + (image * s_.length + t) * s_.channels + first, count, T(0));
-            for (std::size_t row = image * s_.queries; row < (image + 1) * s_.queries; ++row)
-                for (std::size_t k = 0; k < s_.K; ++k) {
-                    const T* __restrict g = grad + row * s_.channels + first;
-                    const T* __restrict w = weight_.get() + k * s_.channels + first;
-                    T* __restrict to = grad_values + in_.neighbors(row, k) * s_.channels + first;
-                    const T score = score_of(row, k);
-                    for (std::size_t c = 0; c < count; ++c) to[c] += score * w[c] * g[c];
-                }
-        });
+        return in_.neighbors.shared ? gather_values(grad, grad_values) : scatter_values(grad, grad_values);
     }
 
     // Partial sums over fixed runs of rows, then added up in order.
@@ -90,6 +69,40 @@ class Depthwise {
     }
 
    private:
+    void gather_values(const T* grad, T* grad_values) const {
+        const Sources sources_of(in_.neighbors);
+        parallel_for_rows(s_.batch * s_.length, threads_, [&](std::size_t position) {
+            T* to = grad_values + position * s_.channels;
+            const Sources::Of sources = sources_of(position);
+            std::fill_n(to, s_.channels, T(0));
+            sum_neighbors(to, s_.channels, sources.count, [&](std::size_t i) {
+                const std::size_t row = sources.row(i), k = sources.k(i);
+                const T *g = grad + row * s_.channels, *w = weight_.get() + k * s_.channels;
+                const T score = score_of(row, k);
+                return [=](std::size_t c, const auto& read) { return score * read(w + c) * read(g + c); };
+            });
+        });
+    }
+
+    // A task owns some channels of one image.
+    void scatter_values(const T* grad, T* grad_values) const {
+        const std::size_t parts = ceil_div(s_.channels, CHANNELS);
+        parallel_for(s_.batch * parts, threads_, [&](std::size_t i, int) {
+            const std::size_t image = i / parts, first = i % parts * CHANNELS;
+            const std::size_t count = std::min(CHANNELS, s_.channels - first);
+            for (std::size_t t = 0; t < s_.length; ++t)
+                std::fill_n(grad_values + (image * s_.length + t) * s_.channels + first, count, T(0));
+            for (std::size_t row = image * s_.queries; row < (image + 1) * s_.queries; ++row)
+                for (std::size_t k = 0; k < s_.K; ++k) {
+                    const T* __restrict g = grad + row * s_.channels + first;
+                    const T* __restrict w = weight_.get() + k * s_.channels + first;
+                    T* __restrict to = grad_values + in_.neighbors(row, k) * s_.channels + first;
+                    const T score = score_of(row, k);
+                    for (std::size_t c = 0; c < count; ++c) to[c] += score * w[c] * g[c];
+                }
+        });
+    }
+
     const T* value(std::size_t row, std::size_t k) const { return in_.values + in_.neighbors(row, k) * s_.channels; }
     T score_of(std::size_t row, std::size_t k) const { return in_.scores ? in_.scores[row * s_.K + k] : T(1); }
 

@@ -6,6 +6,7 @@
 
 #include "neighbors.h"
 #include "parallel.h"
+#include "rows.h"
 #include "select.h"
 #include "simd.h"
 
@@ -64,10 +65,14 @@ class Pairs {
 
     void scores(T* out) const {
         parallel_for_rows(s_.rows(), threads_, [&](std::size_t row) {
-            for (std::size_t k = 0; k < s_.K; ++k) {
-                const T score = score_of(row, neighbor_(row, k));
-                out[row * s_.K + k] = metric_ != Metric::cosine ? score : score > 1 ? 1 : score < -1 ? -1 : score;
-            }
+            T* to = out + row * s_.K;
+            if (metric_ == Metric::euclidean)
+                for (std::size_t k = 0; k < s_.K; ++k) to[k] = score_of(row, neighbor_(row, k), 0);
+            else
+                products(row, [&](std::size_t k, T product) {
+                    const T score = score_of(row, neighbor_(row, k), product);
+                    to[k] = metric_ == Metric::matmul ? score : score > 1 ? 1 : score < -1 ? -1 : score;
+                });
         });
     }
 
@@ -77,9 +82,10 @@ class Pairs {
     void gradients(const T* grad, T* grad_queries, T* grad_keys) const {
         const Buffer<T> coefficients(2 * s_.rows() * s_.K);  // a and c of every pair
         parallel_for_rows(s_.rows(), threads_, [&](std::size_t row) { pull_query(row, grad, coefficients.get(), grad_queries); });
+        if (neighbor_.shared) return gather_keys(coefficients.get(), grad_keys);
         const std::size_t parts = ceil_div(s_.channels, CHANNELS);
         parallel_for(s_.batch * parts, threads_, [&](std::size_t i, int) {
-            pull_keys(i / parts, i % parts * CHANNELS, coefficients.get(), grad_keys);
+            scatter_keys(i / parts, i % parts * CHANNELS, coefficients.get(), grad_keys);
         });
     }
 
@@ -93,35 +99,51 @@ class Pairs {
         });
     }
 
-    T score_of(std::size_t row, std::size_t key) const {
+    // sink(k, q . k_j) for all neighbours of a query.
+    template <class Sink>
+    void products(std::size_t row, const Sink& sink) const {
         const T* q = queries_ + row * s_.channels;
-        const T* k = keys_ + key * s_.channels;
-        if (metric_ == Metric::matmul) return dot(q, k, s_.channels);
-        if (metric_ == Metric::euclidean) return -squared_distance(q, k, s_.channels);
+        const auto term_of = [&](std::size_t k) {
+            const T* key = keys_ + neighbor_(row, k) * s_.channels;
+            return [=](std::size_t c, const auto& read) { return read(q + c) * read(key + c); };
+        };
+        sum_channels<T>(s_.channels, s_.K, term_of, sink);
+    }
+
+    // The product of the pair is known where a score is made of it.
+    T score_of(std::size_t row, std::size_t key, T product) const {
+        if (metric_ == Metric::matmul) return product;
+        if (metric_ == Metric::euclidean)
+            return -squared_distance(queries_ + row * s_.channels, keys_ + key * s_.channels, s_.channels);
         const T lengths = query_lengths_.get()[row] * key_lengths_.get()[key];
-        return lengths == 0 ? 0 : dot(q, k, s_.channels) / lengths;
+        return lengths == 0 ? 0 : product / lengths;
     }
 
     void pull_query(std::size_t row, const T* grad, T* coefficients, T* grad_queries) const {
-        T* __restrict to = grad_queries + row * s_.channels;
-        const T* __restrict q = queries_ + row * s_.channels;
-        std::fill_n(to, s_.channels, T(0));
+        T* to = grad_queries + row * s_.channels;
+        const T* q = queries_ + row * s_.channels;
+        T* pairs = coefficients + 2 * row * s_.K;
         T own = 0;
-        for (std::size_t k = 0; k < s_.K; ++k) {
-            const std::size_t key = neighbor_(row, k);
-            T* pair = coefficients + 2 * (row * s_.K + k);
-            own += weigh_pair(row, key, grad[row * s_.K + k], pair);
-            const T* __restrict other = keys_ + key * s_.channels;
-            for (std::size_t c = 0; c < s_.channels; ++c) to[c] += pair[0] * other[c];
-        }
-        for (std::size_t c = 0; c < s_.channels; ++c) to[c] -= own * q[c];
+        const auto weigh = [&](std::size_t k, T product) {
+            own += weigh_pair(row, neighbor_(row, k), grad[row * s_.K + k], product, pairs + 2 * k);
+        };
+        if (metric_ == Metric::cosine)
+            products(row, weigh);
+        else
+            for (std::size_t k = 0; k < s_.K; ++k) weigh(k, 0);
+        for (std::size_t c = 0; c < s_.channels; ++c) to[c] = own == 0 ? 0 : -own * q[c];
+        sum_neighbors(to, s_.channels, s_.K, [&](std::size_t k) {
+            const T* key = keys_ + neighbor_(row, k) * s_.channels;
+            const T factor = pairs[2 * k];
+            return [=](std::size_t c, const auto& read) { return factor * read(key + c); };
+        });
     }
 
     // Writes a and c, returns b.
-    T weigh_pair(std::size_t row, std::size_t key, T grad, T* pair) const {
+    T weigh_pair(std::size_t row, std::size_t key, T grad, T product, T* pair) const {
         if (metric_ == Metric::matmul) return pair[0] = grad, pair[1] = 0;
         if (metric_ == Metric::euclidean) return pair[0] = pair[1] = 2 * grad;
-        const T score = score_of(row, key);
+        const T score = score_of(row, key, product);
         const T query_length = query_lengths_.get()[row], key_length = key_lengths_.get()[key];
         const bool passes = query_length != 0 && key_length != 0 && !(std::abs(score) > 1);
         pair[0] = passes ? grad / query_length / key_length : 0;
@@ -129,8 +151,26 @@ class Pairs {
         return passes ? grad * score / query_length / query_length : 0;
     }
 
+    void gather_keys(const T* coefficients, T* grad_keys) const {
+        const Sources sources_of(neighbor_);
+        parallel_for_rows(s_.batch * s_.length, threads_, [&](std::size_t position) {
+            T* to = grad_keys + position * s_.channels;
+            const T* key = keys_ + position * s_.channels;
+            const Sources::Of sources = sources_of(position);
+            const auto pair = [&](std::size_t i) { return coefficients + 2 * (sources.row(i) * s_.K + sources.k(i)); };
+            T own = 0;
+            for (std::size_t i = 0; i < sources.count; ++i) own += pair(i)[1];
+            for (std::size_t c = 0; c < s_.channels; ++c) to[c] = own == 0 ? 0 : -own * key[c];
+            sum_neighbors(to, s_.channels, sources.count, [&](std::size_t i) {
+                const T* q = queries_ + sources.row(i) * s_.channels;
+                const T factor = pair(i)[0];
+                return [=](std::size_t c, const auto& read) { return factor * read(q + c); };
+            });
+        });
+    }
+
     // A task owns some channels of the keys of one image.
-    void pull_keys(std::size_t image, std::size_t first, const T* coefficients, T* grad_keys) const {
+    void scatter_keys(std::size_t image, std::size_t first, const T* coefficients, T* grad_keys) const {
         const std::size_t count = std::min(CHANNELS, s_.channels - first);
         for (std::size_t t = 0; t < s_.length; ++t)
             std::fill_n(grad_keys + (image * s_.length + t) * s_.channels + first, count, T(0));
@@ -141,7 +181,10 @@ class Pairs {
                 const T* __restrict q = queries_ + row * s_.channels + first;
                 const T* __restrict key = keys_ + offset;
                 T* __restrict to = grad_keys + offset;
-                for (std::size_t c = 0; c < count; ++c) to[c] += pair[0] * q[c] - pair[1] * key[c];
+                if (metric_ == Metric::matmul)
+                    for (std::size_t c = 0; c < count; ++c) to[c] += pair[0] * q[c];
+                else
+                    for (std::size_t c = 0; c < count; ++c) to[c] += pair[0] * q[c] - pair[1] * key[c];
             }
     }
 
