@@ -1,7 +1,6 @@
 """A layer takes any resolution, batch, layout and floating type, and keeps nothing between calls."""
 
 import copy
-import pickle
 
 import pytest
 import torch
@@ -104,38 +103,6 @@ def test_autocast(case, dtype: torch.dtype) -> None:
         torch.testing.assert_close(out.float(), exact, rtol=0.05, atol=0.05)
     out.float().sum().backward()
     assert x.grad.isfinite().all()
-
-
-def test_deepcopy_pickle_and_state_dict(case) -> None:
-    layer, x = case.layer(), case.input()
-    expected = layer(x)
-    other = case.layer(seed=1)
-    assert not torch.equal(other(x), expected)
-    other.load_state_dict(layer.state_dict())
-    for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer)), other):
-        assert torch.equal(twin(x), expected)
-        assert repr(twin) == repr(layer)
-
-
-def test_forward_keeps_nothing(case) -> None:
-    layer, x = case.layer(), case.input()
-    before = [{name: repr(value) for name, value in vars(module).items()} for module in layer.modules()]
-    untouched = x.clone()
-    layer(x)
-    layer.train()(x)
-    layer.eval()
-    after = [{name: repr(value) for name, value in vars(module).items()} for module in layer.modules()]
-    assert after == before
-    assert not list(layer.buffers())
-    assert torch.equal(x, untouched)
-
-
-def test_evaluation_is_deterministic_and_leaves_the_generator_alone(case) -> None:
-    layer, x = case.layer(), case.input()
-    state = torch.get_rng_state()
-    first = layer(x)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(layer(x), first)
 
 
 @pytest.mark.parametrize("layer_type", [cnn.ConvNN2d, cnn.ConvNNAttention2d])

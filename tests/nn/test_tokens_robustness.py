@@ -1,77 +1,27 @@
 """A layer on tokens takes any length, batch, layout and floating type, compiles, and keeps nothing between calls."""
 
 import copy
-import pickle
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from convnn import nn as cnn
+from layer_cases import EUCLIDEAN_RAW, LOCAL, TOKEN_CASES, TokenCase
+from layer_cases import RANDOM_TOKENS as RANDOM
+from layer_cases import SPATIAL_TOKENS as SPATIAL
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
 COMPARED = {"rtol": 1e-5, "atol": 1e-5}
 
 
-@dataclass(frozen=True)
-class TokenCase:
-    """How to make a layer of width 12, and sequences it takes."""
-
-    name: str
-    build: Callable[..., nn.Module]
-
-    def layer(self, seed: int = 0, **settings: object) -> nn.Module:
-        torch.manual_seed(seed)
-        return self.build(**settings).eval()
-
-    def input(self, batch: int = 2, length: int = 16, dtype: torch.dtype = torch.float32) -> Tensor:
-        generator = torch.Generator().manual_seed(7)
-        return torch.randn(batch, length, 12, generator=generator).to(dtype)
-
-
-def _case(name: str, layer: Callable[..., nn.Module], *arguments: object, **settings: object) -> TokenCase:
-    return TokenCase(name, lambda **more: layer(12, 3, *arguments, **settings, **more))
-
-
-RANDOM = {"sampling_type": "random", "num_samples": 6}
-SPATIAL = {"sampling_type": "spatial", "num_samples": 6}
-EUCLIDEAN_RAW = {"magnitude_type": "euclidean", "softmax_topk_val": False}
-LOCAL = {"sparse_mode": "local", "sparse_context_window": 4}
-STRIDED = {"sparse_mode": "strided", "sparse_context_window": 5}
-
-CASES = [
-    _case("dense", cnn.MultiheadAttention),
-    _case("kvt", cnn.KvtAttention, 4),
-    _case("convnn", cnn.MultiheadConvNNAttention, 4),
-    _case("convnn-coordinates", cnn.MultiheadConvNNAttention, 4, magnitude_type="cosine", coordinate_encoding=True),
-    _case("convnn-standard", cnn.MultiheadConvNNAttention, 4, convolution_type="standard", coordinate_encoding=True),
-    _case("convnn-raw", cnn.MultiheadConvNNAttention, 4, convolution_type="depthwise-separable", **EUCLIDEAN_RAW),
-    _case("convnn-random", cnn.MultiheadConvNNAttention, 4, **RANDOM),
-    _case("convnn-spatial", cnn.MultiheadConvNNAttention, 4, **SPATIAL),
-    _case("window", cnn.NeighborhoodAttention, 4),
-    _case("grid", cnn.NeighborhoodAttention, (3, 2)),
-    _case("local", cnn.LocalAttention, window_size=3, head_width=8),
-    _case("sparse-all", cnn.SparseAttention),
-    _case("sparse-local", cnn.SparseAttention, **LOCAL),
-    _case("sparse-strided", cnn.SparseAttention, **STRIDED),
-    _case("conv", cnn.MultiheadConv, 3),
-    _case("branch-conv", cnn.BranchConv, kernel_size=3, K=4),
-    _case("branch-attention", cnn.BranchAttention, branch_ratio=0.25, K=4, **RANDOM),
-]
 CHOOSING = {"kvt", "convnn", "convnn-coordinates", "convnn-standard", "convnn-raw", "convnn-random", "convnn-spatial"}
 CHOOSING |= {"branch-conv", "branch-attention"}
-WITH_BACKENDS = [case for case in CASES if case.name not in ("dense", "sparse-all", "conv")]
+WITH_BACKENDS = [case for case in TOKEN_CASES if case.name not in ("dense", "sparse-all", "conv")]
 
 
 def _named(name: str) -> TokenCase:
-    return next(case for case in CASES if case.name == name)
-
-
-@pytest.fixture(params=CASES, ids=lambda case: case.name)
-def tokens(request: pytest.FixtureRequest) -> TokenCase:
-    return request.param
+    return next(case for case in TOKEN_CASES if case.name == name)
 
 
 def test_one_layer_takes_several_lengths(tokens: TokenCase) -> None:
@@ -149,38 +99,6 @@ def test_autocast(tokens: TokenCase, dtype: torch.dtype) -> None:
     out.float().sum().backward()
     assert x.grad.dtype == torch.float32
     assert x.grad.isfinite().all() or _overflows(tokens, dtype)
-
-
-def test_deepcopy_pickle_and_state_dict(tokens: TokenCase) -> None:
-    layer, x = tokens.layer(), tokens.input()
-    expected = layer(x)
-    other = tokens.layer(seed=1)
-    assert not torch.equal(other(x), expected)
-    other.load_state_dict(layer.state_dict())
-    for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer)), other):
-        assert torch.equal(twin(x), expected)
-        assert repr(twin) == repr(layer)
-
-
-def test_forward_keeps_nothing(tokens: TokenCase) -> None:
-    layer, x = tokens.layer(), tokens.input()
-    before = [{name: repr(value) for name, value in vars(module).items()} for module in layer.modules()]
-    untouched = x.clone()
-    layer(x)
-    layer.train()(x)
-    layer.eval()
-    after = [{name: repr(value) for name, value in vars(module).items()} for module in layer.modules()]
-    assert after == before
-    assert not list(layer.buffers())
-    assert torch.equal(x, untouched)
-
-
-def test_evaluation_is_deterministic_and_leaves_the_generator_alone(tokens: TokenCase) -> None:
-    layer, x = tokens.layer(), tokens.input()
-    state = torch.get_rng_state()
-    first = layer(x)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(layer(x), first)
 
 
 def test_random_candidates_vary_in_training_and_follow_the_seed() -> None:

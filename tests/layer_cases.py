@@ -1,0 +1,117 @@
+"""Layers that the robustness tests go through, on maps and on tokens."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from convnn import nn as cnn
+
+
+@dataclass(frozen=True)
+class LayerCase:
+    """How to make a layer of 3 input and 4 output channels, and a map it takes."""
+
+    name: str
+    build: Callable[..., nn.Module]
+    size: tuple[int, ...]
+
+    def layer(self, seed: int = 0) -> nn.Module:
+        torch.manual_seed(seed)
+        return self.build(3, 4).eval()
+
+    def input(self, batch: int = 2, dtype: torch.dtype = torch.float32) -> Tensor:
+        generator = torch.Generator().manual_seed(7)
+        return torch.randn(batch, 3, *self.size, generator=generator).to(dtype)
+
+    def resized(self, size: tuple[int, ...]) -> "LayerCase":
+        return replace(self, size=size)
+
+
+def _map_case(name: str, layer: Callable[..., nn.Module], size: tuple[int, ...], **settings: object) -> LayerCase:
+    return LayerCase(name, lambda i, o: layer(i, o, **settings), size)
+
+
+RANDOM = {"sampling_type": "random", "num_samples": 10}
+SPATIAL = {"sampling_type": "spatial", "num_samples": 3}
+BOTH = {"similarity_type": "Loc_Col", "aggregation_type": "Loc_Col"}
+BA = {"shuffle_pattern": "BA", "shuffle_scale": 2}
+
+MAP_CASES = [
+    _map_case("convnn1d", cnn.ConvNN1d, (12,), K=5),
+    _map_case("convnn1d-random", cnn.ConvNN1d, (14,), K=5, **RANDOM),
+    _map_case("convnn2d", cnn.ConvNN2d, (6, 4)),
+    _map_case("convnn2d-random", cnn.ConvNN2d, (6, 4), K=5, **RANDOM),
+    _map_case("convnn2d-spatial", cnn.ConvNN2d, (6, 4), K=5, **SPATIAL),
+    _map_case("convnn2d-loc", cnn.ConvNN2d, (6, 4), similarity_type="Loc", magnitude_type="euclidean"),
+    _map_case("convnn2d-loc-col", cnn.ConvNN2d, (6, 4), K=4, padding=0, magnitude_type="euclidean", **BOTH),
+    _map_case("convnn2d-shuffle", cnn.ConvNN2d, (6, 4), K=4, **BA),
+    _map_case("convnn3d", cnn.ConvNN3d, (4, 2, 4), K=5),
+    _map_case("convnn3d-spatial-shuffle", cnn.ConvNN3d, (4, 6, 4), K=3, sampling_type="spatial", num_samples=2, **BA),
+    _map_case("attention1d", cnn.ConvNNAttention1d, (12,), K=5),
+    _map_case("attention2d", cnn.ConvNNAttention2d, (6, 4)),
+    _map_case("attention2d-random", cnn.ConvNNAttention2d, (6, 4), K=5, magnitude_type="euclidean", **RANDOM),
+    _map_case("attention2d-spatial", cnn.ConvNNAttention2d, (6, 4), K=5, **SPATIAL),
+    _map_case("attention2d-shuffle", cnn.ConvNNAttention2d, (6, 4), K=4, aggregation_type="Loc_Col", **BA),
+    _map_case("branching1d", cnn.Branching1d, (12,)),
+    _map_case("branching2d", cnn.Branching2d.with_convnn, (6, 4), K=5, aggregation_type="Loc_Col"),
+    _map_case("branching2d-shuffle", cnn.Branching2d.with_convnn, (6, 4), K=4, **BA),
+    _map_case("branching2d-attention", cnn.Branching2d.with_attention, (6, 4), K=5),
+    _map_case("branching2d-conv-only", cnn.Branching2d, (6, 4), branch_ratio=0),
+    _map_case("conv1d-new", cnn.Conv1dNew, (12,), aggregation_type="Loc_Col"),
+    _map_case("conv2d-new", cnn.Conv2dNew, (6, 4)),
+    _map_case("conv2d-new-shuffle", cnn.Conv2dNew, (6, 4), aggregation_type="Loc_Col", **BA),
+]
+
+
+@dataclass(frozen=True)
+class TokenCase:
+    """How to make a layer of width 12, and sequences it takes."""
+
+    name: str
+    build: Callable[..., nn.Module]
+
+    def layer(self, seed: int = 0, **settings: object) -> nn.Module:
+        torch.manual_seed(seed)
+        return self.build(**settings).eval()
+
+    def input(self, batch: int = 2, length: int = 16, dtype: torch.dtype = torch.float32) -> Tensor:
+        generator = torch.Generator().manual_seed(7)
+        return torch.randn(batch, length, 12, generator=generator).to(dtype)
+
+
+def _token_case(name: str, layer: Callable[..., nn.Module], *arguments: object, **settings: object) -> TokenCase:
+    return TokenCase(name, lambda **more: layer(12, 3, *arguments, **settings, **more))
+
+
+RANDOM_TOKENS = {"sampling_type": "random", "num_samples": 6}
+SPATIAL_TOKENS = {"sampling_type": "spatial", "num_samples": 6}
+PLACES = {"coordinate_encoding": True}
+EUCLIDEAN_RAW = {"magnitude_type": "euclidean", "softmax_topk_val": False}
+LOCAL = {"sparse_mode": "local", "sparse_context_window": 4}
+STRIDED = {"sparse_mode": "strided", "sparse_context_window": 5}
+
+TOKEN_CASES = [
+    _token_case("dense", cnn.MultiheadAttention),
+    _token_case("kvt", cnn.KvtAttention, 4),
+    _token_case("convnn", cnn.MultiheadConvNNAttention, 4),
+    _token_case(
+        "convnn-coordinates", cnn.MultiheadConvNNAttention, 4, magnitude_type="cosine", coordinate_encoding=True
+    ),
+    _token_case(
+        "convnn-standard", cnn.MultiheadConvNNAttention, 4, convolution_type="standard", coordinate_encoding=True
+    ),
+    _token_case("convnn-raw", cnn.MultiheadConvNNAttention, 4, convolution_type="depthwise-separable", **EUCLIDEAN_RAW),
+    _token_case("convnn-random", cnn.MultiheadConvNNAttention, 4, **RANDOM_TOKENS),
+    _token_case("convnn-spatial", cnn.MultiheadConvNNAttention, 4, **SPATIAL_TOKENS),
+    _token_case("window", cnn.NeighborhoodAttention, 4),
+    _token_case("grid", cnn.NeighborhoodAttention, (3, 2)),
+    _token_case("local", cnn.LocalAttention, window_size=3, head_width=8),
+    _token_case("sparse-all", cnn.SparseAttention),
+    _token_case("sparse-local", cnn.SparseAttention, **LOCAL),
+    _token_case("sparse-strided", cnn.SparseAttention, **STRIDED),
+    _token_case("conv", cnn.MultiheadConv, 3),
+    _token_case("branch-conv", cnn.BranchConv, kernel_size=3, K=4),
+    _token_case("branch-attention", cnn.BranchAttention, branch_ratio=0.25, K=4, **RANDOM_TOKENS),
+]
