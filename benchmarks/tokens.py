@@ -106,12 +106,15 @@ def measure_tokens(tokens: Tokens, repeats: int, with_memory: bool) -> dict[str,
     """One layer of every kind: GFLOPs of a sequence forward, times of a batch, memory of a training step."""
     forward = milliseconds({name: make_layer_step(name, tokens, False)[1] for name in CONTESTANTS}, repeats)
     training = milliseconds({name: make_layer_step(name, tokens, True)[1] for name in CONTESTANTS}, repeats)
+    steady = milliseconds({name: make_layer_step(name, tokens, True, False)[1] for name in CONTESTANTS}, repeats)
     rows = {
         name: {
             "GFLOPs": _gigaflops(one.make(), torch.zeros(1, tokens.length, DIM)),
             "forward ms": statistics.median(forward[name]),
             "training ms": statistics.median(training[name]),
             "times Attention": ratio(training, name, "Attention"),
+            "without dropout ms": statistics.median(steady[name]),
+            "without dropout, times Attention": ratio(steady, name, "Attention"),
             "MB": peak_megabytes(make_layer_step, name, tokens, True) if with_memory else None,
         }
         for name, one in CONTESTANTS.items()
@@ -139,9 +142,11 @@ def measure_vits(tokens: Tokens, repeats: int, with_memory: bool) -> dict[str, A
     return result
 
 
-def make_layer_step(name: str, tokens: Tokens, training: bool) -> tuple[Callable[[], object], Callable[[], object]]:
+def make_layer_step(
+    name: str, tokens: Tokens, training: bool, dropout: bool = True
+) -> tuple[Callable[[], object], Callable[[], object]]:
     """A step on a short sequence and one on the tokens."""
-    layer = CONTESTANTS[name].make().train(training)
+    layer = CONTESTANTS[name].make().train(training and dropout)
     steps = []
     for batch, length in ((1, 65), (tokens.batch, tokens.length)):
         x = torch.randn(batch, length, DIM).requires_grad_(training)
