@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 help:
 	@echo "make demo       train a Branching network on digits and draw what it looks at, into runs/demo"
 	@echo "make test       lint, types, direction of imports, all tests"
-	@echo "make test-long  one step of every network with every layer and setting: ten minutes"
+	@echo "make test-long  one step of every network with every layer and setting: a quarter of an hour"
 	@echo "make benchmark  every figure of docs/benchmarks: 40 minutes on a quiet machine"
 	@echo "make clean      remove the environment and the demo"
 

@@ -24,7 +24,7 @@ ON_MAPS = {
     "shuffle_pattern": ["NA", "BA"],
 }
 ON_TOKENS = {
-    "model": list_models("vit*"),
+    "model": ["vit"],  # whose presets differ in size alone
     "layer": list_layers("tokens"),
     "sampling_type": ["all", "random", "spatial"],
     "magnitude_type": ["matmul", "cosine", "euclidean"],
