@@ -87,7 +87,6 @@ def _token_case(name: str, layer: Callable[..., nn.Module], *arguments: object, 
 
 RANDOM_TOKENS = {"sampling_type": "random", "num_samples": 6}
 SPATIAL_TOKENS = {"sampling_type": "spatial", "num_samples": 6}
-PLACES = {"coordinate_encoding": True}
 EUCLIDEAN_RAW = {"magnitude_type": "euclidean", "softmax_topk_val": False}
 LOCAL = {"sparse_mode": "local", "sparse_context_window": 4}
 STRIDED = {"sparse_mode": "strided", "sparse_context_window": 5}

@@ -75,6 +75,14 @@ def test_nearest_among_candidates(core: str, metric: str, dtype: torch.dtype) ->
 
 
 @pytest.mark.parametrize("metric", METRICS)
+def test_queries_that_all_stand_at_one_position(core: str, metric: str) -> None:
+    """An expanded list of positions is as long as it says."""
+    keys, position = _random(2, 30, 5), torch.tensor([7])
+    assert _same_choice(keys[:, :20], keys, 4, metric, position.expand(20), None)
+    assert _same_choice(keys[:, :20], keys, 4, metric, position.expand(20), torch.arange(3, 20))
+
+
+@pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("channels", [3, 40])
 @pytest.mark.parametrize("length", [30, 1100, 2500])
 def test_ties_are_the_definitions(

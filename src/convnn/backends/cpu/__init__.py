@@ -120,7 +120,7 @@ def _as(grad: Tensor | None, like: Tensor | None) -> Tensor | None:
 
 
 def _list(indices: Tensor | None) -> Tensor | None:
-    return None if indices is None else _lists(indices)
+    return None if indices is None else indices.contiguous()
 
 
 def _lists(indices: Tensor) -> Tensor:

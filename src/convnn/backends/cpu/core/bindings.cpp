@@ -43,7 +43,8 @@ void check_below(const A& indices, std::size_t length) {
 
 template <class T>
 void nearest(Array<const T, 3> queries, Array<const T, 3> keys, std::string_view metric,
-             Optional<const int64_t, 1> positions, Optional<const int64_t, 1> candidates, Array<int64_t, 3> out, int threads) {
+             Optional<const int64_t, 1> positions, Optional<const int64_t, 1> candidates, Array<int64_t, 3> out,
+             int threads) {
     if (positions) check_below(*positions, keys.shape(1));
     if (candidates) check_below(*candidates, keys.shape(1));
     nb::gil_scoped_release release;
