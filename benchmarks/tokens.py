@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.contestants import step
 from benchmarks.layers import near
 from benchmarks.measure import milliseconds, peak_megabytes, ratio
 from convnn.models import create_model
 from convnn.nn import layer_factory
+from convnn.train import summarize
 
 DIM, HEADS = 192, 3
 
@@ -109,7 +109,7 @@ def measure_tokens(tokens: Tokens, repeats: int, with_memory: bool) -> dict[str,
     steady = milliseconds({name: make_layer_step(name, tokens, True, False)[1] for name in CONTESTANTS}, repeats)
     rows = {
         name: {
-            "GFLOPs": _gigaflops(one.make(), torch.zeros(1, tokens.length, DIM)),
+            "GFLOPs": summarize(one.make(), (tokens.length, DIM)).gflops,
             "forward ms": statistics.median(forward[name]),
             "training ms": statistics.median(training[name]),
             "times Attention": ratio(training, name, "Attention"),
@@ -130,7 +130,7 @@ def measure_vits(tokens: Tokens, repeats: int, with_memory: bool) -> dict[str, A
     times = milliseconds({name: make_network_step(name, tokens)[1] for name in names}, repeats)
     rows = {
         name: {
-            "GFLOPs": _gigaflops(_network(name), torch.zeros(1, 3, tokens.side, tokens.side)),
+            "GFLOPs": summarize(_network(name), (3, tokens.side, tokens.side)).gflops,
             "training ms": statistics.median(times[name]),
             "times Attention": ratio(times, name, "Attention"),
             "MB": peak_megabytes(make_network_step, name, tokens) if with_memory else None,
@@ -165,12 +165,6 @@ def _network(name: str) -> nn.Module:
     torch.manual_seed(0)
     contestant = CONTESTANTS[name]
     return create_model("vit_tiny", contestant.layer, **contestant.settings)
-
-
-def _gigaflops(module: nn.Module, x: Tensor) -> float:
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        module.eval()(x)
-    return counter.get_total_flops() / 1e9
 
 
 def _layers_agree(tokens: Tokens) -> bool:

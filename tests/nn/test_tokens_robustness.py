@@ -1,6 +1,7 @@
 """A layer on tokens takes any length, batch, layout and floating type, compiles, and keeps nothing between calls."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -305,3 +306,25 @@ def test_errors_speak_through_the_compiler() -> None:
 def test_repr_says_what_is_no_default_under_the_names_of_the_arguments(layer: nn.Module, text: str) -> None:
     assert layer.extra_repr() == text
     assert repr(layer).startswith(f"{type(layer).__name__}(\n  {text}\n")
+
+
+def test_convnn_attention_starts_as_plain_attention_and_other_kernels_as_convolutions() -> None:
+    assert cnn.MultiheadConvNNAttention(12, 3, 4).weight.eq(1).all()
+    torch.manual_seed(0)
+    standard = cnn.MultiheadConvNNAttention(12, 3, 4, convolution_type="standard").weight
+    assert standard.shape == (4, 4, 4)
+    assert 0 < standard.abs().max() <= 1 / math.sqrt(16)  # as nn.Conv1d(4, 4, 4)
+
+
+@pytest.mark.parametrize(("encoded", "width"), [(False, 4), (True, 5)])
+def test_shapes_of_the_kernels(encoded: bool, width: int) -> None:
+    shapes = {}
+    for kernel in cnn.CONVOLUTION_TYPES:
+        layer = cnn.MultiheadConvNNAttention(12, 3, 7, convolution_type=kernel, coordinate_encoding=encoded)
+        shapes[kernel] = [tuple(layer.weight.shape), tuple(layer.output.weight.shape)]
+        assert {name for name, _ in layer.named_parameters() if "bias" in name} == set()
+    assert shapes == {
+        "standard": [(4, width, 7), (12, 12)],
+        "depthwise": [(width, 1, 7), (12, 3 * width)],
+        "depthwise-separable": [(width, 1, 7), (12, 12)],
+    }

@@ -272,26 +272,6 @@ def _scored(scores: Tensor) -> Neighbors:
     return Neighbors(torch.zeros(scores.shape, dtype=torch.long), scores)
 
 
-def test_root_is_minus_the_distance() -> None:
-    squares = torch.tensor([[[0.0, -0.25, -9.0, -1e-20, -1e30]]], dtype=torch.float64)
-    neighbors = weigh.root(_scored(squares))
-    assert neighbors.scores[0, 0].tolist() == pytest.approx([0, -0.5, -3, -1e-10, -1e15], rel=1e-12)
-    assert torch.equal(neighbors.indices, torch.zeros(1, 1, 5, dtype=torch.long))
-
-
-def test_root_of_what_similarity_gives_is_minus_the_distance() -> None:
-    queries, keys = _random(2, 4, 3), _random(2, 5, 3, seed=1)
-    neighbors = Neighbors(torch.arange(5).expand(2, 4, 5))
-    scores = weigh.root(weigh.similarity(neighbors, queries, keys, metric="euclidean")).scores
-    torch.testing.assert_close(scores, -torch.cdist(queries, keys), rtol=0, atol=1e-12)
-
-
-def test_inverse_is_one_over_the_distance() -> None:
-    neighbors = _scored(torch.tensor([[[0.0, -0.5, -4.0]]], dtype=torch.float64))
-    assert weigh.inverse(neighbors).scores[0, 0].tolist() == pytest.approx([1e8, 1 / (0.5 + 1e-8), 1 / (4 + 1e-8)])
-    assert weigh.inverse(neighbors, eps=0.5).scores[0, 0].tolist() == pytest.approx([2, 1, 1 / 4.5])
-
-
 STEPS = {
     "root": weigh.root,
     "inverse": weigh.inverse,
@@ -333,34 +313,6 @@ def test_steps_act_on_every_score_alone(name: str) -> None:
     together = STEPS[name](_scored(scores)).scores
     alone = [STEPS[name](_scored(one.view(1, 1, 1))).scores.item() for one in scores.flatten()]
     assert together.flatten().tolist() == alone
-
-
-def test_a_distance_of_zero_passes_no_gradient() -> None:
-    squares = torch.tensor([[[0.0, -4.0, 0.0]]], dtype=torch.float64, requires_grad=True)
-    for step in (weigh.root, lambda neighbors: weigh.inverse(weigh.root(neighbors))):
-        (gradient,) = torch.autograd.grad(step(_scored(squares)).scores.sum(), squares)
-        assert gradient.isfinite().all()
-        assert gradient[0, 0, [0, 2]].eq(0).all()
-        assert gradient[0, 0, 1] != 0
-
-
-def test_equal_tokens_pass_no_gradient_through_their_distance() -> None:
-    rows = torch.tensor([[[1.0, 2.0], [1.0, 2.0], [3.0, -1.0]]], dtype=torch.float64, requires_grad=True)
-    neighbors = Neighbors(torch.tensor([[[0, 1], [0, 1], [0, 1]]]))
-    distances = weigh.root(weigh.similarity(neighbors, rows, rows, metric="euclidean")).scores
-    assert distances[0, :2].eq(0).all()
-    (gradient,) = torch.autograd.grad(distances[0, :2].sum(), rows, retain_graph=True)
-    assert gradient.eq(0).all()
-    (gradient,) = torch.autograd.grad(distances.sum(), rows)
-    assert gradient.isfinite().all()
-    assert gradient[0, 2].abs().sum() > 0
-
-
-def test_root_propagates_nan() -> None:
-    scores = torch.tensor([[[float("nan"), -4.0]]], requires_grad=True)
-    roots = weigh.root(_scored(scores)).scores
-    assert roots[0, 0, 0].isnan()
-    assert roots[0, 0, 1] == -2
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)

@@ -21,18 +21,18 @@ class NetworkSummary:
         return self.flops / 1e9
 
 
-def summarize(network: nn.Module, image_shape: tuple[int, int, int]) -> NetworkSummary:
-    """Count parameters, and the matrix products and convolutions of one image (C, H, W).
+def summarize(network: nn.Module, shape: tuple[int, ...]) -> NetworkSummary:
+    """Count parameters, and the matrix products and convolutions of one input: an image (C, H, W), or tokens (T, D).
 
     The pass runs in evaluation mode on zeros: no statistics and no random numbers are touched.
     """
     parameters = list(network.parameters())
     was_training = network.training
     network.eval()
-    image = torch.zeros(1, *image_shape, device=parameters[0].device)
+    one = torch.zeros(1, *shape, device=parameters[0].device)
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            network(image)
+            network(one)
     finally:
         network.train(was_training)
     trainable = sum(p.numel() for p in parameters if p.requires_grad)

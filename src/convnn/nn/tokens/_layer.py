@@ -85,9 +85,7 @@ class NeighborAttention(TokenLayer):
         super().__init__(dim, num_heads)
         check_fraction("attention_dropout", attention_dropout)
         check_backend(backend)
-        if head_width is None and dim % num_heads:
-            raise InputError(f"dim={dim} must be a multiple of num_heads={num_heads}")
-        self.head_width = dim // num_heads if head_width is None else head_width
+        self.head_width = share_of_a_head(dim, num_heads) if head_width is None else head_width
         self.attention_dropout = attention_dropout
         self.backend = backend
         inner, aggregated = num_heads * self.head_width, num_heads * (self.head_width + extra_width)
@@ -134,6 +132,17 @@ class NeighborAttention(TokenLayer):
         x = x if x.dim() == 3 else x.unsqueeze(0)
         queries, keys, _ = (one.flatten(0, 1) for one in self.project(x))
         return self.weigh(self.select(queries, keys), queries, keys)
+
+
+def share_of_a_head(dim: int, num_heads: int) -> int:
+    """Width of each of the heads that share the channels.
+
+    Raises:
+        InputError: they do not divide them.
+    """
+    if dim % num_heads:
+        raise InputError(f"dim={dim} must be a multiple of num_heads={num_heads}")
+    return dim // num_heads
 
 
 def check_enough_tokens(K: int, keys: Tensor) -> None:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from convnn.errors import InputError, check_at_least, check_fraction
 from convnn.nn._factory import LayerFactory
 from convnn.nn.maps._layer import reset_as_conv
-from convnn.nn.tokens._layer import TokenLayer
+from convnn.nn.tokens._layer import TokenLayer, share_of_a_head
 from convnn.nn.tokens.attention import MultiheadAttention
 from convnn.nn.tokens.convnn import MultiheadConvNNAttention
 
@@ -45,9 +45,7 @@ class MultiheadConv(TokenLayer):
     ) -> None:
         super().__init__(dim, num_heads)
         check_at_least("kernel_size", kernel_size, 1)
-        if dim % num_heads:
-            raise InputError(f"dim={dim} must be a multiple of num_heads={num_heads}")
-        width = dim // num_heads
+        width = share_of_a_head(dim, num_heads)
         self.input = nn.Linear(dim, dim, device=device, dtype=dtype)
         self.weight = nn.Parameter(torch.empty(width, width, kernel_size, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(width, device=device, dtype=dtype))
