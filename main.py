@@ -2,7 +2,7 @@
 
 import sys
 
-from convnn.cli import main_train
+from convnn.__main__ import main_train
 
 if __name__ == "__main__":
     sys.exit(main_train())

@@ -5,8 +5,20 @@ similar positions of the whole map and convolves them. The three differ in who t
 much each counts (`ops.weigh`) and how they are put together (`ops.aggregate`).
 """
 
-from convnn import models, nn, ops
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from convnn import models, nn, ops
 
 __version__ = "0.1.0"
 
 __all__ = ["__version__", "models", "nn", "ops"]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import a part of the package at its first use: torch takes seconds, in which signals must be answered."""
+    if name not in __all__:
+        raise AttributeError(f"module 'convnn' has no attribute {name!r}")
+    return importlib.import_module(f"convnn.{name}")

@@ -17,7 +17,11 @@ class UnsupportedError(ConvnnError, NotImplementedError):
 
 
 class TrainingError(ConvnnError, RuntimeError):
-    """A run cannot go on: the loss is not finite, the output folder cannot be written."""
+    """A run cannot go on: the loss is not finite, no image can be read."""
+
+
+class OutputError(ConvnnError, RuntimeError):
+    """A file or folder cannot be written."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

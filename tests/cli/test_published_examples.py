@@ -18,6 +18,7 @@ class FewImages:
     num_samples = 8
 
     def __init__(self, num_classes: int) -> None:
+        self.broken: set[str] = set()
         images, labels = torch.randn(8, 3, 32, 32), torch.randint(num_classes, (8,))
         self.batches = [Batch(images[i], labels[i], i) for i in torch.arange(8).split(4)]
 
@@ -27,7 +28,7 @@ class FewImages:
     def __len__(self) -> int:
         return 2
 
-    def set_epoch(self, epoch: int) -> None:
+    def set_epoch(self, epoch: int, first_step: int = 0) -> None:
         pass
 
 

@@ -3,6 +3,7 @@ import torch
 
 from convnn.data import Batch, ImageData, Loader, load_data
 from convnn.data.epochs import LoaderSettings
+from convnn.data.seeds import Draws
 from convnn.data.tensors import TensorLoader
 
 
@@ -115,8 +116,8 @@ def test_training_noise_differs_between_epochs_and_steps(load):
 def test_augmentation_draws_anew_in_every_epoch_and_step():
     seeds = []
 
-    def note_seed(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        seeds.append(generator.initial_seed())
+    def note_seed(images: torch.Tensor, draws: Draws) -> torch.Tensor:
+        seeds.append(draws.generator.initial_seed())
         return images
 
     settings = LoaderSettings(mean=(0.5,), std=(0.5,), device=torch.device("cpu"), batch_size=2, shuffle=True)

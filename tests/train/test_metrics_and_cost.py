@@ -4,28 +4,28 @@ from torch import nn
 
 from convnn.models import create_model
 from convnn.nn import Branching2d, ConvNN2d, ConvNNAttention2d
-from convnn.train import Meter, parameter_table, summarize
+from convnn.train import Meter, Scores, parameter_table, summarize
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 100, 256])
 def test_scores_count_every_sample_once_whatever_the_batches(batch_size: int) -> None:
     logits, labels = torch.randn(256 + 16, 10), torch.randint(0, 10, (256 + 16,))
     losses = nn.functional.cross_entropy(logits, labels, reduction="none")
-    meter = Meter(10, torch.device("cpu"))
+    meter = Meter(torch.device("cpu"))
     for i in range(0, len(labels), batch_size):
         part = slice(i, i + batch_size)
-        meter.update(losses[part].mean(), logits[part], labels[part])
+        meter.update(losses[part].sum(), logits[part], labels[part])
     ranks = (logits > logits.gather(1, labels[:, None])).sum(1)
-    scores = meter.compute()
+    scores = Scores.of(meter.sums)
     assert scores.loss == pytest.approx(losses.mean().item(), rel=1e-5)
     assert scores.top1 == pytest.approx((ranks < 1).float().mean().item(), abs=1e-7)
     assert scores.top5 == pytest.approx((ranks < 5).float().mean().item(), abs=1e-7)
 
 
 def test_fewer_than_five_classes_are_all_in_the_top_five() -> None:
-    meter = Meter(3, torch.device("cpu"))
+    meter = Meter(torch.device("cpu"))
     meter.update(torch.tensor(1.0), torch.randn(8, 3), torch.randint(0, 3, (8,)))
-    assert meter.compute().top5 == 1.0
+    assert Scores.of(meter.sums).top5 == 1.0
 
 
 def test_flops_of_a_convolution_are_two_a_multiply_add() -> None:

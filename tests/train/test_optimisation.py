@@ -49,7 +49,7 @@ def test_plateau_cuts_when_accuracy_stops_rising_not_while_it_rises() -> None:
     assert _rates("plateau", [0.5] * 14, lr_gamma=0.25)[-1] == 0.25
 
 
-def test_mse_is_on_one_hot_labels() -> None:
+def test_mse_is_on_one_hot_labels_summed_over_samples() -> None:
     logits, labels = torch.randn(4, 3), torch.tensor([0, 2, 1, 1])
-    expected = sum((logits[i, c] - float(labels[i] == c)) ** 2 for i in range(4) for c in range(3)) / 12
+    expected = sum((logits[i, c] - float(labels[i] == c)) ** 2 for i in range(4) for c in range(3)) / 3
     torch.testing.assert_close(CRITERIA["MSE"](logits, labels), expected)

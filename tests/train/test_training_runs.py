@@ -9,9 +9,9 @@ import torch
 from accelerate.utils import set_seed
 
 from convnn.data import load_data
-from convnn.errors import InputError, TrainingError
+from convnn.errors import InputError, OutputError, TrainingError
 from convnn.models import create_model
-from convnn.train import Callback, EpochResult, RunFolder, TrainConfig, Trainer, load_checkpoint, summarize
+from convnn.train import Callback, RunFolder, TrainConfig, Trainer, load_checkpoint, summarize
 from convnn.train.device import find_device, make_accelerator
 from convnn.train.folder import COLUMNS
 
@@ -97,24 +97,25 @@ def _fresh_weights() -> dict[str, torch.Tensor]:
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_earlier_files(tmp_path: Path) -> None:
     class Poison(Callback):
-        def on_epoch_end(self, result: EpochResult) -> None:
-            with torch.no_grad():
-                trainer_model[0].fill_(torch.nan)
-
-    trainer_model: list[torch.Tensor] = []
-
-    class Grab(Callback):
-        def __init__(self, folder: RunFolder) -> None:
-            trainer_model.append(next(folder.network.parameters()))
+        def on_epoch_start(self, epoch: int, steps: int) -> None:
+            if epoch == 2:
+                with torch.no_grad():
+                    next(network.parameters()).fill_(torch.nan)
 
     config = TrainConfig(**TINY, output_dir=str(tmp_path))
     data = load_data("digits", batch_size=32, limit_train=64, limit_test=32)
     network = create_model("resnet18", "Branching", in_channels=1, width=1 / 16, K=4)
     folder = RunFolder(config, network, data, summarize(network, data.image_shape))
     accelerator = make_accelerator(torch.device("cpu"), use_amp=False)
-    trainer = Trainer(network, data, config, accelerator, [folder, Grab(folder), Poison()])
-    with pytest.raises(TrainingError, match=r"the loss is nan in epoch 2, step 1; lower --lr \(0.01\)"):
+    trainer = Trainer(network, data, config, accelerator, [folder, Poison()])
+    data.train.set_epoch(1)
+    samples = ", ".join(map(str, next(iter(data.train)).indices.tolist()))
+    with pytest.raises(TrainingError) as error:
         trainer.fit()
+    assert str(error.value) == (
+        "the loss is nan in epoch 2, step 1; lower --lr (0.01) or --clip_grad_norm, or look for broken images among"
+        f" the samples {samples}; the last good checkpoint is {tmp_path / 'last.safetensors'}"
+    )
     loaded, recipe = load_checkpoint(tmp_path / "last.safetensors")
     assert recipe.epoch == 1
     assert all(p.isfinite().all() for p in loaded.parameters())
@@ -130,6 +131,7 @@ def test_a_run_leaves_complete_files_after_every_epoch(tmp_path: Path) -> None:
 
     trainer = _train([Look()], folder=tmp_path)
     names = {"args.txt", "model.txt", "train_eval_results.txt", "metrics.csv", "last.safetensors", "best.safetensors"}
+    names |= {"previous.safetensors"}
     assert {path.name for path in tmp_path.iterdir()} == names
     assert seen[0].count("[Epoch") == 1
     assert "Max Accuracy" in seen[0]
@@ -185,7 +187,7 @@ def test_results_of_an_earlier_run_are_not_overwritten_unasked(tmp_path: Path) -
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(TrainingError, match=r"--output_dir=.*file/run cannot be made"):
+    with pytest.raises(OutputError, match=r"--output_dir=.*file/run cannot be made"):
         _train(folder=tmp_path / "file" / "run")
 
 

@@ -9,6 +9,7 @@ from convnn import __version__
 from convnn.cli import evaluate, info, layers, models, neighbors, predict, train
 from convnn.cli._flags import Parser
 from convnn.errors import ConvnnError
+from convnn.train import Interrupted, Interruption
 
 COMMANDS = {
     "train": (train, "train a network"),
@@ -20,11 +21,9 @@ COMMANDS = {
     "info": (info, "what this installation can do"),
 }
 
-INTERRUPTED = 130
-
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; 0 when it worked, 2 with one line on stderr when the user can mend it.
+    """Run a command; 0 when it worked, 2 with one line on stderr when the user can mend it, 130 or 143 after a signal.
 
     Args:
         argv: the arguments, those of the process when None.
@@ -50,12 +49,16 @@ def main_train(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(parser: Parser, argv: Sequence[str]) -> int:
+    interruption = Interruption()
     try:
-        args = parser.parse_strictly(argv)
-        args.run(args, Console())
+        with interruption:
+            args = parser.parse_strictly(argv)
+            args.interruption = interruption
+            args.run(args, Console())
     except ConvnnError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except Interrupted as interrupted:
+        print(f"{parser.prog}: {interrupted}", file=sys.stderr)
+        return interrupted.exit_status
     return 0

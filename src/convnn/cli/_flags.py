@@ -1,12 +1,11 @@
 """Flags from the fields of a dataclass, and a parser that answers in one line."""
 
 import argparse
-import types
-import typing
 from collections.abc import Iterable, Sequence
 from dataclasses import Field, fields
 from typing import Any, NoReturn
 
+from convnn.cli._config_file import value_type
 from convnn.errors import InputError, did_you_mean
 from convnn.models import list_models
 from convnn.train import TrainConfig
@@ -64,9 +63,13 @@ def config_from(args: argparse.Namespace, **settings: Any) -> TrainConfig:
     Raises:
         InputError: a value is unknown or out of range.
     """
+    return TrainConfig(**(given_flags(args) | settings))
+
+
+def given_flags(args: argparse.Namespace) -> dict[str, Any]:
+    """The flags of `TrainConfig` that were given."""
     names = {f.name for f in fields(TrainConfig)}
-    flags = {name: value for name, value in vars(args).items() if name in names}
-    return TrainConfig(**(flags | settings))
+    return {name: value for name, value in vars(args).items() if name in names}
 
 
 def _add_flag(group: argparse._ArgumentGroup, f: "Field[Any]") -> None:
@@ -77,9 +80,11 @@ def _add_flag(group: argparse._ArgumentGroup, f: "Field[Any]") -> None:
         action = argparse.BooleanOptionalAction if f.default else "store_true"
         group.add_argument(f"--{f.name}", action=action, **shared)
         return
+    if f.metadata["without_value"] is not None:
+        shared |= {"nargs": "?", "const": f.metadata["without_value"]}
     choices = f.metadata["choices"]
     metavar = "{" + ",".join(choices) + "}" if choices else None
-    group.add_argument(f"--{f.name}", type=_value_type(f.type), metavar=metavar, **shared)
+    group.add_argument(f"--{f.name}", type=value_type(f.type), metavar=metavar, **shared)
 
 
 def _defaults(f: "Field[Any]") -> str:
@@ -90,10 +95,3 @@ def _defaults(f: "Field[Any]") -> str:
         if default != general and (model == "vit" or default != defaults_of("vit").get(f.name)):
             special.append(f"; {model}: {default}")
     return f"default: {general}{''.join(special)}"
-
-
-def _value_type(annotation: Any) -> type:
-    """The type of a flag's value: `int` for `int` and for `int | None`."""
-    if isinstance(annotation, types.UnionType):
-        annotation = next(t for t in typing.get_args(annotation) if t is not type(None))
-    return typing.cast("type", annotation)

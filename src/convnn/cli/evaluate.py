@@ -33,7 +33,7 @@ def evaluate_network(network: Network, recipe: Recipe, config: TrainConfig, cons
     data = load_test_images(recipe, config)
     accelerator = make_accelerator(device, use_amp=config.use_amp)
     model = accelerator.prepare(network.to(device))
-    scores = evaluate(model, data.test, config.criterion, data.num_classes, accelerator)
+    scores = evaluate(model, data.test, config.criterion, accelerator)
     console.print(
         f"{recipe.model} of {recipe.layer}, epoch {recipe.epoch}, on {data.test.num_samples:,} images of {data.name}:"
         f" loss {scores.loss:.4f}, top-1 {scores.top1:.2%}, top-5 {scores.top5:.2%}",

@@ -10,7 +10,8 @@ from torch import Tensor
 from convnn.cli._flags import Parser, add_config_flags, config_from
 from convnn.cli.evaluate import load_test_images
 from convnn.data import denormalise, load_image
-from convnn.errors import InputError, TrainingError, check_at_least
+from convnn.errors import InputError, check_at_least
+from convnn.files import make_folder
 from convnn.train import Recipe, find_device, load_checkpoint
 from convnn.viz import choose_queries, draw_neighbors, find_neighbors
 
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     network.to(device)
     images = read_images(args, recipe)
     check_distinct(images)
-    folder = make_folder(args.out)
+    folder = make_folder(Path(args.out), "--out")
     for name, image in images.items():
         layers = find_neighbors(network, image.to(device))
         picture = denormalise(image, recipe.mean, recipe.std)[0]
@@ -96,16 +97,3 @@ def parse_query(text: str) -> Query:
     except ValueError:
         raise InputError(f"--query={text!r} must be ROW,COLUMN, such as 3,5") from None
     return row, column
-
-
-def make_folder(name: str) -> Path:
-    """The folder of `--out`, made where it is missing.
-
-    Raises:
-        TrainingError: it cannot be made.
-    """
-    try:
-        Path(name).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainingError(f"--out={name} cannot be made: {error.strerror or error}") from None
-    return Path(name)

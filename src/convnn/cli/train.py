@@ -1,25 +1,31 @@
 """`convnn train`, which is also `python main.py`."""
 
 import argparse
+from typing import Any
 
 import torch
+from accelerate import Accelerator
 from accelerate.utils import set_seed
 from rich.console import Console
 
-from convnn.cli._flags import Parser, add_config_flags, config_from
+from convnn.cli._config_file import read_config_file
+from convnn.cli._flags import Parser, add_config_flags, given_flags
 from convnn.cli.evaluate import evaluate_network
-from convnn.data import load_data
+from convnn.data import ImageData, load_data
 from convnn.errors import InputError
 from convnn.models import Network, create_model
 from convnn.train import (
     Callback,
     ConsoleReport,
     EpochResult,
+    Interruption,
+    ResumePoint,
     RunFolder,
     TensorBoardLog,
     TrainConfig,
     Trainer,
     find_device,
+    find_resume_point,
     load_checkpoint,
     make_accelerator,
     print_summary,
@@ -33,53 +39,95 @@ SHAPES = {"cifar10": (3, 32, 10), "cifar100": (3, 32, 100), "imagenet": (3, 224,
 
 def add_flags(parser: Parser) -> None:
     """All published flags and ours."""
+    parser.add_argument(
+        "--config", default=None, metavar="FILE", help="flags from a TOML file or the args.txt of a run"
+    )
     add_config_flags(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> None:
     """Train a network, or with `--test_only` evaluate a checkpoint or check shapes."""
-    config = config_from(args)
+    given = ({} if args.config is None else read_config_file(args.config)) | given_flags(args)
+    config = TrainConfig(**given)
     if not config.test_only:
-        train(config, console)
+        train(given, console, args.interruption)
     elif config.checkpoint is not None:
         evaluate_network(*load_checkpoint(config.checkpoint), config, console)
     else:
         check_shapes(config, console)
 
 
-def train(config: TrainConfig, console: Console) -> None:
-    """Train and test a network, leaving a run folder."""
+def train(given: dict[str, Any], console: Console, interruption: Interruption) -> None:
+    """Train and test a network, leaving a run folder.
+
+    Args:
+        given: flags; the others have their defaults, or the values of the run that is resumed.
+        console: the screen.
+        interruption: what listens for signals.
+    """
+    point = find_resume_point(given, warn=console.print) if given.get("resume") else None
+    config = TrainConfig(**given) if point is None else point.config
     if config.checkpoint is not None:
-        raise InputError(f"--checkpoint={config.checkpoint} is read by --test_only; leave it out to train anew")
-    device = find_device(config.device)
-    set_seed(config.seed)
-    data = load_data(
-        config.dataset,
-        config.data_path,
-        batch_size=config.batch_size,
-        resize=config.resize,
-        augment=config.augment,
-        noise=config.noise,
-        seed=config.seed,
-        device=device,
-        num_workers=config.num_workers,
-        download=config.download,
-        limit_train=config.limit_train,
-        limit_test=config.limit_test,
+        raise InputError(f"--checkpoint={config.checkpoint} is read by --test_only; leave it out to train")
+    accelerator = make_accelerator(
+        find_device(config.device), use_amp=config.use_amp, deterministic=config.deterministic
     )
-    network = make_network(config, data.image_shape[0], data.num_classes).to(device)
-    summary = summarize(network, data.image_shape)
-    folder = RunFolder(config, network, data, summary)
+    console.quiet = not accelerator.is_main_process
+    set_seed(config.seed)
+    data = load_images(config, accelerator)
+    network = make_network(config, data.image_shape[0], data.num_classes).to(accelerator.device)
     report = ConsoleReport(console, config.num_epochs)
-    callbacks: list[Callback] = [report, folder, Curves(folder)]
-    if config.tensorboard:
-        callbacks.append(TensorBoardLog(folder.path))
-    print_summary(console, config, data, summary, device)
-    accelerator = make_accelerator(device, use_amp=config.use_amp)
+    callbacks: list[Callback] = [report]
+    if accelerator.is_main_process:
+        summary = summarize(network, data.image_shape)
+        callbacks += make_writers(config, RunFolder(config, network, data, summary))
+        print_summary(console, config, data, summary, accelerator)
+    trainer = Trainer(network, data, config, accelerator, callbacks, interruption)
+    resume(trainer, point, console)
     try:
-        Trainer(network, data, config, accelerator, callbacks).fit()
+        trainer.fit()
     finally:
         report.stop()
+
+
+def load_images(config: TrainConfig, accelerator: Accelerator) -> ImageData:
+    """The images that the flags name, or the part of them that this process trains on."""
+    with accelerator.local_main_process_first():  # what has to be fetched is fetched once
+        return load_data(
+            config.dataset,
+            config.data_path,
+            batch_size=config.batch_size,
+            resize=config.resize,
+            augment=config.augment,
+            noise=config.noise,
+            seed=config.seed,
+            device=accelerator.device,
+            num_workers=config.num_workers,
+            download=config.download,
+            limit_train=config.limit_train,
+            limit_test=config.limit_test,
+            on_bad_image=config.on_bad_image,
+            process_index=accelerator.process_index,
+            num_processes=accelerator.num_processes,
+        )
+
+
+def make_writers(config: TrainConfig, folder: RunFolder) -> list[Callback]:
+    """What writes into the folder of the run."""
+    writers: list[Callback] = [folder, Curves(folder)]
+    if config.tensorboard:
+        writers.append(TensorBoardLog(folder.path))
+    return writers
+
+
+def resume(trainer: Trainer, point: ResumePoint | None, console: Console) -> None:
+    """Let a trainer go on from a checkpoint, if there is one, and say from where."""
+    if point is not None:
+        trainer.resume(point.checkpoint, point.path)
+        done = f"epoch {trainer.position.epoch}, after {trainer.position.step} steps of it"
+        console.print(f"going on from {point.path}: {done}", highlight=False, soft_wrap=True)
+    elif trainer.config.resume:
+        console.print(f"no checkpoint in {trainer.config.output_dir} yet: starting", highlight=False, soft_wrap=True)
 
 
 def make_network(config: TrainConfig, in_channels: int, num_classes: int) -> Network:

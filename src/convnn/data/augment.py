@@ -3,47 +3,49 @@
 import torch
 from torch import Tensor
 
+from convnn.data.seeds import Draws
+
 CROP_FRACTION = 8
 """A crop moves an image by up to 1/8 of its side: the usual 4 pixels at 32."""
 
 
-def flip_and_crop(images: Tensor, generator: torch.Generator) -> Tensor:
+def flip_and_crop(images: Tensor, draws: Draws) -> Tensor:
     """`random_flip`, then `random_crop`."""
-    return random_crop(random_flip(images, generator), generator)
+    return random_crop(random_flip(images, draws), draws)
 
 
-def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+def random_flip(images: Tensor, draws: Draws) -> Tensor:
     """Mirror each image left to right with probability 1/2.
 
     Args:
         images: (B, C, H, W).
-        generator: on the device of the images.
+        draws: for these B images, on their device.
 
     Returns:
         (B, C, H, W).
     """
-    flipped = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device) < 0.5
+    flipped = draws.uniform(1, 1, 1) < 0.5
     return torch.where(flipped, images.flip(-1), images)
 
 
-def random_crop(images: Tensor, generator: torch.Generator) -> Tensor:
+def random_crop(images: Tensor, draws: Draws) -> Tensor:
     """Pad each image by reflection with 1/8 of its side and crop it back to its size at a random place.
 
     Args:
         images: (B, C, H, W); sides below 8 pixels stay as they are.
-        generator: on the device of the images.
+        draws: for these B images, on their device.
 
     Returns:
         (B, C, H, W).
     """
-    rows, columns = (_shifted_positions(len(images), side, generator) for side in images.shape[-2:])
+    rows, columns = (_shifted_positions(side, draws) for side in images.shape[-2:])
     images = images.gather(2, rows[:, None, :, None].expand_as(images))
     return images.gather(3, columns[:, None, None, :].expand_as(images))
 
 
-def _shifted_positions(num_images: int, side: int, generator: torch.Generator) -> Tensor:
-    """(num_images, side) positions to read from: a window moved at random and reflected at both borders."""
+def _shifted_positions(side: int, draws: Draws) -> Tensor:
+    """(B, side) positions to read from: a window moved at random and reflected at both borders."""
     reach = side // CROP_FRACTION
-    shift = torch.randint(-reach, reach + 1, (num_images, 1), generator=generator, device=generator.device)
-    positions = (torch.arange(side, device=generator.device) + shift).abs()
+    shift = draws.integers(-reach, reach + 1, 1)
+    positions = (torch.arange(side, device=shift.device) + shift).abs()
     return side - 1 - (side - 1 - positions).abs()

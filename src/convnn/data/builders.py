@@ -46,14 +46,15 @@ def build_imagefolder(options: Options) -> ImageData:
     """Images of the size asked for; otherwise all must have the size of the first one."""
     source = read_image_folder(options.data_path)
     size = _square(options.resize) or _size_of(source.train[0])
-    required_size = size if options.resize is None else None
 
     def loader(part: str, files: list[ImageFile]) -> StreamLoader:
         return StreamLoader(
             [files[position] for position in options.kept(part, len(files))],
             _transform(size, augment=options.augment and part == "train"),
             options.settings(part, IMAGENET_STATISTICS),
-            required_size=required_size,
+            size,
+            same_size=options.resize is None,
+            skip_broken=options.on_bad_image == "skip",
             num_workers=options.num_workers,
         )
 

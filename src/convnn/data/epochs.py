@@ -1,12 +1,37 @@
 """What every loader does alike: the order of an epoch, normalisation and noise."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from convnn.data.images import channel_values, normalise
-from convnn.data.seeds import make_generator
+from convnn.data.seeds import Draws, make_generator
+
+
+class Step(NamedTuple):
+    """What one process has to do with one batch.
+
+    Attributes:
+        epoch: that of the random numbers.
+        number: the batch of the epoch, from 0.
+        num_samples: of the whole batch, over all processes.
+        part: (B,) which of them this process has.
+        indices: (B,) which samples of the data set those are.
+    """
+
+    epoch: int
+    number: int
+    num_samples: int
+    part: Tensor
+    indices: Tensor
+
+    def of(self, indices: Tensor) -> "Step":
+        """The step without the samples that are not among these."""
+        kept = torch.isin(self.indices, indices)
+        return self._replace(part=self.part[kept], indices=self.indices[kept])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,10 +42,12 @@ class LoaderSettings:
         mean: per channel, of images scaled to [0, 1].
         std: per channel, of images scaled to [0, 1].
         device: where the batches go.
-        batch_size: samples per batch, at least 1.
+        batch_size: samples per batch over all processes, at least 1.
         shuffle: a new random order in every epoch; otherwise every epoch is the same.
         noise: standard deviation of the Gaussian noise added to normalised images, at least 0.
         seed: of order, augmentation and noise.
+        process_index: which of the processes that share every batch this is, from 0.
+        num_processes: how many they are.
     """
 
     mean: tuple[float, ...]
@@ -30,19 +57,24 @@ class LoaderSettings:
     shuffle: bool = False
     noise: float = 0.0
     seed: int = 0
+    process_index: int = 0
+    num_processes: int = 1
 
 
 class EpochLoader:
     """Base of the loaders: everything random is a function of the seed, the epoch and the step or sample.
 
     Attributes:
-        num_samples: samples per epoch.
+        num_samples: samples per epoch, over all processes.
+        broken: what was said of images that were left out so far.
     """
 
     def __init__(self, num_samples: int, settings: LoaderSettings) -> None:
         self.num_samples = num_samples
         self._settings = settings
+        self.broken: set[str] = set()
         self._epoch = 0
+        self._first_step = 0
         self._mean = channel_values(settings.mean, settings.device)
         self._std = channel_values(settings.std, settings.device)
 
@@ -50,22 +82,37 @@ class EpochLoader:
         """Batches per epoch."""
         return -(-self.num_samples // self._settings.batch_size)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next iteration; without shuffling every epoch is epoch 0."""
+    def set_epoch(self, epoch: int, first_step: int = 0) -> None:
+        """Choose the epoch of the next iteration, and the batch to begin with; without shuffling all are epoch 0."""
         self._epoch = epoch if self._settings.shuffle else 0
+        self._first_step = first_step
+
+    def _steps(self) -> Iterator[Step]:
+        """The batches of the current epoch from the first one wanted; the order is the same on every device."""
+        # A generator runs later: its epoch is the one at its start, whatever set_epoch says meanwhile.
+        epoch, first, batches = self._epoch, self._first_step, torch.split(self._order(), self._settings.batch_size)
+        return (self._step(epoch, number, batches[number]) for number in range(first, len(batches)))
+
+    def _step(self, epoch: int, number: int, batch: Tensor) -> Step:
+        index, count = self._settings.process_index, self._settings.num_processes
+        part = torch.arange(index * len(batch) // count, (index + 1) * len(batch) // count)
+        return Step(epoch, number, len(batch), part, batch[part])
 
     def _order(self) -> Tensor:
-        """(num_samples,) int64 on the CPU, so that every device sees the same order."""
+        """(num_samples,) int64 on the CPU."""
         if not self._settings.shuffle:
             return torch.arange(self.num_samples)
         generator = make_generator("order", self._settings.seed, self._epoch)
         return torch.randperm(self.num_samples, generator=generator)
 
-    def _to_input(self, images: Tensor, epoch: int, step: int) -> Tensor:
+    def _draws(self, purpose: str, step: Step) -> Draws:
+        """Random numbers that depend on seed, epoch, step and purpose alone, on the device."""
+        key = (purpose, self._settings.seed, step.epoch, step.number)
+        return Draws(make_generator(*key, device=self._settings.device), step.num_samples, step.part)
+
+    def _to_input(self, images: Tensor, step: Step) -> Tensor:
         """(B, C, H, W) uint8 images on the device to normalised, noisy float32."""
         images = normalise(images, self._mean, self._std)
         if self._settings.noise == 0:
             return images
-        generator = make_generator("noise", self._settings.seed, epoch, step, device=images.device)
-        noise = torch.randn(images.shape, generator=generator, device=images.device)
-        return images.add_(noise, alpha=self._settings.noise)
+        return images.add_(self._draws("noise", step).normal(*images.shape[1:]), alpha=self._settings.noise)

@@ -14,6 +14,10 @@ Size = tuple[int, int]
 """Height and width in pixels."""
 
 
+class BrokenImageError(InputError):
+    """A file that is no picture, or none that can be read; the message names it."""
+
+
 def load_image(
     path: str | Path, image_shape: tuple[int, int, int], mean: Sequence[float], std: Sequence[float]
 ) -> Tensor:
@@ -55,7 +59,7 @@ def read_image(path: str | Path, channels: int = 3) -> Image.Image:
     """Decode a picture to gray (1 channel) or RGB (3 channels); transparency is dropped.
 
     Raises:
-        InputError: the file is missing, broken, not a picture, or has more than 8 bits per channel.
+        BrokenImageError: the file is missing, broken, not a picture, or has more than 8 bits per channel.
     """
     try:
         image: Image.Image = Image.open(path)
@@ -64,9 +68,9 @@ def read_image(path: str | Path, channels: int = 3) -> Image.Image:
             image.load()
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         reason = getattr(error, "strerror", None) or "it is broken or not a picture"
-        raise InputError(f"cannot read the image {path}: {reason}") from error
+        raise BrokenImageError(f"cannot read the image {path}: {reason}") from error
     if image.mode[0] in "IF":
-        raise InputError(f"cannot read the image {path}: it has more than 8 bits per channel (mode {image.mode})")
+        raise BrokenImageError(f"cannot read the image {path}: it has more than 8 bits per channel (mode {image.mode})")
     if image.has_transparency_data:
         image = image.convert("RGBA")
     return image.convert("L" if channels == 1 else "RGB")

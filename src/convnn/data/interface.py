@@ -25,11 +25,15 @@ class Batch(NamedTuple):
 class Loader(Protocol):
     """Batches of one part of a data set; iterating once is one epoch, in which every sample comes exactly once.
 
+    Where several processes share the batches, each gets its part of every batch, which may be empty.
+
     Attributes:
-        num_samples: samples per epoch.
+        num_samples: samples per epoch, over all processes.
+        broken: what was said of images that were left out so far.
     """
 
     num_samples: int
+    broken: set[str]
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of the current epoch; the last one may be smaller."""
@@ -37,8 +41,11 @@ class Loader(Protocol):
     def __len__(self) -> int:
         """Batches per epoch."""
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order and augmentation of the next iteration; a test loader is the same in every epoch."""
+    def set_epoch(self, epoch: int, first_step: int = 0) -> None:
+        """Choose the order and augmentation of the next iteration, and the batch, from 0, to begin with.
+
+        A test loader is the same in every epoch.
+        """
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,9 @@ def load_data(
     download: bool = False,
     limit_train: int | None = None,
     limit_test: int | None = None,
+    on_bad_image: str = "error",
+    process_index: int = 0,
+    num_processes: int = 1,
 ) -> ImageData:
     """Open a data set as train and test loaders; what they yield depends on the arguments alone.
 
@@ -32,7 +35,7 @@ def load_data(
         dataset: one of `DATASETS`.
         data_path: the folder with the files: torchvision's layout for cifar10 and cifar100; train/<class>/* and
             val/<class>/* (without val/, test/<class>/*) for imagenet and imagefolder; unused for digits.
-        batch_size: samples per batch, at least 1; the last batch may be smaller.
+        batch_size: samples per batch over all processes, at least 1; the last batch may be smaller.
         resize: side of the square images in pixels, at least 1; None keeps the size (imagenet: 224).
         augment: change training images at random: crops everywhere, mirroring everywhere except for digits.
         noise: standard deviation of the Gaussian noise added to normalised images, train and test, at least 0.
@@ -43,6 +46,10 @@ def load_data(
         download: let torchvision fetch cifar10 or cifar100 if data_path has no intact copy.
         limit_train: keep a random subset of this many training samples, at least 1.
         limit_test: keep a random subset of this many test samples, at least 1.
+        on_bad_image: "error" stops at an image that cannot be read, "skip" leaves it out and notes it in the loader's
+            `broken`.
+        process_index: which of the processes that share every batch this is, from 0.
+        num_processes: how many they are; together they see what one would, order, crops and noise included.
 
     Raises:
         InputError: an argument is out of range, or files are missing, broken or of different sizes; images that
@@ -69,5 +76,8 @@ def load_data(
         download=download,
         limit_train=limit_train,
         limit_test=limit_test,
+        on_bad_image=on_bad_image,
+        process_index=process_index,
+        num_processes=num_processes,
     )
     return BUILDERS[dataset](options)

@@ -5,10 +5,13 @@ import torch
 
 from convnn.data.epochs import LoaderSettings
 from convnn.data.seeds import derive_seed, make_generator
-from convnn.errors import InputError, check_at_least
+from convnn.errors import InputError, check_at_least, check_choice
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation of each channel, of images scaled to [0, 1]."""
+
+
+ON_BAD_IMAGE = ("error", "skip")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +34,14 @@ class Options:
     download: bool
     limit_train: int | None
     limit_test: int | None
+    on_bad_image: str
+    process_index: int
+    num_processes: int
 
     def __post_init__(self) -> None:
         check_at_least("--batch_size", self.batch_size, 1)
         check_at_least("--num_workers", self.num_workers, 0)
+        check_choice("--on_bad_image", self.on_bad_image, ON_BAD_IMAGE)
         for name in ("resize", "limit_train", "limit_test"):
             if getattr(self, name) is not None:
                 check_at_least(f"--{name}", getattr(self, name), 1)
@@ -52,6 +59,8 @@ class Options:
             noise=self.noise,
             seed=derive_seed(part, self.seed),
             device=self.device,
+            process_index=self.process_index,
+            num_processes=self.num_processes,
         )
 
     def kept(self, part: str, num_samples: int) -> list[int]:

@@ -3,8 +3,10 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 
 def derive_seed(*key: str | int) -> int:
@@ -24,3 +26,33 @@ def seeded_globally(*key: str | int) -> Iterator[None]:
         # torch.manual_seed would reseed the accelerators as well.
         torch.default_generator.manual_seed(derive_seed(*key))
         yield
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Random numbers for every sample of a batch, of which one process keeps its part.
+
+    What a sample draws does not depend on how many processes share the batch.
+
+    Attributes:
+        generator: draws for the whole batch; results are on its device.
+        num_samples: of the whole batch.
+        part: (samples,) which of them this process has.
+    """
+
+    generator: torch.Generator
+    num_samples: int
+    part: Tensor
+
+    def uniform(self, *shape: int) -> Tensor:
+        """(samples, *shape) between 0 and 1."""
+        return torch.rand(self.num_samples, *shape, generator=self.generator, device=self.generator.device)[self.part]
+
+    def normal(self, *shape: int) -> Tensor:
+        """(samples, *shape) of mean 0 and standard deviation 1."""
+        return torch.randn(self.num_samples, *shape, generator=self.generator, device=self.generator.device)[self.part]
+
+    def integers(self, low: int, high: int, *shape: int) -> Tensor:
+        """(samples, *shape) from low to high - 1."""
+        size = (self.num_samples, *shape)
+        return torch.randint(low, high, size, generator=self.generator, device=self.generator.device)[self.part]

@@ -1,14 +1,15 @@
 import os
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset
 
-from convnn.data.epochs import EpochLoader, LoaderSettings
-from convnn.data.images import Size, read_image, to_tensor
+from convnn.data.epochs import EpochLoader, LoaderSettings, Step
+from convnn.data.images import BrokenImageError, Size, read_image, to_tensor
 from convnn.data.interface import Batch
 from convnn.data.seeds import seeded_globally
 from convnn.errors import InputError
@@ -22,7 +23,14 @@ class ImageFile(NamedTuple):
 
 
 Sample = tuple[Tensor, int, int]
-"""(C, H, W) uint8 pixels, class index, position."""
+"""(3, H, W) uint8 pixels, class index, position."""
+
+
+class Decoded(NamedTuple):
+    """What the workers made of a batch: uint8 images, and why some are missing."""
+
+    batch: Batch
+    broken: list[str]
 
 
 class ImageFiles(Dataset[Sample | InputError]):
@@ -81,7 +89,9 @@ class StreamLoader(EpochLoader):
         files: the samples.
         transform: from an RGB picture to a picture of the network's size; may use torch's global generator.
         settings: how to make batches.
-        required_size: refuse pictures of any other size, if given.
+        size: of the pictures that the transform makes.
+        same_size: refuse pictures that are not of that size to begin with.
+        skip_broken: leave out images that cannot be read, noting them in `broken`, instead of stopping.
         num_workers: processes that decode, at most one for each core; 0 decodes in this one. The batches do not
             depend on it.
     """
@@ -91,14 +101,18 @@ class StreamLoader(EpochLoader):
         files: Sequence[ImageFile],
         transform: Callable[[Image.Image], Image.Image],
         settings: LoaderSettings,
+        size: Size,
         *,
-        required_size: Size | None = None,
+        same_size: bool = False,
+        skip_broken: bool = False,
         num_workers: int = 0,
     ) -> None:
         super().__init__(len(files), settings)
         self._files = files
         self._transform = transform
-        self._required_size = required_size
+        self._size = size
+        self._required_size = size if same_size else None
+        self._skip_broken = skip_broken
         self._num_workers = min(num_workers, _count_cores())
 
     def __iter__(self) -> Iterator[Batch]:
@@ -107,24 +121,29 @@ class StreamLoader(EpochLoader):
         Raises:
             InputError: an image is broken or of the wrong size; the message names it.
         """
-        epoch, device = self._epoch, self._settings.device
-        for step, batch in enumerate(self._decode(epoch)):
-            if isinstance(batch, InputError):
-                raise batch
-            images, labels = (part.to(device, non_blocking=True) for part in (batch.images, batch.labels))
-            yield Batch(self._to_input(images, epoch, step), labels, batch.indices)
+        steps, device = list(self._steps()), self._settings.device
+        for step, decoded in zip(steps, self._decode(steps), strict=True):
+            if isinstance(decoded, InputError):
+                raise decoded
+            self.broken.update(decoded.broken)
+            images, labels, indices = decoded.batch
+            images, labels = (part.to(device, non_blocking=True) for part in (images, labels))
+            yield Batch(self._to_input(images, step.of(indices)), labels, indices)
 
-    def _decode(self, epoch: int) -> DataLoader[Sample | InputError]:
+    def _decode(self, steps: list[Step]) -> Iterable[Decoded | InputError]:
+        epoch = steps[0].epoch if steps else self._epoch
         samples = ImageFiles(self._files, self._transform, self._required_size, self._settings.seed, epoch)
-        return DataLoader(
-            Subset(samples, self._order().tolist()),
-            self._settings.batch_size,
+        loader: DataLoader[Any] = DataLoader(
+            samples,
+            batch_sampler=[step.indices.tolist() for step in steps],
             num_workers=self._num_workers,
-            collate_fn=_collate,
+            collate_fn=Collate(self._size, self._skip_broken),
+            worker_init_fn=_ignore_signals,
             pin_memory=self._settings.device.type == "cuda",
             # Without a generator of its own, DataLoader draws from the global one.
             generator=torch.Generator(),
         )
+        return loader
 
 
 def _count_cores() -> int:
@@ -132,10 +151,32 @@ def _count_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _collate(samples: Sequence[Sample | InputError]) -> Batch | InputError:
-    """Stack the samples to a batch of uint8 images, or pick the first of the errors among them."""
-    for sample in samples:
-        if isinstance(sample, InputError):
-            return sample
-    images, labels, indices = zip(*samples, strict=True)
-    return Batch(torch.stack(images), torch.tensor(labels), torch.tensor(indices))
+class Collate:
+    """Stacks samples to a batch of uint8 images, or picks the first of the errors that must be raised."""
+
+    def __init__(self, size: Size, skip_broken: bool) -> None:
+        self._size = size
+        self._skip_broken = skip_broken
+
+    def __call__(self, samples: Sequence[Sample | InputError]) -> Decoded | InputError:
+        """Samples, of which there may be none."""
+        good: list[Sample] = []
+        broken: list[str] = []
+        for sample in samples:
+            if not isinstance(sample, InputError):
+                good.append(sample)
+            elif self._skip_broken and isinstance(sample, BrokenImageError):
+                broken.append(str(sample))
+            else:
+                return sample
+        images = [image for image, _, _ in good]
+        stacked = torch.stack(images) if images else torch.empty(0, 3, *self._size, dtype=torch.uint8)
+        labels = torch.tensor([label for _, label, _ in good], dtype=torch.long)
+        indices = torch.tensor([index for _, _, index in good], dtype=torch.long)
+        return Decoded(Batch(stacked, labels, indices), broken)
+
+
+def _ignore_signals(_: int) -> None:
+    """Leave the answer to the process that trains: it may be in the middle of a step that wants this batch."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -1,15 +1,14 @@
 from collections.abc import Callable, Iterator
 
-import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from convnn.data.epochs import EpochLoader, LoaderSettings
+from convnn.data.epochs import EpochLoader, LoaderSettings, Step
 from convnn.data.interface import Batch
-from convnn.data.seeds import make_generator
+from convnn.data.seeds import Draws
 
-Augmentation = Callable[[Tensor, torch.Generator], Tensor]
-"""Changes a (B, C, H, W) uint8 batch, drawing from the generator on its device."""
+Augmentation = Callable[[Tensor, Draws], Tensor]
+"""Changes (B, C, H, W) uint8 images at random."""
 
 
 class TensorLoader(EpochLoader):
@@ -40,19 +39,18 @@ class TensorLoader(EpochLoader):
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of the current epoch."""
-        # A generator runs later: its epoch is the one at its start, whatever set_epoch says meanwhile.
-        epoch, order = self._epoch, self._order().to(self._settings.device)
-        for step, indices in enumerate(torch.split(order, self._settings.batch_size)):
-            images = self._augmented(self._resized(self._images[indices]), epoch, step)
-            yield Batch(self._to_input(images, epoch, step), self._labels[indices], indices)
+        for step in self._steps():
+            indices = step.indices.to(self._settings.device)
+            images = self._augmented(self._resized(self._images[indices]), step)
+            yield Batch(self._to_input(images, step), self._labels[indices], indices)
 
     def _resized(self, images: Tensor) -> Tensor:
         if self._side is None or images.shape[-2:] == (self._side, self._side):
             return images
+        if not len(images):  # torchvision cannot resize nothing
+            return images.new_empty(0, images.shape[1], self._side, self._side)
         resized: Tensor = F.resize(images, [self._side, self._side], antialias=True)
         return resized
 
-    def _augmented(self, images: Tensor, epoch: int, step: int) -> Tensor:
-        if self._augment is None:
-            return images
-        return self._augment(images, make_generator("augment", self._settings.seed, epoch, step, device=images.device))
+    def _augmented(self, images: Tensor, step: Step) -> Tensor:
+        return images if self._augment is None else self._augment(images, self._draws("augment", step))

@@ -1,34 +1,43 @@
 """Training: configuration, loop, and what a run leaves behind."""
 
 from convnn.train.callbacks import Callback
-from convnn.train.checkpoint import Recipe, load_checkpoint, save_checkpoint
+from convnn.train.checkpoint import Checkpoint, Recipe, RunState, load_checkpoint, read_checkpoint, save_checkpoint
 from convnn.train.config import TrainConfig
 from convnn.train.console import ConsoleReport, print_summary
 from convnn.train.device import find_device, make_accelerator
 from convnn.train.folder import RunFolder
+from convnn.train.interruption import Interrupted, Interruption
 from convnn.train.metrics import EpochResult, Meter, Scores
+from convnn.train.resume import ResumePoint, find_resume_point
 from convnn.train.summary import NetworkSummary, parameter_table, summarize
 from convnn.train.tensorboard import TensorBoardLog
 from convnn.train.trainer import Trainer, evaluate
 
 __all__ = [
     "Callback",
+    "Checkpoint",
     "ConsoleReport",
     "EpochResult",
+    "Interrupted",
+    "Interruption",
     "Meter",
     "NetworkSummary",
     "Recipe",
+    "ResumePoint",
     "RunFolder",
+    "RunState",
     "Scores",
     "TensorBoardLog",
     "TrainConfig",
     "Trainer",
     "evaluate",
     "find_device",
+    "find_resume_point",
     "load_checkpoint",
     "make_accelerator",
     "parameter_table",
     "print_summary",
+    "read_checkpoint",
     "save_checkpoint",
     "summarize",
 ]

@@ -1,19 +1,21 @@
-"""Weights in one safetensors file with what is needed to build the network again; loading executes nothing."""
+"""Checkpoints: weights with what is needed to build their network again, and with the rest of a run to go on."""
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+import torch
 from torch import Tensor
 
 from convnn.errors import InputError
 from convnn.models import Network, create_model
-from convnn.train.files import write_atomically
+from convnn.train.sealed import read_sealed, write_sealed
 
-METADATA_KEY = "convnn"
+LARGEST_SIDE = 1 << 14
+"""Pixels; a recipe that asks for more is not believed."""
+
+LARGEST_DEPTH = 100
+"""Blocks; a recipe that asks for more must come with as many weights."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,11 @@ class Recipe:
     test_top1: float = 0.0
 
     def build(self) -> Network:
-        """The network with fresh weights."""
+        """The network with fresh weights.
+
+        Raises:
+            InputError: a setting is unknown or out of range.
+        """
         return create_model(
             self.model,
             self.layer,
@@ -54,14 +60,64 @@ class Recipe:
         )
 
 
-def save_checkpoint(path: Path, network: Network, recipe: Recipe) -> None:
-    """Write weights and recipe; the file is whole or not there.
+@dataclass(frozen=True)
+class RunState:
+    """All that a run needs to go on as if nothing had happened.
+
+    Attributes:
+        tensors: of optimizer, generators and scores so far, by a name with a slash.
+        document: flags, position, results and all other numbers, as JSON can hold them.
+    """
+
+    tensors: dict[str, Tensor]
+    document: dict[str, Any]
+
+    def under(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose name begins with `prefix` and a slash, without it."""
+        start = prefix + "/"
+        return {name.removeprefix(start): t for name, t in self.tensors.items() if name.startswith(start)}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file holds.
+
+    Attributes:
+        weights: of the network, by the names of its state dict.
+        recipe: how it was built.
+        run: the rest of the run; None where a file has the weights only.
+    """
+
+    weights: dict[str, Tensor]
+    recipe: Recipe
+    run: RunState | None = None
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint, *, old_to: Path | None = None) -> None:
+    """Write a checkpoint; the file is whole or not there.
 
     Raises:
-        TrainingError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    write_atomically(path, save(weights, metadata={METADATA_KEY: json.dumps(asdict(recipe))}))
+    run = checkpoint.run
+    document = {"recipe": asdict(checkpoint.recipe), "run": None if run is None else run.document}
+    tensors = checkpoint.weights if run is None else checkpoint.weights | run.tensors
+    write_sealed(path, tensors, document, old_to=old_to)
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint whose every byte is as it was written.
+
+    Raises:
+        InputError: the file is missing, damaged or not of this package.
+    """
+    tensors, document = read_sealed(Path(path))
+    recipe = _recipe(document.get("recipe"), path)
+    of_run = {name: tensors.pop(name) for name in list(tensors) if "/" in name}
+    run = document.get("run")
+    if run is not None and not isinstance(run, dict):
+        raise InputError(f"checkpoint '{path}' has a run that cannot be read: {run!r:.40}")
+    return Checkpoint(tensors, recipe, None if run is None else RunState(of_run, run))
 
 
 def load_checkpoint(path: str | Path) -> tuple[Network, Recipe]:
@@ -70,44 +126,73 @@ def load_checkpoint(path: str | Path) -> tuple[Network, Recipe]:
     Raises:
         InputError: the file is missing, broken, not of this package, or its weights do not fit its recipe.
     """
-    recipe, weights = _read(Path(path))
-    network = recipe.build()
-    load_weights(network, weights, path)
+    checkpoint = read_checkpoint(path)
+    recipe = checkpoint.recipe
+    try:
+        _check_depth(recipe, checkpoint.weights)
+        with torch.device("meta"):  # weights of no size, until it is known that they are those of the file
+            check_weights(recipe.build(), checkpoint.weights, path)
+        network = recipe.build()
+        network.load_state_dict(checkpoint.weights)
+    except InputError as error:
+        if str(error).startswith("checkpoint"):
+            raise
+        raise InputError(f"checkpoint '{path}' has a recipe that cannot be built: {error}") from None
+    except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
+        reason = str(error).splitlines() or [type(error).__name__]
+        raise InputError(f"checkpoint '{path}' has a recipe that cannot be built: {reason[0]}") from None
     return network.eval(), recipe
 
 
-def load_weights(network: Network, weights: dict[str, Tensor], path: str | Path) -> None:
-    """Copy weights into a network that has exactly these.
+def check_weights(network: Network, weights: dict[str, Tensor], path: str | Path) -> None:
+    """Refuse weights that are not those of this network.
 
     Raises:
-        InputError: a name or a shape differs, naming the first.
+        InputError: a name, a shape or a type differs, naming the first.
     """
     expected = network.state_dict()
     for name in sorted(expected.keys() | weights.keys()):
-        ours, theirs = expected.get(name), weights.get(name)
-        if ours is None or theirs is None or ours.shape != theirs.shape:
-            shapes = [None if t is None else tuple(t.shape) for t in (theirs, ours)]
-            raise InputError(
-                f"checkpoint '{path}' is of another model: {name!r} has shape {shapes[0]} there and {shapes[1]} here"
-            )
-    network.load_state_dict(weights)
+        theirs, ours = _describe(weights.get(name)), _describe(expected.get(name))
+        if theirs != ours:
+            raise InputError(f"checkpoint '{path}' is of another model: {name!r} is {theirs} there and {ours} here")
 
 
-def _read(path: Path) -> tuple[Recipe, dict[str, Tensor]]:
-    if not path.is_file():
-        raise InputError(f"checkpoint '{path}' is not a file; give one such as best.safetensors of a run")
+def _check_depth(recipe: Recipe, weights: dict[str, Tensor]) -> None:
+    """Every block has weights: with more blocks than weights, building them would never end."""
+    num_layers = recipe.settings.get("num_layers", 0)
+    if isinstance(num_layers, int) and num_layers > max(len(weights), LARGEST_DEPTH):
+        raise InputError(f"num_layers={num_layers} for {len(weights)} weights")
+
+
+def _describe(tensor: Tensor | None) -> str:
+    return "missing" if tensor is None else f"{tuple(tensor.shape)} of {tensor.dtype}"
+
+
+def _recipe(document: Any, path: str | Path) -> Recipe:
+    """A recipe from what a file says, which may be anything."""
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"checkpoint '{path}' cannot be read: {str(error).splitlines()[0]}") from None
-    if METADATA_KEY not in metadata:
-        raise InputError(f"checkpoint '{path}' was not written by convnn: it does not say which network it holds")
-    try:
-        fields = json.loads(metadata[METADATA_KEY])
-        sequences = {name: tuple(fields[name]) for name in ("image_shape", "mean", "std", "classes")}
-        recipe = Recipe(**(fields | sequences))
+        sequences = {name: tuple(document[name]) for name in ("image_shape", "mean", "std", "classes")}
+        recipe = Recipe(**(document | sequences))
+        for f in fields(Recipe):
+            _check_type(f.name, getattr(recipe, f.name))
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"checkpoint '{path}' has a recipe that cannot be read: {error}") from None
-    return recipe, weights
+    return recipe
+
+
+def _check_type(name: str, value: Any) -> None:
+    kinds: dict[str, type | tuple[type, ...]] = {
+        "settings": dict,
+        "epoch": int,
+        "test_top1": float,
+        "width": (int, float),
+    }
+    items: dict[str, type] = {"image_shape": int, "mean": float, "std": float, "classes": str}
+    if name in items:
+        is_right = all(isinstance(item, items[name]) for item in value)
+    else:
+        is_right = isinstance(value, kinds.get(name, str))
+    if name == "image_shape":
+        is_right = is_right and len(value) == 3 and all(1 <= side <= LARGEST_SIDE for side in value)
+    if not is_right:
+        raise ValueError(f"{name}={value!r:.60}")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from convnn.data import DATASETS
+from convnn.data import DATASETS, ON_BAD_IMAGE
 from convnn.errors import InputError, check_at_least, check_choice, check_fraction
 from convnn.models import check_layer, default_layer, list_models, model_settings
 from convnn.nn import (
@@ -16,6 +16,7 @@ from convnn.nn import (
     list_layers,
 )
 from convnn.ops import BACKEND_CHOICES, METRICS
+from convnn.train.timer import parse_interval
 
 NETWORK_SETTINGS = ("patch_size", "num_layers", "num_heads", "d_hidden", "d_mlp", "dropout")
 
@@ -53,9 +54,13 @@ TOKEN_DEFAULTS = {
 """Defaults of the published ViT where they differ from those of the convolutional networks."""
 
 
-def flag(default: Any, group: str, text: str, choices: tuple[str, ...] | None = None) -> Any:
-    """A field that is a command line flag."""
-    return field(default=default, metadata={"group": group, "help": text, "choices": choices})
+def flag(
+    default: Any, group: str, text: str, choices: tuple[str, ...] | None = None, without_value: str | None = None
+) -> Any:
+    """A field that is a command line flag; `without_value` is what it means when given alone."""
+    return field(
+        default=default, metadata={"group": group, "help": text, "choices": choices, "without_value": without_value}
+    )
 
 
 def defaults_of(model: str) -> dict[str, Any]:
@@ -117,8 +122,9 @@ class TrainConfig:
     limit_train: int | None = flag(None, "data", "train on a random subset of this many images")
     limit_test: int | None = flag(None, "data", "test on a random subset of this many images")
     num_workers: int = flag(4, "data", "processes that read imagenet and imagefolder")
+    on_bad_image: str = flag("error", "data", "stop at an image that cannot be read, or leave it out", ON_BAD_IMAGE)
 
-    batch_size: int = flag(256, "training", "images per step")
+    batch_size: int = flag(256, "training", "images per step, over all processes")
     num_epochs: int = flag(150, "training", "passes over the training images")
     use_amp: bool = flag(False, "training", "mixed precision: bfloat16 where the device has it, else float16")
     use_compiled: bool = flag(False, "training", "torch.compile")
@@ -129,6 +135,10 @@ class TrainConfig:
         ("default", "reduce-overhead", "reduce-memory", "max-autotune"),
     )
     clip_grad_norm: float = flag(1.0, "training", "largest norm of the gradient; 0: any")
+    detect_anomaly: bool = flag(False, "training", "name the operation whose gradient becomes NaN; slow")
+    deterministic: bool = flag(False, "training", "the same bits every time on CUDA too; the CPU gives them anyway")
+    sync_batchnorm: bool = flag(True, "training", "normalise over the whole batch where several processes share it")
+    fsdp: bool = flag(False, "training", "spread weights and optimizer over the processes too, for large models")
 
     criterion: str = flag("CrossEntropy", "optimisation", "loss", ("CrossEntropy", "MSE"))
     optimizer: str = flag("adamw", "optimisation", "optimizer", ("adam", "sgd", "adamw"))
@@ -145,6 +155,10 @@ class TrainConfig:
     backend: str = flag("auto", "run", "what computes the neighbours; auto takes the fastest", BACKEND_CHOICES)
     seed: int = flag(0, "run", "seed of weights, order, augmentation and sampling")
     output_dir: str = flag("./Output/VGG/ConvNN", "run", "folder of results")
+    resume: str | None = flag(
+        None, "run", "go on with a run: a checkpoint, its folder, or auto for output_dir", without_value="auto"
+    )
+    checkpoint_every: str | None = flag("15m", "run", "save within epochs too, every 500 steps or 90s, 15m, 2h")
     overwrite: bool = flag(False, "run", "replace the results of an earlier run in output_dir")
     tensorboard: bool = flag(False, "run", "write TensorBoard scalars too (pip install 'convnn[tensorboard]')")
     test_only: bool = flag(False, "run", "no training: evaluate --checkpoint, or check shapes without one")
@@ -179,6 +193,7 @@ class TrainConfig:
         for name in ("weight_decay", "momentum", "lr_gamma", "clip_grad_norm", "noise"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"--{name}={getattr(self, name)} must not be negative")
+        parse_interval(self.checkpoint_every)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """The run on the screen: a table, a progress bar on a terminal, one plain line an epoch everywhere."""
 
 import time
+from collections.abc import Sequence
 
-import torch
+from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -15,16 +16,17 @@ from convnn.train.summary import NetworkSummary
 
 
 def print_summary(
-    console: Console, config: TrainConfig, data: ImageData, summary: NetworkSummary, device: torch.device
+    console: Console, config: TrainConfig, data: ImageData, summary: NetworkSummary, accelerator: Accelerator
 ) -> None:
     """What is about to run."""
+    several = f", {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
     sides = "x".join(map(str, data.image_shape))
     rows = {
         "network": f"{config.model} of {config.layer}" + (f", width {config.width}" if config.width != 1 else ""),
         "parameters": f"{summary.parameters:,}",
         "GFLOPs": f"{summary.gflops:.3f} an image",
         "images": f"{data.name}: {data.train.num_samples:,} train, {data.test.num_samples:,} test, {sides}",
-        "device": f"{device}" + (", mixed precision" if config.use_amp else ""),
+        "device": f"{accelerator.device.type}{several}" + (", mixed precision" if config.use_amp else ""),
         "training": f"{config.num_epochs} epochs, batch {config.batch_size}, {config.optimizer} at {config.lr:g}",
         "results": config.output_dir,
     }
@@ -42,8 +44,15 @@ class ConsoleReport(Callback):
         self.num_epochs = num_epochs
         self.start = time.perf_counter()
         self.best: EpochResult | None = None
+        self.num_broken = 0
+        self.epochs_before = 0
         self.bar: Progress | None = None
         self.task = TaskID(0)
+
+    def on_start(self, results: Sequence[EpochResult]) -> None:
+        """Take over what a resumed run has reached."""
+        self.epochs_before = len(results)
+        self.best = max(results, key=lambda result: result.test.top1, default=None)
 
     def on_epoch_start(self, epoch: int, steps: int) -> None:
         """Show an empty bar."""
@@ -62,7 +71,8 @@ class ConsoleReport(Callback):
         """Replace it by a line."""
         self.stop()
         self.best = result if result.is_best else self.best
-        left = (self.num_epochs - result.epoch) * (time.perf_counter() - self.start) / result.epoch
+        elapsed = time.perf_counter() - self.start
+        left = (self.num_epochs - result.epoch) * elapsed / (result.epoch - self.epochs_before)
         train, test = result.train, result.test
         self.console.print(
             f"epoch {result.epoch:>{len(str(self.num_epochs))}}/{self.num_epochs}"
@@ -73,6 +83,14 @@ class ConsoleReport(Callback):
             highlight=False,
             soft_wrap=True,
         )
+
+    def on_broken_images(self, messages: Sequence[str]) -> None:
+        """Count them, when there are more."""
+        if len(messages) > self.num_broken:
+            self.num_broken = len(messages)
+            self.console.print(
+                f"left out {self.num_broken} images so far: {messages[-1]}", highlight=False, soft_wrap=True
+            )
 
     def on_end(self) -> None:
         """Name the best epoch and the time it all took."""

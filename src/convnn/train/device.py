@@ -1,5 +1,7 @@
 """Where a run computes, and in which precision."""
 
+import os
+
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
@@ -22,9 +24,20 @@ def find_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def make_accelerator(device: torch.device, *, use_amp: bool) -> Accelerator:
-    """Hugging Face Accelerate on one device, in mixed precision where asked."""
+def make_accelerator(device: torch.device, *, use_amp: bool = False, deterministic: bool = False) -> Accelerator:
+    """Hugging Face Accelerate on one device, or on that of each process that torchrun or accelerate started.
+
+    Args:
+        device: of which kind.
+        use_amp: mixed precision.
+        deterministic: refuse operations that do not give the same bits every time.
+    """
     has_bfloat16 = device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_bf16_supported())
     half = "bf16" if has_bfloat16 else "fp16"
-    AcceleratorState._reset_state(reset_partial_state=True)  # else a second run in one process keeps the first's choice
+    if not torch.distributed.is_initialized():
+        # Else a second run in one process keeps the choices of the first.
+        AcceleratorState._reset_state(reset_partial_state=True)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
     return Accelerator(cpu=device.type == "cpu", mixed_precision=half if use_amp else "no")

@@ -2,83 +2,108 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
+from torch import Tensor
+
 from convnn.data import ImageData
-from convnn.errors import InputError, TrainingError
+from convnn.errors import InputError, OutputError
+from convnn.files import UNFINISHED, make_folder, write_atomically
 from convnn.models import Network
 from convnn.train.callbacks import Callback
-from convnn.train.checkpoint import Recipe, save_checkpoint
+from convnn.train.checkpoint import Checkpoint, Recipe, RunState, save_checkpoint
 from convnn.train.config import TrainConfig
-from convnn.train.files import write_atomically
 from convnn.train.metrics import EpochResult
 from convnn.train.summary import NetworkSummary, parameter_table
 
-COLUMNS = (
-    "epoch",
-    "time",
-    "train_loss",
-    "train_top1",
-    "train_top5",
-    "test_loss",
-    "test_top1",
-    "test_top5",
-    "lr",
-    "images_per_second",
-)
+COLUMNS = ("epoch", "train_loss", "train_top1", "train_top5", "test_loss", "test_top1", "test_top5", "lr")
+"""Of metrics.csv, which depends on the flags alone; how long it took is in train_eval_results.txt."""
+
+LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
+FOUND_OUT = ("num_classes", "img_size", "total_params", "trainable_params")
+"""Lines of args.txt that are no flags."""
+
+METRICS, RESULTS, BROKEN_IMAGES = "metrics.csv", "train_eval_results.txt", "broken_images.txt"
 
 
 class RunFolder(Callback):
-    """Writes args.txt, model.txt, train_eval_results.txt, metrics.csv, last.safetensors and best.safetensors.
+    """Keeps args.txt, model.txt, train_eval_results.txt, metrics.csv and three checkpoints.
+
+    last.safetensors is the newest checkpoint, previous.safetensors the one before it, best.safetensors the weights of
+    the best epoch.
 
     Args:
         config: the flags of the run.
-        network: whose weights are saved.
+        network: what learns.
         data: what it learns.
         summary: its size and cost.
 
     Raises:
-        InputError: the folder holds the results of an earlier run and `--overwrite` is not given.
-        TrainingError: the folder cannot be written.
+        InputError: the folder holds the results of an earlier run, and neither `--overwrite` nor `--resume` is given.
+        OutputError: the folder cannot be written.
     """
 
     def __init__(self, config: TrainConfig, network: Network, data: ImageData, summary: NetworkSummary) -> None:
         self.path = Path(config.output_dir)
-        self.network = network
         self.recipe = make_recipe(config, data)
         self.summary = summary
         self.results: list[EpochResult] = []
-        self._make(overwrite=config.overwrite)
+        self._is_best_unsaved = False
+        self._prepare(config)
         write_atomically(self.path / "args.txt", args_text(config, data, summary))
         write_atomically(self.path / "model.txt", f"{network}\n\n{parameter_table(network)}\n")
 
     @property
     def metrics(self) -> Path:
         """The table of all epochs."""
-        return self.path / "metrics.csv"
+        return self.path / METRICS
+
+    def on_start(self, results: Sequence[EpochResult]) -> None:
+        """Take over what a resumed run has reached."""
+        self.results = list(results)
+        if self.results:
+            self._write_tables()
 
     def on_epoch_end(self, result: EpochResult) -> None:
-        """Rewrite the tables, save the weights."""
+        """Rewrite the tables."""
         self.results.append(result)
-        write_atomically(self.path / "train_eval_results.txt", results_text(self.results, self.summary))
-        write_atomically(self.metrics, metrics_text(self.results))
-        recipe = replace(self.recipe, epoch=result.epoch, test_top1=result.test.top1)
-        save_checkpoint(self.path / "last.safetensors", self.network, recipe)
-        if result.is_best:
-            save_checkpoint(self.path / "best.safetensors", self.network, recipe)
+        self._is_best_unsaved = result.is_best
+        self._write_tables()
 
-    def _make(self, *, overwrite: bool) -> None:
-        if (self.path / "metrics.csv").exists() and not overwrite:
+    def on_checkpoint(self, weights: dict[str, Tensor], run: RunState) -> None:
+        """Save; the best first, because the last says that it is there."""
+        epoch, top1 = (self.results[-1].epoch, self.results[-1].test.top1) if self.results else (0, 0.0)
+        recipe = replace(self.recipe, epoch=epoch, test_top1=top1)
+        if self._is_best_unsaved:
+            save_checkpoint(self.path / BEST, Checkpoint(weights, recipe))
+            self._is_best_unsaved = False
+        save_checkpoint(self.path / LAST, Checkpoint(weights, recipe, run), old_to=self.path / PREVIOUS)
+        self.last_good = self.path / LAST
+
+    def on_broken_images(self, messages: Sequence[str]) -> None:
+        """List them."""
+        write_atomically(self.path / BROKEN_IMAGES, "".join(f"{message}\n" for message in messages))
+
+    def _write_tables(self) -> None:
+        write_atomically(self.path / RESULTS, results_text(self.results, self.summary))
+        write_atomically(self.metrics, metrics_text(self.results))
+
+    def _prepare(self, config: TrainConfig) -> None:
+        """Make the folder, without what an earlier run left, unless this goes on with it."""
+        if config.resume is None and not config.overwrite and (self.metrics.exists() or (self.path / LAST).exists()):
             raise InputError(
-                f"--output_dir={self.path} holds the results of an earlier run; choose another or pass --overwrite"
+                f"--output_dir={self.path} holds the results of an earlier run; choose another, or pass --resume to go"
+                " on with it, or --overwrite"
             )
+        make_folder(self.path, "--output_dir")
+        old = [] if config.resume else [METRICS, RESULTS, LAST, PREVIOUS, BEST, BROKEN_IMAGES, "curves.png"]
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            for old in ("metrics.csv", "train_eval_results.txt", "last.safetensors", "best.safetensors", "curves.png"):
-                (self.path / old).unlink(missing_ok=True)
+            for path in [*(self.path / name for name in old), *self.path.glob(f".*{UNFINISHED}")]:
+                path.unlink(missing_ok=True)
         except OSError as error:
-            raise TrainingError(f"--output_dir={self.path} cannot be made: {error.strerror or error}") from None
+            raise OutputError(f"--output_dir={self.path} cannot be cleared: {error.strerror or error}") from None
 
 
 def make_recipe(config: TrainConfig, data: ImageData) -> Recipe:
@@ -99,8 +124,8 @@ def make_recipe(config: TrainConfig, data: ImageData) -> Recipe:
 def args_text(config: TrainConfig, data: ImageData, summary: NetworkSummary) -> str:
     """`key: value` lines: every flag, then what was found out about images and network."""
     lines = {f.name: getattr(config, f.name) for f in fields(config)}
-    lines |= {"num_classes": data.num_classes, "img_size": data.image_shape}
-    lines |= {"total_params": summary.parameters, "trainable_params": summary.trainable}
+    found_out = (data.num_classes, data.image_shape, summary.parameters, summary.trainable)
+    lines |= dict(zip(FOUND_OUT, found_out, strict=True))
     return "".join(f"{name}: {value}\n" for name, value in lines.items())
 
 
@@ -128,5 +153,5 @@ def metrics_text(results: list[EpochResult]) -> str:
     table = csv.writer(file, lineterminator="\n")
     table.writerow(COLUMNS)
     for r in results:
-        table.writerow([r.epoch, f"{r.seconds:.4f}", *r.train, *r.test, r.lr, f"{r.images_per_second:.1f}"])
+        table.writerow([r.epoch, *r.train, *r.test, r.lr])
     return file.getvalue()

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
+
+from convnn.errors import TrainingError
 
 
 class Scores(NamedTuple):
@@ -16,26 +16,37 @@ class Scores(NamedTuple):
     top1: float
     top5: float
 
+    @classmethod
+    def of(cls, sums: Tensor) -> "Scores":
+        """From the sums of a `Meter`, those of all processes together.
+
+        Raises:
+            TrainingError: nothing was counted.
+        """
+        loss, top1, top5, samples = sums.tolist()
+        if not samples:
+            raise TrainingError("not one image could be read; look at the messages of --on_bad_image skip")
+        return cls(loss / samples, top1 / samples, top5 / samples)
+
 
 class Meter:
-    """Counts on the device; nothing waits for it until `compute`."""
+    """Counts samples on the device; nothing waits for it until its sums are read.
 
-    def __init__(self, num_classes: int, device: torch.device) -> None:
-        self.loss = MeanMetric().to(device)
-        top5 = min(5, num_classes)
-        self.top1 = MulticlassAccuracy(num_classes, average="micro", validate_args=False).to(device)
-        self.top5 = MulticlassAccuracy(num_classes, top_k=top5, average="micro", validate_args=False).to(device)
+    Attributes:
+        sums: (4,) losses, hits, hits among the best five, samples; exact up to 2**53 of them.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        self.sums = torch.zeros(4, device=device, dtype=dtype)
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Count a batch: mean loss (), logits (B, classes), labels (B,)."""
-        logits = logits.detach().float()
-        self.loss.update(loss.detach().float(), weight=len(labels))
-        self.top1.update(logits, labels)
-        self.top5.update(logits, labels)
-
-    def compute(self) -> Scores:
-        """Scores of everything counted so far."""
-        return Scores(self.loss.compute().item(), self.top1.compute().item(), self.top5.compute().item())
+        """Count a batch, which may be empty: summed loss (), logits (B, classes), labels (B,)."""
+        logits, loss = logits.detach(), loss.detach()
+        top1 = logits.argmax(dim=1) == labels
+        top5 = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
+        samples = torch.full_like(loss, len(labels))
+        self.sums += torch.stack([loss.to(self.sums), *(n.to(self.sums) for n in (top1.sum(), top5.sum(), samples))])
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Loss, optimizer and learning rate by their flags."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +13,19 @@ from convnn.train.config import TrainConfig
 Criterion = Callable[[Tensor, Tensor], Tensor]
 
 
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy of logits (B, classes) and labels (B,), summed over the batch."""
+    return F.cross_entropy(logits, labels, reduction="sum")
+
+
 def one_hot_mse(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean squared error between logits (B, classes) and one-hot labels (B,)."""
-    return F.mse_loss(logits, F.one_hot(labels, logits.shape[1]).to(logits.dtype))
+    """Squared error of logits (B, classes) and one-hot labels (B,), the mean over classes summed over the batch."""
+    targets = F.one_hot(labels, logits.shape[1]).to(logits.dtype)
+    return F.mse_loss(logits, targets, reduction="sum") / logits.shape[1]
 
 
-CRITERIA: dict[str, Criterion] = {"CrossEntropy": F.cross_entropy, "MSE": one_hot_mse}
+CRITERIA: dict[str, Criterion] = {"CrossEntropy": cross_entropy, "MSE": one_hot_mse}
+"""Sums over samples, which processes that share a batch can add up."""
 
 
 def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -36,14 +44,13 @@ class Schedule:
 
     def __init__(self, optimizer: torch.optim.Optimizer, config: TrainConfig) -> None:
         self.optimizer = optimizer
-        self.plateau: lr_scheduler.ReduceLROnPlateau | None = None
-        self.fixed: lr_scheduler.LRScheduler | None = None
+        self.scheduler: lr_scheduler.LRScheduler | lr_scheduler.ReduceLROnPlateau | None = None
         if config.scheduler == "step":
-            self.fixed = lr_scheduler.StepLR(optimizer, config.lr_step, config.lr_gamma)
+            self.scheduler = lr_scheduler.StepLR(optimizer, config.lr_step, config.lr_gamma)
         elif config.scheduler == "cosine":
-            self.fixed = lr_scheduler.CosineAnnealingLR(optimizer, config.num_epochs)
+            self.scheduler = lr_scheduler.CosineAnnealingLR(optimizer, config.num_epochs)
         elif config.scheduler == "plateau":
-            self.plateau = lr_scheduler.ReduceLROnPlateau(optimizer, mode="max", factor=config.lr_gamma)
+            self.scheduler = lr_scheduler.ReduceLROnPlateau(optimizer, mode="max", factor=config.lr_gamma)
 
     @property
     def lr(self) -> float:
@@ -52,7 +59,16 @@ class Schedule:
 
     def advance(self, test_top1: float) -> None:
         """End an epoch."""
-        if self.plateau is not None:
-            self.plateau.step(test_top1)
-        if self.fixed is not None:
-            self.fixed.step()
+        if isinstance(self.scheduler, lr_scheduler.ReduceLROnPlateau):
+            self.scheduler.step(test_top1)
+        elif self.scheduler is not None:
+            self.scheduler.step()
+
+    def state(self) -> dict[str, Any]:
+        """What `load` takes, as JSON can hold it."""
+        return {} if self.scheduler is None else self.scheduler.state_dict()
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on where another schedule was."""
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(state)

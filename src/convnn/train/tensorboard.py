@@ -1,5 +1,7 @@
 """Scalars for TensorBoard, an extra."""
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from convnn.errors import InputError
@@ -19,7 +21,11 @@ class TensorBoardLog(Callback):
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise InputError("--tensorboard needs TensorBoard: pip install 'convnn[tensorboard]'") from None
-        self.writer = SummaryWriter(str(folder / "tensorboard"))
+        self.make_writer = partial(SummaryWriter, str(folder / "tensorboard"))
+
+    def on_start(self, results: Sequence[EpochResult]) -> None:
+        """Open the log; what a stopped run wrote beyond its checkpoint is taken back."""
+        self.writer = self.make_writer(purge_step=len(results) + 1 if results else None)
 
     def on_epoch_end(self, result: EpochResult) -> None:
         """Write its scalars."""

@@ -2,7 +2,9 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -12,15 +14,36 @@ from convnn.data import Batch, ImageData, Loader
 from convnn.errors import TrainingError
 from convnn.models import Network
 from convnn.train.callbacks import Callback
+from convnn.train.checkpoint import Checkpoint
 from convnn.train.config import TrainConfig
+from convnn.train.interruption import Interrupted, Interruption
 from convnn.train.metrics import EpochResult, Meter, Scores
 from convnn.train.optim import CRITERIA, Schedule, make_optimizer
+from convnn.train.processes import Processes, normalise_together, shard
+from convnn.train.randomness import seed_step
+from convnn.train.state import capture, restore
+from convnn.train.timer import SaveTimer
 
 STEPS_BETWEEN_CHECKS = 50  # looking at the loss makes the device wait
 
 
+@dataclass
+class Position:
+    """Where a run is.
+
+    Attributes:
+        epoch: the one in hand, from 1.
+        step: steps of it that are done.
+        seconds: they took.
+    """
+
+    epoch: int = 1
+    step: int = 0
+    seconds: float = 0.0
+
+
 class Trainer:
-    """Trains and tests a network.
+    """Trains and tests a network, in one process or in several that share every batch.
 
     Args:
         network: what learns.
@@ -28,6 +51,7 @@ class Trainer:
         config: how.
         accelerator: where, and in which precision.
         callbacks: who looks on, in this order.
+        interruption: what listens for signals; nothing when None.
     """
 
     def __init__(
@@ -37,97 +61,218 @@ class Trainer:
         config: TrainConfig,
         accelerator: Accelerator,
         callbacks: Sequence[Callback] = (),
+        interruption: Interruption | None = None,
     ) -> None:
+        self.network = network
         self.data = data
         self.config = config
         self.accelerator = accelerator
-        self.callbacks = callbacks
+        self.processes = Processes(accelerator)
+        self.callbacks = callbacks if accelerator.is_main_process else ()
+        self.interruption = interruption or Interruption()
         self.criterion = CRITERIA[config.criterion]
+        self.position = Position()
+        self.results: list[EpochResult] = []
+        self.meter = Meter(accelerator.device)
+        self.timer = SaveTimer(config.checkpoint_every)
+        self.is_saved = True
+        self.model: nn.Module = distributed(compiled(network, config), config, accelerator)
         optimizer = make_optimizer(network, config)
         self.schedule = Schedule(optimizer, config)
-        self.model: nn.Module
-        self.model, self.optimizer = accelerator.prepare(compiled(network, config), optimizer)
+        self.optimizer = accelerator.prepare(optimizer)
 
-    def fit(self) -> list[EpochResult]:
-        """Train for `--num_epochs`, testing after each.
+    @property
+    def broken_images(self) -> set[str]:
+        """What was said of training images that were left out."""
+        return self.data.train.broken
+
+    def resume(self, checkpoint: Checkpoint, path: Path | str) -> None:
+        """Go on where a checkpoint was taken; the outcome is that of a run that never stopped, to the bit.
+
+        Args:
+            checkpoint: of a run with the same flags.
+            path: where it came from, for messages.
 
         Raises:
-            TrainingError: the loss is not finite.
+            InputError: it is of another network or other images.
         """
-        results: list[EpochResult] = []
-        for epoch in range(1, self.config.num_epochs + 1):
-            lr = self.schedule.lr
-            start = time.perf_counter()
-            train = self._train_epoch(epoch)
-            seconds = time.perf_counter() - start
-            test = self.evaluate(self.data.test)
-            is_best = all(test.top1 > result.test.top1 for result in results)
-            speed = self.data.train.num_samples / seconds
-            results.append(EpochResult(epoch, seconds, speed, lr, train, test, is_best))
-            self.schedule.advance(test.top1)
-            for callback in self.callbacks:
-                callback.on_epoch_end(results[-1])
+        restore(self, checkpoint, path)
+
+    def fit(self) -> list[EpochResult]:
+        """Train until `--num_epochs` are done, testing after each.
+
+        Raises:
+            TrainingError: the loss is not finite, or no image can be read.
+            Interrupted: a signal came; what was begun is finished and saved.
+        """
+        for callback in self.callbacks:
+            callback.on_start(self.results)
+        try:
+            self._fit()
+        except Interrupted:
+            with self.interruption.held():
+                self._save()
+            raise
         for callback in self.callbacks:
             callback.on_end()
-        return results
+        return self.results
 
     def evaluate(self, loader: Loader) -> Scores:
-        """Loss and accuracies over a loader."""
-        return evaluate(self.model, loader, self.config.criterion, self.data.num_classes, self.accelerator)
+        """Loss and accuracies over a loader, every sample counted once over all processes."""
+        return evaluate(self.model, loader, self.config.criterion, self.accelerator, self._stop_together)
 
-    def _train_epoch(self, epoch: int) -> Scores:
-        loader = self.data.train
-        loader.set_epoch(epoch - 1)
+    def _fit(self) -> None:
+        if self.processes.count == 1:
+            self._run_epochs()
+            return
+        with self.interruption.held():  # several processes stop together, when they have agreed
+            self._run_epochs()
+
+    def _run_epochs(self) -> None:
+        with torch.autograd.set_detect_anomaly(self.config.detect_anomaly):
+            while self.position.epoch <= self.config.num_epochs:
+                self._train_epoch()
+                train = Scores.of(self.processes.sum(self.meter.sums))
+                test = self.evaluate(self.data.test)
+                with self.interruption.held():
+                    self._end_epoch(train, test)
+
+    def _train_epoch(self) -> None:
+        """Make the steps of the epoch that are still to be made."""
+        position, loader = self.position, self.data.train
+        loader.set_epoch(position.epoch - 1, position.step)
         for callback in self.callbacks:
-            callback.on_epoch_start(epoch, len(loader))
+            callback.on_epoch_start(position.epoch, len(loader))
         self.model.train()
-        meter = Meter(self.data.num_classes, self.accelerator.device)
-        for step, batch in enumerate(loader, start=1):
-            loss, logits = self._step(batch)
-            if self._is_check_due(step, len(loader)):
-                self._check_finite(loss, epoch, step)
-            meter.update(loss, logits, batch.labels)
-            for callback in self.callbacks:
-                callback.on_step(step)
-        return meter.compute()
+        start = time.perf_counter() - position.seconds
+        for batch in loader:
+            with self.interruption.held():
+                self._train_batch(batch)
+                position.seconds = time.perf_counter() - start
 
-    def _step(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _train_batch(self, batch: Batch) -> None:
+        """A step, and what is due after it."""
+        position = self.position
+        agreement = self.processes.agree(len(batch.labels), self.interruption.number, self.timer.is_due())
+        seed_step(self.config.seed, position.epoch, position.step)
+        if agreement.num_samples:
+            self._step(batch, agreement.num_samples)
+        position.step += 1
+        self.is_saved = False
+        for callback in self.callbacks:
+            callback.on_step(position.step)
+        if agreement.is_save_due:
+            self._save()
+        if agreement.signal:
+            raise Interrupted(agreement.signal)
+
+    def _step(self, batch: Batch, num_samples: int) -> None:
+        """Train on this process's part of a batch of `num_samples`."""
         with self.accelerator.autocast():
             logits = self.model(batch.images)
-            loss = self.criterion(logits, batch.labels)
-        self.accelerator.backward(loss)
+        loss = self.criterion(logits.float(), batch.labels)
+        if self._is_check_due():
+            self._check_finite(loss, batch)
+        # Gradients are averaged over the processes, whose parts may differ in size.
+        self._backward(loss * (self.processes.count / num_samples))
         if self.config.clip_grad_norm:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return loss, logits
+        self.meter.update(loss, logits, batch.labels)
 
-    def _is_check_due(self, step: int, steps: int) -> bool:
-        on_cpu = self.accelerator.device.type == "cpu"
-        return on_cpu or step % STEPS_BETWEEN_CHECKS == 0 or step == steps
+    def _backward(self, loss: Tensor) -> None:
+        try:
+            self.accelerator.backward(loss)
+        except RuntimeError as error:
+            if "returned nan values" not in str(error):  # what --detect_anomaly says
+                raise
+            raise TrainingError(
+                f"{str(error).rstrip('.')} in the backward pass of epoch {self.position.epoch}, step"
+                f" {self.position.step + 1}; {self._last_good()}"
+            ) from None
 
-    def _check_finite(self, loss: Tensor, epoch: int, step: int) -> None:
+    def _end_epoch(self, train: Scores, test: Scores) -> None:
+        epoch, seconds, lr = self.position.epoch, self.position.seconds, self.schedule.lr
+        is_best = all(test.top1 > result.test.top1 for result in self.results)
+        speed = self.data.train.num_samples / seconds
+        result = EpochResult(epoch, seconds, speed, lr, train, test, is_best)
+        self.results.append(result)
+        self.schedule.advance(test.top1)
+        self.position = Position(epoch + 1)
+        self.meter = Meter(self.accelerator.device)
+        self.is_saved = False
+        broken = sorted(self.processes.gather_text(self.broken_images | self.data.test.broken))
+        for callback in self.callbacks:
+            callback.on_epoch_end(result)
+            if broken:
+                callback.on_broken_images(broken)
+        self._save()
+
+    def _save(self) -> None:
+        """Hand out a checkpoint, unless there is nothing new."""
+        if self.is_saved:
+            return
+        self._check_weights()
+        weights, run = capture(self)
+        for callback in self.callbacks:
+            callback.on_checkpoint(weights, run)
+        self.is_saved = True
+        self.timer.restart()
+
+    def _stop_together(self) -> None:
+        """Several processes can stop between two batches of an evaluation; a single one does at any moment."""
+        if self.processes.count > 1 and (signal := self.processes.agree(signal=self.interruption.number).signal):
+            raise Interrupted(signal)
+
+    def _is_check_due(self) -> bool:
+        return self.accelerator.device.type == "cpu" or self.position.step % STEPS_BETWEEN_CHECKS == 0
+
+    def _check_finite(self, loss: Tensor, batch: Batch) -> None:
         value = loss.item()
         if not math.isfinite(value):
+            samples = ", ".join(map(str, batch.indices.tolist()))
             raise TrainingError(
-                f"the loss is {value} in epoch {epoch}, step {step}; lower --lr ({self.config.lr})"
-                " or --clip_grad_norm, or look for broken images; the files of earlier epochs are whole"
+                f"the loss is {value} in epoch {self.position.epoch}, step {self.position.step + 1}; lower --lr"
+                f" ({self.config.lr}) or --clip_grad_norm, or look for broken images among the samples {samples};"
+                f" {self._last_good()}"
             )
 
+    def _check_weights(self) -> None:
+        if not all(p.detach().isfinite().all() for p in self.network.parameters()):
+            raise TrainingError(
+                f"some weights are no longer finite after epoch {self.position.epoch}, step {self.position.step};"
+                f" lower --lr ({self.config.lr}) or --clip_grad_norm, or try --detect_anomaly; {self._last_good()}"
+            )
 
-def evaluate(model: nn.Module, loader: Loader, criterion: str, num_classes: int, accelerator: Accelerator) -> Scores:
-    """Loss and accuracies of a model over a loader, every sample counted once."""
+    def _last_good(self) -> str:
+        paths = [callback.last_good for callback in self.callbacks if callback.last_good is not None]
+        return f"the last good checkpoint is {paths[0]}" if paths else "no checkpoint was written yet"
+
+
+def evaluate(
+    model: nn.Module,
+    loader: Loader,
+    criterion: str,
+    accelerator: Accelerator,
+    after_batch: Callable[[], None] = lambda: None,
+) -> Scores:
+    """Loss and accuracies of a model over a loader, every sample counted once over all processes.
+
+    Raises:
+        TrainingError: there was no image that could be read.
+    """
     was_training = model.training
     model.eval()
-    meter = Meter(num_classes, accelerator.device)
+    meter = Meter(accelerator.device)
     with torch.no_grad():
         for batch in loader:
             with accelerator.autocast():
                 logits = model(batch.images)
-                loss = CRITERIA[criterion](logits, batch.labels)
-            meter.update(loss, logits, batch.labels)
+            meter.update(CRITERIA[criterion](logits.float(), batch.labels), logits, batch.labels)
+            after_batch()
     model.train(was_training)
-    return meter.compute()
+    return Scores.of(accelerator.reduce(meter.sums, reduction="sum"))
 
 
 def compiled(network: Network, config: TrainConfig) -> Network:
@@ -137,3 +282,14 @@ def compiled(network: Network, config: TrainConfig) -> Network:
             torch._functorch.config.activation_memory_budget = 0.5
         network.compile(mode="default" if config.compile_mode == "reduce-memory" else config.compile_mode)
     return network
+
+
+def distributed(network: Network, config: TrainConfig, accelerator: Accelerator) -> nn.Module:
+    """The network as this process trains it: as it is, or sharing gradients (DDP) or weights too (`--fsdp`)."""
+    if accelerator.num_processes > 1 and config.sync_batchnorm:
+        normalise_together(network)
+    if accelerator.num_processes > 1 and config.fsdp:
+        shard(network, accelerator)
+        return network
+    model: nn.Module = accelerator.prepare(network)
+    return model

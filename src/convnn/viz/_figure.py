@@ -1,12 +1,13 @@
 """What every picture has in common."""
 
+from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from convnn.errors import InputError, check_choice
+from convnn.errors import check_choice
+from convnn.files import make_folder, write_atomically
 
 SUFFIXES = (".png", ".pdf", ".svg")
 INK = "#262626"
@@ -18,17 +19,14 @@ def save_figure(figure: Figure, path: Path | str) -> Path:
     """Write a figure whole or not at all, as what the suffix says; folders on the way are made.
 
     Raises:
-        InputError: the suffix is none of `SUFFIXES`, or the file cannot be written.
+        InputError: the suffix is none of `SUFFIXES`.
+        OutputError: the file cannot be written.
     """
     path = Path(path)
     check_choice("suffix of the picture", path.suffix.lower(), SUFFIXES)
     FigureCanvasAgg(figure)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=path.parent, prefix=".") as folder:  # beside it, so that replacing is one step
-            unfinished = Path(folder) / path.name
-            figure.savefig(unfinished, dpi=160, facecolor="white")
-            unfinished.replace(path)
-    except OSError as error:
-        raise InputError(f"the picture {path} cannot be written: {error.strerror}") from error
+    picture = BytesIO()
+    figure.savefig(picture, format=path.suffix.lower().removeprefix("."), dpi=160, facecolor="white")
+    make_folder(path.parent, "folder of the picture")
+    write_atomically(path, picture.getbuffer())
     return path

@@ -1,0 +1,85 @@
+"""Flags from a file: TOML, or the args.txt of a run."""
+
+import sys
+import types
+import typing
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Any
+
+from convnn.errors import InputError, did_you_mean
+from convnn.train import TrainConfig
+from convnn.train.folder import FOUND_OUT
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def read_config_file(path: str | Path) -> dict[str, Any]:
+    """The flags that a file sets, by name.
+
+    Args:
+        path: `FILE.toml`, whose keys are the names of the flags, or an args.txt that a run has left.
+
+    Raises:
+        InputError: the file cannot be read, has a key that is no flag (naming the nearest), or a value of another type.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--config={path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    flags = {f.name: f for f in fields(TrainConfig)}
+    given = _from_toml(text, path) if path.suffix == ".toml" else _from_arguments(text, path)
+    for name in given:
+        if name not in flags:
+            raise InputError(f"--config={path} has the unknown key {name!r}{did_you_mean(name, flags)}")
+    return {name: _checked(value, flags[name], path) for name, value in given.items()}
+
+
+def value_type(annotation: Any) -> type:
+    """The type of a flag's value: `int` for `int` and for `int | None`."""
+    if isinstance(annotation, types.UnionType):
+        annotation = next(t for t in typing.get_args(annotation) if t is not type(None))
+    return typing.cast("type", annotation)
+
+
+def _from_toml(text: str, path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"--config={path} is not TOML: {error}") from None
+
+
+def _from_arguments(text: str, path: Path) -> dict[str, Any]:
+    """`key: value` lines, without what the run found out about images and network."""
+    given: dict[str, Any] = {}
+    types_of = {f.name: value_type(f.type) for f in fields(TrainConfig)}
+    for number, line in enumerate(text.splitlines(), start=1):
+        name, separator, value = line.partition(": ")
+        if not separator:
+            raise InputError(f"--config={path} has {line!r} in line {number}, where `key: value` is expected")
+        if name not in FOUND_OUT:
+            given[name] = _parsed(value, types_of.get(name, str))
+    return given
+
+
+def _parsed(value: str, kind: type) -> Any:
+    """A value as Python prints it."""
+    if value in ("None", "True", "False"):
+        return {"None": None, "True": True, "False": False}[value]
+    try:
+        return kind(value) if kind in (int, float) else value
+    except ValueError:
+        return value  # for `_checked` to refuse
+
+
+def _checked(value: Any, f: "Field[Any]", path: Path) -> Any:
+    kind = value_type(f.type)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is kind or (value is None and kind is not f.type):
+        return value
+    raise InputError(f"--config={path} has {f.name}={value!r}, which must be of type {kind.__name__}")

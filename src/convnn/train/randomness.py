@@ -1,0 +1,49 @@
+"""Random numbers of a run: every step begins from a seed of its own, and the generators can be kept and set back."""
+
+import random
+import typing
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import set_seed
+from torch import Tensor
+
+from convnn.data.seeds import derive_seed
+
+
+def seed_step(seed: int, epoch: int, step: int) -> None:
+    """Seed Python, NumPy, torch and its devices for a step, so that dropout and sampled candidates depend on it alone.
+
+    All processes draw from the same seed: they share one draw of candidates.
+    """
+    set_seed(derive_seed("step", seed, epoch, step) % 2**32)  # NumPy takes 32 bits
+
+
+def random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The state of every generator: tensors, and what JSON can hold."""
+    version, words, gauss = random.getstate()
+    kind, keys, position, has_gauss, cached = typing.cast("tuple[Any, ...]", np.random.get_state(legacy=True))
+    tensors = {
+        "python": torch.tensor(words),
+        "numpy": torch.from_numpy(keys.astype(np.int64)),
+        "torch": torch.get_rng_state(),
+    }
+    tensors |= {f"cuda{i}": state for i, state in enumerate(_cuda_states())}
+    return tensors, {"python": [version, gauss], "numpy": [kind, position, has_gauss, cached]}
+
+
+def set_random_state(tensors: dict[str, Tensor], document: dict[str, Any]) -> None:
+    """Set the generators back; devices that are not here are left out."""
+    version, gauss = document["python"]
+    random.setstate((version, tuple(tensors["python"].tolist()), gauss))
+    kind, *rest = document["numpy"]
+    np.random.set_state((kind, tensors["numpy"].numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(tensors["torch"])
+    for i in range(torch.cuda.device_count()):
+        if f"cuda{i}" in tensors:
+            torch.cuda.set_rng_state(tensors[f"cuda{i}"], i)
+
+
+def _cuda_states() -> list[Tensor]:
+    return torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []

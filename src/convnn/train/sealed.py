@@ -1,0 +1,97 @@
+"""Tensors and a JSON document in one safetensors file that knows its own digest; reading executes nothing.
+
+The file is an ordinary safetensors file. Its metadata hold the SHA-256 of all of its bytes, those of the digest itself
+taken as zeros: neither safetensors nor torch.load notices a flipped bit.
+"""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from convnn.errors import InputError
+from convnn.files import write_atomically
+
+METADATA_KEY = "convnn"
+NO_DIGEST = "0" * 64
+LARGEST_HEADER = 100_000_000
+"""Bytes; what safetensors itself allows."""
+
+_DIGEST = re.compile(rb'\\"sha256\\": \\"([0-9a-f]{64})\\"')  # JSON inside JSON
+_CHUNK = 1 << 20
+
+
+def write_sealed(
+    path: Path, tensors: dict[str, Tensor], document: dict[str, Any], *, old_to: Path | None = None
+) -> None:
+    """Write a file that is whole or not there.
+
+    Args:
+        path: the file.
+        tensors: what it holds, by name.
+        document: what else it says, as JSON can.
+        old_to: where the file that is there now goes.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    metadata = {METADATA_KEY: json.dumps({"sha256": NO_DIGEST} | document)}
+    raw = memoryview(save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata))
+    found = _DIGEST.search(raw[: 8 + _header_size(raw[:8])])
+    if found is None:
+        raise RuntimeError("safetensors has changed how it writes metadata")
+    start, end = found.span(1)
+    digest = hashlib.sha256(raw).hexdigest()
+    write_atomically(path, raw[:start], digest, raw[end:], old_to=old_to)
+
+
+def read_sealed(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and document of a file whose every byte is as it was written.
+
+    Raises:
+        InputError: the file is missing, cut short, changed, or not of this package.
+    """
+    if not path.is_file():
+        raise InputError(f"checkpoint '{path}' is not a file; give one such as best.safetensors of a run")
+    try:
+        with path.open("rb") as file:
+            document = _verified_document(file, path)
+        with safe_open(path, "pt") as opened:
+            return {name: opened.get_tensor(name) for name in opened.keys()}, document  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"checkpoint '{path}' cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def _verified_document(file: BinaryIO, path: Path) -> dict[str, Any]:
+    size = path.stat().st_size
+    prefix = file.read(8)
+    header_size = _header_size(prefix)
+    if len(prefix) < 8 or header_size > min(size - 8, LARGEST_HEADER):
+        raise InputError(
+            f"checkpoint '{path}' is cut short or no safetensors file: its header does not fit its {size} bytes"
+        )
+    header = file.read(header_size)
+    found = _DIGEST.search(header)
+    if found is None:
+        raise InputError(f"checkpoint '{path}' was not written by convnn: it does not say which network it holds")
+    start, end = found.span(1)
+    digest = hashlib.sha256(prefix + header[:start] + NO_DIGEST.encode() + header[end:])
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
+    if digest.hexdigest() != found[1].decode():
+        raise InputError(f"checkpoint '{path}' is damaged: its {size} bytes are not those that were written")
+    document = json.loads(json.loads(header)["__metadata__"][METADATA_KEY])
+    if not isinstance(document, dict):
+        raise InputError(f"checkpoint '{path}' was not written by convnn: it does not say which network it holds")
+    return document
+
+
+def _header_size(prefix: bytes | memoryview) -> int:
+    return int.from_bytes(prefix[:8], "little")

@@ -1,0 +1,130 @@
+"""All that a run is: taken from a trainer, and given to another that goes on as if it were the same."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
+
+from convnn.errors import InputError
+from convnn.train.checkpoint import Checkpoint, RunState, check_weights
+from convnn.train.metrics import EpochResult, Scores
+from convnn.train.randomness import random_state, set_random_state
+
+if TYPE_CHECKING:
+    from convnn.train.trainer import Trainer
+
+
+def capture(trainer: Trainer) -> tuple[dict[str, Any], RunState]:
+    """Weights and the rest of a run after some step; every process has to call, the main one gets the tensors."""
+    whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    weights, optimizer = get_state_dict(trainer.model, trainer.optimizer.optimizer, options=whole)
+    of_optimizer, optimizer_numbers = _split(optimizer)
+    of_random, random_numbers = random_state()
+    groups = {
+        "optimizer": of_optimizer,
+        "random": of_random,
+        "scores": {"sums": trainer.processes.rows(trainer.meter.sums)},
+    }
+    tensors = {f"{group}/{name}": t for group, members in groups.items() for name, t in members.items()}
+    scaler = trainer.accelerator.scaler
+    document = {
+        "config": asdict(trainer.config),
+        "position": asdict(trainer.position),
+        "results": [asdict(result) for result in trainer.results],
+        "optimizer": optimizer_numbers,
+        "schedule": trainer.schedule.state(),
+        "scaler": None if scaler is None else scaler.state_dict(),
+        "random": random_numbers,
+        "num_samples": trainer.data.train.num_samples,
+        "broken_images": sorted(trainer.processes.gather_text(trainer.broken_images)),
+    }
+    return dict(weights), RunState(tensors, document)
+
+
+def restore(trainer: Trainer, checkpoint: Checkpoint, path: Path | str) -> None:
+    """Let a fresh trainer go on where the checkpoint was taken.
+
+    Args:
+        trainer: of the same flags.
+        checkpoint: with a run.
+        path: where it came from, for messages.
+
+    Raises:
+        InputError: it is of another network, of other images, or makes no sense.
+    """
+    run = checkpoint.run
+    if run is None:
+        raise InputError(f"checkpoint '{path}' has weights only; a run goes on from last.safetensors")
+    check_weights(trainer.network, checkpoint.weights, path)
+    _check_images(trainer, run, path)
+    try:
+        _restore_optimizer(trainer, checkpoint.weights, run)
+        _restore_numbers(trainer, run)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        raise InputError(f"checkpoint '{path}' holds a run that cannot go on: {error!r:.200}") from None
+
+
+def _restore_optimizer(trainer: Trainer, weights: dict[str, Any], run: RunState) -> None:
+    set_state_dict(
+        trainer.model,
+        trainer.optimizer.optimizer,
+        model_state_dict=dict(weights),
+        optim_state_dict=_join(run.under("optimizer"), run.document["optimizer"]),
+        options=StateDictOptions(full_state_dict=True),
+    )
+
+
+def _restore_numbers(trainer: Trainer, run: RunState) -> None:
+    document = run.document
+    trainer.schedule.load(document["schedule"])
+    if trainer.accelerator.scaler is not None and document["scaler"] is not None:
+        trainer.accelerator.scaler.load_state_dict(document["scaler"])
+    trainer.position = type(trainer.position)(**document["position"])
+    trainer.results = [_result(row) for row in document["results"]]
+    trainer.meter.sums.copy_(_own_row(run.under("scores")["sums"], trainer))
+    trainer.broken_images.update(document["broken_images"])
+    set_random_state(run.under("random"), document["random"])
+
+
+def _own_row(rows: Tensor, trainer: Trainer) -> Tensor:
+    """What this process had counted; where there are now more or fewer, the first has counted all."""
+    if len(rows) == trainer.processes.count:
+        return rows[trainer.processes.index]
+    return rows.sum(0) if trainer.processes.index == 0 else torch.zeros_like(rows[0])
+
+
+def _result(row: dict[str, Any]) -> EpochResult:
+    return EpochResult(**(row | {"train": Scores(*row["train"]), "test": Scores(*row["test"])}))
+
+
+def _check_images(trainer: Trainer, run: RunState, path: Path | str) -> None:
+    there, here = run.document.get("num_samples"), trainer.data.train.num_samples
+    if there != here:
+        raise InputError(f"checkpoint '{path}' is of a run on {there} training images; --data_path has {here}")
+
+
+def _split(optimizer: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """An optimizer's state as tensors by name, and the numbers among it."""
+    tensors: dict[str, Tensor] = {}
+    values: dict[str, dict[str, Any]] = {}
+    for parameter, state in optimizer.get("state", {}).items():
+        for name, value in state.items():
+            if isinstance(value, Tensor):
+                tensors[f"{name}/{parameter}"] = value
+            else:
+                values.setdefault(parameter, {})[name] = value
+    return tensors, {"values": values, "groups": optimizer.get("param_groups", [])}
+
+
+def _join(tensors: dict[str, Tensor], numbers: dict[str, Any]) -> dict[str, Any]:
+    """The reverse of `_split`."""
+    state: dict[str, dict[str, Any]] = {parameter: dict(values) for parameter, values in numbers["values"].items()}
+    for key, value in tensors.items():
+        name, parameter = key.split("/")
+        state.setdefault(parameter, {})[name] = value
+    return {"state": state, "param_groups": numbers["groups"]}
