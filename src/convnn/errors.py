@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from itertools import takewhile
 
 
 class ConvnnError(Exception):
@@ -31,9 +32,24 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         >>> did_you_mean("vgg1", ["vgg11", "resnet18"])
         "; did you mean 'vgg11'?"
     """
-    by_lower_case = {one.lower(): one for one in known}
-    near = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
-    return f"; did you mean {by_lower_case[near[0]]!r}?" if near else ""
+    name, by_lower_case = name.lower(), {one.lower(): one for one in known}
+    nearest = [one for one in by_lower_case if _is_one_letter_apart(name, one)]
+    best = difflib.get_close_matches(name, nearest or by_lower_case, n=1, cutoff=0 if nearest else 0.6)
+    return f"; did you mean {by_lower_case[best[0]]!r}?" if best else ""
+
+
+def _is_one_letter_apart(one: str, other: str) -> bool:
+    """Whether a letter more, less or other, or two neighbours swapped, make one name of the other."""
+    start = _common_start(one, other)
+    one, other = one[start:][::-1], other[start:][::-1]
+    end = _common_start(one, other)
+    one, other = one[end:], other[end:]
+    return max(len(one), len(other)) <= 1 or (len(one) == 2 and one == other[::-1])
+
+
+def _common_start(one: str, other: str) -> int:
+    """How many letters two names begin with alike."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def check_choice(argument: str, value: object, choices: Iterable[str]) -> None:

@@ -1,5 +1,7 @@
 """Flags from a file: TOML, or the args.txt of a run."""
 
+import io
+import reprlib
 import sys
 import types
 import typing
@@ -28,11 +30,11 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--config={path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     flags = {f.name: f for f in fields(TrainConfig)}
-    given = _from_toml(text, path) if path.suffix == ".toml" else _from_arguments(text, path)
+    given = _from_toml(text, path) if path.suffix.lower() == ".toml" else _from_arguments(text, path)
     for name in given:
         if name not in flags:
             raise InputError(f"--config={path} has the unknown key {name!r}{did_you_mean(name, flags)}")
@@ -49,37 +51,43 @@ def value_type(annotation: Any) -> type:
 def _from_toml(text: str, path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # of TOML, of too many digits, of too many brackets
         raise InputError(f"--config={path} is not TOML: {error}") from None
 
 
 def _from_arguments(text: str, path: Path) -> dict[str, Any]:
     """`key: value` lines, without what the run found out about images and network."""
     given: dict[str, Any] = {}
-    types_of = {f.name: value_type(f.type) for f in fields(TrainConfig)}
-    for number, line in enumerate(text.splitlines(), start=1):
-        name, separator, value = line.partition(": ")
-        if not separator:
-            raise InputError(f"--config={path} has {line!r} in line {number}, where `key: value` is expected")
+    types_of = {f.name: f.type for f in fields(TrainConfig)}
+    for number, line in enumerate(io.StringIO(text), start=1):
+        name, separator, value = line.removesuffix("\n").partition(": ")
+        if not separator or name in given:
+            expected = "a second value" if separator else "no `key: value`"
+            raise InputError(f"--config={path} has {reprlib.repr(line.strip())} in line {number}, which is {expected}")
         if name not in FOUND_OUT:
             given[name] = _parsed(value, types_of.get(name, str))
     return given
 
 
-def _parsed(value: str, kind: type) -> Any:
-    """A value as Python prints it."""
-    if value in ("None", "True", "False"):
-        return {"None": None, "True": True, "False": False}[value]
+def _parsed(value: str, annotation: Any) -> Any:
+    """A value as Python prints it; what is no such value stays text, for `_checked` to refuse."""
+    kind = value_type(annotation)
+    if value == "None" and kind is not annotation:
+        return None
+    if kind is bool:
+        return {"True": True, "False": False}.get(value, value)
     try:
-        return kind(value) if kind in (int, float) else value
+        return kind(value)
     except ValueError:
-        return value  # for `_checked` to refuse
+        return value
 
 
 def _checked(value: Any, f: "Field[Any]", path: Path) -> Any:
     kind = value_type(f.type)
-    if kind is float and type(value) is int:
+    if type(value) is int and kind is float and abs(value) <= sys.float_info.max:
         return float(value)
     if type(value) is kind or (value is None and kind is not f.type):
+        if "\0" in str(value):
+            raise InputError(f"--config={path} has {f.name}={reprlib.repr(value)}, which no file is called")
         return value
-    raise InputError(f"--config={path} has {f.name}={value!r}, which must be of type {kind.__name__}")
+    raise InputError(f"--config={path} has {f.name}={reprlib.repr(value)}, which must be of type {kind.__name__}")

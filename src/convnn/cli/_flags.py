@@ -1,8 +1,11 @@
 """Flags from the fields of a dataclass, and a parser that answers in one line."""
 
 import argparse
+import re
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import Field, fields
+from itertools import takewhile
 from typing import Any, NoReturn
 
 from convnn.cli._config_file import value_type
@@ -10,6 +13,9 @@ from convnn.errors import InputError, did_you_mean
 from convnn.models import list_models
 from convnn.train import TrainConfig
 from convnn.train.config import defaults_of
+
+FLAG = re.compile(r"((?:--|-[a-zA-Z])[^\s=]*)(?:=|$)")
+"""What is no value: `--lr` and `-h`, but not `-1` and, as in argparse, nothing with a blank in its name."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -26,6 +32,15 @@ class Parser(argparse.ArgumentParser):
         """
         raise InputError(message.removeprefix("argument "))
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does, but an unknown flag is found before the flag is missed that it was meant to be.
+
+        Raises:
+            InputError: a flag is unknown (naming the nearest) or has a value of the wrong type.
+        """
+        self._check_names(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
     def parse_strictly(self, argv: Sequence[str]) -> argparse.Namespace:
         """Parse all of `argv`.
 
@@ -35,14 +50,18 @@ class Parser(argparse.ArgumentParser):
         args, unknown = self.parse_known_args(argv)
         if unknown:
             parser = getattr(args, "parser", self)
-            name = unknown[0].split("=")[0]
-            kind = "flag" if name.startswith("-") else "argument"
-            raise InputError(f"unknown {kind} {name}{did_you_mean(name, parser.flags())}")
+            raise InputError(f"unknown argument {unknown[0]}{did_you_mean(unknown[0], parser.flags())}")
         return args
 
     def flags(self) -> list[str]:
         """All flags that this parser knows."""
         return [option for action in self._actions for option in action.option_strings]
+
+    def _check_names(self, words: Iterable[str]) -> None:
+        has_commands = self._subparsers is not None  # what follows a command is the command's to check
+        for word in takewhile(lambda word: word != "--" and (word.startswith("-") or not has_commands), words):
+            if (match := FLAG.match(word)) and match[1] not in self.flags():
+                raise InputError(f"unknown flag {match[1]}{did_you_mean(match[1], self.flags())}")
 
 
 def add_config_flags(parser: Parser, *, only: Iterable[str] | None = None) -> None:
@@ -77,8 +96,8 @@ def _add_flag(group: argparse._ArgumentGroup, f: "Field[Any]") -> None:
     shared: dict[str, Any] = {"default": argparse.SUPPRESS, "help": f"{f.metadata['help']} ({_defaults(f)})"}
     shared["help"] = shared["help"].replace("%", "%%")
     if f.type is bool:
-        action = argparse.BooleanOptionalAction if f.default else "store_true"
-        group.add_argument(f"--{f.name}", action=action, **shared)
+        # Off too can be said: a file, or the run that is resumed, may say on.
+        group.add_argument(f"--{f.name}", action=argparse.BooleanOptionalAction, **shared)
         return
     if f.metadata["without_value"] is not None:
         shared |= {"nargs": "?", "const": f.metadata["without_value"]}

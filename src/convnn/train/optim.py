@@ -15,13 +15,19 @@ Criterion = Callable[[Tensor, Tensor], Tensor]
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross entropy of logits (B, classes) and labels (B,), summed over the batch."""
-    return F.cross_entropy(logits, labels, reduction="sum")
+    return F.cross_entropy(_precise(logits), labels, reduction="sum")
 
 
 def one_hot_mse(logits: Tensor, labels: Tensor) -> Tensor:
     """Squared error of logits (B, classes) and one-hot labels (B,), the mean over classes summed over the batch."""
+    logits = _precise(logits)
     targets = F.one_hot(labels, logits.shape[1]).to(logits.dtype)
     return F.mse_loss(logits, targets, reduction="sum") / logits.shape[1]
+
+
+def _precise(logits: Tensor) -> Tensor:
+    """Half precision cannot hold a sum over a batch."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 CRITERIA: dict[str, Criterion] = {"CrossEntropy": cross_entropy, "MSE": one_hot_mse}
@@ -33,7 +39,8 @@ def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optim
     parameters = network.parameters()
     lr, weight_decay = config.lr, config.weight_decay
     if config.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr, momentum=config.momentum, weight_decay=weight_decay, fused=True)
+        fused = not config.fsdp  # torch has no fused SGD for sharded weights
+        return torch.optim.SGD(parameters, lr, momentum=config.momentum, weight_decay=weight_decay, fused=fused)
     if config.optimizer == "adam":
         return torch.optim.Adam(parameters, lr, weight_decay=weight_decay, fused=True)
     return torch.optim.AdamW(parameters, lr, weight_decay=weight_decay, fused=True)

@@ -86,7 +86,7 @@ class GlobalBatchNorm(_BatchNorm):
             return super().forward(x)
         axes = [axis for axis in range(x.dim()) if axis != 1]
         shape = [1, -1] + [1] * (x.dim() - 2)
-        values = x.float()
+        values = x.to(torch.promote_types(x.dtype, torch.float32))
         count = _AddUp.apply(values.new_full((), x.numel() / x.shape[1] if len(x) else 0.0))
         mean = _AddUp.apply(values.sum(axes)) / count
         centred = values - mean.view(shape)

@@ -170,7 +170,7 @@ class Trainer:
         """Train on this process's part of a batch of `num_samples`."""
         with self.accelerator.autocast():
             logits = self.model(batch.images)
-        loss = self.criterion(logits.float(), batch.labels)
+        loss = self.criterion(logits, batch.labels)
         if self._is_check_due():
             self._check_finite(loss, batch)
         # Gradients are averaged over the processes, whose parts may differ in size.
@@ -269,7 +269,7 @@ def evaluate(
         for batch in loader:
             with accelerator.autocast():
                 logits = model(batch.images)
-            meter.update(CRITERIA[criterion](logits.float(), batch.labels), logits, batch.labels)
+            meter.update(CRITERIA[criterion](logits, batch.labels), logits, batch.labels)
             after_batch()
     model.train(was_training)
     return Scores.of(accelerator.reduce(meter.sums, reduction="sum"))

@@ -1,0 +1,118 @@
+"""Two processes against one, on the CPU with gloo."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from faults.digest import run_digest
+from launch import start_several, train, wait, wait_for
+from programs import evaluate_1001_samples, take_a_step
+
+NETWORKS = {
+    "vit": {"model": "vit", "layer": "ConvNNAttention", "resize": 8, "patch_size": 2, "num_layers": 2}
+    | {"d_hidden": 12, "d_mlp": 8, "num_heads": 3, "K": 4, "attention_dropout": 0.0},
+    "resnet": {"model": "resnet18", "layer": "Branching", "width": 1 / 16, "K": 4},
+    "random": {"model": "resnet18", "layer": "ConvNN", "width": 1 / 16, "K": 4}
+    | {"sampling_type": "random", "num_samples": 20},
+    "vgg": {"model": "vgg11", "layer": "ConvNN_Attn", "width": 1 / 32, "K": 4, "resize": 32, "attention_dropout": 0.0},
+    "densenet": {"model": "densenet121", "layer": "Conv2d", "width": 1 / 16, "resize": 16},
+}
+
+
+ROOT = Path(__file__).parents[2]
+
+RUN = shlex.split(
+    "--dataset digits --model resnet18 --layer ConvNN --width 0.0625 --K 4 --batch_size 32 --limit_train 161"
+    " --limit_test 51 --num_epochs 3 --lr 0.01 --device cpu --augment --noise 0.1 --sampling_type random"
+    " --num_samples 20 --scheduler plateau --checkpoint_every 2"
+)
+
+
+def in_processes(count: int, tmp_path: Path, program: Callable, *args: object) -> dict:
+    """What a program saved, run in so many processes."""
+    out, log = tmp_path / f"{count}.pt", tmp_path / f"{count}.log"
+    processes = start_several(program, *args, str(out), log=log, count=count)
+    assert [wait(process) for process in processes] == [0] * count, log.read_text()
+    return torch.load(out, weights_only=True)
+
+
+def check_same_step(tmp_path: Path, flags: dict, several: dict) -> None:
+    one, two = (in_processes(count, tmp_path, take_a_step, f) for count, f in ((1, flags), (2, flags | several)))
+    for name, gradient in one["gradients"].items():
+        error = (two["gradients"][name] - gradient).abs().max().item()
+        assert error <= 1e-6, name
+    assert two["train"] == pytest.approx(one["train"], rel=1e-6)
+    assert two["test"] == pytest.approx(one["test"], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_two_processes_have_the_gradients_of_one(name: str, tmp_path: Path) -> None:
+    check_same_step(tmp_path, NETWORKS[name] | {"batch_size": 33}, {})
+
+
+@pytest.mark.parametrize("name", ["vit", "resnet"])
+def test_a_process_without_a_sample_changes_nothing(name: str, tmp_path: Path) -> None:
+    check_same_step(tmp_path, NETWORKS[name] | {"batch_size": 1}, {})
+
+
+@pytest.mark.parametrize("name", ["vit", "resnet"])
+def test_weights_spread_over_processes_have_the_same_gradients(name: str, tmp_path: Path) -> None:
+    check_same_step(tmp_path, NETWORKS[name] | {"batch_size": 33}, {"fsdp": True})
+
+
+def test_statistics_of_each_process_alone_have_other_gradients(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=r"stem\.0\.weight"):
+        check_same_step(tmp_path, NETWORKS["resnet"] | {"batch_size": 33}, {"sync_batchnorm": False})
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_evaluation_counts_every_sample_once(count: int, tmp_path: Path) -> None:
+    one, several = (in_processes(n, tmp_path, evaluate_1001_samples) for n in (1, count))
+    assert torch.equal(several["seen"], torch.arange(1001))
+    assert several["scores"][1:] == one["scores"][1:]
+    assert several["scores"][0] == pytest.approx(one["scores"][0], rel=1e-12)
+
+
+def digests(folder: Path) -> tuple[str, bytes]:
+    return run_digest(folder), (folder / "metrics.csv").read_bytes()
+
+
+@pytest.mark.parametrize("fsdp", [[], ["--fsdp"]], ids=["ddp", "fsdp"])
+def test_several_processes_stop_together_and_go_on_to_the_bit(fsdp: list[str], tmp_path: Path) -> None:
+    undisturbed, stopped = tmp_path / "undisturbed", tmp_path / "stopped"
+    log = tmp_path / "log"
+    processes = start_several(train, [*RUN, *fsdp, "--output_dir", str(undisturbed)], log=log)
+    assert [wait(process) for process in processes] == [0, 0], log.read_text()
+    log = tmp_path / "stopped.log"
+    processes = start_several(train, [*RUN, *fsdp, "--output_dir", str(stopped)], log=log)
+    wait_for("epoch 1/3", log, processes[0])
+    os.kill(processes[1].pid, signal.SIGTERM)
+    assert [wait(process) for process in processes] == [143, 143], log.read_text()
+    assert (stopped / "metrics.csv").read_text().count("\n") != 4, "it was over already"
+    processes = start_several(train, ["--resume", str(stopped)], log=log)
+    assert [wait(process) for process in processes] == [0, 0], log.read_text()
+    assert digests(stopped) == digests(undisturbed)
+
+
+LAUNCHERS = {
+    "torchrun": ("-m torch.distributed.run --standalone --nproc-per-node 2", "cpu, 2 processes"),
+    "accelerate": ("-m accelerate.commands.launch --cpu --num_processes 1", "cpu"),  # for more it wants MPI on the CPU
+}
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_launchers_start_it(launcher: str, tmp_path: Path) -> None:
+    command, device = LAUNCHERS[launcher]
+    argv = [sys.executable, *command.split(), str(ROOT / "main.py"), *RUN, "--output_dir", str(tmp_path / "run")]
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert device in " ".join(done.stdout.split())
+    assert done.stdout.count("epoch 3/3") == 1, "one of them writes"
+    assert (tmp_path / "run" / "metrics.csv").read_text().count("\n") == 4
