@@ -13,7 +13,7 @@ from typing import Any
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["convnn.cli", "sklearn.datasets"])
 
-PATIENCE = 120.0
+PATIENCE = 600.0
 """Seconds until a process that should have ended is taken for one that hangs."""
 
 
@@ -65,6 +65,7 @@ def _call(function: Callable[..., Any], args: Sequence[Any], log: str, environme
     import torch
 
     os.environ.update(environment)
+    multiprocessing.set_start_method("fork", force=True)  # of loader workers, as in a process of its own
     torch.set_num_threads(1)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):

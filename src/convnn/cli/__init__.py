@@ -1,5 +1,7 @@
 """The command line: one file a command."""
 
+import multiprocessing
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -59,6 +61,15 @@ def _run(parser: Parser, argv: Sequence[str]) -> int:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
     except Interrupted as interrupted:
+        _end_children()
         print(f"{parser.prog}: {interrupted}", file=sys.stderr)
         return interrupted.exit_status
     return 0
+
+
+def _end_children() -> None:
+    """A worker that waits for a disk must not keep the process from ending."""
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # through which torch complains of workers that die
+    for child in multiprocessing.active_children():
+        child.kill()

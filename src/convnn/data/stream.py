@@ -122,7 +122,9 @@ class StreamLoader(EpochLoader):
             InputError: an image is broken or of the wrong size; the message names it.
         """
         steps, device = list(self._steps()), self._settings.device
-        for step, decoded in zip(steps, self._decode(steps), strict=True):
+        # Named, so that its workers, which may hang, are not waited for before an interrupted run is saved.
+        batches = iter(self._decode(steps))
+        for step, decoded in zip(steps, batches, strict=True):
             if isinstance(decoded, InputError):
                 raise decoded
             self.broken.update(decoded.broken)

@@ -1,5 +1,7 @@
 """Checkpoints: weights with what is needed to build their network again, and with the rest of a run to go on."""
 
+import math
+import reprlib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,9 @@ LARGEST_SIDE = 1 << 14
 
 LARGEST_DEPTH = 100
 """Blocks; a recipe that asks for more must come with as many weights."""
+
+WIDEST_PADDING = 32
+"""Pixels; a recipe that asks for more must have images as large."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,18 @@ class RunState:
     tensors: dict[str, Tensor]
     document: dict[str, Any]
 
+    @property
+    def last_result(self) -> dict[str, Any] | None:
+        """That of the last epoch that is done, by the names of `EpochResult`."""
+        results = self.document["results"]
+        return results[-1] if results else None
+
+    @property
+    def is_best(self) -> bool:
+        """Whether this is the end of an epoch, the best so far."""
+        result = self.last_result
+        return result is not None and result["is_best"] and self.document["position"]["step"] == 0
+
     def under(self, prefix: str) -> dict[str, Tensor]:
         """The tensors whose name begins with `prefix` and a slash, without it."""
         start = prefix + "/"
@@ -116,7 +133,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     of_run = {name: tensors.pop(name) for name in list(tensors) if "/" in name}
     run = document.get("run")
     if run is not None and not isinstance(run, dict):
-        raise InputError(f"checkpoint '{path}' has a run that cannot be read: {run!r:.40}")
+        raise InputError(f"checkpoint '{path}' has a run that cannot be read: {reprlib.repr(run)}")
     return Checkpoint(tensors, recipe, None if run is None else RunState(of_run, run))
 
 
@@ -127,21 +144,30 @@ def load_checkpoint(path: str | Path) -> tuple[Network, Recipe]:
         InputError: the file is missing, broken, not of this package, or its weights do not fit its recipe.
     """
     checkpoint = read_checkpoint(path)
-    recipe = checkpoint.recipe
+    check_recipe(checkpoint, path)
+    network = _build(checkpoint, path, "cpu")
+    network.load_state_dict(checkpoint.weights)
+    return network.eval(), checkpoint.recipe
+
+
+def check_recipe(checkpoint: Checkpoint, path: str | Path) -> None:
+    """Refuse a recipe that does not make a network of these weights, before it takes memory.
+
+    Raises:
+        InputError: it cannot be built, or its weights are others.
+    """
+    check_weights(_build(checkpoint, path, "meta"), checkpoint.weights, path)
+
+
+def _build(checkpoint: Checkpoint, path: str | Path, device: str) -> Network:
+    """The network of a recipe that may say anything; on "meta" its weights have no size."""
     try:
-        _check_depth(recipe, checkpoint.weights)
-        with torch.device("meta"):  # weights of no size, until it is known that they are those of the file
-            check_weights(recipe.build(), checkpoint.weights, path)
-        network = recipe.build()
-        network.load_state_dict(checkpoint.weights)
-    except InputError as error:
-        if str(error).startswith("checkpoint"):
-            raise
-        raise InputError(f"checkpoint '{path}' has a recipe that cannot be built: {error}") from None
+        _check_sizes(checkpoint.recipe, len(checkpoint.weights))
+        with torch.device(device):
+            return checkpoint.recipe.build()
     except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
         reason = str(error).splitlines() or [type(error).__name__]
         raise InputError(f"checkpoint '{path}' has a recipe that cannot be built: {reason[0]}") from None
-    return network.eval(), recipe
 
 
 def check_weights(network: Network, weights: dict[str, Tensor], path: str | Path) -> None:
@@ -152,19 +178,25 @@ def check_weights(network: Network, weights: dict[str, Tensor], path: str | Path
     """
     expected = network.state_dict()
     for name in sorted(expected.keys() | weights.keys()):
-        theirs, ours = _describe(weights.get(name)), _describe(expected.get(name))
+        theirs, ours = describe(weights.get(name)), describe(expected.get(name))
         if theirs != ours:
             raise InputError(f"checkpoint '{path}' is of another model: {name!r} is {theirs} there and {ours} here")
+    for name, _ in network.named_parameters():
+        if not weights[name].isfinite().all():
+            raise InputError(f"checkpoint '{path}' has weights that are not finite: {name!r}")
 
 
-def _check_depth(recipe: Recipe, weights: dict[str, Tensor]) -> None:
-    """Every block has weights: with more blocks than weights, building them would never end."""
-    num_layers = recipe.settings.get("num_layers", 0)
-    if isinstance(num_layers, int) and num_layers > max(len(weights), LARGEST_DEPTH):
-        raise InputError(f"num_layers={num_layers} for {len(weights)} weights")
+def _check_sizes(recipe: Recipe, num_weights: int) -> None:
+    """What no weight bears out: blocks without end, a border that takes more memory than the image."""
+    depth, padding = recipe.settings.get("num_layers", 0), recipe.settings.get("padding", 0)
+    if isinstance(depth, int) and depth > max(num_weights, LARGEST_DEPTH):
+        raise InputError(f"num_layers={depth} for {num_weights} weights")
+    if isinstance(padding, int) and padding > max(*recipe.image_shape[1:], WIDEST_PADDING):
+        raise InputError(f"padding={padding} for images of shape {recipe.image_shape}")
 
 
-def _describe(tensor: Tensor | None) -> str:
+def describe(tensor: Tensor | None) -> str:
+    """Shape and type, or that there is none."""
     return "missing" if tensor is None else f"{tuple(tensor.shape)} of {tensor.dtype}"
 
 
@@ -175,6 +207,8 @@ def _recipe(document: Any, path: str | Path) -> Recipe:
         recipe = Recipe(**(document | sequences))
         for f in fields(Recipe):
             _check_type(f.name, getattr(recipe, f.name))
+        if not len(recipe.mean) == len(recipe.std) == recipe.image_shape[0]:
+            raise ValueError(f"mean={recipe.mean} and std={recipe.std} of images of shape {recipe.image_shape}")
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"checkpoint '{path}' has a recipe that cannot be read: {error}") from None
     return recipe
@@ -194,5 +228,7 @@ def _check_type(name: str, value: Any) -> None:
         is_right = isinstance(value, kinds.get(name, str))
     if name == "image_shape":
         is_right = is_right and len(value) == 3 and all(1 <= side <= LARGEST_SIDE for side in value)
+    if name in ("mean", "std"):
+        is_right = is_right and all(map(math.isfinite, value)) and (name == "mean" or min(value, default=0.0) > 0)
     if not is_right:
-        raise ValueError(f"{name}={value!r:.60}")
+        raise ValueError(f"{name}={reprlib.repr(value)}")

@@ -15,7 +15,7 @@ from convnn.models import Network
 from convnn.train.callbacks import Callback
 from convnn.train.checkpoint import Checkpoint, Recipe, RunState, save_checkpoint
 from convnn.train.config import TrainConfig
-from convnn.train.metrics import EpochResult
+from convnn.train.metrics import EpochResult, Scores
 from convnn.train.summary import NetworkSummary, parameter_table
 
 COLUMNS = ("epoch", "train_loss", "train_top1", "train_top5", "test_loss", "test_top1", "test_top5", "lr")
@@ -50,7 +50,6 @@ class RunFolder(Callback):
         self.recipe = make_recipe(config, data)
         self.summary = summary
         self.results: list[EpochResult] = []
-        self._is_best_unsaved = False
         self._prepare(config)
         write_atomically(self.path / "args.txt", args_text(config, data, summary))
         write_atomically(self.path / "model.txt", f"{network}\n\n{parameter_table(network)}\n")
@@ -69,16 +68,15 @@ class RunFolder(Callback):
     def on_epoch_end(self, result: EpochResult) -> None:
         """Rewrite the tables."""
         self.results.append(result)
-        self._is_best_unsaved = result.is_best
         self._write_tables()
 
     def on_checkpoint(self, weights: dict[str, Tensor], run: RunState) -> None:
         """Save; the best first, because the last says that it is there."""
-        epoch, top1 = (self.results[-1].epoch, self.results[-1].test.top1) if self.results else (0, 0.0)
-        recipe = replace(self.recipe, epoch=epoch, test_top1=top1)
-        if self._is_best_unsaved:
+        result, recipe = run.last_result, self.recipe
+        if result is not None:
+            recipe = replace(recipe, epoch=result["epoch"], test_top1=Scores(*result["test"]).top1)
+        if run.is_best:
             save_checkpoint(self.path / BEST, Checkpoint(weights, recipe))
-            self._is_best_unsaved = False
         save_checkpoint(self.path / LAST, Checkpoint(weights, recipe, run), old_to=self.path / PREVIOUS)
         self.last_good = self.path / LAST
 

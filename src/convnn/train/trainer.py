@@ -145,7 +145,8 @@ class Trainer:
             callback.on_epoch_start(position.epoch, len(loader))
         self.model.train()
         start = time.perf_counter() - position.seconds
-        for batch in loader:
+        batches = iter(loader)  # named, so that an interruption does not end it before all is saved
+        for batch in batches:
             with self.interruption.held():
                 self._train_batch(batch)
                 position.seconds = time.perf_counter() - start
@@ -203,11 +204,11 @@ class Trainer:
         self.meter = Meter(self.accelerator.device)
         self.is_saved = False
         broken = sorted(self.processes.gather_text(self.broken_images | self.data.test.broken))
+        self._save()  # first: what is written about an epoch must not be ahead of its checkpoint
         for callback in self.callbacks:
             callback.on_epoch_end(result)
             if broken:
                 callback.on_broken_images(broken)
-        self._save()
 
     def _save(self) -> None:
         """Hand out a checkpoint, unless there is nothing new."""
@@ -265,8 +266,9 @@ def evaluate(
     was_training = model.training
     model.eval()
     meter = Meter(accelerator.device)
+    batches = iter(loader)  # named, as in training
     with torch.no_grad():
-        for batch in loader:
+        for batch in batches:
             with accelerator.autocast():
                 logits = model(batch.images)
             meter.update(CRITERIA[criterion](logits, batch.labels), logits, batch.labels)

@@ -1,0 +1,47 @@
+"""Checkpoints that were cut short, or of which one bit changed."""
+
+import random
+import shutil
+from pathlib import Path
+
+from convnn.errors import InputError
+from convnn.train import find_resume_point
+from faults.killed_while_training import whole
+from faults.outcome import Outcome
+from faults.runs import make_images
+
+
+def run(times: int, folder: Path) -> Outcome:
+    """Damage the newest checkpoint so many times, by turns in both ways; the one before must be used, and named."""
+    output = folder / "run"
+    whole(make_images(folder / "images"), output, 0, 0)
+    last = output / "last.safetensors"
+    content, moments = last.read_bytes(), random.Random(0)
+    outcome = Outcome("truncation and single bit flips")
+    for i in range(times):
+        damaged = cut(content, moments) if i % 2 else flip(content, moments)
+        last.write_bytes(damaged)
+        said: list[str] = []
+        point = find_resume_point({"resume": str(output)}, warn=said.append)
+        outcome.tried += 1
+        is_previous = point is not None and point.path.name == "previous.safetensors"
+        is_said = len(said) == 1 and str(last) in said[0] and said[0].endswith("going on from previous.safetensors")
+        outcome.check(is_previous and is_said, f"damage {i}: {point and point.path} {said}")
+    shutil.copy(last, output / "previous.safetensors")
+    try:
+        find_resume_point({"resume": str(output)}, warn=said.append)
+        outcome.failures.append("two damaged checkpoints are taken")
+    except InputError:
+        outcome.notes = "the one before is used and the damage named; with both damaged the run is refused"
+    return outcome
+
+
+def cut(content: bytes, moments: random.Random) -> bytes:
+    return content[: moments.randrange(len(content))]
+
+
+def flip(content: bytes, moments: random.Random) -> bytes:
+    bit = moments.randrange(8 * len(content))
+    damaged = bytearray(content)
+    damaged[bit // 8] ^= 1 << bit % 8
+    return bytes(damaged)
