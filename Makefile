@@ -2,12 +2,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-long benchmark lint clean
+.PHONY: help demo test test-long faults benchmark lint clean
 
 help:
 	@echo "make demo       train a Branching network on digits and draw what it looks at, into runs/demo"
 	@echo "make test       lint, types, direction of imports, all tests"
 	@echo "make test-long  one step of every network with every layer and setting: a quarter of an hour"
+	@echo "make faults     kill, signal, damage and starve some hundred runs: half an hour"
 	@echo "make benchmark  every figure of docs/benchmarks: 40 minutes on a quiet machine"
 	@echo "make clean      remove the environment and the demo"
 
@@ -34,6 +35,9 @@ test: lint
 
 test-long: $(VENV)/.installed
 	$(BIN)/pytest -m long -n auto
+
+faults: $(VENV)/.installed
+	PYTHONPATH=tests $(BIN)/python -m faults
 
 benchmark: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[benchmark]'

@@ -12,9 +12,8 @@ from launch import start, wait
 
 MOST_GROWTH = 0.01
 RECURRING = 16
-SMALL_CACHE = {
-    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16"
-}  # else 1,024 shapes are remembered before the first is forgotten
+SMALL_CACHE = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16"}
+"""Else oneDNN remembers 1,024 shapes before it forgets the first."""
 
 
 KINDS = {"recurring": "resident", "random": "allocated"}
@@ -22,7 +21,7 @@ KINDS = {"recurring": "resident", "random": "allocated"}
 
 
 def run(steps: int, folder: Path, *kinds: str) -> Outcome:
-    """Train so many steps on sizes that recur, as in multi-scale training, and so many on sizes drawn anew each time."""
+    """Train so many steps on sizes that recur, as in multi-scale training, or on sizes drawn anew."""
     outcome = Outcome(f"memory over {steps:,} steps of changing sizes", tried=len(kinds))
     notes = []
     for kind in kinds:

@@ -79,6 +79,8 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
     report = ConsoleReport(console, config.num_epochs)
     callbacks: list[Callback] = [report]
     if accelerator.is_main_process:
+        if point is not None:
+            point.set_damaged_aside()
         summary = summarize(network, data.image_shape)
         callbacks += make_writers(config, RunFolder(config, network, data, summary))
         print_summary(console, config, data, summary, accelerator)

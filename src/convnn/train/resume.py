@@ -1,16 +1,20 @@
 """Finding the checkpoint that a run goes on from, and the flags that it goes on with."""
 
+import reprlib
+import typing
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from convnn.errors import InputError
-from convnn.train.checkpoint import Checkpoint, read_checkpoint
+from convnn.errors import InputError, OutputError
+from convnn.train.checkpoint import Checkpoint, check_recipe, read_checkpoint
 from convnn.train.config import TrainConfig
 from convnn.train.folder import LAST, PREVIOUS
 
 AUTO = "auto"
+DAMAGED = ".damaged"
+"""Ends the names of checkpoints that were found damaged."""
 
 CHANGEABLE = {
     "num_epochs",
@@ -36,6 +40,10 @@ CHANGEABLE = {
 """Flags that may differ when a run goes on; all others say what it computes."""
 
 
+LARGEST_NUMBER = 2**32
+"""No flag that is an integer is as large; seeds come near."""
+
+
 @dataclass(frozen=True)
 class ResumePoint:
     """Where a run goes on.
@@ -44,11 +52,26 @@ class ResumePoint:
         path: the checkpoint.
         checkpoint: what it holds.
         config: the flags to go on with.
+        damaged: newer checkpoints that cannot be read.
     """
 
     path: Path
     checkpoint: Checkpoint
     config: TrainConfig
+    damaged: tuple[Path, ...] = ()
+
+    def set_damaged_aside(self) -> None:
+        """Rename the damaged checkpoints of the run's own folder, so that they do not replace good ones.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        for path in self.damaged:
+            if path.parent == Path(self.config.output_dir):
+                try:
+                    path.replace(path.with_name(path.name + DAMAGED))
+                except OSError as error:
+                    raise OutputError(f"cannot rename '{path}': {error.strerror or error}") from None
 
 
 def find_resume_point(given: dict[str, Any], warn: Callable[[str], None]) -> ResumePoint | None:
@@ -68,8 +91,8 @@ def find_resume_point(given: dict[str, Any], warn: Callable[[str], None]) -> Res
         if resume == AUTO:
             return None
         raise InputError(f"--resume={resume} has no {LAST}; give a checkpoint, the folder of a run, or auto")
-    path, checkpoint = _first_readable(paths, warn)
-    return ResumePoint(path, checkpoint, _continued(given, checkpoint, path))
+    path, checkpoint, damaged = _first_readable(paths, warn)
+    return ResumePoint(path, checkpoint, _continued(given, checkpoint, path), damaged)
 
 
 def _candidates(target: Path) -> list[Path]:
@@ -79,31 +102,29 @@ def _candidates(target: Path) -> list[Path]:
     return [target, target.with_name(PREVIOUS)] if target.name == LAST else [target]
 
 
-def _first_readable(paths: Iterable[Path], warn: Callable[[str], None]) -> tuple[Path, Checkpoint]:
-    refusals = []
+def _first_readable(paths: Iterable[Path], warn: Callable[[str], None]) -> tuple[Path, Checkpoint, tuple[Path, ...]]:
+    """The first checkpoint that can be read, and the damaged ones before it."""
+    refusals: dict[Path, str] = {}
     for path in paths:
         if not path.exists():
             continue
         try:
             checkpoint = read_checkpoint(path)
         except InputError as error:
-            refusals.append(str(error))
+            refusals[path] = str(error)
             continue
-        for refusal in refusals:
+        for refusal in refusals.values():
             warn(f"{refusal}; going on from {path.name}")
-        return path, checkpoint
-    raise InputError("; ".join(refusals))
+        return path, checkpoint, tuple(refusals)
+    raise InputError("; ".join(refusals.values()))
 
 
 def _continued(given: dict[str, Any], checkpoint: Checkpoint, path: Path) -> TrainConfig:
     """The flags of the run, and those that were given now where they may differ."""
     if checkpoint.run is None:
         raise InputError(f"--resume={path} has weights only; a run goes on from {LAST}")
-    saved: Any = checkpoint.run.document.get("config")
-    try:
-        before = TrainConfig(**saved)
-    except (InputError, TypeError) as error:
-        raise InputError(f"--resume={path} is of a run whose flags are not understood: {error}") from None
+    check_recipe(checkpoint, path)  # what the flags build takes no more memory than the weights of the file
+    before = _saved_flags(checkpoint, path)
     for name in given.keys() - CHANGEABLE:
         if given[name] != getattr(before, name):
             raise InputError(
@@ -117,3 +138,28 @@ def _continued(given: dict[str, Any], checkpoint: Checkpoint, path: Path) -> Tra
         )
     here = {"output_dir": str(path.parent), "overwrite": False, "test_only": False}
     return TrainConfig(**(vars(before) | here | given))
+
+
+def _saved_flags(checkpoint: Checkpoint, path: Path) -> TrainConfig:
+    """The flags of the run, which a file may say anything of."""
+    recipe, saved = checkpoint.recipe, checkpoint.run.document.get("config") if checkpoint.run else None
+    try:
+        config = TrainConfig(**saved) if isinstance(saved, dict) else TrainConfig(config=saved)
+        for f in fields(TrainConfig):
+            _check_flag(f, getattr(config, f.name))
+    except (InputError, TypeError, OverflowError) as error:
+        raise InputError(f"--resume={path} is of a run whose flags are not understood: {error}") from None
+    for name in ("model", "layer", "width", "dataset", "settings"):
+        if getattr(config, name) != getattr(recipe, name):
+            raise InputError(f"--resume={path} is of a run whose {name} is not that of its weights")
+    if config.resize not in (None, *recipe.image_shape[1:]):
+        raise InputError(f"--resume={path} is of a run with --resize={config.resize} on images {recipe.image_shape}")
+    return config
+
+
+def _check_flag(f: "Field[Any]", value: Any) -> None:
+    """Refuse a value that no command line would have given."""
+    is_right = isinstance(value, (int, float) if f.type is float else typing.cast("type", f.type))
+    is_right = is_right and isinstance(value, bool) == (f.type is bool)
+    if not is_right or (isinstance(value, int) and abs(value) >= LARGEST_NUMBER):
+        raise InputError(f"--{f.name}={reprlib.repr(value)}")

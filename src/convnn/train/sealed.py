@@ -19,8 +19,8 @@ from convnn.files import write_atomically
 
 METADATA_KEY = "convnn"
 NO_DIGEST = "0" * 64
-LARGEST_HEADER = 100_000_000
-"""Bytes; what safetensors itself allows."""
+LARGEST_HEADER = 1 << 25
+"""Bytes; a run writes some hundred thousand, and JSON takes thirty times its size in memory."""
 
 _DIGEST = re.compile(rb'\\"sha256\\": \\"([0-9a-f]{64})\\"')  # JSON inside JSON
 _CHUNK = 1 << 20
@@ -60,16 +60,21 @@ def read_sealed(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise InputError(f"checkpoint '{path}' is not a file; give one such as best.safetensors of a run")
     try:
         with path.open("rb") as file:
-            document = _verified_document(file, path)
+            _verify(file, path)
         with safe_open(path, "pt") as opened:
-            return {name: opened.get_tensor(name) for name in opened.keys()}, document  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"checkpoint '{path}' cannot be read: {str(error).splitlines()[0]}") from None
+            document = json.loads((opened.metadata() or {}).get(METADATA_KEY, "null"))
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
+    except InputError:
+        raise
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        reason = str(error).splitlines() or [type(error).__name__]
+        raise InputError(f"checkpoint '{path}' cannot be read: {reason[0]:.200}") from None
+    if not isinstance(document, dict):
+        raise InputError(f"checkpoint '{path}' was not written by convnn: it does not say which network it holds")
+    return tensors, document
 
 
-def _verified_document(file: BinaryIO, path: Path) -> dict[str, Any]:
+def _verify(file: BinaryIO, path: Path) -> None:
     size = path.stat().st_size
     prefix = file.read(8)
     header_size = _header_size(prefix)
@@ -87,10 +92,6 @@ def _verified_document(file: BinaryIO, path: Path) -> dict[str, Any]:
         digest.update(chunk)
     if digest.hexdigest() != found[1].decode():
         raise InputError(f"checkpoint '{path}' is damaged: its {size} bytes are not those that were written")
-    document = json.loads(json.loads(header)["__metadata__"][METADATA_KEY])
-    if not isinstance(document, dict):
-        raise InputError(f"checkpoint '{path}' was not written by convnn: it does not say which network it holds")
-    return document
 
 
 def _header_size(prefix: bytes | memoryview) -> int:

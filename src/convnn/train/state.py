@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_state_dict,
+    set_model_state_dict,
+    set_state_dict,
+)
 
 from convnn.errors import InputError
 from convnn.train.checkpoint import Checkpoint, RunState, check_weights
 from convnn.train.metrics import EpochResult, Scores
 from convnn.train.randomness import random_state, set_random_state
+from convnn.train.scrutiny import check_run
 
 if TYPE_CHECKING:
     from convnn.train.trainer import Trainer
@@ -63,25 +69,34 @@ def restore(trainer: Trainer, checkpoint: Checkpoint, path: Path | str) -> None:
     check_weights(trainer.network, checkpoint.weights, path)
     _check_images(trainer, run, path)
     try:
+        check_run(trainer, checkpoint.weights, run)
         _restore_optimizer(trainer, checkpoint.weights, run)
         _restore_numbers(trainer, run)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
-        raise InputError(f"checkpoint '{path}' holds a run that cannot go on: {error!r:.200}") from None
+        reason = error if isinstance(error, InputError) else repr(error)
+        raise InputError(f"checkpoint '{path}' holds a run that cannot go on: {reason!s:.200}") from None
 
 
 def _restore_optimizer(trainer: Trainer, weights: dict[str, Any], run: RunState) -> None:
-    set_state_dict(
-        trainer.model,
-        trainer.optimizer.optimizer,
-        model_state_dict=dict(weights),
-        optim_state_dict=_join(run.under("optimizer"), run.document["optimizer"]),
-        options=StateDictOptions(full_state_dict=True),
-    )
+    """Weights, what the optimizer keeps of each, and the learning rate; its other numbers are those of the flags."""
+    optimizer, options = trainer.optimizer.optimizer, StateDictOptions(full_state_dict=True)
+    (group,) = optimizer.param_groups
+    names = [name for name, p in trainer.network.named_parameters() if p.requires_grad]
+    lr = run.document["optimizer"]["groups"][0]["lr"]
+    state = _join(run.under("optimizer"), [group | {"params": names, "lr": lr}])
+    if state["state"]:
+        set_state_dict(
+            trainer.model, optimizer, model_state_dict=dict(weights), optim_state_dict=state, options=options
+        )
+    else:  # SGD without momentum
+        set_model_state_dict(trainer.model, dict(weights), options=options)
+        group["lr"] = lr
 
 
 def _restore_numbers(trainer: Trainer, run: RunState) -> None:
     document = run.document
-    trainer.schedule.load(document["schedule"])
+    schedule = trainer.schedule.state()
+    trainer.schedule.load(schedule | {name: one for name, one in document["schedule"].items() if name in schedule})
     if trainer.accelerator.scaler is not None and document["scaler"] is not None:
         trainer.accelerator.scaler.load_state_dict(document["scaler"])
     trainer.position = type(trainer.position)(**document["position"])
@@ -121,10 +136,10 @@ def _split(optimizer: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]
     return tensors, {"values": values, "groups": optimizer.get("param_groups", [])}
 
 
-def _join(tensors: dict[str, Tensor], numbers: dict[str, Any]) -> dict[str, Any]:
-    """The reverse of `_split`."""
-    state: dict[str, dict[str, Any]] = {parameter: dict(values) for parameter, values in numbers["values"].items()}
+def _join(tensors: dict[str, Tensor], groups: list[dict[str, Any]]) -> dict[str, Any]:
+    """The reverse of `_split`, for an optimizer that keeps tensors only."""
+    state: dict[str, dict[str, Any]] = {}
     for key, value in tensors.items():
         name, parameter = key.split("/")
         state.setdefault(parameter, {})[name] = value
-    return {"state": state, "param_groups": numbers["groups"]}
+    return {"state": state, "param_groups": groups}
