@@ -1,5 +1,7 @@
 import importlib
 import pkgutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,13 @@ def test_every_exported_name_exists(name: str) -> None:
     module = importlib.import_module(name)
     for exported in getattr(module, "__all__", ()):
         assert hasattr(module, exported)
+
+
+def test_the_package_itself_does_not_wait_for_torch() -> None:
+    program = "import sys, convnn; assert 'torch' not in sys.modules; convnn.ops; assert 'torch' in sys.modules"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+    with pytest.raises(AttributeError, match="module 'convnn' has no attribute 'layers'"):
+        convnn.layers  # noqa: B018
 
 
 def test_the_package_is_typed() -> None:
