@@ -16,6 +16,9 @@ from convnn.train.sealed import read_sealed, write_sealed
 LARGEST_SIDE = 1 << 14
 """Pixels; a recipe that asks for more is not believed."""
 
+LARGEST_NUMBER = 2**32
+"""No setting is as large, and no flag; seeds come near."""
+
 LARGEST_DEPTH = 100
 """Blocks; a recipe that asks for more must come with as many weights."""
 
@@ -181,13 +184,17 @@ def check_weights(network: Network, weights: dict[str, Tensor], path: str | Path
         theirs, ours = describe(weights.get(name)), describe(expected.get(name))
         if theirs != ours:
             raise InputError(f"checkpoint '{path}' is of another model: {name!r} is {theirs} there and {ours} here")
-    for name, _ in network.named_parameters():
-        if not weights[name].isfinite().all():
+    learned = {name for name, _ in network.named_parameters()}
+    for name, weight in weights.items():
+        if weight.isnan().any() or (name in learned and weight.isinf().any()):
             raise InputError(f"checkpoint '{path}' has weights that are not finite: {name!r}")
 
 
 def _check_sizes(recipe: Recipe, num_weights: int) -> None:
     """What no weight bears out: blocks without end, a border that takes more memory than the image."""
+    for name, value in recipe.settings.items():
+        if isinstance(value, int | float) and not abs(value) < LARGEST_NUMBER:
+            raise InputError(f"{name}={reprlib.repr(value)}")
     depth, padding = recipe.settings.get("num_layers", 0), recipe.settings.get("padding", 0)
     if isinstance(depth, int) and depth > max(num_weights, LARGEST_DEPTH):
         raise InputError(f"num_layers={depth} for {num_weights} weights")

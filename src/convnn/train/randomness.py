@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils import set_seed
 from torch import Tensor
 
 from convnn.data.seeds import derive_seed
@@ -17,7 +16,14 @@ def seed_step(seed: int, epoch: int, step: int) -> None:
 
     All processes draw from the same seed: they share one draw of candidates.
     """
-    set_seed(derive_seed("step", seed, epoch, step) % 2**32)  # NumPy takes 32 bits
+    number = derive_seed("step", seed, epoch, step) % 2**32  # NumPy takes 32 bits
+    random.seed(number)
+    np.random.seed(number)
+    torch.default_generator.manual_seed(number)  # torch.manual_seed takes milliseconds where no device is in use yet
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed_all(number)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(number)
 
 
 def random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:

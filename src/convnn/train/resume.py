@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from convnn.errors import InputError, OutputError
-from convnn.train.checkpoint import Checkpoint, check_recipe, read_checkpoint
+from convnn.train.checkpoint import LARGEST_NUMBER, Checkpoint, check_recipe, read_checkpoint
 from convnn.train.config import TrainConfig
 from convnn.train.folder import LAST, PREVIOUS
 
@@ -38,10 +38,6 @@ CHANGEABLE = {
     "checkpoint",
 }
 """Flags that may differ when a run goes on; all others say what it computes."""
-
-
-LARGEST_NUMBER = 2**32
-"""No flag that is an integer is as large; seeds come near."""
 
 
 @dataclass(frozen=True)
@@ -142,16 +138,20 @@ def _continued(given: dict[str, Any], checkpoint: Checkpoint, path: Path) -> Tra
 
 def _saved_flags(checkpoint: Checkpoint, path: Path) -> TrainConfig:
     """The flags of the run, which a file may say anything of."""
-    recipe, saved = checkpoint.recipe, checkpoint.run.document.get("config") if checkpoint.run else None
+    saved: Any = None if checkpoint.run is None else checkpoint.run.document.get("config")
     try:
-        config = TrainConfig(**saved) if isinstance(saved, dict) else TrainConfig(config=saved)
+        if not isinstance(saved, dict):
+            raise InputError(f"config={reprlib.repr(saved)}")
         for f in fields(TrainConfig):
-            _check_flag(f, getattr(config, f.name))
-    except (InputError, TypeError, OverflowError) as error:
+            if f.name in saved:
+                _check_flag(f, saved[f.name])
+        config = TrainConfig(**saved)
+    except (InputError, TypeError) as error:
         raise InputError(f"--resume={path} is of a run whose flags are not understood: {error}") from None
+    recipe = checkpoint.recipe
     for name in ("model", "layer", "width", "dataset", "settings"):
         if getattr(config, name) != getattr(recipe, name):
-            raise InputError(f"--resume={path} is of a run whose {name} is not that of its weights")
+            raise InputError(f"--resume={path} is of a run whose flags and weights differ in {name}")
     if config.resize not in (None, *recipe.image_shape[1:]):
         raise InputError(f"--resume={path} is of a run with --resize={config.resize} on images {recipe.image_shape}")
     return config

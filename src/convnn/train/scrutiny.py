@@ -80,7 +80,9 @@ def _check_schedule(fresh: dict[str, Any], saved: Any, epochs: int) -> None:
     Raises:
         InputError: naming what is wrong.
     """
-    _require(isinstance(saved, dict) and saved.get("last_epoch") == (epochs if fresh else None), "schedule", saved)
+    needed = {name for name in fresh.keys() & ADVANCING if not name.startswith("_")}
+    is_whole = isinstance(saved, dict) and needed <= saved.keys()
+    _require(is_whole and saved.get("last_epoch") == (epochs if fresh else None), "schedule", saved)
     for name in fresh.keys() & saved.keys():
         value = saved[name]
         is_right = _is_like(value, fresh[name]) if name in ADVANCING else value == fresh[name]
