@@ -4,7 +4,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from convnn.errors import InputError
+from convnn.errors import InputError, OutputError
 from convnn.viz import curves, draw_curves
 
 HEAD = "epoch,time,train_loss,train_top1,train_top5,test_loss,test_top1,test_top5,lr,images_per_second"
@@ -26,10 +26,17 @@ def draw(folder, rows, head=HEAD):
 
 
 def test_writes_a_png_and_nothing_else(tmp_path):
+    (tmp_path / "pictures").mkdir()
     path = draw_curves(str(table(tmp_path, ROWS)), str(tmp_path / "pictures" / "curves.png"))
     assert path == tmp_path / "pictures" / "curves.png"
     assert path.read_bytes().startswith(b"\x89PNG")
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_that_is_gone_does_not_come_back(tmp_path):
+    with pytest.raises(OutputError, match="cannot write"):
+        draw_curves(table(tmp_path, ROWS), tmp_path / "gone" / "curves.png")
+    assert not (tmp_path / "gone").exists()
 
 
 def test_one_epoch_is_visible(tmp_path):

@@ -30,14 +30,14 @@ RESULT = {
 POSITION = {"epoch": 1, "step": 0, "seconds": 0.0}
 
 ADVANCING = {
-    "last_epoch",
-    "_step_count",
-    "_is_initial",
-    "_get_lr_called_within_step",
-    "_last_lr",
-    "best",
-    "cooldown_counter",
-    "num_bad_epochs",
+    "last_epoch": 0,
+    "_step_count": 0,
+    "_is_initial": False,
+    "_get_lr_called_within_step": False,
+    "_last_lr": [0.0],
+    "best": 0.0,
+    "cooldown_counter": 0,
+    "num_bad_epochs": 0,
 }
 """What changes in the state of a scheduler; all else is as its flags made it."""
 
@@ -66,12 +66,12 @@ def check_run(trainer: Trainer, weights: dict[str, Tensor], run: RunState) -> No
 
 
 def _is_like(value: Any, pattern: Any) -> bool:
-    """Whether a value has the types of another, and its names and lengths."""
+    """Whether a value has the types of another, and its names and lengths; a whole number may stand for a float."""
     if isinstance(pattern, dict) and isinstance(value, dict):
         return value.keys() == pattern.keys() and all(_is_like(value[key], one) for key, one in pattern.items())
     if isinstance(pattern, list) and isinstance(value, list):
         return len(value) == len(pattern) and all(map(_is_like, value, pattern))
-    return type(value) is type(pattern)
+    return type(value) is type(pattern) or (type(pattern) is float and type(value) is int)
 
 
 def _check_schedule(fresh: dict[str, Any], saved: Any, epochs: int) -> None:
@@ -85,7 +85,7 @@ def _check_schedule(fresh: dict[str, Any], saved: Any, epochs: int) -> None:
     _require(is_whole and saved.get("last_epoch") == (epochs if fresh else None), "schedule", saved)
     for name in fresh.keys() & saved.keys():
         value = saved[name]
-        is_right = _is_like(value, fresh[name]) if name in ADVANCING else value == fresh[name]
+        is_right = _is_like(value, ADVANCING[name]) if name in ADVANCING else value == fresh[name]
         _require(is_right and not _is_strange(value), f"schedule.{name}", value)
 
 
@@ -120,7 +120,7 @@ def _check_optimizer(trainer: Trainer, weights: dict[str, Tensor], run: RunState
     _require(numbers["values"] == {}, "optimizer.values", numbers["values"])
     _require(isinstance(numbers["groups"], list) and len(numbers["groups"]) == 1, "optimizer.groups", numbers["groups"])
     lr = numbers["groups"][0]["lr"]
-    _require(isinstance(lr, float) and 0 <= lr < math.inf, "optimizer.lr", lr)
+    _require(_is_like(lr, 0.0) and 0 <= lr < math.inf, "optimizer.lr", lr)
     parameters = [name for name, p in trainer.network.named_parameters() if p.requires_grad]
     kept = _kept_by(trainer.config)
     patterns = {f"{name}/{p}": weights[p] if one.dim() else one for name, one in kept.items() for p in parameters}

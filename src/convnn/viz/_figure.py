@@ -7,7 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from convnn.errors import check_choice
-from convnn.files import make_folder, write_atomically
+from convnn.files import write_atomically
 
 SUFFIXES = (".png", ".pdf", ".svg")
 INK = "#262626"
@@ -16,7 +16,7 @@ HAIRLINE = "#ececec"
 
 
 def save_figure(figure: Figure, path: Path | str) -> Path:
-    """Write a figure whole or not at all, as what the suffix says; folders on the way are made.
+    """Write a figure whole or not at all, as what the suffix says, into a folder that exists.
 
     Raises:
         InputError: the suffix is none of `SUFFIXES`.
@@ -27,6 +27,5 @@ def save_figure(figure: Figure, path: Path | str) -> Path:
     FigureCanvasAgg(figure)
     picture = BytesIO()
     figure.savefig(picture, format=path.suffix.lower().removeprefix("."), dpi=160, facecolor="white")
-    make_folder(path.parent, "folder of the picture")
     write_atomically(path, picture.getbuffer())
     return path

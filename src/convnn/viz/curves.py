@@ -22,13 +22,14 @@ def draw_curves(metrics: Path | str, path: Path | str) -> Path:
 
     Args:
         metrics: a metrics.csv with at least the columns of `COLUMNS`; accuracies from 0 to 1; values may be empty.
-        path: the picture, .png, .pdf or .svg.
+        path: the picture, .png, .pdf or .svg, in a folder that exists: one that was deleted must not come back empty.
 
     Returns:
         The path of the picture.
 
     Raises:
-        InputError: the table is missing, has no rows, lacks a column or holds no number; the picture cannot be written.
+        InputError: the table is missing, has no rows, lacks a column or holds no number.
+        OutputError: the picture cannot be written.
     """
     curves = _read(Path(metrics))
     figure = Figure(figsize=(10, 3.3), layout=ConstrainedLayoutEngine(wspace=0.06))

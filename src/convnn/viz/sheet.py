@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convnn.errors import InputError, check_at_least
+from convnn.files import make_folder
 from convnn.viz._figure import FAINT, HAIRLINE, INK, save_figure
 from convnn.viz.neighbors import LayerNeighbors
 
@@ -75,6 +76,7 @@ def draw_neighbors(
     for cell, name, (height, width) in zip(cells[0], names, sizes, strict=True):
         cell.set_title(f"{name}\n{height} × {width}", fontsize=8, color=INK, pad=5)
     _draw_legend(figure, ranks)
+    make_folder(Path(path).parent, "folder of the picture")
     return save_figure(figure, path)
 
 

@@ -1,0 +1,158 @@
+"""Runs that nobody made, in files whose digest fits: refused in one sentence before anything is built or grows."""
+
+import copy
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from convnn.cli import main_train
+from convnn.data import ImageData, load_data
+from convnn.errors import InputError
+from convnn.train import TrainConfig, Trainer, find_resume_point, load_checkpoint
+from convnn.train.config import fields
+from convnn.train.device import make_accelerator
+from convnn.train.resume import CHANGEABLE
+from convnn.train.sealed import read_sealed, write_sealed
+from convnn.models import create_model
+
+GONE, NAN, HUGE = object(), math.nan, 10**30
+RUN = (
+    "--dataset digits --model resnet18 --width 0.0625 --layer Conv2d --limit_train 32 --limit_test 16 --batch_size 16"
+    " --num_epochs 1 --scheduler step --device cpu"
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    assert main_train([*RUN.split(), "--output_dir", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data() -> ImageData:
+    return load_data("digits", batch_size=16, limit_train=32, limit_test=16)
+
+
+@pytest.fixture
+def crafted(run: Path, tmp_path: Path) -> Callable[..., Path]:
+    """The checkpoint of a real run in which one thing is another, sealed again."""
+
+    def crafted(place: str, value: Any) -> Path:
+        tensors, document = read_sealed(run / "last.safetensors")
+        document = copy.deepcopy({name: part for name, part in document.items() if name != "sha256"})
+        node: Any = tensors
+        keys: list[Any] = [place]
+        if place not in tensors and "/" not in place:
+            node, keys = document, [int(key) if key.isdigit() else key for key in place.split(".")]
+        for key in keys[:-1]:
+            node = node[key]
+        if value is GONE:
+            del node[keys[-1]]
+        else:
+            node[keys[-1]] = value(node[keys[-1]]) if callable(value) else value
+        write_sealed(tmp_path / "last.safetensors", tensors, document)
+        return tmp_path / "last.safetensors"
+
+    return crafted
+
+
+def test_what_is_crafted_without_a_change_goes_on(crafted, capsys: pytest.CaptureFixture[str]) -> None:
+    path = crafted("run.num_samples", 32)
+    assert main_train(["--resume", str(path), "--num_epochs", "2"]) == 0
+    assert "epoch 2/2" in capsys.readouterr().out
+
+
+WRONG = (GONE, None, "x", [], {"a": 1})
+POSITION, RESULT, SCHEDULE = "run.position.", "run.results.0.", "run.schedule."
+DOCUMENT_CHANGES: dict[str, tuple[Any, ...]] = {
+    "recipe": WRONG,
+    "run": (3, "x", [], [1], {}),
+    "run.config": (*WRONG, {"unknown": 1}),
+    "run.config.model": ("vgg99", "vit", 3, ["resnet18"], None),
+    "run.config.layer": ("ConvNN", 3),
+    "run.config.width": (1.0, -1, 1e30, NAN, "x", True),
+    "run.config.K": (HUGE, 0, 4.5, "4", None, True),
+    "run.config.batch_size": (HUGE, 2**63, 0, "x"),
+    "run.config.seed": (HUGE, 2**32, -1),
+    "run.config.resize": (10**6, 16384, "8", True),
+    "run.config.lr": (NAN, -1.0, "x", [1e-3], None),
+    "run.config.data_path": (3, None),
+    "run.config.augment": (1, "yes", None),
+    "run.config.checkpoint_every": (5, "x", "0s"),
+    "run.config.dataset": ("cifar10", "x", 3),
+    "run.config.unknown": (1,),
+    "run.position": (*WRONG, 3),
+    POSITION + "epoch": (GONE, None, "x", -1, 0, 1, 3, 1.5, HUGE, NAN, True, [2]),
+    POSITION + "step": (GONE, None, "x", -1, 3, 0.5, HUGE, NAN, True, [0]),
+    POSITION + "seconds": (GONE, None, "x", -1.0, NAN, math.inf, [0.0]),
+    "run.results": (GONE, None, "x", {}, 3, [], [3], [None], [{}]),
+    RESULT + "epoch": (GONE, "x", None, 0, 2, 1.0, HUGE),
+    RESULT + "seconds": (GONE, "x", None, -1.0, 0.0, NAN, [1.0]),
+    RESULT + "lr": (GONE, "x", None, [1.0]),
+    RESULT + "train": (GONE, "x", None, [], [1.0, 1.0], ["a", "b", "c"], [1.0, 2.0, 0.5], [1.0, NAN, 0.5]),
+    RESULT + "is_best": (GONE, "x", None, 1),
+    RESULT + "surprise": (1,),
+    "run.optimizer": WRONG,
+    "run.optimizer.values": (GONE, None, "x", [1], {"stem.0.weight": {"exp_avg": 3}}, {"nobody": {}}),
+    "run.optimizer.groups": (GONE, None, "x", [], [3], [{}]),
+    "run.optimizer.groups.0.lr": (GONE, None, "x", -1.0, NAN, math.inf, [1.0], True),
+    "run.schedule": (*WRONG, 3),
+    SCHEDULE + "last_epoch": (GONE, None, "x", -1, 0, 5, 1.5, HUGE, NAN),
+    SCHEDULE + "step_size": (None, "x", 0, -1, 1.5),
+    SCHEDULE + "gamma": (None, "x", NAN, 7.0, [0.1]),
+    SCHEDULE + "base_lrs": (None, "x", [], [1.0], ["x"], [1e-3, 1e-3]),
+    "run.num_samples": (GONE, None, "x", 31, 32.5, -32),
+    "run.broken_images": (GONE, None, "x", {}, [1], 3),
+    "run.random": WRONG,
+    "run.random.python": (GONE, None, 3, [], [3], [2, None], [3, "x"], ["x", None]),
+    "run.random.numpy": (GONE, [], ["PCG64", 1, 0, 0.0], ["MT19937", 10**9, 0, 0.0], ["MT19937", -1, 0, 0.0]),
+}
+
+
+@pytest.mark.parametrize("place", DOCUMENT_CHANGES)
+def test_a_run_that_makes_no_sense_is_refused(place: str, crafted, refused) -> None:
+    for value in DOCUMENT_CHANGES[place]:
+        path = crafted(place, value)
+        refused(path, "resume", *(["evaluate"] if place in ("recipe", "run") and value not in (None, {}) else []))
+
+
+def another(kind: torch.dtype) -> Callable[[Tensor], Tensor]:
+    return lambda t: t.to(kind)
+
+
+def full(value: float) -> Callable[[Tensor], Tensor]:
+    return lambda t: torch.full_like(t, value)
+
+
+SHAPES = (GONE, torch.zeros(0), torch.zeros(10**6), torch.zeros(3, 3), lambda t: t.flatten()[:-1].clone())
+FIRST = "stem.0.weight"
+TENSOR_CHANGES: dict[str, tuple[Any, ...]] = {
+    f"optimizer/exp_avg/{FIRST}": (*SHAPES, torch.zeros(()), another(torch.float64), another(torch.int32), full(NAN)),
+    f"optimizer/exp_avg_sq/{FIRST}": (*SHAPES, another(torch.complex64), another(torch.float16), full(NAN)),
+    f"optimizer/step/{FIRST}": (GONE, torch.zeros(0), torch.zeros(1), another(torch.int64), full(NAN)),
+    "optimizer/exp_avg/nobody": (torch.zeros(3),),
+    f"optimizer/odd/{FIRST}": (torch.zeros(3),),
+    "optimizer/odd": (torch.zeros(3),),
+    "optimizer/a/b/c": (torch.zeros(3),),
+    "random/python": (*SHAPES, torch.zeros(()), full(-1), full(2**62), another(torch.float64), full(700)),
+    "random/numpy": (*SHAPES, torch.zeros(()), full(-1), full(2**62), another(torch.float64)),
+    "random/torch": (*SHAPES, torch.zeros(()), full(255), full(0), another(torch.int64)),
+    "scores/sums": (GONE, torch.zeros(0), torch.zeros(()), torch.zeros(4), torch.zeros(0, 4), torch.zeros(1, 1)),
+    "scores/sums ": (torch.zeros(1, 4, 1), full(NAN), full(-1), another(torch.complex128), another(torch.int64)),
+    FIRST: (*SHAPES, full(NAN), full(math.inf), another(torch.float64)),
+    "stem.1.running_var": (*SHAPES, full(NAN)),
+    "nobody": (torch.zeros(3),),
+}
+
+
+@pytest.mark.parametrize("place", TENSOR_CHANGES)
+def test_tensors_that_do_not_fit_are_refused(place: str, crafted, refused) -> None:
+    for value in TENSOR_CHANGES[place]:
+        path = crafted(place.strip(), value)
+        refused(path, "resume", *(["predict"] if "/" not in place else []))
