@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,16 @@ from torch import Tensor
 from convnn.cli import main_train
 from convnn.data import ImageData, load_data
 from convnn.errors import InputError
+from convnn.models import create_model
 from convnn.train import TrainConfig, Trainer, find_resume_point, load_checkpoint
-from convnn.train.config import fields
 from convnn.train.device import make_accelerator
 from convnn.train.resume import CHANGEABLE
 from convnn.train.sealed import read_sealed, write_sealed
-from convnn.models import create_model
 
 GONE, NAN, HUGE = object(), math.nan, 10**30
 RUN = (
-    "--dataset digits --model resnet18 --width 0.0625 --layer Conv2d --limit_train 32 --limit_test 16 --batch_size 16"
-    " --num_epochs 1 --scheduler step --device cpu"
+    "--dataset digits --model vit --resize 8 --patch_size 4 --num_layers 1 --num_heads 1 --d_hidden 8 --d_mlp 8"
+    " --limit_train 32 --limit_test 16 --batch_size 16 --num_epochs 1 --scheduler step --device cpu"
 )
 
 
@@ -36,7 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def data() -> ImageData:
-    return load_data("digits", batch_size=16, limit_train=32, limit_test=16)
+    return load_data("digits", resize=8, batch_size=16, limit_train=32, limit_test=16)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def crafted(run: Path, tmp_path: Path) -> Callable[..., Path]:
         document = copy.deepcopy({name: part for name, part in document.items() if name != "sha256"})
         node: Any = tensors
         keys: list[Any] = [place]
-        if place not in tensors and "/" not in place:
+        if place.split(".")[0] in document:
             node, keys = document, [int(key) if key.isdigit() else key for key in place.split(".")]
         for key in keys[:-1]:
             node = node[key]
@@ -60,6 +60,28 @@ def crafted(run: Path, tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / "last.safetensors"
 
     return crafted
+
+
+def resume(path: Path, data: ImageData) -> None:
+    """What the command line does."""
+    point = find_resume_point({"resume": str(path)}, warn=print)
+    config = point.config
+    network = create_model(config.model, config.layer, in_channels=1, width=config.width, **config.settings)
+    trainer = Trainer(network, data, config, make_accelerator(torch.device("cpu")))
+    trainer.resume(point.checkpoint, point.path)
+
+
+def refusal(path: Path, data: ImageData) -> str:
+    """What is said of a checkpoint that a run cannot go on from."""
+    content = path.read_bytes()
+    with pytest.raises(InputError) as error:
+        resume(path, data)
+    message = str(error.value)
+    assert str(path) in message
+    assert "\n" not in message
+    assert len(message) < 500 + len(str(path))
+    assert path.read_bytes() == content
+    return message
 
 
 def test_what_is_crafted_without_a_change_goes_on(crafted, capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,9 +96,9 @@ DOCUMENT_CHANGES: dict[str, tuple[Any, ...]] = {
     "recipe": WRONG,
     "run": (3, "x", [], [1], {}),
     "run.config": (*WRONG, {"unknown": 1}),
-    "run.config.model": ("vgg99", "vit", 3, ["resnet18"], None),
-    "run.config.layer": ("ConvNN", 3),
-    "run.config.width": (1.0, -1, 1e30, NAN, "x", True),
+    "run.config.model": ("vgg99", "vgg11", 3, ["vit"], None),
+    "run.config.layer": ("ConvNN", "KvtAttention", 3),
+    "run.config.width": (2.0, -1, 1e30, NAN, "x", True),
     "run.config.K": (HUGE, 0, 4.5, "4", None, True),
     "run.config.batch_size": (HUGE, 2**63, 0, "x"),
     "run.config.seed": (HUGE, 2**32, -1),
@@ -99,7 +121,7 @@ DOCUMENT_CHANGES: dict[str, tuple[Any, ...]] = {
     RESULT + "is_best": (GONE, "x", None, 1),
     RESULT + "surprise": (1,),
     "run.optimizer": WRONG,
-    "run.optimizer.values": (GONE, None, "x", [1], {"stem.0.weight": {"exp_avg": 3}}, {"nobody": {}}),
+    "run.optimizer.values": (GONE, None, "x", [1], {"embed.project.weight": {"exp_avg": 3}}, {"nobody": {}}),
     "run.optimizer.groups": (GONE, None, "x", [], [3], [{}]),
     "run.optimizer.groups.0.lr": (GONE, None, "x", -1.0, NAN, math.inf, [1.0], True),
     "run.schedule": (*WRONG, 3),
@@ -116,10 +138,11 @@ DOCUMENT_CHANGES: dict[str, tuple[Any, ...]] = {
 
 
 @pytest.mark.parametrize("place", DOCUMENT_CHANGES)
-def test_a_run_that_makes_no_sense_is_refused(place: str, crafted, refused) -> None:
+def test_a_run_that_makes_no_sense_is_refused(place: str, crafted, data: ImageData, capsys) -> None:
     for value in DOCUMENT_CHANGES[place]:
-        path = crafted(place, value)
-        refused(path, "resume", *(["evaluate"] if place in ("recipe", "run") and value not in (None, {}) else []))
+        assert refusal(crafted(place, value), data)
+    assert main_train(["--resume", str(crafted(place, DOCUMENT_CHANGES[place][0]))]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def another(kind: torch.dtype) -> Callable[[Tensor], Tensor]:
@@ -131,7 +154,7 @@ def full(value: float) -> Callable[[Tensor], Tensor]:
 
 
 SHAPES = (GONE, torch.zeros(0), torch.zeros(10**6), torch.zeros(3, 3), lambda t: t.flatten()[:-1].clone())
-FIRST = "stem.0.weight"
+FIRST = "embed.project.weight"
 TENSOR_CHANGES: dict[str, tuple[Any, ...]] = {
     f"optimizer/exp_avg/{FIRST}": (*SHAPES, torch.zeros(()), another(torch.float64), another(torch.int32), full(NAN)),
     f"optimizer/exp_avg_sq/{FIRST}": (*SHAPES, another(torch.complex64), another(torch.float16), full(NAN)),
@@ -143,16 +166,97 @@ TENSOR_CHANGES: dict[str, tuple[Any, ...]] = {
     "random/python": (*SHAPES, torch.zeros(()), full(-1), full(2**62), another(torch.float64), full(700)),
     "random/numpy": (*SHAPES, torch.zeros(()), full(-1), full(2**62), another(torch.float64)),
     "random/torch": (*SHAPES, torch.zeros(()), full(255), full(0), another(torch.int64)),
-    "scores/sums": (GONE, torch.zeros(0), torch.zeros(()), torch.zeros(4), torch.zeros(0, 4), torch.zeros(1, 1)),
-    "scores/sums ": (torch.zeros(1, 4, 1), full(NAN), full(-1), another(torch.complex128), another(torch.int64)),
+    "scores/sums": (GONE, torch.zeros(0), torch.zeros(()), torch.zeros(4), torch.zeros(0, 4), full(NAN), full(-1)),
     FIRST: (*SHAPES, full(NAN), full(math.inf), another(torch.float64)),
-    "stem.1.running_var": (*SHAPES, full(NAN)),
     "nobody": (torch.zeros(3),),
 }
 
 
 @pytest.mark.parametrize("place", TENSOR_CHANGES)
-def test_tensors_that_do_not_fit_are_refused(place: str, crafted, refused) -> None:
+def test_tensors_that_do_not_fit_are_refused(place: str, crafted, data: ImageData, capsys) -> None:
     for value in TENSOR_CHANGES[place]:
-        path = crafted(place.strip(), value)
-        refused(path, "resume", *(["predict"] if "/" not in place else []))
+        assert refusal(crafted(place, value), data)
+    assert main_train(["--resume", str(crafted(place, TENSOR_CHANGES[place][0]))]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("place", [place for place in TENSOR_CHANGES if "/" not in place])
+def test_weights_that_do_not_fit_load_nowhere(place: str, crafted) -> None:
+    for value in TENSOR_CHANGES[place]:
+        with pytest.raises(InputError, match=r"is of another model|has weights that are not finite"):
+            load_checkpoint(crafted(place, value))
+
+
+RECIPE_CHANGES: dict[str, tuple[Any, ...]] = {
+    "mean": ([], [0.5, 0.5], [NAN], [math.inf], ["x"], 0.5),
+    "std": ([], [0.5, 0.5], [0.0], [-1.0], [NAN], [math.inf]),
+    "image_shape": ([1, 8], [3, 8, 8], [1, 8, 10**9], [1, -8, 8], [1, 8, 8.0]),
+    "width": (1e30, 1e-30, 3.0, -1.0, 0, NAN, math.inf, 100.0),
+    "classes": ([], ["a"], [1], 3, ["a"] * 10**5),
+    "settings.padding": (33, 10**6, HUGE),
+    "settings.num_layers": (10**9, HUGE),
+    "settings.dropout": (2.0, NAN, -1.0),
+    "settings.patch_size": (10**6, 0, "x", [4], HUGE),
+    "settings.d_mlp": (10**9, HUGE, 0, 8.5),
+    "settings.unknown": (1,),
+    "settings.device": ("cuda",),
+    "settings.in_channels": (3,),
+}
+
+
+@pytest.mark.parametrize("place", RECIPE_CHANGES)
+def test_a_recipe_that_no_weights_bear_out_is_refused(place: str, crafted, data: ImageData) -> None:
+    for value in RECIPE_CHANGES[place]:
+        path = crafted(f"recipe.{place}", value)
+        with pytest.raises(InputError, match=r"^checkpoint '[^\n]*$"):
+            load_checkpoint(path)
+        assert refusal(path, data)
+
+
+SAVED = {f.name: f for f in fields(TrainConfig) if f.name not in CHANGEABLE}
+
+
+def other_value(f, value: Any) -> list[str]:
+    """Flags that say something else than `value`."""
+    if f.type is bool:
+        return [f"--no-{f.name}" if value else f"--{f.name}"]
+    if choices := f.metadata["choices"]:
+        return [f"--{f.name}", next(one for one in choices if one != value)]
+    if isinstance(value, float):
+        return [f"--{f.name}", str(value / 2 + 0.25)]
+    return [f"--{f.name}", str((value or 0) + 1) if isinstance(value, int | None) else f"{value}x"]
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_a_flag_that_differs_from_the_run_is_refused_by_name(name: str, run: Path, capsys) -> None:
+    before = getattr(find_resume_point({"resume": str(run)}, warn=print).config, name)
+    content = (run / "last.safetensors").read_bytes()
+    argv = other_value(SAVED[name], before)
+    assert main_train(["--resume", str(run), *argv]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"main.py: --{name}=")
+    assert f"differs from {before}, the value of the run of {run / 'last.safetensors'}" in captured.err
+    assert captured.err.count("\n") == 1
+    assert (run / "last.safetensors").read_bytes() == content
+
+
+def test_the_same_flags_may_be_given_again_and_the_others_may_differ(run: Path) -> None:
+    config = find_resume_point({"resume": str(run)}, warn=print).config
+    again = {name: getattr(config, name) for name in SAVED}
+    others = {
+        "num_epochs": 7,
+        "data_path": "elsewhere",
+        "num_workers": 0,
+        "on_bad_image": "skip",
+        "compile_mode": "max-autotune",
+        "device": "auto",
+        "backend": "reference",
+        "output_dir": "elsewhere",
+        "checkpoint_every": "3",
+        "checkpoint": "x",
+    }
+    others |= {f.name: not f.default for f in fields(TrainConfig) if f.name in CHANGEABLE and f.type is bool}
+    assert others.keys() | {"resume"} == CHANGEABLE
+    point = find_resume_point(again | others | {"resume": str(run)}, warn=print)
+    assert vars(point.config) == again | others | {"resume": str(run)}
