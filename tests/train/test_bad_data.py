@@ -343,8 +343,8 @@ def test_weights_that_are_not_finite_are_never_saved(images: Path) -> None:
     network = Flat()
 
     class Spoils(Callback):
-        def on_epoch_end(self, result: object) -> None:
-            if len(trainer.results) == 2:
+        def on_step(self, step: int) -> None:
+            if trainer.position.epoch == 2:
                 with torch.no_grad():
                     network.head.bias[0] = math.inf
 

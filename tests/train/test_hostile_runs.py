@@ -20,6 +20,8 @@ from convnn.train.device import make_accelerator
 from convnn.train.resume import CHANGEABLE
 from convnn.train.sealed import read_sealed, write_sealed
 
+pytestmark = pytest.mark.usefixtures("no_gigabytes")
+
 GONE, NAN, HUGE = object(), math.nan, 10**30
 RUN = (
     "--dataset digits --model vit --resize 8 --patch_size 4 --num_layers 1 --num_heads 1 --d_hidden 8 --d_mlp 8"
@@ -223,7 +225,7 @@ def other_value(f, value: Any) -> list[str]:
     if choices := f.metadata["choices"]:
         return [f"--{f.name}", next(one for one in choices if one != value)]
     if isinstance(value, float):
-        return [f"--{f.name}", str(value / 2 + 0.25)]
+        return [f"--{f.name}", str(value / 2 + 0.125)]
     return [f"--{f.name}", str((value or 0) + 1) if isinstance(value, int | None) else f"{value}x"]
 
 
@@ -260,3 +262,20 @@ def test_the_same_flags_may_be_given_again_and_the_others_may_differ(run: Path) 
     assert others.keys() | {"resume"} == CHANGEABLE
     point = find_resume_point(again | others | {"resume": str(run)}, warn=print)
     assert vars(point.config) == again | others | {"resume": str(run)}
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--optimizer adam --scheduler none",
+        "--optimizer adamw --scheduler step --lr_step 1",
+        "--optimizer sgd --scheduler plateau",
+        "--optimizer sgd --momentum 0 --scheduler cosine",
+        "--scheduler cosine --checkpoint_every 1",
+    ],
+)
+def test_what_runs_really_write_is_believed_and_goes_on_the_same(flags: str, tmp_path: Path) -> None:
+    whole, rest = tmp_path / "whole", tmp_path / "rest"
+    assert main_train([*RUN.split(), "--num_epochs", "2", *flags.split(), "--output_dir", str(whole)]) == 0
+    assert main_train(["--resume", str(whole / "previous.safetensors"), "--output_dir", str(rest)]) == 0
+    assert (rest / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()

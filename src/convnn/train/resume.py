@@ -121,10 +121,10 @@ def _continued(given: dict[str, Any], checkpoint: Checkpoint, path: Path) -> Tra
         raise InputError(f"--resume={path} has weights only; a run goes on from {LAST}")
     check_recipe(checkpoint, path)  # what the flags build takes no more memory than the weights of the file
     before = _saved_flags(checkpoint, path)
-    for name in given.keys() - CHANGEABLE:
-        if given[name] != getattr(before, name):
+    for name, value in given.items():
+        if name not in CHANGEABLE and value != getattr(before, name):
             raise InputError(
-                f"--{name}={given[name]} differs from {getattr(before, name)}, the value of the run of {path}; leave it"
+                f"--{name}={value} differs from {getattr(before, name)}, the value of the run of {path}; leave it"
                 " out, or start a new run"
             )
     if before.scheduler == "cosine" and given.get("num_epochs", before.num_epochs) != before.num_epochs:
