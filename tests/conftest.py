@@ -1,7 +1,11 @@
 import os
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
+
+from convnn.cli import main_train
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # the workers share the cores; more threads than cores make all of them slower
@@ -15,3 +19,15 @@ def _seeded() -> None:
 @pytest.fixture(autouse=True)
 def _fresh_compiler() -> None:
     torch.compiler.reset()
+
+
+@pytest.fixture(scope="module")
+def train(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Trains with flags, into a folder of its own."""
+
+    def train(flags: str) -> Path:
+        folder = tmp_path_factory.mktemp("run")
+        assert main_train([*flags.split(), "--output_dir", str(folder)]) == 0
+        return folder
+
+    return train

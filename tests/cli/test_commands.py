@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,8 @@ TRAIN = (
 
 
 @pytest.fixture(scope="module")
-def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    assert main_train([*TRAIN.split(), "--output_dir", str(folder), "--tensorboard"]) == 0
-    return folder
+def run_folder(train: Callable[[str], Path]) -> Path:
+    return train(TRAIN + " --tensorboard")
 
 
 VIT = (

@@ -1,9 +1,12 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from convnn.data import ImageData, load_data
 
 FolderMaker = Callable[..., Path]
 
@@ -30,3 +33,15 @@ def make_folder(tmp_path: Path) -> FolderMaker:
         return tmp_path
 
     return make
+
+
+@pytest.fixture(params=["digits", "imagefolder"])
+def load(request: pytest.FixtureRequest, make_folder: FolderMaker) -> Callable[..., ImageData]:
+    """Loads either kind of data set, the one on the device and the one that streams, with everything random on."""
+    path = make_folder(per_class=10) if request.param == "imagefolder" else "unused"
+
+    def load(**changes: Any) -> ImageData:
+        arguments = {"batch_size": 7, "augment": True, "noise": 0.1, "num_workers": 0, "limit_train": 17}
+        return load_data(request.param, path, **arguments | changes)
+
+    return load

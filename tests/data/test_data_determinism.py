@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from convnn.data import Batch, ImageData, Loader, load_data
+from convnn.data import Batch, Loader, load_data
 from convnn.data.epochs import LoaderSettings
 from convnn.data.seeds import Draws
 from convnn.data.tensors import TensorLoader
@@ -15,18 +15,6 @@ def read(loader: Loader, epoch: int = 0) -> Batch:
 
 def same(one: Batch, other: Batch) -> bool:
     return all(map(torch.equal, one, other))
-
-
-@pytest.fixture(params=["digits", "imagefolder"])
-def load(request, make_folder):
-    """Loads either kind of data set, the one on the device and the one that streams, with everything random on."""
-    path = make_folder(per_class=10) if request.param == "imagefolder" else "unused"
-
-    def load(**changes) -> ImageData:
-        arguments = {"batch_size": 7, "augment": True, "noise": 0.1, "num_workers": 0, "limit_train": 17}
-        return load_data(request.param, path, **arguments | changes)
-
-    return load
 
 
 def test_same_seed_and_epoch_give_the_same_batches(load):

@@ -8,18 +8,6 @@ from hypothesis import strategies as st
 from convnn.data import Batch, ImageData, load_data
 
 
-@pytest.fixture(params=["digits", "imagefolder"])
-def load(request, make_folder):
-    """Either kind of data set, with everything random on."""
-    path = make_folder(per_class=10) if request.param == "imagefolder" else "unused"
-
-    def load(**changes) -> ImageData:
-        arguments = {"batch_size": 7, "augment": True, "noise": 0.1, "num_workers": 0, "limit_train": 17}
-        return load_data(request.param, path, **arguments | changes)
-
-    return load
-
-
 def batches(data: ImageData, part: str = "train", epoch: int = 2, first_step: int = 0) -> list[Batch]:
     loader = getattr(data, part)
     loader.set_epoch(epoch, first_step)

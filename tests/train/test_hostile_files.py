@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from convnn.cli import main, main_train
+from convnn.cli import main
 from convnn.errors import InputError
 from convnn.train import load_checkpoint, read_checkpoint
 
@@ -30,9 +30,8 @@ RUN = (
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    assert main_train([*RUN.split(), "--output_dir", str(folder)]) == 0
+def run(train: Callable[[str], Path]) -> Path:
+    folder = train(RUN)
     Image.new("L", (8, 8)).save(folder / "cat.png")
     return folder
 

@@ -30,10 +30,8 @@ RUN = (
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    assert main_train([*RUN.split(), "--output_dir", str(folder)]) == 0
-    return folder
+def run(train: Callable[[str], Path]) -> Path:
+    return train(RUN)
 
 
 @pytest.fixture(scope="module")
