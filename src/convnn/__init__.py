@@ -6,19 +6,21 @@ much each counts (`ops.weigh`) and how they are put together (`ops.aggregate`).
 """
 
 import importlib
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convnn import models, nn, ops
+    from convnn.nn import replace_layers
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "models", "nn", "ops"]
+__all__ = ["__version__", "models", "nn", "ops", "replace_layers"]
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
     """Import a part of the package at its first use: torch takes seconds, in which signals must be answered."""
     if name not in __all__:
         raise AttributeError(f"module 'convnn' has no attribute {name!r}")
+    if name == "replace_layers":
+        return importlib.import_module("convnn.nn").replace_layers
     return importlib.import_module(f"convnn.{name}")

@@ -61,7 +61,7 @@ def test_settings(layer_type: type[nn.Module], settings: dict, message: str) -> 
     [
         (
             lambda: cnn.ConvNN2d(3, 4, similarity_type="loc"),
-            r"^similarity_type='loc' is not one of Col, Loc, Loc_Col; did you",
+            r"^similarity_type='loc' is not one of Col, Loc, Loc_Col, Window; did you",
         ),
         (lambda: cnn.ConvNN2d(3, 4, lambda_param=1.5), r"^lambda_param=1\.5 must lie between 0 and 1$"),
         (lambda: cnn.ConvNN2d(3, 4, lambda_param=float("nan")), r"^lambda_param=nan must lie between 0 and 1$"),

@@ -104,7 +104,8 @@ def test_flags_reach_their_layer() -> None:
     assert layer.branch1.out_channels == 2
     assert layer.branch1.attention_dropout == 0.2
     search = layer.branch1.search
-    assert (search.K, search.padding, search.sampling_type, search.num_samples) == (5, 2, "spatial", 4)
+    assert (search.K, search.sampling_type, search.num_samples) == (5, "spatial", 4)
+    assert layer.branch1.grid.padding == 2
     assert layer.branch2.kernel_size == (5, 5)
     convnn = cnn.layer_factory("ConvNN", **FLAGS)(3, 8)
     assert (convnn.search.similarity_type, convnn.search.lambda_param) == ("Loc_Col", 0.3)

@@ -186,7 +186,7 @@ def test_constant_and_huge_images_stay_finite(case) -> None:
         (cnn.ConvNN2d(3, 8), "ConvNN2d(3, 8, K=9)"),
         (
             cnn.ConvNN1d(3, 8, K=5, padding=0, magnitude_type="euclidean", similarity_type="Loc_Col", lambda_param=0.3),
-            "ConvNN1d(3, 8, K=5, padding=0, magnitude_type='euclidean', similarity_type='Loc_Col', lambda_param=0.3)",
+            "ConvNN1d(3, 8, K=5, magnitude_type='euclidean', similarity_type='Loc_Col', lambda_param=0.3, padding=0)",
         ),
         (
             cnn.ConvNN3d(3, 8, sampling_type="random", num_samples=20, shuffle_pattern="BA", shuffle_scale=2),
@@ -194,7 +194,7 @@ def test_constant_and_huge_images_stay_finite(case) -> None:
         ),
         (
             cnn.Conv2dNew(3, 8, aggregation_type="Loc_Col"),
-            "Conv2dNew(3, 8, kernel_size=3, aggregation_type='Loc_Col', shuffle_pattern='NA', shuffle_scale=0)",
+            "Conv2dNew(3, 8, kernel_size=3, aggregation_type='Loc_Col')",
         ),
     ],
     ids=["default", "1d", "3d", "conv-new"],

@@ -2,15 +2,18 @@
 
 from convnn.nn import functional
 from convnn.nn._factory import LayerFactory
+from convnn.nn._grid import PADDING_MODES, Grid
+from convnn.nn._modes import evaluating
 from convnn.nn._search import SAMPLING_TYPES, SIMILARITY_TYPES, Search
 from convnn.nn._shuffle import PixelShuffle1d, PixelUnshuffle1d
 from convnn.nn.functional import AGGREGATION_TYPES
 from convnn.nn.maps._layer import MapLayer, SearchingLayer
-from convnn.nn.maps.attention import ConvNNAttention1d, ConvNNAttention2d
-from convnn.nn.maps.branching import Branching1d, Branching2d
-from convnn.nn.maps.conv_new import Conv1dNew, Conv2dNew
+from convnn.nn.maps.attention import ConvNNAttention1d, ConvNNAttention2d, ConvNNAttention3d
+from convnn.nn.maps.branching import Branching1d, Branching2d, Branching3d
+from convnn.nn.maps.conv_new import Conv1dNew, Conv2dNew, Conv3dNew
 from convnn.nn.maps.convnn import ConvNN1d, ConvNN2d, ConvNN3d
 from convnn.nn.registry import LAYERS, layer_factory, list_layers, register_layer
+from convnn.nn.replace import Fate, ReplacementReport, Where, replace_layers
 from convnn.nn.tokens._layer import NeighborAttention, TokenLayer
 from convnn.nn.tokens.attention import KvtAttention, MultiheadAttention
 from convnn.nn.tokens.branching import BranchAttention, BranchConv, MultiheadConv, TokenBranching
@@ -21,6 +24,7 @@ __all__ = [
     "AGGREGATION_TYPES",
     "CONVOLUTION_TYPES",
     "LAYERS",
+    "PADDING_MODES",
     "SAMPLING_TYPES",
     "SIMILARITY_TYPES",
     "SPARSE_MODES",
@@ -28,13 +32,18 @@ __all__ = [
     "BranchConv",
     "Branching1d",
     "Branching2d",
+    "Branching3d",
     "Conv1dNew",
     "Conv2dNew",
+    "Conv3dNew",
     "ConvNN1d",
     "ConvNN2d",
     "ConvNN3d",
     "ConvNNAttention1d",
     "ConvNNAttention2d",
+    "ConvNNAttention3d",
+    "Fate",
+    "Grid",
     "KvtAttention",
     "LayerFactory",
     "LocalAttention",
@@ -46,13 +55,17 @@ __all__ = [
     "NeighborhoodAttention",
     "PixelShuffle1d",
     "PixelUnshuffle1d",
+    "ReplacementReport",
     "Search",
     "SearchingLayer",
     "SparseAttention",
     "TokenBranching",
     "TokenLayer",
+    "Where",
+    "evaluating",
     "functional",
     "layer_factory",
     "list_layers",
     "register_layer",
+    "replace_layers",
 ]

@@ -4,5 +4,5 @@ from collections.abc import Callable
 
 from torch import nn
 
-LayerFactory = Callable[[int, int], nn.Module]
+LayerFactory = Callable[..., nn.Module]
 """Makes a layer on maps from its input and output channels, or one on tokens from their width and its heads."""

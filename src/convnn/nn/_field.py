@@ -8,36 +8,53 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from convnn.nn._grid import Axis, Grid
+
 
 @dataclass(frozen=True)
 class Field:
-    """The positions of a zero-padded map, in raster order.
+    """The positions of a padded map, in raster order; some of them choose neighbours.
 
     Attributes:
         features: (B, T, C), one row a position.
-        size: extent of the padded map along each axis, so that T is their product.
-        padding: zeros added on every side.
+        axes: the axes of the padded map, so that T is the product of their sizes.
+        is_zero_padded: whether the padding is zeros.
     """
 
     features: Tensor
-    size: tuple[int, ...]
-    padding: int
+    axes: tuple[Axis, ...]
+    is_zero_padded: bool = True
 
     @classmethod
-    def of(cls, x: Tensor, padding: int = 0) -> "Field":
+    def of(cls, x: Tensor, grid: Grid) -> "Field":
         """Lay out a map (B, C, *S)."""
-        padded = F.pad(x, [padding, padding] * (x.dim() - 2)) if padding else x
-        return cls(padded.flatten(2).transpose(1, 2), tuple(padded.shape[2:]), padding)
+        axes = grid.axes(x.shape[2:])
+        return cls(grid.pad(x).flatten(2).transpose(1, 2), axes, grid.padding_mode == "zeros")
+
+    @classmethod
+    def of_tokens(cls, rows: Tensor) -> "Field":
+        """Tokens (B, T, C) as a map with one axis, on which everybody chooses."""
+        return cls(rows, (Axis(rows.shape[1]),))
 
     @property
-    def inner_size(self) -> tuple[int, ...]:
-        """Extent of the map without its padding."""
-        return tuple(n - 2 * self.padding for n in self.size)
+    def size(self) -> tuple[int, ...]:
+        """Extent of the padded map along each axis."""
+        return tuple(axis.size for axis in self.axes)
 
-    def inner(self) -> Tensor:
-        """Indices (N,) of the real positions, in raster order."""
+    @property
+    def real_size(self) -> tuple[int, ...]:
+        """Extent of the map without its padding."""
+        return tuple(axis.real for axis in self.axes)
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether there is any padding."""
+        return self.size != self.real_size
+
+    def queries(self) -> Tensor:
+        """Indices (N,) of the positions that choose, in raster order."""
         device = self.features.device
-        return self.positions([torch.arange(self.padding, n - self.padding, device=device) for n in self.size])
+        return self.positions([torch.arange(a.count, device=device) * a.stride + a.first for a in self.axes])
 
     def positions(self, axes: Sequence[Tensor]) -> Tensor:
         """Indices of a grid on the padded map, in raster order, from its places along each axis."""
@@ -46,21 +63,29 @@ class Field:
             indices = indices.unsqueeze(-1) * n + places
         return indices.flatten()
 
-    def at_inner(self, rows: Tensor) -> Tensor:
-        """Of rows (B, T, C) those at the real positions, (B, N, C)."""
-        if not self.padding:
+    def at_queries(self, rows: Tensor) -> Tensor:
+        """Of rows (B, T, C) those at the positions that choose, (B, N, C)."""
+        if all(axis.count == axis.size for axis in self.axes):
+            return rows
+        steps = [slice(a.first, a.first + a.stride * (a.count - 1) + 1, a.stride) for a in self.axes]
+        index = (slice(None), *steps)
+        return rows.unflatten(1, self.size)[index].flatten(1, -2)
+
+    def at_real(self, rows: Tensor) -> Tensor:
+        """Of rows (B, T, C) those that are no padding."""
+        if not self.is_padded:
             return rows
         rows = rows.unflatten(1, self.size)
-        for axis, n in enumerate(self.inner_size, start=1):
-            rows = rows.narrow(axis, self.padding, n)
+        for i, axis in enumerate(self.axes, start=1):
+            rows = rows.narrow(i, axis.before, axis.real)
         return rows.flatten(1, -2)
 
     def padded(self, rows: Tensor) -> Tensor:
-        """Rows (B, N, C) of the real positions with zeros at all others, (B, T, C)."""
-        if not self.padding:
+        """Rows of the real positions with zeros at all others, (B, T, C)."""
+        if not self.is_padded:
             return rows
-        margins = [0, 0, *[self.padding] * (2 * len(self.size))]
-        return F.pad(rows.unflatten(1, self.inner_size), margins).flatten(1, -2)
+        margins = [side for axis in reversed(self.axes) for side in (axis.before, axis.after)]
+        return F.pad(rows.unflatten(1, self.real_size), [0, 0, *margins]).flatten(1, -2)
 
     def coordinates(self, dtype: torch.dtype) -> Tensor:
         """Place of every position, (T, axes), x before y before z: -1 to 1 along the longest side of the padded map.
@@ -84,12 +109,12 @@ class Field:
         return torch.cat([self.features, coordinates.expand(len(self.features), -1, -1)], dim=-1)
 
     def to_map(self, rows: Tensor) -> Tensor:
-        """Rows (B, N, C) of the real positions as a map (B, C, *S)."""
-        return rows.transpose(1, 2).unflatten(2, self.inner_size)
+        """Rows (B, N, C) of the positions that choose as a map (B, C, *S')."""
+        return rows.transpose(1, 2).unflatten(2, tuple(axis.count for axis in self.axes))
 
     def places(self, indices: Tensor) -> Tensor:
         """Row, column, ... of positions on the map without padding, (*indices.shape, axes); padding lies outside."""
         places = []
-        for i, n in enumerate(self.size):
-            places.append(indices // prod(self.size[i + 1 :]) % n - self.padding)
+        for i, axis in enumerate(self.axes):
+            places.append(indices // prod(self.size[i + 1 :]) % axis.size - axis.before)
         return torch.stack(places, dim=-1)

@@ -1,6 +1,7 @@
-"""How a convolutional layer looks for neighbours on its map: what is compared, and who may be chosen."""
+"""How a layer looks for neighbours on its map: what is compared, and who may be chosen."""
 
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from convnn.nn._field import Field
 from convnn.ops import METRICS, Neighbors, select
 
 SAMPLING_TYPES = ("all", "random", "spatial")
-SIMILARITY_TYPES = ("Col", "Loc", "Loc_Col")
+SIMILARITY_TYPES = ("Col", "Loc", "Loc_Col", "Window")
 
 
 @dataclass(frozen=True)
@@ -19,33 +20,33 @@ class Search:
 
     Attributes:
         K: neighbours of each position, itself included and first.
-        padding: zeros added on every side of the map; they can be chosen, but choose nobody.
         sampling_type: candidates: "all" positions of the padded map; "random": `num_samples` of them, one draw for the
             whole batch, a fixed draw in evaluation; "spatial": a grid on the map without its padding.
         num_samples: candidates of "random"; points of the grid along each axis of "spatial"; -1, or more than the map
             has, means all.
         sample_padding: pixels that the spatial grid keeps away from the border.
         magnitude_type: "cosine" (largest), "euclidean" (smallest distance) or "matmul" (largest inner product).
-        similarity_type: compare features ("Col"), places ("Loc", neighbours then stand in raster order) or both
-            ("Loc_Col").
+        similarity_type: compare features ("Col"), places ("Loc") or both ("Loc_Col"); "Window" compares nothing and
+            takes what lies under the window of a convolution. Of "Loc" and "Window" neighbours stand in raster order.
         lambda_param: share of the features in "Loc_Col", 0 to 1.
+        raster_order: neighbours stand in raster order rather than best first, so that the slots of the kernel mean
+            places, as a convolution's do.
 
     Raises:
         InputError: an argument is unknown or out of range.
     """
 
     K: int = 9
-    padding: int = 1
     sampling_type: str = "all"
     num_samples: int = -1
     sample_padding: int = 0
     magnitude_type: str = "cosine"
     similarity_type: str = "Col"
     lambda_param: float = 0.5
+    raster_order: bool = False
 
     def __post_init__(self) -> None:
         check_at_least("K", self.K, 1)
-        check_at_least("padding", self.padding, 0)
         check_at_least("sample_padding", self.sample_padding, 0)
         check_choice("sampling_type", self.sampling_type, SAMPLING_TYPES)
         check_choice("magnitude_type", self.magnitude_type, METRICS)
@@ -57,6 +58,10 @@ class Search:
                 raise InputError(
                     f"num_samples={self.num_samples} must be -1 with sampling_type='all';"
                     " choose 'random' or 'spatial' to sample"
+                )
+            if self.similarity_type == "Window":
+                raise InputError(
+                    f"num_samples={self.num_samples} must be -1 with similarity_type='Window', which searches nothing"
                 )
 
     def __str__(self) -> str:
@@ -70,19 +75,42 @@ class Search:
 
 
 def find_neighbors(field: Field, search: Search, *, training: bool, backend: str = "auto") -> Neighbors:
-    """The K neighbours of every real position of the field, compared by place, features or both."""
+    """The K neighbours of every position that chooses, compared by place, features or both."""
+    if search.similarity_type == "Window":
+        return _under_windows(field, search.K)
     keys = similarity_features(field, search)
     candidates = find_candidates(field, search, training=training)
     neighbors = select.nearest(
-        field.at_inner(keys),
+        field.at_queries(keys),
         keys,
         search.K,
         metric=search.magnitude_type,
-        positions=field.inner(),
+        positions=field.queries(),
         candidates=candidates,
         backend=backend,
     )
-    return neighbors.in_raster_order() if search.similarity_type == "Loc" else neighbors
+    is_ordered = search.raster_order or search.similarity_type == "Loc"
+    return neighbors.in_raster_order() if is_ordered else neighbors
+
+
+def _under_windows(field: Field, K: int) -> Neighbors:
+    """What a convolution looks at.
+
+    Raises:
+        InputError: K is not the number of positions under a window.
+    """
+    windows = [axis.window for axis in field.axes]
+    if prod(windows) != K:
+        sides = "x".join(map(str, windows))
+        raise InputError(f"K={K} must be {prod(windows)}, the positions of a {sides} window, with similarity 'Window'")
+    neighbors = select.unfold(
+        field.size,
+        windows,
+        stride=[axis.stride for axis in field.axes],
+        dilation=[axis.dilation for axis in field.axes],
+        device=field.features.device,
+    )
+    return neighbors.for_each_of(len(field.features))
 
 
 def similarity_features(field: Field, search: Search) -> Tensor:
@@ -125,7 +153,7 @@ def is_sampled(field: Field, search: Search) -> bool:
         return False
     if search.sampling_type == "random":
         return search.num_samples < field.features.shape[1]
-    return all(search.num_samples <= side for side in field.inner_size)
+    return all(search.num_samples <= side for side in field.real_size)
 
 
 def _random_candidates(field: Field, search: Search, *, training: bool) -> Tensor:
@@ -150,11 +178,11 @@ def _spatial_candidates(field: Field, search: Search) -> Tensor:
     n, margin = search.num_samples, search.sample_padding
     _check_margin(field, search)
     axes = []
-    for side in field.inner_size:
-        span = side - 1 - 2 * margin
+    for axis in field.axes:
+        span = axis.real - 1 - 2 * margin
         points = min(n, span + 1)  # more points than pixels would name some of them twice
         places = torch.arange(points, device=field.features.device) * span // max(points - 1, 1)
-        axes.append(places + margin + field.padding)
+        axes.append(places + margin + axis.before)
     return field.positions(axes)
 
 
@@ -169,7 +197,7 @@ def _finite_std(features: Tensor) -> Tensor:
 
 
 def _check_margin(field: Field, search: Search) -> None:
-    if 2 * search.sample_padding >= min(field.inner_size):
+    if 2 * search.sample_padding >= min(field.real_size):
         raise InputError(
             f"sample_padding={search.sample_padding} must be less than half of each side of the {_shape(field)} map"
         )
@@ -184,12 +212,18 @@ def _check_enough(field: Field, search: Search, candidates: Tensor | None) -> No
         )
     if search.K > total:
         raise InputError(
-            f"K={search.K} is more than the {total} positions of a {_shape(field)} map with padding={search.padding};"
+            f"K={search.K} is more than the {total} positions of a {_shape(field)} map with padding={_padding(field)};"
             " lower K, or raise padding or the image size"
         )
 
 
 def _shape(field: Field) -> str:
     """Such as "8x8"; a signal is "12-long"."""
-    sides = list(map(str, field.inner_size))
+    sides = list(map(str, field.real_size))
     return "x".join(sides) if len(sides) > 1 else f"{sides[0]}-long"
+
+
+def _padding(field: Field) -> int | tuple[int, ...]:
+    """Positions ahead of the map, one number where all axes have as many."""
+    sides = tuple(axis.before for axis in field.axes)
+    return sides if len(set(sides)) > 1 else sides[0]

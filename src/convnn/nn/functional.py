@@ -8,11 +8,13 @@ from torch.nn import functional as F
 
 from convnn.errors import InputError, check_choice
 from convnn.nn._field import Field
+from convnn.nn._grid import Grid
+from convnn.nn._grouped import grouped_linear
 from convnn.nn._search import Search, find_candidates, find_neighbors
 from convnn.nn._shuffle import check_shuffle, pixel_shuffle, pixel_unshuffle, shuffle_in, shuffle_out
 from convnn.ops import Neighbors, aggregate, select, weigh
 
-__all__ = ["Search", "branching", "conv_new", "convnn", "convnn_attention", "pixel_shuffle", "pixel_unshuffle"]
+__all__ = ["Grid", "Search", "branching", "conv_new", "convnn", "convnn_attention", "pixel_shuffle", "pixel_unshuffle"]
 
 AGGREGATION_TYPES = ("Col", "Loc_Col")
 SCORES_OF_ITSELF = {"cosine": 1.1, "euclidean": 0.1}
@@ -25,6 +27,7 @@ def convnn(
     bias: Tensor | None = None,
     *,
     search: Search = Search(),
+    grid: Grid = Grid(),
     aggregation_type: str = "Col",
     shuffle_pattern: str = "NA",
     shuffle_scale: int = 0,
@@ -39,9 +42,10 @@ def convnn(
 
     Args:
         x: (B, C, *S).
-        weight: (C_out, C', K); C' counts the coordinate channels and the unshuffled ones.
+        weight: (C_out, C' / groups, K); C' counts the coordinate channels and the unshuffled ones.
         bias: (C_out,) or None.
         search: who the neighbours are.
+        grid: which positions choose, and the padding around the map.
         aggregation_type: "Col" convolves features, "Loc_Col" features and coordinates.
         shuffle_pattern: "B" unshuffles pixels before, "A" shuffles them after the layer, "BA" both, "NA" none.
         shuffle_scale: pixels folded along each axis, at least 1 where a pattern is given.
@@ -49,7 +53,7 @@ def convnn(
         backend: what computes it: "auto", or "cpu", "triton" or "reference" and nothing else.
 
     Returns:
-        (B, C_out, *S); shuffled by pattern.
+        (B, C_out, *S'), S' the positions that choose; shuffled by pattern.
 
     Raises:
         InputError: K exceeds the candidates, the shuffle does not divide the map, the weight does not fit.
@@ -59,10 +63,11 @@ def convnn(
         arXiv 2511.14137.
     """
     check_shuffle(shuffle_pattern, shuffle_scale)
-    field = Field.of(shuffle_in(x, shuffle_pattern, shuffle_scale), search.padding)
+    field = Field.of(shuffle_in(x, shuffle_pattern, shuffle_scale), grid)
     neighbors = find_neighbors(field, search, training=training, backend=backend)
     values = aggregated_values(field, aggregation_type)
-    out = aggregate.convolve(values, neighbors, weight, bias, backend=backend)
+    groups = values.shape[-1] // weight.shape[1]
+    out = aggregate.convolve(values, neighbors, weight, bias, groups=groups, backend=backend)
     return _like(x, shuffle_out(field.to_map(out), shuffle_pattern, shuffle_scale))
 
 
@@ -78,6 +83,7 @@ def convnn_attention(
     output_weight: Tensor,
     *,
     search: Search = Search(),
+    grid: Grid = Grid(),
     aggregation_type: str = "Col",
     attention_dropout: float = 0.0,
     shuffle_pattern: str = "NA",
@@ -95,13 +101,14 @@ def convnn_attention(
 
     Args:
         x: (B, C, *S).
-        query_weight, key_weight, value_weight: (C', C'); C' counts coordinate and unshuffled channels.
+        query_weight, key_weight, value_weight: (C', C' / groups); C' counts coordinate and unshuffled channels.
         weight: (C', 1, K) depthwise kernel over the neighbours, with `bias` (C',) or None.
         bias: (C',) or None.
-        pointwise_weight: (C_out, C'), with `pointwise_bias` (C_out,) or None.
+        pointwise_weight: (C_out, C' / groups), with `pointwise_bias` (C_out,) or None.
         pointwise_bias: (C_out,) or None.
-        output_weight: (C_out, C_out).
+        output_weight: (C_out, C_out / groups).
         search: who the neighbours are; compared are the projections, so its similarity_type is not read.
+        grid: as in `convnn`.
         aggregation_type: "Col" projects features, "Loc_Col" features and coordinates.
         attention_dropout: probability of silencing a neighbour in training.
         shuffle_pattern, shuffle_scale: as in `convnn`.
@@ -109,7 +116,7 @@ def convnn_attention(
         backend: as in `convnn`.
 
     Returns:
-        (B, C_out, *S); shuffled by pattern.
+        (B, C_out, *S'), as `convnn`.
 
     Raises:
         InputError: as `convnn`; the magnitude_type is "matmul".
@@ -118,13 +125,11 @@ def convnn_attention(
         arXiv 2511.14137, the attention form; weights by spec: over the neighbours, closer counts more.
     """
     check_shuffle(shuffle_pattern, shuffle_scale)
-    field = Field.of(shuffle_in(x, shuffle_pattern, shuffle_scale), search.padding)
+    field = Field.of(shuffle_in(x, shuffle_pattern, shuffle_scale), grid)
     extended = aggregated_values(field, aggregation_type)
-    inner = field.at_inner(extended)
-    weights = query_weight, key_weight
-    neighbors = attend(field, extended, inner, *weights, search, training=training, backend=backend)
+    neighbors = attend(field, extended, query_weight, key_weight, search, training=training, backend=backend)
     neighbors = weigh.dropout(neighbors, attention_dropout, training=training)
-    values = _project(field, extended, inner, value_weight)
+    values = _project(field, extended, value_weight)
     out = aggregate.convolve(values, neighbors, weight, bias, groups=values.shape[-1], backend=backend)
     out = _linear_twice(out, pointwise_weight, pointwise_bias, output_weight)
     return _like(x, shuffle_out(field.to_map(out), shuffle_pattern, shuffle_scale))
@@ -133,7 +138,6 @@ def convnn_attention(
 def attend(
     field: Field,
     extended: Tensor,
-    inner: Tensor,
     query_weight: Tensor,
     key_weight: Tensor,
     search: Search,
@@ -141,13 +145,14 @@ def attend(
     training: bool,
     backend: str = "auto",
 ) -> Neighbors:
-    """The K positions nearest to every real one by their projections, with softmax weights, itself first."""
+    """The K positions nearest to every one that chooses by their projections, with softmax weights, itself first."""
     check_choice("magnitude_type", search.magnitude_type, SCORES_OF_ITSELF)
-    queries = F.linear(inner, key_weight)  # published: row t scores candidate j by s(k_t, q_j)
-    keys = _project(field, extended, inner, query_weight)
+    # Published: row t scores candidate j by s(k_t, q_j), so the keys ask.
+    queries = grouped_linear(field.at_queries(extended), key_weight)
+    keys = _project(field, extended, query_weight)
     candidates = find_candidates(field, search, training=training)
     metric = search.magnitude_type
-    positions = field.inner()
+    positions = field.queries()
     neighbors = select.nearest(
         queries, keys, search.K, metric=metric, positions=positions, candidates=candidates, backend=backend
     )
@@ -156,16 +161,17 @@ def attend(
     return weigh.softmax(weigh.first_slot(neighbors, score_of_itself))
 
 
-def _project(field: Field, extended: Tensor, inner: Tensor, weight: Tensor) -> Tensor:
-    """Projections of all positions, (B, T, C'); those of padding are zero where no coordinates are projected."""
-    has_coordinates = extended is not field.features
-    return F.linear(extended, weight) if has_coordinates else field.padded(F.linear(inner, weight))
+def _project(field: Field, extended: Tensor, weight: Tensor) -> Tensor:
+    """Projections of all positions, (B, T, C'); zeros, without coordinates, stay zeros and need no work."""
+    if extended is field.features and field.is_zero_padded:
+        return field.padded(grouped_linear(field.at_real(extended), weight))
+    return grouped_linear(extended, weight)
 
 
 def _linear_twice(x: Tensor, first: Tensor, bias: Tensor | None, second: Tensor) -> Tensor:
-    """W_2 (W_1 x + b) in the cheaper order: with more rows than channels the two matrices are multiplied first."""
-    if x.shape[:-1].numel() <= first.shape[1]:
-        return F.linear(F.linear(x, first, bias), second)
+    """W_2 (W_1 x + b) in the cheaper order: with more rows than channels, and no groups, W_2 W_1 comes first."""
+    if x.shape[:-1].numel() <= first.shape[1] or second.shape[0] != second.shape[1]:
+        return grouped_linear(grouped_linear(x, first, bias), second)
     return F.linear(x, second @ first, None if bias is None else second @ bias)
 
 
@@ -174,7 +180,7 @@ def conv_new(
     weight: Tensor,
     bias: Tensor | None = None,
     *,
-    padding: int | str = "same",
+    grid: Grid | None = None,
     aggregation_type: str = "Col",
     shuffle_pattern: str = "NA",
     shuffle_scale: int = 0,
@@ -183,14 +189,14 @@ def conv_new(
 
     Args:
         x: (B, C, *S).
-        weight: (C_out, C', *kernel); C' counts coordinate and unshuffled channels.
+        weight: (C_out, C' / groups, *kernel); C' counts coordinate and unshuffled channels.
         bias: (C_out,) or None.
-        padding: as in `torch.nn.functional.conv2d`.
+        grid: stride, padding and dilation; a map that keeps its size when None.
         aggregation_type: "Col" convolves features, "Loc_Col" features and coordinates.
         shuffle_pattern, shuffle_scale: as in `convnn`.
 
     Returns:
-        (B, C_out, *S'), S' by kernel and padding; shuffled by pattern.
+        (B, C_out, *S'), S' by kernel and grid; shuffled by pattern.
 
     Raises:
         InputError: the aggregation type is unknown or the shuffle does not divide the map.
@@ -200,23 +206,34 @@ def conv_new(
     """
     check_shuffle(shuffle_pattern, shuffle_scale)
     shuffled = shuffle_in(x, shuffle_pattern, shuffle_scale)
-    field = Field.of(shuffled)
+    field = Field.of(shuffled, Grid(padding=0))
     values = field.to_map(aggregated_values(field, aggregation_type)) if aggregation_type != "Col" else shuffled
+    grid = grid or Grid(tuple(weight.shape[2:]), padding="same")
+    is_plain = grid.padding_mode == "zeros" and (grid.padding != "same" or grid.stride == 1)
+    padding = grid.padding if is_plain else 0
+    values = values if is_plain else grid.pad(values)
     convolution: Callable[..., Tensor] = (F.conv1d, F.conv2d, F.conv3d)[x.dim() - 3]
-    out = convolution(values, weight, bias, padding=padding)
+    groups = values.shape[1] // weight.shape[1]
+    out = convolution(values, weight, bias, grid.stride, padding, grid.dilation, groups)
     return _like(x, shuffle_out(out, shuffle_pattern, shuffle_scale))
 
 
 def branching(
-    x: Tensor, branches: Sequence[Callable[[Tensor], Tensor]], weight: Tensor, bias: Tensor | None = None
+    x: Tensor,
+    branches: Sequence[Callable[[Tensor], Tensor]],
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    widths: Sequence[int] | None = None,
 ) -> Tensor:
     """Layers side by side, mixed by a 1x1 convolution.
 
     Args:
-        x: (B, C, *S), read whole by every branch.
+        x: (B, C, *S).
         branches: functions of x to (B, C_i, *S').
         weight: (C_out, sum of C_i), the 1x1 convolution.
         bias: (C_out,) or None.
+        widths: channels that each branch reads, one behind the other; every branch reads all of them when None.
 
     Returns:
         (B, C_out, *S')
@@ -227,7 +244,8 @@ def branching(
     Reference:
         arXiv 2511.14137, the branching layer.
     """
-    maps = [branch(x) for branch in branches]
+    parts = [x] * len(branches) if widths is None else x.split(list(widths), dim=1)
+    maps = [branch(part) for branch, part in zip(branches, parts, strict=True)]
     sizes = {tuple(y.shape[2:]) for y in maps}
     if len(sizes) > 1:
         raise InputError(f"branches make maps of different sizes {sorted(sizes)}; they must agree")

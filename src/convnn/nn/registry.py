@@ -38,6 +38,8 @@ class LayerEntry:
 
 
 LAYERS: dict[str, LayerEntry] = {}
+OF_THE_NETWORK = ("stride", "window_size", "dilation", "groups", "padding_mode", "bias", "device", "dtype")
+"""What a network decides for each of its layers: no settings."""
 READS = ("maps", "tokens")
 
 
@@ -95,8 +97,7 @@ def list_layers(reads: str | None = None) -> list[str]:
 def keyword_defaults(function: Callable[..., Any]) -> dict[str, Any]:
     """The settings that a function or class names in its signature, with their defaults."""
     parameters = inspect.signature(function).parameters.values()
-    of_the_network = ("bias", "device", "dtype")
-    return {p.name: p.default for p in parameters if p.default is not p.empty and p.name not in of_the_network}
+    return {p.name: p.default for p in parameters if p.default is not p.empty and p.name not in OF_THE_NETWORK}
 
 
 def check_settings(settings: Iterable[str], *known: Iterable[str]) -> None:

@@ -93,7 +93,47 @@ def window(size: Sequence[int], kernel_size: Sequence[int], *, device: torch.dev
     for n, k in zip(size, kernel_size, strict=True):
         first = (torch.arange(n, device=device) - k // 2).clamp(0, n - k)
         along = first[:, None] + torch.arange(k, device=device)
-        indices = (indices[:, None, :, None] * n + along[:, None]).flatten(0, 1).flatten(1)
+        indices = _with_another_axis(indices, n, along)
+    return Neighbors(indices.unsqueeze(0))
+
+
+def unfold(
+    size: Sequence[int],
+    kernel_size: Sequence[int],
+    *,
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    device: torch.device | None = None,
+) -> Neighbors:
+    r"""The windows of a convolution on a map that has its padding: whom `torch.nn.functional.unfold` gathers.
+
+    Along an axis of n positions, with a window of k, stride s and dilation d, window i holds
+
+    .. math:: s i + d j, \quad j = 0, \dots, k - 1, \qquad 0 \le i \le \lfloor (n - d (k - 1) - 1) / s \rfloor
+
+    Args:
+        size: positions along each axis; there are T together, in raster order.
+        kernel_size: side of the window along each axis; k positions together.
+        stride: distance between windows along each axis.
+        dilation: distance between the positions of a window along each axis.
+        device: of the indices.
+
+    Returns:
+        Neighbors with indices (1, N, k), windows and positions in raster order, and no scores: one list for a batch.
+
+    Raises:
+        InputError: a window is larger than the map.
+
+    Reference:
+        Dumoulin and Visin, "A guide to convolution arithmetic for deep learning", arXiv 1603.07285.
+    """
+    indices = torch.zeros(1, 1, dtype=torch.long, device=device)
+    for n, k, s, d in zip(size, kernel_size, stride, dilation, strict=True):
+        windows = n - d * (k - 1)
+        if windows < 1:
+            raise InputError(f"kernel_size={tuple(kernel_size)} is larger than the map of {tuple(size)} positions")
+        along = torch.arange(0, windows, s, device=device)[:, None] + d * torch.arange(k, device=device)
+        indices = _with_another_axis(indices, n, along)
     return Neighbors(indices.unsqueeze(0))
 
 
@@ -139,3 +179,8 @@ def strided(length: int, stride: int, *, device: torch.device | None = None) -> 
     indices = first + torch.arange(0, length, stride, device=device)
     absent = indices >= length
     return Neighbors(torch.where(absent, indices - stride, indices).unsqueeze(0), absent=absent.unsqueeze(0))
+
+
+def _with_another_axis(indices: Tensor, n: int, along: Tensor) -> Tensor:
+    """Windows (N, k) on a map that gains an axis of n positions, with the windows (M, l) along it: (N * M, k * l)."""
+    return (indices[:, None, :, None] * n + along[:, None]).flatten(0, 1).flatten(1)

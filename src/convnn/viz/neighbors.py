@@ -1,7 +1,6 @@
 """Whom every layer of a network chooses, seen from outside."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from math import gcd, isqrt
 from typing import Any
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnn.errors import InputError, check_at_least
-from convnn.nn import MultiheadAttention, NeighborAttention, SearchingLayer
+from convnn.nn import MultiheadAttention, NeighborAttention, SearchingLayer, evaluating
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def find_neighbors(model: nn.Module, image: Tensor) -> list[LayerNeighbors]:
 
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
-        stack.enter_context(_evaluating(model))
+        stack.enter_context(evaluating(model))
         for layer in names:
             stack.enter_context(layer.register_forward_pre_hook(record))
         model(image)
@@ -124,7 +123,7 @@ def _choosing_layers(model: nn.Module) -> dict[nn.Module, str]:
 def _choices_on_map(name: str, layer: SearchingLayer, x: Tensor) -> LayerNeighbors:
     indices, scores, _ = layer.neighbors(x)
     field = layer.field(x)
-    height, width = field.inner_size
+    height, width = field.real_size
     scores = torch.ones(indices.shape) if scores is None else scores
     return LayerNeighbors(name, (height, width), field.places(indices[0]).cpu(), scores[0].cpu())
 
@@ -148,18 +147,6 @@ def _patches(tokens: int, image: Tensor) -> tuple[int, int]:
     if scale == 0:
         raise InputError(f"{tokens} tokens are no patches of an image of {height}x{width} pixels")
     return height // unit * scale, width // unit * scale
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode; afterwards every module is as it was, also those that were frozen on their own."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def _contrast(image: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from convnn.errors import InputError, check_at_least, check_choice
 from convnn.nn._field import Field
+from convnn.nn._grid import Grid
+from convnn.nn._grouped import check_groups
 from convnn.nn._search import Search
 from convnn.nn._shuffle import shuffle_in, shuffled_channels
 from convnn.nn.functional import AGGREGATION_TYPES
@@ -22,7 +24,7 @@ def reset_as_conv(weight: Tensor, bias: Tensor | None) -> None:
 
 
 class MapLayer(nn.Module):
-    """A layer from (B, C_in, *S) to (B, C_out, *S) that also takes a single map (C_in, *S)."""
+    """A layer from (B, C_in, *S) to (B, C_out, *S') that also takes a single map (C_in, *S)."""
 
     spatial_dims: ClassVar[int]
 
@@ -34,7 +36,7 @@ class MapLayer(nn.Module):
         self.out_channels = out_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C_in, *S) to (B, C_out, *S).
+        """(B, C_in, *S) to (B, C_out, *S').
 
         Raises:
             InputError: the input has other channels or axes, or too few positions.
@@ -63,15 +65,26 @@ class ShufflingLayer(MapLayer):
     """A layer on a map that may see coordinates, and may work on shuffled pixels.
 
     Attributes:
+        grid: the positions that it computes, and the padding around the map.
+        groups: blocks of channels that do not mix.
         inside_channels: what its weights read, unshuffled and coordinate channels included.
         outside_channels: what its weights make, ahead of the last shuffle.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, aggregation_type: str, shuffle_pattern: str, shuffle_scale: int
+        self,
+        in_channels: int,
+        out_channels: int,
+        grid: Grid,
+        groups: int,
+        aggregation_type: str,
+        shuffle_pattern: str,
+        shuffle_scale: int,
     ) -> None:
         super().__init__(in_channels, out_channels)
         check_choice("aggregation_type", aggregation_type, AGGREGATION_TYPES)
+        self.grid = grid
+        self.groups = groups
         self.aggregation_type = aggregation_type
         self.shuffle_pattern = shuffle_pattern
         self.shuffle_scale = shuffle_scale
@@ -79,6 +92,22 @@ class ShufflingLayer(MapLayer):
             in_channels, out_channels, self.spatial_dims, shuffle_pattern, shuffle_scale
         )
         self.inside_channels = inside + (self.spatial_dims if aggregation_type == "Loc_Col" else 0)
+        check_groups(groups, self.inside_channels, self.outside_channels)
+
+    def extra_repr(self) -> str:
+        """Channels, and every setting that is not a default."""
+        parts = [super().extra_repr(), *filter(None, self._geometry())]
+        if self.groups != 1:
+            parts.append(f"groups={self.groups}")
+        if self.aggregation_type != "Col":
+            parts.append(f"aggregation_type={self.aggregation_type!r}")
+        if self.shuffle_pattern != "NA":
+            parts.append(f"shuffle_pattern={self.shuffle_pattern!r}, shuffle_scale={self.shuffle_scale}")
+        return ", ".join(parts)
+
+    def _geometry(self) -> tuple[str, ...]:
+        """What it looks at, for `extra_repr`."""
+        return (str(self.grid),)
 
 
 class SearchingLayer(ShufflingLayer):
@@ -89,19 +118,21 @@ class SearchingLayer(ShufflingLayer):
         in_channels: int,
         out_channels: int,
         search: Search,
+        grid: Grid,
+        groups: int,
         aggregation_type: str,
         shuffle_pattern: str,
         shuffle_scale: int,
         backend: str,
     ) -> None:
-        super().__init__(in_channels, out_channels, aggregation_type, shuffle_pattern, shuffle_scale)
+        super().__init__(in_channels, out_channels, grid, groups, aggregation_type, shuffle_pattern, shuffle_scale)
         check_backend(backend)
         self.search = search
         self.backend = backend
 
     def field(self, x: Tensor) -> Field:
         """The positions among which neighbours are looked for: those of x (B, C, *S), unshuffled and padded."""
-        return Field.of(shuffle_in(x, self.shuffle_pattern, self.shuffle_scale), self.search.padding)
+        return Field.of(shuffle_in(x, self.shuffle_pattern, self.shuffle_scale), self.grid)
 
     def neighbors(self, x: Tensor) -> Neighbors:
         """Whom every position of x (B, C, *S) chooses, with scores; `field(x).places(indices)` says where they are."""
@@ -109,11 +140,7 @@ class SearchingLayer(ShufflingLayer):
 
     def extra_repr(self) -> str:
         """Channels, and every setting that is not a default."""
-        parts = [super().extra_repr(), str(self.search)]
-        if self.aggregation_type != "Col":
-            parts.append(f"aggregation_type={self.aggregation_type!r}")
-        if self.shuffle_pattern != "NA":
-            parts.append(f"shuffle_pattern={self.shuffle_pattern!r}, shuffle_scale={self.shuffle_scale}")
-        if self.backend != "auto":
-            parts.append(f"backend={self.backend!r}")
-        return ", ".join(parts)
+        return super().extra_repr() + (f", backend={self.backend!r}" if self.backend != "auto" else "")
+
+    def _geometry(self) -> tuple[str, ...]:
+        return str(self.search), str(self.grid)

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from convnn.errors import check_choice, check_fraction
 from convnn.nn import functional as F
+from convnn.nn._grid import Grid, Sides
+from convnn.nn._grouped import GroupedLinear
 from convnn.nn._search import Search
 from convnn.nn.maps._layer import SearchingLayer
 from convnn.ops import Neighbors
@@ -25,8 +27,10 @@ class ConvNNAttention(SearchingLayer):
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
-        K, padding, sampling_type, num_samples, sample_padding, magnitude_type: as in `ConvNN`; compared are the
-            projections, by the cosine or the distance.
+        K, stride, padding, window_size, dilation, padding_mode: as in `ConvNN`.
+        groups: blocks of channels that no projection mixes.
+        sampling_type, num_samples, sample_padding, magnitude_type: as in `ConvNN`; compared are the projections, by
+            the cosine or the distance.
         aggregation_type: project features ("Col") or features and coordinates ("Loc_Col").
         attention_dropout: probability of silencing a neighbour in training, 0 to 1.
         shuffle_pattern, shuffle_scale: as in `ConvNN`.
@@ -36,7 +40,7 @@ class ConvNNAttention(SearchingLayer):
         dtype: of the weights.
 
     Shapes:
-        input (B, C_in, \*S) or (C_in, \*S); output (B, C_out, \*S); weight (C', 1, K), ones at first.
+        input (B, C_in, \*S) or (C_in, \*S); output (B, C_out, \*S'); weight (C', 1, K), ones at first.
 
     Raises:
         InputError: as `ConvNN`.
@@ -51,7 +55,12 @@ class ConvNNAttention(SearchingLayer):
         out_channels: int,
         K: int = 9,
         *,
-        padding: int = 1,
+        stride: Sides = 1,
+        padding: Sides | str = 1,
+        window_size: Sides | None = None,
+        dilation: Sides = 1,
+        groups: int = 1,
+        padding_mode: str = "zeros",
         sampling_type: str = "all",
         num_samples: int = -1,
         sample_padding: int = 0,
@@ -65,19 +74,22 @@ class ConvNNAttention(SearchingLayer):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        search = Search(K, padding, sampling_type, num_samples, sample_padding, magnitude_type)
-        super().__init__(in_channels, out_channels, search, aggregation_type, shuffle_pattern, shuffle_scale, backend)
+        search = Search(K, sampling_type, num_samples, sample_padding, magnitude_type)
+        grid = Grid(window_size, stride, padding, dilation, padding_mode)
+        super().__init__(
+            in_channels, out_channels, search, grid, groups, aggregation_type, shuffle_pattern, shuffle_scale, backend
+        )
         check_choice("magnitude_type", magnitude_type, F.SCORES_OF_ITSELF)
         check_fraction("attention_dropout", attention_dropout)
         self.attention_dropout = attention_dropout
         inside, outside = self.inside_channels, self.outside_channels
-        self.query = nn.Linear(inside, inside, bias=False, device=device, dtype=dtype)
-        self.key = nn.Linear(inside, inside, bias=False, device=device, dtype=dtype)
-        self.value = nn.Linear(inside, inside, bias=False, device=device, dtype=dtype)
+        self.query = GroupedLinear(inside, inside, groups, bias=False, device=device, dtype=dtype)
+        self.key = GroupedLinear(inside, inside, groups, bias=False, device=device, dtype=dtype)
+        self.value = GroupedLinear(inside, inside, groups, bias=False, device=device, dtype=dtype)
         self.weight = nn.Parameter(torch.empty(inside, 1, K, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(inside, device=device, dtype=dtype)) if bias else None
-        self.pointwise = nn.Linear(inside, outside, bias=bias, device=device, dtype=dtype)
-        self.output = nn.Linear(outside, outside, bias=False, device=device, dtype=dtype)
+        self.pointwise = GroupedLinear(inside, outside, groups, bias=bias, device=device, dtype=dtype)
+        self.output = GroupedLinear(outside, outside, groups, bias=False, device=device, dtype=dtype)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -101,6 +113,7 @@ class ConvNNAttention(SearchingLayer):
             self.pointwise.bias,
             self.output.weight,
             search=self.search,
+            grid=self.grid,
             aggregation_type=self.aggregation_type,
             attention_dropout=self.attention_dropout,
             shuffle_pattern=self.shuffle_pattern,
@@ -110,12 +123,11 @@ class ConvNNAttention(SearchingLayer):
         )
 
     def neighbors(self, x: Tensor) -> Neighbors:
-        """Whom every position of x (B, C_in, *S) attends to, with the softmax weights."""
+        """Whom every position of x (B, C_in, *S) that chooses attends to, with the softmax weights."""
         field = self.field(x)
         extended = F.aggregated_values(field, self.aggregation_type)
-        rows = extended, field.at_inner(extended)
         weights = self.query.weight, self.key.weight
-        return F.attend(field, *rows, *weights, self.search, training=self.training, backend=self.backend)
+        return F.attend(field, extended, *weights, self.search, training=self.training, backend=self.backend)
 
 
 class ConvNNAttention1d(ConvNNAttention):
@@ -134,3 +146,9 @@ class ConvNNAttention2d(ConvNNAttention):
     """
 
     spatial_dims: ClassVar[int] = 2
+
+
+class ConvNNAttention3d(ConvNNAttention):
+    """`ConvNNAttention` on volumes: (B, C, D, H, W)."""
+
+    spatial_dims: ClassVar[int] = 3

@@ -9,9 +9,12 @@ from torch import Tensor, nn
 from convnn.errors import check_fraction
 from convnn.nn import functional as F
 from convnn.nn._factory import LayerFactory
+from convnn.nn._grid import Sides
+from convnn.nn._grouped import check_groups
 from convnn.nn.maps._layer import MapLayer
-from convnn.nn.maps.attention import ConvNNAttention, ConvNNAttention1d, ConvNNAttention2d
-from convnn.nn.maps.convnn import ConvNN, ConvNN1d, ConvNN2d
+from convnn.nn.maps.attention import ConvNNAttention, ConvNNAttention1d, ConvNNAttention2d, ConvNNAttention3d
+from convnn.nn.maps.conv_new import Conv1dNew, Conv2dNew, Conv3dNew, ConvNew
+from convnn.nn.maps.convnn import ConvNN, ConvNN1d, ConvNN2d, ConvNN3d
 
 Self = TypeVar("Self", bound="Branching")
 
@@ -21,8 +24,9 @@ class Branching(MapLayer):
 
     .. math:: y = W \, [\, f_1(x) ; f_2(x) \,] + b
 
-    :math:`f_1` makes :math:`\lfloor` out_channels * branch_ratio :math:`\rfloor` channels and :math:`f_2` the rest; a
-    branch without channels is left out.
+    :math:`f_1` makes :math:`\lfloor` out_channels * branch_ratio :math:`\rfloor` channels, a multiple of out_channels /
+    groups, and :math:`f_2` the rest; a branch without channels is left out. With groups a branch reads the input
+    channels of the groups that it makes.
 
     Args:
         in_channels: channels of the input.
@@ -30,14 +34,17 @@ class Branching(MapLayer):
         branch1: makes the first layer from its input and output channels; ConvNN with K = 9 when None.
         branch2: makes the second; a 3 x 3 convolution when None.
         branch_ratio: share of the output channels that come from the first, 0 to 1.
+        groups: blocks of channels that the branches do not mix; where there are several they are called with
+            `groups=`, how many are theirs. The last 1x1 convolution mixes all channels.
         device: where the 1x1 convolution lives.
         dtype: of the 1x1 convolution.
 
     Shapes:
-        input (B, C_in, \*S) or (C_in, \*S); output (B, C_out, \*S).
+        input (B, C_in, \*S) or (C_in, \*S); output (B, C_out, \*S'), S' as the branches make it.
 
     Raises:
-        InputError: the ratio lies outside [0, 1]; in forward: the branches make maps of different sizes.
+        InputError: the ratio lies outside [0, 1], the groups do not divide the channels; in forward: the branches make
+            maps of different sizes.
 
     Reference:
         Kang and Farias Sales Rocha Neto, arXiv 2511.14137.
@@ -45,7 +52,8 @@ class Branching(MapLayer):
 
     convnn: ClassVar[type[ConvNN]]
     convnn_attention: ClassVar[type[ConvNNAttention]]
-    conv: ClassVar[type[nn.Conv1d] | type[nn.Conv2d]]
+    conv: ClassVar[type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]]
+    conv_new: ClassVar[type[ConvNew]]
 
     def __init__(
         self,
@@ -55,19 +63,30 @@ class Branching(MapLayer):
         branch2: LayerFactory | None = None,
         *,
         branch_ratio: float = 0.5,
+        groups: int = 1,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(in_channels, out_channels)
         check_fraction("branch_ratio", branch_ratio)
+        check_groups(groups, in_channels, out_channels)
         self.branch_ratio = branch_ratio
-        first = int(out_channels * branch_ratio + 1e-6)  # 100 * 0.29 is 28.999999999999996
-        second = out_channels - first
-        branch1 = branch1 or self.convnn
-        branch2 = branch2 or partial(self.conv, kernel_size=3, padding="same")
-        self.branch1 = branch1(in_channels, first) if first else None
-        self.branch2 = branch2(in_channels, second) if second else None
+        self.groups = groups
+        a_group = out_channels // groups if groups > 1 else 1
+        first = int(out_channels * branch_ratio + 1e-6) // a_group * a_group  # 100 * 0.29 is 28.999999999999996
+        self.made = first, out_channels - first
+        self.widths = None if groups == 1 else [in_channels * made // out_channels for made in self.made if made]
+        self.branch1 = self._branch(branch1 or self.convnn, self.made[0])
+        self.branch2 = self._branch(branch2 or partial(self.conv, kernel_size=3, padding="same"), self.made[1])
         self.pointwise = nn.Linear(out_channels, out_channels, device=device, dtype=dtype)
+
+    def _branch(self, make: LayerFactory, out_channels: int) -> nn.Module | None:
+        if not out_channels:
+            return None
+        if self.groups == 1:
+            return make(self.in_channels, out_channels)
+        groups = self.groups * out_channels // self.out_channels
+        return make(self.in_channels * groups // self.groups, out_channels, groups=groups)
 
     @classmethod
     def with_convnn(
@@ -75,12 +94,14 @@ class Branching(MapLayer):
         in_channels: int,
         out_channels: int,
         *,
-        kernel_size: int = 3,
+        kernel_size: Sides = 3,
         branch_ratio: float = 0.5,
+        groups: int = 1,
         **settings: Any,
     ) -> Self:
         """The published Branching layer: ConvNN with these settings beside a convolution of `kernel_size`."""
-        return cls._beside_conv(cls.convnn, in_channels, out_channels, kernel_size, branch_ratio, settings)
+        sizes = in_channels, out_channels, kernel_size
+        return cls._beside_conv(cls.convnn, *sizes, settings, branch_ratio=branch_ratio, groups=groups)
 
     @classmethod
     def with_attention(
@@ -88,12 +109,14 @@ class Branching(MapLayer):
         in_channels: int,
         out_channels: int,
         *,
-        kernel_size: int = 3,
+        kernel_size: Sides = 3,
         branch_ratio: float = 0.5,
+        groups: int = 1,
         **settings: Any,
     ) -> Self:
         """The published Branching_Attn layer: ConvNNAttention with these settings beside a convolution."""
-        return cls._beside_conv(cls.convnn_attention, in_channels, out_channels, kernel_size, branch_ratio, settings)
+        sizes = in_channels, out_channels, kernel_size
+        return cls._beside_conv(cls.convnn_attention, *sizes, settings, branch_ratio=branch_ratio, groups=groups)
 
     @classmethod
     def _beside_conv(
@@ -101,21 +124,36 @@ class Branching(MapLayer):
         layer: type[nn.Module],
         in_channels: int,
         out_channels: int,
-        kernel_size: int,
-        branch_ratio: float,
+        kernel_size: Sides,
         settings: dict[str, Any],
+        **mixing: Any,
     ) -> Self:
-        branch1 = partial(layer, **settings)
-        branch2 = partial(cls.conv, kernel_size=kernel_size, padding="same")
-        return cls(in_channels, out_channels, branch1, branch2, branch_ratio=branch_ratio)
+        """A convolution that makes a map of the same size: of the same window, where one is given."""
+        shared = "stride", "dilation", "padding_mode", "bias", "device", "dtype"
+        of_conv: dict[str, Any] = {name: settings[name] for name in shared if name in settings}
+        of_conv["kernel_size"] = kernel_size
+        is_strided = settings.get("stride", 1) != 1
+        if "window_size" in settings:
+            of_conv["padding"] = settings.get("padding", 1)
+        else:
+            of_conv["padding"] = _half(kernel_size) if is_strided else "same"
+        where = {name: settings[name] for name in ("device", "dtype") if name in settings}
+        conv = cls.conv_new if is_strided and of_conv["padding"] == "same" else cls.conv  # torch has no such padding
+        branch2 = partial(conv, **of_conv)
+        return cls(in_channels, out_channels, partial(layer, **settings), branch2, **mixing, **where)
 
     def _forward(self, x: Tensor) -> Tensor:
         branches = [branch for branch in (self.branch1, self.branch2) if branch is not None]
-        return F.branching(x, branches, self.pointwise.weight, self.pointwise.bias)
+        return F.branching(x, branches, self.pointwise.weight, self.pointwise.bias, widths=self.widths)
 
     def extra_repr(self) -> str:
-        """Channels and ratio."""
-        return f"{super().extra_repr()}, branch_ratio={self.branch_ratio}"
+        """Channels, ratio and groups."""
+        groups = f", groups={self.groups}" if self.groups > 1 else ""
+        return f"{super().extra_repr()}, branch_ratio={self.branch_ratio}{groups}"
+
+
+def _half(kernel_size: Sides) -> Sides:
+    return tuple(side // 2 for side in kernel_size) if isinstance(kernel_size, tuple) else kernel_size // 2
 
 
 class Branching1d(Branching):
@@ -125,6 +163,7 @@ class Branching1d(Branching):
     convnn = ConvNN1d
     convnn_attention = ConvNNAttention1d
     conv = nn.Conv1d
+    conv_new = Conv1dNew
 
 
 class Branching2d(Branching):
@@ -140,3 +179,14 @@ class Branching2d(Branching):
     convnn = ConvNN2d
     convnn_attention = ConvNNAttention2d
     conv = nn.Conv2d
+    conv_new = Conv2dNew
+
+
+class Branching3d(Branching):
+    """`Branching` on volumes: (B, C, D, H, W)."""
+
+    spatial_dims: ClassVar[int] = 3
+    convnn = ConvNN3d
+    convnn_attention = ConvNNAttention3d
+    conv = nn.Conv3d
+    conv_new = Conv3dNew

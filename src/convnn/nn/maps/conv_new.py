@@ -5,18 +5,21 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from convnn.errors import check_at_least
 from convnn.nn import functional as F
+from convnn.nn._grid import Grid, Sides, check_sides
 from convnn.nn.maps._layer import ShufflingLayer, reset_as_conv
 
 
 class ConvNew(ShufflingLayer):
-    r"""A convolution that may see where it is ("Loc_Col") and may work on shuffled pixels; the map keeps its size.
+    r"""A convolution that may see where it is ("Loc_Col") and may work on shuffled pixels.
 
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
-        kernel_size: side of the window.
+        kernel_size: side of the window; or one for each axis, as the next three.
+        stride, padding, dilation: as in `torch.nn.Conv2d`; with "same" the map keeps its size.
+        groups: blocks of channels that do not mix.
+        padding_mode: what stands in the padding: "zeros", "reflect", "replicate" or "circular".
         aggregation_type: convolve features ("Col") or features and coordinates ("Loc_Col").
         shuffle_pattern, shuffle_scale: as in `ConvNN`.
         bias: add a learned constant to every output channel.
@@ -24,7 +27,7 @@ class ConvNew(ShufflingLayer):
         dtype: of the weights.
 
     Shapes:
-        input (B, C_in, \*S) or (C_in, \*S); output (B, C_out, \*S), shuffled by pattern.
+        input (B, C_in, \*S) or (C_in, \*S); output (B, C_out, \*S'), shuffled by pattern.
 
     Raises:
         InputError: an argument is out of range; in forward: the shuffle does not divide the map.
@@ -37,8 +40,13 @@ class ConvNew(ShufflingLayer):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int = 3,
+        kernel_size: Sides = 3,
         *,
+        stride: Sides = 1,
+        padding: Sides | str = "same",
+        dilation: Sides = 1,
+        groups: int = 1,
+        padding_mode: str = "zeros",
         aggregation_type: str = "Col",
         shuffle_pattern: str = "NA",
         shuffle_scale: int = 0,
@@ -46,9 +54,11 @@ class ConvNew(ShufflingLayer):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(in_channels, out_channels, aggregation_type, shuffle_pattern, shuffle_scale)
-        check_at_least("kernel_size", kernel_size, 1)
-        shape = (self.outside_channels, self.inside_channels, *[kernel_size] * self.spatial_dims)
+        check_sides("kernel_size", kernel_size, 1)
+        sides = kernel_size if isinstance(kernel_size, tuple) else (kernel_size,) * self.spatial_dims
+        grid = Grid(kernel_size, stride, padding, dilation, padding_mode)
+        super().__init__(in_channels, out_channels, grid, groups, aggregation_type, shuffle_pattern, shuffle_scale)
+        shape = (self.outside_channels, self.inside_channels // groups, *sides)
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(shape[0], device=device, dtype=dtype)) if bias else None
         self.reset_parameters()
@@ -62,18 +72,15 @@ class ConvNew(ShufflingLayer):
             x,
             self.weight,
             self.bias,
+            grid=self.grid,
             aggregation_type=self.aggregation_type,
             shuffle_pattern=self.shuffle_pattern,
             shuffle_scale=self.shuffle_scale,
         )
 
-    def extra_repr(self) -> str:
-        """Channels and settings."""
-        kernel_size, scale = self.weight.shape[-1], self.shuffle_scale
-        return (
-            f"{super().extra_repr()}, kernel_size={kernel_size}, aggregation_type={self.aggregation_type!r},"
-            f" shuffle_pattern={self.shuffle_pattern!r}, shuffle_scale={scale}"
-        )
+    def _geometry(self) -> tuple[str, ...]:
+        sides = self.grid.window_size
+        return f"kernel_size={sides}", self.grid.beside(Grid(sides, padding="same"))
 
 
 class Conv1dNew(ConvNew):
@@ -86,3 +93,9 @@ class Conv2dNew(ConvNew):
     """`ConvNew` on images: (B, C, H, W)."""
 
     spatial_dims: ClassVar[int] = 2
+
+
+class Conv3dNew(ConvNew):
+    """`ConvNew` on volumes: (B, C, D, H, W)."""
+
+    spatial_dims: ClassVar[int] = 3

@@ -6,33 +6,42 @@ import torch
 from torch import Tensor, nn
 
 from convnn.nn import functional as F
+from convnn.nn._grid import Grid, Sides
 from convnn.nn._search import Search, find_neighbors, similarity_features
 from convnn.nn.maps._layer import SearchingLayer, reset_as_conv
 from convnn.ops import Neighbors, weigh
 
 
 class ConvNN(SearchingLayer):
-    r"""Convolution over the K most similar positions of the whole map; the map keeps its size.
+    r"""Convolution over the K most similar positions of the whole map.
 
     .. math:: y_{io} = b_o + \sum_{c} \sum_{k=1}^{K} W_{ock} \, x_{j_{ik} c}
 
     where :math:`j_{i1}, \dots, j_{iK}` are the neighbours of position i, best first. The choice carries no gradient;
-    gradients flow through what the neighbours bring. With similarity_type="Loc", magnitude_type="euclidean",
-    K = k * k and padding = k // 2 it is the k x k convolution, for k = 1, 3, 5.
+    gradients flow through what the neighbours bring. With similarity_type="Window" and K = k * k it is the k x k
+    convolution; so it is with "Loc", magnitude_type="euclidean" and padding = k // 2, for k = 1, 3, 5.
 
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
         K: neighbours of each position, itself included and first.
-        padding: zeros added on every side of the map; they can be chosen, but choose nobody.
+        stride: distance between the positions that choose; or one for each axis, as all of these.
+        padding: positions added on every side of the map, which can be chosen; "same", as many as keep its size.
+        window_size: side of the window of a convolution whose place this layer takes: the positions in the middle of
+            its windows choose. 2 * padding + 1 when None: the map keeps its size.
+        dilation: distance between the positions of that window.
+        groups: blocks of channels that do not mix; every group is convolved over the same neighbours.
+        padding_mode: what stands in the padding: "zeros", "reflect", "replicate" or "circular".
         sampling_type: candidates: "all" positions; "random": num_samples of them, drawn anew for every batch in
             training and fixed in evaluation; "spatial": a grid of num_samples points along each axis.
         num_samples: -1, or more than the map has, means all.
         sample_padding: pixels that the spatial grid keeps away from the border.
         magnitude_type: "cosine", "euclidean" or "matmul", the inner product.
-        similarity_type: compare features ("Col"), places ("Loc") or both ("Loc_Col").
+        similarity_type: compare features ("Col"), places ("Loc") or both ("Loc_Col"); "Window" takes the K positions
+            of the window, and searches nothing.
         aggregation_type: convolve features ("Col") or features and coordinates ("Loc_Col").
         lambda_param: share of the features in similarity "Loc_Col", 0 to 1.
+        raster_order: neighbours stand in raster order rather than best first, as with "Loc" and "Window".
         shuffle_pattern: "B" unshuffles pixels before, "A" shuffles them after, "BA" both, "NA" none.
         shuffle_scale: pixels folded along each axis, at least 1 where a pattern is given.
         bias: add a learned constant to every output channel.
@@ -41,12 +50,13 @@ class ConvNN(SearchingLayer):
         dtype: of the weights.
 
     Shapes:
-        input (B, C_in, \*S) or (C_in, \*S), any size and floating type; output (B, C_out, \*S); weight (C_out, C', K)
-        with C' counting unshuffled and coordinate channels; bias (C_out,).
+        input (B, C_in, \*S) or (C_in, \*S), any size and floating type; output (B, C_out, \*S'), S' as a convolution
+        of that window would make it; weight (C_out, C' / groups, K) with C' counting unshuffled and coordinate
+        channels; bias (C_out,).
 
     Raises:
         InputError: an argument is out of range; in forward: K exceeds the candidates, the shuffle does not divide
-            the map.
+            the map, the window does not fit in it.
         UnsupportedError: in forward: the named backend cannot compute this.
 
     Reference:
@@ -59,7 +69,12 @@ class ConvNN(SearchingLayer):
         out_channels: int,
         K: int = 9,
         *,
-        padding: int = 1,
+        stride: Sides = 1,
+        padding: Sides | str = 1,
+        window_size: Sides | None = None,
+        dilation: Sides = 1,
+        groups: int = 1,
+        padding_mode: str = "zeros",
         sampling_type: str = "all",
         num_samples: int = -1,
         sample_padding: int = 0,
@@ -67,6 +82,7 @@ class ConvNN(SearchingLayer):
         similarity_type: str = "Col",
         aggregation_type: str = "Col",
         lambda_param: float = 0.5,
+        raster_order: bool = False,
         shuffle_pattern: str = "NA",
         shuffle_scale: int = 0,
         bias: bool = True,
@@ -75,10 +91,13 @@ class ConvNN(SearchingLayer):
         dtype: torch.dtype | None = None,
     ) -> None:
         search = Search(
-            K, padding, sampling_type, num_samples, sample_padding, magnitude_type, similarity_type, lambda_param
+            K, sampling_type, num_samples, sample_padding, magnitude_type, similarity_type, lambda_param, raster_order
         )
-        super().__init__(in_channels, out_channels, search, aggregation_type, shuffle_pattern, shuffle_scale, backend)
-        shape = (self.outside_channels, self.inside_channels, K)
+        grid = Grid(window_size, stride, padding, dilation, padding_mode)
+        super().__init__(
+            in_channels, out_channels, search, grid, groups, aggregation_type, shuffle_pattern, shuffle_scale, backend
+        )
+        shape = (self.outside_channels, self.inside_channels // groups, K)
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(shape[0], device=device, dtype=dtype)) if bias else None
         self.reset_parameters()
@@ -93,6 +112,7 @@ class ConvNN(SearchingLayer):
             self.weight,
             self.bias,
             search=self.search,
+            grid=self.grid,
             aggregation_type=self.aggregation_type,
             shuffle_pattern=self.shuffle_pattern,
             shuffle_scale=self.shuffle_scale,
@@ -101,12 +121,12 @@ class ConvNN(SearchingLayer):
         )
 
     def neighbors(self, x: Tensor) -> Neighbors:
-        """Whom every position of x (B, C_in, *S) chooses, with their similarities."""
+        """Whom every position of x (B, C_in, *S) that chooses chooses, with their similarities."""
         field = self.field(x)
         keys = similarity_features(field, self.search)
         chosen = find_neighbors(field, self.search, training=self.training, backend=self.backend)
         metric = self.search.magnitude_type
-        return weigh.similarity(chosen, field.at_inner(keys), keys, metric=metric, backend=self.backend)
+        return weigh.similarity(chosen, field.at_queries(keys), keys, metric=metric, backend=self.backend)
 
 
 class ConvNN1d(ConvNN):

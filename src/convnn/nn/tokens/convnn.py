@@ -82,7 +82,7 @@ class MultiheadConvNNAttention(NeighborAttention):
         extra = int(coordinate_encoding and is_depthwise)  # a depthwise kernel makes what it reads
         super().__init__(dim, num_heads, attention_dropout, backend, device, dtype, extra_width=extra)
         inside, outside = self.head_width + int(coordinate_encoding), self.head_width + extra
-        self.search = Search(K, 0, sampling_type, num_samples, sample_padding, magnitude_type)
+        self.search = Search(K, sampling_type, num_samples, sample_padding, magnitude_type)
         self.convolution_type = convolution_type
         self.softmax_topk_val = softmax_topk_val
         self.coordinate_encoding = coordinate_encoding
@@ -113,7 +113,7 @@ class MultiheadConvNNAttention(NeighborAttention):
     def select(self, queries: Tensor, keys: Tensor) -> Neighbors:
         """The K most similar; where candidates are sampled, the token itself and the K - 1 most similar samples."""
         check_enough_tokens(self.search.K, keys)
-        candidates = find_candidates(_sequence(keys), self.search, training=self.training)
+        candidates = find_candidates(Field.of_tokens(keys), self.search, training=self.training)
         return select.nearest(
             queries,
             keys,
@@ -132,7 +132,7 @@ class MultiheadConvNNAttention(NeighborAttention):
         neighbors = weigh.similarity(neighbors, queries, keys, metric=metric, backend=self.backend)
         if metric == "euclidean":
             neighbors = weigh.root(neighbors) if self.softmax_topk_val else weigh.inverse(weigh.root(neighbors))
-        if is_sampled(_sequence(keys), self.search):
+        if is_sampled(Field.of_tokens(keys), self.search):
             neighbors = weigh.first_slot(neighbors, 1.0)
         return weigh.softmax(neighbors) if self.softmax_topk_val else neighbors
 
@@ -146,7 +146,7 @@ class MultiheadConvNNAttention(NeighborAttention):
 
     def extra_repr(self) -> str:
         """Width, heads, and every setting that is not a default."""
-        parts = [super().extra_repr(), self.search.beside(Search(padding=0, magnitude_type="matmul"))]
+        parts = [super().extra_repr(), self.search.beside(Search(magnitude_type="matmul"))]
         if self.convolution_type != "depthwise":
             parts.append(f"convolution_type={self.convolution_type!r}")
         if not self.softmax_topk_val:
@@ -156,12 +156,7 @@ class MultiheadConvNNAttention(NeighborAttention):
         return ", ".join(parts)
 
 
-def _sequence(rows: Tensor) -> Field:
-    """Tokens (B, T, d) as positions of a map with one axis."""
-    return Field(rows, (rows.shape[1],), padding=0)
-
-
 def _with_coordinates(heads: Tensor) -> Tensor:
     """Heads (B, H, T, d) with the place of every token, -1 to 1, behind its features."""
-    places = _sequence(heads[:, 0]).coordinates(heads.dtype)
+    places = Field.of_tokens(heads[:, 0]).coordinates(heads.dtype)
     return torch.cat([heads, places.expand(*heads.shape[:2], -1, -1)], dim=-1)

@@ -1,0 +1,177 @@
+"""Where on a map a layer computes: the geometry of a convolution, in its words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from convnn.errors import InputError, check_at_least, check_choice
+
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+Sides = int | tuple[int, ...]
+"""One number for every axis, or one each."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of a padded map, and the windows along it.
+
+    Attributes:
+        real: extent without padding.
+        before: padded positions ahead of the real ones.
+        after: padded positions behind them.
+        window: positions under a window.
+        dilation: distance between them.
+        stride: distance between windows.
+    """
+
+    real: int
+    before: int = 0
+    after: int = 0
+    window: int = 1
+    dilation: int = 1
+    stride: int = 1
+
+    @property
+    def size(self) -> int:
+        """Extent with padding."""
+        return self.real + self.before + self.after
+
+    @property
+    def first(self) -> int:
+        """Centre of the first window; the one ahead of the middle where there are two."""
+        return self.dilation * ((self.window - 1) // 2)
+
+    @property
+    def count(self) -> int:
+        """Windows."""
+        return (self.size - self.dilation * (self.window - 1) - 1) // self.stride + 1
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The positions that choose neighbours: centres of the windows that a convolution would put on the padded map.
+
+    Every setting means what it means in `torch.nn.Conv2d`, and is a number, or a tuple with one for every axis.
+
+    Attributes:
+        window_size: side of the windows; 2 * padding + 1, so that the map keeps its size, when None.
+        stride: distance between windows.
+        padding: positions added on every side of the map, which can be chosen; or "same", as many as make one window
+            for every `stride` positions of the map, one more behind it than ahead where they are odd.
+        dilation: distance between the positions under a window.
+        padding_mode: what stands there: "zeros", or the map continued by "reflect", "replicate" or "circular".
+
+    Raises:
+        InputError: a setting is unknown or out of range.
+    """
+
+    window_size: Sides | None = None
+    stride: Sides = 1
+    padding: Sides | str = 1
+    dilation: Sides = 1
+    padding_mode: str = "zeros"
+
+    def __post_init__(self) -> None:
+        check_choice("padding_mode", self.padding_mode, PADDING_MODES)
+        check_sides("stride", self.stride, 1)
+        check_sides("dilation", self.dilation, 1)
+        if self.window_size is not None:
+            check_sides("window_size", self.window_size, 1)
+        if not isinstance(self.padding, str):
+            check_sides("padding", self.padding, 0)
+        elif self.padding != "same":
+            raise InputError(f"padding={self.padding!r} must be whole numbers or 'same'")
+        elif self.window_size is None:
+            raise InputError("padding='same' fits a window; give its window_size")
+        if self.window_size is None and self.dilation != 1:
+            raise InputError(f"dilation={self.dilation} spreads the positions of a window; give its window_size")
+
+    def __str__(self) -> str:
+        """The settings that differ from their defaults."""
+        return self.beside(Grid())
+
+    def beside(self, default: "Grid") -> str:
+        """The settings that differ from others."""
+        return ", ".join(f"{name}={value!r}" for name, value in vars(self).items() if value != getattr(default, name))
+
+    def axes(self, size: Sequence[int]) -> tuple[Axis, ...]:
+        """The axes of a map of some size.
+
+        Raises:
+            InputError: a setting is for another number of axes, or a window is larger than the padded map.
+        """
+        n = len(size)
+        strides, dilations = _each("stride", self.stride, n), _each("dilation", self.dilation, n)
+        windows, margins = self._windows(n), self._margins(size)
+        axes = tuple(
+            Axis(real, *margin, window, dilation, stride)
+            for real, margin, window, dilation, stride in zip(size, margins, windows, dilations, strides, strict=True)
+        )
+        if any(axis.count < 1 for axis in axes) and all(size):
+            raise InputError(
+                f"window_size={windows} with dilation={dilations} does not fit the {tuple(size)} map with"
+                f" padding={self.padding!r}; enlarge the map or its padding"
+            )
+        return axes
+
+    def pad(self, x: Tensor) -> Tensor:
+        """A map (B, C, *S) with its padding."""
+        sides = [side for margin in reversed(self._margins(x.shape[2:])) for side in margin]
+        if not any(sides):
+            return x
+        if self.padding_mode == "zeros":
+            return F.pad(x, sides)
+        try:
+            return F.pad(x, sides, mode=self.padding_mode)
+        except RuntimeError:
+            raise InputError(
+                f"padding={self.padding!r} with padding_mode={self.padding_mode!r} is too wide for a map of"
+                f" {tuple(x.shape[2:])} positions"
+            ) from None
+
+    def _windows(self, n: int) -> tuple[int, ...]:
+        if self.window_size is not None:
+            return _each("window_size", self.window_size, n)
+        assert not isinstance(self.padding, str)  # refused where it is made
+        return tuple(2 * side + 1 for side in _each("padding", self.padding, n))
+
+    def _margins(self, size: Sequence[int]) -> list[tuple[int, int]]:
+        """Positions added before and after a map of some size, along each axis."""
+        n = len(size)
+        if not isinstance(self.padding, str):
+            return [(side, side) for side in _each("padding", self.padding, n)]
+        strides, dilations = _each("stride", self.stride, n), _each("dilation", self.dilation, n)
+        margins = []
+        for real, window, stride, dilation in zip(size, self._windows(n), strides, dilations, strict=True):
+            last = (real - 1) // stride * stride  # where the last window begins
+            missing = max(last + dilation * (window - 1) + 1 - real, 0)
+            margins.append((missing // 2, missing - missing // 2))
+        return margins
+
+
+def check_sides(name: str, value: Sides, least: int) -> None:
+    """Refuse a number, or any of a tuple of them, that is no whole number of at least `least`.
+
+    Raises:
+        InputError: naming the argument and the number.
+    """
+    for side in _sides(value):
+        check_at_least(name, side, least)
+
+
+def _sides(value: Sides) -> tuple[int, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _each(name: str, value: Sides, n: int) -> tuple[int, ...]:
+    """A number for every axis.
+
+    Raises:
+        InputError: there are more or fewer.
+    """
+    values = value if isinstance(value, tuple) else (value,) * n
+    if len(values) != n:
+        raise InputError(f"{name}={value} must be one number, or {n} for the {n} axes of the map")
+    return values

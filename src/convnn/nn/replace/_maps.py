@@ -1,0 +1,130 @@
+"""A layer on maps in the place of a convolution."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from convnn.errors import InputError, UnsupportedError
+from convnn.nn._grid import Sides
+from convnn.nn.maps._layer import MapLayer
+from convnn.nn.maps.attention import ConvNNAttention1d, ConvNNAttention2d, ConvNNAttention3d
+from convnn.nn.maps.branching import Branching, Branching1d, Branching2d, Branching3d
+from convnn.nn.maps.conv_new import Conv1dNew, Conv2dNew, Conv3dNew, ConvNew
+from convnn.nn.maps.convnn import ConvNN, ConvNN1d, ConvNN2d, ConvNN3d
+
+Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+SAME = "Conv2dSame"
+"""timm's convolution with the padding of TensorFlow, the only kind of `Conv2d` that is known to be nothing more."""
+
+FAMILIES: dict[str, tuple[Callable[..., MapLayer], ...]] = {
+    "Conv2d_New": (Conv1dNew, Conv2dNew, Conv3dNew),
+    "ConvNN": (ConvNN1d, ConvNN2d, ConvNN3d),
+    "ConvNN_Attn": (ConvNNAttention1d, ConvNNAttention2d, ConvNNAttention3d),
+    "Branching": (Branching1d.with_convnn, Branching2d.with_convnn, Branching3d.with_convnn),
+    "Branching_Attn": (Branching1d.with_attention, Branching2d.with_attention, Branching3d.with_attention),
+}
+"""What takes the place of a convolution along one, two and three axes, by the names of `--layer`."""
+
+
+def reason_to_leave(conv: Convolution) -> str | None:
+    """Why nothing can take the place of a convolution; None where something can."""
+    kind = type(conv).__name__
+    if type(conv) not in CONVOLUTIONS and kind != SAME:
+        return f"{kind} computes more than a convolution, or not the same"
+    if parametrize.is_parametrized(conv) or conv._forward_pre_hooks or conv._forward_hooks:
+        return "its weight is computed from others, or something listens to it"
+    if all(side == 1 for side in conv.kernel_size):
+        return "its window is a single position"
+    return None
+
+
+def in_place_of(conv: Convolution, layer: str, settings: dict[str, Any], *, keep_weights: bool = False) -> nn.Module:
+    """A layer that keeps channels, window, stride, groups, bias and padding, with as many neighbours as weights.
+
+    Raises:
+        InputError: a setting is wrong, or the weights do not fit it.
+        UnsupportedError: the layer has no weights of a convolution.
+    """
+    build = FAMILIES[layer][len(conv.kernel_size) - 1]
+    where = {"device": conv.weight.device, "dtype": conv.weight.dtype}
+    new = build(conv.in_channels, conv.out_channels, **_geometry(conv, layer) | settings, **where)
+    if keep_weights:
+        take_weights(new, conv)
+    return new.train(conv.training)
+
+
+def take_weights(layer: nn.Module | None, conv: Convolution, outputs: slice = slice(None)) -> None:
+    """Copy what makes some output channels of a convolution into a layer that makes as many.
+
+    With `similarity_type="Window"` a ConvNN then computes what the convolution did.
+
+    Raises:
+        InputError: the weights have another shape there.
+        UnsupportedError: the layer has no weights of a convolution.
+    """
+    weight = conv.weight.detach()[outputs]
+    bias = None if conv.bias is None else conv.bias.detach()[outputs]
+    with torch.no_grad():
+        if isinstance(layer, Branching):
+            _take_weights_of_both(layer, conv)
+        elif isinstance(layer, ConvNN):
+            _copy(layer, weight.flatten(2), bias)
+        elif isinstance(layer, ConvNew | nn.Conv1d | nn.Conv2d | nn.Conv3d):
+            _copy(layer, weight, bias)
+        elif layer is not None:
+            raise UnsupportedError(
+                f"keep_weights=True is for layers with the weights of a convolution, which {type(layer).__name__} has"
+                " not; use ConvNN, Branching or Conv2d_New"
+            )
+
+
+def _take_weights_of_both(layer: Branching, conv: Convolution) -> None:
+    """Each branch computes its own channels, and the 1x1 convolution leaves them alone."""
+    first = layer.made[0]
+    take_weights(layer.branch1, conv, slice(0, first))
+    take_weights(layer.branch2, conv, slice(first, None))
+    nn.init.eye_(layer.pointwise.weight)
+    nn.init.zeros_(layer.pointwise.bias)
+
+
+def _copy(layer: Any, weight: Tensor, bias: Tensor | None) -> None:
+    if layer.weight.shape != weight.shape:
+        raise InputError(
+            f"keep_weights=True needs a layer with weights of shape {tuple(weight.shape)}, and {layer} has"
+            f" {tuple(layer.weight.shape)}; leave out K, coordinates and shuffling"
+        )
+    layer.weight.copy_(weight)
+    if bias is not None:
+        layer.bias.copy_(bias)
+
+
+def _geometry(conv: Convolution, layer: str) -> dict[str, Any]:
+    """What the new layer keeps of the old, as its arguments."""
+    window = _plain(conv.kernel_size)
+    kept: dict[str, Any] = {
+        "stride": _plain(conv.stride),
+        "padding": _padding(conv),
+        "dilation": _plain(conv.dilation),
+        "groups": conv.groups,
+        "padding_mode": conv.padding_mode,
+        "bias": conv.bias is not None,
+    }
+    if layer == "Conv2d_New":
+        return kept | {"kernel_size": window}
+    kept |= {"window_size": window, "K": conv.weight[0, 0].numel()}
+    return kept | ({"kernel_size": window} if layer.startswith("Branching") else {})
+
+
+def _padding(conv: Convolution) -> Sides | str:
+    if type(conv).__name__ == SAME or conv.padding == "same":
+        return "same"
+    return 0 if isinstance(conv.padding, str) else _plain(conv.padding)
+
+
+def _plain(sides: tuple[int, ...]) -> Sides:
+    """One number where all are the same."""
+    return sides if len(set(sides)) > 1 else sides[0]

@@ -1,0 +1,218 @@
+"""Our layers in the place of those of other networks."""
+
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+import convnn
+import convnn.nn as cnn
+from convnn.errors import InputError, UnsupportedError
+
+NETWORKS = ["resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5", "squeezenet1_1", "densenet121", "convnext_tiny"]
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=8, bias=False),
+        nn.Conv2d(8, 8, 1),
+        nn.Sequential(nn.Conv2d(8, 8, (1, 3), padding=(0, 1)), nn.ReLU(), nn.Conv2d(8, 4, 3, padding=1)),
+    )
+
+
+def names(report: cnn.ReplacementReport) -> list[str]:
+    return [fate.name for fate in report.replaced]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("layer", ["ConvNN", "Branching"])
+def test_with_the_positions_of_its_windows_a_network_computes_what_it_did(name: str, layer: str) -> None:
+    torch.manual_seed(0)
+    model = getattr(torchvision.models, name)(num_classes=10).double()
+    x = torch.randn(2, 3, 64, 64, dtype=torch.double)
+
+    def logits() -> Tensor:
+        torch.manual_seed(1)  # of dropout
+        return model(x)  # in training: a batch norm that has learned nothing lets signals vanish
+
+    before = logits()
+    report = convnn.replace_layers(model, layer, keep_weights=True, similarity_type="Window")
+    torch.testing.assert_close(logits(), before, rtol=0, atol=1e-9)
+    assert len(report.replaced) > 5
+    moved = next(module for module in model.modules() if isinstance(module, cnn.ConvNN2d))
+    moved.search = cnn.Search(moved.search.K)
+    assert (logits() - before).abs().max() > 1e-4
+
+
+def test_layers_keep_their_geometry_device_type_and_mode() -> None:
+    model = network().double().eval()
+    convnn.replace_layers(model, "ConvNN", K=4)
+    layer = model[2]
+    assert (layer.in_channels, layer.out_channels, layer.groups, layer.bias) == (8, 8, 8, None)
+    assert (layer.grid.window_size, layer.grid.stride, layer.grid.padding) == (3, 2, 1)
+    assert (layer.weight.shape, layer.weight.dtype, layer.training) == ((8, 1, 4), torch.double, False)
+    assert model[4][0].grid.window_size == (1, 3)
+
+
+def test_the_report_names_every_convolution_and_says_why_it_was_left() -> None:
+    model = network()
+    model[4][2] = nn.utils.parametrizations.weight_norm(model[4][2])
+    report = convnn.replace_layers(model, "ConvNN", where="[0-3]")
+    assert str(report).splitlines() == [
+        "2 layers replaced, 3 left",
+        "0    Conv2d -> ConvNN2d",
+        "2    Conv2d -> ConvNN2d",
+        "3    Conv2d left: its window is a single position",
+        "4.0  Conv2d left: its name does not fit '[0-3]'",
+        "4.2  ParametrizedConv2d left: ParametrizedConv2d computes more than a convolution, or not the same",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("where", "replaced"),
+    [
+        ("4.*", ["4.0", "4.2"]),
+        (("0", "4.2"), ["0", "4.2"]),
+        (nn.Conv2d, ["0", "2", "4.0", "4.2"]),
+        (cnn.Where(fraction=0.5), ["4.0", "4.2"]),
+        (cnn.Where(names="[0-2]", fraction=0.5), ["2"]),
+        (cnn.Where(map_size=(1, 5)), ["4.0", "4.2"]),
+        (cnn.Where(map_size=(6, 99), types=nn.Conv2d), ["0", "2"]),
+    ],
+    ids=str,
+)
+def test_where_picks_by_name_class_size_and_share(where: Any, replaced: list[str]) -> None:
+    model = network()
+    state = [module.training for module in model.modules()]
+    report = convnn.replace_layers(model, "ConvNN", where=where, example=torch.randn(2, 3, 9, 9))
+    assert names(report) == replaced
+    assert not model[1].running_mean.any(), "the example must teach the model nothing"
+    assert state == [module.training for module in network().modules()]
+
+
+def test_a_layer_with_two_names_stays_one_layer() -> None:
+    shared = nn.Conv2d(4, 4, 3, padding=1)
+    model = nn.Sequential(shared, nn.ReLU(), shared)
+    assert names(convnn.replace_layers(model)) == ["0", "2"]
+    assert model[0] is model[2]
+
+
+def test_parts_of_our_own_layers_are_left_in_peace() -> None:
+    model = nn.Sequential(cnn.Branching2d(3, 4), nn.Conv2d(4, 4, 3))
+    assert names(convnn.replace_layers(model)) == ["1"]
+    assert isinstance(model[0].branch2, nn.Conv2d)
+
+
+def test_a_function_may_make_the_layers() -> None:
+    model = network()
+    report = convnn.replace_layers(model, lambda conv: nn.Conv2d(conv.in_channels, conv.out_channels, 1), where="0")
+    assert names(report) == ["0"]
+    assert model[0].kernel_size == (1, 1)
+
+
+def test_signals_and_volumes_are_replaced_too() -> None:
+    model = nn.Sequential(nn.Conv1d(3, 4, 5, padding=2), nn.Flatten(2), nn.Unflatten(2, (4, 2, 2)), nn.Conv3d(4, 2, 2))
+    x = torch.randn(2, 3, 16)
+    before = model(x)
+    convnn.replace_layers(model, keep_weights=True, similarity_type="Window")
+    assert [type(model[i]).__name__ for i in (0, 3)] == ["ConvNN1d", "ConvNN3d"]
+    torch.testing.assert_close(model(x), before)
+
+
+class Conv2dSame(nn.Conv2d):
+    """As timm's of this name pads: as TensorFlow does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        axes = zip(x.shape[2:], self.kernel_size, self.stride, strict=True)
+        sides = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in axes]
+        return super().forward(nn.functional.pad(x, [side for n in sides[::-1] for side in (n // 2, n - n // 2)]))
+
+
+@pytest.mark.parametrize("layer", ["ConvNN", "Branching", "Conv2d_New"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_padding_of_tensorflow_is_kept(layer: str, stride: int) -> None:
+    model, x = nn.Sequential(Conv2dSame(3, 4, 3, stride=stride)), torch.randn(1, 3, 8, 7)
+    before = model(x)
+    settings = {} if layer == "Conv2d_New" else {"similarity_type": "Window"}
+    convnn.replace_layers(model, layer, keep_weights=True, **settings)
+    torch.testing.assert_close(model(x), before)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("layer", cnn.list_layers("tokens"))
+def test_the_attention_of_torch_becomes_any_layer_on_tokens(layer: str, batch_first: bool) -> None:
+    model = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=batch_first)
+    settings = {"kernel_size": 3} if layer == "BranchConv" else {}
+    settings |= {"K": 3} if "K" in cnn.LAYERS[layer].settings else {}
+    report = convnn.replace_layers(model, layer, **settings)
+    assert names(report) == ["self_attn"]
+    x = torch.randn(2, 5, 8)
+    inner = model.self_attn.layer
+    inner.eval()
+    expected = model.norm1(x + inner(x))
+    expected = model.norm2(expected + model.linear2(model.linear1(expected).relu()))
+    actual = model(x if batch_first else x.transpose(0, 1))
+    torch.testing.assert_close(actual if batch_first else actual.transpose(0, 1), expected)
+    model.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(model(x if batch_first else x.transpose(0, 1)), actual)
+
+
+def test_attention_of_timm_becomes_a_layer_on_tokens() -> None:
+    timm = pytest.importorskip("timm")
+    model = timm.create_model("vit_tiny_patch16_224", img_size=64, num_classes=10)
+    report = convnn.replace_layers(model, "ConvNNAttention", where="blocks.1?.*", K=5)
+    assert names(report) == ["blocks.10.attn", "blocks.11.attn"]
+    model(torch.randn(1, 3, 64, 64)).sum().backward()
+    assert model.blocks[11].attn.layer.query.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("masks", [{"attn_mask": torch.zeros(5, 5)}, {"is_causal": True}], ids=["mask", "causal"])
+def test_masks_are_refused_in_words(masks: dict[str, Any]) -> None:
+    model = nn.ModuleList([nn.MultiheadAttention(8, 2, batch_first=True)])
+    convnn.replace_layers(model, "ConvNNAttention", K=3)
+    x = torch.randn(1, 5, 8)
+    with pytest.raises(UnsupportedError, match=f"{next(iter(masks))} is not supported"):
+        model[0](x, x, x, **masks)
+    with pytest.raises(UnsupportedError, match="query, key, value differ"):
+        model[0](x, x.clone(), x)
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "layer": ({"layer": "ConvN"}, "layer='ConvN' is not one of .*did you mean 'ConvNN'"),
+    "setting": ({"k": 3}, "setting 'k' is unknown; did you mean 'K'"),
+    "padding": ({"padding": 1}, "padding=1 is kept from each convolution"),
+    "stride": ({"stride": 1}, "setting 'stride' is unknown"),
+    "nothing": ({"where": "9"}, "takes the place of no layer of Sequential; . was left: its"),
+    "attention": ({"layer": "Attention"}, "takes the place of no layer of Sequential, which has none"),
+    "conv": ({"layer": "Conv2d"}, "layer='Conv2d' takes no convolution's place"),
+    "example": ({"where": cnn.Where(map_size=(1, 2))}, r"map_size=\(1, 2\), which needs example="),
+    "weights": ({"keep_weights": True, "K": 4}, "keep_weights=True needs a layer with weights of shape"),
+    "tokens": ({"layer": "Attention", "keep_weights": True}, "keep_weights=True is for layers on maps"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_refused_and_changes_nothing(name: str) -> None:
+    arguments, message = BAD[name]
+    model = network()
+    with pytest.raises(InputError, match=message):
+        convnn.replace_layers(model, **arguments)
+    assert repr(model) == repr(network())
+
+
+def test_where_refuses_what_makes_no_sense() -> None:
+    with pytest.raises(InputError, match="fraction=2 "):
+        cnn.Where(fraction=2)
+    with pytest.raises(InputError, match=r"map_size=\(5, 1\) must be"):
+        cnn.Where(map_size=(5, 1))
+
+
+def test_weights_of_a_convolution_mean_nothing_to_attention() -> None:
+    with pytest.raises(UnsupportedError, match="ConvNNAttention2d has not"):
+        convnn.replace_layers(network(), "ConvNN_Attn", keep_weights=True)
