@@ -3,6 +3,7 @@
 from convnn.models._network import Network
 from convnn.models._registry import (
     check_layer,
+    check_model,
     create_model,
     default_layer,
     describe_model,
@@ -11,6 +12,7 @@ from convnn.models._registry import (
     register_model,
 )
 from convnn.models.densenet import DenseNet, densenet121
+from convnn.models.external import ExternalNetwork, is_external
 from convnn.models.resnet import ResNet, resnet18, resnet34
 from convnn.models.vgg import VGG, vgg11, vgg13, vgg16, vgg19
 from convnn.models.vit import ViT, vit, vit_base, vit_small, vit_tiny
@@ -18,14 +20,17 @@ from convnn.models.vit import ViT, vit, vit_base, vit_small, vit_tiny
 __all__ = [
     "VGG",
     "DenseNet",
+    "ExternalNetwork",
     "Network",
     "ResNet",
     "ViT",
     "check_layer",
+    "check_model",
     "create_model",
     "default_layer",
     "densenet121",
     "describe_model",
+    "is_external",
     "list_models",
     "model_settings",
     "register_model",

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from convnn.errors import InputError, check_choice
 from convnn.models._network import Network
+from convnn.models.external import ExternalNetwork, check_external, is_external, replacement_settings
 from convnn.nn import LAYERS, layer_factory, list_layers
 from convnn.nn.registry import check_settings, keyword_defaults
 
@@ -66,12 +67,15 @@ def create_model(
     """Build a network of a layer.
 
     Args:
-        name: one of `list_models()`.
-        layer: one of `convnn.nn.list_layers()` that the network takes; its default when None.
+        name: one of `list_models()`; or a network of another library, such as "torchvision:resnet50" or
+            "timm:convnext_tiny", without learned weights.
+        layer: one of `convnn.nn.list_layers()` that the network takes; its default when None. In a network of another
+            library it takes the place of the convolutions, or of the attention; "Conv2d" leaves them.
         in_channels: channels of the images.
         num_classes: logits per image.
         width: factor on all channels; 1 is the published network.
-        settings: of the network, such as patch_size, or of the layer, such as K; those that neither of them reads are
+        settings: of the network, such as patch_size, or where, the pattern of names of the layers that are replaced in
+            a network of another library; or of the layer, such as K; those that neither of them reads are
             left out, as flags are.
 
     Raises:
@@ -82,12 +86,16 @@ def create_model(
         >>> sum(p.numel() for p in create_model("vgg11", "Conv2d").parameters())
         128812810
     """
-    check_choice("model", name, _MODELS)
-    model = _MODELS[name]
-    layer = layer or model.network.default_layer
+    check_model(name)
+    layer = layer or default_layer(name)
     check_layer(name, layer)
-    of_networks = {setting for one in _MODELS.values() for setting in one.settings}
+    of_networks = {setting for one in _MODELS.values() for setting in one.settings} | {"where"}
     check_settings(settings, of_networks, *(one.settings for one in LAYERS.values()))
+    if is_external(name):
+        read = {"where"} | replacement_settings(layer)
+        own = {setting: value for setting, value in settings.items() if setting in read}
+        return ExternalNetwork(name, layer, in_channels=in_channels, num_classes=num_classes, width=width, **own)
+    model = _MODELS[name]
     own = {setting: value for setting, value in settings.items() if setting in model.settings}
     factory = layer_factory(layer, **{s: value for s, value in settings.items() if s not in of_networks})
     return model.build(factory, in_channels=in_channels, num_classes=num_classes, width=width, **own)
@@ -100,6 +108,8 @@ def check_layer(model: str, layer: str, prefix: str = "") -> None:
         InputError: listing those it can be built of.
     """
     check_choice(f"{prefix}layer", layer, LAYERS)
+    if is_external(model):
+        return
     reads = _MODELS[model].network.reads
     if LAYERS[layer].reads != reads:
         raise InputError(
@@ -108,14 +118,26 @@ def check_layer(model: str, layer: str, prefix: str = "") -> None:
         )
 
 
+def check_model(model: str, prefix: str = "") -> None:
+    """Refuse a network that is not here, nor in the library that its name begins with; flags have the prefix "--".
+
+    Raises:
+        InputError: naming the nearest.
+    """
+    if is_external(model):
+        check_external(model, f"{prefix}model")
+    else:
+        check_choice(f"{prefix}model", model, _MODELS)
+
+
 def default_layer(model: str) -> str:
     """The layer that a network is built of unless another is asked for."""
-    return _MODELS[model].network.default_layer
+    return Network.default_layer if is_external(model) else _MODELS[model].network.default_layer
 
 
 def model_settings(model: str) -> dict[str, Any]:
     """The settings that a network reads, with their defaults; those of its layer are in `convnn.nn.LAYERS`."""
-    return dict(_MODELS[model].settings)
+    return {"where": "*", "K": 0} if is_external(model) else dict(_MODELS[model].settings)
 
 
 def list_models(pattern: str = "*") -> list[str]:

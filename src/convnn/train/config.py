@@ -5,7 +5,7 @@ from typing import Any
 
 from convnn.data import DATASETS, ON_BAD_IMAGE
 from convnn.errors import InputError, check_at_least, check_choice, check_fraction
-from convnn.models import check_layer, default_layer, list_models, model_settings
+from convnn.models import check_layer, check_model, default_layer, is_external, list_models, model_settings
 from convnn.nn import (
     AGGREGATION_TYPES,
     CONVOLUTION_TYPES,
@@ -18,7 +18,7 @@ from convnn.nn import (
 from convnn.ops import BACKEND_CHOICES, METRICS
 from convnn.train.timer import parse_interval
 
-NETWORK_SETTINGS = ("patch_size", "num_layers", "num_heads", "d_hidden", "d_mlp", "dropout")
+NETWORK_SETTINGS = ("where", "patch_size", "num_layers", "num_heads", "d_hidden", "d_mlp", "dropout")
 
 LAYER_SETTINGS = (
     "kernel_size",
@@ -65,7 +65,7 @@ def flag(
 
 def defaults_of(model: str) -> dict[str, Any]:
     """The flags whose defaults depend on the network, with those of this one."""
-    settings = {name: value for name, value in model_settings(model).items() if name in NETWORK_SETTINGS}
+    settings = {name: value for name, value in model_settings(model).items() if name in (*NETWORK_SETTINGS, "K")}
     of_tokens = TOKEN_DEFAULTS if LAYERS[default_layer(model)].reads == "tokens" else {}
     return settings | of_tokens | {"layer": default_layer(model)}
 
@@ -81,8 +81,9 @@ class TrainConfig:
         TypeError: there is no such flag.
     """
 
-    model: str = flag("vgg11", "network", "architecture", tuple(list_models()))
+    model: str = flag("vgg11", "network", f"architecture: {', '.join(list_models())}, torchvision:NAME or timm:NAME")
     layer: str = flag("ConvNN", "network", "layer it is built of", tuple(list_layers()))
+    where: str = flag("*", "network", "names of the layers that --layer replaces in a network of torchvision or timm")
     width: float = flag(1.0, "network", "factor on all channels; 1 is the published network")
     dropout: float = flag(0.5, "network", "dropout ahead of linear layers, 0 to 1")
     patch_size: int = flag(16, "network", "side of a patch of ViT in pixels")
@@ -93,7 +94,11 @@ class TrainConfig:
     kernel_size: int = flag(3, "network", "side of the window of convolutions")
     padding: int = flag(1, "network", "zeros around the map in which neighbours are looked for")
 
-    K: int = flag(9, "neighbours", "neighbours of each position, itself included")
+    K: int = flag(
+        9,
+        "neighbours",
+        "neighbours of each position, itself included; 0, in a network of another library: its window's",
+    )
     sampling_type: str = flag("all", "neighbours", "who may be a neighbour", SAMPLING_TYPES)
     num_samples: int = flag(-1, "neighbours", "candidates of random, grid side of spatial sampling; -1: all")
     sample_padding: int = flag(0, "neighbours", "pixels that the spatial grid keeps away from the border")
@@ -167,7 +172,7 @@ class TrainConfig:
     def __init__(self, **given: Any) -> None:
         values = {f.name: f.default for f in fields(self)}
         model = given.get("model", values["model"])
-        check_choice("--model", model, list_models())
+        check_model(model, prefix="--")
         for name in given.keys() - values.keys():
             raise TypeError(f"TrainConfig has no flag {name!r}")
         for name, value in (values | defaults_of(model) | given).items():
@@ -179,7 +184,8 @@ class TrainConfig:
             if f.metadata["choices"]:
                 check_choice(f"--{f.name}", getattr(self, f.name), f.metadata["choices"])
         check_layer(self.model, self.layer, prefix="--")
-        for name in ("batch_size", "num_epochs", "K", "kernel_size", "lr_step", "sparse_context_window"):
+        check_at_least("--K", self.K, 0 if is_external(self.model) else 1)
+        for name in ("batch_size", "num_epochs", "kernel_size", "lr_step", "sparse_context_window"):
             check_at_least(f"--{name}", getattr(self, name), 1)
         for name in ("patch_size", "num_layers", "num_heads", "d_hidden", "d_mlp"):
             check_at_least(f"--{name}", getattr(self, name), 1)

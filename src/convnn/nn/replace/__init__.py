@@ -16,7 +16,7 @@ from convnn.nn.tokens._layer import TokenLayer
 
 __all__ = ["Fate", "ReplacementReport", "Where", "replace_layers"]
 
-KEPT = ("padding", "kernel_size")
+KEPT = {"padding", "kernel_size"}
 """Settings that the convolution decides whose place is taken."""
 
 
@@ -100,7 +100,7 @@ def _maker(
         if keep_weights:
             raise InputError(f"keep_weights=True is for layers on maps, and layer={layer!r} reads tokens")
         return partial(_tokens.in_place_of, layer=layer, settings=settings), _tokens.is_attention
-    for name in KEPT:
+    for name in sorted(KEPT):
         if name in settings:
             raise InputError(f"{name}={settings[name]} is kept from each convolution; leave it out")
     if layer not in _maps.FAMILIES:

@@ -1,0 +1,147 @@
+"""Networks of torchvision and timm, with a layer of ours in the place of their convolutions or attention."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from convnn.errors import InputError, check_choice, did_you_mean
+from convnn.models._network import Network
+from convnn.nn import LAYERS, ReplacementReport, replace_layers
+from convnn.nn.replace import KEPT
+
+UNCHANGED = "Conv2d"
+"""The layer that leaves a network as its authors made it."""
+
+
+class ExternalNetwork(Network):
+    """A network of another library.
+
+    Args:
+        name: of the library and the network, such as "timm:convnext_tiny".
+        layer: takes the place of its convolutions, or of its attention if it reads tokens; "Conv2d" leaves all alone.
+        in_channels: channels of the images.
+        num_classes: logits per image.
+        width: 1, the width that its authors gave it.
+        where: pattern of the names of the layers that are replaced.
+        K: neighbours of each position; 0, as many as the window has positions whose place the layer takes.
+        settings: of the layer.
+
+    Attributes:
+        network: what the library made, without learned weights.
+        report: what became of its layers; None where all were left alone.
+
+    Raises:
+        InputError: the library is not installed or has no such network, or `replace_layers` refuses; in forward: the
+            network takes no images of this size.
+    """
+
+    report: ReplacementReport | None = None
+
+    def __init__(
+        self,
+        name: str,
+        layer: str,
+        *,
+        in_channels: int = 3,
+        num_classes: int = 10,
+        width: float = 1.0,
+        where: str = "*",
+        K: int = 0,
+        **settings: Any,
+    ) -> None:
+        super().__init__(in_channels, num_classes, width)
+        if width != 1:
+            raise InputError(f"width={width} must be 1 for {name!r}, whose channels its authors chose")
+        library, _, network = name.partition(":")
+        self.name = name
+        self.network = LIBRARIES[library][1](network, in_channels, num_classes)
+        self.head = nn.Identity()
+        if K:
+            settings["K"] = K
+        if layer != UNCHANGED:
+            self.report = replace_layers(self.network, layer, where, **settings)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) to logits: the library decides what is head and what is not."""
+        try:
+            return self.network(x)
+        except AssertionError as error:  # how both libraries refuse a size
+            sides = "x".join(map(str, x.shape[2:]))
+            raise InputError(
+                f"images of {sides} pixels do not suit {self.name}: {error}; try another --resize"
+            ) from None
+
+
+def is_external(name: str) -> bool:
+    """Whether a name is that of a library and a network."""
+    return ":" in name
+
+
+def check_external(name: str, argument: str = "model") -> None:
+    """Refuse a network that no library has.
+
+    Raises:
+        InputError: the library is unknown or not installed, or has no such network, naming the nearest.
+    """
+    library, _, network = name.partition(":")
+    check_choice(f"library of {argument}", library, LIBRARIES)
+    names = LIBRARIES[library][0]()
+    if network not in names:
+        raise InputError(f"{argument}={name!r} is no network of {library}{did_you_mean(network, names)}")
+
+
+def replacement_settings(layer: str) -> set[str]:
+    """The settings of a layer that are its own where it takes another's place."""
+    return set() if layer == UNCHANGED else LAYERS[layer].settings.keys() - KEPT
+
+
+def _torchvision_names() -> list[str]:
+    import torchvision
+
+    return torchvision.models.list_models(module=torchvision.models)
+
+
+def _torchvision(name: str, in_channels: int, num_classes: int) -> nn.Module:
+    import torchvision
+
+    build = torchvision.models.get_model_builder(name)
+    settings: dict[str, Any] = {"weights": None, "num_classes": num_classes}
+    if name in ("googlenet", "inception_v3"):
+        settings |= {"aux_logits": False, "init_weights": True}
+    network = build(**settings)
+    if in_channels != 3:
+        _change_input(network, in_channels)
+    return network
+
+
+def _change_input(network: nn.Module, in_channels: int) -> None:
+    """Let the first convolution read other channels."""
+    name, old = next((name, m) for name, m in network.named_modules() if isinstance(m, nn.Conv2d))
+    of_conv = inspect.signature(nn.Conv2d).parameters.keys() & vars(old).keys()
+    settings = {setting: getattr(old, setting) for setting in of_conv} | {"in_channels": in_channels}
+    network.set_submodule(name, nn.Conv2d(**settings | {"bias": old.bias is not None}))
+
+
+def _timm() -> Any:
+    try:
+        import timm
+    except ImportError:
+        raise InputError("networks of timm need it: pip install 'convnn[timm]'") from None
+    return timm
+
+
+def _timm_names() -> list[str]:
+    return _timm().list_models()
+
+
+def _build_timm(name: str, in_channels: int, num_classes: int) -> nn.Module:
+    return _timm().create_model(name, pretrained=False, in_chans=in_channels, num_classes=num_classes)
+
+
+LIBRARIES: dict[str, tuple[Callable[[], list[str]], Callable[[str, int, int], nn.Module]]] = {
+    "torchvision": (_torchvision_names, _torchvision),
+    "timm": (_timm_names, _build_timm),
+}
+"""What lists the networks of a library, and what makes one of its name, channels and classes."""

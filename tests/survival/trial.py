@@ -1,0 +1,84 @@
+"""What a network has to survive: a layer in the place of its convolutions, a training step, and no difference."""
+
+import copy
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+import convnn
+from convnn.errors import InputError
+from survival.networks import build, side_of
+
+LAYERS = ("ConvNN", "Branching", "ConvNN_Attn")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a network fared.
+
+    Attributes:
+        network, layer: which.
+        replaced, left: layers.
+        problem: why it did not survive; empty where it did.
+        difference: largest relative difference of the logits from those of the original network, with the layers'
+            neighbours under the old windows; None where the layer has no such form.
+        seconds: all of it took.
+    """
+
+    network: str
+    layer: str
+    replaced: int = 0
+    left: int = 0
+    problem: str = ""
+    difference: float | None = None
+    seconds: float = 0.0
+
+
+def survive(network: str, layer: str, *, compare: bool = True) -> Outcome:
+    """Replace, make a training step, and compare at the neighbours under the old windows."""
+    start = time.perf_counter()
+    torch.manual_seed(0)
+    model = build(network)
+    original = copy.deepcopy(model) if compare and layer != "ConvNN_Attn" else None
+    try:
+        report = convnn.replace_layers(model, layer)
+        problem = step(model, side_of(network))
+    except (InputError, RuntimeError) as error:
+        return Outcome(network, layer, problem=str(error).splitlines()[0])
+    difference = None if original is None else difference_at_windows(original, layer, side_of(network))
+    seconds = time.perf_counter() - start
+    return Outcome(network, layer, len(report.replaced), len(report.left), problem, difference, seconds)
+
+
+def step(model: nn.Module, side: int) -> str:
+    """A step of SGD; what went wrong, or nothing."""
+    images, labels = torch.randn(2, 3, side, side), torch.tensor([3, 7])
+    before = [p.detach().clone() for p in model.parameters()]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    loss = nn.functional.cross_entropy(model.train()(images), labels)
+    loss.backward()
+    if not loss.isfinite():
+        return f"the loss is {loss.item()}"
+    ours = [m for m in model.modules() if isinstance(m, convnn.nn.MapLayer)]
+    missing = [m for m in ours if any(p.grad is None for p in m.parameters())]
+    if missing:
+        return f"{len(missing)} of {len(ours)} layers got no gradient"
+    optimizer.step()
+    moved = any(not torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+    return "" if moved else "no weight moved"
+
+
+def difference_at_windows(model: nn.Module, layer: str, side: int) -> float:
+    """In float64 and training mode: a batch norm that has learned nothing lets signals vanish in evaluation."""
+    model = model.double().train()
+    images = torch.randn(2, 3, side, side, dtype=torch.double)
+    replaced = copy.deepcopy(model)
+    convnn.replace_layers(replaced, layer, keep_weights=True, similarity_type="Window")
+    logits = []
+    for one in (model, replaced):
+        torch.manual_seed(1)  # of dropout and of stochastic depth
+        with torch.no_grad():
+            logits.append(one(images))
+    return ((logits[1] - logits[0]).abs().max() / logits[0].abs().max()).item()
