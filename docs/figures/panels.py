@@ -46,7 +46,7 @@ class Row:
 
 def title(ax: Axes, text: str) -> None:
     """A line above a panel."""
-    ax.set_title(text, fontsize=9.5, color=INK, pad=6, loc="left")
+    ax.set_title(text, fontsize=11.5, color=INK, pad=7, loc="left")
 
 
 def draw_map(
@@ -89,7 +89,7 @@ def frame(ax: Axes, cells: Iterable[Cell], color: str, width: float = 2, inset: 
         ax.add_patch(Rectangle((column + inset, row + inset), side, side, fill=False, edgecolor=color, linewidth=width))
 
 
-def number(ax: Axes, cells: Sequence[Cell], size: float = 7.5) -> None:
+def number(ax: Axes, cells: Sequence[Cell], size: float = 8.5) -> None:
     """1, 2, ... in cells, white on the colour of what is chosen."""
     for rank, (row, column) in enumerate(cells, start=1):
         ax.add_patch(Rectangle((column + 0.06, row + 0.06), 0.88, 0.88, facecolor=CHOSEN, linewidth=0))
@@ -117,7 +117,7 @@ def bars(ax: Axes, heights: ArrayLike, color: str = CHOSEN) -> None:
     slots = np.arange(1, len(heights) + 1)
     ax.bar(slots, heights, color=color, width=0.78)
     ax.set(xticks=slots, xlim=(0.4, len(heights) + 0.6))
-    ax.tick_params(labelsize=7, colors=FAINT, length=0)
+    ax.tick_params(labelsize=8.5, colors=FAINT, length=0)
     ax.set_box_aspect(0.8)
     for side in ("top", "right", "left"):
         ax.spines[side].set_visible(False)
@@ -134,10 +134,10 @@ def strip(ax: Axes, rows: Sequence[tuple[str, ArrayLike, Colormap, tuple[float, 
             color = cmap((value - low) / (high - low))
             ax.add_patch(Rectangle((slot, top), 1, 1, facecolor=color, edgecolor=GRID, linewidth=0.7))
             dark = np.dot(color[:3], (0.3, 0.59, 0.11)) < 0.55
-            style = {"ha": "center", "va": "center_baseline", "fontsize": 6.5}
+            style = {"ha": "center", "va": "center_baseline", "fontsize": 7.5}
             ax.text(slot + 0.5, top + 0.52, f"{value:.2g}".replace("0.", "."), color="white" if dark else INK, **style)
-        ax.text(0, top - 0.16, name, fontsize=8, color=INK, ha="left", va="bottom")
+        ax.text(0, top - 0.16, name, fontsize=9.5, color=INK, ha="left", va="bottom")
         if line < len(signs):
-            ax.text(count + 0.35, top + 1.4, signs[line], fontsize=11, color=FAINT, ha="left", va="center")
+            ax.text(count + 0.35, top + 1.4, signs[line], fontsize=14, color=FAINT, ha="left", va="center")
     ax.set(xlim=(-0.1, count + 1.1), ylim=(1.75 * len(rows) - 0.5, -1), aspect="equal")
     ax.axis("off")

@@ -7,6 +7,8 @@ from griffe import Extension, Object
 
 BLOCK = re.compile(r"^\.\. math:: *(.+(?:\n +\S.*)*)", re.MULTILINE)
 INLINE = re.compile(r":math:`([^`]+)`")
+PAPER = re.compile(r"arXiv (\d{4}\.\d{5})")
+EXAMPLE = re.compile(r"^Example:$", re.MULTILINE)
 
 
 class Mathematics(Extension):
@@ -19,6 +21,8 @@ class Mathematics(Extension):
 
 
 def in_markdown(text: str) -> str:
-    r"""`.. math:: f` as a block between `$$`, and `:math:` roles between `$`."""
+    r"""`.. math::` as a block between `$$`, `:math:` between `$`, papers as links, examples as the parser knows them."""
     text = BLOCK.sub(lambda match: f"$$\n{match[1]}\n$$", text)
-    return INLINE.sub(r"$\1$", text)
+    text = INLINE.sub(r"$\1$", text)
+    text = PAPER.sub(r"[arXiv \1](https://arxiv.org/abs/\1)", text)
+    return EXAMPLE.sub("Examples:", text)

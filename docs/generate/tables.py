@@ -46,39 +46,36 @@ def commands() -> Iterator[str]:
 
 
 def _flags(group: argparse._ArgumentGroup) -> Iterator[str]:
-    named = {"positional arguments": "arguments", "options": "flags"}
-    title = named.get(group.title or "", group.title)
-    yield from table((f"{title}", "values", "default", ""), (_row(action) for action in group._group_actions))
+    named = {"positional arguments": "argument", "options": "flag"}
+    title = named.get(group.title or "", group.title or "")
+    yield from table((title, "default", ""), (_row(action) for action in group._group_actions))
 
 
-def _row(action: argparse.Action) -> tuple[str, str, str, str]:
+def _row(action: argparse.Action) -> tuple[str, str, str]:
+    """Name, default, and what it does, with the values it takes where they are few."""
     text = (action.help or "").replace("%%", "%")
-    found = DEFAULT.search(text)
-    default = found["default"] if found else "" if action.required or not action.option_strings else f"{action.default}"
-    if isinstance(action.default, list):
-        default = " ".join(map(str, action.default))
-    name = ", ".join(f"`{option}`" for option in action.option_strings) or f"`{action.metavar or action.dest}`"
-    required = "required" if action.required and action.option_strings else _code(default)
-    return name, _values(action), required, DEFAULT.sub("", text)
+    name = action.option_strings[0] if action.option_strings else f"{action.metavar or action.dest}"
+    choices = str(action.metavar or "").strip("{}").split(",") if str(action.metavar).startswith("{") else ()
+    values = f": {', '.join(f'`{choice}`' for choice in choices)}" if choices else ""
+    return f"`{name}`", _default(action, text), DEFAULT.sub("", text) + values
 
 
-def _values(action: argparse.Action) -> str:
-    if isinstance(action, argparse.BooleanOptionalAction):
-        return ""
-    metavar = str(action.metavar or "")
-    if metavar.startswith("{"):
-        return ", ".join(f"`{choice}`" for choice in metavar.strip("{}").split(","))
-    kind = getattr(action.type, "__name__", "text")
-    return {"int": "whole number", "float": "number", "str": "text"}.get(kind, kind)
+def _default(action: argparse.Action, text: str) -> str:
+    if action.required:
+        return "required"
+    if found := DEFAULT.search(text):
+        return _code(found["default"])
+    given = action.default
+    return _code(" ".join(map(str, given)) if isinstance(given, list) else f"{given}")
 
 
 def _code(default: str) -> str:
-    """`0.001`; vit: `0.0005`."""
+    """A default, and below it those of networks that have their own."""
     if default in ("", "None"):
         return ""
     first, *others = default.split("; ")
     special = (f"{model}: `{value}`" for model, value in (other.split(": ") for other in others))
-    return "; ".join((f"`{first}`", *special))
+    return "<br>".join((f"`{first}`", *special))
 
 
 def layers() -> Iterator[str]:
