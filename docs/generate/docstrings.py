@@ -21,7 +21,7 @@ class Mathematics(Extension):
 
 
 def in_markdown(text: str) -> str:
-    r"""`.. math::` as a block between `$$`, `:math:` between `$`, papers as links, examples as the parser knows them."""
+    r"""`.. math::` between `$$`, `:math:` between `$`, papers as links, examples under the title that griffe knows."""
     text = BLOCK.sub(lambda match: f"$$\n{match[1]}\n$$", text)
     text = INLINE.sub(r"$\1$", text)
     text = PAPER.sub(r"[arXiv \1](https://arxiv.org/abs/\1)", text)
