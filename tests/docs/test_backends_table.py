@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 import torch
 
 from convnn.backends import cpu, reference, triton
@@ -38,6 +39,13 @@ def test_devices() -> None:
     assert not reasons(reference, device="meta")
 
 
+def test_operators_and_gradients() -> None:
+    for backend in (cpu, triton, reference):
+        for operator in ("nearest", "similarity", "similarity_backward", "convolve", "convolve_backward"):
+            assert callable(getattr(backend, operator))
+
+
+@pytest.mark.skipif(triton.INTERPRETS, reason="Triton's interpreter has no bfloat16")
 def test_types() -> None:
     named = re.findall(r"b?float\d+", table()["types"][1])
     for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
