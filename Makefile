@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-long faults benchmark lint clean
+.PHONY: help demo test test-long faults benchmark docs figures lint clean
 
 help:
 	@echo "make demo       train a Branching network on digits and draw what it looks at, into runs/demo"
@@ -10,7 +10,9 @@ help:
 	@echo "make test-long  one step of every network with every layer and setting: a quarter of an hour"
 	@echo "make faults     kill, signal, damage and starve some hundred runs: half an hour"
 	@echo "make benchmark  every figure of docs/benchmarks: 40 minutes on a quiet machine"
-	@echo "make clean      remove the environment and the demo"
+	@echo "make docs       the documentation, into site/index.html"
+	@echo "make figures    draw the figures of the documentation anew"
+	@echo "make clean      remove the environment, the demo and the site"
 
 $(VENV)/.installed: pyproject.toml CMakeLists.txt $(wildcard src/convnn/backends/cpu/core/*)
 	$(PYTHON) -m venv $(VENV)
@@ -43,5 +45,11 @@ benchmark: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[benchmark]'
 	$(BIN)/python -m benchmarks
 
+docs: $(VENV)/.installed
+	PYTHONPATH=docs $(BIN)/zensical build --clean --strict
+
+figures: $(VENV)/.installed
+	PYTHONPATH=docs $(BIN)/python -m figures docs/images/steps
+
 clean:
-	rm -rf $(VENV) runs/demo
+	rm -rf $(VENV) runs/demo site

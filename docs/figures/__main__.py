@@ -1,0 +1,18 @@
+"""Draw every figure into a folder."""
+
+import sys
+from pathlib import Path
+
+from convnn.files import make_folder
+from figures.steps import FIGURES
+
+
+def main(folder: Path) -> None:
+    """One PNG file a figure."""
+    make_folder(folder, "folder")
+    for name, draw in FIGURES.items():
+        draw().save(folder / f"{name}.png")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

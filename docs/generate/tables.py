@@ -1,0 +1,128 @@
+"""Tables that the code itself fills, so that no page can go stale: a line `<!-- generated: NAME -->` becomes one."""
+
+import argparse
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+from markdown import Markdown
+from markdown.extensions import Extension
+from markdown.preprocessors import Preprocessor
+
+from convnn.cli import COMMANDS
+from convnn.cli._flags import Parser
+from convnn.models import create_model, describe_model, list_models
+from convnn.nn import LAYERS
+from convnn.train.config import LAYER_SETTINGS
+
+MARK = re.compile(r"<!-- generated: (\w+) -->")
+DEFAULT = re.compile(r" \(default: (?P<default>.*)\)$")
+
+
+class Tables(Preprocessor):
+    """Replaces the marks of a page."""
+
+    def run(self, lines: list[str]) -> list[str]:
+        """The page with its tables."""
+        return list(_filled(lines))
+
+
+def _filled(lines: Iterable[str]) -> Iterator[str]:
+    for line in lines:
+        if mark := MARK.fullmatch(line.strip()):
+            yield from TABLES[mark[1]]()
+        else:
+            yield line
+
+
+def commands() -> Iterator[str]:
+    """A section for each command: what it does, and every flag by group."""
+    for name, (command, summary) in COMMANDS.items():
+        parser = Parser(prog=f"convnn {name}", add_help=False)
+        command.add_flags(parser)
+        yield from ("", f"## convnn {name}", "", f"{summary[0].upper()}{summary[1:]}.", "")
+        for group in parser._action_groups:
+            if group._group_actions:
+                yield from _flags(group)
+
+
+def _flags(group: argparse._ArgumentGroup) -> Iterator[str]:
+    named = {"positional arguments": "argument", "options": "flag"}
+    title = named.get(group.title or "", group.title or "")
+    yield from table((title, "default", ""), (_row(action) for action in group._group_actions))
+
+
+def _row(action: argparse.Action) -> tuple[str, str, str]:
+    """Name, default, and what it does, with the values it takes where they are few."""
+    text = (action.help or "").replace("%%", "%")
+    name = action.option_strings[0] if action.option_strings else f"{action.metavar or action.dest}"
+    choices = str(action.metavar or "").strip("{}").split(",") if str(action.metavar).startswith("{") else ()
+    values = f": {', '.join(f'`{choice}`' for choice in choices)}" if choices else ""
+    return f"`{name}`", _default(action, text), DEFAULT.sub("", text) + values
+
+
+def _default(action: argparse.Action, text: str) -> str:
+    if action.required:
+        return "required"
+    if found := DEFAULT.search(text):
+        return _code(found["default"])
+    given = action.default
+    return _code(" ".join(map(str, given)) if isinstance(given, list) else f"{given}")
+
+
+def _code(default: str) -> str:
+    """A default, and below it those of networks that have their own."""
+    if default in ("", "None"):
+        return ""
+    first, *others = default.split("; ")
+    special = (f"{model}: `{value}`" for model, value in (other.split(": ") for other in others))
+    return "<br>".join((f"`{first}`", *special))
+
+
+def layers() -> Iterator[str]:
+    """Every value of `--layer`."""
+    rows = (
+        (f"`{name}`", entry.reads, entry.summary, ", ".join(f"`{s}`" for s in LAYER_SETTINGS if s in entry.settings))
+        for name, entry in LAYERS.items()
+    )
+    yield from table(("layer", "reads", "what each position looks at", "settings that it reads"), rows)
+
+
+def models() -> Iterator[str]:
+    """Every value of `--model`, with its parameters for ten classes."""
+    rows = ((f"`{name}`", describe_model(name), f"{_parameters(name):,}") for name in list_models())
+    yield from table(("model", "", "parameters"), rows)
+
+
+def _parameters(name: str) -> int:
+    import torch
+
+    with torch.device("meta"):
+        return sum(p.numel() for p in create_model(name).parameters())
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    """Lines of a table in Markdown."""
+    header = tuple(header)
+    yield from ("", _line(header), _line("---" for _ in header))
+    yield from map(_line, rows)
+    yield ""
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+TABLES: dict[str, Callable[[], Iterator[str]]] = {"commands": commands, "layers": layers, "models": models}
+
+
+class TablesExtension(Extension):
+    """Ahead of everything that reads Markdown."""
+
+    def extendMarkdown(self, md: Markdown) -> None:
+        """Register."""
+        md.preprocessors.register(Tables(md), "tables", 29)
+
+
+def makeExtension(**settings: object) -> TablesExtension:
+    """What Markdown calls."""
+    return TablesExtension(**settings)

@@ -1,0 +1,180 @@
+"""Every command of the pages runs: Python as it stands, commands on a few random images and narrow networks."""
+
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from accelerate.commands.launch import launch_command_parser
+from torch import nn
+from torch.distributed.run import get_args_parser
+
+from convnn.cli import COMMANDS, main, main_train
+from convnn.cli._flags import Parser, config_from
+from convnn.cli.train import add_flags
+from convnn.data import builders
+from convnn.nn import LAYERS
+from convnn.nn.tokens.attention import MultiheadAttention
+from fences import PAGES, ROOT, SHELL, Block, blocks_of, commands_of, name_of
+from few_images import few_cifar, write_pictures
+from published_examples import PUBLISHED_EXAMPLES
+
+TINY = (
+    "--device cpu --width 0.0625 --num_layers 2 --num_epochs 1 --batch_size 4 --limit_train 4 --limit_test 4"
+    " --num_workers 0"
+)
+"""What makes any run short; later flags replace earlier ones."""
+
+GIVEN = {"MyLayer": lambda i, o: nn.Conv2d(i, o, 3, padding=1), "MyAttention": MultiheadAttention}
+"""What a page leaves to its reader to write."""
+
+NOT_RUN = {
+    "pip install .": "the environment of the tests is such an installation",
+}
+
+NO_FLAGS_OF_OURS = {
+    "--resuze": "a misspelling, in the figures of misspellings",
+}
+
+
+def pages_with(*languages: str) -> list[Path]:
+    return [page for page in PAGES if blocks_of(page, *languages)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a page's reader sits: pictures at hand, CIFAR in its place, and no C++ compiler to wait for."""
+    monkeypatch.chdir(tmp_path)
+    write_pictures(tmp_path)
+    monkeypatch.setattr(builders, "read_cifar", few_cifar)
+    return tmp_path
+
+
+@pytest.fixture
+def layers_as_before():
+    """Takes back what a page registers."""
+    before = dict(LAYERS)
+    yield
+    LAYERS.clear()
+    LAYERS.update(before)
+
+
+@pytest.mark.parametrize("page", pages_with("python"), ids=name_of)
+@pytest.mark.usefixtures("layers_as_before")
+def test_python_of_a_page_runs(page: Path, folder: Path) -> None:
+    namespace = dict(GIVEN)
+    for block in blocks_of(page, "python"):
+        exec(compile("\n" * block.line + block.text, page, "exec"), namespace)  # lines of the page in a traceback
+
+
+@pytest.mark.parametrize("page", pages_with(*SHELL), ids=name_of)
+def test_commands_of_a_page_run(page: Path, folder: Path) -> None:
+    for block in blocks_of(page, "toml"):
+        write_file(block, folder)
+    for block in blocks_of(page, *SHELL):
+        for words in commands_of(block):
+            where = f"{name_of(page)}:{block.line}: {' '.join(words)}"
+            if " ".join(words) in NOT_RUN:
+                continue
+            assert words[0] in RUNNERS, f"{where}: nothing here runs {words[0]}"
+            assert RUNNERS[words[0]](words[1:]) == 0, where
+
+
+def write_file(block: Block, folder: Path) -> None:
+    """A file whose name stands in its first line."""
+    name = re.match(r"# (\S+)\n", block.text)
+    assert name, f"line {block.line}: no name of the file"
+    (folder / name[1]).write_text(block.text)
+
+
+def run_convnn(words: list[str]) -> int:
+    return main([*words, *shrinking(words[0], words)])
+
+
+def shrinking(command: str, words: list[str]) -> list[str]:
+    """Those flags of a command that make it short, to stand behind all others."""
+    known = subparser_of(command).flags()
+    tiny = TINY.split() + (["--resize", "32"] if "--resize" in words else [])
+    pairs = zip(tiny[::2], tiny[1::2], strict=True)
+    return [word for flag, value in pairs if flag in known for word in (flag, value)]
+
+
+def subparser_of(command: str) -> Parser:
+    parser = Parser()
+    COMMANDS[command][0].add_flags(parser)
+    return parser
+
+
+def run_python(words: list[str]) -> int:
+    """`python main.py`; those of the published readme are run by tests/cli/test_published_examples.py."""
+    assert words[0] == "main.py"
+    if words[1:] in [example.split() for example in PUBLISHED_EXAMPLES]:
+        return check_flags(words[1:])
+    return main_train([*words[1:], *shrinking("train", words)])
+
+
+def check_flags(words: list[str]) -> int:
+    parser = Parser()
+    add_flags(parser)
+    config_from(parser.parse_strictly(words))
+    return 0
+
+
+def check_torchrun(words: list[str]) -> int:
+    """Several processes, or machines: tests/train/test_processes.py starts them; here the words are parsed."""
+    args = get_args_parser().parse_args(words)
+    assert args.training_script == "main.py"
+    return check_flags(args.training_script_args)
+
+
+def check_accelerate(words: list[str]) -> int:
+    assert words[0] == "launch"
+    args = launch_command_parser().parse_args(words[1:])
+    assert args.training_script == "main.py"
+    return check_flags(args.training_script_args)
+
+
+def check_make(words: list[str]) -> int:
+    """What it would do: the commands themselves take minutes, or are what runs this test."""
+    return subprocess.run(["make", "--dry-run", *words], cwd=ROOT, capture_output=True).returncode
+
+
+RUNNERS: dict[str, Callable[[list[str]], int]] = {
+    "convnn": run_convnn,
+    "python": run_python,
+    "torchrun": check_torchrun,
+    "accelerate": check_accelerate,
+    "make": check_make,
+}
+
+
+def test_commands_are_found_where_they_stand(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# a\n```sh\none 'a b' \\\n  c # d\ntwo; three && four\n```\n\n   ```console\n   $ five\n   out\n   ```\n"
+    )
+    found = [words for block in blocks_of(page, *SHELL) for words in commands_of(block)]
+    assert found == [["one", "a b", "c"], ["two"], ["three"], ["four"], ["five"]]
+    assert [block.line for block in blocks_of(page, *SHELL)] == [2, 8]
+
+
+def test_exceptions_are_still_written_somewhere() -> None:
+    found = {" ".join(words) for page in PAGES for block in blocks_of(page, *SHELL) for words in commands_of(block)}
+    assert set(NOT_RUN) <= found
+    text = "".join(page.read_text() for page in PAGES)
+    assert all(flag in text for flag in NO_FLAGS_OF_OURS)
+
+
+def test_the_published_commands_stand_in_the_page_on_the_paper() -> None:
+    page = ROOT / "docs" / "reproducing.md"
+    commands = [" ".join(words[2:]) for block in blocks_of(page, *SHELL) for words in commands_of(block)]
+    assert set(PUBLISHED_EXAMPLES) <= set(commands)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_flags_named_in_a_page_exist(page: Path) -> None:
+    ours = {flag for name in COMMANDS for flag in subparser_of(name).flags()} | {"--help", "--version"}
+    inline = re.findall(r"`[^`\n]+`", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL))
+    named = {flag for code in inline for flag in re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", code)}
+    assert named - set(NO_FLAGS_OF_OURS) <= ours
