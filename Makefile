@@ -2,13 +2,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-long faults benchmark docs figures lint clean
+.PHONY: help demo test test-long faults survival benchmark docs figures lint clean
 
 help:
 	@echo "make demo       train a Branching network on digits and draw what it looks at, into runs/demo"
 	@echo "make test       lint, types, direction of imports, all tests"
 	@echo "make test-long  one step of every network with every layer and setting: a quarter of an hour"
 	@echo "make faults     kill, signal, damage and starve some hundred runs: half an hour"
+	@echo "make survival   put our layers into every network of torchvision and 41 of timm: half an hour"
 	@echo "make benchmark  every figure of docs/benchmarks: 40 minutes on a quiet machine"
 	@echo "make docs       the documentation, into site/index.html"
 	@echo "make figures    draw the figures of the documentation anew"
@@ -22,7 +23,7 @@ $(VENV)/.installed: pyproject.toml CMakeLists.txt $(wildcard src/convnn/backends
 demo: $(VENV)/.installed
 	$(BIN)/convnn train --dataset digits --model resnet18 --width 0.125 --layer Branching --branch_ratio 0.25 \
 		--K 5 --padding 0 --magnitude_type euclidean --similarity_type Loc_Col --aggregation_type Loc_Col \
-		--num_epochs 10 --batch_size 16 --lr 4e-3 --scheduler cosine --output_dir runs/demo --overwrite
+		--num_epochs 12 --batch_size 16 --lr 4e-3 --scheduler cosine --output_dir runs/demo --overwrite
 	$(BIN)/convnn neighbors --checkpoint runs/demo/best.safetensors --index 1 7 42 --out runs/demo
 	@echo "look at runs/demo/curves.png and runs/demo/neighbors_digits_*.png"
 
@@ -40,6 +41,9 @@ test-long: $(VENV)/.installed
 
 faults: $(VENV)/.installed
 	PYTHONPATH=tests $(BIN)/python -m faults
+
+survival: $(VENV)/.installed
+	PYTHONPATH=tests $(BIN)/python -m survival
 
 benchmark: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[benchmark]'

@@ -5,8 +5,8 @@ from typing import Any
 import torchvision
 from torch import nn
 
-OTHER_SIDES = {"inception_v3": 96, "maxvit_t": 224}
-"""Inception's windows leave nothing of 64 pixels; MaxViT divides 7 x 7 windows of its last maps, a 32nd of the side."""
+OTHER_SIDES = {"inception_v3": 96, "maxvit_t": 224, "efficientformer_l1": 224}
+"""Inception's windows leave nothing of 64 pixels; the others have 7 x 7 positions on maps of a 32nd of the side."""
 
 SMALLEST = (
     "alexnet",
@@ -80,7 +80,7 @@ TIMM = (
 )
 """A small one of each of these families of timm."""
 
-SIZED = ("coatnet_pico_rw_224", "efficientformer_l1", "levit_128s", "tiny_vit_5m_224", "vit_tiny_patch16_224")
+SIZED = ("coatnet_pico_rw_224", "levit_128s", "tiny_vit_5m_224", "vit_tiny_patch16_224")
 """Those of timm that must be told the size of the images."""
 
 
@@ -101,7 +101,15 @@ def side_of(network: str) -> int:
 
 
 def build(network: str) -> nn.Module:
-    """The network without learned weights, for ten classes of images of `side_of`."""
+    """The network without learned weights, for ten classes of images of `side_of`; no matrix is zero, not the head's."""
+    model = _build(network)
+    for p in model.parameters():
+        if p.dim() > 1 and not p.any():
+            nn.init.normal_(p, std=0.02)
+    return model
+
+
+def _build(network: str) -> nn.Module:
     library, _, name = network.partition(":")
     settings: dict[str, Any] = {"num_classes": 10}
     if library == "torchvision":

@@ -3,7 +3,6 @@
 from convnn.nn import functional
 from convnn.nn._factory import LayerFactory
 from convnn.nn._grid import PADDING_MODES, Grid
-from convnn.nn._modes import evaluating
 from convnn.nn._search import SAMPLING_TYPES, SIMILARITY_TYPES, Search
 from convnn.nn._shuffle import PixelShuffle1d, PixelUnshuffle1d
 from convnn.nn.functional import AGGREGATION_TYPES
@@ -62,7 +61,6 @@ __all__ = [
     "TokenBranching",
     "TokenLayer",
     "Where",
-    "evaluating",
     "functional",
     "layer_factory",
     "list_layers",

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnn.errors import InputError, check_at_least
-from convnn.nn import MultiheadAttention, NeighborAttention, SearchingLayer, evaluating
+from convnn.nn import MultiheadAttention, NeighborAttention, SearchingLayer
+from convnn.nn._modes import evaluating
 
 
 @dataclass(frozen=True)
