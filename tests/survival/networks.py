@@ -101,7 +101,7 @@ def side_of(network: str) -> int:
 
 
 def build(network: str) -> nn.Module:
-    """The network without learned weights, for ten classes of images of `side_of`; no matrix is zero, not the head's."""
+    """The network without learned weights, for ten classes of images of `side_of`; no matrix is zero, no head."""
     model = _build(network)
     for p in model.parameters():
         if p.dim() > 1 and not p.any():
