@@ -80,7 +80,10 @@ TIMM = (
 )
 """A small one of each of these families of timm."""
 
-SIZED = ("coatnet_pico_rw_224", "levit_128s", "tiny_vit_5m_224", "vit_tiny_patch16_224")
+REFUSED = {"timm:nf_regnet_b0": "ScaledStdConv2d computes more than a convolution"}
+"""Networks that cannot take our layers, and what is said of them."""
+
+SIZED = ("coatnet_pico_rw_224", "levit_128s", "vit_tiny_patch16_224")
 """Those of timm that must be told the size of the images."""
 
 
