@@ -18,7 +18,7 @@ from matplotlib.colors import Colormap, to_hex
 from PIL import Image
 from torch import Tensor
 
-from convnn.errors import InputError, check_choice
+from convnn.errors import InputError, UnsupportedError, check_choice
 from convnn.files import make_folder, write_atomically
 from convnn.viz._figure import rank_colors
 from convnn.viz.neighbors import LayerNeighbors, best_first, choose_queries
@@ -56,6 +56,7 @@ def write_page(
 
     Raises:
         InputError: the pixel lies outside the image, or there is nothing to show.
+        UnsupportedError: a map is longer than 32,767 positions.
         OutputError: the file cannot be written.
     """
     path = Path(path)
@@ -118,8 +119,12 @@ def _record(layer: LayerNeighbors) -> dict[str, Any]:
     order = best_first(layer.scores)
     scores = layer.scores.float().gather(1, order).numpy()
     rows, columns = (layer.places[..., axis].gather(1, order).numpy() for axis in (0, 1))
+    if max(abs(rows).max(), abs(columns).max()) >= 2**15:
+        raise UnsupportedError(
+            f"layer {layer.name} has a map of {layer.size} positions; a page holds sides up to 32767"
+        )
     tables = [*layer.queries.T.numpy(), rows, columns]
-    packed = [np.ascontiguousarray(table, dtype="<i4").tobytes() for table in tables]
+    packed = [np.ascontiguousarray(table, dtype="<i2").tobytes() for table in tables]
     return {
         "name": layer.name,
         "height": layer.size[0],
@@ -129,7 +134,7 @@ def _record(layer: LayerNeighbors) -> dict[str, Any]:
         "window": layer.window,
         "queries": len(layer.queries),
         "slots": layer.places.shape[1],
-        "packed": b64encode(zlib.compress(b"".join([*packed, _rounded(scores).tobytes()]), 9)).decode(),
+        "packed": b64encode(zlib.compress(b"".join([*packed, _rounded(scores).tobytes()]))).decode(),
     }
 
 

@@ -32,7 +32,7 @@ async function readBackgrounds({ source, width, height }) {
 function paintCounts(layer, colors) {
   const rgb = colors.map((color) => [1, 3, 5].map((i) => parseInt(color.slice(i, i + 2), 16)));
   return paint(layer.width, layer.height, (index) => {
-    const share = Math.sqrt(layer.counts[index] / Math.max(layer.mostOften, 1));
+    const share = Math.log1p(layer.counts[index]) / Math.log1p(Math.max(layer.mostOften, 1));
     return [...rgb[Math.round(share * (rgb.length - 1))], 255];
   });
 }
@@ -73,7 +73,7 @@ class Picture {
   /** A place of a map: filled with a colour. */
   mark(map, place, color) {
     const box = this.#box(map, place);
-    this.context.globalAlpha = 0.62;
+    this.context.globalAlpha = 0.75;
     this.context.fillStyle = color;
     this.context.fillRect(...box);
     this.context.globalAlpha = 1;
@@ -86,7 +86,7 @@ class Picture {
   outline(map, place, { color = "#ffffff", width = 2, dash = [] } = {}) {
     const box = this.#box(map, place);
     this.context.setLineDash(dash);
-    for (const [stroke, lineWidth] of [["#16181d", width + 2.5], [color, width]]) {
+    for (const [stroke, lineWidth] of [["#16181d", width + 2], [color, width]]) {
       Object.assign(this.context, { strokeStyle: stroke, lineWidth });
       this.context.strokeRect(...box);
     }

@@ -17,11 +17,15 @@ class Layer {
     Object.assign(this, { name, height, width, outside, heads, window, queries, slots, image });
     this.reach = (window - 1) / 2;
     let start = 0;
-    const take = (Kind, length) => new Kind(buffer, (start += 4 * length) - 4 * length, length);
-    this.queryRows = take(Int32Array, queries);
-    this.queryColumns = take(Int32Array, queries);
-    this.rows = take(Int32Array, queries * slots);
-    this.columns = take(Int32Array, queries * slots);
+    const take = (Kind, length) => {
+      const table = new Kind(buffer, start, length);
+      start += table.byteLength;
+      return table;
+    };
+    this.queryRows = take(Int16Array, queries);
+    this.queryColumns = take(Int16Array, queries);
+    this.rows = take(Int16Array, queries * slots);
+    this.columns = take(Int16Array, queries * slots);
     this.scores = take(Float32Array, queries * slots);
     this.#survey();
   }
@@ -56,6 +60,13 @@ class Layer {
 
   placeOf(query) {
     return { row: this.queryRows[query], column: this.queryColumns[query] };
+  }
+
+  /** Whether a query is among those it chose. */
+  choosesItself(query) {
+    const own = this.placeOf(query);
+    const slots = Array.from({ length: this.slots }, (_, slot) => query * this.slots + slot);
+    return slots.some((slot) => this.rows[slot] === own.row && this.columns[slot] === own.column);
   }
 
   contains({ row, column }) {

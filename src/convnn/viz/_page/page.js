@@ -8,9 +8,11 @@ const counts = layers.map((layer) => paintCounts(layer, data.heatColors));
 const at = (id) => document.getElementById(id);
 const VIEWS = ["neighbors", "chosen"];
 const LISTED = 9; // of the places that are chosen most
+const CHOOSER = "#ff8a5c";
 const SETTLED = 250; // milliseconds without a change until the address follows and the page is read out
 
 const picture = new Picture(at("picture"), image, 9);
+const shortNames = shorten(layers.map((layer) => layer.name));
 const thumbnails = layers.map((layer, index) => addCard(layer, index));
 const plain = addPlainImage();
 const state = { layer: 0, ...data.start, view: "neighbors", held: false, emphasis: null };
@@ -77,7 +79,7 @@ function render() {
   thumbnails.forEach((thumbnail, index) => draw(thumbnail, index));
   plain.clear(backgrounds.plain);
   plain.outline(image, state, { width: 1.2 });
-  document.querySelectorAll("[name=layer]").forEach((radio, index) => (radio.checked = index === state.layer));
+  document.querySelectorAll("[name=layer]").forEach((radio, index) => select(radio, index === state.layer));
   document.querySelectorAll("[name=view]").forEach((radio) => (radio.checked = radio.value === state.view));
   at("pixel").textContent = `Pixel in row ${state.row}, column ${state.column} of the image`;
   at("held").hidden = !state.held;
@@ -85,6 +87,17 @@ function render() {
   at("name").textContent = layer.name;
   at("map-size").textContent = describe(layer);
   (state.view === "neighbors" ? showNeighbors : showChosen)(layer);
+}
+
+/** Check the radio button of a layer, and scroll its list, not the page, until one sees it. */
+function select(radio, checked) {
+  if (checked && !radio.checked) {
+    const [list, card] = [at("layers"), radio.parentElement];
+    const left = card.offsetLeft - (list.clientWidth - card.offsetWidth) / 2;
+    const top = card.offsetTop - (list.clientHeight - card.offsetHeight) / 2;
+    list.scrollTo({ left, top });
+  }
+  radio.checked = checked;
 }
 
 function draw(target, index) {
@@ -98,7 +111,8 @@ function draw(target, index) {
   } else {
     target.clear(counts[index]);
     const place = layer.placeAt(state);
-    if (target === picture) layer.choosers(place).forEach((chooser) => target.outline(layer, chooser, { color: "#ff9d5c", width: 1 }));
+    const choosers = target === picture ? layer.choosers(place) : [];
+    for (const chooser of choosers) target.outline(layer, chooser, { color: CHOOSER, width: 1.5 });
     target.outline(layer, place);
   }
   if (target === picture && state.emphasis) target.outline(layer, state.emphasis, { width: 3 });
@@ -109,15 +123,15 @@ function showNeighbors(layer) {
   const own = layer.placeOf(query);
   const facts = layer.facts(query);
   const { total } = layer;
-  const image = (facts, key) => `${number(facts[key] / facts.placed)} px`;
+  const mean = (facts, distance) => `${number(facts[distance] / facts.placed)} px`;
   showFacts([
-    ["Mean distance on the map", image(facts, "onMap"), image(total, "onMap")],
-    ["Mean distance on the image", image(facts, "onImage"), image(total, "onImage")],
-    ["Farthest on the map", `${number(facts.farthest)} px`, `${number(total.farthest)} px`],
+    ["Mean distance, map", mean(facts, "onMap"), mean(total, "onMap")],
+    ["Mean distance, image", mean(facts, "onImage"), mean(total, "onImage")],
+    ["Farthest, map", `${number(facts.farthest)} px`, `${number(total.farthest)} px`],
     [`In the ${layer.window} × ${layer.window} window`, share(facts, "inWindow"), percent(total, "inWindow")],
     [layer.outside === "padding" ? "In the padding" : "Class token", share(facts, "outside"), percent(total, "outside")],
   ]);
-  at("list-title").textContent = `Row ${own.row}, column ${own.column} of the map chooses, best first`;
+  at("list-title").textContent = `Row ${own.row}, column ${own.column} of the map chooses ${whom(layer, query)}`;
   const rows = layer.choices(query).map((place, rank) => {
     const color = rankColor(data.rankColors, rank, layer.mostOthers);
     const { onMap } = layer.distance(own, place);
@@ -126,7 +140,7 @@ function showNeighbors(layer) {
   showList(["rank", "row, column", "distance", "score"], rows);
   const count = layer.mostOthers;
   const colors = Array.from({ length: count }, (_, rank) => rankColor(data.rankColors, rank, count));
-  showScale(colors, count > 1 ? ["1 most similar", `${count} least`] : ["1"]);
+  showScale(colors, count > 1 ? ["1 most similar", `${count} least similar`] : ["1"]);
   at("meaning").textContent =
     `White frame: the position that chooses. The strip around the image: ${layer.outside === "padding" ? "the padding" : "the class token"}.`;
 }
@@ -134,12 +148,11 @@ function showNeighbors(layer) {
 function showChosen(layer) {
   const place = layer.placeAt(state);
   const mean = layer.counts.reduce((sum, count) => sum + count, 0) / layer.counts.length;
-  const inOutside = layer.outside === "padding" ? "Choices in the padding" : "Choices of the class token";
   showFacts([
-    ["Chosen by other positions", times(layer.chosen(place)), `${number(mean)} times on average`],
+    ["Chosen by others", times(layer.chosen(place)), `mean ${number(mean)}`],
     ["Most often", "", times(layer.mostOften)],
     ["Never chosen", "", `${layer.never} of ${layer.counts.length}`],
-    [inOutside, "", percent(layer.total, "outside")],
+    [layer.outside === "padding" ? "In the padding" : "Class token", "", percent(layer.total, "outside")],
   ]);
   at("list-title").textContent = "Chosen most often";
   const rows = layer.mostChosen(LISTED).map((hub, rank) => ({
@@ -147,12 +160,23 @@ function showChosen(layer) {
     cells: [`${rank + 1}`, named(layer, hub), `${hub.count}`],
   }));
   showList(["", "row, column", "times"], rows);
-  showScale(data.heatColors, ["never", times(layer.mostOften)]);
+  showScale(data.heatColors, ["never", times(Math.round(Math.sqrt(layer.mostOften + 1) - 1)), times(layer.mostOften)]);
   at("meaning").textContent =
-    "Colours grow with the square root of the count. White frame: the place under the cursor; orange: who chose it.";
+    "Colours grow with the logarithm of the count. White frame: the place under the cursor; orange: who chose it.";
 }
 
 // ---- words -------------------------------------------------------------------------------------------------------
+
+/** Names without the parts between dots that all of them begin or end with. */
+function shorten(names) {
+  const parts = names.map((name) => name.split("."));
+  const shortest = Math.min(...parts.map((each) => each.length));
+  const alike = (place) => parts.every((each) => each.at(place) === parts[0].at(place));
+  let [first, last] = [0, 0];
+  while (first < shortest - 1 && alike(first)) first++;
+  while (first + last < shortest - 1 && alike(-1 - last)) last++;
+  return parts.map((each) => each.slice(first, each.length - last).join("."));
+}
 
 function number(value) {
   return Number.isFinite(value) ? value.toFixed(1) : "–";
@@ -182,9 +206,16 @@ function named(layer, place) {
 
 function describe(layer) {
   const perHead = layer.slots / layer.heads;
-  const heads = layer.heads > 1 ? ` in each of ${layer.heads} heads, together and each once` : "";
+  const heads = layer.heads > 1 ? ` in each of ${layer.heads} heads, shown together` : "";
   const asking = layer.queries < layer.height * layer.width ? `, of which ${layer.queries} choose` : "";
-  return `Map of ${layer.height} × ${layer.width} positions${asking}; K = ${perHead}${heads}, itself included.`;
+  return `Map of ${layer.height} × ${layer.width} positions${asking}; K = ${perHead}${heads}.`;
+}
+
+/** Such as "itself and 8 others". */
+function whom(layer, query) {
+  const count = layer.choices(query).length;
+  const others = `${count || "no"} ${count === 1 ? "other" : "others"}`;
+  return layer.choosesItself(query) ? `itself and ${others}` : others;
 }
 
 /** The state in a sentence or two. */
@@ -201,8 +232,9 @@ function spoken() {
   const places = layer.choices(query).map((place) =>
     layer.contains(place) ? `row ${place.row} column ${place.column}` : layer.outside,
   );
-  const chosen = places.length ? places.join(", ") : "nobody else";
-  return `${head} Row ${own.row}, column ${own.column} chooses ${chosen}. Mean distance ${number(facts.onMap / facts.placed)} pixels.`;
+  const distance = facts.placed ? ` Mean distance ${number(facts.onMap / facts.placed)} pixels.` : "";
+  const listed = places.length ? `: ${places.join(", ")}` : "";
+  return `${head} Row ${own.row}, column ${own.column} chooses ${whom(layer, query)}${listed}.${distance}`;
 }
 
 // ---- elements ----------------------------------------------------------------------------------------------------
@@ -249,7 +281,7 @@ function addCard(layer, index) {
   const radio = element("input", { type: "radio", name: "layer", value: `${index + 1}` });
   radio.addEventListener("change", () => change({ layer: index, emphasis: null }));
   const size = element("span", { className: "size" }, `${layer.height} × ${layer.width}`);
-  const name = element("span", { className: "name", title: layer.name }, layer.name);
+  const name = element("span", { className: "name", title: layer.name }, element("bdi", {}, shortNames[index]));
   const caption = element("span", { className: "caption" }, element("b", {}, `${index + 1}`), " ", size, name);
   at("layers").append(element("label", { className: "card" }, radio, canvas, caption));
   return new Picture(canvas, image, 5);
