@@ -28,11 +28,17 @@ async function readBackgrounds({ source, width, height }) {
   return { plain: canvas, dimmed };
 }
 
+/** Stretches the colours of the counts until the mean, if it is below half of the most, is in the middle. */
+function heatExponent({ meanOften, mostOften }) {
+  return meanOften < mostOften / 2 ? Math.log(0.5) / Math.log(meanOften / mostOften) : 1;
+}
+
 /** How often each place of a layer is chosen, in colours. */
 function paintCounts(layer, colors) {
+  const exponent = heatExponent(layer);
   const rgb = colors.map((color) => [1, 3, 5].map((i) => parseInt(color.slice(i, i + 2), 16)));
   return paint(layer.width, layer.height, (index) => {
-    const share = Math.log1p(layer.counts[index]) / Math.log1p(Math.max(layer.mostOften, 1));
+    const share = (layer.counts[index] / Math.max(layer.mostOften, 1)) ** exponent;
     return [...rgb[Math.round(share * (rgb.length - 1))], 255];
   });
 }

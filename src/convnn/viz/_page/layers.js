@@ -149,6 +149,7 @@ class Layer {
       }
     }
     this.mostOften = this.counts.reduce((most, count) => Math.max(most, count), 0);
+    this.meanOften = this.counts.reduce((sum, count) => sum + count, 0) / this.counts.length;
     this.never = this.counts.reduce((sum, count) => sum + (count === 0), 0);
   }
 }

@@ -9,6 +9,7 @@ const at = (id) => document.getElementById(id);
 const VIEWS = ["neighbors", "chosen"];
 const LISTED = 9; // of the places that are chosen most
 const CHOOSER = "#ff8a5c";
+const READABLE = 18; // letters of a layer's name
 const SETTLED = 250; // milliseconds without a change until the address follows and the page is read out
 
 const picture = new Picture(at("picture"), image, 9);
@@ -16,6 +17,7 @@ const shortNames = shorten(layers.map((layer) => layer.name));
 const thumbnails = layers.map((layer, index) => addCard(layer, index));
 const plain = addPlainImage();
 const state = { layer: 0, ...data.start, view: "neighbors", held: false, emphasis: null };
+let listed = []; // places of the rows of the list
 let frame = 0;
 let timer = 0;
 
@@ -58,14 +60,14 @@ function readAddress() {
   change({
     layer: clamp(number("layer", state.layer + 1) - 1, layers.length),
     view: VIEWS.includes(given.get("view")) ? given.get("view") : state.view,
-    held: given.has("row") || state.held,
+    held: given.has("held"),
   });
 }
 
 /** When nothing has moved for a while: keep the address, and say it to those who listen. */
 function settle() {
-  const { layer, row, column, view } = state;
-  const address = `#layer=${layer + 1}&row=${row}&column=${column}&view=${view}`;
+  const { layer, row, column, view, held } = state;
+  const address = `#layer=${layer + 1}&row=${row}&column=${column}&view=${view}${held ? "&held=yes" : ""}`;
   if (location.hash !== address) history.replaceState(null, "", address);
   at("live").textContent = spoken();
 }
@@ -147,9 +149,8 @@ function showNeighbors(layer) {
 
 function showChosen(layer) {
   const place = layer.placeAt(state);
-  const mean = layer.counts.reduce((sum, count) => sum + count, 0) / layer.counts.length;
   showFacts([
-    ["Chosen by others", times(layer.chosen(place)), `mean ${number(mean)}`],
+    ["Chosen by others", times(layer.chosen(place)), `mean ${number(layer.meanOften)}`],
     ["Most often", "", times(layer.mostOften)],
     ["Never chosen", "", `${layer.never} of ${layer.counts.length}`],
     [layer.outside === "padding" ? "In the padding" : "Class token", "", percent(layer.total, "outside")],
@@ -160,15 +161,16 @@ function showChosen(layer) {
     cells: [`${rank + 1}`, named(layer, hub), `${hub.count}`],
   }));
   showList(["", "row, column", "times"], rows);
-  showScale(data.heatColors, ["never", times(Math.round(Math.sqrt(layer.mostOften + 1) - 1)), times(layer.mostOften)]);
-  at("meaning").textContent =
-    "Colours grow with the logarithm of the count. White frame: the place under the cursor; orange: who chose it.";
+  const middle = layer.mostOften * 0.5 ** (1 / heatExponent(layer));
+  showScale(data.heatColors, ["never", `${number(middle)} times`, times(layer.mostOften)]);
+  at("meaning").textContent = "White frame: the place under the cursor. Orange: who chose it.";
 }
 
 // ---- words -------------------------------------------------------------------------------------------------------
 
-/** Names without the parts between dots that all of them begin or end with. */
+/** Long names without the parts between dots that all of them begin or end with. */
 function shorten(names) {
+  if (names.every((name) => name.length <= READABLE)) return names;
   const parts = names.map((name) => name.split("."));
   const shortest = Math.min(...parts.map((each) => each.length));
   const alike = (place) => parts.every((each) => each.at(place) === parts[0].at(place));
@@ -261,11 +263,8 @@ function showFacts(rows) {
 
 function showList(heads, rows) {
   at("list").tHead.replaceChildren(element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, head))));
-  const made = rows.map(({ place, cells }) => {
-    const row = element("tr", {}, ...cells.map((cell) => element("td", {}, cell)));
-    row.addEventListener("pointerenter", () => change({ emphasis: place }));
-    return row;
-  });
+  const made = rows.map(({ cells }) => element("tr", {}, ...cells.map((cell) => element("td", {}, cell))));
+  listed = rows.map(({ place }) => place);
   at("list").tBodies[0].replaceChildren(...made);
 }
 
@@ -325,7 +324,11 @@ at("picture").addEventListener("pointerdown", (event) => {
   moveTo(picture.pixelUnder(event));
   if (event.pointerType !== "touch") change({ held: !state.held });
 });
-at("scroller").addEventListener("pointerleave", () => change({ emphasis: null }));
+at("list").tBodies[0].addEventListener("pointerover", (event) => {
+  const place = listed[event.target.closest("tr").sectionRowIndex];
+  if (!state.emphasis || !same(place, state.emphasis)) change({ emphasis: place });
+});
+at("list").addEventListener("pointerleave", () => change({ emphasis: null }));
 for (const radio of document.querySelectorAll("[name=view]")) {
   radio.addEventListener("change", () => change({ view: radio.value, emphasis: null }));
 }
