@@ -42,7 +42,8 @@ def write_page(
     it to load anything else. It works with mouse, touch and keyboard; the address names layer, pixel and view. Where
     only some positions of a layer choose, the nearest of them answers, in the white frame.
 
-    Numbers are compressed: a layer of 224 x 224 positions with K = 9 takes about 1.5 MB, one of 32 x 32 about 25 kB.
+    An empty page has 40 kB. Numbers are compressed: with K = 9 a layer of 224 x 224 positions takes 1 to 2 MB (3.2 MB
+    where neighbours are random), one of 32 x 32 about 32 kB.
 
     Args:
         image: (C, H, W) in [0, 1]; three channels are colours, otherwise their mean is gray.

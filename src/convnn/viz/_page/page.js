@@ -9,7 +9,7 @@ const at = (id) => document.getElementById(id);
 const VIEWS = ["neighbors", "chosen"];
 const LISTED = 9; // of the places that are chosen most
 const CHOOSER = "#ff8a5c";
-const READABLE = 18; // letters of a layer's name
+const READABLE = 20; // letters of a layer's name
 const SETTLED = 250; // milliseconds without a change until the address follows and the page is read out
 
 const picture = new Picture(at("picture"), image, 9);
