@@ -25,7 +25,7 @@ demo: $(VENV)/.installed
 		--K 5 --padding 0 --magnitude_type euclidean --similarity_type Loc_Col --aggregation_type Loc_Col \
 		--num_epochs 12 --batch_size 16 --lr 4e-3 --scheduler cosine --output_dir runs/demo --overwrite
 	$(BIN)/convnn neighbors --checkpoint runs/demo/best.safetensors --index 1 7 42 --out runs/demo
-	@echo "look at runs/demo/curves.png and runs/demo/neighbors_digits_*.png"
+	@echo "look at runs/demo/curves.png and runs/demo/neighbors_digits_*.png, and open neighbors_digits_*.html beside them"
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -37,6 +37,7 @@ def test_a_vision_transformer_trains_evaluates_and_shows_its_neighbours(layer: s
     assert main(["evaluate", best, "--limit_test", "32"]) == 0
     assert main(["neighbors", "--checkpoint", best, "--index", "3", "--out", str(tmp_path)]) == 0
     assert (tmp_path / "neighbors_digits_3.png").read_bytes().startswith(PNG)
+    assert f"vit of {layer} on digits_3" in (tmp_path / "neighbors_digits_3.html").read_text()
     arguments = (folder / "args.txt").read_text()
     for line in (f"layer: {layer}", "softmax_topk_val: False", "lr: 0.0005", "scheduler: cosine"):
         assert line in arguments
@@ -114,9 +115,18 @@ def test_neighbors_draws_test_images_and_files(best: str, tmp_path: Path) -> Non
     out = tmp_path / "sheets"
     assert main(["neighbors", "--checkpoint", best, "--index", "3", "5", "--out", str(out)]) == 0
     assert main(["neighbors", str(picture), "--checkpoint", best, "--query", "0,0", "7,3", "--out", str(out)]) == 0
-    sheets = {path.name: path.read_bytes() for path in out.iterdir()}
-    assert set(sheets) == {"neighbors_digits_3.png", "neighbors_digits_5.png", "neighbors_mine.png"}
-    assert all(content.startswith(PNG) for content in sheets.values())
+    stems = {"neighbors_digits_3", "neighbors_digits_5", "neighbors_mine"}
+    assert {path.name for path in out.iterdir()} == {stem + ending for stem in stems for ending in (".png", ".html")}
+    assert all(path.read_bytes().startswith(PNG) for path in out.glob("*.png"))
+    assert all(path.read_text().startswith("<!doctype html>") for path in out.glob("*.html"))
+
+
+def test_neighbors_writes_no_page_where_none_is_wanted(
+    best: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["neighbors", "--checkpoint", best, "--no-page", "--out", str(tmp_path)]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["neighbors_digits_0.png"]
+    assert ".html" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from convnn.nn import (
     SparseAttention,
     list_layers,
 )
-from convnn.viz import choose_queries, find_neighbors
+from convnn.viz import LayerNeighbors, choose_queries, find_neighbors
 
 
 class Failing(nn.Module):
@@ -48,7 +48,8 @@ def test_choices_are_those_of_the_layer(layer_type):
     indices, scores, _ = layer.neighbors(x)
     assert found.name == layer_type.__name__
     assert found.size == (6, 4)
-    assert found.places.dtype == torch.int64
+    assert found.places.dtype == found.queries.dtype == torch.int64
+    assert torch.equal(found.queries, torch.cartesian_prod(torch.arange(6), torch.arange(4)))
     padded_width = 4 + 2
     assert torch.equal((found.places[..., 0] + 1) * padded_width + found.places[..., 1] + 1, indices[0])
     assert torch.equal(found.scores, scores[0])
@@ -87,6 +88,20 @@ def test_nearest_places_are_the_window():
     assert torch.equal(found.places, centers[:, None] + window)
 
 
+@pytest.mark.parametrize(("K", "window"), [(1, 1), (2, 3), (5, 3), (9, 3), (10, 5), (25, 5), (26, 7)])
+def test_the_window_is_the_smallest_odd_square_that_holds_K(K, window):
+    [found] = find_neighbors(ConvNN2d(1, 1, K=K), image(1, 6, 6))
+    assert found.window == window
+    assert window**2 >= K > (window - 2) ** 2 * (window > 1)
+
+
+def test_the_query_at_a_place_is_the_nearest_and_the_first_of_several():
+    queries = torch.tensor([[0, 0], [0, 2], [2, 0], [2, 2]])
+    found = LayerNeighbors("strided", (4, 4), queries, torch.zeros(4, 1, 2, dtype=torch.int64), torch.zeros(4, 1))
+    expected = {(0, 0): 0, (0, 1): 0, (0, 2): 1, (0, 3): 1, (1, 1): 0, (1, 3): 1, (2, 1): 2, (3, 0): 2, (3, 3): 3}
+    assert {place: found.query_at(place) for place in expected} == expected
+
+
 def test_a_layer_called_twice_is_reported_twice():
     layer = ConvNN2d(2, 2, K=3)
     found = find_neighbors(nn.Sequential(layer, layer), image(2, 4, 4))
@@ -105,7 +120,8 @@ def test_tokens_are_patches_behind_the_class_token():
     neighbors = first.attention.neighbors(first.attention_norm(inputs + sinusoidal_positions(inputs)))
     assert found[0].size == (4, 6)
     assert found[0].places.shape == (24, 2 * 3, 2)
-    assert found[0].outside == "class token"
+    assert found[0].queries.tolist() == [[row, column] for row in range(4) for column in range(6)]
+    assert (found[0].outside, found[0].heads, found[0].window) == ("class token", 2, 3)
     for patch in range(24):
         of_heads = neighbors.indices[:, 1 + patch].flatten().tolist()
         expected = [[-1, -1] if token == 0 else list(divmod(token - 1, 6)) for token in of_heads]

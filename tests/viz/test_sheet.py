@@ -15,11 +15,13 @@ PNG = b"\x89PNG\r\n\x1a\n"
 GRAY = torch.linspace(0, 1, 64).reshape(1, 8, 8)
 
 
-def layer_choosing(*places: tuple[int, int], name: str = "0.branch1", size: tuple[int, int] = (8, 8)) -> LayerNeighbors:
-    """A layer in which every position chooses the same places, the first most."""
-    positions = size[0] * size[1]
-    scores = torch.arange(len(places), 0, -1.0)
-    return LayerNeighbors(name, size, torch.tensor(places).expand(positions, -1, -1), scores.expand(positions, -1))
+def layer_choosing(
+    *places: tuple[int, int], name: str = "0.branch1", size: tuple[int, int] = (8, 8), stride: int = 1
+) -> LayerNeighbors:
+    """A layer in which every position, or one in `stride` along both sides, chooses the same places, the first most."""
+    queries = torch.cartesian_prod(*(torch.arange(0, side, stride) for side in size))
+    scores = torch.arange(len(places), 0, -1.0).expand(len(queries), -1)
+    return LayerNeighbors(name, size, queries, torch.tensor(places).expand(len(queries), -1, -1), scores)
 
 
 def draw(path, *layers, image=GRAY, queries=((4, 4),), **options) -> np.ndarray:
@@ -47,6 +49,26 @@ def test_rank_is_visible(tmp_path):
     layer = layer_choosing((4, 4), (1, 1), (6, 6))
     swapped = dataclasses.replace(layer, scores=layer.scores[:, [0, 2, 1]])
     assert (draw(tmp_path / "1.png", layer) != draw(tmp_path / "2.png", swapped)).any()
+
+
+def test_the_nearest_query_answers_where_only_some_positions_choose(tmp_path):
+    every_other = layer_choosing((4, 4), (1, 1), stride=2)
+    here = draw(tmp_path / "1.png", every_other, queries=[(2, 6)])
+    beside = draw(tmp_path / "2.png", every_other, queries=[(3, 7)])
+    elsewhere = draw(tmp_path / "3.png", every_other, queries=[(4, 6)])
+    right = slice(here.shape[1] // 2, None)  # the left cell shows the pixel itself
+    picture = slice(0, int(here.shape[0] * 0.8))  # without the caption
+    assert np.array_equal(here[picture, right], beside[picture, right])
+    assert (here[picture, right] != elsewhere[picture, right]).any()
+    full = draw(tmp_path / "4.png", layer_choosing((4, 4), (1, 1)), queries=[(2, 6)])
+    assert np.array_equal(here, full)
+
+
+def test_a_score_that_is_no_number_ranks_last(tmp_path):
+    layer = layer_choosing((4, 4), (1, 1), (6, 6))
+    spoilt = dataclasses.replace(layer, scores=torch.tensor([3.0, torch.nan, 1.0]).expand(64, -1))
+    last = dataclasses.replace(layer, scores=torch.tensor([3.0, 0.5, 1.0]).expand(64, -1))
+    assert np.array_equal(draw(tmp_path / "1.png", spoilt), draw(tmp_path / "2.png", last))
 
 
 def test_marks_cover_positions_of_a_coarser_map(tmp_path):

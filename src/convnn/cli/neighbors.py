@@ -13,7 +13,7 @@ from convnn.data import denormalise, load_image
 from convnn.errors import InputError, check_at_least
 from convnn.files import make_folder
 from convnn.train import Recipe, find_device, load_checkpoint
-from convnn.viz import choose_queries, draw_neighbors, find_neighbors
+from convnn.viz import choose_queries, draw_neighbors, find_neighbors, write_page
 
 Query = tuple[int, int]
 
@@ -28,11 +28,14 @@ def add_flags(parser: Parser) -> None:
     )
     parser.add_argument("--num_queries", type=int, default=3, help="pixels chosen where --query names none")
     parser.add_argument("--out", default="neighbors", help="folder of the pictures")
+    parser.add_argument(
+        "--page", action=argparse.BooleanOptionalAction, default=True, help="write a page to explore each image, too"
+    )
     add_config_flags(parser, only=["data_path", "num_workers", "device"])
 
 
 def run(args: argparse.Namespace, console: Console) -> None:
-    """Draw one sheet an image: a row for each query pixel, a column for each layer."""
+    """Draw one sheet an image, a row for each query pixel, a column for each layer, and write a page beside it."""
     check_at_least("--num_queries", args.num_queries, 1)
     queries = None if args.query is None else [parse_query(text) for text in args.query]
     device = find_device(config_from(args).device)
@@ -46,8 +49,12 @@ def run(args: argparse.Namespace, console: Console) -> None:
         picture = denormalise(image, recipe.mean, recipe.std)[0]
         points = queries or choose_queries(picture, args.num_queries)
         title = f"{recipe.model} of {recipe.layer} on {Path(name).name}"
-        path = draw_neighbors(picture, layers, points, folder / f"neighbors_{Path(name).stem}.png", title=title)
-        console.print(f"{path}", highlight=False, soft_wrap=True)
+        stem = f"neighbors_{Path(name).stem}"
+        written = [draw_neighbors(picture, layers, points, folder / f"{stem}.png", title=title)]
+        if args.page:
+            written.append(write_page(picture, layers, folder / f"{stem}.html", title=title, pixel=points[0]))
+        for path in written:
+            console.print(f"{path}", highlight=False, soft_wrap=True)
 
 
 def read_images(args: argparse.Namespace, recipe: Recipe) -> dict[str, Tensor]:

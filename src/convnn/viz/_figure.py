@@ -3,7 +3,10 @@
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from convnn.errors import check_choice
@@ -29,3 +32,8 @@ def save_figure(figure: Figure, path: Path | str) -> Path:
     figure.savefig(picture, format=path.suffix.lower().removeprefix("."), dpi=160, facecolor="white")
     write_atomically(path, picture.getbuffer())
     return path
+
+
+def rank_colors(count: int) -> ListedColormap:
+    """Colours of the ranks 1 .. count: bright is near; the darkest, lost on a dark image, are left out."""
+    return ListedColormap(colormaps["plasma"](np.linspace(0.97, 0.3, count)))

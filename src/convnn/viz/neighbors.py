@@ -22,17 +22,37 @@ class LayerNeighbors:
         name: path of the layer in its model, such as "features.0.branch1"; its class where it is the model itself.
         size: height and width of the map that was searched, without padding; smaller than the layer's input where
             pixels were unshuffled; patches along each side where the layer reads tokens.
-        places: (H * W, K, 2) int64, row and column of each position's neighbours on that map, outside 0 .. size - 1
-            where a neighbour is padding, or a token that is no patch. Of several heads all are here.
-        scores: (H * W, K), how much each neighbour counts, larger is more; comparable within one layer only.
+        queries: (N, 2) int64, row and column on that map of the positions that choose: all of them in raster order, or
+            fewer.
+        places: (N, K, 2) int64, row and column of each query's neighbours on that map, outside 0 .. size - 1 where a
+            neighbour is padding, or a token that is no patch. Of several heads all are here, K / heads of each.
+        scores: (N, K), how much each neighbour counts, larger is more; comparable within one layer only.
         outside: what lies outside the map, "padding" or "class token".
+        heads: how many choose, each for itself.
     """
 
     name: str
     size: tuple[int, int]
+    queries: Tensor
     places: Tensor
     scores: Tensor
     outside: str = "padding"
+    heads: int = 1
+
+    @property
+    def window(self) -> int:
+        """Side of the smallest odd square that holds the neighbours of one head: what a convolution would look at."""
+        side = isqrt(self.places.shape[1] // self.heads - 1) + 1
+        return side + (side % 2 == 0)
+
+    def query_at(self, place: tuple[int, int]) -> int:
+        """The query nearest to a place on the map; of several the first."""
+        return int((self.queries - torch.tensor(place)).square().sum(dim=1).argmin())
+
+
+def best_first(scores: Tensor) -> Tensor:
+    """Indices that sort scores along the last axis: the highest first, equals in their order, NaN last."""
+    return scores.masked_fill(scores.isnan(), -torch.inf).argsort(dim=-1, descending=True, stable=True)
 
 
 def find_neighbors(model: nn.Module, image: Tensor) -> list[LayerNeighbors]:
@@ -126,7 +146,8 @@ def _choices_on_map(name: str, layer: SearchingLayer, x: Tensor) -> LayerNeighbo
     field = layer.field(x)
     height, width = field.real_size
     scores = torch.ones(indices.shape) if scores is None else scores
-    return LayerNeighbors(name, (height, width), field.places(indices[0]).cpu(), scores[0].cpu())
+    queries, places = field.places(field.inner()).cpu(), field.places(indices[0]).cpu()
+    return LayerNeighbors(name, (height, width), queries, places, scores[0].cpu())
 
 
 def _choices_on_patches(name: str, layer: NeighborAttention, x: Tensor, image: Tensor) -> LayerNeighbors:
@@ -137,7 +158,8 @@ def _choices_on_patches(name: str, layer: NeighborAttention, x: Tensor, image: T
     patches = indices[:, others:].transpose(0, 1).flatten(1).cpu() - others
     places = torch.stack([patches // columns, patches % columns], dim=-1).masked_fill(patches[..., None] < 0, -1)
     scores = scores[:, others:].transpose(0, 1).flatten(1).cpu()
-    return LayerNeighbors(name, (rows, columns), places, scores, outside="class token")
+    queries = torch.cartesian_prod(torch.arange(rows), torch.arange(columns))
+    return LayerNeighbors(name, (rows, columns), queries, places, scores, outside="class token", heads=len(indices))
 
 
 def _patches(tokens: int, image: Tensor) -> tuple[int, int]:

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
@@ -18,8 +17,8 @@ from torch import Tensor
 
 from convnn.errors import InputError, check_at_least
 from convnn.files import make_folder
-from convnn.viz._figure import FAINT, HAIRLINE, INK, save_figure
-from convnn.viz.neighbors import LayerNeighbors
+from convnn.viz._figure import FAINT, HAIRLINE, INK, rank_colors, save_figure
+from convnn.viz.neighbors import LayerNeighbors, best_first
 
 Pixels = NDArray[np.float32]
 Box = tuple[float, float, float, float]
@@ -39,7 +38,9 @@ def draw_neighbors(
     title: str | None = None,
     max_layers: int = 6,
 ) -> Path:
-    """Draw whom each query pixel chooses: a row for each query, a column for each layer.
+    """Draw whom each query pixel chooses: a row for each pixel, a column for each layer.
+
+    Where only some positions of a layer choose, it is the nearest of them, in the white frame.
 
     A neighbour is a square as large as a position of the layer's map, its colour the rank of its score; neighbours in
     the padding, or the class token, lie in the strip around the image, and are counted. Of several heads each neighbour
@@ -64,9 +65,7 @@ def draw_neighbors(
     shown = [layers[i] for i in numbers]
     pixels = _as_pixels(image)
     figure, cells = _grid(pixels, len(queries), 1 + len(shown), title)
-    ranks = _rank_colors(
-        max(len(_others(layer, _position(layer, query, pixels))) for layer in shown for query in queries)
-    )
+    ranks = _ranks(max(len(_others(layer, _asking(layer, query, pixels))) for layer in shown for query in queries))
     for row, query in zip(cells, queries, strict=True):
         _draw_query(row[0], pixels, query)
         for cell, layer in zip(row[1:], shown, strict=True):
@@ -120,11 +119,9 @@ def _grid(pixels: Pixels, rows: int, columns: int, title: str | None) -> tuple[F
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def _rank_colors(count: int) -> ScalarMappable:
-    """Colours of the ranks 1 .. count: bright is near; the darkest, lost on a dark image, are left out."""
+def _ranks(count: int) -> ScalarMappable:
     count = max(count, 1)
-    colors = ListedColormap(colormaps["plasma"](np.linspace(0.97, 0.3, count)))
-    return ScalarMappable(BoundaryNorm(np.arange(count + 1) + 0.5, count), colors)
+    return ScalarMappable(BoundaryNorm(np.arange(count + 1) + 0.5, count), rank_colors(count))
 
 
 def _draw_query(cell: Axes, pixels: Pixels, query: tuple[int, int]) -> None:
@@ -137,31 +134,35 @@ def _draw_choices(
     cell: Axes, pixels: Pixels, layer: LayerNeighbors, query: tuple[int, int], ranks: ScalarMappable
 ) -> None:
     _draw_image(cell, DIMMED * (pixels + pixels.mean(axis=2, keepdims=True)))
-    position = _position(layer, query, pixels)
-    boxes = [_box(place, layer.size, pixels) for place in _others(layer, position)]
+    asking = _asking(layer, query, pixels)
+    boxes = [_box(place, layer.size, pixels) for place in _others(layer, asking)]
     colors = ranks.to_rgba(np.arange(len(boxes)) + 1).tolist()
     for box, color in reversed(list(zip(boxes, colors, strict=True))):  # the nearest on top
         cell.add_patch(_rectangle(box, facecolor=(*color[:3], 0.6), edgecolor=color, zorder=2))
-    _outline(cell, _box(divmod(position, layer.size[1]), layer.size, pixels))
-    cell.set_xlabel(_caption(layer, position), fontsize=7.5, color=FAINT, labelpad=3)
+    _outline(cell, _box(_place(layer.queries[asking]), layer.size, pixels))
+    cell.set_xlabel(_caption(layer, asking), fontsize=7.5, color=FAINT, labelpad=3)
 
 
-def _position(layer: LayerNeighbors, query: tuple[int, int], pixels: Pixels) -> int:
-    """The position of the layer's map under a pixel of the image."""
-    row, column = (q * n // side for q, n, side in zip(query, layer.size, pixels.shape[:2], strict=True))
-    return row * layer.size[1] + column
+def _asking(layer: LayerNeighbors, pixel: tuple[int, int], pixels: Pixels) -> int:
+    """The query of a layer that is nearest to a pixel of the image."""
+    row, column = (p * n // side for p, n, side in zip(pixel, layer.size, pixels.shape[:2], strict=True))
+    return layer.query_at((row, column))
 
 
-def _others(layer: LayerNeighbors, position: int) -> list[tuple[int, int]]:
-    """Whom a position chose except itself, best first, each once."""
-    order = layer.scores[position].argsort(descending=True, stable=True)
-    places = dict.fromkeys((row, column) for row, column in layer.places[position, order].tolist())
-    places.pop(divmod(position, layer.size[1]), None)
+def _others(layer: LayerNeighbors, query: int) -> list[tuple[int, int]]:
+    """Whom a query chose except itself, best first, each once."""
+    places = dict.fromkeys(map(_place, layer.places[query, best_first(layer.scores[query])]))
+    places.pop(_place(layer.queries[query]), None)
     return list(places)
 
 
-def _caption(layer: LayerNeighbors, position: int) -> str:
-    places = layer.places[position]
+def _place(pair: Tensor) -> tuple[int, int]:
+    row, column = pair.tolist()
+    return row, column
+
+
+def _caption(layer: LayerNeighbors, query: int) -> str:
+    places = layer.places[query]
     outside = int(((places < 0) | (places >= torch.tensor(layer.size))).any(dim=1).sum())
     if not outside:
         return ""

@@ -1,0 +1,126 @@
+"""How tests use the interactive page, and what it ought to say."""
+
+import math
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+
+from convnn.viz import LayerNeighbors
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+HEIGHT, WIDTH = 12, 20
+FRAME = 0.07 * WIDTH  # of the strip around the image
+
+
+@dataclass
+class Open:
+    """A page that is open, and how one uses it."""
+
+    page: "Page"
+    troubles: list[str] = field(default_factory=list)
+
+    def point(self, row: int, column: int) -> tuple[float, float]:
+        """The middle of a pixel of a HEIGHT x WIDTH image on the screen."""
+        box = self.page.locator("#picture").bounding_box()
+        unit = box["width"] / (WIDTH + 2 * FRAME)
+        return box["x"] + (FRAME + column + 0.5) * unit, box["y"] + (FRAME + row + 0.5) * unit
+
+    def hover(self, row: int, column: int) -> None:
+        self.page.mouse.move(*self.point(row, column))
+        self.settle()
+
+    def press(self, *keys: str) -> None:
+        self.page.locator("#map").focus()
+        for key in keys:
+            self.page.keyboard.press(key)
+        self.settle()
+
+    def choose_layer(self, number: int) -> None:
+        self.page.locator(f"[name=layer][value='{number}']").check()
+        self.settle()
+
+    def settle(self) -> None:
+        """Two frames: what was asked for is drawn."""
+        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def listed(self) -> list[tuple[str, float, float]]:
+        """Place, distance and score of each neighbour."""
+        rows = self.page.locator("#list tbody tr").evaluate_all(
+            "(rows) => rows.map((row) => Array.from(row.cells, (cell) => cell.innerText.trim()))"
+        )
+        assert [rank for rank, *_ in rows] == [str(i + 1) for i in range(len(rows))]
+        return [(place, number(distance), number(score)) for _, place, distance, score in rows]
+
+    def facts(self) -> dict[str, tuple[str, str]]:
+        rows = self.page.locator("#facts tbody tr").evaluate_all(
+            "(rows) => rows.map((row) => Array.from(row.cells, (cell) => cell.innerText.trim()))"
+        )
+        return {name: (pixel, layer) for name, pixel, layer in rows}
+
+    def state(self) -> dict[str, str]:
+        """Layer, row, column and view of the address, once it has followed: timers of a page fire in their order."""
+        self.page.evaluate("() => new Promise((done) => setTimeout(done, 300))")
+        return dict(pair.split("=") for pair in self.page.evaluate("location.hash").lstrip("#").split("&"))
+
+
+def number(text: str) -> float:
+    return math.nan if text == "–" else float(text)
+
+
+@dataclass
+class Choice:
+    """A neighbour as it was found in Python: on the map, and how far."""
+
+    row: int
+    column: int
+    score: float
+    rows: int
+    columns: int
+    inside: bool
+
+
+def expected(layer: LayerNeighbors, pixel: tuple[int, int], height: int = HEIGHT, width: int = WIDTH) -> list[Choice]:
+    """Whom the query nearest to a pixel chose except itself, best first, each once."""
+    place = pixel[0] * layer.size[0] // height, pixel[1] * layer.size[1] // width
+    queries = [tuple(query) for query in layer.queries.tolist()]
+    query = min(queries, key=lambda one: math.dist(one, place))
+    scores = layer.scores[queries.index(query)].tolist()
+    slots = sorted(zip(layer.places[queries.index(query)].tolist(), scores, strict=True), key=lambda slot: -slot[1])
+    found: dict[tuple[int, int], Choice] = {}
+    for (row, column), score in slots:
+        inside = 0 <= row < layer.size[0] and 0 <= column < layer.size[1]
+        if (row, column) != query:
+            found.setdefault((row, column), Choice(row, column, score, row - query[0], column - query[1], inside))
+    return list(found.values())
+
+
+def times_chosen(layer: LayerNeighbors) -> dict[tuple[int, int], int]:
+    """By how many other queries each place is chosen."""
+    counts = {(row, column): 0 for row in range(layer.size[0]) for column in range(layer.size[1])}
+    for query, places in zip(layer.queries.tolist(), layer.places.tolist(), strict=True):
+        for place in {tuple(place) for place in places} - {tuple(query)}:
+            if place in counts:
+                counts[place] += 1
+    return counts
+
+
+def color_at(one: Open, row: float, column: float, picture: str = "#picture") -> np.ndarray:
+    """What is seen at a place of the image, 0 to 255."""
+    seen = np.asarray(Image.open(BytesIO(one.page.locator(picture).screenshot())).convert("RGB"), dtype=float)
+    down, across = (FRAME + row) / (HEIGHT + 2 * FRAME), (FRAME + column) / (WIDTH + 2 * FRAME)
+    return seen[int(down * len(seen)), int(across * seen.shape[1])]
+
+
+def by_hand(places: list[tuple[int, int]], size: tuple[int, int], stride: int, **settings: object) -> LayerNeighbors:
+    """Every `stride`-th position along both sides chooses the same places, the first most."""
+    queries = torch.cartesian_prod(*(torch.arange(0, side, stride) for side in size))
+    scores = torch.arange(len(places), 0, -1.0).expand(len(queries), -1)
+    return LayerNeighbors(
+        "by.hand", size, queries, torch.tensor(places).expand(len(queries), -1, -1), scores, **settings
+    )
