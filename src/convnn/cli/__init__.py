@@ -58,6 +58,7 @@ def _run(parser: Parser, argv: Sequence[str]) -> int:
             args.interruption = interruption
             args.run(args, Console())
     except ConvnnError as error:
+        _end_children()
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
     except Interrupted as interrupted:
@@ -68,8 +69,10 @@ def _run(parser: Parser, argv: Sequence[str]) -> int:
 
 
 def _end_children() -> None:
-    """A worker that waits for a disk must not keep the process from ending."""
-    if hasattr(signal, "SIGCHLD"):
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # through which torch complains of workers that die
+    """Workers answer to no signal but this one, and must not keep the process from ending."""
+    listener = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if hasattr(signal, "SIGCHLD") else None
     for child in multiprocessing.active_children():
         child.kill()
+        child.join()
+    if listener is not None:
+        signal.signal(signal.SIGCHLD, listener)  # torch's, which complains of workers that die

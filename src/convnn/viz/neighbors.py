@@ -146,7 +146,7 @@ def _choices_on_map(name: str, layer: SearchingLayer, x: Tensor) -> LayerNeighbo
     field = layer.field(x)
     height, width = field.real_size
     scores = torch.ones(indices.shape) if scores is None else scores
-    queries, places = field.places(field.inner()).cpu(), field.places(indices[0]).cpu()
+    queries, places = field.places(field.queries()).cpu(), field.places(indices[0]).cpu()
     return LayerNeighbors(name, (height, width), queries, places, scores[0].cpu())
 
 
