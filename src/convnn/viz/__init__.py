@@ -1,7 +1,18 @@
-"""Pictures: whom the layers of a network choose, and how a training run went."""
+"""Pictures: whom the layers of a network choose, how a training run went, and how several compare."""
 
 from convnn.viz.curves import draw_curves
 from convnn.viz.neighbors import LayerNeighbors, choose_queries, find_neighbors
 from convnn.viz.sheet import draw_neighbors
+from convnn.viz.statistics import LayerStatistics, neighbor_statistics
+from convnn.viz.statistics_plot import draw_statistics
 
-__all__ = ["LayerNeighbors", "choose_queries", "draw_curves", "draw_neighbors", "find_neighbors"]
+__all__ = [
+    "LayerNeighbors",
+    "LayerStatistics",
+    "choose_queries",
+    "draw_curves",
+    "draw_neighbors",
+    "draw_statistics",
+    "find_neighbors",
+    "neighbor_statistics",
+]
