@@ -161,6 +161,7 @@ class TrainConfig:
     checkpoint_every: str | None = flag("15m", "run", "save within epochs too, every 500 steps or 90s, 15m, 2h")
     overwrite: bool = flag(False, "run", "replace the results of an earlier run in output_dir")
     tensorboard: bool = flag(False, "run", "write TensorBoard scalars too (pip install 'convnn[tensorboard]')")
+    log_neighbors: bool = flag(False, "run", "measure whom each layer looks at after every epoch, into neighbors.csv")
     test_only: bool = flag(False, "run", "no training: evaluate --checkpoint, or check shapes without one")
     checkpoint: str | None = flag(None, "run", "weights to evaluate, such as best.safetensors")
 
@@ -193,6 +194,8 @@ class TrainConfig:
         for name in ("weight_decay", "momentum", "lr_gamma", "clip_grad_norm", "noise"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"--{name}={getattr(self, name)} must not be negative")
+        if self.log_neighbors and self.fsdp:
+            raise InputError("--log_neighbors needs the whole network in one process; leave out it or --fsdp")
         parse_interval(self.checkpoint_every)
 
     @property

@@ -19,7 +19,7 @@ class ClassCentroids:
 
     def add(self, features: Tensor, labels: Tensor) -> None:
         """Count images: features (B, T, C), labels (B,) from 0."""
-        labels, means = labels.cpu(), features.mean(dim=1).cpu().double()
+        labels, means = labels.cpu(), _at_least_float32(features).mean(dim=1).cpu().double()
         missing = int(labels.max()) + 1 - len(self.counts)
         if missing > 0:
             self.sums = torch.cat([self.sums, self.sums.new_zeros(missing, self.sums.shape[1])])
@@ -32,6 +32,7 @@ class ClassCentroids:
 
         A position in the middle of all classes belongs to the first.
         """
+        features = _at_least_float32(features)
         known = self.counts > 0
         means = self.sums[known] / self.counts[known, None]
         middle = means.mean(dim=0)
@@ -39,3 +40,7 @@ class ClassCentroids:
         middle = middle.to(features)
         # The length of a position decides nothing. One image at a time: there may be many classes.
         return torch.stack([((image - middle) @ directions.T).argmax(dim=1) for image in features])
+
+
+def _at_least_float32(features: Tensor) -> Tensor:
+    return features.to(torch.promote_types(features.dtype, torch.float32))

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from convnn.errors import InputError
 from convnn.viz._figure import FAINT, HAIRLINE, INK, save_figure
@@ -91,7 +91,7 @@ def _draw_reference(
 
 def _draw(panel: Axes, values: Sequence[float], **style: Any) -> None:
     """A line over the layers, with gaps where a value is not known."""
-    panel.plot(range(1, len(values) + 1), values, linewidth=1.6, **style)
+    panel.plot(range(1, len(values) + 1), values, linewidth=1.6, clip_on=False, zorder=3, **style)
 
 
 def _style(panel: Axes, heading: str, layers: int, *, is_share: bool) -> None:
@@ -99,7 +99,7 @@ def _style(panel: Axes, heading: str, layers: int, *, is_share: bool) -> None:
     panel.set_xlim(0.5, layers + 0.5)
     panel.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
     if is_share:
-        panel.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+        panel.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g}%"))
     panel.tick_params(which="both", length=0, labelsize=8, labelcolor=INK)
     panel.grid(axis="y", color=HAIRLINE, linewidth=0.8)
     panel.set_axisbelow(True)
