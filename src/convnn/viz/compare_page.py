@@ -20,7 +20,7 @@ def comparison_page(runs: Sequence[Run]) -> str:
     template = Template((files("convnn.viz") / "compare.html").read_text(encoding="utf-8"))
     columns = comparison(runs)
     return template.substitute(
-        title=escape(f"{len(runs)} runs"),
+        title=f"Comparison of {len(runs)} runs",
         curves=_following_the_page(svg_text(comparison_figure(runs))),
         head="".join(map(_head, columns)),
         rows="\n".join(_row(columns, number) for number in range(len(runs))),
@@ -29,7 +29,7 @@ def comparison_page(runs: Sequence[Run]) -> str:
 
 def _following_the_page(svg: str) -> str:
     for color, variable in INKS.items():
-        svg = svg.replace(color, variable)
+        svg = svg.replace(f": {color}", f": {variable}")  # in a style
     return svg
 
 
