@@ -62,15 +62,21 @@ def test_the_command_writes_a_table_a_picture_and_numbers(
     assert f"{expected[0].class_agreement:.1%}" in printed
 
 
-def test_a_network_without_neighbours_is_refused_before_it_trains(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--layer", "Conv2d"], "model ResNet has no layer that chooses neighbours"),
+        (["--fsdp"], "--log_neighbors needs the whole network in one process; leave out it or --fsdp"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_an_old_run_is_overwritten(
+    flags: list[str], message: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = [*FLAGS, "--layer", "Conv2d", "--output_dir", str(tmp_path), "--log_neighbors"]
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    argv = [*FLAGS, *flags, "--log_neighbors", "--overwrite", "--output_dir", str(folder)]
     assert main_train(argv) == 2
-    assert "has no layer that chooses neighbours" in capsys.readouterr().err
-    assert not (tmp_path / "metrics.csv").exists()
-    with pytest.raises(InputError, match="--log_neighbors needs the whole network in one process"):
-        TrainConfig(log_neighbors=True, fsdp=True)
+    assert message in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def rows(folder: Path) -> list[list[str]]:

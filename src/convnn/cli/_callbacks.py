@@ -12,7 +12,6 @@ from convnn.models import Network
 from convnn.train import Callback, EpochResult, ResumePoint, RunFolder, TensorBoardLog, TrainConfig
 from convnn.train.folder import CURVES, NEIGHBORS
 from convnn.viz import LayerStatistics, draw_curves, neighbor_statistics
-from convnn.viz.choices import choosing_layers
 from convnn.viz.statistics import MEASURES
 from convnn.viz.statistics_table import COLUMNS, csv_rows, csv_text
 
@@ -39,12 +38,9 @@ class NeighborLog(Callback):
     Args:
         config: the flags of the run.
         folder: where neighbors.csv goes.
-        network: what learns.
+        network: what learns; some of its layers choose neighbours.
         point: where the run goes on, if it does; rows that were written there are taken over.
         scalars: is given the measures too, under neighbors/<layer>/<measure>.
-
-    Raises:
-        InputError: no layer of the network chooses neighbours.
     """
 
     def __init__(
@@ -55,7 +51,6 @@ class NeighborLog(Callback):
         point: ResumePoint | None = None,
         scalars: TensorBoardLog | None = None,
     ) -> None:
-        choosing_layers(network)
         self.path = folder / NEIGHBORS
         self.network = network
         self.point = point

@@ -31,6 +31,7 @@ from convnn.train import (
     print_summary,
     summarize,
 )
+from convnn.viz.choices import choosing_layers
 
 SHAPES = {"cifar10": (3, 32, 10), "cifar100": (3, 32, 100), "imagenet": (3, 224, 1000), "digits": (1, 8, 10)}
 """Channels, side and classes of the data sets whose shape is known without reading them."""
@@ -68,6 +69,8 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
     config = TrainConfig(**given) if point is None else point.config
     if config.checkpoint is not None:
         raise InputError(f"--checkpoint={config.checkpoint} is read by --test_only; leave it out to train")
+    if config.log_neighbors and config.fsdp:
+        raise InputError("--log_neighbors needs the whole network in one process; leave out it or --fsdp")
     accelerator = make_accelerator(
         find_device(config.device), use_amp=config.use_amp, deterministic=config.deterministic
     )
@@ -75,6 +78,8 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
     set_seed(config.seed)
     data = load_images(config, accelerator)
     network = make_network(config, data.image_shape[0], data.num_classes).to(accelerator.device)
+    if config.log_neighbors:
+        choosing_layers(network)  # refuses a network without neighbours before anything is written
     report = ConsoleReport(console, config.num_epochs)
     callbacks: list[Callback] = [report]
     if accelerator.is_main_process:

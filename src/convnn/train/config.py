@@ -194,8 +194,6 @@ class TrainConfig:
         for name in ("weight_decay", "momentum", "lr_gamma", "clip_grad_norm", "noise"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"--{name}={getattr(self, name)} must not be negative")
-        if self.log_neighbors and self.fsdp:
-            raise InputError("--log_neighbors needs the whole network in one process; leave out it or --fsdp")
         parse_interval(self.checkpoint_every)
 
     @property
