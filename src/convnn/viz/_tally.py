@@ -1,12 +1,12 @@
 """Counting the neighbours of one layer."""
 
-from math import fsum, isqrt, nan
+from math import fsum, nan
 
 import torch
 from torch import Tensor
 
 from convnn.errors import InputError
-from convnn.viz.choices import Choices
+from convnn.viz.choices import Choices, window_side
 
 
 class Tally:
@@ -112,12 +112,6 @@ class Tally:
     @property
     def chance_agreement(self) -> float:
         return _ratio(self._agreeing_by_chance, self._classified * (self.size[0] * self.size[1] - 1))
-
-
-def window_side(K: int) -> int:
-    """The smallest odd k with k * k >= K."""
-    side = isqrt(K - 1) + 1
-    return side + 1 - side % 2
 
 
 def k_occurrences(chosen: Tensor, counts: Tensor, positions: int) -> Tensor:

@@ -126,6 +126,12 @@ def patches(tokens: int, images: Tensor) -> tuple[int, int]:
     return height // unit * scale, width // unit * scale
 
 
+def window_side(K: int) -> int:
+    """Side of the smallest odd square that holds K places: what a convolution would look at."""
+    side = isqrt(K - 1) + 1
+    return side + 1 - side % 2
+
+
 def _choices_on_map(layer: SearchingLayer, x: Tensor) -> Choices:
     indices, scores, absent = (_with_heads(one, 1) for one in layer.neighbors(x))
     field = layer.field(x)

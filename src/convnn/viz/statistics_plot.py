@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from convnn.errors import InputError
 from convnn.viz._figure import FAINT, HAIRLINE, INK, save_figure
-from convnn.viz._tally import window_side
+from convnn.viz.choices import window_side
 from convnn.viz.statistics import LayerStatistics
 
 NEIGHBORS, REFERENCE = "#0072b2", FAINT  # blue of Okabe and Ito
