@@ -24,7 +24,7 @@ class Choices:
         places: (B, heads, N, K, 2) int64, row and column of their neighbours; outside 0 .. size - 1 where a neighbour
             is padding, -1 where it is a token that is no patch.
         scores: (B, heads, N, K), how much each neighbour counts.
-        is_filled: (B, heads, N, K) bool, False at slots of a fixed list that nobody fills.
+        is_filled: (B, heads, N, K) bool, False at slots of a fixed list that nobody fills: there a token weighs 0.
         outside: what lies outside the map, "padding", which has a place, or "class token", which has none.
     """
 
@@ -133,35 +133,29 @@ def window_side(K: int) -> int:
 
 
 def _choices_on_map(layer: SearchingLayer, x: Tensor) -> Choices:
-    indices, scores, absent = (_with_heads(one, 1) for one in layer.neighbors(x))
+    indices, scores, _ = (_with_heads(one, 1) for one in layer.neighbors(x))
     field = layer.field(x)
     height, width = field.inner_size
     queries = field.places(field.inner())
-    return _choices((height, width), queries, field.places(indices), scores, absent, "padding")
+    scores = torch.ones(indices.shape, device=indices.device) if scores is None else scores
+    is_filled = torch.ones_like(indices, dtype=torch.bool)  # similarities may be 0
+    return Choices((height, width), queries, field.places(indices), scores, is_filled, "padding")
 
 
 def _choices_on_patches(layer: NeighborAttention, x: Tensor, images: Tensor) -> Choices:
     rows, columns = patches(x.shape[1], images)
     others = x.shape[1] - rows * columns
-    indices, scores, absent = (_with_heads(one, layer.num_heads, others) for one in layer.neighbors(x))
+    indices, scores, _ = (_with_heads(one, layer.num_heads, others) for one in layer.neighbors(x))
+    scores = torch.ones(indices.shape, device=indices.device) if scores is None else scores
     chosen = indices - others
     places = torch.stack([chosen // columns, chosen % columns], dim=-1).masked_fill(chosen[..., None] < 0, -1)
     queries = torch.cartesian_prod(*(torch.arange(n, device=x.device) for n in (rows, columns))).reshape(-1, 2)
-    return _choices((rows, columns), queries, places, scores, absent, "class token")
+    return Choices((rows, columns), queries, places, scores, scores != 0, "class token")
 
 
 def _with_heads(one: Tensor | None, heads: int, first: int = 0) -> Any:
     """(B * heads, T, K) as (B, heads, N, K), of the positions from `first` on."""
     return None if one is None else one.unflatten(0, (-1, heads))[:, :, first:]
-
-
-def _choices(
-    size: tuple[int, int], queries: Tensor, places: Tensor, scores: Tensor | None, absent: Tensor | None, outside: str
-) -> Choices:
-    shape, device = places.shape[:-1], places.device
-    scores = torch.ones(shape, device=device) if scores is None else scores
-    is_filled = torch.ones(shape, dtype=torch.bool, device=device) if absent is None else ~absent
-    return Choices(size, queries, places, scores, is_filled, outside)
 
 
 @contextmanager

@@ -131,8 +131,7 @@ class NeighborAttention(TokenLayer):
         self.check_input(x)
         x = x if x.dim() == 3 else x.unsqueeze(0)
         queries, keys, _ = (one.flatten(0, 1) for one in self.project(x))
-        chosen = self.select(queries, keys)
-        return self.weigh(chosen, queries, keys)._replace(absent=chosen.absent)
+        return self.weigh(self.select(queries, keys), queries, keys)
 
 
 def share_of_a_head(dim: int, num_heads: int) -> int:
