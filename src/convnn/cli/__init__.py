@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from convnn import __version__
-from convnn.cli import evaluate, info, layers, models, neighbors, predict, train
+from convnn.cli import compare, evaluate, info, layers, models, neighbors, predict, statistics, train
 from convnn.cli._flags import Parser
 from convnn.errors import ConvnnError
 from convnn.train import Interrupted, Interruption
@@ -18,6 +18,8 @@ COMMANDS = {
     "evaluate": (evaluate, "accuracy of a checkpoint"),
     "predict": (predict, "classes of pictures"),
     "neighbors": (neighbors, "draw whom each layer looks at"),
+    "statistics": (statistics, "measure whom each layer looks at"),
+    "compare": (compare, "several runs side by side"),
     "models": (models, "list the networks"),
     "layers": (layers, "list the layers"),
     "info": (info, "what this installation can do"),

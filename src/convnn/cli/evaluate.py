@@ -58,6 +58,7 @@ def load_test_images(recipe: Recipe, config: TrainConfig) -> ImageData:
         seed=config.seed,
         device=find_device(config.device),
         num_workers=config.num_workers,
+        limit_train=config.limit_train,
         limit_test=config.limit_test,
     )
     if data.classes != recipe.classes or data.image_shape != recipe.image_shape:

@@ -8,6 +8,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from rich.console import Console
 
+from convnn.cli._callbacks import Curves, NeighborLog
 from convnn.cli._config_file import read_config_file
 from convnn.cli._flags import Parser, add_config_flags, given_flags
 from convnn.cli.evaluate import evaluate_network
@@ -17,7 +18,6 @@ from convnn.models import Network, create_model
 from convnn.train import (
     Callback,
     ConsoleReport,
-    EpochResult,
     Interruption,
     ResumePoint,
     RunFolder,
@@ -31,7 +31,7 @@ from convnn.train import (
     print_summary,
     summarize,
 )
-from convnn.viz import draw_curves
+from convnn.viz.choices import choosing_layers
 
 SHAPES = {"cifar10": (3, 32, 10), "cifar100": (3, 32, 100), "imagenet": (3, 224, 1000), "digits": (1, 8, 10)}
 """Channels, side and classes of the data sets whose shape is known without reading them."""
@@ -69,6 +69,8 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
     config = TrainConfig(**given) if point is None else point.config
     if config.checkpoint is not None:
         raise InputError(f"--checkpoint={config.checkpoint} is read by --test_only; leave it out to train")
+    if config.log_neighbors and config.fsdp:
+        raise InputError("--log_neighbors needs the whole network in one process; leave out it or --fsdp")
     accelerator = make_accelerator(
         find_device(config.device), use_amp=config.use_amp, deterministic=config.deterministic
     )
@@ -76,13 +78,15 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
     set_seed(config.seed)
     data = load_images(config, accelerator)
     network = make_network(config, data.image_shape[0], data.num_classes).to(accelerator.device)
+    if config.log_neighbors:
+        choosing_layers(network)  # refuses a network without neighbours before anything is written
     report = ConsoleReport(console, config.num_epochs)
     callbacks: list[Callback] = [report]
     if accelerator.is_main_process:
         if point is not None:
             point.set_damaged_aside()
         summary = summarize(network, data.image_shape)
-        callbacks += make_writers(config, RunFolder(config, network, data, summary))
+        callbacks += make_writers(config, RunFolder(config, network, data, summary), network, point)
         print_summary(console, config, data, summary, accelerator)
     trainer = Trainer(network, data, config, accelerator, callbacks, interruption)
     resume(trainer, point, console)
@@ -114,11 +118,14 @@ def load_images(config: TrainConfig, accelerator: Accelerator) -> ImageData:
         )
 
 
-def make_writers(config: TrainConfig, folder: RunFolder) -> list[Callback]:
+def make_writers(config: TrainConfig, folder: RunFolder, network: Network, point: ResumePoint | None) -> list[Callback]:
     """What writes into the folder of the run."""
     writers: list[Callback] = [folder, Curves(folder)]
-    if config.tensorboard:
-        writers.append(TensorBoardLog(folder.path))
+    scalars = TensorBoardLog(folder.path) if config.tensorboard else None
+    if scalars is not None:
+        writers.append(scalars)
+    if config.log_neighbors:
+        writers.append(NeighborLog(config, folder.path, network, point, scalars))
     return writers
 
 
@@ -158,14 +165,3 @@ def check_shapes(config: TrainConfig, console: Console) -> None:
     with torch.no_grad():
         logits = network(images)
     console.print(f"{config.model} of {config.layer}: input {tuple(images.shape)}, output {tuple(logits.shape)}")
-
-
-class Curves(Callback):
-    """Redraws curves.png from metrics.csv after every epoch."""
-
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder = folder
-
-    def on_epoch_end(self, result: EpochResult) -> None:
-        """Draw."""
-        draw_curves(self.folder.metrics, self.folder.path / "curves.png")

@@ -87,10 +87,14 @@ class RunState:
         return results[-1] if results else None
 
     @property
+    def is_epoch_end(self) -> bool:
+        """Whether the weights are those that the last result was measured with."""
+        return self.last_result is not None and self.document["position"]["step"] == 0
+
+    @property
     def is_best(self) -> bool:
         """Whether this is the end of an epoch, the best so far."""
-        result = self.last_result
-        return result is not None and result["is_best"] and self.document["position"]["step"] == 0
+        return self.is_epoch_end and self.document["results"][-1]["is_best"]
 
     def under(self, prefix: str) -> dict[str, Tensor]:
         """The tensors whose name begins with `prefix` and a slash, without it."""

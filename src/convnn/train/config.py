@@ -166,6 +166,7 @@ class TrainConfig:
     checkpoint_every: str | None = flag("15m", "run", "save within epochs too, every 500 steps or 90s, 15m, 2h")
     overwrite: bool = flag(False, "run", "replace the results of an earlier run in output_dir")
     tensorboard: bool = flag(False, "run", "write TensorBoard scalars too (pip install 'convnn[tensorboard]')")
+    log_neighbors: bool = flag(False, "run", "measure whom each layer looks at after every epoch, into neighbors.csv")
     test_only: bool = flag(False, "run", "no training: evaluate --checkpoint, or check shapes without one")
     checkpoint: str | None = flag(None, "run", "weights to evaluate, such as best.safetensors")
 

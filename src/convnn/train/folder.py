@@ -26,6 +26,7 @@ FOUND_OUT = ("num_classes", "img_size", "total_params", "trainable_params")
 """Lines of args.txt that are no flags."""
 
 METRICS, RESULTS, BROKEN_IMAGES = "metrics.csv", "train_eval_results.txt", "broken_images.txt"
+CURVES, NEIGHBORS = "curves.png", "neighbors.csv"
 
 
 class RunFolder(Callback):
@@ -96,7 +97,7 @@ class RunFolder(Callback):
                 " on with it, or --overwrite"
             )
         make_folder(self.path, "--output_dir")
-        old = [] if config.resume else [METRICS, RESULTS, LAST, PREVIOUS, BEST, BROKEN_IMAGES, "curves.png"]
+        old = [] if config.resume else [METRICS, RESULTS, LAST, PREVIOUS, BEST, BROKEN_IMAGES, CURVES, NEIGHBORS]
         try:
             for path in [*(self.path / name for name in old), *self.path.glob(f".*{UNFINISHED}")]:
                 path.unlink(missing_ok=True)

@@ -34,6 +34,7 @@ CHANGEABLE = {
     "checkpoint_every",
     "overwrite",
     "tensorboard",
+    "log_neighbors",
     "test_only",
     "checkpoint",
 }

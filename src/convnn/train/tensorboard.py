@@ -1,6 +1,6 @@
 """Scalars for TensorBoard, an extra."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -29,11 +29,15 @@ class TensorBoardLog(Callback):
 
     def on_epoch_end(self, result: EpochResult) -> None:
         """Write its scalars."""
+        scalars = {"lr": result.lr, "images_per_second": result.images_per_second}
         for part, scores in (("train", result.train), ("test", result.test)):
-            for name, value in scores._asdict().items():
-                self.writer.add_scalar(f"{name}/{part}", value, result.epoch)
-        self.writer.add_scalar("lr", result.lr, result.epoch)
-        self.writer.add_scalar("images_per_second", result.images_per_second, result.epoch)
+            scalars |= {f"{name}/{part}": value for name, value in scores._asdict().items()}
+        self.write(scalars, result.epoch)
+
+    def write(self, scalars: Mapping[str, float], epoch: int) -> None:
+        """Write more about an epoch, by tag."""
+        for tag, value in scalars.items():
+            self.writer.add_scalar(tag, value, epoch)
         self.writer.flush()
 
     def on_end(self) -> None:

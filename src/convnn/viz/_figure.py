@@ -1,8 +1,9 @@
 """What every picture has in common."""
 
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -32,6 +33,16 @@ def save_figure(figure: Figure, path: Path | str) -> Path:
     figure.savefig(picture, format=path.suffix.lower().removeprefix("."), dpi=160, facecolor="white")
     write_atomically(path, picture.getbuffer())
     return path
+
+
+def svg_text(figure: Figure) -> str:
+    """A figure as the <svg> element of a page: no background, text as text, and the same for the same figure."""
+    FigureCanvasAgg(figure)
+    text = StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "convnn"}):
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    drawing = text.getvalue()
+    return drawing[drawing.index("<svg") :]
 
 
 def rank_colors(count: int) -> ListedColormap:

@@ -1,6 +1,8 @@
 """How a training run went, in one picture."""
 
 import csv
+import io
+from collections.abc import Sequence
 from math import inf, isnan, nan
 from pathlib import Path
 
@@ -31,7 +33,7 @@ def draw_curves(metrics: Path | str, path: Path | str) -> Path:
         InputError: the table is missing, has no rows, lacks a column or holds no number.
         OutputError: the picture cannot be written.
     """
-    curves = _read(Path(metrics))
+    curves = read_curves(Path(metrics))
     figure = Figure(figsize=(10, 3.3), layout=ConstrainedLayoutEngine(wspace=0.06))
     loss, accuracy, rate = figure.subplots(1, 3, width_ratios=(3, 3, 1.6))
     _draw_pair(loss, "Loss", curves, "loss")
@@ -45,18 +47,27 @@ def draw_curves(metrics: Path | str, path: Path | str) -> Path:
     return save_figure(figure, path)
 
 
-def _read(metrics: Path) -> Curves:
+def read_curves(metrics: Path, columns: Sequence[str] = COLUMNS) -> Curves:
+    """Columns of a metrics.csv, a value an epoch; NaN where one is empty.
+
+    Raises:
+        InputError: the table is missing, is no text, has no rows, lacks a column or holds no number.
+    """
     if not metrics.is_file():
         raise InputError(f"metrics file {metrics} does not exist")
-    with metrics.open(newline="", encoding="utf-8") as file:
-        table = csv.DictReader(file)
+    try:
+        table = csv.DictReader(io.StringIO(metrics.read_text(encoding="utf-8"), newline=""))
         rows = [row for row in table if row.get("epoch")]
-        missing = [name for name in COLUMNS if name not in (table.fieldnames or ())]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            f"metrics file {metrics} cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from None
+    missing = [name for name in columns if name not in (table.fieldnames or ())]
     if missing:
         raise InputError(f"metrics file {metrics} lacks the column {missing[0]!r}")
     if not rows:
         raise InputError(f"metrics file {metrics} has no rows; draw the curves after the first epoch")
-    return {name: [_number(row[name], name, metrics) for row in rows] for name in COLUMNS}
+    return {name: [_number(row[name], name, metrics) for row in rows] for name in columns}
 
 
 def _number(text: str | None, column: str, metrics: Path) -> float:

@@ -1,17 +1,13 @@
 """Whom every layer of a network chooses, seen from outside."""
 
-from contextlib import ExitStack
 from dataclasses import dataclass
-from math import gcd, isqrt
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnn.errors import InputError, check_at_least
-from convnn.nn import MultiheadAttention, NeighborAttention, SearchingLayer
-from convnn.nn._modes import evaluating
+from convnn.viz.choices import choices_of, watching, window_side
 
 
 @dataclass(frozen=True)
@@ -42,8 +38,7 @@ class LayerNeighbors:
     @property
     def window(self) -> int:
         """Side of the smallest odd square that holds the neighbours of one head: what a convolution would look at."""
-        side = isqrt(self.places.shape[1] // self.heads - 1) + 1
-        return side + (side % 2 == 0)
+        return window_side(self.places.shape[1] // self.heads)
 
     def query_at(self, place: tuple[int, int]) -> int:
         """The query nearest to a place on the map; of several the first."""
@@ -79,20 +74,15 @@ def find_neighbors(model: nn.Module, image: Tensor) -> list[LayerNeighbors]:
     """
     if image.dim() != 4 or len(image) != 1:
         raise InputError(f"image of shape {tuple(image.shape)} must be one image (1, C, H, W)")
-    names = _choosing_layers(model)
     found: list[LayerNeighbors] = []
 
-    def record(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if isinstance(layer, SearchingLayer):
-            found.append(_choices_on_map(names[layer], layer, inputs[0]))
-        elif isinstance(layer, NeighborAttention):
-            found.append(_choices_on_patches(names[layer], layer, inputs[0], image))
+    def record(name: str, layer: nn.Module, x: Tensor) -> None:
+        choices = choices_of(layer, x, image)
+        places, scores = (one[0].transpose(0, 1).flatten(1, 2).cpu() for one in (choices.places, choices.scores))
+        queries, heads = choices.queries.cpu(), choices.places.shape[1]
+        found.append(LayerNeighbors(name, choices.size, queries, places, scores, choices.outside, heads))
 
-    with ExitStack() as stack:
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(evaluating(model))
-        for layer in names:
-            stack.enter_context(layer.register_forward_pre_hook(record))
+    with watching(model, record):
         model(image)
     return found
 
@@ -124,52 +114,6 @@ def choose_queries(image: Tensor, n: int) -> list[tuple[int, int]]:
         chosen.append(int((contrast * distance).argmax()))
         distance = distance.minimum((pixels - pixels[chosen[-1]]).norm(dim=1))
     return [divmod(index, width) for index in chosen]
-
-
-def _choosing_layers(model: nn.Module) -> dict[nn.Module, str]:
-    names: dict[nn.Module, str] = {}
-    for name, module in model.named_modules():
-        on_map = isinstance(module, SearchingLayer) and module.spatial_dims == 2
-        if on_map or isinstance(module, NeighborAttention):
-            names[module] = name or type(module).__name__
-    if not names:
-        raise InputError(
-            f"model {type(model).__name__} has no layer that chooses neighbours;"
-            " build it with ConvNN2d, ConvNNAttention2d, Branching2d or MultiheadConvNNAttention"
-        )
-    choosing = {module: name for module, name in names.items() if type(module) is not MultiheadAttention}
-    return choosing or names
-
-
-def _choices_on_map(name: str, layer: SearchingLayer, x: Tensor) -> LayerNeighbors:
-    indices, scores, _ = layer.neighbors(x)
-    field = layer.field(x)
-    height, width = field.real_size
-    scores = torch.ones(indices.shape) if scores is None else scores
-    queries, places = field.places(field.queries()).cpu(), field.places(indices[0]).cpu()
-    return LayerNeighbors(name, (height, width), queries, places, scores[0].cpu())
-
-
-def _choices_on_patches(name: str, layer: NeighborAttention, x: Tensor, image: Tensor) -> LayerNeighbors:
-    indices, scores, _ = layer.neighbors(x)
-    scores = torch.ones(indices.shape) if scores is None else scores
-    rows, columns = _patches(x.shape[1], image)
-    others = x.shape[1] - rows * columns
-    patches = indices[:, others:].transpose(0, 1).flatten(1).cpu() - others
-    places = torch.stack([patches // columns, patches % columns], dim=-1).masked_fill(patches[..., None] < 0, -1)
-    scores = scores[:, others:].transpose(0, 1).flatten(1).cpu()
-    queries = torch.cartesian_prod(torch.arange(rows), torch.arange(columns))
-    return LayerNeighbors(name, (rows, columns), queries, places, scores, outside="class token", heads=len(indices))
-
-
-def _patches(tokens: int, image: Tensor) -> tuple[int, int]:
-    """Rows and columns of the largest grid of the image's proportions that the tokens hold."""
-    height, width = image.shape[2:]
-    unit = gcd(height, width)
-    scale = isqrt(tokens // (height // unit * (width // unit)))
-    if scale == 0:
-        raise InputError(f"{tokens} tokens are no patches of an image of {height}x{width} pixels")
-    return height // unit * scale, width // unit * scale
 
 
 def _contrast(image: Tensor) -> Tensor:

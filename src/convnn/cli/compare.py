@@ -1,0 +1,53 @@
+"""`convnn compare`: several runs side by side."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from convnn.cli._flags import Parser
+from convnn.files import make_folder, write_atomically
+from convnn.viz import Run, draw_comparison, read_runs
+from convnn.viz.compare_page import comparison_page
+from convnn.viz.compare_table import UNKNOWN, Column, comparison, comparison_markdown, different_flags
+
+ON_SCREEN = ("best top-1", "its epoch", "last top-1", "epochs", "s/epoch")
+"""Columns that fit on a narrow terminal."""
+
+
+def add_flags(parser: Parser) -> None:
+    """The runs and the folder."""
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folders that trainings have left, two or more")
+    parser.add_argument("--out", default="comparison", help="folder of compare.png, compare.md, compare.html")
+
+
+def run(args: argparse.Namespace, console: Console) -> None:
+    """Write a picture, a table and a page, and print the table."""
+    runs = read_runs(args.runs)
+    columns = comparison(runs)
+    folder = make_folder(Path(args.out), "--out")
+    draw_comparison(runs, folder / "compare.png")
+    write_atomically(folder / "compare.md", comparison_markdown(columns))
+    write_atomically(folder / "compare.html", comparison_page(runs))
+    console.print(as_table(runs, columns))
+    console.print(f"{folder / 'compare.html'}", highlight=False, soft_wrap=True)
+
+
+def as_table(runs: Sequence[Run], columns: Sequence[Column]) -> Table:
+    """For the screen: all flags in one cell, the best numbers bold; size and cost are in the files."""
+    flags = different_flags(runs)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("run", overflow="fold")
+    table.add_column("flags", overflow="fold")
+    shown = [column for column in columns if column.heading in ON_SCREEN]
+    for column in shown:
+        table.add_column(column.heading.replace(" ", "\n", 1), justify="right", no_wrap=True)
+    for number, run in enumerate(runs):
+        given = "\n".join(f"{name}={run.flags.get(name, UNKNOWN)}" for name in flags)
+        cells = [Text(column.cells[number], style="bold" if column.best[number] else "") for column in shown]
+        table.add_row(Text(run.name), Text(given), *cells)
+    return table

@@ -1,0 +1,55 @@
+"""`convnn statistics`: what the neighbours of every layer are like, over the test images."""
+
+import argparse
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from convnn.cli._flags import Parser, add_config_flags, config_from
+from convnn.cli.evaluate import load_test_images
+from convnn.files import make_folder, write_atomically
+from convnn.train import find_device, load_checkpoint
+from convnn.viz import draw_statistics, neighbor_statistics
+from convnn.viz.statistics_table import COLUMNS, csv_rows, csv_text, markdown_table, readable_rows
+
+FLAGS = ("data_path", "noise", "limit_train", "limit_test", "num_workers", "batch_size", "device", "seed")
+
+ON_SCREEN = ("distance", "in_window", "outside", "hubness", "never_chosen", "class_agreement", "chance_agreement")
+"""Measures that fit on a narrow terminal; the files have all."""
+
+
+def add_flags(parser: Parser) -> None:
+    """The checkpoint, the images and the folder."""
+    parser.add_argument("--checkpoint", required=True, help="weights of a run, such as runs/demo/best.safetensors")
+    parser.add_argument("--out", default="statistics", help="folder of statistics.csv, statistics.md, statistics.png")
+    add_config_flags(parser, only=FLAGS)
+
+
+def run(args: argparse.Namespace, console: Console) -> None:
+    """Measure on the test images, the classes of positions being those of the training images; print and write."""
+    network, recipe = load_checkpoint(args.checkpoint)
+    config = config_from(args, dataset=recipe.dataset)
+    data = load_test_images(recipe, config)
+    folder = make_folder(Path(args.out), "--out")
+    network.to(find_device(config.device))
+    layers = neighbor_statistics(network, data.test, labelled_batches=data.train)
+    title = f"{recipe.model} of {recipe.layer} on {data.test.num_samples:,} images of {data.name}"
+    write_atomically(folder / "statistics.csv", csv_text(COLUMNS, csv_rows(layers)))
+    write_atomically(folder / "statistics.md", f"# {title}\n\n{markdown_table(*readable_rows(layers))}")
+    draw_statistics(layers, folder / "statistics.png", title=title)
+    console.print(as_table(title, *readable_rows(layers, ON_SCREEN)))
+    console.print(f"{folder / 'statistics.png'}", highlight=False, soft_wrap=True)
+
+
+def as_table(title: str, head: list[str], rows: list[list[str]]) -> Table:
+    """For the screen: names are cut where it is narrow, numbers are not."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in head:
+        is_name = heading == "layer"
+        lines = heading.replace(" ", "\n")
+        table.add_column(lines, justify="left" if is_name else "right", no_wrap=not is_name, overflow="ellipsis")
+    for row in rows:
+        table.add_row(*row)
+    return table

@@ -1,0 +1,121 @@
+"""The curves of several runs in one picture."""
+
+from collections.abc import Sequence
+from math import inf, isnan
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from convnn.viz._figure import FAINT, HAIRLINE, INK, save_figure
+from convnn.viz.runs import Run
+
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+"""Of Okabe and Ito, without yellow and black, which are lost on white or on black."""
+
+DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1, 1.5), (6, 1.5, 1, 1.5))
+
+LONGEST_NAME = 32
+"""Letters of a name beside the panels; of longer ones the end is shown."""
+
+
+class Stroke(NamedTuple):
+    """How the line of a run looks: colour, and lengths of dash and gap in line widths, none for a solid line."""
+
+    color: str
+    dashes: tuple[float, ...]
+
+
+def stroke_of(number: int) -> Stroke:
+    """The look of run `number`, from 0: 24 different ones."""
+    return Stroke(COLORS[number % len(COLORS)], DASHES[number // len(COLORS) % len(DASHES)])
+
+
+def draw_comparison(runs: Sequence[Run], path: Path | str) -> Path:
+    """Draw test accuracy and test loss of runs over their epochs.
+
+    Args:
+        runs: what `read_runs` returned; a ring is the best epoch of a run, names stand in the order of these.
+        path: the picture, .png, .pdf or .svg, in a folder that exists.
+
+    Returns:
+        The path of the picture.
+
+    Raises:
+        InputError: the suffix is none of these.
+        OutputError: the picture cannot be written.
+    """
+    return save_figure(comparison_figure(runs), path)
+
+
+def comparison_figure(runs: Sequence[Run]) -> Figure:
+    """The picture, ahead of being written."""
+    figure = Figure(figsize=(10, 3.9), layout=ConstrainedLayoutEngine(wspace=0.06))
+    accuracy, loss = figure.subplots(1, 2)
+    for number, run in enumerate(runs):
+        stroke = stroke_of(number)
+        _draw(accuracy, run, "test_top1", stroke)
+        _draw(loss, run, "test_loss", stroke)
+        _mark_best(accuracy, run, stroke)
+    _style(accuracy, "Test top-1 accuracy")
+    accuracy.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+    _style(loss, "Test loss")
+    _name_lines(figure, runs)
+    return figure
+
+
+def _draw(panel: Axes, run: Run, column: str, stroke: Stroke) -> None:
+    """A line through the known values; a dot where there is only one."""
+    known = [
+        (epoch, value) for epoch, value in zip(run.curves["epoch"], run.curves[column], strict=True) if not isnan(value)
+    ]
+    epochs, values = [epoch for epoch, _ in known], [value for _, value in known]
+    panel.plot(epochs, values, **_look(stroke), marker="o" if len(known) == 1 else "", markersize=5)
+
+
+def _mark_best(panel: Axes, run: Run, stroke: Stroke) -> None:
+    if run.best is not None:
+        place = run.at(run.best, "epoch"), run.at(run.best, "test_top1")
+        panel.plot(*place, "o", markersize=6, markerfacecolor="white", markeredgecolor=stroke.color, zorder=3)
+
+
+def _name_lines(figure: Figure, runs: Sequence[Run]) -> None:
+    """Names beside the panels, the best run first."""
+    order = sorted(range(len(runs)), key=lambda i: _descending(runs[i].at(runs[i].best, "test_top1")))
+    lines = [Line2D([], [], **_look(stroke_of(i))) for i in order]
+    names = [_shortened(runs[i].name) for i in order]
+    legend = figure.legend(
+        lines, names, loc="outside right upper", frameon=False, fontsize=9, labelcolor=INK, handlelength=2.4
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _look(stroke: Stroke) -> dict[str, Any]:
+    linestyle = (0, stroke.dashes) if stroke.dashes else "-"
+    return {"color": stroke.color, "linestyle": linestyle, "linewidth": 1.7}
+
+
+def _descending(value: float) -> float:
+    """What sorts large numbers first and unknown ones last."""
+    return inf if isnan(value) else -value
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}"
+
+
+def _style(panel: Axes, title: str) -> None:
+    panel.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK)
+    panel.set_xlabel("epoch", fontsize=9, color=FAINT)
+    panel.margins(x=0.03)
+    panel.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+    panel.tick_params(which="both", length=0, labelsize=8, labelcolor=INK)
+    panel.grid(axis="y", color=HAIRLINE, linewidth=0.8)
+    panel.set_axisbelow(True)
+    panel.spines[["top", "right", "left"]].set_visible(False)
+    panel.spines["bottom"].set_color(FAINT)

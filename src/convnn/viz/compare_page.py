@@ -1,0 +1,60 @@
+"""Several runs side by side on one self-contained page."""
+
+from collections.abc import Sequence
+from html import escape
+from importlib.resources import files
+from math import isnan
+from string import Template
+
+from convnn.viz._figure import FAINT, HAIRLINE, INK, svg_text
+from convnn.viz.compare import comparison_figure, stroke_of
+from convnn.viz.compare_table import Column, comparison
+from convnn.viz.runs import Run
+
+INKS = {INK: "var(--ink)", FAINT: "var(--faint)", HAIRLINE: "var(--line)", "#ffffff": "var(--paper)"}
+"""Colours of a picture that follow the page, light or dark."""
+
+
+def comparison_page(runs: Sequence[Run]) -> str:
+    """The page as HTML: curves, and a table that is sorted by clicking a heading; it loads nothing."""
+    template = Template((files("convnn.viz") / "compare.html").read_text(encoding="utf-8"))
+    columns = comparison(runs)
+    return template.substitute(
+        title=f"Comparison of {len(runs)} runs",
+        curves=_following_the_page(svg_text(comparison_figure(runs))),
+        head="".join(map(_head, columns)),
+        rows="\n".join(_row(columns, number) for number in range(len(runs))),
+    )
+
+
+def _following_the_page(svg: str) -> str:
+    for color, variable in INKS.items():
+        svg = svg.replace(f": {color}", f": {variable}")  # in a style
+    return svg
+
+
+def _head(column: Column) -> str:
+    kind = ' class="number"' if column.is_number else ""
+    return f'<th scope="col"{kind}><button type="button">{escape(column.heading)}</button></th>'
+
+
+def _row(columns: Sequence[Column], number: int) -> str:
+    name, *others = columns
+    cells = "".join(_cell(column, number) for column in others)
+    first = f"<div>{_line_sample(number)}<span>{escape(name.cells[number])}</span></div>"
+    return f'<tr><th scope="row" data-key="{escape(str(name.keys[number]))}">{first}</th>{cells}</tr>'
+
+
+def _cell(column: Column, number: int) -> str:
+    key, text = column.keys[number], escape(column.cells[number])
+    kind = ' class="number"' if column.is_number else ""
+    known = "" if isinstance(key, float) and isnan(key) else escape(str(key))
+    return f'<td{kind} data-key="{known}">{f"<strong>{text}</strong>" if column.best[number] else text}</td>'
+
+
+def _line_sample(number: int) -> str:
+    """The line of a run, as in the picture."""
+    stroke = stroke_of(number)
+    dashes = " ".join(f"{2 * length:g}" for length in stroke.dashes)
+    line = f'<line x1="0" x2="26" y1="5" y2="5" stroke="{stroke.color}" stroke-width="2" stroke-dasharray="{dashes}"/>'
+    return f'<svg class="sample" width="26" height="10" aria-hidden="true">{line}</svg>'

@@ -1,0 +1,107 @@
+"""Several runs side by side: the columns of their table, and the table as Markdown."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import isnan, nan
+
+from convnn.viz.runs import Run
+
+UNKNOWN = "–"
+OF_THE_FOLDER = ("output_dir", "resume", "overwrite", "checkpoint", "test_only")
+"""Flags that say where a run is and how it was started, and so differ without a difference."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table, a cell for each run.
+
+    Attributes:
+        heading: above it.
+        cells: to read.
+        keys: to sort by: numbers, or text; NaN where nothing is known.
+        best: which cells hold the best number; none where all are equal, or where none is better than another.
+        is_number: whether the cells are aligned as numbers.
+    """
+
+    heading: str
+    cells: tuple[str, ...]
+    keys: tuple[float | str, ...]
+    best: tuple[bool, ...]
+    is_number: bool
+
+
+def comparison(runs: Sequence[Run]) -> list[Column]:
+    """What differs between runs: name, flags, size and cost, accuracies."""
+    names = [run.name for run in runs]
+    columns = [Column("run", tuple(names), tuple(names), (False,) * len(runs), is_number=False)]
+    columns += [_of_flag(name, runs) for name in different_flags(runs)]
+    columns += [
+        _of_numbers("parameters", [run.parameters for run in runs], "{:,.0f}".format, None),
+        _of_numbers("GFLOPs", [run.gflops for run in runs], "{:.3g}".format, None),
+        _of_numbers("best top-1", [run.at(run.best, "test_top1") for run in runs], "{:.2%}".format, max),
+        _of_numbers("its epoch", [run.at(run.best, "epoch") for run in runs], "{:g}".format, None),
+        _of_numbers("its top-5", [run.at(run.best, "test_top5") for run in runs], "{:.2%}".format, max),
+        _of_numbers("last top-1", [run.at(-1, "test_top1") for run in runs], "{:.2%}".format, max),
+        _of_epochs(runs),
+        _of_numbers("s/epoch", [run.seconds for run in runs], "{:.3g}".format, min),
+    ]
+    return columns
+
+
+def different_flags(runs: Sequence[Run]) -> list[str]:
+    """The flags that have several values among the runs, in the order of their files."""
+    names = dict.fromkeys(name for run in runs for name in run.flags if name not in OF_THE_FOLDER)
+    return [name for name in names if len({run.flags.get(name) for run in runs}) > 1]
+
+
+def comparison_markdown(columns: Sequence[Column]) -> str:
+    """A table of Markdown, the best numbers bold."""
+    head = [_escaped(column.heading) for column in columns]
+    rule = ["---:" if column.is_number else "---" for column in columns]
+    rows = [
+        [f"**{_escaped(c.cells[row])}**" if c.best[row] else _escaped(c.cells[row]) for c in columns]
+        for row in range(len(columns[0].cells))
+    ]
+    return "".join(f"| {' | '.join(line)} |\n" for line in (head, rule, *rows))
+
+
+def _of_flag(name: str, runs: Sequence[Run]) -> Column:
+    values = [run.flags.get(name, UNKNOWN) for run in runs]
+    numbers = [_as_number(value) for value in values]
+    is_number = not any(number is None for number in numbers)
+    keys = tuple(nan if number is None else number for number in numbers) if is_number else tuple(values)
+    return Column(name, tuple(values), keys, (False,) * len(runs), is_number)
+
+
+def _as_number(text: str) -> float | None:
+    """NaN for what stands in the place of a number."""
+    if text in (UNKNOWN, "None"):
+        return nan
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _of_numbers(
+    heading: str, values: Sequence[float], show: Callable[[float], str], better: Callable[..., float] | None
+) -> Column:
+    known = [value for value in values if not isnan(value)]
+    best = better(known) if better is not None and len(set(known)) > 1 else None
+    cells = tuple(UNKNOWN if isnan(value) else show(value) for value in values)
+    return Column(heading, cells, tuple(values), tuple(value == best for value in values), is_number=True)
+
+
+def _of_epochs(runs: Sequence[Run]) -> Column:
+    """How many are done, and of how many where some are to come."""
+    done, cells = [run.at(-1, "epoch") for run in runs], []
+    for run, epochs in zip(runs, done, strict=True):
+        planned = run.flags.get("num_epochs", "")
+        is_going = planned.isdecimal() and epochs < int(planned)
+        cells.append(f"{epochs:g} of {planned}" if is_going else f"{epochs:g}")
+    return Column("epochs", tuple(cells), tuple(done), (False,) * len(runs), is_number=True)
+
+
+def _escaped(text: str) -> str:
+    """Text that Markdown leaves as it is."""
+    return "".join("\\" + letter if letter in "\\|*_`<[" else letter for letter in text)

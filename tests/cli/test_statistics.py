@@ -1,0 +1,200 @@
+"""`convnn statistics`, and the same measures after every epoch."""
+
+import csv
+import math
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+
+from convnn.cli import main, main_train
+from convnn.cli._callbacks import NeighborLog
+from convnn.data import load_data
+from convnn.errors import InputError
+from convnn.models import create_model
+from convnn.train import EpochResult, Scores, TrainConfig, load_checkpoint, read_checkpoint
+from convnn.train.randomness import random_state
+from convnn.viz import LayerStatistics, draw_statistics, neighbor_statistics
+from convnn.viz.statistics import MEASURES
+from convnn.viz.statistics_table import COLUMNS, csv_rows, markdown_table, readable_rows
+
+FLAGS = shlex.split(
+    "--dataset digits --model resnet18 --width 0.0625 --layer Branching --K 4 --num_epochs 2 --batch_size 32"
+    " --limit_train 64 --limit_test 32 --lr 0.01"
+)
+PNG = b"\x89PNG"
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("logged")
+    assert main_train([*FLAGS, "--log_neighbors", "--output_dir", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def folder(logged: Path, tmp_path: Path) -> Path:
+    """A copy of the run."""
+    for path in logged.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    return tmp_path
+
+
+def test_the_command_writes_a_table_a_picture_and_numbers(
+    logged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best, out = logged / "best.safetensors", tmp_path / "statistics"
+    argv = ["--checkpoint", str(best), "--limit_test", "8", "--limit_train", "16", "--out", str(out)]
+    assert main(["statistics", *argv]) == 0
+    printed = capsys.readouterr().out
+    assert {path.name for path in out.iterdir()} == {"statistics.csv", "statistics.md", "statistics.png"}
+    assert (out / "statistics.png").read_bytes().startswith(PNG)
+    data = load_data("digits", limit_test=8, limit_train=16)
+    expected = neighbor_statistics(load_checkpoint(best)[0], data.test, labelled_batches=data.train)
+    with (out / "statistics.csv").open(newline="") as file:
+        assert list(csv.reader(file)) == [list(COLUMNS), *csv_rows(expected)]
+    text = (out / "statistics.md").read_text()
+    for one in expected:
+        assert f"| {one.name} | {one.height}×{one.width} | 4 | {one.distance:.2f} |" in text
+    assert "resnet18 of Branching on 8 images of digits" in text
+    assert "resnet18 of Branching on 8 images of digits" in printed
+    assert f"{expected[0].class_agreement:.1%}" in printed
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--layer", "Conv2d"], "model ResNet has no layer that chooses neighbours"),
+        (["--fsdp"], "--log_neighbors needs the whole network in one process; leave out it or --fsdp"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_an_old_run_is_overwritten(
+    flags: list[str], message: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    argv = [*FLAGS, *flags, "--log_neighbors", "--overwrite", "--output_dir", str(folder)]
+    assert main_train(argv) == 2
+    assert message in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def rows(folder: Path) -> list[list[str]]:
+    with (folder / "neighbors.csv").open(newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_every_epoch_has_a_row_for_each_layer(logged: Path) -> None:
+    head, *body = rows(logged)
+    assert head == ["epoch", *COLUMNS]
+    layers = [row[1] for row in body if row[0] == "1"]
+    assert len(layers) == len(set(layers)) == 16
+    assert [row[:2] for row in body] == [[epoch, layer] for epoch in "12" for layer in layers]
+    data = load_data("digits", batch_size=32, limit_train=64, limit_test=32)
+    network, recipe = load_checkpoint(logged / "last.safetensors")
+    assert recipe.epoch == 2
+    assert [row[1:] for row in body[16:]] == csv_rows(
+        neighbor_statistics(network, data.test, labelled_batches=data.train)
+    )
+
+
+def test_training_computes_the_same_bits_with_and_without(logged: Path, tmp_path: Path) -> None:
+    assert main_train([*FLAGS, "--output_dir", str(tmp_path)]) == 0
+    assert (tmp_path / "metrics.csv").read_bytes() == (logged / "metrics.csv").read_bytes()
+    assert not (tmp_path / "neighbors.csv").exists()
+    with_log, without = (read_checkpoint(path / "last.safetensors") for path in (logged, tmp_path))
+    assert all(torch.equal(t, without.weights[name]) for name, t in with_log.weights.items())
+    assert with_log.run is not None
+    assert without.run is not None
+    assert all(torch.equal(t, without.run.tensors[name]) for name, t in with_log.run.tensors.items())
+
+
+def test_a_resumed_run_ends_with_the_same_file(folder: Path, logged: Path) -> None:
+    """As if it had been killed in the second epoch, some rows of which are there already."""
+    (folder / "last.safetensors").unlink()
+    text = (folder / "neighbors.csv").read_text().splitlines()
+    (folder / "neighbors.csv").write_text("\n".join(text[:20]) + "\n2,stages.0")
+    assert main_train(["--resume", str(folder)]) == 0
+    assert (folder / "neighbors.csv").read_bytes() == (logged / "neighbors.csv").read_bytes()
+
+
+def test_a_run_killed_between_checkpoint_and_table_gets_its_last_rows(folder: Path, logged: Path) -> None:
+    text = (folder / "neighbors.csv").read_text().splitlines(keepends=True)
+    (folder / "neighbors.csv").write_text("".join(text[:17]))
+    assert main_train(["--resume", str(folder)]) == 0
+    assert (folder / "neighbors.csv").read_bytes() == (logged / "neighbors.csv").read_bytes()
+
+
+def test_a_run_that_goes_on_elsewhere_takes_its_rows_along(logged: Path, tmp_path: Path) -> None:
+    argv = ["--resume", str(logged / "previous.safetensors"), "--output_dir", str(tmp_path)]
+    assert main_train(argv) == 0
+    assert (tmp_path / "neighbors.csv").read_bytes() == (logged / "neighbors.csv").read_bytes()
+
+
+def test_the_flag_can_be_turned_on_and_off_when_a_run_goes_on(folder: Path) -> None:
+    before = (folder / "neighbors.csv").read_bytes()
+    assert main_train(["--resume", str(folder), "--no-log_neighbors", "--num_epochs", "3"]) == 0
+    assert (folder / "neighbors.csv").read_bytes() == before
+    assert main_train(["--resume", str(folder), "--log_neighbors", "--num_epochs", "4"]) == 0
+    assert [row[0] for row in rows(folder)[1::16]] == ["1", "2", "3", "4"]
+
+
+def test_overwriting_a_run_takes_its_rows_away(folder: Path) -> None:
+    assert main_train([*FLAGS, "--num_epochs", "1", "--overwrite", "--output_dir", str(folder)]) == 0
+    assert not (folder / "neighbors.csv").exists()
+
+
+class Scalars:
+    """In place of TensorBoard."""
+
+    def __init__(self) -> None:
+        self.written: dict[int, dict[str, float]] = {}
+
+    def write(self, scalars: dict[str, float], epoch: int) -> None:
+        self.written[epoch] = scalars
+
+
+def test_scalars_have_layer_and_measure_in_their_tags_and_no_generator_is_touched(tmp_path: Path) -> None:
+    config = TrainConfig(dataset="digits", limit_train=16, limit_test=8, K=4)
+    network = create_model("resnet18", "ConvNN", in_channels=1, width=1 / 16, K=4).train()
+    scalars = Scalars()
+    log = NeighborLog(config, tmp_path, network, scalars=scalars)  # type: ignore[arg-type]
+    log.on_start([])
+    before = random_state()
+    log.on_epoch_end(EpochResult(7, 1.0, 1.0, 0.1, Scores(1, 0, 0), Scores(1, 0, 0), True))
+    after = random_state()
+    assert all(torch.equal(state, after[0][name]) for name, state in before[0].items())
+    assert before[1] == after[1]
+    assert all(module.training for module in network.modules())
+    [(epoch, written)] = scalars.written.items()
+    first = next(row for row in rows(tmp_path)[1:])
+    assert epoch == 7
+    for name, value in zip(MEASURES, first[5:], strict=True):
+        assert f"{written[f'neighbors/{first[1]}/{name}']:.6g}" == value
+
+
+def layer(name: str = "a|b", **measures: float) -> LayerStatistics:
+    values = dict.fromkeys(MEASURES, 0.25) | measures
+    return LayerStatistics(name, 4, 5, 9, **values)
+
+
+def test_unknown_measures_are_empty_in_the_file_and_a_dash_to_read() -> None:
+    one = layer(distance=2 / 3, hubness=math.nan)
+    assert csv_rows([one]) == [["a|b", "4", "5", "9", "0.666667", "0.25", "0.25", "0.25", "", *["0.25"] * 4]]
+    head, body = readable_rows([one], ["distance", "hubness", "outside"])
+    assert markdown_table(head, body).splitlines()[2] == r"| 1 | a\|b | 4×5 | 9 | 0.67 | – | 25.0% |"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "measures"), [("png", {}), ("pdf", dict.fromkeys(MEASURES, math.nan)), ("svg", {"hubness": -0.5})]
+)
+def test_one_layer_and_unknown_measures_can_be_drawn(suffix: str, measures: dict, tmp_path: Path) -> None:
+    path = draw_statistics([layer(**measures)], tmp_path / f"s.{suffix}", title="$\\broken")
+    assert path.stat().st_size > 1000
+
+
+def test_wrong_pictures_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing to draw without layers"):
+        draw_statistics([], tmp_path / "s.png")
+    with pytest.raises(InputError, match="suffix of the picture"):
+        draw_statistics([layer()], tmp_path / "s.gif")

@@ -1,0 +1,281 @@
+"""Several runs side by side: what is read, what is best, and the page."""
+
+import math
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from html import unescape
+from pathlib import Path
+
+import matplotlib.image
+import pytest
+
+from convnn.cli import main
+from convnn.errors import InputError
+from convnn.viz import Run, draw_comparison, read_runs
+from convnn.viz.compare import stroke_of
+from convnn.viz.compare_page import comparison_page
+from convnn.viz.compare_table import comparison, comparison_markdown, different_flags
+
+HEAD = "epoch,train_loss,train_top1,train_top5,test_loss,test_top1,test_top5,lr"
+
+
+def run_folder(path: Path, accuracies: Sequence[float | str] = (0.2, 0.5, 0.4), seconds: str = "9.5", **flags) -> Path:
+    """What a training leaves, with these accuracies on the test set."""
+    path.mkdir(parents=True)
+    given = {"model": "vgg11", "K": 9, "num_epochs": 3, "output_dir": path, "resume": None} | flags
+    found_out = {"num_classes": 10, "img_size": (3, 32, 32), "total_params": 1234567, "trainable_params": 1234567}
+    lines = [f"{name}: {value}" for name, value in (given | found_out).items()]
+    (path / "args.txt").write_text("\n".join(lines) + "\n")
+    rows = [f"{i},1.{i},0.5,0.9,2.{i},{top1},0.9{i},0.1" for i, top1 in enumerate(accuracies, start=1)]
+    (path / "metrics.csv").write_text("\n".join([HEAD, *rows]) + "\n")
+    (path / "train_eval_results.txt").write_text(
+        "Model Complexity (Profiler): GFLOPs: 0.31250000, Trainable Parameters: 1.23456700 M\n"
+        "[Epoch 001] Time: 1.0s\n\n"
+        f"Average Epoch Time: {seconds}s\nMax Accuracy: 50.0000% at Epoch 2\n"
+    )
+    return path
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Run]:
+    folders = [
+        run_folder(tmp_path / "first"),
+        run_folder(tmp_path / "second", (0.1, 0.7), K=16, layer="ConvNN", seconds="4.25"),
+        run_folder(tmp_path / "third", ("", ""), layer="ConvNN"),
+    ]
+    return read_runs(folders)
+
+
+def cells(runs: Sequence[Run], heading: str) -> tuple[str, ...]:
+    return next(column.cells for column in comparison(runs) if column.heading == heading)
+
+
+def test_a_run_is_what_its_files_say(runs: list[Run]) -> None:
+    first = runs[0]
+    assert (first.name, first.parameters, first.gflops, first.seconds) == ("first", 1234567, 0.3125, 9.5)
+    assert first.curves["test_top1"] == [0.2, 0.5, 0.4]
+    assert first.curves["test_loss"] == [2.1, 2.2, 2.3]
+    assert first.best == 1
+    assert runs[2].best is None
+    assert first.flags["K"] == "9"
+    assert "total_params" not in first.flags
+
+
+def test_the_first_of_several_best_epochs_counts(tmp_path: Path) -> None:
+    one, _ = read_runs([run_folder(tmp_path / "a", (0.5, "", 0.5)), run_folder(tmp_path / "b")])
+    assert one.best == 0
+
+
+def test_only_flags_that_differ_are_columns(runs: list[Run]) -> None:
+    assert different_flags(runs) == ["K", "layer"]
+    assert different_flags(runs[1:]) == ["K"]
+    assert cells(runs, "K") == ("9", "16", "9")
+    assert cells(runs, "layer") == ("–", "ConvNN", "ConvNN")
+    assert "model" not in [column.heading for column in comparison(runs)]
+
+
+def test_numbers_of_the_table(runs: list[Run]) -> None:
+    expected = {
+        "run": ("first", "second", "third"),
+        "parameters": ("1,234,567",) * 3,
+        "GFLOPs": ("0.312",) * 3,
+        "best top-1": ("50.00%", "70.00%", "–"),
+        "its epoch": ("2", "2", "–"),
+        "its top-5": ("92.00%", "92.00%", "–"),
+        "last top-1": ("40.00%", "70.00%", "–"),
+        "epochs": ("3", "2 of 3", "2 of 3"),
+        "s/epoch": ("9.5", "4.25", "9.5"),
+    }
+    assert {heading: cells(runs, heading) for heading in expected} == expected
+
+
+def test_the_best_number_is_bold_unless_all_are_equal(runs: list[Run]) -> None:
+    bold = {c.heading: c.best for c in comparison(runs) if any(c.best)}
+    assert bold == {
+        "best top-1": (False, True, False),
+        "last top-1": (False, True, False),
+        "s/epoch": (False, True, False),
+    }
+    text = comparison_markdown(comparison(runs))
+    assert re.findall(r"\*\*(.*?)\*\*", text) == ["70.00%", "70.00%", "4.25"]
+    head, rule, *rows = text.splitlines()
+    assert head.count("|") == rule.count("|") == rows[0].count("|")
+    assert len(rows) == 3
+
+
+def test_markdown_leaves_names_as_they_are(tmp_path: Path) -> None:
+    folders = [run_folder(tmp_path / name) for name in ("a|b_c", "*<d>`")]
+    text = comparison_markdown(comparison(read_runs(folders)))
+    assert r"| a\|b\_c |" in text
+    assert r"| \*\<d>\` |" in text
+
+
+def test_folders_of_one_name_are_told_apart_by_those_above(tmp_path: Path) -> None:
+    folders = ["x/one/run", "y/one/run", "y/two/run", "other"]
+    names = [run.name for run in read_runs([run_folder(tmp_path / folder) for folder in folders])]
+    assert names == ["x/one/run", "y/one/run", "two/run", "other"]
+
+
+def test_relative_folders_have_names_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_folder(tmp_path / "here")
+    run_folder(tmp_path / "there")
+    monkeypatch.chdir(tmp_path / "here")
+    assert [run.name for run in read_runs([".", "../there"])] == ["here", "there"]
+
+
+def remove(name: str):
+    return lambda folder: (folder / name).unlink()
+
+
+def write(name: str, content: bytes):
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (shutil.rmtree, r"run '.*broken' is not a folder; give the --output_dir of a training"),
+        (remove("metrics.csv"), r"run '.*broken' has no metrics.csv; compare it after its first epoch"),
+        (remove("args.txt"), r"run '.*broken' has no args.txt"),
+        (remove("train_eval_results.txt"), r"run '.*broken' has no train_eval_results.txt"),
+        (write("metrics.csv", b"\xff\xfe"), r"metrics file .*metrics.csv cannot be read"),
+        (write("metrics.csv", HEAD.encode()), r"metrics.csv has no rows"),
+        (write("metrics.csv", b"epoch,lr\n1,2\n"), r"metrics.csv lacks the column 'train_loss'"),
+        (write("metrics.csv", HEAD.encode() + b"\n1,2,3,4,5,six,7,8\n"), r"has 'six' in the column 'test_top1'"),
+        (
+            write("args.txt", b"model: vgg11\nno flag\n"),
+            r"args.txt' has 'no flag' in line 2, which is no `flag: value`",
+        ),
+        (write("args.txt", b"\xff\xfe"), r"args.txt' cannot be read"),
+        (write("train_eval_results.txt", b"\xff\xfe"), r"train_eval_results.txt' cannot be read"),
+    ],
+)
+def test_broken_runs_are_named(damage, message: str, tmp_path: Path) -> None:
+    folders = [run_folder(tmp_path / name) for name in ("good", "broken")]
+    damage(folders[1])
+    with pytest.raises(InputError, match=message):
+        read_runs(folders)
+
+
+def test_numbers_that_are_not_told_are_unknown(tmp_path: Path) -> None:
+    folders = [run_folder(tmp_path / name) for name in ("good", "silent")]
+    (folders[1] / "train_eval_results.txt").write_text("nothing\n")
+    (folders[1] / "args.txt").write_text("model: vgg11\n")
+    _, silent = read_runs(folders)
+    assert all(math.isnan(value) for value in (silent.parameters, silent.gflops, silent.seconds))
+    assert cells([silent], "s/epoch") == ("–",)
+
+
+def test_fewer_than_two_runs_or_one_twice_are_refused(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "run")
+    with pytest.raises(InputError, match="1 run cannot be compared; give the folders of two or more"):
+        read_runs([folder])
+    with pytest.raises(InputError, match=r"run '.*run/\.' is given twice"):
+        read_runs([f"{folder}/.", folder])
+
+
+def test_strokes_differ_up_to_24_runs() -> None:
+    assert len({stroke_of(number) for number in range(24)}) == 24
+
+
+def colored_pixels(picture, number: int) -> int:
+    color = stroke_of(number).color
+    rgb = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    return int((abs(picture[..., :3] - rgb).max(axis=2) < 0.02).sum())
+
+
+def test_the_picture_has_a_line_of_every_run(runs: list[Run], tmp_path: Path) -> None:
+    picture = matplotlib.image.imread(draw_comparison(runs, tmp_path / "compare.png"))
+    assert colored_pixels(picture, 0) > 500
+    assert colored_pixels(picture, 1) > 500
+    assert colored_pixels(picture, 2) > 100, "its loss is known"
+    assert colored_pixels(picture, 3) == 0
+
+
+HOSTILE = "<img src=x onerror=alert(1)>&amp;$x_1$--><b>"
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> str:
+    folders = [
+        run_folder(tmp_path / "slow", (0.1, 0.2), K=16),
+        run_folder(tmp_path / HOSTILE, (0.1, 0.3), K="</script><script>alert(2)</script>"),
+        run_folder(tmp_path / "unknown", ("",), K=9),
+        run_folder(tmp_path / "fast", (0.9, 0.8), K=4),
+    ]
+    return comparison_page(read_runs(folders))
+
+
+def test_the_page_loads_nothing_and_escapes_all_text(page: str) -> None:
+    assert page.count("<script") == page.count("</script") == 1
+    assert "<img" not in page
+    assert not re.search(r"(?:src|href)=\"(?!#)", page)
+    assert "@import" not in page
+    assert not re.search(r"url\((?!#)", page)
+    assert HOSTILE in [unescape(name) for name in re.findall(r"<span>(.*?)</span>", page)]
+    assert "<strong>90.00%</strong>" in page
+
+
+def test_the_picture_on_the_page_takes_its_colours(page: str) -> None:
+    svg = page[page.index("<svg") : page.index("</svg>")]
+    assert ": var(--ink)" in svg
+    for color in ("#262626", "#8c8c8c", "#ececec", "#ffffff"):
+        assert color not in svg
+    assert stroke_of(0).color in svg
+    assert "Test top-1 accuracy" in svg
+
+
+def test_the_same_runs_make_the_same_page(runs: list[Run]) -> None:
+    assert comparison_page(runs) == comparison_page(runs)
+
+
+@pytest.fixture
+def browser() -> Iterator[object]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="no browser to look with")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no browser to look with")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def test_a_heading_sorts_the_table_by_mouse_and_keyboard(page: str, browser, tmp_path: Path) -> None:
+    (tmp_path / "compare.html").write_text(page, encoding="utf-8")
+    view = browser.new_page()
+    complaints: list[str] = []
+    view.on("pageerror", lambda error: complaints.append(str(error)))
+    view.on("console", lambda message: complaints.append(message.text))
+    view.on("dialog", lambda dialog: complaints.append(dialog.message))
+    view.on("request", lambda request: complaints.append(request.url))
+    view.goto((tmp_path / "compare.html").as_uri())
+
+    def names() -> list[str]:
+        return view.eval_on_selector_all("tbody th span", "all => all.map((one) => one.textContent)")
+
+    view.get_by_role("button", name="best top-1").click()
+    assert names() == ["fast", HOSTILE, "slow", "unknown"]
+    assert view.locator("[aria-sort]").get_attribute("aria-sort") == "descending"
+    view.keyboard.press("Enter")
+    assert names() == ["slow", HOSTILE, "fast", "unknown"], "what is not known stays last"
+    view.get_by_role("button", name="run", exact=True).focus()
+    view.keyboard.press("Space")
+    assert names() == [HOSTILE, "fast", "slow", "unknown"]
+    assert view.locator("[aria-sort]").count() == 1
+    assert complaints == [(tmp_path / "compare.html").as_uri()], "nothing but the page itself is loaded"
+
+
+def test_the_command_writes_three_files_and_prints_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [run_folder(tmp_path / "one"), run_folder(tmp_path / "[bold]two", K=4)]
+    out = tmp_path / "out" / "comparison"
+    assert main(["compare", *map(str, folders), "--out", str(out)]) == 0
+    assert {path.name for path in out.iterdir()} == {"compare.png", "compare.md", "compare.html"}
+    assert (out / "compare.png").read_bytes().startswith(b"\x89PNG")
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in ("one", "[bold]two", "K=9", "K=4", "50.00%"))
+    assert main(["compare", str(folders[0])]) == 2
+    assert capsys.readouterr().err == "convnn: 1 run cannot be compared; give the folders of two or more\n"
