@@ -108,7 +108,7 @@ def features_of(layer: nn.Module, x: Tensor, images: Tensor) -> Tensor:
     """
     if isinstance(layer, SearchingLayer):
         field = layer.field(x)
-        return field.at_inner(field.features)
+        return field.at_real(field.features)
     rows, columns = patches(x.shape[1], images)
     return x[:, x.shape[1] - rows * columns :]
 
