@@ -122,12 +122,12 @@ def test_layers_on_maps(layer):
     x = images(3, 3, 4, 6)
     [found] = neighbor_statistics(layer, [[x]])
     field = layer.eval().field(x)
-    places, queries = field.places(layer.neighbors(x).indices)[:, None], field.places(field.inner())
+    places, queries = field.places(layer.neighbors(x).indices)[:, None], field.places(field.queries())
     ones = torch.ones(places.shape[:-1])
-    expected = by_definition(Choices(field.inner_size, queries, places, ones, ones.bool(), "padding"))
+    expected = by_definition(Choices(field.real_size, queries, places, ones, ones.bool(), "padding"))
     assert_measures(found, expected)
-    assert (found.height, found.width, found.K) == (*field.inner_size, layer.search.K)
-    assert found.relative_distance == pytest.approx(found.distance / math.hypot(*field.inner_size))
+    assert (found.height, found.width, found.K) == (*field.real_size, layer.search.K)
+    assert found.relative_distance == pytest.approx(found.distance / math.hypot(*field.real_size))
 
 
 def test_layers_on_tokens_count_every_head_by_itself():
@@ -172,8 +172,8 @@ def test_occurrences_itself_and_outside_make_all_slots(padding, K):
     indices = layer.eval().neighbors(x).indices
     field = layer.field(x)
     places, ones = field.places(indices)[:, None], torch.ones(1, 1, 20, K)
-    tally.add(Choices((4, 5), field.places(field.inner()), places, ones, ones.bool(), "padding"), None)
-    itself = int((indices == field.inner()[:, None]).sum())
+    tally.add(Choices((4, 5), field.places(field.queries()), places, ones, ones.bool(), "padding"), None)
+    itself = int((indices == field.queries()[:, None]).sum())
     assert itself == 20
     assert tally._neighbors + itself == 20 * K
     assert tally._outside <= tally._neighbors
@@ -240,7 +240,7 @@ def test_class_agreement_of_a_layer_is_that_of_the_features_that_enter_it():
     places = field.places(layer.eval().neighbors(x).indices)[:, None]
     ones = torch.ones(places.shape[:-1])
     expected = by_definition(
-        Choices((4, 3), field.places(field.inner()), places, ones, ones.bool(), "padding"), classes
+        Choices((4, 3), field.places(field.queries()), places, ones, ones.bool(), "padding"), classes
     )
     assert_measures(found, expected)
     assert 0 < found.class_agreement < 1
