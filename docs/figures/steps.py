@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convnn.nn._field import Field
+from convnn.nn._grid import Grid
 from convnn.nn._search import Search, find_candidates, find_neighbors, similarity_features
 from convnn.nn.functional import pixel_shuffle, pixel_unshuffle
 from convnn.ops import Neighbors, aggregate, select, weigh
@@ -17,7 +18,7 @@ from figures.panels import Cell, Row
 
 SIDE, PADDING, K = 8, 1, 9
 QUERY: Cell = (3, 2)  # on the stroke
-SEARCH = Search(K, PADDING, magnitude_type="euclidean", similarity_type="Loc_Col")
+SEARCH = Search(K, magnitude_type="euclidean", similarity_type="Loc_Col")
 
 
 def digit() -> Tensor:
@@ -27,7 +28,7 @@ def digit() -> Tensor:
 
 def field() -> Field:
     """Its positions, with one zero on every side."""
-    return Field.of(digit(), PADDING)
+    return Field.of(digit(), Grid(padding=PADDING))
 
 
 def padded(cell: Cell) -> Cell:
@@ -50,7 +51,7 @@ def neighbors_of(search: Search) -> list[Cell]:
 def scores(search: Search) -> np.ndarray:
     """Score of the query with every position of the padded map, larger is closer."""
     keys = similarity_features(field(), search)
-    here = field().inner()[QUERY[0] * SIDE + QUERY[1]]
+    here = field().queries()[QUERY[0] * SIDE + QUERY[1]]
     everybody = Neighbors(torch.arange(keys.shape[1])[None, None])
     scored = weigh.similarity(everybody, keys[:, here][:, None], keys, metric=search.magnitude_type)
     return scored.scores.reshape(SIDE + 2 * PADDING, -1).numpy()
@@ -91,7 +92,7 @@ def compare() -> Row:
     draw_padded(row.axes[0])
     panels.title(row.axes[0], "the query")
     for ax, kind in zip(row.axes[1:], ("Col", "Loc", "Loc_Col"), strict=True):
-        values = scores(Search(K, PADDING, magnitude_type="euclidean", similarity_type=kind))
+        values = scores(Search(K, magnitude_type="euclidean", similarity_type=kind))
         draw_padded(ax, values, panels.SCORES)
         panels.title(ax, f"score by {kind}")
     return row
@@ -102,7 +103,7 @@ def sample() -> Row:
     row = Row(1, 1, 1)
     settings = {"all": -1, "random": 20, "spatial": 4}
     for ax, (kind, count) in zip(row.axes, settings.items(), strict=True):
-        candidates = find_candidates(field(), Search(K, PADDING, kind, count), training=False)
+        candidates = find_candidates(field(), Search(K, kind, count), training=False)
         everybody = torch.arange(field().features.shape[1])
         draw_padded(ax, cmap=panels.FADED)
         panels.dots(ax, cells_of(everybody if candidates is None else candidates))
@@ -115,7 +116,7 @@ def choose() -> Row:
     row = Row(1, 1, 1)
     settings = {"all": -1, "random": 20, "spatial": 4}
     for ax, (kind, count) in zip(row.axes, settings.items(), strict=True):
-        search = Search(K, PADDING, kind, count, 0, "euclidean", "Loc_Col")
+        search = Search(K, kind, count, 0, "euclidean", "Loc_Col")
         draw_chosen(ax, neighbors_of(search))
         panels.title(ax, f"of {kind}")
     return row
@@ -126,7 +127,7 @@ def order() -> Row:
     row = Row(1, 1, 1)
     titles = {"Col": "Col: best first", "Loc_Col": "Loc_Col: best first", "Loc": "Loc: raster order, the window"}
     for ax, (kind, text) in zip(row.axes, titles.items(), strict=True):
-        draw_chosen(ax, neighbors_of(Search(K, PADDING, magnitude_type="euclidean", similarity_type=kind)))
+        draw_chosen(ax, neighbors_of(Search(K, magnitude_type="euclidean", similarity_type=kind)))
         panels.title(ax, text)
     return row
 
@@ -140,7 +141,7 @@ def softmax_weights() -> np.ndarray:
     """Of the neighbours of the query."""
     chosen = find_neighbors(field(), SEARCH, training=False)
     keys = projected(similarity_features(field(), SEARCH))
-    scored = weigh.similarity(chosen, field().at_inner(keys), keys, metric=SEARCH.magnitude_type)
+    scored = weigh.similarity(chosen, field().at_queries(keys), keys, metric=SEARCH.magnitude_type)
     return weigh.softmax(scored).scores[0, QUERY[0] * SIDE + QUERY[1]].numpy()
 
 
@@ -219,8 +220,8 @@ def shuffle() -> Row:
 def family() -> Row:
     """The same pixel in a convolution, in ConvNN and in attention."""
     row = Row(1, 1, 1)
-    search = Search(K, 0, magnitude_type="euclidean", similarity_type="Loc_Col")
-    keys = projected(similarity_features(Field.of(digit()), search))
+    search = Search(K, magnitude_type="euclidean", similarity_type="Loc_Col")
+    keys = projected(similarity_features(Field.of(digit(), Grid(padding=0)), search))
     everybody = torch.arange(SIDE * SIDE)
     here = QUERY[0] * SIDE + QUERY[1]
     window = select.window((SIDE, SIDE), (3, 3)).indices[0, here]

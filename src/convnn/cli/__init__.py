@@ -1,5 +1,6 @@
 """The command line: one file a command."""
 
+import gc
 import multiprocessing
 import signal
 import sys
@@ -59,22 +60,24 @@ def _run(parser: Parser, argv: Sequence[str]) -> int:
             args = parser.parse_strictly(argv)
             args.interruption = interruption
             args.run(args, Console())
+        return 0
     except ConvnnError as error:
-        _end_children()
         print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 2
     except Interrupted as interrupted:
         _end_children()
         print(f"{parser.prog}: {interrupted}", file=sys.stderr)
         return interrupted.exit_status
-    return 0
+    gc.collect()  # loaders that the error kept
+    _end_children()
+    return 2
 
 
 def _end_children() -> None:
     """Workers answer to no signal but this one, and must not keep the process from ending."""
-    listener = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if hasattr(signal, "SIGCHLD") else None
+    has_children = hasattr(signal, "SIGCHLD")
+    listener = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if has_children else None  # torch's, which would complain
     for child in multiprocessing.active_children():
         child.kill()
-        child.join()
-    if listener is not None:
-        signal.signal(signal.SIGCHLD, listener)  # torch's, which complains of workers that die
+        child.join(timeout=5)  # one that waits for a disk cannot end
+    if has_children:
+        signal.signal(signal.SIGCHLD, listener or signal.SIG_DFL)

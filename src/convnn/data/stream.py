@@ -126,11 +126,16 @@ class StreamLoader(EpochLoader):
         batches = iter(self._decode(steps))
         for step, decoded in zip(steps, batches, strict=True):
             if isinstance(decoded, InputError):
-                raise decoded
+                break
             self.broken.update(decoded.broken)
             images, labels, indices = decoded.batch
             images, labels = (part.to(device, non_blocking=True) for part in (images, labels))
             yield Batch(self._to_input(images, step.of(indices)), labels, indices)
+        else:
+            return
+        # The workers end with their iterator, and would not if it were caught in a cycle of this error and this frame.
+        del batches
+        raise decoded
 
     def _decode(self, steps: list[Step]) -> Iterable[Decoded | InputError]:
         epoch = steps[0].epoch if steps else self._epoch

@@ -31,6 +31,7 @@ LAYER_SETTINGS = (
     "similarity_type",
     "aggregation_type",
     "lambda_param",
+    "raster_order",
     "shuffle_pattern",
     "shuffle_scale",
     "branch_ratio",
@@ -108,6 +109,7 @@ class TrainConfig:
         "Col", "neighbours", "convolve features, or features and coordinates", AGGREGATION_TYPES
     )
     lambda_param: float = flag(0.5, "neighbours", "share of the features in similarity Loc_Col, 0 to 1")
+    raster_order: bool = flag(False, "neighbours", "neighbours stand in raster order, not best first")
     shuffle_pattern: str = flag("NA", "neighbours", "pixel shuffle before and after (BA) or none", ("BA", "NA"))
     shuffle_scale: int = flag(0, "neighbours", "pixels folded along each axis by the shuffle")
     branch_ratio: float = flag(0.5, "neighbours", "share of a Branching layer's channels that ConvNN makes, 0 to 1")
