@@ -96,6 +96,7 @@ def shrinking(command: str, words: list[str]) -> list[str]:
     """Those flags of a command that make it short, to stand behind all others."""
     known = subparser_of(command).flags()
     tiny = TINY.split() + (["--resize", "32"] if "--resize" in words else [])
+    tiny += ["--width", "1"] if any(":" in word for word in words) else []  # networks of others have one width
     pairs = zip(tiny[::2], tiny[1::2], strict=True)
     return [word for flag, value in pairs if flag in known for word in (flag, value)]
 
