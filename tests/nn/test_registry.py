@@ -169,3 +169,10 @@ def test_registering_a_layer() -> None:
         cnn.register_layer("Pointwise", pointwise, "again")
     with pytest.raises(ValueError, match=r"^reads='token' is not one of maps, tokens; did you mean 'tokens'\?$"):
         cnn.register_layer("Mean", pointwise, "everybody alike", reads="token")
+
+
+@pytest.mark.parametrize("padding", [0, 1, 3])
+@pytest.mark.parametrize("name", cnn.list_layers("maps"))
+def test_in_a_network_every_layer_keeps_the_size_of_the_map(name: str, padding: int) -> None:
+    layer = cnn.layer_factory(name, kernel_size=5, padding=padding, K=4)(3, 8)
+    assert layer(torch.randn(1, 3, 9, 8)).shape == (1, 8, 9, 8)

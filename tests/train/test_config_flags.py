@@ -58,7 +58,7 @@ def test_defaults_are_the_published_ones() -> None:
 
 def test_settings_are_all_that_layers_and_networks_read() -> None:
     of_layers = {name for entry in LAYERS.values() for name in entry.settings}
-    of_networks = {name for model in list_models() for name in model_settings(model)}
+    of_networks = {name for model in [*list_models(), "torchvision:resnet18"] for name in model_settings(model)}
     # The backend belongs to the machine; the others are no published flags.
     without_flag = {"backend", "growth", "window_size", "head_width", "size"}
     assert of_layers | of_networks == {*LAYER_SETTINGS, *NETWORK_SETTINGS} | without_flag

@@ -110,7 +110,7 @@ def _under_windows(field: Field, K: int) -> Neighbors:
         dilation=[axis.dilation for axis in field.axes],
         device=field.features.device,
     )
-    return neighbors.for_each_of(len(field.features))
+    return neighbors.for_each_of(field.features.shape[0])
 
 
 def similarity_features(field: Field, search: Search) -> Tensor:

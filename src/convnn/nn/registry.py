@@ -38,7 +38,8 @@ class LayerEntry:
 
 
 LAYERS: dict[str, LayerEntry] = {}
-OF_THE_NETWORK = ("stride", "window_size", "dilation", "groups", "padding_mode", "bias", "device", "dtype")
+OF_THE_NETWORK = ("bias", "device", "dtype")
+GEOMETRY = ("stride", "window_size", "dilation", "groups", "padding_mode")
 """What a network decides for each of its layers: no settings."""
 READS = ("maps", "tokens")
 
@@ -62,8 +63,9 @@ def register_layer(
     if name in LAYERS:
         raise InputError(f"layer {name!r} is registered already; choose another name")
     settings: dict[str, Any] = {}
+    omitted = (*OF_THE_NETWORK, *GEOMETRY) if reads == "maps" else OF_THE_NETWORK
     for part in (build, *parts):
-        settings |= keyword_defaults(part)
+        settings |= keyword_defaults(part, omitted)
     LAYERS[name] = LayerEntry(build, settings, summary, reads)
 
 
@@ -94,10 +96,10 @@ def list_layers(reads: str | None = None) -> list[str]:
     return [name for name, entry in LAYERS.items() if reads in (None, entry.reads)]
 
 
-def keyword_defaults(function: Callable[..., Any]) -> dict[str, Any]:
+def keyword_defaults(function: Callable[..., Any], omitted: Iterable[str] = OF_THE_NETWORK) -> dict[str, Any]:
     """The settings that a function or class names in its signature, with their defaults."""
     parameters = inspect.signature(function).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty and p.name not in OF_THE_NETWORK}
+    return {p.name: p.default for p in parameters if p.default is not p.empty and p.name not in omitted}
 
 
 def check_settings(settings: Iterable[str], *known: Iterable[str]) -> None:
@@ -117,8 +119,26 @@ def _conv2d(in_channels: int, out_channels: int, *, kernel_size: int = 3) -> nn.
     return nn.Conv2d(in_channels, out_channels, kernel_size, padding="same")
 
 
+def _conv2d_new(
+    in_channels: int,
+    out_channels: int,
+    *,
+    kernel_size: int = 3,
+    aggregation_type: str = "Col",
+    shuffle_pattern: str = "NA",
+    shuffle_scale: int = 0,
+) -> Conv2dNew:
+    # The map keeps its size: the setting `padding` is for those that look for neighbours.
+    named: dict[str, Any] = {
+        "aggregation_type": aggregation_type,
+        "shuffle_pattern": shuffle_pattern,
+        "shuffle_scale": shuffle_scale,
+    }
+    return Conv2dNew(in_channels, out_channels, kernel_size, **named)
+
+
 register_layer("Conv2d", _conv2d, "the k x k window")
-register_layer("Conv2d_New", Conv2dNew, "the k x k window, with coordinates and pixel shuffling")
+register_layer("Conv2d_New", _conv2d_new, "the k x k window, with coordinates and pixel shuffling")
 register_layer("ConvNN", ConvNN2d, "the K most similar positions, convolved")
 register_layer("ConvNN_Attn", ConvNNAttention2d, "the K most similar positions, softmax weights, then a kernel")
 register_layer("Branching", Branching2d.with_convnn, "ConvNN beside Conv2d", ConvNN2d)

@@ -22,6 +22,8 @@ class LayerStatistics:
     Neighbours are the positions chosen by a position other than that position itself; of K slots these are K - 1 where
     every position chooses itself. Padding lies around the map and has a place; the class token has none.
 
+    .. math:: \text{hubness} = \frac{E (N_k - \mu)^3}{\sigma^3}
+
     Attributes:
         name: path of the layer in its model; "name#2" where it is called a second time.
         height, width: of the map that is searched, without padding; patches where the layer reads tokens.
@@ -31,11 +33,8 @@ class LayerStatistics:
         in_window: share of the neighbours inside the k x k window around the position, k the smallest odd number with
             k * k >= K; the class token is never inside. A convolution has 1.
         outside: share of the neighbours in the padding, or that are the class token.
-        hubness: skewness of the k-occurrence N_k(x), the number of other positions that have x as a neighbour,
-
-            .. math:: S_{N_k} = \frac{E (N_k - \mu)^3}{\sigma^3}
-
-            over the positions of a map; 0 where all are chosen equally often, above 0 where few are chosen by many.
+        hubness: skewness of the k-occurrence N_k(x), the number of other positions that have x as a neighbour, over the
+            positions of a map; 0 where all are chosen equally often, above 0 where few are chosen by many.
         never_chosen: share of the positions of a map that are nobody's neighbour, N_k = 0.
         most_chosen: largest N_k of a map.
         class_agreement: share of the neighbours on the map that belong to the same class as the position, each position
