@@ -1,6 +1,7 @@
 r"""The layers as functions of their weights: who (`Search`), how much, and how come together here."""
 
 from collections.abc import Callable, Sequence
+from math import prod
 
 import torch
 from torch import Tensor
@@ -164,7 +165,8 @@ def _project(field: Field, extended: Tensor, inner: Tensor, weight: Tensor) -> T
 
 def _linear_twice(x: Tensor, first: Tensor, bias: Tensor | None, second: Tensor) -> Tensor:
     """W_2 (W_1 x + b) in the cheaper order: with more rows than channels the two matrices are multiplied first."""
-    if x.shape[:-1].numel() <= first.shape[1]:
+    rows = prod(x.shape[:-1])
+    if not isinstance(rows, torch.SymInt) and rows <= first.shape[1]:  # a batch that torch.export leaves open is large
         return F.linear(F.linear(x, first, bias), second)
     return F.linear(x, second @ first, None if bias is None else second @ bias)
 
