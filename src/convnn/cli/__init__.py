@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from convnn import __version__
-from convnn.cli import evaluate, info, layers, models, neighbors, predict, train
+from convnn.cli import evaluate, export, info, layers, models, neighbors, predict, train
 from convnn.cli._flags import Parser
 from convnn.errors import ConvnnError
 from convnn.train import Interrupted, Interruption
@@ -18,6 +18,7 @@ COMMANDS = {
     "evaluate": (evaluate, "accuracy of a checkpoint"),
     "predict": (predict, "classes of pictures"),
     "neighbors": (neighbors, "draw whom each layer looks at"),
+    "export": (export, "a network for other runtimes or the Hugging Face hub"),
     "models": (models, "list the networks"),
     "layers": (layers, "list the layers"),
     "info": (info, "what this installation can do"),

@@ -20,8 +20,8 @@ def check_agreement(
 ) -> float:
     """Compare a file with its network on random inputs.
 
-    Two candidates may be so nearly tied that rounding decides between them, on large maps rather often. What a change of
-    the inputs in their last bit does to the network itself is therefore no fault of the file.
+    Two candidates may be so nearly tied that rounding decides between them, on large maps rather often. What a change
+    of the inputs in their last bit does to the network itself is therefore no fault of the file.
 
     Args:
         network: the network.

@@ -105,8 +105,19 @@ def _translate(program: ExportedProgram, opset: int, metadata: dict[str, str]) -
     written = {entry.domain: entry.version for entry in model.opset_import}
     if written != {"": opset}:
         raise ValueError(f"PyTorch {torch.__version__} writes operators {written} where opset={opset} was asked for")
+    _name_batch(model)
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()
+
+
+def _name_batch(model: Any) -> None:
+    """Call the size of the batch "batch" wherever a shape names it."""
+    graph = model.graph
+    symbol = graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for side in value.type.tensor_type.shape.dim:
+            if symbol and side.dim_param:
+                side.dim_param = side.dim_param.replace(symbol, "batch")
 
 
 @contextmanager
@@ -124,7 +135,9 @@ def _quiet() -> Iterator[None]:
 
 def _stable_sort() -> Callable[..., Any]:
     """`aten.sort.stable` for the exporter, which has none: TopK of everything, stable by the standard."""
-    from onnxscript import opset18 as op
+    from onnxscript import opset18
+
+    op: Any = opset18  # whose types know of no tensor that is still to come
 
     def stable_sort(x: Any, *, stable: bool | None = None, dim: int = -1, descending: bool = False) -> Any:
         length = op.Gather(op.Shape(x), op.Constant(value_ints=[dim]))
@@ -150,7 +163,9 @@ def _check_opset(opset: int) -> None:
     from onnx.defs import onnx_opset_version
 
     if not LEAST_OPSET <= opset <= onnx_opset_version():
-        raise InputError(f"opset={opset} must lie between {LEAST_OPSET} and {onnx_opset_version()}, the newest there is")
+        raise InputError(
+            f"opset={opset} must lie between {LEAST_OPSET} and {onnx_opset_version()}, the newest there is"
+        )
 
 
 def _is_installed(package: str) -> bool:

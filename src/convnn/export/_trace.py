@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.overrides import TorchFunctionMode
 
+import convnn.ops  # noqa: F401 (it registers the operators)
 from convnn.backends import reference
 from convnn.errors import ConvnnError, InputError, UnsupportedError
 
