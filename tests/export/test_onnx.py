@@ -1,5 +1,6 @@
 """ONNX files against the networks they were written from, run by onnxruntime."""
 
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -137,7 +138,7 @@ def test_constants_are_folded(tmp_path: Path) -> None:
     """With a batch of one, nothing is left that does not depend on the image."""
     path = tmp_path / "layer.onnx"
     export_onnx(
-        cnn.ConvNN2d(2, 2, K=4, sampling_type="random", num_samples=9),
+        cnn.ConvNN2d(2, 2, K=4, sampling_type="spatial", num_samples=3),
         path,
         torch.zeros(1, 2, 4, 4),
         dynamic_batch=False,
@@ -148,7 +149,7 @@ def test_constants_are_folded(tmp_path: Path) -> None:
         if node.op_type != "Constant":
             assert known & set(node.input), f"{node.op_type} {node.name} is computed of constants"
             known |= set(node.output)
-    assert not {"Range", "BitwiseXor", "Mod"} & {node.op_type for node in model.graph.node}
+    assert "Range" not in {node.op_type for node in model.graph.node}
 
 
 def test_the_network_is_left_as_it_was(tmp_path: Path) -> None:
@@ -161,16 +162,28 @@ def test_the_network_is_left_as_it_was(tmp_path: Path) -> None:
 
 
 class Wrong(nn.Module):
-    """Adds what the graph does not have: the number of calls so far."""
+    """Is another in a graph."""
 
-    def __init__(self, change: float) -> None:
-        super().__init__()
-        self.change = change
-        self.calls = 0
+    def forward(self, x: Tensor) -> Tensor:
+        return x.relu() + 0.001 * torch.compiler.is_exporting()
+
+
+class Restless(nn.Module):
+    """Is another at every call."""
+
+    calls = 0
 
     def forward(self, x: Tensor) -> Tensor:
         self.calls += 1
-        return x.relu() + self.change * self.calls
+        return x.relu() + self.calls
+
+
+class Nearly(nn.Module):
+    """Rounding decides: where it does, a graph may be as far from the network as the network from itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        last_bits = 1 + torch.finfo(x.dtype).eps * torch.compiler.is_exporting()
+        return 1e-3 * (1e8 * last_bits * x).sin()
 
 
 class Branchy(nn.Module):
@@ -187,13 +200,14 @@ class Spectrum(nn.Module):
     ("network", "message"),
     [
         (
-            Wrong(1.0),
-            r"x\.onnx disagrees with the network by .* on random inputs of shape \(1, 3, 3\), more than 0\.0001",
+            Wrong(),
+            r"x\.onnx disagrees with the network by \d\.\de-04 on random inputs of shape \(1, 3, 3\), more than 0",
         ),
+        (Restless(), "disagrees with the network by"),
         (Branchy(), r"torch\.export cannot trace this network: "),
         (Spectrum(), "this network has no form in ONNX: "),
     ],
-    ids=["wrong", "untraceable", "no such operator"],
+    ids=["wrong", "restless", "untraceable", "no such operator"],
 )
 def test_what_cannot_be_exported_is_refused_and_leaves_no_file(
     network: nn.Module, message: str, tmp_path: Path
@@ -204,10 +218,16 @@ def test_what_cannot_be_exported_is_refused_and_leaves_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_rounding_decides_is_no_disagreement(tmp_path: Path) -> None:
+    difference = export_onnx(Nearly(), tmp_path / "x.onnx", torch.randn(1, 3, 3))
+    assert difference is not None
+    assert difference > 1e-4
+
+
 @pytest.mark.parametrize(
     ("example", "settings", "message"),
     [
-        (torch.zeros(1, 3, 8, 8), {}, r"input of shape \(2, 3, 8, 8\) must be \(B, 2, H, W\)"),
+        (torch.zeros(1, 3, 8, 8), {}, r"input of shape \(1, 3, 8, 8\) must be \(B, 2, H, W\)"),
         (torch.zeros(0, 2, 8, 8), {}, r"example of shape \(0, 2, 8, 8\) must be a batch"),
         (torch.zeros(1, 2, 1, 1), {"dynamic_batch": False}, "K=10 is more than the 9 positions"),
         (torch.zeros(1, 2, 8, 8), {"opset": 17}, r"opset=17 must lie between 18 and \d\d"),
@@ -233,5 +253,6 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert export_onnx(nn.ReLU(), tmp_path / "x.onnx", torch.zeros(1, 3)) is None
 
 
-def test_the_package_does_not_load_onnx() -> None:
-    assert not {"onnx", "onnxscript", "huggingface_hub"} & set(vars(sys.modules["convnn"]))
+def test_onnx_is_not_imported_before_it_is_needed() -> None:
+    program = "import sys, convnn.cli; sys.exit(bool({'onnx', 'onnxscript', 'onnxruntime'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0

@@ -27,8 +27,8 @@ torch.save([network(one) for one in inputs], f"{folder}/outputs.pt")
 
 
 def test_a_file_runs_where_convnn_is_not_imported(tmp_path: Path) -> None:
-    network = create_model("vgg11", "Branching", width=1 / 16, K=4, similarity_type="Loc_Col", num_classes=3).eval()
-    inputs = [torch.randn(size, 3, 32, 32) for size in (1, 3)]
+    network = create_model("vit", "ConvNNAttention", K=4, d_hidden=12, d_mlp=8, num_layers=2, patch_size=4).eval()
+    inputs = [torch.randn(size, 3, 16, 16) for size in (1, 3)]
     export_torch(network, tmp_path / "network.pt2", inputs[0])
     torch.save(inputs, tmp_path / "inputs.pt")
     subprocess.run([sys.executable, "-W", "error", "-c", ELSEWHERE, str(tmp_path)], check=True, cwd=tmp_path)
@@ -53,7 +53,7 @@ def test_a_fixed_batch_is_that_of_the_example(tmp_path: Path) -> None:
     export_torch(nn.Linear(3, 2), path, torch.zeros(2, 3), dynamic_batch=False)
     layer = torch.export.load(path).module()
     assert layer(torch.zeros(2, 3)).shape == (2, 2)
-    with pytest.raises(AssertionError, match="shape"):
+    with pytest.raises(AssertionError, match=r"size\(\)\[0\] == 2"):
         layer(torch.zeros(3, 3))
 
 

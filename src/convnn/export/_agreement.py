@@ -11,6 +11,9 @@ from convnn.export._trace import evaluating
 TOLERANCE = 1e-4
 """Largest difference, in units of the largest output, at least 1."""
 
+LARGEST_TOLERANCE = 1e-2
+"""Where rounding decides between neighbours that nearly tie."""
+
 _NUM_SAMPLES = 4
 _NUM_CHANGES = 4
 
@@ -45,11 +48,13 @@ def check_agreement(
             expected = network(inputs)
             unit = max(1.0, float(expected.abs().max()))
             difference = _difference(run(inputs), expected) / unit
-            if not difference <= TOLERANCE and not difference <= 4 * _own_rounding(network, inputs, expected) / unit:
-                raise UnsupportedError(
-                    f"{name} disagrees with the network by {difference:.1e} on random inputs of shape"
-                    f" {tuple(inputs.shape)}, more than {TOLERANCE}; it is not written"
-                )
+            if not difference <= TOLERANCE:
+                own = 4 * _own_rounding(network, inputs, expected) / unit
+                if not difference <= min(own, LARGEST_TOLERANCE):
+                    raise UnsupportedError(
+                        f"{name} disagrees with the network by {difference:.1e} on random inputs of shape"
+                        f" {tuple(inputs.shape)}, more than {TOLERANCE}; it is not written"
+                    )
         worst = max(worst, difference)
     return worst
 

@@ -166,9 +166,7 @@ def _project(field: Field, extended: Tensor, inner: Tensor, weight: Tensor) -> T
 def _linear_twice(x: Tensor, first: Tensor, bias: Tensor | None, second: Tensor) -> Tensor:
     """W_2 (W_1 x + b) in the cheaper order: with more rows than channels the two matrices are multiplied first."""
     rows: int | torch.SymInt = prod(x.shape[:-1])
-    if (
-        isinstance(rows, int) and rows <= first.shape[1]
-    ):  # no int: a batch that torch.export leaves open, taken as large
+    if isinstance(rows, int) and rows <= first.shape[1]:  # no int: a batch that torch.export leaves open
         return F.linear(F.linear(x, first, bias), second)
     return F.linear(x, second @ first, None if bias is None else second @ bias)
 
