@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,11 +21,7 @@ pytest.importorskip("onnxscript")
 
 SETTINGS = {"K": 4, "head_width": 4, "sparse_mode": "strided", "sparse_context_window": 3}
 SIDE = {"vgg": 32, "resnet": 6, "densenet": 8, "vit": 16}
-SIZES = {
-    "maps": {"width": 1 / 16},
-    "tokens": {"d_hidden": 12, "d_mlp": 8, "num_heads": 3, "num_layers": 2, "patch_size": 4},
-}
-Run = Callable[[Tensor], Tensor]
+SIZES = {"maps": {"width": 1 / 16}, "tokens": {"patch_size": 4, "num_layers": 2}}
 
 
 def compute(path: Path, inputs: Tensor) -> Tensor:
@@ -44,17 +39,21 @@ def check(network: nn.Module, inputs: Tensor, path: Path, *, dynamic_batch: bool
 
 
 def network_of(model: str, layer: str) -> tuple[nn.Module, Tensor]:
-    """Small, and with running statistics of its own."""
-    reads = LAYERS[layer].reads
+    """Small, with running statistics of its own, and images."""
     side = SIDE[model.rstrip("0123456789").split("_")[0]]
-    network = create_model(model, layer, K=4, num_classes=3, **SIZES[reads] if model in ("vit", *ON_MAPS) else {})
+    network = create_model(model, layer, K=4, num_classes=3, **SIZES[LAYERS[layer].reads])
     images = torch.randn(8, 3, side, side)
     with torch.no_grad():
         network.train()(images)
     return network, images[:3]
 
 
-ON_MAPS = [name for name in list_models() if not name.startswith("vit")]
+IN_PASSING = [("vgg11", "ConvNN"), ("vit", "ConvNNAttention")]
+NETWORKS = {
+    *[("vgg11", layer) for layer in list_layers("maps")],
+    *[("vit", layer) for layer in list_layers("tokens")],
+    *[(model, "ConvNNAttention" if model.startswith("vit") else "ConvNN") for model in list_models()],
+}
 
 
 @pytest.mark.parametrize("name", list_layers())
@@ -65,23 +64,12 @@ def test_every_layer_agrees(name: str, tmp_path: Path) -> None:
     check(layer, torch.randn(3, 4, 4, 5) if is_map else torch.randn(3, 10, 12), tmp_path / "layer.onnx")
 
 
-@pytest.mark.parametrize(("model", "layer"), [("vgg11", "ConvNN"), ("vit", "ConvNNAttention")])
-def test_a_network_agrees(model: str, layer: str, tmp_path: Path) -> None:
-    check(*network_of(model, layer), tmp_path / "network.onnx", dynamic_batch=model == "vit")
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("layer", list_layers("maps"))
-@pytest.mark.parametrize("model", ON_MAPS)
-def test_every_network_of_maps_agrees(model: str, layer: str, tmp_path: Path) -> None:
-    check(*network_of(model, layer), tmp_path / "network.onnx", dynamic_batch=model in ("vgg11", "resnet18"))
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("layer", list_layers("tokens"))
-@pytest.mark.parametrize("model", list_models("vit*"))
-def test_every_network_of_tokens_agrees(model: str, layer: str, tmp_path: Path) -> None:
-    check(*network_of(model, layer), tmp_path / "network.onnx", dynamic_batch=model == "vit")
+@pytest.mark.parametrize(
+    ("model", "layer"),
+    [*IN_PASSING, *(pytest.param(*one, marks=pytest.mark.long) for one in sorted(NETWORKS - {*IN_PASSING}))],
+)
+def test_every_network_agrees(model: str, layer: str, tmp_path: Path) -> None:
+    check(*network_of(model, layer), tmp_path / "network.onnx", dynamic_batch=model.startswith("vit"))
 
 
 @pytest.mark.long
