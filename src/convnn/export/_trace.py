@@ -52,7 +52,7 @@ def trace(network: nn.Module, example: Tensor, *, dynamic_batch: bool = True) ->
     """
     if example.dim() < 2 or not example.shape[0]:
         raise InputError(f"example of shape {tuple(example.shape)} must be a batch (B, ...) of at least one input")
-    with evaluating(network):
+    with evaluating(network), _Definitions():
         network(example)  # what it refuses is said of the example, and not of a trace
     shapes = None
     if dynamic_batch:
