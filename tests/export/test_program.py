@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,8 @@ def test_a_file_runs_where_convnn_is_not_imported(tmp_path: Path) -> None:
     inputs = [torch.randn(size, 3, 16, 16) for size in (1, 3)]
     export_torch(network, tmp_path / "network.pt2", inputs[0])
     torch.save(inputs, tmp_path / "inputs.pt")
+    with zipfile.ZipFile(tmp_path / "network.pt2") as file:
+        assert not any(b"__init__.py" in file.read(name) or b"_layer.py" in file.read(name) for name in file.namelist())
     subprocess.run([sys.executable, "-W", "error", "-c", ELSEWHERE, str(tmp_path)], check=True, cwd=tmp_path)
     with torch.no_grad():
         for one, output in zip(inputs, torch.load(tmp_path / "outputs.pt"), strict=True):

@@ -100,8 +100,10 @@ def _translate(program: ExportedProgram, opset: int, metadata: dict[str, str]) -
         raise RuntimeError("PyTorch has changed what it exports")
     onnxscript.optimizer.fold_constants(exported.model)
     onnxscript.optimizer.remove_unused_nodes(exported.model)
-    exported.model.metadata_props.update(metadata)
     model = exported.model_proto
+    for node in model.graph.node:
+        node.ClearField("metadata_props")  # lines of Python, with the folders of this machine
+    onnx.helper.set_model_props(model, metadata)
     written = {entry.domain: entry.version for entry in model.opset_import}
     if written != {"": opset}:
         raise ValueError(f"PyTorch {torch.__version__} writes operators {written} where opset={opset} was asked for")

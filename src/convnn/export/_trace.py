@@ -60,11 +60,14 @@ def trace(network: nn.Module, example: Tensor, *, dynamic_batch: bool = True) ->
         shapes = ({0: Dim("batch")},)
     with evaluating(network), _Definitions():
         try:
-            return torch.export.export(network, (example,), dynamic_shapes=shapes)
+            program = torch.export.export(network, (example,), dynamic_shapes=shapes)
         except ConvnnError:
             raise
         except Exception as error:  # of dynamo, of the symbolic shapes, of the network itself
             raise unsupported("torch.export cannot trace this network", error) from error
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # lines of Python, with the folders of this machine
+    return program
 
 
 @contextmanager

@@ -13,8 +13,8 @@ _CARD = """\
 
 # {model} of {layer}
 
-A network in which every position chooses its neighbours, made with
-[convnn](https://pypi.org/project/convnn/) after [Attention Via Convolutional Nearest Neighbors]({paper}).
+A network in which every position chooses its neighbours, made with convnn after
+[Attention Via Convolutional Nearest Neighbors]({paper}).
 
 | | |
 |---|---|
@@ -61,7 +61,8 @@ def model_card(network: Network, recipe: Recipe, *, license: str | None = None) 
         license: of the weights, by its name on the hub; none is named when None.
     """
     channels, height, width = recipe.image_shape
-    images = f"(B, {channels}, {height}, {width}), normalised by {_plain(recipe.mean)} and {_plain(recipe.std)}"
+    normalised = f"normalised by mean {_plain(recipe.mean)} and standard deviation {_plain(recipe.std)}"
+    images = f"(B, {channels}, {height}, {width}), {normalised}"
     rows = {
         "network": f"`{recipe.model}`, width {recipe.width:g}",
         "layer": f"`{recipe.layer}`, {LAYERS[recipe.layer].summary}",
