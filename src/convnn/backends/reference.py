@@ -33,7 +33,7 @@ def nearest(
             return chosen if candidates is None else candidates[chosen]
         columns = torch.arange(keys.shape[1], device=keys.device) if candidates is None else candidates
         others = _best(scores.masked_fill(columns == positions[:, None], -torch.inf), K - 1)
-        itself = positions[None, :, None].expand(len(queries), -1, 1)
+        itself = positions[None, :, None].expand(queries.shape[0], -1, 1)
         return torch.cat([itself, columns[others]], dim=-1)
 
 
@@ -120,7 +120,7 @@ def _scatter(grad: Tensor, values: Tensor, indices: Tensor) -> Tensor:
 
 def _rows(indices: Tensor, length: int) -> Tensor:
     """Positions in each of B lists, as positions in one list behind the other."""
-    first_row = torch.arange(len(indices), device=indices.device) * length
+    first_row = torch.arange(indices.shape[0], device=indices.device) * length
     return (indices + first_row[:, None, None]).flatten()
 
 

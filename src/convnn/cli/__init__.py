@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from convnn import __version__
-from convnn.cli import compare, evaluate, info, layers, models, neighbors, predict, statistics, train
+from convnn.cli import compare, evaluate, export, info, layers, models, neighbors, predict, statistics, train
 from convnn.cli._flags import Parser
 from convnn.errors import ConvnnError
 from convnn.train import Interrupted, Interruption
@@ -21,6 +21,7 @@ COMMANDS = {
     "neighbors": (neighbors, "draw whom each layer looks at"),
     "statistics": (statistics, "measure whom each layer looks at"),
     "compare": (compare, "several runs side by side"),
+    "export": (export, "a network for other runtimes or the Hugging Face hub"),
     "models": (models, "list the networks"),
     "layers": (layers, "list the layers"),
     "info": (info, "what this installation can do"),

@@ -111,7 +111,7 @@ class ViT(Network):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) to tokens (B, 1 + H / p * W / p, D), the class token first."""
-        tokens = torch.cat([self.class_token.expand(len(x), -1, -1), self.embed(x)], dim=1)
+        tokens = torch.cat([self.class_token.expand(x.shape[0], -1, -1), self.embed(x)], dim=1)
         return self.blocks(tokens + sinusoidal_positions(tokens))
 
     def forward_head(self, features: Tensor) -> Tensor:

@@ -106,7 +106,7 @@ class Field:
     def with_coordinates(self) -> Tensor:
         """Features and coordinates of every position, (B, T, C + axes)."""
         coordinates = self.coordinates(self.features.dtype)
-        return torch.cat([self.features, coordinates.expand(len(self.features), -1, -1)], dim=-1)
+        return torch.cat([self.features, coordinates.expand(self.features.shape[0], -1, -1)], dim=-1)
 
     def to_map(self, rows: Tensor) -> Tensor:
         """Rows (B, N, C) of the positions that choose as a map (B, C, *S')."""

@@ -123,9 +123,9 @@ def similarity_features(field: Field, search: Search) -> Tensor:
     if search.similarity_type == "Col":
         return features
     if search.similarity_type == "Loc":
-        return field.grid().to(dtype).expand(len(features), -1, -1)
+        return field.grid().to(dtype).expand(features.shape[0], -1, -1)
     features = features.detach().to(dtype)
-    places = field.coordinates(dtype).expand(len(features), -1, -1)
+    places = field.coordinates(dtype).expand(features.shape[0], -1, -1)
     spread = _finite_std(features) + 1e-6
     return torch.cat([search.lambda_param * features / spread, (1 - search.lambda_param) * places], dim=-1)
 

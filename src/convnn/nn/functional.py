@@ -1,6 +1,7 @@
 r"""The layers as functions of their weights: who (`Search`), how much, and how come together here."""
 
 from collections.abc import Callable, Sequence
+from math import prod
 
 import torch
 from torch import Tensor
@@ -170,7 +171,9 @@ def _project(field: Field, extended: Tensor, weight: Tensor) -> Tensor:
 
 def _linear_twice(x: Tensor, first: Tensor, bias: Tensor | None, second: Tensor) -> Tensor:
     """W_2 (W_1 x + b) in the cheaper order: with more rows than channels, and no groups, W_2 W_1 comes first."""
-    if x.shape[:-1].numel() <= first.shape[1] or second.shape[0] != second.shape[1]:
+    rows: int | torch.SymInt = prod(x.shape[:-1])
+    are_few = isinstance(rows, int) and rows <= first.shape[1]  # no int: a batch that torch.export leaves open
+    if are_few or second.shape[0] != second.shape[1]:
         return grouped_linear(grouped_linear(x, first, bias), second)
     return F.linear(x, second @ first, None if bias is None else second @ bias)
 

@@ -1,7 +1,15 @@
 """Training: configuration, loop, and what a run leaves behind."""
 
 from convnn.train.callbacks import Callback
-from convnn.train.checkpoint import Checkpoint, Recipe, RunState, load_checkpoint, read_checkpoint, save_checkpoint
+from convnn.train.checkpoint import (
+    Checkpoint,
+    Recipe,
+    RunState,
+    load_checkpoint,
+    read_checkpoint,
+    read_pretrained,
+    save_checkpoint,
+)
 from convnn.train.config import TrainConfig
 from convnn.train.console import ConsoleReport, print_summary
 from convnn.train.device import find_device, make_accelerator
@@ -38,6 +46,7 @@ __all__ = [
     "parameter_table",
     "print_summary",
     "read_checkpoint",
+    "read_pretrained",
     "save_checkpoint",
     "summarize",
 ]

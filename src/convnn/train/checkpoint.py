@@ -1,5 +1,6 @@
 """Checkpoints: weights with what is needed to build their network again, and with the rest of a run to go on."""
 
+import json
 import math
 import reprlib
 from dataclasses import asdict, dataclass, fields
@@ -12,6 +13,12 @@ from torch import Tensor
 from convnn.errors import InputError
 from convnn.models import Network, create_model
 from convnn.train.sealed import read_sealed, write_sealed
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+"""Files of a folder on the Hugging Face hub."""
+
+LARGEST_CONFIG = 1 << 22
+"""Bytes; a thousand classes take some ten thousand."""
 
 LARGEST_SIDE = 1 << 14
 """Pixels; a recipe that asks for more is not believed."""
@@ -144,13 +151,40 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(tensors, recipe, None if run is None else RunState(of_run, run))
 
 
+def read_pretrained(folder: str | Path) -> Checkpoint:
+    """Read a folder in the layout of the Hugging Face hub, as `convnn.hub.save_pretrained` leaves it.
+
+    The recipe is that of config.json, which people may edit.
+
+    Raises:
+        InputError: a file is missing, damaged or not of this package.
+    """
+    folder = Path(folder)
+    path = folder / CONFIG
+    if not path.is_file():
+        raise InputError(
+            f"checkpoint '{folder}' is a folder without {CONFIG}; give a file such as best.safetensors of a run, or a"
+            " folder that convnn export --format hub has written"
+        )
+    try:
+        if path.stat().st_size > LARGEST_CONFIG:
+            raise ValueError(f"it has {path.stat().st_size} bytes")
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"checkpoint '{path}' cannot be read: {error}") from None
+    tensors, _ = read_sealed(folder / WEIGHTS)
+    return Checkpoint(tensors, _recipe(document, path))
+
+
 def load_checkpoint(path: str | Path) -> tuple[Network, Recipe]:
-    """The network of a checkpoint, in evaluation mode on the CPU, and its recipe.
+    """The network of a checkpoint, or of a folder as on the Hugging Face hub, and its recipe.
+
+    The network is in evaluation mode on the CPU.
 
     Raises:
         InputError: the file is missing, broken, not of this package, or its weights do not fit its recipe.
     """
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_pretrained(path) if Path(path).is_dir() else read_checkpoint(path)
     check_recipe(checkpoint, path)
     network = _build(checkpoint, path, "cpu")
     network.load_state_dict(checkpoint.weights)

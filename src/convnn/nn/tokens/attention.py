@@ -115,4 +115,4 @@ def attend_to_all(layer: NeighborAttention, queries: Tensor, keys: Tensor, value
 def everybody(keys: Tensor) -> Neighbors:
     """All keys (B * H, T, d), for each of them."""
     length = keys.shape[1]
-    return select.window([length], [length], device=keys.device).for_each_of(len(keys))
+    return select.window([length], [length], device=keys.device).for_each_of(keys.shape[0])

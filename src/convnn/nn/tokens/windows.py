@@ -68,7 +68,7 @@ class NeighborhoodAttention(NeighborAttention):
         size = (length,) if len(self.window) == 1 else self._grid(length)
         if any(k > n for k, n in zip(self.window, size, strict=True)):
             raise InputError(f"K={_plain(self.window)} is more than the {_plain(size)} tokens of the input; lower K")
-        return select.window(size, self.window, device=keys.device).for_each_of(len(keys))
+        return select.window(size, self.window, device=keys.device).for_each_of(keys.shape[0])
 
     def _grid(self, length: int) -> tuple[int, ...]:
         side = round(length**0.5)
@@ -140,7 +140,7 @@ class LocalAttention(NeighborAttention):
 
     def select(self, queries: Tensor, keys: Tensor) -> Neighbors:
         """The tokens at most `window_size` away."""
-        return select.within(keys.shape[1], self.window_size, device=keys.device).for_each_of(len(keys))
+        return select.within(keys.shape[1], self.window_size, device=keys.device).for_each_of(keys.shape[0])
 
     def extra_repr(self) -> str:
         """Width, heads and their width, window."""
@@ -208,7 +208,7 @@ class SparseAttention(NeighborAttention):
             neighbors = select.within(length, context // 2, device=keys.device)
         else:
             neighbors = select.strided(length, context, device=keys.device)
-        return neighbors.for_each_of(len(keys))
+        return neighbors.for_each_of(keys.shape[0])
 
     def extra_repr(self) -> str:
         """Width, heads and mask."""

@@ -1,0 +1,76 @@
+"""`convnn export`: a trained network for other runtimes, or for the Hugging Face hub."""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from convnn.cli._flags import Parser
+from convnn.errors import InputError, check_choice
+from convnn.export import export_onnx, export_torch
+from convnn.files import make_folder
+from convnn.hub import save_pretrained
+from convnn.models import Network
+from convnn.train import Recipe, load_checkpoint
+
+FORMATS = ("onnx", "torch", "hub")
+
+
+def add_flags(parser: Parser) -> None:
+    """The checkpoint, the format and the file."""
+    parser.add_argument("--checkpoint", required=True, help="weights of a run, such as runs/demo/best.safetensors")
+    parser.add_argument(
+        "--format",
+        default="onnx",
+        help="onnx, for other runtimes; torch, for torch.export.load; or hub, a folder for the Hugging Face hub",
+    )
+    parser.add_argument("--out", required=True, help="the file, or the folder of hub")
+    parser.add_argument("--opset", type=int, default=None, help="version of the ONNX operators; 20 when left out")
+    parser.add_argument(
+        "--dynamic_batch",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="take any number of images at once; otherwise one",
+    )
+
+
+def run(args: argparse.Namespace, console: Console) -> None:
+    """Write the network and say how far it agrees with what was written."""
+    check_choice("--format", args.format, FORMATS)
+    if args.opset is not None and args.format != "onnx":
+        raise InputError(f"--opset={args.opset} is read with --format onnx alone; leave it out")
+    network, recipe = load_checkpoint(args.checkpoint)
+    out = Path(args.out)
+    if args.format == "hub":
+        save_pretrained(network, recipe, out)
+        said = "config.json, model.safetensors and README.md"
+    else:
+        said = describe(export(args, network, recipe, out))
+    console.print(f"{out}: {said}", highlight=False, soft_wrap=True)
+
+
+def export(args: argparse.Namespace, network: Network, recipe: Recipe, out: Path) -> float | None:
+    """Write a file, and how far it is from the network."""
+    if out.is_dir():
+        raise InputError(f"--out={out} is a folder; name the file, such as {out / 'network'}.{args.format}")
+    make_folder(out.parent, "--out")
+    example = torch.zeros(1, *recipe.image_shape)
+    if args.format == "torch":
+        return export_torch(network, out, example, dynamic_batch=args.dynamic_batch)
+    opset = {} if args.opset is None else {"opset": args.opset}
+    return export_onnx(network, out, example, dynamic_batch=args.dynamic_batch, metadata=metadata(recipe), **opset)
+
+
+def metadata(recipe: Recipe) -> dict[str, str]:
+    """What whoever runs the file must know: how images are normalised, what the logits stand for."""
+    document = {"mean": recipe.mean, "std": recipe.std, "classes": recipe.classes}
+    return {"model": recipe.model, "layer": recipe.layer} | {name: json.dumps(d) for name, d in document.items()}
+
+
+def describe(difference: float | None) -> str:
+    """How far file and network are apart."""
+    if difference is None:
+        return "checked by onnx.checker; with onnxruntime installed it would be run and compared with the network"
+    return f"differs from the network by {difference:.1e} at most, on random images"

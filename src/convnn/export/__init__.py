@@ -1,0 +1,7 @@
+"""Networks for other runtimes: files of ONNX and of torch.export that run where convnn is not installed."""
+
+from convnn.export._onnx import export_onnx
+from convnn.export._program import export_torch
+from convnn.export._trace import trace
+
+__all__ = ["export_onnx", "export_torch", "trace"]

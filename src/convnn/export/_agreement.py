@@ -1,0 +1,75 @@
+"""Whether an exported file computes what its network does."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from convnn.errors import UnsupportedError
+from convnn.export._trace import evaluating
+
+TOLERANCE = 1e-4
+"""Largest difference, in units of the largest output, at least 1."""
+
+LARGEST_TOLERANCE = 1e-2
+"""Where rounding decides between neighbours that nearly tie."""
+
+_NUM_SAMPLES = 4
+_NUM_CHANGES = 4
+
+
+def check_agreement(
+    network: nn.Module, run: Callable[[Tensor], Tensor], example: Tensor, *, dynamic_batch: bool, name: str
+) -> float:
+    """Compare a file with its network on random inputs.
+
+    Two candidates may be so nearly tied that rounding decides between them, on large maps rather often. What a change
+    of the inputs in their last bit does to the network itself is therefore no fault of the file.
+
+    Args:
+        network: the network.
+        run: what the file computes.
+        example: a batch of what both read.
+        dynamic_batch: try batches of other sizes too.
+        name: of the file, for the error.
+
+    Returns:
+        The largest difference, in units of the largest output, at least 1.
+
+    Raises:
+        UnsupportedError: they disagree.
+    """
+    generator = torch.Generator().manual_seed(0)
+    sizes = [1, _NUM_SAMPLES - 1] if dynamic_batch else [example.shape[0]]
+    worst = 0.0
+    for size in sizes:
+        inputs = torch.randn(size, *example.shape[1:], generator=generator).to(example)
+        with evaluating(network):
+            expected = network(inputs)
+            unit = max(1.0, float(expected.abs().max()))
+            difference = _difference(run(inputs), expected) / unit
+            if not difference <= TOLERANCE:
+                own = 4 * _own_rounding(network, inputs, expected) / unit
+                if not difference <= min(own, LARGEST_TOLERANCE):
+                    raise UnsupportedError(
+                        f"{name} disagrees with the network by {difference:.1e} on random inputs of shape"
+                        f" {tuple(inputs.shape)}, more than {TOLERANCE}; it is not written"
+                    )
+        worst = max(worst, difference)
+    return worst
+
+
+def _own_rounding(network: nn.Module, inputs: Tensor, expected: Tensor) -> float:
+    """The largest change of the outputs when the inputs change in their last bit."""
+    generator = torch.Generator().manual_seed(1)
+    worst = 0.0
+    for _ in range(_NUM_CHANGES):
+        signs = torch.randint(-1, 2, inputs.shape, generator=generator).to(inputs)
+        changed = network(inputs * (1 + torch.finfo(inputs.dtype).eps * signs))
+        worst = max(worst, _difference(changed, expected))
+    return worst
+
+
+def _difference(one: Tensor, other: Tensor) -> float:
+    """The largest; infinite where the shapes differ."""
+    return float((one - other).abs().max()) if one.shape == other.shape else float("inf")

@@ -1,0 +1,174 @@
+"""Files of ONNX."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from convnn.errors import InputError
+from convnn.export._agreement import check_agreement
+from convnn.export._trace import trace, unsupported
+from convnn.files import write_atomically
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+OPSET = 20
+"""Of the operators in the graph."""
+
+LEAST_OPSET = 18
+"""The oldest that PyTorch writes."""
+
+INPUT, OUTPUT = "input", "output"
+
+
+def export_onnx(
+    network: nn.Module,
+    path: str | Path,
+    example: Tensor,
+    *,
+    opset: int = OPSET,
+    dynamic_batch: bool = True,
+    metadata: Mapping[str, str] | None = None,
+) -> float | None:
+    """Write a network as an ONNX graph of standard operators, with one input, "input", and one output, "output".
+
+    The graph takes what the network takes: normalised images. Neighbours are chosen by float64 scores rounded to
+    float32, as in `trace`, so the runtime must have double MatMul, as onnxruntime on CPU and CUDA has; ties go to the
+    lowest index because the standard says so of TopK.
+
+    Args:
+        network: a network or layer with one input and one output; it is left as it was.
+        path: the file.
+        example: a batch (B, ...) of what it reads, on the device of its weights.
+        opset: version of the operators, at least 18.
+        dynamic_batch: leave the size of the batch open; otherwise it is that of the example.
+        metadata: what the file's `metadata_props` say.
+
+    Returns:
+        The largest difference between file and network on random inputs, in units of the largest output, at least 1;
+        None where onnxruntime is not installed, and the file is checked by `onnx.checker` alone.
+
+    Raises:
+        InputError: onnx or onnxscript is not installed, the example is not a batch of what the network reads, or no
+            such opset exists.
+        UnsupportedError: the network cannot be exported, or file and network disagree; nothing is written.
+        OutputError: the file cannot be written.
+    """
+    for package in ("onnx", "onnxscript"):
+        if not _is_installed(package):
+            raise InputError(f"format='onnx' needs the package {package}: pip install 'convnn[onnx]'")
+    _check_opset(opset)
+    program = trace(network, example, dynamic_batch=dynamic_batch)
+    try:
+        with _quiet():
+            graph = _translate(program, opset, dict(metadata or {}))
+    except Exception as error:  # of the exporter, of the version converter, of the checker
+        raise unsupported("this network has no form in ONNX", error) from error
+    worst = None
+    if _is_installed("onnxruntime"):
+        run = _runner(graph, example)
+        worst = check_agreement(network, run, example, dynamic_batch=dynamic_batch, name=str(path))
+    write_atomically(Path(path), graph)
+    return worst
+
+
+def _translate(program: ExportedProgram, opset: int, metadata: dict[str, str]) -> bytes:
+    """The program as a checked ONNX model, constants folded."""
+    import onnx
+    import onnxscript.optimizer
+
+    exported = torch.onnx.export(
+        program,
+        dynamo=True,
+        opset_version=opset,
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        custom_translation_table={torch.ops.aten.sort.stable: _stable_sort()},
+        optimize=False,  # all the rules of rewriting take ten times as long as folding, and find little else
+        verbose=False,
+    )
+    if exported is None:
+        raise RuntimeError("PyTorch has changed what it exports")
+    onnxscript.optimizer.fold_constants(exported.model)
+    onnxscript.optimizer.remove_unused_nodes(exported.model)
+    model = exported.model_proto
+    for node in model.graph.node:
+        node.ClearField("metadata_props")  # lines of Python, with the folders of this machine
+    onnx.helper.set_model_props(model, metadata)
+    written = {entry.domain: entry.version for entry in model.opset_import}
+    if written != {"": opset}:
+        raise ValueError(f"PyTorch {torch.__version__} writes operators {written} where opset={opset} was asked for")
+    _name_batch(model)
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString()
+
+
+def _name_batch(model: Any) -> None:
+    """Call the size of the batch "batch" wherever a shape names it."""
+    graph = model.graph
+    symbol = graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for side in value.type.tensor_type.shape.dim:
+            if symbol and side.dim_param:
+                side.dim_param = side.dim_param.replace(symbol, "batch")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what exporter and optimizer say of themselves."""
+    level = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
+def _stable_sort() -> Callable[..., Any]:
+    """`aten.sort.stable` for the exporter, which has none: TopK of everything, stable by the standard."""
+    from onnxscript import opset18
+
+    op: Any = opset18  # whose types know of no tensor that is still to come
+
+    def stable_sort(x: Any, *, stable: bool | None = None, dim: int = -1, descending: bool = False) -> Any:
+        length = op.Gather(op.Shape(x), op.Constant(value_ints=[dim]))
+        return op.TopK(x, length, axis=dim, largest=int(descending), sorted=1)
+
+    return stable_sort
+
+
+def _runner(graph: bytes, example: Tensor) -> Callable[[Tensor], Tensor]:
+    """The graph as a function, computed by onnxruntime on the CPU."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+
+    def run(inputs: Tensor) -> Tensor:
+        (output,) = session.run([OUTPUT], {INPUT: inputs.cpu().numpy()})
+        return torch.from_numpy(output).to(example.device)
+
+    return run
+
+
+def _check_opset(opset: int) -> None:
+    from onnx.defs import onnx_opset_version
+
+    if not LEAST_OPSET <= opset <= onnx_opset_version():
+        raise InputError(
+            f"opset={opset} must lie between {LEAST_OPSET} and {onnx_opset_version()}, the newest there is"
+        )
+
+
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None

@@ -1,0 +1,125 @@
+"""The model card: what a network is, what it reached, and how to load it."""
+
+from convnn.models import Network, model_settings
+from convnn.nn import LAYERS
+from convnn.train import Recipe
+
+PAPER = "https://arxiv.org/abs/2511.14137"
+
+_CARD = """\
+---
+{metadata}
+---
+
+# {model} of {layer}
+
+A network in which every position chooses its neighbours, made with convnn after
+[Attention Via Convolutional Nearest Neighbors]({paper}).
+
+| | |
+|---|---|
+{table}
+
+## Use
+
+```python
+from convnn.hub import from_pretrained
+
+network, recipe = from_pretrained("FOLDER OR USER/NETWORK")
+logits = network(images)  # {images}
+names = [recipe.classes[i] for i in logits.argmax(1)]
+```
+
+```sh
+convnn predict cat.jpg --checkpoint FOLDER
+convnn neighbors cat.jpg --checkpoint FOLDER
+```
+
+## Settings
+
+{settings}
+
+## Citation
+
+```bibtex
+@article{{kang2025attention,
+  title   = {{Attention Via Convolutional Nearest Neighbors}},
+  author  = {{Kang, M. and Farias Sales Rocha Neto, J.}},
+  journal = {{arXiv preprint arXiv:2511.14137}},
+  year    = {{2025}}
+}}
+```
+"""
+
+
+def model_card(network: Network, recipe: Recipe, *, license: str | None = None) -> str:
+    """The README.md of a network on the Hugging Face hub, with what its run knows.
+
+    Args:
+        network: the network.
+        recipe: how it was built, and what it learned.
+        license: of the weights, by its name on the hub; none is named when None.
+    """
+    channels, height, width = recipe.image_shape
+    normalised = f"normalised by mean {_plain(recipe.mean)} and standard deviation {_plain(recipe.std)}"
+    images = f"(B, {channels}, {height}, {width}), {normalised}"
+    rows = {
+        "network": f"`{recipe.model}`, width {recipe.width:g}",
+        "layer": f"`{recipe.layer}`, {LAYERS[recipe.layer].summary}",
+        "parameters": f"{sum(p.numel() for p in network.parameters()):,}",
+        "trained on": f"{recipe.dataset}, {recipe.epoch} epochs",
+        "test accuracy": f"{recipe.test_top1:.2%} (top-1)",
+        "images": images,
+        "classes": f"{len(recipe.classes)}: {_names(recipe.classes)}",
+    }
+    return _CARD.format(
+        metadata=_metadata(recipe, license),
+        model=recipe.model,
+        layer=recipe.layer,
+        paper=PAPER,
+        table="\n".join(f"| {name} | {_cell(value)} |" for name, value in rows.items()),
+        images=images,
+        settings="\n".join(f"- `{name}`: {value!r}" for name, value in settings_read(recipe).items()),
+    )
+
+
+def settings_read(recipe: Recipe) -> dict[str, object]:
+    """The settings that the network or its layer reads; a recipe keeps all flags."""
+    read = model_settings(recipe.model) | LAYERS[recipe.layer].settings
+    return {name: value for name, value in recipe.settings.items() if name in read}
+
+
+def _metadata(recipe: Recipe, license: str | None) -> str:
+    """What the hub sorts by, in YAML."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    accuracy = EvalResult(
+        task_type="image-classification",
+        dataset_type=recipe.dataset,
+        dataset_name=recipe.dataset,
+        dataset_split="test",
+        metric_type="accuracy",
+        metric_value=recipe.test_top1,
+    )
+    return ModelCardData(
+        model_name=f"{recipe.model} of {recipe.layer}",
+        library_name="convnn",
+        license=license,
+        pipeline_tag="image-classification",
+        tags=["convnn", "nearest-neighbors", f"arxiv:{PAPER.rsplit('/')[-1]}"],
+        eval_results=[accuracy],
+    ).to_yaml()
+
+
+def _plain(values: tuple[float, ...]) -> str:
+    return f"({', '.join(f'{value:.4g}' for value in values)})"
+
+
+def _names(classes: tuple[str, ...], most: int = 20) -> str:
+    """The first of them."""
+    return ", ".join(classes[:most]) + (", ..." if len(classes) > most else "")
+
+
+def _cell(text: str) -> str:
+    """Text that stays in its cell of a table, whatever it says."""
+    return " ".join(text.replace("|", "\\|").split())
