@@ -42,7 +42,7 @@ def export_onnx(
     """Write a network as an ONNX graph of standard operators, with one input, "input", and one output, "output".
 
     The graph takes what the network takes: normalised images. Neighbours are chosen by float64 scores rounded to
-    float32, as in `trace`, so the runtime must have double MatMul, as onnxruntime on CPU and CUDA has; ties go to the
+    float32, as in `trace`, so the runtime must multiply matrices of doubles, as onnxruntime does; ties go to the
     lowest index because the standard says so of TopK.
 
     Args:
@@ -93,7 +93,7 @@ def _translate(program: ExportedProgram, opset: int, metadata: dict[str, str]) -
         input_names=[INPUT],
         output_names=[OUTPUT],
         custom_translation_table={torch.ops.aten.sort.stable: _stable_sort()},
-        optimize=False,  # all the rules of rewriting take ten times as long as folding, and find little else
+        optimize=False,  # folding is enough, and all the rules of rewriting take many times as long
         verbose=False,
     )
     if exported is None:
