@@ -11,11 +11,17 @@ from convnn import nn as cnn
 
 @dataclass(frozen=True)
 class LayerCase:
-    """How to make a layer of 3 input and 4 output channels, and a map it takes."""
+    """How to make a layer of 3 input and 4 output channels, and a map it takes; the stride is that of its settings."""
 
     name: str
     build: Callable[..., nn.Module]
     size: tuple[int, ...]
+    stride: int | tuple[int, ...] = 1
+
+    @property
+    def output_size(self) -> tuple[int, ...]:
+        strides = self.stride if isinstance(self.stride, tuple) else (self.stride,) * len(self.size)
+        return tuple(-(-n // stride) for n, stride in zip(self.size, strides, strict=True))
 
     def layer(self, seed: int = 0) -> nn.Module:
         torch.manual_seed(seed)
@@ -30,12 +36,13 @@ class LayerCase:
 
 
 def _map_case(name: str, layer: Callable[..., nn.Module], size: tuple[int, ...], **settings: object) -> LayerCase:
-    return LayerCase(name, lambda i, o: layer(i, o, **settings), size)
+    return LayerCase(name, lambda i, o: layer(i, o, **settings), size, settings.get("stride", 1))
 
 
 RANDOM = {"sampling_type": "random", "num_samples": 10}
 SPATIAL = {"sampling_type": "spatial", "num_samples": 3}
 BOTH = {"similarity_type": "Loc_Col", "aggregation_type": "Loc_Col"}
+WINDOW = {"similarity_type": "Window"}
 BA = {"shuffle_pattern": "BA", "shuffle_scale": 2}
 
 MAP_CASES = [
@@ -47,6 +54,8 @@ MAP_CASES = [
     _map_case("convnn2d-loc", cnn.ConvNN2d, (6, 4), similarity_type="Loc", magnitude_type="euclidean"),
     _map_case("convnn2d-loc-col", cnn.ConvNN2d, (6, 4), K=4, padding=0, magnitude_type="euclidean", **BOTH),
     _map_case("convnn2d-shuffle", cnn.ConvNN2d, (6, 4), K=4, **BA),
+    _map_case("convnn2d-strided", cnn.ConvNN2d, (6, 4), K=5, stride=2, padding_mode="reflect"),
+    _map_case("convnn2d-dilated", cnn.ConvNN2d, (6, 4), window_size=3, padding=2, dilation=2, stride=(2, 1), **WINDOW),
     _map_case("convnn3d", cnn.ConvNN3d, (4, 2, 4), K=5),
     _map_case("convnn3d-spatial-shuffle", cnn.ConvNN3d, (4, 6, 4), K=3, sampling_type="spatial", num_samples=2, **BA),
     _map_case("attention1d", cnn.ConvNNAttention1d, (12,), K=5),
@@ -54,13 +63,16 @@ MAP_CASES = [
     _map_case("attention2d-random", cnn.ConvNNAttention2d, (6, 4), K=5, magnitude_type="euclidean", **RANDOM),
     _map_case("attention2d-spatial", cnn.ConvNNAttention2d, (6, 4), K=5, **SPATIAL),
     _map_case("attention2d-shuffle", cnn.ConvNNAttention2d, (6, 4), K=4, aggregation_type="Loc_Col", **BA),
+    _map_case("attention2d-strided", cnn.ConvNNAttention2d, (6, 4), K=5, stride=2, padding_mode="replicate"),
     _map_case("branching1d", cnn.Branching1d, (12,)),
     _map_case("branching2d", cnn.Branching2d.with_convnn, (6, 4), K=5, aggregation_type="Loc_Col"),
     _map_case("branching2d-shuffle", cnn.Branching2d.with_convnn, (6, 4), K=4, **BA),
     _map_case("branching2d-attention", cnn.Branching2d.with_attention, (6, 4), K=5),
+    _map_case("branching2d-strided", cnn.Branching2d.with_convnn, (6, 4), K=5, stride=2),
     _map_case("branching2d-conv-only", cnn.Branching2d, (6, 4), branch_ratio=0),
     _map_case("conv1d-new", cnn.Conv1dNew, (12,), aggregation_type="Loc_Col"),
     _map_case("conv2d-new", cnn.Conv2dNew, (6, 4)),
+    _map_case("conv2d-new-strided", cnn.Conv2dNew, (6, 4), stride=2, padding=1, padding_mode="circular"),
     _map_case("conv2d-new-shuffle", cnn.Conv2dNew, (6, 4), aggregation_type="Loc_Col", **BA),
 ]
 

@@ -30,7 +30,7 @@ def test_one_layer_takes_several_resolutions(case) -> None:
         resized = case.resized(tuple(n + larger * (1 + i) for i, n in enumerate(case.size)))
         x = resized.input()
         out = layer(x)
-        assert out.shape == (2, 4, *resized.size)
+        assert out.shape == (2, 4, *resized.output_size)
         assert torch.equal(out, case.layer()(x))  # as a layer would that has seen no other
 
 
@@ -38,7 +38,7 @@ def test_batch_of_none(case) -> None:
     layer = case.layer().train()
     x = case.input(batch=0).requires_grad_()
     out = layer(x)
-    assert out.shape == (0, 4, *case.size)
+    assert out.shape == (0, 4, *case.output_size)
     out.sum().backward()
     assert x.grad.shape == x.shape
     for parameter in layer.parameters():

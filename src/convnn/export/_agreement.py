@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from convnn.errors import UnsupportedError
-from convnn.export._trace import evaluating
+from convnn.nn._modes import evaluating
 
 TOLERANCE = 1e-4
 """Largest difference, in units of the largest output, at least 1."""
@@ -44,7 +44,7 @@ def check_agreement(
     worst = 0.0
     for size in sizes:
         inputs = torch.randn(size, *example.shape[1:], generator=generator).to(example)
-        with evaluating(network):
+        with torch.no_grad(), evaluating(network):
             expected = network(inputs)
             unit = max(1.0, float(expected.abs().max()))
             difference = _difference(run(inputs), expected) / unit

@@ -1,7 +1,6 @@
 """A network as a graph of PyTorch's own operators."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 import convnn.ops  # noqa: F401 (it registers the operators)
 from convnn.backends import reference
 from convnn.errors import ConvnnError, InputError, UnsupportedError
+from convnn.nn._modes import evaluating
 
 _DEFINITIONS: dict[Any, Callable[..., Tensor]] = {
     torch.ops.convnn.nearest.default: reference.nearest,
@@ -52,13 +52,13 @@ def trace(network: nn.Module, example: Tensor, *, dynamic_batch: bool = True) ->
     """
     if example.dim() < 2 or not example.shape[0]:
         raise InputError(f"example of shape {tuple(example.shape)} must be a batch (B, ...) of at least one input")
-    with evaluating(network), _Definitions():
+    with torch.no_grad(), evaluating(network), _Definitions():
         network(example)  # what it refuses is said of the example, and not of a trace
     shapes = None
     if dynamic_batch:
         example = torch.cat([example, example])[:2]  # torch.export takes a batch of 1 for a constant
         shapes = ({0: Dim("batch")},)
-    with evaluating(network), _Definitions():
+    with torch.no_grad(), evaluating(network), _Definitions():
         try:
             program = torch.export.export(network, (example,), dynamic_shapes=shapes)
         except ConvnnError:
@@ -68,19 +68,6 @@ def trace(network: nn.Module, example: Tensor, *, dynamic_batch: bool = True) ->
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # lines of Python, with the folders of this machine
     return program
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; afterwards every module is in the mode that it was in."""
-    training = [module for module in network.modules() if module.training]
-    network.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def unsupported(what: str, error: Exception) -> UnsupportedError:

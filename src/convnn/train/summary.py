@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from convnn.nn._modes import evaluating
+
 
 @dataclass(frozen=True)
 class NetworkSummary:
@@ -27,14 +29,9 @@ def summarize(network: nn.Module, shape: tuple[int, ...]) -> NetworkSummary:
     The pass runs in evaluation mode on zeros: no statistics and no random numbers are touched.
     """
     parameters = list(network.parameters())
-    was_training = network.training
-    network.eval()
     one = torch.zeros(1, *shape, device=parameters[0].device)
-    try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            network(one)
-    finally:
-        network.train(was_training)
+    with torch.no_grad(), evaluating(network), FlopCounterMode(display=False) as counter:
+        network(one)
     trainable = sum(p.numel() for p in parameters if p.requires_grad)
     return NetworkSummary(sum(p.numel() for p in parameters), trainable, counter.get_total_flops())
 
