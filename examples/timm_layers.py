@@ -1,12 +1,11 @@
-"""A network of timm, its 3 x 3 convolutions replaced by ConvNN layers by hand, trained on handwritten digits."""
+"""A network of timm, its 3 x 3 convolutions replaced by ConvNN layers, trained on handwritten digits."""
 
 import timm
 import torch
 from sklearn.datasets import load_digits
-from torch import nn
 from torch.nn import functional as F
 
-from convnn.nn import ConvNN2d
+from convnn import replace_layers
 
 torch.manual_seed(0)
 digits = load_digits()
@@ -17,16 +16,8 @@ order = torch.randperm(len(images))
 train, test = order[:1437], order[1437:]
 
 network = timm.create_model("test_resnet", in_chans=1, num_classes=10)
-swapped = []
-for name, conv in list(network.named_modules()):
-    # ConvNN keeps the size of a map, so it goes where a 3 x 3 convolution of stride 1 was.
-    if name.startswith("layer") and isinstance(conv, nn.Conv2d) and (conv.kernel_size, conv.stride) == ((3, 3), (1, 1)):
-        layer = ConvNN2d(
-            conv.in_channels, conv.out_channels, K=9, similarity_type="Loc_Col", bias=conv.bias is not None
-        )
-        network.set_submodule(name, layer)
-        swapped.append(name)
-print("ConvNN2d in place of", ", ".join(swapped))
+# Channels, stride and padding stay; the stem sees edges, which lie next to each other, and keeps its convolutions.
+print(replace_layers(network, "ConvNN", where="layer*", similarity_type="Loc_Col"))
 
 optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
 for _ in range(4):
