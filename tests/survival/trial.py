@@ -35,14 +35,14 @@ class Outcome:
     seconds: float = 0.0
 
 
-def survive(network: str, layer: str) -> Outcome:
+def survive(network: str, layer: str, *, compare: bool = True) -> Outcome:
     """Replace, make a training step, and compare at the neighbours under the old windows."""
     start = time.perf_counter()
     try:
         report, problem = replace_and_step(network, layer)
     except (InputError, RuntimeError) as error:
         return Outcome(network, layer, problem=str(error).splitlines()[0])
-    difference = None if layer == "ConvNN_Attn" else difference_at_windows(network, layer)
+    difference = difference_at_windows(network, layer) if compare and layer != "ConvNN_Attn" else None
     seconds = time.perf_counter() - start
     return Outcome(network, layer, len(report.replaced), len(report.left), problem, difference, seconds)
 

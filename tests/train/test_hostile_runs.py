@@ -14,7 +14,7 @@ from torch import Tensor
 from convnn.cli import main_train
 from convnn.data import ImageData, load_data
 from convnn.errors import InputError
-from convnn.models import create_model
+from convnn.models import create_model, list_models
 from convnn.train import TrainConfig, Trainer, find_resume_point, load_checkpoint
 from convnn.train.device import make_accelerator
 from convnn.train.resume import CHANGEABLE
@@ -220,7 +220,7 @@ def other_value(f, value: Any) -> list[str]:
     """Flags that say something else than `value`."""
     if f.type is bool:
         return [f"--no-{f.name}" if value else f"--{f.name}"]
-    if choices := f.metadata["choices"]:
+    if choices := f.metadata["choices"] or (list_models() if f.name == "model" else None):
         return [f"--{f.name}", next(one for one in choices if one != value)]
     if isinstance(value, float):
         return [f"--{f.name}", str(value / 2 + 0.125)]
