@@ -5,8 +5,8 @@ from typing import Any
 import torchvision
 from torch import nn
 
-OTHER_SIDES = {"inception_v3": 96, "maxvit_t": 224, "efficientformer_l1": 224}
-"""Inception's windows leave nothing of 64 pixels; the others have 7 x 7 positions on maps of a 32nd of the side."""
+OTHER_SIDES = {"inception_v3": 96, "maxvit_t": 224, "efficientformer_l1": 224, "vit_h_14": 70}
+"""Inception's windows leave nothing of 64 pixels, patches are 14 wide, the others have 7 x 7 maps of 32 x 32 pixels."""
 
 SMALLEST = (
     "alexnet",
@@ -117,7 +117,7 @@ def _build(network: str) -> nn.Module:
     settings: dict[str, Any] = {"num_classes": 10}
     if library == "torchvision":
         if name.startswith("vit_"):
-            settings["image_size"] = 70 if name == "vit_h_14" else 64
+            settings["image_size"] = side_of(network)
         if name in ("googlenet", "inception_v3"):
             settings |= {"aux_logits": False, "init_weights": False}
         return torchvision.models.get_model(name, weights=None, **settings)
