@@ -103,7 +103,7 @@ class Grid:
             InputError: a setting is for another number of axes, or a window is larger than the padded map.
         """
         n = len(size)
-        strides, dilations = _each("stride", self.stride, n), _each("dilation", self.dilation, n)
+        strides, dilations = each_side("stride", self.stride, n), each_side("dilation", self.dilation, n)
         windows, margins = self._windows(n), self._margins(size)
         axes = tuple(
             Axis(real, *margin, window, dilation, stride)
@@ -133,16 +133,16 @@ class Grid:
 
     def _windows(self, n: int) -> tuple[int, ...]:
         if self.window_size is not None:
-            return _each("window_size", self.window_size, n)
+            return each_side("window_size", self.window_size, n)
         assert not isinstance(self.padding, str)  # refused where it is made
-        return tuple(2 * side + 1 for side in _each("padding", self.padding, n))
+        return tuple(2 * side + 1 for side in each_side("padding", self.padding, n))
 
     def _margins(self, size: Sequence[int]) -> list[tuple[int, int]]:
         """Positions added before and after a map of some size, along each axis."""
         n = len(size)
         if not isinstance(self.padding, str):
-            return [(side, side) for side in _each("padding", self.padding, n)]
-        strides, dilations = _each("stride", self.stride, n), _each("dilation", self.dilation, n)
+            return [(side, side) for side in each_side("padding", self.padding, n)]
+        strides, dilations = each_side("stride", self.stride, n), each_side("dilation", self.dilation, n)
         margins = []
         for real, window, stride, dilation in zip(size, self._windows(n), strides, dilations, strict=True):
             last = (real - 1) // stride * stride  # where the last window begins
@@ -165,8 +165,8 @@ def _sides(value: Sides) -> tuple[int, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-def _each(name: str, value: Sides, n: int) -> tuple[int, ...]:
-    """A number for every axis.
+def each_side(name: str, value: Sides, n: int) -> tuple[int, ...]:
+    """A number for each of n axes.
 
     Raises:
         InputError: there are more or fewer.

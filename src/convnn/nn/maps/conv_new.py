@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from convnn.nn import functional as F
-from convnn.nn._grid import Grid, Sides, check_sides
+from convnn.nn._grid import Grid, Sides, check_sides, each_side
 from convnn.nn.maps._layer import ShufflingLayer, reset_as_conv
 
 
@@ -55,7 +55,7 @@ class ConvNew(ShufflingLayer):
         dtype: torch.dtype | None = None,
     ) -> None:
         check_sides("kernel_size", kernel_size, 1)
-        sides = kernel_size if isinstance(kernel_size, tuple) else (kernel_size,) * self.spatial_dims
+        sides = each_side("kernel_size", kernel_size, self.spatial_dims)
         grid = Grid(kernel_size, stride, padding, dilation, padding_mode)
         super().__init__(in_channels, out_channels, grid, groups, aggregation_type, shuffle_pattern, shuffle_scale)
         shape = (self.outside_channels, self.inside_channels // groups, *sides)
