@@ -16,8 +16,8 @@ from convnn.models import create_model
 from convnn.train import EpochResult, Scores, TrainConfig, load_checkpoint, read_checkpoint
 from convnn.train.randomness import random_state
 from convnn.viz import LayerStatistics, draw_statistics, neighbor_statistics
-from convnn.viz.statistics import MEASURES
-from convnn.viz.statistics_table import COLUMNS, csv_rows, markdown_table, readable_rows
+from convnn.viz.statistics.measure import MEASURES
+from convnn.viz.statistics.table import COLUMNS, csv_rows, markdown_table, readable_rows
 
 FLAGS = shlex.split(
     "--dataset digits --model resnet18 --width 0.0625 --layer Branching --K 4 --num_epochs 2 --batch_size 32"

@@ -15,6 +15,7 @@ import convnn.data
 import convnn.models
 import convnn.nn
 import convnn.ops
+import convnn.runs
 import convnn.viz
 from convnn.cli import COMMANDS
 from convnn.cli._flags import Parser
@@ -118,7 +119,15 @@ def test_pages_are_rendered_whole(site: Path, pages: dict[Path, Page]) -> None:
 
 def test_every_public_name_is_in_the_reference(site: Path, pages: dict[Path, Page]) -> None:
     found = set().union(*(page.anchors for path, page in pages.items() if path.parent.name == "reference"))
-    for module in (convnn.nn, convnn.ops.select, convnn.ops.weigh, convnn.ops.aggregate, convnn.data, convnn.viz):
+    for module in (
+        convnn.nn,
+        convnn.ops.select,
+        convnn.ops.weigh,
+        convnn.ops.aggregate,
+        convnn.data,
+        convnn.runs,
+        convnn.viz,
+    ):
         names = getattr(module, "__all__", None) or [
             name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__
         ]

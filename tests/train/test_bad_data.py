@@ -210,7 +210,6 @@ def test_a_part_without_one_readable_image_is_one_error(
     assert message.count("\n") == 1
 
 
-@pytest.mark.xfail(strict=True, raises=InputError, reason="data/builders.py asks the first file for the size")
 def test_the_first_image_may_be_broken_too(images: Path) -> None:
     (images / "train" / "cat" / "0.png").write_bytes(b"")
     assert load(images).image_shape == (3, SIDE, SIDE)

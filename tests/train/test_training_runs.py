@@ -11,9 +11,9 @@ from accelerate.utils import set_seed
 from convnn.data import load_data
 from convnn.errors import InputError, OutputError, TrainingError
 from convnn.models import create_model
+from convnn.runs.files import COLUMNS
 from convnn.train import Callback, RunFolder, TrainConfig, Trainer, load_checkpoint, summarize
 from convnn.train.device import find_device, make_accelerator
-from convnn.train.folder import COLUMNS
 
 TINY = {
     "dataset": "digits",

@@ -12,10 +12,11 @@ import pytest
 
 from convnn.cli import main
 from convnn.errors import InputError
-from convnn.viz import Run, draw_comparison, read_runs
-from convnn.viz.compare import stroke_of
-from convnn.viz.compare_page import comparison_page
-from convnn.viz.compare_table import comparison, comparison_markdown, different_flags
+from convnn.runs import Run, read_runs
+from convnn.viz import draw_comparison
+from convnn.viz.compare.page import comparison_page
+from convnn.viz.compare.plot import stroke_of
+from convnn.viz.compare.table import comparison, comparison_markdown, different_flags
 
 HEAD = "epoch,train_loss,train_top1,train_top5,test_loss,test_top1,test_top5,lr"
 
@@ -136,7 +137,7 @@ def write(name: str, content: bytes):
     ("damage", "message"),
     [
         (shutil.rmtree, r"run '.*broken' is not a folder; give the --output_dir of a training"),
-        (remove("metrics.csv"), r"run '.*broken' has no metrics.csv; compare it after its first epoch"),
+        (remove("metrics.csv"), r"run '.*broken' has no metrics.csv; read it after its first epoch"),
         (remove("args.txt"), r"run '.*broken' has no args.txt"),
         (remove("train_eval_results.txt"), r"run '.*broken' has no train_eval_results.txt"),
         (write("metrics.csv", b"\xff\xfe"), r"metrics file .*metrics.csv cannot be read"),
@@ -145,7 +146,7 @@ def write(name: str, content: bytes):
         (write("metrics.csv", HEAD.encode() + b"\n1,2,3,4,5,six,7,8\n"), r"has 'six' in the column 'test_top1'"),
         (
             write("args.txt", b"model: vgg11\nno flag\n"),
-            r"args.txt' has 'no flag' in line 2, which is no `flag: value`",
+            r"args.txt' has 'no flag' in line 2, which is no `key: value`",
         ),
         (write("args.txt", b"\xff\xfe"), r"args.txt' cannot be read"),
         (write("train_eval_results.txt", b"\xff\xfe"), r"train_eval_results.txt' cannot be read"),

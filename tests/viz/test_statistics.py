@@ -12,10 +12,10 @@ from convnn.errors import InputError
 from convnn.models import create_model
 from convnn.nn import Conv1dNew, ConvNN2d, SparseAttention
 from convnn.viz import LayerStatistics, neighbor_statistics
-from convnn.viz._class_centroids import ClassCentroids
-from convnn.viz._tally import Tally, skewness
 from convnn.viz.choices import Choices, window_side
-from convnn.viz.statistics import MEASURES
+from convnn.viz.statistics._class_centroids import ClassCentroids
+from convnn.viz.statistics._tally import Tally, skewness
+from convnn.viz.statistics.measure import MEASURES
 
 VIT = {"patch_size": 4, "num_layers": 2, "d_hidden": 8, "d_mlp": 8}
 

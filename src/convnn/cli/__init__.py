@@ -1,6 +1,5 @@
 """The command line: one file a command."""
 
-import gc
 import multiprocessing
 import signal
 import sys
@@ -62,15 +61,12 @@ def _run(parser: Parser, argv: Sequence[str]) -> int:
             args.interruption = interruption
             args.run(args, Console())
         return 0
-    except ConvnnError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-    except Interrupted as interrupted:
+    except (Exception, Interrupted) as error:
         _end_children()
-        print(f"{parser.prog}: {interrupted}", file=sys.stderr)
-        return interrupted.exit_status
-    gc.collect()  # loaders that the error kept
-    _end_children()
-    return 2
+        if not isinstance(error, (ConvnnError, Interrupted)):
+            raise  # ours to mend
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return error.exit_status if isinstance(error, Interrupted) else 2
 
 
 def _end_children() -> None:

@@ -5,15 +5,16 @@ from collections.abc import Sequence
 from math import isnan
 from pathlib import Path
 
-from convnn.data import ImageData, load_data
+from convnn.cli._images import open_images
+from convnn.data import ImageData
 from convnn.errors import InputError
 from convnn.files import write_atomically
 from convnn.models import Network
+from convnn.runs.files import CURVES, NEIGHBORS
 from convnn.train import Callback, EpochResult, ResumePoint, RunFolder, TensorBoardLog, TrainConfig
-from convnn.train.folder import CURVES, NEIGHBORS
 from convnn.viz import LayerStatistics, draw_curves, neighbor_statistics
-from convnn.viz.statistics import MEASURES
-from convnn.viz.statistics_table import COLUMNS, csv_rows, csv_text
+from convnn.viz.statistics.measure import MEASURES
+from convnn.viz.statistics.table import COLUMNS, csv_rows, csv_text
 
 NUM_IMAGES = 256
 """Test images that are looked at after every epoch, and training images from which the classes of positions come."""
@@ -88,19 +89,8 @@ class NeighborLog(Callback):
 
 def _few_images(config: TrainConfig, network: Network) -> ImageData:
     train, test = (NUM_IMAGES if n is None else min(n, NUM_IMAGES) for n in (config.limit_train, config.limit_test))
-    return load_data(
-        config.dataset,
-        config.data_path,
-        batch_size=config.batch_size,
-        resize=config.resize,
-        noise=config.noise,
-        seed=config.seed,
-        device=next(network.parameters()).device,
-        num_workers=config.num_workers,
-        limit_train=train,
-        limit_test=test,
-        on_bad_image=config.on_bad_image,
-    )
+    device = next(network.parameters()).device
+    return open_images(config, augment=False, download=False, device=device, limit_train=train, limit_test=test)
 
 
 def _read_rows(path: Path, last_epoch: int) -> list[list[str]]:

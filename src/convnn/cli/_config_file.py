@@ -1,6 +1,5 @@
 """Flags from a file: TOML, or the args.txt of a run."""
 
-import io
 import reprlib
 import sys
 import types
@@ -10,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from convnn.errors import InputError, did_you_mean
+from convnn.runs.files import FOUND_OUT, parse_arguments
 from convnn.train import TrainConfig
-from convnn.train.folder import FOUND_OUT
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -56,17 +55,10 @@ def _from_toml(text: str, path: Path) -> dict[str, Any]:
 
 
 def _from_arguments(text: str, path: Path) -> dict[str, Any]:
-    """`key: value` lines, without what the run found out about images and network."""
-    given: dict[str, Any] = {}
+    """What an args.txt says, without what the run found out about images and network."""
     types_of = {f.name: f.type for f in fields(TrainConfig)}
-    for number, line in enumerate(io.StringIO(text), start=1):
-        name, separator, value = line.removesuffix("\n").partition(": ")
-        if not separator or name in given:
-            expected = "a second value" if separator else "no `key: value`"
-            raise InputError(f"--config={path} has {reprlib.repr(line.strip())} in line {number}, which is {expected}")
-        if name not in FOUND_OUT:
-            given[name] = _parsed(value, types_of.get(name, str))
-    return given
+    values = parse_arguments(text, f"--config={path}")
+    return {name: _parsed(value, types_of.get(name, str)) for name, value in values.items() if name not in FOUND_OUT}
 
 
 def _parsed(value: str, annotation: Any) -> Any:

@@ -11,9 +11,10 @@ from rich.text import Text
 
 from convnn.cli._flags import Parser
 from convnn.files import make_folder, write_atomically
-from convnn.viz import Run, draw_comparison, read_runs
-from convnn.viz.compare_page import comparison_page
-from convnn.viz.compare_table import UNKNOWN, Column, comparison, comparison_markdown, different_flags
+from convnn.runs import Run, read_runs
+from convnn.viz import draw_comparison
+from convnn.viz.compare.page import comparison_page
+from convnn.viz.compare.table import UNKNOWN, Column, comparison, comparison_markdown, different_flags
 
 ON_SCREEN = ("best top-1", "its epoch", "last top-1", "epochs", "s/epoch")
 """Columns that fit on a narrow terminal."""

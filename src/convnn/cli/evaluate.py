@@ -5,12 +5,24 @@ import argparse
 from rich.console import Console
 
 from convnn.cli._flags import Parser, add_config_flags, config_from
-from convnn.data import ImageData, load_data
+from convnn.cli._images import open_images
+from convnn.data import ImageData
 from convnn.errors import InputError
 from convnn.models import Network
 from convnn.train import Recipe, TrainConfig, evaluate, find_device, load_checkpoint, make_accelerator
 
-FLAGS = ("data_path", "noise", "limit_test", "num_workers", "batch_size", "use_amp", "criterion", "device", "seed")
+FLAGS = (
+    "data_path",
+    "noise",
+    "limit_test",
+    "on_bad_image",
+    "num_workers",
+    "batch_size",
+    "use_amp",
+    "criterion",
+    "device",
+    "seed",
+)
 
 
 def add_flags(parser: Parser) -> None:
@@ -49,18 +61,8 @@ def load_test_images(recipe: Recipe, config: TrainConfig) -> ImageData:
         InputError: they have other classes or channels.
     """
     _, height, width = recipe.image_shape
-    data = load_data(
-        config.dataset,
-        config.data_path,
-        batch_size=config.batch_size,
-        resize=height if height == width else None,
-        noise=config.noise,
-        seed=config.seed,
-        device=find_device(config.device),
-        num_workers=config.num_workers,
-        limit_train=config.limit_train,
-        limit_test=config.limit_test,
-    )
+    side = height if height == width else None
+    data = open_images(config, resize=side, augment=False, device=find_device(config.device))
     if data.classes != recipe.classes or data.image_shape != recipe.image_shape:
         raise InputError(
             f"--dataset={config.dataset} has {data.num_classes} classes of {data.image_shape} images, the checkpoint"

@@ -12,7 +12,7 @@ from convnn.cli.evaluate import load_test_images
 from convnn.files import make_folder, write_atomically
 from convnn.train import find_device, load_checkpoint
 from convnn.viz import draw_statistics, neighbor_statistics
-from convnn.viz.statistics_table import COLUMNS, csv_rows, csv_text, markdown_table, readable_rows
+from convnn.viz.statistics.table import COLUMNS, csv_rows, csv_text, markdown_table, readable_rows
 
 FLAGS = ("data_path", "noise", "limit_train", "limit_test", "num_workers", "batch_size", "device", "seed")
 

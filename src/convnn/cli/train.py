@@ -11,8 +11,9 @@ from rich.console import Console
 from convnn.cli._callbacks import Curves, NeighborLog
 from convnn.cli._config_file import read_config_file
 from convnn.cli._flags import Parser, add_config_flags, given_flags
+from convnn.cli._images import open_images
 from convnn.cli.evaluate import evaluate_network
-from convnn.data import ImageData, load_data
+from convnn.data import ImageData
 from convnn.errors import InputError
 from convnn.models import Network, create_model
 from convnn.train import (
@@ -99,20 +100,9 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
 def load_images(config: TrainConfig, accelerator: Accelerator) -> ImageData:
     """The images that the flags name, or the part of them that this process trains on."""
     with accelerator.local_main_process_first():  # what has to be fetched is fetched once
-        return load_data(
-            config.dataset,
-            config.data_path,
-            batch_size=config.batch_size,
-            resize=config.resize,
-            augment=config.augment,
-            noise=config.noise,
-            seed=config.seed,
+        return open_images(
+            config,
             device=accelerator.device,
-            num_workers=config.num_workers,
-            download=config.download,
-            limit_train=config.limit_train,
-            limit_test=config.limit_test,
-            on_bad_image=config.on_bad_image,
             process_index=accelerator.process_index,
             num_processes=accelerator.num_processes,
         )

@@ -1,6 +1,7 @@
 """One builder for each data set: from the files to a pair of loaders."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -9,7 +10,7 @@ from torchvision import datasets
 from torchvision.transforms import v2
 
 from convnn.data.augment import flip_and_crop, random_crop
-from convnn.data.images import Size, fit, read_image
+from convnn.data.images import BrokenImageError, Size, fit, read_image
 from convnn.data.interface import ImageData
 from convnn.data.options import Options, Statistics
 from convnn.data.sources import Tensors, TensorSource, read_cifar, read_digits, read_image_folder
@@ -45,7 +46,7 @@ def build_imagenet(options: Options) -> ImageData:
 def build_imagefolder(options: Options) -> ImageData:
     """Images of the size asked for; otherwise all must have the size of the first one."""
     source = read_image_folder(options.data_path)
-    size = _square(options.resize) or _size_of(source.train[0])
+    size = _square(options.resize) or _first_size(source.train, skip_broken=options.on_bad_image == "skip")
 
     def loader(part: str, files: list[ImageFile]) -> StreamLoader:
         return StreamLoader(
@@ -88,6 +89,14 @@ def _build_from_tensors(
 
 def _square(side: int | None) -> Size | None:
     return None if side is None else (side, side)
+
+
+def _first_size(files: Sequence[ImageFile], *, skip_broken: bool) -> Size:
+    """The size of the first picture, or of the first that can be read."""
+    for file in files if skip_broken else ():
+        with suppress(BrokenImageError):
+            return _size_of(file)
+    return _size_of(files[0])
 
 
 def _size_of(file: ImageFile) -> Size:

@@ -12,21 +12,26 @@ from convnn.data import ImageData
 from convnn.errors import InputError, OutputError
 from convnn.files import UNFINISHED, make_folder, write_atomically
 from convnn.models import Network
+from convnn.runs.files import (
+    ARGUMENTS,
+    BEST,
+    BROKEN_IMAGES,
+    COLUMNS,
+    CURVES,
+    FOUND_OUT,
+    LAST,
+    METRICS,
+    NEIGHBORS,
+    NETWORK,
+    PREVIOUS,
+    RESULTS,
+    arguments_text,
+)
 from convnn.train.callbacks import Callback
 from convnn.train.checkpoint import Checkpoint, Recipe, RunState, save_checkpoint
 from convnn.train.config import TrainConfig
 from convnn.train.metrics import EpochResult, Scores
 from convnn.train.summary import NetworkSummary, parameter_table
-
-COLUMNS = ("epoch", "train_loss", "train_top1", "train_top5", "test_loss", "test_top1", "test_top5", "lr")
-"""Of metrics.csv, which depends on the flags alone; how long it took is in train_eval_results.txt."""
-
-LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
-FOUND_OUT = ("num_classes", "img_size", "total_params", "trainable_params")
-"""Lines of args.txt that are no flags."""
-
-METRICS, RESULTS, BROKEN_IMAGES = "metrics.csv", "train_eval_results.txt", "broken_images.txt"
-CURVES, NEIGHBORS = "curves.png", "neighbors.csv"
 
 
 class RunFolder(Callback):
@@ -52,8 +57,8 @@ class RunFolder(Callback):
         self.summary = summary
         self.results: list[EpochResult] = []
         self._prepare(config)
-        write_atomically(self.path / "args.txt", args_text(config, data, summary))
-        write_atomically(self.path / "model.txt", f"{network}\n\n{parameter_table(network)}\n")
+        write_atomically(self.path / ARGUMENTS, args_text(config, data, summary))
+        write_atomically(self.path / NETWORK, f"{network}\n\n{parameter_table(network)}\n")
 
     @property
     def metrics(self) -> Path:
@@ -121,11 +126,11 @@ def make_recipe(config: TrainConfig, data: ImageData) -> Recipe:
 
 
 def args_text(config: TrainConfig, data: ImageData, summary: NetworkSummary) -> str:
-    """`key: value` lines: every flag, then what was found out about images and network."""
+    """args.txt: every flag, then what was found out about images and network."""
     lines = {f.name: getattr(config, f.name) for f in fields(config)}
     found_out = (data.num_classes, data.image_shape, summary.parameters, summary.trainable)
     lines |= dict(zip(FOUND_OUT, found_out, strict=True))
-    return "".join(f"{name}: {value}\n" for name, value in lines.items())
+    return arguments_text(lines)
 
 
 def results_text(results: list[EpochResult], summary: NetworkSummary) -> str:

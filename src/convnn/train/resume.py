@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from convnn.errors import InputError, OutputError
+from convnn.runs.files import LAST, PREVIOUS
 from convnn.train.checkpoint import LARGEST_NUMBER, Checkpoint, check_recipe, read_checkpoint
 from convnn.train.config import TrainConfig
-from convnn.train.folder import LAST, PREVIOUS
 
 AUTO = "auto"
 DAMAGED = ".damaged"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from convnn.data import Batch, ImageData, Loader
 from convnn.errors import TrainingError
 from convnn.models import Network
+from convnn.nn._modes import evaluating
 from convnn.train.callbacks import Callback
 from convnn.train.checkpoint import Checkpoint
 from convnn.train.config import TrainConfig
@@ -263,17 +264,14 @@ def evaluate(
     Raises:
         TrainingError: there was no image that could be read.
     """
-    was_training = model.training
-    model.eval()
     meter = Meter(accelerator.device)
     batches = iter(loader)  # named, as in training
-    with torch.no_grad():
+    with torch.no_grad(), evaluating(model):
         for batch in batches:
             with accelerator.autocast():
                 logits = model(batch.images)
             meter.update(CRITERIA[criterion](logits, batch.labels), logits, batch.labels)
             after_batch()
-    model.train(was_training)
     return Scores.of(accelerator.reduce(meter.sums, reduction="sum"))
 
 

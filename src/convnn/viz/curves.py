@@ -1,9 +1,6 @@
 """How a training run went, in one picture."""
 
-import csv
-import io
-from collections.abc import Sequence
-from math import inf, isnan, nan
+from math import inf, isnan
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -11,12 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from convnn.errors import InputError
+from convnn.runs.curves import Curves, read_curves
 from convnn.viz._figure import FAINT, HAIRLINE, INK, save_figure
 
 COLUMNS = ("epoch", "train_loss", "test_loss", "train_top1", "test_top1", "lr")
 TRAIN, TEST = "#56b4e9", "#d55e00"  # sky blue and vermilion of Okabe and Ito
-Curves = dict[str, list[float]]
 
 
 def draw_curves(metrics: Path | str, path: Path | str) -> Path:
@@ -33,7 +29,7 @@ def draw_curves(metrics: Path | str, path: Path | str) -> Path:
         InputError: the table is missing, has no rows, lacks a column or holds no number.
         OutputError: the picture cannot be written.
     """
-    curves = read_curves(Path(metrics))
+    curves = read_curves(Path(metrics), COLUMNS)
     figure = Figure(figsize=(10, 3.3), layout=ConstrainedLayoutEngine(wspace=0.06))
     loss, accuracy, rate = figure.subplots(1, 3, width_ratios=(3, 3, 1.6))
     _draw_pair(loss, "Loss", curves, "loss")
@@ -45,36 +41,6 @@ def draw_curves(metrics: Path | str, path: Path | str) -> Path:
         _style(panel, curves["epoch"])
     loss.legend(frameon=False, fontsize=9, labelcolor="linecolor", handlelength=1.2)
     return save_figure(figure, path)
-
-
-def read_curves(metrics: Path, columns: Sequence[str] = COLUMNS) -> Curves:
-    """Columns of a metrics.csv, a value an epoch; NaN where one is empty.
-
-    Raises:
-        InputError: the table is missing, is no text, has no rows, lacks a column or holds no number.
-    """
-    if not metrics.is_file():
-        raise InputError(f"metrics file {metrics} does not exist")
-    try:
-        table = csv.DictReader(io.StringIO(metrics.read_text(encoding="utf-8"), newline=""))
-        rows = [row for row in table if row.get("epoch")]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(
-            f"metrics file {metrics} cannot be read: {getattr(error, 'strerror', None) or error}"
-        ) from None
-    missing = [name for name in columns if name not in (table.fieldnames or ())]
-    if missing:
-        raise InputError(f"metrics file {metrics} lacks the column {missing[0]!r}")
-    if not rows:
-        raise InputError(f"metrics file {metrics} has no rows; draw the curves after the first epoch")
-    return {name: [_number(row[name], name, metrics) for row in rows] for name in columns}
-
-
-def _number(text: str | None, column: str, metrics: Path) -> float:
-    try:
-        return float(text) if text else nan
-    except ValueError:
-        raise InputError(f"metrics file {metrics} has {text!r} in the column {column!r}; it must be a number") from None
 
 
 def _draw_pair(panel: Axes, title: str, curves: Curves, measure: str) -> None:

@@ -6,10 +6,10 @@ from importlib.resources import files
 from math import isnan
 from string import Template
 
+from convnn.runs import Run
 from convnn.viz._figure import FAINT, HAIRLINE, INK, svg_text
-from convnn.viz.compare import comparison_figure, stroke_of
-from convnn.viz.compare_table import Column, comparison
-from convnn.viz.runs import Run
+from convnn.viz.compare.plot import comparison_figure, stroke_of
+from convnn.viz.compare.table import Column, comparison
 
 INKS = {INK: "var(--ink)", FAINT: "var(--faint)", HAIRLINE: "var(--line)", "#ffffff": "var(--paper)"}
 """Colours of a picture that follow the page, light or dark."""
@@ -17,7 +17,7 @@ INKS = {INK: "var(--ink)", FAINT: "var(--faint)", HAIRLINE: "var(--line)", "#fff
 
 def comparison_page(runs: Sequence[Run]) -> str:
     """The page as HTML: curves, and a table that is sorted by clicking a heading; it loads nothing."""
-    template = Template((files("convnn.viz") / "compare.html").read_text(encoding="utf-8"))
+    template = Template((files("convnn.viz.compare") / "page.html").read_text(encoding="utf-8"))
     columns = comparison(runs)
     return template.substitute(
         title=f"Comparison of {len(runs)} runs",

@@ -1,15 +1,15 @@
 """What the neighbours of every layer are like, over many images."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import hypot
 
 from torch import Tensor, nn
 
 from convnn.errors import InputError
-from convnn.viz._class_centroids import ClassCentroids
-from convnn.viz._tally import Tally
 from convnn.viz.choices import choices_of, features_of, watching
+from convnn.viz.statistics._class_centroids import ClassCentroids
+from convnn.viz.statistics._tally import Tally
 
 Batches = Iterable[Sequence[Tensor]]
 Call = tuple[str, int]
@@ -60,17 +60,7 @@ class LayerStatistics:
     chance_agreement: float
 
 
-MEASURES = (
-    "distance",
-    "relative_distance",
-    "in_window",
-    "outside",
-    "hubness",
-    "never_chosen",
-    "most_chosen",
-    "class_agreement",
-    "chance_agreement",
-)
+MEASURES = tuple(f.name for f in fields(LayerStatistics) if f.type is float)
 """The attributes of `LayerStatistics` that are measured."""
 
 

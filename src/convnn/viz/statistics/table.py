@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable, Sequence
 from math import isnan
 
-from convnn.viz.statistics import MEASURES, LayerStatistics
+from convnn.viz.statistics.measure import MEASURES, LayerStatistics
 
 COLUMNS = ("layer", "height", "width", "K", *MEASURES)
 """Of statistics.csv: distances in pixels or as a share of the diagonal, shares from 0 to 1; empty where unknown."""

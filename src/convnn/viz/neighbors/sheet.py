@@ -18,7 +18,7 @@ from torch import Tensor
 from convnn.errors import InputError, check_at_least
 from convnn.files import make_folder
 from convnn.viz._figure import FAINT, HAIRLINE, INK, rank_colors, save_figure
-from convnn.viz.neighbors import LayerNeighbors, best_first
+from convnn.viz.neighbors.layers import LayerNeighbors, best_first
 
 Pixels = NDArray[np.float32]
 Box = tuple[float, float, float, float]

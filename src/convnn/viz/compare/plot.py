@@ -11,8 +11,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from convnn.runs import Run
 from convnn.viz._figure import FAINT, HAIRLINE, INK, save_figure
-from convnn.viz.runs import Run
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Of Okabe and Ito, without yellow and black, which are lost on white or on black."""

@@ -7,10 +7,8 @@ from math import isnan, nan
 from pathlib import Path
 
 from convnn.errors import InputError
-from convnn.viz.curves import COLUMNS, Curves, read_curves
-
-FOUND_OUT = ("num_classes", "img_size", "total_params", "trainable_params")
-"""Lines of args.txt that are no flags."""
+from convnn.runs.curves import Curves, read_curves
+from convnn.runs.files import ARGUMENTS, FOUND_OUT, METRICS, RESULTS, parse_arguments
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,35 @@ class Run:
         return nan if index is None else self.curves[column][index]
 
 
+def read_run(folder: Path | str, name: str | None = None) -> Run:
+    """A run by its folder, which holds at least args.txt, metrics.csv and train_eval_results.txt.
+
+    Args:
+        folder: the --output_dir of a training.
+        name: by which it is told from others; that of the folder when left out.
+
+    Raises:
+        InputError: it lacks a file or has one that cannot be read.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"run '{folder}' is not a folder; give the --output_dir of a training")
+    if not (folder / METRICS).is_file():
+        raise InputError(f"run '{folder}' has no {METRICS}; read it after its first epoch")
+    arguments = parse_arguments(_read_text(folder / ARGUMENTS), f"'{folder / ARGUMENTS}'")
+    results = _read_text(folder / RESULTS)
+    return Run(
+        name=folder.resolve().name if name is None else name,
+        flags={key: value for key, value in arguments.items() if key not in FOUND_OUT},
+        curves=read_curves(folder / METRICS),
+        parameters=_number(arguments.get("total_params", "")),
+        gflops=_number_after("GFLOPs: ", results),
+        seconds=_number_after("Average Epoch Time: ", results),
+    )
+
+
 def read_runs(folders: Sequence[Path | str]) -> list[Run]:
-    """Runs by their folders, which hold at least args.txt, metrics.csv and train_eval_results.txt.
+    """Several runs by their folders, as `read_run` does.
 
     A run is called after its folder; where two folders have one name, the folders above tell them apart.
 
@@ -61,7 +86,7 @@ def read_runs(folders: Sequence[Path | str]) -> list[Run]:
     for folder, path in zip(folders, paths, strict=True):
         if paths.count(path) > 1:
             raise InputError(f"run '{folder}' is given twice")
-    return [_read_run(Path(folder), name) for folder, name in zip(folders, _distinct_names(paths), strict=True)]
+    return [read_run(folder, name) for folder, name in zip(folders, _distinct_names(paths), strict=True)]
 
 
 def _distinct_names(paths: Sequence[Path]) -> list[str]:
@@ -73,33 +98,6 @@ def _distinct_names(paths: Sequence[Path]) -> list[str]:
             length += 1
         names.append("/".join(path.parts[-length:]))
     return names
-
-
-def _read_run(folder: Path, name: str) -> Run:
-    if not folder.is_dir():
-        raise InputError(f"run '{folder}' is not a folder; give the --output_dir of a training")
-    if not (folder / "metrics.csv").is_file():
-        raise InputError(f"run '{folder}' has no metrics.csv; compare it after its first epoch")
-    flags = _read_flags(folder / "args.txt")
-    results = _read_text(folder / "train_eval_results.txt")
-    return Run(
-        name=name,
-        flags={key: value for key, value in flags.items() if key not in FOUND_OUT},
-        curves=read_curves(folder / "metrics.csv", (*COLUMNS, "test_top5")),
-        parameters=_number(flags.get("total_params", "")),
-        gflops=_number_after("GFLOPs: ", results),
-        seconds=_number_after("Average Epoch Time: ", results),
-    )
-
-
-def _read_flags(path: Path) -> dict[str, str]:
-    flags = {}
-    for number, line in enumerate(_read_text(path).splitlines(), start=1):
-        name, separator, value = line.partition(": ")
-        if not separator:
-            raise InputError(f"'{path}' has {line[:40]!r} in line {number}, which is no `flag: value`")
-        flags[name] = value
-    return flags
 
 
 def _read_text(path: Path) -> str:

@@ -21,7 +21,7 @@ from torch import Tensor
 from convnn.errors import InputError, UnsupportedError, check_choice
 from convnn.files import make_folder, write_atomically
 from convnn.viz._figure import rank_colors
-from convnn.viz.neighbors import LayerNeighbors, best_first, choose_queries
+from convnn.viz.neighbors.layers import LayerNeighbors, best_first, choose_queries
 
 SCRIPTS = ("layers.js", "draw.js", "page.js")  # in this order, as one script
 SHADES = 64  # of each scale of colours
@@ -99,7 +99,7 @@ def _assemble(title: str, data: dict[str, Any]) -> str:
 
 
 def _part(name: str) -> str:
-    return (files("convnn.viz") / "_page" / name).read_text(encoding="utf-8")
+    return (files("convnn.viz.neighbors") / "_page" / name).read_text(encoding="utf-8")
 
 
 def _data_uri(image: Tensor) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
 
-from convnn.viz.runs import Run
+from convnn.runs import Run
 
 UNKNOWN = "–"
 OF_THE_FOLDER = ("output_dir", "resume", "overwrite", "checkpoint", "test_only")

@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from convnn.errors import InputError
 from convnn.viz._figure import FAINT, HAIRLINE, INK, save_figure
 from convnn.viz.choices import window_side
-from convnn.viz.statistics import LayerStatistics
+from convnn.viz.statistics.measure import LayerStatistics
 
 NEIGHBORS, REFERENCE = "#0072b2", FAINT  # blue of Okabe and Ito
 PANELS = {

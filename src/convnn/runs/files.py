@@ -1,0 +1,44 @@
+"""The files of a run, by name and format."""
+
+import io
+from collections.abc import Mapping
+from reprlib import repr as short
+from typing import Any
+
+from convnn.errors import InputError
+
+ARGUMENTS, NETWORK = "args.txt", "model.txt"
+METRICS, RESULTS, BROKEN_IMAGES = "metrics.csv", "train_eval_results.txt", "broken_images.txt"
+LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
+CURVES, NEIGHBORS = "curves.png", "neighbors.csv"
+
+COLUMNS = ("epoch", "train_loss", "train_top1", "train_top5", "test_loss", "test_top1", "test_top5", "lr")
+"""Of metrics.csv, which depends on the flags alone; how long it took is in train_eval_results.txt."""
+
+FOUND_OUT = ("num_classes", "img_size", "total_params", "trainable_params")
+"""Lines of args.txt that are no flags."""
+
+
+def arguments_text(values: Mapping[str, Any]) -> str:
+    """args.txt: a line `name: value` for each value."""
+    return "".join(f"{name}: {value}\n" for name, value in values.items())
+
+
+def parse_arguments(text: str, source: str) -> dict[str, str]:
+    """The values of an args.txt as text, by name.
+
+    Args:
+        text: what the file holds.
+        source: the file, as a message names it.
+
+    Raises:
+        InputError: a line is no `name: value`, or names what has a value already.
+    """
+    values: dict[str, str] = {}
+    for number, line in enumerate(io.StringIO(text), start=1):
+        name, separator, value = line.removesuffix("\n").partition(": ")
+        if not separator or name in values:
+            wrong = "a second value" if separator else "no `key: value`"
+            raise InputError(f"{source} has {short(line.strip())} in line {number}, which is {wrong}")
+        values[name] = value
+    return values

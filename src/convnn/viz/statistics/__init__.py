@@ -1,0 +1,1 @@
+"""What the neighbours of every layer are like over many images: measured, as a table, drawn."""
