@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convnn.cli import main, main_train
-from convnn.cli._config_file import read_config_file, value_type
 from convnn.cli.train import train
 from convnn.models import default_layer, list_models
 from convnn.nn import LAYERS, list_layers
 from convnn.train import TrainConfig
+from convnn.train.config_file import read_config_file, value_type
 from convnn.train.folder import args_text
 
 PRINTED = st.characters(exclude_characters="\n\r\0", exclude_categories=["Cs"])

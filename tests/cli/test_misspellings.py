@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from convnn.cli import COMMANDS, main, main_train
-from convnn.cli._config_file import read_config_file
 from convnn.cli._flags import Parser
 from convnn.errors import InputError, did_you_mean
 from convnn.train import TrainConfig
+from convnn.train.config_file import read_config_file
 
 ALPHABET = string.ascii_lowercase + string.digits + "_-"
 KEYS = [f.name for f in fields(TrainConfig)]

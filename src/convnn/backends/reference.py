@@ -37,6 +37,19 @@ def nearest(
         return torch.cat([itself, columns[others]], dim=-1)
 
 
+def one_of_each(queries: Tensor, keys: Tensor, choices: Tensor, metric: str, unlike: bool) -> Tensor:
+    """Indices (B, N, K) of the key chosen among each (N, K, M) list; see `convnn.ops.select.one_of_each`."""
+    with torch.no_grad(), _full_precision(queries):
+        dtype = _exact(queries.device)
+        queries, keys = queries.to(dtype), keys.to(dtype)
+        slots = [
+            _OF_PAIRS[metric](queries.unsqueeze(2), keys[:, slot]) for slot in choices.unbind(-1)
+        ]  # (B, N, K) each
+        scores = torch.stack([-one if unlike else one for one in slots], dim=-1)
+        best = _best(_bounded(scores.float()), 1)
+        return choices.expand(queries.shape[0], -1, -1, -1).gather(-1, best).squeeze(-1)
+
+
 def similarity(queries: Tensor, keys: Tensor, indices: Tensor, metric: str) -> Tensor:
     """Differentiable scores (B, N, K) of the chosen pairs; see `convnn.ops.weigh.similarity`."""
     with _full_precision(queries):
@@ -147,8 +160,17 @@ def _ranking_scores(queries: Tensor, keys: Tensor, metric: str) -> Tensor:
     Computed in float64 where the device has it and rounded: a matrix product adds up its last columns in another order
     than the others, and equal keys must have equal scores for ties to be ties.
     """
-    dtype = torch.float32 if queries.device.type == "mps" else torch.float64  # MPS has no float64
-    scores = _OF_ALL[metric](queries.to(dtype), keys.to(dtype)).float()
+    dtype = _exact(queries.device)
+    return _bounded(_OF_ALL[metric](queries.to(dtype), keys.to(dtype)).float())
+
+
+def _exact(device: torch.device) -> torch.dtype:
+    """The widest type of a device; MPS has no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def _bounded(scores: Tensor) -> Tensor:
+    """NaN and what overflows are worst of all numbers, and what overflows below zero is next."""
     worst = torch.finfo(scores.dtype).min
     return scores.clamp_min(worst / 2).nan_to_num(nan=worst, posinf=worst)
 

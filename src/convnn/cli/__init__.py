@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from convnn import __version__
-from convnn.cli import compare, evaluate, export, info, layers, models, neighbors, predict, statistics, train
+from convnn.cli import compare, evaluate, export, info, layers, models, neighbors, predict, statistics, sweep, train
 from convnn.cli._flags import Parser
 from convnn.errors import ConvnnError
 from convnn.train import Interrupted, Interruption
@@ -19,6 +19,7 @@ COMMANDS = {
     "predict": (predict, "classes of pictures"),
     "neighbors": (neighbors, "draw whom each layer looks at"),
     "statistics": (statistics, "measure whom each layer looks at"),
+    "sweep": (sweep, "a study, which is many runs"),
     "compare": (compare, "several runs side by side"),
     "export": (export, "a network for other runtimes or the Hugging Face hub"),
     "models": (models, "list the networks"),

@@ -11,10 +11,11 @@ from convnn.errors import InputError
 from convnn.files import write_atomically
 from convnn.models import Network
 from convnn.runs.files import CURVES, NEIGHBORS
+from convnn.tables import csv_text
 from convnn.train import Callback, EpochResult, ResumePoint, RunFolder, TensorBoardLog, TrainConfig
 from convnn.viz import LayerStatistics, draw_curves, neighbor_statistics
 from convnn.viz.statistics.measure import MEASURES
-from convnn.viz.statistics.table import COLUMNS, csv_rows, csv_text
+from convnn.viz.statistics.table import COLUMNS, csv_rows
 
 NUM_IMAGES = 256
 """Test images that are looked at after every epoch, and training images from which the classes of positions come."""

@@ -8,11 +8,11 @@ from dataclasses import Field, fields
 from itertools import takewhile
 from typing import Any, NoReturn
 
-from convnn.cli._config_file import value_type
 from convnn.errors import InputError, did_you_mean
 from convnn.models import list_models
 from convnn.train import TrainConfig
 from convnn.train.config import defaults_of
+from convnn.train.config_file import value_type
 
 FLAG = re.compile(r"((?:--|-[a-zA-Z])[^\s=]*)(?:=|$)")
 """What is no value: `--lr` and `-h`, but not `-1` and, as in argparse, nothing with a blank in its name."""

@@ -10,9 +10,10 @@ from rich.table import Table
 from convnn.cli._flags import Parser, add_config_flags, config_from
 from convnn.cli.evaluate import load_test_images
 from convnn.files import make_folder, write_atomically
+from convnn.tables import csv_text
 from convnn.train import find_device, load_checkpoint
 from convnn.viz import draw_statistics, neighbor_statistics
-from convnn.viz.statistics.table import COLUMNS, csv_rows, csv_text, markdown_table, readable_rows
+from convnn.viz.statistics.table import COLUMNS, csv_rows, readable_markdown, readable_rows
 
 FLAGS = ("data_path", "noise", "limit_train", "limit_test", "num_workers", "batch_size", "device", "seed")
 
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     layers = neighbor_statistics(network, data.test, labelled_batches=data.train)
     title = f"{recipe.model} of {recipe.layer} on {data.test.num_samples:,} images of {data.name}"
     write_atomically(folder / "statistics.csv", csv_text(COLUMNS, csv_rows(layers)))
-    write_atomically(folder / "statistics.md", f"# {title}\n\n{markdown_table(*readable_rows(layers))}")
+    write_atomically(folder / "statistics.md", f"# {title}\n\n{readable_markdown(layers)}")
     draw_statistics(layers, folder / "statistics.png", title=title)
     console.print(as_table(title, *readable_rows(layers, ON_SCREEN)))
     console.print(f"{folder / 'statistics.png'}", highlight=False, soft_wrap=True)

@@ -9,7 +9,6 @@ from accelerate.utils import set_seed
 from rich.console import Console
 
 from convnn.cli._callbacks import Curves, NeighborLog
-from convnn.cli._config_file import read_config_file
 from convnn.cli._flags import Parser, add_config_flags, given_flags
 from convnn.cli._images import open_images
 from convnn.cli.evaluate import evaluate_network
@@ -32,6 +31,7 @@ from convnn.train import (
     print_summary,
     summarize,
 )
+from convnn.train.config_file import read_config_file
 from convnn.viz.choices import choosing_layers
 
 SHAPES = {"cifar10": (3, 32, 10), "cifar100": (3, 32, 100), "imagenet": (3, 224, 1000), "digits": (1, 8, 10)}

@@ -15,6 +15,7 @@ from convnn.nn._modes import evaluating
 
 _DEFINITIONS: dict[Any, Callable[..., Tensor]] = {
     torch.ops.convnn.nearest.default: reference.nearest,
+    torch.ops.convnn.one_of_each.default: reference.one_of_each,
     torch.ops.convnn.similarity.default: reference.similarity,
     torch.ops.convnn.convolve.default: reference.convolve,
 }

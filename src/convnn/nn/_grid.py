@@ -1,7 +1,7 @@
 """Where on a map a layer computes: the geometry of a convolution, in its words."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -96,6 +96,14 @@ class Grid:
         """The settings that differ from others."""
         return ", ".join(f"{name}={value!r}" for name, value in vars(self).items() if value != getattr(default, name))
 
+    def widened(self, reach: int) -> "Grid":
+        """The same positions, with windows that are `reach` places wider on every side."""
+        window = _each(lambda side: side + 2 * reach, self.window_size or 1)
+        if isinstance(self.padding, str):
+            return replace(self, window_size=window)
+        padding = _each(lambda side, dilation: side + reach * dilation, self.padding, self.dilation)
+        return replace(self, window_size=window, padding=padding)
+
     def axes(self, size: Sequence[int]) -> tuple[Axis, ...]:
         """The axes of a map of some size.
 
@@ -163,6 +171,14 @@ def check_sides(name: str, value: Sides, least: int) -> None:
 
 def _sides(value: Sides) -> tuple[int, ...]:
     return value if isinstance(value, tuple) else (value,)
+
+
+def _each(change: Callable[..., int], *values: Sides) -> Sides:
+    """A number made of numbers, or one for each axis where any of them is."""
+    n = max((len(value) for value in values if isinstance(value, tuple)), default=0)
+    if n == 0:
+        return change(*values)
+    return tuple(map(change, *(value if isinstance(value, tuple) else (value,) * n for value in values)))
 
 
 def each_side(name: str, value: Sides, n: int) -> tuple[int, ...]:

@@ -103,14 +103,18 @@ def _under_windows(field: Field, K: int) -> Neighbors:
     if prod(windows) != K:
         sides = "x".join(map(str, windows))
         raise InputError(f"K={K} must be {prod(windows)}, the positions of a {sides} window, with similarity 'Window'")
-    neighbors = select.unfold(
+    return Neighbors(under_windows(field)).for_each_of(field.features.shape[0])
+
+
+def under_windows(field: Field) -> Tensor:
+    """Indices (1, N, K) of the positions under the window of every position that chooses, in raster order."""
+    return select.unfold(
         field.size,
-        windows,
+        [axis.window for axis in field.axes],
         stride=[axis.stride for axis in field.axes],
         dilation=[axis.dilation for axis in field.axes],
         device=field.features.device,
-    )
-    return neighbors.for_each_of(field.features.shape[0])
+    ).indices
 
 
 def similarity_features(field: Field, search: Search) -> Tensor:

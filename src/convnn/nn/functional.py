@@ -11,13 +11,24 @@ from convnn.errors import InputError, check_choice
 from convnn.nn._field import Field
 from convnn.nn._grid import Grid
 from convnn.nn._grouped import grouped_linear
-from convnn.nn._search import Search, find_candidates, find_neighbors
+from convnn.nn._search import Search, find_candidates, find_neighbors, under_windows
 from convnn.nn._shuffle import check_shuffle, pixel_shuffle, pixel_unshuffle, shuffle_in, shuffle_out
 from convnn.ops import Neighbors, aggregate, select, weigh
 
-__all__ = ["Grid", "Search", "branching", "conv_new", "convnn", "convnn_attention", "pixel_shuffle", "pixel_unshuffle"]
+__all__ = [
+    "Grid",
+    "Search",
+    "branching",
+    "conv_new",
+    "convnn",
+    "convnn_attention",
+    "convnn_pos",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+]
 
 AGGREGATION_TYPES = ("Col", "Loc_Col")
+PREFERENCES = ("unlike", "like")
 SCORES_OF_ITSELF = {"cosine": 1.1, "euclidean": 0.1}
 """Of a position with itself in `convnn_attention` where all are candidates; no other metric is defined there."""
 
@@ -219,6 +230,72 @@ def conv_new(
     groups = values.shape[1] // weight.shape[1]
     out = convolution(values, weight, bias, grid.stride, padding, grid.dilation, groups)
     return _like(x, shuffle_out(out, shuffle_pattern, shuffle_scale))
+
+
+def convnn_pos(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    reach: int = 1,
+    prefer: str = "unlike",
+    magnitude_type: str = "cosine",
+    grid: Grid | None = None,
+    aggregation_type: str = "Col",
+    shuffle_pattern: str = "NA",
+    shuffle_scale: int = 0,
+    backend: str = "auto",
+) -> Tensor:
+    r"""A convolution whose outer slots choose, each the least (or most) similar position in its own direction.
+
+    .. math:: y_{io} = b_o + \sum_{c} \sum_{k} W_{ock} \, v_{j_{ik} c}, \qquad
+        j_{ik} = \operatorname*{arg\,max}_{j \in S_k(i)} \pm s(x_i, x_j)
+
+    with the sets :math:`S_k(i)` of `convnn.ops.select.sectors`.
+
+    Args:
+        x: (B, C, *S).
+        weight: (C_out, C' / groups, *kernel); C' counts coordinate and unshuffled channels.
+        bias: (C_out,) or None.
+        reach: how much farther than the kernel's window the outer slots look, at least 0.
+        prefer: "unlike" or "like".
+        magnitude_type: "cosine", "euclidean" or "matmul".
+        grid: stride, padding and dilation of the kernel's window; a map that keeps its size when None.
+        aggregation_type: "Col" convolves features, "Loc_Col" features and coordinates.
+        shuffle_pattern, shuffle_scale: as in `convnn`.
+        backend: as in `convnn`.
+
+    Returns:
+        (B, C_out, *S'), S' by kernel and grid; shuffled by pattern.
+
+    Raises:
+        InputError: an argument is unknown or out of range, or the shuffle does not divide the map.
+        UnsupportedError: the named backend cannot compute this.
+    """
+    check_shuffle(shuffle_pattern, shuffle_scale)
+    grid = grid or Grid(tuple(weight.shape[2:]), padding="same")
+    field = Field.of(shuffle_in(x, shuffle_pattern, shuffle_scale), grid.widened(reach))
+    neighbors = one_in_each_direction(field, weight.shape[2:], reach, prefer, magnitude_type, backend=backend)
+    values = aggregated_values(field, aggregation_type)
+    groups = values.shape[-1] // weight.shape[1]
+    out = aggregate.convolve(values, neighbors, weight.flatten(2), bias, groups=groups, backend=backend)
+    return _like(x, shuffle_out(field.to_map(out), shuffle_pattern, shuffle_scale))
+
+
+def one_in_each_direction(
+    field: Field, kernel_size: Sequence[int], reach: int, prefer: str, metric: str, *, backend: str = "auto"
+) -> Neighbors:
+    """For each slot of a kernel one neighbour of every position that chooses; the windows of the field are wider."""
+    check_choice("prefer", prefer, PREFERENCES)
+    batch, device = field.features.shape[0], field.features.device
+    windows = under_windows(field)
+    if reach == 0:
+        return Neighbors(windows).for_each_of(batch)
+    choices = windows.squeeze(0)[:, select.sectors(kernel_size, reach, device=device)]
+    queries = field.at_queries(field.features)
+    return select.one_of_each(
+        queries, field.features, choices, metric=metric, unlike=prefer == "unlike", backend=backend
+    )
 
 
 def branching(

@@ -14,6 +14,7 @@ from convnn.nn.maps.attention import ConvNNAttention2d
 from convnn.nn.maps.branching import Branching2d
 from convnn.nn.maps.conv_new import Conv2dNew
 from convnn.nn.maps.convnn import ConvNN2d
+from convnn.nn.maps.placed import ConvNNPos2d
 from convnn.nn.tokens.attention import KvtAttention, MultiheadAttention
 from convnn.nn.tokens.branching import BranchAttention, BranchConv
 from convnn.nn.tokens.convnn import MultiheadConvNNAttention
@@ -137,9 +138,36 @@ def _conv2d_new(
     return Conv2dNew(in_channels, out_channels, kernel_size, **named)
 
 
+def _convnn_pos(
+    in_channels: int,
+    out_channels: int,
+    *,
+    kernel_size: int = 3,
+    reach: int = 1,
+    prefer: str = "unlike",
+    magnitude_type: str = "cosine",
+    aggregation_type: str = "Col",
+    shuffle_pattern: str = "NA",
+    shuffle_scale: int = 0,
+    backend: str = "auto",
+) -> ConvNNPos2d:
+    # As above: the map keeps its size.
+    named: dict[str, Any] = {
+        "reach": reach,
+        "prefer": prefer,
+        "magnitude_type": magnitude_type,
+        "aggregation_type": aggregation_type,
+        "shuffle_pattern": shuffle_pattern,
+        "shuffle_scale": shuffle_scale,
+        "backend": backend,
+    }
+    return ConvNNPos2d(in_channels, out_channels, kernel_size, **named)
+
+
 register_layer("Conv2d", _conv2d, "the k x k window")
 register_layer("Conv2d_New", _conv2d_new, "the k x k window, with coordinates and pixel shuffling")
 register_layer("ConvNN", ConvNN2d, "the K most similar positions, convolved")
+register_layer("ConvNN_Pos", _convnn_pos, "the most unlike position in each direction, convolved")
 register_layer("ConvNN_Attn", ConvNNAttention2d, "the K most similar positions, softmax weights, then a kernel")
 register_layer("Branching", Branching2d.with_convnn, "ConvNN beside Conv2d", ConvNN2d)
 register_layer("Branching_Attn", Branching2d.with_attention, "ConvNN_Attn beside Conv2d", ConvNNAttention2d)

@@ -32,6 +32,13 @@ def nearest(
     return kernels.nearest(queries, keys, K, metric, positions, candidates)
 
 
+@custom_op("convnn::one_of_each", mutates_args=())
+def one_of_each(queries: Tensor, keys: Tensor, choices: Tensor, metric: str, unlike: bool, backend: str) -> Tensor:
+    """Indices (B, N, K); see `convnn.ops.select.one_of_each`."""
+    kernels = find_kernels(backend, Request("one_of_each", keys.device, keys.dtype, choices.shape[1], keys.shape[-1]))
+    return kernels.one_of_each(queries, keys, choices, metric, unlike)
+
+
 @custom_op("convnn::similarity", mutates_args=())
 def similarity(queries: Tensor, keys: Tensor, indices: Tensor, metric: str, backend: str) -> Tensor:
     """Scores (B, N, K); see `convnn.ops.weigh.similarity`."""
@@ -95,6 +102,11 @@ def _kernels_of_convolve(values: Tensor, indices: Tensor, groups: int, backend: 
 @nearest.register_fake
 def _(queries: Tensor, keys: Tensor, K: int, *_: Any) -> Tensor:
     return queries.new_empty((*queries.shape[:2], K), dtype=torch.long)
+
+
+@one_of_each.register_fake
+def _(queries: Tensor, keys: Tensor, choices: Tensor, *_: Any) -> Tensor:
+    return queries.new_empty((*queries.shape[:2], choices.shape[1]), dtype=torch.long)
 
 
 @similarity.register_fake
@@ -236,6 +248,11 @@ convolve_backward.register_autograd(_second_of_convolve, setup_context=_save_all
 def _(queries: Sequence[int], keys: Sequence[int], K: int, metric: str, *others: Any, **_: Any) -> int:
     candidates = others[1]
     return 2 * prod(queries) * (keys[1] if candidates is None else candidates[0])
+
+
+@register_flop_formula(torch.ops.convnn.one_of_each)
+def _(queries: Sequence[int], keys: Sequence[int], choices: Sequence[int], *_: Any, **__: Any) -> int:
+    return 2 * prod(queries) * choices[1] * choices[2]
 
 
 @register_flop_formula(torch.ops.convnn.similarity)

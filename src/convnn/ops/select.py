@@ -1,6 +1,7 @@
 r"""Who the neighbours are: the most similar, or those of a place."""
 
 from collections.abc import Sequence
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -62,6 +63,55 @@ def nearest(
         raise InputError(f"K={K} must lie between 1 and {available}, the number of positions to choose from")
     queries, keys = queries.detach(), keys.detach()  # no gradient to be recorded
     return Neighbors(_library.nearest(queries, keys, K, metric, positions, candidates, backend))
+
+
+def one_of_each(
+    queries: Tensor,
+    keys: Tensor,
+    choices: Tensor,
+    *,
+    metric: str = "cosine",
+    unlike: bool = False,
+    backend: str = "auto",
+) -> Neighbors:
+    r"""Of K short lists for each query the key most similar to it, or least: a neighbour for each slot of a kernel.
+
+    .. math:: j_{ik} = \operatorname*{arg\,max}_{j \in L_{ik}} \pm s(q_i, k_j)
+
+    with minus where `unlike`. Scores are those of `nearest`; equal ones go to the first of the list, NaN and what
+    float32 cannot hold rank last either way. The choice carries no gradient.
+
+    Args:
+        queries: (B, N, C) what each query is compared by.
+        keys: (B, T, C) what it is compared with.
+        choices: (N, K, M) int64, the keys that may fill each slot of each query: at least one; shorter lists name one
+            of theirs again.
+        metric: "cosine", "euclidean" or "matmul", as in `nearest`.
+        unlike: take the least similar.
+        backend: what computes it, as in `nearest`.
+
+    Returns:
+        Neighbors with indices (B, N, K) into the keys and no scores.
+
+    Raises:
+        InputError: shapes do not agree, the metric or backend is unknown.
+        UnsupportedError: the named backend cannot compute this, with every reason.
+    """
+    check_choice("metric", metric, METRICS)
+    check_backend(backend)
+    check_same_width(queries, keys)
+    if (
+        choices.dtype != torch.long
+        or choices.dim() != 3
+        or choices.shape[0] != queries.shape[1]
+        or not choices.shape[2]
+    ):
+        raise InputError(
+            f"choices of shape {tuple(choices.shape)} and type {choices.dtype} must be (N, K, M) int64 for the"
+            f" {queries.shape[1]} queries, with M at least 1"
+        )
+    queries, keys = queries.detach(), keys.detach()  # no gradient to be recorded
+    return Neighbors(_library.one_of_each(queries, keys, choices, metric, unlike, backend))
 
 
 def window(size: Sequence[int], kernel_size: Sequence[int], *, device: torch.device | None = None) -> Neighbors:
@@ -135,6 +185,36 @@ def unfold(
         along = torch.arange(0, windows, s, device=device)[:, None] + d * torch.arange(k, device=device)
         indices = _with_another_axis(indices, n, along)
     return Neighbors(indices.unsqueeze(0))
+
+
+def sectors(kernel_size: Sequence[int], reach: int, *, device: torch.device | None = None) -> Tensor:
+    r"""Which positions of a wider window may fill each slot of a kernel: the slot's own, and those behind it.
+
+    Along an axis, position w of a window of k + 2r belongs to slot
+
+    .. math:: \min(\max(w - r, 0), k - 1)
+
+    so that inner slots have one place, and the outer ones reach r farther; those at a corner in every direction.
+
+    Args:
+        kernel_size: side of the kernel along each axis, k; K slots together.
+        reach: how much farther the outer slots look, r, at least 0.
+        device: of the indices.
+
+    Returns:
+        (K, M) positions in the window, in raster order; M = (r + 1) ** axes, and shorter lists repeat their first.
+
+    Raises:
+        InputError: the reach is negative.
+    """
+    check_at_least("reach", reach, 0)
+    members = [[0]]  # of every slot, along the axes so far
+    for k in kernel_size:
+        wide = k + 2 * reach
+        along = [[w for w in range(wide) if min(max(w - reach, 0), k - 1) == slot] for slot in range(k)]
+        members = [[place * wide + w for place in places for w in line] for places, line in product(members, along)]
+    longest = max(map(len, members))
+    return torch.tensor([one + one[:1] * (longest - len(one)) for one in members], device=device)
 
 
 def within(length: int, reach: int, *, device: torch.device | None = None) -> Neighbors:

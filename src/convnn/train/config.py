@@ -10,6 +10,7 @@ from convnn.nn import (
     AGGREGATION_TYPES,
     CONVOLUTION_TYPES,
     LAYERS,
+    PREFERENCES,
     SAMPLING_TYPES,
     SIMILARITY_TYPES,
     SPARSE_MODES,
@@ -32,6 +33,8 @@ LAYER_SETTINGS = (
     "aggregation_type",
     "lambda_param",
     "raster_order",
+    "reach",
+    "prefer",
     "shuffle_pattern",
     "shuffle_scale",
     "branch_ratio",
@@ -110,6 +113,8 @@ class TrainConfig:
     )
     lambda_param: float = flag(0.5, "neighbours", "share of the features in similarity Loc_Col, 0 to 1")
     raster_order: bool = flag(False, "neighbours", "neighbours stand in raster order, not best first")
+    reach: int = flag(1, "neighbours", "how much farther than the window the outer slots of ConvNN_Pos look, in pixels")
+    prefer: str = flag("unlike", "neighbours", "whom each slot of ConvNN_Pos takes", PREFERENCES)
     shuffle_pattern: str = flag("NA", "neighbours", "pixel shuffle before and after (BA) or none", ("BA", "NA"))
     shuffle_scale: int = flag(0, "neighbours", "pixels folded along each axis by the shuffle")
     branch_ratio: float = flag(0.5, "neighbours", "share of a Branching layer's channels that ConvNN makes, 0 to 1")
@@ -192,7 +197,7 @@ class TrainConfig:
             check_at_least(f"--{name}", getattr(self, name), 1)
         for name in ("patch_size", "num_layers", "num_heads", "d_hidden", "d_mlp"):
             check_at_least(f"--{name}", getattr(self, name), 1)
-        for name in ("padding", "sample_padding", "shuffle_scale", "num_workers", "seed"):
+        for name in ("padding", "sample_padding", "reach", "shuffle_scale", "num_workers", "seed"):
             check_at_least(f"--{name}", getattr(self, name), 0)
         for name in ("lambda_param", "branch_ratio", "attention_dropout", "dropout"):
             check_fraction(f"--{name}", getattr(self, name))

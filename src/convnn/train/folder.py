@@ -1,7 +1,5 @@
 """What a run leaves in its folder, complete after every epoch."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -27,6 +25,7 @@ from convnn.runs.files import (
     RESULTS,
     arguments_text,
 )
+from convnn.tables import csv_text
 from convnn.train.callbacks import Callback
 from convnn.train.checkpoint import Checkpoint, Recipe, RunState, save_checkpoint
 from convnn.train.config import TrainConfig
@@ -153,9 +152,4 @@ def results_text(results: list[EpochResult], summary: NetworkSummary) -> str:
 
 def metrics_text(results: list[EpochResult]) -> str:
     """metrics.csv: one row an epoch, accuracies from 0 to 1."""
-    file = io.StringIO()
-    table = csv.writer(file, lineterminator="\n")
-    table.writerow(COLUMNS)
-    for r in results:
-        table.writerow([r.epoch, *r.train, *r.test, r.lr])
-    return file.getvalue()
+    return csv_text(COLUMNS, [[r.epoch, *r.train, *r.test, r.lr] for r in results])

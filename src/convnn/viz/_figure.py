@@ -6,6 +6,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
@@ -17,6 +18,19 @@ SUFFIXES = (".png", ".pdf", ".svg")
 INK = "#262626"
 FAINT = "#8c8c8c"
 HAIRLINE = "#ececec"
+
+
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+"""Of Okabe and Ito, without yellow and black, which are lost on white or on black."""
+
+
+def style_panel(panel: Axes) -> None:
+    """Hairlines behind, no frame but the axis below."""
+    panel.tick_params(which="both", length=0, labelsize=8, labelcolor=INK)
+    panel.grid(axis="y", color=HAIRLINE, linewidth=0.8)
+    panel.set_axisbelow(True)
+    panel.spines[["top", "right", "left"]].set_visible(False)
+    panel.spines["bottom"].set_color(FAINT)
 
 
 def save_figure(figure: Figure, path: Path | str) -> Path:

@@ -9,7 +9,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from convnn.runs.curves import Curves, read_curves
-from convnn.viz._figure import FAINT, HAIRLINE, INK, save_figure
+from convnn.viz._figure import FAINT, INK, save_figure, style_panel
 
 COLUMNS = ("epoch", "train_loss", "test_loss", "train_top1", "test_top1", "lr")
 TRAIN, TEST = "#56b4e9", "#d55e00"  # sky blue and vermilion of Okabe and Ito
@@ -86,8 +86,4 @@ def _style(panel: Axes, epochs: list[float]) -> None:
     panel.set_xlim(first - margin, last + margin)
     panel.set_xlabel("epoch", fontsize=9, color=FAINT)
     panel.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
-    panel.tick_params(which="both", length=0, labelsize=8, labelcolor=INK)
-    panel.grid(axis="y", color=HAIRLINE, linewidth=0.8)
-    panel.set_axisbelow(True)
-    panel.spines[["top", "right", "left"]].set_visible(False)
-    panel.spines["bottom"].set_color(FAINT)
+    style_panel(panel)

@@ -19,6 +19,7 @@ __all__ = [
     "convolve",
     "convolve_backward",
     "nearest",
+    "one_of_each",
     "similarity",
     "similarity_backward",
     "unavailable_reasons",
@@ -49,6 +50,15 @@ def nearest(
     out = queries.new_empty((*queries.shape[:2], K), dtype=torch.long)
     if out.numel():
         core.nearest(queries, keys, metric, _list(positions), _list(candidates), out, _threads())
+    return out
+
+
+def one_of_each(queries: Tensor, keys: Tensor, choices: Tensor, metric: str, unlike: bool) -> Tensor:
+    """Indices (B, N, K) of the key chosen among each list; see `convnn.ops.select.one_of_each`."""
+    queries, keys = _dense(queries, keys)
+    out = queries.new_empty((*queries.shape[:2], choices.shape[1]), dtype=torch.long)
+    if out.numel():
+        core.one_of_each(queries, keys, choices.contiguous(), metric, unlike, out, _threads())
     return out
 
 

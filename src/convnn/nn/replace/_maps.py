@@ -14,6 +14,7 @@ from convnn.nn.maps.attention import ConvNNAttention1d, ConvNNAttention2d, ConvN
 from convnn.nn.maps.branching import Branching, Branching1d, Branching2d, Branching3d
 from convnn.nn.maps.conv_new import Conv1dNew, Conv2dNew, Conv3dNew, ConvNew
 from convnn.nn.maps.convnn import ConvNN, ConvNN1d, ConvNN2d, ConvNN3d
+from convnn.nn.maps.placed import ConvNNPos, ConvNNPos1d, ConvNNPos2d, ConvNNPos3d
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -23,6 +24,7 @@ SAME = "Conv2dSame"
 FAMILIES: dict[str, tuple[Callable[..., MapLayer], ...]] = {
     "Conv2d_New": (Conv1dNew, Conv2dNew, Conv3dNew),
     "ConvNN": (ConvNN1d, ConvNN2d, ConvNN3d),
+    "ConvNN_Pos": (ConvNNPos1d, ConvNNPos2d, ConvNNPos3d),
     "ConvNN_Attn": (ConvNNAttention1d, ConvNNAttention2d, ConvNNAttention3d),
     "Branching": (Branching1d.with_convnn, Branching2d.with_convnn, Branching3d.with_convnn),
     "Branching_Attn": (Branching1d.with_attention, Branching2d.with_attention, Branching3d.with_attention),
@@ -60,7 +62,7 @@ def in_place_of(conv: Convolution, layer: str, settings: dict[str, Any], *, keep
 def take_weights(layer: nn.Module | None, conv: Convolution, outputs: slice = slice(None)) -> None:
     """Copy what makes some output channels of a convolution into a layer that makes as many.
 
-    With `similarity_type="Window"` a ConvNN then computes what the convolution did.
+    With `similarity_type="Window"` a ConvNN then computes what the convolution did, and a ConvNN_Pos with `reach=0`.
 
     Raises:
         InputError: the weights have another shape there.
@@ -73,12 +75,12 @@ def take_weights(layer: nn.Module | None, conv: Convolution, outputs: slice = sl
             _take_weights_of_both(layer, conv)
         elif isinstance(layer, ConvNN):
             _copy(layer, weight.flatten(2), bias)
-        elif isinstance(layer, ConvNew | nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        elif isinstance(layer, ConvNew | ConvNNPos | nn.Conv1d | nn.Conv2d | nn.Conv3d):
             _copy(layer, weight, bias)
         elif layer is not None:
             raise UnsupportedError(
                 f"keep_weights=True is for layers with the weights of a convolution, which {type(layer).__name__} has"
-                " not; use ConvNN, Branching or Conv2d_New"
+                " not; use ConvNN, ConvNN_Pos, Branching or Conv2d_New"
             )
 
 
@@ -113,7 +115,7 @@ def _geometry(conv: Convolution, layer: str) -> dict[str, Any]:
         "padding_mode": conv.padding_mode,
         "bias": conv.bias is not None,
     }
-    if layer == "Conv2d_New":
+    if layer in ("Conv2d_New", "ConvNN_Pos"):
         return kept | {"kernel_size": window}
     kept |= {"window_size": window, "K": conv.weight[0, 0].numel()}
     return kept | ({"kernel_size": window} if layer.startswith("Branching") else {})

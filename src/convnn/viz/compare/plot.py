@@ -12,10 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from convnn.runs import Run
-from convnn.viz._figure import FAINT, HAIRLINE, INK, save_figure
-
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Of Okabe and Ito, without yellow and black, which are lost on white or on black."""
+from convnn.viz._figure import COLORS, FAINT, INK, save_figure, style_panel
 
 DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1, 1.5), (6, 1.5, 1, 1.5))
 
@@ -114,8 +111,4 @@ def _style(panel: Axes, title: str) -> None:
     panel.set_xlabel("epoch", fontsize=9, color=FAINT)
     panel.margins(x=0.03)
     panel.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
-    panel.tick_params(which="both", length=0, labelsize=8, labelcolor=INK)
-    panel.grid(axis="y", color=HAIRLINE, linewidth=0.8)
-    panel.set_axisbelow(True)
-    panel.spines[["top", "right", "left"]].set_visible(False)
-    panel.spines["bottom"].set_color(FAINT)
+    style_panel(panel)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import isnan, nan
 
 from convnn.runs import Run
+from convnn.tables import escaped, markdown_table
 
 UNKNOWN = "–"
 OF_THE_FOLDER = ("output_dir", "resume", "overwrite", "checkpoint", "test_only")
@@ -56,13 +57,12 @@ def different_flags(runs: Sequence[Run]) -> list[str]:
 
 def comparison_markdown(columns: Sequence[Column]) -> str:
     """A table of Markdown, the best numbers bold."""
-    head = [_escaped(column.heading) for column in columns]
-    rule = ["---:" if column.is_number else "---" for column in columns]
+    head = [escaped(column.heading) for column in columns]
     rows = [
-        [f"**{_escaped(c.cells[row])}**" if c.best[row] else _escaped(c.cells[row]) for c in columns]
+        [f"**{escaped(c.cells[row])}**" if c.best[row] else escaped(c.cells[row]) for c in columns]
         for row in range(len(columns[0].cells))
     ]
-    return "".join(f"| {' | '.join(line)} |\n" for line in (head, rule, *rows))
+    return markdown_table(head, rows, [column.is_number for column in columns])
 
 
 def _of_flag(name: str, runs: Sequence[Run]) -> Column:
@@ -100,8 +100,3 @@ def _of_epochs(runs: Sequence[Run]) -> Column:
         is_going = planned.isdecimal() and epochs < int(planned)
         cells.append(f"{epochs:g} of {planned}" if is_going else f"{epochs:g}")
     return Column("epochs", tuple(cells), tuple(done), (False,) * len(runs), is_number=True)
-
-
-def _escaped(text: str) -> str:
-    """Text that Markdown leaves as it is."""
-    return "".join("\\" + letter if letter in "\\|*_`<[" else letter for letter in text)

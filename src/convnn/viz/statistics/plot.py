@@ -12,7 +12,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from convnn.errors import InputError
-from convnn.viz._figure import FAINT, HAIRLINE, INK, save_figure
+from convnn.viz._figure import FAINT, INK, save_figure, style_panel
 from convnn.viz.choices import window_side
 from convnn.viz.statistics.measure import LayerStatistics
 
@@ -100,8 +100,4 @@ def _style(panel: Axes, heading: str, layers: int, *, is_share: bool) -> None:
     panel.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
     if is_share:
         panel.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g}%"))
-    panel.tick_params(which="both", length=0, labelsize=8, labelcolor=INK)
-    panel.grid(axis="y", color=HAIRLINE, linewidth=0.8)
-    panel.set_axisbelow(True)
-    panel.spines[["top", "right", "left"]].set_visible(False)
-    panel.spines["bottom"].set_color(FAINT)
+    style_panel(panel)

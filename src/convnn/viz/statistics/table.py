@@ -1,10 +1,9 @@
 """Statistics of neighbours as text: for people, and for programs."""
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from math import isnan
 
+from convnn.tables import escaped, markdown_table
 from convnn.viz.statistics.measure import MEASURES, LayerStatistics
 
 COLUMNS = ("layer", "height", "width", "K", *MEASURES)
@@ -33,13 +32,6 @@ def csv_rows(layers: Iterable[LayerStatistics]) -> list[list[str]]:
     ]
 
 
-def csv_text(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A file of comma-separated values with its head."""
-    file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows([columns, *rows])
-    return file.getvalue()
-
-
 def readable_rows(
     layers: Iterable[LayerStatistics], measures: Iterable[str] = MEASURES
 ) -> tuple[list[str], list[list[str]]]:
@@ -53,10 +45,11 @@ def readable_rows(
     return head, rows
 
 
-def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of Markdown, numbers aligned right."""
-    lines = [head, ["---:", "---", *["---:"] * (len(head) - 2)], *rows]
-    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+def readable_markdown(layers: Iterable[LayerStatistics]) -> str:
+    """That table as Markdown."""
+    head, rows = readable_rows(layers)
+    is_number = [name != "layer" for name in head]
+    return markdown_table(head, [[escaped(cell) for cell in row] for row in rows], is_number)
 
 
 def _digits(value: float) -> str:

@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <string_view>
 
+#include "choose.h"
 #include "convolve.h"
 #include "depthwise.h"
 #include "select.h"
@@ -55,6 +56,17 @@ void nearest(Array<const T, 3> queries, Array<const T, 3> keys, std::string_view
         run(Search<T, double>(shape, metric_of(metric), data(candidates), count, threads));
     else
         run(Search<T, float>(shape, metric_of(metric), data(candidates), count, threads));
+}
+
+template <class T>
+void one_of_each(Array<const T, 3> queries, Array<const T, 3> keys, Array<const int64_t, 3> choices,
+                 std::string_view metric, bool unlike, Array<int64_t, 3> out, int threads) {
+    check_below(choices, keys.shape(1));
+    nb::gil_scoped_release release;
+    const ChoiceShape shape{queries.shape(0), queries.shape(1), keys.shape(1),
+                            keys.shape(2),    choices.shape(1), choices.shape(2)};
+    const Choice<T> choice(shape, metric_of(metric), unlike, threads);
+    choice.run(queries.data(), keys.data(), choices.data(), out.data());
 }
 
 // Lists (B, N, K) for a batch, or (1, N, K) for any.
@@ -143,6 +155,8 @@ void define(nb::module_& m) {
     using nb::arg;
     m.def("nearest", &nearest<T>, arg("queries").noconvert(), arg("keys").noconvert(), arg("metric"),
           arg("positions").none(), arg("candidates").none(), arg("out").noconvert(), arg("threads"));
+    m.def("one_of_each", &one_of_each<T>, arg("queries").noconvert(), arg("keys").noconvert(),
+          arg("choices").noconvert(), arg("metric"), arg("unlike"), arg("out").noconvert(), arg("threads"));
     m.def("similarity", &similarity<T>, arg("queries").noconvert(), arg("keys").noconvert(),
           arg("indices").noconvert(), arg("metric"), arg("out").noconvert(), arg("threads"));
     m.def("similarity_backward", &similarity_backward<T>, arg("grad").noconvert(), arg("queries").noconvert(),

@@ -42,6 +42,39 @@ inline float bounded(float score) {
     return score <= FLT_MAX ? score : -FLT_MAX;
 }
 
+template <class T>
+inline Vector<double> load_exactly(const T* from) {
+    typedef T Narrow __attribute__((vector_size(LANES<double> * sizeof(T))));
+    Narrow v;
+    __builtin_memcpy(&v, from, sizeof v);
+    return __builtin_convertvector(v, Vector<double>);
+}
+
+// In float64, always in the same order.
+template <class A, class B>
+double exact_dot(const A* a, const B* b, std::size_t channels) {
+    constexpr std::size_t WIDTH = LANES<double>;
+    Vector<double> sums[4]{};
+    std::size_t c = 0;
+    for (; c + 4 * WIDTH <= channels; c += 4 * WIDTH)
+        for (std::size_t i = 0; i < 4; ++i)
+            sums[i] += load_exactly(a + c + i * WIDTH) * load_exactly(b + c + i * WIDTH);
+    for (; c + WIDTH <= channels; c += WIDTH) sums[0] += load_exactly(a + c) * load_exactly(b + c);
+    const Vector<double> lanes = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    double sum = 0;
+    for (std::size_t i = 0; i < WIDTH; ++i) sum += lanes[i];
+    for (; c < channels; ++c) sum += double(a[c]) * b[c];
+    return sum;
+}
+
+// What goes with the products: the length of a row for the cosine, 0 if it counts as zero; its square otherwise.
+template <class T>
+double norm_of(const T* row, std::size_t channels, Metric metric) {
+    const double squares = exact_dot(row, row, channels);
+    if (metric != Metric::cosine) return squares;
+    return std::sqrt(squares) <= 1e-12 ? 0 : std::sqrt(squares);
+}
+
 // Larger is closer. Of equal rows cancellation leaves about 1e-16 of the norms.
 template <class S>
 S closeness(S product, S norms) {
@@ -138,12 +171,7 @@ class Search {
         return keys_ + (image * shape_.keys + key) * shape_.channels;
     }
 
-    // What goes with the products: the length of a row for the cosine, 0 if it counts as zero; its square otherwise.
-    double norm_of(const T* row) const {
-        const double squares = dot(row, row);
-        if (metric_ != Metric::cosine) return squares;
-        return std::sqrt(squares) <= 1e-12 ? 0 : std::sqrt(squares);
-    }
+    double norm_of(const T* row) const { return convnn::norm_of(row, shape_.channels, metric_); }
 
     // Norms, and who may be chosen: zero rows, such as padding, tie with each other, so that no more than the first K,
     // and one for a query that is one of them, ever are.
@@ -288,24 +316,12 @@ class Search {
     }
 
     float exact_score(const Block& block, std::size_t r, std::size_t key) const {
-        const double product = dot(block.exact_rows + r * shape_.channels, key_row(block.image, key));
+        const double product =
+            exact_dot(block.exact_rows + r * shape_.channels, key_row(block.image, key), shape_.channels);
         const double norm = key_norms_.get()[block.image * shape_.keys + key];
         if (metric_ == Metric::matmul) return bounded(product);
         if (metric_ == Metric::cosine) return bounded(norm == 0 ? 0 : product / norm);
         return bounded(closeness(product, block.norms[r] + norm));
-    }
-
-    // In float64, always in the same order.
-    template <class A>
-    double dot(const A* a, const T* b) const {
-        constexpr std::size_t WIDTH = 4 * LANES<double>;
-        double sums[WIDTH] = {}, sum = 0;
-        std::size_t c = 0;
-        for (; c + WIDTH <= shape_.channels; c += WIDTH)
-            for (std::size_t i = 0; i < WIDTH; ++i) sums[i] += double(a[c + i]) * b[c + i];
-        for (const double one : sums) sum += one;
-        for (; c < shape_.channels; ++c) sum += double(a[c]) * b[c];
-        return sum;
     }
 
     SearchShape shape_;

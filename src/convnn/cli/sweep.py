@@ -1,0 +1,138 @@
+"""`convnn sweep`: a study, which is many runs."""
+
+import argparse
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from convnn.cli._flags import Parser
+from convnn.errors import InputError, TrainingError
+from convnn.study import Result, Study, grouped, read_study
+from convnn.study.device import find_devices
+from convnn.study.results import results_table
+from convnn.study.sweep import Sweep, states
+from convnn.train.config_file import flags_from_text
+
+STYLES = {"finished": "green", "failed": "red", "waiting": "dim"}
+ON_SCREEN = ("runs", "best top-1", "last top-1", "s/epoch")
+"""Columns of the last table that fit on a terminal, besides the settings."""
+
+
+def add_flags(parser: Parser) -> None:
+    """The study, the devices, and what to change."""
+    parser.add_argument("study", metavar="STUDY.toml", help="what to run, such as studies/digits.toml")
+    parser.add_argument("--set", nargs="+", default=[], metavar="FLAG=VALUE", help="flags of every run to change")
+    parser.add_argument("--out", default=None, help="folder of the runs and results, instead of the study's")
+    parser.add_argument("--devices", nargs="+", default=None, metavar="DEVICE", help="cpu, mps, cuda or cuda:0 ...")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once on each device")
+    parser.add_argument("--take_over", action="store_true", help="begin again what other machines have left unfinished")
+    parser.add_argument("--list", action="store_true", help="show the runs and what is there of them, and make none")
+
+
+def run(args: argparse.Namespace, console: Console) -> None:
+    """Make the runs that are missing, and write tables and pictures.
+
+    Raises:
+        InputError: the study, a flag or a device is wrong.
+        TrainingError: some runs failed; the others are made all the same.
+    """
+    study = read_study(args.study, changes=parse_changes(args.set), folder=args.out)
+    devices = find_devices(args.devices, args.jobs)
+    sweep = Sweep(study, devices, take_over=args.take_over)
+    if args.list:
+        console.print(progress(sweep))
+        return
+    with ExitStack() as stack:
+        sweep.run(stack.enter_context(LiveTable(console)) if console.is_terminal else Lines(console))
+    console.print(summary(study, list(sweep.results.values())))
+    console.print(f"{study.folder / 'results.md'}", highlight=False, soft_wrap=True)
+    if sweep.failed:
+        name, reason = next(iter(sweep.failed.items()))
+        raise TrainingError(f"{len(sweep.failed)} of {len(study.runs)} runs failed; {name}: {reason}")
+
+
+def parse_changes(words: Sequence[str]) -> dict[str, Any]:
+    """Flags from words such as "num_epochs=2".
+
+    Raises:
+        InputError: a word is none of these, or the flag is unknown or of another type.
+    """
+    for word in words:
+        if "=" not in word:
+            raise InputError(f"--set {word} must be FLAG=VALUE, such as --set num_epochs=2")
+    return flags_from_text(dict(word.split("=", 1) for word in words), "--set")
+
+
+class LiveTable:
+    """What is happening, redrawn in place."""
+
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+
+    def __enter__(self) -> "LiveTable":
+        """Take the screen."""
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give it back."""
+        self._live.stop()
+
+    def __call__(self, sweep: Sweep) -> None:
+        """Redraw."""
+        self._live.update(progress(sweep, all_runs=False), refresh=True)
+
+
+class Lines:
+    """What has happened, a line each, for a log."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._told: dict[str, str] = {}
+
+    def __call__(self, sweep: Sweep) -> None:
+        """Say what has changed."""
+        for name, (state, result) in states(sweep).items():
+            if state != self._told.get(name, "waiting"):
+                self._told[name] = state
+                reached = f", {result.epochs} epochs, best {result.value('best'):.2%}" if result else ""
+                reason = f": {sweep.failed[name]}" if name in sweep.failed else ""
+                self._console.print(f"{name} {state}{reached}{reason}", highlight=False, soft_wrap=True)
+
+
+def progress(sweep: Sweep, *, all_runs: bool = True) -> Table:
+    """The runs, what is happening to each, and how far it has come.
+
+    Args:
+        sweep: what makes them.
+        all_runs: those too that are finished or wait, which are only counted otherwise.
+    """
+    known = states(sweep)
+    finished = sum(state == "finished" for state, _ in known.values())
+    table = Table(box=box.SIMPLE_HEAD, title=f"{sweep.study.title}: {finished} of {len(known)} runs finished")
+    for heading in ("run", "", "epoch", "best top-1"):
+        table.add_column(heading, justify="right" if heading in ("epoch", "best top-1") else "left", overflow="fold")
+    for name, (state, result) in known.items():
+        if all_runs or state not in ("finished", "waiting"):
+            of = sweep.planned[name].config.num_epochs
+            reached = (f"{result.epochs} of {of}", f"{result.value('best'):.2%}") if result else ("", "")
+            table.add_row(Text(name), Text(state, style=STYLES.get(state, "bold")), *reached)
+    return table
+
+
+def summary(study: Study, results: Sequence[Result]) -> Table:
+    """Means over the repetitions, for the screen."""
+    head, rows = results_table(study, grouped(study, results))
+    shown = [number for number, name in enumerate(head) if name in study.settings or name in ON_SCREEN]
+    table = Table(box=box.SIMPLE_HEAD, title=study.title)
+    for number in shown:
+        table.add_column(head[number], justify="left" if head[number] in study.settings else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(row[number]) for number in shown))
+    return table

@@ -1,0 +1,161 @@
+"""ConvNN with a sense of place: one neighbour in each direction."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from convnn.errors import check_at_least, check_choice
+from convnn.nn import functional as F
+from convnn.nn._field import Field
+from convnn.nn._grid import Grid, Sides, check_sides, each_side
+from convnn.nn._search import Search
+from convnn.nn._shuffle import shuffle_in
+from convnn.nn.functional import PREFERENCES
+from convnn.nn.maps._layer import SearchingLayer, reset_as_conv
+from convnn.ops import Neighbors, weigh
+
+
+class ConvNNPos(SearchingLayer):
+    r"""Convolution whose outer slots choose: each takes the position least (or most) similar in its own direction.
+
+    .. math:: y_{io} = b_o + \sum_{c} \sum_{k} W_{ock} \, x_{j_{ik} c}, \qquad
+        j_{ik} = \operatorname*{arg\,max}_{j \in S_k(i)} \pm s(x_i, x_j)
+
+    where :math:`S_k(i)` are the positions whose offset from i, cut off at the border of the kernel's window, is that of
+    slot k: the place of the slot itself, and behind it `reach` more along each axis in which it is an outer one. A slot
+    thus knows where its neighbour is, as a convolution's does, and i knows who it is, as ConvNN's does. With reach=0
+    nothing is left to choose, and it is the convolution. The choice carries no gradient.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: slots along each axis; or one for each axis, as the next three.
+        reach: how much farther the outer slots look, in positions along each axis.
+        prefer: whom a slot takes, the one most "unlike" the position, which carries contrast, or the most "like" it.
+        stride, padding, dilation: as in `torch.nn.Conv2d`, of the kernel's window; with "same" the map keeps its size.
+        groups: blocks of channels that do not mix; all of them have the same neighbours.
+        padding_mode: what stands in the padding: "zeros", "reflect", "replicate" or "circular".
+        magnitude_type: "cosine", "euclidean" or "matmul", the inner product.
+        aggregation_type: convolve features ("Col") or features and coordinates ("Loc_Col").
+        shuffle_pattern, shuffle_scale: as in `ConvNN`.
+        bias: add a learned constant to every output channel.
+        backend: what computes it: "auto" takes the fastest that can; "cpu" or "reference" that one only.
+        device: where the weights live.
+        dtype: of the weights.
+
+    Shapes:
+        input (B, C_in, \*S) or (C_in, \*S), any size and floating type; output (B, C_out, \*S'), S' as a convolution
+        would make it; weight (C_out, C' / groups, \*kernel_size), as a convolution's; bias (C_out,).
+
+    Raises:
+        InputError: an argument is out of range; in forward: the shuffle does not divide the map, or the window does
+            not fit in it.
+        UnsupportedError: in forward: the named backend cannot compute this.
+
+    Reference:
+        Ours. The parts are those of ConvNN, arXiv 2511.14137; docs/place.md has the ablation.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Sides = 3,
+        *,
+        reach: int = 1,
+        prefer: str = "unlike",
+        stride: Sides = 1,
+        padding: Sides | str = "same",
+        dilation: Sides = 1,
+        groups: int = 1,
+        padding_mode: str = "zeros",
+        magnitude_type: str = "cosine",
+        aggregation_type: str = "Col",
+        shuffle_pattern: str = "NA",
+        shuffle_scale: int = 0,
+        bias: bool = True,
+        backend: str = "auto",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        check_sides("kernel_size", kernel_size, 1)
+        check_at_least("reach", reach, 0)
+        check_choice("prefer", prefer, PREFERENCES)
+        sides = each_side("kernel_size", kernel_size, self.spatial_dims)
+        slots = torch.Size(sides).numel()
+        search = Search(slots, magnitude_type=magnitude_type, raster_order=True)
+        grid = Grid(kernel_size, stride, padding, dilation, padding_mode)
+        super().__init__(
+            in_channels, out_channels, search, grid, groups, aggregation_type, shuffle_pattern, shuffle_scale, backend
+        )
+        self.reach = reach
+        self.prefer = prefer
+        shape = (self.outside_channels, self.inside_channels // groups, *sides)
+        self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+        self.bias = nn.Parameter(torch.empty(shape[0], device=device, dtype=dtype)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw weight and bias as `torch.nn.Conv2d` does."""
+        reset_as_conv(self.weight, self.bias)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return F.convnn_pos(
+            x,
+            self.weight,
+            self.bias,
+            reach=self.reach,
+            prefer=self.prefer,
+            magnitude_type=self.search.magnitude_type,
+            grid=self.grid,
+            aggregation_type=self.aggregation_type,
+            shuffle_pattern=self.shuffle_pattern,
+            shuffle_scale=self.shuffle_scale,
+            backend=self.backend,
+        )
+
+    def field(self, x: Tensor) -> Field:
+        """The positions among which slots choose: those of x (B, C, *S), unshuffled and padded."""
+        return Field.of(shuffle_in(x, self.shuffle_pattern, self.shuffle_scale), self.grid.widened(self.reach))
+
+    def neighbors(self, x: Tensor) -> Neighbors:
+        """Whom every slot at every position of x (B, C_in, *S) takes, with their similarities."""
+        field, metric = self.field(x), self.search.magnitude_type
+        chosen = F.one_in_each_direction(
+            field, self.weight.shape[2:], self.reach, self.prefer, metric, backend=self.backend
+        )
+        return weigh.similarity(
+            chosen, field.at_queries(field.features), field.features, metric=metric, backend=self.backend
+        )
+
+    def _geometry(self) -> tuple[str, ...]:
+        settings = {"reach": self.reach, "prefer": self.prefer, "magnitude_type": self.search.magnitude_type}
+        default = {"prefer": "unlike", "magnitude_type": "cosine"}
+        named = ", ".join(f"{name}={value!r}" for name, value in settings.items() if value != default.get(name))
+        sides = self.grid.window_size
+        return f"kernel_size={sides}", named, self.grid.beside(Grid(sides, padding="same"))
+
+
+class ConvNNPos1d(ConvNNPos):
+    """`ConvNNPos` on signals: (B, C, T)."""
+
+    spatial_dims: ClassVar[int] = 1
+
+
+class ConvNNPos2d(ConvNNPos):
+    """`ConvNNPos` on images: (B, C, H, W). Goes where `torch.nn.Conv2d` was.
+
+    Example:
+        >>> layer = ConvNNPos2d(3, 8, kernel_size=3, reach=1)
+        >>> layer(torch.randn(2, 3, 16, 20)).shape
+        torch.Size([2, 8, 16, 20])
+    """
+
+    spatial_dims: ClassVar[int] = 2
+
+
+class ConvNNPos3d(ConvNNPos):
+    """`ConvNNPos` on volumes: (B, C, D, H, W)."""
+
+    spatial_dims: ClassVar[int] = 3

@@ -1,0 +1,66 @@
+"""Where runs are made, and how many at once."""
+
+import os
+from dataclasses import dataclass, field
+
+import torch
+
+from convnn.errors import InputError, check_at_least
+
+
+@dataclass(frozen=True)
+class Device:
+    """A place for one run at a time.
+
+    Attributes:
+        name: such as "cuda:1".
+        kind: what --device of the run says.
+        environment: variables that keep the run to its place.
+    """
+
+    name: str
+    kind: str
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def find_devices(names: list[str] | None, jobs: int) -> list[Device]:
+    """Places for runs.
+
+    Args:
+        names: "cpu", "mps", "cuda:0", "cuda:1" or "cuda", which is all of these; None: what there is.
+        jobs: runs at once on each; those on the CPU share its cores.
+
+    Raises:
+        InputError: a device is not there, or jobs is less than 1.
+    """
+    check_at_least("--jobs", jobs, 1)
+    found = [device for name in names or _best() for device in _named(name)]
+    return [_sharing(device, jobs) for device in found for _ in range(jobs)]
+
+
+def _best() -> list[str]:
+    if torch.cuda.is_available():
+        return ["cuda"]
+    return ["mps" if torch.backends.mps.is_available() else "cpu"]
+
+
+def _named(name: str) -> list[Device]:
+    kind, _, number = name.partition(":")
+    count = {"cpu": 1, "mps": int(torch.backends.mps.is_available()), "cuda": torch.cuda.device_count()}.get(kind)
+    if count is None or (number and not (kind == "cuda" and number.isdecimal())):
+        raise InputError(f"--devices {name} is no device; name cpu, mps, cuda or cuda:0")
+    numbers = [int(number)] if number else list(range(count))
+    if not numbers or max(numbers) >= count:
+        raise InputError(f"--devices {name} is not there; this machine has {count} of kind {kind}")
+    if kind != "cuda":
+        return [Device(kind, kind)]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else [str(one) for one in range(count)]
+    return [Device(f"cuda:{one}", kind, {"CUDA_VISIBLE_DEVICES": names[one]}) for one in numbers]
+
+
+def _sharing(device: Device, jobs: int) -> Device:
+    if device.kind != "cpu" or jobs == 1 or "OMP_NUM_THREADS" in os.environ:
+        return device
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Device(device.name, device.kind, {"OMP_NUM_THREADS": str(max(1, cores // jobs))})

@@ -1,0 +1,124 @@
+"""Pictures of a study, in the manner of the paper: accuracy against a setting or a cost."""
+
+from collections.abc import Mapping, Sequence
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter
+
+from convnn.study.definition import COSTS, Plot
+from convnn.study.results import HEADINGS, Group
+from convnn.viz import draw_comparison
+from convnn.viz._figure import COLORS, FAINT, INK, save_figure, style_panel
+
+PANEL_WIDTH, HEIGHT = 4.4, 3.6
+"""In inches."""
+
+MOST_CURVES = 18
+"""In one picture; more cannot be told apart."""
+
+Point = tuple[Any, float, float]
+"""Place along the axis, mean, and spread; NaN of a single run."""
+
+
+def draw_plot(plot: Plot, groups: Sequence[Group], path: Path | str) -> Path:
+    """Draw the means of a study, with one standard deviation on either side where there are repetitions.
+
+    Args:
+        plot: which settings are axis, lines and panels; over all others the best is shown.
+        groups: finished runs.
+        path: the picture, .png, .pdf or .svg, in a folder that exists.
+
+    Returns:
+        The path of the picture.
+
+    Raises:
+        InputError: the suffix is none of these.
+        OutputError: the picture cannot be written.
+    """
+    panels = _split(groups, plot.panels)
+    figure = Figure(
+        figsize=(max(1, len(panels)) * PANEL_WIDTH + 1.2, HEIGHT), layout=ConstrainedLayoutEngine(wspace=0.06)
+    )
+    axes = figure.subplots(1, max(1, len(panels)), sharey=True, squeeze=False)[0]
+    names = list(_split(groups, plot.lines))
+    for panel, (title, members) in zip(axes, panels.items(), strict=False):
+        _draw_panel(panel, plot, members, names)
+        panel.set_title(title or HEADINGS[plot.y], loc="left", fontsize=10, fontweight="bold", color=INK)
+    axes[0].set_ylabel(f"{HEADINGS[plot.y]}, %", fontsize=9, color=FAINT)
+    if names != [""] and names:
+        figure.legend(
+            *axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=9, labelcolor=INK
+        )
+    return save_figure(figure, path)
+
+
+def draw_loss_curves(groups: Sequence[Group], path: Path | str) -> Path:
+    """Draw the mean test accuracy and loss of every setting over the epochs; of many settings the best ones.
+
+    Args:
+        groups: finished runs.
+        path: the picture, .png, .pdf or .svg, in a folder that exists.
+
+    Returns:
+        The path of the picture.
+
+    Raises:
+        InputError: the suffix is none of these.
+        OutputError: the picture cannot be written.
+    """
+    best = sorted(groups, key=lambda group: -group.mean("best"))[:MOST_CURVES]
+    return draw_comparison([group.mean_run for group in groups if group in best], path)
+
+
+def _split(groups: Sequence[Group], settings: Sequence[str]) -> dict[str, list[Group]]:
+    """Groups by their values of some settings, named by these, in the order of the study."""
+    parts: dict[str, list[Group]] = {}
+    for group in groups:
+        name = ", ".join(_named(setting, group.settings) for setting in settings if group.settings[setting] is not None)
+        parts.setdefault(name, []).append(group)
+    return parts
+
+
+def _named(setting: str, settings: Mapping[str, Any]) -> str:
+    """A word speaks for itself, a number needs its name."""
+    value = settings[setting]
+    return value if isinstance(value, str) else f"{setting}={value}"
+
+
+def _draw_panel(panel: Axes, plot: Plot, groups: Sequence[Group], names: Sequence[str]) -> None:
+    style_panel(panel)
+    lines = _split(groups, plot.lines)
+    ticks = _ticks(plot, groups)
+    for number, name in enumerate(names):
+        points = _points(plot, lines.get(name, []), ticks)
+        xs, means = [x for x, _, _ in points], [100 * mean for _, mean, _ in points]
+        spreads = [0 if isnan(spread) else 100 * spread for _, _, spread in points]
+        look: dict[str, Any] = {"color": COLORS[number % len(COLORS)], "marker": "osD^vP"[number // len(COLORS) % 6]}
+        look |= {"linewidth": 1.6, "linestyle": "none" if ticks else "-", "markersize": 5, "capsize": 2.5}
+        panel.errorbar(xs, means, spreads, label=name, elinewidth=1.2, **look)
+    panel.set_xlabel(HEADINGS.get(plot.x, plot.x), fontsize=9, color=FAINT)
+    panel.yaxis.set_major_formatter(FuncFormatter(lambda percent, _: f"{percent:g}"))
+    if ticks:
+        panel.set_xticks(range(len(ticks)), [str(tick) for tick in ticks])
+
+
+def _ticks(plot: Plot, groups: Sequence[Group]) -> list[Any]:
+    """Values that stand one beside the other because they are no numbers, in the order of the study."""
+    values = [] if plot.x in COSTS else list(dict.fromkeys(group.settings[plot.x] for group in groups))
+    return values if any(isinstance(value, str) for value in values) else []
+
+
+def _points(plot: Plot, groups: Sequence[Group], ticks: Sequence[Any]) -> list[Point]:
+    """The best of the groups at each place."""
+    best: dict[Any, Point] = {}
+    for group in groups:
+        x = group.mean(plot.x) if plot.x in COSTS else group.settings[plot.x]
+        point = (ticks.index(x) if ticks else x, group.mean(plot.y), group.spread(plot.y))
+        if x is not None and not isnan(point[1]) and (x not in best or point[1] > best[x][1]):
+            best[x] = point
+    return sorted(best.values(), key=lambda point: point[0])

@@ -1,0 +1,189 @@
+"""Making the runs of a study: those that are missing, several at once, beside others who do the same."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convnn.errors import InputError
+from convnn.files import make_folder, write_atomically
+from convnn.study.definition import PlannedRun, Study
+from convnn.study.device import Device
+from convnn.study.plots import draw_loss_curves, draw_plot
+from convnn.study.results import Result, grouped, read_result, results_csv, results_markdown
+from convnn.study.worker import Worker, last_line
+
+if TYPE_CHECKING:
+    from convnn.study.queue import Claim, Queue
+
+JOURNAL = "queue.journal"
+"""Who makes which run."""
+
+PAUSE = 1.0
+"""Seconds between two looks at the runs."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that this process has begun."""
+
+    claim: "Claim"
+    worker: Worker
+
+
+class Sweep:
+    """The runs of a study on the devices of this machine.
+
+    Runs that are finished are skipped, runs that were broken off go on. Others may sweep the same study meanwhile, here
+    or on machines that see its folder: each run is made once.
+
+    Args:
+        study: what to make.
+        devices: places for runs; one run on each.
+        take_over: begin again what other machines have begun and not finished.
+
+    Raises:
+        InputError: a run is there that was made with other flags.
+        OutputError: the folder of the study cannot be written.
+    """
+
+    def __init__(self, study: Study, devices: Sequence[Device], *, take_over: bool = False) -> None:
+        self.study = study
+        self.planned = {run.name: run for run in study.runs}
+        self.results = {name: result for name, run in self.planned.items() if (result := read_result(run)) is not None}
+        self.failed: dict[str, str] = {}
+        self.jobs: list[Job] = []
+        self._devices = list(devices)
+        self._take_over = take_over
+
+    def run(self, watch: Callable[["Sweep"], None]) -> None:
+        """Make all runs, then tell what came out.
+
+        Args:
+            watch: is called about every second.
+        """
+        try:
+            while self._turn():
+                watch(self)
+                time.sleep(PAUSE)
+        finally:
+            self._stop()
+        self.write_results()
+        watch(self)
+
+    @cached_property
+    def _queue(self) -> "Queue":
+        return _open_queue(make_folder(self.study.folder, "output_dir of the study"), self.study.name)
+
+    @property
+    def elsewhere(self) -> dict[str, str]:
+        """Runs that other processes make, each with their host."""
+        if not (self.study.folder / JOURNAL).exists():
+            return {}
+        ours = {job.claim.run for job in self.jobs}
+        return {name: host for name, host in self._queue.claimed().items() if name not in ours}
+
+    def is_finished(self, name: str) -> bool:
+        """Whether a run has reached its end."""
+        return name in self.results and self.results[name].is_finished
+
+    def write_results(self) -> None:
+        """results.csv, results.md, curves.png and the pictures of the study, of what there is, whoever made it."""
+        for run in self.study.runs:
+            if not self.is_finished(run.name):
+                self._read(run)  # somebody else may have finished it
+        results = [self.results[run.name] for run in self.study.runs if run.name in self.results]
+        groups, folder = grouped(self.study, results), self.study.folder
+        write_atomically(folder / "results.csv", results_csv(self.study, results))
+        write_atomically(folder / "results.md", results_markdown(self.study, groups))
+        if groups:
+            draw_loss_curves(groups, folder / "curves.png")
+            for number, plot in enumerate(self.study.plots, start=1):
+                draw_plot(plot, groups, folder / f"{number}_{plot.y}_by_{plot.x}.png")
+
+    def _turn(self) -> bool:
+        """Take notice of what has ended, begin what is next; whether something is being made here."""
+        for job in list(self.jobs):
+            self._read(job.worker.run)
+            if job.worker.status is not None:
+                self._end(job)
+        missing = [name for name in self.planned if not self.is_finished(name) and name not in self.failed]
+        if len(self.jobs) < len(self._devices) and missing:
+            self._begin(missing)
+        return bool(self.jobs)
+
+    def _begin(self, missing: Sequence[str]) -> None:
+        self._queue.fill(missing, take_over=self._take_over)
+        self._take_over = False  # what is begun elsewhere from now on is begun by somebody who is there
+        busy = [job.worker.device for job in self.jobs]
+        for device in self._devices:
+            if device in busy:
+                busy.remove(device)
+            elif (claim := self._queue.take(missing)) is not None:
+                self._start(claim, device)
+
+    def _start(self, claim: "Claim", device: Device) -> None:
+        run = self.planned[claim.run]
+        self._read(run)
+        if self.is_finished(claim.run):  # by somebody else, since we last looked
+            self._queue.finish(claim, self.results[claim.run].value("best"))
+            return
+        worker = Worker(run, device)
+        claim.give_to(worker.pid)
+        self.jobs.append(Job(claim, worker))
+
+    def _end(self, job: Job) -> None:
+        job.worker.wait()
+        self.jobs.remove(job)
+        name = job.claim.run
+        self._read(job.worker.run)
+        if self.is_finished(name):
+            self._queue.finish(job.claim, self.results[name].value("best"))
+        else:
+            self._queue.finish(job.claim, None)
+            said = last_line(job.worker.run.folder).removeprefix("convnn: ")
+            self.failed[name] = said or f"it ended with status {job.worker.status}"
+        self.write_results()
+
+    def _read(self, run: PlannedRun) -> None:
+        result = read_result(run)
+        if result is not None:
+            self.results[run.name] = result
+
+    def _stop(self) -> None:
+        """Ask what is still running to save and end, and wait for it."""
+        for job in self.jobs:
+            job.worker.stop()
+        for job in self.jobs:
+            job.worker.wait()
+            self._queue.finish(job.claim, None)
+        self.jobs.clear()
+
+
+def _open_queue(folder: Path, name: str) -> "Queue":
+    """Imported here: only who sweeps needs Optuna."""
+    try:
+        from convnn.study.queue import Queue
+    except ImportError as error:
+        raise InputError(f"a sweep needs the package {error.name}: pip install 'convnn[sweep]'") from None
+    return Queue(folder / JOURNAL, name)
+
+
+def states(sweep: Sweep) -> dict[str, tuple[str, Result | None]]:
+    """Of every run what is happening to it, and what is there of it."""
+    running = {job.claim.run: job.worker.device.name for job in sweep.jobs}
+    elsewhere = sweep.elsewhere
+    found = {}
+    for name in sweep.planned:
+        if sweep.is_finished(name):
+            state = "finished"
+        elif name in sweep.failed:
+            state = "failed"
+        elif name in running:
+            state = f"on {running[name]}"
+        else:
+            state = f"at {elsewhere[name]}" if name in elsewhere else "waiting"
+        found[name] = (state, sweep.results.get(name))
+    return found

@@ -1,0 +1,90 @@
+"""One run of a study: a process of its own, which ends with the sweep that began it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from convnn.errors import OutputError
+from convnn.files import make_folder
+from convnn.study.definition import PlannedRun
+from convnn.study.device import Device
+from convnn.train import TrainConfig
+
+LOG = "log.txt"
+"""What a run prints, in its folder."""
+
+
+class Worker:
+    """A run that is being made.
+
+    Args:
+        run: what to make; a run that was broken off goes on.
+        device: where.
+
+    Raises:
+        OutputError: the folder of the run cannot be written.
+    """
+
+    def __init__(self, run: PlannedRun, device: Device) -> None:
+        self.run = run
+        self.device = device
+        make_folder(run.folder, "folder of the run")
+        try:
+            with (run.folder / LOG).open("ab") as log:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "convnn.cli._leash", *arguments(run.config), "--device", device.kind],
+                    stdin=subprocess.PIPE,  # closed by the end of this process, however it comes
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=os.environ | device.environment,
+                    start_new_session=True,  # a Ctrl-C is for the sweep, which passes it on
+                )
+        except OSError as error:
+            raise OutputError(f"'{run.folder / LOG}' cannot be written: {error.strerror or error}") from None
+
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        return self._process.pid
+
+    @property
+    def status(self) -> int | None:
+        """Exit status; None while it is running."""
+        return self._process.poll()
+
+    def stop(self) -> None:
+        """Ask it to save and end."""
+        if self._process.poll() is None:
+            self._process.terminate()
+
+    def wait(self) -> None:
+        """Until it has ended."""
+        self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+
+def arguments(config: TrainConfig) -> list[str]:
+    """The flags of `convnn train` that differ from the defaults."""
+    default = TrainConfig(model=config.model)
+    names = [f.name for f in fields(config) if getattr(config, f.name) != getattr(default, f.name)]
+    return ["--model", config.model, *(word for name in names for word in _flag(name, getattr(config, name)))]
+
+
+def last_line(folder: Path) -> str:
+    """What a run said last; nothing where it said nothing."""
+    try:
+        lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def _flag(name: str, value: Any) -> Sequence[str]:
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    return [f"--{name}={value}"]

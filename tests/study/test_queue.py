@@ -1,0 +1,107 @@
+"""Claims: every run is made once, and again where its process was killed."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from convnn.errors import OutputError
+from convnn.study import queue
+from convnn.study.queue import Queue
+
+TAKE_ALL = """
+import sys
+from pathlib import Path
+from convnn.study.queue import Queue
+names = [f"run{n}" for n in range(12)]
+for _ in range(12):
+    claims = Queue(Path(sys.argv[1]) / "journal", "study")
+    claims.fill([name for name in names if not (Path(sys.argv[1]) / name).exists()])
+    claim = claims.take(names)
+    if claim is not None:
+        print(claim.run, flush=True)
+        (Path(sys.argv[1]) / claim.run).touch()
+        claims.finish(claim, 0.5)
+"""
+
+
+def test_runs_are_taken_in_order_and_once(tmp_path: Path) -> None:
+    one, other = Queue(tmp_path / "journal", "study"), Queue(tmp_path / "journal", "study")
+    one.fill(["a", "b", "c"])
+    other.fill(["a", "b", "c"])
+    claims = [who.take(["a", "b", "c"]) for who in (one, other, one, other)]
+    assert [claim and claim.run for claim in claims] == ["a", "b", "c", None]
+    assert set(one.claimed()) == {"a", "b", "c"}
+    other.fill(["a", "b", "c"])
+    assert other.take(["a", "b", "c"]) is None
+
+
+def test_a_run_that_is_given_up_can_be_entered_again(tmp_path: Path) -> None:
+    claims = Queue(tmp_path / "journal", "study")
+    claims.fill(["a", "b"])
+    first, second = claims.take(["a", "b"]), claims.take(["a", "b"])
+    assert first is not None
+    assert second is not None
+    claims.finish(first, None)
+    claims.finish(second, 0.75)
+    assert claims.claimed() == {}
+    claims.fill(["a"])
+    claim = claims.take(["a", "b"])
+    assert claim is not None
+    assert claim.run == "a"
+
+
+def test_runs_that_the_study_no_longer_has_are_passed_over(tmp_path: Path) -> None:
+    claims = Queue(tmp_path / "journal", "study")
+    claims.fill(["old", "new"])
+    claim = claims.take(["new"])
+    assert claim is not None
+    assert claim.run == "new"
+
+
+def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
+    claims = Queue(tmp_path / "journal", "study")
+    claims.fill(["a"])
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    claim = claims.take(["a"])
+    assert claim is not None
+    claim.give_to(process.pid)
+    claims.fill(["a"])
+    assert claims.take(["a"]) is None
+    process.kill()
+    process.communicate()
+    claims.fill(["a"])
+    assert claims.take(["a"]) is not None
+
+
+def test_a_claim_of_another_machine_stands_until_it_is_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims = Queue(tmp_path / "journal", "study")
+    claims.fill(["a"])
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(queue.socket, "gethostname", lambda: "elsewhere")
+        assert claims.take(["a"]) is not None
+    claims.fill(["a"])
+    assert claims.claimed() == {"a": "elsewhere"}
+    assert claims.take(["a"]) is None
+    claims.fill(["a"], take_over=True)
+    assert claims.take(["a"]) is not None
+
+
+def test_several_processes_make_each_run_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", TAKE_ALL, str(tmp_path)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    taken = [line for process in processes for line in process.communicate()[0].split()]
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert Counter(taken) == {f"run{n}": 1 for n in range(12)}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputError, match=r"journal' cannot be written"):
+        Queue(tmp_path / "journal", "study")

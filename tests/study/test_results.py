@@ -1,0 +1,132 @@
+"""Tables and pictures of runs that are made up."""
+
+import csv
+import io
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from convnn.errors import InputError
+from convnn.study import Group, Study, draw_plot, grouped, read_result, read_results, read_study
+from convnn.study.plots import draw_loss_curves
+from convnn.study.results import results_csv, results_markdown
+from run_folders import run_folder
+
+STUDY = """
+title = "K | and layer"
+
+[flags]
+model = "vgg11"
+num_epochs = 3
+
+[[runs]]
+layer = ["ConvNN", "Branching"]
+K = [4, 9]
+seed = [0, 1, 2]
+
+[[plots]]
+x = "K"
+lines = ["layer"]
+
+[[plots]]
+x = "layer"
+panels = ["K"]
+
+[[plots]]
+x = "gflops"
+y = "average"
+lines = ["layer"]
+"""
+
+
+def accuracies(number: int) -> list[float]:
+    return np.random.default_rng(number).uniform(size=3).tolist()
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    """The last run has not begun, the one before is at its second epoch."""
+    path = tmp_path / "question.toml"
+    path.write_text(STUDY)
+    study = read_study(path, folder=tmp_path / "out")
+    for number, run in enumerate(study.runs[:-1]):
+        values = accuracies(number)[: 2 if number == 10 else 3]
+        run_folder(run.folder, values, seconds=str(number + 1), **run.settings)
+    return study
+
+
+def groups_of(study: Study) -> list[Group]:
+    return grouped(study, read_results(study))
+
+
+def test_only_finished_runs_are_counted_and_repetitions_are_one_group(study: Study) -> None:
+    results = read_results(study)
+    assert [one.planned for one in results] == list(study.runs[:-1])
+    assert [one.is_finished for one in results] == [True] * 10 + [False]
+    groups = groups_of(study)
+    assert [(g.settings["layer"], g.settings["K"], len(g.results)) for g in groups] == [
+        ("ConvNN", 4, 3), ("ConvNN", 9, 3), ("Branching", 4, 3), ("Branching", 9, 1)
+    ]  # fmt: skip
+
+
+def test_means_and_spreads(study: Study) -> None:
+    for number, group in enumerate(groups_of(study)[:3]):
+        runs = np.array([accuracies(3 * number + seed) for seed in range(3)])
+        for name, values in (("best", runs.max(1)), ("last", runs[:, -1]), ("average", runs.mean(1))):
+            assert group.mean(name) == pytest.approx(values.mean(), rel=1e-12)
+            assert group.spread(name) == pytest.approx(values.std(ddof=1), rel=1e-12)
+        assert group.mean("seconds") == 3 * number + 2
+        assert np.allclose(group.mean_run.curves["test_top1"], runs.mean(0))
+    assert math.isnan(groups_of(study)[3].spread("best"))
+
+
+def test_the_average_is_of_the_last_five_epochs(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text("[flags]\nnum_epochs = 7\n[[runs]]\nK = [9]\n")
+    study = read_study(tmp_path / "s.toml", folder=tmp_path)
+    run_folder(study.runs[0].folder, (0.9, 0.8, 0.1, 0.2, 0.3, 0.4, 0.5), num_epochs=7)
+    result = read_result(study.runs[0])
+    assert result is not None
+    assert result.value("average") == pytest.approx(0.3)
+    assert result.value("best") == 0.9
+
+
+def test_csv_holds_every_run_that_has_begun(study: Study) -> None:
+    rows = list(csv.DictReader(io.StringIO(results_csv(study, read_results(study)))))
+    assert [row["run"] for row in rows] == [run.name for run in study.runs[:-1]]
+    assert [(row["layer"], row["K"], row["seed"]) for row in rows[:4]] == [
+        ("ConvNN", "4", "0"), ("ConvNN", "4", "1"), ("ConvNN", "4", "2"), ("ConvNN", "9", "0")
+    ]  # fmt: skip
+    assert [float(row["best"]) for row in rows[:10]] == [max(accuracies(number)) for number in range(10)]
+    assert rows[10]["epochs"] == "2"
+
+
+def test_markdown_says_mean_and_spread(study: Study) -> None:
+    lines = results_markdown(study, groups_of(study)).splitlines()
+    best = np.array([max(accuracies(seed)) for seed in range(3)])
+    assert lines[0] == "# K | and layer"
+    assert lines[-4].startswith(f"| ConvNN | 4 | 3 | {100 * best.mean():.2f} ± {100 * best.std(ddof=1):.2f} |")
+    assert f"| Branching | 9 | 1 | {100 * max(accuracies(9)):.2f} |" in lines[-1]
+
+
+def test_a_run_with_other_flags_is_refused(study: Study) -> None:
+    folder = study.runs[0].folder
+    arguments = folder / "args.txt"
+    arguments.write_text(arguments.read_text().replace("K: 4", "K: 5"))
+    with pytest.raises(InputError, match="was made with K=5, and the study says 4; remove that folder, or give"):
+        read_results(study)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_pictures_show_every_group(study: Study, number: int, tmp_path: Path) -> None:
+    plot, groups = study.plots[number], groups_of(study)
+    pictures = [
+        matplotlib.image.imread(draw_plot(plot, groups[:count], tmp_path / f"{count}.png"))
+        for count in range(1, len(groups) + 1)
+    ]
+    for less, more in pairwise(pictures):
+        assert less.shape != more.shape or np.abs(less - more).max() > 0.5
+    assert draw_loss_curves(groups, tmp_path / "curves.png").stat().st_size > 10_000

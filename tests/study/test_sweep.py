@@ -1,0 +1,163 @@
+"""Whole sweeps of tiny runs: to the end, killed and gone on with, several at once, with runs that fail."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from convnn.cli import main
+from convnn.errors import InputError
+from convnn.study.device import find_devices
+
+STUDY = """
+title = "Tiny"
+
+[flags]
+dataset = "digits"
+model = "resnet18"
+width = 0.0625
+limit_train = {images}
+limit_test = 32
+batch_size = 32
+num_epochs = {epochs}
+
+[[runs]]
+layer = ["Conv2d"]
+seed = {seeds}
+
+[[plots]]
+x = "layer"
+"""
+TABLES = ("metrics.csv", "best.safetensors")
+
+
+def write_study(folder: Path, *, seeds: str = "[0, 1]", epochs: int = 1, images: int = 32) -> Path:
+    path = folder / "tiny.toml"
+    path.write_text(STUDY.format(seeds=seeds, epochs=epochs, images=images))
+    return path
+
+
+def start(study: Path, out: Path, *flags: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "convnn", "sweep", str(study), "--out", str(out), "--devices", "cpu", *flags]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def wait_for(path: Path) -> None:
+    until = time.monotonic() + 120
+    while not path.exists():
+        assert time.monotonic() < until, f"{path} did not come"
+        time.sleep(0.05)
+
+
+def files(out: Path) -> dict[str, bytes]:
+    return {f"{p.parent.name}/{p.name}": p.read_bytes() for name in TABLES for p in sorted(out.glob(f"*/{name}"))}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    sweep = start(write_study(folder, epochs=4), folder / "out")
+    out, err = sweep.communicate()
+    assert sweep.returncode == 0, out + err
+    return folder / "out"
+
+
+def test_tables_and_pictures_are_written(uninterrupted: Path) -> None:
+    names = {"results.csv", "results.md", "curves.png", "1_best_by_layer.png", "queue.journal"}
+    assert {path.name for path in uninterrupted.iterdir() if path.is_file()} == names
+    assert len((uninterrupted / "results.csv").read_text().splitlines()) == 3
+    assert re.search(r"\| Conv2d \| 2 \| \d+\.\d\d ± \d+\.\d\d \|", (uninterrupted / "results.md").read_text())
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
+def test_a_sweep_that_is_ended_goes_on_to_the_same_bits(
+    number: signal.Signals, uninterrupted: Path, tmp_path: Path
+) -> None:
+    study, out = write_study(tmp_path, epochs=4), tmp_path / "out"
+    sweep = start(study, out)
+    wait_for(out / "layer=Conv2d,seed=0" / "last.safetensors")
+    children = psutil.Process(sweep.pid).children()
+    sweep.send_signal(number)
+    sweep.communicate()
+    assert sweep.returncode == (143 if number == signal.SIGTERM else -9)
+    assert len(children) == 1
+    psutil.wait_procs(children, timeout=60)  # nobody trains on behind the back of the next sweep
+    assert not children[0].is_running()
+    assert files(out) != files(uninterrupted)
+    again = start(study, out)
+    text, err = again.communicate()
+    assert again.returncode == 0, text + err
+    assert files(out) == files(uninterrupted)
+
+
+def test_what_is_finished_is_not_made_again(uninterrupted: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in uninterrupted.glob("*/*")}
+    assert main(["sweep", str(uninterrupted.parent / "tiny.toml"), "--out", str(uninterrupted)]) == 0
+    assert {path: path.stat().st_mtime_ns for path in uninterrupted.glob("*/*")} == before
+
+
+def test_two_sweeps_share_a_study(tmp_path: Path) -> None:
+    study, out = write_study(tmp_path, seeds="[0, 1, 2, 3]"), tmp_path / "out"
+    sweeps = [start(study, out) for _ in range(2)]
+    texts = [sweep.communicate()[0] for sweep in sweeps]
+    assert [sweep.returncode for sweep in sweeps] == [0, 0], texts
+    began = [run for text in texts for run in re.findall(r"^(\S+) on cpu", text, re.MULTILINE)]
+    assert sorted(began) == [f"layer=Conv2d,seed={n}" for n in range(4)]
+    assert len((out / "results.csv").read_text().splitlines()) == 5
+
+
+def test_a_run_that_fails_is_told_and_the_others_are_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_study(tmp_path, seeds="[0]")
+    path.write_text(path.read_text().replace('layer = ["Conv2d"]', 'layer = ["ConvNN", "Conv2d"]\nK = [999]'))
+    assert main(["sweep", str(path), "--out", str(tmp_path / "out"), "--devices", "cpu"]) == 2
+    captured = capsys.readouterr()
+    assert "layer=Conv2d,K=999,seed=0 finished" in captured.out
+    assert captured.err.startswith("convnn: 1 of 2 runs failed; layer=ConvNN,K=999,seed=0: K=999 is more than the")
+    assert captured.err.count("\n") == 1
+
+
+def test_list_makes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", str(write_study(tmp_path)), "--out", str(tmp_path / "out"), "--list"]) == 0
+    text = capsys.readouterr().out
+    assert text.count("waiting") == 2
+    assert "0 of 2 runs finished" in text
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--set num_epochs", "--set num_epochs must be FLAG=VALUE"),
+        ("--set num_epoch=2", "--set has the unknown key 'num_epoch'; did you mean 'num_epochs'?"),
+        ("--set lr=fast", "--set has lr='fast', which must be of type float"),
+        ("--set seed=1", "--set seed has no effect"),
+        ("--devices tpu", "--devices tpu is no device; name cpu, mps, cuda or cuda:0"),
+        ("--devices cuda:99", "--devices cuda:99 is not there"),
+        ("--jobs 0", "--jobs=0 must be an integer of at least 1"),
+    ],
+)
+def test_wrong_flags_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: str, message: str) -> None:
+    assert main(["sweep", str(write_study(tmp_path)), "--out", str(tmp_path / "out"), *flags.split()]) == 2
+    assert capsys.readouterr().err.startswith(f"convnn: {message}")
+
+
+def test_devices_are_shared_among_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    places = find_devices(["cpu"], 2)
+    cores = len(os.sched_getaffinity(0))
+    assert [place.environment for place in places] == [{"OMP_NUM_THREADS": str(max(1, cores // 2))}] * 2
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    places = find_devices(["cuda"], 1)
+    assert [(p.name, p.kind, p.environment["CUDA_VISIBLE_DEVICES"]) for p in places] == [
+        ("cuda:0", "cuda", "3"), ("cuda:1", "cuda", "5")
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="cuda:2 is not there; this machine has 2"):
+        find_devices(["cuda:2"], 1)
