@@ -96,7 +96,7 @@ def step(layer: nn.Module, x: Tensor, training: bool) -> None:
     layer.zero_grad(set_to_none=True)
 
 
-NETWORK_LAYERS = ("Conv2d", "ConvNN", "Branching", "ConvNN_Attn")
+NETWORK_LAYERS = ("Conv2d", "ConvNN", "ConvNN_Pos", "Branching", "ConvNN_Attn")
 
 
 def network_layer(name: str, backend: str) -> LayerFactory:

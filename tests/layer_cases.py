@@ -58,6 +58,13 @@ MAP_CASES = [
     _map_case("convnn2d-dilated", cnn.ConvNN2d, (6, 4), window_size=3, padding=2, dilation=2, stride=(2, 1), **WINDOW),
     _map_case("convnn3d", cnn.ConvNN3d, (4, 2, 4), K=5),
     _map_case("convnn3d-spatial-shuffle", cnn.ConvNN3d, (4, 6, 4), K=3, sampling_type="spatial", num_samples=2, **BA),
+    _map_case("convnn-pos1d", cnn.ConvNNPos1d, (12,), prefer="like"),
+    _map_case("convnn-pos2d", cnn.ConvNNPos2d, (6, 4)),
+    _map_case(
+        "convnn-pos2d-strided", cnn.ConvNNPos2d, (6, 4), stride=2, padding=1, reach=2, magnitude_type="euclidean"
+    ),
+    _map_case("convnn-pos2d-shuffle", cnn.ConvNNPos2d, (6, 4), aggregation_type="Loc_Col", **BA),
+    _map_case("convnn-pos3d", cnn.ConvNNPos3d, (4, 2, 4)),
     _map_case("attention1d", cnn.ConvNNAttention1d, (12,), K=5),
     _map_case("attention2d", cnn.ConvNNAttention2d, (6, 4)),
     _map_case("attention2d-random", cnn.ConvNNAttention2d, (6, 4), K=5, magnitude_type="euclidean", **RANDOM),

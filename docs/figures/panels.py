@@ -89,12 +89,18 @@ def frame(ax: Axes, cells: Iterable[Cell], color: str, width: float = 2, inset: 
         ax.add_patch(Rectangle((column + inset, row + inset), side, side, fill=False, edgecolor=color, linewidth=width))
 
 
-def number(ax: Axes, cells: Sequence[Cell], size: float = 8.5) -> None:
+def number(ax: Axes, cells: Sequence[Cell]) -> None:
     """1, 2, ... in cells, white on the colour of what is chosen."""
-    for rank, (row, column) in enumerate(cells, start=1):
-        ax.add_patch(Rectangle((column + 0.06, row + 0.06), 0.88, 0.88, facecolor=CHOSEN, linewidth=0))
-        style = {"ha": "center", "va": "center_baseline", "weight": "bold"}
-        ax.text(column + 0.5, row + 0.52, str(rank), color="white", fontsize=size, **style)
+    for rank, cell in enumerate(cells, start=1):
+        tint(ax, [cell], CHOSEN, str(rank))
+
+
+def tint(ax: Axes, cells: Iterable[Cell], color: str, text: str) -> None:
+    """Cells of one colour and name."""
+    for row, column in cells:
+        ax.add_patch(Rectangle((column + 0.06, row + 0.06), 0.88, 0.88, facecolor=color, linewidth=0))
+        style = {"ha": "center", "va": "center_baseline", "weight": "bold", "fontsize": 8.5}
+        ax.text(column + 0.5, row + 0.52, text, color="white", **style)
 
 
 def dots(ax: Axes, cells: Iterable[Cell], color: str = CHOSEN) -> None:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from convnn.nn._field import Field
 from convnn.nn._grid import Grid
 from convnn.nn._search import Search, find_candidates, find_neighbors, similarity_features
-from convnn.nn.functional import pixel_shuffle, pixel_unshuffle
+from convnn.nn.functional import one_in_each_direction, pixel_shuffle, pixel_unshuffle
 from convnn.ops import Neighbors, aggregate, select, weigh
 from figures import panels
 from figures.panels import Cell, Row
@@ -242,6 +242,31 @@ def family() -> Row:
     return row
 
 
+SLOTS, REACH = 3, 1
+SECTORS = ("#1f5fbf", "#5c8cd6", "#1f5fbf", "#5c8cd6", "#262626", "#5c8cd6", "#1f5fbf", "#5c8cd6", "#1f5fbf")
+
+
+def place() -> Row:
+    """One neighbour in each direction: which positions belong to a slot, and whom it takes."""
+    row = Row(1, 1, 1)
+    wide = Field.of(digit(), Grid(SLOTS, padding="same").widened(REACH))
+    side, (top, left) = SLOTS + 2 * REACH, (QUERY[0] - 1 - REACH, QUERY[1] - 1 - REACH)
+    panels.draw_map(row.axes[0], digit()[0, 0], panels.FADED)
+    for slot, places in enumerate(select.sectors((SLOTS, SLOTS), REACH).tolist()):
+        cells = [(top + place // side, left + place % side) for place in dict.fromkeys(places)]
+        panels.tint(row.axes[0], cells, SECTORS[slot], str(slot + 1))
+    panels.title(row.axes[0], "places of each slot")
+    for ax, prefer in zip(row.axes[1:], ("like", "unlike"), strict=True):
+        chosen = one_in_each_direction(wide, (SLOTS, SLOTS), REACH, prefer, "euclidean")
+        cells = wide.places(chosen.indices[0, QUERY[0] * SIDE + QUERY[1]]).tolist()
+        panels.draw_map(ax, digit()[0, 0], panels.FADED)
+        panels.number(ax, [(row, column) for row, column in cells])
+        panels.title(ax, f"takes the most {prefer}")
+    for ax in row.axes:
+        panels.frame(ax, [QUERY], panels.QUERY, inset=0)
+    return row
+
+
 FIGURES = {
     "pad": pad,
     "compare": compare,
@@ -252,4 +277,5 @@ FIGURES = {
     "aggregate": summed,
     "shuffle": shuffle,
     "family": family,
+    "place": place,
 }

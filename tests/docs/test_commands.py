@@ -31,6 +31,7 @@ GIVEN = {"MyLayer": lambda i, o: nn.Conv2d(i, o, 3, padding=1), "MyAttention": M
 
 NOT_RUN = {
     "pip install .": "the environment of the tests is such an installation",
+    "pip install convnn[sweep]": "and has the extras",
 }
 
 NO_FLAGS_OF_OURS = {
@@ -89,7 +90,18 @@ def write_file(block: Block, folder: Path) -> None:
 
 
 def run_convnn(words: list[str]) -> int:
+    if words[0] == "sweep":
+        return run_sweep(words)
     return main([*words, *shrinking(words[0], words)])
+
+
+def run_sweep(words: list[str]) -> int:
+    """A study of the page itself is run, those of the repository are listed: the tests of studies sweep."""
+    study, *flags = words[1:]
+    if Path(study).exists():
+        tiny = ["num_epochs=1", "width=0.0625", "limit_train=8", "limit_test=8", "num_workers=0"]
+        return main(["sweep", study, "--set", *tiny, *flags])
+    return main(["sweep", str(ROOT / study), *flags, "--list"])
 
 
 def shrinking(command: str, words: list[str]) -> list[str]:

@@ -16,6 +16,7 @@ import convnn.models
 import convnn.nn
 import convnn.ops
 import convnn.runs
+import convnn.study
 import convnn.viz
 from convnn.cli import COMMANDS
 from convnn.cli._flags import Parser
@@ -114,7 +115,7 @@ def test_pages_are_rendered_whole(site: Path, pages: dict[Path, Page]) -> None:
         assert not [mark for mark in RAW if mark in page.text], path
     for name in ("mathematics.html", "family.html", "reference/maps.html", "reference/tokens.html"):
         assert "<math " in (site / name).read_text(encoding="utf-8")
-    assert len(list((site / "images" / "steps").glob("*.png"))) == 9
+    assert len(list((site / "images" / "steps").glob("*.png"))) == 10
 
 
 def test_every_public_name_is_in_the_reference(site: Path, pages: dict[Path, Page]) -> None:
@@ -126,6 +127,7 @@ def test_every_public_name_is_in_the_reference(site: Path, pages: dict[Path, Pag
         convnn.ops.aggregate,
         convnn.data,
         convnn.runs,
+        convnn.study,
         convnn.viz,
     ):
         names = getattr(module, "__all__", None) or [

@@ -15,7 +15,7 @@ from convnn.nn.replace._maps import in_place_of, take_weights
 
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 CONVNN = {1: cnn.ConvNN1d, 2: cnn.ConvNN2d, 3: cnn.ConvNN3d}
-MAKERS = ["ConvNN", "ConvNN_Attn", "Branching", "Branching_Attn", "Conv2d_New"]
+MAKERS = ["ConvNN", "ConvNN_Pos", "ConvNN_Attn", "Branching", "Branching_Attn", "Conv2d_New"]
 
 
 @st.composite

@@ -13,6 +13,7 @@ TYPES = {
     "Conv2d": nn.Conv2d,
     "Conv2d_New": cnn.Conv2dNew,
     "ConvNN": cnn.ConvNN2d,
+    "ConvNN_Pos": cnn.ConvNNPos2d,
     "ConvNN_Attn": cnn.ConvNNAttention2d,
     "Branching": cnn.Branching2d,
     "Branching_Attn": cnn.Branching2d,

@@ -1,5 +1,6 @@
 """Whole sweeps of tiny runs: to the end, killed and gone on with, several at once, with runs that fail."""
 
+import io
 import os
 import re
 import signal
@@ -10,10 +11,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+from rich.console import Console
 
 from convnn.cli import main
+from convnn.cli.sweep import LiveTable, progress
 from convnn.errors import InputError
+from convnn.study import read_study
 from convnn.study.device import find_devices
+from convnn.study.queue import Queue
+from convnn.study.sweep import Sweep
 
 STUDY = """
 title = "Tiny"
@@ -121,6 +127,36 @@ def test_a_run_that_fails_is_told_and_the_others_are_made(tmp_path: Path, capsys
     assert "layer=Conv2d,K=999,seed=0 finished" in captured.out
     assert captured.err.startswith("convnn: 1 of 2 runs failed; layer=ConvNN,K=999,seed=0: K=999 is more than the")
     assert captured.err.count("\n") == 1
+
+
+def test_a_terminal_shows_what_is_happening(uninterrupted: Path) -> None:
+    study = read_study(uninterrupted.parent / "tiny.toml", folder=uninterrupted)
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    sweep = Sweep(study, [])
+    with LiveTable(console) as table:
+        sweep.run(table)
+    text = console.file.getvalue()
+    assert "Tiny: 2 of 2 runs finished" in text
+    assert "layer=Conv2d" not in text  # what is finished is only counted
+    console = Console(file=io.StringIO(), width=100)
+    console.print(progress(sweep))
+    assert re.search(r"layer=Conv2d,seed=1 +finished +4 of 4 +\d+\.\d\d%", console.file.getvalue())
+
+
+def test_runs_of_another_machine_are_left_to_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out = write_study(tmp_path, seeds="[0]"), tmp_path / "out"
+    out.mkdir()
+    claims = Queue(out / "queue.journal", "tiny")
+    claims.fill(["layer=Conv2d,seed=0"])
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("socket.gethostname", lambda: "elsewhere")
+        assert claims.take(["layer=Conv2d,seed=0"]) is not None
+    assert main(["sweep", str(path), "--out", str(out), "--devices", "cpu"]) == 0
+    assert "layer=Conv2d,seed=0 is made at elsewhere; if nothing runs there any more" in capsys.readouterr().out
+    assert main(["sweep", str(path), "--out", str(out), "--devices", "cpu", "--take_over"]) == 0
+    assert "layer=Conv2d,seed=0 finished" in capsys.readouterr().out
 
 
 def test_list_makes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

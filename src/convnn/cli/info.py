@@ -28,6 +28,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
         "device": f"{find_device('auto')} by default; {_describe_cuda()}; CPU with {torch.get_num_threads()} threads",
         "backends": "\n".join(_describe(name, reasons) for name, reasons in backend_report().items()),
         "tensorboard": _installed("tensorboard", "pip install 'convnn[tensorboard]'"),
+        "optuna": _installed("optuna", "pip install 'convnn[sweep]'"),
     }
     table = Table(box=None, show_header=False)
     for name, value in rows.items():

@@ -51,10 +51,17 @@ def run(args: argparse.Namespace, console: Console) -> None:
     with ExitStack() as stack:
         sweep.run(stack.enter_context(LiveTable(console)) if console.is_terminal else Lines(console))
     console.print(summary(study, list(sweep.results.values())))
-    console.print(f"{study.folder / 'results.md'}", highlight=False, soft_wrap=True)
+    print_line(console, str(study.folder / "results.md"))
+    for name, host in sweep.elsewhere.items():
+        print_line(console, f"{name} is made at {host}; if nothing runs there any more, --take_over begins it again")
     if sweep.failed:
         name, reason = next(iter(sweep.failed.items()))
         raise TrainingError(f"{len(sweep.failed)} of {len(study.runs)} runs failed; {name}: {reason}")
+
+
+def print_line(console: Console, text: str) -> None:
+    """Print a line that nothing breaks or colours."""
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 def parse_changes(words: Sequence[str]) -> dict[str, Any]:
@@ -103,7 +110,7 @@ class Lines:
                 self._told[name] = state
                 reached = f", {result.epochs} epochs, best {result.value('best'):.2%}" if result else ""
                 reason = f": {sweep.failed[name]}" if name in sweep.failed else ""
-                self._console.print(f"{name} {state}{reached}{reason}", highlight=False, soft_wrap=True)
+                print_line(self._console, f"{name} {state}{reached}{reason}")
 
 
 def progress(sweep: Sweep, *, all_runs: bool = True) -> Table:

@@ -1,0 +1,235 @@
+"""ConvNN with a sense of place, against a definition written slot by slot, and against what it must be equal to."""
+
+import itertools
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import convnn
+import convnn.nn as cnn
+from convnn.errors import InputError, UnsupportedError
+from convnn.ops import select
+
+LAYERS = {1: cnn.ConvNNPos1d, 2: cnn.ConvNNPos2d, 3: cnn.ConvNNPos3d}
+CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+METRICS = ["cosine", "euclidean", "matmul"]
+
+
+def score(a: list[float], b: list[float], metric: str) -> float:
+    product = math.fsum(p * q for p, q in zip(a, b, strict=True))
+    if metric == "matmul":
+        return product
+    if metric == "euclidean":
+        return -math.fsum((p - q) ** 2 for p, q in zip(a, b, strict=True))
+    lengths = math.hypot(*a) * math.hypot(*b)
+    return product / lengths if lengths else 0.0
+
+
+def brute_force(
+    x: Tensor, weight: Tensor, bias: Tensor, *, reach: int, prefer: str, metric: str, stride: int, padding: int,
+    dilation: int
+) -> Tensor:  # fmt: skip
+    """The layer on (B, C, *S): loops over images, positions, slots, and candidates; zeros outside the map."""
+    kernel, size = weight.shape[2:], x.shape[2:]
+    counts = [(n + 2 * padding - dilation * (k - 1) - 1) // stride + 1 for n, k in zip(size, kernel, strict=True)]
+    images = []
+    for image in x:
+
+        def at(place: tuple[int, ...], image: Tensor = image) -> Tensor:
+            inside = all(0 <= p < n for p, n in zip(place, size, strict=True))
+            return image[(slice(None), *place)] if inside else image.new_zeros(image.shape[0])
+
+        rows = []
+        for position in itertools.product(*map(range, counts)):
+            corner = [p * stride - padding for p in position]
+            middle = tuple(c + dilation * ((k - 1) // 2) for c, k in zip(corner, kernel, strict=True))
+            total = bias.clone()
+            for slot in itertools.product(*map(range, kernel)):
+                lines = []
+                for s, k, c in zip(slot, kernel, corner, strict=True):
+                    steps = {s}
+                    if s == 0:
+                        steps |= set(range(-reach, 0))
+                    if s == k - 1:
+                        steps |= set(range(k, k + reach))
+                    lines.append([c + dilation * step for step in sorted(steps)])
+                sign = 1 if prefer == "like" else -1
+                candidates = list(itertools.product(*lines))
+                scores = [sign * score(at(middle).tolist(), at(place).tolist(), metric) for place in candidates]
+                total = total + weight[(slice(None), slice(None), *slot)] @ at(candidates[scores.index(max(scores))])
+            rows.append(total)
+        images.append(torch.stack(rows, dim=-1).unflatten(-1, counts))
+    return torch.stack(images)
+
+
+def doubles(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.double)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("prefer", cnn.PREFERENCES)
+@pytest.mark.parametrize(
+    ("size", "kernel", "reach", "stride", "padding", "dilation"),
+    [
+        ((9,), (3,), 1, 1, 1, 1),
+        ((9,), (4,), 2, 2, 1, 1),
+        ((5, 3), (3, 3), 1, 1, 1, 1),
+        ((1, 1), (3, 3), 2, 1, 1, 1),
+        ((5, 4), (3, 1), 2, 2, 1, 1),
+        ((6, 5), (5, 3), 1, 1, 2, 1),
+        ((7, 6), (3, 3), 1, 2, 2, 2),
+        ((2, 3, 3), (3, 3, 1), 1, 1, 1, 1),
+    ],
+)
+def test_against_the_definition(size: tuple[int, ...], kernel: tuple[int, ...], reach: int, stride: int, padding: int,
+                                dilation: int, prefer: str, metric: str) -> None:  # fmt: skip
+    layer = LAYERS[len(size)](
+        2, 3, kernel, reach=reach, prefer=prefer, magnitude_type=metric, stride=stride, padding=padding,
+        dilation=dilation, dtype=torch.double
+    )  # fmt: skip
+    x = doubles(2, 2, *size).requires_grad_()
+    expected = brute_force(
+        x, layer.weight, layer.bias, reach=reach, prefer=prefer, metric=metric, stride=stride, padding=padding,
+        dilation=dilation
+    )  # fmt: skip
+    actual = layer(x)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-12)
+    sides = doubles(*expected.shape, seed=1)
+    inputs = [x, layer.weight, layer.bias]
+    ours, theirs = (torch.autograd.grad(y, inputs, sides) for y in (actual, expected))
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+@settings(max_examples=60, deadline=None)
+@given(
+    axes=st.integers(1, 3), kernel=st.integers(1, 4), groups=st.sampled_from([1, 2]), stride=st.integers(1, 3),
+    dilation=st.integers(1, 2), mode=st.sampled_from(cnn.PADDING_MODES), padding=st.sampled_from(["same", 0, 2])
+)  # fmt: skip
+def test_without_reach_it_is_the_convolution(
+    axes: int, kernel: int, groups: int, stride: int, dilation: int, mode: str, padding: Any
+) -> None:
+    given = {"padding": padding, "dilation": dilation, "groups": groups, "padding_mode": mode, "dtype": torch.double}
+    given["stride"] = 1 if padding == "same" else stride
+    conv = CONVOLUTIONS[axes](4, 6, kernel, **given)
+    layer = LAYERS[axes](4, 6, kernel, reach=0, **given)
+    layer.load_state_dict(conv.state_dict())
+    x = doubles(2, 4, *[8, 9, 7][:axes])
+    torch.testing.assert_close(layer(x), conv(x), rtol=0, atol=1e-12)
+
+
+def test_on_a_map_of_one_colour_nothing_is_chosen_but_the_place_of_each_slot() -> None:
+    """All candidates tie, and the first of a slot's list is taken, which has the same colour as its place."""
+    layer = cnn.ConvNNPos2d(3, 4, padding_mode="replicate", dtype=torch.double)
+    conv = nn.Conv2d(3, 4, 3, padding="same", padding_mode="replicate", dtype=torch.double)
+    conv.load_state_dict(layer.state_dict())
+    x = doubles(1, 3, 1, 1).expand(1, 3, 6, 5)
+    torch.testing.assert_close(layer(x), conv(x), rtol=0, atol=1e-12)
+
+
+def test_a_slot_takes_the_odd_one_out_in_its_direction() -> None:
+    """One bright pixel on a grey map, seen by the position two columns to its left through the slot on its right."""
+    layer = cnn.ConvNNPos2d(1, 1, bias=False, magnitude_type="euclidean", dtype=torch.double)
+    with torch.no_grad():
+        layer.weight.zero_()[0, 0, 1, 2] = 1
+    x = torch.ones(1, 1, 7, 7, dtype=torch.double)
+    x[0, 0, 3, 5] = 9
+    y = layer(x)[0, 0]
+    assert {tuple(place) for place in (y == 9).nonzero().tolist()} == {(3, 3), (3, 4)}
+
+
+def test_neighbors_are_what_the_slots_take() -> None:
+    layer = cnn.ConvNNPos2d(3, 4, dtype=torch.double)
+    x = doubles(2, 3, 5, 4)
+    neighbors, field = layer.neighbors(x), layer.field(x)
+    assert neighbors.indices.shape == neighbors.scores.shape == (2, 20, 9)
+    taken = torch.stack([rows[index] for rows, index in zip(field.features, neighbors.indices, strict=True)])
+    out = torch.einsum("bnkc,ock->bno", taken, layer.weight.flatten(2)) + layer.bias
+    torch.testing.assert_close(field.to_map(out), layer(x), rtol=0, atol=1e-12)
+    offsets = field.places(neighbors.indices) - field.places(field.queries())[None, :, None]
+    slots = torch.tensor(list(itertools.product((-1, 0, 1), repeat=2)))
+    assert torch.equal(offsets.clamp(-1, 1), slots.expand(2, 20, -1, -1))
+    assert offsets.abs().max() == 2
+    torch.testing.assert_close(neighbors.scores[..., 4], torch.ones(2, 20, dtype=torch.double))
+
+
+def test_sectors_part_the_window() -> None:
+    for kernel, reach in itertools.product([(1,), (3,), (2, 3), (3, 3), (3, 1, 5)], (0, 1, 3)):
+        wide = [k + 2 * reach for k in kernel]
+        sectors = select.sectors(kernel, reach)
+        assert sectors.shape[0] == math.prod(kernel)
+        members = [set(row.tolist()) for row in sectors]
+        assert set().union(*members) == set(range(math.prod(wide)))
+        assert sum(map(len, members)) == math.prod(wide)  # nobody twice
+
+
+@pytest.mark.parametrize("unlike", [False, True])
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("channels", [1, 3, 16, 37])
+def test_both_backends_choose_alike(metric: str, unlike: bool, dtype: torch.dtype, channels: int) -> None:
+    choices = torch.randint(60, (30, 7, 5), generator=torch.Generator().manual_seed(1))
+    queries, keys = doubles(2, 30, channels).to(dtype), doubles(2, 60, channels, seed=1).to(dtype)
+    keys[:, 20:40] = keys[:, :20]  # ties
+    keys[:, 50:] = 0
+    chosen = [
+        select.one_of_each(queries, keys, choices, metric=metric, unlike=unlike, backend=backend).indices
+        for backend in ("reference", "cpu")
+    ]
+    assert torch.equal(*chosen)
+    assert chosen[0].shape == (2, 30, 7)
+    assert (choices.expand(2, -1, -1, -1) == chosen[0].unsqueeze(-1)).any(-1).all()
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.parametrize("unlike", [False, True])
+def test_what_is_no_number_ranks_last_and_ties_go_to_the_first(backend: str, unlike: bool) -> None:
+    keys = torch.tensor([[[math.nan], [1.0], [2.0], [2.0], [math.inf], [1.0]]])
+    queries = torch.ones(1, 1, 1)
+    choices = torch.tensor([[[0, 1, 5, 0], [0, 3, 2, 1], [5, 1, 0, 0], [0, 0, 0, 0], [2, 3, 0, 0]]])
+    chosen = select.one_of_each(queries, keys, choices, metric="matmul", unlike=unlike, backend=backend).indices
+    assert chosen.tolist() == [[[1, 1 if unlike else 3, 5, 0, 2]]]
+
+
+def test_wrong_lists_and_arguments_are_named() -> None:
+    rows = torch.zeros(1, 4, 2)
+    for choices in (
+        torch.zeros(3, 2, 1).long(),
+        torch.zeros(4, 2, 0).long(),
+        torch.zeros(4, 2, 1),
+        torch.zeros(4).long(),
+    ):
+        with pytest.raises(InputError, match=r"^choices of shape .* must be \(N, K, M\) int64 for the 4 queries"):
+            select.one_of_each(rows, rows, choices)
+    with pytest.raises(IndexError, match="an index lies outside the positions"):
+        select.one_of_each(rows, rows, torch.full((4, 1, 1), 9), backend="cpu")
+    with pytest.raises(InputError, match=r"^reach=-1 must be an integer of at least 0$"):
+        cnn.ConvNNPos2d(3, 4, reach=-1)
+    with pytest.raises(InputError, match=r"^prefer='unlik' is not one of unlike, like; did you mean 'unlike'\?$"):
+        cnn.ConvNNPos2d(3, 4, prefer="unlik")
+    with pytest.raises(
+        UnsupportedError, match=r"^backend='triton' cannot compute one_of_each .*there is no kernel for"
+    ):
+        cnn.ConvNNPos2d(3, 4, backend="triton")(torch.zeros(1, 3, 4, 4))
+
+
+def test_it_takes_the_place_and_the_weights_of_a_convolution() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, groups=1), nn.ReLU(), nn.Conv2d(8, 8, 5, padding=2, groups=4))
+    x = torch.randn(2, 3, 12, 12)
+    expected = network(x)
+    convnn.replace_layers(network, "ConvNN_Pos", keep_weights=True, reach=0)
+    assert [type(module) for module in network[::2]] == [cnn.ConvNNPos2d] * 2
+    torch.testing.assert_close(network(x), expected, rtol=0, atol=1e-5)
+
+
+def test_its_words() -> None:
+    assert repr(cnn.ConvNNPos2d(3, 8)) == "ConvNNPos2d(3, 8, kernel_size=3, reach=1)"
+    layer = cnn.ConvNNPos2d(4, 8, 5, reach=2, prefer="like", magnitude_type="matmul", stride=2, padding=1, groups=2)
+    named = "kernel_size=5, reach=2, prefer='like', magnitude_type='matmul', stride=2, padding=1, groups=2"
+    assert repr(layer) == f"ConvNNPos2d(4, 8, {named})"
