@@ -133,6 +133,33 @@ def test_nearest_of_other_types_and_strides(metric: str, dtype: torch.dtype) -> 
     assert_same_choice(keys[:1, :1].expand(2, 3, 18), keys, 4, metric)
 
 
+# The choice among short lists.
+
+
+@needs_kernels
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("unlike", [False, True])
+@pytest.mark.parametrize(("count", "K", "M", "channels"), [(1, 1, 1, 1), (7, 9, 4, 3), (33, 5, 3, 40), (64, 2, 7, 33)])
+def test_one_of_each(count: int, K: int, M: int, channels: int, unlike: bool, metric: str) -> None:
+    queries, keys = rows(2, count, channels), rows(2, 30, channels, seed=1)
+    keys[:, 10:20] = keys[:, :10]  # ties
+    keys[:, 25] = 0
+    keys[:, 26] = float("nan")
+    choices = neighbors(count, K, M, 30)
+    chosen = triton.one_of_each(queries, keys, choices, metric, unlike)
+    expected = reference.one_of_each(queries, keys, choices, metric, unlike)
+    torch.testing.assert_close(chosen, expected, rtol=0, atol=0)
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", triton.DTYPES)
+def test_one_of_each_of_other_types_and_strides(dtype: torch.dtype) -> None:
+    queries, keys = rows(2, 5, 9, dtype=dtype).mT, rows(2, 5, 20, seed=1, dtype=dtype).mT
+    choices = neighbors(9, 4, 3, 20)
+    chosen = triton.one_of_each(queries, keys, choices, "cosine", True)
+    torch.testing.assert_close(chosen, reference.one_of_each(queries, keys, choices, "cosine", True), rtol=0, atol=0)
+
+
 # Similarity of pairs.
 
 

@@ -129,6 +129,18 @@ def test_a_run_that_fails_is_told_and_the_others_are_made(tmp_path: Path, capsys
     assert captured.err.count("\n") == 1
 
 
+def test_a_run_that_is_killed_is_told_and_goes_on_next_time(uninterrupted: Path, tmp_path: Path) -> None:
+    study, out = write_study(tmp_path, epochs=4), tmp_path / "out"
+    sweep = start(study, out)
+    wait_for(out / "layer=Conv2d,seed=0" / "last.safetensors")
+    psutil.Process(sweep.pid).children()[0].kill()
+    _, err = sweep.communicate()
+    assert sweep.returncode == 2
+    assert "1 of 2 runs failed; layer=Conv2d,seed=0: killed by SIGKILL, see" in err
+    assert main(["sweep", str(study), "--out", str(out), "--devices", "cpu"]) == 0
+    assert files(out) == files(uninterrupted)
+
+
 def test_a_terminal_shows_what_is_happening(uninterrupted: Path) -> None:
     study = read_study(uninterrupted.parent / "tiny.toml", folder=uninterrupted)
     console = Console(file=io.StringIO(), force_terminal=True, width=100)

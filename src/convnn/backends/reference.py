@@ -42,10 +42,9 @@ def one_of_each(queries: Tensor, keys: Tensor, choices: Tensor, metric: str, unl
     with torch.no_grad(), _full_precision(queries):
         dtype = _exact(queries.device)
         queries, keys = queries.to(dtype), keys.to(dtype)
-        slots = [
-            _OF_PAIRS[metric](queries.unsqueeze(2), keys[:, slot]) for slot in choices.unbind(-1)
-        ]  # (B, N, K) each
-        scores = torch.stack([-one if unlike else one for one in slots], dim=-1)
+        entries = choices.flatten(1).unbind(1)
+        scores = torch.stack([_OF_PAIRS[metric](queries, keys[:, entry]) for entry in entries], dim=-1)
+        scores = (-scores if unlike else scores).unflatten(-1, choices.shape[1:])
         best = _best(_bounded(scores.float()), 1)
         return choices.expand(queries.shape[0], -1, -1, -1).gather(-1, best).squeeze(-1)
 

@@ -13,7 +13,7 @@ from convnn.study.definition import PlannedRun, Study
 from convnn.study.device import Device
 from convnn.study.plots import draw_loss_curves, draw_plot
 from convnn.study.results import Result, grouped, read_result, results_csv, results_markdown
-from convnn.study.worker import Worker, last_line
+from convnn.study.worker import Worker
 
 if TYPE_CHECKING:
     from convnn.study.queue import Claim, Queue
@@ -143,8 +143,7 @@ class Sweep:
             self._queue.finish(job.claim, self.results[name].value("best"))
         else:
             self._queue.finish(job.claim, None)
-            said = last_line(job.worker.run.folder).removeprefix("convnn: ")
-            self.failed[name] = said or f"it ended with status {job.worker.status}"
+            self.failed[name] = job.worker.reason()
         self.write_results()
 
     def _read(self, run: PlannedRun) -> None:

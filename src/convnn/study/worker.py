@@ -1,6 +1,7 @@
 """One run of a study: a process of its own, which ends with the sweep that began it."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -66,6 +67,13 @@ class Worker:
         self._process.wait()
         if self._process.stdin is not None:
             self._process.stdin.close()
+
+    def reason(self) -> str:
+        """Why it ended before its end, in a line."""
+        status = self._process.returncode
+        if status < 0:
+            return f"killed by {signal.Signals(-status).name}, see {self.run.folder / LOG}"
+        return last_line(self.run.folder).removeprefix("convnn: ") or f"it ended with status {status}"
 
 
 def arguments(config: TrainConfig) -> list[str]:

@@ -25,6 +25,7 @@ if INTERPRETS:
 
 _MODULE_OF = {
     "nearest": "select",
+    "one_of_each": "choose",
     "similarity": "weigh",
     "similarity_backward": "weigh",
     "convolve": "aggregate",
@@ -56,8 +57,6 @@ def unsupported_reasons(request: Request) -> list[str]:
     if request.dtype not in DTYPES:
         names = ", ".join(_name(dtype) for dtype in DTYPES)
         reasons.append(f"dtype must be one of {names}, not {_name(request.dtype)}")
-    if request.operator not in _MODULE_OF:
-        reasons.append(f"there is no kernel for {request.operator}")
     if request.operator == "nearest" and request.K > MAX_NEIGHBORS:
         reasons.append(f"K must be at most {MAX_NEIGHBORS}, not {request.K}")
     if request.groups not in (1, request.channels):

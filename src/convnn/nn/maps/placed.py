@@ -40,7 +40,7 @@ class ConvNNPos(SearchingLayer):
         aggregation_type: convolve features ("Col") or features and coordinates ("Loc_Col").
         shuffle_pattern, shuffle_scale: as in `ConvNN`.
         bias: add a learned constant to every output channel.
-        backend: what computes it: "auto" takes the fastest that can; "cpu" or "reference" that one only.
+        backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
         device: where the weights live.
         dtype: of the weights.
 

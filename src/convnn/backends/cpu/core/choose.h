@@ -9,6 +9,22 @@
 
 namespace convnn {
 
+// In float64, always in the same order.
+template <class T>
+double exact_squared_distance(const T* a, const T* b, std::size_t channels) {
+    constexpr std::size_t WIDTH = LANES<double>;
+    Vector<double> lanes{};
+    std::size_t c = 0;
+    for (; c + WIDTH <= channels; c += WIDTH) {
+        const Vector<double> difference = load_exactly(a + c) - load_exactly(b + c);
+        lanes += difference * difference;
+    }
+    double sum = 0;
+    for (std::size_t i = 0; i < WIDTH; ++i) sum += lanes[i];
+    for (; c < channels; ++c) sum += (double(a[c]) - b[c]) * (double(a[c]) - b[c]);
+    return sum;
+}
+
 struct ChoiceShape {
     std::size_t batch, queries, keys, channels, K, M;
 };
@@ -41,10 +57,11 @@ class Choice {
         const double* norms;
     };
 
-    // What goes with the products: one over the length of a row for the cosine, 0 if it counts as zero; its square else.
+    // One over the length of a row, 0 if it counts as zero; only the cosine asks.
     double measure(const T* row) const {
-        const double norm = norm_of(row, s_.channels, metric_);
-        return metric_ == Metric::cosine && norm != 0 ? 1 / norm : norm;
+        if (metric_ != Metric::cosine) return 0;
+        const double length = norm_of(row, s_.channels, metric_);
+        return length == 0 ? 0 : 1 / length;
     }
 
     int64_t best_of(const T* q, double norm, const Image& in, const int64_t* list) const {
@@ -61,13 +78,14 @@ class Choice {
     }
 
     float score(const T* q, double norm, const Image& in, int64_t key) const {
-        const double closeness = closeness_of(exact_dot(q, in.keys + key * s_.channels, s_.channels), norm, in.norms[key]);
+        const double closeness = closeness_of(q, in.keys + key * s_.channels, norm * in.norms[key]);
         return bounded(float(unlike_ ? -closeness : closeness));
     }
 
-    double closeness_of(double product, double query, double key) const {
-        if (metric_ == Metric::matmul) return product;
-        return metric_ == Metric::euclidean ? closeness(product, query + key) : product * query * key;
+    double closeness_of(const T* q, const T* key, double per_lengths) const {
+        if (metric_ == Metric::euclidean) return -exact_squared_distance(q, key, s_.channels);
+        const double product = exact_dot(q, key, s_.channels);
+        return metric_ == Metric::matmul ? product : std::clamp(product * per_lengths, -1.0, 1.0);
     }
 
     const ChoiceShape& s_;

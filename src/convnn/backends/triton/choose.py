@@ -1,0 +1,100 @@
+# mypy: disable-error-code="import-untyped, import-not-found, untyped-decorator"
+"""The choice among short lists: a program for some slots, which scores their lists one entry after the other.
+
+Scores are float64 sums rounded to float32, as the definition has them; nothing but the choice is written.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from convnn.backends.triton._launch import computing_on, launch, tile, tiles
+
+_SLOTS = 64
+
+_WORST = tl.constexpr(torch.finfo(torch.float32).min)
+
+
+def one_of_each(queries: Tensor, keys: Tensor, choices: Tensor, metric: str, unlike: bool) -> Tensor:
+    """Indices (B, N, K) of the key chosen among each (N, K, M) list; see `convnn.ops.select.one_of_each`."""
+    batch, count, channels = queries.shape
+    _, K, M = choices.shape
+    chosen = torch.empty((batch, count, K), dtype=torch.long, device=keys.device)
+    with computing_on(keys):
+        launch(
+            _one_of_each_kernel,
+            (tiles(chosen.numel(), _SLOTS),),
+            queries.contiguous(),
+            keys.contiguous(),
+            _inverse_lengths(queries),
+            _inverse_lengths(keys),
+            choices.contiguous(),
+            chosen,
+            chosen.numel(),
+            count,
+            K,
+            keys.shape[1],
+            channels,
+            M=M,
+            METRIC=metric,
+            UNLIKE=unlike,
+            SLOTS=_SLOTS,
+            CHANNELS=tile(channels, 1, 32),
+        )
+    return chosen
+
+
+def _inverse_lengths(rows: Tensor) -> Tensor:
+    """Float64 (B, T), 0 of a zero row."""
+    norms = torch.linalg.vector_norm(rows, dim=-1, dtype=torch.float64)
+    return norms.reciprocal().masked_fill(norms <= 1e-12, 0)
+
+
+@triton.jit
+def _one_of_each_kernel(
+    queries: tl.tensor,
+    keys: tl.tensor,
+    query_lengths: tl.tensor,
+    key_lengths: tl.tensor,
+    choices: tl.tensor,
+    chosen: tl.tensor,
+    slots: tl.tensor,
+    count: tl.tensor,
+    K: tl.tensor,
+    length: tl.tensor,
+    channels: tl.tensor,
+    M: tl.constexpr,
+    METRIC: tl.constexpr,
+    UNLIKE: tl.constexpr,
+    SLOTS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+) -> None:
+    """Some slots: of each list the first with the highest score."""
+    slot = tl.program_id(0).to(tl.int64) * SLOTS + tl.arange(0, SLOTS)
+    is_slot = slot < slots
+    query = slot // K
+    first_key = query // count * length
+    entries = choices + (query % count * K + slot % K) * M
+    query_length = tl.load(query_lengths + query, mask=is_slot, other=0.0)
+    best = tl.load(entries, mask=is_slot, other=0)
+    highest = tl.full((SLOTS,), -float("inf"), tl.float32)
+    for m in range(M):
+        choice = tl.load(entries + m, mask=is_slot, other=0)
+        key = first_key + choice
+        total = tl.zeros((SLOTS,), tl.float64)
+        for start in range(0, channels, CHANNELS):
+            c = start + tl.arange(0, CHANNELS)
+            mask = is_slot[:, None] & (c < channels)[None, :]
+            q = tl.load(queries + query[:, None] * channels + c[None, :], mask=mask, other=0.0).to(tl.float64)
+            k = tl.load(keys + key[:, None] * channels + c[None, :], mask=mask, other=0.0).to(tl.float64)
+            total += tl.sum(-(q - k) * (q - k) if METRIC == "euclidean" else q * k, axis=1)
+        if METRIC == "cosine":
+            total = total * query_length * tl.load(key_lengths + key, mask=is_slot, other=0.0)
+            total = tl.where(total > 1.0, 1.0, tl.where(total < -1.0, -1.0, total))
+        score = (-total if UNLIKE else total).to(tl.float32)
+        score = tl.where(score < _WORST / 2, _WORST / 2, score)
+        score = tl.where(score <= -_WORST, score, _WORST)  # NaN and what overflows
+        best = tl.where(score > highest, choice, best)
+        highest = tl.where(score > highest, score, highest)
+    tl.store(chosen + slot, best, mask=is_slot)
