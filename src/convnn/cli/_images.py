@@ -16,6 +16,7 @@ FLAGS = (
     "limit_train",
     "limit_test",
     "on_bad_image",
+    "keep_images",
 )
 """Those that are arguments of `load_data` of the same name."""
 

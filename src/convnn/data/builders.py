@@ -57,6 +57,7 @@ def build_imagefolder(options: Options) -> ImageData:
             same_size=options.resize is None,
             skip_broken=options.on_bad_image == "skip",
             num_workers=options.num_workers,
+            keep=options.keep_images,
         )
 
     train, test = loader("train", source.train), loader("test", source.test)

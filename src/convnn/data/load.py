@@ -26,6 +26,7 @@ def load_data(
     limit_train: int | None = None,
     limit_test: int | None = None,
     on_bad_image: str = "error",
+    keep_images: bool = False,
     process_index: int = 0,
     num_processes: int = 1,
 ) -> ImageData:
@@ -48,6 +49,8 @@ def load_data(
         limit_test: keep a random subset of this many test samples, at least 1.
         on_bad_image: "error" stops at an image that cannot be read, "skip" leaves it out and notes it in the loader's
             `broken`.
+        keep_images: decode each image of imagenet and imagefolder once, and have it from the memory of the device from
+            then on, 3 bytes a pixel; for sets that fit. The batches are the same.
         process_index: which of the processes that share every batch this is, from 0.
         num_processes: how many they are; together they see what one would, order, crops and noise included.
 
@@ -77,6 +80,7 @@ def load_data(
         limit_train=limit_train,
         limit_test=limit_test,
         on_bad_image=on_bad_image,
+        keep_images=keep_images,
         process_index=process_index,
         num_processes=num_processes,
     )

@@ -35,6 +35,7 @@ class Options:
     limit_train: int | None
     limit_test: int | None
     on_bad_image: str
+    keep_images: bool
     process_index: int
     num_processes: int
 
@@ -45,6 +46,8 @@ class Options:
         for name in ("resize", "limit_train", "limit_test"):
             if getattr(self, name) is not None:
                 check_at_least(f"--{name}", getattr(self, name), 1)
+        if self.keep_images and self.augment:
+            raise InputError("--keep_images keeps what --augment changes every time; leave out one of them")
         if not 0 <= self.noise < float("inf"):
             raise InputError(f"--noise={self.noise!r} must be a standard deviation of at least 0")
 

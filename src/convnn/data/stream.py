@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from convnn.data.epochs import EpochLoader, LoaderSettings, Step
 from convnn.data.images import BrokenImageError, Size, read_image, to_tensor
 from convnn.data.interface import Batch
+from convnn.data.kept import KeptImages
 from convnn.data.seeds import seeded_globally
 from convnn.errors import InputError
 
@@ -94,6 +95,7 @@ class StreamLoader(EpochLoader):
         skip_broken: leave out images that cannot be read, noting them in `broken`, instead of stopping.
         num_workers: processes that decode, at most one for each core; 0 decodes in this one. The batches do not
             depend on it.
+        keep: decode every image once, and then have it from the memory of the device; the transform is not random.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class StreamLoader(EpochLoader):
         same_size: bool = False,
         skip_broken: bool = False,
         num_workers: int = 0,
+        keep: bool = False,
     ) -> None:
         super().__init__(len(files), settings)
         self._files = files
@@ -114,6 +117,7 @@ class StreamLoader(EpochLoader):
         self._required_size = size if same_size else None
         self._skip_broken = skip_broken
         self._num_workers = min(num_workers, _count_cores())
+        self._kept = KeptImages([file.label for file in files], size, settings.device) if keep else None
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of the current epoch.
@@ -122,6 +126,9 @@ class StreamLoader(EpochLoader):
             InputError: an image is broken or of the wrong size; the message names it.
         """
         steps, device = list(self._steps()), self._settings.device
+        if self._kept is not None and all(self._kept.knows(step.indices) for step in steps):
+            yield from (self._batch(step, *self._kept.recall(step.indices)) for step in steps)
+            return
         # Named, so that its workers, which may hang, are not waited for before an interrupted run is saved.
         batches = iter(self._decode(steps))
         for step, decoded in zip(steps, batches, strict=True):
@@ -129,13 +136,19 @@ class StreamLoader(EpochLoader):
                 break
             self.broken.update(decoded.broken)
             images, labels, indices = decoded.batch
-            images, labels = (part.to(device, non_blocking=True) for part in (images, labels))
-            yield Batch(self._to_input(images, step.of(indices)), labels, indices)
+            images = images.to(device, non_blocking=True)
+            if self._kept is not None:
+                self._kept.keep(step.indices, indices, images)
+            yield self._batch(step, images, labels.to(device, non_blocking=True), indices)
         else:
             return
         # The workers end with their iterator, and would not if it were caught in a cycle of this error and this frame.
         del batches
         raise decoded
+
+    def _batch(self, step: Step, images: Tensor, labels: Tensor, indices: Tensor) -> Batch:
+        """What comes of uint8 images on the device."""
+        return Batch(self._to_input(images, step.of(indices)), labels, indices)
 
     def _decode(self, steps: list[Step]) -> Iterable[Decoded | InputError]:
         epoch = steps[0].epoch if steps else self._epoch

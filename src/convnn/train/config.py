@@ -134,6 +134,7 @@ class TrainConfig:
     limit_train: int | None = flag(None, "data", "train on a random subset of this many images")
     limit_test: int | None = flag(None, "data", "test on a random subset of this many images")
     num_workers: int = flag(4, "data", "processes that read imagenet and imagefolder")
+    keep_images: bool = flag(False, "data", "decode imagenet and imagefolder once: for sets that fit in memory")
     on_bad_image: str = flag("error", "data", "stop at an image that cannot be read, or leave it out", ON_BAD_IMAGE)
 
     batch_size: int = flag(256, "training", "images per step, over all processes")

@@ -21,6 +21,7 @@ CHANGEABLE = {
     "data_path",
     "download",
     "num_workers",
+    "keep_images",
     "on_bad_image",
     "use_compiled",
     "compile_mode",
