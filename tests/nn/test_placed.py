@@ -37,12 +37,15 @@ def brute_force(
     """The layer on (B, C, *S): loops over images, positions, slots, and candidates; zeros outside the map."""
     kernel, size = weight.shape[2:], x.shape[2:]
     counts = [(n + 2 * padding - dilation * (k - 1) - 1) // stride + 1 for n, k in zip(size, kernel, strict=True)]
+
+    def is_inside(place: tuple[int, ...]) -> bool:
+        return all(0 <= p < n for p, n in zip(place, size, strict=True))
+
     images = []
     for image in x:
 
         def at(place: tuple[int, ...], image: Tensor = image) -> Tensor:
-            inside = all(0 <= p < n for p, n in zip(place, size, strict=True))
-            return image[(slice(None), *place)] if inside else image.new_zeros(image.shape[0])
+            return image[(slice(None), *place)] if is_inside(place) else image.new_zeros(image.shape[0])
 
         rows = []
         for position in itertools.product(*map(range, counts)):
@@ -60,6 +63,8 @@ def brute_force(
                     lines.append([c + dilation * step for step in sorted(steps)])
                 sign = 1 if prefer == "like" else -1
                 candidates = list(itertools.product(*lines))
+                on_the_map = [place for place in candidates if is_inside(place)]
+                candidates = on_the_map or candidates  # zeros are taken where there is nothing else
                 scores = [sign * score(at(middle).tolist(), at(place).tolist(), metric) for place in candidates]
                 total = total + weight[(slice(None), slice(None), *slot)] @ at(candidates[scores.index(max(scores))])
             rows.append(total)
@@ -130,6 +135,15 @@ def test_on_a_map_of_one_colour_nothing_is_chosen_but_the_place_of_each_slot() -
     conv = nn.Conv2d(3, 4, 3, padding="same", padding_mode="replicate", dtype=torch.double)
     conv.load_state_dict(layer.state_dict())
     x = doubles(1, 3, 1, 1).expand(1, 3, 6, 5)
+    torch.testing.assert_close(layer(x), conv(x), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (2, 1)])
+def test_on_the_smallest_maps_it_is_the_convolution(size: tuple[int, int]) -> None:
+    """Behind the places of the slots lies padding alone, whose zeros are not taken for being unlike."""
+    layer, conv = cnn.ConvNNPos2d(3, 4, reach=2, dtype=torch.double), nn.Conv2d(3, 4, 3, padding=1, dtype=torch.double)
+    conv.load_state_dict(layer.state_dict())
+    x = doubles(2, 3, *size)
     torch.testing.assert_close(layer(x), conv(x), rtol=0, atol=1e-12)
 
 

@@ -51,6 +51,12 @@ class Field:
         """Whether there is any padding."""
         return self.size != self.real_size
 
+    def is_real(self) -> Tensor:
+        """Which positions are no padding, (T,) bool."""
+        places = self.places(torch.arange(prod(self.size), device=self.features.device))
+        sides = torch.tensor(self.real_size, device=places.device)
+        return ((places >= 0) & (places < sides)).all(-1)
+
     def queries(self) -> Tensor:
         """Indices (N,) of the positions that choose, in raster order."""
         device = self.features.device

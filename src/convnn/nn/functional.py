@@ -251,7 +251,7 @@ def convnn_pos(
     .. math:: y_{io} = b_o + \sum_{c} \sum_{k} W_{ock} \, v_{j_{ik} c}, \qquad
         j_{ik} = \operatorname*{arg\,max}_{j \in S_k(i)} \pm s(x_i, x_j)
 
-    with the sets :math:`S_k(i)` of `convnn.ops.select.sectors`.
+    with the sets :math:`S_k(i)` of `convnn.ops.select.sectors`, without the zeros of the padding where others are left.
 
     Args:
         x: (B, C, *S).
@@ -292,6 +292,10 @@ def one_in_each_direction(
     if reach == 0:
         return Neighbors(windows).for_each_of(batch)
     choices = windows.squeeze(0)[:, select.sectors(kernel_size, reach, device=device)]
+    if field.is_zero_padded:  # the zeros would be the most unlike of all
+        is_real = field.is_real()[choices]
+        first_real = choices.gather(-1, is_real.int().argmax(-1, keepdim=True))
+        choices = torch.where(is_real, choices, first_real)
     queries = field.at_queries(field.features)
     return select.one_of_each(
         queries, field.features, choices, metric=metric, unlike=prefer == "unlike", backend=backend

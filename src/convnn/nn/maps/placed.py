@@ -23,9 +23,10 @@ class ConvNNPos(SearchingLayer):
         j_{ik} = \operatorname*{arg\,max}_{j \in S_k(i)} \pm s(x_i, x_j)
 
     where :math:`S_k(i)` are the positions whose offset from i, cut off at the border of the kernel's window, is that of
-    slot k: the place of the slot itself, and behind it `reach` more along each axis in which it is an outer one. A slot
-    thus knows where its neighbour is, as a convolution's does, and i knows who it is, as ConvNN's does. With reach=0
-    nothing is left to choose, and it is the convolution. The choice carries no gradient.
+    slot k: the place of the slot itself, and behind it `reach` more along each axis in which it is an outer one; zeros
+    in the padding only where the slot's own place is there. A slot thus knows where its neighbour is, as a
+    convolution's does, and i knows who it is, as ConvNN's does. With reach=0 nothing is left to choose, and it is the
+    convolution. The choice carries no gradient.
 
     Args:
         in_channels: channels of the input.
