@@ -60,6 +60,7 @@ MAP_CASES = [
     _map_case("convnn3d-spatial-shuffle", cnn.ConvNN3d, (4, 6, 4), K=3, sampling_type="spatial", num_samples=2, **BA),
     _map_case("convnn-pos1d", cnn.ConvNNPos1d, (12,), prefer="like"),
     _map_case("convnn-pos2d", cnn.ConvNNPos2d, (6, 4)),
+    _map_case("convnn-pos2d-choosing", cnn.ConvNNPos2d, (6, 4), choosing=1),
     _map_case(
         "convnn-pos2d-strided", cnn.ConvNNPos2d, (6, 4), stride=2, padding=1, reach=2, magnitude_type="euclidean"
     ),

@@ -30,11 +30,11 @@ def score(a: list[float], b: list[float], metric: str) -> float:
     return product / lengths if lengths else 0.0
 
 
-def brute_force(
-    x: Tensor, weight: Tensor, bias: Tensor, *, reach: int, prefer: str, metric: str, stride: int, padding: int,
-    dilation: int
-) -> Tensor:  # fmt: skip
+def brute_force(x: Tensor, weight: Tensor, bias: Tensor, settings: dict[str, Any]) -> Tensor:
     """The layer on (B, C, *S): loops over images, positions, slots, and candidates; zeros outside the map."""
+    reach, stride, padding, dilation = (settings[name] for name in ("reach", "stride", "padding", "dilation"))
+    first = len(bias) - math.ceil(settings["choosing"] * len(bias))
+    sign = 1 if settings["prefer"] == "like" else -1
     kernel, size = weight.shape[2:], x.shape[2:]
     counts = [(n + 2 * padding - dilation * (k - 1) - 1) // stride + 1 for n, k in zip(size, kernel, strict=True)]
 
@@ -61,12 +61,15 @@ def brute_force(
                     if s == k - 1:
                         steps |= set(range(k, k + reach))
                     lines.append([c + dilation * step for step in sorted(steps)])
-                sign = 1 if prefer == "like" else -1
                 candidates = list(itertools.product(*lines))
                 on_the_map = [place for place in candidates if is_inside(place)]
                 candidates = on_the_map or candidates  # zeros are taken where there is nothing else
-                scores = [sign * score(at(middle).tolist(), at(place).tolist(), metric) for place in candidates]
-                total = total + weight[(slice(None), slice(None), *slot)] @ at(candidates[scores.index(max(scores))])
+                here, metric = at(middle).tolist(), settings["magnitude_type"]
+                scores = [sign * score(here, at(place).tolist(), metric) for place in candidates]
+                chosen = at(candidates[scores.index(max(scores))])
+                own = at(tuple(c + dilation * step for c, step in zip(corner, slot, strict=True)))
+                kernel_of_slot = weight[(slice(None), slice(None), *slot)]
+                total = total + torch.cat([kernel_of_slot[:first] @ own, kernel_of_slot[first:] @ chosen])
             rows.append(total)
         images.append(torch.stack(rows, dim=-1).unflatten(-1, counts))
     return torch.stack(images)
@@ -77,7 +80,7 @@ def doubles(*shape: int, seed: int = 0) -> Tensor:
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("prefer", cnn.PREFERENCES)
+@pytest.mark.parametrize(("prefer", "choosing"), [("unlike", 0.5), ("unlike", 1), ("like", 0.25), ("like", 0)])
 @pytest.mark.parametrize(
     ("size", "kernel", "reach", "stride", "padding", "dilation"),
     [
@@ -91,17 +94,22 @@ def doubles(*shape: int, seed: int = 0) -> Tensor:
         ((2, 3, 3), (3, 3, 1), 1, 1, 1, 1),
     ],
 )
-def test_against_the_definition(size: tuple[int, ...], kernel: tuple[int, ...], reach: int, stride: int, padding: int,
-                                dilation: int, prefer: str, metric: str) -> None:  # fmt: skip
-    layer = LAYERS[len(size)](
-        2, 3, kernel, reach=reach, prefer=prefer, magnitude_type=metric, stride=stride, padding=padding,
-        dilation=dilation, dtype=torch.double
-    )  # fmt: skip
+def test_against_the_definition(
+    size: tuple[int, ...],
+    kernel: tuple[int, ...],
+    reach: int,
+    stride: int,
+    padding: int,
+    dilation: int,
+    prefer: str,
+    choosing: float,
+    metric: str,
+) -> None:
+    settings = {"reach": reach, "choosing": choosing, "prefer": prefer, "magnitude_type": metric}
+    settings |= {"stride": stride, "padding": padding, "dilation": dilation}
+    layer = LAYERS[len(size)](2, 3, kernel, **settings, dtype=torch.double)
     x = doubles(2, 2, *size).requires_grad_()
-    expected = brute_force(
-        x, layer.weight, layer.bias, reach=reach, prefer=prefer, metric=metric, stride=stride, padding=padding,
-        dilation=dilation
-    )  # fmt: skip
+    expected = brute_force(x, layer.weight, layer.bias, settings)
     actual = layer(x)
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-12)
     sides = doubles(*expected.shape, seed=1)
@@ -127,6 +135,26 @@ def test_without_reach_it_is_the_convolution(
     layer.load_state_dict(conv.state_dict())
     x = doubles(2, 4, *[8, 9, 7][:axes])
     torch.testing.assert_close(layer(x), conv(x), rtol=0, atol=1e-12)
+
+
+def test_groups_are_layers_beside_each_other() -> None:
+    """But for the choice, for which all of them are compared."""
+    layer = cnn.ConvNNPos2d(4, 6, groups=2, padding_mode="circular", dtype=torch.double)
+    x = doubles(2, 4, 5, 6)
+    field, indices = layer.field(x), layer.neighbors(x).indices
+    rows = torch.stack([one[index] for one, index in zip(field.features, indices, strict=True)])
+    conv = nn.Conv2d(4, 6, 3, padding=1, groups=2, padding_mode="circular", dtype=torch.double)
+    conv.load_state_dict(layer.state_dict())
+    chosen = [
+        torch.einsum(
+            "bnkc,ock->bon", rows[..., 2 * group : 2 * group + 2], layer.weight[3 * group : 3 * group + 3].flatten(2)
+        )
+        for group in range(2)
+    ]
+    expected, chosen = conv(x), field.to_map(torch.cat(chosen, 1).mT) + layer.bias[:, None, None]
+    choosing = [1, 2, 4, 5]  # two of three in each group
+    expected[:, choosing] = chosen[:, choosing]
+    torch.testing.assert_close(layer(x), expected, rtol=0, atol=1e-12)
 
 
 def test_on_a_map_of_one_colour_nothing_is_chosen_but_the_place_of_each_slot() -> None:
@@ -159,7 +187,7 @@ def test_a_slot_takes_the_odd_one_out_in_its_direction() -> None:
 
 
 def test_neighbors_are_what_the_slots_take() -> None:
-    layer = cnn.ConvNNPos2d(3, 4, dtype=torch.double)
+    layer = cnn.ConvNNPos2d(3, 4, choosing=1, dtype=torch.double)
     x = doubles(2, 3, 5, 4)
     neighbors, field = layer.neighbors(x), layer.field(x)
     assert neighbors.indices.shape == neighbors.scores.shape == (2, 20, 9)
@@ -221,6 +249,8 @@ def test_wrong_lists_and_arguments_are_named() -> None:
         select.one_of_each(rows, rows, torch.full((4, 1, 1), 9), backend="cpu")
     with pytest.raises(InputError, match=r"^reach=-1 must be an integer of at least 0$"):
         cnn.ConvNNPos2d(3, 4, reach=-1)
+    with pytest.raises(InputError, match=r"^choosing=1.5 must lie between 0 and 1$"):
+        cnn.ConvNNPos2d(3, 4, choosing=1.5)
     with pytest.raises(InputError, match=r"^prefer='unlik' is not one of unlike, like; did you mean 'unlike'\?$"):
         cnn.ConvNNPos2d(3, 4, prefer="unlik")
 

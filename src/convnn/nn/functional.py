@@ -1,7 +1,7 @@
 r"""The layers as functions of their weights: who (`Search`), how much, and how come together here."""
 
 from collections.abc import Callable, Sequence
-from math import prod
+from math import ceil, prod
 
 import torch
 from torch import Tensor
@@ -219,9 +219,7 @@ def conv_new(
         arXiv 2511.14137, `Conv2d_New` of the published code.
     """
     check_shuffle(shuffle_pattern, shuffle_scale)
-    shuffled = shuffle_in(x, shuffle_pattern, shuffle_scale)
-    field = Field.of(shuffled, Grid(padding=0))
-    values = field.to_map(aggregated_values(field, aggregation_type)) if aggregation_type != "Col" else shuffled
+    values = _with_coordinates(shuffle_in(x, shuffle_pattern, shuffle_scale), aggregation_type)
     grid = grid or Grid(tuple(weight.shape[2:]), padding="same")
     is_plain = grid.padding_mode == "zeros" and (grid.padding != "same" or grid.stride == 1)
     padding = grid.padding if is_plain else 0
@@ -238,6 +236,7 @@ def convnn_pos(
     bias: Tensor | None = None,
     *,
     reach: int = 1,
+    choosing: float = 0.5,
     prefer: str = "unlike",
     magnitude_type: str = "cosine",
     grid: Grid | None = None,
@@ -246,7 +245,7 @@ def convnn_pos(
     shuffle_scale: int = 0,
     backend: str = "auto",
 ) -> Tensor:
-    r"""A convolution whose outer slots choose, each the least (or most) similar position in its own direction.
+    r"""A convolution, of some of whose channels the outer slots choose: the least (or most) similar in their direction.
 
     .. math:: y_{io} = b_o + \sum_{c} \sum_{k} W_{ock} \, v_{j_{ik} c}, \qquad
         j_{ik} = \operatorname*{arg\,max}_{j \in S_k(i)} \pm s(x_i, x_j)
@@ -258,6 +257,8 @@ def convnn_pos(
         weight: (C_out, C' / groups, *kernel); C' counts coordinate and unshuffled channels.
         bias: (C_out,) or None.
         reach: how much farther than the kernel's window the outer slots look, at least 0.
+        choosing: share of the output channels whose slots choose, 0 to 1, of every group the last ones; those of the
+            others look at their own places.
         prefer: "unlike" or "like".
         magnitude_type: "cosine", "euclidean" or "matmul".
         grid: stride, padding and dilation of the kernel's window; a map that keeps its size when None.
@@ -274,12 +275,43 @@ def convnn_pos(
     """
     check_shuffle(shuffle_pattern, shuffle_scale)
     grid = grid or Grid(tuple(weight.shape[2:]), padding="same")
-    field = Field.of(shuffle_in(x, shuffle_pattern, shuffle_scale), grid.widened(reach))
-    neighbors = one_in_each_direction(field, weight.shape[2:], reach, prefer, magnitude_type, backend=backend)
-    values = aggregated_values(field, aggregation_type)
-    groups = values.shape[-1] // weight.shape[1]
-    out = aggregate.convolve(values, neighbors, weight.flatten(2), bias, groups=groups, backend=backend)
-    return _like(x, shuffle_out(field.to_map(out), shuffle_pattern, shuffle_scale))
+    shuffled = shuffle_in(x, shuffle_pattern, shuffle_scale)
+    values = _with_coordinates(shuffled, aggregation_type)
+    groups = values.shape[1] // weight.shape[1]
+
+    def choose(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        field = Field.of(shuffled, grid.widened(reach))
+        neighbors = one_in_each_direction(field, weight.shape[2:], reach, prefer, magnitude_type, backend=backend)
+        rows = field.features if values is shuffled else Field.of(values, grid.widened(reach)).features
+        out = aggregate.convolve(rows, neighbors, weight.flatten(2), bias, groups=groups, backend=backend)
+        return field.to_map(out)
+
+    def look(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return conv_new(values, weight, bias, grid=grid)
+
+    outputs = weight.shape[0] // groups
+    first = outputs - (ceil(choosing * outputs) if reach else 0)
+    out = _side_by_side([(look, first), (choose, outputs - first)], values, weight, bias, groups)
+    return _like(x, shuffle_out(out, shuffle_pattern, shuffle_scale))
+
+
+def _side_by_side(
+    parts: Sequence[tuple[Callable[[Tensor, Tensor, Tensor | None], Tensor], int]],
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    groups: int,
+) -> Tensor:
+    """Layers that make some channels of every group each, from their share of the weights; (B, C_out, *S')."""
+    sizes = [count for _, count in parts]
+    weights = weight.unflatten(0, (groups, -1)).split(sizes, dim=1)
+    biases = [None] * len(parts) if bias is None else bias.unflatten(0, (groups, -1)).split(sizes, dim=1)
+    maps = [
+        layer(x, w.flatten(0, 1), None if b is None else b.flatten()).unflatten(1, (groups, count))
+        for (layer, count), w, b in zip(parts, weights, biases, strict=True)
+        if count
+    ]
+    return torch.cat(maps, dim=2).flatten(1, 2)
 
 
 def one_in_each_direction(
@@ -287,10 +319,8 @@ def one_in_each_direction(
 ) -> Neighbors:
     """For each slot of a kernel one neighbour of every position that chooses; the windows of the field are wider."""
     check_choice("prefer", prefer, PREFERENCES)
-    batch, device = field.features.shape[0], field.features.device
+    device = field.features.device
     windows = under_windows(field)
-    if reach == 0:
-        return Neighbors(windows).for_each_of(batch)
     choices = windows.squeeze(0)[:, select.sectors(kernel_size, reach, device=device)]
     if field.is_zero_padded:  # the zeros would be the most unlike of all
         is_real = field.is_real()[choices]
@@ -341,6 +371,15 @@ def aggregated_values(field: Field, aggregation_type: str) -> Tensor:
     """What neighbours bring, (B, T, C'): features, with coordinates where the aggregation is "Loc_Col"."""
     check_choice("aggregation_type", aggregation_type, AGGREGATION_TYPES)
     return field.with_coordinates() if aggregation_type == "Loc_Col" else field.features
+
+
+def _with_coordinates(x: Tensor, aggregation_type: str) -> Tensor:
+    """A map (B, C', *S) with what the aggregation convolves, ahead of its padding."""
+    check_choice("aggregation_type", aggregation_type, AGGREGATION_TYPES)
+    if aggregation_type == "Col":
+        return x
+    field = Field.of(x, Grid(padding=0))
+    return field.to_map(aggregated_values(field, aggregation_type))
 
 
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}

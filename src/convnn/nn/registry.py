@@ -144,6 +144,7 @@ def _convnn_pos(
     *,
     kernel_size: int = 3,
     reach: int = 1,
+    choosing: float = 0.5,
     prefer: str = "unlike",
     magnitude_type: str = "cosine",
     aggregation_type: str = "Col",
@@ -154,6 +155,7 @@ def _convnn_pos(
     # As above: the map keeps its size.
     named: dict[str, Any] = {
         "reach": reach,
+        "choosing": choosing,
         "prefer": prefer,
         "magnitude_type": magnitude_type,
         "aggregation_type": aggregation_type,

@@ -34,6 +34,7 @@ LAYER_SETTINGS = (
     "lambda_param",
     "raster_order",
     "reach",
+    "choosing",
     "prefer",
     "shuffle_pattern",
     "shuffle_scale",
@@ -114,6 +115,7 @@ class TrainConfig:
     lambda_param: float = flag(0.5, "neighbours", "share of the features in similarity Loc_Col, 0 to 1")
     raster_order: bool = flag(False, "neighbours", "neighbours stand in raster order, not best first")
     reach: int = flag(1, "neighbours", "how much farther than the window the outer slots of ConvNN_Pos look, in pixels")
+    choosing: float = flag(0.5, "neighbours", "share of ConvNN_Pos's channels whose slots choose, 0 to 1")
     prefer: str = flag("unlike", "neighbours", "whom each slot of ConvNN_Pos takes", PREFERENCES)
     shuffle_pattern: str = flag("NA", "neighbours", "pixel shuffle before and after (BA) or none", ("BA", "NA"))
     shuffle_scale: int = flag(0, "neighbours", "pixels folded along each axis by the shuffle")
@@ -200,7 +202,7 @@ class TrainConfig:
             check_at_least(f"--{name}", getattr(self, name), 1)
         for name in ("padding", "sample_padding", "reach", "shuffle_scale", "num_workers", "seed"):
             check_at_least(f"--{name}", getattr(self, name), 0)
-        for name in ("lambda_param", "branch_ratio", "attention_dropout", "dropout"):
+        for name in ("lambda_param", "branch_ratio", "choosing", "attention_dropout", "dropout"):
             check_fraction(f"--{name}", getattr(self, name))
         for name in ("lr", "width"):
             if not getattr(self, name) > 0:

@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from convnn.errors import check_at_least, check_choice
+from convnn.errors import check_at_least, check_choice, check_fraction
 from convnn.nn import functional as F
 from convnn.nn._field import Field
 from convnn.nn._grid import Grid, Sides, check_sides, each_side
@@ -17,7 +17,7 @@ from convnn.ops import Neighbors, weigh
 
 
 class ConvNNPos(SearchingLayer):
-    r"""Convolution whose outer slots choose: each takes the position least (or most) similar in its own direction.
+    r"""A convolution, of half of whose channels the outer slots choose: the least (or most) similar in their direction.
 
     .. math:: y_{io} = b_o + \sum_{c} \sum_{k} W_{ock} \, x_{j_{ik} c}, \qquad
         j_{ik} = \operatorname*{arg\,max}_{j \in S_k(i)} \pm s(x_i, x_j)
@@ -25,14 +25,15 @@ class ConvNNPos(SearchingLayer):
     where :math:`S_k(i)` are the positions whose offset from i, cut off at the border of the kernel's window, is that of
     slot k: the place of the slot itself, and behind it `reach` more along each axis in which it is an outer one; zeros
     in the padding only where the slot's own place is there. A slot thus knows where its neighbour is, as a
-    convolution's does, and i knows who it is, as ConvNN's does. With reach=0 nothing is left to choose, and it is the
-    convolution. The choice carries no gradient.
+    convolution's does, and i knows who it is, as ConvNN's does. With reach=0, or choosing=0, nothing is left to choose,
+    and it is the convolution. The choice carries no gradient.
 
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
         kernel_size: slots along each axis; or one for each axis, as the next three.
         reach: how much farther the outer slots look, in positions along each axis.
+        choosing: share of the output channels whose slots choose, 0 to 1; those of the others look at their own places.
         prefer: whom a slot takes, the one most "unlike" the position, which carries contrast, or the most "like" it.
         stride, padding, dilation: as in `torch.nn.Conv2d`, of the kernel's window; with "same" the map keeps its size.
         groups: blocks of channels that do not mix; all of them have the same neighbours.
@@ -65,6 +66,7 @@ class ConvNNPos(SearchingLayer):
         kernel_size: Sides = 3,
         *,
         reach: int = 1,
+        choosing: float = 0.5,
         prefer: str = "unlike",
         stride: Sides = 1,
         padding: Sides | str = "same",
@@ -82,6 +84,7 @@ class ConvNNPos(SearchingLayer):
     ) -> None:
         check_sides("kernel_size", kernel_size, 1)
         check_at_least("reach", reach, 0)
+        check_fraction("choosing", choosing)
         check_choice("prefer", prefer, PREFERENCES)
         sides = each_side("kernel_size", kernel_size, self.spatial_dims)
         slots = torch.Size(sides).numel()
@@ -91,6 +94,7 @@ class ConvNNPos(SearchingLayer):
             in_channels, out_channels, search, grid, groups, aggregation_type, shuffle_pattern, shuffle_scale, backend
         )
         self.reach = reach
+        self.choosing = choosing
         self.prefer = prefer
         shape = (self.outside_channels, self.inside_channels // groups, *sides)
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
@@ -107,6 +111,7 @@ class ConvNNPos(SearchingLayer):
             self.weight,
             self.bias,
             reach=self.reach,
+            choosing=self.choosing,
             prefer=self.prefer,
             magnitude_type=self.search.magnitude_type,
             grid=self.grid,
@@ -131,11 +136,11 @@ class ConvNNPos(SearchingLayer):
         )
 
     def _geometry(self) -> tuple[str, ...]:
-        settings = {"reach": self.reach, "prefer": self.prefer, "magnitude_type": self.search.magnitude_type}
-        default = {"prefer": "unlike", "magnitude_type": "cosine"}
-        named = ", ".join(f"{name}={value!r}" for name, value in settings.items() if value != default.get(name))
+        default = {"choosing": 0.5, "prefer": "unlike", "magnitude_type": "cosine"}
+        settings = {"choosing": self.choosing, "prefer": self.prefer, "magnitude_type": self.search.magnitude_type}
+        named = [f"{name}={value!r}" for name, value in settings.items() if value != default[name]]
         sides = self.grid.window_size
-        return f"kernel_size={sides}", named, self.grid.beside(Grid(sides, padding="same"))
+        return f"kernel_size={sides}, reach={self.reach}", *named, self.grid.beside(Grid(sides, padding="same"))
 
 
 class ConvNNPos1d(ConvNNPos):
