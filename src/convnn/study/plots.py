@@ -1,6 +1,6 @@
 """Pictures of a study, in the manner of the paper: accuracy against a setting or a cost."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ def draw_plot(plot: Plot, groups: Sequence[Group], path: Path | str) -> Path:
         InputError: the suffix is none of these.
         OutputError: the picture cannot be written.
     """
+    groups = [group for group in groups if plot.x in COSTS or group.settings[plot.x] is not None]
     panels = _split(groups, plot.panels)
     figure = Figure(
         figsize=(max(1, len(panels)) * PANEL_WIDTH + 1.2, HEIGHT), layout=ConstrainedLayoutEngine(wspace=0.06)
@@ -79,15 +80,8 @@ def _split(groups: Sequence[Group], settings: Sequence[str]) -> dict[str, list[G
     """Groups by their values of some settings, named by these, in the order of the study."""
     parts: dict[str, list[Group]] = {}
     for group in groups:
-        name = ", ".join(_named(setting, group.settings) for setting in settings if group.settings[setting] is not None)
-        parts.setdefault(name, []).append(group)
+        parts.setdefault(group.named(settings), []).append(group)
     return parts
-
-
-def _named(setting: str, settings: Mapping[str, Any]) -> str:
-    """A word speaks for itself, a number needs its name."""
-    value = settings[setting]
-    return value if isinstance(value, str) else f"{setting}={value}"
 
 
 def _draw_panel(panel: Axes, plot: Plot, groups: Sequence[Group], names: Sequence[str]) -> None:

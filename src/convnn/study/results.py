@@ -1,6 +1,6 @@
 """What came out of a study: a row for each run, and a row for each setting over its repetitions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from math import isnan, nan
 from statistics import fmean, stdev
@@ -81,8 +81,12 @@ class Group:
             name: [fmean(values) for values in zip(*(run.curves[name][:epochs] for run in runs), strict=True)]
             for name in runs[0].curves
         }
-        name = ", ".join(f"{key}={value}" for key, value in self.settings.items() if value is not None)
-        return replace(runs[0], name=name, curves=curves)
+        return replace(runs[0], name=self.named(self.settings), curves=curves)
+
+    def named(self, settings: Iterable[str]) -> str:
+        """The values of some settings: a word speaks for itself, a number needs its name."""
+        values = {name: self.settings[name] for name in settings if self.settings[name] is not None}
+        return ", ".join(value if isinstance(value, str) else f"{name}={value}" for name, value in values.items())
 
     def mean(self, name: str) -> float:
         """Over the repetitions of which it is known; NaN of none."""
