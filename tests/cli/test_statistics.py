@@ -17,7 +17,7 @@ from convnn.train import EpochResult, Scores, TrainConfig, load_checkpoint, read
 from convnn.train.randomness import random_state
 from convnn.viz import LayerStatistics, draw_statistics, neighbor_statistics
 from convnn.viz.statistics.measure import MEASURES
-from convnn.viz.statistics.table import COLUMNS, csv_rows, markdown_table, readable_rows
+from convnn.viz.statistics.table import COLUMNS, csv_rows, readable_markdown, readable_rows
 
 FLAGS = shlex.split(
     "--dataset digits --model resnet18 --width 0.0625 --layer Branching --K 4 --num_epochs 2 --batch_size 32"
@@ -182,7 +182,11 @@ def test_unknown_measures_are_empty_in_the_file_and_a_dash_to_read() -> None:
     one = layer(distance=2 / 3, hubness=math.nan)
     assert csv_rows([one]) == [["a|b", "4", "5", "9", "0.666667", "0.25", "0.25", "0.25", "", *["0.25"] * 4]]
     head, body = readable_rows([one], ["distance", "hubness", "outside"])
-    assert markdown_table(head, body).splitlines()[2] == r"| 1 | a\|b | 4×5 | 9 | 0.67 | – | 25.0% |"
+    assert body == [["1", "a|b", "4×5", "9", "0.67", "–", "25.0%"]]
+    assert head[:4] == ["", "layer", "map", "K"]
+    rule, row = readable_markdown([one]).splitlines()[1:]
+    assert rule.startswith("| ---: | --- | ---: | ---: |")
+    assert row.startswith(r"| 1 | a\|b | 4×5 | 9 | 0.67 |")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,8 @@ for _ in range(12):
     claims.fill([name for name in names if not (Path(sys.argv[1]) / name).exists()])
     claim = claims.take(names)
     if claim is not None:
-        print(claim.run, flush=True)
+        if not (Path(sys.argv[1]) / claim.run).exists():  # made while it was entered, as a sweep looks too
+            print(claim.run, flush=True)
         (Path(sys.argv[1]) / claim.run).touch()
         claims.finish(claim, 0.5)
 """

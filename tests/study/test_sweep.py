@@ -137,7 +137,9 @@ def test_a_run_that_is_killed_is_told_and_goes_on_next_time(uninterrupted: Path,
     _, err = sweep.communicate()
     assert sweep.returncode == 2
     assert "1 of 2 runs failed; layer=Conv2d,seed=0: killed by SIGKILL, see" in err
-    assert main(["sweep", str(study), "--out", str(out), "--devices", "cpu"]) == 0
+    again = start(study, out)
+    text, err = again.communicate()
+    assert again.returncode == 0, text + err
     assert files(out) == files(uninterrupted)
 
 
