@@ -249,7 +249,7 @@ SECTORS = ("#1f5fbf", "#5c8cd6", "#1f5fbf", "#5c8cd6", "#262626", "#5c8cd6", "#1
 def place() -> Row:
     """One neighbour in each direction: which positions belong to a slot, and whom it takes."""
     row = Row(1, 1, 1)
-    wide = Field.of(digit(), Grid(SLOTS, padding="same").widened(REACH))
+    wide = Field.of(digit(), Grid(SLOTS, padding="same").widened((SLOTS, SLOTS), REACH))
     side, (top, left) = SLOTS + 2 * REACH, (QUERY[0] - 1 - REACH, QUERY[1] - 1 - REACH)
     panels.draw_map(row.axes[0], digit()[0, 0], panels.FADED)
     for slot, places in enumerate(select.sectors((SLOTS, SLOTS), REACH).tolist()):

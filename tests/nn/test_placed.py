@@ -166,6 +166,14 @@ def test_on_a_map_of_one_colour_nothing_is_chosen_but_the_place_of_each_slot() -
     torch.testing.assert_close(layer(x), conv(x), rtol=0, atol=1e-12)
 
 
+def test_the_kernel_gives_the_window_whatever_the_grid_says() -> None:
+    layer = cnn.ConvNNPos2d(3, 4, padding=1, dtype=torch.double)
+    x = doubles(2, 3, 5, 6)
+    for grid in (cnn.Grid(padding=1), cnn.Grid(3, padding=1), None):
+        out = cnn.functional.convnn_pos(x, layer.weight, layer.bias, grid=grid)
+        torch.testing.assert_close(out, layer(x), rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (2, 1)])
 def test_on_the_smallest_maps_it_is_the_convolution(size: tuple[int, int]) -> None:
     """Behind the places of the slots lies padding alone, whose zeros are not taken for being unlike."""

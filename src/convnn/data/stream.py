@@ -116,7 +116,7 @@ class StreamLoader(EpochLoader):
         self._size = size
         self._required_size = size if same_size else None
         self._skip_broken = skip_broken
-        self._num_workers = min(num_workers, _count_cores())
+        self._num_workers = min(num_workers, count_cores())
         self._kept = KeptImages([file.label for file in files], size, settings.device) if keep else None
 
     def __iter__(self) -> Iterator[Batch]:
@@ -166,7 +166,7 @@ class StreamLoader(EpochLoader):
         return loader
 
 
-def _count_cores() -> int:
+def count_cores() -> int:
     """Count the cores that this process may use; DataLoader warns of more workers than that."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

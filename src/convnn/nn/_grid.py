@@ -1,6 +1,6 @@
 """Where on a map a layer computes: the geometry of a convolution, in its words."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -96,12 +96,14 @@ class Grid:
         """The settings that differ from others."""
         return ", ".join(f"{name}={value!r}" for name, value in vars(self).items() if value != getattr(default, name))
 
-    def widened(self, reach: int) -> "Grid":
-        """The same positions, with windows that are `reach` places wider on every side."""
-        window = _each(lambda side: side + 2 * reach, self.window_size or 1)
+    def widened(self, kernel_size: Sequence[int], reach: int) -> "Grid":
+        """The same positions, with the windows of a kernel made `reach` places wider on every side."""
+        window = tuple(side + 2 * reach for side in kernel_size)
         if isinstance(self.padding, str):
             return replace(self, window_size=window)
-        padding = _each(lambda side, dilation: side + reach * dilation, self.padding, self.dilation)
+        n = len(window)
+        margins, dilations = each_side("padding", self.padding, n), each_side("dilation", self.dilation, n)
+        padding = tuple(m + reach * d for m, d in zip(margins, dilations, strict=True))
         return replace(self, window_size=window, padding=padding)
 
     def axes(self, size: Sequence[int]) -> tuple[Axis, ...]:
@@ -171,14 +173,6 @@ def check_sides(name: str, value: Sides, least: int) -> None:
 
 def _sides(value: Sides) -> tuple[int, ...]:
     return value if isinstance(value, tuple) else (value,)
-
-
-def _each(change: Callable[..., int], *values: Sides) -> Sides:
-    """A number made of numbers, or one for each axis where any of them is."""
-    n = max((len(value) for value in values if isinstance(value, tuple)), default=0)
-    if n == 0:
-        return change(*values)
-    return tuple(map(change, *(value if isinstance(value, tuple) else (value,) * n for value in values)))
 
 
 def each_side(name: str, value: Sides, n: int) -> tuple[int, ...]:

@@ -275,14 +275,15 @@ def convnn_pos(
     """
     check_shuffle(shuffle_pattern, shuffle_scale)
     grid = grid or Grid(tuple(weight.shape[2:]), padding="same")
+    wide = grid.widened(weight.shape[2:], reach)
     shuffled = shuffle_in(x, shuffle_pattern, shuffle_scale)
     values = _with_coordinates(shuffled, aggregation_type)
     groups = values.shape[1] // weight.shape[1]
 
     def choose(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        field = Field.of(shuffled, grid.widened(reach))
+        field = Field.of(shuffled, wide)
         neighbors = one_in_each_direction(field, weight.shape[2:], reach, prefer, magnitude_type, backend=backend)
-        rows = field.features if values is shuffled else Field.of(values, grid.widened(reach)).features
+        rows = field.features if values is shuffled else Field.of(values, wide).features
         out = aggregate.convolve(rows, neighbors, weight.flatten(2), bias, groups=groups, backend=backend)
         return field.to_map(out)
 

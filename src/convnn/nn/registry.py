@@ -46,7 +46,12 @@ READS = ("maps", "tokens")
 
 
 def register_layer(
-    name: str, build: Callable[..., nn.Module], summary: str, *parts: Callable[..., Any], reads: str = "maps"
+    name: str,
+    build: Callable[..., nn.Module],
+    summary: str,
+    *parts: Callable[..., Any],
+    reads: str = "maps",
+    fixed: Iterable[str] = (),
 ) -> None:
     """Make a layer known to `layer_factory` and to the command line.
 
@@ -56,6 +61,7 @@ def register_layer(
         summary: one line for people.
         parts: further callables to which `build` hands its remaining settings.
         reads: "maps" (B, C, H, W) or "tokens" (B, T, D).
+        fixed: settings in the signatures that keep their defaults, whatever the flags say.
 
     Raises:
         InputError: the name is taken, or `reads` is something else.
@@ -64,7 +70,7 @@ def register_layer(
     if name in LAYERS:
         raise InputError(f"layer {name!r} is registered already; choose another name")
     settings: dict[str, Any] = {}
-    omitted = (*OF_THE_NETWORK, *GEOMETRY) if reads == "maps" else OF_THE_NETWORK
+    omitted = (*OF_THE_NETWORK, *(GEOMETRY if reads == "maps" else ()), *fixed)
     for part in (build, *parts):
         settings |= keyword_defaults(part, omitted)
     LAYERS[name] = LayerEntry(build, settings, summary, reads)
@@ -120,56 +126,11 @@ def _conv2d(in_channels: int, out_channels: int, *, kernel_size: int = 3) -> nn.
     return nn.Conv2d(in_channels, out_channels, kernel_size, padding="same")
 
 
-def _conv2d_new(
-    in_channels: int,
-    out_channels: int,
-    *,
-    kernel_size: int = 3,
-    aggregation_type: str = "Col",
-    shuffle_pattern: str = "NA",
-    shuffle_scale: int = 0,
-) -> Conv2dNew:
-    # The map keeps its size: the setting `padding` is for those that look for neighbours.
-    named: dict[str, Any] = {
-        "aggregation_type": aggregation_type,
-        "shuffle_pattern": shuffle_pattern,
-        "shuffle_scale": shuffle_scale,
-    }
-    return Conv2dNew(in_channels, out_channels, kernel_size, **named)
-
-
-def _convnn_pos(
-    in_channels: int,
-    out_channels: int,
-    *,
-    kernel_size: int = 3,
-    reach: int = 1,
-    choosing: float = 0.5,
-    prefer: str = "unlike",
-    magnitude_type: str = "cosine",
-    aggregation_type: str = "Col",
-    shuffle_pattern: str = "NA",
-    shuffle_scale: int = 0,
-    backend: str = "auto",
-) -> ConvNNPos2d:
-    # As above: the map keeps its size.
-    named: dict[str, Any] = {
-        "reach": reach,
-        "choosing": choosing,
-        "prefer": prefer,
-        "magnitude_type": magnitude_type,
-        "aggregation_type": aggregation_type,
-        "shuffle_pattern": shuffle_pattern,
-        "shuffle_scale": shuffle_scale,
-        "backend": backend,
-    }
-    return ConvNNPos2d(in_channels, out_channels, kernel_size, **named)
-
-
 register_layer("Conv2d", _conv2d, "the k x k window")
-register_layer("Conv2d_New", _conv2d_new, "the k x k window, with coordinates and pixel shuffling")
+# The maps of these two keep their size: the setting `padding` is for those that search the whole map.
+register_layer("Conv2d_New", Conv2dNew, "the k x k window, with coordinates and pixel shuffling", fixed=("padding",))
 register_layer("ConvNN", ConvNN2d, "the K most similar positions, convolved")
-register_layer("ConvNN_Pos", _convnn_pos, "the most unlike position in each direction, convolved")
+register_layer("ConvNN_Pos", ConvNNPos2d, "the most unlike position in each direction, convolved", fixed=("padding",))
 register_layer("ConvNN_Attn", ConvNNAttention2d, "the K most similar positions, softmax weights, then a kernel")
 register_layer("Branching", Branching2d.with_convnn, "ConvNN beside Conv2d", ConvNN2d)
 register_layer("Branching_Attn", Branching2d.with_attention, "ConvNN_Attn beside Conv2d", ConvNNAttention2d)

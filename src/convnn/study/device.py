@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from convnn.data.stream import count_cores
 from convnn.errors import InputError, check_at_least
 
 
@@ -62,5 +63,4 @@ def _named(name: str) -> list[Device]:
 def _sharing(device: Device, jobs: int) -> Device:
     if device.kind != "cpu" or jobs == 1 or "OMP_NUM_THREADS" in os.environ:
         return device
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Device(device.name, device.kind, {"OMP_NUM_THREADS": str(max(1, cores // jobs))})
+    return Device(device.name, device.kind, {"OMP_NUM_THREADS": str(max(1, count_cores() // jobs))})

@@ -10,10 +10,9 @@ import triton.language as tl
 from torch import Tensor
 
 from convnn.backends.triton._launch import computing_on, launch, tile, tiles
+from convnn.backends.triton.select import bounded, lengths
 
 _SLOTS = 64
-
-_WORST = tl.constexpr(torch.finfo(torch.float32).min)
 
 
 def one_of_each(queries: Tensor, keys: Tensor, choices: Tensor, metric: str, unlike: bool) -> Tensor:
@@ -27,8 +26,8 @@ def one_of_each(queries: Tensor, keys: Tensor, choices: Tensor, metric: str, unl
             (tiles(chosen.numel(), _SLOTS),),
             queries.contiguous(),
             keys.contiguous(),
-            _inverse_lengths(queries),
-            _inverse_lengths(keys),
+            lengths(queries, metric),
+            lengths(keys, metric),
             choices.contiguous(),
             chosen,
             chosen.numel(),
@@ -43,12 +42,6 @@ def one_of_each(queries: Tensor, keys: Tensor, choices: Tensor, metric: str, unl
             CHANNELS=tile(channels, 1, 32),
         )
     return chosen
-
-
-def _inverse_lengths(rows: Tensor) -> Tensor:
-    """Float64 (B, T), 0 of a zero row."""
-    norms = torch.linalg.vector_norm(rows, dim=-1, dtype=torch.float64)
-    return norms.reciprocal().masked_fill(norms <= 1e-12, 0)
 
 
 @triton.jit
@@ -92,9 +85,7 @@ def _one_of_each_kernel(
         if METRIC == "cosine":
             total = total * query_length * tl.load(key_lengths + key, mask=is_slot, other=0.0)
             total = tl.where(total > 1.0, 1.0, tl.where(total < -1.0, -1.0, total))
-        score = (-total if UNLIKE else total).to(tl.float32)
-        score = tl.where(score < _WORST / 2, _WORST / 2, score)
-        score = tl.where(score <= -_WORST, score, _WORST)  # NaN and what overflows
+        score = bounded(-total if UNLIKE else total)
         best = tl.where(score > highest, choice, best)
         highest = tl.where(score > highest, score, highest)
     tl.store(chosen + slot, best, mask=is_slot)

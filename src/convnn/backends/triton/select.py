@@ -35,8 +35,8 @@ def nearest(
             (batch * tiles(count, _QUERIES),),
             queries,
             keys,
-            _lengths(queries, metric),
-            _lengths(keys, metric),
+            lengths(queries, metric),
+            lengths(keys, metric),
             None if positions is None else positions.contiguous(),
             None if candidates is None else candidates.contiguous(),
             chosen,
@@ -57,7 +57,7 @@ def nearest(
     return chosen
 
 
-def _lengths(rows: Tensor, metric: str) -> Tensor:
+def lengths(rows: Tensor, metric: str) -> Tensor:
     """What a product of two rows (B, T, C) is made a score with, float64 (B, T).
 
     For the cosine one over the length, and 0 for a zero row; for the distance the square of the length. A plain product
@@ -172,7 +172,7 @@ def _products(
 
 @triton.jit
 def _scores(products: tl.tensor, query_length: tl.tensor, key_length: tl.tensor, METRIC: tl.constexpr) -> tl.tensor:
-    """Float32 scores: larger is closer, NaN and what overflows are worst of all numbers."""
+    """Float32 scores: larger is closer."""
     if METRIC == "matmul":
         exact = products
     elif METRIC == "cosine":
@@ -183,9 +183,15 @@ def _scores(products: tl.tensor, query_length: tl.tensor, key_length: tl.tensor,
         distances = norms - 2.0 * products
         # Of equal vectors cancellation leaves about 1e-16.
         exact = -tl.where(distances < 1e-12 * norms, 0.0, distances)
+    return bounded(exact)
+
+
+@triton.jit
+def bounded(exact: tl.tensor) -> tl.tensor:
+    """As float32: NaN and what overflows are worst of all numbers, and what overflows below zero is next."""
     scores = exact.to(tl.float32)
-    bounded = tl.where(scores < _WORST / 2, _WORST / 2, scores)
-    return tl.where(scores <= -_WORST, bounded, _WORST)
+    lowest = tl.where(scores < _WORST / 2, _WORST / 2, scores)
+    return tl.where(scores <= -_WORST, lowest, _WORST)
 
 
 @triton.jit

@@ -123,7 +123,10 @@ class ConvNNPos(SearchingLayer):
 
     def field(self, x: Tensor) -> Field:
         """The positions among which slots choose: those of x (B, C, *S), unshuffled and padded."""
-        return Field.of(shuffle_in(x, self.shuffle_pattern, self.shuffle_scale), self.grid.widened(self.reach))
+        return Field.of(
+            shuffle_in(x, self.shuffle_pattern, self.shuffle_scale),
+            self.grid.widened(self.weight.shape[2:], self.reach),
+        )
 
     def neighbors(self, x: Tensor) -> Neighbors:
         """Whom every slot at every position of x (B, C_in, *S) takes, with their similarities."""
