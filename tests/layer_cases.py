@@ -82,6 +82,20 @@ MAP_CASES = [
     _map_case("conv2d-new", cnn.Conv2dNew, (6, 4)),
     _map_case("conv2d-new-strided", cnn.Conv2dNew, (6, 4), stride=2, padding=1, padding_mode="circular"),
     _map_case("conv2d-new-shuffle", cnn.Conv2dNew, (6, 4), aggregation_type="Loc_Col", **BA),
+    _map_case("vig", cnn.ViG2d, (6, 4), K=5),
+    _map_case("vig-dilated-cells", cnn.ViG2d, (6, 4), K=2, graph_dilation=2, reduction=2),
+    _map_case("vig-strided", cnn.ViG2d, (6, 4), K=5, stride=2),
+    _map_case("edge-conv", cnn.EdgeConv2d, (6, 4), K=5),
+    _map_case("edge-conv-mlp", cnn.EdgeConv2d, (6, 4), K=5, mlp_layers=2, stride=(1, 2)),
+    _map_case("svga", cnn.SVGA2d, (6, 4), step=2),
+    _map_case("mgc", cnn.MGC2d, (6, 4), step=2, positional_size=3),
+    _map_case("dagc", cnn.DAGC2d, (6, 4), step=1, stride=2),
+    _map_case("neighborhood2d", cnn.NeighborhoodAttention2d, (6, 4)),
+    _map_case("neighborhood2d-padded", cnn.NeighborhoodAttention2d, (6, 4), kernel_size=5, head_channels=1, stride=2),
+    _map_case("non-local", cnn.NonLocal2d, (6, 4), stride=2),
+    _map_case("adaptive", cnn.AdaptiveNeighborhoods2d, (6, 4)),
+    _map_case("adaptive-max", cnn.AdaptiveNeighborhoods2d, (6, 4), edge_type="pair", pooling="max", stride=2),
+    _map_case("adaptive-difference", cnn.AdaptiveNeighborhoods2d, (6, 4), kernel_size=5, edge_type="difference"),
 ]
 
 

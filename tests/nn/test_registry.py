@@ -17,6 +17,14 @@ TYPES = {
     "ConvNN_Attn": cnn.ConvNNAttention2d,
     "Branching": cnn.Branching2d,
     "Branching_Attn": cnn.Branching2d,
+    "ViG": cnn.ViG2d,
+    "EdgeConv": cnn.EdgeConv2d,
+    "SVGA": cnn.SVGA2d,
+    "MGC": cnn.MGC2d,
+    "DAGC": cnn.DAGC2d,
+    "NeighborhoodAttention2d": cnn.NeighborhoodAttention2d,
+    "NonLocal": cnn.NonLocal2d,
+    "Adaptive": cnn.AdaptiveNeighborhoods2d,
 }
 TOKEN_TYPES = {
     "Attention": cnn.MultiheadAttention,
@@ -48,6 +56,16 @@ FLAGS = {  # what a command line hands to every layer
     "coordinate_encoding": True,
     "sparse_mode": "strided",
     "sparse_context_window": 4,
+    "graph_dilation": 2,
+    "reduction": 2,
+    "mlp_layers": 2,
+    "step": 3,
+    "positional_size": 5,
+    "head_channels": 1,
+    "relative_bias": False,
+    "edge_type": "pair",
+    "pooling": "max",
+    "latent_channels": 6,
 }
 
 
@@ -74,6 +92,26 @@ def test_every_layer_takes_every_flag(name: str, flags: dict) -> None:
     assert type(layer) is TYPES[name]
     assert layer(torch.randn(2, 3, 12, 16)).shape == (2, 8, 12, 16)
     assert type(pickle.loads(pickle.dumps(factory))(3, 8)) is TYPES[name]
+
+
+def test_flags_reach_the_relatives() -> None:
+    vig = cnn.layer_factory("ViG", **FLAGS)(3, 8)
+    assert (vig.K, vig.graph_dilation, vig.reduction) == (5, 2, 2)
+    assert len(cnn.layer_factory("EdgeConv", **FLAGS)(3, 8).mlp) == 2
+    dagc = cnn.layer_factory("DAGC", **FLAGS)(3, 8)
+    assert (dagc.step, dagc.positional.kernel_size) == (3, (5, 5))
+    attention = cnn.layer_factory("NeighborhoodAttention2d", **FLAGS)(3, 8)
+    assert (attention.kernel_size, attention.heads, attention.relative_bias) == (5, 3, None)
+    adaptive = cnn.layer_factory("Adaptive", **FLAGS)(3, 8)
+    assert (adaptive.kernel_size, adaptive.ranker.edge_type, adaptive.pooling) == (5, "pair", "max")
+    assert adaptive.ranker.encode.out_features == 6
+
+
+def test_what_a_network_decides_goes_before_the_flags() -> None:
+    assert cnn.layer_factory("MGC", **FLAGS)(3, 8, step=1, positional_size=0).extra_repr() == (
+        "3, 8, step=1, positional_size=0"
+    )
+    assert cnn.layer_factory("ConvNN", **FLAGS)(3, 8, step=1).search.K == 5  # which has no step
 
 
 @pytest.mark.parametrize("name", TOKEN_TYPES)

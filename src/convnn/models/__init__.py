@@ -13,6 +13,17 @@ from convnn.models._registry import (
 )
 from convnn.models.densenet import DenseNet, densenet121
 from convnn.models.external import ExternalNetwork, is_external
+from convnn.models.mobilevig import (
+    GreedyViG,
+    MobileViGv2,
+    greedyvig_b,
+    greedyvig_m,
+    greedyvig_s,
+    mobilevigv2_b,
+    mobilevigv2_m,
+    mobilevigv2_s,
+    mobilevigv2_ti,
+)
 from convnn.models.resnet import ResNet, resnet18, resnet34
 from convnn.models.vgg import VGG, vgg11, vgg13, vgg16, vgg19
 from convnn.models.vit import ViT, vit, vit_base, vit_small, vit_tiny
@@ -21,6 +32,8 @@ __all__ = [
     "VGG",
     "DenseNet",
     "ExternalNetwork",
+    "GreedyViG",
+    "MobileViGv2",
     "Network",
     "ResNet",
     "ViT",
@@ -30,8 +43,15 @@ __all__ = [
     "default_layer",
     "densenet121",
     "describe_model",
+    "greedyvig_b",
+    "greedyvig_m",
+    "greedyvig_s",
     "is_external",
     "list_models",
+    "mobilevigv2_b",
+    "mobilevigv2_m",
+    "mobilevigv2_s",
+    "mobilevigv2_ti",
     "model_settings",
     "register_model",
     "resnet18",

@@ -6,13 +6,23 @@ from convnn.nn._grid import PADDING_MODES, Grid
 from convnn.nn._search import SAMPLING_TYPES, SIMILARITY_TYPES, Search
 from convnn.nn._shuffle import PixelShuffle1d, PixelUnshuffle1d
 from convnn.nn.functional import AGGREGATION_TYPES, PREFERENCES
-from convnn.nn.maps._layer import MapLayer, SearchingLayer
+from convnn.nn.maps._layer import ChoosingLayer, MapLayer, SearchingLayer
 from convnn.nn.maps.attention import ConvNNAttention1d, ConvNNAttention2d, ConvNNAttention3d
 from convnn.nn.maps.branching import Branching1d, Branching2d, Branching3d
 from convnn.nn.maps.conv_new import Conv1dNew, Conv2dNew, Conv3dNew
 from convnn.nn.maps.convnn import ConvNN1d, ConvNN2d, ConvNN3d
 from convnn.nn.maps.placed import ConvNNPos1d, ConvNNPos2d, ConvNNPos3d
 from convnn.nn.registry import LAYERS, layer_factory, list_layers, register_layer
+from convnn.nn.relatives._degree import EDGE_TYPES, DegreeEstimator, EdgeRanker
+from convnn.nn.relatives.adaptive import POOLINGS, AdaptiveNeighborhoods2d
+from convnn.nn.relatives.axial import DAGC2d, MGC2d, SVGA2d
+from convnn.nn.relatives.edge_conv import EdgeConv2d
+from convnn.nn.relatives.grapher import Grapher2d
+from convnn.nn.relatives.neighborhood import NeighborhoodAttention2d
+from convnn.nn.relatives.non_local import NonLocal2d
+from convnn.nn.relatives.positional import PositionalEncoding2d
+from convnn.nn.relatives.shift import SpatialShift2d
+from convnn.nn.relatives.vig import ViG2d
 from convnn.nn.replace import Fate, ReplacementReport, Where, replace_layers
 from convnn.nn.tokens._layer import NeighborAttention, TokenLayer
 from convnn.nn.tokens.attention import KvtAttention, MultiheadAttention
@@ -23,17 +33,21 @@ from convnn.nn.tokens.windows import SPARSE_MODES, LocalAttention, NeighborhoodA
 __all__ = [
     "AGGREGATION_TYPES",
     "CONVOLUTION_TYPES",
+    "EDGE_TYPES",
     "LAYERS",
     "PADDING_MODES",
+    "POOLINGS",
     "PREFERENCES",
     "SAMPLING_TYPES",
     "SIMILARITY_TYPES",
     "SPARSE_MODES",
+    "AdaptiveNeighborhoods2d",
     "BranchAttention",
     "BranchConv",
     "Branching1d",
     "Branching2d",
     "Branching3d",
+    "ChoosingLayer",
     "Conv1dNew",
     "Conv2dNew",
     "Conv3dNew",
@@ -46,25 +60,37 @@ __all__ = [
     "ConvNNPos1d",
     "ConvNNPos2d",
     "ConvNNPos3d",
+    "DAGC2d",
+    "DegreeEstimator",
+    "EdgeConv2d",
+    "EdgeRanker",
     "Fate",
+    "Grapher2d",
     "Grid",
     "KvtAttention",
     "LayerFactory",
     "LocalAttention",
+    "MGC2d",
     "MapLayer",
     "MultiheadAttention",
     "MultiheadConv",
     "MultiheadConvNNAttention",
     "NeighborAttention",
     "NeighborhoodAttention",
+    "NeighborhoodAttention2d",
+    "NonLocal2d",
     "PixelShuffle1d",
     "PixelUnshuffle1d",
+    "PositionalEncoding2d",
     "ReplacementReport",
+    "SVGA2d",
     "Search",
     "SearchingLayer",
     "SparseAttention",
+    "SpatialShift2d",
     "TokenBranching",
     "TokenLayer",
+    "ViG2d",
     "Where",
     "functional",
     "layer_factory",

@@ -10,6 +10,9 @@ from torch.nn import functional as F
 
 from convnn.nn._grid import Axis, Grid
 
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""By the number of axes of a batch of maps."""
+
 
 @dataclass(frozen=True)
 class Field:
@@ -124,3 +127,11 @@ class Field:
         for i, axis in enumerate(self.axes):
             places.append(indices // prod(self.size[i + 1 :]) % axis.size - axis.before)
         return torch.stack(places, dim=-1)
+
+
+def like(x: Tensor, out: Tensor) -> Tensor:
+    """In the memory format of the input, as `torch.nn.Conv2d` would return it."""
+    channels_last = CHANNELS_LAST.get(x.dim())
+    if channels_last and not x.is_contiguous() and x.is_contiguous(memory_format=channels_last):
+        return out.contiguous(memory_format=channels_last)
+    return out.contiguous()

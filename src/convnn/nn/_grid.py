@@ -24,6 +24,7 @@ class Axis:
         window: positions under a window.
         dilation: distance between them.
         stride: distance between windows.
+        spare: positions at the end that no window may cover.
     """
 
     real: int
@@ -32,6 +33,7 @@ class Axis:
     window: int = 1
     dilation: int = 1
     stride: int = 1
+    spare: int = 0
 
     @property
     def size(self) -> int:
@@ -46,7 +48,13 @@ class Axis:
     @property
     def count(self) -> int:
         """Windows."""
-        return (self.size - self.dilation * (self.window - 1) - 1) // self.stride + 1
+        return (self.size - self.spare - self.dilation * (self.window - 1) - 1) // self.stride + 1
+
+    def without_padding(self) -> "Axis":
+        """The real positions, and the same centres of windows."""
+        first = self.first - self.before  # negative where the middle of the first window is padding
+        covered = self.dilation * (self.window - 1) + 1 - self.before - self.after
+        return Axis(self.real, window=2 * first + 1, stride=self.stride, spare=covered - 2 * first - 1)
 
 
 @dataclass(frozen=True)
@@ -123,6 +131,20 @@ class Grid:
             raise InputError(
                 f"window_size={windows} with dilation={dilations} does not fit the {tuple(size)} map with"
                 f" padding={self.padding!r}; enlarge the map or its padding"
+            )
+        return axes
+
+    def axes_without_padding(self, size: Sequence[int]) -> tuple[Axis, ...]:
+        """The axes of a map on which nobody stands in the padding: it only says where the windows are.
+
+        Raises:
+            InputError: as `axes`; or the middle of a window lies in the padding.
+        """
+        axes = tuple(axis.without_padding() for axis in self.axes(size))
+        if any(axis.first < 0 for axis in axes):
+            raise InputError(
+                f"padding={self.padding!r} is wider than half of window_size={self._windows(len(size))}, so that a"
+                " window's middle lies outside of the map; lower it"
             )
         return axes
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convnn.errors import InputError, check_choice
-from convnn.nn._field import Field
+from convnn.nn._field import Field, like
 from convnn.nn._grid import Grid
 from convnn.nn._grouped import grouped_linear
 from convnn.nn._search import Search, find_candidates, find_neighbors, under_windows
@@ -80,7 +80,7 @@ def convnn(
     values = aggregated_values(field, aggregation_type)
     groups = values.shape[-1] // weight.shape[1]
     out = aggregate.convolve(values, neighbors, weight, bias, groups=groups, backend=backend)
-    return _like(x, shuffle_out(field.to_map(out), shuffle_pattern, shuffle_scale))
+    return like(x, shuffle_out(field.to_map(out), shuffle_pattern, shuffle_scale))
 
 
 def convnn_attention(
@@ -144,7 +144,7 @@ def convnn_attention(
     values = _project(field, extended, value_weight)
     out = aggregate.convolve(values, neighbors, weight, bias, groups=values.shape[-1], backend=backend)
     out = _linear_twice(out, pointwise_weight, pointwise_bias, output_weight)
-    return _like(x, shuffle_out(field.to_map(out), shuffle_pattern, shuffle_scale))
+    return like(x, shuffle_out(field.to_map(out), shuffle_pattern, shuffle_scale))
 
 
 def attend(
@@ -227,7 +227,7 @@ def conv_new(
     convolution: Callable[..., Tensor] = (F.conv1d, F.conv2d, F.conv3d)[x.dim() - 3]
     groups = values.shape[1] // weight.shape[1]
     out = convolution(values, weight, bias, grid.stride, padding, grid.dilation, groups)
-    return _like(x, shuffle_out(out, shuffle_pattern, shuffle_scale))
+    return like(x, shuffle_out(out, shuffle_pattern, shuffle_scale))
 
 
 def convnn_pos(
@@ -293,7 +293,7 @@ def convnn_pos(
     outputs = weight.shape[0] // groups
     first = outputs - (ceil(choosing * outputs) if reach else 0)
     out = _side_by_side([(look, first), (choose, outputs - first)], values, weight, bias, groups)
-    return _like(x, shuffle_out(out, shuffle_pattern, shuffle_scale))
+    return like(x, shuffle_out(out, shuffle_pattern, shuffle_scale))
 
 
 def _side_by_side(
@@ -365,7 +365,7 @@ def branching(
     if len(sizes) > 1:
         raise InputError(f"branches make maps of different sizes {sorted(sizes)}; they must agree")
     mixed = torch.cat([y.movedim(1, -1) for y in maps], dim=-1)
-    return _like(x, F.linear(mixed, weight, bias).movedim(-1, 1))
+    return like(x, F.linear(mixed, weight, bias).movedim(-1, 1))
 
 
 def aggregated_values(field: Field, aggregation_type: str) -> Tensor:
@@ -381,14 +381,3 @@ def _with_coordinates(x: Tensor, aggregation_type: str) -> Tensor:
         return x
     field = Field.of(x, Grid(padding=0))
     return field.to_map(aggregated_values(field, aggregation_type))
-
-
-CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
-
-
-def _like(x: Tensor, out: Tensor) -> Tensor:
-    """In the memory format of the input, as `torch.nn.Conv2d` would return it."""
-    channels_last = CHANNELS_LAST.get(x.dim())
-    if channels_last and not x.is_contiguous() and x.is_contiguous(memory_format=channels_last):
-        return out.contiguous(memory_format=channels_last)
-    return out.contiguous()

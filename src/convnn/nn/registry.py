@@ -15,6 +15,12 @@ from convnn.nn.maps.branching import Branching2d
 from convnn.nn.maps.conv_new import Conv2dNew
 from convnn.nn.maps.convnn import ConvNN2d
 from convnn.nn.maps.placed import ConvNNPos2d
+from convnn.nn.relatives.adaptive import AdaptiveNeighborhoods2d
+from convnn.nn.relatives.axial import DAGC2d, MGC2d, SVGA2d
+from convnn.nn.relatives.edge_conv import EdgeConv2d
+from convnn.nn.relatives.neighborhood import NeighborhoodAttention2d
+from convnn.nn.relatives.non_local import NonLocal2d
+from convnn.nn.relatives.vig import ViG2d
 from convnn.nn.tokens.attention import KvtAttention, MultiheadAttention
 from convnn.nn.tokens.branching import BranchAttention, BranchConv
 from convnn.nn.tokens.convnn import MultiheadConvNNAttention
@@ -79,7 +85,9 @@ def register_layer(
 def layer_factory(name: str, **settings: Any) -> LayerFactory:
     """What a network needs to build itself of a layer: a function from two numbers to the layer.
 
-    The numbers are input and output channels of a layer on maps, width and heads of a layer on tokens.
+    The numbers are input and output channels of a layer on maps, width and heads of a layer on tokens. A network that
+    decides some setting itself, such as the step of each stage, names it beside them; a layer that does not read it
+    leaves it out.
 
     Args:
         name: one of `list_layers()`.
@@ -94,8 +102,12 @@ def layer_factory(name: str, **settings: Any) -> LayerFactory:
     """
     check_choice("layer", name, LAYERS)
     check_settings(settings, *(entry.settings for entry in LAYERS.values()))
-    entry = LAYERS[name]
-    return partial(entry.build, **{key: value for key, value in settings.items() if key in entry.settings})
+    return partial(_build, LAYERS[name], settings)
+
+
+def _build(entry: LayerEntry, settings: dict[str, Any], *widths: int, **of_the_network: Any) -> nn.Module:
+    read = {key: value for key, value in (settings | of_the_network).items() if key in entry.settings}
+    return entry.build(*widths, **read)
 
 
 def list_layers(reads: str | None = None) -> list[str]:
@@ -134,6 +146,17 @@ register_layer("ConvNN_Pos", ConvNNPos2d, "the most unlike position in each dire
 register_layer("ConvNN_Attn", ConvNNAttention2d, "the K most similar positions, softmax weights, then a kernel")
 register_layer("Branching", Branching2d.with_convnn, "ConvNN beside Conv2d", ConvNN2d)
 register_layer("Branching_Attn", Branching2d.with_attention, "ConvNN_Attn beside Conv2d", ConvNNAttention2d)
+
+# Those of other papers work on the map as it is.
+_register_relative = partial(register_layer, fixed=("padding",))
+_register_relative("ViG", ViG2d, "the K nearest by feature, the most that they have more")
+_register_relative("EdgeConv", EdgeConv2d, "the K nearest by feature, the largest of an MLP over edges")
+_register_relative("SVGA", SVGA2d, "every so many positions of the own row and column, the most that they have less")
+_register_relative("MGC", MGC2d, "four positions of the own row and column, the most that they have more")
+_register_relative("DAGC", DAGC2d, "those of the own row and column that are close, the most that they have more")
+_register_relative("NeighborhoodAttention2d", NeighborhoodAttention2d, "the k x k window, softmax weights")
+_register_relative("NonLocal", NonLocal2d, "all positions, softmax weights, beside the position itself")
+_register_relative("Adaptive", AdaptiveNeighborhoods2d, "as many of the k x k window as each position wishes for")
 
 _register_tokens = partial(register_layer, reads="tokens")
 _register_tokens("Attention", MultiheadAttention, "every token, softmax weights")

@@ -3,6 +3,7 @@ r"""How the neighbours are put together."""
 import torch
 from torch import Tensor
 
+from convnn.errors import InputError
 from convnn.ops import _library
 from convnn.ops._dispatch import check_backend
 from convnn.ops._validate import check_kernel, check_neighbors, check_rows
@@ -71,6 +72,60 @@ def weighted_sum(values: Tensor, neighbors: Neighbors, *, backend: str = "auto")
     check_rows("values", values)
     channels = values.shape[-1]
     return convolve(values, neighbors, values.new_ones(channels, 1, neighbors.K), groups=channels, backend=backend)
+
+
+def maximum(values: Tensor, neighbors: Neighbors, centers: Tensor | None = None) -> Tensor:
+    r"""Of every channel the largest that a neighbour brings, or, beside centers, the largest difference from them.
+
+    .. math:: y_{ic} = \max_{k=1}^{K} \, s_{ik} \, (v_{j_{ik} c} - u_{ic})
+
+    Each channel chooses its own neighbour; the gradient goes to the one chosen, the first of equals. NaN is largest.
+
+    Args:
+        values: (B, T, C) what the neighbours bring.
+        neighbors: indices (B, N, K) into the T positions; scores, where there are any, multiply; absent ones are left
+            out, and the first must not be absent.
+        centers: (B, N, C) what is subtracted, u; nothing when None.
+
+    Returns:
+        (B, N, C), in the type of the values. Memory beyond it is that of one index for every element, whatever K.
+
+    Raises:
+        InputError: the neighbours or the centers do not fit the values.
+
+    Reference:
+        Li et al., "DeepGCNs", arXiv 1904.03751, the max-relative aggregation.
+    """
+    check_rows("values", values)
+    check_neighbors(values, neighbors)
+    shape = (*neighbors.indices.shape[:2], values.shape[-1])
+    if centers is not None and centers.shape != shape:
+        raise InputError(f"centers of shape {tuple(centers.shape)} must be {shape}: a row for each that has neighbours")
+    with torch.no_grad():
+        slots = _winning_slots(values, neighbors, centers)
+    chosen = torch.gather(values, 1, torch.gather(neighbors.indices, 2, slots))
+    chosen = chosen if centers is None else chosen - centers
+    return chosen if neighbors.scores is None else chosen * torch.gather(neighbors.scores, 2, slots).to(chosen.dtype)
+
+
+def _winning_slots(values: Tensor, neighbors: Neighbors, centers: Tensor | None) -> Tensor:
+    """Which of the K slots each channel takes, (B, N, C); one slot after the other, so that memory stays small."""
+    indices, scores, absent = neighbors
+    rows = torch.arange(values.shape[0], device=values.device)[:, None]
+    best, slots = values.new_empty(0), indices.new_empty(0)
+    for k in range(neighbors.K):
+        brought = values[rows, indices[..., k]]
+        if scores is not None:
+            brought = (brought if centers is None else brought - centers) * scores[..., k, None]
+        if k == 0:
+            best, slots = brought, torch.zeros(brought.shape, dtype=torch.long, device=values.device)
+            continue
+        is_better = (brought > best) | (brought.isnan() & ~best.isnan())
+        if absent is not None:
+            is_better &= ~absent[..., k, None]
+        best = torch.where(is_better, brought, best)
+        slots.masked_fill_(is_better, k)
+    return slots
 
 
 def _counts(values: Tensor, neighbors: Neighbors) -> Tensor | None:

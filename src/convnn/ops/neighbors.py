@@ -37,6 +37,10 @@ class Neighbors(NamedTuple):
         order = self.indices.argsort(dim=-1, stable=True)
         return self._each(lambda one: torch.gather(one, -1, order))
 
+    def every(self, step: int) -> "Neighbors":
+        """Of neighbours best first those of rank 0, step, 2 * step, ...: as far apart as a dilated convolution's."""
+        return self._each(lambda one: one[..., ::step])
+
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Neighbors":
         scores = None if self.scores is None else change(self.scores)
         absent = None if self.absent is None else change(self.absent)

@@ -217,6 +217,34 @@ def sectors(kernel_size: Sequence[int], reach: int, *, device: torch.device | No
     return torch.tensor([one + one[:1] * (longest - len(one)) for one in members], device=device)
 
 
+def shifted(size: Sequence[int], shifts: Sequence[tuple[int, ...]], *, device: torch.device | None = None) -> Neighbors:
+    r"""Positions at fixed distances, around the border: those that `torch.roll` by each of the shifts brings.
+
+    .. math:: j_{ik} = (i - d_k) \bmod n
+
+    along every axis of n positions.
+
+    Args:
+        size: positions along each axis; there are T together, in raster order.
+        shifts: K of them, each with a distance along every axis, at least one.
+        device: of the indices.
+
+    Returns:
+        Neighbors with indices (1, T, K) in the order of the shifts, and no scores: one list for a whole batch.
+
+    Raises:
+        InputError: there is no shift, or one has another number of axes.
+    """
+    if not shifts or any(len(shift) != len(size) for shift in shifts):
+        raise InputError(f"shifts={list(shifts)} must be at least one, each with a distance along {len(size)} axes")
+    distances = torch.tensor(shifts, device=device)
+    indices = torch.zeros(1, len(shifts), dtype=torch.long, device=device)
+    for n, along in zip(size, distances.T, strict=True):
+        here = torch.arange(n, device=device)[:, None]
+        indices = (indices[:, None] * n + (here - along) % n).flatten(0, 1)
+    return Neighbors(indices.unsqueeze(0))
+
+
 def within(length: int, reach: int, *, device: torch.device | None = None) -> Neighbors:
     """The positions of a sequence at most `reach` away: 2 * reach + 1 of them, fewer at the ends.
 

@@ -82,6 +82,41 @@ def softmax(neighbors: Neighbors) -> Neighbors:
     return Neighbors(neighbors.indices, scores.softmax(dim=-1))  # a weight of 0 says that somebody is absent
 
 
+def soft_top(neighbors: Neighbors, degree: Tensor, temperature: float = 1.0) -> Neighbors:
+    r"""Keep about as many of the best neighbours as each query wishes, by weights through which it learns its wish.
+
+    .. math:: w_t = s_t \, \sigma \left( -\frac{2 (t - k)}{\tau} \right)
+
+    for the neighbour of rank t = 0, 1, ..., the best first, and the degree k of the query. Gradients reach the scores
+    and the degree, not the order. As the temperature goes to 0, exactly the ranks t < k are kept.
+
+    Args:
+        neighbors: with scores (B, N, K) of at least 0.
+        degree: (B, N) how many neighbours each query wishes for; any real number.
+        temperature: width of the step, above 0.
+
+    Returns:
+        The neighbours, best first, absent ones last, with the weights as scores; absent ones weigh 0.
+
+    Raises:
+        InputError: the neighbours have no scores yet.
+
+    Reference:
+        Saha et al., "Learning Adaptive Neighborhoods for Graph Neural Networks", arXiv 2307.09065: the differentiable
+        top-k selector.
+    """
+    scores = _scores(neighbors)
+    absent = neighbors.absent
+    ranked = scores.detach() if absent is None else scores.detach().masked_fill(absent, -torch.inf)
+    order = ranked.argsort(dim=-1, descending=True, stable=True)
+    rank = torch.arange(neighbors.K, device=scores.device, dtype=scores.dtype)
+    keep = torch.sigmoid(2 / temperature * (degree.unsqueeze(-1) - rank))
+    weights = torch.gather(scores, -1, order) * keep
+    if absent is not None:
+        weights = weights.masked_fill(torch.gather(absent, -1, order), 0)
+    return Neighbors(torch.gather(neighbors.indices, -1, order), weights)
+
+
 def dropout(neighbors: Neighbors, p: float, *, training: bool) -> Neighbors:
     """Silence each neighbour with probability p in training, and scale the others by 1 / (1 - p).
 

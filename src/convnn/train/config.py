@@ -9,7 +9,9 @@ from convnn.models import check_layer, check_model, default_layer, is_external, 
 from convnn.nn import (
     AGGREGATION_TYPES,
     CONVOLUTION_TYPES,
+    EDGE_TYPES,
     LAYERS,
+    POOLINGS,
     PREFERENCES,
     SAMPLING_TYPES,
     SIMILARITY_TYPES,
@@ -19,7 +21,17 @@ from convnn.nn import (
 from convnn.ops import BACKEND_CHOICES, METRICS
 from convnn.train.timer import parse_interval
 
-NETWORK_SETTINGS = ("where", "patch_size", "num_layers", "num_heads", "d_hidden", "d_mlp", "dropout")
+NETWORK_SETTINGS = (
+    "where",
+    "patch_size",
+    "num_layers",
+    "num_heads",
+    "d_hidden",
+    "d_mlp",
+    "dropout",
+    "image_size",
+    "drop_path",
+)
 
 LAYER_SETTINGS = (
     "kernel_size",
@@ -45,6 +57,16 @@ LAYER_SETTINGS = (
     "coordinate_encoding",
     "sparse_mode",
     "sparse_context_window",
+    "graph_dilation",
+    "reduction",
+    "mlp_layers",
+    "step",
+    "positional_size",
+    "head_channels",
+    "relative_bias",
+    "edge_type",
+    "pooling",
+    "latent_channels",
 )
 
 TOKEN_DEFAULTS = {
@@ -96,6 +118,8 @@ class TrainConfig:
     num_heads: int = flag(3, "network", "heads of each layer on tokens")
     d_hidden: int = flag(192, "network", "width of the tokens of ViT")
     d_mlp: int = flag(768, "network", "width of the hidden layer of each MLP of ViT")
+    image_size: int = flag(224, "network", "side of images for which mobilevigv2 and greedyvig scale their steps")
+    drop_path: float = flag(0.1, "network", "share of images that leave out the last block of those two, 0 to 1")
     kernel_size: int = flag(3, "network", "side of the window of convolutions")
     padding: int = flag(1, "network", "zeros around the map in which neighbours are looked for")
 
@@ -126,6 +150,16 @@ class TrainConfig:
     coordinate_encoding: bool = flag(False, "neighbours", "show ConvNNAttention the place of each token")
     sparse_mode: str = flag("all", "neighbours", "whom SparseAttention looks at", SPARSE_MODES)
     sparse_context_window: int = flag(128, "neighbours", "window or stride of SparseAttention, in tokens")
+    graph_dilation: int = flag(1, "neighbours", "ViG and EdgeConv keep every so many of the nearest")
+    reduction: int = flag(1, "neighbours", "side of the cells of positions that are neighbours in ViG")
+    mlp_layers: int = flag(1, "neighbours", "linear layers of EdgeConv's MLP")
+    step: int = flag(2, "neighbours", "distance of neighbours in SVGA, MGC and DAGC, in positions")
+    positional_size: int = flag(7, "neighbours", "window of their positional encoding, an odd number; 0: none")
+    head_channels: int = flag(32, "neighbours", "channels a head of NeighborhoodAttention2d has at least")
+    relative_bias: bool = flag(True, "neighbours", "NeighborhoodAttention2d learns a bias for each offset")
+    edge_type: str = flag("distance", "neighbours", "how Adaptive ranks the positions of a window", EDGE_TYPES)
+    pooling: str = flag("mean", "neighbours", "how Adaptive puts them together", POOLINGS)
+    latent_channels: int = flag(64, "neighbours", "channels by which Adaptive ranks")
 
     dataset: str = flag("cifar10", "data", "images to learn", DATASETS)
     data_path: str = flag("./Data", "data", "folder of the data set")
@@ -198,11 +232,13 @@ class TrainConfig:
         check_at_least("--K", self.K, 0 if is_external(self.model) else 1)
         for name in ("batch_size", "num_epochs", "kernel_size", "lr_step", "sparse_context_window"):
             check_at_least(f"--{name}", getattr(self, name), 1)
-        for name in ("patch_size", "num_layers", "num_heads", "d_hidden", "d_mlp"):
+        for name in ("patch_size", "num_layers", "num_heads", "d_hidden", "d_mlp", "image_size"):
             check_at_least(f"--{name}", getattr(self, name), 1)
-        for name in ("padding", "sample_padding", "reach", "shuffle_scale", "num_workers", "seed"):
+        for name in ("graph_dilation", "reduction", "mlp_layers", "step", "head_channels", "latent_channels"):
+            check_at_least(f"--{name}", getattr(self, name), 1)
+        for name in ("padding", "sample_padding", "reach", "positional_size", "shuffle_scale", "num_workers", "seed"):
             check_at_least(f"--{name}", getattr(self, name), 0)
-        for name in ("lambda_param", "branch_ratio", "choosing", "attention_dropout", "dropout"):
+        for name in ("lambda_param", "branch_ratio", "choosing", "attention_dropout", "dropout", "drop_path"):
             check_fraction(f"--{name}", getattr(self, name))
         for name in ("lr", "width"):
             if not getattr(self, name) > 0:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from convnn.errors import InputError
-from convnn.nn import MultiheadAttention, NeighborAttention, SearchingLayer
+from convnn.nn import ChoosingLayer, MultiheadAttention, NeighborAttention
 from convnn.nn._modes import evaluating
 
 
@@ -75,7 +75,7 @@ def choosing_layers(model: nn.Module) -> dict[nn.Module, str]:
     """
     names: dict[nn.Module, str] = {}
     for name, module in model.named_modules():
-        on_map = isinstance(module, SearchingLayer) and module.spatial_dims == 2
+        on_map = isinstance(module, ChoosingLayer) and module.spatial_dims == 2
         if on_map or isinstance(module, NeighborAttention):
             names[module] = name or type(module).__name__
     if not names:
@@ -93,7 +93,7 @@ def choices_of(layer: nn.Module, x: Tensor, images: Tensor) -> Choices:
     Raises:
         InputError: tokens are no patches of the images.
     """
-    if isinstance(layer, SearchingLayer):
+    if isinstance(layer, ChoosingLayer):
         return _choices_on_map(layer, x)
     if isinstance(layer, NeighborAttention):
         return _choices_on_patches(layer, x, images)
@@ -106,7 +106,7 @@ def features_of(layer: nn.Module, x: Tensor, images: Tensor) -> Tensor:
     Raises:
         InputError: tokens are no patches of the images.
     """
-    if isinstance(layer, SearchingLayer):
+    if isinstance(layer, ChoosingLayer):
         field = layer.field(x)
         return field.at_real(field.features)
     rows, columns = patches(x.shape[1], images)
@@ -133,8 +133,8 @@ def window_side(K: int) -> int:
     return side + 1 - side % 2
 
 
-def _choices_on_map(layer: SearchingLayer, x: Tensor) -> Choices:
-    indices, scores, _ = (_with_heads(one, 1) for one in layer.neighbors(x))
+def _choices_on_map(layer: ChoosingLayer, x: Tensor) -> Choices:
+    indices, scores, _ = (_with_heads(one, layer.heads) for one in layer.neighbors(x))
     field = layer.field(x)
     height, width = field.real_size
     queries = field.places(field.queries())

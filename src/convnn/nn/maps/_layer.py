@@ -61,6 +61,27 @@ class MapLayer(nn.Module):
         return f"{self.in_channels}, {self.out_channels}"
 
 
+class ChoosingLayer(MapLayer):
+    """A layer on a map whose positions have neighbours, and that can say whom.
+
+    Attributes:
+        heads: how many choose for themselves.
+    """
+
+    heads: int = 1
+
+    def field(self, x: Tensor) -> Field:
+        """The positions of x (B, C, *S): those that can be neighbours, and those of them that have some."""
+        raise NotImplementedError
+
+    def neighbors(self, x: Tensor) -> Neighbors:
+        """Whom every position of x (B, C, *S) that is computed looks at, those of each image's heads in a row.
+
+        `field(x).places(indices)` says where they are.
+        """
+        raise NotImplementedError
+
+
 class ShufflingLayer(MapLayer):
     """A layer on a map that may see coordinates, and may work on shuffled pixels.
 
@@ -110,7 +131,7 @@ class ShufflingLayer(MapLayer):
         return (str(self.grid),)
 
 
-class SearchingLayer(ShufflingLayer):
+class SearchingLayer(ShufflingLayer, ChoosingLayer):
     """A layer on a map that looks for neighbours, and can say whom it chose."""
 
     def __init__(
@@ -133,10 +154,6 @@ class SearchingLayer(ShufflingLayer):
     def field(self, x: Tensor) -> Field:
         """The positions among which neighbours are looked for: those of x (B, C, *S), unshuffled and padded."""
         return Field.of(shuffle_in(x, self.shuffle_pattern, self.shuffle_scale), self.grid)
-
-    def neighbors(self, x: Tensor) -> Neighbors:
-        """Whom every position of x (B, C, *S) chooses, with scores; `field(x).places(indices)` says where they are."""
-        raise NotImplementedError
 
     def extra_repr(self) -> str:
         """Channels, and every setting that is not a default."""

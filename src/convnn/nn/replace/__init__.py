@@ -66,7 +66,7 @@ def replace_layers(
     where = as_where(where)
     if where.map_size is not None and example is None:
         raise InputError(f"where has map_size={where.map_size}, which needs example=, an input of the model")
-    reasons = {name: reason for name, module in layers.items() if (reason := _reason_to_leave(module))}
+    reasons = {name: reason for name, module in layers.items() if (reason := _reason_to_leave(module, layer))}
     free = {name: module for name, module in layers.items() if name not in reasons}
     reasons |= where.refusals(free, None if example is None else sides_of_maps(model, example))
     _refuse_to_do_nothing(model, layer, layers, reasons)
@@ -103,8 +103,9 @@ def _maker(
     for name in sorted(KEPT):
         if name in settings:
             raise InputError(f"{name}={settings[name]} is kept from each convolution; leave it out")
-    if layer not in _maps.FAMILIES:
-        raise InputError(f"layer={layer!r} takes no convolution's place; choose from {', '.join(_maps.FAMILIES)}")
+    known = (*_maps.FAMILIES, *_maps.RELATIVES)
+    if layer not in known:
+        raise InputError(f"layer={layer!r} takes no convolution's place; choose from {', '.join(known)}")
     make = partial(_maps.in_place_of, layer=layer, settings=settings, keep_weights=keep_weights)
     return make, _is_convolution
 
@@ -113,8 +114,10 @@ def _is_convolution(module: nn.Module) -> bool:
     return isinstance(module, _maps.CONVOLUTIONS)
 
 
-def _reason_to_leave(module: Any) -> str | None:
-    return _maps.reason_to_leave(module) if _is_convolution(module) else None
+def _reason_to_leave(module: Any, layer: Any) -> str | None:
+    if not _is_convolution(module):
+        return None
+    return _maps.reason_to_leave(module, layer if isinstance(layer, str) else None)
 
 
 def _refuse_to_do_nothing(model: nn.Module, layer: Any, layers: dict[str, Any], reasons: dict[str, str]) -> None:

@@ -1,0 +1,243 @@
+"""MobileViGv2 and GreedyViG: convolutions at first, and behind them, in each stage, graph layers."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
+
+from convnn.errors import check_at_least, check_fraction
+from convnn.models._network import Network
+from convnn.models._registry import register_model
+from convnn.nn import Grapher2d, LayerFactory
+
+PUBLISHED_SIZE = 224
+"""Side of the images, in pixels, for which the steps of the stages are published."""
+
+
+class FeedForward(nn.Sequential):
+    """Two 1x1 convolutions with batch normalisation, GELU between them, four times the channels inside."""
+
+    def __init__(self, channels: int) -> None:
+        hidden = 4 * channels
+        super().__init__(
+            nn.Conv2d(channels, hidden, 1),
+            nn.BatchNorm2d(hidden),
+            nn.GELU(),
+            nn.Conv2d(hidden, channels, 1),
+            nn.BatchNorm2d(channels),
+        )
+
+
+class LocalBlock(nn.Module):
+    r"""Inverted residual: a depthwise 3x3 convolution between two 1x1 ones, scaled, beside a shortcut.
+
+    .. math:: y = x + s \odot f(x)
+    """
+
+    def __init__(self, channels: int, drop_path: float) -> None:
+        super().__init__()
+        hidden = 4 * channels
+        self.inner = nn.Sequential(
+            nn.Conv2d(channels, hidden, 1),
+            nn.BatchNorm2d(hidden),
+            nn.GELU(),
+            nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden),
+            nn.BatchNorm2d(hidden),
+            nn.GELU(),
+            nn.Conv2d(hidden, channels, 1),
+            nn.BatchNorm2d(channels),
+        )
+        self.scale = layer_scale(channels)
+        self.drop = StochasticDepth(drop_path, "row")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C, H, W)."""
+        return x + self.drop(self.scale * self.inner(x))
+
+
+class GraphBlock(nn.Module):
+    r"""A graph layer in its `Grapher2d`, then a feed-forward network, both scaled and beside shortcuts.
+
+    .. math:: y = x + s_1 \odot g(x), \qquad z = y + s_2 \odot f(y)
+    """
+
+    def __init__(self, channels: int, layer: LayerFactory, drop_path: float = 0.0) -> None:
+        super().__init__()
+        self.mixer = Grapher2d(channels, layer, positional_size=7)
+        self.ffn = FeedForward(channels)
+        self.mixer_scale = layer_scale(channels)
+        self.ffn_scale = layer_scale(channels)
+        self.drop = StochasticDepth(drop_path, "row")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C, H, W)."""
+        x = x + self.drop(self.mixer_scale * self.mixer(x))
+        return x + self.drop(self.ffn_scale * self.ffn(x))
+
+
+def layer_scale(channels: int) -> nn.Parameter:
+    """A factor for each channel, so small at first that a block begins as its shortcut."""
+    return nn.Parameter(torch.full((channels, 1, 1), 1e-5))
+
+
+class MobileViG(Network):
+    """Four stages, each of local blocks and then graph blocks of any layer, and two linear heads whose mean counts.
+
+    The layer is called with the step of its stage and positional_size=0, since the encoding stands in front of it; a
+    layer that reads neither leaves them out.
+
+    Args:
+        depths: local and graph blocks of each stage.
+        channels: of each stage.
+        steps: of the graph layers of each stage, for images of 224 pixels.
+        embedding: channels ahead of the heads.
+        layer: makes a layer from input and output channels.
+        in_channels: channels of the images.
+        num_classes: logits per image.
+        width: factor on all channels.
+        image_size: side of the images in pixels; steps are scaled to it, and at least 1.
+        drop_path: probability, in training, of leaving out the last block of an image; less before it, 0 to 1.
+        dropout: probability before the heads, 0 to 1.
+
+    Raises:
+        InputError: an argument is out of range.
+    """
+
+    min_size: ClassVar[int] = 32
+
+    def __init__(
+        self,
+        depths: Sequence[tuple[int, int]],
+        channels: Sequence[int],
+        steps: Sequence[int],
+        embedding: int,
+        layer: LayerFactory,
+        *,
+        in_channels: int = 3,
+        num_classes: int = 10,
+        width: float = 1.0,
+        image_size: int = PUBLISHED_SIZE,
+        drop_path: float = 0.1,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(in_channels, num_classes, width)
+        check_at_least("image_size", image_size, 1)
+        check_fraction("drop_path", drop_path)
+        check_fraction("dropout", dropout)
+        widths = [self.scaled(number) for number in channels]
+        rates = iter(torch.linspace(0, drop_path, sum(map(sum, depths))).tolist())
+        self.stem = _make_stem(in_channels, widths[0])
+        stages: list[nn.Module] = []
+        for i, ((local, graph), step) in enumerate(zip(depths, steps, strict=True)):
+            graph_layer = partial(layer, step=max(1, round(step * image_size / PUBLISHED_SIZE)), positional_size=0)
+            blocks: list[nn.Module] = [_make_downsampling(widths[i - 1], widths[i])] if i else []
+            blocks += [LocalBlock(widths[i], next(rates)) for _ in range(local)]
+            blocks += [GraphBlock(widths[i], graph_layer, next(rates)) for _ in range(graph)]
+            stages.append(nn.Sequential(*blocks))
+        self.stages = nn.Sequential(*stages)
+        hidden = self.scaled(embedding)
+        self.embed = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(widths[-1], hidden, 1), nn.BatchNorm2d(hidden), nn.GELU(), nn.Flatten()
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(hidden, num_classes)
+        self.distilled_head = nn.Linear(hidden, num_classes)
+        self._initialise()
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) to features (B, F, H / 32, W / 32)."""
+        return self.stages(self.stem(x))
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Features to logits (B, num_classes): the mean of both heads."""
+        embedded = self.dropout(self.embed(features))
+        return (self.head(embedded) + self.distilled_head(embedded)) / 2
+
+    def _initialise(self) -> None:
+        """Every 1x1 weight and convolution normal by fan-in, every constant 0, as published."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+
+def _make_stem(in_channels: int, channels: int) -> nn.Sequential:
+    """Two 3x3 convolutions that quarter the sides: (B, in_channels, H, W) to (B, channels, H / 4, W / 4)."""
+    half = max(1, channels // 2)
+    return nn.Sequential(
+        *_make_downsampling(in_channels, half), nn.GELU(), *_make_downsampling(half, channels), nn.GELU()
+    )
+
+
+def _make_downsampling(in_channels: int, out_channels: int) -> nn.Sequential:
+    """A 3x3 convolution that halves the sides, and batch normalisation."""
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1), nn.BatchNorm2d(out_channels))
+
+
+class MobileViGv2(MobileViG):
+    """MobileViGv2 (Avery et al., arXiv 2406.05850)."""
+
+    default_layer: ClassVar[str] = "MGC"
+
+
+class GreedyViG(MobileViG):
+    """GreedyViG (Munir et al., arXiv 2405.06849)."""
+
+    default_layer: ClassVar[str] = "DAGC"
+
+
+_GRAPHS_BEHIND = (0, 8, 4, 2)
+_GRAPHS_EVERYWHERE = (8, 4, 2, 1)
+
+
+@register_model(MobileViGv2)
+def mobilevigv2_ti(layer: LayerFactory, **settings: Any) -> MobileViGv2:
+    """MobileViGv2 with 5.7 million weights for 1000 classes."""
+    depths = ((2, 0), (2, 2), (6, 2), (2, 2))
+    return MobileViGv2(depths, (32, 64, 128, 256), _GRAPHS_BEHIND, 512, layer, **settings)
+
+
+@register_model(MobileViGv2)
+def mobilevigv2_s(layer: LayerFactory, **settings: Any) -> MobileViGv2:
+    """MobileViGv2 with 7.8 million weights for 1000 classes."""
+    depths = ((3, 0), (3, 3), (9, 3), (3, 3))
+    return MobileViGv2(depths, (32, 64, 128, 256), _GRAPHS_BEHIND, 512, layer, **settings)
+
+
+@register_model(MobileViGv2)
+def mobilevigv2_m(layer: LayerFactory, **settings: Any) -> MobileViGv2:
+    """MobileViGv2 with 15.5 million weights for 1000 classes."""
+    depths = ((3, 0), (3, 3), (9, 3), (3, 3))
+    return MobileViGv2(depths, (32, 64, 192, 384), _GRAPHS_BEHIND, 512, layer, **settings)
+
+
+@register_model(MobileViGv2)
+def mobilevigv2_b(layer: LayerFactory, **settings: Any) -> MobileViGv2:
+    """MobileViGv2 with 27.9 million weights for 1000 classes."""
+    depths = ((3, 0), (3, 3), (9, 3), (3, 3))
+    return MobileViGv2(depths, (64, 128, 256, 512), _GRAPHS_BEHIND, 768, layer, **settings)
+
+
+@register_model(GreedyViG)
+def greedyvig_s(layer: LayerFactory, **settings: Any) -> GreedyViG:
+    """GreedyViG with 12.0 million weights for 1000 classes."""
+    depths = ((2, 2), (2, 2), (6, 2), (2, 2))
+    return GreedyViG(depths, (48, 96, 192, 384), _GRAPHS_EVERYWHERE, 768, layer, **settings)
+
+
+@register_model(GreedyViG)
+def greedyvig_m(layer: LayerFactory, **settings: Any) -> GreedyViG:
+    """GreedyViG with 21.9 million weights for 1000 classes."""
+    depths = ((3, 3), (3, 3), (9, 3), (3, 3))
+    return GreedyViG(depths, (56, 112, 224, 448), _GRAPHS_EVERYWHERE, 768, layer, **settings)
+
+
+@register_model(GreedyViG)
+def greedyvig_b(layer: LayerFactory, **settings: Any) -> GreedyViG:
+    """GreedyViG with 30.9 million weights for 1000 classes."""
+    depths = ((4, 4), (4, 4), (12, 4), (3, 3))
+    return GreedyViG(depths, (64, 128, 256, 512), _GRAPHS_EVERYWHERE, 768, layer, **settings)

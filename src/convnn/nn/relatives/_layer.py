@@ -1,0 +1,120 @@
+"""What the relatives have in common."""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from convnn.nn._field import Field, like
+from convnn.nn._grid import Grid
+from convnn.nn._grouped import check_groups, grouped_linear
+from convnn.nn.maps._layer import ChoosingLayer, reset_as_conv
+from convnn.ops import Neighbors, aggregate, check_backend, select
+
+
+class Relative(ChoosingLayer):
+    """A layer on images whose neighbours another paper chose: (B, C_in, H, W) to (B, C_out, H', W').
+
+    It works on the map as it is, without padding. The grid says which positions it computes: those in the middle of
+    the windows of such a convolution, so that it goes where that was.
+
+    Raises:
+        InputError: an argument is out of range.
+    """
+
+    spatial_dims: ClassVar[int] = 2
+
+    def __init__(self, in_channels: int, out_channels: int, grid: Grid, groups: int = 1, backend: str = "auto") -> None:
+        super().__init__(in_channels, out_channels)
+        check_groups(groups, in_channels, out_channels)
+        check_backend(backend)
+        self.grid = grid
+        self.groups = groups
+        self.backend = backend
+
+    def field(self, x: Tensor) -> Field:
+        """The positions of x (B, C, H, W), all of which can be neighbours; those of the grid have some."""
+        return Field(x.flatten(2).transpose(1, 2), self.grid.axes_without_padding(x.shape[2:]))
+
+    def _forward(self, x: Tensor) -> Tensor:
+        field = self.field(x)
+        return like(x, field.to_map(self._rows(x, field)))
+
+    def _rows(self, x: Tensor, field: Field) -> Tensor:
+        """What it computes at the positions of the grid, (B, N, C_out)."""
+        raise NotImplementedError
+
+    def named(self) -> dict[str, Any]:
+        """Settings to show beside the channels."""
+        return {}
+
+    def extra_repr(self) -> str:
+        """Channels, and the settings."""
+        settings = [f"{name}={value!r}" for name, value in self.named().items()]
+        groups = f"groups={self.groups}" if self.groups != 1 else ""
+        backend = f"backend={self.backend!r}" if self.backend != "auto" else ""
+        geometry = self.grid.beside(Grid(padding=0))
+        return ", ".join(filter(None, [super().extra_repr(), *settings, geometry, groups, backend]))
+
+
+class MaxRelative(Relative):
+    r"""A 1x1 convolution of what a position has, and of the most that any neighbour has more.
+
+    .. math:: y_i = W_1 x_i + W_2 m_i + b, \qquad m_{ic} = \max_{j \in N(i)} (x_{jc} - x_{ic})
+
+    Who the neighbours :math:`N(i)` are is what its kinds differ in.
+
+    Attributes:
+        weight: (C_out, 2, C_in / groups), :math:`W_1` and :math:`W_2`.
+        bias: (C_out,) or None.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        grid: Grid,
+        groups: int,
+        bias: bool,
+        backend: str,
+        device: torch.device | str | None,
+        dtype: torch.dtype | None,
+    ) -> None:
+        super().__init__(in_channels, out_channels, grid, groups, backend)
+        shape = (out_channels, 2, in_channels // groups)
+        self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+        self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw weight and bias as a 1x1 `torch.nn.Conv2d` of 2 * C_in channels does."""
+        reset_as_conv(self.weight, self.bias)
+
+    def _rows(self, x: Tensor, field: Field) -> Tensor:
+        own = field.at_queries(field.features)
+        return self.combine(own, self.relative_max(x, field, own))
+
+    def relative_max(self, x: Tensor, field: Field, own: Tensor) -> Tensor:
+        """The most that a neighbour has more than each position that is computed, (B, N, C)."""
+        neighbors = self.neighbors(x)
+        return aggregate.maximum(field.features, neighbors, own)
+
+    def combine(self, own: Tensor, most: Tensor) -> Tensor:
+        """The 1x1 convolution of both, (B, N, C_out)."""
+        first, second = self.weight.unbind(1)
+        return grouped_linear(own, first, self.bias) + grouped_linear(most, second)
+
+
+def nearest_every(
+    queries: Tensor, keys: Tensor, K: int, step: int, *, positions: Tensor | None, backend: str
+) -> Neighbors:
+    """Every step-th of the K * step keys nearest to each query, or of all where there are fewer."""
+    wanted = min(K * step, keys.shape[1])
+    found = select.nearest(queries, keys, wanted, metric="euclidean", positions=positions, backend=backend)
+    return found.every(step)
+
+
+def at_neighbors(rows: Tensor, neighbors: Neighbors) -> Tensor:
+    """What each neighbour has, (B, N, K, C)."""
+    index = neighbors.indices.flatten(1).unsqueeze(-1).expand(-1, -1, rows.shape[-1])
+    return torch.gather(rows, 1, index).unflatten(1, tuple(neighbors.indices.shape[1:]))

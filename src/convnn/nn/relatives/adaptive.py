@@ -1,0 +1,111 @@
+"""Adaptive neighbourhoods: as many of the best in the window as each position wishes for."""
+
+import torch
+from torch import Tensor
+
+from convnn.errors import check_at_least, check_choice
+from convnn.nn._field import Field
+from convnn.nn._grid import Grid, Sides
+from convnn.nn._grouped import GroupedLinear
+from convnn.nn.relatives._degree import DegreeEstimator, EdgeRanker
+from convnn.nn.relatives._layer import Relative
+from convnn.ops import Neighbors, aggregate, select, weigh
+
+POOLINGS = ("mean", "max")
+
+
+class AdaptiveNeighborhoods2d(Relative):
+    r"""Every position ranks the k x k window around it, and learns how many of the best to look at.
+
+    .. math:: y_i = W_1 x_i + W_2 m_i + b, \qquad m_i = \sum_j \frac{w_{ij}}{\sum_l w_{il}} x_j
+        \;\text{ or }\; \max_j w_{ij} (x_j - x_i), \qquad w_{ij} = e_{ij} \, \sigma(-2 (t_{ij} - k_i))
+
+    with the edge scores e of `EdgeRanker`, the rank t of j among them, 0 the best, and the wished number k of
+    `DegreeEstimator`, for which half and a quarter of the window's positions are mean and deviation. At the border
+    windows are shifted inwards.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: side of the window.
+        edge_type: how edges are ranked, "distance", "pair" or "difference".
+        pooling: how neighbours are put together, "mean" or "max".
+        latent_channels: of the codes by which edges are ranked and degrees estimated.
+        groups: blocks of channels that do not mix; all have the same neighbours.
+        stride, padding, window_size, dilation: those of the convolution whose place it takes; it computes the middle of
+            each window, and looks at no padding.
+        bias: add a learned constant to every output channel.
+        backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
+        device: where the weights live.
+        dtype: of the weights.
+
+    Shapes:
+        input (B, C_in, H, W) or (C_in, H, W); output (B, C_out, H', W').
+
+    Raises:
+        InputError: an argument is out of range.
+        UnsupportedError: in forward: the named backend cannot compute this.
+
+    Reference:
+        Saha et al., "Learning Adaptive Neighborhoods for Graph Neural Networks", arXiv 2307.09065; the window as the
+        graph to choose from, and the two linear maps, are ours.
+
+    Example:
+        >>> AdaptiveNeighborhoods2d(8, 16, kernel_size=5)(torch.randn(2, 8, 14, 14)).shape
+        torch.Size([2, 16, 14, 14])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        *,
+        edge_type: str = "distance",
+        pooling: str = "mean",
+        latent_channels: int = 64,
+        groups: int = 1,
+        stride: Sides = 1,
+        padding: Sides | str = 0,
+        window_size: Sides | None = None,
+        dilation: Sides = 1,
+        bias: bool = True,
+        backend: str = "auto",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        check_at_least("kernel_size", kernel_size, 1)
+        check_choice("pooling", pooling, POOLINGS)
+        super().__init__(in_channels, out_channels, Grid(window_size, stride, padding, dilation), groups, backend)
+        self.kernel_size = kernel_size
+        self.pooling = pooling
+        self.ranker = EdgeRanker(in_channels, latent_channels, edge_type, device, dtype)
+        self.degree = DegreeEstimator(in_channels, latent_channels, device, dtype)
+        self.own = GroupedLinear(in_channels, out_channels, groups, bias, device, dtype)
+        self.other = GroupedLinear(in_channels, out_channels, groups, False, device, dtype)
+
+    def _rows(self, x: Tensor, field: Field) -> Tensor:
+        neighbors = self.neighbors(x)
+        own = field.at_queries(field.features)
+        if self.pooling == "max":
+            most = aggregate.maximum(field.features, neighbors, own)
+        else:
+            assert neighbors.scores is not None
+            shares = neighbors.scores / neighbors.scores.sum(-1, keepdim=True)
+            most = aggregate.weighted_sum(field.features, neighbors._replace(scores=shares), backend=self.backend)
+        return self.own(own) + self.other(most)
+
+    def neighbors(self, x: Tensor) -> Neighbors:
+        """The window of every position of x (B, C, H, W) that is computed, best first, and how much each weighs."""
+        field = self.field(x)
+        rows, positions = field.features, field.queries()
+        sides = [min(self.kernel_size, n) for n in field.size]
+        windows = Neighbors(select.window(field.size, sides, device=x.device).indices[:, positions])
+        degrees = rows.new_full(rows.shape[:2], windows.K)
+        ranked = self.ranker(rows, positions, windows.for_each_of(len(rows)), degrees)
+        wishes = self.degree(rows[:, positions], degrees[:, positions], windows.K / 2, windows.K / 4)
+        return weigh.soft_top(ranked, wishes)
+
+    def named(self) -> dict[str, int | str]:
+        """Window, ranking and pooling."""
+        return {"kernel_size": self.kernel_size, "edge_type": self.ranker.edge_type, "pooling": self.pooling}

@@ -1,0 +1,122 @@
+"""MobileViG, MobileViGv2 and GreedyViG: positions of the own row and column, all of them or those that are close."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from convnn.nn._field import Field
+from convnn.nn.relatives._axial import Axial, Shift, down_and_right
+
+
+class SVGA2d(Axial):
+    r"""Sparse vision graph attention: every s-th position of the own row and column.
+
+    .. math:: y_i = W_1 x'_i + W_2 \max \left( 0, \max_{j \in N(i)} (x'_i - x'_j) \right) + b
+
+    with N(i) the positions s, 2 s, ... up the column and to the left in the row, around the border, as far as the map
+    goes; mind the sign, which is that of the published code. Arguments, shapes and errors are those of `MGC2d`.
+
+    Reference:
+        Munir et al., "MobileViG: Graph-Based Sparse Attention for Mobile Vision Applications", arXiv 2307.00395.
+
+    Example:
+        >>> SVGA2d(8, 16, step=2)(torch.randn(2, 8, 14, 14)).shape
+        torch.Size([2, 16, 14, 14])
+    """
+
+    def shifts(self, size: Sequence[int]) -> list[Shift]:
+        """Down the map and to the right, in steps."""
+        return down_and_right(size, self.step)
+
+    def relative_max(self, x: Tensor, field: Field, own: Tensor) -> Tensor:
+        """The most that each position has more than a neighbour, (B, N, C)."""
+        return super().relative_max(-x, Field(-field.features, field.axes), -own)
+
+
+class MGC2d(Axial):
+    r"""Mobile graph convolution: the four positions a step away in the own row and column.
+
+    .. math:: y_i = W_1 x'_i + W_2 \max \left( 0, \max_{j \in N(i)} (x'_j - x'_i) \right) + b, \qquad x' = x + P * x
+
+    with N(i) the positions s up, down, left and right, around the border, and P a depthwise convolution, the
+    conditional positional encoding. Nothing is searched: the map is rolled.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        step: s; along an axis of s positions or fewer there is nobody.
+        positional_size: side of the window of P, an odd number; 0: no encoding.
+        groups: blocks of channels that do not mix.
+        stride, padding, window_size, dilation: those of the convolution whose place it takes; it computes the middle of
+            each window, and looks at no padding.
+        bias: add a learned constant to every output channel.
+        backend: not read: a roll has one way to be computed.
+        device: where the weights live.
+        dtype: of the weights.
+
+    Shapes:
+        input (B, C_in, H, W) or (C_in, H, W); output (B, C_out, H', W'); weight (C_out, 2, C_in / groups).
+
+    Raises:
+        InputError: an argument is out of range.
+
+    Reference:
+        Avery et al., "Scaling Graph Convolutions for Mobile Vision", arXiv 2406.05850.
+
+    Example:
+        >>> MGC2d(8, 16, step=2)(torch.randn(2, 8, 14, 14)).shape
+        torch.Size([2, 16, 14, 14])
+    """
+
+    def shifts(self, size: Sequence[int]) -> list[Shift]:
+        """One step either way along each axis that is longer."""
+        height, width = size
+        down = [(distance, 0) for distance in (self.step, -self.step) if self.step < height]
+        return down + [(0, distance) for distance in (self.step, -self.step) if self.step < width]
+
+
+class DAGC2d(Axial):
+    r"""Dynamic axial graph convolution: of every s-th position of the own row and column those that are close.
+
+    .. math:: N(i) = \{ j : \lVert x'_i - x'_j \rVert_1 < \mu - \sigma \}
+
+    where :math:`\mu` and :math:`\sigma` are mean and unbiased standard deviation, for each image, of the L1 distances
+    between the positions of the map and those half a map away, down and to the right: an estimate of all distances. A
+    position with nobody close has 0 of its neighbours. The choice carries no gradient. Arguments, shapes and errors are
+    those of `MGC2d`, and so is the rest of the formula.
+
+    Reference:
+        Munir et al., "GreedyViG: Dynamic Axial Graph Construction for Efficient Vision GNNs", arXiv 2405.06849; L1, as
+        in the published code, where the paper says Euclidean.
+
+    Example:
+        >>> DAGC2d(8, 16, step=1)(torch.randn(2, 8, 14, 14)).shape
+        torch.Size([2, 16, 14, 14])
+    """
+
+    def shifts(self, size: Sequence[int]) -> list[Shift]:
+        """Down the map and to the right, in steps: those who may be close."""
+        return down_and_right(size, self.step)
+
+    def _candidates(self, x: Tensor) -> Iterator[tuple[Shift, Tensor | None]]:
+        shifts = self.shifts(x.shape[2:])
+        if not shifts:
+            return
+        x = x.detach().to(torch.promote_types(x.dtype, torch.float32))
+        threshold = distance_threshold(x)
+        for shift in shifts:
+            yield shift, _distance(x, x.roll(shift, (2, 3))) < threshold
+
+
+def distance_threshold(x: Tensor) -> Tensor:
+    """Mean minus standard deviation of the distances between positions half a map apart, (B, 1, 1, 1)."""
+    height, width = x.shape[2:]
+    sample = _distance(x, x.roll(((height + 1) // 2, (width + 1) // 2), (2, 3)))
+    mean = sample.mean((2, 3), keepdim=True)
+    return mean - ((sample - mean).square().sum((2, 3), keepdim=True) / (height * width - 1)).sqrt()
+
+
+def _distance(x: Tensor, other: Tensor) -> Tensor:
+    """L1 distance of the features at each position, (B, 1, H, W)."""
+    return (x - other).abs().sum(1, keepdim=True)

@@ -1,0 +1,105 @@
+"""Dynamic graph CNN: the nearest positions by feature, and the maximum of an MLP over the edges to them."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from convnn.errors import check_at_least
+from convnn.nn._field import Field
+from convnn.nn._grid import Grid, Sides
+from convnn.nn._grouped import GroupedLinear, grouped_linear
+from convnn.nn.maps._layer import reset_as_conv
+from convnn.nn.relatives._layer import Relative, at_neighbors, nearest_every
+from convnn.ops import Neighbors, aggregate
+
+
+class EdgeConv2d(Relative):
+    r"""Maximum over the K nearest positions of an MLP of both ends of the edge.
+
+    .. math:: y_i = \max_{j \in N(i)} h(x_i, x_j - x_i), \qquad
+        h(u, v) = \operatorname{ReLU}(W_1 u + W_2 v + b)
+
+    with N(i) every d-th of the K d positions whose features are nearest to those of i; i itself is nearest. An MLP of
+    more layers has a linear map and ReLU for each. The first costs no more than two 1x1 convolutions: what it makes of
+    an edge is a sum of what it makes of the ends, and ReLU keeps the order.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output, and of each layer of the MLP.
+        K: neighbours of each position, itself included; all there are on a map with fewer.
+        graph_dilation: d, keep every d-th of the nearest.
+        mlp_layers: linear layers of the MLP.
+        groups: blocks of channels that do not mix.
+        stride, padding, window_size, dilation: those of the convolution whose place it takes; it computes the middle of
+            each window, and looks at no padding.
+        bias: add a learned constant to every channel of the first layer.
+        backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
+        device: where the weights live.
+        dtype: of the weights.
+
+    Shapes:
+        input (B, C_in, H, W) or (C_in, H, W); output (B, C_out, H', W'); weight (C_out, 2, C_in / groups).
+
+    Raises:
+        InputError: an argument is out of range.
+        UnsupportedError: in forward: the named backend cannot compute this.
+
+    Reference:
+        Wang et al., "Dynamic Graph CNN for Learning on Point Clouds", arXiv 1801.07829, equations 7 and 8.
+
+    Example:
+        >>> EdgeConv2d(8, 16, K=9)(torch.randn(2, 8, 14, 14)).shape
+        torch.Size([2, 16, 14, 14])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        K: int = 9,
+        *,
+        graph_dilation: int = 1,
+        mlp_layers: int = 1,
+        groups: int = 1,
+        stride: Sides = 1,
+        padding: Sides | str = 0,
+        window_size: Sides | None = None,
+        dilation: Sides = 1,
+        bias: bool = True,
+        backend: str = "auto",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        for name, value in (("K", K), ("graph_dilation", graph_dilation), ("mlp_layers", mlp_layers)):
+            check_at_least(name, value, 1)
+        super().__init__(in_channels, out_channels, Grid(window_size, stride, padding, dilation), groups, backend)
+        self.K = K
+        self.graph_dilation = graph_dilation
+        self.weight = nn.Parameter(torch.empty(out_channels, 2, in_channels // groups, device=device, dtype=dtype))
+        self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
+        more = (GroupedLinear(out_channels, out_channels, groups, True, device, dtype) for _ in range(mlp_layers - 1))
+        self.mlp = nn.Sequential(*(layer for linear in more for layer in (linear, nn.ReLU())))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw weight and bias of the first layer as a 1x1 `torch.nn.Conv2d` of 2 * C_in channels does."""
+        reset_as_conv(self.weight, self.bias)
+
+    def _rows(self, x: Tensor, field: Field) -> Tensor:
+        neighbors = self.neighbors(x)
+        of_position, of_difference = self.weight.unbind(1)
+        there = grouped_linear(field.features, of_difference)
+        here = grouped_linear(field.at_queries(field.features), of_position - of_difference, self.bias)
+        if len(self.mlp):
+            return self.mlp(F.relu(at_neighbors(there, neighbors) + here.unsqueeze(2))).amax(2)
+        return F.relu(aggregate.maximum(there, neighbors) + here)
+
+    def neighbors(self, x: Tensor) -> Neighbors:
+        """Whom every position of x (B, C, H, W) that is computed looks at, nearest first."""
+        field = self.field(x)
+        queries, K, step = field.at_queries(field.features), self.K, self.graph_dilation
+        return nearest_every(queries, field.features, K, step, positions=field.queries(), backend=self.backend)
+
+    def named(self) -> dict[str, int]:
+        """K, dilation and depth."""
+        return {"K": self.K, "graph_dilation": self.graph_dilation, "mlp_layers": 1 + len(self.mlp) // 2}

@@ -1,0 +1,143 @@
+"""Neighbourhood attention transformer: the window around each position, shifted inwards at the border."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from convnn.errors import InputError, check_at_least
+from convnn.nn._field import Field
+from convnn.nn._grid import Grid, Sides
+from convnn.nn._grouped import GroupedLinear
+from convnn.nn.relatives._layer import Relative
+from convnn.ops import Neighbors, aggregate, select, weigh
+
+
+class NeighborhoodAttention2d(Relative):
+    r"""Attention of every position to the k x k window around it, shifted inwards at the border.
+
+    .. math:: y_i = W_o \sum_{j \in w(i)} \alpha_{ij} W_v x_j, \qquad
+        \alpha_i = \operatorname{softmax}_j \left( \frac{W_q x_i \cdot W_k x_j}{\sqrt{d}} + \beta_{j - i} \right)
+
+    with a bias :math:`\beta` for each offset, learned, in every head. A map smaller than the window is continued to its
+    right and below by zeros, of which queries, keys and values are made as of the others.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: side of the window, an odd number.
+        head_channels: d, channels a head; as many heads as it goes into the channels, one at least, and divide them.
+        relative_bias: learn the bias for each offset.
+        groups: blocks of channels that do not mix; heads are within them.
+        stride, padding, window_size, dilation: those of the convolution whose place it takes; it computes the middle of
+            each window, and looks at no padding.
+        bias: add learned constants to queries, keys, values and output.
+        backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
+        device: where the weights live.
+        dtype: of the weights.
+
+    Shapes:
+        input (B, C_in, H, W) or (C_in, H, W); output (B, C_out, H', W'); relative_bias (heads, 2 k - 1, 2 k - 1).
+
+    Raises:
+        InputError: an argument is out of range.
+        UnsupportedError: in forward: the named backend cannot compute this.
+
+    Reference:
+        Hassani et al., "Neighborhood Attention Transformer", arXiv 2204.07143, equations 1 to 4; as a layer for images:
+        Wang et al., arXiv 2303.14324.
+
+    Example:
+        >>> NeighborhoodAttention2d(32, 64, kernel_size=7)(torch.randn(2, 32, 14, 14)).shape
+        torch.Size([2, 64, 14, 14])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        *,
+        head_channels: int = 32,
+        relative_bias: bool = True,
+        groups: int = 1,
+        stride: Sides = 1,
+        padding: Sides | str = 0,
+        window_size: Sides | None = None,
+        dilation: Sides = 1,
+        bias: bool = True,
+        backend: str = "auto",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        check_at_least("kernel_size", kernel_size, 1)
+        if kernel_size % 2 == 0:
+            raise InputError(f"kernel_size={kernel_size} must be odd, so that the window has a middle")
+        super().__init__(in_channels, out_channels, Grid(window_size, stride, padding, dilation), groups, backend)
+        self.kernel_size = kernel_size
+        self.heads = groups * _heads(in_channels // groups, head_channels)
+        self.qkv = GroupedLinear(in_channels, 3 * in_channels, groups, bias, device, dtype)
+        self.output = GroupedLinear(in_channels, out_channels, groups, bias, device, dtype)
+        sides = (self.heads, 2 * kernel_size - 1, 2 * kernel_size - 1)
+        self.relative_bias = nn.Parameter(torch.empty(sides, device=device, dtype=dtype)) if relative_bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the bias for each offset from a normal distribution of deviation 0.02, cut off at 2."""
+        if self.relative_bias is not None:
+            nn.init.trunc_normal_(self.relative_bias, std=0.02)
+
+    def _rows(self, x: Tensor, field: Field) -> Tensor:
+        neighbors, values = self._attend(field)
+        out = aggregate.weighted_sum(values, neighbors, backend=self.backend).unflatten(0, (-1, self.heads))
+        return self.output(out.transpose(1, 2).flatten(2))
+
+    def neighbors(self, x: Tensor) -> Neighbors:
+        """The window of every position of x that is computed, and how much each of it weighs, (B * heads, N, k k)."""
+        return self._attend(self.field(x))[0]
+
+    def field(self, x: Tensor) -> Field:
+        """The positions of x (B, C, H, W), on a map that the window fits in; those of the grid have neighbours."""
+        axes = self.grid.axes_without_padding(x.shape[2:])
+        missing = [max(0, self.kernel_size - axis.real) for axis in axes]
+        padded = F.pad(x, [0, missing[1], 0, missing[0]]) if any(missing) else x
+        axes = tuple(replace(a, after=n, spare=a.spare + n) for a, n in zip(axes, missing, strict=True))
+        return Field(padded.flatten(2).transpose(1, 2), axes)
+
+    def _attend(self, field: Field) -> tuple[Neighbors, Tensor]:
+        """Whom each head looks at and how much, and the values of all positions (B * heads, T, d)."""
+        queries, keys, values = self._split(self.qkv(field.features))
+        queries = field.at_queries(queries) * queries.shape[-1] ** -0.5
+        windows = select.window(field.size, [self.kernel_size] * 2, device=field.features.device).indices[
+            :, field.queries()
+        ]
+        neighbors = Neighbors(windows).for_each_of(len(queries))
+        neighbors = weigh.similarity(neighbors, queries, keys, metric="matmul", backend=self.backend)
+        assert neighbors.scores is not None
+        if self.relative_bias is not None:
+            by_head = neighbors.scores.unflatten(0, (-1, self.heads)) + self._bias_of(field, windows)
+            neighbors = neighbors._replace(scores=by_head.flatten(0, 1))
+        return weigh.softmax(neighbors), values
+
+    def _split(self, qkv: Tensor) -> list[Tensor]:
+        """Queries, keys and values of each head, (B * heads, T, d), from (B, T, 3 C)."""
+        by_head = qkv.unflatten(-1, (self.groups, 3, self.heads // self.groups, -1)).permute(3, 0, 2, 4, 1, 5)
+        return [one.flatten(0, 2) for one in by_head]
+
+    def _bias_of(self, field: Field, windows: Tensor) -> Tensor:
+        """The learned bias of each offset from a position to those of its window, (heads, N, k k)."""
+        assert self.relative_bias is not None
+        offsets = field.places(windows[0]) - field.places(field.queries()).unsqueeze(1) + self.kernel_size - 1
+        return self.relative_bias[:, offsets[..., 0], offsets[..., 1]]
+
+    def named(self) -> dict[str, int | bool]:
+        """Window, heads and bias."""
+        has_bias = self.relative_bias is not None
+        return {"kernel_size": self.kernel_size, "heads": self.heads, "relative_bias": has_bias}
+
+
+def _heads(channels: int, head_channels: int) -> int:
+    """As many heads of at least so many channels as divide them."""
+    check_at_least("head_channels", head_channels, 1)
+    return next(heads for heads in range(max(1, channels // head_channels), 0, -1) if channels % heads == 0)

@@ -1,0 +1,42 @@
+"""Where a position is, told by what is around it."""
+
+import torch
+from torch import Tensor, nn
+
+from convnn.errors import InputError, check_at_least
+
+
+class PositionalEncoding2d(nn.Conv2d):
+    r"""Conditional positional encoding: a map, and beside it a depthwise convolution of it.
+
+    .. math:: y = x + P * x
+
+    Args:
+        channels: of input and output.
+        kernel_size: side of the window of P, an odd number.
+        device: where the weights live.
+        dtype: of the weights.
+
+    Raises:
+        InputError: an argument is out of range.
+
+    Reference:
+        Chu et al., "Conditional Positional Encodings for Vision Transformers", arXiv 2102.10882; as in MobileViGv2,
+        arXiv 2406.05850.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: int = 7,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        check_at_least("positional_size", kernel_size, 1)
+        if kernel_size % 2 == 0:
+            raise InputError(f"positional_size={kernel_size} must be odd, so that the window has a middle")
+        super().__init__(channels, channels, kernel_size, padding="same", groups=channels, device=device, dtype=dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C, H, W)."""
+        return x + super().forward(x)
