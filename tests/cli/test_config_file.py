@@ -19,7 +19,7 @@ from convnn.train.folder import args_text
 
 PRINTED = st.characters(exclude_characters="\n\r\0", exclude_categories=["Cs"])
 PATHS = st.text(PRINTED, min_size=1, max_size=12)
-FRACTIONS = ("lambda_param", "branch_ratio", "choosing", "attention_dropout", "dropout")
+FRACTIONS = ("lambda_param", "branch_ratio", "choosing", "attention_dropout", "dropout", "drop_path")
 
 
 def values_of(f):

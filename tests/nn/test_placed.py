@@ -185,7 +185,7 @@ def test_on_the_smallest_maps_it_is_the_convolution(size: tuple[int, int]) -> No
 
 def test_a_slot_takes_the_odd_one_out_in_its_direction() -> None:
     """One bright pixel on a grey map, seen by the position two columns to its left through the slot on its right."""
-    layer = cnn.ConvNNPos2d(1, 1, bias=False, magnitude_type="euclidean", dtype=torch.double)
+    layer = cnn.ConvNNPos2d(1, 1, bias=False, prefer="unlike", magnitude_type="euclidean", dtype=torch.double)
     with torch.no_grad():
         layer.weight.zero_()[0, 0, 1, 2] = 1
     x = torch.ones(1, 1, 7, 7, dtype=torch.double)
@@ -195,7 +195,7 @@ def test_a_slot_takes_the_odd_one_out_in_its_direction() -> None:
 
 
 def test_neighbors_are_what_the_slots_take() -> None:
-    layer = cnn.ConvNNPos2d(3, 4, choosing=1, dtype=torch.double)
+    layer = cnn.ConvNNPos2d(3, 4, choosing=1, magnitude_type="cosine", dtype=torch.double)
     x = doubles(2, 3, 5, 4)
     neighbors, field = layer.neighbors(x), layer.field(x)
     assert neighbors.indices.shape == neighbors.scores.shape == (2, 20, 9)
@@ -259,7 +259,7 @@ def test_wrong_lists_and_arguments_are_named() -> None:
         cnn.ConvNNPos2d(3, 4, reach=-1)
     with pytest.raises(InputError, match=r"^choosing=1.5 must lie between 0 and 1$"):
         cnn.ConvNNPos2d(3, 4, choosing=1.5)
-    with pytest.raises(InputError, match=r"^prefer='unlik' is not one of unlike, like; did you mean 'unlike'\?$"):
+    with pytest.raises(InputError, match=r"^prefer='unlik' is not one of like, unlike; did you mean 'unlike'\?$"):
         cnn.ConvNNPos2d(3, 4, prefer="unlik")
 
 
@@ -274,6 +274,6 @@ def test_it_takes_the_place_and_the_weights_of_a_convolution() -> None:
 
 def test_its_words() -> None:
     assert repr(cnn.ConvNNPos2d(3, 8)) == "ConvNNPos2d(3, 8, kernel_size=3, reach=1)"
-    layer = cnn.ConvNNPos2d(4, 8, 5, reach=2, prefer="like", magnitude_type="matmul", stride=2, padding=1, groups=2)
-    named = "kernel_size=5, reach=2, prefer='like', magnitude_type='matmul', stride=2, padding=1, groups=2"
+    layer = cnn.ConvNNPos2d(4, 8, 5, reach=2, prefer="unlike", magnitude_type="cosine", stride=2, padding=1, groups=2)
+    named = "kernel_size=5, reach=2, prefer='unlike', magnitude_type='cosine', stride=2, padding=1, groups=2"
     assert repr(layer) == f"ConvNNPos2d(4, 8, {named})"

@@ -65,11 +65,12 @@ def test_settings_are_all_that_layers_and_networks_read() -> None:
 
 
 def test_defaults_of_layers_are_those_of_the_flags() -> None:
-    configs = {"maps": TrainConfig(), "tokens": TrainConfig(model="vit")}
-    for entry in LAYERS.values():
+    models = {"maps": "vgg11", "tokens": "vit"}
+    for layer, entry in LAYERS.items():
+        config = TrainConfig(model=models[entry.reads], layer=layer)
         for name, default in entry.settings.items():
-            if hasattr(configs["maps"], name):
-                assert getattr(configs[entry.reads], name) == default, name
+            if hasattr(config, name):
+                assert getattr(config, name) == default, name
 
 
 @pytest.mark.parametrize("model", list_models())

@@ -10,8 +10,9 @@ from typing import Any, NoReturn
 
 from convnn.errors import InputError, did_you_mean
 from convnn.models import list_models
+from convnn.nn import LAYERS
 from convnn.train import TrainConfig
-from convnn.train.config import defaults_of
+from convnn.train.config import LAYER_SETTINGS, defaults_of
 from convnn.train.config_file import value_type
 
 FLAG = re.compile(r"((?:--|-[a-zA-Z])[^\s=]*)(?:=|$)")
@@ -107,8 +108,13 @@ def _add_flag(group: argparse._ArgumentGroup, f: "Field[Any]") -> None:
 
 
 def _defaults(f: "Field[Any]") -> str:
-    """Such as "default: 0.001; vit: 0.0005"."""
-    general, special = f.default, []
+    """Such as "default: cosine; ConvNN_Pos: matmul; vit: matmul"."""
+    general = f.default
+    special = [
+        f"; {layer}: {entry.settings[f.name]}"
+        for layer, entry in LAYERS.items()
+        if entry.reads == "maps" and f.name in LAYER_SETTINGS and entry.settings.get(f.name, general) != general
+    ]
     for model in list_models("vit*"):
         default = defaults_of(model).get(f.name, general)
         if default != general and (model == "vit" or default != defaults_of("vit").get(f.name)):

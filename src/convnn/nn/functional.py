@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 AGGREGATION_TYPES = ("Col", "Loc_Col")
-PREFERENCES = ("unlike", "like")
+PREFERENCES = ("like", "unlike")
 SCORES_OF_ITSELF = {"cosine": 1.1, "euclidean": 0.1}
 """Of a position with itself in `convnn_attention` where all are candidates; no other metric is defined there."""
 
@@ -237,15 +237,15 @@ def convnn_pos(
     *,
     reach: int = 1,
     choosing: float = 0.5,
-    prefer: str = "unlike",
-    magnitude_type: str = "cosine",
+    prefer: str = "like",
+    magnitude_type: str = "matmul",
     grid: Grid | None = None,
     aggregation_type: str = "Col",
     shuffle_pattern: str = "NA",
     shuffle_scale: int = 0,
     backend: str = "auto",
 ) -> Tensor:
-    r"""A convolution, of some of whose channels the outer slots choose: the least (or most) similar in their direction.
+    r"""A convolution, of some of whose channels the outer slots choose: the most (or least) similar in their direction.
 
     .. math:: y_{io} = b_o + \sum_{c} \sum_{k} W_{ock} \, v_{j_{ik} c}, \qquad
         j_{ik} = \operatorname*{arg\,max}_{j \in S_k(i)} \pm s(x_i, x_j)
@@ -259,8 +259,8 @@ def convnn_pos(
         reach: how much farther than the kernel's window the outer slots look, at least 0.
         choosing: share of the output channels whose slots choose, 0 to 1, of every group the last ones; those of the
             others look at their own places.
-        prefer: "unlike" or "like".
-        magnitude_type: "cosine", "euclidean" or "matmul".
+        prefer: "like" or "unlike".
+        magnitude_type: "cosine", "euclidean" or "matmul", the inner product.
         grid: stride, padding and dilation of the kernel's window; a map that keeps its size when None.
         aggregation_type: "Col" convolves features, "Loc_Col" features and coordinates.
         shuffle_pattern, shuffle_scale: as in `convnn`.

@@ -142,7 +142,12 @@ register_layer("Conv2d", _conv2d, "the k x k window")
 # The maps of these two keep their size: the setting `padding` is for those that search the whole map.
 register_layer("Conv2d_New", Conv2dNew, "the k x k window, with coordinates and pixel shuffling", fixed=("padding",))
 register_layer("ConvNN", ConvNN2d, "the K most similar positions, convolved")
-register_layer("ConvNN_Pos", ConvNNPos2d, "the most unlike position in each direction, convolved", fixed=("padding",))
+register_layer(
+    "ConvNN_Pos",
+    ConvNNPos2d,
+    "one position in each direction, the most similar for half of it",
+    fixed=("padding",),
+)
 register_layer("ConvNN_Attn", ConvNNAttention2d, "the K most similar positions, softmax weights, then a kernel")
 register_layer("Branching", Branching2d.with_convnn, "ConvNN beside Conv2d", ConvNN2d)
 register_layer("Branching_Attn", Branching2d.with_attention, "ConvNN_Attn beside Conv2d", ConvNNAttention2d)

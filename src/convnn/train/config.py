@@ -90,18 +90,21 @@ def flag(
     )
 
 
-def defaults_of(model: str) -> dict[str, Any]:
-    """The flags whose defaults depend on the network, with those of this one."""
-    settings = {name: value for name, value in model_settings(model).items() if name in (*NETWORK_SETTINGS, "K")}
+def defaults_of(model: str, layer: str | None = None) -> dict[str, Any]:
+    """The flags whose defaults depend on the network and its layer, with those of this one, or of its own layer."""
+    layer = layer or default_layer(model)
+    of_layer = {name: value for name, value in LAYERS[layer].settings.items() if name in LAYER_SETTINGS}
+    of_model = {name: value for name, value in model_settings(model).items() if name in (*NETWORK_SETTINGS, "K")}
     of_tokens = TOKEN_DEFAULTS if LAYERS[default_layer(model)].reads == "tokens" else {}
-    return settings | of_tokens | {"layer": default_layer(model)}
+    return of_layer | of_model | of_tokens | {"layer": layer}
 
 
 @dataclass(frozen=True, init=False)
 class TrainConfig:
     """The flags of `convnn train`; each field's help says what it does.
 
-    Flags that are not given have the default of the network, `defaults_of(model)`, or that of the field.
+    Flags that are not given have the default of the network and its layer, `defaults_of(model, layer)`, or that of the
+    field.
 
     Raises:
         InputError: a value is unknown or out of range, naming the flag.
@@ -140,7 +143,7 @@ class TrainConfig:
     raster_order: bool = flag(False, "neighbours", "neighbours stand in raster order, not best first")
     reach: int = flag(1, "neighbours", "how much farther than the window the outer slots of ConvNN_Pos look, in pixels")
     choosing: float = flag(0.5, "neighbours", "share of ConvNN_Pos's channels whose slots choose, 0 to 1")
-    prefer: str = flag("unlike", "neighbours", "whom each slot of ConvNN_Pos takes", PREFERENCES)
+    prefer: str = flag("like", "neighbours", "whom each slot of ConvNN_Pos takes", PREFERENCES)
     shuffle_pattern: str = flag("NA", "neighbours", "pixel shuffle before and after (BA) or none", ("BA", "NA"))
     shuffle_scale: int = flag(0, "neighbours", "pixels folded along each axis by the shuffle")
     branch_ratio: float = flag(0.5, "neighbours", "share of a Branching layer's channels that ConvNN makes, 0 to 1")
@@ -218,9 +221,11 @@ class TrainConfig:
         values = {f.name: f.default for f in fields(self)}
         model = given.get("model", values["model"])
         check_model(model, prefix="--")
+        layer = given.get("layer", default_layer(model))
+        check_layer(model, layer, prefix="--")
         for name in given.keys() - values.keys():
             raise TypeError(f"TrainConfig has no flag {name!r}")
-        for name, value in (values | defaults_of(model) | given).items():
+        for name, value in (values | defaults_of(model, layer) | given).items():
             object.__setattr__(self, name, value)
         self._check()
 
@@ -228,7 +233,6 @@ class TrainConfig:
         for f in fields(self):
             if f.metadata["choices"]:
                 check_choice(f"--{f.name}", getattr(self, f.name), f.metadata["choices"])
-        check_layer(self.model, self.layer, prefix="--")
         check_at_least("--K", self.K, 0 if is_external(self.model) else 1)
         for name in ("batch_size", "num_epochs", "kernel_size", "lr_step", "sparse_context_window"):
             check_at_least(f"--{name}", getattr(self, name), 1)

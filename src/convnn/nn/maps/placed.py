@@ -17,7 +17,7 @@ from convnn.ops import Neighbors, weigh
 
 
 class ConvNNPos(SearchingLayer):
-    r"""A convolution, of half of whose channels the outer slots choose: the least (or most) similar in their direction.
+    r"""A convolution, of half of whose channels the outer slots choose: the most (or least) similar in their direction.
 
     .. math:: y_{io} = b_o + \sum_{c} \sum_{k} W_{ock} \, x_{j_{ik} c}, \qquad
         j_{ik} = \operatorname*{arg\,max}_{j \in S_k(i)} \pm s(x_i, x_j)
@@ -34,7 +34,7 @@ class ConvNNPos(SearchingLayer):
         kernel_size: slots along each axis; or one for each axis, as the next three.
         reach: how much farther the outer slots look, in positions along each axis.
         choosing: share of the output channels whose slots choose, 0 to 1; those of the others look at their own places.
-        prefer: whom a slot takes, the one most "unlike" the position, which carries contrast, or the most "like" it.
+        prefer: whom a slot takes, the one most "like" the position, or the most "unlike" it.
         stride, padding, dilation: as in `torch.nn.Conv2d`, of the kernel's window; with "same" the map keeps its size.
         groups: blocks of channels that do not mix; all of them have the same neighbours.
         padding_mode: what stands in the padding: "zeros", "reflect", "replicate" or "circular".
@@ -67,13 +67,13 @@ class ConvNNPos(SearchingLayer):
         *,
         reach: int = 1,
         choosing: float = 0.5,
-        prefer: str = "unlike",
+        prefer: str = "like",
         stride: Sides = 1,
         padding: Sides | str = "same",
         dilation: Sides = 1,
         groups: int = 1,
         padding_mode: str = "zeros",
-        magnitude_type: str = "cosine",
+        magnitude_type: str = "matmul",
         aggregation_type: str = "Col",
         shuffle_pattern: str = "NA",
         shuffle_scale: int = 0,
@@ -139,7 +139,7 @@ class ConvNNPos(SearchingLayer):
         )
 
     def _geometry(self) -> tuple[str, ...]:
-        default = {"choosing": 0.5, "prefer": "unlike", "magnitude_type": "cosine"}
+        default = {"choosing": 0.5, "prefer": "like", "magnitude_type": "matmul"}
         settings = {"choosing": self.choosing, "prefer": self.prefer, "magnitude_type": self.search.magnitude_type}
         named = [f"{name}={value!r}" for name, value in settings.items() if value != default[name]]
         sides = self.grid.window_size

@@ -1,0 +1,270 @@
+"""What holds for the layers of other papers: identities, the same by another library, and their place in networks."""
+
+import re
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.autograd import gradcheck, gradgradcheck
+
+from convnn import nn as cnn
+from convnn.errors import InputError, UnsupportedError
+from convnn.models import create_model
+from convnn.ops import Neighbors, aggregate, select, weigh
+
+RELATIVES = ["ViG", "EdgeConv", "SVGA", "MGC", "DAGC", "NeighborhoodAttention2d", "NonLocal", "Adaptive"]
+SIDES = st.integers(1, 7)
+
+
+def _map(channels: int, height: int, width: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    slope = torch.linspace(0, 2, height * width).view(height, width)
+    return 0.4 * torch.randn(2, channels, height, width, dtype=torch.float64, generator=generator) + slope
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from([cnn.SVGA2d, cnn.MGC2d, cnn.DAGC2d]), SIDES, SIDES, st.integers(1, 4), st.integers(1, 2))
+def test_rolls_and_lists_are_the_same(kind: type, height: int, width: int, step: int, stride: int) -> None:
+    layer = kind(3, 4, step, stride=stride, positional_size=0).double()
+    x = _map(3, height, width).requires_grad_()
+    sign = -1 if kind is cnn.SVGA2d else 1  # its differences are the other way round
+    field = layer.field(sign * x)
+    own = field.at_queries(field.features)
+    by_list = aggregate.maximum(field.features, layer.neighbors(x), own)
+    by_roll = layer.relative_max(x, layer.field(x), sign * own)
+    assert torch.equal(by_list, by_roll)
+    weights = torch.randn_like(by_list)
+    gradients = [torch.autograd.grad((m * weights).sum(), x, retain_graph=True)[0] for m in (by_list, by_roll)]
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(SIDES, SIDES, st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9)), min_size=1, max_size=4))
+def test_shifted_lists_are_what_torch_rolls(height: int, width: int, shifts: list[tuple[int, int]]) -> None:
+    positions = torch.arange(height * width).view(height, width)
+    expected = torch.stack([positions.roll(shift, (0, 1)).flatten() for shift in shifts], dim=1)
+    assert torch.equal(select.shifted((height, width), shifts).indices[0], expected)
+
+
+def test_attention_to_a_window_as_large_as_the_map_is_non_local() -> None:
+    local = cnn.NeighborhoodAttention2d(4, 4, 5, relative_bias=False).double()
+    whole = cnn.NonLocal2d(4, 4).double()
+    with torch.no_grad():
+        query, key, value = local.qkv.weight.chunk(3)
+        query_bias, key_bias, value_bias = local.qkv.bias.chunk(3)
+        for linear, weight, bias in (
+            (whole.query, query / 2, query_bias / 2),  # the square root of the width of the head
+            (whole.key, key, key_bias),
+            (whole.value, value, value_bias),
+        ):
+            linear.weight, linear.bias = nn.Parameter(weight), nn.Parameter(bias)
+        whole.output = local.output
+    x = _map(4, 5, 5)
+    torch.testing.assert_close(whole(x) - x, local(x), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("K", [1, 4, 9])
+def test_edge_conv_is_that_of_torch_geometric(K: int) -> None:
+    geometric = pytest.importorskip("torch_geometric.nn")
+    layer = cnn.EdgeConv2d(3, 5, K).double()
+    x = _map(3, 4, 6).requires_grad_()
+    mlp = nn.Sequential(nn.Linear(6, 5), nn.ReLU()).double()
+    edge_conv = geometric.EdgeConv(mlp, aggr="max")  # draws the weights of the MLP anew
+    with torch.no_grad():
+        mlp[0].weight.copy_(layer.weight.flatten(1))
+        mlp[0].bias.copy_(layer.bias)
+    _same(layer(x), edge_conv(*_as_graph(x, layer.neighbors(x))), x)
+
+
+@pytest.mark.parametrize(("K", "dilation"), [(1, 1), (4, 2), (9, 1)])
+def test_vig_takes_the_maximum_of_torch_geometric(K: int, dilation: int) -> None:
+    aggr = pytest.importorskip("torch_geometric.nn.aggr")
+    layer = cnn.ViG2d(3, 5, K, graph_dilation=dilation).double()
+    x = _map(3, 4, 6).requires_grad_()
+    nodes, (source, target) = _as_graph(x, layer.neighbors(x))
+    most = aggr.MaxAggregation()(nodes[source] - nodes[target], target)
+    theirs = torch.cat([nodes, most], dim=1) @ layer.weight.flatten(1).T + layer.bias
+    _same(layer(x), theirs, x)
+
+
+def _as_graph(x: Tensor, neighbors: Neighbors) -> tuple[Tensor, Tensor]:
+    """All positions of a batch as nodes (B T, C), and edges (2, B T K) from neighbours to positions."""
+    nodes = x.flatten(2).transpose(1, 2)
+    batch, total = nodes.shape[:2]
+    first = torch.arange(batch).view(-1, 1, 1) * total
+    source = (neighbors.indices + first).flatten()
+    target = torch.arange(batch * total).repeat_interleave(neighbors.K)
+    return nodes.flatten(0, 1), torch.stack([source, target])
+
+
+def _same(ours: Tensor, theirs: Tensor, x: Tensor) -> None:
+    theirs = theirs.unflatten(0, (x.shape[0], -1)).transpose(1, 2).reshape(ours.shape)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+    weights = torch.randn_like(ours)
+    gradients = [torch.autograd.grad((y * weights).sum(), x)[0] for y in (ours, theirs)]
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", RELATIVES)
+def test_gradients_twice(name: str) -> None:
+    torch.manual_seed(0)
+    layer = cnn.layer_factory(name, K=3, latent_channels=4)(2, 2).double()
+    x = _map(2, 3, 4)[:1].requires_grad_()
+    assert gradcheck(layer, x)
+    if name != "NonLocal":  # PyTorch's attention has no second derivative
+        assert gradgradcheck(layer, x, atol=1e-4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 6), st.integers(1, 5), st.booleans(), st.integers(0, 99))
+def test_maximum_is_that_of_everything_gathered(total: int, K: int, centred: bool, seed: int) -> None:
+    torch.manual_seed(seed)
+    values = torch.randn(2, total, 3, dtype=torch.float64, requires_grad=True)
+    indices, scores = torch.randint(total, (2, 4, K)), torch.rand(2, 4, K, dtype=torch.float64, requires_grad=True)
+    absent = torch.rand(2, 4, K) < 0.3
+    absent[..., 0] = False
+    centers = torch.randn(2, 4, 3, dtype=torch.float64, requires_grad=True) if centred else None
+    rows = torch.arange(2).view(2, 1, 1)
+    gathered = (values[rows, indices] - (0 if centers is None else centers.unsqueeze(2))) * scores.unsqueeze(-1)
+    expected = gathered.masked_fill(absent.unsqueeze(-1), -torch.inf).amax(2)
+    actual = aggregate.maximum(values, Neighbors(indices, scores, absent), centers)
+    assert torch.equal(actual, expected)
+    inputs = [values, scores] + ([centers] if centred else [])
+    ours, theirs = (torch.autograd.grad(y.square().sum(), inputs) for y in (actual, expected))
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+
+
+def test_maximum_keeps_nan() -> None:
+    values = torch.tensor([[[1.0], [torch.nan], [3.0]]])
+    everybody = Neighbors(torch.arange(3).expand(1, 1, 3))
+    assert aggregate.maximum(values, everybody).isnan().all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 7), st.integers(0, 99))
+def test_a_cold_soft_top_keeps_exactly_the_best(K: int, seed: int) -> None:
+    torch.manual_seed(seed)
+    scores = torch.rand(2, 3, K, dtype=torch.float64)
+    degree = torch.randint(0, K + 2, (2, 3)) - 0.5
+    kept = weigh.soft_top(Neighbors(torch.arange(K).expand(2, 3, K), scores), degree, temperature=1e-4)
+    best, order = scores.sort(dim=-1, descending=True)
+    assert torch.equal(kept.indices, order)
+    expected = best.masked_fill(torch.arange(K) >= degree.unsqueeze(-1), 0)
+    torch.testing.assert_close(kept.scores, expected, rtol=0, atol=1e-12)
+
+
+def test_whom_dagc_keeps_is_closer_than_the_threshold() -> None:
+    layer = cnn.DAGC2d(3, 4, 1, positional_size=0)
+    x = _map(3, 6, 6)
+    indices, _, absent = layer.neighbors(x)
+    rows = x.flatten(2).transpose(1, 2)
+    away = (rows[torch.arange(2).view(2, 1, 1), indices] - rows.unsqueeze(2)).abs().sum(-1)
+    for i in range(2):
+        assert absent[i].any()
+        assert not absent[i, :, 1:].all()
+        assert away[i][~absent[i]].max() < away[i][absent[i]].min()
+
+
+@pytest.mark.parametrize("name", RELATIVES)
+@pytest.mark.parametrize("model", ["vgg11", "resnet18"])
+def test_trains_in_a_network(model: str, name: str) -> None:
+    torch.manual_seed(0)
+    network = create_model(model, name, width=1 / 16, dropout=0.0)
+    _train_once(network)
+
+
+@pytest.mark.parametrize("name", RELATIVES)
+def test_takes_the_place_of_convolutions(name: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 7, stride=2, padding=3),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, padding=1, groups=8),
+        nn.Conv2d(8, 12, 4, stride=4),
+        nn.Conv2d(12, 12, 1),
+        nn.Conv2d(12, 12, 3, padding=2),
+        nn.Flatten(),
+        nn.LazyLinear(10),
+    )
+    x = torch.randn(2, 3, 32, 32)
+    shape = model[:6](x).shape
+    report = cnn.replace_layers(model, name)
+    assert [fate.reason for fate in report.fates] == [
+        "",
+        "",
+        "",
+        "its window is a single position",
+        "the middle of its first window lies in the padding",
+    ]
+    assert model[:6](x).shape == shape
+    _train_once(model)
+
+
+def _train_once(model: nn.Module) -> None:
+    x = torch.randn(4, 3, 32, 32)
+    model(x)  # a lazy layer finds its width
+    optimizer = torch.optim.AdamW(model.parameters())
+    loss = nn.functional.cross_entropy(model(x), torch.arange(4))
+    loss.backward()
+    without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert not without
+    optimizer.step()
+    assert torch.isfinite(model(x)).all()
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (partial(cnn.ViG2d, K=0), "K=0"),
+        (partial(cnn.ViG2d, graph_dilation=0), "graph_dilation=0"),
+        (partial(cnn.ViG2d, reduction=0), "reduction=0"),
+        (partial(cnn.ViG2d, groups=3), "groups=3"),
+        (partial(cnn.ViG2d, backend="gpu"), "backend='gpu'"),
+        (partial(cnn.EdgeConv2d, mlp_layers=0), "mlp_layers=0"),
+        (partial(cnn.MGC2d, step=0), "step=0"),
+        (partial(cnn.MGC2d, positional_size=4), "positional_size=4 must be odd"),
+        (partial(cnn.MGC2d, positional_size=-1), "positional_size=-1"),
+        (partial(cnn.NeighborhoodAttention2d, kernel_size=4), "kernel_size=4 must be odd"),
+        (partial(cnn.NeighborhoodAttention2d, head_channels=0), "head_channels=0"),
+        (partial(cnn.AdaptiveNeighborhoods2d, edge_type="angle"), "edge_type='angle'"),
+        (partial(cnn.AdaptiveNeighborhoods2d, pooling="min"), "pooling='min'"),
+        (partial(cnn.AdaptiveNeighborhoods2d, latent_channels=0), "latent_channels=0"),
+        (partial(cnn.NonLocal2d, stride=0), "stride=0"),
+    ],
+)
+def test_refuses_what_it_cannot_be(build: partial, words: str) -> None:
+    with pytest.raises(InputError, match=re.escape(words)):
+        build(4, 4)
+
+
+def test_refuses_channels_that_have_no_eighth() -> None:
+    with pytest.raises(InputError, match="channels=12 must be a multiple of 8"):
+        cnn.SpatialShift2d(12)
+
+
+@pytest.mark.parametrize("name", RELATIVES)
+def test_refuses_other_maps(name: str) -> None:
+    layer = cnn.layer_factory(name)(4, 4)
+    with pytest.raises(InputError, match=r"\(2, 3, 5, 5\)"):
+        layer(torch.zeros(2, 3, 5, 5))
+    with pytest.raises(InputError, match="padding=2 is wider"):
+        cnn.LAYERS[name].build(4, 4, window_size=3, padding=2)(torch.zeros(2, 4, 5, 5))
+
+
+def test_what_needs_rows_of_neighbours_refuses_others() -> None:
+    values, neighbors = torch.zeros(1, 4, 2), Neighbors(torch.zeros(1, 3, 2, dtype=torch.long))
+    with pytest.raises(InputError, match=r"centers of shape \(1, 4, 2\) must be \(1, 3, 2\)"):
+        aggregate.maximum(values, neighbors, values)
+    with pytest.raises(InputError, match=r"shifts=\[\(1,\)\]"):
+        select.shifted((3, 3), [(1,)])
+    with pytest.raises(InputError, match=r"shifts=\[\]"):
+        select.shifted((3, 3), [])
+
+
+def test_weights_of_a_convolution_have_no_place() -> None:
+    with pytest.raises(UnsupportedError, match="ViG2d"):
+        cnn.replace_layers(nn.Sequential(nn.Conv2d(3, 4, 3)), "ViG", keep_weights=True)
