@@ -4,6 +4,7 @@ import itertools
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -192,6 +193,19 @@ def test_a_slot_takes_the_odd_one_out_in_its_direction() -> None:
     x[0, 0, 3, 5] = 9
     y = layer(x)[0, 0]
     assert {tuple(place) for place in (y == 9).nonzero().tolist()} == {(3, 3), (3, 4)}
+
+
+@pytest.mark.parametrize(("mode", "numpys"), [("reflect", "reflect"), ("circular", "wrap"), ("replicate", "edge")])
+def test_a_small_map_is_continued_as_far_as_slots_reach(mode: str, numpys: str) -> None:
+    x = doubles(1, 2, 3, 2)
+    wide = cnn.Grid(3, padding=1, padding_mode=mode).widened((3, 3), reach=6)
+    expected = np.pad(x.numpy(), [(0, 0), (0, 0), (7, 7), (7, 7)], mode=numpys)
+    assert torch.equal(wide.pad(x), torch.from_numpy(expected))
+
+
+def test_a_single_position_cannot_be_reflected() -> None:
+    with pytest.raises(InputError, match="too wide for a map of"):
+        cnn.ConvNNPos2d(2, 2, padding_mode="reflect", padding=1)(torch.zeros(1, 2, 1, 5))
 
 
 def test_neighbors_are_what_the_slots_take() -> None:

@@ -1,7 +1,7 @@
 """Where on a map a layer computes: the geometry of a convolution, in its words."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -108,11 +108,11 @@ class Grid:
         """The same positions, with the windows of a kernel made `reach` places wider on every side."""
         window = tuple(side + 2 * reach for side in kernel_size)
         if isinstance(self.padding, str):
-            return replace(self, window_size=window)
+            return WideGrid(window, self.stride, self.padding, self.dilation, self.padding_mode)
         n = len(window)
         margins, dilations = each_side("padding", self.padding, n), each_side("dilation", self.dilation, n)
         padding = tuple(m + reach * d for m, d in zip(margins, dilations, strict=True))
-        return replace(self, window_size=window, padding=padding)
+        return WideGrid(window, self.stride, padding, self.dilation, self.padding_mode)
 
     def axes(self, size: Sequence[int]) -> tuple[Axis, ...]:
         """The axes of a map of some size.
@@ -150,18 +150,20 @@ class Grid:
 
     def pad(self, x: Tensor) -> Tensor:
         """A map (B, C, *S) with its padding."""
-        sides = [side for margin in reversed(self._margins(x.shape[2:])) for side in margin]
-        if not any(sides):
-            return x
-        if self.padding_mode == "zeros":
-            return F.pad(x, sides)
+        margins = self._margins(x.shape[2:])
         try:
-            return F.pad(x, sides, mode=self.padding_mode)
+            return self._continue(x, margins)
         except RuntimeError:
             raise InputError(
                 f"padding={self.padding!r} with padding_mode={self.padding_mode!r} is too wide for a map of"
                 f" {tuple(x.shape[2:])} positions"
             ) from None
+
+    def _continue(self, x: Tensor, margins: Sequence[tuple[int, int]]) -> Tensor:
+        sides = [side for margin in reversed(margins) for side in margin]
+        if not any(sides):
+            return x
+        return F.pad(x, sides, mode="constant" if self.padding_mode == "zeros" else self.padding_mode)
 
     def _windows(self, n: int) -> tuple[int, ...]:
         if self.window_size is not None:
@@ -181,6 +183,21 @@ class Grid:
             missing = max(last + dilation * (window - 1) + 1 - real, 0)
             margins.append((missing // 2, missing - missing // 2))
         return margins
+
+
+class WideGrid(Grid):
+    """A grid of windows wider than those of its convolution: a map is continued as often as they need."""
+
+    def _continue(self, x: Tensor, margins: Sequence[tuple[int, int]]) -> Tensor:
+        longest = {"reflect": -1, "circular": 0}.get(self.padding_mode)
+        if longest is None:
+            return super()._continue(x, margins)
+        while any(side for margin in margins for side in margin):
+            limits = [n + longest or n for n in x.shape[2:]]  # torch refuses to reflect a single position
+            now = [(min(a, limit), min(b, limit)) for (a, b), limit in zip(margins, limits, strict=True)]
+            x = super()._continue(x, now)
+            margins = [(a - c, b - d) for (a, b), (c, d) in zip(margins, now, strict=True)]
+        return x
 
 
 def check_sides(name: str, value: Sides, least: int) -> None:
