@@ -11,12 +11,13 @@ import torch
 
 from benchmarks import report
 from benchmarks.contestants import LARGE, RESNET18, VGG11, Case
+from benchmarks.family import measure_family
 from benchmarks.layers import measure_layer, measure_sizes
 from benchmarks.networks import measure_networks
 from benchmarks.search import measure_search
 from benchmarks.tokens import Tokens, measure_tokens, measure_vits
 
-GROUPS = ("networks", "layers", "searches", "sizes", "tokens", "vits")
+GROUPS = ("networks", "family", "layers", "searches", "sizes", "tokens", "vits")
 
 
 def main() -> int:
@@ -40,10 +41,12 @@ def main() -> int:
 
 
 CASES = [Case(64, *shape) for shape in [*VGG11, *RESNET18]]
+FAMILY = [(32, 64, 64), (8, 256, 256)]
 SMALL = [Case(2, *shape) for shape in VGG11[:2]]
 
 FULLY: dict[str, Callable[[], list[Any]]] = {
     "networks": lambda: measure_networks(64, 7, with_memory=True),
+    "family": lambda: [measure_family(Case(16, *shape), 7, with_memory=True) for shape in FAMILY],
     "layers": lambda: [measure_layer(case, 5, with_memory=True) for case in CASES + LARGE],
     "searches": lambda: [measure_search(case, 5) for case in CASES[:2] + LARGE],
     "sizes": lambda: measure_sizes((16, 32, 48, 64, 96, 128), 5, with_memory=True),
@@ -61,6 +64,7 @@ FULLY: dict[str, Callable[[], list[Any]]] = {
 
 QUICKLY: dict[str, Callable[[], list[Any]]] = {
     "networks": lambda: measure_networks(2, 2, with_memory=False),
+    "family": lambda: [measure_family(Case(2, 8, 16, 16), 2, with_memory=False)],
     "layers": lambda: [measure_layer(case, 2, with_memory=False) for case in SMALL],
     "searches": lambda: [measure_search(SMALL[0], 2)],
     "sizes": lambda: measure_sizes((8, 16), 2, with_memory=False),

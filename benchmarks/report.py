@@ -13,6 +13,7 @@ def tables(results: dict[str, Any]) -> str:
     """All tables, Markdown, of what was measured."""
     parts = {
         "networks": [_networks],
+        "family": [_family],
         "layers": [partial(_layers, phase="training"), partial(_layers, phase="forward")],
         "searches": [_searches],
         "tokens": [_tokens],
@@ -31,6 +32,13 @@ def _networks(results: dict[str, Any]) -> str:
         rows.append("| " + " | ".join(cells) + " |")
     batch = results["networks"][0]["batch"]
     return f"### Features of VGG11, forward and backward, batch {batch}\n\n" + "\n".join(rows) + "\n"
+
+
+def _family(results: dict[str, Any]) -> str:
+    tables = (
+        f"### All layers on maps, {Case(**one['case'])}\n\n{_cost_table(one['rows'])}" for one in results["family"]
+    )
+    return "\n".join(tables)
 
 
 def _layers(results: dict[str, Any], phase: str) -> str:
@@ -94,6 +102,8 @@ def _cost_table(rows: dict[str, dict[str, Any]], *, agrees: bool = True) -> str:
 
 
 def _cell(column: str, number: float | None, agrees: bool) -> str:
+    if column == "parameters":
+        return f"{number:,}"
     if column == "MB":
         return _whole(number)
     if "times" in column and not agrees:

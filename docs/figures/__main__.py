@@ -4,13 +4,13 @@ import sys
 from pathlib import Path
 
 from convnn.files import make_folder
-from figures.steps import FIGURES
+from figures import relatives, steps
 
 
 def main(folder: Path) -> None:
     """One PNG file a figure."""
     make_folder(folder, "folder")
-    for name, draw in FIGURES.items():
+    for name, draw in (steps.FIGURES | relatives.FIGURES).items():
         draw().save(folder / f"{name}.png")
 
 

@@ -128,7 +128,8 @@ class MobileViG(Network):
         check_fraction("drop_path", drop_path)
         check_fraction("dropout", dropout)
         widths = [self.scaled(number) for number in channels]
-        rates = iter(torch.linspace(0, drop_path, sum(map(sum, depths))).tolist())
+        count = sum(map(sum, depths))
+        rates = iter([drop_path * block / max(1, count - 1) for block in range(count)])
         self.stem = _make_stem(in_channels, widths[0])
         stages: list[nn.Module] = []
         for i, ((local, graph), step) in enumerate(zip(depths, steps, strict=True)):

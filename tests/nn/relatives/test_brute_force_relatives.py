@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import brute_force_relatives as brute
 from convnn import nn as cnn
 
-SIZES = [(1, 1), (1, 6), (5, 1), (2, 3), (5, 4), (4, 7)]
+SIZES = [(1, 1), (1, 6), (2, 3), (5, 4)]
 IDS = ["x".join(map(str, size)) for size in SIZES]
 STRIDES = [(1, 1), (2, 3)]
 TOLERANCE = 1e-12

@@ -102,7 +102,7 @@ class AdaptiveNeighborhoods2d(Relative):
         sides = [min(self.kernel_size, n) for n in field.size]
         windows = Neighbors(select.window(field.size, sides, device=x.device).indices[:, positions])
         degrees = rows.new_full(rows.shape[:2], windows.K)
-        ranked = self.ranker(rows, positions, windows.for_each_of(len(rows)), degrees)
+        ranked = self.ranker(rows, positions, windows.for_each_of(rows.shape[0]), degrees)
         wishes = self.degree(rows[:, positions], degrees[:, positions], windows.K / 2, windows.K / 4)
         return weigh.soft_top(ranked, wishes)
 

@@ -112,7 +112,7 @@ class NeighborhoodAttention2d(Relative):
         windows = select.window(field.size, [self.kernel_size] * 2, device=field.features.device).indices[
             :, field.queries()
         ]
-        neighbors = Neighbors(windows).for_each_of(len(queries))
+        neighbors = Neighbors(windows).for_each_of(queries.shape[0])
         neighbors = weigh.similarity(neighbors, queries, keys, metric="matmul", backend=self.backend)
         assert neighbors.scores is not None
         if self.relative_bias is not None:
