@@ -13,9 +13,10 @@ from torch.nn import functional as F
 from convnn.models import create_model, list_models
 from convnn.nn import CONVOLUTION_TYPES, LAYERS, SPARSE_MODES, list_layers
 
-SIDE = {"vgg": 32, "resnet": 6, "densenet": 16, "vit": 32}
+SIDE = {"vgg": 32, "resnet": 6, "densenet": 16, "mobilevigv": 64, "greedyvig": 64, "vit": 32}
+OF_ONE_SIZE = ("vit", "mobilevigv2", "greedyvig")  # one of each will do: the others differ in size alone
 ON_MAPS = {
-    "model": [name for name in list_models() if not name.startswith("vit")],
+    "model": [n for n in list_models() if not n.startswith(OF_ONE_SIZE)] + ["mobilevigv2_ti", "greedyvig_s"],
     "layer": list_layers("maps"),
     "sampling_type": ["all", "random", "spatial"],
     "magnitude_type": ["cosine", "euclidean"],
@@ -24,7 +25,7 @@ ON_MAPS = {
     "shuffle_pattern": ["NA", "BA"],
 }
 ON_TOKENS = {
-    "model": ["vit"],  # whose presets differ in size alone
+    "model": ["vit"],
     "layer": list_layers("tokens"),
     "sampling_type": ["all", "random", "spatial"],
     "magnitude_type": ["matmul", "cosine", "euclidean"],
@@ -49,7 +50,13 @@ Case = dict[str, object]
 
 
 def _matrix(axes: dict[str, list]) -> list[Case]:
-    return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
+    """Every combination of values that the layer reads; of the other axes the first value."""
+    cases = (dict(zip(axes, values, strict=True)) for values in product(*axes.values()))
+    return [case for case in cases if all(_counts(name, value, case, axes) for name, value in case.items())]
+
+
+def _counts(name: str, value: object, case: Case, axes: dict[str, list]) -> bool:
+    return name in ("model", "layer") or value == axes[name][0] or name in LAYERS[case["layer"]].settings
 
 
 def _pairs(case: Case) -> set[tuple[tuple[str, object], ...]]:
@@ -79,7 +86,7 @@ def _train_one_step(case: Case) -> None:
     settings |= {"num_samples": NUM_SAMPLES[reads][case["sampling_type"]], "K": 4} | SETTINGS[reads]
     torch.manual_seed(0)
     network = create_model(case["model"], case["layer"], num_classes=3, **settings)
-    side = SIDE[case["model"].rstrip("0123456789").split("_")[0]]
+    side = SIDE[case["model"].split("_")[0].rstrip("0123456789")]
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
     logits = network(torch.randn(4, 3, side, side))

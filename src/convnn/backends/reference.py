@@ -49,6 +49,30 @@ def one_of_each(queries: Tensor, keys: Tensor, choices: Tensor, metric: str, unl
         return choices.expand(queries.shape[0], -1, -1, -1).gather(-1, best).squeeze(-1)
 
 
+def largest(
+    values: Tensor, indices: Tensor, scores: Tensor | None, absent: Tensor | None, centers: Tensor | None
+) -> Tensor:
+    """Slots (B, N, C) of the neighbours that bring most; see `convnn.ops.aggregate.maximum`."""
+    dtype = torch.promote_types(values.dtype, torch.float32)
+    values = values.to(dtype)
+
+    def brought(k: int) -> Tensor:
+        one = gather(values, indices[..., k : k + 1]).squeeze(2)
+        if scores is None:  # a center would change no order
+            return one
+        return (one if centers is None else one - centers.to(dtype)) * scores[..., k : k + 1].to(dtype)
+
+    best = brought(0)
+    slots = torch.zeros_like(best, dtype=torch.long)
+    for k in range(1, indices.shape[-1]):  # one after the other: memory does not grow with K
+        one = brought(k)
+        is_better = (one > best) | (one.isnan() & ~best.isnan())
+        if absent is not None:
+            is_better = is_better & ~absent[..., k : k + 1]
+        best, slots = torch.where(is_better, one, best), slots.masked_fill(is_better, k)
+    return slots
+
+
 def similarity(queries: Tensor, keys: Tensor, indices: Tensor, metric: str) -> Tensor:
     """Differentiable scores (B, N, K) of the chosen pairs; see `convnn.ops.weigh.similarity`."""
     with _full_precision(queries):

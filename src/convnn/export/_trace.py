@@ -18,6 +18,7 @@ _DEFINITIONS: dict[Any, Callable[..., Tensor]] = {
     torch.ops.convnn.one_of_each.default: reference.one_of_each,
     torch.ops.convnn.similarity.default: reference.similarity,
     torch.ops.convnn.convolve.default: reference.convolve,
+    torch.ops.convnn.largest.default: reference.largest,
 }
 
 

@@ -39,6 +39,21 @@ def one_of_each(queries: Tensor, keys: Tensor, choices: Tensor, metric: str, unl
     return kernels.one_of_each(queries, keys, choices, metric, unlike)
 
 
+@custom_op("convnn::largest", mutates_args=())
+def largest(
+    values: Tensor,
+    indices: Tensor,
+    scores: Tensor | None,
+    absent: Tensor | None,
+    centers: Tensor | None,
+    backend: str,
+) -> Tensor:
+    """Slots (B, N, C) of the neighbours that bring most; see `convnn.ops.aggregate.maximum`."""
+    request = Request("largest", values.device, values.dtype, indices.shape[-1], values.shape[-1])
+    kernels = find_kernels(backend, request)
+    return kernels.largest(values, indices, scores, absent, centers)
+
+
 @custom_op("convnn::similarity", mutates_args=())
 def similarity(queries: Tensor, keys: Tensor, indices: Tensor, metric: str, backend: str) -> Tensor:
     """Scores (B, N, K); see `convnn.ops.weigh.similarity`."""
@@ -107,6 +122,11 @@ def _(queries: Tensor, keys: Tensor, K: int, *_: Any) -> Tensor:
 @one_of_each.register_fake
 def _(queries: Tensor, keys: Tensor, choices: Tensor, *_: Any) -> Tensor:
     return queries.new_empty((*queries.shape[:2], choices.shape[1]), dtype=torch.long)
+
+
+@largest.register_fake
+def _(values: Tensor, indices: Tensor, *_: Any) -> Tensor:
+    return values.new_empty((*indices.shape[:2], values.shape[-1]), dtype=torch.long)
 
 
 @similarity.register_fake

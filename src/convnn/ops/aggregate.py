@@ -74,7 +74,7 @@ def weighted_sum(values: Tensor, neighbors: Neighbors, *, backend: str = "auto")
     return convolve(values, neighbors, values.new_ones(channels, 1, neighbors.K), groups=channels, backend=backend)
 
 
-def maximum(values: Tensor, neighbors: Neighbors, centers: Tensor | None = None) -> Tensor:
+def maximum(values: Tensor, neighbors: Neighbors, centers: Tensor | None = None, *, backend: str = "auto") -> Tensor:
     r"""Of every channel the largest that a neighbour brings, or, beside centers, the largest difference from them.
 
     .. math:: y_{ic} = \max_{k=1}^{K} \, s_{ik} \, (v_{j_{ik} c} - u_{ic})
@@ -86,46 +86,31 @@ def maximum(values: Tensor, neighbors: Neighbors, centers: Tensor | None = None)
         neighbors: indices (B, N, K) into the T positions; scores, where there are any, multiply; absent ones are left
             out, and the first must not be absent.
         centers: (B, N, C) what is subtracted, u; nothing when None.
+        backend: what finds the largest, as in `select.nearest`.
 
     Returns:
         (B, N, C), in the type of the values. Memory beyond it is that of one index for every element, whatever K.
 
     Raises:
-        InputError: the neighbours or the centers do not fit the values.
+        InputError: the neighbours or the centers do not fit the values; the backend is unknown.
+        UnsupportedError: the named backend cannot compute this.
 
     Reference:
         Li et al., "DeepGCNs", arXiv 1904.03751, the max-relative aggregation.
     """
     check_rows("values", values)
     check_neighbors(values, neighbors)
+    check_backend(backend)
     shape = (*neighbors.indices.shape[:2], values.shape[-1])
     if centers is not None and centers.shape != shape:
         raise InputError(f"centers of shape {tuple(centers.shape)} must be {shape}: a row for each that has neighbours")
-    with torch.no_grad():
-        slots = _winning_slots(values, neighbors, centers)
-    chosen = torch.gather(values, 1, torch.gather(neighbors.indices, 2, slots))
-    chosen = chosen if centers is None else chosen - centers
-    return chosen if neighbors.scores is None else chosen * torch.gather(neighbors.scores, 2, slots).to(chosen.dtype)
-
-
-def _winning_slots(values: Tensor, neighbors: Neighbors, centers: Tensor | None) -> Tensor:
-    """Which of the K slots each channel takes, (B, N, C); one slot after the other, so that memory stays small."""
     indices, scores, absent = neighbors
-    rows = torch.arange(values.shape[0], device=values.device)[:, None]
-    best, slots = values.new_empty(0), indices.new_empty(0)
-    for k in range(neighbors.K):
-        brought = values[rows, indices[..., k]]
-        if scores is not None:
-            brought = (brought if centers is None else brought - centers) * scores[..., k, None]
-        if k == 0:
-            best, slots = brought, torch.zeros(brought.shape, dtype=torch.long, device=values.device)
-            continue
-        is_better = (brought > best) | (brought.isnan() & ~best.isnan())
-        if absent is not None:
-            is_better &= ~absent[..., k, None]
-        best = torch.where(is_better, brought, best)
-        slots.masked_fill_(is_better, k)
-    return slots
+    detached = (None if one is None else one.detach() for one in (values, scores, centers))
+    of_values, of_scores, of_centers = detached
+    slots = _library.largest(of_values, indices, of_scores, absent, of_centers, backend)
+    chosen = torch.gather(values, 1, torch.gather(indices, 2, slots))
+    chosen = chosen if centers is None else chosen - centers
+    return chosen if scores is None else chosen * torch.gather(scores, 2, slots).to(chosen.dtype)
 
 
 def _counts(values: Tensor, neighbors: Neighbors) -> Tensor | None:

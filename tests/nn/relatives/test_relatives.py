@@ -26,19 +26,34 @@ def _map(channels: int, height: int, width: int, seed: int = 0) -> Tensor:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from([cnn.SVGA2d, cnn.MGC2d, cnn.DAGC2d]), SIDES, SIDES, st.integers(1, 4), st.integers(1, 2))
-def test_rolls_and_lists_are_the_same(kind: type, height: int, width: int, step: int, stride: int) -> None:
-    layer = kind(3, 4, step, stride=stride, positional_size=0).double()
+@given(st.sampled_from([cnn.SVGA2d, cnn.MGC2d, cnn.DAGC2d]), SIDES, SIDES, st.integers(1, 4))
+def test_lists_of_positions_are_rolls(kind: type, height: int, width: int, step: int) -> None:
+    layer = kind(3, 4, step, positional_size=0).double()
     x = _map(3, height, width).requires_grad_()
-    sign = -1 if kind is cnn.SVGA2d else 1  # its differences are the other way round
-    field = layer.field(sign * x)
-    own = field.at_queries(field.features)
-    by_list = aggregate.maximum(field.features, layer.neighbors(x), own)
-    by_roll = layer.relative_max(x, layer.field(x), sign * own)
+    field = layer.field(x)
+    by_list = field.to_map(layer.relative_max(x, field, field.features))
+    by_roll = _relative_max_by_rolls(layer, x)
     assert torch.equal(by_list, by_roll)
     weights = torch.randn_like(by_list)
     gradients = [torch.autograd.grad((m * weights).sum(), x, retain_graph=True)[0] for m in (by_list, by_roll)]
     torch.testing.assert_close(*gradients, rtol=0, atol=1e-12)
+
+
+def _relative_max_by_rolls(layer: cnn.MapLayer, x: Tensor) -> Tensor:
+    """As the published networks compute it: a map beside itself, rolled."""
+    m = x - x
+    height, width = x.shape[2:]
+    if isinstance(layer, cnn.DAGC2d) and height * width > 1:
+        sample = (x - x.roll((-(-height // 2), -(-width // 2)), (2, 3))).abs().sum(1, keepdim=True)
+        threshold = sample.mean((1, 2, 3), keepdim=True) - sample.std((1, 2, 3), keepdim=True)
+    for shift in layer.shifts((height, width)):
+        difference = x.roll(shift, (2, 3)) - x
+        if isinstance(layer, cnn.SVGA2d):
+            difference = -difference
+        if isinstance(layer, cnn.DAGC2d):
+            difference = torch.where(difference.abs().sum(1, keepdim=True) < threshold, difference, 0)
+        m = torch.maximum(m, difference)
+    return m
 
 
 @settings(max_examples=40, deadline=None)
@@ -138,10 +153,48 @@ def test_maximum_is_that_of_everything_gathered(total: int, K: int, centred: boo
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
-def test_maximum_keeps_nan() -> None:
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_maximum_keeps_nan(backend: str) -> None:
     values = torch.tensor([[[1.0], [torch.nan], [3.0]]])
     everybody = Neighbors(torch.arange(3).expand(1, 1, 3))
-    assert aggregate.maximum(values, everybody).isnan().all()
+    assert aggregate.maximum(values, everybody, backend=backend).isnan().all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 70),
+    st.integers(1, 6),
+    st.sampled_from([torch.float64, torch.float32, torch.float16, torch.bfloat16]),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 99),
+)
+def test_every_backend_takes_the_same_slot(
+    channels: int, K: int, dtype: torch.dtype, scored: bool, centred: bool, masked: bool, seed: int
+) -> None:
+    """Small whole numbers, so that many tie, and some that are no number."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def whole(*shape: int) -> Tensor:
+        return torch.randint(-2, 3, shape, generator=generator).to(dtype)
+
+    values = whole(2, 7, channels)
+    values[0, 0, 0] = torch.nan
+    indices = torch.randint(7, (2, 5, K), generator=generator)
+    absent = torch.rand(2, 5, K, generator=generator) < 0.4 if masked else None
+    neighbors = Neighbors(indices, whole(2, 5, K) if scored else None, absent)
+    centers = whole(2, 5, channels) if centred else None
+    found = [aggregate.maximum(values, neighbors, centers, backend=b) for b in ("auto", "reference")]
+    torch.testing.assert_close(*found, rtol=0, atol=0, equal_nan=True)
+    shared = Neighbors(indices[:1].expand(2, -1, -1))
+    found = [aggregate.maximum(values, shared, backend=backend) for backend in ("auto", "reference")]
+    torch.testing.assert_close(*found, rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_maximum_of_positions_that_are_not_there_is_refused() -> None:
+    with pytest.raises(IndexError, match="outside the positions"):
+        aggregate.maximum(torch.zeros(1, 3, 2), Neighbors(torch.full((1, 1, 1), 3)), backend="cpu")
 
 
 @settings(max_examples=40, deadline=None)

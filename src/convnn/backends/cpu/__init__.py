@@ -18,6 +18,7 @@ __all__ = [
     "INSTRUCTION_SET",
     "convolve",
     "convolve_backward",
+    "largest",
     "nearest",
     "one_of_each",
     "similarity",
@@ -59,6 +60,18 @@ def one_of_each(queries: Tensor, keys: Tensor, choices: Tensor, metric: str, unl
     out = queries.new_empty((*queries.shape[:2], choices.shape[1]), dtype=torch.long)
     if out.numel():
         core.one_of_each(queries, keys, choices.contiguous(), metric, unlike, out, _threads())
+    return out
+
+
+def largest(
+    values: Tensor, indices: Tensor, scores: Tensor | None, absent: Tensor | None, centers: Tensor | None
+) -> Tensor:
+    """Slots (B, N, C) of the neighbours that bring most; see `convnn.ops.aggregate.maximum`."""
+    values, scores, centers = _dense(values, scores, centers)
+    out = values.new_empty((*indices.shape[:2], values.shape[-1]), dtype=torch.long)
+    if out.numel():
+        mask = None if absent is None else absent.contiguous()
+        core.largest(values, _lists(indices), scores, mask, centers, out, _threads())
     return out
 
 

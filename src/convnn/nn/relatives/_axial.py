@@ -1,7 +1,6 @@
 """What layers over positions of the own row and column have in common."""
 
-from collections.abc import Iterator, Sequence
-from math import prod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -11,7 +10,7 @@ from convnn.nn._field import Field
 from convnn.nn._grid import Grid, Sides
 from convnn.nn.relatives._layer import MaxRelative
 from convnn.nn.relatives.positional import PositionalEncoding2d
-from convnn.ops import Neighbors, select
+from convnn.ops import Neighbors, aggregate, select
 
 Shift = tuple[int, int]
 """Rows down and columns to the right, as `torch.roll` takes them."""
@@ -23,7 +22,7 @@ class Axial(MaxRelative):
     .. math:: y_i = W_1 x'_i + W_2 \max \left( 0, \max_{j \in N(i)} (x'_j - x'_i) \right) + b, \qquad
         x' = x + P * x
 
-    with P a depthwise convolution, the conditional positional encoding. Nothing is searched: the map is rolled. Who the
+    with P a depthwise convolution, the conditional positional encoding. Nothing is searched. Who the
     neighbours :math:`N(i)` are is what its kinds differ in.
 
     Attributes:
@@ -63,39 +62,22 @@ class Axial(MaxRelative):
 
     def relative_max(self, x: Tensor, field: Field, own: Tensor) -> Tensor:
         """The most that a neighbour has more than each position that is computed, (B, N, C)."""
-        with torch.no_grad():
-            winners = self._winners(x)
-        chosen = torch.gather(field.features, 1, field.at_queries(winners.flatten(2).transpose(1, 2)))
-        return chosen - own
+        return aggregate.maximum(field.features, self.select(field), own, backend=self.backend)
 
-    def _winners(self, x: Tensor) -> Tensor:
-        """Which position every channel of every position takes, (B, C, H, W), itself unless another has more."""
-        here = torch.arange(prod(x.shape[2:]), device=x.device).view(1, 1, *x.shape[2:])
-        best, winners = x, here.expand(x.shape)
-        for shift, is_neighbor in self._candidates(x):
-            moved = x.roll(shift, (2, 3))
-            is_better = (moved > best) | (moved.isnan() & ~best.isnan())
-            is_better = is_better if is_neighbor is None else is_better & is_neighbor
-            best = torch.where(is_better, moved, best)
-            winners = torch.where(is_better, here.roll(shift, (2, 3)), winners)
-        return winners
+    def select(self, field: Field) -> Neighbors:
+        """Whom every position that is computed looks at: itself, and the fixed ones that are close enough."""
+        batch, shifts = field.features.shape[0], [(0, 0), *self.shifts(field.size)]
+        fixed = select.shifted(field.size, shifts, device=field.features.device).indices[:, field.queries()]
+        is_far = self.is_far(field, shifts)
+        return Neighbors(fixed.expand(batch, -1, -1), absent=None if is_far is None else field.at_queries(is_far))
 
-    def _candidates(self, x: Tensor) -> Iterator[tuple[Shift, Tensor | None]]:
-        """Each shift, and where (B, 1, H, W) what it brings is a neighbour; everywhere when None."""
-        yield from ((shift, None) for shift in self.shifts(x.shape[2:]))
+    def is_far(self, field: Field, shifts: Sequence[Shift]) -> Tensor | None:
+        """Which of them are not close enough, (B, T, K) bool; None where all are."""
+        return None
 
     def neighbors(self, x: Tensor) -> Neighbors:
-        """Whom every position of x (B, C, H, W) that is computed looks at: itself, and the fixed ones."""
-        x = x if self.positional is None else self.positional(x)
-        field = self.field(x)
-        fixed = select.shifted(field.size, [(0, 0), *self.shifts(field.size)], device=x.device)
-        indices = fixed.indices[:, field.queries()].expand(x.shape[0], -1, -1)
-        near = [None, *(near for _, near in self._candidates(x))]
-        if all(one is None for one in near):
-            return Neighbors(indices)
-        everywhere = torch.ones_like(x[:, :1], dtype=torch.bool)
-        is_neighbor = torch.cat([everywhere if one is None else one for one in near], dim=1)
-        return Neighbors(indices, absent=~field.at_queries(is_neighbor.flatten(2).transpose(1, 2)))
+        """Whom every position of x (B, C, H, W) that is computed looks at, itself first."""
+        return self.select(self.field(x if self.positional is None else self.positional(x)))
 
     def named(self) -> dict[str, int]:
         """Step, and the side of the encoding's window."""

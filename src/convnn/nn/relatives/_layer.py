@@ -9,7 +9,7 @@ from convnn.nn._field import Field, like
 from convnn.nn._grid import Grid
 from convnn.nn._grouped import check_groups, grouped_linear
 from convnn.nn.maps._layer import ChoosingLayer, reset_as_conv
-from convnn.ops import Neighbors, aggregate, check_backend, select
+from convnn.ops import Neighbors, check_backend, select
 
 
 class Relative(ChoosingLayer):
@@ -96,8 +96,7 @@ class MaxRelative(Relative):
 
     def relative_max(self, x: Tensor, field: Field, own: Tensor) -> Tensor:
         """The most that a neighbour has more than each position that is computed, (B, N, C)."""
-        neighbors = self.neighbors(x)
-        return aggregate.maximum(field.features, neighbors, own)
+        raise NotImplementedError
 
     def combine(self, own: Tensor, most: Tensor) -> Tensor:
         """The 1x1 convolution of both, (B, N, C_out)."""

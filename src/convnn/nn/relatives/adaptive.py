@@ -88,7 +88,7 @@ class AdaptiveNeighborhoods2d(Relative):
         neighbors = self.neighbors(x)
         own = field.at_queries(field.features)
         if self.pooling == "max":
-            most = aggregate.maximum(field.features, neighbors, own)
+            most = aggregate.maximum(field.features, neighbors, own, backend=self.backend)
         else:
             assert neighbors.scores is not None
             shares = neighbors.scores / neighbors.scores.sum(-1, keepdim=True)

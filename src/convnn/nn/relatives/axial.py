@@ -1,6 +1,6 @@
 """MobileViG, MobileViGv2 and GreedyViG: positions of the own row and column, all of them or those that are close."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -40,7 +40,7 @@ class MGC2d(Axial):
     .. math:: y_i = W_1 x'_i + W_2 \max \left( 0, \max_{j \in N(i)} (x'_j - x'_i) \right) + b, \qquad x' = x + P * x
 
     with N(i) the positions s up, down, left and right, around the border, and P a depthwise convolution, the
-    conditional positional encoding. Nothing is searched: the map is rolled.
+    conditional positional encoding. Nothing is searched.
 
     Args:
         in_channels: channels of the input.
@@ -51,7 +51,7 @@ class MGC2d(Axial):
         stride, padding, window_size, dilation: those of the convolution whose place it takes; it computes the middle of
             each window, and looks at no padding.
         bias: add a learned constant to every output channel.
-        backend: not read: a roll has one way to be computed.
+        backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
         device: where the weights live.
         dtype: of the weights.
 
@@ -99,24 +99,26 @@ class DAGC2d(Axial):
         """Down the map and to the right, in steps: those who may be close."""
         return down_and_right(size, self.step)
 
-    def _candidates(self, x: Tensor) -> Iterator[tuple[Shift, Tensor | None]]:
-        shifts = self.shifts(x.shape[2:])
-        if not shifts:
-            return
-        x = x.detach().to(torch.promote_types(x.dtype, torch.float32))
-        threshold = distance_threshold(x)
-        for shift in shifts:
-            yield shift, _distance(x, x.roll(shift, (2, 3))) < threshold
+    def is_far(self, field: Field, shifts: Sequence[Shift]) -> Tensor | None:
+        """Which of them are no closer than the threshold, (B, T, K) bool; a position is close to itself."""
+        if len(shifts) == 1:
+            return None
+        maps = field.features.detach().to(torch.promote_types(field.features.dtype, torch.float32))
+        maps = maps.unflatten(1, field.size)
+        threshold = distance_threshold(maps)
+        itself = torch.zeros(maps.shape[:3], dtype=torch.bool, device=maps.device)
+        others = [_distance(maps, maps.roll(shift, (1, 2))) >= threshold for shift in shifts[1:]]
+        return torch.stack([itself, *others], dim=-1).flatten(1, 2)
 
 
-def distance_threshold(x: Tensor) -> Tensor:
-    """Mean minus standard deviation of the distances between positions half a map apart, (B, 1, 1, 1)."""
-    height, width = x.shape[2:]
-    sample = _distance(x, x.roll(((height + 1) // 2, (width + 1) // 2), (2, 3)))
-    mean = sample.mean((2, 3), keepdim=True)
-    return mean - ((sample - mean).square().sum((2, 3), keepdim=True) / (height * width - 1)).sqrt()
+def distance_threshold(maps: Tensor) -> Tensor:
+    """Mean minus standard deviation of the distances between positions of (B, H, W, C) half a map apart, (B, 1, 1)."""
+    height, width = maps.shape[1:3]
+    sample = _distance(maps, maps.roll(((height + 1) // 2, (width + 1) // 2), (1, 2)))
+    mean = sample.mean((1, 2), keepdim=True)
+    return mean - ((sample - mean).square().sum((1, 2), keepdim=True) / (height * width - 1)).sqrt()
 
 
-def _distance(x: Tensor, other: Tensor) -> Tensor:
-    """L1 distance of the features at each position, (B, 1, H, W)."""
-    return (x - other).abs().sum(1, keepdim=True)
+def _distance(maps: Tensor, others: Tensor) -> Tensor:
+    """L1 distance of the features at each position, (B, H, W)."""
+    return (maps - others).abs().sum(-1)

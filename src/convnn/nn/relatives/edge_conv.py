@@ -92,7 +92,7 @@ class EdgeConv2d(Relative):
         here = grouped_linear(field.at_queries(field.features), of_position - of_difference, self.bias)
         if len(self.mlp):
             return self.mlp(F.relu(at_neighbors(there, neighbors) + here.unsqueeze(2))).amax(2)
-        return F.relu(aggregate.maximum(there, neighbors) + here)
+        return F.relu(aggregate.maximum(there, neighbors, backend=self.backend) + here)
 
     def neighbors(self, x: Tensor) -> Neighbors:
         """Whom every position of x (B, C, H, W) that is computed looks at, nearest first."""

@@ -78,7 +78,7 @@ class ViG2d(MaxRelative):
     def relative_max(self, x: Tensor, field: Field, own: Tensor) -> Tensor:
         """The most that a neighbour has more than each position that is computed, (B, N, C)."""
         cells = self.cells(x)
-        return aggregate.maximum(cells, self.select(field, cells), own)
+        return aggregate.maximum(cells, self.select(field, cells), own, backend=self.backend)
 
     def cells(self, x: Tensor) -> Tensor:
         """What can be a neighbour: features (B, M, C) of positions, or means over cells of them."""

@@ -11,6 +11,7 @@
 #include "choose.h"
 #include "convolve.h"
 #include "depthwise.h"
+#include "largest.h"
 #include "select.h"
 #include "weigh.h"
 
@@ -72,6 +73,16 @@ void one_of_each(Array<const T, 3> queries, Array<const T, 3> keys, Array<const 
 // Lists (B, N, K) for a batch, or (1, N, K) for any.
 NeighborLists lists_of(const Array<const int64_t, 3>& indices, std::size_t batch, std::size_t length) {
     return {indices.data(), indices.shape(0) < batch, indices.shape(1), length, indices.shape(2)};
+}
+
+template <class T>
+void largest(Array<const T, 3> values, Array<const int64_t, 3> indices, Optional<const T, 3> scores,
+             Optional<const bool, 3> absent, Optional<const T, 3> centers, Array<int64_t, 3> out, int threads) {
+    check_below(indices, values.shape(1));
+    nb::gil_scoped_release release;
+    const NeighborLists lists = lists_of(indices, values.shape(0), values.shape(1));
+    const Largest<T> largest{values.data(), lists, data(scores), data(absent), data(centers), values.shape(2)};
+    largest.run(out.shape(0) * out.shape(1), out.data(), threads);
 }
 
 template <class T>
@@ -157,6 +168,8 @@ void define(nb::module_& m) {
           arg("positions").none(), arg("candidates").none(), arg("out").noconvert(), arg("threads"));
     m.def("one_of_each", &one_of_each<T>, arg("queries").noconvert(), arg("keys").noconvert(),
           arg("choices").noconvert(), arg("metric"), arg("unlike"), arg("out").noconvert(), arg("threads"));
+    m.def("largest", &largest<T>, arg("values").noconvert(), arg("indices").noconvert(), arg("scores").none(),
+          arg("absent").none(), arg("centers").none(), arg("out").noconvert(), arg("threads"));
     m.def("similarity", &similarity<T>, arg("queries").noconvert(), arg("keys").noconvert(),
           arg("indices").noconvert(), arg("metric"), arg("out").noconvert(), arg("threads"));
     m.def("similarity_backward", &similarity_backward<T>, arg("grad").noconvert(), arg("queries").noconvert(),
