@@ -13,10 +13,13 @@ from convnn.nn import (
     ConvNN1d,
     ConvNN2d,
     ConvNNAttention2d,
+    DAGC2d,
     MultiheadAttention,
     SparseAttention,
+    layer_factory,
     list_layers,
 )
+from convnn.nn.relatives._layer import Relative
 from convnn.viz import LayerNeighbors, choose_queries, find_neighbors
 
 
@@ -139,6 +142,30 @@ def test_every_layer_on_tokens_shows_its_neighbours(layer):
         assert one.places.shape[0] == one.scores.shape[0] == 16
         assert one.places.min() >= -1
         assert one.places.max() < 4
+
+
+OF_OTHER_PAPERS = [name for name in list_layers("maps") if isinstance(layer_factory(name)(4, 4), Relative)]
+
+
+@pytest.mark.parametrize("layer", OF_OTHER_PAPERS)
+def test_every_layer_of_other_papers_shows_its_neighbours(layer):
+    network = create_model("resnet18", layer, K=3, width=1 / 16, step=1)
+    found = find_neighbors(network, image(3, 6, 5))
+    assert len(found) == 16
+    for one in found:
+        assert one.size == (6, 5)
+        assert one.places.shape[0] == one.scores.shape[0] == 30
+        assert one.places.min() >= 0
+        assert (one.places < torch.tensor(one.size)).all()
+        assert (one.scores > 0).any(-1).all()
+
+
+def test_who_is_not_close_enough_weighs_nothing():
+    layer, x = DAGC2d(3, 4, 1, positional_size=0), image(3, 6, 6)
+    [found] = find_neighbors(layer, x)
+    absent = layer.neighbors(x).absent[0]
+    assert absent.any()
+    assert torch.equal(found.scores == 0, absent)
 
 
 def test_slots_that_nobody_fills_repeat_a_neighbour_without_weight():

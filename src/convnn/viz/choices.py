@@ -134,12 +134,13 @@ def window_side(K: int) -> int:
 
 
 def _choices_on_map(layer: ChoosingLayer, x: Tensor) -> Choices:
-    indices, scores, _ = (_with_heads(one, layer.heads) for one in layer.neighbors(x))
+    indices, scores, absent = (_with_heads(one, layer.heads) for one in layer.neighbors(x))
     field = layer.field(x)
     height, width = field.real_size
     queries = field.places(field.queries())
     scores = torch.ones(indices.shape, device=indices.device) if scores is None else scores
-    is_filled = torch.ones_like(indices, dtype=torch.bool)  # similarities may be 0
+    is_filled = torch.ones_like(indices, dtype=torch.bool) if absent is None else ~absent  # similarities may be 0
+    scores = scores.masked_fill(~is_filled, 0)
     return Choices((height, width), queries, field.places(indices), scores, is_filled, "padding")
 
 

@@ -1,7 +1,9 @@
 """What holds for the layers of other papers: identities, the same by another library, and their place in networks."""
 
+import ast
 import re
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,8 +15,10 @@ from torch.autograd import gradcheck, gradgradcheck
 from convnn import nn as cnn
 from convnn.errors import InputError, UnsupportedError
 from convnn.models import create_model
+from convnn.nn import relatives
 from convnn.ops import Neighbors, aggregate, select, weigh
 
+SOURCES = sorted(Path(relatives.__path__[0]).glob("*.py"))
 RELATIVES = ["ViG", "EdgeConv", "SVGA", "MGC", "DAGC", "NeighborhoodAttention2d", "NonLocal", "Adaptive"]
 SIDES = st.integers(1, 7)
 
@@ -316,6 +320,16 @@ def test_what_needs_rows_of_neighbours_refuses_others() -> None:
         select.shifted((3, 3), [(1,)])
     with pytest.raises(InputError, match=r"shifts=\[\]"):
         select.shifted((3, 3), [])
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_a_layer_is_small_because_its_parts_are_shared(source: Path) -> None:
+    """Fewer than 120 lines that are no docstring, blank or comment."""
+    lines = {node.lineno for node in ast.walk(ast.parse(source.read_text())) if hasattr(node, "lineno")}
+    for node in ast.walk(ast.parse(source.read_text())):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            lines -= set(range(node.lineno, node.end_lineno + 1))
+    assert len(lines) < 120
 
 
 def test_weights_of_a_convolution_have_no_place() -> None:

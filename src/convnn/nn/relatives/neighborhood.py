@@ -109,9 +109,8 @@ class NeighborhoodAttention2d(Relative):
         """Whom each head looks at and how much, and the values of all positions (B * heads, T, d)."""
         queries, keys, values = self._split(self.qkv(field.features))
         queries = field.at_queries(queries) * queries.shape[-1] ** -0.5
-        windows = select.window(field.size, [self.kernel_size] * 2, device=field.features.device).indices[
-            :, field.queries()
-        ]
+        whole = select.window(field.size, [self.kernel_size] * 2, device=queries.device)
+        windows = whole.indices[:, field.queries()]
         neighbors = Neighbors(windows).for_each_of(queries.shape[0])
         neighbors = weigh.similarity(neighbors, queries, keys, metric="matmul", backend=self.backend)
         assert neighbors.scores is not None
