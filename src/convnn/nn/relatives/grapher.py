@@ -33,6 +33,7 @@ class Grapher2d(MapLayer):
         arXiv 2206.00272 and 2307.00395 (expansion 2, no encoding), 2406.05850 and 2405.06849 (expansion 1).
 
     Example:
+        >>> import torch
         >>> from convnn.nn import ViG2d
         >>> Grapher2d(8, ViG2d, expansion=2)(torch.randn(2, 8, 14, 14)).shape
         torch.Size([2, 8, 14, 14])
