@@ -74,6 +74,17 @@ def check_at_least(argument: str, value: int, least: int) -> None:
         raise InputError(f"{argument}={value!r} must be an integer of at least {least}")
 
 
+def check_odd(argument: str, value: int) -> None:
+    """Refuse the side of a window that has no middle.
+
+    Raises:
+        InputError: naming the argument and its value.
+    """
+    check_at_least(argument, value, 1)
+    if value % 2 == 0:
+        raise InputError(f"{argument}={value} must be odd, so that the window has a middle")
+
+
 def check_fraction(argument: str, value: float) -> None:
     """Refuse a number outside [0, 1].
 

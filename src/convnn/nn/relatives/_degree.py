@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convnn.backends.reference import gather
 from convnn.errors import check_at_least, check_choice
-from convnn.nn.relatives._layer import at_neighbors
 from convnn.ops import Neighbors, weigh
 
 EDGE_TYPES = ("distance", "pair", "difference")
@@ -66,13 +66,13 @@ class EdgeRanker(nn.Module):
             return far._replace(scores=(DISTANCE_SCALE * far.scores).exp())
         if self.edge_type == "difference":
             there = F.linear(codes, self.edge.weight)
-            hidden = F.leaky_relu((there + self.edge.bias)[:, positions, None] - at_neighbors(there, neighbors))
+            hidden = F.leaky_relu((there + self.edge.bias)[:, positions, None] - gather(there, neighbors.indices))
             return neighbors._replace(scores=hidden.sum(-1).sigmoid())
         width = codes.shape[-1]
         first, second, own, other = self.edge.weight.split([width, width, 1, 1], dim=1)
         here = F.linear(codes, first, self.edge.bias) + degrees.unsqueeze(-1) * own.mT
         there = F.linear(codes, second) + degrees.unsqueeze(-1) * other.mT
-        hidden = F.leaky_relu(here[:, positions, None] + at_neighbors(there, neighbors))
+        hidden = F.leaky_relu(here[:, positions, None] + gather(there, neighbors.indices))
         return neighbors._replace(scores=self.score(hidden).squeeze(-1).sigmoid())
 
 

@@ -111,9 +111,3 @@ def nearest_every(
     wanted = min(K * step, keys.shape[1])
     found = select.nearest(queries, keys, wanted, metric="euclidean", positions=positions, backend=backend)
     return found.every(step)
-
-
-def at_neighbors(rows: Tensor, neighbors: Neighbors) -> Tensor:
-    """What each neighbour has, (B, N, K, C)."""
-    index = neighbors.indices.flatten(1).unsqueeze(-1).expand(-1, -1, rows.shape[-1])
-    return torch.gather(rows, 1, index).unflatten(1, tuple(neighbors.indices.shape[1:]))

@@ -4,12 +4,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convnn.backends.reference import gather
 from convnn.errors import check_at_least
 from convnn.nn._field import Field
 from convnn.nn._grid import Grid, Sides
 from convnn.nn._grouped import GroupedLinear, grouped_linear
 from convnn.nn.maps._layer import reset_as_conv
-from convnn.nn.relatives._layer import Relative, at_neighbors, nearest_every
+from convnn.nn.relatives._layer import Relative, nearest_every
 from convnn.ops import Neighbors, aggregate
 
 
@@ -91,7 +92,7 @@ class EdgeConv2d(Relative):
         there = grouped_linear(field.features, of_difference)
         here = grouped_linear(field.at_queries(field.features), of_position - of_difference, self.bias)
         if len(self.mlp):
-            return self.mlp(F.relu(at_neighbors(there, neighbors) + here.unsqueeze(2))).amax(2)
+            return self.mlp(F.relu(gather(there, neighbors.indices) + here.unsqueeze(2))).amax(2)
         return F.relu(aggregate.maximum(there, neighbors, backend=self.backend) + here)
 
     def neighbors(self, x: Tensor) -> Neighbors:

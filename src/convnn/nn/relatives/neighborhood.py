@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convnn.errors import InputError, check_at_least
+from convnn.errors import check_at_least, check_odd
 from convnn.nn._field import Field
 from convnn.nn._grid import Grid, Sides
 from convnn.nn._grouped import GroupedLinear
@@ -71,9 +71,7 @@ class NeighborhoodAttention2d(Relative):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        check_at_least("kernel_size", kernel_size, 1)
-        if kernel_size % 2 == 0:
-            raise InputError(f"kernel_size={kernel_size} must be odd, so that the window has a middle")
+        check_odd("kernel_size", kernel_size)
         super().__init__(in_channels, out_channels, Grid(window_size, stride, padding, dilation), groups, backend)
         self.kernel_size = kernel_size
         self.heads = groups * _heads(in_channels // groups, head_channels)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from convnn.errors import InputError, check_at_least
+from convnn.errors import check_odd
 
 
 class PositionalEncoding2d(nn.Conv2d):
@@ -32,9 +32,7 @@ class PositionalEncoding2d(nn.Conv2d):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        check_at_least("positional_size", kernel_size, 1)
-        if kernel_size % 2 == 0:
-            raise InputError(f"positional_size={kernel_size} must be odd, so that the window has a middle")
+        check_odd("positional_size", kernel_size)
         super().__init__(channels, channels, kernel_size, padding="same", groups=channels, device=device, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
