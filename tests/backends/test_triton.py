@@ -40,7 +40,7 @@ def _poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a kernel does not write must not look right by chance."""
 
     def fill(x: Tensor) -> Tensor:
-        return x.fill_(float("nan")) if x.is_floating_point() else x.fill_(2**30)
+        return x.fill_(float("nan")) if x.is_floating_point() else x.fill_(min(2**30, torch.iinfo(x.dtype).max))
 
     for owner, name in ((torch, "empty"), (torch, "empty_like"), (Tensor, "new_empty")):
         allocate = getattr(owner, name)
@@ -158,6 +158,52 @@ def test_one_of_each_of_other_types_and_strides(dtype: torch.dtype) -> None:
     choices = neighbors(9, 4, 3, 20)
     chosen = triton.one_of_each(queries, keys, choices, "cosine", True)
     torch.testing.assert_close(chosen, reference.one_of_each(queries, keys, choices, "cosine", True), rtol=0, atol=0)
+
+
+# The maximum.
+
+
+@needs_kernels
+@pytest.mark.parametrize("absent", [False, True], ids=["all-there", "some-absent"])
+@pytest.mark.parametrize("centered", [False, True], ids=["plain", "centered"])
+@pytest.mark.parametrize("scored", [False, True], ids=["unscored", "scored"])
+@pytest.mark.parametrize(("count", "K", "channels"), [(1, 1, 1), (7, 9, 3), (17, 5, 65), (0, 2, 3)])
+def test_largest(count: int, K: int, channels: int, scored: bool, centered: bool, absent: bool) -> None:
+    values, indices = rows(2, 30, channels), neighbors(2, count, K, 30)
+    values[:, 10:20] = values[:, :10]  # ties
+    scores = rows(2, count, K, seed=2) if scored else None
+    centers = rows(2, count, channels, seed=3) if centered else None
+    check_largest(values, indices, scores, absent_ones(indices) if absent else None, centers)
+
+
+@needs_kernels
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), -float("inf"), 0.0, -0.0], ids=str)
+def test_largest_of_odd_rows(odd: float) -> None:
+    values, indices = rows(1, 9, 5), neighbors(1, 40, 4, 9)
+    values[:, ::2] = odd
+    values[:, 1, 2] = float("nan")
+    check_largest(values, indices, rows(1, 40, 4, seed=2), absent_ones(indices), rows(1, 40, 5, seed=3))
+    check_largest(values, indices, None, absent_ones(indices), None)
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_largest_of_other_types_and_strides(dtype: torch.dtype) -> None:
+    values, centers = rows(2, 6, 10, dtype=dtype).mT, rows(2, 6, 9, seed=1, dtype=dtype).mT
+    indices = neighbors(2, 4, 9, 10).mT
+    check_largest(values, indices, rows(2, 4, 9, seed=2).mT, absent_ones(indices), centers)
+    check_largest(values[:1].expand(2, 10, 6), indices, None, None, None)
+
+
+def absent_ones(indices: Tensor) -> Tensor:
+    """Half of the neighbours, the first never."""
+    absent = torch.rand(indices.shape, generator=torch.Generator().manual_seed(4)) < 0.5
+    absent[..., :1] = False
+    return absent.to(DEVICE)
+
+
+def check_largest(*arguments: Tensor | None) -> None:
+    torch.testing.assert_close(triton.largest(*arguments), reference.largest(*arguments), rtol=0, atol=0)
 
 
 # Similarity of pairs.

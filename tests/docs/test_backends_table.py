@@ -40,8 +40,10 @@ def test_devices() -> None:
 
 
 def test_operators_and_gradients() -> None:
+    operators = ("nearest", "one_of_each", "similarity", "convolve", "largest")
+    gradients = ("similarity_backward", "convolve_backward")
     for backend in (cpu, triton, reference):
-        for operator in ("nearest", "similarity", "similarity_backward", "convolve", "convolve_backward"):
+        for operator in operators + gradients:
             assert callable(getattr(backend, operator))
 
 

@@ -26,6 +26,7 @@ if INTERPRETS:
 _MODULE_OF = {
     "nearest": "select",
     "one_of_each": "choose",
+    "largest": "maximum",
     "similarity": "weigh",
     "similarity_backward": "weigh",
     "convolve": "aggregate",
@@ -52,8 +53,6 @@ def unavailable_reasons() -> list[str]:
 def unsupported_reasons(request: Request) -> list[str]:
     """Why this backend cannot compute the request."""
     reasons = unavailable_reasons()
-    if request.operator not in _MODULE_OF:
-        reasons.append(f"{request.operator} has no Triton kernel")
     if request.device.type != "cuda" and not (INTERPRETS and request.device.type == "cpu"):
         reasons.append(f"device must be cuda, or cpu under TRITON_INTERPRET=1, not {request.device.type}")
     if request.dtype not in DTYPES:

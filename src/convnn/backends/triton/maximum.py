@@ -1,0 +1,84 @@
+# mypy: disable-error-code="import-untyped, import-not-found, untyped-decorator"
+"""Which neighbour brings most to each channel: a program for a tile of rows and channels, one slot after the other.
+
+What is compared is computed in float32, as in the definition; nothing but the slots is written.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from convnn.backends.triton._launch import computing_on, launch, tile, tiles
+
+_ROWS = 16
+
+
+def largest(
+    values: Tensor, indices: Tensor, scores: Tensor | None, absent: Tensor | None, centers: Tensor | None
+) -> Tensor:
+    """Slots (B, N, C) of the neighbours that bring most; see `convnn.ops.aggregate.maximum`."""
+    batch, count, K = indices.shape
+    length, channels = values.shape[1:]
+    slots = torch.empty((batch, count, channels), dtype=torch.long, device=values.device)
+    block = tile(channels, 1, 64)
+    with computing_on(values):
+        launch(
+            _largest_kernel,
+            (tiles(batch * count, _ROWS), tiles(channels, block)),
+            values.contiguous(),
+            indices.contiguous(),
+            None if scores is None else scores.contiguous(),
+            None if absent is None else absent.to(torch.int8).contiguous(),
+            # Without scores a center would change no order.
+            None if centers is None or scores is None else centers.contiguous(),
+            slots,
+            batch * count,
+            count,
+            K,
+            length,
+            channels,
+            ROWS=_ROWS,
+            CHANNELS=block,
+        )
+    return slots
+
+
+@triton.jit
+def _largest_kernel(
+    values: tl.tensor,
+    indices: tl.tensor,
+    scores: tl.tensor,
+    absent: tl.tensor,
+    centers: tl.tensor,
+    slots: tl.tensor,
+    rows: tl.tensor,
+    count: tl.tensor,
+    K: tl.tensor,
+    length: tl.tensor,
+    channels: tl.tensor,
+    ROWS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+) -> None:
+    """A tile of rows and channels: of equals the first stays, and NaN is above all."""
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    c = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    is_row = row < rows
+    mask = is_row[:, None] & (c < channels)[None, :]
+    here = row[:, None] * channels + c[None, :]
+    chosen = tl.zeros((ROWS, CHANNELS), tl.int64)
+    best = tl.full((ROWS, CHANNELS), -float("inf"), tl.float32)
+    for slot in range(K):
+        pair = row * K + slot
+        source = row // count * length + tl.load(indices + pair, mask=is_row, other=0)
+        brought = tl.load(values + source[:, None] * channels + c[None, :], mask=mask, other=0.0).to(tl.float32)
+        if centers is not None:
+            brought -= tl.load(centers + here, mask=mask, other=0.0).to(tl.float32)
+        if scores is not None:
+            brought *= tl.load(scores + pair, mask=is_row, other=0.0).to(tl.float32)[:, None]
+        is_better = (brought > best) | ((brought != brought) & (best == best))
+        if absent is not None:
+            is_better = is_better & (tl.load(absent + pair, mask=is_row, other=1) == 0)[:, None]
+        chosen = tl.where(is_better, slot, chosen)
+        best = tl.where(is_better, brought, best)
+    tl.store(slots + here, chosen, mask=mask)
