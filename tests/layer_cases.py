@@ -85,6 +85,7 @@ MAP_CASES = [
     _map_case("vig", cnn.ViG2d, (6, 4), K=5),
     _map_case("vig-dilated-cells", cnn.ViG2d, (6, 4), K=2, graph_dilation=2, reduction=2),
     _map_case("vig-strided", cnn.ViG2d, (6, 4), K=5, stride=2),
+    _map_case("vig-encoded", cnn.ViG2d, (6, 4), K=5, positional_size=5),
     _map_case("edge-conv", cnn.EdgeConv2d, (6, 4), K=5),
     _map_case("edge-conv-mlp", cnn.EdgeConv2d, (6, 4), K=5, mlp_layers=2, stride=(1, 2)),
     _map_case("svga", cnn.SVGA2d, (6, 4), step=2),

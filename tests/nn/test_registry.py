@@ -108,9 +108,7 @@ def test_flags_reach_the_relatives() -> None:
 
 
 def test_what_a_network_decides_goes_before_the_flags() -> None:
-    assert cnn.layer_factory("MGC", **FLAGS)(3, 8, step=1, positional_size=0).extra_repr() == (
-        "3, 8, step=1, positional_size=0"
-    )
+    assert cnn.layer_factory("MGC", **FLAGS)(3, 8, step=1, positional_size=0).extra_repr() == "3, 8, step=1"
     assert cnn.layer_factory("ConvNN", **FLAGS)(3, 8, step=1).search.K == 5  # which has no step
 
 

@@ -157,7 +157,9 @@ class TrainConfig:
     reduction: int = flag(1, "neighbours", "side of the cells of positions that are neighbours in ViG")
     mlp_layers: int = flag(1, "neighbours", "linear layers of EdgeConv's MLP")
     step: int = flag(2, "neighbours", "distance of neighbours in SVGA, MGC and DAGC, in positions")
-    positional_size: int = flag(7, "neighbours", "window of their positional encoding, an odd number; 0: none")
+    positional_size: int = flag(
+        0, "neighbours", "window of the positional encoding ahead of layers of other papers, an odd number; 0: none"
+    )
     head_channels: int = flag(32, "neighbours", "channels a head of NeighborhoodAttention2d has at least")
     relative_bias: bool = flag(True, "neighbours", "NeighborhoodAttention2d learns a bias for each offset")
     edge_type: str = flag("distance", "neighbours", "how Adaptive ranks the positions of a window", EDGE_TYPES)

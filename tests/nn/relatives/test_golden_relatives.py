@@ -106,7 +106,8 @@ def test_edge_conv() -> None:
     golden = _golden("vig-grapher_3-edge")
     channels = golden.config["in_channels"]
     edge = cnn.EdgeConv2d(channels, 2 * channels, golden.config["kernel_size"])
-    edge.neighbors = cnn.ViG2d(channels, channels, K=golden.config["kernel_size"]).neighbors  # by scaled features there
+    scaled = cnn.ViG2d(channels, channels, K=golden.config["kernel_size"])  # it searches scaled features there
+    edge._neighbors = scaled._neighbors
     grapher = cnn.Grapher2d(channels, lambda *_: edge, expansion=2)
     grapher.norm = grapher.activation = nn.Identity()  # both stand within the maximum, or not at all
     names = {theirs: f"0.{ours}" for theirs, ours in (GRAPHER | _linear("graph_conv.gconv.nn.0", "layer")).items()}

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
 
+import brute_force_relatives as brute
 from convnn import nn as cnn
 from convnn.errors import InputError, UnsupportedError
 from convnn.models import create_model
@@ -224,6 +225,37 @@ def test_whom_dagc_keeps_is_closer_than_the_threshold() -> None:
         assert absent[i].any()
         assert not absent[i, :, 1:].all()
         assert away[i][~absent[i]].max() < away[i][absent[i]].min()
+
+
+@pytest.mark.parametrize("name", RELATIVES)
+def test_an_encoding_in_front_is_that_layer_on_the_encoded_map(name: str) -> None:
+    torch.manual_seed(0)
+    build = cnn.layer_factory(name, K=4, kernel_size=3)
+    encoded, plain = build(3, 4, positional_size=3).double(), build(3, 4, positional_size=0).double()
+    plain.load_state_dict({key: one for key, one in encoded.state_dict().items() if "positional" not in key})
+    x = _map(3, 5, 4).requires_grad_()
+    kernel, bias = encoded.positional.weight, encoded.positional.bias
+    by_hand = torch.stack([brute.positional(one, kernel, bias) for one in x])
+    outputs = encoded(x), plain(by_hand)
+    torch.testing.assert_close(*outputs, rtol=0, atol=1e-12)
+    weights = torch.randn_like(outputs[0])
+    gradients = [torch.autograd.grad((out * weights).sum(), (x, kernel, bias)) for out in outputs]
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-12)
+    assert torch.equal(encoded.neighbors(x).indices, plain.neighbors(by_hand).indices)
+    assert "positional_size=3" in encoded.extra_repr()
+    assert "positional" not in plain.extra_repr()
+
+
+@pytest.mark.parametrize("name", ["ViG", "EdgeConv", "NonLocal"])
+def test_only_an_encoding_tells_places_apart(name: str) -> None:
+    """Positions in another order give the outputs in that order: the layer alone knows no place."""
+    torch.manual_seed(0)
+    x, order = _map(3, 4, 5), torch.randperm(20)
+    shuffled = x.flatten(2)[..., order].unflatten(2, (4, 5))
+    for size in (0, 3):
+        layer = cnn.layer_factory(name, K=4)(3, 4, positional_size=size).double()
+        outputs = layer(x).flatten(2)[..., order], layer(shuffled).flatten(2)
+        assert torch.allclose(*outputs) == (size == 0)
 
 
 @pytest.mark.parametrize("name", RELATIVES)

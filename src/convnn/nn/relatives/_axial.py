@@ -9,7 +9,6 @@ from convnn.errors import check_at_least
 from convnn.nn._field import Field
 from convnn.nn._grid import Grid, Sides
 from convnn.nn.relatives._layer import MaxRelative
-from convnn.nn.relatives.positional import PositionalEncoding2d
 from convnn.ops import Neighbors, aggregate, select
 
 Shift = tuple[int, int]
@@ -27,7 +26,6 @@ class Axial(MaxRelative):
 
     Attributes:
         step: distance of the neighbours in positions.
-        positional: the encoding, or None.
     """
 
     def __init__(
@@ -49,23 +47,19 @@ class Axial(MaxRelative):
     ) -> None:
         check_at_least("step", step, 1)
         grid = Grid(window_size, stride, padding, dilation)
-        super().__init__(in_channels, out_channels, grid, groups, bias, backend, device, dtype)
+        super().__init__(in_channels, out_channels, grid, positional_size, groups, bias, backend, device, dtype)
         self.step = step
-        self.positional = PositionalEncoding2d(in_channels, positional_size, device, dtype) if positional_size else None
 
     def shifts(self, size: Sequence[int]) -> list[Shift]:
         """Distances of the neighbours on a map of some height and width."""
         raise NotImplementedError
 
-    def _forward(self, x: Tensor) -> Tensor:
-        return super()._forward(x if self.positional is None else self.positional(x))
-
     def relative_max(self, x: Tensor, field: Field, own: Tensor) -> Tensor:
         """The most that a neighbour has more than each position that is computed, (B, N, C)."""
-        return aggregate.maximum(field.features, self.select(field), own, backend=self.backend)
+        return aggregate.maximum(field.features, self._neighbors(x, field), own, backend=self.backend)
 
-    def select(self, field: Field) -> Neighbors:
-        """Whom every position that is computed looks at: itself, and the fixed ones that are close enough."""
+    def _neighbors(self, x: Tensor, field: Field) -> Neighbors:
+        """Whom the positions of the grid look at: themselves, and the fixed ones that are close enough."""
         batch, shifts = field.features.shape[0], [(0, 0), *self.shifts(field.size)]
         fixed = select.shifted(field.size, shifts, device=field.features.device).indices[:, field.queries()]
         is_far = self.is_far(field, shifts)
@@ -75,13 +69,9 @@ class Axial(MaxRelative):
         """Which of them are not close enough, (B, T, K) bool; None where all are."""
         return None
 
-    def neighbors(self, x: Tensor) -> Neighbors:
-        """Whom every position of x (B, C, H, W) that is computed looks at, itself first."""
-        return self.select(self.field(x if self.positional is None else self.positional(x)))
-
     def named(self) -> dict[str, int]:
-        """Step, and the side of the encoding's window."""
-        return {"step": self.step, "positional_size": 0 if self.positional is None else self.positional.kernel_size[0]}
+        """Step."""
+        return {"step": self.step}
 
 
 def down_and_right(size: Sequence[int], step: int) -> list[Shift]:

@@ -57,11 +57,14 @@ class EdgeRanker(nn.Module):
         if edge_type == "pair":
             self.score = nn.Linear(latent_channels, 1, device=device, dtype=dtype)
 
-    def forward(self, rows: Tensor, positions: Tensor, neighbors: Neighbors, degrees: Tensor) -> Neighbors:
+    def forward(
+        self, rows: Tensor, positions: Tensor, neighbors: Neighbors, degrees: Tensor, backend: str = "auto"
+    ) -> Neighbors:
         """Neighbours (B, N, K) of the nodes at N positions, with scores; nodes are (B, T, C), degrees (B, T)."""
         codes = F.leaky_relu(self.encode(rows))
         if self.edge_type == "distance":
-            far = weigh.root(weigh.similarity(neighbors, codes[:, positions], codes, metric="euclidean"))
+            far = weigh.similarity(neighbors, codes[:, positions], codes, metric="euclidean", backend=backend)
+            far = weigh.root(far)
             assert far.scores is not None
             return far._replace(scores=(DISTANCE_SCALE * far.scores).exp())
         if self.edge_type == "difference":

@@ -9,6 +9,7 @@ from convnn.nn._field import Field, like
 from convnn.nn._grid import Grid
 from convnn.nn._grouped import check_groups, grouped_linear
 from convnn.nn.maps._layer import ChoosingLayer, reset_as_conv
+from convnn.nn.relatives.positional import PositionalEncoding2d
 from convnn.ops import Neighbors, check_backend, select
 
 
@@ -16,7 +17,11 @@ class Relative(ChoosingLayer):
     """A layer on images whose neighbours another paper chose: (B, C_in, H, W) to (B, C_out, H', W').
 
     It works on the map as it is, without padding. The grid says which positions it computes: those in the middle of
-    the windows of such a convolution, so that it goes where that was.
+    the windows of such a convolution, so that it goes where that was. Where asked for, a positional encoding stands in
+    front of it: many of them cannot tell one place from another.
+
+    Attributes:
+        positional: the encoding, or None.
 
     Raises:
         InputError: an argument is out of range.
@@ -24,11 +29,22 @@ class Relative(ChoosingLayer):
 
     spatial_dims: ClassVar[int] = 2
 
-    def __init__(self, in_channels: int, out_channels: int, grid: Grid, groups: int = 1, backend: str = "auto") -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        grid: Grid,
+        positional_size: int,
+        groups: int,
+        backend: str,
+        device: torch.device | str | None,
+        dtype: torch.dtype | None,
+    ) -> None:
         super().__init__(in_channels, out_channels)
         check_groups(groups, in_channels, out_channels)
         check_backend(backend)
         self.grid = grid
+        self.positional = PositionalEncoding2d(in_channels, positional_size, device, dtype) if positional_size else None
         self.groups = groups
         self.backend = backend
 
@@ -36,12 +52,25 @@ class Relative(ChoosingLayer):
         """The positions of x (B, C, H, W), all of which can be neighbours; those of the grid have some."""
         return Field(x.flatten(2).transpose(1, 2), self.grid.axes_without_padding(x.shape[2:]))
 
+    def neighbors(self, x: Tensor) -> Neighbors:
+        """Whom every position of x (B, C, H, W) that is computed looks at, those of each image's heads in a row."""
+        x = self._encoded(x)
+        return self._neighbors(x, self.field(x))
+
     def _forward(self, x: Tensor) -> Tensor:
+        x = self._encoded(x)
         field = self.field(x)
         return like(x, field.to_map(self._rows(x, field)))
 
+    def _encoded(self, x: Tensor) -> Tensor:
+        return x if self.positional is None else self.positional(x)
+
+    def _neighbors(self, x: Tensor, field: Field) -> Neighbors:
+        """Whom the positions of the grid look at, on the encoded map."""
+        raise NotImplementedError
+
     def _rows(self, x: Tensor, field: Field) -> Tensor:
-        """What it computes at the positions of the grid, (B, N, C_out)."""
+        """What it computes at the positions of the grid of the encoded map, (B, N, C_out)."""
         raise NotImplementedError
 
     def named(self) -> dict[str, Any]:
@@ -54,7 +83,8 @@ class Relative(ChoosingLayer):
         groups = f"groups={self.groups}" if self.groups != 1 else ""
         backend = f"backend={self.backend!r}" if self.backend != "auto" else ""
         geometry = self.grid.beside(Grid(padding=0))
-        return ", ".join(filter(None, [super().extra_repr(), *settings, geometry, groups, backend]))
+        encoding = f"positional_size={self.positional.kernel_size[0]}" if self.positional else ""
+        return ", ".join(filter(None, [super().extra_repr(), *settings, encoding, geometry, groups, backend]))
 
 
 class MaxRelative(Relative):
@@ -74,13 +104,14 @@ class MaxRelative(Relative):
         in_channels: int,
         out_channels: int,
         grid: Grid,
+        positional_size: int,
         groups: int,
         bias: bool,
         backend: str,
         device: torch.device | str | None,
         dtype: torch.dtype | None,
     ) -> None:
-        super().__init__(in_channels, out_channels, grid, groups, backend)
+        super().__init__(in_channels, out_channels, grid, positional_size, groups, backend, device, dtype)
         shape = (out_channels, 2, in_channels // groups)
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None

@@ -31,6 +31,7 @@ class AdaptiveNeighborhoods2d(Relative):
         edge_type: how edges are ranked, "distance", "pair" or "difference".
         pooling: how neighbours are put together, "mean" or "max".
         latent_channels: of the codes by which edges are ranked and degrees estimated.
+        positional_size: side of the window of a positional encoding in front of it, an odd number; 0: none.
         groups: blocks of channels that do not mix; all have the same neighbours.
         stride, padding, window_size, dilation: those of the convolution whose place it takes; it computes the middle of
             each window, and looks at no padding.
@@ -64,6 +65,7 @@ class AdaptiveNeighborhoods2d(Relative):
         edge_type: str = "distance",
         pooling: str = "mean",
         latent_channels: int = 64,
+        positional_size: int = 0,
         groups: int = 1,
         stride: Sides = 1,
         padding: Sides | str = 0,
@@ -76,7 +78,8 @@ class AdaptiveNeighborhoods2d(Relative):
     ) -> None:
         check_at_least("kernel_size", kernel_size, 1)
         check_choice("pooling", pooling, POOLINGS)
-        super().__init__(in_channels, out_channels, Grid(window_size, stride, padding, dilation), groups, backend)
+        grid = Grid(window_size, stride, padding, dilation)
+        super().__init__(in_channels, out_channels, grid, positional_size, groups, backend, device, dtype)
         self.kernel_size = kernel_size
         self.pooling = pooling
         self.ranker = EdgeRanker(in_channels, latent_channels, edge_type, device, dtype)
@@ -85,7 +88,7 @@ class AdaptiveNeighborhoods2d(Relative):
         self.other = GroupedLinear(in_channels, out_channels, groups, False, device, dtype)
 
     def _rows(self, x: Tensor, field: Field) -> Tensor:
-        neighbors = self.neighbors(x)
+        neighbors = self._neighbors(x, field)
         own = field.at_queries(field.features)
         if self.pooling == "max":
             most = aggregate.maximum(field.features, neighbors, own, backend=self.backend)
@@ -95,14 +98,13 @@ class AdaptiveNeighborhoods2d(Relative):
             most = aggregate.weighted_sum(field.features, neighbors._replace(scores=shares), backend=self.backend)
         return self.own(own) + self.other(most)
 
-    def neighbors(self, x: Tensor) -> Neighbors:
-        """The window of every position of x (B, C, H, W) that is computed, best first, and how much each weighs."""
-        field = self.field(x)
+    def _neighbors(self, x: Tensor, field: Field) -> Neighbors:
+        """The window of every position of the grid, best first, and how much each weighs."""
         rows, positions = field.features, field.queries()
         sides = [min(self.kernel_size, n) for n in field.size]
         windows = Neighbors(select.window(field.size, sides, device=x.device).indices[:, positions])
         degrees = rows.new_full(rows.shape[:2], windows.K)
-        ranked = self.ranker(rows, positions, windows.for_each_of(rows.shape[0]), degrees)
+        ranked = self.ranker(rows, positions, windows.for_each_of(rows.shape[0]), degrees, self.backend)
         wishes = self.degree(rows[:, positions], degrees[:, positions], windows.K / 2, windows.K / 4)
         return weigh.soft_top(ranked, wishes)
 

@@ -30,6 +30,7 @@ class EdgeConv2d(Relative):
         K: neighbours of each position, itself included; all there are on a map with fewer.
         graph_dilation: d, keep every d-th of the nearest.
         mlp_layers: linear layers of the MLP.
+        positional_size: side of the window of a positional encoding in front of it, an odd number; 0: none.
         groups: blocks of channels that do not mix.
         stride, padding, window_size, dilation: those of the convolution whose place it takes; it computes the middle of
             each window, and looks at no padding.
@@ -61,6 +62,7 @@ class EdgeConv2d(Relative):
         *,
         graph_dilation: int = 1,
         mlp_layers: int = 1,
+        positional_size: int = 0,
         groups: int = 1,
         stride: Sides = 1,
         padding: Sides | str = 0,
@@ -73,7 +75,8 @@ class EdgeConv2d(Relative):
     ) -> None:
         for name, value in (("K", K), ("graph_dilation", graph_dilation), ("mlp_layers", mlp_layers)):
             check_at_least(name, value, 1)
-        super().__init__(in_channels, out_channels, Grid(window_size, stride, padding, dilation), groups, backend)
+        grid = Grid(window_size, stride, padding, dilation)
+        super().__init__(in_channels, out_channels, grid, positional_size, groups, backend, device, dtype)
         self.K = K
         self.graph_dilation = graph_dilation
         self.weight = nn.Parameter(torch.empty(out_channels, 2, in_channels // groups, device=device, dtype=dtype))
@@ -87,7 +90,7 @@ class EdgeConv2d(Relative):
         reset_as_conv(self.weight, self.bias)
 
     def _rows(self, x: Tensor, field: Field) -> Tensor:
-        neighbors = self.neighbors(x)
+        neighbors = self._neighbors(x, field)
         of_position, of_difference = self.weight.unbind(1)
         there = grouped_linear(field.features, of_difference)
         here = grouped_linear(field.at_queries(field.features), of_position - of_difference, self.bias)
@@ -95,9 +98,8 @@ class EdgeConv2d(Relative):
             return self.mlp(F.relu(gather(there, neighbors.indices) + here.unsqueeze(2))).amax(2)
         return F.relu(aggregate.maximum(there, neighbors, backend=self.backend) + here)
 
-    def neighbors(self, x: Tensor) -> Neighbors:
-        """Whom every position of x (B, C, H, W) that is computed looks at, nearest first."""
-        field = self.field(x)
+    def _neighbors(self, x: Tensor, field: Field) -> Neighbors:
+        """Whom the positions of the grid look at, nearest first."""
         queries, K, step = field.at_queries(field.features), self.K, self.graph_dilation
         return nearest_every(queries, field.features, K, step, positions=field.queries(), backend=self.backend)
 

@@ -29,6 +29,7 @@ class NeighborhoodAttention2d(Relative):
         kernel_size: side of the window, an odd number.
         head_channels: d, channels a head; as many heads as it goes into the channels, one at least, and divide them.
         relative_bias: learn the bias for each offset.
+        positional_size: side of the window of a positional encoding in front of it, an odd number; 0: none.
         groups: blocks of channels that do not mix; heads are within them.
         stride, padding, window_size, dilation: those of the convolution whose place it takes; it computes the middle of
             each window, and looks at no padding.
@@ -61,6 +62,7 @@ class NeighborhoodAttention2d(Relative):
         *,
         head_channels: int = 32,
         relative_bias: bool = True,
+        positional_size: int = 0,
         groups: int = 1,
         stride: Sides = 1,
         padding: Sides | str = 0,
@@ -72,7 +74,8 @@ class NeighborhoodAttention2d(Relative):
         dtype: torch.dtype | None = None,
     ) -> None:
         check_odd("kernel_size", kernel_size)
-        super().__init__(in_channels, out_channels, Grid(window_size, stride, padding, dilation), groups, backend)
+        grid = Grid(window_size, stride, padding, dilation)
+        super().__init__(in_channels, out_channels, grid, positional_size, groups, backend, device, dtype)
         self.kernel_size = kernel_size
         self.heads = groups * _heads(in_channels // groups, head_channels)
         self.qkv = GroupedLinear(in_channels, 3 * in_channels, groups, bias, device, dtype)
@@ -91,9 +94,9 @@ class NeighborhoodAttention2d(Relative):
         out = aggregate.weighted_sum(values, neighbors, backend=self.backend).unflatten(0, (-1, self.heads))
         return self.output(out.transpose(1, 2).flatten(2))
 
-    def neighbors(self, x: Tensor) -> Neighbors:
-        """The window of every position of x that is computed, and how much each of it weighs, (B * heads, N, k k)."""
-        return self._attend(self.field(x))[0]
+    def _neighbors(self, x: Tensor, field: Field) -> Neighbors:
+        """The window of every position of the grid, and how much each of it weighs, (B * heads, N, k k)."""
+        return self._attend(field)[0]
 
     def field(self, x: Tensor) -> Field:
         """The positions of x (B, C, H, W), on a map that the window fits in; those of the grid have neighbours."""

@@ -22,6 +22,7 @@ class NonLocal2d(Relative):
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
+        positional_size: side of the window of a positional encoding in front of it, an odd number; 0: none.
         groups: blocks of channels that do not mix; each has its own weights :math:`\alpha`.
         stride, padding, window_size, dilation: those of the convolution whose place it takes; it computes the middle of
             each window, and looks at no padding.
@@ -49,6 +50,7 @@ class NonLocal2d(Relative):
         in_channels: int,
         out_channels: int,
         *,
+        positional_size: int = 0,
         groups: int = 1,
         stride: Sides = 1,
         padding: Sides | str = 0,
@@ -59,7 +61,8 @@ class NonLocal2d(Relative):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(in_channels, out_channels, Grid(window_size, stride, padding, dilation), groups, backend)
+        grid = Grid(window_size, stride, padding, dilation)
+        super().__init__(in_channels, out_channels, grid, positional_size, groups, backend, device, dtype)
         self.heads = groups
         inner = groups * max(1, in_channels // groups // 2)
         self.query = GroupedLinear(in_channels, inner, groups, bias, device, dtype)
@@ -76,9 +79,8 @@ class NonLocal2d(Relative):
         own = own if self.project is None else self.project(own)
         return own + self.output(out.transpose(1, 2).flatten(2))
 
-    def neighbors(self, x: Tensor) -> Neighbors:
-        """All positions, and how much they weigh for each of x (B, C, H, W) that is computed, (B * heads, N, T)."""
-        field = self.field(x)
+    def _neighbors(self, x: Tensor, field: Field) -> Neighbors:
+        """All positions, and how much they weigh for each of the grid, (B * heads, N, T)."""
         queries = self._split(self.query(field.at_queries(field.features)))
         weights = (queries @ self._keys(field).mT).softmax(-1).flatten(0, 1)
         everybody = torch.arange(weights.shape[-1], device=x.device)

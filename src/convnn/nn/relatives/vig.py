@@ -25,6 +25,7 @@ class ViG2d(MaxRelative):
         K: neighbours of each position, itself included; all there are on a map with fewer.
         graph_dilation: d, keep every d-th of the nearest.
         reduction: neighbours are cells of this side, over which features are averaged; 1: positions.
+        positional_size: side of the window of a positional encoding in front of it, an odd number; 0: none.
         groups: blocks of channels that do not mix; the published networks have 4.
         stride, padding, window_size, dilation: those of the convolution whose place it takes; it computes the middle of
             each window, and looks at no padding.
@@ -57,6 +58,7 @@ class ViG2d(MaxRelative):
         *,
         graph_dilation: int = 1,
         reduction: int = 1,
+        positional_size: int = 0,
         groups: int = 1,
         stride: Sides = 1,
         padding: Sides | str = 0,
@@ -70,7 +72,7 @@ class ViG2d(MaxRelative):
         for name, value in (("K", K), ("graph_dilation", graph_dilation), ("reduction", reduction)):
             check_at_least(name, value, 1)
         grid = Grid(window_size, stride, padding, dilation)
-        super().__init__(in_channels, out_channels, grid, groups, bias, backend, device, dtype)
+        super().__init__(in_channels, out_channels, grid, positional_size, groups, bias, backend, device, dtype)
         self.K = K
         self.graph_dilation = graph_dilation
         self.reduction = reduction
@@ -97,9 +99,8 @@ class ViG2d(MaxRelative):
             backend=self.backend,
         )
 
-    def neighbors(self, x: Tensor) -> Neighbors:
-        """Whom every position of x (B, C, H, W) that is computed looks at; of a cell, the position in its middle."""
-        field = self.field(x)
+    def _neighbors(self, x: Tensor, field: Field) -> Neighbors:
+        """Whom the positions of the grid look at; of a cell, the position in its middle."""
         chosen = self.select(field, self.cells(x)).indices
         height, width = field.real_size
         side = min(self.reduction, height, width)
