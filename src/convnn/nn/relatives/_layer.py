@@ -87,12 +87,8 @@ class Relative(ChoosingLayer):
         return ", ".join(filter(None, [super().extra_repr(), *settings, encoding, geometry, groups, backend]))
 
 
-class MaxRelative(Relative):
-    r"""A 1x1 convolution of what a position has, and of the most that any neighbour has more.
-
-    .. math:: y_i = W_1 x_i + W_2 m_i + b, \qquad m_{ic} = \max_{j \in N(i)} (x_{jc} - x_{ic})
-
-    Who the neighbours :math:`N(i)` are is what its kinds differ in.
+class EdgeLinear(Relative):
+    r"""A layer with a linear map of an edge: :math:`W_1 u + W_2 v + b`, u from the position and v from a neighbour.
 
     Attributes:
         weight: (C_out, 2, C_in / groups), :math:`W_1` and :math:`W_2`.
@@ -120,6 +116,15 @@ class MaxRelative(Relative):
     def reset_parameters(self) -> None:
         """Draw weight and bias as a 1x1 `torch.nn.Conv2d` of 2 * C_in channels does."""
         reset_as_conv(self.weight, self.bias)
+
+
+class MaxRelative(EdgeLinear):
+    r"""A 1x1 convolution of what a position has, and of the most that any neighbour has more.
+
+    .. math:: y_i = W_1 x_i + W_2 m_i + b, \qquad m_{ic} = \max_{j \in N(i)} (x_{jc} - x_{ic})
+
+    Who the neighbours :math:`N(i)` are is what its kinds differ in.
+    """
 
     def _rows(self, x: Tensor, field: Field) -> Tensor:
         own = field.at_queries(field.features)

@@ -9,12 +9,11 @@ from convnn.errors import check_at_least
 from convnn.nn._field import Field
 from convnn.nn._grid import Grid, Sides
 from convnn.nn._grouped import GroupedLinear, grouped_linear
-from convnn.nn.maps._layer import reset_as_conv
-from convnn.nn.relatives._layer import Relative, nearest_every
+from convnn.nn.relatives._layer import EdgeLinear, nearest_every
 from convnn.ops import Neighbors, aggregate
 
 
-class EdgeConv2d(Relative):
+class EdgeConv2d(EdgeLinear):
     r"""Maximum over the K nearest positions of an MLP of both ends of the edge.
 
     .. math:: y_i = \max_{j \in N(i)} h(x_i, x_j - x_i), \qquad
@@ -76,18 +75,11 @@ class EdgeConv2d(Relative):
         for name, value in (("K", K), ("graph_dilation", graph_dilation), ("mlp_layers", mlp_layers)):
             check_at_least(name, value, 1)
         grid = Grid(window_size, stride, padding, dilation)
-        super().__init__(in_channels, out_channels, grid, positional_size, groups, backend, device, dtype)
+        super().__init__(in_channels, out_channels, grid, positional_size, groups, bias, backend, device, dtype)
         self.K = K
         self.graph_dilation = graph_dilation
-        self.weight = nn.Parameter(torch.empty(out_channels, 2, in_channels // groups, device=device, dtype=dtype))
-        self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
         more = (GroupedLinear(out_channels, out_channels, groups, True, device, dtype) for _ in range(mlp_layers - 1))
         self.mlp = nn.Sequential(*(layer for linear in more for layer in (linear, nn.ReLU())))
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw weight and bias of the first layer as a 1x1 `torch.nn.Conv2d` of 2 * C_in channels does."""
-        reset_as_conv(self.weight, self.bias)
 
     def _rows(self, x: Tensor, field: Field) -> Tensor:
         neighbors = self._neighbors(x, field)
