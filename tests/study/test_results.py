@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 
 from convnn.errors import InputError
-from convnn.study import Group, Study, draw_plot, grouped, read_result, read_results, read_study
+from convnn.nn import list_layers
+from convnn.study import Group, Plot, Study, draw_plot, grouped, plots, read_result, read_results, read_study
 from convnn.study.plots import draw_loss_curves
 from convnn.study.results import results_csv, results_markdown
 from run_folders import run_folder
@@ -130,3 +132,18 @@ def test_pictures_show_every_group(study: Study, number: int, tmp_path: Path) ->
     for less, more in pairwise(pictures):
         assert less.shape != more.shape or np.abs(less - more).max() > 0.5
     assert draw_loss_curves(groups, tmp_path / "curves.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("count", [1, 4, 7, 12])
+def test_words_along_an_axis_do_not_touch(count: int, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = []
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: figures.append(figure))
+    group = groups_of(study)[0]
+    groups = [replace(group, settings={"layer": name, "K": 9}) for name in list_layers("maps")[-count:]]
+    draw_plot(Plot("layer"), groups, "unused.png")
+    figures[0].canvas.draw()
+    labels = figures[0].axes[0].get_xticklabels()
+    assert [label.get_text() for label in labels] == [one.settings["layer"] for one in groups]
+    boxes = [label.get_window_extent() for label in labels]
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes)) or labels[0].get_rotation() > 0
+    assert (labels[0].get_rotation() > 0) == (count > 4)

@@ -18,6 +18,11 @@ from convnn.viz._figure import COLORS, FAINT, INK, save_figure, style_panel
 PANEL_WIDTH, HEIGHT = 4.4, 3.6
 """In inches."""
 
+MOST_LETTERS = 48
+"""Side by side under a panel; words of more stand on a slant, so that they do not touch."""
+
+SLANTED: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
+
 MOST_CURVES = 18
 """In one picture; more cannot be told apart."""
 
@@ -98,7 +103,8 @@ def _draw_panel(panel: Axes, plot: Plot, groups: Sequence[Group], names: Sequenc
     panel.set_xlabel(HEADINGS.get(plot.x, plot.x), fontsize=9, color=FAINT)
     panel.yaxis.set_major_formatter(FuncFormatter(lambda percent, _: f"{percent:g}"))
     if ticks:
-        panel.set_xticks(range(len(ticks)), [str(tick) for tick in ticks])
+        words = [str(tick) for tick in ticks]
+        panel.set_xticks(range(len(words)), words, **(SLANTED if sum(map(len, words)) > MOST_LETTERS else {}))
 
 
 def _ticks(plot: Plot, groups: Sequence[Group]) -> list[Any]:
