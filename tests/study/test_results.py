@@ -122,6 +122,21 @@ def test_a_run_with_other_flags_is_refused(study: Study) -> None:
         read_results(study)
 
 
+@pytest.mark.parametrize("flag", ["num_samples", "dropout", "lr"])
+def test_a_flag_that_is_read_must_be_the_same(study: Study, flag: str) -> None:
+    arguments = study.runs[0].folder / "args.txt"
+    arguments.write_text(f"{flag}: 99\n{arguments.read_text()}")
+    with pytest.raises(InputError, match=f"was made with {flag}=99"):
+        read_results(study)
+
+
+@pytest.mark.parametrize("flag", ["step", "patch_size"])
+def test_a_flag_that_nothing_reads_may_have_had_another_value(study: Study, flag: str) -> None:
+    arguments = study.runs[0].folder / "args.txt"
+    arguments.write_text(f"{flag}: 99\n{arguments.read_text()}")
+    assert len(read_results(study)) == len(study.runs) - 1
+
+
 @pytest.mark.parametrize("number", range(3))
 def test_pictures_show_every_group(study: Study, number: int, tmp_path: Path) -> None:
     plot, groups = study.plots[number], groups_of(study)

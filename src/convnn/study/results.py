@@ -113,7 +113,7 @@ def read_result(planned: PlannedRun) -> Result | None:
     run = read_run(planned.folder, planned.name)
     for f in fields(TrainConfig):
         wanted, made = str(getattr(planned.config, f.name)), run.flags.get(f.name)
-        if made is not None and made != wanted and f.name not in CHANGEABLE:
+        if made not in (None, wanted) and f.name not in CHANGEABLE and planned.config.reads(f.name):
             raise InputError(
                 f"'{planned.folder}' was made with {f.name}={made}, and the study says {wanted}; remove that folder, or"
                 " give the study another output_dir"

@@ -258,3 +258,8 @@ class TrainConfig:
     def settings(self) -> dict[str, Any]:
         """The flags that describe the network and its layer, by name."""
         return {name: getattr(self, name) for name in (*NETWORK_SETTINGS, *LAYER_SETTINGS)}
+
+    def reads(self, name: str) -> bool:
+        """Whether a flag has a say in this run: a network and a layer leave out the settings of others."""
+        read = LAYERS[self.layer].settings.keys() | model_settings(self.model).keys()
+        return name not in self.settings or name in read
