@@ -98,7 +98,8 @@ def test_vig(stem: str) -> None:
     names = {theirs: f"0.{ours}" for theirs, ours in names.items()}
     _check(Residual(grapher), golden, names, _as_matrix(grapher.layer, 4, _interleaved))
     inside = grapher.before(golden.tensors["input"])
-    chosen = grapher.layer.select(grapher.layer.field(inside), grapher.layer.cells(inside)).indices
+    field = grapher.layer.field(inside)
+    chosen = grapher.layer.select(field, grapher.layer.cells(field)).indices
     torch.testing.assert_close(chosen, golden.tensors["neighbour_index"].long(), rtol=0, atol=0)
 
 

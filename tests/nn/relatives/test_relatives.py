@@ -36,7 +36,7 @@ def test_lists_of_positions_are_rolls(kind: type, height: int, width: int, step:
     layer = kind(3, 4, step, positional_size=0).double()
     x = _map(3, height, width).requires_grad_()
     field = layer.field(x)
-    by_list = field.to_map(layer.relative_max(x, field, field.features))
+    by_list = field.to_map(layer.relative_max(field, field.features))
     by_roll = _relative_max_by_rolls(layer, x)
     assert torch.equal(by_list, by_roll)
     weights = torch.randn_like(by_list)

@@ -54,11 +54,11 @@ class Axial(MaxRelative):
         """Distances of the neighbours on a map of some height and width."""
         raise NotImplementedError
 
-    def relative_max(self, x: Tensor, field: Field, own: Tensor) -> Tensor:
+    def relative_max(self, field: Field, own: Tensor) -> Tensor:
         """The most that a neighbour has more than each position that is computed, (B, N, C)."""
-        return aggregate.maximum(field.features, self._neighbors(x, field), own, backend=self.backend)
+        return aggregate.maximum(field.features, self._neighbors(field), own, backend=self.backend)
 
-    def _neighbors(self, x: Tensor, field: Field) -> Neighbors:
+    def _neighbors(self, field: Field) -> Neighbors:
         """Whom the positions of the grid look at: themselves, and the fixed ones that are close enough."""
         batch, shifts = field.features.shape[0], [(0, 0), *self.shifts(field.size)]
         fixed = select.shifted(field.size, shifts, device=field.features.device).indices[:, field.queries()]

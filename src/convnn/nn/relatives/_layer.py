@@ -54,22 +54,20 @@ class Relative(ChoosingLayer):
 
     def neighbors(self, x: Tensor) -> Neighbors:
         """Whom every position of x (B, C, H, W) that is computed looks at, those of each image's heads in a row."""
-        x = self._encoded(x)
-        return self._neighbors(x, self.field(x))
+        return self._neighbors(self.field(self._encoded(x)))
 
     def _forward(self, x: Tensor) -> Tensor:
-        x = self._encoded(x)
-        field = self.field(x)
-        return like(x, field.to_map(self._rows(x, field)))
+        field = self.field(self._encoded(x))
+        return like(x, field.to_map(self._rows(field)))
 
     def _encoded(self, x: Tensor) -> Tensor:
         return x if self.positional is None else self.positional(x)
 
-    def _neighbors(self, x: Tensor, field: Field) -> Neighbors:
+    def _neighbors(self, field: Field) -> Neighbors:
         """Whom the positions of the grid look at, on the encoded map."""
         raise NotImplementedError
 
-    def _rows(self, x: Tensor, field: Field) -> Tensor:
+    def _rows(self, field: Field) -> Tensor:
         """What it computes at the positions of the grid of the encoded map, (B, N, C_out)."""
         raise NotImplementedError
 
@@ -126,11 +124,11 @@ class MaxRelative(EdgeLinear):
     Who the neighbours :math:`N(i)` are is what its kinds differ in.
     """
 
-    def _rows(self, x: Tensor, field: Field) -> Tensor:
+    def _rows(self, field: Field) -> Tensor:
         own = field.at_queries(field.features)
-        return self.combine(own, self.relative_max(x, field, own))
+        return self.combine(own, self.relative_max(field, own))
 
-    def relative_max(self, x: Tensor, field: Field, own: Tensor) -> Tensor:
+    def relative_max(self, field: Field, own: Tensor) -> Tensor:
         """The most that a neighbour has more than each position that is computed, (B, N, C)."""
         raise NotImplementedError
 

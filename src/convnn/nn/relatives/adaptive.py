@@ -87,8 +87,8 @@ class AdaptiveNeighborhoods2d(Relative):
         self.own = GroupedLinear(in_channels, out_channels, groups, bias, device, dtype)
         self.other = GroupedLinear(in_channels, out_channels, groups, False, device, dtype)
 
-    def _rows(self, x: Tensor, field: Field) -> Tensor:
-        neighbors = self._neighbors(x, field)
+    def _rows(self, field: Field) -> Tensor:
+        neighbors = self._neighbors(field)
         own = field.at_queries(field.features)
         if self.pooling == "max":
             most = aggregate.maximum(field.features, neighbors, own, backend=self.backend)
@@ -98,11 +98,11 @@ class AdaptiveNeighborhoods2d(Relative):
             most = aggregate.weighted_sum(field.features, neighbors._replace(scores=shares), backend=self.backend)
         return self.own(own) + self.other(most)
 
-    def _neighbors(self, x: Tensor, field: Field) -> Neighbors:
+    def _neighbors(self, field: Field) -> Neighbors:
         """The window of every position of the grid, best first, and how much each weighs."""
         rows, positions = field.features, field.queries()
         sides = [min(self.kernel_size, n) for n in field.size]
-        windows = Neighbors(select.window(field.size, sides, device=x.device).indices[:, positions])
+        windows = Neighbors(select.window(field.size, sides, device=field.features.device).indices[:, positions])
         degrees = rows.new_full(rows.shape[:2], windows.K)
         ranked = self.ranker(rows, positions, windows.for_each_of(rows.shape[0]), degrees, self.backend)
         wishes = self.degree(rows[:, positions], degrees[:, positions], windows.K / 2, windows.K / 4)

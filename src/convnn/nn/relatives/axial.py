@@ -29,9 +29,9 @@ class SVGA2d(Axial):
         """Down the map and to the right, in steps."""
         return down_and_right(size, self.step)
 
-    def relative_max(self, x: Tensor, field: Field, own: Tensor) -> Tensor:
+    def relative_max(self, field: Field, own: Tensor) -> Tensor:
         """The most that each position has more than a neighbour, (B, N, C)."""
-        return super().relative_max(-x, Field(-field.features, field.axes), -own)
+        return super().relative_max(Field(-field.features, field.axes), -own)
 
 
 class MGC2d(Axial):

@@ -81,8 +81,8 @@ class EdgeConv2d(EdgeLinear):
         more = (GroupedLinear(out_channels, out_channels, groups, True, device, dtype) for _ in range(mlp_layers - 1))
         self.mlp = nn.Sequential(*(layer for linear in more for layer in (linear, nn.ReLU())))
 
-    def _rows(self, x: Tensor, field: Field) -> Tensor:
-        neighbors = self._neighbors(x, field)
+    def _rows(self, field: Field) -> Tensor:
+        neighbors = self._neighbors(field)
         of_position, of_difference = self.weight.unbind(1)
         there = grouped_linear(field.features, of_difference)
         here = grouped_linear(field.at_queries(field.features), of_position - of_difference, self.bias)
@@ -90,7 +90,7 @@ class EdgeConv2d(EdgeLinear):
             return self.mlp(F.relu(gather(there, neighbors.indices) + here.unsqueeze(2))).amax(2)
         return F.relu(aggregate.maximum(there, neighbors, backend=self.backend) + here)
 
-    def _neighbors(self, x: Tensor, field: Field) -> Neighbors:
+    def _neighbors(self, field: Field) -> Neighbors:
         """Whom the positions of the grid look at, nearest first."""
         queries, K, step = field.at_queries(field.features), self.K, self.graph_dilation
         return nearest_every(queries, field.features, K, step, positions=field.queries(), backend=self.backend)

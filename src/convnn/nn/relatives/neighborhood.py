@@ -89,12 +89,12 @@ class NeighborhoodAttention2d(Relative):
         if self.relative_bias is not None:
             nn.init.trunc_normal_(self.relative_bias, std=0.02)
 
-    def _rows(self, x: Tensor, field: Field) -> Tensor:
+    def _rows(self, field: Field) -> Tensor:
         neighbors, values = self._attend(field)
         out = aggregate.weighted_sum(values, neighbors, backend=self.backend).unflatten(0, (-1, self.heads))
         return self.output(out.transpose(1, 2).flatten(2))
 
-    def _neighbors(self, x: Tensor, field: Field) -> Neighbors:
+    def _neighbors(self, field: Field) -> Neighbors:
         """The window of every position of the grid, and how much each of it weighs, (B * heads, N, k k)."""
         return self._attend(field)[0]
 

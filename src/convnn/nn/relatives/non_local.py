@@ -72,18 +72,18 @@ class NonLocal2d(Relative):
         is_same = in_channels == out_channels
         self.project = None if is_same else GroupedLinear(in_channels, out_channels, groups, False, device, dtype)
 
-    def _rows(self, x: Tensor, field: Field) -> Tensor:
+    def _rows(self, field: Field) -> Tensor:
         own = field.at_queries(field.features)
         values = self._split(self.value(field.features))
         out = F.scaled_dot_product_attention(self._split(self.query(own)), self._keys(field), values, scale=1.0)
         own = own if self.project is None else self.project(own)
         return own + self.output(out.transpose(1, 2).flatten(2))
 
-    def _neighbors(self, x: Tensor, field: Field) -> Neighbors:
+    def _neighbors(self, field: Field) -> Neighbors:
         """All positions, and how much they weigh for each of the grid, (B * heads, N, T)."""
         queries = self._split(self.query(field.at_queries(field.features)))
         weights = (queries @ self._keys(field).mT).softmax(-1).flatten(0, 1)
-        everybody = torch.arange(weights.shape[-1], device=x.device)
+        everybody = torch.arange(weights.shape[-1], device=field.features.device)
         return Neighbors(everybody.expand(weights.shape), weights)
 
     def _keys(self, field: Field) -> Tensor:

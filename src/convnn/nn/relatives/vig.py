@@ -77,15 +77,17 @@ class ViG2d(MaxRelative):
         self.graph_dilation = graph_dilation
         self.reduction = reduction
 
-    def relative_max(self, x: Tensor, field: Field, own: Tensor) -> Tensor:
+    def relative_max(self, field: Field, own: Tensor) -> Tensor:
         """The most that a neighbour has more than each position that is computed, (B, N, C)."""
-        cells = self.cells(x)
+        cells = self.cells(field)
         return aggregate.maximum(cells, self.select(field, cells), own, backend=self.backend)
 
-    def cells(self, x: Tensor) -> Tensor:
+    def cells(self, field: Field) -> Tensor:
         """What can be a neighbour: features (B, M, C) of positions, or means over cells of them."""
-        side = min(self.reduction, *x.shape[2:])
-        return (F.avg_pool2d(x, side) if side > 1 else x).flatten(2).transpose(1, 2)
+        side = min(self.reduction, *field.size)
+        if side == 1:
+            return field.features
+        return F.avg_pool2d(field.features.mT.unflatten(2, field.size), side).flatten(2).mT
 
     def select(self, field: Field, cells: Tensor) -> Neighbors:
         """Which cells every position that is computed looks at, nearest first."""
@@ -99,9 +101,9 @@ class ViG2d(MaxRelative):
             backend=self.backend,
         )
 
-    def _neighbors(self, x: Tensor, field: Field) -> Neighbors:
+    def _neighbors(self, field: Field) -> Neighbors:
         """Whom the positions of the grid look at; of a cell, the position in its middle."""
-        chosen = self.select(field, self.cells(x)).indices
+        chosen = self.select(field, self.cells(field)).indices
         height, width = field.real_size
         side = min(self.reduction, height, width)
         rows, columns = chosen // (width // side), chosen % (width // side)
