@@ -10,6 +10,7 @@ from torch import Tensor
 
 from convnn.backends import cpu, reference
 from convnn.ops import METRICS
+from ill_conditioned import cases
 
 pytestmark = pytest.mark.skipif(bool(cpu.unavailable_reasons()), reason="the core is not compiled")
 
@@ -127,6 +128,12 @@ def test_the_choice_does_not_depend_on_the_unit(core: str, metric: str, scale: f
     assert _same_choice(rows, rows, 9, metric, torch.arange(300), None)
     near = 10 * scale + rows * 1e-3
     assert _same_choice(near, near, 9, metric, torch.arange(300), None)
+
+
+@pytest.mark.parametrize("count", [54, pytest.param(1000, marks=pytest.mark.long)])
+def test_rows_that_are_hard_to_tell_apart(core: str, count: int) -> None:
+    wrong = [case.name for case in cases(count) if not _same_choice(*case[1:])]
+    assert not wrong
 
 
 SHAPES = [

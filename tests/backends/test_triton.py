@@ -14,6 +14,7 @@ from torch import Tensor
 
 from convnn.backends import reference, triton
 from convnn.backends.request import Request
+from ill_conditioned import cases
 
 RUNS = not triton.unavailable_reasons()
 DEVICE = "cpu" if triton.INTERPRETS or not torch.cuda.is_available() else "cuda"
@@ -131,6 +132,14 @@ def test_nearest_of_other_types_and_strides(metric: str, dtype: torch.dtype) -> 
     keys = rows(2, 18, 10, dtype=dtype).transpose(1, 2)
     assert_same_choice(keys[:, ::2], keys, 4, metric)
     assert_same_choice(keys[:1, :1].expand(2, 3, 18), keys, 4, metric)
+
+
+@needs_kernels
+@pytest.mark.parametrize("count", [27, pytest.param(1000, marks=pytest.mark.long)])
+def test_nearest_of_rows_that_are_hard_to_tell_apart(count: int) -> None:
+    for case in cases(count, longest=70, widest=40):
+        (*arguments,) = (one.to(DEVICE) if isinstance(one, Tensor) else one for one in case[1:])
+        assert_same_choice(*arguments)
 
 
 # The choice among short lists.

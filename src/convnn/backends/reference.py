@@ -11,6 +11,9 @@ from torch import Tensor
 
 from convnn.backends.request import Request
 
+_NO_LENGTH = 1e-12  # a row up to this long is a zero row
+_NO_COSINE = 1e-12  # rows up to this alike are orthogonal: what is left is rounding
+
 
 def unavailable_reasons() -> list[str]:
     """None: wherever torch runs, this runs."""
@@ -43,7 +46,7 @@ def one_of_each(queries: Tensor, keys: Tensor, choices: Tensor, metric: str, unl
         dtype = _exact(queries.device)
         queries, keys = queries.to(dtype), keys.to(dtype)
         entries = choices.flatten(1).unbind(1)
-        scores = torch.stack([_OF_PAIRS[metric](queries, keys[:, entry]) for entry in entries], dim=-1)
+        scores = torch.stack([_scores_of_pairs(queries, keys[:, entry], metric) for entry in entries], dim=-1)
         scores = (-scores if unlike else scores).unflatten(-1, choices.shape[1:])
         best = _best(_bounded(scores.float()), 1)
         return choices.expand(queries.shape[0], -1, -1, -1).gather(-1, best).squeeze(-1)
@@ -140,6 +143,18 @@ def convolve_backward(
     return grad_values, grad_scores, grad_weight
 
 
+def scales(rows: Tensor, metric: str) -> Tensor:
+    """What an inner product is multiplied with, once for each of its rows (B, T, C), to become a cosine: (B, T).
+
+    A row that counts as zero has 0, and for the cosine one that is not finite NaN, so that it is not taken for zero.
+    """
+    lengths = torch.linalg.vector_norm(rows, dim=-1, dtype=_exact(rows.device))
+    inverse = lengths.reciprocal()
+    if metric == "matmul":
+        return inverse
+    return inverse.masked_fill(lengths == torch.inf, torch.nan).masked_fill(lengths <= _NO_LENGTH, 0)
+
+
 def gather(values: Tensor, indices: Tensor) -> Tensor:
     """The rows of `values` (B, T, C) at `indices` (B, N, K), as (B, N, K, C)."""
     batch, length, channels = values.shape
@@ -184,7 +199,32 @@ def _ranking_scores(queries: Tensor, keys: Tensor, metric: str) -> Tensor:
     than the others, and equal keys must have equal scores for ties to be ties.
     """
     dtype = _exact(queries.device)
-    return _bounded(_OF_ALL[metric](queries.to(dtype), keys.to(dtype)).float())
+    queries, keys = queries.to(dtype), keys.to(dtype)
+    if metric == "euclidean":  # by differences: products would cancel where the spread is small beside the mean
+        return _bounded(-torch.cdist(queries, keys, compute_mode="donot_use_mm_for_euclid_dist").square().float())
+    query_scales, key_scales = scales(queries, metric).unsqueeze(-1), scales(keys, metric).unsqueeze(-2)
+    return _bounded(_scores_of_products(queries @ keys.mT, query_scales, key_scales, metric).float())
+
+
+def _scores_of_pairs(queries: Tensor, keys: Tensor, metric: str) -> Tensor:
+    """The same of each query with the key beside it, (B, N), not rounded yet."""
+    if metric == "euclidean":
+        return -(queries - keys).square().sum(-1)
+    products = (queries * keys).sum(-1)
+    return _scores_of_products(products, scales(queries, metric), scales(keys, metric), metric)
+
+
+def _scores_of_products(products: Tensor, query_scales: Tensor, key_scales: Tensor, metric: str) -> Tensor:
+    """Scores from inner products and what belongs to their rows.
+
+    Where products cancel, sums leave about 1e-16 of the lengths: below 1e-12 of them they are zero, so that orthogonal
+    rows tie.
+    """
+    cosines = products * query_scales * key_scales
+    if metric == "matmul":
+        return products.masked_fill(cosines.abs() <= _NO_COSINE, 0)
+    scores = cosines.masked_fill(cosines.abs() <= _NO_COSINE, 0).clamp(-1, 1)
+    return scores.masked_fill(query_scales == 0, 0).masked_fill(key_scales == 0, 0)  # also where the other is NaN
 
 
 def _exact(device: torch.device) -> torch.dtype:
@@ -196,20 +236,6 @@ def _bounded(scores: Tensor) -> Tensor:
     """NaN and what overflows are worst of all numbers, and what overflows below zero is next."""
     worst = torch.finfo(scores.dtype).min
     return scores.clamp_min(worst / 2).nan_to_num(nan=worst, posinf=worst)
-
-
-def _cosine_of_all(queries: Tensor, keys: Tensor) -> Tensor:
-    return (_unit(queries) @ _unit(keys).mT).clamp(-1, 1)
-
-
-def _closeness_of_all(queries: Tensor, keys: Tensor) -> Tensor:
-    norms = queries.square().sum(-1, keepdim=True) + keys.square().sum(-1).unsqueeze(-2)
-    distances = norms - 2 * queries @ keys.mT
-    return -distances.masked_fill(distances < 1e-12 * norms, 0)  # of equal vectors cancellation leaves about 1e-16
-
-
-def _product_of_all(queries: Tensor, keys: Tensor) -> Tensor:
-    return queries @ keys.mT
 
 
 def _cosine_of_pairs(queries: Tensor, keys: Tensor) -> Tensor:
@@ -242,7 +268,6 @@ def _gradients_of_product(grad: Tensor, queries: Tensor, keys: Tensor) -> tuple[
 
 
 Metric = Callable[[Tensor, Tensor], Tensor]
-_OF_ALL: dict[str, Metric] = {"cosine": _cosine_of_all, "euclidean": _closeness_of_all, "matmul": _product_of_all}
 _OF_PAIRS: dict[str, Metric] = {
     "cosine": _cosine_of_pairs,
     "euclidean": _closeness_of_pairs,
@@ -260,10 +285,10 @@ def _unit(x: Tensor) -> Tensor:
     return _per_length(x, x)
 
 
-def _per_length(x: Tensor, vectors: Tensor, eps: float = 1e-12) -> Tensor:
+def _per_length(x: Tensor, vectors: Tensor) -> Tensor:
     """Rows of x divided by the length of each vector; nothing where that is zero."""
     norm = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    is_zero = norm <= eps
+    is_zero = norm <= _NO_LENGTH
     return (x / norm.masked_fill(is_zero, 1)).masked_fill(is_zero, 0)
 
 

@@ -87,7 +87,7 @@ def _translate(program: ExportedProgram, opset: int, metadata: dict[str, str]) -
     import onnxscript.optimizer
 
     exported = torch.onnx.export(
-        program,
+        program.run_decompositions({torch.ops.aten.cdist.default: _distances}),
         dynamo=True,
         opset_version=opset,
         input_names=[INPUT],
@@ -133,6 +133,14 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(level)
+
+
+def _distances(x: Tensor, y: Tensor, p: float, compute_mode: int) -> Tensor:
+    """`aten.cdist` for the exporter, which has none: by differences, of as many channels at once as memory is worth."""
+    at_once = max(1, 2**22 // max(1, x.shape[-2] * y.shape[-2]))
+    parts = zip(x.split(at_once, dim=-1), y.split(at_once, dim=-1), strict=True)
+    squares = ((a.unsqueeze(-2) - b.unsqueeze(-3)).square().sum(-1) for a, b in parts)
+    return sum(squares, start=next(squares)).sqrt()
 
 
 def _stable_sort() -> Callable[..., Any]:

@@ -30,8 +30,9 @@ def nearest(
     .. math:: \{i\} \cup \operatorname{top}_{K-1} \{ s(q_i, k_j) : j \in \text{candidates},\; j \neq i \}
 
     where the query itself comes first if `positions` says where it stands, and :math:`\operatorname{top}_K` of all
-    candidates otherwise. Scores are float32 for every input type, rounded from float64, also under autocast; equal
-    scores go by lowest index; NaN, and what float32 cannot hold, ranks last. The choice carries no gradient.
+    candidates otherwise. Scores are float32 for every input type, rounded from float64, also under autocast; distances
+    are sums of squared differences, and orthogonal vectors score exactly 0. Equal scores go by lowest index; NaN, and
+    what float32 cannot hold, ranks last. The choice carries no gradient.
 
     Args:
         queries: (B, N, C) what each query is compared by.

@@ -9,8 +9,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from convnn.backends import reference
 from convnn.backends.triton._launch import computing_on, launch, tile, tiles
-from convnn.backends.triton.select import bounded, lengths
+from convnn.backends.triton.select import bounded, pair_term, score_of_sum
 
 _SLOTS = 64
 
@@ -26,8 +27,8 @@ def one_of_each(queries: Tensor, keys: Tensor, choices: Tensor, metric: str, unl
             (tiles(chosen.numel(), _SLOTS),),
             queries.contiguous(),
             keys.contiguous(),
-            lengths(queries, metric),
-            lengths(keys, metric),
+            reference.scales(queries, metric),
+            reference.scales(keys, metric),
             choices.contiguous(),
             chosen,
             chosen.numel(),
@@ -48,8 +49,8 @@ def one_of_each(queries: Tensor, keys: Tensor, choices: Tensor, metric: str, unl
 def _one_of_each_kernel(
     queries: tl.tensor,
     keys: tl.tensor,
-    query_lengths: tl.tensor,
-    key_lengths: tl.tensor,
+    query_scales: tl.tensor,
+    key_scales: tl.tensor,
     choices: tl.tensor,
     chosen: tl.tensor,
     slots: tl.tensor,
@@ -69,7 +70,7 @@ def _one_of_each_kernel(
     query = slot // K
     first_key = query // count * length
     entries = choices + (query % count * K + slot % K) * M
-    query_length = tl.load(query_lengths + query, mask=is_slot, other=0.0)
+    query_scale = tl.load(query_scales + query, mask=is_slot, other=0.0)
     best = tl.load(entries, mask=is_slot, other=0)
     highest = tl.full((SLOTS,), -float("inf"), tl.float32)
     for m in range(M):
@@ -81,10 +82,9 @@ def _one_of_each_kernel(
             mask = is_slot[:, None] & (c < channels)[None, :]
             q = tl.load(queries + query[:, None] * channels + c[None, :], mask=mask, other=0.0).to(tl.float64)
             k = tl.load(keys + key[:, None] * channels + c[None, :], mask=mask, other=0.0).to(tl.float64)
-            total += tl.sum(-(q - k) * (q - k) if METRIC == "euclidean" else q * k, axis=1)
-        if METRIC == "cosine":
-            total = total * query_length * tl.load(key_lengths + key, mask=is_slot, other=0.0)
-            total = tl.where(total > 1.0, 1.0, tl.where(total < -1.0, -1.0, total))
+            total += tl.sum(pair_term(q, k, METRIC), axis=1)
+        key_scale = tl.load(key_scales + key, mask=is_slot, other=0.0)
+        total = score_of_sum(total, query_scale, key_scale, METRIC)
         score = bounded(-total if UNLIKE else total)
         best = tl.where(score > highest, choice, best)
         highest = tl.where(score > highest, score, highest)

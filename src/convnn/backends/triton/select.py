@@ -11,6 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from convnn.backends import reference
 from convnn.backends.triton._launch import computing_on, launch, tile, tiles
 
 _QUERIES, _KEYS, _CHANNELS = 32, 32, 16  # more of them take registers, and with those programs at a time
@@ -35,8 +36,8 @@ def nearest(
             (batch * tiles(count, _QUERIES),),
             queries,
             keys,
-            lengths(queries, metric),
-            lengths(keys, metric),
+            reference.scales(queries, metric),
+            reference.scales(keys, metric),
             None if positions is None else positions.contiguous(),
             None if candidates is None else candidates.contiguous(),
             chosen,
@@ -48,7 +49,7 @@ def nearest(
             *keys.stride(),
             K=K,
             METRIC=metric,
-            NARROW=channels <= _NARROW,
+            NARROW=channels <= _NARROW or metric == "euclidean",  # distances are no matrix product
             QUERIES=_QUERIES,
             KEYS=_KEYS,
             CHANNELS=_CHANNELS,
@@ -57,24 +58,12 @@ def nearest(
     return chosen
 
 
-def lengths(rows: Tensor, metric: str) -> Tensor:
-    """What a product of two rows (B, T, C) is made a score with, float64 (B, T).
-
-    For the cosine one over the length, and 0 for a zero row; for the distance the square of the length. A plain product
-    takes nothing.
-    """
-    norms = torch.linalg.vector_norm(rows, dim=-1, dtype=torch.float64)
-    if metric != "cosine":
-        return norms.square()
-    return norms.reciprocal().masked_fill(norms <= 1e-12, 0)
-
-
 @triton.jit
 def _nearest_kernel(
     queries: tl.tensor,
     keys: tl.tensor,
-    query_lengths: tl.tensor,
-    key_lengths: tl.tensor,
+    query_scales: tl.tensor,
+    key_scales: tl.tensor,
     positions: tl.tensor,
     candidates: tl.tensor,
     chosen: tl.tensor,
@@ -102,7 +91,7 @@ def _nearest_kernel(
     query = (tl.program_id(0) % blocks) * QUERIES + tl.arange(0, QUERIES)
     is_query = query < count
     query_rows = queries + image * query_batch_stride + query.to(tl.int64) * query_stride
-    query_length = tl.load(query_lengths + image * count + query, mask=is_query, other=0.0)
+    query_scale = tl.load(query_scales + image * count + query, mask=is_query, other=0.0)
     FIRST: tl.constexpr = 0 if positions is None else 1
     itself = query if positions is None else tl.load(positions + query, mask=is_query, other=0)
 
@@ -114,12 +103,12 @@ def _nearest_kernel(
         is_key = column < eligible
         key = column.to(tl.int64) if candidates is None else tl.load(candidates + column, mask=is_key, other=0)
         key_rows = keys + image * key_batch_stride + key * key_stride
-        products = _products(
+        sums = _sums(
             query_rows, is_query, query_channel_stride, key_rows, is_key, key_channel_stride,
-            channels, NARROW, QUERIES, KEYS, CHANNELS,
+            channels, METRIC, NARROW, QUERIES, KEYS, CHANNELS,
         )  # fmt: skip
-        key_length = tl.load(key_lengths + image * length + key, mask=is_key, other=0.0)
-        scores = _scores(products, query_length[:, None], key_length[None, :], METRIC)
+        key_scale = tl.load(key_scales + image * length + key, mask=is_key, other=0.0)
+        scores = bounded(score_of_sum(sums, query_scale[:, None], key_scale[None, :], METRIC))
         if positions is not None:
             scores = tl.where(key[None, :] == itself[:, None], -float("inf"), scores)
         ranks = tl.where(is_key[None, :], _ranks(scores, column[None, :]), _LOWEST)
@@ -139,7 +128,7 @@ def _nearest_kernel(
 
 
 @triton.jit
-def _products(
+def _sums(
     query_rows: tl.tensor,
     is_query: tl.tensor,
     query_stride: tl.tensor,
@@ -147,18 +136,19 @@ def _products(
     is_key: tl.tensor,
     key_stride: tl.tensor,
     channels: tl.tensor,
+    METRIC: tl.constexpr,
     NARROW: tl.constexpr,
     QUERIES: tl.constexpr,
     KEYS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ) -> tl.tensor:
-    """Inner products (QUERIES, KEYS), float64, every pair summed in the same order wherever its tile is."""
+    """Inner products or squared distances (QUERIES, KEYS), float64, summed in the same order wherever the tile is."""
     total = tl.zeros((QUERIES, KEYS), tl.float64)
     if NARROW:
         for c in range(channels):
             q = tl.load(query_rows + c * query_stride, mask=is_query, other=0.0).to(tl.float64)
             k = tl.load(key_rows + c * key_stride, mask=is_key, other=0.0).to(tl.float64)
-            total += q[:, None] * k[None, :]
+            total += pair_term(q[:, None], k[None, :], METRIC)
     else:
         for start in range(0, channels, CHANNELS):
             c = (start + tl.arange(0, CHANNELS)).to(tl.int64)
@@ -171,19 +161,25 @@ def _products(
 
 
 @triton.jit
-def _scores(products: tl.tensor, query_length: tl.tensor, key_length: tl.tensor, METRIC: tl.constexpr) -> tl.tensor:
-    """Float32 scores: larger is closer."""
-    if METRIC == "matmul":
-        exact = products
-    elif METRIC == "cosine":
-        exact = products * query_length * key_length
-        exact = tl.where(exact > 1.0, 1.0, tl.where(exact < -1.0, -1.0, exact))
+def pair_term(q: tl.tensor, k: tl.tensor, METRIC: tl.constexpr) -> tl.tensor:
+    """What a channel adds: by differences, because products cancel where the spread is small beside the mean."""
+    return (q - k) * (q - k) if METRIC == "euclidean" else q * k
+
+
+@triton.jit
+def score_of_sum(sums: tl.tensor, query_scale: tl.tensor, key_scale: tl.tensor, METRIC: tl.constexpr) -> tl.tensor:
+    """Float64 scores, larger is closer: those of `reference`, where orthogonal rows and zero rows have zero exactly."""
+    if METRIC == "euclidean":
+        scores = -sums
     else:
-        norms = query_length + key_length
-        distances = norms - 2.0 * products
-        # Of equal vectors cancellation leaves about 1e-16.
-        exact = -tl.where(distances < 1e-12 * norms, 0.0, distances)
-    return bounded(exact)
+        cosines = sums * query_scale * key_scale
+        is_orthogonal = tl.abs(cosines) <= 1e-12
+        if METRIC == "matmul":
+            scores = tl.where(is_orthogonal, 0.0, sums)
+        else:
+            scores = tl.where(cosines > 1.0, 1.0, tl.where(cosines < -1.0, -1.0, cosines))
+            scores = tl.where(is_orthogonal | (query_scale == 0.0) | (key_scale == 0.0), 0.0, scores)
+    return scores
 
 
 @triton.jit

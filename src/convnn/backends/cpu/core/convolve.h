@@ -269,7 +269,8 @@ class BackwardValues {
 
     static void accumulate(T* to, const T* sums, T score, std::size_t count) {
         if (count == PANEL) {
-            for (int v = 0; v < 2; ++v) store(to + v * LANES<T>, load(to + v * LANES<T>) + score * load(sums + v * LANES<T>));
+            for (int v = 0; v < 2; ++v)
+                store(to + v * LANES<T>, fused(broadcast(score), load(sums + v * LANES<T>), load(to + v * LANES<T>)));
             return;
         }
         for (std::size_t c = 0; c < count; ++c) to[c] += score * sums[c];

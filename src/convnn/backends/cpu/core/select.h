@@ -2,22 +2,15 @@
 #pragma once
 
 #include <algorithm>
-#include <cfloat>
 #include <cmath>
-#include <limits>
 #include <vector>
 
 #include "parallel.h"
+#include "score.h"
 #include "shortlist.h"
 #include "simd.h"
 
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
-
 namespace convnn {
-
-enum class Metric { cosine, euclidean, matmul };
 
 struct SearchShape {
     std::size_t batch, queries, keys, channels, K;
@@ -34,52 +27,6 @@ inline unsigned at_least(const float* scores, float limit) {
     for (int i = 0; i < LANES<float>; ++i) bits |= unsigned(scores[i] >= limit) << i;
     return bits;
 #endif
-}
-
-// NaN and what overflows are worst of all numbers, and what overflows below zero is next.
-inline float bounded(float score) {
-    score = score < -FLT_MAX / 2 ? -FLT_MAX / 2 : score;
-    return score <= FLT_MAX ? score : -FLT_MAX;
-}
-
-template <class T>
-inline Vector<double> load_exactly(const T* from) {
-    typedef T Narrow __attribute__((vector_size(LANES<double> * sizeof(T))));
-    Narrow v;
-    __builtin_memcpy(&v, from, sizeof v);
-    return __builtin_convertvector(v, Vector<double>);
-}
-
-// In float64, always in the same order.
-template <class A, class B>
-double exact_dot(const A* a, const B* b, std::size_t channels) {
-    constexpr std::size_t WIDTH = LANES<double>;
-    Vector<double> sums[4]{};
-    std::size_t c = 0;
-    for (; c + 4 * WIDTH <= channels; c += 4 * WIDTH)
-        for (std::size_t i = 0; i < 4; ++i)
-            sums[i] += load_exactly(a + c + i * WIDTH) * load_exactly(b + c + i * WIDTH);
-    for (; c + WIDTH <= channels; c += WIDTH) sums[0] += load_exactly(a + c) * load_exactly(b + c);
-    const Vector<double> lanes = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-    double sum = 0;
-    for (std::size_t i = 0; i < WIDTH; ++i) sum += lanes[i];
-    for (; c < channels; ++c) sum += double(a[c]) * b[c];
-    return sum;
-}
-
-// What goes with the products: the length of a row for the cosine, 0 if it counts as zero; its square otherwise.
-template <class T>
-double norm_of(const T* row, std::size_t channels, Metric metric) {
-    const double squares = exact_dot(row, row, channels);
-    if (metric != Metric::cosine) return squares;
-    return std::sqrt(squares) <= 1e-12 ? 0 : std::sqrt(squares);
-}
-
-// Larger is closer. Of equal rows cancellation leaves about 1e-16 of the norms.
-template <class S>
-S closeness(S product, S norms) {
-    const S distance = norms - 2 * product;
-    return distance < S(1e-12) * norms ? 0 : -distance;
 }
 
 // A number that at least K of the scores reach, so that the first ones need not all be taken up: the K-th largest of the
@@ -105,10 +52,10 @@ inline float reached_by(const float* scores, std::size_t count, std::size_t K) {
     return limit;
 }
 
-// The score of a pair is a sum in float64 rounded to float32, the same for equal keys wherever they stand: a tie is a tie.
-// With S = double all scores are computed so. With S = float, twice as fast, float32 sums find the few keys that can be
-// among the best, their error being bounded, and only those are scored exactly; a query of which too many keys may be
-// among the best (they tie, or nearly) is scored exactly with all keys.
+// With S = double all pairs are scored as score.h says. With S = float, twice as fast, float32 sums find the few keys that
+// can be among the best, their error being bounded, and only those are scored exactly; a query of which too many keys may
+// be among the best (they tie, or nearly) is scored exactly with all keys. Float32 distances are made of products, whose
+// error grows with the lengths: they are taken about the mean of the keys.
 // Keys lie in panels of TILE_COLUMNS<S>, channel by channel.
 template <class T, class S>
 class Search {
@@ -126,8 +73,9 @@ class Search {
           panels_(ceil_div(num_candidates_, PANEL)),
           threads_(threads),
           packed_(shape.batch * panels_ * PANEL * shape.channels),
-          norms_(shape.batch * panels_ * PANEL),
-          key_norms_(shape.batch * shape.keys),
+          packed_norms_(shape.batch * panels_ * PANEL),
+          norms_(shape.batch * shape.keys),
+          centers_(shape.batch * shape.channels),
           eligible_(shape.batch * num_candidates_),
           images_(shape.batch) {}
 
@@ -138,7 +86,7 @@ class Search {
         parallel_for(shape_.batch * panels_, threads_, [&](std::size_t i, int) { pack(i); });
         const std::size_t blocks = ceil_div(shape_.queries, BLOCK), room = 2 * Shortlist::capacity(slots_);
         const Scratch<S> rows(BLOCK * shape_.channels, threads_);
-        const Scratch<double> exact_rows(BLOCK * shape_.channels, threads_);
+        const Scratch<double> exact_rows(IS_EXACT ? 0 : BLOCK * shape_.channels, threads_);
         const Scratch<float> scores(BLOCK * (CHUNK + room), threads_);
         const Scratch<int64_t> shortlists(BLOCK * room, threads_);
         parallel_for(shape_.batch * blocks, threads_, [&](std::size_t i, int thread) {
@@ -151,8 +99,8 @@ class Search {
    private:
     struct Block {
         std::size_t image, first;
-        S* rows;             // (BLOCK, channels), of length one for the cosine
-        double* exact_rows;  // the same in float64
+        S* rows;             // (BLOCK, channels), as `convert` makes them
+        double* exact_rows;  // the queries themselves in float64, where S is float
         float* scores;       // (BLOCK, CHUNK), and behind them those of the shortlists
         int64_t* keys;       // of the shortlists
         double norms[BLOCK];
@@ -171,7 +119,7 @@ class Search {
         return keys_ + (image * shape_.keys + key) * shape_.channels;
     }
 
-    double norm_of(const T* row) const { return convnn::norm_of(row, shape_.channels, metric_); }
+    double& key_norm(std::size_t image, std::size_t key) const { return norms_.get()[image * shape_.keys + key]; }
 
     // Norms, and who may be chosen: zero rows, such as padding, tie with each other, so that no more than the first K,
     // and one for a query that is one of them, ever are.
@@ -180,30 +128,55 @@ class Search {
         std::size_t zeros = 0;
         for (std::size_t i = 0; i < num_candidates_; ++i) {
             const std::size_t key = candidates_ ? candidates_[i] : i;
-            const double norm = norm_of(key_row(image, key));
-            key_norms_.get()[image * shape_.keys + key] = norm;
-            if (!(norm <= found.largest_norm)) found.largest_norm = norm;  // also if it is NaN
-            if (norm == 0 && ++zeros > shape_.K + 1) continue;
+            const double length = exact_length(key_row(image, key), shape_.channels);
+            const bool is_zero = length == 0 || (metric_ == Metric::cosine && length <= 1e-12);
+            key_norm(image, key) = scale_of(length, metric_);
+            if (is_zero && ++zeros > shape_.K + 1) continue;
             eligible_.get()[image * num_candidates_ + found.count++] = key;
+            if (!(length <= found.largest_norm)) found.largest_norm = length;  // also if it is NaN
         }
+        if (!IS_EXACT && metric_ == Metric::euclidean) center(image, found);
         images_.get()[image] = found;
     }
 
-    // A row as the products need it: of length one for the cosine, a zero row staying zero.
+    // The mean of the finite keys, and squared lengths about it.
+    void center(std::size_t image, Image& found) {
+        double* mean = centers_.get() + image * shape_.channels;
+        std::fill_n(mean, shape_.channels, 0.0);
+        std::size_t count = 0;
+        for (std::size_t i = 0; i < found.count; ++i) {
+            const std::size_t key = key_at(image, i);
+            if (!std::isfinite(key_norm(image, key))) continue;
+            ++count;
+            for (std::size_t c = 0; c < shape_.channels; ++c) mean[c] += key_row(image, key)[c];
+        }
+        for (std::size_t c = 0; c < shape_.channels; ++c) mean[c] /= std::max<std::size_t>(count, 1);
+        found.largest_norm = 0;
+        for (std::size_t i = 0; i < found.count; ++i) {
+            const std::size_t key = key_at(image, i);
+            const double norm = exact_sum<SquaredDifference>(key_row(image, key), mean, shape_.channels);
+            key_norm(image, key) = norm;
+            if (!(norm <= found.largest_norm)) found.largest_norm = norm;
+        }
+    }
+
+    // A row as the tiles take it: as it is where all scores are exact; otherwise of length one for the cosine, a zero row
+    // staying zero, and about the mean for the distance.
     template <class To>
-    void convert(const T* row, double norm, To* to, std::size_t stride) const {
-        const bool is_zero = metric_ == Metric::cosine && norm == 0;
-        const double divisor = metric_ == Metric::cosine && !is_zero ? norm : 1;
-        for (std::size_t c = 0; c < shape_.channels; ++c) to[c * stride] = is_zero ? 0 : row[c] / divisor;
+    void convert(const T* row, double norm, std::size_t image, To* to, std::size_t stride) const {
+        const double* mean = centers_.get() + image * shape_.channels;
+        const bool is_unit = !IS_EXACT && metric_ == Metric::cosine, is_centered = !IS_EXACT && metric_ == Metric::euclidean;
+        for (std::size_t c = 0; c < shape_.channels; ++c)
+            to[c * stride] = is_unit ? (norm == 0 ? 0 : row[c] * norm) : is_centered ? row[c] - mean[c] : row[c];
     }
 
     void pack(std::size_t panel) {
         const std::size_t image = panel / panels_, first = panel % panels_ * PANEL, count = images_.get()[image].count;
         for (std::size_t i = 0; first < count && i < PANEL; ++i) {
             const std::size_t key = key_at(image, std::min(first + i, count - 1));
-            const double norm = key_norms_.get()[image * shape_.keys + key];
-            norms_.get()[panel * PANEL + i] = norm;
-            convert(key_row(image, key), norm, packed_.get() + panel * PANEL * shape_.channels + i, PANEL);
+            packed_norms_.get()[panel * PANEL + i] = key_norm(image, key);
+            S* to = packed_.get() + panel * PANEL * shape_.channels + i;
+            convert(key_row(image, key), key_norm(image, key), image, to, PANEL);
         }
     }
 
@@ -239,23 +212,31 @@ class Search {
         for (std::size_t r = 0; r < BLOCK; ++r) {
             const std::size_t query = block.first + std::min(r, block.count - 1);
             const T* row = queries + (block.image * shape_.queries + query) * shape_.channels;
-            block.norms[r] = norm_of(row);
-            double* exact = block.exact_rows + r * shape_.channels;
-            convert(row, block.norms[r], exact, 1);
-            std::copy_n(exact, shape_.channels, block.rows + r * shape_.channels);
+            block.norms[r] = norm_of_query(row, block.image);
+            convert(row, block.norms[r], block.image, block.rows + r * shape_.channels, 1);
+            if (!IS_EXACT) std::copy_n(row, shape_.channels, block.exact_rows + r * shape_.channels);
         }
     }
 
+    // What a key of this row would have in `norms_`.
+    double norm_of_query(const T* row, std::size_t image) const {
+        if (metric_ != Metric::euclidean) return scale_of(exact_length(row, shape_.channels), metric_);
+        if (IS_EXACT) return 0;
+        return exact_sum<SquaredDifference>(row, centers_.get() + image * shape_.channels, shape_.channels);
+    }
+
     // Twice the largest error of a float32 score: each of C sums and a few roundings more err by 2^-24 of the largest
-    // possible sum, which is 1 for the cosine. Infinite where float32 cannot hold the norms.
+    // possible sum, which is 1 for the cosine. Infinite where float32 cannot hold the norms, and for rows that are zero or
+    // not finite, of which products say nothing.
     float margin(const Block& block, std::size_t r) const {
         if (IS_EXACT) return 0;
         const double error = 2 * 1.01 * double(shape_.channels + 8) / (1 << 24);
-        if (metric_ == Metric::cosine) return error;
-        const double query = block.norms[r], key = images_.get()[block.image].largest_norm;
+        const double norm = block.norms[r], largest = images_.get()[block.image].largest_norm;
         const auto held = [](double squares) { return squares > 1e-25 && squares < 1e30; };
-        if (metric_ == Metric::euclidean) return held(query + key) ? error * (query + key) : -NOBODY;
-        return held(query) && held(key) ? error * std::sqrt(query * key) : -NOBODY;
+        if (metric_ == Metric::cosine) return norm > 0 ? error : -NOBODY;
+        if (metric_ == Metric::euclidean) return held(norm + largest) ? error * (norm + largest) : -NOBODY;
+        const double length = 1 / norm;
+        return held(length * length) && held(largest * largest) ? error * length * largest : -NOBODY;
     }
 
     // Scores of all queries of the block with one panel of keys, into columns `column` .. of the chunk.
@@ -265,21 +246,27 @@ class Search {
         for (std::size_t first = 0; first < block.count; first += TILE_ROWS) {
             const S* rows[TILE_ROWS];
             for (int r = 0; r < TILE_ROWS; ++r) rows[r] = block.rows + (first + r) * shape_.channels;
-            S products[TILE_ROWS * PANEL];
-            multiply<Start::at_zero, 1>(products, rows, shape_.channels, keys);
-            for (int r = 0; r < TILE_ROWS; ++r) {
-                float* to = block.scores + (first + r) * CHUNK + column;
-                const S* product = products + r * PANEL;
-                if (metric_ == Metric::euclidean)
-                    finish_distances(product, block.norms[first + r], norms_.get() + index * PANEL, to);
-                else
-                    for (std::size_t i = 0; i < PANEL; ++i) to[i] = bounded(product[i]);  // takes back what exceeds 1
-            }
+            S sums[TILE_ROWS * PANEL];
+            if (IS_EXACT && metric_ == Metric::euclidean)
+                multiply<Start::at_zero, 1, SquaredDifference>(sums, rows, shape_.channels, keys);
+            else
+                multiply<Start::at_zero, 1>(sums, rows, shape_.channels, keys);
+            for (int r = 0; r < TILE_ROWS; ++r)
+                finish(sums + r * PANEL, block.norms[first + r], packed_norms_.get() + index * PANEL,
+                       block.scores + (first + r) * CHUNK + column);
         }
     }
 
-    static void finish_distances(const S* products, S norm, const S* norms, float* to) {
-        for (std::size_t i = 0; i < PANEL; ++i) to[i] = bounded(closeness(products[i], norm + norms[i]));
+    // Scores from the sums of a query with a panel of keys.
+    void finish(const S* sums, S norm, const S* norms, float* to) const {
+        if (IS_EXACT && metric_ != Metric::euclidean)
+            for (std::size_t i = 0; i < PANEL; ++i) to[i] = bounded(score_of_product(sums[i], norm, norms[i], metric_));
+        else if (IS_EXACT)
+            for (std::size_t i = 0; i < PANEL; ++i) to[i] = bounded(-sums[i]);
+        else if (metric_ == Metric::euclidean)
+            for (std::size_t i = 0; i < PANEL; ++i) to[i] = bounded(2 * sums[i] - (norm + norms[i]));
+        else
+            for (std::size_t i = 0; i < PANEL; ++i) to[i] = bounded(sums[i]);
     }
 
     // Few scores reach the limit: most of a row is passed with one comparison for a whole vector.
@@ -316,12 +303,8 @@ class Search {
     }
 
     float exact_score(const Block& block, std::size_t r, std::size_t key) const {
-        const double product =
-            exact_dot(block.exact_rows + r * shape_.channels, key_row(block.image, key), shape_.channels);
-        const double norm = key_norms_.get()[block.image * shape_.keys + key];
-        if (metric_ == Metric::matmul) return bounded(product);
-        if (metric_ == Metric::cosine) return bounded(norm == 0 ? 0 : product / norm);
-        return bounded(closeness(product, block.norms[r] + norm));
+        return bounded(convnn::exact_score(block.exact_rows + r * shape_.channels, key_row(block.image, key),
+                                           shape_.channels, block.norms[r], key_norm(block.image, key), metric_));
     }
 
     SearchShape shape_;
@@ -330,8 +313,9 @@ class Search {
     std::size_t num_candidates_, panels_, slots_ = 0;
     int threads_;
     const T* keys_ = nullptr;
-    Buffer<S> packed_, norms_;
-    Buffer<double> key_norms_;
+    Buffer<S> packed_, packed_norms_;
+    Buffer<double> norms_;    // of each key: its scale, or where S is float and distances are asked for, its square about the mean
+    Buffer<double> centers_;  // (batch, channels)
     Buffer<int64_t> eligible_;
     Buffer<Image> images_;
 };

@@ -4,6 +4,10 @@
 #include <cstddef>
 #include <cstdint>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 namespace convnn {
 
 #if defined(__AVX512F__)
@@ -49,12 +53,50 @@ inline void store(T* to, Vector<T> v) {
     __builtin_memcpy(to, &v, sizeof v);
 }
 
+// a * b + c, rounded once where the instruction set can. The compiler itself fuses nothing (see CMakeLists.txt): it would
+// do so in one copy of a loop and not in another, and a sum must have the same bits in all of them.
+#if defined(__AVX512F__)
+inline Vector<float> fused(Vector<float> a, Vector<float> b, Vector<float> c) { return _mm512_fmadd_ps(a, b, c); }
+inline Vector<double> fused(Vector<double> a, Vector<double> b, Vector<double> c) { return _mm512_fmadd_pd(a, b, c); }
+#elif defined(__AVX2__)
+inline Vector<float> fused(Vector<float> a, Vector<float> b, Vector<float> c) { return _mm256_fmadd_ps(a, b, c); }
+inline Vector<double> fused(Vector<double> a, Vector<double> b, Vector<double> c) { return _mm256_fmadd_pd(a, b, c); }
+#else
+template <class V>
+inline V fused(V a, V b, V c) {
+    return a * b + c;
+}
+#endif
+#if defined(__AVX2__)  // numbers behind the last whole vector
+inline float fused(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+inline double fused(double a, double b, double c) { return __builtin_fma(a, b, c); }
+#endif
+
+template <class T>
+inline Vector<T> broadcast(T number) {
+    return number - Vector<T>{};
+}
+
 enum class Start { at_zero, at_sums };
 
-// sums[r][:] = start + sum_i rows[r][i * STRIDE] * panel[i][:] for i in 0 .. count-1, always added up in this order; sums
-// is a tile of (TILE_ROWS, TILE_COLUMNS). The rows may lie anywhere: neighbours are multiplied where they are, without
+// What a pair of numbers adds to a sum.
+struct Product {
+    template <class V>
+    static V add(V sum, V a, V b) {
+        return fused(a, b, sum);
+    }
+};
+struct SquaredDifference {
+    template <class V>
+    static V add(V sum, V a, V b) {
+        return fused(a - b, a - b, sum);
+    }
+};
+
+// sums[r][:] = start + sum_i Term(rows[r][i * STRIDE], panel[i][:]) for i in 0 .. count-1, always added up in this order;
+// sums is a tile of (TILE_ROWS, TILE_COLUMNS). The rows may lie anywhere: neighbours are multiplied where they are, without
 // gathering them first. Not inlined, or the compiler runs out of registers and spills sums inside the loop.
-template <Start START, int STRIDE, class T>
+template <Start START, int STRIDE, class Term = Product, class T>
 [[gnu::noinline]] void multiply(T* sums, const T* const* rows, std::size_t count, const T* panel) {
     constexpr int COLUMNS = TILE_COLUMNS<T>;
     const T* row[TILE_ROWS];
@@ -69,8 +111,9 @@ template <Start START, int STRIDE, class T>
         const Vector<T> l = load(panel + i * COLUMNS), h = load(panel + i * COLUMNS + LANES<T>);
 #pragma GCC unroll 8
         for (int r = 0; r < TILE_ROWS; ++r) {
-            left[r] += row[r][i * STRIDE] * l;
-            right[r] += row[r][i * STRIDE] * h;
+            const Vector<T> number = broadcast(row[r][i * STRIDE]);
+            left[r] = Term::add(left[r], number, l);
+            right[r] = Term::add(right[r], number, h);
         }
     }
 #pragma GCC unroll 8

@@ -7,7 +7,7 @@
 #include "neighbors.h"
 #include "parallel.h"
 #include "rows.h"
-#include "select.h"
+#include "score.h"
 #include "simd.h"
 
 namespace convnn {
@@ -22,7 +22,7 @@ template <class T>
 T dot(const T* a, const T* b, std::size_t count) {
     Vector<T> sums{};
     std::size_t c = 0;
-    for (; c + LANES<T> <= count; c += LANES<T>) sums += load(a + c) * load(b + c);
+    for (; c + LANES<T> <= count; c += LANES<T>) sums = fused(load(a + c), load(b + c), sums);
     T sum = 0;
     for (int i = 0; i < LANES<T>; ++i) sum += sums[i];
     for (; c < count; ++c) sum += a[c] * b[c];
@@ -35,7 +35,7 @@ T squared_distance(const T* a, const T* b, std::size_t count) {
     std::size_t c = 0;
     for (; c + LANES<T> <= count; c += LANES<T>) {
         const Vector<T> difference = load(a + c) - load(b + c);
-        sums += difference * difference;
+        sums = fused(difference, difference, sums);
     }
     T sum = 0;
     for (int i = 0; i < LANES<T>; ++i) sum += sums[i];

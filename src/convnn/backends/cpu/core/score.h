@@ -1,0 +1,77 @@
+// How alike two rows are, as a search ranks them: sums in float64, always added up in the same order, rounded to float32.
+// Larger is closer. Two keys that are equal have equal scores wherever they stand: a tie is a tie.
+#pragma once
+
+#include <algorithm>
+#include <cfloat>
+#include <cmath>
+#include <cstddef>
+#include <limits>
+
+#include "simd.h"
+
+namespace convnn {
+
+enum class Metric { cosine, euclidean, matmul };
+
+// NaN and what overflows are worst of all numbers, and what overflows below zero is next.
+inline float bounded(float score) {
+    score = score < -FLT_MAX / 2 ? -FLT_MAX / 2 : score;
+    return score <= FLT_MAX ? score : -FLT_MAX;
+}
+
+template <class T>
+inline Vector<double> load_exactly(const T* from) {
+    typedef T Narrow __attribute__((vector_size(LANES<double> * sizeof(T))));
+    Narrow v;
+    __builtin_memcpy(&v, from, sizeof v);
+    return __builtin_convertvector(v, Vector<double>);
+}
+
+// The sum of the terms of two rows; a product of numbers of float32 is exact in float64.
+template <class Term, class A, class B>
+double exact_sum(const A* a, const B* b, std::size_t channels) {
+    constexpr std::size_t WIDTH = LANES<double>;
+    Vector<double> sums[4]{};
+    std::size_t c = 0;
+    for (; c + 4 * WIDTH <= channels; c += 4 * WIDTH)
+        for (std::size_t i = 0; i < 4; ++i)
+            sums[i] = Term::add(sums[i], load_exactly(a + c + i * WIDTH), load_exactly(b + c + i * WIDTH));
+    for (; c + WIDTH <= channels; c += WIDTH) sums[0] = Term::add(sums[0], load_exactly(a + c), load_exactly(b + c));
+    const Vector<double> lanes = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    double sum = 0;
+    for (std::size_t i = 0; i < WIDTH; ++i) sum += lanes[i];
+    for (; c < channels; ++c) sum = Term::add(sum, double(a[c]), double(b[c]));
+    return sum;
+}
+
+template <class T>
+double exact_length(const T* row, std::size_t channels) {
+    return std::sqrt(exact_sum<Product>(row, row, channels));
+}
+
+// What an inner product is multiplied with, once for each of its rows, to become a cosine. A row that counts as zero has
+// 0, and for the cosine one that is not finite NaN, so that it is not taken for zero.
+inline double scale_of(double length, Metric metric) {
+    if (metric == Metric::matmul) return 1 / length;
+    if (length <= 1e-12) return 0;
+    return length <= DBL_MAX ? 1 / length : std::numeric_limits<double>::quiet_NaN();
+}
+
+// Where products cancel, sums leave about 1e-16 of the lengths: below 1e-12 of them they are zero, so that orthogonal
+// rows tie.
+inline double score_of_product(double product, double scale, double other_scale, Metric metric) {
+    const double cosine = product * scale * other_scale;
+    if (metric == Metric::matmul) return std::abs(cosine) <= 1e-12 ? 0 : product;
+    if (scale == 0 || other_scale == 0) return 0;
+    return std::abs(cosine) <= 1e-12 ? 0 : std::clamp(cosine, -1.0, 1.0);
+}
+
+// The score before it is rounded; the scales are those of the rows, and the distance does not ask for them.
+template <class A, class B>
+double exact_score(const A* a, const B* b, std::size_t channels, double scale, double other_scale, Metric metric) {
+    if (metric == Metric::euclidean) return -exact_sum<SquaredDifference>(a, b, channels);
+    return score_of_product(exact_sum<Product>(a, b, channels), scale, other_scale, metric);
+}
+
+}  // namespace convnn
