@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from convnn.data import FITS
 from convnn.errors import InputError
 from convnn.models import Network, create_model
 from convnn.train.sealed import read_sealed, write_sealed
@@ -43,8 +44,9 @@ class Recipe:
         image_shape: (C, H, W) of its images.
         mean, std: by which they were normalised, per channel.
         classes: names in the order of the logits.
+        fit: how pictures of other shapes came to that size, one of `convnn.data.FITS`.
         epoch: epochs trained.
-        test_top1: accuracy then, 0 to 1.
+        test_top1: accuracy then, 0 to 1; None where it was not measured.
     """
 
     model: str
@@ -56,8 +58,9 @@ class Recipe:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     classes: tuple[str, ...]
+    fit: str = "crop"
     epoch: int = 0
-    test_top1: float = 0.0
+    test_top1: float | None = 0.0
 
     def build(self) -> Network:
         """The network with fresh weights.
@@ -263,7 +266,7 @@ def _check_type(name: str, value: Any) -> None:
     kinds: dict[str, type | tuple[type, ...]] = {
         "settings": dict,
         "epoch": int,
-        "test_top1": float,
+        "test_top1": (float, type(None)),
         "width": (int, float),
     }
     items: dict[str, type] = {"image_shape": int, "mean": float, "std": float, "classes": str}
@@ -275,5 +278,7 @@ def _check_type(name: str, value: Any) -> None:
         is_right = is_right and len(value) == 3 and all(1 <= side <= LARGEST_SIDE for side in value)
     if name in ("mean", "std"):
         is_right = is_right and all(map(math.isfinite, value)) and (name == "mean" or min(value, default=0.0) > 0)
+    if name == "fit":
+        is_right = value in FITS
     if not is_right:
         raise ValueError(f"{name}={reprlib.repr(value)}")

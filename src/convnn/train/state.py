@@ -47,6 +47,7 @@ def capture(trainer: Trainer) -> tuple[dict[str, Any], RunState]:
         "scaler": None if scaler is None else scaler.state_dict(),
         "random": random_numbers,
         "num_samples": trainer.data.train.num_samples,
+        "parts": list(trainer.data.parts),
         "broken_images": sorted(trainer.processes.gather_text(trainer.broken_images)),
     }
     return dict(weights), RunState(tensors, document)
@@ -114,13 +115,17 @@ def _own_row(rows: Tensor, trainer: Trainer) -> Tensor:
 
 
 def _result(row: dict[str, Any]) -> EpochResult:
-    return EpochResult(**(row | {"train": Scores(*row["train"]), "test": Scores(*row["test"])}))
+    parts = ("train", "val", "test")
+    return EpochResult(**(row | {part: None if row[part] is None else Scores(*row[part]) for part in parts}))
 
 
 def _check_images(trainer: Trainer, run: RunState, path: Path | str) -> None:
     there, here = run.document.get("num_samples"), trainer.data.train.num_samples
     if there != here:
         raise InputError(f"checkpoint '{path}' is of a run on {there} training images; --data_path has {here}")
+    before, now = run.document.get("parts"), list(trainer.data.parts)
+    if before != now:
+        raise InputError(f"checkpoint '{path}' is of a run on the parts {before!r:.60}; --data_path has {now}")
 
 
 def _split(optimizer: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
