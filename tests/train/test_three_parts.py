@@ -187,15 +187,21 @@ def test_a_comparison_says_what_was_measured_on_which_part(run: Path, copy: Path
     assert "measured on" not in [column.heading for column in comparison([read_run(copy), read_run(copy)])]
 
 
-def test_broken_images_of_all_parts_are_listed(images: Path, tmp_path: Path) -> None:
+def test_broken_images_of_all_parts_are_listed_and_other_files_said(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(images, tmp_path / "images")
     broken = [tmp_path / "images" / part / "dog/broken.png" for part in SIZES]
     for path in broken:
         path.write_bytes(b"")
+    others = [tmp_path / "images" / part / "cat/[red]notes.txt" for part in ("train", "val")]
+    for path in others:
+        path.write_text("no picture")
     argv = [*FLAGS.split(), "--data_path", str(tmp_path / "images"), "--output_dir", str(tmp_path / "run")]
     assert main_train([*argv, "--num_epochs", "1", "--on_bad_image", "skip"]) == 0
     listed = (tmp_path / "run/broken_images.txt").read_text()
     assert all(str(path) in listed for path in broken)
+    assert f"left out what is no picture by its name: {others[0]} and 1 more\n" in capsys.readouterr().out
 
 
 def test_one_class_alone_is_refused(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -204,13 +210,3 @@ def test_one_class_alone_is_refused(images: Path, tmp_path: Path, capsys: pytest
     assert main_train(argv) == 2
     assert f"--data_path={tmp_path / 'images'} has the class 'cat' alone" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
-
-
-def test_files_that_are_left_out_are_said(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shutil.copytree(images, tmp_path / "images")
-    (tmp_path / "images/val/cat/[red]notes.txt").write_text("no picture")
-    argv = [*FLAGS.split(), "--data_path", str(tmp_path / "images"), "--output_dir", str(tmp_path / "run")]
-    assert main_train([*argv, "--num_epochs", "1"]) == 0
-    printed = "".join(line.strip() for line in capsys.readouterr().out.splitlines())
-    assert "left out" in printed
-    assert "[red]notes.txt" in printed.replace(" ", "")

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from accelerate import Accelerator
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -32,14 +31,16 @@ def print_summary(
         "training": f"{config.num_epochs} epochs, batch {config.batch_size}, {config.optimizer} at {config.lr:g}",
         "results": config.output_dir,
     }
-    if data.left_out:
-        rows["left out"] = (
-            f"{len(data.left_out)} that are no pictures by their names, such as {escape(data.left_out[0])}"
-        )
     table = Table.grid(padding=(0, 2))
     for name, value in rows.items():
         table.add_row(f"[bold]{name}", value)
     console.print(table)
+    if data.left_out:
+        first, *others = data.left_out
+        more = f" and {len(others):,} more" if others else ""
+        console.print(
+            f"left out what is no picture by its name: {first}{more}", highlight=False, soft_wrap=True, markup=False
+        )
 
 
 class ConsoleReport(Callback):
