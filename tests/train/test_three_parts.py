@@ -12,7 +12,15 @@ from PIL import Image
 from convnn.cli import main, main_train
 from convnn.data import load_part
 from convnn.runs import read_run, read_runs
-from convnn.train import evaluate, load_checkpoint, make_accelerator, read_checkpoint
+from convnn.train import (
+    EpochResult,
+    Scores,
+    TensorBoardLog,
+    evaluate,
+    load_checkpoint,
+    make_accelerator,
+    read_checkpoint,
+)
 from convnn.train.device import find_device
 from convnn.viz.compare.plot import comparison_figure
 from convnn.viz.compare.table import comparison
@@ -113,6 +121,17 @@ def test_the_screen_tells_the_test_scores_once_at_the_end(
     assert lines[-1].startswith(f"best val top-1 {float(best['val_top1']):.2%} in epoch {best['epoch']}")
 
 
+def test_scalars_say_which_part_they_are_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tensorboard")
+    result = EpochResult(2, 1.0, 1.0, 0.1, Scores(1, 0, 0), Scores(2, 0.5, 1), is_best=True, val=Scores(3, 0.25, 1))
+    log, written = TensorBoardLog(tmp_path), []
+    monkeypatch.setattr(log, "write", lambda scalars, epoch: written.append((epoch, scalars)))
+    log.on_epoch_end(result)
+    assert (written[0][1]["top1/val"], "top1/test" in written[0][1]) == (0.25, False)
+    log.on_test(result)
+    assert written[1] == (2, {"loss/test": 2, "top1/test": 0.5, "top5/test": 1})
+
+
 def test_a_finished_run_that_is_resumed_keeps_its_test_figure(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (copy / "metrics.csv").read_bytes()
     (copy / "metrics.csv").unlink()
@@ -136,6 +155,17 @@ def test_a_run_does_not_go_on_with_other_parts(
     assert main_train(["--resume", str(copy), "--data_path", str(tmp_path / "two")]) == 2
     error = capsys.readouterr().err
     assert "is of a run on the parts ['train', 'val', 'test']; --data_path has ['train', 'test']" in error
+
+
+def test_a_run_does_not_go_on_with_other_classes(
+    copy: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(images, tmp_path / "images")
+    for part in SIZES:
+        (tmp_path / "images" / part / "dog").rename(tmp_path / "images" / part / "wolf")
+    assert main_train(["--resume", str(copy), "--data_path", str(tmp_path / "images")]) == 2
+    error = capsys.readouterr().err
+    assert "/images lacks dog of the classes that the checkpoint learned and has wolf, which it did not learn" in error
 
 
 @pytest.mark.parametrize("part", SIZES)

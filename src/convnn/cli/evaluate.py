@@ -1,7 +1,6 @@
 """`convnn evaluate`: the accuracy of a checkpoint."""
 
 import argparse
-from collections.abc import Sequence
 
 from rich.console import Console
 
@@ -11,6 +10,7 @@ from convnn.data import ImageData, ImagePart
 from convnn.errors import InputError
 from convnn.models import Network
 from convnn.train import Recipe, TrainConfig, evaluate, find_device, load_checkpoint, make_accelerator
+from convnn.train.checkpoint import check_classes
 
 FLAGS = (
     "data_path",
@@ -92,15 +92,8 @@ def check_like(
     Raises:
         InputError: their classes are not those that it learned, saying which differ, or they have another shape.
     """
-    missing = [name for name in recipe.classes if name not in classes]
-    added = [name for name in classes if name not in recipe.classes]
     where = f"--dataset={config.dataset} in --data_path={config.data_path}"
-    if missing or added:
-        lacks = [f"lacks {_some(missing)} of the classes that the checkpoint learned"] if missing else []
-        has = [f"has {_some(added)}, which it did not learn"] if added else []
-        raise InputError(f"{where} {' and '.join(lacks + has)}")
-    if classes != recipe.classes:
-        raise InputError(f"{where} has the classes that the checkpoint learned in another order: {_some(classes)}")
+    check_classes(recipe, classes, where)
     if image_shape != recipe.image_shape:
         raise InputError(
             f"{where} has images of shape {image_shape}, the checkpoint learned those of {recipe.dataset} of shape"
@@ -111,9 +104,3 @@ def check_like(
 def _side(recipe: Recipe) -> int | None:
     _, height, width = recipe.image_shape
     return height if height == width else None
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    """The first of them, and how many more there are."""
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -3,6 +3,7 @@
 import json
 import math
 import reprlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -229,6 +230,33 @@ def check_weights(network: Network, weights: dict[str, Tensor], path: str | Path
     for name, weight in weights.items():
         if weight.isnan().any() or (name in learned and weight.isinf().any()):
             raise InputError(f"checkpoint '{path}' has weights that are not finite: {name!r}")
+
+
+def check_classes(recipe: Recipe, classes: tuple[str, ...], where: str) -> None:
+    """Refuse images of other classes than those that were learned.
+
+    Args:
+        recipe: of what learned.
+        classes: of the images.
+        where: they are, as the message says.
+
+    Raises:
+        InputError: saying which differ.
+    """
+    missing = [name for name in recipe.classes if name not in classes]
+    added = [name for name in classes if name not in recipe.classes]
+    if missing or added:
+        lacks = [f"lacks {_some(missing)} of the classes that the checkpoint learned"] if missing else []
+        has = [f"has {_some(added)}, which it did not learn"] if added else []
+        raise InputError(f"{where} {' and '.join(lacks + has)}")
+    if classes != recipe.classes:
+        raise InputError(f"{where} has the classes that the checkpoint learned in another order: {_some(classes)}")
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    """The first of them, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _check_sizes(recipe: Recipe, num_weights: int) -> None:
