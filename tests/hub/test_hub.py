@@ -97,6 +97,12 @@ def test_the_card_says_what_the_run_knows(network: Network, folder: Path) -> Non
     assert "| classes | 3: a\\|b, c d, e: 'f' |" in card.text.splitlines()
 
 
+def test_the_card_of_weights_that_were_not_tested_says_so(network: Network) -> None:
+    text = model_card(network, replace(RECIPE, test_top1=None))
+    assert "| test accuracy | not measured |" in text
+    assert huggingface_hub.ModelCard(text).data.eval_results is None
+
+
 def test_a_card_without_a_licence_names_none(network: Network) -> None:
     assert "license" not in model_card(network, RECIPE)
 

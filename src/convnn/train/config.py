@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from convnn.data import DATASETS, ON_BAD_IMAGE
+from convnn.data import DATASETS, FITS, ON_BAD_IMAGE
 from convnn.errors import InputError, check_at_least, check_choice, check_fraction
 from convnn.models import check_layer, check_model, default_layer, is_external, list_models, model_settings
 from convnn.nn import (
@@ -170,10 +170,11 @@ class TrainConfig:
     data_path: str = flag("./Data", "data", "folder of the data set")
     download: bool = flag(False, "data", "fetch a missing data set")
     resize: int | None = flag(None, "data", "side to which images are resized, in pixels")
+    fit: str = flag("crop", "data", "how pictures of imagenet and imagefolder come to that size", FITS)
     augment: bool = flag(False, "data", "random crops and flips")
     noise: float = flag(0.0, "data", "standard deviation of Gaussian noise added to the normalised images")
     limit_train: int | None = flag(None, "data", "train on a random subset of this many images")
-    limit_test: int | None = flag(None, "data", "test on a random subset of this many images")
+    limit_test: int | None = flag(None, "data", "test on a random subset of this many images, val too")
     num_workers: int = flag(4, "data", "processes that read imagenet and imagefolder")
     keep_images: bool = flag(False, "data", "decode imagenet and imagefolder once: for sets that fit in memory")
     on_bad_image: str = flag("error", "data", "stop at an image that cannot be read, or leave it out", ON_BAD_IMAGE)
