@@ -1,0 +1,4 @@
+"""The table: one file a family, each with `ENTRIES`, by the published names of layers.
+
+`golden.entry.Entry` says what an entry is; most need how to build the layer and what its parameters are called here.
+"""

@@ -1,0 +1,36 @@
+"""Layers that look at a window: neighbourhood attention (arXiv 2204.07143), spatial shifts (arXiv 2307.16140)."""
+
+import torch
+from torch import Tensor, nn
+
+from convnn import nn as cnn
+from golden.case import Case
+from golden.entry import Entry, Refused, refuse
+
+
+def _attention(case: Case) -> nn.Module:
+    refuse(
+        case, attn_drop="dropout of weights", proj_drop="dropout of the output", qk_scale="another scale than e^-0.5"
+    )
+    if case.config["dilation"] > 1:
+        raise Refused("dilation: keys among the positions p = i (mod d)")
+    dim = case.config["dim"]
+    settings = case.pick(kernel_size="kernel_size", relative_bias="bias")
+    return cnn.NeighborhoodAttention2d(dim, dim, head_channels=dim // case.config["num_heads"], **settings)
+
+
+def _without_bias(named: dict[str, Tensor], ours: nn.Module) -> dict[str, Tensor]:
+    """One flag of ours is two of theirs: queries, keys and values may have no bias where the output has one."""
+    return {"qkv.bias": torch.zeros_like(ours.qkv.bias)} | named
+
+
+def _windows(ours: nn.Module, case: Case) -> dict[str, Tensor]:
+    return {"neighbour_index": ours.neighbors(case.tensors["input"]).indices[0]}
+
+
+ENTRIES = {
+    "natten.NeighborhoodAttention2D (NCHW in/out)": Entry(
+        _attention, names={"rpb": "relative_bias", "proj": "output"}, arrange=_without_bias, also=_windows
+    ),
+    "SCNet.Shift8": Entry(lambda case: cnn.SpatialShift2d(case.config["groups"] * 8)),
+}
