@@ -33,6 +33,7 @@ def results(case: Case, entry: Entry) -> dict[str, Tensor]:
     else:
         out = entry.call(ours, *arguments)
     outputs = dict(out) if isinstance(out, Mapping) else dict(zip(entry.outputs, _as_tuple(out), strict=True))
+    after = {name: value.clone() for name, value in after.items()}
     found = outputs | after | _gradients(outputs, leaves, case, entry)
     with torch.no_grad():
         found |= entry.also(ours, case)

@@ -52,8 +52,9 @@ def _grapher(layer: type) -> Entry:
 
 def _block(layer: type) -> Entry:
     def build(case: Case) -> nn.Module:
-        refuse(case, drop_path="blocks are left out at random in training")
-        return GraphBlock(case.config["in_dim"], _graph(layer, case))
+        if case.is_training:
+            refuse(case, drop_path="blocks are left out at random")
+        return GraphBlock(case.config["in_dim"], _graph(layer, case), **case.pick("use_layer_scale"))
 
     def inside(block: nn.Module, case: Case) -> dict[str, Tensor]:
         x = block.mixer.before(block.mixer.positional(case.tensors["input"]))

@@ -9,13 +9,10 @@ from golden.entry import Entry, Refused, refuse
 
 
 def _attention(case: Case) -> nn.Module:
-    refuse(
-        case, attn_drop="dropout of weights", proj_drop="dropout of the output", qk_scale="another scale than e^-0.5"
-    )
-    if case.config["dilation"] > 1:
-        raise Refused("dilation: keys among the positions p = i (mod d)")
+    if case.is_training:
+        refuse(case, attn_drop="dropout of weights", proj_drop="dropout of the output")
     dim = case.config["dim"]
-    settings = case.pick(kernel_size="kernel_size", relative_bias="bias")
+    settings = case.pick("kernel_size", "qk_scale", relative_bias="bias", attention_dilation="dilation")
     return cnn.NeighborhoodAttention2d(dim, dim, head_channels=dim // case.config["num_heads"], **settings)
 
 
@@ -28,9 +25,15 @@ def _windows(ours: nn.Module, case: Case) -> dict[str, Tensor]:
     return {"neighbour_index": ours.neighbors(case.tensors["input"]).indices[0]}
 
 
+def _shift(case: Case) -> nn.Module:
+    if case.config["mode"] != "constant":
+        raise Refused(f"mode={case.config['mode']!r}: other borders than zeros")
+    return cnn.SpatialShift2d(8 * case.config["groups"], case.config["stride"])
+
+
 ENTRIES = {
     "natten.NeighborhoodAttention2D (NCHW in/out)": Entry(
         _attention, names={"rpb": "relative_bias", "proj": "output"}, arrange=_without_bias, also=_windows
     ),
-    "SCNet.Shift8": Entry(lambda case: cnn.SpatialShift2d(case.config["groups"] * 8)),
+    "SCNet.Shift8": Entry(_shift),
 }
