@@ -85,7 +85,8 @@ class DegreeEstimator(nn.Module):
         """
         if self.degree_type == "scores":
             assert ranked.scores is not None
-            return F.leaky_relu(self.total(ranked.scores.sum(-1, keepdim=True))).squeeze(-1)
+            total = ranked.scores.sum(-1, keepdim=True).to(self.total.weight.dtype)
+            return F.leaky_relu(self.total(total)).squeeze(-1)
         normalised = ((degrees[:, positions] - mean) / (deviation + self.eps)).unsqueeze(-1)
         if self.encode is None:
             hidden = self.hidden(normalised)

@@ -107,7 +107,8 @@ class AdaptiveNeighborhoods2d(Relative):
             most = aggregate.maximum(field.features, neighbors, own, backend=self.backend)
         else:
             assert neighbors.scores is not None
-            shares = neighbors.scores / neighbors.scores.sum(-1, keepdim=True)
+            least = torch.finfo(neighbors.scores.dtype).tiny  # scores can all round to 0: then nobody counts
+            shares = neighbors.scores / neighbors.scores.sum(-1, keepdim=True).clamp(min=least)
             most = aggregate.weighted_sum(field.features, neighbors._replace(scores=shares), backend=self.backend)
         return self.own(own) + self.other(most)
 
