@@ -216,6 +216,18 @@ def test_a_cold_soft_top_keeps_exactly_the_best(K: int, seed: int) -> None:
     torch.testing.assert_close(kept.scores, expected, rtol=0, atol=1e-12)
 
 
+def test_scores_that_all_round_to_nothing_leave_the_position_alone() -> None:
+    layer = cnn.AdaptiveNeighborhoods2d(2, 3, edge_type="pair", latent_channels=4)
+    with torch.no_grad():
+        layer.ranker.score.weight.zero_()
+        layer.ranker.score.bias.fill_(-200)
+    x = _map(2, 4, 4).float().requires_grad_()
+    out = layer(x)
+    torch.testing.assert_close(out, layer.own(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
+    out.sum().backward()
+    assert x.grad.isfinite().all()
+
+
 def test_what_a_soft_top_keeps_of_the_scores() -> None:
     neighbors = Neighbors(torch.arange(3).expand(1, 1, 3), torch.tensor([[[0.2, 0.9, 0.4]]]))
     degree = torch.tensor([[1.5]])
