@@ -96,10 +96,21 @@ def edge_conv(x: Tensor, weight: Tensor, bias: Tensor, mlp: list[tuple[Tensor, T
 
 
 def _edge_conv(
-    x, weight, bias, mlp, *, K=9, graph_dilation=1, groups=1, stride=(1, 1), active=F.relu, scaled=False, reduction=1
+    x,
+    weight,
+    bias,
+    mlp,
+    *,
+    K=9,
+    graph_dilation=1,
+    groups=1,
+    stride=(1, 1),
+    active=F.relu,
+    scale_features=False,
+    reduction=1,
 ):
     rows = {}
-    compared = (lambda f: _unit(f.detach())) if scaled else Tensor.detach
+    compared = (lambda f: _unit(f.detach())) if scale_features else Tensor.detach
     cells = _cells(x, reduction)
     by_length = {q: compared(f) for q, f in cells.items()}
     for p in _on_grid(_places(x), stride):

@@ -61,7 +61,7 @@ FLAGS = {  # what a command line hands to every layer
     "reduction": 2,
     "edge_norm": True,
     "edge_activation": "gelu",
-    "scaled": True,
+    "scale_features": True,
     "mlp_layers": 2,
     "step": 3,
     "positional_size": 5,
@@ -107,7 +107,7 @@ def test_flags_reach_the_relatives() -> None:
     vig = cnn.layer_factory("ViG", **FLAGS)(3, 8)
     assert (vig.K, vig.graph_dilation, vig.reduction, vig.graph_conv) == (5, 2, 2, "sage")
     edge = cnn.layer_factory("EdgeConv", **FLAGS)(3, 8)
-    assert (len(edge.mlp), edge.scaled, edge.reduction) == (2 * (2 - 1), True, 2)
+    assert (len(edge.mlp), edge.scale_features, edge.reduction) == (2 * (2 - 1), True, 2)
     for behind in (vig.edge[1], edge.behind):
         assert [type(one).__name__ for one in behind] == ["RowNorm", "GELU"]
     assert cnn.layer_factory("EdgeConv", **FLAGS, relative_side=7)(4, 8).relative_side == 7

@@ -68,7 +68,7 @@ LAYER_SETTINGS = (
     "mlp_layers",
     "edge_norm",
     "edge_activation",
-    "scaled",
+    "scale_features",
     "step",
     "positional_size",
     "head_channels",
@@ -176,7 +176,7 @@ class TrainConfig:
     mlp_layers: int = flag(1, "neighbours", "linear layers of EdgeConv's MLP")
     edge_norm: bool = flag(False, "neighbours", "batch normalisation within EdgeConv's MLP and the edges of ViG's sage")
     edge_activation: str = flag("relu", "neighbours", "activation within them", tuple(ACTIVATIONS))
-    scaled: bool = flag(False, "neighbours", "EdgeConv searches features scaled to length 1")
+    scale_features: bool = flag(False, "neighbours", "EdgeConv searches features scaled to length 1")
     step: int = flag(2, "neighbours", "distance of neighbours in SVGA, MGC and DAGC, in positions")
     positional_size: int = flag(
         0, "neighbours", "window of the positional encoding ahead of layers of other papers, an odd number; 0: none"

@@ -38,7 +38,7 @@ def _grapher(case: Case) -> nn.Module:
     settings = case.pick("bias", K="kernel_size", graph_dilation="dilation", reduction="r")
     settings |= {"relative_side": _side(case), "edge_norm": norm == "batch", "edge_activation": ACTIVATIONS[activation]}
     if form == "edge":  # normalisation and activation stand within the maximum
-        graph = partial(cnn.EdgeConv2d, scaled=True, **settings)
+        graph = partial(cnn.EdgeConv2d, scale_features=True, **settings)
         return cnn.Grapher2d(case.config["in_channels"], graph, expansion=2, norm=False, activation="none")
     graph = partial(cnn.ViG2d, graph_conv=FORMS[form], **settings)
     behind = {"norm": norm == "batch", "activation": ACTIVATIONS[activation]}

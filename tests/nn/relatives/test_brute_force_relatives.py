@@ -102,12 +102,12 @@ def test_normalisation_is_over_all_edges(
 
 
 @pytest.mark.parametrize(("activation", "active"), [("gelu", F.gelu), ("leaky_relu", lambda x: F.leaky_relu(x, 0.2))])
-@pytest.mark.parametrize(("depth", "reduction", "scaled"), [(1, 1, True), (2, 2, True), (1, 2, False)])
+@pytest.mark.parametrize(("depth", "reduction", "scale_features"), [(1, 1, True), (2, 2, True), (1, 2, False)])
 @pytest.mark.parametrize("size", SIZES, ids=IDS)
 def test_other_forms_of_edge_conv(
-    size: tuple[int, int], depth: int, reduction: int, scaled: bool, activation: str, active: Callable
+    size: tuple[int, int], depth: int, reduction: int, scale_features: bool, activation: str, active: Callable
 ) -> None:
-    settings = {"K": 3, "groups": 2, "scaled": scaled}
+    settings = {"K": 3, "groups": 2, "scale_features": scale_features}
     layer = cnn.EdgeConv2d(4, 6, mlp_layers=depth, edge_activation=activation, reduction=reduction, **settings)
 
     def definition(x: Tensor, p: dict[str, Tensor]) -> Tensor:

@@ -25,14 +25,14 @@ class FeatureSearch:
         graph_dilation: d, keep every d-th of the nearest.
         reduction: side of the cells that are neighbours.
         relative_side: side of the map for which codes are made, which are stretched to that of others; 0: no codes.
-        scaled: whether features are scaled to length 1.
+        scale_features: whether features are scaled to length 1.
     """
 
     K: int
     graph_dilation: int
     reduction: int
     relative_side: int
-    scaled: bool
+    scale_features: bool
 
     def __post_init__(self) -> None:
         for name in ("K", "graph_dilation", "reduction"):
@@ -73,7 +73,7 @@ class FeatureGraph(EdgeLinear):
         self.graph_dilation = search.graph_dilation
         self.reduction = search.reduction
         self.relative_side = search.relative_side
-        self.scaled = search.scaled
+        self.scale_features = search.scale_features
 
     def cells(self, field: Field) -> Tensor:
         """What can be a neighbour: features (B, M, C) of positions, or means over cells of them."""
@@ -102,10 +102,10 @@ class FeatureGraph(EdgeLinear):
 
     def _compared(self, rows: Tensor) -> Tensor:
         """Without gradient, in float32 at least where lengths are taken: they are not to overflow."""
-        if not (self.scaled or self.relative_side):
+        if not (self.scale_features or self.relative_side):
             return rows
         precise = rows.detach().to(torch.promote_types(rows.dtype, torch.float32))
-        return F.normalize(precise, dim=-1) if self.scaled else precise
+        return F.normalize(precise, dim=-1) if self.scale_features else precise
 
     def _neighbors(self, field: Field) -> Neighbors:
         """Whom the positions of the grid look at; of a cell, the position in its middle."""

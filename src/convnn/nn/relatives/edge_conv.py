@@ -35,7 +35,7 @@ class EdgeConv2d(FeatureGraph):
         mlp_layers: linear layers of the MLP.
         edge_norm: batch normalisation, over all edges, behind each linear map.
         edge_activation: behind it, "relu", "gelu", "leaky_relu" (slope 0.2), "hardswish" or "none".
-        scaled: search features scaled to length 1, as Vision GNN does.
+        scale_features: search features scaled to length 1, as Vision GNN does.
         reduction: neighbours are cells of this side, over which features are averaged; 1: positions.
         relative_side: codes of positions in the search, as in `ViG2d`; 0: none.
         positional_size: side of the window of a positional encoding in front of it, an odd number; 0: none.
@@ -73,7 +73,7 @@ class EdgeConv2d(FeatureGraph):
         mlp_layers: int = 1,
         edge_norm: bool = False,
         edge_activation: str = "relu",
-        scaled: bool = False,
+        scale_features: bool = False,
         reduction: int = 1,
         relative_side: int = 0,
         positional_size: int = 0,
@@ -89,7 +89,7 @@ class EdgeConv2d(FeatureGraph):
     ) -> None:
         check_at_least("mlp_layers", mlp_layers, 1)
         grid = Grid(window_size, stride, padding, dilation)
-        search = FeatureSearch(K, graph_dilation, reduction, relative_side, scaled)
+        search = FeatureSearch(K, graph_dilation, reduction, relative_side, scale_features)
         super().__init__(in_channels, out_channels, search, grid, positional_size, groups, bias, backend, device, dtype)
 
         def behind() -> nn.Module:
@@ -113,4 +113,4 @@ class EdgeConv2d(FeatureGraph):
     def named(self) -> dict[str, int | str | bool]:
         """The search, whether of scaled features, and depth."""
         depth = {"mlp_layers": 1 + len(self.mlp) // 2}
-        return super().named() | depth | ({"scaled": True} if self.scaled else {})
+        return super().named() | depth | ({"scale_features": True} if self.scale_features else {})

@@ -88,7 +88,7 @@ class ViG2d(FeatureGraph):
     ) -> None:
         check_choice("graph_conv", graph_conv, GRAPH_CONVS)
         grid = Grid(window_size, stride, padding, dilation)
-        search = FeatureSearch(K, graph_dilation, reduction, relative_side, scaled=True)
+        search = FeatureSearch(K, graph_dilation, reduction, relative_side, scale_features=True)
         ends = 1 if graph_conv == "gin" else 2
         super().__init__(
             in_channels, out_channels, search, grid, positional_size, groups, bias, backend, device, dtype, ends
