@@ -8,9 +8,10 @@ from collections import Counter
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
 from golden.case import find_files, read_case
-from golden.check import STATUSES, check
+from golden.check import STATUSES, Verdict, check
 
 
 def main(arguments: list[str]) -> int:
@@ -24,12 +25,20 @@ def main(arguments: list[str]) -> int:
     torch.set_num_threads(1)  # nothing here is worth a second one
     counts: Counter[str] = Counter()
     for path in find_files(paths):
-        case = read_case(path)
-        verdict = check(case)
+        layer, verdict = _verdict(path)
         counts[verdict.status] += 1
-        print(f"{path.parent.name}/{path.stem} ({case.metadata.get('layer', '?')}) {verdict}", flush=True)
+        print(f"{path.parent.name}/{path.stem} ({layer}) {verdict}", flush=True)
     print(", ".join(f"{counts[status]} {status}" for status in STATUSES))
     return 1 if counts["differs"] else 0
+
+
+def _verdict(path: Path) -> tuple[str, Verdict]:
+    """The published name of the layer, and what becomes of it."""
+    try:
+        case = read_case(path)
+    except (OSError, SafetensorError) as error:
+        return "?", Verdict("differs", f"the file cannot be read: {error}")
+    return case.metadata.get("layer", "?"), check(case)
 
 
 if __name__ == "__main__":

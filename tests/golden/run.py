@@ -19,6 +19,8 @@ def results(case: Case, entry: Entry) -> dict[str, Tensor]:
     """
     ours = entry.build(case)
     inputs = {name: _leaf(case.tensors[name]) for name in entry.inputs if name in case.tensors}
+    for name, leaf in inputs.items():
+        leaf.requires_grad_(_gradient_of(name, case, entry) is not None)  # an estimator may take arrays
     leaves, after = dict(inputs), {}
     arguments = [inputs.get(name) for name in entry.inputs]
     if isinstance(ours, nn.Module):
@@ -123,7 +125,7 @@ def _gradients(
     """Those that the file has, for inputs and parameters, from the upstream ones that it has."""
     wanted = {}
     for name, leaf in leaves.items():
-        theirs = next((one for one in _gradient_names(name, entry) if one in case.tensors), None)
+        theirs = _gradient_of(name, case, entry)
         if theirs is not None and leaf.requires_grad:
             wanted[theirs] = leaf
     if not wanted:
@@ -133,6 +135,8 @@ def _gradients(
         first = next(iter(outputs))
         upstream = {first: torch.ones_like(outputs[first])}
     roots = {name: outputs[name] for name in upstream if outputs[name].requires_grad}
+    if not roots:  # nothing of ours depends on them
+        return {name: torch.zeros_like(leaf) for name, leaf in wanted.items()}
     grads = torch.autograd.grad(
         list(roots.values()), list(wanted.values()), [upstream[name] for name in roots], allow_unused=True
     )
@@ -142,11 +146,14 @@ def _gradients(
     }
 
 
-def _gradient_names(name: str, entry: Entry) -> list[str]:
+def _gradient_of(name: str, case: Case, entry: Entry) -> str | None:
+    """What the gradient of an input or parameter is called, where the file has one."""
     if name.startswith("param."):
-        return [name.replace("param.", "grad.", 1)]
-    only = ["grad_input"] if name == entry.inputs[0] else []
-    return [*filter(None, [entry.gradients.get(name)]), f"grad_{name}", f"grad_input.{name}", *only]
+        names = [name.replace("param.", "grad.", 1)]
+    else:
+        only = ["grad_input"] if name == entry.inputs[0] else []
+        names = [*filter(None, [entry.gradients.get(name)]), f"grad_{name}", f"grad_input.{name}", *only]
+    return next((one for one in names if one in case.tensors), None)
 
 
 def _upstream(name: str, case: Case, entry: Entry) -> Tensor | None:

@@ -130,6 +130,10 @@ def test_functions_losses_and_draws(verdict_of) -> None:
     both = Entry(lambda _: lambda z: {"loss": z.square().sum(), "order": z.argsort()}, ("z",), ("loss", "order"))
     assert verdict_of(both, loss | {"order": torch.tensor([1, 0])}) == Verdict("agrees")
     assert "order[0]" in verdict_of(both, loss | {"order": torch.tensor([0, 1])}).detail
+    arrays = Entry(lambda _: lambda z, draw: torch.from_numpy(z.numpy()[draw.numpy()]), ("z", "draw"), ("sample",))
+    drawn = {"z": x, "draw": torch.tensor([1, 1, 0]), "sample": x[[1, 1, 0]]}
+    assert verdict_of(arrays, drawn) == Verdict("agrees")
+    assert "sample[2]" in verdict_of(arrays, drawn | {"sample": x[[1, 1, 1]]}).detail
 
 
 def test_refused_and_unknown(verdict_of) -> None:
@@ -168,4 +172,7 @@ def test_command_counts_and_fails_where_something_differs(tmp_path: Path, capsys
     out = capsys.readouterr().out
     assert "changed" in out
     assert out.endswith("0 agrees, 1 differs, 0 refused, 1 unknown\n")
+    (tmp_path / "half.safetensors").write_bytes(COPIES[0].read_bytes()[:100])
+    assert main([str(tmp_path / "half.safetensors")]) == 1
+    assert "the file cannot be read" in capsys.readouterr().out
     assert main([str(tmp_path / "nowhere")]) == 2
