@@ -15,6 +15,10 @@ ROUNDING = 1e-12
 """No error, however small the entries: what is 0 on paper comes out as 1e-17 here, and as 2e-17 there."""
 
 
+RESULTS = ("output", "loss", "grad")
+"""What tensors are called that must be compared; others, steps between, may be."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """One of the statuses and more about it; `unseen` are tensors of the file that nobody has looked at."""
@@ -41,10 +45,11 @@ def check(case: Case) -> Verdict:
     except Exception as error:
         return Verdict("differs", f"{type(error).__name__}: {error}{_unread(case)}")
     problems = [difference(name, value, case.tensors[name], entry.tolerance) for name, value in found.items()]
-    problems = [problem for problem in problems if problem] or (
-        [] if found else ["nothing comes out that the file has"]
-    )
     unseen = tuple(name for name in case.tensors.unread if name not in entry.aside and "num_batches" not in name)
+    problems = [problem for problem in problems if problem]
+    problems += [f"nothing of ours is {name}" for name in unseen if name.startswith(RESULTS)]
+    if not found:
+        problems.append("nothing comes out that the file has")
     if not problems:
         return Verdict("agrees", unseen=unseen)
     others = f", and {len(problems) - 1} more" if len(problems) > 1 else ""

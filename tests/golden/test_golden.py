@@ -96,6 +96,7 @@ def verdict_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_what_agrees_agrees_to_the_last_tensor(verdict_of) -> None:
     assert verdict_of(AFFINE, _published()) == Verdict("agrees")
     assert verdict_of(AFFINE, _published(trace=torch.ones(2))) == Verdict("agrees", unseen=("trace",))
+    assert "nothing of ours is grad_y" in verdict_of(AFFINE, _published(grad_y=torch.ones(2))).detail
 
 
 @pytest.mark.parametrize("name", ["output", "grad_x", "grad.fc.weight", "grad.fc.bias", "buffer_after.seen"])
