@@ -1,5 +1,6 @@
 """Where on a map a layer computes: the geometry of a convolution, in its words."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -149,15 +150,27 @@ class Grid:
         return axes
 
     def pad(self, x: Tensor) -> Tensor:
-        """A map (B, C, *S) with its padding."""
+        """A map (B, C, *S) with its padding.
+
+        Raises:
+            InputError: the map is too small to be continued so far.
+        """
         margins = self._margins(x.shape[2:])
-        try:
-            return self._continue(x, margins)
-        except RuntimeError:
+        if not all(self._can_continue(n, max(margin)) for n, margin in zip(x.shape[2:], margins, strict=True)):
             raise InputError(
                 f"padding={self.padding!r} with padding_mode={self.padding_mode!r} is too wide for a map of"
-                f" {tuple(x.shape[2:])} positions"
-            ) from None
+                f" {tuple(x.shape[2:])} positions; lower it, or use padding_mode='zeros'"
+            )
+        return self._continue(x, margins)
+
+    def _longest(self, n: int) -> int:
+        """By how many positions torch continues an axis of n at most, on either side, where it does not add zeros."""
+        if self.padding_mode == "replicate":
+            return sys.maxsize if n else 0
+        return max(n - 1, 0) if self.padding_mode == "reflect" else n
+
+    def _can_continue(self, n: int, margin: int) -> bool:
+        return self.padding_mode == "zeros" or margin <= self._longest(n)
 
     def _continue(self, x: Tensor, margins: Sequence[tuple[int, int]]) -> Tensor:
         sides = [side for margin in reversed(margins) for side in margin]
@@ -188,12 +201,14 @@ class Grid:
 class WideGrid(Grid):
     """A grid of windows wider than those of its convolution: a map is continued as often as they need."""
 
+    def _can_continue(self, n: int, margin: int) -> bool:
+        return self.padding_mode == "zeros" or not margin or self._longest(n) > 0
+
     def _continue(self, x: Tensor, margins: Sequence[tuple[int, int]]) -> Tensor:
-        longest = {"reflect": -1, "circular": 0}.get(self.padding_mode)
-        if longest is None:
+        if self.padding_mode == "zeros":
             return super()._continue(x, margins)
         while any(side for margin in margins for side in margin):
-            limits = [n + longest or n for n in x.shape[2:]]  # torch refuses to reflect a single position
+            limits = [self._longest(n) for n in x.shape[2:]]
             now = [(min(a, limit), min(b, limit)) for (a, b), limit in zip(margins, limits, strict=True)]
             x = super()._continue(x, now)
             margins = [(a - c, b - d) for (a, b), (c, d) in zip(margins, now, strict=True)]
