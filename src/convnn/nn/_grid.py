@@ -115,8 +115,8 @@ class Grid:
         padding = tuple(m + reach * d for m, d in zip(margins, dilations, strict=True))
         return WideGrid(window, self.stride, padding, self.dilation, self.padding_mode)
 
-    def axes(self, size: Sequence[int]) -> tuple[Axis, ...]:
-        """The axes of a map of some size.
+    def axes(self, size: Sequence[int], window: str = "window_size") -> tuple[Axis, ...]:
+        """The axes of a map of some size; `window` is what errors call the windows.
 
         Raises:
             InputError: a setting is for another number of axes, or a window is larger than the padded map.
@@ -130,7 +130,7 @@ class Grid:
         )
         if any(axis.count < 1 for axis in axes) and all(size):
             raise InputError(
-                f"window_size={windows} with dilation={dilations} does not fit the {tuple(size)} map with"
+                f"{window}={windows} with dilation={dilations} does not fit the {tuple(size)} map with"
                 f" padding={self.padding!r}; enlarge the map or its padding"
             )
         return axes
@@ -149,6 +149,15 @@ class Grid:
             )
         return axes
 
+    def check(self, size: Sequence[int], window: str) -> None:
+        """A map of some size can be padded, and windows fit in it; `window` is what errors call them.
+
+        Raises:
+            InputError: naming the setting, its value and the size.
+        """
+        self.axes(size, window)
+        self._check_margins(size, self._margins(size))
+
     def pad(self, x: Tensor) -> Tensor:
         """A map (B, C, *S) with its padding.
 
@@ -156,12 +165,15 @@ class Grid:
             InputError: the map is too small to be continued so far.
         """
         margins = self._margins(x.shape[2:])
-        if not all(self._can_continue(n, max(margin)) for n, margin in zip(x.shape[2:], margins, strict=True)):
+        self._check_margins(x.shape[2:], margins)
+        return self._continue(x, margins)
+
+    def _check_margins(self, size: Sequence[int], margins: Sequence[tuple[int, int]]) -> None:
+        if not all(self._can_continue(n, max(margin)) for n, margin in zip(size, margins, strict=True)):
             raise InputError(
                 f"padding={self.padding!r} with padding_mode={self.padding_mode!r} is too wide for a map of"
-                f" {tuple(x.shape[2:])} positions; lower it, or use padding_mode='zeros'"
+                f" {tuple(size)} positions; lower it, or use padding_mode='zeros'"
             )
-        return self._continue(x, margins)
 
     def _longest(self, n: int) -> int:
         """By how many positions torch continues an axis of n at most, on either side, where it does not add zeros."""
