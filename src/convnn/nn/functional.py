@@ -372,9 +372,9 @@ def branching(
     """
     parts = [x] * len(branches) if widths is None else x.split(list(widths), dim=1)
     maps = [branch(part) for branch, part in zip(branches, parts, strict=True)]
-    sizes = {tuple(y.shape[2:]) for y in maps}
-    if len(sizes) > 1:
-        raise InputError(f"branches make maps of different sizes {sorted(sizes)}; they must agree")
+    if any(y.shape[2:] != maps[0].shape[2:] for y in maps):
+        sizes = sorted(tuple(y.shape[2:]) for y in maps)
+        raise InputError(f"branches make maps of different sizes {sizes}; they must agree")
     mixed = torch.cat([y.movedim(1, -1) for y in maps], dim=-1)
     return like(x, F.linear(mixed, weight, bias).movedim(-1, 1))
 
