@@ -235,7 +235,9 @@ def sectors(kernel_size: Sequence[int], reach: int, *, device: torch.device | No
     return torch.tensor([one + one[:1] * (longest - len(one)) for one in members], device=device)
 
 
-def shifted(size: Sequence[int], shifts: Sequence[tuple[int, ...]], *, device: torch.device | None = None) -> Neighbors:
+def shifted(
+    size: Sequence[int], shifts: Sequence[tuple[int, ...]] | Tensor, *, device: torch.device | None = None
+) -> Neighbors:
     r"""Positions at fixed distances, around the border: those that `torch.roll` by each of the shifts brings.
 
     .. math:: j_{ik} = (i - d_k) \bmod n
@@ -244,7 +246,8 @@ def shifted(size: Sequence[int], shifts: Sequence[tuple[int, ...]], *, device: t
 
     Args:
         size: positions along each axis; there are T together, in raster order.
-        shifts: K of them, each with a distance along every axis, at least one.
+        shifts: K of them, each with a distance along every axis, at least one; or (K, axes) int64, which leaves K open
+            in a compiled graph.
         device: of the indices.
 
     Returns:
@@ -253,10 +256,15 @@ def shifted(size: Sequence[int], shifts: Sequence[tuple[int, ...]], *, device: t
     Raises:
         InputError: there is no shift, or one has another number of axes.
     """
-    if not shifts or any(len(shift) != len(size) for shift in shifts):
-        raise InputError(f"shifts={list(shifts)} must be at least one, each with a distance along {len(size)} axes")
-    distances = torch.tensor(shifts, device=device)
-    indices = torch.zeros(1, len(shifts), dtype=torch.long, device=device)
+    if isinstance(shifts, Tensor):
+        fit = shifts.dim() == 2 and shifts.shape[0] > 0 and shifts.shape[1] == len(size)
+    else:
+        fit = bool(shifts) and all(len(shift) == len(size) for shift in shifts)
+    if not fit:
+        shown = shifts.tolist() if isinstance(shifts, Tensor) else list(shifts)
+        raise InputError(f"shifts={shown} must be at least one, each with a distance along {len(size)} axes")
+    distances = torch.as_tensor(shifts, device=device)
+    indices = torch.zeros(1, distances.shape[0], dtype=torch.long, device=device)
     for n, along in zip(size, distances.T, strict=True):
         here = torch.arange(n, device=device)[:, None]
         indices = (indices[:, None] * n + (here - along) % n).flatten(0, 1)

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convnn.errors import InputError, check_choice
-from convnn.ops import _library
+from convnn.ops import _transforms
 from convnn.ops._dispatch import check_backend
 from convnn.ops._validate import check_neighbors, check_same_width
 from convnn.ops.neighbors import METRICS, Neighbors
@@ -38,7 +38,7 @@ def similarity(
     check_backend(backend)
     check_same_width(queries, keys)
     check_neighbors(keys, neighbors, queries.shape[1])
-    return neighbors._replace(scores=_library.similarity(queries, keys, neighbors.indices, metric, backend))
+    return neighbors._replace(scores=_transforms.similarity(queries, keys, neighbors.indices, metric, backend))
 
 
 def first_slot(neighbors: Neighbors, score: float) -> Neighbors:

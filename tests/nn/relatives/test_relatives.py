@@ -52,7 +52,7 @@ def _relative_max_by_rolls(layer: cnn.MapLayer, x: Tensor) -> Tensor:
     if isinstance(layer, cnn.DAGC2d) and height * width > 1:
         sample = (x - x.roll((-(-height // 2), -(-width // 2)), (2, 3))).abs().sum(1, keepdim=True)
         threshold = sample.mean((1, 2, 3), keepdim=True) - sample.std((1, 2, 3), keepdim=True)
-    for shift in layer.shifts((height, width)):
+    for shift in layer.shifts((height, width)).tolist():
         difference = x.roll(shift, (2, 3)) - x
         if isinstance(layer, cnn.SVGA2d):
             difference = -difference
@@ -68,6 +68,7 @@ def test_shifted_lists_are_what_torch_rolls(height: int, width: int, shifts: lis
     positions = torch.arange(height * width).view(height, width)
     expected = torch.stack([positions.roll(shift, (0, 1)).flatten() for shift in shifts], dim=1)
     assert torch.equal(select.shifted((height, width), shifts).indices[0], expected)
+    assert torch.equal(select.shifted((height, width), torch.tensor(shifts)).indices[0], expected)
 
 
 def test_attention_to_a_window_as_large_as_the_map_is_non_local() -> None:
@@ -442,8 +443,9 @@ def test_what_needs_rows_of_neighbours_refuses_others() -> None:
         aggregate.maximum(values, neighbors, values)
     with pytest.raises(InputError, match=r"shifts=\[\(1,\)\]"):
         select.shifted((3, 3), [(1,)])
-    with pytest.raises(InputError, match=r"shifts=\[\]"):
-        select.shifted((3, 3), [])
+    for none in ([], torch.zeros(0, 2, dtype=torch.long)):
+        with pytest.raises(InputError, match=r"shifts=\[\]"):
+            select.shifted((3, 3), none)
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
