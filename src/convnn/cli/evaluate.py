@@ -10,6 +10,8 @@ from convnn.data import ImageData
 from convnn.errors import InputError
 from convnn.models import Network
 from convnn.train import Recipe, TrainConfig, evaluate, find_device, load_checkpoint, make_accelerator
+from convnn.train.console import print_line
+from convnn.words import counted
 
 FLAGS = (
     "data_path",
@@ -46,11 +48,12 @@ def evaluate_network(network: Network, recipe: Recipe, config: TrainConfig, cons
     accelerator = make_accelerator(device, use_amp=config.use_amp)
     model = accelerator.prepare(network.to(device))
     scores = evaluate(model, data.test, config.criterion, accelerator)
-    console.print(
-        f"{recipe.model} of {recipe.layer}, epoch {recipe.epoch}, on {data.test.num_samples:,} images of {data.name}:"
-        f" loss {scores.loss:.4f}, top-1 {scores.top1:.2%}, top-5 {scores.top5:.2%}",
-        highlight=False,
-        soft_wrap=True,
+    images = f"{counted(data.test.num_samples, 'image')} of {data.name}"
+    top5 = "" if scores.top5 is None else f", top-5 {scores.top5:.2%}"
+    print_line(
+        console,
+        f"{recipe.model} of {recipe.layer}, epoch {recipe.epoch}, on {images}:"
+        f" loss {scores.loss:.4f}, top-1 {scores.top1:.2%}{top5}",
     )
 
 
@@ -64,8 +67,9 @@ def load_test_images(recipe: Recipe, config: TrainConfig) -> ImageData:
     side = height if height == width else None
     data = open_images(config, resize=side, augment=False, device=find_device(config.device))
     if data.classes != recipe.classes or data.image_shape != recipe.image_shape:
+        there, here = (counted(len(one.classes), "class", "classes") for one in (data, recipe))
         raise InputError(
-            f"--dataset={config.dataset} has {data.num_classes} classes of {data.image_shape} images, the checkpoint"
-            f" learned {len(recipe.classes)} classes of {recipe.image_shape} images of {recipe.dataset}"
+            f"--dataset={config.dataset} has {there} of {data.image_shape} images, the checkpoint learned {here} of"
+            f" {recipe.image_shape} images of {recipe.dataset}"
         )
     return data

@@ -140,8 +140,8 @@ def results_text(results: list[EpochResult], summary: NetworkSummary) -> str:
         train, test = result.train, result.test
         lines.append(
             f"[Epoch {result.epoch:03d}] Time: {result.seconds:.4f}s"
-            f" | [Train] Loss: {train.loss:.8f} Accuracy: Top1: {train.top1:.4%}, Top5: {train.top5:.4%}"
-            f" | [Test] Loss: {test.loss:.8f} Accuracy: Top1: {test.top1:.4%}, Top5: {test.top5:.4%}"
+            f" | [Train] Loss: {train.loss:.8f} Accuracy: {_accuracies(train)}"
+            f" | [Test] Loss: {test.loss:.8f} Accuracy: {_accuracies(test)}"
         )
     best = max(results, key=lambda result: result.test.top1)
     average = sum(result.seconds for result in results) / len(results)
@@ -150,6 +150,10 @@ def results_text(results: list[EpochResult], summary: NetworkSummary) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _accuracies(scores: Scores) -> str:
+    return f"Top1: {scores.top1:.4%}" + ("" if scores.top5 is None else f", Top5: {scores.top5:.4%}")
+
+
 def metrics_text(results: list[EpochResult]) -> str:
-    """metrics.csv: one row an epoch, accuracies from 0 to 1."""
+    """metrics.csv: one row an epoch, accuracies from 0 to 1; no top-5 of fewer than five classes."""
     return csv_text(COLUMNS, [[r.epoch, *r.train, *r.test, r.lr] for r in results])

@@ -11,14 +11,16 @@ from torch import Tensor, nn
 
 from convnn.errors import InputError
 from convnn.train.checkpoint import RunState, describe
+from convnn.train.metrics import FEWEST_CLASSES
 from convnn.train.optim import make_optimizer
 from convnn.train.randomness import random_state
+from convnn.words import counted
 
 if TYPE_CHECKING:
     from convnn.train.config import TrainConfig
     from convnn.train.trainer import Trainer
 
-RESULT = {
+RESULT: dict[str, Any] = {
     "epoch": 1,
     "seconds": 1.0,
     "images_per_second": 1.0,
@@ -53,7 +55,7 @@ def check_run(trainer: Trainer, weights: dict[str, Tensor], run: RunState) -> No
     document = run.document
     _check_position(document["position"], document["results"], len(trainer.data.train))
     for number, row in enumerate(document["results"], start=1):
-        _check_result(row, number)
+        _check_result(row, number, trainer.data.num_classes)
     _check_optimizer(trainer, weights, run)
     _check_schedule(trainer.schedule.state(), document["schedule"], len(document["results"]))
     scaler = trainer.accelerator.scaler
@@ -103,14 +105,20 @@ def _require(is_right: bool, name: str, value: Any) -> None:
 def _check_position(position: Any, results: Any, steps: int) -> None:
     _require(isinstance(results, list), "results", results)
     _require(_is_like(position, POSITION), "position", position)
-    _require(position["epoch"] == len(results) + 1, f"after {len(results)} epochs position.epoch", position["epoch"])
-    _require(0 <= position["step"] <= steps, f"in an epoch of {steps} steps position.step", position["step"])
+    _require(
+        position["epoch"] == len(results) + 1,
+        f"after {counted(len(results), 'epoch')} position.epoch",
+        position["epoch"],
+    )
+    _require(0 <= position["step"] <= steps, f"in an epoch of {counted(steps, 'step')} position.step", position["step"])
     _require(0 <= position["seconds"] < math.inf, "position.seconds", position["seconds"])
 
 
-def _check_result(row: Any, number: int) -> None:
-    _require(_is_like(row, RESULT) and row["epoch"] == number, f"result {number}", row)
-    shares = [*row["train"][1:], *row["test"][1:]]
+def _check_result(row: Any, number: int, num_classes: int) -> None:
+    scores = RESULT["train"] if num_classes >= FEWEST_CLASSES else [1.0, 1.0, None]
+    pattern = RESULT | {"train": scores, "test": scores}
+    _require(_is_like(row, pattern) and row["epoch"] == number, f"result {number}", row)
+    shares = [share for share in (*row["train"][1:], *row["test"][1:]) if share is not None]
     _require(all(0 <= share <= 1 for share in shares), f"result {number} with accuracies", shares)
     _require(0 < row["seconds"] < math.inf, f"result {number} with seconds", row["seconds"])
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from convnn.errors import InputError
+from convnn.packages import need
 from convnn.train.callbacks import Callback
 from convnn.train.metrics import EpochResult
 
@@ -13,15 +13,13 @@ class TensorBoardLog(Callback):
     """Writes the scores of every epoch to `folder`/tensorboard.
 
     Raises:
-        InputError: TensorBoard is not installed.
+        InputError: TensorBoard is not installed, or does not load.
     """
 
     def __init__(self, folder: Path) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise InputError("--tensorboard needs TensorBoard: pip install 'convnn[tensorboard]'") from None
-        self.make_writer = partial(SummaryWriter, str(folder / "tensorboard"))
+        need("tensorboard", "--tensorboard", extra="tensorboard")
+        writer = need("torch.utils.tensorboard", "--tensorboard", extra="tensorboard").SummaryWriter
+        self.make_writer = partial(writer, str(folder / "tensorboard"))
 
     def on_start(self, results: Sequence[EpochResult]) -> None:
         """Open the log; what a stopped run wrote beyond its checkpoint is taken back."""
@@ -31,7 +29,7 @@ class TensorBoardLog(Callback):
         """Write its scalars."""
         scalars = {"lr": result.lr, "images_per_second": result.images_per_second}
         for part, scores in (("train", result.train), ("test", result.test)):
-            scalars |= {f"{name}/{part}": value for name, value in scores._asdict().items()}
+            scalars |= {f"{name}/{part}": value for name, value in scores._asdict().items() if value is not None}
         self.write(scalars, result.epoch)
 
     def write(self, scalars: Mapping[str, float], epoch: int) -> None:

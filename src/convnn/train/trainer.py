@@ -133,7 +133,7 @@ class Trainer:
         with torch.autograd.set_detect_anomaly(self.config.detect_anomaly):
             while self.position.epoch <= self.config.num_epochs:
                 self._train_epoch()
-                train = Scores.of(self.processes.sum(self.meter.sums))
+                train = Scores.of(self.processes.sum(self.meter.sums), self.data.num_classes)
                 test = self.evaluate(self.data.test)
                 with self.interruption.held():
                     self._end_epoch(train, test)
@@ -272,7 +272,7 @@ def evaluate(
                 logits = model(batch.images)
             meter.update(CRITERIA[criterion](logits, batch.labels), logits, batch.labels)
             after_batch()
-    return Scores.of(accelerator.reduce(meter.sums, reduction="sum"))
+    return Scores.of(accelerator.reduce(meter.sums, reduction="sum"), meter.num_classes)
 
 
 def compiled(network: Network, config: TrainConfig) -> Network:
