@@ -139,7 +139,7 @@ def _pickle(folder: Path) -> None:
         (lambda folder: (folder / "config.json").write_text("{"), "config.json' cannot be read"),
         (lambda folder: (folder / "config.json").write_bytes(b"\xff\xfe"), "config.json' cannot be read"),
         (lambda folder: (folder / "config.json").write_text("[" * 100_000), "config.json' cannot be read"),
-        (lambda folder: (folder / "config.json").write_text(" " * (1 << 23)), "it has 8388608 bytes"),
+        (lambda folder: (folder / "config.json").write_text(" " * (1 << 23)), "it has 8,388,608 bytes"),
         (lambda folder: (folder / "config.json").write_text("[]"), "has a recipe that cannot be read"),
         (edited(command="rm -rf /"), "has a recipe that cannot be read: .*command"),
         (edited(model="os.system"), "has a recipe that cannot be built: model='os.system' is not one of"),

@@ -127,7 +127,8 @@ def write(guesses: list[Guess], form: str, out: Path | None, console: Console) -
         OutputError: the file cannot be written.
     """
     if form == "table" and out is None:
-        console.print(as_table(guesses))
+        if guesses:
+            console.print(as_table(guesses))
         return
     text = {"table": as_text, "csv": as_csv, "json": as_json}[form](guesses)
     if out is None:

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from convnn.train import (
     Callback,
     ConsoleReport,
     Interruption,
+    NetworkSummary,
     ResumePoint,
     RunFolder,
     TensorBoardLog,
@@ -92,7 +94,7 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
         if point is not None:
             point.set_damaged_aside()
         summary = summarize(network, data.image_shape)
-        callbacks += make_writers(config, RunFolder(config, network, data, summary), network, point, say)
+        callbacks += make_writers(config, network, data, summary, point, say)
         print_summary(console, config, data, summary, accelerator)
     trainer = Trainer(network, data, config, accelerator, callbacks, interruption)
     resume(trainer, point, console)
@@ -114,11 +116,17 @@ def load_images(config: TrainConfig, accelerator: Accelerator) -> ImageData:
 
 
 def make_writers(
-    config: TrainConfig, folder: RunFolder, network: Network, point: ResumePoint | None, say: Callable[[str], None]
+    config: TrainConfig,
+    network: Network,
+    data: ImageData,
+    summary: NetworkSummary,
+    point: ResumePoint | None,
+    say: Callable[[str], None],
 ) -> list[Callback]:
     """What writes into the folder of the run."""
+    scalars = TensorBoardLog(Path(config.output_dir)) if config.tensorboard else None  # first: it may refuse
+    folder = RunFolder(config, network, data, summary)
     writers: list[Callback] = [folder, Curves(folder, warn=say)]
-    scalars = TensorBoardLog(folder.path) if config.tensorboard else None
     if scalars is not None:
         writers.append(scalars)
     if config.log_neighbors:

@@ -58,7 +58,7 @@ def export_onnx(
         None where onnxruntime is not installed, and the file is checked by `onnx.checker` alone.
 
     Raises:
-        InputError: onnx or onnxscript is not installed, or does not load; the example is not a batch of what the network
+        InputError: onnx or onnxscript is not installed, or does not load; the example is no batch of what the network
             reads, or no such opset exists.
         UnsupportedError: the network cannot be exported, or file and network disagree; nothing is written.
         OutputError: the file cannot be written.

@@ -105,12 +105,9 @@ def _require(is_right: bool, name: str, value: Any) -> None:
 def _check_position(position: Any, results: Any, steps: int) -> None:
     _require(isinstance(results, list), "results", results)
     _require(_is_like(position, POSITION), "position", position)
-    _require(
-        position["epoch"] == len(results) + 1,
-        f"after {counted(len(results), 'epoch')} position.epoch",
-        position["epoch"],
-    )
-    _require(0 <= position["step"] <= steps, f"in an epoch of {counted(steps, 'step')} position.step", position["step"])
+    done, whole = counted(len(results), "epoch"), counted(steps, "step")
+    _require(position["epoch"] == len(results) + 1, f"after {done} position.epoch", position["epoch"])
+    _require(0 <= position["step"] <= steps, f"in an epoch of {whole} position.step", position["step"])
     _require(0 <= position["seconds"] < math.inf, "position.seconds", position["seconds"])
 
 

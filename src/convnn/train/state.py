@@ -120,7 +120,7 @@ def _result(row: dict[str, Any]) -> EpochResult:
 def _check_images(trainer: Trainer, run: RunState, path: Path | str) -> None:
     there, here = run.document.get("num_samples"), trainer.data.train.num_samples
     if there != here:
-        raise InputError(f"checkpoint '{path}' is of a run on {there} training images; --data_path has {here}")
+        raise InputError(f"checkpoint '{path}' is of a run whose training images are {there}; --data_path has {here}")
 
 
 def _split(optimizer: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:

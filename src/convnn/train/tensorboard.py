@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from convnn.errors import InputError
 from convnn.packages import need
 from convnn.train.callbacks import Callback
 from convnn.train.metrics import EpochResult
@@ -13,12 +14,19 @@ class TensorBoardLog(Callback):
     """Writes the scores of every epoch to `folder`/tensorboard.
 
     Raises:
-        InputError: TensorBoard is not installed, or does not load.
+        InputError: TensorBoard is not installed, does not load, or cannot write into a folder of that name.
     """
 
     def __init__(self, folder: Path) -> None:
         need("tensorboard", "--tensorboard", extra="tensorboard")
         writer = need("torch.utils.tensorboard", "--tensorboard", extra="tensorboard").SummaryWriter
+        try:
+            str(folder).encode()
+        except UnicodeEncodeError:
+            raise InputError(
+                f"--tensorboard cannot write into a folder whose name is no text, --output_dir={folder}; rename it, or"
+                " leave out --tensorboard"
+            ) from None
         self.make_writer = partial(writer, str(folder / "tensorboard"))
 
     def on_start(self, results: Sequence[EpochResult]) -> None:

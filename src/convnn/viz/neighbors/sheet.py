@@ -19,6 +19,7 @@ from convnn.errors import InputError, check_at_least
 from convnn.files import make_folder
 from convnn.viz._figure import FAINT, HAIRLINE, INK, own_style, rank_colors, save_figure, write_plainly
 from convnn.viz.neighbors.layers import LayerNeighbors, best_first
+from convnn.words import counted
 
 Pixels = NDArray[np.float32]
 Box = tuple[float, float, float, float]
@@ -84,7 +85,8 @@ def _check(image: Tensor, layers: Sequence[LayerNeighbors], queries: Sequence[tu
     if image.dim() != 3:
         raise InputError(f"image of shape {tuple(image.shape)} must be (C, H, W)")
     if not layers or not queries:
-        raise InputError(f"nothing to draw with {len(layers)} layers and {len(queries)} queries; give one of each")
+        given = f"{counted(len(layers), 'layer')} and {counted(len(queries), 'query', 'queries')}"
+        raise InputError(f"nothing to draw with {given}; give one of each")
     height, width = image.shape[1:]
     for row, column in queries:
         if not (0 <= row < height and 0 <= column < width):
