@@ -226,7 +226,7 @@ def test_a_hub_that_refuses_is_an_error_of_one_line(network: Network) -> None:
 
 
 def test_a_missing_package_is_named(network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     for action in (lambda: save_pretrained(network, RECIPE, tmp_path), lambda: from_pretrained("me/network")):
         with pytest.raises(InputError, match=r"pip install 'convnn\[hub\]'"):
             action()
