@@ -56,7 +56,7 @@ def test_settings_of_a_person_change_no_picture(tmp_path: Path) -> None:
 
 
 def test_names_of_runs_are_shown_as_they_are(tmp_path: Path) -> None:
-    runs = read_runs([run_folder(tmp_path / name) for name in NAMES])
+    runs = read_runs([run_folder(tmp_path / name, output_dir="runs") for name in NAMES])
     [legend] = comparison_figure(runs).legends
     assert sorted(text.get_text() for text in legend.get_texts()) == sorted([*NAMES[:3], r"caf\udce9"])
     assert not any(text.get_parse_math() for text in legend.get_texts())
