@@ -1,11 +1,16 @@
+import json
+from dataclasses import asdict
+
 import pytest
 import torch
 from torch import nn
 
+from convnn.errors import InputError
 from convnn.models import create_model
 from convnn.nn import Branching2d, ConvNN2d, ConvNNAttention2d
 from convnn.train import EpochResult, Meter, Scores, parameter_table, summarize
 from convnn.train.folder import metrics_text, results_text
+from convnn.train.scrutiny import _check_result
 from convnn.train.summary import NetworkSummary
 
 
@@ -33,6 +38,10 @@ def test_fewer_than_five_classes_have_no_top_five() -> None:
     written = results_text([result], NetworkSummary(1, 1, 1)) + metrics_text([result])
     assert "Top5" not in written
     assert written.splitlines()[-1].split(",")[3::3] == ["", ""]
+    row = json.loads(json.dumps(asdict(result)))
+    _check_result(row, 1, num_classes=3)  # a checkpoint says so too
+    with pytest.raises(InputError, match="result 1"):
+        _check_result(row, 1, num_classes=5)
 
 
 def test_flops_of_a_convolution_are_two_a_multiply_add() -> None:
