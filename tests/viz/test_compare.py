@@ -58,6 +58,14 @@ def test_only_flags_that_differ_are_columns(runs: list[Run]) -> None:
     assert "model" not in [column.heading for column in comparison(runs)]
 
 
+def test_a_top_5_that_no_run_knows_has_no_column(tmp_path: Path) -> None:
+    folders = [run_folder(tmp_path / name) for name in ("one", "two")]
+    for folder in folders:
+        text = (folder / "metrics.csv").read_text()
+        (folder / "metrics.csv").write_text(re.sub(r"0\.9\d,", ",", text))
+    assert "its top-5" not in [column.heading for column in comparison(read_runs(folders))]
+
+
 def test_numbers_of_the_table(runs: list[Run]) -> None:
     expected = {
         "run": ("first", "second", "third"),
@@ -260,5 +268,12 @@ def test_the_command_writes_three_files_and_prints_the_table(
     assert (out / "compare.png").read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
     assert all(word in printed for word in ("one", "[bold]two", "K=9", "K=4", "50.00%"))
+    (out / "compare.md").write_text("mine")
+    assert main(["compare", *map(str, folders), "--out", str(out)]) == 2
+    assert f"--out={out} would replace '{out / 'compare.png'}'" in capsys.readouterr().err
+    assert (out / "compare.md").read_text() == "mine"
+    assert main(["compare", *map(str, folders), "--out", str(out), "--overwrite"]) == 0
+    assert (out / "compare.md").read_text() != "mine"
+    capsys.readouterr()
     assert main(["compare", str(folders[0])]) == 2
     assert capsys.readouterr().err == "convnn: 1 run cannot be compared; give the folders of two or more\n"

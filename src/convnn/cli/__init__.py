@@ -1,17 +1,17 @@
 """The command line: one file a command."""
 
+import io
 import multiprocessing
 import signal
 import sys
 from collections.abc import Sequence
-
-from rich.console import Console
 
 from convnn import __version__
 from convnn.cli import compare, evaluate, export, info, layers, models, neighbors, predict, statistics, sweep, train
 from convnn.cli._flags import Parser
 from convnn.errors import ConvnnError
 from convnn.train import Interrupted, Interruption
+from convnn.train.console import make_console
 
 COMMANDS = {
     "train": (train, "train a network"),
@@ -29,7 +29,10 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; 0 when it worked, 2 with one line on stderr when the user can mend it, 130 or 143 after a signal.
+    """Run a command.
+
+    The status is 0 when it worked, 1 when it left something out, 2 with one line on stderr when the user can mend it,
+    130 or 143 after a signal.
 
     Args:
         argv: the arguments, those of the process when None.
@@ -55,19 +58,27 @@ def main_train(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(parser: Parser, argv: Sequence[str]) -> int:
+    _print_anything()
     interruption = Interruption()
     try:
         with interruption:
             args = parser.parse_strictly(argv)
             args.interruption = interruption
-            args.run(args, Console())
-        return 0
+            status: int | None = args.run(args, make_console())
+        return status or 0
     except (Exception, Interrupted) as error:
         _end_children()
         if not isinstance(error, (ConvnnError, Interrupted)):
             raise  # ours to mend
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return error.exit_status if isinstance(error, Interrupted) else 2
+
+
+def _print_anything() -> None:
+    r"""What a terminal or a pipe has no letter for is printed as `\xe9`: names of files may hold any bytes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _end_children() -> None:

@@ -77,6 +77,12 @@ def add_config_flags(parser: Parser, *, only: Iterable[str] | None = None) -> No
             _add_flag(groups[name], f)
 
 
+def add_out_flags(parser: Parser, text: str, default: str | None = None, *, required: bool = False) -> None:
+    """Give a parser `--out`, and `--overwrite`, which lets it replace what is there."""
+    parser.add_argument("--out", default=default, required=required, help=text)
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there of --out")
+
+
 def config_from(args: argparse.Namespace, **settings: Any) -> TrainConfig:
     """The configuration that was asked for; `settings` go before flags, and flags before the network's defaults.
 

@@ -11,6 +11,8 @@ from convnn.errors import InputError
 from convnn.models import Network
 from convnn.train import Recipe, TrainConfig, evaluate, find_device, load_checkpoint, make_accelerator
 from convnn.train.checkpoint import check_classes
+from convnn.train.console import print_line
+from convnn.words import counted
 
 FLAGS = (
     "data_path",
@@ -52,13 +54,13 @@ def evaluate_network(
     accelerator = make_accelerator(device, use_amp=config.use_amp)
     model = accelerator.prepare(network.to(device))
     scores = evaluate(model, part.loader, config.criterion, accelerator)
-    named = "" if part.name == "test" else f" ({part.name})"
-    console.print(
-        f"{recipe.model} of {recipe.layer}, epoch {recipe.epoch}, on {part.loader.num_samples:,} images of"
-        f" {config.dataset}{named}:"
-        f" loss {scores.loss:.4f}, top-1 {scores.top1:.2%}, top-5 {scores.top5:.2%}",
-        highlight=False,
-        soft_wrap=True,
+    images = f"{counted(part.loader.num_samples, 'image')} of {config.dataset}"
+    images += "" if part.name == "test" else f" ({part.name})"
+    top5 = "" if scores.top5 is None else f", top-5 {scores.top5:.2%}"
+    print_line(
+        console,
+        f"{recipe.model} of {recipe.layer}, epoch {recipe.epoch}, on {images}:"
+        f" loss {scores.loss:.4f}, top-1 {scores.top1:.2%}{top5}",
     )
 
 

@@ -16,8 +16,11 @@ def add_flags(parser: Parser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> None:
     """Print names, summaries and flags."""
-    table = Table("layer", "reads", "what each position looks at", "flags that it reads", box=None)
+    table = Table(box=None)
+    table.add_column("layer", style="bold")
+    for heading in ("reads", "what each position looks at", "flags that it reads"):
+        table.add_column(heading)
     for name, entry in LAYERS.items():
         flags = [f"--{setting}" for setting in LAYER_SETTINGS if setting in entry.settings]
-        table.add_row(f"[bold]{name}", entry.reads, entry.summary, " ".join(flags))
+        table.add_row(name, entry.reads, entry.summary, " ".join(flags))
     console.print(table)

@@ -10,6 +10,7 @@ from convnn.errors import InputError, check_choice, did_you_mean
 from convnn.models._network import Network
 from convnn.nn import LAYERS, ReplacementReport, replace_layers
 from convnn.nn.replace import KEPT
+from convnn.packages import need
 
 UNCHANGED = "Conv2d"
 """The layer that leaves a network as its authors made it."""
@@ -125,11 +126,7 @@ def _change_input(network: nn.Module, in_channels: int) -> None:
 
 
 def _timm() -> Any:
-    try:
-        import timm
-    except ImportError:
-        raise InputError("networks of timm need it: pip install 'convnn[timm]'") from None
-    return timm
+    return need("timm", "a network timm:NAME", extra="timm")
 
 
 def _timm_names() -> list[str]:

@@ -1,6 +1,7 @@
 """The files of a run, by name and format."""
 
 import io
+import re
 from collections.abc import Mapping
 from reprlib import repr as short
 from typing import Any
@@ -21,6 +22,9 @@ VAL_COLUMNS = ("val_loss", "val_top1", "val_top5")
 FOUND_OUT = ("num_classes", "img_size", "total_params", "trainable_params")
 """Lines of args.txt that are no flags."""
 
+_NO_TEXT = re.compile(r"\\(udc[89a-f][0-9a-f])")
+"""A byte of a path that is no text, as `write_atomically` writes it."""
+
 
 def arguments_text(values: Mapping[str, Any]) -> str:
     """args.txt: a line `name: value` for each value."""
@@ -28,7 +32,7 @@ def arguments_text(values: Mapping[str, Any]) -> str:
 
 
 def parse_arguments(text: str, source: str) -> dict[str, str]:
-    """The values of an args.txt as text, by name.
+    """The values of an args.txt as text, by name; paths that are no text are what they were.
 
     Args:
         text: what the file holds.
@@ -43,5 +47,5 @@ def parse_arguments(text: str, source: str) -> dict[str, str]:
         if not separator or name in values:
             wrong = "a second value" if separator else "no `key: value`"
             raise InputError(f"{source} has {short(line.strip())} in line {number}, which is {wrong}")
-        values[name] = value
+        values[name] = _NO_TEXT.sub(lambda byte: chr(int(byte[1][1:], 16)), value)
     return values

@@ -9,6 +9,7 @@ from pathlib import Path
 from convnn.errors import InputError
 from convnn.runs.curves import Curves, read_curves, validation_part
 from convnn.runs.files import ARGUMENTS, FOUND_OUT, METRICS, RESULTS, parse_arguments
+from convnn.words import counted
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def read_runs(folders: Sequence[Path | str]) -> list[Run]:
         InputError: there are fewer than two, one is named twice, or one lacks a file or has one that cannot be read.
     """
     if len(folders) < 2:
-        raise InputError(f"{len(folders)} run cannot be compared; give the folders of two or more")
+        raise InputError(f"{counted(len(folders), 'run')} cannot be compared; give the folders of two or more")
     paths = [Path(folder).resolve() for folder in folders]
     for folder, path in zip(folders, paths, strict=True):
         if paths.count(path) > 1:

@@ -15,6 +15,7 @@ from convnn.data import FITS
 from convnn.errors import InputError
 from convnn.models import Network, create_model
 from convnn.train.sealed import read_sealed, write_sealed
+from convnn.words import counted
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 """Files of a folder on the Hugging Face hub."""
@@ -172,7 +173,7 @@ def read_pretrained(folder: str | Path) -> Checkpoint:
         )
     try:
         if path.stat().st_size > LARGEST_CONFIG:
-            raise ValueError(f"it has {path.stat().st_size} bytes")
+            raise ValueError(f"it has {counted(path.stat().st_size, 'byte')}")
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"checkpoint '{path}' cannot be read: {error}") from None
@@ -266,7 +267,7 @@ def _check_sizes(recipe: Recipe, num_weights: int) -> None:
             raise InputError(f"{name}={reprlib.repr(value)}")
     depth, padding = recipe.settings.get("num_layers", 0), recipe.settings.get("padding", 0)
     if isinstance(depth, int) and depth > max(num_weights, LARGEST_DEPTH):
-        raise InputError(f"num_layers={depth} for {num_weights} weights")
+        raise InputError(f"num_layers={depth} for {counted(num_weights, 'weight')}")
     if isinstance(padding, int) and padding > max(*recipe.image_shape[1:], WIDEST_PADDING):
         raise InputError(f"padding={padding} for images of shape {recipe.image_shape}")
 

@@ -1,5 +1,6 @@
 """Everything a run is told: the published flags with their names and defaults, and a few of ours."""
 
+import os
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -254,6 +255,10 @@ class TrainConfig:
             if not getattr(self, name) >= 0:
                 raise InputError(f"--{name}={getattr(self, name)} must not be negative")
         parse_interval(self.checkpoint_every)
+        try:
+            os.fsencode(self.output_dir).decode()
+        except UnicodeError:  # safetensors would write there and never read again
+            raise InputError(f"--output_dir={self.output_dir!r} must be a name in UTF-8; choose another") from None
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -159,7 +159,10 @@ def results_text(results: list[EpochResult], summary: NetworkSummary, *, is_over
 
 
 def metrics_text(results: list[EpochResult], *, is_over: bool) -> str:
-    """metrics.csv: a row an epoch, accuracies from 0 to 1; beside val, test of the best epoch alone when `is_over`."""
+    """metrics.csv: a row an epoch, accuracies from 0 to 1; no top-5 of fewer than five classes.
+
+    Beside val stands test of the best epoch alone, when `is_over`.
+    """
     if results[0].val is None:
         return csv_text(COLUMNS, [[r.epoch, *r.train, *r.validation, r.lr] for r in results])
     best = max(results, key=lambda result: result.validation.top1) if is_over else None
@@ -172,4 +175,5 @@ def metrics_text(results: list[EpochResult], *, is_over: bool) -> str:
 
 
 def _in_words(scores: Scores) -> str:
-    return f"Loss: {scores.loss:.8f} Accuracy: Top1: {scores.top1:.4%}, Top5: {scores.top5:.4%}"
+    top5 = "" if scores.top5 is None else f", Top5: {scores.top5:.4%}"
+    return f"Loss: {scores.loss:.8f} Accuracy: Top1: {scores.top1:.4%}{top5}"

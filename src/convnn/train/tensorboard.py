@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from convnn.errors import InputError
+from convnn.packages import need
 from convnn.train.callbacks import Callback
 from convnn.train.metrics import EpochResult, Scores
 
@@ -13,15 +14,20 @@ class TensorBoardLog(Callback):
     """Writes the scores of every epoch to `folder`/tensorboard.
 
     Raises:
-        InputError: TensorBoard is not installed.
+        InputError: TensorBoard is not installed, does not load, or cannot write into a folder of that name.
     """
 
     def __init__(self, folder: Path) -> None:
+        need("tensorboard", "--tensorboard", extra="tensorboard")
+        writer = need("torch.utils.tensorboard", "--tensorboard", extra="tensorboard").SummaryWriter
         try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise InputError("--tensorboard needs TensorBoard: pip install 'convnn[tensorboard]'") from None
-        self.make_writer = partial(SummaryWriter, str(folder / "tensorboard"))
+            str(folder).encode()
+        except UnicodeEncodeError:
+            raise InputError(
+                f"--tensorboard cannot write into a folder whose name is no text, --output_dir={folder}; rename it, or"
+                " leave out --tensorboard"
+            ) from None
+        self.make_writer = partial(writer, str(folder / "tensorboard"))
 
     def on_start(self, results: Sequence[EpochResult]) -> None:
         """Open the log; what a stopped run wrote beyond its checkpoint is taken back."""
@@ -51,5 +57,5 @@ class TensorBoardLog(Callback):
 
 
 def tagged(scores: Scores, part: str) -> dict[str, float]:
-    """Scores of a part of the images, by tag."""
-    return {f"{name}/{part}": value for name, value in scores._asdict().items()}
+    """Scores of a part of the images, by tag; no top-5 of fewer than five classes."""
+    return {f"{name}/{part}": value for name, value in scores._asdict().items() if value is not None}
