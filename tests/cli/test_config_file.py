@@ -34,7 +34,7 @@ def values_of(f):
     elif kind is float:
         values = st.floats(0, 1 if f.name in FRACTIONS else 1e300, exclude_min=f.name in ("lr", "width"))
     else:
-        values = PATHS.filter(lambda text: text != "None" or kind is f.type)
+        values = PATHS.filter(lambda text: (text != "None" or kind is f.type) and not text.startswith("~"))
     return values if kind is f.type else st.none() | values
 
 
@@ -129,6 +129,18 @@ def test_defaults_and_opposites_on_the_command_line_count_as_given(ask) -> None:
     text = "lr = 0.1\naugment = true\nsync_batchnorm = false\nresume = 'x'\n"
     config = ask(text, "--lr 0.001 --no-augment --sync_batchnorm --resume")
     assert config == TrainConfig(resume="auto")
+
+
+@pytest.mark.parametrize("name", ["data_path", "output_dir", "resume", "checkpoint"])
+def test_a_home_in_a_file_or_a_flag_is_expanded(name: str, ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert getattr(ask(f"{name} = '~/here'"), name) == "/home/ann/here"
+    assert getattr(ask("", f"--{name} ~/here"), name) == "/home/ann/here"
+
+
+def test_every_flag_that_names_a_file_or_folder_knows_homes() -> None:
+    texts = [f for f in fields(TrainConfig) if value_type(f.type) is str and not f.metadata["choices"]]
+    assert {f.name for f in texts if not f.metadata["is_path"]} == {"model", "where", "checkpoint_every"}
 
 
 SWITCHES = [f.name for f in fields(TrainConfig) if f.type is bool and f.name != "test_only"]  # that does not train

@@ -9,6 +9,7 @@ from itertools import takewhile
 from typing import Any, NoReturn
 
 from convnn.errors import InputError, did_you_mean
+from convnn.files import expand_home
 from convnn.models import list_models
 from convnn.nn import LAYERS
 from convnn.train import TrainConfig
@@ -63,6 +64,21 @@ class Parser(argparse.ArgumentParser):
         for word in takewhile(lambda word: word != "--" and (word.startswith("-") or not has_commands), words):
             if (match := FLAG.match(word)) and match[1] not in self.flags():
                 raise InputError(f"unknown flag {match[1]}{did_you_mean(match[1], self.flags())}")
+
+
+class PathAction(argparse.Action):
+    """Keeps paths, those of homes written out, and refuses an empty one."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
+        """Keep a path, or a list of them.
+
+        Raises:
+            InputError: a path is empty, or there is no such home.
+        """
+        name = option or str(self.metavar or self.dest)
+        is_list = isinstance(values, list)
+        paths = [expand_home(value, name) for value in (values if is_list else [values])]
+        setattr(namespace, self.dest, paths if is_list else paths[0])
 
 
 def add_config_flags(parser: Parser, *, only: Iterable[str] | None = None) -> None:

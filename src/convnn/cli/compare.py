@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from convnn.cli._flags import Parser
+from convnn.cli._flags import Parser, PathAction
 from convnn.files import make_folder, write_atomically
 from convnn.runs import Run, read_runs
 from convnn.viz import draw_comparison
@@ -22,8 +22,12 @@ ON_SCREEN = ("best top-1", "its epoch", "last top-1", "epochs", "s/epoch")
 
 def add_flags(parser: Parser) -> None:
     """The runs and the folder."""
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="folders that trainings have left, two or more")
-    parser.add_argument("--out", default="comparison", help="folder of compare.png, compare.md, compare.html")
+    parser.add_argument(
+        "runs", action=PathAction, nargs="+", metavar="RUN", help="folders that trainings have left, two or more"
+    )
+    parser.add_argument(
+        "--out", action=PathAction, default="comparison", help="folder of compare.png, compare.md, compare.html"
+    )
 
 
 def run(args: argparse.Namespace, console: Console) -> None:

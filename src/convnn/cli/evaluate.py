@@ -4,7 +4,7 @@ import argparse
 
 from rich.console import Console
 
-from convnn.cli._flags import Parser, add_config_flags, config_from
+from convnn.cli._flags import Parser, PathAction, add_config_flags, config_from
 from convnn.cli._images import open_images
 from convnn.data import ImageData
 from convnn.errors import InputError
@@ -27,7 +27,7 @@ FLAGS = (
 
 def add_flags(parser: Parser) -> None:
     """The checkpoint, the images and the device."""
-    parser.add_argument("checkpoint", help="weights of a run, such as runs/demo/best.safetensors")
+    parser.add_argument("checkpoint", action=PathAction, help="weights of a run, such as runs/demo/best.safetensors")
     parser.add_argument("--dataset", default=None, help="images to test on; those it was trained on when left out")
     add_config_flags(parser, only=FLAGS)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from convnn.cli._flags import Parser
+from convnn.cli._flags import Parser, PathAction
 from convnn.errors import InputError, check_choice
 from convnn.export import export_onnx, export_torch
 from convnn.files import make_folder
@@ -20,13 +20,15 @@ FORMATS = ("onnx", "torch", "hub")
 
 def add_flags(parser: Parser) -> None:
     """The checkpoint, the format and the file."""
-    parser.add_argument("--checkpoint", required=True, help="weights of a run, such as runs/demo/best.safetensors")
+    parser.add_argument(
+        "--checkpoint", action=PathAction, required=True, help="weights of a run, such as runs/demo/best.safetensors"
+    )
     parser.add_argument(
         "--format",
         default="onnx",
         help="onnx, for other runtimes; torch, for torch.export.load; or hub, a folder for the Hugging Face hub",
     )
-    parser.add_argument("--out", required=True, help="the file, or the folder of hub")
+    parser.add_argument("--out", action=PathAction, required=True, help="the file, or the folder of hub")
     parser.add_argument("--opset", type=int, default=None, help="version of the ONNX operators; 20 when left out")
     parser.add_argument(
         "--dynamic_batch",

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from torch import Tensor
 
-from convnn.cli._flags import Parser, add_config_flags, config_from
+from convnn.cli._flags import Parser, PathAction, add_config_flags, config_from
 from convnn.cli.evaluate import load_test_images
 from convnn.data import denormalise, load_image
 from convnn.errors import InputError, check_at_least
@@ -20,14 +20,18 @@ Query = tuple[int, int]
 
 def add_flags(parser: Parser) -> None:
     """The images, the pixels and the checkpoint."""
-    parser.add_argument("images", nargs="*", metavar="IMAGE", help="picture files; test images when left out")
-    parser.add_argument("--checkpoint", required=True, help="weights of a run, such as runs/demo/best.safetensors")
+    parser.add_argument(
+        "images", action=PathAction, nargs="*", metavar="IMAGE", help="picture files; test images when left out"
+    )
+    parser.add_argument(
+        "--checkpoint", action=PathAction, required=True, help="weights of a run, such as runs/demo/best.safetensors"
+    )
     parser.add_argument("--index", type=int, nargs="+", default=[0], help="test images to draw where no file is given")
     parser.add_argument(
         "--query", nargs="+", default=None, metavar="ROW,COLUMN", help="pixels whose neighbours are drawn"
     )
     parser.add_argument("--num_queries", type=int, default=3, help="pixels chosen where --query names none")
-    parser.add_argument("--out", default="neighbors", help="folder of the pictures")
+    parser.add_argument("--out", action=PathAction, default="neighbors", help="folder of the pictures")
     parser.add_argument(
         "--page", action=argparse.BooleanOptionalAction, default=True, help="write a page to explore each image, too"
     )

@@ -6,7 +6,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from convnn.cli._flags import Parser, add_config_flags, config_from
+from convnn.cli._flags import Parser, PathAction, add_config_flags, config_from
 from convnn.data import load_image
 from convnn.errors import check_at_least
 from convnn.train import find_device, load_checkpoint
@@ -14,8 +14,10 @@ from convnn.train import find_device, load_checkpoint
 
 def add_flags(parser: Parser) -> None:
     """The pictures and the checkpoint."""
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="picture files of any size")
-    parser.add_argument("--checkpoint", required=True, help="weights of a run, such as runs/demo/best.safetensors")
+    parser.add_argument("images", action=PathAction, nargs="+", metavar="IMAGE", help="picture files of any size")
+    parser.add_argument(
+        "--checkpoint", action=PathAction, required=True, help="weights of a run, such as runs/demo/best.safetensors"
+    )
     parser.add_argument("--top", type=int, default=3, help="classes named for each picture")
     add_config_flags(parser, only=["device"])
 

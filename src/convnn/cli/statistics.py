@@ -7,7 +7,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from convnn.cli._flags import Parser, add_config_flags, config_from
+from convnn.cli._flags import Parser, PathAction, add_config_flags, config_from
 from convnn.cli.evaluate import load_test_images
 from convnn.files import make_folder, write_atomically
 from convnn.tables import csv_text
@@ -23,8 +23,12 @@ ON_SCREEN = ("distance", "in_window", "outside", "hubness", "never_chosen", "cla
 
 def add_flags(parser: Parser) -> None:
     """The checkpoint, the images and the folder."""
-    parser.add_argument("--checkpoint", required=True, help="weights of a run, such as runs/demo/best.safetensors")
-    parser.add_argument("--out", default="statistics", help="folder of statistics.csv, statistics.md, statistics.png")
+    parser.add_argument(
+        "--checkpoint", action=PathAction, required=True, help="weights of a run, such as runs/demo/best.safetensors"
+    )
+    parser.add_argument(
+        "--out", action=PathAction, default="statistics", help="folder of statistics.csv, statistics.md, statistics.png"
+    )
     add_config_flags(parser, only=FLAGS)
 
 

@@ -9,7 +9,7 @@ from accelerate.utils import set_seed
 from rich.console import Console
 
 from convnn.cli._callbacks import Curves, NeighborLog
-from convnn.cli._flags import Parser, add_config_flags, given_flags
+from convnn.cli._flags import Parser, PathAction, add_config_flags, given_flags
 from convnn.cli._images import open_images
 from convnn.cli.evaluate import evaluate_network
 from convnn.data import ImageData
@@ -41,7 +41,11 @@ SHAPES = {"cifar10": (3, 32, 10), "cifar100": (3, 32, 100), "imagenet": (3, 224,
 def add_flags(parser: Parser) -> None:
     """All published flags and ours."""
     parser.add_argument(
-        "--config", default=None, metavar="FILE", help="flags from a TOML file or the args.txt of a run"
+        "--config",
+        action=PathAction,
+        default=None,
+        metavar="FILE",
+        help="flags from a TOML file or the args.txt of a run",
     )
     add_config_flags(parser)
 
@@ -87,7 +91,8 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
         if point is not None:
             point.set_damaged_aside()
         summary = summarize(network, data.image_shape)
-        callbacks += make_writers(config, RunFolder(config, network, data, summary), network, point)
+        folder = RunFolder(config, network, data, summary, point, warn=console.print)
+        callbacks += make_writers(config, folder, network, point)
         print_summary(console, config, data, summary, accelerator)
     trainer = Trainer(network, data, config, accelerator, callbacks, interruption)
     resume(trainer, point, console)

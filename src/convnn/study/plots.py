@@ -11,7 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter
 
 from convnn.study.definition import COSTS, Plot
-from convnn.study.results import HEADINGS, Group
+from convnn.study.results import HEADINGS, Group, heading
 from convnn.viz import draw_comparison
 from convnn.viz._figure import COLORS, FAINT, INK, save_figure, style_panel
 
@@ -54,8 +54,8 @@ def draw_plot(plot: Plot, groups: Sequence[Group], path: Path | str) -> Path:
     names = list(_split(groups, plot.lines))
     for panel, (title, members) in zip(axes, panels.items(), strict=False):
         _draw_panel(panel, plot, members, names)
-        panel.set_title(title or HEADINGS[plot.y], loc="left", fontsize=10, fontweight="bold", color=INK)
-    axes[0].set_ylabel(f"{HEADINGS[plot.y]}, %", fontsize=9, color=FAINT)
+        panel.set_title(title or heading(plot.y, groups), loc="left", fontsize=10, fontweight="bold", color=INK)
+    axes[0].set_ylabel(f"{heading(plot.y, groups)}, %", fontsize=9, color=FAINT)
     if names != [""] and names:
         figure.legend(
             *axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=9, labelcolor=INK

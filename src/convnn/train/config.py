@@ -5,6 +5,7 @@ from typing import Any
 
 from convnn.data import DATASETS, ON_BAD_IMAGE
 from convnn.errors import InputError, check_at_least, check_choice, check_fraction
+from convnn.files import expand_home
 from convnn.models import check_layer, check_model, default_layer, is_external, list_models, model_settings
 from convnn.nn import (
     AGGREGATION_TYPES,
@@ -82,12 +83,17 @@ TOKEN_DEFAULTS = {
 
 
 def flag(
-    default: Any, group: str, text: str, choices: tuple[str, ...] | None = None, without_value: str | None = None
+    default: Any,
+    group: str,
+    text: str,
+    choices: tuple[str, ...] | None = None,
+    *,
+    without_value: str | None = None,
+    is_path: bool = False,
 ) -> Any:
     """A field that is a command line flag; `without_value` is what it means when given alone."""
-    return field(
-        default=default, metadata={"group": group, "help": text, "choices": choices, "without_value": without_value}
-    )
+    known = {"group": group, "help": text, "choices": choices, "without_value": without_value, "is_path": is_path}
+    return field(default=default, metadata=known)
 
 
 def defaults_of(model: str, layer: str | None = None) -> dict[str, Any]:
@@ -167,7 +173,7 @@ class TrainConfig:
     latent_channels: int = flag(64, "neighbours", "channels by which Adaptive ranks")
 
     dataset: str = flag("cifar10", "data", "images to learn", DATASETS)
-    data_path: str = flag("./Data", "data", "folder of the data set")
+    data_path: str = flag("./Data", "data", "folder of the data set", is_path=True)
     download: bool = flag(False, "data", "fetch a missing data set")
     resize: int | None = flag(None, "data", "side to which images are resized, in pixels")
     augment: bool = flag(False, "data", "random crops and flips")
@@ -208,16 +214,20 @@ class TrainConfig:
     device: str = flag("auto", "run", "auto takes the best there is", ("auto", "cpu", "cuda", "mps"))
     backend: str = flag("auto", "run", "what computes the neighbours; auto takes the fastest", BACKEND_CHOICES)
     seed: int = flag(0, "run", "seed of weights, order, augmentation and sampling")
-    output_dir: str = flag("./Output/VGG/ConvNN", "run", "folder of results")
+    output_dir: str = flag("./Output/VGG/ConvNN", "run", "folder of results", is_path=True)
     resume: str | None = flag(
-        None, "run", "go on with a run: a checkpoint, its folder, or auto for output_dir", without_value="auto"
+        None,
+        "run",
+        "go on with a run: a checkpoint, its folder, or auto for output_dir",
+        without_value="auto",
+        is_path=True,
     )
     checkpoint_every: str | None = flag("15m", "run", "save within epochs too, every 500 steps or 90s, 15m, 2h")
     overwrite: bool = flag(False, "run", "replace the results of an earlier run in output_dir")
     tensorboard: bool = flag(False, "run", "write TensorBoard scalars too (pip install 'convnn[tensorboard]')")
     log_neighbors: bool = flag(False, "run", "measure whom each layer looks at after every epoch, into neighbors.csv")
     test_only: bool = flag(False, "run", "no training: evaluate --checkpoint, or check shapes without one")
-    checkpoint: str | None = flag(None, "run", "weights to evaluate, such as best.safetensors")
+    checkpoint: str | None = flag(None, "run", "weights to evaluate, such as best.safetensors", is_path=True)
 
     def __init__(self, **given: Any) -> None:
         values = {f.name: f.default for f in fields(self)}
@@ -233,8 +243,11 @@ class TrainConfig:
 
     def _check(self) -> None:
         for f in fields(self):
+            value = getattr(self, f.name)
             if f.metadata["choices"]:
-                check_choice(f"--{f.name}", getattr(self, f.name), f.metadata["choices"])
+                check_choice(f"--{f.name}", value, f.metadata["choices"])
+            if f.metadata["is_path"] and value is not None:
+                object.__setattr__(self, f.name, expand_home(value, f"--{f.name}"))
         check_at_least("--K", self.K, 0 if is_external(self.model) else 1)
         for name in ("batch_size", "num_epochs", "kernel_size", "lr_step", "sparse_context_window"):
             check_at_least(f"--{name}", getattr(self, name), 1)

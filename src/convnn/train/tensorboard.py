@@ -5,8 +5,12 @@ from functools import partial
 from pathlib import Path
 
 from convnn.errors import InputError
+from convnn.runs.files import TENSORBOARD
 from convnn.train.callbacks import Callback
 from convnn.train.metrics import EpochResult
+
+EVENTS = "events.out.tfevents.*"
+"""The files of a log."""
 
 
 class TensorBoardLog(Callback):
@@ -21,11 +25,15 @@ class TensorBoardLog(Callback):
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise InputError("--tensorboard needs TensorBoard: pip install 'convnn[tensorboard]'") from None
-        self.make_writer = partial(SummaryWriter, str(folder / "tensorboard"))
+        self.folder = folder / TENSORBOARD
+        self.make_writer = partial(SummaryWriter, str(self.folder))
 
     def on_start(self, results: Sequence[EpochResult]) -> None:
-        """Open the log; what a stopped run wrote beyond its checkpoint is taken back."""
-        self.writer = self.make_writer(purge_step=len(results) + 1 if results else None)
+        """Open the log: what was written beyond the checkpoint is taken back, a new log gets what was reached."""
+        is_new = not any(self.folder.glob(EVENTS))
+        self.writer = self.make_writer(purge_step=len(results) + 1 if results and not is_new else None)
+        for result in results if is_new else ():
+            self.on_epoch_end(result)
 
     def on_epoch_end(self, result: EpochResult) -> None:
         """Write its scalars."""
