@@ -14,6 +14,7 @@ from convnn.cli.train import train
 from convnn.models import default_layer, list_models
 from convnn.nn import LAYERS, list_layers
 from convnn.train import TrainConfig
+from convnn.train.config import choices_of
 from convnn.train.config_file import read_config_file, value_type
 from convnn.train.folder import args_text
 
@@ -24,8 +25,10 @@ FRACTIONS = ("lambda_param", "branch_ratio", "choosing", "attention_dropout", "d
 
 def values_of(f):
     """A strategy for the valid values of a flag, whatever the others are."""
-    kind, choices = value_type(f.type), f.metadata["choices"]
-    if f.name == "checkpoint_every":
+    kind, choices = value_type(f.type), choices_of(f)
+    if f.name == "imports":
+        values = st.sampled_from(["my_layers", "a.b,c", "/home/ann/my_layers.py,d"])
+    elif f.name == "checkpoint_every":
         values = st.from_regex(r"[1-9][0-9]{0,4}[smh]?", fullmatch=True)
     elif choices or kind is bool:
         values = st.sampled_from(choices or (False, True))
@@ -139,8 +142,8 @@ def test_a_home_in_a_file_or_a_flag_is_expanded(name: str, ask, monkeypatch: pyt
 
 
 def test_every_flag_that_names_a_file_or_folder_knows_homes() -> None:
-    texts = [f for f in fields(TrainConfig) if value_type(f.type) is str and not f.metadata["choices"]]
-    assert {f.name for f in texts if not f.metadata["is_path"]} == {"model", "where", "checkpoint_every"}
+    texts = [f for f in fields(TrainConfig) if value_type(f.type) is str and not choices_of(f)]
+    assert {f.name for f in texts if not f.metadata["is_path"]} == {"model", "imports", "where", "checkpoint_every"}
 
 
 SWITCHES = [f.name for f in fields(TrainConfig) if f.type is bool and f.name != "test_only"]  # that does not train

@@ -10,6 +10,7 @@ from convnn.cli import COMMANDS, main, main_train
 from convnn.cli._flags import Parser, config_from
 from convnn.cli.train import add_flags
 from convnn.train import TrainConfig
+from convnn.train.config import option_of
 from published_examples import PUBLISHED_EXAMPLES
 
 
@@ -62,7 +63,7 @@ def test_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main_train(["--help"])
     printed = capsys.readouterr().out
-    assert all(f"--{f.name}" in printed for f in fields(TrainConfig))
+    assert all(option_of(f) in printed for f in fields(TrainConfig))
 
 
 def _refusal(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -73,7 +74,7 @@ def _refusal(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return captured.err
 
 
-@pytest.mark.parametrize("name", [f.name for f in fields(TrainConfig)])
+@pytest.mark.parametrize("name", [option_of(f).removeprefix("--") for f in fields(TrainConfig)])
 def test_a_wrong_letter_in_any_flag_is_refused_with_the_right_one(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

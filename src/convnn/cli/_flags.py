@@ -13,7 +13,7 @@ from convnn.files import expand_home
 from convnn.models import list_models
 from convnn.nn import LAYERS
 from convnn.train import TrainConfig
-from convnn.train.config import LAYER_SETTINGS, defaults_of
+from convnn.train.config import LAYER_SETTINGS, choices_of, defaults_of, option_of
 from convnn.train.config_file import value_type
 
 FLAG = re.compile(r"((?:--|-[a-zA-Z])[^\s=]*)(?:=|$)")
@@ -81,6 +81,15 @@ class PathAction(argparse.Action):
         setattr(namespace, self.dest, paths if is_list else paths[0])
 
 
+class JoinAction(argparse.Action):
+    """Keeps all values of a flag that is given several times, with commas between them."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
+        """Add a value."""
+        before = getattr(namespace, self.dest, None)
+        setattr(namespace, self.dest, values if before is None else f"{before},{values}")
+
+
 def add_config_flags(parser: Parser, *, only: Iterable[str] | None = None) -> None:
     """Give a parser the flags of `TrainConfig`, or some of them."""
     wanted = None if only is None else set(only)
@@ -118,9 +127,11 @@ def _add_flag(group: argparse._ArgumentGroup, f: "Field[Any]") -> None:
         return
     if f.metadata["without_value"] is not None:
         shared |= {"nargs": "?", "const": f.metadata["without_value"]}
-    choices = f.metadata["choices"]
-    metavar = "{" + ",".join(choices) + "}" if choices else None
-    group.add_argument(f"--{f.name}", type=value_type(f.type), metavar=metavar, **shared)
+    if f.metadata["option"] is not None:
+        shared |= {"dest": f.name, "action": JoinAction, "metavar": "MODULE"}
+    elif choices := choices_of(f):
+        shared |= {"metavar": "{" + ",".join(choices) + "}"}
+    group.add_argument(option_of(f), type=value_type(f.type), **shared)
 
 
 def _defaults(f: "Field[Any]") -> str:

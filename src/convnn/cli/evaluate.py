@@ -12,6 +12,7 @@ from convnn.models import Network
 from convnn.train import Recipe, TrainConfig, evaluate, find_device, load_checkpoint, make_accelerator
 
 FLAGS = (
+    "imports",
     "data_path",
     "noise",
     "limit_test",

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from convnn.cli._flags import Parser, PathAction
+from convnn.cli._flags import Parser, PathAction, add_config_flags
 from convnn.errors import InputError, check_choice
 from convnn.export import export_onnx, export_torch
 from convnn.files import make_folder
@@ -36,6 +36,7 @@ def add_flags(parser: Parser) -> None:
         default=True,
         help="take any number of images at once; otherwise one",
     )
+    add_config_flags(parser, only=["imports"])
 
 
 def run(args: argparse.Namespace, console: Console) -> None:

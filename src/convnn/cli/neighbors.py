@@ -35,7 +35,7 @@ def add_flags(parser: Parser) -> None:
     parser.add_argument(
         "--page", action=argparse.BooleanOptionalAction, default=True, help="write a page to explore each image, too"
     )
-    add_config_flags(parser, only=["data_path", "num_workers", "device"])
+    add_config_flags(parser, only=["imports", "data_path", "num_workers", "device"])
 
 
 def run(args: argparse.Namespace, console: Console) -> None:

@@ -19,7 +19,7 @@ def add_flags(parser: Parser) -> None:
         "--checkpoint", action=PathAction, required=True, help="weights of a run, such as runs/demo/best.safetensors"
     )
     parser.add_argument("--top", type=int, default=3, help="classes named for each picture")
-    add_config_flags(parser, only=["device"])
+    add_config_flags(parser, only=["imports", "device"])
 
 
 def run(args: argparse.Namespace, console: Console) -> None:

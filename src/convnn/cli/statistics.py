@@ -15,7 +15,7 @@ from convnn.train import find_device, load_checkpoint
 from convnn.viz import draw_statistics, neighbor_statistics
 from convnn.viz.statistics.table import COLUMNS, csv_rows, readable_markdown, readable_rows
 
-FLAGS = ("data_path", "noise", "limit_train", "limit_test", "num_workers", "batch_size", "device", "seed")
+FLAGS = ("imports", "data_path", "noise", "limit_train", "limit_test", "num_workers", "batch_size", "device", "seed")
 
 ON_SCREEN = ("distance", "in_window", "outside", "hubness", "never_chosen", "class_agreement", "chance_agreement")
 """Measures that fit on a narrow terminal; the files have all."""

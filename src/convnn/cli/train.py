@@ -15,6 +15,7 @@ from convnn.cli.evaluate import evaluate_network
 from convnn.data import ImageData
 from convnn.errors import InputError
 from convnn.models import Network, create_model
+from convnn.nn import import_layers
 from convnn.train import (
     Callback,
     ConsoleReport,
@@ -53,6 +54,7 @@ def add_flags(parser: Parser) -> None:
 def run(args: argparse.Namespace, console: Console) -> None:
     """Train a network, or with `--test_only` evaluate a checkpoint or check shapes."""
     given = ({} if args.config is None else read_config_file(args.config)) | given_flags(args)
+    import_layers(given.get("imports"))
     config = TrainConfig(**given)
     if not config.test_only:
         train(given, console, args.interruption)

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from convnn.errors import InputError, check_choice, did_you_mean
 from convnn.files import expand_home
+from convnn.nn import import_layers
 from convnn.train import TrainConfig
 from convnn.train.config_file import checked_flags, parse_toml, read_text
 
@@ -178,6 +179,7 @@ def _flags(given: Any, source: str) -> dict[str, Any]:
 def _planned(settings: dict[str, Any], flags: dict[str, Any], folder: Path, source: str) -> PlannedRun:
     name = run_name(settings)
     try:
+        import_layers((flags | settings).get("imports"))
         config = TrainConfig(**(flags | settings | {"output_dir": str(folder / name), "resume": "auto"}))
     except InputError as error:
         raise InputError(f"{source}, run {name}: {error}") from None

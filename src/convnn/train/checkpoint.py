@@ -12,6 +12,7 @@ from torch import Tensor
 
 from convnn.errors import InputError
 from convnn.models import Network, create_model
+from convnn.nn import list_layers
 from convnn.train.sealed import read_sealed, write_sealed
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -45,6 +46,7 @@ class Recipe:
         classes: names in the order of the logits.
         epoch: epochs trained.
         test_top1: accuracy then, 0 to 1.
+        imports: modules that register its layer, separated by commas.
     """
 
     model: str
@@ -58,6 +60,7 @@ class Recipe:
     classes: tuple[str, ...]
     epoch: int = 0
     test_top1: float = 0.0
+    imports: str = ""
 
     def build(self) -> Network:
         """The network with fresh weights.
@@ -202,6 +205,12 @@ def check_recipe(checkpoint: Checkpoint, path: str | Path) -> None:
 
 def _build(checkpoint: Checkpoint, path: str | Path, device: str) -> Network:
     """The network of a recipe that may say anything; on "meta" its weights have no size."""
+    recipe = checkpoint.recipe
+    if recipe.imports and recipe.layer not in list_layers():
+        raise InputError(
+            f"checkpoint '{path}' has the layer {reprlib.repr(recipe.layer)} of a module that is not imported, and a"
+            f" checkpoint does not run code by itself: add --import={_one_line(recipe.imports)}"
+        )
     try:
         _check_sizes(checkpoint.recipe, len(checkpoint.weights))
         with torch.device(device):
@@ -209,6 +218,10 @@ def _build(checkpoint: Checkpoint, path: str | Path, device: str) -> Network:
     except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
         reason = str(error).splitlines() or [type(error).__name__]
         raise InputError(f"checkpoint '{path}' has a recipe that cannot be built: {reason[0]}") from None
+
+
+def _one_line(text: str) -> str:
+    return f"{' '.join(text.split()):.200}"
 
 
 def check_weights(network: Network, weights: dict[str, Tensor], path: str | Path) -> None:

@@ -1,6 +1,7 @@
 """Everything a run is told: the published flags with their names and defaults, and a few of ours."""
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from convnn.data import DATASETS, ON_BAD_IMAGE
@@ -19,6 +20,7 @@ from convnn.nn import (
     SPARSE_MODES,
     list_layers,
 )
+from convnn.nn._extensions import import_names
 from convnn.ops import BACKEND_CHOICES, METRICS
 from convnn.train.timer import parse_interval
 
@@ -86,14 +88,34 @@ def flag(
     default: Any,
     group: str,
     text: str,
-    choices: tuple[str, ...] | None = None,
+    choices: tuple[str, ...] | Callable[[], list[str]] | None = None,
     *,
     without_value: str | None = None,
     is_path: bool = False,
+    option: str | None = None,
 ) -> Any:
-    """A field that is a command line flag; `without_value` is what it means when given alone."""
+    """A field that is a command line flag.
+
+    Args:
+        default, group, text: its default, the group of flags it belongs to, and what it does.
+        choices: its values, or what lists them when they are asked for.
+        without_value: what it means when given alone.
+        is_path: whether it names a file or folder.
+        option: what it is called on the command line, where it may be given several times; as the field when None.
+    """
     known = {"group": group, "help": text, "choices": choices, "without_value": without_value, "is_path": is_path}
-    return field(default=default, metadata=known)
+    return field(default=default, metadata=known | {"option": option})
+
+
+def choices_of(f: "Field[Any]") -> tuple[str, ...]:
+    """The values of a flag that has few; layers that were imported meanwhile among them."""
+    choices = f.metadata["choices"]
+    return tuple(choices() if callable(choices) else choices or ())
+
+
+def option_of(f: "Field[Any]") -> str:
+    """A flag as it stands on the command line."""
+    return f.metadata["option"] or f"--{f.name}"
 
 
 def defaults_of(model: str, layer: str | None = None) -> dict[str, Any]:
@@ -118,7 +140,10 @@ class TrainConfig:
     """
 
     model: str = flag("vgg11", "network", f"architecture: {', '.join(list_models())}, torchvision:NAME or timm:NAME")
-    layer: str = flag("ConvNN", "network", "layer it is built of", tuple(list_layers()))
+    layer: str = flag("ConvNN", "network", "layer it is built of", list_layers)
+    imports: str | None = flag(
+        None, "network", "module or .py file that registers layers; may be given several times", option="--import"
+    )
     where: str = flag("*", "network", "names of the layers that --layer replaces in a network of torchvision or timm")
     width: float = flag(1.0, "network", "factor on all channels; 1 is the published network")
     dropout: float = flag(0.5, "network", "dropout ahead of linear layers, 0 to 1")
@@ -244,8 +269,8 @@ class TrainConfig:
     def _check(self) -> None:
         for f in fields(self):
             value = getattr(self, f.name)
-            if f.metadata["choices"]:
-                check_choice(f"--{f.name}", value, f.metadata["choices"])
+            if choices := choices_of(f):
+                check_choice(f"--{f.name}", value, choices)
             if f.metadata["is_path"] and value is not None:
                 object.__setattr__(self, f.name, expand_home(value, f"--{f.name}"))
         check_at_least("--K", self.K, 0 if is_external(self.model) else 1)
@@ -266,6 +291,7 @@ class TrainConfig:
             if not getattr(self, name) >= 0:
                 raise InputError(f"--{name}={getattr(self, name)} must not be negative")
         parse_interval(self.checkpoint_every)
+        object.__setattr__(self, "imports", ",".join(import_names(self.imports)) or None)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -157,6 +157,7 @@ def make_recipe(config: TrainConfig, data: ImageData) -> Recipe:
         data.mean,
         data.std,
         data.classes,
+        imports=config.imports or "",
     )
 
 

@@ -23,6 +23,7 @@ MOST_NAMED = 4
 
 CHANGEABLE = {
     "num_epochs",
+    "imports",
     "data_path",
     "download",
     "num_workers",
