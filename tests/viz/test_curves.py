@@ -83,7 +83,7 @@ def test_missing_column_is_named(tmp_path, column):
 
 
 def test_wrong_tables_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"nowhere.csv does not exist"):
+    with pytest.raises(InputError, match=r"nowhere.csv' does not exist"):
         draw_curves(tmp_path / "nowhere.csv", tmp_path / "curves.png")
     with pytest.raises(InputError, match=r"metrics.csv' has no rows"):
         draw(tmp_path, [])

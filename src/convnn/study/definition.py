@@ -232,5 +232,8 @@ def _check_format(table: Mapping[str, Any], known: Mapping[str, tuple[type, type
         if key not in known:
             raise InputError(f"{source} has the unknown key {key!r}{did_you_mean(key, known)}")
         kind, of_items, words = known[key]
-        if not isinstance(value, kind) or (of_items and not all(isinstance(item, of_items) for item in value)):
+        is_right = isinstance(value, kind)
+        if is_right and of_items is not None:
+            is_right = all(isinstance(item, of_items) for item in value)
+        if not is_right:
             raise InputError(f"{source} has {key}={reprlib.repr(value)}, which must be {words}")
