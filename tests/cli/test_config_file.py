@@ -66,7 +66,7 @@ def toml(value: object) -> str:
 def arguments(config: TrainConfig) -> str:
     """What a run leaves as args.txt."""
     data = SimpleNamespace(num_classes=10, image_shape=(3, 32, 32))
-    return args_text(config, data, SimpleNamespace(parameters=7, trainable=7))
+    return args_text(config, data, SimpleNamespace(parameters=7, trainable=7, gflops=0.5))
 
 
 @pytest.fixture(scope="module")
