@@ -51,7 +51,7 @@ def best(run_folder: Path) -> str:
 def test_training_leaves_its_files(run_folder: Path) -> None:
     names = {path.name for path in run_folder.iterdir()}
     files = {"args.txt", "model.txt", "train_eval_results.txt", "metrics.csv", "last.safetensors", "best.safetensors"}
-    assert names == files | {"curves.png", "tensorboard"}
+    assert names == files | {"curves.png", "tensorboard", "times.csv"}
     assert (run_folder / "curves.png").read_bytes().startswith(PNG)
     assert any((run_folder / "tensorboard").iterdir())
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from convnn.cli._flags import Parser, add_out_flags
+from convnn.cli._flags import Parser, PathAction, add_out_flags
 from convnn.files import check_new, make_folder, write_atomically
 from convnn.runs import Run, read_runs
 from convnn.train.console import print_line
@@ -25,7 +25,9 @@ ON_SCREEN = ("measured on", "best top-1", "its epoch", "its test top-1", "last t
 
 def add_flags(parser: Parser) -> None:
     """The runs and the folder."""
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="folders that trainings have left, two or more")
+    parser.add_argument(
+        "runs", action=PathAction, nargs="+", metavar="RUN", help="folders that trainings have left, two or more"
+    )
     add_out_flags(parser, f"folder of {', '.join(FILES)}", default="comparison")
 
 

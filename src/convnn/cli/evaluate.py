@@ -4,7 +4,7 @@ import argparse
 
 from rich.console import Console
 
-from convnn.cli._flags import Parser, add_config_flags, config_from
+from convnn.cli._flags import Parser, PathAction, add_config_flags, config_from
 from convnn.cli._images import add_fit_flag, fit_from, open_images, open_part
 from convnn.data import ImageData, ImagePart
 from convnn.errors import InputError
@@ -15,6 +15,7 @@ from convnn.train.console import print_line
 from convnn.words import counted
 
 FLAGS = (
+    "imports",
     "data_path",
     "noise",
     "limit_train",
@@ -31,7 +32,7 @@ FLAGS = (
 
 def add_flags(parser: Parser) -> None:
     """The checkpoint, the images and the device."""
-    parser.add_argument("checkpoint", help="weights of a run, such as runs/demo/best.safetensors")
+    parser.add_argument("checkpoint", action=PathAction, help="weights of a run, such as runs/demo/best.safetensors")
     parser.add_argument("--dataset", default=None, help="images to test on; those it was trained on when left out")
     parser.add_argument("--split", default="test", metavar="{train,val,test}", help="part of the images")
     add_fit_flag(parser)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from convnn.cli._flags import Parser, add_out_flags
+from convnn.cli._flags import Parser, PathAction, add_config_flags, add_out_flags
 from convnn.errors import InputError, check_choice
 from convnn.export import export_onnx, export_torch
 from convnn.files import check_new, make_folder
@@ -22,7 +22,9 @@ FORMATS = ("onnx", "torch", "hub")
 
 def add_flags(parser: Parser) -> None:
     """The checkpoint, the format and the file."""
-    parser.add_argument("--checkpoint", required=True, help="weights of a run, such as runs/demo/best.safetensors")
+    parser.add_argument(
+        "--checkpoint", action=PathAction, required=True, help="weights of a run, such as runs/demo/best.safetensors"
+    )
     parser.add_argument(
         "--format",
         default="onnx",
@@ -36,6 +38,7 @@ def add_flags(parser: Parser) -> None:
         default=True,
         help="take any number of images at once; otherwise one",
     )
+    add_config_flags(parser, only=["imports"])
 
 
 def run(args: argparse.Namespace, console: Console) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from torch import Tensor
 
-from convnn.cli._flags import Parser, add_config_flags, add_out_flags, config_from
+from convnn.cli._flags import Parser, PathAction, add_config_flags, add_out_flags, config_from
 from convnn.cli._images import add_fit_flag, fit_from
 from convnn.cli.evaluate import load_part_like
 from convnn.data import denormalise, load_image
@@ -22,8 +22,12 @@ Query = tuple[int, int]
 
 def add_flags(parser: Parser) -> None:
     """The images, the pixels and the checkpoint."""
-    parser.add_argument("images", nargs="*", metavar="IMAGE", help="picture files; test images when left out")
-    parser.add_argument("--checkpoint", required=True, help="weights of a run, such as runs/demo/best.safetensors")
+    parser.add_argument(
+        "images", action=PathAction, nargs="*", metavar="IMAGE", help="picture files; test images when left out"
+    )
+    parser.add_argument(
+        "--checkpoint", action=PathAction, required=True, help="weights of a run, such as runs/demo/best.safetensors"
+    )
     parser.add_argument("--index", type=int, nargs="+", default=[0], help="test images to draw where no file is given")
     parser.add_argument(
         "--query", nargs="+", default=None, metavar="ROW,COLUMN", help="pixels whose neighbours are drawn"
@@ -34,7 +38,7 @@ def add_flags(parser: Parser) -> None:
         "--page", action=argparse.BooleanOptionalAction, default=True, help="write a page to explore each image, too"
     )
     add_fit_flag(parser)
-    add_config_flags(parser, only=["data_path", "num_workers", "device"])
+    add_config_flags(parser, only=["imports", "data_path", "num_workers", "device"])
 
 
 def run(args: argparse.Namespace, console: Console) -> None:

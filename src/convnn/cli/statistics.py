@@ -7,7 +7,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from convnn.cli._flags import Parser, add_config_flags, add_out_flags, config_from
+from convnn.cli._flags import Parser, PathAction, add_config_flags, add_out_flags, config_from
 from convnn.cli.evaluate import load_images_like
 from convnn.files import check_new, make_folder, write_atomically
 from convnn.tables import csv_text
@@ -17,7 +17,7 @@ from convnn.viz import draw_statistics, neighbor_statistics
 from convnn.viz.statistics.table import COLUMNS, csv_rows, readable_markdown, readable_rows
 from convnn.words import counted
 
-FLAGS = ("data_path", "noise", "limit_train", "limit_test", "num_workers", "batch_size", "device", "seed")
+FLAGS = ("imports", "data_path", "noise", "limit_train", "limit_test", "num_workers", "batch_size", "device", "seed")
 
 FILES = ("statistics.csv", "statistics.md", "statistics.png")
 
@@ -27,7 +27,9 @@ ON_SCREEN = ("distance", "in_window", "outside", "hubness", "never_chosen", "cla
 
 def add_flags(parser: Parser) -> None:
     """The checkpoint, the images and the folder."""
-    parser.add_argument("--checkpoint", required=True, help="weights of a run, such as runs/demo/best.safetensors")
+    parser.add_argument(
+        "--checkpoint", action=PathAction, required=True, help="weights of a run, such as runs/demo/best.safetensors"
+    )
     add_out_flags(parser, f"folder of {', '.join(FILES)}", default="statistics")
     add_config_flags(parser, only=FLAGS)
 

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from convnn.cli._flags import Parser
+from convnn.cli._flags import Parser, PathAction
 from convnn.errors import InputError, TrainingError
 from convnn.study import Result, Study, grouped, read_study
 from convnn.study.device import find_devices
@@ -28,9 +28,13 @@ ON_SCREEN = ("runs", "best top-1", "last top-1", "s/epoch")
 
 def add_flags(parser: Parser) -> None:
     """The study, the devices, and what to change."""
-    parser.add_argument("study", metavar="STUDY.toml", help="what to run, such as studies/digits.toml")
+    parser.add_argument(
+        "study", action=PathAction, metavar="STUDY.toml", help="what to run, such as studies/digits.toml"
+    )
     parser.add_argument("--set", nargs="+", default=[], metavar="FLAG=VALUE", help="flags of every run to change")
-    parser.add_argument("--out", default=None, help="folder of the runs and results, instead of the study's")
+    parser.add_argument(
+        "--out", action=PathAction, default=None, help="folder of the runs and results, instead of the study's"
+    )
     parser.add_argument("--devices", nargs="+", default=None, metavar="DEVICE", help="cpu, mps, cuda or cuda:0 ...")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once on each device")
     parser.add_argument("--take_over", action="store_true", help="begin again what other machines have left unfinished")

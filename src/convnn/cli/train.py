@@ -13,12 +13,13 @@ from accelerate.utils import set_seed
 from rich.console import Console
 
 from convnn.cli._callbacks import Curves, NeighborLog
-from convnn.cli._flags import Parser, add_config_flags, given_flags
+from convnn.cli._flags import Parser, PathAction, add_config_flags, given_flags
 from convnn.cli._images import open_images
 from convnn.cli.evaluate import evaluate_network
 from convnn.data import ImageData
 from convnn.errors import InputError
 from convnn.models import Network, create_model
+from convnn.nn import import_layers
 from convnn.train import (
     Callback,
     ConsoleReport,
@@ -48,7 +49,11 @@ SHAPES = {"cifar10": (3, 32, 10), "cifar100": (3, 32, 100), "imagenet": (3, 224,
 def add_flags(parser: Parser) -> None:
     """All published flags and ours."""
     parser.add_argument(
-        "--config", default=None, metavar="FILE", help="flags from a TOML file or the args.txt of a run"
+        "--config",
+        action=PathAction,
+        default=None,
+        metavar="FILE",
+        help="flags from a TOML file or the args.txt of a run",
     )
     add_config_flags(parser)
 
@@ -56,6 +61,7 @@ def add_flags(parser: Parser) -> None:
 def run(args: argparse.Namespace, console: Console) -> None:
     """Train a network, or with `--test_only` evaluate a checkpoint or check shapes."""
     given = ({} if args.config is None else read_config_file(args.config)) | given_flags(args)
+    import_layers(given.get("imports"))
     config = TrainConfig(**given)
     if not config.test_only:
         train(given, console, args.interruption)
@@ -137,7 +143,7 @@ def make_writers(
 ) -> list[Callback]:
     """What writes into the folder of the run."""
     scalars = TensorBoardLog(Path(config.output_dir)) if config.tensorboard else None  # first: it may refuse
-    folder = RunFolder(config, network, data, summary)
+    folder = RunFolder(config, network, data, summary, point, warn=say)
     writers: list[Callback] = [folder, Curves(folder, warn=say)]
     if scalars is not None:
         writers.append(scalars)

@@ -9,17 +9,20 @@ from typing import Any
 from convnn.errors import InputError
 
 ARGUMENTS, NETWORK = "args.txt", "model.txt"
-METRICS, RESULTS, BROKEN_IMAGES = "metrics.csv", "train_eval_results.txt", "broken_images.txt"
+METRICS, TIMES, RESULTS, BROKEN_IMAGES = "metrics.csv", "times.csv", "train_eval_results.txt", "broken_images.txt"
 LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
-CURVES, NEIGHBORS = "curves.png", "neighbors.csv"
+CURVES, NEIGHBORS, TENSORBOARD = "curves.png", "neighbors.csv", "tensorboard"
 
 COLUMNS = ("epoch", "train_loss", "train_top1", "train_top5", "test_loss", "test_top1", "test_top5", "lr")
-"""Of metrics.csv, which depends on the flags alone; how long it took is in train_eval_results.txt."""
+"""Of metrics.csv, which depends on the flags alone; how long it took is in times.csv."""
 
 VAL_COLUMNS = ("val_loss", "val_top1", "val_top5")
 """Ahead of the test columns where a set has three parts; those of test are filled at the end, for the best epoch."""
 
-FOUND_OUT = ("num_classes", "img_size", "total_params", "trainable_params")
+TIMES_COLUMNS = ("epoch", "seconds", "images_per_second")
+"""Of times.csv, which depends on the machine."""
+
+FOUND_OUT = ("num_classes", "img_size", "total_params", "trainable_params", "gflops")
 """Lines of args.txt that are no flags."""
 
 _NO_TEXT = re.compile(r"\\(udc[89a-f][0-9a-f])")

@@ -11,7 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter
 
 from convnn.study.definition import COSTS, Plot
-from convnn.study.results import HEADINGS, Group
+from convnn.study.results import HEADINGS, Group, heading
 from convnn.viz import draw_comparison
 from convnn.viz._figure import (
     COLORS,
@@ -64,8 +64,8 @@ def draw_plot(plot: Plot, groups: Sequence[Group], path: Path | str) -> Path:
     names = list(_split(groups, plot.lines))
     for panel, (title, members) in zip(axes, panels.items(), strict=False):
         _draw_panel(panel, plot, members, names)
-        write_title(panel, title or HEADINGS[plot.y])
-    axes[0].set_ylabel(f"{HEADINGS[plot.y]}, %", fontsize=9, color=FAINT)
+        write_title(panel, title or heading(plot.y, groups))
+    axes[0].set_ylabel(f"{heading(plot.y, groups)}, %", fontsize=9, color=FAINT)
     if names != [""] and names:
         write_legend(figure, axes[0].containers, names)
     return save_figure(figure, path)

@@ -97,10 +97,24 @@ class Sweep:
         return name in self.results and self.results[name].is_finished
 
     def write_results(self) -> None:
-        """results.csv, results.md, curves.png and the pictures of the study, of what there is, whoever made it."""
+        """results.csv, results.md, curves.png and the pictures of the study, of what there is, whoever made it.
+
+        Others write them too: when a run has been finished meanwhile they are written again, so that whoever is the
+        last to write has all.
+        """
+        written = None
+        while (finished := self._look()) != written:
+            self._write_results()
+            written = finished
+
+    def _look(self) -> list[str]:
+        """Read what is not finished, which somebody else may make; the names of all that is."""
         for run in self.study.runs:
             if not self.is_finished(run.name):
-                self._read(run)  # somebody else may have finished it
+                self._read(run)
+        return [name for name in self.planned if self.is_finished(name)]
+
+    def _write_results(self) -> None:
         results = [self.results[run.name] for run in self.study.runs if run.name in self.results]
         groups, folder = grouped(self.study, results), self.study.folder
         write_atomically(folder / "results.csv", results_csv(self.study, results))

@@ -14,6 +14,7 @@ from torch import Tensor
 from convnn.data import FITS
 from convnn.errors import InputError
 from convnn.models import Network, create_model
+from convnn.nn import list_layers
 from convnn.train.sealed import read_sealed, write_sealed
 from convnn.words import counted
 
@@ -49,6 +50,7 @@ class Recipe:
         fit: how pictures of other shapes came to that size, one of `convnn.data.FITS`.
         epoch: epochs trained.
         test_top1: accuracy then, 0 to 1; None where it was not measured.
+        imports: modules that register its layer, separated by commas.
     """
 
     model: str
@@ -63,6 +65,7 @@ class Recipe:
     fit: str = "crop"
     epoch: int = 0
     test_top1: float | None = 0.0
+    imports: str = ""
 
     def build(self) -> Network:
         """The network with fresh weights.
@@ -207,6 +210,12 @@ def check_recipe(checkpoint: Checkpoint, path: str | Path) -> None:
 
 def _build(checkpoint: Checkpoint, path: str | Path, device: str) -> Network:
     """The network of a recipe that may say anything; on "meta" its weights have no size."""
+    recipe = checkpoint.recipe
+    if recipe.imports and recipe.layer not in list_layers():
+        raise InputError(
+            f"checkpoint '{path}' has the layer {reprlib.repr(recipe.layer)} of a module that is not imported, and a"
+            f" checkpoint does not run code by itself: add --import={_one_line(recipe.imports)}"
+        )
     try:
         _check_sizes(checkpoint.recipe, len(checkpoint.weights))
         with torch.device(device):
@@ -214,6 +223,10 @@ def _build(checkpoint: Checkpoint, path: str | Path, device: str) -> Network:
     except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
         reason = str(error).splitlines() or [type(error).__name__]
         raise InputError(f"checkpoint '{path}' has a recipe that cannot be built: {reason[0]}") from None
+
+
+def _one_line(text: str) -> str:
+    return f"{' '.join(text.split()):.200}"
 
 
 def check_weights(network: Network, weights: dict[str, Tensor], path: str | Path) -> None:

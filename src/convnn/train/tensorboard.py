@@ -6,8 +6,12 @@ from pathlib import Path
 
 from convnn.errors import InputError
 from convnn.packages import need
+from convnn.runs.files import TENSORBOARD
 from convnn.train.callbacks import Callback
 from convnn.train.metrics import EpochResult, Scores
+
+EVENTS = "events.out.tfevents.*"
+"""The files of a log."""
 
 
 class TensorBoardLog(Callback):
@@ -27,11 +31,15 @@ class TensorBoardLog(Callback):
                 f"--tensorboard cannot write into a folder whose name is no text, --output_dir={folder}; rename it, or"
                 " leave out --tensorboard"
             ) from None
-        self.make_writer = partial(writer, str(folder / "tensorboard"))
+        self.folder = folder / TENSORBOARD
+        self.make_writer = partial(writer, str(self.folder))
 
     def on_start(self, results: Sequence[EpochResult]) -> None:
-        """Open the log; what a stopped run wrote beyond its checkpoint is taken back."""
-        self.writer = self.make_writer(purge_step=len(results) + 1 if results else None)
+        """Open the log: what was written beyond the checkpoint is taken back, a new log gets what was reached."""
+        is_new = not any(self.folder.glob(EVENTS))
+        self.writer = self.make_writer(purge_step=len(results) + 1 if results and not is_new else None)
+        for result in results if is_new else ():
+            self.on_epoch_end(result)
 
     def on_epoch_end(self, result: EpochResult) -> None:
         """Write its scalars."""
