@@ -25,6 +25,11 @@ class OutputError(ConvnnError, RuntimeError):
     """A file or folder cannot be written."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of somebody else's says, which may be a page or nothing, in a line."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The nearest of the `known` names as a half sentence, or nothing when none is near.
 

@@ -2,6 +2,7 @@
 
 import shlex
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from convnn.cli import COMMANDS, main, main_train
 from convnn.cli._flags import Parser, config_from
 from convnn.cli.train import add_flags
 from convnn.train import TrainConfig
+from convnn.train.config import option_of
 from published_examples import PUBLISHED_EXAMPLES
 
 
@@ -61,7 +63,7 @@ def test_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main_train(["--help"])
     printed = capsys.readouterr().out
-    assert all(f"--{f.name}" in printed for f in fields(TrainConfig))
+    assert all(option_of(f) in printed for f in fields(TrainConfig))
 
 
 def _refusal(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -72,7 +74,7 @@ def _refusal(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return captured.err
 
 
-@pytest.mark.parametrize("name", [f.name for f in fields(TrainConfig)])
+@pytest.mark.parametrize("name", [option_of(f).removeprefix("--") for f in fields(TrainConfig)])
 def test_a_wrong_letter_in_any_flag_is_refused_with_the_right_one(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -124,6 +126,31 @@ def test_abbreviations_are_refused(flag: str, capsys: pytest.CaptureFixture[str]
 )
 def test_bad_input_is_one_line_that_names_it(argv: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert message in _refusal(argv.split(), capsys)
+
+
+PATHS = [
+    *(["train", f"--{name}"] for name in ("config", "data_path", "output_dir", "resume", "checkpoint")),
+    ["evaluate"],
+    *(["predict", *words] for words in (["--checkpoint", "x"], ["cat.jpg", "--checkpoint"])),
+    *(["neighbors", *words] for words in (["--checkpoint"], ["--checkpoint", "x", "--out"], ["--checkpoint=x"])),
+    *(["statistics", *words] for words in (["--checkpoint"], ["--checkpoint", "x", "--out"])),
+    *(["export", *words] for words in (["--out", "x", "--checkpoint"], ["--checkpoint", "x", "--out"])),
+    *(["compare", *words] for words in ([], ["a", "b", "--out"])),
+    *(["sweep", *words] for words in ([], ["study.toml", "--out"])),
+]
+
+
+@pytest.mark.parametrize("path", ["", "~nobody-here/x"])
+@pytest.mark.parametrize("argv", PATHS, ids=" ".join)
+def test_an_empty_path_and_the_home_of_nobody_are_refused_everywhere(
+    argv: list[str], path: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*argv, path]) == 2
+    message = capsys.readouterr().err
+    assert ("is no path; name a file or folder" if path == "" else "begins with the home ~nobody-here") in message
+    assert message.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_unknown_commands_are_named(capsys: pytest.CaptureFixture[str]) -> None:

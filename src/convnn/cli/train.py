@@ -1,7 +1,10 @@
 """`convnn train`, which is also `python main.py`."""
 
 import argparse
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,16 +13,18 @@ from accelerate.utils import set_seed
 from rich.console import Console
 
 from convnn.cli._callbacks import Curves, NeighborLog
-from convnn.cli._flags import Parser, add_config_flags, given_flags
+from convnn.cli._flags import Parser, PathAction, add_config_flags, given_flags
 from convnn.cli._images import open_images
 from convnn.cli.evaluate import evaluate_network
 from convnn.data import ImageData
 from convnn.errors import InputError
 from convnn.models import Network, create_model
+from convnn.nn import import_layers
 from convnn.train import (
     Callback,
     ConsoleReport,
     Interruption,
+    NetworkSummary,
     ResumePoint,
     RunFolder,
     TensorBoardLog,
@@ -33,7 +38,9 @@ from convnn.train import (
     summarize,
 )
 from convnn.train.config_file import read_config_file
+from convnn.train.console import print_line
 from convnn.viz.choices import choosing_layers
+from convnn.words import counted
 
 SHAPES = {"cifar10": (3, 32, 10), "cifar100": (3, 32, 100), "imagenet": (3, 224, 1000), "digits": (1, 8, 10)}
 """Channels, side and classes of the data sets whose shape is known without reading them."""
@@ -42,7 +49,11 @@ SHAPES = {"cifar10": (3, 32, 10), "cifar100": (3, 32, 100), "imagenet": (3, 224,
 def add_flags(parser: Parser) -> None:
     """All published flags and ours."""
     parser.add_argument(
-        "--config", default=None, metavar="FILE", help="flags from a TOML file or the args.txt of a run"
+        "--config",
+        action=PathAction,
+        default=None,
+        metavar="FILE",
+        help="flags from a TOML file or the args.txt of a run",
     )
     add_config_flags(parser)
 
@@ -50,6 +61,7 @@ def add_flags(parser: Parser) -> None:
 def run(args: argparse.Namespace, console: Console) -> None:
     """Train a network, or with `--test_only` evaluate a checkpoint or check shapes."""
     given = ({} if args.config is None else read_config_file(args.config)) | given_flags(args)
+    import_layers(given.get("imports"))
     config = TrainConfig(**given)
     if not config.test_only:
         train(given, console, args.interruption)
@@ -68,7 +80,8 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
         console: the screen.
         interruption: what listens for signals.
     """
-    point = find_resume_point(given, warn=console.print) if given.get("resume") else None
+    say = partial(print_line, console)
+    point = find_resume_point(given, warn=say) if given.get("resume") else None
     config = TrainConfig(**given) if point is None else point.config
     if config.checkpoint is not None:
         raise InputError(f"--checkpoint={config.checkpoint} is read by --test_only; leave it out to train")
@@ -89,7 +102,7 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
         if point is not None:
             point.set_damaged_aside()
         summary = summarize(network, data.image_shape)
-        callbacks += make_writers(config, RunFolder(config, network, data, summary), network, point)
+        callbacks += make_writers(config, network, data, summary, point, say)
         print_summary(console, config, data, summary, accelerator)
     trainer = Trainer(network, data, config, accelerator, callbacks, interruption)
     resume(trainer, point, console)
@@ -120,10 +133,18 @@ def load_images(config: TrainConfig, accelerator: Accelerator) -> ImageData:
     return data
 
 
-def make_writers(config: TrainConfig, folder: RunFolder, network: Network, point: ResumePoint | None) -> list[Callback]:
+def make_writers(
+    config: TrainConfig,
+    network: Network,
+    data: ImageData,
+    summary: NetworkSummary,
+    point: ResumePoint | None,
+    say: Callable[[str], None],
+) -> list[Callback]:
     """What writes into the folder of the run."""
-    writers: list[Callback] = [folder, Curves(folder)]
-    scalars = TensorBoardLog(folder.path) if config.tensorboard else None
+    scalars = TensorBoardLog(Path(config.output_dir)) if config.tensorboard else None  # first: it may refuse
+    folder = RunFolder(config, network, data, summary, point, warn=say)
+    writers: list[Callback] = [folder, Curves(folder, warn=say)]
     if scalars is not None:
         writers.append(scalars)
     if config.log_neighbors:
@@ -135,10 +156,10 @@ def resume(trainer: Trainer, point: ResumePoint | None, console: Console) -> Non
     """Let a trainer go on from a checkpoint, if there is one, and say from where."""
     if point is not None:
         trainer.resume(point.checkpoint, point.path)
-        done = f"epoch {trainer.position.epoch}, after {trainer.position.step} steps of it"
-        console.print(f"going on from {point.path}: {done}", highlight=False, soft_wrap=True)
+        done = f"epoch {trainer.position.epoch}, after {counted(trainer.position.step, 'step')} of it"
+        print_line(console, f"going on from {point.path}: {done}")
     elif trainer.config.resume:
-        console.print(f"no checkpoint in {trainer.config.output_dir} yet: starting", highlight=False, soft_wrap=True)
+        print_line(console, f"no checkpoint in {trainer.config.output_dir} yet: starting")
 
 
 def make_network(config: TrainConfig, in_channels: int, num_classes: int) -> Network:
@@ -166,4 +187,5 @@ def check_shapes(config: TrainConfig, console: Console) -> None:
     images = torch.randn(2, channels, side, side, device=device)
     with torch.no_grad():
         logits = network(images)
-    console.print(f"{config.model} of {config.layer}: input {tuple(images.shape)}, output {tuple(logits.shape)}")
+    sizes = f"input {tuple(images.shape)}, output {tuple(logits.shape)}"
+    print_line(console, f"{config.model} of {config.layer}: {sizes}")

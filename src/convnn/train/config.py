@@ -1,10 +1,13 @@
 """Everything a run is told: the published flags with their names and defaults, and a few of ours."""
 
-from dataclasses import dataclass, field, fields
+import os
+from collections.abc import Callable
+from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from convnn.data import DATASETS, FITS, ON_BAD_IMAGE
 from convnn.errors import InputError, check_at_least, check_choice, check_fraction
+from convnn.files import expand_home
 from convnn.models import check_layer, check_model, default_layer, is_external, list_models, model_settings
 from convnn.nn import (
     ACTIVATIONS,
@@ -21,6 +24,7 @@ from convnn.nn import (
     SPARSE_MODES,
     list_layers,
 )
+from convnn.nn._extensions import import_names
 from convnn.ops import BACKEND_CHOICES, METRICS
 from convnn.ops.weigh import SOFT_TOPS
 from convnn.train.timer import parse_interval
@@ -96,12 +100,37 @@ TOKEN_DEFAULTS = {
 
 
 def flag(
-    default: Any, group: str, text: str, choices: tuple[str, ...] | None = None, without_value: str | None = None
+    default: Any,
+    group: str,
+    text: str,
+    choices: tuple[str, ...] | Callable[[], list[str]] | None = None,
+    *,
+    without_value: str | None = None,
+    is_path: bool = False,
+    option: str | None = None,
 ) -> Any:
-    """A field that is a command line flag; `without_value` is what it means when given alone."""
-    return field(
-        default=default, metadata={"group": group, "help": text, "choices": choices, "without_value": without_value}
-    )
+    """A field that is a command line flag.
+
+    Args:
+        default, group, text: its default, the group of flags it belongs to, and what it does.
+        choices: its values, or what lists them when they are asked for.
+        without_value: what it means when given alone.
+        is_path: whether it names a file or folder.
+        option: what it is called on the command line, where it may be given several times; as the field when None.
+    """
+    known = {"group": group, "help": text, "choices": choices, "without_value": without_value, "is_path": is_path}
+    return field(default=default, metadata=known | {"option": option})
+
+
+def choices_of(f: "Field[Any]") -> tuple[str, ...]:
+    """The values of a flag that has few; layers that were imported meanwhile among them."""
+    choices = f.metadata["choices"]
+    return tuple(choices() if callable(choices) else choices or ())
+
+
+def option_of(f: "Field[Any]") -> str:
+    """A flag as it stands on the command line."""
+    return f.metadata["option"] or f"--{f.name}"
 
 
 def defaults_of(model: str, layer: str | None = None) -> dict[str, Any]:
@@ -126,7 +155,10 @@ class TrainConfig:
     """
 
     model: str = flag("vgg11", "network", f"architecture: {', '.join(list_models())}, torchvision:NAME or timm:NAME")
-    layer: str = flag("ConvNN", "network", "layer it is built of", tuple(list_layers()))
+    layer: str = flag("ConvNN", "network", "layer it is built of", list_layers)
+    imports: str | None = flag(
+        None, "network", "module or .py file that registers layers; may be given several times", option="--import"
+    )
     where: str = flag("*", "network", "names of the layers that --layer replaces in a network of torchvision or timm")
     width: float = flag(1.0, "network", "factor on all channels; 1 is the published network")
     dropout: float = flag(0.5, "network", "dropout ahead of linear layers, 0 to 1")
@@ -195,7 +227,7 @@ class TrainConfig:
     latent_channels: int = flag(64, "neighbours", "channels by which Adaptive ranks")
 
     dataset: str = flag("cifar10", "data", "images to learn", DATASETS)
-    data_path: str = flag("./Data", "data", "folder of the data set")
+    data_path: str = flag("./Data", "data", "folder of the data set", is_path=True)
     download: bool = flag(False, "data", "fetch a missing data set")
     resize: int | None = flag(None, "data", "side to which images are resized, in pixels")
     fit: str = flag("crop", "data", "how pictures of imagenet and imagefolder come to that size", FITS)
@@ -237,16 +269,20 @@ class TrainConfig:
     device: str = flag("auto", "run", "auto takes the best there is", ("auto", "cpu", "cuda", "mps"))
     backend: str = flag("auto", "run", "what computes the neighbours; auto takes the fastest", BACKEND_CHOICES)
     seed: int = flag(0, "run", "seed of weights, order, augmentation and sampling")
-    output_dir: str = flag("./Output/VGG/ConvNN", "run", "folder of results")
+    output_dir: str = flag("./Output/VGG/ConvNN", "run", "folder of results", is_path=True)
     resume: str | None = flag(
-        None, "run", "go on with a run: a checkpoint, its folder, or auto for output_dir", without_value="auto"
+        None,
+        "run",
+        "go on with a run: a checkpoint, its folder, or auto for output_dir",
+        without_value="auto",
+        is_path=True,
     )
     checkpoint_every: str | None = flag("15m", "run", "save within epochs too, every 500 steps or 90s, 15m, 2h")
     overwrite: bool = flag(False, "run", "replace the results of an earlier run in output_dir")
     tensorboard: bool = flag(False, "run", "write TensorBoard scalars too (pip install 'convnn[tensorboard]')")
     log_neighbors: bool = flag(False, "run", "measure whom each layer looks at after every epoch, into neighbors.csv")
     test_only: bool = flag(False, "run", "no training: evaluate --checkpoint, or check shapes without one")
-    checkpoint: str | None = flag(None, "run", "weights to evaluate, such as best.safetensors")
+    checkpoint: str | None = flag(None, "run", "weights to evaluate, such as best.safetensors", is_path=True)
 
     def __init__(self, **given: Any) -> None:
         values = {f.name: f.default for f in fields(self)}
@@ -262,8 +298,11 @@ class TrainConfig:
 
     def _check(self) -> None:
         for f in fields(self):
-            if f.metadata["choices"]:
-                check_choice(f"--{f.name}", getattr(self, f.name), f.metadata["choices"])
+            value = getattr(self, f.name)
+            if choices := choices_of(f):
+                check_choice(f"--{f.name}", value, choices)
+            if f.metadata["is_path"] and value is not None:
+                object.__setattr__(self, f.name, expand_home(value, f"--{f.name}"))
         check_at_least("--K", self.K, 0 if is_external(self.model) else 1)
         for name in ("batch_size", "num_epochs", "kernel_size", "lr_step", "sparse_context_window"):
             check_at_least(f"--{name}", getattr(self, name), 1)
@@ -286,6 +325,11 @@ class TrainConfig:
             if not getattr(self, name) >= 0:
                 raise InputError(f"--{name}={getattr(self, name)} must not be negative")
         parse_interval(self.checkpoint_every)
+        try:
+            os.fsencode(self.output_dir).decode()
+        except UnicodeError:  # safetensors would write there and never read again
+            raise InputError(f"--output_dir={self.output_dir!r} must be a name in UTF-8; choose another") from None
+        object.__setattr__(self, "imports", ",".join(import_names(self.imports)) or None)
 
     @property
     def settings(self) -> dict[str, Any]:

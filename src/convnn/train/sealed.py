@@ -16,6 +16,7 @@ from torch import Tensor
 
 from convnn.errors import InputError
 from convnn.files import write_atomically
+from convnn.words import counted
 
 METADATA_KEY = "convnn"
 NO_DIGEST = "0" * 64
@@ -80,7 +81,8 @@ def _verify(file: BinaryIO, path: Path) -> None:
     header_size = _header_size(prefix)
     if len(prefix) < 8 or header_size > min(size - 8, LARGEST_HEADER):
         raise InputError(
-            f"checkpoint '{path}' is cut short or no safetensors file: its header does not fit its {size} bytes"
+            f"checkpoint '{path}' is cut short or no safetensors file: its header does not fit its"
+            f" {counted(size, 'byte')}"
         )
     header = file.read(header_size)
     found = _DIGEST.search(header)
@@ -91,7 +93,7 @@ def _verify(file: BinaryIO, path: Path) -> None:
     while chunk := file.read(_CHUNK):
         digest.update(chunk)
     if digest.hexdigest() != found[1].decode():
-        raise InputError(f"checkpoint '{path}' is damaged: its {size} bytes are not those that were written")
+        raise InputError(f"checkpoint '{path}' is damaged: its {counted(size, 'byte')} differ from what was written")
 
 
 def _header_size(prefix: bytes | memoryview) -> int:

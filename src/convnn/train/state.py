@@ -122,7 +122,7 @@ def _result(row: dict[str, Any]) -> EpochResult:
 def _check_images(trainer: Trainer, recipe: Recipe, run: RunState, path: Path | str) -> None:
     there, here = run.document.get("num_samples"), trainer.data.train.num_samples
     if there != here:
-        raise InputError(f"checkpoint '{path}' is of a run on {there} training images; --data_path has {here}")
+        raise InputError(f"checkpoint '{path}' is of a run whose training images are {there}; --data_path has {here}")
     before, now = run.document.get("parts"), list(trainer.data.parts)
     if before != now:
         raise InputError(f"checkpoint '{path}' is of a run on the parts {before!r:.60}; --data_path has {now}")

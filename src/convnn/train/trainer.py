@@ -138,7 +138,7 @@ class Trainer:
         with torch.autograd.set_detect_anomaly(self.config.detect_anomaly):
             while self.position.epoch <= self.config.num_epochs:
                 self._train_epoch()
-                train = Scores.of(self.processes.sum(self.meter.sums))
+                train = Scores.of(self.processes.sum(self.meter.sums), self.data.num_classes)
                 validation = self.evaluate(self.data.validation)
                 is_best = all(validation.top1 > result.validation.top1 for result in self.results)
                 # Of an epoch that may turn out the best of all: its weights need not be kept to be tested at the end.
@@ -281,7 +281,7 @@ def evaluate(
                 logits = model(batch.images)
             meter.update(CRITERIA[criterion](logits, batch.labels), logits, batch.labels)
             after_batch()
-    return Scores.of(accelerator.reduce(meter.sums, reduction="sum"))
+    return Scores.of(accelerator.reduce(meter.sums, reduction="sum"), meter.num_classes)
 
 
 def compiled(network: Network, config: TrainConfig) -> Network:

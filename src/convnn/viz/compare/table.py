@@ -32,7 +32,7 @@ class Column:
 
 
 def comparison(runs: Sequence[Run]) -> list[Column]:
-    """What differs between runs: name, flags, size and cost, accuracies."""
+    """What differs between runs: name, flags, size and cost, accuracies; top-5 where a run has five classes."""
     names = [run.name for run in runs]
     columns = [Column("run", tuple(names), tuple(names), (False,) * len(runs), is_number=False)]
     columns += [_of_flag(name, runs) for name in different_flags(runs)]
@@ -48,7 +48,7 @@ def comparison(runs: Sequence[Run]) -> list[Column]:
         _of_epochs(runs),
         _of_numbers("s/epoch", [run.seconds for run in runs], "{:.3g}".format, min),
     ]
-    return columns
+    return [column for column in columns if column.heading != "its top-5" or set(column.cells) != {UNKNOWN}]
 
 
 def different_flags(runs: Sequence[Run]) -> list[str]:
