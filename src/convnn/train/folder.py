@@ -31,6 +31,7 @@ from convnn.train.callbacks import Callback
 from convnn.train.checkpoint import Checkpoint, Recipe, RunState, save_checkpoint
 from convnn.train.config import TrainConfig
 from convnn.train.metrics import EpochResult, Scores
+from convnn.train.stopping import why_over
 from convnn.train.summary import NetworkSummary, parameter_table
 
 
@@ -46,9 +47,10 @@ class RunFolder(Callback):
         data: what it learns.
         summary: its size and cost.
 
+    Nothing is written before training begins, and nothing of a run that is over but its tables.
+
     Raises:
         InputError: the folder holds the results of an earlier run, and neither `--overwrite` nor `--resume` is given.
-        OutputError: the folder cannot be written.
     """
 
     def __init__(self, config: TrainConfig, network: Network, data: ImageData, summary: NetworkSummary) -> None:
@@ -57,9 +59,16 @@ class RunFolder(Callback):
         self.summary = summary
         self.num_epochs = config.num_epochs
         self.results: list[EpochResult] = []
-        self._prepare(config)
-        write_atomically(self.path / ARGUMENTS, args_text(config, data, summary))
-        write_atomically(self.path / NETWORK, f"{network}\n\n{parameter_table(network)}\n")
+        self.config = config
+        self.texts = {
+            ARGUMENTS: args_text(config, data, summary),
+            NETWORK: f"{network}\n\n{parameter_table(network)}\n",
+        }
+        if config.resume is None and not config.overwrite and (self.metrics.exists() or (self.path / LAST).exists()):
+            raise InputError(
+                f"--output_dir={self.path} holds the results of an earlier run; choose another, or pass --resume to go"
+                " on with it, or --overwrite"
+            )
 
     @property
     def metrics(self) -> Path:
@@ -67,8 +76,14 @@ class RunFolder(Callback):
         return self.path / METRICS
 
     def on_start(self, results: Sequence[EpochResult]) -> None:
-        """Take over what a resumed run has reached."""
+        """Make the folder, and take over what a resumed run has reached.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
         self.results = list(results)
+        if why_over(results, self.config) is None:
+            self._prepare()
         if self.results:
             self._write_tables()
 
@@ -98,20 +113,18 @@ class RunFolder(Callback):
         write_atomically(self.path / RESULTS, results_text(self.results, self.summary, is_over=is_over))
         write_atomically(self.metrics, metrics_text(self.results, is_over=is_over))
 
-    def _prepare(self, config: TrainConfig) -> None:
+    def _prepare(self) -> None:
         """Make the folder, without what an earlier run left, unless this goes on with it."""
-        if config.resume is None and not config.overwrite and (self.metrics.exists() or (self.path / LAST).exists()):
-            raise InputError(
-                f"--output_dir={self.path} holds the results of an earlier run; choose another, or pass --resume to go"
-                " on with it, or --overwrite"
-            )
         make_folder(self.path, "--output_dir")
-        old = [] if config.resume else [METRICS, RESULTS, LAST, PREVIOUS, BEST, BROKEN_IMAGES, CURVES, NEIGHBORS]
+        old = [METRICS, RESULTS, LAST, PREVIOUS, BEST, BROKEN_IMAGES, CURVES, NEIGHBORS]
+        old = [] if self.config.resume else old
         try:
             for path in [*(self.path / name for name in old), *self.path.glob(f".*{UNFINISHED}")]:
                 path.unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(f"--output_dir={self.path} cannot be cleared: {error.strerror or error}") from None
+        for name, text in self.texts.items():
+            write_atomically(self.path / name, text)
 
 
 def make_recipe(config: TrainConfig, data: ImageData) -> Recipe:

@@ -3,7 +3,7 @@
 import reprlib
 import typing
 from collections.abc import Callable, Iterable
-from dataclasses import Field, dataclass, fields
+from dataclasses import Field, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from convnn.errors import InputError, OutputError
 from convnn.runs.files import LAST, PREVIOUS
 from convnn.train.checkpoint import LARGEST_NUMBER, Checkpoint, check_recipe, read_checkpoint
 from convnn.train.config import TrainConfig
+from convnn.train.machine import check_machine
 
 AUTO = "auto"
 DAMAGED = ".damaged"
@@ -18,6 +19,8 @@ DAMAGED = ".damaged"
 
 CHANGEABLE = {
     "num_epochs",
+    "patience",
+    "threads",
     "data_path",
     "download",
     "num_workers",
@@ -57,6 +60,12 @@ class ResumePoint:
     checkpoint: Checkpoint
     config: TrainConfig
     damaged: tuple[Path, ...] = ()
+
+    @property
+    def machine(self) -> dict[str, Any]:
+        """Where it was computed, as `convnn.train.machine.this_machine` says it."""
+        run = self.checkpoint.run
+        return {} if run is None else dict(run.document["machine"])
 
     def set_damaged_aside(self) -> None:
         """Rename the damaged checkpoints of the run's own folder, so that they do not replace good ones.
@@ -135,12 +144,15 @@ def _continued(given: dict[str, Any], checkpoint: Checkpoint, path: Path) -> Tra
             f" run of {path} falls; leave it out, or start a new run"
         )
     here = {"output_dir": str(path.parent), "overwrite": False, "test_only": False}
-    return TrainConfig(**(vars(before) | here | given))
+    config = TrainConfig(**(vars(before) | here | given))
+    threads = checkpoint.run.document["machine"]["threads"] if given.get("threads") is None else config.threads
+    return replace(config, threads=threads)
 
 
 def _saved_flags(checkpoint: Checkpoint, path: Path) -> TrainConfig:
     """The flags of the run, which a file may say anything of."""
-    saved: Any = None if checkpoint.run is None else checkpoint.run.document.get("config")
+    document = {} if checkpoint.run is None else checkpoint.run.document
+    saved: Any = document.get("config")
     try:
         if not isinstance(saved, dict):
             raise InputError(f"config={reprlib.repr(saved)}")
@@ -148,6 +160,7 @@ def _saved_flags(checkpoint: Checkpoint, path: Path) -> TrainConfig:
             if f.name in saved:
                 _check_flag(f, saved[f.name])
         config = TrainConfig(**saved)
+        check_machine(document.get("machine"))
     except (InputError, TypeError) as error:
         raise InputError(f"--resume={path} is of a run whose flags are not understood: {error}") from None
     recipe = checkpoint.recipe
