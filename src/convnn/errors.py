@@ -1,7 +1,6 @@
 """Errors that are the user's to mend: one sentence that names the argument, its value, and what would be right."""
 
 import difflib
-import errno
 from collections.abc import Iterable
 from itertools import takewhile
 
@@ -117,7 +116,5 @@ def is_out_of_memory(error: BaseException) -> bool:
         >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"))
         True
     """
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    is_said = isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
+    is_said = isinstance(error, RuntimeError | OSError) and any(words in str(error) for words in NO_MEMORY)
     return isinstance(error, MemoryError) or is_said

@@ -1,6 +1,8 @@
 """The command line: one file a command."""
 
+import errno
 import multiprocessing
+import os
 import re
 import signal
 import sys
@@ -30,6 +32,8 @@ COMMANDS = {
 
 LOST_WORKER = "DataLoader worker (pid"
 """With this torch says that a process that reads images is gone."""
+
+TOO_MANY_FILES = os.strerror(errno.EMFILE)
 
 OF_LOST_WORKERS = "if memory is short, lower --num_workers; what was saved is whole, and --resume goes on from it"
 
@@ -86,6 +90,8 @@ def _sentence(error: BaseException) -> str | None:
         return f"memory is short{at_once}; take smaller batches, images or networks, or fewer neighbours"
     if isinstance(error, RuntimeError) and LOST_WORKER in str(error):
         return f"{str(error).splitlines()[0].strip().rstrip('.')}; {OF_LOST_WORKERS}"
+    if isinstance(error, OSError) and TOO_MANY_FILES in str(error):
+        return f"{TOO_MANY_FILES}; raise the limit of this shell (ulimit -n), or lower --num_workers"
     return None
 
 

@@ -11,7 +11,7 @@ from convnn.cli._flags import Parser, add_config_flags, config_from
 from convnn.cli._images import add_fit_flag, fit_from
 from convnn.cli.evaluate import load_part_like
 from convnn.data import denormalise, load_image
-from convnn.errors import InputError, check_at_least
+from convnn.errors import InputError, check_at_least, check_at_most
 from convnn.files import make_folder
 from convnn.train import Recipe, find_device, load_checkpoint
 from convnn.viz import choose_queries, draw_neighbors, find_neighbors, write_page
@@ -45,6 +45,8 @@ def run(args: argparse.Namespace, console: Console) -> None:
     network.to(device)
     images = read_images(args, recipe)
     check_distinct(images)
+    if queries is None:
+        check_at_most("--num_queries", args.num_queries, recipe.image_shape[1] * recipe.image_shape[2])
     folder = make_folder(Path(args.out), "--out")
     for name, image in images.items():
         layers = find_neighbors(network, image.to(device))
