@@ -3,7 +3,6 @@
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -138,19 +137,18 @@ def test_warm_up_leaves_an_epoch_to_train() -> None:
 
 
 @pytest.mark.parametrize(
-    ("best", "patience", "expected"),
+    ("accuracies", "patience", "expected"),
     [
-        ([1, 0], 2, None),
-        ([1, 0, 0], 2, "no epoch of --patience=2 was better than epoch 1"),
-        ([1, 0, 1, 0], 2, None),
-        ([1, 0, 0, 0], None, None),
-        ([1] * 5, 1, "5 epochs are done, and --num_epochs=5"),
+        ([0.2, 0.1], 2, None),
+        ([0.2, 0.1, 0.2], 2, "no epoch of --patience=2 was better than epoch 1"),
+        ([0.2, 0.1, 0.3, 0.1], 2, None),
+        ([0.2, 0.0, 0.0, 0.0], None, None),
+        ([0.1, 0.2, 0.3, 0.4, 0.5], 1, "5 epochs are done, and --num_epochs=5"),
         ([], 1, None),
     ],
 )
-def test_when_a_run_is_over(best: list[int], patience: int | None, expected: str | None) -> None:
-    results = [SimpleNamespace(epoch=number, is_best=bool(one)) for number, one in enumerate(best, start=1)]
-    assert why_over(results, TrainConfig(num_epochs=5, patience=patience)) == expected
+def test_when_a_run_is_over(accuracies: list[float], patience: int | None, expected: str | None) -> None:
+    assert why_over(accuracies, TrainConfig(num_epochs=5, patience=patience)) == expected
 
 
 def test_a_run_that_stops_early_says_so_stays_so_and_goes_on_with_more_patience(

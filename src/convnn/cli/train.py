@@ -37,7 +37,6 @@ from convnn.train import (
 )
 from convnn.train.config_file import read_config_file
 from convnn.train.machine import describe_change, threads_begun_with
-from convnn.train.stopping import why_over
 from convnn.viz.choices import choosing_layers
 
 SHAPES = {"cifar10": (3, 32, 10), "cifar100": (3, 32, 100), "imagenet": (3, 224, 1000), "digits": (1, 8, 10)}
@@ -107,7 +106,7 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
     finally:
         report.stop()
     if len(results) < config.num_epochs:
-        say(console, f"stopped after {len(results)} of {config.num_epochs} epochs: {why_over(results, config)}")
+        say(console, f"stopped after {len(results)} of {config.num_epochs} epochs: {trainer.why_over()}")
 
 
 def fix_threads(config: TrainConfig, *, is_new: bool) -> TrainConfig:
@@ -178,7 +177,7 @@ def resume(trainer: Trainer, point: ResumePoint | None, console: Console) -> boo
             say(console, f"no checkpoint in {trainer.config.output_dir} yet: starting")
         return False
     trainer.resume(point.checkpoint, point.path)
-    over = why_over(trainer.results, trainer.config)
+    over = trainer.why_over()
     if over is not None:
         say(console, f"nothing is left to do for the run of {point.path}: {over}")
         return Path(trainer.config.output_dir) != point.path.parent

@@ -82,7 +82,7 @@ class RunFolder(Callback):
             OutputError: the folder cannot be written.
         """
         self.results = list(results)
-        if why_over(results, self.config) is None:
+        if why_over([result.test.top1 for result in results], self.config) is None:
             self._prepare()
         if self.results:
             self._write_tables()

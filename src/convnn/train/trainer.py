@@ -95,6 +95,10 @@ class Trainer:
         """Of an epoch: one for every `--accumulate` batches."""
         return -(-len(self.data.train) // self.config.accumulate)
 
+    def why_over(self) -> str | None:
+        """Why no further epoch is made; None while one is."""
+        return why_over([result.test.top1 for result in self.results], self.config)
+
     def resume(self, checkpoint: Checkpoint, path: Path | str) -> None:
         """Go on where a checkpoint was taken; the outcome is that of a run that never stopped, to the bit.
 
@@ -144,7 +148,7 @@ class Trainer:
 
     def _run_epochs(self) -> None:
         with torch.autograd.set_detect_anomaly(self.config.detect_anomaly):
-            while why_over(self.results, self.config) is None:
+            while self.why_over() is None:
                 self._train_epoch()
                 train = Scores.of(self.processes.sum(self.meter.sums))
                 validation = self.evaluate(self.data.validation)
