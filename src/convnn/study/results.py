@@ -49,7 +49,7 @@ class Result:
     @property
     def is_finished(self) -> bool:
         """Whether all are, or its patience is at an end."""
-        return why_over(self.run.curves["test_top1"], self.planned.config) is not None
+        return why_over(self.run.curves[f"{self.run.validation_part}_top1"], self.planned.config) is not None
 
     def value(self, name: str) -> float:
         """One of `MEASURES` or `COSTS`; accuracies from 0 to 1, NaN where unknown."""

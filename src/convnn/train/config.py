@@ -236,7 +236,9 @@ class TrainConfig:
     init_from: str | None = flag(
         None, "training", "start with the weights of a checkpoint; a head of another number of classes stays fresh"
     )
-    patience: int | None = flag(None, "training", "stop after this many epochs without a better test top-1")
+    patience: int | None = flag(
+        None, "training", "stop after this many epochs without a better top-1 on val, or on test where there is no val"
+    )
     clip_grad_norm: float = flag(1.0, "training", "largest norm of the gradient; 0: any")
     detect_anomaly: bool = flag(False, "training", "name the operation whose gradient becomes NaN; slow")
     deterministic: bool = flag(False, "training", "the same bits every time on CUDA too; the CPU gives them anyway")

@@ -57,7 +57,6 @@ class RunFolder(Callback):
         self.path = Path(config.output_dir)
         self.recipe = make_recipe(config, data)
         self.summary = summary
-        self.num_epochs = config.num_epochs
         self.results: list[EpochResult] = []
         self.config = config
         self.texts = {
@@ -82,7 +81,7 @@ class RunFolder(Callback):
             OutputError: the folder cannot be written.
         """
         self.results = list(results)
-        if why_over([result.test.top1 for result in results], self.config) is None:
+        if not self._is_over():
             self._prepare()
         if self.results:
             self._write_tables()
@@ -109,9 +108,12 @@ class RunFolder(Callback):
         write_atomically(self.path / BROKEN_IMAGES, "".join(f"{message}\n" for message in messages))
 
     def _write_tables(self) -> None:
-        is_over = len(self.results) >= self.num_epochs
+        is_over = self._is_over()
         write_atomically(self.path / RESULTS, results_text(self.results, self.summary, is_over=is_over))
         write_atomically(self.metrics, metrics_text(self.results, is_over=is_over))
+
+    def _is_over(self) -> bool:
+        return why_over([result.validation.top1 for result in self.results], self.config) is not None
 
     def _prepare(self) -> None:
         """Make the folder, without what an earlier run left, unless this goes on with it."""

@@ -6,7 +6,7 @@ from convnn.train.config import TrainConfig
 
 
 def why_over(accuracies: Sequence[float], config: TrainConfig) -> str | None:
-    """Why a run with these test accuracies, one an epoch, makes no further epoch; None while it does."""
+    """Why a run with these accuracies on the validation part makes no further epoch; None while it does."""
     done = len(accuracies)
     if done >= config.num_epochs:
         return f"{done} epochs are done, and --num_epochs={config.num_epochs}"

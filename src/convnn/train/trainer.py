@@ -97,7 +97,7 @@ class Trainer:
 
     def why_over(self) -> str | None:
         """Why no further epoch is made; None while one is."""
-        return why_over([result.test.top1 for result in self.results], self.config)
+        return why_over([result.validation.top1 for result in self.results], self.config)
 
     def resume(self, checkpoint: Checkpoint, path: Path | str) -> None:
         """Go on where a checkpoint was taken; the outcome is that of a run that never stopped, to the bit.
