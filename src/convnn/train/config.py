@@ -100,6 +100,7 @@ DEEPEST, WIDEST, MOST_THREADS, LARGEST_FACTOR, LARGEST_FLOAT = 1000, 2**20, 1024
 LARGEST = (
     dict.fromkeys(("kernel_size", "padding", "patch_size", "image_size", "resize", "positional_size"), LARGEST_SIDE)
     | dict.fromkeys(("sample_padding", "shuffle_scale", "reach", "step", "reduction", "graph_dilation"), LARGEST_SIDE)
+    | dict.fromkeys(("attention_dilation", "relative_side"), LARGEST_SIDE)
     | dict.fromkeys(("K", "num_samples", "sparse_context_window"), LARGEST_SIDE**2)
     | dict.fromkeys(("num_heads", "d_hidden", "d_mlp", "head_channels", "latent_channels"), WIDEST)
     | dict.fromkeys(("num_layers", "mlp_layers"), DEEPEST)
