@@ -208,3 +208,15 @@ def test_a_broken_training_image_stops_the_run_with_its_path(tmp_path: Path) -> 
     assert str(broken) in ended.stderr
     assert ended.stderr.count("\n") == 1
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"args.txt", "model.txt"}
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-1", "1" + "0" * 40, ""])
+@pytest.mark.parametrize("flag", ["--num_queries", "--index", "--query"])
+def test_numbers_of_pixels_and_images_are_refused_by_flag(flag: str, value: str, best: str, tmp_path, capsys) -> None:
+    if flag == "--num_queries":
+        Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    pictures = [str(path) for path in tmp_path.iterdir()]
+    assert main(["neighbors", *pictures, "--checkpoint", best, "--out", str(tmp_path / "out"), f"{flag}={value}"]) == 2
+    assert flag in (message := capsys.readouterr().err)
+    assert message.count("\n") == 1
+    assert not (tmp_path / "out").exists()

@@ -192,6 +192,7 @@ def test_list_makes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         ("--devices tpu", "--devices tpu is no device; name cpu, mps, cuda or cuda:0"),
         ("--devices cuda:99", "--devices cuda:99 is not there"),
         ("--jobs 0", "--jobs=0 must be an integer of at least 1"),
+        ("--jobs 99999999999", "--jobs=99999999999 must be at most 1024"),
     ],
 )
 def test_wrong_flags_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: str, message: str) -> None:

@@ -252,6 +252,8 @@ def test_the_same_flags_may_be_given_again_and_the_others_may_differ(run: Path) 
     others = {
         "num_epochs": 7,
         "imports": "elsewhere",
+        "patience": 3,
+        "threads": 5,
         "data_path": "elsewhere",
         "num_workers": 0,
         "on_bad_image": "skip",

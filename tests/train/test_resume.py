@@ -91,10 +91,12 @@ def test_flags_that_do_not_change_it_may_differ(folder: Path) -> None:
 
 
 def test_a_finished_run_stays_as_it_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    files = ("last.safetensors", "best.safetensors", "metrics.csv", "train_eval_results.txt")
+    files = ("last.safetensors", "best.safetensors", "metrics.csv", "train_eval_results.txt", "args.txt", "model.txt")
     before = [(folder / name).read_bytes() for name in files]
     assert main_train(["--resume", str(folder)]) == 0
-    assert "going on from" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"nothing is left to do for the run of {folder / 'last.safetensors'}: 3 epochs are done" in printed
+    assert "going on" not in printed
     assert [(folder / name).read_bytes() for name in files] == before
 
 

@@ -1,8 +1,11 @@
 """The command line: one file a command."""
 
 import argparse
+import errno
 import io
 import multiprocessing
+import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -10,7 +13,7 @@ from collections.abc import Callable, Sequence
 from convnn import __version__
 from convnn.cli import compare, evaluate, export, info, layers, models, neighbors, predict, statistics, sweep, train
 from convnn.cli._flags import Parser
-from convnn.errors import ConvnnError
+from convnn.errors import ConvnnError, is_out_of_memory
 from convnn.nn import import_layers
 from convnn.train import Interrupted, Interruption
 from convnn.train.console import make_console
@@ -28,6 +31,13 @@ COMMANDS = {
     "layers": (layers, "list the layers"),
     "info": (info, "what this installation can do"),
 }
+
+LOST_WORKER = "DataLoader worker (pid"
+"""With this torch says that a process that reads images is gone."""
+
+TOO_MANY_FILES = os.strerror(errno.EMFILE)
+
+OF_LOST_WORKERS = "if memory is short, lower --num_workers; what was saved is whole, and --resume goes on from it"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,10 +87,25 @@ def _run(prog: str, add_flags: Callable[[Parser], None], argv: Sequence[str]) ->
         return status or 0
     except (Exception, Interrupted) as error:
         _end_children()
-        if not isinstance(error, (ConvnnError, Interrupted)):
+        if (said := _sentence(error)) is None:
             raise  # ours to mend
-        print(f"{prog}: {error}", file=sys.stderr)
+        print(f"{prog}: {said}", file=sys.stderr)
         return error.exit_status if isinstance(error, Interrupted) else 2
+
+
+def _sentence(error: BaseException) -> str | None:
+    """What to say of an error that is not ours to mend; None of one that is."""
+    if isinstance(error, (ConvnnError, Interrupted)):
+        return str(error)
+    if is_out_of_memory(error):
+        wanted = re.search(r"tried to allocate ([\d.]+ ?\w+)", str(error), re.IGNORECASE)
+        at_once = f": {wanted[1]} at once are more than there is" if wanted else ""
+        return f"memory is short{at_once}; take smaller batches, images or networks, or fewer neighbours"
+    if isinstance(error, RuntimeError) and LOST_WORKER in str(error):
+        return f"{str(error).splitlines()[0].strip().rstrip('.')}; {OF_LOST_WORKERS}"
+    if isinstance(error, OSError) and TOO_MANY_FILES in str(error):
+        return f"{TOO_MANY_FILES}; raise the limit of this shell (ulimit -n), or lower --num_workers"
+    return None
 
 
 def _print_anything() -> None:

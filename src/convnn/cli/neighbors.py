@@ -11,7 +11,7 @@ from convnn.cli._flags import Parser, PathAction, add_config_flags, add_out_flag
 from convnn.cli._images import add_fit_flag, fit_from
 from convnn.cli.evaluate import load_part_like
 from convnn.data import denormalise, load_image
-from convnn.errors import InputError, check_at_least
+from convnn.errors import InputError, check_at_least, check_at_most
 from convnn.files import check_new, make_folder
 from convnn.train import Recipe, find_device, load_checkpoint
 from convnn.train.console import print_line
@@ -54,6 +54,8 @@ def run(args: argparse.Namespace, console: Console) -> None:
     check_new(
         Path(args.out), [stem_of(name) + ending for name in images for ending in endings], overwrite=args.overwrite
     )
+    if queries is None:
+        check_at_most("--num_queries", args.num_queries, recipe.image_shape[1] * recipe.image_shape[2])
     folder = make_folder(Path(args.out), "--out")
     for name, image in images.items():
         layers = find_neighbors(network, image.to(device))

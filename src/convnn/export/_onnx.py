@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from convnn.errors import InputError
+from convnn.errors import InputError, is_out_of_memory
 from convnn.export._agreement import check_agreement
 from convnn.export._trace import OUT_OF_MEMORY, trace, unsupported
 from convnn.files import write_atomically
@@ -73,6 +73,8 @@ def export_onnx(
     except OUT_OF_MEMORY:
         raise
     except Exception as error:  # of the exporter, of the version converter, of the checker
+        if is_out_of_memory(error):
+            raise
         raise unsupported("this network has no form in ONNX", error) from error
     worst = None
     if is_installed("onnxruntime"):

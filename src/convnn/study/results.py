@@ -13,6 +13,7 @@ from convnn.study.definition import COSTS, MEASURES, PlannedRun, Study
 from convnn.tables import csv_text, escaped, markdown_table
 from convnn.train import TrainConfig
 from convnn.train.resume import may_change
+from convnn.train.stopping import why_over
 
 LAST_EPOCHS = 5
 """Over which `average` is the mean, as in the published tables."""
@@ -54,8 +55,8 @@ class Result:
 
     @property
     def is_finished(self) -> bool:
-        """Whether all are."""
-        return self.epochs >= self.planned.config.num_epochs
+        """Whether all are, or its patience is at an end."""
+        return why_over(self.run.curves[f"{self.run.validation_part}_top1"], self.planned.config) is not None
 
     def value(self, name: str) -> float:
         """One of `MEASURES` or `COSTS`; accuracies from 0 to 1, NaN where unknown."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from convnn.data import FITS
-from convnn.errors import InputError
+from convnn.errors import InputError, is_out_of_memory
 from convnn.models import Network, create_model
 from convnn.nn import list_layers
 from convnn.train.sealed import read_sealed, write_sealed
@@ -220,7 +220,9 @@ def _build(checkpoint: Checkpoint, path: str | Path, device: str) -> Network:
         _check_sizes(checkpoint.recipe, len(checkpoint.weights))
         with torch.device(device):
             return checkpoint.recipe.build()
-    except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        if device != "meta" and is_out_of_memory(error):
+            raise
         reason = str(error).splitlines() or [type(error).__name__]
         raise InputError(f"checkpoint '{path}' has a recipe that cannot be built: {reason[0]}") from None
 

@@ -6,7 +6,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from convnn.data import DATASETS, FITS, ON_BAD_IMAGE
-from convnn.errors import InputError, check_at_least, check_choice, check_fraction
+from convnn.errors import InputError, check_at_least, check_at_most, check_choice, check_fraction
 from convnn.files import expand_home
 from convnn.models import check_layer, check_model, default_layer, is_external, list_models, model_settings
 from convnn.nn import (
@@ -27,6 +27,7 @@ from convnn.nn import (
 from convnn.nn._extensions import import_names
 from convnn.ops import BACKEND_CHOICES, METRICS
 from convnn.ops.weigh import SOFT_TOPS
+from convnn.train.checkpoint import LARGEST_NUMBER, LARGEST_SIDE
 from convnn.train.timer import parse_interval
 
 NETWORK_SETTINGS = (
@@ -97,6 +98,19 @@ TOKEN_DEFAULTS = {
     "output_dir": "./Output/VIT/VIT_Attention",
 }
 """Defaults of the published ViT where they differ from those of the convolutional networks."""
+
+DEEPEST, WIDEST, MOST_THREADS, LARGEST_FACTOR, LARGEST_FLOAT = 1000, 2**20, 1024, 1000.0, 1e30
+
+LARGEST = (
+    dict.fromkeys(("kernel_size", "padding", "patch_size", "image_size", "resize", "positional_size"), LARGEST_SIDE)
+    | dict.fromkeys(("sample_padding", "shuffle_scale", "reach", "step", "reduction", "graph_dilation"), LARGEST_SIDE)
+    | dict.fromkeys(("attention_dilation", "relative_side"), LARGEST_SIDE)
+    | dict.fromkeys(("K", "num_samples", "sparse_context_window"), LARGEST_SIDE**2)
+    | dict.fromkeys(("num_heads", "d_hidden", "d_mlp", "head_channels", "latent_channels"), WIDEST)
+    | dict.fromkeys(("num_layers", "mlp_layers"), DEEPEST)
+    | {"threads": MOST_THREADS, "width": LARGEST_FACTOR}
+)
+"""Values of flags; any other whole number is below LARGEST_NUMBER, any other number at most LARGEST_FLOAT."""
 
 
 def flag(
@@ -249,6 +263,15 @@ class TrainConfig:
         "mode of torch.compile; reduce-memory keeps half of the activations",
         ("default", "reduce-overhead", "reduce-memory", "max-autotune"),
     )
+    accumulate: int = flag(
+        1, "training", "batches whose gradients make one step: as one batch of so many times the size, in less memory"
+    )
+    init_from: str | None = flag(
+        None, "training", "start with the weights of a checkpoint; a head of another number of classes stays fresh"
+    )
+    patience: int | None = flag(
+        None, "training", "stop after this many epochs without a better top-1 on val, or on test where there is no val"
+    )
     clip_grad_norm: float = flag(1.0, "training", "largest norm of the gradient; 0: any")
     detect_anomaly: bool = flag(False, "training", "name the operation whose gradient becomes NaN; slow")
     deterministic: bool = flag(False, "training", "the same bits every time on CUDA too; the CPU gives them anyway")
@@ -263,11 +286,17 @@ class TrainConfig:
     scheduler: str = flag(
         "none", "optimisation", "learning rate over the epochs", ("step", "cosine", "plateau", "none")
     )
+    warmup_epochs: int = flag(
+        0, "optimisation", "epochs over which the rate rises from 0 in equal steps, ahead of the scheduler"
+    )
     lr_step: int = flag(20, "optimisation", "epochs between two cuts of the step scheduler")
     lr_gamma: float = flag(0.1, "optimisation", "factor of a cut, for step and plateau")
 
     device: str = flag("auto", "run", "auto takes the best there is", ("auto", "cpu", "cuda", "mps"))
     backend: str = flag("auto", "run", "what computes the neighbours; auto takes the fastest", BACKEND_CHOICES)
+    threads: int | None = flag(
+        None, "run", "threads of the CPU, on which the last bits depend; what torch starts with when left out"
+    )
     seed: int = flag(0, "run", "seed of weights, order, augmentation and sampling")
     output_dir: str = flag("./Output/VGG/ConvNN", "run", "folder of results", is_path=True)
     resume: str | None = flag(
@@ -316,6 +345,12 @@ class TrainConfig:
         check_at_least("--relative_side", self.relative_side, 0)
         for name in ("padding", "sample_padding", "reach", "positional_size", "shuffle_scale", "num_workers", "seed"):
             check_at_least(f"--{name}", getattr(self, name), 0)
+        check_at_least("--num_samples", self.num_samples, -1)
+        check_at_least("--accumulate", self.accumulate, 1)
+        check_at_least("--warmup_epochs", self.warmup_epochs, 0)
+        for name in ("resize", "limit_train", "limit_test", "patience", "threads"):
+            if getattr(self, name) is not None:
+                check_at_least(f"--{name}", getattr(self, name), 1)
         for name in ("lambda_param", "branch_ratio", "choosing", "attention_dropout", "dropout", "drop_path"):
             check_fraction(f"--{name}", getattr(self, name))
         for name in ("lr", "width"):
@@ -324,6 +359,13 @@ class TrainConfig:
         for name in ("weight_decay", "momentum", "lr_gamma", "clip_grad_norm", "noise"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"--{name}={getattr(self, name)} must not be negative")
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, int | float):
+                usual = LARGEST_NUMBER - 1 if isinstance(value, int) else LARGEST_FLOAT
+                check_at_most(f"--{f.name}", value, LARGEST.get(f.name, usual))
+        if self.warmup_epochs >= self.num_epochs:
+            raise InputError(f"--warmup_epochs={self.warmup_epochs} must be less than --num_epochs={self.num_epochs}")
         parse_interval(self.checkpoint_every)
         try:
             os.fsencode(self.output_dir).decode()

@@ -35,6 +35,7 @@ from convnn.train.checkpoint import Checkpoint, Recipe, RunState, save_checkpoin
 from convnn.train.config import TrainConfig
 from convnn.train.metrics import EpochResult, Scores
 from convnn.train.resume import ResumePoint
+from convnn.train.stopping import why_over
 from convnn.train.summary import NetworkSummary, parameter_table
 from convnn.train.tensorboard import EVENTS
 
@@ -56,10 +57,11 @@ class RunFolder(Callback):
         point: where the run goes on, if it does; into another folder come its checkpoints too.
         warn: is told what is missing there.
 
+    Nothing is written before training begins, and nothing of a run that is over but its tables.
+
     Raises:
         InputError: the folder holds the results of an earlier run, which `--resume` does not go on with, and
             `--overwrite` is not given.
-        OutputError: the folder cannot be written.
     """
 
     def __init__(
@@ -74,13 +76,25 @@ class RunFolder(Callback):
         self.path = Path(config.output_dir)
         self.recipe = make_recipe(config, data)
         self.summary = summary
-        self.num_epochs = config.num_epochs
         self.results: list[EpochResult] = []
         self.moved_from = point if point is not None and point.is_moved else None
         self.warn = warn
-        self._prepare(config)
-        write_atomically(self.path / ARGUMENTS, args_text(config, data, summary))
-        write_atomically(self.path / NETWORK, f"{network}\n\n{parameter_table(network)}\n")
+        self.config = config
+        self.texts = {
+            ARGUMENTS: args_text(config, data, summary),
+            NETWORK: f"{network}\n\n{parameter_table(network)}\n",
+        }
+        if not (self._goes_on or config.overwrite) and any((self.path / name).exists() for name in RESULTS_OF_A_RUN):
+            goes_on_with = "--resume alone" if config.resume else "--resume"
+            raise InputError(
+                f"--output_dir={self.path} holds the results of an earlier run; choose another, or pass {goes_on_with}"
+                " to go on with it, or --overwrite"
+            )
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether what is in the folder is of this run."""
+        return self.config.resume is not None and self.moved_from is None
 
     @property
     def metrics(self) -> Path:
@@ -88,10 +102,16 @@ class RunFolder(Callback):
         return self.path / METRICS
 
     def on_start(self, results: Sequence[EpochResult]) -> None:
-        """Take over what a resumed run has reached."""
+        """Make the folder, and take over what a resumed run has reached.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
         self.results = list(results)
-        if self.moved_from is not None:
-            self._take_over(self.moved_from)
+        if not self._is_over():
+            self._prepare()
+            if self.moved_from is not None:
+                self._take_over(self.moved_from)
         if self.results:
             self._write_tables()
 
@@ -126,28 +146,26 @@ class RunFolder(Callback):
         save_checkpoint(self.path / LAST, point.checkpoint)
 
     def _write_tables(self) -> None:
-        is_over = len(self.results) >= self.num_epochs
+        is_over = self._is_over()
         write_atomically(self.path / RESULTS, results_text(self.results, self.summary, is_over=is_over))
         write_atomically(self.path / TIMES, times_text(self.results))
         write_atomically(self.metrics, metrics_text(self.results, is_over=is_over))
 
-    def _prepare(self, config: TrainConfig) -> None:
+    def _is_over(self) -> bool:
+        return why_over([result.validation.top1 for result in self.results], self.config) is not None
+
+    def _prepare(self) -> None:
         """Make the folder, without what an earlier run left, unless this goes on with it."""
-        goes_on = config.resume is not None and self.moved_from is None
-        if not goes_on and not config.overwrite and any((self.path / name).exists() for name in RESULTS_OF_A_RUN):
-            goes_on_with = "--resume alone" if config.resume else "--resume"
-            raise InputError(
-                f"--output_dir={self.path} holds the results of an earlier run; choose another, or pass {goes_on_with}"
-                " to go on with it, or --overwrite"
-            )
         make_folder(self.path, "--output_dir")
-        old = [] if goes_on else [RESULTS, TIMES, BROKEN_IMAGES, CURVES, NEIGHBORS, *RESULTS_OF_A_RUN]
-        events = [] if goes_on else (self.path / TENSORBOARD).glob(EVENTS)
+        old = [] if self._goes_on else [RESULTS, TIMES, BROKEN_IMAGES, CURVES, NEIGHBORS, *RESULTS_OF_A_RUN]
+        events = [] if self._goes_on else (self.path / TENSORBOARD).glob(EVENTS)
         try:
             for path in [*(self.path / name for name in old), *events, *self.path.glob(f".*{UNFINISHED}")]:
                 path.unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(f"--output_dir={self.path} cannot be cleared: {error.strerror or error}") from None
+        for name, text in self.texts.items():
+            write_atomically(self.path / name, text)
 
 
 def make_recipe(config: TrainConfig, data: ImageData) -> Recipe:

@@ -3,7 +3,7 @@
 import reprlib
 import typing
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import Field, dataclass, fields
+from dataclasses import Field, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from convnn.files import expand_home, is_same_folder
 from convnn.runs.files import BEST, LAST, PREVIOUS
 from convnn.train.checkpoint import LARGEST_NUMBER, Checkpoint, Recipe, check_recipe, read_checkpoint
 from convnn.train.config import TrainConfig
+from convnn.train.machine import check_machine
 from convnn.train.metrics import EpochResult, best_of
 
 AUTO = "auto"
@@ -24,6 +25,8 @@ MOST_NAMED = 4
 CHANGEABLE = {
     "num_epochs",
     "imports",
+    "patience",
+    "threads",
     "data_path",
     "download",
     "num_workers",
@@ -91,6 +94,12 @@ class ResumePoint:
         accuracy = None if result is None or result.test is None else result.test.top1
         is_right = result is not None and (best.recipe.epoch, best.recipe.test_top1) == (result.epoch, accuracy)
         return best if is_right else None
+
+    @property
+    def machine(self) -> dict[str, Any]:
+        """Where it was computed, as `convnn.train.machine.this_machine` says it."""
+        run = self.checkpoint.run
+        return {} if run is None else dict(run.document["machine"])
 
     def set_damaged_aside(self) -> None:
         """Rename the damaged checkpoints of the run's own folder, so that they do not replace good ones.
@@ -169,12 +178,15 @@ def _continued(given: dict[str, Any], checkpoint: Checkpoint, path: Path) -> Tra
             f" run of {path} falls; leave it out, or start a new run"
         )
     here = {"output_dir": str(path.parent), "overwrite": False, "test_only": False}
-    return TrainConfig(**(vars(before) | here | given))
+    config = TrainConfig(**(vars(before) | here | given))
+    threads = checkpoint.run.document["machine"]["threads"] if given.get("threads") is None else config.threads
+    return replace(config, threads=threads)
 
 
 def _saved_flags(checkpoint: Checkpoint, path: Path) -> TrainConfig:
     """The flags of the run, which a file may say anything of."""
-    saved: Any = None if checkpoint.run is None else checkpoint.run.document.get("config")
+    document = {} if checkpoint.run is None else checkpoint.run.document
+    saved: Any = document.get("config")
     try:
         if not isinstance(saved, dict):
             raise InputError(f"config={reprlib.repr(saved)}")
@@ -184,6 +196,7 @@ def _saved_flags(checkpoint: Checkpoint, path: Path) -> TrainConfig:
         for name, value in saved.items():
             _check_flag(flags[name], value)
         config = TrainConfig(**saved)  # a flag that there was not yet was as its default is
+        check_machine(document.get("machine"))
     except InputError as error:
         raise InputError(f"--resume={path} is of a run whose flags are not understood: {error}") from None
     recipe = checkpoint.recipe

@@ -55,11 +55,12 @@ def check_run(trainer: Trainer, weights: dict[str, Tensor], run: RunState) -> No
         TypeError: something is of a kind that holds nothing.
     """
     document = run.document
-    _check_position(document["position"], document["results"], len(trainer.data.train))
+    _check_position(document["position"], document["results"], trainer.num_steps)
     for number, row in enumerate(document["results"], start=1):
         _check_result(row, number, trainer.data)
     _check_optimizer(trainer, weights, run)
-    _check_schedule(trainer.schedule.state(), document["schedule"], len(document["results"]))
+    epochs = max(0, len(document["results"]) - trainer.config.warmup_epochs)
+    _check_schedule(trainer.schedule.state(), document["schedule"], epochs)
     scaler = trainer.accelerator.scaler
     if scaler is not None and document["scaler"] is not None:
         _require(_is_like(document["scaler"], scaler.state_dict()), "scaler", document["scaler"])

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from convnn.errors import InputError
+from convnn.errors import InputError, is_out_of_memory
 from convnn.files import write_atomically
 from convnn.words import counted
 
@@ -68,6 +68,8 @@ def read_sealed(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except InputError:
         raise
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         reason = str(error).splitlines() or [type(error).__name__]
         raise InputError(f"checkpoint '{path}' cannot be read: {reason[0]:.200}") from None
     if not isinstance(document, dict):
