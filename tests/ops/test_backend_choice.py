@@ -8,6 +8,7 @@ import torch
 
 from convnn import nn as cnn
 from convnn.backends import cpu, reference, triton
+from convnn.backends.cpu import _core
 from convnn.backends.request import Request
 from convnn.errors import InputError, UnsupportedError
 from convnn.ops import BACKEND_CHOICES, Neighbors, aggregate, backend_report, select, weigh
@@ -101,3 +102,13 @@ def test_without_a_compiler_the_definition_computes() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT_CORE], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "cpu: not usable: the core is not compiled" in " ".join(done.stdout.split())
+
+
+def test_a_core_that_does_not_load_is_not_taken_for_one_that_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> None:
+        raise ImportError("libgomp.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(_core, "import_module", fail)
+    module, instruction_set, fault = _core._load()
+    assert (module, instruction_set) == (None, "none")
+    assert fault == "the compiled core does not load (libgomp.so.1: cannot open shared object file); install again"

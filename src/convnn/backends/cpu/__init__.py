@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convnn.backends.cpu._core import INSTRUCTION_SET, core
+from convnn.backends.cpu._core import FAULT, INSTRUCTION_SET, NOT_COMPILED, core
 from convnn.backends.request import Request
 
 __all__ = [
@@ -31,7 +31,7 @@ __all__ = [
 def unavailable_reasons() -> list[str]:
     """Why this backend cannot run here."""
     if core is None:
-        return ["the core is not compiled; install again where a C++ compiler is found"]
+        return [FAULT or NOT_COMPILED]
     return []
 
 
