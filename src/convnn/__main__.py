@@ -1,11 +1,10 @@
 """The door to the command line: signals are answered from the first moment, before torch is loaded."""
 
-import os
 import platform
-import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
+
+from convnn.signals import answer_signals
 
 
 def main() -> int:
@@ -28,12 +27,6 @@ def main_train() -> int:
     return run()
 
 
-def answer_signals() -> None:
-    """End at once on SIGINT and SIGTERM, with 130 and 143: there is nothing to save yet."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _leave)
-
-
 def _say_what_does_not_load(error: Exception, argv: Sequence[str]) -> int:
     """Answer a command that cannot even be parsed: `info` says what is there, all others why they cannot begin."""
     from convnn import __version__
@@ -50,10 +43,6 @@ def _say_what_does_not_load(error: Exception, argv: Sequence[str]) -> int:
     name, why = next(iter(found.items()))
     print(f"convnn: {name} {versions()[name]} does not load: {why}; convnn info lists all packages", file=sys.stderr)
     return 2
-
-
-def _leave(number: int, _: FrameType | None) -> None:
-    os._exit(128 + number)
 
 
 if __name__ == "__main__":

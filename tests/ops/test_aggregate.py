@@ -111,3 +111,15 @@ def test_errors(values: tuple[int, ...], weight: tuple[int, ...], groups: int, m
     with pytest.raises(ValueError, match=message) as error:
         aggregate.convolve(torch.zeros(values), neighbors, torch.zeros(weight), groups=groups)
     assert isinstance(error.value, InputError)
+
+
+def test_gathered_rows_are_those_of_the_neighbours() -> None:
+    values, indices = torch.randn(2, 7, 3, requires_grad=True), torch.randint(7, (2, 5, 4))
+    rows = aggregate.gather(values, Neighbors(indices))
+    for image, query, k in itertools.product(range(2), range(5), range(4)):
+        assert torch.equal(rows[image, query, k], values[image, indices[image, query, k]])
+    rows.sum().backward()
+    counts = torch.stack([one.flatten().bincount(minlength=7) for one in indices])
+    assert torch.equal(values.grad, counts[..., None].expand(-1, -1, 3).float())
+    with pytest.raises(InputError, match=r"neighbors\.indices of shape"):
+        aggregate.gather(values, Neighbors(indices[:1]))

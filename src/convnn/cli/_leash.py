@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 
-from convnn.__main__ import answer_signals
+from convnn.signals import answer_signals
 
 
 def main() -> int:

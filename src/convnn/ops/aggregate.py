@@ -3,11 +3,32 @@ r"""How the neighbours are put together."""
 import torch
 from torch import Tensor
 
+from convnn.backends import reference
 from convnn.errors import InputError
 from convnn.ops import _library, _transforms
 from convnn.ops._dispatch import check_backend
 from convnn.ops._validate import check_kernel, check_neighbors, check_rows
 from convnn.ops.neighbors import Neighbors
+
+
+def gather(values: Tensor, neighbors: Neighbors) -> Tensor:
+    r"""What each neighbour brings, for a function of one's own to put together: :math:`v_{j_{ik}}`.
+
+    It is PyTorch's on every backend, and K times as large as what it reads; the others of this room gather nothing.
+
+    Args:
+        values: (B, T, C) what the neighbours bring.
+        neighbors: indices (B, N, K) into the T positions; scores are not applied.
+
+    Returns:
+        (B, N, K, C).
+
+    Raises:
+        InputError: shapes do not agree.
+    """
+    check_rows("values", values)
+    check_neighbors(values, neighbors)
+    return reference.gather(values, neighbors.indices)
 
 
 def convolve(

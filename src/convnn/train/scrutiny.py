@@ -1,25 +1,21 @@
 """What a file says of a run, looked at before anything believes it: whoever wrote it could make its digest fit."""
 
-from __future__ import annotations
-
 import math
 import reprlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from convnn.data import ImageData
 from convnn.errors import InputError
 from convnn.train.checkpoint import RunState, describe
+from convnn.train.config import TrainConfig
 from convnn.train.metrics import FEWEST_CLASSES
 from convnn.train.optim import make_optimizer
 from convnn.train.randomness import random_state
+from convnn.train.running import Running
 from convnn.words import counted
-
-if TYPE_CHECKING:
-    from convnn.data import ImageData
-    from convnn.train.config import TrainConfig
-    from convnn.train.trainer import Trainer
 
 RESULT: dict[str, Any] = {
     "epoch": 1,
@@ -46,7 +42,7 @@ ADVANCING = {
 """What changes in the state of a scheduler; all else is as its flags made it."""
 
 
-def check_run(trainer: Trainer, weights: dict[str, Tensor], run: RunState) -> None:
+def check_run(running: Running, weights: dict[str, Tensor], run: RunState) -> None:
     """Refuse what a run of these flags on these images would never have written.
 
     Raises:
@@ -55,13 +51,13 @@ def check_run(trainer: Trainer, weights: dict[str, Tensor], run: RunState) -> No
         TypeError: something is of a kind that holds nothing.
     """
     document = run.document
-    _check_position(document["position"], document["results"], trainer.num_steps)
+    _check_position(document["position"], document["results"], running.num_steps)
     for number, row in enumerate(document["results"], start=1):
-        _check_result(row, number, trainer.data)
-    _check_optimizer(trainer, weights, run)
-    epochs = max(0, len(document["results"]) - trainer.config.warmup_epochs)
-    _check_schedule(trainer.schedule.state(), document["schedule"], epochs)
-    scaler = trainer.accelerator.scaler
+        _check_result(row, number, running.data)
+    _check_optimizer(running, weights, run)
+    epochs = max(0, len(document["results"]) - running.config.warmup_epochs)
+    _check_schedule(running.schedule.state(), document["schedule"], epochs)
+    scaler = running.accelerator.scaler
     if scaler is not None and document["scaler"] is not None:
         _require(_is_like(document["scaler"], scaler.state_dict()), "scaler", document["scaler"])
     broken = document["broken_images"]
@@ -126,14 +122,14 @@ def _check_result(row: Any, number: int, data: ImageData) -> None:
     _require(0 < row["seconds"] < math.inf, f"result {number} with seconds", row["seconds"])
 
 
-def _check_optimizer(trainer: Trainer, weights: dict[str, Tensor], run: RunState) -> None:
+def _check_optimizer(running: Running, weights: dict[str, Tensor], run: RunState) -> None:
     tensors, numbers = run.under("optimizer"), run.document["optimizer"]
     _require(numbers["values"] == {}, "optimizer.values", numbers["values"])
     _require(isinstance(numbers["groups"], list) and len(numbers["groups"]) == 1, "optimizer.groups", numbers["groups"])
     lr = numbers["groups"][0]["lr"]
     _require(_is_like(lr, 0.0) and 0 <= lr < math.inf, "optimizer.lr", lr)
-    parameters = [name for name, p in trainer.network.named_parameters() if p.requires_grad]
-    kept = _kept_by(trainer.config)
+    parameters = [name for name, p in running.network.named_parameters() if p.requires_grad]
+    kept = _kept_by(running.config)
     patterns = {f"{name}/{p}": weights[p] if one.dim() else one for name, one in kept.items() for p in parameters}
     for key in sorted(patterns.keys() | tensors.keys()):
         found, wanted = describe(tensors.get(key)), describe(patterns.get(key))

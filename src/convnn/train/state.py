@@ -1,10 +1,8 @@
 """All that a run is: taken from a trainer, and given to another that goes on as if it were the same."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,46 +18,44 @@ from convnn.train.checkpoint import Checkpoint, Recipe, RunState, check_classes,
 from convnn.train.machine import this_machine
 from convnn.train.metrics import EpochResult, Scores
 from convnn.train.randomness import random_state, set_random_state
+from convnn.train.running import Running
 from convnn.train.scrutiny import check_run
 
-if TYPE_CHECKING:
-    from convnn.train.trainer import Trainer
 
-
-def capture(trainer: Trainer) -> tuple[dict[str, Any], RunState]:
+def capture(running: Running) -> tuple[dict[str, Any], RunState]:
     """Weights and the rest of a run after some step; every process has to call, the main one gets the tensors."""
     whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    weights, optimizer = get_state_dict(trainer.model, trainer.optimizer.optimizer, options=whole)
+    weights, optimizer = get_state_dict(running.model, running.optimizer.optimizer, options=whole)
     of_optimizer, optimizer_numbers = _split(optimizer)
     of_random, random_numbers = random_state()
     groups = {
         "optimizer": of_optimizer,
         "random": of_random,
-        "scores": {"sums": trainer.processes.rows(trainer.meter.sums)},
+        "scores": {"sums": running.processes.rows(running.meter.sums)},
     }
     tensors = {f"{group}/{name}": t for group, members in groups.items() for name, t in members.items()}
-    scaler = trainer.accelerator.scaler
+    scaler = running.accelerator.scaler
     document = {
-        "config": asdict(trainer.config),
+        "config": asdict(running.config),
         "machine": this_machine(),
-        "position": asdict(trainer.position),
-        "results": [asdict(result) for result in trainer.results],
+        "position": asdict(running.position),
+        "results": [asdict(result) for result in running.results],
         "optimizer": optimizer_numbers,
-        "schedule": trainer.schedule.state(),
+        "schedule": running.schedule.state(),
         "scaler": None if scaler is None else scaler.state_dict(),
         "random": random_numbers,
-        "num_samples": trainer.data.train.num_samples,
-        "parts": list(trainer.data.parts),
-        "broken_images": sorted(trainer.processes.gather_text(trainer.broken_images)),
+        "num_samples": running.data.train.num_samples,
+        "parts": list(running.data.parts),
+        "broken_images": sorted(running.processes.gather_text(running.broken_images)),
     }
     return dict(weights), RunState(tensors, document)
 
 
-def restore(trainer: Trainer, checkpoint: Checkpoint, path: Path | str) -> None:
-    """Let a fresh trainer go on where the checkpoint was taken.
+def restore(running: Running, checkpoint: Checkpoint, path: Path | str) -> None:
+    """Let a fresh run go on where the checkpoint was taken.
 
     Args:
-        trainer: of the same flags.
+        running: a run of the same flags that has not begun.
         checkpoint: with a run.
         path: where it came from, for messages.
 
@@ -69,12 +65,12 @@ def restore(trainer: Trainer, checkpoint: Checkpoint, path: Path | str) -> None:
     run = checkpoint.run
     if run is None:
         raise InputError(f"checkpoint '{path}' has weights only; a run goes on from last.safetensors")
-    check_weights(trainer.network, checkpoint.weights, path)
-    _check_images(trainer, checkpoint.recipe, run, path)
+    check_weights(running.network, checkpoint.weights, path)
+    _check_images(running, checkpoint.recipe, run, path)
     try:
-        check_run(trainer, checkpoint.weights, run)
-        _restore_optimizer(trainer, checkpoint.weights, run)
-        _restore_numbers(trainer, run)
+        check_run(running, checkpoint.weights, run)
+        _restore_optimizer(running, checkpoint.weights, run)
+        _restore_numbers(running, run)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
         if is_out_of_memory(error):
             raise
@@ -82,40 +78,40 @@ def restore(trainer: Trainer, checkpoint: Checkpoint, path: Path | str) -> None:
         raise InputError(f"checkpoint '{path}' holds a run that cannot go on: {reason!s:.200}") from None
 
 
-def _restore_optimizer(trainer: Trainer, weights: dict[str, Any], run: RunState) -> None:
+def _restore_optimizer(running: Running, weights: dict[str, Any], run: RunState) -> None:
     """Weights, what the optimizer keeps of each, and the learning rate; its other numbers are those of the flags."""
-    optimizer, options = trainer.optimizer.optimizer, StateDictOptions(full_state_dict=True)
+    optimizer, options = running.optimizer.optimizer, StateDictOptions(full_state_dict=True)
     (group,) = optimizer.param_groups
-    names = [name for name, p in trainer.network.named_parameters() if p.requires_grad]
+    names = [name for name, p in running.network.named_parameters() if p.requires_grad]
     lr = run.document["optimizer"]["groups"][0]["lr"]
     state = _join(run.under("optimizer"), [group | {"params": names, "lr": lr}])
     if state["state"]:
         set_state_dict(
-            trainer.model, optimizer, model_state_dict=dict(weights), optim_state_dict=state, options=options
+            running.model, optimizer, model_state_dict=dict(weights), optim_state_dict=state, options=options
         )
     else:  # SGD without momentum
-        set_model_state_dict(trainer.model, dict(weights), options=options)
+        set_model_state_dict(running.model, dict(weights), options=options)
         group["lr"] = lr
 
 
-def _restore_numbers(trainer: Trainer, run: RunState) -> None:
+def _restore_numbers(running: Running, run: RunState) -> None:
     document = run.document
-    schedule = trainer.schedule.state()
-    trainer.schedule.load(schedule | {name: one for name, one in document["schedule"].items() if name in schedule})
-    if trainer.accelerator.scaler is not None and document["scaler"] is not None:
-        trainer.accelerator.scaler.load_state_dict(document["scaler"])
-    trainer.position = type(trainer.position)(**document["position"])
-    trainer.results = [_result(row) for row in document["results"]]
-    trainer.meter.sums.copy_(_own_row(run.under("scores")["sums"], trainer))
-    trainer.broken_images.update(document["broken_images"])
+    schedule = running.schedule.state()
+    running.schedule.load(schedule | {name: one for name, one in document["schedule"].items() if name in schedule})
+    if running.accelerator.scaler is not None and document["scaler"] is not None:
+        running.accelerator.scaler.load_state_dict(document["scaler"])
+    running.position = type(running.position)(**document["position"])
+    running.results = [_result(row) for row in document["results"]]
+    running.meter.sums.copy_(_own_row(run.under("scores")["sums"], running))
+    running.broken_images.update(document["broken_images"])
     set_random_state(run.under("random"), document["random"])
 
 
-def _own_row(rows: Tensor, trainer: Trainer) -> Tensor:
+def _own_row(rows: Tensor, running: Running) -> Tensor:
     """What this process had counted; where there are now more or fewer, the first has counted all."""
-    if len(rows) == trainer.processes.count:
-        return rows[trainer.processes.index]
-    return rows.sum(0) if trainer.processes.index == 0 else torch.zeros_like(rows[0])
+    if len(rows) == running.processes.count:
+        return rows[running.processes.index]
+    return rows.sum(0) if running.processes.index == 0 else torch.zeros_like(rows[0])
 
 
 def _result(row: dict[str, Any]) -> EpochResult:
@@ -123,14 +119,14 @@ def _result(row: dict[str, Any]) -> EpochResult:
     return EpochResult(**(row | {part: None if row[part] is None else Scores(*row[part]) for part in parts}))
 
 
-def _check_images(trainer: Trainer, recipe: Recipe, run: RunState, path: Path | str) -> None:
-    there, here = run.document.get("num_samples"), trainer.data.train.num_samples
+def _check_images(running: Running, recipe: Recipe, run: RunState, path: Path | str) -> None:
+    there, here = run.document.get("num_samples"), running.data.train.num_samples
     if there != here:
         raise InputError(f"checkpoint '{path}' is of a run whose training images are {there}; --data_path has {here}")
-    before, now = run.document.get("parts"), list(trainer.data.parts)
+    before, now = run.document.get("parts"), list(running.data.parts)
     if before != now:
         raise InputError(f"checkpoint '{path}' is of a run on the parts {before!r:.60}; --data_path has {now}")
-    check_classes(recipe, trainer.data.classes, f"--data_path={trainer.config.data_path}")
+    check_classes(recipe, running.data.classes, f"--data_path={running.config.data_path}")
 
 
 def _split(optimizer: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -24,26 +23,12 @@ from convnn.train.metrics import EpochResult, Meter, Scores, best_of
 from convnn.train.optim import CRITERIA, Schedule, make_optimizer
 from convnn.train.processes import Processes, normalise_together, shard
 from convnn.train.randomness import seed_step
+from convnn.train.running import Position
 from convnn.train.state import capture, restore
 from convnn.train.stopping import why_over
 from convnn.train.timer import SaveTimer
 
 STEPS_BETWEEN_CHECKS = 50  # looking at the loss makes the device wait
-
-
-@dataclass
-class Position:
-    """Where a run is.
-
-    Attributes:
-        epoch: the one in hand, from 1.
-        step: steps of it that are done.
-        seconds: they took.
-    """
-
-    epoch: int = 1
-    step: int = 0
-    seconds: float = 0.0
 
 
 class Trainer:

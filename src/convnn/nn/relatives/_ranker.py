@@ -4,9 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convnn.backends.reference import gather
 from convnn.errors import check_at_least, check_choice
-from convnn.ops import Neighbors, weigh
+from convnn.ops import Neighbors, aggregate, weigh
 
 EDGE_TYPES = ("distance", "pair", "pair_distance", "pair_weight", "difference", "edge_conv")
 """Those that tell neighbours apart even where all edges weigh alike."""
@@ -87,12 +86,12 @@ class EdgeRanker(nn.Module):
                 scores = (DISTANCE_SCALE * _nearness(codes, positions, neighbors, backend)).exp()
             case "difference":
                 there = F.linear(codes, self.edge.weight)
-                away = (there + self.edge.bias)[:, positions, None] - gather(there, neighbors.indices)
+                away = (there + self.edge.bias)[:, positions, None] - aggregate.gather(there, neighbors)
                 scores = F.leaky_relu(away).sum(-1).sigmoid()
             case "edge_conv":
                 there = F.linear(codes, self.offset.weight)
                 here = (self.own(codes) + self.offset.bias - there)[:, positions, None]
-                scores = self.score(here + gather(there, neighbors.indices)).squeeze(-1).sigmoid()
+                scores = self.score(here + aggregate.gather(there, neighbors)).squeeze(-1).sigmoid()
             case _:
                 of_edge = weights if self.edge_type == "pair_weight" else None
                 if self.edge_type == "pair_distance":
@@ -111,7 +110,7 @@ class EdgeRanker(nn.Module):
         if of_nodes is not None:
             here = here + of_nodes.unsqueeze(-1) * columns[0].mT
             there = there + of_nodes.unsqueeze(-1) * columns[1].mT
-        hidden = here[:, positions, None] + gather(there, neighbors.indices)
+        hidden = here[:, positions, None] + aggregate.gather(there, neighbors)
         if of_edge is not None:
             hidden = hidden + of_edge.unsqueeze(-1) * columns[-1].mT
         return self.score(F.leaky_relu(hidden)).squeeze(-1).sigmoid()

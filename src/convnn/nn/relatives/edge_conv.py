@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from convnn.backends.reference import gather
 from convnn.errors import check_at_least
 from convnn.nn._field import Field
 from convnn.nn._grid import Grid, Sides
@@ -108,7 +107,7 @@ class EdgeConv2d(FeatureGraph):
         here = grouped_linear(field.at_queries(field.features), of_position - of_difference, self.bias)
         if self.keeps_order and not len(self.mlp):
             return self.behind(aggregate.maximum(there, neighbors, backend=self.backend) + here)
-        return self.mlp(self.behind(gather(there, neighbors.indices) + here.unsqueeze(2))).amax(2)
+        return self.mlp(self.behind(aggregate.gather(there, neighbors) + here.unsqueeze(2))).amax(2)
 
     def named(self) -> dict[str, int | str | bool]:
         """The search, whether of scaled features, and depth."""

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from convnn.backends.reference import gather
 from convnn.errors import check_choice
 from convnn.nn._field import Field
 from convnn.nn._grid import Grid, Sides
@@ -107,7 +106,7 @@ class ViG2d(FeatureGraph):
             total = (1 + self.eps) * own + aggregate.weighted_sum(cells, neighbors, backend=self.backend)
             return grouped_linear(total, self.weight[:, 0], self.bias)
         if self.graph_conv == "sage":
-            return self.combine(own, self.edge(gather(cells, neighbors.indices)).amax(2))
+            return self.combine(own, self.edge(aggregate.gather(cells, neighbors)).amax(2))
         return self.combine(own, aggregate.maximum(cells, neighbors, own, backend=self.backend))
 
     def named(self) -> dict[str, int | str | bool]:
