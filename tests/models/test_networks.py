@@ -112,7 +112,7 @@ def test_bad_arguments_are_named(settings: dict, message: str) -> None:
 
 def test_images_too_small_or_of_other_channels_are_named() -> None:
     network = create_model("vgg11", "Conv2d", width=1 / 16)
-    with pytest.raises(InputError, match=r"images of 8x31 pixels are too small for VGG.*--resize 32"):
+    with pytest.raises(InputError, match=r"images of 8x31 pixels are too small for VGG.*resize=32"):
         network(torch.randn(1, 3, 8, 31))
     with pytest.raises(InputError, match=r"images of shape \(1, 1, 32, 32\) must be \(B, 3, H, W\)"):
         network(torch.randn(1, 1, 32, 32))

@@ -135,7 +135,7 @@ def test_bad_sizes_are_named(settings: dict, message: str) -> None:
 def test_images_that_are_no_whole_number_of_patches_are_named(size: tuple[int, int], remedy: int) -> None:
     network = create_model("vit", **SMALL)
     height, width = size
-    message = f"images of {height}x{width} pixels must have .* multiples of patch_size=8; resize .* --resize {remedy}$"
+    message = f"images of {height}x{width} pixels must have .* multiples of patch_size=8; resize them: resize={remedy}$"
     with pytest.raises(InputError, match=message):
         network(torch.randn(1, 3, *size))
 

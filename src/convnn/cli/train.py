@@ -16,7 +16,7 @@ from convnn.cli._callbacks import Curves, NeighborLog
 from convnn.cli._flags import Parser, PathAction, add_config_flags, given_flags
 from convnn.cli._images import open_images
 from convnn.cli.evaluate import evaluate_network
-from convnn.data import ImageData
+from convnn.data import KNOWN_SHAPES, ImageData
 from convnn.data.stream import count_cores
 from convnn.errors import InputError
 from convnn.models import Network, create_model
@@ -44,9 +44,6 @@ from convnn.train.console import print_line
 from convnn.train.machine import describe_change, threads_begun_with
 from convnn.viz.choices import choosing_layers
 from convnn.words import counted
-
-SHAPES = {"cifar10": (3, 32, 10), "cifar100": (3, 32, 100), "imagenet": (3, 224, 1000), "digits": (1, 8, 10)}
-"""Channels, side and classes of the data sets whose shape is known without reading them."""
 
 
 def add_flags(parser: Parser) -> None:
@@ -230,9 +227,9 @@ def make_network(config: TrainConfig, in_channels: int, num_classes: int) -> Net
 def check_shapes(config: TrainConfig, console: Console) -> None:
     """Send a random batch through a fresh network and print the shapes."""
     device = find_device(config.device)
-    if config.dataset not in SHAPES:
+    if config.dataset not in KNOWN_SHAPES:
         raise InputError(f"--dataset={config.dataset} has no shape of its own to check; give a --checkpoint")
-    channels, side, classes = SHAPES[config.dataset]
+    channels, side, classes = KNOWN_SHAPES[config.dataset]
     side = side if config.resize is None else config.resize
     set_seed(config.seed)
     network = make_network(config, channels, classes).to(device).eval()

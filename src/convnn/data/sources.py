@@ -16,6 +16,9 @@ from convnn.data.folders import has_class_folders, read_class_folders
 from convnn.data.stream import ImageFile
 from convnn.errors import InputError, is_out_of_memory
 
+KNOWN_SHAPES = {"cifar10": (3, 32, 10), "cifar100": (3, 32, 100), "imagenet": (3, 224, 1000), "digits": (1, 8, 10)}
+"""Channels, side and classes of the data sets whose shape is known without reading them."""
+
 DIGITS_TEST_SIZE = 360
 """20 % of the 1797 digits."""
 

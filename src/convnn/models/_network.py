@@ -58,7 +58,7 @@ class Network(nn.Module):
         if min(height, width) < self.min_size:
             raise InputError(
                 f"images of {height}x{width} pixels are too small for {type(self).__name__}, which halves them"
-                f" until {self.min_size}x{self.min_size} is one pixel; enlarge them with --resize {self.min_size}"
+                f" until {self.min_size}x{self.min_size} is one pixel; enlarge them: resize={self.min_size}"
             )
 
     def forward_features(self, x: Tensor) -> Tensor:

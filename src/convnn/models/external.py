@@ -71,7 +71,7 @@ class ExternalNetwork(Network):
         except AssertionError as error:  # how both libraries refuse a size
             sides = "x".join(map(str, x.shape[2:]))
             raise InputError(
-                f"images of {sides} pixels do not suit {self.name}: {error}; try another --resize"
+                f"images of {sides} pixels do not suit {self.name}: {error}; resize them to another size"
             ) from None
 
 

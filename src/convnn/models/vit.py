@@ -106,7 +106,7 @@ class ViT(Network):
             nearest = max(p, round(max(height, width) / p) * p)
             raise InputError(
                 f"images of {height}x{width} pixels must have sides that are multiples of patch_size={p};"
-                f" resize them with --resize {nearest}"
+                f" resize them: resize={nearest}"
             )
 
     def forward_features(self, x: Tensor) -> Tensor:
