@@ -1,6 +1,24 @@
+from convnn.data.graphs import GraphData, list_graph_datasets, load_graph
 from convnn.data.images import denormalise, load_image
 from convnn.data.interface import Batch, ImageData, Loader
 from convnn.data.load import DATASETS, load_data
 from convnn.data.options import ON_BAD_IMAGE
+from convnn.data.sequences import SequenceData, Sequences, list_sequence_datasets, load_sequences
 
-__all__ = ["DATASETS", "ON_BAD_IMAGE", "Batch", "ImageData", "Loader", "denormalise", "load_data", "load_image"]
+__all__ = [
+    "DATASETS",
+    "ON_BAD_IMAGE",
+    "Batch",
+    "GraphData",
+    "ImageData",
+    "Loader",
+    "SequenceData",
+    "Sequences",
+    "denormalise",
+    "list_graph_datasets",
+    "list_sequence_datasets",
+    "load_data",
+    "load_graph",
+    "load_image",
+    "load_sequences",
+]
