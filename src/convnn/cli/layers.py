@@ -1,23 +1,75 @@
-"""`convnn layers`: what layers there are, and which flags each reads."""
+"""`convnn layers`: what layers and other systems there are, what each does, and which flags it reads."""
 
 import argparse
+import json
+from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.padding import Padding
+from rich.text import Text
 
 from convnn.cli._flags import Parser
 from convnn.nn import LAYERS
+from convnn.systems import FAMILIES, System, list_systems
 from convnn.train.config import LAYER_SETTINGS
+
+STEPS = ("selects", "weighs", "aggregates", "paper", "checked")
 
 
 def add_flags(parser: Parser) -> None:
-    """None."""
+    """The form."""
+    parser.add_argument("--json", action="store_true", help="print JSON, one object a system")
 
 
 def run(args: argparse.Namespace, console: Console) -> None:
-    """Print names, summaries and flags."""
-    table = Table("layer", "reads", "what each position looks at", "flags that it reads", box=None)
-    for name, entry in LAYERS.items():
-        flags = [f"--{setting}" for setting in LAYER_SETTINGS if setting in entry.settings]
-        table.add_row(f"[bold]{name}", entry.reads, entry.summary, " ".join(flags))
-    console.print(table)
+    """Print by family what each system selects, weighs and aggregates, its class, its paper and its flags."""
+    rows = described()
+    if args.json:
+        print(json.dumps(rows, indent=1))
+        return
+    for family in dict.fromkeys(row["family"] for row in rows):
+        console.print(f"[bold underline]{escape(FAMILIES[family].title if family else 'Registered by you')}")
+        for row in rows:
+            if row["family"] == family:
+                _print(row, console)
+
+
+def described() -> list[dict[str, Any]]:
+    """All systems, and layers that are registered with a line alone, as `--json` prints them."""
+    systems = [_of_system(system) for system in list_systems()]
+    return systems + [
+        {"name": name, "family": None, "layer": name, "selects": entry.summary} | _of_layer(name)
+        for name, entry in LAYERS.items()
+        if entry.system is None
+    ]
+
+
+def _of_system(system: System) -> dict[str, Any]:
+    facts = {key: getattr(system, key) for key in ("name", "family", "number", "layer", "where", *STEPS)}
+    return facts | (_of_layer(system.layer) if system.layer else {})
+
+
+def _of_layer(name: str) -> dict[str, Any]:
+    entry = LAYERS[name]
+    return {"reads": entry.reads, "flags": [f"--{setting}" for setting in LAYER_SETTINGS if setting in entry.settings]}
+
+
+def _print(row: dict[str, Any], console: Console) -> None:
+    """A system: its value of --layer and its class in the first line, and a line for each fact.
+
+    Lines are folded at the width of a terminal; elsewhere they stay whole.
+    """
+    name = f"--layer {row['layer']}" if row["layer"] else row["name"]
+    title = [f"[bold]{escape(name)}[/bold]", *([row["name"]] if row["layer"] and row["family"] else [])]
+    lines = [(key, row[key]) for key in STEPS if row.get(key)]
+    lines += [("is", row["where"])] if row.get("where") else []
+    lines += [("reads", row["reads"]), ("flags", " ".join(row["flags"]))] if "reads" in row else []
+    console.print("  ".join(title), soft_wrap=True)
+    for key, text in lines:
+        line = Text.assemble((f"{key:<11}", "dim"), text)
+        if console.is_terminal:
+            console.print(Padding(line, (0, 0, 0, 4)))
+        else:
+            console.print("    " + line.plain, soft_wrap=True, markup=False, highlight=False)
+    console.print()
