@@ -16,7 +16,7 @@ CLAIM = (
 )
 EXPERIMENT = (
     "Twice the resolution of gray patches of 12 x 12 pixels of a photograph of scikit-learn's, tested on the other:"
-    " PSNR in dB after 200 steps, bicubic interpolation beside it. Two blocks of 16 channels: the mixer, and 1x1"
+    " PSNR in dB after 120 steps, bicubic interpolation beside it. Two blocks of 16 channels: the mixer, and 1x1"
     " convolutions, with a spatial shift between them where it says so."
 )
 SEEDS = (0, 1, 2)
@@ -44,24 +44,27 @@ class Upscaler(nn.Module):
             )
         ]
         self.body = nn.Sequential(nn.Conv2d(1, 16, 1), *body, nn.Conv2d(16, 4, 1), nn.PixelShuffle(2))
+        nn.init.zeros_(self.body[-2].weight)  # training begins near the interpolation
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body(x) + bicubic(x)
 
 
 def measure(seeds: list[int], quick: bool) -> Seen:
-    steps, number = (2, 8) if quick else (200, 256)
+    steps, number = (2, 8) if quick else (120, 256)
     scores = {name: [psnr_of(parts, seed, steps, number) for seed in seeds] for name, parts in MIXERS.items()}
     sizes = {name: sum(p.numel() for p in Upscaler(*parts).parameters()) for name, parts in MIXERS.items()}
     small, large = patches("flower.jpg", 0, number)
+    interpolated = psnr(bicubic(small), large)
     convolution, attention, shifted = scores
     rows = ([name, spread(found, ".2f"), f"{sizes[name]:,}"] for name, found in scores.items())
     return Seen(
-        [["mixer", "PSNR, dB", "parameters"], ["bicubic", f"{psnr(bicubic(small), large):.2f}", "0"], *rows],
+        [["mixer", "PSNR, dB", "parameters"], ["bicubic", f"{interpolated:.2f}", "0"], *rows],
         {
             "attention is above the convolution": is_above(scores[attention], scores[convolution]),
             "so it is with the shift": is_above(scores[shifted], scores[convolution]),
             "the shift makes attention better": is_above(scores[shifted], scores[attention]),
+            "attention is above the interpolation": min(scores[attention]) > interpolated,
             "attention has fewer parameters": sizes[attention] < sizes[convolution],
         },
     )
