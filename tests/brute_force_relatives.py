@@ -56,24 +56,37 @@ def _unit(x: Tensor) -> Tensor:
     return x / max(x.norm().item(), 1e-12)
 
 
-def vig(x: Tensor, weight: Tensor, bias: Tensor, **settings: object) -> Tensor:
-    return _for_each_image(_vig, x, weight, bias, **settings)
+def _cells(x: Tensor, side: int) -> dict[Place, Tensor]:
+    """Means over cells of positions."""
+    cells = {}
+    for h in range(x.shape[1] // side):
+        for w in range(x.shape[2] // side):
+            inside = [(h * side + i, w * side + j) for i in range(side) for j in range(side)]
+            cells[h, w] = sum(_at(x, p) for p in inside) / len(inside)
+    return cells
 
 
-def _vig(x, weight, bias, *, K=9, graph_dilation=1, reduction=1, groups=1, stride=(1, 1)):
-    cells = {p: _at(x, p) for p in _places(x)}
-    if reduction > 1:
-        cells = {}
-        for h in range(x.shape[1] // reduction):
-            for w in range(x.shape[2] // reduction):
-                inside = [(h * reduction + i, w * reduction + j) for i in range(reduction) for j in range(reduction)]
-                cells[h, w] = sum(_at(x, p) for p in inside) / len(inside)
+def vig(x: Tensor, named: dict[str, Tensor], **settings: object) -> Tensor:
+    return _for_each_image(_vig, x, named, **settings)
+
+
+def _vig(x, named, *, K=9, graph_conv="max_relative", graph_dilation=1, reduction=1, groups=1, stride=(1, 1)):
+    weight, bias = named["weight"], named["bias"]
+    cells = _cells(x, reduction)
     by_length_one = {p: _unit(c.detach()) for p, c in cells.items()}
     rows = {}
     for p in _on_grid(_places(x), stride):
         here = p if reduction == 1 else None
         chosen = nearest(by_length_one, here, _unit(_at(x, p).detach()), K, graph_dilation)
-        m = _most([cells[j] - _at(x, p) for j in chosen], x.shape[0])
+        if graph_conv == "gin":
+            total = (1 + named["eps"]) * _at(x, p) + sum(cells[j] for j in chosen)
+            rows[p] = _linear(weight[:, 0], total, groups) + bias
+            continue
+        if graph_conv == "sage":
+            sources = [_linear(named["edge.0.weight"], cells[j], groups) + named["edge.0.bias"] for j in chosen]
+            m = _most([F.gelu(source) for source in sources], x.shape[0])
+        else:
+            m = _most([cells[j] - _at(x, p) for j in chosen], x.shape[0])
         rows[p] = _linear(weight[:, 0], _at(x, p), groups) + _linear(weight[:, 1], m, groups) + bias
     return _image(rows)
 
@@ -82,16 +95,31 @@ def edge_conv(x: Tensor, weight: Tensor, bias: Tensor, mlp: list[tuple[Tensor, T
     return _for_each_image(_edge_conv, x, weight, bias, mlp, **settings)
 
 
-def _edge_conv(x, weight, bias, mlp, *, K=9, graph_dilation=1, groups=1, stride=(1, 1)):
+def _edge_conv(
+    x,
+    weight,
+    bias,
+    mlp,
+    *,
+    K=9,
+    graph_dilation=1,
+    groups=1,
+    stride=(1, 1),
+    active=F.relu,
+    scale_features=False,
+    reduction=1,
+):
     rows = {}
-    features = {p: _at(x, p) for p in _places(x)}
+    compared = (lambda f: _unit(f.detach())) if scale_features else Tensor.detach
+    cells = _cells(x, reduction)
+    by_length = {q: compared(f) for q, f in cells.items()}
     for p in _on_grid(_places(x), stride):
         edges = []
-        for j in nearest({q: f.detach() for q, f in features.items()}, p, features[p].detach(), K, graph_dilation):
-            u, v = features[p], features[j] - features[p]
-            h = (_linear(weight[:, 0], u, groups) + _linear(weight[:, 1], v, groups) + bias).relu()
+        for j in nearest(by_length, p if reduction == 1 else None, compared(_at(x, p)), K, graph_dilation):
+            u, v = _at(x, p), cells[j] - _at(x, p)
+            h = active(_linear(weight[:, 0], u, groups) + _linear(weight[:, 1], v, groups) + bias)
             for more, constant in mlp:
-                h = (_linear(more, h, groups) + constant).relu()
+                h = active(_linear(more, h, groups) + constant)
             edges.append(h)
         rows[p] = _most(edges, len(bias))
     return _image(rows)
@@ -160,33 +188,39 @@ def neighborhood(x: Tensor, qkv, output, relative_bias: Tensor | None, **setting
     return _for_each_image(_neighborhood, x, qkv, output, relative_bias, **settings)
 
 
-def _neighborhood(x, qkv, output, relative_bias, *, k=3, heads=1, groups=1, stride=(1, 1)):
+def _neighborhood(x, qkv, output, relative_bias, *, k=3, apart=1, scale=None, heads=1, groups=1, stride=(1, 1)):
     channels, height, width = x.shape
-    padded = F.pad(x, [0, max(0, k - width), 0, max(0, k - height)])
+    padded = F.pad(x, [0, max(0, k * apart - width), 0, max(0, k * apart - height)])
     projected = {p: _linear(qkv[0], _at(padded, p), groups) + qkv[1] for p in _places(padded)}
     d = channels // heads
     sizes = padded.shape[1:]
     rows = {}
     for p in _on_grid(_places(x), stride):
-        first = [min(max(i - k // 2, 0), n - k) for i, n in zip(p, sizes, strict=True)]
-        window = [(first[0] + i, first[1] + j) for i in range(k) for j in range(k)]
+        down, right = (_nearby(i, list(range(i % apart, n, apart)), k) for i, n in zip(p, sizes, strict=True))
+        window = [(i, j) for i in down for j in right]
         parts = []
         for head in range(heads):
             group, inside = divmod(head, heads // groups)
             share = channels // groups
             begin = 3 * share * group + d * inside  # queries, keys and values of a group follow each other
-            q = projected[p][begin : begin + d] * d**-0.5
+            q = projected[p][begin : begin + d] * (d**-0.5 if scale is None else scale)
             logits = []
             for j in window:
                 logit = q @ projected[j][begin + share : begin + share + d]
                 if relative_bias is not None:
-                    logit = logit + relative_bias[head, j[0] - p[0] + k - 1, j[1] - p[1] + k - 1]
+                    logit = logit + relative_bias[head, (j[0] - p[0]) // apart + k - 1, (j[1] - p[1]) // apart + k - 1]
                 logits.append(logit)
             weights = torch.stack(logits).softmax(0)
             values = [projected[j][begin + 2 * share : begin + 2 * share + d] for j in window]
             parts.append(sum(a * v for a, v in zip(weights, values, strict=True)))
         rows[p] = _linear(output[0], torch.cat(parts), groups) + output[1]
     return _image(rows)
+
+
+def _nearby(place: int, line: list[int], k: int) -> list[int]:
+    """Of the places of a line k in a row, the given one in the middle where that can be."""
+    first = min(max(line.index(place) - k // 2, 0), len(line) - k)
+    return line[first : first + k]
 
 
 def non_local(x: Tensor, query, key, value, output, project, **settings: object) -> Tensor:
@@ -215,7 +249,18 @@ def adaptive(x: Tensor, named: dict[str, Tensor], **settings: object) -> Tensor:
     return _for_each_image(_adaptive, x, named, **settings)
 
 
-def _adaptive(x, named, *, k=3, edge_type="distance", pooling="mean", groups=1, stride=(1, 1)):
+def _adaptive(
+    x,
+    named,
+    *,
+    k=3,
+    edge_type="distance",
+    degree_type="features",
+    keeping="scaled",
+    pooling="mean",
+    groups=1,
+    stride=(1, 1),
+):
     def affine(name, vector):
         return named[f"{name}.weight"] @ vector + named[f"{name}.bias"]
 
@@ -232,17 +277,36 @@ def _adaptive(x, named, *, k=3, edge_type="distance", pooling="mean", groups=1, 
             z, other = codes[p], codes[j]
             if edge_type == "distance":
                 scores[j] = torch.ones((), dtype=x.dtype) if j == p else (-0.05 * (z - other).norm()).exp()
-            elif edge_type == "pair":
-                hidden = F.leaky_relu(affine("ranker.edge", torch.cat([z, other, degree, degree])))
+            elif edge_type.startswith("pair"):
+                near = torch.ones(1, dtype=x.dtype) if j == p else (-(z - other).norm()).exp().view(1)
+                one = torch.ones(1, dtype=x.dtype)
+                beside = {"pair": [degree, degree], "pair_distance": [degree, degree, near], "pair_weight": [one]}
+                hidden = F.leaky_relu(affine("ranker.edge", torch.cat([z, other, *beside[edge_type]])))
                 scores[j] = affine("ranker.score", hidden).sigmoid()[0]
+            elif edge_type == "edge_conv":
+                offset = affine("ranker.offset", other - z) + affine("ranker.own", z)
+                scores[j] = affine("ranker.score", offset).sigmoid()[0]
             else:
                 scores[j] = F.leaky_relu(affine("ranker.edge", z - other)).sum().sigmoid()
-        hidden = F.leaky_relu(affine("degree.encode", _at(x, p)))
-        hidden = F.leaky_relu(affine("degree.hidden", torch.cat([hidden, (degree - mean) / (deviation + 1e-5)])))
-        wish = affine("degree.project", affine("degree.mean", hidden))[0]
-        wished = (wish * deviation + mean).relu() + 1
+        normalised = (degree - mean) / (deviation + 1e-5)
+        if degree_type == "scores":
+            wished = F.leaky_relu(affine("degree.total", sum(scores.values()).view(1)))[0]
+        else:
+            if degree_type == "degree":
+                hidden = affine("degree.hidden", normalised)
+            else:
+                around = [p] if degree_type == "features" else window
+                own = sum(F.leaky_relu(affine("degree.encode", _at(x, j))) for j in around) / len(around)
+                own = (own @ named["degree.mix"]).relu() if degree_type == "graph" else own
+                hidden = F.leaky_relu(affine("degree.hidden", torch.cat([own, normalised])))
+            wish = affine("degree.project", affine("degree.mean", hidden))[0]
+            wished = (wish * deviation + mean).relu() + 1
         ranked = sorted(window, key=lambda j: -scores[j].item())
-        weights = [scores[j] * (0.5 - 0.5 * torch.tanh(t - wished)) for t, j in enumerate(ranked)]
+        kept = [0.5 - 0.5 * torch.tanh(t - wished) for t in range(len(ranked))]
+        weights = [
+            {"scaled": scores[j] * h, "alone": h, "added": scores[j] + scores[j] * h}[keeping]
+            for h, j in zip(kept, ranked, strict=True)
+        ]
         if pooling == "mean":
             m = sum(w * _at(x, j) for w, j in zip(weights, ranked, strict=True)) / sum(weights)
         else:

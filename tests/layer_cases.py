@@ -95,6 +95,14 @@ MAP_CASES = [
     _map_case("neighborhood2d-padded", cnn.NeighborhoodAttention2d, (6, 4), kernel_size=5, head_channels=1, stride=2),
     _map_case("non-local", cnn.NonLocal2d, (6, 4), stride=2),
     _map_case("adaptive", cnn.AdaptiveNeighborhoods2d, (6, 4)),
+    _map_case("vig-sage", cnn.ViG2d, (6, 4), K=3, graph_conv="sage", edge_activation="gelu"),
+    _map_case("vig-gin", cnn.ViG2d, (6, 4), K=3, graph_conv="gin", stride=2),
+    _map_case(
+        "edge-conv-of-cells", cnn.EdgeConv2d, (6, 4), K=3, reduction=2, scale_features=True, edge_activation="gelu"
+    ),
+    _map_case("neighborhood2d-dilated", cnn.NeighborhoodAttention2d, (6, 4), attention_dilation=2, qk_scale=0.5),
+    _map_case("adaptive-graph", cnn.AdaptiveNeighborhoods2d, (6, 4), edge_type="edge_conv", degree_type="graph"),
+    _map_case("adaptive-added", cnn.AdaptiveNeighborhoods2d, (6, 4), degree_type="scores", keeping="added"),
     _map_case("adaptive-max", cnn.AdaptiveNeighborhoods2d, (6, 4), edge_type="pair", pooling="max", stride=2),
     _map_case("adaptive-difference", cnn.AdaptiveNeighborhoods2d, (6, 4), kernel_size=5, edge_type="difference"),
 ]

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from fractions import Fraction
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -85,11 +86,20 @@ class Choice:
     inside: bool
 
 
+def nearest_query(layer: LayerNeighbors, pixel: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    """The query whose middle is nearest to that of a pixel of an image of some size; of several the first."""
+
+    def distance(query: tuple[int, int]) -> Fraction:
+        offsets = (Fraction(2 * q + 1, 2 * n) * side for q, n, side in zip(query, layer.size, size, strict=True))
+        return sum((offset - p - Fraction(1, 2)) ** 2 for offset, p in zip(offsets, pixel, strict=True))
+
+    return min(map(tuple, layer.queries.tolist()), key=distance)
+
+
 def expected(layer: LayerNeighbors, pixel: tuple[int, int], height: int = HEIGHT, width: int = WIDTH) -> list[Choice]:
     """Whom the query nearest to a pixel chose except itself, best first, each once."""
-    place = pixel[0] * layer.size[0] // height, pixel[1] * layer.size[1] // width
+    query = nearest_query(layer, pixel, (height, width))
     queries = [tuple(query) for query in layer.queries.tolist()]
-    query = min(queries, key=lambda one: math.dist(one, place))
     scores = layer.scores[queries.index(query)].tolist()
     slots = sorted(zip(layer.places[queries.index(query)].tolist(), scores, strict=True), key=lambda slot: -slot[1])
     found: dict[tuple[int, int], Choice] = {}

@@ -135,14 +135,16 @@ def test_a_missing_test_folder_is_named(make_folder):
 def test_an_empty_class_folder_is_named(make_folder):
     path = make_folder()
     (path / "train/fish").mkdir()
-    with pytest.raises(InputError, match=r"--data_path='.*': in train/: Found no valid file for the classes fish$"):
+    with pytest.raises(InputError, match=r"--data_path='.*': train/ has no picture of the classes fish$"):
         load_data("imagefolder", path)
 
 
 def test_a_folder_without_classes_is_named(tmp_path):
     (tmp_path / "train").mkdir()
     (tmp_path / "val").mkdir()
-    with pytest.raises(InputError, match=r"--data_path='.*': in train/: Couldn't find any class folder"):
+    with pytest.raises(
+        InputError, match=r"--data_path='.*': train/ has no class folders; pictures belong in train/<class>/$"
+    ):
         load_data("imagefolder", tmp_path)
 
 

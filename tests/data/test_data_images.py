@@ -1,3 +1,6 @@
+import io
+import struct
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -5,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from convnn.data import denormalise, load_image
-from convnn.data.images import channel_values, normalise
+from convnn.data import FITS, denormalise, load_image
+from convnn.data.images import BrokenImageError, channel_values, fitted, normalise, read_image
 from convnn.errors import InputError
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.2, 0.1)
@@ -114,3 +117,112 @@ def test_pictures_of_sixteen_bits_are_refused_rather_than_clipped(tmp_path):
     Image.fromarray(np.full((4, 4), 30000, dtype=np.uint16)).save(path)
     with pytest.raises(InputError, match=r"picture\.png: it has more than 8 bits per channel \(mode I;16\)"):
         load_image(path, (3, 4, 4), MEAN, STD)
+
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (6, 4, 3), dtype=np.uint8)
+
+
+def turned(kind: str, orientation: int) -> bytes:
+    """A picture that a camera held in some way would save: PIXELS when it is set upright."""
+    undo = {1: lambda x: x, 2: np.fliplr, 3: lambda x: np.rot90(x, 2), 4: np.flipud, 5: lambda x: x.transpose(1, 0, 2)}
+    undo |= {6: np.rot90, 7: lambda x: np.rot90(x, 2).transpose(1, 0, 2), 8: lambda x: np.rot90(x, -1)}
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    lossless = {"lossless": True, "exact": True} if kind == "WEBP" else {}
+    Image.fromarray(np.ascontiguousarray(undo[orientation](PIXELS))).save(file, kind, exif=exif, **lossless)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_set_upright_as_its_camera_says(tmp_path, orientation, kind):
+    path = tmp_path / "picture"
+    path.write_bytes(turned(kind, orientation))
+    assert np.array_equal(np.asarray(read_image(path)), PIXELS)
+
+
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0rubbish", b"Exif\0\0II*\0\xff\xff\xff\x7f", b"Exif\0\0MM\0*\0\0\0\x08\0\x09\x01"]
+)
+def test_a_picture_whose_exif_data_are_broken_is_read_as_it_is(tmp_path, exif):
+    path = tmp_path / "picture.png"
+    Image.fromarray(PIXELS).save(path, exif=exif)
+    assert np.array_equal(np.asarray(read_image(path)), PIXELS)
+
+
+def test_an_orientation_that_is_none_changes_nothing(tmp_path):
+    path, exif = tmp_path / "picture.png", Image.Exif()
+    exif[0x0112] = 77
+    Image.fromarray(PIXELS).save(path, exif=exif)
+    assert np.array_equal(np.asarray(read_image(path)), PIXELS)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_picture_of_lightness_and_two_colours_is_read(tmp_path, channels):
+    path = tmp_path / "picture.tif"
+    Image.new("LAB", (6, 5), (255, 128, 128)).save(path)
+    assert np.asarray(read_image(path, channels)).min() > 250
+
+
+def test_whatever_a_decoder_raises_is_a_broken_image(tmp_path):
+    """A TIFF damaged byte by byte makes Pillow raise TypeError, KeyError, struct.error and more."""
+    file = io.BytesIO()
+    Image.effect_noise((9, 9), 50).save(file, "TIFF")
+    whole, path, broken = file.getvalue(), tmp_path / "picture.tif", 0
+    for place in range(0, len(whole), 5):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                read_image(path)
+            except BrokenImageError:
+                broken += 1
+    assert broken > 5
+
+
+class Fails:
+    """Stands for a decoder."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __call__(self, *_: object) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError(3), TypeError("x"), struct.error("y"), ZeroDivisionError(), RecursionError()]
+)
+def test_no_error_of_a_decoder_is_a_traceback(tmp_path, monkeypatch, error):
+    monkeypatch.setattr(Image, "open", Fails(error))
+    with pytest.raises(BrokenImageError, match=r"cannot read the image .*one\.tif: it is broken or not a picture"):
+        read_image(tmp_path / "one.tif")
+
+
+def test_too_little_memory_is_no_broken_image(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "open", Fails(MemoryError()))
+    with pytest.raises(MemoryError):
+        read_image(tmp_path / "one.tif")
+
+
+def test_a_picture_is_cropped_padded_or_stretched():
+    picture = Image.new("L", (12, 6), 255)
+    picture.paste(100, (3, 0, 9, 6))
+    crop, pad, stretch = (np.asarray(fitted(picture, (6, 6), how)) for how in FITS)
+    assert (crop == 100).all()
+    assert pad[[0, 5]].max() == 0
+    assert (pad[2:4, 2:4] == 100).all()
+    assert pad[2:4, [0, 5]].min() == 255
+    assert (stretch[:, 2:4] == 100).all()
+    assert stretch[:, [0, 5]].min() == 255
+
+
+@pytest.mark.parametrize("how", FITS)
+def test_a_picture_of_the_right_size_is_the_same_however_it_would_be_fitted(how):
+    assert np.array_equal(np.asarray(fitted(Image.fromarray(PIXELS), (6, 4), how)), PIXELS)
+
+
+def test_an_unknown_way_to_fit_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"fit='corp' is not one of crop, pad, stretch; did you mean 'crop'"):
+        load_image(tmp_path / "nowhere.png", (3, 8, 8), MEAN, STD, "corp")

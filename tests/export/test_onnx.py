@@ -207,6 +207,15 @@ def test_what_cannot_be_exported_is_refused_and_leaves_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_no_memory_is_no_fault_of_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def translate(*_: object) -> bytes:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(_onnx, "_translate", translate)
+    with pytest.raises(MemoryError, match="no room"):
+        export_onnx(nn.Linear(3, 2), tmp_path / "x.onnx", torch.zeros(2, 3))
+
+
 def test_what_rounding_decides_is_no_disagreement(tmp_path: Path) -> None:
     difference = export_onnx(Nearly(), tmp_path / "x.onnx", torch.randn(1, 3, 3))
     assert difference is not None

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -68,6 +69,15 @@ def test_a_batch_that_the_network_fixes_is_refused_by_name(tmp_path: Path) -> No
     with pytest.raises(UnsupportedError, match="cannot trace this network"):
         export_torch(OfTwo(), tmp_path / "x.pt2", torch.zeros(2, 3))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_memory_is_no_fault_of_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def export(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(torch.export, "export", export)
+    with pytest.raises(torch.OutOfMemoryError, match="no room"):
+        trace(nn.Linear(3, 2), torch.zeros(2, 3))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="triton can run here")

@@ -20,6 +20,7 @@ from convnn.train import Recipe, TrainConfig, save_checkpoint
 from convnn.train.checkpoint import Checkpoint
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
+pytest.importorskip("huggingface_hub.constants")  # a part that is not there until somebody asks for it
 
 RECIPE = Recipe(
     model="resnet18",
@@ -95,6 +96,12 @@ def test_the_card_says_what_the_run_knows(network: Network, folder: Path) -> Non
         assert text in card.text
     assert "d_hidden" not in card.text, "only settings that the network or its layer reads"
     assert "| classes | 3: a\\|b, c d, e: 'f' |" in card.text.splitlines()
+
+
+def test_the_card_of_weights_that_were_not_tested_says_so(network: Network) -> None:
+    text = model_card(network, replace(RECIPE, test_top1=None))
+    assert "| test accuracy | not measured |" in text
+    assert huggingface_hub.ModelCard(text).data.eval_results is None
 
 
 def test_a_card_without_a_licence_names_none(network: Network) -> None:
@@ -183,7 +190,7 @@ def test_an_unknown_name_is_no_traceback(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     for name in ("somebody/network", "no such/place/at all", str(tmp_path / "none")):
-        with pytest.raises(InputError, match="is no folder here, and not found on the hub") as error:
+        with pytest.raises(InputError, match="is no folder here, and cannot be fetched from the hub") as error:
             from_pretrained(name)
         assert "\n" not in str(error.value)
 

@@ -1,5 +1,6 @@
 """Networks of other libraries, by name."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,16 @@ def test_the_command_line_trains_evaluates_and_shows_one(tmp_path: Path, capsys:
     assert main(["neighbors", "--checkpoint", best, "--index", "3", "--out", str(tmp_path / "pictures")]) == 0
     assert main(["train", "--K", "0"]) == 2
     assert "--K=0 must be an integer of at least 1" in capsys.readouterr().err
+
+
+def test_a_library_that_is_missing_is_named_and_one_that_is_broken_speaks_for_itself(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(InputError, match=r"pip install 'convnn\[timm\]'"):
+        create_model("timm:convnext_atto", "ConvNN")
+    (tmp_path / "timm.py").write_text("raise ImportError('half installed')")
+    monkeypatch.delitem(sys.modules, "timm")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ImportError, match="half installed"):
+        create_model("timm:convnext_atto", "ConvNN")

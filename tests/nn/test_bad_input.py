@@ -167,8 +167,11 @@ def test_too_small_maps(
 
 @pytest.mark.parametrize("size", [(0, 4), (4, 0), (0, 0)], ids=str)
 def test_maps_without_positions(size: tuple[int, int]) -> None:
-    with _refuses(r"K=9 is more than the 0 positions"):
-        cnn.ConvNN2d(3, 4, padding=0)(_map(2, 3, *size))
+    for layer in (cnn.ConvNN2d(3, 4), cnn.ViG2d(3, 4), cnn.Conv2dNew(3, 4), cnn.Branching2d(3, 4), cnn.SVGA2d(3, 4)):
+        with _refuses(
+            rf"^input of shape \(2, 3, {size[0]}, {size[1]}\) must have at least one position along every axis"
+        ):
+            layer(_map(2, 3, *size))
 
 
 @pytest.mark.parametrize(("pattern", "sizes"), [("A", r"\(6, 4\), \(12, 8\)"), ("B", r"\(3, 2\), \(6, 4\)")])

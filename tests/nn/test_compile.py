@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 
 from convnn import nn as cnn
+from layer_cases import MAP_CASES, LayerCase
 
 
 def test_every_layer_compiles_as_one_graph(case) -> None:
@@ -57,6 +59,23 @@ def test_a_compiled_layer_takes_another_resolution_and_autocast() -> None:
         torch.testing.assert_close(compiled(x), layer(x))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         torch.testing.assert_close(compiled(x), layer(x))
+
+
+QUICK = ("svga", "dagc", "branching1d", "convnn1d")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, id=case.name, marks=() if case.name in QUICK else pytest.mark.long) for case in MAP_CASES],
+)
+def test_a_second_graph_takes_every_resolution(case: LayerCase) -> None:
+    """The first is for one size; the second leaves it open."""
+    layer, counter = case.layer(), CompileCounter()
+    compiled = torch.compile(layer, fullgraph=True, backend=counter)
+    for larger in (0, 2, 4, 6):
+        x = case.resized(tuple(n + larger * (1 + i) for i, n in enumerate(case.size))).input()
+        torch.testing.assert_close(compiled(x), layer(x))
+    assert counter.frame_count <= 2
 
 
 def test_errors_speak_through_the_compiler() -> None:

@@ -177,3 +177,45 @@ def test_bad_geometry_is_refused_by_name_and_value(name: str) -> None:
     settings, message = BAD[name]
     with pytest.raises(InputError, match=message):
         cnn.ConvNN2d(4, 8, **settings)(torch.randn(1, 4, 6, 6))
+
+
+@pytest.mark.parametrize("mode", cnn.PADDING_MODES)
+@pytest.mark.parametrize("size", [(1, 4), (2, 3), (3, 3)])
+def test_padding_is_refused_exactly_where_torch_cannot_continue_the_map(mode: str, size: tuple[int, int]) -> None:
+    x = torch.randn(1, 2, *size)
+    for padding in (0, 1, 2, 3, (0, 3), (3, 0)):
+        grid = cnn.Grid(padding=padding, padding_mode=mode)
+        rows, columns = padding if isinstance(padding, tuple) else (padding, padding)
+        try:
+            sides = [columns, columns, rows, rows]
+            expected = F.pad(x, sides, mode="constant" if mode == "zeros" else mode) if any(sides) else x
+        except RuntimeError:
+            with pytest.raises(InputError, match=f"padding_mode='{mode}' is too wide for a map of"):
+                grid.pad(x)
+        else:
+            assert torch.equal(grid.pad(x), expected)
+
+
+@pytest.mark.parametrize("mode", cnn.PADDING_MODES)
+@pytest.mark.parametrize("widened", [False, True])
+def test_no_memory_is_not_called_bad_padding(mode: str, widened: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pad(*_: Any, **__: Any) -> Tensor:
+        raise torch.OutOfMemoryError("no room for the padding")
+
+    grid = cnn.Grid(3, padding=1, padding_mode=mode)
+    grid = grid.widened((3, 3), reach=1) if widened else grid
+    monkeypatch.setattr(F, "pad", pad)
+    with pytest.raises(torch.OutOfMemoryError, match="no room for the padding"):
+        grid.pad(torch.zeros(1, 2, 4, 4))
+
+
+def test_a_map_that_no_memory_holds_is_not_called_bad_padding() -> None:
+    with pytest.raises(RuntimeError, match="overflow"):
+        cnn.Grid(padding=2**61).pad(torch.zeros(1, 2, 4))
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+def test_an_empty_map_cannot_be_continued(mode: str) -> None:
+    for grid in (cnn.Grid(3, padding_mode=mode), cnn.Grid(3, padding_mode=mode).widened((3, 3), reach=2)):
+        with pytest.raises(InputError, match="too wide for a map of"):
+            grid.pad(torch.zeros(1, 2, 0, 4))

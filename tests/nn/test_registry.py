@@ -56,14 +56,23 @@ FLAGS = {  # what a command line hands to every layer
     "coordinate_encoding": True,
     "sparse_mode": "strided",
     "sparse_context_window": 4,
+    "graph_conv": "sage",
     "graph_dilation": 2,
     "reduction": 2,
+    "edge_norm": True,
+    "edge_activation": "gelu",
+    "scale_features": True,
     "mlp_layers": 2,
     "step": 3,
     "positional_size": 5,
     "head_channels": 1,
     "relative_bias": False,
+    "attention_dilation": 2,
+    "qk_scale": 0.5,
     "edge_type": "pair",
+    "degree_type": "graph",
+    "stochastic_degree": True,
+    "keeping": "added",
     "pooling": "max",
     "latent_channels": 6,
 }
@@ -96,15 +105,22 @@ def test_every_layer_takes_every_flag(name: str, flags: dict) -> None:
 
 def test_flags_reach_the_relatives() -> None:
     vig = cnn.layer_factory("ViG", **FLAGS)(3, 8)
-    assert (vig.K, vig.graph_dilation, vig.reduction) == (5, 2, 2)
-    assert len(cnn.layer_factory("EdgeConv", **FLAGS)(3, 8).mlp) == 2
+    assert (vig.K, vig.graph_dilation, vig.reduction, vig.graph_conv) == (5, 2, 2, "sage")
+    edge = cnn.layer_factory("EdgeConv", **FLAGS)(3, 8)
+    assert (len(edge.mlp), edge.scale_features, edge.reduction) == (2 * (2 - 1), True, 2)
+    for behind in (vig.edge[1], edge.behind):
+        assert [type(one).__name__ for one in behind] == ["RowNorm", "GELU"]
+    assert cnn.layer_factory("EdgeConv", **FLAGS, relative_side=7)(4, 8).relative_side == 7
     dagc = cnn.layer_factory("DAGC", **FLAGS)(3, 8)
     assert (dagc.step, dagc.positional.kernel_size) == (3, (5, 5))
     attention = cnn.layer_factory("NeighborhoodAttention2d", **FLAGS)(3, 8)
     assert (attention.kernel_size, attention.heads, attention.relative_bias) == (5, 3, None)
+    assert (attention.attention_dilation, attention.qk_scale) == (2, 0.5)
     adaptive = cnn.layer_factory("Adaptive", **FLAGS)(3, 8)
     assert (adaptive.kernel_size, adaptive.ranker.edge_type, adaptive.pooling) == (5, "pair", "max")
     assert adaptive.ranker.encode.out_features == 6
+    assert (adaptive.degree.degree_type, adaptive.keeping) == ("graph", "added")
+    assert adaptive.degree.log_variance is not None
 
 
 def test_what_a_network_decides_goes_before_the_flags() -> None:

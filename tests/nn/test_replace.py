@@ -102,6 +102,44 @@ def test_a_layer_with_two_names_stays_one_layer() -> None:
     assert model[0] is model[2]
 
 
+def test_a_layer_with_two_names_is_replaced_under_both_or_neither() -> None:
+    shared, other = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+    model = nn.Sequential(shared, other, shared)
+    report = convnn.replace_layers(model, "ConvNN", where=("0", "1"))
+    assert names(report) == ["1"]
+    assert model[0] is model[2] is shared
+    assert report.fates[0].reason == "it is the same layer as 2, which is left"
+    with pytest.raises(InputError, match="0 was left: it is the same layer as 1, which is left"):
+        convnn.replace_layers(nn.Sequential(shared, shared), "ConvNN", where="0")
+
+
+@pytest.mark.parametrize("keep_weights", [False, True])
+def test_layers_that_share_a_parameter_are_left_and_said_so(keep_weights: bool) -> None:
+    model = nn.Sequential(*(nn.Conv2d(4, 4, 3, padding=1) for _ in range(3)))
+    model[2].weight = model[0].weight
+    report = convnn.replace_layers(model, "ConvNN", keep_weights=keep_weights)
+    assert names(report) == ["1"]
+    assert model[0].weight is model[2].weight
+    assert "0  Conv2d left: it shares a parameter with 2, and would no longer" in str(report)
+    assert "2  Conv2d left: it shares a parameter with 0, and would no longer" in str(report)
+
+
+def test_sharing_with_a_layer_of_another_kind_counts_too() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encode, self.attend = nn.Conv2d(3, 4, 3), nn.MultiheadAttention(4, 2)
+            self.decode, self.free = nn.ConvTranspose2d(4, 3, 3), nn.Conv2d(3, 4, 3)
+            self.decode.weight = self.encode.weight
+            self.scale = self.attend.out_proj.weight
+
+    report = convnn.replace_layers(Tied(), "ConvNN")
+    assert names(report) == ["free"]
+    assert report.left[0].reason == "it shares a parameter with decode, and would no longer"
+    with pytest.raises(InputError, match="attend was left: it shares a parameter with Tied, and would no longer"):
+        convnn.replace_layers(Tied(), "ConvNNAttention", K=2)
+
+
 def test_parts_of_our_own_layers_are_left_in_peace() -> None:
     model = nn.Sequential(cnn.Branching2d(3, 4), nn.Conv2d(4, 4, 3))
     assert names(convnn.replace_layers(model)) == ["1"]

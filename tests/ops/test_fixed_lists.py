@@ -55,6 +55,23 @@ def test_window_of_a_map(size: tuple[int, ...]) -> None:
         assert select.window(size, window).indices.tolist() == [expected]
 
 
+@pytest.mark.parametrize("dilation", [1, 2, 3])
+@pytest.mark.parametrize("length", [1, 2, 5, 7, 9])
+def test_a_dilated_window_is_one_among_every_so_many(length: int, dilation: int) -> None:
+    for k in range(1, length // dilation + 1):
+        found = select.window([length], [k], [dilation]).indices[0]
+        for rest in range(dilation):
+            line = torch.arange(rest, length, dilation)
+            assert torch.equal(found[line], line[select.window([len(line)], [k]).indices[0]])
+
+
+def test_a_window_dilated_along_one_axis() -> None:
+    found = select.window([4, 3], [2, 3], [2, 1]).indices[0]
+    rows, columns = select.window([4], [2], [2]).indices[0], select.window([3], [3]).indices[0]
+    expected = rows[:, None, :, None] * 3 + columns[None, :, None, :]
+    assert torch.equal(found, expected.reshape(12, 6))
+
+
 def test_an_odd_window_has_its_query_in_the_middle_but_at_the_border() -> None:
     indices = select.window([6, 7], [3, 5]).indices.view(6, 7, 15)
     assert torch.equal(indices[1:-1, 2:-2, 7], torch.arange(42).view(6, 7)[1:-1, 2:-2])
@@ -91,12 +108,26 @@ def test_strided(length: int, stride: int) -> None:
         (lambda: select.window([5, 3], [3, 4]), r"^kernel_size=\(3, 4\) must lie between 1 and the \(5, 3\) positions"),
         (lambda: select.window([5, 3], [3]), r"^kernel_size=\(3,\) must lie between 1 and the \(5, 3\) positions"),
         (lambda: select.window([5], [3, 1]), r"^kernel_size=\(3, 1\) must lie between 1 and the \(5,\) positions"),
+        (lambda: select.window([5], [3], [2]), r"^kernel_size=\(3,\) must lie .* \(5,\) .* at dilation=\(2,\)$"),
+        (lambda: select.window([5], [3], [0]), r"^dilation=0 must be an integer of at least 1$"),
         (lambda: select.within(5, -1), r"^reach=-1 must be an integer of at least 0$"),
         (lambda: select.within(5, 1.5), r"^reach=1\.5 must be an integer of at least 0$"),
         (lambda: select.strided(5, 0), r"^stride=0 must be an integer of at least 1$"),
         (lambda: select.strided(5, -2), r"^stride=-2 must be an integer of at least 1$"),
     ],
-    ids=["large", "none", "columns", "an-axis-less", "an-axis-more", "reach", "reach-float", "stride", "backwards"],
+    ids=[
+        "large",
+        "none",
+        "columns",
+        "an-axis-less",
+        "an-axis-more",
+        "apart",
+        "no-dilation",
+        "reach",
+        "reach-float",
+        "stride",
+        "backwards",
+    ],
 )
 def test_errors(call, message: str) -> None:
     with pytest.raises(InputError, match=message):

@@ -5,12 +5,14 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from convnn.errors import OutputError
+from convnn.errors import InputError, OutputError
 from convnn.study import queue
 from convnn.study.queue import Queue
+from convnn.study.sweep import _open_queue
 
 TAKE_ALL = """
 import sys
@@ -106,3 +108,16 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(OutputError, match=r"journal' cannot be written"):
         Queue(tmp_path / "journal", "study")
+
+
+def test_a_missing_package_is_named_and_a_broken_one_speaks_for_itself(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delitem(sys.modules, "convnn.study.queue")
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "optuna", None)
+        with pytest.raises(InputError, match=r"a sweep needs the package optuna: pip install 'convnn\[sweep\]'"):
+            _open_queue(tmp_path, "study")
+    monkeypatch.setitem(sys.modules, "convnn.study.queue", ModuleType("half installed"))
+    with pytest.raises(ImportError, match="cannot import name 'Queue'"):
+        _open_queue(tmp_path, "study")

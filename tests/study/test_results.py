@@ -162,3 +162,15 @@ def test_words_along_an_axis_do_not_touch(count: int, study: Study, monkeypatch:
     boxes = [label.get_window_extent() for label in labels]
     assert all(left.x1 < right.x0 for left, right in pairwise(boxes)) or labels[0].get_rotation() > 0
     assert (labels[0].get_rotation() > 0) == (count > 4)
+
+
+def test_runs_of_three_parts_are_judged_by_val(study: Study) -> None:
+    for run in study.runs[:-1]:
+        head, *rows = (run.folder / "metrics.csv").read_text().splitlines()
+        head = head.replace("test", "val") + ",test_loss,test_top1,test_top5"
+        (run.folder / "metrics.csv").write_text("\n".join([head, *(row + ",,," for row in rows)]) + "\n")
+    result = read_result(study.runs[0])
+    assert (result.value("best"), result.value("last")) == (max(accuracies(0)), accuracies(0)[-1])
+    groups = grouped(study, read_results(study))
+    assert groups[0].mean_run.validation_part == "val"
+    assert "\n\nVal accuracies in percent: mean and standard deviation" in results_markdown(study, groups)

@@ -69,6 +69,18 @@ def test_best_epoch_is_marked_where_the_test_is_best():
     assert panel.get_title(loc="right") == "best test 48.50% at epoch 3"
 
 
+@pytest.mark.parametrize(("tested", "words"), [("0.44", ", test 44.00%"), ("", "")])
+def test_val_is_drawn_where_it_chooses_the_best_epoch(tmp_path, tested, words):
+    head = "epoch,train_loss,train_top1,val_loss,val_top1,val_top5,test_loss,test_top1,lr"
+    rows = ["1,2.0,0.3,2.1,0.25,0.9,,,0.1", f"2,1.5,0.4,1.9,0.48,0.9,1.8,{tested},0.1", "3,1.2,0.5,2.0,0.45,0.9,,,0.1"]
+    metrics = tmp_path / "metrics.csv"
+    metrics.write_text("\n".join([head, *rows]) + "\n")
+    text = curves.draw_curves(metrics, tmp_path / "curves.svg").read_text()
+    assert f"<!-- best val 48.00% at epoch 2{words} -->" in text
+    assert "<!-- val -->" in text
+    assert "<!-- test -->" not in text
+
+
 def test_empty_values_are_bridged(tmp_path):
     gap = [ROWS[0], "2,9.5,1.5,45,80,,,,0.05,", ROWS[2]]
     straight = [ROWS[0], "2,9.5,1.5,45,80,1.75,36,,0.05,", ROWS[2]]

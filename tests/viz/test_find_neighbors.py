@@ -1,5 +1,7 @@
 """Whom layers choose, and which pixels are asked about."""
 
+from itertools import product
+
 import pytest
 import torch
 from torch import nn
@@ -20,7 +22,8 @@ from convnn.nn import (
     list_layers,
 )
 from convnn.nn.relatives._layer import Relative
-from convnn.viz import LayerNeighbors, choose_queries, find_neighbors
+from convnn.viz import choose_queries, find_neighbors
+from open_page import by_hand, nearest_query
 
 
 class Failing(nn.Module):
@@ -98,11 +101,22 @@ def test_the_window_is_the_smallest_odd_square_that_holds_K(K, window):
     assert window**2 >= K > (window - 2) ** 2 * (window > 1)
 
 
-def test_the_query_at_a_place_is_the_nearest_and_the_first_of_several():
-    queries = torch.tensor([[0, 0], [0, 2], [2, 0], [2, 2]])
-    found = LayerNeighbors("strided", (4, 4), queries, torch.zeros(4, 1, 2, dtype=torch.int64), torch.zeros(4, 1))
+def test_the_query_at_a_pixel_is_the_nearest_and_the_first_of_several():
+    every_other = by_hand([(0, 0)], (4, 4), stride=2)
     expected = {(0, 0): 0, (0, 1): 0, (0, 2): 1, (0, 3): 1, (1, 1): 0, (1, 3): 1, (2, 1): 2, (3, 0): 2, (3, 3): 3}
-    assert {place: found.query_at(place) for place in expected} == expected
+    assert {pixel: every_other.query_at(pixel, (4, 4)) for pixel in expected} == expected
+    assert [every_other.query_at((n, n), (32, 32)) for n in (0, 11, 12, 15, 31)] == [0, 0, 3, 3, 3]
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("size", [(4, 4), (5, 3), (1, 7), (6, 9)])
+@pytest.mark.parametrize("image_size", [(8, 8), (5, 12), (12, 9)])
+def test_no_query_is_nearer_to_a_pixel_than_the_one_that_answers(stride, size, image_size):
+    layer = by_hand([(0, 0)], size, stride)
+    for pixel in product(*map(range, image_size)):
+        assert tuple(layer.queries[layer.query_at(pixel, image_size)].tolist()) == nearest_query(
+            layer, pixel, image_size
+        )
 
 
 def test_a_layer_called_twice_is_reported_twice():

@@ -2,13 +2,15 @@
 
 import math
 import re
+from importlib.resources import files
+from itertools import product
 
 import pytest
 import torch
 
 from convnn.models import create_model
 from convnn.viz import LayerNeighbors, find_neighbors, write_page
-from open_page import HEIGHT, WIDTH, Choice, Open, by_hand, expected, number, times_chosen
+from open_page import HEIGHT, WIDTH, Choice, Open, by_hand, expected, nearest_query, number, times_chosen
 
 PIXELS = [(0, 0), (3, 17), (11, 19), (7, 8)]
 
@@ -215,6 +217,35 @@ def test_where_only_some_positions_choose_the_nearest_answers(visit, image, tmp_
     assert (one.state()["row"], one.state()["column"]) == ("6", "9")
     one.press("ArrowRight")
     assert one.facts()["Chosen by others"][0] == "0 times"
+
+
+def test_on_a_coarser_map_the_nearest_answers_too(visit, image, tmp_path):
+    layer = by_hand([(1, 1)], (3, 5), stride=2)
+    one = visit(write_page(image, [layer], tmp_path / "page.html"))
+    for pixel in [(0, 0), (5, 7), (6, 8), (7, 15), (11, 10)]:
+        one.hover(*pixel)
+        row, column = nearest_query(layer, pixel, (HEIGHT, WIDTH))
+        assert f"Row {row}, column {column} of the map chooses" in one.page.locator("h3").inner_text()
+    assert nearest_query(layer, (6, 8), (HEIGHT, WIDTH)) == (2, 2), "which the place under the pixel, (1, 2), is not"
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_no_query_is_nearer_to_a_pixel_than_the_one_that_answers(browser, stride):
+    code = (files("convnn.viz.neighbors") / "_page" / "layers.js").read_text()
+    ask = "(layer, pixels) => pixels.map(([row, column]) => Layer.prototype.queryAt.call(layer, { row, column }))"
+    cases = list(product([(4, 4), (5, 3), (1, 7), (6, 9)], [(8, 8), (5, 12)]))
+    page = browser.new_page()
+    for size, (height, width) in cases:
+        layer = by_hand([(0, 0)], size, stride)
+        pixels = list(product(range(height), range(width)))
+        rows, columns = layer.queries.T.tolist()
+        image = {"height": height, "width": width}
+        known = {"image": image, "height": size[0], "width": size[1], "queries": len(rows)}
+        known |= {"queryRows": rows, "queryColumns": columns}
+        found = page.evaluate(f"([layer, pixels]) => {{ {code}\nreturn ({ask})(layer, pixels); }}", [known, pixels])
+        expected = [nearest_query(layer, pixel, (height, width)) for pixel in pixels]
+        assert [tuple(layer.queries[query].tolist()) for query in found] == expected
+    page.close()
 
 
 def test_heads_are_shown_together_and_the_class_token_by_its_name(visit, tmp_path):

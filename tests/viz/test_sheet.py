@@ -64,6 +64,16 @@ def test_the_nearest_query_answers_where_only_some_positions_choose(tmp_path):
     assert np.array_equal(here, full)
 
 
+def test_on_a_coarser_map_the_nearest_query_answers_too(tmp_path):
+    layer = layer_choosing((1, 1), size=(4, 4), stride=2)
+    image = torch.zeros(1, 32, 32)
+    here, there, corner = (draw(tmp_path / f"{n}.png", layer, image=image, queries=[(n, n)]) for n in (15, 20, 4))
+    right = slice(here.shape[1] // 2, None)  # the left cell shows the pixel itself
+    picture = slice(0, int(here.shape[0] * 0.8))  # without the caption
+    assert np.array_equal(here[picture, right], there[picture, right])
+    assert (here[picture, right] != corner[picture, right]).any()
+
+
 def test_a_score_that_is_no_number_ranks_last(tmp_path):
     layer = layer_choosing((4, 4), (1, 1), (6, 6))
     spoilt = dataclasses.replace(layer, scores=torch.tensor([3.0, torch.nan, 1.0]).expand(64, -1))

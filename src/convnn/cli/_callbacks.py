@@ -18,7 +18,7 @@ from convnn.viz.statistics.measure import MEASURES
 from convnn.viz.statistics.table import COLUMNS, csv_rows
 
 NUM_IMAGES = 256
-"""Test images that are looked at after every epoch, and training images from which the classes of positions come."""
+"""Images that are looked at after every epoch, and training images from which the classes of positions come."""
 
 
 class Curves(Callback):
@@ -33,7 +33,8 @@ class Curves(Callback):
 
 
 class NeighborLog(Callback):
-    """Keeps neighbors.csv: after every epoch what the neighbours of each layer are like, on the same few test images.
+    """Keeps neighbors.csv: after every epoch what the neighbours of each layer are like, on the same few images of val,
+    or of test where there is no val.
 
     The images are read anew, without augmentation, so that the loaders that train are not touched.
 
@@ -78,7 +79,7 @@ class NeighborLog(Callback):
 
     def _log(self, epoch: int) -> None:
         self.data.train.set_epoch(0)  # the same order and noise every time
-        layers = neighbor_statistics(self.network, self.data.test, labelled_batches=self.data.train)
+        layers = neighbor_statistics(self.network, self.data.validation, labelled_batches=self.data.train)
         self.rows += [[str(epoch), *row] for row in csv_rows(layers)]
         self._write()
         if self.scalars is not None:

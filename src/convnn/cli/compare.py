@@ -16,7 +16,7 @@ from convnn.viz import draw_comparison
 from convnn.viz.compare.page import comparison_page
 from convnn.viz.compare.table import UNKNOWN, Column, comparison, comparison_markdown, different_flags
 
-ON_SCREEN = ("best top-1", "its epoch", "last top-1", "epochs", "s/epoch")
+ON_SCREEN = ("measured on", "best top-1", "its epoch", "its test top-1", "last top-1", "epochs", "s/epoch")
 """Columns that fit on a narrow terminal."""
 
 

@@ -5,15 +5,17 @@ import argparse
 from rich.console import Console
 
 from convnn.cli._flags import Parser, add_config_flags, config_from
-from convnn.cli._images import open_images
-from convnn.data import ImageData
+from convnn.cli._images import add_fit_flag, fit_from, open_images, open_part
+from convnn.data import ImageData, ImagePart
 from convnn.errors import InputError
 from convnn.models import Network
 from convnn.train import Recipe, TrainConfig, evaluate, find_device, load_checkpoint, make_accelerator
+from convnn.train.checkpoint import check_classes
 
 FLAGS = (
     "data_path",
     "noise",
+    "limit_train",
     "limit_test",
     "on_bad_image",
     "num_workers",
@@ -29,43 +31,76 @@ def add_flags(parser: Parser) -> None:
     """The checkpoint, the images and the device."""
     parser.add_argument("checkpoint", help="weights of a run, such as runs/demo/best.safetensors")
     parser.add_argument("--dataset", default=None, help="images to test on; those it was trained on when left out")
+    parser.add_argument("--split", default="test", metavar="{train,val,test}", help="part of the images")
+    add_fit_flag(parser)
     add_config_flags(parser, only=FLAGS)
 
 
 def run(args: argparse.Namespace, console: Console) -> None:
     """Print loss and accuracies."""
     network, recipe = load_checkpoint(args.checkpoint)
-    config = config_from(args, dataset=args.dataset or recipe.dataset)
-    evaluate_network(network, recipe, config, console)
+    config = config_from(args, dataset=args.dataset or recipe.dataset, fit=fit_from(args, recipe))
+    evaluate_network(network, recipe, config, console, args.split)
 
 
-def evaluate_network(network: Network, recipe: Recipe, config: TrainConfig, console: Console) -> None:
-    """Print loss and accuracies of a checkpoint's network on the test images that the flags name."""
+def evaluate_network(
+    network: Network, recipe: Recipe, config: TrainConfig, console: Console, split: str = "test"
+) -> None:
+    """Print loss and accuracies of a checkpoint's network on a part of the images that the flags name."""
     device = find_device(config.device)
-    data = load_test_images(recipe, config)
+    part = load_part_like(recipe, config, split)
     accelerator = make_accelerator(device, use_amp=config.use_amp)
     model = accelerator.prepare(network.to(device))
-    scores = evaluate(model, data.test, config.criterion, accelerator)
+    scores = evaluate(model, part.loader, config.criterion, accelerator)
+    named = "" if part.name == "test" else f" ({part.name})"
     console.print(
-        f"{recipe.model} of {recipe.layer}, epoch {recipe.epoch}, on {data.test.num_samples:,} images of {data.name}:"
+        f"{recipe.model} of {recipe.layer}, epoch {recipe.epoch}, on {part.loader.num_samples:,} images of"
+        f" {config.dataset}{named}:"
         f" loss {scores.loss:.4f}, top-1 {scores.top1:.2%}, top-5 {scores.top5:.2%}",
         highlight=False,
         soft_wrap=True,
     )
 
 
-def load_test_images(recipe: Recipe, config: TrainConfig) -> ImageData:
-    """The images that the flags name, in the size that the checkpoint's network learned.
+def load_part_like(recipe: Recipe, config: TrainConfig, split: str) -> ImagePart:
+    """A part of the images that the flags name, in the size that the checkpoint's network learned.
 
     Raises:
         InputError: they have other classes or channels.
     """
-    _, height, width = recipe.image_shape
-    side = height if height == width else None
-    data = open_images(config, resize=side, augment=False, device=find_device(config.device))
-    if data.classes != recipe.classes or data.image_shape != recipe.image_shape:
-        raise InputError(
-            f"--dataset={config.dataset} has {data.num_classes} classes of {data.image_shape} images, the checkpoint"
-            f" learned {len(recipe.classes)} classes of {recipe.image_shape} images of {recipe.dataset}"
-        )
+    part = open_part(config, split, resize=_side(recipe), augment=False, device=find_device(config.device))
+    check_like(recipe, config, part.classes, part.image_shape)
+    return part
+
+
+def load_images_like(recipe: Recipe, config: TrainConfig) -> ImageData:
+    """All images that the flags name, in the size that the checkpoint's network learned.
+
+    Raises:
+        InputError: they have other classes or channels.
+    """
+    data = open_images(config, resize=_side(recipe), augment=False, device=find_device(config.device))
+    check_like(recipe, config, data.classes, data.image_shape)
     return data
+
+
+def check_like(
+    recipe: Recipe, config: TrainConfig, classes: tuple[str, ...], image_shape: tuple[int, int, int]
+) -> None:
+    """Refuse images that the checkpoint's network cannot be measured on.
+
+    Raises:
+        InputError: their classes are not those that it learned, saying which differ, or they have another shape.
+    """
+    where = f"--dataset={config.dataset} in --data_path={config.data_path}"
+    check_classes(recipe, classes, where)
+    if image_shape != recipe.image_shape:
+        raise InputError(
+            f"{where} has images of shape {image_shape}, the checkpoint learned those of {recipe.dataset} of shape"
+            f" {recipe.image_shape}"
+        )
+
+
+def _side(recipe: Recipe) -> int | None:
+    _, height, width = recipe.image_shape
+    return height if height == width else None

@@ -8,7 +8,8 @@ from rich.console import Console
 from torch import Tensor
 
 from convnn.cli._flags import Parser, add_config_flags, config_from
-from convnn.cli.evaluate import load_test_images
+from convnn.cli._images import add_fit_flag, fit_from
+from convnn.cli.evaluate import load_part_like
 from convnn.data import denormalise, load_image
 from convnn.errors import InputError, check_at_least
 from convnn.files import make_folder
@@ -31,6 +32,7 @@ def add_flags(parser: Parser) -> None:
     parser.add_argument(
         "--page", action=argparse.BooleanOptionalAction, default=True, help="write a page to explore each image, too"
     )
+    add_fit_flag(parser)
     add_config_flags(parser, only=["data_path", "num_workers", "device"])
 
 
@@ -63,9 +65,11 @@ def read_images(args: argparse.Namespace, recipe: Recipe) -> dict[str, Tensor]:
     Raises:
         InputError: a file cannot be read, or there is no test image of that index.
     """
+    fit = fit_from(args, recipe)
     if args.images:
-        return {path: load_image(path, recipe.image_shape, recipe.mean, recipe.std) for path in args.images}
-    test = load_test_images(recipe, config_from(args, dataset=recipe.dataset, device="cpu")).test
+        return {path: load_image(path, recipe.image_shape, recipe.mean, recipe.std, fit) for path in args.images}
+    config = config_from(args, dataset=recipe.dataset, device="cpu", fit=fit)
+    test = load_part_like(recipe, config, "test").loader
     wanted = dict.fromkeys(args.index)
     for index in wanted:
         if not 0 <= index < test.num_samples:

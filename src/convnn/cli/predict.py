@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from convnn.cli._flags import Parser, add_config_flags, config_from
+from convnn.cli._images import add_fit_flag, fit_from
 from convnn.data import load_image
 from convnn.errors import check_at_least
 from convnn.train import find_device, load_checkpoint
@@ -17,6 +18,7 @@ def add_flags(parser: Parser) -> None:
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="picture files of any size")
     parser.add_argument("--checkpoint", required=True, help="weights of a run, such as runs/demo/best.safetensors")
     parser.add_argument("--top", type=int, default=3, help="classes named for each picture")
+    add_fit_flag(parser)
     add_config_flags(parser, only=["device"])
 
 
@@ -25,7 +27,8 @@ def run(args: argparse.Namespace, console: Console) -> None:
     check_at_least("--top", args.top, 1)
     device = find_device(config_from(args).device)
     network, recipe = load_checkpoint(args.checkpoint)
-    images = [load_image(path, recipe.image_shape, recipe.mean, recipe.std) for path in args.images]
+    fit = fit_from(args, recipe)
+    images = [load_image(path, recipe.image_shape, recipe.mean, recipe.std, fit) for path in args.images]
     with torch.no_grad():
         probabilities = network.to(device)(torch.cat(images).to(device)).softmax(dim=-1).cpu()
     table = Table("image", "class", "probability", box=None)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from convnn.cli._flags import Parser, add_config_flags, config_from
-from convnn.cli.evaluate import load_test_images
+from convnn.cli.evaluate import load_images_like
 from convnn.files import make_folder, write_atomically
 from convnn.tables import csv_text
 from convnn.train import find_device, load_checkpoint
@@ -31,8 +31,8 @@ def add_flags(parser: Parser) -> None:
 def run(args: argparse.Namespace, console: Console) -> None:
     """Measure on the test images, the classes of positions being those of the training images; print and write."""
     network, recipe = load_checkpoint(args.checkpoint)
-    config = config_from(args, dataset=recipe.dataset)
-    data = load_test_images(recipe, config)
+    config = config_from(args, dataset=recipe.dataset, fit=recipe.fit)
+    data = load_images_like(recipe, config)
     folder = make_folder(Path(args.out), "--out")
     network.to(find_device(config.device))
     layers = neighbor_statistics(network, data.test, labelled_batches=data.train)

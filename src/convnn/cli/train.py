@@ -1,6 +1,7 @@
 """`convnn train`, which is also `python main.py`."""
 
 import argparse
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -53,7 +54,8 @@ def run(args: argparse.Namespace, console: Console) -> None:
     if not config.test_only:
         train(given, console, args.interruption)
     elif config.checkpoint is not None:
-        evaluate_network(*load_checkpoint(config.checkpoint), config, console)
+        network, recipe = load_checkpoint(config.checkpoint)
+        evaluate_network(network, recipe, replace(config, fit=given.get("fit", recipe.fit)), console)
     else:
         check_shapes(config, console)
 
@@ -98,14 +100,24 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
 
 
 def load_images(config: TrainConfig, accelerator: Accelerator) -> ImageData:
-    """The images that the flags name, or the part of them that this process trains on."""
+    """The images that the flags name, or the part of them that this process trains on.
+
+    Raises:
+        InputError: they are all of one class.
+    """
     with accelerator.local_main_process_first():  # what has to be fetched is fetched once
-        return open_images(
+        data = open_images(
             config,
             device=accelerator.device,
             process_index=accelerator.process_index,
             num_processes=accelerator.num_processes,
         )
+    if data.num_classes < 2:
+        raise InputError(
+            f"--data_path={config.data_path} has the class {data.classes[0]!r} alone, and nothing to learn;"
+            " give each class a folder of its own"
+        )
+    return data
 
 
 def make_writers(config: TrainConfig, folder: RunFolder, network: Network, point: ResumePoint | None) -> list[Callback]:

@@ -10,12 +10,13 @@ from torchvision import datasets
 from torchvision.transforms import v2
 
 from convnn.data.augment import flip_and_crop, random_crop
-from convnn.data.images import BrokenImageError, Size, fit, read_image
-from convnn.data.interface import ImageData
+from convnn.data.images import BrokenImageError, Size, fitted, read_image
+from convnn.data.interface import ImageData, ImagePart
 from convnn.data.options import Options, Statistics
-from convnn.data.sources import Tensors, TensorSource, read_cifar, read_digits, read_image_folder
+from convnn.data.sources import FileSource, Tensors, TensorSource, read_cifar, read_digits, read_image_folder
 from convnn.data.stream import ImageFile, StreamLoader
 from convnn.data.tensors import Augmentation, TensorLoader
+from convnn.errors import check_choice
 
 CIFAR10_STATISTICS: Statistics = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 CIFAR100_STATISTICS: Statistics = ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
@@ -39,29 +40,28 @@ def build_cifar(options: Options, kind: type[datasets.CIFAR10], statistics: Stat
 
 def build_imagenet(options: Options) -> ImageData:
     """As `build_imagefolder`, with 224x224 pixels unless asked otherwise."""
-    side = IMAGENET_SIDE if options.resize is None else options.resize
-    return build_imagefolder(replace(options, resize=side))
+    return build_imagefolder(_of_imagenet(options))
 
 
 def build_imagefolder(options: Options) -> ImageData:
     """Images of the size asked for; otherwise all must have the size of the first one."""
     source = read_image_folder(options.data_path)
-    size = _square(options.resize) or _first_size(source.train, skip_broken=options.on_bad_image == "skip")
+    loaders, shape = _stream(options, source)
+    train, test, val = loaders["train"], loaders["test"], loaders.get("val")
+    return ImageData(options.name, train, test, source.classes, shape, *IMAGENET_STATISTICS, val, source.left_out)
 
-    def loader(part: str, files: list[ImageFile]) -> StreamLoader:
-        return StreamLoader(
-            [files[position] for position in options.kept(part, len(files))],
-            _transform(size, augment=options.augment and part == "train"),
-            options.settings(part, IMAGENET_STATISTICS),
-            size,
-            same_size=options.resize is None,
-            skip_broken=options.on_bad_image == "skip",
-            num_workers=options.num_workers,
-            keep=options.keep_images,
-        )
 
-    train, test = loader("train", source.train), loader("test", source.test)
-    return ImageData(options.name, train, test, source.classes, (3, *size), *IMAGENET_STATISTICS)
+def build_part(options: Options, part: str) -> ImagePart:
+    """One part; of images in folders the others need not be there."""
+    if options.name not in ("imagenet", "imagefolder"):
+        data = BUILDERS[options.name](options)
+        check_choice("--split", part, data.parts)
+        return ImagePart(part, data.parts[part], data.classes, data.image_shape)
+    options = _of_imagenet(options) if options.name == "imagenet" else options
+    check_choice("--split", part, ("train", "val", "test"))
+    source = read_image_folder(options.data_path, only=part)
+    loaders, shape = _stream(options, source)
+    return ImagePart(source.folders[part], loaders[part], source.classes, shape)
 
 
 BUILDERS: dict[str, Callable[[Options], ImageData]] = {
@@ -88,6 +88,30 @@ def _build_from_tensors(
     return ImageData(options.name, train, test, source.classes, (channels, height, width), *statistics)
 
 
+def _of_imagenet(options: Options) -> Options:
+    return replace(options, resize=IMAGENET_SIDE if options.resize is None else options.resize)
+
+
+def _stream(options: Options, source: FileSource) -> tuple[dict[str, StreamLoader], tuple[int, int, int]]:
+    """The loader of each part, and the shape of their images."""
+    skip = options.on_bad_image == "skip"
+    size = _square(options.resize) or _first_size(next(iter(source.parts.values())), skip_broken=skip)
+
+    def loader(part: str, files: list[ImageFile]) -> StreamLoader:
+        return StreamLoader(
+            [files[position] for position in options.kept(part, len(files))],
+            _transform(size, options.fit, augment=options.augment and part == "train"),
+            options.settings(part, IMAGENET_STATISTICS),
+            size,
+            same_size=options.resize is None,
+            skip_broken=skip,
+            num_workers=options.num_workers,
+            keep=options.keep_images,
+        )
+
+    return {part: loader(part, files) for part, files in source.parts.items()}, (3, *size)
+
+
 def _square(side: int | None) -> Size | None:
     return None if side is None else (side, side)
 
@@ -105,10 +129,13 @@ def _size_of(file: ImageFile) -> Size:
     return picture.height, picture.width
 
 
-def _transform(size: Size, augment: bool) -> Callable[[Image.Image], Image.Image]:
+def _transform(size: Size, fit: str, augment: bool) -> Callable[[Image.Image], Image.Image]:
+    fitting = partial(fitted, size=size, how=fit)
     if not augment:
-        return partial(fit, size=size)
+        return fitting
+    # What is cropped at random need not be cropped before.
+    ahead = [] if fit == "crop" else [fitting]
     augmentation: Callable[[Image.Image], Image.Image] = v2.Compose(
-        [v2.RandomResizedCrop(size), v2.RandomHorizontalFlip()]
+        [*ahead, v2.RandomResizedCrop(size), v2.RandomHorizontalFlip()]
     )
     return augmentation

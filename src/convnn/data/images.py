@@ -1,17 +1,32 @@
 """Reading one picture, and the way between pictures and network inputs."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from convnn.errors import InputError
+from convnn.errors import InputError, check_choice
 
 Size = tuple[int, int]
 """Height and width in pixels."""
+
+FITS = ("crop", "pad", "stretch")
+"""How a picture of another shape comes to the size of a network's input."""
+
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What sets a picture upright, by its EXIF orientation."""
 
 
 class BrokenImageError(InputError):
@@ -19,25 +34,32 @@ class BrokenImageError(InputError):
 
 
 def load_image(
-    path: str | Path, image_shape: tuple[int, int, int], mean: Sequence[float], std: Sequence[float]
+    path: str | Path,
+    image_shape: tuple[int, int, int],
+    mean: Sequence[float],
+    std: Sequence[float],
+    fit: str = "crop",
 ) -> Tensor:
-    """Read one picture, of any size and mode, as a network input.
+    """Read one picture, of any size and mode, as a network input; it stands upright, as its EXIF orientation says.
 
     Args:
         path: the picture's file.
-        image_shape: (C, H, W) of the network's input; C is 1 (gray) or 3 (RGB). The picture is scaled until its
-            shorter side fits and cropped around its centre.
+        image_shape: (C, H, W) of the network's input; C is 1 (gray) or 3 (RGB).
         mean: C values, of images scaled to [0, 1].
         std: C values, of images scaled to [0, 1].
+        fit: how a picture of another shape comes to H x W: "crop" scales it until its shorter side fits and crops it
+            around its centre, "pad" scales it until its longer side fits and puts it on black, "stretch" scales each
+            side for itself.
 
     Returns:
         (1, C, H, W) float32, normalised.
 
     Raises:
-        InputError: the file is missing, broken or not a picture; the message names it.
+        InputError: the file is missing, broken or not a picture, and the message names it; or `fit` is none of these.
     """
+    check_choice("fit", fit, FITS)
     channels, *size = image_shape
-    picture = fit(read_image(path, channels), (size[0], size[1]))
+    picture = fitted(read_image(path, channels), (size[0], size[1]), fit)
     return normalise(to_tensor(picture)[None], channel_values(mean), channel_values(std))
 
 
@@ -56,31 +78,57 @@ def denormalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> 
 
 
 def read_image(path: str | Path, channels: int = 3) -> Image.Image:
-    """Decode a picture to gray (1 channel) or RGB (3 channels); transparency is dropped.
+    """Decode a picture to gray (1 channel) or RGB (3 channels), upright; transparency is dropped.
 
     Raises:
         BrokenImageError: the file is missing, broken, not a picture, or has more than 8 bits per channel.
+        MemoryError: it has more pixels than fit.
     """
     try:
         image: Image.Image = Image.open(path)
         # Loading closes the file, but a broken image does not get that far.
         with image:
             image.load()
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+            return _converted(_upright(image), path, "L" if channels == 1 else "RGB")
+    except (BrokenImageError, MemoryError):
+        raise
+    except Exception as error:  # each decoder of Pillow fails in its own way
         reason = getattr(error, "strerror", None) or "it is broken or not a picture"
         raise BrokenImageError(f"cannot read the image {path}: {reason}") from error
+
+
+def fitted(picture: Image.Image, size: Size, how: str = "crop") -> Image.Image:
+    """Bring a picture to a size, in one of the ways of `FITS`; a picture of that size is unchanged."""
+    height, width = size
+    side = (width, height)
+    bilinear = Image.Resampling.BILINEAR
+    if how == "stretch":
+        return picture if picture.size == side else picture.resize(side, bilinear)
+    scaled: Image.Image = (ImageOps.pad if how == "pad" else ImageOps.fit)(picture, side, method=bilinear)
+    return scaled
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF orientation says; data that cannot be read say nothing."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except MemoryError:
+        raise
+    except Exception:  # as broken as an image can be
+        return image
+    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
+
+
+def _converted(image: Image.Image, path: str | Path, mode: str) -> Image.Image:
     if image.mode[0] in "IF":
         raise BrokenImageError(f"cannot read the image {path}: it has more than 8 bits per channel (mode {image.mode})")
-    if image.has_transparency_data:
+    if image.mode == "LAB":
+        image = image.convert("RGB")  # the only way from there to gray
+    elif image.has_transparency_data:
         image = image.convert("RGBA")
-    return image.convert("L" if channels == 1 else "RGB")
-
-
-def fit(picture: Image.Image, size: Size) -> Image.Image:
-    """Scale until the shorter side fits `size`, then crop around the centre; a picture of that size is unchanged."""
-    height, width = size
-    fitted: Image.Image = ImageOps.fit(picture, (width, height), method=Image.Resampling.BILINEAR)
-    return fitted
+    return image.convert(mode)
 
 
 def to_tensor(picture: Image.Image) -> Tensor:

@@ -60,6 +60,8 @@ class ImageData:
         image_shape: (C, H, W) of every image, after resizing.
         mean: per channel, of images scaled to [0, 1].
         std: per channel, of images scaled to [0, 1].
+        val: as test, where the set has three parts; None where it has two.
+        left_out: files in its folders that are no pictures by their endings, and a folder test/ without classes.
     """
 
     name: str
@@ -69,8 +71,38 @@ class ImageData:
     image_shape: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    val: Loader | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
         """Number of labels."""
         return len(self.classes)
+
+    @property
+    def parts(self) -> dict[str, Loader]:
+        """The loaders by name: train, val where there is one, test."""
+        val = {} if self.val is None else {"val": self.val}
+        return {"train": self.train, **val, "test": self.test}
+
+    @property
+    def validation(self) -> Loader:
+        """The part by which the best epoch is chosen: val, or test where there are two parts only."""
+        return self.test if self.val is None else self.val
+
+
+@dataclass(frozen=True)
+class ImagePart:
+    """One part of a data set.
+
+    Attributes:
+        name: what it is called, such as "test"; of images in folders that of its folder.
+        loader: its batches; those of train are shuffled.
+        classes: the name of each label.
+        image_shape: (C, H, W) of every image, after resizing.
+    """
+
+    name: str
+    loader: Loader
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int, int]

@@ -1,9 +1,10 @@
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from convnn.data.builders import BUILDERS
-from convnn.data.interface import ImageData
+from convnn.data.builders import BUILDERS, build_part
+from convnn.data.interface import ImageData, ImagePart
 from convnn.data.options import Options
 from convnn.errors import check_choice
 
@@ -17,6 +18,7 @@ def load_data(
     *,
     batch_size: int = 256,
     resize: int | None = None,
+    fit: str = "crop",
     augment: bool = False,
     noise: float = 0.0,
     seed: int = 0,
@@ -30,14 +32,19 @@ def load_data(
     process_index: int = 0,
     num_processes: int = 1,
 ) -> ImageData:
-    """Open a data set as train and test loaders; what they yield depends on the arguments alone.
+    """Open a data set as train and test loaders, and a val loader where it has one; what they yield depends on the
+    arguments alone.
 
     Args:
         dataset: one of `DATASETS`.
-        data_path: the folder with the files: torchvision's layout for cifar10 and cifar100; train/<class>/* and
-            val/<class>/* (without val/, test/<class>/*) for imagenet and imagefolder; unused for digits.
+        data_path: the folder with the files: torchvision's layout for cifar10 and cifar100; for imagenet and
+            imagefolder train/<class>/* and val/<class>/* or test/<class>/*, either of which is the test part, or all
+            three; unused for digits.
         batch_size: samples per batch over all processes, at least 1; the last batch may be smaller.
         resize: side of the square images in pixels, at least 1; None keeps the size (imagenet: 224).
+        fit: how pictures of imagenet and imagefolder come to that size: "crop" scales them until the shorter side fits
+            and crops around the centre, "pad" scales them until the longer side fits and puts them on black, "stretch"
+            scales each side for itself. With augment, "crop" leaves the cropping to chance.
         augment: change training images at random: crops everywhere, mirroring everywhere except for digits.
         noise: standard deviation of the Gaussian noise added to normalised images, train and test, at least 0.
         seed: of order, augmentation, noise and limits.
@@ -46,7 +53,7 @@ def load_data(
         num_workers: processes that decode imagenet and imagefolder, at most one for each core; 0 decodes in this one.
         download: let torchvision fetch cifar10 or cifar100 if data_path has no intact copy.
         limit_train: keep a random subset of this many training samples, at least 1.
-        limit_test: keep a random subset of this many test samples, at least 1.
+        limit_test: keep a random subset of this many test samples, and of as many of val, at least 1.
         on_bad_image: "error" stops at an image that cannot be read, "skip" leaves it out and notes it in the loader's
             `broken`.
         keep_images: decode each image of imagenet and imagefolder once, and have it from the memory of the device from
@@ -71,6 +78,7 @@ def load_data(
         data_path=Path(data_path).expanduser(),
         batch_size=batch_size,
         resize=resize,
+        fit=fit,
         augment=augment,
         noise=noise,
         seed=seed,
@@ -85,3 +93,23 @@ def load_data(
         num_processes=num_processes,
     )
     return BUILDERS[dataset](options)
+
+
+def load_part(dataset: str, data_path: str | Path, part: str, **arguments: Any) -> ImagePart:
+    """Open one part of a data set; of imagenet and imagefolder the folders of the others need not be there.
+
+    Args:
+        dataset, data_path: as in `load_data`.
+        part: "train", "test", or "val" where there is one; without test/, "test" is val/.
+        arguments: others of `load_data`.
+
+    Raises:
+        InputError: as in `load_data`, or there is no such part.
+
+    Example:
+        >>> load_part("digits", "", "test").loader.num_samples
+        360
+    """
+    check_choice("--dataset", dataset, DATASETS)
+    arguments = arguments | {"device": torch.device(arguments.get("device", "cpu"))}
+    return build_part(Options(name=dataset, data_path=Path(data_path).expanduser(), **arguments), part)

@@ -4,6 +4,7 @@ from pathlib import Path
 import torch
 
 from convnn.data.epochs import LoaderSettings
+from convnn.data.images import FITS
 from convnn.data.seeds import derive_seed, make_generator
 from convnn.errors import InputError, check_at_least, check_choice
 
@@ -24,24 +25,26 @@ class Options:
 
     name: str
     data_path: Path
-    batch_size: int
-    resize: int | None
-    augment: bool
-    noise: float
-    seed: int
+    batch_size: int = 256
+    resize: int | None = None
+    fit: str = "crop"
+    augment: bool = False
+    noise: float = 0.0
+    seed: int = 0
     device: torch.device
-    num_workers: int
-    download: bool
-    limit_train: int | None
-    limit_test: int | None
-    on_bad_image: str
-    keep_images: bool
-    process_index: int
-    num_processes: int
+    num_workers: int = 4
+    download: bool = False
+    limit_train: int | None = None
+    limit_test: int | None = None
+    on_bad_image: str = "error"
+    keep_images: bool = False
+    process_index: int = 0
+    num_processes: int = 1
 
     def __post_init__(self) -> None:
         check_at_least("--batch_size", self.batch_size, 1)
         check_at_least("--num_workers", self.num_workers, 0)
+        check_choice("--fit", self.fit, FITS)
         check_choice("--on_bad_image", self.on_bad_image, ON_BAD_IMAGE)
         for name in ("resize", "limit_train", "limit_test"):
             if getattr(self, name) is not None:
@@ -52,7 +55,7 @@ class Options:
             raise InputError(f"--noise={self.noise!r} must be a standard deviation of at least 0")
 
     def settings(self, part: str, statistics: Statistics) -> LoaderSettings:
-        """Of the train or test loader; each has random streams of its own."""
+        """Of the loader of a part; each has random streams of its own."""
         mean, std = statistics
         return LoaderSettings(
             mean=mean,
@@ -67,7 +70,7 @@ class Options:
         )
 
     def kept(self, part: str, num_samples: int) -> list[int]:
-        """Positions of the random samples that --limit_train or --limit_test keeps, in order."""
+        """Positions of the random samples that --limit_train or --limit_test keeps of a part, in order."""
         limit = self.limit_train if part == "train" else self.limit_test
         order = torch.randperm(num_samples, generator=make_generator("limit", part, self.seed))
         return sorted(order[:limit].tolist())

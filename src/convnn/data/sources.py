@@ -1,5 +1,6 @@
 """Where the data sets come from: files in the data path, or scikit-learn's bundled digits."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torchvision import datasets
 
+from convnn.data.folders import has_class_folders, read_class_folders
 from convnn.data.stream import ImageFile
 from convnn.errors import InputError
 
@@ -36,11 +38,19 @@ class TensorSource:
 
 @dataclass(frozen=True)
 class FileSource:
-    """A data set as image files."""
+    """A data set as image files.
 
-    train: list[ImageFile]
-    test: list[ImageFile]
+    Attributes:
+        parts: the files of train, test and, where it is a part of its own, val.
+        classes: the name of each label.
+        left_out: files that are no pictures by their endings, and a test/ without classes.
+        folders: the name of each part's folder.
+    """
+
+    parts: dict[str, list[ImageFile]]
     classes: tuple[str, ...]
+    left_out: tuple[str, ...]
+    folders: dict[str, str]
 
 
 def read_digits() -> TensorSource:
@@ -72,22 +82,35 @@ def read_cifar(kind: type[datasets.CIFAR10], data_path: Path, download: bool) ->
     return TensorSource(_cifar_tensors(train), _cifar_tensors(test), tuple(train.classes))
 
 
-def read_image_folder(data_path: Path) -> FileSource:
-    """List the image files of train/<class>/* and of val/<class>/* or test/<class>/*.
+def read_image_folder(data_path: Path, only: str | None = None) -> FileSource:
+    """List the image files of train/<class>/*, val/<class>/* and test/<class>/*.
+
+    Of val/ and test/ one may be missing; the other is the test part then. A test/ beside val/ that has no classes, as
+    some sets come, is left out.
+
+    Args:
+        data_path: the folder of the folders.
+        only: the one part to look at; all when None.
 
     Raises:
-        InputError: a folder is missing or empty, or the two parts have different classes.
+        InputError: a folder is missing or empty, or the parts have different classes.
     """
     _check_folder(data_path, "give the folder that holds train/ and val/")
-    train, test = _read_part(data_path, "train"), _read_part(data_path, "val", "test")
-    different = sorted(set(train.classes) ^ set(test.classes))
-    if different:
-        raise InputError(
-            f"--data_path={str(data_path)!r}: the classes of {Path(train.root).name}/ and {Path(test.root).name}/ "
-            f"must be the same, but only one of them has {', '.join(different)}"
-        )
-    train_files, test_files = ([ImageFile(*sample) for sample in part.samples] for part in (train, test))
-    return FileSource(train_files, test_files, tuple(train.classes))
+    folders = _folders_of_parts(data_path) if only is None else {only: _folder_of(data_path, only)}
+    parts = {part: read_class_folders(data_path, folder) for part, folder in folders.items()}
+    first, *others = parts
+    for other in others:
+        different = sorted(set(parts[first].classes) ^ set(parts[other].classes))
+        if different:
+            raise InputError(
+                f"--data_path={str(data_path)!r}: the classes of {folders[first]}/ and {folders[other]}/ must be the"
+                f" same, but only one of them has {', '.join(different)}"
+            )
+    left_out = [file for pictures in parts.values() for file in pictures.left_out]
+    if folders.get("test") == "val" and (data_path / "test").is_dir():
+        left_out.append(f"{data_path / 'test'}{os.sep}")
+    files = {part: pictures.files for part, pictures in parts.items()}
+    return FileSource(files, parts[first].classes, tuple(left_out), folders)
 
 
 def _cifar_tensors(part: Any) -> Tensors:
@@ -102,19 +125,24 @@ def _cifar_advice(kind: type[datasets.CIFAR10], data_path: Path, download: bool,
     return f"{path} holds no intact copy of {name} in {kind.base_folder}/; pass --download, or unpack {kind.url} there"
 
 
-def _read_part(data_path: Path, *names: str) -> datasets.ImageFolder:
-    """Open the first of the named folders that exists."""
-    folder = next((data_path / name for name in names if (data_path / name).is_dir()), None)
-    if folder is None:
-        listed = " or ".join(f"{name}/" for name in names)
+def _folders_of_parts(data_path: Path) -> dict[str, str]:
+    """The folder of each part, train first; val is one of its own where it is not the test part."""
+    train, test = _folder_of(data_path, "train"), _folder_of(data_path, "test")
+    has_val = test != "val" and (data_path / "val").is_dir()
+    return {"train": train} | ({"val": "val"} if has_val else {}) | {"test": test}
+
+
+def _folder_of(data_path: Path, part: str) -> str:
+    """The name of a part's folder; the test part may be in val/."""
+    if part == "test" and (data_path / "val").is_dir() and not has_class_folders(data_path / "test"):
+        return "val"
+    if not (data_path / part).is_dir():
+        listed = "val/ or test/" if part == "test" else f"{part}/"
         raise InputError(
-            f"--data_path={str(data_path)!r} has no folder {listed}; images belong in train/ and in val/ or test/"
+            f"--data_path={str(data_path)!r} has no folder {listed}; images belong in train/ and in val/ or"
+            " test/, or in all three"
         )
-    try:
-        return datasets.ImageFolder(folder)
-    except FileNotFoundError as error:
-        reason = str(error).partition(" Supported extensions")[0].rstrip(".")
-        raise InputError(f"--data_path={str(data_path)!r}: in {folder.name}/: {reason}") from error
+    return part
 
 
 def _check_folder(data_path: Path, advice: str) -> None:

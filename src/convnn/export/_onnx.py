@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from convnn.errors import InputError
 from convnn.export._agreement import check_agreement
-from convnn.export._trace import trace, unsupported
+from convnn.export._trace import OUT_OF_MEMORY, trace, unsupported
 from convnn.files import write_atomically
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ def export_onnx(
     try:
         with _quiet():
             graph = _translate(program, opset, dict(metadata or {}))
+    except OUT_OF_MEMORY:
+        raise
     except Exception as error:  # of the exporter, of the version converter, of the checker
         raise unsupported("this network has no form in ONNX", error) from error
     worst = None

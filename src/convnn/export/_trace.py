@@ -13,6 +13,9 @@ from convnn.backends import reference
 from convnn.errors import ConvnnError, InputError, UnsupportedError
 from convnn.nn._modes import evaluating
 
+OUT_OF_MEMORY = (MemoryError, torch.OutOfMemoryError)
+"""Errors that say nothing of a network."""
+
 _DEFINITIONS: dict[Any, Callable[..., Tensor]] = {
     torch.ops.convnn.nearest.default: reference.nearest,
     torch.ops.convnn.one_of_each.default: reference.one_of_each,
@@ -63,7 +66,7 @@ def trace(network: nn.Module, example: Tensor, *, dynamic_batch: bool = True) ->
     with torch.no_grad(), evaluating(network), _Definitions():
         try:
             program = torch.export.export(network, (example,), dynamic_shapes=shapes)
-        except ConvnnError:
+        except (ConvnnError, *OUT_OF_MEMORY):
             raise
         except Exception as error:  # of dynamo, of the symbolic shapes, of the network itself
             raise unsupported("torch.export cannot trace this network", error) from error

@@ -68,7 +68,7 @@ def model_card(network: Network, recipe: Recipe, *, license: str | None = None) 
         "layer": f"`{recipe.layer}`, {LAYERS[recipe.layer].summary}",
         "parameters": f"{sum(p.numel() for p in network.parameters()):,}",
         "trained on": f"{recipe.dataset}, {recipe.epoch} epochs",
-        "test accuracy": f"{recipe.test_top1:.2%} (top-1)",
+        "test accuracy": "not measured" if recipe.test_top1 is None else f"{recipe.test_top1:.2%} (top-1)",
         "images": images,
         "classes": f"{len(recipe.classes)}: {_names(recipe.classes)}",
     }
@@ -93,21 +93,25 @@ def _metadata(recipe: Recipe, license: str | None) -> str:
     """What the hub sorts by, in YAML."""
     from huggingface_hub import EvalResult, ModelCardData
 
-    accuracy = EvalResult(
-        task_type="image-classification",
-        dataset_type=recipe.dataset,
-        dataset_name=recipe.dataset,
-        dataset_split="test",
-        metric_type="accuracy",
-        metric_value=recipe.test_top1,
-    )
+    accuracies = [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type=recipe.dataset,
+            dataset_name=recipe.dataset,
+            dataset_split="test",
+            metric_type="accuracy",
+            metric_value=top1,
+        )
+        for top1 in [recipe.test_top1]
+        if top1 is not None
+    ]
     return ModelCardData(
         model_name=f"{recipe.model} of {recipe.layer}",
         library_name="convnn",
         license=license,
         pipeline_tag="image-classification",
         tags=["convnn", "nearest-neighbors", f"arxiv:{PAPER.rsplit('/')[-1]}"],
-        eval_results=[accuracy],
+        eval_results=accuracies or None,
     ).to_yaml()
 
 

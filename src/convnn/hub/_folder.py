@@ -123,7 +123,8 @@ def _fetch(name: str, revision: str | None, token: str | None) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, token=token, allow_patterns=[CONFIG, WEIGHTS]))
     except (OSError, ValueError) as error:  # every error of the hub is one of the two
-        raise InputError(f"name={name!r} is no folder here, and not found on the hub: {_first_line(error)}") from None
+        reason = _first_line(error)
+        raise InputError(f"name={name!r} is no folder here, and cannot be fetched from the hub: {reason}") from None
 
 
 def _first_line(error: Exception) -> str:

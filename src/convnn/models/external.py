@@ -1,5 +1,6 @@
 """Networks of torchvision and timm, with a layer of ours in the place of their convolutions or attention."""
 
+import importlib.util
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -125,10 +126,10 @@ def _change_input(network: nn.Module, in_channels: int) -> None:
 
 
 def _timm() -> Any:
-    try:
-        import timm
-    except ImportError:
-        raise InputError("networks of timm need it: pip install 'convnn[timm]'") from None
+    if importlib.util.find_spec("timm") is None:
+        raise InputError("networks of timm need it: pip install 'convnn[timm]'")
+    import timm
+
     return timm
 
 

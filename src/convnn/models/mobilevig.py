@@ -62,14 +62,18 @@ class GraphBlock(nn.Module):
     r"""A graph layer in its `Grapher2d`, then a feed-forward network, both scaled and beside shortcuts.
 
     .. math:: y = x + s_1 \odot g(x), \qquad z = y + s_2 \odot f(y)
+
+    Without scales, s is 1.
     """
 
-    def __init__(self, channels: int, layer: LayerFactory, drop_path: float = 0.0) -> None:
+    def __init__(
+        self, channels: int, layer: LayerFactory, drop_path: float = 0.0, use_layer_scale: bool = True
+    ) -> None:
         super().__init__()
         self.mixer = Grapher2d(channels, layer, positional_size=7)
         self.ffn = FeedForward(channels)
-        self.mixer_scale = layer_scale(channels)
-        self.ffn_scale = layer_scale(channels)
+        self.mixer_scale = layer_scale(channels) if use_layer_scale else 1.0
+        self.ffn_scale = layer_scale(channels) if use_layer_scale else 1.0
         self.drop = StochasticDepth(drop_path, "row")
 
     def forward(self, x: Tensor) -> Tensor:

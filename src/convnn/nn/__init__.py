@@ -15,7 +15,9 @@ from convnn.nn.maps.convnn import ConvNN1d, ConvNN2d, ConvNN3d
 from convnn.nn.maps.placed import ConvNNPos1d, ConvNNPos2d, ConvNNPos3d
 from convnn.nn.registry import LAYERS, layer_factory, list_layers, register_layer
 from convnn.nn.relatives import _systems as _relatives  # noqa: F401  registers them
-from convnn.nn.relatives._degree import EDGE_TYPES, DegreeEstimator, EdgeRanker
+from convnn.nn.relatives._degree import DEGREE_TYPES, DegreeEstimator
+from convnn.nn.relatives._edges import ACTIVATIONS
+from convnn.nn.relatives._ranker import EDGE_TYPES, EdgeRanker
 from convnn.nn.relatives.adaptive import POOLINGS, AdaptiveNeighborhoods2d
 from convnn.nn.relatives.axial import DAGC2d, MGC2d, SVGA2d
 from convnn.nn.relatives.edge_conv import EdgeConv2d
@@ -24,7 +26,7 @@ from convnn.nn.relatives.neighborhood import NeighborhoodAttention2d
 from convnn.nn.relatives.non_local import NonLocal2d
 from convnn.nn.relatives.positional import PositionalEncoding2d
 from convnn.nn.relatives.shift import SpatialShift2d
-from convnn.nn.relatives.vig import ViG2d
+from convnn.nn.relatives.vig import GRAPH_CONVS, ViG2d
 from convnn.nn.replace import Fate, ReplacementReport, Where, replace_layers
 from convnn.nn.tokens import _systems as _tokens  # noqa: F401  registers them
 from convnn.nn.tokens._layer import NeighborAttention, TokenLayer
@@ -34,9 +36,12 @@ from convnn.nn.tokens.convnn import CONVOLUTION_TYPES, MultiheadConvNNAttention
 from convnn.nn.tokens.windows import SPARSE_MODES, LocalAttention, NeighborhoodAttention, SparseAttention
 
 __all__ = [
+    "ACTIVATIONS",
     "AGGREGATION_TYPES",
     "CONVOLUTION_TYPES",
+    "DEGREE_TYPES",
     "EDGE_TYPES",
+    "GRAPH_CONVS",
     "LAYERS",
     "PADDING_MODES",
     "POOLINGS",

@@ -1,5 +1,6 @@
 """Where on a map a layer computes: the geometry of a convolution, in its words."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -114,8 +115,8 @@ class Grid:
         padding = tuple(m + reach * d for m, d in zip(margins, dilations, strict=True))
         return WideGrid(window, self.stride, padding, self.dilation, self.padding_mode)
 
-    def axes(self, size: Sequence[int]) -> tuple[Axis, ...]:
-        """The axes of a map of some size.
+    def axes(self, size: Sequence[int], window: str = "window_size") -> tuple[Axis, ...]:
+        """The axes of a map of some size; `window` is what errors call the windows.
 
         Raises:
             InputError: a setting is for another number of axes, or a window is larger than the padded map.
@@ -129,7 +130,7 @@ class Grid:
         )
         if any(axis.count < 1 for axis in axes) and all(size):
             raise InputError(
-                f"window_size={windows} with dilation={dilations} does not fit the {tuple(size)} map with"
+                f"{window}={windows} with dilation={dilations} does not fit the {tuple(size)} map with"
                 f" padding={self.padding!r}; enlarge the map or its padding"
             )
         return axes
@@ -148,16 +149,40 @@ class Grid:
             )
         return axes
 
+    def check(self, size: Sequence[int], window: str) -> None:
+        """A map of some size can be padded, and windows fit in it; `window` is what errors call them.
+
+        Raises:
+            InputError: naming the setting, its value and the size.
+        """
+        self.axes(size, window)
+        self._check_margins(size, self._margins(size))
+
     def pad(self, x: Tensor) -> Tensor:
-        """A map (B, C, *S) with its padding."""
+        """A map (B, C, *S) with its padding.
+
+        Raises:
+            InputError: the map is too small to be continued so far.
+        """
         margins = self._margins(x.shape[2:])
-        try:
-            return self._continue(x, margins)
-        except RuntimeError:
+        self._check_margins(x.shape[2:], margins)
+        return self._continue(x, margins)
+
+    def _check_margins(self, size: Sequence[int], margins: Sequence[tuple[int, int]]) -> None:
+        if not all(self._can_continue(n, max(margin)) for n, margin in zip(size, margins, strict=True)):
             raise InputError(
                 f"padding={self.padding!r} with padding_mode={self.padding_mode!r} is too wide for a map of"
-                f" {tuple(x.shape[2:])} positions"
-            ) from None
+                f" {tuple(size)} positions; lower it, or use padding_mode='zeros'"
+            )
+
+    def _longest(self, n: int) -> int:
+        """By how many positions torch continues an axis of n at most, on either side, where it does not add zeros."""
+        if self.padding_mode == "replicate":
+            return sys.maxsize if n else 0
+        return max(n - 1, 0) if self.padding_mode == "reflect" else n
+
+    def _can_continue(self, n: int, margin: int) -> bool:
+        return self.padding_mode == "zeros" or margin <= self._longest(n)
 
     def _continue(self, x: Tensor, margins: Sequence[tuple[int, int]]) -> Tensor:
         sides = [side for margin in reversed(margins) for side in margin]
@@ -188,12 +213,14 @@ class Grid:
 class WideGrid(Grid):
     """A grid of windows wider than those of its convolution: a map is continued as often as they need."""
 
+    def _can_continue(self, n: int, margin: int) -> bool:
+        return self.padding_mode == "zeros" or not margin or self._longest(n) > 0
+
     def _continue(self, x: Tensor, margins: Sequence[tuple[int, int]]) -> Tensor:
-        longest = {"reflect": -1, "circular": 0}.get(self.padding_mode)
-        if longest is None:
+        if self.padding_mode == "zeros":
             return super()._continue(x, margins)
         while any(side for margin in margins for side in margin):
-            limits = [n + longest or n for n in x.shape[2:]]  # torch refuses to reflect a single position
+            limits = [self._longest(n) for n in x.shape[2:]]
             now = [(min(a, limit), min(b, limit)) for (a, b), limit in zip(margins, limits, strict=True)]
             x = super()._continue(x, now)
             margins = [(a - c, b - d) for (a, b), (c, d) in zip(margins, now, strict=True)]

@@ -209,9 +209,9 @@ def _check_margin(field: Field, search: Search) -> None:
 
 def _check_enough(field: Field, search: Search, candidates: Tensor | None) -> None:
     total = field.features.shape[1]
-    if candidates is not None and len(candidates) < search.K - 1:
+    if candidates is not None and candidates.shape[0] < search.K - 1:
         raise InputError(
-            f"num_samples={search.num_samples} gives {len(candidates)} candidates with"
+            f"num_samples={search.num_samples} gives {candidates.shape[0]} candidates with"
             f" sampling_type={search.sampling_type!r}, fewer than the {search.K - 1} neighbours that K={search.K} needs"
         )
     if search.K > total:

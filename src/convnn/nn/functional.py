@@ -1,6 +1,7 @@
 r"""The layers as functions of their weights: who (`Search`), how much, and how come together here."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import ceil, prod
 
 import torch
@@ -213,14 +214,16 @@ def conv_new(
         (B, C_out, *S'), S' by kernel and grid; shuffled by pattern.
 
     Raises:
-        InputError: the aggregation type is unknown or the shuffle does not divide the map.
+        InputError: the aggregation type is unknown, the shuffle does not divide the map or the kernel does not fit in
+            it.
 
     Reference:
         arXiv 2511.14137, `Conv2d_New` of the published code.
     """
     check_shuffle(shuffle_pattern, shuffle_scale)
     values = _with_coordinates(shuffle_in(x, shuffle_pattern, shuffle_scale), aggregation_type)
-    grid = grid or Grid(tuple(weight.shape[2:]), padding="same")
+    grid = _of_kernel(grid, weight)
+    grid.check(values.shape[2:], "kernel_size")
     is_plain = grid.padding_mode == "zeros" and (grid.padding != "same" or grid.stride == 1)
     padding = grid.padding if is_plain else 0
     values = values if is_plain else grid.pad(values)
@@ -270,13 +273,15 @@ def convnn_pos(
         (B, C_out, *S'), S' by kernel and grid; shuffled by pattern.
 
     Raises:
-        InputError: an argument is unknown or out of range, or the shuffle does not divide the map.
+        InputError: an argument is unknown or out of range, the shuffle does not divide the map, or the kernel does not
+            fit in it.
         UnsupportedError: the named backend cannot compute this.
     """
     check_shuffle(shuffle_pattern, shuffle_scale)
-    grid = grid or Grid(tuple(weight.shape[2:]), padding="same")
+    grid = _of_kernel(grid, weight)
     wide = grid.widened(weight.shape[2:], reach)
     shuffled = shuffle_in(x, shuffle_pattern, shuffle_scale)
+    grid.axes(shuffled.shape[2:], "kernel_size")  # refuses a map in which it does not fit
     values = _with_coordinates(shuffled, aggregation_type)
     groups = values.shape[1] // weight.shape[1]
 
@@ -294,6 +299,12 @@ def convnn_pos(
     first = outputs - (ceil(choosing * outputs) if reach else 0)
     out = _side_by_side([(look, first), (choose, outputs - first)], values, weight, bias, groups)
     return like(x, shuffle_out(out, shuffle_pattern, shuffle_scale))
+
+
+def _of_kernel(grid: Grid | None, weight: Tensor) -> Grid:
+    """The windows of a kernel (C_out, C, *kernel); a map keeps its size where no grid is given."""
+    kernel_size = tuple(weight.shape[2:])
+    return Grid(kernel_size, padding="same") if grid is None else replace(grid, window_size=kernel_size)
 
 
 def _side_by_side(
@@ -361,9 +372,9 @@ def branching(
     """
     parts = [x] * len(branches) if widths is None else x.split(list(widths), dim=1)
     maps = [branch(part) for branch, part in zip(branches, parts, strict=True)]
-    sizes = {tuple(y.shape[2:]) for y in maps}
-    if len(sizes) > 1:
-        raise InputError(f"branches make maps of different sizes {sorted(sizes)}; they must agree")
+    if any(y.shape[2:] != maps[0].shape[2:] for y in maps):
+        sizes = sorted(tuple(y.shape[2:]) for y in maps)
+        raise InputError(f"branches make maps of different sizes {sizes}; they must agree")
     mixed = torch.cat([y.movedim(1, -1) for y in maps], dim=-1)
     return like(x, F.linear(mixed, weight, bias).movedim(-1, 1))
 

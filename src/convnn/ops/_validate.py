@@ -26,7 +26,7 @@ def check_same_width(queries: Tensor, keys: Tensor) -> None:
 def check_indices(argument: str, indices: Tensor | None, length: int | None = None) -> None:
     """A list of positions is (length,) and int64."""
     if indices is not None and (
-        indices.dim() != 1 or indices.dtype != torch.long or (length is not None and len(indices) != length)
+        indices.dim() != 1 or indices.dtype != torch.long or (length is not None and indices.shape[0] != length)
     ):
         expected = "(M,)" if length is None else f"({length},)"
         raise InputError(f"{argument} of shape {tuple(indices.shape)} and {indices.dtype} must be {expected} int64")

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from convnn.errors import InputError
-from convnn.ops import _library
+from convnn.ops import _library, _transforms
 from convnn.ops._dispatch import check_backend
 from convnn.ops._validate import check_kernel, check_neighbors, check_rows
 from convnn.ops.neighbors import Neighbors
@@ -49,7 +49,7 @@ def convolve(
     check_kernel(values, neighbors.K, weight, bias, groups)
     check_backend(backend)
     values, weight = _as_autocast_would(values, weight)
-    return _library.convolve(values, neighbors.indices, _counts(values, neighbors), weight, bias, groups, backend)
+    return _transforms.convolve(values, neighbors.indices, _counts(values, neighbors), weight, bias, groups, backend)
 
 
 def weighted_sum(values: Tensor, neighbors: Neighbors, *, backend: str = "auto") -> Tensor:

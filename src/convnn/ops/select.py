@@ -115,16 +115,25 @@ def one_of_each(
     return Neighbors(_library.one_of_each(queries, keys, choices, metric, unlike, backend))
 
 
-def window(size: Sequence[int], kernel_size: Sequence[int], *, device: torch.device | None = None) -> Neighbors:
+def window(
+    size: Sequence[int],
+    kernel_size: Sequence[int],
+    dilation: Sequence[int] | None = None,
+    *,
+    device: torch.device | None = None,
+) -> Neighbors:
     r"""The window around each position, shifted inwards at the border, so that nobody has fewer neighbours.
 
     Along an axis of n positions, with a window of k, position i looks at
 
     .. math:: s_i, \dots, s_i + k - 1, \qquad s_i = \min(\max(i - \lfloor k / 2 \rfloor, 0), n - k)
 
+    With a dilation d it does so among the positions i mod d, i mod d + d, ... alone, as if there were no others.
+
     Args:
         size: positions along each axis; there are T together, in raster order.
         kernel_size: side of the window along each axis, from 1 to that of the map; k positions together.
+        dilation: d along each axis; 1 when None. A window has d k positions along an axis then, that many at least.
         device: of the indices.
 
     Returns:
@@ -134,16 +143,24 @@ def window(size: Sequence[int], kernel_size: Sequence[int], *, device: torch.dev
         InputError: a window is larger than the map, or has another number of axes.
 
     Reference:
-        Hassani et al., "Neighborhood Attention Transformer", arXiv 2204.07143, equation 3.
+        Hassani et al., "Neighborhood Attention Transformer", arXiv 2204.07143, equation 3; dilation: Hassani and Shi,
+        "Dilated Neighborhood Attention Transformer", arXiv 2209.15001.
     """
-    if len(size) != len(kernel_size) or any(not 1 <= k <= n for k, n in zip(kernel_size, size, strict=False)):
-        raise InputError(
-            f"kernel_size={tuple(kernel_size)} must lie between 1 and the {tuple(size)} positions along each axis"
-        )
+    dilation = [1] * len(size) if dilation is None else dilation
+    for d in dilation:
+        check_at_least("dilation", d, 1)
+    if not len(size) == len(kernel_size) == len(dilation) or any(
+        not 1 <= k <= n // d for k, n, d in zip(kernel_size, size, dilation, strict=True)
+    ):
+        apart = f" at dilation={tuple(dilation)}" if max(dilation, default=1) > 1 else ""
+        where = f"the {tuple(size)} positions along each axis{apart}"
+        raise InputError(f"kernel_size={tuple(kernel_size)} must lie between 1 and {where}")
     indices = torch.zeros(1, 1, dtype=torch.long, device=device)
-    for n, k in zip(size, kernel_size, strict=True):
-        first = (torch.arange(n, device=device) - k // 2).clamp(0, n - k)
-        along = first[:, None] + torch.arange(k, device=device)
+    for n, k, d in zip(size, kernel_size, dilation, strict=True):
+        place, rest = torch.arange(n, device=device) // d, torch.arange(n, device=device) % d
+        last = (n - 1 - rest) // d + 1 - k  # where the last window among the positions of this rest begins
+        first = torch.minimum((place - k // 2).clamp(min=0), last)
+        along = (first[:, None] + torch.arange(k, device=device)) * d + rest[:, None]
         indices = _with_another_axis(indices, n, along)
     return Neighbors(indices.unsqueeze(0))
 
@@ -218,7 +235,9 @@ def sectors(kernel_size: Sequence[int], reach: int, *, device: torch.device | No
     return torch.tensor([one + one[:1] * (longest - len(one)) for one in members], device=device)
 
 
-def shifted(size: Sequence[int], shifts: Sequence[tuple[int, ...]], *, device: torch.device | None = None) -> Neighbors:
+def shifted(
+    size: Sequence[int], shifts: Sequence[tuple[int, ...]] | Tensor, *, device: torch.device | None = None
+) -> Neighbors:
     r"""Positions at fixed distances, around the border: those that `torch.roll` by each of the shifts brings.
 
     .. math:: j_{ik} = (i - d_k) \bmod n
@@ -227,7 +246,8 @@ def shifted(size: Sequence[int], shifts: Sequence[tuple[int, ...]], *, device: t
 
     Args:
         size: positions along each axis; there are T together, in raster order.
-        shifts: K of them, each with a distance along every axis, at least one.
+        shifts: K of them, each with a distance along every axis, at least one; or (K, axes) int64, which leaves K open
+            in a compiled graph.
         device: of the indices.
 
     Returns:
@@ -236,10 +256,15 @@ def shifted(size: Sequence[int], shifts: Sequence[tuple[int, ...]], *, device: t
     Raises:
         InputError: there is no shift, or one has another number of axes.
     """
-    if not shifts or any(len(shift) != len(size) for shift in shifts):
-        raise InputError(f"shifts={list(shifts)} must be at least one, each with a distance along {len(size)} axes")
-    distances = torch.tensor(shifts, device=device)
-    indices = torch.zeros(1, len(shifts), dtype=torch.long, device=device)
+    if isinstance(shifts, Tensor):
+        fit = shifts.dim() == 2 and shifts.shape[0] > 0 and shifts.shape[1] == len(size)
+    else:
+        fit = bool(shifts) and all(len(shift) == len(size) for shift in shifts)
+    if not fit:
+        shown = shifts.tolist() if isinstance(shifts, Tensor) else list(shifts)
+        raise InputError(f"shifts={shown} must be at least one, each with a distance along {len(size)} axes")
+    distances = torch.as_tensor(shifts, device=device)
+    indices = torch.zeros(1, distances.shape[0], dtype=torch.long, device=device)
     for n, along in zip(size, distances.T, strict=True):
         here = torch.arange(n, device=device)[:, None]
         indices = (indices[:, None] * n + (here - along) % n).flatten(0, 1)

@@ -5,10 +5,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convnn.errors import InputError, check_choice
-from convnn.ops import _library
+from convnn.ops import _transforms
 from convnn.ops._dispatch import check_backend
 from convnn.ops._validate import check_neighbors, check_same_width
 from convnn.ops.neighbors import METRICS, Neighbors
+
+SOFT_TOPS = ("scaled", "alone", "added")
 
 
 def similarity(
@@ -36,7 +38,7 @@ def similarity(
     check_backend(backend)
     check_same_width(queries, keys)
     check_neighbors(keys, neighbors, queries.shape[1])
-    return neighbors._replace(scores=_library.similarity(queries, keys, neighbors.indices, metric, backend))
+    return neighbors._replace(scores=_transforms.similarity(queries, keys, neighbors.indices, metric, backend))
 
 
 def first_slot(neighbors: Neighbors, score: float) -> Neighbors:
@@ -82,10 +84,11 @@ def softmax(neighbors: Neighbors) -> Neighbors:
     return Neighbors(neighbors.indices, scores.softmax(dim=-1))  # a weight of 0 says that somebody is absent
 
 
-def soft_top(neighbors: Neighbors, degree: Tensor, temperature: float = 1.0) -> Neighbors:
+def soft_top(neighbors: Neighbors, degree: Tensor, temperature: float = 1.0, keeping: str = "scaled") -> Neighbors:
     r"""Keep about as many of the best neighbours as each query wishes, by weights through which it learns its wish.
 
-    .. math:: w_t = s_t \, \sigma \left( -\frac{2 (t - k)}{\tau} \right)
+    .. math:: h_t = \sigma \left( -\frac{2 (t - k)}{\tau} \right), \qquad
+        w_t = \begin{cases} s_t \, h_t & \text{scaled} \\ h_t & \text{alone} \\ s_t (1 + h_t) & \text{added} \end{cases}
 
     for the neighbour of rank t = 0, 1, ..., the best first, and the degree k of the query. Gradients reach the scores
     and the degree, not the order. As the temperature goes to 0, exactly the ranks t < k are kept.
@@ -94,24 +97,28 @@ def soft_top(neighbors: Neighbors, degree: Tensor, temperature: float = 1.0) -> 
         neighbors: with scores (B, N, K) of at least 0.
         degree: (B, N) how many neighbours each query wishes for; any real number.
         temperature: width of the step, above 0.
+        keeping: what becomes of the scores: "scaled"; "alone", where they order alone; or "added", where all are kept
+            and the best count up to twice.
 
     Returns:
         The neighbours, best first, absent ones last, with the weights as scores; absent ones weigh 0.
 
     Raises:
-        InputError: the neighbours have no scores yet.
+        InputError: the neighbours have no scores yet, or `keeping` is unknown.
 
     Reference:
         Saha et al., "Learning Adaptive Neighborhoods for Graph Neural Networks", arXiv 2307.09065: the differentiable
         top-k selector.
     """
+    check_choice("keeping", keeping, SOFT_TOPS)
     scores = _scores(neighbors)
     absent = neighbors.absent
     ranked = scores.detach() if absent is None else scores.detach().masked_fill(absent, -torch.inf)
     order = ranked.argsort(dim=-1, descending=True, stable=True)
     rank = torch.arange(neighbors.K, device=scores.device, dtype=scores.dtype)
     keep = torch.sigmoid(2 / temperature * (degree.unsqueeze(-1) - rank))
-    weights = torch.gather(scores, -1, order) * keep
+    keep = keep + 1 if keeping == "added" else keep
+    weights = keep if keeping == "alone" else torch.gather(scores, -1, order) * keep
     if absent is not None:
         weights = weights.masked_fill(torch.gather(absent, -1, order), 0)
     return Neighbors(torch.gather(neighbors.indices, -1, order), weights)

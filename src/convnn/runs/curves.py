@@ -7,13 +7,13 @@ from math import nan
 from pathlib import Path
 
 from convnn.errors import InputError
-from convnn.runs.files import COLUMNS
+from convnn.runs.files import COLUMNS, VAL_COLUMNS
 
 Curves = dict[str, list[float]]
 
 
 def read_curves(metrics: Path, columns: Sequence[str] = COLUMNS) -> Curves:
-    """Columns of a metrics.csv, a value an epoch; NaN where one is empty.
+    """Columns of a metrics.csv, and those of val where it has them, a value an epoch; NaN where one is empty.
 
     Raises:
         InputError: the table is missing, is no text, has no rows, lacks a column or holds no number.
@@ -32,7 +32,13 @@ def read_curves(metrics: Path, columns: Sequence[str] = COLUMNS) -> Curves:
         raise InputError(f"metrics file {metrics} lacks the column {missing[0]!r}")
     if not rows:
         raise InputError(f"metrics file {metrics} has no rows; draw the curves after the first epoch")
+    columns = [*columns, *(name for name in VAL_COLUMNS if name in (table.fieldnames or ()))]
     return {name: [_number(row[name], name, metrics) for row in rows] for name in columns}
+
+
+def validation_part(curves: Curves) -> str:
+    """By which the best epoch is chosen: "val", or "test" where a run knows two parts only."""
+    return "val" if "val_top1" in curves else "test"
 
 
 def _number(text: str | None, column: str, metrics: Path) -> float:

@@ -15,6 +15,9 @@ CURVES, NEIGHBORS = "curves.png", "neighbors.csv"
 COLUMNS = ("epoch", "train_loss", "train_top1", "train_top5", "test_loss", "test_top1", "test_top5", "lr")
 """Of metrics.csv, which depends on the flags alone; how long it took is in train_eval_results.txt."""
 
+VAL_COLUMNS = ("val_loss", "val_top1", "val_top5")
+"""Ahead of the test columns where a set has three parts; those of test are filled at the end, for the best epoch."""
+
 FOUND_OUT = ("num_classes", "img_size", "total_params", "trainable_params")
 """Lines of args.txt that are no flags."""
 

@@ -7,7 +7,7 @@ from math import isnan, nan
 from pathlib import Path
 
 from convnn.errors import InputError
-from convnn.runs.curves import Curves, read_curves
+from convnn.runs.curves import Curves, read_curves, validation_part
 from convnn.runs.files import ARGUMENTS, FOUND_OUT, METRICS, RESULTS, parse_arguments
 
 
@@ -18,7 +18,8 @@ class Run:
     Attributes:
         name: by which it is told from others.
         flags: as text.
-        curves: the columns of metrics.csv, a value an epoch; accuracies from 0 to 1, NaN where one is missing.
+        curves: the columns of metrics.csv, a value an epoch; accuracies from 0 to 1, NaN where one is missing, as
+            those of test beside val are but for the best epoch of a run that is over.
         parameters: of the network.
         gflops: billions of operations of one image forward.
         seconds: of training, an epoch on average.
@@ -34,11 +35,20 @@ class Run:
     seconds: float
 
     @property
+    def validation_part(self) -> str:
+        """By which the best epoch is chosen: "val", or "test" where there are two parts only."""
+        return validation_part(self.curves)
+
+    @property
     def best(self) -> int | None:
-        """Index of the epoch with the highest test accuracy, the first of several; None where none is known."""
-        accuracies = self.curves["test_top1"]
+        """Index of the epoch with the highest validation accuracy, the first of several; None where none is known."""
+        accuracies = self.curves[f"{self.validation_part}_top1"]
         known = [index for index, accuracy in enumerate(accuracies) if not isnan(accuracy)]
         return max(known, key=accuracies.__getitem__, default=None)
+
+    def validation(self, index: int | None, measure: str) -> float:
+        """The "loss", "top1" or "top5" of an epoch on that part, NaN at no epoch."""
+        return self.at(index, f"{self.validation_part}_{measure}")
 
     def at(self, index: int | None, column: str) -> float:
         """A value of the curves, NaN at no epoch."""
@@ -87,6 +97,11 @@ def read_runs(folders: Sequence[Path | str]) -> list[Run]:
         if paths.count(path) > 1:
             raise InputError(f"run '{folder}' is given twice")
     return [read_run(folder, name) for folder, name in zip(folders, _distinct_names(paths), strict=True)]
+
+
+def validation_parts(runs: Sequence[Run]) -> str:
+    """On which parts of their images the runs are measured: "test", "val", or "val or test"; "test" of no runs."""
+    return " or ".join(sorted({run.validation_part for run in runs}, reverse=True)) or "test"
 
 
 def _distinct_names(paths: Sequence[Path]) -> list[str]:

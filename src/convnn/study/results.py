@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from convnn.errors import InputError
-from convnn.runs import Run, read_run
+from convnn.runs import Run, read_run, validation_parts
 from convnn.runs.files import METRICS
 from convnn.study.definition import COSTS, MEASURES, PlannedRun, Study
 from convnn.tables import csv_text, escaped, markdown_table
@@ -55,8 +55,8 @@ class Result:
         if name in COSTS:
             return float(getattr(self.run, name))
         if name == "best":
-            return self.run.at(self.run.best, "test_top1")
-        accuracies = self.run.curves["test_top1"]
+            return self.run.validation(self.run.best, "top1")
+        accuracies = self.run.curves[f"{self.run.validation_part}_top1"]
         return accuracies[-1] if name == "last" else fmean(accuracies[-LAST_EPOCHS:])
 
 
@@ -80,6 +80,7 @@ class Group:
         curves = {
             name: [fmean(values) for values in zip(*(run.curves[name][:epochs] for run in runs), strict=True)]
             for name in runs[0].curves
+            if all(name in run.curves for run in runs)
         }
         return replace(runs[0], name=self.named(self.settings), curves=curves)
 
@@ -164,7 +165,8 @@ def results_markdown(study: Study, groups: Sequence[Group]) -> str:
     head, rows = results_table(study, groups)
     is_number = [name not in study.settings for name in head]
     table = markdown_table(list(map(escaped, head)), [list(map(escaped, row)) for row in rows], is_number)
-    return f"# {study.title}\n\nTest accuracies in percent: mean and standard deviation of the runs.\n\n{table}"
+    part = validation_parts([result.run for group in groups for result in group.results]).capitalize()
+    return f"# {study.title}\n\n{part} accuracies in percent: mean and standard deviation of the runs.\n\n{table}"
 
 
 def _text(value: Any) -> str:

@@ -165,7 +165,7 @@ def _open_queue(folder: Path, name: str) -> "Queue":
     """Imported here: only who sweeps needs Optuna."""
     try:
         from convnn.study.queue import Queue
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise InputError(f"a sweep needs the package {error.name}: pip install 'convnn[sweep]'") from None
     return Queue(folder / JOURNAL, name)
 

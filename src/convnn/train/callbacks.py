@@ -36,5 +36,8 @@ class Callback:
     def on_broken_images(self, messages: Sequence[str]) -> None:
         """So far these images were left out, each message naming one; said after an epoch that found any."""
 
+    def on_test(self, best: EpochResult) -> None:
+        """All epochs are done, and the best of them, chosen by a val part, has these test scores."""
+
     def on_end(self) -> None:
         """All epochs are done."""

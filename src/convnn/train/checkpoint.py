@@ -3,6 +3,7 @@
 import json
 import math
 import reprlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from convnn.data import FITS
 from convnn.errors import InputError
 from convnn.models import Network, create_model
 from convnn.train.sealed import read_sealed, write_sealed
@@ -43,8 +45,9 @@ class Recipe:
         image_shape: (C, H, W) of its images.
         mean, std: by which they were normalised, per channel.
         classes: names in the order of the logits.
+        fit: how pictures of other shapes came to that size, one of `convnn.data.FITS`.
         epoch: epochs trained.
-        test_top1: accuracy then, 0 to 1.
+        test_top1: accuracy then, 0 to 1; None where it was not measured.
     """
 
     model: str
@@ -56,8 +59,9 @@ class Recipe:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     classes: tuple[str, ...]
+    fit: str = "crop"
     epoch: int = 0
-    test_top1: float = 0.0
+    test_top1: float | None = 0.0
 
     def build(self) -> Network:
         """The network with fresh weights.
@@ -228,6 +232,33 @@ def check_weights(network: Network, weights: dict[str, Tensor], path: str | Path
             raise InputError(f"checkpoint '{path}' has weights that are not finite: {name!r}")
 
 
+def check_classes(recipe: Recipe, classes: tuple[str, ...], where: str) -> None:
+    """Refuse images of other classes than those that were learned.
+
+    Args:
+        recipe: of what learned.
+        classes: of the images.
+        where: they are, as the message says.
+
+    Raises:
+        InputError: saying which differ.
+    """
+    missing = [name for name in recipe.classes if name not in classes]
+    added = [name for name in classes if name not in recipe.classes]
+    if missing or added:
+        lacks = [f"lacks {_some(missing)} of the classes that the checkpoint learned"] if missing else []
+        has = [f"has {_some(added)}, which it did not learn"] if added else []
+        raise InputError(f"{where} {' and '.join(lacks + has)}")
+    if classes != recipe.classes:
+        raise InputError(f"{where} has the classes that the checkpoint learned in another order: {_some(classes)}")
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    """The first of them, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def _check_sizes(recipe: Recipe, num_weights: int) -> None:
     """What no weight bears out: blocks without end, a border that takes more memory than the image."""
     for name, value in recipe.settings.items():
@@ -263,7 +294,7 @@ def _check_type(name: str, value: Any) -> None:
     kinds: dict[str, type | tuple[type, ...]] = {
         "settings": dict,
         "epoch": int,
-        "test_top1": float,
+        "test_top1": (float, type(None)),
         "width": (int, float),
     }
     items: dict[str, type] = {"image_shape": int, "mean": float, "std": float, "classes": str}
@@ -275,5 +306,7 @@ def _check_type(name: str, value: Any) -> None:
         is_right = is_right and len(value) == 3 and all(1 <= side <= LARGEST_SIDE for side in value)
     if name in ("mean", "std"):
         is_right = is_right and all(map(math.isfinite, value)) and (name == "mean" or min(value, default=0.0) > 0)
+    if name == "fit":
+        is_right = value in FITS
     if not is_right:
         raise ValueError(f"{name}={reprlib.repr(value)}")

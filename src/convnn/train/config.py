@@ -3,13 +3,16 @@
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from convnn.data import DATASETS, ON_BAD_IMAGE
+from convnn.data import DATASETS, FITS, ON_BAD_IMAGE
 from convnn.errors import InputError, check_at_least, check_choice, check_fraction
 from convnn.models import check_layer, check_model, default_layer, is_external, list_models, model_settings
 from convnn.nn import (
+    ACTIVATIONS,
     AGGREGATION_TYPES,
     CONVOLUTION_TYPES,
+    DEGREE_TYPES,
     EDGE_TYPES,
+    GRAPH_CONVS,
     LAYERS,
     POOLINGS,
     PREFERENCES,
@@ -19,6 +22,7 @@ from convnn.nn import (
     list_layers,
 )
 from convnn.ops import BACKEND_CHOICES, METRICS
+from convnn.ops.weigh import SOFT_TOPS
 from convnn.train.timer import parse_interval
 
 NETWORK_SETTINGS = (
@@ -57,14 +61,24 @@ LAYER_SETTINGS = (
     "coordinate_encoding",
     "sparse_mode",
     "sparse_context_window",
+    "graph_conv",
     "graph_dilation",
     "reduction",
+    "relative_side",
     "mlp_layers",
+    "edge_norm",
+    "edge_activation",
+    "scale_features",
     "step",
     "positional_size",
     "head_channels",
     "relative_bias",
+    "attention_dilation",
+    "qk_scale",
     "edge_type",
+    "degree_type",
+    "stochastic_degree",
+    "keeping",
     "pooling",
     "latent_channels",
 )
@@ -153,16 +167,30 @@ class TrainConfig:
     coordinate_encoding: bool = flag(False, "neighbours", "show ConvNNAttention the place of each token")
     sparse_mode: str = flag("all", "neighbours", "whom SparseAttention looks at", SPARSE_MODES)
     sparse_context_window: int = flag(128, "neighbours", "window or stride of SparseAttention, in tokens")
+    graph_conv: str = flag("max_relative", "neighbours", "what ViG takes of its neighbours", GRAPH_CONVS)
     graph_dilation: int = flag(1, "neighbours", "ViG and EdgeConv keep every so many of the nearest")
-    reduction: int = flag(1, "neighbours", "side of the cells of positions that are neighbours in ViG")
+    reduction: int = flag(1, "neighbours", "side of the cells of positions that are neighbours in ViG and EdgeConv")
+    relative_side: int = flag(
+        0, "neighbours", "side of the map for whose positions ViG and EdgeConv have codes in their search; 0: none"
+    )
     mlp_layers: int = flag(1, "neighbours", "linear layers of EdgeConv's MLP")
+    edge_norm: bool = flag(False, "neighbours", "batch normalisation within EdgeConv's MLP and the edges of ViG's sage")
+    edge_activation: str = flag("relu", "neighbours", "activation within them", tuple(ACTIVATIONS))
+    scale_features: bool = flag(False, "neighbours", "EdgeConv searches features scaled to length 1")
     step: int = flag(2, "neighbours", "distance of neighbours in SVGA, MGC and DAGC, in positions")
     positional_size: int = flag(
         0, "neighbours", "window of the positional encoding ahead of layers of other papers, an odd number; 0: none"
     )
     head_channels: int = flag(32, "neighbours", "channels a head of NeighborhoodAttention2d has at least")
     relative_bias: bool = flag(True, "neighbours", "NeighborhoodAttention2d learns a bias for each offset")
+    attention_dilation: int = flag(1, "neighbours", "distance of the positions of NeighborhoodAttention2d's windows")
+    qk_scale: float | None = flag(
+        None, "neighbours", "factor on NeighborhoodAttention2d's products; none: one over the root of a head's channels"
+    )
     edge_type: str = flag("distance", "neighbours", "how Adaptive ranks the positions of a window", EDGE_TYPES)
+    degree_type: str = flag("features", "neighbours", "what Adaptive tells the number of neighbours from", DEGREE_TYPES)
+    stochastic_degree: bool = flag(False, "neighbours", "Adaptive draws that number in training")
+    keeping: str = flag("scaled", "neighbours", "how Adaptive's weights keep the scores of edges", SOFT_TOPS)
     pooling: str = flag("mean", "neighbours", "how Adaptive puts them together", POOLINGS)
     latent_channels: int = flag(64, "neighbours", "channels by which Adaptive ranks")
 
@@ -170,10 +198,11 @@ class TrainConfig:
     data_path: str = flag("./Data", "data", "folder of the data set")
     download: bool = flag(False, "data", "fetch a missing data set")
     resize: int | None = flag(None, "data", "side to which images are resized, in pixels")
+    fit: str = flag("crop", "data", "how pictures of imagenet and imagefolder come to that size", FITS)
     augment: bool = flag(False, "data", "random crops and flips")
     noise: float = flag(0.0, "data", "standard deviation of Gaussian noise added to the normalised images")
     limit_train: int | None = flag(None, "data", "train on a random subset of this many images")
-    limit_test: int | None = flag(None, "data", "test on a random subset of this many images")
+    limit_test: int | None = flag(None, "data", "test on a random subset of this many images, val too")
     num_workers: int = flag(4, "data", "processes that read imagenet and imagefolder")
     keep_images: bool = flag(False, "data", "decode imagenet and imagefolder once: for sets that fit in memory")
     on_bad_image: str = flag("error", "data", "stop at an image that cannot be read, or leave it out", ON_BAD_IMAGE)
@@ -242,6 +271,10 @@ class TrainConfig:
             check_at_least(f"--{name}", getattr(self, name), 1)
         for name in ("graph_dilation", "reduction", "mlp_layers", "step", "head_channels", "latent_channels"):
             check_at_least(f"--{name}", getattr(self, name), 1)
+        check_at_least("--attention_dilation", self.attention_dilation, 1)
+        if self.qk_scale is not None and not self.qk_scale > 0:
+            raise InputError(f"--qk_scale={self.qk_scale} must be positive")
+        check_at_least("--relative_side", self.relative_side, 0)
         for name in ("padding", "sample_padding", "reach", "positional_size", "shuffle_scale", "num_workers", "seed"):
             check_at_least(f"--{name}", getattr(self, name), 0)
         for name in ("lambda_param", "branch_ratio", "choosing", "attention_dropout", "dropout", "drop_path"):

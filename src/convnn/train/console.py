@@ -11,7 +11,7 @@ from rich.table import Table
 from convnn.data import ImageData
 from convnn.train.callbacks import Callback
 from convnn.train.config import TrainConfig
-from convnn.train.metrics import EpochResult
+from convnn.train.metrics import EpochResult, best_of
 from convnn.train.summary import NetworkSummary
 
 
@@ -21,11 +21,12 @@ def print_summary(
     """What is about to run."""
     several = f", {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
     sides = "x".join(map(str, data.image_shape))
+    parts = ", ".join(f"{loader.num_samples:,} {part}" for part, loader in data.parts.items())
     rows = {
         "network": f"{config.model} of {config.layer}" + (f", width {config.width}" if config.width != 1 else ""),
         "parameters": f"{summary.parameters:,}",
         "GFLOPs": f"{summary.gflops:.3f} an image",
-        "images": f"{data.name}: {data.train.num_samples:,} train, {data.test.num_samples:,} test, {sides}",
+        "images": f"{data.name}: {parts}, {sides}",
         "device": f"{accelerator.device.type}{several}" + (", mixed precision" if config.use_amp else ""),
         "training": f"{config.num_epochs} epochs, batch {config.batch_size}, {config.optimizer} at {config.lr:g}",
         "results": config.output_dir,
@@ -34,6 +35,12 @@ def print_summary(
     for name, value in rows.items():
         table.add_row(f"[bold]{name}", value)
     console.print(table)
+    if data.left_out:
+        first, *others = data.left_out
+        more = f" and {len(others):,} more" if others else ""
+        console.print(
+            f"left out what is no picture by its name: {first}{more}", highlight=False, soft_wrap=True, markup=False
+        )
 
 
 class ConsoleReport(Callback):
@@ -52,7 +59,7 @@ class ConsoleReport(Callback):
     def on_start(self, results: Sequence[EpochResult]) -> None:
         """Take over what a resumed run has reached."""
         self.epochs_before = len(results)
-        self.best = max(results, key=lambda result: result.test.top1, default=None)
+        self.best = best_of(results)
 
     def on_epoch_start(self, epoch: int, steps: int) -> None:
         """Show an empty bar."""
@@ -73,11 +80,11 @@ class ConsoleReport(Callback):
         self.best = result if result.is_best else self.best
         elapsed = time.perf_counter() - self.start
         left = (self.num_epochs - result.epoch) * elapsed / (result.epoch - self.epochs_before)
-        train, test = result.train, result.test
+        train, validation = result.train, result.validation
         self.console.print(
             f"epoch {result.epoch:>{len(str(self.num_epochs))}}/{self.num_epochs}"
             f"  train {train.loss:.4f} top-1 {train.top1:.2%}"
-            f"  test {test.loss:.4f} top-1 {test.top1:.2%} top-5 {test.top5:.2%}"
+            f"  {result.validation_part} {validation.loss:.4f} top-1 {validation.top1:.2%} top-5 {validation.top5:.2%}"
             f"  {result.images_per_second:,.0f} images/s  {_duration(left)} left"
             + ("  best" if result.is_best else ""),
             highlight=False,
@@ -92,11 +99,21 @@ class ConsoleReport(Callback):
                 f"left out {self.num_broken} images so far: {messages[-1]}", highlight=False, soft_wrap=True
             )
 
+    def on_test(self, best: EpochResult) -> None:
+        """The test scores of the best epoch."""
+        if best.test is not None:
+            self.console.print(
+                f"test {best.test.loss:.4f} top-1 {best.test.top1:.2%} top-5 {best.test.top5:.2%} of epoch"
+                f" {best.epoch}, the best on val",
+                highlight=False,
+                soft_wrap=True,
+            )
+
     def on_end(self) -> None:
         """Name the best epoch and the time it all took."""
         if self.best is not None:
             self.console.print(
-                f"best test top-1 {self.best.test.top1:.2%} in epoch {self.best.epoch},"
+                f"best {self.best.validation_part} top-1 {self.best.validation.top1:.2%} in epoch {self.best.epoch},"
                 f" after {_duration(time.perf_counter() - self.start)}",
                 highlight=False,
             )

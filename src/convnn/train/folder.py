@@ -23,6 +23,7 @@ from convnn.runs.files import (
     NETWORK,
     PREVIOUS,
     RESULTS,
+    VAL_COLUMNS,
     arguments_text,
 )
 from convnn.tables import csv_text
@@ -54,6 +55,7 @@ class RunFolder(Callback):
         self.path = Path(config.output_dir)
         self.recipe = make_recipe(config, data)
         self.summary = summary
+        self.num_epochs = config.num_epochs
         self.results: list[EpochResult] = []
         self._prepare(config)
         write_atomically(self.path / ARGUMENTS, args_text(config, data, summary))
@@ -79,7 +81,9 @@ class RunFolder(Callback):
         """Save; the best first, because the last says that it is there."""
         result, recipe = run.last_result, self.recipe
         if result is not None:
-            recipe = replace(recipe, epoch=result["epoch"], test_top1=Scores(*result["test"]).top1)
+            recipe = replace(recipe, epoch=result["epoch"], test_top1=None)
+            if result["test"] is not None:
+                recipe = replace(recipe, test_top1=Scores(*result["test"]).top1)
         if run.is_best:
             save_checkpoint(self.path / BEST, Checkpoint(weights, recipe))
         save_checkpoint(self.path / LAST, Checkpoint(weights, recipe, run), old_to=self.path / PREVIOUS)
@@ -90,8 +94,9 @@ class RunFolder(Callback):
         write_atomically(self.path / BROKEN_IMAGES, "".join(f"{message}\n" for message in messages))
 
     def _write_tables(self) -> None:
-        write_atomically(self.path / RESULTS, results_text(self.results, self.summary))
-        write_atomically(self.metrics, metrics_text(self.results))
+        is_over = len(self.results) >= self.num_epochs
+        write_atomically(self.path / RESULTS, results_text(self.results, self.summary, is_over=is_over))
+        write_atomically(self.metrics, metrics_text(self.results, is_over=is_over))
 
     def _prepare(self, config: TrainConfig) -> None:
         """Make the folder, without what an earlier run left, unless this goes on with it."""
@@ -121,6 +126,7 @@ def make_recipe(config: TrainConfig, data: ImageData) -> Recipe:
         data.mean,
         data.std,
         data.classes,
+        config.fit,
     )
 
 
@@ -132,24 +138,38 @@ def args_text(config: TrainConfig, data: ImageData, summary: NetworkSummary) -> 
     return arguments_text(lines)
 
 
-def results_text(results: list[EpochResult], summary: NetworkSummary) -> str:
-    """train_eval_results.txt in the published format."""
+def results_text(results: list[EpochResult], summary: NetworkSummary, *, is_over: bool) -> str:
+    """train_eval_results.txt in the published format; where val chose the best epoch, with its test when `is_over`."""
     complexity = f"GFLOPs: {summary.gflops:.8f}, Trainable Parameters: {summary.trainable / 1e6:.8f} M"
     lines = [f"Model Complexity (Profiler): {complexity}"]
-    for result in results:
-        train, test = result.train, result.test
-        lines.append(
-            f"[Epoch {result.epoch:03d}] Time: {result.seconds:.4f}s"
-            f" | [Train] Loss: {train.loss:.8f} Accuracy: Top1: {train.top1:.4%}, Top5: {train.top5:.4%}"
-            f" | [Test] Loss: {test.loss:.8f} Accuracy: Top1: {test.top1:.4%}, Top5: {test.top5:.4%}"
-        )
-    best = max(results, key=lambda result: result.test.top1)
+    lines += [
+        f"[Epoch {result.epoch:03d}] Time: {result.seconds:.4f}s"
+        f" | [Train] {_in_words(result.train)}"
+        f" | [{result.validation_part.title()}] {_in_words(result.validation)}"
+        for result in results
+    ]
+    best = max(results, key=lambda result: result.validation.top1)
     average = sum(result.seconds for result in results) / len(results)
+    kind = "Max Accuracy" if best.val is None else "Max Val Accuracy"
     lines += ["", f"Average Epoch Time: {average:.4f}s"]
-    lines += [f"Max Accuracy: {best.test.top1:.4%} at Epoch {best.epoch}"]
+    lines += [f"{kind}: {best.validation.top1:.4%} at Epoch {best.epoch}"]
+    if is_over and best.val is not None and best.test is not None:
+        lines += [f"[Test] of Epoch {best.epoch}: {_in_words(best.test)}"]
     return "\n".join(lines) + "\n"
 
 
-def metrics_text(results: list[EpochResult]) -> str:
-    """metrics.csv: one row an epoch, accuracies from 0 to 1."""
-    return csv_text(COLUMNS, [[r.epoch, *r.train, *r.test, r.lr] for r in results])
+def metrics_text(results: list[EpochResult], *, is_over: bool) -> str:
+    """metrics.csv: a row an epoch, accuracies from 0 to 1; beside val, test of the best epoch alone when `is_over`."""
+    if results[0].val is None:
+        return csv_text(COLUMNS, [[r.epoch, *r.train, *r.validation, r.lr] for r in results])
+    best = max(results, key=lambda result: result.validation.top1) if is_over else None
+    unknown = (None,) * len(VAL_COLUMNS)
+    rows = [
+        [r.epoch, *r.train, *r.validation, *(r.test if r is best and r.test is not None else unknown), r.lr]
+        for r in results
+    ]
+    return csv_text((*COLUMNS[:4], *VAL_COLUMNS, *COLUMNS[4:]), rows)
+
+
+def _in_words(scores: Scores) -> str:
+    return f"Loss: {scores.loss:.8f} Accuracy: Top1: {scores.top1:.4%}, Top5: {scores.top5:.4%}"

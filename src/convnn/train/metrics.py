@@ -1,5 +1,6 @@
 """Exact loss and accuracies of an epoch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -58,8 +59,10 @@ class EpochResult:
         seconds: of the training pass, evaluation excluded.
         images_per_second: trained.
         lr: learning rate used.
-        train, test: scores.
-        is_best: no earlier epoch had a higher test accuracy.
+        train: scores.
+        test: scores; where there is a val part, of the best epoch so far only, to be told at the end.
+        is_best: no earlier epoch had a higher accuracy on the validation part.
+        val: scores, where there is a val part.
     """
 
     epoch: int
@@ -67,5 +70,24 @@ class EpochResult:
     images_per_second: float
     lr: float
     train: Scores
-    test: Scores
+    test: Scores | None
     is_best: bool
+    val: Scores | None = None
+
+    @property
+    def validation_part(self) -> str:
+        """By which the best epoch is chosen: "val", or "test" where there are two parts only."""
+        return "test" if self.val is None else "val"
+
+    @property
+    def validation(self) -> Scores:
+        """The scores by which the best epoch is chosen."""
+        scores = self.test if self.val is None else self.val
+        if scores is None:
+            raise ValueError(f"epoch {self.epoch} has neither val nor test scores")
+        return scores
+
+
+def best_of(results: Sequence[EpochResult]) -> EpochResult | None:
+    """The epoch with the highest validation accuracy, the first of several; None of none."""
+    return max(results, key=lambda result: result.validation.top1, default=None)

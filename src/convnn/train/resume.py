@@ -151,7 +151,7 @@ def _saved_flags(checkpoint: Checkpoint, path: Path) -> TrainConfig:
     except (InputError, TypeError) as error:
         raise InputError(f"--resume={path} is of a run whose flags are not understood: {error}") from None
     recipe = checkpoint.recipe
-    for name in ("model", "layer", "width", "dataset", "settings"):
+    for name in ("model", "layer", "width", "dataset", "fit", "settings"):
         if getattr(config, name) != getattr(recipe, name):
             raise InputError(f"--resume={path} is of a run whose flags and weights differ in {name}")
     if config.resize not in (None, *recipe.image_shape[1:]):

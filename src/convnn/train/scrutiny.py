@@ -26,6 +26,7 @@ RESULT = {
     "train": [1.0, 1.0, 1.0],
     "test": [1.0, 1.0, 1.0],
     "is_best": True,
+    "val": None,
 }
 POSITION = {"epoch": 1, "step": 0, "seconds": 0.0}
 
@@ -53,7 +54,7 @@ def check_run(trainer: Trainer, weights: dict[str, Tensor], run: RunState) -> No
     document = run.document
     _check_position(document["position"], document["results"], len(trainer.data.train))
     for number, row in enumerate(document["results"], start=1):
-        _check_result(row, number)
+        _check_result(row, number, has_val=trainer.data.val is not None)
     _check_optimizer(trainer, weights, run)
     _check_schedule(trainer.schedule.state(), document["schedule"], len(document["results"]))
     scaler = trainer.accelerator.scaler
@@ -108,9 +109,13 @@ def _check_position(position: Any, results: Any, steps: int) -> None:
     _require(0 <= position["seconds"] < math.inf, "position.seconds", position["seconds"])
 
 
-def _check_result(row: Any, number: int) -> None:
-    _require(_is_like(row, RESULT) and row["epoch"] == number, f"result {number}", row)
-    shares = [*row["train"][1:], *row["test"][1:]]
+def _check_result(row: Any, number: int, *, has_val: bool) -> None:
+    wanted = dict(RESULT)
+    if has_val:  # only the best are tested
+        is_best = isinstance(row, dict) and row.get("is_best") is True
+        wanted |= {"val": RESULT["test"], "test": RESULT["test"] if is_best else None}
+    _require(_is_like(row, wanted) and row["epoch"] == number, f"result {number}", row)
+    shares = [share for part in ("train", "val", "test") for share in (row[part] or [])[1:]]
     _require(all(0 <= share <= 1 for share in shares), f"result {number} with accuracies", shares)
     _require(0 < row["seconds"] < math.inf, f"result {number} with seconds", row["seconds"])
 

@@ -16,7 +16,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from convnn.errors import InputError
-from convnn.train.checkpoint import Checkpoint, RunState, check_weights
+from convnn.train.checkpoint import Checkpoint, Recipe, RunState, check_classes, check_weights
 from convnn.train.metrics import EpochResult, Scores
 from convnn.train.randomness import random_state, set_random_state
 from convnn.train.scrutiny import check_run
@@ -47,6 +47,7 @@ def capture(trainer: Trainer) -> tuple[dict[str, Any], RunState]:
         "scaler": None if scaler is None else scaler.state_dict(),
         "random": random_numbers,
         "num_samples": trainer.data.train.num_samples,
+        "parts": list(trainer.data.parts),
         "broken_images": sorted(trainer.processes.gather_text(trainer.broken_images)),
     }
     return dict(weights), RunState(tensors, document)
@@ -67,7 +68,7 @@ def restore(trainer: Trainer, checkpoint: Checkpoint, path: Path | str) -> None:
     if run is None:
         raise InputError(f"checkpoint '{path}' has weights only; a run goes on from last.safetensors")
     check_weights(trainer.network, checkpoint.weights, path)
-    _check_images(trainer, run, path)
+    _check_images(trainer, checkpoint.recipe, run, path)
     try:
         check_run(trainer, checkpoint.weights, run)
         _restore_optimizer(trainer, checkpoint.weights, run)
@@ -114,13 +115,18 @@ def _own_row(rows: Tensor, trainer: Trainer) -> Tensor:
 
 
 def _result(row: dict[str, Any]) -> EpochResult:
-    return EpochResult(**(row | {"train": Scores(*row["train"]), "test": Scores(*row["test"])}))
+    parts = ("train", "val", "test")
+    return EpochResult(**(row | {part: None if row[part] is None else Scores(*row[part]) for part in parts}))
 
 
-def _check_images(trainer: Trainer, run: RunState, path: Path | str) -> None:
+def _check_images(trainer: Trainer, recipe: Recipe, run: RunState, path: Path | str) -> None:
     there, here = run.document.get("num_samples"), trainer.data.train.num_samples
     if there != here:
         raise InputError(f"checkpoint '{path}' is of a run on {there} training images; --data_path has {here}")
+    before, now = run.document.get("parts"), list(trainer.data.parts)
+    if before != now:
+        raise InputError(f"checkpoint '{path}' is of a run on the parts {before!r:.60}; --data_path has {now}")
+    check_classes(recipe, trainer.data.classes, f"--data_path={trainer.config.data_path}")
 
 
 def _split(optimizer: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from convnn.errors import InputError
 from convnn.train.callbacks import Callback
-from convnn.train.metrics import EpochResult
+from convnn.train.metrics import EpochResult, Scores
 
 
 class TensorBoardLog(Callback):
@@ -30,9 +30,14 @@ class TensorBoardLog(Callback):
     def on_epoch_end(self, result: EpochResult) -> None:
         """Write its scalars."""
         scalars = {"lr": result.lr, "images_per_second": result.images_per_second}
-        for part, scores in (("train", result.train), ("test", result.test)):
-            scalars |= {f"{name}/{part}": value for name, value in scores._asdict().items()}
+        for part, scores in (("train", result.train), (result.validation_part, result.validation)):
+            scalars |= tagged(scores, part)
         self.write(scalars, result.epoch)
+
+    def on_test(self, best: EpochResult) -> None:
+        """Write the test scores at the best epoch."""
+        if best.test is not None:
+            self.write(tagged(best.test, "test"), best.epoch)
 
     def write(self, scalars: Mapping[str, float], epoch: int) -> None:
         """Write more about an epoch, by tag."""
@@ -43,3 +48,8 @@ class TensorBoardLog(Callback):
     def on_end(self) -> None:
         """Close the log."""
         self.writer.close()
+
+
+def tagged(scores: Scores, part: str) -> dict[str, float]:
+    """Scores of a part of the images, by tag."""
+    return {f"{name}/{part}": value for name, value in scores._asdict().items()}

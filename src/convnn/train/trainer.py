@@ -18,7 +18,7 @@ from convnn.train.callbacks import Callback
 from convnn.train.checkpoint import Checkpoint
 from convnn.train.config import TrainConfig
 from convnn.train.interruption import Interrupted, Interruption
-from convnn.train.metrics import EpochResult, Meter, Scores
+from convnn.train.metrics import EpochResult, Meter, Scores, best_of
 from convnn.train.optim import CRITERIA, Schedule, make_optimizer
 from convnn.train.processes import Processes, normalise_together, shard
 from convnn.train.randomness import seed_step
@@ -100,7 +100,9 @@ class Trainer:
         restore(self, checkpoint, path)
 
     def fit(self) -> list[EpochResult]:
-        """Train until `--num_epochs` are done, testing after each.
+        """Train until `--num_epochs` are done, measuring after each.
+
+        Data of three parts choose the best epoch by val; its test scores are told at the end.
 
         Raises:
             TrainingError: the loss is not finite, or no image can be read.
@@ -114,7 +116,10 @@ class Trainer:
             with self.interruption.held():
                 self._save()
             raise
+        best = best_of(self.results)
         for callback in self.callbacks:
+            if best is not None and best.val is not None:
+                callback.on_test(best)
             callback.on_end()
         return self.results
 
@@ -134,9 +139,12 @@ class Trainer:
             while self.position.epoch <= self.config.num_epochs:
                 self._train_epoch()
                 train = Scores.of(self.processes.sum(self.meter.sums))
-                test = self.evaluate(self.data.test)
+                validation = self.evaluate(self.data.validation)
+                is_best = all(validation.top1 > result.validation.top1 for result in self.results)
+                # Of an epoch that may turn out the best of all: its weights need not be kept to be tested at the end.
+                test = self.evaluate(self.data.test) if is_best and self.data.val is not None else None
                 with self.interruption.held():
-                    self._end_epoch(train, test)
+                    self._end_epoch(train, validation, test, is_best=is_best)
 
     def _train_epoch(self) -> None:
         """Make the steps of the epoch that are still to be made."""
@@ -194,17 +202,18 @@ class Trainer:
                 f" {self.position.step + 1}; {self._last_good()}"
             ) from None
 
-    def _end_epoch(self, train: Scores, test: Scores) -> None:
+    def _end_epoch(self, train: Scores, validation: Scores, test: Scores | None, *, is_best: bool) -> None:
+        """Take down what an epoch gave; `test` is None where that is `validation`, or is of no interest."""
         epoch, seconds, lr = self.position.epoch, self.position.seconds, self.schedule.lr
-        is_best = all(test.top1 > result.test.top1 for result in self.results)
         speed = self.data.train.num_samples / seconds
-        result = EpochResult(epoch, seconds, speed, lr, train, test, is_best)
+        val, test = (None, validation) if self.data.val is None else (validation, test)
+        result = EpochResult(epoch, seconds, speed, lr, train, test, is_best, val)
         self.results.append(result)
-        self.schedule.advance(test.top1)
+        self.schedule.advance(validation.top1)
         self.position = Position(epoch + 1)
         self.meter = Meter(self.accelerator.device)
         self.is_saved = False
-        broken = sorted(self.processes.gather_text(self.broken_images | self.data.test.broken))
+        broken = sorted(self.processes.gather_text({one for part in self.data.parts.values() for one in part.broken}))
         self._save()  # first: what is written about an epoch must not be ahead of its checkpoint
         for callback in self.callbacks:
             callback.on_epoch_end(result)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from convnn.runs.curves import Curves, read_curves
+from convnn.runs.curves import Curves, read_curves, validation_part
 from convnn.viz._figure import FAINT, INK, save_figure, style_panel
 
 COLUMNS = ("epoch", "train_loss", "test_loss", "train_top1", "test_top1", "lr")
@@ -20,6 +20,7 @@ def draw_curves(metrics: Path | str, path: Path | str) -> Path:
 
     Args:
         metrics: a metrics.csv with at least the columns of `COLUMNS`; accuracies from 0 to 1; values may be empty.
+            Where there are columns of val, these are drawn, not those of test.
         path: the picture, .png, .pdf or .svg, in a folder that exists: one that was deleted must not come back empty.
 
     Returns:
@@ -45,7 +46,7 @@ def draw_curves(metrics: Path | str, path: Path | str) -> Path:
 
 def _draw_pair(panel: Axes, title: str, curves: Curves, measure: str) -> None:
     _head(panel, title)
-    for name, color in (("train", TRAIN), ("test", TEST)):
+    for name, color in (("train", TRAIN), (validation_part(curves), TEST)):
         _draw_curve(panel, curves["epoch"], curves[f"{name}_{measure}"], color, name)
 
 
@@ -58,14 +59,17 @@ def _draw_curve(panel: Axes, epochs: list[float], values: list[float], color: st
 
 
 def _mark_best(panel: Axes, curves: Curves) -> None:
-    values = [-inf if isnan(value) else value for value in curves["test_top1"]]
+    part = validation_part(curves)
+    values = [-inf if isnan(value) else value for value in curves[f"{part}_top1"]]
     best = max(values)
     if best == -inf:
         return
     epoch = curves["epoch"][values.index(best)]
     panel.axvline(epoch, color=FAINT, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
     panel.plot(epoch, best, "o", markersize=7, markerfacecolor="white", markeredgecolor=TEST, markeredgewidth=1.8)
-    panel.set_title(f"best test {best:.2%} at epoch {epoch:g}", loc="right", fontsize=9, color=TEST)
+    of_test = curves["test_top1"][values.index(best)]
+    tested = "" if part == "test" or isnan(of_test) else f", test {of_test:.2%}"
+    panel.set_title(f"best {part} {best:.2%} at epoch {epoch:g}{tested}", loc="right", fontsize=9, color=TEST)
 
 
 def _draw_rate(panel: Axes, curves: Curves) -> None:

@@ -1,10 +1,12 @@
 """The layers of other papers against their formulas, position by position: values and all gradients, in float64."""
 
 from collections.abc import Callable
+from math import cos, sin
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import brute_force_relatives as brute
 from convnn import nn as cnn
@@ -27,6 +29,14 @@ def _input(size: tuple[int, int], channels: int = 4, smooth: bool = False) -> Te
     x = torch.randn(2, channels, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(8))
     slope = torch.linspace(0, 3, size[0] * size[1]).view(size)  # so that some are close and others are not
     return (0.3 * x + slope if smooth else x).requires_grad_()
+
+
+def _edge(**settings: object) -> nn.Module:
+    return cnn.EdgeConv2d(4, 6, 3, **settings)
+
+
+def _sage(**settings: object) -> nn.Module:
+    return cnn.ViG2d(4, 6, 3, graph_conv="sage", **settings)
 
 
 def _check(layer: nn.Module, x: Tensor, definition: Callable[[Tensor, dict[str, Tensor]], Tensor]) -> None:
@@ -52,7 +62,89 @@ def test_vig(
     settings = {"K": K, "graph_dilation": dilation, "groups": groups, "stride": stride}
     layer = _randomised(cnn.ViG2d(4, 6, reduction=reduction, **settings))
     cell = min(reduction, *size)
-    _check(layer, _input(size), lambda x, p: brute.vig(x, p["weight"], p["bias"], reduction=cell, **settings))
+    _check(layer, _input(size), lambda x, p: brute.vig(x, p, reduction=cell, **settings))
+
+
+@pytest.mark.parametrize(("groups", "stride"), [(1, (1, 1)), (2, (2, 3))])
+@pytest.mark.parametrize(("K", "dilation", "reduction"), [(3, 1, 1), (3, 2, 1), (2, 1, 2)])
+@pytest.mark.parametrize("size", SIZES, ids=IDS)
+@pytest.mark.parametrize("form", ["sage", "gin"])
+def test_other_forms_of_vig(
+    form: str, size: tuple[int, int], K: int, dilation: int, reduction: int, groups: int, stride: tuple[int, int]
+) -> None:
+    settings = {"K": K, "graph_conv": form, "graph_dilation": dilation, "groups": groups, "stride": stride}
+    layer = _randomised(cnn.ViG2d(4, 6, reduction=reduction, edge_activation="gelu", **settings))
+    cell = min(reduction, *size)
+    _check(layer, _input(size), lambda x, p: brute.vig(x, p, reduction=cell, **settings))
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+@pytest.mark.parametrize("reduction", [1, 2])
+@pytest.mark.parametrize(("build", "place"), [(_edge, "behind"), (_sage, "edge.1")], ids=["edge", "sage"])
+def test_normalisation_is_over_all_edges(
+    build: Callable[..., nn.Module], place: str, reduction: int, mode: str
+) -> None:
+    """What comes to the normalisation, caught on its way and normalised by hand, goes on from there."""
+    layer = getattr(_randomised(build(edge_norm=True, reduction=reduction)), mode)()
+    norm = layer.get_submodule(f"{place}.0.rows")
+    norm.running_mean.uniform_(-1, 1)
+    norm.running_var.uniform_(0.5, 2)
+    ahead: list[Tensor] = []
+    norm.register_forward_hook(lambda _, inputs, output: ahead.extend([inputs[0], output]))
+    mean, variance = norm.running_mean.clone(), norm.running_var.clone()
+    layer(_input((4, 5)))
+    edges, normalised = ahead
+    assert edges.shape == (2 * 20 * 3, layer.weight.shape[2] if place == "edge.1" else 6)
+    if mode == "train":
+        mean, variance = edges.mean(0), edges.var(0, unbiased=False)
+    expected = (edges - mean) / (variance + 1e-5).sqrt() * norm.weight + norm.bias
+    torch.testing.assert_close(normalised, expected, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize(("activation", "active"), [("gelu", F.gelu), ("leaky_relu", lambda x: F.leaky_relu(x, 0.2))])
+@pytest.mark.parametrize(("depth", "reduction", "scale_features"), [(1, 1, True), (2, 2, True), (1, 2, False)])
+@pytest.mark.parametrize("size", SIZES, ids=IDS)
+def test_other_forms_of_edge_conv(
+    size: tuple[int, int], depth: int, reduction: int, scale_features: bool, activation: str, active: Callable
+) -> None:
+    settings = {"K": 3, "groups": 2, "scale_features": scale_features}
+    layer = cnn.EdgeConv2d(4, 6, mlp_layers=depth, edge_activation=activation, reduction=reduction, **settings)
+
+    def definition(x: Tensor, p: dict[str, Tensor]) -> Tensor:
+        mlp = [(p[f"mlp.{i}.weight"], p[f"mlp.{i}.bias"]) for i in range(0, 2 * depth - 2, 2)]
+        others = {"active": active, "reduction": min(reduction, *size)}
+        return brute.edge_conv(x, p["weight"], p["bias"], mlp, **others, **settings)
+
+    _check(_randomised(layer), _input(size), definition)
+
+
+@pytest.mark.parametrize(
+    ("side", "size", "reduction"), [(4, (4, 4), 1), (4, (2, 8), 1), (3, (4, 5), 1), (4, (4, 4), 2)]
+)
+def test_codes_of_positions_are_added_to_distances(side: int, size: tuple[int, int], reduction: int) -> None:
+    """The published matrix: -2 P P^T / C of a square map, resized as an image; distances written out."""
+    layer = cnn.ViG2d(8, 8, 5, relative_side=side, reduction=reduction, graph_dilation=2 if reduction == 1 else 1)
+    layer = _randomised(layer)
+    x = _input(size, channels=8).detach()
+    waves = [10000 ** (-t / 2) for t in range(2)]
+    places = [(h, w) for h in range(side) for w in range(side)]
+    codes = torch.tensor(
+        [[f(axis * wave) for axis in (w, h) for f in (sin, cos) for wave in waves] for h, w in places],
+        dtype=torch.float64,
+    )
+    cells = side**2 // reduction**2
+    matrix = F.interpolate(-2 * (codes @ codes.T)[None, None] / 8, (side**2, cells), mode="bicubic")
+    total = size[0] * size[1]
+    if total != side**2:
+        matrix = F.interpolate(matrix, (total, total // reduction**2), mode="bicubic")
+    queries = F.normalize(x.flatten(2).mT, dim=-1)
+    keys = F.normalize(F.avg_pool2d(x, reduction).flatten(2).mT, dim=-1)
+    distances = (queries[:, :, None] - keys[:, None]).square().sum(-1) + matrix[0]
+    field = layer.field(x)
+    found = layer.select(field, layer.cells(field))
+    wanted = min(layer.K * layer.graph_dilation, keys.shape[1])
+    expected = distances.argsort(-1)[..., : wanted : layer.graph_dilation]
+    assert torch.equal(found.indices, expected)
 
 
 @pytest.mark.parametrize("stride", STRIDES)
@@ -91,18 +183,30 @@ def test_axial(name: str, size: tuple[int, int], step: int, groups: int, side: i
 
 @pytest.mark.parametrize("stride", STRIDES)
 @pytest.mark.parametrize(
-    ("k", "head_channels", "groups", "has_bias"), [(3, 4, 1, True), (5, 2, 1, False), (3, 1, 2, True)]
+    ("k", "head_channels", "groups", "has_bias", "apart", "scale"),
+    [
+        (3, 4, 1, True, 1, None),
+        (5, 2, 1, False, 1, None),
+        (3, 1, 2, True, 1, 0.3),
+        (3, 2, 1, True, 2, None),
+        (1, 2, 1, True, 3, 2.0),
+    ],
 )
-@pytest.mark.parametrize("size", SIZES, ids=IDS)
+@pytest.mark.parametrize("size", [*SIZES, (6, 7)], ids=str)
 def test_neighborhood_attention(
-    size: tuple[int, int], k: int, head_channels: int, groups: int, has_bias: bool, stride: tuple[int, int]
+    size: tuple[int, int],
+    k: int,
+    head_channels: int,
+    groups: int,
+    has_bias: bool,
+    apart: int,
+    scale: float | None,
+    stride: tuple[int, int],
 ) -> None:
-    layer = _randomised(
-        cnn.NeighborhoodAttention2d(
-            4, 6, k, head_channels=head_channels, relative_bias=has_bias, groups=groups, stride=stride
-        )
-    )
-    settings = {"k": k, "heads": 4 // head_channels, "groups": groups, "stride": stride}
+    settings = {"groups": groups, "stride": stride}
+    others = {"head_channels": head_channels, "relative_bias": has_bias, "attention_dilation": apart, "qk_scale": scale}
+    layer = _randomised(cnn.NeighborhoodAttention2d(4, 6, k, **others, **settings))
+    settings |= {"k": k, "heads": 4 // head_channels, "apart": apart, "scale": scale}
 
     def definition(x: Tensor, p: dict[str, Tensor]) -> Tensor:
         qkv, output = ((p[f"{name}.weight"], p[f"{name}.bias"]) for name in ("qkv", "output"))
@@ -135,3 +239,23 @@ def test_adaptive(
     settings = {"edge_type": edge_type, "pooling": pooling, "groups": groups, "stride": stride}
     layer = _randomised(cnn.AdaptiveNeighborhoods2d(4, 6, k, latent_channels=5, **settings))
     _check(layer, _input(size), lambda x, p: brute.adaptive(x, p, k=k, **settings))
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max"])
+@pytest.mark.parametrize(
+    ("edge_type", "degree_type", "keeping"),
+    [
+        ("pair_distance", "graph", "scaled"),
+        ("pair_weight", "degree", "scaled"),
+        ("edge_conv", "scores", "added"),
+        ("distance", "features", "alone"),
+        ("distance", "graph", "added"),
+    ],
+)
+@pytest.mark.parametrize("size", SIZES, ids=IDS)
+def test_other_forms_of_adaptive(
+    size: tuple[int, int], edge_type: str, degree_type: str, keeping: str, pooling: str
+) -> None:
+    settings = {"edge_type": edge_type, "degree_type": degree_type, "keeping": keeping, "pooling": pooling}
+    layer = _randomised(cnn.AdaptiveNeighborhoods2d(4, 6, 3, latent_channels=5, stride=(2, 1), **settings))
+    _check(layer, _input(size), lambda x, p: brute.adaptive(x, p, k=3, stride=(2, 1), **settings))

@@ -16,6 +16,7 @@ import brute_force_relatives as brute
 from convnn import nn as cnn
 from convnn.errors import InputError, UnsupportedError
 from convnn.models import create_model
+from convnn.models.mobilevig import GraphBlock
 from convnn.nn import relatives
 from convnn.ops import Neighbors, aggregate, select, weigh
 from convnn.systems import FACTS
@@ -52,7 +53,7 @@ def _relative_max_by_rolls(layer: cnn.MapLayer, x: Tensor) -> Tensor:
     if isinstance(layer, cnn.DAGC2d) and height * width > 1:
         sample = (x - x.roll((-(-height // 2), -(-width // 2)), (2, 3))).abs().sum(1, keepdim=True)
         threshold = sample.mean((1, 2, 3), keepdim=True) - sample.std((1, 2, 3), keepdim=True)
-    for shift in layer.shifts((height, width)):
+    for shift in layer.shifts((height, width)).tolist():
         difference = x.roll(shift, (2, 3)) - x
         if isinstance(layer, cnn.SVGA2d):
             difference = -difference
@@ -68,6 +69,7 @@ def test_shifted_lists_are_what_torch_rolls(height: int, width: int, shifts: lis
     positions = torch.arange(height * width).view(height, width)
     expected = torch.stack([positions.roll(shift, (0, 1)).flatten() for shift in shifts], dim=1)
     assert torch.equal(select.shifted((height, width), shifts).indices[0], expected)
+    assert torch.equal(select.shifted((height, width), torch.tensor(shifts)).indices[0], expected)
 
 
 def test_attention_to_a_window_as_large_as_the_map_is_non_local() -> None:
@@ -216,6 +218,81 @@ def test_a_cold_soft_top_keeps_exactly_the_best(K: int, seed: int) -> None:
     torch.testing.assert_close(kept.scores, expected, rtol=0, atol=1e-12)
 
 
+def test_scores_that_all_round_to_nothing_leave_the_position_alone() -> None:
+    layer = cnn.AdaptiveNeighborhoods2d(2, 3, edge_type="pair", latent_channels=4)
+    with torch.no_grad():
+        layer.ranker.score.weight.zero_()
+        layer.ranker.score.bias.fill_(-200)
+    x = _map(2, 4, 4).float().requires_grad_()
+    out = layer(x)
+    torch.testing.assert_close(out, layer.own(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
+    out.sum().backward()
+    assert x.grad.isfinite().all()
+
+
+def test_what_a_soft_top_keeps_of_the_scores() -> None:
+    neighbors = Neighbors(torch.arange(3).expand(1, 1, 3), torch.tensor([[[0.2, 0.9, 0.4]]]))
+    degree = torch.tensor([[1.5]])
+    scaled, alone, added = (weigh.soft_top(neighbors, degree, keeping=keeping) for keeping in weigh.SOFT_TOPS)
+    best = torch.tensor([0.9, 0.4, 0.2])
+    h = torch.sigmoid(2 * (1.5 - torch.arange(3.0)))
+    for kept, expected in ((scaled, best * h), (alone, h), (added, best + best * h)):
+        assert kept.indices.tolist() == [[[1, 2, 0]]]
+        torch.testing.assert_close(kept.scores[0, 0], expected)
+    with pytest.raises(InputError, match="keeping='all'"):
+        weigh.soft_top(neighbors, degree, keeping="all")
+
+
+def test_a_stochastic_degree_is_drawn_in_training_alone() -> None:
+    torch.manual_seed(0)
+    layer = cnn.AdaptiveNeighborhoods2d(3, 4, stochastic_degree=True, latent_channels=8).double()
+    x = _map(3, 4, 4)
+    plain = cnn.AdaptiveNeighborhoods2d(3, 4, latent_channels=8).double()
+    plain.load_state_dict({name: one for name, one in layer.state_dict().items() if "log_variance" not in name})
+    assert torch.equal(layer.eval()(x), plain(x))
+    layer.train()
+    outputs = [layer(x) for _ in range(2)]
+    assert not torch.equal(*outputs)
+    outputs[0].sum().backward()
+    assert layer.degree.log_variance.weight.grad.abs().sum() > 0
+    with torch.no_grad():
+        layer.degree.log_variance.bias.fill_(-200)  # a deviation of nothing
+        layer.degree.log_variance.weight.zero_()
+    torch.testing.assert_close(layer(x), plain(x))
+
+
+def test_shares_can_shift_farther() -> None:
+    x = _map(8, 5, 6)
+    once, twice = cnn.SpatialShift2d(8), cnn.SpatialShift2d(8, step=2)
+    padded = nn.functional.pad(x, [2, 2, 2, 2])
+    assert torch.equal(twice(x), once(once(padded))[..., 2:-2, 2:-2])
+
+
+def test_a_block_without_scales_is_one_with_scales_of_one() -> None:
+    torch.manual_seed(0)
+    scaled, plain = (GraphBlock(4, cnn.MGC2d, use_layer_scale=use).double().eval() for use in (True, False))
+    with torch.no_grad():
+        scaled.mixer_scale.fill_(1)
+        scaled.ffn_scale.fill_(1)
+    plain.load_state_dict({name: one for name, one in scaled.state_dict().items() if "_scale" not in name})
+    x = _map(4, 6, 5)
+    torch.testing.assert_close(plain(x), scaled(x))
+    names, others = (dict(block.named_parameters()).keys() for block in (scaled, plain))
+    assert names - others == {"mixer_scale", "ffn_scale"}
+
+
+def test_a_grapher_leaves_norm_and_activation_to_its_layer() -> None:
+    torch.manual_seed(0)
+    grapher = cnn.Grapher2d(4, cnn.ViG2d, norm=False, activation="none").double().eval()
+    x = _map(4, 5, 4)
+    torch.testing.assert_close(grapher(x), grapher.after(grapher.layer(grapher.before(x))))
+    relu = cnn.Grapher2d(4, cnn.ViG2d, norm=False, activation="relu").double().eval()
+    relu.load_state_dict(grapher.state_dict())
+    torch.testing.assert_close(relu(x), grapher.after(grapher.layer(grapher.before(x)).relu()))
+    with pytest.raises(InputError, match="activation='prelu'"):
+        cnn.Grapher2d(4, cnn.ViG2d, activation="prelu")
+
+
 def test_whom_dagc_keeps_is_closer_than_the_threshold() -> None:
     layer = cnn.DAGC2d(3, 4, 1, positional_size=0)
     x = _map(3, 6, 6)
@@ -313,6 +390,10 @@ def _train_once(model: nn.Module) -> None:
         (partial(cnn.ViG2d, graph_dilation=0), "graph_dilation=0"),
         (partial(cnn.ViG2d, reduction=0), "reduction=0"),
         (partial(cnn.ViG2d, groups=3), "groups=3"),
+        (partial(cnn.ViG2d, graph_conv="edge"), "graph_conv='edge'"),
+        (partial(cnn.ViG2d, edge_activation="tanh"), "edge_activation='tanh'"),
+        (partial(cnn.ViG2d, relative_side=-1), "relative_side=-1"),
+        (partial(cnn.EdgeConv2d, reduction=0), "reduction=0"),
         (partial(cnn.ViG2d, backend="gpu"), "backend='gpu'"),
         (partial(cnn.EdgeConv2d, mlp_layers=0), "mlp_layers=0"),
         (partial(cnn.MGC2d, step=0), "step=0"),
@@ -320,7 +401,12 @@ def _train_once(model: nn.Module) -> None:
         (partial(cnn.MGC2d, positional_size=-1), "positional_size=-1"),
         (partial(cnn.NeighborhoodAttention2d, kernel_size=4), "kernel_size=4 must be odd"),
         (partial(cnn.NeighborhoodAttention2d, head_channels=0), "head_channels=0"),
+        (partial(cnn.NeighborhoodAttention2d, attention_dilation=0), "attention_dilation=0"),
+        (partial(cnn.NeighborhoodAttention2d, qk_scale=0.0), "qk_scale=0.0"),
         (partial(cnn.AdaptiveNeighborhoods2d, edge_type="angle"), "edge_type='angle'"),
+        (partial(cnn.AdaptiveNeighborhoods2d, edge_type="weight"), "edge_type='weight'"),
+        (partial(cnn.AdaptiveNeighborhoods2d, degree_type="sum"), "degree_type='sum'"),
+        (partial(cnn.AdaptiveNeighborhoods2d, keeping="hard"), "keeping='hard'"),
         (partial(cnn.AdaptiveNeighborhoods2d, pooling="min"), "pooling='min'"),
         (partial(cnn.AdaptiveNeighborhoods2d, latent_channels=0), "latent_channels=0"),
         (partial(cnn.NonLocal2d, stride=0), "stride=0"),
@@ -331,9 +417,16 @@ def test_refuses_what_it_cannot_be(build: partial, words: str) -> None:
         build(4, 4)
 
 
+def test_codes_of_positions_need_quarters_of_channels() -> None:
+    with pytest.raises(InputError, match="in_channels=6 must be a multiple of 4 beside relative_side=7"):
+        cnn.ViG2d(6, 6, relative_side=7)
+
+
 def test_refuses_channels_that_have_no_eighth() -> None:
     with pytest.raises(InputError, match="channels=12 must be a multiple of 8"):
         cnn.SpatialShift2d(12)
+    with pytest.raises(InputError, match="step=0"):
+        cnn.SpatialShift2d(8, step=0)
 
 
 @pytest.mark.parametrize("name", RELATIVES)
@@ -351,8 +444,9 @@ def test_what_needs_rows_of_neighbours_refuses_others() -> None:
         aggregate.maximum(values, neighbors, values)
     with pytest.raises(InputError, match=r"shifts=\[\(1,\)\]"):
         select.shifted((3, 3), [(1,)])
-    with pytest.raises(InputError, match=r"shifts=\[\]"):
-        select.shifted((3, 3), [])
+    for none in ([], torch.zeros(0, 2, dtype=torch.long)):
+        with pytest.raises(InputError, match=r"shifts=\[\]"):
+            select.shifted((3, 3), none)
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)

@@ -1,5 +1,6 @@
 """Two layers side by side, mixed by a 1x1 convolution."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from convnn.errors import check_fraction
 from convnn.nn import functional as F
 from convnn.nn._factory import LayerFactory
-from convnn.nn._grid import Sides
+from convnn.nn._grid import Grid, Sides
 from convnn.nn._grouped import check_groups
 from convnn.nn.maps._layer import MapLayer
 from convnn.nn.maps.attention import ConvNNAttention, ConvNNAttention1d, ConvNNAttention2d, ConvNNAttention3d
@@ -44,7 +45,7 @@ class Branching(MapLayer):
 
     Raises:
         InputError: the ratio lies outside [0, 1], the groups do not divide the channels; in forward: the branches make
-            maps of different sizes.
+            maps of different sizes, or a kernel does not fit in the map.
 
     Reference:
         Kang and Farias Sales Rocha Neto, arXiv 2511.14137.
@@ -144,12 +145,25 @@ class Branching(MapLayer):
 
     def _forward(self, x: Tensor) -> Tensor:
         branches = [branch for branch in (self.branch1, self.branch2) if branch is not None]
+        for branch in branches:
+            if isinstance(branch, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+                _check_fits(branch, x.shape[2:])
         return F.branching(x, branches, self.pointwise.weight, self.pointwise.bias, widths=self.widths)
 
     def extra_repr(self) -> str:
         """Channels, ratio and groups."""
         groups = f", groups={self.groups}" if self.groups > 1 else ""
         return f"{super().extra_repr()}, branch_ratio={self.branch_ratio}{groups}"
+
+
+def _check_fits(conv: nn.Conv1d | nn.Conv2d | nn.Conv3d, size: Sequence[int]) -> None:
+    """A convolution of torch takes a map of some size.
+
+    Raises:
+        InputError: its kernel does not fit, or its padding is too wide.
+    """
+    padding = 0 if conv.padding == "valid" else conv.padding
+    Grid(conv.kernel_size, conv.stride, padding, conv.dilation, conv.padding_mode).check(size, "kernel_size")
 
 
 def _half(kernel_size: Sides) -> Sides:

@@ -30,7 +30,8 @@ class ConvNew(ShufflingLayer):
         input (B, C_in, \*S) or (C_in, \*S); output (B, C_out, \*S'), shuffled by pattern.
 
     Raises:
-        InputError: an argument is out of range; in forward: the shuffle does not divide the map.
+        InputError: an argument is out of range; in forward: the shuffle does not divide the map, or the
+            window does not fit in it.
 
     Reference:
         Kang and Farias Sales Rocha Neto, arXiv 2511.14137.

@@ -4,15 +4,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from convnn.errors import check_at_least
 from convnn.nn._field import Field
 from convnn.nn._grid import Grid, Sides
 from convnn.nn.relatives._layer import MaxRelative
 from convnn.ops import Neighbors, aggregate, select
-
-Shift = tuple[int, int]
-"""Rows down and columns to the right, as `torch.roll` takes them."""
 
 
 class Axial(MaxRelative):
@@ -50,8 +48,8 @@ class Axial(MaxRelative):
         super().__init__(in_channels, out_channels, grid, positional_size, groups, bias, backend, device, dtype)
         self.step = step
 
-    def shifts(self, size: Sequence[int]) -> list[Shift]:
-        """Distances of the neighbours on a map of some height and width."""
+    def shifts(self, size: Sequence[int], device: torch.device | None = None) -> Tensor:
+        """Distances (K, 2) of the neighbours on a map of some height and width: rows down and columns to the right."""
         raise NotImplementedError
 
     def relative_max(self, field: Field, own: Tensor) -> Tensor:
@@ -60,13 +58,13 @@ class Axial(MaxRelative):
 
     def _neighbors(self, field: Field) -> Neighbors:
         """Whom the positions of the grid look at: themselves, and the fixed ones that are close enough."""
-        batch, shifts = field.features.shape[0], [(0, 0), *self.shifts(field.size)]
-        fixed = select.shifted(field.size, shifts, device=field.features.device).indices[:, field.queries()]
-        is_far = self.is_far(field, shifts)
-        return Neighbors(fixed.expand(batch, -1, -1), absent=None if is_far is None else field.at_queries(is_far))
+        batch, device = field.features.shape[0], field.features.device
+        shifts = F.pad(self.shifts(field.size, device), [0, 0, 1, 0])
+        fixed = select.shifted(field.size, shifts, device=device).indices[:, field.queries()]
+        return Neighbors(fixed.expand(batch, -1, -1), absent=self.is_far(field, fixed[0]))
 
-    def is_far(self, field: Field, shifts: Sequence[Shift]) -> Tensor | None:
-        """Which of them are not close enough, (B, T, K) bool; None where all are."""
+    def is_far(self, field: Field, fixed: Tensor) -> Tensor | None:
+        """Which of fixed ones (N, K) are not close enough, (B, N, K) bool; None where all are."""
         return None
 
     def named(self) -> dict[str, int]:
@@ -74,9 +72,8 @@ class Axial(MaxRelative):
         return {"step": self.step}
 
 
-def down_and_right(size: Sequence[int], step: int) -> list[Shift]:
-    """Every so many positions, down the map and to the right, as far as it goes."""
-    height, width = size
-    return [(distance, 0) for distance in range(step, height, step)] + [
-        (0, distance) for distance in range(step, width, step)
-    ]
+def down_and_right(size: Sequence[int], step: int, device: torch.device | None = None) -> Tensor:
+    """Every so many positions, down the map and to the right, as far as it goes, (K, 2)."""
+    # Tensors, not lists: a list would be part of a compiled graph, which each size of the map would make anew.
+    down, right = (step * torch.arange(1, (n - 1) // step + 1, device=device).unsqueeze(1) for n in size)
+    return torch.cat([F.pad(down, [0, 1]), F.pad(right, [1, 0])])

@@ -89,7 +89,7 @@ class EdgeLinear(Relative):
     r"""A layer with a linear map of an edge: :math:`W_1 u + W_2 v + b`, u from the position and v from a neighbour.
 
     Attributes:
-        weight: (C_out, 2, C_in / groups), :math:`W_1` and :math:`W_2`.
+        weight: (C_out, 2, C_in / groups), :math:`W_1` and :math:`W_2`; (C_out, 1, C_in / groups) where both are one.
         bias: (C_out,) or None.
     """
 
@@ -104,9 +104,10 @@ class EdgeLinear(Relative):
         backend: str,
         device: torch.device | str | None,
         dtype: torch.dtype | None,
+        ends: int = 2,
     ) -> None:
         super().__init__(in_channels, out_channels, grid, positional_size, groups, backend, device, dtype)
-        shape = (out_channels, 2, in_channels // groups)
+        shape = (out_channels, ends, in_channels // groups)
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
         self.reset_parameters()
@@ -114,6 +115,11 @@ class EdgeLinear(Relative):
     def reset_parameters(self) -> None:
         """Draw weight and bias as a 1x1 `torch.nn.Conv2d` of 2 * C_in channels does."""
         reset_as_conv(self.weight, self.bias)
+
+    def combine(self, own: Tensor, other: Tensor) -> Tensor:
+        """The linear map of both, (B, N, C_out)."""
+        first, second = self.weight.unbind(1)
+        return grouped_linear(own, first, self.bias) + grouped_linear(other, second)
 
 
 class MaxRelative(EdgeLinear):
@@ -132,16 +138,11 @@ class MaxRelative(EdgeLinear):
         """The most that a neighbour has more than each position that is computed, (B, N, C)."""
         raise NotImplementedError
 
-    def combine(self, own: Tensor, most: Tensor) -> Tensor:
-        """The 1x1 convolution of both, (B, N, C_out)."""
-        first, second = self.weight.unbind(1)
-        return grouped_linear(own, first, self.bias) + grouped_linear(most, second)
-
 
 def nearest_every(
-    queries: Tensor, keys: Tensor, K: int, step: int, *, positions: Tensor | None, backend: str
+    queries: Tensor, keys: Tensor, K: int, step: int, *, metric: str, positions: Tensor | None, backend: str
 ) -> Neighbors:
     """Every step-th of the K * step keys nearest to each query, or of all where there are fewer."""
     wanted = min(K * step, keys.shape[1])
-    found = select.nearest(queries, keys, wanted, metric="euclidean", positions=positions, backend=backend)
+    found = select.nearest(queries, keys, wanted, metric=metric, positions=positions, backend=backend)
     return found.every(step)

@@ -7,9 +7,11 @@ from convnn.errors import check_at_least, check_choice
 from convnn.nn._field import Field
 from convnn.nn._grid import Grid, Sides
 from convnn.nn._grouped import GroupedLinear
-from convnn.nn.relatives._degree import DegreeEstimator, EdgeRanker
+from convnn.nn.relatives._degree import DegreeEstimator
 from convnn.nn.relatives._layer import Relative
+from convnn.nn.relatives._ranker import EDGE_TYPES, EdgeRanker
 from convnn.ops import Neighbors, aggregate, select, weigh
+from convnn.ops.weigh import SOFT_TOPS
 
 POOLINGS = ("mean", "max")
 
@@ -22,13 +24,16 @@ class AdaptiveNeighborhoods2d(Relative):
 
     with the edge scores e of `EdgeRanker`, the rank t of j among them, 0 the best, and the wished number k of
     `DegreeEstimator`, for which half and a quarter of the window's positions are mean and deviation. At the border
-    windows are shifted inwards.
+    windows are shifted inwards. `weigh.soft_top` has the other forms of w.
 
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
         kernel_size: side of the window.
-        edge_type: how edges are ranked, "distance", "pair" or "difference".
+        edge_type: how edges are ranked: a form of `EdgeRanker` but "weight", since all weights are 1.
+        degree_type: what k is told from, "features", "graph", "degree" or "scores".
+        stochastic_degree: draw k in training.
+        keeping: w is "scaled" as above, "alone" without e, whose parameters then learn nothing, or "added", e more.
         pooling: how neighbours are put together, "mean" or "max".
         latent_channels: of the codes by which edges are ranked and degrees estimated.
         positional_size: side of the window of a positional encoding in front of it, an odd number; 0: none.
@@ -63,6 +68,9 @@ class AdaptiveNeighborhoods2d(Relative):
         kernel_size: int = 3,
         *,
         edge_type: str = "distance",
+        degree_type: str = "features",
+        stochastic_degree: bool = False,
+        keeping: str = "scaled",
         pooling: str = "mean",
         latent_channels: int = 64,
         positional_size: int = 0,
@@ -78,12 +86,17 @@ class AdaptiveNeighborhoods2d(Relative):
     ) -> None:
         check_at_least("kernel_size", kernel_size, 1)
         check_choice("pooling", pooling, POOLINGS)
+        check_choice("edge_type", edge_type, EDGE_TYPES)
+        check_choice("keeping", keeping, SOFT_TOPS)
         grid = Grid(window_size, stride, padding, dilation)
         super().__init__(in_channels, out_channels, grid, positional_size, groups, backend, device, dtype)
         self.kernel_size = kernel_size
         self.pooling = pooling
         self.ranker = EdgeRanker(in_channels, latent_channels, edge_type, device, dtype)
-        self.degree = DegreeEstimator(in_channels, latent_channels, device, dtype)
+        self.degree = DegreeEstimator(
+            in_channels, latent_channels, degree_type, stochastic_degree, device=device, dtype=dtype
+        )
+        self.keeping = keeping
         self.own = GroupedLinear(in_channels, out_channels, groups, bias, device, dtype)
         self.other = GroupedLinear(in_channels, out_channels, groups, False, device, dtype)
 
@@ -94,7 +107,8 @@ class AdaptiveNeighborhoods2d(Relative):
             most = aggregate.maximum(field.features, neighbors, own, backend=self.backend)
         else:
             assert neighbors.scores is not None
-            shares = neighbors.scores / neighbors.scores.sum(-1, keepdim=True)
+            least = torch.finfo(neighbors.scores.dtype).tiny  # scores can all round to 0: then nobody counts
+            shares = neighbors.scores / neighbors.scores.sum(-1, keepdim=True).clamp(min=least)
             most = aggregate.weighted_sum(field.features, neighbors._replace(scores=shares), backend=self.backend)
         return self.own(own) + self.other(most)
 
@@ -105,9 +119,15 @@ class AdaptiveNeighborhoods2d(Relative):
         windows = Neighbors(select.window(field.size, sides, device=field.features.device).indices[:, positions])
         degrees = rows.new_full(rows.shape[:2], windows.K)
         ranked = self.ranker(rows, positions, windows.for_each_of(rows.shape[0]), degrees, self.backend)
-        wishes = self.degree(rows[:, positions], degrees[:, positions], windows.K / 2, windows.K / 4)
-        return weigh.soft_top(ranked, wishes)
+        wishes = self.degree(rows, positions, ranked, degrees, windows.K / 2, windows.K / 4)
+        return weigh.soft_top(ranked, wishes, keeping=self.keeping)
 
     def named(self) -> dict[str, int | str]:
-        """Window, ranking and pooling."""
-        return {"kernel_size": self.kernel_size, "edge_type": self.ranker.edge_type, "pooling": self.pooling}
+        """Window, ranking and pooling; degree and keeping where they are not the usual ones."""
+        shown: dict[str, int | str] = {
+            "kernel_size": self.kernel_size,
+            "edge_type": self.ranker.edge_type,
+            "pooling": self.pooling,
+        }
+        others = {"degree_type": (self.degree.degree_type, "features"), "keeping": (self.keeping, "scaled")}
+        return shown | {name: value for name, (value, usual) in others.items() if value != usual}

@@ -1,12 +1,16 @@
 """MobileViG, MobileViGv2 and GreedyViG: positions of the own row and column, all of them or those that are close."""
 
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
 
 from convnn.nn._field import Field
-from convnn.nn.relatives._axial import Axial, Shift, down_and_right
+from convnn.nn.relatives._axial import Axial, down_and_right
+
+AT_A_TIME = 16
+"""Channels that are compared at once: the copies of all neighbours are large."""
 
 
 class SVGA2d(Axial):
@@ -25,9 +29,9 @@ class SVGA2d(Axial):
         torch.Size([2, 16, 14, 14])
     """
 
-    def shifts(self, size: Sequence[int]) -> list[Shift]:
+    def shifts(self, size: Sequence[int], device: torch.device | None = None) -> Tensor:
         """Down the map and to the right, in steps."""
-        return down_and_right(size, self.step)
+        return down_and_right(size, self.step, device)
 
     def relative_max(self, field: Field, own: Tensor) -> Tensor:
         """The most that each position has more than a neighbour, (B, N, C)."""
@@ -69,11 +73,12 @@ class MGC2d(Axial):
         torch.Size([2, 16, 14, 14])
     """
 
-    def shifts(self, size: Sequence[int]) -> list[Shift]:
+    def shifts(self, size: Sequence[int], device: torch.device | None = None) -> Tensor:
         """One step either way along each axis that is longer."""
         height, width = size
         down = [(distance, 0) for distance in (self.step, -self.step) if self.step < height]
-        return down + [(0, distance) for distance in (self.step, -self.step) if self.step < width]
+        right = [(0, distance) for distance in (self.step, -self.step) if self.step < width]
+        return torch.tensor(down + right, dtype=torch.long, device=device).reshape(-1, 2)
 
 
 class DAGC2d(Axial):
@@ -95,20 +100,18 @@ class DAGC2d(Axial):
         torch.Size([2, 16, 14, 14])
     """
 
-    def shifts(self, size: Sequence[int]) -> list[Shift]:
+    def shifts(self, size: Sequence[int], device: torch.device | None = None) -> Tensor:
         """Down the map and to the right, in steps: those who may be close."""
-        return down_and_right(size, self.step)
+        return down_and_right(size, self.step, device)
 
-    def is_far(self, field: Field, shifts: Sequence[Shift]) -> Tensor | None:
-        """Which of them are no closer than the threshold, (B, T, K) bool; a position is close to itself."""
-        if len(shifts) == 1:
-            return None
-        maps = field.features.detach().to(torch.promote_types(field.features.dtype, torch.float32))
-        maps = maps.unflatten(1, field.size)
-        threshold = distance_threshold(maps)
-        itself = torch.zeros(maps.shape[:3], dtype=torch.bool, device=maps.device)
-        others = [_distance(maps, maps.roll(shift, (1, 2))) >= threshold for shift in shifts[1:]]
-        return torch.stack([itself, *others], dim=-1).flatten(1, 2)
+    def is_far(self, field: Field, fixed: Tensor) -> Tensor | None:
+        """Which of them are no closer than the threshold, (B, N, K) bool; a position, the first, is close to itself."""
+        rows = field.features.detach().to(torch.promote_types(field.features.dtype, torch.float32))
+        threshold = distance_threshold(rows.unflatten(1, field.size))
+        own = field.at_queries(rows).unsqueeze(2)
+        blocks = zip(own.split(AT_A_TIME, dim=-1), rows.split(AT_A_TIME, dim=-1), strict=True)
+        distances = reduce(torch.add, (_distance(here, there[:, fixed]) for here, there in blocks))
+        return (distances >= threshold).index_fill(2, fixed.new_zeros(1), False)
 
 
 def distance_threshold(maps: Tensor) -> Tensor:
@@ -120,5 +123,5 @@ def distance_threshold(maps: Tensor) -> Tensor:
 
 
 def _distance(maps: Tensor, others: Tensor) -> Tensor:
-    """L1 distance of the features at each position, (B, H, W)."""
+    """L1 distance of the features at each position, (B, H, W) of (B, H, W, C)."""
     return (maps - others).abs().sum(-1)

@@ -2,18 +2,21 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from convnn.backends.reference import gather
 from convnn.errors import check_at_least
 from convnn.nn._field import Field
 from convnn.nn._grid import Grid, Sides
 from convnn.nn._grouped import GroupedLinear, grouped_linear
-from convnn.nn.relatives._layer import EdgeLinear, nearest_every
-from convnn.ops import Neighbors, aggregate
+from convnn.nn.relatives._edges import behind_linear
+from convnn.nn.relatives._feature_graph import FeatureGraph, FeatureSearch
+from convnn.ops import aggregate
+
+MONOTONE = ("relu", "leaky_relu", "none")
+"""Activations that the larger of two numbers stays the larger under."""
 
 
-class EdgeConv2d(EdgeLinear):
+class EdgeConv2d(FeatureGraph):
     r"""Maximum over the K nearest positions of an MLP of both ends of the edge.
 
     .. math:: y_i = \max_{j \in N(i)} h(x_i, x_j - x_i), \qquad
@@ -21,7 +24,8 @@ class EdgeConv2d(EdgeLinear):
 
     with N(i) every d-th of the K d positions whose features are nearest to those of i; i itself is nearest. An MLP of
     more layers has a linear map and ReLU for each. The first costs no more than two 1x1 convolutions: what it makes of
-    an edge is a sum of what it makes of the ends, and ReLU keeps the order.
+    an edge is a sum of what it makes of the ends, and ReLU keeps the order. Normalisation and some other activations do
+    not, and see every edge.
 
     Args:
         in_channels: channels of the input.
@@ -29,6 +33,11 @@ class EdgeConv2d(EdgeLinear):
         K: neighbours of each position, itself included; all there are on a map with fewer.
         graph_dilation: d, keep every d-th of the nearest.
         mlp_layers: linear layers of the MLP.
+        edge_norm: batch normalisation, over all edges, behind each linear map.
+        edge_activation: behind it, "relu", "gelu", "leaky_relu" (slope 0.2), "hardswish" or "none".
+        scale_features: search features scaled to length 1, as Vision GNN does.
+        reduction: neighbours are cells of this side, over which features are averaged; 1: positions.
+        relative_side: codes of positions in the search, as in `ViG2d`; 0: none.
         positional_size: side of the window of a positional encoding in front of it, an odd number; 0: none.
         groups: blocks of channels that do not mix.
         stride, padding, window_size, dilation: those of the convolution whose place it takes; it computes the middle of
@@ -42,11 +51,12 @@ class EdgeConv2d(EdgeLinear):
         input (B, C_in, H, W) or (C_in, H, W); output (B, C_out, H', W'); weight (C_out, 2, C_in / groups).
 
     Raises:
-        InputError: an argument is out of range.
+        InputError: an argument is out of range; C_in is no multiple of 4 beside `relative_side`.
         UnsupportedError: in forward: the named backend cannot compute this.
 
     Reference:
-        Wang et al., "Dynamic Graph CNN for Learning on Point Clouds", arXiv 1801.07829, equations 7 and 8.
+        Wang et al., "Dynamic Graph CNN for Learning on Point Clouds", arXiv 1801.07829, equations 7 and 8;
+        normalised, and of scaled features: the published code of arXiv 2206.00272.
 
     Example:
         >>> EdgeConv2d(8, 16, K=9)(torch.randn(2, 8, 14, 14)).shape
@@ -61,6 +71,11 @@ class EdgeConv2d(EdgeLinear):
         *,
         graph_dilation: int = 1,
         mlp_layers: int = 1,
+        edge_norm: bool = False,
+        edge_activation: str = "relu",
+        scale_features: bool = False,
+        reduction: int = 1,
+        relative_side: int = 0,
         positional_size: int = 0,
         groups: int = 1,
         stride: Sides = 1,
@@ -72,29 +87,30 @@ class EdgeConv2d(EdgeLinear):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        for name, value in (("K", K), ("graph_dilation", graph_dilation), ("mlp_layers", mlp_layers)):
-            check_at_least(name, value, 1)
+        check_at_least("mlp_layers", mlp_layers, 1)
         grid = Grid(window_size, stride, padding, dilation)
-        super().__init__(in_channels, out_channels, grid, positional_size, groups, bias, backend, device, dtype)
-        self.K = K
-        self.graph_dilation = graph_dilation
+        search = FeatureSearch(K, graph_dilation, reduction, relative_side, scale_features)
+        super().__init__(in_channels, out_channels, search, grid, positional_size, groups, bias, backend, device, dtype)
+
+        def behind() -> nn.Module:
+            return behind_linear(out_channels, edge_norm, edge_activation, device, dtype)
+
         more = (GroupedLinear(out_channels, out_channels, groups, True, device, dtype) for _ in range(mlp_layers - 1))
-        self.mlp = nn.Sequential(*(layer for linear in more for layer in (linear, nn.ReLU())))
+        self.behind = behind()
+        self.mlp = nn.Sequential(*(layer for linear in more for layer in (linear, behind())))
+        self.keeps_order = not edge_norm and edge_activation in MONOTONE
 
     def _rows(self, field: Field) -> Tensor:
-        neighbors = self._neighbors(field)
+        cells = self.cells(field)
+        neighbors = self.select(field, cells)
         of_position, of_difference = self.weight.unbind(1)
-        there = grouped_linear(field.features, of_difference)
+        there = grouped_linear(cells, of_difference)
         here = grouped_linear(field.at_queries(field.features), of_position - of_difference, self.bias)
-        if len(self.mlp):
-            return self.mlp(F.relu(gather(there, neighbors.indices) + here.unsqueeze(2))).amax(2)
-        return F.relu(aggregate.maximum(there, neighbors, backend=self.backend) + here)
+        if self.keeps_order and not len(self.mlp):
+            return self.behind(aggregate.maximum(there, neighbors, backend=self.backend) + here)
+        return self.mlp(self.behind(gather(there, neighbors.indices) + here.unsqueeze(2))).amax(2)
 
-    def _neighbors(self, field: Field) -> Neighbors:
-        """Whom the positions of the grid look at, nearest first."""
-        queries, K, step = field.at_queries(field.features), self.K, self.graph_dilation
-        return nearest_every(queries, field.features, K, step, positions=field.queries(), backend=self.backend)
-
-    def named(self) -> dict[str, int]:
-        """K, dilation and depth."""
-        return {"K": self.K, "graph_dilation": self.graph_dilation, "mlp_layers": 1 + len(self.mlp) // 2}
+    def named(self) -> dict[str, int | str | bool]:
+        """The search, whether of scaled features, and depth."""
+        depth = {"mlp_layers": 1 + len(self.mlp) // 2}
+        return super().named() | depth | ({"scale_features": True} if self.scale_features else {})

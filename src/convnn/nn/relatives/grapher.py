@@ -4,14 +4,15 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from convnn.errors import check_at_least
+from convnn.errors import check_at_least, check_choice
 from convnn.nn._factory import LayerFactory
 from convnn.nn.maps._layer import MapLayer
+from convnn.nn.relatives._edges import ACTIVATIONS
 from convnn.nn.relatives.positional import PositionalEncoding2d
 
 
 class Grapher2d(MapLayer):
-    r"""A layer between two 1x1 convolutions, with batch normalisation behind each of the three.
+    r"""A layer between two 1x1 convolutions, with batch normalisation behind each, and activation behind the layer.
 
     .. math:: y = \operatorname{norm}(W_2 \operatorname{GELU}(\operatorname{norm}(f(\operatorname{norm}(W_1 x')))))
 
@@ -22,6 +23,8 @@ class Grapher2d(MapLayer):
         layer: makes f from its input and output channels.
         expansion: output channels of f are so many times its input channels.
         positional_size: side of the window of P, an odd number; 0: no encoding.
+        norm: normalise behind f; a layer that normalises within needs none.
+        activation: behind it, "gelu", "relu", "leaky_relu" (slope 0.2), "hardswish" or "none".
 
     Shapes:
         input and output (B, C, H, W) or (C, H, W).
@@ -48,15 +51,18 @@ class Grapher2d(MapLayer):
         *,
         expansion: int = 1,
         positional_size: int = 0,
+        norm: bool = True,
+        activation: str = "gelu",
     ) -> None:
         super().__init__(channels, channels)
         check_at_least("expansion", expansion, 1)
+        check_choice("activation", activation, ACTIVATIONS)
         inner = expansion * channels
         self.positional = PositionalEncoding2d(channels, positional_size) if positional_size else nn.Identity()
         self.before = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.BatchNorm2d(channels))
         self.layer = layer(channels, inner)
-        self.norm = nn.BatchNorm2d(inner)
-        self.activation = nn.GELU()
+        self.norm = nn.BatchNorm2d(inner) if norm else nn.Identity()
+        self.activation = ACTIVATIONS[activation]()
         self.after = nn.Sequential(nn.Conv2d(inner, channels, 1), nn.BatchNorm2d(channels))
 
     def _forward(self, x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convnn.errors import check_at_least, check_odd
+from convnn.errors import InputError, check_at_least, check_odd
 from convnn.nn._field import Field
 from convnn.nn._grid import Grid, Sides
 from convnn.nn._grouped import GroupedLinear
@@ -18,7 +18,8 @@ class NeighborhoodAttention2d(Relative):
     r"""Attention of every position to the k x k window around it, shifted inwards at the border.
 
     .. math:: y_i = W_o \sum_{j \in w(i)} \alpha_{ij} W_v x_j, \qquad
-        \alpha_i = \operatorname{softmax}_j \left( \frac{W_q x_i \cdot W_k x_j}{\sqrt{d}} + \beta_{j - i} \right)
+        \alpha_i = \operatorname{softmax}_j \left( s \, W_q x_i \cdot W_k x_j + \beta_{j - i} \right), \qquad
+        s = \frac{1}{\sqrt{d}}
 
     with a bias :math:`\beta` for each offset, learned, in every head. A map smaller than the window is continued to its
     right and below by zeros, of which queries, keys and values are made as of the others.
@@ -29,6 +30,8 @@ class NeighborhoodAttention2d(Relative):
         kernel_size: side of the window, an odd number.
         head_channels: d, channels a head; as many heads as it goes into the channels, one at least, and divide them.
         relative_bias: learn the bias for each offset.
+        attention_dilation: distance of the positions of a window, which is shifted inwards among those alone.
+        qk_scale: s, above 0; None: one over the square root of d.
         positional_size: side of the window of a positional encoding in front of it, an odd number; 0: none.
         groups: blocks of channels that do not mix; heads are within them.
         stride, padding, window_size, dilation: those of the convolution whose place it takes; it computes the middle of
@@ -47,7 +50,7 @@ class NeighborhoodAttention2d(Relative):
 
     Reference:
         Hassani et al., "Neighborhood Attention Transformer", arXiv 2204.07143, equations 1 to 4; as a layer for images:
-        Wang et al., arXiv 2303.14324.
+        Wang et al., arXiv 2303.14324; dilation: Hassani and Shi, arXiv 2209.15001.
 
     Example:
         >>> NeighborhoodAttention2d(32, 64, kernel_size=7)(torch.randn(2, 32, 14, 14)).shape
@@ -62,6 +65,8 @@ class NeighborhoodAttention2d(Relative):
         *,
         head_channels: int = 32,
         relative_bias: bool = True,
+        attention_dilation: int = 1,
+        qk_scale: float | None = None,
         positional_size: int = 0,
         groups: int = 1,
         stride: Sides = 1,
@@ -74,9 +79,14 @@ class NeighborhoodAttention2d(Relative):
         dtype: torch.dtype | None = None,
     ) -> None:
         check_odd("kernel_size", kernel_size)
+        check_at_least("attention_dilation", attention_dilation, 1)
+        if qk_scale is not None and not qk_scale > 0:
+            raise InputError(f"qk_scale={qk_scale} must be above 0, or None for one over the square root of the width")
         grid = Grid(window_size, stride, padding, dilation)
         super().__init__(in_channels, out_channels, grid, positional_size, groups, backend, device, dtype)
         self.kernel_size = kernel_size
+        self.attention_dilation = attention_dilation
+        self.qk_scale = qk_scale
         self.heads = groups * _heads(in_channels // groups, head_channels)
         self.qkv = GroupedLinear(in_channels, 3 * in_channels, groups, bias, device, dtype)
         self.output = GroupedLinear(in_channels, out_channels, groups, bias, device, dtype)
@@ -101,7 +111,7 @@ class NeighborhoodAttention2d(Relative):
     def field(self, x: Tensor) -> Field:
         """The positions of x (B, C, H, W), on a map that the window fits in; those of the grid have neighbours."""
         axes = self.grid.axes_without_padding(x.shape[2:])
-        missing = [max(0, self.kernel_size - axis.real) for axis in axes]
+        missing = [max(0, self.kernel_size * self.attention_dilation - axis.real) for axis in axes]
         padded = F.pad(x, [0, missing[1], 0, missing[0]]) if any(missing) else x
         axes = tuple(replace(a, after=n, spare=a.spare + n) for a, n in zip(axes, missing, strict=True))
         return Field(padded.flatten(2).transpose(1, 2), axes)
@@ -109,8 +119,9 @@ class NeighborhoodAttention2d(Relative):
     def _attend(self, field: Field) -> tuple[Neighbors, Tensor]:
         """Whom each head looks at and how much, and the values of all positions (B * heads, T, d)."""
         queries, keys, values = self._split(self.qkv(field.features))
-        queries = field.at_queries(queries) * queries.shape[-1] ** -0.5
-        whole = select.window(field.size, [self.kernel_size] * 2, device=queries.device)
+        queries = field.at_queries(queries) * (queries.shape[-1] ** -0.5 if self.qk_scale is None else self.qk_scale)
+        sides, apart = [self.kernel_size] * 2, [self.attention_dilation] * 2
+        whole = select.window(field.size, sides, apart, device=queries.device)
         windows = whole.indices[:, field.queries()]
         neighbors = Neighbors(windows).for_each_of(queries.shape[0])
         neighbors = weigh.similarity(neighbors, queries, keys, metric="matmul", backend=self.backend)
@@ -128,13 +139,16 @@ class NeighborhoodAttention2d(Relative):
     def _bias_of(self, field: Field, windows: Tensor) -> Tensor:
         """The learned bias of each offset from a position to those of its window, (heads, N, k k)."""
         assert self.relative_bias is not None
-        offsets = field.places(windows[0]) - field.places(field.queries()).unsqueeze(1) + self.kernel_size - 1
+        away = field.places(windows[0]) - field.places(field.queries()).unsqueeze(1)
+        offsets = away // self.attention_dilation + self.kernel_size - 1
         return self.relative_bias[:, offsets[..., 0], offsets[..., 1]]
 
-    def named(self) -> dict[str, int | bool]:
-        """Window, heads and bias."""
+    def named(self) -> dict[str, int | float | bool]:
+        """Window, heads and bias; dilation and scale where they are not the usual ones."""
         has_bias = self.relative_bias is not None
-        return {"kernel_size": self.kernel_size, "heads": self.heads, "relative_bias": has_bias}
+        shown = {"kernel_size": self.kernel_size, "heads": self.heads, "relative_bias": has_bias}
+        apart = {"attention_dilation": self.attention_dilation} if self.attention_dilation > 1 else {}
+        return shown | apart | ({} if self.qk_scale is None else {"qk_scale": self.qk_scale})
 
 
 def _heads(channels: int, head_channels: int) -> int:

@@ -1,30 +1,42 @@
-"""Vision GNN: the nearest positions by feature, every so many of them, and the most that they have more."""
+"""Vision GNN: the nearest positions by feature, every so many of them, and what they have in one of three forms."""
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
+from torch import Tensor, nn
 
-from convnn.errors import check_at_least
+from convnn.backends.reference import gather
+from convnn.errors import check_choice
 from convnn.nn._field import Field
 from convnn.nn._grid import Grid, Sides
-from convnn.nn.relatives._layer import MaxRelative, nearest_every
-from convnn.ops import Neighbors, aggregate
+from convnn.nn._grouped import GroupedLinear, grouped_linear
+from convnn.nn.relatives._edges import behind_linear
+from convnn.nn.relatives._feature_graph import FeatureGraph, FeatureSearch
+from convnn.ops import aggregate
+
+GRAPH_CONVS = ("max_relative", "sage", "gin")
 
 
-class ViG2d(MaxRelative):
-    r"""Max-relative graph convolution over the K nearest positions by feature, dilated.
+class ViG2d(FeatureGraph):
+    r"""Graph convolution over the K nearest positions by feature, dilated.
 
-    .. math:: y_i = W_1 x_i + W_2 \max_{j \in N(i)} (x_j - x_i) + b
+    .. math:: y_i = \begin{cases} W_1 x_i + W_2 \max_{j \in N(i)} (x_j - x_i) + b & \text{max_relative} \\
+        W_1 x_i + W_2 \max_{j \in N(i)} h(x_j) + b & \text{sage} \\
+        W \left( (1 + \varepsilon) x_i + \sum_{j \in N(i)} x_j \right) + b & \text{gin} \end{cases}
 
     with N(i) every d-th of the K d positions nearest to i, by the distance of features scaled to length 1. The position
-    itself is nearest. The choice carries no gradient.
+    itself is nearest. The choice carries no gradient. h is a linear map with activation, :math:`\varepsilon` a learned
+    number that begins at 0. The fourth form of the published code, of edges, is `EdgeConv2d`.
 
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
         K: neighbours of each position, itself included; all there are on a map with fewer.
+        graph_conv: "max_relative", "sage" or "gin".
         graph_dilation: d, keep every d-th of the nearest.
         reduction: neighbours are cells of this side, over which features are averaged; 1: positions.
+        relative_side: add to squared distances :math:`-2 p_i \cdot p_j / C`, with sines and cosines p of row and column
+            on a square map of this side, stretched in raster order to the positions of others; 0: features alone.
+        edge_norm: batch normalisation within h, over all edges.
+        edge_activation: within h, "relu", "gelu", "leaky_relu" (slope 0.2), "hardswish" or "none".
         positional_size: side of the window of a positional encoding in front of it, an odd number; 0: none.
         groups: blocks of channels that do not mix; the published networks have 4.
         stride, padding, window_size, dilation: those of the convolution whose place it takes; it computes the middle of
@@ -35,15 +47,16 @@ class ViG2d(MaxRelative):
         dtype: of the weights.
 
     Shapes:
-        input (B, C_in, H, W) or (C_in, H, W); output (B, C_out, H', W'); weight (C_out, 2, C_in / groups).
+        input (B, C_in, H, W) or (C_in, H, W); output (B, C_out, H', W'); weight (C_out, 2, C_in / groups), of "gin"
+        (C_out, 1, C_in / groups).
 
     Raises:
-        InputError: an argument is out of range.
+        InputError: an argument is out of range; C_in is no multiple of 4 beside `relative_side`.
         UnsupportedError: in forward: the named backend cannot compute this.
 
     Reference:
-        Han et al., "Vision GNN: An Image is Worth Graph of Nodes", arXiv 2206.00272, equations 4 to 7; dilation: Li et
-        al., "DeepGCNs", arXiv 1904.03751.
+        Han et al., "Vision GNN: An Image is Worth Graph of Nodes", arXiv 2206.00272, equations 4 to 7, and its code;
+        dilation: Li et al., "DeepGCNs", arXiv 1904.03751; "sage": arXiv 1706.02216; "gin": arXiv 1810.00826.
 
     Example:
         >>> ViG2d(8, 16, K=9, graph_dilation=2)(torch.randn(2, 8, 14, 14)).shape
@@ -56,8 +69,12 @@ class ViG2d(MaxRelative):
         out_channels: int,
         K: int = 9,
         *,
+        graph_conv: str = "max_relative",
         graph_dilation: int = 1,
         reduction: int = 1,
+        relative_side: int = 0,
+        edge_norm: bool = False,
+        edge_activation: str = "relu",
         positional_size: int = 0,
         groups: int = 1,
         stride: Sides = 1,
@@ -69,51 +86,31 @@ class ViG2d(MaxRelative):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        for name, value in (("K", K), ("graph_dilation", graph_dilation), ("reduction", reduction)):
-            check_at_least(name, value, 1)
+        check_choice("graph_conv", graph_conv, GRAPH_CONVS)
         grid = Grid(window_size, stride, padding, dilation)
-        super().__init__(in_channels, out_channels, grid, positional_size, groups, bias, backend, device, dtype)
-        self.K = K
-        self.graph_dilation = graph_dilation
-        self.reduction = reduction
-
-    def relative_max(self, field: Field, own: Tensor) -> Tensor:
-        """The most that a neighbour has more than each position that is computed, (B, N, C)."""
-        cells = self.cells(field)
-        return aggregate.maximum(cells, self.select(field, cells), own, backend=self.backend)
-
-    def cells(self, field: Field) -> Tensor:
-        """What can be a neighbour: features (B, M, C) of positions, or means over cells of them."""
-        side = min(self.reduction, *field.size)
-        if side == 1:
-            return field.features
-        return F.avg_pool2d(field.features.mT.unflatten(2, field.size), side).flatten(2).mT
-
-    def select(self, field: Field, cells: Tensor) -> Neighbors:
-        """Which cells every position that is computed looks at, nearest first."""
-        is_whole = cells.shape[1] == field.features.shape[1]
-        return nearest_every(
-            F.normalize(field.at_queries(_precise(field.features)), dim=-1),
-            F.normalize(_precise(cells), dim=-1),
-            self.K,
-            self.graph_dilation,
-            positions=field.queries() if is_whole else None,
-            backend=self.backend,
+        search = FeatureSearch(K, graph_dilation, reduction, relative_side, scale_features=True)
+        ends = 1 if graph_conv == "gin" else 2
+        super().__init__(
+            in_channels, out_channels, search, grid, positional_size, groups, bias, backend, device, dtype, ends
         )
+        self.graph_conv = graph_conv
+        behind = behind_linear(in_channels, edge_norm, edge_activation, device, dtype)
+        if graph_conv == "sage":
+            self.edge = nn.Sequential(GroupedLinear(in_channels, in_channels, groups, bias, device, dtype), behind)
+        if graph_conv == "gin":
+            self.eps = nn.Parameter(torch.zeros(1, device=device, dtype=dtype))
 
-    def _neighbors(self, field: Field) -> Neighbors:
-        """Whom the positions of the grid look at; of a cell, the position in its middle."""
-        chosen = self.select(field, self.cells(field)).indices
-        height, width = field.real_size
-        side = min(self.reduction, height, width)
-        rows, columns = chosen // (width // side), chosen % (width // side)
-        return Neighbors((rows * side + side // 2) * width + columns * side + side // 2)
+    def _rows(self, field: Field) -> Tensor:
+        own, cells = field.at_queries(field.features), self.cells(field)
+        neighbors = self.select(field, cells)
+        if self.graph_conv == "gin":
+            total = (1 + self.eps) * own + aggregate.weighted_sum(cells, neighbors, backend=self.backend)
+            return grouped_linear(total, self.weight[:, 0], self.bias)
+        if self.graph_conv == "sage":
+            return self.combine(own, self.edge(gather(cells, neighbors.indices)).amax(2))
+        return self.combine(own, aggregate.maximum(cells, neighbors, own, backend=self.backend))
 
-    def named(self) -> dict[str, int]:
-        """K, dilation and reduction."""
-        return {"K": self.K, "graph_dilation": self.graph_dilation, "reduction": self.reduction}
-
-
-def _precise(rows: Tensor) -> Tensor:
-    """Without gradient, in float32 at least: lengths are not to overflow."""
-    return rows.detach().to(torch.promote_types(rows.dtype, torch.float32))
+    def named(self) -> dict[str, int | str | bool]:
+        """The form, where it is not the usual one, and the search."""
+        form = {} if self.graph_conv == "max_relative" else {"graph_conv": self.graph_conv}
+        return super().named() | form

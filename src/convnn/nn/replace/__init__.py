@@ -11,6 +11,7 @@ from convnn.nn.maps._layer import MapLayer
 from convnn.nn.registry import LAYERS, check_settings
 from convnn.nn.replace import _maps, _tokens
 from convnn.nn.replace._report import Fate, ReplacementReport
+from convnn.nn.replace._tied import reasons_of_names, reasons_of_sharing
 from convnn.nn.replace._where import Where, as_where, sides_of_maps
 from convnn.nn.tokens._layer import TokenLayer
 
@@ -36,6 +37,8 @@ def replace_layers(
     sizes, and chooses as many neighbours as the window has positions unless K is given. A layer on tokens takes the
     place of `torch.nn.MultiheadAttention` and of the attention of timm's vision transformers, with their width and
     heads. Classes derived from those compute something else; they are left, and the report says so.
+    What is one stays one: a layer with several names is replaced under all of them or none, and layers that share a
+    parameter with another are left.
 
     Args:
         model: any model.
@@ -67,8 +70,10 @@ def replace_layers(
     if where.map_size is not None and example is None:
         raise InputError(f"where has map_size={where.map_size}, which needs example=, an input of the model")
     reasons = {name: reason for name, module in layers.items() if (reason := _reason_to_leave(module, layer))}
+    reasons = reasons_of_sharing(model, layers) | reasons
     free = {name: module for name, module in layers.items() if name not in reasons}
     reasons |= where.refusals(free, None if example is None else sides_of_maps(model, example))
+    reasons = reasons_of_names(layers, reasons) | reasons  # first, for they are the least expected
     _refuse_to_do_nothing(model, layer, layers, reasons)
     new = {module: make(module) for name, module in free.items() if name not in reasons}
     for name in layers:

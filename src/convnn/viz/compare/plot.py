@@ -11,7 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from convnn.runs import Run
+from convnn.runs import Run, validation_parts
 from convnn.viz._figure import COLORS, FAINT, INK, save_figure, style_panel
 
 DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1, 1.5), (6, 1.5, 1, 1.5))
@@ -33,7 +33,7 @@ def stroke_of(number: int) -> Stroke:
 
 
 def draw_comparison(runs: Sequence[Run], path: Path | str) -> Path:
-    """Draw test accuracy and test loss of runs over their epochs.
+    """Draw test accuracy and test loss of runs over their epochs, of val where a run has it.
 
     Args:
         runs: what `read_runs` returned; a ring is the best epoch of a run, names stand in the order of these.
@@ -55,12 +55,13 @@ def comparison_figure(runs: Sequence[Run]) -> Figure:
     accuracy, loss = figure.subplots(1, 2)
     for number, run in enumerate(runs):
         stroke = stroke_of(number)
-        _draw(accuracy, run, "test_top1", stroke)
-        _draw(loss, run, "test_loss", stroke)
+        _draw(accuracy, run, f"{run.validation_part}_top1", stroke)
+        _draw(loss, run, f"{run.validation_part}_loss", stroke)
         _mark_best(accuracy, run, stroke)
-    _style(accuracy, "Test top-1 accuracy")
+    part = validation_parts(runs).capitalize()
+    _style(accuracy, f"{part} top-1 accuracy")
     accuracy.yaxis.set_major_formatter(PercentFormatter(xmax=1))
-    _style(loss, "Test loss")
+    _style(loss, f"{part} loss")
     _name_lines(figure, runs)
     return figure
 
@@ -76,13 +77,13 @@ def _draw(panel: Axes, run: Run, column: str, stroke: Stroke) -> None:
 
 def _mark_best(panel: Axes, run: Run, stroke: Stroke) -> None:
     if run.best is not None:
-        place = run.at(run.best, "epoch"), run.at(run.best, "test_top1")
+        place = run.at(run.best, "epoch"), run.validation(run.best, "top1")
         panel.plot(*place, "o", markersize=6, markerfacecolor="white", markeredgecolor=stroke.color, zorder=3)
 
 
 def _name_lines(figure: Figure, runs: Sequence[Run]) -> None:
     """Names beside the panels, the best run first."""
-    order = sorted(range(len(runs)), key=lambda i: _descending(runs[i].at(runs[i].best, "test_top1")))
+    order = sorted(range(len(runs)), key=lambda i: _descending(runs[i].validation(runs[i].best, "top1")))
     lines = [Line2D([], [], **_look(stroke_of(i))) for i in order]
     names = [_shortened(runs[i].name) for i in order]
     legend = figure.legend(

@@ -39,10 +39,12 @@ def comparison(runs: Sequence[Run]) -> list[Column]:
     columns += [
         _of_numbers("parameters", [run.parameters for run in runs], "{:,.0f}".format, None),
         _of_numbers("GFLOPs", [run.gflops for run in runs], "{:.3g}".format, None),
-        _of_numbers("best top-1", [run.at(run.best, "test_top1") for run in runs], "{:.2%}".format, max),
+        *_of_parts(runs),
+        _of_numbers("best top-1", [run.validation(run.best, "top1") for run in runs], "{:.2%}".format, max),
         _of_numbers("its epoch", [run.at(run.best, "epoch") for run in runs], "{:g}".format, None),
-        _of_numbers("its top-5", [run.at(run.best, "test_top5") for run in runs], "{:.2%}".format, max),
-        _of_numbers("last top-1", [run.at(-1, "test_top1") for run in runs], "{:.2%}".format, max),
+        _of_numbers("its top-5", [run.validation(run.best, "top5") for run in runs], "{:.2%}".format, max),
+        *_of_tests(runs),
+        _of_numbers("last top-1", [run.validation(-1, "top1") for run in runs], "{:.2%}".format, max),
         _of_epochs(runs),
         _of_numbers("s/epoch", [run.seconds for run in runs], "{:.3g}".format, min),
     ]
@@ -63,6 +65,19 @@ def comparison_markdown(columns: Sequence[Column]) -> str:
         for row in range(len(columns[0].cells))
     ]
     return markdown_table(head, rows, [column.is_number for column in columns])
+
+
+def _of_parts(runs: Sequence[Run]) -> list[Column]:
+    """On which part the accuracies are, where that is not test everywhere."""
+    parts = tuple(run.validation_part for run in runs)
+    return [Column("measured on", parts, parts, (False,) * len(runs), is_number=False)] if "val" in parts else []
+
+
+def _of_tests(runs: Sequence[Run]) -> list[Column]:
+    """The test accuracy of the best epoch, where a run has chosen it by another part."""
+    if all(run.validation_part == "test" for run in runs):
+        return []
+    return [_of_numbers("its test top-1", [run.at(run.best, "test_top1") for run in runs], "{:.2%}".format, max)]
 
 
 def _of_flag(name: str, runs: Sequence[Run]) -> Column:

@@ -40,9 +40,14 @@ class LayerNeighbors:
         """Side of the smallest odd square that holds the neighbours of one head: what a convolution would look at."""
         return window_side(self.places.shape[1] // self.heads)
 
-    def query_at(self, place: tuple[int, int]) -> int:
-        """The query nearest to a place on the map; of several the first."""
-        return int((self.queries - torch.tensor(place)).square().sum(dim=1).argmin())
+    def query_at(self, pixel: tuple[int, int], image_size: tuple[int, int]) -> int:
+        """The query nearest to a pixel of an image, height and width given: middle to middle; of several the first."""
+        rows, columns = (
+            (2 * queries + 1) * side - (2 * p + 1) * n  # 2 n times the distance in pixels, a whole number
+            for queries, p, side, n in zip(self.queries.double().T, pixel, image_size, self.size, strict=True)
+        )
+        height, width = self.size
+        return int(((rows * width).square() + (columns * height).square()).argmin())
 
 
 def best_first(scores: Tensor) -> Tensor:

@@ -145,8 +145,8 @@ def _draw_choices(
 
 def _asking(layer: LayerNeighbors, pixel: tuple[int, int], pixels: Pixels) -> int:
     """The query of a layer that is nearest to a pixel of the image."""
-    row, column = (p * n // side for p, n, side in zip(pixel, layer.size, pixels.shape[:2], strict=True))
-    return layer.query_at((row, column))
+    height, width = pixels.shape[:2]
+    return layer.query_at(pixel, (height, width))
 
 
 def _others(layer: LayerNeighbors, query: int) -> list[tuple[int, int]]:

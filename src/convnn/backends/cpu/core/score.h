@@ -20,6 +20,15 @@ inline float bounded(float score) {
     return score <= FLT_MAX ? score : -FLT_MAX;
 }
 
+template <class V>
+inline void store_bounded(float* to, V scores) {
+    typedef float Rounded __attribute__((vector_size(sizeof(V) / sizeof(scores[0]) * sizeof(float))));
+    Rounded v = __builtin_convertvector(scores, Rounded);
+    v = v < -FLT_MAX / 2 ? Rounded{} - FLT_MAX / 2 : v;
+    v = v <= FLT_MAX ? v : Rounded{} - FLT_MAX;
+    __builtin_memcpy(to, &v, sizeof v);
+}
+
 template <class T>
 inline Vector<double> load_exactly(const T* from) {
     typedef T Narrow __attribute__((vector_size(LANES<double> * sizeof(T))));

@@ -160,12 +160,12 @@ class Search {
         }
     }
 
-    // A row as the tiles take it: as it is where all scores are exact; otherwise of length one for the cosine, a zero row
-    // staying zero, and about the mean for the distance.
+    // A row as the tiles take it: of length one for the cosine, a zero row staying zero; about the mean for float32
+    // distances.
     template <class To>
     void convert(const T* row, double norm, std::size_t image, To* to, std::size_t stride) const {
         const double* mean = centers_.get() + image * shape_.channels;
-        const bool is_unit = !IS_EXACT && metric_ == Metric::cosine, is_centered = !IS_EXACT && metric_ == Metric::euclidean;
+        const bool is_unit = metric_ == Metric::cosine, is_centered = !IS_EXACT && metric_ == Metric::euclidean;
         for (std::size_t c = 0; c < shape_.channels; ++c)
             to[c * stride] = is_unit ? (norm == 0 ? 0 : row[c] * norm) : is_centered ? row[c] - mean[c] : row[c];
     }
@@ -257,16 +257,28 @@ class Search {
         }
     }
 
-    // Scores from the sums of a query with a panel of keys.
+    // Scores from the sums of a query with a panel of keys, of unit rows for the cosine.
     void finish(const S* sums, S norm, const S* norms, float* to) const {
-        if (IS_EXACT && metric_ != Metric::euclidean)
-            for (std::size_t i = 0; i < PANEL; ++i) to[i] = bounded(score_of_product(sums[i], norm, norms[i], metric_));
-        else if (IS_EXACT)
-            for (std::size_t i = 0; i < PANEL; ++i) to[i] = bounded(-sums[i]);
-        else if (metric_ == Metric::euclidean)
-            for (std::size_t i = 0; i < PANEL; ++i) to[i] = bounded(2 * sums[i] - (norm + norms[i]));
-        else
-            for (std::size_t i = 0; i < PANEL; ++i) to[i] = bounded(sums[i]);
+        for (std::size_t i = 0; i < PANEL; i += LANES<S>) {
+            const Vector<S> sum = load(sums + i);
+            if (metric_ == Metric::euclidean)
+                store_bounded(to + i, IS_EXACT ? -sum : 2 * sum - (broadcast(norm) + load(norms + i)));
+            else if (!IS_EXACT)
+                store_bounded(to + i, sum);
+            else
+                store_bounded(to + i, without_rounding(sum, norm, load(norms + i)));
+        }
+        // A query that is zero or not finite is rare; of any other a zero key makes zero by itself.
+        const bool is_odd = IS_EXACT && metric_ == Metric::cosine && !(norm > 0);
+        for (std::size_t i = 0; is_odd && i < PANEL; ++i)
+            if (norm == 0 || norms[i] == 0) to[i] = 0;
+    }
+
+    // Zero for orthogonal rows, as score_of_product has it.
+    Vector<S> without_rounding(Vector<S> products, S scale, Vector<S> scales) const {
+        Vector<S> cosines = products < 0 ? -products : products;
+        if (metric_ == Metric::matmul) cosines *= broadcast(scale) * scales;
+        return cosines <= S(1e-12) ? Vector<S>{} : products;
     }
 
     // Few scores reach the limit: most of a row is passed with one comparison for a whole vector.

@@ -46,13 +46,16 @@ class Layer {
     };
   }
 
-  /** The query nearest to a pixel; of several the first. */
+  /** The query nearest to a pixel of the image, middle to middle; of several the first. */
   queryAt(pixel) {
-    const { row, column } = this.placeAt(pixel);
+    const { height, width, image } = this;
     let nearest = 0;
     let least = Infinity;
     for (let query = 0; query < this.queries; query++) {
-      const distance = (this.queryRows[query] - row) ** 2 + (this.queryColumns[query] - column) ** 2;
+      // 2 height and 2 width times the distance in pixels of the image: whole numbers
+      const rows = (2 * this.queryRows[query] + 1) * image.height - (2 * pixel.row + 1) * height;
+      const columns = (2 * this.queryColumns[query] + 1) * image.width - (2 * pixel.column + 1) * width;
+      const distance = (rows * width) ** 2 + (columns * height) ** 2;
       if (distance < least) [nearest, least] = [query, distance];
     }
     return nearest;

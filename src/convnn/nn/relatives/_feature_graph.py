@@ -1,0 +1,160 @@
+"""The nearest positions by feature, as Vision GNN searches them."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from convnn.errors import InputError, check_at_least
+from convnn.nn._field import Field
+from convnn.nn._grid import Grid
+from convnn.nn.relatives._layer import EdgeLinear, nearest_every
+from convnn.ops import Neighbors
+
+PERIOD = 10000
+"""The longest wave of the codes of positions, in positions over 2 pi."""
+
+
+@dataclass(frozen=True)
+class FeatureSearch:
+    """How neighbours are searched by feature.
+
+    Attributes:
+        K: neighbours of each position.
+        graph_dilation: d, keep every d-th of the nearest.
+        reduction: side of the cells that are neighbours.
+        relative_side: side of the map for which codes are made, which are stretched to that of others; 0: no codes.
+        scale_features: whether features are scaled to length 1.
+    """
+
+    K: int
+    graph_dilation: int
+    reduction: int
+    relative_side: int
+    scale_features: bool
+
+    def __post_init__(self) -> None:
+        for name in ("K", "graph_dilation", "reduction"):
+            check_at_least(name, getattr(self, name), 1)
+        check_at_least("relative_side", self.relative_side, 0)
+
+
+class FeatureGraph(EdgeLinear):
+    r"""A layer whose neighbours are every d-th of the K d positions nearest by feature.
+
+    By the squared distance of features, or of features scaled to length 1, to which codes p of both positions add
+    :math:`-2 p_i \cdot p_j / C`. Neighbours may be cells of positions, with the mean of their features. The choice
+    carries no gradient.
+
+    Raises:
+        InputError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        search: FeatureSearch,
+        grid: Grid,
+        positional_size: int,
+        groups: int,
+        bias: bool,
+        backend: str,
+        device: torch.device | str | None,
+        dtype: torch.dtype | None,
+        ends: int = 2,
+    ) -> None:
+        if search.relative_side and in_channels % 4:
+            beside = f"beside relative_side={search.relative_side}"
+            raise InputError(f"in_channels={in_channels} must be a multiple of 4 {beside}")
+        super().__init__(in_channels, out_channels, grid, positional_size, groups, bias, backend, device, dtype, ends)
+        self.K = search.K
+        self.graph_dilation = search.graph_dilation
+        self.reduction = search.reduction
+        self.relative_side = search.relative_side
+        self.scale_features = search.scale_features
+
+    def cells(self, field: Field) -> Tensor:
+        """What can be a neighbour: features (B, M, C) of positions, or means over cells of them."""
+        side = min(self.reduction, *field.size)
+        if side == 1:
+            return field.features
+        return F.avg_pool2d(field.features.mT.unflatten(2, field.size), side).flatten(2).mT
+
+    def select(self, field: Field, cells: Tensor) -> Neighbors:
+        """Which cells every position that is computed looks at, nearest first."""
+        queries, keys = self._compared(field.features), self._compared(cells)
+        metric = "euclidean"
+        if self.relative_side:
+            queries, keys = _with_codes(queries, keys, self.relative_side, self.reduction)
+            metric = "matmul"
+        own_is_nearest = cells.shape[1] == field.features.shape[1] and not self.relative_side
+        return nearest_every(
+            field.at_queries(queries),
+            keys,
+            self.K,
+            self.graph_dilation,
+            metric=metric,
+            positions=field.queries() if own_is_nearest else None,
+            backend=self.backend,
+        )
+
+    def _compared(self, rows: Tensor) -> Tensor:
+        """Without gradient, in float32 at least where lengths are taken: they are not to overflow."""
+        if not (self.scale_features or self.relative_side):
+            return rows
+        precise = rows.detach().to(torch.promote_types(rows.dtype, torch.float32))
+        return F.normalize(precise, dim=-1) if self.scale_features else precise
+
+    def _neighbors(self, field: Field) -> Neighbors:
+        """Whom the positions of the grid look at; of a cell, the position in its middle."""
+        chosen = self.select(field, self.cells(field)).indices
+        height, width = field.real_size
+        side = min(self.reduction, height, width)
+        rows, columns = chosen // (width // side), chosen % (width // side)
+        return Neighbors((rows * side + side // 2) * width + columns * side + side // 2)
+
+    def named(self) -> dict[str, int | str | bool]:
+        """K, dilation and reduction; codes where there are some."""
+        shown: dict[str, int | str | bool] = {
+            "K": self.K,
+            "graph_dilation": self.graph_dilation,
+            "reduction": self.reduction,
+        }
+        return shown | ({"relative_side": self.relative_side} if self.relative_side else {})
+
+
+def position_codes(side: int, channels: int) -> Tensor:
+    r"""Of the positions of a square map the codes (side * side, C), of squared length C / 2.
+
+    Sines and then cosines of the column times :math:`10000^{-4 t / C}`, t = 0, ..., C / 4 - 1, and of the row.
+    """
+    places = torch.cartesian_prod(torch.arange(side), torch.arange(side)).double().view(-1, 2)
+    waves = PERIOD ** (-torch.arange(channels // 4).double() / (channels // 4))
+    down, right = (places[:, axis, None] * waves for axis in (0, 1))
+    return torch.cat([right.sin(), right.cos(), down.sin(), down.cos()], dim=1)
+
+
+def _with_codes(queries: Tensor, keys: Tensor, side: int, reduction: int) -> tuple[Tensor, Tensor]:
+    """Rows whose inner products are in the order of minus the distances that codes are added to.
+
+    Minus half of ||q - k||^2 - 2 p . r / C is q . k - ||k||^2 / 2 + p . r / C, but for what all keys have in common.
+    """
+    channels = queries.shape[-1]
+    codes = position_codes(side, channels).to(queries)
+    of_cells = _stretched(codes, max(1, side**2 // reduction**2))
+    of_queries, of_keys = (
+        _stretched(known, rows.shape[1]).expand(rows.shape[0], -1, -1)
+        for known, rows in ((codes, queries), (of_cells, keys))
+    )
+    ones = torch.ones_like(queries[..., :1])
+    longer = [keys, of_keys / channels, -keys.square().sum(-1, keepdim=True) / 2]
+    return torch.cat([queries, of_queries, ones], dim=-1), torch.cat(longer, dim=-1)
+
+
+def _stretched(codes: Tensor, length: int) -> Tensor:
+    """A list of codes resized to another length, as published: by cubic interpolation in raster order."""
+    if length == codes.shape[0]:
+        return codes
+    return F.interpolate(codes.T[None, :, :, None], (length, 1), mode="bicubic", align_corners=False)[0, :, :, 0].T

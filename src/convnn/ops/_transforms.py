@@ -1,0 +1,72 @@
+"""The operators under the transforms of `torch.func`, and forward derivatives.
+
+PyTorch hands the gradients of a custom op to backward alone: `torch.func.grad` refuses them
+(https://github.com/pytorch/pytorch/issues/170834), and forward derivatives are dropped without a word. So here, as for
+second derivatives, the definition computes, whichever backend is asked for; it is plain PyTorch. What has no gradient
+stays with its backend; `vmap` adds its samples to the batch.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from convnn.backends import reference
+from convnn.ops import _library
+
+
+def is_transformed() -> bool:
+    """Whether a derivative may be asked for that a custom op does not give."""
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def similarity(queries: Tensor, keys: Tensor, indices: Tensor, metric: str, backend: str) -> Tensor:
+    """Scores (B, N, K); see `convnn.ops.weigh.similarity`."""
+    if is_transformed():
+        return reference.similarity(queries, keys, indices, metric)
+    return _library.similarity(queries, keys, indices, metric, backend)
+
+
+def convolve(
+    values: Tensor,
+    indices: Tensor,
+    scores: Tensor | None,
+    weight: Tensor,
+    bias: Tensor | None,
+    groups: int,
+    backend: str,
+) -> Tensor:
+    """(B, N, C_out); see `convnn.ops.aggregate.convolve`."""
+    if is_transformed():
+        return reference.convolve(values, indices, scores, weight, bias, groups)
+    return _library.convolve(values, indices, scores, weight, bias, groups, backend)
+
+
+def _register_vmap(op: Any, shared: Sequence[int]) -> None:
+    """Samples become part of the batch, the first axis of every tensor but those of some arguments, which have none."""
+
+    def rule(info: Any, in_dims: Sequence[int | None], *arguments: Any) -> tuple[Tensor, int]:
+        count = info.batch_size
+        samples = [_samples(one, dim, count) for one, dim in zip(arguments, in_dims, strict=True)]
+        if any(in_dims[i] is not None for i in shared):
+            chosen = [op(*(one[i] for one in samples)) for i in range(count)]
+            return torch.stack(chosen), 0
+        folded = [
+            torch.cat(list(one)) if isinstance(argument, Tensor) and i not in shared else argument
+            for i, (one, argument) in enumerate(zip(samples, arguments, strict=True))
+        ]
+        out = op(*folded)
+        return out.unflatten(0, (count, out.shape[0] // count)), 0
+
+    torch.library.register_vmap(op, rule)
+
+
+def _samples(argument: Any, dim: int | None, count: int) -> Sequence[Any]:
+    return argument.unbind(dim) if dim is not None else [argument] * count
+
+
+_register_vmap(_library.nearest, shared=(4, 5))  # positions and candidates
+_register_vmap(_library.one_of_each, shared=(2,))  # choices
+_register_vmap(_library.largest, shared=())
