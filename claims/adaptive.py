@@ -67,8 +67,7 @@ def trial(make, seed: int, steps: int) -> tuple[float, Tensor]:
     wished: list[Tensor] = []
     network.degree.register_forward_hook(lambda module, given, wish: wished.append(wish))
     with torch.no_grad():
-        error = 1000 * F.mse_loss(network(noisy), clean).item()
-    return error, wished[0]
+        return 1000 * F.mse_loss(network(noisy), clean).item(), wished[0]
 
 
 def regions(number: int, seed: int) -> tuple[Tensor, Tensor]:
