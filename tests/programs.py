@@ -15,7 +15,7 @@ PLAIN_SGD = {"optimizer": "sgd", "momentum": 0.0, "lr": 1.0, "weight_decay": 0.0
 
 
 def take_a_step(flags: dict, out: str, double: bool = True) -> int:
-    """Train one batch of digits with plain SGD; save the gradients and the scores."""
+    """Train one step on digits with plain SGD; save the gradients and the scores."""
     config = TrainConfig(**PLAIN_SGD | {"scheduler": "none", "num_epochs": 1} | flags)
     accelerator = make_accelerator(torch.device("cpu"))
     data = load_data(
@@ -24,7 +24,7 @@ def take_a_step(flags: dict, out: str, double: bool = True) -> int:
         resize=config.resize,
         augment=True,
         noise=0.1,
-        limit_train=config.batch_size,
+        limit_train=config.batch_size * config.accumulate,
         process_index=accelerator.process_index,
         num_processes=accelerator.num_processes,
     )

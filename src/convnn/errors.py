@@ -25,6 +25,11 @@ class OutputError(ConvnnError, RuntimeError):
     """A file or folder cannot be written."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of somebody else's says, which may be a page or nothing, in a line."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The nearest of the `known` names as a half sentence, or nothing when none is near.
 
@@ -74,6 +79,16 @@ def check_at_least(argument: str, value: int, least: int) -> None:
         raise InputError(f"{argument}={value!r} must be an integer of at least {least}")
 
 
+def check_at_most(argument: str, value: float, most: float) -> None:
+    """Refuse a number above `most`, and what is no number.
+
+    Raises:
+        InputError: naming the argument and its value.
+    """
+    if not value <= most:
+        raise InputError(f"{argument}={value!r} must be at most {most}")
+
+
 def check_odd(argument: str, value: int) -> None:
     """Refuse the side of a window that has no middle.
 
@@ -93,3 +108,18 @@ def check_fraction(argument: str, value: float) -> None:
     """
     if not 0 <= value <= 1:
         raise InputError(f"{argument}={value!r} must lie between 0 and 1")
+
+
+NO_MEMORY = ("out of memory", "allocate memory", "not enough memory", "bad_alloc", "size calculation overflowed")
+"""What the allocators of torch, of C++ and of the system say."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is short, and nothing about what was being read or computed.
+
+    Example:
+        >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"))
+        True
+    """
+    is_said = isinstance(error, RuntimeError | OSError) and any(words in str(error) for words in NO_MEMORY)
+    return isinstance(error, MemoryError) or is_said

@@ -51,7 +51,7 @@ def best(run_folder: Path) -> str:
 def test_training_leaves_its_files(run_folder: Path) -> None:
     names = {path.name for path in run_folder.iterdir()}
     files = {"args.txt", "model.txt", "train_eval_results.txt", "metrics.csv", "last.safetensors", "best.safetensors"}
-    assert names == files | {"curves.png", "tensorboard"}
+    assert names == files | {"curves.png", "tensorboard", "times.csv"}
     assert (run_folder / "curves.png").read_bytes().startswith(PNG)
     assert any((run_folder / "tensorboard").iterdir())
 
@@ -108,16 +108,22 @@ def test_predict_names_a_class_for_every_picture(best: str, tmp_path: Path, caps
 def test_predict_names_a_broken_picture(best: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
-    assert main(["predict", str(broken), "--checkpoint", best]) == 2
+    assert main(["predict", str(broken), "--checkpoint", best]) == 1
     assert str(broken) in capsys.readouterr().err
 
 
-def test_neighbors_draws_test_images_and_files(best: str, tmp_path: Path) -> None:
+def test_neighbors_draws_test_images_and_files(best: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = tmp_path / "mine.png"
     Image.new("L", (16, 16), color=90).save(picture)
     out = tmp_path / "sheets"
     assert main(["neighbors", "--checkpoint", best, "--index", "3", "5", "--out", str(out)]) == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
     assert main(["neighbors", str(picture), "--checkpoint", best, "--query", "0,0", "7,3", "--out", str(out)]) == 0
+    assert main(["neighbors", "--checkpoint", best, "--index", "4", "5", "--out", str(out)]) == 2
+    refusal = f"--out={out} would replace '{out / 'neighbors_digits_5.png'}'; choose another, or pass --overwrite"
+    assert refusal in capsys.readouterr().err
+    assert before.items() <= {path.name: path.read_bytes() for path in out.iterdir()}.items()
+    assert main(["neighbors", "--checkpoint", best, "--index", "5", "--out", str(out), "--overwrite"]) == 0
     stems = {"neighbors_digits_3", "neighbors_digits_5", "neighbors_mine"}
     assert {path.name for path in out.iterdir()} == {stem + ending for stem in stems for ending in (".png", ".html")}
     assert all(path.read_bytes().startswith(PNG) for path in out.glob("*.png"))
@@ -202,3 +208,15 @@ def test_a_broken_training_image_stops_the_run_with_its_path(tmp_path: Path) -> 
     assert str(broken) in ended.stderr
     assert ended.stderr.count("\n") == 1
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"args.txt", "model.txt"}
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-1", "1" + "0" * 40, ""])
+@pytest.mark.parametrize("flag", ["--num_queries", "--index", "--query"])
+def test_numbers_of_pixels_and_images_are_refused_by_flag(flag: str, value: str, best: str, tmp_path, capsys) -> None:
+    if flag == "--num_queries":
+        Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    pictures = [str(path) for path in tmp_path.iterdir()]
+    assert main(["neighbors", *pictures, "--checkpoint", best, "--out", str(tmp_path / "out"), f"{flag}={value}"]) == 2
+    assert flag in (message := capsys.readouterr().err)
+    assert message.count("\n") == 1
+    assert not (tmp_path / "out").exists()

@@ -14,6 +14,7 @@ from convnn.cli.train import train
 from convnn.models import default_layer, list_models
 from convnn.nn import LAYERS, list_layers
 from convnn.train import TrainConfig
+from convnn.train.config import choices_of
 from convnn.train.config_file import read_config_file, value_type
 from convnn.train.folder import args_text
 
@@ -24,8 +25,10 @@ FRACTIONS = ("lambda_param", "branch_ratio", "choosing", "attention_dropout", "d
 
 def values_of(f):
     """A strategy for the valid values of a flag, whatever the others are."""
-    kind, choices = value_type(f.type), f.metadata["choices"]
-    if f.name == "checkpoint_every":
+    kind, choices = value_type(f.type), choices_of(f)
+    if f.name == "imports":
+        values = st.sampled_from(["my_layers", "a.b,c", "/home/ann/my_layers.py,d"])
+    elif f.name == "checkpoint_every":
         values = st.from_regex(r"[1-9][0-9]{0,4}[smh]?", fullmatch=True)
     elif choices or kind is bool:
         values = st.sampled_from(choices or (False, True))
@@ -34,7 +37,7 @@ def values_of(f):
     elif kind is float:
         values = st.floats(0, 1 if f.name in FRACTIONS else 1e300, exclude_min=f.name in ("lr", "width"))
     else:
-        values = PATHS.filter(lambda text: text != "None" or kind is f.type)
+        values = PATHS.filter(lambda text: (text != "None" or kind is f.type) and not text.startswith("~"))
     return values if kind is f.type else st.none() | values
 
 
@@ -63,7 +66,7 @@ def toml(value: object) -> str:
 def arguments(config: TrainConfig) -> str:
     """What a run leaves as args.txt."""
     data = SimpleNamespace(num_classes=10, image_shape=(3, 32, 32))
-    return args_text(config, data, SimpleNamespace(parameters=7, trainable=7))
+    return args_text(config, data, SimpleNamespace(parameters=7, trainable=7, gflops=0.5))
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +132,18 @@ def test_defaults_and_opposites_on_the_command_line_count_as_given(ask) -> None:
     text = "lr = 0.1\naugment = true\nsync_batchnorm = false\nresume = 'x'\n"
     config = ask(text, "--lr 0.001 --no-augment --sync_batchnorm --resume")
     assert config == TrainConfig(resume="auto")
+
+
+@pytest.mark.parametrize("name", ["data_path", "output_dir", "resume", "checkpoint"])
+def test_a_home_in_a_file_or_a_flag_is_expanded(name: str, ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert getattr(ask(f"{name} = '~/here'"), name) == "/home/ann/here"
+    assert getattr(ask("", f"--{name} ~/here"), name) == "/home/ann/here"
+
+
+def test_every_flag_that_names_a_file_or_folder_knows_homes() -> None:
+    texts = [f for f in fields(TrainConfig) if value_type(f.type) is str and not choices_of(f)]
+    assert {f.name for f in texts if not f.metadata["is_path"]} == {"model", "imports", "where", "checkpoint_every"}
 
 
 SWITCHES = [f.name for f in fields(TrainConfig) if f.type is bool and f.name != "test_only"]  # that does not train

@@ -117,3 +117,17 @@ def test_a_network_without_its_weights_is_not_exported(tmp_path: Path, capsys: p
     save_checkpoint(path, Checkpoint(create_model("vit", in_channels=1).state_dict(), RECIPE))
     assert export(path, tmp_path / "x.onnx") == 2
     assert "is of another model" in capsys.readouterr().err
+
+
+def test_nothing_is_replaced_unasked(best: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, folder = tmp_path / "network.pt2", tmp_path / "hub"
+    folder.mkdir()
+    for path in (file, folder / "README.md"):
+        path.write_text("mine")
+    for out, kind, there in ((file, "torch", file), (folder, "hub", folder / "README.md")):
+        assert export(best, out, "--format", kind) == 2
+        assert f"--out={out} would replace '{there}'; choose another, or pass --overwrite" in capsys.readouterr().err
+        assert there.read_text() == "mine"
+        assert not (folder / "config.json").exists()
+    assert export(best, folder, "--format", "hub", "--overwrite") == 0
+    assert (folder / "README.md").read_text() != "mine"

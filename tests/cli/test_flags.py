@@ -1,14 +1,21 @@
 """Every flag, and every way to get one wrong."""
 
+import errno
+import os
 import shlex
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
+import torch
 
 from convnn.cli import COMMANDS, main, main_train
 from convnn.cli._flags import Parser, config_from
 from convnn.cli.train import add_flags
 from convnn.train import TrainConfig
+from convnn.train.checkpoint import LARGEST_NUMBER
+from convnn.train.config import LARGEST, LARGEST_FLOAT, option_of
+from convnn.train.config_file import value_type
 from published_examples import PUBLISHED_EXAMPLES
 
 
@@ -61,7 +68,7 @@ def test_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main_train(["--help"])
     printed = capsys.readouterr().out
-    assert all(f"--{f.name}" in printed for f in fields(TrainConfig))
+    assert all(option_of(f) in printed for f in fields(TrainConfig))
 
 
 def _refusal(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -72,7 +79,7 @@ def _refusal(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return captured.err
 
 
-@pytest.mark.parametrize("name", [f.name for f in fields(TrainConfig)])
+@pytest.mark.parametrize("name", [option_of(f).removeprefix("--") for f in fields(TrainConfig)])
 def test_a_wrong_letter_in_any_flag_is_refused_with_the_right_one(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,6 +133,93 @@ def test_bad_input_is_one_line_that_names_it(argv: str, message: str, capsys: py
     assert message in _refusal(argv.split(), capsys)
 
 
+PATHS = [
+    *(["train", f"--{name}"] for name in ("config", "data_path", "output_dir", "resume", "checkpoint")),
+    ["evaluate"],
+    *(["predict", *words] for words in (["--checkpoint", "x"], ["cat.jpg", "--checkpoint"])),
+    *(["neighbors", *words] for words in (["--checkpoint"], ["--checkpoint", "x", "--out"], ["--checkpoint=x"])),
+    *(["statistics", *words] for words in (["--checkpoint"], ["--checkpoint", "x", "--out"])),
+    *(["export", *words] for words in (["--out", "x", "--checkpoint"], ["--checkpoint", "x", "--out"])),
+    *(["compare", *words] for words in ([], ["a", "b", "--out"])),
+    *(["sweep", *words] for words in ([], ["study.toml", "--out"])),
+]
+
+
+@pytest.mark.parametrize("path", ["", "~nobody-here/x"])
+@pytest.mark.parametrize("argv", PATHS, ids=" ".join)
+def test_an_empty_path_and_the_home_of_nobody_are_refused_everywhere(
+    argv: list[str], path: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*argv, path]) == 2
+    message = capsys.readouterr().err
+    assert ("is no path; name a file or folder" if path == "" else "begins with the home ~nobody-here") in message
+    assert message.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_unknown_commands_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["trian"]) == 2
     assert "trian" in capsys.readouterr().err
+
+
+NUMBERS = {f.name: value_type(f.type) for f in fields(TrainConfig) if value_type(f.type) in (int, float)}
+NO_NUMBERS = ("nan", "inf", "-inf", "-2", "1" + "0" * 40, "1e400", "", " ", "0x10")
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_every_number_is_refused_that_no_run_can_have(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    most = LARGEST.get(name, LARGEST_NUMBER - 1 if NUMBERS[name] is int else LARGEST_FLOAT)
+    for value in (*NO_NUMBERS, str(most + 1 if NUMBERS[name] is int else most * 1.1)):
+        assert f"--{name}" in _refusal([f"--{name}={value}"], capsys), value
+
+
+@pytest.mark.parametrize(("name", "value"), [("seed", 2**32 - 1), ("K", 2**28), ("width", 1000.0), ("resize", 2**14)])
+def test_the_largest_number_is_no_mistake(name: str, value: float) -> None:
+    assert getattr(TrainConfig(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ("--seed 4294967296", "--seed=4294967296 must be at most 4294967295"),
+        ("--width inf", "--width=inf must be at most 1000.0"),
+        ("--resize 100000", "--resize=100000 must be at most 16384"),
+        ("--resize 0 --test_only", "--resize=0 must be an integer of at least 1"),
+        ("--K 99999999999", "--K=99999999999 must be at most 268435456"),
+    ],
+)
+def test_numbers_that_nothing_could_be_built_of_are_refused(argv: str, message: str, capsys) -> None:
+    assert message in _refusal(argv.split(), capsys)
+
+
+def said_of(error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    """What the command line says when something raises this."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("convnn.cli.train.train", fail)
+    return _refusal([], capsys)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError(), "memory is short; take smaller batches"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0"), "short: 20.00 GiB at once"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 40 bytes."), ": 40 bytes at"),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."), ": 8 bytes at once"),
+        (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), "memory is short; take smaller batches"),
+        (OSError("Caught OSError in DataLoader worker process 0.\n[Errno 12] Cannot allocate memory"), "is short"),
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "open files; raise the limit"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), "Killed; if memory is short, lower"),
+    ],
+)
+def test_what_the_machine_lacks_is_one_sentence(error: BaseException, message: str, monkeypatch, capsys) -> None:
+    assert message in said_of(error, monkeypatch, capsys)
+
+
+def test_what_is_ours_to_mend_is_no_sentence(monkeypatch, capsys) -> None:
+    with pytest.raises(RuntimeError, match="shape"):
+        said_of(RuntimeError("a shape is wrong"), monkeypatch, capsys)

@@ -58,6 +58,11 @@ def test_the_command_writes_a_table_a_picture_and_numbers(
     for one in expected:
         assert f"| {one.name} | {one.height}×{one.width} | 4 | {one.distance:.2f} |" in text
     assert "resnet18 of Branching on 8 images of digits" in text
+    assert main(["statistics", *argv]) == 2
+    assert f"--out={out} would replace '{out / 'statistics.csv'}'" in capsys.readouterr().err
+    argv = [word if word != "8" else "1" for word in argv]
+    assert main(["statistics", *argv, "--overwrite"]) == 0
+    assert "resnet18 of Branching on 1 image of digits" in (out / "statistics.md").read_text()
     assert "resnet18 of Branching on 8 images of digits" in printed
     assert f"{expected[0].class_agreement:.1%}" in printed
 

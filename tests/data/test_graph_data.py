@@ -157,7 +157,7 @@ def test_bad_input(arguments: tuple, message: str) -> None:
 
 def test_without_torch_geometric_it_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch_geometric.datasets", None)
-    message = r"^graph data sets need the package torch_geometric: pip install 'convnn\[graph\]'$"
+    message = r"^load_graph needs the package torch_geometric: pip install 'convnn\[graph\]'$"
     with pytest.raises(InputError, match=message):
         load_graph("karate")
 

@@ -70,9 +70,13 @@ def test_python_of_a_page_runs(page: Path, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("page", pages_with(*SHELL), ids=name_of)
+@pytest.mark.usefixtures("layers_as_before")
 def test_commands_of_a_page_run(page: Path, folder: Path) -> None:
     for block in blocks_of(page, "toml"):
         write_file(block, folder)
+    for block in blocks_of(page, "python"):
+        if re.match(r"# \S+\.py\n", block.text):
+            write_file(block, folder)
     for block in blocks_of(page, *SHELL):
         for words in commands_of(block):
             where = f"{name_of(page)}:{block.line}: {' '.join(words)}"

@@ -244,10 +244,11 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(_onnx, "_is_installed", lambda package: package != "onnxscript")
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(InputError, match=r"needs the package onnxscript: pip install 'convnn\[onnx\]'"):
         export_onnx(nn.ReLU(), tmp_path / "x.onnx", torch.zeros(1, 3))
-    monkeypatch.setattr(_onnx, "_is_installed", lambda package: package != "onnxruntime")
+    monkeypatch.undo()
+    monkeypatch.setattr(_onnx, "is_installed", lambda package: package != "onnxruntime")
     assert export_onnx(nn.ReLU(), tmp_path / "x.onnx", torch.zeros(1, 3)) is None
 
 

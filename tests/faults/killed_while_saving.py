@@ -23,6 +23,7 @@ def save_forever(folder: str, version: int) -> int:
     data = load_data("digits")
     network = create_model(config.model, config.layer, in_channels=1, width=config.width, **config.settings)
     run_folder = RunFolder(config, network, data, summarize(network, data.image_shape))
+    run_folder.on_start([])
     while True:
         version += 1
         print("saving", version, flush=True)

@@ -11,7 +11,7 @@ STEPS = NUM_TRAIN // BATCH_SIZE
 
 COMMON = (
     f"--dataset imagefolder --model resnet18 --width 0.0625 --K 4 --batch_size {BATCH_SIZE} --num_epochs {EPOCHS}"
-    " --lr 0.01 --device cpu --augment --noise 0.1 --resume auto"
+    " --lr 0.01 --device cpu --threads 1 --augment --noise 0.1 --resume auto"
 )
 
 VARIANTS = (

@@ -38,9 +38,9 @@ def train_saying_where(argv: list[str], phase: str) -> int:
 
         setattr(owner, name, announced)
 
-    def note_steps(made: trainer.Trainer, batch: Any, original: Any = trainer.Trainer._train_batch) -> None:
+    def note_steps(made: trainer.Trainer, batches: Any, original: Any = trainer.Trainer._train_group) -> None:
         try:
-            original(made, batch)
+            original(made, batches)
         finally:
             print("done", (made.position.epoch - 1) * STEPS + made.position.step, flush=True)
 
@@ -50,7 +50,7 @@ def train_saying_where(argv: list[str], phase: str) -> int:
     if phase == "data wait":
         announce(stream, "read_image", "data wait", 0.0)
         stall_after(stream, images=11)
-    trainer.Trainer._train_batch = note_steps
+    trainer.Trainer._train_group = note_steps
     return train(argv)
 
 

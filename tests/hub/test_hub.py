@@ -146,7 +146,7 @@ def _pickle(folder: Path) -> None:
         (lambda folder: (folder / "config.json").write_text("{"), "config.json' cannot be read"),
         (lambda folder: (folder / "config.json").write_bytes(b"\xff\xfe"), "config.json' cannot be read"),
         (lambda folder: (folder / "config.json").write_text("[" * 100_000), "config.json' cannot be read"),
-        (lambda folder: (folder / "config.json").write_text(" " * (1 << 23)), "it has 8388608 bytes"),
+        (lambda folder: (folder / "config.json").write_text(" " * (1 << 23)), "it has 8,388,608 bytes"),
         (lambda folder: (folder / "config.json").write_text("[]"), "has a recipe that cannot be read"),
         (edited(command="rm -rf /"), "has a recipe that cannot be read: .*command"),
         (edited(model="os.system"), "has a recipe that cannot be built: model='os.system' is not one of"),
@@ -233,7 +233,7 @@ def test_a_hub_that_refuses_is_an_error_of_one_line(network: Network) -> None:
 
 
 def test_a_missing_package_is_named(network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     for action in (lambda: save_pretrained(network, RECIPE, tmp_path), lambda: from_pretrained("me/network")):
         with pytest.raises(InputError, match=r"pip install 'convnn\[hub\]'"):
             action()

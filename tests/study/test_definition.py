@@ -1,5 +1,7 @@
 """What a study file means, and what is said of one that is wrong."""
 
+import re
+from dataclasses import fields
 from itertools import product
 from pathlib import Path
 
@@ -7,6 +9,8 @@ import pytest
 
 from convnn.errors import InputError
 from convnn.study import Plot, Study, read_study
+from convnn.study.definition import LONGEST_NAME, run_name
+from convnn.train import TrainConfig
 
 STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*.toml"))
 
@@ -65,6 +69,13 @@ def test_the_folder_is_that_of_the_file_or_called_after_it(tmp_path: Path) -> No
     assert study(tmp_path, 'output_dir = "there"\n' + GOOD, folder="here").folder == Path("here")
 
 
+def test_the_folder_may_be_in_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = study(tmp_path, 'output_dir = "~/there"\n' + GOOD)
+    assert found.folder == tmp_path / "there"
+    assert found.runs[0].folder.parent == tmp_path / "there"
+
+
 def test_flags_of_all_runs_can_be_changed(tmp_path: Path) -> None:
     assert {run.config.num_epochs for run in study(tmp_path, changes={"num_epochs": 2}).runs} == {2}
 
@@ -80,6 +91,8 @@ def test_names_of_folders_have_no_separators(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
+        ("[flags]", "repeats = ['sede']\n[flags]", "has 'sede' in repeats, which is no flag; did you mean 'seed'?"),
+        ("[flags]", "repeats = 'seed'\n[flags]", "has repeats='seed', which must be a list of flags, such as"),
         ("title =", "titel =", "has the unknown key 'titel'; did you mean 'title'"),
         ("lr = 1", "lrr = 1", "has the unknown key 'lrr'; did you mean 'lr'"),
         ("lr = 1", 'lr = "fast"', "has lr='fast', which must be of type float"),
@@ -106,9 +119,113 @@ def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, message: str
     assert "question.toml" in str(error.value)
 
 
+WHOLE = {
+    "title": '"A question"',
+    "output_dir": '"there"',
+    "repeats": '["seed"]',
+    "flags": '{dataset = "digits"}',
+    "runs": "[{reach = [1, 2], seed = [0]}]",
+    "plots": '[{x = "parameters"}]',
+}
+VALUES = r"""
+3 -1 1.5 nan true "x" "" "\u0000" 2020-01-01 12:00:00 2020-01-01T12:00:00Z 999999999999999999999999999999
+[] [1] [1.5] [true] ["x"] [[1]] [[]] [["seed"]] ["seed",3] [2020-01-01] [{}] [{a=1}] [{a=[1]}] [1,{a=1}]
+{} {a=1} {a=[1]} {K={a=1}}
+""".split()  # noqa: SIM905
+SOME = ("K", "lr", "model", "augment", "resize", "data_path")
+PLACES = {
+    **{name: (name, "{}") for name in WHOLE},
+    **{f"flags.{name}": ("flags", f"{{{name} = {{}}}}") for name in SOME},
+    **{f"runs.{name}": ("runs", f"[{{{name} = {{}}}}]") for name in SOME},
+    **{f"plots.{name}": ("plots", f"[{{x = 'reach', {name} = {{}}}}]") for name in ("y", "lines", "panels")},
+    "plots.x": ("plots", "[{x = {}}]"),
+}
+"""Where a value stands: the key of the file, and what is written behind it."""
+
+RIGHT = {
+    "title": {'"x"', '""', '"\\u0000"'},
+    "output_dir": {'"x"'},
+    "repeats": {"[]"},
+    "flags": {"{}"},
+    "plots": {"[]"},
+    "flags.K": {"3", "999999999999999999999999999999"},
+    "flags.lr": {"3", "1.5", "999999999999999999999999999999"},
+    "flags.augment": {"true"},
+    "flags.resize": {"3", "-1", "999999999999999999999999999999"},
+    "flags.data_path": {'"x"'},
+    "runs.K": {"[1]"},
+    "runs.lr": {"[1]", "[1.5]"},
+    "runs.augment": {"[true]"},
+    "runs.resize": {"[1]"},
+    "runs.data_path": {'["x"]'},
+    "plots.lines": {"[]"},
+    "plots.panels": {"[]"},
+}
+"""Of those values, the ones that may stand there."""
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_every_wrong_type_at_every_place_is_one_sentence(place: str, tmp_path: Path) -> None:
+    key, pattern = PLACES[place]
+    for value in VALUES:
+        text = "".join(f"{name} = {part}\n" for name, part in (WHOLE | {key: pattern.replace("{}", value)}).items())
+        if value in RIGHT.get(place, ()):
+            study(tmp_path, text)
+            continue
+        with pytest.raises(InputError) as error:
+            study(tmp_path, text)
+        message = str(error.value)
+        leaf = place.rpartition(".")[2]
+        assert re.search(rf"\b{leaf}\b|\bK=|unknown key|plot|\[\[runs\]\]", message)
+        assert "question.toml" in message
+        assert "\n" not in message
+        assert len(message) < 500 + len(str(tmp_path))
+
+
+MANY = "".join(
+    f"{name} = {values}\n"
+    for values, names in {
+        "[0.5]": ("lambda_param", "branch_ratio", "choosing", "dropout", "drop_path", "noise"),
+        "[1, 2]": ("K", "reach", "graph_dilation", "step", "reduction"),
+        "[1]": ("mlp_layers", "positional_size", "latent_channels", "sparse_context_window"),
+    }.items()
+    for name in names
+)
+
+
+def test_many_settings_have_names_that_a_folder_can_have(tmp_path: Path) -> None:
+    runs = study(tmp_path, f"[[runs]]\n{MANY}", folder=tmp_path / "out").runs
+    assert len({run.name for run in runs}) == len(runs) == 32
+    for run in runs:
+        assert len(run.name) <= LONGEST_NAME
+        assert run.name.startswith("lambda_param=0.5,branch_ratio=0.5,")
+        run.folder.mkdir(parents=True)
+    again = study(tmp_path, f"[[runs]]\n{MANY}", folder=tmp_path / "out").runs
+    assert all(run.folder.is_dir() for run in again)
+
+
+def test_a_name_is_cut_only_where_it_is_too_long() -> None:
+    short, long = {"data_path": "x" * (LONGEST_NAME - 10)}, {"data_path": "x" * (LONGEST_NAME - 9)}
+    assert run_name(short) == "data_path=" + short["data_path"]
+    assert len(run_name(long)) == LONGEST_NAME
+    assert run_name(long) != run_name({"data_path": long["data_path"] + "x"})
+
+
+@pytest.mark.parametrize(("axes", "count"), [(5, "100,000"), (9, "1,000,000,000"), (60, "1" + 20 * ",000")])
+def test_runs_without_end_are_counted_and_refused(axes: int, count: str, tmp_path: Path) -> None:
+    ten = list(range(1, 11))
+    block = "".join(f"{f.name} = {ten}\n" for f in fields(TrainConfig)[:axes])
+    with pytest.raises(
+        InputError, match=rf"has {count} combinations under \[\[runs\]\], and a study has at most 10,000"
+    ):
+        study(tmp_path, f"[[runs]]\n{block}")
+
+
 def test_a_study_without_runs_or_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"has no \[\[runs\]\]; name there"):
         study(tmp_path, "[flags]\nK = 3\n")
+    with pytest.raises(InputError, match=r"has a \[\[runs\]\] without flags; name there"):
+        study(tmp_path, "[[runs]]\nK = [3]\n[[runs]]\n")
     with pytest.raises(InputError, match=r"study '.*nowhere.toml' cannot be read"):
         read_study(tmp_path / "nowhere.toml")
 

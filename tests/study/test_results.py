@@ -3,6 +3,8 @@
 import csv
 import io
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +15,19 @@ import pytest
 
 from convnn.errors import InputError
 from convnn.nn import list_layers
-from convnn.study import Group, Plot, Study, draw_plot, grouped, plots, read_result, read_results, read_study
+from convnn.study import (
+    Group,
+    Plot,
+    Result,
+    Study,
+    draw_plot,
+    grouped,
+    plots,
+    read_result,
+    read_results,
+    read_study,
+    sweep,
+)
 from convnn.study.plots import draw_loss_curves
 from convnn.study.results import results_csv, results_markdown
 from run_folders import run_folder
@@ -57,7 +71,7 @@ def study(tmp_path: Path) -> Study:
     study = read_study(path, folder=tmp_path / "out")
     for number, run in enumerate(study.runs[:-1]):
         values = accuracies(number)[: 2 if number == 10 else 3]
-        run_folder(run.folder, values, seconds=str(number + 1), **run.settings)
+        run_folder(run.folder, values, seconds=number + 1, **run.settings)
     return study
 
 
@@ -94,6 +108,76 @@ def test_the_average_is_of_the_last_five_epochs(tmp_path: Path) -> None:
     assert result is not None
     assert result.value("average") == pytest.approx(0.3)
     assert result.value("best") == 0.9
+
+
+@pytest.mark.parametrize(
+    ("epochs", "words"), [((2, 2), "mean of last 2"), ((5, 7), "mean of last 5"), ((1, 5), "mean of last 1 to 5")]
+)
+def test_the_heading_says_over_how_many_epochs_the_mean_is(
+    epochs: tuple[int, int], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = one_run(tmp_path, num_epochs=min(epochs), K="[4, 9]")
+    for run, count in zip(study.runs, epochs, strict=True):
+        run_folder(run.folder, [0.5] * count, num_epochs=count, K=run.config.K)
+    groups = groups_of(study)
+    assert f"| {words} |" in results_markdown(study, groups)
+    figures = []
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: figures.append(figure))
+    draw_plot(Plot("K", "average"), groups, "unused.png")
+    assert figures[0].axes[0].get_ylabel() == f"{words}, %"
+
+
+def one_run(folder: Path, *, num_epochs: int, scheduler: str = "none", K: str = "[9]") -> Study:
+    text = f'[flags]\nmodel = "vgg11"\nnum_epochs = {num_epochs}\nscheduler = "{scheduler}"\n[[runs]]\nK = {K}\n'
+    (folder / "s.toml").write_text(text)
+    return read_study(folder / "s.toml", folder=folder / "out")
+
+
+@pytest.mark.parametrize(("wanted", "is_finished"), [(2, True), (3, True), (4, False)])
+def test_a_run_is_finished_when_it_has_the_epochs_that_the_study_asks_for(
+    wanted: int, is_finished: bool, tmp_path: Path
+) -> None:
+    study = one_run(tmp_path, num_epochs=wanted)
+    run_folder(study.runs[0].folder, num_epochs=3)
+    (result,) = read_results(study)
+    assert result.is_finished == is_finished
+    assert len(groups_of(study)) == is_finished
+
+
+@pytest.mark.parametrize("wanted", [2, 4])
+def test_under_the_cosine_a_run_of_other_epochs_is_another_run(wanted: int, tmp_path: Path) -> None:
+    study = one_run(tmp_path, num_epochs=wanted, scheduler="cosine")
+    run_folder(study.runs[0].folder, num_epochs=3, scheduler="cosine")
+    with pytest.raises(InputError, match=f"was made with num_epochs=3, and the study says {wanted}"):
+        read_results(study)
+
+
+def test_whoever_writes_last_writes_the_whole_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another sweep ends its run between the moment when this one has looked and the one when it writes."""
+    study = one_run(tmp_path, num_epochs=3, K="[4, 9]")
+    first, second = study.runs
+    run_folder(first.folder, K=4)
+
+    def results_and_another(study: Study, results: Sequence[Result]) -> str:
+        if not second.folder.exists():
+            run_folder(second.folder, K=9)
+        return results_csv(study, results)
+
+    monkeypatch.setattr(sweep, "results_csv", results_and_another)
+    monkeypatch.setattr(sweep, "draw_loss_curves", lambda *_: None)
+    sweep.Sweep(study, []).write_results()
+    assert len((study.folder / "results.csv").read_text().splitlines()) == 3
+    assert len(re.findall(r"^\| [49] \| 1 \|", (study.folder / "results.md").read_text(), re.MULTILINE)) == 2
+
+
+def test_runs_of_many_settings_are_found_again(tmp_path: Path) -> None:
+    values = ", ".join(f"'{'x' * length}'" for length in (190, 195))
+    (tmp_path / "s.toml").write_text(f"[flags]\nnum_epochs = 3\n[[runs]]\ndata_path = [{values}]\n")
+    study = read_study(tmp_path / "s.toml", folder=tmp_path / "out")
+    for run in study.runs:
+        run_folder(run.folder)
+    again = read_study(tmp_path / "s.toml", folder=tmp_path / "out")
+    assert [one.planned.name for one in read_results(again)] == [run.name for run in study.runs]
 
 
 def test_csv_holds_every_run_that_has_begun(study: Study) -> None:

@@ -20,6 +20,7 @@ from convnn.study import read_study
 from convnn.study.device import find_devices
 from convnn.study.queue import Queue
 from convnn.study.sweep import Sweep
+from run_folders import run_folder
 
 STUDY = """
 title = "Tiny"
@@ -191,6 +192,7 @@ def test_list_makes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         ("--devices tpu", "--devices tpu is no device; name cpu, mps, cuda or cuda:0"),
         ("--devices cuda:99", "--devices cuda:99 is not there"),
         ("--jobs 0", "--jobs=0 must be an integer of at least 1"),
+        ("--jobs 99999999999", "--jobs=99999999999 must be at most 1024"),
     ],
 )
 def test_wrong_flags_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: str, message: str) -> None:
@@ -211,3 +213,18 @@ def test_devices_are_shared_among_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     ]  # fmt: skip
     with pytest.raises(InputError, match="cuda:2 is not there; this machine has 2"):
         find_devices(["cuda:2"], 1)
+
+
+def test_a_picture_that_fails_stops_no_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = write_study(tmp_path, seeds="[0]"), tmp_path / "out"
+    run_folder(out / "layer=Conv2d,seed=0", model="resnet18", num_epochs=1)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr("convnn.study.sweep.draw_loss_curves", fail)
+    assert main(["sweep", str(path), "--out", str(out), "--devices", "cpu"]) == 0
+    assert "not all pictures are drawn: RuntimeError: no font\n" in capsys.readouterr().out
+    assert (out / "results.csv").exists()

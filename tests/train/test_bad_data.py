@@ -153,7 +153,7 @@ def test_every_readable_sample_counts_exactly_once(num_workers: int, images: Pat
         for result in results:
             scores = getattr(result, part)
             assert scores.loss == pytest.approx(loss, rel=1e-6)
-            assert (scores.top1, scores.top5) == (pytest.approx(top1), 1.0)
+            assert (scores.top1, scores.top5) == (pytest.approx(top1), None)
 
 
 def test_batches_are_those_of_all_images_without_the_broken_ones_whatever_the_workers(images: Path) -> None:
@@ -193,7 +193,7 @@ def test_a_batch_of_broken_images_only_is_no_step(images: Path) -> None:
     (result,) = make_trainer(data, network, num_epochs=1).fit()
     norm = next(module for module in network.modules() if isinstance(module, nn.BatchNorm2d))
     assert norm.num_batches_tracked == 2
-    assert all(map(math.isfinite, (*result.train, *result.test)))
+    assert all(map(math.isfinite, (*result.train[:2], *result.test[:2])))
     assert result.train.top1 * 6 == pytest.approx(round(result.train.top1 * 6))
 
 

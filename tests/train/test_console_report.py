@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -33,6 +34,19 @@ def test_a_file_gets_one_plain_line_an_epoch_and_a_last_one() -> None:
     assert lines[0].endswith("left  best")
     assert lines[1].startswith("best test top-1 50.00% in epoch 1, after 0:00:0")
     assert "\x1b" not in screen.getvalue()
+
+
+def test_a_line_of_few_classes_has_no_top_5() -> None:
+    report, screen = _report(terminal=False)
+    few = Scores(1.25, 0.5, None)
+    report.on_epoch_end(replace(RESULT, train=few, test=few))
+    assert "top-1 50.00%  50 images/s" in screen.getvalue()
+
+
+def test_broken_images_are_counted_in_words_and_named_as_they_are() -> None:
+    report, screen = _report(terminal=False)
+    report.on_broken_images(["cannot read the image a[v2]/b[/bold]:smile:.png"])
+    assert screen.getvalue() == "left out 1 image so far: cannot read the image a[v2]/b[/bold]:smile:.png\n"
 
 
 def test_a_terminal_gets_a_bar_too() -> None:

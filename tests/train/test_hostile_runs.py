@@ -16,6 +16,7 @@ from convnn.data import ImageData, load_data
 from convnn.errors import InputError
 from convnn.models import create_model, list_models
 from convnn.train import TrainConfig, Trainer, find_resume_point, load_checkpoint
+from convnn.train.config import choices_of
 from convnn.train.device import make_accelerator
 from convnn.train.resume import CHANGEABLE
 from convnn.train.sealed import read_sealed, write_sealed
@@ -224,7 +225,7 @@ def other_value(f, value: Any) -> list[str]:
     """Flags that say something else than `value`."""
     if f.type is bool:
         return [f"--no-{f.name}" if value else f"--{f.name}"]
-    if choices := f.metadata["choices"] or (list_models() if f.name == "model" else None):
+    if choices := choices_of(f) or (list_models() if f.name == "model" else None):
         return [f"--{f.name}", next(one for one in choices if one != value)]
     if isinstance(value, float):
         return [f"--{f.name}", str(value / 2 + 0.125)]
@@ -250,6 +251,9 @@ def test_the_same_flags_may_be_given_again_and_the_others_may_differ(run: Path) 
     again = {name: getattr(config, name) for name in SAVED}
     others = {
         "num_epochs": 7,
+        "imports": "elsewhere",
+        "patience": 3,
+        "threads": 5,
         "data_path": "elsewhere",
         "num_workers": 0,
         "on_bad_image": "skip",

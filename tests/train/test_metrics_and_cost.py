@@ -1,10 +1,17 @@
+import json
+from dataclasses import asdict
+
 import pytest
 import torch
 from torch import nn
 
+from convnn.errors import InputError
 from convnn.models import create_model
 from convnn.nn import Branching2d, ConvNN2d, ConvNNAttention2d
-from convnn.train import Meter, Scores, parameter_table, summarize
+from convnn.train import EpochResult, Meter, Scores, parameter_table, summarize
+from convnn.train.folder import metrics_text, results_text
+from convnn.train.scrutiny import _check_result
+from convnn.train.summary import NetworkSummary
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 100, 256])
@@ -16,16 +23,25 @@ def test_scores_count_every_sample_once_whatever_the_batches(batch_size: int) ->
         part = slice(i, i + batch_size)
         meter.update(losses[part].sum(), logits[part], labels[part])
     ranks = (logits > logits.gather(1, labels[:, None])).sum(1)
-    scores = Scores.of(meter.sums)
+    scores = Scores.of(meter.sums, meter.num_classes)
     assert scores.loss == pytest.approx(losses.mean().item(), rel=1e-5)
     assert scores.top1 == pytest.approx((ranks < 1).float().mean().item(), abs=1e-7)
     assert scores.top5 == pytest.approx((ranks < 5).float().mean().item(), abs=1e-7)
 
 
-def test_fewer_than_five_classes_are_all_in_the_top_five() -> None:
+def test_fewer_than_five_classes_have_no_top_five() -> None:
     meter = Meter(torch.device("cpu"))
     meter.update(torch.tensor(1.0), torch.randn(8, 3), torch.randint(0, 3, (8,)))
-    assert Scores.of(meter.sums).top5 == 1.0
+    scores = Scores.of(meter.sums, meter.num_classes)
+    assert scores.top5 is None
+    result = EpochResult(1, 2.0, 4.0, 0.1, scores, scores, is_best=True)
+    written = results_text([result], NetworkSummary(1, 1, 1)) + metrics_text([result])
+    assert "Top5" not in written
+    assert written.splitlines()[-1].split(",")[3::3] == ["", ""]
+    row = json.loads(json.dumps(asdict(result)))
+    _check_result(row, 1, num_classes=3)  # a checkpoint says so too
+    with pytest.raises(InputError, match="result 1"):
+        _check_result(row, 1, num_classes=5)
 
 
 def test_flops_of_a_convolution_are_two_a_multiply_add() -> None:

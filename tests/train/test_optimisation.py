@@ -23,10 +23,10 @@ def _rates(scheduler: str, accuracies: list[float], **flags: object) -> list[flo
     optimizer = make_optimizer(nn.Linear(1, 1), config)
     schedule = Schedule(optimizer, config)
     rates = []
-    for accuracy in accuracies:
+    for epoch, accuracy in enumerate(accuracies, start=1):
         rates.append(schedule.lr)
         optimizer.step()
-        schedule.advance(accuracy)
+        schedule.advance(epoch, accuracy)
     return rates
 
 

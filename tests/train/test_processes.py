@@ -67,6 +67,11 @@ def test_weights_spread_over_processes_have_the_same_gradients(name: str, tmp_pa
     check_same_step(tmp_path, NETWORKS[name] | {"batch_size": 33}, {"fsdp": True})
 
 
+@pytest.mark.parametrize("more", [{}, {"fsdp": True}], ids=["ddp", "fsdp"])
+def test_two_processes_accumulate_the_gradients_of_one(more: dict, tmp_path: Path) -> None:
+    check_same_step(tmp_path, NETWORKS["resnet"] | {"batch_size": 7, "accumulate": 3}, more)
+
+
 def test_statistics_of_each_process_alone_have_other_gradients(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=r"stem\.0\.weight"):
         check_same_step(tmp_path, NETWORKS["resnet"] | {"batch_size": 33}, {"sync_batchnorm": False})
@@ -84,14 +89,14 @@ def digests(folder: Path) -> tuple[str, bytes]:
     return run_digest(folder), (folder / "metrics.csv").read_bytes()
 
 
-@pytest.mark.parametrize("fsdp", [[], ["--fsdp"]], ids=["ddp", "fsdp"])
-def test_several_processes_stop_together_and_go_on_to_the_bit(fsdp: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [[], ["--fsdp"], ["--accumulate", "2"]], ids=["ddp", "fsdp", "accumulated"])
+def test_several_processes_stop_together_and_go_on_to_the_bit(more: list[str], tmp_path: Path) -> None:
     undisturbed, stopped = tmp_path / "undisturbed", tmp_path / "stopped"
     log = tmp_path / "log"
-    processes = start_several(train, [*RUN, *fsdp, "--output_dir", str(undisturbed)], log=log)
+    processes = start_several(train, [*RUN, *more, "--output_dir", str(undisturbed)], log=log)
     assert [wait(process) for process in processes] == [0, 0], log.read_text()
     log = tmp_path / "stopped.log"
-    processes = start_several(train, [*RUN, *fsdp, "--output_dir", str(stopped)], log=log)
+    processes = start_several(train, [*RUN, *more, "--output_dir", str(stopped)], log=log)
     wait_for("epoch 1/3", log, processes[0])
     os.kill(processes[1].pid, signal.SIGTERM)
     assert [wait(process) for process in processes] == [143, 143], log.read_text()

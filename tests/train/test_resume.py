@@ -1,14 +1,20 @@
 """What --resume finds, and with which flags it goes on."""
 
 import shlex
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing import event_accumulator
 
 from convnn.cli import main_train
 from convnn.errors import InputError
 from convnn.train import ResumePoint, find_resume_point, read_checkpoint
 from convnn.train.resume import CHANGEABLE
+from convnn.train.sealed import read_sealed, write_sealed
+from convnn.train.state import _result
 
 FLAGS = shlex.split(
     "--dataset digits --model resnet18 --width 0.0625 --K 4 --num_epochs 3 --batch_size 32 --limit_train 64"
@@ -85,10 +91,12 @@ def test_flags_that_do_not_change_it_may_differ(folder: Path) -> None:
 
 
 def test_a_finished_run_stays_as_it_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    files = ("last.safetensors", "best.safetensors", "metrics.csv", "train_eval_results.txt")
+    files = ("last.safetensors", "best.safetensors", "metrics.csv", "train_eval_results.txt", "args.txt", "model.txt")
     before = [(folder / name).read_bytes() for name in files]
     assert main_train(["--resume", str(folder)]) == 0
-    assert "going on from" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"nothing is left to do for the run of {folder / 'last.safetensors'}: 3 epochs are done" in printed
+    assert "going on" not in printed
     assert [(folder / name).read_bytes() for name in files] == before
 
 
@@ -114,6 +122,163 @@ def test_more_epochs_can_be_asked_for_without_the_cosine(tmp_path: Path) -> None
             argv = [*FLAGS, "--num_epochs", number, "--resume", "--output_dir", str(tmp_path / name)]
             assert main_train(argv) == 0
     assert (tmp_path / "whole" / "metrics.csv").read_bytes() == (tmp_path / "parts" / "metrics.csv").read_bytes()
+
+
+def rewrite(path: Path, change: Callable[[dict, dict], object]) -> None:
+    """Change the flags of a run, or the settings of its network, in a checkpoint."""
+    tensors, document = read_sealed(path)
+    document.pop("sha256")
+    change(document["run"]["config"], document["recipe"]["settings"])
+    write_sealed(path, tensors, document)
+
+
+@pytest.mark.parametrize("names", [["reach", "edge_type", "patch_size"], ["seed", "noise", "augment", "tensorboard"]])
+def test_what_there_was_not_yet_when_a_run_began_has_its_default(names: list[str], folder: Path) -> None:
+    before = find(resume=str(folder)).config
+    rewrite(
+        folder / "last.safetensors",
+        lambda flags, settings: [(flags.pop(name), settings.pop(name, None)) for name in names],
+    )
+    assert find(resume=str(folder)).config == before
+
+
+def test_flags_of_another_version_are_named(folder: Path) -> None:
+    last = folder / "last.safetensors"
+    rewrite(last, lambda flags, _: flags.update(colour="red", depth=3))
+    with pytest.raises(InputError, match=r"not understood: colour='red', depth=3 is no flag of this version"):
+        find(resume=str(folder))
+    rewrite(last, lambda flags, settings: (flags.pop("colour"), flags.pop("depth"), settings.update(colour="red")))
+    with pytest.raises(InputError, match="recipe that cannot be built: setting 'colour' is unknown"):
+        find(resume=str(folder))
+
+
+def test_flags_that_are_not_those_of_the_weights_are_named(folder: Path) -> None:
+    last = folder / "last.safetensors"
+    rewrite(last, lambda _, settings: settings.update(reach=2, prefer="unlike"))
+    by_both = r"differ: --reach is 1 by the flags and 2 by the weights, --prefer is 'like' by the flags and 'unlike' by"
+    with pytest.raises(InputError, match=by_both):
+        find(resume=str(folder))
+    rewrite(
+        last, lambda flags, settings: (settings.update(prefer="like"), settings.pop("reach"), flags.update(reach=3))
+    )
+    with pytest.raises(InputError, match=r"differ: --reach is 3 by the flags and 1 by the weights$"):
+        find(resume=str(folder))
+
+
+SHORT = [*FLAGS, "--layer", "Conv2d"]
+
+
+@pytest.fixture(scope="module")
+def best_is_first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of three epochs whose best one is the first: afterwards it unlearns."""
+    folder = tmp_path_factory.mktemp("falling")
+    argv = [*SHORT, "--num_epochs", "1", "--tensorboard", "--output_dir", str(folder)]
+    assert main_train(argv) == 0
+    assert main_train(["--resume", str(folder), "--num_epochs", "2"]) == 0
+    return folder
+
+
+def without_better_epochs(folder: Path, to: Path) -> None:
+    """A copy of a run whose first epoch was so good that no later one will be better."""
+    to.mkdir()
+    for name in ("last.safetensors", "best.safetensors"):
+        tensors, document = read_sealed(folder / name)
+        document.pop("sha256")
+        if document["run"] is not None:
+            first, second = document["run"]["results"]
+            first["test"], first["is_best"], second["is_best"] = [0.1, 1.0, 1.0], True, False
+        else:
+            document["recipe"] |= {"epoch": 1, "test_top1": 1.0}
+        write_sealed(to / name, tensors, document)
+
+
+def test_the_best_weights_come_along_into_another_folder(best_is_first: Path, tmp_path: Path) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    without_better_epochs(best_is_first, before)
+    assert main_train(["--resume", str(before), "--output_dir", str(after), "--num_epochs", "3"]) == 0
+    best = read_checkpoint(after / "best.safetensors")
+    assert (best.recipe.epoch, best.recipe.test_top1) == (1, 1.0)
+    expected = read_checkpoint(before / "best.safetensors").weights
+    assert all((best.weights[name] == t).all() for name, t in expected.items())
+    assert len((after / "metrics.csv").read_text().splitlines()) == 4
+
+
+def test_a_run_that_is_over_is_whole_in_another_folder(folder: Path, tmp_path: Path) -> None:
+    after = tmp_path / "after"
+    assert main_train(["--resume", str(folder), "--output_dir", str(after)]) == 0
+    for name in ("best.safetensors", "metrics.csv"):
+        assert (after / name).read_bytes() == (folder / name).read_bytes()
+    assert find(resume=str(after)).checkpoint.run is not None
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "another"])
+def test_best_weights_that_are_lost_are_not_taken_for_others(damage: str, best_is_first: Path, tmp_path: Path) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    without_better_epochs(best_is_first, before)
+    best = before / "best.safetensors"
+    if damage == "gone":
+        best.unlink()
+    else:
+        best.write_bytes(best.read_bytes()[:-1] if damage == "cut" else (best_is_first / best.name).read_bytes())
+    if damage == "another":
+        tensors, document = read_sealed(best)
+        write_sealed(best, tensors, {"recipe": document["recipe"] | {"epoch": 7}, "run": None})
+    point = find(resume=str(before), output_dir=str(after))
+    first, second = (_result(row) for row in point.checkpoint.run.document["results"])
+    assert point.best([first, second]) is None
+    assert point.best([replace(first, is_best=False), replace(second, is_best=True)]) is None
+
+
+def test_another_folder_with_results_is_not_mixed_in(folder: Path, best_is_first: Path, tmp_path: Path, capsys) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(best_is_first, other)
+    before = {path: path.read_bytes() for path in other.iterdir() if path.is_file()}
+    assert main_train(["--resume", str(folder), "--output_dir", str(other)]) == 2
+    assert f"--output_dir={other} holds the results of an earlier run; choose another" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in other.iterdir() if path.is_file()} == before
+    assert main_train(["--resume", str(folder), "--output_dir", str(other), "--overwrite"]) == 0
+    assert (other / "best.safetensors").read_bytes() == (folder / "best.safetensors").read_bytes()
+    assert not (other / "previous.safetensors").exists()
+
+
+def epochs_in_tensorboard(folder: Path) -> list[int]:
+    accumulator = event_accumulator.EventAccumulator(str(folder / "tensorboard"))
+    accumulator.Reload()
+    return [event.step for event in accumulator.Scalars("lr")]
+
+
+def test_tensorboard_shows_one_run_and_all_of_it(best_is_first: Path, tmp_path: Path) -> None:
+    assert epochs_in_tensorboard(best_is_first) == [1, 2]
+    again, moved = tmp_path / "again", tmp_path / "moved"
+    shutil.copytree(best_is_first, again)
+    argv = [*SHORT, "--num_epochs", "1", "--tensorboard", "--output_dir", str(again), "--overwrite"]
+    assert main_train(argv) == 0
+    assert epochs_in_tensorboard(again) == [1]
+    assert main_train(["--resume", str(best_is_first), "--num_epochs", "3", "--output_dir", str(moved)]) == 0
+    assert epochs_in_tensorboard(moved) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("spelling", ["run/.", "other/../run", "link", "absolute"])
+def test_a_damaged_checkpoint_is_set_aside_however_its_folder_is_spelled(
+    spelling: str, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    last, previous = Path("run/last.safetensors"), Path("run/previous.safetensors")
+    last.write_bytes(last.read_bytes()[:-1])
+    folder = str(tmp_path / "run") if spelling == "absolute" else spelling
+    find(resume="run", output_dir=folder).set_damaged_aside()
+    assert Path("run/last.safetensors.damaged").exists()
+    assert previous.exists()
+    assert not last.exists()
+
+
+def test_a_damaged_checkpoint_of_another_folder_stays(folder: Path, tmp_path: Path) -> None:
+    (folder / "last.safetensors").write_bytes(b"")
+    find(resume=str(folder), output_dir=str(tmp_path / "new")).set_damaged_aside()
+    assert (folder / "last.safetensors").exists()
 
 
 def test_a_run_without_resume_is_not_overwritten_even_before_its_first_epoch_ended(folder: Path) -> None:

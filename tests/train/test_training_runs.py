@@ -11,6 +11,7 @@ from accelerate.utils import set_seed
 from convnn.data import load_data
 from convnn.errors import InputError, OutputError, TrainingError
 from convnn.models import create_model
+from convnn.runs import read_run
 from convnn.runs.files import COLUMNS
 from convnn.train import Callback, RunFolder, TrainConfig, Trainer, load_checkpoint, summarize
 from convnn.train.device import find_device, make_accelerator
@@ -131,13 +132,26 @@ def test_a_run_leaves_complete_files_after_every_epoch(tmp_path: Path) -> None:
 
     trainer = _train([Look()], folder=tmp_path)
     names = {"args.txt", "model.txt", "train_eval_results.txt", "metrics.csv", "last.safetensors", "best.safetensors"}
-    names |= {"previous.safetensors"}
+    names |= {"previous.safetensors", "times.csv"}
     assert {path.name for path in tmp_path.iterdir()} == names
     assert seen[0].count("[Epoch") == 1
     assert "Max Accuracy" in seen[0]
     rows = list(csv.DictReader((tmp_path / "metrics.csv").read_text().splitlines()))
     assert tuple(rows[0]) == COLUMNS
     assert [float(row["test_top1"]) for row in rows] == [result.test.top1 for result in trainer.results]
+
+
+def test_what_a_run_took_is_read_from_tables(tmp_path: Path) -> None:
+    trainer = _train(folder=tmp_path)
+    (tmp_path / "train_eval_results.txt").unlink()  # for people
+    run = read_run(tmp_path)
+    rows = list(csv.DictReader((tmp_path / "times.csv").read_text().splitlines()))
+    seconds = [result.seconds for result in trainer.results]
+    assert [float(row["seconds"]) for row in rows] == seconds
+    assert [float(row["images_per_second"]) for row in rows] == [one.images_per_second for one in trainer.results]
+    assert run.seconds == pytest.approx(sum(seconds) / len(seconds), rel=1e-12)
+    assert run.gflops == summarize(trainer.network, (1, 8, 8)).gflops > 0
+    assert run.parameters == sum(p.numel() for p in trainer.network.parameters())
 
 
 def test_results_are_written_in_the_published_format(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from run_folders import HEAD, run_folder
 def runs(tmp_path: Path) -> list[Run]:
     folders = [
         run_folder(tmp_path / "first"),
-        run_folder(tmp_path / "second", (0.1, 0.7), K=16, layer="ConvNN", seconds="4.25"),
+        run_folder(tmp_path / "second", (0.1, 0.7), K=16, layer="ConvNN", seconds=4.25),
         run_folder(tmp_path / "third", ("", ""), layer="ConvNN"),
     ]
     return read_runs(folders)
@@ -56,6 +56,14 @@ def test_only_flags_that_differ_are_columns(runs: list[Run]) -> None:
     assert cells(runs, "K") == ("9", "16", "9")
     assert cells(runs, "layer") == ("–", "ConvNN", "ConvNN")
     assert "model" not in [column.heading for column in comparison(runs)]
+
+
+def test_a_top_5_that_no_run_knows_has_no_column(tmp_path: Path) -> None:
+    folders = [run_folder(tmp_path / name) for name in ("one", "two")]
+    for folder in folders:
+        text = (folder / "metrics.csv").read_text()
+        (folder / "metrics.csv").write_text(re.sub(r"0\.9\d,", ",", text))
+    assert "its top-5" not in [column.heading for column in comparison(read_runs(folders))]
 
 
 def test_numbers_of_the_table(runs: list[Run]) -> None:
@@ -121,17 +129,18 @@ def write(name: str, content: bytes):
         (shutil.rmtree, r"run '.*broken' is not a folder; give the --output_dir of a training"),
         (remove("metrics.csv"), r"run '.*broken' has no metrics.csv; read it after its first epoch"),
         (remove("args.txt"), r"run '.*broken' has no args.txt"),
-        (remove("train_eval_results.txt"), r"run '.*broken' has no train_eval_results.txt"),
-        (write("metrics.csv", b"\xff\xfe"), r"metrics file .*metrics.csv cannot be read"),
-        (write("metrics.csv", HEAD.encode()), r"metrics.csv has no rows"),
-        (write("metrics.csv", b"epoch,lr\n1,2\n"), r"metrics.csv lacks the column 'train_loss'"),
+        (remove("times.csv"), r"'.*broken/times.csv' does not exist"),
+        (write("metrics.csv", b"\xff\xfe"), r"'.*metrics.csv' cannot be read"),
+        (write("metrics.csv", HEAD.encode()), r"metrics.csv' has no rows"),
+        (write("metrics.csv", b"epoch,lr\n1,2\n"), r"metrics.csv' lacks the column 'train_loss'"),
         (write("metrics.csv", HEAD.encode() + b"\n1,2,3,4,5,six,7,8\n"), r"has 'six' in the column 'test_top1'"),
         (
             write("args.txt", b"model: vgg11\nno flag\n"),
             r"args.txt' has 'no flag' in line 2, which is no `key: value`",
         ),
         (write("args.txt", b"\xff\xfe"), r"args.txt' cannot be read"),
-        (write("train_eval_results.txt", b"\xff\xfe"), r"train_eval_results.txt' cannot be read"),
+        (write("times.csv", b"\xff\xfe"), r"'.*times.csv' cannot be read"),
+        (write("times.csv", b"epoch,images_per_second\n1,2\n"), r"times.csv' lacks the column 'seconds'"),
     ],
 )
 def test_broken_runs_are_named(damage, message: str, tmp_path: Path) -> None:
@@ -143,7 +152,7 @@ def test_broken_runs_are_named(damage, message: str, tmp_path: Path) -> None:
 
 def test_numbers_that_are_not_told_are_unknown(tmp_path: Path) -> None:
     folders = [run_folder(tmp_path / name) for name in ("good", "silent")]
-    (folders[1] / "train_eval_results.txt").write_text("nothing\n")
+    (folders[1] / "times.csv").write_text("epoch,seconds,images_per_second\n1,,\n")
     (folders[1] / "args.txt").write_text("model: vgg11\n")
     _, silent = read_runs(folders)
     assert all(math.isnan(value) for value in (silent.parameters, silent.gflops, silent.seconds))
@@ -260,5 +269,12 @@ def test_the_command_writes_three_files_and_prints_the_table(
     assert (out / "compare.png").read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
     assert all(word in printed for word in ("one", "[bold]two", "K=9", "K=4", "50.00%"))
+    (out / "compare.md").write_text("mine")
+    assert main(["compare", *map(str, folders), "--out", str(out)]) == 2
+    assert f"--out={out} would replace '{out / 'compare.png'}'" in capsys.readouterr().err
+    assert (out / "compare.md").read_text() == "mine"
+    assert main(["compare", *map(str, folders), "--out", str(out), "--overwrite"]) == 0
+    assert (out / "compare.md").read_text() != "mine"
+    capsys.readouterr()
     assert main(["compare", str(folders[0])]) == 2
     assert capsys.readouterr().err == "convnn: 1 run cannot be compared; give the folders of two or more\n"

@@ -90,14 +90,14 @@ def test_empty_values_are_bridged(tmp_path):
 @pytest.mark.parametrize("column", curves.COLUMNS)
 def test_missing_column_is_named(tmp_path, column):
     head = HEAD.replace(column, "renamed", 1)
-    with pytest.raises(InputError, match=f"metrics.csv lacks the column '{column}'"):
+    with pytest.raises(InputError, match=f"metrics.csv' lacks the column '{column}'"):
         draw(tmp_path, ROWS, head)
 
 
 def test_wrong_tables_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"nowhere.csv does not exist"):
+    with pytest.raises(InputError, match=r"nowhere.csv' does not exist"):
         draw_curves(tmp_path / "nowhere.csv", tmp_path / "curves.png")
-    with pytest.raises(InputError, match=r"metrics.csv has no rows"):
+    with pytest.raises(InputError, match=r"metrics.csv' has no rows"):
         draw(tmp_path, [])
     with pytest.raises(InputError, match=r"has 'fast' in the column 'lr'"):
         draw(tmp_path, ["1,9.5,2.1,20,60,2.0,25,70,fast,800"])

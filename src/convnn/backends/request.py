@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import torch
 
+from convnn.words import counted
+
 
 class Request(NamedTuple):
     """One call of an operator.
@@ -25,7 +27,5 @@ class Request(NamedTuple):
     groups: int = 1
 
     def __str__(self) -> str:
-        return (
-            f"{self.operator} of {self.channels} {str(self.dtype).removeprefix('torch.')} channels with K={self.K}"
-            f" and groups={self.groups} on {self.device}"
-        )
+        channels = counted(self.channels, f"{str(self.dtype).removeprefix('torch.')} channel")
+        return f"{self.operator} of {channels} with K={self.K} and groups={self.groups} on {self.device}"

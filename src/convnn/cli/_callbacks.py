@@ -1,7 +1,7 @@
 """What looks on at training and needs pictures or measures to do so."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import isnan
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from convnn.data import ImageData
 from convnn.errors import InputError
 from convnn.files import write_atomically
 from convnn.models import Network
+from convnn.packages import reason
 from convnn.runs.files import CURVES, NEIGHBORS
 from convnn.tables import csv_text
 from convnn.train import Callback, EpochResult, ResumePoint, RunFolder, TensorBoardLog, TrainConfig
@@ -22,14 +23,27 @@ NUM_IMAGES = 256
 
 
 class Curves(Callback):
-    """Redraws curves.png from metrics.csv after every epoch."""
+    """Redraws curves.png from metrics.csv after every epoch; a picture that fails is said once and ends no run.
 
-    def __init__(self, folder: RunFolder) -> None:
+    Args:
+        folder: of the run.
+        warn: is told why there is no picture.
+    """
+
+    def __init__(self, folder: RunFolder, warn: Callable[[str], None]) -> None:
         self.folder = folder
+        self.warn = warn
+        self.has_warned = False
 
     def on_epoch_end(self, result: EpochResult) -> None:
         """Draw."""
-        draw_curves(self.folder.metrics, self.folder.path / CURVES)
+        path = self.folder.path / CURVES
+        try:
+            draw_curves(self.folder.metrics, path)
+        except Exception as error:  # of fonts, of a disk, of whatever a drawing needs
+            if not self.has_warned:
+                self.warn(f"'{path}' is not drawn: {reason(error)}; the run goes on")
+            self.has_warned = True
 
 
 class NeighborLog(Callback):

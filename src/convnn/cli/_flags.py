@@ -9,10 +9,11 @@ from itertools import takewhile
 from typing import Any, NoReturn
 
 from convnn.errors import InputError, did_you_mean
+from convnn.files import expand_home
 from convnn.models import list_models
 from convnn.nn import LAYERS
 from convnn.train import TrainConfig
-from convnn.train.config import LAYER_SETTINGS, defaults_of
+from convnn.train.config import LAYER_SETTINGS, choices_of, defaults_of, option_of
 from convnn.train.config_file import value_type
 
 FLAG = re.compile(r"((?:--|-[a-zA-Z])[^\s=]*)(?:=|$)")
@@ -65,6 +66,30 @@ class Parser(argparse.ArgumentParser):
                 raise InputError(f"unknown flag {match[1]}{did_you_mean(match[1], self.flags())}")
 
 
+class PathAction(argparse.Action):
+    """Keeps paths, those of homes written out, and refuses an empty one."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
+        """Keep a path, or a list of them.
+
+        Raises:
+            InputError: a path is empty, or there is no such home.
+        """
+        name = option or str(self.metavar or self.dest)
+        is_list = isinstance(values, list)
+        paths = [expand_home(value, name) for value in (values if is_list else [values])]
+        setattr(namespace, self.dest, paths if is_list else paths[0])
+
+
+class JoinAction(argparse.Action):
+    """Keeps all values of a flag that is given several times, with commas between them."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
+        """Add a value."""
+        before = getattr(namespace, self.dest, None)
+        setattr(namespace, self.dest, values if before is None else f"{before},{values}")
+
+
 def add_config_flags(parser: Parser, *, only: Iterable[str] | None = None) -> None:
     """Give a parser the flags of `TrainConfig`, or some of them."""
     wanted = None if only is None else set(only)
@@ -75,6 +100,12 @@ def add_config_flags(parser: Parser, *, only: Iterable[str] | None = None) -> No
             if name not in groups:
                 groups[name] = parser.add_argument_group(name)
             _add_flag(groups[name], f)
+
+
+def add_out_flags(parser: Parser, text: str, default: str | None = None, *, required: bool = False) -> None:
+    """Give a parser `--out`, and `--overwrite`, which lets it replace what is there."""
+    parser.add_argument("--out", action=PathAction, default=default, required=required, help=text)
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there of --out")
 
 
 def config_from(args: argparse.Namespace, **settings: Any) -> TrainConfig:
@@ -102,9 +133,11 @@ def _add_flag(group: argparse._ArgumentGroup, f: "Field[Any]") -> None:
         return
     if f.metadata["without_value"] is not None:
         shared |= {"nargs": "?", "const": f.metadata["without_value"]}
-    choices = f.metadata["choices"]
-    metavar = "{" + ",".join(choices) + "}" if choices else None
-    group.add_argument(f"--{f.name}", type=value_type(f.type), metavar=metavar, **shared)
+    if f.metadata["option"] is not None:
+        shared |= {"dest": f.name, "action": JoinAction, "metavar": "MODULE"}
+    elif choices := choices_of(f):
+        shared |= {"metavar": "{" + ",".join(choices) + "}"}
+    group.add_argument(option_of(f), type=value_type(f.type), **shared)
 
 
 def _defaults(f: "Field[Any]") -> str:

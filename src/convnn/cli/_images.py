@@ -1,10 +1,13 @@
 """The images that the flags of a command name."""
 
 import argparse
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from convnn.cli._flags import Parser
 from convnn.data import FITS, ImageData, ImagePart, load_data, load_part
+from convnn.data.folders import pictures_below
 from convnn.errors import check_choice
 from convnn.train import Recipe, TrainConfig
 
@@ -59,6 +62,27 @@ def fit_from(args: argparse.Namespace, recipe: Recipe) -> str:
     fit: str = getattr(args, "fit", recipe.fit)
     check_choice("--fit", fit, FITS)
     return fit
+
+
+def find_pictures(paths: Iterable[str], refuse: Callable[[object], None]) -> Iterator[str]:
+    """The files that paths name: each file itself; of each folder the pictures in it and below, as in a data set.
+
+    Args:
+        paths: of files and folders.
+        refuse: is told of a folder that cannot be listed, or has no picture.
+    """
+
+    def refuse_folder(error: OSError) -> None:
+        refuse(f"the folder {error.filename} cannot be listed: {error.strerror or error}")
+
+    for path in paths:
+        if not Path(path).is_dir():
+            yield path
+            continue
+        pictures = pictures_below(path, refuse_folder)
+        yield from (str(Path(picture)) for picture in pictures)
+        if not pictures:
+            refuse(f"the folder {path} has no picture")
 
 
 def _arguments(config: TrainConfig) -> dict[str, Any]:

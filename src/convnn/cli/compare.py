@@ -9,12 +9,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from convnn.cli._flags import Parser
-from convnn.files import make_folder, write_atomically
+from convnn.cli._flags import Parser, PathAction, add_out_flags
+from convnn.files import check_new, make_folder, write_atomically
 from convnn.runs import Run, read_runs
+from convnn.train.console import print_line
 from convnn.viz import draw_comparison
 from convnn.viz.compare.page import comparison_page
 from convnn.viz.compare.table import UNKNOWN, Column, comparison, comparison_markdown, different_flags
+
+FILES = ("compare.png", "compare.md", "compare.html")
 
 ON_SCREEN = ("measured on", "best top-1", "its epoch", "its test top-1", "last top-1", "epochs", "s/epoch")
 """Columns that fit on a narrow terminal."""
@@ -22,20 +25,24 @@ ON_SCREEN = ("measured on", "best top-1", "its epoch", "its test top-1", "last t
 
 def add_flags(parser: Parser) -> None:
     """The runs and the folder."""
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="folders that trainings have left, two or more")
-    parser.add_argument("--out", default="comparison", help="folder of compare.png, compare.md, compare.html")
+    parser.add_argument(
+        "runs", action=PathAction, nargs="+", metavar="RUN", help="folders that trainings have left, two or more"
+    )
+    add_out_flags(parser, f"folder of {', '.join(FILES)}", default="comparison")
 
 
 def run(args: argparse.Namespace, console: Console) -> None:
     """Write a picture, a table and a page, and print the table."""
+    check_new(Path(args.out), FILES, overwrite=args.overwrite)
     runs = read_runs(args.runs)
     columns = comparison(runs)
     folder = make_folder(Path(args.out), "--out")
-    draw_comparison(runs, folder / "compare.png")
-    write_atomically(folder / "compare.md", comparison_markdown(columns))
-    write_atomically(folder / "compare.html", comparison_page(runs))
+    picture, table, page = (folder / name for name in FILES)
+    draw_comparison(runs, picture)
+    write_atomically(table, comparison_markdown(columns))
+    write_atomically(page, comparison_page(runs))
     console.print(as_table(runs, columns))
-    console.print(f"{folder / 'compare.html'}", highlight=False, soft_wrap=True)
+    print_line(console, str(page))
 
 
 def as_table(runs: Sequence[Run], columns: Sequence[Column]) -> Table:

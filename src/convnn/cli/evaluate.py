@@ -4,15 +4,18 @@ import argparse
 
 from rich.console import Console
 
-from convnn.cli._flags import Parser, add_config_flags, config_from
+from convnn.cli._flags import Parser, PathAction, add_config_flags, config_from
 from convnn.cli._images import add_fit_flag, fit_from, open_images, open_part
 from convnn.data import ImageData, ImagePart
 from convnn.errors import InputError
 from convnn.models import Network
 from convnn.train import Recipe, TrainConfig, evaluate, find_device, load_checkpoint, make_accelerator
 from convnn.train.checkpoint import check_classes
+from convnn.train.console import print_line
+from convnn.words import counted
 
 FLAGS = (
+    "imports",
     "data_path",
     "noise",
     "limit_train",
@@ -29,7 +32,7 @@ FLAGS = (
 
 def add_flags(parser: Parser) -> None:
     """The checkpoint, the images and the device."""
-    parser.add_argument("checkpoint", help="weights of a run, such as runs/demo/best.safetensors")
+    parser.add_argument("checkpoint", action=PathAction, help="weights of a run, such as runs/demo/best.safetensors")
     parser.add_argument("--dataset", default=None, help="images to test on; those it was trained on when left out")
     parser.add_argument("--split", default="test", metavar="{train,val,test}", help="part of the images")
     add_fit_flag(parser)
@@ -52,13 +55,13 @@ def evaluate_network(
     accelerator = make_accelerator(device, use_amp=config.use_amp)
     model = accelerator.prepare(network.to(device))
     scores = evaluate(model, part.loader, config.criterion, accelerator)
-    named = "" if part.name == "test" else f" ({part.name})"
-    console.print(
-        f"{recipe.model} of {recipe.layer}, epoch {recipe.epoch}, on {part.loader.num_samples:,} images of"
-        f" {config.dataset}{named}:"
-        f" loss {scores.loss:.4f}, top-1 {scores.top1:.2%}, top-5 {scores.top5:.2%}",
-        highlight=False,
-        soft_wrap=True,
+    images = f"{counted(part.loader.num_samples, 'image')} of {config.dataset}"
+    images += "" if part.name == "test" else f" ({part.name})"
+    top5 = "" if scores.top5 is None else f", top-5 {scores.top5:.2%}"
+    print_line(
+        console,
+        f"{recipe.model} of {recipe.layer}, epoch {recipe.epoch}, on {images}:"
+        f" loss {scores.loss:.4f}, top-1 {scores.top1:.2%}{top5}",
     )
 
 

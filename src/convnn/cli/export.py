@@ -7,26 +7,30 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from convnn.cli._flags import Parser
+from convnn.cli._flags import Parser, PathAction, add_config_flags, add_out_flags
 from convnn.errors import InputError, check_choice
 from convnn.export import export_onnx, export_torch
-from convnn.files import make_folder
+from convnn.files import check_new, make_folder
 from convnn.hub import save_pretrained
+from convnn.hub._folder import FILES
 from convnn.models import Network
 from convnn.train import Recipe, load_checkpoint
+from convnn.train.console import print_line
 
 FORMATS = ("onnx", "torch", "hub")
 
 
 def add_flags(parser: Parser) -> None:
     """The checkpoint, the format and the file."""
-    parser.add_argument("--checkpoint", required=True, help="weights of a run, such as runs/demo/best.safetensors")
+    parser.add_argument(
+        "--checkpoint", action=PathAction, required=True, help="weights of a run, such as runs/demo/best.safetensors"
+    )
     parser.add_argument(
         "--format",
         default="onnx",
         help="onnx, for other runtimes; torch, for torch.export.load; or hub, a folder for the Hugging Face hub",
     )
-    parser.add_argument("--out", required=True, help="the file, or the folder of hub")
+    add_out_flags(parser, "the file, or the folder of hub", required=True)
     parser.add_argument("--opset", type=int, default=None, help="version of the ONNX operators; 20 when left out")
     parser.add_argument(
         "--dynamic_batch",
@@ -34,6 +38,7 @@ def add_flags(parser: Parser) -> None:
         default=True,
         help="take any number of images at once; otherwise one",
     )
+    add_config_flags(parser, only=["imports"])
 
 
 def run(args: argparse.Namespace, console: Console) -> None:
@@ -41,20 +46,21 @@ def run(args: argparse.Namespace, console: Console) -> None:
     check_choice("--format", args.format, FORMATS)
     if args.opset is not None and args.format != "onnx":
         raise InputError(f"--opset={args.opset} is read with --format onnx alone; leave it out")
-    network, recipe = load_checkpoint(args.checkpoint)
     out = Path(args.out)
+    if args.format != "hub" and out.is_dir():
+        raise InputError(f"--out={out} is a folder; name the file, such as {out / 'network'}.{args.format}")
+    check_new(out, FILES if args.format == "hub" else (), overwrite=args.overwrite)
+    network, recipe = load_checkpoint(args.checkpoint)
     if args.format == "hub":
         save_pretrained(network, recipe, out)
-        said = "config.json, model.safetensors and README.md"
+        said = f"{', '.join(FILES[:-1])} and {FILES[-1]}"
     else:
         said = describe(export(args, network, recipe, out))
-    console.print(f"{out}: {said}", highlight=False, soft_wrap=True)
+    print_line(console, f"{out}: {said}")
 
 
 def export(args: argparse.Namespace, network: Network, recipe: Recipe, out: Path) -> float | None:
     """Write a file, and how far it is from the network."""
-    if out.is_dir():
-        raise InputError(f"--out={out} is a folder; name the file, such as {out / 'network'}.{args.format}")
     make_folder(out.parent, "--out")
     example = torch.zeros(1, *recipe.image_shape)
     if args.format == "torch":

@@ -2,7 +2,6 @@
 
 import argparse
 import platform
-from importlib.metadata import PackageNotFoundError, version
 
 import torch
 from rich.console import Console
@@ -12,7 +11,19 @@ import convnn
 from convnn.backends import cpu
 from convnn.cli._flags import Parser
 from convnn.ops import backend_report
+from convnn.packages import fault, installed_version, versions
 from convnn.train import find_device
+from convnn.words import counted
+
+OPTIONAL = {
+    "tensorboard": "tensorboard",
+    "timm": "timm",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "huggingface_hub": "hub",
+    "optuna": "sweep",
+}
+"""Packages that some commands need, and the extra that brings each."""
 
 
 def add_flags(parser: Parser) -> None:
@@ -21,18 +32,19 @@ def add_flags(parser: Parser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> None:
     """Print versions, devices and backends."""
+    threads = counted(torch.get_num_threads(), "thread")
     rows = {
         "convnn": convnn.__version__,
         "python": platform.python_version(),
-        "torch": torch.__version__,
-        "device": f"{find_device('auto')} by default; {_describe_cuda()}; CPU with {torch.get_num_threads()} threads",
+        **versions(),
+        "device": f"{find_device('auto')} by default; {_describe_cuda()}; CPU with {threads}",
         "backends": "\n".join(_describe(name, reasons) for name, reasons in backend_report().items()),
-        "tensorboard": _installed("tensorboard", "pip install 'convnn[tensorboard]'"),
-        "optuna": _installed("optuna", "pip install 'convnn[sweep]'"),
+        **{package: _optional(package, extra) for package, extra in OPTIONAL.items()},
     }
     table = Table(box=None, show_header=False)
+    table.add_column(style="bold")
     for name, value in rows.items():
-        table.add_row(f"[bold]{name}", value)
+        table.add_row(name, value)
     console.print(table)
 
 
@@ -48,8 +60,9 @@ def _describe_cuda() -> str:
     return f"CUDA on {torch.cuda.get_device_name()}"
 
 
-def _installed(package: str, remedy: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return f"not installed: {remedy}"
+def _optional(package: str, extra: str) -> str:
+    installed = installed_version(package)
+    if installed is None:
+        return f"not installed: pip install 'convnn[{extra}]'"
+    why = fault(package)
+    return installed if why is None else f"{installed}, does not load: {why}"

@@ -5,12 +5,11 @@ import json
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
 from rich.text import Text
 
-from convnn.cli._flags import Parser
-from convnn.nn import LAYERS
+from convnn.cli._flags import Parser, add_config_flags
+from convnn.nn import LAYERS, list_layers
 from convnn.systems import FAMILIES, System, list_systems
 from convnn.train.config import LAYER_SETTINGS
 
@@ -18,7 +17,8 @@ STEPS = ("selects", "weighs", "aggregates", "paper", "checked")
 
 
 def add_flags(parser: Parser) -> None:
-    """The form."""
+    """The form, and modules of more layers."""
+    add_config_flags(parser, only=["imports"])
     parser.add_argument("--json", action="store_true", help="print JSON, one object a system")
 
 
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
         print(json.dumps(rows, indent=1))
         return
     for family in dict.fromkeys(row["family"] for row in rows):
-        console.print(f"[bold underline]{escape(FAMILIES[family].title if family else 'Registered by you')}")
+        console.print(FAMILIES[family].title if family else "Registered by you", style="bold underline")
         for row in rows:
             if row["family"] == family:
                 _print(row, console)
@@ -39,9 +39,9 @@ def described() -> list[dict[str, Any]]:
     """All systems, and layers that are registered with a line alone, as `--json` prints them."""
     systems = [_of_system(system) for system in list_systems()]
     return systems + [
-        {"name": name, "family": None, "layer": name, "selects": entry.summary} | _of_layer(name)
-        for name, entry in LAYERS.items()
-        if entry.system is None
+        {"name": name, "family": None, "layer": name, "selects": LAYERS[name].summary} | _of_layer(name)
+        for name in list_layers()
+        if LAYERS[name].system is None
     ]
 
 
@@ -61,15 +61,15 @@ def _print(row: dict[str, Any], console: Console) -> None:
     Lines are folded at the width of a terminal; elsewhere they stay whole.
     """
     name = f"--layer {row['layer']}" if row["layer"] else row["name"]
-    title = [f"[bold]{escape(name)}[/bold]", *([row["name"]] if row["layer"] and row["family"] else [])]
+    beside = f"  {row['name']}" if row["layer"] and row["family"] else ""
     lines = [(key, row[key]) for key in STEPS if row.get(key)]
     lines += [("is", row["where"])] if row.get("where") else []
     lines += [("reads", row["reads"]), ("flags", " ".join(row["flags"]))] if "reads" in row else []
-    console.print("  ".join(title), soft_wrap=True)
+    console.print(Text.assemble((name, "bold"), beside), soft_wrap=True)
     for key, text in lines:
         line = Text.assemble((f"{key:<11}", "dim"), text)
         if console.is_terminal:
             console.print(Padding(line, (0, 0, 0, 4)))
         else:
-            console.print("    " + line.plain, soft_wrap=True, markup=False, highlight=False)
+            console.print("    " + line.plain, soft_wrap=True)
     console.print()

@@ -21,6 +21,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     if not names:
         raise InputError(f"pattern={args.pattern!r} fits no model; there are {', '.join(list_models())}")
     table = Table(box=None, show_header=False)
+    table.add_column(style="bold")
     for name in names:
-        table.add_row(f"[bold]{name}", describe_model(name))
+        table.add_row(name, describe_model(name))
     console.print(table)

@@ -7,13 +7,14 @@ from pathlib import Path
 from rich.console import Console
 from torch import Tensor
 
-from convnn.cli._flags import Parser, add_config_flags, config_from
+from convnn.cli._flags import Parser, PathAction, add_config_flags, add_out_flags, config_from
 from convnn.cli._images import add_fit_flag, fit_from
 from convnn.cli.evaluate import load_part_like
 from convnn.data import denormalise, load_image
-from convnn.errors import InputError, check_at_least
-from convnn.files import make_folder
+from convnn.errors import InputError, check_at_least, check_at_most
+from convnn.files import check_new, make_folder
 from convnn.train import Recipe, find_device, load_checkpoint
+from convnn.train.console import print_line
 from convnn.viz import choose_queries, draw_neighbors, find_neighbors, write_page
 
 Query = tuple[int, int]
@@ -21,19 +22,23 @@ Query = tuple[int, int]
 
 def add_flags(parser: Parser) -> None:
     """The images, the pixels and the checkpoint."""
-    parser.add_argument("images", nargs="*", metavar="IMAGE", help="picture files; test images when left out")
-    parser.add_argument("--checkpoint", required=True, help="weights of a run, such as runs/demo/best.safetensors")
+    parser.add_argument(
+        "images", action=PathAction, nargs="*", metavar="IMAGE", help="picture files; test images when left out"
+    )
+    parser.add_argument(
+        "--checkpoint", action=PathAction, required=True, help="weights of a run, such as runs/demo/best.safetensors"
+    )
     parser.add_argument("--index", type=int, nargs="+", default=[0], help="test images to draw where no file is given")
     parser.add_argument(
         "--query", nargs="+", default=None, metavar="ROW,COLUMN", help="pixels whose neighbours are drawn"
     )
     parser.add_argument("--num_queries", type=int, default=3, help="pixels chosen where --query names none")
-    parser.add_argument("--out", default="neighbors", help="folder of the pictures")
+    add_out_flags(parser, "folder of the pictures", default="neighbors")
     parser.add_argument(
         "--page", action=argparse.BooleanOptionalAction, default=True, help="write a page to explore each image, too"
     )
     add_fit_flag(parser)
-    add_config_flags(parser, only=["data_path", "num_workers", "device"])
+    add_config_flags(parser, only=["imports", "data_path", "num_workers", "device"])
 
 
 def run(args: argparse.Namespace, console: Console) -> None:
@@ -45,18 +50,29 @@ def run(args: argparse.Namespace, console: Console) -> None:
     network.to(device)
     images = read_images(args, recipe)
     check_distinct(images)
+    endings = (".png", ".html") if args.page else (".png",)
+    check_new(
+        Path(args.out), [stem_of(name) + ending for name in images for ending in endings], overwrite=args.overwrite
+    )
+    if queries is None:
+        check_at_most("--num_queries", args.num_queries, recipe.image_shape[1] * recipe.image_shape[2])
     folder = make_folder(Path(args.out), "--out")
     for name, image in images.items():
         layers = find_neighbors(network, image.to(device))
         picture = denormalise(image, recipe.mean, recipe.std)[0]
         points = queries or choose_queries(picture, args.num_queries)
         title = f"{recipe.model} of {recipe.layer} on {Path(name).name}"
-        stem = f"neighbors_{Path(name).stem}"
+        stem = stem_of(name)
         written = [draw_neighbors(picture, layers, points, folder / f"{stem}.png", title=title)]
         if args.page:
             written.append(write_page(picture, layers, folder / f"{stem}.html", title=title, pixel=points[0]))
         for path in written:
-            console.print(f"{path}", highlight=False, soft_wrap=True)
+            print_line(console, str(path))
+
+
+def stem_of(name: str) -> str:
+    """What the pictures of an image are called."""
+    return f"neighbors_{Path(name).stem}"
 
 
 def read_images(args: argparse.Namespace, recipe: Recipe) -> dict[str, Tensor]:

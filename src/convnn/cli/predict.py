@@ -1,39 +1,179 @@
 """`convnn predict`: what a network sees in pictures."""
 
 import argparse
+import io
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
-from convnn.cli._flags import Parser, add_config_flags, config_from
-from convnn.cli._images import add_fit_flag, fit_from
+from convnn.cli._flags import Parser, PathAction, add_config_flags, add_out_flags, config_from
+from convnn.cli._images import add_fit_flag, find_pictures, fit_from
 from convnn.data import load_image
-from convnn.errors import check_at_least
-from convnn.train import find_device, load_checkpoint
+from convnn.errors import InputError, check_at_least, check_choice
+from convnn.files import check_new, make_folder, write_atomically
+from convnn.models import Network
+from convnn.tables import csv_text
+from convnn.train import Recipe, find_device, load_checkpoint
+from convnn.train.console import make_console
+
+FORMATS = ("table", "csv", "json")
+
+
+class Guess(NamedTuple):
+    """One of the likeliest classes of a picture: rank 1 is the likeliest of all."""
+
+    image: str
+    rank: int
+    name: str
+    probability: float
+
+
+class Refusals:
+    """Pictures that cannot be read, each said on stderr as it is met, in a line."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, reason: object) -> None:
+        """Say one."""
+        self.count += 1
+        print(f"convnn: {reason}", file=sys.stderr)
 
 
 def add_flags(parser: Parser) -> None:
-    """The pictures and the checkpoint."""
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="picture files of any size")
-    parser.add_argument("--checkpoint", required=True, help="weights of a run, such as runs/demo/best.safetensors")
-    parser.add_argument("--top", type=int, default=3, help="classes named for each picture")
+    """The pictures, the checkpoint and what is written."""
+    parser.add_argument(
+        "images",
+        action=PathAction,
+        nargs="+",
+        metavar="IMAGE",
+        help="picture files of any size, and folders of them",
+    )
+    parser.add_argument(
+        "--checkpoint", action=PathAction, required=True, help="weights of a run, such as runs/demo/best.safetensors"
+    )
+    parser.add_argument("--top", type=int, default=3, help="classes named for each picture; no more than there are")
+    parser.add_argument("--batch_size", type=int, default=32, help="pictures in memory at once")
+    parser.add_argument("--format", default="table", help="table, to read; csv or json, for programs")
+    add_out_flags(parser, "file to write instead of printing")
     add_fit_flag(parser)
-    add_config_flags(parser, only=["device"])
+    add_config_flags(parser, only=["imports", "device"])
 
 
-def run(args: argparse.Namespace, console: Console) -> None:
-    """Print the likeliest classes of every picture."""
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Print or write the likeliest classes of every picture; 1 where a picture could not be read, 0 otherwise."""
     check_at_least("--top", args.top, 1)
+    check_choice("--format", args.format, FORMATS)
     device = find_device(config_from(args).device)
+    out = None if args.out is None else Path(args.out)
+    if out is not None:
+        check_file(out, overwrite=args.overwrite)
     network, recipe = load_checkpoint(args.checkpoint)
     fit = fit_from(args, recipe)
-    images = [load_image(path, recipe.image_shape, recipe.mean, recipe.std, fit) for path in args.images]
+    network.to(device)
+    refuse = Refusals()
+    paths = find_pictures(args.images, refuse)
+    batches = read_batches(paths, recipe, fit, args.batch_size, refuse)
+    guesses = [guess for batch in batches for guess in guess_batch(network, recipe, batch, args.top, device)]
+    write(guesses, args.format, out, console)
+    return 1 if refuse.count else 0
+
+
+def check_file(out: Path, *, overwrite: bool) -> None:
+    """Refuse what cannot be written, before anything is computed.
+
+    Raises:
+        InputError: it is a folder, or a file that is not to be replaced.
+        OutputError: its folder cannot be made.
+    """
+    if out.is_dir():
+        raise InputError(f"--out={out} is a folder; name the file, such as {out / 'classes.csv'}")
+    check_new(out, overwrite=overwrite)
+    make_folder(out.parent, "--out")
+
+
+def read_batches(
+    paths: Iterable[str], recipe: Recipe, fit: str, batch_size: int, refuse: Refusals
+) -> Iterator[list[tuple[str, Tensor]]]:
+    """Pictures that can be read, as network inputs (1, C, H, W) with their paths; no more than a batch at once."""
+
+    def read() -> Iterator[tuple[str, Tensor]]:
+        for path in paths:
+            try:
+                yield path, load_image(path, recipe.image_shape, recipe.mean, recipe.std, fit)
+            except InputError as error:  # noqa: PERF203 (nothing beside the reading of a picture)
+                refuse(error)
+
+    pictures = read()
+    while batch := list(islice(pictures, batch_size)):
+        yield batch
+
+
+def guess_batch(
+    network: Network, recipe: Recipe, batch: list[tuple[str, Tensor]], top: int, device: torch.device
+) -> Iterator[Guess]:
+    """The likeliest classes of some pictures, at most as many as there are."""
+    images = torch.cat([image for _, image in batch]).to(device)
     with torch.no_grad():
-        probabilities = network.to(device)(torch.cat(images).to(device)).softmax(dim=-1).cpu()
-    table = Table("image", "class", "probability", box=None)
-    best = probabilities.topk(min(args.top, len(recipe.classes)))
-    for path, values, indices in zip(args.images, best.values, best.indices, strict=True):
-        for rank, (value, index) in enumerate(zip(values.tolist(), indices.tolist(), strict=True)):
-            table.add_row(path if rank == 0 else "", recipe.classes[index], f"{value:.1%}")
-    console.print(table)
+        probabilities = network(images).softmax(dim=-1).cpu()
+    best = probabilities.topk(min(top, len(recipe.classes)))
+    for (path, _), values, indices in zip(batch, best.values.tolist(), best.indices.tolist(), strict=True):
+        for rank, (value, index) in enumerate(zip(values, indices, strict=True), start=1):
+            yield Guess(path, rank, recipe.classes[index], value)
+
+
+def write(guesses: list[Guess], form: str, out: Path | None, console: Console) -> None:
+    """Print, or write a file that is whole or not there.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    if form == "table" and out is None:
+        if guesses:
+            console.print(as_table(guesses))
+        return
+    text = {"table": as_text, "csv": as_csv, "json": as_json}[form](guesses)
+    if out is None:
+        console.file.write(text)
+    else:
+        write_atomically(out, text)
+
+
+def as_table(guesses: Iterable[Guess]) -> Table:
+    """To read: a picture is named beside its likeliest class; a narrow terminal breaks lines and cuts nothing."""
+    table = Table(box=None)
+    for heading in ("image", "class", "probability"):
+        table.add_column(heading, overflow="fold")
+    for guess in guesses:
+        table.add_row(guess.image if guess.rank == 1 else "", guess.name, f"{guess.probability:.1%}")
+    return table
+
+
+def as_text(guesses: Iterable[Guess]) -> str:
+    """That table in a file, as wide as it is."""
+    screen = io.StringIO()
+    make_console(screen).print(as_table(guesses))
+    return screen.getvalue()
+
+
+def as_csv(guesses: Iterable[Guess]) -> str:
+    """A row for each class of each picture; probabilities from 0 to 1."""
+    return csv_text(("image", "rank", "class", "probability"), guesses)
+
+
+def as_json(guesses: Iterable[Guess]) -> str:
+    """A list with an entry for each picture; ASCII, in which names of any bytes survive."""
+    pictures: list[dict[str, Any]] = []
+    for guess in guesses:
+        if guess.rank == 1:
+            pictures.append({"image": guess.image, "classes": []})
+        pictures[-1]["classes"].append({"class": guess.name, "probability": guess.probability})
+    return json.dumps(pictures, indent=2) + "\n"

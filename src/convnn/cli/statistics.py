@@ -7,15 +7,19 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from convnn.cli._flags import Parser, add_config_flags, config_from
+from convnn.cli._flags import Parser, PathAction, add_config_flags, add_out_flags, config_from
 from convnn.cli.evaluate import load_images_like
-from convnn.files import make_folder, write_atomically
+from convnn.files import check_new, make_folder, write_atomically
 from convnn.tables import csv_text
 from convnn.train import find_device, load_checkpoint
+from convnn.train.console import print_line
 from convnn.viz import draw_statistics, neighbor_statistics
 from convnn.viz.statistics.table import COLUMNS, csv_rows, readable_markdown, readable_rows
+from convnn.words import counted
 
-FLAGS = ("data_path", "noise", "limit_train", "limit_test", "num_workers", "batch_size", "device", "seed")
+FLAGS = ("imports", "data_path", "noise", "limit_train", "limit_test", "num_workers", "batch_size", "device", "seed")
+
+FILES = ("statistics.csv", "statistics.md", "statistics.png")
 
 ON_SCREEN = ("distance", "in_window", "outside", "hubness", "never_chosen", "class_agreement", "chance_agreement")
 """Measures that fit on a narrow terminal; the files have all."""
@@ -23,25 +27,29 @@ ON_SCREEN = ("distance", "in_window", "outside", "hubness", "never_chosen", "cla
 
 def add_flags(parser: Parser) -> None:
     """The checkpoint, the images and the folder."""
-    parser.add_argument("--checkpoint", required=True, help="weights of a run, such as runs/demo/best.safetensors")
-    parser.add_argument("--out", default="statistics", help="folder of statistics.csv, statistics.md, statistics.png")
+    parser.add_argument(
+        "--checkpoint", action=PathAction, required=True, help="weights of a run, such as runs/demo/best.safetensors"
+    )
+    add_out_flags(parser, f"folder of {', '.join(FILES)}", default="statistics")
     add_config_flags(parser, only=FLAGS)
 
 
 def run(args: argparse.Namespace, console: Console) -> None:
     """Measure on the test images, the classes of positions being those of the training images; print and write."""
+    check_new(Path(args.out), FILES, overwrite=args.overwrite)
     network, recipe = load_checkpoint(args.checkpoint)
     config = config_from(args, dataset=recipe.dataset, fit=recipe.fit)
     data = load_images_like(recipe, config)
     folder = make_folder(Path(args.out), "--out")
     network.to(find_device(config.device))
     layers = neighbor_statistics(network, data.test, labelled_batches=data.train)
-    title = f"{recipe.model} of {recipe.layer} on {data.test.num_samples:,} images of {data.name}"
-    write_atomically(folder / "statistics.csv", csv_text(COLUMNS, csv_rows(layers)))
-    write_atomically(folder / "statistics.md", f"# {title}\n\n{readable_markdown(layers)}")
-    draw_statistics(layers, folder / "statistics.png", title=title)
+    title = f"{recipe.model} of {recipe.layer} on {counted(data.test.num_samples, 'image')} of {data.name}"
+    rows, table, picture = (folder / name for name in FILES)
+    write_atomically(rows, csv_text(COLUMNS, csv_rows(layers)))
+    write_atomically(table, f"# {title}\n\n{readable_markdown(layers)}")
+    draw_statistics(layers, picture, title=title)
     console.print(as_table(title, *readable_rows(layers, ON_SCREEN)))
-    console.print(f"{folder / 'statistics.png'}", highlight=False, soft_wrap=True)
+    print_line(console, str(picture))
 
 
 def as_table(title: str, head: list[str], rows: list[list[str]]) -> Table:

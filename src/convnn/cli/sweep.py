@@ -11,13 +11,15 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from convnn.cli._flags import Parser
+from convnn.cli._flags import Parser, PathAction
 from convnn.errors import InputError, TrainingError
 from convnn.study import Result, Study, grouped, read_study
 from convnn.study.device import find_devices
 from convnn.study.results import results_table
 from convnn.study.sweep import Sweep, states
 from convnn.train.config_file import flags_from_text
+from convnn.train.console import print_line
+from convnn.words import counted
 
 STYLES = {"finished": "green", "failed": "red", "waiting": "dim"}
 ON_SCREEN = ("runs", "best top-1", "last top-1", "s/epoch")
@@ -26,9 +28,13 @@ ON_SCREEN = ("runs", "best top-1", "last top-1", "s/epoch")
 
 def add_flags(parser: Parser) -> None:
     """The study, the devices, and what to change."""
-    parser.add_argument("study", metavar="STUDY.toml", help="what to run, such as studies/digits.toml")
+    parser.add_argument(
+        "study", action=PathAction, metavar="STUDY.toml", help="what to run, such as studies/digits.toml"
+    )
     parser.add_argument("--set", nargs="+", default=[], metavar="FLAG=VALUE", help="flags of every run to change")
-    parser.add_argument("--out", default=None, help="folder of the runs and results, instead of the study's")
+    parser.add_argument(
+        "--out", action=PathAction, default=None, help="folder of the runs and results, instead of the study's"
+    )
     parser.add_argument("--devices", nargs="+", default=None, metavar="DEVICE", help="cpu, mps, cuda or cuda:0 ...")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once on each device")
     parser.add_argument("--take_over", action="store_true", help="begin again what other machines have left unfinished")
@@ -54,14 +60,11 @@ def run(args: argparse.Namespace, console: Console) -> None:
     print_line(console, str(study.folder / "results.md"))
     for name, host in sweep.elsewhere.items():
         print_line(console, f"{name} is made at {host}; if nothing runs there any more, --take_over begins it again")
+    if sweep.undrawn:
+        print_line(console, f"not all pictures are drawn: {sweep.undrawn}")
     if sweep.failed:
         name, reason = next(iter(sweep.failed.items()))
-        raise TrainingError(f"{len(sweep.failed)} of {len(study.runs)} runs failed; {name}: {reason}")
-
-
-def print_line(console: Console, text: str) -> None:
-    """Print a line that nothing breaks or colours."""
-    console.print(text, highlight=False, soft_wrap=True, markup=False)
+        raise TrainingError(f"{len(sweep.failed)} of {counted(len(study.runs), 'run')} failed; {name}: {reason}")
 
 
 def parse_changes(words: Sequence[str]) -> dict[str, Any]:
@@ -108,7 +111,7 @@ class Lines:
         for name, (state, result) in states(sweep).items():
             if state != self._told.get(name, "waiting"):
                 self._told[name] = state
-                reached = f", {result.epochs} epochs, best {result.value('best'):.2%}" if result else ""
+                reached = f", {counted(result.epochs, 'epoch')}, best {result.value('best'):.2%}" if result else ""
                 reason = f": {sweep.failed[name]}" if name in sweep.failed else ""
                 print_line(self._console, f"{name} {state}{reached}{reason}")
 
@@ -122,7 +125,8 @@ def progress(sweep: Sweep, *, all_runs: bool = True) -> Table:
     """
     known = states(sweep)
     finished = sum(state == "finished" for state, _ in known.values())
-    table = Table(box=box.SIMPLE_HEAD, title=f"{sweep.study.title}: {finished} of {len(known)} runs finished")
+    title = f"{sweep.study.title}: {finished} of {counted(len(known), 'run')} finished"
+    table = Table(box=box.SIMPLE_HEAD, title=Text(title))
     for heading in ("run", "", "epoch", "best top-1"):
         table.add_column(heading, justify="right" if heading in ("epoch", "best top-1") else "left", overflow="fold")
     for name, (state, result) in known.items():
@@ -137,7 +141,7 @@ def summary(study: Study, results: Sequence[Result]) -> Table:
     """Means over the repetitions, for the screen."""
     head, rows = results_table(study, grouped(study, results))
     shown = [number for number, name in enumerate(head) if name in study.settings or name in ON_SCREEN]
-    table = Table(box=box.SIMPLE_HEAD, title=study.title)
+    table = Table(box=box.SIMPLE_HEAD, title=Text(study.title))
     for number in shown:
         table.add_column(head[number], justify="left" if head[number] in study.settings else "right", overflow="fold")
     for row in rows:

@@ -1,25 +1,31 @@
 """`convnn train`, which is also `python main.py`."""
 
 import argparse
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import broadcast_object_list, set_seed
 from rich.console import Console
 
 from convnn.cli._callbacks import Curves, NeighborLog
-from convnn.cli._flags import Parser, add_config_flags, given_flags
+from convnn.cli._flags import Parser, PathAction, add_config_flags, given_flags
 from convnn.cli._images import open_images
 from convnn.cli.evaluate import evaluate_network
 from convnn.data import ImageData
+from convnn.data.stream import count_cores
 from convnn.errors import InputError
 from convnn.models import Network, create_model
+from convnn.nn import import_layers
 from convnn.train import (
     Callback,
     ConsoleReport,
     Interruption,
+    NetworkSummary,
     ResumePoint,
     RunFolder,
     TensorBoardLog,
@@ -30,10 +36,14 @@ from convnn.train import (
     load_checkpoint,
     make_accelerator,
     print_summary,
+    start_from,
     summarize,
 )
 from convnn.train.config_file import read_config_file
+from convnn.train.console import print_line
+from convnn.train.machine import describe_change, threads_begun_with
 from convnn.viz.choices import choosing_layers
+from convnn.words import counted
 
 SHAPES = {"cifar10": (3, 32, 10), "cifar100": (3, 32, 100), "imagenet": (3, 224, 1000), "digits": (1, 8, 10)}
 """Channels, side and classes of the data sets whose shape is known without reading them."""
@@ -42,7 +52,11 @@ SHAPES = {"cifar10": (3, 32, 10), "cifar100": (3, 32, 100), "imagenet": (3, 224,
 def add_flags(parser: Parser) -> None:
     """All published flags and ours."""
     parser.add_argument(
-        "--config", default=None, metavar="FILE", help="flags from a TOML file or the args.txt of a run"
+        "--config",
+        action=PathAction,
+        default=None,
+        metavar="FILE",
+        help="flags from a TOML file or the args.txt of a run",
     )
     add_config_flags(parser)
 
@@ -50,7 +64,10 @@ def add_flags(parser: Parser) -> None:
 def run(args: argparse.Namespace, console: Console) -> None:
     """Train a network, or with `--test_only` evaluate a checkpoint or check shapes."""
     given = ({} if args.config is None else read_config_file(args.config)) | given_flags(args)
+    import_layers(given.get("imports"))
     config = TrainConfig(**given)
+    if config.test_only and config.init_from is not None:
+        raise InputError(f"--init_from={config.init_from} is read by training; evaluate with --checkpoint")
     if not config.test_only:
         train(given, console, args.interruption)
     elif config.checkpoint is not None:
@@ -68,7 +85,8 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
         console: the screen.
         interruption: what listens for signals.
     """
-    point = find_resume_point(given, warn=console.print) if given.get("resume") else None
+    say = partial(print_line, console)
+    point = find_resume_point(given, warn=say) if given.get("resume") else None
     config = TrainConfig(**given) if point is None else point.config
     if config.checkpoint is not None:
         raise InputError(f"--checkpoint={config.checkpoint} is read by --test_only; leave it out to train")
@@ -78,25 +96,54 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
         find_device(config.device), use_amp=config.use_amp, deterministic=config.deterministic
     )
     console.quiet = not accelerator.is_main_process
+    config = fix_threads(config, is_new=point is None)
     set_seed(config.seed)
     data = load_images(config, accelerator)
     network = make_network(config, data.image_shape[0], data.num_classes).to(accelerator.device)
+    if config.init_from is not None and point is None:
+        initialise(network, config.init_from, data, console)
     if config.log_neighbors:
         choosing_layers(network)  # refuses a network without neighbours before anything is written
     report = ConsoleReport(console, config.num_epochs)
     callbacks: list[Callback] = [report]
     if accelerator.is_main_process:
-        if point is not None:
-            point.set_damaged_aside()
         summary = summarize(network, data.image_shape)
-        callbacks += make_writers(config, RunFolder(config, network, data, summary), network, point)
+        callbacks += make_writers(config, network, data, summary, point, say)
         print_summary(console, config, data, summary, accelerator)
     trainer = Trainer(network, data, config, accelerator, callbacks, interruption)
-    resume(trainer, point, console)
+    if resume(trainer, point, console):
+        return
     try:
-        trainer.fit()
+        results = trainer.fit()
     finally:
         report.stop()
+    if len(results) < config.num_epochs:
+        say(f"stopped after {len(results)} of {counted(config.num_epochs, 'epoch')}: {trainer.why_over()}")
+
+
+def fix_threads(config: TrainConfig, *, is_new: bool) -> TrainConfig:
+    """Compute with the threads of the run: those of its flag, of its first start, or else of this process.
+
+    Args:
+        config: the flags; what is resumed names its threads.
+        is_new: there is no checkpoint; a run that was broken off ahead of its first one has left args.txt.
+
+    Returns:
+        The flags with the number of threads, which all processes share.
+    """
+    threads = config.threads
+    if threads is None and is_new and config.resume is not None:
+        threads = threads_begun_with(Path(config.output_dir))
+    [threads] = broadcast_object_list([torch.get_num_threads() if threads is None else threads])
+    torch.set_num_threads(threads)
+    return replace(config, threads=threads)
+
+
+def initialise(network: Network, path: str, data: ImageData, console: Console) -> None:
+    """Take over the weights of `--init_from`, and say which stay fresh."""
+    fresh = start_from(network, path, data.num_classes)
+    rest = f"; fresh, because it learned another number of classes: {', '.join(fresh)}" if fresh else ""
+    print_line(console, f"starting with the weights of {path}{rest}")
 
 
 def load_images(config: TrainConfig, accelerator: Accelerator) -> ImageData:
@@ -120,10 +167,18 @@ def load_images(config: TrainConfig, accelerator: Accelerator) -> ImageData:
     return data
 
 
-def make_writers(config: TrainConfig, folder: RunFolder, network: Network, point: ResumePoint | None) -> list[Callback]:
+def make_writers(
+    config: TrainConfig,
+    network: Network,
+    data: ImageData,
+    summary: NetworkSummary,
+    point: ResumePoint | None,
+    say: Callable[[str], None],
+) -> list[Callback]:
     """What writes into the folder of the run."""
-    writers: list[Callback] = [folder, Curves(folder)]
-    scalars = TensorBoardLog(folder.path) if config.tensorboard else None
+    scalars = TensorBoardLog(Path(config.output_dir)) if config.tensorboard else None  # first: it may refuse
+    folder = RunFolder(config, network, data, summary, point, warn=say)
+    writers: list[Callback] = [folder, Curves(folder, warn=say)]
     if scalars is not None:
         writers.append(scalars)
     if config.log_neighbors:
@@ -131,14 +186,32 @@ def make_writers(config: TrainConfig, folder: RunFolder, network: Network, point
     return writers
 
 
-def resume(trainer: Trainer, point: ResumePoint | None, console: Console) -> None:
-    """Let a trainer go on from a checkpoint, if there is one, and say from where."""
-    if point is not None:
-        trainer.resume(point.checkpoint, point.path)
-        done = f"epoch {trainer.position.epoch}, after {trainer.position.step} steps of it"
-        console.print(f"going on from {point.path}: {done}", highlight=False, soft_wrap=True)
-    elif trainer.config.resume:
-        console.print(f"no checkpoint in {trainer.config.output_dir} yet: starting", highlight=False, soft_wrap=True)
+def resume(trainer: Trainer, point: ResumePoint | None, console: Console) -> bool:
+    """Let a trainer go on from a checkpoint, if there is one, and say from where.
+
+    Returns:
+        Whether there is nothing left to do, not even tables to bring up to date.
+    """
+    if point is None:
+        if trainer.config.resume:
+            print_line(console, f"no checkpoint in {trainer.config.output_dir} yet: starting")
+        return False
+    trainer.resume(point.checkpoint, point.path)
+    over = trainer.why_over()
+    if over is not None:
+        print_line(console, f"nothing is left to do for the run of {point.path}: {over}")
+        return point.is_moved
+    if trainer.accelerator.is_main_process:
+        point.set_damaged_aside()
+    done = f"epoch {trainer.position.epoch}, after {counted(trainer.position.step, 'step')} of it"
+    print_line(console, f"going on from {point.path}: {done}")
+    if (change := describe_change(point.machine)) is not None:
+        print_line(console, change)
+    if (threads := torch.get_num_threads()) > (cores := count_cores()):
+        print_line(
+            console, f"its {threads} threads share {cores} cores; --threads {cores} is faster, with other last bits"
+        )
+    return False
 
 
 def make_network(config: TrainConfig, in_channels: int, num_classes: int) -> Network:
@@ -160,10 +233,11 @@ def check_shapes(config: TrainConfig, console: Console) -> None:
     if config.dataset not in SHAPES:
         raise InputError(f"--dataset={config.dataset} has no shape of its own to check; give a --checkpoint")
     channels, side, classes = SHAPES[config.dataset]
-    side = config.resize or side
+    side = side if config.resize is None else config.resize
     set_seed(config.seed)
     network = make_network(config, channels, classes).to(device).eval()
     images = torch.randn(2, channels, side, side, device=device)
     with torch.no_grad():
         logits = network(images)
-    console.print(f"{config.model} of {config.layer}: input {tuple(images.shape)}, output {tuple(logits.shape)}")
+    sizes = f"input {tuple(images.shape)}, output {tuple(logits.shape)}"
+    print_line(console, f"{config.model} of {config.layer}: {sizes}")

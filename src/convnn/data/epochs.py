@@ -43,7 +43,7 @@ class LoaderSettings:
         std: per channel, of images scaled to [0, 1].
         device: where the batches go.
         batch_size: samples per batch over all processes, at least 1.
-        shuffle: a new random order in every epoch; otherwise every epoch is the same.
+        shuffle: a new random order in every epoch, for training; otherwise every epoch is the same.
         noise: standard deviation of the Gaussian noise added to normalised images, at least 0.
         seed: of order, augmentation and noise.
         process_index: which of the processes that share every batch this is, from 0.
@@ -64,6 +64,8 @@ class LoaderSettings:
 class EpochLoader:
     """Base of the loaders: everything random is a function of the seed, the epoch and the step or sample.
 
+    A last batch of a single sample, from which batch normalisation cannot learn, joins the one before it in training.
+
     Attributes:
         num_samples: samples per epoch, over all processes.
         broken: what was said of images that were left out so far.
@@ -80,7 +82,13 @@ class EpochLoader:
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        return -(-self.num_samples // self._settings.batch_size)
+        return -(-self.num_samples // self._settings.batch_size) - self._joins_last
+
+    @property
+    def _joins_last(self) -> bool:
+        """Whether the last batch, of one sample, joins the one before it; batches of one never do."""
+        size = self._settings.batch_size
+        return self._settings.shuffle and self.num_samples > size and self.num_samples % size == 1
 
     def set_epoch(self, epoch: int, first_step: int = 0) -> None:
         """Choose the epoch of the next iteration, and the batch to begin with; without shuffling all are epoch 0."""
@@ -90,13 +98,20 @@ class EpochLoader:
     def _steps(self) -> Iterator[Step]:
         """The batches of the current epoch from the first one wanted; the order is the same on every device."""
         # A generator runs later: its epoch is the one at its start, whatever set_epoch says meanwhile.
-        epoch, first, batches = self._epoch, self._first_step, torch.split(self._order(), self._settings.batch_size)
+        epoch, first, batches = self._epoch, self._first_step, self._batches()
         return (self._step(epoch, number, batches[number]) for number in range(first, len(batches)))
 
     def _step(self, epoch: int, number: int, batch: Tensor) -> Step:
         index, count = self._settings.process_index, self._settings.num_processes
         part = torch.arange(index * len(batch) // count, (index + 1) * len(batch) // count)
         return Step(epoch, number, len(batch), part, batch[part])
+
+    def _batches(self) -> list[Tensor]:
+        """The samples of each batch of the current epoch, over all processes."""
+        batches = list(torch.split(self._order(), self._settings.batch_size))
+        if self._joins_last:
+            batches[-2:] = [torch.cat(batches[-2:])]
+        return batches
 
     def _order(self) -> Tensor:
         """(num_samples,) int64 on the CPU."""

@@ -1,7 +1,7 @@
 """The pictures of a folder that has one folder a class, among whatever else people and systems leave there."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -60,6 +60,16 @@ def read_class_folders(data_path: Path, part: str) -> Pictures:
     )
 
 
+def pictures_below(folder: str, refuse: Callable[[OSError], None]) -> list[str]:
+    """The pictures in a folder and below, by the same rules, sorted folder by folder.
+
+    Args:
+        folder: with or without classes.
+        refuse: is told of a folder that cannot be read; the others go on.
+    """
+    return [path for _, path in sorted(_walk(folder, (), refuse)) if is_picture(path)]
+
+
 def has_class_folders(folder: Path) -> bool:
     """Whether there is a folder that could be a class."""
     return folder.is_dir() and any(path.is_dir() and not is_litter(path.name) for path in folder.iterdir())
@@ -103,12 +113,24 @@ def _files_by_class(folder: Path) -> dict[str, list[str]]:
     }
 
 
-def _walk(folder: str, above: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """Every file below, with its folder; `above` are the real paths of the folders that led here."""
+def _walk(
+    folder: str, above: tuple[str, ...], refuse: Callable[[OSError], None] | None = None
+) -> Iterator[tuple[str, str]]:
+    """Every file below, with its folder; `above` are the real paths of the folders that led here.
+
+    A folder that cannot be read ends it, or is told to `refuse` and passed over.
+    """
     chain = (*above, os.path.realpath(folder))
-    for entry in os.scandir(folder):
+    try:
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        if refuse is None:
+            raise
+        refuse(error)
+        return
+    for entry in entries:
         if _leads_down(entry, chain):
-            yield from _walk(entry.path, chain)
+            yield from _walk(entry.path, chain, refuse)
         elif not is_litter(entry.name) and not (entry.is_symlink() and Path(entry.path).is_dir()):
             yield folder, entry.path
 

@@ -1,5 +1,6 @@
 """Reading one picture, and the way between pictures and network inputs."""
 
+import errno
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +28,9 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 """What sets a picture upright, by its EXIF orientation."""
+
+SHORTAGES = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+"""Errors of the system that say nothing about the file."""
 
 
 class BrokenImageError(InputError):
@@ -93,6 +97,8 @@ def read_image(path: str | Path, channels: int = 3) -> Image.Image:
     except (BrokenImageError, MemoryError):
         raise
     except Exception as error:  # each decoder of Pillow fails in its own way
+        if getattr(error, "errno", None) in SHORTAGES:
+            raise
         reason = getattr(error, "strerror", None) or "it is broken or not a picture"
         raise BrokenImageError(f"cannot read the image {path}: {reason}") from error
 

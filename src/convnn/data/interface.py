@@ -36,7 +36,7 @@ class Loader(Protocol):
     broken: set[str]
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield the batches of the current epoch; the last one may be smaller."""
+        """Yield the batches of the current epoch; the last one may be smaller, or in training one sample larger."""
 
     def __len__(self) -> int:
         """Batches per epoch."""

@@ -40,7 +40,8 @@ def load_data(
         data_path: the folder with the files: torchvision's layout for cifar10 and cifar100; for imagenet and
             imagefolder train/<class>/* and val/<class>/* or test/<class>/*, either of which is the test part, or all
             three; unused for digits.
-        batch_size: samples per batch over all processes, at least 1; the last batch may be smaller.
+        batch_size: samples per batch over all processes, at least 1; the last batch may be smaller. One that would have
+            a single training sample joins the batch before it.
         resize: side of the square images in pixels, at least 1; None keeps the size (imagenet: 224).
         fit: how pictures of imagenet and imagefolder come to that size: "crop" scales them until the shorter side fits
             and crops around the centre, "pad" scales them until the longer side fits and puts them on black, "stretch"

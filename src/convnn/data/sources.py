@@ -14,7 +14,7 @@ from torchvision import datasets
 
 from convnn.data.folders import has_class_folders, read_class_folders
 from convnn.data.stream import ImageFile
-from convnn.errors import InputError
+from convnn.errors import InputError, is_out_of_memory
 
 DIGITS_TEST_SIZE = 360
 """20 % of the 1797 digits."""
@@ -78,6 +78,8 @@ def read_cifar(kind: type[datasets.CIFAR10], data_path: Path, download: bool) ->
         train, test = (kind(data_path, train=train, download=download) for train in (True, False))
     # Whatever the network, the archive or the disk does is for the user to mend.
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise InputError(_cifar_advice(kind, data_path, download, error)) from error
     return TensorSource(_cifar_tensors(train), _cifar_tensors(test), tuple(train.classes))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -13,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from convnn.errors import InputError
+from convnn.errors import InputError, is_out_of_memory
 from convnn.export._agreement import check_agreement
 from convnn.export._trace import OUT_OF_MEMORY, trace, unsupported
 from convnn.files import write_atomically
+from convnn.packages import is_installed, need
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -58,14 +58,13 @@ def export_onnx(
         None where onnxruntime is not installed, and the file is checked by `onnx.checker` alone.
 
     Raises:
-        InputError: onnx or onnxscript is not installed, the example is not a batch of what the network reads, or no
-            such opset exists.
+        InputError: onnx or onnxscript is not installed, or does not load; the example is no batch of what the network
+            reads, or no such opset exists.
         UnsupportedError: the network cannot be exported, or file and network disagree; nothing is written.
         OutputError: the file cannot be written.
     """
     for package in ("onnx", "onnxscript"):
-        if not _is_installed(package):
-            raise InputError(f"format='onnx' needs the package {package}: pip install 'convnn[onnx]'")
+        need(package, "format='onnx'", extra="onnx")
     _check_opset(opset)
     program = trace(network, example, dynamic_batch=dynamic_batch)
     try:
@@ -74,9 +73,11 @@ def export_onnx(
     except OUT_OF_MEMORY:
         raise
     except Exception as error:  # of the exporter, of the version converter, of the checker
+        if is_out_of_memory(error):
+            raise
         raise unsupported("this network has no form in ONNX", error) from error
     worst = None
-    if _is_installed("onnxruntime"):
+    if is_installed("onnxruntime"):
         run = _runner(graph, example)
         worst = check_agreement(network, run, example, dynamic_batch=dynamic_batch, name=str(path))
     write_atomically(Path(path), graph)
@@ -160,8 +161,7 @@ def _stable_sort() -> Callable[..., Any]:
 
 def _runner(graph: bytes, example: Tensor) -> Callable[[Tensor], Tensor]:
     """The graph as a function, computed by onnxruntime on the CPU."""
-    import onnxruntime
-
+    onnxruntime: Any = need("onnxruntime", "format='onnx'", extra="onnx")
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
 
     def run(inputs: Tensor) -> Tensor:
@@ -178,7 +178,3 @@ def _check_opset(opset: int) -> None:
         raise InputError(
             f"opset={opset} must lie between {LEAST_OPSET} and {onnx_opset_version()}, the newest there is"
         )
-
-
-def _is_installed(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None

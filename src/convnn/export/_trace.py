@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 import convnn.ops  # noqa: F401 (it registers the operators)
 from convnn.backends import reference
-from convnn.errors import ConvnnError, InputError, UnsupportedError
+from convnn.errors import ConvnnError, InputError, UnsupportedError, is_out_of_memory
 from convnn.nn._modes import evaluating
 
 OUT_OF_MEMORY = (MemoryError, torch.OutOfMemoryError)
@@ -69,6 +69,8 @@ def trace(network: nn.Module, example: Tensor, *, dynamic_batch: bool = True) ->
         except (ConvnnError, *OUT_OF_MEMORY):
             raise
         except Exception as error:  # of dynamo, of the symbolic shapes, of the network itself
+            if is_out_of_memory(error):
+                raise
             raise unsupported("torch.export cannot trace this network", error) from error
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # lines of Python, with the folders of this machine

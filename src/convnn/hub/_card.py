@@ -3,6 +3,7 @@
 from convnn.models import Network, model_settings
 from convnn.nn import LAYERS
 from convnn.train import Recipe
+from convnn.words import counted
 
 PAPER = "https://arxiv.org/abs/2511.14137"
 
@@ -67,7 +68,7 @@ def model_card(network: Network, recipe: Recipe, *, license: str | None = None) 
         "network": f"`{recipe.model}`, width {recipe.width:g}",
         "layer": f"`{recipe.layer}`, {LAYERS[recipe.layer].summary}",
         "parameters": f"{sum(p.numel() for p in network.parameters()):,}",
-        "trained on": f"{recipe.dataset}, {recipe.epoch} epochs",
+        "trained on": f"{recipe.dataset}, {counted(recipe.epoch, 'epoch')}",
         "test accuracy": "not measured" if recipe.test_top1 is None else f"{recipe.test_top1:.2%} (top-1)",
         "images": images,
         "classes": f"{len(recipe.classes)}: {_names(recipe.classes)}",

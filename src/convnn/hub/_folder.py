@@ -1,19 +1,21 @@
 """A network in the layout of the Hugging Face hub, on the disk and on the hub."""
 
-import importlib.util
 import json
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from convnn.errors import InputError, OutputError
+from convnn.errors import InputError, OutputError, first_line
 from convnn.files import make_folder, write_atomically
 from convnn.hub._card import model_card
 from convnn.models import Network
+from convnn.packages import need
 from convnn.train import Checkpoint, Recipe, load_checkpoint, save_checkpoint
 from convnn.train.checkpoint import CONFIG, WEIGHTS, check_recipe
 
 CARD = "README.md"
+FILES = (CONFIG, WEIGHTS, CARD)
+"""What is in a folder of the hub."""
 
 
 def save_pretrained(network: Network, recipe: Recipe, folder: str | Path, *, license: str | None = None) -> Path:
@@ -102,17 +104,16 @@ def push_to_hub(
             hub.create_repo(name, private=private, exist_ok=True)
             return str(hub.upload_folder(repo_id=name, folder_path=folder, commit_message=message))
         except (HfHubHTTPError, HFValidationError, OSError) as error:
-            raise OutputError(f"name={name!r} cannot be uploaded: {_first_line(error)}") from None
+            raise OutputError(f"name={name!r} cannot be uploaded: {first_line(error)}") from None
 
 
 def check_installed() -> None:
     """The package that talks to the hub is there.
 
     Raises:
-        InputError: it is not.
+        InputError: it is not, or does not load.
     """
-    if importlib.util.find_spec("huggingface_hub") is None:
-        raise InputError("the Hugging Face hub needs the package huggingface_hub: pip install 'convnn[hub]'")
+    need("huggingface_hub", "the Hugging Face hub", extra="hub")
 
 
 def _fetch(name: str, revision: str | None, token: str | None) -> Path:
@@ -123,9 +124,6 @@ def _fetch(name: str, revision: str | None, token: str | None) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, token=token, allow_patterns=[CONFIG, WEIGHTS]))
     except (OSError, ValueError) as error:  # every error of the hub is one of the two
-        reason = _first_line(error)
-        raise InputError(f"name={name!r} is no folder here, and cannot be fetched from the hub: {reason}") from None
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise InputError(
+            f"name={name!r} is no folder here, and cannot be fetched from the hub: {first_line(error)}"
+        ) from None

@@ -9,7 +9,7 @@ from convnn.errors import InputError, check_choice
 from convnn.models._network import Network
 from convnn.models.external import ExternalNetwork, check_external, is_external, replacement_settings
 from convnn.nn import LAYERS, layer_factory, list_layers
-from convnn.nn.registry import check_settings, keyword_defaults
+from convnn.nn.registry import check_layer_name, check_settings, keyword_defaults
 
 Builder = TypeVar("Builder", bound=Callable[..., Network])
 
@@ -107,7 +107,7 @@ def check_layer(model: str, layer: str, prefix: str = "") -> None:
     Raises:
         InputError: listing those it can be built of.
     """
-    check_choice(f"{prefix}layer", layer, LAYERS)
+    check_layer_name(f"{prefix}layer", layer)
     if is_external(model):
         return
     reads = _MODELS[model].network.reads

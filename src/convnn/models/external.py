@@ -1,6 +1,5 @@
 """Networks of torchvision and timm, with a layer of ours in the place of their convolutions or attention."""
 
-import importlib.util
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +10,7 @@ from convnn.errors import InputError, check_choice, did_you_mean
 from convnn.models._network import Network
 from convnn.nn import LAYERS, ReplacementReport, replace_layers
 from convnn.nn.replace import KEPT
+from convnn.packages import need
 
 UNCHANGED = "Conv2d"
 """The layer that leaves a network as its authors made it."""
@@ -126,11 +126,7 @@ def _change_input(network: nn.Module, in_channels: int) -> None:
 
 
 def _timm() -> Any:
-    if importlib.util.find_spec("timm") is None:
-        raise InputError("networks of timm need it: pip install 'convnn[timm]'")
-    import timm
-
-    return timm
+    return need("timm", "a network timm:NAME", extra="timm")
 
 
 def _timm_names() -> list[str]:

@@ -1,6 +1,7 @@
 """Layers in which every position chooses its neighbours."""
 
 from convnn.nn import functional
+from convnn.nn._extensions import import_layers
 from convnn.nn._factory import LayerFactory
 from convnn.nn._grid import PADDING_MODES, Grid
 from convnn.nn._search import SAMPLING_TYPES, SIMILARITY_TYPES, Search
@@ -101,6 +102,7 @@ __all__ = [
     "ViG2d",
     "Where",
     "functional",
+    "import_layers",
     "layer_factory",
     "list_layers",
     "register_layer",

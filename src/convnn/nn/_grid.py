@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convnn.errors import InputError, check_at_least, check_choice
+from convnn.words import counted
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 Sides = int | tuple[int, ...]
@@ -249,5 +250,5 @@ def each_side(name: str, value: Sides, n: int) -> tuple[int, ...]:
     """
     values = value if isinstance(value, tuple) else (value,) * n
     if len(values) != n:
-        raise InputError(f"{name}={value} must be one number, or {n} for the {n} axes of the map")
+        raise InputError(f"{name}={value} must be one number, or {n} for the {counted(n, 'axis', 'axes')} of the map")
     return values

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnn.errors import InputError, check_at_least
+from convnn.words import counted
 
 
 def check_groups(groups: int, *channels: int) -> None:
@@ -15,8 +16,9 @@ def check_groups(groups: int, *channels: int) -> None:
     """
     check_at_least("groups", groups, 1)
     if any(number % groups for number in channels):
-        numbers = " and ".join(map(str, channels))
-        raise InputError(f"groups={groups} must divide the {numbers} channels that the layer reads and makes")
+        *others, last = channels
+        numbers = "".join(f"{number} and " for number in others) + counted(last, "channel")
+        raise InputError(f"groups={groups} must divide the {numbers} that the layer reads and makes")
 
 
 def grouped_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

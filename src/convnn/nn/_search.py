@@ -9,6 +9,7 @@ from torch import Tensor
 from convnn.errors import InputError, check_at_least, check_choice, check_fraction
 from convnn.nn._field import Field
 from convnn.ops import METRICS, Neighbors, select
+from convnn.words import counted
 
 SAMPLING_TYPES = ("all", "random", "spatial")
 SIMILARITY_TYPES = ("Col", "Loc", "Loc_Col", "Window")
@@ -211,13 +212,14 @@ def _check_enough(field: Field, search: Search, candidates: Tensor | None) -> No
     total = field.features.shape[1]
     if candidates is not None and candidates.shape[0] < search.K - 1:
         raise InputError(
-            f"num_samples={search.num_samples} gives {candidates.shape[0]} candidates with"
-            f" sampling_type={search.sampling_type!r}, fewer than the {search.K - 1} neighbours that K={search.K} needs"
+            f"num_samples={search.num_samples} gives {counted(candidates.shape[0], 'candidate')} with"
+            f" sampling_type={search.sampling_type!r}, fewer than the {counted(search.K - 1, 'neighbour')} that"
+            f" K={search.K} needs"
         )
     if search.K > total:
         raise InputError(
-            f"K={search.K} is more than the {total} positions of a {_shape(field)} map with padding={_padding(field)};"
-            " lower K, or raise padding or the image size"
+            f"K={search.K} is more than the {counted(total, 'position')} of a {_shape(field)} map with"
+            f" padding={_padding(field)}; lower K, or raise padding or the image size"
         )
 
 

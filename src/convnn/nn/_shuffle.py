@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from convnn.errors import InputError, check_at_least, check_choice
+from convnn.words import counted
 
 SHUFFLE_PATTERNS = ("NA", "B", "A", "BA")
 
@@ -38,7 +39,7 @@ def pixel_shuffle(x: Tensor, scale: int) -> Tensor:
     batch, channels, *size = x.shape
     axes = len(size)
     if channels % scale**axes:
-        raise InputError(f"shuffle_scale={scale} needs a multiple of {scale**axes} channels, not {channels}")
+        raise InputError(f"shuffle_scale={scale} needs a multiple of {counted(scale**axes, 'channel')}, not {channels}")
     if axes > 1:
         x = x.reshape(batch, channels // scale**axes, *[scale] * axes, *size)
         x = x.permute(0, 1, *[axis for i in range(axes) for axis in (2 + axes + i, 2 + i)])

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from convnn.errors import InputError, check_choice, did_you_mean
+from convnn.nn._extensions import load_packages
 from convnn.nn._factory import LayerFactory
 from convnn.systems import System, register_system
 
@@ -47,7 +48,7 @@ def register_layer(
     reads: str = "maps",
     fixed: Iterable[str] = (),
 ) -> None:
-    """Make a layer known to `layer_factory` and to the command line.
+    """Make a layer known to `layer_factory`, and to the command line with `--import` of the module that calls this.
 
     Args:
         name: the value of `--layer`.
@@ -90,7 +91,7 @@ def layer_factory(name: str, **settings: Any) -> LayerFactory:
         >>> layer_factory("Branching", K=5, branch_ratio=0.25)(16, 32).extra_repr()
         '16, 32, branch_ratio=0.25'
     """
-    check_choice("layer", name, LAYERS)
+    check_layer_name("layer", name)
     check_settings(settings, *(entry.settings for entry in LAYERS.values()))
     return partial(_build, LAYERS[name], settings)
 
@@ -100,8 +101,20 @@ def _build(entry: LayerEntry, settings: dict[str, Any], *widths: int, **of_the_n
     return entry.build(*widths, **read)
 
 
+def check_layer_name(argument: str, name: str) -> None:
+    """Refuse the name of a layer that neither this package nor an installed one has.
+
+    Raises:
+        InputError: naming the argument and the nearest.
+    """
+    if name not in LAYERS:
+        load_packages()
+    check_choice(argument, name, LAYERS)
+
+
 def list_layers(reads: str | None = None) -> list[str]:
-    """Names of all layers, or of those that read "maps" or "tokens"."""
+    """Names of all layers, or of those that read "maps" or "tokens"; those of installed packages too."""
+    load_packages()
     return [name for name, entry in LAYERS.items() if reads in (None, entry.reads)]
 
 

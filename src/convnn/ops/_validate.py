@@ -5,6 +5,7 @@ from torch import Tensor
 
 from convnn.errors import InputError
 from convnn.ops.neighbors import Neighbors
+from convnn.words import counted
 
 
 def check_rows(argument: str, rows: Tensor) -> None:
@@ -42,7 +43,8 @@ def check_neighbors(rows: Tensor, neighbors: Neighbors, queries: int | None = No
             f" int64 for rows of shape {tuple(rows.shape)}"
         )
     if queries is not None and indices.shape[1] != queries:
-        raise InputError(f"neighbors.indices of shape {shape} must have a row for each of {queries} queries")
+        wanted = counted(queries, "query", "queries")
+        raise InputError(f"neighbors.indices of shape {shape} must have a row for each of {wanted}")
     for name, one in (("scores", neighbors.scores), ("absent", neighbors.absent)):
         if one is not None and one.shape != indices.shape:
             raise InputError(f"neighbors.{name} of shape {tuple(one.shape)} must have the shape {shape} of the indices")
@@ -52,13 +54,14 @@ def check_kernel(values: Tensor, K: int, weight: Tensor, bias: Tensor | None, gr
     """The kernel (C_out, C / groups, K) and its bias (C_out,) fit the values and the neighbours."""
     channels = values.shape[-1]
     if groups < 1 or channels % groups or weight.shape[0] % groups:
-        raise InputError(f"groups={groups} must divide the {channels} input and {weight.shape[0]} output channels")
+        outputs = counted(weight.shape[0], "output channel")
+        raise InputError(f"groups={groups} must divide the {channels} input and {outputs}")
     if weight.shape[1:] != (channels // groups, K):
         raise InputError(
             f"weight of shape {tuple(weight.shape)} must be (C_out, {channels // groups}, {K})"
-            f" for {channels} channels, {K} neighbours and groups={groups}"
+            f" for {counted(channels, 'channel')}, {counted(K, 'neighbour')} and groups={groups}"
         )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise InputError(
-            f"bias of shape {tuple(bias.shape)} must be ({weight.shape[0]},) for {weight.shape[0]} outputs"
+            f"bias of shape {tuple(bias.shape)} must be ({weight.shape[0]},) for {counted(weight.shape[0], 'output')}"
         )

@@ -11,6 +11,7 @@ from convnn.ops import _library
 from convnn.ops._dispatch import check_backend
 from convnn.ops._validate import check_indices, check_same_width
 from convnn.ops.neighbors import METRICS, Neighbors
+from convnn.words import counted
 
 
 def nearest(
@@ -109,7 +110,7 @@ def one_of_each(
     ):
         raise InputError(
             f"choices of shape {tuple(choices.shape)} and type {choices.dtype} must be (N, K, M) int64 for the"
-            f" {queries.shape[1]} queries, with M at least 1"
+            f" {counted(queries.shape[1], 'query', 'queries')}, with M at least 1"
         )
     queries, keys = queries.detach(), keys.detach()  # no gradient to be recorded
     return Neighbors(_library.one_of_each(queries, keys, choices, metric, unlike, backend))

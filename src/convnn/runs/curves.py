@@ -13,25 +13,23 @@ Curves = dict[str, list[float]]
 
 
 def read_curves(metrics: Path, columns: Sequence[str] = COLUMNS) -> Curves:
-    """Columns of a metrics.csv, and those of val where it has them, a value an epoch; NaN where one is empty.
+    """Columns of a metrics.csv or times.csv, a value an epoch, and those of val where it has them; NaN where empty.
 
     Raises:
         InputError: the table is missing, is no text, has no rows, lacks a column or holds no number.
     """
     if not metrics.is_file():
-        raise InputError(f"metrics file {metrics} does not exist")
+        raise InputError(f"'{metrics}' does not exist")
     try:
         table = csv.DictReader(io.StringIO(metrics.read_text(encoding="utf-8"), newline=""))
         rows = [row for row in table if row.get("epoch")]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(
-            f"metrics file {metrics} cannot be read: {getattr(error, 'strerror', None) or error}"
-        ) from None
+        raise InputError(f"'{metrics}' cannot be read: {getattr(error, 'strerror', None) or error}") from None
     missing = [name for name in columns if name not in (table.fieldnames or ())]
     if missing:
-        raise InputError(f"metrics file {metrics} lacks the column {missing[0]!r}")
+        raise InputError(f"'{metrics}' lacks the column {missing[0]!r}")
     if not rows:
-        raise InputError(f"metrics file {metrics} has no rows; draw the curves after the first epoch")
+        raise InputError(f"'{metrics}' has no rows; read it after the first epoch")
     columns = [*columns, *(name for name in VAL_COLUMNS if name in (table.fieldnames or ()))]
     return {name: [_number(row[name], name, metrics) for row in rows] for name in columns}
 
@@ -45,4 +43,4 @@ def _number(text: str | None, column: str, metrics: Path) -> float:
     try:
         return float(text) if text else nan
     except ValueError:
-        raise InputError(f"metrics file {metrics} has {text!r} in the column {column!r}; it must be a number") from None
+        raise InputError(f"'{metrics}' has {text!r} in the column {column!r}; it must be a number") from None

@@ -1,6 +1,7 @@
 """The files of a run, by name and format."""
 
 import io
+import re
 from collections.abc import Mapping
 from reprlib import repr as short
 from typing import Any
@@ -8,18 +9,24 @@ from typing import Any
 from convnn.errors import InputError
 
 ARGUMENTS, NETWORK = "args.txt", "model.txt"
-METRICS, RESULTS, BROKEN_IMAGES = "metrics.csv", "train_eval_results.txt", "broken_images.txt"
+METRICS, TIMES, RESULTS, BROKEN_IMAGES = "metrics.csv", "times.csv", "train_eval_results.txt", "broken_images.txt"
 LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
-CURVES, NEIGHBORS = "curves.png", "neighbors.csv"
+CURVES, NEIGHBORS, TENSORBOARD = "curves.png", "neighbors.csv", "tensorboard"
 
 COLUMNS = ("epoch", "train_loss", "train_top1", "train_top5", "test_loss", "test_top1", "test_top5", "lr")
-"""Of metrics.csv, which depends on the flags alone; how long it took is in train_eval_results.txt."""
+"""Of metrics.csv, which depends on the flags alone; how long it took is in times.csv."""
 
 VAL_COLUMNS = ("val_loss", "val_top1", "val_top5")
 """Ahead of the test columns where a set has three parts; those of test are filled at the end, for the best epoch."""
 
-FOUND_OUT = ("num_classes", "img_size", "total_params", "trainable_params")
+TIMES_COLUMNS = ("epoch", "seconds", "images_per_second")
+"""Of times.csv, which depends on the machine."""
+
+FOUND_OUT = ("num_classes", "img_size", "total_params", "trainable_params", "gflops")
 """Lines of args.txt that are no flags."""
+
+_NO_TEXT = re.compile(r"\\(udc[89a-f][0-9a-f])")
+"""A byte of a path that is no text, as `write_atomically` writes it."""
 
 
 def arguments_text(values: Mapping[str, Any]) -> str:
@@ -28,7 +35,7 @@ def arguments_text(values: Mapping[str, Any]) -> str:
 
 
 def parse_arguments(text: str, source: str) -> dict[str, str]:
-    """The values of an args.txt as text, by name.
+    """The values of an args.txt as text, by name; paths that are no text are what they were.
 
     Args:
         text: what the file holds.
@@ -43,5 +50,5 @@ def parse_arguments(text: str, source: str) -> dict[str, str]:
         if not separator or name in values:
             wrong = "a second value" if separator else "no `key: value`"
             raise InputError(f"{source} has {short(line.strip())} in line {number}, which is {wrong}")
-        values[name] = value
+        values[name] = _NO_TEXT.sub(lambda byte: chr(int(byte[1][1:], 16)), value)
     return values

@@ -1,14 +1,15 @@
 """Training runs as their folders tell of them."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan, nan
 from pathlib import Path
+from statistics import fmean
 
 from convnn.errors import InputError
 from convnn.runs.curves import Curves, read_curves, validation_part
-from convnn.runs.files import ARGUMENTS, FOUND_OUT, METRICS, RESULTS, parse_arguments
+from convnn.runs.files import ARGUMENTS, FOUND_OUT, METRICS, TIMES, TIMES_COLUMNS, parse_arguments
+from convnn.words import counted
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Run:
 
 
 def read_run(folder: Path | str, name: str | None = None) -> Run:
-    """A run by its folder, which holds at least args.txt, metrics.csv and train_eval_results.txt.
+    """A run by its folder, which holds at least args.txt, metrics.csv and times.csv.
 
     Args:
         folder: the --output_dir of a training.
@@ -71,14 +72,13 @@ def read_run(folder: Path | str, name: str | None = None) -> Run:
     if not (folder / METRICS).is_file():
         raise InputError(f"run '{folder}' has no {METRICS}; read it after its first epoch")
     arguments = parse_arguments(_read_text(folder / ARGUMENTS), f"'{folder / ARGUMENTS}'")
-    results = _read_text(folder / RESULTS)
     return Run(
         name=folder.resolve().name if name is None else name,
         flags={key: value for key, value in arguments.items() if key not in FOUND_OUT},
         curves=read_curves(folder / METRICS),
         parameters=_number(arguments.get("total_params", "")),
-        gflops=_number_after("GFLOPs: ", results),
-        seconds=_number_after("Average Epoch Time: ", results),
+        gflops=_number(arguments.get("gflops", "")),
+        seconds=fmean(read_curves(folder / TIMES, TIMES_COLUMNS)["seconds"]),
     )
 
 
@@ -91,7 +91,7 @@ def read_runs(folders: Sequence[Path | str]) -> list[Run]:
         InputError: there are fewer than two, one is named twice, or one lacks a file or has one that cannot be read.
     """
     if len(folders) < 2:
-        raise InputError(f"{len(folders)} run cannot be compared; give the folders of two or more")
+        raise InputError(f"{counted(len(folders), 'run')} cannot be compared; give the folders of two or more")
     paths = [Path(folder).resolve() for folder in folders]
     for folder, path in zip(folders, paths, strict=True):
         if paths.count(path) > 1:
@@ -124,10 +124,8 @@ def _read_text(path: Path) -> str:
         raise InputError(f"'{path}' cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _number_after(words: str, text: str) -> float:
-    match = re.search(rf"{re.escape(words)}(\d+(?:\.\d+)?)", text)
-    return nan if match is None else float(match[1])
-
-
 def _number(text: str) -> float:
-    return float(text) if text.isdecimal() else nan
+    try:
+        return float(text)
+    except ValueError:
+        return nan

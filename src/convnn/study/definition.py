@@ -1,13 +1,18 @@
 """What a study asks: a TOML file, and the runs that it stands for."""
 
+import hashlib
+import math
+import reprlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from convnn.errors import InputError, check_choice, did_you_mean
+from convnn.files import expand_home
+from convnn.nn import import_layers
 from convnn.train import TrainConfig
 from convnn.train.config_file import checked_flags, parse_toml, read_text
 
@@ -15,10 +20,33 @@ OURS = ("output_dir", "resume", "overwrite", "device", "test_only", "checkpoint"
 """Flags that the sweep sets itself, or that make no sense in one."""
 
 MEASURES = ("best", "last", "average")
-"""Test accuracies of a run: of its best epoch, of its last, and the mean of its last five."""
+"""Test accuracies of a run: of its best epoch, of its last, and the mean of its last five, or of all it has."""
 
 COSTS = ("gflops", "parameters", "seconds")
 """What a run tells of its network besides."""
+
+LONGEST_NAME = 143
+"""Bytes of a folder's name that every file system takes, encrypted ones too."""
+
+MOST_RUNS = 10_000
+"""Of one study; weeks of work for a large cluster."""
+
+FORMAT = {
+    "title": (str, None, "text"),
+    "output_dir": (str, None, "a path"),
+    "repeats": (list, str, 'a list of flags, such as ["seed"]'),
+    "flags": (dict, None, "a table, [flags]"),
+    "runs": (list, dict, "tables of lists of values, [[runs]]"),
+    "plots": (list, dict, "tables, [[plots]]"),
+}
+"""What a study file may say: of each key its type, that of its items, and how it is called."""
+
+FORMAT_OF_PLOT = {
+    "x": (str, None, "a setting or a cost"),
+    "y": (str, None, "an accuracy"),
+    "lines": (list, str, 'a list of settings, such as ["layer"]'),
+    "panels": (list, str, 'a list of settings, such as ["layer"]'),
+}
 
 
 @dataclass(frozen=True)
@@ -26,7 +54,7 @@ class PlannedRun:
     """A run of a study.
 
     Attributes:
-        name: of its folder; says the settings in which the runs of the study differ.
+        name: of its folder; says the settings in which the runs of the study differ, or begins to where they are many.
         settings: those, by flag.
         config: all its flags.
     """
@@ -97,30 +125,45 @@ def read_study(path: str | Path, changes: Mapping[str, Any] | None = None, folde
         folder: where everything goes; that of the file's `output_dir` when None, runs/NAME without one.
 
     Raises:
-        InputError: the file cannot be read, has an unknown key or a flag with a wrong value, or two runs are the same.
+        InputError: the file cannot be read, has an unknown key or a wrong value, more than `MOST_RUNS` runs, or two
+            that are the same.
     """
     path = Path(path)
     source = f"study '{path}'"
     table = parse_toml(read_text(path, source), source)
-    _check_keys(table, ("title", "output_dir", "repeats", "flags", "runs", "plots"), source)
-    folder = Path(folder or table.get("output_dir", f"runs/{path.stem}"))
+    _check_format(table, FORMAT, source)
+    where = table.get("output_dir", f"runs/{path.stem}") if folder is None else folder
+    folder = Path(expand_home(str(where), f"output_dir of {source}"))
     flags = _flags(table.get("flags", {}), source) | dict(changes or {})
     runs = tuple(_planned(settings, flags, folder, source) for settings in _products(table.get("runs"), source))
     _check_not_varied(changes or {}, runs, source)
     _check_distinct(runs, source)
-    study = Study(path.stem, table.get("title", path.stem), folder, runs, tuple(table.get("repeats", ["seed"])))
+    repeats = tuple(table.get("repeats", ["seed"]))
+    flag_names = [f.name for f in fields(TrainConfig)]
+    for name in repeats:
+        if name not in flag_names:
+            raise InputError(f"{source} has {name!r} in repeats, which is no flag{did_you_mean(name, flag_names)}")
+    study = Study(path.stem, table.get("title", path.stem), folder, runs, repeats)
     plots = tuple(_plot(values, study, source) for values in table.get("plots", []))
     return Study(**(vars(study) | {"plots": plots}))
 
 
-def _products(blocks: Any, source: str) -> Iterator[dict[str, Any]]:
-    """The settings of every run."""
-    if not isinstance(blocks, list) or not blocks:
-        raise InputError(f"{source} has no [[runs]]; name there the flags to vary, each with a list of values")
+def _products(blocks: list[dict[str, Any]] | None, source: str) -> Iterator[dict[str, Any]]:
+    """The settings of every run, which are counted before any is made."""
+    if not blocks or not all(blocks):
+        missing = "a [[runs]] without flags" if blocks else "no [[runs]]"
+        raise InputError(f"{source} has {missing}; name there the flags to vary, each with a list of values")
+    for name, values in (item for block in blocks for item in block.items()):
+        if not isinstance(values, list) or not values:
+            said = reprlib.repr(values)
+            raise InputError(f"{source} has {name}={said} under [[runs]]; it must be a list of values")
+    count = sum(math.prod(map(len, block.values())) for block in blocks)
+    if count > MOST_RUNS:
+        raise InputError(
+            f"{source} has {count:,} combinations under [[runs]], and a study has at most {MOST_RUNS:,} runs; vary"
+            " fewer flags together, in several blocks or several studies"
+        )
     for block in blocks:
-        for name, values in block.items():
-            if not isinstance(values, list) or not values:
-                raise InputError(f"{source} has {name}={values!r} under [[runs]]; it must be a list of values")
         for values in product(*block.values()):
             yield _flags(dict(zip(block, values, strict=True)), source)
 
@@ -134,12 +177,27 @@ def _flags(given: Any, source: str) -> dict[str, Any]:
 
 
 def _planned(settings: dict[str, Any], flags: dict[str, Any], folder: Path, source: str) -> PlannedRun:
-    name = ",".join(f"{key}={quote(str(value), safe=':+')}" for key, value in settings.items())
+    name = run_name(settings)
     try:
+        import_layers((flags | settings).get("imports"))
         config = TrainConfig(**(flags | settings | {"output_dir": str(folder / name), "resume": "auto"}))
     except InputError as error:
         raise InputError(f"{source}, run {name}: {error}") from None
     return PlannedRun(name, settings, config)
+
+
+def run_name(settings: Mapping[str, Any]) -> str:
+    """The settings as the name of a folder; a name that is too long ends in a digest of all of it instead.
+
+    Example:
+        >>> run_name({"layer": "ConvNN", "where": "layer1/*"})
+        'layer=ConvNN,where=layer1%2F%2A'
+    """
+    name = ",".join(f"{key}={quote(str(value), safe=':+')}" for key, value in settings.items())
+    if len(name) <= LONGEST_NAME:
+        return name
+    digest = "..." + hashlib.sha256(name.encode()).hexdigest()[:16]
+    return name[: LONGEST_NAME - len(digest)] + digest
 
 
 def _check_not_varied(changes: Mapping[str, Any], runs: tuple[PlannedRun, ...], source: str) -> None:
@@ -157,7 +215,7 @@ def _check_distinct(runs: tuple[PlannedRun, ...], source: str) -> None:
 
 
 def _plot(values: Any, study: Study, source: str) -> Plot:
-    _check_keys(values, ("x", "y", "lines", "panels"), f"{source}, under [[plots]],")
+    _check_format(values, FORMAT_OF_PLOT, f"{source}, under [[plots]],")
     if "x" not in values:
         raise InputError(f"{source} has a plot without x; name a setting or one of {', '.join(COSTS)}")
     plot = Plot(values["x"], values.get("y", "best"), *(tuple(values.get(key, ())) for key in ("lines", "panels")))
@@ -168,7 +226,14 @@ def _plot(values: Any, study: Study, source: str) -> Plot:
     return plot
 
 
-def _check_keys(table: Mapping[str, Any], known: tuple[str, ...], source: str) -> None:
-    for key in table:
+def _check_format(table: Mapping[str, Any], known: Mapping[str, tuple[type, type | None, str]], source: str) -> None:
+    """Refuse a key that is not known (naming the nearest), or a value of another type."""
+    for key, value in table.items():
         if key not in known:
             raise InputError(f"{source} has the unknown key {key!r}{did_you_mean(key, known)}")
+        kind, of_items, words = known[key]
+        is_right = isinstance(value, kind)
+        if is_right and of_items is not None:
+            is_right = all(isinstance(item, of_items) for item in value)
+        if not is_right:
+            raise InputError(f"{source} has {key}={reprlib.repr(value)}, which must be {words}")

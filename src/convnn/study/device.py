@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 import torch
 
 from convnn.data.stream import count_cores
-from convnn.errors import InputError, check_at_least
+from convnn.errors import InputError, check_at_least, check_at_most
+
+MOST_JOBS = 1024
+"""Processes on one device; each takes some hundred megabytes."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,10 @@ def find_devices(names: list[str] | None, jobs: int) -> list[Device]:
         jobs: runs at once on each; those on the CPU share its cores.
 
     Raises:
-        InputError: a device is not there, or jobs is less than 1.
+        InputError: a device is not there, or jobs is out of range.
     """
     check_at_least("--jobs", jobs, 1)
+    check_at_most("--jobs", jobs, MOST_JOBS)
     found = [device for name in names or _best() for device in _named(name)]
     return [_sharing(device, jobs) for device in found for _ in range(jobs)]
 

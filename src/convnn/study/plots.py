@@ -11,9 +11,18 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter
 
 from convnn.study.definition import COSTS, Plot
-from convnn.study.results import HEADINGS, Group
+from convnn.study.results import HEADINGS, Group, heading
 from convnn.viz import draw_comparison
-from convnn.viz._figure import COLORS, FAINT, INK, save_figure, style_panel
+from convnn.viz._figure import (
+    COLORS,
+    FAINT,
+    own_style,
+    save_figure,
+    style_panel,
+    write_legend,
+    write_plainly,
+    write_title,
+)
 
 PANEL_WIDTH, HEIGHT = 4.4, 3.6
 """In inches."""
@@ -30,6 +39,7 @@ Point = tuple[Any, float, float]
 """Place along the axis, mean, and spread; NaN of a single run."""
 
 
+@own_style()
 def draw_plot(plot: Plot, groups: Sequence[Group], path: Path | str) -> Path:
     """Draw the means of a study, with one standard deviation on either side where there are repetitions.
 
@@ -54,12 +64,10 @@ def draw_plot(plot: Plot, groups: Sequence[Group], path: Path | str) -> Path:
     names = list(_split(groups, plot.lines))
     for panel, (title, members) in zip(axes, panels.items(), strict=False):
         _draw_panel(panel, plot, members, names)
-        panel.set_title(title or HEADINGS[plot.y], loc="left", fontsize=10, fontweight="bold", color=INK)
-    axes[0].set_ylabel(f"{HEADINGS[plot.y]}, %", fontsize=9, color=FAINT)
+        write_title(panel, title or heading(plot.y, groups))
+    axes[0].set_ylabel(f"{heading(plot.y, groups)}, %", fontsize=9, color=FAINT)
     if names != [""] and names:
-        figure.legend(
-            *axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=9, labelcolor=INK
-        )
+        write_legend(figure, axes[0].containers, names)
     return save_figure(figure, path)
 
 
@@ -99,12 +107,14 @@ def _draw_panel(panel: Axes, plot: Plot, groups: Sequence[Group], names: Sequenc
         spreads = [0 if isnan(spread) else 100 * spread for _, _, spread in points]
         look: dict[str, Any] = {"color": COLORS[number % len(COLORS)], "marker": "osD^vP"[number // len(COLORS) % 6]}
         look |= {"linewidth": 1.6, "linestyle": "none" if ticks else "-", "markersize": 5, "capsize": 2.5}
-        panel.errorbar(xs, means, spreads, label=name, elinewidth=1.2, **look)
+        panel.errorbar(xs, means, spreads, elinewidth=1.2, **look)
     panel.set_xlabel(HEADINGS.get(plot.x, plot.x), fontsize=9, color=FAINT)
     panel.yaxis.set_major_formatter(FuncFormatter(lambda percent, _: f"{percent:g}"))
     if ticks:
         words = [str(tick) for tick in ticks]
         panel.set_xticks(range(len(words)), words, **(SLANTED if sum(map(len, words)) > MOST_LETTERS else {}))
+        for label, word in zip(panel.get_xticklabels(), words, strict=True):
+            write_plainly(label, word)
 
 
 def _ticks(plot: Plot, groups: Sequence[Group]) -> list[Any]:

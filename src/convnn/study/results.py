@@ -12,7 +12,8 @@ from convnn.runs.files import METRICS
 from convnn.study.definition import COSTS, MEASURES, PlannedRun, Study
 from convnn.tables import csv_text, escaped, markdown_table
 from convnn.train import TrainConfig
-from convnn.train.resume import CHANGEABLE
+from convnn.train.resume import may_change
+from convnn.train.stopping import why_over
 
 LAST_EPOCHS = 5
 """Over which `average` is the mean, as in the published tables."""
@@ -20,12 +21,19 @@ LAST_EPOCHS = 5
 HEADINGS = {
     "best": "best top-1",
     "last": "last top-1",
-    "average": f"mean of last {LAST_EPOCHS}",
     "gflops": "GFLOPs",
     "parameters": "parameters",
     "seconds": "s/epoch",
 }
 FORMATS = {"gflops": "{:.3g}", "parameters": "{:,.0f}", "seconds": "{:.3g}"}
+
+
+def heading(name: str, groups: "Sequence[Group]") -> str:
+    """What one of `MEASURES` or `COSTS` is called above a table or beside an axis of these groups."""
+    if name != "average":
+        return HEADINGS[name]
+    counts = sorted({min(LAST_EPOCHS, one.epochs) for group in groups for one in group.results}) or [LAST_EPOCHS]
+    return f"mean of last {counts[0]}" + (f" to {counts[-1]}" if len(counts) > 1 else "")
 
 
 @dataclass(frozen=True)
@@ -47,8 +55,8 @@ class Result:
 
     @property
     def is_finished(self) -> bool:
-        """Whether all are."""
-        return self.epochs >= self.planned.config.num_epochs
+        """Whether all are, or its patience is at an end."""
+        return why_over(self.run.curves[f"{self.run.validation_part}_top1"], self.planned.config) is not None
 
     def value(self, name: str) -> float:
         """One of `MEASURES` or `COSTS`; accuracies from 0 to 1, NaN where unknown."""
@@ -114,7 +122,7 @@ def read_result(planned: PlannedRun) -> Result | None:
     run = read_run(planned.folder, planned.name)
     for f in fields(TrainConfig):
         wanted, made = str(getattr(planned.config, f.name)), run.flags.get(f.name)
-        if made not in (None, wanted) and f.name not in CHANGEABLE and planned.config.reads(f.name):
+        if made not in (None, wanted) and not may_change(f.name, planned.config) and planned.config.reads(f.name):
             raise InputError(
                 f"'{planned.folder}' was made with {f.name}={made}, and the study says {wanted}; remove that folder, or"
                 " give the study another output_dir"
@@ -150,7 +158,7 @@ def results_csv(study: Study, results: Sequence[Result]) -> str:
 def results_table(study: Study, groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
     """Head and rows to read: mean and standard deviation over the repetitions, accuracies in percent."""
     settings = study.settings
-    head = [*settings, "runs", *(HEADINGS[name] for name in MEASURES + COSTS)]
+    head = [*settings, "runs", *(heading(name, groups) for name in MEASURES + COSTS)]
     rows = [
         [*(_text(group.settings[name]) for name in settings), str(len(group.results))]
         + [_accuracy(group, name) for name in MEASURES]

@@ -7,12 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convnn.errors import InputError
 from convnn.files import make_folder, write_atomically
+from convnn.packages import need, reason
 from convnn.study.definition import PlannedRun, Study
 from convnn.study.device import Device
 from convnn.study.plots import draw_loss_curves, draw_plot
-from convnn.study.results import Result, grouped, read_result, results_csv, results_markdown
+from convnn.study.results import Group, Result, grouped, read_result, results_csv, results_markdown
 from convnn.study.worker import Worker
 
 if TYPE_CHECKING:
@@ -44,6 +44,12 @@ class Sweep:
         devices: places for runs; one run on each.
         take_over: begin again what other machines have begun and not finished.
 
+    Attributes:
+        results: of the runs that have begun, by name.
+        failed: why runs failed, by name.
+        undrawn: why a picture is missing; empty where none is.
+        jobs: what is being made here.
+
     Raises:
         InputError: a run is there that was made with other flags.
         OutputError: the folder of the study cannot be written.
@@ -54,6 +60,7 @@ class Sweep:
         self.planned = {run.name: run for run in study.runs}
         self.results = {name: result for name, run in self.planned.items() if (result := read_result(run)) is not None}
         self.failed: dict[str, str] = {}
+        self.undrawn = ""
         self.jobs: list[Job] = []
         self._devices = list(devices)
         self._take_over = take_over
@@ -90,18 +97,38 @@ class Sweep:
         return name in self.results and self.results[name].is_finished
 
     def write_results(self) -> None:
-        """results.csv, results.md, curves.png and the pictures of the study, of what there is, whoever made it."""
+        """results.csv, results.md, curves.png and the pictures of the study, of what there is, whoever made it.
+
+        Others write them too: when a run has been finished meanwhile they are written again, so that whoever is the
+        last to write has all.
+        """
+        written = None
+        while (finished := self._look()) != written:
+            self._write_results()
+            written = finished
+
+    def _look(self) -> list[str]:
+        """Read what is not finished, which somebody else may make; the names of all that is."""
         for run in self.study.runs:
             if not self.is_finished(run.name):
-                self._read(run)  # somebody else may have finished it
+                self._read(run)
+        return [name for name in self.planned if self.is_finished(name)]
+
+    def _write_results(self) -> None:
         results = [self.results[run.name] for run in self.study.runs if run.name in self.results]
         groups, folder = grouped(self.study, results), self.study.folder
         write_atomically(folder / "results.csv", results_csv(self.study, results))
         write_atomically(folder / "results.md", results_markdown(self.study, groups))
+        try:
+            self._draw(groups)
+        except Exception as error:  # of fonts, of a disk, of whatever a drawing needs: no reason to stop runs
+            self.undrawn = reason(error)
+
+    def _draw(self, groups: Sequence[Group]) -> None:
         if groups:
-            draw_loss_curves(groups, folder / "curves.png")
+            draw_loss_curves(groups, self.study.folder / "curves.png")
             for number, plot in enumerate(self.study.plots, start=1):
-                draw_plot(plot, groups, folder / f"{number}_{plot.y}_by_{plot.x}.png")
+                draw_plot(plot, groups, self.study.folder / f"{number}_{plot.y}_by_{plot.x}.png")
 
     def _turn(self) -> bool:
         """Take notice of what has ended, begin what is next; whether something is being made here."""
@@ -163,10 +190,10 @@ class Sweep:
 
 def _open_queue(folder: Path, name: str) -> "Queue":
     """Imported here: only who sweeps needs Optuna."""
-    try:
-        from convnn.study.queue import Queue
-    except ModuleNotFoundError as error:
-        raise InputError(f"a sweep needs the package {error.name}: pip install 'convnn[sweep]'") from None
+    for package in ("optuna", "psutil"):
+        need(package, "a sweep", extra="sweep")
+    from convnn.study.queue import Queue
+
     return Queue(folder / JOURNAL, name)
 
 

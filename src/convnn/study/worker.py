@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from convnn.files import make_folder
 from convnn.study.definition import PlannedRun
 from convnn.study.device import Device
 from convnn.train import TrainConfig
+from convnn.train.config import option_of
 
 LOG = "log.txt"
 """What a run prints, in its folder."""
@@ -79,8 +80,8 @@ class Worker:
 def arguments(config: TrainConfig) -> list[str]:
     """The flags of `convnn train` that differ from the defaults."""
     default = TrainConfig(model=config.model)
-    names = [f.name for f in fields(config) if getattr(config, f.name) != getattr(default, f.name)]
-    return ["--model", config.model, *(word for name in names for word in _flag(name, getattr(config, name)))]
+    differing = [f for f in fields(config) if getattr(config, f.name) != getattr(default, f.name)]
+    return ["--model", config.model, *(word for f in differing for word in _flag(f, getattr(config, f.name)))]
 
 
 def last_line(folder: Path) -> str:
@@ -92,7 +93,7 @@ def last_line(folder: Path) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
-def _flag(name: str, value: Any) -> Sequence[str]:
+def _flag(f: "Field[Any]", value: Any) -> Sequence[str]:
     if isinstance(value, bool):
-        return [f"--{name}" if value else f"--no-{name}"]
-    return [f"--{name}={value}"]
+        return [f"--{f.name}" if value else f"--no-{f.name}"]
+    return [f"{option_of(f)}={value}"]

@@ -14,6 +14,7 @@ from convnn.train.config import TrainConfig
 from convnn.train.console import ConsoleReport, print_summary
 from convnn.train.device import find_device, make_accelerator
 from convnn.train.folder import RunFolder
+from convnn.train.initial import start_from
 from convnn.train.interruption import Interrupted, Interruption
 from convnn.train.metrics import EpochResult, Meter, Scores
 from convnn.train.resume import ResumePoint, find_resume_point
@@ -48,5 +49,6 @@ __all__ = [
     "read_checkpoint",
     "read_pretrained",
     "save_checkpoint",
+    "start_from",
     "summarize",
 ]

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from convnn.data import FITS
-from convnn.errors import InputError
+from convnn.errors import InputError, is_out_of_memory
 from convnn.models import Network, create_model
+from convnn.nn import list_layers
 from convnn.train.sealed import read_sealed, write_sealed
+from convnn.words import counted
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 """Files of a folder on the Hugging Face hub."""
@@ -48,6 +50,7 @@ class Recipe:
         fit: how pictures of other shapes came to that size, one of `convnn.data.FITS`.
         epoch: epochs trained.
         test_top1: accuracy then, 0 to 1; None where it was not measured.
+        imports: modules that register its layer, separated by commas.
     """
 
     model: str
@@ -62,6 +65,7 @@ class Recipe:
     fit: str = "crop"
     epoch: int = 0
     test_top1: float | None = 0.0
+    imports: str = ""
 
     def build(self) -> Network:
         """The network with fresh weights.
@@ -172,7 +176,7 @@ def read_pretrained(folder: str | Path) -> Checkpoint:
         )
     try:
         if path.stat().st_size > LARGEST_CONFIG:
-            raise ValueError(f"it has {path.stat().st_size} bytes")
+            raise ValueError(f"it has {counted(path.stat().st_size, 'byte')}")
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"checkpoint '{path}' cannot be read: {error}") from None
@@ -206,13 +210,25 @@ def check_recipe(checkpoint: Checkpoint, path: str | Path) -> None:
 
 def _build(checkpoint: Checkpoint, path: str | Path, device: str) -> Network:
     """The network of a recipe that may say anything; on "meta" its weights have no size."""
+    recipe = checkpoint.recipe
+    if recipe.imports and recipe.layer not in list_layers():
+        raise InputError(
+            f"checkpoint '{path}' has the layer {reprlib.repr(recipe.layer)} of a module that is not imported, and a"
+            f" checkpoint does not run code by itself: add --import={_one_line(recipe.imports)}"
+        )
     try:
         _check_sizes(checkpoint.recipe, len(checkpoint.weights))
         with torch.device(device):
             return checkpoint.recipe.build()
-    except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        if device != "meta" and is_out_of_memory(error):
+            raise
         reason = str(error).splitlines() or [type(error).__name__]
         raise InputError(f"checkpoint '{path}' has a recipe that cannot be built: {reason[0]}") from None
+
+
+def _one_line(text: str) -> str:
+    return f"{' '.join(text.split()):.200}"
 
 
 def check_weights(network: Network, weights: dict[str, Tensor], path: str | Path) -> None:
@@ -266,7 +282,7 @@ def _check_sizes(recipe: Recipe, num_weights: int) -> None:
             raise InputError(f"{name}={reprlib.repr(value)}")
     depth, padding = recipe.settings.get("num_layers", 0), recipe.settings.get("padding", 0)
     if isinstance(depth, int) and depth > max(num_weights, LARGEST_DEPTH):
-        raise InputError(f"num_layers={depth} for {num_weights} weights")
+        raise InputError(f"num_layers={depth} for {counted(num_weights, 'weight')}")
     if isinstance(padding, int) and padding > max(*recipe.image_shape[1:], WIDEST_PADDING):
         raise InputError(f"padding={padding} for images of shape {recipe.image_shape}")
 

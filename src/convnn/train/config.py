@@ -1,10 +1,13 @@
 """Everything a run is told: the published flags with their names and defaults, and a few of ours."""
 
-from dataclasses import dataclass, field, fields
+import os
+from collections.abc import Callable
+from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from convnn.data import DATASETS, FITS, ON_BAD_IMAGE
-from convnn.errors import InputError, check_at_least, check_choice, check_fraction
+from convnn.errors import InputError, check_at_least, check_at_most, check_choice, check_fraction
+from convnn.files import expand_home
 from convnn.models import check_layer, check_model, default_layer, is_external, list_models, model_settings
 from convnn.nn import (
     ACTIVATIONS,
@@ -21,8 +24,10 @@ from convnn.nn import (
     SPARSE_MODES,
     list_layers,
 )
+from convnn.nn._extensions import import_names
 from convnn.ops import BACKEND_CHOICES, METRICS
 from convnn.ops.weigh import SOFT_TOPS
+from convnn.train.checkpoint import LARGEST_NUMBER, LARGEST_SIDE
 from convnn.train.timer import parse_interval
 
 NETWORK_SETTINGS = (
@@ -94,14 +99,52 @@ TOKEN_DEFAULTS = {
 }
 """Defaults of the published ViT where they differ from those of the convolutional networks."""
 
+DEEPEST, WIDEST, MOST_THREADS, LARGEST_FACTOR, LARGEST_FLOAT = 1000, 2**20, 1024, 1000.0, 1e30
+
+LARGEST = (
+    dict.fromkeys(("kernel_size", "padding", "patch_size", "image_size", "resize", "positional_size"), LARGEST_SIDE)
+    | dict.fromkeys(("sample_padding", "shuffle_scale", "reach", "step", "reduction", "graph_dilation"), LARGEST_SIDE)
+    | dict.fromkeys(("attention_dilation", "relative_side"), LARGEST_SIDE)
+    | dict.fromkeys(("K", "num_samples", "sparse_context_window"), LARGEST_SIDE**2)
+    | dict.fromkeys(("num_heads", "d_hidden", "d_mlp", "head_channels", "latent_channels"), WIDEST)
+    | dict.fromkeys(("num_layers", "mlp_layers"), DEEPEST)
+    | {"threads": MOST_THREADS, "width": LARGEST_FACTOR}
+)
+"""Values of flags; any other whole number is below LARGEST_NUMBER, any other number at most LARGEST_FLOAT."""
+
 
 def flag(
-    default: Any, group: str, text: str, choices: tuple[str, ...] | None = None, without_value: str | None = None
+    default: Any,
+    group: str,
+    text: str,
+    choices: tuple[str, ...] | Callable[[], list[str]] | None = None,
+    *,
+    without_value: str | None = None,
+    is_path: bool = False,
+    option: str | None = None,
 ) -> Any:
-    """A field that is a command line flag; `without_value` is what it means when given alone."""
-    return field(
-        default=default, metadata={"group": group, "help": text, "choices": choices, "without_value": without_value}
-    )
+    """A field that is a command line flag.
+
+    Args:
+        default, group, text: its default, the group of flags it belongs to, and what it does.
+        choices: its values, or what lists them when they are asked for.
+        without_value: what it means when given alone.
+        is_path: whether it names a file or folder.
+        option: what it is called on the command line, where it may be given several times; as the field when None.
+    """
+    known = {"group": group, "help": text, "choices": choices, "without_value": without_value, "is_path": is_path}
+    return field(default=default, metadata=known | {"option": option})
+
+
+def choices_of(f: "Field[Any]") -> tuple[str, ...]:
+    """The values of a flag that has few; layers that were imported meanwhile among them."""
+    choices = f.metadata["choices"]
+    return tuple(choices() if callable(choices) else choices or ())
+
+
+def option_of(f: "Field[Any]") -> str:
+    """A flag as it stands on the command line."""
+    return f.metadata["option"] or f"--{f.name}"
 
 
 def defaults_of(model: str, layer: str | None = None) -> dict[str, Any]:
@@ -126,7 +169,10 @@ class TrainConfig:
     """
 
     model: str = flag("vgg11", "network", f"architecture: {', '.join(list_models())}, torchvision:NAME or timm:NAME")
-    layer: str = flag("ConvNN", "network", "layer it is built of", tuple(list_layers()))
+    layer: str = flag("ConvNN", "network", "layer it is built of", list_layers)
+    imports: str | None = flag(
+        None, "network", "module or .py file that registers layers; may be given several times", option="--import"
+    )
     where: str = flag("*", "network", "names of the layers that --layer replaces in a network of torchvision or timm")
     width: float = flag(1.0, "network", "factor on all channels; 1 is the published network")
     dropout: float = flag(0.5, "network", "dropout ahead of linear layers, 0 to 1")
@@ -195,7 +241,7 @@ class TrainConfig:
     latent_channels: int = flag(64, "neighbours", "channels by which Adaptive ranks")
 
     dataset: str = flag("cifar10", "data", "images to learn", DATASETS)
-    data_path: str = flag("./Data", "data", "folder of the data set")
+    data_path: str = flag("./Data", "data", "folder of the data set", is_path=True)
     download: bool = flag(False, "data", "fetch a missing data set")
     resize: int | None = flag(None, "data", "side to which images are resized, in pixels")
     fit: str = flag("crop", "data", "how pictures of imagenet and imagefolder come to that size", FITS)
@@ -217,6 +263,15 @@ class TrainConfig:
         "mode of torch.compile; reduce-memory keeps half of the activations",
         ("default", "reduce-overhead", "reduce-memory", "max-autotune"),
     )
+    accumulate: int = flag(
+        1, "training", "batches whose gradients make one step: as one batch of so many times the size, in less memory"
+    )
+    init_from: str | None = flag(
+        None, "training", "start with the weights of a checkpoint; a head of another number of classes stays fresh"
+    )
+    patience: int | None = flag(
+        None, "training", "stop after this many epochs without a better top-1 on val, or on test where there is no val"
+    )
     clip_grad_norm: float = flag(1.0, "training", "largest norm of the gradient; 0: any")
     detect_anomaly: bool = flag(False, "training", "name the operation whose gradient becomes NaN; slow")
     deterministic: bool = flag(False, "training", "the same bits every time on CUDA too; the CPU gives them anyway")
@@ -231,22 +286,32 @@ class TrainConfig:
     scheduler: str = flag(
         "none", "optimisation", "learning rate over the epochs", ("step", "cosine", "plateau", "none")
     )
+    warmup_epochs: int = flag(
+        0, "optimisation", "epochs over which the rate rises from 0 in equal steps, ahead of the scheduler"
+    )
     lr_step: int = flag(20, "optimisation", "epochs between two cuts of the step scheduler")
     lr_gamma: float = flag(0.1, "optimisation", "factor of a cut, for step and plateau")
 
     device: str = flag("auto", "run", "auto takes the best there is", ("auto", "cpu", "cuda", "mps"))
     backend: str = flag("auto", "run", "what computes the neighbours; auto takes the fastest", BACKEND_CHOICES)
+    threads: int | None = flag(
+        None, "run", "threads of the CPU, on which the last bits depend; what torch starts with when left out"
+    )
     seed: int = flag(0, "run", "seed of weights, order, augmentation and sampling")
-    output_dir: str = flag("./Output/VGG/ConvNN", "run", "folder of results")
+    output_dir: str = flag("./Output/VGG/ConvNN", "run", "folder of results", is_path=True)
     resume: str | None = flag(
-        None, "run", "go on with a run: a checkpoint, its folder, or auto for output_dir", without_value="auto"
+        None,
+        "run",
+        "go on with a run: a checkpoint, its folder, or auto for output_dir",
+        without_value="auto",
+        is_path=True,
     )
     checkpoint_every: str | None = flag("15m", "run", "save within epochs too, every 500 steps or 90s, 15m, 2h")
     overwrite: bool = flag(False, "run", "replace the results of an earlier run in output_dir")
     tensorboard: bool = flag(False, "run", "write TensorBoard scalars too (pip install 'convnn[tensorboard]')")
     log_neighbors: bool = flag(False, "run", "measure whom each layer looks at after every epoch, into neighbors.csv")
     test_only: bool = flag(False, "run", "no training: evaluate --checkpoint, or check shapes without one")
-    checkpoint: str | None = flag(None, "run", "weights to evaluate, such as best.safetensors")
+    checkpoint: str | None = flag(None, "run", "weights to evaluate, such as best.safetensors", is_path=True)
 
     def __init__(self, **given: Any) -> None:
         values = {f.name: f.default for f in fields(self)}
@@ -262,8 +327,11 @@ class TrainConfig:
 
     def _check(self) -> None:
         for f in fields(self):
-            if f.metadata["choices"]:
-                check_choice(f"--{f.name}", getattr(self, f.name), f.metadata["choices"])
+            value = getattr(self, f.name)
+            if choices := choices_of(f):
+                check_choice(f"--{f.name}", value, choices)
+            if f.metadata["is_path"] and value is not None:
+                object.__setattr__(self, f.name, expand_home(value, f"--{f.name}"))
         check_at_least("--K", self.K, 0 if is_external(self.model) else 1)
         for name in ("batch_size", "num_epochs", "kernel_size", "lr_step", "sparse_context_window"):
             check_at_least(f"--{name}", getattr(self, name), 1)
@@ -277,6 +345,12 @@ class TrainConfig:
         check_at_least("--relative_side", self.relative_side, 0)
         for name in ("padding", "sample_padding", "reach", "positional_size", "shuffle_scale", "num_workers", "seed"):
             check_at_least(f"--{name}", getattr(self, name), 0)
+        check_at_least("--num_samples", self.num_samples, -1)
+        check_at_least("--accumulate", self.accumulate, 1)
+        check_at_least("--warmup_epochs", self.warmup_epochs, 0)
+        for name in ("resize", "limit_train", "limit_test", "patience", "threads"):
+            if getattr(self, name) is not None:
+                check_at_least(f"--{name}", getattr(self, name), 1)
         for name in ("lambda_param", "branch_ratio", "choosing", "attention_dropout", "dropout", "drop_path"):
             check_fraction(f"--{name}", getattr(self, name))
         for name in ("lr", "width"):
@@ -285,7 +359,19 @@ class TrainConfig:
         for name in ("weight_decay", "momentum", "lr_gamma", "clip_grad_norm", "noise"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"--{name}={getattr(self, name)} must not be negative")
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, int | float):
+                usual = LARGEST_NUMBER - 1 if isinstance(value, int) else LARGEST_FLOAT
+                check_at_most(f"--{f.name}", value, LARGEST.get(f.name, usual))
+        if self.warmup_epochs >= self.num_epochs:
+            raise InputError(f"--warmup_epochs={self.warmup_epochs} must be less than --num_epochs={self.num_epochs}")
         parse_interval(self.checkpoint_every)
+        try:
+            os.fsencode(self.output_dir).decode()
+        except UnicodeError:  # safetensors would write there and never read again
+            raise InputError(f"--output_dir={self.output_dir!r} must be a name in UTF-8; choose another") from None
+        object.__setattr__(self, "imports", ",".join(import_names(self.imports)) or None)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -1,18 +1,42 @@
 """The run on the screen: a table, a progress bar on a terminal, one plain line an epoch everywhere."""
 
+import os
 import time
 from collections.abc import Sequence
+from typing import IO
 
 from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from convnn.data import ImageData
 from convnn.train.callbacks import Callback
 from convnn.train.config import TrainConfig
 from convnn.train.metrics import EpochResult, best_of
 from convnn.train.summary import NetworkSummary
+from convnn.words import counted
+
+WIDE = 1 << 16
+"""Letters of a line that is read by no terminal: nothing is cut or broken."""
+
+
+def make_console(file: IO[str] | None = None) -> Console:
+    """A console that shows people's text as it is: brackets are no markup, colons no emoji, numbers not coloured.
+
+    Args:
+        file: where it writes; to the standard output when None.
+    """
+    console = Console(file=file, markup=False, emoji=False, highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = WIDE
+    return console
+
+
+def print_line(console: Console, text: str) -> None:
+    """Print a line as it is, on any console: nothing breaks, colours or interprets it."""
+    console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def print_summary(
@@ -20,6 +44,7 @@ def print_summary(
 ) -> None:
     """What is about to run."""
     several = f", {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
+    epochs = counted(config.num_epochs, "epoch")
     sides = "x".join(map(str, data.image_shape))
     parts = ", ".join(f"{loader.num_samples:,} {part}" for part, loader in data.parts.items())
     rows = {
@@ -28,19 +53,18 @@ def print_summary(
         "GFLOPs": f"{summary.gflops:.3f} an image",
         "images": f"{data.name}: {parts}, {sides}",
         "device": f"{accelerator.device.type}{several}" + (", mixed precision" if config.use_amp else ""),
-        "training": f"{config.num_epochs} epochs, batch {config.batch_size}, {config.optimizer} at {config.lr:g}",
+        "training": f"{epochs}, batch {config.batch_size}, {config.optimizer} at {config.lr:g}",
         "results": config.output_dir,
     }
     table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold")
     for name, value in rows.items():
-        table.add_row(f"[bold]{name}", value)
+        table.add_row(name, Text(value, overflow="fold"))
     console.print(table)
     if data.left_out:
         first, *others = data.left_out
         more = f" and {len(others):,} more" if others else ""
-        console.print(
-            f"left out what is no picture by its name: {first}{more}", highlight=False, soft_wrap=True, markup=False
-        )
+        print_line(console, f"left out what is no picture by its name: {first}{more}")
 
 
 class ConsoleReport(Callback):
@@ -81,41 +105,39 @@ class ConsoleReport(Callback):
         elapsed = time.perf_counter() - self.start
         left = (self.num_epochs - result.epoch) * elapsed / (result.epoch - self.epochs_before)
         train, validation = result.train, result.validation
-        self.console.print(
+        top5 = "" if validation.top5 is None else f" top-5 {validation.top5:.2%}"
+        print_line(
+            self.console,
             f"epoch {result.epoch:>{len(str(self.num_epochs))}}/{self.num_epochs}"
             f"  train {train.loss:.4f} top-1 {train.top1:.2%}"
-            f"  {result.validation_part} {validation.loss:.4f} top-1 {validation.top1:.2%} top-5 {validation.top5:.2%}"
+            f"  {result.validation_part} {validation.loss:.4f} top-1 {validation.top1:.2%}{top5}"
             f"  {result.images_per_second:,.0f} images/s  {_duration(left)} left"
             + ("  best" if result.is_best else ""),
-            highlight=False,
-            soft_wrap=True,
         )
 
     def on_broken_images(self, messages: Sequence[str]) -> None:
         """Count them, when there are more."""
         if len(messages) > self.num_broken:
             self.num_broken = len(messages)
-            self.console.print(
-                f"left out {self.num_broken} images so far: {messages[-1]}", highlight=False, soft_wrap=True
-            )
+            print_line(self.console, f"left out {counted(self.num_broken, 'image')} so far: {messages[-1]}")
 
     def on_test(self, best: EpochResult) -> None:
         """The test scores of the best epoch."""
         if best.test is not None:
-            self.console.print(
-                f"test {best.test.loss:.4f} top-1 {best.test.top1:.2%} top-5 {best.test.top5:.2%} of epoch"
-                f" {best.epoch}, the best on val",
-                highlight=False,
-                soft_wrap=True,
+            top5 = "" if best.test.top5 is None else f" top-5 {best.test.top5:.2%}"
+            print_line(
+                self.console,
+                f"test {best.test.loss:.4f} top-1 {best.test.top1:.2%}{top5} of epoch {best.epoch}, the best on val",
             )
 
     def on_end(self) -> None:
         """Name the best epoch and the time it all took."""
         if self.best is not None:
-            self.console.print(
+            took = _duration(time.perf_counter() - self.start)
+            print_line(
+                self.console,
                 f"best {self.best.validation_part} top-1 {self.best.validation.top1:.2%} in epoch {self.best.epoch},"
-                f" after {_duration(time.perf_counter() - self.start)}",
-                highlight=False,
+                f" after {took}",
             )
 
     def stop(self) -> None:

@@ -9,17 +9,24 @@ from torch import Tensor
 
 from convnn.errors import TrainingError
 
+FEWEST_CLASSES = 5
+"""Of which the five best say something."""
+
 
 class Scores(NamedTuple):
-    """Mean loss and accuracies (0 to 1) over samples, not over batches."""
+    """Mean loss and accuracies (0 to 1) over samples, not over batches; no top-5 of fewer than five classes."""
 
     loss: float
     top1: float
-    top5: float
+    top5: float | None
 
     @classmethod
-    def of(cls, sums: Tensor) -> "Scores":
+    def of(cls, sums: Tensor, num_classes: int) -> "Scores":
         """From the sums of a `Meter`, those of all processes together.
+
+        Args:
+            sums: (4,).
+            num_classes: among which the network chose.
 
         Raises:
             TrainingError: nothing was counted.
@@ -27,7 +34,7 @@ class Scores(NamedTuple):
         loss, top1, top5, samples = sums.tolist()
         if not samples:
             raise TrainingError("not one image could be read; look at the messages of --on_bad_image skip")
-        return cls(loss / samples, top1 / samples, top5 / samples)
+        return cls(loss / samples, top1 / samples, None if num_classes < FEWEST_CLASSES else top5 / samples)
 
 
 class Meter:
@@ -35,15 +42,18 @@ class Meter:
 
     Attributes:
         sums: (4,) losses, hits, hits among the best five, samples; exact up to 2**53 of them.
+        num_classes: of the logits, 0 before any were counted.
     """
 
     def __init__(self, device: torch.device) -> None:
         dtype = torch.float32 if device.type == "mps" else torch.float64
         self.sums = torch.zeros(4, device=device, dtype=dtype)
+        self.num_classes = 0
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Count a batch, which may be empty: summed loss (), logits (B, classes), labels (B,)."""
         logits, loss = logits.detach(), loss.detach()
+        self.num_classes = logits.shape[1]
         top1 = logits.argmax(dim=1) == labels
         top5 = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
         samples = torch.full_like(loss, len(labels))

@@ -1,6 +1,7 @@
 """Loss, optimizer and learning rate by their flags."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -47,25 +48,46 @@ def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optim
 
 
 class Schedule:
-    """The learning rate over the epochs: `advance` after each with its test accuracy."""
+    """The learning rate over the epochs: `advance` after each with its test accuracy.
+
+    The scheduler begins when the epochs of warm-up are over.
+    """
 
     def __init__(self, optimizer: torch.optim.Optimizer, config: TrainConfig) -> None:
         self.optimizer = optimizer
+        self.warmup_epochs = config.warmup_epochs
         self.scheduler: lr_scheduler.LRScheduler | lr_scheduler.ReduceLROnPlateau | None = None
         if config.scheduler == "step":
             self.scheduler = lr_scheduler.StepLR(optimizer, config.lr_step, config.lr_gamma)
         elif config.scheduler == "cosine":
-            self.scheduler = lr_scheduler.CosineAnnealingLR(optimizer, config.num_epochs)
+            self.scheduler = lr_scheduler.CosineAnnealingLR(optimizer, config.num_epochs - config.warmup_epochs)
         elif config.scheduler == "plateau":
             self.scheduler = lr_scheduler.ReduceLROnPlateau(optimizer, mode="max", factor=config.lr_gamma)
 
     @property
     def lr(self) -> float:
-        """The rate of the coming epoch."""
+        """The rate of the coming epoch, but for the warm-up."""
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def advance(self, test_top1: float) -> None:
-        """End an epoch."""
+    def warmth(self, epochs: float) -> float:
+        """The share of the rate after so many epochs, the last of them perhaps in part."""
+        return min(1.0, epochs / self.warmup_epochs) if self.warmup_epochs else 1.0
+
+    @contextmanager
+    def warming(self, epochs: float) -> Iterator[None]:
+        """The rate of the step that ends after so many epochs."""
+        (group,) = self.optimizer.param_groups
+        rate = group["lr"]
+        group["lr"] = rate * self.warmth(epochs)
+        try:
+            yield
+        finally:
+            group["lr"] = rate  # the scheduler goes on from it, and so does a run that is resumed
+
+    def advance(self, epoch: int, test_top1: float) -> None:
+        """End an epoch, counted from 1."""
+        if epoch <= self.warmup_epochs:
+            return
         if isinstance(self.scheduler, lr_scheduler.ReduceLROnPlateau):
             self.scheduler.step(test_top1)
         elif self.scheduler is not None:

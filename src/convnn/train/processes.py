@@ -1,5 +1,6 @@
 """Several processes on one run: what they must agree on, and what they compute together."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,12 +16,12 @@ class Agreement(NamedTuple):
     """What all processes know before a step.
 
     Attributes:
-        num_samples: of the batch, over all processes.
+        num_samples: of each batch of the step, over all processes.
         signal: that came to one of them, 0 for none.
         is_save_due: one of them wants a checkpoint after the step.
     """
 
-    num_samples: int
+    num_samples: tuple[int, ...]
     signal: int
     is_save_due: bool
 
@@ -39,15 +40,15 @@ class Processes:
         # Small messages travel apart from the gradients, and no device has to wait for them.
         self._group: Any = dist.new_group(backend="gloo") if self.count > 1 else None
 
-    def agree(self, num_samples: int = 0, signal: int | None = None, is_save_due: bool = False) -> Agreement:
+    def agree(self, num_samples: Sequence[int] = (), signal: int | None = None, is_save_due: bool = False) -> Agreement:
         """Tell the others, and hear from them."""
-        said = Agreement(num_samples, signal or 0, is_save_due)
         if self.count == 1:
-            return said
-        heard = [torch.zeros(3, dtype=torch.long) for _ in range(self.count)]
-        dist.all_gather(heard, torch.tensor([int(value) for value in said]), group=self._group)
-        samples, signals, due = zip(*(row.tolist() for row in heard), strict=True)
-        return Agreement(sum(samples), max(signals), any(due))
+            return Agreement(tuple(num_samples), signal or 0, is_save_due)
+        said = torch.tensor([signal or 0, int(is_save_due), *num_samples])
+        heard = [torch.zeros_like(said) for _ in range(self.count)]
+        dist.all_gather(heard, said, group=self._group)
+        signals, due, *samples = zip(*(row.tolist() for row in heard), strict=True)
+        return Agreement(tuple(map(sum, samples)), max(signals), any(due))
 
     def sum(self, values: Tensor) -> Tensor:
         """Add up a tensor over the processes."""
@@ -88,6 +89,8 @@ class GlobalBatchNorm(_BatchNorm):
         shape = [1, -1] + [1] * (x.dim() - 2)
         values = x.to(torch.promote_types(x.dtype, torch.float32))
         count = _AddUp.apply(values.new_full((), x.numel() / x.shape[1] if len(x) else 0.0))
+        if count <= 1:  # as torch says it of a single process
+            raise ValueError(f"Expected more than 1 value per channel when training, got input size {x.shape}")
         mean = _AddUp.apply(values.sum(axes)) / count
         centred = values - mean.view(shape)
         variance = _AddUp.apply(centred.square().sum(axes)) / count

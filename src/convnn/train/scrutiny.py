@@ -11,14 +11,17 @@ from torch import Tensor, nn
 
 from convnn.errors import InputError
 from convnn.train.checkpoint import RunState, describe
+from convnn.train.metrics import FEWEST_CLASSES
 from convnn.train.optim import make_optimizer
 from convnn.train.randomness import random_state
+from convnn.words import counted
 
 if TYPE_CHECKING:
+    from convnn.data import ImageData
     from convnn.train.config import TrainConfig
     from convnn.train.trainer import Trainer
 
-RESULT = {
+RESULT: dict[str, Any] = {
     "epoch": 1,
     "seconds": 1.0,
     "images_per_second": 1.0,
@@ -52,11 +55,12 @@ def check_run(trainer: Trainer, weights: dict[str, Tensor], run: RunState) -> No
         TypeError: something is of a kind that holds nothing.
     """
     document = run.document
-    _check_position(document["position"], document["results"], len(trainer.data.train))
+    _check_position(document["position"], document["results"], trainer.num_steps)
     for number, row in enumerate(document["results"], start=1):
-        _check_result(row, number, has_val=trainer.data.val is not None)
+        _check_result(row, number, trainer.data)
     _check_optimizer(trainer, weights, run)
-    _check_schedule(trainer.schedule.state(), document["schedule"], len(document["results"]))
+    epochs = max(0, len(document["results"]) - trainer.config.warmup_epochs)
+    _check_schedule(trainer.schedule.state(), document["schedule"], epochs)
     scaler = trainer.accelerator.scaler
     if scaler is not None and document["scaler"] is not None:
         _require(_is_like(document["scaler"], scaler.state_dict()), "scaler", document["scaler"])
@@ -104,18 +108,20 @@ def _require(is_right: bool, name: str, value: Any) -> None:
 def _check_position(position: Any, results: Any, steps: int) -> None:
     _require(isinstance(results, list), "results", results)
     _require(_is_like(position, POSITION), "position", position)
-    _require(position["epoch"] == len(results) + 1, f"after {len(results)} epochs position.epoch", position["epoch"])
-    _require(0 <= position["step"] <= steps, f"in an epoch of {steps} steps position.step", position["step"])
+    done, whole = counted(len(results), "epoch"), counted(steps, "step")
+    _require(position["epoch"] == len(results) + 1, f"after {done} position.epoch", position["epoch"])
+    _require(0 <= position["step"] <= steps, f"in an epoch of {whole} position.step", position["step"])
     _require(0 <= position["seconds"] < math.inf, "position.seconds", position["seconds"])
 
 
-def _check_result(row: Any, number: int, *, has_val: bool) -> None:
-    wanted = dict(RESULT)
-    if has_val:  # only the best are tested
+def _check_result(row: Any, number: int, data: ImageData) -> None:
+    scores = RESULT["train"] if data.num_classes >= FEWEST_CLASSES else [1.0, 1.0, None]
+    wanted = RESULT | {"train": scores, "test": scores}
+    if data.val is not None:  # only the best are tested
         is_best = isinstance(row, dict) and row.get("is_best") is True
-        wanted |= {"val": RESULT["test"], "test": RESULT["test"] if is_best else None}
+        wanted |= {"val": scores, "test": scores if is_best else None}
     _require(_is_like(row, wanted) and row["epoch"] == number, f"result {number}", row)
-    shares = [share for part in ("train", "val", "test") for share in (row[part] or [])[1:]]
+    shares = [share for part in ("train", "val", "test") for share in (row[part] or [])[1:] if share is not None]
     _require(all(0 <= share <= 1 for share in shares), f"result {number} with accuracies", shares)
     _require(0 < row["seconds"] < math.inf, f"result {number} with seconds", row["seconds"])
 

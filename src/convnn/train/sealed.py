@@ -14,8 +14,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from convnn.errors import InputError
+from convnn.errors import InputError, is_out_of_memory
 from convnn.files import write_atomically
+from convnn.words import counted
 
 METADATA_KEY = "convnn"
 NO_DIGEST = "0" * 64
@@ -67,6 +68,8 @@ def read_sealed(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except InputError:
         raise
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         reason = str(error).splitlines() or [type(error).__name__]
         raise InputError(f"checkpoint '{path}' cannot be read: {reason[0]:.200}") from None
     if not isinstance(document, dict):
@@ -80,7 +83,8 @@ def _verify(file: BinaryIO, path: Path) -> None:
     header_size = _header_size(prefix)
     if len(prefix) < 8 or header_size > min(size - 8, LARGEST_HEADER):
         raise InputError(
-            f"checkpoint '{path}' is cut short or no safetensors file: its header does not fit its {size} bytes"
+            f"checkpoint '{path}' is cut short or no safetensors file: its header does not fit its"
+            f" {counted(size, 'byte')}"
         )
     header = file.read(header_size)
     found = _DIGEST.search(header)
@@ -91,7 +95,7 @@ def _verify(file: BinaryIO, path: Path) -> None:
     while chunk := file.read(_CHUNK):
         digest.update(chunk)
     if digest.hexdigest() != found[1].decode():
-        raise InputError(f"checkpoint '{path}' is damaged: its {size} bytes are not those that were written")
+        raise InputError(f"checkpoint '{path}' is damaged: its {counted(size, 'byte')} differ from what was written")
 
 
 def _header_size(prefix: bytes | memoryview) -> int:

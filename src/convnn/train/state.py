@@ -15,8 +15,9 @@ from torch.distributed.checkpoint.state_dict import (
     set_state_dict,
 )
 
-from convnn.errors import InputError
+from convnn.errors import InputError, is_out_of_memory
 from convnn.train.checkpoint import Checkpoint, Recipe, RunState, check_classes, check_weights
+from convnn.train.machine import this_machine
 from convnn.train.metrics import EpochResult, Scores
 from convnn.train.randomness import random_state, set_random_state
 from convnn.train.scrutiny import check_run
@@ -40,6 +41,7 @@ def capture(trainer: Trainer) -> tuple[dict[str, Any], RunState]:
     scaler = trainer.accelerator.scaler
     document = {
         "config": asdict(trainer.config),
+        "machine": this_machine(),
         "position": asdict(trainer.position),
         "results": [asdict(result) for result in trainer.results],
         "optimizer": optimizer_numbers,
@@ -74,6 +76,8 @@ def restore(trainer: Trainer, checkpoint: Checkpoint, path: Path | str) -> None:
         _restore_optimizer(trainer, checkpoint.weights, run)
         _restore_numbers(trainer, run)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         reason = error if isinstance(error, InputError) else repr(error)
         raise InputError(f"checkpoint '{path}' holds a run that cannot go on: {reason!s:.200}") from None
 
@@ -122,7 +126,7 @@ def _result(row: dict[str, Any]) -> EpochResult:
 def _check_images(trainer: Trainer, recipe: Recipe, run: RunState, path: Path | str) -> None:
     there, here = run.document.get("num_samples"), trainer.data.train.num_samples
     if there != here:
-        raise InputError(f"checkpoint '{path}' is of a run on {there} training images; --data_path has {here}")
+        raise InputError(f"checkpoint '{path}' is of a run whose training images are {there}; --data_path has {here}")
     before, now = run.document.get("parts"), list(trainer.data.parts)
     if before != now:
         raise InputError(f"checkpoint '{path}' is of a run on the parts {before!r:.60}; --data_path has {now}")

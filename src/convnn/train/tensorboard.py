@@ -5,27 +5,41 @@ from functools import partial
 from pathlib import Path
 
 from convnn.errors import InputError
+from convnn.packages import need
+from convnn.runs.files import TENSORBOARD
 from convnn.train.callbacks import Callback
 from convnn.train.metrics import EpochResult, Scores
+
+EVENTS = "events.out.tfevents.*"
+"""The files of a log."""
 
 
 class TensorBoardLog(Callback):
     """Writes the scores of every epoch to `folder`/tensorboard.
 
     Raises:
-        InputError: TensorBoard is not installed.
+        InputError: TensorBoard is not installed, does not load, or cannot write into a folder of that name.
     """
 
     def __init__(self, folder: Path) -> None:
+        need("tensorboard", "--tensorboard", extra="tensorboard")
+        writer = need("torch.utils.tensorboard", "--tensorboard", extra="tensorboard").SummaryWriter
         try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise InputError("--tensorboard needs TensorBoard: pip install 'convnn[tensorboard]'") from None
-        self.make_writer = partial(SummaryWriter, str(folder / "tensorboard"))
+            str(folder).encode()
+        except UnicodeEncodeError:
+            raise InputError(
+                f"--tensorboard cannot write into a folder whose name is no text, --output_dir={folder}; rename it, or"
+                " leave out --tensorboard"
+            ) from None
+        self.folder = folder / TENSORBOARD
+        self.make_writer = partial(writer, str(self.folder))
 
     def on_start(self, results: Sequence[EpochResult]) -> None:
-        """Open the log; what a stopped run wrote beyond its checkpoint is taken back."""
-        self.writer = self.make_writer(purge_step=len(results) + 1 if results else None)
+        """Open the log: what was written beyond the checkpoint is taken back, a new log gets what was reached."""
+        is_new = not any(self.folder.glob(EVENTS))
+        self.writer = self.make_writer(purge_step=len(results) + 1 if results and not is_new else None)
+        for result in results if is_new else ():
+            self.on_epoch_end(result)
 
     def on_epoch_end(self, result: EpochResult) -> None:
         """Write its scalars."""
@@ -51,5 +65,5 @@ class TensorBoardLog(Callback):
 
 
 def tagged(scores: Scores, part: str) -> dict[str, float]:
-    """Scores of a part of the images, by tag."""
-    return {f"{name}/{part}": value for name, value in scores._asdict().items()}
+    """Scores of a part of the images, by tag; no top-5 of fewer than five classes."""
+    return {f"{name}/{part}": value for name, value in scores._asdict().items() if value is not None}

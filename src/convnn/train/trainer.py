@@ -3,7 +3,9 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -23,6 +25,7 @@ from convnn.train.optim import CRITERIA, Schedule, make_optimizer
 from convnn.train.processes import Processes, normalise_together, shard
 from convnn.train.randomness import seed_step
 from convnn.train.state import capture, restore
+from convnn.train.stopping import why_over
 from convnn.train.timer import SaveTimer
 
 STEPS_BETWEEN_CHECKS = 50  # looking at the loss makes the device wait
@@ -87,6 +90,15 @@ class Trainer:
         """What was said of training images that were left out."""
         return self.data.train.broken
 
+    @property
+    def num_steps(self) -> int:
+        """Of an epoch: one for every `--accumulate` batches."""
+        return -(-len(self.data.train) // self.config.accumulate)
+
+    def why_over(self) -> str | None:
+        """Why no further epoch is made; None while one is."""
+        return why_over([result.validation.top1 for result in self.results], self.config)
+
     def resume(self, checkpoint: Checkpoint, path: Path | str) -> None:
         """Go on where a checkpoint was taken; the outcome is that of a run that never stopped, to the bit.
 
@@ -100,7 +112,7 @@ class Trainer:
         restore(self, checkpoint, path)
 
     def fit(self) -> list[EpochResult]:
-        """Train until `--num_epochs` are done, measuring after each.
+        """Train until `--num_epochs` are done or `--patience` is at its end, measuring after each epoch.
 
         Data of three parts choose the best epoch by val; its test scores are told at the end.
 
@@ -136,9 +148,9 @@ class Trainer:
 
     def _run_epochs(self) -> None:
         with torch.autograd.set_detect_anomaly(self.config.detect_anomaly):
-            while self.position.epoch <= self.config.num_epochs:
+            while self.why_over() is None:
                 self._train_epoch()
-                train = Scores.of(self.processes.sum(self.meter.sums))
+                train = Scores.of(self.processes.sum(self.meter.sums), self.data.num_classes)
                 validation = self.evaluate(self.data.validation)
                 is_best = all(validation.top1 > result.validation.top1 for result in self.results)
                 # Of an epoch that may turn out the best of all: its weights need not be kept to be tested at the end.
@@ -148,25 +160,24 @@ class Trainer:
 
     def _train_epoch(self) -> None:
         """Make the steps of the epoch that are still to be made."""
-        position, loader = self.position, self.data.train
-        loader.set_epoch(position.epoch - 1, position.step)
+        position, loader, size = self.position, self.data.train, self.config.accumulate
+        loader.set_epoch(position.epoch - 1, position.step * size)
         for callback in self.callbacks:
-            callback.on_epoch_start(position.epoch, len(loader))
+            callback.on_epoch_start(position.epoch, self.num_steps)
         self.model.train()
         start = time.perf_counter() - position.seconds
         batches = iter(loader)  # named, so that an interruption does not end it before all is saved
-        for batch in batches:
+        while group := list(islice(batches, size)):  # waiting for them can be broken off, their step cannot
             with self.interruption.held():
-                self._train_batch(batch)
+                self._train_group(group)
                 position.seconds = time.perf_counter() - start
 
-    def _train_batch(self, batch: Batch) -> None:
+    def _train_group(self, batches: Sequence[Batch]) -> None:
         """A step, and what is due after it."""
         position = self.position
-        agreement = self.processes.agree(len(batch.labels), self.interruption.number, self.timer.is_due())
-        seed_step(self.config.seed, position.epoch, position.step)
-        if agreement.num_samples:
-            self._step(batch, agreement.num_samples)
+        sizes = [len(batch.labels) for batch in batches]
+        agreement = self.processes.agree(sizes, self.interruption.number, self.timer.is_due())
+        self._step(batches, agreement.num_samples)
         position.step += 1
         self.is_saved = False
         for callback in self.callbacks:
@@ -176,20 +187,45 @@ class Trainer:
         if agreement.signal:
             raise Interrupted(agreement.signal)
 
-    def _step(self, batch: Batch, num_samples: int) -> None:
-        """Train on this process's part of a batch of `num_samples`."""
-        with self.accelerator.autocast():
-            logits = self.model(batch.images)
+    def _step(self, batches: Sequence[Batch], num_samples: Sequence[int]) -> None:
+        """Train on this process's parts of batches of so many samples; one of which nobody has any is left out."""
+        first = self.position.step * self.config.accumulate
+        there = [number for number, samples in enumerate(num_samples) if samples]
+        for number in there:
+            seed_step(self.config.seed, self.position.epoch, first + number)
+            with nullcontext() if number == there[-1] else self.accelerator.no_sync(self.model):
+                self._add_gradient(batches[number], sum(num_samples))
+        if not there:
+            return
+        if self.config.clip_grad_norm:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip_grad_norm)
+        with self.schedule.warming(self.position.epoch - 1 + (self.position.step + 1) / self.num_steps):
+            self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def _add_gradient(self, batch: Batch, num_samples: int) -> None:
+        """Add the gradient of a part of the `num_samples` of a step."""
+        logits = self._logits(batch)
         loss = self.criterion(logits, batch.labels)
         if self._is_check_due():
             self._check_finite(loss, batch)
         # Gradients are averaged over the processes, whose parts may differ in size.
         self._backward(loss * (self.processes.count / num_samples))
-        if self.config.clip_grad_norm:
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip_grad_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
         self.meter.update(loss, logits, batch.labels)
+
+    def _logits(self, batch: Batch) -> Tensor:
+        try:
+            with self.accelerator.autocast():
+                logits: Tensor = self.model(batch.images)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):  # what batch normalisation says
+                raise
+            raise TrainingError(
+                f"batch normalisation cannot learn from the one sample that it has in epoch {self.position.epoch},"
+                f" step {self.position.step + 1}, where maps are 1x1; raise --batch_size ({self.config.batch_size});"
+                f" {self._last_good()}"
+            ) from None
+        return logits
 
     def _backward(self, loss: Tensor) -> None:
         try:
@@ -204,12 +240,13 @@ class Trainer:
 
     def _end_epoch(self, train: Scores, validation: Scores, test: Scores | None, *, is_best: bool) -> None:
         """Take down what an epoch gave; `test` is None where that is `validation`, or is of no interest."""
-        epoch, seconds, lr = self.position.epoch, self.position.seconds, self.schedule.lr
+        epoch, seconds = self.position.epoch, self.position.seconds
+        lr = self.schedule.lr * self.schedule.warmth(epoch)
         speed = self.data.train.num_samples / seconds
         val, test = (None, validation) if self.data.val is None else (validation, test)
         result = EpochResult(epoch, seconds, speed, lr, train, test, is_best, val)
         self.results.append(result)
-        self.schedule.advance(validation.top1)
+        self.schedule.advance(epoch, validation.top1)
         self.position = Position(epoch + 1)
         self.meter = Meter(self.accelerator.device)
         self.is_saved = False
@@ -281,7 +318,7 @@ def evaluate(
                 logits = model(batch.images)
             meter.update(CRITERIA[criterion](logits, batch.labels), logits, batch.labels)
             after_batch()
-    return Scores.of(accelerator.reduce(meter.sums, reduction="sum"))
+    return Scores.of(accelerator.reduce(meter.sums, reduction="sum"), meter.num_classes)
 
 
 def compiled(network: Network, config: TrainConfig) -> Network:

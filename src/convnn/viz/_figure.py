@@ -1,15 +1,20 @@
 """What every picture has in common."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO, StringIO
 from pathlib import Path
+from typing import Any
 
 import matplotlib
+import matplotlib.style
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from convnn.errors import check_choice
 from convnn.files import write_atomically
@@ -19,9 +24,34 @@ INK = "#262626"
 FAINT = "#8c8c8c"
 HAIRLINE = "#ececec"
 
-
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Of Okabe and Ito, without yellow and black, which are lost on white or on black."""
+
+
+@contextmanager
+def own_style() -> Iterator[None]:
+    """Draw with matplotlib's own defaults, whatever a person's matplotlibrc says; also a decorator."""
+    with matplotlib.style.context("default"):
+        yield
+
+
+def write_plainly(text: Text, words: str) -> None:
+    r"""Show people's words as they are: a dollar begins no formula, a byte that is no text is shown as `\udce9`."""
+    text.set_parse_math(False)
+    text.set_text(words.encode("utf-8", "backslashreplace").decode())
+
+
+def write_title(panel: Axes, words: str) -> None:
+    """People's words above a panel."""
+    write_plainly(panel.set_title("", loc="left", fontsize=10, fontweight="bold", color=INK), words)
+
+
+def write_legend(figure: Figure, lines: Sequence[Any], names: Sequence[str], **look: Any) -> None:
+    """People's names of lines, beside the panels."""
+    numbers = [str(number) for number in range(len(names))]  # matplotlib leaves out what begins with an underscore
+    legend = figure.legend(lines, numbers, loc="outside right upper", frameon=False, fontsize=9, labelcolor=INK, **look)
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        write_plainly(text, name)
 
 
 def style_panel(panel: Axes) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from convnn.errors import InputError
 from convnn.nn import ChoosingLayer, MultiheadAttention, NeighborAttention
 from convnn.nn._modes import evaluating
+from convnn.words import counted
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def patches(tokens: int, images: Tensor) -> tuple[int, int]:
     unit = gcd(height, width)
     scale = isqrt(tokens // (height // unit * (width // unit)))
     if scale == 0:
-        raise InputError(f"{tokens} tokens are no patches of an image of {height}x{width} pixels")
+        raise InputError(f"{counted(tokens, 'token')} make no patches of an image of {height}x{width} pixels")
     return height // unit * scale, width // unit * scale
 
 

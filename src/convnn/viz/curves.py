@@ -9,12 +9,13 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from convnn.runs.curves import Curves, read_curves, validation_part
-from convnn.viz._figure import FAINT, INK, save_figure, style_panel
+from convnn.viz._figure import FAINT, INK, own_style, save_figure, style_panel
 
 COLUMNS = ("epoch", "train_loss", "test_loss", "train_top1", "test_top1", "lr")
 TRAIN, TEST = "#56b4e9", "#d55e00"  # sky blue and vermilion of Okabe and Ito
 
 
+@own_style()
 def draw_curves(metrics: Path | str, path: Path | str) -> Path:
     """Draw loss, top-1 accuracy and learning rate of a run over its epochs.
 

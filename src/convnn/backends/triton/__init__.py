@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from convnn.backends.request import Request
+from convnn.words import counted
 
 MAX_NEIGHBORS = 64
 """What `nearest` keeps in registers."""
@@ -61,7 +62,7 @@ def unsupported_reasons(request: Request) -> list[str]:
     if request.operator == "nearest" and request.K > MAX_NEIGHBORS:
         reasons.append(f"K must be at most {MAX_NEIGHBORS}, not {request.K}")
     if request.groups not in (1, request.channels):
-        reasons.append(f"groups must be 1 or the {request.channels} channels, not {request.groups}")
+        reasons.append(f"groups must be 1 or the {counted(request.channels, 'channel')}, not {request.groups}")
     return reasons
 
 

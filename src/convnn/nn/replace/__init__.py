@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from convnn.errors import InputError, check_choice
+from convnn.errors import InputError
 from convnn.nn.maps._layer import MapLayer
-from convnn.nn.registry import LAYERS, check_settings
+from convnn.nn.registry import LAYERS, check_layer_name, check_settings
 from convnn.nn.replace import _maps, _tokens
 from convnn.nn.replace._report import Fate, ReplacementReport
 from convnn.nn.replace._tied import reasons_of_names, reasons_of_sharing
@@ -99,7 +99,7 @@ def _maker(
     """What makes the new layers, and what says whether it can make one of an old layer."""
     if not isinstance(layer, str):
         return layer, lambda module: _is_convolution(module) or _tokens.is_attention(module)
-    check_choice("layer", layer, LAYERS)
+    check_layer_name("layer", layer)
     check_settings(settings, LAYERS[layer].settings)
     if LAYERS[layer].reads == "tokens":
         if keep_weights:

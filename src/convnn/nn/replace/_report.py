@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from convnn.words import counted
+
 
 class Fate(NamedTuple):
     """What became of one layer.
@@ -42,7 +44,7 @@ class ReplacementReport:
 
     def __str__(self) -> str:
         """A line for each layer below a line that counts them."""
-        lines = [f"{len(self.replaced)} layers replaced, {len(self.left)} left"]
+        lines = [f"{counted(len(self.replaced), 'layer')} replaced, {len(self.left)} left"]
         width = max((len(fate.name) for fate in self.fates), default=0)
         for name, old, new, reason in self.fates:
             lines.append(f"{name:{width}}  {old} -> {new}" if new else f"{name:{width}}  {old} left: {reason}")

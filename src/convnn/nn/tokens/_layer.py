@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from convnn.errors import InputError, check_at_least, check_fraction
 from convnn.ops import Neighbors, aggregate, check_backend, weigh
+from convnn.words import counted
 
 
 class TokenLayer(nn.Module):
@@ -152,4 +153,4 @@ def check_enough_tokens(K: int, keys: Tensor) -> None:
         InputError: there are fewer.
     """
     if keys.shape[1] < K:
-        raise InputError(f"K={K} is more than the {keys.shape[1]} tokens of the input; lower K")
+        raise InputError(f"K={K} is more than the {counted(keys.shape[1], 'token')} of the input; lower K")

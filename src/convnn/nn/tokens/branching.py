@@ -13,6 +13,7 @@ from convnn.nn.maps._layer import reset_as_conv
 from convnn.nn.tokens._layer import TokenLayer, share_of_a_head
 from convnn.nn.tokens.attention import MultiheadAttention
 from convnn.nn.tokens.convnn import MultiheadConvNNAttention
+from convnn.words import counted
 
 
 class MultiheadConv(TokenLayer):
@@ -105,8 +106,8 @@ class TokenBranching(TokenLayer):
         self.widths = first, dim - first
         if any(width % num_heads for width in self.widths):
             raise InputError(
-                f"branch_ratio={branch_ratio} of dim={dim} makes branches of {first} and {dim - first} channels, which"
-                f" must be multiples of num_heads={num_heads}"
+                f"branch_ratio={branch_ratio} of dim={dim} makes branches of {first} and"
+                f" {counted(dim - first, 'channel')}, which must be multiples of num_heads={num_heads}"
             )
         self.branch_ratio = branch_ratio
         where: dict[str, Any] = {"device": device, "dtype": dtype}

@@ -7,6 +7,7 @@ from convnn.errors import InputError, check_at_least, check_choice
 from convnn.nn.tokens._layer import NeighborAttention
 from convnn.nn.tokens.attention import attend_to_all, everybody
 from convnn.ops import Neighbors, select
+from convnn.words import counted
 
 SPARSE_MODES = ("all", "local", "strided")
 
@@ -74,7 +75,7 @@ class NeighborhoodAttention(NeighborAttention):
         side = round(length**0.5)
         rows, columns = self.size or (side, side)
         if rows * columns != length:
-            raise InputError(f"size={self.size} must be rows and columns of the {length} tokens")
+            raise InputError(f"size={self.size} must be rows and columns of the {counted(length, 'token')}")
         return rows, columns
 
     def extra_repr(self) -> str:

@@ -7,20 +7,22 @@ from math import isnan
 from string import Template
 
 from convnn.runs import Run
-from convnn.viz._figure import FAINT, HAIRLINE, INK, svg_text
+from convnn.viz._figure import FAINT, HAIRLINE, INK, own_style, svg_text
 from convnn.viz.compare.plot import comparison_figure, stroke_of
 from convnn.viz.compare.table import Column, comparison
+from convnn.words import counted
 
 INKS = {INK: "var(--ink)", FAINT: "var(--faint)", HAIRLINE: "var(--line)", "#ffffff": "var(--paper)"}
 """Colours of a picture that follow the page, light or dark."""
 
 
+@own_style()
 def comparison_page(runs: Sequence[Run]) -> str:
     """The page as HTML: curves, and a table that is sorted by clicking a heading; it loads nothing."""
     template = Template((files("convnn.viz.compare") / "page.html").read_text(encoding="utf-8"))
     columns = comparison(runs)
     return template.substitute(
-        title=f"Comparison of {len(runs)} runs",
+        title=f"Comparison of {counted(len(runs), 'run')}",
         curves=_following_the_page(svg_text(comparison_figure(runs))),
         head="".join(map(_head, columns)),
         rows="\n".join(_row(columns, number) for number in range(len(runs))),

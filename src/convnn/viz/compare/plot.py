@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from convnn.runs import Run, validation_parts
-from convnn.viz._figure import COLORS, FAINT, INK, save_figure, style_panel
+from convnn.viz._figure import COLORS, FAINT, INK, own_style, save_figure, style_panel, write_legend
 
 DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1, 1.5), (6, 1.5, 1, 1.5))
 
@@ -32,6 +32,7 @@ def stroke_of(number: int) -> Stroke:
     return Stroke(COLORS[number % len(COLORS)], DASHES[number // len(COLORS) % len(DASHES)])
 
 
+@own_style()
 def draw_comparison(runs: Sequence[Run], path: Path | str) -> Path:
     """Draw test accuracy and test loss of runs over their epochs, of val where a run has it.
 
@@ -49,6 +50,7 @@ def draw_comparison(runs: Sequence[Run], path: Path | str) -> Path:
     return save_figure(comparison_figure(runs), path)
 
 
+@own_style()
 def comparison_figure(runs: Sequence[Run]) -> Figure:
     """The picture, ahead of being written."""
     figure = Figure(figsize=(10, 3.9), layout=ConstrainedLayoutEngine(wspace=0.06))
@@ -86,11 +88,7 @@ def _name_lines(figure: Figure, runs: Sequence[Run]) -> None:
     order = sorted(range(len(runs)), key=lambda i: _descending(runs[i].validation(runs[i].best, "top1")))
     lines = [Line2D([], [], **_look(stroke_of(i))) for i in order]
     names = [_shortened(runs[i].name) for i in order]
-    legend = figure.legend(
-        lines, names, loc="outside right upper", frameon=False, fontsize=9, labelcolor=INK, handlelength=2.4
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    write_legend(figure, lines, names, handlelength=2.4)
 
 
 def _look(stroke: Stroke) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class Column:
 
 
 def comparison(runs: Sequence[Run]) -> list[Column]:
-    """What differs between runs: name, flags, size and cost, accuracies."""
+    """What differs between runs: name, flags, size and cost, accuracies; top-5 where a run has five classes."""
     names = [run.name for run in runs]
     columns = [Column("run", tuple(names), tuple(names), (False,) * len(runs), is_number=False)]
     columns += [_of_flag(name, runs) for name in different_flags(runs)]
@@ -48,7 +48,7 @@ def comparison(runs: Sequence[Run]) -> list[Column]:
         _of_epochs(runs),
         _of_numbers("s/epoch", [run.seconds for run in runs], "{:.3g}".format, min),
     ]
-    return columns
+    return [column for column in columns if column.heading != "its top-5" or set(column.cells) != {UNKNOWN}]
 
 
 def different_flags(runs: Sequence[Run]) -> list[str]:
@@ -107,11 +107,16 @@ def _of_numbers(
     return Column(heading, cells, tuple(values), tuple(value == best for value in values), is_number=True)
 
 
+def _has_lost_patience(run: Run) -> bool:
+    patience = run.flags.get("patience", "")
+    return patience.isdecimal() and run.at(-1, "epoch") - run.at(run.best, "epoch") >= int(patience)
+
+
 def _of_epochs(runs: Sequence[Run]) -> Column:
     """How many are done, and of how many where some are to come."""
     done, cells = [run.at(-1, "epoch") for run in runs], []
     for run, epochs in zip(runs, done, strict=True):
         planned = run.flags.get("num_epochs", "")
-        is_going = planned.isdecimal() and epochs < int(planned)
+        is_going = planned.isdecimal() and epochs < int(planned) and not _has_lost_patience(run)
         cells.append(f"{epochs:g} of {planned}" if is_going else f"{epochs:g}")
     return Column("epochs", tuple(cells), tuple(done), (False,) * len(runs), is_number=True)

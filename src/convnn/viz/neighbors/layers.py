@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from convnn.errors import InputError, check_at_least
 from convnn.viz.choices import choices_of, watching, window_side
+from convnn.words import counted
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def choose_queries(image: Tensor, n: int) -> list[tuple[int, int]]:
     height, width = image.shape[-2:]
     check_at_least("n", n, 1)
     if n > height * width:
-        raise InputError(f"n={n} is more than the {height * width} pixels of a {height}x{width} image")
+        raise InputError(f"n={n} is more than the {counted(height * width, 'pixel')} of a {height}x{width} image")
     contrast = _contrast(image).sqrt()
     pixels = torch.cartesian_prod(torch.arange(height), torch.arange(width)).float()
     distance = torch.cat([pixels + 1, torch.tensor([height, width]) - pixels], dim=1).amin(dim=1)

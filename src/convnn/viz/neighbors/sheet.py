@@ -17,8 +17,9 @@ from torch import Tensor
 
 from convnn.errors import InputError, check_at_least
 from convnn.files import make_folder
-from convnn.viz._figure import FAINT, HAIRLINE, INK, rank_colors, save_figure
+from convnn.viz._figure import FAINT, HAIRLINE, INK, own_style, rank_colors, save_figure, write_plainly
 from convnn.viz.neighbors.layers import LayerNeighbors, best_first
+from convnn.words import counted
 
 Pixels = NDArray[np.float32]
 Box = tuple[float, float, float, float]
@@ -29,6 +30,7 @@ FRAME = 0.07  # width of the strip for padding around an image, as a share of it
 SMALLEST = 0.035  # side of a mark on a fine map, likewise
 
 
+@own_style()
 def draw_neighbors(
     image: Tensor,
     layers: Sequence[LayerNeighbors],
@@ -83,7 +85,8 @@ def _check(image: Tensor, layers: Sequence[LayerNeighbors], queries: Sequence[tu
     if image.dim() != 3:
         raise InputError(f"image of shape {tuple(image.shape)} must be (C, H, W)")
     if not layers or not queries:
-        raise InputError(f"nothing to draw with {len(layers)} layers and {len(queries)} queries; give one of each")
+        given = f"{counted(len(layers), 'layer')} and {counted(len(queries), 'query', 'queries')}"
+        raise InputError(f"nothing to draw with {given}; give one of each")
     height, width = image.shape[1:]
     for row, column in queries:
         if not (0 <= row < height and 0 <= column < width):
@@ -113,7 +116,7 @@ def _grid(pixels: Pixels, rows: int, columns: int, title: str | None) -> tuple[F
     bottom, top = FOOTER + CAPTION, HEADER + 0.22 * len(lines)
     height = bottom + (picture + CAPTION) * rows - CAPTION + top
     figure = Figure(figsize=(width, height))
-    figure.suptitle("\n".join(lines), y=1 - 0.1 / height, fontsize=11, fontweight="bold", color=INK, parse_math=False)
+    write_plainly(figure.suptitle("", y=1 - 0.1 / height, fontsize=11, fontweight="bold", color=INK), "\n".join(lines))
     figure.subplots_adjust(GAP / width, bottom / height, 1 - GAP / width, 1 - top / height)
     figure.subplots_adjust(wspace=GAP / PICTURE, hspace=CAPTION / picture)
     return figure, figure.subplots(rows, columns, squeeze=False)

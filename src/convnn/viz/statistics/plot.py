@@ -12,7 +12,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from convnn.errors import InputError
-from convnn.viz._figure import FAINT, INK, save_figure, style_panel
+from convnn.viz._figure import FAINT, INK, own_style, save_figure, style_panel, write_plainly
 from convnn.viz.choices import window_side
 from convnn.viz.statistics.measure import LayerStatistics
 
@@ -30,6 +30,7 @@ PANELS = {
 SHARES = ("relative_distance", "in_window", "outside", "never_chosen", "class_agreement")
 
 
+@own_style()
 def draw_statistics(layers: Sequence[LayerStatistics], path: Path | str, *, title: str | None = None) -> Path:
     """Draw every measure over the layers, in order of execution: a panel for each.
 
@@ -51,7 +52,7 @@ def draw_statistics(layers: Sequence[LayerStatistics], path: Path | str, *, titl
         raise InputError("nothing to draw without layers; give what neighbor_statistics returned")
     figure = Figure(figsize=(11, 4.6), layout=ConstrainedLayoutEngine(wspace=0.05, hspace=0.08))
     if title is not None:
-        figure.suptitle(title, fontsize=11, fontweight="bold", color=INK, parse_math=False)
+        write_plainly(figure.suptitle("", fontsize=11, fontweight="bold", color=INK), title)
     for panel, (name, heading) in zip(figure.subplots(2, 4, sharex=True).flat, PANELS.items(), strict=True):
         _style(panel, heading, len(layers), is_share=name in SHARES)
         measured = [getattr(one, name) for one in layers]

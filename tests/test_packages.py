@@ -1,0 +1,79 @@
+"""Packages of others that are missing or broken are named, with what to do."""
+
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from convnn.__main__ import _say_what_does_not_load
+from convnn.errors import InputError
+from convnn.packages import need
+
+MISFIT = "operator torchvision::nms does not exist"
+
+
+@pytest.fixture
+def breaks(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Exception], None]:
+    """Lets the import of a module fail."""
+    real = importlib.import_module
+
+    def breaks(module: str, error: Exception) -> None:
+        def load(name: str) -> object:
+            if name == module:
+                raise error
+            return real(name)
+
+        monkeypatch.setattr(importlib, "import_module", load)
+
+    return breaks
+
+
+def test_a_package_that_is_missing_and_one_that_is_broken_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch, breaks: Callable[[str, Exception], None]
+) -> None:
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "timm", None)
+        with pytest.raises(InputError, match=r"^a network needs the package timm: pip install 'convnn\[timm\]'$"):
+            need("timm", "a network", extra="timm")
+    breaks("timm", RuntimeError("it does not fit\nand more"))
+    with pytest.raises(InputError, match=r"the package timm, which does not load: RuntimeError: it does not fit$"):
+        need("timm", "a network", extra="timm")
+    breaks("timm", ModuleNotFoundError("No module named 'huggingface_hub'", name="huggingface_hub"))
+    with pytest.raises(InputError, match=r"timm, which does not load: .*No module named 'huggingface_hub'$"):
+        need("timm", "a network", extra="timm")
+
+
+def test_info_prints_what_does_not_load(tmp_path: Path) -> None:
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision" / "__init__.py").write_text(f"raise RuntimeError({MISFIT!r})\n")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-m", "convnn", "info"], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    [line] = [line for line in done.stdout.splitlines() if "does not load" in line]
+    assert line.startswith("torchvision ")
+    assert line.endswith(f"does not load: RuntimeError: {MISFIT}")
+
+
+def test_other_commands_name_it_in_a_line(
+    breaks: Callable[[str, Exception], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    breaks("torchvision", RuntimeError(MISFIT))
+    assert _say_what_does_not_load(RuntimeError(MISFIT), ["train"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("convnn: torchvision ")
+    assert printed.err.endswith(f"does not load: RuntimeError: {MISFIT}; convnn info lists all packages\n")
+
+
+def test_a_package_that_is_too_old_is_named_and_our_own_mistakes_are_not_hidden(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    old = ImportError("cannot import name 'v2' from 'torchvision.transforms'", name="torchvision.transforms")
+    assert _say_what_does_not_load(old, ["predict"]) == 2
+    assert "torchvision" in capsys.readouterr().err
+    with pytest.raises(ImportError, match="ours"):
+        _say_what_does_not_load(ImportError("ours", name="convnn.cli"), ["info"])
