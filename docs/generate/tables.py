@@ -1,9 +1,14 @@
-"""Tables that the code itself fills, so that no page can go stale: a line `<!-- generated: NAME -->` becomes one."""
+"""Tables that the code itself fills, so that no page can go stale: a line `<!-- generated: NAME -->` becomes one.
+
+Some take a word more, as in `<!-- generated: family maps -->`.
+"""
 
 import argparse
 import re
 from collections.abc import Callable, Iterable, Iterator
 
+from generate import guide
+from generate.markdown import table
 from markdown import Markdown
 from markdown.extensions import Extension
 from markdown.preprocessors import Preprocessor
@@ -14,7 +19,7 @@ from convnn.models import create_model, describe_model, list_models
 from convnn.nn import LAYERS
 from convnn.train.config import LAYER_SETTINGS
 
-MARK = re.compile(r"<!-- generated: (\w+) -->")
+MARK = re.compile(r"<!-- generated: (\w+)(?: (\w+))? -->")
 DEFAULT = re.compile(r" \(default: (?P<default>.*)\)$")
 
 
@@ -29,7 +34,7 @@ class Tables(Preprocessor):
 def _filled(lines: Iterable[str]) -> Iterator[str]:
     for line in lines:
         if mark := MARK.fullmatch(line.strip()):
-            yield from TABLES[mark[1]]()
+            yield from TABLES[mark[1]](*filter(None, mark.groups()[1:]))
         else:
             yield line
 
@@ -84,7 +89,7 @@ def layers() -> Iterator[str]:
         (f"`{name}`", entry.reads, entry.summary, ", ".join(f"`{s}`" for s in LAYER_SETTINGS if s in entry.settings))
         for name, entry in LAYERS.items()
     )
-    yield from table(("layer", "reads", "what each position looks at", "settings that it reads"), rows)
+    yield from table(("layer", "reads", "selects; weighs; aggregates", "settings that it reads"), rows)
 
 
 def models() -> Iterator[str]:
@@ -100,19 +105,14 @@ def _parameters(name: str) -> int:
         return sum(p.numel() for p in create_model(name).parameters())
 
 
-def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
-    """Lines of a table in Markdown."""
-    header = tuple(header)
-    yield from ("", _line(header), _line("---" for _ in header))
-    yield from map(_line, rows)
-    yield ""
-
-
-def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
-
-
-TABLES: dict[str, Callable[[], Iterator[str]]] = {"commands": commands, "layers": layers, "models": models}
+TABLES: dict[str, Callable[..., Iterator[str]]] = {
+    "commands": commands,
+    "layers": layers,
+    "models": models,
+    "guide": guide.everything,
+    "family": guide.family,
+    "steps": guide.steps,
+}
 
 
 class TablesExtension(Extension):

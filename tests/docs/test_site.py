@@ -20,6 +20,7 @@ import convnn.study
 import convnn.viz
 from convnn.cli import COMMANDS
 from convnn.cli._flags import Parser
+from convnn.systems import FAMILIES, list_systems
 from fences import ROOT
 
 pytest.importorskip("zensical", reason="the site needs pip install 'convnn[docs]'")
@@ -151,3 +152,16 @@ def test_every_command_and_flag_is_on_the_page_of_the_command_line(pages: dict[P
             assert (action.option_strings or [action.metavar or action.dest])[0] in section
     networks = pages[site / "networks.html"].text
     assert all(name in networks for name in [*convnn.models.list_models(), *convnn.nn.LAYERS])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_guide_has_every_system_with_its_facts(pages: dict[Path, Page], site: Path, family: str) -> None:
+    page, index = pages[site / "guide" / f"{family}.html"], pages[site / "guide" / "index.html"]
+    for system in list_systems(family):
+        facts = (system.name, system.selects, system.weighs, system.aggregates, system.checked)
+        assert all(fact in page.text for fact in facts)
+        assert system.name in index.text
+        assert system.steps in index.text
+        assert system.checked in index.text
+        ours = [path for path in system.where.split() if path.startswith("convnn.")]
+        assert all(any(link.endswith(f"#{path}") for link in page.links) for path in ours), "no link to the reference"

@@ -68,9 +68,7 @@ def test_what_cannot_be_built_is_refused(model: str, settings: dict, message: st
 def test_a_size_that_a_network_does_not_take_is_refused_in_words() -> None:
     pytest.importorskip("timm")
     network = create_model("timm:vit_tiny_patch16_224", "ConvNNAttention", K=9)
-    with pytest.raises(
-        InputError, match=r"images of 32x32 pixels do not suit timm:vit_tiny.*; resize them"
-    ):
+    with pytest.raises(InputError, match=r"images of 32x32 pixels do not suit timm:vit_tiny.*; resize them"):
         network(torch.randn(1, 3, 32, 32))
 
 

@@ -1,28 +1,75 @@
-"""`convnn layers`: what layers there are, and which flags each reads."""
+"""`convnn layers`: what layers and other systems there are, what each does, and which flags it reads."""
 
 import argparse
+import json
+from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.padding import Padding
+from rich.text import Text
 
 from convnn.cli._flags import Parser, add_config_flags
 from convnn.nn import LAYERS, list_layers
+from convnn.systems import FAMILIES, System, list_systems
 from convnn.train.config import LAYER_SETTINGS
+
+STEPS = ("selects", "weighs", "aggregates", "paper", "checked")
 
 
 def add_flags(parser: Parser) -> None:
-    """Modules of more layers."""
+    """The form, and modules of more layers."""
     add_config_flags(parser, only=["imports"])
+    parser.add_argument("--json", action="store_true", help="print JSON, one object a system")
 
 
 def run(args: argparse.Namespace, console: Console) -> None:
-    """Print names, summaries and flags."""
-    table = Table(box=None)
-    table.add_column("layer", style="bold")
-    for heading in ("reads", "what each position looks at", "flags that it reads"):
-        table.add_column(heading)
-    for name in list_layers():
-        entry = LAYERS[name]
-        flags = [f"--{setting}" for setting in LAYER_SETTINGS if setting in entry.settings]
-        table.add_row(name, entry.reads, entry.summary, " ".join(flags))
-    console.print(table)
+    """Print by family what each system selects, weighs and aggregates, its class, its paper and its flags."""
+    rows = described()
+    if args.json:
+        print(json.dumps(rows, indent=1))
+        return
+    for family in dict.fromkeys(row["family"] for row in rows):
+        console.print(FAMILIES[family].title if family else "Registered by you", style="bold underline")
+        for row in rows:
+            if row["family"] == family:
+                _print(row, console)
+
+
+def described() -> list[dict[str, Any]]:
+    """All systems, and layers that are registered with a line alone, as `--json` prints them."""
+    systems = [_of_system(system) for system in list_systems()]
+    return systems + [
+        {"name": name, "family": None, "layer": name, "selects": LAYERS[name].summary} | _of_layer(name)
+        for name in list_layers()
+        if LAYERS[name].system is None
+    ]
+
+
+def _of_system(system: System) -> dict[str, Any]:
+    facts = {key: getattr(system, key) for key in ("name", "family", "number", "layer", "where", *STEPS)}
+    return facts | (_of_layer(system.layer) if system.layer else {})
+
+
+def _of_layer(name: str) -> dict[str, Any]:
+    entry = LAYERS[name]
+    return {"reads": entry.reads, "flags": [f"--{setting}" for setting in LAYER_SETTINGS if setting in entry.settings]}
+
+
+def _print(row: dict[str, Any], console: Console) -> None:
+    """A system: its value of --layer and its class in the first line, and a line for each fact.
+
+    Lines are folded at the width of a terminal; elsewhere they stay whole.
+    """
+    name = f"--layer {row['layer']}" if row["layer"] else row["name"]
+    beside = f"  {row['name']}" if row["layer"] and row["family"] else ""
+    lines = [(key, row[key]) for key in STEPS if row.get(key)]
+    lines += [("is", row["where"])] if row.get("where") else []
+    lines += [("reads", row["reads"]), ("flags", " ".join(row["flags"]))] if "reads" in row else []
+    console.print(Text.assemble((name, "bold"), beside), soft_wrap=True)
+    for key, text in lines:
+        line = Text.assemble((f"{key:<11}", "dim"), text)
+        if console.is_terminal:
+            console.print(Padding(line, (0, 0, 0, 4)))
+        else:
+            console.print("    " + line.plain, soft_wrap=True)
+    console.print()

@@ -7,6 +7,7 @@ from convnn.nn._grid import PADDING_MODES, Grid
 from convnn.nn._search import SAMPLING_TYPES, SIMILARITY_TYPES, Search
 from convnn.nn._shuffle import PixelShuffle1d, PixelUnshuffle1d
 from convnn.nn.functional import AGGREGATION_TYPES, PREFERENCES
+from convnn.nn.maps import _systems as _maps  # noqa: F401  registers them
 from convnn.nn.maps._layer import ChoosingLayer, MapLayer, SearchingLayer
 from convnn.nn.maps.attention import ConvNNAttention1d, ConvNNAttention2d, ConvNNAttention3d
 from convnn.nn.maps.branching import Branching1d, Branching2d, Branching3d
@@ -14,6 +15,7 @@ from convnn.nn.maps.conv_new import Conv1dNew, Conv2dNew, Conv3dNew
 from convnn.nn.maps.convnn import ConvNN1d, ConvNN2d, ConvNN3d
 from convnn.nn.maps.placed import ConvNNPos1d, ConvNNPos2d, ConvNNPos3d
 from convnn.nn.registry import LAYERS, layer_factory, list_layers, register_layer
+from convnn.nn.relatives import _systems as _relatives  # noqa: F401  registers them
 from convnn.nn.relatives._degree import DEGREE_TYPES, DegreeEstimator
 from convnn.nn.relatives._edges import ACTIVATIONS
 from convnn.nn.relatives._ranker import EDGE_TYPES, EdgeRanker
@@ -27,6 +29,7 @@ from convnn.nn.relatives.positional import PositionalEncoding2d
 from convnn.nn.relatives.shift import SpatialShift2d
 from convnn.nn.relatives.vig import GRAPH_CONVS, ViG2d
 from convnn.nn.replace import Fate, ReplacementReport, Where, replace_layers
+from convnn.nn.tokens import _systems as _tokens  # noqa: F401  registers them
 from convnn.nn.tokens._layer import NeighborAttention, TokenLayer
 from convnn.nn.tokens.attention import KvtAttention, MultiheadAttention
 from convnn.nn.tokens.branching import BranchAttention, BranchConv, MultiheadConv, TokenBranching
