@@ -17,7 +17,7 @@ from convnn.cli import COMMANDS
 from convnn.cli._flags import Parser
 from convnn.models import create_model, describe_model, list_models
 from convnn.nn import LAYERS
-from convnn.train.config import LAYER_SETTINGS
+from convnn.train.config import layer_settings
 
 MARK = re.compile(r"<!-- generated: (\w+)(?: (\w+))? -->")
 DEFAULT = re.compile(r" \(default: (?P<default>.*)\)$")
@@ -86,7 +86,7 @@ def _code(default: str) -> str:
 def layers() -> Iterator[str]:
     """Every value of `--layer`."""
     rows = (
-        (f"`{name}`", entry.reads, entry.summary, ", ".join(f"`{s}`" for s in LAYER_SETTINGS if s in entry.settings))
+        (f"`{name}`", entry.reads, entry.summary, ", ".join(f"`{s}`" for s in layer_settings() if s in entry.settings))
         for name, entry in LAYERS.items()
     )
     yield from table(("layer", "reads", "selects; weighs; aggregates", "settings that it reads"), rows)

@@ -6,7 +6,7 @@ from convnn.errors import InputError
 from convnn.models import default_layer, list_models, model_settings
 from convnn.nn import LAYERS
 from convnn.train import TrainConfig
-from convnn.train.config import LAYER_SETTINGS, NETWORK_SETTINGS
+from convnn.train.config import layer_settings, network_settings
 
 PUBLISHED_DEFAULTS = {
     "model": "vgg11",
@@ -61,7 +61,7 @@ def test_settings_are_all_that_layers_and_networks_read() -> None:
     of_networks = {name for model in [*list_models(), "torchvision:resnet18"] for name in model_settings(model)}
     # The backend belongs to the machine; the others are no published flags.
     without_flag = {"backend", "growth", "window_size", "head_width", "size"}
-    assert of_layers | of_networks == {*LAYER_SETTINGS, *NETWORK_SETTINGS} | without_flag
+    assert of_layers | of_networks == {*layer_settings(), *network_settings()} | without_flag
 
 
 def test_defaults_of_layers_are_those_of_the_flags() -> None:
@@ -77,7 +77,7 @@ def test_defaults_of_layers_are_those_of_the_flags() -> None:
 def test_defaults_of_networks_are_those_of_the_flags(model: str) -> None:
     config = TrainConfig(model=model)
     for name, default in model_settings(model).items():
-        if name in NETWORK_SETTINGS:
+        if name in network_settings():
             assert getattr(config, name) == default
     assert config.layer == default_layer(model)
 

@@ -13,7 +13,7 @@ from convnn.files import expand_home
 from convnn.models import list_models
 from convnn.nn import LAYERS
 from convnn.train import TrainConfig
-from convnn.train.config import LAYER_SETTINGS, choices_of, defaults_of, option_of
+from convnn.train.config import choices_of, defaults_of, layer_settings, option_of
 from convnn.train.config_file import value_type
 
 FLAG = re.compile(r"((?:--|-[a-zA-Z])[^\s=]*)(?:=|$)")
@@ -146,7 +146,7 @@ def _defaults(f: "Field[Any]") -> str:
     special = [
         f"; {layer}: {entry.settings[f.name]}"
         for layer, entry in LAYERS.items()
-        if entry.reads == "maps" and f.name in LAYER_SETTINGS and entry.settings.get(f.name, general) != general
+        if entry.reads == "maps" and f.name in layer_settings() and entry.settings.get(f.name, general) != general
     ]
     for model in list_models("vit*"):
         default = defaults_of(model).get(f.name, general)

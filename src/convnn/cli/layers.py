@@ -11,7 +11,7 @@ from rich.text import Text
 from convnn.cli._flags import Parser, add_config_flags
 from convnn.nn import LAYERS, list_layers
 from convnn.systems import FAMILIES, System, list_systems
-from convnn.train.config import LAYER_SETTINGS
+from convnn.train.config import layer_settings
 
 STEPS = ("selects", "weighs", "aggregates", "paper", "checked")
 
@@ -52,7 +52,8 @@ def _of_system(system: System) -> dict[str, Any]:
 
 def _of_layer(name: str) -> dict[str, Any]:
     entry = LAYERS[name]
-    return {"reads": entry.reads, "flags": [f"--{setting}" for setting in LAYER_SETTINGS if setting in entry.settings]}
+    flags = [f"--{name}" for name in layer_settings() if name in entry.settings]
+    return {"reads": entry.reads, "flags": flags}
 
 
 def _print(row: dict[str, Any], console: Console) -> None:

@@ -30,63 +30,8 @@ from convnn.ops.weigh import SOFT_TOPS
 from convnn.train.checkpoint import LARGEST_NUMBER, LARGEST_SIDE
 from convnn.train.timer import parse_interval
 
-NETWORK_SETTINGS = (
-    "where",
-    "patch_size",
-    "num_layers",
-    "num_heads",
-    "d_hidden",
-    "d_mlp",
-    "dropout",
-    "image_size",
-    "drop_path",
-)
-
-LAYER_SETTINGS = (
-    "kernel_size",
-    "padding",
-    "K",
-    "sampling_type",
-    "num_samples",
-    "sample_padding",
-    "magnitude_type",
-    "similarity_type",
-    "aggregation_type",
-    "lambda_param",
-    "raster_order",
-    "reach",
-    "choosing",
-    "prefer",
-    "shuffle_pattern",
-    "shuffle_scale",
-    "branch_ratio",
-    "attention_dropout",
-    "convolution_type",
-    "softmax_topk_val",
-    "coordinate_encoding",
-    "sparse_mode",
-    "sparse_context_window",
-    "graph_conv",
-    "graph_dilation",
-    "reduction",
-    "relative_side",
-    "mlp_layers",
-    "edge_norm",
-    "edge_activation",
-    "scale_features",
-    "step",
-    "positional_size",
-    "head_channels",
-    "relative_bias",
-    "attention_dilation",
-    "qk_scale",
-    "edge_type",
-    "degree_type",
-    "stochastic_degree",
-    "keeping",
-    "pooling",
-    "latent_channels",
-)
+ANY_OTHER = "torchvision:"
+"""Stands for every network of another library."""
 
 TOKEN_DEFAULTS = {
     "magnitude_type": "matmul",
@@ -147,11 +92,24 @@ def option_of(f: "Field[Any]") -> str:
     return f.metadata["option"] or f"--{f.name}"
 
 
+def layer_settings() -> list[str]:
+    """The flags that some layer reads: the settings that layers name in their signatures, in the order of the flags."""
+    read = {name for entry in LAYERS.values() for name in entry.settings} - {"backend"}  # which is the machine's
+    return [f.name for f in fields(TrainConfig) if f.name in read]
+
+
+def network_settings() -> list[str]:
+    """The flags that some network reads, and no layer."""
+    read = {name for model in (*list_models(), ANY_OTHER) for name in model_settings(model)}
+    return [f.name for f in fields(TrainConfig) if f.name in read.difference(layer_settings())]
+
+
 def defaults_of(model: str, layer: str | None = None) -> dict[str, Any]:
     """The flags whose defaults depend on the network and its layer, with those of this one, or of its own layer."""
     layer = layer or default_layer(model)
-    of_layer = {name: value for name, value in LAYERS[layer].settings.items() if name in LAYER_SETTINGS}
-    of_model = {name: value for name, value in model_settings(model).items() if name in (*NETWORK_SETTINGS, "K")}
+    flags = {f.name for f in fields(TrainConfig)}
+    of_layer = {name: value for name, value in LAYERS[layer].settings.items() if name in flags}
+    of_model = {name: value for name, value in model_settings(model).items() if name in flags}
     of_tokens = TOKEN_DEFAULTS if LAYERS[default_layer(model)].reads == "tokens" else {}
     return of_layer | of_model | of_tokens | {"layer": layer}
 
@@ -376,7 +334,7 @@ class TrainConfig:
     @property
     def settings(self) -> dict[str, Any]:
         """The flags that describe the network and its layer, by name."""
-        return {name: getattr(self, name) for name in (*NETWORK_SETTINGS, *LAYER_SETTINGS)}
+        return {name: getattr(self, name) for name in (*network_settings(), *layer_settings())}
 
     def reads(self, name: str) -> bool:
         """Whether a flag has a say in this run: a network and a layer leave out the settings of others."""
