@@ -71,7 +71,7 @@ def test_a_page_shows_the_picture_as_it_was_fitted(
     path = str(checkpoint(tmp_path, "pad"))
     argv = ["neighbors", str(photograph), "--checkpoint", path, "--no-page", "--out", str(tmp_path), "--query", "0,0"]
     assert main(argv) == 0
-    assert main([*argv, "--fit", "stretch"]) == 0
+    assert main([*argv, "--fit", "stretch", "--overwrite"]) == 0
     assert seen == ["pad", "stretch"]
 
 

@@ -63,6 +63,17 @@ def test_folders_and_files_are_mixed_and_folders_are_searched_as_data_sets_are(
     assert sum(float(row["probability"]) for row in rows[:3]) == pytest.approx(1)
 
 
+def test_a_picture_is_in_a_folder_what_it_is_in_a_data_set(
+    best: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["1.jfif", "a/2.qoi", ".3.png", ".cache/4.png", "@eaDir/5.png", "a/6.heic"]
+    pictures = write_pictures(tmp_path / "in", names)
+    (tmp_path / "in" / "a" / "above").symlink_to("..", target_is_directory=True)
+    assert predict(best, tmp_path / "in", "--format", "csv", "--top", "1") == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["image"] for row in rows] == pictures[:2]
+
+
 def test_no_more_than_a_batch_is_in_memory(best: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_pictures(tmp_path / "in", [f"{number}.png" for number in range(7)])
     sizes: list[int] = []

@@ -1,5 +1,6 @@
 """Folders of pictures as people have them."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from PIL import Image
 
 from convnn.data import load_data, load_part
-from convnn.data.folders import read_class_folders
+from convnn.data.folders import pictures_below, read_class_folders
 from convnn.errors import InputError
 
 
@@ -96,6 +97,19 @@ def test_a_link_to_itself_is_a_file_that_cannot_be_read(make_folder):
     assert len(names(path)) == 9
     with pytest.raises(InputError, match=r"cannot read the image .*9\.png"):
         list(load_data("imagefolder", path, num_workers=0).train)
+
+
+def test_a_folder_that_cannot_be_read_is_told_and_the_others_go_on(make_folder, monkeypatch):
+    path, scandir, refused = str(make_folder() / "train"), os.scandir, []
+
+    def refuse_dogs(folder):
+        if Path(folder).name == "dog":
+            raise PermissionError(13, "Permission denied", folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse_dogs)
+    assert pictures_below(path, refused.append) == [f"{path}/{name}" for name in FOUR[:4]]
+    assert [error.filename for error in refused] == [f"{path}/dog"]
 
 
 def test_three_parts_are_three(make_folder):

@@ -43,6 +43,21 @@ def test_a_line_of_few_classes_has_no_top_5() -> None:
     assert "top-1 50.00%  50 images/s" in screen.getvalue()
 
 
+def test_val_is_told_after_every_epoch_and_test_at_the_end() -> None:
+    few = Scores(1.0, 0.25, None)
+    for test, val, of_test, of_val in (
+        (RESULT.test, RESULT.train, "test 1.2500 top-1 50.00% top-5 100.00%", "val 1.5000 top-1 25.00% top-5 75.00%"),
+        (few, few, "test 1.0000 top-1 25.00%", "val 1.0000 top-1 25.00%"),
+    ):
+        report, screen = _report(terminal=False)
+        result = replace(RESULT, test=test, val=val)
+        report.on_epoch_end(result)
+        report.on_test(result)
+        first, last = screen.getvalue().splitlines()
+        assert f"  {of_val}  50 images/s" in first
+        assert last == f"{of_test} of epoch 1, the best on val"
+
+
 def test_broken_images_are_counted_in_words_and_named_as_they_are() -> None:
     report, screen = _report(terminal=False)
     report.on_broken_images(["cannot read the image a[v2]/b[/bold]:smile:.png"])

@@ -1,5 +1,6 @@
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -35,13 +36,14 @@ def test_fewer_than_five_classes_have_no_top_five() -> None:
     scores = Scores.of(meter.sums, meter.num_classes)
     assert scores.top5 is None
     result = EpochResult(1, 2.0, 4.0, 0.1, scores, scores, is_best=True)
-    written = results_text([result], NetworkSummary(1, 1, 1)) + metrics_text([result])
-    assert "Top5" not in written
-    assert written.splitlines()[-1].split(",")[3::3] == ["", ""]
-    row = json.loads(json.dumps(asdict(result)))
-    _check_result(row, 1, num_classes=3)  # a checkpoint says so too
-    with pytest.raises(InputError, match="result 1"):
-        _check_result(row, 1, num_classes=5)
+    for one, columns in ((result, ["", ""]), (replace(result, val=scores), ["", "", ""])):
+        written = results_text([one], NetworkSummary(1, 1, 1), is_over=True) + metrics_text([one], is_over=True)
+        assert "Top5" not in written
+        assert written.splitlines()[-1].split(",")[3::3] == columns
+        row = json.loads(json.dumps(asdict(one)))
+        _check_result(row, 1, SimpleNamespace(num_classes=3, val=one.val))  # a checkpoint says so too
+        with pytest.raises(InputError, match="result 1"):
+            _check_result(row, 1, SimpleNamespace(num_classes=5, val=one.val))
 
 
 def test_flops_of_a_convolution_are_two_a_multiply_add() -> None:

@@ -3,6 +3,7 @@
 import csv
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,14 +65,16 @@ def best_row(folder: Path) -> dict[str, str]:
     return max(rows(folder), key=lambda row: float(row["val_top1"]))
 
 
-def scores_of(checkpoint: Path, images: Path, part: str) -> list[float]:
+def scores_of(checkpoint: Path, images: Path, part: str) -> list[float | None]:
     network, _ = load_checkpoint(checkpoint)
     loader = load_part("imagefolder", images, part, batch_size=8, num_workers=0).loader
     return list(evaluate(network, loader, "CrossEntropy", make_accelerator(find_device("cpu"))))
 
 
-def of_part(row: dict[str, str], part: str) -> list[float]:
-    return [float(row[f"{part}_{measure}"]) for measure in ("loss", "top1", "top5")]
+def of_part(row: dict[str, str], part: str) -> list[float | None]:
+    """Loss and accuracies, no top-5 of two classes."""
+    values = [row[f"{part}_{measure}"] for measure in ("loss", "top1", "top5")]
+    return [float(value) if value else None for value in values]
 
 
 def test_the_table_has_val_in_every_row_and_test_in_that_of_the_best(run: Path) -> None:
@@ -104,6 +107,7 @@ def test_the_words_of_the_results_say_which_is_which(run: Path) -> None:
     assert f"Max Val Accuracy: {float(best['val_top1']):.4%} at Epoch {best['epoch']}\n" in text
     assert text.count("[Test]") == 1
     assert f"[Test] of Epoch {best['epoch']}: Loss: {float(best['test_loss']):.8f}" in text
+    assert "Top5" not in text, "of two classes"
 
 
 def test_the_screen_tells_the_test_scores_once_at_the_end(
@@ -117,7 +121,7 @@ def test_the_screen_tells_the_test_scores_once_at_the_end(
     assert len(epochs) == 2
     assert all("  val " in line and "test" not in line for line in epochs)
     loss, top1 = float(best["test_loss"]), float(best["test_top1"])
-    assert lines[-2].startswith(f"test {loss:.4f} top-1 {top1:.2%} top-5 100.00% of epoch {best['epoch']}, the best on")
+    assert lines[-2].startswith(f"test {loss:.4f} top-1 {top1:.2%} of epoch {best['epoch']}, the best on val")
     assert lines[-1].startswith(f"best val top-1 {float(best['val_top1']):.2%} in epoch {best['epoch']}")
 
 
@@ -130,6 +134,8 @@ def test_scalars_say_which_part_they_are_of(tmp_path: Path, monkeypatch: pytest.
     assert (written[0][1]["top1/val"], "top1/test" in written[0][1]) == (0.25, False)
     log.on_test(result)
     assert written[1] == (2, {"loss/test": 2, "top1/test": 0.5, "top5/test": 1})
+    log.on_test(replace(result, test=Scores(2, 0.5, None)))
+    assert written[2] == (2, {"loss/test": 2, "top1/test": 0.5})
 
 
 def test_a_finished_run_that_is_resumed_keeps_its_test_figure(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,6 +152,14 @@ def test_a_run_that_goes_on_later_ends_as_one_that_never_stopped(run: Path, imag
     assert rows(tmp_path)[0]["test_top1"]
     assert main_train(["--resume", str(tmp_path), "--num_epochs", str(EPOCHS)]) == 0
     assert (tmp_path / "metrics.csv").read_bytes() == (run / "metrics.csv").read_bytes()
+
+
+def test_a_run_that_goes_on_elsewhere_takes_along_the_best_weights_by_val(run: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    assert best_row(run)["epoch"] != str(EPOCHS), "so that they are not in last.safetensors"
+    assert main_train(["--resume", str(run), "--output_dir", str(moved)]) == 0
+    for name in ("best.safetensors", "metrics.csv"):
+        assert (moved / name).read_bytes() == (run / name).read_bytes()
 
 
 def test_a_run_does_not_go_on_with_other_parts(
@@ -214,6 +228,7 @@ def test_a_comparison_says_what_was_measured_on_which_part(run: Path, copy: Path
     assert columns["its test top-1"] == (f"{float(best['test_top1']):.2%}", f"{float(best['val_top1']):.2%}")
     titles = [panel.get_title(loc="left") for panel in comparison_figure(runs).axes]
     assert titles == ["Val or test top-1 accuracy", "Val or test loss"]
+    assert "its top-5" not in columns, "of two classes"
     assert "measured on" not in [column.heading for column in comparison([read_run(copy), read_run(copy)])]
 
 
