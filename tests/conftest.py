@@ -7,6 +7,8 @@ import torch
 
 from convnn.cli import main_train
 
+os.environ.pop("COLUMNS", None)  # workers have one, and what is printed into a file must not be as wide as it says
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # the workers share the cores; more threads than cores make all of them slower
 

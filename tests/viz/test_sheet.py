@@ -137,7 +137,7 @@ def test_query_outside_is_refused(tmp_path, query):
 
 def test_other_wrong_input_is_refused(tmp_path):
     path = tmp_path / "sheet.png"
-    with pytest.raises(InputError, match="nothing to draw with 0 layers and 1 queries"):
+    with pytest.raises(InputError, match="nothing to draw with 0 layers and 1 query"):
         draw(path)
     with pytest.raises(InputError, match=r"image of shape \(8, 8\) must be \(C, H, W\)"):
         draw(path, layer_choosing((4, 4)), image=GRAY[0])

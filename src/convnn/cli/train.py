@@ -108,13 +108,12 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
         callbacks += make_writers(config, network, data, summary, point, say)
         print_summary(console, config, data, summary, accelerator)
     trainer = Trainer(network, data, config, accelerator, callbacks, interruption)
-    if resume(trainer, point, console):
-        return
+    is_over = resume(trainer, point, console)
     try:
         results = trainer.fit()
     finally:
         report.stop()
-    if len(results) < config.num_epochs:
+    if not is_over and len(results) < config.num_epochs:
         say(f"stopped after {len(results)} of {counted(config.num_epochs, 'epoch')}: {trainer.why_over()}")
 
 
@@ -187,7 +186,7 @@ def resume(trainer: Trainer, point: ResumePoint | None, console: Console) -> boo
     """Let a trainer go on from a checkpoint, if there is one, and say from where.
 
     Returns:
-        Whether there is nothing left to do, not even tables to bring up to date.
+        Whether no further epoch is made.
     """
     if point is None:
         if trainer.config.resume:
@@ -197,7 +196,7 @@ def resume(trainer: Trainer, point: ResumePoint | None, console: Console) -> boo
     over = trainer.why_over()
     if over is not None:
         print_line(console, f"nothing is left to do for the run of {point.path}: {over}")
-        return point.is_moved
+        return True
     if trainer.accelerator.is_main_process:
         point.set_damaged_aside()
     done = f"epoch {trainer.position.epoch}, after {counted(trainer.position.step, 'step')} of it"

@@ -225,7 +225,10 @@ class TrainConfig:
         1, "training", "batches whose gradients make one step: as one batch of so many times the size, in less memory"
     )
     init_from: str | None = flag(
-        None, "training", "start with the weights of a checkpoint; a head of another number of classes stays fresh"
+        None,
+        "training",
+        "start with the weights of a checkpoint; a head of another number of classes stays fresh",
+        is_path=True,
     )
     patience: int | None = flag(
         None, "training", "stop after this many epochs without a better top-1 on val, or on test where there is no val"

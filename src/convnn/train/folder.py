@@ -57,7 +57,8 @@ class RunFolder(Callback):
         point: where the run goes on, if it does; into another folder come its checkpoints too.
         warn: is told what is missing there.
 
-    Nothing is written before training begins, and nothing of a run that is over but its tables.
+    Nothing is written before training begins, and of a run that is over nothing but its tables; a folder that it moves to
+    becomes whole all the same.
 
     Raises:
         InputError: the folder holds the results of an earlier run, which `--resume` does not go on with, and
@@ -108,10 +109,10 @@ class RunFolder(Callback):
             OutputError: the folder cannot be written.
         """
         self.results = list(results)
-        if not self._is_over():
+        if self.moved_from is not None or not self._is_over():
             self._prepare()
-            if self.moved_from is not None:
-                self._take_over(self.moved_from)
+        if self.moved_from is not None:
+            self._take_over(self.moved_from)
         if self.results:
             self._write_tables()
 
