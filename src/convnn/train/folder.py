@@ -57,8 +57,8 @@ class RunFolder(Callback):
         point: where the run goes on, if it does; into another folder come its checkpoints too.
         warn: is told what is missing there.
 
-    Nothing is written before training begins, and of a run that is over nothing but its tables; a folder that it moves to
-    becomes whole all the same.
+    Nothing is written before training begins, and of a run that is over nothing but its tables; another folder becomes
+    whole all the same.
 
     Raises:
         InputError: the folder holds the results of an earlier run, which `--resume` does not go on with, and
