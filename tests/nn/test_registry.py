@@ -22,9 +22,9 @@ TYPES = {
     "SVGA": cnn.SVGA2d,
     "MGC": cnn.MGC2d,
     "DAGC": cnn.DAGC2d,
-    "NeighborhoodAttention2d": cnn.NeighborhoodAttention2d,
     "NonLocal": cnn.NonLocal2d,
     "Adaptive": cnn.AdaptiveNeighborhoods2d,
+    "NeighborhoodAttention2d": cnn.NeighborhoodAttention2d,
 }
 TOKEN_TYPES = {
     "Attention": cnn.MultiheadAttention,
@@ -103,7 +103,7 @@ def test_every_layer_takes_every_flag(name: str, flags: dict) -> None:
     assert type(pickle.loads(pickle.dumps(factory))(3, 8)) is TYPES[name]
 
 
-def test_flags_reach_the_relatives() -> None:
+def test_flags_reach_layers_without_padding() -> None:
     vig = cnn.layer_factory("ViG", **FLAGS)(3, 8)
     assert (vig.K, vig.graph_dilation, vig.reduction, vig.graph_conv) == (5, 2, 2, "sage")
     edge = cnn.layer_factory("EdgeConv", **FLAGS)(3, 8)

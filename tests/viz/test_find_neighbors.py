@@ -18,10 +18,10 @@ from convnn.nn import (
     DAGC2d,
     MultiheadAttention,
     SparseAttention,
+    UnpaddedLayer,
     layer_factory,
     list_layers,
 )
-from convnn.nn.relatives._layer import Relative
 from convnn.viz import choose_queries, find_neighbors
 from open_page import by_hand, nearest_query
 
@@ -158,11 +158,11 @@ def test_every_layer_on_tokens_shows_its_neighbours(layer):
         assert one.places.max() < 4
 
 
-OF_OTHER_PAPERS = [name for name in list_layers("maps") if isinstance(layer_factory(name)(4, 4), Relative)]
+UNPADDED = [name for name in list_layers("maps") if isinstance(layer_factory(name)(4, 4), UnpaddedLayer)]
 
 
-@pytest.mark.parametrize("layer", OF_OTHER_PAPERS)
-def test_every_layer_of_other_papers_shows_its_neighbours(layer):
+@pytest.mark.parametrize("layer", UNPADDED)
+def test_every_layer_without_padding_shows_its_neighbours(layer):
     network = create_model("resnet18", layer, K=3, width=1 / 16, step=1)
     found = find_neighbors(network, image(3, 6, 5))
     assert len(found) == 16

@@ -4,37 +4,43 @@ from convnn.nn import functional
 from convnn.nn._extensions import import_layers
 from convnn.nn._factory import LayerFactory
 from convnn.nn._grid import PADDING_MODES, Grid
+from convnn.nn._layer import ChoosingLayer, MapLayer, UnpaddedLayer
 from convnn.nn._search import SAMPLING_TYPES, SIMILARITY_TYPES, Search
 from convnn.nn._shuffle import PixelShuffle1d, PixelUnshuffle1d
 from convnn.nn.functional import AGGREGATION_TYPES, PREFERENCES
-from convnn.nn.maps import _systems as _maps  # noqa: F401  registers them
-from convnn.nn.maps._layer import ChoosingLayer, MapLayer, SearchingLayer
+from convnn.nn.maps._layer import SearchingLayer
 from convnn.nn.maps.attention import ConvNNAttention1d, ConvNNAttention2d, ConvNNAttention3d
 from convnn.nn.maps.branching import Branching1d, Branching2d, Branching3d
 from convnn.nn.maps.conv_new import Conv1dNew, Conv2dNew, Conv3dNew
 from convnn.nn.maps.convnn import ConvNN1d, ConvNN2d, ConvNN3d
 from convnn.nn.maps.placed import ConvNNPos1d, ConvNNPos2d, ConvNNPos3d
+from convnn.nn.positional import PositionalEncoding2d
 from convnn.nn.registry import LAYERS, layer_factory, list_layers, register_layer
-from convnn.nn.relatives import _systems as _relatives  # noqa: F401  registers them
-from convnn.nn.relatives._degree import DEGREE_TYPES, DegreeEstimator
-from convnn.nn.relatives._edges import ACTIVATIONS
-from convnn.nn.relatives._ranker import EDGE_TYPES, EdgeRanker
-from convnn.nn.relatives.adaptive import POOLINGS, AdaptiveNeighborhoods2d
-from convnn.nn.relatives.axial import DAGC2d, MGC2d, SVGA2d
-from convnn.nn.relatives.edge_conv import EdgeConv2d
-from convnn.nn.relatives.grapher import Grapher2d
-from convnn.nn.relatives.neighborhood import NeighborhoodAttention2d
-from convnn.nn.relatives.non_local import NonLocal2d
-from convnn.nn.relatives.positional import PositionalEncoding2d
-from convnn.nn.relatives.shift import SpatialShift2d
-from convnn.nn.relatives.vig import GRAPH_CONVS, ViG2d
 from convnn.nn.replace import Fate, ReplacementReport, Where, replace_layers
-from convnn.nn.tokens import _systems as _tokens  # noqa: F401  registers them
 from convnn.nn.tokens._layer import NeighborAttention, TokenLayer
 from convnn.nn.tokens.attention import KvtAttention, MultiheadAttention
 from convnn.nn.tokens.branching import BranchAttention, BranchConv, MultiheadConv, TokenBranching
 from convnn.nn.tokens.convnn import CONVOLUTION_TYPES, MultiheadConvNNAttention
 from convnn.nn.tokens.windows import SPARSE_MODES, LocalAttention, NeighborhoodAttention, SparseAttention
+from convnn.nn.vision_graphs._degree import DEGREE_TYPES, DegreeEstimator
+from convnn.nn.vision_graphs._edges import ACTIVATIONS
+from convnn.nn.vision_graphs._ranker import EDGE_TYPES, EdgeRanker
+from convnn.nn.vision_graphs.adaptive import POOLINGS, AdaptiveNeighborhoods2d
+from convnn.nn.vision_graphs.axial import DAGC2d, MGC2d, SVGA2d
+from convnn.nn.vision_graphs.edge_conv import EdgeConv2d
+from convnn.nn.vision_graphs.grapher import Grapher2d
+from convnn.nn.vision_graphs.non_local import NonLocal2d
+from convnn.nn.vision_graphs.vig import GRAPH_CONVS, ViG2d
+from convnn.nn.windows.neighborhood import NeighborhoodAttention2d
+from convnn.nn.windows.shift import SpatialShift2d
+
+# Every room registers its layers, in the order in which they are listed.
+# isort: off
+from convnn.nn.maps import _systems as _maps  # noqa: F401
+from convnn.nn.vision_graphs import _systems as _vision_graphs  # noqa: F401
+from convnn.nn.windows import _systems as _windows  # noqa: F401
+from convnn.nn.tokens import _systems as _tokens  # noqa: F401
+# isort: on
 
 __all__ = [
     "ACTIVATIONS",
@@ -99,6 +105,7 @@ __all__ = [
     "SpatialShift2d",
     "TokenBranching",
     "TokenLayer",
+    "UnpaddedLayer",
     "ViG2d",
     "Where",
     "functional",

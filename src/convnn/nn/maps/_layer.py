@@ -1,87 +1,16 @@
-"""What every layer on a map has in common."""
+"""What layers on a map that may be shuffled have in common."""
 
-import math
-from typing import ClassVar
+from torch import Tensor
 
-from torch import Tensor, nn
-
-from convnn.errors import InputError, check_at_least, check_choice
+from convnn.errors import check_choice
 from convnn.nn._field import Field
 from convnn.nn._grid import Grid
 from convnn.nn._grouped import check_groups
+from convnn.nn._layer import ChoosingLayer, MapLayer
 from convnn.nn._search import Search
 from convnn.nn._shuffle import shuffle_in, shuffled_channels
 from convnn.nn.functional import AGGREGATION_TYPES
-from convnn.ops import Neighbors, check_backend
-
-
-def reset_as_conv(weight: Tensor, bias: Tensor | None) -> None:
-    """Draw weight (C_out, C_in, ...) and bias as `torch.nn.Conv2d` does: uniform, bounded by the fan-in."""
-    nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
-    if bias is not None:
-        bound = 1 / math.sqrt(weight[0].numel())
-        nn.init.uniform_(bias, -bound, bound)
-
-
-class MapLayer(nn.Module):
-    """A layer from (B, C_in, *S) to (B, C_out, *S') that also takes a single map (C_in, *S)."""
-
-    spatial_dims: ClassVar[int]
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        check_at_least("in_channels", in_channels, 1)
-        check_at_least("out_channels", out_channels, 1)
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C_in, *S) to (B, C_out, *S').
-
-        Raises:
-            InputError: the input has other channels or axes, or too few positions: at least one.
-        """
-        axes = self.spatial_dims
-        if x.dim() not in (axes + 1, axes + 2) or x.shape[-axes - 1] != self.in_channels:
-            sides = ", ".join("DHW"[-axes:])
-            raise InputError(
-                f"input of shape {tuple(x.shape)} must be (B, {self.in_channels}, {sides})"
-                f" for {type(self).__name__}({self.in_channels}, {self.out_channels})"
-            )
-        if not all(x.shape[-axes:]):
-            raise InputError(f"input of shape {tuple(x.shape)} must have at least one position along every axis")
-        if x.dim() == axes + 1:
-            return self._forward(x.unsqueeze(0)).squeeze(0)
-        return self._forward(x)
-
-    def _forward(self, x: Tensor) -> Tensor:
-        """The layer on a batch of maps of the right shape."""
-        raise NotImplementedError
-
-    def extra_repr(self) -> str:
-        """Channels."""
-        return f"{self.in_channels}, {self.out_channels}"
-
-
-class ChoosingLayer(MapLayer):
-    """A layer on a map whose positions have neighbours, and that can say whom.
-
-    Attributes:
-        heads: how many choose for themselves.
-    """
-
-    heads: int = 1
-
-    def field(self, x: Tensor) -> Field:
-        """The positions of x (B, C, *S): those that can be neighbours, and those of them that have some."""
-        raise NotImplementedError
-
-    def neighbors(self, x: Tensor) -> Neighbors:
-        """Whom every position of x (B, C, *S) that is computed looks at, those of each image's heads in a row.
-
-        `field(x).places(indices)` says where they are.
-        """
-        raise NotImplementedError
+from convnn.ops import check_backend
 
 
 class ShufflingLayer(MapLayer):

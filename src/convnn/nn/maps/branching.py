@@ -12,7 +12,7 @@ from convnn.nn import functional as F
 from convnn.nn._factory import LayerFactory
 from convnn.nn._grid import Grid, Sides
 from convnn.nn._grouped import check_groups
-from convnn.nn.maps._layer import MapLayer
+from convnn.nn._layer import MapLayer
 from convnn.nn.maps.attention import ConvNNAttention, ConvNNAttention1d, ConvNNAttention2d, ConvNNAttention3d
 from convnn.nn.maps.conv_new import Conv1dNew, Conv2dNew, Conv3dNew, ConvNew
 from convnn.nn.maps.convnn import ConvNN, ConvNN1d, ConvNN2d, ConvNN3d

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from convnn.nn import functional as F
 from convnn.nn._grid import Grid, Sides, check_sides, each_side
-from convnn.nn.maps._layer import ShufflingLayer, reset_as_conv
+from convnn.nn._reset import reset_as_conv
+from convnn.nn.maps._layer import ShufflingLayer
 
 
 class ConvNew(ShufflingLayer):

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from convnn.nn import functional as F
 from convnn.nn._grid import Grid, Sides
+from convnn.nn._reset import reset_as_conv
 from convnn.nn._search import Search, find_neighbors, similarity_features
-from convnn.nn.maps._layer import SearchingLayer, reset_as_conv
+from convnn.nn.maps._layer import SearchingLayer
 from convnn.ops import Neighbors, weigh
 
 

@@ -9,10 +9,11 @@ from convnn.errors import check_at_least, check_choice, check_fraction
 from convnn.nn import functional as F
 from convnn.nn._field import Field
 from convnn.nn._grid import Grid, Sides, check_sides, each_side
+from convnn.nn._reset import reset_as_conv
 from convnn.nn._search import Search
 from convnn.nn._shuffle import shuffle_in
 from convnn.nn.functional import PREFERENCES
-from convnn.nn.maps._layer import SearchingLayer, reset_as_conv
+from convnn.nn.maps._layer import SearchingLayer
 from convnn.ops import Neighbors, weigh
 
 

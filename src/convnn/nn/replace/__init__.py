@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from convnn.errors import InputError
-from convnn.nn.maps._layer import MapLayer
+from convnn.nn._layer import MapLayer
 from convnn.nn.registry import LAYERS, check_layer_name, check_settings
 from convnn.nn.replace import _maps, _tokens
 from convnn.nn.replace._report import Fate, ReplacementReport
@@ -108,7 +108,7 @@ def _maker(
     for name in sorted(KEPT):
         if name in settings:
             raise InputError(f"{name}={settings[name]} is kept from each convolution; leave it out")
-    known = (*_maps.FAMILIES, *_maps.RELATIVES)
+    known = (*_maps.FAMILIES, *_maps.UNPADDED)
     if layer not in known:
         raise InputError(f"layer={layer!r} takes no convolution's place; choose from {', '.join(known)}")
     make = partial(_maps.in_place_of, layer=layer, settings=settings, keep_weights=keep_weights)

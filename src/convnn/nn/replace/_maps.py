@@ -9,18 +9,18 @@ from torch.nn.utils import parametrize
 
 from convnn.errors import InputError, UnsupportedError
 from convnn.nn._grid import Grid, Sides
-from convnn.nn.maps._layer import MapLayer
+from convnn.nn._layer import MapLayer
 from convnn.nn.maps.attention import ConvNNAttention1d, ConvNNAttention2d, ConvNNAttention3d
 from convnn.nn.maps.branching import Branching, Branching1d, Branching2d, Branching3d
 from convnn.nn.maps.conv_new import Conv1dNew, Conv2dNew, Conv3dNew, ConvNew
 from convnn.nn.maps.convnn import ConvNN, ConvNN1d, ConvNN2d, ConvNN3d
 from convnn.nn.maps.placed import ConvNNPos, ConvNNPos1d, ConvNNPos2d, ConvNNPos3d
-from convnn.nn.relatives.adaptive import AdaptiveNeighborhoods2d
-from convnn.nn.relatives.axial import DAGC2d, MGC2d, SVGA2d
-from convnn.nn.relatives.edge_conv import EdgeConv2d
-from convnn.nn.relatives.neighborhood import NeighborhoodAttention2d
-from convnn.nn.relatives.non_local import NonLocal2d
-from convnn.nn.relatives.vig import ViG2d
+from convnn.nn.vision_graphs.adaptive import AdaptiveNeighborhoods2d
+from convnn.nn.vision_graphs.axial import DAGC2d, MGC2d, SVGA2d
+from convnn.nn.vision_graphs.edge_conv import EdgeConv2d
+from convnn.nn.vision_graphs.non_local import NonLocal2d
+from convnn.nn.vision_graphs.vig import ViG2d
+from convnn.nn.windows.neighborhood import NeighborhoodAttention2d
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -37,7 +37,7 @@ FAMILIES: dict[str, tuple[Callable[..., MapLayer], ...]] = {
 }
 """What takes the place of a convolution along one, two and three axes, by the names of `--layer`."""
 
-RELATIVES: dict[str, tuple[Callable[..., MapLayer], tuple[str, ...]]] = {
+UNPADDED: dict[str, tuple[Callable[..., MapLayer], tuple[str, ...]]] = {
     "ViG": (ViG2d, ("K",)),
     "EdgeConv": (EdgeConv2d, ("K",)),
     "SVGA": (SVGA2d, ()),
@@ -59,10 +59,10 @@ def reason_to_leave(conv: Convolution, layer: str | None = None) -> str | None:
         return "its weight is computed from others, or something listens to it"
     if all(side == 1 for side in conv.kernel_size):
         return "its window is a single position"
-    return _reason_of_relatives(conv, layer) if layer in RELATIVES else None
+    return _reason_of_unpadded(conv, layer) if layer in UNPADDED else None
 
 
-def _reason_of_relatives(conv: Convolution, layer: str) -> str | None:
+def _reason_of_unpadded(conv: Convolution, layer: str) -> str | None:
     """They read images, and stand in the middle of windows."""
     if len(conv.kernel_size) != 2:
         return f"{layer} reads images, (B, C, H, W)"
@@ -80,7 +80,7 @@ def in_place_of(conv: Convolution, layer: str, settings: dict[str, Any], *, keep
         InputError: a setting is wrong, or the weights do not fit it.
         UnsupportedError: the layer has no weights of a convolution.
     """
-    build = RELATIVES[layer][0] if layer in RELATIVES else FAMILIES[layer][len(conv.kernel_size) - 1]
+    build = UNPADDED[layer][0] if layer in UNPADDED else FAMILIES[layer][len(conv.kernel_size) - 1]
     where = {"device": conv.weight.device, "dtype": conv.weight.dtype}
     new = build(conv.in_channels, conv.out_channels, **_geometry(conv, layer) | settings, **where)
     if keep_weights:
@@ -146,10 +146,10 @@ def _geometry(conv: Convolution, layer: str) -> dict[str, Any]:
     }
     if layer in ("Conv2d_New", "ConvNN_Pos"):
         return kept | {"kernel_size": window}
-    if layer in RELATIVES:
+    if layer in UNPADDED:
         of_window = {"K": conv.weight[0, 0].numel(), "kernel_size": max(conv.kernel_size) | 1}  # odd
         del kept["padding_mode"]
-        return kept | {"window_size": window} | {name: of_window[name] for name in RELATIVES[layer][1]}
+        return kept | {"window_size": window} | {name: of_window[name] for name in UNPADDED[layer][1]}
     kept |= {"window_size": window, "K": conv.weight[0, 0].numel()}
     return kept | ({"kernel_size": window} if layer.startswith("Branching") else {})
 

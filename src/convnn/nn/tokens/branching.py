@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from convnn.errors import InputError, check_at_least, check_fraction
 from convnn.nn._factory import LayerFactory
-from convnn.nn.maps._layer import reset_as_conv
+from convnn.nn._reset import reset_as_conv
 from convnn.nn.tokens._layer import TokenLayer, share_of_a_head
 from convnn.nn.tokens.attention import MultiheadAttention
 from convnn.nn.tokens.convnn import MultiheadConvNNAttention

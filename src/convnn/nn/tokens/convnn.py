@@ -6,8 +6,8 @@ from torch.nn import functional as F
 
 from convnn.errors import check_choice
 from convnn.nn._field import Field
+from convnn.nn._reset import reset_as_conv
 from convnn.nn._search import Search, find_candidates, is_sampled
-from convnn.nn.maps._layer import reset_as_conv
 from convnn.nn.tokens._layer import NeighborAttention, check_enough_tokens
 from convnn.ops import Neighbors, aggregate, select, weigh
 

@@ -1,42 +1,25 @@
-"""What holds for the layers of other papers: identities, the same by another library, and their place in networks."""
-
-import ast
-import re
-from functools import partial
-from pathlib import Path
+"""What holds for layers whose neighbours form a graph: identities, and the same by another library."""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.autograd import gradcheck, gradgradcheck
 
-import brute_force_relatives as brute
+from against_definition import sloping_maps
 from convnn import nn as cnn
-from convnn.errors import InputError, UnsupportedError
-from convnn.models import create_model
+from convnn.errors import InputError
 from convnn.models.mobilevig import GraphBlock
-from convnn.nn import relatives
 from convnn.ops import Neighbors, aggregate, select, weigh
-from convnn.systems import FACTS
 
-SOURCES = sorted(path for path in Path(relatives.__path__[0]).glob("*.py") if path.name != FACTS)
-RELATIVES = ["ViG", "EdgeConv", "SVGA", "MGC", "DAGC", "NeighborhoodAttention2d", "NonLocal", "Adaptive"]
 SIDES = st.integers(1, 7)
-
-
-def _map(channels: int, height: int, width: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    slope = torch.linspace(0, 2, height * width).view(height, width)
-    return 0.4 * torch.randn(2, channels, height, width, dtype=torch.float64, generator=generator) + slope
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from([cnn.SVGA2d, cnn.MGC2d, cnn.DAGC2d]), SIDES, SIDES, st.integers(1, 4))
 def test_lists_of_positions_are_rolls(kind: type, height: int, width: int, step: int) -> None:
     layer = kind(3, 4, step, positional_size=0).double()
-    x = _map(3, height, width).requires_grad_()
+    x = sloping_maps(3, height, width).requires_grad_()
     field = layer.field(x)
     by_list = field.to_map(layer.relative_max(field, field.features))
     by_roll = _relative_max_by_rolls(layer, x)
@@ -72,28 +55,11 @@ def test_shifted_lists_are_what_torch_rolls(height: int, width: int, shifts: lis
     assert torch.equal(select.shifted((height, width), torch.tensor(shifts)).indices[0], expected)
 
 
-def test_attention_to_a_window_as_large_as_the_map_is_non_local() -> None:
-    local = cnn.NeighborhoodAttention2d(4, 4, 5, relative_bias=False).double()
-    whole = cnn.NonLocal2d(4, 4).double()
-    with torch.no_grad():
-        query, key, value = local.qkv.weight.chunk(3)
-        query_bias, key_bias, value_bias = local.qkv.bias.chunk(3)
-        for linear, weight, bias in (
-            (whole.query, query / 2, query_bias / 2),  # the square root of the width of the head
-            (whole.key, key, key_bias),
-            (whole.value, value, value_bias),
-        ):
-            linear.weight, linear.bias = nn.Parameter(weight), nn.Parameter(bias)
-        whole.output = local.output
-    x = _map(4, 5, 5)
-    torch.testing.assert_close(whole(x) - x, local(x), rtol=0, atol=1e-12)
-
-
 @pytest.mark.parametrize("K", [1, 4, 9])
 def test_edge_conv_is_that_of_torch_geometric(K: int) -> None:
     geometric = pytest.importorskip("torch_geometric.nn")
     layer = cnn.EdgeConv2d(3, 5, K).double()
-    x = _map(3, 4, 6).requires_grad_()
+    x = sloping_maps(3, 4, 6).requires_grad_()
     mlp = nn.Sequential(nn.Linear(6, 5), nn.ReLU()).double()
     edge_conv = geometric.EdgeConv(mlp, aggr="max")  # draws the weights of the MLP anew
     with torch.no_grad():
@@ -106,7 +72,7 @@ def test_edge_conv_is_that_of_torch_geometric(K: int) -> None:
 def test_vig_takes_the_maximum_of_torch_geometric(K: int, dilation: int) -> None:
     aggr = pytest.importorskip("torch_geometric.nn.aggr")
     layer = cnn.ViG2d(3, 5, K, graph_dilation=dilation).double()
-    x = _map(3, 4, 6).requires_grad_()
+    x = sloping_maps(3, 4, 6).requires_grad_()
     nodes, (source, target) = _as_graph(x, layer.neighbors(x))
     most = aggr.MaxAggregation()(nodes[source] - nodes[target], target)
     theirs = torch.cat([nodes, most], dim=1) @ layer.weight.flatten(1).T + layer.bias
@@ -129,16 +95,6 @@ def _same(ours: Tensor, theirs: Tensor, x: Tensor) -> None:
     weights = torch.randn_like(ours)
     gradients = [torch.autograd.grad((y * weights).sum(), x)[0] for y in (ours, theirs)]
     torch.testing.assert_close(*gradients, rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("name", RELATIVES)
-def test_gradients_twice(name: str) -> None:
-    torch.manual_seed(0)
-    layer = cnn.layer_factory(name, K=3, latent_channels=4)(2, 2).double()
-    x = _map(2, 3, 4)[:1].requires_grad_()
-    assert gradcheck(layer, x)
-    if name != "NonLocal":  # PyTorch's attention has no second derivative
-        assert gradgradcheck(layer, x, atol=1e-4)
 
 
 @settings(max_examples=40, deadline=None)
@@ -223,7 +179,7 @@ def test_scores_that_all_round_to_nothing_leave_the_position_alone() -> None:
     with torch.no_grad():
         layer.ranker.score.weight.zero_()
         layer.ranker.score.bias.fill_(-200)
-    x = _map(2, 4, 4).float().requires_grad_()
+    x = sloping_maps(2, 4, 4).float().requires_grad_()
     out = layer(x)
     torch.testing.assert_close(out, layer.own(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
     out.sum().backward()
@@ -246,7 +202,7 @@ def test_what_a_soft_top_keeps_of_the_scores() -> None:
 def test_a_stochastic_degree_is_drawn_in_training_alone() -> None:
     torch.manual_seed(0)
     layer = cnn.AdaptiveNeighborhoods2d(3, 4, stochastic_degree=True, latent_channels=8).double()
-    x = _map(3, 4, 4)
+    x = sloping_maps(3, 4, 4)
     plain = cnn.AdaptiveNeighborhoods2d(3, 4, latent_channels=8).double()
     plain.load_state_dict({name: one for name, one in layer.state_dict().items() if "log_variance" not in name})
     assert torch.equal(layer.eval()(x), plain(x))
@@ -261,13 +217,6 @@ def test_a_stochastic_degree_is_drawn_in_training_alone() -> None:
     torch.testing.assert_close(layer(x), plain(x))
 
 
-def test_shares_can_shift_farther() -> None:
-    x = _map(8, 5, 6)
-    once, twice = cnn.SpatialShift2d(8), cnn.SpatialShift2d(8, step=2)
-    padded = nn.functional.pad(x, [2, 2, 2, 2])
-    assert torch.equal(twice(x), once(once(padded))[..., 2:-2, 2:-2])
-
-
 def test_a_block_without_scales_is_one_with_scales_of_one() -> None:
     torch.manual_seed(0)
     scaled, plain = (GraphBlock(4, cnn.MGC2d, use_layer_scale=use).double().eval() for use in (True, False))
@@ -275,7 +224,7 @@ def test_a_block_without_scales_is_one_with_scales_of_one() -> None:
         scaled.mixer_scale.fill_(1)
         scaled.ffn_scale.fill_(1)
     plain.load_state_dict({name: one for name, one in scaled.state_dict().items() if "_scale" not in name})
-    x = _map(4, 6, 5)
+    x = sloping_maps(4, 6, 5)
     torch.testing.assert_close(plain(x), scaled(x))
     names, others = (dict(block.named_parameters()).keys() for block in (scaled, plain))
     assert names - others == {"mixer_scale", "ffn_scale"}
@@ -284,7 +233,7 @@ def test_a_block_without_scales_is_one_with_scales_of_one() -> None:
 def test_a_grapher_leaves_norm_and_activation_to_its_layer() -> None:
     torch.manual_seed(0)
     grapher = cnn.Grapher2d(4, cnn.ViG2d, norm=False, activation="none").double().eval()
-    x = _map(4, 5, 4)
+    x = sloping_maps(4, 5, 4)
     torch.testing.assert_close(grapher(x), grapher.after(grapher.layer(grapher.before(x))))
     relu = cnn.Grapher2d(4, cnn.ViG2d, norm=False, activation="relu").double().eval()
     relu.load_state_dict(grapher.state_dict())
@@ -295,7 +244,7 @@ def test_a_grapher_leaves_norm_and_activation_to_its_layer() -> None:
 
 def test_whom_dagc_keeps_is_closer_than_the_threshold() -> None:
     layer = cnn.DAGC2d(3, 4, 1, positional_size=0)
-    x = _map(3, 6, 6)
+    x = sloping_maps(3, 6, 6)
     indices, _, absent = layer.neighbors(x)
     rows = x.flatten(2).transpose(1, 2)
     away = (rows[torch.arange(2).view(2, 1, 1), indices] - rows.unsqueeze(2)).abs().sum(-1)
@@ -305,30 +254,11 @@ def test_whom_dagc_keeps_is_closer_than_the_threshold() -> None:
         assert away[i][~absent[i]].max() < away[i][absent[i]].min()
 
 
-@pytest.mark.parametrize("name", RELATIVES)
-def test_an_encoding_in_front_is_that_layer_on_the_encoded_map(name: str) -> None:
-    torch.manual_seed(0)
-    build = cnn.layer_factory(name, K=4, kernel_size=3)
-    encoded, plain = build(3, 4, positional_size=3).double(), build(3, 4, positional_size=0).double()
-    plain.load_state_dict({key: one for key, one in encoded.state_dict().items() if "positional" not in key})
-    x = _map(3, 5, 4).requires_grad_()
-    kernel, bias = encoded.positional.weight, encoded.positional.bias
-    by_hand = torch.stack([brute.positional(one, kernel, bias) for one in x])
-    outputs = encoded(x), plain(by_hand)
-    torch.testing.assert_close(*outputs, rtol=0, atol=1e-12)
-    weights = torch.randn_like(outputs[0])
-    gradients = [torch.autograd.grad((out * weights).sum(), (x, kernel, bias)) for out in outputs]
-    torch.testing.assert_close(*gradients, rtol=0, atol=1e-12)
-    assert torch.equal(encoded.neighbors(x).indices, plain.neighbors(by_hand).indices)
-    assert "positional_size=3" in encoded.extra_repr()
-    assert "positional" not in plain.extra_repr()
-
-
 @pytest.mark.parametrize("name", ["ViG", "EdgeConv", "NonLocal"])
 def test_only_an_encoding_tells_places_apart(name: str) -> None:
     """Positions in another order give the outputs in that order: the layer alone knows no place."""
     torch.manual_seed(0)
-    x, order = _map(3, 4, 5), torch.randperm(20)
+    x, order = sloping_maps(3, 4, 5), torch.randperm(20)
     shuffled = x.flatten(2)[..., order].unflatten(2, (4, 5))
     for size in (0, 3):
         layer = cnn.layer_factory(name, K=4)(3, 4, positional_size=size).double()
@@ -336,106 +266,9 @@ def test_only_an_encoding_tells_places_apart(name: str) -> None:
         assert torch.allclose(*outputs) == (size == 0)
 
 
-@pytest.mark.parametrize("name", RELATIVES)
-@pytest.mark.parametrize("model", ["vgg11", "resnet18"])
-def test_trains_in_a_network(model: str, name: str) -> None:
-    torch.manual_seed(0)
-    network = create_model(model, name, width=1 / 16, dropout=0.0)
-    _train_once(network)
-
-
-@pytest.mark.parametrize("name", RELATIVES)
-def test_takes_the_place_of_convolutions(name: str) -> None:
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        nn.Conv2d(3, 8, 7, stride=2, padding=3),
-        nn.ReLU(),
-        nn.Conv2d(8, 8, 3, padding=1, groups=8),
-        nn.Conv2d(8, 12, 4, stride=4),
-        nn.Conv2d(12, 12, 1),
-        nn.Conv2d(12, 12, 3, padding=2),
-        nn.Flatten(),
-        nn.LazyLinear(10),
-    )
-    x = torch.randn(2, 3, 32, 32)
-    shape = model[:6](x).shape
-    report = cnn.replace_layers(model, name)
-    assert [fate.reason for fate in report.fates] == [
-        "",
-        "",
-        "",
-        "its window is a single position",
-        "the middle of its first window lies in the padding",
-    ]
-    assert model[:6](x).shape == shape
-    _train_once(model)
-
-
-def _train_once(model: nn.Module) -> None:
-    x = torch.randn(4, 3, 32, 32)
-    model(x)  # a lazy layer finds its width
-    optimizer = torch.optim.AdamW(model.parameters())
-    loss = nn.functional.cross_entropy(model(x), torch.arange(4))
-    loss.backward()
-    without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
-    assert not without
-    optimizer.step()
-    assert torch.isfinite(model(x)).all()
-
-
-@pytest.mark.parametrize(
-    ("build", "words"),
-    [
-        (partial(cnn.ViG2d, K=0), "K=0"),
-        (partial(cnn.ViG2d, graph_dilation=0), "graph_dilation=0"),
-        (partial(cnn.ViG2d, reduction=0), "reduction=0"),
-        (partial(cnn.ViG2d, groups=3), "groups=3"),
-        (partial(cnn.ViG2d, graph_conv="edge"), "graph_conv='edge'"),
-        (partial(cnn.ViG2d, edge_activation="tanh"), "edge_activation='tanh'"),
-        (partial(cnn.ViG2d, relative_side=-1), "relative_side=-1"),
-        (partial(cnn.EdgeConv2d, reduction=0), "reduction=0"),
-        (partial(cnn.ViG2d, backend="gpu"), "backend='gpu'"),
-        (partial(cnn.EdgeConv2d, mlp_layers=0), "mlp_layers=0"),
-        (partial(cnn.MGC2d, step=0), "step=0"),
-        (partial(cnn.MGC2d, positional_size=4), "positional_size=4 must be odd"),
-        (partial(cnn.MGC2d, positional_size=-1), "positional_size=-1"),
-        (partial(cnn.NeighborhoodAttention2d, kernel_size=4), "kernel_size=4 must be odd"),
-        (partial(cnn.NeighborhoodAttention2d, head_channels=0), "head_channels=0"),
-        (partial(cnn.NeighborhoodAttention2d, attention_dilation=0), "attention_dilation=0"),
-        (partial(cnn.NeighborhoodAttention2d, qk_scale=0.0), "qk_scale=0.0"),
-        (partial(cnn.AdaptiveNeighborhoods2d, edge_type="angle"), "edge_type='angle'"),
-        (partial(cnn.AdaptiveNeighborhoods2d, edge_type="weight"), "edge_type='weight'"),
-        (partial(cnn.AdaptiveNeighborhoods2d, degree_type="sum"), "degree_type='sum'"),
-        (partial(cnn.AdaptiveNeighborhoods2d, keeping="hard"), "keeping='hard'"),
-        (partial(cnn.AdaptiveNeighborhoods2d, pooling="min"), "pooling='min'"),
-        (partial(cnn.AdaptiveNeighborhoods2d, latent_channels=0), "latent_channels=0"),
-        (partial(cnn.NonLocal2d, stride=0), "stride=0"),
-    ],
-)
-def test_refuses_what_it_cannot_be(build: partial, words: str) -> None:
-    with pytest.raises(InputError, match=re.escape(words)):
-        build(4, 4)
-
-
 def test_codes_of_positions_need_quarters_of_channels() -> None:
     with pytest.raises(InputError, match="in_channels=6 must be a multiple of 4 beside relative_side=7"):
         cnn.ViG2d(6, 6, relative_side=7)
-
-
-def test_refuses_channels_that_have_no_eighth() -> None:
-    with pytest.raises(InputError, match="channels=12 must be a multiple of 8"):
-        cnn.SpatialShift2d(12)
-    with pytest.raises(InputError, match="step=0"):
-        cnn.SpatialShift2d(8, step=0)
-
-
-@pytest.mark.parametrize("name", RELATIVES)
-def test_refuses_other_maps(name: str) -> None:
-    layer = cnn.layer_factory(name)(4, 4)
-    with pytest.raises(InputError, match=r"\(2, 3, 5, 5\)"):
-        layer(torch.zeros(2, 3, 5, 5))
-    with pytest.raises(InputError, match="padding=2 is wider"):
-        cnn.LAYERS[name].build(4, 4, window_size=3, padding=2)(torch.zeros(2, 4, 5, 5))
 
 
 def test_what_needs_rows_of_neighbours_refuses_others() -> None:
@@ -447,18 +280,3 @@ def test_what_needs_rows_of_neighbours_refuses_others() -> None:
     for none in ([], torch.zeros(0, 2, dtype=torch.long)):
         with pytest.raises(InputError, match=r"shifts=\[\]"):
             select.shifted((3, 3), none)
-
-
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
-def test_a_layer_is_small_because_its_parts_are_shared(source: Path) -> None:
-    """Fewer than 120 lines that are no docstring, blank or comment."""
-    lines = {node.lineno for node in ast.walk(ast.parse(source.read_text())) if hasattr(node, "lineno")}
-    for node in ast.walk(ast.parse(source.read_text())):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            lines -= set(range(node.lineno, node.end_lineno + 1))
-    assert len(lines) < 120
-
-
-def test_weights_of_a_convolution_have_no_place() -> None:
-    with pytest.raises(UnsupportedError, match="ViG2d"):
-        cnn.replace_layers(nn.Sequential(nn.Conv2d(3, 4, 3)), "ViG", keep_weights=True)

@@ -1,4 +1,4 @@
-"""The layers of other papers against their formulas, position by position: values and all gradients, in float64."""
+"""Layers whose neighbours form a graph against their formulas: values and all gradients, in float64."""
 
 from collections.abc import Callable
 from math import cos, sin
@@ -8,27 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import brute_force_relatives as brute
+import brute_force_images as brute
+from against_definition import IDS, SIZES, STRIDES, TOLERANCE, check_definition, random_maps, randomised
 from convnn import nn as cnn
-
-SIZES = [(1, 1), (1, 6), (2, 3), (5, 4)]
-IDS = ["x".join(map(str, size)) for size in SIZES]
-STRIDES = [(1, 1), (2, 3)]
-TOLERANCE = 1e-12
-
-
-def _randomised(layer: nn.Module) -> nn.Module:
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in layer.parameters():
-            parameter.copy_(0.5 * torch.randn(parameter.shape, generator=generator))
-    return layer.double()
-
-
-def _input(size: tuple[int, int], channels: int = 4, smooth: bool = False) -> Tensor:
-    x = torch.randn(2, channels, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(8))
-    slope = torch.linspace(0, 3, size[0] * size[1]).view(size)  # so that some are close and others are not
-    return (0.3 * x + slope if smooth else x).requires_grad_()
 
 
 def _edge(**settings: object) -> nn.Module:
@@ -39,19 +21,6 @@ def _sage(**settings: object) -> nn.Module:
     return cnn.ViG2d(4, 6, 3, graph_conv="sage", **settings)
 
 
-def _check(layer: nn.Module, x: Tensor, definition: Callable[[Tensor, dict[str, Tensor]], Tensor]) -> None:
-    """The layer is its definition, and so are the gradients for the input and every weight."""
-    named = dict(layer.named_parameters())
-    expected, actual = definition(x, named), layer(x)
-    torch.testing.assert_close(actual, expected, rtol=0, atol=TOLERANCE)
-    weights = torch.randn(expected.shape, dtype=x.dtype, generator=torch.Generator().manual_seed(5))
-    inputs = [x, *named.values()]
-    ours, theirs = (torch.autograd.grad((y * weights).sum(), inputs, allow_unused=True) for y in (actual, expected))
-    for name, one, other in zip(["x", *named], ours, theirs, strict=True):
-        one, other = (torch.zeros(()) if g is None else g for g in (one, other))
-        torch.testing.assert_close(one, other.expand_as(one).to(one), rtol=0, atol=10 * TOLERANCE, msg=name)
-
-
 @pytest.mark.parametrize("stride", STRIDES)
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize(("K", "dilation", "reduction"), [(3, 1, 1), (9, 1, 1), (3, 2, 1), (2, 1, 2), (1, 1, 1)])
@@ -60,9 +29,9 @@ def test_vig(
     size: tuple[int, int], K: int, dilation: int, reduction: int, groups: int, stride: tuple[int, int]
 ) -> None:
     settings = {"K": K, "graph_dilation": dilation, "groups": groups, "stride": stride}
-    layer = _randomised(cnn.ViG2d(4, 6, reduction=reduction, **settings))
+    layer = randomised(cnn.ViG2d(4, 6, reduction=reduction, **settings))
     cell = min(reduction, *size)
-    _check(layer, _input(size), lambda x, p: brute.vig(x, p, reduction=cell, **settings))
+    check_definition(layer, random_maps(size), lambda x, p: brute.vig(x, p, reduction=cell, **settings))
 
 
 @pytest.mark.parametrize(("groups", "stride"), [(1, (1, 1)), (2, (2, 3))])
@@ -73,9 +42,9 @@ def test_other_forms_of_vig(
     form: str, size: tuple[int, int], K: int, dilation: int, reduction: int, groups: int, stride: tuple[int, int]
 ) -> None:
     settings = {"K": K, "graph_conv": form, "graph_dilation": dilation, "groups": groups, "stride": stride}
-    layer = _randomised(cnn.ViG2d(4, 6, reduction=reduction, edge_activation="gelu", **settings))
+    layer = randomised(cnn.ViG2d(4, 6, reduction=reduction, edge_activation="gelu", **settings))
     cell = min(reduction, *size)
-    _check(layer, _input(size), lambda x, p: brute.vig(x, p, reduction=cell, **settings))
+    check_definition(layer, random_maps(size), lambda x, p: brute.vig(x, p, reduction=cell, **settings))
 
 
 @pytest.mark.parametrize("mode", ["train", "eval"])
@@ -85,14 +54,14 @@ def test_normalisation_is_over_all_edges(
     build: Callable[..., nn.Module], place: str, reduction: int, mode: str
 ) -> None:
     """What comes to the normalisation, caught on its way and normalised by hand, goes on from there."""
-    layer = getattr(_randomised(build(edge_norm=True, reduction=reduction)), mode)()
+    layer = getattr(randomised(build(edge_norm=True, reduction=reduction)), mode)()
     norm = layer.get_submodule(f"{place}.0.rows")
     norm.running_mean.uniform_(-1, 1)
     norm.running_var.uniform_(0.5, 2)
     ahead: list[Tensor] = []
     norm.register_forward_hook(lambda _, inputs, output: ahead.extend([inputs[0], output]))
     mean, variance = norm.running_mean.clone(), norm.running_var.clone()
-    layer(_input((4, 5)))
+    layer(random_maps((4, 5)))
     edges, normalised = ahead
     assert edges.shape == (2 * 20 * 3, layer.weight.shape[2] if place == "edge.1" else 6)
     if mode == "train":
@@ -115,7 +84,7 @@ def test_other_forms_of_edge_conv(
         others = {"active": active, "reduction": min(reduction, *size)}
         return brute.edge_conv(x, p["weight"], p["bias"], mlp, **others, **settings)
 
-    _check(_randomised(layer), _input(size), definition)
+    check_definition(randomised(layer), random_maps(size), definition)
 
 
 @pytest.mark.parametrize(
@@ -124,8 +93,8 @@ def test_other_forms_of_edge_conv(
 def test_codes_of_positions_are_added_to_distances(side: int, size: tuple[int, int], reduction: int) -> None:
     """The published matrix: -2 P P^T / C of a square map, resized as an image; distances written out."""
     layer = cnn.ViG2d(8, 8, 5, relative_side=side, reduction=reduction, graph_dilation=2 if reduction == 1 else 1)
-    layer = _randomised(layer)
-    x = _input(size, channels=8).detach()
+    layer = randomised(layer)
+    x = random_maps(size, channels=8).detach()
     waves = [10000 ** (-t / 2) for t in range(2)]
     places = [(h, w) for h in range(side) for w in range(side)]
     codes = torch.tensor(
@@ -155,13 +124,13 @@ def test_edge_conv(
     size: tuple[int, int], K: int, dilation: int, depth: int, groups: int, stride: tuple[int, int]
 ) -> None:
     settings = {"K": K, "graph_dilation": dilation, "groups": groups, "stride": stride}
-    layer = _randomised(cnn.EdgeConv2d(4, 6, mlp_layers=depth, **settings))
+    layer = randomised(cnn.EdgeConv2d(4, 6, mlp_layers=depth, **settings))
 
     def definition(x: Tensor, p: dict[str, Tensor]) -> Tensor:
         mlp = [(p[f"mlp.{i}.weight"], p[f"mlp.{i}.bias"]) for i in range(0, 2 * depth - 2, 2)]
         return brute.edge_conv(x, p["weight"], p["bias"], mlp, **settings)
 
-    _check(layer, _input(size), definition)
+    check_definition(layer, random_maps(size), definition)
 
 
 @pytest.mark.parametrize("stride", STRIDES)
@@ -172,60 +141,26 @@ def test_edge_conv(
 def test_axial(name: str, size: tuple[int, int], step: int, groups: int, side: int, stride: tuple[int, int]) -> None:
     kind = {"SVGA": cnn.SVGA2d, "MGC": cnn.MGC2d, "DAGC": cnn.DAGC2d}[name]
     settings = {"step": step, "groups": groups, "stride": stride}
-    layer = _randomised(kind(4, 6, positional_size=side, **settings))
+    layer = randomised(kind(4, 6, positional_size=side, **settings))
 
     def definition(x: Tensor, p: dict[str, Tensor]) -> Tensor:
         encoding = (p["positional.weight"], p["positional.bias"]) if side else None
         return brute.axial(x, name, p["weight"], p["bias"], encoding, **settings)
 
-    _check(layer, _input(size, smooth=True), definition)
-
-
-@pytest.mark.parametrize("stride", STRIDES)
-@pytest.mark.parametrize(
-    ("k", "head_channels", "groups", "has_bias", "apart", "scale"),
-    [
-        (3, 4, 1, True, 1, None),
-        (5, 2, 1, False, 1, None),
-        (3, 1, 2, True, 1, 0.3),
-        (3, 2, 1, True, 2, None),
-        (1, 2, 1, True, 3, 2.0),
-    ],
-)
-@pytest.mark.parametrize("size", [*SIZES, (6, 7)], ids=str)
-def test_neighborhood_attention(
-    size: tuple[int, int],
-    k: int,
-    head_channels: int,
-    groups: int,
-    has_bias: bool,
-    apart: int,
-    scale: float | None,
-    stride: tuple[int, int],
-) -> None:
-    settings = {"groups": groups, "stride": stride}
-    others = {"head_channels": head_channels, "relative_bias": has_bias, "attention_dilation": apart, "qk_scale": scale}
-    layer = _randomised(cnn.NeighborhoodAttention2d(4, 6, k, **others, **settings))
-    settings |= {"k": k, "heads": 4 // head_channels, "apart": apart, "scale": scale}
-
-    def definition(x: Tensor, p: dict[str, Tensor]) -> Tensor:
-        qkv, output = ((p[f"{name}.weight"], p[f"{name}.bias"]) for name in ("qkv", "output"))
-        return brute.neighborhood(x, qkv, output, p.get("relative_bias"), **settings)
-
-    _check(layer, _input(size), definition)
+    check_definition(layer, random_maps(size, smooth=True), definition)
 
 
 @pytest.mark.parametrize("stride", STRIDES)
 @pytest.mark.parametrize(("outputs", "groups"), [(4, 1), (6, 1), (6, 2)])
 @pytest.mark.parametrize("size", SIZES, ids=IDS)
 def test_non_local(size: tuple[int, int], outputs: int, groups: int, stride: tuple[int, int]) -> None:
-    layer = _randomised(cnn.NonLocal2d(4, outputs, groups=groups, stride=stride))
+    layer = randomised(cnn.NonLocal2d(4, outputs, groups=groups, stride=stride))
 
     def definition(x: Tensor, p: dict[str, Tensor]) -> Tensor:
         linears = ((p[f"{name}.weight"], p[f"{name}.bias"]) for name in ("query", "key", "value", "output"))
         return brute.non_local(x, *linears, p.get("project.weight"), groups=groups, stride=stride)
 
-    _check(layer, _input(size), definition)
+    check_definition(layer, random_maps(size), definition)
 
 
 @pytest.mark.parametrize("stride", STRIDES)
@@ -237,8 +172,8 @@ def test_adaptive(
     size: tuple[int, int], edge_type: str, pooling: str, k: int, groups: int, stride: tuple[int, int]
 ) -> None:
     settings = {"edge_type": edge_type, "pooling": pooling, "groups": groups, "stride": stride}
-    layer = _randomised(cnn.AdaptiveNeighborhoods2d(4, 6, k, latent_channels=5, **settings))
-    _check(layer, _input(size), lambda x, p: brute.adaptive(x, p, k=k, **settings))
+    layer = randomised(cnn.AdaptiveNeighborhoods2d(4, 6, k, latent_channels=5, **settings))
+    check_definition(layer, random_maps(size), lambda x, p: brute.adaptive(x, p, k=k, **settings))
 
 
 @pytest.mark.parametrize("pooling", ["mean", "max"])
@@ -257,5 +192,5 @@ def test_other_forms_of_adaptive(
     size: tuple[int, int], edge_type: str, degree_type: str, keeping: str, pooling: str
 ) -> None:
     settings = {"edge_type": edge_type, "degree_type": degree_type, "keeping": keeping, "pooling": pooling}
-    layer = _randomised(cnn.AdaptiveNeighborhoods2d(4, 6, 3, latent_channels=5, stride=(2, 1), **settings))
-    _check(layer, _input(size), lambda x, p: brute.adaptive(x, p, k=3, stride=(2, 1), **settings))
+    layer = randomised(cnn.AdaptiveNeighborhoods2d(4, 6, 3, latent_channels=5, stride=(2, 1), **settings))
+    check_definition(layer, random_maps(size), lambda x, p: brute.adaptive(x, p, k=3, stride=(2, 1), **settings))

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from convnn.errors import InputError, check_at_least
 from convnn.nn._field import Field
 from convnn.nn._grid import Grid
-from convnn.nn.relatives._layer import EdgeLinear, nearest_every
+from convnn.nn.vision_graphs._layer import EdgeLinear, nearest_every
 from convnn.ops import Neighbors
 
 PERIOD = 10000

@@ -1,23 +1,22 @@
-"""Layers whose neighbours other papers chose, and what these put around them."""
+"""Layers on maps whose neighbours form a graph, and what papers put around them."""
 
 from functools import partial
 
 from convnn.nn.registry import register_layer
-from convnn.nn.relatives.adaptive import AdaptiveNeighborhoods2d
-from convnn.nn.relatives.axial import DAGC2d, MGC2d, SVGA2d
-from convnn.nn.relatives.edge_conv import EdgeConv2d
-from convnn.nn.relatives.neighborhood import NeighborhoodAttention2d
-from convnn.nn.relatives.non_local import NonLocal2d
-from convnn.nn.relatives.vig import ViG2d
+from convnn.nn.vision_graphs.adaptive import AdaptiveNeighborhoods2d
+from convnn.nn.vision_graphs.axial import DAGC2d, MGC2d, SVGA2d
+from convnn.nn.vision_graphs.edge_conv import EdgeConv2d
+from convnn.nn.vision_graphs.non_local import NonLocal2d
+from convnn.nn.vision_graphs.vig import ViG2d
 from convnn.systems import PUBLISHED, System, register_family, register_system
 
 register_family(
-    "neighbours",
-    "Neighbours of other papers",
-    "Layers on maps (B, C, H, W) of the same three steps: nearest by feature, along the row and column, in a window, or"
-    " everybody. Each goes where a convolution was.",
+    "vision_graphs",
+    "Graphs on maps",
+    "Layers on maps (B, C, H, W) whose neighbours form a graph: nearest by feature, along the row and column, as many"
+    " as each position wishes for, or everybody. Each goes where a convolution was.",
 )
-_fact = partial(System, family="neighbours", weighs="alike")
+_fact = partial(System, family="vision_graphs", weighs="alike")
 _register = partial(register_layer, fixed=("padding",))  # they work on the map as it is
 
 RELATIVE = "the most that a neighbour has more, channel by channel, beside the own features, in a 1x1 convolution"
@@ -85,20 +84,6 @@ _register(
     ),
 )
 _register(
-    "NeighborhoodAttention2d",
-    NeighborhoodAttention2d,
-    _fact(
-        number=68,
-        name="TCSR: neighbourhood attention",
-        selects="the k x k window, shifted inwards at the border",
-        weighs="softmax of the scaled inner products and a learned bias of the offset",
-        aggregates="a sum in each head, then a linear layer",
-        paper="arXiv 2303.14324, arXiv 2204.07143",
-        checked=f"{PUBLISHED}, NATTEN's; the definition in loops; in a window as large as the map it is NonLocal",
-        where="convnn.nn.NeighborhoodAttention2d",
-    ),
-)
-_register(
     "NonLocal",
     NonLocal2d,
     _fact(
@@ -134,15 +119,5 @@ register_system(
         paper="arXiv 2206.00272",
         checked=f"{PUBLISHED}, around ViG, SVGA, MGC and DAGC",
         where="convnn.nn.Grapher2d",
-    )
-)
-register_system(
-    _fact(
-        name="Spatial shift",
-        selects="one of the eight positions around, another for each eighth of the channels",
-        aggregates="it takes the neighbour's place",
-        paper="arXiv 2307.16140",
-        checked=f"{PUBLISHED}, that of the same author's SCNet",
-        where="convnn.nn.SpatialShift2d",
     )
 )

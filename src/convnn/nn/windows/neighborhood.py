@@ -10,11 +10,11 @@ from convnn.errors import InputError, check_at_least, check_odd
 from convnn.nn._field import Field
 from convnn.nn._grid import Grid, Sides
 from convnn.nn._grouped import GroupedLinear
-from convnn.nn.relatives._layer import Relative
+from convnn.nn._layer import UnpaddedLayer
 from convnn.ops import Neighbors, aggregate, select, weigh
 
 
-class NeighborhoodAttention2d(Relative):
+class NeighborhoodAttention2d(UnpaddedLayer):
     r"""Attention of every position to the k x k window around it, shifted inwards at the border.
 
     .. math:: y_i = W_o \sum_{j \in w(i)} \alpha_{ij} W_v x_j, \qquad

@@ -7,16 +7,16 @@ from convnn.errors import check_at_least, check_choice
 from convnn.nn._field import Field
 from convnn.nn._grid import Grid, Sides
 from convnn.nn._grouped import GroupedLinear
-from convnn.nn.relatives._degree import DegreeEstimator
-from convnn.nn.relatives._layer import Relative
-from convnn.nn.relatives._ranker import EDGE_TYPES, EdgeRanker
+from convnn.nn._layer import UnpaddedLayer
+from convnn.nn.vision_graphs._degree import DegreeEstimator
+from convnn.nn.vision_graphs._ranker import EDGE_TYPES, EdgeRanker
 from convnn.ops import Neighbors, aggregate, select, weigh
 from convnn.ops.weigh import SOFT_TOPS
 
 POOLINGS = ("mean", "max")
 
 
-class AdaptiveNeighborhoods2d(Relative):
+class AdaptiveNeighborhoods2d(UnpaddedLayer):
     r"""Every position ranks the k x k window around it, and learns how many of the best to look at.
 
     .. math:: y_i = W_1 x_i + W_2 m_i + b, \qquad m_i = \sum_j \frac{w_{ij}}{\sum_l w_{il}} x_j

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from convnn.nn._field import Field
-from convnn.nn.relatives._axial import Axial, down_and_right
+from convnn.nn.vision_graphs._axial import Axial, down_and_right
 
 AT_A_TIME = 16
 """Channels that are compared at once: the copies of all neighbours are large."""

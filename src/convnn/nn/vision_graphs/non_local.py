@@ -7,11 +7,11 @@ from torch.nn import functional as F
 from convnn.nn._field import Field
 from convnn.nn._grid import Grid, Sides
 from convnn.nn._grouped import GroupedLinear
-from convnn.nn.relatives._layer import Relative
+from convnn.nn._layer import UnpaddedLayer
 from convnn.ops import Neighbors
 
 
-class NonLocal2d(Relative):
+class NonLocal2d(UnpaddedLayer):
     r"""Attention of every position to all, beside the position itself.
 
     .. math:: y_i = x'_i + W_z \sum_j \alpha_{ij} W_g x_j, \qquad

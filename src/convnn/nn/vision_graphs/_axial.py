@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from convnn.errors import check_at_least
 from convnn.nn._field import Field
 from convnn.nn._grid import Grid, Sides
-from convnn.nn.relatives._layer import MaxRelative
+from convnn.nn.vision_graphs._layer import MaxRelative
 from convnn.ops import Neighbors, aggregate, select
 
 

@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 from convnn.errors import check_at_least, check_choice
 from convnn.nn._factory import LayerFactory
-from convnn.nn.maps._layer import MapLayer
-from convnn.nn.relatives._edges import ACTIVATIONS
-from convnn.nn.relatives.positional import PositionalEncoding2d
+from convnn.nn._layer import MapLayer
+from convnn.nn.positional import PositionalEncoding2d
+from convnn.nn.vision_graphs._edges import ACTIVATIONS
 
 
 class Grapher2d(MapLayer):

@@ -1,4 +1,4 @@
-"""The layers of other papers once more, from their formulas, one position after the other, without our operators."""
+"""Layers on images once more, from their formulas, one position after the other, without our operators."""
 
 from math import sqrt
 

@@ -7,8 +7,8 @@ from convnn.errors import check_at_least
 from convnn.nn._field import Field
 from convnn.nn._grid import Grid, Sides
 from convnn.nn._grouped import GroupedLinear, grouped_linear
-from convnn.nn.relatives._edges import behind_linear
-from convnn.nn.relatives._feature_graph import FeatureGraph, FeatureSearch
+from convnn.nn.vision_graphs._edges import behind_linear
+from convnn.nn.vision_graphs._feature_graph import FeatureGraph, FeatureSearch
 from convnn.ops import aggregate
 
 MONOTONE = ("relu", "leaky_relu", "none")

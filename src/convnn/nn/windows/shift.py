@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convnn.errors import InputError, check_at_least
-from convnn.nn.maps._layer import MapLayer
+from convnn.nn._layer import MapLayer
 
 OFFSETS = ((-1, 0), (1, 0), (0, -1), (0, 1), (1, 1), (1, -1), (-1, 1), (-1, -1))
 

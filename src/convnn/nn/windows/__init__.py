@@ -1,0 +1,1 @@
+"""Layers on maps whose neighbours are fixed by place in a window."""
