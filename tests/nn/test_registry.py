@@ -105,12 +105,12 @@ def test_every_layer_takes_every_flag(name: str, flags: dict) -> None:
 
 def test_flags_reach_layers_without_padding() -> None:
     vig = cnn.layer_factory("ViG", **FLAGS)(3, 8)
-    assert (vig.K, vig.graph_dilation, vig.reduction, vig.graph_conv) == (5, 2, 2, "sage")
+    assert (vig.search.K, vig.search.graph_dilation, vig.search.reduction, vig.graph_conv) == (5, 2, 2, "sage")
     edge = cnn.layer_factory("EdgeConv", **FLAGS)(3, 8)
-    assert (len(edge.mlp), edge.scale_features, edge.reduction) == (2 * (2 - 1), True, 2)
+    assert (len(edge.mlp), edge.search.scale_features, edge.search.reduction) == (2 * (2 - 1), True, 2)
     for behind in (vig.edge[1], edge.behind):
         assert [type(one).__name__ for one in behind] == ["RowNorm", "GELU"]
-    assert cnn.layer_factory("EdgeConv", **FLAGS, relative_side=7)(4, 8).relative_side == 7
+    assert cnn.layer_factory("EdgeConv", **FLAGS, relative_side=7)(4, 8).search.relative_side == 7
     dagc = cnn.layer_factory("DAGC", **FLAGS)(3, 8)
     assert (dagc.step, dagc.positional.kernel_size) == (3, (5, 5))
     attention = cnn.layer_factory("NeighborhoodAttention2d", **FLAGS)(3, 8)
@@ -162,7 +162,7 @@ def test_flags_reach_their_layer() -> None:
     assert layer.branch2.kernel_size == (5, 5)
     convnn = cnn.layer_factory("ConvNN", **FLAGS)(3, 8)
     assert (convnn.search.similarity_type, convnn.search.lambda_param) == ("Loc_Col", 0.3)
-    assert convnn.inside_channels == 3 * 4 + 2
+    assert convnn.weight.shape[1] == 3 * 4 + 2
 
 
 def test_settings_of_an_entry_are_those_it_reads() -> None:

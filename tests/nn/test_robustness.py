@@ -24,8 +24,8 @@ LEARN_WHOM_TO_CHOOSE = (cnn.ConvNNAttention1d, cnn.ConvNNAttention2d, cnn.Adapti
 """Those that compare projections: rounded ones rank others first."""
 
 
-def _searching(layer: nn.Module) -> list[cnn.SearchingLayer]:
-    return [module for module in layer.modules() if isinstance(module, cnn.SearchingLayer)]
+def _convnns(layer: nn.Module) -> list[cnn.ConvNN2d]:
+    return [module for module in layer.modules() if isinstance(module, cnn.ConvNN2d)]
 
 
 def test_one_layer_takes_several_resolutions(case) -> None:
@@ -95,11 +95,11 @@ def test_autocast(case, dtype: torch.dtype) -> None:
     layer, x = case.layer(), case.input()
     x[0, :, 1] = 0  # zero vectors, which float16 once turned to NaN
     exact = layer(x)
-    chosen = [part.neighbors(x).indices for part in _searching(layer) if isinstance(part, cnn.ConvNN2d)]
+    chosen = [part.neighbors(x).indices for part in _convnns(layer)]
     x.requires_grad_()
     with torch.autocast("cpu", dtype=dtype):
         out = layer(x)
-        again = [part.neighbors(x).indices for part in _searching(layer) if isinstance(part, cnn.ConvNN2d)]
+        again = [part.neighbors(x).indices for part in _convnns(layer)]
     assert out.isfinite().all()
     for before, after in zip(chosen, again, strict=True):
         assert torch.equal(before, after)

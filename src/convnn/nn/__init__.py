@@ -8,7 +8,6 @@ from convnn.nn._layer import ChoosingLayer, MapLayer, UnpaddedLayer
 from convnn.nn._search import SAMPLING_TYPES, SIMILARITY_TYPES, Search
 from convnn.nn._shuffle import PixelShuffle1d, PixelUnshuffle1d
 from convnn.nn.functional import AGGREGATION_TYPES, PREFERENCES
-from convnn.nn.maps._layer import SearchingLayer
 from convnn.nn.maps.attention import ConvNNAttention1d, ConvNNAttention2d, ConvNNAttention3d
 from convnn.nn.maps.branching import Branching1d, Branching2d, Branching3d
 from convnn.nn.maps.conv_new import Conv1dNew, Conv2dNew, Conv3dNew
@@ -26,9 +25,10 @@ from convnn.nn.vision_graphs._degree import DEGREE_TYPES, DegreeEstimator
 from convnn.nn.vision_graphs._edges import ACTIVATIONS
 from convnn.nn.vision_graphs._ranker import EDGE_TYPES, EdgeRanker
 from convnn.nn.vision_graphs.adaptive import POOLINGS, AdaptiveNeighborhoods2d
-from convnn.nn.vision_graphs.axial import DAGC2d, MGC2d, SVGA2d
+from convnn.nn.vision_graphs.axial import MGC2d, SVGA2d
 from convnn.nn.vision_graphs.edge_conv import EdgeConv2d
 from convnn.nn.vision_graphs.grapher import Grapher2d
+from convnn.nn.vision_graphs.near_axial import DAGC2d
 from convnn.nn.vision_graphs.non_local import NonLocal2d
 from convnn.nn.vision_graphs.vig import GRAPH_CONVS, ViG2d
 from convnn.nn.windows.neighborhood import NeighborhoodAttention2d
@@ -100,7 +100,6 @@ __all__ = [
     "ReplacementReport",
     "SVGA2d",
     "Search",
-    "SearchingLayer",
     "SparseAttention",
     "SpatialShift2d",
     "TokenBranching",

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convnn.errors import InputError, check_at_least, check_choice
+from convnn.nn._settings import changed
 from convnn.words import counted
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
@@ -104,7 +105,7 @@ class Grid:
 
     def beside(self, default: "Grid") -> str:
         """The settings that differ from others."""
-        return ", ".join(f"{name}={value!r}" for name, value in vars(self).items() if value != getattr(default, name))
+        return changed(self, default)
 
     def widened(self, kernel_size: Sequence[int], reach: int) -> "Grid":
         """The same positions, with the windows of a kernel made `reach` places wider on every side."""

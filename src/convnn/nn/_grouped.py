@@ -43,7 +43,7 @@ class GroupedLinear(nn.Linear):
         dtype: torch.dtype | None = None,
     ) -> None:
         check_groups(groups, in_features, out_features)
-        super().__init__(in_features // groups, out_features, bias, device, dtype)
+        super().__init__(in_features // groups, out_features, bias=bias, device=device, dtype=dtype)
         self.groups = groups
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """What every layer on a map has in common, and those that work without padding."""
 
-from typing import Any, ClassVar
+from collections.abc import Iterable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from convnn.errors import InputError, check_at_least
 from convnn.nn._field import Field, like
 from convnn.nn._grid import Grid
 from convnn.nn._grouped import check_groups
+from convnn.nn._settings import unless_usual, written
 from convnn.nn.positional import PositionalEncoding2d
 from convnn.ops import Neighbors, check_backend
 
@@ -48,33 +50,40 @@ class MapLayer(nn.Module):
         """The layer on a batch of maps of the right shape."""
         raise NotImplementedError
 
+    def settings(self) -> Iterable[object]:
+        """What `extra_repr` shows beside the channels: objects of settings, or texts, some of them empty."""
+        return ()
+
     def extra_repr(self) -> str:
-        """Channels."""
-        return f"{self.in_channels}, {self.out_channels}"
+        """Channels, and every setting that is not a default."""
+        return ", ".join(filter(None, [f"{self.in_channels}, {self.out_channels}", *map(str, self.settings())]))
 
 
-class ChoosingLayer(MapLayer):
-    """A layer on a map whose positions have neighbours, and that can say whom.
+@runtime_checkable
+class ChoosingLayer(Protocol):
+    """A layer on maps whose positions have neighbours, and that can say whom: every one that has these.
 
     Attributes:
+        spatial_dims: axes of its maps.
         heads: how many choose for themselves.
     """
 
-    heads: int = 1
+    spatial_dims: ClassVar[int]
+    heads: int
 
     def field(self, x: Tensor) -> Field:
         """The positions of x (B, C, *S): those that can be neighbours, and those of them that have some."""
-        raise NotImplementedError
+        ...
 
     def neighbors(self, x: Tensor) -> Neighbors:
         """Whom every position of x (B, C, *S) that is computed looks at, those of each image's heads in a row.
 
         `field(x).places(indices)` says where they are.
         """
-        raise NotImplementedError
+        ...
 
 
-class UnpaddedLayer(ChoosingLayer):
+class UnpaddedLayer(MapLayer):
     """A layer on images that works on the map as it is: (B, C_in, H, W) to (B, C_out, H', W').
 
     Nobody stands in the padding. The grid says which positions it computes: those in the middle of
@@ -83,23 +92,26 @@ class UnpaddedLayer(ChoosingLayer):
 
     Attributes:
         positional: the encoding, or None.
+        heads: how many choose for themselves.
 
     Raises:
         InputError: an argument is out of range.
     """
 
     spatial_dims: ClassVar[int] = 2
+    heads: int = 1
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
+        *,
         grid: Grid,
-        positional_size: int,
-        groups: int,
-        backend: str,
-        device: torch.device | str | None,
-        dtype: torch.dtype | None,
+        positional_size: int = 0,
+        groups: int = 1,
+        backend: str = "auto",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(in_channels, out_channels)
         check_groups(groups, in_channels, out_channels)
@@ -132,15 +144,8 @@ class UnpaddedLayer(ChoosingLayer):
         """What it computes at the positions of the grid of the encoded map, (B, N, C_out)."""
         raise NotImplementedError
 
-    def named(self) -> dict[str, Any]:
-        """Settings to show beside the channels."""
-        return {}
-
-    def extra_repr(self) -> str:
-        """Channels, and the settings."""
-        settings = [f"{name}={value!r}" for name, value in self.named().items()]
-        groups = f"groups={self.groups}" if self.groups != 1 else ""
-        backend = f"backend={self.backend!r}" if self.backend != "auto" else ""
-        geometry = self.grid.beside(Grid(padding=0))
-        encoding = f"positional_size={self.positional.kernel_size[0]}" if self.positional else ""
-        return ", ".join(filter(None, [super().extra_repr(), *settings, encoding, geometry, groups, backend]))
+    def settings(self) -> Iterable[object]:
+        """Encoding, geometry, groups and backend."""
+        encoding = written(positional_size=self.positional.kernel_size[0]) if self.positional else ""
+        others = unless_usual(groups=(self.groups, 1), backend=(self.backend, "auto"))
+        return encoding, self.grid.beside(Grid(padding=0)), others

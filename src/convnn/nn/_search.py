@@ -8,6 +8,7 @@ from torch import Tensor
 
 from convnn.errors import InputError, check_at_least, check_choice, check_fraction
 from convnn.nn._field import Field
+from convnn.nn._settings import changed
 from convnn.ops import METRICS, Neighbors, select
 from convnn.words import counted
 
@@ -71,8 +72,7 @@ class Search:
 
     def beside(self, default: "Search") -> str:
         """The settings that differ from others, and K."""
-        named = {name: value for name, value in vars(self).items() if name == "K" or value != getattr(default, name)}
-        return ", ".join(f"{name}={value!r}" for name, value in named.items())
+        return changed(self, default, always=["K"])
 
 
 def find_neighbors(field: Field, search: Search, *, training: bool, backend: str = "auto") -> Neighbors:

@@ -1,8 +1,11 @@
 """Pixel shuffling around a layer: space for channels before it, channels for space after it."""
 
+from dataclasses import dataclass
+
 from torch import Tensor, nn
 
 from convnn.errors import InputError, check_at_least, check_choice
+from convnn.nn._settings import written
 from convnn.words import counted
 
 SHUFFLE_PATTERNS = ("NA", "B", "A", "BA")
@@ -46,32 +49,44 @@ def pixel_shuffle(x: Tensor, scale: int) -> Tensor:
     return x.reshape(batch, channels // scale**axes, *[n * scale for n in size])
 
 
-def check_shuffle(shuffle_pattern: str, shuffle_scale: int) -> None:
-    """A known pattern, and a scale wherever the pattern needs one."""
-    check_choice("shuffle_pattern", shuffle_pattern, SHUFFLE_PATTERNS)
-    if shuffle_pattern != "NA":
-        check_at_least("shuffle_scale", shuffle_scale, 1)
+@dataclass(frozen=True)
+class Shuffle:
+    """Which shuffles stand around a layer.
 
+    Attributes:
+        pattern: "B" unshuffles pixels before, "A" shuffles them after, "BA" both, "NA" none.
+        scale: pixels folded along each axis, at least 1 where a pattern is given.
 
-def shuffle_in(x: Tensor, shuffle_pattern: str, shuffle_scale: int) -> Tensor:
-    """What patterns B (before) and BA do ahead of a layer."""
-    return pixel_unshuffle(x, shuffle_scale) if "B" in shuffle_pattern else x
+    Raises:
+        InputError: the pattern is unknown, or it needs a scale.
+    """
 
+    pattern: str = "NA"
+    scale: int = 0
 
-def shuffle_out(x: Tensor, shuffle_pattern: str, shuffle_scale: int) -> Tensor:
-    """What patterns A (after) and BA do behind a layer."""
-    return pixel_shuffle(x, shuffle_scale) if shuffle_pattern in ("A", "BA") else x
+    def __post_init__(self) -> None:
+        check_choice("shuffle_pattern", self.pattern, SHUFFLE_PATTERNS)
+        if self.pattern != "NA":
+            check_at_least("shuffle_scale", self.scale, 1)
 
+    def __str__(self) -> str:
+        """Nothing where there is none."""
+        return "" if self.pattern == "NA" else written(shuffle_pattern=self.pattern, shuffle_scale=self.scale)
 
-def shuffled_channels(
-    in_channels: int, out_channels: int, axes: int, shuffle_pattern: str, shuffle_scale: int
-) -> tuple[int, int]:
-    """Channels that the layer between the two shuffles reads and makes."""
-    check_shuffle(shuffle_pattern, shuffle_scale)
-    factor = shuffle_scale**axes
-    inside = in_channels * factor if "B" in shuffle_pattern else in_channels
-    outside = out_channels * factor if shuffle_pattern in ("A", "BA") else out_channels
-    return inside, outside
+    def before(self, x: Tensor) -> Tensor:
+        """What B and BA do ahead of a layer."""
+        return pixel_unshuffle(x, self.scale) if "B" in self.pattern else x
+
+    def after(self, x: Tensor) -> Tensor:
+        """What A and BA do behind a layer."""
+        return pixel_shuffle(x, self.scale) if self.pattern in ("A", "BA") else x
+
+    def channels(self, in_channels: int, out_channels: int, axes: int) -> tuple[int, int]:
+        """What the layer between the two reads and makes, on maps of so many axes."""
+        factor = self.scale**axes
+        inside = in_channels * factor if "B" in self.pattern else in_channels
+        outside = out_channels * factor if self.pattern in ("A", "BA") else out_channels
+        return inside, outside
 
 
 class PixelUnshuffle1d(nn.Module):

@@ -13,7 +13,7 @@ from convnn.nn._field import Field, like
 from convnn.nn._grid import Grid
 from convnn.nn._grouped import grouped_linear
 from convnn.nn._search import Search, find_candidates, find_neighbors, under_windows
-from convnn.nn._shuffle import check_shuffle, pixel_shuffle, pixel_unshuffle, shuffle_in, shuffle_out
+from convnn.nn._shuffle import Shuffle, pixel_shuffle, pixel_unshuffle
 from convnn.ops import Neighbors, aggregate, select, weigh
 
 __all__ = [
@@ -75,13 +75,13 @@ def convnn(
     Reference:
         arXiv 2511.14137.
     """
-    check_shuffle(shuffle_pattern, shuffle_scale)
-    field = Field.of(shuffle_in(x, shuffle_pattern, shuffle_scale), grid)
+    shuffle = Shuffle(shuffle_pattern, shuffle_scale)
+    field = Field.of(shuffle.before(x), grid)
     neighbors = find_neighbors(field, search, training=training, backend=backend)
     values = aggregated_values(field, aggregation_type)
     groups = values.shape[-1] // weight.shape[1]
     out = aggregate.convolve(values, neighbors, weight, bias, groups=groups, backend=backend)
-    return like(x, shuffle_out(field.to_map(out), shuffle_pattern, shuffle_scale))
+    return like(x, shuffle.after(field.to_map(out)))
 
 
 def convnn_attention(
@@ -137,15 +137,15 @@ def convnn_attention(
     Reference:
         arXiv 2511.14137, the attention form; weights by spec: over the neighbours, closer counts more.
     """
-    check_shuffle(shuffle_pattern, shuffle_scale)
-    field = Field.of(shuffle_in(x, shuffle_pattern, shuffle_scale), grid)
+    shuffle = Shuffle(shuffle_pattern, shuffle_scale)
+    field = Field.of(shuffle.before(x), grid)
     extended = aggregated_values(field, aggregation_type)
     neighbors = attend(field, extended, query_weight, key_weight, search, training=training, backend=backend)
     neighbors = weigh.dropout(neighbors, attention_dropout, training=training)
     values = _project(field, extended, value_weight)
     out = aggregate.convolve(values, neighbors, weight, bias, groups=values.shape[-1], backend=backend)
     out = _linear_twice(out, pointwise_weight, pointwise_bias, output_weight)
-    return like(x, shuffle_out(field.to_map(out), shuffle_pattern, shuffle_scale))
+    return like(x, shuffle.after(field.to_map(out)))
 
 
 def attend(
@@ -220,8 +220,8 @@ def conv_new(
     Reference:
         arXiv 2511.14137, `Conv2d_New` of the published code.
     """
-    check_shuffle(shuffle_pattern, shuffle_scale)
-    values = _with_coordinates(shuffle_in(x, shuffle_pattern, shuffle_scale), aggregation_type)
+    shuffle = Shuffle(shuffle_pattern, shuffle_scale)
+    values = _with_coordinates(shuffle.before(x), aggregation_type)
     grid = _of_kernel(grid, weight)
     grid.check(values.shape[2:], "kernel_size")
     is_plain = grid.padding_mode == "zeros" and (grid.padding != "same" or grid.stride == 1)
@@ -230,7 +230,7 @@ def conv_new(
     convolution: Callable[..., Tensor] = (F.conv1d, F.conv2d, F.conv3d)[x.dim() - 3]
     groups = values.shape[1] // weight.shape[1]
     out = convolution(values, weight, bias, grid.stride, padding, grid.dilation, groups)
-    return like(x, shuffle_out(out, shuffle_pattern, shuffle_scale))
+    return like(x, shuffle.after(out))
 
 
 def convnn_pos(
@@ -277,10 +277,10 @@ def convnn_pos(
             fit in it.
         UnsupportedError: the named backend cannot compute this.
     """
-    check_shuffle(shuffle_pattern, shuffle_scale)
+    shuffle = Shuffle(shuffle_pattern, shuffle_scale)
     grid = _of_kernel(grid, weight)
     wide = grid.widened(weight.shape[2:], reach)
-    shuffled = shuffle_in(x, shuffle_pattern, shuffle_scale)
+    shuffled = shuffle.before(x)
     grid.axes(shuffled.shape[2:], "kernel_size")  # refuses a map in which it does not fit
     values = _with_coordinates(shuffled, aggregation_type)
     groups = values.shape[1] // weight.shape[1]
@@ -298,7 +298,7 @@ def convnn_pos(
     outputs = weight.shape[0] // groups
     first = outputs - (ceil(choosing * outputs) if reach else 0)
     out = _side_by_side([(look, first), (choose, outputs - first)], values, weight, bias, groups)
-    return like(x, shuffle_out(out, shuffle_pattern, shuffle_scale))
+    return like(x, shuffle.after(out))
 
 
 def _of_kernel(grid: Grid | None, weight: Tensor) -> Grid:

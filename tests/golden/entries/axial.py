@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from convnn import nn as cnn
 from convnn.models.mobilevig import GraphBlock
-from convnn.nn.vision_graphs.axial import distance_threshold
+from convnn.nn.vision_graphs.near_axial import distance_threshold
 from golden.case import Case
 from golden.entry import Entry, refuse
 

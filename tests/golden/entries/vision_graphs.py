@@ -70,7 +70,8 @@ def _ungrouped(named: dict[str, Tensor], ours: nn.Module) -> dict[str, Tensor]:
 def _inside(ours: nn.Module, case: Case) -> dict[str, Tensor]:
     x = ours.before(case.tensors["input"])
     field = ours.layer.field(x)
-    return {"fc1_output": x, "neighbour_index": ours.layer.select(field, ours.layer.cells(field)).indices}
+    search = ours.layer.search
+    return {"fc1_output": x, "neighbour_index": search.select(field, search.cells(field)).indices}
 
 
 ENTRIES = {

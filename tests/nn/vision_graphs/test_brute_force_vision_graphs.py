@@ -110,9 +110,9 @@ def test_codes_of_positions_are_added_to_distances(side: int, size: tuple[int, i
     keys = F.normalize(F.avg_pool2d(x, reduction).flatten(2).mT, dim=-1)
     distances = (queries[:, :, None] - keys[:, None]).square().sum(-1) + matrix[0]
     field = layer.field(x)
-    found = layer.select(field, layer.cells(field))
-    wanted = min(layer.K * layer.graph_dilation, keys.shape[1])
-    expected = distances.argsort(-1)[..., : wanted : layer.graph_dilation]
+    found = layer.search.select(field, layer.search.cells(field))
+    wanted = min(layer.search.K * layer.search.graph_dilation, keys.shape[1])
+    expected = distances.argsort(-1)[..., : wanted : layer.search.graph_dilation]
     assert torch.equal(found.indices, expected)
 
 

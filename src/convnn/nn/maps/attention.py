@@ -1,6 +1,7 @@
 """ConvNN attention in its convolutional form: softmax weights over the K most similar positions, then a kernel."""
 
 import math
+from collections.abc import Iterable
 from typing import ClassVar
 
 import torch
@@ -8,14 +9,18 @@ from torch import Tensor, nn
 
 from convnn.errors import check_choice, check_fraction
 from convnn.nn import functional as F
+from convnn.nn._field import Field
 from convnn.nn._grid import Grid, Sides
 from convnn.nn._grouped import GroupedLinear
+from convnn.nn._layer import MapLayer
 from convnn.nn._search import Search
-from convnn.nn.maps._layer import SearchingLayer
-from convnn.ops import Neighbors
+from convnn.nn._settings import unless_usual
+from convnn.nn._shuffle import Shuffle
+from convnn.nn.maps._channels import channels_of_weights
+from convnn.ops import Neighbors, check_backend
 
 
-class ConvNNAttention(SearchingLayer):
+class ConvNNAttention(MapLayer):
     r"""Attention to the K most similar positions, weights followed by a depthwise kernel over the K.
 
     .. math:: y_i = W_o \left( b_p + W_p \left( b + \sum_{k=1}^{K} w_k \odot \alpha_{ik} W_v x_{j_{ik}} \right) \right),
@@ -49,6 +54,8 @@ class ConvNNAttention(SearchingLayer):
         Kang and Farias Sales Rocha Neto, arXiv 2511.14137.
     """
 
+    heads: int = 1
+
     def __init__(
         self,
         in_channels: int,
@@ -74,15 +81,20 @@ class ConvNNAttention(SearchingLayer):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        search = Search(K, sampling_type, num_samples, sample_padding, magnitude_type)
-        grid = Grid(window_size, stride, padding, dilation, padding_mode)
-        super().__init__(
-            in_channels, out_channels, search, grid, groups, aggregation_type, shuffle_pattern, shuffle_scale, backend
+        super().__init__(in_channels, out_channels)
+        self.search = Search(K, sampling_type, num_samples, sample_padding, magnitude_type)
+        self.grid = Grid(window_size, stride, padding, dilation, padding_mode)
+        self.groups = groups
+        self.aggregation_type = aggregation_type
+        self.shuffle = Shuffle(shuffle_pattern, shuffle_scale)
+        self.backend = backend
+        inside, outside = channels_of_weights(
+            in_channels, out_channels, self.spatial_dims, groups, aggregation_type, self.shuffle
         )
+        check_backend(backend)
         check_choice("magnitude_type", magnitude_type, F.SCORES_OF_ITSELF)
         check_fraction("attention_dropout", attention_dropout)
         self.attention_dropout = attention_dropout
-        inside, outside = self.inside_channels, self.outside_channels
         self.query = GroupedLinear(inside, inside, groups, bias=False, device=device, dtype=dtype)
         self.key = GroupedLinear(inside, inside, groups, bias=False, device=device, dtype=dtype)
         self.value = GroupedLinear(inside, inside, groups, bias=False, device=device, dtype=dtype)
@@ -116,11 +128,15 @@ class ConvNNAttention(SearchingLayer):
             grid=self.grid,
             aggregation_type=self.aggregation_type,
             attention_dropout=self.attention_dropout,
-            shuffle_pattern=self.shuffle_pattern,
-            shuffle_scale=self.shuffle_scale,
+            shuffle_pattern=self.shuffle.pattern,
+            shuffle_scale=self.shuffle.scale,
             training=self.training,
             backend=self.backend,
         )
+
+    def field(self, x: Tensor) -> Field:
+        """The positions among which neighbours are looked for: those of x (B, C, *S), unshuffled and padded."""
+        return Field.of(self.shuffle.before(x), self.grid)
 
     def neighbors(self, x: Tensor) -> Neighbors:
         """Whom every position of x (B, C_in, *S) that chooses attends to, with the softmax weights."""
@@ -128,6 +144,11 @@ class ConvNNAttention(SearchingLayer):
         extended = F.aggregated_values(field, self.aggregation_type)
         weights = self.query.weight, self.key.weight
         return F.attend(field, extended, *weights, self.search, training=self.training, backend=self.backend)
+
+    def settings(self) -> Iterable[object]:
+        """Whom it looks at, what it reads, and backend."""
+        mixed = unless_usual(groups=(self.groups, 1), aggregation_type=(self.aggregation_type, "Col"))
+        return self.search, self.grid, mixed, self.shuffle, unless_usual(backend=(self.backend, "auto"))
 
 
 class ConvNNAttention1d(ConvNNAttention):

@@ -1,6 +1,6 @@
 """Two layers side by side, mixed by a 1x1 convolution."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
@@ -13,6 +13,7 @@ from convnn.nn._factory import LayerFactory
 from convnn.nn._grid import Grid, Sides
 from convnn.nn._grouped import check_groups
 from convnn.nn._layer import MapLayer
+from convnn.nn._settings import unless_usual, written
 from convnn.nn.maps.attention import ConvNNAttention, ConvNNAttention1d, ConvNNAttention2d, ConvNNAttention3d
 from convnn.nn.maps.conv_new import Conv1dNew, Conv2dNew, Conv3dNew, ConvNew
 from convnn.nn.maps.convnn import ConvNN, ConvNN1d, ConvNN2d, ConvNN3d
@@ -150,10 +151,9 @@ class Branching(MapLayer):
                 _check_fits(branch, x.shape[2:])
         return F.branching(x, branches, self.pointwise.weight, self.pointwise.bias, widths=self.widths)
 
-    def extra_repr(self) -> str:
-        """Channels, ratio and groups."""
-        groups = f", groups={self.groups}" if self.groups > 1 else ""
-        return f"{super().extra_repr()}, branch_ratio={self.branch_ratio}{groups}"
+    def settings(self) -> Iterable[object]:
+        """Ratio and groups."""
+        return written(branch_ratio=self.branch_ratio), unless_usual(groups=(self.groups, 1))
 
 
 def _check_fits(conv: nn.Conv1d | nn.Conv2d | nn.Conv3d, size: Sequence[int]) -> None:

@@ -1,5 +1,6 @@
 """A convolution with coordinate channels and pixel shuffling: the published `Conv2d_New`."""
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 import torch
@@ -7,11 +8,14 @@ from torch import Tensor, nn
 
 from convnn.nn import functional as F
 from convnn.nn._grid import Grid, Sides, check_sides, each_side
+from convnn.nn._layer import MapLayer
 from convnn.nn._reset import reset_as_conv
-from convnn.nn.maps._layer import ShufflingLayer
+from convnn.nn._settings import unless_usual, written
+from convnn.nn._shuffle import Shuffle
+from convnn.nn.maps._channels import channels_of_weights
 
 
-class ConvNew(ShufflingLayer):
+class ConvNew(MapLayer):
     r"""A convolution that may see where it is ("Loc_Col") and may work on shuffled pixels.
 
     Args:
@@ -58,9 +62,15 @@ class ConvNew(ShufflingLayer):
     ) -> None:
         check_sides("kernel_size", kernel_size, 1)
         sides = each_side("kernel_size", kernel_size, self.spatial_dims)
-        grid = Grid(kernel_size, stride, padding, dilation, padding_mode)
-        super().__init__(in_channels, out_channels, grid, groups, aggregation_type, shuffle_pattern, shuffle_scale)
-        shape = (self.outside_channels, self.inside_channels // groups, *sides)
+        super().__init__(in_channels, out_channels)
+        self.grid = Grid(kernel_size, stride, padding, dilation, padding_mode)
+        self.groups = groups
+        self.aggregation_type = aggregation_type
+        self.shuffle = Shuffle(shuffle_pattern, shuffle_scale)
+        inside, outside = channels_of_weights(
+            in_channels, out_channels, self.spatial_dims, groups, aggregation_type, self.shuffle
+        )
+        shape = (outside, inside // groups, *sides)
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(shape[0], device=device, dtype=dtype)) if bias else None
         self.reset_parameters()
@@ -76,13 +86,15 @@ class ConvNew(ShufflingLayer):
             self.bias,
             grid=self.grid,
             aggregation_type=self.aggregation_type,
-            shuffle_pattern=self.shuffle_pattern,
-            shuffle_scale=self.shuffle_scale,
+            shuffle_pattern=self.shuffle.pattern,
+            shuffle_scale=self.shuffle.scale,
         )
 
-    def _geometry(self) -> tuple[str, ...]:
+    def settings(self) -> Iterable[object]:
+        """Window, geometry, and what it reads."""
         sides = self.grid.window_size
-        return f"kernel_size={sides}", self.grid.beside(Grid(sides, padding="same"))
+        mixed = unless_usual(groups=(self.groups, 1), aggregation_type=(self.aggregation_type, "Col"))
+        return written(kernel_size=sides), self.grid.beside(Grid(sides, padding="same")), mixed, self.shuffle
 
 
 class Conv1dNew(ConvNew):

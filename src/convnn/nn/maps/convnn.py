@@ -1,19 +1,24 @@
 """ConvNN: convolve the K most similar positions."""
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from convnn.nn import functional as F
+from convnn.nn._field import Field
 from convnn.nn._grid import Grid, Sides
+from convnn.nn._layer import MapLayer
 from convnn.nn._reset import reset_as_conv
 from convnn.nn._search import Search, find_neighbors, similarity_features
-from convnn.nn.maps._layer import SearchingLayer
-from convnn.ops import Neighbors, weigh
+from convnn.nn._settings import unless_usual
+from convnn.nn._shuffle import Shuffle
+from convnn.nn.maps._channels import channels_of_weights
+from convnn.ops import Neighbors, check_backend, weigh
 
 
-class ConvNN(SearchingLayer):
+class ConvNN(MapLayer):
     r"""Convolution over the K most similar positions of the whole map.
 
     .. math:: y_{io} = b_o + \sum_{c} \sum_{k=1}^{K} W_{ock} \, x_{j_{ik} c}
@@ -64,6 +69,8 @@ class ConvNN(SearchingLayer):
         Kang and Farias Sales Rocha Neto, arXiv 2511.14137.
     """
 
+    heads: int = 1
+
     def __init__(
         self,
         in_channels: int,
@@ -91,14 +98,20 @@ class ConvNN(SearchingLayer):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        search = Search(
+        super().__init__(in_channels, out_channels)
+        self.search = Search(
             K, sampling_type, num_samples, sample_padding, magnitude_type, similarity_type, lambda_param, raster_order
         )
-        grid = Grid(window_size, stride, padding, dilation, padding_mode)
-        super().__init__(
-            in_channels, out_channels, search, grid, groups, aggregation_type, shuffle_pattern, shuffle_scale, backend
+        self.grid = Grid(window_size, stride, padding, dilation, padding_mode)
+        self.groups = groups
+        self.aggregation_type = aggregation_type
+        self.shuffle = Shuffle(shuffle_pattern, shuffle_scale)
+        self.backend = backend
+        inside, outside = channels_of_weights(
+            in_channels, out_channels, self.spatial_dims, groups, aggregation_type, self.shuffle
         )
-        shape = (self.outside_channels, self.inside_channels // groups, K)
+        check_backend(backend)
+        shape = (outside, inside // groups, K)
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(shape[0], device=device, dtype=dtype)) if bias else None
         self.reset_parameters()
@@ -115,11 +128,15 @@ class ConvNN(SearchingLayer):
             search=self.search,
             grid=self.grid,
             aggregation_type=self.aggregation_type,
-            shuffle_pattern=self.shuffle_pattern,
-            shuffle_scale=self.shuffle_scale,
+            shuffle_pattern=self.shuffle.pattern,
+            shuffle_scale=self.shuffle.scale,
             training=self.training,
             backend=self.backend,
         )
+
+    def field(self, x: Tensor) -> Field:
+        """The positions among which neighbours are looked for: those of x (B, C, *S), unshuffled and padded."""
+        return Field.of(self.shuffle.before(x), self.grid)
 
     def neighbors(self, x: Tensor) -> Neighbors:
         """Whom every position of x (B, C_in, *S) that chooses chooses, with their similarities."""
@@ -128,6 +145,11 @@ class ConvNN(SearchingLayer):
         chosen = find_neighbors(field, self.search, training=self.training, backend=self.backend)
         metric = self.search.magnitude_type
         return weigh.similarity(chosen, field.at_queries(keys), keys, metric=metric, backend=self.backend)
+
+    def settings(self) -> Iterable[object]:
+        """Whom it looks at, what it reads, and backend."""
+        mixed = unless_usual(groups=(self.groups, 1), aggregation_type=(self.aggregation_type, "Col"))
+        return self.search, self.grid, mixed, self.shuffle, unless_usual(backend=(self.backend, "auto"))
 
 
 class ConvNN1d(ConvNN):

@@ -1,5 +1,6 @@
 """ConvNN with a sense of place: one neighbour in each direction."""
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 import torch
@@ -9,15 +10,17 @@ from convnn.errors import check_at_least, check_choice, check_fraction
 from convnn.nn import functional as F
 from convnn.nn._field import Field
 from convnn.nn._grid import Grid, Sides, check_sides, each_side
+from convnn.nn._layer import MapLayer
 from convnn.nn._reset import reset_as_conv
 from convnn.nn._search import Search
-from convnn.nn._shuffle import shuffle_in
+from convnn.nn._settings import unless_usual, written
+from convnn.nn._shuffle import Shuffle
 from convnn.nn.functional import PREFERENCES
-from convnn.nn.maps._layer import SearchingLayer
-from convnn.ops import Neighbors, weigh
+from convnn.nn.maps._channels import channels_of_weights
+from convnn.ops import Neighbors, check_backend, weigh
 
 
-class ConvNNPos(SearchingLayer):
+class ConvNNPos(MapLayer):
     r"""A convolution, of half of whose channels the outer slots choose: the most (or least) similar in their direction.
 
     .. math:: y_{io} = b_o + \sum_{c} \sum_{k} W_{ock} \, x_{j_{ik} c}, \qquad
@@ -60,6 +63,8 @@ class ConvNNPos(SearchingLayer):
         Ours. The parts are those of ConvNN, arXiv 2511.14137; docs/place.md has the ablation.
     """
 
+    heads: int = 1
+
     def __init__(
         self,
         in_channels: int,
@@ -89,15 +94,21 @@ class ConvNNPos(SearchingLayer):
         check_choice("prefer", prefer, PREFERENCES)
         sides = each_side("kernel_size", kernel_size, self.spatial_dims)
         slots = torch.Size(sides).numel()
-        search = Search(slots, magnitude_type=magnitude_type, raster_order=True)
-        grid = Grid(kernel_size, stride, padding, dilation, padding_mode)
-        super().__init__(
-            in_channels, out_channels, search, grid, groups, aggregation_type, shuffle_pattern, shuffle_scale, backend
+        super().__init__(in_channels, out_channels)
+        self.search = Search(slots, magnitude_type=magnitude_type, raster_order=True)
+        self.grid = Grid(kernel_size, stride, padding, dilation, padding_mode)
+        self.groups = groups
+        self.aggregation_type = aggregation_type
+        self.shuffle = Shuffle(shuffle_pattern, shuffle_scale)
+        self.backend = backend
+        inside, outside = channels_of_weights(
+            in_channels, out_channels, self.spatial_dims, groups, aggregation_type, self.shuffle
         )
+        check_backend(backend)
         self.reach = reach
         self.choosing = choosing
         self.prefer = prefer
-        shape = (self.outside_channels, self.inside_channels // groups, *sides)
+        shape = (outside, inside // groups, *sides)
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(shape[0], device=device, dtype=dtype)) if bias else None
         self.reset_parameters()
@@ -117,17 +128,14 @@ class ConvNNPos(SearchingLayer):
             magnitude_type=self.search.magnitude_type,
             grid=self.grid,
             aggregation_type=self.aggregation_type,
-            shuffle_pattern=self.shuffle_pattern,
-            shuffle_scale=self.shuffle_scale,
+            shuffle_pattern=self.shuffle.pattern,
+            shuffle_scale=self.shuffle.scale,
             backend=self.backend,
         )
 
     def field(self, x: Tensor) -> Field:
         """The positions among which slots choose: those of x (B, C, *S), unshuffled and padded."""
-        return Field.of(
-            shuffle_in(x, self.shuffle_pattern, self.shuffle_scale),
-            self.grid.widened(self.weight.shape[2:], self.reach),
-        )
+        return Field.of(self.shuffle.before(x), self.grid.widened(self.weight.shape[2:], self.reach))
 
     def neighbors(self, x: Tensor) -> Neighbors:
         """Whom every slot at every position of x (B, C_in, *S) takes, with their similarities."""
@@ -139,12 +147,14 @@ class ConvNNPos(SearchingLayer):
             chosen, field.at_queries(field.features), field.features, metric=metric, backend=self.backend
         )
 
-    def _geometry(self) -> tuple[str, ...]:
-        default = {"choosing": 0.5, "prefer": "like", "magnitude_type": "matmul"}
-        settings = {"choosing": self.choosing, "prefer": self.prefer, "magnitude_type": self.search.magnitude_type}
-        named = [f"{name}={value!r}" for name, value in settings.items() if value != default[name]]
-        sides = self.grid.window_size
-        return f"kernel_size={sides}, reach={self.reach}", *named, self.grid.beside(Grid(sides, padding="same"))
+    def settings(self) -> Iterable[object]:
+        """Window and reach, who chooses whom, geometry, what it reads, and backend."""
+        sides, metric = self.grid.window_size, (self.search.magnitude_type, "matmul")
+        yield written(kernel_size=sides, reach=self.reach)
+        yield unless_usual(choosing=(self.choosing, 0.5), prefer=(self.prefer, "like"), magnitude_type=metric)
+        yield self.grid.beside(Grid(sides, padding="same"))
+        yield unless_usual(groups=(self.groups, 1), aggregation_type=(self.aggregation_type, "Col"))
+        yield from (self.shuffle, unless_usual(backend=(self.backend, "auto")))
 
 
 class ConvNNPos1d(ConvNNPos):

@@ -16,8 +16,9 @@ from convnn.nn.maps.conv_new import Conv1dNew, Conv2dNew, Conv3dNew, ConvNew
 from convnn.nn.maps.convnn import ConvNN, ConvNN1d, ConvNN2d, ConvNN3d
 from convnn.nn.maps.placed import ConvNNPos, ConvNNPos1d, ConvNNPos2d, ConvNNPos3d
 from convnn.nn.vision_graphs.adaptive import AdaptiveNeighborhoods2d
-from convnn.nn.vision_graphs.axial import DAGC2d, MGC2d, SVGA2d
+from convnn.nn.vision_graphs.axial import MGC2d, SVGA2d
 from convnn.nn.vision_graphs.edge_conv import EdgeConv2d
+from convnn.nn.vision_graphs.near_axial import DAGC2d
 from convnn.nn.vision_graphs.non_local import NonLocal2d
 from convnn.nn.vision_graphs.vig import ViG2d
 from convnn.nn.windows.neighborhood import NeighborhoodAttention2d

@@ -44,7 +44,7 @@ class MultiheadAttention(NeighborAttention):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(dim, num_heads, attention_dropout, "auto", device, dtype)
+        super().__init__(dim, num_heads, attention_dropout=attention_dropout, device=device, dtype=dtype)
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """All heads, each for itself: (B, H, T, d)."""
@@ -93,7 +93,9 @@ class KvtAttention(NeighborAttention):
         dtype: torch.dtype | None = None,
     ) -> None:
         check_at_least("K", K, 1)
-        super().__init__(dim, num_heads, attention_dropout, backend, device, dtype)
+        super().__init__(
+            dim, num_heads, attention_dropout=attention_dropout, backend=backend, device=device, dtype=dtype
+        )
         self.K = K
 
     def select(self, queries: Tensor, keys: Tensor) -> Neighbors:

@@ -8,6 +8,7 @@ from convnn.errors import check_choice
 from convnn.nn._field import Field
 from convnn.nn._reset import reset_as_conv
 from convnn.nn._search import Search, find_candidates, is_sampled
+from convnn.nn._settings import unless_usual
 from convnn.nn.tokens._layer import NeighborAttention, check_enough_tokens
 from convnn.ops import Neighbors, aggregate, select, weigh
 
@@ -80,7 +81,15 @@ class MultiheadConvNNAttention(NeighborAttention):
         check_choice("convolution_type", convolution_type, CONVOLUTION_TYPES)
         is_depthwise = convolution_type == "depthwise"
         extra = int(coordinate_encoding and is_depthwise)  # a depthwise kernel makes what it reads
-        super().__init__(dim, num_heads, attention_dropout, backend, device, dtype, extra_width=extra)
+        super().__init__(
+            dim,
+            num_heads,
+            attention_dropout=attention_dropout,
+            backend=backend,
+            device=device,
+            dtype=dtype,
+            extra_width=extra,
+        )
         inside, outside = self.head_width + int(coordinate_encoding), self.head_width + extra
         self.search = Search(K, sampling_type, num_samples, sample_padding, magnitude_type)
         self.convolution_type = convolution_type
@@ -146,14 +155,13 @@ class MultiheadConvNNAttention(NeighborAttention):
 
     def extra_repr(self) -> str:
         """Width, heads, and every setting that is not a default."""
-        parts = [super().extra_repr(), self.search.beside(Search(magnitude_type="matmul"))]
-        if self.convolution_type != "depthwise":
-            parts.append(f"convolution_type={self.convolution_type!r}")
-        if not self.softmax_topk_val:
-            parts.append("softmax_topk_val=False")
-        if self.coordinate_encoding:
-            parts.append("coordinate_encoding=True")
-        return ", ".join(parts)
+        searched = self.search.beside(Search(magnitude_type="matmul"))
+        others = unless_usual(
+            convolution_type=(self.convolution_type, "depthwise"),
+            softmax_topk_val=(self.softmax_topk_val, True),
+            coordinate_encoding=(self.coordinate_encoding, False),
+        )
+        return ", ".join(filter(None, [super().extra_repr(), searched, others]))
 
 
 def _with_coordinates(heads: Tensor) -> Tensor:

@@ -56,7 +56,9 @@ class NeighborhoodAttention(NeighborAttention):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(dim, num_heads, attention_dropout, backend, device, dtype)
+        super().__init__(
+            dim, num_heads, attention_dropout=attention_dropout, backend=backend, device=device, dtype=dtype
+        )
         self.window = _rows_and_columns("K", K) if isinstance(K, tuple) else (K,)
         self.size = None if size is None else _rows_and_columns("size", size)
         check_at_least("K", self.window[0], 1)
@@ -131,7 +133,15 @@ class LocalAttention(NeighborAttention):
         check_at_least("head_width", head_width, 2)
         if head_width % 2:
             raise InputError(f"head_width={head_width} must be even: rotary positions turn pairs of channels")
-        super().__init__(dim, num_heads, attention_dropout, backend, device, dtype, head_width=head_width)
+        super().__init__(
+            dim,
+            num_heads,
+            attention_dropout=attention_dropout,
+            backend=backend,
+            device=device,
+            dtype=dtype,
+            head_width=head_width,
+        )
         self.window_size = window_size
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -190,7 +200,9 @@ class SparseAttention(NeighborAttention):
     ) -> None:
         check_choice("sparse_mode", sparse_mode, SPARSE_MODES)
         check_at_least("sparse_context_window", sparse_context_window, 1)
-        super().__init__(dim, num_heads, attention_dropout, backend, device, dtype)
+        super().__init__(
+            dim, num_heads, attention_dropout=attention_dropout, backend=backend, device=device, dtype=dtype
+        )
         self.sparse_mode = sparse_mode
         self.sparse_context_window = sparse_context_window
 

@@ -1,4 +1,4 @@
-"""What is done to what an edge brings, ahead of the maximum."""
+"""The linear map of an edge, and what is done behind it ahead of the maximum."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from convnn.errors import check_choice
+from convnn.nn._grouped import grouped_linear
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -40,3 +41,24 @@ def behind_linear(
     check_choice("edge_activation", activation, ACTIVATIONS)
     active = ACTIVATIONS[activation]()
     return nn.Sequential(RowNorm(channels, device, dtype), active) if norm else active
+
+
+def edge_parameters(
+    in_channels: int,
+    out_channels: int,
+    *,
+    ends: int = 2,
+    groups: int,
+    bias: bool,
+    device: torch.device | str | None,
+    dtype: torch.dtype | None,
+) -> tuple[nn.Parameter, nn.Parameter | None]:
+    """Weight (C_out, ends, C_in / groups) and bias (C_out,) or None of a linear map of an edge, to be drawn."""
+    weight = nn.Parameter(torch.empty(out_channels, ends, in_channels // groups, device=device, dtype=dtype))
+    return weight, nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
+
+
+def edge_linear(own: Tensor, other: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    r"""The linear map of both ends, :math:`W_1 u + W_2 v + b`, (B, N, C_out); W_1 and W_2 are in the weight."""
+    first, second = weight.unbind(1)
+    return grouped_linear(own, first, bias) + grouped_linear(other, second)

@@ -8,17 +8,20 @@ from torch.nn import functional as F
 
 from convnn.errors import InputError, check_at_least
 from convnn.nn._field import Field
-from convnn.nn._grid import Grid
-from convnn.nn.vision_graphs._layer import EdgeLinear, nearest_every
-from convnn.ops import Neighbors
+from convnn.nn._settings import unless_usual, written
+from convnn.ops import Neighbors, select
 
 PERIOD = 10000
 """The longest wave of the codes of positions, in positions over 2 pi."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FeatureSearch:
-    """How neighbours are searched by feature.
+    r"""How neighbours are searched by feature: every d-th of the K d positions that are nearest.
+
+    By the squared distance of features, or of features scaled to length 1, to which codes p of both positions add
+    :math:`-2 p_i \cdot p_j / C`. Neighbours may be cells of positions, with the mean of their features. The choice
+    carries no gradient.
 
     Attributes:
         K: neighbours of each position.
@@ -39,41 +42,21 @@ class FeatureSearch:
             check_at_least(name, getattr(self, name), 1)
         check_at_least("relative_side", self.relative_side, 0)
 
+    def __str__(self) -> str:
+        """K, dilation and reduction; codes where there are some."""
+        codes = unless_usual(relative_side=(self.relative_side, 0))
+        shown = written(K=self.K, graph_dilation=self.graph_dilation, reduction=self.reduction)
+        return f"{shown}, {codes}" if codes else shown
 
-class FeatureGraph(EdgeLinear):
-    r"""A layer whose neighbours are every d-th of the K d positions nearest by feature.
+    def check_channels(self, in_channels: int) -> None:
+        """Codes come in quarters: sines and cosines of rows and columns.
 
-    By the squared distance of features, or of features scaled to length 1, to which codes p of both positions add
-    :math:`-2 p_i \cdot p_j / C`. Neighbours may be cells of positions, with the mean of their features. The choice
-    carries no gradient.
-
-    Raises:
-        InputError: an argument is out of range.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        search: FeatureSearch,
-        grid: Grid,
-        positional_size: int,
-        groups: int,
-        bias: bool,
-        backend: str,
-        device: torch.device | str | None,
-        dtype: torch.dtype | None,
-        ends: int = 2,
-    ) -> None:
-        if search.relative_side and in_channels % 4:
-            beside = f"beside relative_side={search.relative_side}"
+        Raises:
+            InputError: the channels are no multiple of 4.
+        """
+        if self.relative_side and in_channels % 4:
+            beside = f"beside relative_side={self.relative_side}"
             raise InputError(f"in_channels={in_channels} must be a multiple of 4 {beside}")
-        super().__init__(in_channels, out_channels, grid, positional_size, groups, bias, backend, device, dtype, ends)
-        self.K = search.K
-        self.graph_dilation = search.graph_dilation
-        self.reduction = search.reduction
-        self.relative_side = search.relative_side
-        self.scale_features = search.scale_features
 
     def cells(self, field: Field) -> Tensor:
         """What can be a neighbour: features (B, M, C) of positions, or means over cells of them."""
@@ -82,7 +65,7 @@ class FeatureGraph(EdgeLinear):
             return field.features
         return F.avg_pool2d(field.features.mT.unflatten(2, field.size), side).flatten(2).mT
 
-    def select(self, field: Field, cells: Tensor) -> Neighbors:
+    def select(self, field: Field, cells: Tensor, *, backend: str = "auto") -> Neighbors:
         """Which cells every position that is computed looks at, nearest first."""
         queries, keys = self._compared(field.features), self._compared(cells)
         metric = "euclidean"
@@ -90,15 +73,23 @@ class FeatureGraph(EdgeLinear):
             queries, keys = _with_codes(queries, keys, self.relative_side, self.reduction)
             metric = "matmul"
         own_is_nearest = cells.shape[1] == field.features.shape[1] and not self.relative_side
-        return nearest_every(
+        found = select.nearest(
             field.at_queries(queries),
             keys,
-            self.K,
-            self.graph_dilation,
+            min(self.K * self.graph_dilation, keys.shape[1]),
             metric=metric,
             positions=field.queries() if own_is_nearest else None,
-            backend=self.backend,
+            backend=backend,
         )
+        return found.every(self.graph_dilation)
+
+    def middles(self, field: Field, *, backend: str = "auto") -> Neighbors:
+        """Whom the positions of the grid look at; of a cell, the position in its middle."""
+        chosen = self.select(field, self.cells(field), backend=backend).indices
+        height, width = field.real_size
+        side = min(self.reduction, height, width)
+        rows, columns = chosen // (width // side), chosen % (width // side)
+        return Neighbors((rows * side + side // 2) * width + columns * side + side // 2)
 
     def _compared(self, rows: Tensor) -> Tensor:
         """Without gradient, in float32 at least where lengths are taken: they are not to overflow."""
@@ -106,23 +97,6 @@ class FeatureGraph(EdgeLinear):
             return rows
         precise = rows.detach().to(torch.promote_types(rows.dtype, torch.float32))
         return F.normalize(precise, dim=-1) if self.scale_features else precise
-
-    def _neighbors(self, field: Field) -> Neighbors:
-        """Whom the positions of the grid look at; of a cell, the position in its middle."""
-        chosen = self.select(field, self.cells(field)).indices
-        height, width = field.real_size
-        side = min(self.reduction, height, width)
-        rows, columns = chosen // (width // side), chosen % (width // side)
-        return Neighbors((rows * side + side // 2) * width + columns * side + side // 2)
-
-    def named(self) -> dict[str, int | str | bool]:
-        """K, dilation and reduction; codes where there are some."""
-        shown: dict[str, int | str | bool] = {
-            "K": self.K,
-            "graph_dilation": self.graph_dilation,
-            "reduction": self.reduction,
-        }
-        return shown | ({"relative_side": self.relative_side} if self.relative_side else {})
 
 
 def position_codes(side: int, channels: int) -> Tensor:

@@ -4,8 +4,9 @@ from functools import partial
 
 from convnn.nn.registry import register_layer
 from convnn.nn.vision_graphs.adaptive import AdaptiveNeighborhoods2d
-from convnn.nn.vision_graphs.axial import DAGC2d, MGC2d, SVGA2d
+from convnn.nn.vision_graphs.axial import MGC2d, SVGA2d
 from convnn.nn.vision_graphs.edge_conv import EdgeConv2d
+from convnn.nn.vision_graphs.near_axial import DAGC2d
 from convnn.nn.vision_graphs.non_local import NonLocal2d
 from convnn.nn.vision_graphs.vig import ViG2d
 from convnn.systems import PUBLISHED, System, register_family, register_system

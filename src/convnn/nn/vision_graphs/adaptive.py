@@ -1,5 +1,7 @@
 """Adaptive neighbourhoods: as many of the best in the window as each position wishes for."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -8,6 +10,7 @@ from convnn.nn._field import Field
 from convnn.nn._grid import Grid, Sides
 from convnn.nn._grouped import GroupedLinear
 from convnn.nn._layer import UnpaddedLayer
+from convnn.nn._settings import unless_usual, written
 from convnn.nn.vision_graphs._degree import DegreeEstimator
 from convnn.nn.vision_graphs._ranker import EDGE_TYPES, EdgeRanker
 from convnn.ops import Neighbors, aggregate, select, weigh
@@ -88,8 +91,16 @@ class AdaptiveNeighborhoods2d(UnpaddedLayer):
         check_choice("pooling", pooling, POOLINGS)
         check_choice("edge_type", edge_type, EDGE_TYPES)
         check_choice("keeping", keeping, SOFT_TOPS)
-        grid = Grid(window_size, stride, padding, dilation)
-        super().__init__(in_channels, out_channels, grid, positional_size, groups, backend, device, dtype)
+        super().__init__(
+            in_channels,
+            out_channels,
+            grid=Grid(window_size, stride, padding, dilation),
+            positional_size=positional_size,
+            groups=groups,
+            backend=backend,
+            device=device,
+            dtype=dtype,
+        )
         self.kernel_size = kernel_size
         self.pooling = pooling
         self.ranker = EdgeRanker(in_channels, latent_channels, edge_type, device, dtype)
@@ -122,12 +133,8 @@ class AdaptiveNeighborhoods2d(UnpaddedLayer):
         wishes = self.degree(rows, positions, ranked, degrees, windows.K / 2, windows.K / 4)
         return weigh.soft_top(ranked, wishes, keeping=self.keeping)
 
-    def named(self) -> dict[str, int | str]:
+    def settings(self) -> Iterable[object]:
         """Window, ranking and pooling; degree and keeping where they are not the usual ones."""
-        shown: dict[str, int | str] = {
-            "kernel_size": self.kernel_size,
-            "edge_type": self.ranker.edge_type,
-            "pooling": self.pooling,
-        }
-        others = {"degree_type": (self.degree.degree_type, "features"), "keeping": (self.keeping, "scaled")}
-        return shown | {name: value for name, (value, usual) in others.items() if value != usual}
+        yield written(kernel_size=self.kernel_size, edge_type=self.ranker.edge_type, pooling=self.pooling)
+        yield unless_usual(degree_type=(self.degree.degree_type, "features"), keeping=(self.keeping, "scaled"))
+        yield from super().settings()

@@ -1,19 +1,22 @@
-"""MobileViG, MobileViGv2 and GreedyViG: positions of the own row and column, all of them or those that are close."""
+"""MobileViG and MobileViGv2: fixed positions of the own row and column."""
 
-from collections.abc import Sequence
-from functools import reduce
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
+from convnn.errors import check_at_least
 from convnn.nn._field import Field
-from convnn.nn.vision_graphs._axial import Axial, down_and_right
+from convnn.nn._grid import Grid, Sides
+from convnn.nn._layer import UnpaddedLayer
+from convnn.nn._reset import reset_as_conv
+from convnn.nn._settings import written
+from convnn.nn.vision_graphs._axial import down_and_right, itself_and_shifted, one_step
+from convnn.nn.vision_graphs._edges import edge_linear, edge_parameters
+from convnn.ops import Neighbors, aggregate
 
-AT_A_TIME = 16
-"""Channels that are compared at once: the copies of all neighbours are large."""
 
-
-class SVGA2d(Axial):
+class SVGA2d(UnpaddedLayer):
     r"""Sparse vision graph attention: every s-th position of the own row and column.
 
     .. math:: y_i = W_1 x'_i + W_2 \max \left( 0, \max_{j \in N(i)} (x'_i - x'_j) \right) + b
@@ -29,16 +32,66 @@ class SVGA2d(Axial):
         torch.Size([2, 16, 14, 14])
     """
 
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        step: int = 2,
+        *,
+        positional_size: int = 7,
+        groups: int = 1,
+        stride: Sides = 1,
+        padding: Sides | str = 0,
+        window_size: Sides | None = None,
+        dilation: Sides = 1,
+        bias: bool = True,
+        backend: str = "auto",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        check_at_least("step", step, 1)
+        super().__init__(
+            in_channels,
+            out_channels,
+            grid=Grid(window_size, stride, padding, dilation),
+            positional_size=positional_size,
+            groups=groups,
+            backend=backend,
+            device=device,
+            dtype=dtype,
+        )
+        self.step = step
+        self.weight, self.bias = edge_parameters(
+            in_channels, out_channels, groups=groups, bias=bias, device=device, dtype=dtype
+        )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw weight and bias as a 1x1 `torch.nn.Conv2d` of 2 * C_in channels does."""
+        reset_as_conv(self.weight, self.bias)
+
+    def _rows(self, field: Field) -> Tensor:
+        own = field.at_queries(field.features)
+        return edge_linear(own, self.relative_max(field, own), self.weight, self.bias)
+
     def shifts(self, size: Sequence[int], device: torch.device | None = None) -> Tensor:
-        """Down the map and to the right, in steps."""
+        """Distances (K, 2) on a map of some height and width: down and to the right, in steps."""
         return down_and_right(size, self.step, device)
 
     def relative_max(self, field: Field, own: Tensor) -> Tensor:
         """The most that each position has more than a neighbour, (B, N, C)."""
-        return super().relative_max(Field(-field.features, field.axes), -own)
+        return aggregate.maximum(-field.features, self._neighbors(field), -own, backend=self.backend)
+
+    def _neighbors(self, field: Field) -> Neighbors:
+        chosen = itself_and_shifted(field, self.shifts(field.size, field.features.device))
+        return Neighbors(chosen).for_each_of(field.features.shape[0])
+
+    def settings(self) -> Iterable[object]:
+        """Step, and what all layers without padding show."""
+        return written(step=self.step), *super().settings()
 
 
-class MGC2d(Axial):
+class MGC2d(UnpaddedLayer):
     r"""Mobile graph convolution: the four positions a step away in the own row and column.
 
     .. math:: y_i = W_1 x'_i + W_2 \max \left( 0, \max_{j \in N(i)} (x'_j - x'_i) \right) + b, \qquad x' = x + P * x
@@ -73,55 +126,60 @@ class MGC2d(Axial):
         torch.Size([2, 16, 14, 14])
     """
 
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        step: int = 2,
+        *,
+        positional_size: int = 7,
+        groups: int = 1,
+        stride: Sides = 1,
+        padding: Sides | str = 0,
+        window_size: Sides | None = None,
+        dilation: Sides = 1,
+        bias: bool = True,
+        backend: str = "auto",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        check_at_least("step", step, 1)
+        super().__init__(
+            in_channels,
+            out_channels,
+            grid=Grid(window_size, stride, padding, dilation),
+            positional_size=positional_size,
+            groups=groups,
+            backend=backend,
+            device=device,
+            dtype=dtype,
+        )
+        self.step = step
+        self.weight, self.bias = edge_parameters(
+            in_channels, out_channels, groups=groups, bias=bias, device=device, dtype=dtype
+        )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw weight and bias as a 1x1 `torch.nn.Conv2d` of 2 * C_in channels does."""
+        reset_as_conv(self.weight, self.bias)
+
+    def _rows(self, field: Field) -> Tensor:
+        own = field.at_queries(field.features)
+        return edge_linear(own, self.relative_max(field, own), self.weight, self.bias)
+
     def shifts(self, size: Sequence[int], device: torch.device | None = None) -> Tensor:
-        """One step either way along each axis that is longer."""
-        height, width = size
-        down = [(distance, 0) for distance in (self.step, -self.step) if self.step < height]
-        right = [(0, distance) for distance in (self.step, -self.step) if self.step < width]
-        return torch.tensor(down + right, dtype=torch.long, device=device).reshape(-1, 2)
+        """Distances (K, 2) on a map of some height and width: a step either way along each axis that is longer."""
+        return one_step(size, self.step, device)
 
+    def relative_max(self, field: Field, own: Tensor) -> Tensor:
+        """The most that a neighbour has more than each position that is computed, (B, N, C)."""
+        return aggregate.maximum(field.features, self._neighbors(field), own, backend=self.backend)
 
-class DAGC2d(Axial):
-    r"""Dynamic axial graph convolution: of every s-th position of the own row and column those that are close.
+    def _neighbors(self, field: Field) -> Neighbors:
+        chosen = itself_and_shifted(field, self.shifts(field.size, field.features.device))
+        return Neighbors(chosen).for_each_of(field.features.shape[0])
 
-    .. math:: N(i) = \{ j : \lVert x'_i - x'_j \rVert_1 < \mu - \sigma \}
-
-    where :math:`\mu` and :math:`\sigma` are mean and unbiased standard deviation, for each image, of the L1 distances
-    between the positions of the map and those half a map away, down and to the right: an estimate of all distances. A
-    position with nobody close has 0 of its neighbours. The choice carries no gradient. Arguments, shapes and errors are
-    those of `MGC2d`, and so is the rest of the formula.
-
-    Reference:
-        Munir et al., "GreedyViG: Dynamic Axial Graph Construction for Efficient Vision GNNs", arXiv 2405.06849; L1, as
-        in the published code, where the paper says Euclidean.
-
-    Example:
-        >>> DAGC2d(8, 16, step=1)(torch.randn(2, 8, 14, 14)).shape
-        torch.Size([2, 16, 14, 14])
-    """
-
-    def shifts(self, size: Sequence[int], device: torch.device | None = None) -> Tensor:
-        """Down the map and to the right, in steps: those who may be close."""
-        return down_and_right(size, self.step, device)
-
-    def is_far(self, field: Field, fixed: Tensor) -> Tensor | None:
-        """Which of them are no closer than the threshold, (B, N, K) bool; a position, the first, is close to itself."""
-        rows = field.features.detach().to(torch.promote_types(field.features.dtype, torch.float32))
-        threshold = distance_threshold(rows.unflatten(1, field.size))
-        own = field.at_queries(rows).unsqueeze(2)
-        blocks = zip(own.split(AT_A_TIME, dim=-1), rows.split(AT_A_TIME, dim=-1), strict=True)
-        distances = reduce(torch.add, (_distance(here, there[:, fixed]) for here, there in blocks))
-        return (distances >= threshold).index_fill(2, fixed.new_zeros(1), False)
-
-
-def distance_threshold(maps: Tensor) -> Tensor:
-    """Mean minus standard deviation of the distances between positions of (B, H, W, C) half a map apart, (B, 1, 1)."""
-    height, width = maps.shape[1:3]
-    sample = _distance(maps, maps.roll(((height + 1) // 2, (width + 1) // 2), (1, 2)))
-    mean = sample.mean((1, 2), keepdim=True)
-    return mean - ((sample - mean).square().sum((1, 2), keepdim=True) / (height * width - 1)).sqrt()
-
-
-def _distance(maps: Tensor, others: Tensor) -> Tensor:
-    """L1 distance of the features at each position, (B, H, W) of (B, H, W, C)."""
-    return (maps - others).abs().sum(-1)
+    def settings(self) -> Iterable[object]:
+        """Step, and what all layers without padding show."""
+        return written(step=self.step), *super().settings()

@@ -1,5 +1,7 @@
 """Dynamic graph CNN: the nearest positions by feature, and the maximum of an MLP over the edges to them."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -7,15 +9,18 @@ from convnn.errors import check_at_least
 from convnn.nn._field import Field
 from convnn.nn._grid import Grid, Sides
 from convnn.nn._grouped import GroupedLinear, grouped_linear
-from convnn.nn.vision_graphs._edges import behind_linear
-from convnn.nn.vision_graphs._feature_graph import FeatureGraph, FeatureSearch
-from convnn.ops import aggregate
+from convnn.nn._layer import UnpaddedLayer
+from convnn.nn._reset import reset_as_conv
+from convnn.nn._settings import unless_usual, written
+from convnn.nn.vision_graphs._edges import behind_linear, edge_parameters
+from convnn.nn.vision_graphs._feature_graph import FeatureSearch
+from convnn.ops import Neighbors, aggregate
 
 MONOTONE = ("relu", "leaky_relu", "none")
 """Activations that the larger of two numbers stays the larger under."""
 
 
-class EdgeConv2d(FeatureGraph):
+class EdgeConv2d(UnpaddedLayer):
     r"""Maximum over the K nearest positions of an MLP of both ends of the edge.
 
     .. math:: y_i = \max_{j \in N(i)} h(x_i, x_j - x_i), \qquad
@@ -87,9 +92,29 @@ class EdgeConv2d(FeatureGraph):
         dtype: torch.dtype | None = None,
     ) -> None:
         check_at_least("mlp_layers", mlp_layers, 1)
-        grid = Grid(window_size, stride, padding, dilation)
-        search = FeatureSearch(K, graph_dilation, reduction, relative_side, scale_features)
-        super().__init__(in_channels, out_channels, search, grid, positional_size, groups, bias, backend, device, dtype)
+        search = FeatureSearch(
+            K=K,
+            graph_dilation=graph_dilation,
+            reduction=reduction,
+            relative_side=relative_side,
+            scale_features=scale_features,
+        )
+        search.check_channels(in_channels)
+        super().__init__(
+            in_channels,
+            out_channels,
+            grid=Grid(window_size, stride, padding, dilation),
+            positional_size=positional_size,
+            groups=groups,
+            backend=backend,
+            device=device,
+            dtype=dtype,
+        )
+        self.search = search
+        self.weight, self.bias = edge_parameters(
+            in_channels, out_channels, groups=groups, bias=bias, device=device, dtype=dtype
+        )
+        self.reset_parameters()
 
         def behind() -> nn.Module:
             return behind_linear(out_channels, edge_norm, edge_activation, device, dtype)
@@ -99,9 +124,13 @@ class EdgeConv2d(FeatureGraph):
         self.mlp = nn.Sequential(*(layer for linear in more for layer in (linear, behind())))
         self.keeps_order = not edge_norm and edge_activation in MONOTONE
 
+    def reset_parameters(self) -> None:
+        """Draw weight and bias as a 1x1 `torch.nn.Conv2d` of 2 * C_in channels does."""
+        reset_as_conv(self.weight, self.bias)
+
     def _rows(self, field: Field) -> Tensor:
-        cells = self.cells(field)
-        neighbors = self.select(field, cells)
+        cells = self.search.cells(field)
+        neighbors = self.search.select(field, cells, backend=self.backend)
         of_position, of_difference = self.weight.unbind(1)
         there = grouped_linear(cells, of_difference)
         here = grouped_linear(field.at_queries(field.features), of_position - of_difference, self.bias)
@@ -109,7 +138,10 @@ class EdgeConv2d(FeatureGraph):
             return self.behind(aggregate.maximum(there, neighbors, backend=self.backend) + here)
         return self.mlp(self.behind(aggregate.gather(there, neighbors) + here.unsqueeze(2))).amax(2)
 
-    def named(self) -> dict[str, int | str | bool]:
-        """The search, whether of scaled features, and depth."""
-        depth = {"mlp_layers": 1 + len(self.mlp) // 2}
-        return super().named() | depth | ({"scale_features": True} if self.scale_features else {})
+    def _neighbors(self, field: Field) -> Neighbors:
+        return self.search.middles(field, backend=self.backend)
+
+    def settings(self) -> Iterable[object]:
+        """The search, depth, and whether the search is of scaled features."""
+        scaled = unless_usual(scale_features=(self.search.scale_features, False))
+        return self.search, written(mlp_layers=1 + len(self.mlp) // 2), scaled, *super().settings()

@@ -61,8 +61,16 @@ class NonLocal2d(UnpaddedLayer):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        grid = Grid(window_size, stride, padding, dilation)
-        super().__init__(in_channels, out_channels, grid, positional_size, groups, backend, device, dtype)
+        super().__init__(
+            in_channels,
+            out_channels,
+            grid=Grid(window_size, stride, padding, dilation),
+            positional_size=positional_size,
+            groups=groups,
+            backend=backend,
+            device=device,
+            dtype=dtype,
+        )
         self.heads = groups
         inner = groups * max(1, in_channels // groups // 2)
         self.query = GroupedLinear(in_channels, inner, groups, bias, device, dtype)

@@ -1,5 +1,7 @@
 """Vision GNN: the nearest positions by feature, every so many of them, and what they have in one of three forms."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -7,14 +9,17 @@ from convnn.errors import check_choice
 from convnn.nn._field import Field
 from convnn.nn._grid import Grid, Sides
 from convnn.nn._grouped import GroupedLinear, grouped_linear
-from convnn.nn.vision_graphs._edges import behind_linear
-from convnn.nn.vision_graphs._feature_graph import FeatureGraph, FeatureSearch
-from convnn.ops import aggregate
+from convnn.nn._layer import UnpaddedLayer
+from convnn.nn._reset import reset_as_conv
+from convnn.nn._settings import unless_usual
+from convnn.nn.vision_graphs._edges import behind_linear, edge_linear, edge_parameters
+from convnn.nn.vision_graphs._feature_graph import FeatureSearch
+from convnn.ops import Neighbors, aggregate
 
 GRAPH_CONVS = ("max_relative", "sage", "gin")
 
 
-class ViG2d(FeatureGraph):
+class ViG2d(UnpaddedLayer):
     r"""Graph convolution over the K nearest positions by feature, dilated.
 
     .. math:: y_i = \begin{cases} W_1 x_i + W_2 \max_{j \in N(i)} (x_j - x_i) + b & \text{max_relative} \\
@@ -86,12 +91,30 @@ class ViG2d(FeatureGraph):
         dtype: torch.dtype | None = None,
     ) -> None:
         check_choice("graph_conv", graph_conv, GRAPH_CONVS)
-        grid = Grid(window_size, stride, padding, dilation)
-        search = FeatureSearch(K, graph_dilation, reduction, relative_side, scale_features=True)
-        ends = 1 if graph_conv == "gin" else 2
-        super().__init__(
-            in_channels, out_channels, search, grid, positional_size, groups, bias, backend, device, dtype, ends
+        search = FeatureSearch(
+            K=K,
+            graph_dilation=graph_dilation,
+            reduction=reduction,
+            relative_side=relative_side,
+            scale_features=True,
         )
+        search.check_channels(in_channels)
+        super().__init__(
+            in_channels,
+            out_channels,
+            grid=Grid(window_size, stride, padding, dilation),
+            positional_size=positional_size,
+            groups=groups,
+            backend=backend,
+            device=device,
+            dtype=dtype,
+        )
+        self.search = search
+        ends = 1 if graph_conv == "gin" else 2
+        self.weight, self.bias = edge_parameters(
+            in_channels, out_channels, ends=ends, groups=groups, bias=bias, device=device, dtype=dtype
+        )
+        self.reset_parameters()
         self.graph_conv = graph_conv
         behind = behind_linear(in_channels, edge_norm, edge_activation, device, dtype)
         if graph_conv == "sage":
@@ -99,17 +122,25 @@ class ViG2d(FeatureGraph):
         if graph_conv == "gin":
             self.eps = nn.Parameter(torch.zeros(1, device=device, dtype=dtype))
 
+    def reset_parameters(self) -> None:
+        """Draw weight and bias as a 1x1 `torch.nn.Conv2d` of 2 * C_in channels does."""
+        reset_as_conv(self.weight, self.bias)
+
     def _rows(self, field: Field) -> Tensor:
-        own, cells = field.at_queries(field.features), self.cells(field)
-        neighbors = self.select(field, cells)
+        own, cells = field.at_queries(field.features), self.search.cells(field)
+        neighbors = self.search.select(field, cells, backend=self.backend)
         if self.graph_conv == "gin":
             total = (1 + self.eps) * own + aggregate.weighted_sum(cells, neighbors, backend=self.backend)
             return grouped_linear(total, self.weight[:, 0], self.bias)
         if self.graph_conv == "sage":
-            return self.combine(own, self.edge(aggregate.gather(cells, neighbors)).amax(2))
-        return self.combine(own, aggregate.maximum(cells, neighbors, own, backend=self.backend))
+            most = self.edge(aggregate.gather(cells, neighbors)).amax(2)
+        else:
+            most = aggregate.maximum(cells, neighbors, own, backend=self.backend)
+        return edge_linear(own, most, self.weight, self.bias)
 
-    def named(self) -> dict[str, int | str | bool]:
-        """The form, where it is not the usual one, and the search."""
-        form = {} if self.graph_conv == "max_relative" else {"graph_conv": self.graph_conv}
-        return super().named() | form
+    def _neighbors(self, field: Field) -> Neighbors:
+        return self.search.middles(field, backend=self.backend)
+
+    def settings(self) -> Iterable[object]:
+        """The search, and the form, where it is not the usual one."""
+        return self.search, unless_usual(graph_conv=(self.graph_conv, "max_relative")), *super().settings()

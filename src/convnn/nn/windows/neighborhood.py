@@ -1,5 +1,6 @@
 """Neighbourhood attention transformer: the window around each position, shifted inwards at the border."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
@@ -11,6 +12,7 @@ from convnn.nn._field import Field
 from convnn.nn._grid import Grid, Sides
 from convnn.nn._grouped import GroupedLinear
 from convnn.nn._layer import UnpaddedLayer
+from convnn.nn._settings import unless_usual, written
 from convnn.ops import Neighbors, aggregate, select, weigh
 
 
@@ -82,8 +84,16 @@ class NeighborhoodAttention2d(UnpaddedLayer):
         check_at_least("attention_dilation", attention_dilation, 1)
         if qk_scale is not None and not qk_scale > 0:
             raise InputError(f"qk_scale={qk_scale} must be above 0, or None for one over the square root of the width")
-        grid = Grid(window_size, stride, padding, dilation)
-        super().__init__(in_channels, out_channels, grid, positional_size, groups, backend, device, dtype)
+        super().__init__(
+            in_channels,
+            out_channels,
+            grid=Grid(window_size, stride, padding, dilation),
+            positional_size=positional_size,
+            groups=groups,
+            backend=backend,
+            device=device,
+            dtype=dtype,
+        )
         self.kernel_size = kernel_size
         self.attention_dilation = attention_dilation
         self.qk_scale = qk_scale
@@ -143,12 +153,12 @@ class NeighborhoodAttention2d(UnpaddedLayer):
         offsets = away // self.attention_dilation + self.kernel_size - 1
         return self.relative_bias[:, offsets[..., 0], offsets[..., 1]]
 
-    def named(self) -> dict[str, int | float | bool]:
+    def settings(self) -> Iterable[object]:
         """Window, heads and bias; dilation and scale where they are not the usual ones."""
         has_bias = self.relative_bias is not None
-        shown = {"kernel_size": self.kernel_size, "heads": self.heads, "relative_bias": has_bias}
-        apart = {"attention_dilation": self.attention_dilation} if self.attention_dilation > 1 else {}
-        return shown | apart | ({} if self.qk_scale is None else {"qk_scale": self.qk_scale})
+        yield written(kernel_size=self.kernel_size, heads=self.heads, relative_bias=has_bias)
+        yield unless_usual(attention_dilation=(self.attention_dilation, 1), qk_scale=(self.qk_scale, None))
+        yield from super().settings()
 
 
 def _heads(channels: int, head_channels: int) -> int:
