@@ -1,5 +1,7 @@
 """What every layer on tokens has in common."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -43,9 +45,13 @@ class TokenLayer(nn.Module):
         """The layer on a batch of sequences of the right width."""
         raise NotImplementedError
 
+    def settings(self) -> Iterable[object]:
+        """What `extra_repr` shows beside width and heads: objects of settings, or texts, some of them empty."""
+        return ()
+
     def extra_repr(self) -> str:
-        """Width and heads."""
-        return f"{self.dim}, {self.num_heads}"
+        """Width, heads, and every setting that is not a default."""
+        return ", ".join(filter(None, [f"{self.dim}, {self.num_heads}", *map(str, self.settings())]))
 
 
 class NeighborAttention(TokenLayer):

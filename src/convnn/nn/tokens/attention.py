@@ -1,10 +1,13 @@
 """Attention to everybody, and to the K tokens that score highest."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from convnn.errors import check_at_least
+from convnn.nn._settings import written
 from convnn.nn.tokens._layer import NeighborAttention, check_enough_tokens
 from convnn.ops import Neighbors, select
 
@@ -103,9 +106,9 @@ class KvtAttention(NeighborAttention):
         check_enough_tokens(self.K, keys)
         return select.nearest(queries, keys, self.K, metric="matmul", backend=self.backend)
 
-    def extra_repr(self) -> str:
-        """Width, heads and K."""
-        return f"{super().extra_repr()}, K={self.K}"
+    def settings(self) -> Iterable[object]:
+        """K."""
+        return (written(K=self.K),)
 
 
 def attend_to_all(layer: NeighborAttention, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """ConvNN attention beside another layer, each on its own channels."""
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 from convnn.errors import InputError, check_at_least, check_fraction
 from convnn.nn._factory import LayerFactory
 from convnn.nn._reset import reset_as_conv
+from convnn.nn._settings import written
 from convnn.nn.tokens._layer import TokenLayer, share_of_a_head
 from convnn.nn.tokens.attention import MultiheadAttention
 from convnn.nn.tokens.convnn import MultiheadConvNNAttention
@@ -58,9 +60,9 @@ class MultiheadConv(TokenLayer):
         heads = F.conv1d(heads, self.weight, self.bias, padding="same")
         return self.output(heads.unflatten(0, (-1, self.num_heads)).flatten(1, 2).mT)
 
-    def extra_repr(self) -> str:
-        """Width, heads and kernel."""
-        return f"{super().extra_repr()}, kernel_size={self.weight.shape[2]}"
+    def settings(self) -> Iterable[object]:
+        """Kernel."""
+        return (written(kernel_size=self.weight.shape[2]),)
 
 
 class TokenBranching(TokenLayer):
@@ -122,9 +124,9 @@ class TokenBranching(TokenLayer):
         parts = [branch(part) for branch, part in zip(branches, x.split(self.widths, dim=-1), strict=True)]
         return self.mix(torch.cat(parts, dim=-1))
 
-    def extra_repr(self) -> str:
-        """Width, heads and ratio."""
-        return f"{super().extra_repr()}, branch_ratio={self.branch_ratio}"
+    def settings(self) -> Iterable[object]:
+        """Ratio."""
+        return (written(branch_ratio=self.branch_ratio),)
 
 
 class BranchConv(TokenBranching):

@@ -1,5 +1,7 @@
 """ConvNN attention in its transformer form: a learned kernel over the K most similar tokens."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -153,15 +155,15 @@ class MultiheadConvNNAttention(NeighborAttention):
             out = self.pointwise(out)
         return F.dropout(out, self.attention_dropout, self.training)
 
-    def extra_repr(self) -> str:
-        """Width, heads, and every setting that is not a default."""
+    def settings(self) -> Iterable[object]:
+        """Whom it looks at, and every other setting that is not a default."""
         searched = self.search.beside(Search(magnitude_type="matmul"))
         others = unless_usual(
             convolution_type=(self.convolution_type, "depthwise"),
             softmax_topk_val=(self.softmax_topk_val, True),
             coordinate_encoding=(self.coordinate_encoding, False),
         )
-        return ", ".join(filter(None, [super().extra_repr(), searched, others]))
+        return searched, others
 
 
 def _with_coordinates(heads: Tensor) -> Tensor:

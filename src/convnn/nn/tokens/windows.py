@@ -1,9 +1,12 @@
 """Attention to tokens of a place: the neighbours are a fixed list."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
 from convnn.errors import InputError, check_at_least, check_choice
+from convnn.nn._settings import unless_usual, written
 from convnn.nn.tokens._layer import NeighborAttention
 from convnn.nn.tokens.attention import attend_to_all, everybody
 from convnn.ops import Neighbors, select
@@ -80,10 +83,9 @@ class NeighborhoodAttention(NeighborAttention):
             raise InputError(f"size={self.size} must be rows and columns of the {counted(length, 'token')}")
         return rows, columns
 
-    def extra_repr(self) -> str:
-        """Width, heads, window and grid."""
-        grid = "" if self.size is None else f", size={self.size}"
-        return f"{super().extra_repr()}, K={_plain(self.window)}{grid}"
+    def settings(self) -> Iterable[object]:
+        """Window and grid."""
+        return written(K=_plain(self.window)), unless_usual(size=(self.size, None))
 
 
 class LocalAttention(NeighborAttention):
@@ -153,9 +155,9 @@ class LocalAttention(NeighborAttention):
         """The tokens at most `window_size` away."""
         return select.within(keys.shape[1], self.window_size, device=keys.device).for_each_of(keys.shape[0])
 
-    def extra_repr(self) -> str:
-        """Width, heads and their width, window."""
-        return f"{super().extra_repr()}, window_size={self.window_size}, head_width={self.head_width}"
+    def settings(self) -> Iterable[object]:
+        """Window, and width of the heads."""
+        return (written(window_size=self.window_size, head_width=self.head_width),)
 
 
 class SparseAttention(NeighborAttention):
@@ -223,10 +225,10 @@ class SparseAttention(NeighborAttention):
             neighbors = select.strided(length, context, device=keys.device)
         return neighbors.for_each_of(keys.shape[0])
 
-    def extra_repr(self) -> str:
-        """Width, heads and mask."""
-        mask = f", sparse_context_window={self.sparse_context_window}" if self.sparse_mode != "all" else ""
-        return f"{super().extra_repr()}, sparse_mode={self.sparse_mode!r}{mask}"
+    def settings(self) -> Iterable[object]:
+        """Mask."""
+        width = {} if self.sparse_mode == "all" else {"sparse_context_window": self.sparse_context_window}
+        return (written(sparse_mode=self.sparse_mode, **width),)
 
 
 def _rotate(heads: Tensor, start: int = 0) -> Tensor:
