@@ -69,6 +69,7 @@ def test_python_of_a_page_runs(page: Path, folder: Path) -> None:
         exec(compile("\n" * block.line + block.text, page, "exec"), namespace)  # lines of the page in a traceback
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", pages_with(*SHELL), ids=name_of)
 @pytest.mark.usefixtures("layers_as_before")
 def test_commands_of_a_page_run(page: Path, folder: Path) -> None:
