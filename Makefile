@@ -35,13 +35,13 @@ lint: $(VENV)/.installed
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist loadgroup
 
 test-quick: $(VENV)/.installed
 	$(BIN)/pytest --quick
 
 test-long: $(VENV)/.installed
-	$(BIN)/pytest -m long -n auto
+	$(BIN)/pytest -m long -n auto --dist loadgroup
 
 faults: $(VENV)/.installed
 	PYTHONPATH=tests $(BIN)/python -m faults

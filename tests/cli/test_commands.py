@@ -196,6 +196,7 @@ def test_main_py_is_the_train_command(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_broken_training_image_stops_the_run_with_its_path(tmp_path: Path) -> None:
     for part in ("train", "test"):
         for name in ("cat", "dog"):

@@ -43,6 +43,8 @@ seed = {seeds}
 [[plots]]
 x = "layer"
 """
+pytestmark = pytest.mark.xdist_group("sweep")  # one worker makes the whole sweep for all
+
 TABLES = ("metrics.csv", "best.safetensors")
 
 
