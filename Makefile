@@ -2,12 +2,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-long faults survival benchmark docs figures lint clean
+.PHONY: help demo test test-quick test-long faults survival benchmark docs figures lint clean
 
 help:
 	@echo "make demo       train a Branching network on digits and draw what it looks at, into runs/demo"
-	@echo "make test       lint, types, direction of imports, all tests"
-	@echo "make test-long  one step of every network with every layer and setting: a quarter of an hour"
+	@echo "make test       lint, types, direction of imports, all tests: five minutes on two cores"
+	@echo "make test-quick one case of every test that takes no second: a minute"
+	@echo "make test-long  the sweeps, such as one step of every network with every layer and setting: half an hour"
 	@echo "make faults     kill, signal, damage and starve some hundred runs: half an hour"
 	@echo "make survival   put our layers into every network of torchvision and 41 of timm: half an hour"
 	@echo "make benchmark  every figure of docs/benchmarks: 40 minutes on a quiet machine"
@@ -34,10 +35,13 @@ lint: $(VENV)/.installed
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist loadgroup
+
+test-quick: $(VENV)/.installed
+	$(BIN)/pytest --quick
 
 test-long: $(VENV)/.installed
-	$(BIN)/pytest -m long -n auto
+	$(BIN)/pytest -m long -n auto --dist loadgroup
 
 faults: $(VENV)/.installed
 	PYTHONPATH=tests $(BIN)/python -m faults

@@ -3,14 +3,32 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported: threads that wait must not spin
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers share the cores, and so do processes that they start
+
 import torch
 
 from convnn.cli import main_train
 
 os.environ.pop("COLUMNS", None)  # workers have one, and what is printed into a file must not be as wide as it says
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    torch.set_num_threads(1)  # the workers share the cores; more threads than cores make all of them slower
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="the first case of every test that is not slow")
+
+
+@pytest.hookimpl(trylast=True)  # of what is left of -m and -k
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--quick"):
+        first: dict[str, pytest.Item] = {}
+        for item in items:
+            if item.get_closest_marker("slow") is None:
+                first.setdefault(item.nodeid.split("[")[0], item)
+        chosen = set(first.values())
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = first.values()
 
 
 @pytest.fixture(autouse=True)

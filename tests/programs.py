@@ -1,5 +1,7 @@
 """What tests run in processes of their own."""
 
+from pathlib import Path
+
 import torch
 from torch import nn
 
@@ -7,6 +9,7 @@ from convnn.data import load_data
 from convnn.data.epochs import LoaderSettings
 from convnn.data.tensors import TensorLoader
 from convnn.models import create_model
+from convnn.study.queue import Queue
 from convnn.train import TrainConfig, Trainer, evaluate, make_accelerator
 from convnn.train.state import capture
 
@@ -69,4 +72,18 @@ def evaluate_1001_samples(out: str) -> int:
     seen = accelerator.gather(others)
     if accelerator.is_main_process:
         torch.save({"scores": list(scores), "seen": seen[seen >= 0].sort().values}, out)
+    return 0
+
+
+def take_all(folder: Path, names: list[str]) -> int:
+    """Claim runs of a study until there are none; say which one had to be made."""
+    for _ in names:
+        claims = Queue(folder / "journal", "study")
+        claims.fill([name for name in names if not (folder / name).exists()])
+        claim = claims.take(names)
+        if claim is not None:
+            if not (folder / claim.run).exists():  # made while it was entered, as a sweep looks too
+                print(claim.run, flush=True)
+            (folder / claim.run).touch()
+            claims.finish(claim, 0.5)
     return 0

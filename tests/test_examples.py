@@ -22,6 +22,7 @@ BARS = {
 NEEDS = {"timm_layers": "timm", "lightning_module": "lightning", "hugging_face_trainer": "transformers"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BARS)
 def test_an_example_learns(name: str, tmp_path: Path) -> None:
     if name in NEEDS:

@@ -57,9 +57,14 @@ def _peak(layer: str, small: str, shape: str) -> float:
     return float(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layer", "batch", "side", "copies"),
-    [("ConvNN2d", 4, 64, 6), ("ConvNN2d", 1, 128, 6), ("ConvNNAttention2d", 4, 64, 12)],
+    [
+        ("ConvNN2d", 4, 64, 6),
+        pytest.param("ConvNN2d", 1, 128, 6, marks=pytest.mark.long),
+        ("ConvNNAttention2d", 4, 64, 12),
+    ],
 )
 def test_peak_of_a_training_step(layer: str, batch: int, side: int, copies: int) -> None:
     """A few maps: the padded one, the output, gradients, packed keys. K-fold copies would be nine of each."""
@@ -71,7 +76,8 @@ def test_peak_of_a_training_step(layer: str, batch: int, side: int, copies: int)
     assert peak < scores / 4
 
 
-@pytest.mark.parametrize("layer", ["MultiheadConvNNAttention", "KvtAttention"])
+@pytest.mark.slow
+@pytest.mark.parametrize("layer", ["MultiheadConvNNAttention", pytest.param("KvtAttention", marks=pytest.mark.long)])
 def test_peak_of_attention_to_the_tokens_of_a_large_image(layer: str) -> None:
     """1024 pixels in patches of 16, and a class token: T = 4097, three heads of 64."""
     peaks = [

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 needs_kernels = pytest.mark.skipif(not RUNS, reason="; ".join(triton.unavailable_reasons()))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(RUNS, reason="the kernels run in this process")
 @pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
 def test_this_file_in_the_interpreter() -> None:

@@ -38,6 +38,7 @@ def export(best: Path, out: Path, *flags: str) -> int:
     return main(["export", "--checkpoint", str(best), "--out", str(out), *flags])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", ["--dynamic_batch", "--no-dynamic_batch"])
 def test_onnx_has_the_logits_of_the_checkpoint_and_says_what_they_mean(
     batch: str, best: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

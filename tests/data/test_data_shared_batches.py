@@ -44,6 +44,7 @@ def test_an_epoch_that_begins_later_has_the_rest_of_the_batches(load, part, firs
         assert all(map(torch.equal, one, other))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batch_size=st.integers(1, 40), count=st.integers(1, 9), samples=st.integers(1, 60))
 def test_every_sample_goes_to_exactly_one_process(batch_size, count, samples):

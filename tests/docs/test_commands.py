@@ -39,6 +39,10 @@ NO_FLAGS_OF_OURS = {
 }
 
 
+EXPORTING = ("docs/export.md",)
+"""Where networks are exported, which takes twenty seconds; the same commands on other pages are parsed."""
+
+
 def pages_with(*languages: str) -> list[Path]:
     return [page for page in PAGES if blocks_of(page, *languages)]
 
@@ -69,9 +73,16 @@ def test_python_of_a_page_runs(page: Path, folder: Path) -> None:
         exec(compile("\n" * block.line + block.text, page, "exec"), namespace)  # lines of the page in a traceback
 
 
-@pytest.mark.parametrize("page", pages_with(*SHELL), ids=name_of)
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("page", "exports"),
+    [
+        *(pytest.param(page, name_of(page) in EXPORTING, id=name_of(page)) for page in pages_with(*SHELL)),
+        pytest.param(ROOT / "README.md", True, id="README.md, exports too", marks=pytest.mark.long),
+    ],
+)
 @pytest.mark.usefixtures("layers_as_before")
-def test_commands_of_a_page_run(page: Path, folder: Path) -> None:
+def test_commands_of_a_page_run(page: Path, exports: bool, folder: Path) -> None:
     for block in blocks_of(page, "toml"):
         write_file(block, folder)
     for block in blocks_of(page, "python"):
@@ -83,6 +94,9 @@ def test_commands_of_a_page_run(page: Path, folder: Path) -> None:
             if " ".join(words) in NOT_RUN:
                 continue
             assert words[0] in RUNNERS, f"{where}: nothing here runs {words[0]}"
+            if words[:2] == ["convnn", "export"] and not exports:
+                subparser_of("export").parse_strictly(words[2:])
+                continue
             assert RUNNERS[words[0]](words[1:]) == 0, where
 
 

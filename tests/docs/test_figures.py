@@ -22,6 +22,7 @@ def figures(monkeypatch: pytest.MonkeyPatch):
         del sys.modules[name]
 
 
+@pytest.mark.slow
 def test_every_figure_is_drawn_as_it_is_kept(figures, tmp_path: Path) -> None:
     figures.__main__.main(tmp_path / "steps")
     drawn = {path.name: Image.open(path) for path in (tmp_path / "steps").iterdir()}

@@ -24,6 +24,7 @@ from convnn.systems import FAMILIES, list_systems
 from fences import ROOT
 
 pytest.importorskip("zensical", reason="the site needs pip install 'convnn[docs]'")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("site")]  # one worker builds it for all
 
 LOADED = {("script", "src"), ("img", "src"), ("link", "href"), ("iframe", "src"), ("source", "src")}
 RAW = (":math:", ".. math::", "<!-- generated", "$$", r"\operatorname", r"\frac")

@@ -21,7 +21,7 @@ pytest.importorskip("onnxscript")
 
 SETTINGS = {"K": 4, "head_width": 4, "sparse_mode": "strided", "sparse_context_window": 3}
 SIDE = {"vgg": 32, "resnet": 6, "densenet": 8, "vit": 16}
-SIZES = {"maps": {"width": 1 / 16}, "tokens": {"patch_size": 4, "num_layers": 2}}
+SIZES = {"maps": {"width": 1 / 16}, "tokens": {"patch_size": 4, "num_layers": 1, "d_hidden": 12, "d_mlp": 8}}
 
 
 def compute(path: Path, inputs: Tensor) -> Tensor:
@@ -48,7 +48,9 @@ def network_of(model: str, layer: str) -> tuple[nn.Module, Tensor]:
     return network, images[:3]
 
 
-IN_PASSING = [("vgg11", "ConvNN"), ("vit", "ConvNNAttention")]
+IN_PASSING = [("vit", "ConvNNAttention")]
+"""A network on maps is exported by the commands of docs/export.md."""
+
 NETWORKS = {
     *[("vgg11", layer) for layer in list_layers("maps")],
     *[("vit", layer) for layer in list_layers("tokens")],
@@ -56,7 +58,15 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", list_layers())
+COMPOSED = {"Branching", "Branching_Attn", "BranchConv", "BranchAttention", "ConvNN_Pos", "ViG"}
+COMPOSED |= {"KvtAttention", "ConvNNAttention", "NeighborhoodAttention2d"}
+"""Layers of operators that the others have too, and those of a sweep."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] if name in COMPOSED else []) for name in list_layers()]
+)
 def test_every_layer_agrees(name: str, tmp_path: Path) -> None:
     read = {key: value for key, value in SETTINGS.items() if key in LAYERS[name].settings}
     is_map = LAYERS[name].reads == "maps"
@@ -64,6 +74,7 @@ def test_every_layer_agrees(name: str, tmp_path: Path) -> None:
     check(layer, torch.randn(3, 4, 4, 5) if is_map else torch.randn(3, 10, 12), tmp_path / "layer.onnx")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "layer"),
     [*IN_PASSING, *(pytest.param(*one, marks=pytest.mark.long) for one in sorted(NETWORKS - {*IN_PASSING}))],
@@ -123,6 +134,7 @@ def test_the_graph_is_standard_and_says_what_it_was_given(tied: tuple[nn.Module,
     assert sides == ["batch", 1, 4, 4]
 
 
+@pytest.mark.slow
 def test_constants_are_folded(tmp_path: Path) -> None:
     """With a batch of one, nothing is left that does not depend on the image."""
     path = tmp_path / "layer.onnx"
@@ -141,6 +153,7 @@ def test_constants_are_folded(tmp_path: Path) -> None:
     assert "Range" not in {node.op_type for node in model.graph.node}
 
 
+@pytest.mark.slow
 def test_the_network_is_left_as_it_was(tmp_path: Path) -> None:
     network = nn.Sequential(cnn.ConvNN1d(2, 3, K=2), nn.BatchNorm1d(3).eval(), nn.Dropout(0.5))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -216,6 +229,7 @@ def test_no_memory_is_no_fault_of_the_network(tmp_path: Path, monkeypatch: pytes
         export_onnx(nn.Linear(3, 2), tmp_path / "x.onnx", torch.zeros(2, 3))
 
 
+@pytest.mark.slow
 def test_what_rounding_decides_is_no_disagreement(tmp_path: Path) -> None:
     difference = export_onnx(Nearly(), tmp_path / "x.onnx", torch.randn(1, 3, 3))
     assert difference is not None
@@ -243,6 +257,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         export_onnx(nn.ReLU(), tmp_path / "none" / "x.onnx", torch.zeros(1, 3))
 
 
+@pytest.mark.slow
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(InputError, match=r"needs the package onnxscript: pip install 'convnn\[onnx\]'"):
@@ -252,6 +267,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert export_onnx(nn.ReLU(), tmp_path / "x.onnx", torch.zeros(1, 3)) is None
 
 
+@pytest.mark.slow
 def test_onnx_is_not_imported_before_it_is_needed() -> None:
     program = "import sys, convnn.cli; sys.exit(bool({'onnx', 'onnxscript', 'onnxruntime'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0

@@ -18,7 +18,7 @@ EVERY = ("1", "2", "5", "15m")
 def run(times: int, folder: Path, workers: int) -> Outcome:
     """Disturb so many runs, and compare each with one that was not."""
     images = make_images(folder / "images")
-    undisturbed = [whole(images, folder / f"whole{v}_{workers}", v, workers) for v in range(len(VARIANTS))]
+    undisturbed = [whole(images, folder / f"whole{v}_{workers}", v, workers) for v in range(min(times, len(VARIANTS)))]
     outcome = Outcome(f"SIGKILL while training, {workers} loader workers")
     with ThreadPoolExecutor(AT_ONCE) as pool:
         jobs = [

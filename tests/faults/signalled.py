@@ -69,13 +69,13 @@ def stall_after(stream: Any, images: int) -> None:
 
 
 def run(times: int, folder: Path) -> Outcome:
-    """Send so many signals, each phase and signal in turn."""
+    """Send so many signals: five hit each phase, with the signals in turn, ten each phase with both."""
     images = make_images(folder / "images")
     undisturbed, _ = whole(images, folder / "whole", 0, 0)
     outcome = Outcome("SIGTERM and SIGINT in " + ", ".join(PHASES))
     slowest = 0.0
     for i in range(times):
-        phase, number = PHASES[i % len(PHASES)], list(STATUS)[i // len(PHASES) % 2]
+        phase, number = PHASES[i % len(PHASES)], list(STATUS)[(i + i // len(PHASES)) % 2]
         output = folder / f"signal{i}"
         case = f"{number.name} in {phase} ({i})"
         status, seconds = (

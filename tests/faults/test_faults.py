@@ -1,4 +1,4 @@
-"""Every campaign in its quick form; `make faults` runs them in full."""
+"""Every campaign in its quick form, `long` a little more of it; `make faults` runs them in full."""
 
 from pathlib import Path
 
@@ -7,26 +7,36 @@ import pytest
 from faults import damaged, killed_while_saving, killed_while_training, memory, signalled, unwritable
 
 
-def test_killed_while_saving(tmp_path: Path) -> None:
-    assert killed_while_saving.run(8, tmp_path / "run").failures == []
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [4, pytest.param(8, marks=pytest.mark.long)])
+def test_killed_while_saving(times: int, tmp_path: Path) -> None:
+    assert killed_while_saving.run(times, tmp_path / "run").failures == []
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_killed_while_training(workers: int, tmp_path: Path) -> None:
-    assert killed_while_training.run(3, tmp_path, workers).failures == []
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("workers", "times"),
+    [(0, 3), (2, 1), pytest.param(2, 3, marks=pytest.mark.long)],
+)
+def test_killed_while_training(workers: int, times: int, tmp_path: Path) -> None:
+    assert killed_while_training.run(times, tmp_path, workers).failures == []
 
 
-def test_signalled(tmp_path: Path) -> None:
-    assert signalled.run(10, tmp_path).failures == []
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [5, pytest.param(10, marks=pytest.mark.long)])
+def test_signalled(times: int, tmp_path: Path) -> None:
+    assert signalled.run(times, tmp_path).failures == []
 
 
 def test_damaged(tmp_path: Path) -> None:
     assert damaged.run(40, tmp_path).failures == []
 
 
+@pytest.mark.slow
 def test_unwritable(tmp_path: Path) -> None:
     assert unwritable.run(tmp_path).failures == []
 
 
+@pytest.mark.slow
 def test_memory(tmp_path: Path) -> None:
     assert memory.run(200, tmp_path, "recurring").failures == []

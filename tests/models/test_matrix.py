@@ -3,8 +3,7 @@
 Continuous integration runs a cover in which each pair of values meets; `make test-long` runs all of them.
 """
 
-import random
-from itertools import combinations, product
+from itertools import product
 
 import pytest
 import torch
@@ -12,6 +11,7 @@ from torch.nn import functional as F
 
 from convnn.models import create_model, list_models
 from convnn.nn import CONVOLUTION_TYPES, LAYERS, SPARSE_MODES, list_layers
+from pairwise import Case, pairs, pairwise_cover
 
 SIDE = {"vgg": 32, "resnet": 6, "densenet": 16, "mobilevigv": 64, "greedyvig": 64, "vit": 32}
 OF_ONE_SIZE = ("vit", "mobilevigv2", "greedyvig")  # one of each will do: the others differ in size alone
@@ -46,7 +46,6 @@ SETTINGS = {
         "sparse_context_window": 4,
     },
 }
-Case = dict[str, object]
 
 
 def _matrix(axes: dict[str, list]) -> list[Case]:
@@ -57,23 +56,6 @@ def _matrix(axes: dict[str, list]) -> list[Case]:
 
 def _counts(name: str, value: object, case: Case, axes: dict[str, list]) -> bool:
     return name in ("model", "layer") or value == axes[name][0] or name in LAYERS[case["layer"]].settings
-
-
-def _pairs(case: Case) -> set[tuple[tuple[str, object], ...]]:
-    return set(combinations(case.items(), 2))
-
-
-def _pairwise_cover(cases: list[Case]) -> list[Case]:
-    """Greedily: of a few hundred random cases the one with most pairs not met yet, until all have met."""
-    rng = random.Random(0)
-    missing = set().union(*map(_pairs, cases))
-    cover = []
-    while missing:
-        best = max(rng.sample(cases, 300), key=lambda case: len(_pairs(case) & missing))
-        if _pairs(best) & missing:
-            cover.append(best)
-            missing -= _pairs(best)
-    return cover
 
 
 def _name(case: Case) -> str:
@@ -102,12 +84,12 @@ def _train_one_step(case: Case) -> None:
 
 
 MATRICES = [_matrix(ON_MAPS), _matrix(ON_TOKENS)]
-COVERS = [_pairwise_cover(matrix) for matrix in MATRICES]
+COVERS = [pairwise_cover(matrix) for matrix in MATRICES]
 
 
 def test_covers_hold_every_pair() -> None:
     for cover, matrix in zip(COVERS, MATRICES, strict=True):
-        assert set().union(*map(_pairs, cover)) == set().union(*map(_pairs, matrix))
+        assert set().union(*map(pairs, cover)) == set().union(*map(pairs, matrix))
 
 
 @pytest.mark.parametrize("case", [*COVERS[0], *COVERS[1]], ids=_name)

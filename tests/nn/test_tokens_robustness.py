@@ -254,13 +254,19 @@ def test_training_compiles(name: str) -> None:
     _compiled(case.layer(attention_dropout=0.3).train(), case.input())
 
 
-@pytest.mark.parametrize("name", ["convnn-coordinates", "kvt", "grid", "local", "branch-conv"])
+def _first_two(*names: str) -> list[object]:
+    """A case whose neighbours are chosen and one whose are fixed; the others are for the long run."""
+    return [*names[:2], *(pytest.param(name, marks=pytest.mark.long) for name in names[2:])]
+
+
+@pytest.mark.parametrize("name", _first_two("convnn-coordinates", "local", "kvt", "grid", "branch-conv"))
 def test_traced_backward(name: str) -> None:
     case = _named(name)
     _compiled(case.layer(), case.input(), backend="aot_eager")
 
 
-@pytest.mark.parametrize("name", ["convnn-coordinates", "grid", "local", "sparse-strided", "conv"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", _first_two("convnn-coordinates", "local", "grid", "sparse-strided", "conv"))
 def test_a_compiled_layer_takes_another_length_and_autocast(name: str) -> None:
     case = _named(name)
     layer = case.layer()

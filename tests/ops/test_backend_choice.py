@@ -98,6 +98,7 @@ main(["info"])
 """
 
 
+@pytest.mark.slow
 def test_without_a_compiler_the_definition_computes() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT_CORE], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,18 +1,24 @@
 """The operators as PyTorch sees them: schemas, shapes, gradients, cost, tracing."""
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.library import CustomOpDef
 from torch.utils.flop_counter import FlopCounterMode
 
 from convnn.backends import cpu
 from convnn.nn import ConvNN2d, ConvNNAttention2d
 from convnn.ops import METRICS, Neighbors, _library, aggregate, select, weigh
+from pairwise import sweep
 
 BACKENDS = ["reference", pytest.param("cpu", marks=pytest.mark.skipif(cpu.core is None, reason="not compiled"))]
-
+COMPUTING = ["reference", "cpu"] if cpu.core else ["reference"]
+DTYPES = [torch.float32, torch.float64]
+TRACED = "test_aot_dispatch_dynamic"
+LOOKED_AT = ("test_schema", "test_autograd_registration", "test_faketensor")
 
 # opcheck looks at the gradients of its own copies of the inputs
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
@@ -26,37 +32,72 @@ def _indices() -> Tensor:
     return torch.randint(6, (2, 4, 3), generator=torch.Generator().manual_seed(5))
 
 
+def _check(operator: CustomOpDef, arguments: tuple[Any, ...], traced: bool) -> None:
+    """Schema, registration and shapes of an operator, or what it is when it is traced: a second against a hundredth."""
+    torch.library.opcheck(operator, arguments, test_utils=TRACED if traced else LOOKED_AT)
+
+
+def _check_nearest(metric: str, backend: str, restricted: tuple[bool, bool], traced: bool = False) -> None:
+    keys = _random(2, 6, 3)
+    positions, candidates = torch.tensor([0, 2, 3, 5]), torch.tensor([1, 2, 4])
+    where, who = (one if given else None for one, given in zip((positions, candidates), restricted, strict=True))
+    _check(_library.nearest, (keys[:, :4].detach(), keys.detach(), 2, metric, where, who, backend), traced)
+
+
+def _check_similarity(metric: str, backend: str, dtype: torch.dtype, traced: bool = False) -> None:
+    queries, keys, indices = _random(2, 4, 3, dtype=dtype), _random(2, 6, 3, dtype=dtype), _indices()
+    _check(_library.similarity, (queries, keys, indices, metric, backend), traced)
+    grad = _random(2, 4, 3, dtype=dtype)
+    _check(_library.similarity_backward, (grad, queries, keys, indices, metric, backend), traced)
+
+
+def _check_convolve(
+    groups: int, backend: str, dtype: torch.dtype, scored: bool, with_bias: bool, traced: bool = False
+) -> None:
+    values, weight = _random(2, 6, 4, dtype=dtype), _random(4, 4 // groups, 3, dtype=dtype)
+    grad, bias, indices = _random(2, 4, 4, dtype=dtype), _random(4, dtype=dtype), _indices()
+    scores = _random(2, 4, 3, dtype=dtype) if scored else None
+    forward = (values, indices, scores, weight, bias if with_bias else None, groups, backend)
+    _check(_library.convolve, forward, traced)
+    backward = (grad, values, indices, scores, weight, groups, [True, scored, True], backend)
+    _check(_library.convolve_backward, backward, traced)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("metric", METRICS)
 def test_opcheck_of_nearest(metric: str, backend: str) -> None:
-    keys = _random(2, 6, 3)
-    positions, candidates = torch.tensor([0, 2, 3, 5]), torch.tensor([1, 2, 4])
-    for where, who in itertools.product((None, positions), (None, candidates)):
-        torch.library.opcheck(_library.nearest, (keys[:, :4].detach(), keys.detach(), 2, metric, where, who, backend))
+    for restricted in itertools.product((False, True), repeat=2):
+        _check_nearest(metric, backend, restricted)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("metric", METRICS)
 def test_opcheck_of_similarity(metric: str, backend: str, dtype: torch.dtype) -> None:
-    queries, keys, indices = _random(2, 4, 3, dtype=dtype), _random(2, 6, 3, dtype=dtype), _indices()
-    torch.library.opcheck(_library.similarity, (queries, keys, indices, metric, backend))
-    grad = _random(2, 4, 3, dtype=dtype)
-    torch.library.opcheck(_library.similarity_backward, (grad, queries, keys, indices, metric, backend))
+    _check_similarity(metric, backend, dtype)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("groups", [1, 2, 4])
 def test_opcheck_of_convolve(groups: int, backend: str, dtype: torch.dtype) -> None:
-    values, weight = _random(2, 6, 4, dtype=dtype), _random(4, 4 // groups, 3, dtype=dtype)
-    grad, bias, indices = _random(2, 4, 4, dtype=dtype), _random(4, dtype=dtype), _indices()
-    for scores, with_bias in itertools.product((None, _random(2, 4, 3, dtype=dtype)), (None, bias)):
-        torch.library.opcheck(_library.convolve, (values, indices, scores, weight, with_bias, groups, backend))
-        needs = [True, scores is not None, True]
-        torch.library.opcheck(
-            _library.convolve_backward, (grad, values, indices, scores, weight, groups, needs, backend)
-        )
+    for scored, with_bias in itertools.product((False, True), repeat=2):
+        _check_convolve(groups, backend, dtype, scored, with_bias)
+
+
+@sweep(metric=METRICS, backend=COMPUTING, where=[False, True], who=[False, True])
+def test_nearest_traces(metric: str, backend: str, where: bool, who: bool) -> None:
+    _check_nearest(metric, backend, (where, who), traced=True)
+
+
+@sweep(metric=METRICS, backend=COMPUTING, dtype=DTYPES)
+def test_similarity_traces(metric: str, backend: str, dtype: torch.dtype) -> None:
+    _check_similarity(metric, backend, dtype, traced=True)
+
+
+@sweep(groups=[1, 2, 4], backend=COMPUTING, dtype=DTYPES, scored=[False, True], with_bias=[False, True])
+def test_convolve_traces(groups: int, backend: str, dtype: torch.dtype, scored: bool, with_bias: bool) -> None:
+    _check_convolve(groups, backend, dtype, scored, with_bias, traced=True)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -13,22 +13,8 @@ from convnn.errors import InputError, OutputError
 from convnn.study import queue
 from convnn.study.queue import Queue
 from convnn.study.sweep import _open_queue
-
-TAKE_ALL = """
-import sys
-from pathlib import Path
-from convnn.study.queue import Queue
-names = [f"run{n}" for n in range(12)]
-for _ in range(12):
-    claims = Queue(Path(sys.argv[1]) / "journal", "study")
-    claims.fill([name for name in names if not (Path(sys.argv[1]) / name).exists()])
-    claim = claims.take(names)
-    if claim is not None:
-        if not (Path(sys.argv[1]) / claim.run).exists():  # made while it was entered, as a sweep looks too
-            print(claim.run, flush=True)
-        (Path(sys.argv[1]) / claim.run).touch()
-        claims.finish(claim, 0.5)
-"""
+from launch import start, wait
+from programs import take_all
 
 
 def test_runs_are_taken_in_order_and_once(tmp_path: Path) -> None:
@@ -95,12 +81,13 @@ def test_a_claim_of_another_machine_stands_until_it_is_taken_over(
     assert claims.take(["a"]) is not None
 
 
+@pytest.mark.slow
 def test_several_processes_make_each_run_once(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", TAKE_ALL, str(tmp_path)]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    taken = [line for process in processes for line in process.communicate()[0].split()]
-    assert [process.returncode for process in processes] == [0, 0, 0]
-    assert Counter(taken) == {f"run{n}": 1 for n in range(12)}
+    names = [f"run{n}" for n in range(12)]
+    logs = [tmp_path / f"{n}.log" for n in range(3)]
+    processes = [start(take_all, tmp_path, names, log=log) for log in logs]
+    assert [wait(process) for process in processes] == [0, 0, 0], [log.read_text() for log in logs]
+    assert Counter(line for log in logs for line in log.read_text().split()) == dict.fromkeys(names, 1)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import psutil
@@ -20,6 +21,7 @@ from convnn.study import read_study
 from convnn.study.device import find_devices
 from convnn.study.queue import Queue
 from convnn.study.sweep import Sweep
+from launch import start, wait
 from run_folders import run_folder
 
 STUDY = """
@@ -41,6 +43,8 @@ seed = {seeds}
 [[plots]]
 x = "layer"
 """
+pytestmark = pytest.mark.xdist_group("sweep")  # one worker makes the whole sweep for all
+
 TABLES = ("metrics.csv", "best.safetensors")
 
 
@@ -50,10 +54,13 @@ def write_study(folder: Path, *, seeds: str = "[0, 1]", epochs: int = 1, images:
     return path
 
 
-def start(study: Path, out: Path, *flags: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "convnn", "sweep", str(study), "--out", str(out), "--devices", "cpu", *flags]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+def words(study: Path, out: Path) -> list[str]:
+    return ["sweep", str(study), "--out", str(out), "--devices", "cpu"]
+
+
+def start_sweep(study: Path, out: Path, log: Path) -> BaseProcess:
+    """Forked, as its runs are processes that import everything anew already."""
+    return start(main, words(study, out), log=log, OMP_NUM_THREADS="1")
 
 
 def wait_for(path: Path) -> None:
@@ -70,12 +77,13 @@ def files(out: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
-    sweep = start(write_study(folder, epochs=4), folder / "out")
-    out, err = sweep.communicate()
-    assert sweep.returncode == 0, out + err
+    command = [sys.executable, "-m", "convnn", *words(write_study(folder, epochs=4), folder / "out")]
+    sweep = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert sweep.returncode == 0, sweep.stdout + sweep.stderr
     return folder / "out"
 
 
+@pytest.mark.slow
 def test_tables_and_pictures_are_written(uninterrupted: Path) -> None:
     names = {"results.csv", "results.md", "curves.png", "1_best_by_layer.png", "queue.journal"}
     assert {path.name for path in uninterrupted.iterdir() if path.is_file()} == names
@@ -83,43 +91,48 @@ def test_tables_and_pictures_are_written(uninterrupted: Path) -> None:
     assert re.search(r"\| Conv2d \| 2 \| \d+\.\d\d ± \d+\.\d\d \|", (uninterrupted / "results.md").read_text())
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(signal.SIGKILL, id="SIGKILL"), pytest.param(signal.SIGTERM, id="SIGTERM", marks=pytest.mark.long)],
+)
 def test_a_sweep_that_is_ended_goes_on_to_the_same_bits(
     number: signal.Signals, uninterrupted: Path, tmp_path: Path
 ) -> None:
-    study, out = write_study(tmp_path, epochs=4), tmp_path / "out"
-    sweep = start(study, out)
+    study, out, log = write_study(tmp_path, epochs=4), tmp_path / "out", tmp_path / "log"
+    sweep = start_sweep(study, out, log)
     wait_for(out / "layer=Conv2d,seed=0" / "last.safetensors")
     children = psutil.Process(sweep.pid).children()
-    sweep.send_signal(number)
-    sweep.communicate()
-    assert sweep.returncode == (143 if number == signal.SIGTERM else -9)
+    os.kill(sweep.pid or 0, number)
+    assert wait(sweep) == (143 if number == signal.SIGTERM else -9)
     assert len(children) == 1
     psutil.wait_procs(children, timeout=60)  # nobody trains on behind the back of the next sweep
     assert not children[0].is_running()
     assert files(out) != files(uninterrupted)
-    again = start(study, out)
-    text, err = again.communicate()
-    assert again.returncode == 0, text + err
+    assert wait(start_sweep(study, out, log)) == 0, log.read_text()
     assert files(out) == files(uninterrupted)
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_not_made_again(uninterrupted: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in uninterrupted.glob("*/*")}
     assert main(["sweep", str(uninterrupted.parent / "tiny.toml"), "--out", str(uninterrupted)]) == 0
     assert {path: path.stat().st_mtime_ns for path in uninterrupted.glob("*/*")} == before
 
 
+@pytest.mark.slow
 def test_two_sweeps_share_a_study(tmp_path: Path) -> None:
-    study, out = write_study(tmp_path, seeds="[0, 1, 2, 3]"), tmp_path / "out"
-    sweeps = [start(study, out) for _ in range(2)]
-    texts = [sweep.communicate()[0] for sweep in sweeps]
-    assert [sweep.returncode for sweep in sweeps] == [0, 0], texts
+    study, out = write_study(tmp_path, seeds="[0, 1]"), tmp_path / "out"
+    logs = [tmp_path / "one.log", tmp_path / "other.log"]
+    sweeps = [start_sweep(study, out, log) for log in logs]
+    statuses, texts = [wait(sweep) for sweep in sweeps], [log.read_text() for log in logs]
+    assert statuses == [0, 0], texts
     began = [run for text in texts for run in re.findall(r"^(\S+) on cpu", text, re.MULTILINE)]
-    assert sorted(began) == [f"layer=Conv2d,seed={n}" for n in range(4)]
-    assert len((out / "results.csv").read_text().splitlines()) == 5
+    assert sorted(began) == [f"layer=Conv2d,seed={n}" for n in range(2)]
+    assert len((out / "results.csv").read_text().splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_told_and_the_others_are_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_study(tmp_path, seeds="[0]")
     path.write_text(path.read_text().replace('layer = ["Conv2d"]', 'layer = ["ConvNN", "Conv2d"]\nK = [999]'))
@@ -130,20 +143,21 @@ def test_a_run_that_fails_is_told_and_the_others_are_made(tmp_path: Path, capsys
     assert captured.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_is_told_and_goes_on_next_time(uninterrupted: Path, tmp_path: Path) -> None:
-    study, out = write_study(tmp_path, epochs=4), tmp_path / "out"
-    sweep = start(study, out)
+    study, out, log = write_study(tmp_path, seeds="[0]", epochs=4), tmp_path / "out", tmp_path / "log"
+    sweep = start_sweep(study, out, log)
     wait_for(out / "layer=Conv2d,seed=0" / "last.safetensors")
     psutil.Process(sweep.pid).children()[0].kill()
-    _, err = sweep.communicate()
-    assert sweep.returncode == 2
-    assert "1 of 2 runs failed; layer=Conv2d,seed=0: killed by SIGKILL, see" in err
-    again = start(study, out)
-    text, err = again.communicate()
-    assert again.returncode == 0, text + err
-    assert files(out) == files(uninterrupted)
+    assert wait(sweep) == 2
+    assert "1 of 1 runs failed; layer=Conv2d,seed=0: killed by SIGKILL, see" in log.read_text()
+    assert wait(start_sweep(study, out, log)) == 0, log.read_text()
+    expected = files(uninterrupted)
+    assert files(out) == {name: expected[name] for name in files(out)}
+    assert len(files(out)) == len(TABLES)
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_what_is_happening(uninterrupted: Path) -> None:
     study = read_study(uninterrupted.parent / "tiny.toml", folder=uninterrupted)
     console = Console(file=io.StringIO(), force_terminal=True, width=100)
@@ -158,6 +172,7 @@ def test_a_terminal_shows_what_is_happening(uninterrupted: Path) -> None:
     assert re.search(r"layer=Conv2d,seed=1 +finished +4 of 4 +\d+\.\d\d%", console.file.getvalue())
 
 
+@pytest.mark.slow
 def test_runs_of_another_machine_are_left_to_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

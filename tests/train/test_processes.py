@@ -52,26 +52,31 @@ def check_same_step(tmp_path: Path, flags: dict, several: dict) -> None:
     assert two["test"] == pytest.approx(one["test"], rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_two_processes_have_the_gradients_of_one(name: str, tmp_path: Path) -> None:
     check_same_step(tmp_path, NETWORKS[name] | {"batch_size": 33}, {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vit", "resnet"])
 def test_a_process_without_a_sample_changes_nothing(name: str, tmp_path: Path) -> None:
     check_same_step(tmp_path, NETWORKS[name] | {"batch_size": 1}, {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vit", "resnet"])
 def test_weights_spread_over_processes_have_the_same_gradients(name: str, tmp_path: Path) -> None:
     check_same_step(tmp_path, NETWORKS[name] | {"batch_size": 33}, {"fsdp": True})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [{}, {"fsdp": True}], ids=["ddp", "fsdp"])
 def test_two_processes_accumulate_the_gradients_of_one(more: dict, tmp_path: Path) -> None:
     check_same_step(tmp_path, NETWORKS["resnet"] | {"batch_size": 7, "accumulate": 3}, more)
 
 
+@pytest.mark.slow
 def test_statistics_of_each_process_alone_have_other_gradients(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=r"stem\.0\.weight"):
         check_same_step(tmp_path, NETWORKS["resnet"] | {"batch_size": 33}, {"sync_batchnorm": False})
@@ -89,6 +94,7 @@ def digests(folder: Path) -> tuple[str, bytes]:
     return run_digest(folder), (folder / "metrics.csv").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [[], ["--fsdp"], ["--accumulate", "2"]], ids=["ddp", "fsdp", "accumulated"])
 def test_several_processes_stop_together_and_go_on_to_the_bit(more: list[str], tmp_path: Path) -> None:
     undisturbed, stopped = tmp_path / "undisturbed", tmp_path / "stopped"
@@ -112,6 +118,7 @@ LAUNCHERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_launchers_start_it(launcher: str, tmp_path: Path) -> None:
     command, device = LAUNCHERS[launcher]
