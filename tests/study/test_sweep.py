@@ -150,7 +150,7 @@ def test_a_run_that_is_killed_is_told_and_goes_on_next_time(uninterrupted: Path,
     wait_for(out / "layer=Conv2d,seed=0" / "last.safetensors")
     psutil.Process(sweep.pid).children()[0].kill()
     assert wait(sweep) == 2
-    assert "1 of 1 runs failed; layer=Conv2d,seed=0: killed by SIGKILL, see" in log.read_text()
+    assert "1 of 1 run failed; layer=Conv2d,seed=0: killed by SIGKILL, see" in log.read_text()
     assert wait(start_sweep(study, out, log)) == 0, log.read_text()
     expected = files(uninterrupted)
     assert files(out) == {name: expected[name] for name in files(out)}
