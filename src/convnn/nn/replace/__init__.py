@@ -60,7 +60,7 @@ def replace_layers(
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 1))
         >>> print(replace_layers(model, "ConvNN", similarity_type="Loc_Col"))
-        1 layers replaced, 1 left
+        1 layer replaced, 1 left
         0  Conv2d -> ConvNN2d
         2  Conv2d left: its window is a single position
     """
