@@ -97,8 +97,8 @@ def test_what_training_did_is_remembered(tmp_path: Path, capsys: pytest.CaptureF
             (tmp_path / part / name).mkdir(parents=True)
             pixels = random.integers(100, size=(10, 20, 3), dtype=np.uint8) + np.uint8(brightness)
             Image.fromarray(pixels).save(tmp_path / part / name / "1.png")
-    flags = "--dataset imagefolder --model resnet18 --width 0.0625 --layer Conv2d --num_epochs 3 --batch_size 4 --lr 1e-2"
-    argv = [*flags.split(), "--resize", "8", "--fit", "pad", "--num_workers", "0", "--device", "cpu"]
+    flags = "--dataset imagefolder --model resnet18 --width 0.0625 --layer Conv2d --num_epochs 3 --batch_size 4"
+    argv = [*flags.split(), "--lr", "1e-2", "--resize", "8", "--fit", "pad", "--num_workers", "0", "--device", "cpu"]
     assert main(["train", *argv, "--data_path", str(tmp_path), "--output_dir", str(tmp_path / "run")]) == 0
     best = str(tmp_path / "run/best.safetensors")
     assert load_checkpoint(best)[1].fit == "pad"
