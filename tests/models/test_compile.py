@@ -18,7 +18,13 @@ def _check_one_graph(network: nn.Module, images: torch.Tensor) -> None:
         torch.testing.assert_close(parameter.grad, gradient)
 
 
-@pytest.mark.parametrize("layer", list_layers("maps"))
+COVER = ("ConvNN", "Branching_Attn", "SVGA", "NonLocal")
+"""Each single layer is compiled in tests/nn/test_compile.py."""
+
+
+@pytest.mark.parametrize(
+    "layer", [pytest.param(one, marks=() if one in COVER else pytest.mark.long) for one in list_layers("maps")]
+)
 def test_a_training_step_compiles_as_one_graph(layer: str) -> None:
     network = create_model("vgg11", layer, num_classes=4, width=0.05, K=4, attention_dropout=0.0).eval()
     _check_one_graph(network, torch.randn(2, 3, 32, 32))

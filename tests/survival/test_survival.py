@@ -6,8 +6,17 @@ from survival.networks import REFUSED, quick
 from survival.trial import LAYERS, survive
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize("network", quick())
+def _trials() -> list:
+    """One layer for each network, in turns; the others take long."""
+    marks = {is_usual: () if is_usual else pytest.mark.long for is_usual in (True, False)}
+    return [
+        pytest.param(network, layer, marks=marks[(i - j) % len(LAYERS) == 0], id=f"{network}-{layer}")
+        for i, network in enumerate(quick())
+        for j, layer in enumerate(LAYERS)
+    ]
+
+
+@pytest.mark.parametrize(("network", "layer"), _trials())
 def test_a_network_survives_our_layers(network: str, layer: str) -> None:
     if network.startswith("timm:"):
         pytest.importorskip("timm")

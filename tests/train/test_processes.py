@@ -59,7 +59,7 @@ def test_two_processes_have_the_gradients_of_one(name: str, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["vit", "resnet"])
+@pytest.mark.parametrize("name", ["vit", pytest.param("resnet", marks=pytest.mark.long)])
 def test_a_process_without_a_sample_changes_nothing(name: str, tmp_path: Path) -> None:
     check_same_step(tmp_path, NETWORKS[name] | {"batch_size": 1}, {})
 
@@ -71,7 +71,7 @@ def test_weights_spread_over_processes_have_the_same_gradients(name: str, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [{}, {"fsdp": True}], ids=["ddp", "fsdp"])
+@pytest.mark.parametrize("more", [{}, pytest.param({"fsdp": True}, marks=pytest.mark.long)], ids=["ddp", "fsdp"])
 def test_two_processes_accumulate_the_gradients_of_one(more: dict, tmp_path: Path) -> None:
     check_same_step(tmp_path, NETWORKS["resnet"] | {"batch_size": 7, "accumulate": 3}, more)
 
@@ -95,7 +95,14 @@ def digests(folder: Path) -> tuple[str, bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [[], ["--fsdp"], ["--accumulate", "2"]], ids=["ddp", "fsdp", "accumulated"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param([], marks=pytest.mark.long, id="ddp"),
+        pytest.param(["--fsdp"], marks=pytest.mark.long, id="fsdp"),
+        pytest.param(["--accumulate", "2"], id="accumulated"),  # and so of the first
+    ],
+)
 def test_several_processes_stop_together_and_go_on_to_the_bit(more: list[str], tmp_path: Path) -> None:
     undisturbed, stopped = tmp_path / "undisturbed", tmp_path / "stopped"
     log = tmp_path / "log"
