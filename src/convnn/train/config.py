@@ -101,7 +101,8 @@ def layer_settings() -> list[str]:
 def network_settings() -> list[str]:
     """The flags that some network reads, and no layer."""
     read = {name for model in (*list_models(), ANY_OTHER) for name in model_settings(model)}
-    return [f.name for f in fields(TrainConfig) if f.name in read.difference(layer_settings())]
+    of_layers = set(layer_settings())
+    return [f.name for f in fields(TrainConfig) if f.name in read and f.name not in of_layers]
 
 
 def defaults_of(model: str, layer: str | None = None) -> dict[str, Any]:
