@@ -83,7 +83,7 @@ def local_attention_package(dim: int, num_heads: int) -> nn.Module:
 CONTESTANTS = {
     "Attention": Contestant("Attention"),
     "ConvNNAttention, K 9": Contestant("ConvNNAttention"),
-    "— cosine": Contestant("ConvNNAttention", {"magnitude_type": "cosine"}),
+    "— cosine": Contestant("ConvNNAttention", {"metric": "cosine"}),
     "— standard kernel": Contestant("ConvNNAttention", {"convolution_type": "standard"}),
     "— random, 32 samples": Contestant("ConvNNAttention", {"sampling_type": "random", "num_samples": 32}),
     "— spatial, 32 samples": Contestant("ConvNNAttention", {"sampling_type": "spatial", "num_samples": 32}),

@@ -16,7 +16,7 @@ EXPERIMENT = (
 SEEDS = (0, 1, 2)
 BY_PLACE = {
     "Window": {"similarity_type": "Window"},
-    "Loc": {"similarity_type": "Loc", "magnitude_type": "euclidean"},
+    "Loc": {"similarity_type": "Loc", "metric": "euclidean"},
     "Col": {"similarity_type": "Col"},
 }
 

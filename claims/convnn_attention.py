@@ -4,12 +4,12 @@ import torch
 from torch import nn
 
 from claims._experiment import Seen
-from convnn.nn import MultiheadConvNNAttention
+from convnn.nn import ConvNNAttention
 
 SYSTEM = "ConvNN attention"
 CLAIM = "Self-attention is the case of ConvNN attention in which K = T, with a kernel of ones."
 EXPERIMENT = (
-    "MultiheadConvNNAttention, as it is initialised, with the projections of PyTorch's MultiheadAttention on random"
+    "ConvNNAttention, as it is initialised, with the projections of PyTorch's MultiheadAttention on random"
     " sequences, in float64: the largest difference of outputs and of gradients of the input for K = T; with fewer"
     " neighbours the outputs must come apart."
 )
@@ -37,7 +37,7 @@ def differences(length: int, heads: int, share: float, seed: int) -> list[float]
     """Of ConvNN attention and PyTorch's attention with the same projections."""
     torch.manual_seed(seed)
     theirs = nn.MultiheadAttention(24, heads, bias=False, batch_first=True, dtype=torch.float64)
-    ours = MultiheadConvNNAttention(24, heads, int(share * length), attention_dropout=0.0, dtype=torch.float64)
+    ours = ConvNNAttention(24, heads, int(share * length), attention_dropout=0.0, dtype=torch.float64)
     asks, asked, brings = theirs.in_proj_weight.detach().chunk(3)
     # Here the rows of `key` ask and those of `query` are asked, as published.
     for linear, weight in (

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from claims._experiment import Seen, is_above, spread
 from claims._learn import accuracy, digits, fit
-from convnn.nn import KvtAttention, MultiheadAttention
+from convnn.nn import Attention, KvtAttention
 
 SYSTEM = "KVT: k-NN attention"
 CLAIM = (
@@ -19,7 +19,7 @@ EXPERIMENT = (
 SEEDS = (0, 1, 2)
 LAYERS = {
     "KVT, K = 8": lambda: KvtAttention(32, 2, K=8, attention_dropout=0.0),
-    "attention": lambda: MultiheadAttention(32, 2, attention_dropout=0.0),
+    "attention": lambda: Attention(32, 2, attention_dropout=0.0),
 }
 
 

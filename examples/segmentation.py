@@ -30,7 +30,7 @@ torch.manual_seed(0)
 # No window of a small convolution holds both a disc and the mark. The 32 most similar pixels are those of one colour:
 # if some of them are marked, the layer says so to all of them.
 network = nn.Sequential(
-    ConvNN2d(4, 32, K=32, magnitude_type="euclidean"),
+    ConvNN2d(4, 32, K=32, metric="euclidean"),
     nn.BatchNorm2d(32),
     nn.ReLU(),
     nn.Conv2d(32, 32, kernel_size=1),

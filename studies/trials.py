@@ -100,7 +100,7 @@ def _beside_convolution(trial: type[Trial]) -> Callable[[int, int], nn.Module]:
 
 
 def _both(i: int, o: int) -> nn.Module:
-    choosing = {"choosing": 1.0, "reach": REACH, "magnitude_type": "cosine"}
+    choosing = {"choosing": 1.0, "reach": REACH, "metric": "cosine"}
     return SideBySide(
         o,
         lambda n: nn.Conv2d(i, n, SIDE, padding=1),

@@ -41,9 +41,9 @@ def attention(
         candidates = find_candidates(size, **settings)
         out = []
         for t in inner(size, settings["padding"]):
-            chosen = choose(t, compared_by[t], compared_with, candidates, settings["K"], settings["magnitude_type"])
-            logits = [score(compared_by[t], compared_with[j], settings["magnitude_type"]) for j in chosen]
-            logits[0] = own_logit(candidates is None, settings["magnitude_type"])
+            chosen = choose(t, compared_by[t], compared_with, candidates, settings["K"], settings["metric"])
+            logits = [score(compared_by[t], compared_with[j], settings["metric"]) for j in chosen]
+            logits[0] = own_logit(candidates is None, settings["metric"])
             alphas = softmax(logits)
             mixed = []
             for c in range(len(values[0])):
@@ -229,7 +229,7 @@ def inner(size: Size, padding: int) -> list[int]:
 
 
 def _convnn_image(image: Tensor, weight: Tensor, bias: Tensor | None, **settings: object) -> Tensor:
-    padding, K, metric = settings["padding"], settings["K"], settings["magnitude_type"]
+    padding, K, metric = settings["padding"], settings["K"], settings["metric"]
     similarity_type = settings.get("similarity_type", "Col")
     features, size = layout(image, padding, "Col")
     values, _ = layout(image, padding, settings.get("aggregation_type", "Col"))

@@ -51,8 +51,8 @@ MAP_CASES = [
     _map_case("convnn2d", cnn.ConvNN2d, (6, 4)),
     _map_case("convnn2d-random", cnn.ConvNN2d, (6, 4), K=5, **RANDOM),
     _map_case("convnn2d-spatial", cnn.ConvNN2d, (6, 4), K=5, **SPATIAL),
-    _map_case("convnn2d-loc", cnn.ConvNN2d, (6, 4), similarity_type="Loc", magnitude_type="euclidean"),
-    _map_case("convnn2d-loc-col", cnn.ConvNN2d, (6, 4), K=4, padding=0, magnitude_type="euclidean", **BOTH),
+    _map_case("convnn2d-loc", cnn.ConvNN2d, (6, 4), similarity_type="Loc", metric="euclidean"),
+    _map_case("convnn2d-loc-col", cnn.ConvNN2d, (6, 4), K=4, padding=0, metric="euclidean", **BOTH),
     _map_case("convnn2d-shuffle", cnn.ConvNN2d, (6, 4), K=4, **BA),
     _map_case("convnn2d-strided", cnn.ConvNN2d, (6, 4), K=5, stride=2, padding_mode="reflect"),
     _map_case("convnn2d-dilated", cnn.ConvNN2d, (6, 4), window_size=3, padding=2, dilation=2, stride=(2, 1), **WINDOW),
@@ -61,17 +61,15 @@ MAP_CASES = [
     _map_case("convnn-pos1d", cnn.ConvNNPos1d, (12,), prefer="like"),
     _map_case("convnn-pos2d", cnn.ConvNNPos2d, (6, 4)),
     _map_case("convnn-pos2d-choosing", cnn.ConvNNPos2d, (6, 4), choosing=1),
-    _map_case(
-        "convnn-pos2d-strided", cnn.ConvNNPos2d, (6, 4), stride=2, padding=1, reach=2, magnitude_type="euclidean"
-    ),
+    _map_case("convnn-pos2d-strided", cnn.ConvNNPos2d, (6, 4), stride=2, padding=1, reach=2, metric="euclidean"),
     _map_case("convnn-pos2d-shuffle", cnn.ConvNNPos2d, (6, 4), aggregation_type="Loc_Col", **BA),
     _map_case("convnn-pos3d", cnn.ConvNNPos3d, (4, 2, 4)),
-    _map_case("attention1d", cnn.ConvNNAttention1d, (12,), K=5),
-    _map_case("attention2d", cnn.ConvNNAttention2d, (6, 4)),
-    _map_case("attention2d-random", cnn.ConvNNAttention2d, (6, 4), K=5, magnitude_type="euclidean", **RANDOM),
-    _map_case("attention2d-spatial", cnn.ConvNNAttention2d, (6, 4), K=5, **SPATIAL),
-    _map_case("attention2d-shuffle", cnn.ConvNNAttention2d, (6, 4), K=4, aggregation_type="Loc_Col", **BA),
-    _map_case("attention2d-strided", cnn.ConvNNAttention2d, (6, 4), K=5, stride=2, padding_mode="replicate"),
+    _map_case("attention1d", cnn.ConvNNAttn1d, (12,), K=5),
+    _map_case("attention2d", cnn.ConvNNAttn2d, (6, 4)),
+    _map_case("attention2d-random", cnn.ConvNNAttn2d, (6, 4), K=5, metric="euclidean", **RANDOM),
+    _map_case("attention2d-spatial", cnn.ConvNNAttn2d, (6, 4), K=5, **SPATIAL),
+    _map_case("attention2d-shuffle", cnn.ConvNNAttn2d, (6, 4), K=4, aggregation_type="Loc_Col", **BA),
+    _map_case("attention2d-strided", cnn.ConvNNAttn2d, (6, 4), K=5, stride=2, padding_mode="replicate"),
     _map_case("branching1d", cnn.Branching1d, (12,)),
     _map_case("branching2d", cnn.Branching2d.with_convnn, (6, 4), K=5, aggregation_type="Loc_Col"),
     _map_case("branching2d-shuffle", cnn.Branching2d.with_convnn, (6, 4), K=4, **BA),
@@ -130,23 +128,19 @@ def _token_case(name: str, layer: Callable[..., nn.Module], *arguments: object, 
 
 RANDOM_TOKENS = {"sampling_type": "random", "num_samples": 6}
 SPATIAL_TOKENS = {"sampling_type": "spatial", "num_samples": 6}
-EUCLIDEAN_RAW = {"magnitude_type": "euclidean", "softmax_topk_val": False}
+EUCLIDEAN_RAW = {"metric": "euclidean", "softmax_topk_val": False}
 LOCAL = {"sparse_mode": "local", "sparse_context_window": 4}
 STRIDED = {"sparse_mode": "strided", "sparse_context_window": 5}
 
 TOKEN_CASES = [
-    _token_case("dense", cnn.MultiheadAttention),
+    _token_case("dense", cnn.Attention),
     _token_case("kvt", cnn.KvtAttention, 4),
-    _token_case("convnn", cnn.MultiheadConvNNAttention, 4),
-    _token_case(
-        "convnn-coordinates", cnn.MultiheadConvNNAttention, 4, magnitude_type="cosine", coordinate_encoding=True
-    ),
-    _token_case(
-        "convnn-standard", cnn.MultiheadConvNNAttention, 4, convolution_type="standard", coordinate_encoding=True
-    ),
-    _token_case("convnn-raw", cnn.MultiheadConvNNAttention, 4, convolution_type="depthwise-separable", **EUCLIDEAN_RAW),
-    _token_case("convnn-random", cnn.MultiheadConvNNAttention, 4, **RANDOM_TOKENS),
-    _token_case("convnn-spatial", cnn.MultiheadConvNNAttention, 4, **SPATIAL_TOKENS),
+    _token_case("convnn", cnn.ConvNNAttention, 4),
+    _token_case("convnn-coordinates", cnn.ConvNNAttention, 4, metric="cosine", coordinate_encoding=True),
+    _token_case("convnn-standard", cnn.ConvNNAttention, 4, convolution_type="standard", coordinate_encoding=True),
+    _token_case("convnn-raw", cnn.ConvNNAttention, 4, convolution_type="depthwise-separable", **EUCLIDEAN_RAW),
+    _token_case("convnn-random", cnn.ConvNNAttention, 4, **RANDOM_TOKENS),
+    _token_case("convnn-spatial", cnn.ConvNNAttention, 4, **SPATIAL_TOKENS),
     _token_case("window", cnn.NeighborhoodAttention, 4),
     _token_case("grid", cnn.NeighborhoodAttention, (3, 2)),
     _token_case("local", cnn.LocalAttention, window_size=3, head_width=8),

@@ -18,7 +18,7 @@ from figures.panels import Cell, Row
 
 SIDE, PADDING, K = 8, 1, 9
 QUERY: Cell = (3, 2)  # on the stroke
-SEARCH = Search(K, magnitude_type="euclidean", similarity_type="Loc_Col")
+SEARCH = Search(K, metric="euclidean", similarity_type="Loc_Col")
 
 
 def digit() -> Tensor:
@@ -53,7 +53,7 @@ def scores(search: Search) -> np.ndarray:
     keys = similarity_features(field(), search)
     here = field().queries()[QUERY[0] * SIDE + QUERY[1]]
     everybody = Neighbors(torch.arange(keys.shape[1])[None, None])
-    scored = weigh.similarity(everybody, keys[:, here][:, None], keys, metric=search.magnitude_type)
+    scored = weigh.similarity(everybody, keys[:, here][:, None], keys, metric=search.metric)
     return scored.scores.reshape(SIDE + 2 * PADDING, -1).numpy()
 
 
@@ -92,7 +92,7 @@ def compare() -> Row:
     draw_padded(row.axes[0])
     panels.title(row.axes[0], "the query")
     for ax, kind in zip(row.axes[1:], ("Col", "Loc", "Loc_Col"), strict=True):
-        values = scores(Search(K, magnitude_type="euclidean", similarity_type=kind))
+        values = scores(Search(K, metric="euclidean", similarity_type=kind))
         draw_padded(ax, values, panels.SCORES)
         panels.title(ax, f"score by {kind}")
     return row
@@ -127,7 +127,7 @@ def order() -> Row:
     row = Row(1, 1, 1)
     titles = {"Col": "Col: best first", "Loc_Col": "Loc_Col: best first", "Loc": "Loc: raster order, the window"}
     for ax, (kind, text) in zip(row.axes, titles.items(), strict=True):
-        draw_chosen(ax, neighbors_of(Search(K, magnitude_type="euclidean", similarity_type=kind)))
+        draw_chosen(ax, neighbors_of(Search(K, metric="euclidean", similarity_type=kind)))
         panels.title(ax, text)
     return row
 
@@ -141,7 +141,7 @@ def softmax_weights() -> np.ndarray:
     """Of the neighbours of the query."""
     chosen = find_neighbors(field(), SEARCH, training=False)
     keys = projected(similarity_features(field(), SEARCH))
-    scored = weigh.similarity(chosen, field().at_queries(keys), keys, metric=SEARCH.magnitude_type)
+    scored = weigh.similarity(chosen, field().at_queries(keys), keys, metric=SEARCH.metric)
     return weigh.softmax(scored).scores[0, QUERY[0] * SIDE + QUERY[1]].numpy()
 
 
@@ -220,7 +220,7 @@ def shuffle() -> Row:
 def family() -> Row:
     """The same pixel in a convolution, in ConvNN and in attention."""
     row = Row(1, 1, 1)
-    search = Search(K, magnitude_type="euclidean", similarity_type="Loc_Col")
+    search = Search(K, metric="euclidean", similarity_type="Loc_Col")
     keys = projected(similarity_features(Field.of(digit(), Grid(padding=0)), search))
     everybody = torch.arange(SIDE * SIDE)
     here = QUERY[0] * SIDE + QUERY[1]

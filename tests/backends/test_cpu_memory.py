@@ -63,7 +63,7 @@ def _peak(layer: str, small: str, shape: str) -> float:
     [
         ("ConvNN2d", 4, 64, 6),
         pytest.param("ConvNN2d", 1, 128, 6, marks=pytest.mark.long),
-        ("ConvNNAttention2d", 4, 64, 12),
+        ("ConvNNAttn2d", 4, 64, 12),
     ],
 )
 def test_peak_of_a_training_step(layer: str, batch: int, side: int, copies: int) -> None:
@@ -77,7 +77,7 @@ def test_peak_of_a_training_step(layer: str, batch: int, side: int, copies: int)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layer", ["MultiheadConvNNAttention", pytest.param("KvtAttention", marks=pytest.mark.long)])
+@pytest.mark.parametrize("layer", ["ConvNNAttention", pytest.param("KvtAttention", marks=pytest.mark.long)])
 def test_peak_of_attention_to_the_tokens_of_a_large_image(layer: str) -> None:
     """1024 pixels in patches of 16, and a class token: T = 4097, three heads of 64."""
     peaks = [

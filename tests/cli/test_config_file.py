@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convnn.cli import main, main_train
+from convnn.cli._flags import Parser, add_config_flags, config_from
 from convnn.cli.train import train
 from convnn.models import default_layer, list_models
 from convnn.nn import LAYERS, list_layers
@@ -39,7 +40,9 @@ def values_of(f):
         values = st.integers(1, LARGEST.get(f.name, 10**9))
     elif kind is float:
         values = st.floats(
-            0, 1 if f.name in FRACTIONS else LARGEST.get(f.name, 1e30), exclude_min=f.name in ("lr", "width")
+            0,
+            1 if f.name in FRACTIONS else LARGEST.get(f.name, 1e30),
+            exclude_min=f.name in ("lr", "width", "qk_scale"),
         )
     else:
         values = PATHS.filter(lambda text: (text != "None" or kind is f.type) and not text.startswith("~"))
@@ -60,6 +63,21 @@ def read(text: str, folder: Path, name: str) -> TrainConfig:
     path = folder / name
     path.write_text(text, encoding="utf-8")
     return TrainConfig(**read_config_file(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("a.toml", 'magnitude_type = "matmul"'), ("a.txt", "magnitude_type: matmul")]
+)
+def test_published_names_are_read(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    assert read_config_file(tmp_path / name) == {"metric": "matmul"}
+
+
+def test_published_names_are_flags() -> None:
+    parser = Parser()
+    add_config_flags(parser)
+    for flag in ("--metric", "--magnitude_type"):
+        assert config_from(parser.parse_strictly([flag, "matmul"])).metric == "matmul"
 
 
 def toml(value: object) -> str:

@@ -125,7 +125,7 @@ def test_abbreviations_are_refused(flag: str, capsys: pytest.CaptureFixture[str]
         ("--model vit --test_only --resize 100", "images of 100x100 pixels must have sides that are multiples of"),
         ("--model vit --test_only --d_hidden 100", "d_hidden=100 must be a multiple of num_heads=3"),
         ("--model vit --test_only --layer KvtAttention --K 300", "K=300 is more than the 197 tokens of the input"),
-        ("--test_only --layer ConvNN_Attn --magnitude_type matmul", "'matmul' is not one of cosine, euclidean"),
+        ("--test_only --layer ConvNN_Attn --metric matmul", "'matmul' is not one of cosine, euclidean"),
         ("--test_only --dataset digits", "8x8 pixels are too small for VGG"),
     ],
 )

@@ -17,7 +17,7 @@ from convnn.cli._callbacks import Curves
 from convnn.cli.sweep import summary
 from convnn.errors import InputError
 from convnn.files import write_atomically
-from convnn.nn import MultiheadConvNNAttention
+from convnn.nn import ConvNNAttention
 from convnn.nn.replace._report import Fate, ReplacementReport
 from convnn.runs.files import arguments_text, parse_arguments
 from convnn.study import read_study
@@ -127,6 +127,6 @@ def test_a_run_whose_name_is_no_text_is_refused_before_anything_is_written(
 def test_one_is_no_plural() -> None:
     report = ReplacementReport((Fate("conv1", "Conv2d", "ConvNN2d"),))
     assert str(report).startswith("1 layer replaced, 0 left")
-    attention = MultiheadConvNNAttention(4, 1, K=2)
+    attention = ConvNNAttention(4, 1, K=2)
     with pytest.raises(InputError, match=r"^K=2 is more than the 1 token of the input"):
         attention(torch.zeros(1, 1, 4))

@@ -15,7 +15,7 @@ from convnn.cli._flags import Parser, config_from
 from convnn.cli.train import add_flags
 from convnn.data import builders
 from convnn.nn import LAYERS
-from convnn.nn.tokens.attention import MultiheadAttention
+from convnn.nn.tokens.attention import Attention
 from fences import PAGES, ROOT, SHELL, Block, blocks_of, commands_of, name_of
 from few_images import few_cifar, write_pictures
 from published_examples import PUBLISHED_EXAMPLES
@@ -26,7 +26,7 @@ TINY = (
 )
 """What makes any run short; later flags replace earlier ones."""
 
-GIVEN = {"MyLayer": lambda i, o: nn.Conv2d(i, o, 3, padding=1), "MyAttention": MultiheadAttention}
+GIVEN = {"MyLayer": lambda i, o: nn.Conv2d(i, o, 3, padding=1), "MyAttention": Attention}
 """What a page leaves to its reader to write."""
 
 NOT_RUN = {

@@ -94,7 +94,7 @@ def test_every_setting_agrees(case: LayerCase | TokenCase, dynamic_batch: bool, 
 def tied(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
     """Four of nine places by inner product, where many tie, in a graph with everything the format can say."""
     torch.manual_seed(0)
-    layer = cnn.ConvNN2d(1, 5, K=4, magnitude_type="matmul", sampling_type="random", num_samples=20).eval()
+    layer = cnn.ConvNN2d(1, 5, K=4, metric="matmul", sampling_type="random", num_samples=20).eval()
     path = tmp_path_factory.mktemp("tied") / "layer.onnx"
     export_onnx(layer, path, torch.zeros(1, 1, 4, 4), opset=18, metadata={"classes": '["a"]'})
     return layer, path

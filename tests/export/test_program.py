@@ -44,7 +44,7 @@ def test_a_file_runs_where_convnn_is_not_imported(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("backend", ["auto", "reference"])
 def test_the_graph_has_operators_of_pytorch_alone(backend: str) -> None:
-    layer = cnn.ConvNNAttention2d(2, 3, K=4, backend=backend)
+    layer = cnn.ConvNNAttn2d(2, 3, K=4, backend=backend)
     program = trace(layer, torch.randn(1, 2, 4, 4))
     names = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
     assert "aten.topk.default" in names

@@ -11,6 +11,8 @@ from typing import Any
 from safetensors import safe_open
 from torch import Tensor
 
+from convnn.train.config import PUBLISHED_NAMES
+
 
 class Noted(UserDict):
     """A dictionary that notes which of its keys somebody has asked for."""
@@ -58,7 +60,8 @@ class Case:
 
     def pick(self, *names: str, **renamed: str) -> dict[str, Any]:
         """Arguments of ours: published ones of the same name, where they are given, and `ours="theirs"`."""
-        same = {name: self.config[name] for name in names if name in self.config}
+        published = {ours: theirs for theirs, ours in PUBLISHED_NAMES.items() if theirs in self.config}
+        same = {name: self.config[key] for name in names if (key := published.get(name, name)) in self.config}
         return same | {ours: self.config[theirs] for ours, theirs in renamed.items()}
 
     def named(self, prefix: str) -> dict[str, Tensor]:

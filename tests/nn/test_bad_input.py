@@ -8,7 +8,7 @@ from convnn import nn as cnn
 from convnn.errors import ConvnnError, InputError
 from convnn.nn import functional as F
 
-SEARCHING = [cnn.ConvNN1d, cnn.ConvNN2d, cnn.ConvNN3d, cnn.ConvNNAttention1d, cnn.ConvNNAttention2d]
+SEARCHING = [cnn.ConvNN1d, cnn.ConvNN2d, cnn.ConvNN3d, cnn.ConvNNAttn1d, cnn.ConvNNAttn2d]
 
 
 def _refuses(message: str):
@@ -34,8 +34,8 @@ def _map(*shape: int) -> Tensor:
             r"^sampling_type='randm' is not one of all, random, spatial; did you mean 'random'\?$",
         ),
         ({"sampling_type": None}, r"^sampling_type=None is not one of all, random, spatial$"),
-        ({"magnitude_type": "manhattan"}, r"^magnitude_type='manhattan' is not one of cosine, euclidean"),
-        ({"magnitude_type": "cosin"}, r"did you mean 'cosine'\?$"),
+        ({"metric": "manhattan"}, r"^metric='manhattan' is not one of cosine, euclidean"),
+        ({"metric": "cosin"}, r"did you mean 'cosine'\?$"),
         (
             {"aggregation_type": "LocCol"},
             r"^aggregation_type='LocCol' is not one of Col, Loc_Col; did you mean 'Loc_Col'\?$",
@@ -68,10 +68,10 @@ def test_settings(layer_type: type[nn.Module], settings: dict, message: str) -> 
         (lambda: cnn.ConvNN2d(0, 4), r"^in_channels=0 must be an integer of at least 1$"),
         (lambda: cnn.ConvNN2d(3, 0), r"^out_channels=0 must be an integer of at least 1$"),
         (
-            lambda: cnn.ConvNNAttention2d(3, 4, attention_dropout=-0.1),
+            lambda: cnn.ConvNNAttn2d(3, 4, attention_dropout=-0.1),
             r"^attention_dropout=-0\.1 must lie between 0 and 1$",
         ),
-        (lambda: cnn.ConvNNAttention2d(3.0, 4), r"^in_channels=3\.0 must be an integer of at least 1$"),
+        (lambda: cnn.ConvNNAttn2d(3.0, 4), r"^in_channels=3\.0 must be an integer of at least 1$"),
         (lambda: cnn.Branching2d(3, 4, branch_ratio=1.01), r"^branch_ratio=1\.01 must lie between 0 and 1$"),
         (lambda: cnn.Branching2d(3, -4), r"^out_channels=-4 must be an integer of at least 1$"),
         (lambda: cnn.Branching2d.with_convnn(3, 4, K=0), r"^K=0 must be an integer of at least 1$"),
@@ -100,8 +100,8 @@ def test_settings_of_single_layers(build, message: str) -> None:
         (cnn.ConvNN2d(3, 4), (1, 2, 3, 6, 6), r"input of shape \(1, 2, 3, 6, 6\) must be \(B, 3, H, W\)"),
         (cnn.ConvNN1d(3, 4), (2, 4, 6), r"must be \(B, 3, W\) for ConvNN1d\(3, 4\)"),
         (cnn.ConvNN3d(3, 4), (2, 3, 6, 6), r"must be \(B, 3, D, H, W\) for ConvNN3d\(3, 4\)"),
-        (cnn.ConvNNAttention2d(3, 4), (2, 4, 6, 6), r"for ConvNNAttention2d\(3, 4\)"),
-        (cnn.ConvNNAttention1d(3, 4), (2, 3, 6, 6), r"for ConvNNAttention1d\(3, 4\)"),
+        (cnn.ConvNNAttn2d(3, 4), (2, 4, 6, 6), r"for ConvNNAttn2d\(3, 4\)"),
+        (cnn.ConvNNAttn1d(3, 4), (2, 3, 6, 6), r"for ConvNNAttn1d\(3, 4\)"),
         (cnn.Branching2d(3, 4), (2, 4, 6, 6), r"for Branching2d\(3, 4\)"),
         (cnn.Branching1d(3, 4), (4, 6), r"for Branching1d\(3, 4\)"),
         (cnn.Conv2dNew(3, 4), (2, 4, 6, 6), r"for Conv2dNew\(3, 4\)"),
@@ -115,7 +115,7 @@ def test_shapes(layer: nn.Module, shape: tuple[int, ...], message: str) -> None:
     assert isinstance(error.value, InputError)
 
 
-@pytest.mark.parametrize("layer_type", [cnn.ConvNN2d, cnn.ConvNNAttention2d])
+@pytest.mark.parametrize("layer_type", [cnn.ConvNN2d, cnn.ConvNNAttn2d])
 @pytest.mark.parametrize(
     ("settings", "size", "message"),
     [

@@ -10,7 +10,7 @@ import brute_force
 from convnn import nn as cnn
 
 CONVNN = {1: cnn.ConvNN1d, 2: cnn.ConvNN2d, 3: cnn.ConvNN3d}
-ATTENTION = {1: cnn.ConvNNAttention1d, 2: cnn.ConvNNAttention2d}
+ATTENTION = {1: cnn.ConvNNAttn1d, 2: cnn.ConvNNAttn2d}
 CONV_NEW = {1: cnn.Conv1dNew, 2: cnn.Conv2dNew}
 SHAPES = {"1": (1,), "9": (9,), "1x1": (1, 1), "1x7": (1, 7), "5x3": (5, 3), "7x7": (7, 7), "2x3x4": (2, 3, 4)}
 SAMPLED = {
@@ -88,7 +88,7 @@ def test_convnn_on_odd_shapes(batch: int, size: tuple[int, ...], metric: str, si
     padding = 0 if similarity == "Loc_Col" else 1  # mirrored padding pixels tie but for rounding
     K = _usable_K(4, size, padding)
     aggregation = "Loc_Col" if batch == 1 else "Col"
-    settings = {"K": K, "padding": padding, "magnitude_type": metric, "similarity_type": similarity}
+    settings = {"K": K, "padding": padding, "metric": metric, "similarity_type": similarity}
     _check_convnn(batch, size, settings | {"aggregation_type": aggregation, "lambda_param": 0.3})
 
 
@@ -100,7 +100,7 @@ def test_convnn_in_every_setting(
     size: tuple[int, ...], metric: str, similarity: str, sampling: str, shuffle: str
 ) -> None:
     aggregation = "Loc_Col" if shuffle in ("A", "BA") else "Col"
-    search = {"K": 3, "padding": 0, "magnitude_type": metric, "similarity_type": similarity} | SAMPLED[sampling]
+    search = {"K": 3, "padding": 0, "metric": metric, "similarity_type": similarity} | SAMPLED[sampling]
     _check_convnn(1, size, search | {"aggregation_type": aggregation} | SHUFFLES[shuffle])
 
 
@@ -113,7 +113,7 @@ def test_convnn_with_one_and_with_every_candidate(
     K: str, size: tuple[int, ...], metric: str, sampling: str, padding: int
 ) -> None:
     available = {"all": math.prod(n + 2 * padding for n in size), "random": 7, "spatial": 2 ** len(size) + 1}
-    settings = {"padding": padding, "magnitude_type": metric} | SAMPLED[sampling]
+    settings = {"padding": padding, "metric": metric} | SAMPLED[sampling]
     _check_convnn(1, size, settings | {"K": 1 if K == "one" else available[sampling]})
 
 
@@ -133,20 +133,20 @@ def test_convnn_with_one_and_with_every_candidate(
 )
 @pytest.mark.parametrize("padding", [0, 1])
 def test_spatial_grids(size: tuple[int, ...], n: int, margin: int, padding: int) -> None:
-    settings = {"K": 2, "padding": padding, "magnitude_type": "euclidean", "sampling_type": "spatial"}
+    settings = {"K": 2, "padding": padding, "metric": "euclidean", "sampling_type": "spatial"}
     _check_convnn(1, size, settings | {"num_samples": n, "sample_padding": margin})
 
 
 @pytest.mark.parametrize("n", [29, 30, 31])
 def test_random_samples_up_to_the_whole_map(n: int) -> None:
-    settings = {"K": 3, "padding": 0, "magnitude_type": "euclidean", "sampling_type": "random", "num_samples": n}
+    settings = {"K": 3, "padding": 0, "metric": "euclidean", "sampling_type": "random", "num_samples": n}
     _check_convnn(1, (6, 5), settings)
 
 
 @pytest.mark.parametrize("size", [(1,), (9,), (1, 1), (1, 7), (5, 3), (7, 7)], ids=str)
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_attention_on_odd_shapes(size: tuple[int, ...], metric: str) -> None:
-    settings = {"K": _usable_K(4, size, 1), "padding": 1, "magnitude_type": metric, "aggregation_type": "Loc_Col"}
+    settings = {"K": _usable_K(4, size, 1), "padding": 1, "metric": metric, "aggregation_type": "Loc_Col"}
     _check_attention(2, size, settings)
 
 
@@ -156,7 +156,7 @@ def test_attention_on_odd_shapes(size: tuple[int, ...], metric: str) -> None:
 @pytest.mark.parametrize("size", [(12,), (4, 6)], ids=["12", "4x6"])
 def test_attention_in_every_setting(size: tuple[int, ...], metric: str, sampling: str, shuffle: str) -> None:
     aggregation = "Col" if shuffle in ("A", "BA") else "Loc_Col"
-    search = {"K": 3, "padding": 0, "magnitude_type": metric} | SAMPLED[sampling]
+    search = {"K": 3, "padding": 0, "metric": metric} | SAMPLED[sampling]
     _check_attention(1, size, search | {"aggregation_type": aggregation} | SHUFFLES[shuffle])
 
 
@@ -165,7 +165,7 @@ def test_attention_in_every_setting(size: tuple[int, ...], metric: str, sampling
 @pytest.mark.parametrize("K", ["one", "every"])
 def test_attention_with_one_and_with_every_candidate(K: str, metric: str, sampling: str) -> None:
     available = {"all": 35, "random": 7, "spatial": 5}
-    settings = {"K": 1 if K == "one" else available[sampling], "padding": 1, "magnitude_type": metric}
+    settings = {"K": 1 if K == "one" else available[sampling], "padding": 1, "metric": metric}
     _check_attention(1, (5, 3), settings | SAMPLED[sampling])
 
 
@@ -190,7 +190,7 @@ def test_branching_mixes_the_branches(size: tuple[int, ...], ratio: float) -> No
     x = _input(2, size)
     maps = []
     if layer.branch1 is not None:
-        first = {"K": 4, "padding": 1, "magnitude_type": "cosine"}
+        first = {"K": 4, "padding": 1, "metric": "cosine"}
         maps.append(brute_force.convnn(x, layer.branch1.weight.detach(), layer.branch1.bias.detach(), **first))
     if layer.branch2 is not None:
         maps.append(brute_force.conv_new(x, layer.branch2.weight.detach(), layer.branch2.bias.detach()))

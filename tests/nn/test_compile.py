@@ -12,7 +12,7 @@ def test_every_layer_compiles_as_one_graph(case) -> None:
     _check_compiled(case.layer(), case.input())
 
 
-@pytest.mark.parametrize("layer_type", [cnn.ConvNN2d, cnn.ConvNNAttention2d])
+@pytest.mark.parametrize("layer_type", [cnn.ConvNN2d, cnn.ConvNNAttn2d])
 def test_random_draws_compile_in_training(layer_type: type[torch.nn.Module]) -> None:
     layer = layer_type(3, 4, K=5, sampling_type="random", num_samples=10)
     _check_compiled(layer.train(), torch.randn(2, 3, 6, 4))
@@ -35,7 +35,7 @@ def _check_compiled(layer: torch.nn.Module, image: torch.Tensor) -> None:
     "layer",
     [
         cnn.ConvNN2d(3, 4, similarity_type="Loc_Col", aggregation_type="Loc_Col", padding=0),
-        cnn.ConvNNAttention2d(3, 4, K=5, sampling_type="random", num_samples=10),
+        cnn.ConvNNAttn2d(3, 4, K=5, sampling_type="random", num_samples=10),
         cnn.Branching2d.with_convnn(3, 4, K=4, sampling_type="spatial", num_samples=3),
     ],
     ids=["convnn", "attention", "branching"],

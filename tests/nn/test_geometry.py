@@ -77,7 +77,7 @@ def test_every_layer_makes_a_map_of_the_same_size_and_learns(case: tuple[Any, Te
 @pytest.mark.parametrize("name", ["convnn", "attention"])
 @pytest.mark.parametrize("stride", [2, 3, (1, 2)])
 def test_a_stride_computes_every_so_many_positions_of_the_map(name: str, stride: Any) -> None:
-    kind = cnn.ConvNN2d if name == "convnn" else cnn.ConvNNAttention2d
+    kind = cnn.ConvNN2d if name == "convnn" else cnn.ConvNNAttn2d
     strided, plain = kind(3, 6, K=5, stride=stride).eval(), kind(3, 6, K=5).eval()
     strided.load_state_dict(plain.state_dict())
     x = torch.randn(2, 3, 8, 7)
@@ -87,7 +87,7 @@ def test_a_stride_computes_every_so_many_positions_of_the_map(name: str, stride:
 
 
 @pytest.mark.parametrize("mode", cnn.PADDING_MODES)
-@pytest.mark.parametrize("kind", [cnn.ConvNN2d, cnn.ConvNNAttention2d])
+@pytest.mark.parametrize("kind", [cnn.ConvNN2d, cnn.ConvNNAttn2d])
 def test_a_padding_mode_is_padding_ahead_of_the_layer(mode: str, kind: Any) -> None:
     layer, on_padded = kind(3, 6, K=5, padding=2, padding_mode=mode).eval(), kind(3, 6, K=5, padding=0).eval()
     on_padded.load_state_dict(layer.state_dict())
@@ -110,7 +110,7 @@ def test_groups_share_their_neighbours_and_nothing_else() -> None:
 
 
 def test_no_projection_of_attention_mixes_its_groups() -> None:
-    layer = cnn.ConvNNAttention2d(4, 8, K=5, groups=2, attention_dropout=0.0).double()
+    layer = cnn.ConvNNAttn2d(4, 8, K=5, groups=2, attention_dropout=0.0).double()
     x = torch.randn(1, 4, 4, 4, dtype=torch.double, requires_grad=True)
     with torch.no_grad():
         layer.query.weight.zero_()  # all are equally similar: the choice does not depend on x
@@ -141,7 +141,7 @@ def test_same_padding_makes_a_window_for_every_stride(stride: int, size: tuple[i
 
 def test_raster_order_is_the_convolution_while_only_places_count_and_moves_when_features_do() -> None:
     conv, x = nn.Conv2d(3, 4, 5, padding=2), torch.randn(1, 3, 8, 8)
-    settings = {"similarity_type": "Loc_Col", "magnitude_type": "euclidean", "raster_order": True}
+    settings = {"similarity_type": "Loc_Col", "metric": "euclidean", "raster_order": True}
     still = cnn.ConvNN2d(3, 4, K=25, padding=2, lambda_param=0.0, **settings)
     take_weights(still, conv)
     torch.testing.assert_close(still(x), conv(x))

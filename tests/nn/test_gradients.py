@@ -51,27 +51,27 @@ def _shuffle(pattern: str) -> dict:
 def test_convnn(metric: str, similarity: str, sampling: str, shuffle: str) -> None:
     size = (3, 3) if shuffle == "NA" else (4, 4)
     aggregation = "Col" if similarity == "Loc" else "Loc_Col"
-    types = {"magnitude_type": metric, "similarity_type": similarity, "aggregation_type": aggregation}
+    types = {"metric": metric, "similarity_type": similarity, "aggregation_type": aggregation}
     _check(cnn.ConvNN2d(2, 2, K=3, padding=0, **types, **SAMPLINGS[sampling], **_shuffle(shuffle)), size)
 
 
 @pytest.mark.parametrize("shuffle", SHUFFLES)
-@pytest.mark.parametrize("layer_type", [cnn.ConvNN1d, cnn.ConvNNAttention1d])
+@pytest.mark.parametrize("layer_type", [cnn.ConvNN1d, cnn.ConvNNAttn1d])
 def test_every_shuffle_in_1d(layer_type: type[nn.Module], shuffle: str) -> None:
     _check(layer_type(2, 2, K=3, padding=1, **_shuffle(shuffle)), (4,))
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_convnn_3d(metric: str) -> None:
-    _check(cnn.ConvNN3d(2, 2, K=3, padding=0, magnitude_type=metric, aggregation_type="Loc_Col"), (2, 1, 3))
+    _check(cnn.ConvNN3d(2, 2, K=3, padding=0, metric=metric, aggregation_type="Loc_Col"), (2, 1, 3))
 
 
 @pytest.mark.parametrize("aggregation", ["Col", "Loc_Col"])
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 @pytest.mark.parametrize("metric", METRICS)
 def test_attention(metric: str, sampling: str, aggregation: str) -> None:
-    types = {"magnitude_type": metric, "aggregation_type": aggregation}
-    _check(cnn.ConvNNAttention2d(2, 2, K=3, padding=0, **types, **SAMPLINGS[sampling]), (3, 3))
+    types = {"metric": metric, "aggregation_type": aggregation}
+    _check(cnn.ConvNNAttn2d(2, 2, K=3, padding=0, **types, **SAMPLINGS[sampling]), (3, 3))
 
 
 @pytest.mark.parametrize("build", ["with_convnn", "with_attention"])
@@ -91,9 +91,9 @@ def test_conv_new(aggregation: str, shuffle: str) -> None:
     "layer",
     [
         cnn.ConvNN2d(2, 2, K=3, padding=0),
-        cnn.ConvNN2d(2, 2, K=3, padding=0, magnitude_type="euclidean", similarity_type="Loc_Col"),
-        cnn.ConvNNAttention2d(2, 2, K=3, padding=0),
-        cnn.ConvNNAttention2d(2, 2, K=3, padding=0, magnitude_type="euclidean"),
+        cnn.ConvNN2d(2, 2, K=3, padding=0, metric="euclidean", similarity_type="Loc_Col"),
+        cnn.ConvNNAttn2d(2, 2, K=3, padding=0),
+        cnn.ConvNNAttn2d(2, 2, K=3, padding=0, metric="euclidean"),
         cnn.Branching2d.with_attention(2, 2, K=3, padding=0),
         cnn.Conv2dNew(2, 2, 3, aggregation_type="Loc_Col"),
     ],
@@ -107,7 +107,7 @@ def test_second_derivatives(layer: nn.Module) -> None:
 @pytest.mark.parametrize("padding", [0, 1])
 def test_zero_vectors_leave_attention_gradients_moderate(metric: str, padding: int) -> None:
     torch.manual_seed(0)
-    layer = cnn.ConvNNAttention2d(3, 4, K=9, padding=padding, magnitude_type=metric).eval()
+    layer = cnn.ConvNNAttn2d(3, 4, K=9, padding=padding, metric=metric).eval()
     x = torch.randn(2, 3, 4, 5)
     x[0, :, 1, 2] = 0
     x[1] = 0
@@ -119,7 +119,7 @@ def test_zero_vectors_leave_attention_gradients_moderate(metric: str, padding: i
 
 
 def test_attention_teaches_its_projections_whom_to_look_at() -> None:
-    layer = cnn.ConvNNAttention2d(3, 4, K=3)
+    layer = cnn.ConvNNAttn2d(3, 4, K=3)
     layer(torch.randn(2, 3, 4, 5)).square().sum().backward()
     for projection in (layer.query, layer.key, layer.value):
         assert projection.weight.grad.abs().max() > 0
@@ -127,7 +127,7 @@ def test_attention_teaches_its_projections_whom_to_look_at() -> None:
 
 def test_the_choice_of_convnn_passes_no_gradient() -> None:
     """Moving a position that nobody aggregates changes nothing, however close it is to be chosen."""
-    layer = cnn.ConvNN1d(1, 1, K=2, padding=0, magnitude_type="euclidean", dtype=torch.float64)
+    layer = cnn.ConvNN1d(1, 1, K=2, padding=0, metric="euclidean", dtype=torch.float64)
     x = torch.tensor([[[0.0, 1.0, 5.0, 6.0]]], dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(layer(x)[0, 0, 0], x)
     assert gradient[0, 0, :2].tolist() == pytest.approx(layer.weight[0, 0].tolist())

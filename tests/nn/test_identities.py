@@ -32,7 +32,7 @@ def _random(*shape: int, seed: int = 0) -> torch.Tensor:
 def test_nearest_places_are_a_convolution(k: int, size: tuple[int, ...], dtype: torch.dtype) -> None:
     axes = len(size)
     ours, theirs = CONVOLUTIONS[axes]
-    search = {"padding": k // 2, "similarity_type": "Loc", "magnitude_type": "euclidean"}
+    search = {"padding": k // 2, "similarity_type": "Loc", "metric": "euclidean"}
     layer = ours(3, 4, k**axes, **search, dtype=dtype)
     conv = theirs(3, 4, k, padding=k // 2, dtype=dtype)
     with torch.no_grad():
@@ -60,11 +60,11 @@ def test_one_neighbour_is_a_1x1_convolution(size: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-@pytest.mark.parametrize("layer_type", [cnn.ConvNN2d, cnn.ConvNNAttention2d])
+@pytest.mark.parametrize("layer_type", [cnn.ConvNN2d, cnn.ConvNNAttn2d])
 @settings(max_examples=20, deadline=None)
 @given(seed=seeds)
 def test_permuted_positions_give_permuted_outputs(layer_type: type[nn.Module], metric: str, seed: int) -> None:
-    layer = layer_type(3, 4, K=4, padding=0, magnitude_type=metric, dtype=torch.float64).eval()
+    layer = layer_type(3, 4, K=4, padding=0, metric=metric, dtype=torch.float64).eval()
     x = _random(2, 3, 4, 5, seed=seed)
     order = torch.randperm(20, generator=torch.Generator().manual_seed(seed))
     permuted = layer(x.flatten(2)[..., order].unflatten(2, (4, 5)))
@@ -76,7 +76,7 @@ def test_permuted_positions_give_permuted_outputs(layer_type: type[nn.Module], m
 @given(seed=seeds, scale=st.floats(1e-3, 1e3))
 def test_scaling_leaves_cosine_neighbours_alone(sampling: str, seed: int, scale: float) -> None:
     samples = {"sampling_type": sampling, "num_samples": -1 if sampling == "all" else 4}
-    layer = cnn.ConvNN2d(3, 4, K=4, magnitude_type="cosine", **samples).eval()
+    layer = cnn.ConvNN2d(3, 4, K=4, metric="cosine", **samples).eval()
     x = _random(2, 3, 5, 4, seed=seed)
     assert torch.equal(layer.neighbors(x * scale).indices, layer.neighbors(x).indices)
 
@@ -85,7 +85,7 @@ def test_scaling_leaves_cosine_neighbours_alone(sampling: str, seed: int, scale:
 @settings(max_examples=20, deadline=None)
 @given(seed=seeds, shift=st.floats(-100, 100))
 def test_translation_leaves_euclidean_neighbours_alone(similarity: str, seed: int, shift: float) -> None:
-    layer = cnn.ConvNN2d(3, 4, K=4, padding=0, magnitude_type="euclidean", similarity_type=similarity)
+    layer = cnn.ConvNN2d(3, 4, K=4, padding=0, metric="euclidean", similarity_type=similarity)
     x = _random(2, 3, 5, 4, seed=seed)
     by_channel = torch.tensor([shift, -shift, shift / 3], dtype=x.dtype).view(3, 1, 1)
     moved = x + (by_channel if similarity == "Col" else shift)  # another shift a channel would change the spread
@@ -94,7 +94,7 @@ def test_translation_leaves_euclidean_neighbours_alone(similarity: str, seed: in
 
 @pytest.mark.parametrize("shift", [3.0, 30.0])
 def test_translation_in_float32_keeps_nearly_all_euclidean_neighbours(shift: float) -> None:
-    layer = cnn.ConvNN2d(3, 4, K=4, padding=0, magnitude_type="euclidean")
+    layer = cnn.ConvNN2d(3, 4, K=4, padding=0, metric="euclidean")
     x = (_random(1, 3, 12, 12) * 64).round() / 64  # multiples of 1/64: the shifted input is exact
     moved = (x + shift).float()
     exact = layer.neighbors(moved.double()).indices
@@ -108,7 +108,7 @@ def test_rotating_features_leaves_neighbours_alone(seed: int) -> None:
     x = _random(1, 3, 5, 4, seed=seed + 1)
     rotated = torch.einsum("dc,bchw->bdhw", rotation, x)
     for metric in ("cosine", "euclidean"):
-        layer = cnn.ConvNN2d(3, 4, K=4, magnitude_type=metric)
+        layer = cnn.ConvNN2d(3, 4, K=4, metric=metric)
         assert torch.equal(layer.neighbors(rotated).indices, layer.neighbors(x).indices)
 
 
@@ -116,9 +116,9 @@ def _layers() -> dict[str, nn.Module]:
     both = {"similarity_type": "Loc_Col", "aggregation_type": "Loc_Col"}
     return {
         "convnn": cnn.ConvNN2d(3, 4),
-        "convnn-loc-col": cnn.ConvNN2d(3, 4, magnitude_type="euclidean", padding=0, **both),
+        "convnn-loc-col": cnn.ConvNN2d(3, 4, metric="euclidean", padding=0, **both),
         "convnn-random": cnn.ConvNN2d(3, 4, sampling_type="random", num_samples=12),
-        "attention": cnn.ConvNNAttention2d(3, 4),
+        "attention": cnn.ConvNNAttn2d(3, 4),
         "branching": cnn.Branching2d(3, 4),
         "conv-new": cnn.Conv2dNew(3, 4, aggregation_type="Loc_Col"),
     }
@@ -167,7 +167,7 @@ def test_custom_branches() -> None:
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_attention_to_everyone_is_dense_attention(metric: str) -> None:
     size, T = (4, 5), 20
-    layer = cnn.ConvNNAttention2d(3, 4, K=T, padding=0, magnitude_type=metric, dtype=torch.float64).eval()
+    layer = cnn.ConvNNAttn2d(3, 4, K=T, padding=0, metric=metric, dtype=torch.float64).eval()
     x = _random(2, 3, *size)
     rows = x.flatten(2).mT
     queries, keys, values = layer.key(rows), layer.query(rows), layer.value(rows)  # row t scores j by s(k_t, q_j)
@@ -185,7 +185,7 @@ def test_attention_to_everyone_is_dense_attention(metric: str) -> None:
 @pytest.mark.parametrize("K", [1, 4, 5])
 def test_attention_weights_sum_to_one_and_self_is_first(K: int, metric: str, sampling: str) -> None:
     samples = {"sampling_type": sampling, "num_samples": {"all": -1, "random": 4, "spatial": 2}[sampling]}
-    layer = cnn.ConvNNAttention2d(3, 4, K, padding=0, magnitude_type=metric, **samples, dtype=torch.float64)
+    layer = cnn.ConvNNAttn2d(3, 4, K, padding=0, metric=metric, **samples, dtype=torch.float64)
     neighbors = layer.neighbors(_random(2, 3, 4, 5))
     assert torch.equal(neighbors.indices[..., 0], torch.arange(20).expand(2, -1))
     torch.testing.assert_close(neighbors.scores.sum(-1), torch.ones(2, 20, dtype=torch.float64))
@@ -196,7 +196,7 @@ def test_attention_weights_sum_to_one_and_self_is_first(K: int, metric: str, sam
 
 
 def test_loc_neighbours_stand_in_raster_order() -> None:
-    layer = cnn.ConvNN2d(1, 1, K=9, padding=1, similarity_type="Loc", magnitude_type="euclidean")
+    layer = cnn.ConvNN2d(1, 1, K=9, padding=1, similarity_type="Loc", metric="euclidean")
     x = torch.zeros(1, 1, 3, 4)
     places = layer.field(x).places(layer.neighbors(x).indices)[0]
     for t, window in enumerate(places.tolist()):

@@ -65,7 +65,7 @@ def brute_force(x: Tensor, weight: Tensor, bias: Tensor, settings: dict[str, Any
                 candidates = list(itertools.product(*lines))
                 on_the_map = [place for place in candidates if is_inside(place)]
                 candidates = on_the_map or candidates  # zeros are taken where there is nothing else
-                here, metric = at(middle).tolist(), settings["magnitude_type"]
+                here, metric = at(middle).tolist(), settings["metric"]
                 scores = [sign * score(here, at(place).tolist(), metric) for place in candidates]
                 chosen = at(candidates[scores.index(max(scores))])
                 own = at(tuple(c + dilation * step for c, step in zip(corner, slot, strict=True)))
@@ -106,7 +106,7 @@ def test_against_the_definition(
     choosing: float,
     metric: str,
 ) -> None:
-    settings = {"reach": reach, "choosing": choosing, "prefer": prefer, "magnitude_type": metric}
+    settings = {"reach": reach, "choosing": choosing, "prefer": prefer, "metric": metric}
     settings |= {"stride": stride, "padding": padding, "dilation": dilation}
     layer = LAYERS[len(size)](2, 3, kernel, **settings, dtype=torch.double)
     x = doubles(2, 2, *size).requires_grad_()
@@ -186,7 +186,7 @@ def test_on_the_smallest_maps_it_is_the_convolution(size: tuple[int, int]) -> No
 
 def test_a_slot_takes_the_odd_one_out_in_its_direction() -> None:
     """One bright pixel on a grey map, seen by the position two columns to its left through the slot on its right."""
-    layer = cnn.ConvNNPos2d(1, 1, bias=False, prefer="unlike", magnitude_type="euclidean", dtype=torch.double)
+    layer = cnn.ConvNNPos2d(1, 1, bias=False, prefer="unlike", metric="euclidean", dtype=torch.double)
     with torch.no_grad():
         layer.weight.zero_()[0, 0, 1, 2] = 1
     x = torch.ones(1, 1, 7, 7, dtype=torch.double)
@@ -209,7 +209,7 @@ def test_a_single_position_cannot_be_reflected() -> None:
 
 
 def test_neighbors_are_what_the_slots_take() -> None:
-    layer = cnn.ConvNNPos2d(3, 4, choosing=1, magnitude_type="cosine", dtype=torch.double)
+    layer = cnn.ConvNNPos2d(3, 4, choosing=1, metric="cosine", dtype=torch.double)
     x = doubles(2, 3, 5, 4)
     neighbors, field = layer.neighbors(x), layer.field(x)
     assert neighbors.indices.shape == neighbors.scores.shape == (2, 20, 9)
@@ -288,6 +288,6 @@ def test_it_takes_the_place_and_the_weights_of_a_convolution() -> None:
 
 def test_its_words() -> None:
     assert repr(cnn.ConvNNPos2d(3, 8)) == "ConvNNPos2d(3, 8, kernel_size=3, reach=1)"
-    layer = cnn.ConvNNPos2d(4, 8, 5, reach=2, prefer="unlike", magnitude_type="cosine", stride=2, padding=1, groups=2)
-    named = "kernel_size=5, reach=2, prefer='unlike', magnitude_type='cosine', stride=2, padding=1, groups=2"
+    layer = cnn.ConvNNPos2d(4, 8, 5, reach=2, prefer="unlike", metric="cosine", stride=2, padding=1, groups=2)
+    named = "kernel_size=5, reach=2, prefer='unlike', metric='cosine', stride=2, padding=1, groups=2"
     assert repr(layer) == f"ConvNNPos2d(4, 8, {named})"

@@ -14,7 +14,7 @@ TYPES = {
     "Conv2d_New": cnn.Conv2dNew,
     "ConvNN": cnn.ConvNN2d,
     "ConvNN_Pos": cnn.ConvNNPos2d,
-    "ConvNN_Attn": cnn.ConvNNAttention2d,
+    "ConvNN_Attn": cnn.ConvNNAttn2d,
     "Branching": cnn.Branching2d,
     "Branching_Attn": cnn.Branching2d,
     "ViG": cnn.ViG2d,
@@ -23,12 +23,12 @@ TYPES = {
     "MGC": cnn.MGC2d,
     "DAGC": cnn.DAGC2d,
     "NonLocal": cnn.NonLocal2d,
-    "Adaptive": cnn.AdaptiveNeighborhoods2d,
+    "AdaptiveNeighborhoods": cnn.AdaptiveNeighborhoods2d,
     "NeighborhoodAttention2d": cnn.NeighborhoodAttention2d,
 }
 TOKEN_TYPES = {
-    "Attention": cnn.MultiheadAttention,
-    "ConvNNAttention": cnn.MultiheadConvNNAttention,
+    "Attention": cnn.Attention,
+    "ConvNNAttention": cnn.ConvNNAttention,
     "KvtAttention": cnn.KvtAttention,
     "LocalAttention": cnn.LocalAttention,
     "NeighborhoodAttention": cnn.NeighborhoodAttention,
@@ -43,7 +43,7 @@ FLAGS = {  # what a command line hands to every layer
     "sampling_type": "spatial",
     "num_samples": 4,
     "sample_padding": 1,
-    "magnitude_type": "euclidean",
+    "metric": "euclidean",
     "similarity_type": "Loc_Col",
     "aggregation_type": "Loc_Col",
     "lambda_param": 0.3,
@@ -116,7 +116,7 @@ def test_flags_reach_layers_without_padding() -> None:
     attention = cnn.layer_factory("NeighborhoodAttention2d", **FLAGS)(3, 8)
     assert (attention.kernel_size, attention.heads, attention.relative_bias) == (5, 3, None)
     assert (attention.attention_dilation, attention.qk_scale) == (2, 0.5)
-    adaptive = cnn.layer_factory("Adaptive", **FLAGS)(3, 8)
+    adaptive = cnn.layer_factory("AdaptiveNeighborhoods", **FLAGS)(3, 8)
     assert (adaptive.kernel_size, adaptive.ranker.edge_type, adaptive.pooling) == (5, "pair", "max")
     assert adaptive.ranker.encode.out_features == 6
     assert (adaptive.degree.degree_type, adaptive.keeping) == ("graph", "added")
@@ -143,7 +143,7 @@ def test_flags_reach_their_layer_on_tokens() -> None:
     assert layer.widths == (6, 18)
     assert layer.partner.weight.shape == (6, 6, 5)
     convnn = layer.convnn
-    assert (convnn.search.K, convnn.search.num_samples, convnn.search.magnitude_type) == (5, 4, "euclidean")
+    assert (convnn.search.K, convnn.search.num_samples, convnn.search.metric) == (5, 4, "euclidean")
     assert (convnn.convolution_type, convnn.softmax_topk_val, convnn.coordinate_encoding) == ("standard", False, True)
     assert convnn.attention_dropout == 0.2
     sparse = cnn.layer_factory("SparseAttention", **FLAGS)(24, 3)

@@ -252,5 +252,5 @@ def test_where_refuses_what_makes_no_sense() -> None:
 
 
 def test_weights_of_a_convolution_mean_nothing_to_attention() -> None:
-    with pytest.raises(UnsupportedError, match="ConvNNAttention2d has not"):
+    with pytest.raises(UnsupportedError, match="ConvNNAttn2d has not"):
         convnn.replace_layers(network(), "ConvNN_Attn", keep_weights=True)

@@ -20,7 +20,7 @@ def _strided(x: Tensor) -> Tensor:
     return view
 
 
-LEARN_WHOM_TO_CHOOSE = (cnn.ConvNNAttention1d, cnn.ConvNNAttention2d, cnn.AdaptiveNeighborhoods2d)
+LEARN_WHOM_TO_CHOOSE = (cnn.ConvNNAttn1d, cnn.ConvNNAttn2d, cnn.AdaptiveNeighborhoods2d)
 """Those that compare projections: rounded ones rank others first."""
 
 
@@ -109,7 +109,7 @@ def test_autocast(case, dtype: torch.dtype) -> None:
     assert x.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("layer_type", [cnn.ConvNN2d, cnn.ConvNNAttention2d])
+@pytest.mark.parametrize("layer_type", [cnn.ConvNN2d, cnn.ConvNNAttn2d])
 def test_random_candidates_vary_in_training_and_follow_the_seed(layer_type: type[nn.Module]) -> None:
     layer = layer_type(3, 4, K=3, sampling_type="random", num_samples=8)
     x = torch.randn(2, 3, 6, 6)
@@ -134,11 +134,11 @@ def test_the_fixed_draw_is_irregular_and_of_distinct_positions() -> None:
 
 
 def test_attention_dropout_acts_in_training_only() -> None:
-    layer = cnn.ConvNNAttention2d(3, 4, attention_dropout=0.5)
+    layer = cnn.ConvNNAttn2d(3, 4, attention_dropout=0.5)
     x = torch.randn(2, 3, 5, 5)
     assert not torch.equal(layer(x), layer(x))
     assert torch.equal(layer.eval()(x), layer(x))
-    silent = cnn.ConvNNAttention2d(3, 4, attention_dropout=1.0)
+    silent = cnn.ConvNNAttn2d(3, 4, attention_dropout=1.0)
     assert silent(x).std(dim=(0, 2, 3)).max() < 1e-6  # no neighbour is heard: the biases alone
 
 
@@ -149,7 +149,7 @@ def test_attention_dropout_acts_in_training_only() -> None:
 )
 @pytest.mark.parametrize("padding", [0, 1])
 def test_one_bad_pixel_stays_alone(settings: dict, metric: str, bad: float, padding: int) -> None:
-    layer = cnn.ConvNN2d(3, 4, K=5, padding=padding, magnitude_type=metric, **settings).eval()
+    layer = cnn.ConvNN2d(3, 4, K=5, padding=padding, metric=metric, **settings).eval()
     clean = torch.randn(2, 3, 6, 5, generator=torch.Generator().manual_seed(0))
     x = clean.clone()
     x[0, 1, 2, 3] = bad
@@ -160,12 +160,10 @@ def test_one_bad_pixel_stays_alone(settings: dict, metric: str, bad: float, padd
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-@pytest.mark.parametrize(
-    "layer_type", [cnn.ConvNNAttention2d, cnn.Branching2d.with_attention], ids=["attn", "branching"]
-)
+@pytest.mark.parametrize("layer_type", [cnn.ConvNNAttn2d, cnn.Branching2d.with_attention], ids=["attn", "branching"])
 def test_one_bad_pixel_stays_alone_in_attention(layer_type, metric: str) -> None:
-    ratio = {} if layer_type is cnn.ConvNNAttention2d else {"branch_ratio": 1}
-    layer = layer_type(3, 4, K=5, magnitude_type=metric, **ratio).eval()
+    ratio = {} if layer_type is cnn.ConvNNAttn2d else {"branch_ratio": 1}
+    layer = layer_type(3, 4, K=5, metric=metric, **ratio).eval()
     x = torch.randn(2, 3, 6, 5)
     x[0, 1, 2, 3] = float("nan")
     assert layer(x).isnan().any(dim=1).nonzero().tolist() == [[0, 2, 3]]
@@ -189,8 +187,8 @@ def test_constant_and_huge_images_stay_finite(case) -> None:
     [
         (cnn.ConvNN2d(3, 8), "ConvNN2d(3, 8, K=9)"),
         (
-            cnn.ConvNN1d(3, 8, K=5, padding=0, magnitude_type="euclidean", similarity_type="Loc_Col", lambda_param=0.3),
-            "ConvNN1d(3, 8, K=5, magnitude_type='euclidean', similarity_type='Loc_Col', lambda_param=0.3, padding=0)",
+            cnn.ConvNN1d(3, 8, K=5, padding=0, metric="euclidean", similarity_type="Loc_Col", lambda_param=0.3),
+            "ConvNN1d(3, 8, K=5, metric='euclidean', similarity_type='Loc_Col', lambda_param=0.3, padding=0)",
         ),
         (
             cnn.ConvNN3d(3, 8, sampling_type="random", num_samples=20, shuffle_pattern="BA", shuffle_scale=2),
@@ -208,6 +206,6 @@ def test_repr(layer: nn.Module, text: str) -> None:
 
 
 def test_repr_of_layers_with_parts() -> None:
-    attention = repr(cnn.ConvNNAttention2d(3, 8, K=4, aggregation_type="Loc_Col"))
+    attention = repr(cnn.ConvNNAttn2d(3, 8, K=4, aggregation_type="Loc_Col"))
     assert attention.splitlines()[1].strip() == "3, 8, K=4, aggregation_type='Loc_Col'"
     assert "3, 8, branch_ratio=0.25" in repr(cnn.Branching2d(3, 8, branch_ratio=0.25))

@@ -8,9 +8,9 @@ from convnn import nn as cnn
 from convnn.errors import InputError
 
 EVERY = [
-    cnn.MultiheadAttention,
+    cnn.Attention,
     cnn.KvtAttention,
-    cnn.MultiheadConvNNAttention,
+    cnn.ConvNNAttention,
     cnn.NeighborhoodAttention,
     cnn.LocalAttention,
     cnn.SparseAttention,
@@ -20,8 +20,8 @@ EVERY = [
 ]
 SPLITTING = [layer for layer in EVERY[:7] if layer is not cnn.LocalAttention]  # whose width does not come from dim
 DROPPING = [layer for layer in EVERY if layer is not cnn.MultiheadConv]
-CHOOSING = [layer for layer in DROPPING if layer is not cnn.MultiheadAttention]  # of a backend
-CONVNN = [cnn.MultiheadConvNNAttention, cnn.BranchConv, cnn.BranchAttention]
+CHOOSING = [layer for layer in DROPPING if layer is not cnn.Attention]  # of a backend
+CONVNN = [cnn.ConvNNAttention, cnn.BranchConv, cnn.BranchAttention]
 
 
 def _refuses(message: str):
@@ -84,10 +84,10 @@ def test_neighbors_that_are_no_number(layer_type: type[nn.Module], K: object, te
     ("settings", "message"),
     [
         (
-            {"magnitude_type": "matmal"},
-            r"^magnitude_type='matmal' is not one of cosine, euclidean, matmul; did you mean 'matmul'\?$",
+            {"metric": "matmal"},
+            r"^metric='matmal' is not one of cosine, euclidean, matmul; did you mean 'matmul'\?$",
         ),
-        ({"magnitude_type": "manhattan"}, r"^magnitude_type='manhattan' is not one of cosine, euclidean, matmul"),
+        ({"metric": "manhattan"}, r"^metric='manhattan' is not one of cosine, euclidean, matmul"),
         (
             {"convolution_type": "depthwise_separable"},
             r"^convolution_type='depthwise_separable' is not one of standard, depthwise, depthwise-separable;"
@@ -204,7 +204,7 @@ def test_tokens_must_be_floating(layer_type: type[nn.Module]) -> None:
 
 def test_neighbors_refuses_what_forward_refuses() -> None:
     with _refuses(r"^input of shape \(2, 9, 11\)"):
-        cnn.MultiheadConvNNAttention(12, 3).neighbors(torch.zeros(2, 9, 11))
+        cnn.ConvNNAttention(12, 3).neighbors(torch.zeros(2, 9, 11))
 
 
 @pytest.mark.parametrize("layer_type", [cnn.KvtAttention, *CONVNN])
@@ -244,7 +244,7 @@ def test_more_neighbors_than_tokens(layer_type: type[nn.Module], training: bool)
 )
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 def test_too_few_samples(settings: dict, message: str, training: bool) -> None:
-    layer = cnn.MultiheadConvNNAttention(12, 3, **settings).train(training)
+    layer = cnn.ConvNNAttention(12, 3, **settings).train(training)
     with _refuses(message):
         layer(_tokens(2, 9, 12))
     with _refuses(message):

@@ -63,11 +63,11 @@ def _sampling(settings: dict, length: int, seed: int = 3) -> dict:
 
 
 def _check_convnn(length: int, heads: int, K: int, metric: str, kernel: str, soft: bool, encoded: bool, **sampling):
-    layer = cnn.MultiheadConvNNAttention(
+    layer = cnn.ConvNNAttention(
         6,
         heads,
         K,
-        magnitude_type=metric,
+        metric=metric,
         convolution_type=kernel,
         softmax_topk_val=soft,
         coordinate_encoding=encoded,
@@ -81,7 +81,7 @@ def _check_convnn(length: int, heads: int, K: int, metric: str, kernel: str, sof
 @pytest.mark.parametrize("heads", HEADS)
 @pytest.mark.parametrize("length", LENGTHS)
 def test_attention(length: int, heads: int) -> None:
-    layer = cnn.MultiheadAttention(6, heads, attention_dropout=0.0)
+    layer = cnn.Attention(6, heads, attention_dropout=0.0)
     _check(layer, _input(length), partial(slow.attention, heads=heads))
 
 
@@ -206,7 +206,7 @@ def test_branching(length: int, heads: int, ratio: float, partner: str) -> None:
         "convolution": (cnn.BranchConv, {"kernel_size": 3}),
         "attention": (cnn.BranchAttention, {}),
     }[partner]
-    settings |= {"K": 2, "magnitude_type": "euclidean", "attention_dropout": 0.0}
+    settings |= {"K": 2, "metric": "euclidean", "attention_dropout": 0.0}
     layer = layer_type(12, heads, branch_ratio=ratio, **settings)
     first = partial(slow.convnn_attention, heads=heads, K=2, metric="euclidean", soft=True, encoded=False)
     second = partial(getattr(slow, partner), heads=heads)
@@ -239,15 +239,15 @@ def _check_gradients(layer: nn.Module, length: int = 5) -> None:
 
 @_in_every_setting
 def test_convnn_gradients(metric: str, kernel: str, soft: bool, encoded: bool, sampling: str) -> None:
-    types = {"magnitude_type": metric, "convolution_type": kernel}
+    types = {"metric": metric, "convolution_type": kernel}
     switches = {"softmax_topk_val": soft, "coordinate_encoding": encoded}
-    _check_gradients(cnn.MultiheadConvNNAttention(6, 3, 3, **types, **switches, **SAMPLED[sampling]))
+    _check_gradients(cnn.ConvNNAttention(6, 3, 3, **types, **switches, **SAMPLED[sampling]))
 
 
 @pytest.mark.parametrize(
     "layer",
     [
-        cnn.MultiheadAttention(6, 3),
+        cnn.Attention(6, 3),
         cnn.KvtAttention(6, 3, 2),
         cnn.NeighborhoodAttention(6, 3, 3),
         cnn.NeighborhoodAttention(6, 3, (2, 1), size=(5, 1)),

@@ -74,9 +74,9 @@ def _pairs(layer: nn.Module, other: nn.Module, **renamed: str) -> list[tuple[nn.
     return [(getattr(layer, name).weight, getattr(other, renamed.get(name, name)).weight) for name in PROJECTIONS]
 
 
-def _convnn_like(other: nn.Module, K: int, **more: object) -> cnn.MultiheadConvNNAttention:
+def _convnn_like(other: nn.Module, K: int, **more: object) -> cnn.ConvNNAttention:
     """ConvNN attention with a kernel of ones: its keys ask, so they are the other one's queries."""
-    layer = _exact(cnn.MultiheadConvNNAttention(other.dim, other.num_heads, K, **SILENT, **more))
+    layer = _exact(cnn.ConvNNAttention(other.dim, other.num_heads, K, **SILENT, **more))
     assert layer.weight.eq(1).all()
     return _with_projections_of(layer, other, query="key", key="query")
 
@@ -84,14 +84,14 @@ def _convnn_like(other: nn.Module, K: int, **more: object) -> cnn.MultiheadConvN
 @pytest.mark.parametrize("heads", [1, 3])
 @pytest.mark.parametrize("length", [1, 2, 11])
 def test_convnn_of_everybody_is_attention(length: int, heads: int) -> None:
-    dense = _exact(cnn.MultiheadAttention(12, heads, **SILENT))
+    dense = _exact(cnn.Attention(12, heads, **SILENT))
     layer = _convnn_like(dense, K=length)
     _assert_same(layer, dense, _random(2, length, 12), _pairs(layer, dense, query="key", key="query"))
 
 
 @pytest.mark.parametrize("heads", [1, 3])
 def test_attention_is_what_torch_computes(heads: int) -> None:
-    dense = _exact(cnn.MultiheadAttention(12, heads, **SILENT))
+    dense = _exact(cnn.Attention(12, heads, **SILENT))
     torchs = nn.MultiheadAttention(12, heads, bias=False, batch_first=True, dtype=torch.float64)
     with torch.no_grad():
         torchs.in_proj_weight.copy_(torch.cat([dense.query.weight, dense.key.weight, dense.value.weight]))
@@ -144,7 +144,7 @@ def test_kvt_is_attention_with_all_but_the_largest_masked(K: int) -> None:
 
 
 def test_kvt_of_everybody_is_attention() -> None:
-    dense = _exact(cnn.MultiheadAttention(12, 3, **SILENT))
+    dense = _exact(cnn.Attention(12, 3, **SILENT))
     layer = _with_projections_of(_exact(cnn.KvtAttention(12, 3, 11, **SILENT)), dense)
     _assert_same(layer, dense, _random(2, 11, 12), _pairs(layer, dense))
 
@@ -195,7 +195,7 @@ def test_local_attention_sees_distances_only() -> None:
 
 @pytest.mark.parametrize(("K", "size"), [(12, None), ((3, 4), (3, 4)), ((12, 1), (12, 1))], ids=str)
 def test_neighborhood_of_everybody_is_attention(K: int | tuple[int, int], size: tuple[int, int] | None) -> None:
-    dense = _exact(cnn.MultiheadAttention(12, 3, **SILENT))
+    dense = _exact(cnn.Attention(12, 3, **SILENT))
     layer = _with_projections_of(_exact(cnn.NeighborhoodAttention(12, 3, K, size=size, **SILENT)), dense)
     _assert_same(layer, dense, _random(2, 12, 12), _pairs(layer, dense))
 
@@ -218,9 +218,9 @@ def test_branching_at_the_ends_is_one_layer(ratio: int, left: str, layer_type: t
 
 
 def test_branching_at_the_ends_is_the_single_layer_with_its_settings() -> None:
-    settings = {"magnitude_type": "cosine", "convolution_type": "standard", "coordinate_encoding": True}
+    settings = {"metric": "cosine", "convolution_type": "standard", "coordinate_encoding": True}
     layer = _exact(cnn.BranchConv(12, 3, branch_ratio=1, K=4, **settings))
-    single = _exact(cnn.MultiheadConvNNAttention(12, 3, 4, **settings))
+    single = _exact(cnn.ConvNNAttention(12, 3, 4, **settings))
     single.load_state_dict(layer.convnn.state_dict())
     x = _random(2, 11, 12)
     assert torch.equal(layer(x), single(x))
@@ -240,16 +240,16 @@ def test_custom_partner() -> None:
 
 
 LAYERS = {
-    "dense": lambda: cnn.MultiheadAttention(12, 3),
+    "dense": lambda: cnn.Attention(12, 3),
     "kvt": lambda: cnn.KvtAttention(12, 3, 4),
-    "convnn": lambda: cnn.MultiheadConvNNAttention(12, 3, 4),
-    "convnn-standard": lambda: cnn.MultiheadConvNNAttention(
-        12, 3, 4, convolution_type="standard", magnitude_type="cosine", coordinate_encoding=True
+    "convnn": lambda: cnn.ConvNNAttention(12, 3, 4),
+    "convnn-standard": lambda: cnn.ConvNNAttention(
+        12, 3, 4, convolution_type="standard", metric="cosine", coordinate_encoding=True
     ),
-    "convnn-separable": lambda: cnn.MultiheadConvNNAttention(
-        12, 3, 4, convolution_type="depthwise-separable", magnitude_type="euclidean", **SAMPLED["spatial"]
+    "convnn-separable": lambda: cnn.ConvNNAttention(
+        12, 3, 4, convolution_type="depthwise-separable", metric="euclidean", **SAMPLED["spatial"]
     ),
-    "convnn-coordinates": lambda: cnn.MultiheadConvNNAttention(12, 3, 4, coordinate_encoding=True),
+    "convnn-coordinates": lambda: cnn.ConvNNAttention(12, 3, 4, coordinate_encoding=True),
     "window": lambda: cnn.NeighborhoodAttention(12, 3, 4),
     "local": lambda: cnn.LocalAttention(12, 3, window_size=3, head_width=8),
     "sparse-local": lambda: cnn.SparseAttention(12, 3, sparse_mode="local", sparse_context_window=4),
@@ -293,12 +293,12 @@ def test_sequences_of_a_batch_are_independent(name: str) -> None:
 
 
 EQUIVARIANT = {
-    "dense": lambda: cnn.MultiheadAttention(6, 3),
+    "dense": lambda: cnn.Attention(6, 3),
     "kvt": lambda: cnn.KvtAttention(6, 3, 4),
     "sparse-all": lambda: cnn.SparseAttention(6, 3),
-    "matmul": lambda: cnn.MultiheadConvNNAttention(6, 3, 4),
-    "cosine": lambda: cnn.MultiheadConvNNAttention(6, 3, 4, magnitude_type="cosine", convolution_type="standard"),
-    "euclidean": lambda: cnn.MultiheadConvNNAttention(6, 3, 4, magnitude_type="euclidean", softmax_topk_val=False),
+    "matmul": lambda: cnn.ConvNNAttention(6, 3, 4),
+    "cosine": lambda: cnn.ConvNNAttention(6, 3, 4, metric="cosine", convolution_type="standard"),
+    "euclidean": lambda: cnn.ConvNNAttention(6, 3, 4, metric="euclidean", softmax_topk_val=False),
 }
 
 
@@ -315,7 +315,7 @@ def test_permuted_tokens_give_permuted_outputs(name: str, seed: int, length: int
 @settings(max_examples=20, deadline=None)
 @given(seed=seeds, scale=st.floats(1e-3, 1e3))
 def test_scaling_leaves_cosine_neighbors_and_their_weights_alone(seed: int, scale: float) -> None:
-    layer = _exact(cnn.MultiheadConvNNAttention(6, 3, 4, magnitude_type="cosine"))
+    layer = _exact(cnn.ConvNNAttention(6, 3, 4, metric="cosine"))
     x = _random(2, 9, 6, seed=seed)
     ours, scaled = layer.neighbors(x), layer.neighbors(x * scale)
     assert torch.equal(ours.indices, scaled.indices)
@@ -326,7 +326,7 @@ def test_scaling_leaves_cosine_neighbors_and_their_weights_alone(seed: int, scal
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("K", [1, 4, 7])
 def test_convnn_neighbors(K: int, metric: str, sampling: str) -> None:
-    layer = _exact(cnn.MultiheadConvNNAttention(12, 3, K, magnitude_type=metric, **SAMPLED[sampling]))
+    layer = _exact(cnn.ConvNNAttention(12, 3, K, metric=metric, **SAMPLED[sampling]))
     neighbors = layer.neighbors(_random(2, 11, 12))
     assert neighbors.indices.shape == neighbors.scores.shape == (6, 11, K)
     assert neighbors.absent is None
@@ -366,7 +366,7 @@ def test_neighbors_are_those_of_the_layer(name: str) -> None:
     neighbors = layer.neighbors(x)
     values = layer.project(x)[2].flatten(0, 1)
     rows = values[torch.arange(6)[:, None, None], neighbors.indices] * neighbors.scores.unsqueeze(-1)
-    if isinstance(layer, cnn.MultiheadConvNNAttention):
+    if isinstance(layer, cnn.ConvNNAttention):
         if layer.convolution_type == "standard":
             out = torch.einsum("btkc,ock->bto", rows, layer.weight)
         else:
@@ -378,7 +378,7 @@ def test_neighbors_are_those_of_the_layer(name: str) -> None:
 
 
 def test_random_draw_is_the_same_for_all_heads_and_sequences() -> None:
-    layer = cnn.MultiheadConvNNAttention(12, 3, 7, sampling_type="random", num_samples=6).train()
+    layer = cnn.ConvNNAttention(12, 3, 7, sampling_type="random", num_samples=6).train()
     chosen = layer.neighbors(torch.randn(4, 30, 12)).indices
     assert torch.equal(chosen[..., 0], torch.arange(30).expand(12, -1))
     assert len(chosen[..., 1:].unique()) == 6

@@ -21,7 +21,7 @@ from convnn.systems import FACTS
 SOURCES = sorted(
     path for room in (vision_graphs, windows) for path in Path(room.__path__[0]).glob("*.py") if path.name != FACTS
 )
-LAYERS = ["ViG", "EdgeConv", "SVGA", "MGC", "DAGC", "NeighborhoodAttention2d", "NonLocal", "Adaptive"]
+LAYERS = ["ViG", "EdgeConv", "SVGA", "MGC", "DAGC", "NeighborhoodAttention2d", "NonLocal", "AdaptiveNeighborhoods"]
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -47,7 +47,7 @@ def test_a_named_backend_gives_every_reason() -> None:
         cnn.ConvNN2d(3, 4, backend="triton")(torch.randn(1, 3, 8, 8))
 
 
-@pytest.mark.parametrize("layer", [cnn.ConvNN2d, cnn.ConvNNAttention2d])
+@pytest.mark.parametrize("layer", [cnn.ConvNN2d, cnn.ConvNNAttn2d])
 def test_an_unknown_backend_is_refused(layer: type[torch.nn.Module]) -> None:
     with pytest.raises(InputError, match="backend='tritn' is not one of auto, cpu, triton, reference; did you mean"):
         layer(3, 4, backend="tritn")
@@ -67,7 +67,7 @@ def test_the_layer_says_which_backend_it_was_given() -> None:
 
 
 @needs_core
-@pytest.mark.parametrize("build", [cnn.ConvNN2d, cnn.ConvNNAttention2d, cnn.Branching2d.with_convnn])
+@pytest.mark.parametrize("build", [cnn.ConvNN2d, cnn.ConvNNAttn2d, cnn.Branching2d.with_convnn])
 def test_backends_train_alike(build) -> None:
     results = {}
     for backend in ("cpu", "reference"):

@@ -10,7 +10,7 @@ from torch.library import CustomOpDef
 from torch.utils.flop_counter import FlopCounterMode
 
 from convnn.backends import cpu
-from convnn.nn import ConvNN2d, ConvNNAttention2d
+from convnn.nn import ConvNN2d, ConvNNAttn2d
 from convnn.ops import METRICS, Neighbors, _library, aggregate, select, weigh
 from pairwise import sweep
 
@@ -143,7 +143,7 @@ def test_operations_are_counted(backend: str) -> None:
     assert counter.get_total_flops() == 2 * forward + 2 * 2 * 2 * 4 * 3 * 5  # and the gradient of the scores
 
 
-@pytest.mark.parametrize("layer_type", [ConvNN2d, ConvNNAttention2d])
+@pytest.mark.parametrize("layer_type", [ConvNN2d, ConvNNAttn2d])
 def test_exported_layer_gives_the_same(layer_type: type[torch.nn.Module]) -> None:
     layer, x = layer_type(3, 4, K=5).eval(), torch.randn(2, 3, 6, 5)
     exported = torch.export.export(layer, (x,)).module()

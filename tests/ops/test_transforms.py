@@ -13,7 +13,7 @@ from convnn.ops.neighbors import Neighbors
 
 LAYERS = {
     "convnn": lambda: cnn.ConvNN2d(3, 4, K=5),
-    "attention": lambda: cnn.ConvNNAttention2d(3, 4, K=5),
+    "attention": lambda: cnn.ConvNNAttn2d(3, 4, K=5),
     "pos": lambda: cnn.ConvNNPos2d(3, 4),
     "svga": lambda: cnn.SVGA2d(3, 4, positional_size=3),
     "adaptive": lambda: cnn.AdaptiveNeighborhoods2d(3, 4),

@@ -8,7 +8,7 @@ from torch import nn
 
 from convnn.errors import InputError
 from convnn.models import create_model
-from convnn.nn import Branching2d, ConvNN2d, ConvNNAttention2d
+from convnn.nn import Branching2d, ConvNN2d, ConvNNAttn2d
 from convnn.train import EpochResult, Meter, Scores, parameter_table, summarize
 from convnn.train.folder import metrics_text, results_text
 from convnn.train.scrutiny import _check_result
@@ -56,9 +56,7 @@ def test_flops_of_convnn_are_scores_and_kernel() -> None:
     assert summarize(ConvNN2d(3, 8, K=9, padding=1), (3, 16, 16)).flops == scores + kernel
 
 
-@pytest.mark.parametrize(
-    "layer", [ConvNNAttention2d(4, 8, K=5), Branching2d(4, 8)], ids=lambda layer: type(layer).__name__
-)
+@pytest.mark.parametrize("layer", [ConvNNAttn2d(4, 8, K=5), Branching2d(4, 8)], ids=lambda layer: type(layer).__name__)
 def test_flops_grow_with_the_square_of_the_positions(layer: nn.Module) -> None:
     small, large = (summarize(layer, (4, side, side)).flops for side in (8, 16))
     assert 4 * small < large < 16 * small

@@ -62,7 +62,7 @@ def image() -> torch.Tensor:
 def layers(image: torch.Tensor) -> list[LayerNeighbors]:
     """Maps of 12 x 20, 12 x 20 and 3 x 5; the last has 15 positions and must choose some of its 18 in the padding."""
     torch.manual_seed(0)
-    loc_col = {"similarity_type": "Loc_Col", "magnitude_type": "euclidean", "padding": 0}
+    loc_col = {"similarity_type": "Loc_Col", "metric": "euclidean", "padding": 0}
     model = nn.Sequential(ConvNN2d(3, 8, K=9), ConvNN2d(8, 8, K=5, **loc_col), nn.MaxPool2d(4), ConvNN2d(8, 8, K=18))
     return find_neighbors(model, image[None])
 

@@ -10,13 +10,13 @@ from convnn.errors import InputError
 from convnn.models import create_model
 from convnn.models.vit import sinusoidal_positions
 from convnn.nn import (
+    Attention,
     Branching2d,
     Conv2dNew,
     ConvNN1d,
     ConvNN2d,
-    ConvNNAttention2d,
+    ConvNNAttn2d,
     DAGC2d,
-    MultiheadAttention,
     SparseAttention,
     UnpaddedLayer,
     layer_factory,
@@ -47,7 +47,7 @@ def hooks(model: nn.Module) -> int:
     return sum(len(module._forward_pre_hooks) for module in model.modules())
 
 
-@pytest.mark.parametrize("layer_type", [ConvNN2d, ConvNNAttention2d])
+@pytest.mark.parametrize("layer_type", [ConvNN2d, ConvNNAttn2d])
 def test_choices_are_those_of_the_layer(layer_type):
     layer, x = layer_type(3, 4, K=5).eval(), image(3, 6, 4)
     [found] = find_neighbors(layer, x)
@@ -87,7 +87,7 @@ def test_shuffled_layer_reports_the_folded_map():
 
 
 def test_nearest_places_are_the_window():
-    layer = ConvNN2d(1, 1, K=9, padding=1, similarity_type="Loc", magnitude_type="euclidean")
+    layer = ConvNN2d(1, 1, K=9, padding=1, similarity_type="Loc", metric="euclidean")
     [found] = find_neighbors(layer, image(1, 4, 5))
     window = torch.cartesian_prod(torch.arange(-1, 2), torch.arange(-1, 2))
     centers = torch.cartesian_prod(torch.arange(4), torch.arange(5))
@@ -190,7 +190,7 @@ def test_slots_that_nobody_fills_repeat_a_neighbour_without_weight():
 
 
 def test_tokens_that_are_no_patches_are_refused():
-    model = nn.Sequential(nn.Flatten(2), Transposed(), MultiheadAttention(4, 1))
+    model = nn.Sequential(nn.Flatten(2), Transposed(), Attention(4, 1))
     model[0].register_forward_hook(lambda _, __, out: out[..., :5])
     with pytest.raises(InputError, match="5 tokens make no patches of an image of 2x3 pixels"):
         find_neighbors(model, image(4, 2, 3))

@@ -26,7 +26,7 @@ def images(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def window(**more) -> ConvNN2d:
     """The layer that is a 3 x 3 convolution."""
-    settings = {"K": 9, "padding": 1, "similarity_type": "Loc", "magnitude_type": "euclidean"}
+    settings = {"K": 9, "padding": 1, "similarity_type": "Loc", "metric": "euclidean"}
     return ConvNN2d(2, 2, **settings | more)
 
 
@@ -112,7 +112,7 @@ def test_measures_are_those_of_the_definitions(size, K, outside):
     "layer",
     [
         ConvNN2d(3, 2, K=5),
-        ConvNN2d(3, 2, K=4, padding=0, magnitude_type="euclidean"),
+        ConvNN2d(3, 2, K=4, padding=0, metric="euclidean"),
         ConvNN2d(3, 2, K=3, sampling_type="spatial", num_samples=2),
         ConvNN2d(3, 3, K=3, padding=1, shuffle_pattern="BA", shuffle_scale=2),
     ],

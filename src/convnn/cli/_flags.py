@@ -13,7 +13,7 @@ from convnn.files import expand_home
 from convnn.models import list_models
 from convnn.nn import LAYERS
 from convnn.train import TrainConfig
-from convnn.train.config import choices_of, defaults_of, layer_settings, option_of
+from convnn.train.config import PUBLISHED_NAMES, choices_of, defaults_of, layer_settings, option_of
 from convnn.train.config_file import value_type
 
 FLAG = re.compile(r"((?:--|-[a-zA-Z])[^\s=]*)(?:=|$)")
@@ -134,10 +134,11 @@ def _add_flag(group: argparse._ArgumentGroup, f: "Field[Any]") -> None:
     if f.metadata["without_value"] is not None:
         shared |= {"nargs": "?", "const": f.metadata["without_value"]}
     if f.metadata["option"] is not None:
-        shared |= {"dest": f.name, "action": JoinAction, "metavar": "MODULE"}
+        shared |= {"action": JoinAction, "metavar": "MODULE"}
     elif choices := choices_of(f):
         shared |= {"metavar": "{" + ",".join(choices) + "}"}
-    group.add_argument(option_of(f), type=value_type(f.type), **shared)
+    published = [f"--{theirs}" for theirs, ours in PUBLISHED_NAMES.items() if ours == f.name]
+    group.add_argument(option_of(f), *published, dest=f.name, type=value_type(f.type), **shared)
 
 
 def _defaults(f: "Field[Any]") -> str:

@@ -8,7 +8,7 @@ from convnn.nn._layer import ChoosingLayer, MapLayer, UnpaddedLayer
 from convnn.nn._search import SAMPLING_TYPES, SIMILARITY_TYPES, Search
 from convnn.nn._shuffle import PixelShuffle1d, PixelUnshuffle1d
 from convnn.nn.functional import AGGREGATION_TYPES, PREFERENCES
-from convnn.nn.maps.attention import ConvNNAttention1d, ConvNNAttention2d, ConvNNAttention3d
+from convnn.nn.maps.attention import ConvNNAttn1d, ConvNNAttn2d, ConvNNAttn3d
 from convnn.nn.maps.branching import Branching1d, Branching2d, Branching3d
 from convnn.nn.maps.conv_new import Conv1dNew, Conv2dNew, Conv3dNew
 from convnn.nn.maps.convnn import ConvNN1d, ConvNN2d, ConvNN3d
@@ -17,9 +17,9 @@ from convnn.nn.positional import PositionalEncoding2d
 from convnn.nn.registry import LAYERS, layer_factory, list_layers, register_layer
 from convnn.nn.replace import Fate, ReplacementReport, Where, replace_layers
 from convnn.nn.tokens._layer import NeighborAttention, TokenLayer
-from convnn.nn.tokens.attention import KvtAttention, MultiheadAttention
+from convnn.nn.tokens.attention import Attention, KvtAttention
 from convnn.nn.tokens.branching import BranchAttention, BranchConv, MultiheadConv, TokenBranching
-from convnn.nn.tokens.convnn import CONVOLUTION_TYPES, MultiheadConvNNAttention
+from convnn.nn.tokens.convnn import CONVOLUTION_TYPES, ConvNNAttention
 from convnn.nn.tokens.windows import SPARSE_MODES, LocalAttention, NeighborhoodAttention, SparseAttention
 from convnn.nn.vision_graphs._degree import DEGREE_TYPES, DegreeEstimator
 from convnn.nn.vision_graphs._edges import ACTIVATIONS
@@ -57,6 +57,7 @@ __all__ = [
     "SIMILARITY_TYPES",
     "SPARSE_MODES",
     "AdaptiveNeighborhoods2d",
+    "Attention",
     "BranchAttention",
     "BranchConv",
     "Branching1d",
@@ -69,9 +70,10 @@ __all__ = [
     "ConvNN1d",
     "ConvNN2d",
     "ConvNN3d",
-    "ConvNNAttention1d",
-    "ConvNNAttention2d",
-    "ConvNNAttention3d",
+    "ConvNNAttention",
+    "ConvNNAttn1d",
+    "ConvNNAttn2d",
+    "ConvNNAttn3d",
     "ConvNNPos1d",
     "ConvNNPos2d",
     "ConvNNPos3d",
@@ -87,9 +89,7 @@ __all__ = [
     "LocalAttention",
     "MGC2d",
     "MapLayer",
-    "MultiheadAttention",
     "MultiheadConv",
-    "MultiheadConvNNAttention",
     "NeighborAttention",
     "NeighborhoodAttention",
     "NeighborhoodAttention2d",

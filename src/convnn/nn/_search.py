@@ -27,7 +27,7 @@ class Search:
         num_samples: candidates of "random"; points of the grid along each axis of "spatial"; -1, or more than the map
             has, means all.
         sample_padding: pixels that the spatial grid keeps away from the border.
-        magnitude_type: "cosine" (largest), "euclidean" (smallest distance) or "matmul" (largest inner product).
+        metric: "cosine" (largest), "euclidean" (smallest distance) or "matmul" (largest inner product).
         similarity_type: compare features ("Col"), places ("Loc") or both ("Loc_Col"); "Window" compares nothing and
             takes what lies under the window of a convolution. Of "Loc" and "Window" neighbours stand in raster order.
         lambda_param: share of the features in "Loc_Col", 0 to 1.
@@ -42,7 +42,7 @@ class Search:
     sampling_type: str = "all"
     num_samples: int = -1
     sample_padding: int = 0
-    magnitude_type: str = "cosine"
+    metric: str = "cosine"
     similarity_type: str = "Col"
     lambda_param: float = 0.5
     raster_order: bool = False
@@ -51,7 +51,7 @@ class Search:
         check_at_least("K", self.K, 1)
         check_at_least("sample_padding", self.sample_padding, 0)
         check_choice("sampling_type", self.sampling_type, SAMPLING_TYPES)
-        check_choice("magnitude_type", self.magnitude_type, METRICS)
+        check_choice("metric", self.metric, METRICS)
         check_choice("similarity_type", self.similarity_type, SIMILARITY_TYPES)
         check_fraction("lambda_param", self.lambda_param)
         if self.num_samples != -1:
@@ -85,7 +85,7 @@ def find_neighbors(field: Field, search: Search, *, training: bool, backend: str
         field.at_queries(keys),
         keys,
         search.K,
-        metric=search.magnitude_type,
+        metric=search.metric,
         positions=field.queries(),
         candidates=candidates,
         backend=backend,

@@ -132,7 +132,7 @@ def convnn_attention(
         (B, C_out, *S'), as `convnn`.
 
     Raises:
-        InputError: as `convnn`; the magnitude_type is "matmul".
+        InputError: as `convnn`; the metric is "matmul".
 
     Reference:
         arXiv 2511.14137, the attention form; weights by spec: over the neighbours, closer counts more.
@@ -159,12 +159,12 @@ def attend(
     backend: str = "auto",
 ) -> Neighbors:
     """The K positions nearest to every one that chooses by their projections, with softmax weights, itself first."""
-    check_choice("magnitude_type", search.magnitude_type, SCORES_OF_ITSELF)
+    check_choice("metric", search.metric, SCORES_OF_ITSELF)
     # Published: row t scores candidate j by s(k_t, q_j), so the keys ask.
     queries = grouped_linear(field.at_queries(extended), key_weight)
     keys = _project(field, extended, query_weight)
     candidates = find_candidates(field, search, training=training)
-    metric = search.magnitude_type
+    metric = search.metric
     positions = field.queries()
     neighbors = select.nearest(
         queries, keys, search.K, metric=metric, positions=positions, candidates=candidates, backend=backend
@@ -241,7 +241,7 @@ def convnn_pos(
     reach: int = 1,
     choosing: float = 0.5,
     prefer: str = "like",
-    magnitude_type: str = "matmul",
+    metric: str = "matmul",
     grid: Grid | None = None,
     aggregation_type: str = "Col",
     shuffle_pattern: str = "NA",
@@ -263,7 +263,7 @@ def convnn_pos(
         choosing: share of the output channels whose slots choose, 0 to 1, of every group the last ones; those of the
             others look at their own places.
         prefer: "like" or "unlike".
-        magnitude_type: "cosine", "euclidean" or "matmul", the inner product.
+        metric: "cosine", "euclidean" or "matmul", the inner product.
         grid: stride, padding and dilation of the kernel's window; a map that keeps its size when None.
         aggregation_type: "Col" convolves features, "Loc_Col" features and coordinates.
         shuffle_pattern, shuffle_scale: as in `convnn`.
@@ -287,7 +287,7 @@ def convnn_pos(
 
     def choose(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         field = Field.of(shuffled, wide)
-        neighbors = one_in_each_direction(field, weight.shape[2:], reach, prefer, magnitude_type, backend=backend)
+        neighbors = one_in_each_direction(field, weight.shape[2:], reach, prefer, metric, backend=backend)
         rows = field.features if values is shuffled else Field.of(values, wide).features
         out = aggregate.convolve(rows, neighbors, weight.flatten(2), bias, groups=groups, backend=backend)
         return field.to_map(out)

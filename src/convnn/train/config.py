@@ -30,11 +30,14 @@ from convnn.ops.weigh import SOFT_TOPS
 from convnn.train.checkpoint import LARGEST_NUMBER, LARGEST_SIDE
 from convnn.train.timer import parse_interval
 
+PUBLISHED_NAMES = {"magnitude_type": "metric"}
+"""Flags that the published code calls otherwise; both names are accepted, on the command line and in files."""
+
 ANY_OTHER = "torchvision:"
 """Stands for every network of another library."""
 
 TOKEN_DEFAULTS = {
-    "magnitude_type": "matmul",
+    "metric": "matmul",
     "kernel_size": 9,
     "resize": 224,
     "lr": 5e-4,
@@ -153,7 +156,7 @@ class TrainConfig:
     sampling_type: str = flag("all", "neighbours", "who may be a neighbour", SAMPLING_TYPES)
     num_samples: int = flag(-1, "neighbours", "candidates of random, grid side of spatial sampling; -1: all")
     sample_padding: int = flag(0, "neighbours", "pixels that the spatial grid keeps away from the border")
-    magnitude_type: str = flag("cosine", "neighbours", "metric by which neighbours are found", METRICS)
+    metric: str = flag("cosine", "neighbours", "metric by which neighbours are found", METRICS)
     similarity_type: str = flag("Col", "neighbours", "compare features (Col), places (Loc) or both", SIMILARITY_TYPES)
     aggregation_type: str = flag(
         "Col", "neighbours", "convolve features, or features and coordinates", AGGREGATION_TYPES
@@ -192,12 +195,18 @@ class TrainConfig:
     qk_scale: float | None = flag(
         None, "neighbours", "factor on NeighborhoodAttention2d's products; none: one over the root of a head's channels"
     )
-    edge_type: str = flag("distance", "neighbours", "how Adaptive ranks the positions of a window", EDGE_TYPES)
-    degree_type: str = flag("features", "neighbours", "what Adaptive tells the number of neighbours from", DEGREE_TYPES)
-    stochastic_degree: bool = flag(False, "neighbours", "Adaptive draws that number in training")
-    keeping: str = flag("scaled", "neighbours", "how Adaptive's weights keep the scores of edges", SOFT_TOPS)
-    pooling: str = flag("mean", "neighbours", "how Adaptive puts them together", POOLINGS)
-    latent_channels: int = flag(64, "neighbours", "channels by which Adaptive ranks")
+    edge_type: str = flag(
+        "distance", "neighbours", "how AdaptiveNeighborhoods ranks the positions of a window", EDGE_TYPES
+    )
+    degree_type: str = flag(
+        "features", "neighbours", "what AdaptiveNeighborhoods tells the number of neighbours from", DEGREE_TYPES
+    )
+    stochastic_degree: bool = flag(False, "neighbours", "AdaptiveNeighborhoods draws that number in training")
+    keeping: str = flag(
+        "scaled", "neighbours", "how AdaptiveNeighborhoods's weights keep the scores of edges", SOFT_TOPS
+    )
+    pooling: str = flag("mean", "neighbours", "how AdaptiveNeighborhoods puts them together", POOLINGS)
+    latent_channels: int = flag(64, "neighbours", "channels by which AdaptiveNeighborhoods ranks")
 
     dataset: str = flag("cifar10", "data", "images to learn", DATASETS)
     data_path: str = flag("./Data", "data", "folder of the data set", is_path=True)

@@ -11,7 +11,9 @@ from typing import Any
 
 from convnn.errors import InputError, did_you_mean
 from convnn.runs.files import FOUND_OUT, parse_arguments
-from convnn.train.config import TrainConfig
+from convnn.train.config import PUBLISHED_NAMES, TrainConfig
+
+Value = typing.TypeVar("Value")
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -48,6 +50,7 @@ def checked_flags(given: dict[str, Any], source: str) -> dict[str, Any]:
         InputError: a name is no flag (naming the nearest), or a value has another type.
     """
     flags = {f.name: f for f in fields(TrainConfig)}
+    given = _by_our_names(given)
     for name in given:
         if name not in flags:
             raise InputError(f"{source} has the unknown key {name!r}{did_you_mean(name, flags)}")
@@ -96,7 +99,12 @@ def flags_from_text(values: Mapping[str, str], source: str) -> dict[str, Any]:
         InputError: a name is no flag (naming the nearest), or a text is no value of its flag.
     """
     types_of = {f.name: f.type for f in fields(TrainConfig)}
+    values = _by_our_names(values)
     return checked_flags({name: _parsed(value, types_of.get(name, str)) for name, value in values.items()}, source)
+
+
+def _by_our_names(given: Mapping[str, Value]) -> dict[str, Value]:
+    return {PUBLISHED_NAMES.get(name, name): value for name, value in given.items()}
 
 
 def _parsed(value: str, annotation: Any) -> Any:

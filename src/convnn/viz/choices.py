@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from convnn.errors import InputError
-from convnn.nn import ChoosingLayer, MultiheadAttention, NeighborAttention
+from convnn.nn import Attention, ChoosingLayer, NeighborAttention
 from convnn.nn._modes import evaluating
 from convnn.words import counted
 
@@ -82,9 +82,9 @@ def choosing_layers(model: nn.Module) -> dict[nn.Module, str]:
     if not names:
         raise InputError(
             f"model {type(model).__name__} has no layer that chooses neighbours;"
-            " build it with ConvNN2d, ConvNNAttention2d, Branching2d or MultiheadConvNNAttention"
+            " build it with ConvNN2d, ConvNNAttn2d, Branching2d or ConvNNAttention"
         )
-    choosing = {module: name for module, name in names.items() if type(module) is not MultiheadAttention}
+    choosing = {module: name for module, name in names.items() if type(module) is not Attention}
     return choosing or names
 
 

@@ -10,7 +10,7 @@ from golden.case import Case
 from golden.entry import Entry
 
 SHUFFLE = ("aggregation_type", "shuffle_pattern", "shuffle_scale")
-SEARCH = ("K", "padding", "sampling_type", "num_samples", "sample_padding", "magnitude_type", *SHUFFLE)
+SEARCH = ("K", "padding", "sampling_type", "num_samples", "sample_padding", "metric", *SHUFFLE)
 CONVNN = (*SEARCH, "similarity_type", "lambda_param")
 OFF = {"attention_dropout": 0.0}
 """The published numbers were taken without."""
@@ -47,7 +47,7 @@ ENTRIES = {
     "Conv1d_NN": _convnn(cnn.ConvNN1d),
     "Conv2d_NN": _convnn(cnn.ConvNN2d),
     "Conv2d_NN_Attn": Entry(
-        lambda case: cnn.ConvNNAttention2d(*channels(case), **case.pick(*SEARCH), **OFF),
+        lambda case: cnn.ConvNNAttn2d(*channels(case), **case.pick(*SEARCH), **OFF),
         names=NAMES,
         draws=published_sample,
     ),

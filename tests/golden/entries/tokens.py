@@ -14,7 +14,7 @@ CONVNN = (
     "sampling_type",
     "num_samples",
     "sample_padding",
-    "magnitude_type",
+    "metric",
     "convolution_type",
     "softmax_topk_val",
     "coordinate_encoding",
@@ -72,9 +72,9 @@ def _widths(case: Case) -> tuple[int, int]:
 
 
 ENTRIES = {
-    "MultiHeadAttention": _attention(lambda case: cnn.MultiheadAttention(*_widths(case), **OFF)),
+    "MultiHeadAttention": _attention(lambda case: cnn.Attention(*_widths(case), **OFF)),
     "MultiHeadConvNNAttention": _attention(
-        lambda case: cnn.MultiheadConvNNAttention(*_widths(case), **case.pick(*CONVNN), **OFF)
+        lambda case: cnn.ConvNNAttention(*_widths(case), **case.pick(*CONVNN), **OFF)
     ),
     "MultiHeadKvtAttention": _attention(
         lambda case: cnn.KvtAttention(case.config["dim"], case.config["num_heads"], case.config["topk"], **OFF)

@@ -5,7 +5,7 @@ from functools import partial
 from torch import nn
 
 from convnn.errors import check_at_least
-from convnn.nn.maps.attention import ConvNNAttention2d
+from convnn.nn.maps.attention import ConvNNAttn2d
 from convnn.nn.maps.branching import Branching2d
 from convnn.nn.maps.conv_new import Conv2dNew
 from convnn.nn.maps.convnn import ConvNN2d
@@ -82,14 +82,14 @@ register_layer(
 )
 register_layer(
     "ConvNN_Attn",
-    ConvNNAttention2d,
+    ConvNNAttn2d,
     _fact(
         name="ConvNN with attention weights",
         selects="the K most similar positions by learned projections, itself first",
         weighs="softmax of the similarities",
         aggregates="a weight for each rank and channel, then a 1x1 convolution",
         checked=f"{PUBLISHED}; the definition in loops; with every position it is dense attention",
-        where="convnn.nn.ConvNNAttention2d",
+        where="convnn.nn.ConvNNAttn2d",
     ),
 )
 register_layer(
@@ -116,5 +116,5 @@ register_layer(
         checked=f"{PUBLISHED}; at either end of the share it is one layer and the mix",
         where="convnn.nn.Branching2d",
     ),
-    ConvNNAttention2d,
+    ConvNNAttn2d,
 )

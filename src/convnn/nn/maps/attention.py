@@ -20,7 +20,7 @@ from convnn.nn.maps._channels import channels_of_weights
 from convnn.ops import Neighbors, check_backend
 
 
-class ConvNNAttention(MapLayer):
+class ConvNNAttn(MapLayer):
     r"""Attention to the K most similar positions, weights followed by a depthwise kernel over the K.
 
     .. math:: y_i = W_o \left( b_p + W_p \left( b + \sum_{k=1}^{K} w_k \odot \alpha_{ik} W_v x_{j_{ik}} \right) \right),
@@ -34,7 +34,7 @@ class ConvNNAttention(MapLayer):
         out_channels: channels of the output.
         K, stride, padding, window_size, dilation, padding_mode: as in `ConvNN`.
         groups: blocks of channels that no projection mixes.
-        sampling_type, num_samples, sample_padding, magnitude_type: as in `ConvNN`; compared are the projections, by
+        sampling_type, num_samples, sample_padding, metric: as in `ConvNN`; compared are the projections, by
             the cosine or the distance.
         aggregation_type: project features ("Col") or features and coordinates ("Loc_Col").
         attention_dropout: probability of silencing a neighbour in training, 0 to 1.
@@ -71,7 +71,7 @@ class ConvNNAttention(MapLayer):
         sampling_type: str = "all",
         num_samples: int = -1,
         sample_padding: int = 0,
-        magnitude_type: str = "cosine",
+        metric: str = "cosine",
         aggregation_type: str = "Col",
         attention_dropout: float = 0.1,
         shuffle_pattern: str = "NA",
@@ -82,7 +82,7 @@ class ConvNNAttention(MapLayer):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(in_channels, out_channels)
-        self.search = Search(K, sampling_type, num_samples, sample_padding, magnitude_type)
+        self.search = Search(K, sampling_type, num_samples, sample_padding, metric)
         self.grid = Grid(window_size, stride, padding, dilation, padding_mode)
         self.groups = groups
         self.aggregation_type = aggregation_type
@@ -92,7 +92,7 @@ class ConvNNAttention(MapLayer):
             in_channels, out_channels, self.spatial_dims, groups, aggregation_type, self.shuffle
         )
         check_backend(backend)
-        check_choice("magnitude_type", magnitude_type, F.SCORES_OF_ITSELF)
+        check_choice("metric", metric, F.SCORES_OF_ITSELF)
         check_fraction("attention_dropout", attention_dropout)
         self.attention_dropout = attention_dropout
         self.query = GroupedLinear(inside, inside, groups, bias=False, device=device, dtype=dtype)
@@ -151,17 +151,17 @@ class ConvNNAttention(MapLayer):
         return self.search, self.grid, mixed, self.shuffle, unless_usual(backend=(self.backend, "auto"))
 
 
-class ConvNNAttention1d(ConvNNAttention):
-    """`ConvNNAttention` on signals: (B, C, T)."""
+class ConvNNAttn1d(ConvNNAttn):
+    """`ConvNNAttn` on signals: (B, C, T)."""
 
     spatial_dims: ClassVar[int] = 1
 
 
-class ConvNNAttention2d(ConvNNAttention):
-    """`ConvNNAttention` on images: (B, C, H, W).
+class ConvNNAttn2d(ConvNNAttn):
+    """`ConvNNAttn` on images: (B, C, H, W).
 
     Example:
-        >>> layer = ConvNNAttention2d(3, 8, K=9)
+        >>> layer = ConvNNAttn2d(3, 8, K=9)
         >>> layer(torch.randn(2, 3, 16, 20)).shape
         torch.Size([2, 8, 16, 20])
     """
@@ -169,7 +169,7 @@ class ConvNNAttention2d(ConvNNAttention):
     spatial_dims: ClassVar[int] = 2
 
 
-class ConvNNAttention3d(ConvNNAttention):
-    """`ConvNNAttention` on volumes: (B, C, D, H, W)."""
+class ConvNNAttn3d(ConvNNAttn):
+    """`ConvNNAttn` on volumes: (B, C, D, H, W)."""
 
     spatial_dims: ClassVar[int] = 3

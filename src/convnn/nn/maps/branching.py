@@ -14,7 +14,7 @@ from convnn.nn._grid import Grid, Sides
 from convnn.nn._grouped import check_groups
 from convnn.nn._layer import MapLayer
 from convnn.nn._settings import unless_usual, written
-from convnn.nn.maps.attention import ConvNNAttention, ConvNNAttention1d, ConvNNAttention2d, ConvNNAttention3d
+from convnn.nn.maps.attention import ConvNNAttn, ConvNNAttn1d, ConvNNAttn2d, ConvNNAttn3d
 from convnn.nn.maps.conv_new import Conv1dNew, Conv2dNew, Conv3dNew, ConvNew
 from convnn.nn.maps.convnn import ConvNN, ConvNN1d, ConvNN2d, ConvNN3d
 
@@ -53,7 +53,7 @@ class Branching(MapLayer):
     """
 
     convnn: ClassVar[type[ConvNN]]
-    convnn_attention: ClassVar[type[ConvNNAttention]]
+    convnn_attention: ClassVar[type[ConvNNAttn]]
     conv: ClassVar[type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]]
     conv_new: ClassVar[type[ConvNew]]
 
@@ -116,7 +116,7 @@ class Branching(MapLayer):
         groups: int = 1,
         **settings: Any,
     ) -> Self:
-        """The published Branching_Attn layer: ConvNNAttention with these settings beside a convolution."""
+        """The published Branching_Attn layer: ConvNNAttn with these settings beside a convolution."""
         sizes = in_channels, out_channels, kernel_size
         return cls._beside_conv(cls.convnn_attention, *sizes, settings, branch_ratio=branch_ratio, groups=groups)
 
@@ -175,7 +175,7 @@ class Branching1d(Branching):
 
     spatial_dims: ClassVar[int] = 1
     convnn = ConvNN1d
-    convnn_attention = ConvNNAttention1d
+    convnn_attention = ConvNNAttn1d
     conv = nn.Conv1d
     conv_new = Conv1dNew
 
@@ -191,7 +191,7 @@ class Branching2d(Branching):
 
     spatial_dims: ClassVar[int] = 2
     convnn = ConvNN2d
-    convnn_attention = ConvNNAttention2d
+    convnn_attention = ConvNNAttn2d
     conv = nn.Conv2d
     conv_new = Conv2dNew
 
@@ -201,6 +201,6 @@ class Branching3d(Branching):
 
     spatial_dims: ClassVar[int] = 3
     convnn = ConvNN3d
-    convnn_attention = ConvNNAttention3d
+    convnn_attention = ConvNNAttn3d
     conv = nn.Conv3d
     conv_new = Conv3dNew

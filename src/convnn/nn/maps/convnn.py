@@ -25,7 +25,7 @@ class ConvNN(MapLayer):
 
     where :math:`j_{i1}, \dots, j_{iK}` are the neighbours of position i, best first. The choice carries no gradient;
     gradients flow through what the neighbours bring. With similarity_type="Window" and K = k * k it is the k x k
-    convolution; so it is with "Loc", magnitude_type="euclidean" and padding = k // 2, for k = 1, 3, 5.
+    convolution; so it is with "Loc", metric="euclidean" and padding = k // 2, for k = 1, 3, 5.
 
     Args:
         in_channels: channels of the input.
@@ -42,7 +42,7 @@ class ConvNN(MapLayer):
             training and fixed in evaluation; "spatial": a grid of num_samples points along each axis.
         num_samples: -1, or more than the map has, means all.
         sample_padding: pixels that the spatial grid keeps away from the border.
-        magnitude_type: "cosine", "euclidean" or "matmul", the inner product.
+        metric: "cosine", "euclidean" or "matmul", the inner product.
         similarity_type: compare features ("Col"), places ("Loc") or both ("Loc_Col"); "Window" takes the K positions
             of the window, and searches nothing.
         aggregation_type: convolve features ("Col") or features and coordinates ("Loc_Col").
@@ -86,7 +86,7 @@ class ConvNN(MapLayer):
         sampling_type: str = "all",
         num_samples: int = -1,
         sample_padding: int = 0,
-        magnitude_type: str = "cosine",
+        metric: str = "cosine",
         similarity_type: str = "Col",
         aggregation_type: str = "Col",
         lambda_param: float = 0.5,
@@ -100,7 +100,7 @@ class ConvNN(MapLayer):
     ) -> None:
         super().__init__(in_channels, out_channels)
         self.search = Search(
-            K, sampling_type, num_samples, sample_padding, magnitude_type, similarity_type, lambda_param, raster_order
+            K, sampling_type, num_samples, sample_padding, metric, similarity_type, lambda_param, raster_order
         )
         self.grid = Grid(window_size, stride, padding, dilation, padding_mode)
         self.groups = groups
@@ -143,7 +143,7 @@ class ConvNN(MapLayer):
         field = self.field(x)
         keys = similarity_features(field, self.search)
         chosen = find_neighbors(field, self.search, training=self.training, backend=self.backend)
-        metric = self.search.magnitude_type
+        metric = self.search.metric
         return weigh.similarity(chosen, field.at_queries(keys), keys, metric=metric, backend=self.backend)
 
     def settings(self) -> Iterable[object]:

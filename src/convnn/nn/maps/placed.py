@@ -42,7 +42,7 @@ class ConvNNPos(MapLayer):
         stride, padding, dilation: as in `torch.nn.Conv2d`, of the kernel's window; with "same" the map keeps its size.
         groups: blocks of channels that do not mix; all of them have the same neighbours.
         padding_mode: what stands in the padding: "zeros", "reflect", "replicate" or "circular".
-        magnitude_type: "cosine", "euclidean" or "matmul", the inner product.
+        metric: "cosine", "euclidean" or "matmul", the inner product.
         aggregation_type: convolve features ("Col") or features and coordinates ("Loc_Col").
         shuffle_pattern, shuffle_scale: as in `ConvNN`.
         bias: add a learned constant to every output channel.
@@ -79,7 +79,7 @@ class ConvNNPos(MapLayer):
         dilation: Sides = 1,
         groups: int = 1,
         padding_mode: str = "zeros",
-        magnitude_type: str = "matmul",
+        metric: str = "matmul",
         aggregation_type: str = "Col",
         shuffle_pattern: str = "NA",
         shuffle_scale: int = 0,
@@ -95,7 +95,7 @@ class ConvNNPos(MapLayer):
         sides = each_side("kernel_size", kernel_size, self.spatial_dims)
         slots = torch.Size(sides).numel()
         super().__init__(in_channels, out_channels)
-        self.search = Search(slots, magnitude_type=magnitude_type, raster_order=True)
+        self.search = Search(slots, metric=metric, raster_order=True)
         self.grid = Grid(kernel_size, stride, padding, dilation, padding_mode)
         self.groups = groups
         self.aggregation_type = aggregation_type
@@ -125,7 +125,7 @@ class ConvNNPos(MapLayer):
             reach=self.reach,
             choosing=self.choosing,
             prefer=self.prefer,
-            magnitude_type=self.search.magnitude_type,
+            metric=self.search.metric,
             grid=self.grid,
             aggregation_type=self.aggregation_type,
             shuffle_pattern=self.shuffle.pattern,
@@ -139,7 +139,7 @@ class ConvNNPos(MapLayer):
 
     def neighbors(self, x: Tensor) -> Neighbors:
         """Whom every slot at every position of x (B, C_in, *S) takes, with their similarities."""
-        field, metric = self.field(x), self.search.magnitude_type
+        field, metric = self.field(x), self.search.metric
         chosen = F.one_in_each_direction(
             field, self.weight.shape[2:], self.reach, self.prefer, metric, backend=self.backend
         )
@@ -149,9 +149,9 @@ class ConvNNPos(MapLayer):
 
     def settings(self) -> Iterable[object]:
         """Window and reach, who chooses whom, geometry, what it reads, and backend."""
-        sides, metric = self.grid.window_size, (self.search.magnitude_type, "matmul")
+        sides, metric = self.grid.window_size, (self.search.metric, "matmul")
         yield written(kernel_size=sides, reach=self.reach)
-        yield unless_usual(choosing=(self.choosing, 0.5), prefer=(self.prefer, "like"), magnitude_type=metric)
+        yield unless_usual(choosing=(self.choosing, 0.5), prefer=(self.prefer, "like"), metric=metric)
         yield self.grid.beside(Grid(sides, padding="same"))
         yield unless_usual(groups=(self.groups, 1), aggregation_type=(self.aggregation_type, "Col"))
         yield from (self.shuffle, unless_usual(backend=(self.backend, "auto")))

@@ -10,7 +10,7 @@ from torch.nn.utils import parametrize
 from convnn.errors import InputError, UnsupportedError
 from convnn.nn._grid import Grid, Sides
 from convnn.nn._layer import MapLayer
-from convnn.nn.maps.attention import ConvNNAttention1d, ConvNNAttention2d, ConvNNAttention3d
+from convnn.nn.maps.attention import ConvNNAttn1d, ConvNNAttn2d, ConvNNAttn3d
 from convnn.nn.maps.branching import Branching, Branching1d, Branching2d, Branching3d
 from convnn.nn.maps.conv_new import Conv1dNew, Conv2dNew, Conv3dNew, ConvNew
 from convnn.nn.maps.convnn import ConvNN, ConvNN1d, ConvNN2d, ConvNN3d
@@ -32,7 +32,7 @@ FAMILIES: dict[str, tuple[Callable[..., MapLayer], ...]] = {
     "Conv2d_New": (Conv1dNew, Conv2dNew, Conv3dNew),
     "ConvNN": (ConvNN1d, ConvNN2d, ConvNN3d),
     "ConvNN_Pos": (ConvNNPos1d, ConvNNPos2d, ConvNNPos3d),
-    "ConvNN_Attn": (ConvNNAttention1d, ConvNNAttention2d, ConvNNAttention3d),
+    "ConvNN_Attn": (ConvNNAttn1d, ConvNNAttn2d, ConvNNAttn3d),
     "Branching": (Branching1d.with_convnn, Branching2d.with_convnn, Branching3d.with_convnn),
     "Branching_Attn": (Branching1d.with_attention, Branching2d.with_attention, Branching3d.with_attention),
 }
@@ -46,7 +46,7 @@ UNPADDED: dict[str, tuple[Callable[..., MapLayer], tuple[str, ...]]] = {
     "DAGC": (DAGC2d, ()),
     "NeighborhoodAttention2d": (NeighborhoodAttention2d, ("kernel_size",)),
     "NonLocal": (NonLocal2d, ()),
-    "Adaptive": (AdaptiveNeighborhoods2d, ("kernel_size",)),
+    "AdaptiveNeighborhoods": (AdaptiveNeighborhoods2d, ("kernel_size",)),
 }
 """What takes the place of a convolution on images, and what it has to know of its window."""
 

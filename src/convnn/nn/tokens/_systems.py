@@ -3,9 +3,9 @@
 from functools import partial
 
 from convnn.nn.registry import register_layer
-from convnn.nn.tokens.attention import KvtAttention, MultiheadAttention
+from convnn.nn.tokens.attention import Attention, KvtAttention
 from convnn.nn.tokens.branching import BranchAttention, BranchConv
-from convnn.nn.tokens.convnn import MultiheadConvNNAttention
+from convnn.nn.tokens.convnn import ConvNNAttention
 from convnn.nn.tokens.windows import LocalAttention, NeighborhoodAttention, SparseAttention
 from convnn.systems import PUBLISHED, System, register_family
 
@@ -22,19 +22,19 @@ SOFTMAX = "softmax of the scaled inner products"
 
 _register(
     "Attention",
-    MultiheadAttention,
+    Attention,
     _fact(
         name="Multi-head attention",
         selects="every token",
         weighs=SOFTMAX,
         paper="arXiv 1706.03762",
         checked=f"{PUBLISHED}; PyTorch's MultiheadAttention; the definition in loops",
-        where="convnn.nn.MultiheadAttention",
+        where="convnn.nn.Attention",
     ),
 )
 _register(
     "ConvNNAttention",
-    MultiheadConvNNAttention,
+    ConvNNAttention,
     _fact(
         name="ConvNN attention",
         selects="the K most similar tokens in each head",
@@ -42,7 +42,7 @@ _register(
         aggregates="a kernel over the ranks: depthwise, separable or full",
         paper="arXiv 2511.14137",
         checked=f"{PUBLISHED}; the definition in loops; of every token with ones it is attention",
-        where="convnn.nn.MultiheadConvNNAttention",
+        where="convnn.nn.ConvNNAttention",
     ),
 )
 _register(
@@ -105,7 +105,7 @@ _register(
         checked=f"{PUBLISHED}; at either end of the share it is one layer",
         where="convnn.nn.BranchConv",
     ),
-    MultiheadConvNNAttention,
+    ConvNNAttention,
 )
 _register(
     "BranchAttention",
@@ -119,5 +119,5 @@ _register(
         checked=f"{PUBLISHED}; at either end of the share it is one layer",
         where="convnn.nn.BranchAttention",
     ),
-    MultiheadConvNNAttention,
+    ConvNNAttention,
 )

@@ -12,7 +12,7 @@ from convnn.nn.tokens._layer import NeighborAttention, check_enough_tokens
 from convnn.ops import Neighbors, select
 
 
-class MultiheadAttention(NeighborAttention):
+class Attention(NeighborAttention):
     r"""Attention to every token, through `torch.nn.functional.scaled_dot_product_attention`.
 
     .. math:: y_i = W_o \sum_j \operatorname{softmax}_j \left( \frac{W_q x_i \cdot W_k x_j}{\sqrt{d}} \right) W_v x_j
@@ -34,7 +34,7 @@ class MultiheadAttention(NeighborAttention):
         Vaswani et al., "Attention Is All You Need", arXiv 1706.03762, equation 1.
 
     Example:
-        >>> MultiheadAttention(24, 3)(torch.randn(2, 10, 24)).shape
+        >>> Attention(24, 3)(torch.randn(2, 10, 24)).shape
         torch.Size([2, 10, 24])
     """
 

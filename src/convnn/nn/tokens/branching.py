@@ -13,8 +13,8 @@ from convnn.nn._factory import LayerFactory
 from convnn.nn._reset import reset_as_conv
 from convnn.nn._settings import written
 from convnn.nn.tokens._layer import TokenLayer, share_of_a_head
-from convnn.nn.tokens.attention import MultiheadAttention
-from convnn.nn.tokens.convnn import MultiheadConvNNAttention
+from convnn.nn.tokens.attention import Attention
+from convnn.nn.tokens.convnn import ConvNNAttention
 from convnn.words import counted
 
 
@@ -78,14 +78,14 @@ class TokenBranching(TokenLayer):
         num_heads: heads of both, which must divide both widths.
         partner: makes the other layer from its width and heads.
         branch_ratio: share of the channels that ConvNN attention reads and makes, 0 to 1.
-        settings: of `MultiheadConvNNAttention`.
+        settings: of `ConvNNAttention`.
 
     Shapes:
         input and output (B, T, D) or (T, D).
 
     Raises:
         InputError: a setting is out of range, or a share of the channels is no multiple of the heads; in forward: as
-            `MultiheadConvNNAttention`.
+            `ConvNNAttention`.
 
     Reference:
         the code published with arXiv 2511.14137, its branching attention.
@@ -113,7 +113,7 @@ class TokenBranching(TokenLayer):
             )
         self.branch_ratio = branch_ratio
         where: dict[str, Any] = {"device": device, "dtype": dtype}
-        self.convnn = MultiheadConvNNAttention(first, num_heads, **settings, **where) if first else None
+        self.convnn = ConvNNAttention(first, num_heads, **settings, **where) if first else None
         self.partner = partner(dim - first, num_heads) if first < dim else None
         self.mix = nn.Linear(dim, dim, **where) if 0 < first < dim else None
 
@@ -130,7 +130,7 @@ class TokenBranching(TokenLayer):
 
 
 class BranchConv(TokenBranching):
-    """`TokenBranching` of ConvNN attention and `MultiheadConv`; settings are those of `MultiheadConvNNAttention`.
+    """`TokenBranching` of ConvNN attention and `MultiheadConv`; settings are those of `ConvNNAttention`.
 
     Example:
         >>> BranchConv(24, 3, kernel_size=5, branch_ratio=0.25)(torch.randn(2, 10, 24)).shape
@@ -154,7 +154,7 @@ class BranchConv(TokenBranching):
 
 
 class BranchAttention(TokenBranching):
-    """`TokenBranching` of ConvNN attention and `MultiheadAttention`; settings are those of the former.
+    """`TokenBranching` of ConvNN attention and `Attention`; settings are those of the former.
 
     Example:
         >>> BranchAttention(24, 3, branch_ratio=0.25)(torch.randn(2, 10, 24)).shape
@@ -173,6 +173,6 @@ class BranchAttention(TokenBranching):
         **settings: Any,
     ) -> None:
         where: dict[str, Any] = {"device": device, "dtype": dtype}
-        partner = partial(MultiheadAttention, attention_dropout=attention_dropout, **where)
+        partner = partial(Attention, attention_dropout=attention_dropout, **where)
         settings["attention_dropout"] = attention_dropout
         super().__init__(dim, num_heads, partner, branch_ratio=branch_ratio, **where, **settings)

@@ -17,14 +17,14 @@ from convnn.ops import Neighbors, aggregate, select, weigh
 CONVOLUTION_TYPES = ("standard", "depthwise", "depthwise-separable")
 
 
-class MultiheadConvNNAttention(NeighborAttention):
+class ConvNNAttention(NeighborAttention):
     r"""Every token chooses the K most similar of its head, weighs them, and convolves them.
 
     .. math:: y_i = W_o \sum_{k=1}^{K} w_k \, \alpha_{ik} W_v x_{j_{ik}}, \qquad
         \alpha_i = \operatorname{softmax}_k s(W_k x_i, W_q x_{j_{ik}})
 
     with s the inner product over :math:`\sqrt d`, the cosine, or minus the distance, and :math:`j_{i1}, \dots, j_{iK}`
-    the K best by s, best first. With K = T, a kernel of ones and the inner product it is `MultiheadAttention`. Where
+    the K best by s, best first. With K = T, a kernel of ones and the inner product it is `Attention`. Where
     candidates are sampled the token itself comes first, with s = 1. The choice carries no gradient; the weights do.
 
     Args:
@@ -35,7 +35,7 @@ class MultiheadConvNNAttention(NeighborAttention):
             and fixed in evaluation; "spatial": num_samples of them, evenly spaced along the sequence.
         num_samples: -1, or more than there are tokens, means all.
         sample_padding: tokens that spatial samples keep away from both ends.
-        magnitude_type: s: "matmul", "cosine" or "euclidean".
+        metric: s: "matmul", "cosine" or "euclidean".
         convolution_type: kernel over the K: "depthwise" (ones at first), "standard", or "depthwise-separable".
         softmax_topk_val: weigh by the softmax of s; otherwise values are multiplied by s, or divided by the distance
             plus 1e-8.
@@ -58,7 +58,7 @@ class MultiheadConvNNAttention(NeighborAttention):
         Kang and Farias Sales Rocha Neto, arXiv 2511.14137, the transformer form.
 
     Example:
-        >>> MultiheadConvNNAttention(24, 3, K=9)(torch.randn(2, 10, 24)).shape
+        >>> ConvNNAttention(24, 3, K=9)(torch.randn(2, 10, 24)).shape
         torch.Size([2, 10, 24])
     """
 
@@ -71,7 +71,7 @@ class MultiheadConvNNAttention(NeighborAttention):
         sampling_type: str = "all",
         num_samples: int = -1,
         sample_padding: int = 0,
-        magnitude_type: str = "matmul",
+        metric: str = "matmul",
         convolution_type: str = "depthwise",
         softmax_topk_val: bool = True,
         coordinate_encoding: bool = False,
@@ -93,7 +93,7 @@ class MultiheadConvNNAttention(NeighborAttention):
             extra_width=extra,
         )
         inside, outside = self.head_width + int(coordinate_encoding), self.head_width + extra
-        self.search = Search(K, sampling_type, num_samples, sample_padding, magnitude_type)
+        self.search = Search(K, sampling_type, num_samples, sample_padding, metric)
         self.convolution_type = convolution_type
         self.softmax_topk_val = softmax_topk_val
         self.coordinate_encoding = coordinate_encoding
@@ -129,7 +129,7 @@ class MultiheadConvNNAttention(NeighborAttention):
             queries,
             keys,
             self.search.K,
-            metric=self.search.magnitude_type,
+            metric=self.search.metric,
             positions=None if candidates is None else torch.arange(keys.shape[1], device=keys.device),
             candidates=candidates,
             backend=self.backend,
@@ -137,7 +137,7 @@ class MultiheadConvNNAttention(NeighborAttention):
 
     def weigh(self, neighbors: Neighbors, queries: Tensor, keys: Tensor) -> Neighbors:
         """By the softmax of the scores, or by the scores themselves."""
-        metric = self.search.magnitude_type
+        metric = self.search.metric
         if metric == "matmul":
             queries = queries * self.head_width**-0.5
         neighbors = weigh.similarity(neighbors, queries, keys, metric=metric, backend=self.backend)
@@ -157,7 +157,7 @@ class MultiheadConvNNAttention(NeighborAttention):
 
     def settings(self) -> Iterable[object]:
         """Whom it looks at, and every other setting that is not a default."""
-        searched = self.search.beside(Search(magnitude_type="matmul"))
+        searched = self.search.beside(Search(metric="matmul"))
         others = unless_usual(
             convolution_type=(self.convolution_type, "depthwise"),
             softmax_topk_val=(self.softmax_topk_val, True),

@@ -98,7 +98,7 @@ _register(
     ),
 )
 _register(
-    "Adaptive",
+    "AdaptiveNeighborhoods",
     AdaptiveNeighborhoods2d,
     _fact(
         number=84,

@@ -100,7 +100,7 @@ def neighbor_statistics(
     Example:
         >>> import torch
         >>> from convnn.nn import ConvNN2d
-        >>> layer = ConvNN2d(3, 8, K=9, similarity_type="Loc", magnitude_type="euclidean")
+        >>> layer = ConvNN2d(3, 8, K=9, similarity_type="Loc", metric="euclidean")
         >>> [found] = neighbor_statistics(layer, [[torch.rand(2, 3, 6, 4)]])
         >>> found.in_window, round(found.distance, 4)
         (1.0, 1.2071)
