@@ -31,15 +31,16 @@ KINDS = (
     "not numbers",
     "units",
     "places",
+    "walks",
 )
 
 
-def cases(count: int, seed: int = 0, longest: int = 120, widest: int = 70) -> Iterator[Case]:
+def cases(count: int, seed: int = 0, shortest: int = 1, longest: int = 120, widest: int = 70) -> Iterator[Case]:
     """The same random cases for the same seed, float32: every kind by every metric in turn."""
     for i in range(count):
         random = torch.Generator().manual_seed(1000 * seed + i)
         kind, metric = KINDS[i % len(KINDS)], METRICS[i // len(KINDS) % len(METRICS)]
-        length, channels = _whole(1, longest, random), _whole(1, widest, random)
+        length, channels = _whole(shortest, longest, random), _whole(1, widest, random)
         batch, K = _whole(1, 2, random), _whole(1, min(33, length), random)
         keys = _rows(kind, batch, length, channels, random)
         count_of_queries = _whole(1, length, random)
@@ -76,5 +77,7 @@ def _rows(kind: str, batch: int, length: int, channels: int, random: torch.Gener
         return torch.where(torch.rand(shape, generator=random) < 1 / (4 * channels), odd, normal)
     if kind == "units":
         return normal * 10 ** float(_whole(-30, 18, random))
+    if kind == "walks":
+        return normal.cumsum(1) * 10 ** float(_whole(-15, 15, random))
     line = torch.linspace(-1, 1, length)[:, None] * torch.linspace(-1, 1, channels)  # the cosine knows two directions
     return line.expand(shape)

@@ -136,6 +136,34 @@ def test_rows_that_are_hard_to_tell_apart(core: str, count: int) -> None:
     assert not wrong
 
 
+@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.long)])
+def test_keys_in_leaves(core: str, count: int) -> None:
+    """Enough keys to be cut into leaves, and few enough channels that leaves are far apart."""
+    wrong = [case.name for case in cases(count, 1, 500, 700, 9) if not _same_choice(*case[1:])]
+    assert not wrong
+
+
+@pytest.mark.parametrize("length", [511, 512, 513, 543, 544, 545, 1025])
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("channels", [3, 24])
+def test_lengths_around_those_of_leaves(core: str, channels: int, metric: str, length: int) -> None:
+    walk = _random(2, length, channels, seed=length).cumsum(1)
+    assert _same_choice(walk, walk, 9, metric, torch.arange(length), None)
+    assert _same_choice(walk[:, ::7] + 0.5, walk, 33, metric, None, torch.arange(length - 1))
+    rounded = (walk / 4).round()  # ties
+    assert _same_choice(rounded, rounded, 9, metric, torch.arange(length), None)
+
+
+def test_leaves_with_what_is_not_finite(core: str) -> None:
+    walk = _random(1, 600, 3).cumsum(1)
+    for odd in (torch.nan, torch.inf, -torch.inf, 1e30, 0.0):
+        keys = walk.clone()
+        keys[:, ::50] = odd
+        keys[:, 7::50, 1] = odd
+        for metric in METRICS:
+            assert _same_choice(keys, keys, 9, metric, torch.arange(600), None), (odd, metric)
+
+
 SHAPES = [
     pytest.param(2, 9, 9, 3, 1, 5, 1, id="narrow"),
     pytest.param(3, 30, 25, 9, 65, 7, 1, id="65-channels"),

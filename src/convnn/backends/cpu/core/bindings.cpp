@@ -49,6 +49,7 @@ void nearest(Array<const T, 3> queries, Array<const T, 3> keys, std::string_view
              int threads) {
     if (positions) check_below(*positions, keys.shape(1));
     if (candidates) check_below(*candidates, keys.shape(1));
+    if (std::max(queries.shape(1), keys.shape(1)) > INT32_MAX) throw std::length_error("more than 2^31 - 1 positions");
     nb::gil_scoped_release release;
     const SearchShape shape{queries.shape(0), queries.shape(1), keys.shape(1), keys.shape(2), out.shape(2)};
     const auto run = [&](auto&& search) { search.run(queries.data(), keys.data(), data(positions), out.data()); };

@@ -1,228 +1,309 @@
-// Who the neighbours are: exact search over all keys, a tile of scores at a time.
+// Who the neighbours are: exact search, a tile of scores at a time.
 #pragma once
 
 #include <algorithm>
-#include <cmath>
+#include <numeric>
 #include <vector>
 
-#include "parallel.h"
-#include "score.h"
+#include "packed.h"
 #include "shortlist.h"
-#include "simd.h"
 
 namespace convnn {
 
-struct SearchShape {
-    std::size_t batch, queries, keys, channels, K;
-};
-
-// One bit for each of LANES<float> scores that is at least the limit.
-inline unsigned at_least(const float* scores, float limit) {
+// One bit for each score that is at least its limit.
+inline unsigned at_least(Vector<float> scores, Vector<float> limits) {
 #if defined(__AVX512F__)
-    return _mm512_cmp_ps_mask(_mm512_loadu_ps(scores), _mm512_set1_ps(limit), _CMP_GE_OQ);
+    return _mm512_cmp_ps_mask(scores, limits, _CMP_GE_OQ);
 #elif defined(__AVX2__)
-    return _mm256_movemask_ps(_mm256_cmp_ps(_mm256_loadu_ps(scores), _mm256_set1_ps(limit), _CMP_GE_OQ));
+    return _mm256_movemask_ps(_mm256_cmp_ps(scores, limits, _CMP_GE_OQ));
 #else
     unsigned bits = 0;
-    for (int i = 0; i < LANES<float>; ++i) bits |= unsigned(scores[i] >= limit) << i;
+    for (int i = 0; i < LANES<float>; ++i) bits |= unsigned(scores[i] >= limits[i]) << i;
     return bits;
 #endif
 }
 
-// A number that at least K of the scores reach, so that the first ones need not all be taken up: the K-th largest of the
-// maxima of every GROUPS-th score. Minus infinity where K is too large for that.
-inline float reached_by(const float* scores, std::size_t count, std::size_t K) {
-    constexpr std::size_t GROUPS = 2 * LANES<float>;
-    float limit = NOBODY;
-    if (K > GROUPS || count < 2 * GROUPS) return limit;
-    Vector<float> left = load(scores), right = load(scores + LANES<float>);
-    for (std::size_t i = GROUPS; i + GROUPS <= count; i += GROUPS) {
-        const Vector<float> l = load(scores + i), h = load(scores + i + LANES<float>);
-        left = l > left ? l : left;
-        right = h > right ? h : right;
-    }
-    float maxima[GROUPS];
-    store(maxima, left);
-    store(maxima + LANES<float>, right);
-    for (const float one : maxima) {
-        const unsigned reached =
-            __builtin_popcount(at_least(maxima, one)) + __builtin_popcount(at_least(maxima + LANES<float>, one));
-        if (reached >= K && one > limit) limit = one;
-    }
-    return limit;
+inline unsigned at_least(const float* scores, float limit) { return at_least(load(scores), broadcast(limit)); }
+
+inline float largest_of(Vector<float> scores) {
+    float largest = scores[0];
+    for (int lane = 1; lane < LANES<float>; ++lane) largest = scores[lane] > largest ? scores[lane] : largest;
+    return largest;
 }
+
+// The largest scores of a row so far, one of each group of keys: what the K-th of them reaches, at least K keys do, so that
+// keys below need not be taken up.
+class Maxima {
+   public:
+    static constexpr std::size_t GROUPS = 2 * LANES<float>;
+
+    Maxima() { std::fill_n(maxima_, GROUPS, NOBODY); }
+
+    // Scores of whole groups; what is left is not known to anybody.
+    void take(const float* scores, std::size_t count) {
+        Vector<float> left = load(maxima_), right = load(maxima_ + LANES<float>);
+        for (std::size_t i = 0; i + GROUPS <= count; i += GROUPS) {
+            const Vector<float> l = load(scores + i), h = load(scores + i + LANES<float>);
+            left = l > left ? l : left;
+            right = h > right ? h : right;
+        }
+        store(maxima_, left);
+        store(maxima_ + LANES<float>, right);
+    }
+
+    // Minus infinity where K is too large for that.
+    float reached_by(std::size_t K) const {
+        if (K > GROUPS) return NOBODY;
+        const Vector<float> nobody = broadcast(NOBODY), left = load(maxima_), right = load(maxima_ + LANES<float>);
+        auto left_reached = nobody > nobody, right_reached = left_reached;  // how many reach each of them
+        for (const float one : maxima_) {
+            left_reached -= broadcast(one) >= left;  // true is -1
+            right_reached -= broadcast(one) >= right;
+        }
+        const Vector<float> l = left_reached >= int(K) ? left : nobody, r = right_reached >= int(K) ? right : nobody;
+        return largest_of(l > r ? l : r);
+    }
+
+   private:
+
+    float maxima_[GROUPS];
+};
 
 // With S = double all pairs are scored as score.h says. With S = float, twice as fast, float32 sums find the few keys that
 // can be among the best, their error being bounded, and only those are scored exactly; a query of which too many keys may
 // be among the best (they tie, or nearly) is scored exactly with all keys. Float32 distances are made of products, whose
 // error grows with the lengths: they are taken about the mean of the keys.
-// Keys lie in panels of TILE_COLUMNS<S>, channel by channel.
+// Where the leaves of an image are far apart, a block of queries that are alike opens the most promising leaves first, and
+// none in which no key can be among the best of any of them.
 template <class T, class S>
 class Search {
    public:
-    static constexpr bool IS_EXACT = sizeof(S) == sizeof(double);
+    static constexpr bool IS_EXACT = PackedKeys<T, S>::IS_EXACT;
     static constexpr std::size_t PANEL = TILE_COLUMNS<S>;
     static constexpr std::size_t CHUNK = 1024;           // keys scored before rows are scanned
+    static constexpr std::size_t FIRST = 4 * LEAF;       // keys of the first chunk of leaves; each next one is twice as long
     static constexpr std::size_t BLOCK = 4 * TILE_ROWS;  // queries that share a pass over the keys
+    static constexpr std::size_t COLUMNS = (BLOCK + PANEL - 1) / PANEL * PANEL;  // of the queries of a block, in panels
 
     Search(SearchShape shape, Metric metric, const int64_t* candidates, std::size_t num_candidates, int threads)
         : shape_(shape),
           metric_(metric),
-          candidates_(candidates),
-          num_candidates_(candidates ? num_candidates : shape.keys),
-          panels_(ceil_div(num_candidates_, PANEL)),
           threads_(threads),
-          packed_(shape.batch * panels_ * PANEL * shape.channels),
-          packed_norms_(shape.batch * panels_ * PANEL),
-          norms_(shape.batch * shape.keys),
-          centers_(shape.batch * shape.channels),
-          eligible_(shape.batch * num_candidates_),
-          images_(shape.batch) {}
+          keys_(shape, metric, candidates, num_candidates),
+          order_(shape.batch * shape.queries) {}
 
     void run(const T* queries, const T* keys, const int64_t* positions, int64_t* out) {
-        keys_ = keys;
+        queries_ = queries;
         slots_ = shape_.K - (positions != nullptr);
-        parallel_for(shape_.batch, threads_, [&](std::size_t image, int) { measure(image); });
-        parallel_for(shape_.batch * panels_, threads_, [&](std::size_t i, int) { pack(i); });
+        keys_.pack(keys, threads_);
+        parallel_for(shape_.batch, threads_, [&](std::size_t image, int) { order(image); });
         const std::size_t blocks = ceil_div(shape_.queries, BLOCK), room = 2 * Shortlist::capacity(slots_);
-        const Scratch<S> rows(BLOCK * shape_.channels, threads_);
+        const std::size_t leaves = keys_.most_leaves();
+        const Scratch<S> rows((BLOCK + COLUMNS) * shape_.channels, threads_);
         const Scratch<double> exact_rows(IS_EXACT ? 0 : BLOCK * shape_.channels, threads_);
-        const Scratch<float> scores(BLOCK * (CHUNK + room), threads_);
-        const Scratch<int64_t> shortlists(BLOCK * room, threads_);
+        const Scratch<float> scores(BLOCK * (CHUNK + room) + leaves * COLUMNS, threads_);
+        const Scratch<int32_t> shortlists(BLOCK * room + CHUNK + leaves, threads_);
         parallel_for(shape_.batch * blocks, threads_, [&](std::size_t i, int thread) {
             Block block{i / blocks, i % blocks * BLOCK, rows.get(thread), exact_rows.get(thread), scores.get(thread),
                         shortlists.get(thread)};
-            search(block, queries, positions, out);
+            block.bounds = block.scores + BLOCK * (CHUNK + room);
+            block.chunk = block.keys + BLOCK * room;
+            search(block, positions, out);
         });
     }
 
    private:
     struct Block {
         std::size_t image, first;
-        S* rows;             // (BLOCK, channels), as `convert` makes them
+        S* rows;             // (BLOCK, channels), as `convert` makes them, and behind them the same in panels
         double* exact_rows;  // the queries themselves in float64, where S is float
         float* scores;       // (BLOCK, CHUNK), and behind them those of the shortlists
-        int64_t* keys;       // of the shortlists
+        int32_t* keys;       // of the shortlists
+        float* bounds;       // (leaves, COLUMNS): what the best score of a key in a leaf can be
+        int32_t* chunk;      // the keys that are being scored, and behind them the leaves in the order of their promise
         double norms[BLOCK];
+        float margins[BLOCK];
+        Maxima maxima[BLOCK];
         std::size_t count;
-    };
-
-    struct Image {
-        std::size_t count;    // keys that may be chosen
-        double largest_norm;  // of those
-    };
-
-    // The i-th key of an image that may be chosen.
-    std::size_t key_at(std::size_t image, std::size_t i) const { return eligible_.get()[image * num_candidates_ + i]; }
-
-    const T* key_row(std::size_t image, std::size_t key) const {
-        return keys_ + (image * shape_.keys + key) * shape_.channels;
-    }
-
-    double& key_norm(std::size_t image, std::size_t key) const { return norms_.get()[image * shape_.keys + key]; }
-
-    // Norms, and who may be chosen: zero rows, such as padding, tie with each other, so that no more than the first K,
-    // and one for a query that is one of them, ever are.
-    void measure(std::size_t image) {
-        Image found{0, 0};
-        std::size_t zeros = 0;
-        for (std::size_t i = 0; i < num_candidates_; ++i) {
-            const std::size_t key = candidates_ ? candidates_[i] : i;
-            const double length = exact_length(key_row(image, key), shape_.channels);
-            const bool is_zero = length == 0 || (metric_ == Metric::cosine && length <= 1e-12);
-            key_norm(image, key) = scale_of(length, metric_);
-            if (is_zero && ++zeros > shape_.K + 1) continue;
-            eligible_.get()[image * num_candidates_ + found.count++] = key;
-            if (!(length <= found.largest_norm)) found.largest_norm = length;  // also if it is NaN
-        }
-        if (!IS_EXACT && metric_ == Metric::euclidean) center(image, found);
-        images_.get()[image] = found;
-    }
-
-    // The mean of the finite keys, and squared lengths about it.
-    void center(std::size_t image, Image& found) {
-        double* mean = centers_.get() + image * shape_.channels;
-        std::fill_n(mean, shape_.channels, 0.0);
-        std::size_t count = 0;
-        for (std::size_t i = 0; i < found.count; ++i) {
-            const std::size_t key = key_at(image, i);
-            if (!std::isfinite(key_norm(image, key))) continue;
-            ++count;
-            for (std::size_t c = 0; c < shape_.channels; ++c) mean[c] += key_row(image, key)[c];
-        }
-        for (std::size_t c = 0; c < shape_.channels; ++c) mean[c] /= std::max<std::size_t>(count, 1);
-        found.largest_norm = 0;
-        for (std::size_t i = 0; i < found.count; ++i) {
-            const std::size_t key = key_at(image, i);
-            const double norm = exact_sum<SquaredDifference>(key_row(image, key), mean, shape_.channels);
-            key_norm(image, key) = norm;
-            if (!(norm <= found.largest_norm)) found.largest_norm = norm;
-        }
-    }
-
-    // A row as the tiles take it: of length one for the cosine, a zero row staying zero; about the mean for float32
-    // distances.
-    template <class To>
-    void convert(const T* row, double norm, std::size_t image, To* to, std::size_t stride) const {
-        const double* mean = centers_.get() + image * shape_.channels;
-        const bool is_unit = metric_ == Metric::cosine, is_centered = !IS_EXACT && metric_ == Metric::euclidean;
-        for (std::size_t c = 0; c < shape_.channels; ++c)
-            to[c * stride] = is_unit ? (norm == 0 ? 0 : row[c] * norm) : is_centered ? row[c] - mean[c] : row[c];
-    }
-
-    void pack(std::size_t panel) {
-        const std::size_t image = panel / panels_, first = panel % panels_ * PANEL, count = images_.get()[image].count;
-        for (std::size_t i = 0; first < count && i < PANEL; ++i) {
-            const std::size_t key = key_at(image, std::min(first + i, count - 1));
-            packed_norms_.get()[panel * PANEL + i] = key_norm(image, key);
-            S* to = packed_.get() + panel * PANEL * shape_.channels + i;
-            convert(key_row(image, key), key_norm(image, key), image, to, PANEL);
-        }
-    }
-
-    void search(Block& block, const T* queries, const int64_t* positions, int64_t* out) const {
-        block.count = std::min(shape_.queries - block.first, BLOCK);
-        load_queries(block, queries);
         std::vector<Shortlist> shortlists;
-        for (std::size_t r = 0; r < block.count; ++r) shortlists.push_back(shortlist_of(block, r, margin(block, r)));
-        const auto itself = [&](std::size_t r) { return positions ? positions[block.first + r] : -1; };
-        const std::size_t keys = slots_ ? images_.get()[block.image].count : 0;
+    };
+
+    // Queries of an image that are alike share a block, where that saves looking at leaves.
+    void order(std::size_t image) {
+        int32_t* order = order_.get() + image * shape_.queries;
+        const T* rows = queries_ + image * shape_.queries * shape_.channels;
+        if (keys_.image(image).is_cut && rows == keys_.row(image, 0) && keys_.image(image).count == shape_.queries) {
+            std::copy_n(keys_.members(image), shape_.queries, order);
+            return;
+        }
+        std::iota(order, order + shape_.queries, 0);
+        if (!keys_.image(image).is_cut) return;
+        std::vector<double> norms(shape_.queries);
+        for (std::size_t i = 0; metric_ == Metric::cosine && i < shape_.queries; ++i)
+            norms[i] = keys_.norm_of(rows + i * shape_.channels, image);
+        Halving<T>(keys_.points(rows, norms.data()), BLOCK).order(order, shape_.queries);
+    }
+
+    std::size_t query_at(const Block& block, std::size_t r) const {
+        return order_.get()[block.image * shape_.queries + block.first + r];
+    }
+
+    void search(Block& block, const int64_t* positions, int64_t* out) const {
+        block.count = std::min(shape_.queries - block.first, BLOCK);
+        load_queries(block);
+        for (std::size_t r = 0; r < block.count; ++r) block.shortlists.push_back(shortlist_of(block, r, block.margins[r]));
+        const auto itself = [&](std::size_t r) { return positions ? int32_t(positions[query_at(block, r)]) : -1; };
+        if (slots_ && keys_.image(block.image).is_cut)
+            open_leaves(block, itself);
+        else if (slots_)
+            pass_leaves(block, itself);
+        for (std::size_t r = 0; r < block.count; ++r) {
+            Shortlist& shortlist = block.shortlists[r];
+            decide(block, r, itself(r), shortlist);
+            int64_t* to = out + (block.image * shape_.queries + query_at(block, r)) * shape_.K;
+            if (positions) *to++ = itself(r);
+            shortlist.fill(positions ? itself(r) : 0);
+            std::copy_n(shortlist.keys(), slots_, to);
+        }
+    }
+
+    // All of them, in their order.
+    template <class Itself>
+    void pass_leaves(Block& block, const Itself& itself) const {
+        const std::size_t keys = keys_.image(block.image).count;
         for (std::size_t first = 0; first < keys; first += CHUNK) {
             const std::size_t count = std::min(keys - first, CHUNK);
             for (std::size_t i = 0; i < count; i += PANEL) score(block, (first + i) / PANEL, i);
             for (std::size_t r = 0; r < block.count; ++r)
-                scan(block, r, first, count, itself(r), shortlists[r]);
+                scan(block, r, keys_.members(block.image) + first, count, itself(r), block.shortlists[r]);
         }
-        for (std::size_t r = 0; r < block.count; ++r) {
-            decide(block, r, itself(r), shortlists[r]);
-            int64_t* to = out + (block.image * shape_.queries + block.first + r) * shape_.K;
-            if (positions) *to++ = itself(r);
-            shortlists[r].fill(positions ? itself(r) : 0);
-            std::copy_n(shortlists[r].keys(), slots_, to);
+    }
+
+    // Those that may matter, the most promising first.
+    template <class Itself>
+    void open_leaves(Block& block, const Itself& itself) const {
+        const std::size_t leaves = keys_.leaves(block.image), keys = keys_.image(block.image).count;
+        find_bounds(block, leaves);
+        const int32_t* order = by_promise(block, leaves);
+        float limits[COLUMNS];
+        std::fill_n(limits, COLUMNS, -NOBODY);
+        std::fill_n(limits, block.count, NOBODY);
+        std::size_t filled = 0, room = FIRST;
+        for (std::size_t i = 0; i < leaves; ++i) {
+            const std::size_t leaf = order[i], count = std::min(keys - leaf * LEAF, LEAF);
+            if (const uint32_t matters = may_enter(block.bounds + leaf * COLUMNS, limits)) {
+                for (std::size_t p = 0; p * PANEL < count; ++p)
+                    score(block, leaf * (LEAF / PANEL) + p, filled + p * PANEL, matters);
+                std::copy_n(keys_.members(block.image) + leaf * LEAF, count, block.chunk + filled);
+                filled += count;
+            }
+            const bool is_last = i + 1 == leaves || count < LEAF;  // columns behind the last key are none
+            if (filled < room && !(filled && is_last)) continue;
+            for (std::size_t r = 0; r < block.count; ++r) {
+                Shortlist& shortlist = block.shortlists[r];
+                if (shortlist.full()) continue;
+                scan(block, r, block.chunk, filled, itself(r), shortlist);
+                limits[r] = shortlist.full() ? -NOBODY : shortlist.limit();
+            }
+            filled = 0;
+            room = std::min(2 * room, CHUNK);
         }
+    }
+
+    // One bit for each query of which a key of a leaf with these bounds can be among the best.
+    static uint32_t may_enter(const float* bounds, const float* limits) {
+        static_assert(COLUMNS <= 32);
+        uint32_t bits = 0;
+        for (std::size_t i = 0; i < COLUMNS; i += LANES<float>)
+            bits |= uint32_t(at_least(load(bounds + i), load(limits + i))) << i;
+        return bits;
+    }
+
+    // What the best score of a key in each leaf can be for each query.
+    void find_bounds(Block& block, std::size_t leaves) const {
+        const bool by_differences = IS_EXACT && metric_ == Metric::euclidean;
+        const S* panels = block.rows + BLOCK * shape_.channels;
+        for (std::size_t column = 0; column < COLUMNS; column += PANEL, panels += PANEL * shape_.channels) {
+            const Reach<S> left = reach_of(block, column), right = reach_of(block, column + LANES<S>);
+            for (std::size_t first = 0; first < leaves; first += TILE_ROWS) {
+                const S* centers[TILE_ROWS];
+                for (std::size_t r = 0; r < TILE_ROWS; ++r)
+                    centers[r] = keys_.ball(block.image, std::min(first + r, leaves - 1)).center;
+                S sums[TILE_ROWS * PANEL];
+                if (by_differences)
+                    multiply<Start::at_zero, 1, SquaredDifference>(sums, centers, shape_.channels, panels);
+                else
+                    multiply<Start::at_zero, 1>(sums, centers, shape_.channels, panels);
+                for (std::size_t r = 0; r < TILE_ROWS && first + r < leaves; ++r) {
+                    const Ball<S>& ball = keys_.ball(block.image, first + r);
+                    float* to = block.bounds + (first + r) * COLUMNS + column;
+                    store_bounds(to, left(load(sums + r * PANEL), ball, by_differences));
+                    store_bounds(to + LANES<S>, right(load(sums + r * PANEL + LANES<S>), ball, by_differences));
+                }
+            }
+        }
+    }
+
+    Reach<S> reach_of(const Block& block, std::size_t column) const {
+        Reach<S> reach{metric_, {}, {}, {}};
+        for (int i = 0; i < LANES<S>; ++i) {
+            const std::size_t r = std::min(column + i, block.count - 1);
+            const double norm = block.norms[r];
+            const bool says_nothing = metric_ == Metric::cosine && !(norm > 0);  // zero, or not finite
+            reach.squares[i] = metric_ == Metric::euclidean ? norm : 1;
+            reach.lengths[i] = metric_ == Metric::matmul ? 1 / norm : 1;
+            reach.errors[i] = says_nothing ? -NOBODY : !IS_EXACT ? block.margins[r] : metric_ == Metric::cosine ? 4e-12 : 0;
+        }
+        return reach;
+    }
+
+    // The leaves, in the order of the best score that any query may find in them.
+    int32_t* by_promise(Block& block, std::size_t leaves) const {
+        int32_t* order = block.chunk + CHUNK;
+        std::iota(order, order + leaves, 0);
+        std::vector<float> best(leaves);
+        for (std::size_t leaf = 0; leaf < leaves; ++leaf) best[leaf] = best_bound(block.bounds + leaf * COLUMNS);
+        std::sort(order, order + leaves, [&](int32_t a, int32_t b) { return best[a] != best[b] ? best[a] > best[b] : a < b; });
+        return order;
+    }
+
+    static float best_bound(const float* bounds) {
+        Vector<float> largest = load(bounds);
+        for (std::size_t i = LANES<float>; i < COLUMNS; i += LANES<float>) {
+            const Vector<float> next = load(bounds + i);
+            largest = next > largest ? next : largest;
+        }
+        return largest_of(largest);
+    }
+
+    // Bounds are rounded as scores are; where nothing is known, nothing is too good.
+    static void store_bounds(float* to, Vector<S> bounds) {
+        store_bounded(to, bounds <= S(FLT_MAX) ? bounds : broadcast(S(FLT_MAX)));
     }
 
     Shortlist shortlist_of(const Block& block, std::size_t r, float margin) const {
         const std::size_t room = 2 * Shortlist::capacity(slots_);
-        return {block.scores + BLOCK * CHUNK + r * room, block.keys + r * room, slots_, margin};
+        const bool is_ascending = !keys_.image(block.image).is_cut;
+        return {block.scores + BLOCK * CHUNK + r * room, block.keys + r * room, slots_, margin, is_ascending};
     }
 
     // Rows behind the last query repeat it.
-    void load_queries(Block& block, const T* queries) const {
+    void load_queries(Block& block) const {
+        S* panels = block.rows + BLOCK * shape_.channels;
         for (std::size_t r = 0; r < BLOCK; ++r) {
-            const std::size_t query = block.first + std::min(r, block.count - 1);
-            const T* row = queries + (block.image * shape_.queries + query) * shape_.channels;
-            block.norms[r] = norm_of_query(row, block.image);
-            convert(row, block.norms[r], block.image, block.rows + r * shape_.channels, 1);
+            const std::size_t query = query_at(block, std::min(r, block.count - 1));
+            const T* row = queries_ + (block.image * shape_.queries + query) * shape_.channels;
+            S* to = block.rows + r * shape_.channels;
+            block.norms[r] = keys_.norm_of(row, block.image);
+            keys_.convert(row, block.norms[r], block.image, to, 1);
+            block.margins[r] = margin(block, r);
             if (!IS_EXACT) std::copy_n(row, shape_.channels, block.exact_rows + r * shape_.channels);
         }
-    }
-
-    // What a key of this row would have in `norms_`.
-    double norm_of_query(const T* row, std::size_t image) const {
-        if (metric_ != Metric::euclidean) return scale_of(exact_length(row, shape_.channels), metric_);
-        if (IS_EXACT) return 0;
-        return exact_sum<SquaredDifference>(row, centers_.get() + image * shape_.channels, shape_.channels);
+        if (!keys_.image(block.image).is_cut) return;
+        for (std::size_t i = 0; i < COLUMNS; ++i)
+            for (std::size_t c = 0; c < shape_.channels; ++c)
+                panels[(i / PANEL * shape_.channels + c) * PANEL + i % PANEL] =
+                    block.rows[std::min(i, BLOCK - 1) * shape_.channels + c];
     }
 
     // Twice the largest error of a float32 score: each of C sums and a few roundings more err by 2^-24 of the largest
@@ -231,7 +312,7 @@ class Search {
     float margin(const Block& block, std::size_t r) const {
         if (IS_EXACT) return 0;
         const double error = 2 * 1.01 * double(shape_.channels + 8) / (1 << 24);
-        const double norm = block.norms[r], largest = images_.get()[block.image].largest_norm;
+        const double norm = block.norms[r], largest = keys_.image(block.image).largest_norm;
         const auto held = [](double squares) { return squares > 1e-25 && squares < 1e30; };
         if (metric_ == Metric::cosine) return norm > 0 ? error : -NOBODY;
         if (metric_ == Metric::euclidean) return held(norm + largest) ? error * (norm + largest) : -NOBODY;
@@ -239,11 +320,16 @@ class Search {
         return held(length * length) && held(largest * largest) ? error * length * largest : -NOBODY;
     }
 
-    // Scores of all queries of the block with one panel of keys, into columns `column` .. of the chunk.
-    void score(const Block& block, std::size_t panel, std::size_t column) const {
-        const std::size_t index = block.image * panels_ + panel;
-        const S* keys = packed_.get() + index * PANEL * shape_.channels;
+    // Scores of the queries of the block with one panel of keys, into columns `column` .. of the chunk; of those tiles in
+    // which the panel matters to any, and -infinity in the others.
+    void score(const Block& block, std::size_t panel, std::size_t column, uint32_t matters = ~0u) const {
+        const S *keys = keys_.panel(block.image, panel), *norms = keys_.panel_norms(block.image, panel);
         for (std::size_t first = 0; first < block.count; first += TILE_ROWS) {
+            if (!(matters >> first & ((1u << TILE_ROWS) - 1))) {
+                for (int r = 0; r < TILE_ROWS; ++r)
+                    std::fill_n(block.scores + (first + r) * CHUNK + column, PANEL, NOBODY);
+                continue;
+            }
             const S* rows[TILE_ROWS];
             for (int r = 0; r < TILE_ROWS; ++r) rows[r] = block.rows + (first + r) * shape_.channels;
             S sums[TILE_ROWS * PANEL];
@@ -252,8 +338,7 @@ class Search {
             else
                 multiply<Start::at_zero, 1>(sums, rows, shape_.channels, keys);
             for (int r = 0; r < TILE_ROWS; ++r)
-                finish(sums + r * PANEL, block.norms[first + r], packed_norms_.get() + index * PANEL,
-                       block.scores + (first + r) * CHUNK + column);
+                finish(sums + r * PANEL, block.norms[first + r], norms, block.scores + (first + r) * CHUNK + column);
         }
     }
 
@@ -281,14 +366,21 @@ class Search {
         return cosines <= S(1e-12) ? Vector<S>{} : products;
     }
 
+    static bool any_reaches(const float* scores, std::size_t count, float limit) {
+        unsigned reached = 0;
+        for (std::size_t i = 0; i < count; i += LANES<float>) reached |= at_least(scores + i, limit);
+        return reached;
+    }
+
     // Few scores reach the limit: most of a row is passed with one comparison for a whole vector.
-    void scan(const Block& block, std::size_t r, std::size_t first, std::size_t count, int64_t itself,
+    void scan(Block& block, std::size_t r, const int32_t* keys, std::size_t count, int32_t itself,
               Shortlist& shortlist) const {
         constexpr std::size_t WORD = Shortlist::WORD;
         const float* scores = block.scores + r * CHUNK;
-        const int64_t* keys = eligible_.get() + block.image * num_candidates_ + first;
-        if (first > 0) shortlist.cut();
-        shortlist.reached(reached_by(scores, count, shape_.K));
+        if (!any_reaches(scores, count, shortlist.limit())) return;
+        if (shape_.K > Maxima::GROUPS) shortlist.cut();
+        block.maxima[r].take(scores, count);
+        shortlist.reached(block.maxima[r].reached_by(shape_.K));
         for (std::size_t i = 0; i < count; i += WORD) {
             uint64_t mask = 0;
             for (std::size_t j = 0; j < WORD; j += LANES<float>)
@@ -299,37 +391,35 @@ class Search {
     }
 
     // Leaves the best by exact scores.
-    void decide(const Block& block, std::size_t r, int64_t itself, Shortlist& shortlist) const {
+    void decide(Block& block, std::size_t r, int32_t itself, Shortlist& shortlist) const {
         if (IS_EXACT) return shortlist.cut();
         const auto exact = [&](std::size_t key) { return exact_score(block, r, key); };
         if (!shortlist.full()) return shortlist.settle(exact);
         shortlist = shortlist_of(block, r, 0);
+        block.maxima[r] = {};
         float* scores = block.scores + r * CHUNK;
-        const std::size_t keys = images_.get()[block.image].count;
+        const int32_t* members = keys_.members(block.image);
+        const std::size_t keys = keys_.image(block.image).count;
         for (std::size_t first = 0; first < keys; first += CHUNK) {
             const std::size_t count = std::min(keys - first, CHUNK);
-            for (std::size_t i = 0; i < count; ++i) scores[i] = exact(key_at(block.image, first + i));
-            scan(block, r, first, count, itself, shortlist);
+            for (std::size_t i = 0; i < count; ++i) scores[i] = exact(members[first + i]);
+            scan(block, r, members + first, count, itself, shortlist);
         }
         shortlist.cut();
     }
 
     float exact_score(const Block& block, std::size_t r, std::size_t key) const {
-        return bounded(convnn::exact_score(block.exact_rows + r * shape_.channels, key_row(block.image, key),
-                                           shape_.channels, block.norms[r], key_norm(block.image, key), metric_));
+        return bounded(convnn::exact_score(block.exact_rows + r * shape_.channels, keys_.row(block.image, key),
+                                           shape_.channels, block.norms[r], keys_.norm(block.image, key), metric_));
     }
 
     SearchShape shape_;
     Metric metric_;
-    const int64_t* candidates_;
-    std::size_t num_candidates_, panels_, slots_ = 0;
+    std::size_t slots_ = 0;
     int threads_;
-    const T* keys_ = nullptr;
-    Buffer<S> packed_, packed_norms_;
-    Buffer<double> norms_;    // of each key: its scale, or where S is float and distances are asked for, its square about the mean
-    Buffer<double> centers_;  // (batch, channels)
-    Buffer<int64_t> eligible_;
-    Buffer<Image> images_;
+    PackedKeys<T, S> keys_;
+    const T* queries_ = nullptr;
+    Buffer<int32_t> order_;  // queries of each image, those that are alike side by side
 };
 
 }  // namespace convnn

@@ -13,9 +13,9 @@ namespace convnn {
 
 constexpr float NOBODY = -std::numeric_limits<float>::infinity();
 
-// Keys are taken up unsorted, as fast as possible, and now and then ranked and cut. They come in ascending order, so that
-// of equal scores the first to come stays. With a margin, scores are known to half of it: whatever may still be among the
-// best stays, and `settle` decides by exact scores; where too many may, the list is `full`.
+// Keys are taken up unsorted, as fast as possible, and now and then ranked and cut: of equal scores the lowest key stays,
+// which is the first to come where keys come in ascending order. With a margin, scores are known to half of it: whatever may still be among the best stays, and `settle` decides by
+// exact scores; where too many may, the list is `full`.
 class Shortlist {
    public:
     static constexpr std::size_t WORD = 64;         // scores compared at once, one bit each
@@ -24,18 +24,18 @@ class Shortlist {
     static std::size_t capacity(std::size_t slots) { return round_up(slots + SPARE + WORD, WORD); }
 
     // scores and keys have twice the capacity: room to sort.
-    Shortlist(float* scores, int64_t* keys, std::size_t slots, float margin)
-        : scores_(scores), keys_(keys), slots_(slots), margin_(margin) {}
+    Shortlist(float* scores, int32_t* keys, std::size_t slots, float margin, bool is_ascending)
+        : scores_(scores), keys_(keys), slots_(slots), margin_(margin), is_ascending_(is_ascending) {}
 
     float limit() const { return limit_; }
     bool full() const { return full_; }
-    const int64_t* keys() const { return keys_; }
+    const int32_t* keys() const { return keys_; }
 
     // At least `slots` scores are known to reach this.
     void reached(float score) { limit_ = std::max(limit_, score - margin_); }
 
     // Takes up those keys whose bit is set, but not `itself`.
-    void take(const float* scores, const int64_t* keys, uint64_t mask, int64_t itself) {
+    void take(const float* scores, const int32_t* keys, uint64_t mask, int32_t itself) {
         for (; mask; mask &= mask - 1) {
             const int column = __builtin_ctzll(mask);
             scores_[count_] = scores[column];
@@ -47,13 +47,46 @@ class Shortlist {
 
     // Ranks the keys and leaves those that may be among the best.
     void cut() {
-        in_order_ = false;
+        drop();
         rank();
+        leave_best();
+        kept_ = count_;
+    }
+
+    // Ranks the keys by other scores, lowest key first among equals, and leaves the best.
+    template <class Score>
+    void settle(const Score& score) {
+        drop();
+        if (is_ascending_ && kept_) std::sort(keys_, keys_ + count_);
+        for (std::size_t i = 0; i < count_; ++i) scores_[i] = score(keys_[i]);
+        rank();
+        count_ = std::min(count_, slots_);
+    }
+
+    // Slots that no key fills.
+    void fill(int32_t key) {
+        for (; count_ < slots_; ++count_) keys_[count_] = key;
+    }
+
+   private:
+    // Forgets keys that were taken up since the last cut, when the limit was lower.
+    void drop() {
+        std::size_t left = kept_;
+        for (std::size_t i = kept_; i < count_; ++i) {
+            scores_[left] = scores_[i];
+            keys_[left] = keys_[i];
+            left += scores_[i] >= limit_;
+        }
+        count_ = left;
+    }
+
+    // The first of ranked keys.
+    void leave_best() {
         if (count_ < slots_) return;
         const float last = scores_[slots_ - 1];
         if (margin_ == 0) {
             count_ = slots_;
-            limit_ = std::max(limit_, std::nextafter(last, -NOBODY));
+            limit_ = std::max(limit_, is_ascending_ ? std::nextafter(last, -NOBODY) : last);  // or ties may still win
             return;
         }
         reached(last);
@@ -64,24 +97,9 @@ class Shortlist {
         count_ = 0;
     }
 
-    // Ranks the keys by other scores, lowest key first among equals, and leaves the best.
-    template <class Score>
-    void settle(const Score& score) {
-        if (!in_order_) std::sort(keys_, keys_ + count_);
-        for (std::size_t i = 0; i < count_; ++i) scores_[i] = score(keys_[i]);
-        rank();
-        count_ = std::min(count_, slots_);
-    }
-
-    // Slots that no key fills.
-    void fill(int64_t key) {
-        for (; count_ < slots_; ++count_) keys_[count_] = key;
-    }
-
-   private:
     void rank() {
         float* scores = scores_ + capacity(slots_);
-        int64_t* keys = keys_ + capacity(slots_);
+        int32_t* keys = keys_ + capacity(slots_);
         for (std::size_t i = 0; i < count_; ++i) {
             const std::size_t rank = rank_of(i);
             scores[rank] = scores_[i];
@@ -94,16 +112,23 @@ class Shortlist {
     std::size_t rank_of(std::size_t i) const {
         const float score = scores_[i];
         int better = 0;
-        for (std::size_t j = 0; j < i; ++j) better += scores_[j] >= score;
-        for (std::size_t j = i + 1; j < count_; ++j) better += scores_[j] > score;
+        if (is_ascending_) {
+            for (std::size_t j = 0; j < i; ++j) better += scores_[j] >= score;
+            for (std::size_t j = i + 1; j < count_; ++j) better += scores_[j] > score;
+            return better;
+        }
+        int equal = 0;
+        for (std::size_t j = 0; j < count_; ++j) better += scores_[j] > score;
+        for (std::size_t j = 0; j < count_; ++j) equal += scores_[j] == score;
+        for (std::size_t j = 0; equal > 1 && j < count_; ++j) better += scores_[j] == score && keys_[j] < keys_[i];
         return better;
     }
 
     float* scores_;
-    int64_t* keys_;
-    std::size_t slots_, count_ = 0;
+    int32_t* keys_;
+    std::size_t slots_, count_ = 0, kept_ = 0;
     float margin_, limit_ = NOBODY;
-    bool full_ = false, in_order_ = true;
+    bool is_ascending_, full_ = false;
 };
 
 }  // namespace convnn

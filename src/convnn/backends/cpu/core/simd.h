@@ -1,6 +1,7 @@
 // Vectors of the instruction set this file is compiled for, and the one loop that all matrix products here end in.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 
@@ -70,6 +71,20 @@ inline V fused(V a, V b, V c) {
 #if defined(__AVX2__)  // numbers behind the last whole vector
 inline float fused(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 inline double fused(double a, double b, double c) { return __builtin_fma(a, b, c); }
+#endif
+
+#if defined(__AVX512F__)
+inline Vector<float> square_root(Vector<float> v) { return _mm512_sqrt_ps(v); }
+inline Vector<double> square_root(Vector<double> v) { return _mm512_sqrt_pd(v); }
+#elif defined(__AVX2__)
+inline Vector<float> square_root(Vector<float> v) { return _mm256_sqrt_ps(v); }
+inline Vector<double> square_root(Vector<double> v) { return _mm256_sqrt_pd(v); }
+#else
+template <class V>
+inline V square_root(V v) {
+    for (std::size_t i = 0; i < sizeof v / sizeof v[0]; ++i) v[i] = std::sqrt(v[i]);
+    return v;
+}
 #endif
 
 template <class T>
