@@ -138,14 +138,13 @@ PAGE = """# Benchmarks
 
 Made by `python -m benchmarks` on: {machines}.
 
-Contestants run in turns in one process; times are medians, ratios are medians of the ratios within each turn. Memory is
-the peak of a process of its own above its inputs. A speed-up is printed only where outputs and all gradients agree
-with the definition. *reference* is the definition in plain PyTorch: all T x T scores in float64, ties settled, a copy
-of all neighbours. *matmul+topk+gather* is the same in float32, with ties left to topk. *ours* chooses exactly the
-neighbours of the reference. GFLOPs are those of one sequence or image forward, counted by torch's flop counter with the
-formulas of our operators: a multiply-add counts as two, comparisons and softmax as nothing. Layers on tokens train with
-dropout 0.1, which PyTorch's attention on the CPU pays for with all T x T weights; a training step without it stands
-beside.
+Contestants run in turns in one process. Times are medians; ratios are medians of the ratios within each turn. Memory is
+the peak of a separate process above its inputs. A speed-up is printed only if outputs and all gradients agree with the
+definition. *reference* is the definition in plain PyTorch: all T x T scores in float64, ties resolved, a copy of all
+neighbours. *matmul+topk+gather* is the same in float32, with ties left to topk. *ours* chooses exactly the neighbours
+of the reference. GFLOPs are for one sequence or image, forward, counted by torch's flop counter with the formulas of
+our operators: a multiply-add counts as two, comparisons and softmax as zero. Layers on tokens train with dropout 0.1,
+for which PyTorch's attention writes all T x T weights on the CPU; a training step without dropout is listed too.
 
 {tables}
 ### Against the size of the map
