@@ -35,7 +35,3 @@ def test_costs_of_the_readme_are_those_of_the_benchmarks() -> None:
     measured = table(DOCS / "benchmarks" / "README.md", "One layer against the size of the map, 64->64, batch 8")
     assert table(ROOT / "README.md", "What it costs") == measured
     assert measured.keys() >= {"Conv2d", "ConvNN, K = 9", "Branching, half ConvNN", "ConvNN_Pos"}
-
-
-def test_the_readme_is_short() -> None:
-    assert (ROOT / "README.md").read_text().count("\n") <= 150
