@@ -24,7 +24,7 @@ def test_its_parts_are_in_order() -> None:
         "Citation",
     ]
     prose = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
-    assert re.findall(r"^#+ (.*)$", prose, flags=re.MULTILINE) == [*parts, "Contributing"]
+    assert re.findall(r"^#+ (.*)$", prose, flags=re.MULTILINE) == [*parts, "Documentation", "Citation", "Contributing"]
 
 
 def test_its_links_lead_to_files() -> None:
