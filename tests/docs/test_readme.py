@@ -13,16 +13,7 @@ def test_it_is_short() -> None:
 
 
 def test_its_parts_are_in_order() -> None:
-    parts = [
-        "convnn",
-        "Install",
-        "Two commands",
-        "The layer",
-        "What it costs",
-        "What it found",
-        "Documentation",
-        "Citation",
-    ]
+    parts = ["convnn", "Install", "Two commands", "The layer", "What it costs", "What it found"]
     prose = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
     assert re.findall(r"^#+ (.*)$", prose, flags=re.MULTILINE) == [*parts, "Documentation", "Citation", "Contributing"]
 
