@@ -5,15 +5,15 @@ BIN := $(VENV)/bin
 .PHONY: help demo test test-quick test-long faults survival benchmark docs figures lint clean
 
 help:
-	@echo "make demo       train a Branching network on digits and draw what it looks at, into runs/demo"
-	@echo "make test       lint, types, direction of imports, all tests: five minutes on two cores"
-	@echo "make test-quick one case of every test that takes no second: a minute"
-	@echo "make test-long  the sweeps, such as one step of every network with every layer and setting: half an hour"
+	@echo "make demo       train a Branching network on digits and draw its neighbours, into runs/demo: four minutes"
+	@echo "make test       run lint, type checks, import checks and the tests: twelve minutes on two cores"
+	@echo "make test-quick run one case of each fast test: a minute"
+	@echo "make test-long  run the sweeps, such as one step of every network with every layer and setting: half an hour"
 	@echo "make faults     kill, signal, damage and starve some hundred runs: half an hour"
 	@echo "make survival   put our layers into every network of torchvision and 41 of timm: half an hour"
-	@echo "make benchmark  every figure of docs/benchmarks: 40 minutes on a quiet machine"
-	@echo "make docs       the documentation, into site/index.html"
-	@echo "make figures    draw the figures of the documentation anew"
+	@echo "make benchmark  measure every figure of docs/benchmarks: 40 minutes on a quiet machine"
+	@echo "make docs       build the documentation, into site/index.html"
+	@echo "make figures    redraw the figures of the documentation and rerun its tutorial"
 	@echo "make clean      remove the environment, the demo and the site"
 
 $(VENV)/.installed: pyproject.toml CMakeLists.txt $(wildcard src/convnn/backends/cpu/core/*)
@@ -58,6 +58,7 @@ docs: $(VENV)/.installed
 
 figures: $(VENV)/.installed
 	PYTHONPATH=docs $(BIN)/python -m figures docs/images/steps
+	PYTHONPATH=docs $(BIN)/python -m generate.notebook docs/tutorial.ipynb
 
 clean:
 	rm -rf $(VENV) runs/demo site

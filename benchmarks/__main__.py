@@ -13,11 +13,12 @@ from benchmarks import report
 from benchmarks.contestants import LARGE, RESNET18, VGG11, Case
 from benchmarks.family import measure_family
 from benchmarks.layers import measure_layer, measure_sizes
+from benchmarks.map_sizes import measure_map_sizes
 from benchmarks.networks import measure_networks
 from benchmarks.search import measure_search
 from benchmarks.tokens import Tokens, measure_tokens, measure_vits
 
-GROUPS = ("networks", "family", "layers", "searches", "sizes", "tokens", "vits")
+GROUPS = ("map_sizes", "networks", "family", "layers", "searches", "sizes", "tokens", "vits")
 
 
 def main() -> int:
@@ -31,7 +32,8 @@ def main() -> int:
     measure = QUICKLY if options.quick else FULLY
     known = options.out / "results.json"
     results = json.loads(known.read_text()) if known.exists() and not options.quick else {}
-    results |= {"machine": describe_machine()} | {group: measure[group]() for group in options.only}
+    machines = results.get("machines", {}) | dict.fromkeys(options.only, describe_machine())
+    results |= {"machines": machines} | {group: measure[group]() for group in options.only}
     print(report.tables(results))
     if not options.quick:
         options.out.mkdir(parents=True, exist_ok=True)
@@ -45,6 +47,7 @@ FAMILY = [(32, 64, 64), (8, 256, 256)]
 SMALL = [Case(2, *shape) for shape in VGG11[:2]]
 
 FULLY: dict[str, Callable[[], list[Any]]] = {
+    "map_sizes": lambda: measure_map_sizes(8, (32, 64, 128), 5),
     "networks": lambda: measure_networks(64, 7, with_memory=True),
     "family": lambda: [measure_family(Case(16, *shape), 7, with_memory=True) for shape in FAMILY],
     "layers": lambda: [measure_layer(case, 5, with_memory=True) for case in CASES + LARGE],
@@ -63,6 +66,7 @@ FULLY: dict[str, Callable[[], list[Any]]] = {
 """What the page shows."""
 
 QUICKLY: dict[str, Callable[[], list[Any]]] = {
+    "map_sizes": lambda: measure_map_sizes(1, (8, 16), 2),
     "networks": lambda: measure_networks(2, 2, with_memory=False),
     "family": lambda: [measure_family(Case(2, 8, 16, 16), 2, with_memory=False)],
     "layers": lambda: [measure_layer(case, 2, with_memory=False) for case in SMALL],

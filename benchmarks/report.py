@@ -12,6 +12,7 @@ CONTESTANTS = ("Conv2d", "ours", "reference", "matmul+topk+gather")
 def tables(results: dict[str, Any]) -> str:
     """All tables, Markdown, of what was measured."""
     parts = {
+        "map_sizes": [_map_sizes],
         "networks": [_networks],
         "family": [_family],
         "layers": [partial(_layers, phase="training"), partial(_layers, phase="forward")],
@@ -20,6 +21,27 @@ def tables(results: dict[str, Any]) -> str:
         "vits": [_vits],
     }
     return "\n".join(table(results) for group, made in parts.items() if group in results for table in made)
+
+
+def _map_sizes(results: dict[str, Any]) -> str:
+    """A row a layer, a column a size: times Conv2d, forward; forward and backward."""
+    sizes, names = results["map_sizes"], list(results["map_sizes"][0]["forward"])
+    head = ["layer", *(f"{one['case']['side']} x {one['case']['side']}" for one in sizes)]
+    rows = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for name in names:
+        cells = []
+        for one in sizes:
+            pair = [one[phase][name] for phase in ("forward", "training")]
+            figures = (f"{p['ms']:.0f} ms" if name == "Conv2d" else f"{p['times Conv2d']:.1f}" for p in pair)
+            cells.append("; ".join(figures))
+        rows.append("| " + " | ".join([name, *cells]) + " |")
+    case = Case(**sizes[0]["case"])
+    return (
+        f"### One layer against the size of the map, {case.inputs}->{case.outputs}, batch {case.batch}\n\n"
+        "Forward; forward and backward. Conv2d in milliseconds, the others in units of Conv2d.\n\n"
+        + "\n".join(rows)
+        + "\n"
+    )
 
 
 def _networks(results: dict[str, Any]) -> str:
@@ -114,16 +136,15 @@ def _cell(column: str, number: float | None, agrees: bool) -> str:
 
 PAGE = """# Benchmarks
 
-Made by `python -m benchmarks` on: {machine}.
+Made by `python -m benchmarks` on: {machines}.
 
-Contestants run in turns in one process; times are medians, ratios are medians of the ratios within each turn. Memory is
-the peak of a process of its own above its inputs. A speed-up is printed only where outputs and all gradients agree
-with the definition. *reference* is the definition in plain PyTorch: all T x T scores in float64, ties settled, a copy
-of all neighbours. *matmul+topk+gather* is the same in float32, with ties left to topk. *ours* chooses exactly the
-neighbours of the reference. GFLOPs are those of one sequence or image forward, counted by torch's flop counter with the
-formulas of our operators: a multiply-add counts as two, comparisons and softmax as nothing. Layers on tokens train with
-dropout 0.1, which PyTorch's attention on the CPU pays for with all T x T weights; a training step without it stands
-beside.
+Contestants run in turns in one process. Times are medians; ratios are medians of the ratios within each turn. Memory is
+the peak of a separate process above its inputs. A speed-up is printed only if outputs and all gradients agree with the
+definition. *reference* is the definition in plain PyTorch: all T x T scores in float64, ties resolved, a copy of all
+neighbours. *matmul+topk+gather* is the same in float32, with ties left to topk. *ours* chooses exactly the neighbours
+of the reference. GFLOPs are for one sequence or image, forward, counted by torch's flop counter with the formulas of
+our operators: a multiply-add counts as two, comparisons and softmax as zero. Layers on tokens train with dropout 0.1,
+for which PyTorch's attention writes all T x T weights on the CPU; a training step without dropout is listed too.
 
 {tables}
 ### Against the size of the map
@@ -136,8 +157,19 @@ One image of 64 channels, 64 outputs, a training step.
 
 def write(results: dict[str, Any], folder: Path) -> None:
     """The page and its plot."""
-    (folder / "README.md").write_text(PAGE.format(machine=results["machine"], tables=tables(results)))
+    page = PAGE.format(machines=describe_machines(results["machines"]), tables=tables(results))
+    (folder / "README.md").write_text(page)
     draw(results["sizes"], folder / "scaling.png")
+
+
+def describe_machines(machines: dict[str, str]) -> str:
+    """Name the machine of all figures; where there are several, name the figures of each."""
+    groups: dict[str, list[str]] = {}
+    for group, machine in machines.items():
+        groups.setdefault(machine, []).append(f"`{group}`")
+    if len(groups) == 1:
+        return next(iter(groups))
+    return "; ".join(f"{machine} ({', '.join(names)})" for machine, names in groups.items())
 
 
 def draw(points: list[dict[str, Any]], path: Path) -> None:

@@ -16,7 +16,8 @@ train, test = order[:1437], order[1437:]
 
 network = nn.Sequential(
     # Half of the channels look at the 3 x 3 window, half at the 9 most similar pixels, wherever they are.
-    Branching2d.with_convnn(1, 16, K=9, branch_ratio=0.5),
+    # By distance: of a single channel the cosine would only compare signs.
+    Branching2d.with_convnn(1, 16, K=9, branch_ratio=0.5, metric="euclidean"),
     nn.BatchNorm2d(16),
     nn.ReLU(),
     nn.MaxPool2d(2),

@@ -1,4 +1,4 @@
-"""Forms of ConvNN_Pos that were tried and are not shipped, in the network and at the budget of place.toml.
+"""Variants of ConvNN_Pos that were tried and not shipped, in the network and with the budget of place.toml.
 
 `python studies/trials.py --data_path ./Data/cifar10` trains each with three seeds and prints a line a run. In each,
 half of the channels look at the places of a convolution, and the other half is what is tried.
@@ -22,7 +22,7 @@ SIDE, REACH = 3, 1
 
 
 class Trial(nn.Module):
-    """For each slot one vector of its places, put together by `pick`, then the kernel."""
+    """For each slot, `pick` combines its places into one vector; the kernel follows."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -48,14 +48,14 @@ class Trial(nn.Module):
 
 
 class Soft(Trial):
-    """A softmax over the places of a slot, by inner product, of learned temperature."""
+    """A softmax over the places of a slot, by inner product, with a learned temperature."""
 
     def pick(self, here: Tensor, there: Tensor) -> Tensor:
         return (self.shares((here * there).sum(-1)) * there).sum(3)
 
 
 class Projected(Trial):
-    """The same by learned projections: attention within each direction."""
+    """The same with learned projections: attention within each direction."""
 
     def pick(self, here: Tensor, there: Tensor) -> Tensor:
         return (self.shares(self.scores(here, there)) * there).sum(3)
@@ -74,7 +74,7 @@ class StraightThrough(Projected):
 
 
 class Differences(Trial):
-    """One place by inner product, and what it has more than the position."""
+    """One place by inner product; its value is its difference from the position."""
 
     def pick(self, here: Tensor, there: Tensor) -> Tensor:
         chosen = (here * there).sum(-1).argmax(-1)[..., None, None].expand(-1, -1, -1, 1, there.shape[-1])
@@ -83,7 +83,7 @@ class Differences(Trial):
 
 
 class SideBySide(nn.Module):
-    """Layers that make equal shares of the channels."""
+    """Layers that compute equal shares of the channels."""
 
     def __init__(self, out_channels: int, *makers: Callable[[int], nn.Module]) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ TRIALS: dict[str, Callable[[int, int], nn.Module]] = {
 
 
 def train(name: str, seed: int, data_path: str, epochs: int, images: int) -> float:
-    """Test accuracy after the last epoch, in percent."""
+    """Return the test accuracy after the last epoch, in percent."""
     kept = {"limit_train": images, "limit_test": 4000, "keep_images": True, "num_workers": 0}
     data = load_data("imagefolder", data_path, batch_size=32, seed=seed, **kept)
     torch.manual_seed(seed)

@@ -8,7 +8,7 @@ from figures import relatives, steps
 
 
 def main(folder: Path) -> None:
-    """One PNG file a figure."""
+    """Write one PNG file for each figure."""
     make_folder(folder, "folder")
     for name, draw in (steps.FIGURES | relatives.FIGURES).items():
         draw().save(folder / f"{name}.png")

@@ -1,4 +1,4 @@
-"""Whom one pixel looks at in the layers of other papers: each layer itself is asked."""
+"""What one pixel looks at in the layers of other papers, computed by the layers themselves."""
 
 import torch
 from matplotlib.axes import Axes
@@ -15,7 +15,7 @@ CHANNELS = 9
 
 
 def patches() -> Tensor:
-    """What the layers compare: the 3 x 3 pixels around each, (1, 9, 8, 8)."""
+    """Return what the layers compare: the 3 x 3 pixels around each, (1, 9, 8, 8)."""
     return F.unfold(digit(), 3, padding=1).unflatten(2, digit().shape[2:])
 
 
@@ -27,7 +27,7 @@ def same(linear: nn.Linear, factor: float = 1.0) -> None:
 
 
 def by_content() -> Row:
-    """Those that search: the nearest, every other of the nearest, as many as wished for, everybody."""
+    """Layers that search: the nearest, every other of the nearest, as many as the degree, every pixel."""
     torch.manual_seed(0)
     with_degree = layers.AdaptiveNeighborhoods2d(CHANNELS, CHANNELS, 5, latent_channels=CHANNELS)
     same(with_degree.ranker.encode, factor=20)
@@ -39,13 +39,13 @@ def by_content() -> Row:
         f"ViG: the {K} nearest": (layers.ViG2d(CHANNELS, CHANNELS, K), patches()),
         "every other of 18": (layers.ViG2d(CHANNELS, CHANNELS, K, graph_dilation=2), patches()),
         "Adaptive: a degree": (with_degree, patches()),
-        "NonLocal: everybody": (everybody, twice),
+        "NonLocal: every pixel": (everybody, twice),
     }
     return _draw(asked, QUERY)
 
 
 def by_place() -> Row:
-    """Those of fixed places: of the own row and column, those of them that are close, the window at the border."""
+    """Layers with fixed places: the same row and column, the close ones among them, the window at the border."""
     torch.manual_seed(0)
     own = {"positional_size": 0}
     asked = {

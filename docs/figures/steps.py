@@ -22,7 +22,7 @@ SEARCH = Search(K, metric="euclidean", similarity_type="Loc_Col")
 
 
 def digit() -> Tensor:
-    """A nought of 8 x 8 pixels, 0 to 1: (1, 1, 8, 8)."""
+    """Return a zero of 8 x 8 pixels, values 0 to 1: (1, 1, 8, 8)."""
     return torch.from_numpy(load_digits().images[0] / 16).float()[None, None]
 
 
@@ -43,7 +43,7 @@ def cells_of(indices: Tensor) -> list[Cell]:
 
 
 def neighbors_of(search: Search) -> list[Cell]:
-    """Whom the query chooses, in the order of the slots."""
+    """Return the neighbours of the query, in the order of the slots."""
     chosen = find_neighbors(field(), search, training=False)
     return cells_of(chosen.indices[0, QUERY[0] * SIDE + QUERY[1]])
 
@@ -87,7 +87,7 @@ def pad() -> Row:
 
 
 def compare() -> Row:
-    """How close every position is to the query, by what is compared."""
+    """How close every position is to the query, for each similarity."""
     row = Row(1, 1, 1, 1)
     draw_padded(row.axes[0])
     panels.title(row.axes[0], "the query")
@@ -99,7 +99,7 @@ def compare() -> Row:
 
 
 def sample() -> Row:
-    """Who may be chosen."""
+    """The positions that may be chosen."""
     row = Row(1, 1, 1)
     settings = {"all": -1, "random": 20, "spatial": 4}
     for ax, (kind, count) in zip(row.axes, settings.items(), strict=True):
@@ -112,7 +112,7 @@ def sample() -> Row:
 
 
 def choose() -> Row:
-    """Whom the query chooses from each kind of candidates."""
+    """The neighbours of the query from each kind of candidates."""
     row = Row(1, 1, 1)
     settings = {"all": -1, "random": 20, "spatial": 4}
     for ax, (kind, count) in zip(row.axes, settings.items(), strict=True):
@@ -133,7 +133,7 @@ def order() -> Row:
 
 
 def projected(keys: Tensor) -> Tensor:
-    """As a learned projection could make them: four times as long, so that a softmax tells them apart."""
+    """Vectors as a learned projection could produce them: four times as long, so that a softmax tells them apart."""
     return 4 * keys
 
 
@@ -146,9 +146,9 @@ def softmax_weights() -> np.ndarray:
 
 
 def weights() -> Row:
-    """Alike, or by a softmax of the scores."""
+    """Equal weights, or a softmax of the scores."""
     row = Row(1, 1.05, 1, 1.05)
-    kinds = {"ConvNN: alike": np.ones(K) / K, "ConvNN_Attn: softmax": softmax_weights()}
+    kinds = {"ConvNN: equal": np.ones(K) / K, "ConvNN_Attn: softmax": softmax_weights()}
     largest = max(shares.max() for shares in kinds.values())
     for (text, shares), ax, beside in zip(kinds.items(), row.axes[::2], row.axes[1::2], strict=True):
         draw_padded(ax, cmap=panels.FADED)
@@ -165,7 +165,7 @@ KERNEL = torch.tensor([0.28, 0.18, 0.14, 0.11, 0.09, 0.07, 0.06, 0.04, 0.03])
 
 
 def summed() -> Row:
-    """What the neighbours bring, times the kernel, is the output."""
+    """The values of the neighbours, times the kernel, sum to the output."""
     row = Row(1, 1.75, 0.8)
     chosen = find_neighbors(field(), SEARCH, training=False)
     out = aggregate.convolve(field().features, chosen, KERNEL.reshape(1, 1, K))[0, :, 0]
@@ -230,7 +230,7 @@ def family() -> Row:
     alike = torch.ones(K)
     for ax, text, indices, shares in zip(
         row.axes,
-        ("convolution: the window", "ConvNN: the K most similar", "attention: everybody"),
+        ("convolution: the window", "ConvNN: the K most similar", "attention: every pixel"),
         (window, nearest, everybody),
         (alike, alike, weigh.softmax(scored).scores[0, 0]),
         strict=True,
@@ -247,7 +247,7 @@ SECTORS = ("#1f5fbf", "#5c8cd6", "#1f5fbf", "#5c8cd6", "#262626", "#5c8cd6", "#1
 
 
 def place() -> Row:
-    """One neighbour in each direction: which positions belong to a slot, and whom it takes."""
+    """One neighbour in each direction: the places that belong to a slot, and the one it takes."""
     row = Row(1, 1, 1)
     wide = Field.of(digit(), Grid(SLOTS, padding="same").widened((SLOTS, SLOTS), REACH))
     side, (top, left) = SLOTS + 2 * REACH, (QUERY[0] - 1 - REACH, QUERY[1] - 1 - REACH)

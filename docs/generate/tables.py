@@ -7,7 +7,7 @@ import argparse
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from generate import guide
+from generate import guide, notebook
 from generate.markdown import table
 from markdown import Markdown
 from markdown.extensions import Extension
@@ -112,6 +112,7 @@ TABLES: dict[str, Callable[..., Iterator[str]]] = {
     "guide": guide.everything,
     "family": guide.family,
     "steps": guide.steps,
+    "notebook": notebook.page,
 }
 
 

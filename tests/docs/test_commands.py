@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from accelerate.commands.launch import launch_command_parser
-from torch import nn
 from torch.distributed.run import get_args_parser
 
 from convnn.cli import COMMANDS, main, main_train
@@ -15,7 +14,6 @@ from convnn.cli._flags import Parser, config_from
 from convnn.cli.train import add_flags
 from convnn.data import builders
 from convnn.nn import LAYERS
-from convnn.nn.tokens.attention import Attention
 from fences import PAGES, ROOT, SHELL, Block, blocks_of, commands_of, name_of
 from few_images import few_cifar, write_pictures
 from published_examples import PUBLISHED_EXAMPLES
@@ -26,12 +24,12 @@ TINY = (
 )
 """What makes any run short; later flags replace earlier ones."""
 
-GIVEN = {"MyLayer": lambda i, o: nn.Conv2d(i, o, 3, padding=1), "MyAttention": Attention}
-"""What a page leaves to its reader to write."""
-
 NOT_RUN = {
     "pip install .": "the environment of the tests is such an installation",
     "pip install convnn[sweep]": "and has the extras",
+    "git clone https://github.com/OWNER/convnn.git": "the address is the reader's",
+    "cd convnn": "of what was cloned",
+    "pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu": "torch is installed",
 }
 
 NO_FLAGS_OF_OURS = {
@@ -68,7 +66,7 @@ def layers_as_before():
 @pytest.mark.parametrize("page", pages_with("python"), ids=name_of)
 @pytest.mark.usefixtures("layers_as_before")
 def test_python_of_a_page_runs(page: Path, folder: Path) -> None:
-    namespace = dict(GIVEN)
+    namespace: dict[str, object] = {}
     for block in blocks_of(page, "python"):
         exec(compile("\n" * block.line + block.text, page, "exec"), namespace)  # lines of the page in a traceback
 
@@ -76,10 +74,7 @@ def test_python_of_a_page_runs(page: Path, folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "exports"),
-    [
-        *(pytest.param(page, name_of(page) in EXPORTING, id=name_of(page)) for page in pages_with(*SHELL)),
-        pytest.param(ROOT / "README.md", True, id="README.md, exports too", marks=pytest.mark.long),
-    ],
+    [pytest.param(page, name_of(page) in EXPORTING, id=name_of(page)) for page in pages_with(*SHELL)],
 )
 @pytest.mark.usefixtures("layers_as_before")
 def test_commands_of_a_page_run(page: Path, exports: bool, folder: Path) -> None:

@@ -117,6 +117,7 @@ def test_pages_are_rendered_whole(site: Path, pages: dict[Path, Page]) -> None:
         assert not [mark for mark in RAW if mark in page.text], path
     for name in ("mathematics.html", "family.html", "reference/maps.html", "reference/tokens.html"):
         assert "<math " in (site / name).read_text(encoding="utf-8")
+    assert "<mtext>arg&#x000A0;max</mtext>" in (site / "place.html").read_text(encoding="utf-8")
     drawn = {path.name for path in (ROOT / "docs" / "images" / "steps").iterdir()}
     assert {path.name for path in (site / "images" / "steps").glob("*.png")} == drawn
 

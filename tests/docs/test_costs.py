@@ -1,4 +1,4 @@
-"""The page of the relatives says what the benchmarks measured."""
+"""The page of the relatives, and the README, say what the benchmarks measured."""
 
 from itertools import dropwhile, takewhile
 from pathlib import Path
@@ -29,3 +29,9 @@ def test_costs_are_those_of_the_benchmarks() -> None:
     for name in compared:
         for column in ("parameters", "GFLOPs", "training, ms", "times Conv2d", "MB"):
             assert here[name][column] == measured[name][column], f"{name}: {column}"
+
+
+def test_costs_of_the_readme_are_those_of_the_benchmarks() -> None:
+    measured = table(DOCS / "benchmarks" / "README.md", "One layer against the size of the map, 64->64, batch 8")
+    assert table(ROOT / "README.md", "What it costs") == measured
+    assert measured.keys() >= {"Conv2d", "ConvNN, K = 9", "Branching, half ConvNN", "ConvNN_Pos"}
