@@ -10,6 +10,7 @@ from torch import nn
 
 from benchmarks.contestants import Case, K, step
 from benchmarks.measure import milliseconds, ratio
+from benchmarks.photographs import photographic_features
 from convnn.nn import Branching2d, ConvNN2d, ConvNNPos2d
 
 CONTESTANTS: dict[str, Callable[[int, int], nn.Module]] = {
@@ -43,5 +44,5 @@ def measure_map_sizes(batch: int, sides: tuple[int, ...], repeats: int) -> list[
 def _make_step(name: str, case: Case, training: bool) -> Callable[[], object]:
     torch.manual_seed(0)
     layer = CONTESTANTS[name](case.inputs, case.outputs).to(memory_format=torch.channels_last)
-    x = torch.randn(case.batch, case.inputs, case.side, case.side).contiguous(memory_format=torch.channels_last)
+    x = photographic_features(case.batch, case.inputs, case.side).contiguous(memory_format=torch.channels_last)
     return partial(step, layer, x.requires_grad_(training), training)
