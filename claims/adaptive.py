@@ -17,7 +17,7 @@ EXPERIMENT = (
     " edges ranked by an MLP. Adaptive; with all of the window, weighed by the ranking; and all of it, alike."
 )
 SEEDS = (0, 1, 2)
-RANKING = {"edge_type": "pair", "latent_channels": 16}  # as published, narrower
+RANKING = {"kernel_size": 5, "edge_type": "pair", "latent_channels": 16}  # as published, narrower
 
 
 class Everybody(nn.Module):
@@ -62,7 +62,7 @@ def measure(seeds: list[int], quick: bool) -> Seen:
 
 
 def trial(make, seed: int, steps: int) -> tuple[float, Tensor]:
-    network = fit(lambda: make(4, 4, 5, **RANKING), *regions(256, seed), seed=seed, steps=steps, loss=F.mse_loss)
+    network = fit(lambda: make(4, 4, **RANKING), *regions(256, seed), seed=seed, steps=steps, loss=F.mse_loss)
     noisy, clean = regions(64, 1000 + seed)
     wished: list[Tensor] = []
     network.degree.register_forward_hook(lambda module, given, wish: wished.append(wish))

@@ -46,7 +46,7 @@ def differences(k: int, size: tuple[int, int], seed: int, search: dict[str, str]
     """Of ConvNN2d and Conv2d with the same weights."""
     torch.manual_seed(seed)
     conv = nn.Conv2d(3, 4, k, padding=k // 2, dtype=torch.float64)
-    ours = ConvNN2d(3, 4, k * k, padding=k // 2, **search, dtype=torch.float64)
+    ours = ConvNN2d(3, 4, K=k * k, padding=k // 2, **search, dtype=torch.float64)
     ours.weight.data, ours.bias.data = conv.weight.detach().flatten(2), conv.bias.detach()
     x = torch.randn(2, 3, *size, dtype=torch.float64)
     found = []

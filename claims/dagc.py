@@ -60,7 +60,7 @@ def kinds(number: int, seed: int, side: int = 12) -> tuple[Tensor, Tensor, Tenso
 
 def error(make, seed: int, steps: int) -> float:
     def network() -> nn.Module:
-        layer = make(5, 32, 1, positional_size=0)
+        layer = make(5, 32, step=1, positional_size=0)
         return nn.Sequential(layer, nn.GELU(), nn.Conv2d(32, 32, 1), nn.GELU(), nn.Conv2d(32, 1, 1))
 
     maps, asked, _ = kinds(512, seed)
@@ -73,7 +73,7 @@ def error(make, seed: int, steps: int) -> float:
 def chosen(seed: int) -> tuple[float, float]:
     """Shares of whom DAGC keeps that are of the own kind, and of the own kind that it keeps, in percent."""
     maps, _, kind = kinds(16, seed)
-    found = DAGC2d(5, 1, 1, positional_size=0).neighbors(maps)
+    found = DAGC2d(5, 1, step=1, positional_size=0).neighbors(maps)
     same = kind.flatten(1).gather(1, found.indices.flatten(1)).view_as(found.indices) == kind.flatten(1).unsqueeze(-1)
     same, kept = same[..., 1:], ~found.absent[..., 1:]
     both = (same & kept).sum().item()

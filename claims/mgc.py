@@ -18,10 +18,10 @@ EXPERIMENT = (
 )
 SEEDS = (0, 1, 2)
 CONTESTANTS = {
-    "MGC": lambda i, o, step=2: MGC2d(i, o, step, positional_size=7),
-    "SVGA, encoded": lambda i, o, step=2: SVGA2d(i, o, step, positional_size=7),
-    "MGC, not encoded": lambda i, o, step=2: MGC2d(i, o, step, positional_size=0),
-    "SVGA, not encoded": lambda i, o, step=2: SVGA2d(i, o, step, positional_size=0),
+    "MGC": lambda i, o, step=2: MGC2d(i, o, step=step, positional_size=7),
+    "SVGA, encoded": lambda i, o, step=2: SVGA2d(i, o, step=step, positional_size=7),
+    "MGC, not encoded": lambda i, o, step=2: MGC2d(i, o, step=step, positional_size=0),
+    "SVGA, not encoded": lambda i, o, step=2: SVGA2d(i, o, step=step, positional_size=0),
 }
 
 

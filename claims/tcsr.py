@@ -22,8 +22,11 @@ EXPERIMENT = (
 SEEDS = (0, 1, 2)
 MIXERS = {
     "Conv2d 3 x 3": (lambda: nn.Conv2d(16, 16, 3, padding=1), nn.Identity),
-    "attention 7 x 7": (lambda: NeighborhoodAttention2d(16, 16, 7, head_channels=8), nn.Identity),
-    "attention 7 x 7, shift": (lambda: NeighborhoodAttention2d(16, 16, 7, head_channels=8), lambda: SpatialShift2d(16)),
+    "attention 7 x 7": (lambda: NeighborhoodAttention2d(16, 16, kernel_size=7, head_channels=8), nn.Identity),
+    "attention 7 x 7, shift": (
+        lambda: NeighborhoodAttention2d(16, 16, kernel_size=7, head_channels=8),
+        lambda: SpatialShift2d(16),
+    ),
 }
 
 

@@ -104,13 +104,13 @@ def _both(i: int, o: int) -> nn.Module:
     return SideBySide(
         o,
         lambda n: nn.Conv2d(i, n, SIDE, padding=1),
-        lambda n: ConvNNPos2d(i, n, SIDE, prefer="like", **choosing),
-        lambda n: ConvNNPos2d(i, n, SIDE, prefer="unlike", **choosing),
+        lambda n: ConvNNPos2d(i, n, kernel_size=SIDE, prefer="like", **choosing),
+        lambda n: ConvNNPos2d(i, n, kernel_size=SIDE, prefer="unlike", **choosing),
     )
 
 
 TRIALS: dict[str, Callable[[int, int], nn.Module]] = {
-    "as shipped": lambda i, o: ConvNNPos2d(i, o, SIDE, reach=REACH),
+    "as shipped": lambda i, o: ConvNNPos2d(i, o, kernel_size=SIDE, reach=REACH),
     "soft": _beside_convolution(Soft),
     "projected": _beside_convolution(Projected),
     "straight-through": _beside_convolution(StraightThrough),

@@ -122,8 +122,8 @@ class TokenCase:
         return torch.randn(batch, length, 12, generator=generator).to(dtype)
 
 
-def _token_case(name: str, layer: Callable[..., nn.Module], *arguments: object, **settings: object) -> TokenCase:
-    return TokenCase(name, lambda **more: layer(12, 3, *arguments, **settings, **more))
+def _token_case(name: str, layer: Callable[..., nn.Module], **settings: object) -> TokenCase:
+    return TokenCase(name, lambda **more: layer(12, 3, **settings, **more))
 
 
 RANDOM_TOKENS = {"sampling_type": "random", "num_samples": 6}
@@ -134,20 +134,20 @@ STRIDED = {"sparse_mode": "strided", "sparse_context_window": 5}
 
 TOKEN_CASES = [
     _token_case("dense", cnn.Attention),
-    _token_case("kvt", cnn.KvtAttention, 4),
-    _token_case("convnn", cnn.ConvNNAttention, 4),
-    _token_case("convnn-coordinates", cnn.ConvNNAttention, 4, metric="cosine", coordinate_encoding=True),
-    _token_case("convnn-standard", cnn.ConvNNAttention, 4, convolution_type="standard", coordinate_encoding=True),
-    _token_case("convnn-raw", cnn.ConvNNAttention, 4, convolution_type="depthwise-separable", **EUCLIDEAN_RAW),
-    _token_case("convnn-random", cnn.ConvNNAttention, 4, **RANDOM_TOKENS),
-    _token_case("convnn-spatial", cnn.ConvNNAttention, 4, **SPATIAL_TOKENS),
-    _token_case("window", cnn.NeighborhoodAttention, 4),
-    _token_case("grid", cnn.NeighborhoodAttention, (3, 2)),
+    _token_case("kvt", cnn.KvtAttention, K=4),
+    _token_case("convnn", cnn.ConvNNAttention, K=4),
+    _token_case("convnn-coordinates", cnn.ConvNNAttention, K=4, metric="cosine", coordinate_encoding=True),
+    _token_case("convnn-standard", cnn.ConvNNAttention, K=4, convolution_type="standard", coordinate_encoding=True),
+    _token_case("convnn-raw", cnn.ConvNNAttention, K=4, convolution_type="depthwise-separable", **EUCLIDEAN_RAW),
+    _token_case("convnn-random", cnn.ConvNNAttention, K=4, **RANDOM_TOKENS),
+    _token_case("convnn-spatial", cnn.ConvNNAttention, K=4, **SPATIAL_TOKENS),
+    _token_case("window", cnn.NeighborhoodAttention, K=4),
+    _token_case("grid", cnn.NeighborhoodAttention, K=(3, 2)),
     _token_case("local", cnn.LocalAttention, window_size=3, head_width=8),
     _token_case("sparse-all", cnn.SparseAttention),
     _token_case("sparse-local", cnn.SparseAttention, **LOCAL),
     _token_case("sparse-strided", cnn.SparseAttention, **STRIDED),
-    _token_case("conv", cnn.MultiheadConv, 3),
+    _token_case("conv", cnn.MultiheadConv, kernel_size=3),
     _token_case("branch-conv", cnn.BranchConv, kernel_size=3, K=4),
     _token_case("branch-attention", cnn.BranchAttention, branch_ratio=0.25, K=4, **RANDOM_TOKENS),
 ]

@@ -29,15 +29,15 @@ def same(linear: nn.Linear, factor: float = 1.0) -> None:
 def by_content() -> Row:
     """Layers that search: the nearest, every other of the nearest, as many as the degree, every pixel."""
     torch.manual_seed(0)
-    with_degree = layers.AdaptiveNeighborhoods2d(CHANNELS, CHANNELS, 5, latent_channels=CHANNELS)
+    with_degree = layers.AdaptiveNeighborhoods2d(CHANNELS, CHANNELS, kernel_size=5, latent_channels=CHANNELS)
     same(with_degree.ranker.encode, factor=20)
     everybody = layers.NonLocal2d(2 * CHANNELS, 2 * CHANNELS)  # half of the channels
     same(everybody.query, factor=1.5)
     same(everybody.key, factor=1.5)
     twice = torch.cat([patches(), patches()], dim=1)
     asked = {
-        f"ViG: the {K} nearest": (layers.ViG2d(CHANNELS, CHANNELS, K), patches()),
-        "every other of 18": (layers.ViG2d(CHANNELS, CHANNELS, K, graph_dilation=2), patches()),
+        f"ViG: the {K} nearest": (layers.ViG2d(CHANNELS, CHANNELS, K=K), patches()),
+        "every other of 18": (layers.ViG2d(CHANNELS, CHANNELS, K=K, graph_dilation=2), patches()),
         "Adaptive: a degree": (with_degree, patches()),
         "NonLocal: every pixel": (everybody, twice),
     }
@@ -49,12 +49,12 @@ def by_place() -> Row:
     torch.manual_seed(0)
     own = {"positional_size": 0}
     asked = {
-        "SVGA: every other": (layers.SVGA2d(CHANNELS, CHANNELS, 2, **own), patches()),
-        "MGC: 2 away": (layers.MGC2d(CHANNELS, CHANNELS, 2, **own), patches()),
-        "DAGC: close ones": (layers.DAGC2d(CHANNELS, CHANNELS, 1, **own), patches()),
+        "SVGA: every other": (layers.SVGA2d(CHANNELS, CHANNELS, step=2, **own), patches()),
+        "MGC: 2 away": (layers.MGC2d(CHANNELS, CHANNELS, step=2, **own), patches()),
+        "DAGC: close ones": (layers.DAGC2d(CHANNELS, CHANNELS, step=1, **own), patches()),
     }
     row = _draw(asked, QUERY)
-    window = layers.NeighborhoodAttention2d(CHANNELS, CHANNELS, 3, relative_bias=False)
+    window = layers.NeighborhoodAttention2d(CHANNELS, CHANNELS, kernel_size=3, relative_bias=False)
     _draw_one(row.axes[3], "attention, border", window, patches(), EDGE)
     return row
 

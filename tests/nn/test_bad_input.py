@@ -75,7 +75,7 @@ def test_settings(layer_type: type[nn.Module], settings: dict, message: str) -> 
         (lambda: cnn.Branching2d(3, 4, branch_ratio=1.01), r"^branch_ratio=1\.01 must lie between 0 and 1$"),
         (lambda: cnn.Branching2d(3, -4), r"^out_channels=-4 must be an integer of at least 1$"),
         (lambda: cnn.Branching2d.with_convnn(3, 4, K=0), r"^K=0 must be an integer of at least 1$"),
-        (lambda: cnn.Conv2dNew(3, 4, 0), r"^kernel_size=0 must be an integer of at least 1$"),
+        (lambda: cnn.Conv2dNew(3, 4, kernel_size=0), r"^kernel_size=0 must be an integer of at least 1$"),
         (lambda: cnn.Conv2dNew(3, 4, aggregation_type="Loc"), r"^aggregation_type='Loc' is not one of Col, Loc_Col"),
         (lambda: cnn.Conv2dNew(3, 4, shuffle_pattern="A"), r"^shuffle_scale=0 must be an integer of at least 1$"),
         (lambda: F.Search(K=0), r"^K=0 must be an integer of at least 1$"),

@@ -176,7 +176,7 @@ def test_attention_with_one_and_with_every_candidate(K: str, metric: str, sampli
 @pytest.mark.parametrize("size", [(8,), (4, 6)], ids=["8", "4x6"])
 def test_conv_new(size: tuple[int, ...], kernel_size: int, aggregation: str, shuffle: str) -> None:
     settings = {"aggregation_type": aggregation} | SHUFFLES[shuffle]
-    layer = _randomised(CONV_NEW[len(size)](2, 3, kernel_size, **settings))
+    layer = _randomised(CONV_NEW[len(size)](2, 3, kernel_size=kernel_size, **settings))
     x = _input(2, size)
     expected = brute_force.conv_new(x, layer.weight.detach(), layer.bias.detach(), **settings)
     torch.testing.assert_close(layer(x), expected, rtol=1e-9, atol=1e-9)

@@ -84,7 +84,7 @@ def test_branching(ratio: float, build: str) -> None:
     ("aggregation", "shuffle"), [("Col", "NA"), ("Col", "BA"), ("Loc_Col", "NA"), ("Loc_Col", "BA")]
 )
 def test_conv_new(aggregation: str, shuffle: str) -> None:
-    _check(cnn.Conv2dNew(2, 2, 3, aggregation_type=aggregation, **_shuffle(shuffle)), (2, 4))
+    _check(cnn.Conv2dNew(2, 2, kernel_size=3, aggregation_type=aggregation, **_shuffle(shuffle)), (2, 4))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_conv_new(aggregation: str, shuffle: str) -> None:
         cnn.ConvNNAttn2d(2, 2, K=3, padding=0),
         cnn.ConvNNAttn2d(2, 2, K=3, padding=0, metric="euclidean"),
         cnn.Branching2d.with_attention(2, 2, K=3, padding=0),
-        cnn.Conv2dNew(2, 2, 3, aggregation_type="Loc_Col"),
+        cnn.Conv2dNew(2, 2, kernel_size=3, aggregation_type="Loc_Col"),
     ],
     ids=["cosine", "euclidean", "attention-cosine", "attention-euclidean", "branching", "conv-new"],
 )

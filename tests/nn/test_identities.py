@@ -33,7 +33,7 @@ def test_nearest_places_are_a_convolution(k: int, size: tuple[int, ...], dtype: 
     axes = len(size)
     ours, theirs = CONVOLUTIONS[axes]
     search = {"padding": k // 2, "similarity_type": "Loc", "metric": "euclidean"}
-    layer = ours(3, 4, k**axes, **search, dtype=dtype)
+    layer = ours(3, 4, K=k**axes, **search, dtype=dtype)
     conv = theirs(3, 4, k, padding=k // 2, dtype=dtype)
     with torch.no_grad():
         conv.weight.copy_(layer.weight.view(conv.weight.shape))
@@ -156,7 +156,7 @@ def test_branch_ratio_is_rounded_down_but_not_by_floating_point(ratio: float, fi
 
 
 def test_custom_branches() -> None:
-    layer = cnn.Branching2d(3, 6, lambda i, o: nn.Conv2d(i, o, 1), cnn.Conv2dNew, branch_ratio=0.5)
+    layer = cnn.Branching2d(3, 6, branch1=lambda i, o: nn.Conv2d(i, o, 1), branch2=cnn.Conv2dNew, branch_ratio=0.5)
     x = torch.randn(2, 3, 5, 4)
     stacked = torch.cat([layer.branch1(x), layer.branch2(x)], dim=1)
     torch.testing.assert_close(
@@ -185,7 +185,7 @@ def test_attention_to_everyone_is_dense_attention(metric: str) -> None:
 @pytest.mark.parametrize("K", [1, 4, 5])
 def test_attention_weights_sum_to_one_and_self_is_first(K: int, metric: str, sampling: str) -> None:
     samples = {"sampling_type": sampling, "num_samples": {"all": -1, "random": 4, "spatial": 2}[sampling]}
-    layer = cnn.ConvNNAttn2d(3, 4, K, padding=0, metric=metric, **samples, dtype=torch.float64)
+    layer = cnn.ConvNNAttn2d(3, 4, K=K, padding=0, metric=metric, **samples, dtype=torch.float64)
     neighbors = layer.neighbors(_random(2, 3, 4, 5))
     assert torch.equal(neighbors.indices[..., 0], torch.arange(20).expand(2, -1))
     torch.testing.assert_close(neighbors.scores.sum(-1), torch.ones(2, 20, dtype=torch.float64))

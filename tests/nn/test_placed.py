@@ -108,7 +108,7 @@ def test_against_the_definition(
 ) -> None:
     settings = {"reach": reach, "choosing": choosing, "prefer": prefer, "metric": metric}
     settings |= {"stride": stride, "padding": padding, "dilation": dilation}
-    layer = LAYERS[len(size)](2, 3, kernel, **settings, dtype=torch.double)
+    layer = LAYERS[len(size)](2, 3, kernel_size=kernel, **settings, dtype=torch.double)
     x = doubles(2, 2, *size).requires_grad_()
     expected = brute_force(x, layer.weight, layer.bias, settings)
     actual = layer(x)
@@ -132,7 +132,7 @@ def test_without_reach_it_is_the_convolution(
     given = {"padding": padding, "dilation": dilation, "groups": groups, "padding_mode": mode, "dtype": torch.double}
     given["stride"] = 1 if padding == "same" else stride
     conv = CONVOLUTIONS[axes](4, 6, kernel, **given)
-    layer = LAYERS[axes](4, 6, kernel, reach=0, **given)
+    layer = LAYERS[axes](4, 6, kernel_size=kernel, reach=0, **given)
     layer.load_state_dict(conv.state_dict())
     x = doubles(2, 4, *[8, 9, 7][:axes])
     torch.testing.assert_close(layer(x), conv(x), rtol=0, atol=1e-12)
@@ -288,6 +288,8 @@ def test_it_takes_the_place_and_the_weights_of_a_convolution() -> None:
 
 def test_its_words() -> None:
     assert repr(cnn.ConvNNPos2d(3, 8)) == "ConvNNPos2d(3, 8, kernel_size=3, reach=1)"
-    layer = cnn.ConvNNPos2d(4, 8, 5, reach=2, prefer="unlike", metric="cosine", stride=2, padding=1, groups=2)
+    layer = cnn.ConvNNPos2d(
+        4, 8, kernel_size=5, reach=2, prefer="unlike", metric="cosine", stride=2, padding=1, groups=2
+    )
     named = "kernel_size=5, reach=2, prefer='unlike', metric='cosine', stride=2, padding=1, groups=2"
     assert repr(layer) == f"ConvNNPos2d(4, 8, {named})"

@@ -138,10 +138,10 @@ def test_settings_of_convnn(layer_type: type[nn.Module], settings: dict, message
             r"^head_width=7 must be even: rotary positions turn pairs of channels$",
         ),
         (lambda: cnn.LocalAttention(12, 3, head_width=0), r"^head_width=0 must be an integer of at least 2$"),
-        (lambda: cnn.MultiheadConv(12, 3, 0), r"^kernel_size=0 must be an integer of at least 1$"),
+        (lambda: cnn.MultiheadConv(12, 3, kernel_size=0), r"^kernel_size=0 must be an integer of at least 1$"),
         (lambda: cnn.BranchConv(12, 3, kernel_size=0), r"^kernel_size=0 must be an integer of at least 1$"),
-        (lambda: cnn.NeighborhoodAttention(12, 3, (3, 0)), r"^K=0 must be an integer of at least 1$"),
-        (lambda: cnn.NeighborhoodAttention(12, 3, (-1, 3)), r"^K=-1 must be an integer of at least 1$"),
+        (lambda: cnn.NeighborhoodAttention(12, 3, K=(3, 0)), r"^K=0 must be an integer of at least 1$"),
+        (lambda: cnn.NeighborhoodAttention(12, 3, K=(-1, 3)), r"^K=-1 must be an integer of at least 1$"),
     ],
     ids=["mode", "context", "window", "window-float", "odd", "no-width", "kernel", "branch-kernel", "row", "column"],
 )
@@ -153,13 +153,13 @@ def test_settings_of_single_layers(build, message: str) -> None:
 @pytest.mark.parametrize("K", [(3,), (3, 3, 3), ()], ids=str)
 def test_a_window_of_other_axes_than_a_grid(K: tuple[int, ...]) -> None:
     with _refuses(r"^K="):
-        cnn.NeighborhoodAttention(12, 3, K)
+        cnn.NeighborhoodAttention(12, 3, K=K)
 
 
 @pytest.mark.parametrize("size", [(9,), (3, 3, 1), (0, 3), (-3, -3), (4.5, 2)], ids=str)
 def test_a_size_that_is_no_rows_and_columns(size: tuple[int, ...]) -> None:
     with _refuses(r"^size="):
-        cnn.NeighborhoodAttention(12, 3, (1, 1), size=size)(_tokens(1, 9, 12))
+        cnn.NeighborhoodAttention(12, 3, K=(1, 1), size=size)(_tokens(1, 9, 12))
 
 
 @pytest.mark.parametrize("layer_type", [cnn.BranchConv, cnn.BranchAttention])
@@ -263,7 +263,7 @@ def test_too_few_samples(settings: dict, message: str, training: bool) -> None:
 def test_windows_larger_than_the_sequence(K: int | tuple[int, int], length: int, message: str) -> None:
     """The sentence names the argument of the layer, K."""
     with _refuses(message):
-        cnn.NeighborhoodAttention(12, 3, K)(_tokens(2, length, 12))
+        cnn.NeighborhoodAttention(12, 3, K=K)(_tokens(2, length, 12))
 
 
 @pytest.mark.parametrize(
@@ -277,9 +277,9 @@ def test_windows_larger_than_the_sequence(K: int | tuple[int, int], length: int,
 )
 def test_tokens_that_are_no_grid(size: tuple[int, int] | None, length: int, message: str) -> None:
     with _refuses(message):
-        cnn.NeighborhoodAttention(12, 3, (2, 2), size=size)(_tokens(2, length, 12))
+        cnn.NeighborhoodAttention(12, 3, K=(2, 2), size=size)(_tokens(2, length, 12))
 
 
 def test_a_grid_for_a_window_on_the_sequence() -> None:
     with _refuses(r"^size=\(3, 3\) is read with rows and columns of a window; give K=\(3, 3\)$"):
-        cnn.NeighborhoodAttention(12, 3, 3, size=(3, 3))
+        cnn.NeighborhoodAttention(12, 3, K=3, size=(3, 3))

@@ -66,7 +66,7 @@ def _check_convnn(length: int, heads: int, K: int, metric: str, kernel: str, sof
     layer = cnn.ConvNNAttention(
         6,
         heads,
-        K,
+        K=K,
         metric=metric,
         convolution_type=kernel,
         softmax_topk_val=soft,
@@ -90,7 +90,7 @@ def test_attention(length: int, heads: int) -> None:
 @pytest.mark.parametrize("length", LENGTHS)
 def test_kvt(length: int, heads: int, K: int) -> None:
     K = min(K, length)
-    _check(cnn.KvtAttention(6, heads, K, attention_dropout=0.0), _input(length), partial(slow.kvt, heads=heads, K=K))
+    _check(cnn.KvtAttention(6, heads, K=K, attention_dropout=0.0), _input(length), partial(slow.kvt, heads=heads, K=K))
 
 
 @pytest.mark.parametrize("heads", HEADS)
@@ -136,7 +136,7 @@ def test_spatial_samples_keep_their_distance(length: int, num_samples: int, marg
 @pytest.mark.parametrize("length", LENGTHS)
 def test_neighborhood_on_a_sequence(length: int, heads: int, K: int) -> None:
     K = min(K, length)
-    layer = cnn.NeighborhoodAttention(6, heads, K, attention_dropout=0.0)
+    layer = cnn.NeighborhoodAttention(6, heads, K=K, attention_dropout=0.0)
     _check(layer, _input(length), partial(slow.neighborhood, heads=heads, size=(length,), window=(K,)))
 
 
@@ -160,7 +160,7 @@ def test_neighborhood_on_a_sequence(length: int, heads: int, K: int) -> None:
 @pytest.mark.parametrize("heads", HEADS)
 def test_neighborhood_on_a_grid(heads: int, size: tuple[int, int], window: tuple[int, int]) -> None:
     named = None if size[0] == size[1] else size  # a square need not be named
-    layer = cnn.NeighborhoodAttention(6, heads, window, size=named, attention_dropout=0.0)
+    layer = cnn.NeighborhoodAttention(6, heads, K=window, size=named, attention_dropout=0.0)
     x = _input(size[0] * size[1])
     _check(layer, x, partial(slow.neighborhood, heads=heads, size=size, window=window))
 
@@ -194,7 +194,7 @@ def test_sparse(length: int, heads: int, context: int, mode: str) -> None:
 @pytest.mark.parametrize("heads", HEADS)
 @pytest.mark.parametrize("length", LENGTHS)
 def test_convolution(length: int, heads: int, kernel_size: int) -> None:
-    _check(cnn.MultiheadConv(6, heads, kernel_size), _input(length), partial(slow.convolution, heads=heads))
+    _check(cnn.MultiheadConv(6, heads, kernel_size=kernel_size), _input(length), partial(slow.convolution, heads=heads))
 
 
 @pytest.mark.parametrize("partner", ["convolution", "attention"])
@@ -241,20 +241,20 @@ def _check_gradients(layer: nn.Module, length: int = 5) -> None:
 def test_convnn_gradients(metric: str, kernel: str, soft: bool, encoded: bool, sampling: str) -> None:
     types = {"metric": metric, "convolution_type": kernel}
     switches = {"softmax_topk_val": soft, "coordinate_encoding": encoded}
-    _check_gradients(cnn.ConvNNAttention(6, 3, 3, **types, **switches, **SAMPLED[sampling]))
+    _check_gradients(cnn.ConvNNAttention(6, 3, K=3, **types, **switches, **SAMPLED[sampling]))
 
 
 @pytest.mark.parametrize(
     "layer",
     [
         cnn.Attention(6, 3),
-        cnn.KvtAttention(6, 3, 2),
-        cnn.NeighborhoodAttention(6, 3, 3),
-        cnn.NeighborhoodAttention(6, 3, (2, 1), size=(5, 1)),
+        cnn.KvtAttention(6, 3, K=2),
+        cnn.NeighborhoodAttention(6, 3, K=3),
+        cnn.NeighborhoodAttention(6, 3, K=(2, 1), size=(5, 1)),
         cnn.LocalAttention(6, 3, window_size=2, head_width=4),
         cnn.SparseAttention(6, 3, sparse_mode="local", sparse_context_window=2),
         cnn.SparseAttention(6, 3, sparse_mode="strided", sparse_context_window=3),
-        cnn.MultiheadConv(6, 3, 3),
+        cnn.MultiheadConv(6, 3, kernel_size=3),
         cnn.BranchConv(12, 3, K=2, kernel_size=3),
         cnn.BranchAttention(12, 3, K=2),
     ],

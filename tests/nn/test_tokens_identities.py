@@ -76,7 +76,7 @@ def _pairs(layer: nn.Module, other: nn.Module, **renamed: str) -> list[tuple[nn.
 
 def _convnn_like(other: nn.Module, K: int, **more: object) -> cnn.ConvNNAttention:
     """ConvNN attention with a kernel of ones: its keys ask, so they are the other one's queries."""
-    layer = _exact(cnn.ConvNNAttention(other.dim, other.num_heads, K, **SILENT, **more))
+    layer = _exact(cnn.ConvNNAttention(other.dim, other.num_heads, K=K, **SILENT, **more))
     assert layer.weight.eq(1).all()
     return _with_projections_of(layer, other, query="key", key="query")
 
@@ -133,7 +133,7 @@ def test_the_kernel_over_a_window_is_masked_attention(kernel: str, K: int) -> No
 
 @pytest.mark.parametrize("K", [1, 4, 11])
 def test_kvt_is_attention_with_all_but_the_largest_masked(K: int) -> None:
-    layer = _exact(cnn.KvtAttention(12, 3, K, **SILENT))
+    layer = _exact(cnn.KvtAttention(12, 3, K=K, **SILENT))
 
     def masked(x: Tensor) -> Tensor:
         queries, keys, _ = _heads(layer, x)
@@ -145,12 +145,12 @@ def test_kvt_is_attention_with_all_but_the_largest_masked(K: int) -> None:
 
 def test_kvt_of_everybody_is_attention() -> None:
     dense = _exact(cnn.Attention(12, 3, **SILENT))
-    layer = _with_projections_of(_exact(cnn.KvtAttention(12, 3, 11, **SILENT)), dense)
+    layer = _with_projections_of(_exact(cnn.KvtAttention(12, 3, K=11, **SILENT)), dense)
     _assert_same(layer, dense, _random(2, 11, 12), _pairs(layer, dense))
 
 
 def test_convnn_with_ones_and_kvt_look_at_the_same() -> None:
-    kvt = _exact(cnn.KvtAttention(12, 3, 4, **SILENT))
+    kvt = _exact(cnn.KvtAttention(12, 3, K=4, **SILENT))
     layer = _convnn_like(kvt, K=4)
     _assert_same(layer, kvt, _random(2, 11, 12), _pairs(layer, kvt, query="key", key="query"))
 
@@ -196,14 +196,14 @@ def test_local_attention_sees_distances_only() -> None:
 @pytest.mark.parametrize(("K", "size"), [(12, None), ((3, 4), (3, 4)), ((12, 1), (12, 1))], ids=str)
 def test_neighborhood_of_everybody_is_attention(K: int | tuple[int, int], size: tuple[int, int] | None) -> None:
     dense = _exact(cnn.Attention(12, 3, **SILENT))
-    layer = _with_projections_of(_exact(cnn.NeighborhoodAttention(12, 3, K, size=size, **SILENT)), dense)
+    layer = _with_projections_of(_exact(cnn.NeighborhoodAttention(12, 3, K=K, size=size, **SILENT)), dense)
     _assert_same(layer, dense, _random(2, 12, 12), _pairs(layer, dense))
 
 
 @pytest.mark.parametrize("K", [1, 4, 5])
 def test_neighborhood_of_one_row_is_that_of_a_sequence(K: int) -> None:
-    row = _exact(cnn.NeighborhoodAttention(12, 3, (1, K), size=(1, 11)))
-    sequence = _with_projections_of(_exact(cnn.NeighborhoodAttention(12, 3, K)), row)
+    row = _exact(cnn.NeighborhoodAttention(12, 3, K=(1, K), size=(1, 11)))
+    sequence = _with_projections_of(_exact(cnn.NeighborhoodAttention(12, 3, K=K)), row)
     x = _random(2, 11, 12)
     assert torch.equal(row(x), sequence(x))
 
@@ -220,19 +220,19 @@ def test_branching_at_the_ends_is_one_layer(ratio: int, left: str, layer_type: t
 def test_branching_at_the_ends_is_the_single_layer_with_its_settings() -> None:
     settings = {"metric": "cosine", "convolution_type": "standard", "coordinate_encoding": True}
     layer = _exact(cnn.BranchConv(12, 3, branch_ratio=1, K=4, **settings))
-    single = _exact(cnn.ConvNNAttention(12, 3, 4, **settings))
+    single = _exact(cnn.ConvNNAttention(12, 3, K=4, **settings))
     single.load_state_dict(layer.convnn.state_dict())
     x = _random(2, 11, 12)
     assert torch.equal(layer(x), single(x))
     layer = _exact(cnn.BranchConv(12, 3, branch_ratio=0, kernel_size=5))
-    single = _exact(cnn.MultiheadConv(12, 3, 5))
+    single = _exact(cnn.MultiheadConv(12, 3, kernel_size=5))
     single.load_state_dict(layer.partner.state_dict())
     assert torch.equal(layer(x), single(x))
 
 
 def test_custom_partner() -> None:
     layer = _exact(
-        cnn.TokenBranching(12, 3, lambda dim, heads: cnn.KvtAttention(dim, heads, 2), branch_ratio=0.25, K=4)
+        cnn.TokenBranching(12, 3, lambda dim, heads: cnn.KvtAttention(dim, heads, K=2), branch_ratio=0.25, K=4)
     )
     x = _random(2, 11, 12)
     parts = torch.cat([layer.convnn(x[..., :3]), layer.partner(x[..., 3:])], dim=-1)
@@ -241,16 +241,16 @@ def test_custom_partner() -> None:
 
 LAYERS = {
     "dense": lambda: cnn.Attention(12, 3),
-    "kvt": lambda: cnn.KvtAttention(12, 3, 4),
-    "convnn": lambda: cnn.ConvNNAttention(12, 3, 4),
+    "kvt": lambda: cnn.KvtAttention(12, 3, K=4),
+    "convnn": lambda: cnn.ConvNNAttention(12, 3, K=4),
     "convnn-standard": lambda: cnn.ConvNNAttention(
-        12, 3, 4, convolution_type="standard", metric="cosine", coordinate_encoding=True
+        12, 3, K=4, convolution_type="standard", metric="cosine", coordinate_encoding=True
     ),
     "convnn-separable": lambda: cnn.ConvNNAttention(
-        12, 3, 4, convolution_type="depthwise-separable", metric="euclidean", **SAMPLED["spatial"]
+        12, 3, K=4, convolution_type="depthwise-separable", metric="euclidean", **SAMPLED["spatial"]
     ),
-    "convnn-coordinates": lambda: cnn.ConvNNAttention(12, 3, 4, coordinate_encoding=True),
-    "window": lambda: cnn.NeighborhoodAttention(12, 3, 4),
+    "convnn-coordinates": lambda: cnn.ConvNNAttention(12, 3, K=4, coordinate_encoding=True),
+    "window": lambda: cnn.NeighborhoodAttention(12, 3, K=4),
     "local": lambda: cnn.LocalAttention(12, 3, window_size=3, head_width=8),
     "sparse-local": lambda: cnn.SparseAttention(12, 3, sparse_mode="local", sparse_context_window=4),
     "sparse-strided": lambda: cnn.SparseAttention(12, 3, sparse_mode="strided", sparse_context_window=4),
@@ -274,7 +274,7 @@ def test_heads_are_independent(name: str, silenced: int) -> None:
 
 
 def test_heads_of_a_convolution_are_independent() -> None:
-    layer, x = _exact(cnn.MultiheadConv(12, 3, 3)), _random(2, 11, 12)
+    layer, x = _exact(cnn.MultiheadConv(12, 3, kernel_size=3)), _random(2, 11, 12)
     with torch.no_grad():
         layer.output.weight.view(12, 3, 4)[:, 1] = 0
         before = layer(x)
@@ -294,11 +294,11 @@ def test_sequences_of_a_batch_are_independent(name: str) -> None:
 
 EQUIVARIANT = {
     "dense": lambda: cnn.Attention(6, 3),
-    "kvt": lambda: cnn.KvtAttention(6, 3, 4),
+    "kvt": lambda: cnn.KvtAttention(6, 3, K=4),
     "sparse-all": lambda: cnn.SparseAttention(6, 3),
-    "matmul": lambda: cnn.ConvNNAttention(6, 3, 4),
-    "cosine": lambda: cnn.ConvNNAttention(6, 3, 4, metric="cosine", convolution_type="standard"),
-    "euclidean": lambda: cnn.ConvNNAttention(6, 3, 4, metric="euclidean", softmax_topk_val=False),
+    "matmul": lambda: cnn.ConvNNAttention(6, 3, K=4),
+    "cosine": lambda: cnn.ConvNNAttention(6, 3, K=4, metric="cosine", convolution_type="standard"),
+    "euclidean": lambda: cnn.ConvNNAttention(6, 3, K=4, metric="euclidean", softmax_topk_val=False),
 }
 
 
@@ -315,7 +315,7 @@ def test_permuted_tokens_give_permuted_outputs(name: str, seed: int, length: int
 @settings(max_examples=20, deadline=None)
 @given(seed=seeds, scale=st.floats(1e-3, 1e3))
 def test_scaling_leaves_cosine_neighbors_and_their_weights_alone(seed: int, scale: float) -> None:
-    layer = _exact(cnn.ConvNNAttention(6, 3, 4, metric="cosine"))
+    layer = _exact(cnn.ConvNNAttention(6, 3, K=4, metric="cosine"))
     x = _random(2, 9, 6, seed=seed)
     ours, scaled = layer.neighbors(x), layer.neighbors(x * scale)
     assert torch.equal(ours.indices, scaled.indices)
@@ -326,7 +326,7 @@ def test_scaling_leaves_cosine_neighbors_and_their_weights_alone(seed: int, scal
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("K", [1, 4, 7])
 def test_convnn_neighbors(K: int, metric: str, sampling: str) -> None:
-    layer = _exact(cnn.ConvNNAttention(12, 3, K, metric=metric, **SAMPLED[sampling]))
+    layer = _exact(cnn.ConvNNAttention(12, 3, K=K, metric=metric, **SAMPLED[sampling]))
     neighbors = layer.neighbors(_random(2, 11, 12))
     assert neighbors.indices.shape == neighbors.scores.shape == (6, 11, K)
     assert neighbors.absent is None
@@ -378,7 +378,7 @@ def test_neighbors_are_those_of_the_layer(name: str) -> None:
 
 
 def test_random_draw_is_the_same_for_all_heads_and_sequences() -> None:
-    layer = cnn.ConvNNAttention(12, 3, 7, sampling_type="random", num_samples=6).train()
+    layer = cnn.ConvNNAttention(12, 3, K=7, sampling_type="random", num_samples=6).train()
     chosen = layer.neighbors(torch.randn(4, 30, 12)).indices
     assert torch.equal(chosen[..., 0], torch.arange(30).expand(12, -1))
     assert len(chosen[..., 1:].unique()) == 6

@@ -103,7 +103,7 @@ def test_autocast(tokens: TokenCase, dtype: torch.dtype) -> None:
 
 
 def test_random_candidates_vary_in_training_and_follow_the_seed() -> None:
-    layer = cnn.ConvNNAttention(12, 3, 4, attention_dropout=0.0, **RANDOM).train()
+    layer = cnn.ConvNNAttention(12, 3, K=4, attention_dropout=0.0, **RANDOM).train()
     x = torch.randn(2, 30, 12)
     draws = []
     for seed in (0, 0, 1):
@@ -280,7 +280,7 @@ def test_a_compiled_layer_takes_another_length_and_autocast(name: str) -> None:
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch's own, of its breaks
 def test_errors_speak_through_the_compiler() -> None:
-    compiled = torch.compile(cnn.KvtAttention(12, 3, 30), backend="eager")
+    compiled = torch.compile(cnn.KvtAttention(12, 3, K=30), backend="eager")
     with pytest.raises(ValueError, match="K=30 is more than the 16 tokens of the input; lower K"):
         compiled(torch.randn(1, 16, 12))
 
@@ -288,23 +288,23 @@ def test_errors_speak_through_the_compiler() -> None:
 @pytest.mark.parametrize(
     ("layer", "text"),
     [
-        (cnn.KvtAttention(12, 3, 4), "12, 3, K=4"),
+        (cnn.KvtAttention(12, 3, K=4), "12, 3, K=4"),
         (cnn.ConvNNAttention(12, 3), "12, 3, K=9"),
         (
-            cnn.ConvNNAttention(12, 3, 4, **EUCLIDEAN_RAW, coordinate_encoding=True, **SPATIAL),
+            cnn.ConvNNAttention(12, 3, K=4, **EUCLIDEAN_RAW, coordinate_encoding=True, **SPATIAL),
             "12, 3, K=4, sampling_type='spatial', num_samples=6, metric='euclidean', softmax_topk_val=False,"
             " coordinate_encoding=True",
         ),
         (
-            cnn.ConvNNAttention(12, 3, 4, metric="cosine", convolution_type="standard"),
+            cnn.ConvNNAttention(12, 3, K=4, metric="cosine", convolution_type="standard"),
             "12, 3, K=4, metric='cosine', convolution_type='standard'",
         ),
-        (cnn.NeighborhoodAttention(12, 3, 5), "12, 3, K=5"),
-        (cnn.NeighborhoodAttention(12, 3, (3, 5), size=(4, 6)), "12, 3, K=(3, 5), size=(4, 6)"),
+        (cnn.NeighborhoodAttention(12, 3, K=5), "12, 3, K=5"),
+        (cnn.NeighborhoodAttention(12, 3, K=(3, 5), size=(4, 6)), "12, 3, K=(3, 5), size=(4, 6)"),
         (cnn.LocalAttention(12, 3), "12, 3, window_size=128, head_width=64"),
         (cnn.SparseAttention(12, 3), "12, 3, sparse_mode='all'"),
         (cnn.SparseAttention(12, 3, **LOCAL), "12, 3, sparse_mode='local', sparse_context_window=4"),
-        (cnn.MultiheadConv(12, 3, 5), "12, 3, kernel_size=5"),
+        (cnn.MultiheadConv(12, 3, kernel_size=5), "12, 3, kernel_size=5"),
         (cnn.BranchConv(12, 3), "12, 3, branch_ratio=0.5"),
     ],
     ids=["kvt", "convnn", "raw", "cosine", "window", "grid", "local", "sparse", "sparse-local", "conv", "branch"],
@@ -315,9 +315,9 @@ def test_repr_says_what_is_no_default_under_the_names_of_the_arguments(layer: nn
 
 
 def test_convnn_attention_starts_as_plain_attention_and_other_kernels_as_convolutions() -> None:
-    assert cnn.ConvNNAttention(12, 3, 4).weight.eq(1).all()
+    assert cnn.ConvNNAttention(12, 3, K=4).weight.eq(1).all()
     torch.manual_seed(0)
-    standard = cnn.ConvNNAttention(12, 3, 4, convolution_type="standard").weight
+    standard = cnn.ConvNNAttention(12, 3, K=4, convolution_type="standard").weight
     assert standard.shape == (4, 4, 4)
     assert 0 < standard.abs().max() <= 1 / math.sqrt(16)  # as nn.Conv1d(4, 4, 4)
 
@@ -326,7 +326,7 @@ def test_convnn_attention_starts_as_plain_attention_and_other_kernels_as_convolu
 def test_shapes_of_the_kernels(encoded: bool, width: int) -> None:
     shapes = {}
     for kernel in cnn.CONVOLUTION_TYPES:
-        layer = cnn.ConvNNAttention(12, 3, 7, convolution_type=kernel, coordinate_encoding=encoded)
+        layer = cnn.ConvNNAttention(12, 3, K=7, convolution_type=kernel, coordinate_encoding=encoded)
         shapes[kernel] = [tuple(layer.weight.shape), tuple(layer.output.weight.shape)]
         assert {name for name, _ in layer.named_parameters() if "bias" in name} == set()
     assert shapes == {

@@ -175,7 +175,7 @@ def test_every_layer_without_padding_shows_its_neighbours(layer):
 
 
 def test_who_is_not_close_enough_weighs_nothing():
-    layer, x = DAGC2d(3, 4, 1, positional_size=0), image(3, 6, 6)
+    layer, x = DAGC2d(3, 4, step=1, positional_size=0), image(3, 6, 6)
     [found] = find_neighbors(layer, x)
     absent = layer.neighbors(x).absent[0]
     assert absent.any()

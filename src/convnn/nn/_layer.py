@@ -1,12 +1,13 @@
 """What every layer on a map has in common, and those that work without padding."""
 
 from collections.abc import Iterable
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from convnn.errors import InputError, check_at_least
+from convnn.nn._arguments import check_arguments
 from convnn.nn._field import Field, like
 from convnn.nn._grid import Grid
 from convnn.nn._grouped import check_groups
@@ -14,11 +15,18 @@ from convnn.nn._settings import unless_usual, written
 from convnn.nn.positional import PositionalEncoding2d
 from convnn.ops import Neighbors, check_backend
 
+Self = TypeVar("Self", bound="MapLayer")
+
 
 class MapLayer(nn.Module):
     """A layer from (B, C_in, *S) to (B, C_out, *S') that also takes a single map (C_in, *S)."""
 
     spatial_dims: ClassVar[int]
+
+    def __new__(cls: type[Self], *widths: Any, **settings: Any) -> Self:
+        """Check the arguments, so that a mistake is answered by what to write instead."""
+        check_arguments(cls, widths, settings)
+        return super().__new__(cls)
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -117,7 +125,9 @@ class UnpaddedLayer(MapLayer):
         check_groups(groups, in_channels, out_channels)
         check_backend(backend)
         self.grid = grid
-        self.positional = PositionalEncoding2d(in_channels, positional_size, device, dtype) if positional_size else None
+        self.positional: PositionalEncoding2d | None = None
+        if positional_size:
+            self.positional = PositionalEncoding2d(in_channels, kernel_size=positional_size, device=device, dtype=dtype)
         self.groups = groups
         self.backend = backend
 

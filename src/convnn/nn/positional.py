@@ -28,6 +28,7 @@ class PositionalEncoding2d(nn.Conv2d):
     def __init__(
         self,
         channels: int,
+        *,
         kernel_size: int = 7,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from convnn.errors import InputError, check_choice, did_you_mean
+from convnn.nn._arguments import OTHER_NAMES
 from convnn.nn._extensions import load_packages
 from convnn.nn._factory import LayerFactory
 from convnn.systems import System, register_system
@@ -133,4 +134,6 @@ def check_settings(settings: Iterable[str], *known: Iterable[str]) -> None:
     everything = {setting for names in known for setting in names}
     for setting in settings:
         if setting not in everything:
-            raise InputError(f"setting {setting!r} is unknown{did_you_mean(setting, everything)}")
+            ours = OTHER_NAMES.get(setting)
+            hint = f"; did you mean {ours!r}?" if ours in everything else did_you_mean(setting, everything)
+            raise InputError(f"setting {setting!r} is unknown{hint}")

@@ -77,7 +77,7 @@ ENTRIES = {
         lambda case: cnn.ConvNNAttention(*_widths(case), **case.pick(*CONVNN), **OFF)
     ),
     "MultiHeadKvtAttention": _attention(
-        lambda case: cnn.KvtAttention(case.config["dim"], case.config["num_heads"], case.config["topk"], **OFF)
+        lambda case: cnn.KvtAttention(case.config["dim"], case.config["num_heads"], K=case.config["topk"], **OFF)
     ),
     "MultiHeadLocalAttention": _attention(_local),
     "MultiHeadSparseAttention": _attention(_sparse),

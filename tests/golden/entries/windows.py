@@ -33,7 +33,7 @@ def _windows(ours: nn.Module, case: Case) -> dict[str, Tensor]:
 def _shift(case: Case) -> nn.Module:
     if case.config["mode"] != "constant":
         raise Refused(f"mode={case.config['mode']!r}: other borders than zeros")
-    return cnn.SpatialShift2d(8 * case.config["groups"], case.config["stride"])
+    return cnn.SpatialShift2d(8 * case.config["groups"], step=case.config["stride"])
 
 
 ENTRIES = {

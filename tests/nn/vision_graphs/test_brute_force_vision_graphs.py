@@ -14,11 +14,11 @@ from convnn import nn as cnn
 
 
 def _edge(**settings: object) -> nn.Module:
-    return cnn.EdgeConv2d(4, 6, 3, **settings)
+    return cnn.EdgeConv2d(4, 6, K=3, **settings)
 
 
 def _sage(**settings: object) -> nn.Module:
-    return cnn.ViG2d(4, 6, 3, graph_conv="sage", **settings)
+    return cnn.ViG2d(4, 6, K=3, graph_conv="sage", **settings)
 
 
 @pytest.mark.parametrize("stride", STRIDES)
@@ -92,7 +92,7 @@ def test_other_forms_of_edge_conv(
 )
 def test_codes_of_positions_are_added_to_distances(side: int, size: tuple[int, int], reduction: int) -> None:
     """The published matrix: -2 P P^T / C of a square map, resized as an image; distances written out."""
-    layer = cnn.ViG2d(8, 8, 5, relative_side=side, reduction=reduction, graph_dilation=2 if reduction == 1 else 1)
+    layer = cnn.ViG2d(8, 8, K=5, relative_side=side, reduction=reduction, graph_dilation=2 if reduction == 1 else 1)
     layer = randomised(layer)
     x = random_maps(size, channels=8).detach()
     waves = [10000 ** (-t / 2) for t in range(2)]
@@ -172,7 +172,7 @@ def test_adaptive(
     size: tuple[int, int], edge_type: str, pooling: str, k: int, groups: int, stride: tuple[int, int]
 ) -> None:
     settings = {"edge_type": edge_type, "pooling": pooling, "groups": groups, "stride": stride}
-    layer = randomised(cnn.AdaptiveNeighborhoods2d(4, 6, k, latent_channels=5, **settings))
+    layer = randomised(cnn.AdaptiveNeighborhoods2d(4, 6, kernel_size=k, latent_channels=5, **settings))
     check_definition(layer, random_maps(size), lambda x, p: brute.adaptive(x, p, k=k, **settings))
 
 
@@ -192,5 +192,5 @@ def test_other_forms_of_adaptive(
     size: tuple[int, int], edge_type: str, degree_type: str, keeping: str, pooling: str
 ) -> None:
     settings = {"edge_type": edge_type, "degree_type": degree_type, "keeping": keeping, "pooling": pooling}
-    layer = randomised(cnn.AdaptiveNeighborhoods2d(4, 6, 3, latent_channels=5, stride=(2, 1), **settings))
+    layer = randomised(cnn.AdaptiveNeighborhoods2d(4, 6, kernel_size=3, latent_channels=5, stride=(2, 1), **settings))
     check_definition(layer, random_maps(size), lambda x, p: brute.adaptive(x, p, k=3, stride=(2, 1), **settings))

@@ -18,7 +18,7 @@ SIDES = st.integers(1, 7)
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from([cnn.SVGA2d, cnn.MGC2d, cnn.DAGC2d]), SIDES, SIDES, st.integers(1, 4))
 def test_lists_of_positions_are_rolls(kind: type, height: int, width: int, step: int) -> None:
-    layer = kind(3, 4, step, positional_size=0).double()
+    layer = kind(3, 4, step=step, positional_size=0).double()
     x = sloping_maps(3, height, width).requires_grad_()
     field = layer.field(x)
     by_list = field.to_map(layer.relative_max(field, field.features))
@@ -58,7 +58,7 @@ def test_shifted_lists_are_what_torch_rolls(height: int, width: int, shifts: lis
 @pytest.mark.parametrize("K", [1, 4, 9])
 def test_edge_conv_is_that_of_torch_geometric(K: int) -> None:
     geometric = pytest.importorskip("torch_geometric.nn")
-    layer = cnn.EdgeConv2d(3, 5, K).double()
+    layer = cnn.EdgeConv2d(3, 5, K=K).double()
     x = sloping_maps(3, 4, 6).requires_grad_()
     mlp = nn.Sequential(nn.Linear(6, 5), nn.ReLU()).double()
     edge_conv = geometric.EdgeConv(mlp, aggr="max")  # draws the weights of the MLP anew
@@ -71,7 +71,7 @@ def test_edge_conv_is_that_of_torch_geometric(K: int) -> None:
 @pytest.mark.parametrize(("K", "dilation"), [(1, 1), (4, 2), (9, 1)])
 def test_vig_takes_the_maximum_of_torch_geometric(K: int, dilation: int) -> None:
     aggr = pytest.importorskip("torch_geometric.nn.aggr")
-    layer = cnn.ViG2d(3, 5, K, graph_dilation=dilation).double()
+    layer = cnn.ViG2d(3, 5, K=K, graph_dilation=dilation).double()
     x = sloping_maps(3, 4, 6).requires_grad_()
     nodes, (source, target) = _as_graph(x, layer.neighbors(x))
     most = aggr.MaxAggregation()(nodes[source] - nodes[target], target)
@@ -243,7 +243,7 @@ def test_a_grapher_leaves_norm_and_activation_to_its_layer() -> None:
 
 
 def test_whom_dagc_keeps_is_closer_than_the_threshold() -> None:
-    layer = cnn.DAGC2d(3, 4, 1, positional_size=0)
+    layer = cnn.DAGC2d(3, 4, step=1, positional_size=0)
     x = sloping_maps(3, 6, 6)
     indices, _, absent = layer.neighbors(x)
     rows = x.flatten(2).transpose(1, 2)

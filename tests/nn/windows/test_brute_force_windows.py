@@ -32,7 +32,7 @@ def test_neighborhood_attention(
 ) -> None:
     settings = {"groups": groups, "stride": stride}
     others = {"head_channels": head_channels, "relative_bias": has_bias, "attention_dilation": apart, "qk_scale": scale}
-    layer = randomised(cnn.NeighborhoodAttention2d(4, 6, k, **others, **settings))
+    layer = randomised(cnn.NeighborhoodAttention2d(4, 6, kernel_size=k, **others, **settings))
     settings |= {"k": k, "heads": 4 // head_channels, "apart": apart, "scale": scale}
 
     def definition(x: Tensor, p: dict[str, Tensor]) -> Tensor:

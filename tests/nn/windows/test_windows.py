@@ -10,7 +10,7 @@ from convnn.errors import InputError
 
 
 def test_attention_to_a_window_as_large_as_the_map_is_non_local() -> None:
-    local = cnn.NeighborhoodAttention2d(4, 4, 5, relative_bias=False).double()
+    local = cnn.NeighborhoodAttention2d(4, 4, kernel_size=5, relative_bias=False).double()
     whole = cnn.NonLocal2d(4, 4).double()
     with torch.no_grad():
         query, key, value = local.qkv.weight.chunk(3)

@@ -56,14 +56,15 @@ class Branching(MapLayer):
     convnn_attention: ClassVar[type[ConvNNAttn]]
     conv: ClassVar[type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]]
     conv_new: ClassVar[type[ConvNew]]
+    settings_elsewhere: ClassVar[str] = ", and those of ConvNN are read by its constructor with_convnn"
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
+        *,
         branch1: LayerFactory | None = None,
         branch2: LayerFactory | None = None,
-        *,
         branch_ratio: float = 0.5,
         groups: int = 1,
         device: torch.device | str | None = None,
@@ -142,7 +143,8 @@ class Branching(MapLayer):
         where = {name: settings[name] for name in ("device", "dtype") if name in settings}
         conv = cls.conv_new if is_strided and of_conv["padding"] == "same" else cls.conv  # torch has no such padding
         branch2 = partial(conv, **of_conv)
-        return cls(in_channels, out_channels, partial(layer, **settings), branch2, **mixing, **where)
+        branch1 = partial(layer, **settings)
+        return cls(in_channels, out_channels, branch1=branch1, branch2=branch2, **mixing, **where)
 
     def _forward(self, x: Tensor) -> Tensor:
         branches = [branch for branch in (self.branch1, self.branch2) if branch is not None]

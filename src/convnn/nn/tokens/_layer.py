@@ -1,17 +1,26 @@
 """What every layer on tokens has in common."""
 
 from collections.abc import Iterable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from convnn.errors import InputError, check_at_least, check_fraction
+from convnn.nn._arguments import check_arguments
 from convnn.ops import Neighbors, aggregate, check_backend, weigh
 from convnn.words import counted
+
+Self = TypeVar("Self", bound="TokenLayer")
 
 
 class TokenLayer(nn.Module):
     """A layer from (B, T, D) to (B, T, D), for any T, that also takes a single sequence (T, D)."""
+
+    def __new__(cls: type[Self], *widths: Any, **settings: Any) -> Self:
+        """Check the arguments, so that a mistake is answered by what to write instead."""
+        check_arguments(cls, widths, settings)
+        return super().__new__(cls)
 
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
@@ -81,11 +90,11 @@ class NeighborAttention(TokenLayer):
         self,
         dim: int,
         num_heads: int,
+        *,
         attention_dropout: float = 0.1,
         backend: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
-        *,
         head_width: int | None = None,
         extra_width: int = 0,
     ) -> None:

@@ -41,8 +41,8 @@ class MultiheadConv(TokenLayer):
         self,
         dim: int,
         num_heads: int,
-        kernel_size: int = 9,
         *,
+        kernel_size: int = 9,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:

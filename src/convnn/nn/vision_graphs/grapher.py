@@ -58,7 +58,9 @@ class Grapher2d(MapLayer):
         check_at_least("expansion", expansion, 1)
         check_choice("activation", activation, ACTIVATIONS)
         inner = expansion * channels
-        self.positional = PositionalEncoding2d(channels, positional_size) if positional_size else nn.Identity()
+        self.positional = (
+            PositionalEncoding2d(channels, kernel_size=positional_size) if positional_size else nn.Identity()
+        )
         self.before = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.BatchNorm2d(channels))
         self.layer = layer(channels, inner)
         self.norm = nn.BatchNorm2d(inner) if norm else nn.Identity()

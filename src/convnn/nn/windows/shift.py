@@ -36,7 +36,7 @@ class SpatialShift2d(MapLayer):
 
     spatial_dims: ClassVar[int] = 2
 
-    def __init__(self, channels: int, step: int = 1) -> None:
+    def __init__(self, channels: int, *, step: int = 1) -> None:
         super().__init__(channels, channels)
         if channels % len(OFFSETS):
             raise InputError(f"channels={channels} must be a multiple of {len(OFFSETS)}, one share for each direction")
