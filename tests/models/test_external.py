@@ -56,7 +56,11 @@ def test_a_network_of_timm_is_built_by_name() -> None:
         ("torchvision:resnet19", {}, "model='torchvision:resnet19' is no network of torchvision; did you mean 'resnet"),
         ("hub:resnet18", {}, "library of model='hub' is not one of torchvision, timm"),
         (SHUFFLENET, {"width": 0.5}, "width=0.5 must be 1 for"),
-        (SHUFFLENET, {"where": "nowhere"}, "takes the place of no layer"),
+        (
+            SHUFFLENET,
+            {"where": "nowhere"},
+            "where admits no layer of ShuffleNetV2: names='nowhere' fits none of conv1.0, ",
+        ),
         (SHUFFLENET, {"layer": "Attention"}, "takes the place of no layer of ShuffleNetV2, which has none"),
     ],
 )

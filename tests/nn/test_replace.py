@@ -1,5 +1,6 @@
 """Our layers in the place of those of other networks."""
 
+import re
 from typing import Any
 
 import pytest
@@ -79,6 +80,10 @@ def test_the_report_names_every_convolution_and_says_why_it_was_left() -> None:
         ("4.*", ["4.0", "4.2"]),
         (("0", "4.2"), ["0", "4.2"]),
         (nn.Conv2d, ["0", "2", "4.0", "4.2"]),
+        (["0", "4.2"], ["0", "4.2"]),
+        ((nn.Conv1d, nn.Conv2d), ["0", "2", "4.0", "4.2"]),
+        (lambda name, layer: name > "1" and layer.out_channels > 0, ["2", "4.0", "4.2"]),
+        (cnn.Where(names="4.*", predicate=lambda name, layer: name != "4.0"), ["4.2"]),
         (cnn.Where(fraction=0.5), ["4.0", "4.2"]),
         (cnn.Where(names="[0-2]", fraction=0.5), ["2"]),
         (cnn.Where(map_size=(1, 5)), ["4.0", "4.2"]),
@@ -117,7 +122,7 @@ def test_a_layer_with_two_names_is_replaced_under_both_or_neither() -> None:
 def test_layers_that_share_a_parameter_are_left_and_said_so(keep_weights: bool) -> None:
     model = nn.Sequential(*(nn.Conv2d(4, 4, 3, padding=1) for _ in range(3)))
     model[2].weight = model[0].weight
-    report = convnn.replace_layers(model, "ConvNN", keep_weights=keep_weights)
+    report = convnn.replace_layers(model, "ConvNN", keep_weights=keep_weights, similarity_type="Window")
     assert names(report) == ["1"]
     assert model[0].weight is model[2].weight
     assert "0  Conv2d left: it shares a parameter with 2, and would no longer" in str(report)
@@ -226,12 +231,33 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "setting": ({"k": 3}, "setting 'k' is unknown; did you mean 'K'"),
     "padding": ({"padding": 1}, "padding=1 is kept from each convolution"),
     "stride": ({"stride": 1}, "setting 'stride' is unknown"),
-    "nothing": ({"where": "9"}, "takes the place of no layer of Sequential; . was left: its"),
+    "nothing": ({"where": "9"}, "where admits no layer of Sequential: names='9' fits none of 0, 2, 3 and 2 more"),
     "attention": ({"layer": "Attention"}, "takes the place of no layer of Sequential, which has none"),
     "conv": ({"layer": "Conv2d"}, "layer='Conv2d' takes no convolution's place"),
     "example": ({"where": cnn.Where(map_size=(1, 2))}, r"map_size=\(1, 2\), which needs example="),
-    "weights": ({"keep_weights": True, "K": 4}, "keep_weights=True needs a layer with weights of shape"),
-    "tokens": ({"layer": "Attention", "keep_weights": True}, "keep_weights=True is for layers on maps"),
+    "weights": (
+        {"keep_weights": True, "similarity_type": "Window", "K": 4},
+        "keep_weights=True needs a layer with weights of shape",
+    ),
+    "window": (
+        {"keep_weights": True},
+        "keep_weights=True with layer='ConvNN' needs similarity_type='Window', with which",
+    ),
+    "branching": ({"layer": "Branching", "keep_weights": True}, "layer='Branching' needs similarity_type='Window'"),
+    "typo": ({"where": "4.1"}, r"where admits no layer of Sequential: .*; did you mean '4.[02]'\?$"),
+    "single": ({"where": "3"}, "no layer of Sequential; 3 was left: its window is a single position"),
+    "predicate": ({"where": lambda name, layer: False}, "where admits no layer of Sequential: what it says fits none"),
+    "where number": ({"where": 3}, "where=3 must be a pattern of names such as 'layer4"),
+    "where class": ({"where": int}, "where=<class 'int'> must be a pattern of names"),
+    "where mixed": ({"where": ["0", nn.Conv2d]}, "must be a pattern of names"),
+    "layer number": ({"layer": 3}, "layer=3 must be a name, a layer class, or a function"),
+    "layer class": ({"layer": nn.Conv2d}, "cannot be called with the old layer alone; give a function such as"),
+    "function's setting": ({"layer": lambda old: old, "K": 3}, "K=3 is for a layer by name; a function sees to it"),
+    "function's weights": (
+        {"layer": lambda old: old, "keep_weights": True},
+        "keep_weights=True is for a layer by name",
+    ),
+    "example list": ({"where": cnn.Where(map_size=(1, 2)), "example": [1]}, r"example=\[1\] must be a tensor"),
 }
 
 
@@ -247,10 +273,94 @@ def test_bad_input_is_refused_and_changes_nothing(name: str) -> None:
 def test_where_refuses_what_makes_no_sense() -> None:
     with pytest.raises(InputError, match="fraction=2 "):
         cnn.Where(fraction=2)
-    with pytest.raises(InputError, match=r"map_size=\(5, 1\) must be"):
-        cnn.Where(map_size=(5, 1))
+    for sides in ((5, 1), 16, (16,), ("1", "2")):
+        with pytest.raises(
+            InputError, match=rf"map_size={re.escape(repr(sides))} must be the smallest and the largest"
+        ):
+            cnn.Where(map_size=sides)
+    for settings in ({"names": 3}, {"types": "Conv2d"}, {"fraction": "half"}, {"predicate": "0"}):
+        [(name, value)] = settings.items()
+        with pytest.raises(InputError, match=rf"^{name}={value!r} must be "):
+            cnn.Where(**settings)
+    with pytest.raises(InputError, match=r"^model=3 must be a torch\.nn\.Module"):
+        convnn.replace_layers(3)
 
 
 def test_weights_of_a_convolution_mean_nothing_to_attention() -> None:
     with pytest.raises(UnsupportedError, match="ConvNNAttn2d has not"):
         convnn.replace_layers(network(), "ConvNN_Attn", keep_weights=True)
+
+
+def test_a_class_is_a_layer_too() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv1d(3, 4, 3))
+    report = convnn.replace_layers(model, cnn.ConvNN2d, K=5)
+    assert (type(model[0]), model[0].search.K) == (cnn.ConvNN2d, 5)
+    assert report.left[0].reason == "the layer reads maps of 2 axes"
+    for layer in (cnn.ConvNN1d, cnn.ViG2d, cnn.Branching2d, cnn.NeighborhoodAttention2d):
+        model = nn.Sequential(nn.Conv2d(8, 8, 3), nn.Conv1d(8, 8, 3))
+        convnn.replace_layers(model, layer)
+        assert layer in {type(module) for module in model}
+    model = nn.ModuleList([nn.MultiheadAttention(8, 2)])
+    convnn.replace_layers(model, cnn.KvtAttention, K=3)
+    assert isinstance(model[0].layer, cnn.KvtAttention)
+
+
+def trained(model: nn.Module) -> nn.Module:
+    """With other weights and biases than the first, among them those that begin as zeros."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) / 5)
+    return model.eval()
+
+
+def attention_of_torch(bias: bool = True) -> tuple[nn.Module, Tensor]:
+    layer = nn.TransformerEncoderLayer(12, 3, 16, batch_first=True, bias=bias, dtype=torch.float64)
+    return trained(layer), torch.randn(2, 7, 12, dtype=torch.float64)
+
+
+def attention_of_timm() -> tuple[nn.Module, Tensor]:
+    timm = pytest.importorskip("timm")
+    settings = {"patch_size": 16, "embed_dim": 24, "depth": 2, "num_heads": 3, "num_classes": 5}
+    model = timm.models.VisionTransformer(img_size=32, **settings)
+    return trained(model).double(), torch.randn(2, 3, 32, 32, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("make", [attention_of_torch, lambda: attention_of_torch(bias=False), attention_of_timm])
+@pytest.mark.parametrize(("layer", "settings"), [("Attention", {}), ("ConvNNAttention", {"K": None})])
+def test_with_its_weights_attention_computes_what_it_did(make, layer: str, settings: dict[str, Any]) -> None:
+    model, x = make()
+    expected = model(x)
+    settings = {name: x.shape[1] if x.dim() == 3 else 5 for name in settings}  # K of all tokens
+    report = convnn.replace_layers(model, layer, keep_weights=True, **settings)
+    assert report.replaced
+    torch.testing.assert_close(model(x), expected, rtol=0, atol=1e-9)
+
+
+def test_every_attention_keeps_projections_and_biases() -> None:
+    for layer in ("KvtAttention", "NeighborhoodAttention", "SparseAttention"):
+        model, _ = attention_of_torch()
+        old = model.self_attn
+        convnn.replace_layers(model, layer, keep_weights=True)
+        new = model.self_attn.layer
+        assert torch.equal(torch.cat([new.query.weight, new.key.weight, new.value.weight]), old.in_proj_weight)
+        assert torch.equal(torch.cat([new.query.bias, new.key.bias, new.value.bias]), old.in_proj_bias)
+        assert torch.equal(new.output.weight, old.out_proj.weight)
+        assert torch.equal(new.output.bias, old.out_proj.bias)
+
+
+def test_weights_that_have_no_place_are_refused() -> None:
+    with pytest.raises(UnsupportedError, match="the projections of attention, which BranchAttention does not have"):
+        convnn.replace_layers(attention_of_torch()[0], "BranchAttention", keep_weights=True)
+    with pytest.raises(
+        InputError, match=r"needs projections of shape \(12, 12\), and the new layer's have \(192, 12\)"
+    ):
+        convnn.replace_layers(attention_of_torch()[0], "LocalAttention", keep_weights=True)
+    model = nn.ModuleList([nn.MultiheadAttention(12, 3, add_bias_kv=True)])
+    with pytest.raises(UnsupportedError, match="the old attention has the weight bias_k, which Attention has not"):
+        convnn.replace_layers(model, "Attention", keep_weights=True)
+
+
+def test_the_type_of_attention_stays() -> None:
+    model, x = attention_of_torch()
+    convnn.replace_layers(model, "BranchAttention", K=3)
+    assert model(x).dtype == torch.float64

@@ -47,7 +47,7 @@ def check_arguments(layer: type[nn.Module], given: tuple[Any, ...], settings: di
 
 
 @cache
-def _parameters(layer: type[nn.Module]) -> tuple[inspect.Parameter, ...]:
+def _parameters(layer: Any) -> tuple[inspect.Parameter, ...]:
     """The parameters of its constructor."""
     return tuple(inspect.signature(layer.__init__).parameters.values())[1:]
 

@@ -1,7 +1,9 @@
 """Any of our layers in the place of the convolutions, or of the attention, of any network."""
 
+import inspect
 from collections.abc import Callable, Iterator
 from functools import partial
+from reprlib import repr as shortened
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,10 +14,10 @@ from convnn.nn.registry import LAYERS, check_layer_name, check_settings
 from convnn.nn.replace import _maps, _tokens
 from convnn.nn.replace._report import Fate, ReplacementReport
 from convnn.nn.replace._tied import reasons_of_names, reasons_of_sharing
-from convnn.nn.replace._where import Where, as_where, sides_of_maps
-from convnn.nn.tokens._layer import TokenLayer
+from convnn.nn.replace._where import Where, WhereLike, as_where, sides_of_maps
+from convnn.nn.tokens._layer import NeighborAttention, TokenLayer
 
-__all__ = ["Fate", "ReplacementReport", "Where", "replace_layers"]
+__all__ = ["Fate", "ReplacementReport", "Where", "can_keep_weights", "replace_layers"]
 
 KEPT = {"padding", "kernel_size"}
 """Settings that the convolution decides whose place is taken."""
@@ -23,8 +25,8 @@ KEPT = {"padding", "kernel_size"}
 
 def replace_layers(
     model: nn.Module,
-    layer: str | Callable[[Any], nn.Module] = "ConvNN",
-    where: Where | str | tuple[str, ...] | type[nn.Module] = "*",
+    layer: str | type[nn.Module] | Callable[[Any], nn.Module] = "ConvNN",
+    where: WhereLike = "*",
     *,
     keep_weights: bool = False,
     example: Tensor | None = None,
@@ -35,18 +37,22 @@ def replace_layers(
     A layer on maps takes the place of every `torch.nn.Conv1d`, `Conv2d` and `Conv3d` whose window is more than a single
     position. It keeps channels, window, stride, dilation, groups, bias, padding and its mode, so that maps keep their
     sizes, and chooses as many neighbours as the window has positions unless K is given. A layer on tokens takes the
-    place of `torch.nn.MultiheadAttention` and of the attention of timm's vision transformers, with their width and
-    heads. Classes derived from those compute something else; they are left, and the report says so.
-    What is one stays one: a layer with several names is replaced under all of them or none, and layers that share a
-    parameter with another are left.
+    place of `torch.nn.MultiheadAttention` and of the attention of timm's vision transformers, with their width, heads
+    and bias. Classes derived from those compute something else; they are left, and the report says so.
+    A layer with several names is replaced under all of them or none, and layers that share a parameter with another
+    module are left.
 
     Args:
         model: any model.
-        layer: one of `convnn.nn.list_layers()`; or a function from an old layer to a new one, which then is asked for
-            every convolution and attention.
-        where: which of them: a pattern of names, several, a class, or a `Where`.
-        keep_weights: start from the weights of the convolutions. With similarity_type="Window" the model then computes
-            what it did before, and is free to move: to train, or to search otherwise.
+        layer: one of `convnn.nn.list_layers()`, or its class; or a function from an old layer to a new one, which is
+            called for every convolution and attention.
+        where: which of them: a pattern of names, a class, several of either, a function of the name and the layer that
+            says whether to replace it, or a `Where`.
+        keep_weights: start from the old weights. In the place of convolutions the model computes what it did before
+            with "ConvNN" and "Branching" of similarity_type="Window", "ConvNN_Pos" of reach=0, and "Conv2d_New"; it
+            can then be trained, or search otherwise. In the place of attention every layer keeps the projections of
+            queries, keys, values and output; "Attention" computes what was computed before, "ConvNNAttention" with K
+            of all tokens too.
         example: an input of the model, for a `Where` that asks for the size of maps.
         settings: of the layer.
 
@@ -54,7 +60,8 @@ def replace_layers(
         What was replaced, and what was left and why.
 
     Raises:
-        InputError: a setting is wrong, `where` needs an example, or nothing was replaced.
+        InputError: an argument has another type or value, `where` needs an example or fits no layer, weights are to be
+            kept without the setting that gives them a meaning, or nothing was replaced.
         UnsupportedError: weights are to be kept by a layer that has no place for them.
 
     Example:
@@ -64,22 +71,70 @@ def replace_layers(
         0  Conv2d -> ConvNN2d
         2  Conv2d left: its window is a single position
     """
+    _check_types(model, example)
+    layer, axes = _resolved(layer)
     make, can_replace = _maker(layer, settings, keep_weights)
     layers = {name: module for name, module in _candidates(model) if can_replace(module)}
     where = as_where(where)
     if where.map_size is not None and example is None:
         raise InputError(f"where has map_size={where.map_size}, which needs example=, an input of the model")
-    reasons = {name: reason for name, module in layers.items() if (reason := _reason_to_leave(module, layer))}
+    where.check_asks_for_some(layers, model)
+    reasons = {name: reason for name, module in layers.items() if (reason := _reason_to_leave(module, layer, axes))}
     reasons = reasons_of_sharing(model, layers) | reasons
     free = {name: module for name, module in layers.items() if name not in reasons}
     reasons |= where.refusals(free, None if example is None else sides_of_maps(model, example))
     reasons = reasons_of_names(layers, reasons) | reasons  # first, for they are the least expected
-    _refuse_to_do_nothing(model, layer, layers, reasons)
+    asked_for = [name for name, module in layers.items() if where.asks_for(name, module)]
+    _refuse_to_do_nothing(model, layer, layers, reasons, [name for name in asked_for if name in free] or asked_for)
     new = {module: make(module) for name, module in free.items() if name not in reasons}
     for name in layers:
         if name not in reasons:
             model.set_submodule(name, new[layers[name]])
     return ReplacementReport(tuple(_fate(name, old, new, reasons.get(name)) for name, old in layers.items()))
+
+
+def can_keep_weights(layer: str, settings: dict[str, Any]) -> bool:
+    """Whether `replace_layers` keeps weights with this layer and these settings, whatever the model."""
+    if LAYERS[layer].reads == "tokens":
+        build = LAYERS[layer].build
+        return isinstance(build, type) and issubclass(build, NeighborAttention)
+    try:
+        _maps.check_keeps_weights(layer, settings)
+    except InputError:
+        return False
+    return layer in _maps.WITH_WEIGHTS
+
+
+def _check_types(model: Any, example: Any) -> None:
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model={shortened(model)} must be a torch.nn.Module")
+    if example is not None and not isinstance(example, Tensor):
+        raise InputError(f"example={shortened(example)} must be a tensor, an input of the model")
+
+
+def _resolved(layer: Any) -> tuple[Any, int | None]:
+    """A layer by name or as a function; of a class of ours its name, and the axes of its maps."""
+    if isinstance(layer, str):
+        return layer, None
+    if isinstance(layer, type):
+        if (found := _maps.name_of_class(layer)) is not None:
+            return found
+        if issubclass(layer, TokenLayer):
+            by_class = {entry.build: name for name, entry in LAYERS.items()}
+            if layer in by_class:
+                return by_class[layer], None
+    if not callable(layer):
+        raise InputError(f"layer={layer!r} must be a name, a layer class, or a function from an old layer to a new one")
+    try:
+        inspect.signature(layer).bind(None)
+    except TypeError:
+        raise InputError(
+            f"layer={layer!r} cannot be called with the old layer alone; give a function such as"
+            " lambda old: ConvNN2d(old.in_channels, old.out_channels), or a name"
+        ) from None
+    except ValueError:  # it has no signature
+        pass
+    return layer, None
 
 
 def _candidates(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -98,37 +153,43 @@ def _maker(
 ) -> tuple[Callable[[Any], nn.Module], Callable[[nn.Module], bool]]:
     """What makes the new layers, and what says whether it can make one of an old layer."""
     if not isinstance(layer, str):
+        for name, value in (settings | ({"keep_weights": True} if keep_weights else {})).items():
+            raise InputError(f"{name}={value!r} is for a layer by name; a function sees to it itself")
         return layer, lambda module: _is_convolution(module) or _tokens.is_attention(module)
     check_layer_name("layer", layer)
     check_settings(settings, LAYERS[layer].settings)
     if LAYERS[layer].reads == "tokens":
-        if keep_weights:
-            raise InputError(f"keep_weights=True is for layers on maps, and layer={layer!r} reads tokens")
-        return partial(_tokens.in_place_of, layer=layer, settings=settings), _tokens.is_attention
+        of_tokens = partial(_tokens.in_place_of, layer=layer, settings=settings, keep_weights=keep_weights)
+        return of_tokens, _tokens.is_attention
     for name in sorted(KEPT):
         if name in settings:
             raise InputError(f"{name}={settings[name]} is kept from each convolution; leave it out")
     known = (*_maps.FAMILIES, *_maps.UNPADDED)
     if layer not in known:
         raise InputError(f"layer={layer!r} takes no convolution's place; choose from {', '.join(known)}")
-    make = partial(_maps.in_place_of, layer=layer, settings=settings, keep_weights=keep_weights)
-    return make, _is_convolution
+    if keep_weights:
+        _maps.check_keeps_weights(layer, settings)
+    of_maps = partial(_maps.in_place_of, layer=layer, settings=settings, keep_weights=keep_weights)
+    return of_maps, _is_convolution
 
 
 def _is_convolution(module: nn.Module) -> bool:
     return isinstance(module, _maps.CONVOLUTIONS)
 
 
-def _reason_to_leave(module: Any, layer: Any) -> str | None:
+def _reason_to_leave(module: Any, layer: Any, axes: int | None) -> str | None:
     if not _is_convolution(module):
         return None
-    return _maps.reason_to_leave(module, layer if isinstance(layer, str) else None)
+    return _maps.reason_to_leave(module, layer if isinstance(layer, str) else None, axes)
 
 
-def _refuse_to_do_nothing(model: nn.Module, layer: Any, layers: dict[str, Any], reasons: dict[str, str]) -> None:
+def _refuse_to_do_nothing(
+    model: nn.Module, layer: Any, layers: dict[str, Any], reasons: dict[str, str], asked_for: list[str]
+) -> None:
+    """Refuse where every layer is left, with the reason of one that was asked for."""
     if len(reasons) < len(layers):
         return
-    why = f"; {next(iter(reasons))} was left: {next(iter(reasons.values()))}" if reasons else ", which has none"
+    why = f"; {asked_for[0]} was left: {reasons[asked_for[0]]}" if asked_for else ", which has none"
     raise InputError(f"layer={layer!r} takes the place of no layer of {type(model).__name__}{why}")
 
 

@@ -22,6 +22,7 @@ from convnn.nn.vision_graphs.near_axial import DAGC2d
 from convnn.nn.vision_graphs.non_local import NonLocal2d
 from convnn.nn.vision_graphs.vig import ViG2d
 from convnn.nn.windows.neighborhood import NeighborhoodAttention2d
+from convnn.words import counted
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -38,6 +39,9 @@ FAMILIES: dict[str, tuple[Callable[..., MapLayer], ...]] = {
 }
 """What takes the place of a convolution along one, two and three axes, by the names of `--layer`."""
 
+WITH_WEIGHTS = ("Conv2d_New", "ConvNN", "ConvNN_Pos", "Branching")
+"""Layers that can have the weights of a convolution."""
+
 UNPADDED: dict[str, tuple[Callable[..., MapLayer], tuple[str, ...]]] = {
     "ViG": (ViG2d, ("K",)),
     "EdgeConv": (EdgeConv2d, ("K",)),
@@ -51,7 +55,33 @@ UNPADDED: dict[str, tuple[Callable[..., MapLayer], tuple[str, ...]]] = {
 """What takes the place of a convolution on images, and what it has to know of its window."""
 
 
-def reason_to_leave(conv: Convolution, layer: str | None = None) -> str | None:
+def name_of_class(layer: type) -> tuple[str, int] | None:
+    """The name of `--layer` of one of our classes, and the axes of its maps; None of another class."""
+    builds = [(name, build) for name, family in FAMILIES.items() for build in family]
+    builds += [(name, build) for name, (build, _) in UNPADDED.items()]
+    for name, build in builds:
+        if layer is getattr(build, "__self__", build):  # Branching is known by its other constructors
+            return name, layer.spatial_dims
+    return None
+
+
+def check_keeps_weights(layer: str, settings: dict[str, Any]) -> None:
+    """Refuse to keep weights in a layer whose neighbours do not stand where the convolution's did.
+
+    Raises:
+        InputError: naming the setting that is missing.
+    """
+    if layer in ("ConvNN", "Branching") and not (
+        settings.get("similarity_type") == "Window" or settings.get("raster_order")
+    ):
+        raise InputError(
+            f"keep_weights=True with layer={layer!r} needs similarity_type='Window', with which the network computes"
+            " what it did, or raster_order=True; otherwise neighbours come best first, and the weights of places"
+            " mean nothing to them"
+        )
+
+
+def reason_to_leave(conv: Convolution, layer: str | None = None, axes: int | None = None) -> str | None:
     """Why a layer cannot take the place of a convolution, or no layer can; None where it can."""
     kind = type(conv).__name__
     if type(conv) not in CONVOLUTIONS and kind != SAME:
@@ -60,6 +90,8 @@ def reason_to_leave(conv: Convolution, layer: str | None = None) -> str | None:
         return "its weight is computed from others, or something listens to it"
     if all(side == 1 for side in conv.kernel_size):
         return "its window is a single position"
+    if axes is not None and len(conv.kernel_size) != axes:
+        return f"the layer reads maps of {counted(axes, 'axis', 'axes')}"
     return _reason_of_unpadded(conv, layer) if layer in UNPADDED else None
 
 

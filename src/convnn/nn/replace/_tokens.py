@@ -1,11 +1,15 @@
 """A layer on tokens in the place of self-attention."""
 
+import inspect
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from convnn.errors import UnsupportedError
-from convnn.nn.registry import layer_factory
+from convnn.errors import InputError, UnsupportedError
+from convnn.nn.registry import LAYERS
+from convnn.nn.tokens._layer import NeighborAttention
+from convnn.nn.tokens.convnn import ConvNNAttention
 
 
 class SelfAttention(nn.Module):
@@ -91,16 +95,67 @@ def _is_timm_attention(module: nn.Module) -> bool:
     return kind.__name__ == "Attention" and kind.__module__.startswith("timm.") and has_parts
 
 
-def in_place_of(attention: Any, layer: str, settings: dict[str, Any]) -> SelfAttention:
-    """A layer on tokens of the same width and heads, called the same way.
+def in_place_of(attention: Any, layer: str, settings: dict[str, Any], *, keep_weights: bool = False) -> SelfAttention:
+    """Make a layer on tokens of the same width, heads and bias, which is called the same way.
 
     Raises:
-        InputError: a setting is wrong.
+        InputError: a setting is wrong, or the weights do not fit.
+        UnsupportedError: weights are to be kept that the layer has no place for.
     """
     is_torch = isinstance(attention, nn.MultiheadAttention)
-    weight = attention.out_proj.weight if is_torch else attention.proj.weight
-    where = {"device": weight.device, "dtype": weight.dtype}
-    new = layer_factory(layer, **settings)(len(weight), attention.num_heads, **where)
-    heads = attention.num_heads
+    output, heads = attention.out_proj if is_torch else attention.proj, attention.num_heads
+    build = LAYERS[layer].build
+    if "bias" in inspect.signature(build).parameters:
+        has_bias = output.bias is not None or _inner_bias(attention) is not None
+        settings = settings | {"bias": has_bias}
+    new = build(len(output.weight), heads, **settings).to(output.weight.device, output.weight.dtype)
+    if keep_weights:
+        take_weights(new, attention)
     wrapped = TorchSelfAttention(new, heads, attention.batch_first) if is_torch else TimmSelfAttention(new, heads)
     return wrapped.train(attention.training)
+
+
+def take_weights(layer: nn.Module, attention: Any) -> None:
+    """Copy the projections of queries, keys, values and output; `Attention` then computes what was computed before.
+
+    Raises:
+        InputError: the weights have another shape there.
+        UnsupportedError: one of the two has weights that the other has no place for.
+    """
+    if not isinstance(layer, NeighborAttention):
+        raise UnsupportedError(
+            f"keep_weights=True needs the projections of attention, which {type(layer).__name__} does not have; use"
+            " Attention or ConvNNAttention"
+        )
+    is_torch = isinstance(attention, nn.MultiheadAttention)
+    known = ("in_proj_weight", "in_proj_bias", "out_proj.") if is_torch else ("qkv.", "proj.")
+    others = [name for name, _ in attention.named_parameters() if not name.startswith(known)]
+    if others or (is_torch and attention.add_zero_attn):
+        what = f"the weight {others[0]}" if others else "a zero among its tokens"
+        raise UnsupportedError(f"keep_weights=True: the old attention has {what}, which {type(layer).__name__} has not")
+    inner, output = (attention, attention.out_proj) if is_torch else (attention.qkv, attention.proj)
+    weight = inner.in_proj_weight if is_torch else inner.weight
+    bias = _inner_bias(attention)
+    biases = (None,) * 3 if bias is None else bias.chunk(3)
+    # In ConvNN attention, as published, the projection of keys asks and that of queries is asked.
+    asks, asked = (layer.key, layer.query) if isinstance(layer, ConvNNAttention) else (layer.query, layer.key)
+    linears = zip((asks, asked, layer.value), weight.chunk(3), biases, strict=True)
+    for linear, its_weight, its_bias in (*linears, (layer.output, output.weight, output.bias)):
+        _copy(linear, its_weight, its_bias)
+
+
+def _inner_bias(attention: Any) -> Tensor | None:
+    """The bias of queries, keys and values, (3 D,)."""
+    return attention.in_proj_bias if isinstance(attention, nn.MultiheadAttention) else attention.qkv.bias
+
+
+def _copy(linear: nn.Linear, weight: Tensor, bias: Tensor | None) -> None:
+    if linear.weight.shape != weight.shape:
+        raise InputError(
+            f"keep_weights=True needs projections of shape {tuple(weight.shape)}, and the new layer's have"
+            f" {tuple(linear.weight.shape)}; leave out what changes the width of its heads"
+        )
+    with torch.no_grad():
+        linear.weight.copy_(weight)
+        if linear.bias is not None:
+            linear.bias.zero_() if bias is None else linear.bias.copy_(bias)

@@ -76,6 +76,7 @@ class NeighborAttention(TokenLayer):
         dim: width of the tokens, D.
         num_heads: heads, a divisor of dim unless their width is given.
         attention_dropout: probability of silencing a token in training, 0 to 1.
+        bias: add learned constants to queries, keys, values and output.
         backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
         device: where the weights live.
         dtype: of the weights.
@@ -92,6 +93,7 @@ class NeighborAttention(TokenLayer):
         num_heads: int,
         *,
         attention_dropout: float = 0.1,
+        bias: bool = False,
         backend: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -105,10 +107,10 @@ class NeighborAttention(TokenLayer):
         self.attention_dropout = attention_dropout
         self.backend = backend
         inner, aggregated = num_heads * self.head_width, num_heads * (self.head_width + extra_width)
-        self.query = nn.Linear(dim, inner, bias=False, device=device, dtype=dtype)
-        self.key = nn.Linear(dim, inner, bias=False, device=device, dtype=dtype)
-        self.value = nn.Linear(dim, inner, bias=False, device=device, dtype=dtype)
-        self.output = nn.Linear(aggregated, dim, bias=False, device=device, dtype=dtype)
+        self.query = nn.Linear(dim, inner, bias=bias, device=device, dtype=dtype)
+        self.key = nn.Linear(dim, inner, bias=bias, device=device, dtype=dtype)
+        self.value = nn.Linear(dim, inner, bias=bias, device=device, dtype=dtype)
+        self.output = nn.Linear(aggregated, dim, bias=bias, device=device, dtype=dtype)
 
     def _forward(self, x: Tensor) -> Tensor:
         heads = self.attend(*self.project(x))

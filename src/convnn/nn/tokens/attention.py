@@ -21,6 +21,7 @@ class Attention(NeighborAttention):
         dim: width of the tokens, D.
         num_heads: heads, a divisor of dim; d = dim / num_heads.
         attention_dropout: probability of silencing a token in training, 0 to 1.
+        bias: add learned constants to queries, keys, values and output.
         device: where the weights live.
         dtype: of the weights.
 
@@ -44,10 +45,11 @@ class Attention(NeighborAttention):
         num_heads: int,
         *,
         attention_dropout: float = 0.1,
+        bias: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(dim, num_heads, attention_dropout=attention_dropout, device=device, dtype=dtype)
+        super().__init__(dim, num_heads, attention_dropout=attention_dropout, bias=bias, device=device, dtype=dtype)
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """All heads, each for itself: (B, H, T, d)."""
@@ -69,6 +71,7 @@ class KvtAttention(NeighborAttention):
         num_heads: heads, a divisor of dim; d = dim / num_heads.
         K: tokens that each token looks at; itself only if it is among the best.
         attention_dropout: probability of silencing a token in training, 0 to 1.
+        bias: add learned constants to queries, keys, values and output.
         backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
         device: where the weights live.
         dtype: of the weights.
@@ -91,13 +94,14 @@ class KvtAttention(NeighborAttention):
         *,
         K: int = 9,
         attention_dropout: float = 0.1,
+        bias: bool = False,
         backend: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         check_at_least("K", K, 1)
         super().__init__(
-            dim, num_heads, attention_dropout=attention_dropout, backend=backend, device=device, dtype=dtype
+            dim, num_heads, attention_dropout=attention_dropout, bias=bias, backend=backend, device=device, dtype=dtype
         )
         self.K = K
 

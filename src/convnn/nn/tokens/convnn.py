@@ -42,6 +42,7 @@ class ConvNNAttention(NeighborAttention):
         coordinate_encoding: append the place along the sequence, -1 to 1, to what each head asks with, is asked by and
             brings.
         attention_dropout: probability of dropping a number ahead of the output projection, 0 to 1.
+        bias: add learned constants to queries, keys, values and output.
         backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
         device: where the weights live.
         dtype: of the weights.
@@ -76,6 +77,7 @@ class ConvNNAttention(NeighborAttention):
         softmax_topk_val: bool = True,
         coordinate_encoding: bool = False,
         attention_dropout: float = 0.1,
+        bias: bool = False,
         backend: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -87,6 +89,7 @@ class ConvNNAttention(NeighborAttention):
             dim,
             num_heads,
             attention_dropout=attention_dropout,
+            bias=bias,
             backend=backend,
             device=device,
             dtype=dtype,

@@ -27,6 +27,7 @@ class NeighborhoodAttention(NeighborAttention):
         K: length of the window on the sequence; or its rows and columns on a grid whose rows follow each other.
         size: rows and columns of that grid; the square when None.
         attention_dropout: probability of silencing a token in training, 0 to 1.
+        bias: add learned constants to queries, keys, values and output.
         backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
         device: where the weights live.
         dtype: of the weights.
@@ -55,12 +56,13 @@ class NeighborhoodAttention(NeighborAttention):
         K: int | tuple[int, int] = 9,
         size: tuple[int, int] | None = None,
         attention_dropout: float = 0.1,
+        bias: bool = False,
         backend: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(
-            dim, num_heads, attention_dropout=attention_dropout, backend=backend, device=device, dtype=dtype
+            dim, num_heads, attention_dropout=attention_dropout, bias=bias, backend=backend, device=device, dtype=dtype
         )
         self.window = _rows_and_columns("K", K) if isinstance(K, tuple) else (K,)
         self.size = None if size is None else _rows_and_columns("size", size)
@@ -103,6 +105,7 @@ class LocalAttention(NeighborAttention):
         window_size: largest distance, w.
         head_width: width of a head, d, even.
         attention_dropout: probability of silencing a token in training, 0 to 1.
+        bias: add learned constants to queries, keys, values and output.
         backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
         device: where the weights live.
         dtype: of the weights.
@@ -127,6 +130,7 @@ class LocalAttention(NeighborAttention):
         window_size: int = 128,
         head_width: int = 64,
         attention_dropout: float = 0.1,
+        bias: bool = False,
         backend: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -139,6 +143,7 @@ class LocalAttention(NeighborAttention):
             dim,
             num_heads,
             attention_dropout=attention_dropout,
+            bias=bias,
             backend=backend,
             device=device,
             dtype=dtype,
@@ -173,6 +178,7 @@ class SparseAttention(NeighborAttention):
             multiple of sparse_context_window away.
         sparse_context_window: width of the window, or stride.
         attention_dropout: probability of silencing a token in training, 0 to 1.
+        bias: add learned constants to queries, keys, values and output.
         backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
         device: where the weights live.
         dtype: of the weights.
@@ -196,6 +202,7 @@ class SparseAttention(NeighborAttention):
         sparse_mode: str = "all",
         sparse_context_window: int = 128,
         attention_dropout: float = 0.1,
+        bias: bool = False,
         backend: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -203,7 +210,7 @@ class SparseAttention(NeighborAttention):
         check_choice("sparse_mode", sparse_mode, SPARSE_MODES)
         check_at_least("sparse_context_window", sparse_context_window, 1)
         super().__init__(
-            dim, num_heads, attention_dropout=attention_dropout, backend=backend, device=device, dtype=dtype
+            dim, num_heads, attention_dropout=attention_dropout, bias=bias, backend=backend, device=device, dtype=dtype
         )
         self.sparse_mode = sparse_mode
         self.sparse_context_window = sparse_context_window
