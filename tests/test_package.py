@@ -33,3 +33,8 @@ def test_the_package_itself_does_not_wait_for_torch() -> None:
 
 def test_the_package_is_typed() -> None:
     assert (Path(convnn.__file__).parent / "py.typed").is_file()
+
+
+def test_dir_shows_what_there_is() -> None:
+    assert dir(convnn) == sorted(convnn.__all__)
+    assert {"load", "nn", "replace_layers", "train"} <= set(dir(convnn))

@@ -9,18 +9,40 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from convnn import models, nn, ops
+    from convnn import data, export, hub, models, nn, ops, study, train, viz
     from convnn.nn import replace_layers
+    from convnn.train import load
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "models", "nn", "ops", "replace_layers"]
+__all__ = [
+    "__version__",
+    "data",
+    "export",
+    "hub",
+    "load",
+    "models",
+    "nn",
+    "ops",
+    "replace_layers",
+    "study",
+    "train",
+    "viz",
+]
+
+_FUNCTIONS = {"replace_layers": "convnn.nn", "load": "convnn.train"}
+"""What the package offers by itself, and the modules that have it."""
 
 
 def __getattr__(name: str) -> Any:
     """Import a part of the package at its first use: torch takes seconds, in which signals must be answered."""
     if name not in __all__:
         raise AttributeError(f"module 'convnn' has no attribute {name!r}")
-    if name == "replace_layers":
-        return importlib.import_module("convnn.nn").replace_layers
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(_FUNCTIONS[name]), name)
     return importlib.import_module(f"convnn.{name}")
+
+
+def __dir__() -> list[str]:
+    """List what there is, whether it has been imported yet or not."""
+    return sorted(__all__)

@@ -108,9 +108,9 @@ def test_a_folder_is_no_file(best: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert f"--out={tmp_path} is a folder; name the file" in capsys.readouterr().err
 
 
-def test_a_run_folder_is_no_checkpoint(best: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert export(best.parent, tmp_path / "x.onnx") == 2
-    assert "is a folder without config.json; give a file such as best.safetensors" in capsys.readouterr().err
+def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert export(tmp_path, tmp_path / "x.onnx") == 2
+    assert "is a folder without config.json, best.safetensors and last.safetensors; give" in capsys.readouterr().err
 
 
 def test_a_network_without_its_weights_is_not_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -142,7 +142,10 @@ def _pickle(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda folder: (folder / "config.json").unlink(), "is a folder without config.json"),
+        (
+            lambda folder: (folder / "config.json").unlink(),
+            "is a folder without config.json, best.safetensors and last.safetensors",
+        ),
         (lambda folder: (folder / "config.json").write_text("{"), "config.json' cannot be read"),
         (lambda folder: (folder / "config.json").write_bytes(b"\xff\xfe"), "config.json' cannot be read"),
         (lambda folder: (folder / "config.json").write_text("[" * 100_000), "config.json' cannot be read"),

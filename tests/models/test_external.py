@@ -2,10 +2,14 @@
 
 import sys
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 import torch
+import torchvision
+from safetensors.torch import save_file
 
+import convnn
 from convnn.cli import main, main_train
 from convnn.errors import InputError
 from convnn.models import ExternalNetwork, create_model
@@ -99,3 +103,116 @@ def test_a_library_that_is_missing_is_named_and_so_is_what_is_wrong_with_a_broke
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(InputError, match="does not load: ImportError: half installed"):
         create_model("timm:convnext_atto", "ConvNN")
+
+
+def learned(model: str, num_classes: int = 1000) -> torch.nn.Module:
+    """The network as its library would have learned it, with other weights than the first."""
+    network = create_model(model, "Conv2d", num_classes=num_classes).network
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.01)
+    return network.eval()
+
+
+@pytest.fixture
+def torchvision_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> torch.nn.Module:
+    """Puts a file into the cache of torch's hub, where torchvision looks for it."""
+    network = learned(SHUFFLENET)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    url = torchvision.models.get_model_weights("shufflenet_v2_x0_5").DEFAULT.url
+    path = tmp_path / "hub" / "checkpoints" / url.rsplit("/")[-1]
+    path.parent.mkdir(parents=True)
+    torch.save(network.state_dict(), path)
+    return network
+
+
+@pytest.fixture
+def timm_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> torch.nn.Module:
+    """Puts a file into the cache of the Hugging Face hub, where timm looks for it."""
+    timm = pytest.importorskip("timm")
+    network = learned("timm:test_vit")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    name = timm.models.get_pretrained_cfg("test_vit").hf_hub_id
+    folder = tmp_path / f"models--{name.replace('/', '--')}"
+    snapshot = folder / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("0" * 40)
+    save_file(network.state_dict(), snapshot / "model.safetensors")
+    return network
+
+
+def test_torchvision_gives_its_weights_and_the_head_of_other_classes_stays_fresh(torchvision_weights) -> None:
+    x = torch.randn(2, 3, 40, 40)
+    network = create_model(SHUFFLENET, "Conv2d", num_classes=1000, pretrained=True).eval()
+    torch.testing.assert_close(network(x), torchvision_weights(x))
+    network = create_model(SHUFFLENET, "ConvNN", num_classes=7, in_channels=1, pretrained=True)
+    theirs, ours = torchvision_weights.state_dict(), network.network.state_dict()
+    assert network.fresh == ("conv1.0.weight", "fc.weight", "fc.bias")
+    assert not network.keeps_weights
+    norms = [name for name in ours if name.endswith("1.weight") and theirs[name].dim() == 1]
+    assert norms
+    assert all(torch.equal(ours[name], theirs[name]) for name in norms)
+
+
+def test_a_layer_that_can_keeps_the_weights_of_the_library(torchvision_weights) -> None:
+    x = torch.randn(2, 3, 40, 40)
+    network = create_model(SHUFFLENET, "ConvNN", num_classes=1000, pretrained=True, similarity_type="Window").eval()
+    assert network.keeps_weights
+    torch.testing.assert_close(network(x), torchvision_weights(x), rtol=1e-3, atol=1e-3)
+
+
+def test_timm_gives_its_weights_and_attention_keeps_them(timm_weights) -> None:
+    x = torch.randn(2, 3, 160, 160)
+    network = create_model("timm:test_vit", "Attention", num_classes=1000, pretrained=True).eval()
+    assert network.keeps_weights
+    torch.testing.assert_close(network(x), timm_weights(x), rtol=1e-4, atol=1e-4)
+    network = create_model("timm:test_vit", "Conv2d", num_classes=3, pretrained=True)
+    assert network.fresh == ("head.weight", "head.bias")
+    assert torch.equal(network.network.blocks[0].attn.qkv.weight, timm_weights.blocks[0].attn.qkv.weight)
+
+
+@pytest.mark.parametrize("model", [SHUFFLENET, "timm:test_vit"])
+def test_a_download_that_fails_is_a_sentence(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if model.startswith("timm"):
+        pytest.importorskip("timm")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise URLError("no route to host")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.urlopen", refuse)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    message = rf"^pretrained=True: the weights of {model} cannot be fetched: .+; check the connection, or leave"
+    with pytest.raises(InputError, match=message) as caught:
+        create_model(model, "Conv2d", pretrained=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_our_own_networks_have_no_learned_weights() -> None:
+    with pytest.raises(
+        InputError, match=r"^pretrained=True is for networks of torchvision and timm; model='vgg11' has"
+    ):
+        create_model("vgg11", pretrained=True)
+
+
+def test_the_command_line_starts_from_learned_weights(
+    torchvision_weights, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = f"--model {SHUFFLENET} --layer Conv2d --pretrained --dataset digits --resize 32 --limit_train 16 --lr 1e-30"
+    flags += " --limit_test 16 --batch_size 16 --num_epochs 1 --weight_decay 0"
+    assert main_train([*flags.split(), "--output_dir", str(tmp_path / "run")]) == 0
+    said = f"starting with the weights of {SHUFFLENET}; fresh: conv1.0.weight, fc.weight, fc.bias"
+    assert said in " ".join(capsys.readouterr().out.split())
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "gone"))  # what is trained needs no download
+    network = convnn.load(tmp_path / "run")
+    assert torch.equal(network.network.stage2[0].branch1[2].weight, torchvision_weights.stage2[0].branch1[2].weight)
+    for wrong in (
+        ["--model", "vgg11", "--pretrained"],
+        [*flags.split(), "--test_only"],
+        [*flags.split(), "--init_from=x"],
+    ):
+        assert main_train(wrong) == 2
+        assert "--pretrained" in capsys.readouterr().err

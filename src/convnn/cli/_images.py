@@ -1,11 +1,11 @@
 """The images that the flags of a command name."""
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from convnn.cli._flags import Parser
+from convnn.cli._flags import Parser, config_from, given_flags
 from convnn.data import FITS, ImageData, ImagePart, load_data, load_part
 from convnn.data.folders import pictures_below
 from convnn.errors import check_choice
@@ -41,6 +41,23 @@ def open_images(config: TrainConfig, **changes: Any) -> ImageData:
 def open_part(config: TrainConfig, part: str, **changes: Any) -> ImagePart:
     """One part of these images; where they are in folders the others need not be there."""
     return load_part(config.dataset, config.data_path, part, **_arguments(config) | changes)
+
+
+def config_like(args: argparse.Namespace, recipe: Recipe, **settings: Any) -> TrainConfig:
+    """The flags that were given, with the data set and its folder as the checkpoint remembers them where none is named.
+
+    Raises:
+        InputError: a value is unknown or out of range.
+    """
+    return config_from(args, **(remembered_data(recipe, given_flags(args)) | settings))
+
+
+def remembered_data(recipe: Recipe, given: Mapping[str, Any]) -> dict[str, str]:
+    """The data set of a checkpoint and, where it is still there, its folder, unless flags name them."""
+    if given.get("dataset", recipe.dataset) != recipe.dataset:
+        return {}
+    is_there = bool(recipe.data_path) and "data_path" not in given and Path(recipe.data_path).is_dir()
+    return {"dataset": recipe.dataset} | ({"data_path": recipe.data_path} if is_there else {})
 
 
 def add_fit_flag(parser: Parser) -> None:

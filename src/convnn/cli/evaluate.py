@@ -4,8 +4,8 @@ import argparse
 
 from rich.console import Console
 
-from convnn.cli._flags import Parser, PathAction, add_config_flags, config_from
-from convnn.cli._images import add_fit_flag, fit_from, open_images, open_part
+from convnn.cli._flags import Parser, PathAction, add_config_flags
+from convnn.cli._images import add_fit_flag, config_like, fit_from, open_images, open_part
 from convnn.data import ImageData, ImagePart
 from convnn.errors import InputError
 from convnn.models import Network
@@ -33,7 +33,9 @@ FLAGS = (
 def add_flags(parser: Parser) -> None:
     """The checkpoint, the images and the device."""
     parser.add_argument("checkpoint", action=PathAction, help="weights of a run, such as runs/demo/best.safetensors")
-    parser.add_argument("--dataset", default=None, help="images to test on; those it was trained on when left out")
+    parser.add_argument(
+        "--dataset", default=argparse.SUPPRESS, help="images to test on; those it was trained on when left out"
+    )
     parser.add_argument("--split", default="test", metavar="{train,val,test}", help="part of the images")
     add_fit_flag(parser)
     add_config_flags(parser, only=FLAGS)
@@ -42,7 +44,7 @@ def add_flags(parser: Parser) -> None:
 def run(args: argparse.Namespace, console: Console) -> None:
     """Print loss and accuracies."""
     network, recipe = load_checkpoint(args.checkpoint)
-    config = config_from(args, dataset=args.dataset or recipe.dataset, fit=fit_from(args, recipe))
+    config = config_like(args, recipe, fit=fit_from(args, recipe))
     evaluate_network(network, recipe, config, console, args.split)
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from torch import Tensor
 
 from convnn.cli._flags import Parser, PathAction, add_config_flags, add_out_flags, config_from
-from convnn.cli._images import add_fit_flag, fit_from
+from convnn.cli._images import add_fit_flag, config_like, fit_from
 from convnn.cli.evaluate import load_part_like
 from convnn.data import denormalise, load_image
 from convnn.errors import InputError, check_at_least, check_at_most
@@ -84,7 +84,7 @@ def read_images(args: argparse.Namespace, recipe: Recipe) -> dict[str, Tensor]:
     fit = fit_from(args, recipe)
     if args.images:
         return {path: load_image(path, recipe.image_shape, recipe.mean, recipe.std, fit) for path in args.images}
-    config = config_from(args, dataset=recipe.dataset, device="cpu", fit=fit)
+    config = config_like(args, recipe, device="cpu", fit=fit)
     test = load_part_like(recipe, config, "test").loader
     wanted = dict.fromkeys(args.index)
     for index in wanted:

@@ -7,7 +7,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from convnn.cli._flags import Parser, PathAction, add_config_flags, add_out_flags, config_from
+from convnn.cli._flags import Parser, PathAction, add_config_flags, add_out_flags
+from convnn.cli._images import config_like
 from convnn.cli.evaluate import load_images_like
 from convnn.files import check_new, make_folder, write_atomically
 from convnn.tables import csv_text
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     """Measure on the test images, the classes of positions being those of the training images; print and write."""
     check_new(Path(args.out), FILES, overwrite=args.overwrite)
     network, recipe = load_checkpoint(args.checkpoint)
-    config = config_from(args, dataset=recipe.dataset, fit=recipe.fit)
+    config = config_like(args, recipe, fit=recipe.fit)
     data = load_images_like(recipe, config)
     folder = make_folder(Path(args.out), "--out")
     network.to(find_device(config.device))

@@ -14,12 +14,12 @@ from rich.console import Console
 
 from convnn.cli._callbacks import Curves, NeighborLog
 from convnn.cli._flags import Parser, PathAction, add_config_flags, given_flags
-from convnn.cli._images import open_images
+from convnn.cli._images import open_images, remembered_data
 from convnn.cli.evaluate import evaluate_network
 from convnn.data import KNOWN_SHAPES, ImageData
 from convnn.data.stream import count_cores
 from convnn.errors import InputError
-from convnn.models import Network, create_model
+from convnn.models import ExternalNetwork, Network, create_model
 from convnn.nn import import_layers
 from convnn.train import (
     Callback,
@@ -65,11 +65,18 @@ def run(args: argparse.Namespace, console: Console) -> None:
     config = TrainConfig(**given)
     if config.test_only and config.init_from is not None:
         raise InputError(f"--init_from={config.init_from} is read by training; evaluate with --checkpoint")
+    if config.test_only and config.pretrained:
+        raise InputError("--pretrained is read by training; leave it out to evaluate")
     if not config.test_only:
         train(given, console, args.interruption)
     elif config.checkpoint is not None:
         network, recipe = load_checkpoint(config.checkpoint)
-        evaluate_network(network, recipe, replace(config, fit=given.get("fit", recipe.fit)), console)
+        evaluate_network(
+            network,
+            recipe,
+            replace(config, **remembered_data(recipe, given), fit=given.get("fit", recipe.fit)),
+            console,
+        )
     else:
         check_shapes(config, console)
 
@@ -96,7 +103,13 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
     config = fix_threads(config, is_new=point is None)
     set_seed(config.seed)
     data = load_images(config, accelerator)
-    network = make_network(config, data.image_shape[0], data.num_classes).to(accelerator.device)
+    with accelerator.local_main_process_first():  # what has to be fetched is fetched once
+        network = make_network(
+            config, data.image_shape[0], data.num_classes, pretrained=config.pretrained and not point
+        )
+    network.to(accelerator.device)
+    if isinstance(network, ExternalNetwork) and config.pretrained and point is None:
+        describe_pretrained(network, config, say)
     if config.init_from is not None and point is None:
         initialise(network, config.init_from, data, console)
     if config.log_neighbors:
@@ -140,6 +153,15 @@ def initialise(network: Network, path: str, data: ImageData, console: Console) -
     fresh = start_from(network, path, data.num_classes)
     rest = f"; fresh, because it learned another number of classes: {', '.join(fresh)}" if fresh else ""
     print_line(console, f"starting with the weights of {path}{rest}")
+
+
+def describe_pretrained(network: ExternalNetwork, config: TrainConfig, say: Callable[[str], None]) -> None:
+    """Say which weights of a pretrained network are fresh."""
+    fresh = list(network.fresh)
+    if network.report is not None and not network.keeps_weights:
+        fresh.append(f"{counted(len(network.report.replaced), 'layer')} replaced by --layer={config.layer}")
+    rest = f"; fresh: {', '.join(fresh)}" if fresh else ""
+    say(f"starting with the weights of {config.model}{rest}")
 
 
 def load_images(config: TrainConfig, accelerator: Accelerator) -> ImageData:
@@ -210,14 +232,15 @@ def resume(trainer: Trainer, point: ResumePoint | None, console: Console) -> boo
     return False
 
 
-def make_network(config: TrainConfig, in_channels: int, num_classes: int) -> Network:
-    """The network that the flags describe."""
+def make_network(config: TrainConfig, in_channels: int, num_classes: int, *, pretrained: bool = False) -> Network:
+    """The network that the flags describe, with fresh weights unless it is to be pretrained."""
     return create_model(
         config.model,
         config.layer,
         in_channels=in_channels,
         num_classes=num_classes,
         width=config.width,
+        pretrained=pretrained,
         backend=config.backend,
         **config.settings,
     )

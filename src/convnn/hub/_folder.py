@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from convnn.errors import InputError, OutputError, first_line
@@ -36,6 +36,7 @@ def save_pretrained(network: Network, recipe: Recipe, folder: str | Path, *, lic
     """
     check_installed()
     folder = Path(folder)
+    recipe = replace(recipe, data_path="")  # a folder of this machine, which is nobody else's concern
     checkpoint = Checkpoint(dict(network.state_dict()), recipe)
     check_recipe(checkpoint, folder)
     make_folder(folder, "folder")

@@ -62,25 +62,28 @@ def create_model(
     in_channels: int = 3,
     num_classes: int = 10,
     width: float = 1.0,
+    pretrained: bool = False,
     **settings: Any,
 ) -> Network:
     """Build a network of a layer.
 
     Args:
         name: one of `list_models()`; or a network of another library, such as "torchvision:resnet50" or
-            "timm:convnext_tiny", without learned weights.
+            "timm:convnext_tiny".
         layer: one of `convnn.nn.list_layers()` that the network takes; its default when None. In a network of another
             library it takes the place of the convolutions, or of the attention; "Conv2d" leaves them.
         in_channels: channels of the images.
         num_classes: logits per image.
         width: factor on all channels; 1 is the published network.
+        pretrained: start from the weights that torchvision or timm has learned, which it fetches and caches; a head of
+            another number of classes stays fresh.
         settings: of the network, such as patch_size, or where, the pattern of names of the layers that are replaced in
             a network of another library; or of the layer, such as K; those that neither of them reads are
             left out, as flags are.
 
     Raises:
         InputError: the network, the layer or a setting is unknown (naming the nearest), the network does not take the
-            layer, or a value is out of range.
+            layer, a value is out of range, or there are no pretrained weights.
 
     Example:
         >>> sum(p.numel() for p in create_model("vgg11", "Conv2d").parameters())
@@ -94,7 +97,11 @@ def create_model(
     if is_external(name):
         read = {"where"} | replacement_settings(layer)
         own = {setting: value for setting, value in settings.items() if setting in read}
-        return ExternalNetwork(name, layer, in_channels=in_channels, num_classes=num_classes, width=width, **own)
+        return ExternalNetwork(
+            name, layer, in_channels=in_channels, num_classes=num_classes, width=width, pretrained=pretrained, **own
+        )
+    if pretrained:
+        raise InputError(f"pretrained=True is for networks of torchvision and timm; model={name!r} has no such weights")
     model = _MODELS[name]
     own = {setting: value for setting, value in settings.items() if setting in model.settings}
     factory = layer_factory(layer, **{s: value for s, value in settings.items() if s not in of_networks})

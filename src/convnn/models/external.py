@@ -6,10 +6,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from convnn.errors import InputError, check_choice, did_you_mean
+from convnn.errors import InputError, UnsupportedError, check_choice, did_you_mean
 from convnn.models._network import Network
+from convnn.models._pretrained import fetched, load_torchvision_weights
 from convnn.nn import LAYERS, ReplacementReport, replace_layers
-from convnn.nn.replace import KEPT
+from convnn.nn.replace import KEPT, can_keep_weights
 from convnn.packages import need
 
 UNCHANGED = "Conv2d"
@@ -27,11 +28,15 @@ class ExternalNetwork(Network):
         width: 1, the width that its authors gave it.
         where: pattern of the names of the layers that are replaced.
         K: neighbours of each position; 0, as many as the window has positions whose place the layer takes.
+        pretrained: start from the weights that the library has learned. Layers that are replaced keep theirs where
+            `replace_layers` can keep them with these settings, and are fresh otherwise.
         settings: of the layer.
 
     Attributes:
-        network: what the library made, without learned weights.
+        network: what the library made.
         report: what became of its layers; None where all were left alone.
+        fresh: what was not learned, where the rest is pretrained: weights of the head or the first layer, by name.
+        keeps_weights: whether the layers that were replaced kept their pretrained weights.
 
     Raises:
         InputError: the library is not installed or has no such network, or `replace_layers` refuses; in forward: the
@@ -39,6 +44,7 @@ class ExternalNetwork(Network):
     """
 
     report: ReplacementReport | None = None
+    keeps_weights: bool = False
 
     def __init__(
         self,
@@ -50,6 +56,7 @@ class ExternalNetwork(Network):
         width: float = 1.0,
         where: str = "*",
         K: int = 0,
+        pretrained: bool = False,
         **settings: Any,
     ) -> None:
         super().__init__(in_channels, num_classes, width)
@@ -57,12 +64,24 @@ class ExternalNetwork(Network):
             raise InputError(f"width={width} must be 1 for {name!r}, whose channels its authors chose")
         library, _, network = name.partition(":")
         self.name = name
-        self.network = LIBRARIES[library][1](network, in_channels, num_classes)
+        self.network, self.fresh = LIBRARIES[library][1](network, in_channels, num_classes, pretrained)
         self.head = nn.Identity()
         if K:
             settings["K"] = K
         if layer != UNCHANGED:
-            self.report = replace_layers(self.network, layer, where, **settings)
+            self.report = self._replace(layer, where, settings, pretrained)
+
+    def _replace(self, layer: str, where: str, settings: dict[str, Any], pretrained: bool) -> ReplacementReport:
+        """Replace layers, which keep pretrained weights where that is possible."""
+        if pretrained and can_keep_weights(layer, settings):
+            try:
+                report = replace_layers(self.network, layer, where, keep_weights=True, **settings)
+            except (InputError, UnsupportedError):  # their shapes do not allow it; nothing was replaced yet
+                pass
+            else:
+                self.keeps_weights = True
+                return report
+        return replace_layers(self.network, layer, where, **settings)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) to logits: the library decides what is head and what is not."""
@@ -104,7 +123,7 @@ def _torchvision_names() -> list[str]:
     return torchvision.models.list_models(module=torchvision.models)
 
 
-def _torchvision(name: str, in_channels: int, num_classes: int) -> nn.Module:
+def _torchvision(name: str, in_channels: int, num_classes: int, pretrained: bool) -> tuple[nn.Module, tuple[str, ...]]:
     import torchvision
 
     build = torchvision.models.get_model_builder(name)
@@ -112,17 +131,20 @@ def _torchvision(name: str, in_channels: int, num_classes: int) -> nn.Module:
     if name in ("googlenet", "inception_v3"):
         settings |= {"aux_logits": False, "init_weights": True}
     network = build(**settings)
+    fresh = load_torchvision_weights(name, network) if pretrained else ()
     if in_channels != 3:
-        _change_input(network, in_channels)
-    return network
+        first = _change_input(network, in_channels)
+        fresh = (f"{first}.weight", *fresh) if pretrained else ()
+    return network, fresh
 
 
-def _change_input(network: nn.Module, in_channels: int) -> None:
-    """Let the first convolution read other channels."""
+def _change_input(network: nn.Module, in_channels: int) -> str:
+    """Let the first convolution, whose name is returned, read other channels."""
     name, old = next((name, m) for name, m in network.named_modules() if isinstance(m, nn.Conv2d))
     of_conv = inspect.signature(nn.Conv2d).parameters.keys() & vars(old).keys()
     settings = {setting: getattr(old, setting) for setting in of_conv} | {"in_channels": in_channels}
     network.set_submodule(name, nn.Conv2d(**settings | {"bias": old.bias is not None}))
+    return name
 
 
 def _timm() -> Any:
@@ -133,12 +155,22 @@ def _timm_names() -> list[str]:
     return _timm().list_models()
 
 
-def _build_timm(name: str, in_channels: int, num_classes: int) -> nn.Module:
-    return _timm().create_model(name, pretrained=False, in_chans=in_channels, num_classes=num_classes)
+def _build_timm(name: str, in_channels: int, num_classes: int, pretrained: bool) -> tuple[nn.Module, tuple[str, ...]]:
+    sizes = {"in_chans": in_channels, "num_classes": num_classes}
+    if not pretrained:
+        return _timm().create_model(name, pretrained=False, **sizes), ()
+    build = _timm().create_model
+    network = fetched(f"timm:{name}", lambda: build(name, pretrained=True, **sizes))
+    head, learned = network.pretrained_cfg.get("classifier"), network.pretrained_cfg.get("num_classes")
+    heads = tuple(f"{one}." for one in ((head,) if isinstance(head, str) else head or ()))
+    is_fresh = bool(heads) and learned != num_classes
+    return network, tuple(key for key, _ in network.named_parameters() if is_fresh and key.startswith(heads))
 
 
-LIBRARIES: dict[str, tuple[Callable[[], list[str]], Callable[[str, int, int], nn.Module]]] = {
+Builder = Callable[[str, int, int, bool], tuple[nn.Module, tuple[str, ...]]]
+
+LIBRARIES: dict[str, tuple[Callable[[], list[str]], Builder]] = {
     "torchvision": (_torchvision_names, _torchvision),
     "timm": (_timm_names, _build_timm),
 }
-"""What lists the networks of a library, and what makes one of its name, channels and classes."""
+"""What lists the networks of a library, and what makes one, pretrained or not, and tells which weights are fresh."""

@@ -15,6 +15,7 @@ from convnn.data import FITS
 from convnn.errors import InputError, is_out_of_memory
 from convnn.models import Network, create_model
 from convnn.nn import list_layers
+from convnn.runs.files import BEST, LAST
 from convnn.train.sealed import read_sealed, write_sealed
 from convnn.words import counted
 
@@ -44,6 +45,7 @@ class Recipe:
     Attributes:
         model, layer, width, settings: arguments of `convnn.models.create_model`.
         dataset: what it learned.
+        data_path: the folder where that was, absolute; empty where it is not known.
         image_shape: (C, H, W) of its images.
         mean, std: by which they were normalised, per channel.
         classes: names in the order of the logits.
@@ -66,6 +68,7 @@ class Recipe:
     epoch: int = 0
     test_top1: float | None = 0.0
     imports: str = ""
+    data_path: str = ""
 
     def build(self) -> Network:
         """The network with fresh weights.
@@ -171,8 +174,8 @@ def read_pretrained(folder: str | Path) -> Checkpoint:
     path = folder / CONFIG
     if not path.is_file():
         raise InputError(
-            f"checkpoint '{folder}' is a folder without {CONFIG}; give a file such as best.safetensors of a run, or a"
-            " folder that convnn export --format hub has written"
+            f"checkpoint '{folder}' is a folder without {CONFIG}, {BEST} and {LAST}; give a checkpoint, the folder of a"
+            " run, or one that convnn export --format hub has written"
         )
     try:
         if path.stat().st_size > LARGEST_CONFIG:
@@ -184,15 +187,40 @@ def read_pretrained(folder: str | Path) -> Checkpoint:
     return Checkpoint(tensors, _recipe(document, path))
 
 
-def load_checkpoint(path: str | Path) -> tuple[Network, Recipe]:
-    """The network of a checkpoint, or of a folder as on the Hugging Face hub, and its recipe.
-
-    The network is in evaluation mode on the CPU.
+def read_any(path: str | Path) -> Checkpoint:
+    """Read a checkpoint, the best or else the last of a run's folder, or a folder as on the Hugging Face hub.
 
     Raises:
-        InputError: the file is missing, broken, not of this package, or its weights do not fit its recipe.
+        InputError: there is no such file, or it is damaged or not of this package.
     """
-    checkpoint = read_pretrained(path) if Path(path).is_dir() else read_checkpoint(path)
+    path = Path(path)
+    if not path.is_dir():
+        return read_checkpoint(path)
+    files = [] if (path / CONFIG).is_file() else [path / name for name in (BEST, LAST) if (path / name).is_file()]
+    return read_checkpoint(files[0]) if files else read_pretrained(path)
+
+
+def load(path: str | Path) -> Network:
+    """Load a trained network, in evaluation mode on the CPU.
+
+    Args:
+        path: a checkpoint; the folder of a run, of which the best epoch is taken, or the last where there is no best
+            yet; or a folder as on the Hugging Face hub. `load_checkpoint` returns the recipe too: how images were
+            normalised, and the names of the classes.
+
+    Raises:
+        InputError: there is no such file, or it is damaged, not of this package, or its weights do not fit its recipe.
+    """
+    return load_checkpoint(path)[0]
+
+
+def load_checkpoint(path: str | Path) -> tuple[Network, Recipe]:
+    """Load the network of a checkpoint or a folder, as `load` does, and its recipe.
+
+    Raises:
+        InputError: as `load`.
+    """
+    checkpoint = read_any(path)
     check_recipe(checkpoint, path)
     network = _build(checkpoint, path, "cpu")
     network.load_state_dict(checkpoint.weights)

@@ -136,6 +136,7 @@ class TrainConfig:
         None, "network", "module or .py file that registers layers; may be given several times", option="--import"
     )
     where: str = flag("*", "network", "names of the layers that --layer replaces in a network of torchvision or timm")
+    pretrained: bool = flag(False, "network", "start a network of torchvision or timm from the weights it has learned")
     width: float = flag(1.0, "network", "factor on all channels; 1 is the published network")
     dropout: float = flag(0.5, "network", "dropout ahead of linear layers, 0 to 1")
     patch_size: int = flag(16, "network", "side of a patch of ViT in pixels")
@@ -335,6 +336,12 @@ class TrainConfig:
             if isinstance(value, int | float):
                 usual = LARGEST_NUMBER - 1 if isinstance(value, int) else LARGEST_FLOAT
                 check_at_most(f"--{f.name}", value, LARGEST.get(f.name, usual))
+        if self.pretrained and not is_external(self.model):
+            raise InputError(
+                f"--pretrained is for networks torchvision:NAME and timm:NAME, and not --model={self.model}"
+            )
+        if self.pretrained and self.init_from is not None:
+            raise InputError(f"--pretrained and --init_from={self.init_from} both say how to start; give one of them")
         if self.warmup_epochs >= self.num_epochs:
             raise InputError(f"--warmup_epochs={self.warmup_epochs} must be less than --num_epochs={self.num_epochs}")
         parse_interval(self.checkpoint_every)

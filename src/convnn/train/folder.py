@@ -183,6 +183,7 @@ def make_recipe(config: TrainConfig, data: ImageData) -> Recipe:
         data.classes,
         config.fit,
         imports=config.imports or "",
+        data_path=str(Path(config.data_path).absolute()),
     )
 
 

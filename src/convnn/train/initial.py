@@ -5,7 +5,7 @@ from pathlib import Path
 from torch import Tensor
 
 from convnn.models import Network
-from convnn.train.checkpoint import check_weights, read_checkpoint, read_pretrained
+from convnn.train.checkpoint import check_weights, read_any
 
 
 def start_from(network: Network, path: str | Path, num_classes: int) -> tuple[str, ...]:
@@ -15,7 +15,7 @@ def start_from(network: Network, path: str | Path, num_classes: int) -> tuple[st
 
     Args:
         network: takes them.
-        path: a checkpoint, or a folder as on the Hugging Face hub.
+        path: a checkpoint, the folder of a run, or one as on the Hugging Face hub.
         num_classes: of the network.
 
     Returns:
@@ -24,7 +24,7 @@ def start_from(network: Network, path: str | Path, num_classes: int) -> tuple[st
     Raises:
         InputError: the file cannot be read, or is of another network.
     """
-    checkpoint = read_pretrained(path) if Path(path).is_dir() else read_checkpoint(path)
+    checkpoint = read_any(path)
     ours, theirs, num_learned = network.state_dict(), checkpoint.weights, len(checkpoint.recipe.classes)
 
     def is_head(there: Tensor | None, here: Tensor) -> bool:
