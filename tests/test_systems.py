@@ -31,6 +31,13 @@ def test_every_layer_has_its_facts(name: str) -> None:
 
 
 @pytest.mark.parametrize("system", list_systems(), ids=lambda system: system.name)
+def test_a_layer_says_what_papers_call_it_and_when_to_take_it(system: System) -> None:
+    for text in (system.published, system.when):
+        assert (text != "") == (system.layer is not None)
+        assert len(text) <= 80
+
+
+@pytest.mark.parametrize("system", list_systems(), ids=lambda system: system.name)
 def test_facts_are_whole_and_name_what_is_there(system: System) -> None:
     for fact in ("name", *FACTS):
         text = getattr(system, fact)

@@ -42,6 +42,22 @@ def steps(key: str) -> Iterator[str]:
     yield from table(("", "select: who", "weigh: how much", "aggregate: how"), rows)
 
 
+def cheat_sheet(key: str) -> Iterator[str]:
+    """The layers of a family: what to write, what papers call them, what they do, and when to take them."""
+    rows = (
+        (
+            "<br>".join(map(_reference, one.where.split()[:1])),
+            f"`{one.layer}`",
+            one.published,
+            one.steps,
+            one.when,
+        )
+        for one in list_systems(key)
+        if one.layer is not None
+    )
+    yield from table(("class", "`--layer`", "published as", "selects; weighs; aggregates", "take it for"), rows)
+
+
 def experiment(claim: dict[str, Any]) -> Iterator[str]:
     """What a paper says, what was done, and what was seen."""
     yield from ("", f"## {claim['system']}: {claim['verdict']}", "")

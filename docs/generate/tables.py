@@ -112,6 +112,7 @@ TABLES: dict[str, Callable[..., Iterator[str]]] = {
     "guide": guide.everything,
     "family": guide.family,
     "steps": guide.steps,
+    "cheat_sheet": guide.cheat_sheet,
     "notebook": notebook.page,
 }
 

@@ -1,4 +1,4 @@
-"""What is here, told once: the facts of every system, which the guide and `convnn layers` print."""
+"""The facts of every system, stated once: the guide, the cheat sheet and `convnn layers` print them."""
 
 import importlib
 from collections.abc import Iterator
@@ -8,19 +8,19 @@ from pathlib import Path
 from convnn.errors import InputError, check_choice
 
 FACTS = "_systems.py"
-"""The file of a room in which it registers its families and systems."""
+"""The file in which a package registers its families and systems."""
 PUBLISHED = "the published code, outputs and all gradients"
-"""What many systems were checked against: numbers in float64, which ours differ from by 1e-9 at most."""
+"""What many systems were checked against: numbers in float64, from which ours differ by at most 1e-9."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """Systems that belong on one page of the guide.
+    """Systems that share a page of the guide.
 
     Attributes:
         key: its name in code, and that of its page, docs/guide/KEY.md.
-        title: for people.
-        about: what they have in common, a sentence or two.
+        title: its name in prose.
+        about: what the systems have in common, in a sentence or two.
     """
 
     key: str
@@ -30,19 +30,21 @@ class Family:
 
 @dataclass(frozen=True, kw_only=True)
 class System:
-    """What the guide says of a layer, function, estimator, loss or network.
+    """What the guide says about a layer, function, estimator, loss or network.
 
     Attributes:
-        name: for people, unlike all others.
+        name: its name in prose, which is unique.
         family: key of a registered family.
         selects: who the neighbours are.
         weighs: how much each of them counts.
         aggregates: how they are put together.
-        paper: where it was published, "arXiv 1234.56789", or whose it is.
+        paper: where it was published, "arXiv 1234.56789", or who made it.
         checked: what it was compared with.
         where: the class or function, such as "convnn.nn.ViG2d"; several are separated by blanks.
         layer: its value of `--layer`, where it has one.
-        number: its place in the list of published systems that this library is about.
+        number: its place in the list of published systems that this library covers.
+        published: what its paper or the published code calls it.
+        when: in what case to take it, in a few words.
     """
 
     name: str
@@ -55,10 +57,12 @@ class System:
     where: str
     layer: str | None = None
     number: int | None = None
+    published: str = ""
+    when: str = ""
 
     @property
     def steps(self) -> str:
-        """All three in a line."""
+        """All three steps in one line."""
         return f"{self.selects}; {self.weighs}; {self.aggregates}"
 
 
@@ -67,11 +71,11 @@ SYSTEMS: dict[str, System] = {}
 
 
 def register_family(key: str, title: str, about: str) -> None:
-    """Make a family known, and with it a page of the guide.
+    """Register a family, which gets a page of the guide.
 
     Args:
         key: its name in code; the page is docs/guide/KEY.md.
-        title: for people.
+        title: its name in prose.
         about: what its systems have in common.
 
     Raises:
@@ -83,10 +87,10 @@ def register_family(key: str, title: str, about: str) -> None:
 
 
 def register_system(system: System) -> System:
-    """Make a system known to the guide and to `convnn layers`; a layer is registered by `nn.register_layer`.
+    """Register a system for the guide and `convnn layers`; layers are registered by `nn.register_layer`.
 
     Raises:
-        InputError: the name is taken, or nobody registered the family.
+        InputError: the name is taken, or the family is not registered.
     """
     check_choice("family", system.family, FAMILIES)
     if system.name in SYSTEMS:
@@ -96,7 +100,7 @@ def register_system(system: System) -> System:
 
 
 def list_systems(family: str | None = None) -> list[System]:
-    """All systems of the library, or those of a family, in the order in which their rooms register them.
+    """List all systems, or those of a family, in the order of registration.
 
     Raises:
         InputError: the family is unknown.
@@ -109,7 +113,7 @@ def list_systems(family: str | None = None) -> list[System]:
 
 
 def _rooms() -> Iterator[str]:
-    """Modules in which rooms register."""
+    """Yield the modules in which packages register their systems."""
     root = Path(__file__).parent
     for path in sorted(root.rglob(FACTS)):
         yield ".".join((__package__, *path.relative_to(root).with_suffix("").parts))

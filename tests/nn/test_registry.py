@@ -229,3 +229,15 @@ def test_registering_a_layer() -> None:
 def test_in_a_network_every_layer_keeps_the_size_of_the_map(name: str, padding: int) -> None:
     layer = cnn.layer_factory(name, kernel_size=5, padding=padding, K=4)(3, 8)
     assert layer(torch.randn(1, 3, 9, 8)).shape == (1, 8, 9, 8)
+
+
+@pytest.mark.parametrize("name", cnn.list_layers())
+def test_a_class_is_answered_by_the_name_of_its_layer(name: str) -> None:
+    """Whatever somebody makes of the name: the class with its axes, or the flag without its underscore."""
+    system = cnn.LAYERS[name].system
+    spellings = {name.replace("_", ""), name.lower(), *(path.rpartition(".")[2] for path in system.where.split()[:1])}
+    if name == "Branching_Attn":  # the class is that of Branching, which its name says
+        spellings -= {"Branching2d"}
+    for spelling in spellings - set(cnn.LAYERS):
+        with pytest.raises(InputError, match=f"did you mean {name!r}"):
+            cnn.layer_factory(spelling)

@@ -13,7 +13,7 @@ from convnn.nn import LAYERS, list_layers
 from convnn.systems import FAMILIES, System, list_systems
 from convnn.train.config import layer_settings
 
-STEPS = ("selects", "weighs", "aggregates", "paper", "checked")
+STEPS = ("published", "selects", "weighs", "aggregates", "when", "paper", "checked")
 
 
 def add_flags(parser: Parser) -> None:

@@ -1,4 +1,4 @@
-"""Layers on maps whose positions choose, and the convolution that they begin with."""
+"""Facts of the layers on maps whose positions choose, and of the convolution, their baseline."""
 
 from functools import partial
 
@@ -16,8 +16,8 @@ from convnn.systems import PUBLISHED, System, register_family
 register_family(
     "maps",
     "Positions that choose",
-    "Layers on maps (B, C, H, W) in which every position says who its neighbours are, and the convolution, in which its"
-    " place says it. Each goes where a convolution was.",
+    "Layers on maps (B, C, H, W) in which every position chooses its neighbours, and the convolution, whose neighbours"
+    " are fixed by place. Each of them can replace a convolution.",
 )
 _fact = partial(System, family="maps", paper="arXiv 2511.14137")
 
@@ -32,23 +32,27 @@ register_layer(
     _conv2d,
     _fact(
         name="Convolution",
+        published="Conv2d",
+        when="the baseline, and wherever place says enough",
         selects="the k x k window",
-        weighs="alike",
-        aggregates="a weight for each place and pair of channels",
-        paper="PyTorch's",
-        checked="it is PyTorch's own",
+        weighs="equally",
+        aggregates="a weight for each place in the window and pair of channels",
+        paper="PyTorch",
+        checked="it is PyTorch's",
         where="torch.nn.Conv2d",
     ),
 )
-# The maps of these two keep their size: the setting `padding` is for those that search the whole map.
+# These keep the size of the map: the setting `padding` is for layers that search the whole map.
 register_layer(
     "Conv2d_New",
     Conv2dNew,
     _fact(
         name="Convolution with coordinates",
+        published="Conv2d_New",
+        when="a baseline that sees coordinates, or works on shuffled pixels",
         selects="the k x k window, of a map whose pixels may be shuffled",
-        weighs="alike",
-        aggregates="a weight for each place and pair of channels, coordinates among them",
+        weighs="equally",
+        aggregates="a weight for each place and pair of channels, including two of coordinates",
         checked=f"{PUBLISHED}; the definition in loops",
         where="convnn.nn.Conv2dNew",
     ),
@@ -59,10 +63,12 @@ register_layer(
     ConvNN2d,
     _fact(
         name="ConvNN",
-        selects="the K most similar positions of the map, itself first",
-        weighs="alike",
+        published="ConvNN, Conv2d_NN",
+        when="neighbours by content, from anywhere on the map",
+        selects="the K most similar positions of the map, the position itself first",
+        weighs="equally",
         aggregates="a weight for each rank and pair of channels",
-        checked=f"{PUBLISHED}; the definition in loops; chosen by place it is the convolution",
+        checked=f"{PUBLISHED}; the definition in loops; with neighbours chosen by place it is the convolution",
         where="convnn.nn.ConvNN2d",
     ),
 )
@@ -71,11 +77,13 @@ register_layer(
     ConvNNPos2d,
     _fact(
         name="ConvNN by direction",
-        selects="one position in each direction, for half of the channels the most similar",
-        weighs="alike",
+        published="not published",
+        when="neighbours by content without losing direction; keeps a convolution's weights",
+        selects="one position in each direction; for half of the channels, the most similar one there",
+        weighs="equally",
         aggregates="a weight for each direction and pair of channels",
-        paper="ours",
-        checked="the definition in loops; without reach it is the convolution",
+        paper="this library",
+        checked="the definition in loops; with reach=0 it is the convolution",
         where="convnn.nn.ConvNNPos2d",
     ),
     fixed=("padding",),
@@ -85,10 +93,12 @@ register_layer(
     ConvNNAttn2d,
     _fact(
         name="ConvNN with attention weights",
-        selects="the K most similar positions by learned projections, itself first",
+        published="ConvNN attention, Conv2d_NN_Attn",
+        when="the similarity is to be learned, with soft weights",
+        selects="the K most similar positions by learned projections, the position itself first",
         weighs="softmax of the similarities",
         aggregates="a weight for each rank and channel, then a 1x1 convolution",
-        checked=f"{PUBLISHED}; the definition in loops; with every position it is dense attention",
+        checked=f"{PUBLISHED}; the definition in loops; with K of all positions it is dense attention",
         where="convnn.nn.ConvNNAttn2d",
     ),
 )
@@ -97,10 +107,12 @@ register_layer(
     Branching2d.with_convnn,
     _fact(
         name="Branching",
-        selects="the K most similar positions, and the k x k window, for a share of the channels each",
-        weighs="alike",
-        aggregates="ConvNN beside a convolution, mixed by a 1x1 convolution",
-        checked=f"{PUBLISHED}; at either end of the share it is one layer and the mix",
+        published="Branching, Conv2d_Branching",
+        when="content and place, for a share of the channels each",
+        selects="the K most similar positions for a share of the channels, the k x k window for the rest",
+        weighs="equally",
+        aggregates="ConvNN and a convolution in parallel, mixed by a 1x1 convolution",
+        checked=f"{PUBLISHED}; with branch_ratio 0 or 1 it is one layer and the mix",
         where="convnn.nn.Branching2d",
     ),
     ConvNN2d,
@@ -110,10 +122,12 @@ register_layer(
     Branching2d.with_attention,
     _fact(
         name="Branching with attention weights",
+        published="Branching, Conv2d_Attn_Branching",
+        when="as Branching, with a learned similarity",
         selects="the K most similar positions by learned projections, and the k x k window",
-        weighs="softmax of the similarities, and alike",
-        aggregates="ConvNN with attention weights beside a convolution, mixed by a 1x1 convolution",
-        checked=f"{PUBLISHED}; at either end of the share it is one layer and the mix",
+        weighs="softmax of the similarities, or equally",
+        aggregates="ConvNN with attention weights and a convolution in parallel, mixed by a 1x1 convolution",
+        checked=f"{PUBLISHED}; with branch_ratio 0 or 1 it is one layer and the mix",
         where="convnn.nn.Branching2d",
     ),
     ConvNNAttn2d,

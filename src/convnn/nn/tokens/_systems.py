@@ -1,4 +1,4 @@
-"""Layers on tokens: attention whose heads say who, how much and how."""
+"""Facts of the layers on tokens."""
 
 from functools import partial
 
@@ -12,8 +12,8 @@ from convnn.systems import PUBLISHED, System, register_family
 register_family(
     "tokens",
     "Attention by neighbours",
-    "Layers on sequences (B, T, D). Each goes where multi-head self-attention was; they differ in who the neighbours of"
-    " a token are, and in what is done with them.",
+    "Layers on sequences (B, T, D). Each of them can replace multi-head self-attention; they differ in which tokens are"
+    " the neighbours of a token, and in what is done with them.",
 )
 _fact = partial(System, family="tokens", aggregates="a sum")
 _register = partial(register_layer, reads="tokens")
@@ -25,6 +25,8 @@ _register(
     Attention,
     _fact(
         name="Multi-head attention",
+        published="Multi-head attention",
+        when="the baseline of transformers",
         selects="every token",
         weighs=SOFTMAX,
         paper="arXiv 1706.03762",
@@ -37,11 +39,13 @@ _register(
     ConvNNAttention,
     _fact(
         name="ConvNN attention",
+        published="ConvNN attention, MultiHeadConvNNAttention",
+        when="few similar tokens, with a learned weight for each rank",
         selects="the K most similar tokens in each head",
         weighs="softmax of the similarities, or the similarities",
         aggregates="a kernel over the ranks: depthwise, separable or full",
         paper="arXiv 2511.14137",
-        checked=f"{PUBLISHED}; the definition in loops; of every token with ones it is attention",
+        checked=f"{PUBLISHED}; the definition in loops; with K of all tokens and ones as kernel it is attention",
         where="convnn.nn.ConvNNAttention",
     ),
 )
@@ -50,6 +54,8 @@ _register(
     KvtAttention,
     _fact(
         name="KVT: k-NN attention",
+        published="KVT, k-NN attention",
+        when="attention without its many small weights",
         selects="the K tokens of the highest score in each head",
         weighs=SOFTMAX,
         paper="arXiv 2106.00515",
@@ -62,8 +68,10 @@ _register(
     LocalAttention,
     _fact(
         name="Local attention",
-        selects="the tokens at most a window away",
-        weighs="softmax of the scaled inner products, turned by the places",
+        published="local-attention",
+        when="long sequences in which nearby tokens matter",
+        selects="the tokens at most one window away",
+        weighs="softmax of the scaled inner products, with rotary positions",
         paper="arXiv 2104.09864, the package local-attention",
         checked=f"{PUBLISHED}; the definition in loops; rotary attention under a mask",
         where="convnn.nn.LocalAttention",
@@ -74,6 +82,8 @@ _register(
     NeighborhoodAttention,
     _fact(
         name="Neighbourhood attention of tokens",
+        published="Neighborhood attention",
+        when="every token needs the same number of nearby tokens",
         selects="a window of K tokens, shifted inwards at the ends",
         weighs=SOFTMAX,
         paper="arXiv 2204.07143",
@@ -86,7 +96,9 @@ _register(
     SparseAttention,
     _fact(
         name="Sparse attention",
-        selects="every token, those near by, or those a multiple of a stride away",
+        published="Sparse Transformer attention",
+        when="long sequences with structure at a fixed stride",
+        selects="every token, nearby tokens, or tokens a multiple of a stride away",
         weighs=SOFTMAX,
         paper="arXiv 1904.10509",
         checked=f"{PUBLISHED}; the definition in loops; attention under a mask",
@@ -98,11 +110,13 @@ _register(
     BranchConv,
     _fact(
         name="ConvNN attention beside a convolution",
-        selects="the K most similar tokens, and a window, for a share of the channels each",
-        weighs="softmax of the similarities, and alike",
-        aggregates="both beside each other, mixed by a linear layer",
+        published="Branching, MultiHeadBranchingConv",
+        when="similar and nearby tokens, for a share of the channels each",
+        selects="the K most similar tokens for a share of the channels, a window for the rest",
+        weighs="softmax of the similarities, or equally",
+        aggregates="both in parallel, mixed by a linear layer",
         paper="arXiv 2511.14137",
-        checked=f"{PUBLISHED}; at either end of the share it is one layer",
+        checked=f"{PUBLISHED}; with branch_ratio 0 or 1 it is one layer",
         where="convnn.nn.BranchConv",
     ),
     ConvNNAttention,
@@ -112,11 +126,13 @@ _register(
     BranchAttention,
     _fact(
         name="ConvNN attention beside attention",
-        selects="the K most similar tokens, and every token, for a share of the channels each",
+        published="Branching, MultiHeadBranchingAttention",
+        when="few similar tokens and all tokens, for a share of the channels each",
+        selects="the K most similar tokens for a share of the channels, every token for the rest",
         weighs="softmax of the similarities",
-        aggregates="both beside each other, mixed by a linear layer",
+        aggregates="both in parallel, mixed by a linear layer",
         paper="arXiv 2511.14137",
-        checked=f"{PUBLISHED}; at either end of the share it is one layer",
+        checked=f"{PUBLISHED}; with branch_ratio 0 or 1 it is one layer",
         where="convnn.nn.BranchAttention",
     ),
     ConvNNAttention,

@@ -1,4 +1,4 @@
-"""Layers on maps whose neighbours form a graph, and what papers put around them."""
+"""Facts of the layers on maps whose neighbours form a graph, and of the blocks that papers put around them."""
 
 from functools import partial
 
@@ -14,21 +14,24 @@ from convnn.systems import PUBLISHED, System, register_family, register_system
 register_family(
     "vision_graphs",
     "Graphs on maps",
-    "Layers on maps (B, C, H, W) whose neighbours form a graph: nearest by feature, along the row and column, as many"
-    " as each position wishes for, or everybody. Each goes where a convolution was.",
+    "Layers on maps (B, C, H, W) whose neighbours form a graph: nearest by feature, along the row and column, in a"
+    " learned number, or all positions. Each of them can replace a convolution.",
 )
-_fact = partial(System, family="vision_graphs", weighs="alike")
+_fact = partial(System, family="vision_graphs", weighs="equally")
 _register = partial(register_layer, fixed=("padding",))  # they work on the map as it is
 
-RELATIVE = "the most that a neighbour has more, channel by channel, beside the own features, in a 1x1 convolution"
+DIFFERENCE = "the maximum of x_j - x_i over the neighbours, with the position's features, through a 1x1 convolution"
+OPPOSITE = DIFFERENCE.replace("x_j - x_i", "x_i - x_j")
 
 _register(
     "ViG",
     ViG2d,
     _fact(
         name="Vision GNN",
-        selects="every d-th of the K d positions nearest by feature, of length 1",
-        aggregates=RELATIVE,
+        published="MRConv of ViG",
+        when="graphs by feature, inexpensive: a maximum and a 1x1 convolution",
+        selects="every d-th of the K d positions nearest by feature, scaled to length 1",
+        aggregates=DIFFERENCE,
         paper="arXiv 2206.00272",
         checked=f"{PUBLISHED}; the definition in loops; the aggregator of PyTorch Geometric on the same lists",
         where="convnn.nn.ViG2d",
@@ -39,8 +42,10 @@ _register(
     EdgeConv2d,
     _fact(
         name="EdgeConv",
+        published="EdgeConv of DGCNN",
+        when="edges need an MLP of their own",
         selects="every d-th of the K d positions nearest by feature",
-        aggregates="the largest of an MLP of the own features and the difference to a neighbour",
+        aggregates="the maximum of an MLP of the position's features and the difference to each neighbour",
         paper="arXiv 1801.07829",
         checked=f"{PUBLISHED}, of ViG's form; the definition in loops; EdgeConv of PyTorch Geometric on the same lists",
         where="convnn.nn.EdgeConv2d",
@@ -51,8 +56,10 @@ _register(
     SVGA2d,
     _fact(
         name="MobileViG: SVGA",
-        selects="every s-th position of the own row and column",
-        aggregates=RELATIVE.replace("more", "less"),
+        published="SVGA",
+        when="no search at all: a fixed graph for mobile devices",
+        selects="every s-th position of its row and column",
+        aggregates=OPPOSITE,
         paper="arXiv 2307.00395",
         checked=f"{PUBLISHED}; the definition in loops; rolled maps",
         where="convnn.nn.SVGA2d",
@@ -64,8 +71,10 @@ _register(
     _fact(
         number=106,
         name="MobileViGv2: MGC",
-        selects="the four positions s away in the own row and column",
-        aggregates=RELATIVE,
+        published="MGC",
+        when="the smallest graph: four neighbours",
+        selects="the four positions s away in its row and column",
+        aggregates=DIFFERENCE,
         paper="arXiv 2406.05850",
         checked=f"{PUBLISHED}, of operator, Grapher and block; the definition in loops; rolled maps",
         where="convnn.nn.MGC2d",
@@ -77,8 +86,10 @@ _register(
     _fact(
         number=29,
         name="GreedyViG: DAGC",
-        selects="those of every s-th position of the own row and column that are close by feature",
-        aggregates=RELATIVE,
+        published="DAGC",
+        when="a fixed graph without its unlike neighbours",
+        selects="every s-th position of its row and column, where close by feature",
+        aggregates=DIFFERENCE,
         paper="arXiv 2405.06849",
         checked=f"{PUBLISHED}, of operator, Grapher and block; the definition in loops; rolled maps",
         where="convnn.nn.DAGC2d",
@@ -89,9 +100,11 @@ _register(
     NonLocal2d,
     _fact(
         name="Non-local block",
+        published="Non-local block",
+        when="every position matters, and the map is small",
         selects="every position",
         weighs="softmax of the inner products",
-        aggregates="a sum, through a 1x1 convolution, beside the own features",
+        aggregates="a sum through a 1x1 convolution, added to the position's features",
         paper="arXiv 1711.07971",
         checked="the definition in loops; neighbourhood attention in a window as large as the map",
         where="convnn.nn.NonLocal2d",
@@ -103,9 +116,11 @@ _register(
     _fact(
         number=84,
         name="Adaptive neighbourhoods",
-        selects="as many of the best of the k x k window as each position wishes for",
-        weighs="a learned score of the edge, fading out at the wished number",
-        aggregates="the weighted mean, or the largest weighted difference, beside the own features",
+        published="Adaptive neighbourhoods",
+        when="the number of neighbours should differ between positions",
+        selects="the best of the k x k window, in a number learned for each position",
+        weighs="a learned score of the edge, fading out at the learned number",
+        aggregates="the weighted mean, or the largest weighted difference, with the position's features",
         paper="arXiv 2307.09065",
         checked="the published code, weights of the graph and all gradients; the definition in loops",
         where="convnn.nn.AdaptiveNeighborhoods2d convnn.nn.EdgeRanker convnn.nn.DegreeEstimator",
@@ -114,9 +129,9 @@ _register(
 register_system(
     _fact(
         name="Grapher",
-        selects="as the layer within",
-        weighs="as the layer within",
-        aggregates="as the layer within, between two 1x1 convolutions with batch normalisation",
+        selects="as the inner layer",
+        weighs="as the inner layer",
+        aggregates="as the inner layer, between two 1x1 convolutions with batch normalisation",
         paper="arXiv 2206.00272",
         checked=f"{PUBLISHED}, around ViG, SVGA, MGC and DAGC",
         where="convnn.nn.Grapher2d",
