@@ -193,7 +193,7 @@ def test_an_unknown_name_is_no_traceback(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     for name in ("somebody/network", "no such/place/at all", str(tmp_path / "none")):
-        with pytest.raises(InputError, match="is no folder here, and cannot be fetched from the hub") as error:
+        with pytest.raises(InputError, match="is not a folder here, and cannot be fetched from the hub") as error:
             from_pretrained(name)
         assert "\n" not in str(error.value)
 

@@ -57,7 +57,11 @@ def test_a_network_of_timm_is_built_by_name() -> None:
 @pytest.mark.parametrize(
     ("model", "settings", "message"),
     [
-        ("torchvision:resnet19", {}, "model='torchvision:resnet19' is no network of torchvision; did you mean 'resnet"),
+        (
+            "torchvision:resnet19",
+            {},
+            "model='torchvision:resnet19' is not a network of torchvision; did you mean 'resnet",
+        ),
         ("hub:resnet18", {}, "library of model='hub' is not one of torchvision, timm"),
         (SHUFFLENET, {"width": 0.5}, "width=0.5 must be 1 for"),
         (

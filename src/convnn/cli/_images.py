@@ -52,7 +52,7 @@ def config_like(args: argparse.Namespace, recipe: Recipe, **settings: Any) -> Tr
     return config_from(args, **(remembered_data(recipe, given_flags(args)) | settings))
 
 
-def remembered_data(recipe: Recipe, given: Mapping[str, Any]) -> dict[str, str]:
+def remembered_data(recipe: Recipe, given: Mapping[str, Any]) -> dict[str, Any]:
     """The data set of a checkpoint and, where it is still there, its folder, unless flags name them."""
     if given.get("dataset", recipe.dataset) != recipe.dataset:
         return {}

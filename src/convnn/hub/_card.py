@@ -54,7 +54,7 @@ convnn neighbors cat.jpg --checkpoint FOLDER
 
 
 def model_card(network: Network, recipe: Recipe, *, license: str | None = None) -> str:
-    """The README.md of a network on the Hugging Face hub, with what its run knows.
+    """Write the README.md of a network on the Hugging Face hub, from its recipe.
 
     Args:
         network: the network.
@@ -85,13 +85,13 @@ def model_card(network: Network, recipe: Recipe, *, license: str | None = None) 
 
 
 def settings_read(recipe: Recipe) -> dict[str, object]:
-    """The settings that the network or its layer reads; a recipe keeps all flags."""
+    """Return the settings that the network or its layer reads; a recipe keeps all flags."""
     read = model_settings(recipe.model) | LAYERS[recipe.layer].settings
     return {name: value for name, value in recipe.settings.items() if name in read}
 
 
 def _metadata(recipe: Recipe, license: str | None) -> str:
-    """What the hub sorts by, in YAML."""
+    """Return what the hub sorts by, in YAML."""
     from huggingface_hub import EvalResult, ModelCardData
 
     accuracies = [
@@ -121,10 +121,10 @@ def _plain(values: tuple[float, ...]) -> str:
 
 
 def _names(classes: tuple[str, ...], most: int = 20) -> str:
-    """The first of them."""
+    """List the first names."""
     return ", ".join(classes[:most]) + (", ..." if len(classes) > most else "")
 
 
 def _cell(text: str) -> str:
-    """Text that stays in its cell of a table, whatever it says."""
+    """Make any text fit in a cell of a table."""
     return " ".join(text.replace("|", "\\|").split())

@@ -49,7 +49,7 @@ def save_pretrained(network: Network, recipe: Recipe, folder: str | Path, *, lic
 def from_pretrained(
     name: str | Path, *, revision: str | None = None, token: str | None = None
 ) -> tuple[Network, Recipe]:
-    """The network of a folder that `save_pretrained` has written, here or on the Hugging Face hub, and its recipe.
+    """Load the network of a folder that `save_pretrained` has written, here or on the Hugging Face hub, and its recipe.
 
     Nothing is executed: the weights are safetensors with a digest, the recipe is checked before it is believed. A local
     folder needs no network and no huggingface_hub; of the hub, what was fetched before is found again offline.
@@ -109,16 +109,16 @@ def push_to_hub(
 
 
 def check_installed() -> None:
-    """The package that talks to the hub is there.
+    """Refuse to go on without the package that talks to the hub.
 
     Raises:
-        InputError: it is not, or does not load.
+        InputError: it is not installed, or does not load.
     """
     need("huggingface_hub", "the Hugging Face hub", extra="hub")
 
 
 def _fetch(name: str, revision: str | None, token: str | None) -> Path:
-    """The folder with the two files that are read, of this machine's cache of the hub."""
+    """Fetch the two files that are read, and return their folder in the local cache of the hub."""
     check_installed()
     from huggingface_hub import snapshot_download
 
@@ -126,5 +126,5 @@ def _fetch(name: str, revision: str | None, token: str | None) -> Path:
         return Path(snapshot_download(name, revision=revision, token=token, allow_patterns=[CONFIG, WEIGHTS]))
     except (OSError, ValueError) as error:  # every error of the hub is one of the two
         raise InputError(
-            f"name={name!r} is no folder here, and cannot be fetched from the hub: {first_line(error)}"
+            f"name={name!r} is not a folder here, and cannot be fetched from the hub: {first_line(error)}"
         ) from None

@@ -1,4 +1,4 @@
-"""Networks that can be built of any layer."""
+"""Networks that can be built with any layer."""
 
 from convnn.models._network import Network
 from convnn.models._registry import (

@@ -1,4 +1,4 @@
-"""What every network has in common."""
+"""Base class of networks."""
 
 from typing import ClassVar
 
@@ -15,7 +15,7 @@ class Network(nn.Module):
         reads: what its layers read, "maps" (B, C, H, W) or "tokens" (B, T, D).
         default_layer: what it is built of unless another layer is asked for.
         min_size: smallest side of an image, in pixels, that its pooling leaves anything of.
-        head: what makes logits of the features.
+        head: maps features to logits.
     """
 
     reads: ClassVar[str] = "maps"
@@ -34,11 +34,11 @@ class Network(nn.Module):
         self.width = width
 
     def scaled(self, channels: int) -> int:
-        """Channels of the published network times the width factor."""
+        """Multiply channels of the published network by the width factor."""
         return max(1, round(channels * self.width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W) to logits (B, num_classes).
+        """Map images (B, C, H, W) to logits (B, num_classes).
 
         Raises:
             InputError: the images have other channels, or a size that it cannot take.
@@ -62,9 +62,9 @@ class Network(nn.Module):
             )
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W) to a map of features (B, F, H', W'), or to tokens (B, T, D)."""
+        """Map images (B, C, H, W) to features (B, F, H', W'), or to tokens (B, T, D)."""
         raise NotImplementedError
 
     def forward_head(self, features: Tensor) -> Tensor:
-        """Features to logits (B, num_classes)."""
+        """Map features to logits (B, num_classes)."""
         return self.head(features)

@@ -33,7 +33,7 @@ _MODELS: dict[str, ModelEntry] = {}
 
 
 def register_model(network: type[Network]) -> Callable[[Builder], Builder]:
-    """Make a network known by the name of the function that builds it.
+    """Register a network by the name of the function that builds it.
 
     The function takes a layer factory first, then in_channels, num_classes, width and the settings that its signature,
     or that of the network's class, names.
@@ -65,7 +65,7 @@ def create_model(
     pretrained: bool = False,
     **settings: Any,
 ) -> Network:
-    """Build a network of a layer.
+    """Build a network with a layer.
 
     Args:
         name: one of `list_models()`; or a network of another library, such as "torchvision:resnet50" or
@@ -109,7 +109,7 @@ def create_model(
 
 
 def check_layer(model: str, layer: str, prefix: str = "") -> None:
-    """Refuse a layer that a network cannot be built of; flags have the prefix "--".
+    """Refuse a layer that a network cannot be built with; flags have the prefix "--".
 
     Raises:
         InputError: listing those it can be built of.
@@ -126,7 +126,7 @@ def check_layer(model: str, layer: str, prefix: str = "") -> None:
 
 
 def check_model(model: str, prefix: str = "") -> None:
-    """Refuse a network that is not here, nor in the library that its name begins with; flags have the prefix "--".
+    """Refuse a network that neither we nor the library in its name have; flags have the prefix "--".
 
     Raises:
         InputError: naming the nearest.
@@ -138,22 +138,22 @@ def check_model(model: str, prefix: str = "") -> None:
 
 
 def default_layer(model: str) -> str:
-    """The layer that a network is built of unless another is asked for."""
+    """Return the layer that a network is built with by default."""
     return Network.default_layer if is_external(model) else _MODELS[model].network.default_layer
 
 
 def model_settings(model: str) -> dict[str, Any]:
-    """The settings that a network reads, with their defaults; those of its layer are in `convnn.nn.LAYERS`."""
+    """Return the settings that a network reads, with their defaults; those of its layer are in `convnn.nn.LAYERS`."""
     return {"where": "*", "K": 0} if is_external(model) else dict(_MODELS[model].settings)
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Names of all networks that fit a pattern such as "vgg*"."""
+    """List the networks whose names fit a pattern such as "vgg*"."""
     return [name for name in _MODELS if fnmatch(name, pattern)]
 
 
 def describe_model(name: str) -> str:
-    """One line about a network.
+    """Describe a network in one line.
 
     Raises:
         InputError: the network is unknown.

@@ -26,7 +26,7 @@ class DenseLayer(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C + growth, H, W)."""
+        """Map (B, C, H, W) to (B, C + growth, H, W)."""
         return torch.cat([x, self.new(x)], dim=1)
 
 
@@ -88,7 +88,7 @@ class DenseNet(Network):
         self.head = make_pooled_head(channels, num_classes, dropout)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W) to features (B, F, H / 8, W / 8)."""
+        """Map images (B, C, H, W) to features (B, F, H / 8, W / 8)."""
         return self.norm(self.blocks(self.stem(x)))
 
 

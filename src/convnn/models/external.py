@@ -1,4 +1,4 @@
-"""Networks of torchvision and timm, with a layer of ours in the place of their convolutions or attention."""
+"""Networks of torchvision and timm, with their convolutions or attention replaced by our layers."""
 
 import inspect
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from convnn.nn.replace import KEPT, can_keep_weights
 from convnn.packages import need
 
 UNCHANGED = "Conv2d"
-"""The layer that leaves a network as its authors made it."""
+"""The layer that leaves a network unchanged."""
 
 
 class ExternalNetwork(Network):
@@ -33,7 +33,7 @@ class ExternalNetwork(Network):
         settings: of the layer.
 
     Attributes:
-        network: what the library made.
+        network: the network of the library.
         report: what became of its layers; None where all were left alone.
         fresh: what was not learned, where the rest is pretrained: weights of the head or the first layer, by name.
         keeps_weights: whether the layers that were replaced kept their pretrained weights.
@@ -84,7 +84,7 @@ class ExternalNetwork(Network):
         return replace_layers(self.network, layer, where, **settings)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W) to logits: the library decides what is head and what is not."""
+        """Map images (B, C, H, W) to logits: the library decides what is head and what is not."""
         try:
             return self.network(x)
         except AssertionError as error:  # how both libraries refuse a size
@@ -100,7 +100,7 @@ def is_external(name: str) -> bool:
 
 
 def check_external(name: str, argument: str = "model") -> None:
-    """Refuse a network that no library has.
+    """Refuse a network that is in none of the libraries.
 
     Raises:
         InputError: the library is unknown or not installed, or has no such network, naming the nearest.
@@ -109,11 +109,11 @@ def check_external(name: str, argument: str = "model") -> None:
     check_choice(f"library of {argument}", library, LIBRARIES)
     names = LIBRARIES[library][0]()
     if network not in names:
-        raise InputError(f"{argument}={name!r} is no network of {library}{did_you_mean(network, names)}")
+        raise InputError(f"{argument}={name!r} is not a network of {library}{did_you_mean(network, names)}")
 
 
 def replacement_settings(layer: str) -> set[str]:
-    """The settings of a layer that are its own where it takes another's place."""
+    """Return the settings of a layer that are not kept from the layer that it replaces."""
     return set() if layer == UNCHANGED else LAYERS[layer].settings.keys() - KEPT
 
 

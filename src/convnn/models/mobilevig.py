@@ -1,4 +1,4 @@
-"""MobileViGv2 and GreedyViG: convolutions at first, and behind them, in each stage, graph layers."""
+"""MobileViGv2 and GreedyViG: stages of convolutions followed by graph layers."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -32,7 +32,7 @@ class FeedForward(nn.Sequential):
 
 
 class LocalBlock(nn.Module):
-    r"""Inverted residual: a depthwise 3x3 convolution between two 1x1 ones, scaled, beside a shortcut.
+    r"""Inverted residual: a depthwise 3x3 convolution between two 1x1 ones, scaled, with a shortcut.
 
     .. math:: y = x + s \odot f(x)
     """
@@ -54,12 +54,12 @@ class LocalBlock(nn.Module):
         self.drop = StochasticDepth(drop_path, "row")
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C, H, W)."""
+        """Map (B, C, H, W) to (B, C, H, W)."""
         return x + self.drop(self.scale * self.inner(x))
 
 
 class GraphBlock(nn.Module):
-    r"""A graph layer in its `Grapher2d`, then a feed-forward network, both scaled and beside shortcuts.
+    r"""A graph layer in its `Grapher2d`, then a feed-forward network, both scaled and with shortcuts.
 
     .. math:: y = x + s_1 \odot g(x), \qquad z = y + s_2 \odot f(y)
 
@@ -77,18 +77,18 @@ class GraphBlock(nn.Module):
         self.drop = StochasticDepth(drop_path, "row")
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C, H, W)."""
+        """Map (B, C, H, W) to (B, C, H, W)."""
         x = x + self.drop(self.mixer_scale * self.mixer(x))
         return x + self.drop(self.ffn_scale * self.ffn(x))
 
 
 def layer_scale(channels: int) -> nn.Parameter:
-    """A factor for each channel, so small at first that a block begins as its shortcut."""
+    """Make a factor for each channel, so small at first that a block starts as its shortcut."""
     return nn.Parameter(torch.full((channels, 1, 1), 1e-5))
 
 
 class MobileViG(Network):
-    """Four stages, each of local blocks and then graph blocks of any layer, and two linear heads whose mean counts.
+    """Four stages of local blocks and then graph blocks of any layer, and the mean of two linear heads.
 
     The layer is called with the step of its stage and positional_size=0, since the encoding stands in front of it; a
     layer that reads neither leaves them out.
@@ -153,16 +153,16 @@ class MobileViG(Network):
         self._initialise()
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W) to features (B, F, H / 32, W / 32)."""
+        """Map images (B, C, H, W) to features (B, F, H / 32, W / 32)."""
         return self.stages(self.stem(x))
 
     def forward_head(self, features: Tensor) -> Tensor:
-        """Features to logits (B, num_classes): the mean of both heads."""
+        """Map features to logits (B, num_classes): the mean of both heads."""
         embedded = self.dropout(self.embed(features))
         return (self.head(embedded) + self.distilled_head(embedded)) / 2
 
     def _initialise(self) -> None:
-        """Every 1x1 weight and convolution normal by fan-in, every constant 0, as published."""
+        """Draw weights from a normal distribution by fan-in and set biases to 0, as published."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight)
@@ -171,7 +171,7 @@ class MobileViG(Network):
 
 
 def _make_stem(in_channels: int, channels: int) -> nn.Sequential:
-    """Two 3x3 convolutions that quarter the sides: (B, in_channels, H, W) to (B, channels, H / 4, W / 4)."""
+    """Make two 3x3 convolutions that quarter the sides: (B, in_channels, H, W) to (B, channels, H / 4, W / 4)."""
     half = max(1, channels // 2)
     return nn.Sequential(
         *_make_downsampling(in_channels, half), nn.GELU(), *_make_downsampling(half, channels), nn.GELU()
@@ -179,7 +179,7 @@ def _make_stem(in_channels: int, channels: int) -> nn.Sequential:
 
 
 def _make_downsampling(in_channels: int, out_channels: int) -> nn.Sequential:
-    """A 3x3 convolution that halves the sides, and batch normalisation."""
+    """Make a 3x3 convolution that halves the sides, and batch normalisation."""
     return nn.Sequential(nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1), nn.BatchNorm2d(out_channels))
 
 

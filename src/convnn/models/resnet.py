@@ -13,7 +13,7 @@ CHANNELS = (64, 128, 256, 512)
 
 
 class ResidualBlock(nn.Module):
-    r"""Two layers around which the input passes by.
+    r"""Two layers with a shortcut around them.
 
     .. math:: y = \mathrm{ReLU}(x' + f(x)), \qquad x' = x \text{ or, where channels change, its 1x1 projection}
     """
@@ -32,7 +32,7 @@ class ResidualBlock(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C_in, H, W) to (B, C_out, H, W)."""
+        """Map (B, C_in, H, W) to (B, C_out, H, W)."""
         return self.relu(self.residual(x) + self.identity(x))
 
 
@@ -75,7 +75,7 @@ class ResNet(Network):
         self.head = make_pooled_head(channels, num_classes, dropout)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W) to features (B, F, H, W)."""
+        """Map images (B, C, H, W) to features (B, F, H, W)."""
         return self.stages(self.stem(x))
 
 

@@ -1,4 +1,4 @@
-"""VGG with batch norm: convolutions in five stages, each halved, and a large classifier."""
+"""VGG with batch norm: convolutions in five stages, each followed by pooling, and a large classifier."""
 
 from typing import Any, ClassVar
 
@@ -61,7 +61,7 @@ class VGG(Network):
         )
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W) to features (B, F, H / 32, W / 32)."""
+        """Map images (B, C, H, W) to features (B, F, H / 32, W / 32)."""
         return self.features(x)
 
 

@@ -20,12 +20,12 @@ class PatchEmbedding(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, H / p * W / p, D), row by row."""
+        """Map (B, C, H, W) to (B, H / p * W / p, D), row by row."""
         return self.norm(self.project(x).flatten(2).transpose(1, 2))
 
 
 class Block(nn.Module):
-    r"""A layer on tokens and an MLP, each behind a LayerNorm and beside a shortcut.
+    r"""A layer on tokens and an MLP, each behind a LayerNorm and with a shortcut.
 
     .. math:: y = x + f(\operatorname{norm}(x)), \qquad z = y + \operatorname{MLP}(\operatorname{norm}(y))
     """
@@ -39,7 +39,7 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, D) to (B, T, D)."""
+        """Map (B, T, D) to (B, T, D)."""
         x = x + self.dropout(self.attention(self.attention_norm(x)))
         return x + self.dropout(self.mlp(self.mlp_norm(x)))
 
@@ -48,7 +48,7 @@ class ViT(Network):
     """ViT (Dosovitskiy et al., arXiv 2010.11929) of any layer on tokens, with fixed sinusoidal positions.
 
     Args:
-        layer: makes a layer from the width of the tokens and the number of heads.
+        layer: function from the width of the tokens and the number of heads to a layer.
         in_channels: channels of the images.
         num_classes: logits per image.
         width: factor on d_hidden and d_mlp.
@@ -60,7 +60,7 @@ class ViT(Network):
         dropout: probability inside each MLP and on each branch ahead of its shortcut, 0 to 1.
 
     Raises:
-        InputError: an argument is out of range; in forward: images that are no whole number of patches.
+        InputError: an argument is out of range; in forward: images that are not a whole number of patches.
     """
 
     reads: ClassVar[str] = "tokens"
@@ -96,7 +96,7 @@ class ViT(Network):
         self.head = nn.Linear(dim, num_classes)
 
     def check_size(self, height: int, width: int) -> None:
-        """Refuse images that are no whole number of patches.
+        """Refuse images that are not a whole number of patches.
 
         Raises:
             InputError: naming the sizes.
@@ -110,17 +110,17 @@ class ViT(Network):
             )
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W) to tokens (B, 1 + H / p * W / p, D), the class token first."""
+        """Map images (B, C, H, W) to tokens (B, 1 + H / p * W / p, D), the class token first."""
         tokens = torch.cat([self.class_token.expand(x.shape[0], -1, -1), self.embed(x)], dim=1)
         return self.blocks(tokens + sinusoidal_positions(tokens))
 
     def forward_head(self, features: Tensor) -> Tensor:
-        """The class token of (B, T, D) to logits (B, num_classes)."""
+        """Map the class token of (B, T, D) to logits (B, num_classes)."""
         return self.head(features[:, 0])
 
 
 def sinusoidal_positions(tokens: Tensor) -> Tensor:
-    r"""Fixed positions (T, D) to add to tokens (B, T, D).
+    r"""Return fixed positions (T, D) to add to tokens (B, T, D).
 
     .. math:: p_{t, 2c} = \sin(t \cdot 10000^{-2c / D}), \qquad p_{t, 2c + 1} = \cos(t \cdot 10000^{-2c / D})
 

@@ -2,7 +2,6 @@
 
 import inspect
 import math
-from functools import cache
 from reprlib import repr as shortened
 from typing import Any
 
@@ -46,9 +45,8 @@ def check_arguments(layer: type[nn.Module], given: tuple[Any, ...], settings: di
                 raise InputError(_about_unknown(layer, name, value))
 
 
-@cache
-def _parameters(layer: Any) -> tuple[inspect.Parameter, ...]:
-    """The parameters of its constructor."""
+def _parameters(layer: type[nn.Module]) -> tuple[inspect.Parameter, ...]:
+    """Return the parameters of its constructor."""
     return tuple(inspect.signature(layer.__init__).parameters.values())[1:]
 
 
@@ -57,7 +55,7 @@ def _settings_of(layer: type[nn.Module]) -> list[str]:
 
 
 def _about_unknown(layer: type[nn.Module], name: str, value: Any) -> str:
-    """The sentence for a setting that a layer does not have."""
+    """Return the sentence for a setting that a layer does not have."""
     known = _settings_of(layer)
     unknown = f"{layer.__name__} has no setting {name}={shortened(value)}"
     if OTHER_NAMES.get(name) not in known:
@@ -69,7 +67,7 @@ def _about_unknown(layer: type[nn.Module], name: str, value: Any) -> str:
 
 
 def _instead_of_window(layer: type[nn.Module], value: Any) -> str:
-    """What to write where a convolution has the side of its window."""
+    """Say what to write where a convolution has the side of its window."""
     known = _settings_of(layer)
     axes = getattr(layer, "spatial_dims", 0)  # none: a layer on tokens, whose third argument is no window
     sides = value if isinstance(value, tuple) else (value,) * axes

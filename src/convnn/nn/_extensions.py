@@ -1,4 +1,4 @@
-"""Layers from outside: of modules that a user names, and of installed packages that offer some."""
+"""Layers from outside the library: in modules that a user names, and in installed packages that offer them."""
 
 import importlib
 import importlib.util
@@ -33,7 +33,7 @@ def import_layers(names: str | Iterable[str] | None) -> None:
 
 
 def import_names(text: str | None) -> list[str]:
-    """The names of a text, files with their whole path, so that they are found from elsewhere too.
+    """Return the names in a text, files with their absolute path, so that they are found from any folder.
 
     Raises:
         InputError: a name is empty.
@@ -47,7 +47,7 @@ def import_names(text: str | None) -> list[str]:
 
 
 def load_packages() -> None:
-    """Import what installed packages offer, when it is asked for first; one that fails is told and left out."""
+    """Import the layers of installed packages at their first use; a package that fails is left out with a warning."""
     global _looked_for_packages
     if _looked_for_packages:
         return
@@ -60,8 +60,8 @@ def _load(entry: EntryPoint) -> None:
     try:
         entry.load()
     except Exception as error:
-        said = f"the layers of the installed package {entry.value} are left out: {_reason(error)}"
-        logging.getLogger("convnn").warning(said)
+        warning = f"the layers of the installed package {entry.value} are left out: {_reason(error)}"
+        logging.getLogger("convnn").warning(warning)
 
 
 def _import(name: str) -> None:
@@ -87,7 +87,7 @@ def _import_file(path: Path) -> None:
     name = f"_convnn_import_{len(_files)}_{path.stem}"  # hides no module of that name
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ImportError("it is no Python file")
+        raise ImportError("it is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -99,11 +99,11 @@ def _import_file(path: Path) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """What went wrong, in one line, and where in the module."""
-    said = " ".join(str(getattr(error, "strerror", None) or error).split())
+    """Say in one line what went wrong, and where in the module."""
+    text = " ".join(str(getattr(error, "strerror", None) or error).split())
     kind = "" if isinstance(error, ImportError | OSError | InputError) else f"{type(error).__name__}: "
     frame = traceback.extract_tb(error.__traceback__)[-1]
     is_ours = frame.filename.startswith("<frozen") or frame.filename == importlib.__file__ or frame.filename == __file__
     if is_ours or isinstance(error, InputError | SyntaxError):
-        return f"{kind}{said}"
-    return f"{kind}{said}, in line {frame.lineno} of {frame.filename}"
+        return f"{kind}{text}"
+    return f"{kind}{text}, in line {frame.lineno} of {frame.filename}"

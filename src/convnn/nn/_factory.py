@@ -1,8 +1,8 @@
-"""How networks and branches take any layer."""
+"""The type by which networks and branches accept any layer."""
 
 from collections.abc import Callable
 
 from torch import nn
 
 LayerFactory = Callable[..., nn.Module]
-"""Makes a layer on maps from its input and output channels, or one on tokens from their width and its heads."""
+"""A function from input and output channels to a layer on maps, or from width and heads to a layer on tokens."""

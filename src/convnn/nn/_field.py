@@ -36,7 +36,7 @@ class Field:
 
     @classmethod
     def of_tokens(cls, rows: Tensor) -> "Field":
-        """Tokens (B, T, C) as a map with one axis, on which everybody chooses."""
+        """Lay out tokens (B, T, C) as a map with one axis, on which every position chooses."""
         return cls(rows, (Axis(rows.shape[1]),))
 
     @property
@@ -55,25 +55,25 @@ class Field:
         return self.size != self.real_size
 
     def is_real(self) -> Tensor:
-        """Which positions are no padding, (T,) bool."""
+        """Which positions are not padding, (T,) bool."""
         places = self.places(torch.arange(prod(self.size), device=self.features.device))
         sides = torch.tensor(self.real_size, device=places.device)
         return ((places >= 0) & (places < sides)).all(-1)
 
     def queries(self) -> Tensor:
-        """Indices (N,) of the positions that choose, in raster order."""
+        """Return the indices (N,) of the positions that choose, in raster order."""
         device = self.features.device
         return self.positions([torch.arange(a.count, device=device) * a.stride + a.first for a in self.axes])
 
     def positions(self, axes: Sequence[Tensor]) -> Tensor:
-        """Indices of a grid on the padded map, in raster order, from its places along each axis."""
+        """Return the indices of a grid on the padded map, in raster order, from its places along each axis."""
         indices = torch.zeros((), dtype=torch.long, device=self.features.device)
         for n, places in zip(self.size, axes, strict=True):
             indices = indices.unsqueeze(-1) * n + places
         return indices.flatten()
 
     def at_queries(self, rows: Tensor) -> Tensor:
-        """Of rows (B, T, C) those at the positions that choose, (B, N, C)."""
+        """Select the rows (B, T, C) of the positions that choose, (B, N, C)."""
         if all(axis.count == axis.size for axis in self.axes):
             return rows
         steps = [slice(a.first, a.first + a.stride * (a.count - 1) + 1, a.stride) for a in self.axes]
@@ -81,7 +81,7 @@ class Field:
         return rows.unflatten(1, self.size)[index].flatten(1, -2)
 
     def at_real(self, rows: Tensor) -> Tensor:
-        """Of rows (B, T, C) those that are no padding."""
+        """Select the rows (B, T, C) that are not padding."""
         if not self.is_padded:
             return rows
         rows = rows.unflatten(1, self.size)
@@ -90,14 +90,14 @@ class Field:
         return rows.flatten(1, -2)
 
     def padded(self, rows: Tensor) -> Tensor:
-        """Rows of the real positions with zeros at all others, (B, T, C)."""
+        """Return rows of the real positions with zeros at all others, (B, T, C)."""
         if not self.is_padded:
             return rows
         margins = [side for axis in reversed(self.axes) for side in (axis.before, axis.after)]
         return F.pad(rows.unflatten(1, self.real_size), [0, 0, *margins]).flatten(1, -2)
 
     def coordinates(self, dtype: torch.dtype) -> Tensor:
-        """Place of every position, (T, axes), x before y before z: -1 to 1 along the longest side of the padded map.
+        """Return the place of every position, (T, axes), x before y before z: -1 to 1 along the longest padded side.
 
         The other sides have the same unit, so that the nearest place is the nearest pixel on maps that are not square.
         A single pixel stands at -1, where `linspace` begins.
@@ -107,22 +107,22 @@ class Field:
         return (grid / (longest - 1) if longest > 1 else grid - 1).to(dtype)
 
     def grid(self) -> Tensor:
-        """Twice the distance of every position from the centre in pixels, (T, axes), x first: whole numbers."""
+        """Return twice the distance of every position from the centre in pixels, (T, axes), x first: whole numbers."""
         device = self.features.device
         axes = [torch.arange(1 - n, n, 2, device=device) for n in self.size]
         return torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1], dim=-1).reshape(-1, len(axes))
 
     def with_coordinates(self) -> Tensor:
-        """Features and coordinates of every position, (B, T, C + axes)."""
+        """Return features and coordinates of every position, (B, T, C + axes)."""
         coordinates = self.coordinates(self.features.dtype)
         return torch.cat([self.features, coordinates.expand(self.features.shape[0], -1, -1)], dim=-1)
 
     def to_map(self, rows: Tensor) -> Tensor:
-        """Rows (B, N, C) of the positions that choose as a map (B, C, *S')."""
+        """Arrange rows (B, N, C) of the positions that choose as a map (B, C, *S')."""
         return rows.transpose(1, 2).unflatten(2, tuple(axis.count for axis in self.axes))
 
     def places(self, indices: Tensor) -> Tensor:
-        """Row, column, ... of positions on the map without padding, (*indices.shape, axes); padding lies outside."""
+        """Return row, column, ... of positions on the unpadded map, (*indices.shape, axes); padding lies outside."""
         places = []
         for i, axis in enumerate(self.axes):
             places.append(indices // prod(self.size[i + 1 :]) % axis.size - axis.before)
@@ -130,7 +130,7 @@ class Field:
 
 
 def like(x: Tensor, out: Tensor) -> Tensor:
-    """In the memory format of the input, as `torch.nn.Conv2d` would return it."""
+    """Return an output in the memory format of the input, as `torch.nn.Conv2d` does."""
     channels_last = CHANNELS_LAST.get(x.dim())
     if channels_last and not x.is_contiguous() and x.is_contiguous(memory_format=channels_last):
         return out.contiguous(memory_format=channels_last)

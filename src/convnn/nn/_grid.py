@@ -1,4 +1,4 @@
-"""Where on a map a layer computes: the geometry of a convolution, in its words."""
+"""Where on a map a layer computes: the geometry of a convolution, with its terms."""
 
 import sys
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ class Axis:
         return (self.size - self.spare - self.dilation * (self.window - 1) - 1) // self.stride + 1
 
     def without_padding(self) -> "Axis":
-        """The real positions, and the same centres of windows."""
+        """Return the axis without padding, with the same centres of windows."""
         first = self.first - self.before  # negative where the middle of the first window is padding
         covered = self.dilation * (self.window - 1) + 1 - self.before - self.after
         return Axis(self.real, window=2 * first + 1, stride=self.stride, spare=covered - 2 * first - 1)
@@ -100,15 +100,15 @@ class Grid:
             raise InputError(f"dilation={self.dilation} spreads the positions of a window; give its window_size")
 
     def __str__(self) -> str:
-        """The settings that differ from their defaults."""
+        """Return the settings that differ from their defaults."""
         return self.beside(Grid())
 
     def beside(self, default: "Grid") -> str:
-        """The settings that differ from others."""
+        """Return the settings that differ from those of another grid."""
         return changed(self, default)
 
     def widened(self, kernel_size: Sequence[int], reach: int) -> "Grid":
-        """The same positions, with the windows of a kernel made `reach` places wider on every side."""
+        """Return the same positions, with windows that are `reach` places wider on every side."""
         window = tuple(side + 2 * reach for side in kernel_size)
         if isinstance(self.padding, str):
             return WideGrid(window, self.stride, self.padding, self.dilation, self.padding_mode)
@@ -118,7 +118,7 @@ class Grid:
         return WideGrid(window, self.stride, padding, self.dilation, self.padding_mode)
 
     def axes(self, size: Sequence[int], window: str = "window_size") -> tuple[Axis, ...]:
-        """The axes of a map of some size; `window` is what errors call the windows.
+        """Return the axes of a map of some size; `window` is what errors call the windows.
 
         Raises:
             InputError: a setting is for another number of axes, or a window is larger than the padded map.
@@ -138,7 +138,7 @@ class Grid:
         return axes
 
     def axes_without_padding(self, size: Sequence[int]) -> tuple[Axis, ...]:
-        """The axes of a map on which nobody stands in the padding: it only says where the windows are.
+        """Return the axes of a map without padding, which only determines where the windows are.
 
         Raises:
             InputError: as `axes`; or the middle of a window lies in the padding.
@@ -152,7 +152,7 @@ class Grid:
         return axes
 
     def check(self, size: Sequence[int], window: str) -> None:
-        """A map of some size can be padded, and windows fit in it; `window` is what errors call them.
+        """Refuse a map that cannot be padded, or that the windows do not fit in; `window` is what errors call them.
 
         Raises:
             InputError: naming the setting, its value and the size.
@@ -178,7 +178,7 @@ class Grid:
             )
 
     def _longest(self, n: int) -> int:
-        """By how many positions torch continues an axis of n at most, on either side, where it does not add zeros."""
+        """Return by how many positions torch can continue an axis of n on either side, where it does not add zeros."""
         if self.padding_mode == "replicate":
             return sys.maxsize if n else 0
         return max(n - 1, 0) if self.padding_mode == "reflect" else n
@@ -195,11 +195,11 @@ class Grid:
     def _windows(self, n: int) -> tuple[int, ...]:
         if self.window_size is not None:
             return each_side("window_size", self.window_size, n)
-        assert not isinstance(self.padding, str)  # refused where it is made
+        assert not isinstance(self.padding, str)  # refused by the constructor
         return tuple(2 * side + 1 for side in each_side("padding", self.padding, n))
 
     def _margins(self, size: Sequence[int]) -> list[tuple[int, int]]:
-        """Positions added before and after a map of some size, along each axis."""
+        """Return the positions added before and after a map of some size, along each axis."""
         n = len(size)
         if not isinstance(self.padding, str):
             return [(side, side) for side in each_side("padding", self.padding, n)]
@@ -230,7 +230,7 @@ class WideGrid(Grid):
 
 
 def check_sides(name: str, value: Sides, least: int) -> None:
-    """Refuse a number, or any of a tuple of them, that is no whole number of at least `least`.
+    """Refuse a number, or any of a tuple of them, that is not a whole number of at least `least`.
 
     Raises:
         InputError: naming the argument and the number.
@@ -244,7 +244,7 @@ def _sides(value: Sides) -> tuple[int, ...]:
 
 
 def each_side(name: str, value: Sides, n: int) -> tuple[int, ...]:
-    """A number for each of n axes.
+    """Return a number for each of n axes.
 
     Raises:
         InputError: there are more or fewer.

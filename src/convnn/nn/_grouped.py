@@ -9,7 +9,7 @@ from convnn.words import counted
 
 
 def check_groups(groups: int, *channels: int) -> None:
-    """Groups divide every number of channels.
+    """Refuse groups that do not divide every number of channels.
 
     Raises:
         InputError: naming the groups and the channels.
@@ -22,7 +22,7 @@ def check_groups(groups: int, *channels: int) -> None:
 
 
 def grouped_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Rows (..., C) by weight (C_out, C / groups): (..., C_out), every group of channels by its own rows."""
+    """Multiply rows (..., C) by a weight (C_out, C / groups) to (..., C_out), each group of channels by its rows."""
     groups = x.shape[-1] // weight.shape[1]
     if groups == 1:
         return F.linear(x, weight, bias)
@@ -47,10 +47,10 @@ class GroupedLinear(nn.Linear):
         self.groups = groups
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., in_features) to (..., out_features)."""
+        """Map (..., in_features) to (..., out_features)."""
         return grouped_linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
-        """Features and groups."""
+        """Show features and groups."""
         features = f"in_features={self.in_features * self.groups}, out_features={self.out_features}"
         return f"{features}, bias={self.bias is not None}" + (f", groups={self.groups}" if self.groups > 1 else "")

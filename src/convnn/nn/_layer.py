@@ -1,4 +1,4 @@
-"""What every layer on a map has in common, and those that work without padding."""
+"""Base classes of layers on maps, with and without padding."""
 
 from collections.abc import Iterable
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
@@ -24,7 +24,7 @@ class MapLayer(nn.Module):
     spatial_dims: ClassVar[int]
 
     def __new__(cls: type[Self], *widths: Any, **settings: Any) -> Self:
-        """Check the arguments, so that a mistake is answered by what to write instead."""
+        """Check the arguments before the constructor does, to say what to write instead of a wrong one."""
         check_arguments(cls, widths, settings)
         return super().__new__(cls)
 
@@ -36,7 +36,7 @@ class MapLayer(nn.Module):
         self.out_channels = out_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C_in, *S) to (B, C_out, *S').
+        """Map (B, C_in, *S) to (B, C_out, *S').
 
         Raises:
             InputError: the input has other channels or axes, or too few positions: at least one.
@@ -55,52 +55,52 @@ class MapLayer(nn.Module):
         return self._forward(x)
 
     def _forward(self, x: Tensor) -> Tensor:
-        """The layer on a batch of maps of the right shape."""
+        """Apply the layer to a batch of maps of the right shape."""
         raise NotImplementedError
 
     def settings(self) -> Iterable[object]:
-        """What `extra_repr` shows beside the channels: objects of settings, or texts, some of them empty."""
+        """Return what `extra_repr` shows after the channels: objects of settings, or texts, some of them empty."""
         return ()
 
     def extra_repr(self) -> str:
-        """Channels, and every setting that is not a default."""
+        """Show channels, and every setting that differs from its default."""
         return ", ".join(filter(None, [f"{self.in_channels}, {self.out_channels}", *map(str, self.settings())]))
 
 
 @runtime_checkable
 class ChoosingLayer(Protocol):
-    """A layer on maps whose positions have neighbours, and that can say whom: every one that has these.
+    """A layer on maps that can return the neighbours of its positions.
 
     Attributes:
         spatial_dims: axes of its maps.
-        heads: how many choose for themselves.
+        heads: number of heads, each with its own neighbours.
     """
 
     spatial_dims: ClassVar[int]
     heads: int
 
     def field(self, x: Tensor) -> Field:
-        """The positions of x (B, C, *S): those that can be neighbours, and those of them that have some."""
+        """Return the positions of x (B, C, *S): those that can be neighbours, and which of them choose."""
         ...
 
     def neighbors(self, x: Tensor) -> Neighbors:
-        """Whom every position of x (B, C, *S) that is computed looks at, those of each image's heads in a row.
+        """Return the neighbours of every computed position of x (B, C, *S); the heads of an image are consecutive.
 
-        `field(x).places(indices)` says where they are.
+        `field(x).places(indices)` returns their places on the map.
         """
         ...
 
 
 class UnpaddedLayer(MapLayer):
-    """A layer on images that works on the map as it is: (B, C_in, H, W) to (B, C_out, H', W').
+    """A layer on images that uses the map without padding: (B, C_in, H, W) to (B, C_out, H', W').
 
-    Nobody stands in the padding. The grid says which positions it computes: those in the middle of
-    the windows of such a convolution, so that it goes where that was. Where asked for, a positional encoding stands in
-    front of it: many of them cannot tell one place from another.
+    Padding has no positions. The grid says which positions are computed: those in the middle of the windows of a
+    convolution, which the layer can thus replace. An optional positional encoding precedes the layer, because many of
+    these layers cannot tell one place from another.
 
     Attributes:
         positional: the encoding, or None.
-        heads: how many choose for themselves.
+        heads: number of heads, each with its own neighbours.
 
     Raises:
         InputError: an argument is out of range.
@@ -132,11 +132,11 @@ class UnpaddedLayer(MapLayer):
         self.backend = backend
 
     def field(self, x: Tensor) -> Field:
-        """The positions of x (B, C, H, W), all of which can be neighbours; those of the grid have some."""
+        """Return the positions of x (B, C, H, W), all of which can be neighbours; those of the grid choose."""
         return Field(x.flatten(2).transpose(1, 2), self.grid.axes_without_padding(x.shape[2:]))
 
     def neighbors(self, x: Tensor) -> Neighbors:
-        """Whom every position of x (B, C, H, W) that is computed looks at, those of each image's heads in a row."""
+        """Return the neighbours of every computed position of x (B, C, H, W); the heads of an image are consecutive."""
         return self._neighbors(self.field(self._encoded(x)))
 
     def _forward(self, x: Tensor) -> Tensor:
@@ -147,15 +147,15 @@ class UnpaddedLayer(MapLayer):
         return x if self.positional is None else self.positional(x)
 
     def _neighbors(self, field: Field) -> Neighbors:
-        """Whom the positions of the grid look at, on the encoded map."""
+        """Return the neighbours of the positions of the grid, on the encoded map."""
         raise NotImplementedError
 
     def _rows(self, field: Field) -> Tensor:
-        """What it computes at the positions of the grid of the encoded map, (B, N, C_out)."""
+        """Compute the output at the positions of the grid, from the encoded map, (B, N, C_out)."""
         raise NotImplementedError
 
     def settings(self) -> Iterable[object]:
-        """Encoding, geometry, groups and backend."""
+        """Return encoding, geometry, groups and backend."""
         encoding = written(positional_size=self.positional.kernel_size[0]) if self.positional else ""
         others = unless_usual(groups=(self.groups, 1), backend=(self.backend, "auto"))
         return encoding, self.grid.beside(Grid(padding=0)), others

@@ -1,4 +1,4 @@
-"""Looking at a model without changing it."""
+"""Inspection of a model without changing it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from torch import nn
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode; afterwards every module is as it was, also those that were frozen on their own."""
+    """Put a model into evaluation mode; afterwards every module has its own mode again, including frozen ones."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:

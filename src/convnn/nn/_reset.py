@@ -1,4 +1,4 @@
-"""How weights are drawn at first."""
+"""Initialisation of weights."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""How a layer looks for neighbours on its map: what is compared, and who may be chosen."""
+"""Search for neighbours on a map: what is compared, and which positions may be chosen."""
 
 from dataclasses import dataclass
 from math import prod
@@ -18,7 +18,7 @@ SIMILARITY_TYPES = ("Col", "Loc", "Loc_Col", "Window")
 
 @dataclass(frozen=True)
 class Search:
-    """Who may be a neighbour, and by what neighbours are found. Names and values are those of the published flags.
+    """Which positions may be neighbours, and how they are compared. Names and values are those of the published flags.
 
     Attributes:
         K: neighbours of each position, itself included and first.
@@ -67,16 +67,16 @@ class Search:
                 )
 
     def __str__(self) -> str:
-        """The settings that differ from their defaults, and K."""
+        """Return K, and the settings that differ from their defaults."""
         return self.beside(Search())
 
     def beside(self, default: "Search") -> str:
-        """The settings that differ from others, and K."""
+        """Return K, and the settings that differ from those of another search."""
         return changed(self, default, always=["K"])
 
 
 def find_neighbors(field: Field, search: Search, *, training: bool, backend: str = "auto") -> Neighbors:
-    """The K neighbours of every position that chooses, compared by place, features or both."""
+    """Find the K neighbours of every position that chooses, compared by place, features or both."""
     if search.similarity_type == "Window":
         return _under_windows(field, search.K)
     keys = similarity_features(field, search)
@@ -108,7 +108,7 @@ def _under_windows(field: Field, K: int) -> Neighbors:
 
 
 def under_windows(field: Field) -> Tensor:
-    """Indices (1, N, K) of the positions under the window of every position that chooses, in raster order."""
+    """Return the indices (1, N, K) of the positions under the window of each position that chooses, in raster order."""
     return select.unfold(
         field.size,
         [axis.window for axis in field.axes],
@@ -119,7 +119,7 @@ def under_windows(field: Field) -> Tensor:
 
 
 def similarity_features(field: Field, search: Search) -> Tensor:
-    """What positions are compared by, (B, T, .).
+    """Return what positions are compared by, (B, T, .).
 
     Places are whole numbers where they stand alone: no ranking changes, and equal distances are exactly equal.
     """
@@ -136,7 +136,7 @@ def similarity_features(field: Field, search: Search) -> Tensor:
 
 
 def find_candidates(field: Field, search: Search, *, training: bool) -> Tensor | None:
-    """Indices (M,) of the positions that may be chosen, ascending; None for all of them.
+    """Return the indices (M,) of the positions that may be chosen, ascending; None for all of them.
 
     Raises:
         InputError: there are too few for K neighbours.

@@ -70,19 +70,19 @@ class Shuffle:
             check_at_least("shuffle_scale", self.scale, 1)
 
     def __str__(self) -> str:
-        """Nothing where there is none."""
+        """Write pattern and scale; nothing without a shuffle."""
         return "" if self.pattern == "NA" else written(shuffle_pattern=self.pattern, shuffle_scale=self.scale)
 
     def before(self, x: Tensor) -> Tensor:
-        """What B and BA do ahead of a layer."""
+        """Unshuffle a map ahead of a layer, for the patterns B and BA."""
         return pixel_unshuffle(x, self.scale) if "B" in self.pattern else x
 
     def after(self, x: Tensor) -> Tensor:
-        """What A and BA do behind a layer."""
+        """Shuffle a map behind a layer, for the patterns A and BA."""
         return pixel_shuffle(x, self.scale) if self.pattern in ("A", "BA") else x
 
     def channels(self, in_channels: int, out_channels: int, axes: int) -> tuple[int, int]:
-        """What the layer between the two reads and makes, on maps of so many axes."""
+        """Return the channels that the layer between the two reads and writes, on maps of so many axes."""
         factor = self.scale**axes
         inside = in_channels * factor if "B" in self.pattern else in_channels
         outside = out_channels * factor if self.pattern in ("A", "BA") else out_channels
@@ -98,7 +98,7 @@ class PixelUnshuffle1d(nn.Module):
         self.downscale_factor = downscale_factor
 
     def extra_repr(self) -> str:
-        """The factor."""
+        """Show the factor."""
         return f"downscale_factor={self.downscale_factor}"
 
     def forward(self, x: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ class PixelShuffle1d(nn.Module):
         self.upscale_factor = upscale_factor
 
     def extra_repr(self) -> str:
-        """The factor."""
+        """Show the factor."""
         return f"upscale_factor={self.upscale_factor}"
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-r"""The layers as functions of their weights: who (`Search`), how much, and how come together here."""
+r"""The layers as functions of their weights: select (`Search`), weigh and aggregate."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -62,7 +62,7 @@ def convnn(
         aggregation_type: "Col" convolves features, "Loc_Col" features and coordinates.
         shuffle_pattern: "B" unshuffles pixels before, "A" shuffles them after the layer, "BA" both, "NA" none.
         shuffle_scale: pixels folded along each axis, at least 1 where a pattern is given.
-        training: draw random candidates anew; otherwise the draw is fixed.
+        training: draw new random candidates in every call; otherwise the draw is fixed.
         backend: what computes it: "auto", or "cpu", "triton" or "reference" and nothing else.
 
     Returns:
@@ -104,7 +104,7 @@ def convnn_attention(
     training: bool = False,
     backend: str = "auto",
 ) -> Tensor:
-    r"""Attention to the K most similar positions, its weights followed by a learned kernel over the K.
+    r"""Attend to the K most similar positions, with a learned kernel over the K.
 
     .. math:: y_i = W_o \left( W_p \sum_{k=1}^{K} w_k \odot \alpha_{ik} W_v x_{j_{ik}} \right), \qquad
         \alpha_i = \operatorname{softmax}_k s(W_k x_i, W_q x_{j_{ik}})
@@ -125,7 +125,7 @@ def convnn_attention(
         aggregation_type: "Col" projects features, "Loc_Col" features and coordinates.
         attention_dropout: probability of silencing a neighbour in training.
         shuffle_pattern, shuffle_scale: as in `convnn`.
-        training: draw candidates anew and drop out.
+        training: draw new candidates in every call, and apply dropout.
         backend: as in `convnn`.
 
     Returns:
@@ -158,7 +158,7 @@ def attend(
     training: bool,
     backend: str = "auto",
 ) -> Neighbors:
-    """The K positions nearest to every one that chooses by their projections, with softmax weights, itself first."""
+    """Find the K nearest positions by projection of every one that chooses, itself first, with softmax weights."""
     check_choice("metric", search.metric, SCORES_OF_ITSELF)
     # Published: row t scores candidate j by s(k_t, q_j), so the keys ask.
     queries = grouped_linear(field.at_queries(extended), key_weight)
@@ -175,7 +175,7 @@ def attend(
 
 
 def _project(field: Field, extended: Tensor, weight: Tensor) -> Tensor:
-    """Projections of all positions, (B, T, C'); zeros, without coordinates, stay zeros and need no work."""
+    """Project all positions, (B, T, C'); padding without coordinates stays zero, and is skipped."""
     if extended is field.features and field.is_zero_padded:
         return field.padded(grouped_linear(field.at_real(extended), weight))
     return grouped_linear(extended, weight)
@@ -200,7 +200,7 @@ def conv_new(
     shuffle_pattern: str = "NA",
     shuffle_scale: int = 0,
 ) -> Tensor:
-    """A convolution that may see coordinates and work on shuffled pixels, for one to three axes.
+    """Convolve a map, optionally with coordinates and on shuffled pixels, for one to three axes.
 
     Args:
         x: (B, C, *S).
@@ -302,7 +302,7 @@ def convnn_pos(
 
 
 def _of_kernel(grid: Grid | None, weight: Tensor) -> Grid:
-    """The windows of a kernel (C_out, C, *kernel); a map keeps its size where no grid is given."""
+    """Return the windows of a kernel (C_out, C, *kernel); without a grid the map keeps its size."""
     kernel_size = tuple(weight.shape[2:])
     return Grid(kernel_size, padding="same") if grid is None else replace(grid, window_size=kernel_size)
 
@@ -352,7 +352,7 @@ def branching(
     *,
     widths: Sequence[int] | None = None,
 ) -> Tensor:
-    """Layers side by side, mixed by a 1x1 convolution.
+    """Apply layers in parallel and mix their outputs by a 1x1 convolution.
 
     Args:
         x: (B, C, *S).
@@ -380,7 +380,7 @@ def branching(
 
 
 def aggregated_values(field: Field, aggregation_type: str) -> Tensor:
-    """What neighbours bring, (B, T, C'): features, with coordinates where the aggregation is "Loc_Col"."""
+    """Return the values of neighbours, (B, T, C'): features, with coordinates where the aggregation is "Loc_Col"."""
     check_choice("aggregation_type", aggregation_type, AGGREGATION_TYPES)
     return field.with_coordinates() if aggregation_type == "Loc_Col" else field.features
 

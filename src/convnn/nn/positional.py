@@ -1,4 +1,4 @@
-"""Where a position is, told by what is around it."""
+"""Positional encoding by what is around a position."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from convnn.errors import check_odd
 
 
 class PositionalEncoding2d(nn.Conv2d):
-    r"""Conditional positional encoding: a map, and beside it a depthwise convolution of it.
+    r"""Conditional positional encoding: a map plus a depthwise convolution of it.
 
     .. math:: y = x + P * x
 
@@ -37,5 +37,5 @@ class PositionalEncoding2d(nn.Conv2d):
         super().__init__(channels, channels, kernel_size, padding="same", groups=channels, device=device, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C, H, W)."""
+        """Map (B, C, H, W) to (B, C, H, W)."""
         return x + super().forward(x)

@@ -22,7 +22,7 @@ class LayerEntry:
     Attributes:
         build: makes it from input and output channels, or of tokens from their width and heads, and from settings.
         settings: names that `build` reads, with their defaults.
-        summary: one line for people.
+        summary: what it does, in one line.
         reads: "maps" (B, C, H, W) or "tokens" (B, T, D).
         system: what the guide says of it; None of a layer that is registered with a line alone.
     """
@@ -49,7 +49,7 @@ def register_layer(
     reads: str = "maps",
     fixed: Iterable[str] = (),
 ) -> None:
-    """Make a layer known to `layer_factory`, and to the command line with `--import` of the module that calls this.
+    """Register a layer for `layer_factory`, and for the command line with `--import` of the module that calls this.
 
     Args:
         name: the value of `--layer`.
@@ -75,7 +75,7 @@ def register_layer(
 
 
 def layer_factory(name: str, **settings: Any) -> LayerFactory:
-    """What a network needs to build itself of a layer: a function from two numbers to the layer.
+    """Return the function from two numbers to a layer that a network builds itself with.
 
     The numbers are input and output channels of a layer on maps, width and heads of a layer on tokens. A network that
     decides some setting itself, such as the step of each stage, names it beside them; a layer that does not read it
@@ -114,22 +114,22 @@ def check_layer_name(argument: str, name: str) -> None:
 
 
 def list_layers(reads: str | None = None) -> list[str]:
-    """Names of all layers, or of those that read "maps" or "tokens"; those of installed packages too."""
+    """List all layers, or those that read "maps" or "tokens", including those of installed packages."""
     load_packages()
     return [name for name, entry in LAYERS.items() if reads in (None, entry.reads)]
 
 
 def keyword_defaults(function: Callable[..., Any], omitted: Iterable[str] = OF_THE_NETWORK) -> dict[str, Any]:
-    """The settings that a function or class names in its signature, with their defaults."""
+    """Return the settings that a function or class names in its signature, with their defaults."""
     parameters = inspect.signature(function).parameters.values()
     return {p.name: p.default for p in parameters if p.default is not p.empty and p.name not in omitted}
 
 
 def check_settings(settings: Iterable[str], *known: Iterable[str]) -> None:
-    """Refuse a setting that nobody knows.
+    """Refuse an unknown setting.
 
     Raises:
-        InputError: naming the nearest that somebody knows.
+        InputError: naming the nearest known setting.
     """
     everything = {setting for names in known for setting in names}
     for setting in settings:

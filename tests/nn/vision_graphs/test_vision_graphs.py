@@ -267,7 +267,7 @@ def test_only_an_encoding_tells_places_apart(name: str) -> None:
 
 
 def test_codes_of_positions_need_quarters_of_channels() -> None:
-    with pytest.raises(InputError, match="in_channels=6 must be a multiple of 4 beside relative_side=7"):
+    with pytest.raises(InputError, match="in_channels=6 must be a multiple of 4 with relative_side=7"):
         cnn.ViG2d(6, 6, relative_side=7)
 
 

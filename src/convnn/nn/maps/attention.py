@@ -105,7 +105,7 @@ class ConvNNAttn(MapLayer):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Ones for the kernel, so that training starts from plain attention; the rest as torch's own layers do."""
+        """Set the kernel to ones, so that training starts from plain attention, and the rest as torch's layers do."""
         for projection in (self.query, self.key, self.value, self.pointwise, self.output):
             projection.reset_parameters()
         nn.init.ones_(self.weight)
@@ -135,18 +135,18 @@ class ConvNNAttn(MapLayer):
         )
 
     def field(self, x: Tensor) -> Field:
-        """The positions among which neighbours are looked for: those of x (B, C, *S), unshuffled and padded."""
+        """Return the positions among which neighbours are searched: those of x (B, C, *S), unshuffled and padded."""
         return Field.of(self.shuffle.before(x), self.grid)
 
     def neighbors(self, x: Tensor) -> Neighbors:
-        """Whom every position of x (B, C_in, *S) that chooses attends to, with the softmax weights."""
+        """Return the neighbours of every position of x (B, C_in, *S) that chooses, with their softmax weights."""
         field = self.field(x)
         extended = F.aggregated_values(field, self.aggregation_type)
         weights = self.query.weight, self.key.weight
         return F.attend(field, extended, *weights, self.search, training=self.training, backend=self.backend)
 
     def settings(self) -> Iterable[object]:
-        """Whom it looks at, what it reads, and backend."""
+        """Return search, geometry, groups, aggregation, shuffle and backend."""
         mixed = unless_usual(groups=(self.groups, 1), aggregation_type=(self.aggregation_type, "Col"))
         return self.search, self.grid, mixed, self.shuffle, unless_usual(backend=(self.backend, "auto"))
 

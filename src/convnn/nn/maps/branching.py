@@ -1,4 +1,4 @@
-"""Two layers side by side, mixed by a 1x1 convolution."""
+"""Two layers in parallel, mixed by a 1x1 convolution."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -26,15 +26,15 @@ class Branching(MapLayer):
 
     .. math:: y = W \, [\, f_1(x) ; f_2(x) \,] + b
 
-    :math:`f_1` makes :math:`\lfloor` out_channels * branch_ratio :math:`\rfloor` channels, a multiple of out_channels /
+    :math:`f_1` has :math:`\lfloor` out_channels * branch_ratio :math:`\rfloor` channels, a multiple of out_channels /
     groups, and :math:`f_2` the rest; a branch without channels is left out. With groups a branch reads the input
     channels of the groups that it makes.
 
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
-        branch1: makes the first layer from its input and output channels; ConvNN with K = 9 when None.
-        branch2: makes the second; a 3 x 3 convolution when None.
+        branch1: function from input and output channels to the first layer; ConvNN with K = 9 when None.
+        branch2: function to the second; a 3 x 3 convolution when None.
         branch_ratio: share of the output channels that come from the first, 0 to 1.
         groups: blocks of channels that the branches do not mix; where there are several they are called with
             `groups=`, how many are theirs. The last 1x1 convolution mixes all channels.
@@ -77,10 +77,10 @@ class Branching(MapLayer):
         self.groups = groups
         a_group = out_channels // groups if groups > 1 else 1
         first = int(out_channels * branch_ratio + 1e-6) // a_group * a_group  # 100 * 0.29 is 28.999999999999996
-        self.made = first, out_channels - first
-        self.widths = None if groups == 1 else [in_channels * made // out_channels for made in self.made if made]
-        self.branch1 = self._branch(branch1 or self.convnn, self.made[0])
-        self.branch2 = self._branch(branch2 or partial(self.conv, kernel_size=3, padding="same"), self.made[1])
+        self.branch_channels = first, out_channels - first
+        self.widths = None if groups == 1 else [in_channels * n // out_channels for n in self.branch_channels if n]
+        self.branch1 = self._branch(branch1 or self.convnn, first)
+        self.branch2 = self._branch(branch2 or partial(self.conv, kernel_size=3, padding="same"), out_channels - first)
         self.pointwise = nn.Linear(out_channels, out_channels, device=device, dtype=dtype)
 
     def _branch(self, make: LayerFactory, out_channels: int) -> nn.Module | None:
@@ -102,7 +102,7 @@ class Branching(MapLayer):
         groups: int = 1,
         **settings: Any,
     ) -> Self:
-        """The published Branching layer: ConvNN with these settings beside a convolution of `kernel_size`."""
+        """Make the published Branching layer: ConvNN with these settings and a convolution of `kernel_size`."""
         sizes = in_channels, out_channels, kernel_size
         return cls._beside_conv(cls.convnn, *sizes, settings, branch_ratio=branch_ratio, groups=groups)
 
@@ -117,7 +117,7 @@ class Branching(MapLayer):
         groups: int = 1,
         **settings: Any,
     ) -> Self:
-        """The published Branching_Attn layer: ConvNNAttn with these settings beside a convolution."""
+        """Make the published Branching_Attn layer: ConvNNAttn with these settings and a convolution."""
         sizes = in_channels, out_channels, kernel_size
         return cls._beside_conv(cls.convnn_attention, *sizes, settings, branch_ratio=branch_ratio, groups=groups)
 
@@ -131,7 +131,7 @@ class Branching(MapLayer):
         settings: dict[str, Any],
         **mixing: Any,
     ) -> Self:
-        """A convolution that makes a map of the same size: of the same window, where one is given."""
+        """Add a convolution whose maps have the same size: of the same window, where one is given."""
         shared = "stride", "dilation", "padding_mode", "bias", "device", "dtype"
         of_conv: dict[str, Any] = {name: settings[name] for name in shared if name in settings}
         of_conv["kernel_size"] = kernel_size
@@ -154,12 +154,12 @@ class Branching(MapLayer):
         return F.branching(x, branches, self.pointwise.weight, self.pointwise.bias, widths=self.widths)
 
     def settings(self) -> Iterable[object]:
-        """Ratio and groups."""
+        """Return ratio and groups."""
         return written(branch_ratio=self.branch_ratio), unless_usual(groups=(self.groups, 1))
 
 
 def _check_fits(conv: nn.Conv1d | nn.Conv2d | nn.Conv3d, size: Sequence[int]) -> None:
-    """A convolution of torch takes a map of some size.
+    """Refuse a map of a size that a convolution of torch does not take.
 
     Raises:
         InputError: its kernel does not fit, or its padding is too wide.

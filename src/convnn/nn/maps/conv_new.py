@@ -16,7 +16,7 @@ from convnn.nn.maps._channels import channels_of_weights
 
 
 class ConvNew(MapLayer):
-    r"""A convolution that may see where it is ("Loc_Col") and may work on shuffled pixels.
+    r"""A convolution with optional coordinate channels ("Loc_Col") and optional pixel shuffling.
 
     Args:
         in_channels: channels of the input.
@@ -91,7 +91,7 @@ class ConvNew(MapLayer):
         )
 
     def settings(self) -> Iterable[object]:
-        """Window, geometry, and what it reads."""
+        """Return window, geometry, groups, aggregation and shuffle."""
         sides = self.grid.window_size
         mixed = unless_usual(groups=(self.groups, 1), aggregation_type=(self.aggregation_type, "Col"))
         return written(kernel_size=sides), self.grid.beside(Grid(sides, padding="same")), mixed, self.shuffle

@@ -38,7 +38,7 @@ class ConvNN(MapLayer):
         dilation: distance between the positions of that window.
         groups: blocks of channels that do not mix; every group is convolved over the same neighbours.
         padding_mode: what stands in the padding: "zeros", "reflect", "replicate" or "circular".
-        sampling_type: candidates: "all" positions; "random": num_samples of them, drawn anew for every batch in
+        sampling_type: candidates: "all" positions; "random": num_samples of them, drawn for every batch in
             training and fixed in evaluation; "spatial": a grid of num_samples points along each axis.
         num_samples: -1, or more than the map has, means all.
         sample_padding: pixels that the spatial grid keeps away from the border.
@@ -51,7 +51,7 @@ class ConvNN(MapLayer):
         shuffle_pattern: "B" unshuffles pixels before, "A" shuffles them after, "BA" both, "NA" none.
         shuffle_scale: pixels folded along each axis, at least 1 where a pattern is given.
         bias: add a learned constant to every output channel.
-        backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
+        backend: what computes the neighbours: "auto", the fastest that can; or "cpu", "triton" or "reference".
         device: where the weights live.
         dtype: of the weights.
 
@@ -135,11 +135,11 @@ class ConvNN(MapLayer):
         )
 
     def field(self, x: Tensor) -> Field:
-        """The positions among which neighbours are looked for: those of x (B, C, *S), unshuffled and padded."""
+        """Return the positions among which neighbours are searched: those of x (B, C, *S), unshuffled and padded."""
         return Field.of(self.shuffle.before(x), self.grid)
 
     def neighbors(self, x: Tensor) -> Neighbors:
-        """Whom every position of x (B, C_in, *S) that chooses chooses, with their similarities."""
+        """Return the neighbours of every position of x (B, C_in, *S) that chooses, with their similarities."""
         field = self.field(x)
         keys = similarity_features(field, self.search)
         chosen = find_neighbors(field, self.search, training=self.training, backend=self.backend)
@@ -147,7 +147,7 @@ class ConvNN(MapLayer):
         return weigh.similarity(chosen, field.at_queries(keys), keys, metric=metric, backend=self.backend)
 
     def settings(self) -> Iterable[object]:
-        """Whom it looks at, what it reads, and backend."""
+        """Return search, geometry, groups, aggregation, shuffle and backend."""
         mixed = unless_usual(groups=(self.groups, 1), aggregation_type=(self.aggregation_type, "Col"))
         return self.search, self.grid, mixed, self.shuffle, unless_usual(backend=(self.backend, "auto"))
 
@@ -159,7 +159,7 @@ class ConvNN1d(ConvNN):
 
 
 class ConvNN2d(ConvNN):
-    """`ConvNN` on images: (B, C, H, W). Goes where `torch.nn.Conv2d` with "same" padding was.
+    """`ConvNN` on images: (B, C, H, W). It replaces a `torch.nn.Conv2d` with "same" padding.
 
     Example:
         >>> layer = ConvNN2d(3, 8, K=9)

@@ -21,7 +21,7 @@ from convnn.ops import Neighbors, check_backend, weigh
 
 
 class ConvNNPos(MapLayer):
-    r"""A convolution, of half of whose channels the outer slots choose: the most (or least) similar in their direction.
+    r"""A convolution in which, for half of the channels, outer slots take the most similar position in their direction.
 
     .. math:: y_{io} = b_o + \sum_{c} \sum_{k} W_{ock} \, x_{j_{ik} c}, \qquad
         j_{ik} = \operatorname*{arg\,max}_{j \in S_k(i)} \pm s(x_i, x_j)
@@ -29,16 +29,16 @@ class ConvNNPos(MapLayer):
     where :math:`S_k(i)` are the positions whose offset from i, cut off at the border of the kernel's window, is that of
     slot k: the place of the slot itself, and behind it `reach` more along each axis in which it is an outer one; zeros
     in the padding only where the slot's own place is there. A slot thus knows where its neighbour is, as a
-    convolution's does, and i knows who it is, as ConvNN's does. With reach=0, or choosing=0, nothing is left to choose,
-    and it is the convolution. The choice carries no gradient.
+    convolution's does, and i finds it by content, as ConvNN's does. With reach=0, or choosing=0, nothing is left to
+    choose, and it is the convolution. The choice carries no gradient.
 
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
         kernel_size: slots along each axis; or one for each axis, as the next three.
         reach: how much farther the outer slots look, in positions along each axis.
-        choosing: share of the output channels whose slots choose, 0 to 1; those of the others look at their own places.
-        prefer: whom a slot takes, the one most "like" the position, or the most "unlike" it.
+        choosing: share of the output channels whose slots choose, 0 to 1; those of the others do not.
+        prefer: whether a slot takes the position most "like" its own, or most "unlike" it.
         stride, padding, dilation: as in `torch.nn.Conv2d`, of the kernel's window; with "same" the map keeps its size.
         groups: blocks of channels that do not mix; all of them have the same neighbours.
         padding_mode: what stands in the padding: "zeros", "reflect", "replicate" or "circular".
@@ -46,7 +46,7 @@ class ConvNNPos(MapLayer):
         aggregation_type: convolve features ("Col") or features and coordinates ("Loc_Col").
         shuffle_pattern, shuffle_scale: as in `ConvNN`.
         bias: add a learned constant to every output channel.
-        backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
+        backend: what computes the neighbours: "auto", the fastest that can; or "cpu", "triton" or "reference".
         device: where the weights live.
         dtype: of the weights.
 
@@ -134,11 +134,11 @@ class ConvNNPos(MapLayer):
         )
 
     def field(self, x: Tensor) -> Field:
-        """The positions among which slots choose: those of x (B, C, *S), unshuffled and padded."""
+        """Return the positions among which slots choose: those of x (B, C, *S), unshuffled and padded."""
         return Field.of(self.shuffle.before(x), self.grid.widened(self.weight.shape[2:], self.reach))
 
     def neighbors(self, x: Tensor) -> Neighbors:
-        """Whom every slot at every position of x (B, C_in, *S) takes, with their similarities."""
+        """Return the neighbour of every slot at every position of x (B, C_in, *S), with their similarities."""
         field, metric = self.field(x), self.search.metric
         chosen = F.one_in_each_direction(
             field, self.weight.shape[2:], self.reach, self.prefer, metric, backend=self.backend
@@ -148,7 +148,7 @@ class ConvNNPos(MapLayer):
         )
 
     def settings(self) -> Iterable[object]:
-        """Window and reach, who chooses whom, geometry, what it reads, and backend."""
+        """Return window, reach, choice, geometry, groups, aggregation, shuffle and backend."""
         sides, metric = self.grid.window_size, (self.search.metric, "matmul")
         yield written(kernel_size=sides, reach=self.reach)
         yield unless_usual(choosing=(self.choosing, 0.5), prefer=(self.prefer, "like"), metric=metric)
@@ -164,7 +164,7 @@ class ConvNNPos1d(ConvNNPos):
 
 
 class ConvNNPos2d(ConvNNPos):
-    """`ConvNNPos` on images: (B, C, H, W). Goes where `torch.nn.Conv2d` was.
+    """`ConvNNPos` on images: (B, C, H, W). It replaces a `torch.nn.Conv2d`.
 
     Example:
         >>> layer = ConvNNPos2d(3, 8, kernel_size=3, reach=1)

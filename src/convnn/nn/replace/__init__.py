@@ -1,4 +1,4 @@
-"""Any of our layers in the place of the convolutions, or of the attention, of any network."""
+"""Replacement of the convolutions, or of the attention, of any network by our layers."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -113,7 +113,7 @@ def _check_types(model: Any, example: Any) -> None:
 
 
 def _resolved(layer: Any) -> tuple[Any, int | None]:
-    """A layer by name or as a function; of a class of ours its name, and the axes of its maps."""
+    """Return a layer by name or as a function; for a class of ours, its name and the axes of its maps."""
     if isinstance(layer, str):
         return layer, None
     if isinstance(layer, type):
@@ -138,7 +138,7 @@ def _resolved(layer: Any) -> tuple[Any, int | None]:
 
 
 def _candidates(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Every module below the model, those with two names twice; not the parts of our own layers."""
+    """Yield every module below the model, those with two names twice; not the parts of our own layers."""
     inside = ""
     for name, module in model.named_modules(remove_duplicate=False):
         if inside and name.startswith(inside):
@@ -151,7 +151,7 @@ def _candidates(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def _maker(
     layer: str | Callable[[Any], nn.Module], settings: dict[str, Any], keep_weights: bool
 ) -> tuple[Callable[[Any], nn.Module], Callable[[nn.Module], bool]]:
-    """What makes the new layers, and what says whether it can make one of an old layer."""
+    """Return the function that makes a new layer from an old one, and the one that says whether it can."""
     if not isinstance(layer, str):
         for name, value in (settings | ({"keep_weights": True} if keep_weights else {})).items():
             raise InputError(f"{name}={value!r} is for a layer by name; a function sees to it itself")

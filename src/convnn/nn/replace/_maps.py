@@ -1,4 +1,4 @@
-"""A layer on maps in the place of a convolution."""
+"""Replacement of a convolution by a layer on maps."""
 
 from collections.abc import Callable
 from typing import Any
@@ -56,7 +56,7 @@ UNPADDED: dict[str, tuple[Callable[..., MapLayer], tuple[str, ...]]] = {
 
 
 def name_of_class(layer: type) -> tuple[str, int] | None:
-    """The name of `--layer` of one of our classes, and the axes of its maps; None of another class."""
+    """Return the name of one of our classes and the axes of its maps; None for another class."""
     builds = [(name, build) for name, family in FAMILIES.items() for build in family]
     builds += [(name, build) for name, (build, _) in UNPADDED.items()]
     for name, build in builds:
@@ -82,7 +82,7 @@ def check_keeps_weights(layer: str, settings: dict[str, Any]) -> None:
 
 
 def reason_to_leave(conv: Convolution, layer: str | None = None, axes: int | None = None) -> str | None:
-    """Why a layer cannot take the place of a convolution, or no layer can; None where it can."""
+    """Say why a layer, or any layer, cannot take the place of a convolution; None where it can."""
     kind = type(conv).__name__
     if type(conv) not in CONVOLUTIONS and kind != SAME:
         return f"{kind} computes more than a convolution, or not the same"
@@ -96,7 +96,7 @@ def reason_to_leave(conv: Convolution, layer: str | None = None, axes: int | Non
 
 
 def _reason_of_unpadded(conv: Convolution, layer: str) -> str | None:
-    """They read images, and stand in the middle of windows."""
+    """Say why a layer without padding cannot: it reads images, and computes the middles of windows."""
     if len(conv.kernel_size) != 2:
         return f"{layer} reads images, (B, C, H, W)"
     try:
@@ -107,7 +107,7 @@ def _reason_of_unpadded(conv: Convolution, layer: str) -> str | None:
 
 
 def in_place_of(conv: Convolution, layer: str, settings: dict[str, Any], *, keep_weights: bool = False) -> nn.Module:
-    """A layer that keeps channels, window, stride, groups, bias and padding, with as many neighbours as weights.
+    """Make a layer that keeps channels, window, stride, groups, bias and padding, with a neighbour for each place.
 
     Raises:
         InputError: a setting is wrong, or the weights do not fit it.
@@ -122,7 +122,7 @@ def in_place_of(conv: Convolution, layer: str, settings: dict[str, Any], *, keep
 
 
 def take_weights(layer: nn.Module | None, conv: Convolution, outputs: slice = slice(None)) -> None:
-    """Copy what makes some output channels of a convolution into a layer that makes as many.
+    """Copy the weights of some output channels of a convolution into a layer with as many.
 
     With `similarity_type="Window"` a ConvNN then computes what the convolution did, and a ConvNN_Pos with `reach=0`.
 
@@ -147,8 +147,8 @@ def take_weights(layer: nn.Module | None, conv: Convolution, outputs: slice = sl
 
 
 def _take_weights_of_both(layer: Branching, conv: Convolution) -> None:
-    """Each branch computes its own channels, and the 1x1 convolution leaves them alone."""
-    first = layer.made[0]
+    """Copy the weights of its channels into each branch, and make the 1x1 convolution the identity."""
+    first = layer.branch_channels[0]
     take_weights(layer.branch1, conv, slice(0, first))
     take_weights(layer.branch2, conv, slice(first, None))
     nn.init.eye_(layer.pointwise.weight)
@@ -167,7 +167,7 @@ def _copy(layer: Any, weight: Tensor, bias: Tensor | None) -> None:
 
 
 def _geometry(conv: Convolution, layer: str) -> dict[str, Any]:
-    """What the new layer keeps of the old, as its arguments."""
+    """Return what the new layer keeps of the old one, as arguments."""
     window = _plain(conv.kernel_size)
     kept: dict[str, Any] = {
         "stride": _plain(conv.stride),
@@ -194,5 +194,5 @@ def _padding(conv: Convolution) -> Sides | str:
 
 
 def _plain(sides: tuple[int, ...]) -> Sides:
-    """One number where all are the same."""
+    """Return one number where all are the same."""
     return sides if len(set(sides)) > 1 else sides[0]

@@ -1,4 +1,4 @@
-"""What became of the layers of a network."""
+"""Report on the replacement of the layers of a network."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,9 +11,9 @@ class Fate(NamedTuple):
 
     Attributes:
         name: its path in the model.
-        old: what it was.
-        new: what it is now; None where it was left.
-        reason: why it was left; empty where it was not.
+        old: the old class.
+        new: the new class; None where it was left.
+        reason: why it was left; empty where it was replaced.
     """
 
     name: str
@@ -24,7 +24,7 @@ class Fate(NamedTuple):
 
 @dataclass(frozen=True)
 class ReplacementReport:
-    """What became of every layer that might have been replaced; as text, a line each.
+    """What became of every layer that could have been replaced; as text, a line each.
 
     Attributes:
         fates: in the order of the model.
@@ -34,16 +34,16 @@ class ReplacementReport:
 
     @property
     def replaced(self) -> list[Fate]:
-        """Those that are something else now."""
+        """The layers that were replaced."""
         return [fate for fate in self.fates if fate.new is not None]
 
     @property
     def left(self) -> list[Fate]:
-        """Those that are what they were."""
+        """The layers that were left."""
         return [fate for fate in self.fates if fate.new is None]
 
     def __str__(self) -> str:
-        """A line for each layer below a line that counts them."""
+        """Write a line that counts the layers, and a line for each."""
         lines = [f"{counted(len(self.replaced), 'layer')} replaced, {len(self.left)} left"]
         width = max((len(fate.name) for fate in self.fates), default=0)
         for name, old, new, reason in self.fates:

@@ -1,4 +1,4 @@
-"""Layers that are one layer, or have one weight, in several places: they must not come apart."""
+"""Layers with several names, and layers that share weights, which must stay shared."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ from torch import nn
 
 
 def reasons_of_sharing(model: nn.Module, layers: Mapping[str, nn.Module]) -> dict[str, str]:
-    """Why layers that share a parameter with another module are left, by name.
+    """Say why layers that share a parameter with another module are left, by name.
 
     One layer with two names is no such case: one new layer takes its place.
     """
@@ -27,7 +27,7 @@ def reasons_of_sharing(model: nn.Module, layers: Mapping[str, nn.Module]) -> dic
 
 
 def reasons_of_names(layers: Mapping[str, nn.Module], reasons: Mapping[str, str]) -> dict[str, str]:
-    """Why layers are left that have another name under which they are left, by name."""
+    """Say why layers are left that have another name under which they are left, by name."""
     left = {layers[name]: name for name in reasons}
     return {
         name: f"it is the same layer as {left[layer]}, which is left"

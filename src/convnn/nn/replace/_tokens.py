@@ -1,4 +1,4 @@
-"""A layer on tokens in the place of self-attention."""
+"""Replacement of self-attention by a layer on tokens."""
 
 import inspect
 from typing import Any
@@ -13,14 +13,14 @@ from convnn.nn.tokens.convnn import ConvNNAttention
 
 
 class SelfAttention(nn.Module):
-    """A layer on tokens that is called as the attention was whose place it takes.
+    """A layer on tokens with the call signature of the attention that it replaces.
 
     Attributes:
         layer: what computes, on tokens (B, T, D).
         batch_first: whether sequences are (B, T, D), as in `torch.nn.MultiheadAttention`; (T, B, D) otherwise.
     """
 
-    # What torch's encoder asks its attention before it takes a shortcut around it; so answered, it takes none.
+    # torch's encoder reads these before it takes a shortcut around its attention; with these values it takes none.
     in_proj_bias = None
     _qkv_same_embed_dim = False
 
@@ -31,7 +31,7 @@ class SelfAttention(nn.Module):
         self.num_heads = num_heads
 
     def attend(self, x: Tensor, masks: dict[str, Any]) -> Tensor:
-        """The layer on x.
+        """Apply the layer to x.
 
         Raises:
             UnsupportedError: there is a mask.
@@ -45,7 +45,7 @@ class SelfAttention(nn.Module):
 
 
 class TorchSelfAttention(SelfAttention):
-    """Called as `torch.nn.MultiheadAttention`."""
+    """A layer on tokens with the call signature of `torch.nn.MultiheadAttention`."""
 
     def forward(
         self,
@@ -58,7 +58,7 @@ class TorchSelfAttention(SelfAttention):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, None]:
-        """Self-attention and None, for the weights are never there as a matrix.
+        """Return self-attention and None: the weights are never computed as a matrix.
 
         Raises:
             UnsupportedError: there is a mask, or query, key and value are not the same tensor.
@@ -70,7 +70,7 @@ class TorchSelfAttention(SelfAttention):
 
 
 class TimmSelfAttention(SelfAttention):
-    """Called as `timm.layers.Attention`."""
+    """A layer on tokens with the call signature of `timm.layers.Attention`."""
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
         """Self-attention.
@@ -82,12 +82,12 @@ class TimmSelfAttention(SelfAttention):
 
 
 def is_attention(module: nn.Module) -> bool:
-    """Whether a module is self-attention of a kind that is known: that of torch or of timm's vision transformers."""
+    """Whether a module is self-attention of torch or of timm's vision transformers."""
     return type(module) is nn.MultiheadAttention or _is_timm_attention(module)
 
 
 def _is_timm_attention(module: nn.Module) -> bool:
-    """By name and parts, so that timm need not be there."""
+    """Recognise it by name and parts, so that timm need not be installed."""
     kind = type(module)
     has_parts = isinstance(getattr(module, "qkv", None), nn.Linear) and isinstance(
         getattr(module, "proj", None), nn.Linear
@@ -145,7 +145,7 @@ def take_weights(layer: nn.Module, attention: Any) -> None:
 
 
 def _inner_bias(attention: Any) -> Tensor | None:
-    """The bias of queries, keys and values, (3 D,)."""
+    """Return the bias of queries, keys and values, (3 D,)."""
     return attention.in_proj_bias if isinstance(attention, nn.MultiheadAttention) else attention.qkv.bias
 
 

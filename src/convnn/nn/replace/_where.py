@@ -69,12 +69,12 @@ class Where:
             return
         names, kind = list(layers), type(model).__name__
         listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        wanted = f"names={self.names!r}" if self.names != "*" else "what it says"
+        condition = f"names={self.names!r}" if self.names != "*" else "what it says"
         hint = did_you_mean(self.names, names) if isinstance(self.names, str) else ""
-        raise InputError(f"where admits no layer of {kind}: {wanted} fits none of {listed}{hint}")
+        raise InputError(f"where admits no layer of {kind}: {condition} fits none of {listed}{hint}")
 
     def refusals(self, layers: Mapping[str, nn.Module], sides: Mapping[nn.Module, int] | None) -> dict[str, str]:
-        """Why layers are not admitted, by name; sides are those of the maps that they read."""
+        """Say why layers are not admitted, by name; sides are those of the maps that they read."""
         refused = {name: reason for name, layer in layers.items() if (reason := self._refusal(name, layer, sides))}
         admitted = [name for name in layers if name not in refused]
         for name in admitted[: len(admitted) - round(len(admitted) * self.fraction)]:
@@ -92,7 +92,7 @@ class Where:
         return None if smallest <= sides[layer] <= largest else f"it reads a map of side {sides[layer]}"
 
     def _refusal_of(self, name: str, layer: nn.Module) -> str | None:
-        """Why name, class or predicate do not admit a layer."""
+        """Say why name, class or predicate do not admit a layer; None where they do."""
         patterns = self._patterns()
         if not any(fnmatchcase(name, pattern) for pattern in patterns):
             return f"its name does not fit {' or '.join(map(repr, patterns))}"
@@ -142,9 +142,9 @@ def _are_sides_in_order(map_size: Any) -> bool:
 
 
 def sides_of_maps(model: nn.Module, example: Tensor) -> dict[nn.Module, int]:
-    """The longer side of the map that enters every module, found by sending an example through the model.
+    """Find the longer side of the map that enters every module, by sending an example through the model.
 
-    The model is afterwards as before.
+    The model is unchanged afterwards.
     """
     sides: dict[nn.Module, int] = {}
 

@@ -1,4 +1,4 @@
-"""What every layer on tokens has in common."""
+"""Base classes of layers on tokens."""
 
 from collections.abc import Iterable
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ class TokenLayer(nn.Module):
     """A layer from (B, T, D) to (B, T, D), for any T, that also takes a single sequence (T, D)."""
 
     def __new__(cls: type[Self], *widths: Any, **settings: Any) -> Self:
-        """Check the arguments, so that a mistake is answered by what to write instead."""
+        """Check the arguments before the constructor does, to say what to write instead of a wrong one."""
         check_arguments(cls, widths, settings)
         return super().__new__(cls)
 
@@ -39,7 +39,7 @@ class TokenLayer(nn.Module):
         return self._forward(x) if x.dim() == 3 else self._forward(x.unsqueeze(0)).squeeze(0)
 
     def check_input(self, x: Tensor) -> None:
-        """Refuse what is no sequence of this layer's tokens.
+        """Refuse what is not a sequence of this layer's tokens.
 
         Raises:
             InputError: naming its shape and type.
@@ -51,20 +51,20 @@ class TokenLayer(nn.Module):
             )
 
     def _forward(self, x: Tensor) -> Tensor:
-        """The layer on a batch of sequences of the right width."""
+        """Apply the layer to a batch of sequences of the right width."""
         raise NotImplementedError
 
     def settings(self) -> Iterable[object]:
-        """What `extra_repr` shows beside width and heads: objects of settings, or texts, some of them empty."""
+        """Return what `extra_repr` shows after width and heads: objects of settings, or texts, some of them empty."""
         return ()
 
     def extra_repr(self) -> str:
-        """Width, heads, and every setting that is not a default."""
+        """Show width, heads, and every setting that differs from its default."""
         return ", ".join(filter(None, [f"{self.dim}, {self.num_heads}", *map(str, self.settings())]))
 
 
 class NeighborAttention(TokenLayer):
-    r"""Attention of every token to some tokens: each head selects who, weighs how much, and aggregates.
+    r"""Attention of every token to some tokens: each head selects, weighs and aggregates.
 
     .. math:: y_i = W_o \sum_{k=1}^{K} \alpha_{ik} W_v x_{j_{ik}}, \qquad
         \alpha_i = \operatorname{softmax}_k \frac{W_q x_i \cdot W_k x_{j_{ik}}}{\sqrt{d}}
@@ -77,7 +77,7 @@ class NeighborAttention(TokenLayer):
         num_heads: heads, a divisor of dim unless their width is given.
         attention_dropout: probability of silencing a token in training, 0 to 1.
         bias: add learned constants to queries, keys, values and output.
-        backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
+        backend: what computes the neighbours: "auto", the fastest that can; or "cpu", "triton" or "reference".
         device: where the weights live.
         dtype: of the weights.
         head_width: d; dim / num_heads when None.
@@ -117,35 +117,35 @@ class NeighborAttention(TokenLayer):
         return self.output(heads.transpose(1, 2).flatten(2))
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What each head asks with, is asked by, and brings: (B, H, T, d) each."""
+        """Return queries, keys and values of each head: (B, H, T, d) each."""
         return self.split_heads(self.query(x)), self.split_heads(self.key(x)), self.split_heads(self.value(x))
 
     def split_heads(self, x: Tensor) -> Tensor:
-        """(B, T, H * d) as (B, H, T, d)."""
+        """Split (B, T, H * d) into heads (B, H, T, d)."""
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """All heads, each for itself: (B, H, T, d)."""
+        """Attend in every head: (B, H, T, d)."""
         queries, keys, values = (one.flatten(0, 1) for one in (queries, keys, values))
         neighbors = self.weigh(self.select(queries, keys), queries, keys)
         return self.aggregate(values, neighbors).unflatten(0, (-1, self.num_heads))
 
     def select(self, queries: Tensor, keys: Tensor) -> Neighbors:
-        """Whom each query (B * H, T, d) looks at."""
+        """Return the neighbours of each query (B * H, T, d)."""
         raise NotImplementedError
 
     def weigh(self, neighbors: Neighbors, queries: Tensor, keys: Tensor) -> Neighbors:
-        """How much each of them counts."""
+        """Return the neighbours with their weights."""
         scaled = queries * self.head_width**-0.5
         return weigh.softmax(weigh.similarity(neighbors, scaled, keys, metric="matmul", backend=self.backend))
 
     def aggregate(self, values: Tensor, neighbors: Neighbors) -> Tensor:
-        """How they are put together, (B * H, T, d)."""
+        """Combine the values of the neighbours, (B * H, T, d)."""
         neighbors = weigh.dropout(neighbors, self.attention_dropout, training=self.training)
         return aggregate.weighted_sum(values, neighbors, backend=self.backend)
 
     def neighbors(self, x: Tensor) -> Neighbors:
-        """Whom every token of x (B, T, D) looks at and how much, (B * H, T, K): the heads of an image in a row."""
+        """Return the neighbours of every token of x (B, T, D) and their weights, (B * H, T, K), heads in a row."""
         self.check_input(x)
         x = x if x.dim() == 3 else x.unsqueeze(0)
         queries, keys, _ = (one.flatten(0, 1) for one in self.project(x))
@@ -153,7 +153,7 @@ class NeighborAttention(TokenLayer):
 
 
 def share_of_a_head(dim: int, num_heads: int) -> int:
-    """Width of each of the heads that share the channels.
+    """Return the width of each of the heads that share the channels.
 
     Raises:
         InputError: they do not divide them.
@@ -164,10 +164,10 @@ def share_of_a_head(dim: int, num_heads: int) -> int:
 
 
 def check_enough_tokens(K: int, keys: Tensor) -> None:
-    """K neighbours can be found among the keys (B, T, d).
+    """Refuse more neighbours than there are keys (B, T, d).
 
     Raises:
-        InputError: there are fewer.
+        InputError: K is larger.
     """
     if keys.shape[1] < K:
         raise InputError(f"K={K} is more than the {counted(keys.shape[1], 'token')} of the input; lower K")

@@ -1,4 +1,4 @@
-"""Attention to everybody, and to the K tokens that score highest."""
+"""Attention to all tokens, and to the K tokens of the highest score."""
 
 from collections.abc import Iterable
 
@@ -52,12 +52,12 @@ class Attention(NeighborAttention):
         super().__init__(dim, num_heads, attention_dropout=attention_dropout, bias=bias, device=device, dtype=dtype)
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """All heads, each for itself: (B, H, T, d)."""
+        """Attend in every head: (B, H, T, d)."""
         return attend_to_all(self, queries, keys, values)
 
     def select(self, queries: Tensor, keys: Tensor) -> Neighbors:
-        """Everybody; only for those who ask for `neighbors`."""
-        return everybody(keys)
+        """Return all keys; called by `neighbors` alone."""
+        return all_tokens(keys)
 
 
 class KvtAttention(NeighborAttention):
@@ -72,7 +72,7 @@ class KvtAttention(NeighborAttention):
         K: tokens that each token looks at; itself only if it is among the best.
         attention_dropout: probability of silencing a token in training, 0 to 1.
         bias: add learned constants to queries, keys, values and output.
-        backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
+        backend: what computes the neighbours: "auto", the fastest that can; or "cpu", "triton" or "reference".
         device: where the weights live.
         dtype: of the weights.
 
@@ -106,22 +106,22 @@ class KvtAttention(NeighborAttention):
         self.K = K
 
     def select(self, queries: Tensor, keys: Tensor) -> Neighbors:
-        """The K keys of the highest score."""
+        """Return the K keys of the highest score."""
         check_enough_tokens(self.K, keys)
         return select.nearest(queries, keys, self.K, metric="matmul", backend=self.backend)
 
     def settings(self) -> Iterable[object]:
-        """K."""
+        """Return K."""
         return (written(K=self.K),)
 
 
 def attend_to_all(layer: NeighborAttention, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Dense attention of all heads (B, H, T, d), with the dropout of the layer."""
+    """Compute dense attention of all heads (B, H, T, d), with the dropout of the layer."""
     dropout = layer.attention_dropout if layer.training else 0.0
     return F.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout)
 
 
-def everybody(keys: Tensor) -> Neighbors:
-    """All keys (B * H, T, d), for each of them."""
+def all_tokens(keys: Tensor) -> Neighbors:
+    """Return all keys (B * H, T, d) as the neighbours of each of them."""
     length = keys.shape[1]
     return select.window([length], [length], device=keys.device).for_each_of(keys.shape[0])

@@ -1,4 +1,4 @@
-"""ConvNN attention beside another layer, each on its own channels."""
+"""ConvNN attention and another layer in parallel, each on its own channels."""
 
 from collections.abc import Iterable
 from functools import partial
@@ -61,7 +61,7 @@ class MultiheadConv(TokenLayer):
         return self.output(heads.unflatten(0, (-1, self.num_heads)).flatten(1, 2).mT)
 
     def settings(self) -> Iterable[object]:
-        """Kernel."""
+        """Return the side of the kernel."""
         return (written(kernel_size=self.weight.shape[2]),)
 
 
@@ -76,7 +76,7 @@ class TokenBranching(TokenLayer):
     Args:
         dim: width of the tokens, D.
         num_heads: heads of both, which must divide both widths.
-        partner: makes the other layer from its width and heads.
+        partner: function from width and heads to the other layer.
         branch_ratio: share of the channels that ConvNN attention reads and makes, 0 to 1.
         settings: of `ConvNNAttention`.
 
@@ -125,7 +125,7 @@ class TokenBranching(TokenLayer):
         return self.mix(torch.cat(parts, dim=-1))
 
     def settings(self) -> Iterable[object]:
-        """Ratio."""
+        """Return the ratio."""
         return (written(branch_ratio=self.branch_ratio),)
 
 

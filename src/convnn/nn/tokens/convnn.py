@@ -18,7 +18,7 @@ CONVOLUTION_TYPES = ("standard", "depthwise", "depthwise-separable")
 
 
 class ConvNNAttention(NeighborAttention):
-    r"""Every token chooses the K most similar of its head, weighs them, and convolves them.
+    r"""Attention of every token to the K most similar, which are weighed and convolved.
 
     .. math:: y_i = W_o \sum_{k=1}^{K} w_k \, \alpha_{ik} W_v x_{j_{ik}}, \qquad
         \alpha_i = \operatorname{softmax}_k s(W_k x_i, W_q x_{j_{ik}})
@@ -31,7 +31,7 @@ class ConvNNAttention(NeighborAttention):
         dim: width of the tokens, D.
         num_heads: heads, a divisor of dim; d = dim / num_heads.
         K: tokens that each token looks at.
-        sampling_type: candidates: "all" tokens; "random": num_samples of them, drawn anew for every batch in training
+        sampling_type: candidates: "all" tokens; "random": num_samples of them, drawn for every batch in training
             and fixed in evaluation; "spatial": num_samples of them, evenly spaced along the sequence.
         num_samples: -1, or more than there are tokens, means all.
         sample_padding: tokens that spatial samples keep away from both ends.
@@ -39,11 +39,10 @@ class ConvNNAttention(NeighborAttention):
         convolution_type: kernel over the K: "depthwise" (ones at first), "standard", or "depthwise-separable".
         softmax_topk_val: weigh by the softmax of s; otherwise values are multiplied by s, or divided by the distance
             plus 1e-8.
-        coordinate_encoding: append the place along the sequence, -1 to 1, to what each head asks with, is asked by and
-            brings.
+        coordinate_encoding: append the place along the sequence, -1 to 1, to queries, keys and values.
         attention_dropout: probability of dropping a number ahead of the output projection, 0 to 1.
         bias: add learned constants to queries, keys, values and output.
-        backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
+        backend: what computes the neighbours: "auto", the fastest that can; or "cpu", "triton" or "reference".
         device: where the weights live.
         dtype: of the weights.
 
@@ -107,7 +106,7 @@ class ConvNNAttention(NeighborAttention):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Ones for a depthwise kernel, so that training starts from plain attention; the rest as torch's own layers."""
+        """Set a depthwise kernel to ones, so that training starts from plain attention; draw the rest as torch does."""
         for layer in (self.query, self.key, self.value, self.output, self.pointwise):
             if layer is not None:
                 layer.reset_parameters()
@@ -117,7 +116,7 @@ class ConvNNAttention(NeighborAttention):
             reset_as_conv(self.weight, None)
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What each head asks with, is asked by, and brings: (B, H, T, d') each."""
+        """Return queries, keys and values of each head: (B, H, T, d') each."""
         # Published: row t scores candidate j by s(k_t, q_j), so the keys ask.
         heads = [self.split_heads(projection(x)) for projection in (self.key, self.query, self.value)]
         if self.coordinate_encoding:
@@ -125,7 +124,7 @@ class ConvNNAttention(NeighborAttention):
         return heads[0], heads[1], heads[2]
 
     def select(self, queries: Tensor, keys: Tensor) -> Neighbors:
-        """The K most similar; where candidates are sampled, the token itself and the K - 1 most similar samples."""
+        """Return the K most similar; of sampled candidates, the token itself and the K - 1 most similar."""
         check_enough_tokens(self.search.K, keys)
         candidates = find_candidates(Field.of_tokens(keys), self.search, training=self.training)
         return select.nearest(
@@ -139,7 +138,7 @@ class ConvNNAttention(NeighborAttention):
         )
 
     def weigh(self, neighbors: Neighbors, queries: Tensor, keys: Tensor) -> Neighbors:
-        """By the softmax of the scores, or by the scores themselves."""
+        """Weigh by the softmax of the scores, or by the scores themselves."""
         metric = self.search.metric
         if metric == "matmul":
             queries = queries * self.head_width**-0.5
@@ -151,7 +150,7 @@ class ConvNNAttention(NeighborAttention):
         return weigh.softmax(neighbors) if self.softmax_topk_val else neighbors
 
     def aggregate(self, values: Tensor, neighbors: Neighbors) -> Tensor:
-        """By the kernel over the K, (B * H, T, d)."""
+        """Convolve the K values, (B * H, T, d)."""
         groups = values.shape[-1] // self.weight.shape[1]
         out = aggregate.convolve(values, neighbors, self.weight, groups=groups, backend=self.backend)
         if self.pointwise is not None:
@@ -159,7 +158,7 @@ class ConvNNAttention(NeighborAttention):
         return F.dropout(out, self.attention_dropout, self.training)
 
     def settings(self) -> Iterable[object]:
-        """Whom it looks at, and every other setting that is not a default."""
+        """Return the search, and every other setting that differs from its default."""
         searched = self.search.beside(Search(metric="matmul"))
         others = unless_usual(
             convolution_type=(self.convolution_type, "depthwise"),
@@ -170,6 +169,6 @@ class ConvNNAttention(NeighborAttention):
 
 
 def _with_coordinates(heads: Tensor) -> Tensor:
-    """Heads (B, H, T, d) with the place of every token, -1 to 1, behind its features."""
+    """Append the place of every token, -1 to 1, to its features (B, H, T, d)."""
     places = Field.of_tokens(heads[:, 0]).coordinates(heads.dtype)
     return torch.cat([heads, places.expand(*heads.shape[:2], -1, -1)], dim=-1)

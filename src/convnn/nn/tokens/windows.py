@@ -1,4 +1,4 @@
-"""Attention to tokens of a place: the neighbours are a fixed list."""
+"""Attention to tokens chosen by place: the neighbours are a fixed list."""
 
 from collections.abc import Iterable
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from convnn.errors import InputError, check_at_least, check_choice
 from convnn.nn._settings import unless_usual, written
 from convnn.nn.tokens._layer import NeighborAttention
-from convnn.nn.tokens.attention import attend_to_all, everybody
+from convnn.nn.tokens.attention import all_tokens, attend_to_all
 from convnn.ops import Neighbors, select
 from convnn.words import counted
 
@@ -28,7 +28,7 @@ class NeighborhoodAttention(NeighborAttention):
         size: rows and columns of that grid; the square when None.
         attention_dropout: probability of silencing a token in training, 0 to 1.
         bias: add learned constants to queries, keys, values and output.
-        backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
+        backend: what computes the neighbours: "auto", the fastest that can; or "cpu", "triton" or "reference".
         device: where the weights live.
         dtype: of the weights.
 
@@ -71,7 +71,7 @@ class NeighborhoodAttention(NeighborAttention):
             raise InputError(f"size={size} is read with rows and columns of a window; give K={(K, K)}")
 
     def select(self, queries: Tensor, keys: Tensor) -> Neighbors:
-        """The window around each token."""
+        """Return the window around each token."""
         length = keys.shape[1]
         size = (length,) if len(self.window) == 1 else self._grid(length)
         if any(k > n for k, n in zip(self.window, size, strict=True)):
@@ -86,7 +86,7 @@ class NeighborhoodAttention(NeighborAttention):
         return rows, columns
 
     def settings(self) -> Iterable[object]:
-        """Window and grid."""
+        """Return window and grid."""
         return written(K=_plain(self.window)), unless_usual(size=(self.size, None))
 
 
@@ -106,7 +106,7 @@ class LocalAttention(NeighborAttention):
         head_width: width of a head, d, even.
         attention_dropout: probability of silencing a token in training, 0 to 1.
         bias: add learned constants to queries, keys, values and output.
-        backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
+        backend: what computes the neighbours: "auto", the fastest that can; or "cpu", "triton" or "reference".
         device: where the weights live.
         dtype: of the weights.
 
@@ -152,21 +152,21 @@ class LocalAttention(NeighborAttention):
         self.window_size = window_size
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What each head asks with, is asked by, and brings: (B, H, T, d) each, the first two rotated."""
+        """Return queries, keys and values of each head: (B, H, T, d) each, the first two rotated."""
         queries, keys, values = super().project(x)
         return _rotate(queries, start=self.window_size), _rotate(keys), values
 
     def select(self, queries: Tensor, keys: Tensor) -> Neighbors:
-        """The tokens at most `window_size` away."""
+        """Return the tokens at most `window_size` away."""
         return select.within(keys.shape[1], self.window_size, device=keys.device).for_each_of(keys.shape[0])
 
     def settings(self) -> Iterable[object]:
-        """Window, and width of the heads."""
+        """Return the window, and the width of the heads."""
         return (written(window_size=self.window_size, head_width=self.head_width),)
 
 
 class SparseAttention(NeighborAttention):
-    r"""Attention under a mask: to everybody, to the tokens near by, or to those a multiple of a stride away.
+    r"""Attention under a mask: to all tokens, to nearby tokens, or to those a multiple of a stride away.
 
     .. math:: y_i = W_o \sum_{j \in m(i)} \operatorname{softmax}_j
         \left( \frac{W_q x_i \cdot W_k x_j}{\sqrt{d}} \right) W_v x_j
@@ -179,7 +179,7 @@ class SparseAttention(NeighborAttention):
         sparse_context_window: width of the window, or stride.
         attention_dropout: probability of silencing a token in training, 0 to 1.
         bias: add learned constants to queries, keys, values and output.
-        backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
+        backend: what computes the neighbours: "auto", the fastest that can; or "cpu", "triton" or "reference".
         device: where the weights live.
         dtype: of the weights.
 
@@ -216,16 +216,16 @@ class SparseAttention(NeighborAttention):
         self.sparse_context_window = sparse_context_window
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """All heads, each for itself: (B, H, T, d)."""
+        """Attend in every head: (B, H, T, d)."""
         if self.sparse_mode == "all":
             return attend_to_all(self, queries, keys, values)
         return super().attend(queries, keys, values)
 
     def select(self, queries: Tensor, keys: Tensor) -> Neighbors:
-        """Whom the mask lets each token see."""
+        """Return the tokens that the mask lets each token see."""
         length, context = keys.shape[1], self.sparse_context_window
         if self.sparse_mode == "all":
-            return everybody(keys)
+            return all_tokens(keys)
         if self.sparse_mode == "local":
             neighbors = select.within(length, context // 2, device=keys.device)
         else:
@@ -233,7 +233,7 @@ class SparseAttention(NeighborAttention):
         return neighbors.for_each_of(keys.shape[0])
 
     def settings(self) -> Iterable[object]:
-        """Mask."""
+        """Return the mask."""
         width = {} if self.sparse_mode == "all" else {"sparse_context_window": self.sparse_context_window}
         return (written(sparse_mode=self.sparse_mode, **width),)
 
@@ -258,5 +258,5 @@ def _rows_and_columns(argument: str, sides: tuple[int, int]) -> tuple[int, ...]:
 
 
 def _plain(sides: tuple[int, ...]) -> int | tuple[int, ...]:
-    """A length as a number."""
+    """Return a length as a number."""
     return sides[0] if len(sides) == 1 else sides

@@ -1,1 +1,1 @@
-"""Layers on maps whose neighbours form a graph: nearest by feature, axial, of learned degree, or everybody."""
+"""Layers on maps whose neighbours form a graph: nearest by feature, axial, of learned degree, or all."""

@@ -1,4 +1,4 @@
-"""How many neighbours a node of a graph wishes for: learned."""
+"""A learned number of neighbours for each node of a graph."""
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ DEGREE_TYPES = ("features", "graph", "degree", "scores")
 
 
 class DegreeEstimator(nn.Module):
-    r"""How many neighbours each node wishes for, at least 1.
+    r"""The learned number of neighbours of each node, at least 1.
 
     .. math:: k_i = 1 + \operatorname{ReLU}(s \, o_i + \mu), \qquad o_i = W_4 W_3 f_i, \qquad
         f_i = \begin{cases} \operatorname{LeakyReLU}(W_2 [h_i, \hat n_i]) & \text{features} \\
@@ -19,13 +19,13 @@ class DegreeEstimator(nn.Module):
         & \text{graph} \\ W_2 \, \hat n_i & \text{degree} \end{cases}
 
     with :math:`h = \operatorname{LeakyReLU}(W_1 x)`, each W with its bias, and :math:`\hat n = (n - \mu) / s`, where
-    :math:`\mu` and s are mean and standard deviation of the degrees n in the data. Or it is told from the scores e of
-    the edges, and can be below 1: :math:`k_i = \operatorname{LeakyReLU}(a \sum_j e_{ij} + b)`, "scores".
+    :math:`\mu` and s are mean and standard deviation of the degrees n in the data. Or it is computed from the scores e
+    of the edges, and can be below 1: :math:`k_i = \operatorname{LeakyReLU}(a \sum_j e_{ij} + b)`, "scores".
 
     Args:
         channels: of the nodes.
         latent_channels: of the first hidden layer; half of them, and a quarter, in those behind.
-        degree_type: what it is told from: "features", "graph", "degree" or "scores".
+        degree_type: what it is computed from: "features", "graph", "degree" or "scores".
         stochastic: in training, draw :math:`W_3 f` from a normal distribution whose variance is learned too.
         eps: added to s in the quotient.
         device: where the weights live.
@@ -78,7 +78,7 @@ class DegreeEstimator(nn.Module):
         deviation: Tensor | float,
         weights: Tensor | None = None,
     ) -> Tensor:
-        """Of the nodes at N positions how many of their neighbours they wish for, (B, N).
+        """Return the number of neighbours of the nodes at N positions, (B, N).
 
         Nodes are (B, T, C), neighbours (B, N, K) with the scores of their edges, degrees (B, T), whose mean and
         deviation are given, and weights (B, N, K) of the edges, 1 when None.
@@ -108,7 +108,7 @@ class DegreeEstimator(nn.Module):
     def _mean_around(
         self, codes: Tensor, positions: Tensor, ranked: Neighbors, degrees: Tensor, weights: Tensor | None
     ) -> Tensor:
-        """What a graph convolution takes in: codes of the neighbours, over the root of both degrees."""
+        """Sum the codes of the neighbours over the root of both degrees, as a graph convolution does."""
         roots = degrees.rsqrt()
         around = torch.gather(roots, 1, ranked.indices.flatten(1)).view(ranked.indices.shape)
         shares = roots[:, positions].unsqueeze(-1) * around

@@ -1,4 +1,4 @@
-"""The linear map of an edge, and what is done behind it ahead of the maximum."""
+"""The linear map of an edge, and what follows it ahead of the maximum."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,21 +19,21 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 class RowNorm(nn.Module):
-    """Batch normalisation of rows (..., C): over all of them."""
+    """Batch normalisation of rows (..., C), over all of them."""
 
     def __init__(self, channels: int, device: torch.device | str | None, dtype: torch.dtype | None) -> None:
         super().__init__()
         self.rows = nn.BatchNorm1d(channels, device=device, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., C) to (..., C)."""
+        """Map (..., C) to (..., C)."""
         return self.rows(x.flatten(0, -2)).view(x.shape)
 
 
 def behind_linear(
     channels: int, norm: bool, activation: str, device: torch.device | str | None, dtype: torch.dtype | None
 ) -> nn.Module:
-    """What stands behind a linear map: normalisation, where asked for, and activation.
+    """Make what follows a linear map: optional normalisation, and activation.
 
     Raises:
         InputError: the activation is unknown.
@@ -53,12 +53,12 @@ def edge_parameters(
     device: torch.device | str | None,
     dtype: torch.dtype | None,
 ) -> tuple[nn.Parameter, nn.Parameter | None]:
-    """Weight (C_out, ends, C_in / groups) and bias (C_out,) or None of a linear map of an edge, to be drawn."""
+    """Make the weight (C_out, ends, C_in / groups) and bias (C_out,) or None of an edge's linear map, not yet drawn."""
     weight = nn.Parameter(torch.empty(out_channels, ends, in_channels // groups, device=device, dtype=dtype))
     return weight, nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
 
 
 def edge_linear(own: Tensor, other: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    r"""The linear map of both ends, :math:`W_1 u + W_2 v + b`, (B, N, C_out); W_1 and W_2 are in the weight."""
+    r"""Apply the linear map of both ends, :math:`W_1 u + W_2 v + b`, (B, N, C_out); W_1 and W_2 are in the weight."""
     first, second = weight.unbind(1)
     return grouped_linear(own, first, bias) + grouped_linear(other, second)

@@ -17,7 +17,7 @@ PERIOD = 10000
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureSearch:
-    r"""How neighbours are searched by feature: every d-th of the K d positions that are nearest.
+    r"""Search for neighbours by feature: every d-th of the K d nearest positions.
 
     By the squared distance of features, or of features scaled to length 1, to which codes p of both positions add
     :math:`-2 p_i \cdot p_j / C`. Neighbours may be cells of positions, with the mean of their features. The choice
@@ -27,7 +27,7 @@ class FeatureSearch:
         K: neighbours of each position.
         graph_dilation: d, keep every d-th of the nearest.
         reduction: side of the cells that are neighbours.
-        relative_side: side of the map for which codes are made, which are stretched to that of others; 0: no codes.
+        relative_side: side of the map of the codes, which are stretched to other sizes; 0: no codes.
         scale_features: whether features are scaled to length 1.
     """
 
@@ -43,30 +43,30 @@ class FeatureSearch:
         check_at_least("relative_side", self.relative_side, 0)
 
     def __str__(self) -> str:
-        """K, dilation and reduction; codes where there are some."""
+        """Write K, dilation and reduction, and the side of the codes where there are some."""
         codes = unless_usual(relative_side=(self.relative_side, 0))
         shown = written(K=self.K, graph_dilation=self.graph_dilation, reduction=self.reduction)
         return f"{shown}, {codes}" if codes else shown
 
     def check_channels(self, in_channels: int) -> None:
-        """Codes come in quarters: sines and cosines of rows and columns.
+        """Refuse channels that codes do not fit, which consist of sines and cosines of rows and columns.
 
         Raises:
-            InputError: the channels are no multiple of 4.
+            InputError: the channels are not a multiple of 4.
         """
         if self.relative_side and in_channels % 4:
-            beside = f"beside relative_side={self.relative_side}"
-            raise InputError(f"in_channels={in_channels} must be a multiple of 4 {beside}")
+            with_codes = f"with relative_side={self.relative_side}"
+            raise InputError(f"in_channels={in_channels} must be a multiple of 4 {with_codes}")
 
     def cells(self, field: Field) -> Tensor:
-        """What can be a neighbour: features (B, M, C) of positions, or means over cells of them."""
+        """Return what can be a neighbour: features (B, M, C) of positions, or means over cells of them."""
         side = min(self.reduction, *field.size)
         if side == 1:
             return field.features
         return F.avg_pool2d(field.features.mT.unflatten(2, field.size), side).flatten(2).mT
 
     def select(self, field: Field, cells: Tensor, *, backend: str = "auto") -> Neighbors:
-        """Which cells every position that is computed looks at, nearest first."""
+        """Return the cells that are the neighbours of every computed position, nearest first."""
         queries, keys = self._compared(field.features), self._compared(cells)
         metric = "euclidean"
         if self.relative_side:
@@ -84,7 +84,7 @@ class FeatureSearch:
         return found.every(self.graph_dilation)
 
     def middles(self, field: Field, *, backend: str = "auto") -> Neighbors:
-        """Whom the positions of the grid look at; of a cell, the position in its middle."""
+        """Return the neighbours of the positions of the grid; a cell is given by the position in its middle."""
         chosen = self.select(field, self.cells(field), backend=backend).indices
         height, width = field.real_size
         side = min(self.reduction, height, width)
@@ -92,7 +92,7 @@ class FeatureSearch:
         return Neighbors((rows * side + side // 2) * width + columns * side + side // 2)
 
     def _compared(self, rows: Tensor) -> Tensor:
-        """Without gradient, in float32 at least where lengths are taken: they are not to overflow."""
+        """Detach rows, in float32 at least where lengths are computed, which must not overflow."""
         if not (self.scale_features or self.relative_side):
             return rows
         precise = rows.detach().to(torch.promote_types(rows.dtype, torch.float32))
@@ -100,7 +100,7 @@ class FeatureSearch:
 
 
 def position_codes(side: int, channels: int) -> Tensor:
-    r"""Of the positions of a square map the codes (side * side, C), of squared length C / 2.
+    r"""Return the codes (side * side, C) of the positions of a square map, of squared length C / 2.
 
     Sines and then cosines of the column times :math:`10000^{-4 t / C}`, t = 0, ..., C / 4 - 1, and of the row.
     """
@@ -111,7 +111,7 @@ def position_codes(side: int, channels: int) -> Tensor:
 
 
 def _with_codes(queries: Tensor, keys: Tensor, side: int, reduction: int) -> tuple[Tensor, Tensor]:
-    """Rows whose inner products are in the order of minus the distances that codes are added to.
+    """Return rows whose inner products are in the order of minus the distances to which codes are added.
 
     Minus half of ||q - k||^2 - 2 p . r / C is q . k - ||k||^2 / 2 + p . r / C, but for what all keys have in common.
     """
@@ -128,7 +128,7 @@ def _with_codes(queries: Tensor, keys: Tensor, side: int, reduction: int) -> tup
 
 
 def _stretched(codes: Tensor, length: int) -> Tensor:
-    """A list of codes resized to another length, as published: by cubic interpolation in raster order."""
+    """Resize a list of codes to another length, as published: by cubic interpolation in raster order."""
     if length == codes.shape[0]:
         return codes
     return F.interpolate(codes.T[None, :, :, None], (length, 1), mode="bicubic", align_corners=False)[0, :, :, 0].T

@@ -1,4 +1,4 @@
-"""How alike the two ends of an edge are: learned."""
+"""A learned score of the edges of a graph."""
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ EDGE_TYPES = ("distance", "pair", "pair_distance", "pair_weight", "difference", 
 DISTANCE_SCALE = 0.05
 """By which distances of codes are multiplied, as published."""
 EXTRA = {"pair": 2, "pair_distance": 3, "pair_weight": 1}
-"""How many numbers stand beside the codes of both ends."""
+"""How many numbers follow the codes of both ends."""
 
 
 class EdgeRanker(nn.Module):
@@ -76,7 +76,7 @@ class EdgeRanker(nn.Module):
     def forward(
         self, rows: Tensor, positions: Tensor, neighbors: Neighbors, degrees: Tensor, backend: str = "auto"
     ) -> Neighbors:
-        """Neighbours (B, N, K) of the nodes at N positions, with scores; nodes are (B, T, C), degrees (B, T)."""
+        """Return the neighbours (B, N, K) of the nodes at N positions, scored; nodes are (B, T, C), degrees (B, T)."""
         weights = rows.new_ones(neighbors.indices.shape) if neighbors.scores is None else neighbors.scores
         if self.edge_type == "weight":
             return neighbors._replace(scores=self.score(weights.unsqueeze(-1)).squeeze(-1).sigmoid())
@@ -103,7 +103,7 @@ class EdgeRanker(nn.Module):
     def _of_pairs(
         self, codes: Tensor, positions: Tensor, neighbors: Neighbors, of_nodes: Tensor | None, of_edge: Tensor | None
     ) -> Tensor:
-        """From both codes, a number beside each or none, and a number of the edge or none."""
+        """Compute scores from both codes, an optional number for each, and an optional number for the edge."""
         width = codes.shape[-1]
         first, second, *columns = self.edge.weight.split([width, width, *[1] * EXTRA[self.edge_type]], dim=1)
         here, there = F.linear(codes, first, self.edge.bias), F.linear(codes, second)
@@ -117,7 +117,7 @@ class EdgeRanker(nn.Module):
 
 
 def _nearness(codes: Tensor, positions: Tensor, neighbors: Neighbors, backend: str) -> Tensor:
-    """Minus the distance of the codes of every edge, (B, N, K)."""
+    """Return minus the distance of the codes of every edge, (B, N, K)."""
     far = weigh.similarity(neighbors, codes[:, positions], codes, metric="euclidean", backend=backend)
     far = weigh.root(far)
     assert far.scores is not None

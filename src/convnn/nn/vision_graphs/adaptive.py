@@ -1,4 +1,4 @@
-"""Adaptive neighbourhoods: as many of the best in the window as each position wishes for."""
+"""Adaptive neighbourhoods: the best of the window, in a number learned for each position."""
 
 from collections.abc import Iterable
 
@@ -34,17 +34,17 @@ class AdaptiveNeighborhoods2d(UnpaddedLayer):
         out_channels: channels of the output.
         kernel_size: side of the window.
         edge_type: how edges are ranked: a form of `EdgeRanker` but "weight", since all weights are 1.
-        degree_type: what k is told from, "features", "graph", "degree" or "scores".
+        degree_type: what k is computed from, "features", "graph", "degree" or "scores".
         stochastic_degree: draw k in training.
         keeping: w is "scaled" as above, "alone" without e, whose parameters then learn nothing, or "added", e more.
         pooling: how neighbours are put together, "mean" or "max".
         latent_channels: of the codes by which edges are ranked and degrees estimated.
-        positional_size: side of the window of a positional encoding in front of it, an odd number; 0: none.
+        positional_size: side of the window of a positional encoding ahead of the layer, an odd number; 0: none.
         groups: blocks of channels that do not mix; all have the same neighbours.
-        stride, padding, window_size, dilation: those of the convolution whose place it takes; it computes the middle of
-            each window, and looks at no padding.
+        stride, padding, window_size, dilation: those of the convolution that it replaces; it computes the middle of
+            each window, without padding.
         bias: add a learned constant to every output channel.
-        backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
+        backend: what computes the neighbours: "auto", the fastest that can; or "cpu", "triton" or "reference".
         device: where the weights live.
         dtype: of the weights.
 
@@ -118,23 +118,23 @@ class AdaptiveNeighborhoods2d(UnpaddedLayer):
             most = aggregate.maximum(field.features, neighbors, own, backend=self.backend)
         else:
             assert neighbors.scores is not None
-            least = torch.finfo(neighbors.scores.dtype).tiny  # scores can all round to 0: then nobody counts
+            least = torch.finfo(neighbors.scores.dtype).tiny  # scores can all round to 0: then no neighbour counts
             shares = neighbors.scores / neighbors.scores.sum(-1, keepdim=True).clamp(min=least)
             most = aggregate.weighted_sum(field.features, neighbors._replace(scores=shares), backend=self.backend)
         return self.own(own) + self.other(most)
 
     def _neighbors(self, field: Field) -> Neighbors:
-        """The window of every position of the grid, best first, and how much each weighs."""
+        """Return the window of every position of the grid, best first, with weights."""
         rows, positions = field.features, field.queries()
         sides = [min(self.kernel_size, n) for n in field.size]
         windows = Neighbors(select.window(field.size, sides, device=field.features.device).indices[:, positions])
         degrees = rows.new_full(rows.shape[:2], windows.K)
         ranked = self.ranker(rows, positions, windows.for_each_of(rows.shape[0]), degrees, self.backend)
-        wishes = self.degree(rows, positions, ranked, degrees, windows.K / 2, windows.K / 4)
-        return weigh.soft_top(ranked, wishes, keeping=self.keeping)
+        numbers = self.degree(rows, positions, ranked, degrees, windows.K / 2, windows.K / 4)
+        return weigh.soft_top(ranked, numbers, keeping=self.keeping)
 
     def settings(self) -> Iterable[object]:
-        """Window, ranking and pooling; degree and keeping where they are not the usual ones."""
+        """Return window, ranking and pooling; degree and keeping where they differ from the defaults."""
         yield written(kernel_size=self.kernel_size, edge_type=self.ranker.edge_type, pooling=self.pooling)
         yield unless_usual(degree_type=(self.degree.degree_type, "features"), keeping=(self.keeping, "scaled"))
         yield from super().settings()

@@ -1,4 +1,4 @@
-"""MobileViG and MobileViGv2: fixed positions of the own row and column."""
+"""MobileViG and MobileViGv2: fixed positions in the row and column of each position."""
 
 from collections.abc import Iterable, Sequence
 
@@ -17,7 +17,7 @@ from convnn.ops import Neighbors, aggregate
 
 
 class SVGA2d(UnpaddedLayer):
-    r"""Sparse vision graph attention: every s-th position of the own row and column.
+    r"""Sparse vision graph attention: every s-th position of its row and column.
 
     .. math:: y_i = W_1 x'_i + W_2 \max \left( 0, \max_{j \in N(i)} (x'_i - x'_j) \right) + b
 
@@ -75,11 +75,11 @@ class SVGA2d(UnpaddedLayer):
         return edge_linear(own, self.relative_max(field, own), self.weight, self.bias)
 
     def shifts(self, size: Sequence[int], device: torch.device | None = None) -> Tensor:
-        """Distances (K, 2) on a map of some height and width: down and to the right, in steps."""
+        """Return distances (K, 2) on a map of some height and width: down and to the right, in steps."""
         return down_and_right(size, self.step, device)
 
     def relative_max(self, field: Field, own: Tensor) -> Tensor:
-        """The most that each position has more than a neighbour, (B, N, C)."""
+        """Return the maximum of x_i - x_j over the neighbours j of each position i, (B, N, C)."""
         return aggregate.maximum(-field.features, self._neighbors(field), -own, backend=self.backend)
 
     def _neighbors(self, field: Field) -> Neighbors:
@@ -87,12 +87,12 @@ class SVGA2d(UnpaddedLayer):
         return Neighbors(chosen).for_each_of(field.features.shape[0])
 
     def settings(self) -> Iterable[object]:
-        """Step, and what all layers without padding show."""
+        """Return the step, and what all layers without padding show."""
         return written(step=self.step), *super().settings()
 
 
 class MGC2d(UnpaddedLayer):
-    r"""Mobile graph convolution: the four positions a step away in the own row and column.
+    r"""Mobile graph convolution: the four positions a step away in its row and column.
 
     .. math:: y_i = W_1 x'_i + W_2 \max \left( 0, \max_{j \in N(i)} (x'_j - x'_i) \right) + b, \qquad x' = x + P * x
 
@@ -102,13 +102,13 @@ class MGC2d(UnpaddedLayer):
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
-        step: s; along an axis of s positions or fewer there is nobody.
+        step: s; along an axis of s positions or fewer there is no neighbour.
         positional_size: side of the window of P, an odd number; 0: no encoding.
         groups: blocks of channels that do not mix.
-        stride, padding, window_size, dilation: those of the convolution whose place it takes; it computes the middle of
-            each window, and looks at no padding.
+        stride, padding, window_size, dilation: those of the convolution that it replaces; it computes the middle of
+            each window, without padding.
         bias: add a learned constant to every output channel.
-        backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
+        backend: what computes the neighbours: "auto", the fastest that can; or "cpu", "triton" or "reference".
         device: where the weights live.
         dtype: of the weights.
 
@@ -169,11 +169,11 @@ class MGC2d(UnpaddedLayer):
         return edge_linear(own, self.relative_max(field, own), self.weight, self.bias)
 
     def shifts(self, size: Sequence[int], device: torch.device | None = None) -> Tensor:
-        """Distances (K, 2) on a map of some height and width: a step either way along each axis that is longer."""
+        """Return distances (K, 2) on a map of some size: a step either way along each axis that is longer."""
         return one_step(size, self.step, device)
 
     def relative_max(self, field: Field, own: Tensor) -> Tensor:
-        """The most that a neighbour has more than each position that is computed, (B, N, C)."""
+        """Return the maximum of x_j - x_i over the neighbours j of each computed position i, (B, N, C)."""
         return aggregate.maximum(field.features, self._neighbors(field), own, backend=self.backend)
 
     def _neighbors(self, field: Field) -> Neighbors:
@@ -181,5 +181,5 @@ class MGC2d(UnpaddedLayer):
         return Neighbors(chosen).for_each_of(field.features.shape[0])
 
     def settings(self) -> Iterable[object]:
-        """Step, and what all layers without padding show."""
+        """Return the step, and what all layers without padding show."""
         return written(step=self.step), *super().settings()

@@ -42,12 +42,12 @@ class EdgeConv2d(UnpaddedLayer):
         scale_features: search features scaled to length 1, as Vision GNN does.
         reduction: neighbours are cells of this side, over which features are averaged; 1: positions.
         relative_side: codes of positions in the search, as in `ViG2d`; 0: none.
-        positional_size: side of the window of a positional encoding in front of it, an odd number; 0: none.
+        positional_size: side of the window of a positional encoding ahead of the layer, an odd number; 0: none.
         groups: blocks of channels that do not mix.
-        stride, padding, window_size, dilation: those of the convolution whose place it takes; it computes the middle of
-            each window, and looks at no padding.
+        stride, padding, window_size, dilation: those of the convolution that it replaces; it computes the middle of
+            each window, without padding.
         bias: add a learned constant to every channel of the first layer.
-        backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
+        backend: what computes the neighbours: "auto", the fastest that can; or "cpu", "triton" or "reference".
         device: where the weights live.
         dtype: of the weights.
 
@@ -142,6 +142,6 @@ class EdgeConv2d(UnpaddedLayer):
         return self.search.middles(field, backend=self.backend)
 
     def settings(self) -> Iterable[object]:
-        """The search, depth, and whether the search is of scaled features."""
+        """Return the search, the depth, and whether features are scaled in the search."""
         scaled = unless_usual(scale_features=(self.search.scale_features, False))
         return self.search, written(mlp_layers=1 + len(self.mlp) // 2), scaled, *super().settings()

@@ -1,4 +1,4 @@
-"""What the Vision GNNs put around a graph layer."""
+"""The block that Vision GNNs put around a graph layer."""
 
 from typing import ClassVar
 
@@ -20,7 +20,7 @@ class Grapher2d(MapLayer):
 
     Args:
         channels: of input and output.
-        layer: makes f from its input and output channels.
+        layer: function from input and output channels to f.
         expansion: output channels of f are so many times its input channels.
         positional_size: side of the window of P, an odd number; 0: no encoding.
         norm: normalise behind f; a layer that normalises within needs none.

@@ -1,4 +1,4 @@
-"""GreedyViG: those of the positions of the own row and column that are close by feature."""
+"""GreedyViG: positions in the row and column of each position that are close by feature."""
 
 from collections.abc import Iterable, Sequence
 from functools import reduce
@@ -21,14 +21,14 @@ AT_A_TIME = 16
 
 
 class DAGC2d(UnpaddedLayer):
-    r"""Dynamic axial graph convolution: of every s-th position of the own row and column those that are close.
+    r"""Dynamic axial graph convolution: every s-th position of its row and column, where close by feature.
 
     .. math:: N(i) = \{ j : \lVert x'_i - x'_j \rVert_1 < \mu - \sigma \}
 
     where :math:`\mu` and :math:`\sigma` are mean and unbiased standard deviation, for each image, of the L1 distances
     between the positions of the map and those half a map away, down and to the right: an estimate of all distances. A
-    position with nobody close has 0 of its neighbours. The choice carries no gradient. Arguments, shapes and errors are
-    those of `MGC2d`, and so is the rest of the formula.
+    position without close candidates has 0 in the place of the maximum. The choice carries no gradient. Arguments,
+    shapes, errors and the rest of the formula are those of `MGC2d`.
 
     Reference:
         Munir et al., "GreedyViG: Dynamic Axial Graph Construction for Efficient Vision GNNs", arXiv 2405.06849; L1, as
@@ -82,20 +82,20 @@ class DAGC2d(UnpaddedLayer):
         return edge_linear(own, self.relative_max(field, own), self.weight, self.bias)
 
     def shifts(self, size: Sequence[int], device: torch.device | None = None) -> Tensor:
-        """Distances (K, 2) of those who may be close: down the map and to the right, in steps."""
+        """Return the distances (K, 2) of candidates: down the map and to the right, in steps."""
         return down_and_right(size, self.step, device)
 
     def relative_max(self, field: Field, own: Tensor) -> Tensor:
-        """The most that a neighbour has more than each position that is computed, (B, N, C)."""
+        """Return the maximum of x_j - x_i over the neighbours j of each computed position i, (B, N, C)."""
         return aggregate.maximum(field.features, self._neighbors(field), own, backend=self.backend)
 
     def _neighbors(self, field: Field) -> Neighbors:
-        """Whom the positions of the grid look at: themselves, and those in steps that are close."""
+        """Return the neighbours of the positions of the grid: themselves, and the candidates that are close."""
         fixed = itself_and_shifted(field, self.shifts(field.size, field.features.device))
         return Neighbors(fixed.expand(field.features.shape[0], -1, -1), absent=self._is_far(field, fixed[0]))
 
     def _is_far(self, field: Field, fixed: Tensor) -> Tensor:
-        """Which of fixed ones (N, K) are too far away, (B, N, K) bool; a position, the first, is close to itself."""
+        """Mark candidates (N, K) that are too far away, (B, N, K) bool; the first, the position itself, is close."""
         rows = field.features.detach().to(torch.promote_types(field.features.dtype, torch.float32))
         threshold = distance_threshold(rows.unflatten(1, field.size))
         own = field.at_queries(rows).unsqueeze(2)
@@ -104,12 +104,12 @@ class DAGC2d(UnpaddedLayer):
         return (distances >= threshold).index_fill(2, fixed.new_zeros(1), False)
 
     def settings(self) -> Iterable[object]:
-        """Step, and what all layers without padding show."""
+        """Return the step, and what all layers without padding show."""
         return written(step=self.step), *super().settings()
 
 
 def distance_threshold(maps: Tensor) -> Tensor:
-    """Mean minus standard deviation of the distances between positions of (B, H, W, C) half a map apart, (B, 1, 1)."""
+    """Return mean minus standard deviation of the distances of positions (B, H, W, C) half a map apart, (B, 1, 1)."""
     height, width = maps.shape[1:3]
     sample = _distance(maps, maps.roll(((height + 1) // 2, (width + 1) // 2), (1, 2)))
     mean = sample.mean((1, 2), keepdim=True)
@@ -117,5 +117,5 @@ def distance_threshold(maps: Tensor) -> Tensor:
 
 
 def _distance(maps: Tensor, others: Tensor) -> Tensor:
-    """L1 distance of the features at each position, (B, H, W) of (B, H, W, C)."""
+    """Return the L1 distance of the features at each position, (B, H, W) of (B, H, W, C)."""
     return (maps - others).abs().sum(-1)

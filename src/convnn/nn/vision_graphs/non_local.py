@@ -12,7 +12,7 @@ from convnn.ops import Neighbors
 
 
 class NonLocal2d(UnpaddedLayer):
-    r"""Attention of every position to all, beside the position itself.
+    r"""Attention of every position to all, added to the position itself.
 
     .. math:: y_i = x'_i + W_z \sum_j \alpha_{ij} W_g x_j, \qquad
         \alpha_i = \operatorname{softmax}_j \left( W_\theta x_i \cdot W_\phi x_j \right)
@@ -22,10 +22,10 @@ class NonLocal2d(UnpaddedLayer):
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
-        positional_size: side of the window of a positional encoding in front of it, an odd number; 0: none.
+        positional_size: side of the window of a positional encoding ahead of the layer, an odd number; 0: none.
         groups: blocks of channels that do not mix; each has its own weights :math:`\alpha`.
-        stride, padding, window_size, dilation: those of the convolution whose place it takes; it computes the middle of
-            each window, and looks at no padding.
+        stride, padding, window_size, dilation: those of the convolution that it replaces; it computes the middle of
+            each window, without padding.
         bias: add learned constants to all but the projection.
         backend: not read: PyTorch's attention computes it.
         device: where the weights live.
@@ -88,15 +88,15 @@ class NonLocal2d(UnpaddedLayer):
         return own + self.output(out.transpose(1, 2).flatten(2))
 
     def _neighbors(self, field: Field) -> Neighbors:
-        """All positions, and how much they weigh for each of the grid, (B * heads, N, T)."""
+        """Return all positions, with their weights for each position of the grid, (B * heads, N, T)."""
         queries = self._split(self.query(field.at_queries(field.features)))
         weights = (queries @ self._keys(field).mT).softmax(-1).flatten(0, 1)
-        everybody = torch.arange(weights.shape[-1], device=field.features.device)
-        return Neighbors(everybody.expand(weights.shape), weights)
+        positions = torch.arange(weights.shape[-1], device=field.features.device)
+        return Neighbors(positions.expand(weights.shape), weights)
 
     def _keys(self, field: Field) -> Tensor:
         return self._split(self.key(field.features))
 
     def _split(self, rows: Tensor) -> Tensor:
-        """(B, T, C) as (B, heads, T, C / heads)."""
+        """Split (B, T, C) into heads (B, heads, T, C / heads)."""
         return rows.unflatten(-1, (self.heads, -1)).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""Vision GNN: the nearest positions by feature, every so many of them, and what they have in one of three forms."""
+"""Vision GNN: every d-th of the nearest positions by feature, aggregated in one of three forms."""
 
 from collections.abc import Iterable
 
@@ -41,12 +41,12 @@ class ViG2d(UnpaddedLayer):
             on a square map of this side, stretched in raster order to the positions of others; 0: features alone.
         edge_norm: batch normalisation within h, over all edges.
         edge_activation: within h, "relu", "gelu", "leaky_relu" (slope 0.2), "hardswish" or "none".
-        positional_size: side of the window of a positional encoding in front of it, an odd number; 0: none.
+        positional_size: side of the window of a positional encoding ahead of the layer, an odd number; 0: none.
         groups: blocks of channels that do not mix; the published networks have 4.
-        stride, padding, window_size, dilation: those of the convolution whose place it takes; it computes the middle of
-            each window, and looks at no padding.
+        stride, padding, window_size, dilation: those of the convolution that it replaces; it computes the middle of
+            each window, without padding.
         bias: add a learned constant to every output channel.
-        backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
+        backend: what computes the neighbours: "auto", the fastest that can; or "cpu", "triton" or "reference".
         device: where the weights live.
         dtype: of the weights.
 
@@ -142,5 +142,5 @@ class ViG2d(UnpaddedLayer):
         return self.search.middles(field, backend=self.backend)
 
     def settings(self) -> Iterable[object]:
-        """The search, and the form, where it is not the usual one."""
+        """Return the search, and the form where it differs from the default."""
         return self.search, unless_usual(graph_conv=(self.graph_conv, "max_relative")), *super().settings()

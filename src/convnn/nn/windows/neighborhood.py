@@ -24,7 +24,7 @@ class NeighborhoodAttention2d(UnpaddedLayer):
         s = \frac{1}{\sqrt{d}}
 
     with a bias :math:`\beta` for each offset, learned, in every head. A map smaller than the window is continued to its
-    right and below by zeros, of which queries, keys and values are made as of the others.
+    right and below by zeros, which have queries, keys and values as the others.
 
     Args:
         in_channels: channels of the input.
@@ -34,12 +34,12 @@ class NeighborhoodAttention2d(UnpaddedLayer):
         relative_bias: learn the bias for each offset.
         attention_dilation: distance of the positions of a window, which is shifted inwards among those alone.
         qk_scale: s, above 0; None: one over the square root of d.
-        positional_size: side of the window of a positional encoding in front of it, an odd number; 0: none.
+        positional_size: side of the window of a positional encoding ahead of the layer, an odd number; 0: none.
         groups: blocks of channels that do not mix; heads are within them.
-        stride, padding, window_size, dilation: those of the convolution whose place it takes; it computes the middle of
-            each window, and looks at no padding.
+        stride, padding, window_size, dilation: those of the convolution that it replaces; it computes the middle of
+            each window, without padding.
         bias: add learned constants to queries, keys, values and output.
-        backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
+        backend: what computes the neighbours: "auto", the fastest that can; or "cpu", "triton" or "reference".
         device: where the weights live.
         dtype: of the weights.
 
@@ -115,11 +115,11 @@ class NeighborhoodAttention2d(UnpaddedLayer):
         return self.output(out.transpose(1, 2).flatten(2))
 
     def _neighbors(self, field: Field) -> Neighbors:
-        """The window of every position of the grid, and how much each of it weighs, (B * heads, N, k k)."""
+        """Return the window of every position of the grid with its weights, (B * heads, N, k k)."""
         return self._attend(field)[0]
 
     def field(self, x: Tensor) -> Field:
-        """The positions of x (B, C, H, W), on a map that the window fits in; those of the grid have neighbours."""
+        """Return the positions of x (B, C, H, W), on a map that the window fits in; those of the grid choose."""
         axes = self.grid.axes_without_padding(x.shape[2:])
         missing = [max(0, self.kernel_size * self.attention_dilation - axis.real) for axis in axes]
         padded = F.pad(x, [0, missing[1], 0, missing[0]]) if any(missing) else x
@@ -127,7 +127,7 @@ class NeighborhoodAttention2d(UnpaddedLayer):
         return Field(padded.flatten(2).transpose(1, 2), axes)
 
     def _attend(self, field: Field) -> tuple[Neighbors, Tensor]:
-        """Whom each head looks at and how much, and the values of all positions (B * heads, T, d)."""
+        """Return the neighbours of each head with weights, and values of all positions (B * heads, T, d)."""
         queries, keys, values = self._split(self.qkv(field.features))
         queries = field.at_queries(queries) * (queries.shape[-1] ** -0.5 if self.qk_scale is None else self.qk_scale)
         sides, apart = [self.kernel_size] * 2, [self.attention_dilation] * 2
@@ -142,19 +142,19 @@ class NeighborhoodAttention2d(UnpaddedLayer):
         return weigh.softmax(neighbors), values
 
     def _split(self, qkv: Tensor) -> list[Tensor]:
-        """Queries, keys and values of each head, (B * heads, T, d), from (B, T, 3 C)."""
+        """Split (B, T, 3 C) into queries, keys and values of each head, (B * heads, T, d)."""
         by_head = qkv.unflatten(-1, (self.groups, 3, self.heads // self.groups, -1)).permute(3, 0, 2, 4, 1, 5)
         return [one.flatten(0, 2) for one in by_head]
 
     def _bias_of(self, field: Field, windows: Tensor) -> Tensor:
-        """The learned bias of each offset from a position to those of its window, (heads, N, k k)."""
+        """Return the learned bias of each offset from a position to those of its window, (heads, N, k k)."""
         assert self.relative_bias is not None
         away = field.places(windows[0]) - field.places(field.queries()).unsqueeze(1)
         offsets = away // self.attention_dilation + self.kernel_size - 1
         return self.relative_bias[:, offsets[..., 0], offsets[..., 1]]
 
     def settings(self) -> Iterable[object]:
-        """Window, heads and bias; dilation and scale where they are not the usual ones."""
+        """Return window, heads and bias; dilation and scale where they differ from the defaults."""
         has_bias = self.relative_bias is not None
         yield written(kernel_size=self.kernel_size, heads=self.heads, relative_bias=has_bias)
         yield unless_usual(attention_dilation=(self.attention_dilation, 1), qk_scale=(self.qk_scale, None))
@@ -162,6 +162,6 @@ class NeighborhoodAttention2d(UnpaddedLayer):
 
 
 def _heads(channels: int, head_channels: int) -> int:
-    """As many heads of at least so many channels as divide them."""
+    """Return the largest number of heads of at least so many channels that divides them."""
     check_at_least("head_channels", head_channels, 1)
     return next(heads for heads in range(max(1, channels // head_channels), 0, -1) if channels % heads == 0)

@@ -1,4 +1,4 @@
-"""A neighbour for every channel, and nothing to learn."""
+"""A neighbour for every channel, without parameters."""
 
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ OFFSETS = ((-1, 0), (1, 0), (0, -1), (0, 1), (1, 1), (1, -1), (-1, 1), (-1, -1))
 
 
 class SpatialShift2d(MapLayer):
-    r"""Every eighth of the channels looks in another of the eight directions, zeros outside the map.
+    r"""A shift of each eighth of the channels by one of the eight directions, with zeros outside the map.
 
     .. math:: y_{ic} = x_{i + s d(c), c}
 
@@ -27,7 +27,7 @@ class SpatialShift2d(MapLayer):
         input and output (B, C, H, W) or (C, H, W).
 
     Raises:
-        InputError: the channels are no multiple of 8, or the step is below 1.
+        InputError: the channels are not a multiple of 8, or the step is below 1.
 
     Reference:
         The feed-forward network of Wang et al., arXiv 2303.14324, has a parameter-free spatial shift; this is that of
