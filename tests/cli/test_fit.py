@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from convnn.cli import main
-from convnn.cli._flags import Parser
 from convnn.cli._images import add_fit_flag, fit_from
+from convnn.cli._parser import Parser
 from convnn.data import FITS, load_image
 from convnn.errors import InputError
 from convnn.models import create_model

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from convnn.cli import COMMANDS, main, main_train
-from convnn.cli._flags import Parser, config_from
+from convnn.cli._flags import config_from
+from convnn.cli._parser import Parser
 from convnn.cli.train import add_flags
 from convnn.train import TrainConfig
 from convnn.train.checkpoint import LARGEST_NUMBER

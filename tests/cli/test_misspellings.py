@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from convnn.cli import COMMANDS, main, main_train
-from convnn.cli._flags import Parser
+from convnn.cli import COMMANDS, command_parser, main, main_train
 from convnn.errors import InputError, did_you_mean
 from convnn.train import TrainConfig
 from convnn.train.config import PUBLISHED_NAMES, option_of
@@ -52,13 +51,7 @@ def origins(names: Iterable[str], wrong_forms: Callable[[str, str], set[str]]) -
     return found
 
 
-def parser_of(command: str) -> Parser:
-    parser = Parser(prog="convnn")
-    COMMANDS[command][0].add_flags(parser)
-    return parser
-
-
-PARSERS = {command: parser_of(command) for command in COMMANDS}
+PARSERS = {command: command_parser(command) for command in COMMANDS}
 ORIGINS = {command: origins(parser.flags(), mistakes_in_flag) for command, parser in PARSERS.items()}
 KEY_ORIGINS = origins(KEYS, mistakes)
 ALL_FLAGS = [(command, flag) for command, parser in PARSERS.items() for flag in parser.flags() if flag != "-h"]

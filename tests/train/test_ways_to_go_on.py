@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from convnn.cli import main_train
-from convnn.cli._flags import Parser, given_flags
+from convnn.cli._flags import given_flags
+from convnn.cli._parser import Parser
 from convnn.cli.train import add_flags, fix_threads
 from convnn.data import load_data
 from convnn.errors import InputError

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from convnn.cli._flags import Parser
+from convnn.cli._parser import Parser
 from convnn.data import FITS, ImageData, ImagePart, load_data, load_part
 from convnn.data.folders import pictures_below
 from convnn.errors import check_choice

@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from convnn.cli._flags import Parser, PathAction, add_out_flags
+from convnn.cli._flags import add_out_flags
+from convnn.cli._parser import Parser, PathAction
 from convnn.files import check_new, make_folder, write_atomically
 from convnn.runs import Run, read_runs
-from convnn.train.console import print_line
+from convnn.screen import print_line
 from convnn.viz import draw_comparison
 from convnn.viz.compare.page import comparison_page
 from convnn.viz.compare.table import UNKNOWN, Column, comparison, comparison_markdown, different_flags

@@ -4,14 +4,15 @@ import argparse
 
 from rich.console import Console
 
-from convnn.cli._flags import Parser, PathAction, add_config_flags, config_from
+from convnn.cli._flags import add_config_flags, config_from
 from convnn.cli._images import add_fit_flag, fit_from, open_images, open_part
+from convnn.cli._parser import Parser, PathAction
 from convnn.data import ImageData, ImagePart
 from convnn.errors import InputError
 from convnn.models import Network
+from convnn.screen import print_line
 from convnn.train import Recipe, TrainConfig, evaluate, find_device, load_checkpoint, make_accelerator
 from convnn.train.checkpoint import check_classes
-from convnn.train.console import print_line
 from convnn.words import counted
 
 FLAGS = (

@@ -7,15 +7,16 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from convnn.cli._flags import Parser, PathAction, add_config_flags, add_out_flags
+from convnn.cli._flags import add_config_flags, add_out_flags
+from convnn.cli._parser import Parser, PathAction
 from convnn.errors import InputError, check_choice
 from convnn.export import export_onnx, export_torch
 from convnn.files import check_new, make_folder
 from convnn.hub import save_pretrained
 from convnn.hub._folder import FILES
 from convnn.models import Network
+from convnn.screen import print_line
 from convnn.train import Recipe, load_checkpoint
-from convnn.train.console import print_line
 
 FORMATS = ("onnx", "torch", "hub")
 

@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from convnn.cli._flags import Parser, add_config_flags
+from convnn.cli._flags import add_config_flags
+from convnn.cli._parser import Parser
 from convnn.nn import LAYERS, list_layers
 from convnn.systems import FAMILIES, System, list_systems
 from convnn.train.config import layer_settings

@@ -5,7 +5,7 @@ import argparse
 from rich.console import Console
 from rich.table import Table
 
-from convnn.cli._flags import Parser
+from convnn.cli._parser import Parser
 from convnn.errors import InputError
 from convnn.models import describe_model, list_models
 

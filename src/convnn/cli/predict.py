@@ -14,15 +14,16 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from convnn.cli._flags import Parser, PathAction, add_config_flags, add_out_flags, config_from
+from convnn.cli._flags import add_config_flags, add_out_flags, config_from
 from convnn.cli._images import add_fit_flag, find_pictures, fit_from
+from convnn.cli._parser import Parser, PathAction
 from convnn.data import load_image
 from convnn.errors import InputError, check_at_least, check_choice
 from convnn.files import check_new, make_folder, write_atomically
 from convnn.models import Network
+from convnn.screen import make_console
 from convnn.tables import csv_text
 from convnn.train import Recipe, find_device, load_checkpoint
-from convnn.train.console import make_console
 
 FORMATS = ("table", "csv", "json")
 

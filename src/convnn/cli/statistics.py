@@ -7,12 +7,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from convnn.cli._flags import Parser, PathAction, add_config_flags, add_out_flags, config_from
+from convnn.cli._flags import add_config_flags, add_out_flags, config_from
+from convnn.cli._parser import Parser, PathAction
 from convnn.cli.evaluate import load_images_like
 from convnn.files import check_new, make_folder, write_atomically
+from convnn.screen import print_line
 from convnn.tables import csv_text
 from convnn.train import find_device, load_checkpoint
-from convnn.train.console import print_line
 from convnn.viz import draw_statistics, neighbor_statistics
 from convnn.viz.statistics.table import COLUMNS, csv_rows, readable_markdown, readable_rows
 from convnn.words import counted

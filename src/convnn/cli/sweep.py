@@ -11,14 +11,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from convnn.cli._flags import Parser, PathAction
+from convnn.cli._parser import Parser, PathAction
 from convnn.errors import InputError, TrainingError
+from convnn.screen import print_line
 from convnn.study import Result, Study, grouped, read_study
 from convnn.study.device import find_devices
 from convnn.study.results import results_table
 from convnn.study.sweep import Sweep, states
 from convnn.train.config_file import flags_from_text
-from convnn.train.console import print_line
 from convnn.words import counted
 
 STYLES = {"finished": "green", "failed": "red", "waiting": "dim"}

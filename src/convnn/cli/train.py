@@ -5,22 +5,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, set_seed
 from rich.console import Console
 
-from convnn.cli._callbacks import Curves, NeighborLog
-from convnn.cli._flags import Parser, PathAction, add_config_flags, given_flags
+from convnn.cli._flags import add_config_flags, given_flags
 from convnn.cli._images import open_images
+from convnn.cli._parser import Parser, PathAction
 from convnn.cli.evaluate import evaluate_network
 from convnn.data import KNOWN_SHAPES, ImageData
 from convnn.data.stream import count_cores
 from convnn.errors import InputError
 from convnn.models import Network, create_model
 from convnn.nn import import_layers
+from convnn.screen import print_line
 from convnn.train import (
     Callback,
     ConsoleReport,
@@ -40,10 +39,11 @@ from convnn.train import (
     summarize,
 )
 from convnn.train.config_file import read_config_file
-from convnn.train.console import print_line
 from convnn.train.machine import describe_change, threads_begun_with
-from convnn.viz.choices import choosing_layers
 from convnn.words import counted
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 def add_flags(parser: Parser) -> None:
@@ -89,6 +89,8 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
         raise InputError(f"--checkpoint={config.checkpoint} is read by --test_only; leave it out to train")
     if config.log_neighbors and config.fsdp:
         raise InputError("--log_neighbors needs the whole network in one process; leave out it or --fsdp")
+    from accelerate.utils import set_seed  # takes half a second to import
+
     accelerator = make_accelerator(
         find_device(config.device), use_amp=config.use_amp, deterministic=config.deterministic
     )
@@ -100,6 +102,8 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
     if config.init_from is not None and point is None:
         initialise(network, config.init_from, data, console)
     if config.log_neighbors:
+        from convnn.viz.choices import choosing_layers
+
         choosing_layers(network)  # refuses a network without neighbours before anything is written
     report = ConsoleReport(console, config.num_epochs)
     callbacks: list[Callback] = [report]
@@ -130,6 +134,8 @@ def fix_threads(config: TrainConfig, *, is_new: bool) -> TrainConfig:
     threads = config.threads
     if threads is None and is_new and config.resume is not None:
         threads = threads_begun_with(Path(config.output_dir))
+    from accelerate.utils import broadcast_object_list
+
     [threads] = broadcast_object_list([torch.get_num_threads() if threads is None else threads])
     torch.set_num_threads(threads)
     return replace(config, threads=threads)
@@ -142,7 +148,7 @@ def initialise(network: Network, path: str, data: ImageData, console: Console) -
     print_line(console, f"starting with the weights of {path}{rest}")
 
 
-def load_images(config: TrainConfig, accelerator: Accelerator) -> ImageData:
+def load_images(config: TrainConfig, accelerator: "Accelerator") -> ImageData:
     """The images that the flags name, or the part of them that this process trains on.
 
     Raises:
@@ -172,6 +178,8 @@ def make_writers(
     say: Callable[[str], None],
 ) -> list[Callback]:
     """What writes into the folder of the run."""
+    from convnn.cli._callbacks import Curves, NeighborLog  # they draw, with Matplotlib
+
     scalars = TensorBoardLog(Path(config.output_dir)) if config.tensorboard else None  # first: it may refuse
     folder = RunFolder(config, network, data, summary, point, warn=say)
     writers: list[Callback] = [folder, Curves(folder, warn=say)]
@@ -225,6 +233,8 @@ def make_network(config: TrainConfig, in_channels: int, num_classes: int) -> Net
 
 def check_shapes(config: TrainConfig, console: Console) -> None:
     """Send a random batch through a fresh network and print the shapes."""
+    from accelerate.utils import set_seed
+
     device = find_device(config.device)
     if config.dataset not in KNOWN_SHAPES:
         raise InputError(f"--dataset={config.dataset} has no shape of its own to check; give a --checkpoint")
