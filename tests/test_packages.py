@@ -53,7 +53,7 @@ def test_info_prints_what_does_not_load(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     done = subprocess.run([sys.executable, "-m", "convnn", "info"], capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
-    [line] = [line for line in done.stdout.splitlines() if line.startswith("torchvision ")]
+    [line] = [line for line in map(str.strip, done.stdout.splitlines()) if line.startswith("torchvision ")]
     assert line.endswith(f"does not load: RuntimeError: {MISFIT}")
 
 

@@ -59,8 +59,14 @@ def words(study: Path, out: Path) -> list[str]:
 
 
 def start_sweep(study: Path, out: Path, log: Path) -> BaseProcess:
-    """Forked, as its runs are processes that import everything anew already."""
+    """Forked, as its runs are."""
     return start(main, words(study, out), log=log, OMP_NUM_THREADS="1")
+
+
+def runs_of(sweep: BaseProcess) -> list[psutil.Process]:
+    """The processes of its runs: children of the one that they are forked from."""
+    below = psutil.Process(sweep.pid).children(recursive=True)
+    return [process for process in below if process.ppid() != sweep.pid]
 
 
 def wait_for(path: Path) -> None:
@@ -102,7 +108,7 @@ def test_a_sweep_that_is_ended_goes_on_to_the_same_bits(
     study, out, log = write_study(tmp_path, epochs=4), tmp_path / "out", tmp_path / "log"
     sweep = start_sweep(study, out, log)
     wait_for(out / "layer=Conv2d,seed=0" / "last.safetensors")
-    children = psutil.Process(sweep.pid).children()
+    children = runs_of(sweep)
     os.kill(sweep.pid or 0, number)
     assert wait(sweep) == (143 if number == signal.SIGTERM else -9)
     assert len(children) == 1
@@ -148,7 +154,7 @@ def test_a_run_that_is_killed_is_told_and_goes_on_next_time(uninterrupted: Path,
     study, out, log = write_study(tmp_path, seeds="[0]", epochs=4), tmp_path / "out", tmp_path / "log"
     sweep = start_sweep(study, out, log)
     wait_for(out / "layer=Conv2d,seed=0" / "last.safetensors")
-    psutil.Process(sweep.pid).children()[0].kill()
+    runs_of(sweep)[0].kill()
     assert wait(sweep) == 2
     assert "1 of 1 run failed; layer=Conv2d,seed=0: killed by SIGKILL, see" in log.read_text()
     assert wait(start_sweep(study, out, log)) == 0, log.read_text()

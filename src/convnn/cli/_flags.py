@@ -12,6 +12,9 @@ from convnn.train import TrainConfig
 from convnn.train.config import PUBLISHED_NAMES, choices_of, defaults_of, layer_settings, option_of
 from convnn.train.config_file import value_type
 
+FEW = 3
+"""Layers whose names stand above the flags that no other layer reads."""
+
 
 def add_config_flags(parser: Parser, *, only: Iterable[str] | None = None) -> None:
     """Give a parser the flags of `TrainConfig`, or some of them."""
@@ -19,10 +22,28 @@ def add_config_flags(parser: Parser, *, only: Iterable[str] | None = None) -> No
     groups: dict[str, argparse._ArgumentGroup] = {}
     for f in fields(TrainConfig):
         if wanted is None or f.name in wanted:
-            name = f.metadata["group"]
+            name = group_of(f)
             if name not in groups:
                 groups[name] = parser.add_argument_group(name)
-            _add_flag(groups[name], f)
+            add_flag(groups[name], f, _defaults(f))
+
+
+def group_of(f: "Field[Any]") -> str:
+    """The group of a flag; one that few layers read has theirs."""
+    readers = [name for name, entry in LAYERS.items() if f.name in entry.settings]
+    if f.metadata["group"] != "neighbours" or not readers:
+        return f.metadata["group"]
+    return f"read by {', '.join(readers)}" if len(readers) <= FEW else "neighbours, read by several layers"
+
+
+def add_checkpoint(parser: Parser) -> None:
+    """Give a parser the checkpoint as its first argument."""
+    parser.add_argument(
+        "checkpoint",
+        action=PathAction,
+        metavar="CHECKPOINT",
+        help="weights of a run, such as runs/demo/best.safetensors, or a folder as on the Hugging Face hub",
+    )
 
 
 def add_out_flags(parser: Parser, text: str, default: str | None = None, *, required: bool = False) -> None:
@@ -46,9 +67,10 @@ def given_flags(args: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in vars(args).items() if name in names}
 
 
-def _add_flag(group: argparse._ArgumentGroup, f: "Field[Any]") -> None:
+def add_flag(group: argparse._ArgumentGroup, f: "Field[Any]", default: str) -> None:
+    """Give a group of a parser the flag of a field; its help ends in what is said of its default."""
     # A flag that is not given is absent from what is parsed: its default may depend on the network.
-    shared: dict[str, Any] = {"default": argparse.SUPPRESS, "help": f"{f.metadata['help']} ({_defaults(f)})"}
+    shared: dict[str, Any] = {"default": argparse.SUPPRESS, "help": f"{f.metadata['help']} ({default})"}
     shared["help"] = shared["help"].replace("%", "%%")
     if f.type is bool:
         # Off too can be said: a file, or the run that is resumed, may say on.

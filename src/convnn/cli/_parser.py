@@ -3,7 +3,7 @@
 import argparse
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 from typing import Any, NoReturn
 
@@ -14,11 +14,24 @@ FLAG = re.compile(r"((?:--|-[a-zA-Z])[^\s=]*)(?:=|$)")
 """What is no value: `--lr` and `-h`, but not `-1` and, as in argparse, nothing with a blank in its name."""
 
 
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults, and the names of commands beside what they do."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=26)
+
+
 class Parser(argparse.ArgumentParser):
-    """No abbreviations; every mistake is an InputError of one sentence."""
+    """No abbreviations; every mistake is an InputError of one sentence.
+
+    Attributes:
+        brief: what `--help` prints instead of all flags, given the arguments.
+    """
+
+    brief: Callable[[Sequence[str]], str] | None = None
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter, **settings)
+        super().__init__(allow_abbrev=False, formatter_class=HelpFormatter, **settings)
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage.
@@ -34,8 +47,17 @@ class Parser(argparse.ArgumentParser):
         Raises:
             InputError: a flag is unknown (naming the nearest) or has a value of the wrong type.
         """
-        self._check_names(sys.argv[1:] if args is None else args)
+        self._words = list(sys.argv[1:] if args is None else args)
+        self._check_names(self._words)
         return super().parse_known_args(args, namespace)
+
+    def format_help(self) -> str:
+        """The text of `--help`."""
+        return super().format_help() if self.brief is None else self.brief(self._words)
+
+    def format_all(self) -> str:
+        """The text of `--help-all`: every flag."""
+        return super().format_help()
 
     def parse_strictly(self, argv: Sequence[str]) -> argparse.Namespace:
         """Parse all of `argv`.
@@ -43,7 +65,8 @@ class Parser(argparse.ArgumentParser):
         Raises:
             InputError: a flag is unknown (naming the nearest) or has a value of the wrong type.
         """
-        args, unknown = self.parse_known_args(argv)
+        parse = self.parse_known_intermixed_args if self._subparsers is None else self.parse_known_args
+        args, unknown = parse(argv)
         if unknown:
             raise InputError(f"unknown argument {unknown[0]}{did_you_mean(unknown[0], self.flags())}")
         return args
@@ -57,6 +80,15 @@ class Parser(argparse.ArgumentParser):
         for word in takewhile(lambda word: word != "--" and (word.startswith("-") or not has_commands), words):
             if (match := FLAG.match(word)) and match[1] not in self.flags():
                 raise InputError(f"unknown flag {match[1]}{did_you_mean(match[1], self.flags())}")
+
+
+class HelpAllAction(argparse.Action):
+    """Shows every flag, and ends."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
+        """Print."""
+        print(parser.format_all(), end="")
+        parser.exit()
 
 
 class PathAction(argparse.Action):

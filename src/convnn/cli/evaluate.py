@@ -4,9 +4,9 @@ import argparse
 
 from rich.console import Console
 
-from convnn.cli._flags import add_config_flags, config_from
+from convnn.cli._flags import add_checkpoint, add_config_flags, config_from
 from convnn.cli._images import add_fit_flag, fit_from, open_images, open_part
-from convnn.cli._parser import Parser, PathAction
+from convnn.cli._parser import Parser
 from convnn.data import ImageData, ImagePart
 from convnn.errors import InputError
 from convnn.models import Network
@@ -33,7 +33,7 @@ FLAGS = (
 
 def add_flags(parser: Parser) -> None:
     """The checkpoint, the images and the device."""
-    parser.add_argument("checkpoint", action=PathAction, help="weights of a run, such as runs/demo/best.safetensors")
+    add_checkpoint(parser)
     parser.add_argument("--dataset", default=None, help="images to test on; those it was trained on when left out")
     parser.add_argument("--split", default="test", metavar="{train,val,test}", help="part of the images")
     add_fit_flag(parser)

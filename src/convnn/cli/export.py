@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from convnn.cli._flags import add_config_flags, add_out_flags
-from convnn.cli._parser import Parser, PathAction
+from convnn.cli._flags import add_checkpoint, add_config_flags, add_out_flags
+from convnn.cli._parser import Parser
 from convnn.errors import InputError, check_choice
 from convnn.export import export_onnx, export_torch
 from convnn.files import check_new, make_folder
@@ -23,9 +23,7 @@ FORMATS = ("onnx", "torch", "hub")
 
 def add_flags(parser: Parser) -> None:
     """The checkpoint, the format and the file."""
-    parser.add_argument(
-        "--checkpoint", action=PathAction, required=True, help="weights of a run, such as runs/demo/best.safetensors"
-    )
+    add_checkpoint(parser)
     parser.add_argument(
         "--format",
         default="onnx",

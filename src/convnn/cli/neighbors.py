@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from torch import Tensor
 
-from convnn.cli._flags import add_config_flags, add_out_flags, config_from
+from convnn.cli._flags import add_checkpoint, add_config_flags, add_out_flags, config_from
 from convnn.cli._images import add_fit_flag, fit_from
 from convnn.cli._parser import Parser, PathAction
 from convnn.cli.evaluate import load_part_like
@@ -23,11 +23,9 @@ Query = tuple[int, int]
 
 def add_flags(parser: Parser) -> None:
     """The images, the pixels and the checkpoint."""
+    add_checkpoint(parser)
     parser.add_argument(
         "images", action=PathAction, nargs="*", metavar="IMAGE", help="picture files; test images when left out"
-    )
-    parser.add_argument(
-        "--checkpoint", action=PathAction, required=True, help="weights of a run, such as runs/demo/best.safetensors"
     )
     parser.add_argument("--index", type=int, nargs="+", default=[0], help="test images to draw where no file is given")
     parser.add_argument(

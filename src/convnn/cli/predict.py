@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from convnn.cli._flags import add_config_flags, add_out_flags, config_from
+from convnn.cli._flags import add_checkpoint, add_config_flags, add_out_flags, config_from
 from convnn.cli._images import add_fit_flag, find_pictures, fit_from
 from convnn.cli._parser import Parser, PathAction
 from convnn.data import load_image
@@ -51,15 +51,13 @@ class Refusals:
 
 def add_flags(parser: Parser) -> None:
     """The pictures, the checkpoint and what is written."""
+    add_checkpoint(parser)
     parser.add_argument(
         "images",
         action=PathAction,
         nargs="+",
         metavar="IMAGE",
         help="picture files of any size, and folders of them",
-    )
-    parser.add_argument(
-        "--checkpoint", action=PathAction, required=True, help="weights of a run, such as runs/demo/best.safetensors"
     )
     parser.add_argument("--top", type=int, default=3, help="classes named for each picture; no more than there are")
     parser.add_argument("--batch_size", type=int, default=32, help="pictures in memory at once")

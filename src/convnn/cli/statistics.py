@@ -7,8 +7,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from convnn.cli._flags import add_config_flags, add_out_flags, config_from
-from convnn.cli._parser import Parser, PathAction
+from convnn.cli._flags import add_checkpoint, add_config_flags, add_out_flags, config_from
+from convnn.cli._parser import Parser
 from convnn.cli.evaluate import load_images_like
 from convnn.files import check_new, make_folder, write_atomically
 from convnn.screen import print_line
@@ -28,9 +28,7 @@ ON_SCREEN = ("distance", "in_window", "outside", "hubness", "never_chosen", "cla
 
 def add_flags(parser: Parser) -> None:
     """The checkpoint, the images and the folder."""
-    parser.add_argument(
-        "--checkpoint", action=PathAction, required=True, help="weights of a run, such as runs/demo/best.safetensors"
-    )
+    add_checkpoint(parser)
     add_out_flags(parser, f"folder of {', '.join(FILES)}", default="statistics")
     add_config_flags(parser, only=FLAGS)
 

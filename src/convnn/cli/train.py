@@ -11,8 +11,9 @@ import torch
 from rich.console import Console
 
 from convnn.cli._flags import add_config_flags, given_flags
+from convnn.cli._help import brief_help
 from convnn.cli._images import open_images
-from convnn.cli._parser import Parser, PathAction
+from convnn.cli._parser import HelpAllAction, Parser, PathAction
 from convnn.cli.evaluate import evaluate_network
 from convnn.data import KNOWN_SHAPES, ImageData
 from convnn.data.stream import count_cores
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 
 def add_flags(parser: Parser) -> None:
     """All published flags and ours."""
+    parser.brief = partial(brief_help, parser.prog)
+    parser.add_argument("--help-all", action=HelpAllAction, nargs=0, help="show every flag, by the layers that read it")
     parser.add_argument(
         "--config",
         action=PathAction,
