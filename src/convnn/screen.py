@@ -1,7 +1,9 @@
 """What a command prints on: a terminal, or what reads its output."""
 
-import os
-from typing import IO
+import json
+from collections.abc import Mapping, Sequence
+from math import isnan
+from typing import IO, Any
 
 from rich.console import Console
 
@@ -16,7 +18,7 @@ def make_console(file: IO[str] | None = None) -> Console:
         file: where it writes; to the standard output when None.
     """
     console = Console(file=file, markup=False, emoji=False, highlight=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
+    if not console.is_terminal:
         console.width = WIDE
     return console
 
@@ -24,3 +26,16 @@ def make_console(file: IO[str] | None = None) -> Console:
 def print_line(console: Console, text: str) -> None:
     """Print a line as it is, on any console: nothing breaks, colours or interprets it."""
     console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def print_json(console: Console, value: Any) -> None:
+    """Print a value as JSON in ASCII; a number that is unknown, NaN, is null."""
+    console.file.write(json.dumps(_without_nan(value), indent=1) + "\n")
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _without_nan(one) for name, one in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_without_nan(one) for one in value]
+    return None if isinstance(value, float) and isnan(value) else value

@@ -1,9 +1,11 @@
 """The commands on one tiny trained network."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -76,6 +78,21 @@ def test_evaluate_repeats_the_recorded_accuracy(
     recorded = (run_folder / "train_eval_results.txt").read_text().splitlines()[-1]
     accuracy = float(recorded.split(": ")[1].split("%")[0])
     assert f"top-1 {accuracy:.2f}%" in capsys.readouterr().out
+
+
+def test_json_is_for_programs(best: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def printed(*argv: str) -> Any:
+        capsys.readouterr()
+        assert main([*argv, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    scores = printed("evaluate", best, "--limit_test", "32")
+    assert (scores["model"], scores["split"], scores["images"]) == ("resnet18", "test", 32)
+    assert 0 <= scores["top1"] <= scores["top5"] <= 1
+    layers = printed("statistics", best, "--limit_test", "8", "--limit_train", "16", "--out", str(tmp_path))
+    assert {(layer["K"], type(layer["distance"])) for layer in layers} == {(4, float)}
+    assert {"name": "vit_tiny", "default_layer": "Attention"}.items() <= printed("models", "vit_t*")[0].items()
+    assert printed("info")["backends"]["reference"] == []
 
 
 def test_test_only_with_a_checkpoint_evaluates_it(best: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,6 +91,11 @@ class HelpAllAction(argparse.Action):
         parser.exit()
 
 
+def add_json_flag(parser: Parser) -> None:
+    """Give a parser `--json`."""
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+
 class PathAction(argparse.Action):
     """Keeps paths, those of homes written out, and refuses an empty one."""
 

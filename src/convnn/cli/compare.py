@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from convnn.cli._flags import add_out_flags
-from convnn.cli._parser import Parser, PathAction
+from convnn.cli._parser import Parser, PathAction, add_json_flag
 from convnn.files import check_new, make_folder, write_atomically
 from convnn.runs import Run, read_runs
-from convnn.screen import print_line
+from convnn.screen import print_json, print_line
 from convnn.viz import draw_comparison
 from convnn.viz.compare.page import comparison_page
 from convnn.viz.compare.table import UNKNOWN, Column, comparison, comparison_markdown, different_flags
@@ -30,6 +30,7 @@ def add_flags(parser: Parser) -> None:
         "runs", action=PathAction, nargs="+", metavar="RUN", help="folders that trainings have left, two or more"
     )
     add_out_flags(parser, f"folder of {', '.join(FILES)}", default="comparison")
+    add_json_flag(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> None:
@@ -42,6 +43,9 @@ def run(args: argparse.Namespace, console: Console) -> None:
     draw_comparison(runs, picture)
     write_atomically(table, comparison_markdown(columns))
     write_atomically(page, comparison_page(runs))
+    if args.json:
+        print_json(console, [{one.heading: one.keys[row] for one in columns} for row in range(len(runs))])
+        return
     console.print(as_table(runs, columns))
     print_line(console, str(page))
 

@@ -27,6 +27,7 @@ def add_flags(parser: Parser) -> None:
     parser.add_argument(
         "--format",
         default="onnx",
+        metavar="{" + ",".join(FORMATS) + "}",
         help="onnx, for other runtimes; torch, for torch.export.load; or hub, a folder for the Hugging Face hub",
     )
     add_out_flags(parser, "the file, or the folder of hub", required=True)

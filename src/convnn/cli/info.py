@@ -9,9 +9,10 @@ from rich.table import Table
 
 import convnn
 from convnn.backends import cpu
-from convnn.cli._parser import Parser
+from convnn.cli._parser import Parser, add_json_flag
 from convnn.ops import backend_report
 from convnn.packages import fault, faults, installed_version, versions
+from convnn.screen import print_json
 from convnn.train import find_device
 from convnn.words import counted
 
@@ -27,7 +28,8 @@ OPTIONAL = {
 
 
 def add_flags(parser: Parser) -> None:
-    """None."""
+    """The form."""
+    add_json_flag(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> None:
@@ -41,6 +43,9 @@ def run(args: argparse.Namespace, console: Console) -> None:
         "backends": "\n".join(_describe(name, reasons) for name, reasons in backend_report().items()),
         **{package: _optional(package, extra) for package, extra in OPTIONAL.items()},
     }
+    if args.json:
+        print_json(console, rows | {"backends": backend_report()})
+        return
     table = Table(box=None, show_header=False)
     table.add_column(style="bold")
     for name, value in rows.items():

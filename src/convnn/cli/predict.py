@@ -61,7 +61,12 @@ def add_flags(parser: Parser) -> None:
     )
     parser.add_argument("--top", type=int, default=3, help="classes named for each picture; no more than there are")
     parser.add_argument("--batch_size", type=int, default=32, help="pictures in memory at once")
-    parser.add_argument("--format", default="table", help="table, to read; csv or json, for programs")
+    parser.add_argument(
+        "--format",
+        default="table",
+        metavar="{" + ",".join(FORMATS) + "}",
+        help="table, to read; csv or json, for programs",
+    )
     add_out_flags(parser, "file to write instead of printing")
     add_fit_flag(parser)
     add_config_flags(parser, only=["imports", "device"])

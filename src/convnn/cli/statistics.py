@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 
 from convnn.cli._flags import add_checkpoint, add_config_flags, add_out_flags, config_from
-from convnn.cli._parser import Parser
+from convnn.cli._parser import Parser, add_json_flag
 from convnn.cli.evaluate import load_images_like
 from convnn.files import check_new, make_folder, write_atomically
-from convnn.screen import print_line
+from convnn.screen import print_json, print_line
 from convnn.tables import csv_text
 from convnn.train import find_device, load_checkpoint
 from convnn.viz import draw_statistics, neighbor_statistics
@@ -30,6 +30,7 @@ def add_flags(parser: Parser) -> None:
     """The checkpoint, the images and the folder."""
     add_checkpoint(parser)
     add_out_flags(parser, f"folder of {', '.join(FILES)}", default="statistics")
+    add_json_flag(parser)
     add_config_flags(parser, only=FLAGS)
 
 
@@ -47,6 +48,10 @@ def run(args: argparse.Namespace, console: Console) -> None:
     write_atomically(rows, csv_text(COLUMNS, csv_rows(layers)))
     write_atomically(table, f"# {title}\n\n{readable_markdown(layers)}")
     draw_statistics(layers, picture, title=title)
+    if args.json:
+        measured = [{name: getattr(one, name) for name in COLUMNS[1:]} for one in layers]
+        print_json(console, [{"layer": one.name} | row for one, row in zip(layers, measured, strict=True)])
+        return
     console.print(as_table(title, *readable_rows(layers, ON_SCREEN)))
     print_line(console, str(picture))
 
