@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from convnn.cli import main, main_train
+from convnn.cli.train import resuming
+from convnn.train import TrainConfig
 from launch import start, wait
 from launch import train as train_in_process
 
@@ -78,6 +80,24 @@ def test_evaluate_repeats_the_recorded_accuracy(
     recorded = (run_folder / "train_eval_results.txt").read_text().splitlines()[-1]
     accuracy = float(recorded.split(": ")[1].split("%")[0])
     assert f"top-1 {accuracy:.2f}%" in capsys.readouterr().out
+
+
+def test_flags_that_nothing_reads_are_named_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["--model", "resnet18", "--width", "0.0625", "--layer", "Conv2d", "--test_only"]
+    assert main_train([*argv, "--K", "4", "--reach", "2", "--lr", "1"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "not read by resnet18 of Conv2d: --K, --reach"
+    assert main_train([*argv, "--kernel_size", "3"]) == 0
+    assert "not read" not in capsys.readouterr().out
+
+
+def test_layers_that_are_replaced_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main_train(["--model", "torchvision:resnet18", "--where", "layer1.*", "--test_only", "--resize", "32"]) == 0
+    assert "4 of 20 layers replaced by ConvNN; conv1 is left: " in capsys.readouterr().out
+
+
+def test_the_line_that_resumes_can_be_copied() -> None:
+    config = TrainConfig(output_dir="runs/my first", imports="mine")
+    assert resuming(config) == "convnn train --resume 'runs/my first' --import mine"
 
 
 def test_json_is_for_programs(best: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -88,6 +88,8 @@ def add_flag(group: argparse._ArgumentGroup, f: "Field[Any]", default: str) -> N
 
 def _defaults(f: "Field[Any]") -> str:
     """Such as "default: cosine; ConvNN_Pos: matmul; vit: matmul"."""
+    if f.name == "output_dir":
+        return f"default: ./Output/MODEL/LAYER; {f.default} of {TrainConfig.model} and {TrainConfig.layer}"
     general = f.default
     special = [
         f"; {layer}: {entry.settings[f.name]}"

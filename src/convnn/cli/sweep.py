@@ -1,7 +1,7 @@
 """`convnn sweep`: a study, which is many runs."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -51,6 +51,8 @@ def run(args: argparse.Namespace, console: Console) -> None:
     study = read_study(args.study, changes=parse_changes(args.set), folder=args.out)
     devices = find_devices(args.devices, args.jobs)
     sweep = Sweep(study, devices, take_over=args.take_over)
+    if study.same:
+        print_line(console, repeated(study.same))
     if args.list:
         console.print(progress(sweep))
         return
@@ -65,6 +67,13 @@ def run(args: argparse.Namespace, console: Console) -> None:
     if sweep.failed:
         name, reason = next(iter(sweep.failed.items()))
         raise TrainingError(f"{len(sweep.failed)} of {counted(len(study.runs), 'run')} failed; {name}: {reason}")
+
+
+def repeated(same: Mapping[str, str]) -> str:
+    """Which runs are not made because others are the same."""
+    name, made = next(iter(same.items()))
+    more = f", and {len(same) - 1:,} more" if len(same) > 1 else ""
+    return f"made once what differs in settings alone that the network does not read: {name} as {made}{more}"
 
 
 def parse_changes(words: Sequence[str]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """`convnn train`, which is also `python main.py`."""
 
 import argparse
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,12 +19,13 @@ from convnn.cli.evaluate import evaluate_network
 from convnn.data import KNOWN_SHAPES, ImageData
 from convnn.data.stream import count_cores
 from convnn.errors import InputError
-from convnn.models import Network, create_model
+from convnn.models import ExternalNetwork, Network, create_model
 from convnn.nn import import_layers
 from convnn.screen import print_line
 from convnn.train import (
     Callback,
     ConsoleReport,
+    Interrupted,
     Interruption,
     NetworkSummary,
     ResumePoint,
@@ -66,6 +68,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     given = ({} if args.config is None else read_config_file(args.config)) | given_flags(args)
     import_layers(given.get("imports"))
     config = TrainConfig(**given)
+    warn_of_unread(given_flags(args), config, console)
     if config.test_only and config.init_from is not None:
         raise InputError(f"--init_from={config.init_from} is read by training; evaluate with --checkpoint")
     if not config.test_only:
@@ -75,6 +78,12 @@ def run(args: argparse.Namespace, console: Console) -> None:
         evaluate_network(network, recipe, replace(config, fit=given.get("fit", recipe.fit)), console)
     else:
         check_shapes(config, console)
+
+
+def warn_of_unread(given: Iterable[str], config: TrainConfig, console: Console) -> None:
+    """Name the flags that have no say, because neither the network nor its layer reads them."""
+    if unread := [f"--{name}" for name in given if not config.reads(name)]:
+        print_line(console, f"not read by {config.model} of {config.layer}: {', '.join(unread)}")
 
 
 def train(given: dict[str, Any], console: Console, interruption: Interruption) -> None:
@@ -114,14 +123,32 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
         summary = summarize(network, data.image_shape)
         callbacks += make_writers(config, network, data, summary, point, say)
         print_summary(console, config, data, summary, accelerator)
+        print_replaced(network, config, console)
     trainer = Trainer(network, data, config, accelerator, callbacks, interruption)
     is_over = resume(trainer, point, console)
     try:
         results = trainer.fit()
+    except Interrupted:
+        say(f"to go on: {resuming(config)}")
+        raise
     finally:
         report.stop()
     if not is_over and len(results) < config.num_epochs:
         say(f"stopped after {len(results)} of {counted(config.num_epochs, 'epoch')}: {trainer.why_over()}")
+
+
+def print_replaced(network: Network, config: TrainConfig, console: Console) -> None:
+    """How many layers of a network of another library are ours now."""
+    if isinstance(network, ExternalNetwork) and (report := network.report) is not None:
+        replaced = f"{len(report.replaced)} of {counted(len(report.fates), 'layer')} replaced by {config.layer}"
+        first = next(iter(report.left), None)
+        print_line(console, replaced + ("" if first is None else f"; {first.name} is left: {first.reason}"))
+
+
+def resuming(config: TrainConfig) -> str:
+    """The command that goes on with a run."""
+    imports = ["--import", config.imports] if config.imports else []
+    return shlex.join(["convnn", "train", "--resume", config.output_dir, *imports])
 
 
 def fix_threads(config: TrainConfig, *, is_new: bool) -> TrainConfig:
@@ -248,5 +275,6 @@ def check_shapes(config: TrainConfig, console: Console) -> None:
     images = torch.randn(2, channels, side, side, device=device)
     with torch.no_grad():
         logits = network(images)
+    print_replaced(network, config, console)
     sizes = f"input {tuple(images.shape)}, output {tuple(logits.shape)}"
     print_line(console, f"{config.model} of {config.layer}: {sizes}")
