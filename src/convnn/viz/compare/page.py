@@ -24,6 +24,7 @@ def comparison_page(runs: Sequence[Run]) -> str:
     return template.substitute(
         title=f"Comparison of {counted(len(runs), 'run')}",
         curves=_following_the_page(svg_text(comparison_figure(runs))),
+        narrow=_following_the_page(svg_text(comparison_figure(runs, is_narrow=True))),
         head="".join(map(_head, columns)),
         rows="\n".join(_row(columns, number) for number in range(len(runs))),
     )
