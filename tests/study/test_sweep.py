@@ -14,8 +14,8 @@ import psutil
 import pytest
 from rich.console import Console
 
-from convnn.cli import main
-from convnn.cli.sweep import LiveTable, progress
+from convnn.cli import command_parser, main
+from convnn.cli.sweep import LiveTable, progress, resuming
 from convnn.errors import InputError
 from convnn.study import read_study
 from convnn.study.device import find_devices
@@ -111,6 +111,8 @@ def test_a_sweep_that_is_ended_goes_on_to_the_same_bits(
     children = runs_of(sweep)
     os.kill(sweep.pid or 0, number)
     assert wait(sweep) == (143 if number == signal.SIGTERM else -9)
+    if number == signal.SIGTERM:
+        assert f"to go on: convnn sweep {study} --out {out} --devices cpu\n" in log.read_text()
     assert len(children) == 1
     psutil.wait_procs(children, timeout=60)  # nobody trains on behind the back of the next sweep
     assert not children[0].is_running()
@@ -249,3 +251,9 @@ def test_a_picture_that_fails_stops_no_sweep(
     assert main(["sweep", str(path), "--out", str(out), "--devices", "cpu"]) == 0
     assert "not all pictures are drawn: RuntimeError: no font\n" in capsys.readouterr().out
     assert (out / "results.csv").exists()
+
+
+def test_the_line_that_goes_on_can_be_copied() -> None:
+    words = ["my study.toml", "--set", "lr=1", "K=2", "--jobs", "2"]
+    args = command_parser("sweep").parse_strictly(words)
+    assert resuming(args) == "convnn sweep 'my study.toml' --set lr=1 K=2 --jobs 2"

@@ -1,6 +1,7 @@
 """`convnn sweep`: a study, which is many runs."""
 
 import argparse
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -13,6 +14,7 @@ from rich.text import Text
 
 from convnn.cli._parser import Parser, PathAction
 from convnn.errors import InputError, TrainingError
+from convnn.interruption import Interrupted
 from convnn.screen import print_line
 from convnn.study import Result, Study, grouped, read_study
 from convnn.study.device import find_devices
@@ -56,8 +58,12 @@ def run(args: argparse.Namespace, console: Console) -> None:
     if args.list:
         console.print(progress(sweep))
         return
-    with ExitStack() as stack:
-        sweep.run(stack.enter_context(LiveTable(console)) if console.is_terminal else Lines(console))
+    try:
+        with ExitStack() as stack:
+            sweep.run(stack.enter_context(LiveTable(console)) if console.is_terminal else Lines(console))
+    except Interrupted:
+        print_line(console, f"to go on: {resuming(args)}")
+        raise
     console.print(summary(study, list(sweep.results.values())))
     print_line(console, str(study.folder / "results.md"))
     for name, host in sweep.elsewhere.items():
@@ -67,6 +73,14 @@ def run(args: argparse.Namespace, console: Console) -> None:
     if sweep.failed:
         name, reason = next(iter(sweep.failed.items()))
         raise TrainingError(f"{len(sweep.failed)} of {counted(len(study.runs), 'run')} failed; {name}: {reason}")
+
+
+def resuming(args: argparse.Namespace) -> str:
+    """The command that goes on with a sweep."""
+    given = {"--set": args.set, "--out": [args.out], "--devices": args.devices, "--jobs": [str(args.jobs)]}
+    defaults = {"--set": [], "--out": [None], "--devices": None, "--jobs": ["1"]}
+    flags = [word for flag, words in given.items() if words != defaults[flag] for word in (flag, *words)]
+    return shlex.join(["convnn", "sweep", args.study, *flags])
 
 
 def repeated(same: Mapping[str, str]) -> str:

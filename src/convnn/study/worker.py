@@ -58,7 +58,8 @@ class Worker:
         except OSError as error:
             raise OutputError(f"'{log}' cannot be written: {error.strerror or error}") from None
         words = ["train", *arguments(run.config), "--device", device.kind]
-        context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+        on_linux, elsewhere = multiprocessing.get_context("forkserver"), multiprocessing.get_context("spawn")
+        context = on_linux if sys.platform == "linux" else elsewhere
         context.set_forkserver_preload(list(NEEDED))
         self._process = context.Process(target=_train, args=(words, str(log), device.environment))
         self._process.start()
