@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import Field, fields
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,7 @@ class Worker:
         except OSError as error:
             raise OutputError(f"'{log}' cannot be written: {error.strerror or error}") from None
         words = ["train", *arguments(run.config), "--device", device.kind]
-        on_linux, elsewhere = multiprocessing.get_context("forkserver"), multiprocessing.get_context("spawn")
-        context = on_linux if sys.platform == "linux" else elsewhere
-        context.set_forkserver_preload(list(NEEDED))
-        self._process = context.Process(target=_train, args=(words, str(log), device.environment))
+        self._process = _process(words, str(log), device.environment)
         self._process.start()
 
     @property
@@ -111,6 +109,16 @@ def _flag(f: "Field[Any]", value: Any) -> Sequence[str]:
     if isinstance(value, bool):
         return [f"--{f.name}" if value else f"--no-{f.name}"]
     return [f"{option_of(f)}={value}"]
+
+
+def _process(*args: Any) -> BaseProcess:
+    """A process that will call `_train`."""
+    forks_safely = sys.platform == "linux"  # macOS does not, once its frameworks are loaded
+    if forks_safely:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(list(NEEDED))
+        return context.Process(target=_train, args=args)
+    return multiprocessing.get_context("spawn").Process(target=_train, args=args)
 
 
 def _train(words: Sequence[str], log: str, environment: dict[str, str]) -> None:
