@@ -89,7 +89,7 @@ def add_flag(group: argparse._ArgumentGroup, f: "Field[Any]", default: str) -> N
 def _defaults(f: "Field[Any]") -> str:
     """Such as "default: cosine; ConvNN_Pos: matmul; vit: matmul"."""
     if f.name == "output_dir":
-        return f"default: ./Output/MODEL/LAYER; {f.default} of {TrainConfig.model} and {TrainConfig.layer}"
+        return f"default: ./Output/MODEL/LAYER; {TrainConfig.model} of {TrainConfig.layer}: {f.default}"
     general = f.default
     special = [
         f"; {layer}: {entry.settings[f.name]}"
