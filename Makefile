@@ -25,7 +25,7 @@ demo: $(VENV)/.installed
 	$(BIN)/convnn train --dataset digits --model resnet18 --width 0.125 --layer Branching --branch_ratio 0.25 \
 		--K 5 --padding 0 --metric euclidean --similarity_type Loc_Col --aggregation_type Loc_Col \
 		--num_epochs 12 --batch_size 16 --lr 4e-3 --scheduler cosine --output_dir runs/demo --overwrite
-	$(BIN)/convnn neighbors --checkpoint runs/demo/best.safetensors --index 1 7 42 --out runs/demo --overwrite
+	$(BIN)/convnn neighbors runs/demo/best.safetensors --index 1 7 42 --out runs/demo --overwrite
 	@echo "look at runs/demo/curves.png and runs/demo/neighbors_digits_*.png, and open neighbors_digits_*.html beside them"
 
 lint: $(VENV)/.installed

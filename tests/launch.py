@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["convnn.cli", "sklearn.datasets"])
+CONTEXT.set_forkserver_preload(["convnn.cli.train", "convnn.cli._callbacks", "sklearn.datasets", "accelerate"])
 
 PATIENCE = 600.0
 """Seconds until a process that should have ended is taken for one that hangs."""

@@ -13,8 +13,7 @@ from markdown import Markdown
 from markdown.extensions import Extension
 from markdown.preprocessors import Preprocessor
 
-from convnn.cli import COMMANDS
-from convnn.cli._flags import Parser
+from convnn.cli import COMMANDS, command_parser
 from convnn.models import create_model, describe_model, list_models
 from convnn.nn import LAYERS
 from convnn.train.config import layer_settings
@@ -41,9 +40,8 @@ def _filled(lines: Iterable[str]) -> Iterator[str]:
 
 def commands() -> Iterator[str]:
     """A section for each command: what it does, and every flag by group."""
-    for name, (command, summary) in COMMANDS.items():
-        parser = Parser(prog=f"convnn {name}", add_help=False)
-        command.add_flags(parser)
+    for name, summary in COMMANDS.items():
+        parser = command_parser(name, prog=f"convnn {name}", add_help=False)
         yield from ("", f"## convnn {name}", "", f"{summary[0].upper()}{summary[1:]}.", "")
         for group in parser._action_groups:
             if group._group_actions:

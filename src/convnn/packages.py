@@ -58,11 +58,11 @@ def reason(error: Exception) -> str:
     return f"{type(error).__name__}: {first_line(error)}"
 
 
-def faults(error: Exception) -> dict[str, str]:
+def faults(error: Exception | None = None) -> dict[str, str]:
     """Of the packages without which nothing runs those that are at fault, by their names for pip, and why.
 
     Args:
-        error: of importing our own modules, which may name a package that loads but lacks what we need of it.
+        error: of importing our own modules, if there was one; it may name a package that loads but lacks what we need.
     """
     found = {package: why for module, package in NEEDED.items() if (why := fault(module)) is not None}
     if isinstance(error, ImportError) and (module := (error.name or "").partition(".")[0]) in NEEDED:

@@ -1,14 +1,18 @@
 """The commands on one tiny trained network."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from convnn.cli import main, main_train
+from convnn.cli.train import resuming
+from convnn.train import TrainConfig
 from launch import start, wait
 from launch import train as train_in_process
 
@@ -37,7 +41,7 @@ def test_a_vision_transformer_trains_evaluates_and_shows_its_neighbours(layer: s
     assert main_train([*VIT.split(), "--layer", layer, "--no-softmax_topk_val", "--output_dir", str(folder)]) == 0
     best = str(folder / "best.safetensors")
     assert main(["evaluate", best, "--limit_test", "32"]) == 0
-    assert main(["neighbors", "--checkpoint", best, "--index", "3", "--out", str(tmp_path)]) == 0
+    assert main(["neighbors", best, "--index", "3", "--out", str(tmp_path)]) == 0
     assert (tmp_path / "neighbors_digits_3.png").read_bytes().startswith(PNG)
     assert f"vit of {layer} on digits_3" in (tmp_path / "neighbors_digits_3.html").read_text()
     arguments = (folder / "args.txt").read_text()
@@ -78,6 +82,39 @@ def test_evaluate_repeats_the_recorded_accuracy(
     assert f"top-1 {accuracy:.2f}%" in capsys.readouterr().out
 
 
+def test_flags_that_nothing_reads_are_named_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["--model", "resnet18", "--width", "0.0625", "--layer", "Conv2d", "--test_only"]
+    assert main_train([*argv, "--K", "4", "--reach", "2", "--lr", "1"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "not read by resnet18 of Conv2d: --K, --reach"
+    assert main_train([*argv, "--kernel_size", "3"]) == 0
+    assert "not read" not in capsys.readouterr().out
+
+
+def test_layers_that_are_replaced_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main_train(["--model", "torchvision:resnet18", "--where", "layer1.*", "--test_only", "--resize", "32"]) == 0
+    assert "4 of 20 layers replaced by ConvNN; conv1 is left: " in capsys.readouterr().out
+
+
+def test_the_line_that_resumes_can_be_copied() -> None:
+    config = TrainConfig(output_dir="runs/my first", imports="mine")
+    assert resuming(config) == "convnn train --resume 'runs/my first' --import mine"
+
+
+def test_json_is_for_programs(best: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def printed(*argv: str) -> Any:
+        capsys.readouterr()
+        assert main([*argv, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    scores = printed("evaluate", best, "--limit_test", "32")
+    assert (scores["model"], scores["split"], scores["images"]) == ("resnet18", "test", 32)
+    assert 0 <= scores["top1"] <= scores["top5"] <= 1
+    layers = printed("statistics", best, "--limit_test", "8", "--limit_train", "16", "--out", str(tmp_path))
+    assert {(layer["K"], type(layer["distance"])) for layer in layers} == {(4, float)}
+    assert {"name": "vit_tiny", "default_layer": "Attention"}.items() <= printed("models", "vit_t*")[0].items()
+    assert printed("info")["backends"]["reference"] == []
+
+
 def test_test_only_with_a_checkpoint_evaluates_it(best: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main_train(["--test_only", "--checkpoint", best, "--dataset", "digits"]) == 0
     assert "on 360 images of digits" in capsys.readouterr().out
@@ -103,14 +140,14 @@ def test_predict_names_a_class_for_every_picture(best: str, tmp_path: Path, caps
     paths = [str(tmp_path / f"{i}.png") for i in range(2)]
     for i, path in enumerate(paths):
         Image.new("L", (20 + i, 16), color=100 * i).save(path)
-    assert main(["predict", *paths, "--checkpoint", best, "--top", "2"]) == 0
+    assert main(["predict", best, *paths, "--top", "2"]) == 0
     assert capsys.readouterr().out.count("%") == 4
 
 
 def test_predict_names_a_broken_picture(best: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
-    assert main(["predict", str(broken), "--checkpoint", best]) == 1
+    assert main(["predict", best, str(broken)]) == 1
     assert str(broken) in capsys.readouterr().err
 
 
@@ -118,14 +155,14 @@ def test_neighbors_draws_test_images_and_files(best: str, tmp_path: Path, capsys
     picture = tmp_path / "mine.png"
     Image.new("L", (16, 16), color=90).save(picture)
     out = tmp_path / "sheets"
-    assert main(["neighbors", "--checkpoint", best, "--index", "3", "5", "--out", str(out)]) == 0
+    assert main(["neighbors", best, "--index", "3", "5", "--out", str(out)]) == 0
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    assert main(["neighbors", str(picture), "--checkpoint", best, "--query", "0,0", "7,3", "--out", str(out)]) == 0
-    assert main(["neighbors", "--checkpoint", best, "--index", "4", "5", "--out", str(out)]) == 2
+    assert main(["neighbors", best, str(picture), "--query", "0,0", "7,3", "--out", str(out)]) == 0
+    assert main(["neighbors", best, "--index", "4", "5", "--out", str(out)]) == 2
     refusal = f"--out={out} would replace '{out / 'neighbors_digits_5.png'}'; choose another, or pass --overwrite"
     assert refusal in capsys.readouterr().err
     assert before.items() <= {path.name: path.read_bytes() for path in out.iterdir()}.items()
-    assert main(["neighbors", "--checkpoint", best, "--index", "5", "--out", str(out), "--overwrite"]) == 0
+    assert main(["neighbors", best, "--index", "5", "--out", str(out), "--overwrite"]) == 0
     stems = {"neighbors_digits_3", "neighbors_digits_5", "neighbors_mine"}
     assert {path.name for path in out.iterdir()} == {stem + ending for stem in stems for ending in (".png", ".html")}
     assert all(path.read_bytes().startswith(PNG) for path in out.glob("*.png"))
@@ -135,7 +172,7 @@ def test_neighbors_draws_test_images_and_files(best: str, tmp_path: Path, capsys
 def test_neighbors_writes_no_page_where_none_is_wanted(
     best: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["neighbors", "--checkpoint", best, "--no-page", "--out", str(tmp_path)]) == 0
+    assert main(["neighbors", best, "--no-page", "--out", str(tmp_path)]) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["neighbors_digits_0.png"]
     assert ".html" not in capsys.readouterr().out
 
@@ -152,7 +189,7 @@ def test_neighbors_writes_no_page_where_none_is_wanted(
 def test_neighbors_names_bad_input(
     argv: list[str], message: str, best: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["neighbors", "--checkpoint", best, "--out", str(tmp_path), *argv]) == 2
+    assert main(["neighbors", best, "--out", str(tmp_path), *argv]) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
@@ -164,7 +201,7 @@ def test_neighbors_of_two_images_of_one_name_are_refused(
     for path in paths:
         path.parent.mkdir()
         Image.new("L", (8, 8)).save(path)
-    assert main(["neighbors", *map(str, paths), "--checkpoint", best, "--out", str(tmp_path / "out")]) == 2
+    assert main(["neighbors", best, *map(str, paths), "--out", str(tmp_path / "out")]) == 2
     assert "two images are called 'cat'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -221,7 +258,7 @@ def test_numbers_of_pixels_and_images_are_refused_by_flag(flag: str, value: str,
     if flag == "--num_queries":
         Image.new("L", (8, 8)).save(tmp_path / "a.png")
     pictures = [str(path) for path in tmp_path.iterdir()]
-    assert main(["neighbors", *pictures, "--checkpoint", best, "--out", str(tmp_path / "out"), f"{flag}={value}"]) == 2
+    assert main(["neighbors", best, *pictures, "--out", str(tmp_path / "out"), f"{flag}={value}"]) == 2
     assert flag in (message := capsys.readouterr().err)
     assert message.count("\n") == 1
     assert not (tmp_path / "out").exists()

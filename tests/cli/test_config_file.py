@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convnn.cli import main, main_train
-from convnn.cli._flags import Parser, add_config_flags, config_from
+from convnn.cli._flags import add_config_flags, config_from
+from convnn.cli._parser import Parser
 from convnn.cli.train import train
 from convnn.models import default_layer, list_models
 from convnn.nn import LAYERS, list_layers

@@ -35,7 +35,7 @@ def best(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def export(best: Path, out: Path, *flags: str) -> int:
-    return main(["export", "--checkpoint", str(best), "--out", str(out), *flags])
+    return main(["export", str(best), "--out", str(out), *flags])
 
 
 @pytest.mark.slow
@@ -75,12 +75,12 @@ def test_a_hub_folder_goes_where_a_checkpoint_does(
     capsys.readouterr()
 
     def said(checkpoint: Path) -> str:
-        assert main(["predict", str(picture), "--checkpoint", str(checkpoint)]) == 0
+        assert main(["predict", str(checkpoint), str(picture)]) == 0
         assert main(["evaluate", str(checkpoint), "--limit_test", "32"]) == 0
         return capsys.readouterr().out
 
     assert said(folder) == said(best)
-    assert main(["neighbors", str(picture), "--checkpoint", str(folder), "--out", str(tmp_path / "sheets")]) == 0
+    assert main(["neighbors", str(folder), str(picture), "--out", str(tmp_path / "sheets")]) == 0
     assert (tmp_path / "sheets" / "neighbors_three.png").is_file()
     again = tmp_path / "again"
     assert export(folder, again, "--format", "hub") == 0

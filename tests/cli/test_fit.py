@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from convnn.cli import main
-from convnn.cli._flags import Parser
 from convnn.cli._images import add_fit_flag, fit_from
+from convnn.cli._parser import Parser
 from convnn.data import FITS, load_image
 from convnn.errors import InputError
 from convnn.models import create_model
@@ -52,9 +52,7 @@ def test_predict_fits_a_picture_as_training_did_or_as_asked(
     given: str | None, learned: str, photograph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = checkpoint(tmp_path, learned)
-    assert (
-        main(["predict", str(photograph), "--checkpoint", str(path), *([] if given is None else ["--fit", given])]) == 0
-    )
+    assert main(["predict", str(path), str(photograph), *([] if given is None else ["--fit", given])]) == 0
     answers = {fit: answer(path, photograph, fit) for fit in FITS}
     assert len(set(answers.values())) == 3
     assert answers[given or learned] in capsys.readouterr().out
@@ -71,7 +69,7 @@ def test_a_page_shows_the_picture_as_it_was_fitted(
 
     monkeypatch.setattr("convnn.cli.neighbors.load_image", look)
     path = str(checkpoint(tmp_path, "pad"))
-    argv = ["neighbors", str(photograph), "--checkpoint", path, "--no-page", "--out", str(tmp_path), "--query", "0,0"]
+    argv = ["neighbors", path, str(photograph), "--no-page", "--out", str(tmp_path), "--query", "0,0"]
     assert main(argv) == 0
     assert main([*argv, "--fit", "stretch", "--overwrite"]) == 0
     assert seen == ["pad", "stretch"]

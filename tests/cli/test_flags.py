@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from convnn.cli import COMMANDS, main, main_train
-from convnn.cli._flags import Parser, config_from
+from convnn.cli._flags import config_from
+from convnn.cli._parser import Parser
 from convnn.cli.train import add_flags
 from convnn.train import TrainConfig
 from convnn.train.checkpoint import LARGEST_NUMBER
@@ -50,7 +51,7 @@ def test_a_flag_that_is_on_can_be_turned_off() -> None:
 
 def test_help_shows_defaults_that_depend_on_the_network(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main_train(["--help"])
+        main_train(["--help-all"])
     printed = " ".join(capsys.readouterr().out.split())
     assert "initial learning rate (default: 0.001; vit: 0.0005)" in printed
     assert "width of the tokens of ViT (default: 192; vit_small: 384; vit_base: 768)" in printed
@@ -64,11 +65,36 @@ def test_help_of_every_command(command: str, capsys: pytest.CaptureFixture[str])
     assert "usage: convnn" in capsys.readouterr().out
 
 
-def test_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main_train(["--help"])
-    printed = capsys.readouterr().out
+def _help(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as end:
+        main(["train", *argv])
+    assert end.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_help_all_names_every_flag_by_the_layers_that_read_it(capsys: pytest.CaptureFixture[str]) -> None:
+    printed = _help(["--help-all"], capsys)
     assert all(option_of(f) in printed for f in fields(TrainConfig))
+    of_one = printed.split("\nread by ConvNN_Pos:\n")[1].split("\n\n")[0]
+    flags = {line.split()[0] for line in of_one.splitlines() if line.startswith("  --")}
+    assert flags == {"--reach", "--choosing", "--prefer"}
+
+
+@pytest.mark.parametrize("argv", [["--layer", "ConvNN_Pos", "--help"], ["--help", "--layer=ConvNN_Pos"]], ids=" ".join)
+def test_help_is_short_and_of_the_layer_that_is_named(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    printed = _help(argv, capsys)
+    assert len(printed.splitlines()) < 80
+    assert "flags of --layer ConvNN_Pos:" in printed
+    assert "--reach" in printed
+    assert "(default: matmul)" in printed, "the metric of this layer"
+    assert "--sampling_type" not in printed
+    assert printed.count("\n  convnn train --") == 3
+    assert "--num_heads" in _help(["--help", "--model", "vit"], capsys)
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["--help", "--layer", "CovNN"], ["--help", "--layer"]], ids=" ".join)
+def test_help_without_a_layer_is_of_the_usual_one(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert "flags of --layer ConvNN:" in _help(argv, capsys)
 
 
 def _refusal(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -136,10 +162,10 @@ def test_bad_input_is_one_line_that_names_it(argv: str, message: str, capsys: py
 PATHS = [
     *(["train", f"--{name}"] for name in ("config", "data_path", "output_dir", "resume", "checkpoint")),
     ["evaluate"],
-    *(["predict", *words] for words in (["--checkpoint", "x"], ["cat.jpg", "--checkpoint"])),
-    *(["neighbors", *words] for words in (["--checkpoint"], ["--checkpoint", "x", "--out"], ["--checkpoint=x"])),
-    *(["statistics", *words] for words in (["--checkpoint"], ["--checkpoint", "x", "--out"])),
-    *(["export", *words] for words in (["--out", "x", "--checkpoint"], ["--checkpoint", "x", "--out"])),
+    *(["predict", *words] for words in (["x"], ["x", "cat.jpg", "--out"])),
+    *(["neighbors", *words] for words in ([], ["x", "--out"], ["x"])),
+    *(["statistics", *words] for words in ([], ["x", "--out"])),
+    *(["export", *words] for words in (["--out", "x"], ["x", "--out"])),
     *(["compare", *words] for words in ([], ["a", "b", "--out"])),
     *(["sweep", *words] for words in ([], ["study.toml", "--out"])),
 ]

@@ -94,10 +94,10 @@ def test_a_run_remembers_its_module_with_its_place(trained: Path) -> None:
 
 CHECKPOINT_COMMANDS = (
     ["evaluate", "{run}/best.safetensors", "--limit_test", "8"],
-    ["neighbors", "--checkpoint", "{run}/best.safetensors", "--out", "{out}"],
-    ["statistics", "--checkpoint", "{run}/best.safetensors", "--out", "{out}"],
-    ["predict", "cat.png", "--checkpoint", "{run}/best.safetensors"],
-    ["export", "--checkpoint", "{run}/best.safetensors", "--out", "{out}/network.onnx"],
+    ["neighbors", "{run}/best.safetensors", "--out", "{out}"],
+    ["statistics", "{run}/best.safetensors", "--out", "{out}"],
+    ["predict", "{run}/best.safetensors", "cat.png"],
+    ["export", "{run}/best.safetensors", "--out", "{out}/network.onnx"],
     ["train", "--resume", "{run}"],
 )
 
@@ -151,7 +151,7 @@ def test_the_runs_of_a_study_import_too(trained: Path, tmp_path: Path) -> None:
 def test_help_and_tables_have_the_layer(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = [f"--import={trained / 'my_layers.py'}"]
     with pytest.raises(SystemExit):
-        main(["train", *given, "--help"])
+        main(["train", *given, "--help-all"])
     assert re.search(r"--layer \{[^}]*Blur[^}]*\}", "".join(capsys.readouterr().out.split("\n")))
     assert main(["layers", *given]) == 0
     assert "Blur" in capsys.readouterr().out

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from convnn.cli import COMMANDS, main, main_train
-from convnn.cli._flags import Parser
+from convnn.cli import COMMANDS, command_parser, main, main_train
 from convnn.errors import InputError, did_you_mean
 from convnn.train import TrainConfig
 from convnn.train.config import PUBLISHED_NAMES, option_of
@@ -52,13 +51,7 @@ def origins(names: Iterable[str], wrong_forms: Callable[[str, str], set[str]]) -
     return found
 
 
-def parser_of(command: str) -> Parser:
-    parser = Parser(prog="convnn")
-    COMMANDS[command][0].add_flags(parser)
-    return parser
-
-
-PARSERS = {command: parser_of(command) for command in COMMANDS}
+PARSERS = {command: command_parser(command) for command in COMMANDS}
 ORIGINS = {command: origins(parser.flags(), mistakes_in_flag) for command, parser in PARSERS.items()}
 KEY_ORIGINS = origins(KEYS, mistakes)
 ALL_FLAGS = [(command, flag) for command, parser in PARSERS.items() for flag in parser.flags() if flag != "-h"]
@@ -75,7 +68,7 @@ def suggested(message: str) -> str:
 
 
 def test_flags_are_those_of_the_configuration_and_their_reverse() -> None:
-    expected = {option_of(f) for f in fields(TrainConfig)} | {"-h", "--help", "--config"}
+    expected = {option_of(f) for f in fields(TrainConfig)} | {"-h", "--help", "--help-all", "--config"}
     expected |= {f"--{name}" for name in PUBLISHED_NAMES}
     expected |= {f"--no-{f.name}" for f in fields(TrainConfig) if f.type is bool}
     assert set(PARSERS["train"].flags()) == expected
@@ -110,7 +103,7 @@ def test_the_command_line_says_so_in_one_line_and_ends_with_2(
 ) -> None:
     place = len(flag) // 2
     wrong = flag[:place] + "Q" + flag[place:]
-    positions = {"evaluate": ["best.safetensors"], "predict": ["cat.png"]}.get(command, [])
+    positions = ["best.safetensors"] if command in ("evaluate", "predict") else []
     assert main([command, *positions, wrong, "1"]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -138,7 +131,7 @@ def test_values_are_not_taken_for_flags(argv: list[str]) -> None:
 
 
 def test_what_follows_two_dashes_is_no_flag() -> None:
-    assert PARSERS["predict"].parse_strictly(["--checkpoint", "b", "--", "--lrr.png"]).images == ["--lrr.png"]
+    assert PARSERS["predict"].parse_strictly(["b", "--", "--lrr.png"]).images == ["--lrr.png"]
 
 
 def keys_with_mistakes() -> Iterator[tuple[str, str]]:

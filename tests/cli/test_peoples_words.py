@@ -20,10 +20,10 @@ from convnn.files import write_atomically
 from convnn.nn import ConvNNAttention
 from convnn.nn.replace._report import Fate, ReplacementReport
 from convnn.runs.files import arguments_text, parse_arguments
+from convnn.screen import make_console, print_line
 from convnn.study import read_study
 from convnn.train import TrainConfig
 from convnn.train.config_file import read_config_file
-from convnn.train.console import make_console, print_line
 
 RUN = (
     "--dataset digits --model resnet18 --width 0.0625 --layer Conv2d --num_epochs 1"

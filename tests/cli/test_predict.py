@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from convnn.cli import main
+from convnn.cli import command_parser, main
 from convnn.models import Network
 from convnn.train import Checkpoint, Recipe, save_checkpoint
 
@@ -46,7 +46,7 @@ def write_pictures(folder: Path, names: Sequence[str]) -> list[str]:
 
 
 def predict(best: Path, *words: object) -> int:
-    return main(["predict", *map(str, words), "--checkpoint", str(best)])
+    return main(["predict", str(best), *map(str, words)])
 
 
 def test_folders_and_files_are_mixed_and_folders_are_searched_as_data_sets_are(
@@ -150,3 +150,9 @@ def test_a_name_that_is_no_text_survives(best: Path, tmp_path: Path, monkeypatch
     assert predict(best, path) == 0
     screen.flush()
     assert rb"caf\udce9.png" in screen.buffer.getvalue()
+
+
+@pytest.mark.parametrize("command", ["predict", "neighbors"])
+def test_the_checkpoint_comes_first_and_pictures_may_come_last(command: str) -> None:
+    args = command_parser(command).parse_strictly(["run", "a.png", "--out", "there", "b.png"])
+    assert (args.checkpoint, args.images, args.out) == ("run", ["a.png", "b.png"], "there")

@@ -45,7 +45,7 @@ def test_the_command_writes_a_table_a_picture_and_numbers(
     logged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     best, out = logged / "best.safetensors", tmp_path / "statistics"
-    argv = ["--checkpoint", str(best), "--limit_test", "8", "--limit_train", "16", "--out", str(out)]
+    argv = [str(best), "--limit_test", "8", "--limit_train", "16", "--out", str(out)]
     assert main(["statistics", *argv]) == 0
     printed = capsys.readouterr().out
     assert {path.name for path in out.iterdir()} == {"statistics.csv", "statistics.md", "statistics.png"}

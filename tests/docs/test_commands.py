@@ -9,8 +9,9 @@ import pytest
 from accelerate.commands.launch import launch_command_parser
 from torch.distributed.run import get_args_parser
 
-from convnn.cli import COMMANDS, main, main_train
-from convnn.cli._flags import Parser, config_from
+from convnn.cli import COMMANDS, command_parser, main, main_train
+from convnn.cli._flags import config_from
+from convnn.cli._parser import Parser
 from convnn.cli.train import add_flags
 from convnn.data import builders
 from convnn.nn import LAYERS
@@ -127,9 +128,7 @@ def shrinking(command: str, words: list[str]) -> list[str]:
 
 
 def subparser_of(command: str) -> Parser:
-    parser = Parser()
-    COMMANDS[command][0].add_flags(parser)
-    return parser
+    return command_parser(command)
 
 
 def run_python(words: list[str]) -> int:

@@ -18,8 +18,7 @@ import convnn.ops
 import convnn.runs
 import convnn.study
 import convnn.viz
-from convnn.cli import COMMANDS
-from convnn.cli._flags import Parser
+from convnn.cli import COMMANDS, command_parser
 from convnn.systems import FAMILIES, list_systems
 from fences import ROOT
 
@@ -146,9 +145,8 @@ def test_every_public_name_is_in_the_reference(site: Path, pages: dict[Path, Pag
 
 def test_every_command_and_flag_is_on_the_page_of_the_command_line(pages: dict[Path, Page], site: Path) -> None:
     text = pages[site / "cli.html"].text
-    for name, (command, _) in COMMANDS.items():
-        parser = Parser(add_help=False)
-        command.add_flags(parser)
+    for name in COMMANDS:
+        parser = command_parser(name, add_help=False)
         section = re.split(r"\bconvnn \w+¶", text.split(f"convnn {name}¶")[1])[0]
         for action in parser._actions:
             assert (action.option_strings or [action.metavar or action.dest])[0] in section

@@ -91,7 +91,7 @@ def test_the_command_line_trains_evaluates_and_shows_one(tmp_path: Path, capsys:
     assert main_train([*flags.split(), "--batch_size", "16", "--num_epochs", "1", "--output_dir", str(tmp_path)]) == 0
     best = str(tmp_path / "best.safetensors")
     assert main(["evaluate", best, "--limit_test", "16"]) == 0
-    assert main(["neighbors", "--checkpoint", best, "--index", "3", "--out", str(tmp_path / "pictures")]) == 0
+    assert main(["neighbors", best, "--index", "3", "--out", str(tmp_path / "pictures")]) == 0
     assert main(["train", "--K", "0"]) == 2
     assert "--K=0 must be an integer of at least 1" in capsys.readouterr().err
 

@@ -89,7 +89,7 @@ def test_the_report_names_every_convolution_and_says_why_it_was_left() -> None:
         (cnn.Where(map_size=(1, 5)), ["4.0", "4.2"]),
         (cnn.Where(map_size=(6, 99), types=nn.Conv2d), ["0", "2"]),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else None,
 )
 def test_where_picks_by_name_class_size_and_share(where: Any, replaced: list[str]) -> None:
     model = network()

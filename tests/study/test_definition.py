@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from convnn.cli import main
 from convnn.errors import InputError
 from convnn.study import Plot, Study, read_study
 from convnn.study.definition import LONGEST_NAME, run_name
@@ -194,12 +195,13 @@ MANY = "".join(
 
 
 def test_many_settings_have_names_that_a_folder_can_have(tmp_path: Path) -> None:
-    runs = study(tmp_path, f"[[runs]]\n{MANY}", folder=tmp_path / "out").runs
-    assert len({run.name for run in runs}) == len(runs) == 32
-    for run in runs:
-        assert len(run.name) <= LONGEST_NAME
-        assert run.name.startswith("lambda_param=0.5,branch_ratio=0.5,")
-        run.folder.mkdir(parents=True)
+    made = study(tmp_path, f"[[runs]]\n{MANY}", folder=tmp_path / "out")
+    names = {*(run.name for run in made.runs), *made.same}
+    assert len(names) == 32
+    for name in names:
+        assert len(name) <= LONGEST_NAME
+        assert name.startswith("lambda_param=0.5,branch_ratio=0.5,")
+        (tmp_path / "out" / name).mkdir(parents=True)
     again = study(tmp_path, f"[[runs]]\n{MANY}", folder=tmp_path / "out").runs
     assert all(run.folder.is_dir() for run in again)
 
@@ -253,3 +255,16 @@ def test_published_settings() -> None:
         assert (config.clip_grad_norm, config.batch_size, config.padding) == (1.0, 256, 1)
         assert not config.augment
         assert config.num_epochs in (100, 150)
+
+
+def test_runs_that_differ_in_what_they_do_not_read_are_made_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "K.toml"
+    path.write_text('[[runs]]\nlayer = ["ConvNN", "Conv2d"]\nK = [3, 5, 9]\n')
+    study = read_study(path)
+    assert [run.name for run in study.runs] == [*(f"layer=ConvNN,K={K}" for K in (3, 5, 9)), "layer=Conv2d,K=3"]
+    assert study.same == dict.fromkeys(("layer=Conv2d,K=5", "layer=Conv2d,K=9"), "layer=Conv2d,K=3")
+    assert main(["sweep", str(path), "--list", "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out.splitlines()[0]
+    assert said.endswith("does not read: layer=Conv2d,K=5 as layer=Conv2d,K=3, and 1 more")

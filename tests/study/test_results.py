@@ -233,12 +233,20 @@ def test_pictures_show_every_group(study: Study, number: int, tmp_path: Path) ->
     assert draw_loss_curves(groups, tmp_path / "curves.png").stat().st_size > 10_000
 
 
+def test_an_axis_of_whole_numbers_shows_whole_numbers(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = []
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: figures.append(figure))
+    group = groups_of(study)[0]
+    draw_plot(Plot("K"), [replace(group, settings={"layer": "ConvNN", "K": K}) for K in (1, 2, 3)], "unused.png")
+    assert [tick for tick in figures[0].axes[0].get_xticks() if tick % 1] == []
+
+
 @pytest.mark.parametrize("count", [1, 4, 7, 12])
 def test_words_along_an_axis_do_not_touch(count: int, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     figures = []
     monkeypatch.setattr(plots, "save_figure", lambda figure, path: figures.append(figure))
     group = groups_of(study)[0]
-    groups = [replace(group, settings={"layer": name, "K": 9}) for name in list_layers("maps")[-count:]]
+    groups = [replace(group, settings={"layer": name, "K": 9}) for name in list_layers("maps")[:count]]
     draw_plot(Plot("layer"), groups, "unused.png")
     figures[0].canvas.draw()
     labels = figures[0].axes[0].get_xticklabels()

@@ -14,8 +14,8 @@ import psutil
 import pytest
 from rich.console import Console
 
-from convnn.cli import main
-from convnn.cli.sweep import LiveTable, progress
+from convnn.cli import command_parser, main
+from convnn.cli.sweep import LiveTable, progress, resuming
 from convnn.errors import InputError
 from convnn.study import read_study
 from convnn.study.device import find_devices
@@ -59,8 +59,14 @@ def words(study: Path, out: Path) -> list[str]:
 
 
 def start_sweep(study: Path, out: Path, log: Path) -> BaseProcess:
-    """Forked, as its runs are processes that import everything anew already."""
+    """Forked, as its runs are."""
     return start(main, words(study, out), log=log, OMP_NUM_THREADS="1")
+
+
+def runs_of(sweep: BaseProcess) -> list[psutil.Process]:
+    """The processes of its runs: children of the one that they are forked from."""
+    below = psutil.Process(sweep.pid).children(recursive=True)
+    return [process for process in below if process.ppid() != sweep.pid]
 
 
 def wait_for(path: Path) -> None:
@@ -102,9 +108,11 @@ def test_a_sweep_that_is_ended_goes_on_to_the_same_bits(
     study, out, log = write_study(tmp_path, epochs=4), tmp_path / "out", tmp_path / "log"
     sweep = start_sweep(study, out, log)
     wait_for(out / "layer=Conv2d,seed=0" / "last.safetensors")
-    children = psutil.Process(sweep.pid).children()
+    children = runs_of(sweep)
     os.kill(sweep.pid or 0, number)
     assert wait(sweep) == (143 if number == signal.SIGTERM else -9)
+    if number == signal.SIGTERM:
+        assert f"to go on: convnn sweep {study} --out {out} --devices cpu\n" in log.read_text()
     assert len(children) == 1
     psutil.wait_procs(children, timeout=60)  # nobody trains on behind the back of the next sweep
     assert not children[0].is_running()
@@ -148,7 +156,7 @@ def test_a_run_that_is_killed_is_told_and_goes_on_next_time(uninterrupted: Path,
     study, out, log = write_study(tmp_path, seeds="[0]", epochs=4), tmp_path / "out", tmp_path / "log"
     sweep = start_sweep(study, out, log)
     wait_for(out / "layer=Conv2d,seed=0" / "last.safetensors")
-    psutil.Process(sweep.pid).children()[0].kill()
+    runs_of(sweep)[0].kill()
     assert wait(sweep) == 2
     assert "1 of 1 run failed; layer=Conv2d,seed=0: killed by SIGKILL, see" in log.read_text()
     assert wait(start_sweep(study, out, log)) == 0, log.read_text()
@@ -243,3 +251,9 @@ def test_a_picture_that_fails_stops_no_sweep(
     assert main(["sweep", str(path), "--out", str(out), "--devices", "cpu"]) == 0
     assert "not all pictures are drawn: RuntimeError: no font\n" in capsys.readouterr().out
     assert (out / "results.csv").exists()
+
+
+def test_the_line_that_goes_on_can_be_copied() -> None:
+    words = ["my study.toml", "--set", "lr=1", "K=2", "--jobs", "2"]
+    args = command_parser("sweep").parse_strictly(words)
+    assert resuming(args) == "convnn sweep 'my study.toml' --set lr=1 K=2 --jobs 2"

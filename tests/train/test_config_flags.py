@@ -56,6 +56,37 @@ def test_defaults_are_the_published_ones() -> None:
     assert config.device == "auto"
 
 
+@pytest.mark.parametrize(
+    ("given", "folder"),
+    [
+        ({"model": "vit"}, "./Output/VIT/VIT_Attention"),
+        ({"layer": "Conv2d"}, "./Output/vgg11/Conv2d"),
+        ({"model": "vit", "layer": "KvtAttention"}, "./Output/vit/KvtAttention"),
+        ({"model": "torchvision:resnet18"}, "./Output/torchvision_resnet18/ConvNN"),
+    ],
+)
+def test_the_folder_follows_network_and_layer_and_is_the_published_one_of_the_published(
+    given: dict[str, str], folder: str
+) -> None:
+    assert TrainConfig(**given).output_dir == folder
+
+
+@pytest.mark.parametrize(
+    ("given", "read", "unread"),
+    [
+        ({"layer": "Conv2d"}, "kernel_size", "K"),
+        ({"model": "vit"}, "num_heads", "padding"),
+        ({"model": "torchvision:resnet18", "layer": "ConvNN_Pos"}, "reach", "kernel_size"),
+        ({"model": "torchvision:resnet18", "layer": "Conv2d"}, "where", "sampling_type"),
+    ],
+)
+def test_what_a_run_reads(given: dict[str, str], read: str, unread: str) -> None:
+    config = TrainConfig(**given)
+    assert config.reads(read)
+    assert config.reads("lr")
+    assert not config.reads(unread)
+
+
 def test_settings_are_all_that_layers_and_networks_read() -> None:
     of_layers = {name for entry in LAYERS.values() for name in entry.settings}
     of_networks = {name for model in [*list_models(), "torchvision:resnet18"] for name in model_settings(model)}

@@ -46,8 +46,8 @@ def refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Ca
             "resume": ["train", "--resume", str(path)],
             "test": ["train", "--test_only", "--dataset", "digits", "--checkpoint", str(path)],
             "evaluate": ["evaluate", str(path), "--limit_test", "8"],
-            "predict": ["predict", picture, "--checkpoint", str(path)],
-            "neighbors": ["neighbors", picture, "--checkpoint", str(path), "--out", str(tmp_path / "drawn")],
+            "predict": ["predict", str(path), picture],
+            "neighbors": ["neighbors", str(path), picture, "--out", str(tmp_path / "drawn")],
         }
         said = []
         for name in names or argv:

@@ -43,11 +43,13 @@ def failing(error: BaseException) -> Callable[..., None]:
 
 
 @pytest.mark.parametrize("error", SHORTAGES, ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize("place", ["sealed.safe_open", "state.set_state_dict"])
+@pytest.mark.parametrize(
+    "place", ["convnn.train.sealed.safe_open", "torch.distributed.checkpoint.state_dict.set_state_dict"]
+)
 def test_a_good_checkpoint_is_not_called_damaged(
     place: str, error: BaseException, run: Path, monkeypatch, capsys
 ) -> None:
-    monkeypatch.setattr(f"convnn.train.{place}", failing(error))
+    monkeypatch.setattr(place, failing(error))
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     assert main_train(["--resume", str(run), "--num_epochs", "3"]) == 2
     assert "memory is short" in (message := capsys.readouterr().err)

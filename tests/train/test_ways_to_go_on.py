@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from convnn.cli import main_train
-from convnn.cli._flags import Parser, given_flags
+from convnn.cli._flags import given_flags
+from convnn.cli._parser import Parser
 from convnn.cli.train import add_flags, fix_threads
 from convnn.data import load_data
 from convnn.errors import InputError
@@ -64,12 +65,13 @@ FLAGS = {
 
 
 @pytest.mark.parametrize("name", FLAGS)
-def test_a_stopped_run_goes_on_to_the_bit(name: str, stop_at, tmp_path: Path) -> None:
+def test_a_stopped_run_goes_on_to_the_bit(name: str, stop_at, tmp_path: Path, capsys) -> None:
     argv = [*RUN.split(), *FLAGS[name].split()]
     assert started(argv, tmp_path / "whole") == 0
     steps = 3 if "accumulate 2" in FLAGS[name] else 2 if "accumulate 3" in FLAGS[name] else 5
     stop_at(steps + 1)
     assert started(argv, tmp_path / "stopped") == 143
+    assert f"to go on: convnn train --resume {tmp_path / 'stopped'}\n" in capsys.readouterr().out
     position = read_checkpoint(tmp_path / "stopped" / "last.safetensors").run.document["position"]
     assert (position["epoch"], position["step"]) == (2, 1)
     stop_at(0)

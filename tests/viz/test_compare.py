@@ -1,5 +1,6 @@
 """Several runs side by side: what is read, what is best, and the page."""
 
+import json
 import math
 import re
 import shutil
@@ -12,10 +13,10 @@ import pytest
 
 from convnn.cli import main
 from convnn.errors import InputError
-from convnn.runs import Run, read_runs
+from convnn.runs import Run, is_study, read_runs, read_study_runs
 from convnn.viz import draw_comparison
 from convnn.viz.compare.page import comparison_page
-from convnn.viz.compare.plot import stroke_of
+from convnn.viz.compare.plot import comparison_figure, stroke_of
 from convnn.viz.compare.table import comparison, comparison_markdown, different_flags
 from run_folders import HEAD, run_folder
 
@@ -93,6 +94,59 @@ def test_the_best_number_is_bold_unless_all_are_equal(runs: list[Run]) -> None:
     head, rule, *rows = text.splitlines()
     assert head.count("|") == rule.count("|") == rows[0].count("|")
     assert len(rows) == 3
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """Two seeds of each layer, of which one is clearly the worst."""
+    accuracies = {"Conv2d": (0.1, 0.2), "ConvNN": (0.6, 0.7), "Branching": (0.62, 0.70)}
+    for layer, values in accuracies.items():
+        for seed, best in enumerate(values):
+            folder = tmp_path / "study" / f"{layer},{seed}"
+            run_folder(folder, (0.05, best), layer=layer, seed=seed, seconds=2.0 + seed, threads=seed)
+    return tmp_path / "study"
+
+
+def test_the_seeds_of_a_study_are_averaged(study: Path) -> None:
+    assert is_study(study)
+    assert not is_study(study / "ConvNN,0")
+    runs = read_study_runs(study)
+    assert [run.name for run in runs] == ["Branching", "ConvNN", "Conv2d"], "the best first"
+    assert different_flags(runs) == ["layer"]
+    assert cells(runs, "runs") == ("2", "2", "2")
+    assert cells(runs, "best top-1") == ("66.00 ± 5.66%", "65.00 ± 7.07%", "15.00 ± 7.07%")
+    assert cells(runs, "s/epoch") == ("2.5", "2.5", "2.5")
+    assert runs[1].curves["test_top1"] == [0.05, pytest.approx(0.65)]
+
+
+def test_a_best_within_the_spread_is_not_marked(study: Path) -> None:
+    runs = read_study_runs(study)
+    marked = {column.heading: column.best for column in comparison(runs)}
+    assert marked["best top-1"] == (False, False, False)
+    assert {column.heading: column.best for column in comparison(runs[1:])}["best top-1"] == (True, False)
+
+
+def test_a_study_of_one_setting_is_refused(tmp_path: Path) -> None:
+    run_folder(tmp_path / "study" / "one", seed=0)
+    run_folder(tmp_path / "study" / "two", seed=1)
+    with pytest.raises(InputError, match=r"has runs of one setting, and nothing to compare"):
+        read_study_runs(tmp_path / "study")
+
+
+def test_the_command_compares_a_study(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", str(study), "--out", str(tmp_path / "out"), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["run"], row["runs"], round(row["best top-1"], 3)) for row in rows] == [
+        ("Branching", 2, 0.66),
+        ("ConvNN", 2, 0.65),
+        ("Conv2d", 2, 0.15),
+    ]
+
+
+def test_names_beside_the_curves_stand_as_in_the_table(study: Path) -> None:
+    runs = read_study_runs(study)[::-1]
+    legend = comparison_figure(runs).legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["Conv2d", "ConvNN", "Branching"]
 
 
 def test_markdown_leaves_names_as_they_are(tmp_path: Path) -> None:
@@ -257,6 +311,19 @@ def test_a_heading_sorts_the_table_by_mouse_and_keyboard(page: str, browser, tmp
     assert names() == [HOSTILE, "fast", "slow", "unknown"]
     assert view.locator("[aria-sort]").count() == 1
     assert complaints == [(tmp_path / "compare.html").as_uri()], "nothing but the page itself is loaded"
+
+
+def test_the_page_fits_a_phone(page: str, browser, tmp_path: Path) -> None:
+    (tmp_path / "compare.html").write_text(page, encoding="utf-8")
+    view = browser.new_page(viewport={"width": 360, "height": 720})
+    view.goto((tmp_path / "compare.html").as_uri())
+    assert view.evaluate("document.documentElement.scrollWidth") == 360
+    assert not view.locator(".wide").is_visible()
+    picture = view.locator(".narrow svg").bounding_box()
+    assert picture["height"] > picture["width"] > 300
+    view.set_viewport_size({"width": 1200, "height": 800})
+    assert view.locator(".wide").is_visible()
+    assert not view.locator(".narrow").is_visible()
 
 
 def test_the_command_writes_three_files_and_prints_the_table(

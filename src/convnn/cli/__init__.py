@@ -2,35 +2,40 @@
 
 import argparse
 import errno
+import importlib
 import io
 import multiprocessing
 import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
 
 from convnn import __version__
-from convnn.cli import compare, evaluate, export, info, layers, models, neighbors, predict, statistics, sweep, train
-from convnn.cli._flags import Parser
-from convnn.errors import ConvnnError, is_out_of_memory
-from convnn.nn import import_layers
-from convnn.train import Interrupted, Interruption
-from convnn.train.console import make_console
+from convnn.cli._broken import say_what_does_not_load
+from convnn.cli._parser import Parser
+from convnn.errors import ConvnnError, InputError, did_you_mean, is_out_of_memory
+from convnn.interruption import Interrupted, Interruption
 
 COMMANDS = {
-    "train": (train, "train a network"),
-    "evaluate": (evaluate, "accuracy of a checkpoint"),
-    "predict": (predict, "classes of pictures"),
-    "neighbors": (neighbors, "draw whom each layer looks at"),
-    "statistics": (statistics, "measure whom each layer looks at"),
-    "sweep": (sweep, "a study, which is many runs"),
-    "compare": (compare, "several runs side by side"),
-    "export": (export, "a network for other runtimes or the Hugging Face hub"),
-    "models": (models, "list the networks"),
-    "layers": (layers, "list the layers"),
-    "info": (info, "what this installation can do"),
+    "train": "train a network",
+    "evaluate": "accuracy of a checkpoint",
+    "predict": "classes of pictures",
+    "neighbors": "draw the neighbours that each layer chooses",
+    "statistics": "measure the neighbours that each layer chooses",
+    "sweep": "a study, which is many runs",
+    "compare": "several runs side by side",
+    "export": "a network for other runtimes or the Hugging Face hub",
+    "models": "list the networks",
+    "layers": "list the layers",
+    "info": "what this installation can do",
 }
+"""What each command does. Its module has its name, and is imported when it runs: torch alone takes seconds."""
+
+SPELLINGS = {"neighbours": "neighbors"}
+"""Other names of commands."""
 
 LOST_WORKER = "DataLoader worker (pid"
 """With this torch says that a process that reads images is gone."""
@@ -49,48 +54,78 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: the arguments, those of the process when None.
     """
-    return _run("convnn", _add_commands, sys.argv[1:] if argv is None else argv)
+    return _run("convnn", None, sys.argv[1:] if argv is None else argv)
 
 
 def main_train(argv: Sequence[str] | None = None) -> int:
     """`convnn train` under the published name, `python main.py`."""
-    return _run("main.py", _add_training, sys.argv[1:] if argv is None else argv)
+    return _run("main.py", "train", sys.argv[1:] if argv is None else argv)
 
 
-def _add_commands(parser: Parser) -> None:
-    parser.description = "Layers in which every position chooses its neighbours."
-    parser.add_argument("--version", action="version", version=f"convnn {__version__}")
-    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name, (command, text) in COMMANDS.items():
-        subparser = subparsers.add_parser(name, help=text, description=command.__doc__)
-        command.add_flags(subparser)
-        subparser.set_defaults(run=command.run, parser=subparser)
+def command_parser(name: str, **settings: Any) -> Parser:
+    """The parser of a command.
+
+    Args:
+        name: of the command.
+        settings: of the parser, such as prog.
+    """
+    command = _module(name)
+    parser = Parser(description=command.__doc__, **settings)
+    command.add_flags(parser)
+    return parser
 
 
-def _add_training(parser: Parser) -> None:
-    parser.description = train.__doc__
-    train.add_flags(parser)
-    parser.set_defaults(run=train.run)
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"convnn.cli.{name}")
 
 
-def _run(prog: str, add_flags: Callable[[Parser], None], argv: Sequence[str]) -> int:
+def _run(prog: str, command: str | None, argv: Sequence[str]) -> int:
+    """Run a command, or the one that `argv` names."""
     _print_anything()
     interruption = Interruption()
+    name = command
     try:
+        if name is None:
+            name, argv = _named(argv)
+        run = _module(name).run  # a signal that comes meanwhile ends the process at once
+        from convnn.screen import make_console
+
         with interruption:
-            import_layers(_imports_in(argv))  # ahead of the flags, whose values they are
-            parser = Parser(prog=prog)
-            add_flags(parser)
-            args = parser.parse_strictly(argv)
+            _import_layers_of(argv)  # ahead of the flags, whose values they are
+            args = command_parser(name, prog=prog if command else f"{prog} {name}").parse_strictly(argv)
             args.interruption = interruption
-            status: int | None = args.run(args, make_console())
+            status: int | None = run(args, make_console())
         return status or 0
     except (Exception, Interrupted) as error:
         _end_children()
-        if (said := _sentence(error)) is None:
+        if (said := _sentence(error)) is not None:
+            print(f"{prog}: {said}", file=sys.stderr)
+            return error.exit_status if isinstance(error, Interrupted) else 2
+        if isinstance(error, Interrupted) or (answered := say_what_does_not_load(error, name or "")) is None:
             raise  # ours to mend
-        print(f"{prog}: {said}", file=sys.stderr)
-        return error.exit_status if isinstance(error, Interrupted) else 2
+        return answered
+
+
+def _named(argv: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """The command that is named, and its arguments; without one all commands are listed, and the process ends.
+
+    Raises:
+        InputError: there is no such command, naming the nearest.
+    """
+    parser = Parser(prog="convnn", description="Layers in which every position chooses its neighbours.")
+    parser.add_argument("--version", action="version", version=f"convnn {__version__}")
+    listed = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for name, text in COMMANDS.items():
+        listed.add_parser(name, help=text)
+    parser.epilog = "convnn COMMAND --help lists the flags of a command."
+    place = next((place for place, word in enumerate(argv) if not word.startswith("-")), len(argv))
+    parser.parse_strictly(argv[:place] if argv else ["--help"])
+    word = argv[place] if place < len(argv) else ""
+    name = SPELLINGS.get(word, word)
+    if name not in COMMANDS:
+        advice = did_you_mean(name, [*COMMANDS, *SPELLINGS]) or "; convnn --help lists all commands"
+        raise InputError(f"unknown command {word!r}{advice}")
+    return name, argv[place + 1 :]
 
 
 def _sentence(error: BaseException) -> str | None:
@@ -115,11 +150,14 @@ def _print_anything() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _imports_in(argv: Sequence[str]) -> list[str]:
-    """The values of every --import."""
+def _import_layers_of(argv: Sequence[str]) -> None:
+    """Import the modules that --import names, each time that it is given."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--import", dest="imports", action="append", nargs="?", default=[])
-    return [name for name in parser.parse_known_args(argv)[0].imports if name]
+    if names := [name for name in parser.parse_known_args(argv)[0].imports if name]:
+        from convnn.nn import import_layers
+
+        import_layers(names)
 
 
 def _end_children() -> None:

@@ -1,93 +1,19 @@
-"""Flags from the fields of a dataclass, and a parser that answers in one line."""
+"""Flags from the fields of a dataclass."""
 
 import argparse
-import re
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import Field, fields
-from itertools import takewhile
-from typing import Any, NoReturn
+from typing import Any
 
-from convnn.errors import InputError, did_you_mean
-from convnn.files import expand_home
+from convnn.cli._parser import JoinAction, Parser, PathAction
 from convnn.models import list_models
 from convnn.nn import LAYERS
 from convnn.train import TrainConfig
 from convnn.train.config import PUBLISHED_NAMES, choices_of, defaults_of, layer_settings, option_of
 from convnn.train.config_file import value_type
 
-FLAG = re.compile(r"((?:--|-[a-zA-Z])[^\s=]*)(?:=|$)")
-"""What is no value: `--lr` and `-h`, but not `-1` and, as in argparse, nothing with a blank in its name."""
-
-
-class Parser(argparse.ArgumentParser):
-    """No abbreviations; every mistake is an InputError of one sentence."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter, **settings)
-
-    def error(self, message: str) -> NoReturn:
-        """Raise instead of printing the usage.
-
-        Raises:
-            InputError: always.
-        """
-        raise InputError(message.removeprefix("argument "))
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse does, but an unknown flag is found before the flag is missed that it was meant to be.
-
-        Raises:
-            InputError: a flag is unknown (naming the nearest) or has a value of the wrong type.
-        """
-        self._check_names(sys.argv[1:] if args is None else args)
-        return super().parse_known_args(args, namespace)
-
-    def parse_strictly(self, argv: Sequence[str]) -> argparse.Namespace:
-        """Parse all of `argv`.
-
-        Raises:
-            InputError: a flag is unknown (naming the nearest) or has a value of the wrong type.
-        """
-        args, unknown = self.parse_known_args(argv)
-        if unknown:
-            parser = getattr(args, "parser", self)
-            raise InputError(f"unknown argument {unknown[0]}{did_you_mean(unknown[0], parser.flags())}")
-        return args
-
-    def flags(self) -> list[str]:
-        """All flags that this parser knows."""
-        return [option for action in self._actions for option in action.option_strings]
-
-    def _check_names(self, words: Iterable[str]) -> None:
-        has_commands = self._subparsers is not None  # what follows a command is the command's to check
-        for word in takewhile(lambda word: word != "--" and (word.startswith("-") or not has_commands), words):
-            if (match := FLAG.match(word)) and match[1] not in self.flags():
-                raise InputError(f"unknown flag {match[1]}{did_you_mean(match[1], self.flags())}")
-
-
-class PathAction(argparse.Action):
-    """Keeps paths, those of homes written out, and refuses an empty one."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
-        """Keep a path, or a list of them.
-
-        Raises:
-            InputError: a path is empty, or there is no such home.
-        """
-        name = option or str(self.metavar or self.dest)
-        is_list = isinstance(values, list)
-        paths = [expand_home(value, name) for value in (values if is_list else [values])]
-        setattr(namespace, self.dest, paths if is_list else paths[0])
-
-
-class JoinAction(argparse.Action):
-    """Keeps all values of a flag that is given several times, with commas between them."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
-        """Add a value."""
-        before = getattr(namespace, self.dest, None)
-        setattr(namespace, self.dest, values if before is None else f"{before},{values}")
+FEW = 3
+"""Layers whose names stand above the flags that no other layer reads."""
 
 
 def add_config_flags(parser: Parser, *, only: Iterable[str] | None = None) -> None:
@@ -96,10 +22,28 @@ def add_config_flags(parser: Parser, *, only: Iterable[str] | None = None) -> No
     groups: dict[str, argparse._ArgumentGroup] = {}
     for f in fields(TrainConfig):
         if wanted is None or f.name in wanted:
-            name = f.metadata["group"]
+            name = group_of(f)
             if name not in groups:
                 groups[name] = parser.add_argument_group(name)
-            _add_flag(groups[name], f)
+            add_flag(groups[name], f, _defaults(f))
+
+
+def group_of(f: "Field[Any]") -> str:
+    """The group of a flag; one that few layers read has theirs."""
+    readers = [name for name, entry in LAYERS.items() if f.name in entry.settings]
+    if f.metadata["group"] != "neighbours" or not readers:
+        return f.metadata["group"]
+    return f"read by {', '.join(readers)}" if len(readers) <= FEW else "neighbours, read by several layers"
+
+
+def add_checkpoint(parser: Parser) -> None:
+    """Give a parser the checkpoint as its first argument."""
+    parser.add_argument(
+        "checkpoint",
+        action=PathAction,
+        metavar="CHECKPOINT",
+        help="weights of a run, such as runs/demo/best.safetensors, or a folder as on the Hugging Face hub",
+    )
 
 
 def add_out_flags(parser: Parser, text: str, default: str | None = None, *, required: bool = False) -> None:
@@ -123,9 +67,10 @@ def given_flags(args: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in vars(args).items() if name in names}
 
 
-def _add_flag(group: argparse._ArgumentGroup, f: "Field[Any]") -> None:
+def add_flag(group: argparse._ArgumentGroup, f: "Field[Any]", default: str) -> None:
+    """Give a group of a parser the flag of a field; its help ends in what is said of its default."""
     # A flag that is not given is absent from what is parsed: its default may depend on the network.
-    shared: dict[str, Any] = {"default": argparse.SUPPRESS, "help": f"{f.metadata['help']} ({_defaults(f)})"}
+    shared: dict[str, Any] = {"default": argparse.SUPPRESS, "help": f"{f.metadata['help']} ({default})"}
     shared["help"] = shared["help"].replace("%", "%%")
     if f.type is bool:
         # Off too can be said: a file, or the run that is resumed, may say on.
@@ -143,6 +88,8 @@ def _add_flag(group: argparse._ArgumentGroup, f: "Field[Any]") -> None:
 
 def _defaults(f: "Field[Any]") -> str:
     """Such as "default: cosine; ConvNN_Pos: matmul; vit: matmul"."""
+    if f.name == "output_dir":
+        return f"default: ./Output/MODEL/LAYER; {TrainConfig.model} of {TrainConfig.layer}: {f.default}"
     general = f.default
     special = [
         f"; {layer}: {entry.settings[f.name]}"

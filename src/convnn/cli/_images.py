@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from convnn.cli._flags import Parser, config_from, given_flags
+from convnn.cli._flags import config_from, given_flags
+from convnn.cli._parser import Parser
 from convnn.data import FITS, ImageData, ImagePart, load_data, load_part
 from convnn.data.folders import pictures_below
 from convnn.errors import check_choice

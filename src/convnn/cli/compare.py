@@ -9,38 +9,48 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from convnn.cli._flags import Parser, PathAction, add_out_flags
+from convnn.cli._flags import add_out_flags
+from convnn.cli._parser import Parser, PathAction, add_json_flag
 from convnn.files import check_new, make_folder, write_atomically
-from convnn.runs import Run, read_runs
-from convnn.train.console import print_line
+from convnn.runs import Run, is_study, read_runs, read_study_runs
+from convnn.screen import print_json, print_line
 from convnn.viz import draw_comparison
 from convnn.viz.compare.page import comparison_page
 from convnn.viz.compare.table import UNKNOWN, Column, comparison, comparison_markdown, different_flags
 
 FILES = ("compare.png", "compare.md", "compare.html")
 
-ON_SCREEN = ("measured on", "best top-1", "its epoch", "its test top-1", "last top-1", "epochs", "s/epoch")
+ON_SCREEN = ("measured on", "runs", "best top-1", "its epoch", "its test top-1", "last top-1", "epochs", "s/epoch")
 """Columns that fit on a narrow terminal."""
 
 
 def add_flags(parser: Parser) -> None:
     """The runs and the folder."""
     parser.add_argument(
-        "runs", action=PathAction, nargs="+", metavar="RUN", help="folders that trainings have left, two or more"
+        "runs",
+        action=PathAction,
+        nargs="+",
+        metavar="RUN",
+        help="folders that trainings have left, two or more; or the folder of a study, whose seeds are averaged",
     )
     add_out_flags(parser, f"folder of {', '.join(FILES)}", default="comparison")
+    add_json_flag(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> None:
     """Write a picture, a table and a page, and print the table."""
     check_new(Path(args.out), FILES, overwrite=args.overwrite)
-    runs = read_runs(args.runs)
+    is_one = len(args.runs) == 1 and is_study(args.runs[0])
+    runs = read_study_runs(args.runs[0]) if is_one else read_runs(args.runs)
     columns = comparison(runs)
     folder = make_folder(Path(args.out), "--out")
     picture, table, page = (folder / name for name in FILES)
     draw_comparison(runs, picture)
     write_atomically(table, comparison_markdown(columns))
     write_atomically(page, comparison_page(runs))
+    if args.json:
+        print_json(console, [{one.heading: one.keys[row] for one in columns} for row in range(len(runs))])
+        return
     console.print(as_table(runs, columns))
     print_line(console, str(page))
 

@@ -4,14 +4,15 @@ import argparse
 
 from rich.console import Console
 
-from convnn.cli._flags import Parser, PathAction, add_config_flags
+from convnn.cli._flags import add_checkpoint, add_config_flags
 from convnn.cli._images import add_fit_flag, config_like, fit_from, open_images, open_part
+from convnn.cli._parser import Parser, add_json_flag
 from convnn.data import ImageData, ImagePart
 from convnn.errors import InputError
 from convnn.models import Network
+from convnn.screen import print_json, print_line
 from convnn.train import Recipe, TrainConfig, evaluate, find_device, load_checkpoint, make_accelerator
 from convnn.train.checkpoint import check_classes
-from convnn.train.console import print_line
 from convnn.words import counted
 
 FLAGS = (
@@ -32,11 +33,12 @@ FLAGS = (
 
 def add_flags(parser: Parser) -> None:
     """The checkpoint, the images and the device."""
-    parser.add_argument("checkpoint", action=PathAction, help="weights of a run, such as runs/demo/best.safetensors")
+    add_checkpoint(parser)
     parser.add_argument(
         "--dataset", default=argparse.SUPPRESS, help="images to test on; those it was trained on when left out"
     )
     parser.add_argument("--split", default="test", metavar="{train,val,test}", help="part of the images")
+    add_json_flag(parser)
     add_fit_flag(parser)
     add_config_flags(parser, only=FLAGS)
 
@@ -45,11 +47,17 @@ def run(args: argparse.Namespace, console: Console) -> None:
     """Print loss and accuracies."""
     network, recipe = load_checkpoint(args.checkpoint)
     config = config_like(args, recipe, fit=fit_from(args, recipe))
-    evaluate_network(network, recipe, config, console, args.split)
+    evaluate_network(network, recipe, config, console, args.split, as_json=args.json)
 
 
 def evaluate_network(
-    network: Network, recipe: Recipe, config: TrainConfig, console: Console, split: str = "test"
+    network: Network,
+    recipe: Recipe,
+    config: TrainConfig,
+    console: Console,
+    split: str = "test",
+    *,
+    as_json: bool = False,
 ) -> None:
     """Print loss and accuracies of a checkpoint's network on a part of the images that the flags name."""
     device = find_device(config.device)
@@ -57,6 +65,11 @@ def evaluate_network(
     accelerator = make_accelerator(device, use_amp=config.use_amp)
     model = accelerator.prepare(network.to(device))
     scores = evaluate(model, part.loader, config.criterion, accelerator)
+    if as_json:
+        facts = {"model": recipe.model, "layer": recipe.layer, "epoch": recipe.epoch, "dataset": config.dataset}
+        counts = {"split": part.name, "images": part.loader.num_samples}
+        print_json(console, facts | counts | scores._asdict())
+        return
     images = f"{counted(part.loader.num_samples, 'image')} of {config.dataset}"
     images += "" if part.name == "test" else f" ({part.name})"
     top5 = "" if scores.top5 is None else f", top-5 {scores.top5:.2%}"

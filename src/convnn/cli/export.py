@@ -7,27 +7,27 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from convnn.cli._flags import Parser, PathAction, add_config_flags, add_out_flags
+from convnn.cli._flags import add_checkpoint, add_config_flags, add_out_flags
+from convnn.cli._parser import Parser
 from convnn.errors import InputError, check_choice
 from convnn.export import export_onnx, export_torch
 from convnn.files import check_new, make_folder
 from convnn.hub import save_pretrained
 from convnn.hub._folder import FILES
 from convnn.models import Network
+from convnn.screen import print_line
 from convnn.train import Recipe, load_checkpoint
-from convnn.train.console import print_line
 
 FORMATS = ("onnx", "torch", "hub")
 
 
 def add_flags(parser: Parser) -> None:
     """The checkpoint, the format and the file."""
-    parser.add_argument(
-        "--checkpoint", action=PathAction, required=True, help="weights of a run, such as runs/demo/best.safetensors"
-    )
+    add_checkpoint(parser)
     parser.add_argument(
         "--format",
         default="onnx",
+        metavar="{" + ",".join(FORMATS) + "}",
         help="onnx, for other runtimes; torch, for torch.export.load; or hub, a folder for the Hugging Face hub",
     )
     add_out_flags(parser, "the file, or the folder of hub", required=True)

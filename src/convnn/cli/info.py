@@ -9,9 +9,10 @@ from rich.table import Table
 
 import convnn
 from convnn.backends import cpu
-from convnn.cli._flags import Parser
+from convnn.cli._parser import Parser, add_json_flag
 from convnn.ops import backend_report
-from convnn.packages import fault, installed_version, versions
+from convnn.packages import fault, faults, installed_version, versions
+from convnn.screen import print_json
 from convnn.train import find_device
 from convnn.words import counted
 
@@ -27,7 +28,8 @@ OPTIONAL = {
 
 
 def add_flags(parser: Parser) -> None:
-    """None."""
+    """The form."""
+    add_json_flag(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> None:
@@ -36,16 +38,26 @@ def run(args: argparse.Namespace, console: Console) -> None:
     rows = {
         "convnn": convnn.__version__,
         "python": platform.python_version(),
-        **versions(),
+        **_needed(),
         "device": f"{find_device('auto')} by default; {_describe_cuda()}; CPU with {threads}",
         "backends": "\n".join(_describe(name, reasons) for name, reasons in backend_report().items()),
         **{package: _optional(package, extra) for package, extra in OPTIONAL.items()},
     }
+    if args.json:
+        print_json(console, rows | {"backends": backend_report()})
+        return
     table = Table(box=None, show_header=False)
     table.add_column(style="bold")
     for name, value in rows.items():
         table.add_row(name, value)
     console.print(table)
+
+
+def _needed() -> dict[str, str]:
+    found = faults()
+    return {
+        name: text + (f", does not load: {found[name]}" if name in found else "") for name, text in versions().items()
+    }
 
 
 def _describe(name: str, reasons: list[str]) -> str:

@@ -1,15 +1,16 @@
 """`convnn layers`: what layers and other systems there are, what each does, and which flags it reads."""
 
 import argparse
-import json
 from typing import Any
 
 from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from convnn.cli._flags import Parser, add_config_flags
+from convnn.cli._flags import add_config_flags
+from convnn.cli._parser import Parser, add_json_flag
 from convnn.nn import LAYERS, list_layers
+from convnn.screen import print_json
 from convnn.systems import FAMILIES, System, list_systems
 from convnn.train.config import layer_settings
 
@@ -19,14 +20,14 @@ STEPS = ("published", "selects", "weighs", "aggregates", "when", "paper", "check
 def add_flags(parser: Parser) -> None:
     """The form, and modules of more layers."""
     add_config_flags(parser, only=["imports"])
-    parser.add_argument("--json", action="store_true", help="print JSON, one object a system")
+    add_json_flag(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> None:
     """Print by family what each system selects, weighs and aggregates, its class, its paper and its flags."""
     rows = described()
     if args.json:
-        print(json.dumps(rows, indent=1))
+        print_json(console, rows)
         return
     for family in dict.fromkeys(row["family"] for row in rows):
         console.print(FAMILIES[family].title if family else "Registered by you", style="bold underline")

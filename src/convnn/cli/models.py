@@ -1,18 +1,21 @@
 """`convnn models`: what networks there are."""
 
 import argparse
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from convnn.cli._flags import Parser
+from convnn.cli._parser import Parser, add_json_flag
 from convnn.errors import InputError
-from convnn.models import describe_model, list_models
+from convnn.models import default_layer, describe_model, list_models, model_settings
+from convnn.screen import print_json
 
 
 def add_flags(parser: Parser) -> None:
     """A pattern."""
     parser.add_argument("pattern", nargs="?", default="*", help="names to list, such as 'vgg*'")
+    add_json_flag(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> None:
@@ -20,8 +23,17 @@ def run(args: argparse.Namespace, console: Console) -> None:
     names = list_models(args.pattern)
     if not names:
         raise InputError(f"pattern={args.pattern!r} fits no model; there are {', '.join(list_models())}")
+    if args.json:
+        print_json(console, [described(name) for name in names])
+        return
     table = Table(box=None, show_header=False)
     table.add_column(style="bold")
     for name in names:
         table.add_row(name, describe_model(name))
     console.print(table)
+
+
+def described(name: str) -> dict[str, Any]:
+    """A network, as `--json` prints it."""
+    summary, layer = describe_model(name), default_layer(name)
+    return {"name": name, "summary": summary, "default_layer": layer, "settings": model_settings(name)}

@@ -7,14 +7,15 @@ from pathlib import Path
 from rich.console import Console
 from torch import Tensor
 
-from convnn.cli._flags import Parser, PathAction, add_config_flags, add_out_flags, config_from
+from convnn.cli._flags import add_checkpoint, add_config_flags, add_out_flags, config_from
 from convnn.cli._images import add_fit_flag, config_like, fit_from
+from convnn.cli._parser import Parser, PathAction
 from convnn.cli.evaluate import load_part_like
 from convnn.data import denormalise, load_image
 from convnn.errors import InputError, check_at_least, check_at_most
 from convnn.files import check_new, make_folder
+from convnn.screen import print_line
 from convnn.train import Recipe, find_device, load_checkpoint
-from convnn.train.console import print_line
 from convnn.viz import choose_queries, draw_neighbors, find_neighbors, write_page
 
 Query = tuple[int, int]
@@ -22,11 +23,9 @@ Query = tuple[int, int]
 
 def add_flags(parser: Parser) -> None:
     """The images, the pixels and the checkpoint."""
+    add_checkpoint(parser)
     parser.add_argument(
         "images", action=PathAction, nargs="*", metavar="IMAGE", help="picture files; test images when left out"
-    )
-    parser.add_argument(
-        "--checkpoint", action=PathAction, required=True, help="weights of a run, such as runs/demo/best.safetensors"
     )
     parser.add_argument("--index", type=int, nargs="+", default=[0], help="test images to draw where no file is given")
     parser.add_argument(

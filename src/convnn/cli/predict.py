@@ -14,15 +14,16 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from convnn.cli._flags import Parser, PathAction, add_config_flags, add_out_flags, config_from
+from convnn.cli._flags import add_checkpoint, add_config_flags, add_out_flags, config_from
 from convnn.cli._images import add_fit_flag, find_pictures, fit_from
+from convnn.cli._parser import Parser, PathAction
 from convnn.data import load_image
 from convnn.errors import InputError, check_at_least, check_choice
 from convnn.files import check_new, make_folder, write_atomically
 from convnn.models import Network
+from convnn.screen import make_console
 from convnn.tables import csv_text
 from convnn.train import Recipe, find_device, load_checkpoint
-from convnn.train.console import make_console
 
 FORMATS = ("table", "csv", "json")
 
@@ -50,6 +51,7 @@ class Refusals:
 
 def add_flags(parser: Parser) -> None:
     """The pictures, the checkpoint and what is written."""
+    add_checkpoint(parser)
     parser.add_argument(
         "images",
         action=PathAction,
@@ -57,12 +59,14 @@ def add_flags(parser: Parser) -> None:
         metavar="IMAGE",
         help="picture files of any size, and folders of them",
     )
-    parser.add_argument(
-        "--checkpoint", action=PathAction, required=True, help="weights of a run, such as runs/demo/best.safetensors"
-    )
     parser.add_argument("--top", type=int, default=3, help="classes named for each picture; no more than there are")
     parser.add_argument("--batch_size", type=int, default=32, help="pictures in memory at once")
-    parser.add_argument("--format", default="table", help="table, to read; csv or json, for programs")
+    parser.add_argument(
+        "--format",
+        default="table",
+        metavar="{" + ",".join(FORMATS) + "}",
+        help="table, to read; csv or json, for programs",
+    )
     add_out_flags(parser, "file to write instead of printing")
     add_fit_flag(parser)
     add_config_flags(parser, only=["imports", "device"])

@@ -7,13 +7,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from convnn.cli._flags import Parser, PathAction, add_config_flags, add_out_flags
+from convnn.cli._flags import add_checkpoint, add_config_flags, add_out_flags
 from convnn.cli._images import config_like
+from convnn.cli._parser import Parser, add_json_flag
 from convnn.cli.evaluate import load_images_like
 from convnn.files import check_new, make_folder, write_atomically
+from convnn.screen import print_json, print_line
 from convnn.tables import csv_text
 from convnn.train import find_device, load_checkpoint
-from convnn.train.console import print_line
 from convnn.viz import draw_statistics, neighbor_statistics
 from convnn.viz.statistics.table import COLUMNS, csv_rows, readable_markdown, readable_rows
 from convnn.words import counted
@@ -28,10 +29,9 @@ ON_SCREEN = ("distance", "in_window", "outside", "hubness", "never_chosen", "cla
 
 def add_flags(parser: Parser) -> None:
     """The checkpoint, the images and the folder."""
-    parser.add_argument(
-        "--checkpoint", action=PathAction, required=True, help="weights of a run, such as runs/demo/best.safetensors"
-    )
+    add_checkpoint(parser)
     add_out_flags(parser, f"folder of {', '.join(FILES)}", default="statistics")
+    add_json_flag(parser)
     add_config_flags(parser, only=FLAGS)
 
 
@@ -49,6 +49,10 @@ def run(args: argparse.Namespace, console: Console) -> None:
     write_atomically(rows, csv_text(COLUMNS, csv_rows(layers)))
     write_atomically(table, f"# {title}\n\n{readable_markdown(layers)}")
     draw_statistics(layers, picture, title=title)
+    if args.json:
+        measured = [{name: getattr(one, name) for name in COLUMNS[1:]} for one in layers]
+        print_json(console, [{"layer": one.name} | row for one, row in zip(layers, measured, strict=True)])
+        return
     console.print(as_table(title, *readable_rows(layers, ON_SCREEN)))
     print_line(console, str(picture))
 

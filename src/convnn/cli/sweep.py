@@ -1,7 +1,8 @@
 """`convnn sweep`: a study, which is many runs."""
 
 import argparse
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -11,14 +12,15 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from convnn.cli._flags import Parser, PathAction
+from convnn.cli._parser import Parser, PathAction
 from convnn.errors import InputError, TrainingError
+from convnn.interruption import Interrupted
+from convnn.screen import print_line
 from convnn.study import Result, Study, grouped, read_study
 from convnn.study.device import find_devices
 from convnn.study.results import results_table
 from convnn.study.sweep import Sweep, states
 from convnn.train.config_file import flags_from_text
-from convnn.train.console import print_line
 from convnn.words import counted
 
 STYLES = {"finished": "green", "failed": "red", "waiting": "dim"}
@@ -51,11 +53,17 @@ def run(args: argparse.Namespace, console: Console) -> None:
     study = read_study(args.study, changes=parse_changes(args.set), folder=args.out)
     devices = find_devices(args.devices, args.jobs)
     sweep = Sweep(study, devices, take_over=args.take_over)
+    if study.same:
+        print_line(console, repeated(study.same))
     if args.list:
         console.print(progress(sweep))
         return
-    with ExitStack() as stack:
-        sweep.run(stack.enter_context(LiveTable(console)) if console.is_terminal else Lines(console))
+    try:
+        with ExitStack() as stack:
+            sweep.run(stack.enter_context(LiveTable(console)) if console.is_terminal else Lines(console))
+    except Interrupted:
+        print_line(console, f"to go on: {resuming(args)}")
+        raise
     console.print(summary(study, list(sweep.results.values())))
     print_line(console, str(study.folder / "results.md"))
     for name, host in sweep.elsewhere.items():
@@ -65,6 +73,21 @@ def run(args: argparse.Namespace, console: Console) -> None:
     if sweep.failed:
         name, reason = next(iter(sweep.failed.items()))
         raise TrainingError(f"{len(sweep.failed)} of {counted(len(study.runs), 'run')} failed; {name}: {reason}")
+
+
+def resuming(args: argparse.Namespace) -> str:
+    """The command that goes on with a sweep."""
+    given = {"--set": args.set, "--out": [args.out], "--devices": args.devices, "--jobs": [str(args.jobs)]}
+    defaults = {"--set": [], "--out": [None], "--devices": None, "--jobs": ["1"]}
+    flags = [word for flag, words in given.items() if words != defaults[flag] for word in (flag, *words)]
+    return shlex.join(["convnn", "sweep", args.study, *flags])
+
+
+def repeated(same: Mapping[str, str]) -> str:
+    """Which runs are not made because others are the same."""
+    name, made = next(iter(same.items()))
+    more = f", and {len(same) - 1:,} more" if len(same) > 1 else ""
+    return f"made once what differs in settings alone that the network does not read: {name} as {made}{more}"
 
 
 def parse_changes(words: Sequence[str]) -> dict[str, Any]:

@@ -1,29 +1,31 @@
 """`convnn train`, which is also `python main.py`."""
 
 import argparse
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, set_seed
 from rich.console import Console
 
-from convnn.cli._callbacks import Curves, NeighborLog
-from convnn.cli._flags import Parser, PathAction, add_config_flags, given_flags
+from convnn.cli._flags import add_config_flags, given_flags
+from convnn.cli._help import brief_help
 from convnn.cli._images import open_images, remembered_data
+from convnn.cli._parser import HelpAllAction, Parser, PathAction
 from convnn.cli.evaluate import evaluate_network
 from convnn.data import KNOWN_SHAPES, ImageData
 from convnn.data.stream import count_cores
 from convnn.errors import InputError
 from convnn.models import ExternalNetwork, Network, create_model
 from convnn.nn import import_layers
+from convnn.screen import print_line
 from convnn.train import (
     Callback,
     ConsoleReport,
+    Interrupted,
     Interruption,
     NetworkSummary,
     ResumePoint,
@@ -40,14 +42,17 @@ from convnn.train import (
     summarize,
 )
 from convnn.train.config_file import read_config_file
-from convnn.train.console import print_line
 from convnn.train.machine import describe_change, threads_begun_with
-from convnn.viz.choices import choosing_layers
 from convnn.words import counted
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 def add_flags(parser: Parser) -> None:
     """All published flags and ours."""
+    parser.brief = partial(brief_help, parser.prog)
+    parser.add_argument("--help-all", action=HelpAllAction, nargs=0, help="show every flag, by the layers that read it")
     parser.add_argument(
         "--config",
         action=PathAction,
@@ -63,6 +68,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     given = ({} if args.config is None else read_config_file(args.config)) | given_flags(args)
     import_layers(given.get("imports"))
     config = TrainConfig(**given)
+    warn_of_unread(given_flags(args), config, console)
     if config.test_only and config.init_from is not None:
         raise InputError(f"--init_from={config.init_from} is read by training; evaluate with --checkpoint")
     if config.test_only and config.pretrained:
@@ -81,6 +87,12 @@ def run(args: argparse.Namespace, console: Console) -> None:
         check_shapes(config, console)
 
 
+def warn_of_unread(given: Iterable[str], config: TrainConfig, console: Console) -> None:
+    """Name the flags that have no say, because neither the network nor its layer reads them."""
+    if unread := [f"--{name}" for name in given if not config.reads(name)]:
+        print_line(console, f"not read by {config.model} of {config.layer}: {', '.join(unread)}")
+
+
 def train(given: dict[str, Any], console: Console, interruption: Interruption) -> None:
     """Train and test a network, leaving a run folder.
 
@@ -96,6 +108,8 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
         raise InputError(f"--checkpoint={config.checkpoint} is read by --test_only; leave it out to train")
     if config.log_neighbors and config.fsdp:
         raise InputError("--log_neighbors needs the whole network in one process; leave out it or --fsdp")
+    from accelerate.utils import set_seed  # takes half a second to import
+
     accelerator = make_accelerator(
         find_device(config.device), use_amp=config.use_amp, deterministic=config.deterministic
     )
@@ -113,6 +127,8 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
     if config.init_from is not None and point is None:
         initialise(network, config.init_from, data, console)
     if config.log_neighbors:
+        from convnn.viz.choices import choosing_layers
+
         choosing_layers(network)  # refuses a network without neighbours before anything is written
     report = ConsoleReport(console, config.num_epochs)
     callbacks: list[Callback] = [report]
@@ -120,14 +136,32 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
         summary = summarize(network, data.image_shape)
         callbacks += make_writers(config, network, data, summary, point, say)
         print_summary(console, config, data, summary, accelerator)
+        print_replaced(network, config, console)
     trainer = Trainer(network, data, config, accelerator, callbacks, interruption)
     is_over = resume(trainer, point, console)
     try:
         results = trainer.fit()
+    except Interrupted:
+        say(f"to go on: {resuming(config)}")
+        raise
     finally:
         report.stop()
     if not is_over and len(results) < config.num_epochs:
         say(f"stopped after {len(results)} of {counted(config.num_epochs, 'epoch')}: {trainer.why_over()}")
+
+
+def print_replaced(network: Network, config: TrainConfig, console: Console) -> None:
+    """How many layers of a network of another library are ours now."""
+    if isinstance(network, ExternalNetwork) and (report := network.report) is not None:
+        replaced = f"{len(report.replaced)} of {counted(len(report.fates), 'layer')} replaced by {config.layer}"
+        first = next(iter(report.left), None)
+        print_line(console, replaced + ("" if first is None else f"; {first.name} is left: {first.reason}"))
+
+
+def resuming(config: TrainConfig) -> str:
+    """The command that goes on with a run."""
+    imports = ["--import", config.imports] if config.imports else []
+    return shlex.join(["convnn", "train", "--resume", config.output_dir, *imports])
 
 
 def fix_threads(config: TrainConfig, *, is_new: bool) -> TrainConfig:
@@ -143,6 +177,8 @@ def fix_threads(config: TrainConfig, *, is_new: bool) -> TrainConfig:
     threads = config.threads
     if threads is None and is_new and config.resume is not None:
         threads = threads_begun_with(Path(config.output_dir))
+    from accelerate.utils import broadcast_object_list
+
     [threads] = broadcast_object_list([torch.get_num_threads() if threads is None else threads])
     torch.set_num_threads(threads)
     return replace(config, threads=threads)
@@ -164,7 +200,7 @@ def describe_pretrained(network: ExternalNetwork, config: TrainConfig, say: Call
     say(f"starting with the weights of {config.model}{rest}")
 
 
-def load_images(config: TrainConfig, accelerator: Accelerator) -> ImageData:
+def load_images(config: TrainConfig, accelerator: "Accelerator") -> ImageData:
     """The images that the flags name, or the part of them that this process trains on.
 
     Raises:
@@ -194,6 +230,8 @@ def make_writers(
     say: Callable[[str], None],
 ) -> list[Callback]:
     """What writes into the folder of the run."""
+    from convnn.cli._callbacks import Curves, NeighborLog  # they draw, with Matplotlib
+
     scalars = TensorBoardLog(Path(config.output_dir)) if config.tensorboard else None  # first: it may refuse
     folder = RunFolder(config, network, data, summary, point, warn=say)
     writers: list[Callback] = [folder, Curves(folder, warn=say)]
@@ -248,6 +286,8 @@ def make_network(config: TrainConfig, in_channels: int, num_classes: int, *, pre
 
 def check_shapes(config: TrainConfig, console: Console) -> None:
     """Send a random batch through a fresh network and print the shapes."""
+    from accelerate.utils import set_seed
+
     device = find_device(config.device)
     if config.dataset not in KNOWN_SHAPES:
         raise InputError(f"--dataset={config.dataset} has no shape of its own to check; give a --checkpoint")
@@ -258,5 +298,6 @@ def check_shapes(config: TrainConfig, console: Console) -> None:
     images = torch.randn(2, channels, side, side, device=device)
     with torch.no_grad():
         logits = network(images)
+    print_replaced(network, config, console)
     sizes = f"input {tuple(images.shape)}, output {tuple(logits.shape)}"
     print_line(console, f"{config.model} of {config.layer}: {sizes}")

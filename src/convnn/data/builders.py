@@ -6,8 +6,6 @@ from dataclasses import replace
 from functools import partial
 
 from PIL import Image
-from torchvision import datasets
-from torchvision.transforms import v2
 
 from convnn.data.augment import flip_and_crop, random_crop
 from convnn.data.images import BrokenImageError, Size, fitted, read_image
@@ -32,9 +30,11 @@ def build_digits(options: Options) -> ImageData:
     return _build_from_tensors(options, source, statistics, random_crop)
 
 
-def build_cifar(options: Options, kind: type[datasets.CIFAR10], statistics: Statistics) -> ImageData:
+def build_cifar(options: Options, kind: str, statistics: Statistics) -> ImageData:
     """CIFAR-10 or CIFAR-100."""
-    source = read_cifar(kind, options.data_path, options.download)
+    from torchvision import datasets  # takes a second to import
+
+    source = read_cifar(getattr(datasets, kind), options.data_path, options.download)
     return _build_from_tensors(options, source, statistics, flip_and_crop)
 
 
@@ -65,8 +65,8 @@ def build_part(options: Options, part: str) -> ImagePart:
 
 
 BUILDERS: dict[str, Callable[[Options], ImageData]] = {
-    "cifar10": partial(build_cifar, kind=datasets.CIFAR10, statistics=CIFAR10_STATISTICS),
-    "cifar100": partial(build_cifar, kind=datasets.CIFAR100, statistics=CIFAR100_STATISTICS),
+    "cifar10": partial(build_cifar, kind="CIFAR10", statistics=CIFAR10_STATISTICS),
+    "cifar100": partial(build_cifar, kind="CIFAR100", statistics=CIFAR100_STATISTICS),
     "imagenet": build_imagenet,
     "imagefolder": build_imagefolder,
     "digits": build_digits,
@@ -133,6 +133,8 @@ def _transform(size: Size, fit: str, augment: bool) -> Callable[[Image.Image], I
     fitting = partial(fitted, size=size, how=fit)
     if not augment:
         return fitting
+    from torchvision.transforms import v2  # takes a second to import
+
     # What is cropped at random need not be cropped before.
     ahead = [] if fit == "crop" else [fitting]
     augmentation: Callable[[Image.Image], Image.Image] = v2.Compose(

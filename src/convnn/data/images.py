@@ -5,10 +5,10 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
 from convnn.errors import InputError, check_choice
 
@@ -139,8 +139,8 @@ def _converted(image: Image.Image, path: str | Path, mode: str) -> Image.Image:
 
 def to_tensor(picture: Image.Image) -> Tensor:
     """Copy the pixels to (C, H, W) uint8."""
-    pixels: Tensor = F.pil_to_tensor(picture)
-    return pixels
+    pixels = torch.from_numpy(np.array(picture))
+    return pixels.view(picture.height, picture.width, -1).permute(2, 0, 1)
 
 
 def channel_values(values: Sequence[float], device: torch.device | str = "cpu") -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from convnn.data.geometric import geometric
@@ -28,6 +27,8 @@ def digits(seed: int) -> Data:
 
     20 of each class are for training, 500 for validation, the others for the test.
     """
+    from sklearn.datasets import load_digits  # takes most of a second to import
+
     pixels, labels = map(torch.from_numpy, load_digits(return_X_y=True))
     x = (pixels / 16).float()
     rows, themselves = x.unsqueeze(0), torch.arange(len(x))

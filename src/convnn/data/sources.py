@@ -3,18 +3,18 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch import Tensor
-from torchvision import datasets
 
 from convnn.data.folders import has_class_folders, read_class_folders
 from convnn.data.stream import ImageFile
 from convnn.errors import InputError, is_out_of_memory
+
+if TYPE_CHECKING:
+    from torchvision.datasets import CIFAR10
 
 KNOWN_SHAPES = {"cifar10": (3, 32, 10), "cifar100": (3, 32, 100), "imagenet": (3, 224, 1000), "digits": (1, 8, 10)}
 """Channels, side and classes of the data sets whose shape is known without reading them."""
@@ -58,6 +58,9 @@ class FileSource:
 
 def read_digits() -> TensorSource:
     """Read the 1797 gray 8x8 digits, with the same stratified 20 % as the test part every time."""
+    from sklearn.datasets import load_digits  # takes most of a second to import
+    from sklearn.model_selection import train_test_split
+
     pixels, labels = load_digits(return_X_y=True)
     images = np.rint(pixels * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
     parts = train_test_split(images, labels, test_size=DIGITS_TEST_SIZE, stratify=labels, random_state=0)
@@ -69,7 +72,7 @@ def read_digits() -> TensorSource:
     )
 
 
-def read_cifar(kind: type[datasets.CIFAR10], data_path: Path, download: bool) -> TensorSource:
+def read_cifar(kind: "type[CIFAR10]", data_path: Path, download: bool) -> TensorSource:
     """Read CIFAR-10 or CIFAR-100 in its official layout, unpickled only after torchvision has checked its MD5 sums.
 
     Raises:
@@ -123,7 +126,7 @@ def _cifar_tensors(part: Any) -> Tensors:
     return Tensors(images, torch.tensor(part.targets))
 
 
-def _cifar_advice(kind: type[datasets.CIFAR10], data_path: Path, download: bool, error: Exception) -> str:
+def _cifar_advice(kind: "type[CIFAR10]", data_path: Path, download: bool, error: Exception) -> str:
     path, name = f"--data_path={str(data_path)!r}", kind.__name__
     if download:
         return f"--download: cannot fetch {name} into {path} ({error!r}); unpack {kind.url} there by hand"

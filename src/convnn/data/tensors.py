@@ -1,7 +1,6 @@
 from collections.abc import Callable, Iterator
 
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
 from convnn.data.epochs import EpochLoader, LoaderSettings, Step
 from convnn.data.interface import Batch
@@ -49,6 +48,8 @@ class TensorLoader(EpochLoader):
             return images
         if not len(images):  # torchvision cannot resize nothing
             return images.new_empty(0, images.shape[1], self._side, self._side)
+        from torchvision.transforms.v2 import functional as F  # takes a second to import
+
         resized: Tensor = F.resize(images, [self._side, self._side], antialias=True)
         return resized
 

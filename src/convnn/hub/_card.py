@@ -32,8 +32,8 @@ names = [recipe.classes[i] for i in logits.argmax(1)]
 ```
 
 ```sh
-convnn predict cat.jpg --checkpoint FOLDER
-convnn neighbors cat.jpg --checkpoint FOLDER
+convnn predict FOLDER cat.jpg
+convnn neighbors FOLDER cat.jpg
 ```
 
 ## Settings

@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from convnn.errors import check_at_least, check_fraction
 from convnn.models._network import Network
@@ -51,7 +50,7 @@ class LocalBlock(nn.Module):
             nn.BatchNorm2d(channels),
         )
         self.scale = layer_scale(channels)
-        self.drop = StochasticDepth(drop_path, "row")
+        self.drop = drop_images(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C, H, W)."""
@@ -74,12 +73,19 @@ class GraphBlock(nn.Module):
         self.ffn = FeedForward(channels)
         self.mixer_scale = layer_scale(channels) if use_layer_scale else 1.0
         self.ffn_scale = layer_scale(channels) if use_layer_scale else 1.0
-        self.drop = StochasticDepth(drop_path, "row")
+        self.drop = drop_images(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C, H, W)."""
         x = x + self.drop(self.mixer_scale * self.mixer(x))
         return x + self.drop(self.ffn_scale * self.ffn(x))
+
+
+def drop_images(share: float) -> nn.Module:
+    """Leave out a block for a share of the images of a training batch (stochastic depth)."""
+    from torchvision.ops import StochasticDepth  # takes a second to import
+
+    return StochasticDepth(share, "row")
 
 
 def layer_scale(channels: int) -> nn.Parameter:

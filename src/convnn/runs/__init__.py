@@ -1,5 +1,6 @@
 """What a training run leaves in its folder: the files, and how they are read again."""
 
+from convnn.runs.average import is_study, read_study_runs
 from convnn.runs.read import Run, read_run, read_runs, validation_parts
 
-__all__ = ["Run", "read_run", "read_runs", "validation_parts"]
+__all__ = ["Run", "is_study", "read_run", "read_runs", "read_study_runs", "validation_parts"]

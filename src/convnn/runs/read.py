@@ -24,6 +24,7 @@ class Run:
         parameters: of the network.
         gflops: billions of operations of one image forward.
         seconds: of training, an epoch on average.
+        repeats: the runs that this is the mean of; none of a single run.
 
     Numbers that the folder does not tell are NaN.
     """
@@ -34,6 +35,7 @@ class Run:
     parameters: float
     gflops: float
     seconds: float
+    repeats: "tuple[Run, ...]" = ()
 
     @property
     def validation_part(self) -> str:

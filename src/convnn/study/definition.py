@@ -4,7 +4,7 @@ import hashlib
 import math
 import reprlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,7 @@ class Study:
         runs: in the order of the file.
         repeats: settings that are no setting but a repetition; results are means over them.
         plots: pictures of the results.
+        same: names of runs that would be the same as others but for settings that they do not read, and of these.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Study:
     runs: tuple[PlannedRun, ...]
     repeats: tuple[str, ...] = ("seed",)
     plots: tuple[Plot, ...] = ()
+    same: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def settings(self) -> list[str]:
@@ -138,12 +140,13 @@ def read_study(path: str | Path, changes: Mapping[str, Any] | None = None, folde
     runs = tuple(_planned(settings, flags, folder, source) for settings in _products(table.get("runs"), source))
     _check_not_varied(changes or {}, runs, source)
     _check_distinct(runs, source)
+    runs, same = _made_once(runs)
     repeats = tuple(table.get("repeats", ["seed"]))
     flag_names = [f.name for f in fields(TrainConfig)]
     for name in repeats:
         if name not in flag_names:
             raise InputError(f"{source} has {name!r} in repeats, which is no flag{did_you_mean(name, flag_names)}")
-    study = Study(path.stem, table.get("title", path.stem), folder, runs, repeats)
+    study = Study(path.stem, table.get("title", path.stem), folder, runs, repeats, same=same)
     plots = tuple(_plot(values, study, source) for values in table.get("plots", []))
     return Study(**(vars(study) | {"plots": plots}))
 
@@ -212,6 +215,20 @@ def _check_distinct(runs: tuple[PlannedRun, ...], source: str) -> None:
         if run.name in seen:
             raise InputError(f"{source} has the run {run.name} twice")
         seen.add(run.name)
+
+
+def _made_once(runs: tuple[PlannedRun, ...]) -> tuple[tuple[PlannedRun, ...], dict[str, str]]:
+    """The runs that differ in something that they read, and which stand for the others."""
+    first: dict[tuple[tuple[str, str], ...], PlannedRun] = {}
+    same = {}
+    for run in runs:
+        config = run.config
+        read = tuple(
+            (name, str(value)) for name, value in vars(config).items() if config.reads(name) and name not in OURS
+        )
+        if first.setdefault(read, run) is not run:
+            same[run.name] = first[read].name
+    return tuple(first.values()), same
 
 
 def _plot(values: Any, study: Study, source: str) -> Plot:

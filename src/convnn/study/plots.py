@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from convnn.study.definition import COSTS, Plot
 from convnn.study.results import HEADINGS, Group, heading
@@ -110,6 +110,8 @@ def _draw_panel(panel: Axes, plot: Plot, groups: Sequence[Group], names: Sequenc
         panel.errorbar(xs, means, spreads, elinewidth=1.2, **look)
     panel.set_xlabel(HEADINGS.get(plot.x, plot.x), fontsize=9, color=FAINT)
     panel.yaxis.set_major_formatter(FuncFormatter(lambda percent, _: f"{percent:g}"))
+    if all(isinstance(group.settings.get(plot.x), int) for group in groups):
+        panel.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
     if ticks:
         words = [str(tick) for tick in ticks]
         panel.set_xticks(range(len(words)), words, **(SLANTED if sum(map(len, words)) > MOST_LETTERS else {}))

@@ -1,16 +1,24 @@
-"""One run of a study: a process of its own, which ends with the sweep that began it."""
+"""One run of a study: a process of its own, which ends with the sweep that began it.
 
+On Linux the processes are forked from one that has imported everything and computed nothing, so that a sweep pays for
+the imports once; elsewhere each imports anew.
+"""
+
+import importlib
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import Field, fields
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from convnn.errors import OutputError
 from convnn.files import make_folder
+from convnn.signals import answer_signals
 from convnn.study.definition import PlannedRun
 from convnn.study.device import Device
 from convnn.train import TrainConfig
@@ -18,6 +26,17 @@ from convnn.train.config import option_of
 
 LOG = "log.txt"
 """What a run prints, in its folder."""
+
+COMMAND_LINE = "convnn.cli"
+"""Whose `main` makes a run."""
+
+NEEDED = (
+    f"{COMMAND_LINE}.train",
+    f"{COMMAND_LINE}._callbacks",
+    "accelerate",
+    "torch.distributed.checkpoint.state_dict",
+)
+"""What every run imports."""
 
 
 class Worker:
@@ -34,44 +53,37 @@ class Worker:
     def __init__(self, run: PlannedRun, device: Device) -> None:
         self.run = run
         self.device = device
-        make_folder(run.folder, "folder of the run")
+        log = make_folder(run.folder, "folder of the run") / LOG
         try:
-            with (run.folder / LOG).open("ab") as log:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", "convnn.cli._leash", *arguments(run.config), "--device", device.kind],
-                    stdin=subprocess.PIPE,  # closed by the end of this process, however it comes
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    env=os.environ | device.environment,
-                    start_new_session=True,  # a Ctrl-C is for the sweep, which passes it on
-                )
+            log.open("ab").close()
         except OSError as error:
-            raise OutputError(f"'{run.folder / LOG}' cannot be written: {error.strerror or error}") from None
+            raise OutputError(f"'{log}' cannot be written: {error.strerror or error}") from None
+        words = ["train", *arguments(run.config), "--device", device.kind]
+        self._process = _process(words, str(log), device.environment)
+        self._process.start()
 
     @property
     def pid(self) -> int:
         """Of its process."""
-        return self._process.pid
+        return self._process.pid or 0
 
     @property
     def status(self) -> int | None:
         """Exit status; None while it is running."""
-        return self._process.poll()
+        return self._process.exitcode
 
     def stop(self) -> None:
         """Ask it to save and end."""
-        if self._process.poll() is None:
+        if self._process.is_alive():
             self._process.terminate()
 
     def wait(self) -> None:
         """Until it has ended."""
-        self._process.wait()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        self._process.join()
 
     def reason(self) -> str:
         """Why it ended before its end, in a line."""
-        status = self._process.returncode
+        status = self._process.exitcode or 0
         if status < 0:
             return f"killed by {signal.Signals(-status).name}, see {self.run.folder / LOG}"
         return last_line(self.run.folder).removeprefix("convnn: ") or f"it ended with status {status}"
@@ -97,3 +109,37 @@ def _flag(f: "Field[Any]", value: Any) -> Sequence[str]:
     if isinstance(value, bool):
         return [f"--{f.name}" if value else f"--no-{f.name}"]
     return [f"{option_of(f)}={value}"]
+
+
+def _process(*args: Any) -> BaseProcess:
+    """A process that will call `_train`."""
+    forks_safely = sys.platform == "linux"  # macOS does not, once its frameworks are loaded
+    if forks_safely:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(list(NEEDED))
+        return context.Process(target=_train, args=args)
+    return multiprocessing.get_context("spawn").Process(target=_train, args=args)
+
+
+def _train(words: Sequence[str], log: str, environment: dict[str, str]) -> None:
+    """Run a command as a process of its own would, printing into a file."""
+    answer_signals()
+    if hasattr(os, "setsid"):
+        os.setsid()  # a Ctrl-C is for the sweep, which passes it on
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(descriptor, stream)
+    sys.stdout, sys.stderr = (os.fdopen(stream, "w", buffering=1, closefd=False) for stream in (1, 2))
+    os.environ |= environment
+    if "OMP_NUM_THREADS" in environment:  # read when torch was imported
+        importlib.import_module("torch").set_num_threads(int(environment["OMP_NUM_THREADS"]))
+    sys.exit(importlib.import_module(COMMAND_LINE).main(words))
+
+
+def _end_with_parent() -> None:
+    """End, as on SIGTERM, when the sweep is gone."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)

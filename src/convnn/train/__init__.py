@@ -1,5 +1,6 @@
 """Training: configuration, loop, and what a run leaves behind."""
 
+from convnn.interruption import Interrupted, Interruption
 from convnn.train.callbacks import Callback
 from convnn.train.checkpoint import (
     Checkpoint,
@@ -16,7 +17,6 @@ from convnn.train.console import ConsoleReport, print_summary
 from convnn.train.device import find_device, make_accelerator
 from convnn.train.folder import RunFolder
 from convnn.train.initial import start_from
-from convnn.train.interruption import Interrupted, Interruption
 from convnn.train.metrics import EpochResult, Meter, Scores
 from convnn.train.resume import ResumePoint, find_resume_point
 from convnn.train.summary import NetworkSummary, parameter_table, summarize

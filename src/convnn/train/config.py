@@ -9,6 +9,7 @@ from convnn.data import DATASETS, FITS, ON_BAD_IMAGE
 from convnn.errors import InputError, check_at_least, check_at_most, check_choice, check_fraction
 from convnn.files import expand_home
 from convnn.models import check_layer, check_model, default_layer, is_external, list_models, model_settings
+from convnn.models.external import replacement_settings
 from convnn.nn import (
     ACTIVATIONS,
     AGGREGATION_TYPES,
@@ -43,9 +44,11 @@ TOKEN_DEFAULTS = {
     "lr": 5e-4,
     "weight_decay": 5e-2,
     "scheduler": "cosine",
-    "output_dir": "./Output/VIT/VIT_Attention",
 }
 """Defaults of the published ViT where they differ from those of the convolutional networks."""
+
+PUBLISHED_FOLDERS = {("vgg11", "ConvNN"): "./Output/VGG/ConvNN", ("vit", "Attention"): "./Output/VIT/VIT_Attention"}
+"""Of results, by network and layer; those of all others are named after the two."""
 
 DEEPEST, WIDEST, MOST_THREADS, LARGEST_FACTOR, LARGEST_FLOAT = 1000, 2**20, 1024, 1000.0, 1e30
 
@@ -115,7 +118,8 @@ def defaults_of(model: str, layer: str | None = None) -> dict[str, Any]:
     of_layer = {name: value for name, value in LAYERS[layer].settings.items() if name in flags}
     of_model = {name: value for name, value in model_settings(model).items() if name in flags}
     of_tokens = TOKEN_DEFAULTS if LAYERS[default_layer(model)].reads == "tokens" else {}
-    return of_layer | of_model | of_tokens | {"layer": layer}
+    folder = PUBLISHED_FOLDERS.get((model, layer), f"./Output/{model.replace(':', '_')}/{layer}")
+    return of_layer | of_model | of_tokens | {"layer": layer, "output_dir": folder}
 
 
 @dataclass(frozen=True, init=False)
@@ -358,5 +362,5 @@ class TrainConfig:
 
     def reads(self, name: str) -> bool:
         """Whether a flag has a say in this run: a network and a layer leave out the settings of others."""
-        read = LAYERS[self.layer].settings.keys() | model_settings(self.model).keys()
-        return name not in self.settings or name in read
+        of_layer = replacement_settings(self.layer) if is_external(self.model) else LAYERS[self.layer].settings.keys()
+        return name not in self.settings or name in of_layer | model_settings(self.model).keys()

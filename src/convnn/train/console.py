@@ -1,46 +1,28 @@
 """The run on the screen: a table, a progress bar on a terminal, one plain line an epoch everywhere."""
 
-import os
 import time
 from collections.abc import Sequence
-from typing import IO
+from typing import TYPE_CHECKING
 
-from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from convnn.data import ImageData
+from convnn.screen import print_line
 from convnn.train.callbacks import Callback
 from convnn.train.config import TrainConfig
 from convnn.train.metrics import EpochResult, best_of
 from convnn.train.summary import NetworkSummary
 from convnn.words import counted
 
-WIDE = 1 << 16
-"""Letters of a line that is read by no terminal: nothing is cut or broken."""
-
-
-def make_console(file: IO[str] | None = None) -> Console:
-    """A console that shows people's text as it is: brackets are no markup, colons no emoji, numbers not coloured.
-
-    Args:
-        file: where it writes; to the standard output when None.
-    """
-    console = Console(file=file, markup=False, emoji=False, highlight=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = WIDE
-    return console
-
-
-def print_line(console: Console, text: str) -> None:
-    """Print a line as it is, on any console: nothing breaks, colours or interprets it."""
-    console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 def print_summary(
-    console: Console, config: TrainConfig, data: ImageData, summary: NetworkSummary, accelerator: Accelerator
+    console: Console, config: TrainConfig, data: ImageData, summary: NetworkSummary, accelerator: "Accelerator"
 ) -> None:
     """What is about to run."""
     several = f", {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""

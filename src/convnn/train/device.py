@@ -1,12 +1,14 @@
 """Where a run computes, and in which precision."""
 
 import os
+from typing import TYPE_CHECKING
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 
 from convnn.errors import InputError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 def find_device(name: str) -> torch.device:
@@ -24,7 +26,7 @@ def find_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def make_accelerator(device: torch.device, *, use_amp: bool = False, deterministic: bool = False) -> Accelerator:
+def make_accelerator(device: torch.device, *, use_amp: bool = False, deterministic: bool = False) -> "Accelerator":
     """Hugging Face Accelerate on one device, or on that of each process that torchrun or accelerate started.
 
     Args:
@@ -32,6 +34,9 @@ def make_accelerator(device: torch.device, *, use_amp: bool = False, determinist
         use_amp: mixed precision.
         deterministic: refuse operations that do not give the same bits every time.
     """
+    from accelerate import Accelerator  # takes half a second to import
+    from accelerate.state import AcceleratorState
+
     has_bfloat16 = device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_bf16_supported())
     half = "bf16" if has_bfloat16 else "fp16"
     if not torch.distributed.is_initialized():

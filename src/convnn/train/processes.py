@@ -1,15 +1,15 @@
 """Several processes on one run: what they must agree on, and what they compute together."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.distributed as dist
-from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
 from torch.nn.modules.batchnorm import _BatchNorm
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 class Agreement(NamedTuple):
@@ -33,7 +33,7 @@ class Processes:
         accelerator: knows how many they are.
     """
 
-    def __init__(self, accelerator: Accelerator) -> None:
+    def __init__(self, accelerator: "Accelerator") -> None:
         self.accelerator = accelerator
         self.index: int = accelerator.process_index
         self.count: int = accelerator.num_processes
@@ -143,12 +143,15 @@ def _over_processes(norm: _BatchNorm) -> nn.Module:
     return together.train(norm.training)
 
 
-def shard(network: nn.Module, accelerator: Accelerator) -> None:
+def shard(network: nn.Module, accelerator: "Accelerator") -> None:
     """Spread weights, gradients and optimizer over the processes (FSDP), block by block, in place.
 
     Reference:
         Zhao et al., "PyTorch FSDP", arXiv 2304.11277.
     """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard  # takes a second to import
+
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
     for stage in network.children():
         for block in stage.children() if isinstance(stage, nn.Sequential | nn.ModuleList) else [stage]:

@@ -1,9 +1,8 @@
 """A run in progress, as its checkpoints see it."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from accelerate import Accelerator
 from torch import nn
 
 from convnn.data import ImageData
@@ -12,6 +11,9 @@ from convnn.train.config import TrainConfig
 from convnn.train.metrics import EpochResult, Meter
 from convnn.train.optim import Schedule
 from convnn.train.processes import Processes
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 @dataclass
@@ -36,7 +38,7 @@ class Running(Protocol):
     model: nn.Module
     data: ImageData
     config: TrainConfig
-    accelerator: Accelerator
+    accelerator: "Accelerator"
     processes: Processes
     optimizer: Any
     schedule: Schedule

@@ -6,12 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_state_dict,
-    set_model_state_dict,
-    set_state_dict,
-)
 
 from convnn.errors import InputError, is_out_of_memory
 from convnn.train.checkpoint import Checkpoint, Recipe, RunState, check_classes, check_weights
@@ -24,6 +18,8 @@ from convnn.train.scrutiny import check_run
 
 def capture(running: Running) -> tuple[dict[str, Any], RunState]:
     """Weights and the rest of a run after some step; every process has to call, the main one gets the tensors."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict  # takes a second to import
+
     whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
     weights, optimizer = get_state_dict(running.model, running.optimizer.optimizer, options=whole)
     of_optimizer, optimizer_numbers = _split(optimizer)
@@ -80,6 +76,8 @@ def restore(running: Running, checkpoint: Checkpoint, path: Path | str) -> None:
 
 def _restore_optimizer(running: Running, weights: dict[str, Any], run: RunState) -> None:
     """Weights, what the optimizer keeps of each, and the learning rate; its other numbers are those of the flags."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict, set_state_dict
+
     optimizer, options = running.optimizer.optimizer, StateDictOptions(full_state_dict=True)
     (group,) = optimizer.param_groups
     names = [name for name, p in running.network.named_parameters() if p.requires_grad]

@@ -6,19 +6,19 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from convnn.data import Batch, ImageData, Loader
 from convnn.errors import TrainingError
+from convnn.interruption import Interrupted, Interruption
 from convnn.models import Network
 from convnn.nn._modes import evaluating
 from convnn.train.callbacks import Callback
 from convnn.train.checkpoint import Checkpoint
 from convnn.train.config import TrainConfig
-from convnn.train.interruption import Interrupted, Interruption
 from convnn.train.metrics import EpochResult, Meter, Scores, best_of
 from convnn.train.optim import CRITERIA, Schedule, make_optimizer
 from convnn.train.processes import Processes, normalise_together, shard
@@ -27,6 +27,9 @@ from convnn.train.running import Position
 from convnn.train.state import capture, restore
 from convnn.train.stopping import why_over
 from convnn.train.timer import SaveTimer
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 STEPS_BETWEEN_CHECKS = 50  # looking at the loss makes the device wait
 
@@ -48,7 +51,7 @@ class Trainer:
         network: Network,
         data: ImageData,
         config: TrainConfig,
-        accelerator: Accelerator,
+        accelerator: "Accelerator",
         callbacks: Sequence[Callback] = (),
         interruption: Interruption | None = None,
     ) -> None:
@@ -287,7 +290,7 @@ def evaluate(
     model: nn.Module,
     loader: Loader,
     criterion: str,
-    accelerator: Accelerator,
+    accelerator: "Accelerator",
     after_batch: Callable[[], None] = lambda: None,
 ) -> Scores:
     """Loss and accuracies of a model over a loader, every sample counted once over all processes.
@@ -315,7 +318,7 @@ def compiled(network: Network, config: TrainConfig) -> Network:
     return network
 
 
-def distributed(network: Network, config: TrainConfig, accelerator: Accelerator) -> nn.Module:
+def distributed(network: Network, config: TrainConfig, accelerator: "Accelerator") -> nn.Module:
     """The network as this process trains it: as it is, or sharing gradients (DDP) or weights too (`--fsdp`)."""
     if accelerator.num_processes > 1 and config.sync_batchnorm:
         normalise_together(network)

@@ -22,11 +22,18 @@ def comparison_page(runs: Sequence[Run]) -> str:
     template = Template((files("convnn.viz.compare") / "page.html").read_text(encoding="utf-8"))
     columns = comparison(runs)
     return template.substitute(
-        title=f"Comparison of {counted(len(runs), 'run')}",
+        title=f"Comparison of {_counted(runs)}",
         curves=_following_the_page(svg_text(comparison_figure(runs))),
+        narrow=_following_the_page(svg_text(comparison_figure(runs, is_narrow=True))),
         head="".join(map(_head, columns)),
         rows="\n".join(_row(columns, number) for number in range(len(runs))),
     )
+
+
+def _counted(runs: Sequence[Run]) -> str:
+    """How many they are, and of how many runs they are the means."""
+    repeats = sum(len(run.repeats) for run in runs)
+    return counted(len(runs), "run") if not repeats else f"{counted(len(runs), 'setting')}, {counted(repeats, 'run')}"
 
 
 def _following_the_page(svg: str) -> str:

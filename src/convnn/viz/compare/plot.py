@@ -1,7 +1,7 @@
 """The curves of several runs in one picture."""
 
 from collections.abc import Sequence
-from math import inf, isnan
+from math import isnan
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,10 +51,11 @@ def draw_comparison(runs: Sequence[Run], path: Path | str) -> Path:
 
 
 @own_style()
-def comparison_figure(runs: Sequence[Run]) -> Figure:
-    """The picture, ahead of being written."""
-    figure = Figure(figsize=(10, 3.9), layout=ConstrainedLayoutEngine(wspace=0.06))
-    accuracy, loss = figure.subplots(1, 2)
+def comparison_figure(runs: Sequence[Run], *, is_narrow: bool = False) -> Figure:
+    """The picture, ahead of being written; a narrow one has its panels below each other, and no names."""
+    layout = ConstrainedLayoutEngine(wspace=0.06, hspace=0.06)
+    figure = Figure(figsize=(4.2, 6.4) if is_narrow else (10, 3.9), layout=layout)
+    accuracy, loss = figure.subplots(2, 1) if is_narrow else figure.subplots(1, 2)
     for number, run in enumerate(runs):
         stroke = stroke_of(number)
         _draw(accuracy, run, f"{run.validation_part}_top1", stroke)
@@ -64,7 +65,8 @@ def comparison_figure(runs: Sequence[Run]) -> Figure:
     _style(accuracy, f"{part} top-1 accuracy")
     accuracy.yaxis.set_major_formatter(PercentFormatter(xmax=1))
     _style(loss, f"{part} loss")
-    _name_lines(figure, runs)
+    if not is_narrow:
+        _name_lines(figure, runs)
     return figure
 
 
@@ -84,21 +86,14 @@ def _mark_best(panel: Axes, run: Run, stroke: Stroke) -> None:
 
 
 def _name_lines(figure: Figure, runs: Sequence[Run]) -> None:
-    """Names beside the panels, the best run first."""
-    order = sorted(range(len(runs)), key=lambda i: _descending(runs[i].validation(runs[i].best, "top1")))
-    lines = [Line2D([], [], **_look(stroke_of(i))) for i in order]
-    names = [_shortened(runs[i].name) for i in order]
-    write_legend(figure, lines, names, handlelength=2.4)
+    """Names beside the panels, in the order of the table."""
+    lines = [Line2D([], [], **_look(stroke_of(number))) for number in range(len(runs))]
+    write_legend(figure, lines, [_shortened(run.name) for run in runs], handlelength=2.4)
 
 
 def _look(stroke: Stroke) -> dict[str, Any]:
     linestyle = (0, stroke.dashes) if stroke.dashes else "-"
     return {"color": stroke.color, "linestyle": linestyle, "linewidth": 1.7}
-
-
-def _descending(value: float) -> float:
-    """What sorts large numbers first and unknown ones last."""
-    return inf if isnan(value) else -value
 
 
 def _shortened(name: str) -> str:

@@ -1,8 +1,9 @@
 """Several runs side by side: the columns of their table, and the table as Markdown."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan, nan
+from statistics import fmean, stdev
 
 from convnn.runs import Run
 from convnn.tables import escaped, markdown_table
@@ -39,12 +40,13 @@ def comparison(runs: Sequence[Run]) -> list[Column]:
     columns += [
         _of_numbers("parameters", [run.parameters for run in runs], "{:,.0f}".format, None),
         _of_numbers("GFLOPs", [run.gflops for run in runs], "{:.3g}".format, None),
+        *_of_repeats(runs),
         *_of_parts(runs),
-        _of_numbers("best top-1", [run.validation(run.best, "top1") for run in runs], "{:.2%}".format, max),
+        _of_accuracies("best top-1", runs, lambda run: run.validation(run.best, "top1")),
         _of_numbers("its epoch", [run.at(run.best, "epoch") for run in runs], "{:g}".format, None),
         _of_numbers("its top-5", [run.validation(run.best, "top5") for run in runs], "{:.2%}".format, max),
         *_of_tests(runs),
-        _of_numbers("last top-1", [run.validation(-1, "top1") for run in runs], "{:.2%}".format, max),
+        _of_accuracies("last top-1", runs, lambda run: run.validation(-1, "top1")),
         _of_epochs(runs),
         _of_numbers("s/epoch", [run.seconds for run in runs], "{:.3g}".format, min),
     ]
@@ -65,6 +67,34 @@ def comparison_markdown(columns: Sequence[Column]) -> str:
         for row in range(len(columns[0].cells))
     ]
     return markdown_table(head, rows, [column.is_number for column in columns])
+
+
+def _of_repeats(runs: Sequence[Run]) -> list[Column]:
+    """Of how many runs each is the mean, where they are means."""
+    if not any(run.repeats for run in runs):
+        return []
+    return [_of_numbers("runs", [float(max(1, len(run.repeats))) for run in runs], "{:g}".format, None)]
+
+
+def _of_accuracies(heading: str, runs: Sequence[Run], value: Callable[[Run], float]) -> Column:
+    """An accuracy, with its standard deviation over repetitions; the best is marked where it is better by more."""
+    found = [[one for run in (run.repeats or (run,)) if not isnan(one := value(run))] for run in runs]
+    means = [fmean(values) if values else nan for values in found]
+    spreads = [stdev(values) if len(values) > 1 else 0.0 for values in found]
+    column = _of_numbers(heading, means, "{:.2%}".format, max)
+    cells = [
+        f"{cell[:-1]} ± {spread:.2%}" if spread else cell for cell, spread in zip(column.cells, spreads, strict=True)
+    ]
+    return replace(column, cells=tuple(cells), best=column.best if _is_clear(means, spreads) else (False,) * len(runs))
+
+
+def _is_clear(means: Sequence[float], spreads: Sequence[float]) -> bool:
+    """Whether the best mean is better than the next by more than the standard deviation of either."""
+    ranked = sorted((pair for pair in zip(means, spreads, strict=True) if not isnan(pair[0])), reverse=True)
+    if len(ranked) < 2:
+        return False
+    (best, its_spread), (next_best, next_spread) = ranked[:2]
+    return best - next_best > max(its_spread, next_spread) or not (its_spread or next_spread)
 
 
 def _of_parts(runs: Sequence[Run]) -> list[Column]:

@@ -38,7 +38,7 @@ class Interruption:
         ...     signal.raise_signal(signal.SIGTERM)
         ...     print("this is finished first")
         Traceback (most recent call last):
-        convnn.train.interruption.Interrupted: stopped by SIGTERM
+        convnn.interruption.Interrupted: stopped by SIGTERM
     """
 
     def __init__(self) -> None:

@@ -1,0 +1,86 @@
+"""The short form of `convnn train --help`."""
+
+import argparse
+from collections.abc import Iterable, Sequence
+from dataclasses import Field, fields
+from typing import Any
+
+from convnn.cli._flags import add_flag
+from convnn.errors import ConvnnError
+from convnn.models import check_layer, check_model, default_layer, model_settings
+from convnn.nn import LAYERS
+from convnn.train import TrainConfig
+from convnn.train.config import defaults_of
+
+GROUPS = {
+    "what": ("model", "layer", "dataset", "data_path", "resize", "augment", "init_from"),
+    "where": ("output_dir", "device", "seed"),
+    "how long": ("num_epochs", "batch_size", "lr", "patience", "resume"),
+}
+
+LISTED = {
+    "model": "architecture: a name of convnn models, torchvision:NAME or timm:NAME",
+    "layer": "layer it is built of: a name of convnn layers",
+}
+"""Flags whose values are too many for a short form."""
+
+EXAMPLES = """\
+examples:
+  {prog} --dataset digits --model resnet18 --width 0.25 --num_epochs 5 --output_dir runs/first
+  {prog} --dataset imagefolder --data_path photos --resize 64 --model timm:resnet18 --output_dir runs/photos
+  {prog} --resume runs/first --num_epochs 10
+
+{prog} --help-all lists all {count} flags, {prog} --layer NAME --help those of another layer;
+convnn models lists the networks, convnn layers the layers."""
+
+
+def brief_help(prog: str, words: Sequence[str]) -> str:
+    """What is trained, where, for how long, the flags that this network and its layer read, and examples.
+
+    Args:
+        prog: how the command is called.
+        words: its arguments, which may name a network and a layer.
+    """
+    model, layer = _named(words)
+    defaults = {f.name: f.default for f in fields(TrainConfig)} | defaults_of(model, layer)
+    own = [name for name in LAYERS[layer].settings if name in defaults and name != "backend"]  # the machine's
+    groups = GROUPS | {
+        f"flags of --layer {layer}": own,
+        f"flags of --model {model}": [name for name in model_settings(model) if name in defaults and name not in own],
+    }
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        usage=f"{prog} [--model MODEL] [--layer LAYER] [FLAGS]",
+        description="Train a network.",
+        epilog=EXAMPLES.format(prog=prog, count=len(defaults)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+    )
+    for title, names in groups.items():
+        _add(parser, title, names, defaults)
+    return parser.format_help()
+
+
+def _named(words: Sequence[str]) -> tuple[str, str]:
+    """The network and the layer that the arguments name, or those that they leave as they are."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--model", nargs="?", default=TrainConfig.model)
+    parser.add_argument("--layer", nargs="?")
+    found = parser.parse_known_args(words)[0]
+    try:
+        check_model(found.model, "--")
+        check_layer(found.model, layer := found.layer or default_layer(found.model), "--")
+    except ConvnnError:
+        return _named([])
+    return found.model, layer
+
+
+def _add(parser: argparse.ArgumentParser, title: str, names: Iterable[str], defaults: dict[str, Any]) -> None:
+    group = parser.add_argument_group(title)
+    by_name: dict[str, Field[Any]] = {f.name: f for f in fields(TrainConfig)}
+    for name in names:
+        add_flag(group, by_name[name], f"default: {defaults[name]}")
+    for action in group._group_actions:
+        if action.dest in LISTED:  # by commands of their own
+            action.metavar = action.dest.upper()
+            action.help = f"{LISTED[action.dest]} (default: {defaults[action.dest]})"

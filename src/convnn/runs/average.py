@@ -1,0 +1,80 @@
+"""Means of runs that differ in their seed alone, as a study leaves them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+
+from convnn.errors import InputError
+from convnn.runs.files import METRICS
+from convnn.runs.read import Run, read_run
+
+WITHOUT_A_SAY = (
+    "output_dir",
+    "resume",
+    "overwrite",
+    "checkpoint",
+    "test_only",
+    "seed",
+    "device",
+    "threads",
+    "num_workers",
+)
+"""Flags in which repetitions may differ."""
+
+
+def is_study(folder: Path | str) -> bool:
+    """Whether a folder has runs in it and is none itself."""
+    folder = Path(folder)
+    return folder.is_dir() and not (folder / METRICS).exists() and any(folder.glob(f"*/{METRICS}"))
+
+
+def read_study_runs(folder: Path | str) -> list[Run]:
+    """The runs of a study, those that differ in their seed alone as their mean.
+
+    Args:
+        folder: of the study, with a folder for each run.
+
+    Returns:
+        A run for each setting, the best first, called after what it differs in.
+
+    Raises:
+        InputError: all runs have one setting, or one lacks a file or has one that cannot be read.
+    """
+    groups: dict[tuple[tuple[str, str], ...], list[Run]] = {}
+    for metrics in sorted(Path(folder).glob(f"*/{METRICS}")):
+        run = read_run(metrics.parent)
+        flags = {name: value for name, value in run.flags.items() if name not in WITHOUT_A_SAY}
+        groups.setdefault(tuple(flags.items()), []).append(run)
+    if len(groups) < 2:
+        raise InputError(f"study '{folder}' has runs of one setting, and nothing to compare; give two runs or more")
+    means = [_mean(dict(flags), runs) for flags, runs in groups.items()]
+    differing = [name for name in means[0].flags if len({run.flags.get(name) for run in means}) > 1]
+    means = [replace(run, name=_named(run, differing)) for run in means]
+    return sorted(means, key=lambda run: -run.validation(run.best, "top1") if run.best is not None else 0)
+
+
+def _mean(flags: dict[str, str], runs: Sequence[Run]) -> Run:
+    """The mean curves over as many epochs as all runs have."""
+    epochs = min(len(run.curves["epoch"]) for run in runs)
+    columns = [name for name in runs[0].curves if all(name in run.curves for run in runs)]
+    curves = {
+        name: [fmean(values) for values in zip(*(run.curves[name][:epochs] for run in runs), strict=True)]
+        for name in columns
+    }
+    seconds = fmean(run.seconds for run in runs)
+    return replace(runs[0], flags=flags, curves=curves, seconds=seconds, repeats=tuple(runs))
+
+
+def _named(run: Run, flags: Sequence[str]) -> str:
+    """The values of some flags: a word speaks for itself, a number needs its name."""
+    values = {name: run.flags[name] for name in flags if run.flags.get(name) not in (None, "None")}
+    return ", ".join(value if _is_word(value) else f"{name}={value}" for name, value in values.items())
+
+
+def _is_word(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return text not in ("True", "False")
+    return False
