@@ -354,7 +354,9 @@ def test_steps_keep_the_type_of_the_scores(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("name", STEPS)
 def test_steps_need_scores(name: str) -> None:
-    with pytest.raises(InputError, match=r"^neighbors\.scores=None must be set first, by weigh\.similarity for one$"):
+    with pytest.raises(
+        InputError, match=r"^neighbors\.scores=None must be set first, for example by weigh\.similarity$"
+    ):
         STEPS[name](Neighbors(torch.zeros(1, 1, 1, dtype=torch.long)))
 
 

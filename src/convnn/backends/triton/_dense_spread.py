@@ -1,8 +1,8 @@
 # mypy: disable-error-code="import-untyped, import-not-found, untyped-decorator"
-"""What every output says to every value it was made of, brought back to the values without atomics.
+"""Gradients of values and scores of the dense kernel, summed into the values without atomics.
 
-Slots are multiplied a few at a time, into a buffer of 64 MiB, or of one slot (B, N, C) where that is larger; beside it
-are the float32 sums (B, T, C) and the sources, 8 bytes a pair and a row.
+A few slots at a time are multiplied into a buffer of 64 MiB, or of one slot (B, N, C) where that is larger. In addition
+there are the float32 sums (B, T, C) and the sources, 8 bytes per pair and per row.
 """
 
 import torch
@@ -50,7 +50,7 @@ def spread(
 def _add_to_sources(
     pulls: Tensor, sources: Sources, scores: Tensor | None, total: Tensor, first: int, slots: int, K: int
 ) -> None:
-    """Sum what reaches each row through these slots: (B, T, C), set by the first ones and added to by the others."""
+    """Sum the gradients of each row through these slots into `total` (B, T, C); the first slots overwrite it."""
     batch, length, channels = total.shape
     block = tile(channels, 1, 128)
     launch(
@@ -73,7 +73,7 @@ def _add_to_sources(
 
 
 def _fill_scores(pulls: Tensor, values: Tensor, indices: Tensor, grad_scores: Tensor, first: int) -> None:
-    """The products of what reaches each neighbour with what it brings."""
+    """Fill the gradients of the scores: inner products of the gradient of each neighbour with its value."""
     rows, channels = pulls.shape[0], values.shape[2]
     slots = pulls.shape[1] // channels
     launch(
@@ -108,7 +108,7 @@ def _add_to_sources_kernel(
     SOURCES: tl.constexpr,
     CHANNELS: tl.constexpr,
 ) -> None:
-    """One row, over a tile after a tile of the pairs that read it: a row may be everybody's neighbour."""
+    """Sum one row over the pairs that read it, tile by tile: it may be a neighbour of every query."""
     target = tl.program_id(0).to(tl.int64)
     c = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     is_channel = c < channels
@@ -145,7 +145,7 @@ def _scores_kernel(
     PAIRS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ) -> None:
-    """A tile of the pairs of these slots."""
+    """Compute a tile of the pairs of these slots."""
     pull = tl.program_id(0).to(tl.int64) * PAIRS + tl.arange(0, PAIRS)
     is_pair = pull < pairs
     row = pull // slots
