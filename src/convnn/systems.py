@@ -1,4 +1,4 @@
-"""What is here, told once: the facts of every system, which the guide and `convnn layers` print."""
+"""The facts about every system, which the guide and `convnn layers` print."""
 
 import importlib
 from collections.abc import Iterator
@@ -8,19 +8,19 @@ from pathlib import Path
 from convnn.errors import InputError, check_choice
 
 FACTS = "_systems.py"
-"""The file of a room in which it registers its families and systems."""
+"""The file in which a package registers its families and systems."""
 PUBLISHED = "the published code, outputs and all gradients"
-"""What many systems were checked against: numbers in float64, which ours differ from by 1e-9 at most."""
+"""The reference of many systems: float64 numbers from which ours differ by at most 1e-9."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """Systems that belong on one page of the guide.
+    """A family of systems, which share a page of the guide.
 
     Attributes:
-        key: its name in code, and that of its page, docs/guide/KEY.md.
-        title: for people.
-        about: what they have in common, a sentence or two.
+        key: name in code, and of its page, docs/guide/KEY.md.
+        title: title for readers.
+        about: what its systems have in common, in a sentence or two.
     """
 
     key: str
@@ -30,19 +30,19 @@ class Family:
 
 @dataclass(frozen=True, kw_only=True)
 class System:
-    """What the guide says of a layer, function, estimator, loss or network.
+    """The facts about a layer, function, estimator, loss or network in the guide.
 
     Attributes:
-        name: for people, unlike all others.
+        name: unique name for readers.
         family: key of a registered family.
-        selects: who the neighbours are.
-        weighs: how much each of them counts.
-        aggregates: how they are put together.
-        paper: where it was published, "arXiv 1234.56789", or whose it is.
+        selects: which positions are the neighbours.
+        weighs: how the neighbours are weighted.
+        aggregates: how their values are combined.
+        paper: publication, such as "arXiv 1234.56789", or author.
         checked: what it was compared with.
-        where: the class or function, such as "convnn.nn.ViG2d"; several are separated by blanks.
-        layer: its value of `--layer`, where it has one.
-        number: its place in the list of published systems that this library is about.
+        where: the class or function, such as "convnn.nn.ViG2d"; several are separated by spaces.
+        layer: its value of `--layer`, if it has one.
+        number: its number in the list of published systems that this library covers.
     """
 
     name: str
@@ -58,7 +58,7 @@ class System:
 
     @property
     def steps(self) -> str:
-        """All three in a line."""
+        """All three steps in one line."""
         return f"{self.selects}; {self.weighs}; {self.aggregates}"
 
 
@@ -67,11 +67,11 @@ SYSTEMS: dict[str, System] = {}
 
 
 def register_family(key: str, title: str, about: str) -> None:
-    """Make a family known, and with it a page of the guide.
+    """Register a family, which adds a page to the guide.
 
     Args:
-        key: its name in code; the page is docs/guide/KEY.md.
-        title: for people.
+        key: name in code; the page is docs/guide/KEY.md.
+        title: title for readers.
         about: what its systems have in common.
 
     Raises:
@@ -83,10 +83,10 @@ def register_family(key: str, title: str, about: str) -> None:
 
 
 def register_system(system: System) -> System:
-    """Make a system known to the guide and to `convnn layers`; a layer is registered by `nn.register_layer`.
+    """Register a system for the guide and `convnn layers`; layers are registered by `nn.register_layer`.
 
     Raises:
-        InputError: the name is taken, or nobody registered the family.
+        InputError: the name is taken, or the family is not registered.
     """
     check_choice("family", system.family, FAMILIES)
     if system.name in SYSTEMS:
@@ -96,20 +96,20 @@ def register_system(system: System) -> System:
 
 
 def list_systems(family: str | None = None) -> list[System]:
-    """All systems of the library, or those of a family, in the order in which their rooms register them.
+    """Return all systems of the library, or those of a family, in the order of registration.
 
     Raises:
         InputError: the family is unknown.
     """
-    for room in _rooms():
-        importlib.import_module(room)
+    for module in _fact_modules():
+        importlib.import_module(module)
     if family is not None:
         check_choice("family", family, FAMILIES)
     return [system for system in SYSTEMS.values() if family in (None, system.family)]
 
 
-def _rooms() -> Iterator[str]:
-    """Modules in which rooms register."""
+def _fact_modules() -> Iterator[str]:
+    """Yield the modules that register families and systems."""
     root = Path(__file__).parent
     for path in sorted(root.rglob(FACTS)):
         yield ".".join((__package__, *path.relative_to(root).with_suffix("").parts))

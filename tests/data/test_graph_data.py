@@ -95,7 +95,9 @@ def test_planetoid_is_read_from_its_raw_files(tmp_path: Path, monkeypatch: pytes
 def test_a_changed_pickle_is_never_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_planetoid(tmp_path / "planetoid" / "Cora" / "raw")
     monkeypatch.setattr(pickle, "load", lambda *_, **__: pytest.fail("unpickled"))
-    with pytest.raises(InputError, match=r"^data_path='.*': the files of Cora are not the published ones; copy anew$"):
+    with pytest.raises(
+        InputError, match=r"^data_path='.*': the files of Cora are not the published ones; copy them again$"
+    ):
         load_graph("Cora", tmp_path)
 
 

@@ -207,7 +207,7 @@ class Spectrum(nn.Module):
         ),
         (Restless(), "disagrees with the network by"),
         (Branchy(), r"torch\.export cannot trace this network: "),
-        (Spectrum(), "this network has no form in ONNX: "),
+        (Spectrum(), "this network cannot be expressed in ONNX: "),
     ],
     ids=["wrong", "restless", "untraceable", "no such operator"],
 )

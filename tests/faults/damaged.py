@@ -25,7 +25,7 @@ def run(times: int, folder: Path) -> Outcome:
         point = find_resume_point({"resume": str(output)}, warn=said.append)
         outcome.tried += 1
         is_previous = point is not None and point.path.name == "previous.safetensors"
-        is_said = len(said) == 1 and str(last) in said[0] and said[0].endswith("going on from previous.safetensors")
+        is_said = len(said) == 1 and str(last) in said[0] and said[0].endswith("resuming from previous.safetensors")
         outcome.check(is_previous and is_said, f"damage {i}: {point and point.path} {said}")
     shutil.copy(last, output / "previous.safetensors")
     try:

@@ -91,7 +91,7 @@ def test_names_of_folders_have_no_separators(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("[flags]", "repeats = ['sede']\n[flags]", "has 'sede' in repeats, which is no flag; did you mean 'seed'?"),
+        ("[flags]", "repeats = ['sede']\n[flags]", "has 'sede' in repeats, which is not a flag; did you mean 'seed'?"),
         ("[flags]", "repeats = 'seed'\n[flags]", "has repeats='seed', which must be a list of flags, such as"),
         ("title =", "titel =", "has the unknown key 'titel'; did you mean 'title'"),
         ("lr = 1", "lrr = 1", "has the unknown key 'lrr'; did you mean 'lr'"),

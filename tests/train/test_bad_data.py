@@ -206,7 +206,7 @@ def test_a_part_without_one_readable_image_is_one_error(
     argv = [*RUN.split(), "--data_path", str(images), "--output_dir", str(images / "run"), "--resize", str(SIDE)]
     assert main_train([*argv, "--on_bad_image", "skip", "--num_workers", "0"]) == 2
     message = capsys.readouterr().err
-    assert message.startswith("main.py: not one image could be read")
+    assert message.startswith("main.py: no image could be read")
     assert message.count("\n") == 1
 
 
@@ -228,7 +228,7 @@ def test_a_picture_with_the_ending_of_another_format_is_read(images: Path) -> No
 def test_an_image_of_another_size_stops_the_run_all_the_same(num_workers: int, images: Path) -> None:
     path = images / "train" / "dog" / "1.png"
     Image.new("RGB", (9, 5)).save(path)
-    with pytest.raises(InputError, match=rf"^the image {path} is 9x5 pixels, .*; pass --resize"):
+    with pytest.raises(InputError, match=rf"^the image {path} is 9x5 pixels, .*; set resize to bring"):
         epoch_of(load(images, num_workers=num_workers).train)
 
 
@@ -250,8 +250,8 @@ def test_broken_images_are_told_when_there_are_new_ones_and_listed(images: Path)
     data = load(images)
     make_trainer(data, Flat(), Breaks(paths), report, folder=images / "run", num_epochs=4).fit()
     lines = [line.split(" ")[0:3] for line in screen.getvalue().splitlines()]
-    assert [line for line in lines if line[0] == "left"] == [["left", "out", "1"], ["left", "out", "2"]]
-    assert [line[0] for line in lines] == ["epoch", "left", "epoch", "epoch", "left", "epoch", "best"]
+    assert [line for line in lines if line[0] == "skipped"] == [["skipped", "1", "image"], ["skipped", "2", "images"]]
+    assert [line[0] for line in lines] == ["epoch", "skipped", "epoch", "epoch", "skipped", "epoch", "best"]
     listed = (images / "run" / "broken_images.txt").read_text().splitlines()
     reason = "it is broken or not a picture"
     assert listed == sorted(f"cannot read the image {path}: {reason}" for path in paths.values())

@@ -100,7 +100,7 @@ def test_a_pickle_is_refused_and_not_executed(way: str, name: str, tmp_path: Pat
 def test_weights_saved_by_torch_are_refused(tmp_path: Path, refused) -> None:
     path = tmp_path / "model.pt"
     torch.save({"state_dict": torch.nn.Linear(2, 2).state_dict()}, path)
-    assert "is cut short or no safetensors file" in refused(path)
+    assert "is truncated or not a safetensors file" in refused(path)
 
 
 def seal(header: bytes, data: bytes = b"", size: int | None = None) -> bytes:

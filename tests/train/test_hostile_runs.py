@@ -241,7 +241,7 @@ def test_a_flag_that_differs_from_the_run_is_refused_by_name(name: str, run: Pat
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith(f"main.py: --{name}=")
-    assert f"differs from {before}, the value of the run of {run / 'last.safetensors'}" in captured.err
+    assert f"differs from {before}, its value in the run of {run / 'last.safetensors'}" in captured.err
     assert captured.err.count("\n") == 1
     assert (run / "last.safetensors").read_bytes() == content
 

@@ -168,7 +168,7 @@ def test_a_run_does_not_go_on_with_other_parts(
     shutil.copytree(images, tmp_path / "two", ignore=shutil.ignore_patterns("test"))
     assert main_train(["--resume", str(copy), "--data_path", str(tmp_path / "two")]) == 2
     error = capsys.readouterr().err
-    assert "is of a run on the parts ['train', 'val', 'test']; --data_path has ['train', 'test']" in error
+    assert "is of a run with the parts ['train', 'val', 'test']; --data_path has ['train', 'test']" in error
 
 
 def test_a_run_does_not_go_on_with_other_classes(
@@ -246,7 +246,7 @@ def test_broken_images_of_all_parts_are_listed_and_other_files_said(
     assert main_train([*argv, "--num_epochs", "1", "--on_bad_image", "skip"]) == 0
     listed = (tmp_path / "run/broken_images.txt").read_text()
     assert all(str(path) in listed for path in broken)
-    assert f"left out what is no picture by its name: {others[0]} and 1 more\n" in capsys.readouterr().out
+    assert f"skipped files that are not pictures by their names: {others[0]} and 1 more\n" in capsys.readouterr().out
 
 
 def test_one_class_alone_is_refused(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

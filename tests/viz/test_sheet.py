@@ -151,7 +151,7 @@ def test_unwritable_place_is_refused_and_left_as_it_was(tmp_path):
     (tmp_path / "file").write_text("in the way")
     (tmp_path / "taken.png").mkdir()
     for path in (tmp_path / "file" / "sheet.png", tmp_path / "taken.png"):
-        with pytest.raises(OutputError, match=r"cannot be made|cannot write"):
+        with pytest.raises(OutputError, match=r"cannot be created|cannot write"):
             draw_neighbors(GRAY, [layer_choosing((4, 4))], [(4, 4)], path)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "taken.png"]
 

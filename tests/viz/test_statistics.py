@@ -306,7 +306,7 @@ def test_a_compiled_model_is_measured_like_the_model_itself():
 
 @pytest.mark.parametrize("batches", [[], [[torch.zeros(0, 2, 4, 4)]]], ids=["no batch", "empty batch"])
 def test_no_image_is_refused(batches):
-    with pytest.raises(InputError, match="there is no image to look at"):
+    with pytest.raises(InputError, match="batches hold no image; they must hold at least one"):
         neighbor_statistics(ConvNN2d(2, 2, K=3), batches)
 
 

@@ -1,14 +1,16 @@
 """The images that the flags of a command name."""
 
 import argparse
+import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from convnn.cli._flags import Parser
 from convnn.data import FITS, ImageData, ImagePart, load_data, load_part
 from convnn.data.folders import pictures_below
-from convnn.errors import check_choice
+from convnn.errors import InputError, check_choice
 from convnn.train import Recipe, TrainConfig
 
 FLAGS = (
@@ -25,7 +27,10 @@ FLAGS = (
     "on_bad_image",
     "keep_images",
 )
-"""Those that are arguments of `load_data` of the same name."""
+"""Flags that are arguments of `load_data` of the same name."""
+
+ARGUMENT = re.compile(rf"(?<![\w.'/-])({'|'.join(FLAGS)}|dataset|data_path|part)=(True\b)?")
+"""An argument of `load_data` or `load_part` in a message, such as `data_path=` or `download=True`."""
 
 
 def open_images(config: TrainConfig, **changes: Any) -> ImageData:
@@ -35,12 +40,14 @@ def open_images(config: TrainConfig, **changes: Any) -> ImageData:
         config: the flags.
         changes: arguments of `load_data` that are none of these, or that differ from them.
     """
-    return load_data(config.dataset, config.data_path, **_arguments(config) | changes)
+    with _flag_names():
+        return load_data(config.dataset, config.data_path, **_arguments(config) | changes)
 
 
 def open_part(config: TrainConfig, part: str, **changes: Any) -> ImagePart:
     """One part of these images; where they are in folders the others need not be there."""
-    return load_part(config.dataset, config.data_path, part, **_arguments(config) | changes)
+    with _flag_names():
+        return load_part(config.dataset, config.data_path, part, **_arguments(config) | changes)
 
 
 def add_fit_flag(parser: Parser) -> None:
@@ -87,3 +94,17 @@ def find_pictures(paths: Iterable[str], refuse: Callable[[object], None]) -> Ite
 
 def _arguments(config: TrainConfig) -> dict[str, Any]:
     return {name: getattr(config, name) for name in FLAGS}
+
+
+@contextmanager
+def _flag_names() -> Iterator[None]:
+    """Name flags instead of arguments in the errors of `load_data` and `load_part`."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(ARGUMENT.sub(_flag, str(error))) from error
+
+
+def _flag(argument: re.Match[str]) -> str:
+    name = "split" if argument[1] == "part" else argument[1]
+    return f"--{name}" if argument[2] else f"--{name}="

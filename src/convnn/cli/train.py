@@ -41,7 +41,7 @@ from convnn.train import (
 )
 from convnn.train.config_file import read_config_file
 from convnn.train.console import print_line
-from convnn.train.machine import describe_change, threads_begun_with
+from convnn.train.machine import describe_change, saved_threads
 from convnn.viz.choices import choosing_layers
 from convnn.words import counted
 
@@ -114,7 +114,7 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
     finally:
         report.stop()
     if not is_over and len(results) < config.num_epochs:
-        say(f"stopped after {len(results)} of {counted(config.num_epochs, 'epoch')}: {trainer.why_over()}")
+        say(f"stopped after {len(results)} of {counted(config.num_epochs, 'epoch')}: {trainer.stop_reason()}")
 
 
 def fix_threads(config: TrainConfig, *, is_new: bool) -> TrainConfig:
@@ -129,7 +129,7 @@ def fix_threads(config: TrainConfig, *, is_new: bool) -> TrainConfig:
     """
     threads = config.threads
     if threads is None and is_new and config.resume is not None:
-        threads = threads_begun_with(Path(config.output_dir))
+        threads = saved_threads(Path(config.output_dir))
     [threads] = broadcast_object_list([torch.get_num_threads() if threads is None else threads])
     torch.set_num_threads(threads)
     return replace(config, threads=threads)
@@ -193,12 +193,12 @@ def resume(trainer: Trainer, point: ResumePoint | None, console: Console) -> boo
             print_line(console, f"no checkpoint in {trainer.config.output_dir} yet: starting")
         return False
     trainer.resume(point.checkpoint, point.path)
-    over = trainer.why_over()
+    over = trainer.stop_reason()
     if over is not None:
         print_line(console, f"nothing is left to do for the run of {point.path}: {over}")
         return True
     if trainer.accelerator.is_main_process:
-        point.set_damaged_aside()
+        point.rename_damaged()
     done = f"epoch {trainer.position.epoch}, after {counted(trainer.position.step, 'step')} of it"
     print_line(console, f"going on from {point.path}: {done}")
     if (change := describe_change(point.machine)) is not None:

@@ -1,4 +1,4 @@
-"""One run of a study: a process of its own, which ends with the sweep that began it."""
+"""The process of one run of a study, which ends with the sweep that started it."""
 
 import os
 import signal
@@ -17,15 +17,15 @@ from convnn.train import TrainConfig
 from convnn.train.config import option_of
 
 LOG = "log.txt"
-"""What a run prints, in its folder."""
+"""The file in a run's folder with its output."""
 
 
 class Worker:
-    """A run that is being made.
+    """A run in progress.
 
     Args:
-        run: what to make; a run that was broken off goes on.
-        device: where.
+        run: run to start, or to resume if it was interrupted.
+        device: device of the run.
 
     Raises:
         OutputError: the folder of the run cannot be written.
@@ -39,18 +39,18 @@ class Worker:
             with (run.folder / LOG).open("ab") as log:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "convnn.cli._leash", *arguments(run.config), "--device", device.kind],
-                    stdin=subprocess.PIPE,  # closed by the end of this process, however it comes
+                    stdin=subprocess.PIPE,  # closed when this process ends, for any reason
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     env=os.environ | device.environment,
-                    start_new_session=True,  # a Ctrl-C is for the sweep, which passes it on
+                    start_new_session=True,  # Ctrl-C goes to the sweep, which passes it on
                 )
         except OSError as error:
             raise OutputError(f"'{run.folder / LOG}' cannot be written: {error.strerror or error}") from None
 
     @property
     def pid(self) -> int:
-        """Of its process."""
+        """Process id."""
         return self._process.pid
 
     @property
@@ -59,18 +59,18 @@ class Worker:
         return self._process.poll()
 
     def stop(self) -> None:
-        """Ask it to save and end."""
+        """Ask the run to save and end."""
         if self._process.poll() is None:
             self._process.terminate()
 
     def wait(self) -> None:
-        """Until it has ended."""
+        """Wait until the run has ended."""
         self._process.wait()
         if self._process.stdin is not None:
             self._process.stdin.close()
 
     def reason(self) -> str:
-        """Why it ended before its end, in a line."""
+        """Return in one line why the run ended early."""
         status = self._process.returncode
         if status < 0:
             return f"killed by {signal.Signals(-status).name}, see {self.run.folder / LOG}"
@@ -78,14 +78,14 @@ class Worker:
 
 
 def arguments(config: TrainConfig) -> list[str]:
-    """The flags of `convnn train` that differ from the defaults."""
+    """Return the flags of `convnn train` that differ from the defaults."""
     default = TrainConfig(model=config.model)
     differing = [f for f in fields(config) if getattr(config, f.name) != getattr(default, f.name)]
     return ["--model", config.model, *(word for f in differing for word in _flag(f, getattr(config, f.name)))]
 
 
 def last_line(folder: Path) -> str:
-    """What a run said last; nothing where it said nothing."""
+    """Return the last line of a run's output, or an empty string."""
     try:
         lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").split("\n")
     except OSError:

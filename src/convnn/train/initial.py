@@ -1,4 +1,4 @@
-"""Weights to start from, which another run has learned."""
+"""Initial weights from another run."""
 
 from pathlib import Path
 
@@ -9,33 +9,34 @@ from convnn.train.checkpoint import check_weights, read_checkpoint, read_pretrai
 
 
 def start_from(network: Network, path: str | Path, num_classes: int) -> tuple[str, ...]:
-    """Give a network the weights of a checkpoint, batch statistics included.
+    """Load the weights of a checkpoint, batch statistics included, into a network.
 
-    A head that learned another number of classes is left as it is: the weights whose first axis is the classes.
+    If the number of classes differs, the head, whose weights have the classes as their first axis, is not loaded.
 
     Args:
-        network: takes them.
-        path: a checkpoint, or a folder as on the Hugging Face hub.
-        num_classes: of the network.
+        network: network to load the weights into.
+        path: a checkpoint, or a folder in the layout of the Hugging Face hub.
+        num_classes: number of classes of the network.
 
     Returns:
-        The names of the weights that were left as they are.
+        The names of the weights that were not loaded.
 
     Raises:
-        InputError: the file cannot be read, or is of another network.
+        InputError: the file cannot be read or is of another network.
     """
     checkpoint = read_pretrained(path) if Path(path).is_dir() else read_checkpoint(path)
-    ours, theirs, num_learned = network.state_dict(), checkpoint.weights, len(checkpoint.recipe.classes)
+    initial, saved, num_saved_classes = network.state_dict(), checkpoint.weights, len(checkpoint.recipe.classes)
 
-    def is_head(there: Tensor | None, here: Tensor) -> bool:
-        return there is not None and there.shape == (num_learned, *here.shape[1:]) and len(here) == num_classes
+    def is_head(source: Tensor | None, target: Tensor) -> bool:
+        has_classes = source is not None and source.shape == (num_saved_classes, *target.shape[1:])
+        return has_classes and len(target) == num_classes
 
     head = [
         name
         for name, _ in network.named_parameters()
-        if num_learned != num_classes and ours[name].dim() and is_head(theirs.get(name), ours[name])
+        if num_saved_classes != num_classes and initial[name].dim() and is_head(saved.get(name), initial[name])
     ]
-    weights = theirs | {name: ours[name] for name in head}
+    weights = saved | {name: initial[name] for name in head}
     check_weights(network, weights, path)
     network.load_state_dict(weights)
     return tuple(head)

@@ -66,5 +66,7 @@ def test_broken_images_stay_left_out_and_are_named(make_folder) -> None:
 
 
 def test_augmented_images_are_not_kept(make_folder) -> None:
-    with pytest.raises(InputError, match=r"^--keep_images keeps what --augment changes every time; leave out one"):
+    with pytest.raises(
+        InputError, match=r"^keep_images=True stores images that augment=True changes in every epoch; leave"
+    ):
         load_data("imagefolder", make_folder(), keep_images=True, augment=True)
