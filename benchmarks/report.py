@@ -1,4 +1,4 @@
-"""The page: tables in Markdown and a plot of time and memory against the size of the map."""
+"""The page: Markdown tables, and a plot of time and memory over the size of the map."""
 
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ CONTESTANTS = ("Conv2d", "ours", "reference", "matmul+topk+gather")
 
 
 def tables(results: dict[str, Any]) -> str:
-    """All tables, Markdown, of what was measured."""
+    """Return all tables of the results as Markdown."""
     parts = {
         "networks": [_networks],
         "family": [_family],
@@ -91,7 +91,7 @@ def _vits(results: dict[str, Any]) -> str:
 
 
 def _cost_table(rows: dict[str, dict[str, Any]], *, agrees: bool = True) -> str:
-    """One row a contestant; columns are what was measured."""
+    """Return a table with a row per contestant and a column per measure."""
     columns = list(next(iter(rows.values())))
     head = ["layer", *(column.replace(" ms", ", ms") for column in columns)]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
@@ -135,13 +135,13 @@ One image of 64 channels, 64 outputs, a training step.
 
 
 def write(results: dict[str, Any], folder: Path) -> None:
-    """The page and its plot."""
+    """Write the page and its plot."""
     (folder / "README.md").write_text(PAGE.format(machine=results["machine"], tables=tables(results)))
     draw(results["sizes"], folder / "scaling.png")
 
 
 def draw(points: list[dict[str, Any]], path: Path) -> None:
-    """Time and memory against the number of positions, both logarithmic."""
+    """Plot time and memory over the number of positions, on logarithmic axes."""
     import matplotlib
 
     matplotlib.use("Agg")

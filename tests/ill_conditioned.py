@@ -1,4 +1,4 @@
-"""Rows that are hard to tell apart: what lies between them is small beside what they are, or nothing at all."""
+"""Rows that are hard to distinguish: their differences are small compared with their values, or zero."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from convnn.ops import METRICS
 
 
 class Case(NamedTuple):
-    """Arguments of a search."""
+    """The arguments of a search."""
 
     name: str
     queries: Tensor
@@ -35,7 +35,7 @@ KINDS = (
 
 
 def cases(count: int, seed: int = 0, longest: int = 120, widest: int = 70) -> Iterator[Case]:
-    """The same random cases for the same seed, float32: every kind by every metric in turn."""
+    """Yield random float32 cases, deterministic for a seed, with every kind and metric in turn."""
     for i in range(count):
         random = torch.Generator().manual_seed(1000 * seed + i)
         kind, metric = KINDS[i % len(KINDS)], METRICS[i // len(KINDS) % len(METRICS)]
@@ -76,5 +76,5 @@ def _rows(kind: str, batch: int, length: int, channels: int, random: torch.Gener
         return torch.where(torch.rand(shape, generator=random) < 1 / (4 * channels), odd, normal)
     if kind == "units":
         return normal * 10 ** float(_whole(-30, 18, random))
-    line = torch.linspace(-1, 1, length)[:, None] * torch.linspace(-1, 1, channels)  # the cosine knows two directions
+    line = torch.linspace(-1, 1, length)[:, None] * torch.linspace(-1, 1, channels)  # two cosine directions
     return line.expand(shape)
