@@ -19,7 +19,7 @@ def tables(results: dict[str, Any]) -> str:
         "tokens": [_tokens],
         "vits": [_vits],
     }
-    return "\n".join(table(results) for group, made in parts.items() if group in results for table in made)
+    return "\n".join(table(results) for group, makers in parts.items() if group in results for table in makers)
 
 
 def _networks(results: dict[str, Any]) -> str:

@@ -36,22 +36,22 @@ def measure(seeds: list[int], quick: bool) -> Outcome:
 def differences(length: int, heads: int, share: float, seed: int) -> list[float]:
     """Return the largest differences of ConvNN attention and PyTorch's attention with the same projections."""
     torch.manual_seed(seed)
-    theirs = nn.MultiheadAttention(24, heads, bias=False, batch_first=True, dtype=torch.float64)
+    reference = nn.MultiheadAttention(24, heads, bias=False, batch_first=True, dtype=torch.float64)
     ours = ConvNNAttention(24, heads, int(share * length), attention_dropout=0.0, dtype=torch.float64)
-    asks, asked, brings = theirs.in_proj_weight.detach().chunk(3)
+    queries, keys, values = reference.in_proj_weight.detach().chunk(3)
     # As published, `key` projects the queries and `query` the keys.
     for linear, weight in (
-        (ours.key, asks),
-        (ours.query, asked),
-        (ours.value, brings),
-        (ours.output, theirs.out_proj.weight),
+        (ours.key, queries),
+        (ours.query, keys),
+        (ours.value, values),
+        (ours.output, reference.out_proj.weight),
     ):
         linear.weight.data = weight.detach().clone()
     x = torch.randn(2, length, 24, dtype=torch.float64)
-    found = []
-    for layer in (ours, lambda tokens: theirs(tokens, tokens, tokens)[0]):
+    results = []
+    for layer in (ours, lambda tokens: reference(tokens, tokens, tokens)[0]):
         tokens = x.clone().requires_grad_()
         out = layer(tokens)
         out.square().sum().backward()
-        found.append((out.detach(), tokens.grad))
-    return [(one - other).abs().max().item() for one, other in zip(*found, strict=True)]
+        results.append((out.detach(), tokens.grad))
+    return [(a - b).abs().max().item() for a, b in zip(*results, strict=True)]

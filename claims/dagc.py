@@ -54,8 +54,8 @@ def kinds(number: int, seed: int, side: int = 12) -> tuple[Tensor, Tensor, Tenso
     value = torch.rand(number, side, side, generator=generator)
     values = torch.where(F.one_hot(kind, 4).bool(), value.unsqueeze(-1), 0)
     largest = torch.maximum(values.amax(1, keepdim=True), values.amax(2, keepdim=True)).expand_as(values)
-    asked = largest.gather(3, kind.unsqueeze(-1)).permute(0, 3, 1, 2)
-    return torch.cat([2 * F.one_hot(kind, 4).permute(0, 3, 1, 2), value.unsqueeze(1)], 1), asked, kind
+    targets = largest.gather(3, kind.unsqueeze(-1)).permute(0, 3, 1, 2)
+    return torch.cat([2 * F.one_hot(kind, 4).permute(0, 3, 1, 2), value.unsqueeze(1)], 1), targets, kind
 
 
 def error(make, seed: int, steps: int) -> float:
@@ -63,11 +63,11 @@ def error(make, seed: int, steps: int) -> float:
         layer = make(5, 32, 1, positional_size=0)
         return nn.Sequential(layer, nn.GELU(), nn.Conv2d(32, 32, 1), nn.GELU(), nn.Conv2d(32, 1, 1))
 
-    maps, asked, _ = kinds(512, seed)
-    learned = fit(network, maps, asked, seed=seed, steps=steps, loss=F.mse_loss)
-    maps, asked, _ = kinds(128, 1000 + seed)
+    maps, targets, _ = kinds(512, seed)
+    learned = fit(network, maps, targets, seed=seed, steps=steps, loss=F.mse_loss)
+    maps, targets, _ = kinds(128, 1000 + seed)
     with torch.no_grad():
-        return 1000 * F.mse_loss(learned(maps), asked).item()
+        return 1000 * F.mse_loss(learned(maps), targets).item()
 
 
 def chosen(seed: int) -> tuple[float, float]:

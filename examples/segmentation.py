@@ -47,5 +47,5 @@ for _ in range(80):
 network.eval()
 images, masks = make_scenes(128)
 with torch.no_grad():
-    found, wanted = network(images) > 0, masks > 0
-print(f"intersection over union {(found & wanted).sum() / (found | wanted).sum():.3f}")
+    found, target = network(images) > 0, masks > 0
+print(f"intersection over union {(found & target).sum() / (found | target).sum():.3f}")

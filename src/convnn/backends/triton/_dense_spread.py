@@ -38,17 +38,17 @@ def spread(
         total = torch.empty(values.shape, device=values.device, dtype=torch.float32)
     for first in range(0, K, slots):
         columns = by_slot[:, first * channels : (first + slots) * channels]
-        pulls = torch.mm(grad.view(rows, outputs), columns)
+        gradients = torch.mm(grad.view(rows, outputs), columns)
         if sources is not None and total is not None:
-            _add_to_sources(pulls, sources, scores, total, first, slots, K)
+            _add_to_sources(gradients, sources, scores, total, first, slots, K)
         if grad_scores is not None:
-            _fill_scores(pulls, values, indices, grad_scores, first)
+            _fill_scores(gradients, values, indices, grad_scores, first)
     if grad_values is not None and total is not None:
         grad_values.copy_(total)
 
 
 def _add_to_sources(
-    pulls: Tensor, sources: Sources, scores: Tensor | None, total: Tensor, first: int, slots: int, K: int
+    gradients: Tensor, sources: Sources, scores: Tensor | None, total: Tensor, first: int, slots: int, K: int
 ) -> None:
     """Sum the gradients of each row through these slots into `total` (B, T, C); the first slots overwrite it."""
     batch, length, channels = total.shape
@@ -56,14 +56,14 @@ def _add_to_sources(
     launch(
         _add_to_sources_kernel,
         (batch * length, tiles(channels, block)),
-        pulls,
+        gradients,
         sources.pairs,
         sources.starts[first // slots * batch * length :],
         scores,
         total,
         K,
         first,
-        pulls.shape[1],
+        gradients.shape[1],
         channels,
         num_warps=1 if block <= 64 else 2,
         FIRST=first == 0,
@@ -72,14 +72,14 @@ def _add_to_sources(
     )
 
 
-def _fill_scores(pulls: Tensor, values: Tensor, indices: Tensor, grad_scores: Tensor, first: int) -> None:
+def _fill_scores(gradients: Tensor, values: Tensor, indices: Tensor, grad_scores: Tensor, first: int) -> None:
     """Fill the gradients of the scores: inner products of the gradient of each neighbour with its value."""
-    rows, channels = pulls.shape[0], values.shape[2]
-    slots = pulls.shape[1] // channels
+    rows, channels = gradients.shape[0], values.shape[2]
+    slots = gradients.shape[1] // channels
     launch(
         _scores_kernel,
         (tiles(rows * slots, _PAIRS),),
-        pulls,
+        gradients,
         values,
         indices,
         grad_scores,
@@ -95,7 +95,7 @@ def _fill_scores(pulls: Tensor, values: Tensor, indices: Tensor, grad_scores: Te
 
 @triton.jit
 def _add_to_sources_kernel(
-    pulls: tl.tensor,
+    gradients: tl.tensor,
     source_pairs: tl.tensor,
     source_starts: tl.tensor,
     scores: tl.tensor,
@@ -120,10 +120,10 @@ def _add_to_sources_kernel(
         pair = tl.load(source_pairs + source, mask=is_source, other=0)
         at = pair // K * width + (pair % K - first) * channels
         mask = is_source[:, None] & is_channel[None, :]
-        pull = tl.load(pulls + at[:, None] + c[None, :], mask=mask, other=0.0).to(tl.float32)
+        gradient = tl.load(gradients + at[:, None] + c[None, :], mask=mask, other=0.0).to(tl.float32)
         if scores is not None:
-            pull *= tl.load(scores + pair, mask=is_source, other=0.0).to(tl.float32)[:, None]
-        result += tl.sum(pull, axis=0)
+            gradient *= tl.load(scores + pair, mask=is_source, other=0.0).to(tl.float32)[:, None]
+        result += tl.sum(gradient, axis=0)
     if not FIRST:
         result += tl.load(total + target * channels + c, mask=is_channel, other=0.0)
     tl.store(total + target * channels + c, result, mask=is_channel)
@@ -131,7 +131,7 @@ def _add_to_sources_kernel(
 
 @triton.jit
 def _scores_kernel(
-    pulls: tl.tensor,
+    gradients: tl.tensor,
     values: tl.tensor,
     indices: tl.tensor,
     grad_scores: tl.tensor,
@@ -146,16 +146,16 @@ def _scores_kernel(
     CHANNELS: tl.constexpr,
 ) -> None:
     """Compute a tile of the pairs of these slots."""
-    pull = tl.program_id(0).to(tl.int64) * PAIRS + tl.arange(0, PAIRS)
-    is_pair = pull < pairs
-    row = pull // slots
-    pair = row * K + first + pull % slots
+    gradient = tl.program_id(0).to(tl.int64) * PAIRS + tl.arange(0, PAIRS)
+    is_pair = gradient < pairs
+    row = gradient // slots
+    pair = row * K + first + gradient % slots
     source = row // count * length + tl.load(indices + pair, mask=is_pair, other=0)
     total = tl.zeros((PAIRS,), tl.float32)
     for start in range(0, channels, CHANNELS):
         c = start + tl.arange(0, CHANNELS)
         mask = is_pair[:, None] & (c < channels)[None, :]
-        p = tl.load(pulls + pull[:, None] * channels + c[None, :], mask=mask, other=0.0).to(tl.float32)
+        p = tl.load(gradients + gradient[:, None] * channels + c[None, :], mask=mask, other=0.0).to(tl.float32)
         v = tl.load(values + source[:, None] * channels + c[None, :], mask=mask, other=0.0).to(tl.float32)
         total += tl.sum(p * v, axis=1)
     tl.store(grad_scores + pair, total.to(grad_scores.dtype.element_ty), mask=is_pair)

@@ -184,15 +184,15 @@ def _values_kernel(
         is_source = source < end
         pair = tl.load(source_pairs + source, mask=is_source, other=0)
         mask = is_source[:, None] & is_channel[None, :]
-        pull = tl.zeros((SOURCES, CHANNELS), tl.float32)
+        gradient = tl.zeros((SOURCES, CHANNELS), tl.float32)
         for i in range(EACH):
             o = c * EACH + i
             g = tl.load(grad + (pair // K)[:, None] * channels * EACH + o[None, :], mask=mask, other=0.0)
             w = tl.load(weight + (pair % K)[:, None] * channels * EACH + o[None, :], mask=mask, other=0.0)
-            pull += g.to(tl.float32) * w.to(tl.float32)
+            gradient += g.to(tl.float32) * w.to(tl.float32)
         if scores is not None:
-            pull *= tl.load(scores + pair, mask=is_source, other=0.0).to(tl.float32)[:, None]
-        total += tl.sum(pull, axis=0)
+            gradient *= tl.load(scores + pair, mask=is_source, other=0.0).to(tl.float32)[:, None]
+        total += tl.sum(gradient, axis=0)
     tl.store(grad_values + target * channels + c, total.to(grad_values.dtype.element_ty), mask=is_channel)
 
 

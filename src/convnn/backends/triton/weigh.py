@@ -177,22 +177,22 @@ def _similarity_kernel(
 
 
 @triton.jit
-def _pull(
+def _pair_gradient(
     grad: tl.tensor,
     score: tl.tensor,
-    here: tl.tensor,
-    here_length: tl.tensor,
-    there: tl.tensor,
-    there_length: tl.tensor,
+    own: tl.tensor,
+    own_length: tl.tensor,
+    other: tl.tensor,
+    other_length: tl.tensor,
     METRIC: tl.constexpr,
 ) -> tl.tensor:
-    """Return the gradient of the vector `here` of a pair; for a cosine, the other's direction less its projection."""
+    """Return the gradient of the vector `own` of a pair; for a cosine, the other's direction less its projection."""
     if METRIC == "matmul":
-        return grad * there
+        return grad * other
     if METRIC == "cosine":
         passed = tl.where(tl.abs(score) <= 1.0, grad, 0.0)  # a clamped score passes no gradient
-        return passed * (there / there_length - score * (here / here_length)) / here_length
-    return 2.0 * grad * (there - here)
+        return passed * (other / other_length - score * (own / own_length)) / own_length
+    return 2.0 * grad * (other - own)
 
 
 @triton.jit
@@ -230,7 +230,7 @@ def _gradient_of_queries_kernel(
         k_length = tl.load(key_lengths + key, mask=is_query, other=1.0)[:, None]
         g = tl.load(grad + pair, mask=is_query, other=0.0).to(tl.float32)[:, None]
         s = tl.load(scores + pair, mask=is_query, other=0.0)[:, None]
-        total += _pull(g, s, q, q_length, k, k_length, METRIC)
+        total += _pair_gradient(g, s, q, q_length, k, k_length, METRIC)
     tl.store(gradient + at, total.to(gradient.dtype.element_ty), mask=mask)
 
 
@@ -269,5 +269,7 @@ def _gradient_of_keys_kernel(
         q_length = tl.load(query_lengths + query, mask=is_source, other=1.0)[:, None]
         g = tl.load(grad + pair, mask=is_source, other=0.0).to(tl.float32)[:, None]
         s = tl.load(scores + pair, mask=is_source, other=0.0)[:, None]
-        total += tl.sum(tl.where(is_source[:, None], _pull(g, s, k, k_length, q, q_length, METRIC), 0.0), axis=0)
+        total += tl.sum(
+            tl.where(is_source[:, None], _pair_gradient(g, s, k, k_length, q, q_length, METRIC), 0.0), axis=0
+        )
     tl.store(gradient + key * channels + c, total.to(gradient.dtype.element_ty), mask=is_channel)
