@@ -1,4 +1,4 @@
-"""Packages of others that are missing or broken are named, with what to do."""
+"""Third-party packages that are missing or broken are named, with the remedy."""
 
 import importlib
 import os
@@ -18,7 +18,7 @@ MISFIT = "operator torchvision::nms does not exist"
 
 @pytest.fixture
 def breaks(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Exception], None]:
-    """Lets the import of a module fail."""
+    """Return a function that makes the import of a module fail."""
     real = importlib.import_module
 
     def breaks(module: str, error: Exception) -> None:

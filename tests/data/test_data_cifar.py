@@ -27,7 +27,7 @@ def write_pickle(path: Path, content: object) -> str:
 
 @pytest.fixture
 def cifar(request, tmp_path, monkeypatch):
-    """A tiny CIFAR in the official layout, and torchvision told its MD5 sums; returns the name of the data set."""
+    """Write a tiny CIFAR in the official layout, patch torchvision's MD5 sums, and return the name of the data set."""
     name = request.param
     kind, label_key, num_classes = KINDS[name]
     folder = tmp_path / kind.base_folder

@@ -1,4 +1,4 @@
-"""Folders of pictures as people have them."""
+"""Folders of pictures as users have them."""
 
 import os
 import shutil

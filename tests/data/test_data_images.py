@@ -123,7 +123,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (6, 4, 3), dtype=np.uint8)
 
 
 def turned(kind: str, orientation: int) -> bytes:
-    """A picture that a camera held in some way would save: PIXELS when it is set upright."""
+    """Return the picture that a camera in some orientation saves, which is PIXELS when upright."""
     undo = {1: lambda x: x, 2: np.fliplr, 3: lambda x: np.rot90(x, 2), 4: np.flipud, 5: lambda x: x.transpose(1, 0, 2)}
     undo |= {6: np.rot90, 7: lambda x: np.rot90(x, 2).transpose(1, 0, 2), 8: lambda x: np.rot90(x, -1)}
     exif = Image.Exif()
@@ -182,7 +182,7 @@ def test_whatever_a_decoder_raises_is_a_broken_image(tmp_path):
 
 
 class Fails:
-    """Stands for a decoder."""
+    """A stand-in for a decoder."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error

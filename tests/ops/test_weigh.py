@@ -1,4 +1,4 @@
-"""How much each neighbour counts, against plain sums."""
+"""The weights of the neighbours, against plain sums."""
 
 import itertools
 import math

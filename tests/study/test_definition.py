@@ -1,4 +1,4 @@
-"""What a study file means, and what is said of one that is wrong."""
+"""The meaning of a study file, and the errors of a wrong one."""
 
 import re
 from dataclasses import fields
@@ -244,7 +244,7 @@ def test_shipped_studies_can_be_read(path: Path) -> None:
 
 
 def test_published_settings() -> None:
-    """Those that all published runs of VGG11 share."""
+    """Return the flags that all published runs of VGG11 share."""
     found = [read_study(path) for path in STUDIES if 'dataset = ["cifar10", "cifar100"]' in path.read_text()]
     configs = [run.config for one in found for run in one.runs if run.config.model == "vgg11"]
     assert len(found) == 8

@@ -1,4 +1,4 @@
-"""Tables and pictures of runs that are made up."""
+"""Tables and pictures of synthetic runs."""
 
 import csv
 import io
@@ -65,7 +65,7 @@ def accuracies(number: int) -> list[float]:
 
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
-    """The last run has not begun, the one before is at its second epoch."""
+    """Write the runs of a study: the last has not started, and the one before is in its second epoch."""
     path = tmp_path / "question.toml"
     path.write_text(STUDY)
     study = read_study(path, folder=tmp_path / "out")
@@ -153,7 +153,7 @@ def test_under_the_cosine_a_run_of_other_epochs_is_another_run(wanted: int, tmp_
 
 
 def test_whoever_writes_last_writes_the_whole_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another sweep ends its run between the moment when this one has looked and the one when it writes."""
+    """Check a run that another sweep finishes between this one's check and its writing."""
     study = one_run(tmp_path, num_epochs=3, K="[4, 9]")
     first, second = study.runs
     run_folder(first.folder, K=4)

@@ -1,4 +1,4 @@
-"""Whole sweeps of tiny runs: to the end, killed and gone on with, several at once, with runs that fail."""
+"""Whole sweeps of tiny runs: finished, killed and resumed, several at once, and with failing runs."""
 
 import io
 import os
@@ -59,7 +59,7 @@ def words(study: Path, out: Path) -> list[str]:
 
 
 def start_sweep(study: Path, out: Path, log: Path) -> BaseProcess:
-    """Forked, as its runs are processes that import everything anew already."""
+    """Start a sweep in a forked process; its runs already import everything themselves."""
     return start(main, words(study, out), log=log, OMP_NUM_THREADS="1")
 
 

@@ -1,4 +1,4 @@
-"""What --resume finds, and with which flags it goes on."""
+"""The checkpoint that --resume finds, and the flags it resumes with."""
 
 import shlex
 import shutil
@@ -31,7 +31,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(finished: Path, tmp_path: Path) -> Path:
-    """A copy of the finished run."""
+    """Return a copy of the finished run."""
     for path in finished.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     return tmp_path
@@ -116,7 +116,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_run_repeated_from_the_one_bef
 
 
 def test_more_epochs_can_be_asked_for_without_the_cosine(tmp_path: Path) -> None:
-    """Two epochs and then one more are three."""
+    """Check that two epochs and one more equal three."""
     for name, epochs in (("whole", ["3"]), ("parts", ["2", "3"])):
         for number in epochs:
             argv = [*FLAGS, "--num_epochs", number, "--resume", "--output_dir", str(tmp_path / name)]
@@ -170,7 +170,7 @@ SHORT = [*FLAGS, "--layer", "Conv2d"]
 
 @pytest.fixture(scope="module")
 def best_is_first(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of three epochs whose best one is the first: afterwards it unlearns."""
+    """Return a run of three epochs whose first is the best, because it unlearns afterwards."""
     folder = tmp_path_factory.mktemp("falling")
     argv = [*SHORT, "--num_epochs", "1", "--tensorboard", "--output_dir", str(folder)]
     assert main_train(argv) == 0
@@ -179,7 +179,7 @@ def best_is_first(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def without_better_epochs(folder: Path, to: Path) -> None:
-    """A copy of a run whose first epoch was so good that no later one will be better."""
+    """Return a copy of a run whose first epoch no later one can beat."""
     to.mkdir()
     for name in ("last.safetensors", "best.safetensors"):
         tensors, document = read_sealed(folder / name)

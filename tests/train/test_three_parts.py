@@ -1,4 +1,4 @@
-"""Images in train/, val/ and test/: val chooses the best epoch, and its test scores are told once, at the end."""
+"""Images in train/, val/ and test/: val chooses the best epoch, whose test scores are reported once, at the end."""
 
 import csv
 import shutil
@@ -36,7 +36,7 @@ EPOCHS = 4
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Noise of two classes: what is learned of one part is no help in the others, so that accuracies go up and down."""
+    """Write noise of two classes: learning one part does not help on the others, so that accuracies go up and down."""
     path, pixels = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
     for part, count in SIZES.items():
         for name in ("cat", "dog"):
@@ -72,7 +72,7 @@ def scores_of(checkpoint: Path, images: Path, part: str) -> list[float | None]:
 
 
 def of_part(row: dict[str, str], part: str) -> list[float | None]:
-    """Loss and accuracies, no top-5 of two classes."""
+    """Return loss and accuracies, without top-5 for two classes."""
     values = [row[f"{part}_{measure}"] for measure in ("loss", "top1", "top5")]
     return [float(value) if value else None for value in values]
 

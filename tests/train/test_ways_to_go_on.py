@@ -1,4 +1,4 @@
-"""Accumulated gradients, warm-up, early stopping, weights and threads to start with, and that a stop changes no bit."""
+"""Accumulated gradients, warm-up, early stopping, initial weights and threads, and resuming to the bit."""
 
 import signal
 from collections.abc import Callable
@@ -31,7 +31,7 @@ VIT = {"model": "vit", "num_layers": 1, "num_heads": 1, "d_hidden": 8, "d_mlp": 
 
 @pytest.fixture
 def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Lets SIGTERM come in a certain step, counted from 1 over all epochs, and in none with 0."""
+    """A callback that raises SIGTERM in a step, counted from 1 over all epochs; 0 means never."""
 
     def stop_at(number: int) -> None:
         done = iter(range(1, 10**6))
@@ -87,7 +87,7 @@ def test_a_file_says_the_same_as_the_command_line(tmp_path: Path) -> None:
 
 
 def gradients(batch_size: int, accumulate: int, limit: int) -> dict[str, torch.Tensor]:
-    """Of one epoch that is one step, by how far plain SGD moves the weights."""
+    """Return by how far plain SGD moves the weights in an epoch of one step."""
     config = TrainConfig(
         **VIT, optimizer="sgd", momentum=0.0, lr=1.0, weight_decay=0.0, clip_grad_norm=0.0, num_epochs=1,
         batch_size=batch_size, accumulate=accumulate, scheduler="none", attention_dropout=0.0,
@@ -111,7 +111,7 @@ def test_accumulated_gradients_are_those_of_one_large_batch_also_of_an_incomplet
 
 
 def warm_rates(scheduler: str, epochs: int, warmup: int, steps: int = 2, **flags: object) -> list[float]:
-    """The rate of every step."""
+    """Return the learning rate of every step."""
     config = TrainConfig(scheduler=scheduler, lr=1.0, num_epochs=epochs, warmup_epochs=warmup, **flags)
     optimizer = make_optimizer(torch.nn.Linear(1, 1), config)
     schedule, rates = Schedule(optimizer, config), []
@@ -177,7 +177,7 @@ def test_fewer_epochs_than_are_done_are_nothing_to_do_and_nothing_is_written(
 
 
 def test_a_run_that_is_refused_leaves_its_files_as_they_were(run: Path) -> None:
-    """The images are looked at after the flags."""
+    """Check that flags are checked before the images."""
     (run / "last.safetensors").rename(run / "other.safetensors")
     checkpoint = read_checkpoint(run / "other.safetensors")
     checkpoint.run.document["num_samples"] = 40
@@ -287,7 +287,7 @@ def test_batches_of_one_are_refused_in_one_sentence(tmp_path: Path, capsys: pyte
 
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """What the number of threads was set to, without setting it."""
+    """Record the number of threads that would be set."""
     numbers = [3]
     monkeypatch.setattr(torch, "set_num_threads", numbers.append)
     monkeypatch.setattr(torch, "get_num_threads", lambda: numbers[-1])

@@ -1,4 +1,4 @@
-"""Several runs side by side: what is read, what is best, and the page."""
+"""The comparison of several runs: reading, best values, and the page."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Whom layers choose, and which pixels are asked about."""
+"""The neighbours that layers choose, and the query pixels."""
 
 from itertools import product
 

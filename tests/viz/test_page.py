@@ -93,7 +93,7 @@ def test_hostile_names_stay_text(tmp_path):
 
 
 def test_large_maps_are_compact(tmp_path):
-    """A layer of 224 x 224 and K = 9, choosing at random, which compresses least."""
+    """Check a layer of 224 x 224 and K = 9 with random neighbours, which compress least."""
     generator = torch.Generator().manual_seed(0)
     queries = torch.cartesian_prod(torch.arange(224), torch.arange(224))
     places = torch.randint(0, 224, (len(queries), 9, 2), generator=generator)

@@ -18,7 +18,7 @@ GRAY = torch.linspace(0, 1, 64).reshape(1, 8, 8)
 def layer_choosing(
     *places: tuple[int, int], name: str = "0.branch1", size: tuple[int, int] = (8, 8), stride: int = 1
 ) -> LayerNeighbors:
-    """A layer in which every position, or one in `stride` along both sides, chooses the same places, the first most."""
+    """Make a layer where every position, or one in `stride` along both sides, chooses the same places, first most."""
     queries = torch.cartesian_prod(*(torch.arange(0, side, stride) for side in size))
     scores = torch.arange(len(places), 0, -1.0).expand(len(queries), -1)
     return LayerNeighbors(name, size, queries, torch.tensor(places).expand(len(queries), -1, -1), scores)

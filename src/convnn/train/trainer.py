@@ -40,7 +40,7 @@ class Trainer:
         config: flags of the run.
         accelerator: device and precision.
         callbacks: callbacks, called in this order.
-        interruption: listener for signals; None ignores them.
+        interruption: handler of signals; None installs none.
     """
 
     def __init__(
