@@ -205,7 +205,7 @@ def test_list_makes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         ("--set lr=fast", "--set has lr='fast', which must be of type float"),
         ("--set seed=1", "--set seed has no effect"),
         ("--devices tpu", "--devices tpu is not a device; name cpu, mps, cuda or cuda:0"),
-        ("--devices cuda:99", "--devices cuda:99 is not there"),
+        ("--devices cuda:99", "--devices cuda:99 is not available"),
         ("--jobs 0", "--jobs=0 must be an integer of at least 1"),
         ("--jobs 99999999999", "--jobs=99999999999 must be at most 1024"),
     ],
