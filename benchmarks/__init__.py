@@ -1,1 +1,1 @@
-"""What choosing neighbours costs: `python -m benchmarks`."""
+"""Benchmarks of the cost of choosing neighbours: `python -m benchmarks`."""

@@ -1,4 +1,4 @@
-"""Every figure of docs/benchmarks: `python -m benchmarks` takes 40 minutes, `--quick` two."""
+"""All figures of docs/benchmarks: `python -m benchmarks` takes 40 minutes, `--quick` two."""
 
 import argparse
 import json
@@ -23,9 +23,11 @@ GROUPS = ("map_sizes", "networks", "family", "layers", "searches", "sizes", "tok
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small batches, few repeats, no memory, nothing written")
     parser.add_argument(
-        "--only", nargs="+", choices=GROUPS, default=GROUPS, help="measure these, keep the other figures"
+        "--quick", action="store_true", help="use small batches and few repeats, measure no memory, write nothing"
+    )
+    parser.add_argument(
+        "--only", nargs="+", choices=GROUPS, default=GROUPS, help="measure these and keep the other figures"
     )
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"), help="folder of the page")
     options = parser.parse_args()
@@ -63,7 +65,7 @@ FULLY: dict[str, Callable[[], list[Any]]] = {
         measure_vits(Tokens(2, 512), 3, with_memory=True),
     ],
 }
-"""What the page shows."""
+"""The cases that the page shows."""
 
 QUICKLY: dict[str, Callable[[], list[Any]]] = {
     "map_sizes": lambda: measure_map_sizes(1, (8, 16), 2),
@@ -75,11 +77,11 @@ QUICKLY: dict[str, Callable[[], list[Any]]] = {
     "tokens": lambda: [measure_tokens(Tokens(1, 224), 2, with_memory=False)],
     "vits": lambda: [measure_vits(Tokens(1, 224), 2, with_memory=False)],
 }
-"""The same on small batches: that everything runs and agrees."""
+"""The same cases on small batches, to check that everything runs and agrees."""
 
 
 def describe_machine() -> str:
-    """Processor, threads and versions."""
+    """Return processor, threads and versions."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     capability = torch.backends.cpu.get_cpu_capability()

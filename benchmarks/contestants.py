@@ -1,4 +1,4 @@
-"""Who runs: layers of the same shape, networks built of them, and searches."""
+"""The contestants: layers of the same shape, networks built of them, and searches."""
 
 from collections.abc import Callable
 from functools import partial
@@ -28,13 +28,13 @@ VGG11 = [(32, 3, 64), (16, 64, 128), (8, 128, 256), (8, 256, 256), (4, 256, 512)
 """Side, inputs and outputs of its layers on images of 32 x 32 pixels."""
 
 RESNET18 = [(32, 64, 64), (16, 128, 128)]
-"""Those that VGG11 does not have."""
+"""Shapes that VGG11 does not have."""
 
 LARGE = [Case(4, 64, 64, 64), Case(1, 128, 64, 64)]
 
 
 class PlainConvNN(nn.Module):
-    """What one writes first, in float32 and without ties settled: all scores, topk, a copy of all neighbours."""
+    """The obvious implementation, in float32 and with ties left to topk: all scores, topk, a copy of all neighbours."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class PlainConvNN(nn.Module):
 
 
 def plain_search(queries: Tensor, keys: Tensor, positions: Tensor) -> Tensor:
-    """Cosines of all pairs, and topk: (B, N, K)."""
+    """Return neighbours (B, N, K) by topk of the cosines of all pairs."""
     with torch.no_grad():
         scores = nn.functional.normalize(queries, dim=-1) @ nn.functional.normalize(keys, dim=-1).mT
         scores[:, torch.arange(len(positions), device=keys.device), positions] = torch.inf
@@ -59,7 +59,7 @@ def plain_search(queries: Tensor, keys: Tensor, positions: Tensor) -> Tensor:
 
 
 def inner_positions(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
-    """Of a map padded by one those that are not padding."""
+    """Return the positions of a map padded by one that are not padding."""
     grid = torch.arange((height + 2) * (width + 2), device=device).view(height + 2, width + 2)
     return grid[1:-1, 1:-1].flatten()
 
@@ -73,19 +73,19 @@ LAYERS: dict[str, LayerFactory] = {
 
 
 def make_step(name: str, case: Case, training: bool) -> tuple[Callable[[], object], Callable[[], object]]:
-    """A step of a layer on a tiny map and one on the case."""
+    """Make a step of a layer on a tiny map and one on the case."""
     torch.manual_seed(0)
     layer = LAYERS[name](case.inputs, case.outputs).to(memory_format=torch.channels_last)
     steps = []
     for batch, side in ((1, 8), (case.batch, case.side)):
         x = torch.randn(batch, case.inputs, side, side).contiguous(memory_format=torch.channels_last)
-        x.requires_grad_(training and case.inputs > 3)  # nobody asks for the gradient of images
+        x.requires_grad_(training and case.inputs > 3)  # the gradient of images is not needed
         steps.append(partial(step, layer, x, training))
     return steps[0], steps[1]
 
 
 def step(layer: nn.Module, x: Tensor, training: bool) -> None:
-    """Forward, and in training backward."""
+    """Run forward and, in training, backward."""
     if not training:
         with torch.no_grad():
             layer(x)
@@ -100,5 +100,5 @@ NETWORK_LAYERS = ("Conv2d", "ConvNN", "ConvNN_Pos", "Branching", "ConvNN_Attn")
 
 
 def network_layer(name: str, backend: str) -> LayerFactory:
-    """The layer of a network, with the settings of the paper: K = 9, half of a Branching layer ConvNN."""
+    """Return the layer of a network with the settings of the paper: K = 9, and half of a Branching layer ConvNN."""
     return layer_factory(name, K=K, branch_ratio=0.5, backend=backend)

@@ -1,4 +1,4 @@
-"""Every layer on maps, side by side: ConvNN, its forms, and the layers of other papers."""
+"""All layers on maps: ConvNN, its variants, and the layers of other papers."""
 
 import statistics
 from functools import partial
@@ -13,7 +13,7 @@ from convnn.train.summary import summarize
 
 
 def measure_family(case: Case, repeats: int, with_memory: bool) -> dict[str, Any]:
-    """A training step and a forward pass of each layer as networks have it by default."""
+    """Measure a training step and a forward pass of each layer with the default settings of networks."""
     names = list_layers("maps")
     training = milliseconds({name: _make_step(name, case, True)[1] for name in names}, repeats)
     forward = milliseconds({name: _make_step(name, case, False)[1] for name in names}, repeats)

@@ -1,9 +1,9 @@
-"""Triton kernels on a GPU: first that they agree with the definition, then what they cost.
+"""Triton kernels on a GPU: agreement with the definition, then cost.
 
     PYTHONPATH=src python -m benchmarks.gpu [--quick] [--out results.json]
 
-Needs torch and triton alone. What disagrees is not timed. With --interpret-check the comparison runs on tiny shapes in
-Triton's interpreter, without a GPU.
+It needs only torch and triton. Cases that disagree are not timed. With --interpret-check the comparison runs on tiny
+shapes in Triton's interpreter, without a GPU.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from convnn.models.vgg import vgg11
 from convnn.nn import ConvNN2d, layer_factory
 
 METRICS = ("cosine", "euclidean", "matmul")
-TOLERANCE = 1e-4  # of the largest number of each result, float32
+TOLERANCE = 1e-4  # relative to the largest number of each float32 result
 
 
 LARGE_MAP = Case(1, 128, 64, 64)
@@ -37,7 +37,7 @@ LARGE_MAP = Case(1, 128, 64, 64)
 
 
 def disagreements(case: Case, device: str) -> list[str]:
-    """What of the case Triton does not compute as the definition does."""
+    """Return the results of a case that Triton computes differently from the definition."""
     found = []
     keys, positions = padded_rows(case, device)
     queries = keys[:, positions]
@@ -67,7 +67,7 @@ def disagreements(case: Case, device: str) -> list[str]:
 
 
 def differing(name: str, results: Any, expected: Any, tolerance: float = TOLERANCE) -> list[str]:
-    """The name with the largest relative error, where it exceeds the tolerance."""
+    """Return the name with the largest relative error if it exceeds the tolerance, otherwise an empty list."""
     errors = []
     for one, other in zip(results, expected, strict=True):
         if other is not None and other.numel():
@@ -76,7 +76,7 @@ def differing(name: str, results: Any, expected: Any, tolerance: float = TOLERAN
 
 
 def padded_rows(case: Case, device: str) -> tuple[Tensor, Tensor]:
-    """Random features of the padded maps, (B, T, C), and which positions are not padding."""
+    """Return random features of padded maps, (B, T, C), and the positions that are not padding."""
     x = torch.randn(case.batch, case.inputs, case.side, case.side, device=device)
     padded = nn.functional.pad(x, [1] * 4).flatten(2).transpose(1, 2)
     return padded, inner_positions(case.side, case.side, device)
@@ -86,7 +86,7 @@ def padded_rows(case: Case, device: str) -> tuple[Tensor, Tensor]:
 
 
 def medians(contestants: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Milliseconds of each, in turns, so that a change of clocks meets all of them."""
+    """Return the median milliseconds of each contestant, interleaved so that clock changes affect all of them."""
     for contestant in contestants.values():
         for _ in range(3):
             contestant()
@@ -112,12 +112,12 @@ def peak_gigabytes(contestant: Callable[[], object]) -> float:
 
 
 def step(layer: Callable[[Tensor], Tensor], x: Tensor) -> None:
-    """Forward and backward."""
+    """Run forward and backward."""
     layer(x).square().mean().backward()
 
 
 def time_layer(case: Case, repeats: int) -> dict[str, Any]:
-    """Forward and backward of the layer as each contestant has it, and the operators of Triton one by one."""
+    """Measure forward and backward of each contestant's layer, and the Triton operators one by one."""
     x = torch.randn(case.batch, case.inputs, case.side, case.side, device="cuda", requires_grad=True)
     channels_last = x.detach().to(memory_format=torch.channels_last).requires_grad_()
     convolution = nn.Conv2d(case.inputs, case.outputs, 3, padding=1).to("cuda", memory_format=torch.channels_last)
@@ -150,7 +150,7 @@ def operators(case: Case, weight: Tensor) -> dict[str, Callable[[], object]]:
 
 
 def time_networks(batch: int, repeats: int) -> list[dict[str, Any]]:
-    """Training steps of VGG11, of every layer, with the backend chosen and with the definition."""
+    """Measure training steps of VGG11 with every layer, with the automatic backend and with the definition."""
     images = torch.randn(batch, 3, 32, 32, device="cuda")
     labels = torch.randint(10, (batch,), device="cuda")
     results = []
@@ -184,7 +184,7 @@ def print_result(result: dict[str, Any]) -> None:
 
 
 def compare(cases: list[Case], device: str) -> list[Case]:
-    """The cases on which Triton agrees with the definition; the others are named."""
+    """Return the cases on which Triton agrees with the definition, and print the others."""
     agreeing = []
     for case in cases:
         found = disagreements(case, device)
@@ -198,7 +198,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="batch 32 and fewer repeats")
     parser.add_argument("--out", type=Path, help="write the results as JSON")
-    parser.add_argument("--interpret-check", action="store_true", help="compare tiny shapes in Triton's interpreter")
+    parser.add_argument(
+        "--interpret-check", action="store_true", help="only compare tiny shapes in Triton's interpreter"
+    )
     options = parser.parse_args()
     torch.manual_seed(0)
     if options.interpret_check:

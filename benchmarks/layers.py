@@ -1,4 +1,4 @@
-"""One layer at a time, as each contestant has it."""
+"""Single layers of each contestant."""
 
 import statistics
 from typing import Any
@@ -9,11 +9,11 @@ from benchmarks.contestants import LAYERS, Case, make_step
 from benchmarks.measure import milliseconds, peak_megabytes, ratio
 from convnn.nn import LayerFactory
 
-SLOW_TO = 64  # the largest side on which contestants that write T x T scores are run against the size of the map
+SLOW_TO = 64  # the largest side in `measure_sizes` of contestants that write T x T scores
 
 
 def measure_layer(case: Case, repeats: int, with_memory: bool) -> dict[str, Any]:
-    """Forward alone, and forward and backward, of one layer as each contestant has it."""
+    """Measure one layer of each contestant: forward alone, and forward and backward."""
     result: dict[str, Any] = {
         "case": case._asdict(),
         "agrees": layers_agree(LAYERS["ours"], LAYERS["reference"], case),
@@ -34,7 +34,7 @@ def measure_layer(case: Case, repeats: int, with_memory: bool) -> dict[str, Any]
 
 
 def layers_agree(make: LayerFactory, make_reference: LayerFactory, case: Case) -> bool:
-    """Output and all gradients of two layers with the same weights, without dropout."""
+    """Return whether output and all gradients of two layers agree, with the same weights and without dropout."""
     torch.manual_seed(0)
     layers = [one(case.inputs, case.outputs).eval() for one in (make, make_reference)]
     layers[0].load_state_dict(layers[1].state_dict())
@@ -49,12 +49,12 @@ def layers_agree(make: LayerFactory, make_reference: LayerFactory, case: Case) -
 
 
 def near(found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> bool:
-    """Within the tolerance, in units of the largest number."""
+    """Return whether the difference is within the tolerance, in units of the largest number."""
     return bool((found - expected).abs().max() <= tolerance * expected.abs().max())
 
 
 def measure_sizes(sides: tuple[int, ...], repeats: int, with_memory: bool) -> list[dict[str, Any]]:
-    """Time and memory of a training step against the size of the map, one image of 64 channels."""
+    """Measure time and memory of a training step over the size of the map, for one image of 64 channels."""
     points = []
     for side in sides:
         case = Case(1, side, 64, 64)

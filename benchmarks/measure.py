@@ -1,4 +1,4 @@
-"""Time as medians of interleaved runs, memory as the peak of a fresh process above its inputs."""
+"""Measurement of time, as medians of interleaved runs, and memory, as the peak of a fresh process above its inputs."""
 
 import ctypes
 import multiprocessing
@@ -12,7 +12,7 @@ Action = Callable[[], object]
 
 
 def milliseconds(contestants: dict[str, Action], repeats: int) -> dict[str, list[float]]:
-    """Times of each contestant, taken in turns so that a busy machine meets all of them alike."""
+    """Return the times of each contestant, interleaved so that a busy machine affects all of them equally."""
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(repeats + 1):
         for name, action in contestants.items():
@@ -24,20 +24,20 @@ def milliseconds(contestants: dict[str, Action], repeats: int) -> dict[str, list
 
 
 def ratio(times: dict[str, list[float]], name: str, base: str) -> float:
-    """Median over the turns of the time of one contestant in units of another's in the same turn."""
+    """Return the median over the turns of a contestant's time relative to that of `base` in the same turn."""
     return statistics.median(a / b for a, b in zip(times[name], times[base], strict=True))
 
 
 def peak_megabytes(make: Callable[..., tuple[Action, Action]], *arguments: object) -> float:
-    """What an action adds to the memory of a process of its own.
+    """Measure the memory that an action adds to a new process.
 
     Args:
-        make: a function of a module, called with the arguments in the new process: returns a small action that wakes
-            the libraries up, and the one that is measured. What it allocates itself, the inputs, does not count.
-        arguments: of `make`.
+        make: module-level function, called with the arguments in the new process; it returns a small action that warms
+            the libraries up, and the action to measure. Its own allocations, the inputs, do not count.
+        arguments: arguments of `make`.
 
     Returns:
-        Megabytes of 2^20 bytes, resident.
+        Resident memory in megabytes of 2^20 bytes.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -47,7 +47,7 @@ def peak_megabytes(make: Callable[..., tuple[Action, Action]], *arguments: objec
     try:
         return receiver.recv() / 2**20
     except EOFError:
-        return float("inf")  # the system ended it for its memory
+        return float("inf")  # the system killed it for its memory
     finally:
         process.join()
 
@@ -56,13 +56,13 @@ def _measure_peak(sender: Connection, make: Callable[..., tuple], arguments: tup
     warm_up, action = make(*arguments)
     warm_up()
     ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew (proc(5))
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak (proc(5))
     before = _status("VmRSS")
     action()
     sender.send(_status("VmHWM") - before)
 
 
 def _status(field: str) -> int:
-    """Bytes of a field of /proc/self/status."""
+    """Return a field of /proc/self/status in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(field))

@@ -1,4 +1,4 @@
-"""Features of VGG11, built of every layer."""
+"""The features of VGG11, built of every layer."""
 
 import statistics
 from functools import partial
@@ -13,7 +13,7 @@ from convnn.models.vgg import vgg11
 
 
 def measure_networks(batch: int, repeats: int, with_memory: bool) -> list[dict[str, Any]]:
-    """Forward and backward of the features of VGG11, of every layer, ours and by the definition."""
+    """Measure forward and backward of the features of VGG11 with every layer, by our backend and by the definition."""
     images = torch.rand(batch, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     contestants, agreement = {}, {}
     for name in NETWORK_LAYERS:
@@ -55,6 +55,6 @@ def _make_network_step(name: str, backend: str, batch: int) -> tuple[Any, Any]:
 
 
 def _networks_agree(name: str) -> bool:
-    """Every layer of the network, on random maps: behind the first one rounding alone can change who is chosen."""
+    """Compare every layer of the network on random maps: after the first layer, rounding can change the choice."""
     makers = {backend: network_layer(name, backend) for backend in ("auto", "reference")}
     return all(layers_agree(makers["auto"], makers["reference"], Case(4, *shape)) for shape in VGG11)

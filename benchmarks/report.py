@@ -1,4 +1,4 @@
-"""The page: tables in Markdown and a plot of time and memory against the size of the map."""
+"""The page: Markdown tables, and a plot of time and memory over the size of the map."""
 
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ CONTESTANTS = ("Conv2d", "ours", "reference", "matmul+topk+gather")
 
 
 def tables(results: dict[str, Any]) -> str:
-    """All tables, Markdown, of what was measured."""
+    """Return all tables of the results as Markdown."""
     parts = {
         "map_sizes": [_map_sizes],
         "networks": [_networks],
@@ -20,7 +20,7 @@ def tables(results: dict[str, Any]) -> str:
         "tokens": [_tokens],
         "vits": [_vits],
     }
-    return "\n".join(table(results) for group, made in parts.items() if group in results for table in made)
+    return "\n".join(table(results) for group, makers in parts.items() if group in results for table in makers)
 
 
 def _map_sizes(results: dict[str, Any]) -> str:
@@ -113,7 +113,7 @@ def _vits(results: dict[str, Any]) -> str:
 
 
 def _cost_table(rows: dict[str, dict[str, Any]], *, agrees: bool = True) -> str:
-    """One row a contestant; columns are what was measured."""
+    """Return a table with a row per contestant and a column per measure."""
     columns = list(next(iter(rows.values())))
     head = ["layer", *(column.replace(" ms", ", ms") for column in columns)]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
@@ -173,7 +173,7 @@ def describe_machines(machines: dict[str, str]) -> str:
 
 
 def draw(points: list[dict[str, Any]], path: Path) -> None:
-    """Time and memory against the number of positions, both logarithmic."""
+    """Plot time and memory over the number of positions, on logarithmic axes."""
     import matplotlib
 
     matplotlib.use("Agg")

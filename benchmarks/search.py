@@ -1,4 +1,4 @@
-"""The search alone, beside libraries that do nothing else."""
+"""The search alone, compared with search libraries."""
 
 import statistics
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def ours(queries: Tensor, keys: Tensor, positions: Tensor) -> Tensor:
 
 
 def with_faiss(queries: Tensor, keys: Tensor, positions: Tensor) -> Tensor:
-    """One exact flat index an image: faiss has no batches. The position itself is among its K as the best."""
+    """Search with one exact flat index per image, because faiss has no batches; each position finds itself first."""
     import faiss
 
     faiss.omp_set_num_threads(torch.get_num_threads())
@@ -33,7 +33,7 @@ def with_faiss(queries: Tensor, keys: Tensor, positions: Tensor) -> Tensor:
 
 
 def with_keops(queries: Tensor, keys: Tensor, positions: Tensor) -> Tensor:
-    """A symbolic matrix of products of unit vectors, reduced as it is computed."""
+    """Search with a symbolic matrix of products of unit vectors, reduced as it is computed."""
     from pykeops.torch import LazyTensor
 
     cosines = (LazyTensor(_unit(queries)[:, :, None]) * LazyTensor(_unit(keys)[:, None])).sum(-1)
@@ -58,7 +58,7 @@ SEARCHES: dict[str, Search] = {
 
 
 def inputs_of(case: Case) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and positions of random maps padded by one."""
+    """Return queries, keys and positions of random maps padded by one."""
     torch.manual_seed(0)
     x = torch.randn(case.batch, case.inputs, case.side, case.side)
     keys = torch.nn.functional.pad(x, [1] * 4).flatten(2).transpose(1, 2).contiguous()
@@ -67,7 +67,7 @@ def inputs_of(case: Case) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def agrees(found: Tensor, expected: Tensor, queries: Tensor, keys: Tensor) -> bool:
-    """The same scores, best first; libraries may order equal ones as they like."""
+    """Return whether the scores agree, best first; libraries may order equal scores differently."""
     scores = [_scores(queries, keys, indices) for indices in (found, expected)]
     return torch.allclose(*scores, rtol=0, atol=1e-5)
 
@@ -80,7 +80,7 @@ def _scores(queries: Tensor, keys: Tensor, indices: Tensor) -> Tensor:
 
 
 def measure_search(case: Case, repeats: int) -> dict[str, Any]:
-    """The search alone, by every library that finds the same neighbours."""
+    """Measure the search alone, with every library that finds the same neighbours."""
     inputs = inputs_of(case)
     expected = reference(*inputs)
     agreement = {name: agrees(find(*inputs), expected, *inputs[:2]) for name, find in SEARCHES.items()}

@@ -1,4 +1,4 @@
-"""Layers on tokens, alone and as ViT-Tiny: cost as counted, time and memory."""
+"""Layers on tokens, alone and in ViT-Tiny: counted operations, time and memory."""
 
 import statistics
 from collections.abc import Callable
@@ -32,7 +32,7 @@ class Tokens(NamedTuple):
 
 @dataclass(frozen=True)
 class Contestant:
-    """A layer by its registered name, or a class of one's own that makes it from width and heads."""
+    """A layer by its registered name, or a function that makes it from width and heads."""
 
     layer: str | Callable[[int, int], nn.Module]
     settings: dict[str, Any] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Contestant:
 
 
 class PlainConvNNAttention(nn.Module):
-    """What one writes first: all scores, topk, a copy of all neighbours, a convolution of stride K."""
+    """The obvious implementation: all scores, topk, a copy of all neighbours, a convolution of stride K."""
 
     def __init__(self, dim: int, num_heads: int, K: int = 9) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class PlainConvNNAttention(nn.Module):
 
 
 def local_attention_package(dim: int, num_heads: int) -> nn.Module:
-    """LocalMHA of the package local-attention, every token valid."""
+    """Return LocalMHA of the package local-attention, with every token valid."""
     from local_attention import LocalMHA
 
     class Package(nn.Module):
@@ -103,7 +103,7 @@ CONTESTANTS = {
 
 
 def measure_tokens(tokens: Tokens, repeats: int, with_memory: bool) -> dict[str, Any]:
-    """One layer of every kind: GFLOPs of a sequence forward, times of a batch, memory of a training step."""
+    """Measure a layer of every kind: GFLOPs of a forward pass of a sequence, times of a batch, memory of training."""
     forward = milliseconds({name: make_layer_step(name, tokens, False)[1] for name in CONTESTANTS}, repeats)
     training = milliseconds({name: make_layer_step(name, tokens, True)[1] for name in CONTESTANTS}, repeats)
     steady = milliseconds({name: make_layer_step(name, tokens, True, False)[1] for name in CONTESTANTS}, repeats)
@@ -125,7 +125,7 @@ def measure_tokens(tokens: Tokens, repeats: int, with_memory: bool) -> dict[str,
 
 
 def measure_vits(tokens: Tokens, repeats: int, with_memory: bool) -> dict[str, Any]:
-    """ViT-Tiny of every layer: GFLOPs of an image, time and memory of a training step."""
+    """Measure ViT-Tiny with every layer: GFLOPs of an image, time and memory of a training step."""
     names = [name for name, one in CONTESTANTS.items() if isinstance(one.layer, str) and "reference" not in name]
     times = milliseconds({name: make_network_step(name, tokens)[1] for name in names}, repeats)
     rows = {
@@ -145,7 +145,7 @@ def measure_vits(tokens: Tokens, repeats: int, with_memory: bool) -> dict[str, A
 def make_layer_step(
     name: str, tokens: Tokens, training: bool, dropout: bool = True
 ) -> tuple[Callable[[], object], Callable[[], object]]:
-    """A step on a short sequence and one on the tokens."""
+    """Make a step on a short sequence and one on the tokens."""
     layer = CONTESTANTS[name].make().train(training and dropout)
     steps = []
     for batch, length in ((1, 65), (tokens.batch, tokens.length)):
@@ -155,7 +155,7 @@ def make_layer_step(
 
 
 def make_network_step(name: str, tokens: Tokens) -> tuple[Callable[[], object], Callable[[], object]]:
-    """A training step of ViT-Tiny on one small image and one on the batch."""
+    """Make a training step of ViT-Tiny on one small image and one on the batch."""
     network = _network(name).train()
     images = torch.randn(1, 3, 128, 128), torch.randn(tokens.batch, 3, tokens.side, tokens.side)
     return partial(step, network, images[0], True), partial(step, network, images[1], True)
@@ -168,7 +168,7 @@ def _network(name: str) -> nn.Module:
 
 
 def _layers_agree(tokens: Tokens) -> bool:
-    """ConvNN attention with the definition, LocalAttention with the package: outputs and gradients of the input."""
+    """Compare ConvNN attention with its definition and LocalAttention with the package: outputs and input gradients."""
     x = torch.randn(1, tokens.length, DIM)
     ours, reference = CONTESTANTS["ConvNNAttention, K 9"].make(), CONTESTANTS["— reference"].make()
     local, package = CONTESTANTS["LocalAttention, w 128"].make(), CONTESTANTS["— package local-attention"].make()

@@ -1,4 +1,4 @@
-"""What every claim has in common: what it returns, when it counts as seen, and what is kept of it."""
+"""The common form of the claims: their results, verdicts and saved files."""
 
 import importlib
 import json
@@ -21,12 +21,12 @@ VERDICTS = ("shown", "in part", "not shown")
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What an experiment measured.
+class Outcome:
+    """The outcome of an experiment.
 
     Attributes:
-        figures: a table, its head first, of cells as they are printed.
-        checks: what must hold if the claim does, as sentences, and whether it did.
+        figures: a table of printed cells, with its head first.
+        checks: sentences that must hold if the claim does, and whether they held.
     """
 
     figures: list[list[str]]
@@ -34,39 +34,39 @@ class Seen:
 
     @property
     def verdict(self) -> str:
-        """Shown if all held, in part if some did."""
+        """ "shown" if all checks held, "in part" if some did."""
         held = sum(self.checks.values())
         return VERDICTS[0 if held == len(self.checks) else 1 if held else 2]
 
 
 def names() -> list[str]:
-    """All claims: files of this folder, but for those that begin with an underscore."""
+    """Return the names of all claims: the files of this folder that do not begin with an underscore."""
     return sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
 
 
 def read(name: str) -> ModuleType:
-    """A claim: SYSTEM it is about, CLAIM, EXPERIMENT, SEEDS, and `measure(seeds, quick)`.
+    """Import a claim, a module with SYSTEM, CLAIM, EXPERIMENT, SEEDS and `measure(seeds, quick)`.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: no claim has that name.
     """
     check_choice("NAME", name, names())
     return importlib.import_module(f"claims.{name}")
 
 
 def run(name: str, *, quick: bool = False) -> dict[str, Any]:
-    """Measure a claim: all that is kept of it; quick is one seed and a few steps, which show that it runs."""
+    """Measure a claim and return everything to save; `quick` is one seed and a few steps, to show that it runs."""
     claim = read(name)
     seeds = list(claim.SEEDS[:1] if quick else claim.SEEDS)
     start = time.process_time()
-    seen: Seen = claim.measure(seeds, quick)
+    outcome: Outcome = claim.measure(seeds, quick)
     return {
         "name": name,
         "system": claim.SYSTEM,
         "claim": claim.CLAIM,
         "experiment": claim.EXPERIMENT,
-        **asdict(seen),
-        "verdict": seen.verdict,
+        **asdict(outcome),
+        "verdict": outcome.verdict,
         "seeds": seeds,
         "commit": commit(),
         "device": "cpu, 1 thread",
@@ -75,13 +75,13 @@ def run(name: str, *, quick: bool = False) -> dict[str, Any]:
     }
 
 
-def keep(result: dict[str, Any], folder: Path) -> None:
-    """Write what was measured to FOLDER/NAME.json, for the guide."""
+def save(result: dict[str, Any], folder: Path) -> None:
+    """Write a result to FOLDER/NAME.json, for the guide."""
     write_atomically(make_folder(folder, "--out") / f"{result['name']}.json", json.dumps(result, indent=1) + "\n")
 
 
 def commit() -> str:
-    """Of the code; with "+" where it was changed since."""
+    """Return the commit of the code, with "+" if the code has changed since."""
     head = _git("rev-parse", "--short=12", "HEAD") or "unknown"
     return head + ("+" if _git("status", "--porcelain", "--", "src", "claims") else "")
 
@@ -94,13 +94,13 @@ def _git(*words: str) -> str:
 
 
 def spread(scores: Sequence[float], form: str = ".1f") -> str:
-    """Mean and standard deviation over the seeds."""
+    """Return mean and standard deviation over the seeds, as text."""
     deviation = f" ± {statistics.stdev(scores):{form}}" if len(scores) > 1 else ""
     return f"{statistics.mean(scores):{form}}{deviation}"
 
 
-def is_above(scores: Sequence[float], others: Sequence[float]) -> bool:
-    """Whether the mean difference, seed by seed, is more than two standard errors."""
-    apart = [one - other for one, other in zip(scores, others, strict=True)]
-    error = statistics.stdev(apart) / len(apart) ** 0.5 if len(apart) > 1 else 0.0
-    return statistics.mean(apart) > 2 * error
+def is_above(scores: Sequence[float], baselines: Sequence[float]) -> bool:
+    """Return whether the mean difference, seed by seed, is more than two standard errors."""
+    differences = [score - baseline for score, baseline in zip(scores, baselines, strict=True)]
+    error = statistics.stdev(differences) / len(differences) ** 0.5 if len(differences) > 1 else 0.0
+    return statistics.mean(differences) > 2 * error

@@ -1,4 +1,4 @@
-"""Training that is as short as the experiments are small."""
+"""Short training for small experiments."""
 
 from collections.abc import Callable
 from functools import cache
@@ -23,7 +23,7 @@ def fit(
     loss: Loss = F.cross_entropy,
     lr: float = 4e-3,
 ) -> nn.Module:
-    """A network after so many steps of AdamW on random batches of 64; the rate falls to 0 along a cosine."""
+    """Train a network by steps of AdamW on random batches of 64; the learning rate falls to 0 along a cosine."""
     torch.manual_seed(seed)
     network = make()
     optimizer = torch.optim.AdamW(network.parameters(), lr)
@@ -39,20 +39,20 @@ def fit(
 
 @torch.no_grad()
 def accuracy(network: nn.Module, inputs: Tensor, targets: Tensor) -> float:
-    """Share of right answers in percent; classes are on axis 1."""
+    """Return the share of correct answers in percent; classes are on axis 1."""
     return 100 * (network(inputs).argmax(1) == targets).double().mean().item()
 
 
 @cache
 def digits() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Images and labels of scikit-learn's digits, for training and for the test."""
+    """Return images and labels of scikit-learn's digits, for training and for the test."""
     data = load_data("digits", batch_size=2000)
     train, test = next(iter(data.train)), next(iter(data.test))
     return train.images, train.labels, test.images, test.labels
 
 
 def digits_accuracy(layer: Callable[[int, int], nn.Module], seed: int, steps: int, width: int = 16) -> float:
-    """Of a network of two such layers between 1x1 convolutions, on the test digits, in percent."""
+    """Return the test accuracy, in percent, of a network of two layers between 1x1 convolutions on the digits."""
     images, labels, test_images, test_labels = digits()
 
     def make() -> nn.Module:
@@ -64,10 +64,10 @@ def digits_accuracy(layer: Callable[[int, int], nn.Module], seed: int, steps: in
 
 
 def lookup(number: int, seed: int, side: int = 8, members: int = 8) -> tuple[Tensor, Tensor]:
-    """Maps whose positions belong to groups of 8, scattered; one member of each carries the answer of all.
+    """Make maps whose positions belong to scattered groups of 8; one member of each carries the answer of all.
 
-    A position has the code of its group and a little noise in all channels but the last, which is 0.3 or -0.3 at the
-    member that knows, and 0 elsewhere. Returns maps (N, 9, side, side) and answers (N, side, side) of 0 and 1.
+    A position has the code of its group and a little noise in all channels except the last, which is 0.3 or -0.3 at the
+    informed member and 0 elsewhere. Returns maps (N, 9, side, side) and answers (N, side, side) of 0 and 1.
     """
     generator = torch.Generator().manual_seed(seed)
     groups = side * side // members
@@ -83,22 +83,22 @@ def lookup(number: int, seed: int, side: int = 8, members: int = 8) -> tuple[Ten
 
 
 def lookup_network(layers: list[nn.Module], width: int = 32) -> nn.Module:
-    """Layers that end in `width` channels, and two 1x1 convolutions behind them, to two classes at every position."""
+    """Make a network of layers that end in `width` channels and two 1x1 convolutions to two classes per position."""
     return nn.Sequential(*layers, nn.GELU(), nn.Conv2d(width, width, 1), nn.GELU(), nn.Conv2d(width, 2, 1))
 
 
 def lookup_accuracy(layers: Callable[[int], list[nn.Module]], seed: int, steps: int) -> float:
-    """Of the answers on new maps, in percent; chance is 50."""
+    """Return the accuracy on new maps, in percent; chance is 50."""
     maps, answers = lookup(1024, seed)
     network = fit(lambda: lookup_network(layers(32)), maps, answers, seed=seed, steps=steps)
     return accuracy(network, *lookup(256, 1000 + seed))
 
 
 def marks(number: int, seed: int, side: int = 12) -> tuple[Tensor, Tensor, Tensor]:
-    """Maps of noise with one marked position, whose value all positions are asked for.
+    """Make maps of noise with one marked position, whose value every position must tell.
 
-    Returns maps (N, 2, side, side) of values and of marks, answers (N, side, side), 1 where the marked value is above
-    0, and which positions are more than two rows or columns away from it.
+    Returns maps (N, 2, side, side) of values and marks, answers (N, side, side), 1 if the marked value is above 0, and
+    a mask of the positions more than two rows or columns away from it.
     """
     generator = torch.Generator().manual_seed(seed)
     values = torch.randn(number, side, side, generator=generator)

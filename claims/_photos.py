@@ -18,7 +18,7 @@ def bicubic(x: Tensor) -> Tensor:
 
 @cache
 def patches(name: str, seed: int, number: int) -> tuple[Tensor, Tensor]:
-    """Patches at half resolution and at full."""
+    """Return patches at half and at full resolution."""
     image = torch.from_numpy(load_sample_image(name).mean(2) / 255).float()
     generator = torch.Generator().manual_seed(seed)
     places = (torch.rand(number, 2, generator=generator) * (torch.tensor(image.shape) - 24)).long().tolist()

@@ -1,10 +1,10 @@
-"""Adaptive neighbourhoods: every position says how many."""
+"""Adaptive neighbourhoods: every position chooses the number of its neighbours."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from claims._experiment import Seen, is_above, spread
+from claims._experiment import Outcome, is_above, spread
 from claims._learn import fit
 from convnn.nn import AdaptiveNeighborhoods2d
 from convnn.ops import Neighbors
@@ -12,9 +12,9 @@ from convnn.ops import Neighbors
 SYSTEM = "Adaptive neighbourhoods"
 CLAIM = "A learned number of the best neighbours for each node does better than a fixed neighbourhood."
 EXPERIMENT = (
-    "Maps of 12 x 12 positions and 4 channels, of two regions with a straight border, in noise; asked for is the map"
+    "Noisy maps of 12 x 12 positions and 4 channels, of two regions with a straight border; the target is the map"
     " without noise: mean squared error x 1000 on new maps after 200 steps of one layer with a window of 5 x 5 and"
-    " edges ranked by an MLP. Adaptive; with all of the window, weighed by the ranking; and all of it, alike."
+    " edges ranked by an MLP. Adaptive; the whole window, weighted by the ranking; and the whole window, unweighted."
 )
 SEEDS = (0, 1, 2)
 RANKING = {"kernel_size": 5, "edge_type": "pair", "latent_channels": 16}  # as published, narrower
@@ -25,7 +25,7 @@ class Everybody(nn.Module):
         return rows.new_full(rows.shape[:2], 1e3)
 
 
-class Alike(AdaptiveNeighborhoods2d):
+class Unweighted(AdaptiveNeighborhoods2d):
     def _neighbors(self, field) -> Neighbors:
         found = super()._neighbors(field)
         return found._replace(scores=torch.ones_like(found.scores))
@@ -37,26 +37,26 @@ def ranked(*sizes: int, **settings: object) -> AdaptiveNeighborhoods2d:
     return layer
 
 
-CONTESTANTS = {"adaptive": AdaptiveNeighborhoods2d, "all, by the ranking": ranked, "all, alike": Alike}
+CONTESTANTS = {"adaptive": AdaptiveNeighborhoods2d, "all, by the ranking": ranked, "all, unweighted": Unweighted}
 
 
-def measure(seeds: list[int], quick: bool) -> Seen:
+def measure(seeds: list[int], quick: bool) -> Outcome:
     steps = 2 if quick else 200
     runs = {name: [trial(make, seed, steps) for seed in seeds] for name, make in CONTESTANTS.items()}
     errors = {name: [-error for error, _ in found] for name, found in runs.items()}
-    wishes = [wished for _, wished in runs["adaptive"]]
-    ours, by_ranking, alike = errors.values()
-    return Seen(
+    degrees = [degree for _, degree in runs["adaptive"]]
+    ours, by_ranking, unweighted = errors.values()
+    return Outcome(
         [
             ["neighbours", "squared error, x 1000"],
             *([name, spread([-one for one in found], ".2f")] for name, found in errors.items()),
-            ["wished number, of 25", spread([wished.mean().item() for wished in wishes])],
-            ["its deviation between positions", spread([wished.std().item() for wished in wishes], ".2f")],
+            ["learned number, of 25", spread([degree.mean().item() for degree in degrees])],
+            ["its deviation between positions", spread([degree.std().item() for degree in degrees], ".2f")],
         ],
         {
-            "adaptive is better than the window alike": is_above(ours, alike),
-            "and than all of it by the ranking": is_above(ours, by_ranking),
-            "the wished number differs between positions by more than 1": min(one.std().item() for one in wishes) > 1,
+            "adaptive is better than the unweighted window": is_above(ours, unweighted),
+            "and than the window weighted by the ranking": is_above(ours, by_ranking),
+            "the learned number varies between positions by more than 1": min(d.std().item() for d in degrees) > 1,
         },
     )
 

@@ -1,13 +1,13 @@
-"""ConvNN is a convolution where it chooses by place."""
+"""ConvNN is a convolution if it chooses by place."""
 
 import torch
 from torch import nn
 
-from claims._experiment import Seen
+from claims._experiment import Outcome
 from convnn.nn import ConvNN2d
 
 SYSTEM = "ConvNN"
-CLAIM = "Convolution is the case of ConvNN in which the K = k k neighbours are chosen by place."
+CLAIM = "Convolution is the special case of ConvNN in which the K = k k neighbours are chosen by place."
 EXPERIMENT = (
     "ConvNN2d with the weights of a Conv2d, on random maps of odd and even sides, in float64: the largest difference"
     " of outputs, of gradients of the input and of the weights; chosen by content, the same weights must give"
@@ -21,7 +21,7 @@ BY_PLACE = {
 }
 
 
-def measure(seeds: list[int], quick: bool) -> Seen:
+def measure(seeds: list[int], quick: bool) -> Outcome:
     cases = [(k, size) for k in (1, 3, 5) for size in ((7, 7), (8, 12), (9, 4))][: 4 if quick else None]
     rows, largest = [["chosen by", "k", "output", "input gradient", "weight gradient"]], {}
     for name, search in BY_PLACE.items():
@@ -33,7 +33,7 @@ def measure(seeds: list[int], quick: bool) -> Seen:
                 rows.append([name, str(k), *(f"{one:.1e}" for one in worst)])
     place = [one for (name, _), worst in largest.items() if name != "Col" for one in worst]
     content = [worst[0] for (name, k), worst in largest.items() if name == "Col" and k > 1]
-    return Seen(
+    return Outcome(
         rows,
         {
             "by place, outputs and gradients differ by less than 1e-12": max(place) < 1e-12,
@@ -43,7 +43,7 @@ def measure(seeds: list[int], quick: bool) -> Seen:
 
 
 def differences(k: int, size: tuple[int, int], seed: int, search: dict[str, str]) -> list[float]:
-    """Of ConvNN2d and Conv2d with the same weights."""
+    """Return the largest differences of ConvNN2d and Conv2d with the same weights."""
     torch.manual_seed(seed)
     conv = nn.Conv2d(3, 4, k, padding=k // 2, dtype=torch.float64)
     ours = ConvNN2d(3, 4, K=k * k, padding=k // 2, **search, dtype=torch.float64)

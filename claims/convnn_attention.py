@@ -1,22 +1,22 @@
-"""Attention is ConvNN attention with everybody as a neighbour."""
+"""Attention is ConvNN attention with all positions as neighbours."""
 
 import torch
 from torch import nn
 
-from claims._experiment import Seen
+from claims._experiment import Outcome
 from convnn.nn import ConvNNAttention
 
 SYSTEM = "ConvNN attention"
-CLAIM = "Self-attention is the case of ConvNN attention in which K = T, with a kernel of ones."
+CLAIM = "Self-attention is the special case of ConvNN attention with K = T and a kernel of ones."
 EXPERIMENT = (
     "ConvNNAttention, as it is initialised, with the projections of PyTorch's MultiheadAttention on random"
     " sequences, in float64: the largest difference of outputs and of gradients of the input for K = T; with fewer"
-    " neighbours the outputs must come apart."
+    " neighbours the outputs must differ."
 )
 SEEDS = (0, 1, 2)
 
 
-def measure(seeds: list[int], quick: bool) -> Seen:
+def measure(seeds: list[int], quick: bool) -> Outcome:
     shares = (1.0, 0.75, 0.5, 0.25)
     rows, largest = [["K", "output", "input gradient"]], {}
     for share in shares:
@@ -24,7 +24,7 @@ def measure(seeds: list[int], quick: bool) -> Seen:
         found = [differences(length, heads, share, seed) for length, heads in cases for seed in seeds]
         largest[share] = [max(column) for column in zip(*found, strict=True)]
         rows.append(["T" if share == 1 else f"{share} T", *(f"{one:.1e}" for one in largest[share])])
-    return Seen(
+    return Outcome(
         rows,
         {
             "with K = T outputs and gradients differ by less than 1e-12": max(largest[1.0]) < 1e-12,
@@ -34,24 +34,24 @@ def measure(seeds: list[int], quick: bool) -> Seen:
 
 
 def differences(length: int, heads: int, share: float, seed: int) -> list[float]:
-    """Of ConvNN attention and PyTorch's attention with the same projections."""
+    """Return the largest differences of ConvNN attention and PyTorch's attention with the same projections."""
     torch.manual_seed(seed)
     theirs = nn.MultiheadAttention(24, heads, bias=False, batch_first=True, dtype=torch.float64)
     ours = ConvNNAttention(24, heads, K=int(share * length), attention_dropout=0.0, dtype=torch.float64)
     asks, asked, brings = theirs.in_proj_weight.detach().chunk(3)
     # Here the rows of `key` ask and those of `query` are asked, as published.
     for linear, weight in (
-        (ours.key, asks),
-        (ours.query, asked),
-        (ours.value, brings),
-        (ours.output, theirs.out_proj.weight),
+        (ours.key, queries),
+        (ours.query, keys),
+        (ours.value, values),
+        (ours.output, reference.out_proj.weight),
     ):
         linear.weight.data = weight.detach().clone()
     x = torch.randn(2, length, 24, dtype=torch.float64)
-    found = []
-    for layer in (ours, lambda tokens: theirs(tokens, tokens, tokens)[0]):
+    results = []
+    for layer in (ours, lambda tokens: reference(tokens, tokens, tokens)[0]):
         tokens = x.clone().requires_grad_()
         out = layer(tokens)
         out.square().sum().backward()
-        found.append((out.detach(), tokens.grad))
-    return [(one - other).abs().max().item() for one, other in zip(*found, strict=True)]
+        results.append((out.detach(), tokens.grad))
+    return [(a - b).abs().max().item() for a, b in zip(*results, strict=True)]

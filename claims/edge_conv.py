@@ -1,23 +1,23 @@
-"""EdgeConv: what is around a point, in a graph that is found anew in every layer."""
+"""EdgeConv: the surroundings of a point, in a graph that is recomputed in every layer."""
 
 import math
 
 import torch
 from torch import Tensor, nn
 
-from claims._experiment import Seen, is_above, spread
+from claims._experiment import Outcome, is_above, spread
 from claims._learn import accuracy, fit
 from convnn.nn import EdgeConv2d
 
 SYSTEM = "EdgeConv"
 CLAIM = (
-    "Edges to the nearest points see local shape, which maps of single points cannot; later layers find other"
+    "Edges to the nearest points capture local shape, which pointwise layers cannot; later layers find other"
     " neighbours."
 )
 EXPERIMENT = (
-    "Sets of 64 points on eight short strokes, either all near horizontal or all near vertical, on a square continued"
-    " around its border, so that single points are spread evenly in both: accuracy in percent on new sets after 200"
-    " steps, chance 50, of two layers of 32 channels, the largest over all points, and a linear layer; K = 5."
+    "Sets of 64 points on eight short strokes, either all near horizontal or all near vertical, on a square with"
+    " periodic borders, so that single points are uniformly distributed in both: accuracy in percent on new sets after"
+    " 200 steps, chance 50, of two layers of 32 channels, a maximum over all points, and a linear layer; K = 5."
 )
 SEEDS = (0, 1, 2)
 CONTESTANTS = {
@@ -30,7 +30,7 @@ def network(layer) -> nn.Module:
     return nn.Sequential(layer(2, 32), layer(32, 32), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(32, 2))
 
 
-def measure(seeds: list[int], quick: bool) -> Seen:
+def measure(seeds: list[int], quick: bool) -> Outcome:
     steps = 5 if quick else 200
     trained = {name: [learned(make, seed, steps) for seed in seeds] for name, make in CONTESTANTS.items()}
     scores = {
@@ -42,7 +42,7 @@ def measure(seeds: list[int], quick: bool) -> Seen:
     shared = [same_neighbours(one, points) for one in ours]
     with torch.no_grad():
         moved = max((one(points) - one(points.flip(2))).abs().max().item() for one in ours)
-    return Seen(
+    return Outcome(
         [
             ["layers", "accuracy, %"],
             *([name, spread(found)] for name, found in scores.items()),
@@ -63,7 +63,7 @@ def learned(make, seed: int, steps: int) -> nn.Module:
 
 
 def strokes(number: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Points (N, 2, 64, 1) and whether their strokes are near vertical."""
+    """Make points (N, 2, 64, 1) and labels: whether their strokes are near vertical."""
     generator = torch.Generator().manual_seed(seed)
     vertical = torch.randint(2, (number,), generator=generator)
     angles = (vertical.view(-1, 1, 1) + 0.2 * torch.randn(number, 8, 1, generator=generator)) * math.pi / 2
@@ -75,6 +75,6 @@ def strokes(number: int, seed: int) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def same_neighbours(layers: nn.Sequential, points: Tensor) -> float:
-    """How many of the first layer's neighbours are the second's too, in percent, the point itself left out."""
+    """Return the share of the first layer's neighbours, in percent, that are also the second's, without the point."""
     first, second = layers[0].neighbors(points).indices, layers[1].neighbors(layers[0](points)).indices
     return 100 * (first[..., 1:, None] == second[..., None, 1:]).any(-1).double().mean().item()

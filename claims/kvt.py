@@ -1,16 +1,14 @@
-"""k-NN attention: tokens of noise are left out."""
+"""k-NN attention: noisy tokens are ignored."""
 
 import torch
 from torch import Tensor, nn
 
-from claims._experiment import Seen, is_above, spread
+from claims._experiment import Outcome, is_above, spread
 from claims._learn import accuracy, digits, fit
 from convnn.nn import Attention, KvtAttention
 
 SYSTEM = "KVT: k-NN attention"
-CLAIM = (
-    "Attention to the K tokens of the highest score leaves out noisy tokens, so that it learns faster and ends better."
-)
+CLAIM = "Attention to the K tokens with the highest scores ignores noisy tokens, so it learns faster and ends better."
 EXPERIMENT = (
     "scikit-learn's digits on canvases of 16 x 16 pixels of noise, as 64 tokens of 2 x 2 pixels: test accuracy in"
     " percent of a transformer of two blocks of width 32 after 100 and after 300 steps of 64 images, with KVT of K = 8"
@@ -44,7 +42,7 @@ class Transformer(nn.Module):
         return self.head(self.blocks(self.embed(images).flatten(2).mT + self.places).mean(1))
 
 
-def measure(seeds: list[int], quick: bool) -> Seen:
+def measure(seeds: list[int], quick: bool) -> Outcome:
     budgets, number = ((1, 2), 64) if quick else ((100, 300), None)
     scores = {
         name: {steps: [reached(make, seed, steps, number) for seed in seeds] for steps in budgets}
@@ -52,7 +50,7 @@ def measure(seeds: list[int], quick: bool) -> Seen:
     }
     ours, theirs = scores.values()
     early, late = (is_above(ours[steps], theirs[steps]) for steps in budgets)
-    return Seen(
+    return Outcome(
         [
             ["layer", *(f"after {steps} steps, %" for steps in budgets)],
             *([name, *(spread(found[steps]) for steps in budgets)] for name, found in scores.items()),
@@ -68,7 +66,7 @@ def reached(make, seed: int, steps: int, number: int | None) -> float:
 
 
 def on_noise(images: Tensor, seed: int) -> Tensor:
-    """Each at a place of its own, of even row and column, in noise of deviation 1."""
+    """Place each image at a random even row and column of a canvas of noise of standard deviation 1."""
     generator = torch.Generator().manual_seed(seed)
     canvas = torch.randn(len(images), 1, 16, 16, generator=generator)
     places = 2 * torch.randint(5, (len(images), 2), generator=generator)

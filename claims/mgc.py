@@ -1,14 +1,13 @@
 """MGC: four neighbours instead of a row and a column."""
 
-from claims._experiment import Seen, is_above, spread
+from claims._experiment import Outcome, is_above, spread
 from claims._learn import digits_accuracy
 from claims.svga import milliseconds
 from convnn.nn import MGC2d, SVGA2d
 
 SYSTEM = "MobileViGv2: MGC"
 CLAIM = (
-    "Four axial neighbours and a conditional positional encoding do at less cost what SVGA's row and column do, no"
-    " worse."
+    "Four axial neighbours and a conditional positional encoding are as good as SVGA's row and column, at lower cost."
 )
 EXPERIMENT = (
     "MGC and SVGA with step 2, MGC with and without its positional encoding. Accuracy in percent: two layers of 16"
@@ -25,13 +24,13 @@ CONTESTANTS = {
 }
 
 
-def measure(seeds: list[int], quick: bool) -> Seen:
+def measure(seeds: list[int], quick: bool) -> Outcome:
     steps, side, passes = (5, 8, 1) if quick else (300, 32, 9)
     scores = {name: [digits_accuracy(make, seed, steps) for seed in seeds] for name, make in CONTESTANTS.items()}
     around = {name: len(make(1, 1, step=8).shifts((56, 56))) for name, make in CONTESTANTS.items()}
     times = milliseconds(CONTESTANTS, side, passes)
     rows = ([name, spread(scores[name]), str(around[name]), f"{times[name]:.1f}"] for name in CONTESTANTS)
-    return Seen(
+    return Outcome(
         [["layer", "accuracy, %", "neighbours on 56 x 56", "ms, batch 4"], *rows],
         {
             "the accuracy of MGC is not below that of SVGA with the same encoding": not is_above(

@@ -1,23 +1,23 @@
-"""Neighbourhood attention and a spatial shift in the place of convolutions: super-resolution."""
+"""Neighbourhood attention and a spatial shift instead of convolutions: super-resolution."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from claims._experiment import Seen, is_above, spread
+from claims._experiment import Outcome, is_above, spread
 from claims._learn import fit
 from claims._photos import bicubic, patches, psnr
 from convnn.nn import NeighborhoodAttention2d, SpatialShift2d
 
 SYSTEM = "TCSR: neighbourhood attention"
 CLAIM = (
-    "Attention to a sliding window in the place of convolutions, with a shift in the feed-forward part, restores"
-    " better at fewer parameters."
+    "Attention to a sliding window instead of convolutions, with a shift in the feed-forward part, restores images"
+    " better with fewer parameters."
 )
 EXPERIMENT = (
-    "Twice the resolution of gray patches of 12 x 12 pixels of a photograph of scikit-learn's, tested on the other:"
-    " PSNR in dB after 120 steps, bicubic interpolation beside it. Two blocks of 16 channels: the mixer, and 1x1"
-    " convolutions, with a spatial shift between them where it says so."
+    "Gray patches of 12 x 12 pixels at twice the resolution, trained on one photograph of scikit-learn and tested on"
+    " the other: PSNR in dB after 120 steps, compared with bicubic interpolation. Two blocks of 16 channels: the mixer,"
+    " and 1x1 convolutions, with a spatial shift between them in the last row."
 )
 SEEDS = (0, 1, 2)
 MIXERS = {
@@ -53,7 +53,7 @@ class Upscaler(nn.Module):
         return self.body(x) + bicubic(x)
 
 
-def measure(seeds: list[int], quick: bool) -> Seen:
+def measure(seeds: list[int], quick: bool) -> Outcome:
     steps, number = (2, 8) if quick else (120, 256)
     scores = {name: [psnr_of(parts, seed, steps, number) for seed in seeds] for name, parts in MIXERS.items()}
     sizes = {name: sum(p.numel() for p in Upscaler(*parts).parameters()) for name, parts in MIXERS.items()}
@@ -61,11 +61,11 @@ def measure(seeds: list[int], quick: bool) -> Seen:
     interpolated = psnr(bicubic(small), large)
     convolution, attention, shifted = scores
     rows = ([name, spread(found, ".2f"), f"{sizes[name]:,}"] for name, found in scores.items())
-    return Seen(
+    return Outcome(
         [["mixer", "PSNR, dB", "parameters"], ["bicubic", f"{interpolated:.2f}", "0"], *rows],
         {
             "attention is above the convolution": is_above(scores[attention], scores[convolution]),
-            "so it is with the shift": is_above(scores[shifted], scores[convolution]),
+            "attention with the shift is above the convolution": is_above(scores[shifted], scores[convolution]),
             "the shift makes attention better": is_above(scores[shifted], scores[attention]),
             "attention is above the interpolation": min(scores[attention]) > interpolated,
             "attention has fewer parameters": sizes[attention] < sizes[convolution],

@@ -1,16 +1,16 @@
-"""Vision GNN: the nearest by feature, wherever they are."""
+"""Vision GNN: the nearest positions by feature, anywhere on the map."""
 
 from torch import nn
 
-from claims._experiment import Seen, is_above, spread
+from claims._experiment import Outcome, is_above, spread
 from claims._learn import lookup_accuracy
 from convnn.nn import NonLocal2d, ViG2d
 
 SYSTEM = "Vision GNN"
-CLAIM = "Joined to its nearest by feature, a position reads what belongs to it at any distance and in any shape."
+CLAIM = "Joined to its nearest neighbours by feature, a position reads related positions at any distance and shape."
 EXPERIMENT = (
     "Maps of 8 x 8 positions in eight scattered groups; one member of each carries the answer of all, and every"
-    " position is asked for it: accuracy in percent on new maps after 300 steps, chance 50. One layer of 32 channels,"
+    " position must tell it: accuracy in percent on new maps after 300 steps, chance 50. One layer of 32 channels,"
     " or three, and two 1x1 convolutions behind it; K = 8 is the size of a group."
 )
 SEEDS = (0, 1, 2)
@@ -30,11 +30,11 @@ CONTESTANTS = {
 }
 
 
-def measure(seeds: list[int], quick: bool) -> Seen:
+def measure(seeds: list[int], quick: bool) -> Outcome:
     steps = 5 if quick else 300
     scores = {name: [lookup_accuracy(make, seed, steps) for seed in seeds] for name, make in CONTESTANTS.items()}
     ours = scores["ViG, K = 8"]
-    return Seen(
+    return Outcome(
         [["layers", "accuracy, %"], *([name, spread(found)] for name, found in scores.items())],
         {
             "ViG with the neighbours it needs is right at 95 % of the positions": min(ours) > 95,

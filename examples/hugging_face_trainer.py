@@ -1,4 +1,4 @@
-"""The Trainer of Hugging Face transformers with one of our networks, on handwritten digits."""
+"""Train one of our networks on handwritten digits with the Trainer of Hugging Face transformers."""
 
 import tempfile
 
@@ -12,7 +12,7 @@ from convnn.models import create_model
 
 
 class Classifier(nn.Module):
-    """What the Trainer asks of a model: named inputs, and a loss beside the logits."""
+    """The interface that the Trainer expects of a model: named inputs, and a loss with the logits."""
 
     def __init__(self) -> None:
         super().__init__()

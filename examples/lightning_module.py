@@ -1,4 +1,4 @@
-"""A Lightning module around one of our networks, trained on handwritten digits."""
+"""Train one of our networks on handwritten digits in a Lightning module."""
 
 import lightning
 import torch
@@ -10,7 +10,7 @@ from convnn.models import create_model
 
 
 class Classifier(lightning.LightningModule):
-    """Any of `convnn.models`, by name."""
+    """Any network of `convnn.models`, by name."""
 
     def __init__(self, model: str, layer: str, lr: float = 4e-3, **settings) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ digits = load_digits()
 images = torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1) / 16
 train, test = random_split(TensorDataset(images, torch.tensor(digits.target)), [1437, 360])
 
-# Tokens are patches of 2 x 2 pixels; each attends to the 5 most similar, and a learned kernel orders them.
+# Tokens are patches of 2 x 2 pixels; each attends to the 5 most similar, weighed by rank by a learned kernel.
 settings = {"K": 5, "patch_size": 2, "d_hidden": 48, "d_mlp": 96, "num_layers": 2, "num_heads": 3, "in_channels": 1}
 classifier = Classifier("vit", "ConvNNAttention", **settings)
 

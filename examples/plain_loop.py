@@ -1,4 +1,4 @@
-"""Handwritten digits with ConvNN layers in a plain PyTorch loop."""
+"""Train ConvNN layers on handwritten digits in a plain PyTorch loop."""
 
 import torch
 from sklearn.datasets import load_digits
@@ -21,7 +21,7 @@ network = nn.Sequential(
     nn.BatchNorm2d(16),
     nn.ReLU(),
     nn.MaxPool2d(2),
-    # Loc_Col: similar in features and near by; without a sense of place a small map has too many lookalikes.
+    # Loc_Col: similar in features and nearby; by features alone, too many pixels of a small map look alike.
     ConvNN2d(16, 32, K=9, similarity_type="Loc_Col", aggregation_type="Loc_Col"),
     nn.BatchNorm2d(32),
     nn.ReLU(),

@@ -1,4 +1,4 @@
-"""A segmentation head: which pixels have the colour of the marked ones, however far away they are?"""
+"""Train a segmentation head to find the pixels with the colour of the marked ones, at any distance."""
 
 import torch
 from torch import nn
@@ -10,7 +10,7 @@ SIDE = 16
 
 
 def make_scenes(count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images (B, 4, H, W), colours and a mark, and masks (B, 1, H, W) of the disc in the colour that is marked."""
+    """Make images (B, 4, H, W) of colours and a mark, and masks (B, 1, H, W) of the disc in the marked colour."""
     grid = torch.stack(torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij"))
     images, masks = torch.zeros(count, 4, SIDE, SIDE), torch.zeros(count, 1, SIDE, SIDE)
     for image, mask in zip(images, masks, strict=True):
@@ -21,14 +21,14 @@ def make_scenes(count: int) -> tuple[torch.Tensor, torch.Tensor]:
             image[:3, disc] = colour[:, None]
             mask[0, disc] = float(torch.equal(colour, colours[0]))
         image[:3, 4:12, 0] = colours[0][:, None]
-        image[3, 4:12, 0] = 0.1  # small, so that a marked pixel is still most similar to those of its colour
+        image[3, 4:12, 0] = 0.1  # small, so that a marked pixel stays most similar to pixels of its colour
     images[:, :3] += 0.1 * torch.randn(count, 3, SIDE, SIDE)
     return images, masks
 
 
 torch.manual_seed(0)
-# No window of a small convolution holds both a disc and the mark. The 32 most similar pixels are those of one colour:
-# if some of them are marked, the layer says so to all of them.
+# No window of a small convolution holds both a disc and the mark. The 32 most similar pixels have the same colour: if
+# some of them are marked, the layer tells all of them.
 network = nn.Sequential(
     ConvNN2d(4, 32, K=32, metric="euclidean"),
     nn.BatchNorm2d(32),
@@ -47,5 +47,5 @@ for _ in range(80):
 network.eval()
 images, masks = make_scenes(128)
 with torch.no_grad():
-    found, wanted = network(images) > 0, masks > 0
-print(f"intersection over union {(found & wanted).sum() / (found | wanted).sum():.3f}")
+    found, target = network(images) > 0, masks > 0
+print(f"intersection over union {(found & target).sum() / (found | target).sum():.3f}")

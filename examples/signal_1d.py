@@ -1,4 +1,4 @@
-"""A signal in one dimension: which of three waves is it, at a frequency and phase that nobody knows?"""
+"""Classify signals in one dimension: three kinds of waves, at unknown frequency and phase."""
 
 import torch
 from torch import nn
@@ -10,7 +10,7 @@ LENGTH = 64
 
 
 def make_signals(count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Noisy sines, squares and saw teeth (B, 1, T) with labels (B,)."""
+    """Make noisy sine, square and sawtooth waves (B, 1, T) with labels (B,)."""
     labels = torch.randint(3, (count,))
     turns = torch.rand(count, 1) + torch.linspace(0, 1, LENGTH) * (2 + 4 * torch.rand(count, 1))
     sine = (2 * torch.pi * turns).sin()
@@ -21,10 +21,10 @@ def make_signals(count: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 torch.manual_seed(0)
 network = nn.Sequential(
-    nn.Conv1d(1, 16, kernel_size=5, padding=2),  # what a place looks like
+    nn.Conv1d(1, 16, kernel_size=5, padding=2),  # local shape
     nn.BatchNorm1d(16),
     nn.ReLU(),
-    ConvNN1d(16, 32, K=8),  # beside the places that look alike, periods away
+    ConvNN1d(16, 32, K=8),  # combined with similar places, periods away
     nn.BatchNorm1d(32),
     nn.ReLU(),
     nn.AdaptiveAvgPool1d(1),

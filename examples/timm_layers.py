@@ -1,4 +1,4 @@
-"""A network of timm, its 3 x 3 convolutions replaced by ConvNN layers, trained on handwritten digits."""
+"""Replace the 3 x 3 convolutions of a timm network by ConvNN layers and train it on handwritten digits."""
 
 import timm
 import torch
@@ -16,7 +16,7 @@ order = torch.randperm(len(images))
 train, test = order[:1437], order[1437:]
 
 network = timm.create_model("test_resnet", in_chans=1, num_classes=10)
-# Channels, stride and padding stay; the stem sees edges, which lie next to each other, and keeps its convolutions.
+# Channels, stride and padding stay; the stem keeps its convolutions, because it detects edges, which are local.
 print(replace_layers(network, "ConvNN", where="layer*", similarity_type="Loc_Col"))
 
 optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)

@@ -1,4 +1,4 @@
-"""A volume in three dimensions: is it a ball, a plate or a rod, anywhere in the noise?"""
+"""Classify volumes in three dimensions: a ball, a plate or a rod anywhere in noise."""
 
 import torch
 from torch import nn
@@ -10,7 +10,7 @@ SIDE = 8
 
 
 def make_volumes(count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Noisy volumes (B, 1, D, H, W) with labels (B,) of what is in them: 25 to 33 voxels where none are cut off."""
+    """Make noisy volumes (B, 1, D, H, W), with labels (B,), of shapes of 25 to 33 voxels unless cut off."""
     grid = torch.stack(torch.meshgrid(*[torch.arange(SIDE)] * 3, indexing="ij"))
     labels = torch.randint(3, (count,))
     volumes = 0.3 * torch.randn(count, 1, SIDE, SIDE, SIDE)
@@ -28,7 +28,7 @@ network = nn.Sequential(
     nn.Conv3d(1, 12, kernel_size=3, padding=1),
     nn.BatchNorm3d(12),
     nn.ReLU(),
-    ConvNN3d(12, 24, K=8, padding=0, similarity_type="Loc_Col"),  # similar voxels that lie near by
+    ConvNN3d(12, 24, K=8, padding=0, similarity_type="Loc_Col"),  # similar voxels nearby
     nn.BatchNorm3d(24),
     nn.ReLU(),
     nn.AdaptiveMaxPool3d(1),

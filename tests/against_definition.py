@@ -1,4 +1,4 @@
-"""A layer on images beside its definition: values and all gradients, in float64."""
+"""Comparison of a layer on images with its definition: values and all gradients, in float64."""
 
 from collections.abc import Callable
 
@@ -26,14 +26,14 @@ def random_maps(size: tuple[int, int], channels: int = 4, smooth: bool = False) 
 
 
 def sloping_maps(channels: int, height: int, width: int, seed: int = 0) -> Tensor:
-    """Two maps (2, C, H, W) whose positions differ the more the farther apart they are."""
+    """Return two maps (2, C, H, W) whose positions differ more the farther apart they are."""
     generator = torch.Generator().manual_seed(seed)
     slope = torch.linspace(0, 2, height * width).view(height, width)
     return 0.4 * torch.randn(2, channels, height, width, dtype=torch.float64, generator=generator) + slope
 
 
 def check_definition(layer: nn.Module, x: Tensor, definition: Callable[[Tensor, dict[str, Tensor]], Tensor]) -> None:
-    """The layer is its definition, and so are the gradients for the input and every weight."""
+    """Check that output, input gradient and all weight gradients of a layer equal those of its definition."""
     named = dict(layer.named_parameters())
     expected, actual = definition(x, named), layer(x)
     torch.testing.assert_close(actual, expected, rtol=0, atol=TOLERANCE)

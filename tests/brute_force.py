@@ -1,6 +1,6 @@
 """Slow definitions of the layers: one position at a time, plain sums and plain sorts, in float64.
 
-Nothing here comes from `convnn`. A map (C, *S) is laid out as rows: one list of C numbers a position, in raster order.
+Nothing here uses `convnn`. A map (C, *S) is stored as rows: one list of C numbers per position, in raster order.
 """
 
 import itertools
@@ -15,7 +15,7 @@ Size = tuple[int, ...]
 
 
 def convnn(x: Tensor, weight: Tensor, bias: Tensor | None = None, **settings: object) -> Tensor:
-    """ConvNN on (B, C, *S); settings as the layers name them, and `draw`, the random sample as flat indices."""
+    """Compute ConvNN on (B, C, *S); settings as in the layers, and `draw`, the random sample as flat indices."""
     return _shuffled(x, settings, lambda image: _convnn_image(image, weight, bias, **settings))
 
 
@@ -31,7 +31,7 @@ def attention(
     output: Tensor,
     **settings: object,
 ) -> Tensor:
-    """ConvNN attention on (B, C, *S), without dropout."""
+    """Compute ConvNN attention on (B, C, *S), without dropout."""
 
     def image_to_image(image: Tensor) -> Tensor:
         rows, size = layout(image, settings["padding"], settings.get("aggregation_type", "Col"))
@@ -58,7 +58,7 @@ def attention(
 
 
 def conv_new(x: Tensor, weight: Tensor, bias: Tensor | None = None, **settings: object) -> Tensor:
-    """A "same" convolution over the window, with coordinates and shuffles."""
+    """Compute a "same" convolution over the window, with coordinates and shuffles."""
 
     def image_to_image(image: Tensor) -> Tensor:
         size = tuple(image.shape[1:])
@@ -71,7 +71,7 @@ def conv_new(x: Tensor, weight: Tensor, bias: Tensor | None = None, **settings: 
                 total = 0.0 if bias is None else float(bias[o])
                 for offset in places(tuple(weight.shape[2:])):
                     seen = tuple(p + d - (k - 1) // 2 for p, d, k in zip(place, offset, weight.shape[2:], strict=True))
-                    for c, number in enumerate(at.get(seen, [])):  # outside the map are zeros
+                    for c, number in enumerate(at.get(seen, [])):  # zeros outside the map
                         total += float(weight[(o, c, *offset)]) * number
                 out[-1].append(total)
         return to_map(out, size)
@@ -80,7 +80,7 @@ def conv_new(x: Tensor, weight: Tensor, bias: Tensor | None = None, **settings: 
 
 
 def branching(maps: list[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
-    """A 1x1 convolution of the branches' maps, the first on top."""
+    """Compute a 1x1 convolution of the branches' concatenated maps."""
     out = []
     for images in zip(*maps, strict=True):
         rows = [list(itertools.chain(*stacked)) for stacked in zip(*map(rows_of, images), strict=True)]
@@ -89,7 +89,7 @@ def branching(maps: list[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def unshuffle(x: Tensor, scale: int) -> Tensor:
-    """Space to channels, number by number: (B, C, *S) to (B, C * scale^axes, *S / scale)."""
+    """Move space to channels, number by number: (B, C, *S) to (B, C * scale^axes, *S / scale)."""
     batch, channels, *size = x.shape
     axes = len(size)
     out = x.new_zeros(batch, channels * scale**axes, *[n // scale for n in size])
@@ -99,7 +99,7 @@ def unshuffle(x: Tensor, scale: int) -> Tensor:
 
 
 def shuffle(x: Tensor, scale: int) -> Tensor:
-    """Channels to space, number by number: (B, C, *S) to (B, C / scale^axes, *S * scale)."""
+    """Move channels to space, number by number: (B, C, *S) to (B, C / scale^axes, *S * scale)."""
     batch, channels, *size = x.shape
     channels //= scale ** len(size)
     out = x.new_zeros(batch, channels, *[n * scale for n in size])
@@ -109,7 +109,7 @@ def shuffle(x: Tensor, scale: int) -> Tensor:
 
 
 def coordinates(size: Size) -> Rows:
-    """x first; -1 to 1 along the longest side, the others centred and in the same unit; a single pixel at -1."""
+    """Return coordinates, x first: -1 to 1 along the longest side, others centred in the same unit, one pixel at -1."""
     longest = max(size)
     if longest == 1:
         return [[-1.0] * len(size)]
@@ -120,7 +120,7 @@ def coordinates(size: Size) -> Rows:
 
 
 def similarity_rows(rows: Rows, size: Size, similarity_type: str, lambda_param: float) -> Rows:
-    """What positions are compared by."""
+    """Return the rows by which positions are compared."""
     if similarity_type == "Col":
         return rows
     if similarity_type == "Loc":
@@ -134,7 +134,7 @@ def similarity_rows(rows: Rows, size: Size, similarity_type: str, lambda_param: 
 
 
 def score(a: list[float], b: list[float], metric: str) -> float:
-    """Cosine, or minus the squared distance: larger is closer."""
+    """Return the cosine, or minus the squared distance: larger is closer."""
     if metric == "euclidean":
         return -sum((p - q) ** 2 for p, q in zip(a, b, strict=True))
     lengths = math.sqrt(sum(p * p for p in a)) * math.sqrt(sum(q * q for q in b))
@@ -144,7 +144,7 @@ def score(a: list[float], b: list[float], metric: str) -> float:
 
 
 def choose(t: int, query: list[float], keys: Rows, candidates: list[int] | None, K: int, metric: str) -> list[int]:
-    """The position itself, then the K-1 best others; scores that agree to nine digits count as equal."""
+    """Return the position itself and the K-1 best others; scores that agree to nine digits count as equal."""
     others = [j for j in (range(len(keys)) if candidates is None else candidates) if j != t]
     others.sort(key=lambda j: (-round(score(query, keys[j], metric), 9), j))
     chosen = [t, *others[: K - 1]]
@@ -152,7 +152,7 @@ def choose(t: int, query: list[float], keys: Rows, candidates: list[int] | None,
 
 
 def find_candidates(size: Size, **settings: object) -> list[int] | None:
-    """Flat indices on the padded map `size` that may be chosen; None for all."""
+    """Return the flat indices on the padded map `size` that may be chosen, or None for all."""
     n, padding = settings.get("num_samples", -1), settings["padding"]
     if settings.get("sampling_type", "all") == "all" or n == -1:
         return None
@@ -171,7 +171,7 @@ def find_candidates(size: Size, **settings: object) -> list[int] | None:
 
 
 def own_logit(everything: bool, metric: str) -> float:
-    """Self: score 1.1 or distance -0.1 among all, logit 1 among samples."""
+    """Return the logit of the position itself: score 1.1 or distance -0.1 among all, 1 among samples."""
     if not everything:
         return 1.0
     return 1.1 if metric == "cosine" else 0.1
@@ -183,7 +183,7 @@ def softmax(logits: list[float]) -> list[float]:
 
 
 def apply(matrix: Tensor, row: list[float], bias: Tensor | None = None) -> list[float]:
-    """Matrix times row plus bias."""
+    """Return matrix times row plus bias."""
     start = [0.0] * len(matrix) if bias is None else bias.tolist()
     return [
         b + sum(w * v for w, v in zip(line, row, strict=True)) for b, line in zip(start, matrix.tolist(), strict=True)
@@ -191,17 +191,17 @@ def apply(matrix: Tensor, row: list[float], bias: Tensor | None = None) -> list[
 
 
 def places(size: Size) -> list[tuple[int, ...]]:
-    """All places of a map, in raster order."""
+    """Return all places of a map in raster order."""
     return list(itertools.product(*map(range, size)))
 
 
 def rows_of(image: Tensor) -> Rows:
-    """(C, *S) as rows."""
+    """Return a map (C, *S) as rows."""
     return [[float(channel[place]) for channel in image] for place in places(tuple(image.shape[1:]))]
 
 
 def to_map(rows: Rows, size: Size) -> Tensor:
-    """Rows as (C, *S)."""
+    """Return rows as a map (C, *S)."""
     out = torch.zeros(len(rows[0]), *size, dtype=torch.float64)
     for place, row in zip(places(tuple(size)), rows, strict=True):
         for c, number in enumerate(row):
@@ -210,7 +210,7 @@ def to_map(rows: Rows, size: Size) -> Tensor:
 
 
 def layout(image: Tensor, padding: int, aggregation_type: str) -> tuple[Rows, Size]:
-    """Rows of the zero-padded image and its size; with coordinates at the end where they are aggregated."""
+    """Return the rows and size of the zero-padded image; coordinates are appended where they are aggregated."""
     size = tuple(n + 2 * padding for n in image.shape[1:])
     real = dict(zip(places(tuple(image.shape[1:])), rows_of(image), strict=True))
     rows = [real.get(tuple(p - padding for p in place), [0.0] * len(image)) for place in places(size)]
@@ -220,7 +220,7 @@ def layout(image: Tensor, padding: int, aggregation_type: str) -> tuple[Rows, Si
 
 
 def inner(size: Size, padding: int) -> list[int]:
-    """Flat indices of the positions that are not padding."""
+    """Return the flat indices of the positions that are not padding."""
     return [
         t
         for t, place in enumerate(places(size))
@@ -256,7 +256,7 @@ def _shuffled(x: Tensor, settings: dict, image_to_image) -> Tensor:
 
 
 def _shuffle_pairs(channels: int, folded: Size, scale: int):
-    """Which (channel, *place) of the folded map is which of the unfolded one."""
+    """Yield pairs of corresponding (channel, *place) in the folded and the unfolded map."""
     axes = len(folded)
     for c in range(channels):
         for r, offset in enumerate(places((scale,) * axes)):

@@ -1,4 +1,4 @@
-"""Layers on images once more, from their formulas, one position after the other, without our operators."""
+"""Slow definitions of the layers on images, from their formulas, position by position, without our operators."""
 
 from math import sqrt
 
@@ -22,7 +22,7 @@ def _at(x: Tensor, place: Place) -> Tensor:
 
 
 def _image(rows: dict[Place, Tensor]) -> Tensor:
-    """Outputs by place, as a map (C, H', W')."""
+    """Return outputs by place as a map (C, H', W')."""
     lines = sorted({h for h, _ in rows})
     return torch.stack([torch.stack([rows[p] for p in sorted(rows) if p[0] == h], dim=1) for h in lines], dim=1)
 
@@ -32,7 +32,7 @@ def _for_each_image(one_image, x: Tensor, *arguments: object, **settings: object
 
 
 def _linear(weight: Tensor, x: Tensor, groups: int) -> Tensor:
-    """Weight (C_out, C / groups) times x (C,), each group of outputs with its group of inputs."""
+    """Return weight (C_out, C / groups) times x (C,), each group of outputs with its group of inputs."""
     outputs, inputs = weight.shape
     parts = []
     for o in range(outputs):
@@ -42,12 +42,12 @@ def _linear(weight: Tensor, x: Tensor, groups: int) -> Tensor:
 
 
 def _most(differences: list[Tensor], channels: int) -> Tensor:
-    """Of each channel the largest of several vectors."""
+    """Return the maximum of several vectors in each channel."""
     return torch.stack([max((d[c] for d in differences), key=Tensor.item) for c in range(channels)])
 
 
 def nearest(features: dict[Place, Tensor], here: Place | None, query: Tensor, K: int, dilation: int) -> list[Place]:
-    """Every d-th of the K d places nearest to a query; the own place before all others."""
+    """Return every d-th of the K d places nearest to a query, its own place first."""
     away = {place: 0.0 if place == here else (query - f).square().sum().item() + 1e-30 for place, f in features.items()}
     return sorted(away, key=away.get)[: K * dilation : dilation]
 
@@ -57,7 +57,7 @@ def _unit(x: Tensor) -> Tensor:
 
 
 def _cells(x: Tensor, side: int) -> dict[Place, Tensor]:
-    """Means over cells of positions."""
+    """Return means over cells of positions."""
     cells = {}
     for h in range(x.shape[1] // side):
         for w in range(x.shape[2] // side):
@@ -126,7 +126,7 @@ def _edge_conv(
 
 
 def positional(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
-    """x + P * x for one image, P with zeros around."""
+    """Return x + P * x for one image, with zero padding."""
     side = kernel.shape[-1]
     out = x.clone()
     for h, w in _places(x):
@@ -218,7 +218,7 @@ def _neighborhood(x, qkv, output, relative_bias, *, k=3, apart=1, scale=None, he
 
 
 def _nearby(place: int, line: list[int], k: int) -> list[int]:
-    """Of the places of a line k in a row, the given one in the middle where that can be."""
+    """Return k consecutive places of a line, centred on the given one if possible."""
     first = min(max(line.index(place) - k // 2, 0), len(line) - k)
     return line[first : first + k]
 

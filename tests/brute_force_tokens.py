@@ -1,7 +1,7 @@
 """Slow definitions of the layers on tokens: one head and one token at a time, in float64, given their weights.
 
-Nothing here comes from `convnn`. A sequence (T, D) is laid out as rows, one list of D numbers a token. Weights go by
-the names a layer gives them.
+Nothing here uses `convnn`. A sequence (T, D) is stored as rows, one list of D numbers per token. Weights have the names
+of the layer.
 """
 
 import math
@@ -18,17 +18,17 @@ Chooser = Callable[[int, list[float]], list[int]]
 
 
 def attention(x: Tensor, weights: Weights, heads: int) -> Tensor:
-    """Everybody looks at everybody."""
+    """Compute attention of every token to all tokens."""
     return _attend(x, weights, heads, lambda t, scores: list(range(len(scores))))
 
 
 def kvt(x: Tensor, weights: Weights, heads: int, K: int) -> Tensor:
-    """Everybody looks at the K of the highest score."""
+    """Compute attention of every token to the K with the highest scores."""
     return _attend(x, weights, heads, lambda t, scores: _best(scores)[:K])
 
 
 def neighborhood(x: Tensor, weights: Weights, heads: int, size: Size, window: Size) -> Tensor:
-    """Everybody looks at a window of the grid, which starts at clip(i - k // 2, 0, n - k) along each axis."""
+    """Compute attention to a window of the grid, which starts at clip(i - k // 2, 0, n - k) along each axis."""
     grid = places(size)
 
     def choose(t: int, scores: list[float]) -> list[int]:
@@ -40,7 +40,7 @@ def neighborhood(x: Tensor, weights: Weights, heads: int, size: Size, window: Si
 
 
 def local(x: Tensor, weights: Weights, heads: int, window: int) -> Tensor:
-    """Everybody looks at those at most a window away; queries turn by their place plus a window, keys by theirs."""
+    """Compute attention within a window; queries are rotated by their place plus the window, keys by their place."""
 
     def choose(t: int, scores: list[float]) -> list[int]:
         return [j for j in range(len(scores)) if abs(j - t) <= window]
@@ -49,7 +49,7 @@ def local(x: Tensor, weights: Weights, heads: int, window: int) -> Tensor:
 
 
 def sparse(x: Tensor, weights: Weights, heads: int, mode: str, context: int) -> Tensor:
-    """Everybody looks at whom the mask lets through."""
+    """Compute attention to the tokens that the mask admits."""
     sees = {
         "all": lambda distance: True,
         "local": lambda distance: distance <= context // 2,
@@ -61,13 +61,13 @@ def sparse(x: Tensor, weights: Weights, heads: int, mode: str, context: int) -> 
 def convnn_attention(
     x: Tensor, weights: Weights, heads: int, K: int, *, metric: str, soft: bool, encoded: bool, **sampling: object
 ) -> Tensor:
-    """ConvNN attention without dropout; sampling as the layer names it, and `draw`, the random sample."""
+    """Compute ConvNN attention without dropout; sampling as in the layer, and `draw`, the random sample."""
     kernel = weights["weight"].tolist()
 
     def sequence(rows: Rows) -> Rows:
         candidates = find_candidates((len(rows),), padding=0, **sampling)
         joined: Rows = [[] for _ in rows]
-        for h in range(heads):  # a row asks with its key and is asked by its query
+        for h in range(heads):  # as published, keys act as queries and queries as keys
             asking, asked, values = (_head(rows, weights, name, heads, h) for name in ("key", "query", "value"))
             width = len(values[0])
             if encoded:
@@ -87,7 +87,7 @@ def convnn_attention(
 
 
 def convolution(x: Tensor, weights: Weights, heads: int) -> Tensor:
-    """Linear, in every head the same convolution along the sequence, linear; outside the sequence are zeros."""
+    """Compute linear, a convolution along the sequence that the heads share, linear; zeros outside the sequence."""
     kernel, bias = weights["weight"].tolist(), weights["bias"].tolist()
 
     def sequence(rows: Rows) -> Rows:
@@ -106,7 +106,7 @@ def convolution(x: Tensor, weights: Weights, heads: int) -> Tensor:
 
 
 def branching(x: Tensor, weights: Weights, ratio: float, first: Callable, second: Callable) -> Tensor:
-    """The first floor(ratio * D) channels through one layer, the others through the other, and a linear of both."""
+    """Pass the first floor(ratio * D) channels through one layer, the others through another, and mix both linearly."""
     if ratio in (0, 1):
         return first(x, part(weights, "convnn")) if ratio else second(x, part(weights, "partner"))
     cut = math.floor(ratio * x.shape[-1])
@@ -117,12 +117,12 @@ def branching(x: Tensor, weights: Weights, ratio: float, first: Callable, second
 
 
 def part(weights: Weights, name: str) -> Weights:
-    """The weights of one part of a layer, under the names they have there."""
+    """Return the weights of one part of a layer, by their names within the part."""
     return {key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")}
 
 
 def _attend(x: Tensor, weights: Weights, heads: int, choose: Chooser, query_start: int | None = None) -> Tensor:
-    """Softmax attention of every token t to those that `choose(t, scores)` names; turned where there is a start."""
+    """Compute softmax attention of every token t to `choose(t, scores)`; rotated if `query_start` is not None."""
 
     def sequence(rows: Rows) -> Rows:
         joined: Rows = [[] for _ in rows]
@@ -143,7 +143,7 @@ def _attend(x: Tensor, weights: Weights, heads: int, choose: Chooser, query_star
 
 
 def _head(rows: Rows, weights: Weights, name: str, heads: int, h: int) -> Rows:
-    """What head h sees of the rows after a projection."""
+    """Return the projected rows of head h."""
     matrix = weights[f"{name}.weight"]
     width = len(matrix) // heads
     return [apply(matrix[h * width : (h + 1) * width], row) for row in rows]
@@ -154,7 +154,7 @@ def _beside(left: Rows, right: Rows) -> Rows:
 
 
 def _score(a: list[float], b: list[float], metric: str, width: int) -> float:
-    """Inner product over the root of the width, cosine, or minus the distance: larger is closer."""
+    """Return the inner product over the root of the width, the cosine, or minus the distance: larger is closer."""
     if metric == "matmul":
         return sum(p * q for p, q in zip(a, b, strict=True)) / math.sqrt(width)
     closeness = brute_force.score(a, b, metric)
@@ -162,18 +162,18 @@ def _score(a: list[float], b: list[float], metric: str, width: int) -> float:
 
 
 def _best(scores: list[float]) -> list[int]:
-    """Largest first; scores that agree to nine digits count as equal and go by index."""
+    """Return indices by score, largest first; scores that agree to nine digits count as equal and go by index."""
     return sorted(range(len(scores)), key=lambda j: (-round(scores[j], 9), j))
 
 
 def _self_first(t: int, scores: list[float], candidates: list[int], K: int) -> list[int]:
-    """The token itself, then the K - 1 best samples; among exactly K - 1 a sample has no further other but itself."""
+    """Return the token itself and the K - 1 best samples; a token among exactly K - 1 samples repeats itself."""
     chosen = [t, *[j for j in _best(scores) if j in candidates and j != t][: K - 1]]
     return chosen + [t] * (K - len(chosen))
 
 
 def _weigh(scores: list[float], sampled: bool, soft: bool, metric: str) -> list[float]:
-    """What each neighbour is multiplied by; the token itself among samples scores 1."""
+    """Return the factor of each neighbour; the token itself among samples scores 1."""
     if not soft and metric == "euclidean":
         scores = [1 / (-score + 1e-8) for score in scores]
     if sampled:
@@ -182,7 +182,7 @@ def _weigh(scores: list[float], sampled: bool, soft: bool, metric: str) -> list[
 
 
 def _convolve(seen: Rows, kernel: list[list[list[float]]]) -> list[float]:
-    """A kernel (C_out, C, K) or, depthwise, (C, 1, K) over K rows of C numbers."""
+    """Apply a kernel (C_out, C, K) or, depthwise, (C, 1, K) to K rows of C numbers."""
     if len(kernel[0]) == len(seen[0]):
         channels = [range(len(seen[0]))] * len(kernel)
     else:
@@ -194,7 +194,7 @@ def _convolve(seen: Rows, kernel: list[list[list[float]]]) -> list[float]:
 
 
 def _turn(rows: Rows, start: int) -> Rows:
-    """Each pair of channels (c, c + d / 2) of the t-th row, turned by (start + t) * 10000^(-2c / d)."""
+    """Rotate each pair of channels (c, c + d / 2) of the t-th row by (start + t) * 10000^(-2c / d)."""
     width = len(rows[0])
     speeds = (1 / 10000 ** (torch.arange(0, width, 2) / width)).tolist()  # float32 numbers, as the package has them
     turned = []
@@ -206,5 +206,5 @@ def _turn(rows: Rows, start: int) -> Rows:
 
 
 def _by_sequence(x: Tensor, sequence: Callable[[Rows], Rows]) -> Tensor:
-    """(B, T, D) row by row."""
+    """Apply a function to each sequence of (B, T, D)."""
     return torch.stack([torch.tensor(sequence(rows), dtype=torch.float64) for rows in x.tolist()])

@@ -12,7 +12,7 @@ import torch
 
 from convnn.cli import main_train
 
-os.environ.pop("COLUMNS", None)  # workers have one, and what is printed into a file must not be as wide as it says
+os.environ.pop("COLUMNS", None)  # workers set it, but files must not be as narrow as a terminal
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,7 +43,7 @@ def _fresh_compiler() -> None:
 
 @pytest.fixture(scope="module")
 def train(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Trains with flags, into a folder of its own."""
+    """Return a function that trains with flags into a new folder."""
 
     def train(flags: str) -> Path:
         folder = tmp_path_factory.mktemp("run")

@@ -17,9 +17,9 @@ class Block(NamedTuple):
     """A fenced block.
 
     Attributes:
-        line: of the page, where the block begins.
-        language: what stands behind the fence.
-        text: without its indentation.
+        line: line of the page on which the block begins.
+        language: word after the fence.
+        text: text without indentation.
     """
 
     line: int
@@ -28,19 +28,19 @@ class Block(NamedTuple):
 
 
 def name_of(page: Path) -> str:
-    """A page as a test is called."""
+    """Return the test name of a page."""
     return str(page.relative_to(ROOT))
 
 
 def blocks_of(page: Path, *languages: str) -> list[Block]:
-    """The blocks of a page that are written in one of some languages."""
+    """Return the blocks of a page in the given languages."""
     text = page.read_text(encoding="utf-8")
     found = (Block(text.count("\n", 0, m.start()) + 1, m["language"], dedent(m["text"])) for m in FENCE.finditer(text))
     return [block for block in found if block.language in languages]
 
 
 def commands_of(block: Block) -> Iterator[list[str]]:
-    """The commands of a block as words; of a console those behind a prompt."""
+    """Yield the commands of a block as words; in a console block those after a prompt."""
     for line in block.text.replace("\\\n", " ").splitlines():
         if block.language == "console":
             if not line.startswith("$ "):

@@ -12,7 +12,7 @@ COUNT = 8
 
 
 def few_cifar(kind: type, *_: object) -> TensorSource:
-    """Random images in place of CIFAR-10 or CIFAR-100: what `convnn.data.builders.read_cifar` would read."""
+    """Return random images in place of the CIFAR-10 or CIFAR-100 of `convnn.data.builders.read_cifar`."""
     num_classes = {"CIFAR10": 10, "CIFAR100": 100}[kind.__name__]
 
     def part() -> Tensors:
@@ -23,7 +23,7 @@ def few_cifar(kind: type, *_: object) -> TensorSource:
 
 
 def write_pictures(folder: Path) -> None:
-    """A folder of random pictures, one folder a class, and two loose ones of what the pages talk about."""
+    """Write random pictures: a folder per class, and two single ones that the pages mention."""
     for part in ("train", "val"):
         for name in ("cat", "dog"):
             (folder / "pictures" / part / name).mkdir(parents=True)

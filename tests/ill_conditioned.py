@@ -1,4 +1,4 @@
-"""Rows that are hard to tell apart: what lies between them is small beside what they are, or nothing at all."""
+"""Rows that are hard to distinguish: their differences are small compared with their values, or zero."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from convnn.ops import METRICS
 
 
 class Case(NamedTuple):
-    """Arguments of a search."""
+    """The arguments of a search."""
 
     name: str
     queries: Tensor

@@ -1,4 +1,4 @@
-"""Processes for tests: forked, within milliseconds, from one that has imported everything and computed nothing."""
+"""Processes for tests, forked within milliseconds from one that has imported everything and computed nothing."""
 
 import multiprocessing
 import os
@@ -14,18 +14,18 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["convnn.cli.train", "convnn.cli._callbacks", "sklearn.datasets", "accelerate"])
 
 PATIENCE = 600.0
-"""Seconds until a process that should have ended is taken for one that hangs."""
+"""Seconds after which a process that should have ended counts as hanging."""
 
 
 def start(function: Callable[..., Any], *args: Any, log: Path, **environment: str) -> BaseProcess:
-    """Call a function in a process of its own, which writes to `log` and exits with what the function returns."""
+    """Call a function in a new process, which writes to `log` and exits with the function's return value."""
     process = CONTEXT.Process(target=_call, args=(function, args, str(log), environment))
     process.start()
     return process
 
 
 def wait(process: BaseProcess) -> int:
-    """Its exit status, negative if a signal killed it."""
+    """Wait for a process and return its exit status, negative if a signal killed it."""
     process.join(PATIENCE)
     if process.exitcode is None:
         process.kill()
@@ -34,7 +34,7 @@ def wait(process: BaseProcess) -> int:
 
 
 def wait_for(text: str, log: Path, process: BaseProcess) -> None:
-    """Until a process has written some text."""
+    """Wait until a process has written some text."""
     end = time.monotonic() + PATIENCE
     while not log.exists() or text not in log.read_text():
         if not process.is_alive() or time.monotonic() > end:
@@ -43,14 +43,14 @@ def wait_for(text: str, log: Path, process: BaseProcess) -> None:
 
 
 def train(argv: Sequence[str]) -> int:
-    """`python main.py` in this process."""
+    """Run `python main.py` in this process."""
     from convnn.cli import main_train
 
     return main_train(argv)
 
 
 def start_several(function: Callable[..., Any], *args: Any, log: Path, count: int = 2) -> list[BaseProcess]:
-    """As torchrun would: processes that know of each other."""
+    """Start connected processes, as torchrun does."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Layers that the robustness tests go through, on maps and on tokens."""
+"""The layers of the robustness tests, on maps and on tokens."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from convnn import nn as cnn
 
 @dataclass(frozen=True)
 class LayerCase:
-    """How to make a layer of 3 input and 4 output channels, and a map it takes; the stride is that of its settings."""
+    """A layer with 3 input and 4 output channels, and a map for it; the stride is that of its settings."""
 
     name: str
     build: Callable[..., nn.Module]
@@ -108,7 +108,7 @@ MAP_CASES = [
 
 @dataclass(frozen=True)
 class TokenCase:
-    """How to make a layer of width 12, and sequences it takes."""
+    """A layer of width 12, and sequences for it."""
 
     name: str
     build: Callable[..., nn.Module]

@@ -1,4 +1,4 @@
-"""How tests use the interactive page, and what it ought to say."""
+"""Actions of the tests on the interactive page, and its expected contents."""
 
 import math
 from dataclasses import dataclass, field
@@ -21,13 +21,13 @@ FRAME = 0.07 * WIDTH  # of the strip around the image
 
 @dataclass
 class Open:
-    """A page that is open, and how one uses it."""
+    """An open page with its actions."""
 
     page: "Page"
     troubles: list[str] = field(default_factory=list)
 
     def point(self, row: int, column: int) -> tuple[float, float]:
-        """The middle of a pixel of a HEIGHT x WIDTH image on the screen."""
+        """Return the screen position of the centre of a pixel of a HEIGHT x WIDTH image."""
         box = self.page.locator("#picture").bounding_box()
         unit = box["width"] / (WIDTH + 2 * FRAME)
         return box["x"] + (FRAME + column + 0.5) * unit, box["y"] + (FRAME + row + 0.5) * unit
@@ -47,11 +47,11 @@ class Open:
         self.settle()
 
     def settle(self) -> None:
-        """Two frames: what was asked for is drawn."""
+        """Wait two frames, after which everything is drawn."""
         self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def listed(self) -> list[tuple[str, float, float]]:
-        """Place, distance and score of each neighbour."""
+        """Return place, distance and score of each neighbour."""
         rows = self.page.locator("#list tbody tr").evaluate_all(
             "(rows) => rows.map((row) => Array.from(row.cells, (cell) => cell.innerText.trim()))"
         )
@@ -65,7 +65,7 @@ class Open:
         return {name: (pixel, layer) for name, pixel, layer in rows}
 
     def state(self) -> dict[str, str]:
-        """Layer, row, column and view of the address, once it has followed: timers of a page fire in their order."""
+        """Return layer, row, column and view of the address after it is updated: timers of a page fire in order."""
         self.page.evaluate("() => new Promise((done) => setTimeout(done, 300))")
         return dict(pair.split("=") for pair in self.page.evaluate("location.hash").lstrip("#").split("&"))
 
@@ -76,7 +76,7 @@ def number(text: str) -> float:
 
 @dataclass
 class Choice:
-    """A neighbour as it was found in Python: on the map, and how far."""
+    """A neighbour as found in Python: its place on the map and its distance."""
 
     row: int
     column: int
@@ -87,7 +87,7 @@ class Choice:
 
 
 def nearest_query(layer: LayerNeighbors, pixel: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
-    """The query whose middle is nearest to that of a pixel of an image of some size; of several the first."""
+    """Return the first query whose centre is nearest to that of a pixel of an image of some size."""
 
     def distance(query: tuple[int, int]) -> Fraction:
         offsets = (Fraction(2 * q + 1, 2 * n) * side for q, n, side in zip(query, layer.size, size, strict=True))
@@ -97,7 +97,7 @@ def nearest_query(layer: LayerNeighbors, pixel: tuple[int, int], size: tuple[int
 
 
 def expected(layer: LayerNeighbors, pixel: tuple[int, int], height: int = HEIGHT, width: int = WIDTH) -> list[Choice]:
-    """Whom the query nearest to a pixel chose except itself, best first, each once."""
+    """Return the neighbours of the query nearest to a pixel except itself, best first, without duplicates."""
     query = nearest_query(layer, pixel, (height, width))
     queries = [tuple(query) for query in layer.queries.tolist()]
     scores = layer.scores[queries.index(query)].tolist()
@@ -111,7 +111,7 @@ def expected(layer: LayerNeighbors, pixel: tuple[int, int], height: int = HEIGHT
 
 
 def times_chosen(layer: LayerNeighbors) -> dict[tuple[int, int], int]:
-    """By how many other queries each place is chosen."""
+    """Return by how many other queries each place is chosen."""
     counts = {(row, column): 0 for row in range(layer.size[0]) for column in range(layer.size[1])}
     for query, places in zip(layer.queries.tolist(), layer.places.tolist(), strict=True):
         for place in {tuple(place) for place in places} - {tuple(query)}:
@@ -121,14 +121,14 @@ def times_chosen(layer: LayerNeighbors) -> dict[tuple[int, int], int]:
 
 
 def color_at(one: Open, row: float, column: float, picture: str = "#picture") -> np.ndarray:
-    """What is seen at a place of the image, 0 to 255."""
+    """Return the visible colour at a place of the image, 0 to 255."""
     seen = np.asarray(Image.open(BytesIO(one.page.locator(picture).screenshot())).convert("RGB"), dtype=float)
     down, across = (FRAME + row) / (HEIGHT + 2 * FRAME), (FRAME + column) / (WIDTH + 2 * FRAME)
     return seen[int(down * len(seen)), int(across * seen.shape[1])]
 
 
 def by_hand(places: list[tuple[int, int]], size: tuple[int, int], stride: int, **settings: object) -> LayerNeighbors:
-    """Every `stride`-th position along both sides chooses the same places, the first most."""
+    """Make neighbours where every `stride`-th position along both sides chooses the same places, the first most."""
     queries = torch.cartesian_prod(*(torch.arange(0, side, stride) for side in size))
     scores = torch.arange(len(places), 0, -1.0).expand(len(queries), -1)
     return LayerNeighbors(

@@ -1,4 +1,4 @@
-"""Sweeps: a cover in which each pair of values meets is for every run, the whole product for `make test-long`."""
+"""Parameter sweeps: every run covers each pair of values, and `make test-long` runs the whole product."""
 
 import random
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ def pairs(case: Case) -> set[tuple[tuple[str, Any], ...]]:
 
 
 def pairwise_cover(cases: list[Case]) -> list[Case]:
-    """Greedily: of a few hundred random cases the one with most pairs not met yet, until all have met."""
+    """Cover all pairs greedily: of a few hundred random cases, take the one with most new pairs, until none is left."""
     rng = random.Random(0)
     missing = set().union(*map(pairs, cases))
     cover = []
@@ -28,7 +28,7 @@ def pairwise_cover(cases: list[Case]) -> list[Case]:
 
 
 def sweep(**axes: Sequence[Any]) -> pytest.MarkDecorator:
-    """Parameters of a test: every combination of values, those outside the cover as `long`."""
+    """Parametrize a test by every combination of values; those outside the cover are marked `long`."""
     cases = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
     cover = pairwise_cover(cases)
     return pytest.mark.parametrize(

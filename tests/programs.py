@@ -1,4 +1,4 @@
-"""What tests run in processes of their own."""
+"""Programs that tests run in separate processes."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from convnn.train import TrainConfig, Trainer, evaluate, make_accelerator
 from convnn.train.state import capture
 
 PLAIN_SGD = {"optimizer": "sgd", "momentum": 0.0, "lr": 1.0, "weight_decay": 0.0, "clip_grad_norm": 0.0}
-"""By which weights move by their gradient."""
+"""A learning rate by which weights move by their gradient."""
 
 
 def take_a_step(flags: dict, out: str, double: bool = True) -> int:
@@ -35,7 +35,7 @@ def take_a_step(flags: dict, out: str, double: bool = True) -> int:
     network = create_model(config.model, config.layer, in_channels=1, width=config.width, **config.settings)
     for module in network.modules():
         if isinstance(module, nn.Dropout):
-            module.p = 0.0  # every process draws for its own samples
+            module.p = 0.0  # every process draws for its own samples only
     if double:
         network.double().register_forward_pre_hook(lambda _, images: images[0].double())
     before = {name: t.double().clone() for name, t in network.state_dict().items()}
@@ -49,7 +49,7 @@ def take_a_step(flags: dict, out: str, double: bool = True) -> int:
 
 
 def evaluate_1001_samples(out: str) -> int:
-    """Test a network on 1,001 random images in batches of 64; save scores and who saw which sample."""
+    """Evaluate a network on 1,001 random images in batches of 64; save the scores and the samples of each process."""
     accelerator = make_accelerator(torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (1001, 1, 8, 8), dtype=torch.uint8, generator=generator)
@@ -76,13 +76,13 @@ def evaluate_1001_samples(out: str) -> int:
 
 
 def take_all(folder: Path, names: list[str]) -> int:
-    """Claim runs of a study until there are none; say which one had to be made."""
+    """Claim runs of a study until there are none left, and print those that had to be made."""
     for _ in names:
         claims = Queue(folder / "journal", "study")
         claims.fill([name for name in names if not (folder / name).exists()])
         claim = claims.take(names)
         if claim is not None:
-            if not (folder / claim.run).exists():  # made while it was entered, as a sweep looks too
+            if not (folder / claim.run).exists():  # it may have been made since it was added; a sweep checks this too
                 print(claim.run, flush=True)
             (folder / claim.run).touch()
             claims.finish(claim, 0.5)

@@ -1,4 +1,4 @@
-"""Folders such as trainings leave."""
+"""Run folders as training writes them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ HEAD = "epoch,train_loss,train_top1,train_top5,test_loss,test_top1,test_top5,lr"
 
 
 def run_folder(path: Path, accuracies: Sequence[float | str] = (0.2, 0.5, 0.4), seconds: float = 9.5, **flags) -> Path:
-    """What a training leaves, with these accuracies on the test set."""
+    """Write the folder of a training run with these accuracies on the test set."""
     path.mkdir(parents=True)
     given = {"model": "vgg11", "K": 9, "num_epochs": 3, "output_dir": path, "resume": None} | flags
     found_out = {"num_classes": 10, "img_size": (3, 32, 32), "total_params": 1234567, "trainable_params": 1234567}

@@ -103,7 +103,7 @@ def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"--out=.*file/folder cannot be made: Not a directory"):
+    with pytest.raises(OutputError, match=r"--out=.*file/folder cannot be created: Not a directory"):
         make_folder(tmp_path / "file" / "folder", "--out")
     assert make_folder(tmp_path / "a" / "b", "--out").is_dir()
 
@@ -117,9 +117,9 @@ def test_a_home_is_expanded_and_everything_else_left_as_it_is(monkeypatch: pytes
 
 
 def test_no_path_and_the_home_of_nobody_are_refused() -> None:
-    with pytest.raises(InputError, match=r"^--out='' is no path; name a file or folder"):
+    with pytest.raises(InputError, match=r"^--out='' is not a path; name a file or folder"):
         expand_home("", "--out")
-    with pytest.raises(InputError, match=r"^--out=~nobody-here/x begins with the home ~nobody-here of nobody here"):
+    with pytest.raises(InputError, match=r"^--out=~nobody-here/x begins with ~nobody-here, but no such user exists"):
         expand_home("~nobody-here/x", "--out")
 
 

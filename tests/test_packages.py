@@ -1,4 +1,4 @@
-"""Packages of others that are missing or broken are named, with what to do."""
+"""Third-party packages that are missing or broken are named, with the remedy."""
 
 import importlib
 import os
@@ -18,7 +18,7 @@ MISFIT = "operator torchvision::nms does not exist"
 
 @pytest.fixture
 def breaks(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Exception], None]:
-    """Lets the import of a module fail."""
+    """Return a function that makes the import of a module fail."""
     real = importlib.import_module
 
     def breaks(module: str, error: Exception) -> None:
@@ -40,10 +40,10 @@ def test_a_package_that_is_missing_and_one_that_is_broken_are_told_apart(
         with pytest.raises(InputError, match=r"^a network needs the package timm: pip install 'convnn\[timm\]'$"):
             need("timm", "a network", extra="timm")
     breaks("timm", RuntimeError("it does not fit\nand more"))
-    with pytest.raises(InputError, match=r"the package timm, which does not load: RuntimeError: it does not fit$"):
+    with pytest.raises(InputError, match=r"the package timm, which cannot be imported: RuntimeError: it does not fit$"):
         need("timm", "a network", extra="timm")
     breaks("timm", ModuleNotFoundError("No module named 'huggingface_hub'", name="huggingface_hub"))
-    with pytest.raises(InputError, match=r"timm, which does not load: .*No module named 'huggingface_hub'$"):
+    with pytest.raises(InputError, match=r"timm, which cannot be imported: .*No module named 'huggingface_hub'$"):
         need("timm", "a network", extra="timm")
 
 

@@ -1,4 +1,4 @@
-"""The facts of the systems: every layer has some, and what they name is there."""
+"""The facts about the systems: every layer has them, and everything they name exists."""
 
 import importlib
 import re

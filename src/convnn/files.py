@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Files that are complete or absent, and paths of arguments."""
 
 import errno
 import os
@@ -11,43 +11,43 @@ from pathlib import Path
 from convnn.errors import InputError, OutputError
 
 UNFINISHED = ".part"
-"""Ends the names of files that are still written; a process that is killed leaves one behind."""
+"""Suffix of files that are being written; a killed process leaves one behind."""
 
-NOT_OFFERED = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EACCES}
-"""What a file system answers that flushes no folders, or keeps no permissions: network drives, FUSE, memory cards."""
+UNSUPPORTED_ERRNOS = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EACCES}
+"""Errors of file systems that cannot flush folders or store permissions: network drives, FUSE, memory cards."""
 
 
 def write_atomically(path: Path, *parts: bytes | memoryview | str, old_to: Path | None = None) -> None:
-    r"""Replace a file in one step: written beside it, flushed to the disk, renamed.
+    r"""Replace a file atomically: write a file beside it, flush it to disk and rename it.
 
-    Text is UTF-8 always; what UTF-8 has no place for, such as a byte of a path that is no text, is written `\udce9`.
+    Text is always written as UTF-8; what UTF-8 cannot encode, such as an undecodable byte of a path, as `\udce9`.
 
-    A new file has the permissions that the umask leaves, another keeps its own.
+    A new file gets its permissions from the umask, and a replaced one keeps its own.
 
     Args:
         path: the file.
-        parts: what it will hold, one after the other.
-        old_to: where the file that is there now goes, replacing what is there; it is discarded when None.
+        parts: its contents, one after the other.
+        old_to: new name of the old file, which replaces any file there; None discards the old file.
 
     Raises:
-        OutputError: it cannot be written; the old file stays and nothing is left beside it.
+        OutputError: the file cannot be written; the old file stays, and nothing is left beside it.
     """
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     try:
-        with unfinished.open("xb") as file:  # the system gives it the permissions of any new file
+        with unfinished.open("xb") as file:  # opened normally, so that the umask applies
             for part in parts:
                 file.write(part.encode("utf-8", "backslashreplace") if isinstance(part, str) else part)
             file.flush()
             os.fsync(file.fileno())
         if path.exists():
-            with _if_offered():
+            with _if_supported():
                 unfinished.chmod(stat.S_IMODE(path.stat().st_mode))
             if old_to is not None:
                 path.replace(old_to)
         unfinished.replace(path)
         _flush_folder(path.parent)
     except BaseException as error:
-        with suppress(OSError):  # what stands in its way is what is told
+        with suppress(OSError):  # the first error is the one to report
             unfinished.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise OutputError(f"cannot write '{path}': {error.strerror or error}") from None
@@ -55,64 +55,64 @@ def write_atomically(path: Path, *parts: bytes | memoryview | str, old_to: Path 
 
 
 def make_folder(path: Path, name: str) -> Path:
-    """The folder of an argument, made where it is missing.
+    """Create the folder of an argument if it is missing, and return it.
 
     Raises:
-        OutputError: it cannot be made, naming the argument.
+        OutputError: the folder cannot be created; the message names the argument.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{name}={path} cannot be made: {error.strerror or error}") from None
+        raise OutputError(f"{name}={path} cannot be created: {error.strerror or error}") from None
     return path
 
 
 def check_new(out: Path, names: Iterable[str] = (), *, overwrite: bool) -> None:
-    """Refuse to replace what nobody said may be replaced.
+    """Check that no existing file would be replaced without `overwrite`.
 
     Args:
-        out: the value of `--out`: the file that is about to be written, or the folder of some.
-        names: of the files in the folder.
+        out: the value of `--out`: the file to write, or the folder of several files.
+        names: names of the files in the folder.
         overwrite: whether `--overwrite` is given.
 
     Raises:
-        InputError: a file is there, and `overwrite` is not given.
+        InputError: a file exists, and `overwrite` is not given.
     """
     paths = [out / name for name in names] or [out]
-    there = next((path for path in paths if path.exists()), None)
-    if there is not None and not overwrite:
-        raise InputError(f"--out={out} would replace '{there}'; choose another, or pass --overwrite")
+    existing = next((path for path in paths if path.exists()), None)
+    if existing is not None and not overwrite:
+        raise InputError(f"--out={out} would replace '{existing}'; choose another, or pass --overwrite")
 
 
 def expand_home(path: str, name: str) -> str:
-    """A path of an argument as the system takes it: `~` at its beginning is the user's home, `~ann` that of Ann.
+    """Expand `~` at the start of an argument's path to the user's home, and `~ann` to that of Ann.
 
     Raises:
-        InputError: it is empty or holds a NUL, or there is no such home, naming the argument.
+        InputError: the path is empty or contains a NUL, or there is no such home; the message names the argument.
     """
     if not path:
-        raise InputError(f"{name}='' is no path; name a file or folder, such as . for this one")
+        raise InputError(f"{name}='' is not a path; name a file or folder, such as . for this one")
     if "\0" in path:
-        raise InputError(f"{name}={path!r} is no path: no file is called by the letter NUL")
+        raise InputError(f"{name}={path!r} is not a path: the name of a file cannot contain NUL")
     if not path.startswith("~"):
-        return path  # as it was written
+        return path  # unchanged
     try:
         return str(Path(path).expanduser())
     except RuntimeError:
         home = Path(path).parts[0]
-        raise InputError(f"{name}={path} begins with the home {home} of nobody here; write ./{path}") from None
+        raise InputError(f"{name}={path} begins with {home}, but no such user exists; write ./{path}") from None
 
 
-def is_same_folder(one: Path, other: Path) -> bool:
-    """Whether two paths, however they are spelled, lead to one folder that is there."""
-    return one.is_dir() and other.is_dir() and one.samefile(other)
+def is_same_folder(first: Path, second: Path) -> bool:
+    """Return whether two paths, however they are spelled, lead to the same existing folder."""
+    return first.is_dir() and second.is_dir() and first.samefile(second)
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power cut, where the system can."""
+    """Make renames in a folder survive a power cut, if the system can."""
     if not hasattr(os, "O_DIRECTORY"):
         return
-    with _if_offered():
+    with _if_supported():
         descriptor = os.open(folder, os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
@@ -121,10 +121,10 @@ def _flush_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _if_offered() -> Iterator[None]:
-    """Do without what the file system does not offer: the file is written all the same."""
+def _if_supported() -> Iterator[None]:
+    """Ignore what the file system does not support; the file is written anyway."""
     try:
         yield
     except OSError as error:
-        if error.errno not in NOT_OFFERED:
+        if error.errno not in UNSUPPORTED_ERRNOS:
             raise

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: what is begun is finished and saved."""
+"""SIGTERM and SIGINT: the step in progress is finished and saved first."""
 
 import signal
 import threading
@@ -11,10 +11,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(BaseException):
-    """A signal asked the process to end; like KeyboardInterrupt no error, so that nothing catches it by chance.
+    """A signal asked the process to end; like KeyboardInterrupt it is not an Exception, which handlers could catch.
 
     Args:
-        number: of the signal.
+        number: number of the signal.
     """
 
     def __init__(self, number: int) -> None:
@@ -23,14 +23,14 @@ class Interrupted(BaseException):
 
     @property
     def exit_status(self) -> int:
-        """What the process should end with, by the convention of the shell: 143 for SIGTERM, 130 for SIGINT."""
+        """The exit status of the process by the convention of the shell: 143 for SIGTERM, 130 for SIGINT."""
         return 128 + self.number
 
 
 class Interruption:
-    """Answers SIGTERM and SIGINT by raising `Interrupted`, at once or at the end of what must not be torn apart.
+    """Raises `Interrupted` on SIGTERM and SIGINT, at once or at the end of a block that must not be interrupted.
 
-    As a context manager it listens; outside the main thread, where Python hears no signals, it does nothing.
+    It listens as a context manager; outside the main thread, where Python receives no signals, it does nothing.
 
     Example:
         >>> interruption = Interruption()
@@ -59,7 +59,7 @@ class Interruption:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """A block that a signal waits for the end of."""
+        """Hold signals back until the end of the block."""
         self._holds += 1
         try:
             yield
@@ -68,10 +68,10 @@ class Interruption:
         self.check()
 
     def check(self) -> None:
-        """Raise if a signal came and nothing holds it.
+        """Raise if a signal has arrived and no block holds it back.
 
         Raises:
-            Interrupted: so it is.
+            Interrupted: a signal has arrived.
         """
         if self.number is not None and not self._holds:
             raise Interrupted(self.number)

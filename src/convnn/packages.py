@@ -1,4 +1,4 @@
-"""Packages of others: whether they are there, whether they load, and what to do where they do not."""
+"""Third-party packages: whether they are installed, whether they can be imported, and what to do if not."""
 
 import importlib
 import importlib.util
@@ -16,36 +16,36 @@ NEEDED = {
     "matplotlib": "matplotlib",
     "sklearn": "scikit-learn",
 }
-"""Modules without which nothing runs, and the names by which pip knows them."""
+"""Required modules, with their names in pip."""
 
 
 def need(module: str, what: str, extra: str) -> ModuleType:
-    """An optional package.
+    """Import an optional package.
 
     Args:
-        module: its name, such as "timm".
-        what: needs it, as a message says it: "--tensorboard".
-        extra: of convnn that installs it.
+        module: name of the module, such as "timm".
+        what: what needs it, for the message, such as "--tensorboard".
+        extra: extra of convnn that installs it.
 
     Raises:
-        InputError: it is not installed, or installed and broken; the two differ in what to do.
+        InputError: the package is not installed, or is broken; the message says which.
     """
     try:
         return importlib.import_module(module)
-    except Exception as error:  # a package may fail in any way, most often because another does not fit it
+    except Exception as error:  # a package may fail in any way, most often because another's version does not match
         package = module.partition(".")[0]
         if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == package:
             raise InputError(f"{what} needs the package {package}: pip install 'convnn[{extra}]'") from None
-        raise InputError(f"{what} needs the package {package}, which does not load: {reason(error)}") from None
+        raise InputError(f"{what} needs the package {package}, which cannot be imported: {reason(error)}") from None
 
 
 def is_installed(module: str) -> bool:
-    """Whether there is a package, which may be broken."""
+    """Return whether a package is installed; it may be broken."""
     return importlib.util.find_spec(module) is not None
 
 
 def fault(module: str) -> str | None:
-    """Why a module does not load, in a line; None where it does."""
+    """Return in one line why a module cannot be imported, or None if it can."""
     try:
         importlib.import_module(module)
     except Exception as error:
@@ -54,7 +54,7 @@ def fault(module: str) -> str | None:
 
 
 def reason(error: Exception) -> str:
-    """What went wrong, in a line."""
+    """Return the type and the first line of an error."""
     return f"{type(error).__name__}: {first_line(error)}"
 
 
@@ -71,12 +71,12 @@ def faults(error: Exception | None = None) -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """Of the packages without which nothing runs, by their names for pip."""
+    """Return the versions of the required packages, by their names in pip."""
     return {package: installed_version(package) or "not installed" for package in NEEDED.values()}
 
 
 def installed_version(package: str) -> str | None:
-    """What is installed, whether or not it loads; None where nothing is."""
+    """Return the installed version of a package, even if it is broken, or None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""What a process answers to signals before it has anything to save; imports nothing that takes time."""
+"""Signals before a process has anything to save; this module imports nothing slow."""
 
 import os
 import signal
@@ -6,10 +6,10 @@ from types import FrameType
 
 
 def answer_signals() -> None:
-    """End at once on SIGINT and SIGTERM, with 130 and 143: there is nothing to save yet."""
+    """Exit at once on SIGINT and SIGTERM, with status 130 and 143: there is nothing to save yet."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _leave)
+        signal.signal(number, _exit)
 
 
-def _leave(number: int, _: FrameType | None) -> None:
+def _exit(number: int, _: FrameType | None) -> None:
     os._exit(128 + number)

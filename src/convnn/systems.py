@@ -105,8 +105,8 @@ def list_systems(family: str | None = None) -> list[System]:
     Raises:
         InputError: the family is unknown.
     """
-    for room in _rooms():
-        importlib.import_module(room)
+    for module in _fact_modules():
+        importlib.import_module(module)
     if family is not None:
         check_choice("family", family, FAMILIES)
     return [system for system in SYSTEMS.values() if family in (None, system.family)]

@@ -1,13 +1,13 @@
-"""Words that depend on numbers."""
+"""Nouns in the singular or plural."""
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """A number and its noun.
+    """Return a number and its noun, in the singular or plural.
 
     Args:
-        number: how many.
-        noun: what of.
-        plural: of the noun, where it is not made by an s.
+        number: the number.
+        noun: the noun in the singular.
+        plural: its plural, if it is not formed with an s.
 
     Example:
         >>> counted(1, "epoch"), counted(1200, "epoch"), counted(0, "class", "classes")

@@ -1,4 +1,4 @@
-"""The compiled core against the definition, for every instruction set that runs here."""
+"""The compiled core against the definition, for every instruction set of this machine."""
 
 import itertools
 import math
@@ -23,7 +23,7 @@ def _instruction_sets() -> list[str]:
 
 @pytest.fixture(params=_instruction_sets())
 def core(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Computes with one instruction set instead of the best."""
+    """Make the backend use one instruction set instead of the best."""
     monkeypatch.setattr(cpu, "core", import_module(f"convnn.backends.cpu._core_{request.param}"))
     return request.param
 
@@ -77,7 +77,7 @@ def test_nearest_among_candidates(core: str, metric: str, dtype: torch.dtype) ->
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_queries_that_all_stand_at_one_position(core: str, metric: str) -> None:
-    """An expanded list of positions is as long as it says."""
+    """Check that an expanded list of positions counts with its full length."""
     keys, position = _random(2, 30, 5), torch.tensor([7])
     assert _same_choice(keys[:, :20], keys, 4, metric, position.expand(20), None)
     assert _same_choice(keys[:, :20], keys, 4, metric, position.expand(20), torch.arange(3, 20))
@@ -89,7 +89,7 @@ def test_queries_that_all_stand_at_one_position(core: str, metric: str) -> None:
 def test_ties_are_the_definitions(
     core: str, length: int, channels: int, metric: str, each_thread_count: tuple[int, ...]
 ) -> None:
-    """Constant, two-tone and grey images, and one whose best come last: the lists overflow and are cut."""
+    """Check constant, two-tone and grey images, and one whose best keys come last: the lists overflow and are cut."""
     brightness = torch.arange(length)[:, None] % 7 + 1
     images = {
         "constant": torch.ones(length, channels),
@@ -123,7 +123,7 @@ def test_numbers_that_are_none_rank_last(core: str, metric: str, bad: float) -> 
 @pytest.mark.parametrize("scale", [1e-30, 1e-15, 1e-5, 1e5, 1e15, 1e18])
 @pytest.mark.parametrize("metric", METRICS)
 def test_the_choice_does_not_depend_on_the_unit(core: str, metric: str, scale: float) -> None:
-    """Where float32 sums cannot tell keys apart, or cannot hold them, exact ones decide."""
+    """Check that exact sums decide where float32 sums cannot distinguish or represent keys."""
     rows = _random(1, 300, 20, dtype=torch.float64) * scale
     assert _same_choice(rows, rows, 9, metric, torch.arange(300), None)
     near = 10 * scale + rows * 1e-3

@@ -1,4 +1,4 @@
-"""No T x T scores and no K-fold copy: the peak of a process of its own, above the inputs."""
+"""No T x T scores and no K-fold copy: the peak memory of a separate process, above the inputs."""
 
 import os
 import subprocess
@@ -48,7 +48,7 @@ FLOATS = 4 / 2**20
 
 
 def _peak(layer: str, small: str, shape: str) -> float:
-    """Megabytes that a training step adds to a process of its own."""
+    """Return the megabytes that a training step adds to a separate process."""
     script = STEP.format(layer=layer, small=small, shape=shape)
     # By a fixed threshold freed maps go back at once; glibc otherwise keeps some, now these, now those.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**16)}
@@ -67,7 +67,7 @@ def _peak(layer: str, small: str, shape: str) -> float:
     ],
 )
 def test_peak_of_a_training_step(layer: str, batch: int, side: int, copies: int) -> None:
-    """A few maps: the padded one, the output, gradients, packed keys. K-fold copies would be nine of each."""
+    """Allow a few maps: the padded one, the output, gradients, packed keys. K-fold copies would be nine of each."""
     layer = f"{layer}(64, 64, K=9, backend='cpu')"
     peak = _peak(layer, "1, 64, 8, 8", f"{batch}, 64, {side}, {side}")
     one_map = FLOATS * batch * (side + 2) ** 2 * 64
@@ -79,7 +79,7 @@ def test_peak_of_a_training_step(layer: str, batch: int, side: int, copies: int)
 @pytest.mark.slow
 @pytest.mark.parametrize("layer", ["ConvNNAttention", pytest.param("KvtAttention", marks=pytest.mark.long)])
 def test_peak_of_attention_to_the_tokens_of_a_large_image(layer: str) -> None:
-    """1024 pixels in patches of 16, and a class token: T = 4097, three heads of 64."""
+    """Use 1024 pixels in patches of 16, and a class token: T = 4097, three heads of 64."""
     peaks = [
         _peak(f"{layer}(192, 3, K=9, backend={backend!r})", "1, 16, 192", "1, 4097, 192")
         for backend in ("cpu", "reference")

@@ -1,6 +1,6 @@
 """The Triton kernels against the definition: on a GPU where there is one, else in Triton's interpreter.
 
-The interpreter must be asked for before kernels are defined, so one test runs this file again, in a process that does.
+The interpreter must be enabled before kernels are defined, so one test runs this file again in a new process.
 """
 
 import os
@@ -39,7 +39,7 @@ def test_this_file_in_the_interpreter() -> None:
 
 @pytest.fixture(autouse=True)
 def _poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a kernel does not write must not look right by chance."""
+    """Fill outputs, so that values that a kernel does not write cannot be right by chance."""
 
     def fill(x: Tensor) -> Tensor:
         return x.fill_(float("nan")) if x.is_floating_point() else x.fill_(min(2**30, torch.iinfo(x.dtype).max))
@@ -206,7 +206,7 @@ def test_largest_of_other_types_and_strides(dtype: torch.dtype) -> None:
 
 
 def absent_ones(indices: Tensor) -> Tensor:
-    """Half of the neighbours, the first never."""
+    """Return a mask with half of the neighbours absent, never the first."""
     absent = torch.rand(indices.shape, generator=torch.Generator().manual_seed(4)) < 0.5
     absent[..., :1] = False
     return absent.to(DEVICE)

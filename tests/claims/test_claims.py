@@ -1,4 +1,4 @@
-"""Claims: each runs in its quick form, is short, and what the guide shows of it is what a full run kept."""
+"""Claims: each runs in its quick form, is short, and the guide shows the saved result of a full run."""
 
 import json
 import re
@@ -16,8 +16,8 @@ from claims import _experiment as experiment
 
 sys.path.remove(str(ROOT))
 
-KEPT = sorted((ROOT / "docs" / "claims").glob("*.json"))
-ALREADY = (
+SAVED = sorted((ROOT / "docs" / "claims").glob("*.json"))
+EXPECTED = (
     "ConvNN",
     "Branching",
     "ConvNN attention",
@@ -26,12 +26,12 @@ ALREADY = (
     "GreedyViG: DAGC",
     "EdgeConv",
 )
-ALREADY += ("MobileViG: SVGA", "MobileViGv2: MGC", "TCSR: neighbourhood attention", "Adaptive neighbourhoods")
-ALREADY += ("Non-local block",)
+EXPECTED += ("MobileViG: SVGA", "MobileViGv2: MGC", "TCSR: neighbourhood attention", "Adaptive neighbourhoods")
+EXPECTED += ("Non-local block",)
 
 
 def check_form(result: dict) -> None:
-    """What a result must have to be shown, whatever its verdict."""
+    """Check the form of a result, whatever its verdict."""
     list_systems()
     assert result["system"] in SYSTEMS
     head, *rows = result["figures"]
@@ -58,14 +58,14 @@ def test_a_claim_is_short(name: str) -> None:
     assert len((ROOT / "claims" / f"{name}.py").read_text().splitlines()) <= 80
 
 
-def test_every_claim_is_kept_and_of_a_system_of_its_own() -> None:
-    kept = [json.loads(path.read_text()) for path in KEPT]
-    assert [result["name"] for result in kept] == [path.stem for path in KEPT] == experiment.names()
-    assert {result["system"] for result in kept} >= set(ALREADY)
-    assert len({result["system"] for result in kept}) == len(kept)
+def test_every_claim_is_saved_and_has_its_own_system() -> None:
+    saved = [json.loads(path.read_text()) for path in SAVED]
+    assert [result["name"] for result in saved] == [path.stem for path in SAVED] == experiment.names()
+    assert {result["system"] for result in saved} >= set(EXPECTED)
+    assert len({result["system"] for result in saved}) == len(saved)
 
 
-@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SAVED, ids=lambda path: path.stem)
 def test_what_is_kept_is_of_a_full_run_of_committed_code(path: Path) -> None:
     result, claim = json.loads(path.read_text()), experiment.read(path.stem)
     check_form(result)
@@ -102,7 +102,7 @@ def test_a_wrong_name_is_one_sentence_before_anything_runs(capsys: pytest.Captur
     ("checks", "verdict"), [([True, True], "shown"), ([True, False], "in part"), ([False, False], "not shown")]
 )
 def test_verdicts(checks: list[bool], verdict: str) -> None:
-    assert experiment.Seen([["a"], ["b"]], dict(zip("xy", checks, strict=True))).verdict == verdict
+    assert experiment.Outcome([["a"], ["b"]], dict(zip("xy", checks, strict=True))).verdict == verdict
 
 
 def test_a_difference_counts_above_two_standard_errors() -> None:

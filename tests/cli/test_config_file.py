@@ -255,7 +255,7 @@ def refusal(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
         ("lr = '" + "1" * 10_000 + "'", "has lr='11111"),
         ("lr." + "a." * 5000 + "b = 1", "has lr={'a': {'a': "),
         ("a." * 5000 + "b = 1", "has the unknown key 'a'"),
-        ('output_dir = "a\\u0000b"', "has output_dir='a\\x00b', which no file is called"),
+        ('output_dir = "a\\u0000b"', "has output_dir='a\\x00b', which cannot be part of a file name"),
     ],
     ids=lambda text: text[:20],
 )
@@ -270,11 +270,11 @@ def test_a_toml_file_that_is_wrong_is_named_with_its_key(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("lr = 1", "has 'lr = 1' in line 1, which is no `key: value`"),
-        ("lr: 1\n\nK: 4", "has '' in line 2, which is no `key: value`"),
+        ("lr = 1", "has 'lr = 1' in line 1, which must be `key: value`"),
+        ("lr: 1\n\nK: 4", "has '' in line 2, which must be `key: value`"),
         ("lr:1", "has 'lr:1' in line 1"),
         ("lr: 1\nK", "has 'K' in line 2"),
-        ("lr: 1\nlr: 1", "has 'lr: 1' in line 2, which is a second value"),
+        ("lr: 1\nlr: 1", "has 'lr: 1' in line 2, which repeats a key"),
         ("rate: 1", "has the unknown key 'rate'"),
         ("img_side: (3, 8, 8)", "has the unknown key 'img_side'"),
         ("lr: fast", "has lr='fast', which must be of type float"),

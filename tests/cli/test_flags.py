@@ -179,7 +179,7 @@ def test_an_empty_path_and_the_home_of_nobody_are_refused_everywhere(
     monkeypatch.chdir(tmp_path)
     assert main([*argv, path]) == 2
     message = capsys.readouterr().err
-    assert ("is no path; name a file or folder" if path == "" else "begins with the home ~nobody-here") in message
+    assert ("is not a path; name a file or folder" if path == "" else "begins with ~nobody-here") in message
     assert message.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 

@@ -203,7 +203,7 @@ def test_one_layer_and_unknown_measures_can_be_drawn(suffix: str, measures: dict
 
 
 def test_wrong_pictures_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nothing to draw without layers"):
+    with pytest.raises(InputError, match=r"layers=\[\] must not be empty"):
         draw_statistics([], tmp_path / "s.png")
     with pytest.raises(InputError, match="suffix of the picture"):
         draw_statistics([layer()], tmp_path / "s.gif")

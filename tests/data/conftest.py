@@ -13,7 +13,7 @@ FolderMaker = Callable[..., Path]
 
 @pytest.fixture
 def make_folder(tmp_path: Path) -> FolderMaker:
-    """Image folder of random pictures: `per_class` for each class of each part, `width` x `height` pixels."""
+    """Return a function that writes a folder of random pictures: `per_class` for each class and part."""
 
     def make(
         parts: tuple[str, ...] = ("train", "val"),
@@ -37,7 +37,7 @@ def make_folder(tmp_path: Path) -> FolderMaker:
 
 @pytest.fixture(params=["digits", "imagefolder"])
 def load(request: pytest.FixtureRequest, make_folder: FolderMaker) -> Callable[..., ImageData]:
-    """Loads either kind of data set, the one on the device and the one that streams, with everything random on."""
+    """Return a function that loads a data set on the device or a streamed one, with everything random enabled."""
     path = make_folder(per_class=10) if request.param == "imagefolder" else "unused"
 
     def load(**changes: Any) -> ImageData:

@@ -4,12 +4,12 @@ from convnn.data import DATASETS, load_data
 from convnn.errors import InputError
 
 
-def test_the_data_sets_have_their_names():
+def test_data_set_names():
     assert DATASETS == ("cifar10", "cifar100", "imagenet", "imagefolder", "digits")
 
 
 def test_an_unknown_data_set_is_named_with_the_nearest():
-    with pytest.raises(InputError, match=r"--dataset='cifar11' is not one of cifar10, .*; did you mean 'cifar10'\?"):
+    with pytest.raises(InputError, match=r"^dataset='cifar11' is not one of cifar10, .*; did you mean 'cifar10'\?"):
         load_data("cifar11")
 
 
@@ -28,5 +28,5 @@ def test_an_unknown_data_set_is_named_with_the_nearest():
     ],
 )
 def test_a_value_out_of_range_is_named(argument, value):
-    with pytest.raises(InputError, match=rf"^--{argument}={value} must be .*at least [01]$"):
+    with pytest.raises(InputError, match=rf"^{argument}={value} must be .*at least [01]$"):
         load_data("digits", **{argument: value})

@@ -27,7 +27,7 @@ def write_pickle(path: Path, content: object) -> str:
 
 @pytest.fixture
 def cifar(request, tmp_path, monkeypatch):
-    """A tiny CIFAR in the official layout, and torchvision told its MD5 sums; returns the name of the data set."""
+    """Write a tiny CIFAR in the official layout, patch torchvision's MD5 sums, and return the name of the data set."""
     name = request.param
     kind, label_key, num_classes = KINDS[name]
     folder = tmp_path / kind.base_folder
@@ -96,19 +96,19 @@ def test_a_changed_file_is_never_unpickled(cifar, tmp_path, file, monkeypatch):
     loaded = []
     unpickle = pickle.load
     monkeypatch.setattr(pickle, "load", lambda source, **options: loaded.append(source.name) or unpickle(source))
-    with pytest.raises(InputError, match=r"--data_path='.*' holds no intact copy of CIFAR10 in cifar-10-batches-py/"):
+    with pytest.raises(InputError, match=r"^data_path='.*' holds no intact copy of CIFAR10 in cifar-10-batches-py/"):
         load_data(cifar, tmp_path)
     assert not [name for name in loaded if name.endswith(file)]
 
 
 def test_absent_files_are_never_downloaded_unasked(tmp_path, monkeypatch):
     monkeypatch.setattr(CIFAR10, "download", refuse)
-    with pytest.raises(InputError, match=r"holds no intact copy of CIFAR10 .*pass --download, or unpack https://"):
+    with pytest.raises(InputError, match=r"holds no intact copy of CIFAR10 .*pass download=True, or unpack https://"):
         load_data("cifar10", tmp_path)
 
 
 def test_a_missing_data_path_advises_to_download(tmp_path):
-    with pytest.raises(InputError, match=r"--data_path='.*nowhere' is not an existing folder; .*--download"):
+    with pytest.raises(InputError, match=r"^data_path='.*nowhere' is not an existing folder; .*download=True"):
         load_data("cifar100", tmp_path / "nowhere")
 
 
@@ -124,6 +124,6 @@ def test_a_failed_download_is_one_sentence(tmp_path, monkeypatch, error):
         raise error
 
     monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", fail)
-    with pytest.raises(InputError, match=r"--download: cannot fetch CIFAR10 into --data_path=.* by hand$") as caught:
+    with pytest.raises(InputError, match=r"^download=True cannot fetch CIFAR10 into data_path=.* by hand$") as caught:
         load_data("cifar10", tmp_path / "new", download=True)
     assert "\n" not in str(caught.value)

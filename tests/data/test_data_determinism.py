@@ -8,7 +8,7 @@ from convnn.data.tensors import TensorLoader
 
 
 def read(loader: Loader, epoch: int = 0) -> Batch:
-    """All batches of an epoch as one."""
+    """Return all batches of an epoch as one."""
     loader.set_epoch(epoch)
     return Batch(*map(torch.cat, zip(*loader, strict=True)))
 

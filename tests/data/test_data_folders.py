@@ -1,4 +1,4 @@
-"""Folders of pictures as people have them."""
+"""Folders of pictures as users have them."""
 
 import os
 import shutil
@@ -156,12 +156,12 @@ def test_the_test_part_may_be_in_val(make_folder):
 
 @pytest.mark.parametrize(("part", "others"), [("train", ("val",)), ("val", ("train", "test")), ("test", ("train",))])
 def test_a_part_that_is_missing_is_named(make_folder, part, others):
-    with pytest.raises(InputError, match=rf"--data_path='.*' has no folder .*{part}/"):
+    with pytest.raises(InputError, match=rf"^data_path='.*' has no folder .*{part}/"):
         load_part("imagefolder", make_folder(parts=others), part)
 
 
 def test_a_part_that_a_set_does_not_have_is_named():
-    with pytest.raises(InputError, match=r"--split='val' is not one of train, test"):
+    with pytest.raises(InputError, match=r"^part='val' is not one of train, test"):
         load_part("digits", "", "val")
 
 

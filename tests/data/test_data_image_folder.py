@@ -76,7 +76,7 @@ def test_an_image_of_another_size_is_named(make_folder, num_workers):
     path = make_folder()
     Image.new("RGB", (9, 5)).save(path / "val/dog/2.png")
     data = load_data("imagefolder", path, num_workers=num_workers)
-    message = r"^the image .*dog.2\.png is 9x5 pixels, but the first training image is 12x12; pass --resize .*$"
+    message = r"^the image .*dog.2\.png is 9x5 pixels, but the first training image is 12x12; set resize .*$"
     with pytest.raises(InputError, match=message):
         read_all(data.test)
     read_all(load_data("imagefolder", path, resize=8, num_workers=0).test)
@@ -118,24 +118,24 @@ def test_a_broken_first_image_is_named_when_the_size_is_asked_of_it(make_folder)
 
 @pytest.mark.parametrize("dataset", ["imagefolder", "imagenet"])
 def test_a_missing_data_path_is_named(tmp_path, dataset):
-    with pytest.raises(InputError, match=r"--data_path='.*nowhere' is not an existing folder; .*train/ and val/"):
+    with pytest.raises(InputError, match=r"^data_path='.*nowhere' is not an existing folder; .*train/ and val/"):
         load_data(dataset, tmp_path / "nowhere")
 
 
 def test_a_missing_train_folder_is_named(make_folder):
-    with pytest.raises(InputError, match=r"--data_path='.*' has no folder train/; images belong in train/"):
+    with pytest.raises(InputError, match=r"^data_path='.*' has no folder train/; images belong in train/"):
         load_data("imagefolder", make_folder(parts=("val",)))
 
 
 def test_a_missing_test_folder_is_named(make_folder):
-    with pytest.raises(InputError, match=r"--data_path='.*' has no folder val/ or test/; images belong in train/"):
+    with pytest.raises(InputError, match=r"^data_path='.*' has no folder val/ or test/; images belong in train/"):
         load_data("imagefolder", make_folder(parts=("train",)))
 
 
 def test_an_empty_class_folder_is_named(make_folder):
     path = make_folder()
     (path / "train/fish").mkdir()
-    with pytest.raises(InputError, match=r"--data_path='.*': train/ has no picture of the classes fish$"):
+    with pytest.raises(InputError, match=r"^data_path='.*': train/ has no picture of the classes fish$"):
         load_data("imagefolder", path)
 
 
@@ -143,7 +143,7 @@ def test_a_folder_without_classes_is_named(tmp_path):
     (tmp_path / "train").mkdir()
     (tmp_path / "val").mkdir()
     with pytest.raises(
-        InputError, match=r"--data_path='.*': train/ has no class folders; pictures belong in train/<class>/$"
+        InputError, match=r"^data_path='.*': train/ has no class folders; pictures belong in train/<class>/$"
     ):
         load_data("imagefolder", tmp_path)
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from convnn.data import FITS, denormalise, load_image
-from convnn.data.images import BrokenImageError, channel_values, fitted, normalise, read_image
+from convnn.data.images import BrokenImageError, channel_values, fit_picture, normalise, read_image
 from convnn.errors import InputError
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.2, 0.1)
@@ -123,7 +123,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (6, 4, 3), dtype=np.uint8)
 
 
 def turned(kind: str, orientation: int) -> bytes:
-    """A picture that a camera held in some way would save: PIXELS when it is set upright."""
+    """Return the picture that a camera in some orientation saves, which is PIXELS when upright."""
     undo = {1: lambda x: x, 2: np.fliplr, 3: lambda x: np.rot90(x, 2), 4: np.flipud, 5: lambda x: x.transpose(1, 0, 2)}
     undo |= {6: np.rot90, 7: lambda x: np.rot90(x, 2).transpose(1, 0, 2), 8: lambda x: np.rot90(x, -1)}
     exif = Image.Exif()
@@ -182,7 +182,7 @@ def test_whatever_a_decoder_raises_is_a_broken_image(tmp_path):
 
 
 class Fails:
-    """Stands for a decoder."""
+    """A stand-in for a decoder."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
@@ -209,7 +209,7 @@ def test_too_little_memory_is_no_broken_image(tmp_path, monkeypatch):
 def test_a_picture_is_cropped_padded_or_stretched():
     picture = Image.new("L", (12, 6), 255)
     picture.paste(100, (3, 0, 9, 6))
-    crop, pad, stretch = (np.asarray(fitted(picture, (6, 6), how)) for how in FITS)
+    crop, pad, stretch = (np.asarray(fit_picture(picture, (6, 6), how)) for how in FITS)
     assert (crop == 100).all()
     assert pad[[0, 5]].max() == 0
     assert (pad[2:4, 2:4] == 100).all()
@@ -220,7 +220,7 @@ def test_a_picture_is_cropped_padded_or_stretched():
 
 @pytest.mark.parametrize("how", FITS)
 def test_a_picture_of_the_right_size_is_the_same_however_it_would_be_fitted(how):
-    assert np.array_equal(np.asarray(fitted(Image.fromarray(PIXELS), (6, 4), how)), PIXELS)
+    assert np.array_equal(np.asarray(fit_picture(Image.fromarray(PIXELS), (6, 4), how)), PIXELS)
 
 
 def test_an_unknown_way_to_fit_is_named(tmp_path):

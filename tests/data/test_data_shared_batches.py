@@ -1,4 +1,4 @@
-"""Processes that share batches, and epochs that begin in the middle."""
+"""Processes that share batches, and epochs that start in the middle."""
 
 import pytest
 import torch

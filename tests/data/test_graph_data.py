@@ -1,4 +1,4 @@
-"""Graph data sets: what is known of the published ones, small files in their formats, and those without files."""
+"""Graph data sets: facts about the published ones, small files in their formats, and those without files."""
 
 import hashlib
 import pickle
@@ -51,7 +51,7 @@ def test_names() -> None:
 
 
 def write_planetoid(raw: Path) -> str:
-    """Papers in a ring, two train, 500 validate, the last two test; returns what the eight files hash to."""
+    """Write papers in a ring, of which two train, 500 validate and the last two test; return the digest."""
     raw.mkdir(parents=True)
     features, labels = np.eye(PAPERS, 3, dtype=np.float32), np.eye(2, dtype=np.int32)[np.arange(PAPERS) % 2]
     files = {
@@ -67,7 +67,7 @@ def write_planetoid(raw: Path) -> str:
 
 
 def write_webkb(raw: Path) -> None:
-    """Three pages in a row, and in split i page i % 3 for the test."""
+    """Write three pages in a row; page i % 3 is the test page of split i."""
     raw.mkdir(parents=True)
     (raw / "out1_node_feature_label.txt").write_text("id\tfeature\tlabel\n0\t1,0\t0\n1\t0,1\t1\n2\t1,1\t1\n")
     (raw / "out1_graph_edges.txt").write_text("from\tto\n0\t1\n1\t2\n")
@@ -77,7 +77,7 @@ def write_webkb(raw: Path) -> None:
 
 
 def write_tu(raw: Path) -> None:
-    """A node alone, and an edge."""
+    """Write a single node and an edge."""
     raw.mkdir(parents=True)
     for key, text in {"A": "2, 3\n3, 2\n", "graph_indicator": "1\n2\n2\n", "graph_labels": "-1\n1\n"}.items():
         (raw / f"MUTAG_{key}.txt").write_text(text)
@@ -95,7 +95,9 @@ def test_planetoid_is_read_from_its_raw_files(tmp_path: Path, monkeypatch: pytes
 def test_a_changed_pickle_is_never_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_planetoid(tmp_path / "planetoid" / "Cora" / "raw")
     monkeypatch.setattr(pickle, "load", lambda *_, **__: pytest.fail("unpickled"))
-    with pytest.raises(InputError, match=r"^data_path='.*': the files of Cora are not the published ones; copy anew$"):
+    with pytest.raises(
+        InputError, match=r"^data_path='.*': the files of Cora are not the published ones; copy them again$"
+    ):
         load_graph("Cora", tmp_path)
 
 

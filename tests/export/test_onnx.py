@@ -30,7 +30,7 @@ def compute(path: Path, inputs: Tensor) -> Tensor:
 
 
 def check(network: nn.Module, inputs: Tensor, path: Path, *, dynamic_batch: bool = True) -> None:
-    """A file made of one example computes what the network does, on images that the export has not seen."""
+    """Check that a file computes what the network does, on images that the export has not seen."""
     export_onnx(network, path, inputs[:1], dynamic_batch=dynamic_batch)
     network.eval()
     with torch.no_grad():
@@ -39,7 +39,7 @@ def check(network: nn.Module, inputs: Tensor, path: Path, *, dynamic_batch: bool
 
 
 def network_of(model: str, layer: str) -> tuple[nn.Module, Tensor]:
-    """Small, with running statistics of its own, and images."""
+    """Return a small network with non-trivial running statistics, and images."""
     side = SIDE[model.rstrip("0123456789").split("_")[0]]
     network = create_model(model, layer, K=4, num_classes=3, **SIZES[LAYERS[layer].reads])
     images = torch.randn(8, 3, side, side)
@@ -92,7 +92,7 @@ def test_every_setting_agrees(case: LayerCase | TokenCase, dynamic_batch: bool, 
 
 @pytest.fixture(scope="module")
 def tied(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
-    """Four of nine places by inner product, where many tie, in a graph with everything the format can say."""
+    """Check a graph with all features: four of nine places chosen by inner product, with many ties."""
     torch.manual_seed(0)
     layer = cnn.ConvNN2d(1, 5, K=4, metric="matmul", sampling_type="random", num_samples=20).eval()
     path = tmp_path_factory.mktemp("tied") / "layer.onnx"
@@ -136,7 +136,7 @@ def test_the_graph_is_standard_and_says_what_it_was_given(tied: tuple[nn.Module,
 
 @pytest.mark.slow
 def test_constants_are_folded(tmp_path: Path) -> None:
-    """With a batch of one, nothing is left that does not depend on the image."""
+    """Check that nothing in a graph with a batch of one is independent of the image."""
     path = tmp_path / "layer.onnx"
     export_onnx(
         cnn.ConvNN2d(2, 2, K=4, sampling_type="spatial", num_samples=3),
@@ -164,14 +164,14 @@ def test_the_network_is_left_as_it_was(tmp_path: Path) -> None:
 
 
 class Wrong(nn.Module):
-    """Is another in a graph."""
+    """A module that computes something else in a graph."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.relu() + 0.001 * torch.compiler.is_exporting()
 
 
 class Restless(nn.Module):
-    """Is another at every call."""
+    """A module that computes something else at every call."""
 
     calls = 0
 
@@ -181,7 +181,7 @@ class Restless(nn.Module):
 
 
 class Nearly(nn.Module):
-    """Rounding decides: where it does, a graph may be as far from the network as the network from itself."""
+    """Check that a graph may differ from the network as much as rounding makes the network differ from itself."""
 
     def forward(self, x: Tensor) -> Tensor:
         last_bits = 1 + torch.finfo(x.dtype).eps * torch.compiler.is_exporting()
@@ -207,7 +207,7 @@ class Spectrum(nn.Module):
         ),
         (Restless(), "disagrees with the network by"),
         (Branchy(), r"torch\.export cannot trace this network: "),
-        (Spectrum(), "this network has no form in ONNX: "),
+        (Spectrum(), "this network cannot be expressed in ONNX: "),
     ],
     ids=["wrong", "restless", "untraceable", "no such operator"],
 )

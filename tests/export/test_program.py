@@ -1,4 +1,4 @@
-"""torch.export files, in processes that do not know of convnn."""
+"""torch.export files in processes without convnn."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Checkpoints that were cut short, or of which one bit changed."""
+"""Checkpoints that are truncated or have a flipped bit."""
 
 import random
 import shutil
@@ -12,7 +12,7 @@ from faults.runs import make_images
 
 
 def run(times: int, folder: Path) -> Outcome:
-    """Damage the newest checkpoint so many times, by turns in both ways; the one before must be used, and named."""
+    """Damage the newest checkpoint `times` times, alternating both ways; the previous one must be used and named."""
     output = folder / "run"
     whole(make_images(folder / "images"), output, 0, 0)
     last = output / "last.safetensors"
@@ -21,18 +21,18 @@ def run(times: int, folder: Path) -> Outcome:
     for i in range(times):
         damaged = cut(content, moments) if i % 2 else flip(content, moments)
         last.write_bytes(damaged)
-        said: list[str] = []
-        point = find_resume_point({"resume": str(output)}, warn=said.append)
+        lines: list[str] = []
+        point = find_resume_point({"resume": str(output)}, warn=lines.append)
         outcome.tried += 1
         is_previous = point is not None and point.path.name == "previous.safetensors"
-        is_said = len(said) == 1 and str(last) in said[0] and said[0].endswith("going on from previous.safetensors")
-        outcome.check(is_previous and is_said, f"damage {i}: {point and point.path} {said}")
+        is_reported = len(lines) == 1 and str(last) in lines[0] and lines[0].endswith("from previous.safetensors")
+        outcome.check(is_previous and is_reported, f"damage {i}: {point and point.path} {lines}")
     shutil.copy(last, output / "previous.safetensors")
     try:
-        find_resume_point({"resume": str(output)}, warn=said.append)
+        find_resume_point({"resume": str(output)}, warn=lines.append)
         outcome.failures.append("two damaged checkpoints are taken")
     except InputError:
-        outcome.notes = "the one before is used and the damage named; with both damaged the run is refused"
+        outcome.notes = "the previous one is used and the damage named; with both damaged the run is refused"
     return outcome
 
 

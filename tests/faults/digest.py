@@ -1,4 +1,4 @@
-"""One number for all that a run has come to."""
+"""A digest of the state of a run."""
 
 import hashlib
 import json
@@ -10,7 +10,10 @@ OUTCOME = ("optimizer", "schedule", "scaler", "random", "num_samples", "broken_i
 
 
 def run_digest(folder: Path) -> str:
-    """SHA-256 of weights, optimizer, generators, schedule, position, results and metrics.csv; of no times or paths."""
+    """Return the SHA-256 of a run: weights, optimizer, generators, schedule, position, results and metrics.csv.
+
+    It contains no times or paths.
+    """
     checkpoint = read_checkpoint(folder / "last.safetensors")
     assert checkpoint.run is not None
     digest = hashlib.sha256()

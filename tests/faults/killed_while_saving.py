@@ -18,7 +18,7 @@ LONGEST_DELAY = 0.03  # seconds: a save takes about ten milliseconds
 
 
 def save_forever(folder: str, version: int) -> int:
-    """Write checkpoints that hold their own number."""
+    """Write checkpoints that contain their own number."""
     config = TrainConfig(dataset="digits", model="resnet18", width=1 / 16, K=4, output_dir=folder, resume="auto")
     data = load_data("digits")
     network = create_model(config.model, config.layer, in_channels=1, width=config.width, **config.settings)
@@ -33,7 +33,7 @@ def save_forever(folder: str, version: int) -> int:
 
 
 def run(times: int, folder: Path) -> Outcome:
-    """Kill it so many times, always in the same folder."""
+    """Kill the process `times` times, always in the same folder."""
     outcome, moments = Outcome("SIGKILL while saving"), random.Random(0)
     inside, newest = 0, 0
     for i in range(times):
@@ -56,7 +56,7 @@ def run(times: int, folder: Path) -> Outcome:
 
 
 def newest_version(folder: Path) -> tuple[int, str]:
-    """The number of the newest checkpoint; a complaint if any file that has a name is not whole."""
+    """Return the number of the newest checkpoint, and a complaint if any finished file is incomplete."""
     versions, complaint = [0], ""
     for path in folder.iterdir():
         if path.suffix == ".safetensors":

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments of training; the same command again, until it is done."""
+"""SIGKILL at random moments of training; the same command is repeated until the run is done."""
 
 import random
 import time
@@ -16,7 +16,7 @@ EVERY = ("1", "2", "5", "15m")
 
 
 def run(times: int, folder: Path, workers: int) -> Outcome:
-    """Disturb so many runs, and compare each with one that was not."""
+    """Disturb `times` runs, and compare each with an undisturbed one."""
     images = make_images(folder / "images")
     undisturbed = [whole(images, folder / f"whole{v}_{workers}", v, workers) for v in range(min(times, len(VARIANTS)))]
     outcome = Outcome(f"SIGKILL while training, {workers} loader workers")
@@ -36,7 +36,7 @@ def run(times: int, folder: Path, workers: int) -> Outcome:
 
 
 def whole(images: Path, output: Path, variant: int, workers: int) -> tuple[str, float]:
-    """The digest of an undisturbed run, and the seconds it took."""
+    """Return the digest of an undisturbed run and its duration in seconds."""
     begin = time.monotonic()
     log = output.with_suffix(".log")
     status = wait(start(train, flags(images, output, variant, workers), log=log))
@@ -46,7 +46,7 @@ def whole(images: Path, output: Path, variant: int, workers: int) -> tuple[str, 
 
 
 def disturbed(i: int, images: Path, output: Path, workers: int, seconds: float) -> tuple[str, int]:
-    """The digest of a run that was killed up to three times, and how often it was."""
+    """Return the digest of a run that was killed up to three times, and the number of kills."""
     moments, kills, log = random.Random(i), 0, output.with_suffix(".log")
     argv = flags(images, output, i % len(VARIANTS), workers, f"--checkpoint_every {moments.choice(EVERY)}")
     for _ in range(moments.randint(1, MOST_KILLS)):

@@ -1,4 +1,4 @@
-"""Whether memory grows while sizes change."""
+"""The growth of memory under changing sizes."""
 
 import ctypes
 import statistics
@@ -13,15 +13,15 @@ from launch import start, wait
 MOST_GROWTH = 0.01
 RECURRING = 16
 SMALL_CACHE = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16"}
-"""Else oneDNN remembers 1,024 shapes before it forgets the first."""
+"""Without it, oneDNN caches 1,024 shapes before it evicts the first."""
 
 
 KINDS = {"recurring": "resident", "random": "allocated"}
-"""How sizes change, and the memory that is watched."""
+"""The ways in which sizes change, and the memory that is measured."""
 
 
 def run(steps: int, folder: Path, *kinds: str) -> Outcome:
-    """Train so many steps on sizes that recur, as in multi-scale training, or on sizes drawn anew."""
+    """Train for `steps` steps on recurring sizes, as in multi-scale training, or on new random sizes."""
     outcome = Outcome(f"memory over {steps:,} steps of changing sizes", tried=len(kinds))
     notes = []
     for kind in kinds:
@@ -41,7 +41,7 @@ def run(steps: int, folder: Path, *kinds: str) -> Outcome:
 def train_on_sizes(steps: int, recurring: bool) -> int:
     """Print the mean resident and allocated memory of the second quarter of the steps, and of the last.
 
-    With sizes that never recur the resident memory says more about glibc, which keeps fragments, than about us.
+    With sizes that never recur, resident memory shows the fragmentation of glibc rather than our own use.
     """
     generator = torch.Generator().manual_seed(0)
     networks = [
@@ -66,12 +66,12 @@ def train_on_sizes(steps: int, recurring: bool) -> int:
 
 
 def resident() -> int:
-    """Bytes of this process in memory."""
+    """Return the resident bytes of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
 def allocated() -> int:
-    """Bytes that malloc has handed out and not got back."""
+    """Return the bytes that malloc has allocated and not freed."""
     libc = ctypes.CDLL(None)
     libc.mallinfo2.restype = MallocInfo
     found = libc.mallinfo2()

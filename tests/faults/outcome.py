@@ -1,17 +1,17 @@
-"""What a campaign of faults has to say."""
+"""The outcome of a fault campaign."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass
 class Outcome:
-    """A count, and what went wrong.
+    """The number of faults, and those that were not survived.
 
     Attributes:
-        name: of the campaign.
-        tried: faults that were made.
-        failures: one line for each that was not survived.
-        notes: what else was measured.
+        name: name of the campaign.
+        tried: number of injected faults.
+        failures: a line for each fault that was not survived.
+        notes: further measurements.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The small runs that are disturbed: images of 8x8 pixels in files, everything random switched on."""
+"""The small runs of the fault campaigns: files of 8x8 pixel images, with everything random enabled."""
 
 import shlex
 from pathlib import Path
@@ -22,7 +22,7 @@ VARIANTS = (
 
 
 def make_images(folder: Path) -> Path:
-    """Two classes of random pictures."""
+    """Write two classes of random pictures."""
     random = np.random.default_rng(0)
     for part, count in (("train", NUM_TRAIN), ("test", NUM_TEST)):
         for i in range(count):
@@ -33,6 +33,6 @@ def make_images(folder: Path) -> Path:
 
 
 def flags(images: Path, output: Path, variant: int = 0, workers: int = 0, more: str = "") -> list[str]:
-    """The command line of a run, the same whether it starts or goes on."""
+    """Return the command line of a run, the same for start and resume."""
     text = f"{COMMON} {VARIANTS[variant]} --num_workers {workers} {more}"
     return [*shlex.split(text), "--data_path", str(images), "--output_dir", str(output)]

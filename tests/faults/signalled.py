@@ -24,7 +24,7 @@ LONGEST_ANSWER = 10.0  # seconds; the stalled data wait takes a minute
 
 
 def train_saying_where(argv: list[str], phase: str) -> int:
-    """Train, slowed down in one phase, and say what happens."""
+    """Train, slowed down in one phase, and print the phases."""
     from convnn.data import stream
     from convnn.train import trainer
 
@@ -55,7 +55,7 @@ def train_saying_where(argv: list[str], phase: str) -> int:
 
 
 def stall_after(stream: Any, images: int) -> None:
-    """Let reading hang, as a network drive does."""
+    """Make reading hang, as a network drive does."""
     original, count = stream.read_image, [0]
 
     def read(*args: Any) -> Any:
@@ -69,7 +69,7 @@ def stall_after(stream: Any, images: int) -> None:
 
 
 def run(times: int, folder: Path) -> Outcome:
-    """Send so many signals: five hit each phase, with the signals in turn, ten each phase with both."""
+    """Send `times` signals: five hit each phase, with alternating signals; ten hit each phase with both."""
     images = make_images(folder / "images")
     undisturbed, _ = whole(images, folder / "whole", 0, 0)
     outcome = Outcome("SIGTERM and SIGINT in " + ", ".join(PHASES))
@@ -100,7 +100,7 @@ def run(times: int, folder: Path) -> Outcome:
 
 
 def started(i: int, images: Path, output: Path, number: signal.Signals) -> tuple[int, float]:
-    """A signal while Python still imports, reads data and builds."""
+    """Send a signal while Python still imports, reads data and builds."""
     argv = [sys.executable, str(ROOT / "main.py"), *flags(images, output)]
     with output.with_suffix(".out").open("w") as log:
         process = subprocess.Popen(argv, stdout=log, stderr=log)
@@ -111,7 +111,7 @@ def started(i: int, images: Path, output: Path, number: signal.Signals) -> tuple
 
 
 def hit(i: int, images: Path, output: Path, number: signal.Signals, phase: str) -> tuple[int, float]:
-    """A signal in a certain phase, at a random one of its occurrences."""
+    """Send a signal in a certain phase, at a random one of its occurrences."""
     moments, log = random.Random(i), output.with_suffix(".log")
     workers = 1 if phase == "data wait" else 0
     every = "--checkpoint_every 2" if phase == "saving" else ""
@@ -129,13 +129,13 @@ def hit(i: int, images: Path, output: Path, number: signal.Signals, phase: str) 
 
 
 def wait_for_more(word: str, seen: int, log: Path, process: Any) -> None:
-    """Until a word was said more often than `seen`."""
+    """Wait until a word was printed more often than `seen`."""
     while process.is_alive() and (log.read_text() if log.exists() else "").count(word) <= seen:
         time.sleep(0.002)
 
 
 def is_old(output: Path, log: Path) -> str:
-    """What is wrong with the checkpoint, if anything: it must hold every step that was done."""
+    """Return what is wrong with the checkpoint, which must contain every finished step, or an empty string."""
     done = re.findall(r"done (\d+)\n", log.read_text()) if log.exists() else []
     if not done:
         return ""

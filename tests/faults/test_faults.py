@@ -1,4 +1,4 @@
-"""Every campaign in its quick form, `long` a little more of it; `make faults` runs them in full."""
+"""Every campaign in its quick form, a longer one marked `long`; `make faults` runs them in full."""
 
 from pathlib import Path
 

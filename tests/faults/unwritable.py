@@ -19,7 +19,7 @@ VARIANT = 1  # its schedule does not depend on the number of epochs
 
 
 def run(folder: Path) -> Outcome:
-    """Each way once: the run ends with one sentence and an exit status, and what it had written before is intact."""
+    """Try each way once: the run ends with one sentence and an exit status, and earlier files are intact."""
     images = make_images(folder / "images")
     outcome = Outcome("disk full, read-only folder, folder deleted")
     finished, log = folder / "finished", folder / "finished.log"
@@ -41,7 +41,7 @@ def run(folder: Path) -> Outcome:
 
 
 def too_large(images: Path, output: Path) -> tuple[int, str]:
-    """No file may become as large as a checkpoint."""
+    """Train where no file may be as large as a checkpoint."""
     log = output.with_suffix(".full")
     limit = (output / "last.safetensors").stat().st_size // 2
     return wait(start(train_within, flags(images, output, VARIANT, more=MORE), limit, log=log)), log.read_text()
@@ -54,18 +54,18 @@ def train_within(argv: list[str], limit: int) -> int:
 
 
 def full(images: Path, output: Path) -> tuple[int, str]:
-    """A file system without room for another checkpoint."""
+    """Train on a file system without room for another checkpoint."""
     size = sum(path.stat().st_size for path in output.iterdir()) + (96 << 10)
     return mounted(images, output, f"mount -t tmpfs -o size={size} none {output}")
 
 
 def read_only(images: Path, output: Path) -> tuple[int, str]:
-    """A file system that takes nothing."""
+    """Train on a read-only file system."""
     return mounted(images, output, f"mount -t tmpfs none {output}", "mount -o remount,ro " + str(output))
 
 
 def mounted(images: Path, output: Path, mount: str, then: str = "true") -> tuple[int, str]:
-    """Run in a mount namespace where the folder's content lies on a file system of its own, and bring it back."""
+    """Train in a mount namespace with the folder on a separate file system, and copy the folder back."""
     copy = output.with_suffix(".copy")
     command = (
         f"cp -a {output} {copy} && {mount} && cp -a {copy}/. {output} && {then} && rm -rf {copy};"
@@ -79,17 +79,17 @@ def mounted(images: Path, output: Path, mount: str, then: str = "true") -> tuple
 
 
 def deleted(images: Path, output: Path) -> tuple[int, str]:
-    """Somebody removes the folder while it is written to."""
+    """Remove the folder while the run writes to it."""
     log = output.with_suffix(".deleted")
     process = start(train, flags(images, output, VARIANT, more=MORE), log=log)
     wait_for(f"epoch {EPOCHS + 1}/", log, process)
-    while output.exists():  # it writes meanwhile
+    while output.exists():  # the run keeps writing
         shutil.rmtree(output, ignore_errors=True)
     return wait(process), log.read_text()
 
 
 def can_mount() -> bool:
-    """Whether this user may mount in a namespace of its own."""
+    """Return whether this user may mount in a new namespace."""
     try:
         return subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode == 0
     except OSError:

@@ -1,6 +1,6 @@
-"""Numbers of published code, and the one table that says how each of its layers is built here.
+"""Numbers of published code, and the table of how each of its layers is built here.
 
-`entries/` is the table: of the published name of a layer, how to build it, what its parameters are called here, which
-tensors go in and which come out. `files/` are compact copies. `PYTHONPATH=tests python -m golden FOLDER...` compares
-any folder.
+`entries/` is the table: for each published layer name, how to build the layer, the names of its parameters here, its
+input tensors and its output tensors. `files/` holds compact copies. `PYTHONPATH=tests python -m golden FOLDER...`
+compares any folder.
 """

@@ -1,6 +1,6 @@
-"""Compare published numbers with ours: `PYTHONPATH=tests python -m golden FOLDER...`; one line a file, and a count.
+"""Compare published numbers with ours: `PYTHONPATH=tests python -m golden FOLDER...` prints a line per file.
 
-Files `.safetensors` are taken too. The exit status is 0 unless something differs.
+Single `.safetensors` files are accepted too. The exit status is 0 unless something differs.
 """
 
 import sys
@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
     if missing := [str(path) for path in paths if not path.exists()]:
         print(f"{', '.join(missing)}: no such file or folder", file=sys.stderr)
         return 2
-    torch.set_num_threads(1)  # nothing here is worth a second one
+    torch.set_num_threads(1)  # the tensors are too small for more
     counts: Counter[str] = Counter()
     for path in find_files(paths):
         layer, verdict = _verdict(path)
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _verdict(path: Path) -> tuple[str, Verdict]:
-    """The published name of the layer, and what becomes of it."""
+    """Return the published name of the layer and its verdict."""
     try:
         case = read_case(path)
     except (OSError, SafetensorError) as error:

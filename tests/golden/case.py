@@ -14,8 +14,8 @@ from torch import Tensor
 from convnn.train.config import PUBLISHED_NAMES
 
 
-class Noted(UserDict):
-    """A dictionary that notes which of its keys somebody has asked for."""
+class RecordingDict(UserDict):
+    """A dictionary that records which of its keys were read."""
 
     def __init__(self, items: Mapping[str, Any]) -> None:
         self.asked: set[str] = set()
@@ -32,7 +32,7 @@ class Noted(UserDict):
 
 @dataclass(frozen=True)
 class Case:
-    """Metadata and tensors of one file; it notes what was read of them, so that nothing is passed over unseen."""
+    """Metadata and tensors of one file; it records what was read, so that nothing is overlooked."""
 
     path: Path
     metadata: Mapping[str, str]
@@ -44,39 +44,39 @@ class Case:
 
     @property
     def is_training(self) -> bool:
-        """A file that does not say it was taken as a new module is: in training."""
+        """Whether the numbers are from training mode, the default of a new module."""
         return self.metadata.get("mode", "train").startswith("train")
 
     @cached_property
-    def config(self) -> Noted:
+    def config(self) -> RecordingDict:
         """The published arguments."""
-        return Noted(json.loads(self.metadata["config"]))
+        return RecordingDict(json.loads(self.metadata["config"]))
 
     @cached_property
-    def tensors(self) -> Noted:
-        """All tensors, under the published names."""
+    def tensors(self) -> RecordingDict:
+        """All tensors, by their published names."""
         with safe_open(self.path, "pt") as file:
-            return Noted({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (not a dict)
+            return RecordingDict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (not a dict)
 
     def pick(self, *names: str, **renamed: str) -> dict[str, Any]:
-        """Arguments of ours: published ones of the same name, where they are given, and `ours="theirs"`."""
+        """Return arguments for our layer: published ones of the same name, if given, and `ours="theirs"`."""
         published = {ours: theirs for theirs, ours in PUBLISHED_NAMES.items() if theirs in self.config}
         same = {name: self.config[key] for name in names if (key := published.get(name, name)) in self.config}
         return same | {ours: self.config[theirs] for ours, theirs in renamed.items()}
 
     def named(self, prefix: str) -> dict[str, Tensor]:
-        """Tensors whose name starts with `prefix.`, without it."""
+        """Return the tensors whose names start with `prefix.`, by the rest of the name."""
         names = [name for name in self.tensors if name.startswith(f"{prefix}.")]
         return {name.removeprefix(f"{prefix}."): self.tensors[name] for name in names}
 
 
 def read_case(path: Path) -> Case:
-    """Its metadata; tensors are read when somebody asks for them."""
+    """Read the metadata of a file; tensors are read on access."""
     with safe_open(path, "pt") as file:
         return Case(path, file.metadata() or {})
 
 
 def find_files(paths: Sequence[Path]) -> Iterator[Path]:
-    """The `.safetensors` in folders, at any depth, and files as they are."""
+    """Yield the `.safetensors` files in folders, at any depth, and given files."""
     for path in paths:
         yield from sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]

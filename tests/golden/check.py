@@ -1,4 +1,4 @@
-"""Ours beside the published numbers."""
+"""Comparison of our results with the published numbers."""
 
 from dataclasses import dataclass
 
@@ -12,16 +12,16 @@ from golden.run import results
 
 STATUSES = ("agrees", "differs", "refused", "unknown")
 ROUNDING = 1e-12
-"""No error, however small the entries: what is 0 on paper comes out as 1e-17 here, and as 2e-17 there."""
+"""An error that is always accepted: an exact 0 may be computed as 1e-17 here and as 2e-17 there."""
 
 
 RESULTS = ("output", "loss", "grad")
-"""What tensors are called that must be compared; others, steps between, may be."""
+"""Name prefixes of tensors that must be compared; others, intermediate results, may be."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One of the statuses and more about it; `unseen` are tensors of the file that nobody has looked at."""
+    """A status with details; `unseen` are the tensors of the file that were not read."""
 
     status: str
     detail: str = ""
@@ -33,7 +33,7 @@ class Verdict:
 
 
 def check(case: Case) -> Verdict:
-    """What becomes of one file: whatever goes wrong is its verdict."""
+    """Check one file; any error is part of its verdict."""
     entry = entry_of(case)
     if entry is None:
         return Verdict("unknown", "the table has no entry")
@@ -57,7 +57,7 @@ def check(case: Case) -> Verdict:
 
 
 def difference(name: str, ours: Tensor, theirs: Tensor, tolerance: float) -> str:
-    """Where two tensors differ most and by how much; nothing where they are the same."""
+    """Return where two tensors differ most and by how much, or an empty string if they agree."""
     if ours.shape != theirs.shape:
         return f"{name} has shape {tuple(ours.shape)}, published {tuple(theirs.shape)}"
     if theirs.dtype.is_floating_point or theirs.dtype.is_complex:
@@ -76,6 +76,6 @@ def difference(name: str, ours: Tensor, theirs: Tensor, tolerance: float) -> str
 
 
 def _unread(case: Case) -> str:
-    """Options that the entry does not look at: the first place to look for a difference."""
+    """Return the options that the entry does not read: the first suspects for a difference."""
     options = [f"{name}={case.config.data[name]!r}" for name in case.config.unread]
     return f" (not read of its configuration: {', '.join(options)})" if options else ""

@@ -1,4 +1,4 @@
-"""What the table says of a published layer, and which entry a file has."""
+"""The entries of the table of published layers, and the entry of a file."""
 
 import importlib
 import pkgutil
@@ -13,11 +13,11 @@ from torch import Tensor
 from golden.case import Case
 
 Names = Mapping[str, str | None]
-"""Published names of parameters and buffers, or dotted parts of them, and what they are called here."""
+"""Published names of parameters and buffers, or dotted parts of them, with their names here."""
 
 
 class Refused(Exception):
-    """The published layer has an option that ours has not; the sentence says which, in the words of its definition."""
+    """The published layer has an option that ours lacks; the message names it in the words of its definition."""
 
 
 @dataclass(frozen=True)
@@ -25,20 +25,21 @@ class Entry:
     """How a published layer, function, loss, estimator or algorithm is built here.
 
     Attributes:
-        build: makes ours from the case: a module, or a function of the inputs. It may raise `Refused`.
-        inputs: published names of the tensors that go in, in our order; None goes in for one that the file has not.
-        outputs: published names of what comes out, in order. A function may return a dictionary by published names
+        build: function that builds ours from the case: a module, or a function of the inputs. It may raise `Refused`.
+        inputs: published names of the input tensors, in our order; an input that the file lacks is None.
+        outputs: published names of the outputs, in order. A function may return a dictionary by published names
             instead. Of several outputs without an upstream gradient, the gradients are those of the first.
-        names: parameters and buffers: a published name, or any dotted part of one, and what it is called here; parts
-            that are not named stay. An empty name drops the part, None sets the parameter aside. Or a function that
-            tells the names from the case.
-        arrange: parameters under our names, for whatever more they need: split, joined, tied, moved. What it does is
-            differentiated, so that gradients are compared under the published names.
-        call: how ours is called, where that is not `ours(*inputs)`.
-        also: further results by published names, from ours with its parameters: indices, thresholds, steps between.
-        gradients: published names of the gradients of inputs where they are neither `grad_<input>` nor `grad_input`.
-        aside: tensors that are not compared: what the definition keeps for debugging.
-        draws: a context in which ours draws what was drawn.
+        names: published names of parameters and buffers, or any dotted parts of them, with their names here; other
+            parts stay. An empty name drops the part, None ignores the parameter. Or a function of the case that returns
+            the names.
+        arrange: function of the parameters under our names, to split, join, tie or move them. It is differentiated, so
+            that gradients are compared under the published names.
+        call: how ours is called, if not as `ours(*inputs)`.
+        also: further results by published names, from ours with its parameters: indices, thresholds, intermediate
+            results.
+        gradients: published names of input gradients that are neither `grad_<input>` nor `grad_input`.
+        aside: tensors that are not compared, such as debugging data of the definition.
+        draws: context in which ours draws the published random numbers.
         tolerance: the largest error, as a share of the largest entry of each tensor.
     """
 
@@ -56,10 +57,10 @@ class Entry:
 
 
 def refuse(case: Case, **reasons: str) -> None:
-    """Refuse options that are on, each with what the definition says of it.
+    """Refuse options that are set, each with a reason from the definition.
 
     Raises:
-        Refused: naming the first.
+        Refused: an option is set; the message names the first.
     """
     for name, reason in reasons.items():
         if case.config.get(name):
@@ -67,14 +68,14 @@ def refuse(case: Case, **reasons: str) -> None:
 
 
 def entry_of(case: Case) -> Entry | None:
-    """The entry of its layer; of several of one name, that whose system the folder of the file is named after."""
+    """Return the entry of a case's layer; if several share the name, the one whose system names the file's folder."""
     name = case.metadata.get("layer", "")
     return _table().get(f"{case.path.parent.name}/{name}") or _table().get(name)
 
 
 @cache
 def _table() -> dict[str, Entry]:
-    """The entries of all files in `entries/`, by published name, or `<system>/<name>` where two have the same name."""
+    """Return the entries of all files in `entries/`, by published name, or `<system>/<name>` for duplicate names."""
     from golden import entries
 
     table: dict[str, Entry] = {}

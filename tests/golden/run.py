@@ -1,4 +1,4 @@
-"""What ours makes of the published tensors: outputs and gradients, under the published names."""
+"""Our results for the published tensors: outputs and gradients, by their published names."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,10 +12,10 @@ from golden.entry import Entry, Names
 
 
 def results(case: Case, entry: Entry) -> dict[str, Tensor]:
-    """Of what the file has, all that comes out of ours.
+    """Return our values of the results in the file.
 
-    Parameters are handed over as functions of the published ones, so that gradients are those of the published ones
-    whatever has become of them on the way.
+    Our parameters are functions of the published ones, so that gradients belong to the published parameters however
+    they are rearranged.
     """
     ours = entry.build(case)
     inputs = {name: _leaf(case.tensors[name]) for name in entry.inputs if name in case.tensors}
@@ -43,7 +43,7 @@ def results(case: Case, entry: Entry) -> dict[str, Tensor]:
 
 
 class _Called(nn.Module):
-    """A module called in some other way than by its inputs alone."""
+    """A module that is called in some other way than by its inputs alone."""
 
     def __init__(self, ours: nn.Module, call: Callable[..., Any]) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ def _as_tuple(out: Any) -> tuple:
 
 
 def our_name(theirs: str, names: Names) -> str | None:
-    """Of a published name every dotted part that `names` has, the longest first, by what it is called here."""
+    """Translate a published name: replace every dotted part that `names` contains, longest first."""
     parts, ours = theirs.split("."), []
     while parts:
         length = next((n for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in names), 0)
@@ -82,9 +82,10 @@ def _places(ours: nn.Module) -> dict[str, Tensor]:
 def _place(
     ours: nn.Module, entry: Entry, table: Names, published: Mapping[str, Tensor], must_fit: bool
 ) -> dict[str, Tensor]:
-    """Published parameters as those of ours that they are, in their shapes.
+    """Return the published parameters as ours, in our shapes.
 
-    One without a place has no gradient either, which is compared like any other; where a file has none, it must fit.
+    A parameter without a counterpart has no gradient, which is compared like any other; if the file has no gradient for
+    it, it must have a counterpart.
     """
     places, names = _places(ours), {name: our_name(name, table) for name in published}
     arranged = entry.arrange({ours_: published[name] for name, ours_ in names.items() if ours_ is not None}, ours)
@@ -106,7 +107,7 @@ def _place(
 
 
 def _load(ours: nn.Module, names: Names, placed: Mapping[str, Tensor], case: Case) -> dict[str, Tensor]:
-    """Fill ours; its buffers, as they are called in the file after a step of training."""
+    """Load parameters into ours, and return its buffers by their names in the file after a training step."""
     places, after = _places(ours), {}
     with torch.no_grad():
         for name, value in placed.items():
@@ -122,7 +123,7 @@ def _load(ours: nn.Module, names: Names, placed: Mapping[str, Tensor], case: Cas
 def _gradients(
     outputs: Mapping[str, Tensor], leaves: Mapping[str, Tensor], case: Case, entry: Entry
 ) -> dict[str, Tensor]:
-    """Those that the file has, for inputs and parameters, from the upstream ones that it has."""
+    """Return the gradients in the file for inputs and parameters, from its upstream gradients."""
     wanted = {}
     for name, leaf in leaves.items():
         theirs = _gradient_of(name, case, entry)
@@ -147,7 +148,7 @@ def _gradients(
 
 
 def _gradient_of(name: str, case: Case, entry: Entry) -> str | None:
-    """What the gradient of an input or parameter is called, where the file has one."""
+    """Return the name of the gradient of an input or parameter, if the file has one."""
     if name.startswith("param."):
         names = [name.replace("param.", "grad.", 1)]
     else:

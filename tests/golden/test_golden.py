@@ -46,7 +46,7 @@ def test_ours_is_all_of_the_published(path: Path) -> None:
 
 
 class Affine(nn.Module):
-    """What the tests of the table itself take for ours: y = W x + b, and a buffer beside them."""
+    """The layer in the tests of the table itself: y = W x + b, with a buffer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ AFFINE = Entry(lambda _: Affine(), inputs=("x",), names={"fc": "map"})
 
 
 def _published(**more: Tensor | None) -> dict[str, Tensor]:
-    """Numbers of `Affine`, written out by hand."""
+    """Return numbers of `Affine`, computed by hand."""
     x, weight, bias = torch.tensor([[1.0, -2, 3]]), torch.tensor([[2.0, 0, 1], [0, 1, 0]]), torch.tensor([0.5, -1])
     upstream = torch.tensor([[1.0, 10]])
     numbers = {
@@ -82,7 +82,7 @@ def _published(**more: Tensor | None) -> dict[str, Tensor]:
 
 @pytest.fixture
 def verdict_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """The verdict on numbers, with an entry for them."""
+    """Return a function that checks numbers against an entry."""
 
     def verdict_of(entry: Entry | None, numbers: dict[str, Tensor], **config: object) -> Verdict:
         monkeypatch.setattr("golden.check.entry_of", lambda _: entry)

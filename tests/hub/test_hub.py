@@ -162,7 +162,10 @@ def _pickle(folder: Path) -> None:
         (edited(auto_map={"AutoModel": "evil.Model"}), "has a recipe that cannot be read: .*auto_map"),
         (_flip, "is damaged"),
         (_pickle, "model.safetensors' is not a file"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"\x80\x04."), "cut short or no safetensors file"),
+        (
+            lambda folder: (folder / "model.safetensors").write_bytes(b"\x80\x04."),
+            "truncated or not a safetensors",
+        ),
         (lambda folder: save_file({}, folder / "model.safetensors"), "was not written by convnn"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Which backend computes, and what is said when it cannot."""
+"""The choice of the backend, and the error when it cannot compute."""
 
 import subprocess
 import sys

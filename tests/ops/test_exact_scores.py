@@ -1,4 +1,4 @@
-"""The search by exact arithmetic: what rounding in between must not change."""
+"""The search against exact arithmetic: intermediate rounding must not change the result."""
 
 from decimal import Decimal, localcontext
 from fractions import Fraction
@@ -16,7 +16,7 @@ BACKENDS = ("reference", "auto")
 
 
 def _exact_score(q: list[float], k: list[float], metric: str) -> float:
-    """Rounded once, to float32."""
+    """Return the exact score, rounded once to float32."""
     if metric == "euclidean":
         return _float32(-sum((Fraction(a) - Fraction(b)) ** 2 for a, b in zip(q, k, strict=True)))
     product = sum(Fraction(a) * Fraction(b) for a, b in zip(q, k, strict=True))
@@ -64,7 +64,7 @@ def test_a_distance_that_is_small_beside_the_coordinates(channels: int, backend:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_orthogonal_rows_tie(backend: str) -> None:
-    """By place, pixels at right angles about the middle have the cosine 0, whatever sums leave of it."""
+    """Check that pixels at right angles about the centre have cosine 0 by place, whatever the rounding."""
     layer = ConvNN2d(1, 1, K=2, padding=0, similarity_type="Loc", backend=backend)
     found = layer.neighbors(torch.randn(1, 1, 2, 2)).indices
     assert found[0].tolist() == [[0, 1], [0, 1], [0, 2], [1, 3]]
@@ -73,7 +73,7 @@ def test_orthogonal_rows_tie(backend: str) -> None:
 @pytest.mark.parametrize("metric", ["cosine", "matmul"])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_zero_rows_and_rows_that_are_not_numbers(metric: str, backend: str) -> None:
-    """A zero row scores 0 with everything by the cosine, NaN included; a product with NaN is NaN, and ranks last."""
+    """Check that the cosine of a zero row is 0 with everything, NaN included; a product with NaN ranks last."""
     keys = torch.zeros(1, 6, 16)
     keys[0, [1, 3]] = 1
     queries = torch.stack([torch.full((16,), torch.nan), torch.zeros(16), torch.full((16,), inf)])[None]
@@ -95,7 +95,7 @@ def test_one_of_each_has_the_same_ties(backend: str) -> None:
 
 
 def test_the_cases_are_as_hard_as_they_say() -> None:
-    """A search by products in float32 is wrong in some of them."""
+    """Check cases in which a search by float32 products fails."""
     wrong = 0
     for case in cases(81, seed=1, longest=60):
         if case.metric == "euclidean" and case.keys.isfinite().all() and case.candidates is None:

@@ -1,4 +1,4 @@
-"""Neighbours of a place: who they are, slots that nobody fills, and what is done with scores on the way to weights."""
+"""Neighbours at fixed places: their choice, empty slots, and the steps from scores to weights."""
 
 import itertools
 import math
@@ -20,7 +20,7 @@ def _random(*shape: int, seed: int = 0) -> Tensor:
 
 
 def _present(neighbors: Neighbors) -> list[list[int]]:
-    """Who each query of the only list looks at, in the order of the slots."""
+    """Return the neighbours of each query of the only list, in the order of the slots."""
     (indices,), (absent,) = neighbors.indices, neighbors.absent
     rows = zip(indices.tolist(), absent.tolist(), strict=True)
     return [[j for j, gone in zip(*row, strict=True) if not gone] for row in rows]
@@ -209,7 +209,7 @@ def test_softmax_gradients_around_absent_ones() -> None:
 
 
 def _slow_sum(values: Tensor, neighbors: Neighbors, weight: Tensor, groups: int) -> Tensor:
-    """Every term by itself, those of absent ones left out."""
+    """Compute every term separately, without those of absent neighbours."""
     indices, scores, absent = neighbors
     outputs, width, K = weight.shape
     out = values.new_zeros(*indices.shape[:2], outputs)
@@ -236,7 +236,7 @@ def test_absent_ones_do_not_count_in_a_convolution(outputs: int, groups: int, sc
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")], ids=["nan", "inf"])
 @pytest.mark.parametrize("scored", [False, True], ids=["plain", "scored"])
 def test_what_absent_ones_hold_does_not_count(scored: bool, bad: float, backend: str) -> None:
-    """Nothing of them may come through, as their place on the list belongs to somebody out of sight."""
+    """Check that absent neighbours contribute nothing: their index repeats another position."""
     neighbors = select.within(6, 1)
     neighbors = neighbors._replace(scores=_random(1, 6, 3)) if scored else neighbors
     values = _random(1, 6, 2)
@@ -354,7 +354,9 @@ def test_steps_keep_the_type_of_the_scores(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("name", STEPS)
 def test_steps_need_scores(name: str) -> None:
-    with pytest.raises(InputError, match=r"^neighbors\.scores=None must be set first, by weigh\.similarity for one$"):
+    with pytest.raises(
+        InputError, match=r"^neighbors\.scores=None must be set first, for example by weigh\.similarity$"
+    ):
         STEPS[name](Neighbors(torch.zeros(1, 1, 1, dtype=torch.long)))
 
 

@@ -1,4 +1,4 @@
-"""The operators as PyTorch sees them: schemas, shapes, gradients, cost, tracing."""
+"""The operators as custom ops: schemas, shapes, gradients, cost, tracing."""
 
 import itertools
 from typing import Any
@@ -33,7 +33,7 @@ def _indices() -> Tensor:
 
 
 def _check(operator: CustomOpDef, arguments: tuple[Any, ...], traced: bool) -> None:
-    """Schema, registration and shapes of an operator, or what it is when it is traced: a second against a hundredth."""
+    """Check schema, registration and shapes of an operator, or also its tracing: 0.01 s or 1 s."""
     torch.library.opcheck(operator, arguments, test_utils=TRACED if traced else LOOKED_AT)
 
 

@@ -1,4 +1,4 @@
-"""Who is chosen: order, ties, NaN, samples and precision of `select.nearest`."""
+"""The choice of `select.nearest`: order, ties, NaN, samples and precision."""
 
 import itertools
 import math
@@ -26,7 +26,7 @@ def _score(a: list[float], b: list[float], metric: str) -> float:
 
 
 def _scores(queries: Tensor, keys: Tensor, metric: str) -> Tensor:
-    """(B, N, T), pair by pair."""
+    """Return scores (B, N, T), pair by pair."""
     return torch.tensor(
         [
             [[_score(q, k, metric) for k in image_keys] for q in image_queries]
@@ -37,7 +37,7 @@ def _scores(queries: Tensor, keys: Tensor, metric: str) -> Tensor:
 
 
 def _self_then(preference: list[int], K: int, length: int) -> Tensor:
-    """Every position itself, then the others in one order of preference."""
+    """Return every position itself, then the others in one order of preference."""
     return torch.tensor([[t, *[j for j in preference if j != t][: K - 1]] for t in range(length)])
 
 

@@ -1,4 +1,4 @@
-"""`torch.func` and forward derivatives, against backward and against loops over samples."""
+"""`torch.func` and forward-mode derivatives, against backward and loops over samples."""
 
 import pytest
 import torch
@@ -53,7 +53,7 @@ def test_gradients_of_every_sample(layer: nn.Module, x: Tensor) -> None:
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # which torch itself uses here
 def test_a_forward_derivative_is_the_transpose_of_backward(layer: nn.Module, x: Tensor) -> None:
-    """The inner products <u, J v> and <J^T u, v> are one."""
+    """Check that the inner products <u, J v> and <J^T u, v> are equal."""
     v = torch.randn_like(x)
     y, along = jvp(layer, (x,), (v,))
     u = torch.randn_like(y)

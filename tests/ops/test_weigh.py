@@ -1,4 +1,4 @@
-"""How much each neighbour counts, against plain sums."""
+"""The weights of the neighbours, against plain sums."""
 
 import itertools
 import math
@@ -122,7 +122,7 @@ def test_dropout_silences_or_rescales_in_training_only() -> None:
     ids=["softmax", "first_slot", "dropout"],
 )
 def test_steps_on_scores_need_scores(step) -> None:
-    with pytest.raises(InputError, match=r"neighbors\.scores=None must be set first, by weigh\.similarity"):
+    with pytest.raises(InputError, match=r"neighbors\.scores=None must be set first, for example by weigh\.similarity"):
         step(Neighbors(torch.zeros(1, 1, 1, dtype=torch.long)))
 
 

@@ -1,4 +1,4 @@
-"""What a study file means, and what is said of one that is wrong."""
+"""The meaning of a study file, and the errors of a wrong one."""
 
 import re
 from dataclasses import fields
@@ -92,7 +92,7 @@ def test_names_of_folders_have_no_separators(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("[flags]", "repeats = ['sede']\n[flags]", "has 'sede' in repeats, which is no flag; did you mean 'seed'?"),
+        ("[flags]", "repeats = ['sede']\n[flags]", "has 'sede' in repeats, which is not a flag; did you mean 'seed'?"),
         ("[flags]", "repeats = 'seed'\n[flags]", "has repeats='seed', which must be a list of flags, such as"),
         ("title =", "titel =", "has the unknown key 'titel'; did you mean 'title'"),
         ("lr = 1", "lrr = 1", "has the unknown key 'lrr'; did you mean 'lr'"),
@@ -246,7 +246,7 @@ def test_shipped_studies_can_be_read(path: Path) -> None:
 
 
 def test_published_settings() -> None:
-    """Those that all published runs of VGG11 share."""
+    """Return the flags that all published runs of VGG11 share."""
     found = [read_study(path) for path in STUDIES if 'dataset = ["cifar10", "cifar100"]' in path.read_text()]
     configs = [run.config for one in found for run in one.runs if run.config.model == "vgg11"]
     assert len(found) == 8

@@ -1,4 +1,4 @@
-"""Claims: every run is made once, and again where its process was killed."""
+"""Claims: every run is made once, and again if its process was killed."""
 
 import os
 import subprocess

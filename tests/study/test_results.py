@@ -1,4 +1,4 @@
-"""Tables and pictures of runs that are made up."""
+"""Tables and pictures of synthetic runs."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ from convnn.study import (
     Result,
     Study,
     draw_plot,
-    grouped,
+    group_results,
     plots,
     read_result,
     read_results,
@@ -65,7 +65,7 @@ def accuracies(number: int) -> list[float]:
 
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
-    """The last run has not begun, the one before is at its second epoch."""
+    """Write the runs of a study: the last has not started, and the one before is in its second epoch."""
     path = tmp_path / "question.toml"
     path.write_text(STUDY)
     study = read_study(path, folder=tmp_path / "out")
@@ -76,7 +76,7 @@ def study(tmp_path: Path) -> Study:
 
 
 def groups_of(study: Study) -> list[Group]:
-    return grouped(study, read_results(study))
+    return group_results(study, read_results(study))
 
 
 def test_only_finished_runs_are_counted_and_repetitions_are_one_group(study: Study) -> None:
@@ -148,12 +148,12 @@ def test_a_run_is_finished_when_it_has_the_epochs_that_the_study_asks_for(
 def test_under_the_cosine_a_run_of_other_epochs_is_another_run(wanted: int, tmp_path: Path) -> None:
     study = one_run(tmp_path, num_epochs=wanted, scheduler="cosine")
     run_folder(study.runs[0].folder, num_epochs=3, scheduler="cosine")
-    with pytest.raises(InputError, match=f"was made with num_epochs=3, and the study says {wanted}"):
+    with pytest.raises(InputError, match=f"was run with num_epochs=3, but the study has {wanted}"):
         read_results(study)
 
 
 def test_whoever_writes_last_writes_the_whole_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another sweep ends its run between the moment when this one has looked and the one when it writes."""
+    """Check a run that another sweep finishes between this one's check and its writing."""
     study = one_run(tmp_path, num_epochs=3, K="[4, 9]")
     first, second = study.runs
     run_folder(first.folder, K=4)
@@ -202,7 +202,7 @@ def test_a_run_with_other_flags_is_refused(study: Study) -> None:
     folder = study.runs[0].folder
     arguments = folder / "args.txt"
     arguments.write_text(arguments.read_text().replace("K: 4", "K: 5"))
-    with pytest.raises(InputError, match="was made with K=5, and the study says 4; remove that folder, or give"):
+    with pytest.raises(InputError, match="was run with K=5, but the study has 4; remove that folder, or give"):
         read_results(study)
 
 
@@ -210,7 +210,7 @@ def test_a_run_with_other_flags_is_refused(study: Study) -> None:
 def test_a_flag_that_is_read_must_be_the_same(study: Study, flag: str) -> None:
     arguments = study.runs[0].folder / "args.txt"
     arguments.write_text(f"{flag}: 99\n{arguments.read_text()}")
-    with pytest.raises(InputError, match=f"was made with {flag}=99"):
+    with pytest.raises(InputError, match=f"was run with {flag}=99"):
         read_results(study)
 
 
@@ -253,7 +253,7 @@ def test_words_along_an_axis_do_not_touch(count: int, study: Study, monkeypatch:
     assert [label.get_text() for label in labels] == [one.settings["layer"] for one in groups]
     boxes = [label.get_window_extent() for label in labels]
     assert all(left.x1 < right.x0 for left, right in pairwise(boxes)) or labels[0].get_rotation() > 0
-    assert (labels[0].get_rotation() > 0) == (count > 4)
+    assert (labels[0].get_rotation() > 0) == (count > 2)
 
 
 def test_runs_of_three_parts_are_judged_by_val(study: Study) -> None:
@@ -263,6 +263,6 @@ def test_runs_of_three_parts_are_judged_by_val(study: Study) -> None:
         (run.folder / "metrics.csv").write_text("\n".join([head, *(row + ",,," for row in rows)]) + "\n")
     result = read_result(study.runs[0])
     assert (result.value("best"), result.value("last")) == (max(accuracies(0)), accuracies(0)[-1])
-    groups = grouped(study, read_results(study))
+    groups = group_results(study, read_results(study))
     assert groups[0].mean_run.validation_part == "val"
     assert "\n\nVal accuracies in percent: mean and standard deviation" in results_markdown(study, groups)

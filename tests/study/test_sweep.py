@@ -1,4 +1,4 @@
-"""Whole sweeps of tiny runs: to the end, killed and gone on with, several at once, with runs that fail."""
+"""Whole sweeps of tiny runs: finished, killed and resumed, several at once, and with failing runs."""
 
 import io
 import os
@@ -212,8 +212,8 @@ def test_list_makes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         ("--set num_epoch=2", "--set has the unknown key 'num_epoch'; did you mean 'num_epochs'?"),
         ("--set lr=fast", "--set has lr='fast', which must be of type float"),
         ("--set seed=1", "--set seed has no effect"),
-        ("--devices tpu", "--devices tpu is no device; name cpu, mps, cuda or cuda:0"),
-        ("--devices cuda:99", "--devices cuda:99 is not there"),
+        ("--devices tpu", "--devices tpu is not a device; name cpu, mps, cuda or cuda:0"),
+        ("--devices cuda:99", "--devices cuda:99 is not available"),
         ("--jobs 0", "--jobs=0 must be an integer of at least 1"),
         ("--jobs 99999999999", "--jobs=99999999999 must be at most 1024"),
     ],
@@ -234,7 +234,7 @@ def test_devices_are_shared_among_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [(p.name, p.kind, p.environment["CUDA_VISIBLE_DEVICES"]) for p in places] == [
         ("cuda:0", "cuda", "3"), ("cuda:1", "cuda", "5")
     ]  # fmt: skip
-    with pytest.raises(InputError, match="cuda:2 is not there; this machine has 2"):
+    with pytest.raises(InputError, match="cuda:2 is not available; this machine has 2"):
         find_devices(["cuda:2"], 1)
 
 

@@ -1,4 +1,4 @@
-"""The forms of ConvNN_Pos that were tried: they run, and choose as they say."""
+"""The tried variants of ConvNN_Pos run, and choose as described."""
 
 import runpy
 from pathlib import Path

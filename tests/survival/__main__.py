@@ -1,4 +1,4 @@
-"""Every network with every layer: `python -m survival [PATTERN]`; a row each, and the table in Markdown at the end."""
+"""Every network with every layer: `python -m survival [PATTERN]` prints a row each and a Markdown table at the end."""
 
 import sys
 from fnmatch import fnmatch
@@ -24,7 +24,7 @@ def main() -> int:
 
 
 def row(group: list[Outcome]) -> str:
-    """Such as `| timm:dla34 | 30 of 45 | yes | yes | yes | 3e-16 | 12 s |`."""
+    """Return a row such as `| timm:dla34 | 30 of 45 | yes | yes | yes | 3e-16 | 12 s |`."""
     first = group[0]
     verdicts = " | ".join("yes" if not one.problem else "no" for one in group)
     differences = [one.difference for one in group if one.difference is not None]

@@ -1,4 +1,4 @@
-"""The networks of torchvision and timm that our layers are put into, at 64 pixels where they take it."""
+"""The networks of torchvision and timm for our layers, at 64 pixels if they accept that size."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import torchvision
 from torch import nn
 
 OTHER_SIDES = {"inception_v3": 96, "maxvit_t": 224, "efficientformer_l1": 224, "vit_h_14": 70}
-"""Inception's windows leave nothing of 64 pixels, patches are 14 wide, the others have 7 x 7 maps of 32 x 32 pixels."""
+"""Inception's windows are too large for 64 pixels, patches are 14 wide, the others divide by 32 into 7 x 7 maps."""
 
 SMALLEST = (
     "alexnet",
@@ -78,33 +78,33 @@ TIMM = (
     "vit_tiny_patch16_224",
     "xception41",
 )
-"""A small one of each of these families of timm."""
+"""A small network of each of these families of timm."""
 
 REFUSED = {"timm:nf_regnet_b0": "ScaledStdConv2d computes more than a convolution"}
-"""Networks that cannot take our layers, and what is said of them."""
+"""Networks that cannot take our layers, with the message."""
 
 SIZED = ("coatnet_pico_rw_224", "levit_128s", "vit_tiny_patch16_224")
-"""Those of timm that must be told the size of the images."""
+"""Networks of timm that need the size of the images."""
 
 
 def quick() -> list[str]:
-    """What continuous integration runs."""
+    """Return the networks that continuous integration runs."""
     return [f"torchvision:{name}" for name in SMALLEST] + [f"timm:{name}" for name in TIMM]
 
 
 def all_networks() -> list[str]:
-    """Every classification network of torchvision, and those of timm."""
+    """Return every classification network of torchvision and those of timm."""
     names = torchvision.models.list_models(module=torchvision.models)
     return [f"torchvision:{name}" for name in names] + [f"timm:{name}" for name in TIMM]
 
 
 def side_of(network: str) -> int:
-    """Pixels of its images."""
+    """Return the side of a network's images in pixels."""
     return OTHER_SIDES.get(network.partition(":")[2], 64)
 
 
 def build(network: str) -> nn.Module:
-    """The network without learned weights, for ten classes of images of `side_of`; no matrix is zero, no head."""
+    """Build a network with random weights, no matrix or head zero, for ten classes of images of `side_of`."""
     model = _build(network)
     for p in model.parameters():
         if p.dim() > 1 and not p.any():

@@ -1,4 +1,4 @@
-"""Our layers in the networks that people have: one of each family; `python -m survival` runs all of them."""
+"""Our layers in common networks, one of each family; `python -m survival` runs all of them."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from survival.trial import LAYERS, survive
 
 
 def _trials() -> list:
-    """One layer for each network, in turns; the others take long."""
+    """Return one layer for each network in turn; the others are marked long."""
     marks = {is_usual: () if is_usual else pytest.mark.long for is_usual in (True, False)}
     return [
         pytest.param(network, layer, marks=marks[(i - j) % len(LAYERS) == 0], id=f"{network}-{layer}")

@@ -1,4 +1,4 @@
-"""What a network has to survive: a layer in the place of its convolutions, a training step, and no difference."""
+"""The trial of a network: its convolutions replaced by a layer, a training step, and a comparison of outputs."""
 
 import time
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ LAYERS = ("ConvNN", "Branching", "ConvNN_Attn")
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a network fared.
+    """The outcome of a trial.
 
     Attributes:
-        network, layer: which.
-        replaced, left: layers.
-        problem: why it did not survive; empty where it did.
+        network, layer: names of the network and the layer.
+        replaced, left: numbers of replaced and remaining layers.
+        problem: why the trial failed; empty if it passed.
         difference: largest relative difference of the logits from those of the original network, with the layers'
-            neighbours under the old windows; None where the layer has no such form.
-        seconds: all of it took.
+            neighbours in the old windows; None if the layer has no such form.
+        seconds: duration of the trial.
     """
 
     network: str
@@ -36,7 +36,7 @@ class Outcome:
 
 
 def survive(network: str, layer: str, *, compare: bool = True) -> Outcome:
-    """Replace, make a training step, and compare at the neighbours under the old windows."""
+    """Replace layers, make a training step, and compare outputs with neighbours in the old windows."""
     start = time.perf_counter()
     try:
         report, problem = replace_and_step(network, layer)
@@ -55,7 +55,7 @@ def replace_and_step(network: str, layer: str) -> tuple[convnn.nn.ReplacementRep
 
 
 def step(model: nn.Module, side: int) -> str:
-    """A step of SGD; what went wrong, or nothing."""
+    """Make a step of SGD and return what went wrong, or an empty string."""
     images, labels = torch.randn(2, 3, side, side), torch.tensor([3, 7])
     before = [p.detach().clone() for p in model.parameters()]
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -73,7 +73,7 @@ def step(model: nn.Module, side: int) -> str:
 
 
 def difference_at_windows(network: str, layer: str) -> float:
-    """In float64 and training mode: a batch norm that has learned nothing lets signals vanish in evaluation."""
+    """Compare in float64 and training mode, because untrained batch norms make signals vanish in evaluation."""
     torch.manual_seed(0)
     model, side = build(network).double().train(), side_of(network)
     images = torch.randn(2, 3, side, side, dtype=torch.double)
@@ -81,7 +81,7 @@ def difference_at_windows(network: str, layer: str) -> float:
     for is_replaced in (False, True):
         if is_replaced:
             convnn.replace_layers(model, layer, keep_weights=True, similarity_type="Window")
-        torch.manual_seed(1)  # of dropout and of stochastic depth
+        torch.manual_seed(1)  # for dropout and stochastic depth
         with torch.no_grad():
             logits.append(model(images))
     return ((logits[1] - logits[0]).abs().max() / logits[0].abs().max()).item()

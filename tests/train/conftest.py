@@ -7,7 +7,7 @@ MEBIBYTES = 1 << 10  # in the unit of ru_maxrss
 
 @pytest.fixture
 def no_gigabytes(run: object) -> Iterator[None]:
-    """The peak of memory stays within 300 MiB of what it was when the module's `run` had been trained."""
+    """Check that peak memory stays within 300 MiB of its value after the module's `run` was trained."""
     resource = pytest.importorskip("resource", reason="the peak of memory is not known here")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     yield

@@ -27,7 +27,7 @@ PARTS = {"train": "train", "test": "val"}
 
 
 class Flat(Network):
-    """A linear map of the pixels: what one sample gives depends on nothing else."""
+    """A linear map of the pixels: the output of a sample depends on nothing else."""
 
     def __init__(self, layer: object = None, **others: object) -> None:
         super().__init__(3, 2, 1.0)
@@ -39,7 +39,7 @@ class Flat(Network):
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    """A folder of random pictures, five of each class in each part."""
+    """Write a folder of random pictures, five of each class in each part."""
     pixels = np.random.default_rng(0)
     for part in PARTS.values():
         for name in CLASSES:
@@ -107,7 +107,7 @@ STILL = {"optimizer": "sgd", "momentum": 0.0, "lr": 1e-30, "weight_decay": 0.0}
 
 
 def scores_by_hand(network: Network, data: ImageData, paths: list[Path]) -> tuple[float, float]:
-    """Mean loss and accuracy over pictures, one after the other."""
+    """Compute mean loss and accuracy over pictures, one by one."""
     losses, hits = [], []
     for path in paths:
         logits = network(load_image(path, data.image_shape, data.mean, data.std))
@@ -206,7 +206,7 @@ def test_a_part_without_one_readable_image_is_one_error(
     argv = [*RUN.split(), "--data_path", str(images), "--output_dir", str(images / "run"), "--resize", str(SIDE)]
     assert main_train([*argv, "--on_bad_image", "skip", "--num_workers", "0"]) == 2
     message = capsys.readouterr().err
-    assert message.startswith("main.py: not one image could be read")
+    assert message.startswith("main.py: no image could be read")
     assert message.count("\n") == 1
 
 
@@ -228,12 +228,12 @@ def test_a_picture_with_the_ending_of_another_format_is_read(images: Path) -> No
 def test_an_image_of_another_size_stops_the_run_all_the_same(num_workers: int, images: Path) -> None:
     path = images / "train" / "dog" / "1.png"
     Image.new("RGB", (9, 5)).save(path)
-    with pytest.raises(InputError, match=rf"^the image {path} is 9x5 pixels, .*; pass --resize"):
+    with pytest.raises(InputError, match=rf"^the image {path} is 9x5 pixels, .*; set resize to bring"):
         epoch_of(load(images, num_workers=num_workers).train)
 
 
 class Breaks(Callback):
-    """Breaks an image ahead of each epoch that has one to break."""
+    """A callback that breaks images before given epochs."""
 
     def __init__(self, paths: dict[int, Path]) -> None:
         self.paths = paths
@@ -250,8 +250,8 @@ def test_broken_images_are_told_when_there_are_new_ones_and_listed(images: Path)
     data = load(images)
     make_trainer(data, Flat(), Breaks(paths), report, folder=images / "run", num_epochs=4).fit()
     lines = [line.split(" ")[0:3] for line in screen.getvalue().splitlines()]
-    assert [line for line in lines if line[0] == "left"] == [["left", "out", "1"], ["left", "out", "2"]]
-    assert [line[0] for line in lines] == ["epoch", "left", "epoch", "epoch", "left", "epoch", "best"]
+    assert [line for line in lines if line[0] == "skipped"] == [["skipped", "1", "image"], ["skipped", "2", "images"]]
+    assert [line[0] for line in lines] == ["epoch", "skipped", "epoch", "epoch", "skipped", "epoch", "best"]
     listed = (images / "run" / "broken_images.txt").read_text().splitlines()
     reason = "it is broken or not a picture"
     assert listed == sorted(f"cannot read the image {path}: {reason}" for path in paths.values())
@@ -263,7 +263,7 @@ def test_without_broken_images_nothing_is_listed(images: Path) -> None:
 
 
 class Overflows(Flat):
-    """Takes the logarithm of how far the darkest pixel is from black."""
+    """A network with the logarithm of the darkest pixel's distance from black."""
 
     def forward_features(self, x: Tensor) -> Tensor:
         return x.flatten(1) + (x.amin(dim=(1, 2, 3)) + 2.1).log()[:, None]
@@ -314,7 +314,7 @@ class Root(Flat):
 
 
 class Arc(Root):
-    """The same of the arc cosine."""
+    """A network with an arc cosine whose gradient is infinite, times zero."""
 
     def forward_features(self, x: Tensor) -> Tensor:
         return x.flatten(1) + (1 + self.scale).acos() * 0

@@ -79,7 +79,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_broken_file_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.safetensors"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"checkpoint '.*broken.safetensors' (is cut short or|was not written)"):
+    with pytest.raises(InputError, match=r"checkpoint '.*broken.safetensors' (is truncated or|was not written)"):
         load_checkpoint(path)
 
 

@@ -61,7 +61,7 @@ def test_val_is_told_after_every_epoch_and_test_at_the_end() -> None:
 def test_broken_images_are_counted_in_words_and_named_as_they_are() -> None:
     report, screen = _report(terminal=False)
     report.on_broken_images(["cannot read the image a[v2]/b[/bold]:smile:.png"])
-    assert screen.getvalue() == "left out 1 image so far: cannot read the image a[v2]/b[/bold]:smile:.png\n"
+    assert screen.getvalue() == "skipped 1 image so far: cannot read the image a[v2]/b[/bold]:smile:.png\n"
 
 
 def test_a_terminal_gets_a_bar_too() -> None:

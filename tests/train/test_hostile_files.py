@@ -1,4 +1,4 @@
-"""Checkpoints that somebody made to do harm: refused in one sentence, before anything is executed or grows."""
+"""Malicious checkpoints are refused in one sentence, before anything is executed or memory grows."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ def run(train: Callable[[str], Path]) -> Path:
 
 @pytest.fixture
 def refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """What every command, or one, says of a checkpoint that it refuses; it leaves the file and its folder alone."""
+    """Return the refusal of a checkpoint by every command, or by one; file and folder stay unchanged."""
 
     def refused(path: Path, *names: str) -> str:
         content, picture = path.read_bytes(), str(run / "cat.png")
@@ -65,7 +65,7 @@ def refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Ca
 
 
 class Bomb:
-    """Unpickling makes a folder."""
+    """A class whose unpickling creates a folder."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = str(marker)
@@ -100,11 +100,11 @@ def test_a_pickle_is_refused_and_not_executed(way: str, name: str, tmp_path: Pat
 def test_weights_saved_by_torch_are_refused(tmp_path: Path, refused) -> None:
     path = tmp_path / "model.pt"
     torch.save({"state_dict": torch.nn.Linear(2, 2).state_dict()}, path)
-    assert "is cut short or no safetensors file" in refused(path)
+    assert "is truncated or not a safetensors file" in refused(path)
 
 
 def seal(header: bytes, data: bytes = b"", size: int | None = None) -> bytes:
-    """A file with the digest that fits: SHA-256 of all bytes, those of the digest as zeros."""
+    """Write a file whose digest fits: SHA-256 of all bytes, with the digest as zeros."""
     raw = (len(header) if size is None else size).to_bytes(8, "little") + header + data
     place = raw.index(MARK) + len(MARK)
     return raw[:place] + hashlib.sha256(raw).hexdigest().encode() + raw[place + 64 :]

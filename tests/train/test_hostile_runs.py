@@ -1,4 +1,4 @@
-"""Runs that nobody made, in files whose digest fits: refused in one sentence before anything is built or grows."""
+"""Forged runs in files whose digest fits are refused in one sentence, before anything is built or memory grows."""
 
 import copy
 import math
@@ -42,7 +42,7 @@ def data() -> ImageData:
 
 @pytest.fixture
 def crafted(run: Path, tmp_path: Path) -> Callable[..., Path]:
-    """The checkpoint of a real run in which one thing is another, sealed again."""
+    """Return the checkpoint of a real run with one change, sealed again."""
 
     def crafted(place: str, value: Any) -> Path:
         tensors, document = read_sealed(run / "last.safetensors")
@@ -64,7 +64,7 @@ def crafted(run: Path, tmp_path: Path) -> Callable[..., Path]:
 
 
 def resume(path: Path, data: ImageData) -> None:
-    """What the command line does."""
+    """Run the command line."""
     point = find_resume_point({"resume": str(path)}, warn=print)
     config = point.config
     network = create_model(config.model, config.layer, in_channels=1, width=config.width, **config.settings)
@@ -73,7 +73,7 @@ def resume(path: Path, data: ImageData) -> None:
 
 
 def refusal(path: Path, data: ImageData) -> str:
-    """What is said of a checkpoint that a run cannot go on from."""
+    """Return the refusal of a checkpoint that cannot be resumed."""
     content = path.read_bytes()
     with pytest.raises(InputError) as error:
         resume(path, data)
@@ -222,7 +222,7 @@ SAVED = {f.name: f for f in fields(TrainConfig) if f.name not in CHANGEABLE}
 
 
 def other_value(f, value: Any) -> list[str]:
-    """Flags that say something else than `value`."""
+    """Return flags with a value other than `value`."""
     if f.type is bool:
         return [f"--no-{f.name}" if value else f"--{f.name}"]
     if choices := choices_of(f) or (list_models() if f.name == "model" else None):
@@ -241,7 +241,7 @@ def test_a_flag_that_differs_from_the_run_is_refused_by_name(name: str, run: Pat
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith(f"main.py: --{name}=")
-    assert f"differs from {before}, the value of the run of {run / 'last.safetensors'}" in captured.err
+    assert f"differs from {before}, its value in the run of {run / 'last.safetensors'}" in captured.err
     assert captured.err.count("\n") == 1
     assert (run / "last.safetensors").read_bytes() == content
 

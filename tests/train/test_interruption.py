@@ -1,4 +1,4 @@
-"""Signals, and when a checkpoint is due."""
+"""Signals, and the time at which a checkpoint is due."""
 
 import signal
 import threading
@@ -11,7 +11,7 @@ from convnn.train.timer import SaveTimer, parse_interval
 
 
 def stop_inside(interruption: Interruption, number: int, holds: int, done: list[int]) -> None:
-    """Raise a signal inside so many holds, and note which of them were finished."""
+    """Raise a signal inside nested holds, and record which of them finished."""
     if not holds:
         signal.raise_signal(number)
         done.append(0)

@@ -11,8 +11,8 @@ from convnn.models import create_model
 from convnn.nn import Branching2d, ConvNN2d, ConvNNAttn2d
 from convnn.train import EpochResult, Meter, Scores, parameter_table, summarize
 from convnn.train.folder import metrics_text, results_text
-from convnn.train.scrutiny import _check_result
 from convnn.train.summary import NetworkSummary
+from convnn.train.validate import _check_result
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 100, 256])
@@ -24,7 +24,7 @@ def test_scores_count_every_sample_once_whatever_the_batches(batch_size: int) ->
         part = slice(i, i + batch_size)
         meter.update(losses[part].sum(), logits[part], labels[part])
     ranks = (logits > logits.gather(1, labels[:, None])).sum(1)
-    scores = Scores.of(meter.sums, meter.num_classes)
+    scores = Scores.from_sums(meter.sums, meter.num_classes)
     assert scores.loss == pytest.approx(losses.mean().item(), rel=1e-5)
     assert scores.top1 == pytest.approx((ranks < 1).float().mean().item(), abs=1e-7)
     assert scores.top5 == pytest.approx((ranks < 5).float().mean().item(), abs=1e-7)
@@ -33,7 +33,7 @@ def test_scores_count_every_sample_once_whatever_the_batches(batch_size: int) ->
 def test_fewer_than_five_classes_have_no_top_five() -> None:
     meter = Meter(torch.device("cpu"))
     meter.update(torch.tensor(1.0), torch.randn(8, 3), torch.randint(0, 3, (8,)))
-    scores = Scores.of(meter.sums, meter.num_classes)
+    scores = Scores.from_sums(meter.sums, meter.num_classes)
     assert scores.top5 is None
     result = EpochResult(1, 2.0, 4.0, 0.1, scores, scores, is_best=True)
     for one, columns in ((result, ["", ""]), (replace(result, val=scores), ["", "", ""])):

@@ -36,7 +36,7 @@ RUN = shlex.split(
 
 
 def in_processes(count: int, tmp_path: Path, program: Callable, *args: object) -> dict:
-    """What a program saved, run in so many processes."""
+    """Run a program in several processes and return what it saved."""
     out, log = tmp_path / f"{count}.pt", tmp_path / f"{count}.log"
     processes = start_several(program, *args, str(out), log=log, count=count)
     assert [wait(process) for process in processes] == [0] * count, log.read_text()

@@ -1,4 +1,4 @@
-"""What --resume finds, and with which flags it goes on."""
+"""The checkpoint that --resume finds, and the flags it resumes with."""
 
 import shlex
 import shutil
@@ -31,7 +31,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(finished: Path, tmp_path: Path) -> Path:
-    """A copy of the finished run."""
+    """Return a copy of the finished run."""
     for path in finished.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     return tmp_path
@@ -65,18 +65,18 @@ def test_auto_starts_where_there_is_nothing_and_a_path_does_not(tmp_path: Path) 
 
 
 def test_weights_alone_are_no_run(folder: Path) -> None:
-    with pytest.raises(InputError, match=r"best.safetensors has weights only; a run goes on from last.safetensors"):
+    with pytest.raises(InputError, match=r"best.safetensors holds weights only; resume from last.safetensors"):
         find(resume=str(folder / "best.safetensors"))
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"lr": 0.1}, r"--lr=0.1 differs from 0.01, the value of the run of .*last.safetensors; leave it out"),
+        ({"lr": 0.1}, r"--lr=0.1 differs from 0.01, its value in the run of .*last.safetensors; leave it out"),
         ({"model": "vgg11"}, "--model=vgg11 differs from resnet18"),
         ({"K": 5}, "--K=5 differs from 4"),
         ({"seed": 1}, "--seed=1 differs from 0"),
-        ({"num_epochs": 9}, "--num_epochs=9 differs from 3, by which the cosine schedule"),
+        ({"num_epochs": 9}, "--num_epochs=9 differs from 3, the length of the cosine schedule"),
     ],
 )
 def test_flags_that_would_change_the_outcome_are_refused(given: dict, message: str, folder: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_run_repeated_from_the_one_bef
     metrics, weights = (folder / "metrics.csv").read_bytes(), read_checkpoint(last).weights
     last.write_bytes(last.read_bytes()[:-1])
     assert main_train(["--resume", str(folder)]) == 0
-    assert "going on from previous.safetensors" in " ".join(capsys.readouterr().out.split())
+    assert "resuming from previous.safetensors" in " ".join(capsys.readouterr().out.split())
     assert (folder / "last.safetensors.damaged").exists()
     assert (folder / "metrics.csv").read_bytes() == metrics
     again = read_checkpoint(last).weights
@@ -116,7 +116,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_run_repeated_from_the_one_bef
 
 
 def test_more_epochs_can_be_asked_for_without_the_cosine(tmp_path: Path) -> None:
-    """Two epochs and then one more are three."""
+    """Check that two epochs and one more equal three."""
     for name, epochs in (("whole", ["3"]), ("parts", ["2", "3"])):
         for number in epochs:
             argv = [*FLAGS, "--num_epochs", number, "--resume", "--output_dir", str(tmp_path / name)]
@@ -145,7 +145,7 @@ def test_what_there_was_not_yet_when_a_run_began_has_its_default(names: list[str
 def test_flags_of_another_version_are_named(folder: Path) -> None:
     last = folder / "last.safetensors"
     rewrite(last, lambda flags, _: flags.update(colour="red", depth=3))
-    with pytest.raises(InputError, match=r"not understood: colour='red', depth=3 is no flag of this version"):
+    with pytest.raises(InputError, match=r"cannot be read: this version has no flag for colour='red', depth=3"):
         find(resume=str(folder))
     rewrite(last, lambda flags, settings: (flags.pop("colour"), flags.pop("depth"), settings.update(colour="red")))
     with pytest.raises(InputError, match="recipe that cannot be built: setting 'colour' is unknown"):
@@ -155,13 +155,13 @@ def test_flags_of_another_version_are_named(folder: Path) -> None:
 def test_flags_that_are_not_those_of_the_weights_are_named(folder: Path) -> None:
     last = folder / "last.safetensors"
     rewrite(last, lambda _, settings: settings.update(reach=2, prefer="unlike"))
-    by_both = r"differ: --reach is 1 by the flags and 2 by the weights, --prefer is 'like' by the flags and 'unlike' by"
+    by_both = r"differ: --reach is 1 in the flags and 2 in the weights, --prefer is 'like' in the flags and 'unlike' in"
     with pytest.raises(InputError, match=by_both):
         find(resume=str(folder))
     rewrite(
         last, lambda flags, settings: (settings.update(prefer="like"), settings.pop("reach"), flags.update(reach=3))
     )
-    with pytest.raises(InputError, match=r"differ: --reach is 3 by the flags and 1 by the weights$"):
+    with pytest.raises(InputError, match=r"differ: --reach is 3 in the flags and 1 in the weights$"):
         find(resume=str(folder))
 
 
@@ -170,7 +170,7 @@ SHORT = [*FLAGS, "--layer", "Conv2d"]
 
 @pytest.fixture(scope="module")
 def best_is_first(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of three epochs whose best one is the first: afterwards it unlearns."""
+    """Return a run of three epochs whose first is the best, because it unlearns afterwards."""
     folder = tmp_path_factory.mktemp("falling")
     argv = [*SHORT, "--num_epochs", "1", "--tensorboard", "--output_dir", str(folder)]
     assert main_train(argv) == 0
@@ -179,7 +179,7 @@ def best_is_first(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def without_better_epochs(folder: Path, to: Path) -> None:
-    """A copy of a run whose first epoch was so good that no later one will be better."""
+    """Return a copy of a run whose first epoch no later one can beat."""
     to.mkdir()
     for name in ("last.safetensors", "best.safetensors"):
         tensors, document = read_sealed(folder / name)
@@ -269,7 +269,7 @@ def test_a_damaged_checkpoint_is_set_aside_however_its_folder_is_spelled(
     last, previous = Path("run/last.safetensors"), Path("run/previous.safetensors")
     last.write_bytes(last.read_bytes()[:-1])
     folder = str(tmp_path / "run") if spelling == "absolute" else spelling
-    find(resume="run", output_dir=folder).set_damaged_aside()
+    find(resume="run", output_dir=folder).rename_damaged()
     assert Path("run/last.safetensors.damaged").exists()
     assert previous.exists()
     assert not last.exists()
@@ -277,7 +277,7 @@ def test_a_damaged_checkpoint_is_set_aside_however_its_folder_is_spelled(
 
 def test_a_damaged_checkpoint_of_another_folder_stays(folder: Path, tmp_path: Path) -> None:
     (folder / "last.safetensors").write_bytes(b"")
-    find(resume=str(folder), output_dir=str(tmp_path / "new")).set_damaged_aside()
+    find(resume=str(folder), output_dir=str(tmp_path / "new")).rename_damaged()
     assert (folder / "last.safetensors").exists()
 
 

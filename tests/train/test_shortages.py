@@ -1,4 +1,4 @@
-"""What the machine lacks is not said of files: memory, files that can be open, a process that reads images."""
+"""Shortages of the machine are not blamed on files: memory, open files, processes that read images."""
 
 import errno
 import multiprocessing

@@ -1,4 +1,4 @@
-"""Images in train/, val/ and test/: val chooses the best epoch, and its test scores are told once, at the end."""
+"""Images in train/, val/ and test/: val chooses the best epoch, whose test scores are reported once, at the end."""
 
 import csv
 import shutil
@@ -36,7 +36,7 @@ EPOCHS = 4
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Noise of two classes: what is learned of one part is no help in the others, so that accuracies go up and down."""
+    """Write noise of two classes: learning one part does not help on the others, so that accuracies go up and down."""
     path, pixels = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
     for part, count in SIZES.items():
         for name in ("cat", "dog"):
@@ -72,7 +72,7 @@ def scores_of(checkpoint: Path, images: Path, part: str) -> list[float | None]:
 
 
 def of_part(row: dict[str, str], part: str) -> list[float | None]:
-    """Loss and accuracies, no top-5 of two classes."""
+    """Return loss and accuracies, without top-5 for two classes."""
     values = [row[f"{part}_{measure}"] for measure in ("loss", "top1", "top5")]
     return [float(value) if value else None for value in values]
 
@@ -168,7 +168,7 @@ def test_a_run_does_not_go_on_with_other_parts(
     shutil.copytree(images, tmp_path / "two", ignore=shutil.ignore_patterns("test"))
     assert main_train(["--resume", str(copy), "--data_path", str(tmp_path / "two")]) == 2
     error = capsys.readouterr().err
-    assert "is of a run on the parts ['train', 'val', 'test']; --data_path has ['train', 'test']" in error
+    assert "is of a run with the parts ['train', 'val', 'test']; --data_path has ['train', 'test']" in error
 
 
 def test_a_run_does_not_go_on_with_other_classes(
@@ -246,7 +246,7 @@ def test_broken_images_of_all_parts_are_listed_and_other_files_said(
     assert main_train([*argv, "--num_epochs", "1", "--on_bad_image", "skip"]) == 0
     listed = (tmp_path / "run/broken_images.txt").read_text()
     assert all(str(path) in listed for path in broken)
-    assert f"left out what is no picture by its name: {others[0]} and 1 more\n" in capsys.readouterr().out
+    assert f"skipped files that are not pictures by their names: {others[0]} and 1 more\n" in capsys.readouterr().out
 
 
 def test_one_class_alone_is_refused(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

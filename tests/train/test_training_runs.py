@@ -201,7 +201,7 @@ def test_results_of_an_earlier_run_are_not_overwritten_unasked(tmp_path: Path) -
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"--output_dir=.*file/run cannot be made"):
+    with pytest.raises(OutputError, match=r"--output_dir=.*file/run cannot be created"):
         _train(folder=tmp_path / "file" / "run")
 
 

@@ -1,4 +1,4 @@
-"""Accumulated gradients, warm-up, early stopping, weights and threads to start with, and that a stop changes no bit."""
+"""Accumulated gradients, warm-up, early stopping, initial weights and threads, and resuming to the bit."""
 
 import signal
 from collections.abc import Callable
@@ -17,9 +17,9 @@ from convnn.models import create_model
 from convnn.train import ConsoleReport, TrainConfig, Trainer, read_checkpoint, save_checkpoint, start_from
 from convnn.train.config_file import read_config_file
 from convnn.train.device import make_accelerator
-from convnn.train.machine import check_machine, describe_change, this_machine, threads_begun_with
+from convnn.train.machine import check_machine, describe_change, describe_machine, saved_threads
 from convnn.train.optim import Schedule, make_optimizer
-from convnn.train.stopping import why_over
+from convnn.train.stopping import stop_reason
 from faults.digest import run_digest
 
 RUN = (
@@ -32,7 +32,7 @@ VIT = {"model": "vit", "num_layers": 1, "num_heads": 1, "d_hidden": 8, "d_mlp": 
 
 @pytest.fixture
 def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Lets SIGTERM come in a certain step, counted from 1 over all epochs, and in none with 0."""
+    """A callback that raises SIGTERM in a step, counted from 1 over all epochs; 0 means never."""
 
     def stop_at(number: int) -> None:
         done = iter(range(1, 10**6))
@@ -89,7 +89,7 @@ def test_a_file_says_the_same_as_the_command_line(tmp_path: Path) -> None:
 
 
 def gradients(batch_size: int, accumulate: int, limit: int) -> dict[str, torch.Tensor]:
-    """Of one epoch that is one step, by how far plain SGD moves the weights."""
+    """Return by how far plain SGD moves the weights in an epoch of one step."""
     config = TrainConfig(
         **VIT, optimizer="sgd", momentum=0.0, lr=1.0, weight_decay=0.0, clip_grad_norm=0.0, num_epochs=1,
         batch_size=batch_size, accumulate=accumulate, scheduler="none", attention_dropout=0.0,
@@ -113,13 +113,13 @@ def test_accumulated_gradients_are_those_of_one_large_batch_also_of_an_incomplet
 
 
 def warm_rates(scheduler: str, epochs: int, warmup: int, steps: int = 2, **flags: object) -> list[float]:
-    """The rate of every step."""
+    """Return the learning rate of every step."""
     config = TrainConfig(scheduler=scheduler, lr=1.0, num_epochs=epochs, warmup_epochs=warmup, **flags)
     optimizer = make_optimizer(torch.nn.Linear(1, 1), config)
     schedule, rates = Schedule(optimizer, config), []
     for epoch in range(1, epochs + 1):
         for step in range(1, steps + 1):
-            with schedule.warming(epoch - 1 + step / steps):
+            with schedule.warmup(epoch - 1 + step / steps):
                 rates.append(optimizer.param_groups[0]["lr"])
                 optimizer.step()
         schedule.advance(epoch, 0.5)
@@ -142,7 +142,7 @@ def test_warm_up_leaves_an_epoch_to_train() -> None:
     ("accuracies", "patience", "expected"),
     [
         ([0.2, 0.1], 2, None),
-        ([0.2, 0.1, 0.2], 2, "no epoch of --patience=2 was better than epoch 1"),
+        ([0.2, 0.1, 0.2], 2, "no epoch was better than epoch 1 within --patience=2"),
         ([0.2, 0.1, 0.3, 0.1], 2, None),
         ([0.2, 0.0, 0.0, 0.0], None, None),
         ([0.1, 0.2, 0.3, 0.4, 0.5], 1, "5 epochs are done, and --num_epochs=5"),
@@ -150,7 +150,7 @@ def test_warm_up_leaves_an_epoch_to_train() -> None:
     ],
 )
 def test_when_a_run_is_over(accuracies: list[float], patience: int | None, expected: str | None) -> None:
-    assert why_over(accuracies, TrainConfig(num_epochs=5, patience=patience)) == expected
+    assert stop_reason(accuracies, TrainConfig(num_epochs=5, patience=patience)) == expected
 
 
 def test_a_run_that_stops_early_says_so_stays_so_and_goes_on_with_more_patience(
@@ -158,7 +158,8 @@ def test_a_run_that_stops_early_says_so_stays_so_and_goes_on_with_more_patience(
 ) -> None:
     argv = [*RUN.split(), "--lr", "1e-30", "--patience", "1"]
     assert started(argv, tmp_path) == 0
-    assert "stopped after 2 of 3 epochs: no epoch of --patience=1 was better than epoch 1" in capsys.readouterr().out
+    reason = "no epoch was better than epoch 1 within --patience=1"
+    assert f"stopped after 2 of 3 epochs: {reason}" in capsys.readouterr().out
     assert started(argv, tmp_path) == 0
     assert "nothing is left to do" in capsys.readouterr().out
     assert main_train(["--resume", str(tmp_path), "--patience", "9"]) == 0
@@ -178,7 +179,7 @@ def test_fewer_epochs_than_are_done_are_nothing_to_do_and_nothing_is_written(
 
 
 def test_a_run_that_is_refused_leaves_its_files_as_they_were(run: Path) -> None:
-    """The images are looked at after the flags."""
+    """Check that flags are checked before the images."""
     (run / "last.safetensors").rename(run / "other.safetensors")
     checkpoint = read_checkpoint(run / "other.safetensors")
     checkpoint.run.document["num_samples"] = 40
@@ -276,7 +277,7 @@ def test_processes_share_a_joined_batch(size: int, samples: int) -> None:
 
 def test_batches_of_one_are_refused_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert started([*DENSE.split(), "--batch_size", "1"], tmp_path) == 2
-    assert "batch normalisation cannot learn from the one sample that it has in epoch 1, step 1" in (
+    assert "batch normalisation cannot train on the single sample of epoch 1, step 1" in (
         message := capsys.readouterr().err
     )
     assert "raise --batch_size (1)" in message
@@ -288,7 +289,7 @@ def test_batches_of_one_are_refused_in_one_sentence(tmp_path: Path, capsys: pyte
 
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """What the number of threads was set to, without setting it."""
+    """Record the number of threads that would be set."""
     numbers = [3]
     monkeypatch.setattr(torch, "set_num_threads", numbers.append)
     monkeypatch.setattr(torch, "get_num_threads", lambda: numbers[-1])
@@ -307,7 +308,7 @@ def test_a_run_goes_on_with_its_threads(stop_at, threads: list[int], tmp_path: P
     stop_at(0)
     assert main_train(["--resume", str(tmp_path), "--threads", "2"]) == 0
     assert threads[-1] == 2
-    said = "the last bits may differ from those of an undisturbed run: the number of threads was 3 and is 2\n"
+    said = "the last bits may differ from those of an uninterrupted run: the number of threads was 3 and is now 2\n"
     assert said in capsys.readouterr().out
 
 
@@ -321,7 +322,7 @@ def test_a_run_broken_off_before_its_first_checkpoint_begins_again_with_its_thre
     with pytest.raises(KeyError):
         started(RUN.split(), tmp_path)
     assert not (tmp_path / "last.safetensors").exists()
-    assert threads_begun_with(tmp_path) == 3
+    assert saved_threads(tmp_path) == 3
     for given, expected in (({"resume": "auto"}, 3), ({"resume": "auto", "threads": 2}, 2), ({}, 1)):
         threads.append(1)
         config = fix_threads(TrainConfig(output_dir=str(tmp_path), **given), is_new=True)
@@ -330,16 +331,16 @@ def test_a_run_broken_off_before_its_first_checkpoint_begins_again_with_its_thre
 
 @pytest.mark.parametrize("text", ["threads: x\n", "threads: 0\n", "threads: 99999\n", "nothing", ""])
 def test_an_args_file_that_says_no_threads_says_nothing(text: str, tmp_path: Path) -> None:
-    assert threads_begun_with(tmp_path) is None
+    assert saved_threads(tmp_path) is None
     (tmp_path / "args.txt").write_text(text)
-    assert threads_begun_with(tmp_path) is None
+    assert saved_threads(tmp_path) is None
 
 
 @pytest.mark.parametrize("name", ["core", "vectors", "torch"])
 def test_what_cannot_be_restored_is_said_in_one_line(name: str) -> None:
-    assert describe_change(this_machine()) is None
-    message = describe_change(this_machine() | {name: "another"})
-    assert f"was another and is {this_machine()[name]}" in message
+    assert describe_change(describe_machine()) is None
+    message = describe_change(describe_machine() | {name: "another"})
+    assert f"was another and is now {describe_machine()[name]}" in message
     assert "\n" not in message
 
 
@@ -355,4 +356,4 @@ def test_a_machine_that_no_run_has_written_is_refused(machine: object) -> None:
 @pytest.mark.parametrize("change", [{"threads": 0}, {"threads": True}, {"threads": 10**6}, {"torch": 3}, {"more": 1}])
 def test_one_wrong_word_about_a_machine_is_refused(change: dict) -> None:
     with pytest.raises(InputError, match="machine="):
-        check_machine(this_machine() | change)
+        check_machine(describe_machine() | change)

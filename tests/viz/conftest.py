@@ -1,4 +1,4 @@
-"""The page of a small network, open in a browser from the system."""
+"""The page of a small network, open in a system browser."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def visit(browser: Any) -> Iterator[Callable[..., Open]]:
-    """Opens a page from disk in a browser that is offline; in the end nothing may have been fetched or gone wrong."""
+    """Return a function that opens a page in an offline browser; no request and no error may occur."""
     visits = []
 
     def visit(path: Path, address: str = "", **settings: object) -> Open:
@@ -60,7 +60,7 @@ def image() -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def layers(image: torch.Tensor) -> list[LayerNeighbors]:
-    """Maps of 12 x 20, 12 x 20 and 3 x 5; the last has 15 positions and must choose some of its 18 in the padding."""
+    """Return maps of 12 x 20, 12 x 20 and 3 x 5; the last must choose some of its 18 neighbours in the padding."""
     torch.manual_seed(0)
     loc_col = {"similarity_type": "Loc_Col", "metric": "euclidean", "padding": 0}
     model = nn.Sequential(ConvNN2d(3, 8, K=9), ConvNN2d(8, 8, K=5, **loc_col), nn.MaxPool2d(4), ConvNN2d(8, 8, K=18))

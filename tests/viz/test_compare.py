@@ -1,4 +1,4 @@
-"""Several runs side by side: what is read, what is best, and the page."""
+"""The comparison of several runs: reading, best values, and the page."""
 
 import json
 import math
@@ -180,7 +180,7 @@ def write(name: str, content: bytes):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (shutil.rmtree, r"run '.*broken' is not a folder; give the --output_dir of a training"),
+        (shutil.rmtree, r"run '.*broken' is not a folder; name the output_dir of a training run"),
         (remove("metrics.csv"), r"run '.*broken' has no metrics.csv; read it after its first epoch"),
         (remove("args.txt"), r"run '.*broken' has no args.txt"),
         (remove("times.csv"), r"'.*broken/times.csv' does not exist"),
@@ -190,7 +190,7 @@ def write(name: str, content: bytes):
         (write("metrics.csv", HEAD.encode() + b"\n1,2,3,4,5,six,7,8\n"), r"has 'six' in the column 'test_top1'"),
         (
             write("args.txt", b"model: vgg11\nno flag\n"),
-            r"args.txt' has 'no flag' in line 2, which is no `key: value`",
+            r"args.txt' has 'no flag' in line 2, which must be `key: value`",
         ),
         (write("args.txt", b"\xff\xfe"), r"args.txt' cannot be read"),
         (write("times.csv", b"\xff\xfe"), r"'.*times.csv' cannot be read"),
@@ -215,7 +215,7 @@ def test_numbers_that_are_not_told_are_unknown(tmp_path: Path) -> None:
 
 def test_fewer_than_two_runs_or_one_twice_are_refused(tmp_path: Path) -> None:
     folder = run_folder(tmp_path / "run")
-    with pytest.raises(InputError, match="1 run cannot be compared; give the folders of two or more"):
+    with pytest.raises(InputError, match="1 run cannot be compared; name the folders of at least two"):
         read_runs([folder])
     with pytest.raises(InputError, match=r"run '.*run/\.' is given twice"):
         read_runs([f"{folder}/.", folder])
@@ -344,4 +344,4 @@ def test_the_command_writes_three_files_and_prints_the_table(
     assert (out / "compare.md").read_text() != "mine"
     capsys.readouterr()
     assert main(["compare", str(folders[0])]) == 2
-    assert capsys.readouterr().err == "convnn: 1 run cannot be compared; give the folders of two or more\n"
+    assert capsys.readouterr().err == "convnn: 1 run cannot be compared; name the folders of at least two\n"

@@ -1,4 +1,4 @@
-"""Whom layers choose, and which pixels are asked about."""
+"""The neighbours that layers choose, and the query pixels."""
 
 from itertools import product
 
@@ -192,7 +192,7 @@ def test_slots_that_nobody_fills_repeat_a_neighbour_without_weight():
 def test_tokens_that_are_no_patches_are_refused():
     model = nn.Sequential(nn.Flatten(2), Transposed(), Attention(4, 1))
     model[0].register_forward_hook(lambda _, __, out: out[..., :5])
-    with pytest.raises(InputError, match="5 tokens make no patches of an image of 2x3 pixels"):
+    with pytest.raises(InputError, match="5 tokens cannot be the patches of an image of 2x3 pixels"):
         find_neighbors(model, image(4, 2, 3))
 
 

@@ -1,4 +1,4 @@
-"""The page in a real browser, without a network: what it says about a pixel is what find_neighbors said."""
+"""The page in a real browser, offline: it shows for a pixel what find_neighbors returned."""
 
 import math
 import re
@@ -194,7 +194,7 @@ def test_it_is_said_aloud(visit, page, layers):
 
 
 def test_where_only_some_positions_choose_the_nearest_answers(visit, image, tmp_path):
-    """Queries on every second row and column of the full map; each chooses itself and the place to its right."""
+    """Make queries on every second row and column of the full map; each chooses itself and the place to its right."""
     queries = torch.cartesian_prod(torch.arange(0, HEIGHT, 2), torch.arange(0, WIDTH, 2))
     places = torch.stack([queries, queries + torch.tensor([0, 1])], dim=1)
     layer = LayerNeighbors(

@@ -1,4 +1,4 @@
-"""How the page looks: readable, nothing cut off, every mark where it belongs."""
+"""The appearance of the page: readable, nothing cut off, every mark in its place."""
 
 import re
 from urllib.parse import unquote
@@ -72,7 +72,7 @@ def test_hostile_names_are_text(visit, image, layers, tmp_path):
 
 
 def test_marks_lie_where_the_neighbors_are(visit, tmp_path):
-    """A black image, a map of 3 x 5 blocks: the nearest in yellow, the farthest in violet, one in the padding."""
+    """Check a black image with a map of 3 x 5 blocks: the nearest is yellow, the farthest violet."""
     layer = by_hand([(1, 1), (0, 4), (-1, 2), (2, 0)], (3, 5), stride=1)
     one = visit(write_page(torch.zeros(1, HEIGHT, WIDTH), [layer], tmp_path / "page.html", pixel=(6, 6)))
     palette = 255 * colormaps["plasma"](np.linspace(0.97, 0.3, 4))[:, :3]  # other positions choose four others

@@ -1,4 +1,4 @@
-"""Pictures of any names, under any settings of matplotlib."""
+"""Pictures with any names, under any matplotlib settings."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +32,7 @@ NAMES = ["$x", "_hidden", "$a$_b$", "caf\udce9"]
 
 @pytest.fixture
 def broken_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A person's matplotlibrc that asks for LaTeX where there is none, and for pictures too large for any memory."""
+    """Write a matplotlibrc that requests LaTeX, which is missing, and pictures too large for any memory."""
     monkeypatch.setenv("PATH", "")
     with matplotlib.rc_context({"text.usetex": True, "savefig.bbox": "tight", "savefig.pad_inches": 1e6}):
         yield

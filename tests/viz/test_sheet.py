@@ -18,7 +18,7 @@ GRAY = torch.linspace(0, 1, 64).reshape(1, 8, 8)
 def layer_choosing(
     *places: tuple[int, int], name: str = "0.branch1", size: tuple[int, int] = (8, 8), stride: int = 1
 ) -> LayerNeighbors:
-    """A layer in which every position, or one in `stride` along both sides, chooses the same places, the first most."""
+    """Make a layer where every position, or one in `stride` along both sides, chooses the same places, first most."""
     queries = torch.cartesian_prod(*(torch.arange(0, side, stride) for side in size))
     scores = torch.arange(len(places), 0, -1.0).expand(len(queries), -1)
     return LayerNeighbors(name, size, queries, torch.tensor(places).expand(len(queries), -1, -1), scores)
@@ -151,7 +151,7 @@ def test_unwritable_place_is_refused_and_left_as_it_was(tmp_path):
     (tmp_path / "file").write_text("in the way")
     (tmp_path / "taken.png").mkdir()
     for path in (tmp_path / "file" / "sheet.png", tmp_path / "taken.png"):
-        with pytest.raises(OutputError, match=r"cannot be made|cannot write"):
+        with pytest.raises(OutputError, match=r"cannot be created|cannot write"):
             draw_neighbors(GRAY, [layer_choosing((4, 4))], [(4, 4)], path)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "taken.png"]
 

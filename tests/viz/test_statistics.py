@@ -25,13 +25,13 @@ def images(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def window(**more) -> ConvNN2d:
-    """The layer that is a 3 x 3 convolution."""
+    """Return the layer that is a 3 x 3 convolution."""
     settings = {"K": 9, "padding": 1, "similarity_type": "Loc", "metric": "euclidean"}
     return ConvNN2d(2, 2, **settings | more)
 
 
 def by_definition(choices: Choices, classes: torch.Tensor | None = None) -> dict[str, float]:
-    """All measures by loops over images, heads, positions and slots."""
+    """Compute all measures by loops over images, heads, positions and slots."""
     height, width = choices.size
     on_map = {(row, column) for row in range(height) for column in range(width)}
     reach = next(k for k in range(1, 99, 2) if k * k >= choices.places.shape[3]) // 2
@@ -84,7 +84,7 @@ def assert_measures(found: object, expected: dict[str, float]) -> None:
 
 
 def random_choices(size: tuple[int, int], K: int, outside: str, seed: int) -> tuple[Choices, torch.Tensor]:
-    """Two images and two heads of places drawn from the map and around it, asked for by some of the positions."""
+    """Draw places on the map and around it, for two images, two heads and some of the positions."""
     random = torch.Generator().manual_seed(seed)
     height, width = size
     queries = torch.cartesian_prod(torch.arange(height), torch.arange(width)).reshape(-1, 2)[::2]
@@ -182,7 +182,7 @@ def test_occurrences_itself_and_outside_make_all_slots(padding, K):
 
 
 def test_hubness_of_a_hub():
-    """One of n positions is chosen n - 1 times: the skewness of a single one among zeros, (n - 2) / sqrt(n - 1)."""
+    """Check one of n positions chosen n - 1 times: the skewness of a single one among zeros, (n - 2) / sqrt(n - 1)."""
     n = 12
     counts = torch.zeros(n, dtype=torch.float64)
     counts[3] = n - 1
@@ -247,7 +247,7 @@ def test_class_agreement_of_a_layer_is_that_of_the_features_that_enter_it():
 
 
 def test_two_halves_of_two_classes_agree_within_and_by_chance_less_often():
-    """Left half of one class, right half of the other: similar positions are those of the same half."""
+    """Check a left half of one class and a right half of the other: similar positions are in the same half."""
     x = torch.zeros(1, 2, 4, 4)
     x[:, 0, :, :2], x[:, 1, :, 2:] = 1, 1
     training = torch.stack(
@@ -306,7 +306,7 @@ def test_a_compiled_model_is_measured_like_the_model_itself():
 
 @pytest.mark.parametrize("batches", [[], [[torch.zeros(0, 2, 4, 4)]]], ids=["no batch", "empty batch"])
 def test_no_image_is_refused(batches):
-    with pytest.raises(InputError, match="there is no image to look at"):
+    with pytest.raises(InputError, match="batches hold no image; they must hold at least one"):
         neighbor_statistics(ConvNN2d(2, 2, K=3), batches)
 
 

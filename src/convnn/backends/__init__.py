@@ -1,6 +1,6 @@
-"""How the operators are computed: pure tensor functions, one package a backend.
+"""Implementations of the operators as pure tensor functions, one module or package per backend.
 
-Every backend has the same functions as `reference`, which defines them: `nearest`, `similarity`, `convolve` and the
-gradients of the latter two. It says in `unavailable_reasons()` why it cannot run here at all, and in
-`unsupported_reasons(request)` why it cannot run this.
+Every backend has the functions of `reference`, which defines them: `nearest`, `one_of_each`, `largest`, `similarity`,
+`convolve` and the gradients of the last two. `unavailable_reasons()` tells why a backend cannot run here at all, and
+`unsupported_reasons(request)` why it cannot compute a request.
 """

@@ -1,4 +1,4 @@
-"""What an operator is asked to compute, as far as a backend may care."""
+"""The properties of a call that decide whether a backend can compute it."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ class Request(NamedTuple):
         dtype: floating type of the features.
         K: neighbours per query.
         channels: width of the features.
-        groups: blocks of channels that do not mix; 1 where the operator has none.
+        groups: blocks of channels that do not mix; 1 for operators without groups.
     """
 
     operator: str

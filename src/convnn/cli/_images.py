@@ -9,7 +9,7 @@ from convnn.cli._flags import config_from, given_flags
 from convnn.cli._parser import Parser
 from convnn.data import FITS, ImageData, ImagePart, load_data, load_part
 from convnn.data.folders import pictures_below
-from convnn.errors import check_choice
+from convnn.errors import InputError, check_choice
 from convnn.train import Recipe, TrainConfig
 
 FLAGS = (
@@ -26,7 +26,10 @@ FLAGS = (
     "on_bad_image",
     "keep_images",
 )
-"""Those that are arguments of `load_data` of the same name."""
+"""Flags that are arguments of `load_data` of the same name."""
+
+ARGUMENT = re.compile(rf"(?<![\w.'/-])({'|'.join(FLAGS)}|dataset|data_path|part)=(True\b)?")
+"""An argument of `load_data` or `load_part` in a message, such as `data_path=` or `download=True`."""
 
 
 def open_images(config: TrainConfig, **changes: Any) -> ImageData:
@@ -36,12 +39,14 @@ def open_images(config: TrainConfig, **changes: Any) -> ImageData:
         config: the flags.
         changes: arguments of `load_data` that are none of these, or that differ from them.
     """
-    return load_data(config.dataset, config.data_path, **_arguments(config) | changes)
+    with _flag_names():
+        return load_data(config.dataset, config.data_path, **_arguments(config) | changes)
 
 
 def open_part(config: TrainConfig, part: str, **changes: Any) -> ImagePart:
     """One part of these images; where they are in folders the others need not be there."""
-    return load_part(config.dataset, config.data_path, part, **_arguments(config) | changes)
+    with _flag_names():
+        return load_part(config.dataset, config.data_path, part, **_arguments(config) | changes)
 
 
 def config_like(args: argparse.Namespace, recipe: Recipe, **settings: Any) -> TrainConfig:
@@ -105,3 +110,17 @@ def find_pictures(paths: Iterable[str], refuse: Callable[[object], None]) -> Ite
 
 def _arguments(config: TrainConfig) -> dict[str, Any]:
     return {name: getattr(config, name) for name in FLAGS}
+
+
+@contextmanager
+def _flag_names() -> Iterator[None]:
+    """Name flags instead of arguments in the errors of `load_data` and `load_part`."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(ARGUMENT.sub(_flag, str(error))) from error
+
+
+def _flag(argument: re.Match[str]) -> str:
+    name = "split" if argument[1] == "part" else argument[1]
+    return f"--{name}" if argument[2] else f"--{name}="

@@ -99,7 +99,7 @@ def parse_changes(words: Sequence[str]) -> dict[str, Any]:
     for word in words:
         if "=" not in word:
             raise InputError(f"--set {word} must be FLAG=VALUE, such as --set num_epochs=2")
-    return flags_from_text(dict(word.split("=", 1) for word in words), "--set")
+    return parse_flags(dict(word.split("=", 1) for word in words), "--set")
 
 
 class LiveTable:
@@ -162,7 +162,7 @@ def progress(sweep: Sweep, *, all_runs: bool = True) -> Table:
 
 def summary(study: Study, results: Sequence[Result]) -> Table:
     """Means over the repetitions, for the screen."""
-    head, rows = results_table(study, grouped(study, results))
+    head, rows = results_table(study, group_results(study, results))
     shown = [number for number, name in enumerate(head) if name in study.settings or name in ON_SCREEN]
     table = Table(box=box.SIMPLE_HEAD, title=Text(study.title))
     for number in shown:

@@ -147,7 +147,7 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
     finally:
         report.stop()
     if not is_over and len(results) < config.num_epochs:
-        say(f"stopped after {len(results)} of {counted(config.num_epochs, 'epoch')}: {trainer.why_over()}")
+        say(f"stopped after {len(results)} of {counted(config.num_epochs, 'epoch')}: {trainer.stop_reason()}")
 
 
 def print_replaced(network: Network, config: TrainConfig, console: Console) -> None:
@@ -253,12 +253,12 @@ def resume(trainer: Trainer, point: ResumePoint | None, console: Console) -> boo
             print_line(console, f"no checkpoint in {trainer.config.output_dir} yet: starting")
         return False
     trainer.resume(point.checkpoint, point.path)
-    over = trainer.why_over()
+    over = trainer.stop_reason()
     if over is not None:
         print_line(console, f"nothing is left to do for the run of {point.path}: {over}")
         return True
     if trainer.accelerator.is_main_process:
-        point.set_damaged_aside()
+        point.rename_damaged()
     done = f"epoch {trainer.position.epoch}, after {counted(trainer.position.step, 'step')} of it"
     print_line(console, f"going on from {point.path}: {done}")
     if (change := describe_change(point.machine)) is not None:

@@ -1,4 +1,4 @@
-"""Random changes of a whole batch at once, every image with its own draw."""
+"""Random augmentation of a whole batch at once, with separate random numbers for every image."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ CROP_FRACTION = 8
 
 
 def flip_and_crop(images: Tensor, draws: Draws) -> Tensor:
-    """`random_flip`, then `random_crop`."""
+    """Apply `random_flip`, then `random_crop`."""
     return random_crop(random_flip(images, draws), draws)
 
 
@@ -19,21 +19,21 @@ def random_flip(images: Tensor, draws: Draws) -> Tensor:
 
     Args:
         images: (B, C, H, W).
-        draws: for these B images, on their device.
+        draws: random numbers for these B images, on their device.
 
     Returns:
         (B, C, H, W).
     """
-    flipped = draws.uniform(1, 1, 1) < 0.5
-    return torch.where(flipped, images.flip(-1), images)
+    is_flipped = draws.uniform(1, 1, 1) < 0.5
+    return torch.where(is_flipped, images.flip(-1), images)
 
 
 def random_crop(images: Tensor, draws: Draws) -> Tensor:
-    """Pad each image by reflection with 1/8 of its side and crop it back to its size at a random place.
+    """Pad each image with 1/8 of its side by reflection and crop it back to its size at a random place.
 
     Args:
         images: (B, C, H, W); sides below 8 pixels stay as they are.
-        draws: for these B images, on their device.
+        draws: random numbers for these B images, on their device.
 
     Returns:
         (B, C, H, W).
@@ -44,7 +44,7 @@ def random_crop(images: Tensor, draws: Draws) -> Tensor:
 
 
 def _shifted_positions(side: int, draws: Draws) -> Tensor:
-    """(B, side) positions to read from: a window moved at random and reflected at both borders."""
+    """Return (B, side) positions to read: a window moved at random and reflected at both borders."""
     reach = side // CROP_FRACTION
     shift = draws.integers(-reach, reach + 1, 1)
     positions = (torch.arange(side, device=shift.device) + shift).abs()

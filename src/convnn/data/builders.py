@@ -1,4 +1,4 @@
-"""One builder for each data set: from the files to a pair of loaders."""
+"""A builder for each data set, from its files to its loaders."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -8,7 +8,7 @@ from functools import partial
 from PIL import Image
 
 from convnn.data.augment import flip_and_crop, random_crop
-from convnn.data.images import BrokenImageError, Size, fitted, read_image
+from convnn.data.images import BrokenImageError, Size, fit_picture, read_image
 from convnn.data.interface import ImageData, ImagePart
 from convnn.data.options import Options, Statistics
 from convnn.data.sources import FileSource, Tensors, TensorSource, read_cifar, read_digits, read_image_folder
@@ -23,7 +23,7 @@ IMAGENET_SIDE = 224
 
 
 def build_digits(options: Options) -> ImageData:
-    """Digits read differently in a mirror, so they are only shifted."""
+    """Build the digits; augmentation only shifts them, because mirroring changes what they show."""
     source = read_digits()
     pixels = source.train.images.double() / 255
     statistics = (pixels.mean().item(),), (pixels.std().item(),)
@@ -39,12 +39,12 @@ def build_cifar(options: Options, kind: str, statistics: Statistics) -> ImageDat
 
 
 def build_imagenet(options: Options) -> ImageData:
-    """As `build_imagefolder`, with 224x224 pixels unless asked otherwise."""
-    return build_imagefolder(_of_imagenet(options))
+    """Build ImageNet as `build_imagefolder` does, at 224x224 pixels by default."""
+    return build_imagefolder(_imagenet_options(options))
 
 
 def build_imagefolder(options: Options) -> ImageData:
-    """Images of the size asked for; otherwise all must have the size of the first one."""
+    """Build a folder of images of the requested size; without one, all must have the size of the first image."""
     source = read_image_folder(options.data_path)
     loaders, shape = _stream(options, source)
     train, test, val = loaders["train"], loaders["test"], loaders.get("val")
@@ -52,13 +52,13 @@ def build_imagefolder(options: Options) -> ImageData:
 
 
 def build_part(options: Options, part: str) -> ImagePart:
-    """One part; of images in folders the others need not be there."""
+    """Build one part; for images in folders the other parts may be missing."""
     if options.name not in ("imagenet", "imagefolder"):
         data = BUILDERS[options.name](options)
-        check_choice("--split", part, data.parts)
+        check_choice("part", part, data.parts)
         return ImagePart(part, data.parts[part], data.classes, data.image_shape)
-    options = _of_imagenet(options) if options.name == "imagenet" else options
-    check_choice("--split", part, ("train", "val", "test"))
+    options = _imagenet_options(options) if options.name == "imagenet" else options
+    check_choice("part", part, ("train", "val", "test"))
     source = read_image_folder(options.data_path, only=part)
     loaders, shape = _stream(options, source)
     return ImagePart(source.folders[part], loaders[part], source.classes, shape)
@@ -77,9 +77,9 @@ def _build_from_tensors(
     options: Options, source: TensorSource, statistics: Statistics, augmentation: Augmentation
 ) -> ImageData:
     def loader(part: str, tensors: Tensors, augment: Augmentation | None) -> TensorLoader:
-        kept = options.kept(part, len(tensors.labels))
+        subset = options.subset(part, len(tensors.labels))
         settings = options.settings(part, statistics)
-        return TensorLoader(tensors.images[kept], tensors.labels[kept], settings, options.resize, augment)
+        return TensorLoader(tensors.images[subset], tensors.labels[subset], settings, options.resize, augment)
 
     train = loader("train", source.train, augmentation if options.augment else None)
     test = loader("test", source.test, None)
@@ -88,18 +88,18 @@ def _build_from_tensors(
     return ImageData(options.name, train, test, source.classes, (channels, height, width), *statistics)
 
 
-def _of_imagenet(options: Options) -> Options:
+def _imagenet_options(options: Options) -> Options:
     return replace(options, resize=IMAGENET_SIDE if options.resize is None else options.resize)
 
 
 def _stream(options: Options, source: FileSource) -> tuple[dict[str, StreamLoader], tuple[int, int, int]]:
-    """The loader of each part, and the shape of their images."""
+    """Return the loader of each part and the shape of their images."""
     skip = options.on_bad_image == "skip"
     size = _square(options.resize) or _first_size(next(iter(source.parts.values())), skip_broken=skip)
 
     def loader(part: str, files: list[ImageFile]) -> StreamLoader:
         return StreamLoader(
-            [files[position] for position in options.kept(part, len(files))],
+            [files[position] for position in options.subset(part, len(files))],
             _transform(size, options.fit, augment=options.augment and part == "train"),
             options.settings(part, IMAGENET_STATISTICS),
             size,
@@ -117,20 +117,20 @@ def _square(side: int | None) -> Size | None:
 
 
 def _first_size(files: Sequence[ImageFile], *, skip_broken: bool) -> Size:
-    """The size of the first picture, or of the first that can be read."""
+    """Return the size of the first picture, or with `skip_broken` of the first that can be read."""
     for file in files if skip_broken else ():
         with suppress(BrokenImageError):
-            return _size_of(file)
-    return _size_of(files[0])
+            return _read_size(file)
+    return _read_size(files[0])
 
 
-def _size_of(file: ImageFile) -> Size:
+def _read_size(file: ImageFile) -> Size:
     picture = read_image(file.path)
     return picture.height, picture.width
 
 
 def _transform(size: Size, fit: str, augment: bool) -> Callable[[Image.Image], Image.Image]:
-    fitting = partial(fitted, size=size, how=fit)
+    resize = partial(fit_picture, size=size, how=fit)
     if not augment:
         return fitting
     from torchvision.transforms import v2  # takes a second to import
@@ -138,6 +138,6 @@ def _transform(size: Size, fit: str, augment: bool) -> Callable[[Image.Image], I
     # What is cropped at random need not be cropped before.
     ahead = [] if fit == "crop" else [fitting]
     augmentation: Callable[[Image.Image], Image.Image] = v2.Compose(
-        [*ahead, v2.RandomResizedCrop(size), v2.RandomHorizontalFlip()]
+        [*first, v2.RandomResizedCrop(size), v2.RandomHorizontalFlip()]
     )
     return augmentation

@@ -1,4 +1,4 @@
-"""What every loader does alike: the order of an epoch, normalisation and noise."""
+"""The base of the loaders: the order of an epoch, normalisation and noise."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from convnn.data.seeds import Draws, make_generator
 
 
 class Step(NamedTuple):
-    """What one process has to do with one batch.
+    """One process's share of one batch.
 
     Attributes:
-        epoch: that of the random numbers.
-        number: the batch of the epoch, from 0.
-        num_samples: of the whole batch, over all processes.
-        part: (B,) which of them this process has.
-        indices: (B,) which samples of the data set those are.
+        epoch: epoch of the random numbers.
+        number: number of the batch in the epoch, from 0.
+        num_samples: samples of the whole batch, over all processes.
+        part: (B,) positions in the batch of this process's samples.
+        indices: (B,) positions in the data set of this process's samples.
     """
 
     epoch: int
@@ -28,26 +28,26 @@ class Step(NamedTuple):
     part: Tensor
     indices: Tensor
 
-    def of(self, indices: Tensor) -> "Step":
-        """The step without the samples that are not among these."""
-        kept = torch.isin(self.indices, indices)
-        return self._replace(part=self.part[kept], indices=self.indices[kept])
+    def subset(self, indices: Tensor) -> "Step":
+        """Return the step with these samples only."""
+        mask = torch.isin(self.indices, indices)
+        return self._replace(part=self.part[mask], indices=self.indices[mask])
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoaderSettings:
-    """How a loader turns images into batches.
+    """Settings by which a loader turns images into batches.
 
     Attributes:
-        mean: per channel, of images scaled to [0, 1].
-        std: per channel, of images scaled to [0, 1].
-        device: where the batches go.
+        mean: mean of each channel, of images scaled to [0, 1].
+        std: standard deviation of each channel, of images scaled to [0, 1].
+        device: device of the batches.
         batch_size: samples per batch over all processes, at least 1.
-        shuffle: a new random order in every epoch, for training; otherwise every epoch is the same.
+        shuffle: draw a new random order in every epoch, for training; otherwise every epoch is the same.
         noise: standard deviation of the Gaussian noise added to normalised images, at least 0.
-        seed: of order, augmentation and noise.
-        process_index: which of the processes that share every batch this is, from 0.
-        num_processes: how many they are.
+        seed: seed of order, augmentation and noise.
+        process_index: index of this process among those that share every batch, from 0.
+        num_processes: number of processes that share every batch.
     """
 
     mean: tuple[float, ...]
@@ -64,11 +64,12 @@ class LoaderSettings:
 class EpochLoader:
     """Base of the loaders: everything random is a function of the seed, the epoch and the step or sample.
 
-    A last batch of a single sample, from which batch normalisation cannot learn, joins the one before it in training.
+    In training, a last batch of a single sample joins the batch before it: batch normalisation cannot train on one
+    sample.
 
     Attributes:
         num_samples: samples per epoch, over all processes.
-        broken: what was said of images that were left out so far.
+        broken: messages about the images that were skipped so far.
     """
 
     def __init__(self, num_samples: int, settings: LoaderSettings) -> None:
@@ -81,23 +82,23 @@ class EpochLoader:
         self._std = channel_values(settings.std, settings.device)
 
     def __len__(self) -> int:
-        """Batches per epoch."""
+        """Return the number of batches per epoch."""
         return -(-self.num_samples // self._settings.batch_size) - self._joins_last
 
     @property
     def _joins_last(self) -> bool:
-        """Whether the last batch, of one sample, joins the one before it; batches of one never do."""
+        """Whether the last batch has one sample and joins the batch before it; with a batch size of 1 none does."""
         size = self._settings.batch_size
         return self._settings.shuffle and self.num_samples > size and self.num_samples % size == 1
 
     def set_epoch(self, epoch: int, first_step: int = 0) -> None:
-        """Choose the epoch of the next iteration, and the batch to begin with; without shuffling all are epoch 0."""
+        """Set the epoch of the next iteration and its first batch; without shuffling every epoch counts as epoch 0."""
         self._epoch = epoch if self._settings.shuffle else 0
         self._first_step = first_step
 
     def _steps(self) -> Iterator[Step]:
-        """The batches of the current epoch from the first one wanted; the order is the same on every device."""
-        # A generator runs later: its epoch is the one at its start, whatever set_epoch says meanwhile.
+        """Yield the batches of the current epoch from its first step; the order is the same on every device."""
+        # The generator runs later: it must keep the epoch of its start, even if set_epoch is called meanwhile.
         epoch, first, batches = self._epoch, self._first_step, self._batches()
         return (self._step(epoch, number, batches[number]) for number in range(first, len(batches)))
 
@@ -107,26 +108,26 @@ class EpochLoader:
         return Step(epoch, number, len(batch), part, batch[part])
 
     def _batches(self) -> list[Tensor]:
-        """The samples of each batch of the current epoch, over all processes."""
+        """Return the samples of each batch of the current epoch, over all processes."""
         batches = list(torch.split(self._order(), self._settings.batch_size))
         if self._joins_last:
             batches[-2:] = [torch.cat(batches[-2:])]
         return batches
 
     def _order(self) -> Tensor:
-        """(num_samples,) int64 on the CPU."""
+        """Return the order of the samples, (num_samples,) int64 on the CPU."""
         if not self._settings.shuffle:
             return torch.arange(self.num_samples)
         generator = make_generator("order", self._settings.seed, self._epoch)
         return torch.randperm(self.num_samples, generator=generator)
 
     def _draws(self, purpose: str, step: Step) -> Draws:
-        """Random numbers that depend on seed, epoch, step and purpose alone, on the device."""
+        """Return random numbers on the device that depend only on seed, epoch, step and purpose."""
         key = (purpose, self._settings.seed, step.epoch, step.number)
         return Draws(make_generator(*key, device=self._settings.device), step.num_samples, step.part)
 
     def _to_input(self, images: Tensor, step: Step) -> Tensor:
-        """(B, C, H, W) uint8 images on the device to normalised, noisy float32."""
+        """Turn (B, C, H, W) uint8 images on the device into normalised, noisy float32."""
         images = normalise(images, self._mean, self._std)
         if self._settings.noise == 0:
             return images

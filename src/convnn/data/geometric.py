@@ -1,4 +1,4 @@
-"""PyTorch Geometric, of which the graph data sets are made: an extra, imported where it is used."""
+"""Import of PyTorch Geometric, an optional dependency that provides the graph data sets."""
 
 import warnings
 from types import ModuleType
@@ -6,12 +6,12 @@ from types import ModuleType
 from convnn.packages import need
 
 
-def geometric(part: str) -> ModuleType:
-    """A module of it, such as "datasets".
+def import_geometric(part: str) -> ModuleType:
+    """Import a module of PyTorch Geometric, such as "datasets".
 
     Raises:
-        InputError: it is not installed, or does not load.
+        InputError: PyTorch Geometric is not installed or cannot be imported.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it calls what newer torch deprecates
+        warnings.simplefilter("ignore")  # it calls functions that newer torch deprecates
         return need(f"torch_geometric.{part}", "load_graph", "graph")

@@ -1,4 +1,4 @@
-"""Published graphs in the raw files that PyTorch Geometric reads; what it makes of them is kept in memory alone."""
+"""Published graphs from the raw files that PyTorch Geometric reads; processed data is kept in memory only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convnn.data.geometric import geometric
+from convnn.data.geometric import import_geometric
 from convnn.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,32 +21,34 @@ NAMES = {
     "WebKB": ("texas", "cornell", "wisconsin"),
     "TUDataset": ("MUTAG", "PROTEINS"),
 }
-"""The data sets of each of its classes."""
+"""The data sets of each class of PyTorch Geometric."""
 FOLDERS = {"Planetoid": "planetoid", "WebKB": "webkb", "TUDataset": "tu"}
 PLANETOID_SHA256 = {
     "Cora": "0ce1f9117972bdd087a19062d3decca8abfdfef042468c282c2b977642e057dd",
     "CiteSeer": "cbadbc965a18fe92dd73960a02a21e4e098723aebcdbe7e03c407a3971644413",
 }
-"""Of the eight published files one after the other: they are pickles, which run what they hold."""
+"""Digests of the eight published files, concatenated: they are pickles, and a pickle can run any code."""
 
 
 def read_planetoid(data_path: Path, name: str, split: int) -> list[Data]:
-    """Citations between papers, undirected, with the public split; unpickled only if the files are the published ones.
+    """Read citations between papers, undirected, with the public split; only the published files are unpickled.
 
     Raises:
-        InputError: files are missing, or are not those.
+        InputError: files are missing or differ from the published ones.
     """
 
     def check(paths: Iterable[Path]) -> None:
-        whole = hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
-        if whole != PLANETOID_SHA256[name]:
-            raise InputError(f"data_path={str(data_path)!r}: the files of {name} are not the published ones; copy anew")
+        digest = hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+        if digest != PLANETOID_SHA256[name]:
+            raise InputError(
+                f"data_path={str(data_path)!r}: the files of {name} are not the published ones; copy them again"
+            )
 
     return _read("Planetoid", data_path, name, check)
 
 
 def read_webkb(data_path: Path, name: str, split: int) -> list[Data]:
-    """Links between the pages of a university, directed, with one of the ten published splits.
+    """Read links between the pages of a university, directed, with one of the ten published splits.
 
     Raises:
         InputError: files are missing or broken, or there is no such split.
@@ -61,7 +63,7 @@ def read_webkb(data_path: Path, name: str, split: int) -> list[Data]:
 
 
 def read_tu(data_path: Path, name: str, split: int) -> list[Data]:
-    """Many graphs, molecules or proteins, each with a label; there is no published split.
+    """Read many graphs, molecules or proteins, each with a label; there is no published split.
 
     Raises:
         InputError: files are missing or broken.
@@ -77,22 +79,22 @@ READERS: dict[str, Callable[[Path, str, int], list[Any]]] = {
 
 
 def _read(family: str, data_path: Path, name: str, check: Callable[[Iterable[Path]], None] | None = None) -> list[Any]:
-    """The graphs that a class of PyTorch Geometric makes of data_path/<folder>/NAME/raw."""
-    kind, raw = getattr(geometric("datasets"), family), data_path / FOLDERS[family] / name / "raw"
+    """Read data_path/<folder>/NAME/raw by a class of PyTorch Geometric."""
+    kind, raw = getattr(import_geometric("datasets"), family), data_path / FOLDERS[family] / name / "raw"
     if not raw.is_dir():
         raise InputError(f"data_path={str(data_path)!r} has no folder {FOLDERS[family]}/{name}/raw")
     with tempfile.TemporaryDirectory() as scratch, redirect_stderr(io.StringIO()):
         try:
-            return list(_in_memory(kind, raw, scratch, check)(scratch, name))
+            return list(_in_memory_class(kind, raw, scratch, check)(scratch, name))
         except InputError:
             raise
-        except Exception as error:  # whatever a damaged file makes of it
+        except Exception as error:  # a damaged file raises errors of many types
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise InputError(f"data_path={str(data_path)!r}: the files of {name} cannot be read ({reason})") from error
 
 
-def _in_memory(kind: Any, raw: Path, scratch: str, check: Callable[[Iterable[Path]], None] | None) -> Any:
-    """Its class, which neither downloads nor writes beside the raw files."""
+def _in_memory_class(kind: Any, raw: Path, scratch: str, check: Callable[[Iterable[Path]], None] | None) -> Any:
+    """Return a subclass that neither downloads nor writes beside the raw files."""
 
     class InMemory(kind):  # type: ignore[misc]
         raw_dir = str(raw)

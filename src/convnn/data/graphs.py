@@ -1,4 +1,4 @@
-"""Graphs as data: published sets read from files, and small ones that need none."""
+"""Graph data sets: published ones read from files, and small ones that need no file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convnn.data import graph_files, made_graphs
+from convnn.data import builtin_graphs, graph_files
 from convnn.errors import InputError, check_at_least, check_choice
 
 if TYPE_CHECKING:
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GraphData:
-    """Graphs of one data set, each as PyTorch Geometric has them.
+    """The graphs of one data set in PyTorch Geometric's form.
 
     Attributes:
         name: one of `list_graph_datasets()`.
-        graphs: what is in them: `x` (N, C) float32 features of the nodes, `edge_index` (2, E) int64 from and to, each
-            edge both ways where the graph is undirected; `y` (N,) int64 labels of nodes, or (1,) of a graph of many.
-            Where nodes are to be classified also `train_mask`, `val_mask` and `test_mask`, (N,) bool.
+        graphs: graphs with `x` (N, C) float32, features of the nodes; `edge_index` (2, E) int64, source and target,
+            each edge both ways where the graph is undirected; `y` int64, labels (N,) of nodes or (1,) of the graph.
+            Graphs whose nodes are classified also have `train_mask`, `val_mask` and `test_mask`, (N,) bool.
         num_features: C.
         num_classes: number of labels; 0 where there are none.
     """
@@ -35,7 +35,7 @@ class GraphData:
 
     @property
     def graph(self) -> Data:
-        """The only one.
+        """The graph of a data set with a single graph.
 
         Raises:
             InputError: there are several.
@@ -55,7 +55,7 @@ class GraphOptions:
 
 
 def list_graph_datasets() -> list[str]:
-    """The names that `load_graph` knows."""
+    """Return the names that `load_graph` accepts."""
     return list(GRAPH_BUILDERS)
 
 
@@ -63,13 +63,13 @@ def load_graph(name: str, data_path: str | Path | None = None, *, seed: int = 0,
     """Open a graph data set; nothing is downloaded, and nothing is written.
 
     Args:
-        name: one of `list_graph_datasets()`: Cora and CiteSeer with their public split, texas, cornell and wisconsin,
-            directed, with ten of them, MUTAG and PROTEINS of many graphs, all of them files; "digits", "karate", "sbm",
-            "erdos-renyi" and "grid" need none.
-        data_path: the folder that holds planetoid/, webkb/ and tu/, in each NAME/raw/ as PyTorch Geometric reads it;
-            unused for those that need no file.
-        seed: of random graphs, and of the split of digits and sbm.
-        split: which of the ten of texas, cornell and wisconsin, from 0; unused otherwise.
+        name: one of `list_graph_datasets()`. Read from files: Cora and CiteSeer with their public split; texas, cornell
+            and wisconsin, directed, with ten splits; MUTAG and PROTEINS, with many graphs each. "digits", "karate",
+            "sbm", "erdos-renyi" and "grid" need no file.
+        data_path: folder that holds planetoid/, webkb/ and tu/, each with NAME/raw/ as PyTorch Geometric reads it;
+            unused for graphs that need no file.
+        seed: seed of random graphs, and of the split of digits and sbm.
+        split: index of the split of texas, cornell and wisconsin, from 0; unused otherwise.
 
     Raises:
         InputError: an argument is out of range, files are missing or broken, or PyTorch Geometric is not installed.
@@ -101,9 +101,9 @@ GRAPH_BUILDERS: dict[str, Callable[[GraphOptions], list[Data]]] = {
         for family, names in graph_files.NAMES.items()
         for name in names
     },
-    "digits": lambda options: [made_graphs.digits(options.seed)],
-    "karate": lambda options: [made_graphs.karate()],
-    "sbm": lambda options: [made_graphs.blocks(options.seed)],
-    "erdos-renyi": lambda options: [made_graphs.erdos_renyi(options.seed)],
-    "grid": lambda options: [made_graphs.grid()],
+    "digits": lambda options: [builtin_graphs.digits(options.seed)],
+    "karate": lambda options: [builtin_graphs.karate()],
+    "sbm": lambda options: [builtin_graphs.blocks(options.seed)],
+    "erdos-renyi": lambda options: [builtin_graphs.erdos_renyi(options.seed)],
+    "grid": lambda options: [builtin_graphs.grid()],
 }

@@ -1,4 +1,4 @@
-"""Reading one picture, and the way between pictures and network inputs."""
+"""Reading a picture and converting between pictures and network inputs."""
 
 import errno
 import warnings
@@ -16,7 +16,7 @@ Size = tuple[int, int]
 """Height and width in pixels."""
 
 FITS = ("crop", "pad", "stretch")
-"""How a picture of another shape comes to the size of a network's input."""
+"""Ways to bring a picture of another shape to the size of a network's input."""
 
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -27,14 +27,14 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What sets a picture upright, by its EXIF orientation."""
+"""The transposition that turns a picture upright, by its EXIF orientation."""
 
 SHORTAGES = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
-"""Errors of the system that say nothing about the file."""
+"""System errors that do not mean that the file is broken."""
 
 
 class BrokenImageError(InputError):
-    """A file that is no picture, or none that can be read; the message names it."""
+    """A file is not a picture or cannot be read; the message names it."""
 
 
 def load_image(
@@ -44,26 +44,26 @@ def load_image(
     std: Sequence[float],
     fit: str = "crop",
 ) -> Tensor:
-    """Read one picture, of any size and mode, as a network input; it stands upright, as its EXIF orientation says.
+    """Read a picture of any size and mode as a network input, turned upright by its EXIF orientation.
 
     Args:
-        path: the picture's file.
+        path: file of the picture.
         image_shape: (C, H, W) of the network's input; C is 1 (gray) or 3 (RGB).
-        mean: C values, of images scaled to [0, 1].
-        std: C values, of images scaled to [0, 1].
-        fit: how a picture of another shape comes to H x W: "crop" scales it until its shorter side fits and crops it
-            around its centre, "pad" scales it until its longer side fits and puts it on black, "stretch" scales each
-            side for itself.
+        mean: C means, of images scaled to [0, 1].
+        std: C standard deviations, of images scaled to [0, 1].
+        fit: how to bring a picture of another shape to H x W: "crop" scales it until its shorter side fits and crops
+            it around its centre, "pad" scales it until its longer side fits and pads it with black, "stretch" scales
+            each side separately.
 
     Returns:
         (1, C, H, W) float32, normalised.
 
     Raises:
-        InputError: the file is missing, broken or not a picture, and the message names it; or `fit` is none of these.
+        InputError: the file is missing, broken or not a picture, and the message names it; or `fit` is unknown.
     """
     check_choice("fit", fit, FITS)
     channels, *size = image_shape
-    picture = fitted(read_image(path, channels), (size[0], size[1]), fit)
+    picture = fit_picture(read_image(path, channels), (size[0], size[1]), fit)
     return normalise(to_tensor(picture)[None], channel_values(mean), channel_values(std))
 
 
@@ -86,14 +86,14 @@ def read_image(path: str | Path, channels: int = 3) -> Image.Image:
 
     Raises:
         BrokenImageError: the file is missing, broken, not a picture, or has more than 8 bits per channel.
-        MemoryError: it has more pixels than fit.
+        MemoryError: its pixels do not fit in memory.
     """
     try:
         image: Image.Image = Image.open(path)
         # Loading closes the file, but a broken image does not get that far.
         with image:
             image.load()
-            return _converted(_upright(image), path, "L" if channels == 1 else "RGB")
+            return _convert(_turn_upright(image), path, "L" if channels == 1 else "RGB")
     except (BrokenImageError, MemoryError):
         raise
     except Exception as error:  # each decoder of Pillow fails in its own way
@@ -103,8 +103,8 @@ def read_image(path: str | Path, channels: int = 3) -> Image.Image:
         raise BrokenImageError(f"cannot read the image {path}: {reason}") from error
 
 
-def fitted(picture: Image.Image, size: Size, how: str = "crop") -> Image.Image:
-    """Bring a picture to a size, in one of the ways of `FITS`; a picture of that size is unchanged."""
+def fit_picture(picture: Image.Image, size: Size, how: str = "crop") -> Image.Image:
+    """Bring a picture to a size in one of the ways of `FITS`; a picture of that size is unchanged."""
     height, width = size
     side = (width, height)
     bilinear = Image.Resampling.BILINEAR
@@ -114,24 +114,24 @@ def fitted(picture: Image.Image, size: Size, how: str = "crop") -> Image.Image:
     return scaled
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF orientation says; data that cannot be read say nothing."""
+def _turn_upright(image: Image.Image) -> Image.Image:
+    """Turn an image upright by its EXIF orientation; EXIF data that cannot be read is ignored."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             orientation = image.getexif().get(ExifTags.Base.Orientation)
     except MemoryError:
         raise
-    except Exception:  # as broken as an image can be
+    except Exception:  # broken EXIF data raises errors of many types
         return image
     return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
 
 
-def _converted(image: Image.Image, path: str | Path, mode: str) -> Image.Image:
+def _convert(image: Image.Image, path: str | Path, mode: str) -> Image.Image:
     if image.mode[0] in "IF":
         raise BrokenImageError(f"cannot read the image {path}: it has more than 8 bits per channel (mode {image.mode})")
     if image.mode == "LAB":
-        image = image.convert("RGB")  # the only way from there to gray
+        image = image.convert("RGB")  # Pillow converts LAB to gray only by way of RGB
     elif image.has_transparency_data:
         image = image.convert("RGBA")
     return image.convert(mode)
@@ -144,7 +144,7 @@ def to_tensor(picture: Image.Image) -> Tensor:
 
 
 def channel_values(values: Sequence[float], device: torch.device | str = "cpu") -> Tensor:
-    """Shape per-channel values as (C, 1, 1) float32, to be broadcast over images."""
+    """Return per-channel values as (C, 1, 1) float32, which broadcasts over images."""
     return torch.tensor(values, dtype=torch.float32, device=device).view(-1, 1, 1)
 
 

@@ -1,4 +1,4 @@
-"""What the loaders hand to training: batches, the loader protocol and the description of a data set."""
+"""The interface between data and training: batches, the loader protocol and the description of a data set."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """One step's worth of samples.
+    """The samples of one step.
 
     Attributes:
         images: (B, C, H, W) float32, normalised, on the loader's device.
         labels: (B,) int64 class indices, on the loader's device.
         indices: (B,) int64 position of each sample in its part of the data set, 0 <= index < num_samples;
-            on the CPU for streamed sets, on the device for sets that live there.
+            on the CPU for streamed sets, on the device for sets stored there.
     """
 
     images: Tensor
@@ -23,13 +23,13 @@ class Batch(NamedTuple):
 
 
 class Loader(Protocol):
-    """Batches of one part of a data set; iterating once is one epoch, in which every sample comes exactly once.
+    """Batches of one part of a data set; one iteration is an epoch, in which every sample comes exactly once.
 
     Where several processes share the batches, each gets its part of every batch, which may be empty.
 
     Attributes:
         num_samples: samples per epoch, over all processes.
-        broken: what was said of images that were left out so far.
+        broken: messages about the images that were skipped so far.
     """
 
     num_samples: int
@@ -39,10 +39,10 @@ class Loader(Protocol):
         """Yield the batches of the current epoch; the last one may be smaller, or in training one sample larger."""
 
     def __len__(self) -> int:
-        """Batches per epoch."""
+        """Return the number of batches per epoch."""
 
     def set_epoch(self, epoch: int, first_step: int = 0) -> None:
-        """Choose the order and augmentation of the next iteration, and the batch, from 0, to begin with.
+        """Set the epoch of the next iteration, which decides order and augmentation, and its first batch, from 0.
 
         A test loader is the same in every epoch.
         """
@@ -54,14 +54,14 @@ class ImageData:
 
     Attributes:
         name: one of `DATASETS`.
-        train: shuffled, and augmented where asked for.
-        test: in order, never augmented.
-        classes: the name of each label.
+        train: training part, shuffled, and augmented if requested.
+        test: test part, in order, never augmented.
+        classes: name of each label.
         image_shape: (C, H, W) of every image, after resizing.
-        mean: per channel, of images scaled to [0, 1].
-        std: per channel, of images scaled to [0, 1].
-        val: as test, where the set has three parts; None where it has two.
-        left_out: files in its folders that are no pictures by their endings, and a folder test/ without classes.
+        mean: mean of each channel, of images scaled to [0, 1].
+        std: standard deviation of each channel, of images scaled to [0, 1].
+        val: validation part, in order, never augmented; None where the set has two parts.
+        left_out: files in its folders whose extension is not that of a picture, and a folder test/ without classes.
     """
 
     name: str
@@ -81,13 +81,13 @@ class ImageData:
 
     @property
     def parts(self) -> dict[str, Loader]:
-        """The loaders by name: train, val where there is one, test."""
+        """The loaders by name: train, val if there is one, test."""
         val = {} if self.val is None else {"val": self.val}
         return {"train": self.train, **val, "test": self.test}
 
     @property
     def validation(self) -> Loader:
-        """The part by which the best epoch is chosen: val, or test where there are two parts only."""
+        """The part that decides which epoch is best: val, or test where there are only two parts."""
         return self.test if self.val is None else self.val
 
 
@@ -96,9 +96,9 @@ class ImagePart:
     """One part of a data set.
 
     Attributes:
-        name: what it is called, such as "test"; of images in folders that of its folder.
+        name: name of the part, such as "test"; for images in folders the name of its folder.
         loader: its batches; those of train are shuffled.
-        classes: the name of each label.
+        classes: name of each label.
         image_shape: (C, H, W) of every image, after resizing.
     """
 

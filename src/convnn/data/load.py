@@ -32,39 +32,41 @@ def load_data(
     process_index: int = 0,
     num_processes: int = 1,
 ) -> ImageData:
-    """Open a data set as train and test loaders, and a val loader where it has one; what they yield depends on the
-    arguments alone.
+    """Open a data set as train and test loaders, and a val loader if it has that part.
+
+    The batches depend on the arguments alone.
 
     Args:
         dataset: one of `DATASETS`.
-        data_path: the folder with the files: torchvision's layout for cifar10 and cifar100; for imagenet and
-            imagefolder train/<class>/* and val/<class>/* or test/<class>/*, either of which is the test part, or all
-            three; unused for digits.
-        batch_size: samples per batch over all processes, at least 1; the last batch may be smaller. One that would have
-            a single training sample joins the batch before it.
+        data_path: folder of the files: torchvision's layout for cifar10 and cifar100; for imagenet and imagefolder
+            train/<class>/* with val/<class>/* or test/<class>/*, either of which is the test part, or all three;
+            unused for digits.
+        batch_size: samples per batch over all processes, at least 1; the last batch may be smaller. In training, a last
+            batch of a single sample joins the batch before it.
         resize: side of the square images in pixels, at least 1; None keeps the size (imagenet: 224).
-        fit: how pictures of imagenet and imagefolder come to that size: "crop" scales them until the shorter side fits
-            and crops around the centre, "pad" scales them until the longer side fits and puts them on black, "stretch"
-            scales each side for itself. With augment, "crop" leaves the cropping to chance.
+        fit: how to bring pictures of imagenet and imagefolder to that size: "crop" scales them until the shorter side
+            fits and crops around the centre, "pad" scales them until the longer side fits and pads them with black,
+            "stretch" scales each side separately. With `augment`, "crop" crops at random instead.
         augment: change training images at random: crops everywhere, mirroring everywhere except for digits.
         noise: standard deviation of the Gaussian noise added to normalised images, train and test, at least 0.
-        seed: of order, augmentation, noise and limits.
-        device: where the batches are; noise, and the augmentation of sets that live there, differ between
-            kinds of devices.
-        num_workers: processes that decode imagenet and imagefolder, at most one for each core; 0 decodes in this one.
-        download: let torchvision fetch cifar10 or cifar100 if data_path has no intact copy.
-        limit_train: keep a random subset of this many training samples, at least 1.
-        limit_test: keep a random subset of this many test samples, and of as many of val, at least 1.
-        on_bad_image: "error" stops at an image that cannot be read, "skip" leaves it out and notes it in the loader's
+        seed: seed of order, augmentation, noise and limits.
+        device: device of the batches; noise, and the augmentation of sets stored on the device, differ between kinds
+            of devices.
+        num_workers: processes that decode imagenet and imagefolder, at most one per core; 0 decodes in this process.
+        download: let torchvision download cifar10 or cifar100 if data_path has no intact copy.
+        limit_train: use a random subset of this many training samples, at least 1.
+        limit_test: use a random subset of this many test samples, and as many of val, at least 1.
+        on_bad_image: "error" raises at an image that cannot be read, "skip" skips it and records it in the loader's
             `broken`.
-        keep_images: decode each image of imagenet and imagefolder once, and have it from the memory of the device from
-            then on, 3 bytes a pixel; for sets that fit. The batches are the same.
-        process_index: which of the processes that share every batch this is, from 0.
-        num_processes: how many they are; together they see what one would, order, crops and noise included.
+        keep_images: decode each image of imagenet and imagefolder once and keep it in the memory of the device, 3 bytes
+            per pixel; for sets that fit there. The batches are the same.
+        process_index: index of this process among those that share every batch, from 0.
+        num_processes: number of processes that share every batch; together they see what a single one would, with the
+            same order, crops and noise.
 
     Raises:
-        InputError: an argument is out of range, or files are missing, broken or of different sizes; images that
-            stream are found out while iterating.
+        InputError: an argument is out of range, or files are missing, broken or of different sizes; streamed images
+            raise it during iteration.
 
     Example:
         >>> data = load_data("digits", batch_size=100)
@@ -73,7 +75,7 @@ def load_data(
         >>> next(iter(data.test)).images.shape
         torch.Size([100, 1, 8, 8])
     """
-    check_choice("--dataset", dataset, DATASETS)
+    check_choice("dataset", dataset, DATASETS)
     options = Options(
         name=dataset,
         data_path=Path(data_path).expanduser(),
@@ -97,20 +99,20 @@ def load_data(
 
 
 def load_part(dataset: str, data_path: str | Path, part: str, **arguments: Any) -> ImagePart:
-    """Open one part of a data set; of imagenet and imagefolder the folders of the others need not be there.
+    """Open one part of a data set; for imagenet and imagefolder the folders of the other parts may be missing.
 
     Args:
         dataset, data_path: as in `load_data`.
-        part: "train", "test", or "val" where there is one; without test/, "test" is val/.
-        arguments: others of `load_data`.
+        part: "train", "test", or "val" if there is one; without test/, "test" is val/.
+        arguments: other arguments of `load_data`.
 
     Raises:
-        InputError: as in `load_data`, or there is no such part.
+        InputError: as in `load_data`, or the data set has no such part.
 
     Example:
         >>> load_part("digits", "", "test").loader.num_samples
         360
     """
-    check_choice("--dataset", dataset, DATASETS)
+    check_choice("dataset", dataset, DATASETS)
     arguments = arguments | {"device": torch.device(arguments.get("device", "cpu"))}
     return build_part(Options(name=dataset, data_path=Path(data_path).expanduser(), **arguments), part)

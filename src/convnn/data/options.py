@@ -17,7 +17,7 @@ ON_BAD_IMAGE = ("error", "skip")
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The arguments of `load_data`, checked.
+    """The checked arguments of `load_data`.
 
     Raises:
         InputError: a value is out of range.
@@ -42,20 +42,20 @@ class Options:
     num_processes: int = 1
 
     def __post_init__(self) -> None:
-        check_at_least("--batch_size", self.batch_size, 1)
-        check_at_least("--num_workers", self.num_workers, 0)
-        check_choice("--fit", self.fit, FITS)
-        check_choice("--on_bad_image", self.on_bad_image, ON_BAD_IMAGE)
+        check_at_least("batch_size", self.batch_size, 1)
+        check_at_least("num_workers", self.num_workers, 0)
+        check_choice("fit", self.fit, FITS)
+        check_choice("on_bad_image", self.on_bad_image, ON_BAD_IMAGE)
         for name in ("resize", "limit_train", "limit_test"):
             if getattr(self, name) is not None:
-                check_at_least(f"--{name}", getattr(self, name), 1)
+                check_at_least(name, getattr(self, name), 1)
         if self.keep_images and self.augment:
-            raise InputError("--keep_images keeps what --augment changes every time; leave out one of them")
+            raise InputError("keep_images=True stores images that augment=True changes in every epoch; leave out one")
         if not 0 <= self.noise < float("inf"):
-            raise InputError(f"--noise={self.noise!r} must be a standard deviation of at least 0")
+            raise InputError(f"noise={self.noise!r} must be a standard deviation of at least 0")
 
     def settings(self, part: str, statistics: Statistics) -> LoaderSettings:
-        """Of the loader of a part; each has random streams of its own."""
+        """Return the settings of the loader of a part; each part has its own random numbers."""
         mean, std = statistics
         return LoaderSettings(
             mean=mean,
@@ -69,8 +69,8 @@ class Options:
             num_processes=self.num_processes,
         )
 
-    def kept(self, part: str, num_samples: int) -> list[int]:
-        """Positions of the random samples that --limit_train or --limit_test keeps of a part, in order."""
+    def subset(self, part: str, num_samples: int) -> list[int]:
+        """Draw the positions of the samples of a part within `limit_train` or `limit_test`, in ascending order."""
         limit = self.limit_train if part == "train" else self.limit_test
         order = torch.randperm(num_samples, generator=make_generator("limit", part, self.seed))
         return sorted(order[:limit].tolist())

@@ -1,4 +1,4 @@
-"""Randomness that depends on named keys alone and leaves torch's global generators as they were."""
+"""Random numbers that depend only on named keys and leave torch's global generators unchanged."""
 
 import hashlib
 from collections.abc import Iterator
@@ -21,23 +21,23 @@ def make_generator(*key: str | int, device: torch.device | str = "cpu") -> torch
 
 @contextmanager
 def seeded_globally(*key: str | int) -> Iterator[None]:
-    """Seed torch's global CPU generator within the block, for code that takes no generator; restore it after."""
+    """Seed torch's global CPU generator within the block, for code that takes no generator, and restore it after."""
     with torch.random.fork_rng(devices=[]):
-        # torch.manual_seed would reseed the accelerators as well.
+        # torch.manual_seed would also reseed the accelerators.
         torch.default_generator.manual_seed(derive_seed(*key))
         yield
 
 
 @dataclass(frozen=True)
 class Draws:
-    """Random numbers for every sample of a batch, of which one process keeps its part.
+    """Random numbers for every sample of a batch, of which each process takes its part.
 
-    What a sample draws does not depend on how many processes share the batch.
+    The numbers of a sample do not depend on how many processes share the batch.
 
     Attributes:
-        generator: draws for the whole batch; results are on its device.
-        num_samples: of the whole batch.
-        part: (samples,) which of them this process has.
+        generator: generator for the whole batch; results are on its device.
+        num_samples: samples of the whole batch.
+        part: (samples,) positions in the batch of this process's samples.
     """
 
     generator: torch.Generator
@@ -45,14 +45,14 @@ class Draws:
     part: Tensor
 
     def uniform(self, *shape: int) -> Tensor:
-        """(samples, *shape) between 0 and 1."""
+        """Draw (samples, *shape) uniformly between 0 and 1."""
         return torch.rand(self.num_samples, *shape, generator=self.generator, device=self.generator.device)[self.part]
 
     def normal(self, *shape: int) -> Tensor:
-        """(samples, *shape) of mean 0 and standard deviation 1."""
+        """Draw (samples, *shape) from the normal distribution of mean 0 and standard deviation 1."""
         return torch.randn(self.num_samples, *shape, generator=self.generator, device=self.generator.device)[self.part]
 
     def integers(self, low: int, high: int, *shape: int) -> Tensor:
-        """(samples, *shape) from low to high - 1."""
+        """Draw integers (samples, *shape) from low to high - 1."""
         size = (self.num_samples, *shape)
         return torch.randint(low, high, size, generator=self.generator, device=self.generator.device)[self.part]

@@ -1,4 +1,4 @@
-"""Sequences as data: images read pixel by pixel."""
+"""Sequence data sets: images read pixel by pixel."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +28,9 @@ class SequenceData:
 
     Attributes:
         name: one of `list_sequence_datasets()`.
-        train: for training.
-        test: for the test.
-        classes: the name of each label.
+        train: training part.
+        test: test part.
+        classes: name of each label.
     """
 
     name: str
@@ -48,16 +48,16 @@ SEQUENCES = {"digits": read_digits}
 
 
 def list_sequence_datasets() -> list[str]:
-    """The names that `load_sequences` knows."""
+    """Return the names that `load_sequences` accepts."""
     return list(SEQUENCES)
 
 
 def load_sequences(name: str, data_path: str | Path | None = None) -> SequenceData:
-    """Open a data set of sequences: the pixels of "digits" row by row, in the parts that `load_data` has them in.
+    """Open a data set of sequences: the pixels of "digits" row by row, in the same parts as in `load_data`.
 
     Args:
         name: one of `list_sequence_datasets()`.
-        data_path: unused: digits need no file.
+        data_path: unused; digits need no file.
 
     Raises:
         InputError: the name is unknown.

@@ -1,4 +1,4 @@
-"""Where the data sets come from: files in the data path, or scikit-learn's bundled digits."""
+"""Sources of the data sets: files in the data path, or the digits bundled with scikit-learn."""
 
 import os
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torchvision.datasets import CIFAR10
 
 KNOWN_SHAPES = {"cifar10": (3, 32, 10), "cifar100": (3, 32, 100), "imagenet": (3, 224, 1000), "digits": (1, 8, 10)}
-"""Channels, side and classes of the data sets whose shape is known without reading them."""
+"""Channels, side and number of classes of the data sets whose shape is known without reading them."""
 
 DIGITS_TEST_SIZE = 360
 """20 % of the 1797 digits."""
@@ -44,10 +44,10 @@ class FileSource:
     """A data set as image files.
 
     Attributes:
-        parts: the files of train, test and, where it is a part of its own, val.
-        classes: the name of each label.
-        left_out: files that are no pictures by their endings, and a test/ without classes.
-        folders: the name of each part's folder.
+        parts: files of train, test and, if it is a separate part, val.
+        classes: name of each label.
+        left_out: files whose extension is not that of a picture, and a test/ without classes.
+        folders: name of each part's folder.
     """
 
     parts: dict[str, list[ImageFile]]
@@ -79,10 +79,10 @@ def read_cifar(kind: "type[CIFAR10]", data_path: Path, download: bool) -> Tensor
         InputError: there is no intact copy, or it cannot be downloaded.
     """
     if not download:
-        _check_folder(data_path, "give the folder that holds the data, or pass --download")
+        _check_folder(data_path, "name the folder that holds the data, or pass download=True")
     try:
         train, test = (kind(data_path, train=train, download=download) for train in (True, False))
-    # Whatever the network, the archive or the disk does is for the user to mend.
+    # Failures of the network, the archive or the disk are for the user to fix.
     except Exception as error:
         if is_out_of_memory(error):
             raise
@@ -93,25 +93,25 @@ def read_cifar(kind: "type[CIFAR10]", data_path: Path, download: bool) -> Tensor
 def read_image_folder(data_path: Path, only: str | None = None) -> FileSource:
     """List the image files of train/<class>/*, val/<class>/* and test/<class>/*.
 
-    Of val/ and test/ one may be missing; the other is the test part then. A test/ beside val/ that has no classes, as
-    some sets come, is left out.
+    Either val/ or test/ may be missing; the other is then the test part. A test/ without classes beside val/, as some
+    sets have it, is ignored.
 
     Args:
-        data_path: the folder of the folders.
-        only: the one part to look at; all when None.
+        data_path: folder that holds these folders.
+        only: the one part to read; None reads all.
 
     Raises:
         InputError: a folder is missing or empty, or the parts have different classes.
     """
-    _check_folder(data_path, "give the folder that holds train/ and val/")
-    folders = _folders_of_parts(data_path) if only is None else {only: _folder_of(data_path, only)}
+    _check_folder(data_path, "name the folder that holds train/ and val/")
+    folders = _part_folders(data_path) if only is None else {only: _part_folder(data_path, only)}
     parts = {part: read_class_folders(data_path, folder) for part, folder in folders.items()}
     first, *others = parts
     for other in others:
         different = sorted(set(parts[first].classes) ^ set(parts[other].classes))
         if different:
             raise InputError(
-                f"--data_path={str(data_path)!r}: the classes of {folders[first]}/ and {folders[other]}/ must be the"
+                f"data_path={str(data_path)!r}: the classes of {folders[first]}/ and {folders[other]}/ must be the"
                 f" same, but only one of them has {', '.join(different)}"
             )
     left_out = [file for pictures in parts.values() for file in pictures.left_out]
@@ -129,25 +129,27 @@ def _cifar_tensors(part: Any) -> Tensors:
 def _cifar_advice(kind: "type[CIFAR10]", data_path: Path, download: bool, error: Exception) -> str:
     path, name = f"--data_path={str(data_path)!r}", kind.__name__
     if download:
-        return f"--download: cannot fetch {name} into {path} ({error!r}); unpack {kind.url} there by hand"
-    return f"{path} holds no intact copy of {name} in {kind.base_folder}/; pass --download, or unpack {kind.url} there"
+        return f"download=True cannot fetch {name} into {path} ({error!r}); unpack {kind.url} there by hand"
+    return (
+        f"{path} holds no intact copy of {name} in {kind.base_folder}/; pass download=True, or unpack {kind.url} there"
+    )
 
 
-def _folders_of_parts(data_path: Path) -> dict[str, str]:
-    """The folder of each part, train first; val is one of its own where it is not the test part."""
-    train, test = _folder_of(data_path, "train"), _folder_of(data_path, "test")
+def _part_folders(data_path: Path) -> dict[str, str]:
+    """Return the folder of each part, train first; val is a separate part where it is not the test part."""
+    train, test = _part_folder(data_path, "train"), _part_folder(data_path, "test")
     has_val = test != "val" and (data_path / "val").is_dir()
     return {"train": train} | ({"val": "val"} if has_val else {}) | {"test": test}
 
 
-def _folder_of(data_path: Path, part: str) -> str:
-    """The name of a part's folder; the test part may be in val/."""
+def _part_folder(data_path: Path, part: str) -> str:
+    """Return the name of a part's folder; the test part may be in val/."""
     if part == "test" and (data_path / "val").is_dir() and not has_class_folders(data_path / "test"):
         return "val"
     if not (data_path / part).is_dir():
         listed = "val/ or test/" if part == "test" else f"{part}/"
         raise InputError(
-            f"--data_path={str(data_path)!r} has no folder {listed}; images belong in train/ and in val/ or"
+            f"data_path={str(data_path)!r} has no folder {listed}; images belong in train/ and in val/ or"
             " test/, or in all three"
         )
     return part
@@ -155,4 +157,4 @@ def _folder_of(data_path: Path, part: str) -> str:
 
 def _check_folder(data_path: Path, advice: str) -> None:
     if not data_path.is_dir():
-        raise InputError(f"--data_path={str(data_path)!r} is not an existing folder; {advice}")
+        raise InputError(f"data_path={str(data_path)!r} is not an existing folder; {advice}")

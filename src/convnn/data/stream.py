@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from convnn.data.epochs import EpochLoader, LoaderSettings, Step
+from convnn.data.image_cache import ImageCache
 from convnn.data.images import BrokenImageError, Size, read_image, to_tensor
 from convnn.data.interface import Batch
-from convnn.data.kept import KeptImages
 from convnn.data.seeds import seeded_globally
 from convnn.errors import InputError
 
@@ -28,21 +28,21 @@ Sample = tuple[Tensor, int, int]
 
 
 class Decoded(NamedTuple):
-    """What the workers made of a batch: uint8 images, and why some are missing."""
+    """A decoded batch: uint8 images, and the errors of those that are missing."""
 
     batch: Batch
     broken: list[str]
 
 
 class ImageFiles(Dataset[Sample | InputError]):
-    """Decoded images of one epoch; an image that cannot be used comes as the error to raise.
+    """Decoded images of one epoch; in place of an image that cannot be used it returns the error to raise.
 
     Args:
         files: the samples.
-        transform: from a picture to a picture of the network's size; may use torch's global generator.
-        required_size: refuse pictures of any other size, if given.
-        seed: of the transform.
-        epoch: of the transform.
+        transform: function from a picture to a picture of the network's size; may use torch's global generator.
+        required_size: size that every picture must have; None accepts any size.
+        seed: seed of the transform.
+        epoch: epoch of the transform.
     """
 
     def __init__(
@@ -59,13 +59,13 @@ class ImageFiles(Dataset[Sample | InputError]):
         self._key = (seed, epoch)
 
     def __len__(self) -> int:
-        """Count the samples."""
+        """Return the number of samples."""
         return len(self._files)
 
     def __getitem__(self, index: int) -> Sample | InputError:
-        """Read one sample, the same whichever process asks for it."""
+        """Read one sample; the result is the same in every process."""
         path, label = self._files[index]
-        # torch replaces the message of an exception in a worker by a traceback, hence the return.
+        # Errors are returned because torch replaces the message of an exception in a worker by a traceback.
         try:
             picture = self._read(path)
         except InputError as error:
@@ -78,7 +78,7 @@ class ImageFiles(Dataset[Sample | InputError]):
         if required is not None and required != (picture.height, picture.width):
             raise InputError(
                 f"the image {path} is {picture.width}x{picture.height} pixels, but the first training image is "
-                f"{required[1]}x{required[0]}; pass --resize to bring all images to one size"
+                f"{required[1]}x{required[0]}; set resize to bring all images to one size"
             )
         return picture
 
@@ -88,14 +88,14 @@ class StreamLoader(EpochLoader):
 
     Args:
         files: the samples.
-        transform: from an RGB picture to a picture of the network's size; may use torch's global generator.
-        settings: how to make batches.
-        size: of the pictures that the transform makes.
-        same_size: refuse pictures that are not of that size to begin with.
-        skip_broken: leave out images that cannot be read, noting them in `broken`, instead of stopping.
-        num_workers: processes that decode, at most one for each core; 0 decodes in this one. The batches do not
-            depend on it.
-        keep: decode every image once, and then have it from the memory of the device; the transform is not random.
+        transform: function from an RGB picture to a picture of the network's size; may use torch's global generator.
+        settings: settings of the batches.
+        size: size of the transformed pictures.
+        same_size: refuse pictures that do not have that size before the transform.
+        skip_broken: skip images that cannot be read and record them in `broken`, instead of raising.
+        num_workers: processes that decode, at most one per core; 0 decodes in this process. The batches do not depend
+            on it.
+        keep: decode every image once and keep it in the memory of the device; the transform must not be random.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class StreamLoader(EpochLoader):
         self._required_size = size if same_size else None
         self._skip_broken = skip_broken
         self._num_workers = min(num_workers, count_cores())
-        self._kept = KeptImages([file.label for file in files], size, settings.device) if keep else None
+        self._cache = ImageCache([file.label for file in files], size, settings.device) if keep else None
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of the current epoch.
@@ -126,10 +126,10 @@ class StreamLoader(EpochLoader):
             InputError: an image is broken or of the wrong size; the message names it.
         """
         steps, device = list(self._steps()), self._settings.device
-        if self._kept is not None and all(self._kept.knows(step.indices) for step in steps):
-            yield from (self._batch(step, *self._kept.recall(step.indices)) for step in steps)
+        if self._cache is not None and all(self._cache.covers(step.indices) for step in steps):
+            yield from (self._batch(step, *self._cache.read(step.indices)) for step in steps)
             return
-        # Named, so that its workers, which may hang, are not waited for before an interrupted run is saved.
+        # A name keeps the iterator alive: its workers may hang, and saving an interrupted run must not wait for them.
         batches = iter(self._decode(steps))
         for step, decoded in zip(steps, batches, strict=True):
             if isinstance(decoded, InputError):
@@ -137,18 +137,18 @@ class StreamLoader(EpochLoader):
             self.broken.update(decoded.broken)
             images, labels, indices = decoded.batch
             images = images.to(device, non_blocking=True)
-            if self._kept is not None:
-                self._kept.keep(step.indices, indices, images)
+            if self._cache is not None:
+                self._cache.add(step.indices, indices, images)
             yield self._batch(step, images, labels.to(device, non_blocking=True), indices)
         else:
             return
-        # The workers end with their iterator, and would not if it were caught in a cycle of this error and this frame.
+        # The workers end with their iterator, which a reference cycle of this error and this frame would keep alive.
         del batches
         raise decoded
 
     def _batch(self, step: Step, images: Tensor, labels: Tensor, indices: Tensor) -> Batch:
-        """What comes of uint8 images on the device."""
-        return Batch(self._to_input(images, step.of(indices)), labels, indices)
+        """Return the batch of uint8 images that are on the device."""
+        return Batch(self._to_input(images, step.subset(indices)), labels, indices)
 
     def _decode(self, steps: list[Step]) -> Iterable[Decoded | InputError]:
         epoch = steps[0].epoch if steps else self._epoch
@@ -160,26 +160,26 @@ class StreamLoader(EpochLoader):
             collate_fn=Collate(self._size, self._skip_broken),
             worker_init_fn=_ignore_signals,
             pin_memory=self._settings.device.type == "cuda",
-            # Without a generator of its own, DataLoader draws from the global one.
+            # Without its own generator, DataLoader would draw from the global one.
             generator=torch.Generator(),
         )
         return loader
 
 
 def count_cores() -> int:
-    """Count the cores that this process may use; DataLoader warns of more workers than that."""
+    """Return the number of cores that this process may use; DataLoader warns of more workers than that."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Collate:
-    """Stacks samples to a batch of uint8 images, or picks the first of the errors that must be raised."""
+    """Stacks samples into a batch of uint8 images, or returns the first error that must be raised."""
 
     def __init__(self, size: Size, skip_broken: bool) -> None:
         self._size = size
         self._skip_broken = skip_broken
 
     def __call__(self, samples: Sequence[Sample | InputError]) -> Decoded | InputError:
-        """Samples, of which there may be none."""
+        """Collate samples, possibly none."""
         good: list[Sample] = []
         broken: list[str] = []
         for sample in samples:
@@ -197,6 +197,6 @@ class Collate:
 
 
 def _ignore_signals(_: int) -> None:
-    """Leave the answer to the process that trains: it may be in the middle of a step that wants this batch."""
+    """Leave signals to the training process: it may be in the middle of a step that needs this batch."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

@@ -7,7 +7,7 @@ from convnn.data.interface import Batch
 from convnn.data.seeds import Draws
 
 Augmentation = Callable[[Tensor, Draws], Tensor]
-"""Changes (B, C, H, W) uint8 images at random."""
+"""A function that changes (B, C, H, W) uint8 images at random."""
 
 
 class TensorLoader(EpochLoader):
@@ -16,10 +16,10 @@ class TensorLoader(EpochLoader):
     Args:
         images: (N, C, H, W) uint8.
         labels: (N,) int64.
-        settings: how to make batches.
-        side: to which every batch is resized, antialiased; None keeps the size. Resized as a whole, CIFAR-10 at 224
-            pixels would take 9 GB.
-        augment: applied to every resized batch of uint8 images, if given.
+        settings: settings of the batches.
+        side: side in pixels to which every batch is resized, antialiased; None keeps the size. Batches are resized one
+            by one because all of CIFAR-10 at 224 pixels would take 9 GB.
+        augment: function applied to every resized batch of uint8 images, or None.
     """
 
     def __init__(
@@ -40,18 +40,18 @@ class TensorLoader(EpochLoader):
         """Yield the batches of the current epoch."""
         for step in self._steps():
             indices = step.indices.to(self._settings.device)
-            images = self._augmented(self._resized(self._images[indices]), step)
+            images = self._augment_batch(self._resize(self._images[indices]), step)
             yield Batch(self._to_input(images, step), self._labels[indices], indices)
 
-    def _resized(self, images: Tensor) -> Tensor:
+    def _resize(self, images: Tensor) -> Tensor:
         if self._side is None or images.shape[-2:] == (self._side, self._side):
             return images
-        if not len(images):  # torchvision cannot resize nothing
+        if not len(images):  # torchvision cannot resize an empty batch
             return images.new_empty(0, images.shape[1], self._side, self._side)
         from torchvision.transforms.v2 import functional as F  # takes a second to import
 
         resized: Tensor = F.resize(images, [self._side, self._side], antialias=True)
         return resized
 
-    def _augmented(self, images: Tensor, step: Step) -> Tensor:
+    def _augment_batch(self, images: Tensor, step: Step) -> Tensor:
         return images if self._augment is None else self._augment(images, self._draws("augment", step))

@@ -1,4 +1,4 @@
-"""Networks for other runtimes: files of ONNX and of torch.export that run where convnn is not installed."""
+"""Networks for other runtimes: ONNX and torch.export files that run where convnn is not installed."""
 
 from convnn.export._onnx import export_onnx
 from convnn.export._program import export_torch

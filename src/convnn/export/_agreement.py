@@ -1,4 +1,4 @@
-"""Whether an exported file computes what its network does."""
+"""Comparison of an exported file with its network."""
 
 from collections.abc import Callable
 
@@ -9,10 +9,10 @@ from convnn.errors import UnsupportedError
 from convnn.nn._modes import evaluating
 
 TOLERANCE = 1e-4
-"""Largest difference, in units of the largest output, at least 1."""
+"""Largest accepted difference, in units of the largest output or of 1, whichever is larger."""
 
 LARGEST_TOLERANCE = 1e-2
-"""Where rounding decides between neighbours that nearly tie."""
+"""Largest accepted difference where rounding decides between neighbours that nearly tie."""
 
 _NUM_SAMPLES = 4
 _NUM_CHANGES = 4
@@ -23,21 +23,21 @@ def check_agreement(
 ) -> float:
     """Compare a file with its network on random inputs.
 
-    Two candidates may be so nearly tied that rounding decides between them, on large maps rather often. What a change
-    of the inputs in their last bit does to the network itself is therefore no fault of the file.
+    Two candidates may be so nearly tied that rounding decides between them, quite often on large maps. A difference
+    that a change in the last bit of the inputs also makes in the network itself is therefore accepted.
 
     Args:
         network: the network.
-        run: what the file computes.
-        example: a batch of what both read.
-        dynamic_batch: try batches of other sizes too.
-        name: of the file, for the error.
+        run: the function that the file computes.
+        example: a batch of inputs.
+        dynamic_batch: also try batches of other sizes.
+        name: name of the file, for the error.
 
     Returns:
-        The largest difference, in units of the largest output, at least 1.
+        The largest difference, in units of the largest output or of 1, whichever is larger.
 
     Raises:
-        UnsupportedError: they disagree.
+        UnsupportedError: file and network disagree.
     """
     generator = torch.Generator().manual_seed(0)
     sizes = [1, _NUM_SAMPLES - 1] if dynamic_batch else [example.shape[0]]
@@ -60,7 +60,7 @@ def check_agreement(
 
 
 def _own_rounding(network: nn.Module, inputs: Tensor, expected: Tensor) -> float:
-    """The largest change of the outputs when the inputs change in their last bit."""
+    """Return the largest change of the outputs when the inputs change in their last bit."""
     generator = torch.Generator().manual_seed(1)
     worst = 0.0
     for _ in range(_NUM_CHANGES):
@@ -70,6 +70,6 @@ def _own_rounding(network: nn.Module, inputs: Tensor, expected: Tensor) -> float
     return worst
 
 
-def _difference(one: Tensor, other: Tensor) -> float:
-    """The largest; infinite where the shapes differ."""
-    return float((one - other).abs().max()) if one.shape == other.shape else float("inf")
+def _difference(x: Tensor, y: Tensor) -> float:
+    """Return the largest difference, or infinity if the shapes differ."""
+    return float((x - y).abs().max()) if x.shape == y.shape else float("inf")

@@ -1,4 +1,4 @@
-"""Files of ONNX."""
+"""Export to ONNX."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 OPSET = 20
-"""Of the operators in the graph."""
+"""The version of the operators in the graph."""
 
 LEAST_OPSET = 18
 """The oldest that PyTorch writes."""
@@ -41,25 +41,25 @@ def export_onnx(
 ) -> float | None:
     """Write a network as an ONNX graph of standard operators, with one input, "input", and one output, "output".
 
-    The graph takes what the network takes: normalised images. Neighbours are chosen by float64 scores rounded to
+    The graph takes the inputs of the network: normalised images. Neighbours are chosen by float64 scores rounded to
     float32, as in `trace`, so the runtime must multiply matrices of doubles, as onnxruntime does; ties go to the
-    lowest index because the standard says so of TopK.
+    lowest index, as the standard requires of TopK.
 
     Args:
-        network: a network or layer with one input and one output; it is left as it was.
+        network: a network or layer with one input and one output; it is not changed.
         path: the file.
-        example: a batch (B, ...) of what it reads, on the device of its weights.
+        example: a batch (B, ...) of inputs, on the device of the weights.
         opset: version of the operators, at least 18.
-        dynamic_batch: leave the size of the batch open; otherwise it is that of the example.
-        metadata: what the file's `metadata_props` say.
+        dynamic_batch: leave the size of the batch dynamic; otherwise it is that of the example.
+        metadata: entries of the file's `metadata_props`.
 
     Returns:
-        The largest difference between file and network on random inputs, in units of the largest output, at least 1;
-        None where onnxruntime is not installed, and the file is checked by `onnx.checker` alone.
+        The largest difference between file and network on random inputs, in units of the largest output or of 1,
+        whichever is larger; None if onnxruntime is not installed, and the file is only checked by `onnx.checker`.
 
     Raises:
-        InputError: onnx or onnxscript is not installed, or does not load; the example is no batch of what the network
-            reads, or no such opset exists.
+        InputError: onnx or onnxscript is not installed or cannot be imported, the example is not a batch of inputs, or
+            the opset does not exist.
         UnsupportedError: the network cannot be exported, or file and network disagree; nothing is written.
         OutputError: the file cannot be written.
     """
@@ -72,10 +72,10 @@ def export_onnx(
             graph = _translate(program, opset, dict(metadata or {}))
     except OUT_OF_MEMORY:
         raise
-    except Exception as error:  # of the exporter, of the version converter, of the checker
+    except Exception as error:  # from the exporter, the version converter or the checker
         if is_out_of_memory(error):
             raise
-        raise unsupported("this network has no form in ONNX", error) from error
+        raise unsupported("this network cannot be expressed in ONNX", error) from error
     worst = None
     if is_installed("onnxruntime"):
         run = _runner(graph, example)
@@ -85,7 +85,7 @@ def export_onnx(
 
 
 def _translate(program: ExportedProgram, opset: int, metadata: dict[str, str]) -> bytes:
-    """The program as a checked ONNX model, constants folded."""
+    """Translate a program into a checked ONNX model with folded constants."""
     import onnx
     import onnxscript.optimizer
 
@@ -96,7 +96,7 @@ def _translate(program: ExportedProgram, opset: int, metadata: dict[str, str]) -
         input_names=[INPUT],
         output_names=[OUTPUT],
         custom_translation_table={torch.ops.aten.sort.stable: _stable_sort()},
-        optimize=False,  # folding is enough, and all the rules of rewriting take many times as long
+        optimize=False,  # constant folding is enough, and the other rewrite rules take many times as long
         verbose=False,
     )
     if exported is None:
@@ -105,18 +105,18 @@ def _translate(program: ExportedProgram, opset: int, metadata: dict[str, str]) -
     onnxscript.optimizer.remove_unused_nodes(exported.model)
     model = exported.model_proto
     for node in model.graph.node:
-        node.ClearField("metadata_props")  # lines of Python, with the folders of this machine
+        node.ClearField("metadata_props")  # Python source lines with local paths
     onnx.helper.set_model_props(model, metadata)
     written = {entry.domain: entry.version for entry in model.opset_import}
     if written != {"": opset}:
-        raise ValueError(f"PyTorch {torch.__version__} writes operators {written} where opset={opset} was asked for")
+        raise ValueError(f"PyTorch {torch.__version__} writes operators {written} where opset={opset} was requested")
     _name_batch(model)
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()
 
 
 def _name_batch(model: Any) -> None:
-    """Call the size of the batch "batch" wherever a shape names it."""
+    """Name the batch size "batch" in every shape that contains it."""
     graph = model.graph
     symbol = graph.input[0].type.tensor_type.shape.dim[0].dim_param
     for value in (*graph.input, *graph.output, *graph.value_info):
@@ -127,7 +127,7 @@ def _name_batch(model: Any) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what exporter and optimizer say of themselves."""
+    """Silence the logs and warnings of exporter and optimizer."""
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -139,18 +139,18 @@ def _quiet() -> Iterator[None]:
 
 
 def _distances(x: Tensor, y: Tensor, p: float, compute_mode: int) -> Tensor:
-    """`aten.cdist` for the exporter, which has none: by differences, of as many channels at once as memory is worth."""
-    at_once = max(1, 2**22 // max(1, x.shape[-2] * y.shape[-2]))
-    parts = zip(x.split(at_once, dim=-1), y.split(at_once, dim=-1), strict=True)
+    """Compute `aten.cdist`, which the exporter lacks, by differences of a few channels at a time to bound memory."""
+    channels = max(1, 2**22 // max(1, x.shape[-2] * y.shape[-2]))
+    parts = zip(x.split(channels, dim=-1), y.split(channels, dim=-1), strict=True)
     squares = ((a.unsqueeze(-2) - b.unsqueeze(-3)).square().sum(-1) for a, b in parts)
     return sum(squares, start=next(squares)).sqrt()
 
 
 def _stable_sort() -> Callable[..., Any]:
-    """`aten.sort.stable` for the exporter, which has none: TopK of everything, stable by the standard."""
+    """Return `aten.sort.stable`, which the exporter lacks: TopK of all elements, stable by the standard."""
     from onnxscript import opset18
 
-    op: Any = opset18  # whose types know of no tensor that is still to come
+    op: Any = opset18  # its types do not accept tensors that are computed later
 
     def stable_sort(x: Any, *, stable: bool | None = None, dim: int = -1, descending: bool = False) -> Any:
         length = op.Gather(op.Shape(x), op.Constant(value_ints=[dim]))
@@ -160,7 +160,7 @@ def _stable_sort() -> Callable[..., Any]:
 
 
 def _runner(graph: bytes, example: Tensor) -> Callable[[Tensor], Tensor]:
-    """The graph as a function, computed by onnxruntime on the CPU."""
+    """Return the graph as a function, computed by onnxruntime on the CPU."""
     onnxruntime: Any = need("onnxruntime", "format='onnx'", extra="onnx")
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
 
@@ -175,6 +175,4 @@ def _check_opset(opset: int) -> None:
     from onnx.defs import onnx_opset_version
 
     if not LEAST_OPSET <= opset <= onnx_opset_version():
-        raise InputError(
-            f"opset={opset} must lie between {LEAST_OPSET} and {onnx_opset_version()}, the newest there is"
-        )
+        raise InputError(f"opset={opset} must lie between {LEAST_OPSET} and {onnx_opset_version()}, the newest version")

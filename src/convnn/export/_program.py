@@ -1,4 +1,4 @@
-"""Files of torch.export."""
+"""Export to torch.export programs."""
 
 import io
 from pathlib import Path
@@ -15,17 +15,18 @@ def export_torch(network: nn.Module, path: str | Path, example: Tensor, *, dynam
     """Write a network as a program of torch.export, which `torch.export.load(path).module()` runs without convnn.
 
     Args:
-        network: a network or layer with one input and one output; it is left as it was.
-        path: the file, `.pt2` by custom.
-        example: a batch (B, ...) of what it reads, on the device of its weights.
-        dynamic_batch: leave the size of the batch open; otherwise it is that of the example.
+        network: a network or layer with one input and one output; it is not changed.
+        path: the file, by convention with the suffix `.pt2`.
+        example: a batch (B, ...) of inputs, on the device of the weights.
+        dynamic_batch: leave the size of the batch dynamic; otherwise it is that of the example.
 
     Returns:
-        The largest difference between file and network on random inputs, in units of the largest output, at least 1.
+        The largest difference between file and network on random inputs, in units of the largest output or of 1,
+        whichever is larger.
 
     Raises:
-        InputError: the example is not a batch of what the network reads.
-        UnsupportedError: torch.export cannot trace it, or file and network disagree; nothing is written.
+        InputError: the example is not a batch of inputs of the network.
+        UnsupportedError: torch.export cannot trace the network, or file and network disagree; nothing is written.
         OutputError: the file cannot be written.
     """
     file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""What a neighbourhood layer does, in three steps: `select` who, `weigh` how much, `aggregate` how."""
+"""The three steps of a neighbourhood layer: `select` the neighbours, `weigh` them, `aggregate` their values."""
 
 from convnn.ops import aggregate, select, weigh
 from convnn.ops._dispatch import BACKEND_CHOICES, backend_report, check_backend

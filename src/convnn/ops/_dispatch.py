@@ -1,4 +1,4 @@
-"""Which backend computes a call."""
+"""Choice of the backend that computes a call."""
 
 from types import ModuleType
 
@@ -11,19 +11,19 @@ BACKEND_CHOICES = ("auto", *BACKENDS)
 
 
 def check_backend(backend: str) -> None:
-    """Refuse a name that is not "auto" or a backend.
+    """Check that the name is "auto" or that of a backend.
 
     Raises:
-        InputError: naming the choices.
+        InputError: it is neither; the message lists the choices.
     """
     check_choice("backend", backend, BACKEND_CHOICES)
 
 
 def find_kernels(backend: str, request: Request) -> ModuleType:
-    """The functions of a backend: of the fastest that can when "auto", of that one and no other when named.
+    """Return the backend that computes the request: the fastest one that can for "auto", otherwise the named one.
 
     Raises:
-        UnsupportedError: the named backend cannot, with every reason.
+        UnsupportedError: the named backend cannot compute the request; the message gives every reason.
     """
     if backend == "auto":
         return next(module for module in BACKENDS.values() if not module.unsupported_reasons(request))
@@ -34,5 +34,5 @@ def find_kernels(backend: str, request: Request) -> ModuleType:
 
 
 def backend_report() -> dict[str, list[str]]:
-    """Every backend, with the reasons why it cannot run here; none where it can."""
+    """Return, for every backend, the reasons why it cannot run here; an empty list means that it can."""
     return {name: module.unavailable_reasons() for name, module in BACKENDS.items()}

@@ -1,6 +1,6 @@
-"""The operators as PyTorch sees them: one custom op each, with its shapes for tracing, its gradient and its cost.
+"""The operators as PyTorch custom ops, each with its output shape for tracing, its gradient and its cost.
 
-Whatever computes them, eager mode, torch.compile and torch.export meet the same op; the backend is chosen inside.
+Eager mode, torch.compile and torch.export all see the same op; the backend is chosen inside it.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,14 +27,14 @@ def nearest(
     candidates: Tensor | None,
     backend: str,
 ) -> Tensor:
-    """Indices (B, N, K); see `convnn.ops.select.nearest`."""
+    """Return indices (B, N, K); see `convnn.ops.select.nearest`."""
     kernels = find_kernels(backend, Request("nearest", keys.device, keys.dtype, K, keys.shape[-1]))
     return kernels.nearest(queries, keys, K, metric, positions, candidates)
 
 
 @custom_op("convnn::one_of_each", mutates_args=())
 def one_of_each(queries: Tensor, keys: Tensor, choices: Tensor, metric: str, unlike: bool, backend: str) -> Tensor:
-    """Indices (B, N, K); see `convnn.ops.select.one_of_each`."""
+    """Return indices (B, N, K); see `convnn.ops.select.one_of_each`."""
     kernels = find_kernels(backend, Request("one_of_each", keys.device, keys.dtype, choices.shape[1], keys.shape[-1]))
     return kernels.one_of_each(queries, keys, choices, metric, unlike)
 
@@ -48,7 +48,7 @@ def largest(
     centers: Tensor | None,
     backend: str,
 ) -> Tensor:
-    """Slots (B, N, C) of the neighbours that bring most; see `convnn.ops.aggregate.maximum`."""
+    """Return the slots (B, N, C) of the neighbours with the largest values; see `convnn.ops.aggregate.maximum`."""
     request = Request("largest", values.device, values.dtype, indices.shape[-1], values.shape[-1])
     kernels = find_kernels(backend, request)
     return kernels.largest(values, indices, scores, absent, centers)
@@ -56,16 +56,16 @@ def largest(
 
 @custom_op("convnn::similarity", mutates_args=())
 def similarity(queries: Tensor, keys: Tensor, indices: Tensor, metric: str, backend: str) -> Tensor:
-    """Scores (B, N, K); see `convnn.ops.weigh.similarity`."""
-    return _kernels_of_similarity(keys, indices, backend).similarity(queries, keys, indices, metric)
+    """Return scores (B, N, K); see `convnn.ops.weigh.similarity`."""
+    return _similarity_kernels(keys, indices, backend).similarity(queries, keys, indices, metric)
 
 
 @custom_op("convnn::similarity_backward", mutates_args=())
 def similarity_backward(
     grad: Tensor, queries: Tensor, keys: Tensor, indices: Tensor, metric: str, backend: str
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of queries and keys."""
-    return _kernels_of_similarity(keys, indices, backend).similarity_backward(grad, queries, keys, indices, metric)
+    """Return the gradients of queries and keys."""
+    return _similarity_kernels(keys, indices, backend).similarity_backward(grad, queries, keys, indices, metric)
 
 
 @custom_op("convnn::convolve", mutates_args=())
@@ -78,10 +78,8 @@ def convolve(
     groups: int,
     backend: str,
 ) -> Tensor:
-    """(B, N, C_out); see `convnn.ops.aggregate.convolve`."""
-    return _kernels_of_convolve(values, indices, groups, backend).convolve(
-        values, indices, scores, weight, bias, groups
-    )
+    """Return outputs (B, N, C_out); see `convnn.ops.aggregate.convolve`."""
+    return _convolve_kernels(values, indices, groups, backend).convolve(values, indices, scores, weight, bias, groups)
 
 
 @custom_op("convnn::convolve_backward", mutates_args=())
@@ -95,23 +93,23 @@ def convolve_backward(
     needs: Sequence[bool],
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of values, scores and weight; an empty tensor for each that is not needed."""
-    kernels = _kernels_of_convolve(values, indices, groups, backend)
+    """Return the gradients of values, scores and weight; an empty tensor for each one that is not needed."""
+    kernels = _convolve_kernels(values, indices, groups, backend)
     gradients = kernels.convolve_backward(grad, values, indices, scores, weight, groups, needs)
-    values_like, scores_like, weight_like = (grad.new_empty(0) if one is None else one for one in gradients)
-    return values_like, scores_like, weight_like
+    grad_values, grad_scores, grad_weight = (grad.new_empty(0) if tensor is None else tensor for tensor in gradients)
+    return grad_values, grad_scores, grad_weight
 
 
-def _kernels_of_similarity(keys: Tensor, indices: Tensor, backend: str) -> Any:
+def _similarity_kernels(keys: Tensor, indices: Tensor, backend: str) -> Any:
     return find_kernels(backend, Request("similarity", keys.device, keys.dtype, indices.shape[-1], keys.shape[-1]))
 
 
-def _kernels_of_convolve(values: Tensor, indices: Tensor, groups: int, backend: str) -> Any:
+def _convolve_kernels(values: Tensor, indices: Tensor, groups: int, backend: str) -> Any:
     request = Request("convolve", values.device, values.dtype, indices.shape[-1], values.shape[-1], groups)
     return find_kernels(backend, request)
 
 
-# Shapes, for tracing.
+# Output shapes, for tracing.
 
 
 @nearest.register_fake
@@ -155,11 +153,11 @@ def _(
     needs: Sequence[bool],
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    wanted = [
-        _dense_like(one) if need and one is not None else grad.new_empty(0)
-        for one, need in zip((values, scores, weight), needs, strict=True)
+    gradients = [
+        _dense_like(tensor) if need and tensor is not None else grad.new_empty(0)
+        for tensor, need in zip((values, scores, weight), needs, strict=True)
     ]
-    return wanted[0], wanted[1], wanted[2]
+    return gradients[0], gradients[1], gradients[2]
 
 
 def _dense_like(x: Tensor) -> Tensor:
@@ -200,16 +198,16 @@ similarity.register_autograd(_differentiate_similarity, setup_context=_save_simi
 convolve.register_autograd(_differentiate_convolve, setup_context=_save_convolve)
 
 
-# Second derivatives, rare enough to be left to the definition and autograd.
+# Second derivatives: rare enough to leave to the reference implementation and autograd.
 
 
 def _save_all(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    ctx.arguments = [None if isinstance(one, Tensor) else one for one in inputs]
-    ctx.save_for_backward(*(one if isinstance(one, Tensor) else None for one in inputs))
+    ctx.arguments = [None if isinstance(value, Tensor) else value for value in inputs]
+    ctx.save_for_backward(*(value if isinstance(value, Tensor) else None for value in inputs))
 
 
-def _saved(ctx: Any) -> list[Any]:
-    """The arguments of the op, each tensor that can have a gradient cut from its history."""
+def _saved_arguments(ctx: Any) -> list[Any]:
+    """Return the saved arguments of the op; floating tensors are detached leaves that require a gradient."""
     arguments = list(ctx.arguments)
     for i, tensor in enumerate(ctx.saved_tensors):
         if tensor is not None:
@@ -218,17 +216,17 @@ def _saved(ctx: Any) -> list[Any]:
 
 
 def _second_derivative(ctx: Any, grads: Sequence[Tensor | None], first: Callable[..., Sequence[Tensor]]) -> Any:
-    """Gradients of all arguments of a backward op, whose outputs `first` computes differentiably."""
+    """Return the gradients of all arguments of a backward op, whose outputs `first` computes differentiably."""
     with torch.enable_grad():
-        arguments = _saved(ctx)
+        arguments = _saved_arguments(ctx)
         outputs = first(*arguments)
-    wanted = [i for i, one in enumerate(arguments) if isinstance(one, Tensor) and one.requires_grad]
+    inputs = [i for i, value in enumerate(arguments) if isinstance(value, Tensor) and value.requires_grad]
     used = [(out, grad) for out, grad in zip(outputs, grads, strict=True) if grad is not None and out.requires_grad]
     results: list[Tensor | None] = [None] * len(arguments)
-    found = torch.autograd.grad(
-        [out for out, _ in used], [arguments[i] for i in wanted], [grad for _, grad in used], allow_unused=True
+    gradients = torch.autograd.grad(
+        [out for out, _ in used], [arguments[i] for i in inputs], [grad for _, grad in used], allow_unused=True
     )
-    for i, gradient in zip(wanted, found, strict=True):
+    for i, gradient in zip(inputs, gradients, strict=True):
         results[i] = gradient
     return tuple(results)
 
@@ -251,8 +249,8 @@ def _second_of_convolve(ctx: Any, *grads: Tensor | None) -> Any:
         needs: Sequence[bool],
         _: str,
     ) -> Sequence[Tensor]:
-        found = reference.convolve_backward(grad, values, indices, scores, weight, groups, needs)
-        return [grad.new_empty(0) if one is None else one for one in found]
+        gradients = reference.convolve_backward(grad, values, indices, scores, weight, groups, needs)
+        return [grad.new_empty(0) if tensor is None else tensor for tensor in gradients]
 
     return _second_derivative(ctx, grads, first)
 
@@ -261,12 +259,12 @@ similarity_backward.register_autograd(_second_of_similarity, setup_context=_save
 convolve_backward.register_autograd(_second_of_convolve, setup_context=_save_all)
 
 
-# Cost: a multiply-add counts as two operations, as in torch's own formulas.
+# Cost: a multiply-add counts as two operations, as in torch's own FLOP formulas.
 
 
 @register_flop_formula(torch.ops.convnn.nearest)
-def _(queries: Sequence[int], keys: Sequence[int], K: int, metric: str, *others: Any, **_: Any) -> int:
-    candidates = others[1]
+def _(queries: Sequence[int], keys: Sequence[int], K: int, metric: str, *args: Any, **_: Any) -> int:
+    candidates = args[1]
     return 2 * prod(queries) * (keys[1] if candidates is None else candidates[0])
 
 

@@ -1,9 +1,9 @@
-"""The operators under the transforms of `torch.func`, and forward derivatives.
+"""The operators under the transforms of `torch.func` and forward-mode differentiation.
 
-PyTorch hands the gradients of a custom op to backward alone: `torch.func.grad` refuses them
-(https://github.com/pytorch/pytorch/issues/170834), and forward derivatives are dropped without a word. So here, as for
-second derivatives, the definition computes, whichever backend is asked for; it is plain PyTorch. What has no gradient
-stays with its backend; `vmap` adds its samples to the batch.
+PyTorch uses the gradient formula of a custom op in `backward` only: `torch.func.grad` refuses it
+(https://github.com/pytorch/pytorch/issues/170834), and forward-mode derivatives are silently dropped. Under these
+transforms, as for second derivatives, the reference implementation therefore computes, whichever backend is named; it
+is plain PyTorch. Operators without a gradient stay with their backend, and `vmap` folds its samples into the batch.
 """
 
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ from convnn.ops import _library
 
 
 def is_transformed() -> bool:
-    """Whether a derivative may be asked for that a custom op does not give."""
+    """Return whether a transform is active whose derivatives a custom op cannot provide."""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 def similarity(queries: Tensor, keys: Tensor, indices: Tensor, metric: str, backend: str) -> Tensor:
-    """Scores (B, N, K); see `convnn.ops.weigh.similarity`."""
+    """Return scores (B, N, K); see `convnn.ops.weigh.similarity`."""
     if is_transformed():
         return reference.similarity(queries, keys, indices, metric)
     return _library.similarity(queries, keys, indices, metric, backend)
@@ -38,24 +38,28 @@ def convolve(
     groups: int,
     backend: str,
 ) -> Tensor:
-    """(B, N, C_out); see `convnn.ops.aggregate.convolve`."""
+    """Return outputs (B, N, C_out); see `convnn.ops.aggregate.convolve`."""
     if is_transformed():
         return reference.convolve(values, indices, scores, weight, bias, groups)
     return _library.convolve(values, indices, scores, weight, bias, groups, backend)
 
 
 def _register_vmap(op: Any, shared: Sequence[int]) -> None:
-    """Samples become part of the batch, the first axis of every tensor but those of some arguments, which have none."""
+    """Register a `vmap` rule that folds samples into the batch, the first axis of every tensor.
+
+    The arguments at the indices `shared` have no batch axis; where one of them is mapped, the samples are computed one
+    by one.
+    """
 
     def rule(info: Any, in_dims: Sequence[int | None], *arguments: Any) -> tuple[Tensor, int]:
         count = info.batch_size
-        samples = [_samples(one, dim, count) for one, dim in zip(arguments, in_dims, strict=True)]
+        samples = [_samples(argument, dim, count) for argument, dim in zip(arguments, in_dims, strict=True)]
         if any(in_dims[i] is not None for i in shared):
-            chosen = [op(*(one[i] for one in samples)) for i in range(count)]
-            return torch.stack(chosen), 0
+            outputs = [op(*(argument[i] for argument in samples)) for i in range(count)]
+            return torch.stack(outputs), 0
         folded = [
-            torch.cat(list(one)) if isinstance(argument, Tensor) and i not in shared else argument
-            for i, (one, argument) in enumerate(zip(samples, arguments, strict=True))
+            torch.cat(list(parts)) if isinstance(argument, Tensor) and i not in shared else argument
+            for i, (parts, argument) in enumerate(zip(samples, arguments, strict=True))
         ]
         out = op(*folded)
         return out.unflatten(0, (count, out.shape[0] // count)), 0

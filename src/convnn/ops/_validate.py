@@ -1,4 +1,4 @@
-"""Checks that every operator shares; shapes are part of an operator's contract, whatever computes it."""
+"""Checks that the operators share: shapes and types are part of their contract, on every backend."""
 
 import torch
 from torch import Tensor
@@ -9,13 +9,13 @@ from convnn.words import counted
 
 
 def check_rows(argument: str, rows: Tensor) -> None:
-    """A list of positions is (B, T, C) and floating."""
+    """Check that a list of positions is floating and has the shape (B, T, C)."""
     if rows.dim() != 3 or not rows.is_floating_point():
         raise InputError(f"{argument} of shape {tuple(rows.shape)} and {rows.dtype} must be floating and (B, T, C)")
 
 
 def check_same_width(queries: Tensor, keys: Tensor) -> None:
-    """Queries and keys can be compared."""
+    """Check that queries and keys can be compared: the same batch and the same channels."""
     check_rows("queries", queries)
     check_rows("keys", keys)
     if queries.shape[0] != keys.shape[0] or queries.shape[2] != keys.shape[2]:
@@ -25,7 +25,7 @@ def check_same_width(queries: Tensor, keys: Tensor) -> None:
 
 
 def check_indices(argument: str, indices: Tensor | None, length: int | None = None) -> None:
-    """A list of positions is (length,) and int64."""
+    """Check that indices are int64 and of the shape (length,), or of any length where that is None."""
     if indices is not None and (
         indices.dim() != 1 or indices.dtype != torch.long or (length is not None and indices.shape[0] != length)
     ):
@@ -34,7 +34,10 @@ def check_indices(argument: str, indices: Tensor | None, length: int | None = No
 
 
 def check_neighbors(rows: Tensor, neighbors: Neighbors, queries: int | None = None) -> None:
-    """Neighbours are (B, N, K) int64 for B lists of rows, with scores of that shape or none; N where it is given."""
+    """Check that neighbours are (B, N, K) int64 for B lists of rows, with scores of that shape or none.
+
+    N is checked where `queries` is not None.
+    """
     indices = neighbors.indices
     shape = tuple(indices.shape)
     if indices.dim() != 3 or indices.dtype != torch.long or indices.shape[0] != rows.shape[0]:
@@ -43,15 +46,18 @@ def check_neighbors(rows: Tensor, neighbors: Neighbors, queries: int | None = No
             f" int64 for rows of shape {tuple(rows.shape)}"
         )
     if queries is not None and indices.shape[1] != queries:
-        wanted = counted(queries, "query", "queries")
-        raise InputError(f"neighbors.indices of shape {shape} must have a row for each of {wanted}")
-    for name, one in (("scores", neighbors.scores), ("absent", neighbors.absent)):
-        if one is not None and one.shape != indices.shape:
-            raise InputError(f"neighbors.{name} of shape {tuple(one.shape)} must have the shape {shape} of the indices")
+        raise InputError(
+            f"neighbors.indices of shape {shape} must have a row for each of {counted(queries, 'query', 'queries')}"
+        )
+    for name, tensor in (("scores", neighbors.scores), ("absent", neighbors.absent)):
+        if tensor is not None and tensor.shape != indices.shape:
+            raise InputError(
+                f"neighbors.{name} of shape {tuple(tensor.shape)} must have the shape {shape} of the indices"
+            )
 
 
 def check_kernel(values: Tensor, K: int, weight: Tensor, bias: Tensor | None, groups: int) -> None:
-    """The kernel (C_out, C / groups, K) and its bias (C_out,) fit the values and the neighbours."""
+    """Check that the kernel (C_out, C / groups, K) and its bias (C_out,) fit the values and the neighbours."""
     channels = values.shape[-1]
     if groups < 1 or channels % groups or weight.shape[0] % groups:
         outputs = counted(weight.shape[0], "output channel")

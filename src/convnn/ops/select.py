@@ -1,4 +1,4 @@
-r"""Who the neighbours are: the most similar, or those of a place."""
+r"""Selection of neighbours: the most similar positions, or positions at fixed places."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -24,33 +24,34 @@ def nearest(
     candidates: Tensor | None = None,
     backend: str = "auto",
 ) -> Neighbors:
-    r"""The K keys most similar to each query, best first.
+    r"""Return the K keys most similar to each query, best first.
 
-    With a score :math:`s` that is the cosine, minus the squared distance or the inner product, query :math:`i` chooses
+    With the score :math:`s`, which is the cosine, minus the squared distance or the inner product, query :math:`i`
+    chooses
 
     .. math:: \{i\} \cup \operatorname{top}_{K-1} \{ s(q_i, k_j) : j \in \text{candidates},\; j \neq i \}
 
-    where the query itself comes first if `positions` says where it stands, and :math:`\operatorname{top}_K` of all
-    candidates otherwise. Scores are float32 for every input type, rounded from float64, also under autocast; distances
-    are sums of squared differences, and orthogonal vectors score exactly 0. Equal scores go by lowest index; NaN, and
-    what float32 cannot hold, ranks last. The choice carries no gradient.
+    where the query itself comes first if `positions` gives its index, and :math:`\operatorname{top}_K` of all
+    candidates otherwise. Scores are computed in float64 and rounded to float32, for every input type and under
+    autocast; distances are sums of squared differences, and orthogonal vectors score exactly 0. Of equal scores the
+    lowest index ranks first; NaN and scores beyond the range of float32 rank last. The choice carries no gradient.
 
     Args:
-        queries: (B, N, C) what each query is compared by.
-        keys: (B, T, C) what it is compared with.
-        K: neighbours per query, from 1 to T; with candidates at most one more than there are.
+        queries: (B, N, C) features of the queries.
+        keys: (B, T, C) features that they are compared with.
+        K: neighbours per query, from 1 to T; with `candidates` at most M, or M + 1 if `positions` is given.
         metric: "cosine" (a zero vector scores 0 with everything), "euclidean" or "matmul" (the inner product).
         positions: (N,) int64, the index of each query among the keys.
-        candidates: (M,) int64 in ascending order, the keys that may be chosen; all of them when None. With M = K - 1
-            a query that is itself a candidate has K - 2 others, and stands in the last slot a second time.
-        backend: what computes it: "auto" takes the fastest that can; "cpu", "triton" or "reference" that one only.
+        candidates: (M,) int64 in ascending order, the keys that may be chosen; None allows all of them. With M = K - 1,
+            a query that is itself a candidate has only K - 2 others and fills the last slot a second time.
+        backend: "auto" takes the fastest backend that can compute the call; "cpu", "triton" or "reference" only itself.
 
     Returns:
         Neighbors with indices (B, N, K) into the keys and no scores.
 
     Raises:
         InputError: shapes do not agree, the metric or backend is unknown, or K exceeds the candidates.
-        UnsupportedError: the named backend cannot compute this, with every reason.
+        UnsupportedError: the named backend cannot compute this; the message gives every reason.
 
     Reference:
         Kang and Farias Sales Rocha Neto, "Attention Via Convolutional Nearest Neighbors", arXiv 2511.14137.
@@ -63,7 +64,7 @@ def nearest(
     available = keys.shape[1] if candidates is None else candidates.shape[0] + (positions is not None)
     if not 1 <= K <= available:
         raise InputError(f"K={K} must lie between 1 and {available}, the number of positions to choose from")
-    queries, keys = queries.detach(), keys.detach()  # no gradient to be recorded
+    queries, keys = queries.detach(), keys.detach()  # the choice has no gradient
     return Neighbors(_library.nearest(queries, keys, K, metric, positions, candidates, backend))
 
 
@@ -76,28 +77,28 @@ def one_of_each(
     unlike: bool = False,
     backend: str = "auto",
 ) -> Neighbors:
-    r"""Of K short lists for each query the key most similar to it, or least: a neighbour for each slot of a kernel.
+    r"""Return, for each slot of a kernel, the key most (or least) similar to the query in the slot's short list.
 
     .. math:: j_{ik} = \operatorname*{arg\,max}_{j \in L_{ik}} \pm s(q_i, k_j)
 
-    with minus where `unlike`. Scores are those of `nearest`; equal ones go to the first of the list, NaN and what
-    float32 cannot hold rank last either way. The choice carries no gradient.
+    with minus if `unlike`. Scores are those of `nearest`. Of equal scores the first of the list wins; NaN and scores
+    beyond the range of float32 rank last either way. The choice carries no gradient.
 
     Args:
-        queries: (B, N, C) what each query is compared by.
-        keys: (B, T, C) what it is compared with.
-        choices: (N, K, M) int64, the keys that may fill each slot of each query: at least one; shorter lists name one
-            of theirs again.
+        queries: (B, N, C) features of the queries.
+        keys: (B, T, C) features that they are compared with.
+        choices: (N, K, M) int64, the keys that may fill each slot of each query, with M at least 1; shorter lists
+            repeat one of their entries.
         metric: "cosine", "euclidean" or "matmul", as in `nearest`.
-        unlike: take the least similar.
-        backend: what computes it, as in `nearest`.
+        unlike: choose the least similar key.
+        backend: backend that computes it, as in `nearest`.
 
     Returns:
         Neighbors with indices (B, N, K) into the keys and no scores.
 
     Raises:
-        InputError: shapes do not agree, the metric or backend is unknown.
-        UnsupportedError: the named backend cannot compute this, with every reason.
+        InputError: shapes do not agree, or the metric or backend is unknown.
+        UnsupportedError: the named backend cannot compute this; the message gives every reason.
     """
     check_choice("metric", metric, METRICS)
     check_backend(backend)
@@ -112,7 +113,7 @@ def one_of_each(
             f"choices of shape {tuple(choices.shape)} and type {choices.dtype} must be (N, K, M) int64 for the"
             f" {counted(queries.shape[1], 'query', 'queries')}, with M at least 1"
         )
-    queries, keys = queries.detach(), keys.detach()  # no gradient to be recorded
+    queries, keys = queries.detach(), keys.detach()  # the choice has no gradient
     return Neighbors(_library.one_of_each(queries, keys, choices, metric, unlike, backend))
 
 
@@ -123,25 +124,25 @@ def window(
     *,
     device: torch.device | None = None,
 ) -> Neighbors:
-    r"""The window around each position, shifted inwards at the border, so that nobody has fewer neighbours.
+    r"""Return the window around each position, shifted inwards at the border so that every window is complete.
 
-    Along an axis of n positions, with a window of k, position i looks at
+    Along an axis of n positions, the window of size k of position i is
 
     .. math:: s_i, \dots, s_i + k - 1, \qquad s_i = \min(\max(i - \lfloor k / 2 \rfloor, 0), n - k)
 
-    With a dilation d it does so among the positions i mod d, i mod d + d, ... alone, as if there were no others.
+    With a dilation d, the window is taken among the positions i mod d, i mod d + d, ... alone.
 
     Args:
-        size: positions along each axis; there are T together, in raster order.
-        kernel_size: side of the window along each axis, from 1 to that of the map; k positions together.
-        dilation: d along each axis; 1 when None. A window has d k positions along an axis then, that many at least.
-        device: of the indices.
+        size: positions along each axis; T in all, in raster order.
+        kernel_size: side of the window along each axis, from 1 to the side of the map; k positions in all.
+        dilation: d along each axis; None is 1. An axis must have at least d times the window's side.
+        device: device of the indices.
 
     Returns:
-        Neighbors with indices (1, T, k) in raster order and no scores: one list for a whole batch.
+        Neighbors with indices (1, T, k) in raster order and no scores: one list for the whole batch.
 
     Raises:
-        InputError: a window is larger than the map, or has another number of axes.
+        InputError: a window is larger than the map or has a different number of axes.
 
     Reference:
         Hassani et al., "Neighborhood Attention Transformer", arXiv 2204.07143, equation 3; dilation: Hassani and Shi,
@@ -153,16 +154,16 @@ def window(
     if not len(size) == len(kernel_size) == len(dilation) or any(
         not 1 <= k <= n // d for k, n, d in zip(kernel_size, size, dilation, strict=True)
     ):
-        apart = f" at dilation={tuple(dilation)}" if max(dilation, default=1) > 1 else ""
-        where = f"the {tuple(size)} positions along each axis{apart}"
-        raise InputError(f"kernel_size={tuple(kernel_size)} must lie between 1 and {where}")
+        at_dilation = f" at dilation={tuple(dilation)}" if max(dilation, default=1) > 1 else ""
+        upper = f"the {tuple(size)} positions along each axis{at_dilation}"
+        raise InputError(f"kernel_size={tuple(kernel_size)} must lie between 1 and {upper}")
     indices = torch.zeros(1, 1, dtype=torch.long, device=device)
     for n, k, d in zip(size, kernel_size, dilation, strict=True):
-        place, rest = torch.arange(n, device=device) // d, torch.arange(n, device=device) % d
-        last = (n - 1 - rest) // d + 1 - k  # where the last window among the positions of this rest begins
+        place, residue = torch.arange(n, device=device) // d, torch.arange(n, device=device) % d
+        last = (n - 1 - residue) // d + 1 - k  # start of the last window among positions of the same residue
         first = torch.minimum((place - k // 2).clamp(min=0), last)
-        along = (first[:, None] + torch.arange(k, device=device)) * d + rest[:, None]
-        indices = _with_another_axis(indices, n, along)
+        along = (first[:, None] + torch.arange(k, device=device)) * d + residue[:, None]
+        indices = _add_axis(indices, n, along)
     return Neighbors(indices.unsqueeze(0))
 
 
@@ -174,21 +175,22 @@ def unfold(
     dilation: Sequence[int],
     device: torch.device | None = None,
 ) -> Neighbors:
-    r"""The windows of a convolution on a map that has its padding: whom `torch.nn.functional.unfold` gathers.
+    r"""Return the windows of a convolution on a padded map: the positions that `torch.nn.functional.unfold` gathers.
 
-    Along an axis of n positions, with a window of k, stride s and dilation d, window i holds
+    Along an axis of n positions, window i of size k, with stride s and dilation d, holds
 
     .. math:: s i + d j, \quad j = 0, \dots, k - 1, \qquad 0 \le i \le \lfloor (n - d (k - 1) - 1) / s \rfloor
 
     Args:
-        size: positions along each axis; there are T together, in raster order.
-        kernel_size: side of the window along each axis; k positions together.
+        size: positions along each axis, padding included; T in all, in raster order.
+        kernel_size: side of the window along each axis; k positions in all.
         stride: distance between windows along each axis.
         dilation: distance between the positions of a window along each axis.
-        device: of the indices.
+        device: device of the indices.
 
     Returns:
-        Neighbors with indices (1, N, k), windows and positions in raster order, and no scores: one list for a batch.
+        Neighbors with indices (1, N, k), windows and positions in raster order, and no scores: one list for the whole
+        batch.
 
     Raises:
         InputError: a window is larger than the map.
@@ -202,109 +204,111 @@ def unfold(
         if windows < 1:
             raise InputError(f"kernel_size={tuple(kernel_size)} is larger than the map of {tuple(size)} positions")
         along = torch.arange(0, windows, s, device=device)[:, None] + d * torch.arange(k, device=device)
-        indices = _with_another_axis(indices, n, along)
+        indices = _add_axis(indices, n, along)
     return Neighbors(indices.unsqueeze(0))
 
 
 def sectors(kernel_size: Sequence[int], reach: int, *, device: torch.device | None = None) -> Tensor:
-    r"""Which positions of a wider window may fill each slot of a kernel: the slot's own, and those behind it.
+    r"""Return the positions of a wider window that may fill each slot of a kernel: its own place and those beyond it.
 
-    Along an axis, position w of a window of k + 2r belongs to slot
+    Along an axis, position w of a window of size k + 2r belongs to slot
 
     .. math:: \min(\max(w - r, 0), k - 1)
 
-    so that inner slots have one place, and the outer ones reach r farther; those at a corner in every direction.
+    so that an inner slot has one place and an outer slot reaches r positions farther; a corner slot does so along every
+    axis.
 
     Args:
-        kernel_size: side of the kernel along each axis, k; K slots together.
-        reach: how much farther the outer slots look, r, at least 0.
-        device: of the indices.
+        kernel_size: side k of the kernel along each axis; K slots in all.
+        reach: r, how many positions farther the outer slots look, at least 0.
+        device: device of the indices.
 
     Returns:
-        (K, M) positions in the window, in raster order; M = (r + 1) ** axes, and shorter lists repeat their first.
+        (K, M) positions in the window, in raster order; M = (r + 1) ** axes, and shorter lists repeat their first
+        position.
 
     Raises:
         InputError: the reach is negative.
     """
     check_at_least("reach", reach, 0)
-    members = [[0]]  # of every slot, along the axes so far
+    slots = [[0]]  # the positions of each slot, along the axes so far
     for k in kernel_size:
         wide = k + 2 * reach
         along = [[w for w in range(wide) if min(max(w - reach, 0), k - 1) == slot] for slot in range(k)]
-        members = [[place * wide + w for place in places for w in line] for places, line in product(members, along)]
-    longest = max(map(len, members))
-    return torch.tensor([one + one[:1] * (longest - len(one)) for one in members], device=device)
+        slots = [[place * wide + w for place in places for w in line] for places, line in product(slots, along)]
+    longest = max(map(len, slots))
+    return torch.tensor([places + places[:1] * (longest - len(places)) for places in slots], device=device)
 
 
 def shifted(
     size: Sequence[int], shifts: Sequence[tuple[int, ...]] | Tensor, *, device: torch.device | None = None
 ) -> Neighbors:
-    r"""Positions at fixed distances, around the border: those that `torch.roll` by each of the shifts brings.
+    r"""Return positions at fixed distances, wrapped around the border, as `torch.roll` moves them.
 
     .. math:: j_{ik} = (i - d_k) \bmod n
 
     along every axis of n positions.
 
     Args:
-        size: positions along each axis; there are T together, in raster order.
-        shifts: K of them, each with a distance along every axis, at least one; or (K, axes) int64, which leaves K open
-            in a compiled graph.
-        device: of the indices.
+        size: positions along each axis; T in all, in raster order.
+        shifts: K shifts, at least one, each with a distance along every axis; or an int64 tensor (K, axes), which
+            keeps K dynamic in a compiled graph.
+        device: device of the indices.
 
     Returns:
-        Neighbors with indices (1, T, K) in the order of the shifts, and no scores: one list for a whole batch.
+        Neighbors with indices (1, T, K) in the order of the shifts and no scores: one list for the whole batch.
 
     Raises:
-        InputError: there is no shift, or one has another number of axes.
+        InputError: there is no shift, or one has a different number of axes.
     """
     if isinstance(shifts, Tensor):
-        fit = shifts.dim() == 2 and shifts.shape[0] > 0 and shifts.shape[1] == len(size)
+        is_valid = shifts.dim() == 2 and shifts.shape[0] > 0 and shifts.shape[1] == len(size)
     else:
-        fit = bool(shifts) and all(len(shift) == len(size) for shift in shifts)
-    if not fit:
-        shown = shifts.tolist() if isinstance(shifts, Tensor) else list(shifts)
-        raise InputError(f"shifts={shown} must be at least one, each with a distance along {len(size)} axes")
+        is_valid = bool(shifts) and all(len(shift) == len(size) for shift in shifts)
+    if not is_valid:
+        values = shifts.tolist() if isinstance(shifts, Tensor) else list(shifts)
+        raise InputError(f"shifts={values} must be at least one, each with a distance along {len(size)} axes")
     distances = torch.as_tensor(shifts, device=device)
     indices = torch.zeros(1, distances.shape[0], dtype=torch.long, device=device)
     for n, along in zip(size, distances.T, strict=True):
-        here = torch.arange(n, device=device)[:, None]
-        indices = (indices[:, None] * n + (here - along) % n).flatten(0, 1)
+        position = torch.arange(n, device=device)[:, None]
+        indices = (indices[:, None] * n + (position - along) % n).flatten(0, 1)
     return Neighbors(indices.unsqueeze(0))
 
 
 def within(length: int, reach: int, *, device: torch.device | None = None) -> Neighbors:
-    """The positions of a sequence at most `reach` away: 2 * reach + 1 of them, fewer at the ends.
+    """Return the positions of a sequence at a distance of at most `reach`: 2 * reach + 1, fewer at the ends.
 
     Args:
         length: positions of the sequence, T.
         reach: largest distance, at least 0.
-        device: of the indices.
+        device: device of the indices.
 
     Returns:
-        Neighbors with indices (1, T, min(2 * reach + 1, T)); absent are those too far away, which repeat the
-        farthest that is not.
+        Neighbors with indices (1, T, min(2 * reach + 1, T)) and no scores; slots beyond the reach are absent and
+        repeat the farthest position within it.
 
     Raises:
         InputError: the reach is negative.
     """
     check_at_least("reach", reach, 0)
     indices = window([length], [min(2 * reach + 1, length)], device=device).indices
-    here = torch.arange(length, device=device)[:, None]
-    distance = indices - here
-    return Neighbors(here + distance.clamp(-reach, reach), absent=distance.abs() > reach)
+    position = torch.arange(length, device=device)[:, None]
+    distance = indices - position
+    return Neighbors(position + distance.clamp(-reach, reach), absent=distance.abs() > reach)
 
 
 def strided(length: int, stride: int, *, device: torch.device | None = None) -> Neighbors:
-    """The positions of a sequence whose distance is a multiple of `stride`.
+    """Return the positions of a sequence whose distance is a multiple of `stride`.
 
     Args:
         length: positions of the sequence, T.
-        stride: at least 1.
-        device: of the indices.
+        stride: common divisor of the distances, at least 1.
+        device: device of the indices.
 
     Returns:
-        Neighbors with indices (1, T, ceil(T / stride)); absent is the last where the sequence ends before, and
-        repeats the one in front of it.
+        Neighbors with indices (1, T, ceil(T / stride)) and no scores; where the last slot lies beyond the end of the
+        sequence it is absent and repeats the slot before it.
 
     Raises:
         InputError: the stride is less than 1.
@@ -316,6 +320,6 @@ def strided(length: int, stride: int, *, device: torch.device | None = None) -> 
     return Neighbors(torch.where(absent, indices - stride, indices).unsqueeze(0), absent=absent.unsqueeze(0))
 
 
-def _with_another_axis(indices: Tensor, n: int, along: Tensor) -> Tensor:
-    """Windows (N, k) on a map that gains an axis of n positions, with the windows (M, l) along it: (N * M, k * l)."""
+def _add_axis(indices: Tensor, n: int, along: Tensor) -> Tensor:
+    """Extend windows (N, k) by an axis of n positions, with windows (M, l) along it, to (N * M, k * l)."""
     return (indices[:, None, :, None] * n + along[:, None]).flatten(0, 1).flatten(1)

@@ -1,4 +1,4 @@
-r"""How much each neighbour counts."""
+r"""Weighting: the functions that score the neighbours and turn scores into weights."""
 
 import torch
 from torch import Tensor
@@ -16,19 +16,19 @@ SOFT_TOPS = ("scaled", "alone", "added")
 def similarity(
     neighbors: Neighbors, queries: Tensor, keys: Tensor, *, metric: str = "cosine", backend: str = "auto"
 ) -> Neighbors:
-    r"""Score every chosen pair: the cosine, minus the squared distance, or the inner product; larger is closer.
+    r"""Score every chosen pair by the cosine, minus the squared distance, or the inner product; larger is closer.
 
-    Gradients reach the queries and the chosen keys, which is how a projection learns whom to look at.
+    Gradients reach the queries and the chosen keys, so that projections learn which positions to attend to.
 
     Args:
         neighbors: indices (B, N, K).
         queries: (B, N, C).
         keys: (B, T, C).
         metric: "cosine", in [-1, 1], "euclidean", at most 0, or "matmul", unbounded.
-        backend: what computes it, as in `select.nearest`.
+        backend: backend that computes it, as in `select.nearest`.
 
     Returns:
-        The same neighbours with scores (B, N, K), float32 at least.
+        The same neighbours with scores (B, N, K), in float32 or wider.
 
     Raises:
         InputError: shapes do not agree, or the metric or backend is unknown.
@@ -42,7 +42,7 @@ def similarity(
 
 
 def first_slot(neighbors: Neighbors, score: float) -> Neighbors:
-    """Give the first neighbour, the query itself, a constant score: no similarity decides about it.
+    """Give the first neighbour, the query itself, a constant score in place of its similarity.
 
     Raises:
         InputError: the neighbours have no scores yet.
@@ -52,7 +52,7 @@ def first_slot(neighbors: Neighbors, score: float) -> Neighbors:
 
 
 def root(neighbors: Neighbors) -> Neighbors:
-    """Minus the distance, from minus its square; where that is 0 no gradient passes.
+    """Turn minus the squared distance into minus the distance; no gradient passes where it is 0.
 
     Raises:
         InputError: the neighbours have no scores yet.
@@ -64,7 +64,7 @@ def root(neighbors: Neighbors) -> Neighbors:
 
 
 def inverse(neighbors: Neighbors, eps: float = 1e-8) -> Neighbors:
-    """One over the distance plus eps, from minus the distance.
+    """Turn minus the distance d into the weight 1 / (d + eps).
 
     Raises:
         InputError: the neighbours have no scores yet.
@@ -73,7 +73,9 @@ def inverse(neighbors: Neighbors, eps: float = 1e-8) -> Neighbors:
 
 
 def softmax(neighbors: Neighbors) -> Neighbors:
-    r"""Weights that sum to one over the K neighbours, :math:`w_k = e^{s_k} / \sum_l e^{s_l}`; absent ones get 0.
+    r"""Normalize the scores to sum to one over the K neighbours, :math:`w_k = e^{s_k} / \sum_l e^{s_l}`.
+
+    Absent neighbours get the weight 0.
 
     Raises:
         InputError: the neighbours have no scores yet.
@@ -81,27 +83,27 @@ def softmax(neighbors: Neighbors) -> Neighbors:
     scores = _scores(neighbors)
     if neighbors.absent is not None:
         scores = scores.masked_fill(neighbors.absent, -torch.inf)
-    return Neighbors(neighbors.indices, scores.softmax(dim=-1))  # a weight of 0 says that somebody is absent
+    return Neighbors(neighbors.indices, scores.softmax(dim=-1))  # no mask: absent neighbours weigh 0
 
 
 def soft_top(neighbors: Neighbors, degree: Tensor, temperature: float = 1.0, keeping: str = "scaled") -> Neighbors:
-    r"""Keep about as many of the best neighbours as each query wishes, by weights through which it learns its wish.
+    r"""Keep about as many of the best neighbours as each query's degree says, with weights that make it learnable.
 
     .. math:: h_t = \sigma \left( -\frac{2 (t - k)}{\tau} \right), \qquad
         w_t = \begin{cases} s_t \, h_t & \text{scaled} \\ h_t & \text{alone} \\ s_t (1 + h_t) & \text{added} \end{cases}
 
-    for the neighbour of rank t = 0, 1, ..., the best first, and the degree k of the query. Gradients reach the scores
-    and the degree, not the order. As the temperature goes to 0, exactly the ranks t < k are kept.
+    for the neighbour of rank t = 0, 1, ..., best first, and the degree k of the query. Gradients reach the scores and
+    the degree, but not the order. As the temperature goes to 0, exactly the ranks t < k are kept.
 
     Args:
-        neighbors: with scores (B, N, K) of at least 0.
-        degree: (B, N) how many neighbours each query wishes for; any real number.
+        neighbors: neighbours with scores (B, N, K) of at least 0.
+        degree: (B, N) number of neighbours that each query should keep; any real number.
         temperature: width of the step, above 0.
-        keeping: what becomes of the scores: "scaled"; "alone", where they order alone; or "added", where all are kept
-            and the best count up to twice.
+        keeping: "scaled" multiplies the scores by the step; "alone" uses the scores for the order only; "added" keeps
+            all neighbours and counts the best up to twice.
 
     Returns:
-        The neighbours, best first, absent ones last, with the weights as scores; absent ones weigh 0.
+        The neighbours, best first and absent ones last, with the weights as scores; absent ones weigh 0.
 
     Raises:
         InputError: the neighbours have no scores yet, or `keeping` is unknown.
@@ -125,7 +127,7 @@ def soft_top(neighbors: Neighbors, degree: Tensor, temperature: float = 1.0, kee
 
 
 def dropout(neighbors: Neighbors, p: float, *, training: bool) -> Neighbors:
-    """Silence each neighbour with probability p in training, and scale the others by 1 / (1 - p).
+    """Set the weight of each neighbour to 0 with probability p in training and scale the others by 1 / (1 - p).
 
     Raises:
         InputError: the neighbours have no scores yet.
@@ -135,5 +137,5 @@ def dropout(neighbors: Neighbors, p: float, *, training: bool) -> Neighbors:
 
 def _scores(neighbors: Neighbors) -> Tensor:
     if neighbors.scores is None:
-        raise InputError("neighbors.scores=None must be set first, by weigh.similarity for one")
+        raise InputError("neighbors.scores=None must be set first, for example by weigh.similarity")
     return neighbors.scores

@@ -1,4 +1,4 @@
-"""What a training run leaves in its folder: the files, and how they are read again."""
+"""The files in the folder of a training run, and functions that read them."""
 
 from convnn.runs.average import is_study, read_study_runs
 from convnn.runs.read import Run, read_run, read_runs, validation_parts

@@ -1,4 +1,4 @@
-"""The numbers of a run, epoch by epoch."""
+"""The metrics of a run, epoch by epoch."""
 
 import csv
 import io
@@ -13,10 +13,10 @@ Curves = dict[str, list[float]]
 
 
 def read_curves(metrics: Path, columns: Sequence[str] = COLUMNS) -> Curves:
-    """Columns of a metrics.csv or times.csv, a value an epoch, and those of val where it has them; NaN where empty.
+    """Read columns of a metrics.csv or times.csv, and those of val if it has them: a value per epoch, NaN where empty.
 
     Raises:
-        InputError: the table is missing, is no text, has no rows, lacks a column or holds no number.
+        InputError: the table is missing, is not text, has no rows, lacks a column, or a value is not a number.
     """
     if not metrics.is_file():
         raise InputError(f"'{metrics}' does not exist")
@@ -35,7 +35,7 @@ def read_curves(metrics: Path, columns: Sequence[str] = COLUMNS) -> Curves:
 
 
 def validation_part(curves: Curves) -> str:
-    """By which the best epoch is chosen: "val", or "test" where a run knows two parts only."""
+    """Return the part that decides which epoch is best: "val", or "test" for a run with only two parts."""
     return "val" if "val_top1" in curves else "test"
 
 

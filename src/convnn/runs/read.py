@@ -1,4 +1,4 @@
-"""Training runs as their folders tell of them."""
+"""Training runs, read from their folders."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from convnn.words import counted
 
 @dataclass(frozen=True)
 class Run:
-    """A run, finished or still going.
+    """A run, finished or in progress.
 
     Attributes:
         name: by which it is told from others.
@@ -26,7 +26,7 @@ class Run:
         seconds: of training, an epoch on average.
         repeats: the runs that this is the mean of; none of a single run.
 
-    Numbers that the folder does not tell are NaN.
+    Numbers that the folder does not contain are NaN.
     """
 
     name: str
@@ -39,38 +39,38 @@ class Run:
 
     @property
     def validation_part(self) -> str:
-        """By which the best epoch is chosen: "val", or "test" where there are two parts only."""
+        """The part that decides which epoch is best: "val", or "test" where there are only two parts."""
         return validation_part(self.curves)
 
     @property
     def best(self) -> int | None:
-        """Index of the epoch with the highest validation accuracy, the first of several; None where none is known."""
+        """Index of the first epoch with the highest validation accuracy; None if no accuracy is known."""
         accuracies = self.curves[f"{self.validation_part}_top1"]
         known = [index for index, accuracy in enumerate(accuracies) if not isnan(accuracy)]
         return max(known, key=accuracies.__getitem__, default=None)
 
     def validation(self, index: int | None, measure: str) -> float:
-        """The "loss", "top1" or "top5" of an epoch on that part, NaN at no epoch."""
+        """Return the "loss", "top1" or "top5" of an epoch on the validation part, NaN if `index` is None."""
         return self.at(index, f"{self.validation_part}_{measure}")
 
     def at(self, index: int | None, column: str) -> float:
-        """A value of the curves, NaN at no epoch."""
+        """Return a value of the curves, NaN if `index` is None."""
         return nan if index is None else self.curves[column][index]
 
 
 def read_run(folder: Path | str, name: str | None = None) -> Run:
-    """A run by its folder, which holds at least args.txt, metrics.csv and times.csv.
+    """Read a run from its folder, which holds at least args.txt, metrics.csv and times.csv.
 
     Args:
-        folder: the --output_dir of a training.
-        name: by which it is told from others; that of the folder when left out.
+        folder: the output_dir of a training run.
+        name: name of the run; None is that of the folder.
 
     Raises:
-        InputError: it lacks a file or has one that cannot be read.
+        InputError: a file is missing or cannot be read.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"run '{folder}' is not a folder; give the --output_dir of a training")
+        raise InputError(f"run '{folder}' is not a folder; name the output_dir of a training run")
     if not (folder / METRICS).is_file():
         raise InputError(f"run '{folder}' has no {METRICS}; read it after its first epoch")
     arguments = parse_arguments(_read_text(folder / ARGUMENTS), f"'{folder / ARGUMENTS}'")
@@ -85,15 +85,15 @@ def read_run(folder: Path | str, name: str | None = None) -> Run:
 
 
 def read_runs(folders: Sequence[Path | str]) -> list[Run]:
-    """Several runs by their folders, as `read_run` does.
+    """Read several runs from their folders, as `read_run` does.
 
-    A run is called after its folder; where two folders have one name, the folders above tell them apart.
+    A run is named after its folder; the folders above distinguish folders of the same name.
 
     Raises:
-        InputError: there are fewer than two, one is named twice, or one lacks a file or has one that cannot be read.
+        InputError: there are fewer than two, one is given twice, or a file is missing or cannot be read.
     """
     if len(folders) < 2:
-        raise InputError(f"{counted(len(folders), 'run')} cannot be compared; give the folders of two or more")
+        raise InputError(f"{counted(len(folders), 'run')} cannot be compared; name the folders of at least two")
     paths = [Path(folder).resolve() for folder in folders]
     for folder, path in zip(folders, paths, strict=True):
         if paths.count(path) > 1:
@@ -102,12 +102,12 @@ def read_runs(folders: Sequence[Path | str]) -> list[Run]:
 
 
 def validation_parts(runs: Sequence[Run]) -> str:
-    """On which parts of their images the runs are measured: "test", "val", or "val or test"; "test" of no runs."""
+    """Return the parts on which the runs are evaluated: "test", "val", or "val or test"; "test" if there are none."""
     return " or ".join(sorted({run.validation_part for run in runs}, reverse=True)) or "test"
 
 
 def _distinct_names(paths: Sequence[Path]) -> list[str]:
-    """The ends of different paths, each as long as it takes to be the end of no other."""
+    """Return the shortest ends that distinguish the paths."""
     names = []
     for path in paths:
         length = 1
@@ -119,7 +119,7 @@ def _distinct_names(paths: Sequence[Path]) -> list[str]:
 
 def _read_text(path: Path) -> str:
     if not path.is_file():
-        raise InputError(f"run '{path.parent}' has no {path.name}; give the --output_dir of a training")
+        raise InputError(f"run '{path.parent}' has no {path.name}; name the output_dir of a training run")
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

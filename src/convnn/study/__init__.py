@@ -1,8 +1,8 @@
-"""Studies: many runs that answer one question, made anywhere, interrupted at any time, told as tables and pictures."""
+"""Studies: many runs that answer one question, run on any machines, interruptible, with tables and pictures."""
 
 from convnn.study.definition import PlannedRun, Plot, Study, read_study
 from convnn.study.plots import draw_plot
-from convnn.study.results import Group, Result, grouped, read_result, read_results
+from convnn.study.results import Group, Result, group_results, read_result, read_results
 
 __all__ = [
     "Group",
@@ -11,7 +11,7 @@ __all__ = [
     "Result",
     "Study",
     "draw_plot",
-    "grouped",
+    "group_results",
     "read_result",
     "read_results",
     "read_study",

@@ -1,4 +1,4 @@
-"""What a study asks: a TOML file, and the runs that it stands for."""
+"""The definition of a study: a TOML file and the runs that it describes."""
 
 import hashlib
 import math
@@ -14,22 +14,22 @@ from convnn.errors import InputError, check_choice, did_you_mean
 from convnn.files import expand_home
 from convnn.nn import import_layers
 from convnn.train import TrainConfig
-from convnn.train.config_file import checked_flags, parse_toml, read_text
+from convnn.train.config_file import check_flags, parse_toml, read_text
 
-OURS = ("output_dir", "resume", "overwrite", "device", "test_only", "checkpoint")
-"""Flags that the sweep sets itself, or that make no sense in one."""
+SWEEP_FLAGS = ("output_dir", "resume", "overwrite", "device", "test_only", "checkpoint")
+"""Flags that a sweep sets itself, or that make no sense in a study."""
 
 MEASURES = ("best", "last", "average")
-"""Test accuracies of a run: of its best epoch, of its last, and the mean of its last five, or of all it has."""
+"""Accuracies of a run: of its best epoch, of its last, and the mean of its last five epochs, or of all if fewer."""
 
 COSTS = ("gflops", "parameters", "seconds")
-"""What a run tells of its network besides."""
+"""Costs of a run's network."""
 
 LONGEST_NAME = 143
-"""Bytes of a folder's name that every file system takes, encrypted ones too."""
+"""Bytes in a folder name that every file system accepts, including encrypted ones."""
 
 MOST_RUNS = 10_000
-"""Of one study; weeks of work for a large cluster."""
+"""The largest number of runs of a study: weeks of work for a large cluster."""
 
 FORMAT = {
     "title": (str, None, "text"),
@@ -39,9 +39,9 @@ FORMAT = {
     "runs": (list, dict, "tables of lists of values, [[runs]]"),
     "plots": (list, dict, "tables, [[plots]]"),
 }
-"""What a study file may say: of each key its type, that of its items, and how it is called."""
+"""The keys of a study file: the type of each, that of its items, and their name in messages."""
 
-FORMAT_OF_PLOT = {
+PLOT_FORMAT = {
     "x": (str, None, "a setting or a cost"),
     "y": (str, None, "an accuracy"),
     "lines": (list, str, 'a list of settings, such as ["layer"]'),
@@ -54,8 +54,8 @@ class PlannedRun:
     """A run of a study.
 
     Attributes:
-        name: of its folder; says the settings in which the runs of the study differ, or begins to where they are many.
-        settings: those, by flag.
+        name: name of its folder: the settings in which the runs of the study differ, shortened if there are many.
+        settings: these settings, by flag.
         config: all its flags.
     """
 
@@ -65,7 +65,7 @@ class PlannedRun:
 
     @property
     def folder(self) -> Path:
-        """Where its results are."""
+        """Folder of its results."""
         return Path(self.config.output_dir)
 
 
@@ -74,10 +74,10 @@ class Plot:
     """A picture of the results.
 
     Attributes:
-        x: the setting, or one of `COSTS`, along the axis.
-        y: one of `MEASURES`.
-        lines: settings; a line for each combination of their values.
-        panels: settings; a panel for each combination of theirs.
+        x: setting, or one of `COSTS`, on the horizontal axis.
+        y: one of `MEASURES`, on the vertical axis.
+        lines: settings; there is a line for each combination of their values.
+        panels: settings; there is a panel for each combination of their values.
     """
 
     x: str
@@ -88,14 +88,14 @@ class Plot:
 
 @dataclass(frozen=True)
 class Study:
-    """A question, and the runs that answer it.
+    """A question and the runs that answer it.
 
     Attributes:
-        name: that of the file.
-        title: the question in a line.
-        folder: where everything goes.
-        runs: in the order of the file.
-        repeats: settings that are no setting but a repetition; results are means over them.
+        name: name of the file, without suffix.
+        title: the question in one line.
+        folder: folder of all results.
+        runs: the runs, in the order of the file.
+        repeats: settings that only repeat a run, such as the seed; results are means over them.
         plots: pictures of the results.
         same: names of runs that would be the same as others but for settings that they do not read, and of these.
     """
@@ -110,25 +110,25 @@ class Study:
 
     @property
     def settings(self) -> list[str]:
-        """The settings in which runs differ, repetitions left out."""
+        """The settings in which runs differ, without repetitions."""
         names = dict.fromkeys(name for run in self.runs for name in run.settings)
         return [name for name in names if name not in self.repeats]
 
 
 def read_study(path: str | Path, changes: Mapping[str, Any] | None = None, folder: str | Path | None = None) -> Study:
-    """A study from its file.
+    """Read a study from its file.
 
-    The file has flags of every run under [flags]; under each [[runs]] a list of values for some flags, whose cross
-    product is run; pictures under [[plots]]; and, all optional, `title`, `output_dir` and `repeats`.
+    The file has flags of every run under [flags]; under each [[runs]] lists of values for some flags, of which every
+    combination is run; pictures under [[plots]]; and, all optional, `title`, `output_dir` and `repeats`.
 
     Args:
         path: FILE.toml.
-        changes: flags of every run that are not as in the file.
-        folder: where everything goes; that of the file's `output_dir` when None, runs/NAME without one.
+        changes: flags that override those of the file in every run.
+        folder: folder of all results; None is the file's `output_dir`, or runs/NAME without one.
 
     Raises:
-        InputError: the file cannot be read, has an unknown key or a wrong value, more than `MOST_RUNS` runs, or two
-            that are the same.
+        InputError: the file cannot be read, has an unknown key or a wrong value, or describes more than `MOST_RUNS`
+            runs or the same run twice.
     """
     path = Path(path)
     source = f"study '{path}'"
@@ -152,14 +152,14 @@ def read_study(path: str | Path, changes: Mapping[str, Any] | None = None, folde
 
 
 def _products(blocks: list[dict[str, Any]] | None, source: str) -> Iterator[dict[str, Any]]:
-    """The settings of every run, which are counted before any is made."""
+    """Yield the settings of every run; their number is checked first."""
     if not blocks or not all(blocks):
         missing = "a [[runs]] without flags" if blocks else "no [[runs]]"
         raise InputError(f"{source} has {missing}; name there the flags to vary, each with a list of values")
     for name, values in (item for block in blocks for item in block.items()):
         if not isinstance(values, list) or not values:
-            said = reprlib.repr(values)
-            raise InputError(f"{source} has {name}={said} under [[runs]]; it must be a list of values")
+            shown = reprlib.repr(values)
+            raise InputError(f"{source} has {name}={shown} under [[runs]]; it must be a list of values")
     count = sum(math.prod(map(len, block.values())) for block in blocks)
     if count > MOST_RUNS:
         raise InputError(
@@ -171,12 +171,12 @@ def _products(blocks: list[dict[str, Any]] | None, source: str) -> Iterator[dict
             yield _flags(dict(zip(block, values, strict=True)), source)
 
 
-def _flags(given: Any, source: str) -> dict[str, Any]:
-    given = checked_flags(given, source)
-    for name in given:
-        if name in OURS:
+def _flags(values: Any, source: str) -> dict[str, Any]:
+    flags = check_flags(values, source)
+    for name in flags:
+        if name in SWEEP_FLAGS:
             raise InputError(f"{source} has the flag {name!r}, which a sweep sets itself; leave it out")
-    return given
+    return flags
 
 
 def _planned(settings: dict[str, Any], flags: dict[str, Any], folder: Path, source: str) -> PlannedRun:
@@ -190,7 +190,7 @@ def _planned(settings: dict[str, Any], flags: dict[str, Any], folder: Path, sour
 
 
 def run_name(settings: Mapping[str, Any]) -> str:
-    """The settings as the name of a folder; a name that is too long ends in a digest of all of it instead.
+    """Return the settings as the name of a folder; a name that is too long is cut and ends in a digest of the whole.
 
     Example:
         >>> run_name({"layer": "ConvNN", "where": "layer1/*"})
@@ -232,7 +232,7 @@ def _made_once(runs: tuple[PlannedRun, ...]) -> tuple[tuple[PlannedRun, ...], di
 
 
 def _plot(values: Any, study: Study, source: str) -> Plot:
-    _check_format(values, FORMAT_OF_PLOT, f"{source}, under [[plots]],")
+    _check_format(values, PLOT_FORMAT, f"{source}, under [[plots]],")
     if "x" not in values:
         raise InputError(f"{source} has a plot without x; name a setting or one of {', '.join(COSTS)}")
     plot = Plot(values["x"], values.get("y", "best"), *(tuple(values.get(key, ())) for key in ("lines", "panels")))
@@ -244,13 +244,13 @@ def _plot(values: Any, study: Study, source: str) -> Plot:
 
 
 def _check_format(table: Mapping[str, Any], known: Mapping[str, tuple[type, type | None, str]], source: str) -> None:
-    """Refuse a key that is not known (naming the nearest), or a value of another type."""
+    """Refuse an unknown key (the message names the nearest) or a value of the wrong type."""
     for key, value in table.items():
         if key not in known:
             raise InputError(f"{source} has the unknown key {key!r}{did_you_mean(key, known)}")
-        kind, of_items, words = known[key]
-        is_right = isinstance(value, kind)
-        if is_right and of_items is not None:
-            is_right = all(isinstance(item, of_items) for item in value)
-        if not is_right:
-            raise InputError(f"{source} has {key}={reprlib.repr(value)}, which must be {words}")
+        kind, item_kind, description = known[key]
+        is_valid = isinstance(value, kind)
+        if is_valid and item_kind is not None:
+            is_valid = all(isinstance(item, item_kind) for item in value)
+        if not is_valid:
+            raise InputError(f"{source} has {key}={reprlib.repr(value)}, which must be {description}")

@@ -1,4 +1,4 @@
-"""Where runs are made, and how many at once."""
+"""The devices of a sweep, and the number of runs on each."""
 
 import os
 from dataclasses import dataclass, field
@@ -9,17 +9,17 @@ from convnn.data.stream import count_cores
 from convnn.errors import InputError, check_at_least, check_at_most
 
 MOST_JOBS = 1024
-"""Processes on one device; each takes some hundred megabytes."""
+"""The largest number of processes on a device; each takes some hundred megabytes."""
 
 
 @dataclass(frozen=True)
 class Device:
-    """A place for one run at a time.
+    """A device, or a share of one, for one run at a time.
 
     Attributes:
-        name: such as "cuda:1".
-        kind: what --device of the run says.
-        environment: variables that keep the run to its place.
+        name: name such as "cuda:1".
+        kind: value of `--device` for the run.
+        environment: environment variables that confine the run to its device.
     """
 
     name: str
@@ -28,14 +28,14 @@ class Device:
 
 
 def find_devices(names: list[str] | None, jobs: int) -> list[Device]:
-    """Places for runs.
+    """Find the devices for the runs of a sweep.
 
     Args:
-        names: "cpu", "mps", "cuda:0", "cuda:1" or "cuda", which is all of these; None: what there is.
-        jobs: runs at once on each; those on the CPU share its cores.
+        names: "cpu", "mps", "cuda:0", "cuda:1" or "cuda", which is all GPUs; None takes the best kind available.
+        jobs: simultaneous runs on each device; those on the CPU share its cores.
 
     Raises:
-        InputError: a device is not there, or jobs is out of range.
+        InputError: a device is not available, or `jobs` is out of range.
     """
     check_at_least("--jobs", jobs, 1)
     check_at_most("--jobs", jobs, MOST_JOBS)
@@ -53,15 +53,15 @@ def _named(name: str) -> list[Device]:
     kind, _, number = name.partition(":")
     count = {"cpu": 1, "mps": int(torch.backends.mps.is_available()), "cuda": torch.cuda.device_count()}.get(kind)
     if count is None or (number and not (kind == "cuda" and number.isdecimal())):
-        raise InputError(f"--devices {name} is no device; name cpu, mps, cuda or cuda:0")
+        raise InputError(f"--devices {name} is not a device; name cpu, mps, cuda or cuda:0")
     numbers = [int(number)] if number else list(range(count))
     if not numbers or max(numbers) >= count:
-        raise InputError(f"--devices {name} is not there; this machine has {count} of kind {kind}")
+        raise InputError(f"--devices {name} is not available; this machine has {count} of kind {kind}")
     if kind != "cuda":
         return [Device(kind, kind)]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = visible.split(",") if visible else [str(one) for one in range(count)]
-    return [Device(f"cuda:{one}", kind, {"CUDA_VISIBLE_DEVICES": names[one]}) for one in numbers]
+    names = visible.split(",") if visible else [str(index) for index in range(count)]
+    return [Device(f"cuda:{index}", kind, {"CUDA_VISIBLE_DEVICES": names[index]}) for index in numbers]
 
 
 def _sharing(device: Device, jobs: int) -> Device:

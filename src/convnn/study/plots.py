@@ -1,4 +1,4 @@
-"""Pictures of a study, in the manner of the paper: accuracy against a setting or a cost."""
+"""Pictures of a study, as in the paper: accuracy against a setting or a cost."""
 
 from collections.abc import Sequence
 from math import isnan
@@ -28,31 +28,31 @@ PANEL_WIDTH, HEIGHT = 4.4, 3.6
 """In inches."""
 
 MOST_LETTERS = 48
-"""Side by side under a panel; words of more stand on a slant, so that they do not touch."""
+"""The largest total length of tick labels before they are slanted, so that they do not overlap."""
 
 SLANTED: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
 
 MOST_CURVES = 18
-"""In one picture; more cannot be told apart."""
+"""The largest number of curves in a picture; more cannot be distinguished."""
 
 Point = tuple[Any, float, float]
-"""Place along the axis, mean, and spread; NaN of a single run."""
+"""Place on the axis, mean and spread; the spread of a single run is NaN."""
 
 
 @own_style()
 def draw_plot(plot: Plot, groups: Sequence[Group], path: Path | str) -> Path:
-    """Draw the means of a study, with one standard deviation on either side where there are repetitions.
+    """Draw the means of a study, with error bars of one standard deviation if there are repetitions.
 
     Args:
-        plot: which settings are axis, lines and panels; over all others the best is shown.
+        plot: the settings of axis, lines and panels; of all others the best is shown.
         groups: finished runs.
-        path: the picture, .png, .pdf or .svg, in a folder that exists.
+        path: the picture, .png, .pdf or .svg, in an existing folder.
 
     Returns:
         The path of the picture.
 
     Raises:
-        InputError: the suffix is none of these.
+        InputError: the suffix is not one of these.
         OutputError: the picture cannot be written.
     """
     groups = [group for group in groups if plot.x in COSTS or group.settings[plot.x] is not None]
@@ -72,17 +72,17 @@ def draw_plot(plot: Plot, groups: Sequence[Group], path: Path | str) -> Path:
 
 
 def draw_loss_curves(groups: Sequence[Group], path: Path | str) -> Path:
-    """Draw the mean test accuracy and loss of every setting over the epochs; of many settings the best ones.
+    """Draw the mean test accuracy and loss of every setting over the epochs; if there are many, of the best ones.
 
     Args:
         groups: finished runs.
-        path: the picture, .png, .pdf or .svg, in a folder that exists.
+        path: the picture, .png, .pdf or .svg, in an existing folder.
 
     Returns:
         The path of the picture.
 
     Raises:
-        InputError: the suffix is none of these.
+        InputError: the suffix is not one of these.
         OutputError: the picture cannot be written.
     """
     best = sorted(groups, key=lambda group: -group.mean("best"))[:MOST_CURVES]
@@ -90,7 +90,7 @@ def draw_loss_curves(groups: Sequence[Group], path: Path | str) -> Path:
 
 
 def _split(groups: Sequence[Group], settings: Sequence[str]) -> dict[str, list[Group]]:
-    """Groups by their values of some settings, named by these, in the order of the study."""
+    """Split groups by the values of some settings, which name the parts, in the order of the study."""
     parts: dict[str, list[Group]] = {}
     for group in groups:
         parts.setdefault(group.named(settings), []).append(group)
@@ -105,9 +105,9 @@ def _draw_panel(panel: Axes, plot: Plot, groups: Sequence[Group], names: Sequenc
         points = _points(plot, lines.get(name, []), ticks)
         xs, means = [x for x, _, _ in points], [100 * mean for _, mean, _ in points]
         spreads = [0 if isnan(spread) else 100 * spread for _, _, spread in points]
-        look: dict[str, Any] = {"color": COLORS[number % len(COLORS)], "marker": "osD^vP"[number // len(COLORS) % 6]}
-        look |= {"linewidth": 1.6, "linestyle": "none" if ticks else "-", "markersize": 5, "capsize": 2.5}
-        panel.errorbar(xs, means, spreads, elinewidth=1.2, **look)
+        style: dict[str, Any] = {"color": COLORS[number % len(COLORS)], "marker": "osD^vP"[number // len(COLORS) % 6]}
+        style |= {"linewidth": 1.6, "linestyle": "none" if ticks else "-", "markersize": 5, "capsize": 2.5}
+        panel.errorbar(xs, means, spreads, elinewidth=1.2, **style)
     panel.set_xlabel(HEADINGS.get(plot.x, plot.x), fontsize=9, color=FAINT)
     panel.yaxis.set_major_formatter(FuncFormatter(lambda percent, _: f"{percent:g}"))
     if all(isinstance(group.settings.get(plot.x), int) for group in groups):
@@ -120,13 +120,13 @@ def _draw_panel(panel: Axes, plot: Plot, groups: Sequence[Group], names: Sequenc
 
 
 def _ticks(plot: Plot, groups: Sequence[Group]) -> list[Any]:
-    """Values that stand one beside the other because they are no numbers, in the order of the study."""
+    """Return the values of an axis that are not all numbers, in the order of the study; otherwise an empty list."""
     values = [] if plot.x in COSTS else list(dict.fromkeys(group.settings[plot.x] for group in groups))
     return values if any(isinstance(value, str) for value in values) else []
 
 
 def _points(plot: Plot, groups: Sequence[Group], ticks: Sequence[Any]) -> list[Point]:
-    """The best of the groups at each place."""
+    """Return the best of the groups at each place of the axis."""
     best: dict[Any, Point] = {}
     for group in groups:
         x = group.mean(plot.x) if plot.x in COSTS else group.settings[plot.x]

@@ -1,4 +1,4 @@
-"""Which run is whose: claims that processes on several machines share through a file."""
+"""The queue of runs: claims that processes on several machines share through a file."""
 
 import os
 import socket
@@ -16,37 +16,37 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from convnn.errors import OutputError
 
 RUN, HOST, PID, STARTED = "run", "host", "pid", "started"
-"""What a claim says of itself: which run, and the process that makes it."""
+"""Attributes of a claim: the run, and the process that works on it."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A run that a process makes.
+    """A run that a process has claimed.
 
     Attributes:
-        run: its name.
-        trial: of Optuna, which says so to others.
+        run: name of the run.
+        trial: Optuna trial that shows the claim to other processes.
     """
 
     run: str
     trial: Trial
 
     def give_to(self, pid: int) -> None:
-        """Let the claim last as long as a process of this machine."""
+        """Tie the claim to a process of this machine, with which it ends."""
         self.trial.set_user_attr(HOST, socket.gethostname())
         self.trial.set_user_attr(STARTED, psutil.Process(pid).create_time())
         self.trial.set_user_attr(PID, pid)
 
 
 class Queue:
-    """The runs of a study that are to be made, as an Optuna study whose trials are claims.
+    """The pending runs of a study, as an Optuna study whose trials are claims.
 
-    Every process takes the next run that nobody has; a claim ends with its process, so that a run whose process was
-    killed is taken again. Processes on several machines share one queue through a file that they all see.
+    Every process takes the next unclaimed run. A claim ends with its process, so that a run whose process was killed
+    is taken again. Processes on several machines share one queue through a file that all of them can access.
 
     Args:
-        journal: the file, in a folder that exists.
-        name: of the study.
+        journal: the file, in an existing folder.
+        name: name of the study.
 
     Raises:
         OutputError: the file cannot be written.
@@ -56,7 +56,7 @@ class Queue:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._lock = JournalFileOpenLock(f"{journal}.claims", grace_period=10)
         try:
-            # A lock by a file that must not exist yet is safe on the file systems that machines share.
+            # A lock file opened in exclusive mode is safe on shared file systems.
             storage = JournalStorage(JournalFileBackend(str(journal), lock_obj=JournalFileOpenLock(str(journal))))
             self._study = optuna.create_study(
                 storage=storage, study_name=name, direction="maximize", load_if_exists=True
@@ -65,13 +65,13 @@ class Queue:
             raise OutputError(f"'{journal}' cannot be written: {error.strerror or error}") from None
 
     def fill(self, names: Iterable[str], *, take_over: bool = False) -> None:
-        """Enter runs that are to be made, unless somebody has them or they wait already.
+        """Add runs that are neither claimed nor waiting.
 
         Args:
-            names: the runs.
-            take_over: give up claims of other machines, of whose processes nothing can be known here.
+            names: names of the runs.
+            take_over: discard claims of other machines, whose processes cannot be checked from here.
         """
-        with self._alone():
+        with self._locked():
             for trial in self._trials(TrialState.RUNNING):
                 if not is_alive(trial.user_attrs, if_elsewhere=not take_over):
                     self._end(trial.number, TrialState.FAIL)
@@ -81,8 +81,8 @@ class Queue:
                     self._study.enqueue_trial({}, user_attrs={RUN: name})
 
     def take(self, names: Collection[str]) -> "Claim | None":
-        """Claim the next of some runs for this process; None: nobody waits."""
-        with self._alone():
+        """Claim the next of some runs for this process; return None if none is waiting."""
+        with self._locked():
             while True:
                 trial = self._study.ask()
                 name = trial.user_attrs.get(RUN)
@@ -91,18 +91,18 @@ class Queue:
                     claim.give_to(os.getpid())
                     return claim
                 self._end(trial.number, TrialState.FAIL)
-                if name is None:  # none was waiting, and Optuna has made one up
+                if name is None:  # none was waiting, so Optuna created a new trial
                     return None
 
     def finish(self, claim: "Claim", accuracy: float | None) -> None:
-        """End a claim, with the best accuracy of the run; None where it has not reached its end."""
+        """End a claim with the best accuracy of the run, or None if the run is not finished."""
         if accuracy is None:
             self._end(claim.trial.number, TrialState.FAIL)
         else:
             self._study.tell(claim.trial.number, accuracy, skip_if_finished=True)
 
     def claimed(self) -> dict[str, str]:
-        """Runs that somebody makes, each with the host."""
+        """Return the claimed runs, each with its host."""
         return {
             trial.user_attrs[RUN]: trial.user_attrs.get(HOST, "?")
             for trial in self._trials(TrialState.RUNNING)
@@ -116,18 +116,18 @@ class Queue:
         self._study.tell(number, state=state, skip_if_finished=True)
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Nobody else fills the queue meanwhile, so that no run is entered twice."""
+    def _locked(self) -> Iterator[None]:
+        """Lock the queue against other processes, so that no run is added twice."""
         self._lock.acquire()
         try:
             yield
         finally:
-            with suppress(RuntimeError):  # taken from us, when we were too slow
+            with suppress(RuntimeError):  # another process took the lock after the grace period
                 self._lock.release()
 
 
 def is_alive(claim: dict[str, Any], *, if_elsewhere: bool) -> bool:
-    """Whether the process that claimed is still there; `if_elsewhere` where it is on another machine."""
+    """Return whether the process of a claim still runs, or `if_elsewhere` if it is on another machine."""
     if claim.get(HOST, socket.gethostname()) != socket.gethostname():
         return if_elsewhere
     try:

@@ -1,4 +1,4 @@
-"""What came out of a study: a row for each run, and a row for each setting over its repetitions."""
+"""The results of a study: a row for each run, and a row for each setting over its repetitions."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -10,13 +10,13 @@ from convnn.errors import InputError
 from convnn.runs import Run, read_run, validation_parts
 from convnn.runs.files import METRICS
 from convnn.study.definition import COSTS, MEASURES, PlannedRun, Study
-from convnn.tables import csv_text, escaped, markdown_table
+from convnn.tables import csv_text, escape_markdown, markdown_table
 from convnn.train import TrainConfig
-from convnn.train.resume import may_change
-from convnn.train.stopping import why_over
+from convnn.train.resume import is_changeable
+from convnn.train.stopping import stop_reason
 
 LAST_EPOCHS = 5
-"""Over which `average` is the mean, as in the published tables."""
+"""The number of last epochs whose mean is `average`, as in the published tables."""
 
 HEADINGS = {
     "best": "best top-1",
@@ -29,20 +29,20 @@ FORMATS = {"gflops": "{:.3g}", "parameters": "{:,.0f}", "seconds": "{:.3g}"}
 
 
 def heading(name: str, groups: "Sequence[Group]") -> str:
-    """What one of `MEASURES` or `COSTS` is called above a table or beside an axis of these groups."""
+    """Return the heading of one of `MEASURES` or `COSTS` in a table or picture of these groups."""
     if name != "average":
         return HEADINGS[name]
-    counts = sorted({min(LAST_EPOCHS, one.epochs) for group in groups for one in group.results}) or [LAST_EPOCHS]
+    counts = sorted({min(LAST_EPOCHS, r.epochs) for group in groups for r in group.results}) or [LAST_EPOCHS]
     return f"mean of last {counts[0]}" + (f" to {counts[-1]}" if len(counts) > 1 else "")
 
 
 @dataclass(frozen=True)
 class Result:
-    """A run of a study that has begun.
+    """The results of a started run of a study.
 
     Attributes:
-        planned: what was to be made.
-        run: what is there.
+        planned: the run as planned.
+        run: the run as read from its folder.
     """
 
     planned: PlannedRun
@@ -50,16 +50,16 @@ class Result:
 
     @property
     def epochs(self) -> int:
-        """How many are done."""
+        """Number of finished epochs."""
         return int(self.run.curves["epoch"][-1])
 
     @property
     def is_finished(self) -> bool:
-        """Whether all are, or its patience is at an end."""
-        return why_over(self.run.curves[f"{self.run.validation_part}_top1"], self.planned.config) is not None
+        """Whether all epochs are done, or its patience has run out."""
+        return stop_reason(self.run.curves[f"{self.run.validation_part}_top1"], self.planned.config) is not None
 
     def value(self, name: str) -> float:
-        """One of `MEASURES` or `COSTS`; accuracies from 0 to 1, NaN where unknown."""
+        """Return one of `MEASURES` or `COSTS`; accuracies from 0 to 1, NaN where unknown."""
         if name in COSTS:
             return float(getattr(self.run, name))
         if name == "best":
@@ -70,11 +70,11 @@ class Result:
 
 @dataclass(frozen=True)
 class Group:
-    """The runs of one setting.
+    """The runs of one combination of settings.
 
     Attributes:
-        settings: what they have in common, by flag.
-        results: one for each repetition.
+        settings: their common settings, by flag.
+        results: a result for each repetition.
     """
 
     settings: Mapping[str, Any]
@@ -82,9 +82,9 @@ class Group:
 
     @property
     def mean_run(self) -> Run:
-        """The mean curves of the repetitions, called after the settings."""
-        runs = [one.run for one in self.results]
-        epochs = min(one.epochs for one in self.results)
+        """The mean curves of the repetitions as a run, named after the settings."""
+        runs = [result.run for result in self.results]
+        epochs = min(result.epochs for result in self.results)
         curves = {
             name: [fmean(values) for values in zip(*(run.curves[name][:epochs] for run in runs), strict=True)]
             for name in runs[0].curves
@@ -93,50 +93,50 @@ class Group:
         return replace(runs[0], name=self.named(self.settings), curves=curves)
 
     def named(self, settings: Iterable[str]) -> str:
-        """The values of some settings: a word speaks for itself, a number needs its name."""
+        """Return the values of some settings as text: words stand alone, numbers follow their name."""
         values = {name: self.settings[name] for name in settings if self.settings[name] is not None}
         return ", ".join(value if isinstance(value, str) else f"{name}={value}" for name, value in values.items())
 
     def mean(self, name: str) -> float:
-        """Over the repetitions of which it is known; NaN of none."""
+        """Return the mean over the repetitions whose value is known; NaN if there are none."""
         known = self._known(name)
         return fmean(known) if known else nan
 
     def spread(self, name: str) -> float:
-        """Standard deviation of the repetitions, with n - 1; NaN of fewer than two."""
+        """Return the standard deviation of the repetitions, with n - 1; NaN below two."""
         known = self._known(name)
         return stdev(known) if len(known) > 1 else nan
 
     def _known(self, name: str) -> list[float]:
-        return [value for one in self.results if not isnan(value := one.value(name))]
+        return [value for result in self.results if not isnan(value := result.value(name))]
 
 
 def read_result(planned: PlannedRun) -> Result | None:
-    """What is there of a run; None where no epoch is done.
+    """Read the results of a run; return None if no epoch is done.
 
     Raises:
-        InputError: it was made with other flags than the study says, or a file cannot be read.
+        InputError: the run has other flags than in the study, or a file cannot be read.
     """
     if not (planned.folder / METRICS).is_file():
         return None
     run = read_run(planned.folder, planned.name)
     for f in fields(TrainConfig):
-        wanted, made = str(getattr(planned.config, f.name)), run.flags.get(f.name)
-        if made not in (None, wanted) and not may_change(f.name, planned.config) and planned.config.reads(f.name):
+        expected, found = str(getattr(planned.config, f.name)), run.flags.get(f.name)
+        if found not in (None, expected) and not is_changeable(f.name, planned.config) and planned.config.reads(f.name):
             raise InputError(
-                f"'{planned.folder}' was made with {f.name}={made}, and the study says {wanted}; remove that folder, or"
-                " give the study another output_dir"
+                f"'{planned.folder}' was run with {f.name}={found}, but the study has {expected}; remove that folder,"
+                " or give the study another output_dir"
             )
     return Result(planned, run)
 
 
 def read_results(study: Study) -> list[Result]:
-    """Of all runs that have begun, in the order of the study."""
+    """Read the results of all started runs, in the order of the study."""
     return [result for planned in study.runs if (result := read_result(planned)) is not None]
 
 
-def grouped(study: Study, results: Sequence[Result]) -> list[Group]:
-    """Finished runs by their settings, repetitions together."""
+def group_results(study: Study, results: Sequence[Result]) -> list[Group]:
+    """Group finished runs by their settings, with all repetitions in one group."""
     groups: dict[tuple[Any, ...], list[Result]] = {}
     for result in results:
         if result.is_finished:
@@ -145,18 +145,18 @@ def grouped(study: Study, results: Sequence[Result]) -> list[Group]:
 
 
 def results_csv(study: Study, results: Sequence[Result]) -> str:
-    """A row for each run: settings, epochs, accuracies from 0 to 1, cost; complete numbers."""
+    """Return results.csv with a row per run: settings, epochs, accuracies from 0 to 1, and costs, all unrounded."""
     names = [*study.settings, *(name for name in study.repeats if any(name in run.settings for run in study.runs))]
     rows = [
-        [one.planned.name, *(one.planned.settings.get(name, "") for name in names), one.epochs]
-        + ["" if isnan(value := one.value(name)) else value for name in MEASURES + COSTS]
-        for one in results
+        [result.planned.name, *(result.planned.settings.get(name, "") for name in names), result.epochs]
+        + ["" if isnan(value := result.value(name)) else value for name in MEASURES + COSTS]
+        for result in results
     ]
     return csv_text(["run", *names, "epochs", *MEASURES, *COSTS], rows)
 
 
 def results_table(study: Study, groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows to read: mean and standard deviation over the repetitions, accuracies in percent."""
+    """Return head and rows of a table: mean and standard deviation over the repetitions, accuracies in percent."""
     settings = study.settings
     head = [*settings, "runs", *(heading(name, groups) for name in MEASURES + COSTS)]
     rows = [
@@ -169,10 +169,11 @@ def results_table(study: Study, groups: Sequence[Group]) -> tuple[list[str], lis
 
 
 def results_markdown(study: Study, groups: Sequence[Group]) -> str:
-    """That table as Markdown, under the question."""
+    """Return the table as Markdown, under the title of the study."""
     head, rows = results_table(study, groups)
     is_number = [name not in study.settings for name in head]
-    table = markdown_table(list(map(escaped, head)), [list(map(escaped, row)) for row in rows], is_number)
+    cells = [list(map(escape_markdown, row)) for row in rows]
+    table = markdown_table(list(map(escape_markdown, head)), cells, is_number)
     part = validation_parts([result.run for group in groups for result in group.results]).capitalize()
     return f"# {study.title}\n\n{part} accuracies in percent: mean and standard deviation of the runs.\n\n{table}"
 

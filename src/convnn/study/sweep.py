@@ -1,4 +1,4 @@
-"""Making the runs of a study: those that are missing, several at once, beside others who do the same."""
+"""The execution of a study: its missing runs, several at once, possibly by several processes and machines."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -12,22 +12,22 @@ from convnn.packages import need, reason
 from convnn.study.definition import PlannedRun, Study
 from convnn.study.device import Device
 from convnn.study.plots import draw_loss_curves, draw_plot
-from convnn.study.results import Group, Result, grouped, read_result, results_csv, results_markdown
+from convnn.study.results import Group, Result, group_results, read_result, results_csv, results_markdown
 from convnn.study.worker import Worker
 
 if TYPE_CHECKING:
     from convnn.study.queue import Claim, Queue
 
 JOURNAL = "queue.journal"
-"""Who makes which run."""
+"""The file that records which process works on which run."""
 
 PAUSE = 1.0
-"""Seconds between two looks at the runs."""
+"""Seconds between two checks of the runs."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run that this process has begun."""
+    """A run that this process has started."""
 
     claim: "Claim"
     worker: Worker
@@ -36,22 +36,22 @@ class Job:
 class Sweep:
     """The runs of a study on the devices of this machine.
 
-    Runs that are finished are skipped, runs that were broken off go on. Others may sweep the same study meanwhile, here
-    or on machines that see its folder: each run is made once.
+    Finished runs are skipped, and interrupted runs are resumed. Other processes may sweep the same study at the same
+    time, here or on machines that can access its folder; every run is made once.
 
     Args:
-        study: what to make.
-        devices: places for runs; one run on each.
-        take_over: begin again what other machines have begun and not finished.
+        study: study to run.
+        devices: devices, with one run on each.
+        take_over: take over the unfinished runs of other machines.
 
     Attributes:
-        results: of the runs that have begun, by name.
-        failed: why runs failed, by name.
-        undrawn: why a picture is missing; empty where none is.
-        jobs: what is being made here.
+        results: results of the started runs, by name.
+        failed: reasons of failed runs, by name.
+        undrawn: why a picture is missing; empty if none is.
+        jobs: runs in progress in this process.
 
     Raises:
-        InputError: a run is there that was made with other flags.
+        InputError: the folder holds a run with other flags.
         OutputError: the folder of the study cannot be written.
     """
 
@@ -66,13 +66,13 @@ class Sweep:
         self._take_over = take_over
 
     def run(self, watch: Callable[["Sweep"], None]) -> None:
-        """Make all runs, then tell what came out.
+        """Make all runs, then write the results.
 
         Args:
-            watch: is called about every second.
+            watch: function that is called about every second.
         """
         try:
-            while self._turn():
+            while self._advance():
                 watch(self)
                 time.sleep(PAUSE)
         finally:
@@ -86,29 +86,29 @@ class Sweep:
 
     @property
     def elsewhere(self) -> dict[str, str]:
-        """Runs that other processes make, each with their host."""
+        """Runs in progress in other processes, each with its host."""
         if not (self.study.folder / JOURNAL).exists():
             return {}
         ours = {job.claim.run for job in self.jobs}
         return {name: host for name, host in self._queue.claimed().items() if name not in ours}
 
     def is_finished(self, name: str) -> bool:
-        """Whether a run has reached its end."""
+        """Return whether a run is finished."""
         return name in self.results and self.results[name].is_finished
 
     def write_results(self) -> None:
-        """results.csv, results.md, curves.png and the pictures of the study, of what there is, whoever made it.
+        """Write results.csv, results.md, curves.png and the pictures of the study, for all runs so far.
 
-        Others write them too: when a run has been finished meanwhile they are written again, so that whoever is the
-        last to write has all.
+        Other processes write them too. If a run has finished in the meantime they are written again, so that the last
+        process to write includes all runs.
         """
         written = None
-        while (finished := self._look()) != written:
+        while (finished := self._read_unfinished()) != written:
             self._write_results()
             written = finished
 
-    def _look(self) -> list[str]:
-        """Read what is not finished, which somebody else may make; the names of all that is."""
+    def _read_unfinished(self) -> list[str]:
+        """Read the unfinished runs, which other processes may be making, and return the names of the finished ones."""
         for run in self.study.runs:
             if not self.is_finished(run.name):
                 self._read(run)
@@ -116,12 +116,12 @@ class Sweep:
 
     def _write_results(self) -> None:
         results = [self.results[run.name] for run in self.study.runs if run.name in self.results]
-        groups, folder = grouped(self.study, results), self.study.folder
+        groups, folder = group_results(self.study, results), self.study.folder
         write_atomically(folder / "results.csv", results_csv(self.study, results))
         write_atomically(folder / "results.md", results_markdown(self.study, groups))
         try:
             self._draw(groups)
-        except Exception as error:  # of fonts, of a disk, of whatever a drawing needs: no reason to stop runs
+        except Exception as error:  # fonts, disks or anything else a picture needs must not stop the runs
             self.undrawn = reason(error)
 
     def _draw(self, groups: Sequence[Group]) -> None:
@@ -130,8 +130,8 @@ class Sweep:
             for number, plot in enumerate(self.study.plots, start=1):
                 draw_plot(plot, groups, self.study.folder / f"{number}_{plot.y}_by_{plot.x}.png")
 
-    def _turn(self) -> bool:
-        """Take notice of what has ended, begin what is next; whether something is being made here."""
+    def _advance(self) -> bool:
+        """End finished jobs and start the next ones; return whether any job is running."""
         for job in list(self.jobs):
             self._read(job.worker.run)
             if job.worker.status is not None:
@@ -143,7 +143,7 @@ class Sweep:
 
     def _begin(self, missing: Sequence[str]) -> None:
         self._queue.fill(missing, take_over=self._take_over)
-        self._take_over = False  # what is begun elsewhere from now on is begun by somebody who is there
+        self._take_over = False  # from now on, claims of other machines belong to running processes
         busy = [job.worker.device for job in self.jobs]
         for device in self._devices:
             if device in busy:
@@ -154,7 +154,7 @@ class Sweep:
     def _start(self, claim: "Claim", device: Device) -> None:
         run = self.planned[claim.run]
         self._read(run)
-        if self.is_finished(claim.run):  # by somebody else, since we last looked
+        if self.is_finished(claim.run):  # by another process since the last check
             self._queue.finish(claim, self.results[claim.run].value("best"))
             return
         worker = Worker(run, device)
@@ -179,7 +179,7 @@ class Sweep:
             self.results[run.name] = result
 
     def _stop(self) -> None:
-        """Ask what is still running to save and end, and wait for it."""
+        """Ask the running jobs to save and end, and wait for them."""
         for job in self.jobs:
             job.worker.stop()
         for job in self.jobs:
@@ -189,7 +189,7 @@ class Sweep:
 
 
 def _open_queue(folder: Path, name: str) -> "Queue":
-    """Imported here: only who sweeps needs Optuna."""
+    """Open the queue; imported here because only sweeps need Optuna."""
     for package in ("optuna", "psutil"):
         need(package, "a sweep", extra="sweep")
     from convnn.study.queue import Queue
@@ -198,10 +198,10 @@ def _open_queue(folder: Path, name: str) -> "Queue":
 
 
 def states(sweep: Sweep) -> dict[str, tuple[str, Result | None]]:
-    """Of every run what is happening to it, and what is there of it."""
+    """Return the state of every run and its result, or None if no epoch is done."""
     running = {job.claim.run: job.worker.device.name for job in sweep.jobs}
     elsewhere = sweep.elsewhere
-    found = {}
+    result = {}
     for name in sweep.planned:
         if sweep.is_finished(name):
             state = "finished"
@@ -211,5 +211,5 @@ def states(sweep: Sweep) -> dict[str, tuple[str, Result | None]]:
             state = f"on {running[name]}"
         else:
             state = f"at {elsewhere[name]}" if name in elsewhere else "waiting"
-        found[name] = (state, sweep.results.get(name))
-    return found
+        result[name] = (state, sweep.results.get(name))
+    return result

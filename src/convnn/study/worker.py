@@ -25,7 +25,7 @@ from convnn.train import TrainConfig
 from convnn.train.config import option_of
 
 LOG = "log.txt"
-"""What a run prints, in its folder."""
+"""The file in a run's folder with its output."""
 
 COMMAND_LINE = "convnn.cli"
 """Whose `main` makes a run."""
@@ -40,11 +40,11 @@ NEEDED = (
 
 
 class Worker:
-    """A run that is being made.
+    """A run in progress.
 
     Args:
-        run: what to make; a run that was broken off goes on.
-        device: where.
+        run: run to start, or to resume if it was interrupted.
+        device: device of the run.
 
     Raises:
         OutputError: the folder of the run cannot be written.
@@ -90,14 +90,14 @@ class Worker:
 
 
 def arguments(config: TrainConfig) -> list[str]:
-    """The flags of `convnn train` that differ from the defaults."""
+    """Return the flags of `convnn train` that differ from the defaults."""
     default = TrainConfig(model=config.model)
     differing = [f for f in fields(config) if getattr(config, f.name) != getattr(default, f.name)]
     return ["--model", config.model, *(word for f in differing for word in _flag(f, getattr(config, f.name)))]
 
 
 def last_line(folder: Path) -> str:
-    """What a run said last; nothing where it said nothing."""
+    """Return the last line of a run's output, or an empty string."""
     try:
         lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").split("\n")
     except OSError:

@@ -1,4 +1,4 @@
-"""Training: configuration, loop, and what a run leaves behind."""
+"""Training: configuration, loop, checkpoints and the files of a run."""
 
 from convnn.interruption import Interrupted, Interruption
 from convnn.train.callbacks import Callback

@@ -1,4 +1,4 @@
-"""What looks on while a network trains: the screen, the run folder, pictures."""
+"""The interface of callbacks that observe training: the screen, the run folder, pictures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,34 +10,34 @@ from convnn.train.metrics import EpochResult
 
 
 class Callback:
-    """Called by `Trainer.fit` in the main process; every method may be left out.
+    """Base of the callbacks, which `Trainer.fit` calls in the main process; every method is optional.
 
     Attributes:
-        last_good: the newest checkpoint that it wrote, if it writes any.
+        last_good: the newest checkpoint that the callback wrote, if it writes any.
     """
 
     last_good: Path | None = None
 
     def on_start(self, results: Sequence[EpochResult]) -> None:
-        """Training begins, or goes on after epochs that have these results."""
+        """Called when training starts, or resumes after epochs with these results."""
 
     def on_epoch_start(self, epoch: int, steps: int) -> None:
-        """Epoch `epoch`, counted from 1, is about to make `steps` steps."""
+        """Called before epoch `epoch`, counted from 1, with `steps` steps still to come."""
 
     def on_step(self, step: int) -> None:
-        """Step `step` of the epoch, counted from 1, is done."""
+        """Called after step `step` of the epoch, counted from 1."""
 
     def on_epoch_end(self, result: EpochResult) -> None:
-        """The epoch is trained and tested."""
+        """Called when an epoch is trained and evaluated."""
 
     def on_checkpoint(self, weights: dict[str, Tensor], run: RunState) -> None:
-        """Something worth keeping was done: after every epoch, when a checkpoint is due, when a signal came."""
+        """Called when there is something to save: after every epoch, when a checkpoint is due, and after a signal."""
 
     def on_broken_images(self, messages: Sequence[str]) -> None:
-        """So far these images were left out, each message naming one; said after an epoch that found any."""
+        """Called after an epoch with a message for each image skipped so far, if there are any."""
 
     def on_test(self, best: EpochResult) -> None:
-        """All epochs are done, and the best of them, chosen by a val part, has these test scores."""
+        """Called after the last epoch with the result of the best one, chosen by a val part, and its test scores."""
 
     def on_end(self) -> None:
-        """All epochs are done."""
+        """Called after the last epoch."""

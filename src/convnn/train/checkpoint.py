@@ -1,4 +1,4 @@
-"""Checkpoints: weights with what is needed to build their network again, and with the rest of a run to go on."""
+"""Checkpoints: weights, the recipe that rebuilds their network, and the state from which a run resumes."""
 
 import json
 import math
@@ -23,35 +23,35 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 """Files of a folder on the Hugging Face hub."""
 
 LARGEST_CONFIG = 1 << 22
-"""Bytes; a thousand classes take some ten thousand."""
+"""Bytes; a thousand classes take about ten thousand."""
 
 LARGEST_SIDE = 1 << 14
-"""Pixels; a recipe that asks for more is not believed."""
+"""Pixels; a recipe with a larger side is refused."""
 
 LARGEST_NUMBER = 2**32
-"""No setting is as large, and no flag; seeds come near."""
+"""A bound that no setting and no flag reaches; seeds come close."""
 
 LARGEST_DEPTH = 100
-"""Blocks; a recipe that asks for more must come with as many weights."""
+"""Blocks; a deeper recipe must come with as many weights."""
 
 WIDEST_PADDING = 32
-"""Pixels; a recipe that asks for more must have images as large."""
+"""Pixels; a recipe with more padding must have images as large."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network was built and what its images were.
+    """How a network was built and which images it was trained on.
 
     Attributes:
         model, layer, width, settings: arguments of `convnn.models.create_model`.
         dataset: what it learned.
         data_path: the folder where that was, absolute; empty where it is not known.
         image_shape: (C, H, W) of its images.
-        mean, std: by which they were normalised, per channel.
-        classes: names in the order of the logits.
-        fit: how pictures of other shapes came to that size, one of `convnn.data.FITS`.
-        epoch: epochs trained.
-        test_top1: accuracy then, 0 to 1; None where it was not measured.
+        mean, std: mean and standard deviation of each channel, by which images were normalised.
+        classes: names of the classes in the order of the logits.
+        fit: how pictures of another shape were brought to that size, one of `convnn.data.FITS`.
+        epoch: number of epochs trained.
+        test_top1: test accuracy after that epoch, 0 to 1; None if it was not measured.
         imports: modules that register its layer, separated by commas.
     """
 
@@ -71,7 +71,7 @@ class Recipe:
     data_path: str = ""
 
     def build(self) -> Network:
-        """The network with fresh weights.
+        """Build the network with fresh weights.
 
         Raises:
             InputError: a setting is unknown or out of range.
@@ -88,11 +88,11 @@ class Recipe:
 
 @dataclass(frozen=True)
 class RunState:
-    """All that a run needs to go on as if nothing had happened.
+    """The state that a run needs to resume as if it had never stopped.
 
     Attributes:
-        tensors: of optimizer, generators and scores so far, by a name with a slash.
-        document: flags, position, results and all other numbers, as JSON can hold them.
+        tensors: tensors of optimizer, generators and scores so far, by names with a slash.
+        document: flags, position, results and all other numbers, as JSON values.
     """
 
     tensors: dict[str, Tensor]
@@ -100,34 +100,34 @@ class RunState:
 
     @property
     def last_result(self) -> dict[str, Any] | None:
-        """That of the last epoch that is done, by the names of `EpochResult`."""
+        """The result of the last finished epoch, with the field names of `EpochResult`."""
         results = self.document["results"]
         return results[-1] if results else None
 
     @property
     def is_epoch_end(self) -> bool:
-        """Whether the weights are those that the last result was measured with."""
+        """Whether the weights are those of the last result, with no steps after it."""
         return self.last_result is not None and self.document["position"]["step"] == 0
 
     @property
     def is_best(self) -> bool:
-        """Whether this is the end of an epoch, the best so far."""
+        """Whether this is the end of the best epoch so far."""
         return self.is_epoch_end and self.document["results"][-1]["is_best"]
 
-    def under(self, prefix: str) -> dict[str, Tensor]:
-        """The tensors whose name begins with `prefix` and a slash, without it."""
+    def group(self, prefix: str) -> dict[str, Tensor]:
+        """Return the tensors whose names begin with `prefix` and a slash, by the rest of the name."""
         start = prefix + "/"
         return {name.removeprefix(start): t for name, t in self.tensors.items() if name.startswith(start)}
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds.
+    """The contents of a checkpoint file.
 
     Attributes:
-        weights: of the network, by the names of its state dict.
-        recipe: how it was built.
-        run: the rest of the run; None where a file has the weights only.
+        weights: state dict of the network.
+        recipe: how the network was built.
+        run: state of the run; None if the file holds weights only.
     """
 
     weights: dict[str, Tensor]
@@ -136,7 +136,7 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint, *, old_to: Path | None = None) -> None:
-    """Write a checkpoint; the file is whole or not there.
+    """Write a checkpoint atomically: the file is complete or absent.
 
     Raises:
         OutputError: the file cannot be written.
@@ -148,27 +148,27 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, *, old_to: Path | None =
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a checkpoint whose every byte is as it was written.
+    """Read a checkpoint and verify that every byte is as it was written.
 
     Raises:
-        InputError: the file is missing, damaged or not of this package.
+        InputError: the file is missing, damaged or not written by this package.
     """
     tensors, document = read_sealed(Path(path))
-    recipe = _recipe(document.get("recipe"), path)
-    of_run = {name: tensors.pop(name) for name in list(tensors) if "/" in name}
+    recipe = _parse_recipe(document.get("recipe"), path)
+    run_tensors = {name: tensors.pop(name) for name in list(tensors) if "/" in name}
     run = document.get("run")
     if run is not None and not isinstance(run, dict):
         raise InputError(f"checkpoint '{path}' has a run that cannot be read: {reprlib.repr(run)}")
-    return Checkpoint(tensors, recipe, None if run is None else RunState(of_run, run))
+    return Checkpoint(tensors, recipe, None if run is None else RunState(run_tensors, run))
 
 
 def read_pretrained(folder: str | Path) -> Checkpoint:
-    """Read a folder in the layout of the Hugging Face hub, as `convnn.hub.save_pretrained` leaves it.
+    """Read a folder in the layout of the Hugging Face hub, as `convnn.hub.save_pretrained` writes it.
 
-    The recipe is that of config.json, which people may edit.
+    The recipe comes from config.json, which people may edit.
 
     Raises:
-        InputError: a file is missing, damaged or not of this package.
+        InputError: a file is missing, damaged or not written by this package.
     """
     folder = Path(folder)
     path = folder / CONFIG
@@ -184,7 +184,7 @@ def read_pretrained(folder: str | Path) -> Checkpoint:
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"checkpoint '{path}' cannot be read: {error}") from None
     tensors, _ = read_sealed(folder / WEIGHTS)
-    return Checkpoint(tensors, _recipe(document, path))
+    return Checkpoint(tensors, _parse_recipe(document, path))
 
 
 def read_any(path: str | Path) -> Checkpoint:
@@ -228,16 +228,16 @@ def load_checkpoint(path: str | Path) -> tuple[Network, Recipe]:
 
 
 def check_recipe(checkpoint: Checkpoint, path: str | Path) -> None:
-    """Refuse a recipe that does not make a network of these weights, before it takes memory.
+    """Check that the recipe builds a network with these weights, before memory is allocated for it.
 
     Raises:
-        InputError: it cannot be built, or its weights are others.
+        InputError: the network cannot be built or has different weights.
     """
     check_weights(_build(checkpoint, path, "meta"), checkpoint.weights, path)
 
 
 def _build(checkpoint: Checkpoint, path: str | Path, device: str) -> Network:
-    """The network of a recipe that may say anything; on "meta" its weights have no size."""
+    """Build the network of an untrusted recipe; on the device "meta" its weights take no memory."""
     recipe = checkpoint.recipe
     if recipe.imports and recipe.layer not in list_layers():
         raise InputError(
@@ -260,51 +260,52 @@ def _one_line(text: str) -> str:
 
 
 def check_weights(network: Network, weights: dict[str, Tensor], path: str | Path) -> None:
-    """Refuse weights that are not those of this network.
+    """Check that the weights are finite and fit the network.
 
     Raises:
-        InputError: a name, a shape or a type differs, naming the first.
+        InputError: a name, shape or type differs, or a weight is not finite; the message names the first.
     """
     expected = network.state_dict()
     for name in sorted(expected.keys() | weights.keys()):
-        theirs, ours = describe(weights.get(name)), describe(expected.get(name))
-        if theirs != ours:
-            raise InputError(f"checkpoint '{path}' is of another model: {name!r} is {theirs} there and {ours} here")
-    learned = {name for name, _ in network.named_parameters()}
+        found, wanted = describe(weights.get(name)), describe(expected.get(name))
+        if found != wanted:
+            raise InputError(f"checkpoint '{path}' is of another model: {name!r} is {found} there and {wanted} here")
+    parameters = {name for name, _ in network.named_parameters()}
     for name, weight in weights.items():
-        if weight.isnan().any() or (name in learned and weight.isinf().any()):
+        if weight.isnan().any() or (name in parameters and weight.isinf().any()):
             raise InputError(f"checkpoint '{path}' has weights that are not finite: {name!r}")
 
 
 def check_classes(recipe: Recipe, classes: tuple[str, ...], where: str) -> None:
-    """Refuse images of other classes than those that were learned.
+    """Check that images have the classes that a network learned.
 
     Args:
-        recipe: of what learned.
-        classes: of the images.
-        where: they are, as the message says.
+        recipe: recipe of the network.
+        classes: classes of the images.
+        where: source of the images, for the message.
 
     Raises:
-        InputError: saying which differ.
+        InputError: classes differ; the message says which.
     """
     missing = [name for name in recipe.classes if name not in classes]
     added = [name for name in classes if name not in recipe.classes]
     if missing or added:
-        lacks = [f"lacks {_some(missing)} of the classes that the checkpoint learned"] if missing else []
-        has = [f"has {_some(added)}, which it did not learn"] if added else []
+        lacks = [f"lacks {_first_names(missing)} of the classes that the checkpoint learned"] if missing else []
+        has = [f"has {_first_names(added)}, which it did not learn"] if added else []
         raise InputError(f"{where} {' and '.join(lacks + has)}")
     if classes != recipe.classes:
-        raise InputError(f"{where} has the classes that the checkpoint learned in another order: {_some(classes)}")
+        names = _first_names(classes)
+        raise InputError(f"{where} has the classes that the checkpoint learned in another order: {names}")
 
 
-def _some(names: Sequence[str], most: int = 5) -> str:
-    """The first of them, and how many more there are."""
+def _first_names(names: Sequence[str], most: int = 5) -> str:
+    """List the first names and the number of the others."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
 def _check_sizes(recipe: Recipe, num_weights: int) -> None:
-    """What no weight bears out: blocks without end, a border that takes more memory than the image."""
+    """Refuse sizes that the weights do not bear out: too many blocks, or padding larger than the images."""
     for name, value in recipe.settings.items():
         if isinstance(value, int | float) and not abs(value) < LARGEST_NUMBER:
             raise InputError(f"{name}={reprlib.repr(value)}")
@@ -316,12 +317,12 @@ def _check_sizes(recipe: Recipe, num_weights: int) -> None:
 
 
 def describe(tensor: Tensor | None) -> str:
-    """Shape and type, or that there is none."""
+    """Return shape and type as text, or "missing"."""
     return "missing" if tensor is None else f"{tuple(tensor.shape)} of {tensor.dtype}"
 
 
-def _recipe(document: Any, path: str | Path) -> Recipe:
-    """A recipe from what a file says, which may be anything."""
+def _parse_recipe(document: Any, path: str | Path) -> Recipe:
+    """Parse the untrusted recipe of a file."""
     try:
         sequences = {name: tuple(document[name]) for name in ("image_shape", "mean", "std", "classes")}
         recipe = Recipe(**(document | sequences))
@@ -343,14 +344,14 @@ def _check_type(name: str, value: Any) -> None:
     }
     items: dict[str, type] = {"image_shape": int, "mean": float, "std": float, "classes": str}
     if name in items:
-        is_right = all(isinstance(item, items[name]) for item in value)
+        is_valid = all(isinstance(item, items[name]) for item in value)
     else:
-        is_right = isinstance(value, kinds.get(name, str))
+        is_valid = isinstance(value, kinds.get(name, str))
     if name == "image_shape":
-        is_right = is_right and len(value) == 3 and all(1 <= side <= LARGEST_SIDE for side in value)
+        is_valid = is_valid and len(value) == 3 and all(1 <= side <= LARGEST_SIDE for side in value)
     if name in ("mean", "std"):
-        is_right = is_right and all(map(math.isfinite, value)) and (name == "mean" or min(value, default=0.0) > 0)
+        is_valid = is_valid and all(map(math.isfinite, value)) and (name == "mean" or min(value, default=0.0) > 0)
     if name == "fit":
-        is_right = value in FITS
-    if not is_right:
+        is_valid = value in FITS
+    if not is_valid:
         raise ValueError(f"{name}={reprlib.repr(value)}")

@@ -1,4 +1,4 @@
-"""Flags from a file: TOML, or the args.txt of a run."""
+"""Flags read from a file: TOML, or the args.txt of a run."""
 
 import reprlib
 import sys
@@ -22,46 +22,47 @@ else:
 
 
 def read_config_file(path: str | Path) -> dict[str, Any]:
-    """The flags that a file sets, by name.
+    """Read the flags that a file sets, by name.
 
     Args:
-        path: `FILE.toml`, whose keys are the names of the flags, or an args.txt that a run has left.
+        path: `FILE.toml`, whose keys are the names of the flags, or the args.txt of a run.
 
     Raises:
-        InputError: the file cannot be read, has a key that is no flag (naming the nearest), or a value of another type.
+        InputError: the file cannot be read, has a key that is not a flag (the message names the nearest), or has a
+            value of the wrong type.
     """
     path = Path(path)
     source = f"--config={path}"
     text = read_text(path, source)
     if path.suffix.lower() == ".toml":
-        return checked_flags(parse_toml(text, source), source)
-    values = parse_arguments(text, source)  # without what the run found out about images and network
-    return flags_from_text({name: value for name, value in values.items() if name not in FOUND_OUT}, source)
+        return check_flags(parse_toml(text, source), source)
+    values = parse_arguments(text, source)  # FOUND_OUT are properties of images and network, not flags
+    return parse_flags({name: value for name, value in values.items() if name not in FOUND_OUT}, source)
 
 
-def checked_flags(given: dict[str, Any], source: str) -> dict[str, Any]:
-    """Flags by name, whole numbers turned to floats where the flag is one.
+def check_flags(values: dict[str, Any], source: str) -> dict[str, Any]:
+    """Check flags by name and type, and turn whole numbers into floats where the flag is a float.
 
     Args:
-        given: what a file says.
-        source: the file, as a message names it.
+        values: values by name of the flag.
+        source: the file, for messages.
 
     Raises:
-        InputError: a name is no flag (naming the nearest), or a value has another type.
+        InputError: a name is not a flag (the message names the nearest), or a value has the wrong type.
     """
     flags = {f.name: f for f in fields(TrainConfig)}
-    given = _by_our_names(given)
-    for name in given:
+    values = _rename_published(values)
+    for name in values:
         if name not in flags:
             raise InputError(f"{source} has the unknown key {name!r}{did_you_mean(name, flags)}")
-    return {name: _checked(value, flags[name], source) for name, value in given.items()}
+    return {name: _check_value(value, flags[name], source) for name, value in values.items()}
 
 
 def read_text(path: Path, source: str) -> str:
-    """A file as text.
+    """Read a file as text.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the file cannot be read.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -70,45 +71,45 @@ def read_text(path: Path, source: str) -> str:
 
 
 def parse_toml(text: str, source: str) -> dict[str, Any]:
-    """The tables and values of a TOML file.
+    """Parse a TOML file into tables and values.
 
     Raises:
-        InputError: it is no TOML.
+        InputError: the text is not TOML.
     """
     try:
         return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # of TOML, of too many digits, of too many brackets
+    except (ValueError, RecursionError) as error:  # invalid TOML, too many digits, or too many brackets
         raise InputError(f"{source} is not TOML: {error}") from None
 
 
 def value_type(annotation: Any) -> type:
-    """The type of a flag's value: `int` for `int` and for `int | None`."""
+    """Return the type of a flag's value: `int` for `int` and for `int | None`."""
     if isinstance(annotation, types.UnionType):
         annotation = next(t for t in typing.get_args(annotation) if t is not type(None))
     return typing.cast("type", annotation)
 
 
-def flags_from_text(values: Mapping[str, str], source: str) -> dict[str, Any]:
-    """Flags from text as Python prints them.
+def parse_flags(values: Mapping[str, str], source: str) -> dict[str, Any]:
+    """Parse flags from text as Python prints them.
 
     Args:
         values: text by name of the flag.
-        source: where it is from, as a message names it.
+        source: source of the text, for messages.
 
     Raises:
-        InputError: a name is no flag (naming the nearest), or a text is no value of its flag.
+        InputError: a name is not a flag (the message names the nearest), or a text is not a value of its flag.
     """
-    types_of = {f.name: f.type for f in fields(TrainConfig)}
-    values = _by_our_names(values)
-    return checked_flags({name: _parsed(value, types_of.get(name, str)) for name, value in values.items()}, source)
+    annotations = {f.name: f.type for f in fields(TrainConfig)}
+    values = _rename_published(values)
+    return check_flags({name: _parse_value(text, annotations.get(name, str)) for name, text in values.items()}, source)
 
 
-def _by_our_names(given: Mapping[str, Value]) -> dict[str, Value]:
-    return {PUBLISHED_NAMES.get(name, name): value for name, value in given.items()}
+def _rename_published(values: Mapping[str, Value]) -> dict[str, Value]:
+    return {PUBLISHED_NAMES.get(name, name): value for name, value in values.items()}
 
 
-def _parsed(value: str, annotation: Any) -> Any:
-    """A value as Python prints it; what is no such value stays text, for `_checked` to refuse."""
+def _parse_value(value: str, annotation: Any) -> Any:
+    """Parse a value as Python prints it; other text stays as it is, for `_check_value` to refuse."""
     kind = value_type(annotation)
     if value == "None" and kind is not annotation:
         return None
@@ -120,12 +121,12 @@ def _parsed(value: str, annotation: Any) -> Any:
         return value
 
 
-def _checked(value: Any, f: "Field[Any]", source: str) -> Any:
+def _check_value(value: Any, f: "Field[Any]", source: str) -> Any:
     kind = value_type(f.type)
     if type(value) is int and kind is float and abs(value) <= sys.float_info.max:
         return float(value)
     if type(value) is kind or (value is None and kind is not f.type):
         if "\0" in str(value):
-            raise InputError(f"{source} has {f.name}={reprlib.repr(value)}, which no file is called")
+            raise InputError(f"{source} has {f.name}={reprlib.repr(value)}, which cannot be part of a file name")
         return value
     raise InputError(f"{source} has {f.name}={reprlib.repr(value)}, which must be of type {kind.__name__}")

@@ -1,4 +1,4 @@
-"""The run on the screen: a table, a progress bar on a terminal, one plain line an epoch everywhere."""
+"""The output of a run: a table, a progress bar on a terminal, and one plain line per epoch."""
 
 import time
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from convnn.data import ImageData
 from convnn.screen import print_line
 from convnn.train.callbacks import Callback
 from convnn.train.config import TrainConfig
-from convnn.train.metrics import EpochResult, best_of
+from convnn.train.metrics import EpochResult, best_result
 from convnn.train.summary import NetworkSummary
 from convnn.words import counted
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 def print_summary(
     console: Console, config: TrainConfig, data: ImageData, summary: NetworkSummary, accelerator: "Accelerator"
 ) -> None:
-    """What is about to run."""
-    several = f", {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
+    """Print what is about to run."""
+    processes = f", {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
     epochs = counted(config.num_epochs, "epoch")
     sides = "x".join(map(str, data.image_shape))
     parts = ", ".join(f"{loader.num_samples:,} {part}" for part, loader in data.parts.items())
@@ -34,7 +34,7 @@ def print_summary(
         "parameters": f"{summary.parameters:,}",
         "GFLOPs": f"{summary.gflops:.3f} an image",
         "images": f"{data.name}: {parts}, {sides}",
-        "device": f"{accelerator.device.type}{several}" + (", mixed precision" if config.use_amp else ""),
+        "device": f"{accelerator.device.type}{processes}" + (", mixed precision" if config.use_amp else ""),
         "training": f"{epochs}, batch {config.batch_size}, {config.optimizer} at {config.lr:g}",
         "results": config.output_dir,
     }
@@ -46,11 +46,11 @@ def print_summary(
     if data.left_out:
         first, *others = data.left_out
         more = f" and {len(others):,} more" if others else ""
-        print_line(console, f"left out what is no picture by its name: {first}{more}")
+        print_line(console, f"skipped files that are not pictures by their names: {first}{more}")
 
 
 class ConsoleReport(Callback):
-    """A bar while an epoch trains, if the console is a terminal; a line when it is done."""
+    """Shows a progress bar during an epoch, if the console is a terminal, and a line after it."""
 
     def __init__(self, console: Console, num_epochs: int) -> None:
         self.console = console
@@ -63,9 +63,9 @@ class ConsoleReport(Callback):
         self.task = TaskID(0)
 
     def on_start(self, results: Sequence[EpochResult]) -> None:
-        """Take over what a resumed run has reached."""
+        """Take over the results of a resumed run."""
         self.epochs_before = len(results)
-        self.best = best_of(results)
+        self.best = best_result(results)
 
     def on_epoch_start(self, epoch: int, steps: int) -> None:
         """Show an empty bar."""
@@ -76,12 +76,12 @@ class ConsoleReport(Callback):
             self.bar.start()
 
     def on_step(self, step: int) -> None:
-        """Move it."""
+        """Advance the bar."""
         if self.bar is not None:
             self.bar.update(self.task, completed=step)
 
     def on_epoch_end(self, result: EpochResult) -> None:
-        """Replace it by a line."""
+        """Replace the bar by a line of results."""
         self.stop()
         self.best = result if result.is_best else self.best
         elapsed = time.perf_counter() - self.start
@@ -98,13 +98,13 @@ class ConsoleReport(Callback):
         )
 
     def on_broken_images(self, messages: Sequence[str]) -> None:
-        """Count them, when there are more."""
+        """Print their number if it has grown."""
         if len(messages) > self.num_broken:
             self.num_broken = len(messages)
-            print_line(self.console, f"left out {counted(self.num_broken, 'image')} so far: {messages[-1]}")
+            print_line(self.console, f"skipped {counted(self.num_broken, 'image')} so far: {messages[-1]}")
 
     def on_test(self, best: EpochResult) -> None:
-        """The test scores of the best epoch."""
+        """Print the test scores of the best epoch."""
         if best.test is not None:
             top5 = "" if best.test.top5 is None else f" top-5 {best.test.top5:.2%}"
             print_line(
@@ -113,7 +113,7 @@ class ConsoleReport(Callback):
             )
 
     def on_end(self) -> None:
-        """Name the best epoch and the time it all took."""
+        """Print the best epoch and the time of the run."""
         if self.best is not None:
             took = _duration(time.perf_counter() - self.start)
             print_line(
@@ -123,7 +123,7 @@ class ConsoleReport(Callback):
             )
 
     def stop(self) -> None:
-        """Take the bar off the screen, whatever happened."""
+        """Remove the bar from the screen."""
         if self.bar is not None:
             self.bar.stop()
             self.bar = None

@@ -1,4 +1,4 @@
-"""Where a run computes, and in which precision."""
+"""Device and precision of a run."""
 
 import os
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def find_device(name: str) -> torch.device:
-    """The device of `--device`; "auto" takes CUDA before MPS before the CPU.
+    """Return the device that `--device` names; "auto" prefers CUDA to MPS to the CPU.
 
     Raises:
         InputError: this machine has no such device.
@@ -21,8 +21,8 @@ def find_device(name: str) -> torch.device:
     if name == "auto":
         name = next(device for device, is_usable in usable.items() if is_usable)
     if not usable.get(name, False):
-        there = ", ".join(device for device, is_usable in usable.items() if is_usable)
-        raise InputError(f"--device={name} is not usable here; usable: {there}, or auto for the best of them")
+        names = ", ".join(device for device, is_usable in usable.items() if is_usable)
+        raise InputError(f"--device={name} is not usable here; usable: {names}, or auto for the best of them")
     return torch.device(name)
 
 
@@ -30,9 +30,9 @@ def make_accelerator(device: torch.device, *, use_amp: bool = False, determinist
     """Hugging Face Accelerate on one device, or on that of each process that torchrun or accelerate started.
 
     Args:
-        device: of which kind.
-        use_amp: mixed precision.
-        deterministic: refuse operations that do not give the same bits every time.
+        device: kind of device.
+        use_amp: use mixed precision.
+        deterministic: refuse operations that are not deterministic to the bit.
     """
     from accelerate import Accelerator  # takes half a second to import
     from accelerate.state import AcceleratorState
@@ -40,7 +40,7 @@ def make_accelerator(device: torch.device, *, use_amp: bool = False, determinist
     has_bfloat16 = device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_bf16_supported())
     half = "bf16" if has_bfloat16 else "fp16"
     if not torch.distributed.is_initialized():
-        # Else a second run in one process keeps the choices of the first.
+        # Otherwise a second run in one process would keep the settings of the first.
         AcceleratorState._reset_state(reset_partial_state=True)
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -1,4 +1,4 @@
-"""What a run leaves in its folder, complete after every epoch."""
+"""The folder of a run, whose files are complete after every epoch."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
@@ -35,33 +35,33 @@ from convnn.train.checkpoint import Checkpoint, Recipe, RunState, save_checkpoin
 from convnn.train.config import TrainConfig
 from convnn.train.metrics import EpochResult, Scores
 from convnn.train.resume import ResumePoint
-from convnn.train.stopping import why_over
+from convnn.train.stopping import stop_reason
 from convnn.train.summary import NetworkSummary, parameter_table
 from convnn.train.tensorboard import EVENTS
 
-RESULTS_OF_A_RUN = (METRICS, LAST, PREVIOUS, BEST)
-"""Any of them shows that there was one, whose work must not be lost."""
+RUN_RESULTS = (METRICS, LAST, PREVIOUS, BEST)
+"""Files that show that a folder holds a run, whose results must not be lost."""
 
 
 class RunFolder(Callback):
-    """Keeps args.txt, model.txt, train_eval_results.txt, times.csv, metrics.csv and three checkpoints.
+    """Writes args.txt, model.txt, train_eval_results.txt, times.csv, metrics.csv and three checkpoints.
 
-    last.safetensors is the newest checkpoint, previous.safetensors the one before it, best.safetensors the weights of
-    the best epoch.
+    last.safetensors is the newest checkpoint, previous.safetensors the one before it, and best.safetensors holds the
+    weights of the best epoch.
+
+    Nothing is written before training starts. For a finished run only the tables are rewritten, unless it is resumed in
+    another folder, which is then made complete.
 
     Args:
-        config: the flags of the run.
-        network: what learns.
-        data: what it learns.
-        summary: its size and cost.
-        point: where the run goes on, if it does; into another folder come its checkpoints too.
-        warn: is told what is missing there.
-
-    Nothing is written before training begins, and of a run that is over nothing but its tables; another folder becomes
-    whole all the same.
+        config: flags of the run.
+        network: the network.
+        data: the training data.
+        summary: size and cost of the network.
+        point: point from which the run resumes, if it does; its checkpoints are copied to another folder.
+        warn: called with a message if a checkpoint to copy is missing.
 
     Raises:
-        InputError: the folder holds the results of an earlier run, which `--resume` does not go on with, and
+        InputError: the folder holds the results of an earlier run, which `--resume` does not continue, and
             `--overwrite` is not given.
     """
 
@@ -85,25 +85,25 @@ class RunFolder(Callback):
             ARGUMENTS: args_text(config, data, summary),
             NETWORK: f"{network}\n\n{parameter_table(network)}\n",
         }
-        if not (self._goes_on or config.overwrite) and any((self.path / name).exists() for name in RESULTS_OF_A_RUN):
-            goes_on_with = "--resume alone" if config.resume else "--resume"
+        if not (self._is_resumed_here or config.overwrite) and any((self.path / name).exists() for name in RUN_RESULTS):
+            resume = "only --resume" if config.resume else "--resume"
             raise InputError(
-                f"--output_dir={self.path} holds the results of an earlier run; choose another, or pass {goes_on_with}"
-                " to go on with it, or --overwrite"
+                f"--output_dir={self.path} holds the results of an earlier run; choose another, or pass {resume} to"
+                " continue it, or --overwrite"
             )
 
     @property
-    def _goes_on(self) -> bool:
-        """Whether what is in the folder is of this run."""
+    def _is_resumed_here(self) -> bool:
+        """Whether the files in the folder belong to this run."""
         return self.config.resume is not None and self.moved_from is None
 
     @property
     def metrics(self) -> Path:
-        """The table of all epochs."""
+        """Path of the table of all epochs."""
         return self.path / METRICS
 
     def on_start(self, results: Sequence[EpochResult]) -> None:
-        """Make the folder, and take over what a resumed run has reached.
+        """Create the folder and take over the results of a resumed run.
 
         Raises:
             OutputError: the folder cannot be written.
@@ -112,7 +112,7 @@ class RunFolder(Callback):
         if self.moved_from is not None or not self._is_over():
             self._prepare()
         if self.moved_from is not None:
-            self._take_over(self.moved_from)
+            self._copy_checkpoints(self.moved_from)
         if self.results:
             self._write_tables()
 
@@ -122,7 +122,7 @@ class RunFolder(Callback):
         self._write_tables()
 
     def on_checkpoint(self, weights: dict[str, Tensor], run: RunState) -> None:
-        """Save; the best first, because the last says that it is there."""
+        """Save the checkpoints, the best first, because the last one implies that it exists."""
         result, recipe = run.last_result, self.recipe
         if result is not None:
             recipe = replace(recipe, epoch=result["epoch"], test_top1=None)
@@ -134,16 +134,16 @@ class RunFolder(Callback):
         self.last_good = self.path / LAST
 
     def on_broken_images(self, messages: Sequence[str]) -> None:
-        """List them."""
+        """List the skipped images in a file."""
         write_atomically(self.path / BROKEN_IMAGES, "".join(f"{message}\n" for message in messages))
 
-    def _take_over(self, point: ResumePoint) -> None:
-        """Save what a run has reached elsewhere: the best epoch may be over, and the last be wanted again."""
+    def _copy_checkpoints(self, point: ResumePoint) -> None:
+        """Copy the checkpoints of a run from its old folder; a best epoch that is past would otherwise be lost."""
         best = point.best(self.results) if self.results else None
         if best is not None:
             save_checkpoint(self.path / BEST, best)
         elif self.results:
-            self.warn(f"{point.path.with_name(BEST)} does not hold the best epoch so far: {self.path} is without it")
+            self.warn(f"{point.path.with_name(BEST)} does not hold the best epoch so far, so {self.path} has none")
         save_checkpoint(self.path / LAST, point.checkpoint)
 
     def _write_tables(self) -> None:
@@ -153,13 +153,13 @@ class RunFolder(Callback):
         write_atomically(self.metrics, metrics_text(self.results, is_over=is_over))
 
     def _is_over(self) -> bool:
-        return why_over([result.validation.top1 for result in self.results], self.config) is not None
+        return stop_reason([result.validation.top1 for result in self.results], self.config) is not None
 
     def _prepare(self) -> None:
-        """Make the folder, without what an earlier run left, unless this goes on with it."""
+        """Create the folder and, unless the run is resumed in it, remove the files of an earlier run."""
         make_folder(self.path, "--output_dir")
-        old = [] if self._goes_on else [RESULTS, TIMES, BROKEN_IMAGES, CURVES, NEIGHBORS, *RESULTS_OF_A_RUN]
-        events = [] if self._goes_on else (self.path / TENSORBOARD).glob(EVENTS)
+        old = [] if self._is_resumed_here else [RESULTS, TIMES, BROKEN_IMAGES, CURVES, NEIGHBORS, *RUN_RESULTS]
+        events = [] if self._is_resumed_here else (self.path / TENSORBOARD).glob(EVENTS)
         try:
             for path in [*(self.path / name for name in old), *events, *self.path.glob(f".*{UNFINISHED}")]:
                 path.unlink(missing_ok=True)
@@ -170,7 +170,7 @@ class RunFolder(Callback):
 
 
 def make_recipe(config: TrainConfig, data: ImageData) -> Recipe:
-    """What a checkpoint must say about a run."""
+    """Return the recipe that the checkpoints of a run record."""
     return Recipe(
         config.model,
         config.layer,
@@ -188,7 +188,7 @@ def make_recipe(config: TrainConfig, data: ImageData) -> Recipe:
 
 
 def args_text(config: TrainConfig, data: ImageData, summary: NetworkSummary) -> str:
-    """args.txt: every flag, then what was found out about images and network."""
+    """Return args.txt: every flag, then the properties of images and network."""
     lines = {f.name: getattr(config, f.name) for f in fields(config)}
     found_out = (data.num_classes, data.image_shape, summary.parameters, summary.trainable, summary.gflops)
     lines |= dict(zip(FOUND_OUT, found_out, strict=True))
@@ -196,13 +196,13 @@ def args_text(config: TrainConfig, data: ImageData, summary: NetworkSummary) -> 
 
 
 def results_text(results: list[EpochResult], summary: NetworkSummary, *, is_over: bool) -> str:
-    """train_eval_results.txt in the published format; where val chose the best epoch, with its test when `is_over`."""
+    """Return train_eval_results.txt in the published format; with a val part, test scores are added when `is_over`."""
     complexity = f"GFLOPs: {summary.gflops:.8f}, Trainable Parameters: {summary.trainable / 1e6:.8f} M"
     lines = [f"Model Complexity (Profiler): {complexity}"]
     lines += [
         f"[Epoch {result.epoch:03d}] Time: {result.seconds:.4f}s"
-        f" | [Train] {_in_words(result.train)}"
-        f" | [{result.validation_part.title()}] {_in_words(result.validation)}"
+        f" | [Train] {_format_scores(result.train)}"
+        f" | [{result.validation_part.title()}] {_format_scores(result.validation)}"
         for result in results
     ]
     best = max(results, key=lambda result: result.validation.top1)
@@ -211,14 +211,14 @@ def results_text(results: list[EpochResult], summary: NetworkSummary, *, is_over
     lines += ["", f"Average Epoch Time: {average:.4f}s"]
     lines += [f"{kind}: {best.validation.top1:.4%} at Epoch {best.epoch}"]
     if is_over and best.val is not None and best.test is not None:
-        lines += [f"[Test] of Epoch {best.epoch}: {_in_words(best.test)}"]
+        lines += [f"[Test] of Epoch {best.epoch}: {_format_scores(best.test)}"]
     return "\n".join(lines) + "\n"
 
 
 def metrics_text(results: list[EpochResult], *, is_over: bool) -> str:
-    """metrics.csv: a row an epoch, accuracies from 0 to 1; no top-5 of fewer than five classes.
+    """Return metrics.csv: a row per epoch, accuracies from 0 to 1, no top-5 below five classes.
 
-    Beside val stands test of the best epoch alone, when `is_over`.
+    With a val part, test scores are given for the best epoch only, when `is_over`.
     """
     if results[0].val is None:
         return csv_text(COLUMNS, [[r.epoch, *r.train, *r.validation, r.lr] for r in results])
@@ -232,10 +232,10 @@ def metrics_text(results: list[EpochResult], *, is_over: bool) -> str:
 
 
 def times_text(results: list[EpochResult]) -> str:
-    """times.csv: one row an epoch, of its training pass."""
+    """Return times.csv: the training pass of each epoch, a row per epoch."""
     return csv_text(TIMES_COLUMNS, [[r.epoch, r.seconds, r.images_per_second] for r in results])
 
 
-def _in_words(scores: Scores) -> str:
+def _format_scores(scores: Scores) -> str:
     top5 = "" if scores.top5 is None else f", Top5: {scores.top5:.4%}"
     return f"Loss: {scores.loss:.8f} Accuracy: Top1: {scores.top1:.4%}{top5}"

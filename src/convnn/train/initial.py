@@ -1,4 +1,4 @@
-"""Weights to start from, which another run has learned."""
+"""Initial weights from another run."""
 
 from pathlib import Path
 
@@ -9,9 +9,9 @@ from convnn.train.checkpoint import check_weights, read_any
 
 
 def start_from(network: Network, path: str | Path, num_classes: int) -> tuple[str, ...]:
-    """Give a network the weights of a checkpoint, batch statistics included.
+    """Load the weights of a checkpoint, batch statistics included, into a network.
 
-    A head that learned another number of classes is left as it is: the weights whose first axis is the classes.
+    If the number of classes differs, the head, whose weights have the classes as their first axis, is not loaded.
 
     Args:
         network: takes them.
@@ -19,23 +19,24 @@ def start_from(network: Network, path: str | Path, num_classes: int) -> tuple[st
         num_classes: of the network.
 
     Returns:
-        The names of the weights that were left as they are.
+        The names of the weights that were not loaded.
 
     Raises:
-        InputError: the file cannot be read, or is of another network.
+        InputError: the file cannot be read or is of another network.
     """
     checkpoint = read_any(path)
     ours, theirs, num_learned = network.state_dict(), checkpoint.weights, len(checkpoint.recipe.classes)
 
-    def is_head(there: Tensor | None, here: Tensor) -> bool:
-        return there is not None and there.shape == (num_learned, *here.shape[1:]) and len(here) == num_classes
+    def is_head(source: Tensor | None, target: Tensor) -> bool:
+        has_classes = source is not None and source.shape == (num_saved_classes, *target.shape[1:])
+        return has_classes and len(target) == num_classes
 
     head = [
         name
         for name, _ in network.named_parameters()
-        if num_learned != num_classes and ours[name].dim() and is_head(theirs.get(name), ours[name])
+        if num_saved_classes != num_classes and initial[name].dim() and is_head(saved.get(name), initial[name])
     ]
-    weights = theirs | {name: ours[name] for name in head}
+    weights = saved | {name: initial[name] for name in head}
     check_weights(network, weights, path)
     network.load_state_dict(weights)
     return tuple(head)

@@ -1,4 +1,4 @@
-"""What the last bits of a run depend on besides its flags: threads, instruction sets, the release of torch."""
+"""The properties of a machine that affect the last bits of a run: threads, instruction sets, the release of torch."""
 
 import reprlib
 from pathlib import Path
@@ -19,8 +19,8 @@ NAMES = {
 }
 
 
-def this_machine() -> dict[str, Any]:
-    """What a checkpoint says of where it was computed, as JSON can hold it."""
+def describe_machine() -> dict[str, Any]:
+    """Return the properties of this machine that a checkpoint records, as JSON values."""
     return {
         "core": INSTRUCTION_SET,
         "vectors": torch.backends.cpu.get_cpu_capability(),
@@ -30,29 +30,29 @@ def this_machine() -> dict[str, Any]:
 
 
 def check_machine(machine: Any) -> None:
-    """Refuse what no run has written.
+    """Check the properties that a checkpoint records.
 
     Raises:
-        InputError: naming it.
+        InputError: no run could have written them; the message shows them.
     """
-    is_right = isinstance(machine, dict) and machine.keys() == NAMES.keys()
-    is_right = is_right and all(type(machine[name]) is (int if name == "threads" else str) for name in NAMES)
-    if not (is_right and 1 <= machine["threads"] <= MOST_THREADS):
+    is_valid = isinstance(machine, dict) and machine.keys() == NAMES.keys()
+    is_valid = is_valid and all(type(machine[name]) is (int if name == "threads" else str) for name in NAMES)
+    if not (is_valid and 1 <= machine["threads"] <= MOST_THREADS):
         raise InputError(f"machine={reprlib.repr(machine)}")
 
 
 def describe_change(before: dict[str, Any]) -> str | None:
-    """One sentence on what differs here from where a run was before; None where nothing does."""
-    here = this_machine()
-    changes = [f"{NAMES[name]} was {one} and is {here[name]}" for name, one in before.items() if one != here[name]]
-    return f"the last bits may differ from those of an undisturbed run: {', '.join(changes)}" if changes else None
+    """Return a sentence on how this machine differs from the one before, or None if it does not."""
+    now = describe_machine()
+    changes = [f"{NAMES[name]} was {old} and is now {now[name]}" for name, old in before.items() if old != now[name]]
+    return f"the last bits may differ from those of an uninterrupted run: {', '.join(changes)}" if changes else None
 
 
-def threads_begun_with(folder: Path) -> int | None:
-    """Those of a run that was broken off before its first checkpoint, from its args.txt; None where none is said."""
+def saved_threads(folder: Path) -> int | None:
+    """Return the threads in args.txt of a run that stopped before its first checkpoint, or None without a number."""
     try:
-        said = parse_arguments((folder / ARGUMENTS).read_text(encoding="utf-8"), ARGUMENTS).get("threads", "")
-    except (OSError, ValueError):  # not there, or not of a run
+        text = parse_arguments((folder / ARGUMENTS).read_text(encoding="utf-8"), ARGUMENTS).get("threads", "")
+    except (OSError, ValueError):  # no such file, or not a run's
         return None
-    threads = int(said) if said.isdecimal() else 0
+    threads = int(text) if text.isdecimal() else 0
     return threads if 1 <= threads <= MOST_THREADS else None

@@ -10,39 +10,39 @@ from torch import Tensor
 from convnn.errors import TrainingError
 
 FEWEST_CLASSES = 5
-"""Of which the five best say something."""
+"""The number of classes from which top-5 accuracy is reported."""
 
 
 class Scores(NamedTuple):
-    """Mean loss and accuracies (0 to 1) over samples, not over batches; no top-5 of fewer than five classes."""
+    """Mean loss and accuracies (0 to 1) over samples, not over batches; top-5 is None below five classes."""
 
     loss: float
     top1: float
     top5: float | None
 
     @classmethod
-    def of(cls, sums: Tensor, num_classes: int) -> "Scores":
-        """From the sums of a `Meter`, those of all processes together.
+    def from_sums(cls, sums: Tensor, num_classes: int) -> "Scores":
+        """Compute scores from the sums of a `Meter`, added over all processes.
 
         Args:
-            sums: (4,).
-            num_classes: among which the network chose.
+            sums: (4,) as in `Meter`.
+            num_classes: number of classes of the network.
 
         Raises:
-            TrainingError: nothing was counted.
+            TrainingError: no sample was counted.
         """
         loss, top1, top5, samples = sums.tolist()
         if not samples:
-            raise TrainingError("not one image could be read; look at the messages of --on_bad_image skip")
+            raise TrainingError("no image could be read; see the messages of --on_bad_image skip")
         return cls(loss / samples, top1 / samples, None if num_classes < FEWEST_CLASSES else top5 / samples)
 
 
 class Meter:
-    """Counts samples on the device; nothing waits for it until its sums are read.
+    """Counts samples on the device, without synchronisation until its sums are read.
 
     Attributes:
-        sums: (4,) losses, hits, hits among the best five, samples; exact up to 2**53 of them.
-        num_classes: of the logits, 0 before any were counted.
+        sums: (4,) loss, top-1 hits, top-5 hits and samples; exact up to 2**53 samples.
+        num_classes: number of logits; 0 before any batch was counted.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -62,17 +62,17 @@ class Meter:
 
 @dataclass(frozen=True)
 class EpochResult:
-    """What an epoch gave.
+    """The results of an epoch.
 
     Attributes:
-        epoch: counted from 1.
-        seconds: of the training pass, evaluation excluded.
-        images_per_second: trained.
-        lr: learning rate used.
-        train: scores.
-        test: scores; where there is a val part, of the best epoch so far only, to be told at the end.
-        is_best: no earlier epoch had a higher accuracy on the validation part.
-        val: scores, where there is a val part.
+        epoch: number of the epoch, from 1.
+        seconds: time of the training pass, without evaluation.
+        images_per_second: speed of the training pass.
+        lr: learning rate of the epoch.
+        train: training scores.
+        test: test scores; with a val part, only for epochs that were the best so far, to be reported at the end.
+        is_best: whether every earlier epoch had a lower accuracy on the validation part.
+        val: validation scores, or None without a val part.
     """
 
     epoch: int
@@ -86,18 +86,18 @@ class EpochResult:
 
     @property
     def validation_part(self) -> str:
-        """By which the best epoch is chosen: "val", or "test" where there are two parts only."""
+        """The part that decides which epoch is best: "val", or "test" where there are only two parts."""
         return "test" if self.val is None else "val"
 
     @property
     def validation(self) -> Scores:
-        """The scores by which the best epoch is chosen."""
+        """The scores that decide which epoch is best."""
         scores = self.test if self.val is None else self.val
         if scores is None:
             raise ValueError(f"epoch {self.epoch} has neither val nor test scores")
         return scores
 
 
-def best_of(results: Sequence[EpochResult]) -> EpochResult | None:
-    """The epoch with the highest validation accuracy, the first of several; None of none."""
+def best_result(results: Sequence[EpochResult]) -> EpochResult | None:
+    """Return the first result with the highest validation accuracy, or None if there are no results."""
     return max(results, key=lambda result: result.validation.top1, default=None)

@@ -1,4 +1,4 @@
-"""Loss, optimizer and learning rate by their flags."""
+"""Loss, optimizer and learning-rate schedule, as the flags name them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,28 +15,28 @@ Criterion = Callable[[Tensor, Tensor], Tensor]
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy of logits (B, classes) and labels (B,), summed over the batch."""
+    """Return the cross entropy of logits (B, classes) and labels (B,), summed over the batch."""
     return F.cross_entropy(_precise(logits), labels, reduction="sum")
 
 
 def one_hot_mse(logits: Tensor, labels: Tensor) -> Tensor:
-    """Squared error of logits (B, classes) and one-hot labels (B,), the mean over classes summed over the batch."""
+    """Return the squared error of logits (B, classes) and one-hot labels (B,): mean over classes, sum over samples."""
     logits = _precise(logits)
     targets = F.one_hot(labels, logits.shape[1]).to(logits.dtype)
     return F.mse_loss(logits, targets, reduction="sum") / logits.shape[1]
 
 
 def _precise(logits: Tensor) -> Tensor:
-    """Half precision cannot hold a sum over a batch."""
+    """Return the logits in float32 at least: half precision cannot hold a sum over a batch."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 CRITERIA: dict[str, Criterion] = {"CrossEntropy": cross_entropy, "MSE": one_hot_mse}
-"""Sums over samples, which processes that share a batch can add up."""
+"""Losses summed over samples, so that processes that share a batch can add them."""
 
 
 def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimizer of `--optimizer`, one fused update for all parameters."""
+    """Return the optimizer that `--optimizer` names, with one fused update for all parameters."""
     parameters = network.parameters()
     lr, weight_decay = config.lr, config.weight_decay
     if config.optimizer == "sgd":
@@ -48,9 +48,9 @@ def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optim
 
 
 class Schedule:
-    """The learning rate over the epochs: `advance` after each with its test accuracy.
+    """The learning rate over the epochs; call `advance` after each epoch with its validation accuracy.
 
-    The scheduler begins when the epochs of warm-up are over.
+    The scheduler starts after the warm-up epochs.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, config: TrainConfig) -> None:
@@ -66,26 +66,26 @@ class Schedule:
 
     @property
     def lr(self) -> float:
-        """The rate of the coming epoch, but for the warm-up."""
+        """The learning rate of the coming epoch, without the warm-up factor."""
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def warmth(self, epochs: float) -> float:
-        """The share of the rate after so many epochs, the last of them perhaps in part."""
+    def warmup_factor(self, epochs: float) -> float:
+        """Return the factor of the learning rate after a number of epochs, which may be fractional."""
         return min(1.0, epochs / self.warmup_epochs) if self.warmup_epochs else 1.0
 
     @contextmanager
-    def warming(self, epochs: float) -> Iterator[None]:
-        """The rate of the step that ends after so many epochs."""
+    def warmup(self, epochs: float) -> Iterator[None]:
+        """Apply the warm-up factor within the block, for the step that ends after this number of epochs."""
         (group,) = self.optimizer.param_groups
         rate = group["lr"]
-        group["lr"] = rate * self.warmth(epochs)
+        group["lr"] = rate * self.warmup_factor(epochs)
         try:
             yield
         finally:
-            group["lr"] = rate  # the scheduler goes on from it, and so does a run that is resumed
+            group["lr"] = rate  # the scheduler and a resumed run continue from it
 
     def advance(self, epoch: int, test_top1: float) -> None:
-        """End an epoch, counted from 1."""
+        """Update the learning rate after an epoch, counted from 1."""
         if epoch <= self.warmup_epochs:
             return
         if isinstance(self.scheduler, lr_scheduler.ReduceLROnPlateau):
@@ -94,10 +94,10 @@ class Schedule:
             self.scheduler.step()
 
     def state(self) -> dict[str, Any]:
-        """What `load` takes, as JSON can hold it."""
+        """Return the state for `load`, as JSON values."""
         return {} if self.scheduler is None else self.scheduler.state_dict()
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on where another schedule was."""
+        """Continue from the state of another schedule."""
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state)

@@ -1,4 +1,4 @@
-"""Random numbers of a run: every step begins from a seed of its own, and the generators can be kept and set back."""
+"""Random numbers of a run: every step has its own seed, and the state of the generators can be saved and restored."""
 
 import random
 import typing
@@ -12,14 +12,14 @@ from convnn.data.seeds import derive_seed
 
 
 def seed_step(seed: int, epoch: int, step: int) -> None:
-    """Seed Python, NumPy, torch and its devices for a step, so that dropout and sampled candidates depend on it alone.
+    """Seed Python, NumPy, torch and its devices for a step: dropout and sampled candidates depend on the step alone.
 
-    All processes draw from the same seed: they share one draw of candidates.
+    All processes use the same seed, so that they sample the same candidates.
     """
     number = derive_seed("step", seed, epoch, step) % 2**32  # NumPy takes 32 bits
     random.seed(number)
     np.random.seed(number)
-    torch.default_generator.manual_seed(number)  # torch.manual_seed takes milliseconds where no device is in use yet
+    torch.default_generator.manual_seed(number)  # torch.manual_seed takes milliseconds before a device is first used
     if torch.cuda.is_available():
         torch.cuda.manual_seed_all(number)
     if torch.backends.mps.is_available():
@@ -27,7 +27,7 @@ def seed_step(seed: int, epoch: int, step: int) -> None:
 
 
 def random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The state of every generator: tensors, and what JSON can hold."""
+    """Return the state of every generator: its tensors, and the rest as JSON values."""
     version, words, gauss = random.getstate()
     kind, keys, position, has_gauss, cached = typing.cast("tuple[Any, ...]", np.random.get_state(legacy=True))
     tensors = {
@@ -40,7 +40,7 @@ def random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def set_random_state(tensors: dict[str, Tensor], document: dict[str, Any]) -> None:
-    """Set the generators back; devices that are not here are left out."""
+    """Restore the generators; devices that this machine lacks are ignored."""
     version, gauss = document["python"]
     random.setstate((version, tuple(tensors["python"].tolist()), gauss))
     kind, *rest = document["numpy"]

@@ -1,4 +1,4 @@
-"""A run in progress, as its checkpoints see it."""
+"""The interface between a run in progress and its checkpoints."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class Position:
-    """Where a run is.
+    """The position of a run.
 
     Attributes:
-        epoch: the one in hand, from 1.
-        step: steps of it that are done.
-        seconds: they took.
+        epoch: the current epoch, from 1.
+        step: number of its steps that are done.
+        seconds: time that they took.
     """
 
     epoch: int = 1
@@ -32,7 +32,7 @@ class Position:
 
 
 class Running(Protocol):
-    """What a checkpoint takes from a trainer, and gives back to another."""
+    """The parts of a trainer that a checkpoint saves and restores."""
 
     network: Network
     model: nn.Module
@@ -48,8 +48,8 @@ class Running(Protocol):
 
     @property
     def broken_images(self) -> set[str]:
-        """What was said of training images that were left out."""
+        """Messages about the training images that were skipped."""
 
     @property
     def num_steps(self) -> int:
-        """Steps of an epoch."""
+        """Number of steps per epoch."""

@@ -1,7 +1,7 @@
-"""Tensors and a JSON document in one safetensors file that knows its own digest; reading executes nothing.
+"""Tensors and a JSON document in one safetensors file that contains its own digest; reading executes no code.
 
-The file is an ordinary safetensors file. Its metadata hold the SHA-256 of all of its bytes, those of the digest itself
-taken as zeros: neither safetensors nor torch.load notices a flipped bit.
+The file is an ordinary safetensors file. Its metadata hold the SHA-256 of all of its bytes, with the digest itself
+taken as zeros, because neither safetensors nor torch.load notices a flipped bit.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from convnn.words import counted
 METADATA_KEY = "convnn"
 NO_DIGEST = "0" * 64
 LARGEST_HEADER = 1 << 25
-"""Bytes; a run writes some hundred thousand, and JSON takes thirty times its size in memory."""
+"""Bytes; a run writes about a hundred thousand, and JSON takes thirty times its size in memory."""
 
 _DIGEST = re.compile(rb'\\"sha256\\": \\"([0-9a-f]{64})\\"')  # JSON inside JSON
 _CHUNK = 1 << 20
@@ -30,16 +30,16 @@ _CHUNK = 1 << 20
 def write_sealed(
     path: Path, tensors: dict[str, Tensor], document: dict[str, Any], *, old_to: Path | None = None
 ) -> None:
-    """Write a file that is whole or not there.
+    """Write a file atomically: it is complete or absent.
 
     Args:
         path: the file.
-        tensors: what it holds, by name.
-        document: what else it says, as JSON can.
-        old_to: where the file that is there now goes.
+        tensors: its tensors, by name.
+        document: its other contents, as JSON values.
+        old_to: new name of the file that is now at `path`.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     metadata = {METADATA_KEY: json.dumps({"sha256": NO_DIGEST} | document)}
     raw = memoryview(save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata))
@@ -52,10 +52,10 @@ def write_sealed(
 
 
 def read_sealed(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and document of a file whose every byte is as it was written.
+    """Read the tensors and the document of a file and verify that every byte is as it was written.
 
     Raises:
-        InputError: the file is missing, cut short, changed, or not of this package.
+        InputError: the file is missing, truncated, changed or not written by this package.
     """
     if not path.is_file():
         raise InputError(f"checkpoint '{path}' is not a file; give one such as best.safetensors of a run")
@@ -83,7 +83,7 @@ def _verify(file: BinaryIO, path: Path) -> None:
     header_size = _header_size(prefix)
     if len(prefix) < 8 or header_size > min(size - 8, LARGEST_HEADER):
         raise InputError(
-            f"checkpoint '{path}' is cut short or no safetensors file: its header does not fit its"
+            f"checkpoint '{path}' is truncated or not a safetensors file: its header does not fit its"
             f" {counted(size, 'byte')}"
         )
     header = file.read(header_size)

@@ -1,4 +1,4 @@
-"""All that a run is: taken from a trainer, and given to another that goes on as if it were the same."""
+"""The state of a run: captured from one trainer and restored in another, which continues as if it were the same."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -9,11 +9,11 @@ from torch import Tensor
 
 from convnn.errors import InputError, is_out_of_memory
 from convnn.train.checkpoint import Checkpoint, Recipe, RunState, check_classes, check_weights
-from convnn.train.machine import this_machine
+from convnn.train.machine import describe_machine
 from convnn.train.metrics import EpochResult, Scores
 from convnn.train.randomness import random_state, set_random_state
 from convnn.train.running import Running
-from convnn.train.scrutiny import check_run
+from convnn.train.validate import check_run
 
 
 def capture(running: Running) -> tuple[dict[str, Any], RunState]:
@@ -25,15 +25,15 @@ def capture(running: Running) -> tuple[dict[str, Any], RunState]:
     of_optimizer, optimizer_numbers = _split(optimizer)
     of_random, random_numbers = random_state()
     groups = {
-        "optimizer": of_optimizer,
-        "random": of_random,
+        "optimizer": optimizer_tensors,
+        "random": random_tensors,
         "scores": {"sums": running.processes.rows(running.meter.sums)},
     }
     tensors = {f"{group}/{name}": t for group, members in groups.items() for name, t in members.items()}
     scaler = running.accelerator.scaler
     document = {
         "config": asdict(running.config),
-        "machine": this_machine(),
+        "machine": describe_machine(),
         "position": asdict(running.position),
         "results": [asdict(result) for result in running.results],
         "optimizer": optimizer_numbers,
@@ -48,19 +48,19 @@ def capture(running: Running) -> tuple[dict[str, Any], RunState]:
 
 
 def restore(running: Running, checkpoint: Checkpoint, path: Path | str) -> None:
-    """Let a fresh run go on where the checkpoint was taken.
+    """Continue a fresh run from a checkpoint.
 
     Args:
-        running: a run of the same flags that has not begun.
-        checkpoint: with a run.
-        path: where it came from, for messages.
+        running: a run with the same flags that has not started.
+        checkpoint: checkpoint with a run state.
+        path: path of the checkpoint, for messages.
 
     Raises:
-        InputError: it is of another network, of other images, or makes no sense.
+        InputError: the checkpoint is of another network or other images, or its state is invalid.
     """
     run = checkpoint.run
     if run is None:
-        raise InputError(f"checkpoint '{path}' has weights only; a run goes on from last.safetensors")
+        raise InputError(f"checkpoint '{path}' holds weights only; resume from last.safetensors")
     check_weights(running.network, checkpoint.weights, path)
     _check_images(running, checkpoint.recipe, run, path)
     try:
@@ -71,7 +71,7 @@ def restore(running: Running, checkpoint: Checkpoint, path: Path | str) -> None:
         if is_out_of_memory(error):
             raise
         reason = error if isinstance(error, InputError) else repr(error)
-        raise InputError(f"checkpoint '{path}' holds a run that cannot go on: {reason!s:.200}") from None
+        raise InputError(f"checkpoint '{path}' holds a run that cannot be resumed: {reason!s:.200}") from None
 
 
 def _restore_optimizer(running: Running, weights: dict[str, Any], run: RunState) -> None:
@@ -82,7 +82,7 @@ def _restore_optimizer(running: Running, weights: dict[str, Any], run: RunState)
     (group,) = optimizer.param_groups
     names = [name for name, p in running.network.named_parameters() if p.requires_grad]
     lr = run.document["optimizer"]["groups"][0]["lr"]
-    state = _join(run.under("optimizer"), [group | {"params": names, "lr": lr}])
+    state = _join(run.group("optimizer"), [group | {"params": names, "lr": lr}])
     if state["state"]:
         set_state_dict(
             running.model, optimizer, model_state_dict=dict(weights), optim_state_dict=state, options=options
@@ -95,18 +95,18 @@ def _restore_optimizer(running: Running, weights: dict[str, Any], run: RunState)
 def _restore_numbers(running: Running, run: RunState) -> None:
     document = run.document
     schedule = running.schedule.state()
-    running.schedule.load(schedule | {name: one for name, one in document["schedule"].items() if name in schedule})
+    running.schedule.load(schedule | {name: value for name, value in document["schedule"].items() if name in schedule})
     if running.accelerator.scaler is not None and document["scaler"] is not None:
         running.accelerator.scaler.load_state_dict(document["scaler"])
     running.position = type(running.position)(**document["position"])
     running.results = [_result(row) for row in document["results"]]
-    running.meter.sums.copy_(_own_row(run.under("scores")["sums"], running))
+    running.meter.sums.copy_(_own_row(run.group("scores")["sums"], running))
     running.broken_images.update(document["broken_images"])
-    set_random_state(run.under("random"), document["random"])
+    set_random_state(run.group("random"), document["random"])
 
 
 def _own_row(rows: Tensor, running: Running) -> Tensor:
-    """What this process had counted; where there are now more or fewer, the first has counted all."""
+    """Return the counts of this process; if the number of processes has changed, the first one takes all counts."""
     if len(rows) == running.processes.count:
         return rows[running.processes.index]
     return rows.sum(0) if running.processes.index == 0 else torch.zeros_like(rows[0])
@@ -118,17 +118,17 @@ def _result(row: dict[str, Any]) -> EpochResult:
 
 
 def _check_images(running: Running, recipe: Recipe, run: RunState, path: Path | str) -> None:
-    there, here = run.document.get("num_samples"), running.data.train.num_samples
-    if there != here:
-        raise InputError(f"checkpoint '{path}' is of a run whose training images are {there}; --data_path has {here}")
-    before, now = run.document.get("parts"), list(running.data.parts)
+    before, now = run.document.get("num_samples"), running.data.train.num_samples
     if before != now:
-        raise InputError(f"checkpoint '{path}' is of a run on the parts {before!r:.60}; --data_path has {now}")
+        raise InputError(f"checkpoint '{path}' is of a run with {before} training images; --data_path has {now}")
+    old_parts, parts = run.document.get("parts"), list(running.data.parts)
+    if old_parts != parts:
+        raise InputError(f"checkpoint '{path}' is of a run with the parts {old_parts!r:.60}; --data_path has {parts}")
     check_classes(recipe, running.data.classes, f"--data_path={running.config.data_path}")
 
 
 def _split(optimizer: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """An optimizer's state as tensors by name, and the numbers among it."""
+    """Split an optimizer's state into tensors by name and its other numbers."""
     tensors: dict[str, Tensor] = {}
     values: dict[str, dict[str, Any]] = {}
     for parameter, state in optimizer.get("state", {}).items():
@@ -141,7 +141,7 @@ def _split(optimizer: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]
 
 
 def _join(tensors: dict[str, Tensor], groups: list[dict[str, Any]]) -> dict[str, Any]:
-    """The reverse of `_split`, for an optimizer that keeps tensors only."""
+    """Reverse `_split`, for an optimizer whose state is tensors only."""
     state: dict[str, dict[str, Any]] = {}
     for key, value in tensors.items():
         name, parameter = key.split("/")

@@ -11,7 +11,7 @@ from convnn.nn._modes import evaluating
 
 @dataclass(frozen=True)
 class NetworkSummary:
-    """Parameters, and floating point operations of one image forward (a multiply-add counts as two)."""
+    """Parameters, and floating-point operations of one forward pass of an image (a multiply-add counts as two)."""
 
     parameters: int
     trainable: int
@@ -24,20 +24,21 @@ class NetworkSummary:
 
 
 def summarize(network: nn.Module, shape: tuple[int, ...]) -> NetworkSummary:
-    """Count parameters, and the matrix products and convolutions of one input: an image (C, H, W), or tokens (T, D).
+    """Count the parameters, and the operations of one input: an image (C, H, W) or tokens (T, D).
 
-    The pass runs in evaluation mode on zeros: no statistics and no random numbers are touched.
+    Operations are those of matrix products and convolutions. The pass runs in evaluation mode on zeros and changes no
+    statistics and no random state.
     """
     parameters = list(network.parameters())
-    one = torch.zeros(1, *shape, device=parameters[0].device)
+    x = torch.zeros(1, *shape, device=parameters[0].device)
     with torch.no_grad(), evaluating(network), FlopCounterMode(display=False) as counter:
-        network(one)
+        network(x)
     trainable = sum(p.numel() for p in parameters if p.requires_grad)
     return NetworkSummary(sum(p.numel() for p in parameters), trainable, counter.get_total_flops())
 
 
 def parameter_table(network: nn.Module) -> str:
-    """Parameters of every module that holds some itself, one line each, with shapes."""
+    """List every module that holds parameters itself, one line each, with their number and shapes."""
     lines = []
     for name, module in network.named_modules():
         own = dict(module.named_parameters(recurse=False))

@@ -1,4 +1,4 @@
-"""Scalars for TensorBoard, an extra."""
+"""Scalars for TensorBoard, an optional dependency."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -11,14 +11,14 @@ from convnn.train.callbacks import Callback
 from convnn.train.metrics import EpochResult, Scores
 
 EVENTS = "events.out.tfevents.*"
-"""The files of a log."""
+"""Pattern of the files of a log."""
 
 
 class TensorBoardLog(Callback):
     """Writes the scores of every epoch to `folder`/tensorboard.
 
     Raises:
-        InputError: TensorBoard is not installed, does not load, or cannot write into a folder of that name.
+        InputError: TensorBoard is not installed, cannot be imported, or cannot write to a folder of that name.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -28,33 +28,33 @@ class TensorBoardLog(Callback):
             str(folder).encode()
         except UnicodeEncodeError:
             raise InputError(
-                f"--tensorboard cannot write into a folder whose name is no text, --output_dir={folder}; rename it, or"
-                " leave out --tensorboard"
+                f"--tensorboard cannot write to a folder whose name is not valid text, --output_dir={folder}; rename"
+                " it, or leave out --tensorboard"
             ) from None
         self.folder = folder / TENSORBOARD
         self.make_writer = partial(writer, str(self.folder))
 
     def on_start(self, results: Sequence[EpochResult]) -> None:
-        """Open the log: what was written beyond the checkpoint is taken back, a new log gets what was reached."""
+        """Open the log: remove what was written after the checkpoint, and fill a new log with the results so far."""
         is_new = not any(self.folder.glob(EVENTS))
         self.writer = self.make_writer(purge_step=len(results) + 1 if results and not is_new else None)
         for result in results if is_new else ():
             self.on_epoch_end(result)
 
     def on_epoch_end(self, result: EpochResult) -> None:
-        """Write its scalars."""
+        """Write the scalars of the epoch."""
         scalars = {"lr": result.lr, "images_per_second": result.images_per_second}
         for part, scores in (("train", result.train), (result.validation_part, result.validation)):
-            scalars |= tagged(scores, part)
+            scalars |= scalars_by_tag(scores, part)
         self.write(scalars, result.epoch)
 
     def on_test(self, best: EpochResult) -> None:
         """Write the test scores at the best epoch."""
         if best.test is not None:
-            self.write(tagged(best.test, "test"), best.epoch)
+            self.write(scalars_by_tag(best.test, "test"), best.epoch)
 
     def write(self, scalars: Mapping[str, float], epoch: int) -> None:
-        """Write more about an epoch, by tag."""
+        """Write scalars of an epoch, by tag."""
         for tag, value in scalars.items():
             self.writer.add_scalar(tag, value, epoch)
         self.writer.flush()
@@ -64,6 +64,6 @@ class TensorBoardLog(Callback):
         self.writer.close()
 
 
-def tagged(scores: Scores, part: str) -> dict[str, float]:
-    """Scores of a part of the images, by tag; no top-5 of fewer than five classes."""
+def scalars_by_tag(scores: Scores, part: str) -> dict[str, float]:
+    """Return the scores of a part of the images by tag, without top-5 below five classes."""
     return {f"{name}/{part}": value for name, value in scores._asdict().items() if value is not None}

@@ -1,4 +1,4 @@
-"""When a checkpoint is due within an epoch."""
+"""The time at which a checkpoint is due within an epoch."""
 
 import re
 import time
@@ -10,13 +10,13 @@ SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 class SaveTimer:
-    """Counts steps, or watches the clock, since the last checkpoint.
+    """Counts the steps or the time since the last checkpoint.
 
     Args:
         every: a number of steps such as "500", a time such as "90s", "15m" or "2h", or None for never.
 
     Raises:
-        InputError: it is something else.
+        InputError: `every` is neither.
     """
 
     def __init__(self, every: str | None) -> None:
@@ -24,22 +24,22 @@ class SaveTimer:
         self.restart()
 
     def restart(self) -> None:
-        """A checkpoint was written."""
+        """Start again after a checkpoint was written."""
         self._steps_done = 0
         self._start = time.monotonic()
 
     def is_due(self) -> bool:
-        """Whether the step that is about to be made should be saved; asked once a step."""
+        """Return whether to save after the coming step; call it once per step."""
         self._steps_done += 1
         by_steps = self.steps is not None and self._steps_done >= self.steps
         return by_steps or (self.seconds is not None and time.monotonic() - self._start >= self.seconds)
 
 
 def parse_interval(every: str | None) -> tuple[int | None, int | None]:
-    """Steps, or seconds, of `--checkpoint_every`.
+    """Parse `--checkpoint_every` into steps or seconds.
 
     Raises:
-        InputError: it is no interval.
+        InputError: it is not an interval.
 
     Example:
         >>> parse_interval("500"), parse_interval("15m"), parse_interval(None)

@@ -21,11 +21,11 @@ from convnn.train.checkpoint import Checkpoint
 from convnn.train.config import TrainConfig
 from convnn.train.metrics import EpochResult, Meter, Scores, best_of
 from convnn.train.optim import CRITERIA, Schedule, make_optimizer
-from convnn.train.processes import Processes, normalise_together, shard
+from convnn.train.processes import Processes, shard, synchronize_batchnorm
 from convnn.train.randomness import seed_step
 from convnn.train.running import Position
 from convnn.train.state import capture, restore
-from convnn.train.stopping import why_over
+from convnn.train.stopping import stop_reason
 from convnn.train.timer import SaveTimer
 
 if TYPE_CHECKING:
@@ -38,12 +38,12 @@ class Trainer:
     """Trains and tests a network, in one process or in several that share every batch.
 
     Args:
-        network: what learns.
-        data: what it learns.
-        config: how.
-        accelerator: where, and in which precision.
-        callbacks: who looks on, in this order.
-        interruption: what listens for signals; nothing when None.
+        network: network to train.
+        data: training and evaluation data.
+        config: flags of the run.
+        accelerator: device and precision.
+        callbacks: callbacks, called in this order.
+        interruption: handler of signals; None installs none.
     """
 
     def __init__(
@@ -68,45 +68,45 @@ class Trainer:
         self.meter = Meter(accelerator.device)
         self.timer = SaveTimer(config.checkpoint_every)
         self.is_saved = True
-        self.model: nn.Module = distributed(compiled(network, config), config, accelerator)
+        self.model: nn.Module = distribute(compile_network(network, config), config, accelerator)
         optimizer = make_optimizer(network, config)
         self.schedule = Schedule(optimizer, config)
         self.optimizer = accelerator.prepare(optimizer)
 
     @property
     def broken_images(self) -> set[str]:
-        """What was said of training images that were left out."""
+        """Messages about the training images that were skipped."""
         return self.data.train.broken
 
     @property
     def num_steps(self) -> int:
-        """Of an epoch: one for every `--accumulate` batches."""
+        """Number of steps per epoch: one for every `--accumulate` batches."""
         return -(-len(self.data.train) // self.config.accumulate)
 
-    def why_over(self) -> str | None:
-        """Why no further epoch is made; None while one is."""
-        return why_over([result.validation.top1 for result in self.results], self.config)
+    def stop_reason(self) -> str | None:
+        """Return why the run is finished, or None if another epoch follows."""
+        return stop_reason([result.validation.top1 for result in self.results], self.config)
 
     def resume(self, checkpoint: Checkpoint, path: Path | str) -> None:
-        """Go on where a checkpoint was taken; the outcome is that of a run that never stopped, to the bit.
+        """Continue from a checkpoint; the outcome equals that of an uninterrupted run to the bit.
 
         Args:
-            checkpoint: of a run with the same flags.
-            path: where it came from, for messages.
+            checkpoint: checkpoint of a run with the same flags.
+            path: path of the checkpoint, for messages.
 
         Raises:
-            InputError: it is of another network or other images.
+            InputError: the checkpoint is of another network or other images.
         """
         restore(self, checkpoint, path)
 
     def fit(self) -> list[EpochResult]:
-        """Train until `--num_epochs` are done or `--patience` is at its end, measuring after each epoch.
+        """Train until `--num_epochs` are done or `--patience` runs out, and evaluate after each epoch.
 
-        Data of three parts choose the best epoch by val; its test scores are told at the end.
+        With data in three parts, val decides which epoch is best, and its test scores are reported at the end.
 
         Raises:
             TrainingError: the loss is not finite, or no image can be read.
-            Interrupted: a signal came; what was begun is finished and saved.
+            Interrupted: a signal arrived; the step in progress is finished and saved.
         """
         for callback in self.callbacks:
             callback.on_start(self.results)
@@ -116,7 +116,7 @@ class Trainer:
             with self.interruption.held():
                 self._save()
             raise
-        best = best_of(self.results)
+        best = best_result(self.results)
         for callback in self.callbacks:
             if best is not None and best.val is not None:
                 callback.on_test(best)
@@ -124,44 +124,44 @@ class Trainer:
         return self.results
 
     def evaluate(self, loader: Loader) -> Scores:
-        """Loss and accuracies over a loader, every sample counted once over all processes."""
+        """Compute loss and accuracies over a loader, counting every sample once over all processes."""
         return evaluate(self.model, loader, self.config.criterion, self.accelerator, self._stop_together)
 
     def _fit(self) -> None:
         if self.processes.count == 1:
             self._run_epochs()
             return
-        with self.interruption.held():  # several processes stop together, when they have agreed
+        with self.interruption.held():  # several processes must agree to stop together
             self._run_epochs()
 
     def _run_epochs(self) -> None:
         with torch.autograd.set_detect_anomaly(self.config.detect_anomaly):
-            while self.why_over() is None:
+            while self.stop_reason() is None:
                 self._train_epoch()
-                train = Scores.of(self.processes.sum(self.meter.sums), self.data.num_classes)
+                train = Scores.from_sums(self.processes.sum(self.meter.sums), self.data.num_classes)
                 validation = self.evaluate(self.data.validation)
                 is_best = all(validation.top1 > result.validation.top1 for result in self.results)
-                # Of an epoch that may turn out the best of all: its weights need not be kept to be tested at the end.
+                # Testing the best epoch so far now saves keeping its weights until the end.
                 test = self.evaluate(self.data.test) if is_best and self.data.val is not None else None
                 with self.interruption.held():
                     self._end_epoch(train, validation, test, is_best=is_best)
 
     def _train_epoch(self) -> None:
-        """Make the steps of the epoch that are still to be made."""
+        """Train the remaining steps of the epoch."""
         position, loader, size = self.position, self.data.train, self.config.accumulate
         loader.set_epoch(position.epoch - 1, position.step * size)
         for callback in self.callbacks:
             callback.on_epoch_start(position.epoch, self.num_steps)
         self.model.train()
         start = time.perf_counter() - position.seconds
-        batches = iter(loader)  # named, so that an interruption does not end it before all is saved
-        while group := list(islice(batches, size)):  # waiting for them can be broken off, their step cannot
+        batches = iter(loader)  # a name keeps the iterator alive until an interrupted run is saved
+        while group := list(islice(batches, size)):  # waiting for batches can be interrupted, their step cannot
             with self.interruption.held():
                 self._train_group(group)
                 position.seconds = time.perf_counter() - start
 
     def _train_group(self, batches: Sequence[Batch]) -> None:
-        """A step, and what is due after it."""
+        """Make a step, then save and stop if due."""
         position = self.position
         sizes = [len(batch.labels) for batch in batches]
         agreement = self.processes.agree(sizes, self.interruption.number, self.timer.is_due())
@@ -176,28 +176,28 @@ class Trainer:
             raise Interrupted(agreement.signal)
 
     def _step(self, batches: Sequence[Batch], num_samples: Sequence[int]) -> None:
-        """Train on this process's parts of batches of so many samples; one of which nobody has any is left out."""
+        """Train on this process's parts of batches of `num_samples` over all processes; empty batches are skipped."""
         first = self.position.step * self.config.accumulate
-        there = [number for number, samples in enumerate(num_samples) if samples]
-        for number in there:
+        filled = [number for number, samples in enumerate(num_samples) if samples]
+        for number in filled:
             seed_step(self.config.seed, self.position.epoch, first + number)
-            with nullcontext() if number == there[-1] else self.accelerator.no_sync(self.model):
+            with nullcontext() if number == filled[-1] else self.accelerator.no_sync(self.model):
                 self._add_gradient(batches[number], sum(num_samples))
-        if not there:
+        if not filled:
             return
         if self.config.clip_grad_norm:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip_grad_norm)
-        with self.schedule.warming(self.position.epoch - 1 + (self.position.step + 1) / self.num_steps):
+        with self.schedule.warmup(self.position.epoch - 1 + (self.position.step + 1) / self.num_steps):
             self.optimizer.step()
         self.optimizer.zero_grad()
 
     def _add_gradient(self, batch: Batch, num_samples: int) -> None:
-        """Add the gradient of a part of the `num_samples` of a step."""
+        """Add the gradient of this process's part of a step of `num_samples` samples."""
         logits = self._logits(batch)
         loss = self.criterion(logits, batch.labels)
         if self._is_check_due():
             self._check_finite(loss, batch)
-        # Gradients are averaged over the processes, whose parts may differ in size.
+        # Gradients are averaged over the processes, but their parts may differ in size.
         self._backward(loss * (self.processes.count / num_samples))
         self.meter.update(loss, logits, batch.labels)
 
@@ -206,11 +206,11 @@ class Trainer:
             with self.accelerator.autocast():
                 logits: Tensor = self.model(batch.images)
         except ValueError as error:
-            if "more than 1 value per channel" not in str(error):  # what batch normalisation says
+            if "more than 1 value per channel" not in str(error):  # message of batch normalisation
                 raise
             raise TrainingError(
-                f"batch normalisation cannot learn from the one sample that it has in epoch {self.position.epoch},"
-                f" step {self.position.step + 1}, where maps are 1x1; raise --batch_size ({self.config.batch_size});"
+                f"batch normalisation cannot train on the single sample of epoch {self.position.epoch}, step"
+                f" {self.position.step + 1}, where maps are 1x1; raise --batch_size ({self.config.batch_size});"
                 f" {self._last_good()}"
             ) from None
         return logits
@@ -219,7 +219,7 @@ class Trainer:
         try:
             self.accelerator.backward(loss)
         except RuntimeError as error:
-            if "returned nan values" not in str(error):  # what --detect_anomaly says
+            if "returned nan values" not in str(error):  # message of --detect_anomaly
                 raise
             raise TrainingError(
                 f"{str(error).rstrip('.')} in the backward pass of epoch {self.position.epoch}, step"
@@ -227,9 +227,9 @@ class Trainer:
             ) from None
 
     def _end_epoch(self, train: Scores, validation: Scores, test: Scores | None, *, is_best: bool) -> None:
-        """Take down what an epoch gave; `test` is None where that is `validation`, or is of no interest."""
+        """Record the results of an epoch; `test` is None if `validation` is the test part or it was not tested."""
         epoch, seconds = self.position.epoch, self.position.seconds
-        lr = self.schedule.lr * self.schedule.warmth(epoch)
+        lr = self.schedule.lr * self.schedule.warmup_factor(epoch)
         speed = self.data.train.num_samples / seconds
         val, test = (None, validation) if self.data.val is None else (validation, test)
         result = EpochResult(epoch, seconds, speed, lr, train, test, is_best, val)
@@ -238,15 +238,15 @@ class Trainer:
         self.position = Position(epoch + 1)
         self.meter = Meter(self.accelerator.device)
         self.is_saved = False
-        broken = sorted(self.processes.gather_text({one for part in self.data.parts.values() for one in part.broken}))
-        self._save()  # first: what is written about an epoch must not be ahead of its checkpoint
+        broken = sorted(self.processes.gather_text({line for part in self.data.parts.values() for line in part.broken}))
+        self._save()  # first, so that the tables are never ahead of the checkpoint
         for callback in self.callbacks:
             callback.on_epoch_end(result)
             if broken:
                 callback.on_broken_images(broken)
 
     def _save(self) -> None:
-        """Hand out a checkpoint, unless there is nothing new."""
+        """Pass a checkpoint to the callbacks, unless nothing has changed since the last one."""
         if self.is_saved:
             return
         self._check_weights()
@@ -257,7 +257,7 @@ class Trainer:
         self.timer.restart()
 
     def _stop_together(self) -> None:
-        """Several processes can stop between two batches of an evaluation; a single one does at any moment."""
+        """Stop several processes between two batches of an evaluation; a single process stops at any moment."""
         if self.processes.count > 1 and (signal := self.processes.agree(signal=self.interruption.number).signal):
             raise Interrupted(signal)
 
@@ -293,24 +293,24 @@ def evaluate(
     accelerator: "Accelerator",
     after_batch: Callable[[], None] = lambda: None,
 ) -> Scores:
-    """Loss and accuracies of a model over a loader, every sample counted once over all processes.
+    """Compute loss and accuracies of a model over a loader, counting every sample once over all processes.
 
     Raises:
-        TrainingError: there was no image that could be read.
+        TrainingError: no image could be read.
     """
     meter = Meter(accelerator.device)
-    batches = iter(loader)  # named, as in training
+    batches = iter(loader)  # a name keeps the iterator alive, as in training
     with torch.no_grad(), evaluating(model):
         for batch in batches:
             with accelerator.autocast():
                 logits = model(batch.images)
             meter.update(CRITERIA[criterion](logits, batch.labels), logits, batch.labels)
             after_batch()
-    return Scores.of(accelerator.reduce(meter.sums, reduction="sum"), meter.num_classes)
+    return Scores.from_sums(accelerator.reduce(meter.sums, reduction="sum"), meter.num_classes)
 
 
-def compiled(network: Network, config: TrainConfig) -> Network:
-    """The network, compiled in place if `--use_compiled` says so."""
+def compile_network(network: Network, config: TrainConfig) -> Network:
+    """Compile the network in place if `--use_compiled` is set."""
     if config.use_compiled:
         if config.compile_mode == "reduce-memory":
             torch._functorch.config.activation_memory_budget = 0.5
@@ -321,7 +321,7 @@ def compiled(network: Network, config: TrainConfig) -> Network:
 def distributed(network: Network, config: TrainConfig, accelerator: "Accelerator") -> nn.Module:
     """The network as this process trains it: as it is, or sharing gradients (DDP) or weights too (`--fsdp`)."""
     if accelerator.num_processes > 1 and config.sync_batchnorm:
-        normalise_together(network)
+        synchronize_batchnorm(network)
     if accelerator.num_processes > 1 and config.fsdp:
         shard(network, accelerator)
         return network

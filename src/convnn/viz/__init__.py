@@ -1,4 +1,4 @@
-"""Pictures and pages: whom the layers of a network choose, how a training run went, and how several compare."""
+"""Pictures and pages: neighbours that layers choose, curves of a training run, and comparisons of several runs."""
 
 from convnn.viz.compare.plot import draw_comparison
 from convnn.viz.curves import draw_curves

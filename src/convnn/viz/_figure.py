@@ -1,4 +1,4 @@
-"""What every picture has in common."""
+"""Style and output that the pictures share."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,37 +25,37 @@ FAINT = "#8c8c8c"
 HAIRLINE = "#ececec"
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Of Okabe and Ito, without yellow and black, which are lost on white or on black."""
+"""The palette of Okabe and Ito, without yellow and black, which do not show on white or on black."""
 
 
 @contextmanager
 def own_style() -> Iterator[None]:
-    """Draw with matplotlib's own defaults, whatever a person's matplotlibrc says; also a decorator."""
+    """Draw with matplotlib's defaults, ignoring the user's matplotlibrc; also a decorator."""
     with matplotlib.style.context("default"):
         yield
 
 
 def write_plainly(text: Text, words: str) -> None:
-    r"""Show people's words as they are: a dollar begins no formula, a byte that is no text is shown as `\udce9`."""
+    r"""Show text unchanged: a dollar sign starts no formula, and an undecodable byte is shown as `\udce9`."""
     text.set_parse_math(False)
     text.set_text(words.encode("utf-8", "backslashreplace").decode())
 
 
 def write_title(panel: Axes, words: str) -> None:
-    """People's words above a panel."""
+    """Write a title, unchanged, above a panel."""
     write_plainly(panel.set_title("", loc="left", fontsize=10, fontweight="bold", color=INK), words)
 
 
-def write_legend(figure: Figure, lines: Sequence[Any], names: Sequence[str], **look: Any) -> None:
-    """People's names of lines, beside the panels."""
-    numbers = [str(number) for number in range(len(names))]  # matplotlib leaves out what begins with an underscore
-    legend = figure.legend(lines, numbers, loc="outside right upper", frameon=False, fontsize=9, labelcolor=INK, **look)
+def write_legend(figure: Figure, lines: Sequence[Any], names: Sequence[str], **style: Any) -> None:
+    """Write the names of lines, unchanged, beside the panels."""
+    labels = [str(number) for number in range(len(names))]  # matplotlib hides labels that begin with an underscore
+    legend = figure.legend(lines, labels, loc="outside right upper", frameon=False, fontsize=9, labelcolor=INK, **style)
     for text, name in zip(legend.get_texts(), names, strict=True):
         write_plainly(text, name)
 
 
 def style_panel(panel: Axes) -> None:
-    """Hairlines behind, no frame but the axis below."""
+    """Style a panel with hairlines behind the data and no frame except the lower axis."""
     panel.tick_params(which="both", length=0, labelsize=8, labelcolor=INK)
     panel.grid(axis="y", color=HAIRLINE, linewidth=0.8)
     panel.set_axisbelow(True)
@@ -64,10 +64,10 @@ def style_panel(panel: Axes) -> None:
 
 
 def save_figure(figure: Figure, path: Path | str) -> Path:
-    """Write a figure whole or not at all, as what the suffix says, into a folder that exists.
+    """Write a figure atomically, in the format of the suffix, into an existing folder.
 
     Raises:
-        InputError: the suffix is none of `SUFFIXES`.
+        InputError: the suffix is not one of `SUFFIXES`.
         OutputError: the file cannot be written.
     """
     path = Path(path)
@@ -80,7 +80,7 @@ def save_figure(figure: Figure, path: Path | str) -> Path:
 
 
 def svg_text(figure: Figure) -> str:
-    """A figure as the <svg> element of a page: no background, text as text, and the same for the same figure."""
+    """Return a figure as the <svg> element of a page, without background, with text as text, and deterministic."""
     FigureCanvasAgg(figure)
     text = StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "convnn"}):
@@ -90,5 +90,5 @@ def svg_text(figure: Figure) -> str:
 
 
 def rank_colors(count: int) -> ListedColormap:
-    """Colours of the ranks 1 .. count: bright is near; the darkest, lost on a dark image, are left out."""
+    """Return the colours of the ranks 1 .. count: bright is near; the darkest would not show on a dark image."""
     return ListedColormap(colormaps["plasma"](np.linspace(0.97, 0.3, count)))

@@ -1,4 +1,4 @@
-"""Looking at the layers of a network while it computes: what enters them, and whom they choose."""
+"""Observation of the layers of a running network: their inputs and the neighbours that they choose."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,17 +17,16 @@ from convnn.words import counted
 
 @dataclass(frozen=True)
 class Choices:
-    """Whom one layer chose on a batch of images; a layer on maps has one head.
+    """The neighbours that one layer chose on a batch of images; a layer on maps has one head.
 
     Attributes:
-        size: height and width of the map that was searched, without padding; patches along each side where the layer
-            reads tokens.
-        queries: (N, 2) int64, row and column of the positions that choose.
-        places: (B, heads, N, K, 2) int64, row and column of their neighbours; outside 0 .. size - 1 where a neighbour
-            is padding, -1 where it is a token that is no patch.
-        scores: (B, heads, N, K), how much each neighbour counts.
-        is_filled: (B, heads, N, K) bool, False at slots of a fixed list that nobody fills: there a token weighs 0.
-        outside: what lies outside the map, "padding", which has a place, or "class token", which has none.
+        size: height and width of the searched map, without padding; patches along each side for a layer on tokens.
+        queries: (N, 2) int64, row and column of the query positions.
+        places: (B, heads, N, K, 2) int64, row and column of their neighbours; outside 0 .. size - 1 for padding, -1 for
+            a token that is not a patch.
+        scores: (B, heads, N, K) weight of each neighbour.
+        is_filled: (B, heads, N, K) bool, False at empty slots of a fixed list, whose weight is 0.
+        outside: what lies outside the map: "padding", which has a place, or "class token", which has none.
     """
 
     size: tuple[int, int]
@@ -39,22 +38,22 @@ class Choices:
 
 
 OnCall = Callable[[str, nn.Module, Tensor], None]
-"""Is told the name of a layer, the layer, and what enters it."""
+"""A function of the name of a layer, the layer, and its input."""
 
 
 @contextmanager
 def watching(model: nn.Module, on_call: OnCall) -> Iterator[None]:
-    """Within the block, the model is in evaluation mode, without gradients, and tells of every call of such a layer.
+    """Call a function at every call of a neighbour-choosing layer within the block.
 
-    Afterwards its hooks and training modes are as before. A compiled model runs as it is written: compiled code knows
-    nothing of hooks that came later.
+    The model is in evaluation mode, without gradients; hooks and training modes are restored afterwards. A compiled
+    model runs in eager mode, because compiled code ignores hooks that are registered later.
 
     Raises:
         InputError: no layer of the model chooses neighbours.
     """
     names = choosing_layers(model)
 
-    def tell(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def report(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
         on_call(names[layer], layer, inputs[0])
 
     with ExitStack() as stack:
@@ -62,17 +61,17 @@ def watching(model: nn.Module, on_call: OnCall) -> Iterator[None]:
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(evaluating(model))
         for layer in names:
-            stack.enter_context(layer.register_forward_pre_hook(tell))
+            stack.enter_context(layer.register_forward_pre_hook(report))
         yield
 
 
 def choosing_layers(model: nn.Module) -> dict[nn.Module, str]:
-    """The layers that choose neighbours on 2-d maps or among patches, with their paths in the model.
+    """Return the layers that choose neighbours on 2-d maps or among patches, with their paths in the model.
 
-    Dense attention looks at everybody; it is left out where other layers choose.
+    Dense attention, to which every position is a neighbour, is only included if no other layer chooses.
 
     Raises:
-        InputError: there is none.
+        InputError: the model has no such layer.
     """
     names: dict[nn.Module, str] = {}
     for name, module in model.named_modules():
@@ -89,10 +88,10 @@ def choosing_layers(model: nn.Module) -> dict[nn.Module, str]:
 
 
 def choices_of(layer: nn.Module, x: Tensor, images: Tensor) -> Choices:
-    """Whom a layer chooses, given what enters it for a batch of images (B, C, H, W).
+    """Return the choices of a layer, given its input for a batch of images (B, C, H, W).
 
     Raises:
-        InputError: tokens are no patches of the images.
+        InputError: the tokens are not patches of the images.
     """
     if isinstance(layer, ChoosingLayer):
         return _choices_on_map(layer, x)
@@ -102,10 +101,10 @@ def choices_of(layer: nn.Module, x: Tensor, images: Tensor) -> Choices:
 
 
 def features_of(layer: nn.Module, x: Tensor, images: Tensor) -> Tensor:
-    """What enters a layer at every position of the map that it searches, (B, H * W, C) in raster order.
+    """Return the input of a layer at every position of the searched map, (B, H * W, C) in raster order.
 
     Raises:
-        InputError: tokens are no patches of the images.
+        InputError: the tokens are not patches of the images.
     """
     if isinstance(layer, ChoosingLayer):
         field = layer.field(x)
@@ -115,47 +114,48 @@ def features_of(layer: nn.Module, x: Tensor, images: Tensor) -> Tensor:
 
 
 def patches(tokens: int, images: Tensor) -> tuple[int, int]:
-    """Rows and columns of the largest grid of the images' proportions that the tokens hold.
+    """Return rows and columns of the largest grid of patches with the images' proportions that fits the tokens.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such grid.
     """
     height, width = images.shape[2:]
     unit = gcd(height, width)
     scale = isqrt(tokens // (height // unit * (width // unit)))
     if scale == 0:
-        raise InputError(f"{counted(tokens, 'token')} make no patches of an image of {height}x{width} pixels")
+        raise InputError(f"{counted(tokens, 'token')} cannot be the patches of an image of {height}x{width} pixels")
     return height // unit * scale, width // unit * scale
 
 
 def window_side(K: int) -> int:
-    """Side of the smallest odd square that holds K places: what a convolution would look at."""
+    """Return the side of the smallest odd square window with at least K places, as a convolution would have."""
     side = isqrt(K - 1) + 1
     return side + 1 - side % 2
 
 
 def _choices_on_map(layer: ChoosingLayer, x: Tensor) -> Choices:
-    indices, scores, absent = (_with_heads(one, layer.heads) for one in layer.neighbors(x))
+    indices, scores, absent = (_split_heads(tensor, layer.heads) for tensor in layer.neighbors(x))
     field = layer.field(x)
     height, width = field.real_size
     queries = field.places(field.queries())
     scores = torch.ones(indices.shape, device=indices.device) if scores is None else scores
-    is_filled = torch.ones_like(indices, dtype=torch.bool) if absent is None else ~absent  # similarities may be 0
+    # From the mask of absent slots, because a weight of 0 may also be a similarity.
+    is_filled = torch.ones_like(indices, dtype=torch.bool) if absent is None else ~absent
     scores = scores.masked_fill(~is_filled, 0)
     return Choices((height, width), queries, field.places(indices), scores, is_filled, "padding")
 
 
 def _choices_on_patches(layer: NeighborAttention, x: Tensor, images: Tensor) -> Choices:
     rows, columns = patches(x.shape[1], images)
-    others = x.shape[1] - rows * columns
-    indices, scores, _ = (_with_heads(one, layer.num_heads, others) for one in layer.neighbors(x))
+    first = x.shape[1] - rows * columns  # patches follow the other tokens
+    indices, scores, _ = (_split_heads(tensor, layer.num_heads, first) for tensor in layer.neighbors(x))
     scores = torch.ones(indices.shape, device=indices.device) if scores is None else scores
-    chosen = indices - others
-    places = torch.stack([chosen // columns, chosen % columns], dim=-1).masked_fill(chosen[..., None] < 0, -1)
+    patch = indices - first
+    places = torch.stack([patch // columns, patch % columns], dim=-1).masked_fill(patch[..., None] < 0, -1)
     queries = torch.cartesian_prod(*(torch.arange(n, device=x.device) for n in (rows, columns))).reshape(-1, 2)
     return Choices((rows, columns), queries, places, scores, scores != 0, "class token")
 
 
-def _with_heads(one: Tensor | None, heads: int, first: int = 0) -> Any:
-    """(B * heads, T, K) as (B, heads, N, K), of the positions from `first` on."""
-    return None if one is None else one.unflatten(0, (-1, heads))[:, :, first:]
+def _split_heads(tensor: Tensor | None, heads: int, first: int = 0) -> Any:
+    """Reshape (B * heads, T, K) to (B, heads, N, K), for the positions from `first` on."""
+    return None if tensor is None else tensor.unflatten(0, (-1, heads))[:, :, first:]

@@ -1,4 +1,4 @@
-"""How a training run went, in one picture."""
+"""The curves of a training run in one picture."""
 
 from math import inf, isnan
 from pathlib import Path
@@ -21,14 +21,14 @@ def draw_curves(metrics: Path | str, path: Path | str) -> Path:
 
     Args:
         metrics: a metrics.csv with at least the columns of `COLUMNS`; accuracies from 0 to 1; values may be empty.
-            Where there are columns of val, these are drawn, not those of test.
-        path: the picture, .png, .pdf or .svg, in a folder that exists: one that was deleted must not come back empty.
+            Columns of val, if there are any, are drawn instead of those of test.
+        path: the picture, .png, .pdf or .svg, in an existing folder: a deleted run folder is not created again.
 
     Returns:
         The path of the picture.
 
     Raises:
-        InputError: the table is missing, has no rows, lacks a column or holds no number.
+        InputError: the table is missing, has no rows, lacks a column, or a value is not a number.
         OutputError: the picture cannot be written.
     """
     curves = read_curves(Path(metrics), COLUMNS)
@@ -46,13 +46,13 @@ def draw_curves(metrics: Path | str, path: Path | str) -> Path:
 
 
 def _draw_pair(panel: Axes, title: str, curves: Curves, measure: str) -> None:
-    _head(panel, title)
+    _set_title(panel, title)
     for name, color in (("train", TRAIN), (validation_part(curves), TEST)):
         _draw_curve(panel, curves["epoch"], curves[f"{name}_{measure}"], color, name)
 
 
 def _draw_curve(panel: Axes, epochs: list[float], values: list[float], color: str, label: str) -> None:
-    """A line through the known values, which bridges the others; a dot where there is only one."""
+    """Draw a line through the known values, which bridges gaps, or a dot if there is only one."""
     known = [(epoch, value) for epoch, value in zip(epochs, values, strict=True) if not isnan(value)]
     xs, ys = [epoch for epoch, _ in known], [value for _, value in known]
     marker = "o" if len(known) == 1 else ""
@@ -68,20 +68,20 @@ def _mark_best(panel: Axes, curves: Curves) -> None:
     epoch = curves["epoch"][values.index(best)]
     panel.axvline(epoch, color=FAINT, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
     panel.plot(epoch, best, "o", markersize=7, markerfacecolor="white", markeredgecolor=TEST, markeredgewidth=1.8)
-    of_test = curves["test_top1"][values.index(best)]
-    tested = "" if part == "test" or isnan(of_test) else f", test {of_test:.2%}"
-    panel.set_title(f"best {part} {best:.2%} at epoch {epoch:g}{tested}", loc="right", fontsize=9, color=TEST)
+    test = curves["test_top1"][values.index(best)]
+    suffix = "" if part == "test" or isnan(test) else f", test {test:.2%}"
+    panel.set_title(f"best {part} {best:.2%} at epoch {epoch:g}{suffix}", loc="right", fontsize=9, color=TEST)
 
 
 def _draw_rate(panel: Axes, curves: Curves) -> None:
-    _head(panel, "Learning rate")
+    _set_title(panel, "Learning rate")
     rates = [rate for rate in curves["lr"] if not isnan(rate)]
     if rates and min(rates) > 0 and max(rates) > 100 * min(rates):
         panel.set_yscale("log")
     _draw_curve(panel, curves["epoch"], curves["lr"], INK, "lr")
 
 
-def _head(panel: Axes, title: str) -> None:
+def _set_title(panel: Axes, title: str) -> None:
     panel.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK)
 
 

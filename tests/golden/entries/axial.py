@@ -1,4 +1,4 @@
-"""MobileViG, MobileViGv2 (arXiv 2406.05850) and GreedyViG (arXiv 2405.06849): neighbours in the own row and column."""
+"""MobileViG, MobileViGv2 (arXiv 2406.05850) and GreedyViG (arXiv 2405.06849): neighbours in the same row and column."""
 
 from collections import OrderedDict
 from functools import partial
@@ -28,7 +28,7 @@ def _graph(layer: type, case: Case) -> partial:
 
 
 def _operator(layer: type) -> Entry:
-    """The 1x1 convolution of both, normalised and activated; its published `in_channels` are those of both."""
+    """Return the entry of the 1x1 convolution of features and differences, whose `in_channels` count both."""
 
     def build(case: Case) -> nn.Module:
         outputs = case.config["out_channels"]
@@ -64,7 +64,7 @@ def _block(layer: type) -> Entry:
 
 
 def _inside(graph: nn.Module, x: Tensor, case: Case) -> dict[str, Tensor]:
-    """What the dynamic graph has found: its threshold, who is closer, and the most that they have more."""
+    """Return intermediate results of the dynamic graph: threshold, close positions, and their largest differences."""
     if not isinstance(graph, cnn.DAGC2d):
         return {}
     field = graph.field(x)
@@ -72,7 +72,7 @@ def _inside(graph: nn.Module, x: Tensor, case: Case) -> dict[str, Tensor]:
     indices, _, absent = graph.neighbors(x)
     kept = torch.zeros(*indices.shape[:2], indices.shape[1], dtype=torch.bool)
     kept.scatter_(2, indices, True if absent is None else ~absent)
-    itself = torch.eye(indices.shape[1], dtype=torch.bool)  # theirs is there where the threshold is above 0
+    itself = torch.eye(indices.shape[1], dtype=torch.bool)  # theirs includes itself if the threshold is above 0
     kept = torch.where(itself, threshold.view(-1, 1, 1) > 0, kept)
     most = field.to_map(graph.relative_max(field, field.features))
     return {"threshold": threshold, "edges": kept, "relative_max": most}

@@ -41,7 +41,7 @@ OF_ONE_FORM = {
     "input_deg": {"input_degree_project": "degree.hidden"},
     "learn_normalized_degree": {"input_degree_project": "degree.hidden"},
 }
-"""All are always there, in the same places of ours; what is replaced has no gradient in the file."""
+"""Parameters that are always present and have a place in ours; replaced ones have no gradient in the file."""
 
 
 class SoftAdjacency(nn.Module):
@@ -56,7 +56,7 @@ class SoftAdjacency(nn.Module):
         everybody, nodes = torch.arange(count).expand(1, count, count), torch.arange(count)
         is_none, degrees = adjacency[None] == 0, adjacency.sum(-1)[None]
         ranked = self.edges(x[None], nodes, Neighbors(everybody, adjacency[None]), degrees)
-        ranked = ranked._replace(scores=ranked.scores.masked_fill(is_none, 0))  # no edges, but last in the order
+        ranked = ranked._replace(scores=ranked.scores.masked_fill(is_none, 0))  # not edges, so they come last
         mean, deviation = (degrees.mean(), degrees.std()) if self.of_data is None else self.of_data
         wishes = self.degree(x[None], nodes, ranked, degrees, mean, deviation, adjacency[None])
         kept = weigh.soft_top(ranked, wishes, keeping=self.keeping)

@@ -31,7 +31,7 @@ def channels(case: Case) -> tuple[int, int]:
 
 
 def published_sample(case: Case) -> AbstractContextManager:
-    """Draws the candidates that were drawn, ahead of the others."""
+    """Return a context in which the published candidates are drawn first."""
     if "sample_indices" not in case.tensors:
         return nullcontext()
     sample = case.tensors["sample_indices"].tolist()

@@ -42,7 +42,7 @@ NAMES = {
 
 
 def _three(named: dict[str, Tensor], _: nn.Module) -> dict[str, Tensor]:
-    """Queries, keys and values may come as one matrix."""
+    """Split queries, keys and values, which may come as one matrix."""
     if "qkv.weight" not in named:
         return named
     parts = zip(("query.weight", "key.weight", "value.weight"), named["qkv.weight"].chunk(3), strict=True)

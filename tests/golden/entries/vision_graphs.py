@@ -24,7 +24,7 @@ NAMES = {
     "graph_conv.gconv.nn1.1": "layer.edge.1.0.rows",
     "graph_conv.gconv.nn2.0": "layer",
     "graph_conv.gconv.nn2.1": "norm",
-    "relative_pos": None,  # computed here, to float32 the same
+    "relative_pos": None,  # computed here, equal up to float32
 }
 OF_EDGES = NAMES | {"graph_conv.gconv.nn.1": "layer.behind.0.rows"}
 

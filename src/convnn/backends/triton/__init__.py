@@ -1,4 +1,4 @@
-"""The operators as Triton kernels, for CUDA devices: fused, tiled, and equal from run to run.
+"""The operators as Triton kernels for CUDA devices: fused, tiled and deterministic.
 
 Kernels are imported when first called, so that importing this package needs neither Triton nor a GPU.
 """
@@ -15,10 +15,10 @@ from convnn.backends.request import Request
 from convnn.words import counted
 
 MAX_NEIGHBORS = 64
-"""What `nearest` keeps in registers."""
+"""The largest number of neighbours that `nearest` keeps in registers."""
 
 INTERPRETS = os.environ.get("TRITON_INTERPRET") == "1"
-"""Kernels run in Triton's interpreter, on CPU tensors too; Triton decides it when they are defined."""
+"""Whether kernels run in Triton's interpreter, also on CPU tensors; Triton decides this when they are defined."""
 
 DTYPES: tuple[torch.dtype, ...] = (torch.float16, torch.bfloat16, torch.float32)
 if INTERPRETS:
@@ -38,7 +38,7 @@ __all__ = ["unavailable_reasons", "unsupported_reasons", *_MODULE_OF]
 
 
 def __getattr__(name: str) -> Any:
-    """An operator, its kernels imported now."""
+    """Import the kernels of an operator on first access and return it."""
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     function = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
@@ -47,12 +47,12 @@ def __getattr__(name: str) -> Any:
 
 
 def unavailable_reasons() -> list[str]:
-    """Why this backend cannot run here."""
+    """Return the reasons why this backend cannot run here."""
     return list(_unavailable_reasons())
 
 
 def unsupported_reasons(request: Request) -> list[str]:
-    """Why this backend cannot compute the request."""
+    """Return the reasons why this backend cannot compute the request."""
     reasons = unavailable_reasons()
     if request.device.type != "cuda" and not (INTERPRETS and request.device.type == "cpu"):
         reasons.append(f"device must be cuda, or cpu under TRITON_INTERPRET=1, not {request.device.type}")

@@ -1,7 +1,7 @@
 # mypy: disable-error-code="import-untyped, import-not-found, untyped-decorator"
-"""Every channel of every neighbour into every output: matrix products whose rows are gathered on the way in.
+"""Dense kernels, from all channels of all neighbours to all outputs: matrix products that gather their rows as they go.
 
-No copy of the neighbourhoods is kept; `_dense_spread` has the gradients of values and scores.
+No copy of the neighbourhoods is kept; `_dense_spread` computes the gradients of values and scores.
 """
 
 import torch
@@ -14,11 +14,11 @@ from convnn.backends.triton._launch import launch, sum_of_parts, tile, tiles
 
 __all__ = ["convolve", "gradient_of_weight", "spread"]
 
-_PROGRAMS = 256  # enough to fill a large GPU; a constant, because the split of a sum decides its rounding
+_PROGRAMS = 256  # fills a large GPU; constant, because the split of a sum decides its rounding
 
 
 def convolve(values: Tensor, indices: Tensor, scores: Tensor | None, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Outputs (B, N, C_out)."""
+    """Return the outputs (B, N, C_out)."""
     rows, outputs = indices.shape[0] * indices.shape[1], weight.shape[0]
     out = torch.empty((*indices.shape[:2], outputs), device=values.device, dtype=values.dtype)
     block = tile(outputs, 16, 128 if rows * outputs >= _PROGRAMS * 128 * 128 else 64)
@@ -46,7 +46,7 @@ def convolve(values: Tensor, indices: Tensor, scores: Tensor | None, weight: Ten
 
 
 def gradient_of_weight(grad: Tensor, values: Tensor, indices: Tensor, scores: Tensor | None, weight: Tensor) -> Tensor:
-    """Float32 gradient (C_out, C, K): products over all rows, in a fixed number of parts."""
+    """Return the float32 gradient (C_out, C, K): products over all rows, in a fixed number of parts."""
     outputs, channels, K = weight.shape
     rows = grad.shape[0] * grad.shape[1]
     o_block, c_block = tile(outputs, 16, 64), tile(channels, 16, 64)
@@ -79,7 +79,7 @@ def gradient_of_weight(grad: Tensor, values: Tensor, indices: Tensor, scores: Te
 
 
 def _precision(values: Tensor) -> str:
-    """How float32 matrices are multiplied: rounded to TF32 only where PyTorch is allowed to."""
+    """Return the precision of float32 matrix products: TF32 only where PyTorch may use it."""
     return "tf32" if values.is_cuda and torch.backends.cuda.matmul.allow_tf32 else "ieee"
 
 
@@ -102,7 +102,7 @@ def _convolve_kernel(
     CHANNELS: tl.constexpr,
     PRECISION: tl.constexpr,
 ) -> None:
-    """A tile of rows by a tile of outputs; neighbouring programs share the rows, which then come from the cache."""
+    """Compute a tile of rows by a tile of outputs; adjacent programs share the rows, which then come from the cache."""
     o_blocks = tl.cdiv(outputs, OUTPUTS)
     row = (tl.program_id(0) // o_blocks).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     o = tl.program_id(0) % o_blocks * OUTPUTS + tl.arange(0, OUTPUTS)
@@ -148,7 +148,7 @@ def _weight_kernel(
     CHANNELS: tl.constexpr,
     PRECISION: tl.constexpr,
 ) -> None:
-    """One part of the rows, for a tile of outputs by a tile of the channels of one slot."""
+    """Sum one part of the rows, for a tile of outputs by a tile of the channels of one slot."""
     o_blocks, c_blocks = tl.cdiv(outputs, OUTPUTS), tl.cdiv(channels, CHANNELS)
     program, part = tl.program_id(0), tl.program_id(1).to(tl.int64)
     slot = program // (o_blocks * c_blocks)

@@ -1,8 +1,8 @@
 # mypy: disable-error-code="import-untyped, import-not-found, untyped-decorator"
-"""What every output says to every value it was made of, brought back to the values without atomics.
+"""Gradients of values and scores of the dense kernel, summed into the values without atomics.
 
-Slots are multiplied a few at a time, into a buffer of 64 MiB, or of one slot (B, N, C) where that is larger; beside it
-are the float32 sums (B, T, C) and the sources, 8 bytes a pair and a row.
+A few slots at a time are multiplied into a buffer of 64 MiB, or of one slot (B, N, C) where that is larger. In addition
+there are the float32 sums (B, T, C) and the sources, 8 bytes per pair and per row.
 """
 
 import torch
@@ -38,32 +38,32 @@ def spread(
         total = torch.empty(values.shape, device=values.device, dtype=torch.float32)
     for first in range(0, K, slots):
         columns = by_slot[:, first * channels : (first + slots) * channels]
-        pulls = torch.mm(grad.view(rows, outputs), columns)
+        gradients = torch.mm(grad.view(rows, outputs), columns)
         if sources is not None and total is not None:
-            _add_to_sources(pulls, sources, scores, total, first, slots, K)
+            _add_to_sources(gradients, sources, scores, total, first, slots, K)
         if grad_scores is not None:
-            _fill_scores(pulls, values, indices, grad_scores, first)
+            _fill_scores(gradients, values, indices, grad_scores, first)
     if grad_values is not None and total is not None:
         grad_values.copy_(total)
 
 
 def _add_to_sources(
-    pulls: Tensor, sources: Sources, scores: Tensor | None, total: Tensor, first: int, slots: int, K: int
+    gradients: Tensor, sources: Sources, scores: Tensor | None, total: Tensor, first: int, slots: int, K: int
 ) -> None:
-    """Sum what reaches each row through these slots: (B, T, C), set by the first ones and added to by the others."""
+    """Sum the gradients of each row through these slots into `total` (B, T, C); the first slots overwrite it."""
     batch, length, channels = total.shape
     block = tile(channels, 1, 128)
     launch(
         _add_to_sources_kernel,
         (batch * length, tiles(channels, block)),
-        pulls,
+        gradients,
         sources.pairs,
         sources.starts[first // slots * batch * length :],
         scores,
         total,
         K,
         first,
-        pulls.shape[1],
+        gradients.shape[1],
         channels,
         num_warps=1 if block <= 64 else 2,
         FIRST=first == 0,
@@ -72,14 +72,14 @@ def _add_to_sources(
     )
 
 
-def _fill_scores(pulls: Tensor, values: Tensor, indices: Tensor, grad_scores: Tensor, first: int) -> None:
-    """The products of what reaches each neighbour with what it brings."""
-    rows, channels = pulls.shape[0], values.shape[2]
-    slots = pulls.shape[1] // channels
+def _fill_scores(gradients: Tensor, values: Tensor, indices: Tensor, grad_scores: Tensor, first: int) -> None:
+    """Fill the gradients of the scores: inner products of the gradient of each neighbour with its value."""
+    rows, channels = gradients.shape[0], values.shape[2]
+    slots = gradients.shape[1] // channels
     launch(
         _scores_kernel,
         (tiles(rows * slots, _PAIRS),),
-        pulls,
+        gradients,
         values,
         indices,
         grad_scores,
@@ -95,7 +95,7 @@ def _fill_scores(pulls: Tensor, values: Tensor, indices: Tensor, grad_scores: Te
 
 @triton.jit
 def _add_to_sources_kernel(
-    pulls: tl.tensor,
+    gradients: tl.tensor,
     source_pairs: tl.tensor,
     source_starts: tl.tensor,
     scores: tl.tensor,
@@ -108,7 +108,7 @@ def _add_to_sources_kernel(
     SOURCES: tl.constexpr,
     CHANNELS: tl.constexpr,
 ) -> None:
-    """One row, over a tile after a tile of the pairs that read it: a row may be everybody's neighbour."""
+    """Sum one row over the pairs that read it, tile by tile: it may be a neighbour of every query."""
     target = tl.program_id(0).to(tl.int64)
     c = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     is_channel = c < channels
@@ -120,10 +120,10 @@ def _add_to_sources_kernel(
         pair = tl.load(source_pairs + source, mask=is_source, other=0)
         at = pair // K * width + (pair % K - first) * channels
         mask = is_source[:, None] & is_channel[None, :]
-        pull = tl.load(pulls + at[:, None] + c[None, :], mask=mask, other=0.0).to(tl.float32)
+        gradient = tl.load(gradients + at[:, None] + c[None, :], mask=mask, other=0.0).to(tl.float32)
         if scores is not None:
-            pull *= tl.load(scores + pair, mask=is_source, other=0.0).to(tl.float32)[:, None]
-        result += tl.sum(pull, axis=0)
+            gradient *= tl.load(scores + pair, mask=is_source, other=0.0).to(tl.float32)[:, None]
+        result += tl.sum(gradient, axis=0)
     if not FIRST:
         result += tl.load(total + target * channels + c, mask=is_channel, other=0.0)
     tl.store(total + target * channels + c, result, mask=is_channel)
@@ -131,7 +131,7 @@ def _add_to_sources_kernel(
 
 @triton.jit
 def _scores_kernel(
-    pulls: tl.tensor,
+    gradients: tl.tensor,
     values: tl.tensor,
     indices: tl.tensor,
     grad_scores: tl.tensor,
@@ -145,17 +145,17 @@ def _scores_kernel(
     PAIRS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ) -> None:
-    """A tile of the pairs of these slots."""
-    pull = tl.program_id(0).to(tl.int64) * PAIRS + tl.arange(0, PAIRS)
-    is_pair = pull < pairs
-    row = pull // slots
-    pair = row * K + first + pull % slots
+    """Compute a tile of the pairs of these slots."""
+    gradient = tl.program_id(0).to(tl.int64) * PAIRS + tl.arange(0, PAIRS)
+    is_pair = gradient < pairs
+    row = gradient // slots
+    pair = row * K + first + gradient % slots
     source = row // count * length + tl.load(indices + pair, mask=is_pair, other=0)
     total = tl.zeros((PAIRS,), tl.float32)
     for start in range(0, channels, CHANNELS):
         c = start + tl.arange(0, CHANNELS)
         mask = is_pair[:, None] & (c < channels)[None, :]
-        p = tl.load(pulls + pull[:, None] * channels + c[None, :], mask=mask, other=0.0).to(tl.float32)
+        p = tl.load(gradients + gradient[:, None] * channels + c[None, :], mask=mask, other=0.0).to(tl.float32)
         v = tl.load(values + source[:, None] * channels + c[None, :], mask=mask, other=0.0).to(tl.float32)
         total += tl.sum(p * v, axis=1)
     tl.store(grad_scores + pair, total.to(grad_scores.dtype.element_ty), mask=is_pair)

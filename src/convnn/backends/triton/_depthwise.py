@@ -1,5 +1,5 @@
 # mypy: disable-error-code="import-untyped, import-not-found, untyped-decorator"
-"""One kernel a channel, or several: every channel of the values makes C_out / C outputs. Nothing is kept aside."""
+"""Depthwise kernels: every channel of the values makes C_out / C outputs. No intermediate result is stored."""
 
 import torch
 import triton
@@ -10,11 +10,11 @@ from convnn.backends.triton._launch import launch, sum_of_parts, tile, tiles
 from convnn.backends.triton._sources import find_sources
 
 _ROWS, _PAIRS, _SOURCES = 32, 64, 16
-_PARTS = 64  # of the sum over all rows; a constant, because it decides the rounding
+_PARTS = 64  # parts of the sum over all rows; constant, because it decides the rounding
 
 
 def convolve(values: Tensor, indices: Tensor, scores: Tensor | None, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Outputs (B, N, C_out)."""
+    """Return the outputs (B, N, C_out)."""
     rows, outputs = indices.shape[0] * indices.shape[1], weight.shape[0]
     out = torch.empty((*indices.shape[:2], outputs), device=values.device, dtype=values.dtype)
     block = tile(outputs, 1, 64)
@@ -69,7 +69,7 @@ def spread(
 
 
 def gradient_of_weight(grad: Tensor, values: Tensor, indices: Tensor, scores: Tensor | None, weight: Tensor) -> Tensor:
-    """Float32 gradient (C_out, 1, K): sums over all rows, in a fixed number of parts."""
+    """Return the float32 gradient (C_out, 1, K): sums over all rows, in a fixed number of parts."""
     rows, outputs, K = grad.shape[0] * grad.shape[1], weight.shape[0], weight.shape[2]
     block = tile(outputs, 1, 64)
     parts = max(min(_PARTS, tiles(rows, _ROWS)), 1)
@@ -119,7 +119,7 @@ def _fill_values(grad: Tensor, indices: Tensor, scores: Tensor | None, weight: T
 
 
 def _by_slot(weight: Tensor) -> Tensor:
-    """(C_out, 1, K) as contiguous (K, C_out)."""
+    """Return a weight (C_out, 1, K) as contiguous (K, C_out)."""
     return weight.squeeze(1).t().contiguous()
 
 
@@ -140,7 +140,7 @@ def _convolve_kernel(
     ROWS: tl.constexpr,
     OUTPUTS: tl.constexpr,
 ) -> None:
-    """A tile of rows by a tile of outputs."""
+    """Compute a tile of rows by a tile of outputs."""
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     o = tl.program_id(1) * OUTPUTS + tl.arange(0, OUTPUTS)
     is_row, is_output = row < rows, o < outputs
@@ -173,7 +173,7 @@ def _values_kernel(
     SOURCES: tl.constexpr,
     CHANNELS: tl.constexpr,
 ) -> None:
-    """One row, over a tile after a tile of the pairs that read it: a row may be everybody's neighbour."""
+    """Sum one row over the pairs that read it, tile by tile: it may be a neighbour of every query."""
     target = tl.program_id(0).to(tl.int64)
     c = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     is_channel = c < channels
@@ -184,15 +184,15 @@ def _values_kernel(
         is_source = source < end
         pair = tl.load(source_pairs + source, mask=is_source, other=0)
         mask = is_source[:, None] & is_channel[None, :]
-        pull = tl.zeros((SOURCES, CHANNELS), tl.float32)
+        gradient = tl.zeros((SOURCES, CHANNELS), tl.float32)
         for i in range(EACH):
             o = c * EACH + i
             g = tl.load(grad + (pair // K)[:, None] * channels * EACH + o[None, :], mask=mask, other=0.0)
             w = tl.load(weight + (pair % K)[:, None] * channels * EACH + o[None, :], mask=mask, other=0.0)
-            pull += g.to(tl.float32) * w.to(tl.float32)
+            gradient += g.to(tl.float32) * w.to(tl.float32)
         if scores is not None:
-            pull *= tl.load(scores + pair, mask=is_source, other=0.0).to(tl.float32)[:, None]
-        total += tl.sum(pull, axis=0)
+            gradient *= tl.load(scores + pair, mask=is_source, other=0.0).to(tl.float32)[:, None]
+        total += tl.sum(gradient, axis=0)
     tl.store(grad_values + target * channels + c, total.to(grad_values.dtype.element_ty), mask=is_channel)
 
 
@@ -212,7 +212,7 @@ def _scores_kernel(
     PAIRS: tl.constexpr,
     OUTPUTS: tl.constexpr,
 ) -> None:
-    """A tile of pairs, output block by output block."""
+    """Compute a tile of pairs, output block by output block."""
     pair = tl.program_id(0).to(tl.int64) * PAIRS + tl.arange(0, PAIRS)
     is_pair = pair < pairs
     row, slot = pair // K, pair % K
@@ -246,7 +246,7 @@ def _weight_kernel(
     ROWS: tl.constexpr,
     OUTPUTS: tl.constexpr,
 ) -> None:
-    """One part of the rows, for a tile of outputs and one slot."""
+    """Sum one part of the rows, for a tile of outputs and one slot."""
     part, slot = tl.program_id(0).to(tl.int64), tl.program_id(2)
     o = tl.program_id(1) * OUTPUTS + tl.arange(0, OUTPUTS)
     is_output = o < outputs

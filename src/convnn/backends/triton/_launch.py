@@ -1,5 +1,5 @@
 # mypy: disable-error-code="import-untyped, import-not-found"
-"""What every kernel launch shares."""
+"""Helpers that the kernel launches share."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,15 +12,15 @@ from torch import Tensor
 
 
 def launch(kernel: Any, programs: tuple[int, ...], *arguments: Any, num_warps: int = 4, **constants: Any) -> None:
-    """Run a kernel on the current stream; nothing where there are no programs."""
+    """Run a kernel on the current stream; do nothing if there are no programs."""
     if prod(programs):
-        # Fused multiply-adds are asked for by name because Triton 3.9 warns that its default will change.
+        # Fused multiply-adds are requested explicitly because Triton 3.9 warns that the default will change.
         kernel[programs](*arguments, num_warps=num_warps, enable_fp_fusion=True, **constants)
 
 
 @contextmanager
 def computing_on(x: Tensor) -> Iterator[None]:
-    """Triton launches on the current device; autograd and autocast have no business inside an operator."""
+    """Make the device of x current, where Triton launches, and disable autograd and autocast inside an operator."""
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
         if x.is_cuda:
             with torch.cuda.device(x.device):
@@ -30,17 +30,17 @@ def computing_on(x: Tensor) -> Iterator[None]:
 
 
 def tile(length: int, at_least: int, at_most: int) -> int:
-    """The power of two that covers the length, within bounds."""
+    """Return the power of two that covers the length, within bounds."""
     return min(max(triton.next_power_of_2(length), at_least), at_most)
 
 
 def tiles(length: int, block: int) -> int:
-    """How many blocks cover the length."""
+    """Return how many blocks cover the length."""
     return triton.cdiv(length, block)
 
 
 def sum_of_parts(parts: int, shape: tuple[int, ...], like: Tensor, fill: Callable[[Tensor], None]) -> Tensor:
-    """A float32 sum (*shape) whose parts (parts, *shape) a kernel fills: no atomics, so always in the same order."""
+    """Return a float32 sum (*shape) of parts (parts, *shape) that a kernel fills: without atomics, in a fixed order."""
     partial = torch.empty((parts, *shape), device=like.device, dtype=torch.float32)
     fill(partial)
     return partial.sum(0) if parts > 1 else partial[0]

@@ -1,4 +1,4 @@
-"""The learned kernel over the neighbours and its gradients: dense, or one kernel a channel."""
+"""The learned kernel over the neighbours and its gradients, dense or depthwise."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from convnn.backends.triton._launch import computing_on
 def convolve(
     values: Tensor, indices: Tensor, scores: Tensor | None, weight: Tensor, bias: Tensor | None, groups: int
 ) -> Tensor:
-    """Learned kernel over the ordered neighbours, (B, N, C_out); see `convnn.ops.aggregate.convolve`."""
+    """Apply a learned kernel to the ordered neighbours, (B, N, C_out); see `convnn.ops.aggregate.convolve`."""
     form = _dense if groups == 1 else _depthwise
     with computing_on(values):
         return form.convolve(
@@ -33,7 +33,7 @@ def convolve_backward(
     groups: int,
     needs: Sequence[bool],
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Gradients of values, scores and weight, those that are needed, from the gradient (B, N, C_out) of the output."""
+    """Return the needed gradients of values, scores and weight, from the gradient (B, N, C_out) of the output."""
     form = _dense if groups == 1 else _depthwise
     needs_values, needs_scores, needs_weight = needs
     needs_scores = needs_scores and scores is not None

@@ -1,7 +1,7 @@
 # mypy: disable-error-code="import-untyped, import-not-found, untyped-decorator"
-"""The choice among short lists: a program for some slots, which scores their lists one entry after the other.
+"""Choice among short lists: each program takes a few slots and scores their lists entry by entry.
 
-Scores are float64 sums rounded to float32, as the definition has them; nothing but the choice is written.
+Scores are float64 sums rounded to float32, as in `reference`; only the choice is written.
 """
 
 import torch
@@ -17,7 +17,7 @@ _SLOTS = 64
 
 
 def one_of_each(queries: Tensor, keys: Tensor, choices: Tensor, metric: str, unlike: bool) -> Tensor:
-    """Indices (B, N, K) of the key chosen among each (N, K, M) list; see `convnn.ops.select.one_of_each`."""
+    """Return the indices (B, N, K) of the key chosen in each (N, K, M) list; see `convnn.ops.select.one_of_each`."""
     batch, count, channels = queries.shape
     _, K, M = choices.shape
     chosen = torch.empty((batch, count, K), dtype=torch.long, device=keys.device)
@@ -64,7 +64,7 @@ def _one_of_each_kernel(
     SLOTS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ) -> None:
-    """Some slots: of each list the first with the highest score."""
+    """Choose, for a few slots, the first entry of each list with the highest score."""
     slot = tl.program_id(0).to(tl.int64) * SLOTS + tl.arange(0, SLOTS)
     is_slot = slot < slots
     query = slot // K

@@ -1,7 +1,7 @@
 # mypy: disable-error-code="import-untyped, import-not-found, untyped-decorator"
-"""Which neighbour brings most to each channel: a program for a tile of rows and channels, one slot after the other.
+"""The neighbour with the largest value in each channel: each program takes a tile of rows and channels, slot by slot.
 
-What is compared is computed in float32, as in the definition; nothing but the slots is written.
+Values are compared in float32, as in `reference`; only the slots are written.
 """
 
 import torch
@@ -17,7 +17,7 @@ _ROWS = 16
 def largest(
     values: Tensor, indices: Tensor, scores: Tensor | None, absent: Tensor | None, centers: Tensor | None
 ) -> Tensor:
-    """Slots (B, N, C) of the neighbours that bring most; see `convnn.ops.aggregate.maximum`."""
+    """Return the slots (B, N, C) of the neighbours with the largest values; see `convnn.ops.aggregate.maximum`."""
     batch, count, K = indices.shape
     length, channels = values.shape[1:]
     slots = torch.empty((batch, count, channels), dtype=torch.long, device=values.device)
@@ -30,7 +30,7 @@ def largest(
             indices.contiguous(),
             None if scores is None else scores.contiguous(),
             None if absent is None else absent.to(torch.int8).contiguous(),
-            # Without scores a center would change no order.
+            # Without scores, centers would not change the order.
             None if centers is None or scores is None else centers.contiguous(),
             slots,
             batch * count,
@@ -60,7 +60,7 @@ def _largest_kernel(
     ROWS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ) -> None:
-    """A tile of rows and channels: of equals the first stays, and NaN is above all."""
+    """Find the largest values of a tile of rows and channels: of equal values the first wins, and NaN is largest."""
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     c = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     is_row = row < rows

@@ -1,9 +1,9 @@
 # mypy: disable-error-code="import-untyped, import-not-found, untyped-decorator"
-"""The search: scores of a tile of queries with a tile of keys, folded at once into each query's K best so far.
+"""Neighbour search: scores of a tile of queries with a tile of keys, merged at once into each query's K best so far.
 
-Scores are float64 inside the kernel and rounded to float32, as the definition has them. Data centre GPUs multiply
-float64 matrices on tensor cores, as fast as plain float32; on others the search is still what `reference` computes.
-No (N, T) matrix is written: extra memory is one number per query and key.
+Scores are float64 inside the kernel and rounded to float32, as in `reference`. Data-centre GPUs multiply float64
+matrices on tensor cores, as fast as plain float32; on other GPUs the search is slower but gives the same result. No
+(N, T) matrix is written: the extra memory is one number per query and one per key.
 """
 
 import torch
@@ -14,8 +14,8 @@ from torch import Tensor
 from convnn.backends import reference
 from convnn.backends.triton._launch import computing_on, launch, tile, tiles
 
-_QUERIES, _KEYS, _CHANNELS = 32, 32, 16  # more of them take registers, and with those programs at a time
-_NARROW = 8  # up to here a matrix product would mostly multiply the zeros that fill its tile
+_QUERIES, _KEYS, _CHANNELS = 32, 32, 16  # larger tiles take more registers, so fewer programs run at a time
+_NARROW = 8  # up to here a matrix product would mostly multiply the padding of its tile
 
 _LOWEST = tl.constexpr(-(2**63))
 _HIGHEST = tl.constexpr(2**63 - 1)
@@ -26,7 +26,7 @@ _WORST = tl.constexpr(torch.finfo(torch.float32).min)
 def nearest(
     queries: Tensor, keys: Tensor, K: int, metric: str, positions: Tensor | None, candidates: Tensor | None
 ) -> Tensor:
-    """Indices (B, N, K) of the keys closest to each query; see `convnn.ops.select.nearest`."""
+    """Return the indices (B, N, K) of the keys closest to each query; see `convnn.ops.select.nearest`."""
     batch, count, channels = queries.shape
     chosen = torch.empty((batch, count, K), dtype=torch.long, device=keys.device)
     with computing_on(keys):
@@ -49,7 +49,7 @@ def nearest(
             *keys.stride(),
             K=K,
             METRIC=metric,
-            NARROW=channels <= _NARROW or metric == "euclidean",  # distances are no matrix product
+            NARROW=channels <= _NARROW or metric == "euclidean",  # distances are not a matrix product
             QUERIES=_QUERIES,
             KEYS=_KEYS,
             CHANNELS=_CHANNELS,
@@ -85,7 +85,7 @@ def _nearest_kernel(
     CHANNELS: tl.constexpr,
     SLOTS: tl.constexpr,
 ) -> None:
-    """One image's tile of queries: all keys pass by, the best stay."""
+    """Search the neighbours of a tile of queries of one image: stream all keys and keep the best."""
     blocks = tl.cdiv(count, QUERIES)
     image = (tl.program_id(0) // blocks).to(tl.int64)
     query = (tl.program_id(0) % blocks) * QUERIES + tl.arange(0, QUERIES)
@@ -142,7 +142,7 @@ def _sums(
     KEYS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ) -> tl.tensor:
-    """Inner products or squared distances (QUERIES, KEYS), float64, summed in the same order wherever the tile is."""
+    """Return float64 inner products or squared distances (QUERIES, KEYS), summed in the same order in every tile."""
     total = tl.zeros((QUERIES, KEYS), tl.float64)
     if NARROW:
         for c in range(channels):
@@ -162,13 +162,13 @@ def _sums(
 
 @triton.jit
 def pair_term(q: tl.tensor, k: tl.tensor, METRIC: tl.constexpr) -> tl.tensor:
-    """What a channel adds: by differences, because products cancel where the spread is small beside the mean."""
+    """Return the term of one channel; for distances by differences, because products cancel far from the origin."""
     return (q - k) * (q - k) if METRIC == "euclidean" else q * k
 
 
 @triton.jit
 def score_of_sum(sums: tl.tensor, query_scale: tl.tensor, key_scale: tl.tensor, METRIC: tl.constexpr) -> tl.tensor:
-    """Float64 scores, larger is closer: those of `reference`, where orthogonal rows and zero rows have zero exactly."""
+    """Return float64 scores as `reference` defines them: larger is closer, orthogonal and zero rows score exactly 0."""
     if METRIC == "euclidean":
         scores = -sums
     else:
@@ -184,7 +184,7 @@ def score_of_sum(sums: tl.tensor, query_scale: tl.tensor, key_scale: tl.tensor, 
 
 @triton.jit
 def bounded(exact: tl.tensor) -> tl.tensor:
-    """As float32: NaN and what overflows are worst of all numbers, and what overflows below zero is next."""
+    """Round to float32; NaN and positive overflow become the lowest number, negative overflow ranks just above."""
     scores = exact.to(tl.float32)
     lowest = tl.where(scores < _WORST / 2, _WORST / 2, scores)
     return tl.where(scores <= -_WORST, lowest, _WORST)
@@ -192,9 +192,10 @@ def bounded(exact: tl.tensor) -> tl.tensor:
 
 @triton.jit
 def _ranks(scores: tl.tensor, column: tl.tensor) -> tl.tensor:
-    """Whole numbers, all different, in the order of choice: by score, then by lowest index.
+    """Return distinct whole numbers in the order of choice: by score, then by lowest index.
 
-    A float32 is ordered as its bits are, negative ones in reverse; they go above the index counted backwards.
+    The bits of a float32 sort as its value does, in reverse for negative numbers; they fill the high half, and the
+    index counted backwards the low half.
     """
     bits = tl.where(scores == 0.0, 0.0, scores).to(tl.int32, bitcast=True)  # -0 equals 0
     ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)
@@ -203,7 +204,7 @@ def _ranks(scores: tl.tensor, column: tl.tensor) -> tl.tensor:
 
 @triton.jit
 def _keep_best(best: tl.tensor, ranks: tl.tensor) -> tl.tensor:
-    """Let the best of a tile replace the worst of the list, until nobody's best gets in: rarely, late in a map."""
+    """Replace the worst of the list by the best of the tile while it is better: rarely needed late in a map."""
     candidate = tl.max(ranks, axis=1)
     threshold = tl.min(best, axis=1)
     while tl.max((candidate > threshold).to(tl.int32), axis=0) > 0:

@@ -1,7 +1,7 @@
 # mypy: disable-error-code="import-untyped, import-not-found, untyped-decorator"
-"""Scores of the chosen pairs and their gradients, float32, without a copy of the chosen keys.
+"""Scores of the chosen pairs and their gradients in float32, without a copy of the chosen keys.
 
-The gradient of the keys is summed key by key over `find_sources`; beside it a backward pass keeps (B, N, K) numbers.
+The gradient of the keys is summed key by key over `find_sources`; a backward pass also stores (B, N, K) numbers.
 """
 
 import torch
@@ -16,7 +16,7 @@ _PAIRS, _QUERIES, _SOURCES = 64, 32, 16
 
 
 def similarity(queries: Tensor, keys: Tensor, indices: Tensor, metric: str) -> Tensor:
-    """Scores (B, N, K) of the chosen pairs; see `convnn.ops.weigh.similarity`."""
+    """Return scores (B, N, K) of the chosen pairs; see `convnn.ops.weigh.similarity`."""
     with computing_on(keys):
         return _similarity(queries.contiguous(), keys.contiguous(), indices.contiguous(), metric, clamped=True)
 
@@ -24,7 +24,7 @@ def similarity(queries: Tensor, keys: Tensor, indices: Tensor, metric: str) -> T
 def similarity_backward(
     grad: Tensor, queries: Tensor, keys: Tensor, indices: Tensor, metric: str
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of queries and keys, from the gradient (B, N, K) of their scores."""
+    """Return the gradients of queries and keys, from the gradient (B, N, K) of their scores."""
     with computing_on(keys):
         grad, indices = grad.contiguous(), indices.contiguous()
         queries, keys = queries.contiguous(), keys.contiguous()
@@ -35,7 +35,7 @@ def similarity_backward(
 
 
 def _similarity(queries: Tensor, keys: Tensor, indices: Tensor, metric: str, *, clamped: bool) -> Tensor:
-    """Scores (B, N, K) of contiguous tensors; a cosine beyond 1 by rounding is left there unless clamped."""
+    """Return scores (B, N, K) of contiguous tensors; unless clamped, rounding may leave a cosine beyond 1."""
     scores = torch.empty(indices.shape, device=keys.device, dtype=torch.float32)
     launch(
         _similarity_kernel,
@@ -128,7 +128,7 @@ def _gradient_of_keys(
 
 
 def _lengths(rows: Tensor) -> Tensor:
-    """Float32 lengths (B, T) of the rows, infinite where zero: a row over its length is then zero."""
+    """Return float32 lengths (B, T) of the rows, infinite for zero rows, so that their quotient is zero."""
     norms = torch.linalg.vector_norm(rows, dim=-1, dtype=torch.float32)
     return norms.masked_fill(norms <= 1e-12, torch.inf)
 
@@ -151,7 +151,7 @@ def _similarity_kernel(
     PAIRS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ) -> None:
-    """A tile of pairs, channel block by channel block."""
+    """Score a tile of pairs, channel block by channel block."""
     pair = tl.program_id(0).to(tl.int64) * PAIRS + tl.arange(0, PAIRS)
     is_pair = pair < pairs
     query = pair // K
@@ -177,22 +177,22 @@ def _similarity_kernel(
 
 
 @triton.jit
-def _pull(
+def _pair_gradient(
     grad: tl.tensor,
     score: tl.tensor,
-    here: tl.tensor,
-    here_length: tl.tensor,
-    there: tl.tensor,
-    there_length: tl.tensor,
+    own: tl.tensor,
+    own_length: tl.tensor,
+    other: tl.tensor,
+    other_length: tl.tensor,
     METRIC: tl.constexpr,
 ) -> tl.tensor:
-    """What reaches the vector `here` of a pair; of a cosine the other one's direction less its own share of it."""
+    """Return the gradient of the vector `own` of a pair; for a cosine, the other's direction less its projection."""
     if METRIC == "matmul":
-        return grad * there
+        return grad * other
     if METRIC == "cosine":
-        passed = tl.where(tl.abs(score) <= 1.0, grad, 0.0)  # of a clamped score nothing passes
-        return passed * (there / there_length - score * (here / here_length)) / here_length
-    return 2.0 * grad * (there - here)
+        passed = tl.where(tl.abs(score) <= 1.0, grad, 0.0)  # a clamped score passes no gradient
+        return passed * (other / other_length - score * (own / own_length)) / own_length
+    return 2.0 * grad * (other - own)
 
 
 @triton.jit
@@ -214,7 +214,7 @@ def _gradient_of_queries_kernel(
     QUERIES: tl.constexpr,
     CHANNELS: tl.constexpr,
 ) -> None:
-    """A tile of queries, over their K keys."""
+    """Sum the gradients of a tile of queries over their K keys."""
     query = tl.program_id(0).to(tl.int64) * QUERIES + tl.arange(0, QUERIES)
     is_query = query < rows
     c = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
@@ -230,7 +230,7 @@ def _gradient_of_queries_kernel(
         k_length = tl.load(key_lengths + key, mask=is_query, other=1.0)[:, None]
         g = tl.load(grad + pair, mask=is_query, other=0.0).to(tl.float32)[:, None]
         s = tl.load(scores + pair, mask=is_query, other=0.0)[:, None]
-        total += _pull(g, s, q, q_length, k, k_length, METRIC)
+        total += _pair_gradient(g, s, q, q_length, k, k_length, METRIC)
     tl.store(gradient + at, total.to(gradient.dtype.element_ty), mask=mask)
 
 
@@ -251,7 +251,7 @@ def _gradient_of_keys_kernel(
     SOURCES: tl.constexpr,
     CHANNELS: tl.constexpr,
 ) -> None:
-    """One key, over a tile after a tile of the queries that chose it: a key may be everybody's."""
+    """Sum the gradient of one key over the queries that chose it, tile by tile: every query may have chosen it."""
     key = tl.program_id(0).to(tl.int64)
     c = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     is_channel = c < channels
@@ -269,5 +269,7 @@ def _gradient_of_keys_kernel(
         q_length = tl.load(query_lengths + query, mask=is_source, other=1.0)[:, None]
         g = tl.load(grad + pair, mask=is_source, other=0.0).to(tl.float32)[:, None]
         s = tl.load(scores + pair, mask=is_source, other=0.0)[:, None]
-        total += tl.sum(tl.where(is_source[:, None], _pull(g, s, k, k_length, q, q_length, METRIC), 0.0), axis=0)
+        total += tl.sum(
+            tl.where(is_source[:, None], _pair_gradient(g, s, k, k_length, q, q_length, METRIC), 0.0), axis=0
+        )
     tl.store(gradient + key * channels + c, total.to(gradient.dtype.element_ty), mask=is_channel)

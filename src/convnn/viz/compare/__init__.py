@@ -1,1 +1,1 @@
-"""Several runs side by side: curves, table, page."""
+"""Comparison of several runs: curves, table, page."""

@@ -1,4 +1,4 @@
-"""Several runs side by side on one self-contained page."""
+"""Comparison of several runs on one self-contained page."""
 
 from collections.abc import Sequence
 from html import escape
@@ -13,12 +13,12 @@ from convnn.viz.compare.table import Column, comparison
 from convnn.words import counted
 
 INKS = {INK: "var(--ink)", FAINT: "var(--faint)", HAIRLINE: "var(--line)", "#ffffff": "var(--paper)"}
-"""Colours of a picture that follow the page, light or dark."""
+"""Colours of a picture that follow the page's light or dark scheme."""
 
 
 @own_style()
 def comparison_page(runs: Sequence[Run]) -> str:
-    """The page as HTML: curves, and a table that is sorted by clicking a heading; it loads nothing."""
+    """Return the page as HTML: curves, and a table that sorts by a click on a heading; it loads no other file."""
     template = Template((files("convnn.viz.compare") / "page.html").read_text(encoding="utf-8"))
     columns = comparison(runs)
     return template.substitute(
@@ -62,7 +62,7 @@ def _cell(column: Column, number: int) -> str:
 
 
 def _line_sample(number: int) -> str:
-    """The line of a run, as in the picture."""
+    """Return the line of a run as in the picture."""
     stroke = stroke_of(number)
     dashes = " ".join(f"{2 * length:g}" for length in stroke.dashes)
     line = f'<line x1="0" x2="26" y1="5" y2="5" stroke="{stroke.color}" stroke-width="2" stroke-dasharray="{dashes}"/>'

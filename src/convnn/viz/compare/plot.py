@@ -17,34 +17,34 @@ from convnn.viz._figure import COLORS, FAINT, INK, own_style, save_figure, style
 DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1, 1.5), (6, 1.5, 1, 1.5))
 
 LONGEST_NAME = 32
-"""Letters of a name beside the panels; of longer ones the end is shown."""
+"""The longest name beside the panels; longer names show their end."""
 
 
 class Stroke(NamedTuple):
-    """How the line of a run looks: colour, and lengths of dash and gap in line widths, none for a solid line."""
+    """The line style of a run: colour, and lengths of dashes and gaps in line widths, none for a solid line."""
 
     color: str
     dashes: tuple[float, ...]
 
 
 def stroke_of(number: int) -> Stroke:
-    """The look of run `number`, from 0: 24 different ones."""
+    """Return the line style of run `number`, from 0, out of 24."""
     return Stroke(COLORS[number % len(COLORS)], DASHES[number // len(COLORS) % len(DASHES)])
 
 
 @own_style()
 def draw_comparison(runs: Sequence[Run], path: Path | str) -> Path:
-    """Draw test accuracy and test loss of runs over their epochs, of val where a run has it.
+    """Draw test accuracy and test loss of runs over their epochs, or those of val if a run has it.
 
     Args:
-        runs: what `read_runs` returned; a ring is the best epoch of a run, names stand in the order of these.
-        path: the picture, .png, .pdf or .svg, in a folder that exists.
+        runs: results of `read_runs`; a ring marks the best epoch of a run, and names are sorted by it, best first.
+        path: the picture, .png, .pdf or .svg, in an existing folder.
 
     Returns:
         The path of the picture.
 
     Raises:
-        InputError: the suffix is none of these.
+        InputError: the suffix is not one of these.
         OutputError: the picture cannot be written.
     """
     return save_figure(comparison_figure(runs), path)
@@ -71,7 +71,7 @@ def comparison_figure(runs: Sequence[Run], *, is_narrow: bool = False) -> Figure
 
 
 def _draw(panel: Axes, run: Run, column: str, stroke: Stroke) -> None:
-    """A line through the known values; a dot where there is only one."""
+    """Draw a line through the known values, or a dot if there is only one."""
     known = [
         (epoch, value) for epoch, value in zip(run.curves["epoch"], run.curves[column], strict=True) if not isnan(value)
     ]

@@ -1,4 +1,4 @@
-"""Several runs side by side: the columns of their table, and the table as Markdown."""
+"""Comparison of several runs: the columns of their table, and the table as Markdown."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -6,22 +6,22 @@ from math import isnan, nan
 from statistics import fmean, stdev
 
 from convnn.runs import Run
-from convnn.tables import escaped, markdown_table
+from convnn.tables import escape_markdown, markdown_table
 
 UNKNOWN = "–"
 OF_THE_FOLDER = ("output_dir", "resume", "overwrite", "checkpoint", "test_only")
-"""Flags that say where a run is and how it was started, and so differ without a difference."""
+"""Flags for the place and start of a run, which do not affect its results."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the table, a cell for each run.
+    """A column of the table, with a cell for each run.
 
     Attributes:
-        heading: above it.
-        cells: to read.
-        keys: to sort by: numbers, or text; NaN where nothing is known.
-        best: which cells hold the best number; none where all are equal, or where none is better than another.
+        heading: heading of the column.
+        cells: text of the cells.
+        keys: sort keys of the cells: numbers or text; NaN if unknown.
+        best: whether each cell holds the best number; none does if all are equal or cannot be ranked.
         is_number: whether the cells are aligned as numbers.
     """
 
@@ -33,7 +33,7 @@ class Column:
 
 
 def comparison(runs: Sequence[Run]) -> list[Column]:
-    """What differs between runs: name, flags, size and cost, accuracies; top-5 where a run has five classes."""
+    """Return the columns of the comparison: name, differing flags, size, cost, accuracies; top-5 if any run has it."""
     names = [run.name for run in runs]
     columns = [Column("run", tuple(names), tuple(names), (False,) * len(runs), is_number=False)]
     columns += [_of_flag(name, runs) for name in different_flags(runs)]
@@ -54,16 +54,16 @@ def comparison(runs: Sequence[Run]) -> list[Column]:
 
 
 def different_flags(runs: Sequence[Run]) -> list[str]:
-    """The flags that have several values among the runs, in the order of their files."""
+    """Return the flags whose values differ between the runs, in the order of their files."""
     names = dict.fromkeys(name for run in runs for name in run.flags if name not in OF_THE_FOLDER)
     return [name for name in names if len({run.flags.get(name) for run in runs}) > 1]
 
 
 def comparison_markdown(columns: Sequence[Column]) -> str:
-    """A table of Markdown, the best numbers bold."""
-    head = [escaped(column.heading) for column in columns]
+    """Return the table as Markdown, with the best numbers in bold."""
+    head = [escape_markdown(column.heading) for column in columns]
     rows = [
-        [f"**{escaped(c.cells[row])}**" if c.best[row] else escaped(c.cells[row]) for c in columns]
+        [f"**{escape_markdown(c.cells[row])}**" if c.best[row] else escape_markdown(c.cells[row]) for c in columns]
         for row in range(len(columns[0].cells))
     ]
     return markdown_table(head, rows, [column.is_number for column in columns])
@@ -98,13 +98,13 @@ def _is_clear(means: Sequence[float], spreads: Sequence[float]) -> bool:
 
 
 def _of_parts(runs: Sequence[Run]) -> list[Column]:
-    """On which part the accuracies are, where that is not test everywhere."""
+    """Return a column with the evaluated part, if it is not test for all runs."""
     parts = tuple(run.validation_part for run in runs)
     return [Column("measured on", parts, parts, (False,) * len(runs), is_number=False)] if "val" in parts else []
 
 
 def _of_tests(runs: Sequence[Run]) -> list[Column]:
-    """The test accuracy of the best epoch, where a run has chosen it by another part."""
+    """Return a column with the test accuracy of the best epoch, if a run chose that epoch by val."""
     if all(run.validation_part == "test" for run in runs):
         return []
     return [_of_numbers("its test top-1", [run.at(run.best, "test_top1") for run in runs], "{:.2%}".format, max)]
@@ -119,7 +119,7 @@ def _of_flag(name: str, runs: Sequence[Run]) -> Column:
 
 
 def _as_number(text: str) -> float | None:
-    """NaN for what stands in the place of a number."""
+    """Parse a number; return NaN for a placeholder and None for other text."""
     if text in (UNKNOWN, "None"):
         return nan
     try:
@@ -143,7 +143,7 @@ def _has_lost_patience(run: Run) -> bool:
 
 
 def _of_epochs(runs: Sequence[Run]) -> Column:
-    """How many are done, and of how many where some are to come."""
+    """Return a column with the number of finished epochs, and the planned number for unfinished runs."""
     done, cells = [run.at(-1, "epoch") for run in runs], []
     for run, epochs in zip(runs, done, strict=True):
         planned = run.flags.get("num_epochs", "")

@@ -1,1 +1,1 @@
-"""Whom every position of an image chooses: looked up, drawn as a sheet, written as a page."""
+"""The neighbours of every position of an image: search, sheet and interactive page."""

@@ -1,4 +1,4 @@
-"""Whom every layer of a network chooses, seen from outside."""
+"""The neighbours that every layer of a network chooses for an image."""
 
 from dataclasses import dataclass
 
@@ -16,16 +16,15 @@ class LayerNeighbors:
     """The choices of one layer on one image.
 
     Attributes:
-        name: path of the layer in its model, such as "features.0.branch1"; its class where it is the model itself.
-        size: height and width of the map that was searched, without padding; smaller than the layer's input where
-            pixels were unshuffled; patches along each side where the layer reads tokens.
-        queries: (N, 2) int64, row and column on that map of the positions that choose: all of them in raster order, or
-            fewer.
-        places: (N, K, 2) int64, row and column of each query's neighbours on that map, outside 0 .. size - 1 where a
-            neighbour is padding, or a token that is no patch. Of several heads all are here, K / heads of each.
-        scores: (N, K), how much each neighbour counts, larger is more; comparable within one layer only.
+        name: path of the layer in its model, such as "features.0.branch1"; its class name if it is the model itself.
+        size: height and width of the searched map, without padding; smaller than the layer's input if pixels are
+            unshuffled; patches along each side for a layer on tokens.
+        queries: (N, 2) int64, row and column on that map of the query positions: all in raster order, or fewer.
+        places: (N, K, 2) int64, row and column of each query's neighbours on that map; outside 0 .. size - 1 for
+            padding and for tokens that are not patches. With several heads, K / heads from each head in turn.
+        scores: (N, K) weight of each neighbour, larger is more; comparable within one layer only.
         outside: what lies outside the map, "padding" or "class token".
-        heads: how many choose, each for itself.
+        heads: number of heads that choose independently.
     """
 
     name: str
@@ -38,11 +37,11 @@ class LayerNeighbors:
 
     @property
     def window(self) -> int:
-        """Side of the smallest odd square that holds the neighbours of one head: what a convolution would look at."""
+        """Side of the smallest odd square window for the neighbours of one head, as a convolution would have."""
         return window_side(self.places.shape[1] // self.heads)
 
     def query_at(self, pixel: tuple[int, int], image_size: tuple[int, int]) -> int:
-        """The query nearest to a pixel of an image, height and width given: middle to middle; of several the first."""
+        """Return the first query nearest to a pixel of an image of this height and width, from centre to centre."""
         rows, columns = (
             (2 * queries + 1) * side - (2 * p + 1) * n  # 2 n times the distance in pixels, a whole number
             for queries, p, side, n in zip(self.queries.double().T, pixel, image_size, self.size, strict=True)
@@ -52,25 +51,26 @@ class LayerNeighbors:
 
 
 def best_first(scores: Tensor) -> Tensor:
-    """Indices that sort scores along the last axis: the highest first, equals in their order, NaN last."""
+    """Return the indices that sort scores along the last axis: highest first, equal scores in order, NaN last."""
     return scores.masked_fill(scores.isnan(), -torch.inf).argsort(dim=-1, descending=True, stable=True)
 
 
 def find_neighbors(model: nn.Module, image: Tensor) -> list[LayerNeighbors]:
-    """Whom every layer on 2-d maps or on patches chooses on one image, in evaluation mode and without gradients.
+    """Find the neighbours that every layer on 2-d maps or on patches chooses for one image.
 
-    Dense attention looks at everybody; it is left out where other layers choose.
+    The model runs in evaluation mode, without gradients. Dense attention, to which every position is a neighbour, is
+    only included if no other layer chooses.
 
     Args:
-        model: a network with such layers; its hooks and training modes are afterwards as before. Tokens must be the
-            patches of the image, row by row, behind any number of others.
+        model: a network with such layers; its hooks and training modes are restored afterwards. Tokens must be the
+            patches of the image, row by row, after any number of other tokens.
         image: (1, C, H, W), on the device of the model and prepared as for training.
 
     Returns:
         One entry for each call of such a layer, in order of execution, on the CPU.
 
     Raises:
-        InputError: the model has no such layer, the image is not a batch of one, or tokens are no patches of it.
+        InputError: the model has no such layer, the image is not a batch of one, or tokens are not its patches.
 
     Example:
         >>> from convnn.nn import ConvNN2d
@@ -84,7 +84,7 @@ def find_neighbors(model: nn.Module, image: Tensor) -> list[LayerNeighbors]:
 
     def record(name: str, layer: nn.Module, x: Tensor) -> None:
         choices = choices_of(layer, x, image)
-        places, scores = (one[0].transpose(0, 1).flatten(1, 2).cpu() for one in (choices.places, choices.scores))
+        places, scores = (t[0].transpose(0, 1).flatten(1, 2).cpu() for t in (choices.places, choices.scores))
         queries, heads = choices.queries.cpu(), choices.places.shape[1]
         found.append(LayerNeighbors(name, choices.size, queries, places, scores, choices.outside, heads))
 
@@ -94,16 +94,16 @@ def find_neighbors(model: nn.Module, image: Tensor) -> list[LayerNeighbors]:
 
 
 def choose_queries(image: Tensor, n: int) -> list[tuple[int, int]]:
-    """A few pixels worth asking about: where the image changes, and far from each other.
+    """Choose a few informative query pixels: where the image changes, and far from each other.
 
-    Each has the highest product of root contrast and distance, to the border and to those chosen before.
+    Each has the highest product of the root of the contrast and the distance to the border and to earlier pixels.
 
     Args:
         image: (C, H, W) or (1, C, H, W).
-        n: how many, 1 to H * W.
+        n: number of pixels, 1 to H * W.
 
     Returns:
-        Row and column of n different pixels, the same for the same image.
+        Row and column of n different pixels, deterministic for an image.
 
     Raises:
         InputError: n is out of range.
@@ -123,7 +123,7 @@ def choose_queries(image: Tensor, n: int) -> list[tuple[int, int]]:
 
 
 def _contrast(image: Tensor) -> Tensor:
-    """Standard deviation around every pixel, (H * W,); above 0 also where nothing changes, so that distance decides."""
+    """Return the standard deviation around every pixel, (H * W,); positive in flat areas, so that distance decides."""
     height, width = image.shape[-2:]
     gray = image.detach().cpu().float().reshape(1, -1, height, width).mean(dim=1, keepdim=True)
     radius = max(1, min(height, width) // 16)

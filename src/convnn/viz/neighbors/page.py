@@ -1,4 +1,4 @@
-"""A page to look with: whom the pixel under the cursor chooses, layer by layer, in one file that fetches nothing."""
+"""An interactive page that shows the neighbours of the pixel under the cursor, layer by layer, in one file."""
 
 import json
 import zlib
@@ -24,8 +24,8 @@ from convnn.viz._figure import rank_colors
 from convnn.viz.neighbors.layers import LayerNeighbors, best_first, choose_queries
 
 SCRIPTS = ("layers.js", "draw.js", "page.js")  # in this order, as one script
-SHADES = 64  # of each scale of colours
-ROUNDED = 8  # last bits of a float32 score that are dropped: five digits are left, and the file is a third smaller
+SHADES = 64  # shades of each colour scale
+ROUNDED = 8  # last bits of a float32 score that are dropped: five digits remain, and the file is a third smaller
 
 
 def write_page(
@@ -36,21 +36,21 @@ def write_page(
     title: str = "Neighbours",
     pixel: tuple[int, int] | None = None,
 ) -> Path:
-    """Write a page that shows whom the pixel under the cursor chooses in every layer, and how often each is chosen.
+    """Write a page with the neighbours of the pixel under the cursor in every layer, and how often each is chosen.
 
-    One HTML file that opens from disk: image, numbers, style and script are inside, and its security policy forbids
-    it to load anything else. It works with mouse, touch and keyboard; the address names layer, pixel and view. Where
-    only some positions of a layer choose, the nearest of them answers, in the white frame.
+    The page is one HTML file that opens from disk: image, numbers, style and script are inside, and its security policy
+    forbids loading anything else. It works with mouse, touch and keyboard; the address contains layer, pixel and view.
+    If only some positions of a layer choose, the nearest one is shown, in the white frame.
 
-    An empty page has 40 kB. Numbers are compressed: with K = 9 a layer of 224 x 224 positions takes 1 to 2 MB (3.2 MB
-    where neighbours are random), one of 32 x 32 about 32 kB.
+    An empty page has 40 kB. Numbers are compressed: with K = 9, a layer of 224 x 224 positions takes 1 to 2 MB (3.2 MB
+    for random neighbours), one of 32 x 32 about 32 kB.
 
     Args:
-        image: (C, H, W) in [0, 1]; three channels are colours, otherwise their mean is gray.
-        layers: what `find_neighbors` returned for this image.
+        image: (C, H, W) in [0, 1]; three channels are colours, otherwise their mean is shown in gray.
+        layers: result of `find_neighbors` for this image.
         path: the page, .html.
-        title: above the page; any text.
-        pixel: row and column of the pixel that is shown first; one where the image changes when None.
+        title: title of the page; any text.
+        pixel: row and column of the pixel that is shown first; None chooses one where the image changes.
 
     Returns:
         The path.
@@ -83,11 +83,11 @@ def _check(image: Tensor, layers: Sequence[LayerNeighbors]) -> None:
     if image.dim() != 3:
         raise InputError(f"image of shape {tuple(image.shape)} must be (C, H, W)")
     if not layers:
-        raise InputError("nothing to show with 0 layers; give what find_neighbors returned")
+        raise InputError("layers=[] must not be empty; pass the result of find_neighbors")
 
 
 def _assemble(title: str, data: dict[str, Any]) -> str:
-    """The file: template, style and script as they are, the rest escaped for where it stands."""
+    """Assemble the file from template, style and script; all other parts are escaped for their context."""
     script = "\n".join(_part(name) for name in SCRIPTS)
     return Template(_part("template.html")).substitute(
         title=escape(title),
@@ -103,7 +103,7 @@ def _part(name: str) -> str:
 
 
 def _data_uri(image: Tensor) -> str:
-    """The picture as a PNG inside an address."""
+    """Return the image as a PNG in a data URI."""
     colors = image if len(image) == 3 else image.mean(dim=0, keepdim=True).expand(3, -1, -1)
     pixels = (colors.detach().cpu().float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
     file = BytesIO()
@@ -116,7 +116,7 @@ def _shades(colors: Colormap) -> list[str]:
 
 
 def _record(layer: LayerNeighbors) -> dict[str, Any]:
-    """What layers.js reads: each query's neighbours, best first."""
+    """Return the record that layers.js reads: the neighbours of each query, best first."""
     order = best_first(layer.scores)
     scores = layer.scores.float().gather(1, order).numpy()
     rows, columns = (layer.places[..., axis].gather(1, order).numpy() for axis in (0, 1))
@@ -140,7 +140,7 @@ def _record(layer: LayerNeighbors) -> dict[str, Any]:
 
 
 def _rounded(scores: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Scores whose last bits are 0, which compress well; NaN and infinity stay what they are."""
+    """Round scores to fewer bits, which compress well; NaN and infinity are unchanged."""
     bits = np.ascontiguousarray(scores, dtype="<f4").view("<u4")
     nearest = (bits + np.uint32(1 << (ROUNDED - 1))) & np.uint32(2**32 - (1 << ROUNDED))
     return np.where(np.isfinite(scores), nearest.view("<f4"), scores)

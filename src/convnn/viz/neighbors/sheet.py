@@ -1,4 +1,4 @@
-"""A sheet of small pictures: whom a few pixels choose, layer by layer."""
+"""A sheet of small pictures with the neighbours of a few pixels, layer by layer."""
 
 import textwrap
 from collections.abc import Sequence
@@ -25,9 +25,9 @@ Pixels = NDArray[np.float32]
 Box = tuple[float, float, float, float]
 
 PICTURE, GAP, HEADER, CAPTION, FOOTER = 1.75, 0.1, 0.45, 0.3, 0.45  # inches
-DIMMED = 0.3  # under the marks: this share of the image's colours and as much of its gray
+DIMMED = 0.3  # the image under the marks: this share of its colours plus the same share of its gray
 FRAME = 0.07  # width of the strip for padding around an image, as a share of its longer side
-SMALLEST = 0.035  # side of a mark on a fine map, likewise
+SMALLEST = 0.035  # side of a mark on a fine map, as a share of the image's longer side
 
 
 @own_style()
@@ -40,21 +40,21 @@ def draw_neighbors(
     title: str | None = None,
     max_layers: int = 6,
 ) -> Path:
-    """Draw whom each query pixel chooses: a row for each pixel, a column for each layer.
+    """Draw the neighbours of each query pixel, with a row for each pixel and a column for each layer.
 
-    Where only some positions of a layer choose, it is the nearest of them, in the white frame.
+    If only some positions of a layer choose, the nearest one is drawn, in the white frame.
 
-    A neighbour is a square as large as a position of the layer's map, its colour the rank of its score; neighbours in
-    the padding, or the class token, lie in the strip around the image, and are counted. Of several heads each neighbour
-    is drawn once, by its best score.
+    A neighbour is a square of the size of a position of the layer's map, coloured by the rank of its score. Padding and
+    the class token lie in the strip around the image, with their number below. With several heads, each neighbour is
+    drawn once, by its best score.
 
     Args:
-        image: (C, H, W) in [0, 1]; three channels are colours, otherwise their mean is gray.
-        layers: what `find_neighbors` returned for this image.
+        image: (C, H, W) in [0, 1]; three channels are colours, otherwise their mean is shown in gray.
+        layers: result of `find_neighbors` for this image.
         queries: row and column of pixels of the image.
         path: the picture, .png, .pdf or .svg.
-        title: above the sheet.
-        max_layers: columns; of more layers as many are drawn, evenly spaced.
+        title: title above the sheet.
+        max_layers: largest number of columns; if there are more layers, evenly spaced ones are drawn.
 
     Returns:
         The path.
@@ -67,7 +67,8 @@ def draw_neighbors(
     shown = [layers[i] for i in numbers]
     pixels = _as_pixels(image)
     figure, cells = _grid(pixels, len(queries), 1 + len(shown), title)
-    ranks = _ranks(max(len(_others(layer, _asking(layer, query, pixels))) for layer in shown for query in queries))
+    counts = [len(_neighbors_of(layer, _nearest_query(layer, query, pixels))) for layer in shown for query in queries]
+    ranks = _ranks(max(counts))
     for row, query in zip(cells, queries, strict=True):
         _draw_query(row[0], pixels, query)
         for cell, layer in zip(row[1:], shown, strict=True):
@@ -85,8 +86,8 @@ def _check(image: Tensor, layers: Sequence[LayerNeighbors], queries: Sequence[tu
     if image.dim() != 3:
         raise InputError(f"image of shape {tuple(image.shape)} must be (C, H, W)")
     if not layers or not queries:
-        given = f"{counted(len(layers), 'layer')} and {counted(len(queries), 'query', 'queries')}"
-        raise InputError(f"nothing to draw with {given}; give one of each")
+        numbers = f"{counted(len(layers), 'layer')} and {counted(len(queries), 'query', 'queries')}"
+        raise InputError(f"there is nothing to draw with {numbers}; pass at least one of each")
     height, width = image.shape[1:]
     for row, column in queries:
         if not (0 <= row < height and 0 <= column < width):
@@ -94,21 +95,21 @@ def _check(image: Tensor, layers: Sequence[LayerNeighbors], queries: Sequence[tu
 
 
 def _evenly_spaced(count: int, max_layers: int) -> list[int]:
-    """Indices of at most `max_layers` of `count` layers, from the first to the last."""
+    """Return the indices of at most `max_layers` of `count` layers, from the first to the last."""
     check_at_least("max_layers", max_layers, 1)
     indices: list[int] = np.linspace(0, count - 1, min(max_layers, count)).round().astype(int).tolist()
     return indices
 
 
 def _as_pixels(image: Tensor) -> Pixels:
-    """(H, W, 3) in [0, 1]."""
+    """Return the image as (H, W, 3) in [0, 1]."""
     colors = image if len(image) == 3 else image.mean(dim=0, keepdim=True).expand(3, -1, -1)
     pixels: Pixels = colors.detach().float().clamp(0, 1).permute(1, 2, 0).cpu().numpy()
     return pixels
 
 
 def _grid(pixels: Pixels, rows: int, columns: int, title: str | None) -> tuple[Figure, NDArray[Any]]:
-    """A figure with room for rows x columns of pictures, and their axes, (rows, columns)."""
+    """Make a figure for rows x columns of pictures, and return it with their axes, (rows, columns)."""
     framed_height, framed_width = (side + 2 * FRAME * max(pixels.shape[:2]) for side in pixels.shape[:2])
     picture = PICTURE * min(framed_height / framed_width, 2.0)
     lines = textwrap.wrap(title or "", int(9.5 * PICTURE * columns))
@@ -137,23 +138,23 @@ def _draw_choices(
     cell: Axes, pixels: Pixels, layer: LayerNeighbors, query: tuple[int, int], ranks: ScalarMappable
 ) -> None:
     _draw_image(cell, DIMMED * (pixels + pixels.mean(axis=2, keepdims=True)))
-    asking = _asking(layer, query, pixels)
-    boxes = [_box(place, layer.size, pixels) for place in _others(layer, asking)]
+    nearest = _nearest_query(layer, query, pixels)
+    boxes = [_box(place, layer.size, pixels) for place in _neighbors_of(layer, nearest)]
     colors = ranks.to_rgba(np.arange(len(boxes)) + 1).tolist()
     for box, color in reversed(list(zip(boxes, colors, strict=True))):  # the nearest on top
         cell.add_patch(_rectangle(box, facecolor=(*color[:3], 0.6), edgecolor=color, zorder=2))
-    _outline(cell, _box(_place(layer.queries[asking]), layer.size, pixels))
-    cell.set_xlabel(_caption(layer, asking), fontsize=7.5, color=FAINT, labelpad=3)
+    _outline(cell, _box(_place(layer.queries[nearest]), layer.size, pixels))
+    cell.set_xlabel(_caption(layer, nearest), fontsize=7.5, color=FAINT, labelpad=3)
 
 
-def _asking(layer: LayerNeighbors, pixel: tuple[int, int], pixels: Pixels) -> int:
-    """The query of a layer that is nearest to a pixel of the image."""
+def _nearest_query(layer: LayerNeighbors, pixel: tuple[int, int], pixels: Pixels) -> int:
+    """Return the query of a layer that is nearest to a pixel of the image."""
     height, width = pixels.shape[:2]
     return layer.query_at(pixel, (height, width))
 
 
-def _others(layer: LayerNeighbors, query: int) -> list[tuple[int, int]]:
-    """Whom a query chose except itself, best first, each once."""
+def _neighbors_of(layer: LayerNeighbors, query: int) -> list[tuple[int, int]]:
+    """Return the neighbours of a query except itself, best first and without duplicates."""
     places = dict.fromkeys(map(_place, layer.places[query, best_first(layer.scores[query])]))
     places.pop(_place(layer.queries[query]), None)
     return list(places)
@@ -196,7 +197,7 @@ def _rectangle(box: Box, **style: Any) -> Rectangle:
 
 
 def _box(place: tuple[int, int], size: tuple[int, ...], pixels: Pixels) -> Box:
-    """Left, top, right and bottom, in pixels of the image, of a place on a map of any size."""
+    """Return left, top, right and bottom, in pixels of the image, of a place on a map of any size."""
     longest = max(pixels.shape[:2])
     top, bottom = _span(place[0], size[0], pixels.shape[0], longest)
     left, right = _span(place[1], size[1], pixels.shape[1], longest)
@@ -204,7 +205,7 @@ def _box(place: tuple[int, int], size: tuple[int, ...], pixels: Pixels) -> Box:
 
 
 def _span(place: int, n: int, side: int, longest: int) -> tuple[float, float]:
-    """Where position `place` of n lies along a side in pixels; padding, however wide, is the strip around it."""
+    """Return the extent of position `place` of n along a side in pixels; all padding lies in the strip around it."""
     if place < 0:
         return -FRAME * longest, 0.0
     if place >= n:

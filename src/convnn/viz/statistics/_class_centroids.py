@@ -1,4 +1,4 @@
-"""To which class a position belongs, by what enters a layer there."""
+"""Classification of positions by the features that enter a layer there."""
 
 import torch
 from torch import Tensor
@@ -6,19 +6,19 @@ from torch.nn.functional import normalize
 
 
 class ClassCentroids:
-    """The mean features of every class, and which of them a position is nearest to.
+    """The mean features of every class, and the nearest class of a position.
 
     Args:
-        channels: of the features.
+        channels: number of features.
     """
 
     def __init__(self, channels: int) -> None:
-        # On the CPU, which has float64 and adds in one order.
+        # On the CPU, which has float64 and sums in a fixed order.
         self.sums = torch.zeros(0, channels, dtype=torch.float64)
         self.counts = torch.zeros(0, dtype=torch.long)
 
     def add(self, features: Tensor, labels: Tensor) -> None:
-        """Count images: features (B, T, C), labels (B,) from 0."""
+        """Add images: features (B, T, C), labels (B,) from 0."""
         labels, means = labels.cpu(), _at_least_float32(features).mean(dim=1).cpu().double()
         missing = int(labels.max()) + 1 - len(self.counts)
         if missing > 0:
@@ -28,9 +28,9 @@ class ClassCentroids:
         self.counts.index_add_(0, labels, torch.ones_like(labels))
 
     def nearest(self, features: Tensor) -> Tensor:
-        """The class of every position of features (B, T, C): (B, T) int64, numbering the classes that have images.
+        """Return the class of every position of features (B, T, C): (B, T) int64, numbering the classes with images.
 
-        A position in the middle of all classes belongs to the first.
+        A position at the mean of all classes belongs to the first.
         """
         features = _at_least_float32(features)
         known = self.counts > 0
@@ -38,7 +38,7 @@ class ClassCentroids:
         middle = means.mean(dim=0)
         directions = normalize(means - middle, dim=1).to(features)
         middle = middle.to(features)
-        # The length of a position decides nothing. One image at a time: there may be many classes.
+        # The length of a position does not matter. One image at a time, because there may be many classes.
         return torch.stack([((image - middle) @ directions.T).argmax(dim=1) for image in features])
 
 

@@ -1,4 +1,4 @@
-"""Counting the neighbours of one layer."""
+"""Counts of the neighbours of one layer."""
 
 from math import fsum, nan
 
@@ -10,13 +10,13 @@ from convnn.viz.choices import Choices, window_side
 
 
 class Tally:
-    """Counts of one layer; its measures are those of `LayerStatistics`.
+    """Counts of one layer, with the measures of `LayerStatistics`.
 
-    What is summed over images are whole numbers, and numbers of one map that are added without rounding: no order and
-    no size of batches changes a measure.
+    Only integers, and numbers per map that are summed without rounding, are added over images, so neither the order nor
+    the size of batches changes a measure.
 
     Args:
-        size: height and width of the map that is searched.
+        size: height and width of the searched map.
         K: slots of each position.
     """
 
@@ -35,10 +35,10 @@ class Tally:
         self._most_chosen: list[float] = []
 
     def add(self, choices: Choices, classes: Tensor | None) -> None:
-        """Count a batch; classes (B, H * W) are those of all positions of the map, if they have any.
+        """Add a batch; `classes` (B, H * W) gives the class of every position of the map, if known.
 
         Raises:
-            InputError: the map has another size.
+            InputError: the map has a different size.
         """
         if choices.size != self.size:
             raise InputError(f"maps of {choices.size} and {self.size} cannot be averaged; give images of one size")
@@ -54,12 +54,12 @@ class Tally:
             self._add_classes(classes, self._flat(choices.queries), self._flat(choices.places), on_map)
 
     def _flat(self, places: Tensor) -> Tensor:
-        """Raster indices of places (..., 2) on the map."""
+        """Return the raster indices of places (..., 2) on the map."""
         return places[..., 0] * self.size[1] + places[..., 1]
 
-    def _add_places(self, offsets: Tensor, placed: Tensor) -> None:
-        self._in_window += int((placed & (offsets.abs().amax(dim=-1) <= window_side(self.K) // 2)).sum())
-        counts = offsets.square().sum(dim=-1)[placed].bincount().cpu()
+    def _add_places(self, offsets: Tensor, has_place: Tensor) -> None:
+        self._in_window += int((has_place & (offsets.abs().amax(dim=-1) <= window_side(self.K) // 2)).sum())
+        counts = offsets.square().sum(dim=-1)[has_place].bincount().cpu()
         longest = max(len(counts), len(self._at_squared_distance))
         counts, known = (torch.nn.functional.pad(c, [0, longest - len(c)]) for c in (counts, self._at_squared_distance))
         self._at_squared_distance = known + counts
@@ -72,12 +72,12 @@ class Tally:
 
     def _add_classes(self, classes: Tensor, queries: Tensor, chosen: Tensor, on_map: Tensor) -> None:
         own = classes[:, None, queries, None]
-        of_chosen = classes[:, None, None].expand(*chosen.shape[:3], -1).gather(-1, chosen.where(on_map, 0))
+        chosen_classes = classes[:, None, None].expand(*chosen.shape[:3], -1).gather(-1, chosen.where(on_map, 0))
         self._classified += int(on_map.sum())
-        self._agreeing += int((on_map & (own == of_chosen)).sum())
-        for members, asking in zip(classes, on_map.sum(dim=(1, 3)), strict=True):
-            peers = members.bincount()[members[queries]] - 1
-            self._agreeing_by_chance += int((asking * peers).sum())
+        self._agreeing += int((on_map & (own == chosen_classes)).sum())
+        for image_classes, num_neighbors in zip(classes, on_map.sum(dim=(1, 3)), strict=True):
+            peers = image_classes.bincount()[image_classes[queries]] - 1
+            self._agreeing_by_chance += int((num_neighbors * peers).sum())
 
     @property
     def distance(self) -> float:
@@ -114,15 +114,15 @@ class Tally:
         return _ratio(self._agreeing_by_chance, self._classified * (self.size[0] * self.size[1] - 1))
 
 
-def k_occurrences(chosen: Tensor, counts: Tensor, positions: int) -> Tensor:
-    """How often each position of each map is chosen: of indices (B, heads, N, K) where `counts`, (B * heads, T)."""
+def k_occurrences(chosen: Tensor, mask: Tensor, positions: int) -> Tensor:
+    """Count how often each position of each map is chosen, (B * heads, T), by indices (B, heads, N, K) where `mask`."""
     maps = chosen.shape[0] * chosen.shape[1]
-    of_map = torch.arange(maps, device=chosen.device).view(*chosen.shape[:2], 1, 1) * positions
-    return (of_map + chosen)[counts].bincount(minlength=maps * positions).view(maps, positions)
+    first = torch.arange(maps, device=chosen.device).view(*chosen.shape[:2], 1, 1) * positions
+    return (first + chosen)[mask].bincount(minlength=maps * positions).view(maps, positions)
 
 
 def skewness(values: Tensor) -> float:
-    """The third central moment over the cube of the standard deviation, 0 where all values are equal."""
+    """Return the third central moment over the cube of the standard deviation, or 0 if all values are equal."""
     deviations = values - values.mean()
     variance = deviations.square().mean().item()
     return deviations.pow(3).mean().item() / variance**1.5 if variance else 0.0

@@ -1,4 +1,4 @@
-"""Statistics of neighbours over the depth of a network, in one picture."""
+"""Statistics of neighbours over the depth of a network in one picture."""
 
 from collections.abc import Callable, Sequence
 from itertools import product
@@ -32,41 +32,41 @@ SHARES = ("relative_distance", "in_window", "outside", "never_chosen", "class_ag
 
 @own_style()
 def draw_statistics(layers: Sequence[LayerStatistics], path: Path | str, *, title: str | None = None) -> Path:
-    """Draw every measure over the layers, in order of execution: a panel for each.
+    """Draw a panel for each measure over the layers, in order of execution.
 
-    Dashes show the window of a convolution, k x k with k * k >= K, or neighbours chosen at random.
+    Dashed lines show the window of a convolution, k x k with k * k >= K, or neighbours chosen at random.
 
     Args:
-        layers: what `neighbor_statistics` returned.
-        path: the picture, .png, .pdf or .svg, in a folder that exists.
-        title: above the panels.
+        layers: results of `neighbor_statistics`.
+        path: the picture, .png, .pdf or .svg, in an existing folder.
+        title: title above the panels.
 
     Returns:
         The path of the picture.
 
     Raises:
-        InputError: there is no layer, or the suffix is none of these.
+        InputError: there is no layer, or the suffix is not one of these.
         OutputError: the picture cannot be written.
     """
     if not layers:
-        raise InputError("nothing to draw without layers; give what neighbor_statistics returned")
+        raise InputError("layers=[] must not be empty; pass the result of neighbor_statistics")
     figure = Figure(figsize=(11, 4.6), layout=ConstrainedLayoutEngine(wspace=0.05, hspace=0.08))
     if title is not None:
         write_plainly(figure.suptitle("", fontsize=11, fontweight="bold", color=INK), title)
     for panel, (name, heading) in zip(figure.subplots(2, 4, sharex=True).flat, PANELS.items(), strict=True):
         _style(panel, heading, len(layers), is_share=name in SHARES)
-        measured = [getattr(one, name) for one in layers]
+        values = [getattr(layer, name) for layer in layers]
         if name in REFERENCES:
             _draw_reference(panel, layers, *REFERENCES[name])
-        _draw(panel, measured, color=NEIGHBORS, marker="o", markersize=4)
-        if not min(measured) < 0:
+        _draw(panel, values, color=NEIGHBORS, marker="o", markersize=4)
+        if not min(values) < 0:
             panel.set_ylim(bottom=0)
     figure.supxlabel("layer", fontsize=9, color=FAINT)
     return save_figure(figure, path)
 
 
 def _window_distance(layer: LayerStatistics) -> float:
-    """Mean distance of the others in the window from its middle, in pixels."""
+    """Return the mean distance of the other places in the window from its centre, in pixels."""
     side = window_side(layer.K)
     reach = range(-(side // 2), side // 2 + 1)
     return sum(hypot(*offset) for offset in product(reach, reach)) / (side**2 - 1) if side > 1 else nan
@@ -82,8 +82,8 @@ REFERENCES: dict[str, tuple[str, Callable[[LayerStatistics], float]]] = {
 def _draw_reference(
     panel: Axes, layers: Sequence[LayerStatistics], label: str, reference: Callable[[LayerStatistics], float]
 ) -> None:
-    """Dashes, named beside their right end."""
-    values = [reference(one) for one in layers]
+    """Draw a dashed line with its label at the right end."""
+    values = [reference(layer) for layer in layers]
     _draw(panel, values, color=REFERENCE, linestyle=(0, (3, 2)))
     panel.annotate(
         label, (len(values), values[-1]), (0, 4), textcoords="offset points", ha="right", fontsize=8, color=REFERENCE
@@ -91,7 +91,7 @@ def _draw_reference(
 
 
 def _draw(panel: Axes, values: Sequence[float], **style: Any) -> None:
-    """A line over the layers, with gaps where a value is not known."""
+    """Draw a line over the layers, with gaps where a value is unknown."""
     panel.plot(range(1, len(values) + 1), values, linewidth=1.6, clip_on=False, zorder=3, **style)
 
 

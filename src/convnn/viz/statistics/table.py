@@ -1,13 +1,13 @@
-"""Statistics of neighbours as text: for people, and for programs."""
+"""Statistics of neighbours as text, for people and for programs."""
 
 from collections.abc import Iterable
 from math import isnan
 
-from convnn.tables import escaped, markdown_table
+from convnn.tables import escape_markdown, markdown_table
 from convnn.viz.statistics.measure import MEASURES, LayerStatistics
 
 COLUMNS = ("layer", "height", "width", "K", *MEASURES)
-"""Of statistics.csv: distances in pixels or as a share of the diagonal, shares from 0 to 1; empty where unknown."""
+"""Columns of statistics.csv: distances in pixels or shares of the diagonal, shares from 0 to 1, empty if unknown."""
 
 HEADINGS = {
     "distance": "distance",
@@ -21,43 +21,43 @@ HEADINGS = {
     "chance_agreement": "by chance",
 }
 PLAIN = ("distance", "hubness", "most_chosen")
-"""Measures that are no shares."""
+"""Measures that are not shares."""
 
 
 def csv_rows(layers: Iterable[LayerStatistics]) -> list[list[str]]:
-    """A row of `COLUMNS` for each layer, six digits a number, which is less than rounding can change."""
+    """Return a row of `COLUMNS` for each layer, with six digits per number, which rounding errors do not reach."""
     return [
-        [one.name, str(one.height), str(one.width), str(one.K), *(_digits(getattr(one, name)) for name in MEASURES)]
-        for one in layers
+        [r.name, str(r.height), str(r.width), str(r.K), *(_digits(getattr(r, name)) for name in MEASURES)]
+        for r in layers
     ]
 
 
 def readable_rows(
     layers: Iterable[LayerStatistics], measures: Iterable[str] = MEASURES
 ) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of a table to read, the layers numbered as in the picture: pixels, and shares in percent."""
+    """Return head and rows of a readable table: layers numbered as in the picture, pixels, and shares in percent."""
     measures = list(measures)
     head = ["", "layer", "map", "K", *(HEADINGS[name] for name in measures)]
     rows = [
-        [str(number), one.name, f"{one.height}×{one.width}", str(one.K), *(_readable(one, name) for name in measures)]
-        for number, one in enumerate(layers, start=1)
+        [str(number), r.name, f"{r.height}×{r.width}", str(r.K), *(_readable(r, name) for name in measures)]
+        for number, r in enumerate(layers, start=1)
     ]
     return head, rows
 
 
 def readable_markdown(layers: Iterable[LayerStatistics]) -> str:
-    """That table as Markdown."""
+    """Return the readable table as Markdown."""
     head, rows = readable_rows(layers)
     is_number = [name != "layer" for name in head]
-    return markdown_table(head, [[escaped(cell) for cell in row] for row in rows], is_number)
+    return markdown_table(head, [[escape_markdown(cell) for cell in row] for row in rows], is_number)
 
 
 def _digits(value: float) -> str:
     return "" if isnan(value) else f"{value:.6g}"
 
 
-def _readable(one: LayerStatistics, name: str) -> str:
-    value = getattr(one, name)
+def _readable(layer: LayerStatistics, name: str) -> str:
+    value = getattr(layer, name)
     if isnan(value):
         return "–"
     return f"{value:.2f}" if name in PLAIN else f"{value:.1%}"

@@ -1,4 +1,4 @@
-"""Images that are decoded once: the same batches, from memory."""
+"""Images that are decoded once give the same batches from memory."""
 
 import shutil
 from pathlib import Path
@@ -11,7 +11,7 @@ from convnn.errors import InputError
 
 
 def epochs_of(path: Path, *, keep: bool, epochs: int = 3, first_step: int = 0, **settings) -> list[Batch]:
-    """All batches of some epochs of training images, the first one from a step on; test images between."""
+    """Return the training batches of some epochs, the first from a step on, with test images in between."""
     given = {"batch_size": 3, "noise": 0.1, "num_workers": 0} | settings
     data = load_data("imagefolder", path, keep_images=keep, **given)
     batches = []
@@ -66,5 +66,7 @@ def test_broken_images_stay_left_out_and_are_named(make_folder) -> None:
 
 
 def test_augmented_images_are_not_kept(make_folder) -> None:
-    with pytest.raises(InputError, match=r"^--keep_images keeps what --augment changes every time; leave out one"):
+    with pytest.raises(
+        InputError, match=r"^keep_images=True stores images that augment=True changes in every epoch; leave"
+    ):
         load_data("imagefolder", make_folder(), keep_images=True, augment=True)
