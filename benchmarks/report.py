@@ -156,7 +156,7 @@ One image of 64 channels, 64 outputs, a training step.
 
 
 def write(results: dict[str, Any], folder: Path) -> None:
-    """The page and its plot."""
+    """Write the page and its plot."""
     page = PAGE.format(machines=describe_machines(results["machines"]), tables=tables(results))
     (folder / "README.md").write_text(page)
     draw(results["sizes"], folder / "scaling.png")

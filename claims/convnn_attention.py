@@ -36,10 +36,10 @@ def measure(seeds: list[int], quick: bool) -> Outcome:
 def differences(length: int, heads: int, share: float, seed: int) -> list[float]:
     """Return the largest differences of ConvNN attention and PyTorch's attention with the same projections."""
     torch.manual_seed(seed)
-    theirs = nn.MultiheadAttention(24, heads, bias=False, batch_first=True, dtype=torch.float64)
+    reference = nn.MultiheadAttention(24, heads, bias=False, batch_first=True, dtype=torch.float64)
     ours = ConvNNAttention(24, heads, K=int(share * length), attention_dropout=0.0, dtype=torch.float64)
-    asks, asked, brings = theirs.in_proj_weight.detach().chunk(3)
-    # Here the rows of `key` ask and those of `query` are asked, as published.
+    queries, keys, values = reference.in_proj_weight.detach().chunk(3)
+    # As published, `key` projects the queries and `query` the keys.
     for linear, weight in (
         (ours.key, queries),
         (ours.query, keys),

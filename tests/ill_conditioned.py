@@ -36,7 +36,7 @@ KINDS = (
 
 
 def cases(count: int, seed: int = 0, shortest: int = 1, longest: int = 120, widest: int = 70) -> Iterator[Case]:
-    """The same random cases for the same seed, float32: every kind by every metric in turn."""
+    """Yield random float32 cases, deterministic for a seed, with every kind and metric in turn."""
     for i in range(count):
         random = torch.Generator().manual_seed(1000 * seed + i)
         kind, metric = KINDS[i % len(KINDS)], METRICS[i // len(KINDS) % len(METRICS)]
@@ -79,5 +79,7 @@ def _rows(kind: str, batch: int, length: int, channels: int, random: torch.Gener
         return normal * 10 ** float(_whole(-30, 18, random))
     if kind == "walks":
         return normal.cumsum(1) * 10 ** float(_whole(-15, 15, random))
-    line = torch.linspace(-1, 1, length)[:, None] * torch.linspace(-1, 1, channels)  # the cosine knows two directions
+    line = torch.linspace(-1, 1, length)[:, None] * torch.linspace(
+        -1, 1, channels
+    )  # only two directions for the cosine
     return line.expand(shape)

@@ -112,7 +112,7 @@ def list_systems(family: str | None = None) -> list[System]:
     return [system for system in SYSTEMS.values() if family in (None, system.family)]
 
 
-def _rooms() -> Iterator[str]:
+def _fact_modules() -> Iterator[str]:
     """Yield the modules in which packages register their systems."""
     root = Path(__file__).parent
     for path in sorted(root.rglob(FACTS)):

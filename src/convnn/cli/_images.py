@@ -1,7 +1,9 @@
 """The images that the flags of a command name."""
 
 import argparse
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 

@@ -16,11 +16,11 @@ from convnn.cli._parser import Parser, PathAction
 from convnn.errors import InputError, TrainingError
 from convnn.interruption import Interrupted
 from convnn.screen import print_line
-from convnn.study import Result, Study, grouped, read_study
+from convnn.study import Result, Study, group_results, read_study
 from convnn.study.device import find_devices
 from convnn.study.results import results_table
 from convnn.study.sweep import Sweep, states
-from convnn.train.config_file import flags_from_text
+from convnn.train.config_file import parse_flags
 from convnn.words import counted
 
 STYLES = {"finished": "green", "failed": "red", "waiting": "dim"}

@@ -42,7 +42,7 @@ from convnn.train import (
     summarize,
 )
 from convnn.train.config_file import read_config_file
-from convnn.train.machine import describe_change, threads_begun_with
+from convnn.train.machine import describe_change, saved_threads
 from convnn.words import counted
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def fix_threads(config: TrainConfig, *, is_new: bool) -> TrainConfig:
     """
     threads = config.threads
     if threads is None and is_new and config.resume is not None:
-        threads = threads_begun_with(Path(config.output_dir))
+        threads = saved_threads(Path(config.output_dir))
     from accelerate.utils import broadcast_object_list
 
     [threads] = broadcast_object_list([torch.get_num_threads() if threads is None else threads])

@@ -31,7 +31,7 @@ def build_digits(options: Options) -> ImageData:
 
 
 def build_cifar(options: Options, kind: str, statistics: Statistics) -> ImageData:
-    """CIFAR-10 or CIFAR-100."""
+    """Build CIFAR-10 or CIFAR-100."""
     from torchvision import datasets  # takes a second to import
 
     source = read_cifar(getattr(datasets, kind), options.data_path, options.download)
@@ -132,11 +132,11 @@ def _read_size(file: ImageFile) -> Size:
 def _transform(size: Size, fit: str, augment: bool) -> Callable[[Image.Image], Image.Image]:
     resize = partial(fit_picture, size=size, how=fit)
     if not augment:
-        return fitting
+        return resize
     from torchvision.transforms import v2  # takes a second to import
 
-    # What is cropped at random need not be cropped before.
-    ahead = [] if fit == "crop" else [fitting]
+    # A picture that is cropped at random need not be cropped before.
+    first = [] if fit == "crop" else [resize]
     augmentation: Callable[[Image.Image], Image.Image] = v2.Compose(
         [*first, v2.RandomResizedCrop(size), v2.RandomHorizontalFlip()]
     )

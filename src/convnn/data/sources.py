@@ -57,7 +57,7 @@ class FileSource:
 
 
 def read_digits() -> TensorSource:
-    """Read the 1797 gray 8x8 digits, with the same stratified 20 % as the test part every time."""
+    """Read the 1797 gray 8x8 digits; the test part is always the same stratified 20 %."""
     from sklearn.datasets import load_digits  # takes most of a second to import
     from sklearn.model_selection import train_test_split
 
@@ -73,7 +73,7 @@ def read_digits() -> TensorSource:
 
 
 def read_cifar(kind: "type[CIFAR10]", data_path: Path, download: bool) -> TensorSource:
-    """Read CIFAR-10 or CIFAR-100 in its official layout, unpickled only after torchvision has checked its MD5 sums.
+    """Read CIFAR-10 or CIFAR-100 in its official layout; torchvision checks the MD5 sums before it unpickles the files.
 
     Raises:
         InputError: there is no intact copy, or it cannot be downloaded.

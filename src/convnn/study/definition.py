@@ -145,7 +145,7 @@ def read_study(path: str | Path, changes: Mapping[str, Any] | None = None, folde
     flag_names = [f.name for f in fields(TrainConfig)]
     for name in repeats:
         if name not in flag_names:
-            raise InputError(f"{source} has {name!r} in repeats, which is no flag{did_you_mean(name, flag_names)}")
+            raise InputError(f"{source} has {name!r} in repeats, which is not a flag{did_you_mean(name, flag_names)}")
     study = Study(path.stem, table.get("title", path.stem), folder, runs, repeats, same=same)
     plots = tuple(_plot(values, study, source) for values in table.get("plots", []))
     return Study(**(vars(study) | {"plots": plots}))
@@ -224,7 +224,7 @@ def _made_once(runs: tuple[PlannedRun, ...]) -> tuple[tuple[PlannedRun, ...], di
     for run in runs:
         config = run.config
         read = tuple(
-            (name, str(value)) for name, value in vars(config).items() if config.reads(name) and name not in OURS
+            (name, str(value)) for name, value in vars(config).items() if config.reads(name) and name not in SWEEP_FLAGS
         )
         if first.setdefault(read, run) is not run:
             same[run.name] = first[read].name

@@ -64,7 +64,7 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """Of its process."""
+        """Process id."""
         return self._process.pid or 0
 
     @property
@@ -73,16 +73,16 @@ class Worker:
         return self._process.exitcode
 
     def stop(self) -> None:
-        """Ask it to save and end."""
+        """Ask the run to save and end."""
         if self._process.is_alive():
             self._process.terminate()
 
     def wait(self) -> None:
-        """Until it has ended."""
+        """Wait until the run has ended."""
         self._process.join()
 
     def reason(self) -> str:
-        """Why it ended before its end, in a line."""
+        """Return in one line why the run ended early."""
         status = self._process.exitcode or 0
         if status < 0:
             return f"killed by {signal.Signals(-status).name}, see {self.run.folder / LOG}"
@@ -125,7 +125,7 @@ def _train(words: Sequence[str], log: str, environment: dict[str, str]) -> None:
     """Run a command as a process of its own would, printing into a file."""
     answer_signals()
     if hasattr(os, "setsid"):
-        os.setsid()  # a Ctrl-C is for the sweep, which passes it on
+        os.setsid()  # Ctrl-C goes to the sweep, which passes it on
     threading.Thread(target=_end_with_parent, daemon=True).start()
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
     for stream in (1, 2):

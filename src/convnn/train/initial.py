@@ -25,7 +25,7 @@ def start_from(network: Network, path: str | Path, num_classes: int) -> tuple[st
         InputError: the file cannot be read or is of another network.
     """
     checkpoint = read_any(path)
-    ours, theirs, num_learned = network.state_dict(), checkpoint.weights, len(checkpoint.recipe.classes)
+    initial, saved, num_saved_classes = network.state_dict(), checkpoint.weights, len(checkpoint.recipe.classes)
 
     def is_head(source: Tensor | None, target: Tensor) -> bool:
         has_classes = source is not None and source.shape == (num_saved_classes, *target.shape[1:])

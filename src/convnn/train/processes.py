@@ -144,7 +144,7 @@ def _synchronized(norm: _BatchNorm) -> nn.Module:
 
 
 def shard(network: nn.Module, accelerator: "Accelerator") -> None:
-    """Spread weights, gradients and optimizer over the processes (FSDP), block by block, in place.
+    """Shard weights, gradients and optimizer state over the processes (FSDP), block by block, in place.
 
     Reference:
         Zhao et al., "PyTorch FSDP", arXiv 2304.11277.

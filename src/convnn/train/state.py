@@ -17,13 +17,13 @@ from convnn.train.validate import check_run
 
 
 def capture(running: Running) -> tuple[dict[str, Any], RunState]:
-    """Weights and the rest of a run after some step; every process has to call, the main one gets the tensors."""
+    """Capture weights and run state after a step; every process must call it, and the main process gets the tensors."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict  # takes a second to import
 
-    whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    weights, optimizer = get_state_dict(running.model, running.optimizer.optimizer, options=whole)
-    of_optimizer, optimizer_numbers = _split(optimizer)
-    of_random, random_numbers = random_state()
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    weights, optimizer = get_state_dict(running.model, running.optimizer.optimizer, options=options)
+    optimizer_tensors, optimizer_numbers = _split(optimizer)
+    random_tensors, random_numbers = random_state()
     groups = {
         "optimizer": optimizer_tensors,
         "random": random_tensors,
@@ -75,7 +75,7 @@ def restore(running: Running, checkpoint: Checkpoint, path: Path | str) -> None:
 
 
 def _restore_optimizer(running: Running, weights: dict[str, Any], run: RunState) -> None:
-    """Weights, what the optimizer keeps of each, and the learning rate; its other numbers are those of the flags."""
+    """Restore weights, optimizer state and learning rate; the optimizer's other numbers come from the flags."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict, set_state_dict
 
     optimizer, options = running.optimizer.optimizer, StateDictOptions(full_state_dict=True)

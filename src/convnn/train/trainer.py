@@ -19,7 +19,7 @@ from convnn.nn._modes import evaluating
 from convnn.train.callbacks import Callback
 from convnn.train.checkpoint import Checkpoint
 from convnn.train.config import TrainConfig
-from convnn.train.metrics import EpochResult, Meter, Scores, best_of
+from convnn.train.metrics import EpochResult, Meter, Scores, best_result
 from convnn.train.optim import CRITERIA, Schedule, make_optimizer
 from convnn.train.processes import Processes, shard, synchronize_batchnorm
 from convnn.train.randomness import seed_step
@@ -31,7 +31,7 @@ from convnn.train.timer import SaveTimer
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-STEPS_BETWEEN_CHECKS = 50  # looking at the loss makes the device wait
+STEPS_BETWEEN_CHECKS = 50  # reading the loss makes the device wait
 
 
 class Trainer:
@@ -318,7 +318,7 @@ def compile_network(network: Network, config: TrainConfig) -> Network:
     return network
 
 
-def distributed(network: Network, config: TrainConfig, accelerator: "Accelerator") -> nn.Module:
+def distribute(network: Network, config: TrainConfig, accelerator: "Accelerator") -> nn.Module:
     """The network as this process trains it: as it is, or sharing gradients (DDP) or weights too (`--fsdp`)."""
     if accelerator.num_processes > 1 and config.sync_batchnorm:
         synchronize_batchnorm(network)
