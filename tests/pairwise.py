@@ -1,7 +1,7 @@
-"""Parameter sweeps: every run covers each pair of values, and `make test-long` runs the whole product."""
+"""Parameter sweeps: every run covers each pair of values, or a few cases, and `make test-long` runs all of them."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations, product
 from typing import Any
 
@@ -36,3 +36,17 @@ def sweep(**axes: Sequence[Any]) -> pytest.MarkDecorator:
         [pytest.param(*case.values(), marks=[] if case in cover else pytest.mark.long) for case in cases],
         ids=lambda value: str(value).removeprefix("torch."),
     )
+
+
+def one_in(step: int, cases: Iterable[Any]) -> list[Any]:
+    """Return the values of a parameter (tuples for several): every `step`-th from the first, the others as `long`."""
+    return [_param(case, number % step == 0) for number, case in enumerate(cases)]
+
+
+def only(is_usual: Callable[[Any], bool], cases: Iterable[Any]) -> list[Any]:
+    """Return the values of a parameter (tuples for several): the usual ones, and the others as `long`."""
+    return [_param(case, is_usual(case)) for case in cases]
+
+
+def _param(case: Any, is_usual: bool) -> Any:
+    return pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=() if is_usual else pytest.mark.long)

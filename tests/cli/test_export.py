@@ -10,6 +10,9 @@ from PIL import Image
 from convnn.cli import main
 from convnn.models import create_model
 from convnn.train import Checkpoint, Recipe, load_checkpoint, save_checkpoint
+from pairwise import one_in
+
+pytestmark = pytest.mark.xdist_group("export")  # importing what exports takes seconds
 
 RECIPE = Recipe(
     model="vit",
@@ -39,7 +42,7 @@ def export(best: Path, out: Path, *flags: str) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batch", ["--dynamic_batch", "--no-dynamic_batch"])
+@pytest.mark.parametrize("batch", one_in(2, ["--dynamic_batch", "--no-dynamic_batch"]))
 def test_onnx_has_the_logits_of_the_checkpoint_and_says_what_they_mean(
     batch: str, best: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,6 +17,7 @@ from convnn.data import builders
 from convnn.nn import LAYERS
 from fences import PAGES, ROOT, SHELL, Block, blocks_of, commands_of, name_of
 from few_images import few_cifar, write_pictures
+from pairwise import only
 from published_examples import PUBLISHED_EXAMPLES
 
 TINY = (
@@ -41,6 +42,9 @@ NO_FLAGS_OF_OURS = {
 EXPORTING = ("docs/export.md",)
 """Where networks are exported, which takes twenty seconds; the same commands on other pages are parsed."""
 
+ALWAYS_RUN = ("README.md", "docs/index.md", "docs/cli.md", "docs/neighbors.md")
+"""Pages whose commands every run of the tests runs; those of the others are parsed, and run by `make test-long`."""
+
 
 def pages_with(*languages: str) -> list[Path]:
     return [page for page in PAGES if blocks_of(page, *languages)]
@@ -64,7 +68,7 @@ def layers_as_before():
     LAYERS.update(before)
 
 
-@pytest.mark.parametrize("page", pages_with("python"), ids=name_of)
+@pytest.mark.parametrize("page", only(lambda page: name_of(page) not in EXPORTING, pages_with("python")), ids=name_of)
 @pytest.mark.usefixtures("layers_as_before")
 def test_python_of_a_page_runs(page: Path, folder: Path) -> None:
     namespace: dict[str, object] = {}
@@ -73,12 +77,9 @@ def test_python_of_a_page_runs(page: Path, folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("page", "exports"),
-    [pytest.param(page, name_of(page) in EXPORTING, id=name_of(page)) for page in pages_with(*SHELL)],
-)
+@pytest.mark.parametrize("page", only(lambda page: name_of(page) in ALWAYS_RUN, pages_with(*SHELL)), ids=name_of)
 @pytest.mark.usefixtures("layers_as_before")
-def test_commands_of_a_page_run(page: Path, exports: bool, folder: Path) -> None:
+def test_commands_of_a_page_run(page: Path, folder: Path) -> None:
     for block in blocks_of(page, "toml"):
         write_file(block, folder)
     for block in blocks_of(page, "python"):
@@ -90,10 +91,19 @@ def test_commands_of_a_page_run(page: Path, exports: bool, folder: Path) -> None
             if " ".join(words) in NOT_RUN:
                 continue
             assert words[0] in RUNNERS, f"{where}: nothing here runs {words[0]}"
-            if words[:2] == ["convnn", "export"] and not exports:
+            if words[:2] == ["convnn", "export"] and name_of(page) not in EXPORTING:
                 subparser_of("export").parse_strictly(words[2:])
                 continue
             assert RUNNERS[words[0]](words[1:]) == 0, where
+
+
+@pytest.mark.parametrize("page", pages_with(*SHELL), ids=name_of)
+def test_commands_of_a_page_have_the_flags_that_they_name(page: Path) -> None:
+    for block in blocks_of(page, *SHELL):
+        for command, *words in commands_of(block):
+            assert command in RUNNERS or " ".join([command, *words]) in NOT_RUN
+            if command == "convnn" and words[0] in COMMANDS and "--help" not in words:
+                subparser_of(words[0]).parse_strictly(words[1:])
 
 
 def write_file(block: Block, folder: Path) -> None:

@@ -14,10 +14,12 @@ from convnn.export import _onnx, export_onnx
 from convnn.models import create_model, list_models
 from convnn.nn import LAYERS, layer_factory, list_layers
 from layer_cases import MAP_CASES, TOKEN_CASES, LayerCase, TokenCase
+from pairwise import only
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
+pytestmark = pytest.mark.xdist_group("export")  # importing what exports takes seconds
 
 SETTINGS = {"K": 4, "head_width": 4, "sparse_mode": "strided", "sparse_context_window": 3}
 SIDE = {"vgg": 32, "resnet": 6, "densenet": 8, "vit": 16}
@@ -48,8 +50,8 @@ def network_of(model: str, layer: str) -> tuple[nn.Module, Tensor]:
     return network, images[:3]
 
 
-IN_PASSING = [("vit", "ConvNNAttention")]
-"""A network on maps is exported by the commands of docs/export.md."""
+IN_PASSING = ("vit", "ConvNNAttention")
+"""The network of every run; one on maps is exported by the commands of docs/export.md."""
 
 NETWORKS = {
     *[("vgg11", layer) for layer in list_layers("maps")],
@@ -58,15 +60,12 @@ NETWORKS = {
 }
 
 
-COMPOSED = {"Branching", "Branching_Attn", "BranchConv", "BranchAttention", "ConvNN_Pos", "ViG"}
-COMPOSED |= {"KvtAttention", "ConvNNAttention", "NeighborhoodAttention2d"}
-"""Layers of operators that the others have too, and those of a sweep."""
+KINDS = ("ConvNN", "EdgeConv", "NonLocal", "NeighborhoodAttention")
+"""Neighbours that are convolved, of which the largest is taken, all of them, and those of a window."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.long] if name in COMPOSED else []) for name in list_layers()]
-)
+@pytest.mark.parametrize("name", only(lambda name: name in KINDS, list_layers()))
 def test_every_layer_agrees(name: str, tmp_path: Path) -> None:
     read = {key: value for key, value in SETTINGS.items() if key in LAYERS[name].settings}
     is_map = LAYERS[name].reads == "maps"
@@ -77,7 +76,7 @@ def test_every_layer_agrees(name: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "layer"),
-    [*IN_PASSING, *(pytest.param(*one, marks=pytest.mark.long) for one in sorted(NETWORKS - {*IN_PASSING}))],
+    only(lambda one: one == IN_PASSING, [IN_PASSING, *sorted(NETWORKS - {IN_PASSING})]),
 )
 def test_every_network_agrees(model: str, layer: str, tmp_path: Path) -> None:
     check(*network_of(model, layer), tmp_path / "network.onnx", dynamic_batch=model.startswith("vit"))

@@ -15,6 +15,8 @@ from convnn.errors import UnsupportedError
 from convnn.export import export_torch, trace
 from convnn.models import create_model
 
+pytestmark = pytest.mark.xdist_group("export")  # importing what exports takes seconds
+
 ELSEWHERE = """
 import sys, torch
 class Refused:

@@ -33,8 +33,9 @@ def test_damaged(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_unwritable(tmp_path: Path) -> None:
-    assert unwritable.run(tmp_path).failures == []
+@pytest.mark.parametrize("names", [("too_large", "deleted", "full"), pytest.param((), marks=pytest.mark.long)])
+def test_unwritable(names: tuple[str, ...], tmp_path: Path) -> None:
+    assert unwritable.run(tmp_path, *names).failures == []
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from torch import nn
 
 from convnn.models import create_model
 from convnn.nn import list_layers
+from pairwise import only
 
 
 def _check_one_graph(network: nn.Module, images: torch.Tensor) -> None:
@@ -18,19 +19,17 @@ def _check_one_graph(network: nn.Module, images: torch.Tensor) -> None:
         torch.testing.assert_close(parameter.grad, gradient)
 
 
-COVER = ("ConvNN", "Branching_Attn", "SVGA", "NonLocal")
-"""Each single layer is compiled in tests/nn/test_compile.py."""
+USUAL = ("ConvNN", "SVGA", "ConvNNAttention")
+"""Each single layer is compiled in tests/nn."""
 
 
-@pytest.mark.parametrize(
-    "layer", [pytest.param(one, marks=() if one in COVER else pytest.mark.long) for one in list_layers("maps")]
-)
+@pytest.mark.parametrize("layer", only(USUAL.__contains__, list_layers("maps")))
 def test_a_training_step_compiles_as_one_graph(layer: str) -> None:
     network = create_model("vgg11", layer, num_classes=4, width=0.05, K=4, attention_dropout=0.0).eval()
     _check_one_graph(network, torch.randn(2, 3, 32, 32))
 
 
-@pytest.mark.parametrize("layer", list_layers("tokens"))
+@pytest.mark.parametrize("layer", only(USUAL.__contains__, list_layers("tokens")))
 def test_a_training_step_of_vit_compiles_as_one_graph(layer: str) -> None:
     sizes = {"d_hidden": 12, "d_mlp": 16, "num_layers": 2, "patch_size": 8}
     network = create_model("vit", layer, num_classes=4, K=4, sparse_mode="local", **sizes).eval()

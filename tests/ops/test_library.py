@@ -1,6 +1,6 @@
 """The operators as custom ops: schemas, shapes, gradients, cost, tracing."""
 
-import itertools
+from itertools import product
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from convnn.backends import cpu
 from convnn.nn import ConvNN2d, ConvNNAttn2d
 from convnn.ops import METRICS, Neighbors, _library, aggregate, select, weigh
-from pairwise import sweep
+from pairwise import one_in, sweep
 
 BACKENDS = ["reference", pytest.param("cpu", marks=pytest.mark.skipif(cpu.core is None, reason="not compiled"))]
 COMPUTING = ["reference", "cpu"] if cpu.core else ["reference"]
@@ -66,7 +66,7 @@ def _check_convolve(
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("metric", METRICS)
 def test_opcheck_of_nearest(metric: str, backend: str) -> None:
-    for restricted in itertools.product((False, True), repeat=2):
+    for restricted in product((False, True), repeat=2):
         _check_nearest(metric, backend, restricted)
 
 
@@ -81,7 +81,7 @@ def test_opcheck_of_similarity(metric: str, backend: str, dtype: torch.dtype) ->
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("groups", [1, 2, 4])
 def test_opcheck_of_convolve(groups: int, backend: str, dtype: torch.dtype) -> None:
-    for scored, with_bias in itertools.product((False, True), repeat=2):
+    for scored, with_bias in product((False, True), repeat=2):
         _check_convolve(groups, backend, dtype, scored, with_bias)
 
 
@@ -90,12 +90,15 @@ def test_nearest_traces(metric: str, backend: str, where: bool, who: bool) -> No
     _check_nearest(metric, backend, (where, who), traced=True)
 
 
-@sweep(metric=METRICS, backend=COMPUTING, dtype=DTYPES)
+@pytest.mark.parametrize(("metric", "backend", "dtype"), one_in(7, product(METRICS, COMPUTING, DTYPES)))
 def test_similarity_traces(metric: str, backend: str, dtype: torch.dtype) -> None:
     _check_similarity(metric, backend, dtype, traced=True)
 
 
-@sweep(groups=[1, 2, 4], backend=COMPUTING, dtype=DTYPES, scored=[False, True], with_bias=[False, True])
+@pytest.mark.parametrize(
+    ("groups", "backend", "dtype", "scored", "with_bias"),
+    one_in(17, product([1, 2, 4], COMPUTING, DTYPES, [False, True], [False, True])),
+)
 def test_convolve_traces(groups: int, backend: str, dtype: torch.dtype, scored: bool, with_bias: bool) -> None:
     _check_convolve(groups, backend, dtype, scored, with_bias, traced=True)
 

@@ -1,22 +1,29 @@
-"""Our layers in common networks, one of each family; `python -m survival` runs all of them."""
+"""Our layers in a few common networks, as `long` in one of each family; `python -m survival` runs all of them."""
+
+from itertools import product
 
 import pytest
 
+from pairwise import only
 from survival.networks import REFUSED, quick
 from survival.trial import LAYERS, survive
 
+USUAL = {
+    ("torchvision:alexnet", "ConvNN"),
+    ("torchvision:densenet121", "ConvNN_Attn"),
+    ("torchvision:mobilenet_v2", "ConvNN"),
+    ("torchvision:resnet18", "Branching"),
+    ("torchvision:vit_b_32", "ConvNN"),
+    ("timm:convnext_atto", "Branching"),
+    ("timm:dla34", "ConvNN"),
+    ("timm:hrnet_w18_small", "Branching"),
+    ("timm:levit_128s", "ConvNN_Attn"),
+    ("timm:nf_regnet_b0", "ConvNN_Attn"),
+}
+"""Networks of different kinds, one of them refused, each with one layer."""
 
-def _trials() -> list:
-    """Return one layer for each network in turn; the others are marked long."""
-    marks = {is_usual: () if is_usual else pytest.mark.long for is_usual in (True, False)}
-    return [
-        pytest.param(network, layer, marks=marks[(i - j) % len(LAYERS) == 0], id=f"{network}-{layer}")
-        for i, network in enumerate(quick())
-        for j, layer in enumerate(LAYERS)
-    ]
 
-
-@pytest.mark.parametrize(("network", "layer"), _trials())
+@pytest.mark.parametrize(("network", "layer"), only(USUAL.__contains__, product(quick(), LAYERS)))
 def test_a_network_survives_our_layers(network: str, layer: str) -> None:
     if network.startswith("timm:"):
         pytest.importorskip("timm")

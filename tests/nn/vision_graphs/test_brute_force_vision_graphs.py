@@ -11,6 +11,7 @@ from torch.nn import functional as F
 import brute_force_images as brute
 from against_definition import IDS, SIZES, STRIDES, TOLERANCE, check_definition, random_maps, randomised
 from convnn import nn as cnn
+from pairwise import sweep
 
 
 def _edge(**settings: object) -> nn.Module:
@@ -21,26 +22,20 @@ def _sage(**settings: object) -> nn.Module:
     return cnn.ViG2d(4, 6, K=3, graph_conv="sage", **settings)
 
 
-@pytest.mark.parametrize("stride", STRIDES)
-@pytest.mark.parametrize("groups", [1, 2])
-@pytest.mark.parametrize(("K", "dilation", "reduction"), [(3, 1, 1), (9, 1, 1), (3, 2, 1), (2, 1, 2), (1, 1, 1)])
-@pytest.mark.parametrize("size", SIZES, ids=IDS)
-def test_vig(
-    size: tuple[int, int], K: int, dilation: int, reduction: int, groups: int, stride: tuple[int, int]
-) -> None:
+@sweep(size=SIZES, graph=[(3, 1, 1), (9, 1, 1), (3, 2, 1), (2, 1, 2), (1, 1, 1)], groups=[1, 2], stride=STRIDES)
+def test_vig(size: tuple[int, int], graph: tuple[int, int, int], groups: int, stride: tuple[int, int]) -> None:
+    K, dilation, reduction = graph
     settings = {"K": K, "graph_dilation": dilation, "groups": groups, "stride": stride}
     layer = randomised(cnn.ViG2d(4, 6, reduction=reduction, **settings))
     cell = min(reduction, *size)
     check_definition(layer, random_maps(size), lambda x, p: brute.vig(x, p, reduction=cell, **settings))
 
 
-@pytest.mark.parametrize(("groups", "stride"), [(1, (1, 1)), (2, (2, 3))])
-@pytest.mark.parametrize(("K", "dilation", "reduction"), [(3, 1, 1), (3, 2, 1), (2, 1, 2)])
-@pytest.mark.parametrize("size", SIZES, ids=IDS)
-@pytest.mark.parametrize("form", ["sage", "gin"])
+@sweep(form=["sage", "gin"], size=SIZES, graph=[(3, 1, 1), (3, 2, 1), (2, 1, 2)], output=[(1, (1, 1)), (2, (2, 3))])
 def test_other_forms_of_vig(
-    form: str, size: tuple[int, int], K: int, dilation: int, reduction: int, groups: int, stride: tuple[int, int]
+    form: str, size: tuple[int, int], graph: tuple[int, int, int], output: tuple[int, tuple[int, int]]
 ) -> None:
+    (K, dilation, reduction), (groups, stride) = graph, output
     settings = {"K": K, "graph_conv": form, "graph_dilation": dilation, "groups": groups, "stride": stride}
     layer = randomised(cnn.ViG2d(4, 6, reduction=reduction, edge_activation="gelu", **settings))
     cell = min(reduction, *size)
@@ -116,13 +111,9 @@ def test_codes_of_positions_are_added_to_distances(side: int, size: tuple[int, i
     assert torch.equal(found.indices, expected)
 
 
-@pytest.mark.parametrize("stride", STRIDES)
-@pytest.mark.parametrize("groups", [1, 2])
-@pytest.mark.parametrize(("K", "dilation", "depth"), [(3, 1, 1), (9, 1, 1), (2, 2, 1), (3, 1, 3)])
-@pytest.mark.parametrize("size", SIZES, ids=IDS)
-def test_edge_conv(
-    size: tuple[int, int], K: int, dilation: int, depth: int, groups: int, stride: tuple[int, int]
-) -> None:
+@sweep(size=SIZES, graph=[(3, 1, 1), (9, 1, 1), (2, 2, 1), (3, 1, 3)], groups=[1, 2], stride=STRIDES)
+def test_edge_conv(size: tuple[int, int], graph: tuple[int, int, int], groups: int, stride: tuple[int, int]) -> None:
+    K, dilation, depth = graph
     settings = {"K": K, "graph_dilation": dilation, "groups": groups, "stride": stride}
     layer = randomised(cnn.EdgeConv2d(4, 6, mlp_layers=depth, **settings))
 
@@ -133,12 +124,9 @@ def test_edge_conv(
     check_definition(layer, random_maps(size), definition)
 
 
-@pytest.mark.parametrize("stride", STRIDES)
-@pytest.mark.parametrize(("groups", "side"), [(1, 3), (2, 0)])
-@pytest.mark.parametrize("step", [1, 2, 3])
-@pytest.mark.parametrize("size", SIZES, ids=IDS)
-@pytest.mark.parametrize("name", ["SVGA", "MGC", "DAGC"])
-def test_axial(name: str, size: tuple[int, int], step: int, groups: int, side: int, stride: tuple[int, int]) -> None:
+@sweep(name=["SVGA", "MGC", "DAGC"], size=SIZES, step=[1, 2, 3], form=[(1, 3), (2, 0)], stride=STRIDES)
+def test_axial(name: str, size: tuple[int, int], step: int, form: tuple[int, int], stride: tuple[int, int]) -> None:
+    groups, side = form
     kind = {"SVGA": cnn.SVGA2d, "MGC": cnn.MGC2d, "DAGC": cnn.DAGC2d}[name]
     settings = {"step": step, "groups": groups, "stride": stride}
     layer = randomised(kind(4, 6, positional_size=side, **settings))
@@ -150,10 +138,9 @@ def test_axial(name: str, size: tuple[int, int], step: int, groups: int, side: i
     check_definition(layer, random_maps(size, smooth=True), definition)
 
 
-@pytest.mark.parametrize("stride", STRIDES)
-@pytest.mark.parametrize(("outputs", "groups"), [(4, 1), (6, 1), (6, 2)])
-@pytest.mark.parametrize("size", SIZES, ids=IDS)
-def test_non_local(size: tuple[int, int], outputs: int, groups: int, stride: tuple[int, int]) -> None:
+@sweep(size=SIZES, form=[(4, 1), (6, 1), (6, 2)], stride=STRIDES)
+def test_non_local(size: tuple[int, int], form: tuple[int, int], stride: tuple[int, int]) -> None:
+    outputs, groups = form
     layer = randomised(cnn.NonLocal2d(4, outputs, groups=groups, stride=stride))
 
     def definition(x: Tensor, p: dict[str, Tensor]) -> Tensor:
@@ -163,14 +150,17 @@ def test_non_local(size: tuple[int, int], outputs: int, groups: int, stride: tup
     check_definition(layer, random_maps(size), definition)
 
 
-@pytest.mark.parametrize("stride", STRIDES)
-@pytest.mark.parametrize(("k", "groups"), [(3, 1), (4, 2)])
-@pytest.mark.parametrize("pooling", ["mean", "max"])
-@pytest.mark.parametrize("edge_type", ["distance", "pair", "difference"])
-@pytest.mark.parametrize("size", SIZES, ids=IDS)
+@sweep(
+    size=SIZES,
+    edge_type=["distance", "pair", "difference"],
+    pooling=["mean", "max"],
+    form=[(3, 1), (4, 2)],
+    stride=STRIDES,
+)
 def test_adaptive(
-    size: tuple[int, int], edge_type: str, pooling: str, k: int, groups: int, stride: tuple[int, int]
+    size: tuple[int, int], edge_type: str, pooling: str, form: tuple[int, int], stride: tuple[int, int]
 ) -> None:
+    k, groups = form
     settings = {"edge_type": edge_type, "pooling": pooling, "groups": groups, "stride": stride}
     layer = randomised(cnn.AdaptiveNeighborhoods2d(4, 6, kernel_size=k, latent_channels=5, **settings))
     check_definition(layer, random_maps(size), lambda x, p: brute.adaptive(x, p, k=k, **settings))
