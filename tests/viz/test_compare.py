@@ -4,7 +4,7 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from html import unescape
 from pathlib import Path
 
@@ -276,18 +276,7 @@ def test_the_same_runs_make_the_same_page(runs: list[Run]) -> None:
     assert comparison_page(runs) == comparison_page(runs)
 
 
-@pytest.fixture
-def browser() -> Iterator[object]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="no browser to look with")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no browser to look with")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
+@pytest.mark.xdist_group("browser")  # starting one takes seconds
 def test_a_heading_sorts_the_table_by_mouse_and_keyboard(page: str, browser, tmp_path: Path) -> None:
     (tmp_path / "compare.html").write_text(page, encoding="utf-8")
     view = browser.new_page()

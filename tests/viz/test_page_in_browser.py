@@ -12,6 +12,8 @@ from convnn.models import create_model
 from convnn.viz import LayerNeighbors, find_neighbors, write_page
 from open_page import HEIGHT, WIDTH, Choice, Open, by_hand, expected, nearest_query, number, times_chosen
 
+pytestmark = pytest.mark.xdist_group("browser")  # starting one takes seconds
+
 PIXELS = [(0, 0), (3, 17), (11, 19), (7, 8)]
 
 

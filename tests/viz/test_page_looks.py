@@ -11,6 +11,8 @@ from matplotlib import colormaps
 from convnn.viz import LayerNeighbors, write_page
 from open_page import FRAME, HEIGHT, WIDTH, by_hand, color_at
 
+pytestmark = pytest.mark.xdist_group("browser")  # starting one takes seconds
+
 OPACITY = 0.75  # of the marks
 HOSTILE = "</script><script>document.title = 'taken'</script><img src=x onerror=alert(1)>"
 
