@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from importlib.util import find_spec
+from itertools import product
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from convnn.backends import reference, triton
 from convnn.backends.request import Request
 from ill_conditioned import cases
+from pairwise import one_in, only, sweep
 
 RUNS = not triton.unavailable_reasons()
 DEVICE = "cpu" if triton.INTERPRETS or not torch.cuda.is_available() else "cuda"
@@ -30,9 +32,10 @@ needs_kernels = pytest.mark.skipif(not RUNS, reason="; ".join(triton.unavailable
 @pytest.mark.slow
 @pytest.mark.skipif(RUNS, reason="the kernels run in this process")
 @pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
-def test_this_file_in_the_interpreter() -> None:
+@pytest.mark.parametrize("marked", only("not long".__eq__, ["not long", "long"]))
+def test_this_file_in_the_interpreter(marked: str) -> None:
     environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", __file__]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", marked, __file__]
     run = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout[-5000:] + run.stderr[-2000:]
 
@@ -66,15 +69,16 @@ def assert_same_choice(queries: Tensor, keys: Tensor, K: int, metric: str, *rest
 
 # The search.
 
+SIZES = [
+    (63, 1, 9), (64, 3, 9), (65, 65, 9), (1, 3, 1), (65, 3, 1),
+    (40, 8, 31), (66, 9, 32), (40, 3, 33), (64, 3, 64),
+]  # fmt: skip
+
 
 @needs_kernels
-@pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize(
-    ("length", "channels", "K"),
-    [(63, 1, 9), (64, 3, 9), (65, 65, 9), (1, 3, 1), (65, 3, 1), (40, 8, 31), (66, 9, 32), (40, 3, 33), (64, 3, 64)],
-    ids=lambda number: str(number),
-)
-def test_nearest(length: int, channels: int, K: int, metric: str) -> None:
+@pytest.mark.parametrize(("size", "metric"), one_in(2, product(SIZES, METRICS)), ids=str)
+def test_nearest(size: tuple[int, int, int], metric: str) -> None:
+    length, channels, K = size
     assert_same_choice(rows(2, 3, channels), rows(2, length, channels, seed=1), K, metric)
 
 
@@ -116,9 +120,7 @@ def test_nearest_of_few_levels(metric: str) -> None:
 
 
 @needs_kernels
-@pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("channels", [3, 20])
-@pytest.mark.parametrize("odd", [float("nan"), float("inf"), 0.0, 1e30, 1e-30], ids=str)
+@sweep(odd=[float("nan"), float("inf"), 0.0, 1e30, 1e-30], channels=[3, 20], metric=METRICS)
 def test_nearest_of_odd_rows(odd: float, channels: int, metric: str) -> None:
     keys = rows(1, 20, channels)
     keys[:, [2, 5, 11]] = odd
@@ -147,10 +149,9 @@ def test_nearest_of_rows_that_are_hard_to_tell_apart(count: int) -> None:
 
 
 @needs_kernels
-@pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("unlike", [False, True])
-@pytest.mark.parametrize(("count", "K", "M", "channels"), [(1, 1, 1, 1), (7, 9, 4, 3), (33, 5, 3, 40), (64, 2, 7, 33)])
-def test_one_of_each(count: int, K: int, M: int, channels: int, unlike: bool, metric: str) -> None:
+@sweep(size=[(1, 1, 1, 1), (7, 9, 4, 3), (33, 5, 3, 40), (64, 2, 7, 33)], unlike=[False, True], metric=METRICS)
+def test_one_of_each(size: tuple[int, int, int, int], unlike: bool, metric: str) -> None:
+    count, K, M, channels = size
     queries, keys = rows(2, count, channels), rows(2, 30, channels, seed=1)
     keys[:, 10:20] = keys[:, :10]  # ties
     keys[:, 25] = 0
@@ -220,10 +221,9 @@ def check_largest(*arguments: Tensor | None) -> None:
 
 
 @needs_kernels
-@pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("channels", [1, 3, 65])
-@pytest.mark.parametrize(("count", "K"), [(1, 1), (7, 9), (33, 2)], ids=["N1-K1", "N7-K9", "N33-K2"])
-def test_similarity(count: int, K: int, channels: int, metric: str) -> None:
+@sweep(size=[(1, 1), (7, 9), (33, 2)], channels=[1, 3, 65], metric=METRICS)
+def test_similarity(size: tuple[int, int], channels: int, metric: str) -> None:
+    count, K = size
     queries, keys = rows(2, count, channels), rows(2, 11, channels, seed=1)
     queries[:, 0], keys[:, 3] = 0, 0
     check_similarity(queries, keys, neighbors(2, count, K, 11), metric)
@@ -271,10 +271,9 @@ FORMS = [
 
 
 @needs_kernels
-@pytest.mark.parametrize("scored", [False, True], ids=["plain", "scored"])
-@pytest.mark.parametrize("with_bias", [False, True], ids=["no-bias", "bias"])
-@pytest.mark.parametrize(("channels", "outputs", "groups"), FORMS, ids=[f"C{c}-O{o}-G{g}" for c, o, g in FORMS])
-def test_convolve(channels: int, outputs: int, groups: int, with_bias: bool, scored: bool) -> None:
+@sweep(form=FORMS, with_bias=[False, True], scored=[False, True])
+def test_convolve(form: tuple[int, int, int], with_bias: bool, scored: bool) -> None:
+    channels, outputs, groups = form
     check_convolve(*case(2, 9, 10, channels, outputs, 4, groups, scored), groups, with_bias)
 
 
@@ -391,6 +390,7 @@ def test_supported_where_available(changes: dict[str, object]) -> None:
     assert triton.unsupported_reasons(request(**changes)) == triton.unavailable_reasons()
 
 
+@pytest.mark.skipif(triton.INTERPRETS, reason="it is the same outside the interpreter")
 def test_import_needs_no_triton() -> None:
     code = "import sys; sys.modules['triton'] = None; import convnn.ops; from convnn.backends import triton"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -138,12 +138,12 @@ def test_abbreviations_are_refused(flag: str, capsys: pytest.CaptureFixture[str]
         ("--checkpoint best.safetensors", "--checkpoint=best.safetensors is read by --test_only"),
         ("--test_only --checkpoint none.safetensors", "checkpoint 'none.safetensors' is not a file"),
         ("--test_only --dataset imagefolder", "--dataset=imagefolder has no shape of its own"),
-        ("--test_only --padding 0", "K=9 is more than the 4 positions of a 2x2 map with padding=0"),
-        ("--test_only --sampling_type random --num_samples 4", "num_samples=4 gives 4 candidates"),
+        ("--test_only --width 0.0625 --padding 0", "K=9 is more than the 4 positions of a 2x2 map with padding=0"),
+        ("--test_only --width 0.0625 --sampling_type random --num_samples 4", "num_samples=4 gives 4 candidates"),
         ("--test_only --sampling_type all --num_samples 4", "num_samples=4 must be -1 with sampling_type='all'"),
         ("--test_only --shuffle_pattern BA", "shuffle_scale=0 must be an integer of at least 1"),
         (
-            "--test_only --shuffle_pattern BA --shuffle_scale 3",
+            "--test_only --width 0.0625 --shuffle_pattern BA --shuffle_scale 3",
             "shuffle_scale=3 must divide every side of the 32x32 map",
         ),
         (

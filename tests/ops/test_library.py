@@ -90,7 +90,7 @@ def test_nearest_traces(metric: str, backend: str, where: bool, who: bool) -> No
     _check_nearest(metric, backend, (where, who), traced=True)
 
 
-@pytest.mark.parametrize(("metric", "backend", "dtype"), one_in(7, product(METRICS, COMPUTING, DTYPES)))
+@pytest.mark.parametrize(("metric", "backend", "dtype"), one_in(7, product(METRICS, COMPUTING, DTYPES)), ids=str)
 def test_similarity_traces(metric: str, backend: str, dtype: torch.dtype) -> None:
     _check_similarity(metric, backend, dtype, traced=True)
 
@@ -98,6 +98,7 @@ def test_similarity_traces(metric: str, backend: str, dtype: torch.dtype) -> Non
 @pytest.mark.parametrize(
     ("groups", "backend", "dtype", "scored", "with_bias"),
     one_in(17, product([1, 2, 4], COMPUTING, DTYPES, [False, True], [False, True])),
+    ids=str,
 )
 def test_convolve_traces(groups: int, backend: str, dtype: torch.dtype, scored: bool, with_bias: bool) -> None:
     _check_convolve(groups, backend, dtype, scored, with_bias, traced=True)

@@ -4,8 +4,6 @@ import io
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -83,9 +81,8 @@ def files(out: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
-    command = [sys.executable, "-m", "convnn", *words(write_study(folder, epochs=4), folder / "out")]
-    sweep = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    assert sweep.returncode == 0, sweep.stdout + sweep.stderr
+    log = folder / "log"
+    assert wait(start_sweep(write_study(folder, epochs=4), folder / "out", log)) == 0, log.read_text()
     return folder / "out"
 
 

@@ -17,8 +17,8 @@ from convnn.train.sealed import read_sealed, write_sealed
 from convnn.train.state import _result
 
 FLAGS = shlex.split(
-    "--dataset digits --model resnet18 --width 0.0625 --K 4 --num_epochs 3 --batch_size 32 --limit_train 64"
-    " --limit_test 32 --lr 0.01 --checkpoint_every 15m"
+    "--dataset digits --model resnet18 --width 0.0625 --K 4 --num_epochs 3 --batch_size 16 --limit_train 32"
+    " --limit_test 16 --lr 0.01 --checkpoint_every 15m"
 )
 
 
