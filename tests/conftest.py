@@ -1,4 +1,5 @@
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,7 +39,8 @@ def _seeded() -> None:
 
 @pytest.fixture(autouse=True)
 def _fresh_compiler() -> None:
-    torch.compiler.reset()
+    if "torch._dynamo" in sys.modules:  # which takes a second to import
+        torch.compiler.reset()
 
 
 @pytest.fixture(scope="module")

@@ -53,7 +53,7 @@ def _train(callbacks: list[Callback] | None = None, folder: Path | None = None, 
 
 
 def test_loss_falls() -> None:
-    results = _train(num_epochs=3, limit_train=320, batch_size=16, lr=1e-2).results
+    results = _train(num_epochs=3, width=1 / 8, limit_train=480, batch_size=16, lr=4e-3).results
     assert [result.epoch for result in results] == [1, 2, 3]
     assert results[-1].train.loss < 0.8 * results[0].train.loss
 
