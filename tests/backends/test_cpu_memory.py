@@ -49,7 +49,7 @@ FLOATS = 4 / 2**20
 
 
 def _peaks(layers: list[str], small: str, shape: str) -> list[float]:
-    """Megabytes that a training step of each layer adds to a process of its own."""
+    """Return the megabytes that a training step of each layer adds to a separate process."""
     script = STEP.format(layers=", ".join(f"nn.{layer}" for layer in layers), small=small, shape=shape)
     # By a fixed threshold freed maps go back at once; glibc otherwise keeps some, now these, now those.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**16)}
@@ -67,7 +67,7 @@ def _peaks(layers: list[str], small: str, shape: str) -> list[float]:
     ],
 )
 def test_peak_of_a_training_step(batch: int, side: int, copies: dict[str, int]) -> None:
-    """A few maps: the padded one, the output, gradients, packed keys. K-fold copies would be nine of each."""
+    """Allow a few maps: the padded one, the output, gradients, packed keys. K-fold copies would be nine of each."""
     layers = [f"{layer}(64, 64, K=9, backend='cpu')" for layer in copies]
     peaks = _peaks(layers, "1, 64, 8, 8", f"{batch}, 64, {side}, {side}")
     one_map = FLOATS * batch * (side + 2) ** 2 * 64
@@ -80,7 +80,7 @@ def test_peak_of_a_training_step(batch: int, side: int, copies: dict[str, int]) 
 @pytest.mark.slow
 @pytest.mark.parametrize("layer", ["ConvNNAttention", pytest.param("KvtAttention", marks=pytest.mark.long)])
 def test_peak_of_attention_to_the_tokens_of_a_large_image(layer: str) -> None:
-    """720 pixels in patches of 16, and a class token: T = 2026, three heads of 64."""
+    """Use 720 pixels in patches of 16, and a class token: T = 2026, three heads of 64."""
     layers = [f"{layer}(192, 3, K=9, backend={backend!r})" for backend in ("cpu", "reference")]
     peaks = _peaks(layers, "1, 16, 192", "1, 2026, 192")
     scores = FLOATS * 3 * 2026**2

@@ -167,7 +167,7 @@ DOCUMENTS = [
 ]
 
 
-@pytest.mark.parametrize("name", HOSTILE_HEADERS)
+@pytest.mark.parametrize("name", one_in(3, HOSTILE_HEADERS))
 def test_headers_that_lie_are_refused_though_their_digest_fits(name: str, tmp_path: Path, refused) -> None:
     path = tmp_path / "last.safetensors"
     path.write_bytes(seal(HOSTILE_HEADERS[name], bytes(8)))

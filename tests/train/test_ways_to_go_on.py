@@ -66,7 +66,7 @@ FLAGS = {
 
 
 @pytest.mark.parametrize("name", only(("accumulated and warm", "warm plateau", "patient").__contains__, FLAGS))
-def test_a_stopped_run_goes_on_to_the_bit(name: str, stop_at, tmp_path: Path) -> None:
+def test_a_stopped_run_goes_on_to_the_bit(name: str, stop_at, tmp_path: Path, capsys) -> None:
     argv = [*RUN.split(), *FLAGS[name].split()]
     assert started(argv, tmp_path / "whole") == 0
     steps = 3 if "accumulate 2" in FLAGS[name] else 2 if "accumulate 3" in FLAGS[name] else 5
