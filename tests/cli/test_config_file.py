@@ -51,7 +51,7 @@ def values_of(f):
 
 
 NETWORKS = [(m, one) for m in list_models() for one in list_layers(LAYERS[default_layer(m)].reads)]
-OTHERS = {f.name: values_of(f) for f in fields(TrainConfig) if f.name not in ("model", "layer")}
+OTHERS = {f.name: values_of(f) for f in fields(TrainConfig) if f.name not in ("model", "layer", "pretrained")}
 FLAGS = st.builds(
     lambda network, others: dict(zip(("model", "layer"), network, strict=True)) | others,
     st.sampled_from(NETWORKS),
@@ -170,7 +170,8 @@ def test_every_flag_that_names_a_file_or_folder_knows_homes() -> None:
     assert {f.name for f in texts if not f.metadata["is_path"]} == {"model", "imports", "where", "checkpoint_every"}
 
 
-SWITCHES = [f.name for f in fields(TrainConfig) if f.type is bool and f.name != "test_only"]  # that does not train
+# One does not train, the other is for networks of other libraries.
+SWITCHES = [f.name for f in fields(TrainConfig) if f.type is bool and f.name not in ("test_only", "pretrained")]
 
 
 @pytest.mark.parametrize("name", SWITCHES)

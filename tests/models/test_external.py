@@ -105,7 +105,7 @@ def test_a_library_that_is_missing_is_named_and_so_is_what_is_wrong_with_a_broke
     (tmp_path / "timm.py").write_text("raise ImportError('half installed')")
     monkeypatch.delitem(sys.modules, "timm")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(InputError, match="does not load: ImportError: half installed"):
+    with pytest.raises(InputError, match="cannot be imported: ImportError: half installed"):
         create_model("timm:convnext_atto", "ConvNN")
 
 

@@ -253,7 +253,7 @@ def test_words_along_an_axis_do_not_touch(count: int, study: Study, monkeypatch:
     assert [label.get_text() for label in labels] == [one.settings["layer"] for one in groups]
     boxes = [label.get_window_extent() for label in labels]
     assert all(left.x1 < right.x0 for left, right in pairwise(boxes)) or labels[0].get_rotation() > 0
-    assert (labels[0].get_rotation() > 0) == (count > 2)
+    assert (labels[0].get_rotation() > 0) == (count > 4)
 
 
 def test_runs_of_three_parts_are_judged_by_val(study: Study) -> None:

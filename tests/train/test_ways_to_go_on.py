@@ -146,7 +146,7 @@ def test_warm_up_leaves_an_epoch_to_train() -> None:
         ([0.2, 0.1, 0.2], 2, "no epoch was better than epoch 1 within --patience=2"),
         ([0.2, 0.1, 0.3, 0.1], 2, None),
         ([0.2, 0.0, 0.0, 0.0], None, None),
-        ([0.1, 0.2, 0.3, 0.4, 0.5], 1, "5 epochs are done, and --num_epochs=5"),
+        ([0.1, 0.2, 0.3, 0.4, 0.5], 1, "5 epochs done with --num_epochs=5"),
         ([], 1, None),
     ],
 )
@@ -175,7 +175,7 @@ def test_fewer_epochs_than_are_done_are_nothing_to_do_and_nothing_is_written(
     capsys.readouterr()
     assert main_train(["--resume", str(run), "--num_epochs", "1"]) == 0
     assert "nothing is left to do for the run of" in (printed := capsys.readouterr().out)
-    assert "2 epochs are done, and --num_epochs=1" in printed
+    assert "2 epochs done with --num_epochs=1" in printed
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 

@@ -127,7 +127,7 @@ def _cifar_tensors(part: Any) -> Tensors:
 
 
 def _cifar_advice(kind: "type[CIFAR10]", data_path: Path, download: bool, error: Exception) -> str:
-    path, name = f"--data_path={str(data_path)!r}", kind.__name__
+    path, name = f"data_path={str(data_path)!r}", kind.__name__
     if download:
         return f"download=True cannot fetch {name} into {path} ({error!r}); unpack {kind.url} there by hand"
     return (
