@@ -1,5 +1,7 @@
 """The picture of a training run."""
 
+import itertools
+
 import matplotlib.image
 import numpy as np
 import pytest
@@ -69,14 +71,15 @@ def test_best_epoch_is_marked_where_the_test_is_best():
     assert panel.get_title(loc="right") == "best test 48.50% at epoch 3"
 
 
-@pytest.mark.parametrize(("tested", "words"), [("0.44", ", test 44.00%"), ("", "")])
-def test_val_is_drawn_where_it_chooses_the_best_epoch(tmp_path, tested, words):
+@pytest.mark.parametrize(("tested", "shown"), [("0.44", True), ("", False)])
+def test_val_is_drawn_where_it_chooses_the_best_epoch(tmp_path, tested, shown):
     head = "epoch,train_loss,train_top1,val_loss,val_top1,val_top5,test_loss,test_top1,lr"
     rows = ["1,2.0,0.3,2.1,0.25,0.9,,,0.1", f"2,1.5,0.4,1.9,0.48,0.9,1.8,{tested},0.1", "3,1.2,0.5,2.0,0.45,0.9,,,0.1"]
     metrics = tmp_path / "metrics.csv"
     metrics.write_text("\n".join([head, *rows]) + "\n")
     text = curves.draw_curves(metrics, tmp_path / "curves.svg").read_text()
-    assert f"<!-- best val 48.00% at epoch 2{words} -->" in text
+    assert "<!-- best val 48.00% at epoch 2" in text
+    assert ("test 44.00%" in text) is shown
     assert "<!-- val -->" in text
     assert "<!-- test -->" not in text
 
@@ -104,3 +107,17 @@ def test_wrong_tables_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"suffix of the picture"):
         draw_curves(table(tmp_path, ROWS), tmp_path / "curves")
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
+
+
+def test_titles_stand_side_by_side_and_a_constant_rate_is_a_flat_line(tmp_path, monkeypatch):
+    head = "epoch,train_loss,train_top1,val_loss,val_top1,test_loss,test_top1,lr"
+    rows = ["149,2.0,0.3,2.1,0.25,,,0.001", "150,1.5,1.0,1.9,1.0,1.8,1.0,0.001"]
+    drawn = []
+    monkeypatch.setattr(curves, "save_figure", lambda figure, path: drawn.append(figure) or path)
+    draw_curves(table(tmp_path, rows, head), tmp_path / "curves.png")
+    drawn[0].draw_without_rendering()
+    for panel in drawn[0].axes:
+        titles = [title.get_window_extent() for title in (panel.title, panel._left_title, panel._right_title)]
+        shown = [box for box in titles if box.width]
+        assert not any(first.overlaps(second) for first, second in itertools.combinations(shown, 2))
+    assert drawn[0].axes[2].get_ylim()[0] == 0

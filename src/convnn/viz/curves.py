@@ -69,7 +69,7 @@ def _mark_best(panel: Axes, curves: Curves) -> None:
     panel.axvline(epoch, color=FAINT, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
     panel.plot(epoch, best, "o", markersize=7, markerfacecolor="white", markeredgecolor=TEST, markeredgewidth=1.8)
     test = curves["test_top1"][values.index(best)]
-    suffix = "" if part == "test" or isnan(test) else f", test {test:.2%}"
+    suffix = "" if part == "test" or isnan(test) else f"\ntest {test:.2%}"  # one line would run into the title
     panel.set_title(f"best {part} {best:.2%} at epoch {epoch:g}{suffix}", loc="right", fontsize=9, color=TEST)
 
 
@@ -79,6 +79,8 @@ def _draw_rate(panel: Axes, curves: Curves) -> None:
     if rates and min(rates) > 0 and max(rates) > 100 * min(rates):
         panel.set_yscale("log")
     _draw_curve(panel, curves["epoch"], curves["lr"], INK, "lr")
+    if panel.get_yscale() == "linear":
+        panel.set_ylim(bottom=0)  # an axis around a constant rate would show noise
 
 
 def _set_title(panel: Axes, title: str) -> None:
