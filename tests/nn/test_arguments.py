@@ -52,7 +52,17 @@ def test_no_setting_goes_by_position(layer: type) -> None:
         (lambda: cnn.ViG2d(8, 16, metric="cosine"), "ViG2d has no setting metric='cosine'; it has K, graph_conv, "),
         (lambda: cnn.SVGA2d(8, 16, K=9), "SVGA2d has no setting K=9; it has step, "),
         (lambda: cnn.ConvNN2d(8, 16, paddin=1), "did you mean 'padding'?"),
-        (lambda: cnn.Branching2d(8, 16, K=9), "those of ConvNN are read by its constructor with_convnn"),
+        (
+            lambda: cnn.Branching2d(8, 16, K=9),
+            "Branching2d has no setting K=9; write Branching2d.with_convnn(in_channels, out_channels, K=9)",
+        ),
+        (lambda: cnn.Branching1d(8, 16, k=5), "write Branching1d.with_convnn(in_channels, out_channels, K=5)"),
+        (lambda: cnn.Branching2d(8, 16, size=9), "those of ConvNN are read by its constructor with_convnn"),
+        (
+            lambda: cnn.ConvNNPos2d(8, 16, K=9),
+            "ConvNNPos2d has no setting K=9; write kernel_size=SIDE, which takes as many as a window of that side has",
+        ),
+        (lambda: cnn.NeighborhoodAttention2d(8, 16, num_neighbors=9), "write kernel_size=SIDE"),
         (lambda: cnn.layer_factory("ConvNN", magnitude_type="cosine"), "unknown; did you mean 'metric'?"),
         (lambda: cnn.layer_factory("ConvNN", num_neighbors=9), "unknown; did you mean 'K'?"),
     ],

@@ -59,11 +59,23 @@ def _about_unknown(layer: type[nn.Module], name: str, value: Any) -> str:
     known = _settings_of(layer)
     unknown = f"{layer.__name__} has no setting {name}={shortened(value)}"
     if OTHER_NAMES.get(name) not in known:
+        if instead := _written_elsewhere(layer, OTHER_NAMES.get(name, name), value):
+            return f"{unknown}; {instead}"
         elsewhere = getattr(layer, "settings_elsewhere", "")
         return f"{unknown}; it has {', '.join(known) or 'none'}{elsewhere}{did_you_mean(name, known)}"
     if name == "kernel_size":
         return f"{unknown}; {_instead_of_window(layer, value)}"
     return f"{unknown}; write {OTHER_NAMES[name]}={shortened(value)}"
+
+
+def _written_elsewhere(layer: type[nn.Module], name: str, value: Any) -> str:
+    """Say where a setting of ConvNN is written for a layer that does not have it, if it is anywhere."""
+    branch = getattr(layer, "convnn", None)
+    if branch is not None and name in _settings_of(branch):
+        return f"write {layer.__name__}.with_convnn(in_channels, out_channels, {name}={shortened(value)})"
+    if name == "K" and "kernel_size" in _settings_of(layer):
+        return "write kernel_size=SIDE, which takes as many as a window of that side has positions"
+    return ""
 
 
 def _instead_of_window(layer: type[nn.Module], value: Any) -> str:

@@ -39,7 +39,7 @@ class MapLayer(nn.Module):
         """Map (B, C_in, *S) to (B, C_out, *S').
 
         Raises:
-            InputError: the input has other channels or axes, or too few positions: at least one.
+            InputError: the input has other channels or axes, is not floating, or has too few positions: at least one.
         """
         axes = self.spatial_dims
         if x.dim() not in (axes + 1, axes + 2) or x.shape[-axes - 1] != self.in_channels:
@@ -48,6 +48,8 @@ class MapLayer(nn.Module):
                 f"input of shape {tuple(x.shape)} must be (B, {self.in_channels}, {sides})"
                 f" for {type(self).__name__}({self.in_channels}, {self.out_channels})"
             )
+        if not x.is_floating_point():
+            raise InputError(f"input of {x.dtype} must be floating; pass x.float(), scaled as the layer was trained")
         if not all(x.shape[-axes:]):
             raise InputError(f"input of shape {tuple(x.shape)} must have at least one position along every axis")
         if x.dim() == axes + 1:
