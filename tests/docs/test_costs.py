@@ -3,8 +3,13 @@
 from itertools import dropwhile, takewhile
 from pathlib import Path
 
+import pytest
+import torch
+
+from convnn.models import create_model
 from convnn.nn import list_layers
-from fences import ROOT
+from convnn.train.summary import summarize
+from fences import ROOT, blocks_of, commands_of
 
 DOCS = ROOT / "docs"
 
@@ -35,3 +40,25 @@ def test_costs_of_the_readme_are_those_of_the_benchmarks() -> None:
     measured = table(DOCS / "benchmarks" / "README.md", "One layer against the size of the map, 64->64, batch 8")
     assert table(ROOT / "README.md", "What it costs") == measured
     assert measured.keys() >= {"Conv2d", "ConvNN, K = 9", "Branching, half ConvNN", "ConvNN_Pos"}
+
+
+def billions(model: str) -> float:
+    """Return the operations of one image of 64 x 64 pixels in a network of Branching."""
+    with torch.device("meta"):
+        network = create_model(model, "Branching", num_classes=2)
+    return summarize(network, (3, 64, 64)).gflops
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/data.md"])
+def test_the_first_network_for_pictures_is_within_reach_of_a_cpu(page: str) -> None:
+    commands = [words for block in blocks_of(ROOT / page, "sh") for words in commands_of(block)]
+    models = [words[words.index("--model") + 1] for words in commands if "imagefolder" in words]
+    assert models
+    assert all(billions(model) < 2 for model in models)
+
+
+def test_the_page_on_pictures_says_what_a_network_that_never_downsamples_costs() -> None:
+    text = " ".join((DOCS / "data.md").read_text().split())
+    published, external = billions("resnet18"), billions("torchvision:resnet18")
+    costs = f"{published:.0f} GFLOPs an image with Branching, torchvision's {external:.1f}"
+    assert f"at `--resize 64` this `resnet18` takes {costs}." in text
