@@ -69,7 +69,11 @@ def test_a_network_of_timm_is_built_by_name() -> None:
             {"where": "nowhere"},
             "where admits no layer of ShuffleNetV2: names='nowhere' fits none of conv1.0, ",
         ),
-        (SHUFFLENET, {"layer": "Attention"}, "takes the place of no layer of ShuffleNetV2, which has none"),
+        (
+            SHUFFLENET,
+            {"layer": "Attention"},
+            "model=ShuffleNetV2 has no self-attention that layer='Attention' could replace",
+        ),
     ],
 )
 def test_what_cannot_be_built_is_refused(model: str, settings: dict, message: str) -> None:

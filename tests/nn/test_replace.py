@@ -232,7 +232,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "padding": ({"padding": 1}, "padding=1 is kept from each convolution"),
     "stride": ({"stride": 1}, "setting 'stride' is unknown"),
     "nothing": ({"where": "9"}, "where admits no layer of Sequential: names='9' fits none of 0, 2, 3 and 2 more"),
-    "attention": ({"layer": "Attention"}, "takes the place of no layer of Sequential, which has none"),
+    "attention": (
+        {"layer": "Attention"},
+        "^model=Sequential has no self-attention that layer='Attention' could replace$",
+    ),
     "conv": ({"layer": "Conv2d"}, "layer='Conv2d' takes no convolution's place"),
     "example": ({"where": cnn.Where(map_size=(1, 2))}, r"map_size=\(1, 2\), which needs example="),
     "weights": (
@@ -268,6 +271,13 @@ def test_bad_input_is_refused_and_changes_nothing(name: str) -> None:
     with pytest.raises(InputError, match=message):
         convnn.replace_layers(model, **arguments)
     assert repr(model) == repr(network())
+
+
+def test_a_network_without_such_layers_and_a_layer_alone_are_refused_by_what_they_are() -> None:
+    with pytest.raises(InputError, match=r"^model=Linear has no convolution that layer='ConvNN' could replace$"):
+        convnn.replace_layers(nn.Linear(3, 4), "ConvNN")
+    with pytest.raises(InputError, match=r"^model=Conv1d is a single layer, not a network; wrap it"):
+        convnn.replace_layers(nn.Conv1d(3, 4, 3), "ConvNN")
 
 
 def test_where_refuses_what_makes_no_sense() -> None:

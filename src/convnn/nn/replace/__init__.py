@@ -189,8 +189,15 @@ def _refuse_to_do_nothing(
     """Refuse where every layer is left, with the reason of one that was asked for."""
     if len(reasons) < len(layers):
         return
-    why = f"; {asked_for[0]} was left: {reasons[asked_for[0]]}" if asked_for else ", which has none"
-    raise InputError(f"layer={layer!r} takes the place of no layer of {type(model).__name__}{why}")
+    kind = type(model).__name__
+    if asked_for:
+        why = f"{asked_for[0]} was left: {reasons[asked_for[0]]}"
+        raise InputError(f"layer={layer!r} takes the place of no layer of {kind}; {why}")
+    if _is_convolution(model) or _tokens.is_attention(model):
+        raise InputError(f"model={kind} is a single layer, not a network; wrap it, as in torch.nn.Sequential(model)")
+    of_tokens = isinstance(layer, str) and LAYERS[layer].reads == "tokens"
+    replaced = "self-attention" if of_tokens else "convolution"
+    raise InputError(f"model={kind} has no {replaced} that layer={layer!r} could replace")
 
 
 def _fate(name: str, old: nn.Module, new: dict[nn.Module, nn.Module], reason: str | None) -> Fate:
