@@ -71,7 +71,7 @@ def test_the_command_writes_a_table_a_picture_and_numbers(
     ("flags", "message"),
     [
         (["--layer", "Conv2d"], "model ResNet has no layer that chooses neighbours"),
-        (["--fsdp"], "--log_neighbors needs the whole network in one process; leave out it or --fsdp"),
+        (["--fsdp"], "--log_neighbors needs the whole network in one process; leave out --log_neighbors or --fsdp"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_an_old_run_is_overwritten(

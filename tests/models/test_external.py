@@ -208,7 +208,7 @@ def test_the_command_line_starts_from_learned_weights(
     flags = f"--model {SHUFFLENET} --layer Conv2d --pretrained --dataset digits --resize 32 --limit_train 16 --lr 1e-30"
     flags += " --limit_test 16 --batch_size 16 --num_epochs 1 --weight_decay 0"
     assert main_train([*flags.split(), "--output_dir", str(tmp_path / "run")]) == 0
-    said = f"starting with the weights of {SHUFFLENET}; fresh: conv1.0.weight, fc.weight, fc.bias"
+    said = f"starting from the weights of {SHUFFLENET}; randomly initialised: conv1.0.weight, fc.weight, fc.bias"
     assert said in " ".join(capsys.readouterr().out.split())
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "gone"))  # what is trained needs no download
     network = convnn.load(tmp_path / "run")
