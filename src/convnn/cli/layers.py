@@ -65,7 +65,7 @@ def _print(row: dict[str, Any], console: Console) -> None:
     name = f"--layer {row['layer']}" if row["layer"] else row["name"]
     title = f"  {row['name']}" if row["layer"] and row["family"] else ""
     lines = [(key, row[key]) for key in STEPS if row.get(key)]
-    lines += [("is", row["where"])] if row.get("where") else []
+    lines += [("code", row["where"])] if row.get("where") else []
     lines += [("reads", row["reads"]), ("flags", " ".join(row["flags"]))] if "reads" in row else []
     console.print(Text.assemble((name, "bold"), title), soft_wrap=True)
     for key, text in lines:
