@@ -1,4 +1,4 @@
-"""The commands on one tiny trained network."""
+"""Tests of the commands on one tiny trained network."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""`convnn export`, and the commands that read what it has written."""
+"""Tests of `convnn export`, and of the commands that read its output."""
 
 import json
 from pathlib import Path

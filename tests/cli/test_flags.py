@@ -1,4 +1,4 @@
-"""Every flag, and every way to get one wrong."""
+"""Tests of every flag, and of every wrong value."""
 
 import errno
 import os
@@ -229,7 +229,7 @@ def test_numbers_that_nothing_could_be_built_of_are_refused(argv: str, message: 
 
 
 def said_of(error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
-    """What the command line says when something raises this."""
+    """Return the message of the command line for this error."""
 
     def fail(*_: object) -> None:
         raise error

@@ -1,4 +1,4 @@
-"""`convnn layers`: the facts of every system, whole."""
+"""Tests of `convnn layers`, which prints all facts of every system."""
 
 import json
 from dataclasses import fields

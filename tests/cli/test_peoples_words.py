@@ -1,4 +1,4 @@
-"""What people type, and what a person's settings say, is shown as it is and ends no run."""
+"""Tests that names typed by users are shown unchanged, and that neither they nor personal settings end a run."""
 
 import io
 import os

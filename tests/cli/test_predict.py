@@ -1,4 +1,4 @@
-"""`convnn predict` on files and folders of any name, whole or broken."""
+"""Tests of `convnn predict` on files and folders of any name, readable or broken."""
 
 import csv
 import io

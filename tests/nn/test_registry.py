@@ -1,4 +1,4 @@
-"""Layers by name."""
+"""Tests of layers by name."""
 
 import pickle
 
@@ -36,7 +36,7 @@ TOKEN_TYPES = {
     "BranchConv": cnn.BranchConv,
     "BranchAttention": cnn.BranchAttention,
 }
-FLAGS = {  # what a command line hands to every layer
+FLAGS = {  # what the command line passes to every layer
     "K": 5,
     "padding": 2,
     "kernel_size": 5,
@@ -233,7 +233,7 @@ def test_in_a_network_every_layer_keeps_the_size_of_the_map(name: str, padding: 
 
 @pytest.mark.parametrize("name", cnn.list_layers())
 def test_a_class_is_answered_by_the_name_of_its_layer(name: str) -> None:
-    """Whatever somebody makes of the name: the class with its axes, or the flag without its underscore."""
+    """Variants of a name are recognised: the class with its axes, or the flag without its underscore."""
     system = cnn.LAYERS[name].system
     spellings = {name.replace("_", ""), name.lower(), *(path.rpartition(".")[2] for path in system.where.split()[:1])}
     if name == "Branching_Attn":  # the class is that of Branching, which its name says
