@@ -51,7 +51,8 @@ def values_of(f):
 
 
 NETWORKS = [(m, one) for m in list_models() for one in list_layers(LAYERS[default_layer(m)].reads)]
-OTHERS = {f.name: values_of(f) for f in fields(TrainConfig) if f.name not in ("model", "layer", "pretrained")}
+OF_OTHER_LIBRARIES = "pretrained"
+OTHERS = {f.name: values_of(f) for f in fields(TrainConfig) if f.name not in ("model", "layer", OF_OTHER_LIBRARIES)}
 FLAGS = st.builds(
     lambda network, others: dict(zip(("model", "layer"), network, strict=True)) | others,
     st.sampled_from(NETWORKS),
@@ -177,7 +178,8 @@ SWITCHES = [f.name for f in fields(TrainConfig) if f.type is bool and f.name not
 @pytest.mark.parametrize("name", SWITCHES)
 @pytest.mark.parametrize("value", [True, False])
 def test_whatever_a_file_switches_the_command_line_switches_back(name: str, value: bool, ask) -> None:
-    assert getattr(ask(f"{name} = {toml(value)}", f"--{'no-' if value else ''}{name}"), name) is not value
+    model = " --model torchvision:resnet18" if name == "pretrained" else ""
+    assert getattr(ask(f"{name} = {toml(value)}", f"--{'no-' if value else ''}{name}{model}"), name) is not value
 
 
 def test_what_neither_names_depends_on_the_network(ask) -> None:

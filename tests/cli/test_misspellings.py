@@ -21,7 +21,7 @@ KEYS = [f.name for f in fields(TrainConfig)]
 
 
 def mistakes(name: str, letters: str) -> set[str]:
-    """Return `name` with a letter replaced or preceded by one of `letters`, omitted, doubled, swapped, or in other case."""
+    """Return `name` with a letter replaced or preceded by one of `letters`, omitted, doubled, swapped, or recased."""
     places = range(len(name))
     wrong = {name[:i] + letter + name[i + 1 :] for i in places for letter in letters}
     wrong |= {name[:i] + letter + name[i:] for i in [*places, len(name)] for letter in letters}

@@ -175,7 +175,7 @@ def test_fewer_epochs_than_are_done_are_nothing_to_do_and_nothing_is_written(
     capsys.readouterr()
     assert main_train(["--resume", str(run), "--num_epochs", "1"]) == 0
     assert "nothing left to train for" in (printed := capsys.readouterr().out)
-    assert "2 epochs are done, and --num_epochs=1" in printed
+    assert "2 epochs done with --num_epochs=1" in printed
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 
