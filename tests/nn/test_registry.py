@@ -108,8 +108,8 @@ def test_flags_reach_layers_without_padding() -> None:
     assert (vig.search.K, vig.search.graph_dilation, vig.search.reduction, vig.graph_conv) == (5, 2, 2, "sage")
     edge = cnn.layer_factory("EdgeConv", **FLAGS)(3, 8)
     assert (len(edge.mlp), edge.search.scale_features, edge.search.reduction) == (2 * (2 - 1), True, 2)
-    for behind in (vig.edge[1], edge.behind):
-        assert [type(one).__name__ for one in behind] == ["RowNorm", "GELU"]
+    for modules in (vig.edge[1], edge.norm_activation):
+        assert [type(one).__name__ for one in modules] == ["RowNorm", "GELU"]
     assert cnn.layer_factory("EdgeConv", **FLAGS, relative_side=7)(4, 8).search.relative_side == 7
     dagc = cnn.layer_factory("DAGC", **FLAGS)(3, 8)
     assert (dagc.step, dagc.positional.kernel_size) == (3, (5, 5))

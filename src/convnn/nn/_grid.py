@@ -101,9 +101,9 @@ class Grid:
 
     def __str__(self) -> str:
         """Return the settings that differ from their defaults."""
-        return self.beside(Grid())
+        return self.changed_from(Grid())
 
-    def beside(self, default: "Grid") -> str:
+    def changed_from(self, default: "Grid") -> str:
         """Return the settings that differ from those of another grid."""
         return changed(self, default)
 

@@ -158,4 +158,4 @@ class UnpaddedLayer(MapLayer):
         """Return encoding, geometry, groups and backend."""
         encoding = written(positional_size=self.positional.kernel_size[0]) if self.positional else ""
         others = unless_usual(groups=(self.groups, 1), backend=(self.backend, "auto"))
-        return encoding, self.grid.beside(Grid(padding=0)), others
+        return encoding, self.grid.changed_from(Grid(padding=0)), others

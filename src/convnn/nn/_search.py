@@ -68,9 +68,9 @@ class Search:
 
     def __str__(self) -> str:
         """Return K, and the settings that differ from their defaults."""
-        return self.beside(Search())
+        return self.changed_from(Search())
 
-    def beside(self, default: "Search") -> str:
+    def changed_from(self, default: "Search") -> str:
         """Return K, and the settings that differ from those of another search."""
         return changed(self, default, always=["K"])
 

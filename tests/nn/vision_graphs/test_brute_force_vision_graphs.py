@@ -44,7 +44,7 @@ def test_other_forms_of_vig(
 
 @pytest.mark.parametrize("mode", ["train", "eval"])
 @pytest.mark.parametrize("reduction", [1, 2])
-@pytest.mark.parametrize(("build", "place"), [(_edge, "behind"), (_sage, "edge.1")], ids=["edge", "sage"])
+@pytest.mark.parametrize(("build", "place"), [(_edge, "norm_activation"), (_sage, "edge.1")], ids=["edge", "sage"])
 def test_normalisation_is_over_all_edges(
     build: Callable[..., nn.Module], place: str, reduction: int, mode: str
 ) -> None:

@@ -94,7 +94,7 @@ class ConvNew(MapLayer):
         """Return window, geometry, groups, aggregation and shuffle."""
         sides = self.grid.window_size
         mixed = unless_usual(groups=(self.groups, 1), aggregation_type=(self.aggregation_type, "Col"))
-        return written(kernel_size=sides), self.grid.beside(Grid(sides, padding="same")), mixed, self.shuffle
+        return written(kernel_size=sides), self.grid.changed_from(Grid(sides, padding="same")), mixed, self.shuffle
 
 
 class Conv1dNew(ConvNew):

@@ -152,7 +152,7 @@ class ConvNNPos(MapLayer):
         sides, metric = self.grid.window_size, (self.search.metric, "matmul")
         yield written(kernel_size=sides, reach=self.reach)
         yield unless_usual(choosing=(self.choosing, 0.5), prefer=(self.prefer, "like"), metric=metric)
-        yield self.grid.beside(Grid(sides, padding="same"))
+        yield self.grid.changed_from(Grid(sides, padding="same"))
         yield unless_usual(groups=(self.groups, 1), aggregation_type=(self.aggregation_type, "Col"))
         yield from (self.shuffle, unless_usual(backend=(self.backend, "auto")))
 

@@ -138,8 +138,8 @@ def take_weights(layer: nn.Module, attention: Any) -> None:
     bias = _inner_bias(attention)
     biases = (None,) * 3 if bias is None else bias.chunk(3)
     # In ConvNN attention, as published, the key projection makes the queries of the search, and vice versa.
-    asks, asked = (layer.key, layer.query) if isinstance(layer, ConvNNAttention) else (layer.query, layer.key)
-    linears = zip((asks, asked, layer.value), weight.chunk(3), biases, strict=True)
+    query, key = (layer.key, layer.query) if isinstance(layer, ConvNNAttention) else (layer.query, layer.key)
+    linears = zip((query, key, layer.value), weight.chunk(3), biases, strict=True)
     for linear, its_weight, its_bias in (*linears, (layer.output, output.weight, output.bias)):
         _copy(linear, its_weight, its_bias)
 

@@ -159,7 +159,7 @@ class ConvNNAttention(NeighborAttention):
 
     def settings(self) -> Iterable[object]:
         """Return the search, and every other setting that differs from its default."""
-        searched = self.search.beside(Search(metric="matmul"))
+        searched = self.search.changed_from(Search(metric="matmul"))
         others = unless_usual(
             convolution_type=(self.convolution_type, "depthwise"),
             softmax_topk_val=(self.softmax_topk_val, True),

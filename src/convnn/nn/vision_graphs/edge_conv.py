@@ -55,7 +55,7 @@ class EdgeConv2d(UnpaddedLayer):
         input (B, C_in, H, W) or (C_in, H, W); output (B, C_out, H', W'); weight (C_out, 2, C_in / groups).
 
     Raises:
-        InputError: an argument is out of range; C_in is no multiple of 4 beside `relative_side`.
+        InputError: an argument is out of range; C_in is not a multiple of 4 and `relative_side` is not 0.
         UnsupportedError: in forward: the named backend cannot compute this.
 
     Reference:
@@ -116,12 +116,12 @@ class EdgeConv2d(UnpaddedLayer):
         )
         self.reset_parameters()
 
-        def behind() -> nn.Module:
+        def make_norm_activation() -> nn.Module:
             return norm_and_activation(out_channels, edge_norm, edge_activation, device, dtype)
 
         more = (GroupedLinear(out_channels, out_channels, groups, True, device, dtype) for _ in range(mlp_layers - 1))
-        self.behind = behind()
-        self.mlp = nn.Sequential(*(layer for linear in more for layer in (linear, behind())))
+        self.norm_activation = make_norm_activation()
+        self.mlp = nn.Sequential(*(layer for linear in more for layer in (linear, make_norm_activation())))
         self.keeps_order = not edge_norm and edge_activation in MONOTONE
 
     def reset_parameters(self) -> None:
@@ -135,8 +135,8 @@ class EdgeConv2d(UnpaddedLayer):
         there = grouped_linear(cells, of_difference)
         here = grouped_linear(field.at_queries(field.features), of_position - of_difference, self.bias)
         if self.keeps_order and not len(self.mlp):
-            return self.behind(aggregate.maximum(there, neighbors, backend=self.backend) + here)
-        return self.mlp(self.behind(aggregate.gather(there, neighbors) + here.unsqueeze(2))).amax(2)
+            return self.norm_activation(aggregate.maximum(there, neighbors, backend=self.backend) + here)
+        return self.mlp(self.norm_activation(aggregate.gather(there, neighbors) + here.unsqueeze(2))).amax(2)
 
     def _neighbors(self, field: Field) -> Neighbors:
         return self.search.middles(field, backend=self.backend)

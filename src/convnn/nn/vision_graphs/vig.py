@@ -116,9 +116,11 @@ class ViG2d(UnpaddedLayer):
         )
         self.reset_parameters()
         self.graph_conv = graph_conv
-        behind = norm_and_activation(in_channels, edge_norm, edge_activation, device, dtype)
+        norm_activation = norm_and_activation(in_channels, edge_norm, edge_activation, device, dtype)
         if graph_conv == "sage":
-            self.edge = nn.Sequential(GroupedLinear(in_channels, in_channels, groups, bias, device, dtype), behind)
+            self.edge = nn.Sequential(
+                GroupedLinear(in_channels, in_channels, groups, bias, device, dtype), norm_activation
+            )
         if graph_conv == "gin":
             self.eps = nn.Parameter(torch.zeros(1, device=device, dtype=dtype))
 
