@@ -120,7 +120,7 @@ def test_a_run_whose_name_is_no_text_is_refused_before_anything_is_written(
     assert main_train([*RUN.split(), "--output_dir", name]) == 2
     assert capsys.readouterr().err == "main.py: --output_dir='runs\\udce9' must be valid UTF-8; choose another name\n"
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(InputError, match="must be a name in UTF-8"):
+    with pytest.raises(InputError, match="must be valid UTF-8"):
         TrainConfig(output_dir="\ud800")
 
 
