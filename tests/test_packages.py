@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from convnn.cli._broken import say_what_does_not_load
+from convnn.cli._broken import report_broken_package
 from convnn.errors import InputError
 from convnn.packages import need
 
@@ -61,7 +61,7 @@ def test_other_commands_name_it_in_a_line(
     breaks: Callable[[str, Exception], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     breaks("torchvision", RuntimeError(MISFIT))
-    assert say_what_does_not_load(ImportError(MISFIT), "train") == 2
+    assert report_broken_package(ImportError(MISFIT), "train") == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith("convnn: torchvision ")
@@ -72,6 +72,6 @@ def test_a_package_that_is_too_old_is_named_and_our_own_mistakes_are_not_hidden(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     old = ImportError("cannot import name 'v2' from 'torchvision.transforms'", name="torchvision.transforms")
-    assert say_what_does_not_load(old, "predict") == 2
+    assert report_broken_package(old, "predict") == 2
     assert "torchvision" in capsys.readouterr().err
-    assert say_what_does_not_load(ImportError("ours", name="convnn.cli"), "info") is None
+    assert report_broken_package(ImportError("ours", name="convnn.cli"), "info") is None

@@ -1,4 +1,4 @@
-"""The door to the command line: signals are answered from the first moment, before torch is loaded."""
+"""The entry point of the command line, which handles signals before torch is imported."""
 
 import sys
 
@@ -6,7 +6,7 @@ from convnn.signals import answer_signals
 
 
 def main() -> int:
-    """`convnn` and `python -m convnn`."""
+    """Run `convnn`, or `python -m convnn`."""
     answer_signals()
     from convnn.cli import main as run
 
@@ -14,7 +14,7 @@ def main() -> int:
 
 
 def main_train() -> int:
-    """`python main.py`."""
+    """Run `python main.py`."""
     answer_signals()
     from convnn.cli import main_train as run
 

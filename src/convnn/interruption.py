@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: the step in progress is finished and saved first."""
+"""Handling of SIGTERM and SIGINT: the step in progress is finished and saved first."""
 
 import signal
 import threading
@@ -11,7 +11,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(BaseException):
-    """A signal asked the process to end; like KeyboardInterrupt it is not an Exception, which handlers could catch.
+    """Raised when a signal asks the process to end; not an `Exception`, so that handlers do not catch it.
 
     Args:
         number: number of the signal.
@@ -23,14 +23,15 @@ class Interrupted(BaseException):
 
     @property
     def exit_status(self) -> int:
-        """The exit status of the process by the convention of the shell: 143 for SIGTERM, 130 for SIGINT."""
+        """Exit status of the process by the convention of shells: 143 for SIGTERM, 130 for SIGINT."""
         return 128 + self.number
 
 
 class Interruption:
-    """Raises `Interrupted` on SIGTERM and SIGINT, at once or at the end of a block that must not be interrupted.
+    """Raises `Interrupted` on SIGTERM and SIGINT, immediately or at the end of a block that must not be interrupted.
 
-    It listens as a context manager; outside the main thread, where Python receives no signals, it does nothing.
+    It handles signals while it is entered as a context manager; it does nothing outside the main thread, where Python
+    delivers no signals.
 
     Example:
         >>> interruption = Interruption()
@@ -43,39 +44,39 @@ class Interruption:
 
     def __init__(self) -> None:
         self.number: int | None = None
-        self._holds = 0
-        self._before: dict[int, Any] = {}
+        self._num_held = 0
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "Interruption":
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._answer) for number in SIGNALS}
+            self._previous = {number: signal.signal(number, self._handle) for number in SIGNALS}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold signals back until the end of the block."""
-        self._holds += 1
+        """Defer signals to the end of the block."""
+        self._num_held += 1
         try:
             yield
         finally:
-            self._holds -= 1
+            self._num_held -= 1
         self.check()
 
     def check(self) -> None:
-        """Raise if a signal has arrived and no block holds it back.
+        """Raise `Interrupted` if a signal has arrived and no block defers it.
 
         Raises:
             Interrupted: a signal has arrived.
         """
-        if self.number is not None and not self._holds:
+        if self.number is not None and not self._num_held:
             raise Interrupted(self.number)
 
-    def _answer(self, number: int, _: FrameType | None) -> None:
+    def _handle(self, number: int, _: FrameType | None) -> None:
         self.number = number
         self.check()

@@ -59,7 +59,7 @@ def reason(error: Exception) -> str:
 
 
 def faults(error: Exception | None = None) -> dict[str, str]:
-    """Of the packages without which nothing runs those that are at fault, by their names for pip, and why.
+    """Return why required packages cannot be imported, by their names for pip.
 
     Args:
         error: of importing our own modules, if there was one; it may name a package that loads but lacks what we need.

@@ -1,4 +1,4 @@
-"""What a command prints on: a terminal, or what reads its output."""
+"""Consoles, on a terminal or a pipe, and printing."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,14 +8,14 @@ from typing import IO, Any
 from rich.console import Console
 
 WIDE = 1 << 16
-"""Letters of a line that is read by no terminal: nothing is cut or broken."""
+"""Line width, in characters, for output that does not go to a terminal: nothing is cut or wrapped."""
 
 
 def make_console(file: IO[str] | None = None) -> Console:
-    """A console that shows people's text as it is: brackets are no markup, colons no emoji, numbers not coloured.
+    """Return a console that prints text unchanged, without markup, emoji or highlighting.
 
     Args:
-        file: where it writes; to the standard output when None.
+        file: file to write to; None is standard output.
     """
     console = Console(file=file, markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
@@ -24,18 +24,18 @@ def make_console(file: IO[str] | None = None) -> Console:
 
 
 def print_line(console: Console, text: str) -> None:
-    """Print a line as it is, on any console: nothing breaks, colours or interprets it."""
+    """Print a line unchanged on any console, without wrapping, highlighting or markup."""
     console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def print_json(console: Console, value: Any) -> None:
-    """Print a value as JSON in ASCII; a number that is unknown, NaN, is null."""
+    """Print a value as JSON in ASCII, with null for NaN."""
     console.file.write(json.dumps(_without_nan(value), indent=1) + "\n")
 
 
 def _without_nan(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {name: _without_nan(one) for name, one in value.items()}
+        return {name: _without_nan(item) for name, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_without_nan(one) for one in value]
+        return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and isnan(value) else value

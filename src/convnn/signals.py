@@ -1,4 +1,4 @@
-"""Signals before a process has anything to save; this module imports nothing slow."""
+"""Handling of signals at start-up, before there is anything to save; this module imports nothing slow."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ from types import FrameType
 
 
 def answer_signals() -> None:
-    """Exit at once on SIGINT and SIGTERM, with status 130 and 143: there is nothing to save yet."""
+    """Make SIGINT and SIGTERM exit immediately, with status 130 and 143, because there is nothing to save yet."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _exit)
 

@@ -1,4 +1,4 @@
-"""The commands on one tiny trained network."""
+"""Tests of the commands on one tiny trained network."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from convnn.cli import main, main_train
-from convnn.cli.train import resuming
+from convnn.cli.train import resume_command
 from convnn.train import TrainConfig
 from launch import start, wait
 from launch import train as train_in_process
@@ -92,12 +92,12 @@ def test_flags_that_nothing_reads_are_named_in_a_line(capsys: pytest.CaptureFixt
 
 def test_layers_that_are_replaced_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     assert main_train(["--model", "torchvision:resnet18", "--where", "layer1.*", "--test_only", "--resize", "32"]) == 0
-    assert "4 of 20 layers replaced by ConvNN; conv1 is left: " in capsys.readouterr().out
+    assert "4 of 20 layers replaced by ConvNN; conv1 was kept: " in capsys.readouterr().out
 
 
 def test_the_line_that_resumes_can_be_copied() -> None:
     config = TrainConfig(output_dir="runs/my first", imports="mine")
-    assert resuming(config) == "convnn train --resume 'runs/my first' --import mine"
+    assert resume_command(config) == "convnn train --resume 'runs/my first' --import mine"
 
 
 def test_json_is_for_programs(best: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -202,7 +202,7 @@ def test_neighbors_of_two_images_of_one_name_are_refused(
         path.parent.mkdir()
         Image.new("L", (8, 8)).save(path)
     assert main(["neighbors", best, *map(str, paths), "--out", str(tmp_path / "out")]) == 2
-    assert "two images are called 'cat'" in capsys.readouterr().err
+    assert "two images are named 'cat'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

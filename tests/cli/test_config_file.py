@@ -1,4 +1,4 @@
-"""Flags from files: what is read, what goes before what, and every way to get a file wrong."""
+"""Tests of flags from files: what is read, what takes precedence, and every error."""
 
 import json
 from dataclasses import fields
@@ -27,7 +27,7 @@ FRACTIONS = ("lambda_param", "branch_ratio", "choosing", "attention_dropout", "d
 
 
 def values_of(f):
-    """A strategy for the valid values of a flag, whatever the others are."""
+    """Return a strategy for the values of a flag that are valid with any others."""
     kind, choices = value_type(f.type), choices_of(f)
     if f.name == "imports":
         values = st.sampled_from(["my_layers", "a.b,c", "/home/ann/my_layers.py,d"])
@@ -51,7 +51,8 @@ def values_of(f):
 
 
 NETWORKS = [(m, one) for m in list_models() for one in list_layers(LAYERS[default_layer(m)].reads)]
-OTHERS = {f.name: values_of(f) for f in fields(TrainConfig) if f.name not in ("model", "layer", "pretrained")}
+OF_OTHER_LIBRARIES = "pretrained"
+OTHERS = {f.name: values_of(f) for f in fields(TrainConfig) if f.name not in ("model", "layer", OF_OTHER_LIBRARIES)}
 FLAGS = st.builds(
     lambda network, others: dict(zip(("model", "layer"), network, strict=True)) | others,
     st.sampled_from(NETWORKS),
@@ -88,7 +89,7 @@ def toml(value: object) -> str:
 
 
 def arguments(config: TrainConfig) -> str:
-    """What a run leaves as args.txt."""
+    """Return the text that a run writes as args.txt."""
     data = SimpleNamespace(num_classes=10, image_shape=(3, 32, 32))
     return args_text(config, data, SimpleNamespace(parameters=7, trainable=7, gflops=0.5))
 
@@ -108,7 +109,7 @@ def test_args_txt_gives_the_same_configuration_back(folder: Path, flags: dict) -
 @given(flags=FLAGS)
 @QUICKLY
 def test_a_toml_file_says_what_flags_say(folder: Path, flags: dict) -> None:
-    said = {name: value for name, value in flags.items() if value is not None}  # TOML has no word for it
+    said = {name: value for name, value in flags.items() if value is not None}  # TOML has no null
     text = "".join(f"{name} = {toml(value)}\n" for name, value in said.items())
     assert read(text, folder, "flags.toml") == TrainConfig(**said)
 
@@ -131,7 +132,7 @@ def test_a_mark_of_the_encoding_is_no_part_of_the_first_key(tmp_path: Path) -> N
 
 @pytest.fixture
 def ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """What `main.py --config FILE FLAGS` would train with."""
+    """Return the configuration of `main.py --config FILE FLAGS`."""
     seen = []
     monkeypatch.setattr("convnn.cli.train.train", lambda given, *others: seen.append(TrainConfig(**given)))
 
@@ -171,13 +172,14 @@ def test_every_flag_that_names_a_file_or_folder_knows_homes() -> None:
 
 
 # One does not train, the other is for networks of other libraries.
-SWITCHES = [f.name for f in fields(TrainConfig) if f.type is bool and f.name not in ("test_only", "pretrained")]
+SWITCHES = [f.name for f in fields(TrainConfig) if f.type is bool and f.name != "test_only"]  # that does not train
 
 
 @pytest.mark.parametrize("name", SWITCHES)
 @pytest.mark.parametrize("value", [True, False])
 def test_whatever_a_file_switches_the_command_line_switches_back(name: str, value: bool, ask) -> None:
-    assert getattr(ask(f"{name} = {toml(value)}", f"--{'no-' if value else ''}{name}"), name) is not value
+    model = " --model torchvision:resnet18" if name == "pretrained" else ""
+    assert getattr(ask(f"{name} = {toml(value)}", f"--{'no-' if value else ''}{name}{model}"), name) is not value
 
 
 def test_what_neither_names_depends_on_the_network(ask) -> None:

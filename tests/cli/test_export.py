@@ -1,4 +1,4 @@
-"""`convnn export`, and the commands that read what it has written."""
+"""Tests of `convnn export`, and of the commands that read its output."""
 
 import json
 from pathlib import Path
@@ -94,7 +94,7 @@ def test_a_hub_folder_goes_where_a_checkpoint_does(
     ("flags", "message"),
     [
         (["--format", "onxx"], "--format='onxx' is not one of onnx, torch, hub; did you mean 'onnx'?"),
-        (["--format", "torch", "--opset", "18"], "--opset=18 is read with --format onnx alone"),
+        (["--format", "torch", "--opset", "18"], "--opset=18 applies only to --format onnx"),
         (["--opset", "3"], "opset=3 must lie between 18 and"),
     ],
 )

@@ -1,4 +1,4 @@
-"""How pictures come to the size of a network's images: as in training, or as --fit says."""
+"""Tests of how pictures are brought to a network's image size: as in training, or by --fit."""
 
 import csv
 from pathlib import Path
@@ -39,7 +39,7 @@ def photograph(tmp_path: Path) -> Path:
 
 
 def answer(path: Path, photograph: Path, fit: str) -> str:
-    """What predict should say of the likeliest class."""
+    """Return the expected output of predict for the most probable class."""
     network, _ = load_checkpoint(path)
     with torch.no_grad():
         probabilities = network(load_image(photograph, SHAPE, MEAN, STD, fit)).softmax(1)

@@ -1,4 +1,4 @@
-"""Every flag, and every way to get one wrong."""
+"""Tests of every flag, and of every wrong value."""
 
 import errno
 import os
@@ -56,7 +56,7 @@ def test_help_shows_defaults_that_depend_on_the_network(capsys: pytest.CaptureFi
         main_train(["--help-all"])
     printed = " ".join(capsys.readouterr().out.split())
     assert "initial learning rate (default: 0.001; vit: 0.0005)" in printed
-    assert "width of the tokens of ViT (default: 192; vit_small: 384; vit_base: 768)" in printed
+    assert "embedding dimension of ViT (default: 192; vit_small: 384; vit_base: 768)" in printed
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -135,9 +135,9 @@ def test_abbreviations_are_refused(flag: str, capsys: pytest.CaptureFixture[str]
         ("--dataset cifar11", "did you mean 'cifar10'?"),
         ("--dataset cifar10 --data_path nowhere", "nowhere"),
         ("--dataset imagefolder --data_path nowhere", "nowhere"),
-        ("--checkpoint best.safetensors", "--checkpoint=best.safetensors is read by --test_only"),
+        ("--checkpoint best.safetensors", "--checkpoint=best.safetensors applies to --test_only"),
         ("--test_only --checkpoint none.safetensors", "checkpoint 'none.safetensors' is not a file"),
-        ("--test_only --dataset imagefolder", "--dataset=imagefolder has no shape of its own"),
+        ("--test_only --dataset imagefolder", "--dataset=imagefolder has no fixed image shape"),
         ("--test_only --width 0.0625 --padding 0", "K=9 is more than the 4 positions of a 2x2 map with padding=0"),
         ("--test_only --width 0.0625 --sampling_type random --num_samples 4", "num_samples=4 gives 4 candidates"),
         ("--test_only --sampling_type all --num_samples 4", "num_samples=4 must be -1 with sampling_type='all'"),
@@ -229,7 +229,7 @@ def test_numbers_that_nothing_could_be_built_of_are_refused(argv: str, message: 
 
 
 def said_of(error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
-    """What the command line says when something raises this."""
+    """Return the message of the command line for this error."""
 
     def fail(*_: object) -> None:
         raise error
@@ -241,12 +241,21 @@ def said_of(error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytes
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (MemoryError(), "memory is short; take smaller batches"),
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0"), "short: 20.00 GiB at once"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 40 bytes."), ": 40 bytes at"),
-        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."), ": 8 bytes at once"),
-        (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), "memory is short; take smaller batches"),
-        (OSError("Caught OSError in DataLoader worker process 0.\n[Errno 12] Cannot allocate memory"), "is short"),
+        (MemoryError(), "out of memory; use smaller batches"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0"),
+            "memory: an allocation of 20.00 GiB failed",
+        ),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 40 bytes."),
+            ": an allocation of 40 bytes failed",
+        ),
+        (
+            RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
+            ": an allocation of 8 bytes failed",
+        ),
+        (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), "out of memory; use smaller batches"),
+        (OSError("Caught OSError in DataLoader worker process 0.\n[Errno 12] Cannot allocate memory"), "out of memory"),
         (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "open files; raise the limit"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), "Killed; if memory is short, lower"),
     ],

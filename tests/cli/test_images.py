@@ -1,4 +1,4 @@
-"""The images of a command's flags."""
+"""Tests of loading the images that flags select."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Layers of a user's own module: by --import, in files, and of installed packages."""
+"""Tests of layers from a user's module, by --import and in files, and from installed packages."""
 
 import os
 import re
@@ -40,7 +40,7 @@ TINY = shlex.split(
 
 
 def forget() -> None:
-    """As in a fresh process."""
+    """Restore the state of a new process."""
     LAYERS.pop("Blur", None)
     _extensions._files.clear()
     sys.modules.pop("my_layers", None)
@@ -56,7 +56,7 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a module, and a run that imports it."""
+    """Create a folder with a module, and a run that imports it."""
     folder = tmp_path_factory.mktemp("trained")
     (folder / "my_layers.py").write_text(MODULE)
     argv = ["--import", str(folder / "my_layers.py"), *TINY, "--output_dir", str(folder / "run")]

@@ -1,4 +1,4 @@
-"""`convnn layers`: the facts of every system, whole."""
+"""Tests of `convnn layers`, which prints all facts of every system."""
 
 import json
 from dataclasses import fields
@@ -33,7 +33,7 @@ def test_nothing_is_cut_where_it_is_piped(capsys: pytest.CaptureFixture[str], mo
         assert f"aggregates {system.aggregates}" in facts
         assert f"paper {system.paper}" in facts
         assert f"checked {system.checked}" in facts
-        assert f"is {system.where}" in facts
+        assert f"code {system.where}" in facts
 
 
 def test_json_has_the_same(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""One letter wrong in any flag of any command, or in any key of a configuration file."""
+"""Tests of one-letter misspellings of every flag of every command, and every key of a configuration file."""
 
 import string
 from collections import defaultdict
@@ -21,7 +21,7 @@ KEYS = [f.name for f in fields(TrainConfig)]
 
 
 def mistakes(name: str, letters: str) -> set[str]:
-    """Every place of `name` with one of `letters` instead or besides, none, twice, in the other case, or swapped."""
+    """Return `name` with a letter replaced or preceded by one of `letters`, omitted, doubled, swapped, or recased."""
     places = range(len(name))
     wrong = {name[:i] + letter + name[i + 1 :] for i in places for letter in letters}
     wrong |= {name[:i] + letter + name[i:] for i in [*places, len(name)] for letter in letters}
@@ -33,7 +33,7 @@ def mistakes(name: str, letters: str) -> set[str]:
 
 
 def mistakes_in_flag(flag: str, letters: str) -> set[str]:
-    """The same behind its dashes, and a dash less or more."""
+    """Return the mistakes in the name of a flag, and the flag with a dash fewer or more."""
     name = flag.lstrip("-")
     dashes = flag.removesuffix(name)
     return (
@@ -44,7 +44,7 @@ def mistakes_in_flag(flag: str, letters: str) -> set[str]:
 
 
 def origins(names: Iterable[str], wrong_forms: Callable[[str, str], set[str]]) -> dict[str, set[str]]:
-    """Of which names each mistake, in whatever case, is one letter away."""
+    """Return the names from which each mistake, ignoring case, is one letter away."""
     found = defaultdict(set)
     for name in names:
         for wrong in wrong_forms(name, ALPHABET):
@@ -94,7 +94,7 @@ def test_every_mistake_in_a_flag_is_refused_with_the_right_flag(command: str, fl
 
 
 def test_the_only_mistakes_with_two_answers_are_between_these_flags() -> None:
-    """One letter away from both: `--l`, `--match_size`, `--resuze`, `--h`, `--sut`, `--seep`, `--fut`."""
+    """These are one letter from two flags: `--l`, `--match_size`, `--resuze`, `--h`, `--sut`, `--seep`, `--fut`."""
     twice = {frozenset(names) for found in ORIGINS.values() for names in found.values() if len(names) > 1}
     expected = [("--K", "--lr"), ("--batch_size", "--patch_size"), ("--resize", "--resume"), ("--K", "-h")]
     expected += [("--out", "--set"), ("--seed", "--step"), ("--fit", "--out")]

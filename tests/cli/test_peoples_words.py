@@ -1,4 +1,4 @@
-"""What people type, and what a person's settings say, is shown as it is and ends no run."""
+"""Tests that names typed by users are shown unchanged, and that neither they nor personal settings end a run."""
 
 import io
 import os
@@ -43,7 +43,7 @@ def test_a_run_says_the_names_that_people_gave(
     assert f"no checkpoint in {NAME} yet: starting" in printed
     assert any(line.split() == ["results", NAME] for line in printed.splitlines())
     assert "1 epoch, batch 64" in printed
-    assert "is not drawn" not in printed
+    assert "cannot be drawn" not in printed
     assert (tmp_path / NAME / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -76,7 +76,7 @@ def test_a_picture_that_fails_is_one_line_and_ends_nothing(
     words = RUN.replace("--num_epochs 1", "--num_epochs 2").split()
     assert main_train([*words, "--output_dir", str(tmp_path)]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if "drawn" in line]
-    assert lines == [f"'{tmp_path / 'curves.png'}' is not drawn: RuntimeError: no font; the run goes on"]
+    assert lines == [f"'{tmp_path / 'curves.png'}' cannot be drawn: RuntimeError: no font; training continues"]
     assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 3
 
 
@@ -100,7 +100,7 @@ def test_a_terminal_that_is_not_utf_8_is_no_error(monkeypatch: pytest.MonkeyPatc
     for stream in (out, err):
         stream.flush()
     assert out.buffer.getvalue() == b"8\\xd78 \\udce9\n"
-    assert rb"pattern='\xe9*' fits no model" in err.buffer.getvalue()
+    assert rb"pattern='\xe9*' matches no model" in err.buffer.getvalue()
 
 
 def test_paths_that_are_no_text_survive_in_args_txt(tmp_path: Path) -> None:
@@ -118,9 +118,9 @@ def test_a_run_whose_name_is_no_text_is_refused_before_anything_is_written(
     monkeypatch.chdir(tmp_path)
     name = os.fsdecode(b"runs\xe9")
     assert main_train([*RUN.split(), "--output_dir", name]) == 2
-    assert capsys.readouterr().err == "main.py: --output_dir='runs\\udce9' must be a name in UTF-8; choose another\n"
+    assert capsys.readouterr().err == "main.py: --output_dir='runs\\udce9' must be valid UTF-8; choose another name\n"
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(InputError, match="must be a name in UTF-8"):
+    with pytest.raises(InputError, match="must be valid UTF-8"):
         TrainConfig(output_dir="\ud800")
 
 

@@ -1,4 +1,4 @@
-"""`convnn predict` on files and folders of any name, whole or broken."""
+"""Tests of `convnn predict` on files and folders of any name, readable or broken."""
 
 import csv
 import io
@@ -97,7 +97,7 @@ def test_what_cannot_be_read_is_named_and_the_others_go_on(
     lines = printed.err.splitlines()
     assert len(lines) == 3
     assert all(line.startswith("convnn: ") for line in lines)
-    for line, name in zip(lines, ["2.png", "none[/bold].png", "empty has no picture"], strict=True):
+    for line, name in zip(lines, ["2.png", "none[/bold].png", "empty has no pictures"], strict=True):
         assert name in line
 
 

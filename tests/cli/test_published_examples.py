@@ -1,4 +1,4 @@
-"""The examples of the published readme, started for real on a few random images and narrow networks."""
+"""Tests that run the examples of the published readme on a few random images and narrow networks."""
 
 import shlex
 from pathlib import Path
@@ -14,7 +14,7 @@ from published_examples import PUBLISHED_EXAMPLES
 
 @pytest.fixture
 def compile_modes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Keep the C++ compiler out: graphs are captured whole and run as they are."""
+    """Avoid the C++ compiler: capture whole graphs and run them in eager mode."""
     modes = []
     compile_ = torch.nn.Module.compile
 

@@ -1,4 +1,4 @@
-"""What a command imports before it answers."""
+"""Tests of the modules that a command imports before it answers."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ HEAVY = {"torch", "torchvision", "accelerate", "sklearn", "matplotlib", "rich", 
 
 
 def imported_by(program: str, *argv: str) -> set[str]:
-    """The modules that are there at the end of a program of a process of its own."""
+    """Return the modules that a program in a new process has imported at its end."""
     at_the_end = "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr))\n"
     words = [sys.executable, "-c", at_the_end + program, *argv]
     done = subprocess.run(words, capture_output=True, text=True, env={"PYTHONWARNINGS": "ignore"})

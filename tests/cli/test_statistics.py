@@ -1,4 +1,4 @@
-"""`convnn statistics`, and the same measures after every epoch."""
+"""Tests of `convnn statistics`, and of the same measures after every epoch."""
 
 import csv
 import math
@@ -35,7 +35,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(logged: Path, tmp_path: Path) -> Path:
-    """A copy of the run."""
+    """Copy the run."""
     for path in logged.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     return tmp_path
@@ -71,7 +71,7 @@ def test_the_command_writes_a_table_a_picture_and_numbers(
     ("flags", "message"),
     [
         (["--layer", "Conv2d"], "model ResNet has no layer that chooses neighbours"),
-        (["--fsdp"], "--log_neighbors needs the whole network in one process; leave out it or --fsdp"),
+        (["--fsdp"], "--log_neighbors needs the whole network in one process; leave out --log_neighbors or --fsdp"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_an_old_run_is_overwritten(
@@ -115,7 +115,7 @@ def test_training_computes_the_same_bits_with_and_without(logged: Path, tmp_path
 
 
 def test_a_resumed_run_ends_with_the_same_file(folder: Path, logged: Path) -> None:
-    """As if it had been killed in the second epoch, some rows of which are there already."""
+    """Simulate a kill in the second epoch, with some of its rows already written."""
     (folder / "last.safetensors").unlink()
     text = (folder / "neighbors.csv").read_text().splitlines()
     (folder / "neighbors.csv").write_text("\n".join(text[:20]) + "\n2,stages.0")
@@ -150,7 +150,7 @@ def test_overwriting_a_run_takes_its_rows_away(folder: Path) -> None:
 
 
 class Scalars:
-    """In place of TensorBoard."""
+    """Stands in for TensorBoard."""
 
     def __init__(self) -> None:
         self.written: dict[int, dict[str, float]] = {}

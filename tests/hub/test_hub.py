@@ -1,4 +1,4 @@
-"""Folders in the layout of the Hugging Face hub: round trips, hostile files, and a hub that is a stub."""
+"""Tests of folders in the layout of the Hugging Face hub: round trips, hostile files, and a stub of the hub."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ from convnn.train import Recipe, TrainConfig, save_checkpoint
 from convnn.train.checkpoint import Checkpoint
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
-pytest.importorskip("huggingface_hub.constants")  # a part that is not there until somebody asks for it
+pytest.importorskip("huggingface_hub.constants")  # a submodule that is imported only on access
 
 RECIPE = Recipe(
     model="resnet18",
@@ -40,7 +40,7 @@ RECIPE = Recipe(
 @pytest.fixture
 def network() -> Network:
     network = RECIPE.build()
-    network(torch.randn(4, 1, 8, 8))  # moves the running statistics
+    network(torch.randn(4, 1, 8, 8))  # updates the running statistics
     return network
 
 
@@ -68,7 +68,7 @@ def test_the_layout_is_that_of_the_hub(network: Network, folder: Path) -> None:
     assert weights.keys() == network.state_dict().keys()
 
     class Mine(nn.Module, huggingface_hub.PyTorchModelHubMixin):
-        """What somebody writes who has huggingface_hub and our classes alone."""
+        """A user's class, written with only huggingface_hub and the classes of this library."""
 
         def __init__(self, model: str, layer: str, width: float, settings: dict[str, Any], **_: Any) -> None:
             super().__init__()
@@ -202,7 +202,7 @@ def test_an_unknown_name_is_no_traceback(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 class Hub:
-    """A hub that keeps what it is given."""
+    """A stub of the hub that stores uploads."""
 
     def __init__(self, **_: Any) -> None:
         type(self).said = []

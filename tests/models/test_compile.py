@@ -1,4 +1,4 @@
-"""A whole network is one graph, forward and backward: nothing in it makes the compiler stop."""
+"""Tests that a whole network is one graph, forward and backward, without graph breaks."""
 
 import pytest
 import torch
@@ -37,7 +37,7 @@ def test_a_training_step_of_vit_compiles_as_one_graph(layer: str) -> None:
 
 
 def test_features_stay_channels_last() -> None:
-    """The layout of positions: no layer behind the first has anything to copy."""
+    """In the layout of positions, no layer after the first has to copy."""
     network = create_model("vgg11", "Branching", num_classes=4, width=0.25, K=4)
     layouts = []
     for module in network.features:

@@ -1,4 +1,4 @@
-"""Networks of other libraries, by name."""
+"""Tests of networks of other libraries, by name."""
 
 import sys
 from pathlib import Path
@@ -114,7 +114,7 @@ def test_a_library_that_is_missing_is_named_and_so_is_what_is_wrong_with_a_broke
 
 
 def learned(model: str, num_classes: int = 1000) -> torch.nn.Module:
-    """The network as its library would have learned it, with other weights than the first."""
+    """Return the network with weights as if pretrained, which differ from a new one's."""
     network = create_model(model, "Conv2d", num_classes=num_classes).network
     with torch.no_grad():
         for parameter in network.parameters():
@@ -124,7 +124,7 @@ def learned(model: str, num_classes: int = 1000) -> torch.nn.Module:
 
 @pytest.fixture
 def torchvision_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> torch.nn.Module:
-    """Puts a file into the cache of torch's hub, where torchvision looks for it."""
+    """Put a weights file into the cache of torch's hub, where torchvision finds it."""
     network = learned(SHUFFLENET)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     url = torchvision.models.get_model_weights("shufflenet_v2_x0_5").DEFAULT.url
@@ -136,7 +136,7 @@ def torchvision_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> torc
 
 @pytest.fixture
 def timm_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> torch.nn.Module:
-    """Puts a file into the cache of the Hugging Face hub, where timm looks for it."""
+    """Put a weights file into the cache of the Hugging Face hub, where timm finds it."""
     timm = pytest.importorskip("timm")
     network = learned("timm:test_vit")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
@@ -212,9 +212,9 @@ def test_the_command_line_starts_from_learned_weights(
     flags = f"--model {SHUFFLENET} --layer Conv2d --pretrained --dataset digits --resize 32 --limit_train 16 --lr 1e-30"
     flags += " --limit_test 16 --batch_size 16 --num_epochs 1 --weight_decay 0"
     assert main_train([*flags.split(), "--output_dir", str(tmp_path / "run")]) == 0
-    said = f"starting with the weights of {SHUFFLENET}; fresh: conv1.0.weight, fc.weight, fc.bias"
+    said = f"starting from the weights of {SHUFFLENET}; randomly initialised: conv1.0.weight, fc.weight, fc.bias"
     assert said in " ".join(capsys.readouterr().out.split())
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "gone"))  # what is trained needs no download
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "gone"))  # a trained network needs no download
     network = convnn.load(tmp_path / "run")
     assert torch.equal(network.network.stage2[0].branch1[2].weight, torchvision_weights.stage2[0].branch1[2].weight)
     for wrong in (

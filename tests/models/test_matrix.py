@@ -1,6 +1,6 @@
-"""Every network takes every layer with every setting: one training step of each combination.
+"""Tests of every network with every layer and every setting: one training step of each combination.
 
-Continuous integration runs a cover in which each pair of values meets; `make test-long` runs all of them.
+Continuous integration runs a covering array in which each pair of values occurs; `make test-long` runs all of them.
 """
 
 from itertools import product
@@ -14,7 +14,7 @@ from convnn.nn import CONVOLUTION_TYPES, LAYERS, SPARSE_MODES, list_layers
 from pairwise import Case, pairs, pairwise_cover
 
 SIDE = {"vgg": 32, "resnet": 6, "densenet": 16, "mobilevigv": 64, "greedyvig": 64, "vit": 32}
-OF_ONE_SIZE = ("vit", "mobilevigv2", "greedyvig")  # one of each will do: the others differ in size alone
+OF_ONE_SIZE = ("vit", "mobilevigv2", "greedyvig")  # one of each is enough: the others differ only in size
 ON_MAPS = {
     "model": [n for n in list_models() if not n.startswith(OF_ONE_SIZE)] + ["mobilevigv2_ti", "greedyvig_s"],
     "layer": list_layers("maps"),
@@ -49,7 +49,7 @@ SETTINGS = {
 
 
 def _matrix(axes: dict[str, list]) -> list[Case]:
-    """Every combination of values that the layer reads; of the other axes the first value."""
+    """Return every combination of values that the layer reads, with the first value on the other axes."""
     cases = (dict(zip(axes, values, strict=True)) for values in product(*axes.values()))
     return [case for case in cases if all(_counts(name, value, case, axes) for name, value in case.items())]
 

@@ -49,7 +49,7 @@ def test_any_channels_classes_and_resolutions(name: str) -> None:
 
 @pytest.mark.parametrize("name", list_models())
 def test_features_then_head_is_the_network(name: str) -> None:
-    layer = "Attention" if name.startswith("vit") else "Conv2d"  # a choice would turn rounding into differences
+    layer = "Attention" if name.startswith("vit") else "Conv2d"  # a choice of neighbours would amplify rounding
     network = create_model(name, layer, width=1 / 16).eval()
     x = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(network(x), network.forward_head(network.forward_features(x)))
@@ -136,7 +136,7 @@ def test_a_model_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
     @register_model(VGG)
     def vgg3(layer: object, *, dropout: float = 0.1, **settings: object) -> VGG:
-        """A small one."""
+        """Create a small VGG."""
         return VGG((1, 0, 0, 0, 0), layer, dropout=dropout, **settings)
 
     assert model_settings("vgg3") == {"dropout": 0.1}

@@ -1,4 +1,4 @@
-"""The vision transformer: sizes, positions, blocks, and what it refuses."""
+"""Tests of the vision transformer: sizes, positions, blocks, and errors."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A layer takes widths by position and settings by name, and says what to write instead of anything else."""
+"""Tests that layers take widths by position and settings by name, and say what to write instead of anything else."""
 
 import copy
 import inspect

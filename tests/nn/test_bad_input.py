@@ -1,4 +1,4 @@
-"""Every mistake gets a ValueError that names the argument, its value and what would be right."""
+"""Tests that every mistake raises an error that names the argument, its value and what would be right."""
 
 import pytest
 import torch

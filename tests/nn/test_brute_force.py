@@ -1,4 +1,4 @@
-"""Layers against definitions written position by position, on odd shapes and in every combination of settings."""
+"""Tests of layers against definitions written position by position, on odd shapes and all combinations of settings."""
 
 import math
 
@@ -24,7 +24,7 @@ SHUFFLES = {
     "B": {"shuffle_pattern": "B", "shuffle_scale": 2},
     "BA": {"shuffle_pattern": "BA", "shuffle_scale": 2},
 }
-# cosines of places tie by geometry and differ by rounding, so Loc goes with distances
+# cosines of coordinates tie in theory and differ by rounding, so Loc is tested with distances
 COMPARISONS = [
     ("cosine", "Col"),
     ("cosine", "Loc_Col"),
@@ -40,7 +40,7 @@ def _input(batch: int, size: tuple[int, ...], channels: int = 2) -> torch.Tensor
 
 
 def _with_draw(settings: dict, size: tuple[int, ...], seed: int = 3) -> dict:
-    """The settings as the brute force takes them: with the sample that a layer in training draws after this seed."""
+    """Return the settings for the brute force, with the sample that a layer in training draws after this seed."""
     if settings.get("sampling_type") != "random":
         return settings
     scale = settings.get("shuffle_scale", 1) if "B" in settings.get("shuffle_pattern", "NA") else 1
@@ -85,7 +85,7 @@ def _usable_K(K: int, size: tuple[int, ...], padding: int) -> int:
 @pytest.mark.parametrize("size", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize(("metric", "similarity"), COMPARISONS, ids=str)
 def test_convnn_on_odd_shapes(batch: int, size: tuple[int, ...], metric: str, similarity: str) -> None:
-    padding = 0 if similarity == "Loc_Col" else 1  # mirrored padding pixels tie but for rounding
+    padding = 0 if similarity == "Loc_Col" else 1  # mirrored padding pixels tie except for rounding
     K = _usable_K(4, size, padding)
     aggregation = "Loc_Col" if batch == 1 else "Col"
     settings = {"K": K, "padding": padding, "metric": metric, "similarity_type": similarity}

@@ -1,4 +1,4 @@
-"""`torch.compile(fullgraph=True)` gives what eager mode gives."""
+"""Tests that `torch.compile(fullgraph=True)` gives the results of eager mode."""
 
 import pytest
 import torch
@@ -71,7 +71,7 @@ QUICK = ("dagc", "convnn1d")
 
 @pytest.mark.parametrize("case", only(lambda case: case.name in QUICK, MAP_CASES), ids=lambda case: case.name)
 def test_a_second_graph_takes_every_resolution(case: LayerCase) -> None:
-    """The first is for one size; the second leaves it open."""
+    """The first graph is for one size; the second has a dynamic size."""
     layer, counter = case.layer(), CompileCounter()
     compiled = torch.compile(layer, fullgraph=True, backend=counter)
     for larger in (0, 2, 4, 6):

@@ -1,4 +1,4 @@
-"""What docs/any-network.md says of ConvNN2d in the place of nn.Conv2d: a check for every row of its table."""
+"""Tests of every row of the table in docs/any-network.md on ConvNN2d as a replacement of nn.Conv2d."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Stride, window, dilation, groups, padding and its mode, against torch's own convolutions."""
+"""Tests of stride, window, dilation, groups, padding and padding mode against torch's convolutions."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ MAKERS = ["ConvNN", "ConvNN_Pos", "ConvNN_Attn", "Branching", "Branching_Attn", 
 
 @st.composite
 def convolutions(draw: Any) -> tuple[nn.Module, Tensor]:
-    """Any convolution in float64, and an input that it takes."""
+    """Draw a convolution in float64, and a valid input for it."""
     axes = draw(st.integers(1, 3))
     side = st.integers(1, 4 if axes < 3 else 2)
     sides = st.tuples(*[side] * axes)

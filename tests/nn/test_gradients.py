@@ -1,4 +1,4 @@
-"""Gradients of every layer against finite differences, in float64 on maps without ties."""
+"""Tests of the gradients of every layer against finite differences, in float64 on maps without ties."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ METRICS = ["cosine", "euclidean"]
 
 
 def _function(layer: nn.Module, size: tuple[int, ...]) -> tuple[Callable[..., Tensor], list[Tensor]]:
-    """The layer as a function of its input and all its weights, and a point to take the gradient at."""
+    """Return the layer as a function of its input and weights, and the point at which to differentiate."""
     generator = torch.Generator().manual_seed(4)
     layer = layer.double().eval()
     names = [name for name, _ in layer.named_parameters()]
@@ -126,7 +126,7 @@ def test_attention_teaches_its_projections_whom_to_look_at() -> None:
 
 
 def test_the_choice_of_convnn_passes_no_gradient() -> None:
-    """Moving a position that nobody aggregates changes nothing, however close it is to be chosen."""
+    """A small change of a position that is not chosen changes nothing, however close it is to being chosen."""
     layer = cnn.ConvNN1d(1, 1, K=2, padding=0, metric="euclidean", dtype=torch.float64)
     x = torch.tensor([[[0.0, 1.0, 5.0, 6.0]]], dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(layer(x)[0, 0, 0], x)

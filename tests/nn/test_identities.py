@@ -1,4 +1,4 @@
-"""What must hold whatever the weights are: convolutions, attention and symmetries as special cases."""
+"""Tests of identities for any weights: convolutions, attention and symmetries as special cases."""
 
 import math
 
@@ -88,7 +88,9 @@ def test_translation_leaves_euclidean_neighbours_alone(similarity: str, seed: in
     layer = cnn.ConvNN2d(3, 4, K=4, padding=0, metric="euclidean", similarity_type=similarity)
     x = _random(2, 3, 5, 4, seed=seed)
     by_channel = torch.tensor([shift, -shift, shift / 3], dtype=x.dtype).view(3, 1, 1)
-    moved = x + (by_channel if similarity == "Col" else shift)  # another shift a channel would change the spread
+    moved = x + (
+        by_channel if similarity == "Col" else shift
+    )  # a different shift per channel would change the standard deviation
     assert torch.equal(layer.neighbors(moved).indices, layer.neighbors(x).indices)
 
 
@@ -192,7 +194,7 @@ def test_attention_weights_sum_to_one_and_self_is_first(K: int, metric: str, sam
     assert (neighbors.scores >= 0).all()
     if sampling == "all" or K < 5:  # among exactly K - 1 samples, a sample fills its last slot with itself
         slots = neighbors.scores[..., 1:]
-        assert (slots[..., :-1] >= slots[..., 1:]).all()  # best first, so weights fall
+        assert (slots[..., :-1] >= slots[..., 1:]).all()  # best first, so weights decrease
 
 
 def test_loc_neighbours_stand_in_raster_order() -> None:

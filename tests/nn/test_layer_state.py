@@ -1,4 +1,4 @@
-"""What a layer keeps between calls, and what can be kept of a layer, on maps and on tokens."""
+"""Tests of the state of layers between calls, and of saving and copying them, on maps and tokens."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""ConvNN with a sense of place, against a definition written slot by slot, and against what it must be equal to."""
+"""Tests of ConvNN by direction against a definition written slot by slot, and of its identities."""
 
 import itertools
 import math
@@ -32,7 +32,7 @@ def score(a: list[float], b: list[float], metric: str) -> float:
 
 
 def brute_force(x: Tensor, weight: Tensor, bias: Tensor, settings: dict[str, Any]) -> Tensor:
-    """The layer on (B, C, *S): loops over images, positions, slots, and candidates; zeros outside the map."""
+    """Compute the layer on (B, C, *S) in loops over images, positions, slots and candidates; zeros outside the map."""
     reach, stride, padding, dilation = (settings[name] for name in ("reach", "stride", "padding", "dilation"))
     first = len(bias) - math.ceil(settings["choosing"] * len(bias))
     sign = 1 if settings["prefer"] == "like" else -1
@@ -64,7 +64,7 @@ def brute_force(x: Tensor, weight: Tensor, bias: Tensor, settings: dict[str, Any
                     lines.append([c + dilation * step for step in sorted(steps)])
                 candidates = list(itertools.product(*lines))
                 on_the_map = [place for place in candidates if is_inside(place)]
-                candidates = on_the_map or candidates  # zeros are taken where there is nothing else
+                candidates = on_the_map or candidates  # zeros are chosen only if there is nothing else
                 here, metric = at(middle).tolist(), settings["metric"]
                 scores = [sign * score(here, at(place).tolist(), metric) for place in candidates]
                 chosen = at(candidates[scores.index(max(scores))])
@@ -139,7 +139,7 @@ def test_without_reach_it_is_the_convolution(
 
 
 def test_groups_are_layers_beside_each_other() -> None:
-    """But for the choice, for which all of them are compared."""
+    """Groups share the choice, which compares all channels."""
     layer = cnn.ConvNNPos2d(4, 6, groups=2, padding_mode="circular", dtype=torch.double)
     x = doubles(2, 4, 5, 6)
     field, indices = layer.field(x), layer.neighbors(x).indices
@@ -159,7 +159,7 @@ def test_groups_are_layers_beside_each_other() -> None:
 
 
 def test_on_a_map_of_one_colour_nothing_is_chosen_but_the_place_of_each_slot() -> None:
-    """All candidates tie, and the first of a slot's list is taken, which has the same colour as its place."""
+    """All candidates tie, and the first of a slot's list, which has the colour of its place, is chosen."""
     layer = cnn.ConvNNPos2d(3, 4, padding_mode="replicate", dtype=torch.double)
     conv = nn.Conv2d(3, 4, 3, padding="same", padding_mode="replicate", dtype=torch.double)
     conv.load_state_dict(layer.state_dict())
@@ -177,7 +177,7 @@ def test_the_kernel_gives_the_window_whatever_the_grid_says() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (2, 1)])
 def test_on_the_smallest_maps_it_is_the_convolution(size: tuple[int, int]) -> None:
-    """Behind the places of the slots lies padding alone, whose zeros are not taken for being unlike."""
+    """Only padding lies beyond the places of the slots, and its zeros are not chosen."""
     layer, conv = cnn.ConvNNPos2d(3, 4, reach=2, dtype=torch.double), nn.Conv2d(3, 4, 3, padding=1, dtype=torch.double)
     conv.load_state_dict(layer.state_dict())
     x = doubles(2, 3, *size)
@@ -185,7 +185,7 @@ def test_on_the_smallest_maps_it_is_the_convolution(size: tuple[int, int]) -> No
 
 
 def test_a_slot_takes_the_odd_one_out_in_its_direction() -> None:
-    """One bright pixel on a grey map, seen by the position two columns to its left through the slot on its right."""
+    """The position two columns to the left of a bright pixel on a grey map finds it by its right slot."""
     layer = cnn.ConvNNPos2d(1, 1, bias=False, prefer="unlike", metric="euclidean", dtype=torch.double)
     with torch.no_grad():
         layer.weight.zero_()[0, 0, 1, 2] = 1
@@ -230,7 +230,7 @@ def test_sectors_part_the_window() -> None:
         assert sectors.shape[0] == math.prod(kernel)
         members = [set(row.tolist()) for row in sectors]
         assert set().union(*members) == set(range(math.prod(wide)))
-        assert sum(map(len, members)) == math.prod(wide)  # nobody twice
+        assert sum(map(len, members)) == math.prod(wide)  # no position twice
 
 
 @pytest.mark.parametrize("unlike", [False, True])

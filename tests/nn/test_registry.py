@@ -1,4 +1,4 @@
-"""Layers by name."""
+"""Tests of layers by name."""
 
 import pickle
 
@@ -36,7 +36,7 @@ TOKEN_TYPES = {
     "BranchConv": cnn.BranchConv,
     "BranchAttention": cnn.BranchAttention,
 }
-FLAGS = {  # what a command line hands to every layer
+FLAGS = {  # what the command line passes to every layer
     "K": 5,
     "padding": 2,
     "kernel_size": 5,
@@ -108,8 +108,8 @@ def test_flags_reach_layers_without_padding() -> None:
     assert (vig.search.K, vig.search.graph_dilation, vig.search.reduction, vig.graph_conv) == (5, 2, 2, "sage")
     edge = cnn.layer_factory("EdgeConv", **FLAGS)(3, 8)
     assert (len(edge.mlp), edge.search.scale_features, edge.search.reduction) == (2 * (2 - 1), True, 2)
-    for behind in (vig.edge[1], edge.behind):
-        assert [type(one).__name__ for one in behind] == ["RowNorm", "GELU"]
+    for modules in (vig.edge[1], edge.norm_activation):
+        assert [type(one).__name__ for one in modules] == ["RowNorm", "GELU"]
     assert cnn.layer_factory("EdgeConv", **FLAGS, relative_side=7)(4, 8).search.relative_side == 7
     dagc = cnn.layer_factory("DAGC", **FLAGS)(3, 8)
     assert (dagc.step, dagc.positional.kernel_size) == (3, (5, 5))
@@ -233,7 +233,7 @@ def test_in_a_network_every_layer_keeps_the_size_of_the_map(name: str, padding: 
 
 @pytest.mark.parametrize("name", cnn.list_layers())
 def test_a_class_is_answered_by_the_name_of_its_layer(name: str) -> None:
-    """Whatever somebody makes of the name: the class with its axes, or the flag without its underscore."""
+    """Variants of a name are recognised: the class with its axes, or the flag without its underscore."""
     system = cnn.LAYERS[name].system
     spellings = {name.replace("_", ""), name.lower(), *(path.rpartition(".")[2] for path in system.where.split()[:1])}
     if name == "Branching_Attn":  # the class is that of Branching, which its name says

@@ -1,4 +1,4 @@
-"""Our layers in the place of those of other networks."""
+"""Tests of replacing layers of other networks."""
 
 import re
 from typing import Any
@@ -39,7 +39,7 @@ def test_with_the_positions_of_its_windows_a_network_computes_what_it_did(name: 
 
     def logits() -> Tensor:
         torch.manual_seed(1)  # of dropout
-        return model(x)  # in training: a batch norm that has learned nothing lets signals vanish
+        return model(x)  # in training: signals vanish in batch normalisation with initial statistics
 
     before = logits()
     report = convnn.replace_layers(model, layer, keep_weights=True, similarity_type="Window")
@@ -168,7 +168,7 @@ def test_signals_and_volumes_are_replaced_too() -> None:
 
 
 class Conv2dSame(nn.Conv2d):
-    """As timm's of this name pads: as TensorFlow does."""
+    """A convolution that pads as TensorFlow does, like timm's of this name."""
 
     def forward(self, x: Tensor) -> Tensor:
         axes = zip(x.shape[2:], self.kernel_size, self.stride, strict=True)
@@ -316,7 +316,7 @@ def test_a_class_is_a_layer_too() -> None:
 
 
 def trained(model: nn.Module) -> nn.Module:
-    """With other weights and biases than the first, among them those that begin as zeros."""
+    """Return the model with changed weights and biases, including those initialised to zeros."""
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) / 5)

@@ -1,4 +1,4 @@
-"""A layer takes any resolution, batch, layout and floating type, and keeps nothing between calls."""
+"""Tests that layers take any resolution, batch, layout and floating type, and keep no state between calls."""
 
 import copy
 
@@ -13,7 +13,7 @@ FORMATS = {1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels
 
 
 def _strided(x: Tensor) -> Tensor:
-    """The same numbers, with gaps in memory and a wrong order of axes."""
+    """Return the same numbers, with gaps in memory and another order of axes."""
     backing = torch.full((*x.shape[::-1], 2), float("nan"), dtype=x.dtype)
     view = backing[..., 0].permute(*reversed(range(x.dim())))
     view.copy_(x)
@@ -35,7 +35,7 @@ def test_one_layer_takes_several_resolutions(case) -> None:
         x = resized.input()
         out = layer(x)
         assert out.shape == (2, 4, *resized.output_size)
-        assert torch.equal(out, case.layer()(x))  # as a layer would that has seen no other
+        assert torch.equal(out, case.layer()(x))  # as a new layer would
 
 
 def test_batch_of_none(case) -> None:
@@ -86,7 +86,7 @@ def test_floating_types(case, dtype: torch.dtype) -> None:
     assert x.grad.dtype == dtype
     assert x.grad.isfinite().all()
     if not any(isinstance(module, LEARN_WHOM_TO_CHOOSE) for module in layer.modules()):
-        exact = copy.deepcopy(layer).double()(x.detach().double())  # rounded projections choose others
+        exact = copy.deepcopy(layer).double()(x.detach().double())  # rounded projections may choose other neighbours
         torch.testing.assert_close(out.double(), exact, rtol=0.05, atol=0.05)
 
 
@@ -139,7 +139,7 @@ def test_attention_dropout_acts_in_training_only() -> None:
     assert not torch.equal(layer(x), layer(x))
     assert torch.equal(layer.eval()(x), layer(x))
     silent = cnn.ConvNNAttn2d(3, 4, attention_dropout=1.0)
-    assert silent(x).std(dim=(0, 2, 3)).max() < 1e-6  # no neighbour is heard: the biases alone
+    assert silent(x).std(dim=(0, 2, 3)).max() < 1e-6  # all neighbours are dropped: only the biases remain
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")], ids=["nan", "inf"])

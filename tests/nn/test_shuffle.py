@@ -1,4 +1,4 @@
-"""Pixel shuffling in any number of axes."""
+"""Tests of pixel shuffling on any number of axes."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""On maps of a few positions a layer computes, or says in a sentence why it cannot."""
+"""Tests that layers compute on maps of a few positions, or raise an error of one sentence."""
 
 from itertools import product
 
@@ -10,7 +10,7 @@ from convnn.errors import InputError, UnsupportedError
 from convnn.nn import LAYERS, list_layers
 
 SIZES = ((1, 1), (1, 2), (2, 1), (2, 2), (3, 1))
-OURS = [name for name in list_layers("maps") if name != "Conv2d"]  # that one is torch's
+OURS = [name for name in list_layers("maps") if name != "Conv2d"]  # this is torch's layer
 FEW: dict[str, int] = {"K": 1, "kernel_size": 1, "step": 1}
 """Settings with which a layer needs fewer positions, where it has them."""
 

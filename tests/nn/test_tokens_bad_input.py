@@ -1,4 +1,4 @@
-"""Every mistake with tokens gets one sentence that names the argument, its value and what would be right."""
+"""Tests that every mistake with tokens raises one sentence with the argument, its value and what would be right."""
 
 import pytest
 import torch

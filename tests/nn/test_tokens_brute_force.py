@@ -1,4 +1,4 @@
-"""Layers on tokens against definitions written token by token, on odd lengths and in every combination of settings."""
+"""Tests of layers on tokens against definitions written token by token, on odd lengths and all settings."""
 
 from functools import partial
 
@@ -55,7 +55,7 @@ def _check(layer: nn.Module, x: Tensor, definition, seed: int = 3) -> None:
 
 
 def _sampling(settings: dict, length: int, seed: int = 3) -> dict:
-    """The settings as the definition takes them: with the sample that a layer in training draws after this seed."""
+    """Return the settings for the definition, with the sample that a layer in training draws after this seed."""
     if settings.get("sampling_type") != "random":
         return settings
     torch.manual_seed(seed)
@@ -226,7 +226,7 @@ def test_a_share_is_not_rounded_down_by_floating_point() -> None:
 
 
 def _check_gradients(layer: nn.Module, length: int = 5) -> None:
-    """Gradients of the input and of all weights against finite differences."""
+    """Check the gradients of the input and all weights against finite differences."""
     layer = _randomised(layer).eval()
     names = [name for name, _ in layer.named_parameters()]
     point = [_input(length, layer.dim, batch=1), *(p.detach().clone() for p in layer.parameters())]

@@ -1,4 +1,4 @@
-"""What must hold on tokens whatever the weights are: dense attention as a limit, masks, branches, symmetries."""
+"""Tests of identities on tokens for any weights: dense attention as a limit, masks, branches, symmetries."""
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ def _exact(layer: nn.Module) -> nn.Module:
 
 
 def _with_projections_of(layer: nn.Module, other: nn.Module, **renamed: str) -> nn.Module:
-    """The layer with the other one's projections; `renamed` says which of the other's goes where."""
+    """Copy the projections of another layer into this one; `renamed` maps their names."""
     with torch.no_grad():
         for name in PROJECTIONS:
             getattr(layer, name).weight.copy_(getattr(other, renamed.get(name, name)).weight)
@@ -38,7 +38,7 @@ def _with_projections_of(layer: nn.Module, other: nn.Module, **renamed: str) -> 
 
 
 def _heads(layer: nn.Module, x: Tensor) -> list[Tensor]:
-    """Queries, keys and values, (B, H, T, d) each, by hand."""
+    """Compute queries, keys and values, (B, H, T, d) each, without the layer."""
     return [
         getattr(layer, name)(x).view(*x.shape[:2], layer.num_heads, -1).transpose(1, 2)
         for name in ("query", "key", "value")
@@ -50,7 +50,7 @@ def _joined(layer: nn.Module, heads: Tensor) -> Tensor:
 
 
 def _masked_attention(layer: nn.Module, x: Tensor, mask: Tensor) -> Tensor:
-    """Dense attention under a mask (T, T) or (B, H, T, T) that says who is seen."""
+    """Compute dense attention with a mask (T, T) or (B, H, T, T) of the visible tokens."""
     return _joined(layer, F.scaled_dot_product_attention(*_heads(layer, x), attn_mask=mask))
 
 
@@ -60,7 +60,7 @@ def _distances(length: int) -> Tensor:
 
 
 def _assert_same(ours, theirs, x: Tensor, pairs: list[tuple[nn.Parameter, nn.Parameter]]) -> None:
-    """Two functions of x have the same values and gradients, of x and of parameters that belong together."""
+    """Assert that two functions of x have the same values and gradients of x and of corresponding parameters."""
     upstream = _random(*ours(x).shape, seed=99)
     results = []
     for function, parameters in zip((ours, theirs), zip(*pairs, strict=True), strict=True):
@@ -75,7 +75,7 @@ def _pairs(layer: nn.Module, other: nn.Module, **renamed: str) -> list[tuple[nn.
 
 
 def _convnn_like(other: nn.Module, K: int, **more: object) -> cnn.ConvNNAttention:
-    """ConvNN attention with a kernel of ones: its keys ask, so they are the other one's queries."""
+    """Return ConvNN attention with a kernel of ones; its keys are the other layer's queries."""
     layer = _exact(cnn.ConvNNAttention(other.dim, other.num_heads, K=K, **SILENT, **more))
     assert layer.weight.eq(1).all()
     return _with_projections_of(layer, other, query="key", key="query")
@@ -109,7 +109,7 @@ def test_attention_is_what_torch_computes(heads: int) -> None:
 @pytest.mark.parametrize("K", [1, 3, 4, 11])
 @pytest.mark.parametrize("kernel", ["ones", "random"])
 def test_the_kernel_over_a_window_is_masked_attention(kernel: str, K: int) -> None:
-    """The three operators with a fixed list: with ones attention under a mask, else a convolution of weighted rows."""
+    """With fixed neighbours: masked attention for a kernel of ones, else a convolution of weighted rows."""
     queries, keys, values = (_random(6, 11, 4, seed=seed).requires_grad_() for seed in range(3))
     neighbors = select.window([11], [K]).for_each_of(6)
     neighbors = weigh.softmax(weigh.similarity(neighbors, 0.5 * queries, keys, metric="matmul"))
@@ -165,7 +165,7 @@ def test_sparse_is_attention_under_a_mask(mode: str, context: int) -> None:
 
 
 def _turned(heads: Tensor, start: int) -> Tensor:
-    """Channels c and c + d / 2 as one complex number, turned by the place of its token."""
+    """Rotate channels c and c + d / 2, as a complex number, by the place of the token."""
     speeds = (1 / 10000 ** (torch.arange(0, heads.shape[-1], 2) / heads.shape[-1])).double()
     angles = torch.arange(start, start + heads.shape[-2])[:, None] * speeds
     turned = torch.complex(*heads.chunk(2, dim=-1)) * torch.polar(torch.ones_like(angles), angles)
@@ -176,7 +176,7 @@ def _turned(heads: Tensor, start: int) -> Tensor:
 def test_local_is_rotary_attention_under_a_mask(window: int) -> None:
     layer = _exact(cnn.LocalAttention(12, 3, window_size=window, head_width=8, **SILENT))
     mask = _distances(11) <= window
-    assert mask.all() == (window >= 10)  # from there on it is dense
+    assert mask.all() == (window >= 10)  # from there on, attention is dense
 
     def rotary(x: Tensor) -> Tensor:
         queries, keys, values = _heads(layer, x)
@@ -187,7 +187,7 @@ def test_local_is_rotary_attention_under_a_mask(window: int) -> None:
 
 
 def test_local_attention_sees_distances_only() -> None:
-    """Far from the ends, a sequence moved along by one moves its output along."""
+    """Far from the ends, shifting a sequence by one shifts the output by one."""
     layer = _exact(cnn.LocalAttention(12, 3, window_size=3, head_width=8))
     x = _random(2, 21, 12)
     torch.testing.assert_close(layer(x.roll(1, dims=1))[:, 4:17], layer(x)[:, 3:16])
@@ -260,7 +260,7 @@ LAYERS = {
 @pytest.mark.parametrize("silenced", [0, 1, 2])
 @pytest.mark.parametrize("name", LAYERS)
 def test_heads_are_independent(name: str, silenced: int) -> None:
-    """What the output reads of the other heads does not change with one head's projections."""
+    """Changing one head's projections does not change the outputs of the other heads."""
     layer, x = _exact(LAYERS[name]()), _random(2, 11, 12)
     with torch.no_grad():
         layer.output.weight.view(12, 3, -1)[:, silenced] = 0
@@ -361,7 +361,7 @@ def test_neighbors_are_weighed_and_absent_ones_weigh_nothing(name: str, K: int, 
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_neighbors_are_those_of_the_layer(name: str) -> None:
-    """The layer's output is what its kernel makes of the neighbours that it shows."""
+    """The output of the layer follows from its kernel and the neighbours that it returns."""
     layer, x = _exact(LAYERS[name]()), _random(2, 11, 12)
     neighbors = layer.neighbors(x)
     values = layer.project(x)[2].flatten(0, 1)

@@ -1,4 +1,4 @@
-"""A layer on tokens takes any length, batch, layout and floating type, compiles, and keeps nothing between calls."""
+"""Tests that layers on tokens take any length, batch, layout and floating type, compile, and keep no state."""
 
 import copy
 import math
@@ -32,7 +32,7 @@ def test_one_layer_takes_several_lengths(tokens: TokenCase) -> None:
         x = tokens.input(length=length)
         out = layer(x)
         assert out.shape == (2, length, 12)
-        assert torch.equal(out, tokens.layer()(x))  # as a layer would that has seen no other
+        assert torch.equal(out, tokens.layer()(x))  # as a new layer would
 
 
 def test_batch_of_none(tokens: TokenCase) -> None:
@@ -75,7 +75,7 @@ def test_floating_types(tokens: TokenCase, dtype: torch.dtype) -> None:
     out.sum().backward()
     assert x.grad.dtype == dtype
     assert x.grad.isfinite().all()
-    if tokens.name not in CHOOSING:  # rounded projections choose others
+    if tokens.name not in CHOOSING:  # rounded projections may choose other neighbours
         exact = copy.deepcopy(layer).double()(x.detach().double())
         torch.testing.assert_close(out.double(), exact, rtol=0.05, atol=0.02)
 
@@ -176,7 +176,7 @@ LOOKS_AT = {
 
 @pytest.mark.parametrize("name", LOOKS_AT)
 def test_one_bad_token_reaches_only_those_who_look_at_it(name: str) -> None:
-    """Near an end a list is filled up with tokens out of sight; they are absent, and what they hold must not count."""
+    """Near the ends, lists are padded with invisible tokens; these are absent, and their values must not count."""
     case, length = _named(name), 14
     layer, clean = case.layer(), case.input(batch=1, length=length)
     places = torch.arange(length)
@@ -207,7 +207,7 @@ def test_zero_tokens_stay_finite_in_half_types(tokens: TokenCase, dtype: torch.d
 
 
 def _overflows(tokens: TokenCase, dtype: torch.dtype) -> bool:
-    """Equal tokens divided by a distance of 0 + 1e-8 pass on gradients of 1e8, which float16 cannot hold."""
+    """Return whether gradients overflow: equal tokens, divided by 0 + 1e-8, have gradients of 1e8."""
     return tokens.name == "convnn-raw" and dtype == torch.float16
 
 
@@ -234,7 +234,7 @@ def test_backends_agree(case: TokenCase, backend: str) -> None:
 
 
 def _compiled(layer: nn.Module, x: Tensor, backend: str = "eager") -> None:
-    """Outputs and gradients of the compiled layer are those of the layer."""
+    """Check that the compiled layer has the outputs and gradients of the layer."""
     compiled = torch.compile(layer, fullgraph=True, backend=backend)
     results = []
     for function in (layer, compiled):
@@ -257,7 +257,7 @@ def test_training_compiles(name: str) -> None:
 
 
 def _first_two(*names: str) -> list[object]:
-    """A case whose neighbours are chosen and one whose are fixed; the others are for the long run."""
+    """Return a case with chosen and one with fixed neighbours; the others are in the long run."""
     return [*names[:2], *(pytest.param(name, marks=pytest.mark.long) for name in names[2:])]
 
 
@@ -280,7 +280,9 @@ def test_a_compiled_layer_takes_another_length_and_autocast(name: str) -> None:
         torch.testing.assert_close(compiled(x), layer(x))
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch's own, of its breaks
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor that is not a leaf"
+)  # torch's warning about graph breaks
 def test_errors_speak_through_the_compiler() -> None:
     compiled = torch.compile(cnn.KvtAttention(12, 3, K=30), backend="eager")
     with pytest.raises(ValueError, match="K=30 is more than the 16 tokens of the input; lower K"):

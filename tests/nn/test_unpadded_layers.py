@@ -1,4 +1,4 @@
-"""What holds for all layers on images that compute without padding, and their place in networks."""
+"""Tests of all layers on images that do not use padding, alone and in networks."""
 
 import ast
 import re
@@ -90,7 +90,7 @@ def test_takes_the_place_of_convolutions(name: str) -> None:
 
 def _train_once(model: nn.Module) -> None:
     x = torch.randn(4, 3, 32, 32)
-    model(x)  # a lazy layer finds its width
+    model(x)  # a lazy layer infers its width
     optimizer = torch.optim.AdamW(model.parameters())
     loss = nn.functional.cross_entropy(model(x), torch.arange(4))
     loss.backward()
@@ -145,7 +145,7 @@ def test_refuses_other_maps(name: str) -> None:
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_a_layer_is_small_because_its_parts_are_shared(source: Path) -> None:
-    """Fewer than 120 lines that are no docstring, blank or comment."""
+    """A layer has fewer than 120 lines without docstrings, blank lines and comments."""
     lines = {node.lineno for node in ast.walk(ast.parse(source.read_text())) if hasattr(node, "lineno")}
     for node in ast.walk(ast.parse(source.read_text())):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):

@@ -267,4 +267,4 @@ def test_runs_that_differ_in_what_they_do_not_read_are_made_once(
     assert study.same == dict.fromkeys(("layer=Conv2d,K=5", "layer=Conv2d,K=9"), "layer=Conv2d,K=3")
     assert main(["sweep", str(path), "--list", "--out", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().out.splitlines()[0]
-    assert said.endswith("does not read: layer=Conv2d,K=5 as layer=Conv2d,K=3, and 1 more")
+    assert said.endswith("are made once: layer=Conv2d,K=5 is layer=Conv2d,K=3, and 1 more")

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from convnn.cli import command_parser, main
-from convnn.cli.sweep import LiveTable, progress, resuming
+from convnn.cli.sweep import LiveTable, progress, resume_command
 from convnn.errors import InputError
 from convnn.study import read_study
 from convnn.study.device import find_devices
@@ -109,7 +109,7 @@ def test_a_sweep_that_is_ended_goes_on_to_the_same_bits(
     os.kill(sweep.pid or 0, number)
     assert wait(sweep) == (143 if number == signal.SIGTERM else -9)
     if number == signal.SIGTERM:
-        assert f"to go on: convnn sweep {study} --out {out} --devices cpu\n" in log.read_text()
+        assert f"to resume: convnn sweep {study} --out {out} --devices cpu\n" in log.read_text()
     assert len(children) == 1
     psutil.wait_procs(children, timeout=60)  # nobody trains on behind the back of the next sweep
     assert not children[0].is_running()
@@ -189,7 +189,7 @@ def test_runs_of_another_machine_are_left_to_it(
         elsewhere.setattr("socket.gethostname", lambda: "elsewhere")
         assert claims.take(["layer=Conv2d,seed=0"]) is not None
     assert main(["sweep", str(path), "--out", str(out), "--devices", "cpu"]) == 0
-    assert "layer=Conv2d,seed=0 is made at elsewhere; if nothing runs there any more" in capsys.readouterr().out
+    assert "layer=Conv2d,seed=0 is in progress on elsewhere; if nothing runs there any more" in capsys.readouterr().out
     assert main(["sweep", str(path), "--out", str(out), "--devices", "cpu", "--take_over"]) == 0
     assert "layer=Conv2d,seed=0 finished" in capsys.readouterr().out
 
@@ -246,11 +246,11 @@ def test_a_picture_that_fails_stops_no_sweep(
 
     monkeypatch.setattr("convnn.study.sweep.draw_loss_curves", fail)
     assert main(["sweep", str(path), "--out", str(out), "--devices", "cpu"]) == 0
-    assert "not all pictures are drawn: RuntimeError: no font\n" in capsys.readouterr().out
+    assert "some pictures could not be drawn: RuntimeError: no font\n" in capsys.readouterr().out
     assert (out / "results.csv").exists()
 
 
 def test_the_line_that_goes_on_can_be_copied() -> None:
     words = ["my study.toml", "--set", "lr=1", "K=2", "--jobs", "2"]
     args = command_parser("sweep").parse_strictly(words)
-    assert resuming(args) == "convnn sweep 'my study.toml' --set lr=1 K=2 --jobs 2"
+    assert resume_command(args) == "convnn sweep 'my study.toml' --set lr=1 K=2 --jobs 2"

@@ -95,8 +95,8 @@ def test_a_finished_run_stays_as_it_is(folder: Path, capsys: pytest.CaptureFixtu
     before = [(folder / name).read_bytes() for name in files]
     assert main_train(["--resume", str(folder)]) == 0
     printed = capsys.readouterr().out
-    assert f"nothing is left to do for the run of {folder / 'last.safetensors'}: 3 epochs done" in printed
-    assert "going on" not in printed
+    assert f"nothing left to train for {folder / 'last.safetensors'}: 3 epochs done" in printed
+    assert "resuming" not in printed
     assert [(folder / name).read_bytes() for name in files] == before
 
 

@@ -52,7 +52,7 @@ def test_a_good_checkpoint_is_not_called_damaged(
     monkeypatch.setattr(place, failing(error))
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     assert main_train(["--resume", str(run), "--num_epochs", "3"]) == 2
-    assert "memory is short" in (message := capsys.readouterr().err)
+    assert "out of memory" in (message := capsys.readouterr().err)
     assert message.count("\n") == 1
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
@@ -115,7 +115,7 @@ def test_a_run_that_loses_a_loader_worker_says_so_and_goes_on_to_the_bit(tmp_pat
         assert main_train(flags(images, hit, workers=1, more=more)) == 2
     message = capsys.readouterr().err
     assert "DataLoader worker (pid" in message
-    assert "lower --num_workers; what was saved is whole, and --resume goes on from it" in message
+    assert "lower --num_workers; checkpoints are intact, and --resume continues from them" in message
     assert message.count("\n") == 1
     assert read_checkpoint(hit / "last.safetensors").run.document["position"]["step"] >= 2
     assert main_train(flags(images, hit, workers=1, more=more)) == 0

@@ -253,5 +253,5 @@ def test_one_class_alone_is_refused(images: Path, tmp_path: Path, capsys: pytest
     shutil.copytree(images, tmp_path / "images", ignore=shutil.ignore_patterns("dog"))
     argv = [*FLAGS.split(), "--data_path", str(tmp_path / "images"), "--output_dir", str(tmp_path / "run")]
     assert main_train(argv) == 2
-    assert f"--data_path={tmp_path / 'images'} has the class 'cat' alone" in capsys.readouterr().err
+    assert f"--data_path={tmp_path / 'images'} has only the class 'cat'" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

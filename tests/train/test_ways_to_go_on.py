@@ -72,7 +72,7 @@ def test_a_stopped_run_goes_on_to_the_bit(name: str, stop_at, tmp_path: Path, ca
     steps = 3 if "accumulate 2" in FLAGS[name] else 2 if "accumulate 3" in FLAGS[name] else 5
     stop_at(steps + 1)
     assert started(argv, tmp_path / "stopped") == 143
-    assert f"to go on: convnn train --resume {tmp_path / 'stopped'}\n" in capsys.readouterr().out
+    assert f"to resume: convnn train --resume {tmp_path / 'stopped'}\n" in capsys.readouterr().out
     position = read_checkpoint(tmp_path / "stopped" / "last.safetensors").run.document["position"]
     assert (position["epoch"], position["step"]) == (2, 1)
     stop_at(0)
@@ -162,7 +162,7 @@ def test_a_run_that_stops_early_says_so_stays_so_and_goes_on_with_more_patience(
     reason = "no epoch was better than epoch 1 within --patience=1"
     assert f"stopped after 2 of 3 epochs: {reason}" in capsys.readouterr().out
     assert started(argv, tmp_path) == 0
-    assert "nothing is left to do" in capsys.readouterr().out
+    assert "nothing left to train" in capsys.readouterr().out
     assert main_train(["--resume", str(tmp_path), "--patience", "9"]) == 0
     assert "epoch 3/3" in capsys.readouterr().out
 
@@ -174,7 +174,7 @@ def test_fewer_epochs_than_are_done_are_nothing_to_do_and_nothing_is_written(
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     capsys.readouterr()
     assert main_train(["--resume", str(run), "--num_epochs", "1"]) == 0
-    assert "nothing is left to do for the run of" in (printed := capsys.readouterr().out)
+    assert "nothing left to train for" in (printed := capsys.readouterr().out)
     assert "2 epochs done with --num_epochs=1" in printed
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
@@ -204,8 +204,8 @@ def test_a_run_starts_with_the_weights_of_another(
     argv = [*RUN.split(), "--lr", "1e-30", "--weight_decay", "0", "--init_from", str(path)]
     assert started([*argv, "--num_epochs", "1"], tmp_path / "a") == 0
     printed = capsys.readouterr().out
-    assert f"starting with the weights of {path}" in printed
-    assert "fresh" not in printed
+    assert f"starting from the weights of {path}" in printed
+    assert "randomly initialised" not in printed
     learned, kept = (read_checkpoint(one).weights for one in (path, tmp_path / "a" / "last.safetensors"))
     assert all(torch.equal(learned[name], kept[name]) for name in learned)
     assert f"init_from: {path}\n" in (tmp_path / "a" / "args.txt").read_text()
@@ -237,7 +237,7 @@ def test_weights_of_another_network_are_refused_in_one_sentence(
     assert message.count("\n") == 1
     assert not (tmp_path / "a").exists(), "nothing is written before it is known to be right"
     assert main_train(["--init_from", "x", "--test_only"]) == 2
-    assert "--init_from=x is read by training" in capsys.readouterr().err
+    assert "--init_from=x applies to training only" in capsys.readouterr().err
 
 
 # A last batch of one sample, from which batch normalisation of 1x1 maps cannot learn.

@@ -129,7 +129,7 @@ def test_a_best_within_the_spread_is_not_marked(study: Path) -> None:
 def test_a_study_of_one_setting_is_refused(tmp_path: Path) -> None:
     run_folder(tmp_path / "study" / "one", seed=0)
     run_folder(tmp_path / "study" / "two", seed=1)
-    with pytest.raises(InputError, match=r"has runs of one setting, and nothing to compare"):
+    with pytest.raises(InputError, match=r"have the same settings; give two runs or more"):
         read_study_runs(tmp_path / "study")
 
 

@@ -1,4 +1,4 @@
-"""What a command says when a package that it needs does not load."""
+"""Messages about installed packages that cannot be imported."""
 
 import platform
 import sys
@@ -8,13 +8,13 @@ from convnn import __version__
 from convnn.packages import faults, versions
 
 
-def say_what_does_not_load(error: Exception, command: str) -> int | None:
-    """Answer for a command that cannot begin: `info` lists what is there, all others say why they cannot.
+def report_broken_package(error: Exception, command: str) -> int | None:
+    """Report a package that cannot be imported; `info` lists all packages instead.
 
     Returns:
-        The exit status; None where all packages load, and the error is ours to mend.
+        The exit status; None if all packages can be imported, so that the error is a bug of this library.
     """
-    if not _is_of_an_import(error) or not (found := faults(error)):
+    if not _is_import_error(error) or not (found := faults(error)):
         return None
     if command == "info":
         rows = {"convnn": __version__, "python": platform.python_version()} | versions()
@@ -26,7 +26,7 @@ def say_what_does_not_load(error: Exception, command: str) -> int | None:
     return 2
 
 
-def _is_of_an_import(error: Exception) -> bool:
-    """Whether it was raised while a module was loading."""
+def _is_import_error(error: Exception) -> bool:
+    """Return whether an error was raised while a module was being imported."""
     frames = traceback.extract_tb(error.__traceback__)
     return isinstance(error, ImportError) or any(frame.name == "<module>" for frame in frames)

@@ -1,4 +1,4 @@
-"""What looks on at training and needs pictures or measures to do so."""
+"""Training callbacks that draw pictures or measure neighbours."""
 
 import csv
 from collections.abc import Callable, Sequence
@@ -19,15 +19,15 @@ from convnn.viz.statistics.measure import MEASURES
 from convnn.viz.statistics.table import COLUMNS, csv_rows
 
 NUM_IMAGES = 256
-"""Images that are looked at after every epoch, and training images from which the classes of positions come."""
+"""Number of images measured after every epoch, and of training images that determine the classes of positions."""
 
 
 class Curves(Callback):
-    """Redraws curves.png from metrics.csv after every epoch; a picture that fails is said once and ends no run.
+    """Redraws curves.png from metrics.csv after every epoch; a failure is reported once and does not stop the run.
 
     Args:
-        folder: of the run.
-        warn: is told why there is no picture.
+        folder: folder of the run.
+        warn: function that reports why the picture is missing.
     """
 
     def __init__(self, folder: RunFolder, warn: Callable[[str], None]) -> None:
@@ -36,28 +36,28 @@ class Curves(Callback):
         self.has_warned = False
 
     def on_epoch_end(self, result: EpochResult) -> None:
-        """Draw."""
+        """Draw the curves."""
         path = self.folder.path / CURVES
         try:
             draw_curves(self.folder.metrics, path)
-        except Exception as error:  # of fonts, of a disk, of whatever a drawing needs
+        except Exception as error:  # fonts, disks or anything else a picture needs must not stop the run
             if not self.has_warned:
-                self.warn(f"'{path}' is not drawn: {reason(error)}; the run goes on")
+                self.warn(f"'{path}' cannot be drawn: {reason(error)}; training continues")
             self.has_warned = True
 
 
 class NeighborLog(Callback):
-    """Keeps neighbors.csv: after every epoch what the neighbours of each layer are like, on the same few images of val,
-    or of test where there is no val.
+    """Writes neighbors.csv: statistics of each layer's neighbours after every epoch, on the same few images of val, or
+    of test if there is no val.
 
-    The images are read anew, without augmentation, so that the loaders that train are not touched.
+    The images come from loaders of their own, without augmentation, so that the training loaders are not affected.
 
     Args:
-        config: the flags of the run.
-        folder: where neighbors.csv goes.
-        network: what learns; some of its layers choose neighbours.
-        point: where the run goes on, if it does; rows that were written there are taken over.
-        scalars: is given the measures too, under neighbors/<layer>/<measure>.
+        config: flags of the run.
+        folder: folder of neighbors.csv.
+        network: network in training; some of its layers choose neighbours.
+        point: checkpoint from which the run resumes, if it does; rows written before it are kept.
+        scalars: TensorBoard log that receives the measures too, as neighbors/<layer>/<measure>.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class NeighborLog(Callback):
         self.rows: list[list[str]] = []
 
     def on_start(self, results: Sequence[EpochResult]) -> None:
-        """Take over the rows of epochs that are done; a run that was killed ahead of its last row gets it now."""
+        """Keep the rows of finished epochs; if the run was killed before it wrote the last row, write it now."""
         run = None if self.point is None else self.point.checkpoint.run
         if self.point is None or run is None or not results:
             return
@@ -88,7 +88,7 @@ class NeighborLog(Callback):
             self._write()
 
     def on_epoch_end(self, result: EpochResult) -> None:
-        """Measure."""
+        """Measure the neighbours."""
         self._log(result.epoch)
 
     def _log(self, epoch: int) -> None:
@@ -110,7 +110,7 @@ def _few_images(config: TrainConfig, network: Network) -> ImageData:
 
 
 def _read_rows(path: Path, last_epoch: int) -> list[list[str]]:
-    """The whole rows up to an epoch; what a later epoch wrote, or somebody else, is left out."""
+    """Return the complete rows up to an epoch, without rows of later epochs and other text."""
     if not path.exists():
         return []
     try:

@@ -1,4 +1,4 @@
-"""Flags from the fields of a dataclass."""
+"""Command line flags made from the fields of `TrainConfig`."""
 
 import argparse
 from collections.abc import Iterable
@@ -13,15 +13,15 @@ from convnn.train.config import PUBLISHED_NAMES, choices_of, defaults_of, layer_
 from convnn.train.config_file import value_type
 
 FEW = 3
-"""Layers whose names stand above the flags that no other layer reads."""
+"""Up to this many layers, a group of flags is named after the layers that read it."""
 
 
 def add_config_flags(parser: Parser, *, only: Iterable[str] | None = None) -> None:
-    """Give a parser the flags of `TrainConfig`, or some of them."""
-    wanted = None if only is None else set(only)
+    """Add the flags of `TrainConfig`, or some of them, to a parser."""
+    selected = None if only is None else set(only)
     groups: dict[str, argparse._ArgumentGroup] = {}
     for f in fields(TrainConfig):
-        if wanted is None or f.name in wanted:
+        if selected is None or f.name in selected:
             name = group_of(f)
             if name not in groups:
                 groups[name] = parser.add_argument_group(name)
@@ -29,7 +29,7 @@ def add_config_flags(parser: Parser, *, only: Iterable[str] | None = None) -> No
 
 
 def group_of(f: "Field[Any]") -> str:
-    """The group of a flag; one that few layers read has theirs."""
+    """Return the group of a flag; a flag that few layers read is in a group named after them."""
     readers = [name for name, entry in LAYERS.items() if f.name in entry.settings]
     if f.metadata["group"] != "neighbours" or not readers:
         return f.metadata["group"]
@@ -37,23 +37,23 @@ def group_of(f: "Field[Any]") -> str:
 
 
 def add_checkpoint(parser: Parser) -> None:
-    """Give a parser the checkpoint as its first argument."""
+    """Add the checkpoint as the first argument of a parser."""
     parser.add_argument(
         "checkpoint",
         action=PathAction,
         metavar="CHECKPOINT",
-        help="weights of a run, such as runs/demo/best.safetensors, or a folder as on the Hugging Face hub",
+        help="checkpoint of a run, such as runs/demo/best.safetensors, or a folder as on the Hugging Face hub",
     )
 
 
 def add_out_flags(parser: Parser, text: str, default: str | None = None, *, required: bool = False) -> None:
-    """Give a parser `--out`, and `--overwrite`, which lets it replace what is there."""
+    """Add `--out`, and `--overwrite`, which permits replacing existing files, to a parser."""
     parser.add_argument("--out", action=PathAction, default=default, required=required, help=text)
-    parser.add_argument("--overwrite", action="store_true", help="replace what is there of --out")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing output")
 
 
 def config_from(args: argparse.Namespace, **settings: Any) -> TrainConfig:
-    """The configuration that was asked for; `settings` go before flags, and flags before the network's defaults.
+    """Return the configuration; `settings` override flags, and flags override the network's defaults.
 
     Raises:
         InputError: a value is unknown or out of range.
@@ -62,18 +62,18 @@ def config_from(args: argparse.Namespace, **settings: Any) -> TrainConfig:
 
 
 def given_flags(args: argparse.Namespace) -> dict[str, Any]:
-    """The flags of `TrainConfig` that were given."""
+    """Return the flags of `TrainConfig` that were given."""
     names = {f.name for f in fields(TrainConfig)}
     return {name: value for name, value in vars(args).items() if name in names}
 
 
 def add_flag(group: argparse._ArgumentGroup, f: "Field[Any]", default: str) -> None:
-    """Give a group of a parser the flag of a field; its help ends in what is said of its default."""
-    # A flag that is not given is absent from what is parsed: its default may depend on the network.
+    """Add the flag of a field to a group of a parser; its help ends with the text about its default."""
+    # A flag that is not given is absent from the namespace: its default may depend on the network.
     shared: dict[str, Any] = {"default": argparse.SUPPRESS, "help": f"{f.metadata['help']} ({default})"}
     shared["help"] = shared["help"].replace("%", "%%")
     if f.type is bool:
-        # Off too can be said: a file, or the run that is resumed, may say on.
+        # --no-FLAG is needed too: a file or the resumed run may have turned the flag on.
         group.add_argument(f"--{f.name}", action=argparse.BooleanOptionalAction, **shared)
         return
     if f.metadata["without_value"] is not None:
@@ -87,7 +87,7 @@ def add_flag(group: argparse._ArgumentGroup, f: "Field[Any]", default: str) -> N
 
 
 def _defaults(f: "Field[Any]") -> str:
-    """Such as "default: cosine; ConvNN_Pos: matmul; vit: matmul"."""
+    """Return the defaults of a flag, such as "default: cosine; ConvNN_Pos: matmul; vit: matmul"."""
     if f.name == "output_dir":
         return f"default: ./Output/MODEL/LAYER; {TrainConfig.model} of {TrainConfig.layer}: {f.default}"
     general = f.default

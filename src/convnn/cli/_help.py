@@ -18,11 +18,11 @@ GROUPS = {
     "how long": ("num_epochs", "batch_size", "lr", "patience", "resume"),
 }
 
-LISTED = {
-    "model": "architecture: a name of convnn models, torchvision:NAME or timm:NAME",
-    "layer": "layer it is built of: a name of convnn layers",
+LONG_CHOICES = {
+    "model": "architecture: a name from convnn models, torchvision:NAME or timm:NAME",
+    "layer": "layer it is built from: a name from convnn layers",
 }
-"""Flags whose values are too many for a short form."""
+"""Flags with too many values for the short form; other commands list them."""
 
 EXAMPLES = """\
 examples:
@@ -30,20 +30,20 @@ examples:
   {prog} --dataset imagefolder --data_path photos --resize 64 --model timm:resnet18 --output_dir runs/photos
   {prog} --resume runs/first --num_epochs 10
 
-{prog} --help-all lists all {count} flags, {prog} --layer NAME --help those of another layer;
+{prog} --help-all lists all {count} flags, {prog} --layer NAME --help the flags of another layer;
 convnn models lists the networks, convnn layers the layers."""
 
 
 def brief_help(prog: str, words: Sequence[str]) -> str:
-    """What is trained, where, for how long, the flags that this network and its layer read, and examples.
+    """Return the short help: the main flags, those that this network and its layer read, and examples.
 
     Args:
-        prog: how the command is called.
-        words: its arguments, which may name a network and a layer.
+        prog: name of the program, such as "convnn train".
+        words: arguments, which may name a network and a layer.
     """
-    model, layer = _named(words)
+    model, layer = _model_and_layer(words)
     defaults = {f.name: f.default for f in fields(TrainConfig)} | defaults_of(model, layer)
-    own = [name for name in LAYERS[layer].settings if name in defaults and name != "backend"]  # the machine's
+    own = [name for name in LAYERS[layer].settings if name in defaults and name != "backend"]  # of the machine
     groups = GROUPS | {
         f"flags of --layer {layer}": own,
         f"flags of --model {model}": [name for name in model_settings(model) if name in defaults and name not in own],
@@ -61,8 +61,8 @@ def brief_help(prog: str, words: Sequence[str]) -> str:
     return parser.format_help()
 
 
-def _named(words: Sequence[str]) -> tuple[str, str]:
-    """The network and the layer that the arguments name, or those that they leave as they are."""
+def _model_and_layer(words: Sequence[str]) -> tuple[str, str]:
+    """Return the network and the layer that the arguments name, or the defaults."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--model", nargs="?", default=TrainConfig.model)
     parser.add_argument("--layer", nargs="?")
@@ -71,7 +71,7 @@ def _named(words: Sequence[str]) -> tuple[str, str]:
         check_model(found.model, "--")
         check_layer(found.model, layer := found.layer or default_layer(found.model), "--")
     except ConvnnError:
-        return _named([])
+        return _model_and_layer([])
     return found.model, layer
 
 
@@ -81,6 +81,6 @@ def _add(parser: argparse.ArgumentParser, title: str, names: Iterable[str], defa
     for name in names:
         add_flag(group, by_name[name], f"default: {defaults[name]}")
     for action in group._group_actions:
-        if action.dest in LISTED:  # by commands of their own
+        if action.dest in LONG_CHOICES:
             action.metavar = action.dest.upper()
-            action.help = f"{LISTED[action.dest]} (default: {defaults[action.dest]})"
+            action.help = f"{LONG_CHOICES[action.dest]} (default: {defaults[action.dest]})"

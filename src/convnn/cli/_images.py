@@ -1,4 +1,4 @@
-"""The images that the flags of a command name."""
+"""Loading of the images that the flags of a command select."""
 
 import argparse
 import re
@@ -28,31 +28,31 @@ FLAGS = (
     "on_bad_image",
     "keep_images",
 )
-"""Flags that are arguments of `load_data` of the same name."""
+"""Flags that are passed to `load_data` as arguments of the same name."""
 
 ARGUMENT = re.compile(rf"(?<![\w.'/-])({'|'.join(FLAGS)}|dataset|data_path|part)=(True\b)?")
 """An argument of `load_data` or `load_part` in a message, such as `data_path=` or `download=True`."""
 
 
 def open_images(config: TrainConfig, **changes: Any) -> ImageData:
-    """The images that the flags of a run name.
+    """Load the images that the flags of a run select.
 
     Args:
         config: the flags.
-        changes: arguments of `load_data` that are none of these, or that differ from them.
+        changes: further arguments of `load_data`, which override the flags.
     """
     with _flag_names():
         return load_data(config.dataset, config.data_path, **_arguments(config) | changes)
 
 
 def open_part(config: TrainConfig, part: str, **changes: Any) -> ImagePart:
-    """One part of these images; where they are in folders the others need not be there."""
+    """Load one part of the images; if parts are folders, the others may be missing."""
     with _flag_names():
         return load_part(config.dataset, config.data_path, part, **_arguments(config) | changes)
 
 
 def config_like(args: argparse.Namespace, recipe: Recipe, **settings: Any) -> TrainConfig:
-    """The flags that were given, with the data set and its folder as the checkpoint remembers them where none is named.
+    """Return the given flags, with the data set and its folder from the checkpoint if no flag names them.
 
     Raises:
         InputError: a value is unknown or out of range.
@@ -61,7 +61,7 @@ def config_like(args: argparse.Namespace, recipe: Recipe, **settings: Any) -> Tr
 
 
 def remembered_data(recipe: Recipe, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The data set of a checkpoint and, where it is still there, its folder, unless flags name them."""
+    """Return the data set of a checkpoint and, if it still exists, its folder, unless flags name them."""
     if given.get("dataset", recipe.dataset) != recipe.dataset:
         return {}
     is_there = bool(recipe.data_path) and "data_path" not in given and Path(recipe.data_path).is_dir()
@@ -69,20 +69,20 @@ def remembered_data(recipe: Recipe, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def add_fit_flag(parser: Parser) -> None:
-    """How pictures are brought to the size that a checkpoint's network learned."""
+    """Add `--fit`, how pictures are brought to the image size of a checkpoint."""
     parser.add_argument(
         "--fit",
         default=argparse.SUPPRESS,
         metavar="{" + ",".join(FITS) + "}",
-        help="how pictures come to the size of the network's images; as in training when left out",
+        help="how pictures are brought to the network's image size (default: as in training)",
     )
 
 
 def fit_from(args: argparse.Namespace, recipe: Recipe) -> str:
-    """What `--fit` says, or else how the checkpoint's network was trained.
+    """Return the value of `--fit`, or that of the checkpoint's training.
 
     Raises:
-        InputError: it says none of `FITS`.
+        InputError: the value is not one of `FITS`.
     """
     fit: str = getattr(args, "fit", recipe.fit)
     check_choice("--fit", fit, FITS)
@@ -90,11 +90,11 @@ def fit_from(args: argparse.Namespace, recipe: Recipe) -> str:
 
 
 def find_pictures(paths: Iterable[str], refuse: Callable[[object], None]) -> Iterator[str]:
-    """The files that paths name: each file itself; of each folder the pictures in it and below, as in a data set.
+    """Yield picture files: each path that is a file, and all pictures in and below each folder, as in a data set.
 
     Args:
-        paths: of files and folders.
-        refuse: is told of a folder that cannot be listed, or has no picture.
+        paths: paths of files and folders.
+        refuse: function that reports a folder that cannot be listed or has no pictures.
     """
 
     def refuse_folder(error: OSError) -> None:
@@ -107,7 +107,7 @@ def find_pictures(paths: Iterable[str], refuse: Callable[[object], None]) -> Ite
         pictures = pictures_below(path, refuse_folder)
         yield from (str(Path(picture)) for picture in pictures)
         if not pictures:
-            refuse(f"the folder {path} has no picture")
+            refuse(f"the folder {path} has no pictures")
 
 
 def _arguments(config: TrainConfig) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def _arguments(config: TrainConfig) -> dict[str, Any]:
 
 @contextmanager
 def _flag_names() -> Iterator[None]:
-    """Name flags instead of arguments in the errors of `load_data` and `load_part`."""
+    """Replace arguments by flags in the errors of `load_data` and `load_part`."""
     try:
         yield
     except InputError as error:

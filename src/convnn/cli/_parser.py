@@ -1,4 +1,4 @@
-"""A parser that answers in one line; imports nothing that takes time."""
+"""An argument parser with one-line errors; it imports nothing slow."""
 
 import argparse
 import re
@@ -11,21 +11,24 @@ from convnn.errors import InputError, did_you_mean
 from convnn.files import expand_home
 
 FLAG = re.compile(r"((?:--|-[a-zA-Z])[^\s=]*)(?:=|$)")
-"""What is no value: `--lr` and `-h`, but not `-1` and, as in argparse, nothing with a blank in its name."""
+"""A flag such as `--lr` or `-h`; not a value such as `-1` and, as in argparse, not a word that contains a blank."""
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows defaults, and the names of commands beside what they do."""
+    """A formatter that shows defaults and aligns descriptions close to the names."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=26)
 
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
 
 class Parser(argparse.ArgumentParser):
-    """No abbreviations; every mistake is an InputError of one sentence.
+    """A parser without abbreviations, whose every error is an `InputError` of one sentence.
 
     Attributes:
-        brief: what `--help` prints instead of all flags, given the arguments.
+        brief: function of the arguments that returns the text of `--help`; None for the full text.
     """
 
     brief: Callable[[Sequence[str]], str] | None = None
@@ -34,7 +37,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, formatter_class=HelpFormatter, **settings)
 
     def error(self, message: str) -> NoReturn:
-        """Raise instead of printing the usage.
+        """Raise an error instead of printing the usage.
 
         Raises:
             InputError: always.
@@ -42,28 +45,28 @@ class Parser(argparse.ArgumentParser):
         raise InputError(message.removeprefix("argument "))
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse does, but an unknown flag is found before the flag is missed that it was meant to be.
+        """Parse as argparse does, but report an unknown flag before a missing one, which it may be a misspelling of.
 
         Raises:
-            InputError: a flag is unknown (naming the nearest) or has a value of the wrong type.
+            InputError: a flag is unknown (the message names the nearest) or has a value of the wrong type.
         """
         self._words = list(sys.argv[1:] if args is None else args)
         self._check_names(self._words)
         return super().parse_known_args(args, namespace)
 
     def format_help(self) -> str:
-        """The text of `--help`."""
+        """Return the text of `--help`."""
         return super().format_help() if self.brief is None else self.brief(self._words)
 
     def format_all(self) -> str:
-        """The text of `--help-all`: every flag."""
+        """Return the text of `--help-all`, with every flag."""
         return super().format_help()
 
     def parse_strictly(self, argv: Sequence[str]) -> argparse.Namespace:
         """Parse all of `argv`.
 
         Raises:
-            InputError: a flag is unknown (naming the nearest) or has a value of the wrong type.
+            InputError: a flag is unknown (the message names the nearest) or has a value of the wrong type.
         """
         parse = self.parse_known_intermixed_args if self._subparsers is None else self.parse_known_args
         args, unknown = parse(argv)
@@ -72,38 +75,38 @@ class Parser(argparse.ArgumentParser):
         return args
 
     def flags(self) -> list[str]:
-        """All flags that this parser knows."""
+        """Return all flags of this parser."""
         return [option for action in self._actions for option in action.option_strings]
 
     def _check_names(self, words: Iterable[str]) -> None:
-        has_commands = self._subparsers is not None  # what follows a command is the command's to check
+        has_commands = self._subparsers is not None  # the command itself checks what follows it
         for word in takewhile(lambda word: word != "--" and (word.startswith("-") or not has_commands), words):
             if (match := FLAG.match(word)) and match[1] not in self.flags():
                 raise InputError(f"unknown flag {match[1]}{did_you_mean(match[1], self.flags())}")
 
 
 class HelpAllAction(argparse.Action):
-    """Shows every flag, and ends."""
+    """An action that prints every flag and exits."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
-        """Print."""
+        """Print all flags and exit."""
         print(parser.format_all(), end="")
         parser.exit()
 
 
 def add_json_flag(parser: Parser) -> None:
-    """Give a parser `--json`."""
-    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    """Add `--json` to a parser."""
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
 
 
 class PathAction(argparse.Action):
-    """Keeps paths, those of homes written out, and refuses an empty one."""
+    """An action that stores paths with `~` expanded, and refuses empty ones."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
-        """Keep a path, or a list of them.
+        """Store a path, or a list of paths.
 
         Raises:
-            InputError: a path is empty, or there is no such home.
+            InputError: a path is empty, or its home folder does not exist.
         """
         name = option or str(self.metavar or self.dest)
         is_list = isinstance(values, list)
@@ -112,7 +115,7 @@ class PathAction(argparse.Action):
 
 
 class JoinAction(argparse.Action):
-    """Keeps all values of a flag that is given several times, with commas between them."""
+    """An action that joins the values of a repeated flag with commas."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
         """Add a value."""

@@ -1,4 +1,4 @@
-"""`convnn compare`: several runs side by side."""
+"""Compare several runs in a table, a picture and a page."""
 
 import argparse
 from collections.abc import Sequence
@@ -25,23 +25,23 @@ ON_SCREEN = ("measured on", "runs", "best top-1", "its epoch", "its test top-1",
 
 
 def add_flags(parser: Parser) -> None:
-    """The runs and the folder."""
+    """Add the arguments to a parser."""
     parser.add_argument(
         "runs",
         action=PathAction,
         nargs="+",
         metavar="RUN",
-        help="folders that trainings have left, two or more; or the folder of a study, whose seeds are averaged",
+        help="two or more folders of runs, or the folder of a study, whose runs are averaged over seeds",
     )
-    add_out_flags(parser, f"folder of {', '.join(FILES)}", default="comparison")
+    add_out_flags(parser, f"folder for {', '.join(FILES)}", default="comparison")
     add_json_flag(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> None:
     """Write a picture, a table and a page, and print the table."""
     check_new(Path(args.out), FILES, overwrite=args.overwrite)
-    is_one = len(args.runs) == 1 and is_study(args.runs[0])
-    runs = read_study_runs(args.runs[0]) if is_one else read_runs(args.runs)
+    is_of_study = len(args.runs) == 1 and is_study(args.runs[0])
+    runs = read_study_runs(args.runs[0]) if is_of_study else read_runs(args.runs)
     columns = comparison(runs)
     folder = make_folder(Path(args.out), "--out")
     picture, table, page = (folder / name for name in FILES)
@@ -49,23 +49,23 @@ def run(args: argparse.Namespace, console: Console) -> None:
     write_atomically(table, comparison_markdown(columns))
     write_atomically(page, comparison_page(runs))
     if args.json:
-        print_json(console, [{one.heading: one.keys[row] for one in columns} for row in range(len(runs))])
+        print_json(console, [{column.heading: column.keys[row] for column in columns} for row in range(len(runs))])
         return
     console.print(as_table(runs, columns))
     print_line(console, str(page))
 
 
 def as_table(runs: Sequence[Run], columns: Sequence[Column]) -> Table:
-    """For the screen: all flags in one cell, the best numbers bold; size and cost are in the files."""
+    """Return the table for the screen: flags in one cell, best numbers in bold, without size and cost."""
     flags = different_flags(runs)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("run", overflow="fold")
     table.add_column("flags", overflow="fold")
-    shown = [column for column in columns if column.heading in ON_SCREEN]
-    for column in shown:
+    visible = [column for column in columns if column.heading in ON_SCREEN]
+    for column in visible:
         table.add_column(column.heading.replace(" ", "\n", 1), justify="right", no_wrap=True)
     for number, run in enumerate(runs):
-        given = "\n".join(f"{name}={run.flags.get(name, UNKNOWN)}" for name in flags)
-        cells = [Text(column.cells[number], style="bold" if column.best[number] else "") for column in shown]
-        table.add_row(Text(run.name), Text(given), *cells)
+        differing = "\n".join(f"{name}={run.flags.get(name, UNKNOWN)}" for name in flags)
+        cells = [Text(column.cells[number], style="bold" if column.best[number] else "") for column in visible]
+        table.add_row(Text(run.name), Text(differing), *cells)
     return table

@@ -1,4 +1,4 @@
-"""`convnn evaluate`: the accuracy of a checkpoint."""
+"""Measure the loss and accuracy of a checkpoint."""
 
 import argparse
 
@@ -32,19 +32,19 @@ FLAGS = (
 
 
 def add_flags(parser: Parser) -> None:
-    """The checkpoint, the images and the device."""
+    """Add the arguments to a parser."""
     add_checkpoint(parser)
     parser.add_argument(
-        "--dataset", default=argparse.SUPPRESS, help="images to test on; those it was trained on when left out"
+        "--dataset", default=argparse.SUPPRESS, help="data set to test on (default: the one it was trained on)"
     )
-    parser.add_argument("--split", default="test", metavar="{train,val,test}", help="part of the images")
+    parser.add_argument("--split", default="test", metavar="{train,val,test}", help="part of the data set")
     add_json_flag(parser)
     add_fit_flag(parser)
     add_config_flags(parser, only=FLAGS)
 
 
 def run(args: argparse.Namespace, console: Console) -> None:
-    """Print loss and accuracies."""
+    """Print loss and accuracies of a checkpoint."""
     network, recipe = load_checkpoint(args.checkpoint)
     config = config_like(args, recipe, fit=fit_from(args, recipe))
     evaluate_network(network, recipe, config, console, args.split, as_json=args.json)
@@ -59,7 +59,7 @@ def evaluate_network(
     *,
     as_json: bool = False,
 ) -> None:
-    """Print loss and accuracies of a checkpoint's network on a part of the images that the flags name."""
+    """Print loss and accuracies of a network on a part of the data set that the flags select."""
     device = find_device(config.device)
     part = load_part_like(recipe, config, split)
     accelerator = make_accelerator(device, use_amp=config.use_amp)
@@ -81,10 +81,10 @@ def evaluate_network(
 
 
 def load_part_like(recipe: Recipe, config: TrainConfig, split: str) -> ImagePart:
-    """A part of the images that the flags name, in the size that the checkpoint's network learned.
+    """Load a part of the data set that the flags select, at the image size of the checkpoint.
 
     Raises:
-        InputError: they have other classes or channels.
+        InputError: its classes or channels differ from those of the checkpoint.
     """
     part = open_part(config, split, resize=_side(recipe), augment=False, device=find_device(config.device))
     check_like(recipe, config, part.classes, part.image_shape)
@@ -92,10 +92,10 @@ def load_part_like(recipe: Recipe, config: TrainConfig, split: str) -> ImagePart
 
 
 def load_images_like(recipe: Recipe, config: TrainConfig) -> ImageData:
-    """All images that the flags name, in the size that the checkpoint's network learned.
+    """Load the data set that the flags select, at the image size of the checkpoint.
 
     Raises:
-        InputError: they have other classes or channels.
+        InputError: its classes or channels differ from those of the checkpoint.
     """
     data = open_images(config, resize=_side(recipe), augment=False, device=find_device(config.device))
     check_like(recipe, config, data.classes, data.image_shape)
@@ -105,16 +105,16 @@ def load_images_like(recipe: Recipe, config: TrainConfig) -> ImageData:
 def check_like(
     recipe: Recipe, config: TrainConfig, classes: tuple[str, ...], image_shape: tuple[int, int, int]
 ) -> None:
-    """Refuse images that the checkpoint's network cannot be measured on.
+    """Refuse images on which the checkpoint cannot be evaluated.
 
     Raises:
-        InputError: their classes are not those that it learned, saying which differ, or they have another shape.
+        InputError: their classes or their shape differ from those of the checkpoint; the message names the difference.
     """
     where = f"--dataset={config.dataset} in --data_path={config.data_path}"
     check_classes(recipe, classes, where)
     if image_shape != recipe.image_shape:
         raise InputError(
-            f"{where} has images of shape {image_shape}, the checkpoint learned those of {recipe.dataset} of shape"
+            f"{where} has images of shape {image_shape}, but the checkpoint was trained on {recipe.dataset} with shape"
             f" {recipe.image_shape}"
         )
 

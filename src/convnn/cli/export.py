@@ -1,4 +1,4 @@
-"""`convnn export`: a trained network for other runtimes, or for the Hugging Face hub."""
+"""Export a trained network to other runtimes, or to the Hugging Face hub."""
 
 import argparse
 import json
@@ -22,30 +22,30 @@ FORMATS = ("onnx", "torch", "hub")
 
 
 def add_flags(parser: Parser) -> None:
-    """The checkpoint, the format and the file."""
+    """Add the arguments to a parser."""
     add_checkpoint(parser)
     parser.add_argument(
         "--format",
         default="onnx",
         metavar="{" + ",".join(FORMATS) + "}",
-        help="onnx, for other runtimes; torch, for torch.export.load; or hub, a folder for the Hugging Face hub",
+        help="onnx for other runtimes, torch for torch.export.load, or hub for a folder for the Hugging Face hub",
     )
-    add_out_flags(parser, "the file, or the folder of hub", required=True)
-    parser.add_argument("--opset", type=int, default=None, help="version of the ONNX operators; 20 when left out")
+    add_out_flags(parser, "file to write; for hub, the folder", required=True)
+    parser.add_argument("--opset", type=int, default=None, help="version of the ONNX operators (default: 20)")
     parser.add_argument(
         "--dynamic_batch",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="take any number of images at once; otherwise one",
+        help="accept batches of any size; otherwise of one image",
     )
     add_config_flags(parser, only=["imports"])
 
 
 def run(args: argparse.Namespace, console: Console) -> None:
-    """Write the network and say how far it agrees with what was written."""
+    """Write the network, and print how closely the file agrees with it."""
     check_choice("--format", args.format, FORMATS)
     if args.opset is not None and args.format != "onnx":
-        raise InputError(f"--opset={args.opset} is read with --format onnx alone; leave it out")
+        raise InputError(f"--opset={args.opset} applies only to --format onnx; leave it out")
     out = Path(args.out)
     if args.format != "hub" and out.is_dir():
         raise InputError(f"--out={out} is a folder; name the file, such as {out / 'network'}.{args.format}")
@@ -53,14 +53,14 @@ def run(args: argparse.Namespace, console: Console) -> None:
     network, recipe = load_checkpoint(args.checkpoint)
     if args.format == "hub":
         save_pretrained(network, recipe, out)
-        said = f"{', '.join(FILES[:-1])} and {FILES[-1]}"
+        text = f"{', '.join(FILES[:-1])} and {FILES[-1]}"
     else:
-        said = describe(export(args, network, recipe, out))
-    print_line(console, f"{out}: {said}")
+        text = describe(export(args, network, recipe, out))
+    print_line(console, f"{out}: {text}")
 
 
 def export(args: argparse.Namespace, network: Network, recipe: Recipe, out: Path) -> float | None:
-    """Write a file, and how far it is from the network."""
+    """Write a file and return its largest difference from the network."""
     make_folder(out.parent, "--out")
     example = torch.zeros(1, *recipe.image_shape)
     if args.format == "torch":
@@ -70,13 +70,13 @@ def export(args: argparse.Namespace, network: Network, recipe: Recipe, out: Path
 
 
 def metadata(recipe: Recipe) -> dict[str, str]:
-    """What whoever runs the file must know: how images are normalised, what the logits stand for."""
+    """Return what is needed to run the file: how images are normalised, and the classes of the logits."""
     document = {"mean": recipe.mean, "std": recipe.std, "classes": recipe.classes}
     return {"model": recipe.model, "layer": recipe.layer} | {name: json.dumps(d) for name, d in document.items()}
 
 
 def describe(difference: float | None) -> str:
-    """How far file and network are apart."""
+    """Return a sentence on the largest difference between file and network."""
     if difference is None:
-        return "checked by onnx.checker; with onnxruntime installed it would be run and compared with the network"
+        return "checked by onnx.checker; install onnxruntime to compare its outputs with the network"
     return f"differs from the network by {difference:.1e} at most, on random images"

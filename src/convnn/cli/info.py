@@ -1,4 +1,4 @@
-"""`convnn info`: what this installation can do."""
+"""Show the versions, devices and backends of this installation."""
 
 import argparse
 import platform
@@ -24,11 +24,11 @@ OPTIONAL = {
     "huggingface_hub": "hub",
     "optuna": "sweep",
 }
-"""Packages that some commands need, and the extra that brings each."""
+"""Packages that some commands need, and the extra that installs each."""
 
 
 def add_flags(parser: Parser) -> None:
-    """The form."""
+    """Add the arguments to a parser."""
     add_json_flag(parser)
 
 
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     rows = {
         "convnn": convnn.__version__,
         "python": platform.python_version(),
-        **_needed(),
+        **_required(),
         "device": f"{find_device('auto')} by default; {_describe_cuda()}; CPU with {threads}",
         "backends": "\n".join(_describe(name, reasons) for name, reasons in backend_report().items()),
         **{package: _optional(package, extra) for package, extra in OPTIONAL.items()},
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     console.print(table)
 
 
-def _needed() -> dict[str, str]:
+def _required() -> dict[str, str]:
     found = faults()
     return {
         name: text + (f", does not load: {found[name]}" if name in found else "") for name, text in versions().items()

@@ -1,4 +1,4 @@
-"""`convnn layers`: what layers and other systems there are, what each does, and which flags it reads."""
+"""List layers and other systems: what each does, and which flags it reads."""
 
 import argparse
 from typing import Any
@@ -18,14 +18,14 @@ STEPS = ("published", "selects", "weighs", "aggregates", "when", "paper", "check
 
 
 def add_flags(parser: Parser) -> None:
-    """The form, and modules of more layers."""
+    """Add the arguments to a parser."""
     add_config_flags(parser, only=["imports"])
     add_json_flag(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> None:
-    """Print by family what each system selects, weighs and aggregates, its class, its paper and its flags."""
-    rows = described()
+    """Print for each system, by family, what it selects, weighs and aggregates, its class, paper and flags."""
+    rows = describe_all()
     if args.json:
         print_json(console, rows)
         return
@@ -36,8 +36,8 @@ def run(args: argparse.Namespace, console: Console) -> None:
                 _print(row, console)
 
 
-def described() -> list[dict[str, Any]]:
-    """All systems, and layers that are registered with a line alone, as `--json` prints them."""
+def describe_all() -> list[dict[str, Any]]:
+    """Return all systems, and layers registered only with a summary, as `--json` prints them."""
     systems = [_of_system(system) for system in list_systems()]
     return systems + [
         {"name": name, "family": None, "layer": name, "selects": LAYERS[name].summary} | _of_layer(name)
@@ -58,16 +58,16 @@ def _of_layer(name: str) -> dict[str, Any]:
 
 
 def _print(row: dict[str, Any], console: Console) -> None:
-    """A system: its value of --layer and its class in the first line, and a line for each fact.
+    """Print a system: its value of `--layer` and its name on the first line, then a line for each fact.
 
-    Lines are folded at the width of a terminal; elsewhere they stay whole.
+    Lines are wrapped at the width of a terminal, and not wrapped elsewhere.
     """
     name = f"--layer {row['layer']}" if row["layer"] else row["name"]
-    beside = f"  {row['name']}" if row["layer"] and row["family"] else ""
+    title = f"  {row['name']}" if row["layer"] and row["family"] else ""
     lines = [(key, row[key]) for key in STEPS if row.get(key)]
-    lines += [("is", row["where"])] if row.get("where") else []
+    lines += [("code", row["where"])] if row.get("where") else []
     lines += [("reads", row["reads"]), ("flags", " ".join(row["flags"]))] if "reads" in row else []
-    console.print(Text.assemble((name, "bold"), beside), soft_wrap=True)
+    console.print(Text.assemble((name, "bold"), title), soft_wrap=True)
     for key, text in lines:
         line = Text.assemble((f"{key:<11}", "dim"), text)
         if console.is_terminal:

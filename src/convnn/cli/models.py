@@ -1,4 +1,4 @@
-"""`convnn models`: what networks there are."""
+"""List the networks."""
 
 import argparse
 from typing import Any
@@ -13,18 +13,18 @@ from convnn.screen import print_json
 
 
 def add_flags(parser: Parser) -> None:
-    """A pattern."""
-    parser.add_argument("pattern", nargs="?", default="*", help="names to list, such as 'vgg*'")
+    """Add the arguments to a parser."""
+    parser.add_argument("pattern", nargs="?", default="*", help="pattern of names to list, such as 'vgg*'")
     add_json_flag(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> None:
-    """Print names and summaries."""
+    """Print names and summaries of networks."""
     names = list_models(args.pattern)
     if not names:
-        raise InputError(f"pattern={args.pattern!r} fits no model; there are {', '.join(list_models())}")
+        raise InputError(f"pattern={args.pattern!r} matches no model; the models are {', '.join(list_models())}")
     if args.json:
-        print_json(console, [described(name) for name in names])
+        print_json(console, [describe(name) for name in names])
         return
     table = Table(box=None, show_header=False)
     table.add_column(style="bold")
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     console.print(table)
 
 
-def described(name: str) -> dict[str, Any]:
-    """A network, as `--json` prints it."""
+def describe(name: str) -> dict[str, Any]:
+    """Return the facts of a network, as `--json` prints them."""
     summary, layer = describe_model(name), default_layer(name)
     return {"name": name, "summary": summary, "default_layer": layer, "settings": model_settings(name)}

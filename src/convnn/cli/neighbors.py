@@ -1,4 +1,4 @@
-"""`convnn neighbors`: whom every layer of a trained network looks at, drawn on the image."""
+"""Draw the neighbours that each layer of a trained network chooses on images."""
 
 import argparse
 from collections.abc import Iterable
@@ -22,26 +22,26 @@ Query = tuple[int, int]
 
 
 def add_flags(parser: Parser) -> None:
-    """The images, the pixels and the checkpoint."""
+    """Add the arguments to a parser."""
     add_checkpoint(parser)
     parser.add_argument(
-        "images", action=PathAction, nargs="*", metavar="IMAGE", help="picture files; test images when left out"
+        "images", action=PathAction, nargs="*", metavar="IMAGE", help="picture files (default: test images)"
     )
-    parser.add_argument("--index", type=int, nargs="+", default=[0], help="test images to draw where no file is given")
+    parser.add_argument("--index", type=int, nargs="+", default=[0], help="test images to draw if no file is given")
     parser.add_argument(
-        "--query", nargs="+", default=None, metavar="ROW,COLUMN", help="pixels whose neighbours are drawn"
+        "--query", nargs="+", default=None, metavar="ROW,COLUMN", help="pixels whose neighbours to draw"
     )
-    parser.add_argument("--num_queries", type=int, default=3, help="pixels chosen where --query names none")
-    add_out_flags(parser, "folder of the pictures", default="neighbors")
+    parser.add_argument("--num_queries", type=int, default=3, help="number of pixels to choose if --query is not given")
+    add_out_flags(parser, "folder for the pictures", default="neighbors")
     parser.add_argument(
-        "--page", action=argparse.BooleanOptionalAction, default=True, help="write a page to explore each image, too"
+        "--page", action=argparse.BooleanOptionalAction, default=True, help="also write a page to explore each image"
     )
     add_fit_flag(parser)
     add_config_flags(parser, only=["imports", "data_path", "num_workers", "device"])
 
 
 def run(args: argparse.Namespace, console: Console) -> None:
-    """Draw one sheet an image, a row for each query pixel, a column for each layer, and write a page beside it."""
+    """Draw a sheet for each image, with a row per query pixel and a column per layer, and write a page for it."""
     check_at_least("--num_queries", args.num_queries, 1)
     queries = None if args.query is None else [parse_query(text) for text in args.query]
     device = find_device(config_from(args).device)
@@ -70,53 +70,55 @@ def run(args: argparse.Namespace, console: Console) -> None:
 
 
 def stem_of(name: str) -> str:
-    """What the pictures of an image are called."""
+    """Return the file name, without suffix, of the pictures of an image."""
     return f"neighbors_{Path(name).stem}"
 
 
 def read_images(args: argparse.Namespace, recipe: Recipe) -> dict[str, Tensor]:
-    """Network inputs (1, C, H, W) by name: the files given, or images of the checkpoint's test set.
+    """Return network inputs (1, C, H, W) by name: the given files, or test images of the checkpoint's data set.
 
     Raises:
-        InputError: a file cannot be read, or there is no test image of that index.
+        InputError: a file cannot be read, or an index is out of range.
     """
     fit = fit_from(args, recipe)
     if args.images:
         return {path: load_image(path, recipe.image_shape, recipe.mean, recipe.std, fit) for path in args.images}
     config = config_like(args, recipe, device="cpu", fit=fit)
     test = load_part_like(recipe, config, "test").loader
-    wanted = dict.fromkeys(args.index)
-    for index in wanted:
+    indices = dict.fromkeys(args.index)
+    for index in indices:
         if not 0 <= index < test.num_samples:
             raise InputError(f"--index={index} must lie between 0 and {test.num_samples - 1}")
     found: dict[int, Tensor] = {}
     for batch in test:
         for index, image in zip(batch.indices.tolist(), batch.images, strict=True):
-            if index in wanted:
+            if index in indices:
                 found[index] = image.unsqueeze(0)
-        if len(found) == len(wanted):
+        if len(found) == len(indices):
             break
-    return {f"{recipe.dataset}_{index}": found[index] for index in wanted}
+    return {f"{recipe.dataset}_{index}": found[index] for index in indices}
 
 
 def check_distinct(names: Iterable[str]) -> None:
-    """Refuse images whose pictures would have one file name.
+    """Refuse images whose pictures would have the same file name.
 
     Raises:
-        InputError: naming the first name that comes twice.
+        InputError: a name occurs twice.
     """
     seen: set[str] = set()
     for stem in (Path(name).stem for name in names):
         if stem in seen:
-            raise InputError(f"two images are called {stem!r}, and their pictures would be one file; draw them apart")
+            raise InputError(
+                f"two images are named {stem!r}, so their pictures would have one file name; draw them separately"
+            )
         seen.add(stem)
 
 
 def parse_query(text: str) -> Query:
-    """A pixel from "row,column".
+    """Parse a pixel, "row,column".
 
     Raises:
-        InputError: the text is something else.
+        InputError: the text has another form.
     """
     try:
         row, column = (int(part) for part in text.split(","))

@@ -1,4 +1,4 @@
-"""`convnn predict`: what a network sees in pictures."""
+"""Classify pictures with a trained network."""
 
 import argparse
 import io
@@ -29,7 +29,7 @@ FORMATS = ("table", "csv", "json")
 
 
 class Guess(NamedTuple):
-    """One of the likeliest classes of a picture: rank 1 is the likeliest of all."""
+    """One of the most probable classes of a picture; rank 1 is the most probable."""
 
     image: str
     rank: int
@@ -38,19 +38,19 @@ class Guess(NamedTuple):
 
 
 class Refusals:
-    """Pictures that cannot be read, each said on stderr as it is met, in a line."""
+    """Reports pictures that cannot be read on stderr, one line each, and counts them."""
 
     def __init__(self) -> None:
         self.count = 0
 
     def __call__(self, reason: object) -> None:
-        """Say one."""
+        """Report a picture."""
         self.count += 1
         print(f"convnn: {reason}", file=sys.stderr)
 
 
 def add_flags(parser: Parser) -> None:
-    """The pictures, the checkpoint and what is written."""
+    """Add the arguments to a parser."""
     add_checkpoint(parser)
     parser.add_argument(
         "images",
@@ -59,13 +59,13 @@ def add_flags(parser: Parser) -> None:
         metavar="IMAGE",
         help="picture files of any size, and folders of them",
     )
-    parser.add_argument("--top", type=int, default=3, help="classes named for each picture; no more than there are")
-    parser.add_argument("--batch_size", type=int, default=32, help="pictures in memory at once")
+    parser.add_argument("--top", type=int, default=3, help="number of classes to show for each picture")
+    parser.add_argument("--batch_size", type=int, default=32, help="number of pictures in memory at once")
     parser.add_argument(
         "--format",
         default="table",
         metavar="{" + ",".join(FORMATS) + "}",
-        help="table, to read; csv or json, for programs",
+        help="table for reading; csv or json for programs",
     )
     add_out_flags(parser, "file to write instead of printing")
     add_fit_flag(parser)
@@ -73,7 +73,7 @@ def add_flags(parser: Parser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    """Print or write the likeliest classes of every picture; 1 where a picture could not be read, 0 otherwise."""
+    """Print or write the most probable classes of each picture; return 1 if one could not be read, else 0."""
     check_at_least("--top", args.top, 1)
     check_choice("--format", args.format, FORMATS)
     device = find_device(config_from(args).device)
@@ -92,11 +92,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def check_file(out: Path, *, overwrite: bool) -> None:
-    """Refuse what cannot be written, before anything is computed.
+    """Refuse an output that cannot be written, before anything is computed.
 
     Raises:
-        InputError: it is a folder, or a file that is not to be replaced.
-        OutputError: its folder cannot be made.
+        InputError: it is a folder, or a file that exists and must not be replaced.
+        OutputError: its folder cannot be created.
     """
     if out.is_dir():
         raise InputError(f"--out={out} is a folder; name the file, such as {out / 'classes.csv'}")
@@ -107,13 +107,13 @@ def check_file(out: Path, *, overwrite: bool) -> None:
 def read_batches(
     paths: Iterable[str], recipe: Recipe, fit: str, batch_size: int, refuse: Refusals
 ) -> Iterator[list[tuple[str, Tensor]]]:
-    """Pictures that can be read, as network inputs (1, C, H, W) with their paths; no more than a batch at once."""
+    """Yield batches of readable pictures, as network inputs (1, C, H, W) with their paths."""
 
     def read() -> Iterator[tuple[str, Tensor]]:
         for path in paths:
             try:
                 yield path, load_image(path, recipe.image_shape, recipe.mean, recipe.std, fit)
-            except InputError as error:  # noqa: PERF203 (nothing beside the reading of a picture)
+            except InputError as error:  # noqa: PERF203 (cheap compared with reading a picture)
                 refuse(error)
 
     pictures = read()
@@ -124,7 +124,7 @@ def read_batches(
 def guess_batch(
     network: Network, recipe: Recipe, batch: list[tuple[str, Tensor]], top: int, device: torch.device
 ) -> Iterator[Guess]:
-    """The likeliest classes of some pictures, at most as many as there are."""
+    """Yield the most probable classes of each picture of a batch, at most `top` each."""
     images = torch.cat([image for _, image in batch]).to(device)
     with torch.no_grad():
         probabilities = network(images).softmax(dim=-1).cpu()
@@ -135,7 +135,7 @@ def guess_batch(
 
 
 def write(guesses: list[Guess], form: str, out: Path | None, console: Console) -> None:
-    """Print, or write a file that is whole or not there.
+    """Print the guesses, or write them to a file, atomically.
 
     Raises:
         OutputError: the file cannot be written.
@@ -152,7 +152,7 @@ def write(guesses: list[Guess], form: str, out: Path | None, console: Console) -
 
 
 def as_table(guesses: Iterable[Guess]) -> Table:
-    """To read: a picture is named beside its likeliest class; a narrow terminal breaks lines and cuts nothing."""
+    """Return a table that names each picture once; narrow terminals wrap its cells without cutting them."""
     table = Table(box=None)
     for heading in ("image", "class", "probability"):
         table.add_column(heading, overflow="fold")
@@ -162,19 +162,19 @@ def as_table(guesses: Iterable[Guess]) -> Table:
 
 
 def as_text(guesses: Iterable[Guess]) -> str:
-    """That table in a file, as wide as it is."""
+    """Return the table as text of unlimited width."""
     screen = io.StringIO()
     make_console(screen).print(as_table(guesses))
     return screen.getvalue()
 
 
 def as_csv(guesses: Iterable[Guess]) -> str:
-    """A row for each class of each picture; probabilities from 0 to 1."""
+    """Return a CSV row for each class of each picture, with probabilities from 0 to 1."""
     return csv_text(("image", "rank", "class", "probability"), guesses)
 
 
 def as_json(guesses: Iterable[Guess]) -> str:
-    """A list with an entry for each picture; ASCII, in which names of any bytes survive."""
+    """Return a JSON list with an entry for each picture, in ASCII, so that file names of any bytes survive."""
     pictures: list[dict[str, Any]] = []
     for guess in guesses:
         if guess.rank == 1:

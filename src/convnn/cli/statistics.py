@@ -1,4 +1,4 @@
-"""`convnn statistics`: what the neighbours of every layer are like, over the test images."""
+"""Measure the neighbours that each layer of a network chooses on the test images."""
 
 import argparse
 from pathlib import Path
@@ -24,19 +24,19 @@ FLAGS = ("imports", "data_path", "noise", "limit_train", "limit_test", "num_work
 FILES = ("statistics.csv", "statistics.md", "statistics.png")
 
 ON_SCREEN = ("distance", "in_window", "outside", "hubness", "never_chosen", "class_agreement", "chance_agreement")
-"""Measures that fit on a narrow terminal; the files have all."""
+"""Measures that fit on a narrow terminal; the files contain all."""
 
 
 def add_flags(parser: Parser) -> None:
-    """The checkpoint, the images and the folder."""
+    """Add the arguments to a parser."""
     add_checkpoint(parser)
-    add_out_flags(parser, f"folder of {', '.join(FILES)}", default="statistics")
+    add_out_flags(parser, f"folder for {', '.join(FILES)}", default="statistics")
     add_json_flag(parser)
     add_config_flags(parser, only=FLAGS)
 
 
 def run(args: argparse.Namespace, console: Console) -> None:
-    """Measure on the test images, the classes of positions being those of the training images; print and write."""
+    """Measure on the test images, with classes of positions learned from the training images; print and write."""
     check_new(Path(args.out), FILES, overwrite=args.overwrite)
     network, recipe = load_checkpoint(args.checkpoint)
     config = config_like(args, recipe, fit=recipe.fit)
@@ -50,20 +50,20 @@ def run(args: argparse.Namespace, console: Console) -> None:
     write_atomically(table, f"# {title}\n\n{readable_markdown(layers)}")
     draw_statistics(layers, picture, title=title)
     if args.json:
-        measured = [{name: getattr(one, name) for name in COLUMNS[1:]} for one in layers]
-        print_json(console, [{"layer": one.name} | row for one, row in zip(layers, measured, strict=True)])
+        rows_of = [{name: getattr(layer, name) for name in COLUMNS[1:]} for layer in layers]
+        print_json(console, [{"layer": layer.name} | row for layer, row in zip(layers, rows_of, strict=True)])
         return
     console.print(as_table(title, *readable_rows(layers, ON_SCREEN)))
     print_line(console, str(picture))
 
 
 def as_table(title: str, head: list[str], rows: list[list[str]]) -> Table:
-    """For the screen: names are cut where it is narrow, numbers are not."""
+    """Return the table for the screen; names are shortened to its width, numbers are not."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in head:
         is_name = heading == "layer"
-        lines = heading.replace(" ", "\n")
-        table.add_column(lines, justify="left" if is_name else "right", no_wrap=not is_name, overflow="ellipsis")
+        wrapped = heading.replace(" ", "\n")
+        table.add_column(wrapped, justify="left" if is_name else "right", no_wrap=not is_name, overflow="ellipsis")
     for row in rows:
         table.add_row(*row)
     return table

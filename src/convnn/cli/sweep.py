@@ -1,4 +1,4 @@
-"""`convnn sweep`: a study, which is many runs."""
+"""Run a study, which is a set of runs."""
 
 import argparse
 import shlex
@@ -25,36 +25,36 @@ from convnn.words import counted
 
 STYLES = {"finished": "green", "failed": "red", "waiting": "dim"}
 ON_SCREEN = ("runs", "best top-1", "last top-1", "s/epoch")
-"""Columns of the last table that fit on a terminal, besides the settings."""
+"""Columns of the final table that fit on a terminal, besides the settings."""
 
 
 def add_flags(parser: Parser) -> None:
-    """The study, the devices, and what to change."""
+    """Add the arguments to a parser."""
     parser.add_argument(
-        "study", action=PathAction, metavar="STUDY.toml", help="what to run, such as studies/digits.toml"
+        "study", action=PathAction, metavar="STUDY.toml", help="study file, such as studies/digits.toml"
     )
-    parser.add_argument("--set", nargs="+", default=[], metavar="FLAG=VALUE", help="flags of every run to change")
+    parser.add_argument("--set", nargs="+", default=[], metavar="FLAG=VALUE", help="flags to override in every run")
     parser.add_argument(
-        "--out", action=PathAction, default=None, help="folder of the runs and results, instead of the study's"
+        "--out", action=PathAction, default=None, help="folder for runs and results (default: that of the study)"
     )
     parser.add_argument("--devices", nargs="+", default=None, metavar="DEVICE", help="cpu, mps, cuda or cuda:0 ...")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once on each device")
-    parser.add_argument("--take_over", action="store_true", help="begin again what other machines have left unfinished")
-    parser.add_argument("--list", action="store_true", help="show the runs and what is there of them, and make none")
+    parser.add_argument("--jobs", type=int, default=1, help="simultaneous runs on each device")
+    parser.add_argument("--take_over", action="store_true", help="resume runs that other machines left unfinished")
+    parser.add_argument("--list", action="store_true", help="list the runs and their progress, without running any")
 
 
 def run(args: argparse.Namespace, console: Console) -> None:
-    """Make the runs that are missing, and write tables and pictures.
+    """Make the missing runs, and write tables and pictures.
 
     Raises:
         InputError: the study, a flag or a device is wrong.
-        TrainingError: some runs failed; the others are made all the same.
+        TrainingError: some runs failed; the others are still made.
     """
     study = read_study(args.study, changes=parse_changes(args.set), folder=args.out)
     devices = find_devices(args.devices, args.jobs)
     sweep = Sweep(study, devices, take_over=args.take_over)
     if study.same:
-        print_line(console, repeated(study.same))
+        print_line(console, describe_duplicates(study.same))
     if args.list:
         console.print(progress(sweep))
         return
@@ -62,39 +62,39 @@ def run(args: argparse.Namespace, console: Console) -> None:
         with ExitStack() as stack:
             sweep.run(stack.enter_context(LiveTable(console)) if console.is_terminal else Lines(console))
     except Interrupted:
-        print_line(console, f"to go on: {resuming(args)}")
+        print_line(console, f"to resume: {resume_command(args)}")
         raise
     console.print(summary(study, list(sweep.results.values())))
     print_line(console, str(study.folder / "results.md"))
     for name, host in sweep.elsewhere.items():
-        print_line(console, f"{name} is made at {host}; if nothing runs there any more, --take_over begins it again")
+        print_line(console, f"{name} is in progress on {host}; if nothing runs there any more, --take_over resumes it")
     if sweep.undrawn:
-        print_line(console, f"not all pictures are drawn: {sweep.undrawn}")
+        print_line(console, f"some pictures could not be drawn: {sweep.undrawn}")
     if sweep.failed:
         name, reason = next(iter(sweep.failed.items()))
         raise TrainingError(f"{len(sweep.failed)} of {counted(len(study.runs), 'run')} failed; {name}: {reason}")
 
 
-def resuming(args: argparse.Namespace) -> str:
-    """The command that goes on with a sweep."""
+def resume_command(args: argparse.Namespace) -> str:
+    """Return the command that resumes a sweep."""
     given = {"--set": args.set, "--out": [args.out], "--devices": args.devices, "--jobs": [str(args.jobs)]}
     defaults = {"--set": [], "--out": [None], "--devices": None, "--jobs": ["1"]}
     flags = [word for flag, words in given.items() if words != defaults[flag] for word in (flag, *words)]
     return shlex.join(["convnn", "sweep", args.study, *flags])
 
 
-def repeated(same: Mapping[str, str]) -> str:
-    """Which runs are not made because others are the same."""
-    name, made = next(iter(same.items()))
+def describe_duplicates(same: Mapping[str, str]) -> str:
+    """Return which runs are skipped because they would repeat others."""
+    name, original = next(iter(same.items()))
     more = f", and {len(same) - 1:,} more" if len(same) > 1 else ""
-    return f"made once what differs in settings alone that the network does not read: {name} as {made}{more}"
+    return f"runs that differ only in settings the network does not read are made once: {name} is {original}{more}"
 
 
 def parse_changes(words: Sequence[str]) -> dict[str, Any]:
-    """Flags from words such as "num_epochs=2".
+    """Parse flags from words such as "num_epochs=2".
 
     Raises:
-        InputError: a word is none of these, or the flag is unknown or of another type.
+        InputError: a word has another form, or its flag is unknown or of another type.
     """
     for word in words:
         if "=" not in word:
@@ -103,48 +103,48 @@ def parse_changes(words: Sequence[str]) -> dict[str, Any]:
 
 
 class LiveTable:
-    """What is happening, redrawn in place."""
+    """A table of the runs in progress, redrawn in place."""
 
     def __init__(self, console: Console) -> None:
         self._live = Live(console=console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> "LiveTable":
-        """Take the screen."""
+        """Start drawing."""
         self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give it back."""
+        """Stop drawing, and clear the table."""
         self._live.stop()
 
     def __call__(self, sweep: Sweep) -> None:
-        """Redraw."""
+        """Redraw the table."""
         self._live.update(progress(sweep, all_runs=False), refresh=True)
 
 
 class Lines:
-    """What has happened, a line each, for a log."""
+    """A log of changes of state, one line each."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._told: dict[str, str] = {}
+        self._reported: dict[str, str] = {}
 
     def __call__(self, sweep: Sweep) -> None:
-        """Say what has changed."""
+        """Print a line for each run whose state has changed."""
         for name, (state, result) in states(sweep).items():
-            if state != self._told.get(name, "waiting"):
-                self._told[name] = state
+            if state != self._reported.get(name, "waiting"):
+                self._reported[name] = state
                 reached = f", {counted(result.epochs, 'epoch')}, best {result.value('best'):.2%}" if result else ""
                 reason = f": {sweep.failed[name]}" if name in sweep.failed else ""
                 print_line(self._console, f"{name} {state}{reached}{reason}")
 
 
 def progress(sweep: Sweep, *, all_runs: bool = True) -> Table:
-    """The runs, what is happening to each, and how far it has come.
+    """Return a table of the runs, with the state and progress of each.
 
     Args:
-        sweep: what makes them.
-        all_runs: those too that are finished or wait, which are only counted otherwise.
+        sweep: sweep that makes the runs.
+        all_runs: include finished and waiting runs, which are only counted otherwise.
     """
     known = states(sweep)
     finished = sum(state == "finished" for state, _ in known.values())
@@ -161,12 +161,12 @@ def progress(sweep: Sweep, *, all_runs: bool = True) -> Table:
 
 
 def summary(study: Study, results: Sequence[Result]) -> Table:
-    """Means over the repetitions, for the screen."""
+    """Return a table of means over the repetitions, for the screen."""
     head, rows = results_table(study, group_results(study, results))
-    shown = [number for number, name in enumerate(head) if name in study.settings or name in ON_SCREEN]
+    visible = [number for number, name in enumerate(head) if name in study.settings or name in ON_SCREEN]
     table = Table(box=box.SIMPLE_HEAD, title=Text(study.title))
-    for number in shown:
+    for number in visible:
         table.add_column(head[number], justify="left" if head[number] in study.settings else "right", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(row[number]) for number in shown))
+        table.add_row(*(Text(row[number]) for number in visible))
     return table

@@ -1,4 +1,4 @@
-"""`convnn train`, which is also `python main.py`."""
+"""Train a network."""
 
 import argparse
 import shlex
@@ -50,15 +50,17 @@ if TYPE_CHECKING:
 
 
 def add_flags(parser: Parser) -> None:
-    """All published flags and ours."""
+    """Add all flags of training to a parser."""
     parser.brief = partial(brief_help, parser.prog)
-    parser.add_argument("--help-all", action=HelpAllAction, nargs=0, help="show every flag, by the layers that read it")
+    parser.add_argument(
+        "--help-all", action=HelpAllAction, nargs=0, help="show all flags, by the layers that read them"
+    )
     parser.add_argument(
         "--config",
         action=PathAction,
         default=None,
         metavar="FILE",
-        help="flags from a TOML file or the args.txt of a run",
+        help="read flags from a TOML file or the args.txt of a run",
     )
     add_config_flags(parser)
 
@@ -70,9 +72,9 @@ def run(args: argparse.Namespace, console: Console) -> None:
     config = TrainConfig(**given)
     warn_of_unread(given_flags(args), config, console)
     if config.test_only and config.init_from is not None:
-        raise InputError(f"--init_from={config.init_from} is read by training; evaluate with --checkpoint")
+        raise InputError(f"--init_from={config.init_from} applies to training only; to evaluate, give --checkpoint")
     if config.test_only and config.pretrained:
-        raise InputError("--pretrained is read by training; leave it out to evaluate")
+        raise InputError("--pretrained applies to training only; leave it out to evaluate")
     if not config.test_only:
         train(given, console, args.interruption)
     elif config.checkpoint is not None:
@@ -88,26 +90,26 @@ def run(args: argparse.Namespace, console: Console) -> None:
 
 
 def warn_of_unread(given: Iterable[str], config: TrainConfig, console: Console) -> None:
-    """Name the flags that have no say, because neither the network nor its layer reads them."""
+    """Name the flags that have no effect, because neither the network nor its layer reads them."""
     if unread := [f"--{name}" for name in given if not config.reads(name)]:
         print_line(console, f"not read by {config.model} of {config.layer}: {', '.join(unread)}")
 
 
 def train(given: dict[str, Any], console: Console, interruption: Interruption) -> None:
-    """Train and test a network, leaving a run folder.
+    """Train and test a network, and write a run folder.
 
     Args:
-        given: flags; the others have their defaults, or the values of the run that is resumed.
-        console: the screen.
-        interruption: what listens for signals.
+        given: flags; the others have their defaults, or the values of the resumed run.
+        console: console to print on.
+        interruption: handler of signals.
     """
     say = partial(print_line, console)
     point = find_resume_point(given, warn=say) if given.get("resume") else None
     config = TrainConfig(**given) if point is None else point.config
     if config.checkpoint is not None:
-        raise InputError(f"--checkpoint={config.checkpoint} is read by --test_only; leave it out to train")
+        raise InputError(f"--checkpoint={config.checkpoint} applies to --test_only; leave it out to train")
     if config.log_neighbors and config.fsdp:
-        raise InputError("--log_neighbors needs the whole network in one process; leave out it or --fsdp")
+        raise InputError("--log_neighbors needs the whole network in one process; leave out --log_neighbors or --fsdp")
     from accelerate.utils import set_seed  # takes half a second to import
 
     accelerator = make_accelerator(
@@ -117,7 +119,7 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
     config = fix_threads(config, is_new=point is None)
     set_seed(config.seed)
     data = load_images(config, accelerator)
-    with accelerator.local_main_process_first():  # what has to be fetched is fetched once
+    with accelerator.local_main_process_first():  # downloads happen once
         network = make_network(
             config, data.image_shape[0], data.num_classes, pretrained=config.pretrained and not point
         )
@@ -142,7 +144,7 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
     try:
         results = trainer.fit()
     except Interrupted:
-        say(f"to go on: {resuming(config)}")
+        say(f"to resume: {resume_command(config)}")
         raise
     finally:
         report.stop()
@@ -151,28 +153,28 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
 
 
 def print_replaced(network: Network, config: TrainConfig, console: Console) -> None:
-    """How many layers of a network of another library are ours now."""
+    """Print how many layers of a network of another library were replaced."""
     if isinstance(network, ExternalNetwork) and (report := network.report) is not None:
         replaced = f"{len(report.replaced)} of {counted(len(report.fates), 'layer')} replaced by {config.layer}"
         first = next(iter(report.left), None)
-        print_line(console, replaced + ("" if first is None else f"; {first.name} is left: {first.reason}"))
+        print_line(console, replaced + ("" if first is None else f"; {first.name} was kept: {first.reason}"))
 
 
-def resuming(config: TrainConfig) -> str:
-    """The command that goes on with a run."""
+def resume_command(config: TrainConfig) -> str:
+    """Return the command that resumes a run."""
     imports = ["--import", config.imports] if config.imports else []
     return shlex.join(["convnn", "train", "--resume", config.output_dir, *imports])
 
 
 def fix_threads(config: TrainConfig, *, is_new: bool) -> TrainConfig:
-    """Compute with the threads of the run: those of its flag, of its first start, or else of this process.
+    """Set the number of threads: that of the flag, of the first start of the run, or else of this process.
 
     Args:
-        config: the flags; what is resumed names its threads.
-        is_new: there is no checkpoint; a run that was broken off ahead of its first one has left args.txt.
+        config: the flags; those of a resumed run include its number of threads.
+        is_new: there is no checkpoint; a run interrupted before its first checkpoint has left args.txt.
 
     Returns:
-        The flags with the number of threads, which all processes share.
+        The flags with the number of threads, which is the same in all processes.
     """
     threads = config.threads
     if threads is None and is_new and config.resume is not None:
@@ -185,28 +187,28 @@ def fix_threads(config: TrainConfig, *, is_new: bool) -> TrainConfig:
 
 
 def initialise(network: Network, path: str, data: ImageData, console: Console) -> None:
-    """Take over the weights of `--init_from`, and say which stay fresh."""
+    """Load the weights of `--init_from`, and report the layers that keep their random initialisation."""
     fresh = start_from(network, path, data.num_classes)
-    rest = f"; fresh, because it learned another number of classes: {', '.join(fresh)}" if fresh else ""
-    print_line(console, f"starting with the weights of {path}{rest}")
+    rest = f"; randomly initialised, because the number of classes differs: {', '.join(fresh)}" if fresh else ""
+    print_line(console, f"starting from the weights of {path}{rest}")
 
 
 def describe_pretrained(network: ExternalNetwork, config: TrainConfig, say: Callable[[str], None]) -> None:
-    """Say which weights of a pretrained network are fresh."""
+    """Report which layers of a pretrained network are randomly initialised."""
     fresh = list(network.fresh)
     if network.report is not None and not network.keeps_weights:
         fresh.append(f"{counted(len(network.report.replaced), 'layer')} replaced by --layer={config.layer}")
-    rest = f"; fresh: {', '.join(fresh)}" if fresh else ""
-    say(f"starting with the weights of {config.model}{rest}")
+    rest = f"; randomly initialised: {', '.join(fresh)}" if fresh else ""
+    say(f"starting from the weights of {config.model}{rest}")
 
 
 def load_images(config: TrainConfig, accelerator: "Accelerator") -> ImageData:
-    """The images that the flags name, or the part of them that this process trains on.
+    """Load the images that the flags select, or the share of this process.
 
     Raises:
-        InputError: they are all of one class.
+        InputError: they all belong to one class.
     """
-    with accelerator.local_main_process_first():  # what has to be fetched is fetched once
+    with accelerator.local_main_process_first():  # downloads happen once
         data = open_images(
             config,
             device=accelerator.device,
@@ -215,7 +217,7 @@ def load_images(config: TrainConfig, accelerator: "Accelerator") -> ImageData:
         )
     if data.num_classes < 2:
         raise InputError(
-            f"--data_path={config.data_path} has the class {data.classes[0]!r} alone, and nothing to learn;"
+            f"--data_path={config.data_path} has only the class {data.classes[0]!r}, so there is nothing to learn;"
             " give each class a folder of its own"
         )
     return data
@@ -229,10 +231,10 @@ def make_writers(
     point: ResumePoint | None,
     say: Callable[[str], None],
 ) -> list[Callback]:
-    """What writes into the folder of the run."""
-    from convnn.cli._callbacks import Curves, NeighborLog  # they draw, with Matplotlib
+    """Return the callbacks that write into the folder of the run."""
+    from convnn.cli._callbacks import Curves, NeighborLog  # these import Matplotlib
 
-    scalars = TensorBoardLog(Path(config.output_dir)) if config.tensorboard else None  # first: it may refuse
+    scalars = TensorBoardLog(Path(config.output_dir)) if config.tensorboard else None  # first, because it may refuse
     folder = RunFolder(config, network, data, summary, point, warn=say)
     writers: list[Callback] = [folder, Curves(folder, warn=say)]
     if scalars is not None:
@@ -243,35 +245,36 @@ def make_writers(
 
 
 def resume(trainer: Trainer, point: ResumePoint | None, console: Console) -> bool:
-    """Let a trainer go on from a checkpoint, if there is one, and say from where.
+    """Resume a trainer from a checkpoint, if there is one, and report its position.
 
     Returns:
-        Whether no further epoch is made.
+        Whether there is no epoch left to train.
     """
     if point is None:
         if trainer.config.resume:
-            print_line(console, f"no checkpoint in {trainer.config.output_dir} yet: starting")
+            print_line(console, f"no checkpoint in {trainer.config.output_dir} yet: starting from the beginning")
         return False
     trainer.resume(point.checkpoint, point.path)
-    over = trainer.stop_reason()
-    if over is not None:
-        print_line(console, f"nothing is left to do for the run of {point.path}: {over}")
+    reason = trainer.stop_reason()
+    if reason is not None:
+        print_line(console, f"nothing left to train for {point.path}: {reason}")
         return True
     if trainer.accelerator.is_main_process:
         point.rename_damaged()
-    done = f"epoch {trainer.position.epoch}, after {counted(trainer.position.step, 'step')} of it"
-    print_line(console, f"going on from {point.path}: {done}")
+    position = f"epoch {trainer.position.epoch}, after {counted(trainer.position.step, 'step')} of it"
+    print_line(console, f"resuming from {point.path}: {position}")
     if (change := describe_change(point.machine)) is not None:
         print_line(console, change)
     if (threads := torch.get_num_threads()) > (cores := count_cores()):
         print_line(
-            console, f"its {threads} threads share {cores} cores; --threads {cores} is faster, with other last bits"
+            console,
+            f"its {threads} threads share {cores} cores; --threads {cores} is faster, but changes the last bits",
         )
     return False
 
 
 def make_network(config: TrainConfig, in_channels: int, num_classes: int, *, pretrained: bool = False) -> Network:
-    """The network that the flags describe, with fresh weights unless it is to be pretrained."""
+    """Create the network that the flags describe, randomly initialised or pretrained."""
     return create_model(
         config.model,
         config.layer,
@@ -285,12 +288,12 @@ def make_network(config: TrainConfig, in_channels: int, num_classes: int, *, pre
 
 
 def check_shapes(config: TrainConfig, console: Console) -> None:
-    """Send a random batch through a fresh network and print the shapes."""
+    """Run a random batch through a new network and print the shapes."""
     from accelerate.utils import set_seed
 
     device = find_device(config.device)
     if config.dataset not in KNOWN_SHAPES:
-        raise InputError(f"--dataset={config.dataset} has no shape of its own to check; give a --checkpoint")
+        raise InputError(f"--dataset={config.dataset} has no fixed image shape to check; give --checkpoint")
     channels, side, classes = KNOWN_SHAPES[config.dataset]
     side = side if config.resize is None else config.resize
     set_seed(config.seed)

@@ -12,10 +12,10 @@ class Network(nn.Module):
     """An image classifier: `forward_features`, then `forward_head`.
 
     Attributes:
-        reads: what its layers read, "maps" (B, C, H, W) or "tokens" (B, T, D).
-        default_layer: what it is built of unless another layer is asked for.
-        min_size: smallest side of an image, in pixels, that its pooling leaves anything of.
-        head: maps features to logits.
+        reads: input of its layers, "maps" (B, C, H, W) or "tokens" (B, T, D).
+        default_layer: layer from which it is built by default.
+        min_size: smallest side of an image, in pixels, that survives its pooling.
+        head: module from features to logits.
     """
 
     reads: ClassVar[str] = "maps"
@@ -34,26 +34,26 @@ class Network(nn.Module):
         self.width = width
 
     def scaled(self, channels: int) -> int:
-        """Multiply channels of the published network by the width factor."""
+        """Return a number of channels of the published network times the width factor."""
         return max(1, round(channels * self.width))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (B, C, H, W) to logits (B, num_classes).
 
         Raises:
-            InputError: the images have other channels, or a size that it cannot take.
+            InputError: the images have other channels, or a size that the network cannot process.
         """
         if x.dim() != 4 or x.shape[1] != self.in_channels:
             raise InputError(f"images of shape {tuple(x.shape)} must be (B, {self.in_channels}, H, W)")
         self.check_size(x.shape[2], x.shape[3])
-        x = x.contiguous(memory_format=torch.channels_last)  # the layout of positions: no layer has to copy
+        x = x.contiguous(memory_format=torch.channels_last)  # no layer has to copy
         return self.forward_head(self.forward_features(x))
 
     def check_size(self, height: int, width: int) -> None:
-        """Refuse images of a size that the network cannot take.
+        """Refuse images of a size that the network cannot process.
 
         Raises:
-            InputError: saying which it can.
+            InputError: the size is refused; the message names the valid sizes.
         """
         if min(height, width) < self.min_size:
             raise InputError(

@@ -4,7 +4,7 @@ from torch import nn
 
 
 def make_stem(in_channels: int, channels: int) -> nn.Sequential:
-    """Make a 3x3 convolution that keeps the map's size: (B, in_channels, H, W) to (B, channels, H, W)."""
+    """Create a 3x3 convolution that keeps the map's size: (B, in_channels, H, W) to (B, channels, H, W)."""
     return nn.Sequential(
         nn.Conv2d(in_channels, channels, kernel_size=3, padding=1, bias=False),
         nn.BatchNorm2d(channels),
@@ -13,5 +13,5 @@ def make_stem(in_channels: int, channels: int) -> nn.Sequential:
 
 
 def make_pooled_head(channels: int, num_classes: int, dropout: float) -> nn.Sequential:
-    """Make the mean over the map and a linear layer: (B, channels, H, W) to (B, num_classes)."""
+    """Create global average pooling and a linear layer: (B, channels, H, W) to (B, num_classes)."""
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels, num_classes))

@@ -1,4 +1,4 @@
-"""Weights that other libraries have learned, fetched and cached as each library does it."""
+"""Pretrained weights of other libraries, which download and cache them."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,17 +11,17 @@ Result = TypeVar("Result")
 
 
 def load_torchvision_weights(name: str, network: nn.Module) -> tuple[str, ...]:
-    """Give a network of torchvision the weights that its library takes by default.
+    """Load the default pretrained weights of torchvision into a network.
 
     Args:
-        name: of the network.
-        network: built by torchvision, for images of three channels and any number of classes.
+        name: name of the network.
+        network: network built by torchvision, for images of three channels and any number of classes.
 
     Returns:
-        The names of the weights that stay fresh: those of a head of another number of classes.
+        The names of the weights that were not loaded: those of a head with another number of classes.
 
     Raises:
-        InputError: the weights cannot be fetched or read.
+        InputError: the weights cannot be downloaded or read.
     """
     import torchvision
 
@@ -29,19 +29,19 @@ def load_torchvision_weights(name: str, network: nn.Module) -> tuple[str, ...]:
     learned = fetched(f"torchvision:{name}", lambda: weights.get_state_dict(progress=True, check_hash=True))
     ours = network.state_dict()
     fitting = {key: value for key, value in learned.items() if key in ours and value.shape == ours[key].shape}
-    network.load_state_dict(fitting, strict=False)  # beyond these it has heads that help training alone
+    network.load_state_dict(fitting, strict=False)  # the others are auxiliary heads for training
     return tuple(key for key, _ in network.named_parameters() if key not in fitting)
 
 
 def fetched(name: str, fetch: Callable[[], Result]) -> Result:
-    """Return what a library fetches, or say in a sentence why it cannot.
+    """Return the download of a library, or refuse in one sentence.
 
     Raises:
-        InputError: naming the network and the reason.
+        InputError: the download fails; the message names the network and the reason.
     """
     try:
         return fetch()
-    except Exception as error:  # of the network, the file, its format: each library has its own
+    except Exception as error:  # each library has its own errors for network, file and format
         if is_out_of_memory(error):
             raise
         raise InputError(

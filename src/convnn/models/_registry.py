@@ -19,9 +19,9 @@ class ModelEntry:
     """A network by name.
 
     Attributes:
-        build: makes it from a layer factory and settings.
-        network: its class, which says what layers it takes.
-        settings: names that `build` reads, with their defaults.
+        build: function that creates it from a layer factory and settings.
+        network: its class, which determines the layers it accepts.
+        settings: names of the settings that `build` reads, with their defaults.
     """
 
     build: Callable[..., Network]
@@ -70,20 +70,20 @@ def create_model(
     Args:
         name: one of `list_models()`; or a network of another library, such as "torchvision:resnet50" or
             "timm:convnext_tiny".
-        layer: one of `convnn.nn.list_layers()` that the network takes; its default when None. In a network of another
-            library it takes the place of the convolutions, or of the attention; "Conv2d" leaves them.
-        in_channels: channels of the images.
-        num_classes: logits per image.
-        width: factor on all channels; 1 is the published network.
-        pretrained: start from the weights that torchvision or timm has learned, which it fetches and caches; a head of
-            another number of classes stays fresh.
-        settings: of the network, such as patch_size, or where, the pattern of names of the layers that are replaced in
-            a network of another library; or of the layer, such as K; those that neither of them reads are
-            left out, as flags are.
+        layer: one of `convnn.nn.list_layers()` that the network accepts; None is its default. In a network of another
+            library it replaces the convolutions, or the attention; "Conv2d" leaves them.
+        in_channels: number of channels of the images.
+        num_classes: number of classes.
+        width: factor on all channel numbers; 1 is the published network.
+        pretrained: start from the pretrained weights of torchvision or timm, which downloads and caches them; a head
+            with another number of classes is initialised at random.
+        settings: settings of the network, such as patch_size, or `where`, the pattern of names of the layers to
+            replace in a network of another library; or of the layer, such as K. Those that neither of them reads are
+            ignored, as flags are.
 
     Raises:
-        InputError: the network, the layer or a setting is unknown (naming the nearest), the network does not take the
-            layer, a value is out of range, or there are no pretrained weights.
+        InputError: the network, the layer or a setting is unknown (the message names the nearest), the network does
+            not accept the layer, a value is out of range, or there are no pretrained weights.
 
     Example:
         >>> sum(p.numel() for p in create_model("vgg11", "Conv2d").parameters())
@@ -112,7 +112,7 @@ def check_layer(model: str, layer: str, prefix: str = "") -> None:
     """Refuse a layer that a network cannot be built with; flags have the prefix "--".
 
     Raises:
-        InputError: listing those it can be built of.
+        InputError: the layer is refused; the message lists those that can be used.
     """
     check_layer_name(f"{prefix}layer", layer)
     if is_external(model):
@@ -126,10 +126,10 @@ def check_layer(model: str, layer: str, prefix: str = "") -> None:
 
 
 def check_model(model: str, prefix: str = "") -> None:
-    """Refuse a network that neither we nor the library in its name have; flags have the prefix "--".
+    """Refuse a network that exists neither here nor in the library that it names; flags have the prefix "--".
 
     Raises:
-        InputError: naming the nearest.
+        InputError: the network is unknown; the message names the nearest.
     """
     if is_external(model):
         check_external(model, f"{prefix}model")
@@ -138,7 +138,7 @@ def check_model(model: str, prefix: str = "") -> None:
 
 
 def default_layer(model: str) -> str:
-    """Return the layer that a network is built with by default."""
+    """Return the layer from which a network is built by default."""
     return Network.default_layer if is_external(model) else _MODELS[model].network.default_layer
 
 
@@ -148,7 +148,7 @@ def model_settings(model: str) -> dict[str, Any]:
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """List the networks whose names fit a pattern such as "vgg*"."""
+    """List the networks whose names match a pattern such as "vgg*"."""
     return [name for name in _MODELS if fnmatch(name, pattern)]
 
 

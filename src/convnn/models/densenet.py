@@ -1,4 +1,4 @@
-"""DenseNet for small images: every layer reads all maps before it."""
+"""DenseNet for small images, in which every layer reads all previous maps."""
 
 from typing import Any, ClassVar
 
@@ -43,16 +43,16 @@ class Transition(nn.Sequential):
 
 
 class DenseNet(Network):
-    """DenseNet (Huang et al., arXiv 1608.06993) of any layer, with a 3x3 stem that keeps small images whole.
+    """DenseNet (Huang et al., arXiv 1608.06993) of any layer, with a 3x3 stem that keeps the size of small images.
 
     Args:
-        depths: layers in each of the dense blocks.
-        layer: makes a layer from input and output channels.
-        in_channels: channels of the images.
-        num_classes: logits per image.
-        width: factor on all channels.
+        depths: number of layers in each dense block.
+        layer: function from input and output channels to a layer.
+        in_channels: number of channels of the images.
+        num_classes: number of classes.
+        width: factor on all channel numbers.
         dropout: probability before the linear head.
-        growth: channels that each layer adds; a bottleneck has four times as many.
+        growth: number of channels that each layer adds; its bottleneck has four times as many.
 
     Raises:
         InputError: an argument is out of range; in forward: images smaller than 8 x 8 pixels.

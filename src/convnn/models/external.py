@@ -21,26 +21,26 @@ class ExternalNetwork(Network):
     """A network of another library.
 
     Args:
-        name: of the library and the network, such as "timm:convnext_tiny".
-        layer: takes the place of its convolutions, or of its attention if it reads tokens; "Conv2d" leaves all alone.
-        in_channels: channels of the images.
-        num_classes: logits per image.
-        width: 1, the width that its authors gave it.
-        where: pattern of the names of the layers that are replaced.
-        K: neighbours of each position; 0, as many as the window has positions whose place the layer takes.
-        pretrained: start from the weights that the library has learned. Layers that are replaced keep theirs where
-            `replace_layers` can keep them with these settings, and are fresh otherwise.
-        settings: of the layer.
+        name: name of the library and the network, such as "timm:convnext_tiny".
+        layer: layer that replaces its convolutions, or its attention if it reads tokens; "Conv2d" replaces nothing.
+        in_channels: number of channels of the images.
+        num_classes: number of classes.
+        width: 1, the original width.
+        where: pattern of the names of the layers to replace.
+        K: number of neighbours of each position; 0: as many as the replaced window has positions.
+        pretrained: start from the pretrained weights of the library. Replaced layers keep theirs if `replace_layers`
+            can keep them with these settings, and are initialised at random otherwise.
+        settings: settings of the layer.
 
     Attributes:
         network: the network of the library.
-        report: what became of its layers; None where all were left alone.
-        fresh: what was not learned, where the rest is pretrained: weights of the head or the first layer, by name.
-        keeps_weights: whether the layers that were replaced kept their pretrained weights.
+        report: report on the replaced layers; None if none were to be replaced.
+        fresh: names of the weights of the head or first layer that are initialised at random in a pretrained network.
+        keeps_weights: whether the replaced layers kept their pretrained weights.
 
     Raises:
         InputError: the library is not installed or has no such network, or `replace_layers` refuses; in forward: the
-            network takes no images of this size.
+            network does not accept images of this size.
     """
 
     report: ReplacementReport | None = None
@@ -72,11 +72,11 @@ class ExternalNetwork(Network):
             self.report = self._replace(layer, where, settings, pretrained)
 
     def _replace(self, layer: str, where: str, settings: dict[str, Any], pretrained: bool) -> ReplacementReport:
-        """Replace layers, which keep pretrained weights where that is possible."""
+        """Replace layers, keeping pretrained weights if possible."""
         if pretrained and can_keep_weights(layer, settings):
             try:
                 report = replace_layers(self.network, layer, where, keep_weights=True, **settings)
-            except (InputError, UnsupportedError):  # their shapes do not allow it; nothing was replaced yet
+            except (InputError, UnsupportedError):  # their shapes do not allow it; nothing has been replaced yet
                 pass
             else:
                 self.keeps_weights = True
@@ -84,10 +84,10 @@ class ExternalNetwork(Network):
         return replace_layers(self.network, layer, where, **settings)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Map images (B, C, H, W) to logits: the library decides what is head and what is not."""
+        """Map images (B, C, H, W) to logits: only the library knows what belongs to the head."""
         try:
             return self.network(x)
-        except AssertionError as error:  # how both libraries refuse a size
+        except AssertionError as error:  # with these errors both libraries refuse a size
             sides = "x".join(map(str, x.shape[2:]))
             raise InputError(
                 f"images of {sides} pixels do not suit {self.name}: {error}; resize them to another size"
@@ -95,7 +95,7 @@ class ExternalNetwork(Network):
 
 
 def is_external(name: str) -> bool:
-    """Whether a name is that of a library and a network."""
+    """Return whether a name consists of a library and a network."""
     return ":" in name
 
 
@@ -103,7 +103,7 @@ def check_external(name: str, argument: str = "model") -> None:
     """Refuse a network that is in none of the libraries.
 
     Raises:
-        InputError: the library is unknown or not installed, or has no such network, naming the nearest.
+        InputError: the library is unknown or not installed, or has no such network; the message names the nearest.
     """
     library, _, network = name.partition(":")
     check_choice(f"library of {argument}", library, LIBRARIES)
@@ -113,7 +113,7 @@ def check_external(name: str, argument: str = "model") -> None:
 
 
 def replacement_settings(layer: str) -> set[str]:
-    """Return the settings of a layer that are not kept from the layer that it replaces."""
+    """Return the settings of a layer that the replaced layer does not determine."""
     return set() if layer == UNCHANGED else LAYERS[layer].settings.keys() - KEPT
 
 
@@ -139,7 +139,7 @@ def _torchvision(name: str, in_channels: int, num_classes: int, pretrained: bool
 
 
 def _change_input(network: nn.Module, in_channels: int) -> str:
-    """Let the first convolution, whose name is returned, read other channels."""
+    """Change the input channels of the first convolution, and return its name."""
     name, old = next((name, m) for name, m in network.named_modules() if isinstance(m, nn.Conv2d))
     of_conv = inspect.signature(nn.Conv2d).parameters.keys() & vars(old).keys()
     settings = {setting: getattr(old, setting) for setting in of_conv} | {"in_channels": in_channels}

@@ -82,34 +82,34 @@ class GraphBlock(nn.Module):
 
 
 def drop_images(share: float) -> nn.Module:
-    """Leave out a block for a share of the images of a training batch (stochastic depth)."""
+    """Create stochastic depth, which skips a block for a share of the images of a training batch."""
     from torchvision.ops import StochasticDepth  # takes a second to import
 
     return StochasticDepth(share, "row")
 
 
 def layer_scale(channels: int) -> nn.Parameter:
-    """Make a factor for each channel, so small at first that a block starts as its shortcut."""
+    """Create a factor for each channel, initially so small that a block starts as its shortcut."""
     return nn.Parameter(torch.full((channels, 1, 1), 1e-5))
 
 
 class MobileViG(Network):
     """Four stages of local blocks and then graph blocks of any layer, and the mean of two linear heads.
 
-    The layer is called with the step of its stage and positional_size=0, since the encoding stands in front of it; a
-    layer that reads neither leaves them out.
+    The layer is called with the step of its stage and positional_size=0, because the encoding precedes it; a layer that
+    does not read these ignores them.
 
     Args:
-        depths: local and graph blocks of each stage.
-        channels: of each stage.
-        steps: of the graph layers of each stage, for images of 224 pixels.
-        embedding: channels ahead of the heads.
-        layer: makes a layer from input and output channels.
-        in_channels: channels of the images.
-        num_classes: logits per image.
-        width: factor on all channels.
+        depths: numbers of local and graph blocks of each stage.
+        channels: number of channels of each stage.
+        steps: steps of the graph layers of each stage, for images of 224 pixels.
+        embedding: number of channels before the heads.
+        layer: function from input and output channels to a layer.
+        in_channels: number of channels of the images.
+        num_classes: number of classes.
+        width: factor on all channel numbers.
         image_size: side of the images in pixels; steps are scaled to it, and at least 1.
-        drop_path: probability, in training, of leaving out the last block of an image; less before it, 0 to 1.
+        drop_path: stochastic depth rate of the last block, 0 to 1; it rises linearly from 0 at the first.
         dropout: probability before the heads, 0 to 1.
 
     Raises:
@@ -177,7 +177,7 @@ class MobileViG(Network):
 
 
 def _make_stem(in_channels: int, channels: int) -> nn.Sequential:
-    """Make two 3x3 convolutions that quarter the sides: (B, in_channels, H, W) to (B, channels, H / 4, W / 4)."""
+    """Create two 3x3 convolutions that quarter the sides: (B, in_channels, H, W) to (B, channels, H / 4, W / 4)."""
     half = max(1, channels // 2)
     return nn.Sequential(
         *_make_downsampling(in_channels, half), nn.GELU(), *_make_downsampling(half, channels), nn.GELU()
@@ -185,7 +185,7 @@ def _make_stem(in_channels: int, channels: int) -> nn.Sequential:
 
 
 def _make_downsampling(in_channels: int, out_channels: int) -> nn.Sequential:
-    """Make a 3x3 convolution that halves the sides, and batch normalisation."""
+    """Create a 3x3 convolution that halves the sides, and batch normalisation."""
     return nn.Sequential(nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1), nn.BatchNorm2d(out_channels))
 
 

@@ -15,7 +15,7 @@ CHANNELS = (64, 128, 256, 512)
 class ResidualBlock(nn.Module):
     r"""Two layers with a shortcut around them.
 
-    .. math:: y = \mathrm{ReLU}(x' + f(x)), \qquad x' = x \text{ or, where channels change, its 1x1 projection}
+    .. math:: y = \mathrm{ReLU}(x' + f(x)), \qquad x' = x \text{ or, if channels change, its 1x1 projection}
     """
 
     def __init__(self, in_channels: int, out_channels: int, layer: LayerFactory) -> None:
@@ -40,11 +40,11 @@ class ResNet(Network):
     """ResNet (He et al., arXiv 1512.03385) of any layer, for small images: a 3x3 stem and no down-sampling.
 
     Args:
-        depths: blocks in each of the four stages.
-        layer: makes a layer from input and output channels.
-        in_channels: channels of the images.
-        num_classes: logits per image.
-        width: factor on all channels.
+        depths: number of blocks in each of the four stages.
+        layer: function from input and output channels to a layer.
+        in_channels: number of channels of the images.
+        num_classes: number of classes.
+        width: factor on all channel numbers.
         dropout: probability before the linear head.
 
     Raises:

@@ -15,12 +15,12 @@ class VGG(Network):
     """VGG (Simonyan and Zisserman, arXiv 1409.1556, table 1) of any layer, with batch norm.
 
     Args:
-        depths: layers in each of the five stages.
-        layer: makes a layer from input and output channels.
-        in_channels: channels of the images.
-        num_classes: logits per image.
-        width: factor on all channels, those of the classifier too.
-        dropout: probability behind each hidden layer of the classifier.
+        depths: number of layers in each of the five stages.
+        layer: function from input and output channels to a layer.
+        in_channels: number of channels of the images.
+        num_classes: number of classes.
+        width: factor on all channel numbers, including those of the classifier.
+        dropout: probability after each hidden layer of the classifier.
 
     Raises:
         InputError: an argument is out of range; in forward: images smaller than 32 x 32 pixels.

@@ -1,4 +1,4 @@
-"""Vision transformer: an image as a sequence of patches, a class token in front."""
+"""Vision transformer: an image as a sequence of patches after a class token."""
 
 from typing import Any, ClassVar
 
@@ -25,7 +25,7 @@ class PatchEmbedding(nn.Module):
 
 
 class Block(nn.Module):
-    r"""A layer on tokens and an MLP, each behind a LayerNorm and with a shortcut.
+    r"""A layer on tokens and an MLP, each after a LayerNorm and with a shortcut.
 
     .. math:: y = x + f(\operatorname{norm}(x)), \qquad z = y + \operatorname{MLP}(\operatorname{norm}(y))
     """
@@ -49,15 +49,15 @@ class ViT(Network):
 
     Args:
         layer: function from the width of the tokens and the number of heads to a layer.
-        in_channels: channels of the images.
-        num_classes: logits per image.
+        in_channels: number of channels of the images.
+        num_classes: number of classes.
         width: factor on d_hidden and d_mlp.
         patch_size: side of a patch in pixels; the sides of the images must be multiples of it.
-        num_layers: blocks.
-        num_heads: heads of each layer, a divisor of d_hidden.
-        d_hidden: width of the tokens.
-        d_mlp: width of the hidden layer of each MLP.
-        dropout: probability inside each MLP and on each branch ahead of its shortcut, 0 to 1.
+        num_layers: number of blocks.
+        num_heads: number of heads of each layer, a divisor of d_hidden.
+        d_hidden: embedding dimension.
+        d_mlp: hidden dimension of each MLP.
+        dropout: probability in each MLP and on each branch before the addition, 0 to 1.
 
     Raises:
         InputError: an argument is out of range; in forward: images that are not a whole number of patches.
@@ -99,7 +99,7 @@ class ViT(Network):
         """Refuse images that are not a whole number of patches.
 
         Raises:
-            InputError: naming the sizes.
+            InputError: the size is refused; the message names both sizes.
         """
         p = self.patch_size
         if height % p or width % p or not height or not width:
@@ -135,7 +135,7 @@ def sinusoidal_positions(tokens: Tensor) -> Tensor:
 
 @register_model(ViT)
 def vit(layer: LayerFactory, **settings: Any) -> ViT:
-    """Vision transformer whose sizes are flags; ViT-Tiny without them."""
+    """Vision transformer with sizes given by flags, by default those of ViT-Tiny."""
     return ViT(layer, **settings)
 
 

@@ -1,4 +1,4 @@
-"""Arguments of layers: widths by position, settings by name, and one sentence for everything else."""
+"""Arguments of layers: widths by position, settings by name, and an error of one sentence for anything else."""
 
 import inspect
 import math
@@ -21,13 +21,13 @@ OTHER_NAMES = {
 
 
 def check_arguments(layer: type[nn.Module], given: tuple[Any, ...], settings: dict[str, Any]) -> None:
-    """Refuse arguments that the constructor of a layer does not take.
+    """Refuse arguments that the constructor of a layer does not accept.
 
     Called by `__new__` of a base class, which sees the arguments before the constructor does. Copies and pickles are
     made without arguments, and pass.
 
     Raises:
-        InputError: there is an argument too many by position, or an unknown setting, saying what to write instead.
+        InputError: there are too many positional arguments, or a setting is unknown; the message says what to write.
     """
     parameters = _parameters(layer)
     kinds = {p.kind for p in parameters}

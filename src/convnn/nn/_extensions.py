@@ -1,4 +1,4 @@
-"""Layers from outside the library: in modules that a user names, and in installed packages that offer them."""
+"""Layers from outside the library: from modules that the user names, and from installed packages."""
 
 import importlib
 import importlib.util
@@ -23,17 +23,17 @@ def import_layers(names: str | Iterable[str] | None) -> None:
     """Import modules that register layers, each once.
 
     Args:
-        names: of modules that Python finds, in the working folder too, or .py files; as a text, separated by commas.
+        names: names of modules, which may be in the working folder, or .py files; a string separates them by commas.
 
     Raises:
-        InputError: one is not there, or fails, naming it, the reason and the line.
+        InputError: a module is missing or fails; the message names it, the reason and the line.
     """
     for name in import_names(names if isinstance(names, str | None) else ",".join(names) or None):
         _import(name)
 
 
 def import_names(text: str | None) -> list[str]:
-    """Return the names in a text, files with their absolute path, so that they are found from any folder.
+    """Split a string into names, with absolute paths for files, so that they are found from any folder.
 
     Raises:
         InputError: a name is empty.
@@ -47,7 +47,7 @@ def import_names(text: str | None) -> list[str]:
 
 
 def load_packages() -> None:
-    """Import the layers of installed packages at their first use; a package that fails is left out with a warning."""
+    """Import the layers of installed packages on first use; a package that fails is skipped with a warning."""
     global _looked_for_packages
     if _looked_for_packages:
         return
@@ -99,7 +99,7 @@ def _import_file(path: Path) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """Say in one line what went wrong, and where in the module."""
+    """Return in one line what failed, and where in the module."""
     text = " ".join(str(getattr(error, "strerror", None) or error).split())
     kind = "" if isinstance(error, ImportError | OSError | InputError) else f"{type(error).__name__}: "
     frame = traceback.extract_tb(error.__traceback__)[-1]

@@ -19,7 +19,7 @@ class Field:
     """The positions of a padded map, in raster order; some of them choose neighbours.
 
     Attributes:
-        features: (B, T, C), one row a position.
+        features: (B, T, C), one row for each position.
         axes: the axes of the padded map, so that T is the product of their sizes.
         is_zero_padded: whether the padding is zeros.
     """
@@ -55,7 +55,7 @@ class Field:
         return self.size != self.real_size
 
     def is_real(self) -> Tensor:
-        """Which positions are not padding, (T,) bool."""
+        """Return which positions are not padding, (T,) bool."""
         places = self.places(torch.arange(prod(self.size), device=self.features.device))
         sides = torch.tensor(self.real_size, device=places.device)
         return ((places >= 0) & (places < sides)).all(-1)
@@ -100,7 +100,7 @@ class Field:
         """Return the place of every position, (T, axes), x before y before z: -1 to 1 along the longest padded side.
 
         The other sides have the same unit, so that the nearest place is the nearest pixel on maps that are not square.
-        A single pixel stands at -1, where `linspace` begins.
+        A single pixel has the coordinate -1, the first of `linspace`.
         """
         grid = self.grid().to(torch.promote_types(dtype, torch.float32))
         longest = max(self.size)

@@ -1,4 +1,4 @@
-"""Where on a map a layer computes: the geometry of a convolution, with its terms."""
+"""The positions at which a layer computes its output: the geometry of a convolution, in its terms."""
 
 import sys
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ class Axis:
 
     Attributes:
         real: extent without padding.
-        before: padded positions ahead of the real ones.
-        after: padded positions behind them.
-        window: positions under a window.
+        before: number of padded positions before the real ones.
+        after: number of padded positions after them.
+        window: number of positions in a window.
         dilation: distance between them.
         stride: distance between windows.
-        spare: positions at the end that no window may cover.
+        spare: number of positions at the end that no window may cover.
     """
 
     real: int
@@ -40,17 +40,17 @@ class Axis:
 
     @property
     def size(self) -> int:
-        """Extent with padding."""
+        """The extent including padding."""
         return self.real + self.before + self.after
 
     @property
     def first(self) -> int:
-        """Centre of the first window; the one ahead of the middle where there are two."""
+        """The centre of the first window; the first of the two middle positions if its size is even."""
         return self.dilation * ((self.window - 1) // 2)
 
     @property
     def count(self) -> int:
-        """Windows."""
+        """The number of windows."""
         return (self.size - self.spare - self.dilation * (self.window - 1) - 1) // self.stride + 1
 
     def without_padding(self) -> "Axis":
@@ -62,17 +62,17 @@ class Axis:
 
 @dataclass(frozen=True)
 class Grid:
-    """The positions that choose neighbours: centres of the windows that a convolution would put on the padded map.
+    """The positions that choose neighbours: the centres of the windows of a convolution on the padded map.
 
-    Every setting means what it means in `torch.nn.Conv2d`, and is a number, or a tuple with one for every axis.
+    Every setting has its meaning in `torch.nn.Conv2d`, and is a number, or a tuple with a number for each axis.
 
     Attributes:
-        window_size: side of the windows; 2 * padding + 1, so that the map keeps its size, when None.
+        window_size: side of the windows; None is 2 * padding + 1, so that the map keeps its size.
         stride: distance between windows.
-        padding: positions added on every side of the map, which can be chosen; or "same", as many as make one window
-            for every `stride` positions of the map, one more behind it than ahead where they are odd.
+        padding: number of positions added on every side of the map, which can be chosen; or "same", which makes one
+            window for every `stride` positions of the map, with one more after than before it if their sum is odd.
         dilation: distance between the positions under a window.
-        padding_mode: what stands there: "zeros", or the map continued by "reflect", "replicate" or "circular".
+        padding_mode: values in the padding: "zeros", or the map continued by "reflect", "replicate" or "circular".
 
     Raises:
         InputError: a setting is unknown or out of range.
@@ -101,9 +101,9 @@ class Grid:
 
     def __str__(self) -> str:
         """Return the settings that differ from their defaults."""
-        return self.beside(Grid())
+        return self.changed_from(Grid())
 
-    def beside(self, default: "Grid") -> str:
+    def changed_from(self, default: "Grid") -> str:
         """Return the settings that differ from those of another grid."""
         return changed(self, default)
 
@@ -118,7 +118,7 @@ class Grid:
         return WideGrid(window, self.stride, padding, self.dilation, self.padding_mode)
 
     def axes(self, size: Sequence[int], window: str = "window_size") -> tuple[Axis, ...]:
-        """Return the axes of a map of some size; `window` is what errors call the windows.
+        """Return the axes of a map of some size; `window` is the name of the windows in errors.
 
         Raises:
             InputError: a setting is for another number of axes, or a window is larger than the padded map.
@@ -141,7 +141,7 @@ class Grid:
         """Return the axes of a map without padding, which only determines where the windows are.
 
         Raises:
-            InputError: as `axes`; or the middle of a window lies in the padding.
+            InputError: as for `axes`; or the middle of a window lies in the padding.
         """
         axes = tuple(axis.without_padding() for axis in self.axes(size))
         if any(axis.first < 0 for axis in axes):
@@ -152,19 +152,19 @@ class Grid:
         return axes
 
     def check(self, size: Sequence[int], window: str) -> None:
-        """Refuse a map that cannot be padded, or that the windows do not fit in; `window` is what errors call them.
+        """Refuse a map that cannot be padded, or is too small for the windows; `window` is their name in errors.
 
         Raises:
-            InputError: naming the setting, its value and the size.
+            InputError: the map is refused; the message names the setting, its value and the size.
         """
         self.axes(size, window)
         self._check_margins(size, self._margins(size))
 
     def pad(self, x: Tensor) -> Tensor:
-        """A map (B, C, *S) with its padding.
+        """Pad a map (B, C, *S).
 
         Raises:
-            InputError: the map is too small to be continued so far.
+            InputError: the map is too small to be continued that far.
         """
         margins = self._margins(x.shape[2:])
         self._check_margins(x.shape[2:], margins)
@@ -178,7 +178,7 @@ class Grid:
             )
 
     def _longest(self, n: int) -> int:
-        """Return by how many positions torch can continue an axis of n on either side, where it does not add zeros."""
+        """Return by how many positions torch can continue an axis of n on either side, other than with zeros."""
         if self.padding_mode == "replicate":
             return sys.maxsize if n else 0
         return max(n - 1, 0) if self.padding_mode == "reflect" else n
@@ -213,7 +213,7 @@ class Grid:
 
 
 class WideGrid(Grid):
-    """A grid of windows wider than those of its convolution: a map is continued as often as they need."""
+    """A grid of windows wider than those of its convolution; maps are continued as far as they need."""
 
     def _can_continue(self, n: int, margin: int) -> bool:
         return self.padding_mode == "zeros" or not margin or self._longest(n) > 0
@@ -230,10 +230,10 @@ class WideGrid(Grid):
 
 
 def check_sides(name: str, value: Sides, least: int) -> None:
-    """Refuse a number, or any of a tuple of them, that is not a whole number of at least `least`.
+    """Refuse a number, or a tuple of them, unless each is an integer of at least `least`.
 
     Raises:
-        InputError: naming the argument and the number.
+        InputError: a number is refused; the message names it and the argument.
     """
     for side in _sides(value):
         check_at_least(name, side, least)
@@ -247,7 +247,7 @@ def each_side(name: str, value: Sides, n: int) -> tuple[int, ...]:
     """Return a number for each of n axes.
 
     Raises:
-        InputError: there are more or fewer.
+        InputError: there are more or fewer than n.
     """
     values = value if isinstance(value, tuple) else (value,) * n
     if len(values) != n:

@@ -12,7 +12,7 @@ def check_groups(groups: int, *channels: int) -> None:
     """Refuse groups that do not divide every number of channels.
 
     Raises:
-        InputError: naming the groups and the channels.
+        InputError: a number of channels is not divisible; the message names it and the groups.
     """
     check_at_least("groups", groups, 1)
     if any(number % groups for number in channels):
@@ -22,7 +22,7 @@ def check_groups(groups: int, *channels: int) -> None:
 
 
 def grouped_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Multiply rows (..., C) by a weight (C_out, C / groups) to (..., C_out), each group of channels by its rows."""
+    """Map rows (..., C) to (..., C_out) by a weight (C_out, C / groups), each group of channels separately."""
     groups = x.shape[-1] // weight.shape[1]
     if groups == 1:
         return F.linear(x, weight, bias)
@@ -51,6 +51,6 @@ class GroupedLinear(nn.Linear):
         return grouped_linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
-        """Show features and groups."""
+        """Return features and groups."""
         features = f"in_features={self.in_features * self.groups}, out_features={self.out_features}"
         return f"{features}, bias={self.bias is not None}" + (f", groups={self.groups}" if self.groups > 1 else "")

@@ -24,7 +24,7 @@ class MapLayer(nn.Module):
     spatial_dims: ClassVar[int]
 
     def __new__(cls: type[Self], *widths: Any, **settings: Any) -> Self:
-        """Check the arguments before the constructor does, to say what to write instead of a wrong one."""
+        """Check the arguments before the constructor, so that an error can say what to write instead."""
         check_arguments(cls, widths, settings)
         return super().__new__(cls)
 
@@ -39,7 +39,7 @@ class MapLayer(nn.Module):
         """Map (B, C_in, *S) to (B, C_out, *S').
 
         Raises:
-            InputError: the input has other channels or axes, is not floating, or has too few positions: at least one.
+            InputError: the input has other channels or axes, is not floating-point, or has no position.
         """
         axes = self.spatial_dims
         if x.dim() not in (axes + 1, axes + 2) or x.shape[-axes - 1] != self.in_channels:
@@ -61,11 +61,11 @@ class MapLayer(nn.Module):
         raise NotImplementedError
 
     def settings(self) -> Iterable[object]:
-        """Return what `extra_repr` shows after the channels: objects of settings, or texts, some of them empty."""
+        """Return what `extra_repr` shows after the channels: settings as objects or strings, some of them empty."""
         return ()
 
     def extra_repr(self) -> str:
-        """Show channels, and every setting that differs from its default."""
+        """Return the channels, and every setting that differs from its default."""
         return ", ".join(filter(None, [f"{self.in_channels}, {self.out_channels}", *map(str, self.settings())]))
 
 
@@ -96,9 +96,9 @@ class ChoosingLayer(Protocol):
 class UnpaddedLayer(MapLayer):
     """A layer on images that uses the map without padding: (B, C_in, H, W) to (B, C_out, H', W').
 
-    Padding has no positions. The grid says which positions are computed: those in the middle of the windows of a
-    convolution, which the layer can thus replace. An optional positional encoding precedes the layer, because many of
-    these layers cannot tell one place from another.
+    Padding cannot be chosen. The grid determines the computed positions: the centres of the windows of a
+    convolution, which the layer can therefore replace. An optional positional encoding precedes the layer, because
+    many of these layers cannot distinguish positions.
 
     Attributes:
         positional: the encoding, or None.
@@ -160,4 +160,4 @@ class UnpaddedLayer(MapLayer):
         """Return encoding, geometry, groups and backend."""
         encoding = written(positional_size=self.positional.kernel_size[0]) if self.positional else ""
         others = unless_usual(groups=(self.groups, 1), backend=(self.backend, "auto"))
-        return encoding, self.grid.beside(Grid(padding=0)), others
+        return encoding, self.grid.changed_from(Grid(padding=0)), others

@@ -1,4 +1,4 @@
-"""Search for neighbours on a map: what is compared, and which positions may be chosen."""
+"""Search for neighbours on a map: what is compared, and which positions are candidates."""
 
 from dataclasses import dataclass
 from math import prod
@@ -18,21 +18,21 @@ SIMILARITY_TYPES = ("Col", "Loc", "Loc_Col", "Window")
 
 @dataclass(frozen=True)
 class Search:
-    """Which positions may be neighbours, and how they are compared. Names and values are those of the published flags.
+    """The candidates and the comparison of a neighbour search. Names and values are those of the published flags.
 
     Attributes:
-        K: neighbours of each position, itself included and first.
-        sampling_type: candidates: "all" positions of the padded map; "random": `num_samples` of them, one draw for the
-            whole batch, a fixed draw in evaluation; "spatial": a grid on the map without its padding.
-        num_samples: candidates of "random"; points of the grid along each axis of "spatial"; -1, or more than the map
-            has, means all.
-        sample_padding: pixels that the spatial grid keeps away from the border.
+        K: number of neighbours of each position; the first is the position itself.
+        sampling_type: candidates: "all" positions of the padded map; "random": `num_samples` of them, drawn once
+            for the whole batch, and fixed in evaluation; "spatial": a grid on the map without its padding.
+        num_samples: number of candidates of "random", or of grid points along each axis of "spatial"; -1, or more than
+            the map has, means all.
+        sample_padding: distance of the spatial grid from the border, in pixels.
         metric: "cosine" (largest), "euclidean" (smallest distance) or "matmul" (largest inner product).
         similarity_type: compare features ("Col"), places ("Loc") or both ("Loc_Col"); "Window" compares nothing and
-            takes what lies under the window of a convolution. Of "Loc" and "Window" neighbours stand in raster order.
-        lambda_param: share of the features in "Loc_Col", 0 to 1.
-        raster_order: neighbours stand in raster order rather than best first, so that the slots of the kernel mean
-            places, as a convolution's do.
+            takes the window of a convolution. With "Loc" and "Window" neighbours are in raster order.
+        lambda_param: weight of the features in "Loc_Col", 0 to 1.
+        raster_order: order neighbours by raster position rather than best first, so that the slots of the kernel stand
+            for places, as those of a convolution do.
 
     Raises:
         InputError: an argument is unknown or out of range.
@@ -68,9 +68,9 @@ class Search:
 
     def __str__(self) -> str:
         """Return K, and the settings that differ from their defaults."""
-        return self.beside(Search())
+        return self.changed_from(Search())
 
-    def beside(self, default: "Search") -> str:
+    def changed_from(self, default: "Search") -> str:
         """Return K, and the settings that differ from those of another search."""
         return changed(self, default, always=["K"])
 
@@ -95,10 +95,10 @@ def find_neighbors(field: Field, search: Search, *, training: bool, backend: str
 
 
 def _under_windows(field: Field, K: int) -> Neighbors:
-    """What a convolution looks at.
+    """Return the positions in the windows of a convolution.
 
     Raises:
-        InputError: K is not the number of positions under a window.
+        InputError: K is not the number of positions in a window.
     """
     windows = [axis.window for axis in field.axes]
     if prod(windows) != K:
@@ -108,7 +108,7 @@ def _under_windows(field: Field, K: int) -> Neighbors:
 
 
 def under_windows(field: Field) -> Tensor:
-    """Return the indices (1, N, K) of the positions under the window of each position that chooses, in raster order."""
+    """Return the indices (1, N, K) of the positions in the window of each position that chooses, in raster order."""
     return select.unfold(
         field.size,
         [axis.window for axis in field.axes],
@@ -119,9 +119,9 @@ def under_windows(field: Field) -> Tensor:
 
 
 def similarity_features(field: Field, search: Search) -> Tensor:
-    """Return what positions are compared by, (B, T, .).
+    """Return the features that are compared, (B, T, .).
 
-    Places are whole numbers where they stand alone: no ranking changes, and equal distances are exactly equal.
+    Coordinates alone are integers: no ranking changes, and equal distances are exactly equal.
     """
     features = field.features
     dtype = torch.promote_types(features.dtype, torch.float32)
@@ -153,7 +153,7 @@ def find_candidates(field: Field, search: Search, *, training: bool) -> Tensor |
 
 
 def is_sampled(field: Field, search: Search) -> bool:
-    """Whether only some positions may be chosen."""
+    """Whether only some positions are candidates."""
     if search.num_samples == -1:
         return False
     if search.sampling_type == "random":
@@ -168,9 +168,9 @@ def _random_candidates(field: Field, search: Search, *, training: bool) -> Tenso
 
 
 def _fixed_permutation(length: int, device: torch.device) -> Tensor:
-    """The same irregular order on every call and device: positions sorted by a 32-bit mix of their index.
+    """Return a pseudorandom order, the same on every call and device: positions sorted by a 32-bit hash of their index.
 
-    A seeded generator would do, but torch.compile cannot trace one.
+    A seeded generator is no alternative, because torch.compile cannot trace one.
     """
     mask = 0xFFFFFFFF
     mixed = torch.arange(1, length + 1, device=device) * 0x9E3779B1 & mask
@@ -192,7 +192,7 @@ def _spatial_candidates(field: Field, search: Search) -> Tensor:
 
 
 def _finite_std(features: Tensor) -> Tensor:
-    """Unbiased standard deviation over all positions and channels of each image, (B, 1, 1); NaN and inf left out."""
+    """Return the unbiased standard deviation over the finite values of each image, (B, 1, 1)."""
     finite = features.isfinite()
     count = finite.sum(dim=(1, 2), keepdim=True)
     known = features.masked_fill(~finite, 0)
@@ -224,12 +224,12 @@ def _check_enough(field: Field, search: Search, candidates: Tensor | None) -> No
 
 
 def _shape(field: Field) -> str:
-    """Such as "8x8"; a signal is "12-long"."""
+    """Return a size as text, such as "8x8", or "12-long" for a signal."""
     sides = list(map(str, field.real_size))
     return "x".join(sides) if len(sides) > 1 else f"{sides[0]}-long"
 
 
 def _padding(field: Field) -> int | tuple[int, ...]:
-    """Positions ahead of the map, one number where all axes have as many."""
+    """Return the padding before the map, as one number if it is the same on all axes."""
     sides = tuple(axis.before for axis in field.axes)
     return sides if len(set(sides)) > 1 else sides[0]

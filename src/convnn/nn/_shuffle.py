@@ -12,7 +12,7 @@ SHUFFLE_PATTERNS = ("NA", "B", "A", "BA")
 
 
 def pixel_unshuffle(x: Tensor, scale: int) -> Tensor:
-    """Fold blocks of `scale` positions along every axis into channels, (B, C, *S) to (B, C * scale^axes, *S / scale).
+    """Move blocks of `scale` positions along each axis into channels, (B, C, *S) to (B, C * scale^axes, *S / scale).
 
     One axis: a plain reshape, as published. Several: as `torch.nn.PixelUnshuffle`, for any number of axes.
 
@@ -36,7 +36,7 @@ def pixel_shuffle(x: Tensor, scale: int) -> Tensor:
     """Undo `pixel_unshuffle`: (B, C, *S) to (B, C / scale^axes, *S * scale).
 
     Raises:
-        InputError: the channels are no multiple of scale^axes.
+        InputError: the channels are not a multiple of scale^axes.
     """
     check_at_least("shuffle_scale", scale, 1)
     batch, channels, *size = x.shape
@@ -51,11 +51,11 @@ def pixel_shuffle(x: Tensor, scale: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Shuffle:
-    """Which shuffles stand around a layer.
+    """The pixel shuffles around a layer.
 
     Attributes:
         pattern: "B" unshuffles pixels before, "A" shuffles them after, "BA" both, "NA" none.
-        scale: pixels folded along each axis, at least 1 where a pattern is given.
+        scale: factor of the shuffle along each axis; at least 1 if there is a pattern.
 
     Raises:
         InputError: the pattern is unknown, or it needs a scale.
@@ -74,15 +74,15 @@ class Shuffle:
         return "" if self.pattern == "NA" else written(shuffle_pattern=self.pattern, shuffle_scale=self.scale)
 
     def before(self, x: Tensor) -> Tensor:
-        """Unshuffle a map ahead of a layer, for the patterns B and BA."""
+        """Unshuffle a map before a layer, for the patterns B and BA."""
         return pixel_unshuffle(x, self.scale) if "B" in self.pattern else x
 
     def after(self, x: Tensor) -> Tensor:
-        """Shuffle a map behind a layer, for the patterns A and BA."""
+        """Shuffle a map after a layer, for the patterns A and BA."""
         return pixel_shuffle(x, self.scale) if self.pattern in ("A", "BA") else x
 
     def channels(self, in_channels: int, out_channels: int, axes: int) -> tuple[int, int]:
-        """Return the channels that the layer between the two reads and writes, on maps of so many axes."""
+        """Return the input and output channels of the layer between the shuffles, on maps of this many axes."""
         factor = self.scale**axes
         inside = in_channels * factor if "B" in self.pattern else in_channels
         outside = out_channels * factor if self.pattern in ("A", "BA") else out_channels
@@ -90,7 +90,7 @@ class Shuffle:
 
 
 class PixelUnshuffle1d(nn.Module):
-    """(B, C, T) to (B, C * scale, T / scale) by a plain reshape; see `pixel_unshuffle`."""
+    """Maps (B, C, T) to (B, C * scale, T / scale) by a plain reshape; see `pixel_unshuffle`."""
 
     def __init__(self, downscale_factor: int) -> None:
         super().__init__()
@@ -98,16 +98,16 @@ class PixelUnshuffle1d(nn.Module):
         self.downscale_factor = downscale_factor
 
     def extra_repr(self) -> str:
-        """Show the factor."""
+        """Return the factor."""
         return f"downscale_factor={self.downscale_factor}"
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T) to (B, C * downscale_factor, T / downscale_factor)."""
+        """Map (B, C, T) to (B, C * downscale_factor, T / downscale_factor)."""
         return pixel_unshuffle(x, self.downscale_factor)
 
 
 class PixelShuffle1d(nn.Module):
-    """(B, C, T) to (B, C / scale, T * scale) by a plain reshape; see `pixel_shuffle`."""
+    """Maps (B, C, T) to (B, C / scale, T * scale) by a plain reshape; see `pixel_shuffle`."""
 
     def __init__(self, upscale_factor: int) -> None:
         super().__init__()
@@ -115,9 +115,9 @@ class PixelShuffle1d(nn.Module):
         self.upscale_factor = upscale_factor
 
     def extra_repr(self) -> str:
-        """Show the factor."""
+        """Return the factor."""
         return f"upscale_factor={self.upscale_factor}"
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T) to (B, C / upscale_factor, T * upscale_factor)."""
+        """Map (B, C, T) to (B, C / upscale_factor, T * upscale_factor)."""
         return pixel_shuffle(x, self.upscale_factor)

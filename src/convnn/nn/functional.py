@@ -57,13 +57,13 @@ def convnn(
         x: (B, C, *S).
         weight: (C_out, C' / groups, K); C' counts the coordinate channels and the unshuffled ones.
         bias: (C_out,) or None.
-        search: who the neighbours are.
-        grid: which positions choose, and the padding around the map.
+        search: search for the neighbours.
+        grid: positions that choose, and the padding of the map.
         aggregation_type: "Col" convolves features, "Loc_Col" features and coordinates.
         shuffle_pattern: "B" unshuffles pixels before, "A" shuffles them after the layer, "BA" both, "NA" none.
-        shuffle_scale: pixels folded along each axis, at least 1 where a pattern is given.
+        shuffle_scale: factor of the shuffle along each axis; at least 1 if there is a pattern.
         training: draw new random candidates in every call; otherwise the draw is fixed.
-        backend: what computes it: "auto", or "cpu", "triton" or "reference" and nothing else.
+        backend: implementation: "auto" (the fastest available), "cpu", "triton" or "reference".
 
     Returns:
         (B, C_out, *S'), S' the positions that choose; shuffled by pattern.
@@ -104,13 +104,13 @@ def convnn_attention(
     training: bool = False,
     backend: str = "auto",
 ) -> Tensor:
-    r"""Attend to the K most similar positions, with a learned kernel over the K.
+    r"""Attend to the K most similar positions, with a learned kernel over them.
 
     .. math:: y_i = W_o \left( W_p \sum_{k=1}^{K} w_k \odot \alpha_{ik} W_v x_{j_{ik}} \right), \qquad
         \alpha_i = \operatorname{softmax}_k s(W_k x_i, W_q x_{j_{ik}})
 
     with s the cosine or minus the squared distance; the position itself comes first with a constant score
-    (1.1 and 0.1 where everything is a candidate, 1 where candidates are sampled).
+    (1.1 and 0.1 if all positions are candidates, 1 if candidates are sampled).
 
     Args:
         x: (B, C, *S).
@@ -120,10 +120,10 @@ def convnn_attention(
         pointwise_weight: (C_out, C' / groups), with `pointwise_bias` (C_out,) or None.
         pointwise_bias: (C_out,) or None.
         output_weight: (C_out, C_out / groups).
-        search: who the neighbours are; compared are the projections, so its similarity_type is not read.
+        search: search for the neighbours; it compares the projections, and ignores similarity_type.
         grid: as in `convnn`.
         aggregation_type: "Col" projects features, "Loc_Col" features and coordinates.
-        attention_dropout: probability of silencing a neighbour in training.
+        attention_dropout: probability of dropping a neighbour in training.
         shuffle_pattern, shuffle_scale: as in `convnn`.
         training: draw new candidates in every call, and apply dropout.
         backend: as in `convnn`.
@@ -135,7 +135,7 @@ def convnn_attention(
         InputError: as `convnn`; the metric is "matmul".
 
     Reference:
-        arXiv 2511.14137, the attention form; weights by spec: over the neighbours, closer counts more.
+        arXiv 2511.14137, the attention form; the softmax is over the neighbours, and closer ones weigh more.
     """
     shuffle = Shuffle(shuffle_pattern, shuffle_scale)
     field = Field.of(shuffle.before(x), grid)
@@ -158,9 +158,9 @@ def attend(
     training: bool,
     backend: str = "auto",
 ) -> Neighbors:
-    """Find the K nearest positions by projection of every one that chooses, itself first, with softmax weights."""
+    """Return the K positions nearest in projection to each one that chooses, itself first, with softmax weights."""
     check_choice("metric", search.metric, SCORES_OF_ITSELF)
-    # Published: row t scores candidate j by s(k_t, q_j), so the keys ask.
+    # Published: row t scores candidate j by s(k_t, q_j), so the keys are the queries of the search.
     queries = grouped_linear(field.at_queries(extended), key_weight)
     keys = _project(field, extended, query_weight)
     candidates = find_candidates(field, search, training=training)
@@ -182,9 +182,9 @@ def _project(field: Field, extended: Tensor, weight: Tensor) -> Tensor:
 
 
 def _linear_twice(x: Tensor, first: Tensor, bias: Tensor | None, second: Tensor) -> Tensor:
-    """W_2 (W_1 x + b) in the cheaper order: with more rows than channels, and no groups, W_2 W_1 comes first."""
+    """Compute W_2 (W_1 x + b) in the cheaper order: W_2 W_1 first, if rows outnumber channels, without groups."""
     rows: int | torch.SymInt = prod(x.shape[:-1])
-    are_few = isinstance(rows, int) and rows <= first.shape[1]  # no int: a batch that torch.export leaves open
+    are_few = isinstance(rows, int) and rows <= first.shape[1]  # not an int: torch.export may leave the batch size open
     if are_few or second.shape[0] != second.shape[1]:
         return grouped_linear(grouped_linear(x, first, bias), second)
     return F.linear(x, second @ first, None if bias is None else second @ bias)
@@ -206,7 +206,7 @@ def conv_new(
         x: (B, C, *S).
         weight: (C_out, C' / groups, *kernel); C' counts coordinate and unshuffled channels.
         bias: (C_out,) or None.
-        grid: stride, padding and dilation; a map that keeps its size when None.
+        grid: stride, padding and dilation; None keeps the size of the map.
         aggregation_type: "Col" convolves features, "Loc_Col" features and coordinates.
         shuffle_pattern, shuffle_scale: as in `convnn`.
 
@@ -248,23 +248,23 @@ def convnn_pos(
     shuffle_scale: int = 0,
     backend: str = "auto",
 ) -> Tensor:
-    r"""A convolution, of some of whose channels the outer slots choose: the most (or least) similar in their direction.
+    r"""Convolve; for some channels, outer slots take the most (or least) similar position in their direction.
 
     .. math:: y_{io} = b_o + \sum_{c} \sum_{k} W_{ock} \, v_{j_{ik} c}, \qquad
         j_{ik} = \operatorname*{arg\,max}_{j \in S_k(i)} \pm s(x_i, x_j)
 
-    with the sets :math:`S_k(i)` of `convnn.ops.select.sectors`, without the zeros of the padding where others are left.
+    with the sets :math:`S_k(i)` of `convnn.ops.select.sectors`, without zeros in the padding if others remain.
 
     Args:
         x: (B, C, *S).
         weight: (C_out, C' / groups, *kernel); C' counts coordinate and unshuffled channels.
         bias: (C_out,) or None.
-        reach: how much farther than the kernel's window the outer slots look, at least 0.
-        choosing: share of the output channels whose slots choose, 0 to 1, of every group the last ones; those of the
-            others look at their own places.
+        reach: how far beyond the kernel's window the outer slots search, at least 0.
+        choosing: share of the output channels whose slots choose, 0 to 1: the last ones of every group; the slots of
+            the others take their own places.
         prefer: "like" or "unlike".
         metric: "cosine", "euclidean" or "matmul", the inner product.
-        grid: stride, padding and dilation of the kernel's window; a map that keeps its size when None.
+        grid: stride, padding and dilation of the kernel's window; None keeps the size of the map.
         aggregation_type: "Col" convolves features, "Loc_Col" features and coordinates.
         shuffle_pattern, shuffle_scale: as in `convnn`.
         backend: as in `convnn`.
@@ -281,7 +281,7 @@ def convnn_pos(
     grid = _of_kernel(grid, weight)
     wide = grid.widened(weight.shape[2:], reach)
     shuffled = shuffle.before(x)
-    grid.axes(shuffled.shape[2:], "kernel_size")  # refuses a map in which it does not fit
+    grid.axes(shuffled.shape[2:], "kernel_size")  # refuses a map that is too small
     values = _with_coordinates(shuffled, aggregation_type)
     groups = values.shape[1] // weight.shape[1]
 
@@ -314,7 +314,7 @@ def _side_by_side(
     bias: Tensor | None,
     groups: int,
 ) -> Tensor:
-    """Layers that make some channels of every group each, from their share of the weights; (B, C_out, *S')."""
+    """Apply layers to their shares of the weights, each making some channels of every group; (B, C_out, *S')."""
     sizes = [count for _, count in parts]
     weights = weight.unflatten(0, (groups, -1)).split(sizes, dim=1)
     biases = [None] * len(parts) if bias is None else bias.unflatten(0, (groups, -1)).split(sizes, dim=1)
@@ -329,12 +329,12 @@ def _side_by_side(
 def one_in_each_direction(
     field: Field, kernel_size: Sequence[int], reach: int, prefer: str, metric: str, *, backend: str = "auto"
 ) -> Neighbors:
-    """For each slot of a kernel one neighbour of every position that chooses; the windows of the field are wider."""
+    """Return a neighbour for each slot of a kernel at every position that chooses; the field has the wider windows."""
     check_choice("prefer", prefer, PREFERENCES)
     device = field.features.device
     windows = under_windows(field)
     choices = windows.squeeze(0)[:, select.sectors(kernel_size, reach, device=device)]
-    if field.is_zero_padded:  # the zeros would be the most unlike of all
+    if field.is_zero_padded:  # zeros would always be the most unlike
         is_real = field.is_real()[choices]
         first_real = choices.gather(-1, is_real.int().argmax(-1, keepdim=True))
         choices = torch.where(is_real, choices, first_real)
@@ -359,10 +359,10 @@ def branching(
         branches: functions of x to (B, C_i, *S').
         weight: (C_out, sum of C_i), the 1x1 convolution.
         bias: (C_out,) or None.
-        widths: channels that each branch reads, one behind the other; every branch reads all of them when None.
+        widths: numbers of consecutive channels that the branches read; None: every branch reads all channels.
 
     Returns:
-        (B, C_out, *S')
+        (B, C_out, *S').
 
     Raises:
         InputError: the branches make maps of different sizes.
@@ -380,13 +380,13 @@ def branching(
 
 
 def aggregated_values(field: Field, aggregation_type: str) -> Tensor:
-    """Return the values of neighbours, (B, T, C'): features, with coordinates where the aggregation is "Loc_Col"."""
+    """Return the values of neighbours, (B, T, C'): features, with coordinates for the aggregation "Loc_Col"."""
     check_choice("aggregation_type", aggregation_type, AGGREGATION_TYPES)
     return field.with_coordinates() if aggregation_type == "Loc_Col" else field.features
 
 
 def _with_coordinates(x: Tensor, aggregation_type: str) -> Tensor:
-    """A map (B, C', *S) with what the aggregation convolves, ahead of its padding."""
+    """Return the map (B, C', *S) that the aggregation convolves, before its padding."""
     check_choice("aggregation_type", aggregation_type, AGGREGATION_TYPES)
     if aggregation_type == "Col":
         return x

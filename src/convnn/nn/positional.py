@@ -1,4 +1,4 @@
-"""Positional encoding by what is around a position."""
+"""Conditional positional encoding."""
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,10 @@ class PositionalEncoding2d(nn.Conv2d):
     .. math:: y = x + P * x
 
     Args:
-        channels: of input and output.
+        channels: number of channels of input and output.
         kernel_size: side of the window of P, an odd number.
-        device: where the weights live.
-        dtype: of the weights.
+        device: device of the weights.
+        dtype: data type of the weights.
 
     Raises:
         InputError: an argument is out of range.

@@ -1,4 +1,4 @@
-"""Layers by the names of the published `--layer` flag."""
+"""The registry of layers, by their values of the published `--layer` flag."""
 
 import inspect
 from collections.abc import Callable, Iterable
@@ -17,14 +17,14 @@ from convnn.systems import System, register_system
 
 @dataclass(frozen=True)
 class LayerEntry:
-    """A layer that networks can be built of.
+    """A layer that networks can be built from.
 
     Attributes:
-        build: makes it from input and output channels, or of tokens from their width and heads, and from settings.
-        settings: names that `build` reads, with their defaults.
-        summary: what it does, in one line.
+        build: function of input and output channels, or for tokens of width and heads, and of settings.
+        settings: names of the settings that `build` reads, with their defaults.
+        summary: summary in one line.
         reads: "maps" (B, C, H, W) or "tokens" (B, T, D).
-        system: what the guide says of it; None of a layer that is registered with a line alone.
+        system: its facts for the guide; None for a layer registered only with a summary.
     """
 
     build: Callable[..., nn.Module]
@@ -37,7 +37,7 @@ class LayerEntry:
 LAYERS: dict[str, LayerEntry] = {}
 OF_THE_NETWORK = ("bias", "device", "dtype")
 GEOMETRY = ("stride", "window_size", "dilation", "groups", "padding_mode")
-"""What a network decides for each of its layers: no settings."""
+"""Arguments that a network decides for each of its layers, and that are therefore no settings."""
 READS = ("maps", "tokens")
 
 
@@ -53,14 +53,14 @@ def register_layer(
 
     Args:
         name: the value of `--layer`.
-        build: called with input and output channels, or width and heads, and those settings that its signature names.
-        facts: what the guide says of it; of a layer of your own one line will do.
-        parts: further callables to which `build` hands its remaining settings.
+        build: function of input and output channels, or width and heads, and the settings that its signature names.
+        facts: its facts for the guide; a summary in one line is enough for a layer of your own.
+        parts: further callables to which `build` passes its remaining settings.
         reads: "maps" (B, C, H, W) or "tokens" (B, T, D).
-        fixed: settings in the signatures that keep their defaults, whatever the flags say.
+        fixed: settings in the signatures that keep their defaults, regardless of the flags.
 
     Raises:
-        InputError: the name is taken, `reads` is something else, or the facts are of no registered family.
+        InputError: the name is taken, `reads` has another value, or the family of the facts is not registered.
     """
     check_choice("reads", reads, READS)
     if name in LAYERS:
@@ -75,15 +75,15 @@ def register_layer(
 
 
 def layer_factory(name: str, **settings: Any) -> LayerFactory:
-    """Return the function from two numbers to a layer that a network builds itself with.
+    """Return the function from two numbers to a layer with which a network builds itself.
 
     The numbers are input and output channels of a layer on maps, width and heads of a layer on tokens. A network that
-    decides some setting itself, such as the step of each stage, names it beside them; a layer that does not read it
-    leaves it out.
+    decides a setting itself, such as the step of each stage, passes it by name; a layer that does not read it ignores
+    it.
 
     Args:
         name: one of `list_layers()`.
-        settings: any setting of any layer; those that this one does not read are left out, as flags are.
+        settings: settings of any layer; those that this one does not read are ignored, as flags are.
 
     Raises:
         InputError: the layer or a setting is unknown.
@@ -106,7 +106,7 @@ def check_layer_name(argument: str, name: str) -> None:
     """Refuse the name of a layer that neither this package nor an installed one has.
 
     Raises:
-        InputError: naming the argument and the nearest.
+        InputError: the name is unknown; the message names the argument and the nearest name.
     """
     if name not in LAYERS:
         load_packages()
@@ -129,7 +129,7 @@ def check_settings(settings: Iterable[str], *known: Iterable[str]) -> None:
     """Refuse an unknown setting.
 
     Raises:
-        InputError: naming the nearest known setting.
+        InputError: a setting is unknown; the message names the nearest.
     """
     everything = {setting for names in known for setting in names}
     for setting in settings:

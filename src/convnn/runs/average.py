@@ -1,4 +1,4 @@
-"""Means of runs that differ in their seed alone, as a study leaves them."""
+"""Means of the runs of a study that differ only in their seed."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,7 +9,7 @@ from convnn.errors import InputError
 from convnn.runs.files import METRICS
 from convnn.runs.read import Run, read_run
 
-WITHOUT_A_SAY = (
+IRRELEVANT_FLAGS = (
     "output_dir",
     "resume",
     "overwrite",
@@ -24,38 +24,38 @@ WITHOUT_A_SAY = (
 
 
 def is_study(folder: Path | str) -> bool:
-    """Whether a folder has runs in it and is none itself."""
+    """Return whether a folder contains runs and is not a run itself."""
     folder = Path(folder)
     return folder.is_dir() and not (folder / METRICS).exists() and any(folder.glob(f"*/{METRICS}"))
 
 
 def read_study_runs(folder: Path | str) -> list[Run]:
-    """The runs of a study, those that differ in their seed alone as their mean.
+    """Read the runs of a study, and average those that differ only in their seed.
 
     Args:
-        folder: of the study, with a folder for each run.
+        folder: folder of the study, with a subfolder for each run.
 
     Returns:
-        A run for each setting, the best first, called after what it differs in.
+        A run for each combination of settings, best first, named after the settings in which it differs.
 
     Raises:
-        InputError: all runs have one setting, or one lacks a file or has one that cannot be read.
+        InputError: all runs have the same settings, or a run has a missing or unreadable file.
     """
     groups: dict[tuple[tuple[str, str], ...], list[Run]] = {}
     for metrics in sorted(Path(folder).glob(f"*/{METRICS}")):
         run = read_run(metrics.parent)
-        flags = {name: value for name, value in run.flags.items() if name not in WITHOUT_A_SAY}
+        flags = {name: value for name, value in run.flags.items() if name not in IRRELEVANT_FLAGS}
         groups.setdefault(tuple(flags.items()), []).append(run)
     if len(groups) < 2:
-        raise InputError(f"study '{folder}' has runs of one setting, and nothing to compare; give two runs or more")
+        raise InputError(f"all runs of study '{folder}' have the same settings; give two runs or more to compare")
     means = [_mean(dict(flags), runs) for flags, runs in groups.items()]
     differing = [name for name in means[0].flags if len({run.flags.get(name) for run in means}) > 1]
-    means = [replace(run, name=_named(run, differing)) for run in means]
+    means = [replace(run, name=_name(run, differing)) for run in means]
     return sorted(means, key=lambda run: -run.validation(run.best, "top1") if run.best is not None else 0)
 
 
 def _mean(flags: dict[str, str], runs: Sequence[Run]) -> Run:
-    """The mean curves over as many epochs as all runs have."""
+    """Return the mean of runs, over the epochs that all of them have."""
     epochs = min(len(run.curves["epoch"]) for run in runs)
     columns = [name for name in runs[0].curves if all(name in run.curves for run in runs)]
     curves = {
@@ -66,8 +66,8 @@ def _mean(flags: dict[str, str], runs: Sequence[Run]) -> Run:
     return replace(runs[0], flags=flags, curves=curves, seconds=seconds, repeats=tuple(runs))
 
 
-def _named(run: Run, flags: Sequence[str]) -> str:
-    """The values of some flags: a word speaks for itself, a number needs its name."""
+def _name(run: Run, flags: Sequence[str]) -> str:
+    """Return the values of some flags as text: words stand alone, numbers follow their name."""
     values = {name: run.flags[name] for name in flags if run.flags.get(name) not in (None, "None")}
     return ", ".join(value if _is_word(value) else f"{name}={value}" for name, value in values.items())
 

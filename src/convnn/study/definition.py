@@ -97,7 +97,7 @@ class Study:
         runs: the runs, in the order of the file.
         repeats: settings that only repeat a run, such as the seed; results are means over them.
         plots: pictures of the results.
-        same: names of runs that would be the same as others but for settings that they do not read, and of these.
+        same: names of skipped runs, which differ from others only in settings that they do not read, and of the latter.
     """
 
     name: str
@@ -140,7 +140,7 @@ def read_study(path: str | Path, changes: Mapping[str, Any] | None = None, folde
     runs = tuple(_planned(settings, flags, folder, source) for settings in _products(table.get("runs"), source))
     _check_not_varied(changes or {}, runs, source)
     _check_distinct(runs, source)
-    runs, same = _made_once(runs)
+    runs, same = _without_duplicates(runs)
     repeats = tuple(table.get("repeats", ["seed"]))
     flag_names = [f.name for f in fields(TrainConfig)]
     for name in repeats:
@@ -217,8 +217,8 @@ def _check_distinct(runs: tuple[PlannedRun, ...], source: str) -> None:
         seen.add(run.name)
 
 
-def _made_once(runs: tuple[PlannedRun, ...]) -> tuple[tuple[PlannedRun, ...], dict[str, str]]:
-    """The runs that differ in something that they read, and which stand for the others."""
+def _without_duplicates(runs: tuple[PlannedRun, ...]) -> tuple[tuple[PlannedRun, ...], dict[str, str]]:
+    """Return the runs that differ in a flag that they read, and for each other run the name of its equivalent."""
     first: dict[tuple[tuple[str, str], ...], PlannedRun] = {}
     same = {}
     for run in runs:

@@ -1,7 +1,7 @@
-"""One run of a study: a process of its own, which ends with the sweep that began it.
+"""A run of a study, in a process of its own that ends with the sweep that started it.
 
-On Linux the processes are forked from one that has imported everything and computed nothing, so that a sweep pays for
-the imports once; elsewhere each imports anew.
+On Linux these processes are forked from one that has imported everything and computed nothing, so that a sweep imports
+only once; on other systems each process imports again.
 """
 
 import importlib
@@ -28,15 +28,15 @@ LOG = "log.txt"
 """The file in a run's folder with its output."""
 
 COMMAND_LINE = "convnn.cli"
-"""Whose `main` makes a run."""
+"""The module whose `main` makes a run."""
 
-NEEDED = (
+PRELOADED = (
     f"{COMMAND_LINE}.train",
     f"{COMMAND_LINE}._callbacks",
     "accelerate",
     "torch.distributed.checkpoint.state_dict",
 )
-"""What every run imports."""
+"""Modules that every run imports."""
 
 
 class Worker:
@@ -112,17 +112,17 @@ def _flag(f: "Field[Any]", value: Any) -> Sequence[str]:
 
 
 def _process(*args: Any) -> BaseProcess:
-    """A process that will call `_train`."""
-    forks_safely = sys.platform == "linux"  # macOS does not, once its frameworks are loaded
+    """Return a process, not yet started, that calls `_train`."""
+    forks_safely = sys.platform == "linux"  # on macOS, forking is unsafe once its frameworks are loaded
     if forks_safely:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(list(NEEDED))
+        context.set_forkserver_preload(list(PRELOADED))
         return context.Process(target=_train, args=args)
     return multiprocessing.get_context("spawn").Process(target=_train, args=args)
 
 
 def _train(words: Sequence[str], log: str, environment: dict[str, str]) -> None:
-    """Run a command as a process of its own would, printing into a file."""
+    """Run a command with its output in a log file; called in a process of its own."""
     answer_signals()
     if hasattr(os, "setsid"):
         os.setsid()  # Ctrl-C goes to the sweep, which passes it on
@@ -132,13 +132,13 @@ def _train(words: Sequence[str], log: str, environment: dict[str, str]) -> None:
         os.dup2(descriptor, stream)
     sys.stdout, sys.stderr = (os.fdopen(stream, "w", buffering=1, closefd=False) for stream in (1, 2))
     os.environ |= environment
-    if "OMP_NUM_THREADS" in environment:  # read when torch was imported
+    if "OMP_NUM_THREADS" in environment:  # torch read it on import, before the fork
         importlib.import_module("torch").set_num_threads(int(environment["OMP_NUM_THREADS"]))
     sys.exit(importlib.import_module(COMMAND_LINE).main(words))
 
 
 def _end_with_parent() -> None:
-    """End, as on SIGTERM, when the sweep is gone."""
+    """Wait for the sweep to end, then end this process with SIGTERM."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

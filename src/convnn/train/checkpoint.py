@@ -267,9 +267,9 @@ def check_weights(network: Network, weights: dict[str, Tensor], path: str | Path
     """
     expected = network.state_dict()
     for name in sorted(expected.keys() | weights.keys()):
-        found, wanted = describe(weights.get(name)), describe(expected.get(name))
-        if found != wanted:
-            raise InputError(f"checkpoint '{path}' is of another model: {name!r} is {found} there and {wanted} here")
+        found, required = describe(weights.get(name)), describe(expected.get(name))
+        if found != required:
+            raise InputError(f"checkpoint '{path}' is of another model: {name!r} is {found} there and {required} here")
     parameters = {name for name, _ in network.named_parameters()}
     for name, weight in weights.items():
         if weight.isnan().any() or (name in parameters and weight.isinf().any()):

@@ -1,4 +1,4 @@
-"""Everything a run is told: the published flags with their names and defaults, and a few of ours."""
+"""The configuration of a run: the published flags with their names and defaults, and further flags."""
 
 import os
 from collections.abc import Callable
@@ -32,10 +32,10 @@ from convnn.train.checkpoint import LARGEST_NUMBER, LARGEST_SIDE
 from convnn.train.timer import parse_interval
 
 PUBLISHED_NAMES = {"magnitude_type": "metric"}
-"""Flags that the published code calls otherwise; both names are accepted, on the command line and in files."""
+"""Published names of flags that have another name here; both are accepted, on the command line and in files."""
 
 ANY_OTHER = "torchvision:"
-"""Stands for every network of another library."""
+"""A name that stands for all networks of other libraries."""
 
 TOKEN_DEFAULTS = {
     "metric": "matmul",
@@ -45,10 +45,10 @@ TOKEN_DEFAULTS = {
     "weight_decay": 5e-2,
     "scheduler": "cosine",
 }
-"""Defaults of the published ViT where they differ from those of the convolutional networks."""
+"""Defaults of the published ViT that differ from those of the convolutional networks."""
 
 PUBLISHED_FOLDERS = {("vgg11", "ConvNN"): "./Output/VGG/ConvNN", ("vit", "Attention"): "./Output/VIT/VIT_Attention"}
-"""Of results, by network and layer; those of all others are named after the two."""
+"""Default output folders by network and layer; all others are named after both."""
 
 DEEPEST, WIDEST, MOST_THREADS, LARGEST_FACTOR, LARGEST_FLOAT = 1000, 2**20, 1024, 1000.0, 1e30
 
@@ -61,7 +61,7 @@ LARGEST = (
     | dict.fromkeys(("num_layers", "mlp_layers"), DEEPEST)
     | {"threads": MOST_THREADS, "width": LARGEST_FACTOR}
 )
-"""Values of flags; any other whole number is below LARGEST_NUMBER, any other number at most LARGEST_FLOAT."""
+"""Largest values of flags; all other integers are below LARGEST_NUMBER, all other floats at most LARGEST_FLOAT."""
 
 
 def flag(
@@ -74,45 +74,45 @@ def flag(
     is_path: bool = False,
     option: str | None = None,
 ) -> Any:
-    """A field that is a command line flag.
+    """Define a field that is a command line flag.
 
     Args:
-        default, group, text: its default, the group of flags it belongs to, and what it does.
-        choices: its values, or what lists them when they are asked for.
-        without_value: what it means when given alone.
+        default, group, text: its default, the group of flags it belongs to, and its help.
+        choices: its values, or a function that lists them.
+        without_value: its value if it is given without one.
         is_path: whether it names a file or folder.
-        option: what it is called on the command line, where it may be given several times; as the field when None.
+        option: its name on the command line, where it may be repeated; None is the name of the field.
     """
-    known = {"group": group, "help": text, "choices": choices, "without_value": without_value, "is_path": is_path}
-    return field(default=default, metadata=known | {"option": option})
+    metadata = {"group": group, "help": text, "choices": choices, "without_value": without_value, "is_path": is_path}
+    return field(default=default, metadata=metadata | {"option": option})
 
 
 def choices_of(f: "Field[Any]") -> tuple[str, ...]:
-    """The values of a flag that has few; layers that were imported meanwhile among them."""
+    """Return the values of a flag with a fixed set of values, including layers imported so far."""
     choices = f.metadata["choices"]
     return tuple(choices() if callable(choices) else choices or ())
 
 
 def option_of(f: "Field[Any]") -> str:
-    """A flag as it stands on the command line."""
+    """Return the name of a flag on the command line."""
     return f.metadata["option"] or f"--{f.name}"
 
 
 def layer_settings() -> list[str]:
-    """The flags that some layer reads: the settings that layers name in their signatures, in the order of the flags."""
-    read = {name for entry in LAYERS.values() for name in entry.settings} - {"backend"}  # which is the machine's
+    """Return the flags that at least one layer reads, in the order of the flags: the settings in layer signatures."""
+    read = {name for entry in LAYERS.values() for name in entry.settings} - {"backend"}  # a property of the machine
     return [f.name for f in fields(TrainConfig) if f.name in read]
 
 
 def network_settings() -> list[str]:
-    """The flags that some network reads, and no layer."""
+    """Return the flags that at least one network reads, but no layer."""
     read = {name for model in (*list_models(), ANY_OTHER) for name in model_settings(model)}
     of_layers = set(layer_settings())
     return [f.name for f in fields(TrainConfig) if f.name in read and f.name not in of_layers]
 
 
 def defaults_of(model: str, layer: str | None = None) -> dict[str, Any]:
-    """The flags whose defaults depend on the network and its layer, with those of this one, or of its own layer."""
+    """Return the defaults that depend on the network and layer; None is the network's default layer."""
     layer = layer or default_layer(model)
     flags = {f.name for f in fields(TrainConfig)}
     of_layer = {name: value for name, value in LAYERS[layer].settings.items() if name in flags}
@@ -124,112 +124,117 @@ def defaults_of(model: str, layer: str | None = None) -> dict[str, Any]:
 
 @dataclass(frozen=True, init=False)
 class TrainConfig:
-    """The flags of `convnn train`; each field's help says what it does.
+    """The flags of `convnn train`; the help of each field describes it.
 
-    Flags that are not given have the default of the network and its layer, `defaults_of(model, layer)`, or that of the
-    field.
+    A flag that is not given has the default of the network and its layer, `defaults_of(model, layer)`, or else that of
+    its field.
 
     Raises:
-        InputError: a value is unknown or out of range, naming the flag.
-        TypeError: there is no such flag.
+        InputError: a value is unknown or out of range; the message names the flag.
+        TypeError: a flag does not exist.
     """
 
     model: str = flag("vgg11", "network", f"architecture: {', '.join(list_models())}, torchvision:NAME or timm:NAME")
-    layer: str = flag("ConvNN", "network", "layer it is built of", list_layers)
+    layer: str = flag("ConvNN", "network", "layer it is built from", list_layers)
     imports: str | None = flag(
-        None, "network", "module or .py file that registers layers; may be given several times", option="--import"
+        None, "network", "module or .py file that registers layers; may be repeated", option="--import"
     )
-    where: str = flag("*", "network", "names of the layers that --layer replaces in a network of torchvision or timm")
-    pretrained: bool = flag(False, "network", "start a network of torchvision or timm from the weights it has learned")
-    width: float = flag(1.0, "network", "factor on all channels; 1 is the published network")
-    dropout: float = flag(0.5, "network", "dropout ahead of linear layers, 0 to 1")
-    patch_size: int = flag(16, "network", "side of a patch of ViT in pixels")
-    num_layers: int = flag(12, "network", "blocks of ViT")
-    num_heads: int = flag(3, "network", "heads of each layer on tokens")
-    d_hidden: int = flag(192, "network", "width of the tokens of ViT")
-    d_mlp: int = flag(768, "network", "width of the hidden layer of each MLP of ViT")
-    image_size: int = flag(224, "network", "side of images for which mobilevigv2 and greedyvig scale their steps")
-    drop_path: float = flag(0.1, "network", "share of images that leave out the last block of those two, 0 to 1")
-    kernel_size: int = flag(3, "network", "side of the window of convolutions")
-    padding: int = flag(1, "network", "zeros around the map in which neighbours are looked for")
+    where: str = flag("*", "network", "pattern of the layers that --layer replaces in a network of torchvision or timm")
+    pretrained: bool = flag(False, "network", "start from pretrained weights, for networks of torchvision and timm")
+    width: float = flag(1.0, "network", "factor on all channel numbers; 1 is the published network")
+    dropout: float = flag(0.5, "network", "dropout before linear layers, 0 to 1")
+    patch_size: int = flag(16, "network", "patch size of ViT in pixels")
+    num_layers: int = flag(12, "network", "number of blocks of ViT")
+    num_heads: int = flag(3, "network", "number of heads of layers on tokens")
+    d_hidden: int = flag(192, "network", "embedding dimension of ViT")
+    d_mlp: int = flag(768, "network", "hidden dimension of the MLPs of ViT")
+    image_size: int = flag(224, "network", "image size for which mobilevigv2 and greedyvig scale their steps")
+    drop_path: float = flag(0.1, "network", "stochastic depth rate of mobilevigv2's and greedyvig's last block")
+    kernel_size: int = flag(3, "network", "kernel size of convolutions")
+    padding: int = flag(1, "network", "zero padding of the map in which neighbours are searched")
 
     K: int = flag(
         9,
         "neighbours",
-        "neighbours of each position, itself included; 0, in a network of another library: its window's",
+        "number of neighbours of each position, itself included; 0 (torchvision, timm): as many as the replaced window",
     )
-    sampling_type: str = flag("all", "neighbours", "who may be a neighbour", SAMPLING_TYPES)
-    num_samples: int = flag(-1, "neighbours", "candidates of random, grid side of spatial sampling; -1: all")
-    sample_padding: int = flag(0, "neighbours", "pixels that the spatial grid keeps away from the border")
-    metric: str = flag("cosine", "neighbours", "metric by which neighbours are found", METRICS)
-    similarity_type: str = flag("Col", "neighbours", "compare features (Col), places (Loc) or both", SIMILARITY_TYPES)
+    sampling_type: str = flag("all", "neighbours", "which positions are candidates", SAMPLING_TYPES)
+    num_samples: int = flag(-1, "neighbours", "number of random candidates, or side of the spatial grid; -1: all")
+    sample_padding: int = flag(0, "neighbours", "distance of the spatial grid from the border, in pixels")
+    metric: str = flag("cosine", "neighbours", "metric of the neighbour search", METRICS)
+    similarity_type: str = flag("Col", "neighbours", "features (Col), coordinates (Loc) or both", SIMILARITY_TYPES)
     aggregation_type: str = flag(
         "Col", "neighbours", "convolve features, or features and coordinates", AGGREGATION_TYPES
     )
-    lambda_param: float = flag(0.5, "neighbours", "share of the features in similarity Loc_Col, 0 to 1")
-    raster_order: bool = flag(False, "neighbours", "neighbours stand in raster order, not best first")
-    reach: int = flag(1, "neighbours", "how much farther than the window the outer slots of ConvNN_Pos look, in pixels")
-    choosing: float = flag(0.5, "neighbours", "share of ConvNN_Pos's channels whose slots choose, 0 to 1")
-    prefer: str = flag("like", "neighbours", "whom each slot of ConvNN_Pos takes", PREFERENCES)
-    shuffle_pattern: str = flag("NA", "neighbours", "pixel shuffle before and after (BA) or none", ("BA", "NA"))
-    shuffle_scale: int = flag(0, "neighbours", "pixels folded along each axis by the shuffle")
-    branch_ratio: float = flag(0.5, "neighbours", "share of a Branching layer's channels that ConvNN makes, 0 to 1")
-    attention_dropout: float = flag(0.1, "neighbours", "dropout inside attention layers, 0 to 1")
-    convolution_type: str = flag("depthwise", "neighbours", "kernel over the K of ConvNNAttention", CONVOLUTION_TYPES)
-    softmax_topk_val: bool = flag(True, "neighbours", "weigh the K of ConvNNAttention by a softmax, not by the score")
-    coordinate_encoding: bool = flag(False, "neighbours", "show ConvNNAttention the place of each token")
-    sparse_mode: str = flag("all", "neighbours", "whom SparseAttention looks at", SPARSE_MODES)
+    lambda_param: float = flag(0.5, "neighbours", "weight of the features in similarity Loc_Col, 0 to 1")
+    raster_order: bool = flag(False, "neighbours", "order neighbours by raster position instead of best first")
+    reach: int = flag(1, "neighbours", "how far beyond the window the outer slots of ConvNN_Pos search, in pixels")
+    choosing: float = flag(0.5, "neighbours", "share of ConvNN_Pos's channels with chosen neighbours, 0 to 1")
+    prefer: str = flag("like", "neighbours", "which candidate each slot of ConvNN_Pos chooses", PREFERENCES)
+    shuffle_pattern: str = flag("NA", "neighbours", "pixel shuffle before and after (BA), or none (NA)", ("BA", "NA"))
+    shuffle_scale: int = flag(0, "neighbours", "factor of the pixel shuffle along each axis")
+    branch_ratio: float = flag(0.5, "neighbours", "share of a branching layer's channels that ConvNN computes, 0 to 1")
+    attention_dropout: float = flag(0.1, "neighbours", "dropout in attention layers, 0 to 1")
+    convolution_type: str = flag("depthwise", "neighbours", "kernel of ConvNNAttention over K", CONVOLUTION_TYPES)
+    softmax_topk_val: bool = flag(True, "neighbours", "weigh neighbours of ConvNNAttention by softmax, not by score")
+    coordinate_encoding: bool = flag(False, "neighbours", "add token coordinates to ConvNNAttention")
+    sparse_mode: str = flag("all", "neighbours", "which tokens SparseAttention attends to", SPARSE_MODES)
     sparse_context_window: int = flag(128, "neighbours", "window or stride of SparseAttention, in tokens")
-    graph_conv: str = flag("max_relative", "neighbours", "what ViG takes of its neighbours", GRAPH_CONVS)
-    graph_dilation: int = flag(1, "neighbours", "ViG and EdgeConv keep every so many of the nearest")
-    reduction: int = flag(1, "neighbours", "side of the cells of positions that are neighbours in ViG and EdgeConv")
+    graph_conv: str = flag("max_relative", "neighbours", "graph convolution of ViG", GRAPH_CONVS)
+    graph_dilation: int = flag(1, "neighbours", "ViG and EdgeConv keep every n-th of the nearest neighbours")
+    reduction: int = flag(1, "neighbours", "pooling of the candidates of ViG and EdgeConv: side of the cells")
     relative_side: int = flag(
-        0, "neighbours", "side of the map for whose positions ViG and EdgeConv have codes in their search; 0: none"
+        0, "neighbours", "side of the map of position codes in the search of ViG and EdgeConv; 0: no codes"
     )
-    mlp_layers: int = flag(1, "neighbours", "linear layers of EdgeConv's MLP")
-    edge_norm: bool = flag(False, "neighbours", "batch normalisation within EdgeConv's MLP and the edges of ViG's sage")
-    edge_activation: str = flag("relu", "neighbours", "activation within them", tuple(ACTIVATIONS))
-    scale_features: bool = flag(False, "neighbours", "EdgeConv searches features scaled to length 1")
-    step: int = flag(2, "neighbours", "distance of neighbours in SVGA, MGC and DAGC, in positions")
+    mlp_layers: int = flag(1, "neighbours", "number of linear layers of EdgeConv's MLP")
+    edge_norm: bool = flag(False, "neighbours", "batch normalisation in the MLPs of EdgeConv and ViG's sage")
+    edge_activation: str = flag("relu", "neighbours", "activation in these MLPs", tuple(ACTIVATIONS))
+    scale_features: bool = flag(False, "neighbours", "normalise features to length 1 in the search of EdgeConv")
+    step: int = flag(2, "neighbours", "distance between neighbours in SVGA, MGC and DAGC, in positions")
     positional_size: int = flag(
-        0, "neighbours", "window of the positional encoding ahead of layers of other papers, an odd number; 0: none"
+        0,
+        "neighbours",
+        "window of the positional encoding before layers of other papers, an odd number; 0: none",
     )
-    head_channels: int = flag(32, "neighbours", "channels a head of NeighborhoodAttention2d has at least")
-    relative_bias: bool = flag(True, "neighbours", "NeighborhoodAttention2d learns a bias for each offset")
-    attention_dilation: int = flag(1, "neighbours", "distance of the positions of NeighborhoodAttention2d's windows")
+    head_channels: int = flag(32, "neighbours", "smallest number of channels per head of NeighborhoodAttention2d")
+    relative_bias: bool = flag(True, "neighbours", "learn a relative position bias in NeighborhoodAttention2d")
+    attention_dilation: int = flag(1, "neighbours", "dilation of the windows of NeighborhoodAttention2d")
     qk_scale: float | None = flag(
-        None, "neighbours", "factor on NeighborhoodAttention2d's products; none: one over the root of a head's channels"
+        None, "neighbours", "scale of the inner products in NeighborhoodAttention2d; None: 1 / sqrt(channels per head)"
     )
     edge_type: str = flag(
         "distance", "neighbours", "how AdaptiveNeighborhoods ranks the positions of a window", EDGE_TYPES
     )
     degree_type: str = flag(
-        "features", "neighbours", "what AdaptiveNeighborhoods tells the number of neighbours from", DEGREE_TYPES
+        "features",
+        "neighbours",
+        "input from which AdaptiveNeighborhoods predicts the number of neighbours",
+        DEGREE_TYPES,
     )
-    stochastic_degree: bool = flag(False, "neighbours", "AdaptiveNeighborhoods draws that number in training")
+    stochastic_degree: bool = flag(False, "neighbours", "AdaptiveNeighborhoods samples that number in training")
     keeping: str = flag(
-        "scaled", "neighbours", "how AdaptiveNeighborhoods's weights keep the scores of edges", SOFT_TOPS
+        "scaled", "neighbours", "how the edge weights of AdaptiveNeighborhoods depend on the scores", SOFT_TOPS
     )
-    pooling: str = flag("mean", "neighbours", "how AdaptiveNeighborhoods puts them together", POOLINGS)
-    latent_channels: int = flag(64, "neighbours", "channels by which AdaptiveNeighborhoods ranks")
+    pooling: str = flag("mean", "neighbours", "how AdaptiveNeighborhoods aggregates its neighbours", POOLINGS)
+    latent_channels: int = flag(64, "neighbours", "embedding channels of AdaptiveNeighborhoods")
 
-    dataset: str = flag("cifar10", "data", "images to learn", DATASETS)
+    dataset: str = flag("cifar10", "data", "data set to train on", DATASETS)
     data_path: str = flag("./Data", "data", "folder of the data set", is_path=True)
-    download: bool = flag(False, "data", "fetch a missing data set")
-    resize: int | None = flag(None, "data", "side to which images are resized, in pixels")
-    fit: str = flag("crop", "data", "how pictures of imagenet and imagefolder come to that size", FITS)
+    download: bool = flag(False, "data", "download the data set if it is missing")
+    resize: int | None = flag(None, "data", "side length to which images are resized, in pixels")
+    fit: str = flag("crop", "data", "how images of imagenet and imagefolder are brought to the size of --resize", FITS)
     augment: bool = flag(False, "data", "random crops and flips")
     noise: float = flag(0.0, "data", "standard deviation of Gaussian noise added to the normalised images")
     limit_train: int | None = flag(None, "data", "train on a random subset of this many images")
-    limit_test: int | None = flag(None, "data", "test on a random subset of this many images, val too")
-    num_workers: int = flag(4, "data", "processes that read imagenet and imagefolder")
-    keep_images: bool = flag(False, "data", "decode imagenet and imagefolder once: for sets that fit in memory")
-    on_bad_image: str = flag("error", "data", "stop at an image that cannot be read, or leave it out", ON_BAD_IMAGE)
+    limit_test: int | None = flag(None, "data", "test, and validate, on a random subset of this many images")
+    num_workers: int = flag(4, "data", "number of processes that load imagenet and imagefolder")
+    keep_images: bool = flag(False, "data", "keep decoded images of imagenet and imagefolder in memory")
+    on_bad_image: str = flag("error", "data", "on an unreadable image, stop or skip it", ON_BAD_IMAGE)
 
     batch_size: int = flag(256, "training", "images per step, over all processes")
-    num_epochs: int = flag(150, "training", "passes over the training images")
-    use_amp: bool = flag(False, "training", "mixed precision: bfloat16 where the device has it, else float16")
-    use_compiled: bool = flag(False, "training", "torch.compile")
+    num_epochs: int = flag(150, "training", "number of epochs")
+    use_amp: bool = flag(False, "training", "mixed precision: bfloat16 if the device supports it, otherwise float16")
+    use_compiled: bool = flag(False, "training", "compile the network with torch.compile")
     compile_mode: str = flag(
         "default",
         "training",
@@ -237,22 +242,24 @@ class TrainConfig:
         ("default", "reduce-overhead", "reduce-memory", "max-autotune"),
     )
     accumulate: int = flag(
-        1, "training", "batches whose gradients make one step: as one batch of so many times the size, in less memory"
+        1,
+        "training",
+        "accumulate the gradients of this many batches per step: the effect of a larger batch in less memory",
     )
     init_from: str | None = flag(
         None,
         "training",
-        "start with the weights of a checkpoint; a head of another number of classes stays fresh",
+        "start from the weights of a checkpoint; a head with another number of classes is initialised at random",
         is_path=True,
     )
     patience: int | None = flag(
-        None, "training", "stop after this many epochs without a better top-1 on val, or on test where there is no val"
+        None, "training", "stop after this many epochs without a better top-1 on val, or on test if there is no val"
     )
-    clip_grad_norm: float = flag(1.0, "training", "largest norm of the gradient; 0: any")
-    detect_anomaly: bool = flag(False, "training", "name the operation whose gradient becomes NaN; slow")
-    deterministic: bool = flag(False, "training", "the same bits every time on CUDA too; the CPU gives them anyway")
-    sync_batchnorm: bool = flag(True, "training", "normalise over the whole batch where several processes share it")
-    fsdp: bool = flag(False, "training", "spread weights and optimizer over the processes too, for large models")
+    clip_grad_norm: float = flag(1.0, "training", "largest norm of the gradient; 0: no clipping")
+    detect_anomaly: bool = flag(False, "training", "report the operation whose gradient becomes NaN; slow")
+    deterministic: bool = flag(False, "training", "bitwise reproducible on CUDA; the CPU always is")
+    sync_batchnorm: bool = flag(True, "training", "synchronise batch normalisation over all processes")
+    fsdp: bool = flag(False, "training", "shard weights and optimizer state over processes (FSDP)")
 
     criterion: str = flag("CrossEntropy", "optimisation", "loss", ("CrossEntropy", "MSE"))
     optimizer: str = flag("adamw", "optimisation", "optimizer", ("adam", "sgd", "adamw"))
@@ -260,34 +267,34 @@ class TrainConfig:
     weight_decay: float = flag(1e-6, "optimisation", "weight decay")
     momentum: float = flag(0.9, "optimisation", "momentum of sgd")
     scheduler: str = flag(
-        "none", "optimisation", "learning rate over the epochs", ("step", "cosine", "plateau", "none")
+        "none", "optimisation", "schedule of the learning rate", ("step", "cosine", "plateau", "none")
     )
     warmup_epochs: int = flag(
-        0, "optimisation", "epochs over which the rate rises from 0 in equal steps, ahead of the scheduler"
+        0, "optimisation", "epochs in which the learning rate rises linearly from 0, before the scheduler"
     )
-    lr_step: int = flag(20, "optimisation", "epochs between two cuts of the step scheduler")
-    lr_gamma: float = flag(0.1, "optimisation", "factor of a cut, for step and plateau")
+    lr_step: int = flag(20, "optimisation", "epochs between decays of the step scheduler")
+    lr_gamma: float = flag(0.1, "optimisation", "decay factor of the step and plateau schedulers")
 
-    device: str = flag("auto", "run", "auto takes the best there is", ("auto", "cpu", "cuda", "mps"))
-    backend: str = flag("auto", "run", "what computes the neighbours; auto takes the fastest", BACKEND_CHOICES)
+    device: str = flag("auto", "run", "device; auto is the best available", ("auto", "cpu", "cuda", "mps"))
+    backend: str = flag("auto", "run", "implementation of the operations; auto is the fastest", BACKEND_CHOICES)
     threads: int | None = flag(
-        None, "run", "threads of the CPU, on which the last bits depend; what torch starts with when left out"
+        None, "run", "number of CPU threads, on which the last bits depend; None: as torch chooses"
     )
-    seed: int = flag(0, "run", "seed of weights, order, augmentation and sampling")
-    output_dir: str = flag("./Output/VGG/ConvNN", "run", "folder of results", is_path=True)
+    seed: int = flag(0, "run", "random seed of weights, order, augmentation and sampling")
+    output_dir: str = flag("./Output/VGG/ConvNN", "run", "folder for results", is_path=True)
     resume: str | None = flag(
         None,
         "run",
-        "go on with a run: a checkpoint, its folder, or auto for output_dir",
+        "resume a run: a checkpoint, its folder, or auto for output_dir",
         without_value="auto",
         is_path=True,
     )
-    checkpoint_every: str | None = flag("15m", "run", "save within epochs too, every 500 steps or 90s, 15m, 2h")
+    checkpoint_every: str | None = flag("15m", "run", "also save within epochs, every 500 steps or 90s, 15m, 2h")
     overwrite: bool = flag(False, "run", "replace the results of an earlier run in output_dir")
-    tensorboard: bool = flag(False, "run", "write TensorBoard scalars too (pip install 'convnn[tensorboard]')")
-    log_neighbors: bool = flag(False, "run", "measure whom each layer looks at after every epoch, into neighbors.csv")
-    test_only: bool = flag(False, "run", "no training: evaluate --checkpoint, or check shapes without one")
-    checkpoint: str | None = flag(None, "run", "weights to evaluate, such as best.safetensors", is_path=True)
+    tensorboard: bool = flag(False, "run", "also write TensorBoard scalars (pip install 'convnn[tensorboard]')")
+    log_neighbors: bool = flag(False, "run", "measure the neighbours of each layer after every epoch, in neighbors.csv")
+    test_only: bool = flag(False, "run", "do not train: evaluate --checkpoint, or without one check shapes")
+    checkpoint: str | None = flag(None, "run", "checkpoint to evaluate, such as best.safetensors", is_path=True)
 
     def __init__(self, **given: Any) -> None:
         values = {f.name: f.default for f in fields(self)}
@@ -342,7 +349,7 @@ class TrainConfig:
                 check_at_most(f"--{f.name}", value, LARGEST.get(f.name, usual))
         if self.pretrained and not is_external(self.model):
             raise InputError(
-                f"--pretrained is for networks torchvision:NAME and timm:NAME, and not --model={self.model}"
+                f"--pretrained is for networks torchvision:NAME and timm:NAME, not for --model={self.model}"
             )
         if self.pretrained and self.init_from is not None:
             raise InputError(f"--pretrained and --init_from={self.init_from} both say how to start; give one of them")
@@ -351,8 +358,8 @@ class TrainConfig:
         parse_interval(self.checkpoint_every)
         try:
             os.fsencode(self.output_dir).decode()
-        except UnicodeError:  # safetensors would write there and never read again
-            raise InputError(f"--output_dir={self.output_dir!r} must be a name in UTF-8; choose another") from None
+        except UnicodeError:  # safetensors could write such a file, but not read it
+            raise InputError(f"--output_dir={self.output_dir!r} must be valid UTF-8; choose another name") from None
         object.__setattr__(self, "imports", ",".join(import_names(self.imports)) or None)
 
     @property
@@ -361,6 +368,6 @@ class TrainConfig:
         return {name: getattr(self, name) for name in (*network_settings(), *layer_settings())}
 
     def reads(self, name: str) -> bool:
-        """Whether a flag has a say in this run: a network and a layer leave out the settings of others."""
+        """Return whether a flag affects this run: networks and layers ignore the settings of others."""
         of_layer = replacement_settings(self.layer) if is_external(self.model) else LAYERS[self.layer].settings.keys()
         return name not in self.settings or name in of_layer | model_settings(self.model).keys()

@@ -26,7 +26,7 @@ NAMES = {
     "graph_conv.gconv.nn2.1": "norm",
     "relative_pos": None,  # computed here, equal up to float32
 }
-OF_EDGES = NAMES | {"graph_conv.gconv.nn.1": "layer.behind.0.rows"}
+OF_EDGES = NAMES | {"graph_conv.gconv.nn.1": "layer.norm_activation.0.rows"}
 
 
 def _grapher(case: Case) -> nn.Module:
@@ -41,8 +41,8 @@ def _grapher(case: Case) -> nn.Module:
         graph = partial(cnn.EdgeConv2d, scale_features=True, **settings)
         return cnn.Grapher2d(case.config["in_channels"], graph, expansion=2, norm=False, activation="none")
     graph = partial(cnn.ViG2d, graph_conv=FORMS[form], **settings)
-    behind = {"norm": norm == "batch", "activation": ACTIVATIONS[activation]}
-    return cnn.Grapher2d(case.config["in_channels"], graph, expansion=2, **behind)
+    after = {"norm": norm == "batch", "activation": ACTIVATIONS[activation]}
+    return cnn.Grapher2d(case.config["in_channels"], graph, expansion=2, **after)
 
 
 def _side(case: Case) -> int:

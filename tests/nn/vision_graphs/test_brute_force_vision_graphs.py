@@ -1,4 +1,4 @@
-"""Layers whose neighbours form a graph against their formulas: values and all gradients, in float64."""
+"""Tests of layers whose neighbours form a graph against their formulas: values and all gradients, in float64."""
 
 from collections.abc import Callable
 from math import cos, sin
@@ -44,11 +44,11 @@ def test_other_forms_of_vig(
 
 @pytest.mark.parametrize("mode", ["train", "eval"])
 @pytest.mark.parametrize("reduction", [1, 2])
-@pytest.mark.parametrize(("build", "place"), [(_edge, "behind"), (_sage, "edge.1")], ids=["edge", "sage"])
+@pytest.mark.parametrize(("build", "place"), [(_edge, "norm_activation"), (_sage, "edge.1")], ids=["edge", "sage"])
 def test_normalisation_is_over_all_edges(
     build: Callable[..., nn.Module], place: str, reduction: int, mode: str
 ) -> None:
-    """What comes to the normalisation, caught on its way and normalised by hand, goes on from there."""
+    """The input of the normalisation is captured by a hook, and normalised by hand."""
     layer = getattr(randomised(build(edge_norm=True, reduction=reduction)), mode)()
     norm = layer.get_submodule(f"{place}.0.rows")
     norm.running_mean.uniform_(-1, 1)
@@ -86,7 +86,7 @@ def test_other_forms_of_edge_conv(
     ("side", "size", "reduction"), [(4, (4, 4), 1), (4, (2, 8), 1), (3, (4, 5), 1), (4, (4, 4), 2)]
 )
 def test_codes_of_positions_are_added_to_distances(side: int, size: tuple[int, int], reduction: int) -> None:
-    """The published matrix: -2 P P^T / C of a square map, resized as an image; distances written out."""
+    """The reference is the published matrix -2 P P^T / C of a square map, resized as an image."""
     layer = cnn.ViG2d(8, 8, K=5, relative_side=side, reduction=reduction, graph_dilation=2 if reduction == 1 else 1)
     layer = randomised(layer)
     x = random_maps(size, channels=8).detach()

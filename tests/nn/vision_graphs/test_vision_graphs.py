@@ -1,4 +1,4 @@
-"""What holds for layers whose neighbours form a graph: identities, and the same by another library."""
+"""Tests of layers whose neighbours form a graph: identities, and agreement with another library."""
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ def test_lists_of_positions_are_rolls(kind: type, height: int, width: int, step:
 
 
 def _relative_max_by_rolls(layer: cnn.MapLayer, x: Tensor) -> Tensor:
-    """As the published networks compute it: a map beside itself, rolled."""
+    """Compute the maximum as the published networks do, from rolled copies of the map."""
     m = x - x
     height, width = x.shape[2:]
     if isinstance(layer, cnn.DAGC2d) and height * width > 1:
@@ -61,7 +61,7 @@ def test_edge_conv_is_that_of_torch_geometric(K: int) -> None:
     layer = cnn.EdgeConv2d(3, 5, K=K).double()
     x = sloping_maps(3, 4, 6).requires_grad_()
     mlp = nn.Sequential(nn.Linear(6, 5), nn.ReLU()).double()
-    edge_conv = geometric.EdgeConv(mlp, aggr="max")  # draws the weights of the MLP anew
+    edge_conv = geometric.EdgeConv(mlp, aggr="max")  # draws new weights for the MLP
     with torch.no_grad():
         mlp[0].weight.copy_(layer.weight.flatten(1))
         mlp[0].bias.copy_(layer.bias)
@@ -80,7 +80,7 @@ def test_vig_takes_the_maximum_of_torch_geometric(K: int, dilation: int) -> None
 
 
 def _as_graph(x: Tensor, neighbors: Neighbors) -> tuple[Tensor, Tensor]:
-    """All positions of a batch as nodes (B T, C), and edges (2, B T K) from neighbours to positions."""
+    """Return the positions of a batch as nodes (B T, C), and edges (2, B T K) from neighbours to positions."""
     nodes = x.flatten(2).transpose(1, 2)
     batch, total = nodes.shape[:2]
     first = torch.arange(batch).view(-1, 1, 1) * total
@@ -137,7 +137,7 @@ def test_maximum_keeps_nan(backend: str) -> None:
 def test_every_backend_takes_the_same_slot(
     channels: int, K: int, dtype: torch.dtype, scored: bool, centred: bool, masked: bool, seed: int
 ) -> None:
-    """Small whole numbers, so that many tie, and some that are no number."""
+    """The values are small integers, so that many tie, and some NaN."""
     generator = torch.Generator().manual_seed(seed)
 
     def whole(*shape: int) -> Tensor:
@@ -212,7 +212,7 @@ def test_a_stochastic_degree_is_drawn_in_training_alone() -> None:
     outputs[0].sum().backward()
     assert layer.degree.log_variance.weight.grad.abs().sum() > 0
     with torch.no_grad():
-        layer.degree.log_variance.bias.fill_(-200)  # a deviation of nothing
+        layer.degree.log_variance.bias.fill_(-200)  # no deviation
         layer.degree.log_variance.weight.zero_()
     torch.testing.assert_close(layer(x), plain(x))
 
@@ -256,7 +256,7 @@ def test_whom_dagc_keeps_is_closer_than_the_threshold() -> None:
 
 @pytest.mark.parametrize("name", ["ViG", "EdgeConv", "NonLocal"])
 def test_only_an_encoding_tells_places_apart(name: str) -> None:
-    """Positions in another order give the outputs in that order: the layer alone knows no place."""
+    """Permuting positions permutes the outputs: without an encoding the layer does not know places."""
     torch.manual_seed(0)
     x, order = sloping_maps(3, 4, 5), torch.randperm(20)
     shuffled = x.flatten(2)[..., order].unflatten(2, (4, 5))

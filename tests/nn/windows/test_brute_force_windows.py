@@ -1,4 +1,4 @@
-"""Layers that look at a window against their formulas, position by position: values and all gradients, in float64."""
+"""Tests of layers on windows against their formulas, position by position: values and all gradients, in float64."""
 
 from itertools import product
 

@@ -1,4 +1,4 @@
-"""What holds for layers that look at a window: identities, and what they refuse."""
+"""Tests of layers on windows: identities, and errors."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The channels that the weights of a layer on a map read and write."""
+"""Input and output channels of the weights of a layer on maps."""
 
 from convnn.errors import check_choice
 from convnn.nn._grouped import check_groups
@@ -9,7 +9,7 @@ from convnn.nn.functional import AGGREGATION_TYPES
 def channels_of_weights(
     in_channels: int, out_channels: int, axes: int, groups: int, aggregation_type: str, shuffle: Shuffle
 ) -> tuple[int, int]:
-    """Count the channels that are read, unshuffled and with coordinates, and those written ahead of the last shuffle.
+    """Return the numbers of channels read, unshuffled and with coordinates, and written before the last shuffle.
 
     Raises:
         InputError: the aggregation type is unknown, or the groups do not divide them.

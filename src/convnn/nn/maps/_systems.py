@@ -1,4 +1,4 @@
-"""Facts of the layers on maps whose positions choose, and of the convolution, their baseline."""
+"""Facts of the layers on maps in which positions choose, and of the convolution, their baseline."""
 
 from functools import partial
 
@@ -33,23 +33,23 @@ register_layer(
     _fact(
         name="Convolution",
         published="Conv2d",
-        when="the baseline, and wherever place says enough",
+        when="the baseline, and tasks for which place alone is enough",
         selects="the k x k window",
         weighs="equally",
         aggregates="a weight for each place in the window and pair of channels",
         paper="PyTorch",
-        checked="it is PyTorch's",
+        checked="the layer is PyTorch's",
         where="torch.nn.Conv2d",
     ),
 )
-# These keep the size of the map: the setting `padding` is for layers that search the whole map.
+# Convolutions keep the size of the map: the setting `padding` is for layers that search the whole map.
 register_layer(
     "Conv2d_New",
     Conv2dNew,
     _fact(
         name="Convolution with coordinates",
         published="Conv2d_New",
-        when="a baseline that sees coordinates, or works on shuffled pixels",
+        when="a baseline with coordinates, or on shuffled pixels",
         selects="the k x k window, of a map whose pixels may be shuffled",
         weighs="equally",
         aggregates="a weight for each place and pair of channels, including two of coordinates",
@@ -68,7 +68,7 @@ register_layer(
         selects="the K most similar positions of the map, the position itself first",
         weighs="equally",
         aggregates="a weight for each rank and pair of channels",
-        checked=f"{PUBLISHED}; the definition in loops; with neighbours chosen by place it is the convolution",
+        checked=f"{PUBLISHED}; the definition in loops; the convolution, for neighbours chosen by place",
         where="convnn.nn.ConvNN2d",
     ),
 )
@@ -78,12 +78,12 @@ register_layer(
     _fact(
         name="ConvNN by direction",
         published="not published",
-        when="neighbours by content without losing direction; keeps a convolution's weights",
+        when="neighbours by content with a known direction; can keep a convolution's weights",
         selects="one position in each direction; for half of the channels, the most similar one there",
         weighs="equally",
         aggregates="a weight for each direction and pair of channels",
         paper="this library",
-        checked="the definition in loops; with reach=0 it is the convolution",
+        checked="the definition in loops; the convolution, for reach=0",
         where="convnn.nn.ConvNNPos2d",
     ),
     fixed=("padding",),
@@ -94,11 +94,11 @@ register_layer(
     _fact(
         name="ConvNN with attention weights",
         published="ConvNN attention, Conv2d_NN_Attn",
-        when="the similarity is to be learned, with soft weights",
+        when="learned similarity and soft weights",
         selects="the K most similar positions by learned projections, the position itself first",
         weighs="softmax of the similarities",
         aggregates="a weight for each rank and channel, then a 1x1 convolution",
-        checked=f"{PUBLISHED}; the definition in loops; with K of all positions it is dense attention",
+        checked=f"{PUBLISHED}; the definition in loops; dense attention, for K of all positions",
         where="convnn.nn.ConvNNAttn2d",
     ),
 )
@@ -108,11 +108,11 @@ register_layer(
     _fact(
         name="Branching",
         published="Branching, Conv2d_Branching",
-        when="content and place, for a share of the channels each",
+        when="content for a share of the channels, place for the rest",
         selects="the K most similar positions for a share of the channels, the k x k window for the rest",
         weighs="equally",
         aggregates="ConvNN and a convolution in parallel, mixed by a 1x1 convolution",
-        checked=f"{PUBLISHED}; with branch_ratio 0 or 1 it is one layer and the mix",
+        checked=f"{PUBLISHED}; one branch and the mixing convolution, for branch_ratio 0 or 1",
         where="convnn.nn.Branching2d",
     ),
     ConvNN2d,
@@ -123,11 +123,11 @@ register_layer(
     _fact(
         name="Branching with attention weights",
         published="Branching, Conv2d_Attn_Branching",
-        when="as Branching, with a learned similarity",
+        when="as Branching, with learned similarity",
         selects="the K most similar positions by learned projections, and the k x k window",
         weighs="softmax of the similarities, or equally",
         aggregates="ConvNN with attention weights and a convolution in parallel, mixed by a 1x1 convolution",
-        checked=f"{PUBLISHED}; with branch_ratio 0 or 1 it is one layer and the mix",
+        checked=f"{PUBLISHED}; one branch and the mixing convolution, for branch_ratio 0 or 1",
         where="convnn.nn.Branching2d",
     ),
     ConvNNAttn2d,

@@ -21,7 +21,7 @@ from convnn.ops import Neighbors, check_backend
 
 
 class ConvNNAttn(MapLayer):
-    r"""Attention to the K most similar positions, weights followed by a depthwise kernel over the K.
+    r"""Attention to the K most similar positions, whose weights are followed by a depthwise kernel over the K.
 
     .. math:: y_i = W_o \left( b_p + W_p \left( b + \sum_{k=1}^{K} w_k \odot \alpha_{ik} W_v x_{j_{ik}} \right) \right),
         \qquad \alpha_i = \operatorname{softmax}_k s(W_k x_i, W_q x_{j_{ik}})
@@ -30,25 +30,25 @@ class ConvNNAttn(MapLayer):
     reach the projections through the scores of the chosen pairs.
 
     Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
         K, stride, padding, window_size, dilation, padding_mode: as in `ConvNN`.
-        groups: blocks of channels that no projection mixes.
-        sampling_type, num_samples, sample_padding, metric: as in `ConvNN`; compared are the projections, by
-            the cosine or the distance.
+        groups: number of blocks of channels that no projection mixes.
+        sampling_type, num_samples, sample_padding, metric: as in `ConvNN`; the projections are compared, by the cosine
+            or the distance.
         aggregation_type: project features ("Col") or features and coordinates ("Loc_Col").
-        attention_dropout: probability of silencing a neighbour in training, 0 to 1.
+        attention_dropout: probability of dropping a neighbour in training, 0 to 1.
         shuffle_pattern, shuffle_scale: as in `ConvNN`.
-        bias: of the depthwise kernel and the pointwise convolution.
+        bias: add biases to the depthwise kernel and the pointwise convolution.
         backend: as in `ConvNN`.
-        device: where the weights live.
-        dtype: of the weights.
+        device: device of the weights.
+        dtype: data type of the weights.
 
     Shapes:
-        input (B, C_in, \*S) or (C_in, \*S); output (B, C_out, \*S'); weight (C', 1, K), ones at first.
+        input (B, C_in, \*S) or (C_in, \*S); output (B, C_out, \*S'); weight (C', 1, K), initialised to ones.
 
     Raises:
-        InputError: as `ConvNN`.
+        InputError: as for `ConvNN`.
 
     Reference:
         Kang and Farias Sales Rocha Neto, arXiv 2511.14137.
@@ -105,7 +105,7 @@ class ConvNNAttn(MapLayer):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Set the kernel to ones, so that training starts from plain attention, and the rest as torch's layers do."""
+        """Initialise the kernel to ones, so that training starts from plain attention, and the rest as torch does."""
         for projection in (self.query, self.key, self.value, self.pointwise, self.output):
             projection.reset_parameters()
         nn.init.ones_(self.weight)

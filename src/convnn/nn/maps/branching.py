@@ -22,31 +22,31 @@ Self = TypeVar("Self", bound="Branching")
 
 
 class Branching(MapLayer):
-    r"""Two layers that read the same map, concatenated and mixed.
+    r"""Two layers on the same map, concatenated and mixed.
 
     .. math:: y = W \, [\, f_1(x) ; f_2(x) \,] + b
 
     :math:`f_1` has :math:`\lfloor` out_channels * branch_ratio :math:`\rfloor` channels, a multiple of out_channels /
-    groups, and :math:`f_2` the rest; a branch without channels is left out. With groups a branch reads the input
-    channels of the groups that it makes.
+    groups, and :math:`f_2` the rest; a branch without channels is left out. With groups, a branch reads the input
+    channels of the groups that it computes.
 
     Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        branch1: function from input and output channels to the first layer; ConvNN with K = 9 when None.
-        branch2: function to the second; a 3 x 3 convolution when None.
-        branch_ratio: share of the output channels that come from the first, 0 to 1.
-        groups: blocks of channels that the branches do not mix; where there are several they are called with
-            `groups=`, how many are theirs. The last 1x1 convolution mixes all channels.
-        device: where the 1x1 convolution lives.
-        dtype: of the 1x1 convolution.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+        branch1: function from input and output channels to the first layer; None is ConvNN with K = 9.
+        branch2: function to the second layer; None is a 3 x 3 convolution.
+        branch_ratio: share of the output channels that the first layer computes, 0 to 1.
+        groups: number of blocks of channels that the branches do not mix; if there are several, branches are called
+            with `groups=`, their share of them. The final 1x1 convolution mixes all channels.
+        device: device of the 1x1 convolution.
+        dtype: data type of the 1x1 convolution.
 
     Shapes:
-        input (B, C_in, \*S) or (C_in, \*S); output (B, C_out, \*S'), S' as the branches make it.
+        input (B, C_in, \*S) or (C_in, \*S); output (B, C_out, \*S'), S' as the branches compute it.
 
     Raises:
-        InputError: the ratio lies outside [0, 1], the groups do not divide the channels; in forward: the branches make
-            maps of different sizes, or a kernel does not fit in the map.
+        InputError: the ratio is outside [0, 1], or the groups do not divide the channels; in forward: the outputs of
+            the branches have different sizes, or a kernel does not fit in the map.
 
     Reference:
         Kang and Farias Sales Rocha Neto, arXiv 2511.14137.
@@ -102,7 +102,7 @@ class Branching(MapLayer):
         groups: int = 1,
         **settings: Any,
     ) -> Self:
-        """Make the published Branching layer: ConvNN with these settings and a convolution of `kernel_size`."""
+        """Create the published Branching layer: ConvNN with these settings and a convolution of `kernel_size`."""
         sizes = in_channels, out_channels, kernel_size
         return cls._beside_conv(cls.convnn, *sizes, settings, branch_ratio=branch_ratio, groups=groups)
 
@@ -117,7 +117,7 @@ class Branching(MapLayer):
         groups: int = 1,
         **settings: Any,
     ) -> Self:
-        """Make the published Branching_Attn layer: ConvNNAttn with these settings and a convolution."""
+        """Create the published Branching_Attn layer: ConvNNAttn with these settings and a convolution."""
         sizes = in_channels, out_channels, kernel_size
         return cls._beside_conv(cls.convnn_attention, *sizes, settings, branch_ratio=branch_ratio, groups=groups)
 
@@ -131,7 +131,7 @@ class Branching(MapLayer):
         settings: dict[str, Any],
         **mixing: Any,
     ) -> Self:
-        """Add a convolution whose maps have the same size: of the same window, where one is given."""
+        """Add a convolution whose output has the same size, with the same window if one is given."""
         shared = "stride", "dilation", "padding_mode", "bias", "device", "dtype"
         of_conv: dict[str, Any] = {name: settings[name] for name in shared if name in settings}
         of_conv["kernel_size"] = kernel_size
@@ -159,7 +159,7 @@ class Branching(MapLayer):
 
 
 def _check_fits(conv: nn.Conv1d | nn.Conv2d | nn.Conv3d, size: Sequence[int]) -> None:
-    """Refuse a map of a size that a convolution of torch does not take.
+    """Refuse a map of a size that a convolution of torch does not accept.
 
     Raises:
         InputError: its kernel does not fit, or its padding is too wide.

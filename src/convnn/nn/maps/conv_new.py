@@ -19,17 +19,17 @@ class ConvNew(MapLayer):
     r"""A convolution with optional coordinate channels ("Loc_Col") and optional pixel shuffling.
 
     Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        kernel_size: side of the window; or one for each axis, as the next three.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+        kernel_size: side of the window; a number, or one for each axis, as the next three.
         stride, padding, dilation: as in `torch.nn.Conv2d`; with "same" the map keeps its size.
-        groups: blocks of channels that do not mix.
-        padding_mode: what stands in the padding: "zeros", "reflect", "replicate" or "circular".
+        groups: number of blocks of channels that do not mix.
+        padding_mode: values in the padding: "zeros", "reflect", "replicate" or "circular".
         aggregation_type: convolve features ("Col") or features and coordinates ("Loc_Col").
         shuffle_pattern, shuffle_scale: as in `ConvNN`.
-        bias: add a learned constant to every output channel.
-        device: where the weights live.
-        dtype: of the weights.
+        bias: add a learned bias to the output.
+        device: device of the weights.
+        dtype: data type of the weights.
 
     Shapes:
         input (B, C_in, \*S) or (C_in, \*S); output (B, C_out, \*S'), shuffled by pattern.
@@ -94,7 +94,7 @@ class ConvNew(MapLayer):
         """Return window, geometry, groups, aggregation and shuffle."""
         sides = self.grid.window_size
         mixed = unless_usual(groups=(self.groups, 1), aggregation_type=(self.aggregation_type, "Col"))
-        return written(kernel_size=sides), self.grid.beside(Grid(sides, padding="same")), mixed, self.shuffle
+        return written(kernel_size=sides), self.grid.changed_from(Grid(sides, padding="same")), mixed, self.shuffle
 
 
 class Conv1dNew(ConvNew):

@@ -1,4 +1,4 @@
-"""ConvNN: convolve the K most similar positions."""
+"""ConvNN: convolution over the K most similar positions."""
 
 from collections.abc import Iterable
 from typing import ClassVar
@@ -24,45 +24,45 @@ class ConvNN(MapLayer):
     .. math:: y_{io} = b_o + \sum_{c} \sum_{k=1}^{K} W_{ock} \, x_{j_{ik} c}
 
     where :math:`j_{i1}, \dots, j_{iK}` are the neighbours of position i, best first. The choice carries no gradient;
-    gradients flow through what the neighbours bring. With similarity_type="Window" and K = k * k it is the k x k
-    convolution; so it is with "Loc", metric="euclidean" and padding = k // 2, for k = 1, 3, 5.
+    gradients flow through the features of the neighbours. With similarity_type="Window" and K = k * k it is the k x k
+    convolution, and likewise with "Loc", metric="euclidean" and padding = k // 2, for k = 1, 3, 5.
 
     Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        K: neighbours of each position, itself included and first.
-        stride: distance between the positions that choose; or one for each axis, as all of these.
-        padding: positions added on every side of the map, which can be chosen; "same", as many as keep its size.
-        window_size: side of the window of a convolution whose place this layer takes: the positions in the middle of
-            its windows choose. 2 * padding + 1 when None: the map keeps its size.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+        K: number of neighbours of each position; the first is the position itself.
+        stride: distance between the positions that choose; a number, or one for each axis, as the next three.
+        padding: number of positions added on every side of the map, which can be chosen; "same" keeps its size.
+        window_size: kernel size of a convolution that this layer replaces: the centres of its windows choose. None is
+            2 * padding + 1, which keeps the size of the map.
         dilation: distance between the positions of that window.
-        groups: blocks of channels that do not mix; every group is convolved over the same neighbours.
-        padding_mode: what stands in the padding: "zeros", "reflect", "replicate" or "circular".
+        groups: number of blocks of channels that do not mix; all of them have the same neighbours.
+        padding_mode: values in the padding: "zeros", "reflect", "replicate" or "circular".
         sampling_type: candidates: "all" positions; "random": num_samples of them, drawn for every batch in
             training and fixed in evaluation; "spatial": a grid of num_samples points along each axis.
         num_samples: -1, or more than the map has, means all.
-        sample_padding: pixels that the spatial grid keeps away from the border.
+        sample_padding: distance of the spatial grid from the border, in pixels.
         metric: "cosine", "euclidean" or "matmul", the inner product.
-        similarity_type: compare features ("Col"), places ("Loc") or both ("Loc_Col"); "Window" takes the K positions
-            of the window, and searches nothing.
+        similarity_type: compare features ("Col"), coordinates ("Loc") or both ("Loc_Col"); "Window" takes the K
+            positions of the window without a search.
         aggregation_type: convolve features ("Col") or features and coordinates ("Loc_Col").
-        lambda_param: share of the features in similarity "Loc_Col", 0 to 1.
-        raster_order: neighbours stand in raster order rather than best first, as with "Loc" and "Window".
+        lambda_param: weight of the features in similarity "Loc_Col", 0 to 1.
+        raster_order: order neighbours by raster position rather than best first, as with "Loc" and "Window".
         shuffle_pattern: "B" unshuffles pixels before, "A" shuffles them after, "BA" both, "NA" none.
-        shuffle_scale: pixels folded along each axis, at least 1 where a pattern is given.
-        bias: add a learned constant to every output channel.
-        backend: what computes the neighbours: "auto", the fastest that can; or "cpu", "triton" or "reference".
-        device: where the weights live.
-        dtype: of the weights.
+        shuffle_scale: factor of the shuffle along each axis; at least 1 if there is a pattern.
+        bias: add a learned bias to the output.
+        backend: implementation of the operations: "auto" (the fastest available), "cpu", "triton" or "reference".
+        device: device of the weights.
+        dtype: data type of the weights.
 
     Shapes:
-        input (B, C_in, \*S) or (C_in, \*S), any size and floating type; output (B, C_out, \*S'), S' as a convolution
-        of that window would make it; weight (C_out, C' / groups, K) with C' counting unshuffled and coordinate
+        input (B, C_in, \*S) or (C_in, \*S), any size and floating type; output (B, C_out, \*S'), S' as for a
+        convolution with that window; weight (C_out, C' / groups, K), where C' includes unshuffled and coordinate
         channels; bias (C_out,).
 
     Raises:
         InputError: an argument is out of range; in forward: K exceeds the candidates, the shuffle does not divide
-            the map, the window does not fit in it.
+            the map, or the window does not fit in it.
         UnsupportedError: in forward: the named backend cannot compute this.
 
     Reference:

@@ -1,4 +1,4 @@
-"""ConvNN with a sense of place: one neighbour in each direction."""
+"""ConvNN by direction: one neighbour in each direction."""
 
 from collections.abc import Iterable
 from typing import ClassVar
@@ -21,38 +21,38 @@ from convnn.ops import Neighbors, check_backend, weigh
 
 
 class ConvNNPos(MapLayer):
-    r"""A convolution in which, for half of the channels, outer slots take the most similar position in their direction.
+    r"""A convolution in which outer slots of half of the channels take the most similar position in their direction.
 
     .. math:: y_{io} = b_o + \sum_{c} \sum_{k} W_{ock} \, x_{j_{ik} c}, \qquad
         j_{ik} = \operatorname*{arg\,max}_{j \in S_k(i)} \pm s(x_i, x_j)
 
-    where :math:`S_k(i)` are the positions whose offset from i, cut off at the border of the kernel's window, is that of
-    slot k: the place of the slot itself, and behind it `reach` more along each axis in which it is an outer one; zeros
-    in the padding only where the slot's own place is there. A slot thus knows where its neighbour is, as a
-    convolution's does, and i finds it by content, as ConvNN's does. With reach=0, or choosing=0, nothing is left to
-    choose, and it is the convolution. The choice carries no gradient.
+    where :math:`S_k(i)` are the positions whose offset from i, clamped to the kernel's window, is that of slot k: the
+    place of the slot itself, and `reach` more beyond it along each axis in which it is an outer slot; zeros in the
+    padding only if the slot's own place is there. A slot thus has a known direction, as in a convolution, and its
+    neighbour is found by content, as in ConvNN. With reach=0 or choosing=0 there is no choice, and the layer is the
+    convolution. The choice carries no gradient.
 
     Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        kernel_size: slots along each axis; or one for each axis, as the next three.
-        reach: how much farther the outer slots look, in positions along each axis.
-        choosing: share of the output channels whose slots choose, 0 to 1; those of the others do not.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+        kernel_size: number of slots along each axis; or one for each axis, as the next three.
+        reach: how much farther the outer slots search, in positions along each axis.
+        choosing: share of the output channels whose slots choose, 0 to 1.
         prefer: whether a slot takes the position most "like" its own, or most "unlike" it.
         stride, padding, dilation: as in `torch.nn.Conv2d`, of the kernel's window; with "same" the map keeps its size.
-        groups: blocks of channels that do not mix; all of them have the same neighbours.
-        padding_mode: what stands in the padding: "zeros", "reflect", "replicate" or "circular".
+        groups: number of blocks of channels that do not mix; all of them have the same neighbours.
+        padding_mode: values in the padding: "zeros", "reflect", "replicate" or "circular".
         metric: "cosine", "euclidean" or "matmul", the inner product.
         aggregation_type: convolve features ("Col") or features and coordinates ("Loc_Col").
         shuffle_pattern, shuffle_scale: as in `ConvNN`.
-        bias: add a learned constant to every output channel.
-        backend: what computes the neighbours: "auto", the fastest that can; or "cpu", "triton" or "reference".
-        device: where the weights live.
-        dtype: of the weights.
+        bias: add a learned bias to the output.
+        backend: implementation of the operations: "auto" (the fastest available), "cpu", "triton" or "reference".
+        device: device of the weights.
+        dtype: data type of the weights.
 
     Shapes:
-        input (B, C_in, \*S) or (C_in, \*S), any size and floating type; output (B, C_out, \*S'), S' as a convolution
-        would make it; weight (C_out, C' / groups, \*kernel_size), as a convolution's; bias (C_out,).
+        input (B, C_in, \*S) or (C_in, \*S), any size and floating type; output (B, C_out, \*S'), S' as for a
+        convolution; weight (C_out, C' / groups, \*kernel_size), as for a convolution; bias (C_out,).
 
     Raises:
         InputError: an argument is out of range; in forward: the shuffle does not divide the map, or the window does
@@ -60,7 +60,7 @@ class ConvNNPos(MapLayer):
         UnsupportedError: in forward: the named backend cannot compute this.
 
     Reference:
-        Ours. The parts are those of ConvNN, arXiv 2511.14137; docs/place.md has the ablation.
+        This library. Its parts are those of ConvNN, arXiv 2511.14137; docs/place.md has the ablation.
     """
 
     heads: int = 1
@@ -152,7 +152,7 @@ class ConvNNPos(MapLayer):
         sides, metric = self.grid.window_size, (self.search.metric, "matmul")
         yield written(kernel_size=sides, reach=self.reach)
         yield unless_usual(choosing=(self.choosing, 0.5), prefer=(self.prefer, "like"), metric=metric)
-        yield self.grid.beside(Grid(sides, padding="same"))
+        yield self.grid.changed_from(Grid(sides, padding="same"))
         yield unless_usual(groups=(self.groups, 1), aggregation_type=(self.aggregation_type, "Col"))
         yield from (self.shuffle, unless_usual(backend=(self.backend, "auto")))
 

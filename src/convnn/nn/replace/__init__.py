@@ -20,7 +20,7 @@ from convnn.nn.tokens._layer import NeighborAttention, TokenLayer
 __all__ = ["Fate", "ReplacementReport", "Where", "can_keep_weights", "replace_layers"]
 
 KEPT = {"padding", "kernel_size"}
-"""Settings that the convolution decides whose place is taken."""
+"""Settings that the replaced convolution determines."""
 
 
 def replace_layers(
@@ -32,37 +32,36 @@ def replace_layers(
     example: Tensor | None = None,
     **settings: Any,
 ) -> ReplacementReport:
-    """Put a layer of ours in the place of the convolutions, or of the self-attention, of a model, in place.
+    """Replace the convolutions, or the self-attention, of a model by a layer of this library, in place.
 
-    A layer on maps takes the place of every `torch.nn.Conv1d`, `Conv2d` and `Conv3d` whose window is more than a single
-    position. It keeps channels, window, stride, dilation, groups, bias, padding and its mode, so that maps keep their
-    sizes, and chooses as many neighbours as the window has positions unless K is given. A layer on tokens takes the
-    place of `torch.nn.MultiheadAttention` and of the attention of timm's vision transformers, with their width, heads
-    and bias. Classes derived from those compute something else; they are left, and the report says so.
-    A layer with several names is replaced under all of them or none, and layers that share a parameter with another
-    module are left.
+    A layer on maps replaces every `torch.nn.Conv1d`, `Conv2d` and `Conv3d` whose window has more than one position. It
+    keeps channels, window, stride, dilation, groups, bias, padding and padding mode, so that maps keep their sizes, and
+    chooses as many neighbours as the window has positions unless K is given. A layer on tokens replaces
+    `torch.nn.MultiheadAttention` and the attention of timm's vision transformers, with their width, heads and bias.
+    Subclasses of these compute something else; they are left, and the report says so. A layer with several names is
+    replaced under all of them or none, and layers that share a parameter with another module are left.
 
     Args:
         model: any model.
         layer: one of `convnn.nn.list_layers()`, or its class; or a function from an old layer to a new one, which is
             called for every convolution and attention.
-        where: which of them: a pattern of names, a class, several of either, a function of the name and the layer that
-            says whether to replace it, or a `Where`.
-        keep_weights: start from the old weights. In the place of convolutions the model computes what it did before
-            with "ConvNN" and "Branching" of similarity_type="Window", "ConvNN_Pos" of reach=0, and "Conv2d_New"; it
-            can then be trained, or search otherwise. In the place of attention every layer keeps the projections of
-            queries, keys, values and output; "Attention" computes what was computed before, "ConvNNAttention" with K
-            of all tokens too.
-        example: an input of the model, for a `Where` that asks for the size of maps.
-        settings: of the layer.
+        where: layers to replace: a pattern of names, a class, several of either, a function of the name and the layer
+            that returns whether to replace it, or a `Where`.
+        keep_weights: start from the old weights. When convolutions are replaced, the outputs of the model are
+            unchanged with "ConvNN" and "Branching" with similarity_type="Window", "ConvNN_Pos" with reach=0, and
+            "Conv2d_New"; the model can then be trained, or its search changed. When attention is replaced, every layer
+            keeps the projections of queries, keys, values and output; the outputs are unchanged with "Attention", and
+            with "ConvNNAttention" if K is the number of tokens.
+        example: an input of the model, for a `Where` with a map size.
+        settings: settings of the layer.
 
     Returns:
-        What was replaced, and what was left and why.
+        A report of the replaced layers, and of those left and why.
 
     Raises:
-        InputError: an argument has another type or value, `where` needs an example or fits no layer, weights are to be
-            kept without the setting that gives them a meaning, or nothing was replaced.
-        UnsupportedError: weights are to be kept by a layer that has no place for them.
+        InputError: an argument has another type or value, `where` needs an example or matches no layer, weights are to
+            be kept without the setting that makes this possible, or nothing was replaced.
+        UnsupportedError: weights are to be kept by a layer that has none of their kind.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 1))
@@ -151,7 +150,7 @@ def _candidates(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def _maker(
     layer: str | Callable[[Any], nn.Module], settings: dict[str, Any], keep_weights: bool
 ) -> tuple[Callable[[Any], nn.Module], Callable[[nn.Module], bool]]:
-    """Return the function that makes a new layer from an old one, and the one that says whether it can."""
+    """Return the function that creates a new layer from an old one, and the one that tells whether it can."""
     if not isinstance(layer, str):
         for name, value in (settings | ({"keep_weights": True} if keep_weights else {})).items():
             raise InputError(f"{name}={value!r} is for a layer by name; a function sees to it itself")

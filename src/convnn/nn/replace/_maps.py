@@ -56,20 +56,20 @@ UNPADDED: dict[str, tuple[Callable[..., MapLayer], tuple[str, ...]]] = {
 
 
 def name_of_class(layer: type) -> tuple[str, int] | None:
-    """Return the name of one of our classes and the axes of its maps; None for another class."""
+    """Return the name of a class of this library and the axes of its maps; None for another class."""
     builds = [(name, build) for name, family in FAMILIES.items() for build in family]
     builds += [(name, build) for name, (build, _) in UNPADDED.items()]
     for name, build in builds:
-        if layer is getattr(build, "__self__", build):  # Branching is known by its other constructors
+        if layer is getattr(build, "__self__", build):  # Branching is registered by its other constructors
             return name, layer.spatial_dims
     return None
 
 
 def check_keeps_weights(layer: str, settings: dict[str, Any]) -> None:
-    """Refuse to keep weights in a layer whose neighbours do not stand where the convolution's did.
+    """Refuse to keep weights in a layer whose neighbours are not at the places of the convolution's window.
 
     Raises:
-        InputError: naming the setting that is missing.
+        InputError: a setting is missing; the message names it.
     """
     if layer in ("ConvNN", "Branching") and not (
         settings.get("similarity_type") == "Window" or settings.get("raster_order")
@@ -82,7 +82,7 @@ def check_keeps_weights(layer: str, settings: dict[str, Any]) -> None:
 
 
 def reason_to_leave(conv: Convolution, layer: str | None = None, axes: int | None = None) -> str | None:
-    """Say why a layer, or any layer, cannot take the place of a convolution; None where it can."""
+    """Return why a layer, or any layer, cannot replace a convolution; None if it can."""
     kind = type(conv).__name__
     if type(conv) not in CONVOLUTIONS and kind != SAME:
         return f"{kind} computes more than a convolution, or not the same"
@@ -96,7 +96,7 @@ def reason_to_leave(conv: Convolution, layer: str | None = None, axes: int | Non
 
 
 def _reason_of_unpadded(conv: Convolution, layer: str) -> str | None:
-    """Say why a layer without padding cannot: it reads images, and computes the middles of windows."""
+    """Return why a layer without padding, which reads images and computes centres of windows, cannot; or None."""
     if len(conv.kernel_size) != 2:
         return f"{layer} reads images, (B, C, H, W)"
     try:
@@ -107,7 +107,7 @@ def _reason_of_unpadded(conv: Convolution, layer: str) -> str | None:
 
 
 def in_place_of(conv: Convolution, layer: str, settings: dict[str, Any], *, keep_weights: bool = False) -> nn.Module:
-    """Make a layer that keeps channels, window, stride, groups, bias and padding, with a neighbour for each place.
+    """Create a layer with the same channels, window, stride, groups, bias and padding, and a neighbour for each place.
 
     Raises:
         InputError: a setting is wrong, or the weights do not fit it.
@@ -122,9 +122,10 @@ def in_place_of(conv: Convolution, layer: str, settings: dict[str, Any], *, keep
 
 
 def take_weights(layer: nn.Module | None, conv: Convolution, outputs: slice = slice(None)) -> None:
-    """Copy the weights of some output channels of a convolution into a layer with as many.
+    """Copy the weights of some output channels of a convolution into a layer with as many output channels.
 
-    With `similarity_type="Window"` a ConvNN then computes what the convolution did, and a ConvNN_Pos with `reach=0`.
+    The outputs are then those of the convolution for a ConvNN with `similarity_type="Window"`, and a ConvNN_Pos with
+    `reach=0`.
 
     Raises:
         InputError: the weights have another shape there.
@@ -147,7 +148,7 @@ def take_weights(layer: nn.Module | None, conv: Convolution, outputs: slice = sl
 
 
 def _take_weights_of_both(layer: Branching, conv: Convolution) -> None:
-    """Copy the weights of its channels into each branch, and make the 1x1 convolution the identity."""
+    """Copy into each branch the weights of its channels, and make the 1x1 convolution the identity."""
     first = layer.branch_channels[0]
     take_weights(layer.branch1, conv, slice(0, first))
     take_weights(layer.branch2, conv, slice(first, None))
@@ -167,7 +168,7 @@ def _copy(layer: Any, weight: Tensor, bias: Tensor | None) -> None:
 
 
 def _geometry(conv: Convolution, layer: str) -> dict[str, Any]:
-    """Return what the new layer keeps of the old one, as arguments."""
+    """Return the arguments that the new layer takes from the old one."""
     window = _plain(conv.kernel_size)
     kept: dict[str, Any] = {
         "stride": _plain(conv.stride),
@@ -194,5 +195,5 @@ def _padding(conv: Convolution) -> Sides | str:
 
 
 def _plain(sides: tuple[int, ...]) -> Sides:
-    """Return one number where all are the same."""
+    """Return one number if all are equal."""
     return sides if len(set(sides)) > 1 else sides[0]

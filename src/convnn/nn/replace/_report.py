@@ -7,13 +7,13 @@ from convnn.words import counted
 
 
 class Fate(NamedTuple):
-    """What became of one layer.
+    """The outcome for one layer.
 
     Attributes:
         name: its path in the model.
         old: the old class.
-        new: the new class; None where it was left.
-        reason: why it was left; empty where it was replaced.
+        new: the new class; None if the layer was left.
+        reason: why it was left; empty if it was replaced.
     """
 
     name: str
@@ -24,10 +24,10 @@ class Fate(NamedTuple):
 
 @dataclass(frozen=True)
 class ReplacementReport:
-    """What became of every layer that could have been replaced; as text, a line each.
+    """The outcome for every layer that could have been replaced; as text, one line each.
 
     Attributes:
-        fates: in the order of the model.
+        fates: outcomes in the order of the model.
     """
 
     fates: tuple[Fate, ...]
@@ -43,7 +43,7 @@ class ReplacementReport:
         return [fate for fate in self.fates if fate.new is None]
 
     def __str__(self) -> str:
-        """Write a line that counts the layers, and a line for each."""
+        """Return a line that counts the layers, and a line for each."""
         lines = [f"{counted(len(self.replaced), 'layer')} replaced, {len(self.left)} left"]
         width = max((len(fate.name) for fate in self.fates), default=0)
         for name, old, new, reason in self.fates:

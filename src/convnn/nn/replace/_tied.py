@@ -6,9 +6,9 @@ from torch import nn
 
 
 def reasons_of_sharing(model: nn.Module, layers: Mapping[str, nn.Module]) -> dict[str, str]:
-    """Say why layers that share a parameter with another module are left, by name.
+    """Return why layers that share a parameter with another module are left, by name.
 
-    One layer with two names is no such case: one new layer takes its place.
+    A single layer with two names is not such a case: a single new layer replaces it.
     """
     owners: dict[nn.Parameter, list[tuple[str, nn.Module]]] = {}
     for name, module in model.named_modules():
@@ -27,7 +27,7 @@ def reasons_of_sharing(model: nn.Module, layers: Mapping[str, nn.Module]) -> dic
 
 
 def reasons_of_names(layers: Mapping[str, nn.Module], reasons: Mapping[str, str]) -> dict[str, str]:
-    """Say why layers are left that have another name under which they are left, by name."""
+    """Return, by name, why layers are left that are left under another of their names."""
     left = {layers[name]: name for name in reasons}
     return {
         name: f"it is the same layer as {left[layer]}, which is left"

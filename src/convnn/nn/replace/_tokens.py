@@ -16,11 +16,11 @@ class SelfAttention(nn.Module):
     """A layer on tokens with the call signature of the attention that it replaces.
 
     Attributes:
-        layer: what computes, on tokens (B, T, D).
+        layer: the layer on tokens (B, T, D).
         batch_first: whether sequences are (B, T, D), as in `torch.nn.MultiheadAttention`; (T, B, D) otherwise.
     """
 
-    # torch's encoder reads these before it takes a shortcut around its attention; with these values it takes none.
+    # torch's encoder reads these to decide on its fast path, which bypasses the attention; these values disable it.
     in_proj_bias = None
     _qkv_same_embed_dim = False
 
@@ -73,7 +73,7 @@ class TimmSelfAttention(SelfAttention):
     """A layer on tokens with the call signature of `timm.layers.Attention`."""
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
-        """Self-attention.
+        """Apply self-attention.
 
         Raises:
             UnsupportedError: there is a mask.
@@ -87,7 +87,7 @@ def is_attention(module: nn.Module) -> bool:
 
 
 def _is_timm_attention(module: nn.Module) -> bool:
-    """Recognise it by name and parts, so that timm need not be installed."""
+    """Return whether a module is timm's attention, by its name and parts, because timm may not be installed."""
     kind = type(module)
     has_parts = isinstance(getattr(module, "qkv", None), nn.Linear) and isinstance(
         getattr(module, "proj", None), nn.Linear
@@ -96,11 +96,11 @@ def _is_timm_attention(module: nn.Module) -> bool:
 
 
 def in_place_of(attention: Any, layer: str, settings: dict[str, Any], *, keep_weights: bool = False) -> SelfAttention:
-    """Make a layer on tokens of the same width, heads and bias, which is called the same way.
+    """Create a layer on tokens with the same width, heads, bias and call signature.
 
     Raises:
         InputError: a setting is wrong, or the weights do not fit.
-        UnsupportedError: weights are to be kept that the layer has no place for.
+        UnsupportedError: weights are to be kept that the layer does not have.
     """
     is_torch = isinstance(attention, nn.MultiheadAttention)
     output, heads = attention.out_proj if is_torch else attention.proj, attention.num_heads
@@ -116,11 +116,11 @@ def in_place_of(attention: Any, layer: str, settings: dict[str, Any], *, keep_we
 
 
 def take_weights(layer: nn.Module, attention: Any) -> None:
-    """Copy the projections of queries, keys, values and output; `Attention` then computes what was computed before.
+    """Copy the projections of queries, keys, values and output; the outputs of `Attention` are then unchanged.
 
     Raises:
         InputError: the weights have another shape there.
-        UnsupportedError: one of the two has weights that the other has no place for.
+        UnsupportedError: one of the two has weights that the other does not have.
     """
     if not isinstance(layer, NeighborAttention):
         raise UnsupportedError(
@@ -137,9 +137,9 @@ def take_weights(layer: nn.Module, attention: Any) -> None:
     weight = inner.in_proj_weight if is_torch else inner.weight
     bias = _inner_bias(attention)
     biases = (None,) * 3 if bias is None else bias.chunk(3)
-    # In ConvNN attention, as published, the projection of keys asks and that of queries is asked.
-    asks, asked = (layer.key, layer.query) if isinstance(layer, ConvNNAttention) else (layer.query, layer.key)
-    linears = zip((asks, asked, layer.value), weight.chunk(3), biases, strict=True)
+    # In ConvNN attention, as published, the key projection makes the queries of the search, and vice versa.
+    query, key = (layer.key, layer.query) if isinstance(layer, ConvNNAttention) else (layer.query, layer.key)
+    linears = zip((query, key, layer.value), weight.chunk(3), biases, strict=True)
     for linear, its_weight, its_bias in (*linears, (layer.output, output.weight, output.bias)):
         _copy(linear, its_weight, its_bias)
 

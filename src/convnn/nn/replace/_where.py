@@ -1,4 +1,4 @@
-"""Which layers of a network are replaced."""
+"""Selection of the layers of a network to replace."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ Predicate = Callable[[str, nn.Module], bool]
 
 @dataclass(frozen=True)
 class Where:
-    """Which layers are replaced: those that every setting admits.
+    """A selection of layers: those that every setting admits.
 
     Attributes:
-        names: pattern of their paths in the model, such as "layer[34].*"; or several.
-        types: their class; or several.
-        map_size: smallest and largest side of the maps that they read, in positions along the longer side: (1, 16) for
-            maps of at most 16 x 16.
-        fraction: share of the layers admitted so far that is replaced, 0 to 1: the last ones, whose maps are the
-            smallest.
-        predicate: function of the path and the layer that says whether to replace it.
+        names: pattern of their paths in the model, such as "layer[34].*"; or several patterns.
+        types: their class; or several classes.
+        map_size: smallest and largest side of their input maps, in positions along the longer side: (1, 16) for maps of
+            at most 16 x 16.
+        fraction: share of the layers admitted by the other settings to replace, 0 to 1: the last ones, whose maps are
+            the smallest.
+        predicate: function of the path and the layer that returns whether to replace it.
 
     Raises:
         InputError: a setting has another type, the fraction is out of range, or the sides are not in order.
@@ -56,14 +56,14 @@ class Where:
         return _as_tuple(self.names)
 
     def asks_for(self, name: str, layer: nn.Module) -> bool:
-        """Whether name, class and predicate admit a layer."""
+        """Return whether name, class and predicate admit a layer."""
         return self._refusal_of(name, layer) is None
 
     def check_asks_for_some(self, layers: Mapping[str, nn.Module], model: nn.Module) -> None:
-        """Refuse names, classes or a predicate that admit no layer of a model which could be replaced.
+        """Refuse names, classes or a predicate that admit none of the layers of a model that could be replaced.
 
         Raises:
-            InputError: naming some of those layers.
+            InputError: no layer is admitted; the message names some of those layers.
         """
         if not layers or any(self.asks_for(name, layer) for name, layer in layers.items()):
             return
@@ -74,7 +74,7 @@ class Where:
         raise InputError(f"where admits no layer of {kind}: {condition} fits none of {listed}{hint}")
 
     def refusals(self, layers: Mapping[str, nn.Module], sides: Mapping[nn.Module, int] | None) -> dict[str, str]:
-        """Say why layers are not admitted, by name; sides are those of the maps that they read."""
+        """Return why layers are not admitted, by name; sides are those of their input maps."""
         refused = {name: reason for name, layer in layers.items() if (reason := self._refusal(name, layer, sides))}
         admitted = [name for name in layers if name not in refused]
         for name in admitted[: len(admitted) - round(len(admitted) * self.fraction)]:
@@ -92,7 +92,7 @@ class Where:
         return None if smallest <= sides[layer] <= largest else f"it reads a map of side {sides[layer]}"
 
     def _refusal_of(self, name: str, layer: nn.Module) -> str | None:
-        """Say why name, class or predicate do not admit a layer; None where they do."""
+        """Return why name, class or predicate do not admit a layer; None if they do."""
         patterns = self._patterns()
         if not any(fnmatchcase(name, pattern) for pattern in patterns):
             return f"its name does not fit {' or '.join(map(repr, patterns))}"
@@ -108,10 +108,10 @@ WhereLike = Where | str | Sequence[str] | type[nn.Module] | Predicate
 
 
 def as_where(where: WhereLike) -> Where:
-    """Return the `Where` of a pattern of names, several of them, a class, several, or a function of name and layer.
+    """Return the `Where` of patterns of names, of classes, or of a function of name and layer.
 
     Raises:
-        InputError: it is nothing of these.
+        InputError: the argument is none of these.
     """
     if isinstance(where, Where):
         return where
@@ -142,7 +142,7 @@ def _are_sides_in_order(map_size: Any) -> bool:
 
 
 def sides_of_maps(model: nn.Module, example: Tensor) -> dict[nn.Module, int]:
-    """Find the longer side of the map that enters every module, by sending an example through the model.
+    """Find the longer side of the input map of every module, by running an example through the model.
 
     The model is unchanged afterwards.
     """

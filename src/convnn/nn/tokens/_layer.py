@@ -18,7 +18,7 @@ class TokenLayer(nn.Module):
     """A layer from (B, T, D) to (B, T, D), for any T, that also takes a single sequence (T, D)."""
 
     def __new__(cls: type[Self], *widths: Any, **settings: Any) -> Self:
-        """Check the arguments before the constructor does, to say what to write instead of a wrong one."""
+        """Check the arguments before the constructor, so that an error can say what to write instead."""
         check_arguments(cls, widths, settings)
         return super().__new__(cls)
 
@@ -30,19 +30,19 @@ class TokenLayer(nn.Module):
         self.num_heads = num_heads
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, D) to (B, T, D).
+        """Map (B, T, D) to (B, T, D).
 
         Raises:
-            InputError: the input has another width, other axes or no floating type, or too few tokens.
+            InputError: the input has another width, other axes, no floating type, or too few tokens.
         """
         self.check_input(x)
         return self._forward(x) if x.dim() == 3 else self._forward(x.unsqueeze(0)).squeeze(0)
 
     def check_input(self, x: Tensor) -> None:
-        """Refuse what is not a sequence of this layer's tokens.
+        """Refuse an input that is not a sequence of tokens of this layer.
 
         Raises:
-            InputError: naming its shape and type.
+            InputError: the input is refused; the message names its shape and type.
         """
         if x.dim() not in (2, 3) or x.shape[-1] != self.dim or not x.shape[-2] or not x.is_floating_point():
             raise InputError(
@@ -55,33 +55,33 @@ class TokenLayer(nn.Module):
         raise NotImplementedError
 
     def settings(self) -> Iterable[object]:
-        """Return what `extra_repr` shows after width and heads: objects of settings, or texts, some of them empty."""
+        """Return what `extra_repr` shows after width and heads: settings as objects or strings, some of them empty."""
         return ()
 
     def extra_repr(self) -> str:
-        """Show width, heads, and every setting that differs from its default."""
+        """Return width, heads, and every setting that differs from its default."""
         return ", ".join(filter(None, [f"{self.dim}, {self.num_heads}", *map(str, self.settings())]))
 
 
 class NeighborAttention(TokenLayer):
-    r"""Attention of every token to some tokens: each head selects, weighs and aggregates.
+    r"""Attention of every token to some of the tokens: each head selects, weighs and aggregates.
 
     .. math:: y_i = W_o \sum_{k=1}^{K} \alpha_{ik} W_v x_{j_{ik}}, \qquad
         \alpha_i = \operatorname{softmax}_k \frac{W_q x_i \cdot W_k x_{j_{ik}}}{\sqrt{d}}
 
-    with d the width of a head. Who :math:`j_{i1}, \dots, j_{iK}` are is what its kinds differ in: a subclass says at
-    least `select`.
+    with d the width of a head. Subclasses differ in the neighbours :math:`j_{i1}, \dots, j_{iK}`, and define at least
+    `select`.
 
     Args:
-        dim: width of the tokens, D.
-        num_heads: heads, a divisor of dim unless their width is given.
-        attention_dropout: probability of silencing a token in training, 0 to 1.
-        bias: add learned constants to queries, keys, values and output.
-        backend: what computes the neighbours: "auto", the fastest that can; or "cpu", "triton" or "reference".
-        device: where the weights live.
-        dtype: of the weights.
-        head_width: d; dim / num_heads when None.
-        extra_width: channels that aggregation makes beyond d in every head.
+        dim: embedding dimension D of the tokens.
+        num_heads: number of heads, a divisor of dim unless `head_width` is given.
+        attention_dropout: probability of dropping a token in training, 0 to 1.
+        bias: add learned biases to queries, keys, values and output.
+        backend: implementation of the operations: "auto" (the fastest available), "cpu", "triton" or "reference".
+        device: device of the weights.
+        dtype: data type of the weights.
+        head_width: d; None is dim / num_heads.
+        extra_width: number of channels that the aggregation adds to d in every head.
 
     Raises:
         InputError: an argument is out of range.
@@ -145,7 +145,7 @@ class NeighborAttention(TokenLayer):
         return aggregate.weighted_sum(values, neighbors, backend=self.backend)
 
     def neighbors(self, x: Tensor) -> Neighbors:
-        """Return the neighbours of every token of x (B, T, D) and their weights, (B * H, T, K), heads in a row."""
+        """Return the neighbours of every token of x (B, T, D) and their weights, (B * H, T, K), head by head."""
         self.check_input(x)
         x = x if x.dim() == 3 else x.unsqueeze(0)
         queries, keys, _ = (one.flatten(0, 1) for one in self.project(x))
@@ -156,7 +156,7 @@ def share_of_a_head(dim: int, num_heads: int) -> int:
     """Return the width of each of the heads that share the channels.
 
     Raises:
-        InputError: they do not divide them.
+        InputError: the channels are not divisible by the heads.
     """
     if dim % num_heads:
         raise InputError(f"dim={dim} must be a multiple of num_heads={num_heads}")
@@ -164,7 +164,7 @@ def share_of_a_head(dim: int, num_heads: int) -> int:
 
 
 def check_enough_tokens(K: int, keys: Tensor) -> None:
-    """Refuse more neighbours than there are keys (B, T, d).
+    """Refuse more neighbours than keys (B, T, d).
 
     Raises:
         InputError: K is larger.

@@ -12,8 +12,8 @@ from convnn.systems import PUBLISHED, System, register_family
 register_family(
     "tokens",
     "Attention by neighbours",
-    "Layers on sequences (B, T, D). Each of them can replace multi-head self-attention; they differ in which tokens are"
-    " the neighbours of a token, and in what is done with them.",
+    "Layers on sequences (B, T, D). Each of them can replace multi-head self-attention; they differ in the"
+    " neighbours of each token, and in how these are combined.",
 )
 _fact = partial(System, family="tokens", aggregates="a sum")
 _register = partial(register_layer, reads="tokens")
@@ -45,7 +45,7 @@ _register(
         weighs="softmax of the similarities, or the similarities",
         aggregates="a kernel over the ranks: depthwise, separable or full",
         paper="arXiv 2511.14137",
-        checked=f"{PUBLISHED}; the definition in loops; with K of all tokens and ones as kernel it is attention",
+        checked=f"{PUBLISHED}; the definition in loops; attention, for K of all tokens and a kernel of ones",
         where="convnn.nn.ConvNNAttention",
     ),
 )
@@ -56,7 +56,7 @@ _register(
         name="KVT: k-NN attention",
         published="KVT, k-NN attention",
         when="attention without its many small weights",
-        selects="the K tokens of the highest score in each head",
+        selects="the K tokens with the highest scores in each head",
         weighs=SOFTMAX,
         paper="arXiv 2106.00515",
         checked=f"{PUBLISHED}; the definition in loops; attention with all other scores masked",
@@ -83,11 +83,11 @@ _register(
     _fact(
         name="Neighbourhood attention of tokens",
         published="Neighborhood attention",
-        when="every token needs the same number of nearby tokens",
+        when="the same number of nearby tokens for every token",
         selects="a window of K tokens, shifted inwards at the ends",
         weighs=SOFTMAX,
         paper="arXiv 2204.07143",
-        checked="the definition in loops; with a window of every token it is attention",
+        checked="the definition in loops; attention, for a window of all tokens",
         where="convnn.nn.NeighborhoodAttention",
     ),
 )
@@ -111,12 +111,12 @@ _register(
     _fact(
         name="ConvNN attention beside a convolution",
         published="Branching, MultiHeadBranchingConv",
-        when="similar and nearby tokens, for a share of the channels each",
+        when="similar tokens for a share of the channels, nearby tokens for the rest",
         selects="the K most similar tokens for a share of the channels, a window for the rest",
         weighs="softmax of the similarities, or equally",
         aggregates="both in parallel, mixed by a linear layer",
         paper="arXiv 2511.14137",
-        checked=f"{PUBLISHED}; with branch_ratio 0 or 1 it is one layer",
+        checked=f"{PUBLISHED}; one of the two layers, for branch_ratio 0 or 1",
         where="convnn.nn.BranchConv",
     ),
     ConvNNAttention,
@@ -127,12 +127,12 @@ _register(
     _fact(
         name="ConvNN attention beside attention",
         published="Branching, MultiHeadBranchingAttention",
-        when="few similar tokens and all tokens, for a share of the channels each",
+        when="few similar tokens for a share of the channels, all tokens for the rest",
         selects="the K most similar tokens for a share of the channels, every token for the rest",
         weighs="softmax of the similarities",
         aggregates="both in parallel, mixed by a linear layer",
         paper="arXiv 2511.14137",
-        checked=f"{PUBLISHED}; with branch_ratio 0 or 1 it is one layer",
+        checked=f"{PUBLISHED}; one of the two layers, for branch_ratio 0 or 1",
         where="convnn.nn.BranchAttention",
     ),
     ConvNNAttention,

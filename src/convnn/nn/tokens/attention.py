@@ -1,4 +1,4 @@
-"""Attention to all tokens, and to the K tokens of the highest score."""
+"""Attention to all tokens, and to the K tokens with the highest scores."""
 
 from collections.abc import Iterable
 
@@ -18,12 +18,12 @@ class Attention(NeighborAttention):
     .. math:: y_i = W_o \sum_j \operatorname{softmax}_j \left( \frac{W_q x_i \cdot W_k x_j}{\sqrt{d}} \right) W_v x_j
 
     Args:
-        dim: width of the tokens, D.
-        num_heads: heads, a divisor of dim; d = dim / num_heads.
-        attention_dropout: probability of silencing a token in training, 0 to 1.
-        bias: add learned constants to queries, keys, values and output.
-        device: where the weights live.
-        dtype: of the weights.
+        dim: embedding dimension D of the tokens.
+        num_heads: number of heads, a divisor of dim; d = dim / num_heads.
+        attention_dropout: probability of dropping a token in training, 0 to 1.
+        bias: add learned biases to queries, keys, values and output.
+        device: device of the weights.
+        dtype: data type of the weights.
 
     Shapes:
         input and output (B, T, D) or (T, D), any T.
@@ -56,25 +56,25 @@ class Attention(NeighborAttention):
         return attend_to_all(self, queries, keys, values)
 
     def select(self, queries: Tensor, keys: Tensor) -> Neighbors:
-        """Return all keys; called by `neighbors` alone."""
+        """Return all keys; only `neighbors` calls this."""
         return all_tokens(keys)
 
 
 class KvtAttention(NeighborAttention):
-    r"""Attention to the K tokens of the highest score; all others are masked before the softmax.
+    r"""Attention to the K tokens with the highest scores; all others are masked before the softmax.
 
     .. math:: y_i = W_o \sum_{k=1}^{K} \operatorname{softmax}_k \left( s_{i j_{ik}} \right) W_v x_{j_{ik}}, \qquad
         j_{i1}, \dots, j_{iK} = \operatorname{top}_K s_i, \qquad s_{ij} = \frac{W_q x_i \cdot W_k x_j}{\sqrt{d}}
 
     Args:
-        dim: width of the tokens, D.
-        num_heads: heads, a divisor of dim; d = dim / num_heads.
-        K: tokens that each token looks at; itself only if it is among the best.
-        attention_dropout: probability of silencing a token in training, 0 to 1.
-        bias: add learned constants to queries, keys, values and output.
-        backend: what computes the neighbours: "auto", the fastest that can; or "cpu", "triton" or "reference".
-        device: where the weights live.
-        dtype: of the weights.
+        dim: embedding dimension D of the tokens.
+        num_heads: number of heads, a divisor of dim; d = dim / num_heads.
+        K: number of tokens that each token attends to; itself only if it is among them.
+        attention_dropout: probability of dropping a token in training, 0 to 1.
+        bias: add learned biases to queries, keys, values and output.
+        backend: implementation of the operations: "auto" (the fastest available), "cpu", "triton" or "reference".
+        device: device of the weights.
+        dtype: data type of the weights.
 
     Shapes:
         input and output (B, T, D) or (T, D), any T of at least K.
@@ -106,7 +106,7 @@ class KvtAttention(NeighborAttention):
         self.K = K
 
     def select(self, queries: Tensor, keys: Tensor) -> Neighbors:
-        """Return the K keys of the highest score."""
+        """Return the K keys with the highest scores."""
         check_enough_tokens(self.K, keys)
         return select.nearest(queries, keys, self.K, metric="matmul", backend=self.backend)
 
@@ -122,6 +122,6 @@ def attend_to_all(layer: NeighborAttention, queries: Tensor, keys: Tensor, value
 
 
 def all_tokens(keys: Tensor) -> Neighbors:
-    """Return all keys (B * H, T, d) as the neighbours of each of them."""
+    """Return all keys (B * H, T, d) as the neighbours of each."""
     length = keys.shape[1]
     return select.window([length], [length], device=keys.device).for_each_of(keys.shape[0])

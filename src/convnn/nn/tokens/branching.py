@@ -24,11 +24,11 @@ class MultiheadConv(TokenLayer):
     .. math:: y = W_o \, (w * (W_x x + b_x) + b) + b_o
 
     Args:
-        dim: width of the tokens, D.
-        num_heads: heads, a divisor of dim; d = dim / num_heads. They share the kernel.
-        kernel_size: tokens under the kernel; the sequence keeps its length.
-        device: where the weights live.
-        dtype: of the weights.
+        dim: embedding dimension D of the tokens.
+        num_heads: number of heads, a divisor of dim; d = dim / num_heads. They share the kernel.
+        kernel_size: length of the kernel, in tokens; the sequence keeps its length.
+        device: device of the weights.
+        dtype: data type of the weights.
 
     Shapes:
         input and output (B, T, D) or (T, D), any T; weight (d, d, kernel_size), bias (d,).
@@ -61,12 +61,12 @@ class MultiheadConv(TokenLayer):
         return self.output(heads.unflatten(0, (-1, self.num_heads)).flatten(1, 2).mT)
 
     def settings(self) -> Iterable[object]:
-        """Return the side of the kernel."""
+        """Return the length of the kernel."""
         return (written(kernel_size=self.weight.shape[2]),)
 
 
 class TokenBranching(TokenLayer):
-    r"""ConvNN attention on the first channels, a partner on the others, concatenated and mixed.
+    r"""ConvNN attention on the first channels, and a partner on the others, concatenated and mixed.
 
     .. math:: y = W \, [\, f_1(x_{1 \dots r}) ; f_2(x_{r+1 \dots D}) \,] + b, \qquad
         r = \lfloor \text{branch\_ratio} \cdot D \rfloor
@@ -74,21 +74,21 @@ class TokenBranching(TokenLayer):
     At ratio 0 it is the partner alone and at 1 ConvNN attention alone, without W and b.
 
     Args:
-        dim: width of the tokens, D.
-        num_heads: heads of both, which must divide both widths.
+        dim: embedding dimension D of the tokens.
+        num_heads: number of heads of both, which must divide both widths.
         partner: function from width and heads to the other layer.
-        branch_ratio: share of the channels that ConvNN attention reads and makes, 0 to 1.
-        settings: of `ConvNNAttention`.
+        branch_ratio: share of the channels that ConvNN attention reads and computes, 0 to 1.
+        settings: settings of `ConvNNAttention`.
 
     Shapes:
         input and output (B, T, D) or (T, D).
 
     Raises:
-        InputError: a setting is out of range, or a share of the channels is no multiple of the heads; in forward: as
-            `ConvNNAttention`.
+        InputError: a setting is out of range, or a share of the channels is not a multiple of the heads; in forward: as
+            for `ConvNNAttention`.
 
     Reference:
-        the code published with arXiv 2511.14137, its branching attention.
+        the branching attention of the code published with arXiv 2511.14137.
     """
 
     def __init__(

@@ -18,33 +18,33 @@ CONVOLUTION_TYPES = ("standard", "depthwise", "depthwise-separable")
 
 
 class ConvNNAttention(NeighborAttention):
-    r"""Attention of every token to the K most similar, which are weighed and convolved.
+    r"""Attention of every token to the K most similar tokens, which are weighed and convolved.
 
     .. math:: y_i = W_o \sum_{k=1}^{K} w_k \, \alpha_{ik} W_v x_{j_{ik}}, \qquad
         \alpha_i = \operatorname{softmax}_k s(W_k x_i, W_q x_{j_{ik}})
 
     with s the inner product over :math:`\sqrt d`, the cosine, or minus the distance, and :math:`j_{i1}, \dots, j_{iK}`
-    the K best by s, best first. With K = T, a kernel of ones and the inner product it is `Attention`. Where
-    candidates are sampled the token itself comes first, with s = 1. The choice carries no gradient; the weights do.
+    the K best by s, best first. With K = T, a kernel of ones and the inner product it is `Attention`. If
+    candidates are sampled, the token itself comes first, with s = 1. The choice carries no gradient; the weights do.
 
     Args:
-        dim: width of the tokens, D.
-        num_heads: heads, a divisor of dim; d = dim / num_heads.
-        K: tokens that each token looks at.
+        dim: embedding dimension D of the tokens.
+        num_heads: number of heads, a divisor of dim; d = dim / num_heads.
+        K: number of tokens that each token attends to.
         sampling_type: candidates: "all" tokens; "random": num_samples of them, drawn for every batch in training
             and fixed in evaluation; "spatial": num_samples of them, evenly spaced along the sequence.
         num_samples: -1, or more than there are tokens, means all.
-        sample_padding: tokens that spatial samples keep away from both ends.
+        sample_padding: distance of spatial samples from both ends, in tokens.
         metric: s: "matmul", "cosine" or "euclidean".
-        convolution_type: kernel over the K: "depthwise" (ones at first), "standard", or "depthwise-separable".
+        convolution_type: kernel over the K: "depthwise" (initialised to ones), "standard", or "depthwise-separable".
         softmax_topk_val: weigh by the softmax of s; otherwise values are multiplied by s, or divided by the distance
             plus 1e-8.
-        coordinate_encoding: append the place along the sequence, -1 to 1, to queries, keys and values.
-        attention_dropout: probability of dropping a number ahead of the output projection, 0 to 1.
-        bias: add learned constants to queries, keys, values and output.
-        backend: what computes the neighbours: "auto", the fastest that can; or "cpu", "triton" or "reference".
-        device: where the weights live.
-        dtype: of the weights.
+        coordinate_encoding: append the coordinate along the sequence, -1 to 1, to queries, keys and values.
+        attention_dropout: dropout probability before the output projection, 0 to 1.
+        bias: add learned biases to queries, keys, values and output.
+        backend: implementation of the operations: "auto" (the fastest available), "cpu", "triton" or "reference".
+        device: device of the weights.
+        dtype: data type of the weights.
 
     Shapes:
         input and output (B, T, D) or (T, D), any T of at least K. With d' = d, or d + 1 with coordinates, weight is
@@ -83,7 +83,7 @@ class ConvNNAttention(NeighborAttention):
     ) -> None:
         check_choice("convolution_type", convolution_type, CONVOLUTION_TYPES)
         is_depthwise = convolution_type == "depthwise"
-        extra = int(coordinate_encoding and is_depthwise)  # a depthwise kernel makes what it reads
+        extra = int(coordinate_encoding and is_depthwise)  # a depthwise kernel has as many outputs as inputs
         super().__init__(
             dim,
             num_heads,
@@ -106,7 +106,7 @@ class ConvNNAttention(NeighborAttention):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Set a depthwise kernel to ones, so that training starts from plain attention; draw the rest as torch does."""
+        """Set a depthwise kernel to ones, so that training starts from plain attention; the rest as torch does."""
         for layer in (self.query, self.key, self.value, self.output, self.pointwise):
             if layer is not None:
                 layer.reset_parameters()
@@ -117,7 +117,7 @@ class ConvNNAttention(NeighborAttention):
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values of each head: (B, H, T, d') each."""
-        # Published: row t scores candidate j by s(k_t, q_j), so the keys ask.
+        # Published: row t scores candidate j by s(k_t, q_j), so the keys are the queries of the search.
         heads = [self.split_heads(projection(x)) for projection in (self.key, self.query, self.value)]
         if self.coordinate_encoding:
             heads = [_with_coordinates(one) for one in heads]
@@ -159,7 +159,7 @@ class ConvNNAttention(NeighborAttention):
 
     def settings(self) -> Iterable[object]:
         """Return the search, and every other setting that differs from its default."""
-        searched = self.search.beside(Search(metric="matmul"))
+        searched = self.search.changed_from(Search(metric="matmul"))
         others = unless_usual(
             convolution_type=(self.convolution_type, "depthwise"),
             softmax_topk_val=(self.softmax_topk_val, True),
@@ -169,6 +169,6 @@ class ConvNNAttention(NeighborAttention):
 
 
 def _with_coordinates(heads: Tensor) -> Tensor:
-    """Append the place of every token, -1 to 1, to its features (B, H, T, d)."""
+    """Append the coordinate of every token, -1 to 1, to its features (B, H, T, d)."""
     places = Field.of_tokens(heads[:, 0]).coordinates(heads.dtype)
     return torch.cat([heads, places.expand(*heads.shape[:2], -1, -1)], dim=-1)

@@ -1,4 +1,4 @@
-"""Attention to tokens chosen by place: the neighbours are a fixed list."""
+"""Attention to tokens chosen by place, whose neighbours are fixed."""
 
 from collections.abc import Iterable
 
@@ -22,22 +22,22 @@ class NeighborhoodAttention(NeighborAttention):
         \left( \frac{W_q x_i \cdot W_k x_j}{\sqrt{d}} \right) W_v x_j
 
     Args:
-        dim: width of the tokens, D.
-        num_heads: heads, a divisor of dim; d = dim / num_heads.
-        K: length of the window on the sequence; or its rows and columns on a grid whose rows follow each other.
-        size: rows and columns of that grid; the square when None.
-        attention_dropout: probability of silencing a token in training, 0 to 1.
-        bias: add learned constants to queries, keys, values and output.
-        backend: what computes the neighbours: "auto", the fastest that can; or "cpu", "triton" or "reference".
-        device: where the weights live.
-        dtype: of the weights.
+        dim: embedding dimension D of the tokens.
+        num_heads: number of heads, a divisor of dim; d = dim / num_heads.
+        K: length of the window on the sequence, or its rows and columns on a grid in raster order.
+        size: rows and columns of that grid; None is a square.
+        attention_dropout: probability of dropping a token in training, 0 to 1.
+        bias: add learned biases to queries, keys, values and output.
+        backend: implementation of the operations: "auto" (the fastest available), "cpu", "triton" or "reference".
+        device: device of the weights.
+        dtype: data type of the weights.
 
     Shapes:
         input and output (B, T, D) or (T, D), any T that the window fits in.
 
     Raises:
         InputError: an argument is out of range; in forward: another width, a window larger than the sequence or grid,
-            tokens that are no grid.
+            or a number of tokens that does not fit the grid.
         UnsupportedError: in forward: the named backend cannot compute this.
 
     Reference:
@@ -96,19 +96,19 @@ class LocalAttention(NeighborAttention):
     .. math:: y_i = W_o \sum_{|i - j| \le w} \operatorname{softmax}_j
         \left( \frac{R_{i + w} W_q x_i \cdot R_j W_k x_j}{\sqrt{d}} \right) W_v x_j
 
-    where :math:`R_t` turns each pair of channels (c, c + d / 2) by :math:`t \cdot 10000^{-2c / d}`. The query's
-    rotation by w more is that of the package whose numbers these are.
+    where :math:`R_t` rotates each pair of channels (c, c + d / 2) by :math:`t \cdot 10000^{-2c / d}`. The additional
+    rotation of the query by w is that of the referenced package.
 
     Args:
-        dim: width of the tokens, D.
+        dim: embedding dimension D of the tokens.
         num_heads: heads.
         window_size: largest distance, w.
         head_width: width of a head, d, even.
-        attention_dropout: probability of silencing a token in training, 0 to 1.
-        bias: add learned constants to queries, keys, values and output.
-        backend: what computes the neighbours: "auto", the fastest that can; or "cpu", "triton" or "reference".
-        device: where the weights live.
-        dtype: of the weights.
+        attention_dropout: probability of dropping a token in training, 0 to 1.
+        bias: add learned biases to queries, keys, values and output.
+        backend: implementation of the operations: "auto" (the fastest available), "cpu", "triton" or "reference".
+        device: device of the weights.
+        dtype: data type of the weights.
 
     Shapes:
         input and output (B, T, D) or (T, D), any T.
@@ -166,22 +166,22 @@ class LocalAttention(NeighborAttention):
 
 
 class SparseAttention(NeighborAttention):
-    r"""Attention under a mask: to all tokens, to nearby tokens, or to those a multiple of a stride away.
+    r"""Masked attention: to all tokens, to nearby tokens, or to those a multiple of a stride away.
 
     .. math:: y_i = W_o \sum_{j \in m(i)} \operatorname{softmax}_j
         \left( \frac{W_q x_i \cdot W_k x_j}{\sqrt{d}} \right) W_v x_j
 
     Args:
-        dim: width of the tokens, D.
-        num_heads: heads, a divisor of dim; d = dim / num_heads.
+        dim: embedding dimension D of the tokens.
+        num_heads: number of heads, a divisor of dim; d = dim / num_heads.
         sparse_mode: m(i): "all"; "local": at most floor(sparse_context_window / 2) away on either side; "strided": a
             multiple of sparse_context_window away.
         sparse_context_window: width of the window, or stride.
-        attention_dropout: probability of silencing a token in training, 0 to 1.
-        bias: add learned constants to queries, keys, values and output.
-        backend: what computes the neighbours: "auto", the fastest that can; or "cpu", "triton" or "reference".
-        device: where the weights live.
-        dtype: of the weights.
+        attention_dropout: probability of dropping a token in training, 0 to 1.
+        bias: add learned biases to queries, keys, values and output.
+        backend: implementation of the operations: "auto" (the fastest available), "cpu", "triton" or "reference".
+        device: device of the weights.
+        dtype: data type of the weights.
 
     Shapes:
         input and output (B, T, D) or (T, D), any T.
@@ -222,7 +222,7 @@ class SparseAttention(NeighborAttention):
         return super().attend(queries, keys, values)
 
     def select(self, queries: Tensor, keys: Tensor) -> Neighbors:
-        """Return the tokens that the mask lets each token see."""
+        """Return the tokens that the mask admits for each token."""
         length, context = keys.shape[1], self.sparse_context_window
         if self.sparse_mode == "all":
             return all_tokens(keys)
@@ -239,9 +239,9 @@ class SparseAttention(NeighborAttention):
 
 
 def _rotate(heads: Tensor, start: int = 0) -> Tensor:
-    """Turn each pair of channels (c, c + d / 2) of heads (B, H, T, d) by an angle that grows with the token."""
+    """Rotate each pair of channels (c, c + d / 2) of heads (B, H, T, d) by an angle that grows with the token."""
     length, width = heads.shape[-2:]
-    dtype = torch.promote_types(heads.dtype, torch.float32)  # half types cannot tell late positions apart
+    dtype = torch.promote_types(heads.dtype, torch.float32)  # half precision cannot distinguish late positions
     speeds = 1 / 10000 ** (torch.arange(0, width, 2, device=heads.device) / width)  # float32, as in the package
     angles = torch.arange(start, start + length, device=heads.device, dtype=dtype)[:, None] * speeds
     left, right = heads.to(dtype).chunk(2, dim=-1)

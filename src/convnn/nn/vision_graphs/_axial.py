@@ -12,7 +12,7 @@ from convnn.ops import select
 
 def down_and_right(size: Sequence[int], step: int, device: torch.device | None = None) -> Tensor:
     """Return the distances of every `step`-th position, down the map and to the right, (K, 2)."""
-    # Tensors, not lists: a list would be part of a compiled graph, which each size of the map would compile again.
+    # Tensors, not lists: a compiled graph would contain a list, and be compiled again for each size of the map.
     down, right = (step * torch.arange(1, (n - 1) // step + 1, device=device).unsqueeze(1) for n in size)
     return torch.cat([F.pad(down, [0, 1]), F.pad(right, [1, 0])])
 

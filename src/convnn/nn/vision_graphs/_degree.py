@@ -19,17 +19,18 @@ class DegreeEstimator(nn.Module):
         & \text{graph} \\ W_2 \, \hat n_i & \text{degree} \end{cases}
 
     with :math:`h = \operatorname{LeakyReLU}(W_1 x)`, each W with its bias, and :math:`\hat n = (n - \mu) / s`, where
-    :math:`\mu` and s are mean and standard deviation of the degrees n in the data. Or it is computed from the scores e
-    of the edges, and can be below 1: :math:`k_i = \operatorname{LeakyReLU}(a \sum_j e_{ij} + b)`, "scores".
+    :math:`\mu` and s are mean and standard deviation of the degrees n in the data. With "scores" it is
+    computed from the scores e of the edges instead, and can be below 1:
+    :math:`k_i = \operatorname{LeakyReLU}(a \sum_j e_{ij} + b)`.
 
     Args:
-        channels: of the nodes.
-        latent_channels: of the first hidden layer; half of them, and a quarter, in those behind.
-        degree_type: what it is computed from: "features", "graph", "degree" or "scores".
-        stochastic: in training, draw :math:`W_3 f` from a normal distribution whose variance is learned too.
-        eps: added to s in the quotient.
-        device: where the weights live.
-        dtype: of the weights.
+        channels: number of channels of the nodes.
+        latent_channels: number of channels of the first hidden layer; the next two have half and a quarter of them.
+        degree_type: input of the estimate: "features", "graph", "degree" or "scores".
+        stochastic: in training, draw :math:`W_3 f` from a normal distribution with a learned variance.
+        eps: term added to s in the quotient.
+        device: device of the weights.
+        dtype: data type of the weights.
 
     Raises:
         InputError: the type is unknown.
@@ -81,7 +82,7 @@ class DegreeEstimator(nn.Module):
         """Return the number of neighbours of the nodes at N positions, (B, N).
 
         Nodes are (B, T, C), neighbours (B, N, K) with the scores of their edges, degrees (B, T), whose mean and
-        deviation are given, and weights (B, N, K) of the edges, 1 when None.
+        deviation are given, and weights (B, N, K) of the edges; None is 1.
         """
         if self.degree_type == "scores":
             assert ranked.scores is not None
@@ -108,7 +109,7 @@ class DegreeEstimator(nn.Module):
     def _mean_around(
         self, codes: Tensor, positions: Tensor, ranked: Neighbors, degrees: Tensor, weights: Tensor | None
     ) -> Tensor:
-        """Sum the codes of the neighbours over the root of both degrees, as a graph convolution does."""
+        """Sum the codes of the neighbours, divided by the root of both degrees, as a graph convolution does."""
         roots = degrees.rsqrt()
         around = torch.gather(roots, 1, ranked.indices.flatten(1)).view(ranked.indices.shape)
         shares = roots[:, positions].unsqueeze(-1) * around

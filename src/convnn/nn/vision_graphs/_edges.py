@@ -1,4 +1,4 @@
-"""The linear map of an edge, and what follows it ahead of the maximum."""
+"""The linear map of an edge, and its normalisation and activation before the maximum."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,7 +19,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 class RowNorm(nn.Module):
-    """Batch normalisation of rows (..., C), over all of them."""
+    """Batch normalisation over all rows (..., C)."""
 
     def __init__(self, channels: int, device: torch.device | str | None, dtype: torch.dtype | None) -> None:
         super().__init__()
@@ -30,10 +30,10 @@ class RowNorm(nn.Module):
         return self.rows(x.flatten(0, -2)).view(x.shape)
 
 
-def behind_linear(
+def norm_and_activation(
     channels: int, norm: bool, activation: str, device: torch.device | str | None, dtype: torch.dtype | None
 ) -> nn.Module:
-    """Make what follows a linear map: optional normalisation, and activation.
+    """Create what follows a linear map: optional normalisation, and activation.
 
     Raises:
         InputError: the activation is unknown.
@@ -53,7 +53,7 @@ def edge_parameters(
     device: torch.device | str | None,
     dtype: torch.dtype | None,
 ) -> tuple[nn.Parameter, nn.Parameter | None]:
-    """Make the weight (C_out, ends, C_in / groups) and bias (C_out,) or None of an edge's linear map, not yet drawn."""
+    """Create weight (C_out, ends, C_in / groups) and bias (C_out,), or None, of an edge's linear map, uninitialised."""
     weight = nn.Parameter(torch.empty(out_channels, ends, in_channels // groups, device=device, dtype=dtype))
     return weight, nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
 

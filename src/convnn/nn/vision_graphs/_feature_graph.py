@@ -1,4 +1,4 @@
-"""The nearest positions by feature, as Vision GNN searches them."""
+"""Search for the nearest positions by feature, as in Vision GNN."""
 
 from dataclasses import dataclass
 
@@ -19,14 +19,14 @@ PERIOD = 10000
 class FeatureSearch:
     r"""Search for neighbours by feature: every d-th of the K d nearest positions.
 
-    By the squared distance of features, or of features scaled to length 1, to which codes p of both positions add
-    :math:`-2 p_i \cdot p_j / C`. Neighbours may be cells of positions, with the mean of their features. The choice
-    carries no gradient.
+    The distance is the squared distance of features, or of features scaled to length 1, to which codes p of both
+    positions add :math:`-2 p_i \cdot p_j / C`. Neighbours may be cells of positions, with the mean of their features.
+    The choice carries no gradient.
 
     Attributes:
-        K: neighbours of each position.
+        K: number of neighbours of each position.
         graph_dilation: d, keep every d-th of the nearest.
-        reduction: side of the cells that are neighbours.
+        reduction: side of the cells that are the candidates.
         relative_side: side of the map of the codes, which are stretched to other sizes; 0: no codes.
         scale_features: whether features are scaled to length 1.
     """
@@ -49,7 +49,7 @@ class FeatureSearch:
         return f"{shown}, {codes}" if codes else shown
 
     def check_channels(self, in_channels: int) -> None:
-        """Refuse channels that codes do not fit, which consist of sines and cosines of rows and columns.
+        """Refuse numbers of channels without codes, which consist of sines and cosines of rows and columns.
 
         Raises:
             InputError: the channels are not a multiple of 4.
@@ -59,7 +59,7 @@ class FeatureSearch:
             raise InputError(f"in_channels={in_channels} must be a multiple of 4 {with_codes}")
 
     def cells(self, field: Field) -> Tensor:
-        """Return what can be a neighbour: features (B, M, C) of positions, or means over cells of them."""
+        """Return the features (B, M, C) of the candidates: positions, or means over cells."""
         side = min(self.reduction, *field.size)
         if side == 1:
             return field.features
@@ -92,7 +92,7 @@ class FeatureSearch:
         return Neighbors((rows * side + side // 2) * width + columns * side + side // 2)
 
     def _compared(self, rows: Tensor) -> Tensor:
-        """Detach rows, in float32 at least where lengths are computed, which must not overflow."""
+        """Detach rows, in at least float32 if lengths are computed, which must not overflow."""
         if not (self.scale_features or self.relative_side):
             return rows
         precise = rows.detach().to(torch.promote_types(rows.dtype, torch.float32))
@@ -111,9 +111,9 @@ def position_codes(side: int, channels: int) -> Tensor:
 
 
 def _with_codes(queries: Tensor, keys: Tensor, side: int, reduction: int) -> tuple[Tensor, Tensor]:
-    """Return rows whose inner products are in the order of minus the distances to which codes are added.
+    """Return rows whose inner products rank keys as minus the distances with codes do.
 
-    Minus half of ||q - k||^2 - 2 p . r / C is q . k - ||k||^2 / 2 + p . r / C, but for what all keys have in common.
+    Minus half of ||q - k||^2 - 2 p . r / C is q . k - ||k||^2 / 2 + p . r / C, except for terms that all keys share.
     """
     channels = queries.shape[-1]
     codes = position_codes(side, channels).to(queries)

@@ -16,7 +16,7 @@ EXTRA = {"pair": 2, "pair_distance": 3, "pair_weight": 1}
 
 
 class EdgeRanker(nn.Module):
-    r"""Score of every edge of a list, between 0 and 1, from codes of its ends.
+    r"""Learned score between 0 and 1 of every edge in a list, from codes of its ends.
 
     .. math:: z = \operatorname{LeakyReLU}(W x + b), \qquad e_{ij} = \begin{cases}
         \exp(-0.05 \, \lVert z_i - z_j \rVert) & \text{distance} \\
@@ -28,15 +28,15 @@ class EdgeRanker(nn.Module):
         \sigma(u \cdot (\Theta (z_j - z_i) + \Phi z_i + a) + c) & \text{edge_conv} \\
         \sigma(u \, w_{ij} + c) & \text{weight} \end{cases}
 
-    with n the degrees of the nodes, how many neighbours there are to choose from, and w the weights of the edges, which
-    come as scores of the neighbours and are 1 otherwise.
+    with n the degrees of the nodes, which are their numbers of candidates, and w the weights of the edges, which are
+    given as scores of the neighbours, and are 1 without them.
 
     Args:
-        channels: of the nodes.
-        latent_channels: of their codes.
-        edge_type: which of the forms.
-        device: where the weights live.
-        dtype: of the weights.
+        channels: number of channels of the nodes.
+        latent_channels: number of channels of their codes.
+        edge_type: one of the forms above.
+        device: device of the weights.
+        dtype: data type of the weights.
 
     Raises:
         InputError: an argument is out of range.

@@ -18,7 +18,7 @@ register_family(
     " learned number, or all positions. Each of them can replace a convolution.",
 )
 _fact = partial(System, family="vision_graphs", weighs="equally")
-_register = partial(register_layer, fixed=("padding",))  # they work on the map as it is
+_register = partial(register_layer, fixed=("padding",))  # these layers do not pad the map
 
 DIFFERENCE = "the maximum of x_j - x_i over the neighbours, with the position's features, through a 1x1 convolution"
 OPPOSITE = DIFFERENCE.replace("x_j - x_i", "x_i - x_j")
@@ -43,7 +43,7 @@ _register(
     _fact(
         name="EdgeConv",
         published="EdgeConv of DGCNN",
-        when="edges need an MLP of their own",
+        when="an MLP for every edge",
         selects="every d-th of the K d positions nearest by feature",
         aggregates="the maximum of an MLP of the position's features and the difference to each neighbour",
         paper="arXiv 1801.07829",
@@ -87,8 +87,8 @@ _register(
         number=29,
         name="GreedyViG: DAGC",
         published="DAGC",
-        when="a fixed graph without its unlike neighbours",
-        selects="every s-th position of its row and column, where close by feature",
+        when="a fixed graph without dissimilar neighbours",
+        selects="every s-th position of its row and column that is close by feature",
         aggregates=DIFFERENCE,
         paper="arXiv 2405.06849",
         checked=f"{PUBLISHED}, of operator, Grapher and block; the definition in loops; rolled maps",
@@ -101,7 +101,7 @@ _register(
     _fact(
         name="Non-local block",
         published="Non-local block",
-        when="every position matters, and the map is small",
+        when="small maps, on which every position matters",
         selects="every position",
         weighs="softmax of the inner products",
         aggregates="a sum through a 1x1 convolution, added to the position's features",
@@ -117,12 +117,12 @@ _register(
         number=84,
         name="Adaptive neighbourhoods",
         published="Adaptive neighbourhoods",
-        when="the number of neighbours should differ between positions",
-        selects="the best of the k x k window, in a number learned for each position",
+        when="a number of neighbours that differs between positions",
+        selects="the best of the k x k window, in a learned number for each position",
         weighs="a learned score of the edge, fading out at the learned number",
         aggregates="the weighted mean, or the largest weighted difference, with the position's features",
         paper="arXiv 2307.09065",
-        checked="the published code, weights of the graph and all gradients; the definition in loops",
+        checked="the published code, graph weights and all gradients; the definition in loops",
         where="convnn.nn.AdaptiveNeighborhoods2d convnn.nn.EdgeRanker convnn.nn.DegreeEstimator",
     ),
 )

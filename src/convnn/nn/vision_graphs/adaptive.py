@@ -1,4 +1,4 @@
-"""Adaptive neighbourhoods: the best of the window, in a number learned for each position."""
+"""Adaptive neighbourhoods: the best of a window, in a number learned for each position."""
 
 from collections.abc import Iterable
 
@@ -20,33 +20,34 @@ POOLINGS = ("mean", "max")
 
 
 class AdaptiveNeighborhoods2d(UnpaddedLayer):
-    r"""Every position ranks the k x k window around it, and learns how many of the best to look at.
+    r"""Mean or maximum over the best of the k x k window around each position, in a learned number.
 
     .. math:: y_i = W_1 x_i + W_2 m_i + b, \qquad m_i = \sum_j \frac{w_{ij}}{\sum_l w_{il}} x_j
         \;\text{ or }\; \max_j w_{ij} (x_j - x_i), \qquad w_{ij} = e_{ij} \, \sigma(-2 (t_{ij} - k_i))
 
-    with the edge scores e of `EdgeRanker`, the rank t of j among them, 0 the best, and the wished number k of
-    `DegreeEstimator`, for which half and a quarter of the window's positions are mean and deviation. At the border
+    with the edge scores e of `EdgeRanker`, the rank t of j among them, 0 for the best, and the number k from
+    `DegreeEstimator`, with half and a quarter of the positions in the window as mean and deviation. At the border,
     windows are shifted inwards. `weigh.soft_top` has the other forms of w.
 
     Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
         kernel_size: side of the window.
-        edge_type: how edges are ranked: a form of `EdgeRanker` but "weight", since all weights are 1.
-        degree_type: what k is computed from, "features", "graph", "degree" or "scores".
-        stochastic_degree: draw k in training.
-        keeping: w is "scaled" as above, "alone" without e, whose parameters then learn nothing, or "added", e more.
-        pooling: how neighbours are put together, "mean" or "max".
-        latent_channels: of the codes by which edges are ranked and degrees estimated.
-        positional_size: side of the window of a positional encoding ahead of the layer, an odd number; 0: none.
-        groups: blocks of channels that do not mix; all have the same neighbours.
+        edge_type: how edges are ranked: any form of `EdgeRanker` except "weight", since all weights are 1.
+        degree_type: input from which k is estimated: "features", "graph", "degree" or "scores".
+        stochastic_degree: sample k in training.
+        keeping: w is "scaled" as above; "alone", without e, whose parameters then receive no gradient; or "added", plus
+            e.
+        pooling: aggregation of the neighbours, "mean" or "max".
+        latent_channels: number of channels of the codes that rank edges and estimate degrees.
+        positional_size: side of the window of a positional encoding before the layer, an odd number; 0: none.
+        groups: number of blocks of channels that do not mix; all have the same neighbours.
         stride, padding, window_size, dilation: those of the convolution that it replaces; it computes the middle of
             each window, without padding.
-        bias: add a learned constant to every output channel.
-        backend: what computes the neighbours: "auto", the fastest that can; or "cpu", "triton" or "reference".
-        device: where the weights live.
-        dtype: of the weights.
+        bias: add a learned bias to the output.
+        backend: implementation of the operations: "auto" (the fastest available), "cpu", "triton" or "reference".
+        device: device of the weights.
+        dtype: data type of the weights.
 
     Shapes:
         input (B, C_in, H, W) or (C_in, H, W); output (B, C_out, H', W').
@@ -57,7 +58,7 @@ class AdaptiveNeighborhoods2d(UnpaddedLayer):
 
     Reference:
         Saha et al., "Learning Adaptive Neighborhoods for Graph Neural Networks", arXiv 2307.09065; the window as the
-        graph to choose from, and the two linear maps, are ours.
+        graph of candidates, and the two linear maps, are additions of this library.
 
     Example:
         >>> AdaptiveNeighborhoods2d(8, 16, kernel_size=5)(torch.randn(2, 8, 14, 14)).shape
@@ -118,7 +119,7 @@ class AdaptiveNeighborhoods2d(UnpaddedLayer):
             most = aggregate.maximum(field.features, neighbors, own, backend=self.backend)
         else:
             assert neighbors.scores is not None
-            least = torch.finfo(neighbors.scores.dtype).tiny  # scores can all round to 0: then no neighbour counts
+            least = torch.finfo(neighbors.scores.dtype).tiny  # if all scores round to 0, no neighbour counts
             shares = neighbors.scores / neighbors.scores.sum(-1, keepdim=True).clamp(min=least)
             most = aggregate.weighted_sum(field.features, neighbors._replace(scores=shares), backend=self.backend)
         return self.own(own) + self.other(most)
@@ -134,7 +135,7 @@ class AdaptiveNeighborhoods2d(UnpaddedLayer):
         return weigh.soft_top(ranked, numbers, keeping=self.keeping)
 
     def settings(self) -> Iterable[object]:
-        """Return window, ranking and pooling; degree and keeping where they differ from the defaults."""
+        """Return window, ranking and pooling; degree and keeping if they differ from the defaults."""
         yield written(kernel_size=self.kernel_size, edge_type=self.ranker.edge_type, pooling=self.pooling)
         yield unless_usual(degree_type=(self.degree.degree_type, "features"), keeping=(self.keeping, "scaled"))
         yield from super().settings()

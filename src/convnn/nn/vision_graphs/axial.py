@@ -21,8 +21,8 @@ class SVGA2d(UnpaddedLayer):
 
     .. math:: y_i = W_1 x'_i + W_2 \max \left( 0, \max_{j \in N(i)} (x'_i - x'_j) \right) + b
 
-    with N(i) the positions s, 2 s, ... up the column and to the left in the row, around the border, as far as the map
-    goes; mind the sign, which is that of the published code. Arguments, shapes and errors are those of `MGC2d`.
+    with N(i) the positions s, 2 s, ... up the column and to the left in the row, wrapping around, as far as the
+    map extends; note the sign, which is that of the published code. Arguments, shapes and errors are those of `MGC2d`.
 
     Reference:
         Munir et al., "MobileViG: Graph-Based Sparse Attention for Mobile Vision Applications", arXiv 2307.00395.
@@ -100,17 +100,17 @@ class MGC2d(UnpaddedLayer):
     conditional positional encoding. Nothing is searched.
 
     Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        step: s; along an axis of s positions or fewer there is no neighbour.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+        step: s; an axis of at most s positions contributes no neighbours.
         positional_size: side of the window of P, an odd number; 0: no encoding.
-        groups: blocks of channels that do not mix.
+        groups: number of blocks of channels that do not mix.
         stride, padding, window_size, dilation: those of the convolution that it replaces; it computes the middle of
             each window, without padding.
-        bias: add a learned constant to every output channel.
-        backend: what computes the neighbours: "auto", the fastest that can; or "cpu", "triton" or "reference".
-        device: where the weights live.
-        dtype: of the weights.
+        bias: add a learned bias to the output.
+        backend: implementation of the operations: "auto" (the fastest available), "cpu", "triton" or "reference".
+        device: device of the weights.
+        dtype: data type of the weights.
 
     Shapes:
         input (B, C_in, H, W) or (C_in, H, W); output (B, C_out, H', W'); weight (C_out, 2, C_in / groups).

@@ -12,12 +12,12 @@ from convnn.nn._grouped import GroupedLinear, grouped_linear
 from convnn.nn._layer import UnpaddedLayer
 from convnn.nn._reset import reset_as_conv
 from convnn.nn._settings import unless_usual, written
-from convnn.nn.vision_graphs._edges import behind_linear, edge_parameters
+from convnn.nn.vision_graphs._edges import edge_parameters, norm_and_activation
 from convnn.nn.vision_graphs._feature_graph import FeatureSearch
 from convnn.ops import Neighbors, aggregate
 
 MONOTONE = ("relu", "leaky_relu", "none")
-"""Activations that the larger of two numbers stays the larger under."""
+"""Monotone activations, which commute with the maximum."""
 
 
 class EdgeConv2d(UnpaddedLayer):
@@ -27,35 +27,35 @@ class EdgeConv2d(UnpaddedLayer):
         h(u, v) = \operatorname{ReLU}(W_1 u + W_2 v + b)
 
     with N(i) every d-th of the K d positions whose features are nearest to those of i; i itself is nearest. An MLP of
-    more layers has a linear map and ReLU for each. The first costs no more than two 1x1 convolutions: what it makes of
-    an edge is a sum of what it makes of the ends, and ReLU keeps the order. Normalisation and some other activations do
-    not, and see every edge.
+    more layers has a linear map and ReLU for each. A single layer costs no more than two 1x1 convolutions: its output
+    for an edge is a sum over both ends, and ReLU is monotone. Normalisation and some other activations are not, and
+    are computed for every edge.
 
     Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output, and of each layer of the MLP.
-        K: neighbours of each position, itself included; all there are on a map with fewer.
+        in_channels: number of input channels.
+        out_channels: number of channels of the output, and of each layer of the MLP.
+        K: number of neighbours of each position, itself included; all candidates if there are fewer.
         graph_dilation: d, keep every d-th of the nearest.
-        mlp_layers: linear layers of the MLP.
-        edge_norm: batch normalisation, over all edges, behind each linear map.
-        edge_activation: behind it, "relu", "gelu", "leaky_relu" (slope 0.2), "hardswish" or "none".
+        mlp_layers: number of linear layers of the MLP.
+        edge_norm: batch normalisation, over all edges, after each linear map.
+        edge_activation: activation after it, "relu", "gelu", "leaky_relu" (slope 0.2), "hardswish" or "none".
         scale_features: search features scaled to length 1, as Vision GNN does.
         reduction: neighbours are cells of this side, over which features are averaged; 1: positions.
         relative_side: codes of positions in the search, as in `ViG2d`; 0: none.
-        positional_size: side of the window of a positional encoding ahead of the layer, an odd number; 0: none.
-        groups: blocks of channels that do not mix.
+        positional_size: side of the window of a positional encoding before the layer, an odd number; 0: none.
+        groups: number of blocks of channels that do not mix.
         stride, padding, window_size, dilation: those of the convolution that it replaces; it computes the middle of
             each window, without padding.
-        bias: add a learned constant to every channel of the first layer.
-        backend: what computes the neighbours: "auto", the fastest that can; or "cpu", "triton" or "reference".
-        device: where the weights live.
-        dtype: of the weights.
+        bias: add a learned bias to the first layer.
+        backend: implementation of the operations: "auto" (the fastest available), "cpu", "triton" or "reference".
+        device: device of the weights.
+        dtype: data type of the weights.
 
     Shapes:
         input (B, C_in, H, W) or (C_in, H, W); output (B, C_out, H', W'); weight (C_out, 2, C_in / groups).
 
     Raises:
-        InputError: an argument is out of range; C_in is no multiple of 4 beside `relative_side`.
+        InputError: an argument is out of range; C_in is not a multiple of 4 and `relative_side` is not 0.
         UnsupportedError: in forward: the named backend cannot compute this.
 
     Reference:
@@ -116,12 +116,12 @@ class EdgeConv2d(UnpaddedLayer):
         )
         self.reset_parameters()
 
-        def behind() -> nn.Module:
-            return behind_linear(out_channels, edge_norm, edge_activation, device, dtype)
+        def make_norm_activation() -> nn.Module:
+            return norm_and_activation(out_channels, edge_norm, edge_activation, device, dtype)
 
         more = (GroupedLinear(out_channels, out_channels, groups, True, device, dtype) for _ in range(mlp_layers - 1))
-        self.behind = behind()
-        self.mlp = nn.Sequential(*(layer for linear in more for layer in (linear, behind())))
+        self.norm_activation = make_norm_activation()
+        self.mlp = nn.Sequential(*(layer for linear in more for layer in (linear, make_norm_activation())))
         self.keeps_order = not edge_norm and edge_activation in MONOTONE
 
     def reset_parameters(self) -> None:
@@ -135,8 +135,8 @@ class EdgeConv2d(UnpaddedLayer):
         there = grouped_linear(cells, of_difference)
         here = grouped_linear(field.at_queries(field.features), of_position - of_difference, self.bias)
         if self.keeps_order and not len(self.mlp):
-            return self.behind(aggregate.maximum(there, neighbors, backend=self.backend) + here)
-        return self.mlp(self.behind(aggregate.gather(there, neighbors) + here.unsqueeze(2))).amax(2)
+            return self.norm_activation(aggregate.maximum(there, neighbors, backend=self.backend) + here)
+        return self.mlp(self.norm_activation(aggregate.gather(there, neighbors) + here.unsqueeze(2))).amax(2)
 
     def _neighbors(self, field: Field) -> Neighbors:
         return self.search.middles(field, backend=self.backend)

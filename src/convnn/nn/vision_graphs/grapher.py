@@ -12,19 +12,19 @@ from convnn.nn.vision_graphs._edges import ACTIVATIONS
 
 
 class Grapher2d(MapLayer):
-    r"""A layer between two 1x1 convolutions, with batch normalisation behind each, and activation behind the layer.
+    r"""A layer between two 1x1 convolutions, with batch normalisation after each, and activation after the layer.
 
     .. math:: y = \operatorname{norm}(W_2 \operatorname{GELU}(\operatorname{norm}(f(\operatorname{norm}(W_1 x')))))
 
-    with x' = x + P * x, the conditional positional encoding, where there is one.
+    with x' = x + P * x, an optional conditional positional encoding.
 
     Args:
-        channels: of input and output.
+        channels: number of channels of input and output.
         layer: function from input and output channels to f.
-        expansion: output channels of f are so many times its input channels.
+        expansion: ratio of output channels to input channels of f.
         positional_size: side of the window of P, an odd number; 0: no encoding.
-        norm: normalise behind f; a layer that normalises within needs none.
-        activation: behind it, "gelu", "relu", "leaky_relu" (slope 0.2), "hardswish" or "none".
+        norm: normalise after f; layers with normalisation of their own need none.
+        activation: activation after it, "gelu", "relu", "leaky_relu" (slope 0.2), "hardswish" or "none".
 
     Shapes:
         input and output (B, C, H, W) or (C, H, W).

@@ -17,22 +17,22 @@ from convnn.nn.vision_graphs._edges import edge_linear, edge_parameters
 from convnn.ops import Neighbors, aggregate
 
 AT_A_TIME = 16
-"""Channels that are compared at once: the copies of all neighbours are large."""
+"""Number of channels compared at once, because the copies of all neighbours are large."""
 
 
 class DAGC2d(UnpaddedLayer):
-    r"""Dynamic axial graph convolution: every s-th position of its row and column, where close by feature.
+    r"""Dynamic axial graph convolution: every s-th position of its row and column that is close by feature.
 
     .. math:: N(i) = \{ j : \lVert x'_i - x'_j \rVert_1 < \mu - \sigma \}
 
     where :math:`\mu` and :math:`\sigma` are mean and unbiased standard deviation, for each image, of the L1 distances
     between the positions of the map and those half a map away, down and to the right: an estimate of all distances. A
-    position without close candidates has 0 in the place of the maximum. The choice carries no gradient. Arguments,
+    position without close candidates has 0 instead of the maximum. The choice carries no gradient. Arguments,
     shapes, errors and the rest of the formula are those of `MGC2d`.
 
     Reference:
-        Munir et al., "GreedyViG: Dynamic Axial Graph Construction for Efficient Vision GNNs", arXiv 2405.06849; L1, as
-        in the published code, where the paper says Euclidean.
+        Munir et al., "GreedyViG: Dynamic Axial Graph Construction for Efficient Vision GNNs", arXiv 2405.06849; the
+        distance is L1, as in the published code; the paper has the Euclidean one.
 
     Example:
         >>> DAGC2d(8, 16, step=1)(torch.randn(2, 8, 14, 14)).shape

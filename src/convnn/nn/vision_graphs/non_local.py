@@ -17,19 +17,19 @@ class NonLocal2d(UnpaddedLayer):
     .. math:: y_i = x'_i + W_z \sum_j \alpha_{ij} W_g x_j, \qquad
         \alpha_i = \operatorname{softmax}_j \left( W_\theta x_i \cdot W_\phi x_j \right)
 
-    the embedded Gaussian form, in half of the channels; x' is x or, where channels change, a 1x1 projection of it.
+    the embedded Gaussian form, in half of the channels; x' is x or, if the channels differ, a 1x1 projection of it.
 
     Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        positional_size: side of the window of a positional encoding ahead of the layer, an odd number; 0: none.
-        groups: blocks of channels that do not mix; each has its own weights :math:`\alpha`.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+        positional_size: side of the window of a positional encoding before the layer, an odd number; 0: none.
+        groups: number of blocks of channels that do not mix; each has its own weights :math:`\alpha`.
         stride, padding, window_size, dilation: those of the convolution that it replaces; it computes the middle of
             each window, without padding.
-        bias: add learned constants to all but the projection.
-        backend: not read: PyTorch's attention computes it.
-        device: where the weights live.
-        dtype: of the weights.
+        bias: add learned biases to all linear maps except the projection.
+        backend: ignored; PyTorch's attention computes the layer.
+        device: device of the weights.
+        dtype: data type of the weights.
 
     Shapes:
         input (B, C_in, H, W) or (C_in, H, W); output (B, C_out, H', W').

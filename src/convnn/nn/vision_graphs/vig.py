@@ -12,7 +12,7 @@ from convnn.nn._grouped import GroupedLinear, grouped_linear
 from convnn.nn._layer import UnpaddedLayer
 from convnn.nn._reset import reset_as_conv
 from convnn.nn._settings import unless_usual
-from convnn.nn.vision_graphs._edges import behind_linear, edge_linear, edge_parameters
+from convnn.nn.vision_graphs._edges import edge_linear, edge_parameters, norm_and_activation
 from convnn.nn.vision_graphs._feature_graph import FeatureSearch
 from convnn.ops import Neighbors, aggregate
 
@@ -28,34 +28,34 @@ class ViG2d(UnpaddedLayer):
 
     with N(i) every d-th of the K d positions nearest to i, by the distance of features scaled to length 1. The position
     itself is nearest. The choice carries no gradient. h is a linear map with activation, :math:`\varepsilon` a learned
-    number that begins at 0. The fourth form of the published code, of edges, is `EdgeConv2d`.
+    number, initially 0. The fourth form of the published code, over edges, is `EdgeConv2d`.
 
     Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        K: neighbours of each position, itself included; all there are on a map with fewer.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+        K: number of neighbours of each position, itself included; all candidates if there are fewer.
         graph_conv: "max_relative", "sage" or "gin".
         graph_dilation: d, keep every d-th of the nearest.
         reduction: neighbours are cells of this side, over which features are averaged; 1: positions.
         relative_side: add to squared distances :math:`-2 p_i \cdot p_j / C`, with sines and cosines p of row and column
-            on a square map of this side, stretched in raster order to the positions of others; 0: features alone.
-        edge_norm: batch normalisation within h, over all edges.
-        edge_activation: within h, "relu", "gelu", "leaky_relu" (slope 0.2), "hardswish" or "none".
-        positional_size: side of the window of a positional encoding ahead of the layer, an odd number; 0: none.
-        groups: blocks of channels that do not mix; the published networks have 4.
+            on a square map of this side, stretched in raster order for other maps; 0: features only.
+        edge_norm: batch normalisation in h, over all edges.
+        edge_activation: activation in h, "relu", "gelu", "leaky_relu" (slope 0.2), "hardswish" or "none".
+        positional_size: side of the window of a positional encoding before the layer, an odd number; 0: none.
+        groups: number of blocks of channels that do not mix; the published networks have 4.
         stride, padding, window_size, dilation: those of the convolution that it replaces; it computes the middle of
             each window, without padding.
-        bias: add a learned constant to every output channel.
-        backend: what computes the neighbours: "auto", the fastest that can; or "cpu", "triton" or "reference".
-        device: where the weights live.
-        dtype: of the weights.
+        bias: add a learned bias to the output.
+        backend: implementation of the operations: "auto" (the fastest available), "cpu", "triton" or "reference".
+        device: device of the weights.
+        dtype: data type of the weights.
 
     Shapes:
         input (B, C_in, H, W) or (C_in, H, W); output (B, C_out, H', W'); weight (C_out, 2, C_in / groups), of "gin"
         (C_out, 1, C_in / groups).
 
     Raises:
-        InputError: an argument is out of range; C_in is no multiple of 4 beside `relative_side`.
+        InputError: an argument is out of range; C_in is not a multiple of 4 and `relative_side` is not 0.
         UnsupportedError: in forward: the named backend cannot compute this.
 
     Reference:
@@ -116,9 +116,11 @@ class ViG2d(UnpaddedLayer):
         )
         self.reset_parameters()
         self.graph_conv = graph_conv
-        behind = behind_linear(in_channels, edge_norm, edge_activation, device, dtype)
+        norm_activation = norm_and_activation(in_channels, edge_norm, edge_activation, device, dtype)
         if graph_conv == "sage":
-            self.edge = nn.Sequential(GroupedLinear(in_channels, in_channels, groups, bias, device, dtype), behind)
+            self.edge = nn.Sequential(
+                GroupedLinear(in_channels, in_channels, groups, bias, device, dtype), norm_activation
+            )
         if graph_conv == "gin":
             self.eps = nn.Parameter(torch.zeros(1, device=device, dtype=dtype))
 

@@ -26,7 +26,7 @@ register_layer(
         weighs="softmax of the scaled inner products and a learned bias for each offset",
         aggregates="a sum in each head, then a linear layer",
         paper="arXiv 2303.14324, arXiv 2204.07143",
-        checked=f"{PUBLISHED}, NATTEN's; the definition in loops; in a window as large as the map it is NonLocal",
+        checked=f"{PUBLISHED}, NATTEN's; the definition in loops; NonLocal, for a window as large as the map",
         where="convnn.nn.NeighborhoodAttention2d",
     ),
     fixed=("padding",),  # it uses the map without padding

@@ -23,25 +23,26 @@ class NeighborhoodAttention2d(UnpaddedLayer):
         \alpha_i = \operatorname{softmax}_j \left( s \, W_q x_i \cdot W_k x_j + \beta_{j - i} \right), \qquad
         s = \frac{1}{\sqrt{d}}
 
-    with a bias :math:`\beta` for each offset, learned, in every head. A map smaller than the window is continued to its
-    right and below by zeros, which have queries, keys and values as the others.
+    with a learned bias :math:`\beta` for each offset in every head. A map smaller than the window is padded on the
+    right and below with zeros, which have queries, keys and values like the others.
 
     Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
         kernel_size: side of the window, an odd number.
-        head_channels: d, channels a head; as many heads as it goes into the channels, one at least, and divide them.
+        head_channels: d, smallest number of channels per head; the number of heads is the largest that divides the
+            channels, at least one.
         relative_bias: learn the bias for each offset.
-        attention_dilation: distance of the positions of a window, which is shifted inwards among those alone.
-        qk_scale: s, above 0; None: one over the square root of d.
-        positional_size: side of the window of a positional encoding ahead of the layer, an odd number; 0: none.
-        groups: blocks of channels that do not mix; heads are within them.
+        attention_dilation: distance between the positions of a window, which is shifted inwards in multiples of it.
+        qk_scale: s, above 0; None is 1 / sqrt(d).
+        positional_size: side of the window of a positional encoding before the layer, an odd number; 0: none.
+        groups: number of blocks of channels that do not mix; every head is within one.
         stride, padding, window_size, dilation: those of the convolution that it replaces; it computes the middle of
             each window, without padding.
-        bias: add learned constants to queries, keys, values and output.
-        backend: what computes the neighbours: "auto", the fastest that can; or "cpu", "triton" or "reference".
-        device: where the weights live.
-        dtype: of the weights.
+        bias: add learned biases to queries, keys, values and output.
+        backend: implementation of the operations: "auto" (the fastest available), "cpu", "triton" or "reference".
+        device: device of the weights.
+        dtype: data type of the weights.
 
     Shapes:
         input (B, C_in, H, W) or (C_in, H, W); output (B, C_out, H', W'); relative_bias (heads, 2 k - 1, 2 k - 1).
@@ -105,7 +106,7 @@ class NeighborhoodAttention2d(UnpaddedLayer):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the bias for each offset from a normal distribution of deviation 0.02, cut off at 2."""
+        """Draw the bias for each offset from a normal distribution of deviation 0.02, truncated at 2."""
         if self.relative_bias is not None:
             nn.init.trunc_normal_(self.relative_bias, std=0.02)
 
@@ -162,6 +163,6 @@ class NeighborhoodAttention2d(UnpaddedLayer):
 
 
 def _heads(channels: int, head_channels: int) -> int:
-    """Return the largest number of heads of at least so many channels that divides them."""
+    """Return the largest number of heads that divides the channels into at least `head_channels` each, or one."""
     check_at_least("head_channels", head_channels, 1)
     return next(heads for heads in range(max(1, channels // head_channels), 0, -1) if channels % heads == 0)

@@ -23,20 +23,20 @@ def comparison_page(runs: Sequence[Run]) -> str:
     columns = comparison(runs)
     return template.substitute(
         title=f"Comparison of {_counted(runs)}",
-        curves=_following_the_page(svg_text(comparison_figure(runs))),
-        narrow=_following_the_page(svg_text(comparison_figure(runs, is_narrow=True))),
+        curves=_themed(svg_text(comparison_figure(runs))),
+        narrow=_themed(svg_text(comparison_figure(runs, is_narrow=True))),
         head="".join(map(_head, columns)),
         rows="\n".join(_row(columns, number) for number in range(len(runs))),
     )
 
 
 def _counted(runs: Sequence[Run]) -> str:
-    """How many they are, and of how many runs they are the means."""
+    """Return the number of runs, or of settings and of the runs that are averaged."""
     repeats = sum(len(run.repeats) for run in runs)
     return counted(len(runs), "run") if not repeats else f"{counted(len(runs), 'setting')}, {counted(repeats, 'run')}"
 
 
-def _following_the_page(svg: str) -> str:
+def _themed(svg: str) -> str:
     for color, variable in INKS.items():
         svg = svg.replace(f": {color}", f": {variable}")  # in a style
     return svg

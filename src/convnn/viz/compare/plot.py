@@ -52,7 +52,7 @@ def draw_comparison(runs: Sequence[Run], path: Path | str) -> Path:
 
 @own_style()
 def comparison_figure(runs: Sequence[Run], *, is_narrow: bool = False) -> Figure:
-    """The picture, ahead of being written; a narrow one has its panels below each other, and no names."""
+    """Return the figure; a narrow one has its panels stacked, and no names."""
     layout = ConstrainedLayoutEngine(wspace=0.06, hspace=0.06)
     figure = Figure(figsize=(4.2, 6.4) if is_narrow else (10, 3.9), layout=layout)
     accuracy, loss = figure.subplots(2, 1) if is_narrow else figure.subplots(1, 2)
@@ -86,7 +86,7 @@ def _mark_best(panel: Axes, run: Run, stroke: Stroke) -> None:
 
 
 def _name_lines(figure: Figure, runs: Sequence[Run]) -> None:
-    """Names beside the panels, in the order of the table."""
+    """Add a legend beside the panels, in the order of the table."""
     lines = [Line2D([], [], **_look(stroke_of(number))) for number in range(len(runs))]
     write_legend(figure, lines, [_shortened(run.name) for run in runs], handlelength=2.4)
 

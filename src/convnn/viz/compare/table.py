@@ -70,15 +70,15 @@ def comparison_markdown(columns: Sequence[Column]) -> str:
 
 
 def _of_repeats(runs: Sequence[Run]) -> list[Column]:
-    """Of how many runs each is the mean, where they are means."""
+    """Return a column with the number of averaged runs, if any run is a mean."""
     if not any(run.repeats for run in runs):
         return []
     return [_of_numbers("runs", [float(max(1, len(run.repeats))) for run in runs], "{:g}".format, None)]
 
 
 def _of_accuracies(heading: str, runs: Sequence[Run], value: Callable[[Run], float]) -> Column:
-    """An accuracy, with its standard deviation over repetitions; the best is marked where it is better by more."""
-    found = [[one for run in (run.repeats or (run,)) if not isnan(one := value(run))] for run in runs]
+    """Return a column with an accuracy ± its standard deviation; the best is marked only if it is clearly best."""
+    found = [[v for repeat in (run.repeats or (run,)) if not isnan(v := value(repeat))] for run in runs]
     means = [fmean(values) if values else nan for values in found]
     spreads = [stdev(values) if len(values) > 1 else 0.0 for values in found]
     column = _of_numbers(heading, means, "{:.2%}".format, max)
@@ -89,7 +89,7 @@ def _of_accuracies(heading: str, runs: Sequence[Run], value: Callable[[Run], flo
 
 
 def _is_clear(means: Sequence[float], spreads: Sequence[float]) -> bool:
-    """Whether the best mean is better than the next by more than the standard deviation of either."""
+    """Return whether the best mean exceeds the next by more than the standard deviation of either."""
     ranked = sorted((pair for pair in zip(means, spreads, strict=True) if not isnan(pair[0])), reverse=True)
     if len(ranked) < 2:
         return False

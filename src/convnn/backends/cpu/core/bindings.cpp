@@ -1,4 +1,4 @@
-// The Python module. Compiled once for each instruction set, as a module of its own: nothing of one can reach another.
+// The Python module, compiled once for each instruction set as a separate module, so that they share no code.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -54,7 +54,7 @@ void nearest(Array<const T, 3> queries, Array<const T, 3> keys, std::string_view
     const SearchShape shape{queries.shape(0), queries.shape(1), keys.shape(1), keys.shape(2), out.shape(2)};
     const auto run = [&](auto&& search) { search.run(queries.data(), keys.data(), data(positions), out.data()); };
     const std::size_t count = candidates ? candidates->size() : 0;
-    if (shape.channels < NARROW)  // exact scores cost less than to find out which of them are needed
+    if (shape.channels < NARROW)  // exact scores cost less than finding out which of them are needed
         run(Search<T, double>(shape, metric_of(metric), data(candidates), count, threads));
     else
         run(Search<T, float>(shape, metric_of(metric), data(candidates), count, threads));
@@ -71,7 +71,7 @@ void one_of_each(Array<const T, 3> queries, Array<const T, 3> keys, Array<const 
     choice.run(queries.data(), keys.data(), choices.data(), out.data());
 }
 
-// Lists (B, N, K) for a batch, or (1, N, K) for any.
+// Lists (B, N, K) for a batch, or (1, N, K) for any batch.
 NeighborLists lists_of(const Array<const int64_t, 3>& indices, std::size_t batch, std::size_t length) {
     return {indices.data(), indices.shape(0) < batch, indices.shape(1), length, indices.shape(2)};
 }
@@ -189,7 +189,7 @@ NB_MODULE(CONVNN_MODULE, m) {
     define<float>(m);
     define<double>(m);
 #if defined(CONVNN_PORTABLE)
-    m.def("instruction_sets", [] {  // what this processor has, best first; asked of the module that runs on all of them
+    m.def("instruction_sets", [] {  // of this processor, best first; the portable module answers
         nb::list names;
 #if defined(__x86_64__)
         if (__builtin_cpu_supports("avx512f")) names.append("avx512");

@@ -1,4 +1,4 @@
-// Who the neighbours are where every slot has a short list of its own: the most or the least similar of each list.
+// Choice of neighbours when every slot has a short list of candidates: the most or the least similar of each list.
 #pragma once
 
 #include <algorithm>
@@ -12,14 +12,14 @@ struct ChoiceShape {
     std::size_t batch, queries, keys, channels, K, M;
 };
 
-// Scores are those of the search: a tie is a tie, and goes to the first of the list.
+// Scores are those of the search; equal scores are exactly equal, and the first of the list wins.
 template <class T>
 class Choice {
    public:
     Choice(const ChoiceShape& shape, Metric metric, bool unlike, int threads)
         : s_(shape), metric_(metric), unlike_(unlike), threads_(threads), scales_(s_.batch * s_.keys) {}
 
-    // The lists (queries, K, M) are the same for all images.
+    // All images share the lists (queries, K, M).
     void run(const T* queries, const T* keys, const int64_t* lists, int64_t* out) const {
         parallel_for_rows(s_.batch * s_.keys, threads_, [&](std::size_t key) {
             scales_.get()[key] = scale(keys + key * s_.channels);

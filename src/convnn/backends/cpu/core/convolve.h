@@ -1,5 +1,5 @@
-// A learned kernel over the neighbours as three matrix products whose gathered operand is never written out: rows of the
-// values are multiplied where they lie. Positions are rows of a (batch * length, channels) matrix throughout.
+// A learned kernel over the neighbours as three matrix products whose gathered operand is never materialised: rows of
+// the values are multiplied in place. Positions are rows of a (batch * length, channels) matrix throughout.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +15,7 @@ struct ConvolveShape {
     std::size_t batch, length, queries, K, channels, outputs, groups;
 
     std::size_t rows() const { return batch * queries; }
-    std::size_t width() const { return channels / groups; }          // channels of a group
+    std::size_t width() const { return channels / groups; }          // channels per group
     std::size_t group_outputs() const { return outputs / groups; }
 };
 
@@ -27,7 +27,7 @@ struct ConvolveInputs {
     const T* weight;          // (outputs, width, K)
 };
 
-// Visits weights (outputs, width, K) a few channels at a time, so that the places they go to stay in the cache.
+// Visits weights (outputs, width, K) a few channels at a time, so that their destinations stay in the cache.
 template <class T, class Visit>
 void transpose_weights(const T* from, std::size_t width, std::size_t K, std::size_t outputs, const Visit& visit) {
     constexpr std::size_t CHANNELS = 16;
@@ -37,8 +37,8 @@ void transpose_weights(const T* from, std::size_t width, std::size_t K, std::siz
                 for (std::size_t k = 0; k < K; ++k) visit(o, c, k, from[(o * width + c) * K + k]);
 }
 
-constexpr std::size_t NARROW = 16;  // fewer channels than this are gathered, all slots behind each other
-constexpr std::size_t DEPTH = 256;  // products added up before sums go back to memory: a panel of them fits into L1
+constexpr std::size_t NARROW = 16;  // with fewer channels, all slots are gathered one after another
+constexpr std::size_t DEPTH = 256;  // products summed before the sums are stored: a panel of them fits into L1
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Forward: out[row] = sum_k values[neighbor(row, k)] W_k
@@ -88,8 +88,8 @@ class Forward {
         const T* rows[BLOCK];
     };
 
-    // The weights of a panel of outputs in one step, (depth, PANEL), zeros behind the last output. Steps are a line more
-    // than that apart: at powers of two all of them would compete for the same lines of the cache.
+    // The weights of a panel of outputs in one step, (depth, PANEL), with zeros after the last output. Steps are one
+    // cache line farther apart: at powers of two they would all compete for the same lines of the cache.
     T* panel_at(std::size_t group, std::size_t panel, std::size_t step) const {
         return packed_.get() + ((group * panels_ + panel) * steps_ + step) * stride_;
     }
@@ -131,7 +131,7 @@ class Forward {
         }
     }
 
-    // Rows behind the last one repeat it; their sums are not written.
+    // Rows after the last one repeat it; their sums are not written.
     void point_at_neighbors(Task& task, std::size_t step) const {
         for (std::size_t r = 0; r < BLOCK; ++r) {
             const std::size_t row = task.first + std::min(r, task.count - 1);
@@ -176,7 +176,8 @@ class Forward {
 };
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Gradient of the values: grad_values[neighbor(row, k)] += grad[row] W_k^T, and of the scores: what of it meets the value
+// Gradient of the values: grad_values[neighbor(row, k)] += grad[row] W_k^T, and of the scores: its product with the
+// value
 // ---------------------------------------------------------------------------------------------------------------------
 
 template <class T>
@@ -184,7 +185,7 @@ class BackwardValues {
    public:
     static constexpr std::size_t PANEL = TILE_COLUMNS<T>;
     static constexpr std::size_t PANELS_AT_ONCE = 4;
-    static constexpr std::size_t ROWS_AT_ONCE = 96;  // images are taken together until they have this many rows
+    static constexpr std::size_t ROWS_AT_ONCE = 96;  // images are combined until they have this many rows
 
     BackwardValues(const ConvolveShape& shape, const ConvolveInputs<T>& in, const T* grad, int threads)
         : s_(shape),
@@ -197,7 +198,7 @@ class BackwardValues {
         parallel_for(s_.groups * panels_, threads_, [&](std::size_t i, int) { pack(i / panels_, i % panels_); });
     }
 
-    // A task owns some channels of some images: nobody else adds to them, and it adds slot by slot, row by row.
+    // A task owns some channels of some images: no other task adds to them, and it adds slot by slot, row by row.
     void values(T* grad_values) const {
         const std::size_t images = std::max<std::size_t>(1, ROWS_AT_ONCE / std::max<std::size_t>(s_.queries, 1));
         const std::size_t chunks = ceil_div(s_.batch, images), parts = ceil_div(panels_, PANELS_AT_ONCE);
@@ -226,7 +227,8 @@ class BackwardValues {
     }
 
    private:
-    // Weights of a panel of channels in one slot, (group_outputs, PANEL), zeros behind the last channel; apart as above.
+    // Weights of a panel of channels in one slot, (group_outputs, PANEL), zeros after the last channel; spaced as
+    // above.
     T* panel_at(std::size_t group, std::size_t panel, std::size_t k) const {
         return packed_.get() + ((group * panels_ + panel) * s_.K + k) * stride_;
     }
@@ -313,7 +315,7 @@ class BackwardWeight {
    public:
     static constexpr std::size_t PANEL = TILE_COLUMNS<T>;
     static constexpr std::size_t BLOCK = 128;     // rows gathered at once
-    static constexpr std::size_t MIN_TASKS = 16;  // with few channels the rows are split as well
+    static constexpr std::size_t MIN_TASKS = 16;  // with few channels, rows are split too
 
     BackwardWeight(const ConvolveShape& shape, const ConvolveInputs<T>& in, const T* grad, int threads)
         : s_(shape),
@@ -328,7 +330,7 @@ class BackwardWeight {
         run_ = ceil_div(blocks, std::min(wanted, blocks)) * BLOCK;
     }
 
-    // A task owns PANEL channels in all slots and goes through a fixed run of rows; runs are added up in order.
+    // A task owns PANEL channels in all slots and sums over a fixed range of rows; ranges are added in order.
     void run(T* grad_weight) const {
         const std::size_t runs = ceil_div(s_.rows(), run_), size = s_.outputs * s_.width() * s_.K;
         const Buffer<T> partial(runs > 1 ? runs * size : 0);
@@ -353,7 +355,7 @@ class BackwardWeight {
    private:
     struct Task {
         std::size_t group, channel, channels = 0;
-        T* sums = nullptr;    // tiles of (TILE_ROWS, PANEL), the panels of one tile of outputs behind each other
+        T* sums = nullptr;    // tiles of (TILE_ROWS, PANEL), the panels of one tile of outputs are consecutive
         T* values = nullptr;  // panels of (rows, PANEL)
         T* grads = nullptr;   // tiles of (rows, TILE_ROWS)
         T* row = nullptr;     // (columns_), the neighbours of one row

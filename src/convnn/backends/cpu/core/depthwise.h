@@ -1,4 +1,5 @@
-// The kernel of ConvNN attention: one weight a slot for every channel, out[row, c] = sum_k w[c, k] s[row, k] v[j_k, c].
+// The kernel of ConvNN attention: one weight for every slot and channel, out[row, c] = sum_k w[c, k] s[row, k] v[j_k,
+// c].
 #pragma once
 
 #include "convolve.h"
@@ -45,7 +46,7 @@ class Depthwise {
         return in_.neighbors.shared ? gather_values(grad, grad_values) : scatter_values(grad, grad_values);
     }
 
-    // Partial sums over fixed runs of rows, then added up in order.
+    // Partial sums over fixed ranges of rows, added in order.
     void weight(const T* grad, T* grad_weight) const {
         const std::size_t size = s_.K * s_.channels, runs = ceil_div(s_.rows(), SUM_ROWS);
         const Buffer<T> sums(size * runs);

@@ -1,4 +1,4 @@
-// Which of its neighbours brings most to each channel of a position.
+// The neighbour with the largest contribution to each channel of a position.
 #pragma once
 
 #include <algorithm>
@@ -10,7 +10,7 @@
 namespace convnn {
 
 // values (batch * length, channels); scores and absent (batch * queries, K) or null; centers (batch * queries, channels)
-// or null. What is compared is score * (value - center); NaN is largest, and equal ones go to the first.
+// or null. Compares score * (value - center); NaN is largest, and the first of equals wins.
 template <class T>
 struct Largest {
     const T* values;
@@ -30,7 +30,7 @@ struct Largest {
    private:
     static constexpr std::size_t BLOCK = 64;
 
-    // Slots are counted in T, so that both are lanes of one width; K stays far below what T counts exactly.
+    // Slot numbers have type T, so that all lanes have one width; K is far below the largest integer exact in T.
     void choose(std::size_t row, std::size_t first, std::size_t count, int64_t* slots) const {
         T best[BLOCK], best_slot[BLOCK] = {};
         bring(row, 0, first, count, best);
@@ -50,7 +50,7 @@ struct Largest {
 
     void bring(std::size_t row, std::size_t k, std::size_t first, std::size_t count, T* brought) const {
         const T* value = values + lists(row, k) * channels + first;
-        if (!scores) {  // a center would change no order
+        if (!scores) {  // a center would not change the order
             std::copy(value, value + count, brought);
             return;
         }

@@ -1,5 +1,5 @@
-// Keys in an order in which those that are alike lie together, cut into leaves whose bounds say how near a key in them can
-// be. Orders and bounds decide how many keys a search looks at, never which of them it chooses.
+// Keys ordered so that similar ones are adjacent, cut into leaves with bounds on the distance to any key in them. Order
+// and bounds determine how many keys a search visits, never which of them it chooses.
 #pragma once
 
 #include <algorithm>
@@ -14,9 +14,9 @@
 
 namespace convnn {
 
-constexpr std::size_t LEAF = 32;  // keys: one bound pays for as many scores
+constexpr std::size_t LEAF = 32;  // keys; a bound replaces this many scores
 
-// The rows of one image, times a scale each where there are scales.
+// The rows of one image, each times a scale if there are scales.
 template <class T>
 struct Points {
     const T* rows;
@@ -37,8 +37,8 @@ struct Points {
     }
 };
 
-// Whether the nearest of a few points is much nearer than most of them: noise in many dimensions has no near and far, and
-// no bound would save anything there.
+// Whether the nearest of a few points is much nearer than most of them: in high-dimensional noise all distances are
+// similar, and no bound would save anything.
 template <class T>
 bool lies_together(const Points<T>& points, const int32_t* members, std::size_t count) {
     constexpr std::size_t SAMPLE = 64, FEW = 8;
@@ -59,8 +59,8 @@ bool lies_together(const Points<T>& points, const int32_t* members, std::size_t 
     return near > FEW / 2;
 }
 
-// Recursive halving: the members of a set are split at the median along the line between two that are far apart, until a
-// set is no larger than a group. All groups but the last are full.
+// Recursive bisection: a set is split at the median along the line between two distant members, until it is no larger
+// than a group. All groups but the last are full.
 template <class T>
 class Halving {
    public:
@@ -72,7 +72,7 @@ class Halving {
     }
 
    private:
-    // How far along a row lies, and behind that which one it is, in one number that sorts fast.
+    // The position of a row along the line, and then its index, in one number that sorts fast.
     static uint64_t place(double along, int32_t member) {
         const float finite = std::isfinite(float(along)) ? float(along) : FLT_MAX;
         int32_t bits;
@@ -92,7 +92,7 @@ class Halving {
         halve(members + half, count - half);
     }
 
-    // From the member that is farthest from the first to the one that is farthest from that, of a few.
+    // From the member farthest from the first to the one farthest from that, among a sample.
     void find_direction(const int32_t* members, std::size_t count) {
         const int32_t from = farthest(members, count, members[0]), to = farthest(members, count, from);
         const double a = points_.scales ? points_.scales[from] : 1, b = points_.scales ? points_.scales[to] : 1;
@@ -149,14 +149,14 @@ void enclose(Ball<S>& ball, const S* panels, std::size_t count, std::size_t chan
     ball.radius = largest <= DBL_MAX ? S(std::sqrt(largest)) : std::numeric_limits<S>::infinity();
 }
 
-// What a score of a query with a key of a ball can be at most.
+// Upper bound on the score of a query with any key in a ball.
 template <class S>
 struct Reach {
     Metric metric;
     Vector<S> squares, lengths;  // of the queries
-    Vector<S> errors;            // of a score that is a sum of products, at most
+    Vector<S> errors;            // largest error of a score that is a sum of products
 
-    // From the sums of the queries with the center, as the tiles make them; `by_differences` says of which terms.
+    // From the sums of the queries with the center, as the tiles compute them; `by_differences` tells of which terms.
     Vector<S> operator()(Vector<S> sums, const Ball<S>& ball, bool by_differences) const {
         constexpr S MORE = 1 + ROUNDING, LESS = 1 - ROUNDING;
         if (metric == Metric::matmul)
@@ -169,7 +169,7 @@ struct Reach {
    private:
     static constexpr S ROUNDING = sizeof(S) == sizeof(double) ? S(1e-12) : S(1e-6);
 
-    static Vector<S> at_least_zero(Vector<S> v) { return v > 0 ? v : Vector<S>{}; }  // NaN is zero: nothing is known
+    static Vector<S> at_least_zero(Vector<S> v) { return v > 0 ? v : Vector<S>{}; }  // NaN becomes 0, as unknown
 };
 
 }  // namespace convnn

@@ -12,15 +12,15 @@ struct NeighborLists {
     bool shared;
     std::size_t queries, length, K;
 
-    // Where the k-th neighbour of a row of the (batch * queries) lies among the (batch * length) positions.
+    // Index of the k-th neighbour of a row, among (batch * queries), in the (batch * length) positions.
     std::size_t operator()(std::size_t row, std::size_t k) const {
         const std::size_t image = row / queries, list = shared ? row - image * queries : row;
         return image * length + indices[list * K + k];
     }
 };
 
-// A shared list turned around: which slots name each position. Gradients are then sums that a position gathers, instead of
-// sums that rows scatter, so that every position is a task of its own.
+// The inverse of a shared list: the slots that refer to each position. Each position then gathers its gradient, instead
+// of rows scattering theirs, so that positions are independent tasks.
 class Sources {
    public:
     struct Slot {

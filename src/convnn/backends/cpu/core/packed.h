@@ -1,4 +1,4 @@
-// The keys of a search as its tiles take them.
+// The keys of a search, packed for its tiles.
 #pragma once
 
 #include <algorithm>
@@ -16,7 +16,7 @@ struct SearchShape {
     std::size_t batch, queries, keys, channels, K;
 };
 
-// Keys lie in panels of TILE_COLUMNS<S>, channel by channel, and those of an image that are alike lie together, in leaves.
+// Keys are stored in panels of TILE_COLUMNS<S>, channel by channel; similar keys of an image are adjacent, in leaves.
 template <class T, class S>
 class PackedKeys {
    public:
@@ -27,7 +27,7 @@ class PackedKeys {
     struct Image {
         std::size_t count;    // keys that may be chosen
         double largest_norm;  // of those
-        bool is_cut;          // its leaves are far enough apart to be looked at one by one
+        bool is_cut;          // its leaves are distinct enough to be visited one by one
     };
 
     PackedKeys(SearchShape shape, Metric metric, const int64_t* candidates, std::size_t num_candidates)
@@ -75,14 +75,14 @@ class PackedKeys {
         return panel_norms_.get() + image * leaves_ * LEAF + i * PANEL;
     }
 
-    // What a key of this row would have as its norm.
+    // The norm of this row as a key.
     double norm_of(const T* row, std::size_t image) const {
         if (metric_ != Metric::euclidean) return scale_of(exact_length(row, shape_.channels), metric_);
         return IS_EXACT ? 0 : exact_sum<SquaredDifference>(row, mean(image), shape_.channels);
     }
 
-    // A row as the tiles take it: of length one for the cosine, a zero row staying zero; about the mean for float32
-    // distances.
+    // A row as input of the tiles: normalised for the cosine, with zero rows unchanged; relative to the mean for
+    // float32 distances.
     template <class To>
     void convert(const T* row, double norm, std::size_t image, To* to, std::size_t stride) const {
         const double* middle = mean(image);
@@ -91,7 +91,7 @@ class PackedKeys {
             to[c * stride] = is_unit ? (norm == 0 ? 0 : row[c] * norm) : is_centered ? row[c] - middle[c] : row[c];
     }
 
-    // Rows of an image, as their order sees them.
+    // Rows of an image, as the order compares them.
     Points<T> points(const T* rows, const double* scales) const {
         return {rows, metric_ == Metric::cosine ? scales : nullptr, shape_.channels};
     }
@@ -99,10 +99,10 @@ class PackedKeys {
     const T* keys() const { return keys_; }
 
    private:
-    static constexpr std::size_t FEWEST = 16;  // leaves; below, to find the right ones costs more than it saves
+    static constexpr std::size_t FEWEST = 16;  // leaves; with fewer, finding the right ones costs more than it saves
 
-    // Norms, who may be chosen, and their order. Zero rows, such as padding, tie with each other, so that no more than the
-    // first K, and one for a query that is one of them, ever are chosen.
+    // Norms, candidates, and their order. Zero rows, such as padding, tie with each other, so that at most the first K,
+    // and one more for a query among them, are ever chosen.
     void measure(std::size_t image) {
         Image found{0, 0, false};
         int32_t* members = members_.get() + image * num_candidates_;
@@ -114,13 +114,13 @@ class PackedKeys {
             norm(image, key) = scale_of(length, metric_);
             if (is_zero && ++zeros > shape_.K + 1) continue;
             members[found.count++] = key;
-            if (!(length <= found.largest_norm)) found.largest_norm = length;  // also if it is NaN
+            if (!(length <= found.largest_norm)) found.largest_norm = length;  // also true for NaN
         }
         if (!IS_EXACT && metric_ == Metric::euclidean) center(image, found);
         images_.get()[image] = found;
     }
 
-    // Leaves, if their bounds promise to save something.
+    // Leaves, if their bounds are likely to save work.
     void cut(std::size_t image) {
         Image& in = images_.get()[image];
         int32_t* members = members_.get() + image * num_candidates_;
@@ -156,7 +156,7 @@ class PackedKeys {
         }
     }
 
-    // Behind the last key it is repeated.
+    // The last key is repeated up to the end of a panel.
     void pack_leaf(std::size_t image, std::size_t leaf) {
         const Image& in = images_.get()[image];
         const std::size_t first = leaf * LEAF;
@@ -174,7 +174,7 @@ class PackedKeys {
         enclose(ball, to, std::min(LEAF, in.count - first), shape_.channels);
     }
 
-    // How many leaves are out of reach of a key of another one, as a share, judged from a few.
+    // The share of leaves that a bound excludes for a key of another leaf, estimated from a few.
     double share_apart(std::size_t image) const {
         constexpr std::size_t FEW = 16;
         const std::size_t count = leaves(image), step = ceil_div(count, FEW);
@@ -197,7 +197,7 @@ class PackedKeys {
     std::size_t num_candidates_, leaves_;
     const T* keys_ = nullptr;
     Buffer<S> panels_, panel_norms_;
-    Buffer<double> norms_;  // of each key: its scale, or where S is float and distances are asked for, its square about the mean
+    Buffer<double> norms_;  // of each key: its scale; for float32 distances, its squared distance from the mean
     Buffer<double> means_;  // (batch, channels)
     Buffer<int32_t> members_;
     Buffer<Ball<S>> balls_;

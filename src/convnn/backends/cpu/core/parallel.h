@@ -1,5 +1,5 @@
-// Threads and their memory. Work is cut into tasks by shape alone, never by the number of threads: every sum is added up
-// in the same order on any machine, and results are equal bit by bit.
+// Threads and their memory. Tasks depend on shapes only, never on the number of threads: every sum is added in the same
+// order on any machine, and results are bitwise equal.
 #pragma once
 
 #include <algorithm>
@@ -16,7 +16,7 @@ inline std::size_t ceil_div(std::size_t a, std::size_t b) { return (a + b - 1) /
 
 inline std::size_t round_up(std::size_t a, std::size_t to) { return ceil_div(a, to) * to; }
 
-// Memory that is aligned to cache lines; allocated before threads start, so that running out of it can be reported.
+// Memory aligned to cache lines, allocated before threads start, so that a failure can be reported.
 template <class T>
 class Buffer {
    public:
@@ -31,7 +31,7 @@ class Buffer {
     T* data_;
 };
 
-// One piece of scratch memory for each thread.
+// Scratch memory for each thread.
 template <class T>
 class Scratch {
    public:
@@ -43,7 +43,7 @@ class Scratch {
     Buffer<T> buffer_;
 };
 
-// Calls task(index, thread) for index 0 .. count-1, the next free thread taking the next task.
+// Calls task(index, thread) for index 0 .. count-1; the next free thread takes the next task.
 template <class Task>
 void parallel_for(std::size_t count, int threads, const Task& task) {
 #ifdef _OPENMP
@@ -56,7 +56,7 @@ void parallel_for(std::size_t count, int threads, const Task& task) {
     for (std::size_t i = 0; i < count; ++i) task(i, 0);
 }
 
-// Calls task(row) for every row, some rows a task.
+// Calls task(row) for every row, several rows per task.
 template <class Task>
 void parallel_for_rows(std::size_t rows, int threads, const Task& task) {
     constexpr std::size_t BLOCK = 64;

@@ -1,6 +1,6 @@
-// Sums over the neighbours of a row, and over their channels, with as many sums side by side as registers hold: none of
-// them waits for another. term_of(k) is what the k-th neighbour adds: a function of a channel and of a way to read there,
-// a number or a whole vector.
+// Sums over the neighbours of a row, and over their channels, with as many independent sums as registers hold, so that
+// none waits for another. term_of(k) is the term of the k-th neighbour: a function of a channel and of a reader, which
+// reads a number or a whole vector there.
 #pragma once
 
 #include <cstddef>
@@ -54,7 +54,7 @@ inline T finish_sum(Vector<T> lanes, std::size_t c, std::size_t channels, const 
 template <class T, class TermOf, class Sink>
 void sum_channels(std::size_t channels, std::size_t count, const TermOf& term_of, const Sink& sink) {
     for (std::size_t k = 0; k < count; k += 4) {
-        const std::size_t last = count - 1;  // behind it, the last one again
+        const std::size_t last = count - 1;  // beyond it, the last one again
         const auto a = term_of(k), b = term_of(k + 1 < count ? k + 1 : last);
         const auto d = term_of(k + 2 < count ? k + 2 : last), e = term_of(k + 3 < count ? k + 3 : last);
         Vector<T> sums[4]{};

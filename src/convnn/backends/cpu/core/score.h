@@ -1,5 +1,5 @@
-// How alike two rows are, as a search ranks them: sums in float64, always added up in the same order, rounded to float32.
-// Larger is closer. Two keys that are equal have equal scores wherever they stand: a tie is a tie.
+// Similarity of two rows in a search: sums in float64, always added in the same order, rounded to float32. Larger is
+// closer. Equal keys have exactly equal scores at any position.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +14,7 @@ namespace convnn {
 
 enum class Metric { cosine, euclidean, matmul };
 
-// NaN and what overflows are worst of all numbers, and what overflows below zero is next.
+// NaN and positive overflow rank below all numbers, and negative overflow next.
 inline float bounded(float score) {
     score = score < -FLT_MAX / 2 ? -FLT_MAX / 2 : score;
     return score <= FLT_MAX ? score : -FLT_MAX;
@@ -37,7 +37,7 @@ inline Vector<double> load_exactly(const T* from) {
     return __builtin_convertvector(v, Vector<double>);
 }
 
-// The sum of the terms of two rows; a product of numbers of float32 is exact in float64.
+// The sum of the terms of two rows; a product of float32 numbers is exact in float64.
 template <class Term, class A, class B>
 double exact_sum(const A* a, const B* b, std::size_t channels) {
     constexpr std::size_t WIDTH = LANES<double>;
@@ -59,16 +59,16 @@ double exact_length(const T* row, std::size_t channels) {
     return std::sqrt(exact_sum<Product>(row, row, channels));
 }
 
-// What an inner product is multiplied with, once for each of its rows, to become a cosine. A row that counts as zero has
-// 0, and for the cosine one that is not finite NaN, so that it is not taken for zero.
+// The factor of each row that turns an inner product into a cosine: 0 for a row that counts as zero, and for the cosine
+// NaN for a row that is not finite, so that it does not count as zero.
 inline double scale_of(double length, Metric metric) {
     if (metric == Metric::matmul) return 1 / length;
     if (length <= 1e-12) return 0;
     return length <= DBL_MAX ? 1 / length : std::numeric_limits<double>::quiet_NaN();
 }
 
-// Where products cancel, sums leave about 1e-16 of the lengths: below 1e-12 of them they are zero, so that orthogonal
-// rows tie.
+// When products cancel, about 1e-16 of the lengths remains: sums below 1e-12 of the lengths are set to zero, so that
+// orthogonal rows tie.
 inline double score_of_product(double product, double scale, double other_scale, Metric metric) {
     const double cosine = product * scale * other_scale;
     if (metric == Metric::matmul) return std::abs(cosine) <= 1e-12 ? 0 : product;
@@ -76,7 +76,7 @@ inline double score_of_product(double product, double scale, double other_scale,
     return std::abs(cosine) <= 1e-12 ? 0 : std::clamp(cosine, -1.0, 1.0);
 }
 
-// The score before it is rounded; the scales are those of the rows, and the distance does not ask for them.
+// The score before rounding; the scales are those of the rows, and the distance does not need them.
 template <class A, class B>
 double exact_score(const A* a, const B* b, std::size_t channels, double scale, double other_scale, Metric metric) {
     if (metric == Metric::euclidean) return -exact_sum<SquaredDifference>(a, b, channels);

@@ -1,4 +1,4 @@
-// Who the neighbours are: exact search, a tile of scores at a time.
+// Exact search for neighbours, a tile of scores at a time.
 #pragma once
 
 #include <algorithm>
@@ -10,7 +10,7 @@
 
 namespace convnn {
 
-// One bit for each score that is at least its limit.
+// A bit for each score that reaches its limit.
 inline unsigned at_least(Vector<float> scores, Vector<float> limits) {
 #if defined(__AVX512F__)
     return _mm512_cmp_ps_mask(scores, limits, _CMP_GE_OQ);
@@ -31,15 +31,15 @@ inline float largest_of(Vector<float> scores) {
     return largest;
 }
 
-// The largest scores of a row so far, one of each group of keys: what the K-th of them reaches, at least K keys do, so that
-// keys below need not be taken up.
+// The largest scores of a row so far, one for each group of keys: at least K keys reach the K-th of them, so that keys
+// below it can be skipped.
 class Maxima {
    public:
     static constexpr std::size_t GROUPS = 2 * LANES<float>;
 
     Maxima() { std::fill_n(maxima_, GROUPS, NOBODY); }
 
-    // Scores of whole groups; what is left is not known to anybody.
+    // Scores of whole groups; the remainder is ignored.
     void take(const float* scores, std::size_t count) {
         Vector<float> left = load(maxima_), right = load(maxima_ + LANES<float>);
         for (std::size_t i = 0; i + GROUPS <= count; i += GROUPS) {
@@ -51,7 +51,7 @@ class Maxima {
         store(maxima_ + LANES<float>, right);
     }
 
-    // Minus infinity where K is too large for that.
+    // Minus infinity if K is too large.
     float reached_by(std::size_t K) const {
         if (K > GROUPS) return NOBODY;
         const Vector<float> nobody = broadcast(NOBODY), left = load(maxima_), right = load(maxima_ + LANES<float>);
@@ -69,12 +69,12 @@ class Maxima {
     float maxima_[GROUPS];
 };
 
-// With S = double all pairs are scored as score.h says. With S = float, twice as fast, float32 sums find the few keys that
-// can be among the best, their error being bounded, and only those are scored exactly; a query of which too many keys may
-// be among the best (they tie, or nearly) is scored exactly with all keys. Float32 distances are made of products, whose
-// error grows with the lengths: they are taken about the mean of the keys.
-// Where the leaves of an image are far apart, a block of queries that are alike opens the most promising leaves first, and
-// none in which no key can be among the best of any of them.
+// With S = double, all pairs are scored as in score.h. With S = float, which is twice as fast, float32 sums with
+// bounded error find the few keys that can be among the best, and only those are scored exactly; a query with too many
+// such keys (ties, or nearly) is scored exactly with all keys. Float32 distances are computed from products, whose
+// error grows with the lengths, and therefore relative to the mean of the keys. If the leaves of an image are distinct,
+// a block of similar queries visits the most promising leaves first, and skips leaves in which no key can be among the
+// best of any query.
 template <class T, class S>
 class Search {
    public:
@@ -83,7 +83,7 @@ class Search {
     static constexpr std::size_t CHUNK = 1024;           // keys scored before rows are scanned
     static constexpr std::size_t FIRST = 4 * LEAF;       // keys of the first chunk of leaves; each next one is twice as long
     static constexpr std::size_t BLOCK = 4 * TILE_ROWS;  // queries that share a pass over the keys
-    static constexpr std::size_t COLUMNS = (BLOCK + PANEL - 1) / PANEL * PANEL;  // of the queries of a block, in panels
+    static constexpr std::size_t COLUMNS = (BLOCK + PANEL - 1) / PANEL * PANEL;  // queries of a block, in panels
 
     Search(SearchShape shape, Metric metric, const int64_t* candidates, std::size_t num_candidates, int threads)
         : shape_(shape),
@@ -115,12 +115,12 @@ class Search {
    private:
     struct Block {
         std::size_t image, first;
-        S* rows;             // (BLOCK, channels), as `convert` makes them, and behind them the same in panels
-        double* exact_rows;  // the queries themselves in float64, where S is float
-        float* scores;       // (BLOCK, CHUNK), and behind them those of the shortlists
+        S* rows;             // (BLOCK, channels), as `convert` returns them, and then the same in panels
+        double* exact_rows;  // the queries in float64, if S is float
+        float* scores;       // (BLOCK, CHUNK), and then those of the shortlists
         int32_t* keys;       // of the shortlists
-        float* bounds;       // (leaves, COLUMNS): what the best score of a key in a leaf can be
-        int32_t* chunk;      // the keys that are being scored, and behind them the leaves in the order of their promise
+        float* bounds;       // (leaves, COLUMNS): upper bounds on the score of a key in a leaf
+        int32_t* chunk;      // the keys being scored, and then the leaves, the most promising first
         double norms[BLOCK];
         float margins[BLOCK];
         Maxima maxima[BLOCK];
@@ -128,7 +128,7 @@ class Search {
         std::vector<Shortlist> shortlists;
     };
 
-    // Queries of an image that are alike share a block, where that saves looking at leaves.
+    // Similar queries of an image share a block if that saves visiting leaves.
     void order(std::size_t image) {
         int32_t* order = order_.get() + image * shape_.queries;
         const T* rows = queries_ + image * shape_.queries * shape_.channels;
@@ -167,7 +167,7 @@ class Search {
         }
     }
 
-    // All of them, in their order.
+    // All keys, in order.
     template <class Itself>
     void pass_leaves(Block& block, const Itself& itself) const {
         const std::size_t keys = keys_.image(block.image).count;
@@ -179,7 +179,7 @@ class Search {
         }
     }
 
-    // Those that may matter, the most promising first.
+    // The leaves that may matter, the most promising first.
     template <class Itself>
     void open_leaves(Block& block, const Itself& itself) const {
         const std::size_t leaves = keys_.leaves(block.image), keys = keys_.image(block.image).count;
@@ -197,7 +197,7 @@ class Search {
                 std::copy_n(keys_.members(block.image) + leaf * LEAF, count, block.chunk + filled);
                 filled += count;
             }
-            const bool is_last = i + 1 == leaves || count < LEAF;  // columns behind the last key are none
+            const bool is_last = i + 1 == leaves || count < LEAF;  // columns after the last key are empty
             if (filled < room && !(filled && is_last)) continue;
             for (std::size_t r = 0; r < block.count; ++r) {
                 Shortlist& shortlist = block.shortlists[r];
@@ -210,7 +210,7 @@ class Search {
         }
     }
 
-    // One bit for each query of which a key of a leaf with these bounds can be among the best.
+    // A bit for each query for which a key of a leaf with these bounds can be among the best.
     static uint32_t may_enter(const float* bounds, const float* limits) {
         static_assert(COLUMNS <= 32);
         uint32_t bits = 0;
@@ -219,7 +219,7 @@ class Search {
         return bits;
     }
 
-    // What the best score of a key in each leaf can be for each query.
+    // For each leaf, an upper bound on the score of its keys for each query.
     void find_bounds(Block& block, std::size_t leaves) const {
         const bool by_differences = IS_EXACT && metric_ == Metric::euclidean;
         const S* panels = block.rows + BLOCK * shape_.channels;
@@ -257,7 +257,7 @@ class Search {
         return reach;
     }
 
-    // The leaves, in the order of the best score that any query may find in them.
+    // The leaves, ordered by the best bound over all queries.
     int32_t* by_promise(Block& block, std::size_t leaves) const {
         int32_t* order = block.chunk + CHUNK;
         std::iota(order, order + leaves, 0);
@@ -276,7 +276,7 @@ class Search {
         return largest_of(largest);
     }
 
-    // Bounds are rounded as scores are; where nothing is known, nothing is too good.
+    // Bounds are rounded as scores are; without knowledge the bound is infinite.
     static void store_bounds(float* to, Vector<S> bounds) {
         store_bounded(to, bounds <= S(FLT_MAX) ? bounds : broadcast(S(FLT_MAX)));
     }
@@ -287,7 +287,7 @@ class Search {
         return {block.scores + BLOCK * CHUNK + r * room, block.keys + r * room, slots_, margin, is_ascending};
     }
 
-    // Rows behind the last query repeat it.
+    // Rows after the last query repeat it.
     void load_queries(Block& block) const {
         S* panels = block.rows + BLOCK * shape_.channels;
         for (std::size_t r = 0; r < BLOCK; ++r) {
@@ -306,9 +306,9 @@ class Search {
                     block.rows[std::min(i, BLOCK - 1) * shape_.channels + c];
     }
 
-    // Twice the largest error of a float32 score: each of C sums and a few roundings more err by 2^-24 of the largest
-    // possible sum, which is 1 for the cosine. Infinite where float32 cannot hold the norms, and for rows that are zero or
-    // not finite, of which products say nothing.
+    // Twice the largest error of a float32 score: each of C sums and a few more roundings has an error of 2^-24 of the
+    // largest possible sum, which is 1 for the cosine. Infinite if float32 cannot represent the norms, and for rows
+    // that are zero or not finite, whose products are uninformative.
     float margin(const Block& block, std::size_t r) const {
         if (IS_EXACT) return 0;
         const double error = 2 * 1.01 * double(shape_.channels + 8) / (1 << 24);
@@ -320,8 +320,8 @@ class Search {
         return held(length * length) && held(largest * largest) ? error * length * largest : -NOBODY;
     }
 
-    // Scores of the queries of the block with one panel of keys, into columns `column` .. of the chunk; of those tiles in
-    // which the panel matters to any, and -infinity in the others.
+    // Scores of the queries of the block with one panel of keys, in columns `column` .. of the chunk; -infinity for
+    // tiles in which the panel matters to no query.
     void score(const Block& block, std::size_t panel, std::size_t column, uint32_t matters = ~0u) const {
         const S *keys = keys_.panel(block.image, panel), *norms = keys_.panel_norms(block.image, panel);
         for (std::size_t first = 0; first < block.count; first += TILE_ROWS) {
@@ -353,13 +353,13 @@ class Search {
             else
                 store_bounded(to + i, without_rounding(sum, norm, load(norms + i)));
         }
-        // A query that is zero or not finite is rare; of any other a zero key makes zero by itself.
+        // Queries that are zero or not finite are rare; with any other, a zero key gives zero by itself.
         const bool is_odd = IS_EXACT && metric_ == Metric::cosine && !(norm > 0);
         for (std::size_t i = 0; is_odd && i < PANEL; ++i)
             if (norm == 0 || norms[i] == 0) to[i] = 0;
     }
 
-    // Zero for orthogonal rows, as score_of_product has it.
+    // Zero for orthogonal rows, as in score_of_product.
     Vector<S> without_rounding(Vector<S> products, S scale, Vector<S> scales) const {
         Vector<S> cosines = products < 0 ? -products : products;
         if (metric_ == Metric::matmul) cosines *= broadcast(scale) * scales;
@@ -372,7 +372,7 @@ class Search {
         return reached;
     }
 
-    // Few scores reach the limit: most of a row is passed with one comparison for a whole vector.
+    // Few scores reach the limit: most of a row is skipped with one comparison per vector.
     void scan(Block& block, std::size_t r, const int32_t* keys, std::size_t count, int32_t itself,
               Shortlist& shortlist) const {
         constexpr std::size_t WORD = Shortlist::WORD;
@@ -390,7 +390,7 @@ class Search {
         }
     }
 
-    // Leaves the best by exact scores.
+    // Keeps the best by exact scores.
     void decide(Block& block, std::size_t r, int32_t itself, Shortlist& shortlist) const {
         if (IS_EXACT) return shortlist.cut();
         const auto exact = [&](std::size_t key) { return exact_score(block, r, key); };
@@ -419,7 +419,7 @@ class Search {
     int threads_;
     PackedKeys<T, S> keys_;
     const T* queries_ = nullptr;
-    Buffer<int32_t> order_;  // queries of each image, those that are alike side by side
+    Buffer<int32_t> order_;  // queries of each image, with similar ones adjacent
 };
 
 }  // namespace convnn

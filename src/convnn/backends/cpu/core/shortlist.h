@@ -13,13 +13,14 @@ namespace convnn {
 
 constexpr float NOBODY = -std::numeric_limits<float>::infinity();
 
-// Keys are taken up unsorted, as fast as possible, and now and then ranked and cut: of equal scores the lowest key stays,
-// which is the first to come where keys come in ascending order. With a margin, scores are known to half of it: whatever may still be among the best stays, and `settle` decides by
-// exact scores; where too many may, the list is `full`.
+// Keys are appended unsorted, as fast as possible, and occasionally ranked and cut: among equal scores the lowest key
+// stays, which is the first to arrive if keys arrive in ascending order. With a margin, scores are known to half of it:
+// every key that may still be among the best stays, and `settle` decides by exact scores; if there are too many, the
+// list is `full`.
 class Shortlist {
    public:
     static constexpr std::size_t WORD = 64;         // scores compared at once, one bit each
-    static constexpr std::size_t SPARE = 4 * WORD;  // keys it takes up before it is cut
+    static constexpr std::size_t SPARE = 4 * WORD;  // keys appended before it is cut
 
     static std::size_t capacity(std::size_t slots) { return round_up(slots + SPARE + WORD, WORD); }
 
@@ -34,7 +35,7 @@ class Shortlist {
     // At least `slots` scores are known to reach this.
     void reached(float score) { limit_ = std::max(limit_, score - margin_); }
 
-    // Takes up those keys whose bit is set, but not `itself`.
+    // Appends the keys whose bit is set, except `itself`.
     void take(const float* scores, const int32_t* keys, uint64_t mask, int32_t itself) {
         for (; mask; mask &= mask - 1) {
             const int column = __builtin_ctzll(mask);
@@ -45,7 +46,7 @@ class Shortlist {
         if (count_ > slots_ + SPARE) cut();
     }
 
-    // Ranks the keys and leaves those that may be among the best.
+    // Ranks the keys and keeps those that may be among the best.
     void cut() {
         drop();
         rank();
@@ -53,7 +54,7 @@ class Shortlist {
         kept_ = count_;
     }
 
-    // Ranks the keys by other scores, lowest key first among equals, and leaves the best.
+    // Ranks the keys by other scores, lowest key first among equals, and keeps the best.
     template <class Score>
     void settle(const Score& score) {
         drop();
@@ -63,13 +64,13 @@ class Shortlist {
         count_ = std::min(count_, slots_);
     }
 
-    // Slots that no key fills.
+    // Slots without a key.
     void fill(int32_t key) {
         for (; count_ < slots_; ++count_) keys_[count_] = key;
     }
 
    private:
-    // Forgets keys that were taken up since the last cut, when the limit was lower.
+    // Drops keys appended since the last cut, when the limit was lower.
     void drop() {
         std::size_t left = kept_;
         for (std::size_t i = kept_; i < count_; ++i) {

@@ -1,4 +1,4 @@
-// Vectors of the instruction set this file is compiled for, and the one loop that all matrix products here end in.
+// Vectors of the instruction set for which this file is compiled, and the inner loop of all matrix products.
 #pragma once
 
 #include <cmath>
@@ -13,10 +13,10 @@ namespace convnn {
 
 #if defined(__AVX512F__)
 constexpr int VECTOR_BYTES = 64;
-constexpr int TILE_ROWS = 8;  // 16 accumulators of 32 registers; more row pointers than general registers would spill
+constexpr int TILE_ROWS = 8;  // 16 accumulators in 32 registers; more row pointers than general registers would spill
 #elif defined(__AVX2__)
 constexpr int VECTOR_BYTES = 32;
-constexpr int TILE_ROWS = 6;  // 12 accumulators of 16 registers
+constexpr int TILE_ROWS = 6;  // 12 accumulators in 16 registers
 #else
 constexpr int VECTOR_BYTES = 16;
 constexpr int TILE_ROWS = 6;
@@ -54,8 +54,8 @@ inline void store(T* to, Vector<T> v) {
     __builtin_memcpy(to, &v, sizeof v);
 }
 
-// a * b + c, rounded once where the instruction set can. The compiler itself fuses nothing (see CMakeLists.txt): it would
-// do so in one copy of a loop and not in another, and a sum must have the same bits in all of them.
+// a * b + c, rounded once if the instruction set supports it. The compiler does not fuse operations by itself (see
+// CMakeLists.txt): it might in one copy of a loop and not in another, and a sum must have the same bits in all copies.
 #if defined(__AVX512F__)
 inline Vector<float> fused(Vector<float> a, Vector<float> b, Vector<float> c) { return _mm512_fmadd_ps(a, b, c); }
 inline Vector<double> fused(Vector<double> a, Vector<double> b, Vector<double> c) { return _mm512_fmadd_pd(a, b, c); }
@@ -68,7 +68,7 @@ inline V fused(V a, V b, V c) {
     return a * b + c;
 }
 #endif
-#if defined(__AVX2__)  // numbers behind the last whole vector
+#if defined(__AVX2__)  // numbers after the last whole vector
 inline float fused(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 inline double fused(double a, double b, double c) { return __builtin_fma(a, b, c); }
 #endif
@@ -94,7 +94,7 @@ inline Vector<T> broadcast(T number) {
 
 enum class Start { at_zero, at_sums };
 
-// What a pair of numbers adds to a sum.
+// The term of a pair of numbers in a sum.
 struct Product {
     template <class V>
     static V add(V sum, V a, V b) {
@@ -108,9 +108,10 @@ struct SquaredDifference {
     }
 };
 
-// sums[r][:] = start + sum_i Term(rows[r][i * STRIDE], panel[i][:]) for i in 0 .. count-1, always added up in this order;
-// sums is a tile of (TILE_ROWS, TILE_COLUMNS). The rows may lie anywhere: neighbours are multiplied where they are, without
-// gathering them first. Not inlined, or the compiler runs out of registers and spills sums inside the loop.
+// sums[r][:] = start + sum_i Term(rows[r][i * STRIDE], panel[i][:]) for i in 0 .. count-1, always added in this order;
+// sums is a tile of (TILE_ROWS, TILE_COLUMNS). The rows may be anywhere in memory: neighbours are multiplied in place,
+// without gathering them first. Not inlined, because the compiler would run out of registers and spill sums inside the
+// loop.
 template <Start START, int STRIDE, class Term = Product, class T>
 [[gnu::noinline]] void multiply(T* sums, const T* const* rows, std::size_t count, const T* panel) {
     constexpr int COLUMNS = TILE_COLUMNS<T>;

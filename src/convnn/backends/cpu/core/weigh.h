@@ -1,4 +1,4 @@
-// How much each neighbour counts: scores of the chosen pairs, and their gradients.
+// Weights of the neighbours: scores of the chosen pairs, and their gradients.
 #pragma once
 
 #include <algorithm>
@@ -90,7 +90,7 @@ class Pairs {
     }
 
    private:
-    // Lengths of rows, 0 for those that count as zero vectors.
+    // Lengths of rows, 0 for rows that count as zero vectors.
     void measure(const T* rows, std::size_t count, T* lengths) const {
         parallel_for_rows(count, threads_, [&](std::size_t row) {
             const T* x = rows + row * s_.channels;
@@ -110,7 +110,7 @@ class Pairs {
         sum_channels<T>(s_.channels, s_.K, term_of, sink);
     }
 
-    // The product of the pair is known where a score is made of it.
+    // The product of the pair is known if its score is computed from it.
     T score_of(std::size_t row, std::size_t key, T product) const {
         if (metric_ == Metric::matmul) return product;
         if (metric_ == Metric::euclidean)

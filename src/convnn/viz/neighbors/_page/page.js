@@ -242,9 +242,9 @@ function spoken() {
 // ---- elements ----------------------------------------------------------------------------------------------------
 
 function element(tag, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
+  const node = Object.assign(document.createElement(tag), properties);
+  node.append(...children);
+  return node;
 }
 
 function chip(color, rank) {
@@ -263,9 +263,9 @@ function showFacts(rows) {
 
 function showList(heads, rows) {
   at("list").tHead.replaceChildren(element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, head))));
-  const made = rows.map(({ cells }) => element("tr", {}, ...cells.map((cell) => element("td", {}, cell))));
+  const body = rows.map(({ cells }) => element("tr", {}, ...cells.map((cell) => element("td", {}, cell))));
   listed = rows.map(({ place }) => place);
-  at("list").tBodies[0].replaceChildren(...made);
+  at("list").tBodies[0].replaceChildren(...body);
 }
 
 function showScale(colors, ticks) {
