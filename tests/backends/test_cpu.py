@@ -142,7 +142,7 @@ def test_keys_in_leaves(core: str, count: int) -> None:
     assert not wrong
 
 
-@pytest.mark.parametrize("length", [511, 512, 513, 543, 544, 545, 1025])
+@pytest.mark.parametrize("length", [511, 512, 545, 1025])
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("channels", [3, 24])
 def test_lengths_around_those_of_leaves(core: str, channels: int, metric: str, length: int) -> None:

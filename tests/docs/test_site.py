@@ -61,7 +61,7 @@ class Page(HTMLParser):
             self.words.append(data)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # of a module, it would be built again after tests of another
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built of a copy."""
     root = tmp_path_factory.mktemp("copy")
@@ -80,7 +80,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "site"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def pages(site: Path) -> dict[Path, Page]:
     return {path: Page(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html"))}
 

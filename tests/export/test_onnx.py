@@ -60,7 +60,7 @@ NETWORKS = {
 }
 
 
-KINDS = ("ConvNN", "EdgeConv", "NonLocal", "NeighborhoodAttention")
+KINDS = ("ConvNN", "EdgeConv")
 """Neighbours that are convolved, of which the largest is taken, all of them, and those of a window."""
 
 

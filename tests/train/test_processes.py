@@ -13,7 +13,6 @@ import torch
 
 from faults.digest import run_digest
 from launch import start_several, train, wait, wait_for
-from pairwise import one_in
 from programs import evaluate_1001_samples, take_a_step
 
 NETWORKS = {
@@ -126,8 +125,9 @@ LAUNCHERS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", one_in(2, LAUNCHERS))
+@pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_launchers_start_it(launcher: str, tmp_path: Path) -> None:
     command, device = LAUNCHERS[launcher]
     argv = [sys.executable, *command.split(), str(ROOT / "main.py"), *RUN, "--output_dir", str(tmp_path / "run")]
