@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make demo       train a Branching network on digits and draw its neighbours, into runs/demo: four minutes"
-	@echo "make test       run lint, type checks, import checks and the tests: twelve minutes on two cores"
+	@echo "make test       run lint, type checks, import checks and the tests: eight minutes on two cores"
 	@echo "make test-quick run one case of each fast test: a minute"
 	@echo "make test-long  run the sweeps, such as one step of every network with every layer and setting: half an hour"
 	@echo "make faults     kill, signal, damage and starve some hundred runs: half an hour"

@@ -38,9 +38,8 @@ def _map_sizes(results: dict[str, Any]) -> str:
     case = Case(**sizes[0]["case"])
     return (
         f"### One layer against the size of the map, {case.inputs}->{case.outputs}, batch {case.batch}\n\n"
-        "Forward; forward and backward. Conv2d in milliseconds, the others in units of Conv2d.\n\n"
-        + "\n".join(rows)
-        + "\n"
+        "On features of photographs. Forward; forward and backward. Conv2d in milliseconds, the others in units of"
+        " Conv2d.\n\n" + "\n".join(rows) + "\n"
     )
 
 
