@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from math import isnan
 from typing import IO, Any
 
@@ -26,6 +27,11 @@ def make_console(file: IO[str] | None = None) -> Console:
 def print_line(console: Console, text: str) -> None:
     """Print a line unchanged on any console, without wrapping, highlighting or markup."""
     console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def show_activity(console: Console, text: str) -> AbstractContextManager[object]:
+    """Show on a terminal, until the block ends, what takes its time; write nothing into a pipe or a file."""
+    return console.status(text) if console.is_terminal else nullcontext()
 
 
 def print_json(console: Console, value: Any) -> None:

@@ -14,7 +14,7 @@ from convnn.cli.evaluate import load_part_like
 from convnn.data import denormalise, load_image
 from convnn.errors import InputError, check_at_least, check_at_most
 from convnn.files import check_new, make_folder
-from convnn.screen import print_line
+from convnn.screen import print_line, show_activity
 from convnn.train import Recipe, find_device, load_checkpoint
 from convnn.viz import choose_queries, draw_neighbors, find_neighbors, write_page
 
@@ -57,14 +57,15 @@ def run(args: argparse.Namespace, console: Console) -> None:
         check_at_most("--num_queries", args.num_queries, recipe.image_shape[1] * recipe.image_shape[2])
     folder = make_folder(Path(args.out), "--out")
     for name, image in images.items():
-        layers = find_neighbors(network, image.to(device))
         picture = denormalise(image, recipe.mean, recipe.std)[0]
         points = queries or choose_queries(picture, args.num_queries)
         title = f"{recipe.model} of {recipe.layer} on {Path(name).name}"
         stem = stem_of(name)
-        written = [draw_neighbors(picture, layers, points, folder / f"{stem}.png", title=title)]
-        if args.page:
-            written.append(write_page(picture, layers, folder / f"{stem}.html", title=title, pixel=points[0]))
+        with show_activity(console, f"drawing neighbours in {Path(name).name}"):
+            layers = find_neighbors(network, image.to(device))
+            written = [draw_neighbors(picture, layers, points, folder / f"{stem}.png", title=title)]
+            if args.page:
+                written.append(write_page(picture, layers, folder / f"{stem}.html", title=title, pixel=points[0]))
         for path in written:
             print_line(console, str(path))
 

@@ -12,7 +12,7 @@ from convnn.cli._images import config_like
 from convnn.cli._parser import Parser, add_json_flag
 from convnn.cli.evaluate import load_images_like
 from convnn.files import check_new, make_folder, write_atomically
-from convnn.screen import print_json, print_line
+from convnn.screen import print_json, print_line, show_activity
 from convnn.tables import csv_text
 from convnn.train import find_device, load_checkpoint
 from convnn.viz import draw_statistics, neighbor_statistics
@@ -43,7 +43,8 @@ def run(args: argparse.Namespace, console: Console) -> None:
     data = load_images_like(recipe, config)
     folder = make_folder(Path(args.out), "--out")
     network.to(find_device(config.device))
-    layers = neighbor_statistics(network, data.test, labelled_batches=data.train)
+    with show_activity(console, f"measuring neighbours in {counted(data.test.num_samples, 'image')}"):
+        layers = neighbor_statistics(network, data.test, labelled_batches=data.train)
     title = f"{recipe.model} of {recipe.layer} on {counted(data.test.num_samples, 'image')} of {data.name}"
     rows, table, picture = (folder / name for name in FILES)
     write_atomically(rows, csv_text(COLUMNS, csv_rows(layers)))

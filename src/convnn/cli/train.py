@@ -21,7 +21,7 @@ from convnn.data.stream import count_cores
 from convnn.errors import InputError
 from convnn.models import ExternalNetwork, Network, create_model
 from convnn.nn import import_layers
-from convnn.screen import print_line
+from convnn.screen import print_line, show_activity
 from convnn.train import (
     Callback,
     ConsoleReport,
@@ -135,7 +135,8 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
     report = ConsoleReport(console, config.num_epochs)
     callbacks: list[Callback] = [report]
     if accelerator.is_main_process:
-        summary = summarize(network, data.image_shape)
+        with show_activity(console, "counting the operations of one image"):
+            summary = summarize(network, data.image_shape)
         callbacks += make_writers(config, network, data, summary, point, say)
         print_summary(console, config, data, summary, accelerator)
         print_replaced(network, config, console)
