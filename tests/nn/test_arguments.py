@@ -23,6 +23,7 @@ ONLY_CHANNELS = "only in_channels and out_channels may be given without a name"
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.__name__)
 def test_no_setting_goes_by_position(layer: type) -> None:
     parameters = inspect.signature(layer).parameters.values()
+    assert layer.__signature__.parameters.keys() == inspect.signature(layer.__init__).parameters.keys() - {"self"}
     assert not [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is not p.empty]
 
 

@@ -45,9 +45,15 @@ def check_arguments(layer: type[nn.Module], given: tuple[Any, ...], settings: di
                 raise InputError(_about_unknown(layer, name, value))
 
 
+def constructor_signature(layer: type[nn.Module]) -> inspect.Signature:
+    """Return the signature of a constructor, without self."""
+    signature = inspect.signature(layer.__init__)
+    return signature.replace(parameters=tuple(signature.parameters.values())[1:])
+
+
 def _parameters(layer: type[nn.Module]) -> tuple[inspect.Parameter, ...]:
     """Return the parameters of its constructor."""
-    return tuple(inspect.signature(layer.__init__).parameters.values())[1:]
+    return tuple(constructor_signature(layer).parameters.values())
 
 
 def _settings_of(layer: type[nn.Module]) -> list[str]:

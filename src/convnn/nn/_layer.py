@@ -1,13 +1,14 @@
 """Base classes of layers on maps, with and without padding."""
 
 from collections.abc import Iterable
+from inspect import Signature
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from convnn.errors import InputError, check_at_least
-from convnn.nn._arguments import check_arguments
+from convnn.nn._arguments import check_arguments, constructor_signature
 from convnn.nn._field import Field, like
 from convnn.nn._grid import Grid
 from convnn.nn._grouped import check_groups
@@ -22,6 +23,11 @@ class MapLayer(nn.Module):
     """A layer from (B, C_in, *S) to (B, C_out, *S') that also takes a single map (C_in, *S)."""
 
     spatial_dims: ClassVar[int]
+    __signature__: ClassVar[Signature]
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        cls.__signature__ = constructor_signature(cls)  # before Python 3.11.4, that of `__new__` would be shown
 
     def __new__(cls: type[Self], *widths: Any, **settings: Any) -> Self:
         """Check the arguments before the constructor, so that an error can say what to write instead."""

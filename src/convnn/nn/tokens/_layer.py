@@ -1,13 +1,14 @@
 """Base classes of layers on tokens."""
 
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from inspect import Signature
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from convnn.errors import InputError, check_at_least, check_fraction
-from convnn.nn._arguments import check_arguments
+from convnn.nn._arguments import check_arguments, constructor_signature
 from convnn.ops import Neighbors, aggregate, check_backend, weigh
 from convnn.words import counted
 
@@ -16,6 +17,12 @@ Self = TypeVar("Self", bound="TokenLayer")
 
 class TokenLayer(nn.Module):
     """A layer from (B, T, D) to (B, T, D), for any T, that also takes a single sequence (T, D)."""
+
+    __signature__: ClassVar[Signature]
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        cls.__signature__ = constructor_signature(cls)  # before Python 3.11.4, that of `__new__` would be shown
 
     def __new__(cls: type[Self], *widths: Any, **settings: Any) -> Self:
         """Check the arguments before the constructor, so that an error can say what to write instead."""
