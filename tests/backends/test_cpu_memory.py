@@ -78,7 +78,8 @@ def test_peak_of_a_training_step(batch: int, side: int, copies: dict[str, int]) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layer", ["ConvNNAttention", pytest.param("KvtAttention", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("layer", ["ConvNNAttention", "KvtAttention"])
 def test_peak_of_attention_to_the_tokens_of_a_large_image(layer: str) -> None:
     """Use 720 pixels in patches of 16, and a class token: T = 2026, three heads of 64."""
     layers = [f"{layer}(192, 3, K=9, backend={backend!r})" for backend in ("cpu", "reference")]

@@ -9,6 +9,7 @@ import torch
 from convnn.cli import main_train
 from convnn.data import builders
 from few_images import few_cifar
+from pairwise import only
 from published_examples import PUBLISHED_EXAMPLES
 
 
@@ -26,7 +27,7 @@ def compile_modes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return modes
 
 
-@pytest.mark.parametrize("example", PUBLISHED_EXAMPLES)
+@pytest.mark.parametrize("example", only(lambda example: "--use_compiled" not in example, PUBLISHED_EXAMPLES))
 def test_published_example_starts(
     example: str,
     compile_modes: list[str],

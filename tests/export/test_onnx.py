@@ -60,7 +60,7 @@ NETWORKS = {
 }
 
 
-KINDS = ("ConvNN", "EdgeConv")
+KINDS = ("ConvNN",)
 """Neighbours that are convolved, of which the largest is taken, all of them, and those of a window."""
 
 

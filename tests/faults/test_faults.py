@@ -33,7 +33,7 @@ def test_damaged(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("names", [("too_large", "deleted", "full"), pytest.param((), marks=pytest.mark.long)])
+@pytest.mark.parametrize("names", [("too_large", "deleted"), pytest.param((), marks=pytest.mark.long)])
 def test_unwritable(names: tuple[str, ...], tmp_path: Path) -> None:
     assert unwritable.run(tmp_path, *names).failures == []
 

@@ -19,7 +19,7 @@ def _check_one_graph(network: nn.Module, images: torch.Tensor) -> None:
         torch.testing.assert_close(parameter.grad, gradient)
 
 
-USUAL = ("ConvNN", "SVGA", "ConvNNAttention")
+USUAL = ("ConvNN", "ConvNNAttention")
 """Each single layer is compiled in tests/nn."""
 
 
