@@ -24,6 +24,7 @@ def test_every_exported_name_exists(name: str) -> None:
         assert hasattr(module, exported)
 
 
+@pytest.mark.slow
 def test_the_package_itself_does_not_wait_for_torch() -> None:
     program = "import sys, convnn; assert 'torch' not in sys.modules; convnn.ops; assert 'torch' in sys.modules"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0

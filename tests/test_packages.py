@@ -47,6 +47,7 @@ def test_a_package_that_is_missing_and_one_that_is_broken_are_told_apart(
         need("timm", "a network", extra="timm")
 
 
+@pytest.mark.slow
 def test_info_prints_what_does_not_load(tmp_path: Path) -> None:
     (tmp_path / "torchvision").mkdir()
     (tmp_path / "torchvision" / "__init__.py").write_text(f"raise RuntimeError({MISFIT!r})\n")

@@ -135,6 +135,7 @@ def test_rows_that_are_hard_to_tell_apart(core: str, count: int) -> None:
     assert not wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.long)])
 def test_keys_in_leaves(core: str, count: int) -> None:
     """Enough keys to be cut into leaves, and few enough channels that leaves are far apart."""

@@ -390,6 +390,7 @@ def test_supported_where_available(changes: dict[str, object]) -> None:
     assert triton.unsupported_reasons(request(**changes)) == triton.unavailable_reasons()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(triton.INTERPRETS, reason="it is the same outside the interpreter")
 def test_import_needs_no_triton() -> None:
     code = "import sys; sys.modules['triton'] = None; import convnn.ops; from convnn.backends import triton"

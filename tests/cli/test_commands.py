@@ -35,6 +35,7 @@ VIT = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", ["Attention", "ConvNNAttention", "BranchConv"])
 def test_a_vision_transformer_trains_evaluates_and_shows_its_neighbours(layer: str, tmp_path: Path) -> None:
     folder = tmp_path / "run"
@@ -54,6 +55,7 @@ def best(run_folder: Path) -> str:
     return str(run_folder / "best.safetensors")
 
 
+@pytest.mark.slow
 def test_training_leaves_its_files(run_folder: Path) -> None:
     names = {path.name for path in run_folder.iterdir()}
     files = {"args.txt", "model.txt", "train_eval_results.txt", "metrics.csv", "last.safetensors", "best.safetensors"}
@@ -62,6 +64,7 @@ def test_training_leaves_its_files(run_folder: Path) -> None:
     assert any((run_folder / "tensorboard").iterdir())
 
 
+@pytest.mark.slow
 def test_screen_shows_the_run_and_a_line_an_epoch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = [*TRAIN.replace("--num_epochs 1", "--num_epochs 2").split(), "--output_dir", str(tmp_path)]
     assert main(["train", *argv]) == 0
@@ -100,6 +103,7 @@ def test_the_line_that_resumes_can_be_copied() -> None:
     assert resume_command(config) == "convnn train --resume 'runs/my first' --import mine"
 
 
+@pytest.mark.slow
 def test_json_is_for_programs(best: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def printed(*argv: str) -> Any:
         capsys.readouterr()
@@ -151,6 +155,7 @@ def test_predict_names_a_broken_picture(best: str, tmp_path: Path, capsys: pytes
     assert str(broken) in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_neighbors_draws_test_images_and_files(best: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = tmp_path / "mine.png"
     Image.new("L", (16, 16), color=90).save(picture)
@@ -169,6 +174,7 @@ def test_neighbors_draws_test_images_and_files(best: str, tmp_path: Path, capsys
     assert all(path.read_text().startswith("<!doctype html>") for path in out.glob("*.html"))
 
 
+@pytest.mark.slow
 def test_neighbors_writes_no_page_where_none_is_wanted(
     best: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -99,6 +99,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("flags")
 
 
+@pytest.mark.slow
 @given(flags=FLAGS)
 @QUICKLY
 def test_args_txt_gives_the_same_configuration_back(folder: Path, flags: dict) -> None:
@@ -106,6 +107,7 @@ def test_args_txt_gives_the_same_configuration_back(folder: Path, flags: dict) -
     assert read(arguments(config), folder, "args.txt") == config
 
 
+@pytest.mark.slow
 @given(flags=FLAGS)
 @QUICKLY
 def test_a_toml_file_says_what_flags_say(folder: Path, flags: dict) -> None:
@@ -201,6 +203,7 @@ TINY = (
 )
 
 
+@pytest.mark.slow
 def test_a_run_from_the_args_txt_of_a_run_is_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr("convnn.cli.train.train", lambda given, *rest: (asked.append(given), train(given, *rest)))

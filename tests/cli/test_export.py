@@ -61,6 +61,7 @@ def test_onnx_has_the_logits_of_the_checkpoint_and_says_what_they_mean(
     torch.testing.assert_close(torch.from_numpy(logits), expected, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_torch_has_the_logits_of_the_checkpoint(best: Path, tmp_path: Path) -> None:
     assert export(best, tmp_path / "network.pt2", "--format", "torch") == 0
     images = torch.randn(3, 1, 8, 8)
@@ -68,6 +69,7 @@ def test_torch_has_the_logits_of_the_checkpoint(best: Path, tmp_path: Path) -> N
     torch.testing.assert_close(logits, load_checkpoint(best)[0](images), atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_hub_folder_goes_where_a_checkpoint_does(
     best: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

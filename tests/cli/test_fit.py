@@ -58,6 +58,7 @@ def test_predict_fits_a_picture_as_training_did_or_as_asked(
     assert answers[given or learned] in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_page_shows_the_picture_as_it_was_fitted(
     photograph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +89,7 @@ def test_a_checkpoint_with_another_fit_is_not_believed(tmp_path: Path) -> None:
         read_checkpoint(checkpoint(tmp_path, "corp"))
 
 
+@pytest.mark.slow
 def test_what_training_did_is_remembered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     random = np.random.default_rng(0)
     for part in ("train", "val"):

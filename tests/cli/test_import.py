@@ -72,6 +72,7 @@ def refusal(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return captured.err
 
 
+@pytest.mark.slow
 def test_a_module_of_the_working_folder_in_a_process_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "my_layers.py").write_text(MODULE)
     command = [sys.executable, "-c", "import sys; sys.path.remove(''); from convnn.cli import main; sys.exit(main())"]
@@ -199,6 +200,7 @@ def test_several_modules_are_kept_in_order(tmp_path: Path, monkeypatch: pytest.M
     assert TrainConfig(imports=config.imports) == config
 
 
+@pytest.mark.slow
 def test_installed_packages_offer_layers_and_a_broken_one_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "good_package.py").write_text(MODULE)
     (tmp_path / "broken_package.py").write_text("raise RuntimeError('two\\nlines')\n")

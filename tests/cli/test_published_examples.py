@@ -27,6 +27,7 @@ def compile_modes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return modes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", only(lambda example: "--use_compiled" not in example, PUBLISHED_EXAMPLES))
 def test_published_example_starts(
     example: str,
@@ -49,6 +50,7 @@ def test_published_example_starts(
     assert compile_modes == (["reduce-overhead"] if "--use_compiled" in argv else [])
 
 
+@pytest.mark.slow
 def test_reduce_memory_sets_the_activation_budget(
     compile_modes: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

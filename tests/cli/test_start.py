@@ -25,6 +25,7 @@ def test_help_version_and_misspelt_commands_wait_for_no_package(argv: list[str])
     assert not HEAVY & found
 
 
+@pytest.mark.slow
 def test_packages_are_imported_where_they_are_used() -> None:
     ahead = "import sys, convnn.nn\nassert 'torch' in sys.modules and 'rich' not in sys.modules\n"
     commands = "import convnn.train, convnn.cli.train, convnn.cli.evaluate, convnn.cli.predict, convnn.cli.models\n"

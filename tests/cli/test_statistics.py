@@ -41,6 +41,7 @@ def folder(logged: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_table_a_picture_and_numbers(
     logged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -67,6 +68,7 @@ def test_the_command_writes_a_table_a_picture_and_numbers(
     assert f"{expected[0].class_agreement:.1%}" in printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -103,6 +105,7 @@ def test_every_epoch_has_a_row_for_each_layer(logged: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_training_computes_the_same_bits_with_and_without(logged: Path, tmp_path: Path) -> None:
     assert main_train([*FLAGS, "--output_dir", str(tmp_path)]) == 0
     assert (tmp_path / "metrics.csv").read_bytes() == (logged / "metrics.csv").read_bytes()
@@ -114,6 +117,7 @@ def test_training_computes_the_same_bits_with_and_without(logged: Path, tmp_path
     assert all(torch.equal(t, without.run.tensors[name]) for name, t in with_log.run.tensors.items())
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_with_the_same_file(folder: Path, logged: Path) -> None:
     """Simulate a kill in the second epoch, with some of its rows already written."""
     (folder / "last.safetensors").unlink()
@@ -123,6 +127,7 @@ def test_a_resumed_run_ends_with_the_same_file(folder: Path, logged: Path) -> No
     assert (folder / "neighbors.csv").read_bytes() == (logged / "neighbors.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_killed_between_checkpoint_and_table_gets_its_last_rows(folder: Path, logged: Path) -> None:
     text = (folder / "neighbors.csv").read_text().splitlines(keepends=True)
     (folder / "neighbors.csv").write_text("".join(text[:17]))
@@ -130,12 +135,14 @@ def test_a_run_killed_between_checkpoint_and_table_gets_its_last_rows(folder: Pa
     assert (folder / "neighbors.csv").read_bytes() == (logged / "neighbors.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_elsewhere_takes_its_rows_along(logged: Path, tmp_path: Path) -> None:
     argv = ["--resume", str(logged / "previous.safetensors"), "--output_dir", str(tmp_path)]
     assert main_train(argv) == 0
     assert (tmp_path / "neighbors.csv").read_bytes() == (logged / "neighbors.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_flag_can_be_turned_on_and_off_when_a_run_goes_on(folder: Path) -> None:
     before = (folder / "neighbors.csv").read_bytes()
     assert main_train(["--resume", str(folder), "--no-log_neighbors", "--num_epochs", "3"]) == 0
@@ -144,6 +151,7 @@ def test_the_flag_can_be_turned_on_and_off_when_a_run_goes_on(folder: Path) -> N
     assert [row[0] for row in rows(folder)[1::16]] == ["1", "2", "3", "4"]
 
 
+@pytest.mark.slow
 def test_overwriting_a_run_takes_its_rows_away(folder: Path) -> None:
     assert main_train([*FLAGS, "--num_epochs", "1", "--overwrite", "--output_dir", str(folder)]) == 0
     assert not (folder / "neighbors.csv").exists()
@@ -194,6 +202,7 @@ def test_unknown_measures_are_empty_in_the_file_and_a_dash_to_read() -> None:
     assert row.startswith(r"| 1 | a\|b | 4×5 | 9 | 0.67 |")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "measures"), [("png", {}), ("pdf", dict.fromkeys(MEASURES, math.nan)), ("svg", {"hubness": -0.5})]
 )

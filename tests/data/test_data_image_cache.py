@@ -30,6 +30,7 @@ def assert_same(ones: list[Batch], others: list[Batch]) -> None:
             assert a.device == b.device
 
 
+@pytest.mark.slow
 @sweep(num_workers=[0, 2], first_step=[0, 2], processes=[(0, 1), (1, 2)])
 def test_batches_are_the_same(make_folder, num_workers: int, first_step: int, processes: tuple[int, int]) -> None:
     path, (index, count) = make_folder(), processes

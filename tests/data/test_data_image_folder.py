@@ -160,6 +160,7 @@ def test_more_workers_than_cores_raise_no_warning(make_folder):
     assert len(next(iter(data.test)).labels) == 8
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not JPEG_ARCHIVE.exists(), reason="the JPEG copy of CIFAR-10 is not here")
 def test_real_jpeg_files_stream(tmp_path):
     with zipfile.ZipFile(JPEG_ARCHIVE) as archive:

@@ -57,6 +57,7 @@ def check(layer: nn.Module, x: torch.Tensor) -> None:
     torch.testing.assert_close(compiled(x), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if defines_layers(page)], ids=name_of)
 def test_layers_of_a_page_are_exported_and_compiled(page: Path) -> None:
     cases = list(layers_of(page))

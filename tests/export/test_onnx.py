@@ -19,7 +19,7 @@ from pairwise import only
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
-pytestmark = pytest.mark.xdist_group("export")  # importing what exports takes seconds
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("export")]  # importing what exports takes seconds
 
 SETTINGS = {"K": 4, "head_width": 4, "sparse_mode": "strided", "sparse_context_window": 3}
 SIDE = {"vgg": 32, "resnet": 6, "densenet": 8, "vit": 16}
@@ -99,6 +99,7 @@ def tied(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
     return layer, path
 
 
+@pytest.mark.slow
 def test_ties_go_to_the_lowest_index_as_in_the_layer(tied: tuple[nn.Module, Path]) -> None:
     layer, path = tied
     images = torch.randint(0, 2, (16, 1, 4, 4)).float()
@@ -119,6 +120,7 @@ def test_nan_ranks_last_as_in_the_layer(tied: tuple[nn.Module, Path]) -> None:
     torch.testing.assert_close(compute(path, images), expected, atol=1e-5, rtol=0, equal_nan=True)
 
 
+@pytest.mark.slow
 def test_the_graph_is_standard_and_says_what_it_was_given(tied: tuple[nn.Module, Path]) -> None:
     model = onnx.load(tied[1])
     onnx.checker.check_model(model, full_check=True)
@@ -197,6 +199,7 @@ class Spectrum(nn.Module):
         return torch.linalg.eigvals(x).real
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "message"),
     [
@@ -251,6 +254,7 @@ def test_bad_input_is_named(example: Tensor, settings: dict[str, int], message: 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"cannot be written|cannot write"):
         export_onnx(nn.ReLU(), tmp_path / "none" / "x.onnx", torch.zeros(1, 3))

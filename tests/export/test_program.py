@@ -44,6 +44,7 @@ def test_a_file_runs_where_convnn_is_not_imported(tmp_path: Path) -> None:
             torch.testing.assert_close(output, network(one), atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["auto", "reference"])
 def test_the_graph_has_operators_of_pytorch_alone(backend: str) -> None:
     layer = cnn.ConvNNAttn2d(2, 3, K=4, backend=backend)
@@ -83,6 +84,7 @@ def test_no_memory_is_no_fault_of_the_network(monkeypatch: pytest.MonkeyPatch) -
         trace(nn.Linear(3, 2), torch.zeros(2, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="triton can run here")
 def test_the_definitions_stand_in_for_the_operators_during_a_trace_alone() -> None:
     layer = cnn.ConvNN2d(2, 3, K=4, backend="triton")

@@ -28,6 +28,7 @@ def test_signalled(times: int, tmp_path: Path) -> None:
     assert signalled.run(times, tmp_path).failures == []
 
 
+@pytest.mark.slow
 def test_damaged(tmp_path: Path) -> None:
     assert damaged.run(40, tmp_path).failures == []
 

@@ -187,6 +187,7 @@ assert recipe.epoch == 3
 """
 
 
+@pytest.mark.slow
 def test_a_folder_needs_no_network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     subprocess.run([sys.executable, "-c", OFFLINE, str(folder)], check=True)

@@ -23,12 +23,14 @@ USUAL = ("ConvNN", "ConvNNAttention")
 """Each single layer is compiled in tests/nn."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", only(USUAL.__contains__, list_layers("maps")))
 def test_a_training_step_compiles_as_one_graph(layer: str) -> None:
     network = create_model("vgg11", layer, num_classes=4, width=0.05, K=4, attention_dropout=0.0).eval()
     _check_one_graph(network, torch.randn(2, 3, 32, 32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", only(USUAL.__contains__, list_layers("tokens")))
 def test_a_training_step_of_vit_compiles_as_one_graph(layer: str) -> None:
     sizes = {"d_hidden": 12, "d_mlp": 16, "num_layers": 2, "patch_size": 8}

@@ -48,6 +48,7 @@ def test_conv2d_leaves_the_network_as_it_was() -> None:
     assert sum(p.numel() for p in network.parameters()) == 11_689_512  # torchvision's documentation
 
 
+@pytest.mark.slow
 def test_a_network_of_timm_is_built_by_name() -> None:
     pytest.importorskip("timm")
     network = create_model("timm:convnext_atto", "Branching", in_channels=1)
@@ -88,6 +89,7 @@ def test_a_size_that_a_network_does_not_take_is_refused_in_words() -> None:
         network(torch.randn(1, 3, 32, 32))
 
 
+@pytest.mark.slow
 def test_the_command_line_trains_evaluates_and_shows_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = (
         f"--model {SHUFFLENET} --layer Branching --K 0 --dataset digits --resize 32 --limit_train 32 --limit_test 16"
@@ -206,6 +208,7 @@ def test_our_own_networks_have_no_learned_weights() -> None:
         create_model("vgg11", pretrained=True)
 
 
+@pytest.mark.slow
 def test_the_command_line_starts_from_learned_weights(
     torchvision_weights, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,6 +36,7 @@ def _check_compiled(layer: torch.nn.Module, image: torch.Tensor) -> None:
     torch.testing.assert_close(y.grad, x.grad)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layer",
     [
@@ -56,6 +57,7 @@ def test_traced_backward(layer: torch.nn.Module) -> None:
     torch.testing.assert_close(y.grad, x.grad)
 
 
+@pytest.mark.slow
 def test_a_compiled_layer_takes_another_resolution_and_autocast() -> None:
     layer = cnn.ConvNN2d(3, 4, K=5).eval()
     compiled = torch.compile(layer, fullgraph=True, backend="eager")
@@ -69,6 +71,7 @@ def test_a_compiled_layer_takes_another_resolution_and_autocast() -> None:
 QUICK = ("dagc", "convnn1d")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", only(lambda case: case.name in QUICK, MAP_CASES), ids=lambda case: case.name)
 def test_a_second_graph_takes_every_resolution(case: LayerCase) -> None:
     """The first graph is for one size; the second has a dynamic size."""

@@ -174,6 +174,7 @@ def test_local(length: int, heads: int, width: int, window: int) -> None:
     _check(layer, _input(length), partial(slow.local, heads=heads, window=window))
 
 
+@pytest.mark.slow
 def test_local_with_its_published_widths() -> None:
     layer = cnn.LocalAttention(6, 2, attention_dropout=0.0)
     assert (layer.head_width, layer.window_size) == (64, 128)

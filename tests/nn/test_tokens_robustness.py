@@ -261,6 +261,7 @@ def _first_two(*names: str) -> list[object]:
     return [*names[:2], *(pytest.param(name, marks=pytest.mark.long) for name in names[2:])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _first_two("convnn-coordinates", "local", "kvt", "grid", "branch-conv"))
 def test_traced_backward(name: str) -> None:
     case = _named(name)

@@ -376,6 +376,7 @@ def test_a_list_for_one_does_not_fit_a_batch() -> None:
         aggregate.weighted_sum(torch.zeros(2, 5, 2), select.window([5], [3]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [7, 9])
 def test_lists_trace_with_a_length_that_varies(length: int) -> None:
     def lists(x: Tensor) -> list[Tensor]:

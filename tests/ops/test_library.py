@@ -90,11 +90,13 @@ def test_nearest_traces(metric: str, backend: str, where: bool, who: bool) -> No
     _check_nearest(metric, backend, (where, who), traced=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("metric", "backend", "dtype"), one_in(7, product(METRICS, COMPUTING, DTYPES)), ids=str)
 def test_similarity_traces(metric: str, backend: str, dtype: torch.dtype) -> None:
     _check_similarity(metric, backend, dtype, traced=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("groups", "backend", "dtype", "scored", "with_bias"),
     one_in(17, product([1, 2, 4], COMPUTING, DTYPES, [False, True], [False, True])),
@@ -104,6 +106,7 @@ def test_convolve_traces(groups: int, backend: str, dtype: torch.dtype, scored: 
     _check_convolve(groups, backend, dtype, scored, with_bias, traced=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("groups", [1, 2, 4])
 def test_gradients_of_convolve(groups: int, backend: str) -> None:
@@ -154,6 +157,7 @@ def test_exported_layer_gives_the_same(layer_type: type[torch.nn.Module]) -> Non
     torch.testing.assert_close(exported(x), layer(x))
 
 
+@pytest.mark.slow
 def test_another_batch_size_compiles_nothing_anew() -> None:
     layer = torch.compile(ConvNN2d(3, 4, K=5), fullgraph=True, dynamic=True, backend="eager")
     layer(torch.randn(4, 3, 6, 5))

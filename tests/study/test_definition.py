@@ -245,6 +245,7 @@ def test_shipped_studies_can_be_read(path: Path) -> None:
     assert found.title != path.stem
 
 
+@pytest.mark.slow
 def test_published_settings() -> None:
     """Return the flags that all published runs of VGG11 share."""
     found = [read_study(path) for path in STUDIES if 'dataset = ["cifar10", "cifar100"]' in path.read_text()]

@@ -221,6 +221,7 @@ def test_a_flag_that_nothing_reads_may_have_had_another_value(study: Study, flag
     assert len(read_results(study)) == len(study.runs) - 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(3))
 def test_pictures_show_every_group(study: Study, number: int, tmp_path: Path) -> None:
     plot, groups = study.plots[number], groups_of(study)

@@ -139,6 +139,7 @@ def test_every_kind_of_broken_file_is_named(name: str, images: Path) -> None:
     assert str(error.value) == f"cannot read the image {path}: it is broken or not a picture"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_every_readable_sample_counts_exactly_once(num_workers: int, images: Path) -> None:
     readable = {part: sorted((images / folder).glob("*/*")) for part, folder in PARTS.items()}
@@ -156,6 +157,7 @@ def test_every_readable_sample_counts_exactly_once(num_workers: int, images: Pat
             assert (scores.top1, scores.top5) == (pytest.approx(top1), None)
 
 
+@pytest.mark.slow
 def test_batches_are_those_of_all_images_without_the_broken_ones_whatever_the_workers(images: Path) -> None:
     flags = {"noise": 0.3, "augment": True}
     before = [epoch_of(load(images, **flags).train, epoch) for epoch in (0, 1)]

@@ -217,6 +217,7 @@ PIECES = st.sampled_from([b"0", b"9", b"-", b"e", b"n", b'"', b",", b"[", b"]", 
 )
 
 
+@pytest.mark.slow
 @given(changes=st.lists(st.tuples(st.integers(8, 12_000), PIECES), min_size=1, max_size=3))
 @settings(max_examples=300, deadline=None)
 def test_whatever_is_changed_in_the_header_of_a_checkpoint_it_loads_or_is_refused(

@@ -86,6 +86,7 @@ def refusal(path: Path, data: ImageData) -> str:
     return message
 
 
+@pytest.mark.slow
 def test_what_is_crafted_without_a_change_goes_on(crafted, capsys: pytest.CaptureFixture[str]) -> None:
     path = crafted("run.num_samples", 32)
     assert main_train(["--resume", str(path), "--num_epochs", "2"]) == 0
@@ -272,6 +273,7 @@ def test_the_same_flags_may_be_given_again_and_the_others_may_differ(run: Path) 
     assert vars(point.config) == again | others | {"resume": str(run)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags",
     [

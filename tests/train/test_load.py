@@ -38,6 +38,7 @@ def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
     return all(torch.equal(value, theirs[name]) for name, value in one.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_file_a_run_and_a_hub_folder_are_loaded(run: Path, tmp_path: Path) -> None:
     network, recipe = load_checkpoint(run / "best.safetensors")
     folder = save_pretrained(network, recipe, tmp_path / "hub")
@@ -70,6 +71,7 @@ def test_what_is_no_network_is_refused_in_a_sentence(tmp_path: Path) -> None:
         convnn.load(tmp_path / "nowhere")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["evaluate {run}", "train --test_only --checkpoint {run}/best.safetensors"])
 def test_a_checkpoint_knows_its_data_set(
     command: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -86,6 +88,7 @@ def test_another_data_set_is_looked_for_in_its_own_folder(run: Path, capsys: pyt
     assert "--dataset=digits in --data_path=./Data" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_gone_is_not_insisted_on(run: Path, tmp_path: Path, capsys) -> None:
     network, recipe = load_checkpoint(run)
     moved = replace(recipe, data_path=str(tmp_path / "gone"))

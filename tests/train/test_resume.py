@@ -43,6 +43,7 @@ def find(**given: object) -> ResumePoint:
     return point
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["auto", "folder", "file"])
 def test_three_ways_to_name_a_run(how: str, folder: Path) -> None:
     given = {"auto": "auto", "folder": str(folder), "file": str(folder / "last.safetensors")}[how]
@@ -100,6 +101,7 @@ def test_a_finished_run_stays_as_it_is(folder: Path, capsys: pytest.CaptureFixtu
     assert [(folder / name).read_bytes() for name in files] == before
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_set_aside_and_the_run_repeated_from_the_one_before(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,6 +117,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_run_repeated_from_the_one_bef
     read_checkpoint(folder / "previous.safetensors")
 
 
+@pytest.mark.slow
 def test_more_epochs_can_be_asked_for_without_the_cosine(tmp_path: Path) -> None:
     """Check that two epochs and one more equal three."""
     for name, epochs in (("whole", ["3"]), ("parts", ["2", "3"])):
@@ -192,6 +195,7 @@ def without_better_epochs(folder: Path, to: Path) -> None:
         write_sealed(to / name, tensors, document)
 
 
+@pytest.mark.slow
 def test_the_best_weights_come_along_into_another_folder(best_is_first: Path, tmp_path: Path) -> None:
     before, after = tmp_path / "before", tmp_path / "after"
     without_better_epochs(best_is_first, before)
@@ -229,6 +233,7 @@ def test_best_weights_that_are_lost_are_not_taken_for_others(damage: str, best_i
     assert point.best([replace(first, is_best=False), replace(second, is_best=True)]) is None
 
 
+@pytest.mark.slow
 def test_another_folder_with_results_is_not_mixed_in(folder: Path, best_is_first: Path, tmp_path: Path, capsys) -> None:
     other = tmp_path / "other"
     shutil.copytree(best_is_first, other)
@@ -247,6 +252,7 @@ def epochs_in_tensorboard(folder: Path) -> list[int]:
     return [event.step for event in accumulator.Scalars("lr")]
 
 
+@pytest.mark.slow
 def test_tensorboard_shows_one_run_and_all_of_it(best_is_first: Path, tmp_path: Path) -> None:
     assert epochs_in_tensorboard(best_is_first) == [1, 2]
     again, moved = tmp_path / "again", tmp_path / "moved"

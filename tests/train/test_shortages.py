@@ -99,6 +99,7 @@ def test_a_data_set_is_not_called_missing(error: BaseException, tmp_path: Path) 
         read_cifar(Missing, tmp_path, download=False)
 
 
+@pytest.mark.slow
 def test_a_run_that_loses_a_loader_worker_says_so_and_goes_on_to_the_bit(tmp_path: Path, monkeypatch, capsys) -> None:
     images, whole, hit = make_images(tmp_path / "images"), tmp_path / "whole", tmp_path / "hit"
     more = "--batch_size 2 --num_epochs 1 --checkpoint_every 1"

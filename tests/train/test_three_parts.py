@@ -77,6 +77,7 @@ def of_part(row: dict[str, str], part: str) -> list[float | None]:
     return [float(value) if value else None for value in values]
 
 
+@pytest.mark.slow
 def test_the_table_has_val_in_every_row_and_test_in_that_of_the_best(run: Path) -> None:
     assert ",".join(rows(run)[0]) == (
         "epoch,train_loss,train_top1,train_top5,val_loss,val_top1,val_top5,test_loss,test_top1,test_top5,lr"
@@ -85,6 +86,7 @@ def test_the_table_has_val_in_every_row_and_test_in_that_of_the_best(run: Path) 
     assert [row["epoch"] for row in rows(run) if row["test_top1"]] == [best_row(run)["epoch"]]
 
 
+@pytest.mark.slow
 def test_the_figures_are_those_of_the_best_weights(run: Path, images: Path) -> None:
     for part in ("val", "test"):
         assert scores_of(run / "best.safetensors", images, part) == pytest.approx(of_part(best_row(run), part))
@@ -110,6 +112,7 @@ def test_the_words_of_the_results_say_which_is_which(run: Path) -> None:
     assert "Top5" not in text, "of two classes"
 
 
+@pytest.mark.slow
 def test_the_screen_tells_the_test_scores_once_at_the_end(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -146,6 +149,7 @@ def test_a_finished_run_that_is_resumed_keeps_its_test_figure(copy: Path, capsys
     assert f"of epoch {best_row(copy)['epoch']}, the best on val" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_later_ends_as_one_that_never_stopped(run: Path, images: Path, tmp_path: Path) -> None:
     argv = [*FLAGS.split(), "--data_path", str(images), "--output_dir", str(tmp_path)]
     assert main_train([*argv, "--num_epochs", "1"]) == 0

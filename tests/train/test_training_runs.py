@@ -52,12 +52,14 @@ def _train(callbacks: list[Callback] | None = None, folder: Path | None = None, 
     return trainer
 
 
+@pytest.mark.slow
 def test_loss_falls() -> None:
     results = _train(num_epochs=3, width=1 / 8, limit_train=480, batch_size=16, lr=4e-3).results
     assert [result.epoch for result in results] == [1, 2, 3]
     assert results[-1].train.loss < 0.8 * results[0].train.loss
 
 
+@pytest.mark.slow
 def test_same_seed_same_weights_other_seed_other_weights() -> None:
     flags = {"sampling_type": "random", "num_samples": 20, "num_epochs": 1}
     first, second, third = (_train(seed=seed, **flags).model.state_dict() for seed in (1, 1, 2))
@@ -65,6 +67,7 @@ def test_same_seed_same_weights_other_seed_other_weights() -> None:
     assert any(not torch.equal(first[name], third[name]) for name in first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags",
     [
@@ -122,6 +125,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_earlier_files(tmp_pat
     assert all(p.isfinite().all() for p in loaded.parameters())
 
 
+@pytest.mark.slow
 def test_a_run_leaves_complete_files_after_every_epoch(tmp_path: Path) -> None:
     seen = []
 
@@ -141,6 +145,7 @@ def test_a_run_leaves_complete_files_after_every_epoch(tmp_path: Path) -> None:
     assert [float(row["test_top1"]) for row in rows] == [result.test.top1 for result in trainer.results]
 
 
+@pytest.mark.slow
 def test_what_a_run_took_is_read_from_tables(tmp_path: Path) -> None:
     trainer = _train(folder=tmp_path)
     (tmp_path / "train_eval_results.txt").unlink()  # for people
@@ -154,6 +159,7 @@ def test_what_a_run_took_is_read_from_tables(tmp_path: Path) -> None:
     assert run.parameters == sum(p.numel() for p in trainer.network.parameters())
 
 
+@pytest.mark.slow
 def test_results_are_written_in_the_published_format(tmp_path: Path) -> None:
     _train(folder=tmp_path)
     lines = (tmp_path / "train_eval_results.txt").read_text().splitlines()
@@ -180,6 +186,7 @@ def test_arguments_are_written_as_key_and_value(tmp_path: Path) -> None:
     assert (tmp_path / "model.txt").read_text().startswith("ResNet(")
 
 
+@pytest.mark.slow
 def test_best_is_the_epoch_of_highest_test_accuracy(tmp_path: Path) -> None:
     trainer = _train(folder=tmp_path, num_epochs=4)
     best = max(trainer.results, key=lambda result: result.test.top1)
@@ -189,6 +196,7 @@ def test_best_is_the_epoch_of_highest_test_accuracy(tmp_path: Path) -> None:
     assert trainer.evaluate(trainer.data.test) == pytest.approx(best.test, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_results_of_an_earlier_run_are_not_overwritten_unasked(tmp_path: Path) -> None:
     _train(folder=tmp_path, num_epochs=1)
     before = (tmp_path / "metrics.csv").read_text()

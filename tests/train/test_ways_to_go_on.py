@@ -65,6 +65,7 @@ FLAGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", only(("accumulated and warm", "warm plateau", "patient").__contains__, FLAGS))
 def test_a_stopped_run_goes_on_to_the_bit(name: str, stop_at, tmp_path: Path, capsys) -> None:
     argv = [*RUN.split(), *FLAGS[name].split()]
@@ -154,6 +155,7 @@ def test_when_a_run_is_over(accuracies: list[float], patience: int | None, expec
     assert stop_reason(accuracies, TrainConfig(num_epochs=5, patience=patience)) == expected
 
 
+@pytest.mark.slow
 def test_a_run_that_stops_early_says_so_stays_so_and_goes_on_with_more_patience(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -167,6 +169,7 @@ def test_a_run_that_stops_early_says_so_stays_so_and_goes_on_with_more_patience(
     assert "epoch 3/3" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_fewer_epochs_than_are_done_are_nothing_to_do_and_nothing_is_written(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -197,6 +200,7 @@ def of_classes(count: int) -> torch.nn.Module:
     return create_model("vit", "Attention", in_channels=1, num_classes=count, **settings)
 
 
+@pytest.mark.slow
 def test_a_run_starts_with_the_weights_of_another(
     run: Path, stop_at, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -228,6 +232,7 @@ def test_a_head_of_other_classes_stays_fresh(run: Path) -> None:
         assert torch.equal(weight, (fresh if name.startswith("head") else learned)[name])
 
 
+@pytest.mark.slow
 def test_weights_of_another_network_are_refused_in_one_sentence(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -247,6 +252,7 @@ DENSE = (
 )
 
 
+@pytest.mark.slow
 def test_a_last_batch_of_one_sample_joins_the_one_before(stop_at, tmp_path: Path) -> None:
     sizes = [len(batch.labels) for batch in load_data("digits", batch_size=4, limit_train=9).train]
     assert sizes == [4, 5]
@@ -297,6 +303,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return numbers
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_its_threads(stop_at, threads: list[int], tmp_path: Path, capsys) -> None:
     stop_at(2)
     assert started(RUN.split(), tmp_path) == 143

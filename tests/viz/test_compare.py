@@ -272,6 +272,7 @@ def test_the_picture_on_the_page_takes_its_colours(page: str) -> None:
     assert "Test top-1 accuracy" in svg
 
 
+@pytest.mark.slow
 def test_the_same_runs_make_the_same_page(runs: list[Run]) -> None:
     assert comparison_page(runs) == comparison_page(runs)
 
@@ -302,6 +303,7 @@ def test_a_heading_sorts_the_table_by_mouse_and_keyboard(page: str, browser, tmp
     assert complaints == [(tmp_path / "compare.html").as_uri()], "nothing but the page itself is loaded"
 
 
+@pytest.mark.slow
 def test_the_page_fits_a_phone(page: str, browser, tmp_path: Path) -> None:
     (tmp_path / "compare.html").write_text(page, encoding="utf-8")
     view = browser.new_page(viewport={"width": 360, "height": 720})
@@ -315,6 +317,7 @@ def test_the_page_fits_a_phone(page: str, browser, tmp_path: Path) -> None:
     assert not view.locator(".narrow").is_visible()
 
 
+@pytest.mark.slow
 def test_the_command_writes_three_files_and_prints_the_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

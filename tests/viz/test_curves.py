@@ -41,6 +41,7 @@ def test_a_folder_that_is_gone_does_not_come_back(tmp_path):
     assert not (tmp_path / "gone").exists()
 
 
+@pytest.mark.slow
 def test_one_epoch_is_visible(tmp_path):
     one = draw(tmp_path, ROWS[:1])
     empty = draw(tmp_path, ["1" + "," * 9])
@@ -50,6 +51,7 @@ def test_one_epoch_is_visible(tmp_path):
         assert (np.abs(one[..., :3] - rgb).max(axis=2) < 0.01).sum() > 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", [2, 3, 5, 6, 8])
 def test_every_drawn_column_changes_the_picture(tmp_path, column):
     values = ROWS[1].split(",")
@@ -57,6 +59,7 @@ def test_every_drawn_column_changes_the_picture(tmp_path, column):
     assert (draw(tmp_path, ROWS) != draw(tmp_path, [ROWS[0], ",".join(values), ROWS[2]])).any()
 
 
+@pytest.mark.slow
 def test_other_columns_and_their_order_do_not(tmp_path):
     reordered = ["0.1,1,,2.1,20,2.0,25,more", "0.05,2,,1.5,45,1.6,48,more", "0.001,3,,1.2,55,1.5,47,more"]
     head = "lr,epoch,time,train_loss,train_top1,test_loss,test_top1,note"
@@ -84,6 +87,7 @@ def test_val_is_drawn_where_it_chooses_the_best_epoch(tmp_path, tested, shown):
     assert "<!-- test -->" not in text
 
 
+@pytest.mark.slow
 def test_empty_values_are_bridged(tmp_path):
     gap = [ROWS[0], "2,9.5,1.5,45,80,,,,0.05,", ROWS[2]]
     straight = [ROWS[0], "2,9.5,1.5,45,80,1.75,36,,0.05,", ROWS[2]]

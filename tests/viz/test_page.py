@@ -92,6 +92,7 @@ def test_hostile_names_stay_text(tmp_path):
     assert write_page(COLORS, layers, path, title="name of \udcff bytes").read_text().count("name of ? bytes") == 2
 
 
+@pytest.mark.slow
 def test_large_maps_are_compact(tmp_path):
     """Check a layer of 224 x 224 and K = 9 with random neighbours, which compress least."""
     generator = torch.Generator().manual_seed(0)

@@ -12,7 +12,7 @@ from convnn.models import create_model
 from convnn.viz import LayerNeighbors, find_neighbors, write_page
 from open_page import HEIGHT, WIDTH, Choice, Open, by_hand, expected, nearest_query, number, times_chosen
 
-pytestmark = pytest.mark.xdist_group("browser")  # starting one takes seconds
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]  # starting one takes seconds
 
 PIXELS = [(0, 0), (3, 17), (11, 19), (7, 8)]
 
@@ -250,6 +250,7 @@ def test_no_query_is_nearer_to_a_pixel_than_the_one_that_answers(browser, stride
     page.close()
 
 
+@pytest.mark.slow
 def test_heads_are_shown_together_and_the_class_token_by_its_name(visit, tmp_path):
     torch.manual_seed(0)
     picture = torch.rand(3, HEIGHT, WIDTH)
@@ -268,6 +269,7 @@ def test_heads_are_shown_together_and_the_class_token_by_its_name(visit, tmp_pat
             assert one.facts()["Class token"][0] == f"{tokens} of {len(choices)}"
 
 
+@pytest.mark.slow
 def test_one_position_that_sees_only_itself(visit, tmp_path):
     layer = by_hand([(0, 0)], (1, 1), stride=1)
     one = visit(write_page(torch.zeros(1, HEIGHT, WIDTH), [layer], tmp_path / "page.html"))

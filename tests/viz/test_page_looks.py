@@ -11,7 +11,7 @@ from matplotlib import colormaps
 from convnn.viz import LayerNeighbors, write_page
 from open_page import FRAME, HEIGHT, WIDTH, by_hand, color_at
 
-pytestmark = pytest.mark.xdist_group("browser")  # starting one takes seconds
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]  # starting one takes seconds
 
 OPACITY = 0.75  # of the marks
 HOSTILE = "</script><script>document.title = 'taken'</script><img src=x onerror=alert(1)>"
@@ -88,6 +88,7 @@ def test_marks_lie_where_the_neighbors_are(visit, tmp_path):
     np.testing.assert_allclose(small, OPACITY * palette[0], atol=8)
 
 
+@pytest.mark.slow
 def test_colors_of_the_counts_grow_with_them(visit, tmp_path):
     layer = by_hand([(1, 1), (0, 4), (-1, 2), (2, 0)], (3, 5), stride=1)
     page = write_page(torch.zeros(1, HEIGHT, WIDTH), [layer], tmp_path / "page.html", pixel=(6, 14))
@@ -99,6 +100,7 @@ def test_colors_of_the_counts_grow_with_them(visit, tmp_path):
     assert one.facts()["Chosen by others"] == ("0 times", f"mean {3 * 14 / 15:.1f}")
 
 
+@pytest.mark.slow
 def test_the_focus_is_seen(visit, page):
     one = visit(page)
     for _ in range(3):

@@ -38,6 +38,7 @@ def broken_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("broken_settings")
 def test_settings_of_a_person_change_no_picture(tmp_path: Path) -> None:
     folders = [run_folder(tmp_path / name) for name in ("one", "two")]

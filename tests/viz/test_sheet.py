@@ -74,6 +74,7 @@ def test_on_a_coarser_map_the_nearest_query_answers_too(tmp_path):
     assert (here[picture, right] != corner[picture, right]).any()
 
 
+@pytest.mark.slow
 def test_a_score_that_is_no_number_ranks_last(tmp_path):
     layer = layer_choosing((4, 4), (1, 1), (6, 6))
     spoilt = dataclasses.replace(layer, scores=torch.tensor([3.0, torch.nan, 1.0]).expand(64, -1))
