@@ -1,7 +1,4 @@
-"""The Triton kernels against the definition: on a GPU where there is one, else in Triton's interpreter.
-
-The interpreter must be enabled before kernels are defined, so one test runs this file again in a new process.
-"""
+"""The Triton kernels against the definition: on a GPU if there is one, else in Triton's interpreter."""
 
 import os
 import subprocess
@@ -34,6 +31,7 @@ needs_kernels = pytest.mark.skipif(not RUNS, reason="; ".join(triton.unavailable
 @pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
 @pytest.mark.parametrize("marked", only("not long".__eq__, ["not long", "long"]))
 def test_this_file_in_the_interpreter(marked: str) -> None:
+    # In a new process, because the interpreter must be enabled before kernels are defined.
     environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", marked, __file__]
     run = subprocess.run(command, env=environment, capture_output=True, text=True)

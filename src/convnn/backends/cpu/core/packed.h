@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <vector>
 
 #include "leaves.h"
 #include "parallel.h"
@@ -22,7 +22,6 @@ class PackedKeys {
    public:
     static constexpr bool IS_EXACT = sizeof(S) == sizeof(double);
     static constexpr std::size_t PANEL = TILE_COLUMNS<S>;
-    static constexpr std::size_t PANELS = LEAF / PANEL;  // of a leaf
 
     struct Image {
         std::size_t count;    // keys that may be chosen
@@ -95,8 +94,6 @@ class PackedKeys {
     Points<T> points(const T* rows, const double* scales) const {
         return {rows, metric_ == Metric::cosine ? scales : nullptr, shape_.channels};
     }
-
-    const T* keys() const { return keys_; }
 
    private:
     static constexpr std::size_t FEWEST = 16;  // leaves; with fewer, finding the right ones costs more than it saves

@@ -65,7 +65,6 @@ class Maxima {
     }
 
    private:
-
     float maxima_[GROUPS];
 };
 
