@@ -40,6 +40,41 @@ def nearest(
         return torch.cat([own, columns[others]], dim=-1)
 
 
+def nearest_in_lists(
+    queries: Tensor,
+    keys: Tensor,
+    K: int,
+    metric: str,
+    positions: Tensor | None,
+    lists: Tensor,
+    opened: Tensor,
+    num_lists: int,
+) -> Tensor:
+    """Return the indices (B, N, K) of the closest keys in the lists that each query opens, -1 in slots without a key.
+
+    Args:
+        queries, keys, K, metric, positions: as in `nearest`.
+        lists: (B, T) the list of each key, 0 .. num_lists - 1, or -1 for a key that may not be chosen.
+        opened: (B, N, P) the lists of each query, or -1; a list may be named more than once.
+        num_lists: number of lists.
+    """
+    with torch.no_grad(), _full_precision(queries):
+        is_open = torch.zeros(*opened.shape[:2], num_lists + 1, dtype=torch.bool, device=keys.device)
+        is_open.scatter_(2, opened % (num_lists + 1), True)  # -1 becomes the last one, which is never open
+        is_open[:, :, num_lists] = False
+        may_choose = is_open.gather(2, (lists % (num_lists + 1)).unsqueeze(1).expand(-1, opened.shape[1], -1))
+        if positions is not None:
+            may_choose[:, torch.arange(len(positions), device=keys.device), positions] = False
+        scores = _ranking_scores(queries, keys, metric).masked_fill(~may_choose, -torch.inf)
+        slots = min(K - (positions is not None), keys.shape[1])
+        best = _best(scores, slots)
+        best = best.masked_fill(scores.gather(2, best) == -torch.inf, -1)
+        best = torch.nn.functional.pad(best, (0, K - (positions is not None) - slots), value=-1)
+        if positions is None:
+            return best
+        return torch.cat([positions[None, :, None].expand(queries.shape[0], -1, 1), best], dim=-1)
+
+
 def one_of_each(queries: Tensor, keys: Tensor, choices: Tensor, metric: str, unlike: bool) -> Tensor:
     """Return the indices (B, N, K) of the key chosen in each (N, K, M) list; see `convnn.ops.select.one_of_each`."""
     with torch.no_grad(), _full_precision(queries):
@@ -239,7 +274,7 @@ def _bounded(scores: Tensor) -> Tensor:
 
 
 def _cosine(queries: Tensor, keys: Tensor) -> Tensor:
-    return (_unit(queries) * _unit(keys)).sum(-1).clamp(-1, 1)
+    return (unit(queries) * unit(keys)).sum(-1).clamp(-1, 1)
 
 
 def _closeness(queries: Tensor, keys: Tensor) -> Tensor:
@@ -252,7 +287,7 @@ def _product(queries: Tensor, keys: Tensor) -> Tensor:
 
 def _cosine_gradients(grad: Tensor, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
     """Return the gradients of both vectors of each pair, (B, N, K, C): the other's direction less its projection."""
-    q, k = _unit(queries), _unit(keys)
+    q, k = unit(queries), unit(keys)
     cosine = (q * k).sum(-1, keepdim=True)
     grad = torch.where(cosine.abs() <= 1, grad.unsqueeze(-1), 0)  # a clamped score passes no gradient
     return grad * _per_length(k - cosine * q, queries), grad * _per_length(q - cosine * k, keys)
@@ -280,7 +315,7 @@ _PAIR_GRADIENTS: dict[str, Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tens
 }
 
 
-def _unit(x: Tensor) -> Tensor:
+def unit(x: Tensor) -> Tensor:
     """Return rows of length one; a zero row stays zero and passes no gradient (a division would pass 1e12)."""
     return _per_length(x, x)
 

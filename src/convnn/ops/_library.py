@@ -15,6 +15,7 @@ from torch.utils.flop_counter import register_flop_formula
 from convnn.backends import reference
 from convnn.backends.request import Request
 from convnn.ops._dispatch import find_kernels
+from convnn.ops.clusters import Clusters, Problem, cost, search
 
 
 @custom_op("convnn::nearest", mutates_args=())
@@ -30,6 +31,26 @@ def nearest(
     """Return indices (B, N, K); see `convnn.ops.select.nearest`."""
     kernels = find_kernels(backend, Request("nearest", keys.device, keys.dtype, K, keys.shape[-1]))
     return kernels.nearest(queries, keys, K, metric, positions, candidates)
+
+
+@custom_op("convnn::nearest_in_clusters", mutates_args=())
+def nearest_in_clusters(
+    queries: Tensor,
+    keys: Tensor,
+    K: int,
+    metric: str,
+    positions: Tensor | None,
+    candidates: Tensor | None,
+    recall: float | None,
+    probes: int | None,
+    lists: int | None,
+    seed: int,
+    backend: str,
+) -> Tensor:
+    """Return indices (B, N, K); see `convnn.ops.select.nearest` with method="clustered"."""
+    request = Request("nearest_in_clusters", keys.device, keys.dtype, K, keys.shape[-1])
+    problem = Problem(find_kernels(backend, request), queries, keys, K, metric, positions, candidates)
+    return search(problem, Clusters(recall, probes, lists, seed))
 
 
 @custom_op("convnn::one_of_each", mutates_args=())
@@ -113,6 +134,7 @@ def _convolve_kernels(values: Tensor, indices: Tensor, groups: int, backend: str
 
 
 @nearest.register_fake
+@nearest_in_clusters.register_fake
 def _(queries: Tensor, keys: Tensor, K: int, *_: Any) -> Tensor:
     return queries.new_empty((*queries.shape[:2], K), dtype=torch.long)
 
@@ -266,6 +288,13 @@ convolve_backward.register_autograd(_second_of_convolve, setup_context=_save_all
 def _(queries: Sequence[int], keys: Sequence[int], K: int, metric: str, *args: Any, **_: Any) -> int:
     candidates = args[1]
     return 2 * prod(queries) * (keys[1] if candidates is None else candidates[0])
+
+
+@register_flop_formula(torch.ops.convnn.nearest_in_clusters)
+def _(queries: Sequence[int], keys: Sequence[int], K: int, metric: str, *args: Any, **_: Any) -> int:
+    candidates, recall, probes, lists = args[1:5]
+    members = keys[1] if candidates is None else candidates[0]
+    return 2 * queries[0] * queries[2] * cost(queries[1], members, Clusters(recall, probes, lists))
 
 
 @register_flop_formula(torch.ops.convnn.one_of_each)

@@ -72,5 +72,6 @@ def _samples(argument: Any, dim: int | None, count: int) -> Sequence[Any]:
 
 
 _register_vmap(_library.nearest, shared=(4, 5))  # positions and candidates
+_register_vmap(_library.nearest_in_clusters, shared=(4, 5))
 _register_vmap(_library.one_of_each, shared=(2,))  # choices
 _register_vmap(_library.largest, shared=())

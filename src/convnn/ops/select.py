@@ -10,8 +10,11 @@ from convnn.errors import InputError, check_at_least, check_choice
 from convnn.ops import _library
 from convnn.ops._dispatch import check_backend
 from convnn.ops._validate import check_indices, check_same_width
+from convnn.ops.clusters import Clusters
 from convnn.ops.neighbors import METRICS, Neighbors
 from convnn.words import counted
+
+METHODS = ("exact", "clustered")
 
 
 def nearest(
@@ -22,6 +25,11 @@ def nearest(
     metric: str = "cosine",
     positions: Tensor | None = None,
     candidates: Tensor | None = None,
+    method: str = "exact",
+    recall: float | None = None,
+    probes: int | None = None,
+    lists: int | None = None,
+    seed: int = 0,
     backend: str = "auto",
 ) -> Neighbors:
     r"""Return the K keys most similar to each query, best first.
@@ -36,6 +44,10 @@ def nearest(
     autocast; distances are sums of squared differences, and orthogonal vectors score exactly 0. Of equal scores the
     lowest index ranks first; NaN and scores beyond the range of float32 rank last. The choice carries no gradient.
 
+    The clustered search compares a query with the keys in a few lists alone: those of the k-means centroids that are
+    most similar to it. Lists are an image's own, made anew in every call. Of the keys in its lists a query chooses as
+    above; if they are too few, it opens the next lists.
+
     Args:
         queries: (B, N, C) features of the queries.
         keys: (B, T, C) features that they are compared with.
@@ -44,19 +56,29 @@ def nearest(
         positions: (N,) int64, the index of each query among the keys.
         candidates: (M,) int64 in ascending order, the keys that may be chosen; None allows all of them. With M = K - 1,
             a query that is itself a candidate has only K - 2 others and fills the last slot a second time.
+        method: "exact", or "clustered", which finds most of the neighbours in a fraction of the time on large maps.
+        recall: share of the neighbours that the clustered search should find, above 0 and at most 1: the lists opened
+            are the fewest that reach it for 256 queries of an image; with no more queries than that, the search is
+            exact. None is 0.95.
+        probes: lists that each query opens, instead of a recall; nprobe in Faiss.
+        lists: number of lists, at most that of the candidates; None is twice its square root. nlist in Faiss.
+        seed: seed of the first centroids and of those 256 queries; the same seed, the same neighbours.
         backend: "auto" takes the fastest backend that can compute the call; "cpu", "triton" or "reference" only itself.
 
     Returns:
         Neighbors with indices (B, N, K) into the keys and no scores.
 
     Raises:
-        InputError: shapes do not agree, the metric or backend is unknown, or K exceeds the candidates.
+        InputError: shapes do not agree, the metric, method or backend is unknown, K exceeds the candidates, or a number
+            of the clustered search is out of range or given to the exact one.
         UnsupportedError: the named backend cannot compute this; the message gives every reason.
 
     Reference:
         Kang and Farias Sales Rocha Neto, "Attention Via Convolutional Nearest Neighbors", arXiv 2511.14137.
+        Lists: Johnson, Douze and Jégou, "Billion-scale similarity search with GPUs", arXiv 1702.08734.
     """
     check_choice("metric", metric, METRICS)
+    check_choice("method", method, METHODS)
     check_backend(backend)
     check_same_width(queries, keys)
     check_indices("positions", positions, queries.shape[1])
@@ -65,7 +87,20 @@ def nearest(
     if not 1 <= K <= available:
         raise InputError(f"K={K} must lie between 1 and {available}, the number of positions to choose from")
     queries, keys = queries.detach(), keys.detach()  # the choice has no gradient
-    return Neighbors(_library.nearest(queries, keys, K, metric, positions, candidates, backend))
+    if method == "exact":
+        _check_not_given(recall=recall, probes=probes, lists=lists)
+        return Neighbors(_library.nearest(queries, keys, K, metric, positions, candidates, backend))
+    Clusters(recall, probes, lists).lists_of(keys.shape[1] if candidates is None else candidates.shape[0])
+    found = _library.nearest_in_clusters(
+        queries, keys, K, metric, positions, candidates, recall, probes, lists, seed, backend
+    )
+    return Neighbors(found)
+
+
+def _check_not_given(**settings: float | None) -> None:
+    for name, value in settings.items():
+        if value is not None:
+            raise InputError(f"{name}={value} must be None with method='exact'; choose method='clustered'")
 
 
 def one_of_each(

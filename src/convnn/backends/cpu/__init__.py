@@ -20,6 +20,7 @@ __all__ = [
     "convolve_backward",
     "largest",
     "nearest",
+    "nearest_in_lists",
     "one_of_each",
     "similarity",
     "similarity_backward",
@@ -51,6 +52,25 @@ def nearest(
     out = queries.new_empty((*queries.shape[:2], K), dtype=torch.long)
     if out.numel():
         core.nearest(queries, keys, metric, _list(positions), _list(candidates), out, _threads())
+    return out
+
+
+def nearest_in_lists(
+    queries: Tensor,
+    keys: Tensor,
+    K: int,
+    metric: str,
+    positions: Tensor | None,
+    lists: Tensor,
+    opened: Tensor,
+    num_lists: int,
+) -> Tensor:
+    """Return the indices (B, N, K) of the closest keys in the lists opened; see `reference.nearest_in_lists`."""
+    queries, keys = _dense(queries, keys)
+    out = queries.new_empty((*queries.shape[:2], K), dtype=torch.long)
+    if out.numel():
+        lists, opened = lists.contiguous(), opened.contiguous()
+        core.nearest_in_lists(queries, keys, metric, _list(positions), lists, opened, num_lists, out, _threads())
     return out
 
 

@@ -59,6 +59,8 @@ def unsupported_reasons(request: Request) -> list[str]:
     if request.dtype not in DTYPES:
         names = ", ".join(_name(dtype) for dtype in DTYPES)
         reasons.append(f"dtype must be one of {names}, not {_name(request.dtype)}")
+    if request.operator == "nearest_in_clusters":
+        reasons.append("there is no kernel for the search in clusters")
     if request.operator == "nearest" and request.K > MAX_NEIGHBORS:
         reasons.append(f"K must be at most {MAX_NEIGHBORS}, not {request.K}")
     if request.groups not in (1, request.channels):

@@ -12,6 +12,7 @@
 #include "convolve.h"
 #include "depthwise.h"
 #include "largest.h"
+#include "lists.h"
 #include "select.h"
 #include "weigh.h"
 
@@ -43,13 +44,18 @@ void check_below(const A& indices, std::size_t length) {
     if (!valid) throw nb::index_error("an index lies outside the positions");
 }
 
+template <class A>
+void check_positions(const A& queries, const A& keys) {
+    if (std::max(queries.shape(1), keys.shape(1)) > INT32_MAX) throw std::length_error("more than 2^31 - 1 positions");
+}
+
 template <class T>
 void nearest(Array<const T, 3> queries, Array<const T, 3> keys, std::string_view metric,
              Optional<const int64_t, 1> positions, Optional<const int64_t, 1> candidates, Array<int64_t, 3> out,
              int threads) {
     if (positions) check_below(*positions, keys.shape(1));
     if (candidates) check_below(*candidates, keys.shape(1));
-    if (std::max(queries.shape(1), keys.shape(1)) > INT32_MAX) throw std::length_error("more than 2^31 - 1 positions");
+    check_positions(queries, keys);
     nb::gil_scoped_release release;
     const SearchShape shape{queries.shape(0), queries.shape(1), keys.shape(1), keys.shape(2), out.shape(2)};
     const auto run = [&](auto&& search) { search.run(queries.data(), keys.data(), data(positions), out.data()); };
@@ -58,6 +64,32 @@ void nearest(Array<const T, 3> queries, Array<const T, 3> keys, std::string_view
         run(Search<T, double>(shape, metric_of(metric), data(candidates), count, threads));
     else
         run(Search<T, float>(shape, metric_of(metric), data(candidates), count, threads));
+}
+
+// Lists number from 0; -1 is none.
+template <class A>
+void check_lists(const A& lists, std::size_t count) {
+    bool valid = true;
+    const int64_t* data = lists.data();
+    for (std::size_t i = 0; i < lists.size(); ++i) valid &= std::size_t(data[i] + 1) <= count;
+    if (!valid) throw nb::index_error("a list lies outside the lists");
+}
+
+template <class T>
+void nearest_in_lists(Array<const T, 3> queries, Array<const T, 3> keys, std::string_view metric,
+                      Optional<const int64_t, 1> positions, Array<const int64_t, 2> lists,
+                      Array<const int64_t, 3> opened, std::size_t num_lists, Array<int64_t, 3> out, int threads) {
+    if (positions) check_below(*positions, keys.shape(1));
+    check_lists(lists, num_lists);
+    check_lists(opened, num_lists);
+    check_positions(queries, keys);
+    nb::gil_scoped_release release;
+    const SearchShape shape{queries.shape(0), queries.shape(1), keys.shape(1), keys.shape(2), out.shape(2)};
+    const auto run = [&](auto&& search) { search.run(queries.data(), keys.data(), data(positions), out.data()); };
+    if (shape.channels < NARROW)
+        run(ListSearch<T, double>(shape, metric_of(metric), lists.data(), num_lists, opened.data(), opened.shape(2), threads));
+    else
+        run(ListSearch<T, float>(shape, metric_of(metric), lists.data(), num_lists, opened.data(), opened.shape(2), threads));
 }
 
 template <class T>
@@ -167,6 +199,8 @@ void define(nb::module_& m) {
     using nb::arg;
     m.def("nearest", &nearest<T>, arg("queries").noconvert(), arg("keys").noconvert(), arg("metric"),
           arg("positions").none(), arg("candidates").none(), arg("out").noconvert(), arg("threads"));
+    m.def("nearest_in_lists", &nearest_in_lists<T>, arg("queries").noconvert(), arg("keys").noconvert(), arg("metric"),
+          arg("positions").none(), arg("lists"), arg("opened"), arg("num_lists"), arg("out").noconvert(), arg("threads"));
     m.def("one_of_each", &one_of_each<T>, arg("queries").noconvert(), arg("keys").noconvert(),
           arg("choices").noconvert(), arg("metric"), arg("unlike"), arg("out").noconvert(), arg("threads"));
     m.def("largest", &largest<T>, arg("values").noconvert(), arg("indices").noconvert(), arg("scores").none(),
