@@ -5,7 +5,7 @@ from convnn.nn._extensions import import_layers
 from convnn.nn._factory import LayerFactory
 from convnn.nn._grid import PADDING_MODES, Grid
 from convnn.nn._layer import ChoosingLayer, MapLayer, UnpaddedLayer
-from convnn.nn._search import SAMPLING_TYPES, SIMILARITY_TYPES, Search
+from convnn.nn._search import SAMPLING_TYPES, SEARCHES, SIMILARITY_TYPES, Search
 from convnn.nn._shuffle import PixelShuffle1d, PixelUnshuffle1d
 from convnn.nn.functional import AGGREGATION_TYPES, PREFERENCES
 from convnn.nn.maps.attention import ConvNNAttn1d, ConvNNAttn2d, ConvNNAttn3d
@@ -54,6 +54,7 @@ __all__ = [
     "POOLINGS",
     "PREFERENCES",
     "SAMPLING_TYPES",
+    "SEARCHES",
     "SIMILARITY_TYPES",
     "SPARSE_MODES",
     "AdaptiveNeighborhoods2d",

@@ -2,17 +2,21 @@
 
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from convnn.errors import InputError, check_at_least, check_choice, check_fraction
+from convnn.nn._cost import warn_of_cost
 from convnn.nn._field import Field
 from convnn.nn._settings import changed
 from convnn.ops import METRICS, Neighbors, select
+from convnn.ops.clusters import Clusters
 from convnn.words import counted
 
 SAMPLING_TYPES = ("all", "random", "spatial")
+SEARCHES = select.METHODS
 SIMILARITY_TYPES = ("Col", "Loc", "Loc_Col", "Window")
 
 
@@ -33,6 +37,11 @@ class Search:
         lambda_param: weight of the features in "Loc_Col", 0 to 1.
         raster_order: order neighbours by raster position rather than best first, so that the slots of the kernel stand
             for places, as those of a convolution do.
+        search: "exact", or "clustered": most of the neighbours, from a few clusters of candidates.
+        recall: share of the neighbours that the clustered search should find.
+        probes: clusters that each position searches, instead of a recall; -1: as many as the recall needs.
+        lists: number of clusters, or as many as there are candidates if they are fewer; -1: twice the square root of
+            the number of candidates.
 
     Raises:
         InputError: an argument is unknown or out of range.
@@ -46,6 +55,10 @@ class Search:
     similarity_type: str = "Col"
     lambda_param: float = 0.5
     raster_order: bool = False
+    search: str = "exact"
+    recall: float = 0.95
+    probes: int = -1
+    lists: int = -1
 
     def __post_init__(self) -> None:
         check_at_least("K", self.K, 1)
@@ -66,6 +79,49 @@ class Search:
                     f"num_samples={self.num_samples} must be -1 with similarity_type='Window', which searches nothing"
                 )
 
+        self._check_search()
+
+    def _check_search(self) -> None:
+        check_choice("search", self.search, select.METHODS)
+        for name, value, usual in (
+            ("recall", self.recall, 0.95),
+            ("probes", self.probes, -1),
+            ("lists", self.lists, -1),
+        ):
+            if value != usual and self.search == "exact":
+                raise InputError(f"{name}={value!r} must be {usual} with search='exact'; choose search='clustered'")
+        if self.search == "clustered" and self.similarity_type == "Window":
+            raise InputError("search='clustered' must be 'exact' with similarity_type='Window', which searches nothing")
+        if self.recall != 0.95 and self.probes != -1:
+            raise InputError(f"recall={self.recall!r} and probes={self.probes} must not both be given")
+        Clusters(**self._clusters())
+
+    def _clusters(self, candidates: int | None = None) -> dict[str, Any]:
+        """Return the arguments of a clustered search among so many candidates, or among any number of them."""
+        probes, lists = (None if number == -1 else number for number in (self.probes, self.lists))
+        if candidates is not None:
+            lists = Clusters().lists_of(candidates) if lists is None else min(lists, candidates)
+            probes = None if probes is None else min(probes, lists)
+        return {"recall": self.recall if probes is None else None, "probes": probes, "lists": lists}
+
+    def nearest(
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        *,
+        positions: Tensor | None = None,
+        candidates: Tensor | None = None,
+        backend: str = "auto",
+    ) -> Neighbors:
+        """Return the K keys most similar to each query; see `convnn.ops.select.nearest`."""
+        given: dict[str, Any] = {"positions": positions, "candidates": candidates, "backend": backend}
+        if self.search == "clustered":
+            available = keys.shape[1] if candidates is None else candidates.shape[0]
+            given |= {"method": "clustered"} | self._clusters(available)
+        elif candidates is None:
+            warn_of_cost(queries, keys, self.K)
+        return select.nearest(queries, keys, self.K, metric=self.metric, **given)
+
     def __str__(self) -> str:
         """Return K, and the settings that differ from their defaults."""
         return self.changed_from(Search())
@@ -81,15 +137,8 @@ def find_neighbors(field: Field, search: Search, *, training: bool, backend: str
         return _under_windows(field, search.K)
     keys = similarity_features(field, search)
     candidates = find_candidates(field, search, training=training)
-    neighbors = select.nearest(
-        field.at_queries(keys),
-        keys,
-        search.K,
-        metric=search.metric,
-        positions=field.queries(),
-        candidates=candidates,
-        backend=backend,
-    )
+    queries, positions = field.at_queries(keys), field.queries()
+    neighbors = search.nearest(queries, keys, positions=positions, candidates=candidates, backend=backend)
     is_ordered = search.raster_order or search.similarity_type == "Loc"
     return neighbors.in_raster_order() if is_ordered else neighbors
 

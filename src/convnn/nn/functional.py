@@ -166,9 +166,7 @@ def attend(
     candidates = find_candidates(field, search, training=training)
     metric = search.metric
     positions = field.queries()
-    neighbors = select.nearest(
-        queries, keys, search.K, metric=metric, positions=positions, candidates=candidates, backend=backend
-    )
+    neighbors = search.nearest(queries, keys, positions=positions, candidates=candidates, backend=backend)
     neighbors = weigh.similarity(neighbors, queries, keys, metric=metric, backend=backend)
     score_of_itself = SCORES_OF_ITSELF[metric] if candidates is None else 1.0
     return weigh.softmax(weigh.first_slot(neighbors, score_of_itself))

@@ -21,6 +21,7 @@ from convnn.nn import (
     POOLINGS,
     PREFERENCES,
     SAMPLING_TYPES,
+    SEARCHES,
     SIMILARITY_TYPES,
     SPARSE_MODES,
     list_layers,
@@ -56,7 +57,7 @@ LARGEST = (
     dict.fromkeys(("kernel_size", "padding", "patch_size", "image_size", "resize", "positional_size"), LARGEST_SIDE)
     | dict.fromkeys(("sample_padding", "shuffle_scale", "reach", "step", "reduction", "graph_dilation"), LARGEST_SIDE)
     | dict.fromkeys(("attention_dilation", "relative_side"), LARGEST_SIDE)
-    | dict.fromkeys(("K", "num_samples", "sparse_context_window"), LARGEST_SIDE**2)
+    | dict.fromkeys(("K", "num_samples", "probes", "lists", "sparse_context_window"), LARGEST_SIDE**2)
     | dict.fromkeys(("num_heads", "d_hidden", "d_mlp", "head_channels", "latent_channels"), WIDEST)
     | dict.fromkeys(("num_layers", "mlp_layers"), DEEPEST)
     | {"threads": MOST_THREADS, "width": LARGEST_FACTOR}
@@ -168,6 +169,10 @@ class TrainConfig:
     )
     lambda_param: float = flag(0.5, "neighbours", "weight of the features in similarity Loc_Col, 0 to 1")
     raster_order: bool = flag(False, "neighbours", "order neighbours by raster position instead of best first")
+    search: str = flag("exact", "neighbours", "compare all candidates, or those in a few clusters", SEARCHES)
+    recall: float = flag(0.95, "neighbours", "share of the neighbours that the clustered search should find, 0 to 1")
+    probes: int = flag(-1, "neighbours", "clusters that each position searches, instead of a recall; -1: by --recall")
+    lists: int = flag(-1, "neighbours", "number of clusters; -1: twice the square root of the candidates")
     reach: int = flag(1, "neighbours", "how far beyond the window the outer slots of ConvNN_Pos search, in pixels")
     choosing: float = flag(0.5, "neighbours", "share of ConvNN_Pos's channels with chosen neighbours, 0 to 1")
     prefer: str = flag("like", "neighbours", "which candidate each slot of ConvNN_Pos chooses", PREFERENCES)
@@ -328,13 +333,14 @@ class TrainConfig:
         check_at_least("--relative_side", self.relative_side, 0)
         for name in ("padding", "sample_padding", "reach", "positional_size", "shuffle_scale", "num_workers", "seed"):
             check_at_least(f"--{name}", getattr(self, name), 0)
-        check_at_least("--num_samples", self.num_samples, -1)
+        for name in ("num_samples", "probes", "lists"):
+            check_at_least(f"--{name}", getattr(self, name), -1)
         check_at_least("--accumulate", self.accumulate, 1)
         check_at_least("--warmup_epochs", self.warmup_epochs, 0)
         for name in ("resize", "limit_train", "limit_test", "patience", "threads"):
             if getattr(self, name) is not None:
                 check_at_least(f"--{name}", getattr(self, name), 1)
-        for name in ("lambda_param", "branch_ratio", "choosing", "attention_dropout", "dropout", "drop_path"):
+        for name in ("lambda_param", "branch_ratio", "recall", "choosing", "attention_dropout", "dropout", "drop_path"):
             check_fraction(f"--{name}", getattr(self, name))
         for name in ("lr", "width"):
             if not getattr(self, name) > 0:

@@ -36,6 +36,7 @@ class ConvNNAttn(MapLayer):
         groups: number of blocks of channels that no projection mixes.
         sampling_type, num_samples, sample_padding, metric: as in `ConvNN`; the projections are compared, by the cosine
             or the distance.
+        search, recall, probes, lists: as in `ConvNN`.
         aggregation_type: project features ("Col") or features and coordinates ("Loc_Col").
         attention_dropout: probability of dropping a neighbour in training, 0 to 1.
         shuffle_pattern, shuffle_scale: as in `ConvNN`.
@@ -72,6 +73,10 @@ class ConvNNAttn(MapLayer):
         num_samples: int = -1,
         sample_padding: int = 0,
         metric: str = "cosine",
+        search: str = "exact",
+        recall: float = 0.95,
+        probes: int = -1,
+        lists: int = -1,
         aggregation_type: str = "Col",
         attention_dropout: float = 0.1,
         shuffle_pattern: str = "NA",
@@ -82,7 +87,17 @@ class ConvNNAttn(MapLayer):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(in_channels, out_channels)
-        self.search = Search(K, sampling_type, num_samples, sample_padding, metric)
+        self.search = Search(
+            K=K,
+            sampling_type=sampling_type,
+            num_samples=num_samples,
+            sample_padding=sample_padding,
+            metric=metric,
+            search=search,
+            recall=recall,
+            probes=probes,
+            lists=lists,
+        )
         self.grid = Grid(window_size, stride, padding, dilation, padding_mode)
         self.groups = groups
         self.aggregation_type = aggregation_type

@@ -48,6 +48,10 @@ class ConvNN(MapLayer):
         aggregation_type: convolve features ("Col") or features and coordinates ("Loc_Col").
         lambda_param: weight of the features in similarity "Loc_Col", 0 to 1.
         raster_order: order neighbours by raster position rather than best first, as with "Loc" and "Window".
+        search: "exact", or "clustered", which finds most of the neighbours in a fraction of the time on large maps.
+        recall: share of the neighbours that the clustered search should find, above 0 and at most 1.
+        probes: clusters that each position searches, instead of a recall; -1: as many as the recall needs.
+        lists: number of clusters, fewer on small maps; -1: twice the square root of the number of candidates.
         shuffle_pattern: "B" unshuffles pixels before, "A" shuffles them after, "BA" both, "NA" none.
         shuffle_scale: factor of the shuffle along each axis; at least 1 if there is a pattern.
         bias: add a learned bias to the output.
@@ -91,6 +95,10 @@ class ConvNN(MapLayer):
         aggregation_type: str = "Col",
         lambda_param: float = 0.5,
         raster_order: bool = False,
+        search: str = "exact",
+        recall: float = 0.95,
+        probes: int = -1,
+        lists: int = -1,
         shuffle_pattern: str = "NA",
         shuffle_scale: int = 0,
         bias: bool = True,
@@ -100,7 +108,18 @@ class ConvNN(MapLayer):
     ) -> None:
         super().__init__(in_channels, out_channels)
         self.search = Search(
-            K, sampling_type, num_samples, sample_padding, metric, similarity_type, lambda_param, raster_order
+            K=K,
+            sampling_type=sampling_type,
+            num_samples=num_samples,
+            sample_padding=sample_padding,
+            metric=metric,
+            similarity_type=similarity_type,
+            lambda_param=lambda_param,
+            raster_order=raster_order,
+            search=search,
+            recall=recall,
+            probes=probes,
+            lists=lists,
         )
         self.grid = Grid(window_size, stride, padding, dilation, padding_mode)
         self.groups = groups

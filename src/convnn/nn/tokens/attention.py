@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from convnn.errors import check_at_least
-from convnn.nn._settings import written
+from convnn.nn._search import Search
 from convnn.nn.tokens._layer import NeighborAttention, check_enough_tokens
 from convnn.ops import Neighbors, select
 
@@ -70,6 +69,10 @@ class KvtAttention(NeighborAttention):
         dim: embedding dimension D of the tokens.
         num_heads: number of heads, a divisor of dim; d = dim / num_heads.
         K: number of tokens that each token attends to; itself only if it is among them.
+        search: "exact", or "clustered", which finds most of the neighbours in a fraction of the time on long sequences.
+        recall: share of the neighbours that the clustered search should find, above 0 and at most 1.
+        probes: clusters that each token searches, instead of a recall; -1: as many as the recall needs.
+        lists: number of clusters, fewer for few tokens; -1: twice the square root of the number of candidates.
         attention_dropout: probability of dropping a token in training, 0 to 1.
         bias: add learned biases to queries, keys, values and output.
         backend: implementation of the operations: "auto" (the fastest available), "cpu", "triton" or "reference".
@@ -93,26 +96,29 @@ class KvtAttention(NeighborAttention):
         num_heads: int,
         *,
         K: int = 9,
+        search: str = "exact",
+        recall: float = 0.95,
+        probes: int = -1,
+        lists: int = -1,
         attention_dropout: float = 0.1,
         bias: bool = False,
         backend: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        check_at_least("K", K, 1)
         super().__init__(
             dim, num_heads, attention_dropout=attention_dropout, bias=bias, backend=backend, device=device, dtype=dtype
         )
-        self.K = K
+        self.search = Search(K, metric="matmul", search=search, recall=recall, probes=probes, lists=lists)
 
     def select(self, queries: Tensor, keys: Tensor) -> Neighbors:
         """Return the K keys with the highest scores."""
-        check_enough_tokens(self.K, keys)
-        return select.nearest(queries, keys, self.K, metric="matmul", backend=self.backend)
+        check_enough_tokens(self.search.K, keys)
+        return self.search.nearest(queries, keys, backend=self.backend)
 
     def settings(self) -> Iterable[object]:
-        """Return K."""
-        return (written(K=self.K),)
+        """Return the search."""
+        return (self.search.changed_from(Search(metric="matmul")),)
 
 
 def attend_to_all(layer: NeighborAttention, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
