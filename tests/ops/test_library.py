@@ -70,6 +70,14 @@ def test_opcheck_of_nearest(metric: str, backend: str) -> None:
         _check_nearest(metric, backend, restricted)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("settings", [(0.5, None, None), (None, 2, 3)], ids=str)
+def test_opcheck_of_nearest_in_clusters(settings: tuple[Any, ...], backend: str) -> None:
+    keys = torch.randn(2, 300, 3)
+    arguments = (keys[:, :270], keys, 3, "cosine", torch.arange(270), None, *settings, 0, backend)
+    _check(_library.nearest_in_clusters, arguments, traced=False)
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("metric", METRICS)
@@ -138,6 +146,10 @@ def test_operations_are_counted(backend: str) -> None:
     with FlopCounterMode(display=False) as counter:
         neighbors = select.nearest(keys[:, :4], keys, 3, backend=backend)
     assert counter.get_total_flops() == 2 * 2 * 4 * 6 * 5
+    with FlopCounterMode(display=False) as counter:
+        select.nearest(keys[:, :4], keys, 3, method="clustered", probes=1, lists=2, backend=backend)
+    pairs = 3 * 6 * 2 + (4 + 6) * 2 + 4 * 6 // 2  # rounds of k-means, both assignments, one list of two
+    assert counter.get_total_flops() == 2 * 2 * 5 * pairs
     with FlopCounterMode(display=False) as counter:
         neighbors = weigh.similarity(neighbors, keys[:, :4], keys, backend=backend)
     assert counter.get_total_flops() == 2 * 2 * 4 * 3 * 5

@@ -1,6 +1,7 @@
 """Measure the neighbours that each layer of a network chooses on the test images."""
 
 import argparse
+from math import isnan
 from pathlib import Path
 
 from rich import box
@@ -54,7 +55,8 @@ def run(args: argparse.Namespace, console: Console) -> None:
         rows_of = [{name: getattr(layer, name) for name in COLUMNS[1:]} for layer in layers]
         print_json(console, [{"layer": layer.name} | row for layer, row in zip(layers, rows_of, strict=True)])
         return
-    console.print(as_table(title, *readable_rows(layers, ON_SCREEN)))
+    recall = () if all(isnan(layer.recall) for layer in layers) else ("recall",)
+    console.print(as_table(title, *readable_rows(layers, ON_SCREEN + recall)))
     print_line(console, str(picture))
 
 

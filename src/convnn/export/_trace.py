@@ -25,6 +25,16 @@ _DEFINITIONS: dict[Any, Callable[..., Tensor]] = {
 }
 
 
+def _refuse_clusters(*_: Any) -> Tensor:
+    raise UnsupportedError(
+        "search='clustered' cannot be exported, because its loops depend on the image; build the layers with"
+        " search='exact', which has the same weights"
+    )
+
+
+_DEFINITIONS[torch.ops.convnn.nearest_in_clusters.default] = _refuse_clusters
+
+
 class _Definitions(TorchFunctionMode):
     """Computes every operator of this package by its definition in plain PyTorch, whichever backend is named."""
 
@@ -53,7 +63,7 @@ def trace(network: nn.Module, example: Tensor, *, dynamic_batch: bool = True) ->
 
     Raises:
         InputError: the example is not a batch of inputs of the network.
-        UnsupportedError: torch.export cannot trace the network.
+        UnsupportedError: torch.export cannot trace the network, or it searches in clusters.
     """
     if example.dim() < 2 or not example.shape[0]:
         raise InputError(f"example of shape {tuple(example.shape)} must be a batch (B, ...) of at least one input")

@@ -78,16 +78,12 @@ class Search:
                 raise InputError(
                     f"num_samples={self.num_samples} must be -1 with similarity_type='Window', which searches nothing"
                 )
-
         self._check_search()
 
     def _check_search(self) -> None:
         check_choice("search", self.search, select.METHODS)
-        for name, value, usual in (
-            ("recall", self.recall, 0.95),
-            ("probes", self.probes, -1),
-            ("lists", self.lists, -1),
-        ):
+        for name, usual in (("recall", 0.95), ("probes", -1), ("lists", -1)):
+            value = getattr(self, name)
             if value != usual and self.search == "exact":
                 raise InputError(f"{name}={value!r} must be {usual} with search='exact'; choose search='clustered'")
         if self.search == "clustered" and self.similarity_type == "Window":

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd, isqrt
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from convnn.errors import InputError
-from convnn.nn import Attention, ChoosingLayer, NeighborAttention
+from convnn.nn import Attention, ChoosingLayer, NeighborAttention, Search
 from convnn.nn._modes import evaluating
 from convnn.words import counted
 
@@ -35,6 +35,23 @@ class Choices:
     scores: Tensor
     is_filled: Tensor
     outside: str
+
+
+def is_clustered(layer: nn.Module) -> bool:
+    """Return whether a layer searches in clusters."""
+    search = getattr(layer, "search", None)
+    return isinstance(search, Search) and search.search == "clustered"
+
+
+@contextmanager
+def searching_exactly(layer: Any) -> Iterator[None]:
+    """Let a layer that searches in clusters search exactly within the block."""
+    clustered = layer.search
+    layer.search = replace(clustered, search="exact", recall=Search.recall, probes=Search.probes, lists=Search.lists)
+    try:
+        yield
+    finally:
+        layer.search = clustered
 
 
 OnCall = Callable[[str, nn.Module, Tensor], None]

@@ -33,6 +33,7 @@ class Tally:
         self._hubness: list[float] = []
         self._never_chosen: list[float] = []
         self._most_chosen: list[float] = []
+        self._true, self._found = 0, 0
 
     def add(self, choices: Choices, classes: Tensor | None) -> None:
         """Add a batch; `classes` (B, H * W) gives the class of every position of the map, if known.
@@ -52,6 +53,13 @@ class Tally:
         self._add_occurrences(self._flat(choices.places), on_map)
         if classes is not None:
             self._add_classes(classes, self._flat(choices.queries), self._flat(choices.places), on_map)
+
+    def add_recall(self, found: Choices, exact: Choices) -> None:
+        """Count how many of the exact neighbours, without the positions themselves, were found."""
+        others = (exact.places != exact.queries[:, None]).any(dim=-1)
+        is_found = (exact.places.unsqueeze(-2) == found.places.unsqueeze(-3)).all(dim=-1).any(dim=-1)
+        self._true += int(others.sum())
+        self._found += int((others & is_found).sum())
 
     def _flat(self, places: Tensor) -> Tensor:
         """Return the raster indices of places (..., 2) on the map."""
@@ -112,6 +120,10 @@ class Tally:
     @property
     def chance_agreement(self) -> float:
         return _ratio(self._agreeing_by_chance, self._classified * (self.size[0] * self.size[1] - 1))
+
+    @property
+    def recall(self) -> float:
+        return _ratio(self._found, self._true)
 
 
 def k_occurrences(chosen: Tensor, mask: Tensor, positions: int) -> Tensor:

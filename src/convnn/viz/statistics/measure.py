@@ -7,7 +7,7 @@ from math import hypot
 from torch import Tensor, nn
 
 from convnn.errors import InputError
-from convnn.viz.choices import choices_of, features_of, watching
+from convnn.viz.choices import choices_of, features_of, is_clustered, searching_exactly, watching
 from convnn.viz.statistics._class_centroids import ClassCentroids
 from convnn.viz.statistics._tally import Tally
 
@@ -40,6 +40,8 @@ class LayerStatistics:
         class_agreement: share of the neighbours on the map that belong to the same class as the position, where each
             position belongs to the class with the nearest centroid; see `neighbor_statistics`.
         chance_agreement: the share for random other positions of the map.
+        recall: share of the true neighbours, those of the exact search, that a clustered search finds; NaN for layers
+            that search exactly.
 
     Measures are means over all neighbours of all images; the three measures of N_k are computed for each map and head
     and then averaged. A measure without data is NaN, such as the distance for K = 1.
@@ -58,6 +60,7 @@ class LayerStatistics:
     most_chosen: float
     class_agreement: float
     chance_agreement: float
+    recall: float
 
 
 MEASURES = tuple(f.name for f in fields(LayerStatistics) if f.type is float)
@@ -115,6 +118,9 @@ def neighbor_statistics(
         if call not in tallies:
             tallies[call] = Tally(choices.size, choices.places.shape[-2])
         tallies[call].add(choices, classes)
+        if is_clustered(layer):
+            with searching_exactly(layer):
+                tallies[call].add_recall(choices, choices_of(layer, x, batch[0]))
 
     _watch_batches(model, batches, tally)
     return [_statistics(call, tallies[call]) for call in tallies]
@@ -170,4 +176,5 @@ def _statistics(call: Call, tally: Tally) -> LayerStatistics:
         most_chosen=tally.most_chosen,
         class_agreement=tally.class_agreement,
         chance_agreement=tally.chance_agreement,
+        recall=tally.recall,
     )

@@ -19,6 +19,7 @@ HEADINGS = {
     "most_chosen": "most chosen",
     "class_agreement": "same class",
     "chance_agreement": "by chance",
+    "recall": "found",
 }
 PLAIN = ("distance", "hubness", "most_chosen")
 """Measures that are not shares."""

@@ -62,12 +62,11 @@ class LeafKeys : public PackedKeys<T, S> {
           images_(shape.batch) {}
 
     void admit(std::size_t image) {
-        typename Base::Admission admits(*this, image);
         int32_t* members = this->own_members(image);
-        std::size_t count = 0;
+        std::size_t count = 0, zeros = 0;
         for (std::size_t i = 0; i < num_candidates_; ++i) {
             const std::size_t key = candidates_ ? candidates_[i] : i;
-            if (admits(key)) members[count++] = key;
+            if (this->admits(image, key, zeros)) members[count++] = key;
         }
         images_.get()[image] = {count, false};
         this->center(image, count);

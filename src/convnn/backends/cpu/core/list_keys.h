@@ -42,12 +42,12 @@ class ListKeys : public PackedKeys<T, S> {
     void sort(std::size_t image) {
         Span* spans = spans_.get() + image * num_lists_;
         std::fill_n(spans, num_lists_, Span{0, 0});
-        typename Base::Admission admits(*this, image);
+        std::vector<std::size_t> zeros(num_lists_);
         std::vector<int32_t> admitted;
         admitted.reserve(this->shape_.keys);
         const int64_t* lists = lists_ + image * this->shape_.keys;
         for (std::size_t key = 0; key < this->shape_.keys; ++key) {
-            if (lists[key] < 0 || !admits(key)) continue;
+            if (lists[key] < 0 || !this->admits(image, key, zeros[lists[key]])) continue;
             ++spans[lists[key]].count;
             admitted.push_back(key);
         }

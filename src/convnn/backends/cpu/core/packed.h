@@ -64,26 +64,17 @@ class PackedKeys {
     }
 
    protected:
-    // Zero rows, such as padding, tie with each other, so that at most the first K, and one more for a query among
-    // them, are ever chosen.
-    class Admission {
-       public:
-        Admission(const PackedKeys& keys, std::size_t image) : keys_(keys), image_(image) {}
-
-        bool operator()(std::size_t key) {
-            const double length = exact_length(keys_.row(image_, key), keys_.shape_.channels);
-            const bool is_zero = length == 0 || (keys_.metric_ == Metric::cosine && length <= 1e-12);
-            keys_.norms_.get()[image_ * keys_.shape_.keys + key] = scale_of(length, keys_.metric_);
-            if (is_zero && ++zeros_ > keys_.shape_.K + 1) return false;
-            double& largest = keys_.largest_norms_.get()[image_];
-            if (!(length <= largest)) largest = length;  // also true for NaN
-            return true;
-        }
-
-       private:
-        const PackedKeys& keys_;
-        std::size_t image_, zeros_ = 0;
-    };
+    // Measures a key, and returns whether it can be chosen: zero rows, such as padding, tie with each other, so that of
+    // those visited together only the first K are ever chosen, and one more by a query among them. `zeros` counts them.
+    bool admits(std::size_t image, std::size_t key, std::size_t& zeros) {
+        const double length = exact_length(row(image, key), shape_.channels);
+        const bool is_zero = length == 0 || (metric_ == Metric::cosine && length <= 1e-12);
+        norms_.get()[image * shape_.keys + key] = scale_of(length, metric_);
+        if (is_zero && ++zeros > shape_.K + 1) return false;
+        double& largest = largest_norms_.get()[image];
+        if (!(length <= largest)) largest = length;  // also true for NaN
+        return true;
+    }
 
     int32_t* own_members(std::size_t image) { return members_.get() + image * panels_ * PANEL; }
 
