@@ -18,8 +18,8 @@ from torch import Tensor
 from convnn.errors import InputError, check_at_least
 from convnn.ops.kmeans import kmeans
 
-ROUNDS = 3  # of k-means; lists after five find the neighbours no better
-POINTS = 16  # keys for each centroid that k-means looks at; nor do lists from 64
+ROUNDS = 2  # of k-means; lists after five find the neighbours hardly better
+POINTS = 16  # keys for each centroid that k-means looks at; 64 are no better
 TYPICAL = 5  # lists that a query opens, where a cost has to be stated before the search
 SAMPLE = 256  # queries by which the recall is measured
 

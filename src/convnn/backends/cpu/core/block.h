@@ -69,15 +69,15 @@ class Maxima {
 };
 
 // Memory of one thread, used for one block after another.
-template <class S>
+template <class S, int TILES>
 struct Block {
-    static constexpr std::size_t SIZE = 4 * TILE_ROWS;  // queries that share a pass over the keys
-    static constexpr std::size_t CHUNK = 1024;          // keys scored before rows are scanned
+    static constexpr std::size_t SIZE = TILES * TILE_ROWS;  // queries that share a pass over the keys
+    static constexpr std::size_t CHUNK = 1024;              // keys scored before rows are scanned
 
     std::size_t image, count;
     S* rows;             // (SIZE, channels), as `convert` returns them
     double* exact_rows;  // the queries in float64, if S is float
-    float* scores;       // (SIZE, CHUNK), and then those of the shortlists
+    float* scores;       // (SCORED, CHUNK), and then those of the shortlists
     int32_t* keys;       // of the shortlists
     std::size_t queries[SIZE];
     int32_t itself[SIZE];  // the key that a query may not choose, or -1
@@ -91,12 +91,14 @@ struct Block {
 // bounded error find the few keys that can be among the best, and only those are scored exactly; a query with too many
 // such keys (ties, or nearly) is scored exactly with all keys. Float32 distances are computed from products, whose
 // error grows with the lengths, and therefore relative to the mean of the keys.
-template <class T, class S, class Keys>
+// `SCORED` queries of a block have scores at a time.
+template <class T, class S, class Keys, int TILES, int SCORED>
 class BlockSearch {
    public:
+    using Block = convnn::Block<S, TILES>;
     static constexpr bool IS_EXACT = Keys::IS_EXACT;
     static constexpr std::size_t PANEL = Keys::PANEL;
-    static constexpr std::size_t SIZE = Block<S>::SIZE, CHUNK = Block<S>::CHUNK;
+    static constexpr std::size_t SIZE = Block::SIZE, CHUNK = Block::CHUNK;
 
     template <class... Rest>
     BlockSearch(SearchShape shape, Metric metric, int threads, const Rest&... rest)
@@ -110,14 +112,14 @@ class BlockSearch {
             : room_(search.room()),
               rows_((SIZE + more_rows) * search.shape_.channels, search.threads_),
               exact_rows_(IS_EXACT ? 0 : SIZE * search.shape_.channels, search.threads_),
-              scores_(SIZE * (CHUNK + room_) + more_scores, search.threads_),
+              scores_(SCORED * CHUNK + SIZE * room_ + more_scores, search.threads_),
               keys_(SIZE * room_ + more_keys, search.threads_) {}
 
-        Block<S> block(std::size_t image, int thread) const {
+        Block block(std::size_t image, int thread) const {
             return {image, 0, rows_.get(thread), exact_rows_.get(thread), scores_.get(thread), keys_.get(thread)};
         }
 
-        float* more_scores(int thread) const { return scores_.get(thread) + SIZE * (CHUNK + room_); }
+        float* more_scores(int thread) const { return scores_.get(thread) + SCORED * CHUNK + SIZE * room_; }
         int32_t* more_keys(int thread) const { return keys_.get(thread) + SIZE * room_; }
 
        private:
@@ -136,7 +138,7 @@ class BlockSearch {
     }
 
     // Rows after the last query repeat it.
-    void load_queries(Block<S>& block, const int32_t* queries, std::size_t count, bool is_ascending) const {
+    void load_queries(Block& block, const int32_t* queries, std::size_t count, bool is_ascending) const {
         block.count = count;
         for (std::size_t r = 0; r < SIZE; ++r) {
             const std::size_t query = block.queries[r] = queries[std::min(r, count - 1)];
@@ -150,9 +152,8 @@ class BlockSearch {
         }
     }
 
-    // Scores of TILE_ROWS queries with one panel of keys, in columns `column` .. of the chunk.
-    template <class Index>
-    void score(const Block<S>& block, const Index* queries, std::size_t panel, std::size_t column) const {
+    // Scores of TILE_ROWS queries with one panel of keys; those of the next query are CHUNK further.
+    void score(const Block& block, const std::size_t* queries, std::size_t panel, float* to) const {
         const S *keys = keys_.panel(block.image, panel), *norms = keys_.panel_norms(block.image, panel);
         const S* rows[TILE_ROWS];
         for (int r = 0; r < TILE_ROWS; ++r) rows[r] = block.rows + queries[r] * shape_.channels;
@@ -162,7 +163,7 @@ class BlockSearch {
         else
             multiply<Start::at_zero, 1>(sums, rows, shape_.channels, keys);
         for (int r = 0; r < TILE_ROWS; ++r)
-            finish(sums + r * PANEL, block.norms[queries[r]], norms, block.scores + queries[r] * CHUNK + column);
+            finish(sums + r * PANEL, block.norms[queries[r]], norms, to + r * CHUNK);
     }
 
     static bool any_reaches(const float* scores, std::size_t count, float limit) {
@@ -172,9 +173,8 @@ class BlockSearch {
     }
 
     // Few scores reach the limit: most of a row is skipped with one comparison per vector.
-    void scan(Block<S>& block, std::size_t r, const int32_t* keys, std::size_t count) const {
+    void scan(Block& block, std::size_t r, float* scores, const int32_t* keys, std::size_t count) const {
         constexpr std::size_t WORD = Shortlist::WORD;
-        float* scores = block.scores + r * CHUNK;
         Shortlist& shortlist = block.shortlists[r];
         if (!any_reaches(scores, count, shortlist.limit())) return;
         if (shape_.K > Maxima::GROUPS) shortlist.cut();
@@ -193,7 +193,7 @@ class BlockSearch {
 
     // Keeps the best of the keys seen, by exact scores; `pass(r, visit)` calls visit(keys, count) for all of them again.
     template <class Pass>
-    void decide(Block<S>& block, std::size_t r, bool is_ascending, const Pass& pass) const {
+    void decide(Block& block, std::size_t r, bool is_ascending, const Pass& pass) const {
         if (IS_EXACT) return block.shortlists[r].cut();
         const auto exact = [&](std::size_t key) { return exact_score(block, r, key); };
         if (!block.shortlists[r].full()) return block.shortlists[r].settle(exact);
@@ -202,15 +202,15 @@ class BlockSearch {
         pass(r, [&](const int32_t* keys, std::size_t keys_in_all) {
             for (std::size_t first = 0; first < keys_in_all; first += CHUNK) {
                 const std::size_t count = std::min(keys_in_all - first, CHUNK);
-                for (std::size_t i = 0; i < count; ++i) block.scores[r * CHUNK + i] = exact(keys[first + i]);
-                scan(block, r, keys + first, count);
+                for (std::size_t i = 0; i < count; ++i) block.scores[i] = exact(keys[first + i]);
+                scan(block, r, block.scores, keys + first, count);
             }
         });
         block.shortlists[r].cut();
     }
 
     // The choice of a query, with `nobody` in slots without a key.
-    void write(Block<S>& block, std::size_t r, int32_t nobody, int64_t* out) const {
+    void write(Block& block, std::size_t r, int32_t nobody, int64_t* out) const {
         int64_t* to = out + (block.image * shape_.queries + block.queries[r]) * shape_.K;
         if (positions_) *to++ = block.itself[r];
         block.shortlists[r].fill(nobody);
@@ -227,14 +227,14 @@ class BlockSearch {
    private:
     std::size_t room() const { return 2 * Shortlist::capacity(slots_); }
 
-    Shortlist shortlist_of(const Block<S>& block, std::size_t r, float margin, bool is_ascending) const {
-        return {block.scores + SIZE * CHUNK + r * room(), block.keys + r * room(), slots_, margin, is_ascending};
+    Shortlist shortlist_of(const Block& block, std::size_t r, float margin, bool is_ascending) const {
+        return {block.scores + SCORED * CHUNK + r * room(), block.keys + r * room(), slots_, margin, is_ascending};
     }
 
     // Twice the largest error of a float32 score: each of C sums and a few more roundings has an error of 2^-24 of the
     // largest possible sum, which is 1 for the cosine. Infinite if float32 cannot represent the norms, and for rows
     // that are zero or not finite, whose products are uninformative.
-    float margin(const Block<S>& block, std::size_t r) const {
+    float margin(const Block& block, std::size_t r) const {
         if (IS_EXACT) return 0;
         const double error = 2 * 1.01 * double(shape_.channels + 8) / (1 << 24);
         const double norm = block.norms[r], largest = keys_.largest_norm(block.image);
@@ -269,7 +269,7 @@ class BlockSearch {
         return cosines <= S(1e-12) ? Vector<S>{} : products;
     }
 
-    float exact_score(const Block<S>& block, std::size_t r, std::size_t key) const {
+    float exact_score(const Block& block, std::size_t r, std::size_t key) const {
         return bounded(convnn::exact_score(block.exact_rows + r * shape_.channels, keys_.row(block.image, key),
                                            shape_.channels, block.norms[r], keys_.norm(block.image, key), metric_));
     }

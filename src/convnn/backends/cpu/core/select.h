@@ -13,9 +13,9 @@ namespace convnn {
 // If the leaves of an image are distinct, a block of similar queries visits the most promising leaves first, and skips
 // leaves in which no key can be among the best of any query.
 template <class T, class S>
-class Search : BlockSearch<T, S, LeafKeys<T, S>> {
-    using Base = BlockSearch<T, S, LeafKeys<T, S>>;
-    using typename Base::Memory;
+class Search : BlockSearch<T, S, LeafKeys<T, S>, 4, 4 * TILE_ROWS> {
+    using Base = BlockSearch<T, S, LeafKeys<T, S>, 4, 4 * TILE_ROWS>;
+    using typename Base::Block, typename Base::Memory;
 
    public:
     using Base::CHUNK, Base::IS_EXACT, Base::PANEL, Base::SIZE;
@@ -32,7 +32,7 @@ class Search : BlockSearch<T, S, LeafKeys<T, S>> {
         const Memory memory(*this, COLUMNS, leaves * COLUMNS, CHUNK + leaves);
         parallel_for(shape_.batch * blocks, threads_, [&](std::size_t i, int thread) {
             const std::size_t image = i / blocks, first = i % blocks * SIZE;
-            Block<S> block = memory.block(image, thread);
+            Block block = memory.block(image, thread);
             const bool is_cut = keys_.is_cut(image);
             this->load_queries(block, order_.get() + image * shape_.queries + first,
                                std::min(shape_.queries - first, SIZE), !is_cut);
@@ -66,7 +66,7 @@ class Search : BlockSearch<T, S, LeafKeys<T, S>> {
         Halving<T>(keys_.points(rows, norms.data()), SIZE).order(order, shape_.queries);
     }
 
-    void choose(Block<S>& block, std::size_t r, int64_t* out) const {
+    void choose(Block& block, std::size_t r, int64_t* out) const {
         const auto all = [&](std::size_t, const auto& visit) {
             visit(keys_.members(block.image), keys_.count(block.image));
         };
@@ -75,18 +75,18 @@ class Search : BlockSearch<T, S, LeafKeys<T, S>> {
     }
 
     // All keys, in order.
-    void pass_leaves(Block<S>& block) const {
+    void pass_leaves(Block& block) const {
         const std::size_t keys = keys_.count(block.image);
         for (std::size_t first = 0; first < keys; first += CHUNK) {
             const std::size_t count = std::min(keys - first, CHUNK);
             for (std::size_t i = 0; i < count; i += PANEL) score_all(block, (first + i) / PANEL, i, ~0u);
             for (std::size_t r = 0; r < block.count; ++r)
-                this->scan(block, r, keys_.members(block.image) + first, count);
+                this->scan(block, r, block.scores + r * CHUNK, keys_.members(block.image) + first, count);
         }
     }
 
     // The leaves that may matter, the most promising first.
-    void open_leaves(Block<S>& block, const Leaves& in) const {
+    void open_leaves(Block& block, const Leaves& in) const {
         const std::size_t leaves = keys_.leaves(block.image), keys = keys_.count(block.image);
         find_bounds(block, leaves, in.bounds);
         const int32_t* order = by_promise(in, leaves);
@@ -107,7 +107,7 @@ class Search : BlockSearch<T, S, LeafKeys<T, S>> {
             for (std::size_t r = 0; r < block.count; ++r) {
                 Shortlist& shortlist = block.shortlists[r];
                 if (shortlist.full()) continue;
-                this->scan(block, r, in.chunk, filled);
+                this->scan(block, r, block.scores + r * CHUNK, in.chunk, filled);
                 limits[r] = shortlist.full() ? -NOBODY : shortlist.limit();
             }
             filled = 0;
@@ -116,12 +116,12 @@ class Search : BlockSearch<T, S, LeafKeys<T, S>> {
     }
 
     // Scores of all queries with one panel; -infinity for tiles in which it matters to no query.
-    void score_all(const Block<S>& block, std::size_t panel, std::size_t column, uint32_t matters) const {
+    void score_all(const Block& block, std::size_t panel, std::size_t column, uint32_t matters) const {
         for (std::size_t first = 0; first < block.count; first += TILE_ROWS) {
             if (matters >> first & ((1u << TILE_ROWS) - 1)) {
                 std::size_t queries[TILE_ROWS];
                 std::iota(queries, queries + TILE_ROWS, first);
-                this->score(block, queries, panel, column);
+                this->score(block, queries, panel, block.scores + first * CHUNK + column);
             } else {
                 for (int r = 0; r < TILE_ROWS; ++r)
                     std::fill_n(block.scores + (first + r) * CHUNK + column, PANEL, NOBODY);
@@ -139,7 +139,7 @@ class Search : BlockSearch<T, S, LeafKeys<T, S>> {
     }
 
     // For each leaf, an upper bound on the score of its keys for each query.
-    void find_bounds(const Block<S>& block, std::size_t leaves, float* bounds) const {
+    void find_bounds(const Block& block, std::size_t leaves, float* bounds) const {
         const bool by_differences = IS_EXACT && metric_ == Metric::euclidean;
         const S* panels = in_panels(block);
         for (std::size_t column = 0; column < COLUMNS; column += PANEL, panels += PANEL * shape_.channels) {
@@ -164,7 +164,7 @@ class Search : BlockSearch<T, S, LeafKeys<T, S>> {
     }
 
     // The queries, after themselves, in panels.
-    const S* in_panels(const Block<S>& block) const {
+    const S* in_panels(const Block& block) const {
         S* panels = block.rows + SIZE * shape_.channels;
         for (std::size_t i = 0; i < COLUMNS; ++i)
             for (std::size_t c = 0; c < shape_.channels; ++c)
@@ -173,7 +173,7 @@ class Search : BlockSearch<T, S, LeafKeys<T, S>> {
         return panels;
     }
 
-    Reach<S> reach_of(const Block<S>& block, std::size_t column) const {
+    Reach<S> reach_of(const Block& block, std::size_t column) const {
         Reach<S> reach{metric_, {}, {}, {}};
         for (int i = 0; i < LANES<S>; ++i) {
             const std::size_t r = std::min(column + i, block.count - 1);
