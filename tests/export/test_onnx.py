@@ -1,6 +1,5 @@
 """ONNX files against the networks they were written from, run by onnxruntime."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -268,9 +267,3 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.undo()
     monkeypatch.setattr(_onnx, "is_installed", lambda package: package != "onnxruntime")
     assert export_onnx(nn.ReLU(), tmp_path / "x.onnx", torch.zeros(1, 3)) is None
-
-
-@pytest.mark.slow
-def test_onnx_is_not_imported_before_it_is_needed() -> None:
-    program = "import sys, convnn.cli; sys.exit(bool({'onnx', 'onnxscript', 'onnxruntime'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
