@@ -134,17 +134,21 @@ def test_the_graph_is_standard_and_says_what_it_was_given(tied: tuple[nn.Module,
     assert sides == ["batch", 1, 4, 4]
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, dict[str, Tensor], Path]:
+    """Export a network for a batch of one; return it with its state before the export, and the file."""
+    layer = cnn.ConvNN2d(2, 2, K=4, sampling_type="spatial", num_samples=3)
+    network = nn.Sequential(layer, nn.BatchNorm2d(2).eval(), nn.Dropout(0.5))
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    path = tmp_path_factory.mktemp("exported") / "network.onnx"
+    export_onnx(network, path, torch.randn(1, 2, 4, 4), dynamic_batch=False)
+    return network, before, path
+
+
 @pytest.mark.slow
-def test_constants_are_folded(tmp_path: Path) -> None:
+def test_constants_are_folded(exported: tuple[nn.Module, dict[str, Tensor], Path]) -> None:
     """Check that nothing in a graph with a batch of one is independent of the image."""
-    path = tmp_path / "layer.onnx"
-    export_onnx(
-        cnn.ConvNN2d(2, 2, K=4, sampling_type="spatial", num_samples=3),
-        path,
-        torch.zeros(1, 2, 4, 4),
-        dynamic_batch=False,
-    )
-    model = onnx.load(path)
+    model = onnx.load(exported[2])
     known = {"input"}
     for node in model.graph.node:
         if node.op_type != "Constant":
@@ -154,10 +158,8 @@ def test_constants_are_folded(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_network_is_left_as_it_was(tmp_path: Path) -> None:
-    network = nn.Sequential(cnn.ConvNN1d(2, 3, K=2), nn.BatchNorm1d(3).eval(), nn.Dropout(0.5))
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    export_onnx(network, tmp_path / "x.onnx", torch.randn(1, 2, 6), dynamic_batch=False)
+def test_the_network_is_left_as_it_was(exported: tuple[nn.Module, dict[str, Tensor], Path]) -> None:
+    network, before, _ = exported
     assert [module.training for module in network] == [True, False, True]
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert all(p.grad is None and p.requires_grad for p in network.parameters())
