@@ -49,9 +49,6 @@ def network_of(model: str, layer: str) -> tuple[nn.Module, Tensor]:
     return network, images[:3]
 
 
-IN_PASSING = ("vit", "ConvNNAttention")
-"""The network of every run; one on maps is exported by the commands of docs/export.md."""
-
 NETWORKS = {
     *[("vgg11", layer) for layer in list_layers("maps")],
     *[("vit", layer) for layer in list_layers("tokens")],
@@ -72,11 +69,8 @@ def test_every_layer_agrees(name: str, tmp_path: Path) -> None:
     check(layer, torch.randn(3, 4, 4, 5) if is_map else torch.randn(3, 10, 12), tmp_path / "layer.onnx")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("model", "layer"),
-    only(lambda one: one == IN_PASSING, [IN_PASSING, *sorted(NETWORKS - {IN_PASSING})]),
-)
+@pytest.mark.long  # tests/cli/test_export.py exports one in every run
+@pytest.mark.parametrize(("model", "layer"), sorted(NETWORKS))
 def test_every_network_agrees(model: str, layer: str, tmp_path: Path) -> None:
     check(*network_of(model, layer), tmp_path / "network.onnx", dynamic_batch=model.startswith("vit"))
 
