@@ -45,7 +45,7 @@ def test_an_epoch_that_begins_later_has_the_rest_of_the_batches(load, part, firs
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("examples", [20, pytest.param(200, marks=pytest.mark.long)])
+@pytest.mark.parametrize("examples", [20, pytest.param(60, marks=pytest.mark.long)])
 def test_every_sample_goes_to_exactly_one_process(examples):
     @settings(max_examples=examples, deadline=None)
     @given(batch_size=st.integers(1, 40), count=st.integers(1, 9), samples=st.integers(1, 60))
