@@ -1,6 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+unexport PYTHONDONTWRITEBYTECODE  # tests start processes, which need not all compile the same modules
 
 .PHONY: help demo test test-quick test-long faults survival benchmark docs figures lint clean
 

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 SIZES = [(1, 1), (1, 6), (2, 3), (5, 4)]
-IDS = ["x".join(map(str, size)) for size in SIZES]
 STRIDES = [(1, 1), (2, 3)]
 TOLERANCE = 1e-12
 

@@ -1,6 +1,7 @@
+import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,26 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import torch
 
-from convnn.cli import main_train
+from convnn.cli import _callbacks, main_train
+from launch import UNDRAWN, leave_undrawn
 
 os.environ.pop("COLUMNS", None)  # workers set it, but files must not be as narrow as a terminal
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="the first case of every test that is not slow")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect garbage rarely, and never among the collected tests, which would take half a second each time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.set_threshold(10_000)
+        gc.enable()
 
 
 @pytest.hookimpl(trylast=True)  # of what is left of -m and -k
@@ -41,6 +55,15 @@ def _seeded() -> None:
 def _fresh_compiler() -> None:
     if "torch._dynamo" in sys.modules:  # which takes a second to import
         torch.compiler.reset()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _undrawn_curves() -> Iterator[None]:
+    """Leave the curves of runs undrawn, here and in processes that tests fork: nine tenths of a tiny run draw them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(UNDRAWN, "yes")
+        patch.setattr(_callbacks, "draw_curves", leave_undrawn)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,16 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["convnn.cli.train", "convnn.cli._callbacks", "sklearn.datasets", "accelerate"])
+
+UNDRAWN = "CONVNN_TESTS_LEAVE_CURVES_UNDRAWN"
+"""The environment variable by which pytest leaves curves undrawn in forked processes too."""
 
 PATIENCE = 600.0
 """Seconds after which a process that should have ended counts as hanging."""
@@ -49,6 +53,23 @@ def train(argv: Sequence[str]) -> int:
     return main_train(argv)
 
 
+def call_in_folder(folder: str, argv: Sequence[str]) -> int:
+    """Run `convnn` in a folder that is not on the module search path."""
+    from convnn.cli import main
+
+    os.chdir(folder)
+    sys.path[:] = [path for path in sys.path if path not in ("", ".")]
+    return main(argv)
+
+
+def leave_undrawn(metrics: Path, path: Path) -> Path:
+    """Write no more than the first bytes of a picture; stands in for `draw_curves`."""
+    from convnn.files import write_atomically
+
+    write_atomically(path, b"\x89PNG\r\n\x1a\n")
+    return path
+
+
 def start_several(function: Callable[..., Any], *args: Any, log: Path, count: int = 2) -> list[BaseProcess]:
     """Start connected processes, as torchrun does."""
     with socket.socket() as probe:
@@ -65,6 +86,8 @@ def _call(function: Callable[..., Any], args: Sequence[Any], log: str, environme
     import torch
 
     os.environ.update(environment)
+    if UNDRAWN in os.environ:
+        import_module("convnn.cli._callbacks").draw_curves = leave_undrawn
     multiprocessing.set_start_method("fork", force=True)  # of loader workers, as in a process of its own
     torch.set_num_threads(1)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

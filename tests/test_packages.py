@@ -47,15 +47,32 @@ def test_a_package_that_is_missing_and_one_that_is_broken_are_told_apart(
         need("timm", "a network", extra="timm")
 
 
+BARE = """
+import sys
+sys.modules["convnn.backends.cpu._core_portable"] = None  # what an installation without a compiler looks like
+sys.modules["triton"] = None
+import runpy, torch
+from convnn.backends import triton
+from convnn.nn import ConvNN2d
+layer = ConvNN2d(3, 4, K=5)
+layer(torch.randn(2, 3, 6, 6)).sum().backward()
+assert layer.weight.grad is not None
+sys.argv = ["convnn", "info"]
+runpy.run_module("convnn", run_name="__main__")
+"""
+
+
 @pytest.mark.slow
-def test_info_prints_what_does_not_load(tmp_path: Path) -> None:
+def test_without_compiler_triton_and_torchvision_layers_compute_and_info_says_so(tmp_path: Path) -> None:
     (tmp_path / "torchvision").mkdir()
     (tmp_path / "torchvision" / "__init__.py").write_text(f"raise RuntimeError({MISFIT!r})\n")
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-m", "convnn", "info"], capture_output=True, text=True, env=environment)
-    assert (done.returncode, done.stderr) == (0, "")
+    done = subprocess.run([sys.executable, "-c", BARE], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stderr.splitlines() if "triton not found" not in line] == []
     [line] = [line for line in map(str.strip, done.stdout.splitlines()) if line.startswith("torchvision ")]
     assert line.endswith(f"does not load: RuntimeError: {MISFIT}")
+    assert "cpu: not usable: the core is not compiled" in " ".join(done.stdout.split())
 
 
 def test_other_commands_name_it_in_a_line(

@@ -81,10 +81,9 @@ def test_nearest(size: tuple[int, int, int], metric: str) -> None:
 
 
 @needs_kernels
-@pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("sampled", [False, True], ids=["all", "candidates"])
-@pytest.mark.parametrize(("count", "K"), [(31, 5), (33, 2), (32, 1)], ids=["N31-K5", "N33-K2", "N32-K1"])
-def test_nearest_knows_itself(count: int, K: int, sampled: bool, metric: str) -> None:
+@sweep(size=[(31, 5), (33, 2), (32, 1)], sampled=[False, True], metric=METRICS)
+def test_nearest_knows_itself(size: tuple[int, int], sampled: bool, metric: str) -> None:
+    count, K = size
     keys, positions = rows(1, 70, 4), torch.arange(70, device=DEVICE)[5 : 5 + count]
     candidates = torch.arange(0, 70, 7, device=DEVICE) if sampled else None
     assert_same_choice(keys[:, positions], keys, K, metric, positions, candidates)
@@ -96,16 +95,19 @@ def test_nearest_among_fewer_others_repeats_itself() -> None:
     assert_same_choice(keys, keys, 4, "cosine", positions, torch.tensor([1, 4, 6], device=DEVICE))
 
 
+TONES = {
+    "constant": [[0.3, 0.3, 0.3]],
+    "black": [[0.0, 0.0, 0.0]],
+    "two-grays": [[0.1, 0.1, 0.1], [0.7, 0.7, 0.7]],
+    "two-colours": [[0.1, 0.5, 0.9], [0.7, 0.2, 0.3]],
+}
+
+
 @needs_kernels
-@pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize(
-    "tones",
-    [[[0.3, 0.3, 0.3]], [[0.0, 0.0, 0.0]], [[0.1, 0.1, 0.1], [0.7, 0.7, 0.7]], [[0.1, 0.5, 0.9], [0.7, 0.2, 0.3]]],
-    ids=["constant", "black", "two-grays", "two-colours"],
-)
-def test_nearest_takes_equal_scores_by_lowest_index(tones: list[list[float]], metric: str) -> None:
-    which = torch.randint(len(tones), (1, 67), generator=torch.Generator().manual_seed(0))
-    keys, positions = torch.tensor(tones)[which].to(DEVICE), torch.arange(67, device=DEVICE)
+@pytest.mark.parametrize(("tones", "metric"), one_in(2, product(TONES, METRICS)))
+def test_nearest_takes_equal_scores_by_lowest_index(tones: str, metric: str) -> None:
+    which = torch.randint(len(TONES[tones]), (1, 67), generator=torch.Generator().manual_seed(0))
+    keys, positions = torch.tensor(TONES[tones])[which].to(DEVICE), torch.arange(67, device=DEVICE)
     assert_same_choice(keys, keys, 9, metric, positions, None)
     assert_same_choice(keys[:, :4], keys, 9, metric)
 
@@ -269,20 +271,28 @@ FORMS = [
 
 
 @needs_kernels
-@sweep(form=FORMS, with_bias=[False, True], scored=[False, True])
+@pytest.mark.parametrize(
+    ("form", "with_bias", "scored"), one_in(3, product(FORMS, [False, True], [False, True])), ids=str
+)
 def test_convolve(form: tuple[int, int, int], with_bias: bool, scored: bool) -> None:
     channels, outputs, groups = form
     check_convolve(*case(2, 9, 10, channels, outputs, 4, groups, scored), groups, with_bias)
 
 
+OTHER_SIZES = [(1, 31, 5, 1), (2, 32, 3, 2), (3, 43, 7, 3), (1, 2, 40, 33), (0, 3, 4, 2), (2, 0, 4, 2)]
+
+
 @needs_kernels
-@pytest.mark.parametrize("groups", [1, 3], ids=["dense", "depthwise"])
 @pytest.mark.parametrize(
-    ("batch", "count", "length", "K"),
-    [(1, 31, 5, 1), (2, 32, 3, 2), (3, 43, 7, 3), (1, 2, 40, 33), (0, 3, 4, 2), (2, 0, 4, 2)],
-    ids=lambda number: str(number),
+    ("groups", "size"),
+    [
+        *only(lambda one: one[1] in OTHER_SIZES[::2], product([1], OTHER_SIZES)),
+        *only(lambda one: one[1] in OTHER_SIZES[1::2], product([3], OTHER_SIZES)),
+    ],
+    ids=str,
 )
-def test_convolve_of_other_sizes(batch: int, count: int, length: int, K: int, groups: int) -> None:
+def test_convolve_of_other_sizes(groups: int, size: tuple[int, int, int, int]) -> None:
+    batch, count, length, K = size
     check_convolve(*case(batch, count, length, 3, 3, K, groups, True), groups, True)
 
 
@@ -308,7 +318,7 @@ def test_convolve_when_all_choose_one(groups: int, scored: bool) -> None:
 
 
 @needs_kernels
-@pytest.mark.parametrize("slots", [1, 2, 3])
+@pytest.mark.parametrize("slots", one_in(3, [1, 2, 3]))
 def test_convolve_in_parts_of_the_slots(slots: int, monkeypatch: pytest.MonkeyPatch) -> None:
     from convnn.backends.triton import _dense_spread
 
@@ -386,13 +396,6 @@ def test_unsupported(changes: dict[str, object], reason: str) -> None:
 )
 def test_supported_where_available(changes: dict[str, object]) -> None:
     assert triton.unsupported_reasons(request(**changes)) == triton.unavailable_reasons()
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(triton.INTERPRETS, reason="it is the same outside the interpreter")
-def test_import_needs_no_triton() -> None:
-    code = "import sys; sys.modules['triton'] = None; import convnn.ops; from convnn.backends import triton"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_unknown_names_are_attribute_errors() -> None:

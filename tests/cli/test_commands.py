@@ -13,6 +13,7 @@ from PIL import Image
 from convnn.cli import main, main_train
 from convnn.cli.train import resume_command
 from convnn.train import TrainConfig
+from convnn.viz import draw_curves
 from launch import start, wait
 from launch import train as train_in_process
 
@@ -26,7 +27,9 @@ TRAIN = (
 
 @pytest.fixture(scope="module")
 def run_folder(train: Callable[[str], Path]) -> Path:
-    return train(TRAIN + " --tensorboard")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("convnn.cli._callbacks.draw_curves", draw_curves)
+        return train(TRAIN + " --tensorboard")
 
 
 VIT = (
@@ -60,7 +63,7 @@ def test_training_leaves_its_files(run_folder: Path) -> None:
     names = {path.name for path in run_folder.iterdir()}
     files = {"args.txt", "model.txt", "train_eval_results.txt", "metrics.csv", "last.safetensors", "best.safetensors"}
     assert names == files | {"curves.png", "tensorboard", "times.csv"}
-    assert (run_folder / "curves.png").read_bytes().startswith(PNG)
+    assert (run_folder / "curves.png").stat().st_size > 10_000
     assert any((run_folder / "tensorboard").iterdir())
 
 
@@ -225,18 +228,15 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.slow
-def test_main_py_is_the_train_command(tmp_path: Path) -> None:
+def test_main_py_is_the_train_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["--model", "resnet18", "--width", "0.0625", "--test_only", "--device", "cpu"]
     ours = subprocess.run(
         [sys.executable, ROOT / "main.py", *argv], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert "output (2, 10)" in ours.stdout
-    wrong = subprocess.run(
-        [sys.executable, "-m", "convnn", "train", "--modle", "x"], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert wrong.stderr == "convnn: unknown flag --modle; did you mean '--model'?\n"
     assert list(tmp_path.iterdir()) == []
+    assert main(["train", "--modle", "x"]) == 2
+    assert capsys.readouterr() == ("", "convnn: unknown flag --modle; did you mean '--model'?\n")
 
 
 @pytest.mark.slow

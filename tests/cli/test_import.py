@@ -16,6 +16,7 @@ from convnn.nn import LAYERS, _extensions, import_layers
 from convnn.study import read_study
 from convnn.study.worker import arguments
 from convnn.train import TrainConfig, load_checkpoint, read_checkpoint
+from launch import call_in_folder, start, wait
 
 MODULE = """
 from pathlib import Path
@@ -75,15 +76,10 @@ def refusal(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.slow
 def test_a_module_of_the_working_folder_in_a_process_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "my_layers.py").write_text(MODULE)
-    command = [sys.executable, "-c", "import sys; sys.path.remove(''); from convnn.cli import main; sys.exit(main())"]
-    done = subprocess.run(
-        [*command, "train", "--import", "my_layers", "--test_only", *TINY],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "resnet18 of Blur" in done.stdout
+    argv = ["train", "--import", "my_layers", "--test_only", *TINY]
+    log = tmp_path / "log"
+    assert wait(start(call_in_folder, str(tmp_path), argv, log=log)) == 0, log.read_text()
+    assert "resnet18 of Blur" in log.read_text()
 
 
 def test_a_run_remembers_its_module_with_its_place(trained: Path) -> None:

@@ -24,6 +24,7 @@ from convnn.screen import make_console, print_line
 from convnn.study import read_study
 from convnn.train import TrainConfig
 from convnn.train.config_file import read_config_file
+from convnn.viz import draw_curves
 
 RUN = (
     "--dataset digits --model resnet18 --width 0.0625 --layer Conv2d --num_epochs 1"
@@ -37,6 +38,7 @@ def test_a_run_says_the_names_that_people_gave(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", "")  # no LaTeX anywhere
+    monkeypatch.setattr("convnn.cli._callbacks.draw_curves", draw_curves)
     with matplotlib.rc_context({"text.usetex": True}):
         assert main_train([*RUN.split(), "--output_dir", NAME, "--resume"]) == 0
     printed = capsys.readouterr().out
@@ -44,7 +46,7 @@ def test_a_run_says_the_names_that_people_gave(
     assert any(line.split() == ["results", NAME] for line in printed.splitlines())
     assert "1 epoch, batch 64" in printed
     assert "cannot be drawn" not in printed
-    assert (tmp_path / NAME / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / NAME / "curves.png").stat().st_size > 10_000
 
 
 def test_a_console_for_people_interprets_nothing_and_cuts_nothing_in_a_file() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convnn.data import Batch, ImageData, load_data
@@ -45,11 +45,15 @@ def test_an_epoch_that_begins_later_has_the_rest_of_the_batches(load, part, firs
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(batch_size=st.integers(1, 40), count=st.integers(1, 9), samples=st.integers(1, 60))
-def test_every_sample_goes_to_exactly_one_process(batch_size, count, samples):
-    seen = []
-    for i in range(count):
-        data = load_data("digits", batch_size=batch_size, limit_train=samples, process_index=i, num_processes=count)
-        seen += [index for batch in batches(data) for index in batch.indices.tolist()]
-    assert sorted(seen) == list(range(samples))
+@pytest.mark.parametrize("examples", [20, pytest.param(60, marks=pytest.mark.long)])
+def test_every_sample_goes_to_exactly_one_process(examples):
+    @settings(max_examples=examples, deadline=None)
+    @given(batch_size=st.integers(1, 40), count=st.integers(1, 9), samples=st.integers(1, 60))
+    def check(batch_size, count, samples):
+        seen = []
+        for i in range(count):
+            data = load_data("digits", batch_size=batch_size, limit_train=samples, process_index=i, num_processes=count)
+            seen += [index for batch in batches(data) for index in batch.indices.tolist()]
+        assert sorted(seen) == list(range(samples))
+
+    check()

@@ -1,6 +1,5 @@
 """ONNX files against the networks they were written from, run by onnxruntime."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -50,9 +49,6 @@ def network_of(model: str, layer: str) -> tuple[nn.Module, Tensor]:
     return network, images[:3]
 
 
-IN_PASSING = ("vit", "ConvNNAttention")
-"""The network of every run; one on maps is exported by the commands of docs/export.md."""
-
 NETWORKS = {
     *[("vgg11", layer) for layer in list_layers("maps")],
     *[("vit", layer) for layer in list_layers("tokens")],
@@ -73,11 +69,8 @@ def test_every_layer_agrees(name: str, tmp_path: Path) -> None:
     check(layer, torch.randn(3, 4, 4, 5) if is_map else torch.randn(3, 10, 12), tmp_path / "layer.onnx")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("model", "layer"),
-    only(lambda one: one == IN_PASSING, [IN_PASSING, *sorted(NETWORKS - {IN_PASSING})]),
-)
+@pytest.mark.long  # tests/cli/test_export.py exports one in every run
+@pytest.mark.parametrize(("model", "layer"), sorted(NETWORKS))
 def test_every_network_agrees(model: str, layer: str, tmp_path: Path) -> None:
     check(*network_of(model, layer), tmp_path / "network.onnx", dynamic_batch=model.startswith("vit"))
 
@@ -135,17 +128,21 @@ def test_the_graph_is_standard_and_says_what_it_was_given(tied: tuple[nn.Module,
     assert sides == ["batch", 1, 4, 4]
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, dict[str, Tensor], Path]:
+    """Export a network for a batch of one; return it with its state before the export, and the file."""
+    layer = cnn.ConvNN2d(2, 2, K=4, sampling_type="spatial", num_samples=3)
+    network = nn.Sequential(layer, nn.BatchNorm2d(2).eval(), nn.Dropout(0.5))
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    path = tmp_path_factory.mktemp("exported") / "network.onnx"
+    export_onnx(network, path, torch.randn(1, 2, 4, 4), dynamic_batch=False)
+    return network, before, path
+
+
 @pytest.mark.slow
-def test_constants_are_folded(tmp_path: Path) -> None:
+def test_constants_are_folded(exported: tuple[nn.Module, dict[str, Tensor], Path]) -> None:
     """Check that nothing in a graph with a batch of one is independent of the image."""
-    path = tmp_path / "layer.onnx"
-    export_onnx(
-        cnn.ConvNN2d(2, 2, K=4, sampling_type="spatial", num_samples=3),
-        path,
-        torch.zeros(1, 2, 4, 4),
-        dynamic_batch=False,
-    )
-    model = onnx.load(path)
+    model = onnx.load(exported[2])
     known = {"input"}
     for node in model.graph.node:
         if node.op_type != "Constant":
@@ -155,10 +152,8 @@ def test_constants_are_folded(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_network_is_left_as_it_was(tmp_path: Path) -> None:
-    network = nn.Sequential(cnn.ConvNN1d(2, 3, K=2), nn.BatchNorm1d(3).eval(), nn.Dropout(0.5))
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    export_onnx(network, tmp_path / "x.onnx", torch.randn(1, 2, 6), dynamic_batch=False)
+def test_the_network_is_left_as_it_was(exported: tuple[nn.Module, dict[str, Tensor], Path]) -> None:
+    network, before, _ = exported
     assert [module.training for module in network] == [True, False, True]
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert all(p.grad is None and p.requires_grad for p in network.parameters())
@@ -268,9 +263,3 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.undo()
     monkeypatch.setattr(_onnx, "is_installed", lambda package: package != "onnxruntime")
     assert export_onnx(nn.ReLU(), tmp_path / "x.onnx", torch.zeros(1, 3)) is None
-
-
-@pytest.mark.slow
-def test_onnx_is_not_imported_before_it_is_needed() -> None:
-    program = "import sys, convnn.cli; sys.exit(bool({'onnx', 'onnxscript', 'onnxruntime'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", program]).returncode == 0

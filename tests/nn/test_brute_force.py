@@ -8,11 +8,12 @@ from torch import nn
 
 import brute_force
 from convnn import nn as cnn
+from pairwise import sweep
 
 CONVNN = {1: cnn.ConvNN1d, 2: cnn.ConvNN2d, 3: cnn.ConvNN3d}
 ATTENTION = {1: cnn.ConvNNAttn1d, 2: cnn.ConvNNAttn2d}
 CONV_NEW = {1: cnn.Conv1dNew, 2: cnn.Conv2dNew}
-SHAPES = {"1": (1,), "9": (9,), "1x1": (1, 1), "1x7": (1, 7), "5x3": (5, 3), "7x7": (7, 7), "2x3x4": (2, 3, 4)}
+SHAPES = [(1,), (9,), (1, 1), (1, 7), (5, 3), (7, 7), (2, 3, 4)]
 SAMPLED = {
     "all": {},
     "random": {"sampling_type": "random", "num_samples": 6},
@@ -81,10 +82,9 @@ def _usable_K(K: int, size: tuple[int, ...], padding: int) -> int:
     return min(K, math.prod(n + 2 * padding for n in size))
 
 
-@pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("size", SHAPES.values(), ids=SHAPES)
-@pytest.mark.parametrize(("metric", "similarity"), COMPARISONS, ids=str)
-def test_convnn_on_odd_shapes(batch: int, size: tuple[int, ...], metric: str, similarity: str) -> None:
+@sweep(batch=[1, 3], size=SHAPES, comparison=COMPARISONS)
+def test_convnn_on_odd_shapes(batch: int, size: tuple[int, ...], comparison: tuple[str, str]) -> None:
+    metric, similarity = comparison
     padding = 0 if similarity == "Loc_Col" else 1  # mirrored padding pixels tie except for rounding
     K = _usable_K(4, size, padding)
     aggregation = "Loc_Col" if batch == 1 else "Col"
@@ -92,23 +92,23 @@ def test_convnn_on_odd_shapes(batch: int, size: tuple[int, ...], metric: str, si
     _check_convnn(batch, size, settings | {"aggregation_type": aggregation, "lambda_param": 0.3})
 
 
-@pytest.mark.parametrize("shuffle", SHUFFLES)
-@pytest.mark.parametrize("sampling", SAMPLED)
-@pytest.mark.parametrize(("metric", "similarity"), COMPARISONS, ids=str)
-@pytest.mark.parametrize("size", [(12,), (4, 6), (2, 4, 4)], ids=["12", "4x6", "2x4x4"])
+@sweep(size=[(12,), (4, 6), (2, 4, 4)], comparison=COMPARISONS, sampling=list(SAMPLED), shuffle=list(SHUFFLES))
 def test_convnn_in_every_setting(
-    size: tuple[int, ...], metric: str, similarity: str, sampling: str, shuffle: str
+    size: tuple[int, ...], comparison: tuple[str, str], sampling: str, shuffle: str
 ) -> None:
+    metric, similarity = comparison
     aggregation = "Loc_Col" if shuffle in ("A", "BA") else "Col"
     search = {"K": 3, "padding": 0, "metric": metric, "similarity_type": similarity} | SAMPLED[sampling]
     _check_convnn(1, size, search | {"aggregation_type": aggregation} | SHUFFLES[shuffle])
 
 
-@pytest.mark.parametrize("padding", [0, 2])
-@pytest.mark.parametrize("sampling", SAMPLED)
-@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-@pytest.mark.parametrize("size", [(9,), (5, 3), (2, 3, 4)], ids=["9", "5x3", "2x3x4"])
-@pytest.mark.parametrize("K", ["one", "every"])
+@sweep(
+    K=["one", "every"],
+    size=[(9,), (5, 3), (2, 3, 4)],
+    metric=["cosine", "euclidean"],
+    sampling=list(SAMPLED),
+    padding=[0, 2],
+)
 def test_convnn_with_one_and_with_every_candidate(
     K: str, size: tuple[int, ...], metric: str, sampling: str, padding: int
 ) -> None:
@@ -150,10 +150,7 @@ def test_attention_on_odd_shapes(size: tuple[int, ...], metric: str) -> None:
     _check_attention(2, size, settings)
 
 
-@pytest.mark.parametrize("shuffle", SHUFFLES)
-@pytest.mark.parametrize("sampling", SAMPLED)
-@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-@pytest.mark.parametrize("size", [(12,), (4, 6)], ids=["12", "4x6"])
+@sweep(size=[(12,), (4, 6)], metric=["cosine", "euclidean"], sampling=list(SAMPLED), shuffle=list(SHUFFLES))
 def test_attention_in_every_setting(size: tuple[int, ...], metric: str, sampling: str, shuffle: str) -> None:
     aggregation = "Col" if shuffle in ("A", "BA") else "Loc_Col"
     search = {"K": 3, "padding": 0, "metric": metric} | SAMPLED[sampling]

@@ -9,6 +9,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call
 
 from convnn import nn as cnn
+from pairwise import sweep
 
 SAMPLINGS = {
     "all": {},
@@ -44,10 +45,7 @@ def _shuffle(pattern: str) -> dict:
     return {"shuffle_pattern": pattern, "shuffle_scale": 0 if pattern == "NA" else 2}
 
 
-@pytest.mark.parametrize("shuffle", ["NA", "BA"])
-@pytest.mark.parametrize("sampling", SAMPLINGS)
-@pytest.mark.parametrize("similarity", ["Col", "Loc", "Loc_Col"])
-@pytest.mark.parametrize("metric", METRICS)
+@sweep(metric=METRICS, similarity=["Col", "Loc", "Loc_Col"], sampling=list(SAMPLINGS), shuffle=["NA", "BA"])
 def test_convnn(metric: str, similarity: str, sampling: str, shuffle: str) -> None:
     size = (3, 3) if shuffle == "NA" else (4, 4)
     aggregation = "Col" if similarity == "Loc" else "Loc_Col"
@@ -66,9 +64,7 @@ def test_convnn_3d(metric: str) -> None:
     _check(cnn.ConvNN3d(2, 2, K=3, padding=0, metric=metric, aggregation_type="Loc_Col"), (2, 1, 3))
 
 
-@pytest.mark.parametrize("aggregation", ["Col", "Loc_Col"])
-@pytest.mark.parametrize("sampling", SAMPLINGS)
-@pytest.mark.parametrize("metric", METRICS)
+@sweep(metric=METRICS, sampling=list(SAMPLINGS), aggregation=["Col", "Loc_Col"])
 def test_attention(metric: str, sampling: str, aggregation: str) -> None:
     types = {"metric": metric, "aggregation_type": aggregation}
     _check(cnn.ConvNNAttn2d(2, 2, K=3, padding=0, **types, **SAMPLINGS[sampling]), (3, 3))

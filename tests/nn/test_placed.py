@@ -15,6 +15,7 @@ import convnn
 import convnn.nn as cnn
 from convnn.errors import InputError
 from convnn.ops import select
+from pairwise import sweep
 
 LAYERS = {1: cnn.ConvNNPos1d, 2: cnn.ConvNNPos2d, 3: cnn.ConvNNPos3d}
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -80,11 +81,8 @@ def doubles(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.double)
 
 
-@pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize(("prefer", "choosing"), [("unlike", 0.5), ("unlike", 1), ("like", 0.25), ("like", 0)])
-@pytest.mark.parametrize(
-    ("size", "kernel", "reach", "stride", "padding", "dilation"),
-    [
+@sweep(
+    form=[
         ((9,), (3,), 1, 1, 1, 1),
         ((9,), (4,), 2, 2, 1, 1),
         ((5, 3), (3, 3), 1, 1, 1, 1),
@@ -94,18 +92,12 @@ def doubles(*shape: int, seed: int = 0) -> Tensor:
         ((7, 6), (3, 3), 1, 2, 2, 2),
         ((2, 3, 3), (3, 3, 1), 1, 1, 1, 1),
     ],
+    preference=[("unlike", 0.5), ("unlike", 1), ("like", 0.25), ("like", 0)],
+    metric=METRICS,
 )
-def test_against_the_definition(
-    size: tuple[int, ...],
-    kernel: tuple[int, ...],
-    reach: int,
-    stride: int,
-    padding: int,
-    dilation: int,
-    prefer: str,
-    choosing: float,
-    metric: str,
-) -> None:
+def test_against_the_definition(form: tuple[Any, ...], preference: tuple[str, float], metric: str) -> None:
+    size, kernel, reach, stride, padding, dilation = form
+    prefer, choosing = preference
     settings = {"reach": reach, "choosing": choosing, "prefer": prefer, "metric": metric}
     settings |= {"stride": stride, "padding": padding, "dilation": dilation}
     layer = LAYERS[len(size)](2, 3, kernel_size=kernel, **settings, dtype=torch.double)

@@ -10,6 +10,7 @@ from torch.func import functional_call
 
 import brute_force_tokens as slow
 from convnn import nn as cnn
+from pairwise import sweep
 
 LENGTHS = [1, 2, 7, 13]
 HEADS = [1, 3]
@@ -20,19 +21,13 @@ SAMPLED = {
     "random": {"sampling_type": "random", "num_samples": 4},
     "spatial": {"sampling_type": "spatial", "num_samples": 4},
 }
-CONVNN_SETTINGS = [
-    pytest.mark.parametrize("sampling", SAMPLED),
-    pytest.mark.parametrize("encoded", [False, True], ids=["plain", "coordinates"]),
-    pytest.mark.parametrize("soft", [False, True], ids=["raw", "softmax"]),
-    pytest.mark.parametrize("kernel", KERNELS),
-    pytest.mark.parametrize("metric", METRICS),
-]
-
-
-def _in_every_setting(test):
-    for mark in CONVNN_SETTINGS:
-        test = mark(test)
-    return test
+EVERY_SETTING = {
+    "metric": METRICS,
+    "kernel": KERNELS,
+    "soft": [False, True],
+    "encoded": [False, True],
+    "sampling": list(SAMPLED),
+}
 
 
 def _input(length: int, dim: int = 6, batch: int = 2) -> Tensor:
@@ -93,27 +88,20 @@ def test_kvt(length: int, heads: int, K: int) -> None:
     _check(cnn.KvtAttention(6, heads, K=K, attention_dropout=0.0), _input(length), partial(slow.kvt, heads=heads, K=K))
 
 
-@pytest.mark.parametrize("heads", HEADS)
-@_in_every_setting
+@sweep(**EVERY_SETTING, heads=HEADS)
 def test_convnn_in_every_setting(
     metric: str, kernel: str, soft: bool, encoded: bool, sampling: str, heads: int
 ) -> None:
     _check_convnn(7 + heads % 2, heads, 3, metric, kernel, soft, encoded, **SAMPLED[sampling])
 
 
-@pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("encoded", [False, True], ids=["plain", "coordinates"])
-@pytest.mark.parametrize("heads", HEADS)
-@pytest.mark.parametrize("length", LENGTHS)
+@sweep(length=LENGTHS, heads=HEADS, encoded=[False, True], metric=METRICS)
 def test_convnn_on_odd_lengths(length: int, heads: int, encoded: bool, metric: str) -> None:
     for K in {1, min(length, 5), length}:
         _check_convnn(length, heads, K, metric, "standard", True, encoded)
 
 
-@pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("soft", [False, True], ids=["raw", "softmax"])
-@pytest.mark.parametrize("kind", ["random", "spatial"])
-@pytest.mark.parametrize("num_samples", [-1, 1, 2, 3, 8, 9, 10])
+@sweep(num_samples=[-1, 1, 2, 3, 8, 9, 10], kind=["random", "spatial"], soft=[False, True], metric=METRICS)
 def test_convnn_with_one_and_with_every_sample(num_samples: int, kind: str, soft: bool, metric: str) -> None:
     length = 9
     sampled = {"sampling_type": kind, "num_samples": num_samples}
@@ -165,10 +153,7 @@ def test_neighborhood_on_a_grid(heads: int, size: tuple[int, int], window: tuple
     _check(layer, x, partial(slow.neighborhood, heads=heads, size=size, window=window))
 
 
-@pytest.mark.parametrize("window", [1, 2, 5, 20])
-@pytest.mark.parametrize("width", [2, 4])
-@pytest.mark.parametrize("heads", HEADS)
-@pytest.mark.parametrize("length", LENGTHS)
+@sweep(length=LENGTHS, heads=HEADS, width=[2, 4], window=[1, 2, 5, 20])
 def test_local(length: int, heads: int, width: int, window: int) -> None:
     layer = cnn.LocalAttention(6, heads, window_size=window, head_width=width, attention_dropout=0.0)
     _check(layer, _input(length), partial(slow.local, heads=heads, window=window))
@@ -181,10 +166,7 @@ def test_local_with_its_published_widths() -> None:
     _check(layer, _input(140, batch=1), partial(slow.local, heads=2, window=128))
 
 
-@pytest.mark.parametrize("mode", cnn.SPARSE_MODES)
-@pytest.mark.parametrize("context", [1, 2, 3, 4, 7, 30])
-@pytest.mark.parametrize("heads", HEADS)
-@pytest.mark.parametrize("length", LENGTHS)
+@sweep(length=LENGTHS, heads=HEADS, context=[1, 2, 3, 4, 7, 30], mode=cnn.SPARSE_MODES)
 def test_sparse(length: int, heads: int, context: int, mode: str) -> None:
     layer = cnn.SparseAttention(6, heads, sparse_mode=mode, sparse_context_window=context, attention_dropout=0.0)
     _check(layer, _input(length), partial(slow.sparse, heads=heads, mode=mode, context=context))
@@ -238,7 +220,7 @@ def _check_gradients(layer: nn.Module, length: int = 5) -> None:
     assert gradcheck(function, [one.requires_grad_() for one in point], fast_mode=True)
 
 
-@_in_every_setting
+@sweep(**EVERY_SETTING)
 def test_convnn_gradients(metric: str, kernel: str, soft: bool, encoded: bool, sampling: str) -> None:
     types = {"metric": metric, "convolution_type": kernel}
     switches = {"softmax_topk_val": soft, "coordinate_encoding": encoded}

@@ -1,8 +1,5 @@
 """The choice of the backend, and the error when it cannot compute."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 
@@ -83,26 +80,6 @@ def test_backends_train_alike(build) -> None:
 def test_the_report_names_every_backend() -> None:
     assert ("auto", *backend_report()) == BACKEND_CHOICES
     assert backend_report()["reference"] == []
-
-
-WITHOUT_CORE = """
-import sys
-sys.modules["convnn.backends.cpu._core_portable"] = None  # what an installation without a compiler looks like
-import torch
-from convnn.cli import main
-from convnn.nn import ConvNN2d
-layer = ConvNN2d(3, 4, K=5)
-layer(torch.randn(2, 3, 6, 6)).sum().backward()
-assert layer.weight.grad is not None
-main(["info"])
-"""
-
-
-@pytest.mark.slow
-def test_without_a_compiler_the_definition_computes() -> None:
-    done = subprocess.run([sys.executable, "-c", WITHOUT_CORE], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "cpu: not usable: the core is not compiled" in " ".join(done.stdout.split())
 
 
 def test_a_core_that_does_not_load_is_not_taken_for_one_that_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:

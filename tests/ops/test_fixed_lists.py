@@ -10,6 +10,7 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from convnn.errors import InputError
 from convnn.ops import Neighbors, aggregate, select, weigh
+from pairwise import sweep
 
 LENGTHS = [1, 2, 3, 7, 8, 13, 20]
 BACKENDS = ["auto", "reference"]
@@ -245,9 +246,7 @@ def test_what_absent_ones_hold_does_not_count(scored: bool, bad: float, backend:
     assert (~out.isfinite()).any(-1)[0].tolist() == [False, True, True, True, False, False]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("groups", [1, 2])
-@pytest.mark.parametrize("scored", [False, True], ids=["plain", "scored"])
+@sweep(scored=[False, True], groups=[1, 2], backend=BACKENDS)
 def test_convolution_gradients_around_absent_ones(scored: bool, groups: int, backend: str) -> None:
     neighbors = _some_absent()
     inputs = [_random(2, 5, 2).requires_grad_(), _random(4, 2 // groups, 3, seed=3).requires_grad_()]

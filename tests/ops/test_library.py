@@ -115,8 +115,7 @@ def test_convolve_traces(groups: int, backend: str, dtype: torch.dtype, scored: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize(("groups", "backend"), one_in(3, product([1, 2, 4], COMPUTING)))
 def test_gradients_of_convolve(groups: int, backend: str) -> None:
     values, weight, bias = _random(2, 6, 4), _random(4, 4 // groups, 3), _random(4)
     scores, indices = _random(2, 4, 3), _indices()

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import fields
+from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -14,6 +15,12 @@ from convnn.study.definition import LONGEST_NAME, run_name
 from convnn.train import TrainConfig
 
 STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*.toml"))
+
+
+@cache
+def shipped(path: Path) -> Study:
+    return read_study(path)
+
 
 GOOD = """
 title = "A question"
@@ -237,18 +244,20 @@ def test_a_flag_that_is_varied_cannot_be_changed_for_all(tmp_path: Path) -> None
         study(tmp_path, changes={"K": 5})
 
 
+@pytest.mark.xdist_group("shipped studies")  # one worker reads each once
 @pytest.mark.parametrize("path", STUDIES, ids=[path.stem for path in STUDIES])
 def test_shipped_studies_can_be_read(path: Path) -> None:
-    found = read_study(path)
+    found = shipped(path)
     assert found.runs
     assert found.plots
     assert found.title != path.stem
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("shipped studies")
 def test_published_settings() -> None:
     """Return the flags that all published runs of VGG11 share."""
-    found = [read_study(path) for path in STUDIES if 'dataset = ["cifar10", "cifar100"]' in path.read_text()]
+    found = [shipped(path) for path in STUDIES if 'dataset = ["cifar10", "cifar100"]' in path.read_text()]
     configs = [run.config for one in found for run in one.runs if run.config.model == "vgg11"]
     assert len(found) == 8
     for config in configs:

@@ -7,6 +7,7 @@ import signal
 import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import Thread
 
 import psutil
 import pytest
@@ -57,14 +58,21 @@ def words(study: Path, out: Path) -> list[str]:
 
 
 def start_sweep(study: Path, out: Path, log: Path) -> BaseProcess:
-    """Forked, as its runs are."""
+    """Forked, as its runs are, which it forks from a process that imports everything for seconds."""
     return start(main, words(study, out), log=log, OMP_NUM_THREADS="1")
 
 
-def runs_of(sweep: BaseProcess) -> list[psutil.Process]:
+def sweep_here(study: Path, out: Path) -> int:
+    """Sweep in this process, whose runs are forked from the process that other tests fork from."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        return main(words(study, out))
+
+
+def runs_of(sweep: int | None) -> list[psutil.Process]:
     """The processes of its runs: children of the one that they are forked from."""
-    below = psutil.Process(sweep.pid).children(recursive=True)
-    return [process for process in below if process.ppid() != sweep.pid]
+    below = psutil.Process(sweep).children(recursive=True)
+    return [process for process in below if process.ppid() != (sweep or os.getpid())]
 
 
 def wait_for(path: Path) -> None:
@@ -81,8 +89,7 @@ def files(out: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="session")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
-    log = folder / "log"
-    assert wait(start_sweep(write_study(folder, epochs=4), folder / "out", log)) == 0, log.read_text()
+    assert sweep_here(write_study(folder, epochs=4), folder / "out") == 0
     return folder / "out"
 
 
@@ -105,7 +112,7 @@ def test_a_sweep_that_is_ended_goes_on_to_the_same_bits(
     study, out, log = write_study(tmp_path, epochs=4), tmp_path / "out", tmp_path / "log"
     sweep = start_sweep(study, out, log)
     wait_for(out / "layer=Conv2d,seed=0" / "last.safetensors")
-    children = runs_of(sweep)
+    children = runs_of(sweep.pid)
     os.kill(sweep.pid or 0, number)
     assert wait(sweep) == (143 if number == signal.SIGTERM else -9)
     if number == signal.SIGTERM:
@@ -114,7 +121,7 @@ def test_a_sweep_that_is_ended_goes_on_to_the_same_bits(
     psutil.wait_procs(children, timeout=60)  # nobody trains on behind the back of the next sweep
     assert not children[0].is_running()
     assert files(out) != files(uninterrupted)
-    assert wait(start_sweep(study, out, log)) == 0, log.read_text()
+    assert sweep_here(study, out) == 0
     assert files(out) == files(uninterrupted)
 
 
@@ -126,11 +133,12 @@ def test_what_is_finished_is_not_made_again(uninterrupted: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_sweeps_share_a_study(tmp_path: Path) -> None:
-    study, out = write_study(tmp_path, seeds="[0, 1]"), tmp_path / "out"
-    logs = [tmp_path / "one.log", tmp_path / "other.log"]
-    sweeps = [start_sweep(study, out, log) for log in logs]
-    statuses, texts = [wait(sweep) for sweep in sweeps], [log.read_text() for log in logs]
+def test_two_sweeps_share_a_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study, out, log = write_study(tmp_path, seeds="[0, 1]", epochs=3), tmp_path / "out", tmp_path / "log"
+    other = start_sweep(study, out, log)
+    wait_for(out / "queue.journal")
+    statuses = [sweep_here(study, out), wait(other)]
+    texts = [capsys.readouterr().out, log.read_text()]
     assert statuses == [0, 0], texts
     began = [run for text in texts for run in re.findall(r"^(\S+) on cpu", text, re.MULTILINE)]
     assert sorted(began) == [f"layer=Conv2d,seed={n}" for n in range(2)]
@@ -149,14 +157,21 @@ def test_a_run_that_fails_is_told_and_the_others_are_made(tmp_path: Path, capsys
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_is_told_and_goes_on_next_time(uninterrupted: Path, tmp_path: Path) -> None:
-    study, out, log = write_study(tmp_path, seeds="[0]", epochs=4), tmp_path / "out", tmp_path / "log"
-    sweep = start_sweep(study, out, log)
-    wait_for(out / "layer=Conv2d,seed=0" / "last.safetensors")
-    runs_of(sweep)[0].kill()
-    assert wait(sweep) == 2
-    assert "1 of 1 run failed; layer=Conv2d,seed=0: killed by SIGKILL, see" in log.read_text()
-    assert wait(start_sweep(study, out, log)) == 0, log.read_text()
+def test_a_run_that_is_killed_is_told_and_goes_on_next_time(
+    uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, out = write_study(tmp_path, seeds="[0]", epochs=4), tmp_path / "out"
+
+    def kill() -> None:
+        wait_for(out / "layer=Conv2d,seed=0" / "last.safetensors")
+        runs_of(None)[0].kill()
+
+    killer = Thread(target=kill)
+    killer.start()
+    assert sweep_here(study, out) == 2
+    killer.join()
+    assert "1 of 1 run failed; layer=Conv2d,seed=0: killed by SIGKILL, see" in capsys.readouterr().err
+    assert sweep_here(study, out) == 0
     expected = files(uninterrupted)
     assert files(out) == {name: expected[name] for name in files(out)}
     assert len(files(out)) == len(TABLES)

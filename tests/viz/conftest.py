@@ -16,7 +16,7 @@ from open_page import HEIGHT, WIDTH, Open
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # of a module, it would start again for tests of another
 def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api")
     chromium = next(filter(None, map(shutil.which, BROWSERS)), None)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import brute_force_images as brute
-from against_definition import IDS, SIZES, STRIDES, TOLERANCE, check_definition, random_maps, randomised
+from against_definition import SIZES, STRIDES, TOLERANCE, check_definition, random_maps, randomised
 from convnn import nn as cnn
 from pairwise import sweep
 
@@ -65,18 +65,18 @@ def test_normalisation_is_over_all_edges(
     torch.testing.assert_close(normalised, expected, rtol=0, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize(("activation", "active"), [("gelu", F.gelu), ("leaky_relu", lambda x: F.leaky_relu(x, 0.2))])
-@pytest.mark.parametrize(("depth", "reduction", "scale_features"), [(1, 1, True), (2, 2, True), (1, 2, False)])
-@pytest.mark.parametrize("size", SIZES, ids=IDS)
-def test_other_forms_of_edge_conv(
-    size: tuple[int, int], depth: int, reduction: int, scale_features: bool, activation: str, active: Callable
-) -> None:
+ACTIVE = {"gelu": F.gelu, "leaky_relu": lambda x: F.leaky_relu(x, 0.2)}
+
+
+@sweep(size=SIZES, form=[(1, 1, True), (2, 2, True), (1, 2, False)], activation=list(ACTIVE))
+def test_other_forms_of_edge_conv(size: tuple[int, int], form: tuple[int, int, bool], activation: str) -> None:
+    depth, reduction, scale_features = form
     settings = {"K": 3, "groups": 2, "scale_features": scale_features}
     layer = cnn.EdgeConv2d(4, 6, mlp_layers=depth, edge_activation=activation, reduction=reduction, **settings)
 
     def definition(x: Tensor, p: dict[str, Tensor]) -> Tensor:
         mlp = [(p[f"mlp.{i}.weight"], p[f"mlp.{i}.bias"]) for i in range(0, 2 * depth - 2, 2)]
-        others = {"active": active, "reduction": min(reduction, *size)}
+        others = {"active": ACTIVE[activation], "reduction": min(reduction, *size)}
         return brute.edge_conv(x, p["weight"], p["bias"], mlp, **others, **settings)
 
     check_definition(randomised(layer), random_maps(size), definition)
@@ -166,21 +166,19 @@ def test_adaptive(
     check_definition(layer, random_maps(size), lambda x, p: brute.adaptive(x, p, k=k, **settings))
 
 
-@pytest.mark.parametrize("pooling", ["mean", "max"])
-@pytest.mark.parametrize(
-    ("edge_type", "degree_type", "keeping"),
-    [
+@sweep(
+    size=SIZES,
+    form=[
         ("pair_distance", "graph", "scaled"),
         ("pair_weight", "degree", "scaled"),
         ("edge_conv", "scores", "added"),
         ("distance", "features", "alone"),
         ("distance", "graph", "added"),
     ],
+    pooling=["mean", "max"],
 )
-@pytest.mark.parametrize("size", SIZES, ids=IDS)
-def test_other_forms_of_adaptive(
-    size: tuple[int, int], edge_type: str, degree_type: str, keeping: str, pooling: str
-) -> None:
+def test_other_forms_of_adaptive(size: tuple[int, int], form: tuple[str, str, str], pooling: str) -> None:
+    edge_type, degree_type, keeping = form
     settings = {"edge_type": edge_type, "degree_type": degree_type, "keeping": keeping, "pooling": pooling}
     layer = randomised(cnn.AdaptiveNeighborhoods2d(4, 6, kernel_size=3, latent_channels=5, stride=(2, 1), **settings))
     check_definition(layer, random_maps(size), lambda x, p: brute.adaptive(x, p, k=3, stride=(2, 1), **settings))
