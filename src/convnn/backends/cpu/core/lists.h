@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <numeric>
-#include <utility>
 
 #include "block.h"
 #include "list_keys.h"
@@ -67,8 +66,8 @@ class ListSearch : BlockSearch<T, S, ListKeys<T, S>, 64, TILE_ROWS> {
     void open_lists(Block& block, int32_t* memory) const {
         int32_t *lists = memory, *queries = lists + SIZE * most_, *ends = queries + SIZE * most_;
         name_once(block, lists, ends);
-        for (const auto [first, last] : {std::pair<std::size_t, std::size_t>{0, 1}, {1, most_}}) {
-            sort(block, lists, first, last, queries, ends);
+        for (const std::size_t first : {std::size_t(0), std::size_t(1)}) {
+            sort(block, lists, first, first ? most_ : std::min<std::size_t>(1, most_), queries, ends);
             for (std::size_t list = 0; list < num_lists_; ++list)
                 open(block, list, queries + (list ? ends[list - 1] : 0), queries + ends[list]);
         }
