@@ -17,6 +17,7 @@ CONTESTANTS: dict[str, Callable[[int, int], nn.Module]] = {
     "Conv2d": partial(nn.Conv2d, kernel_size=3, padding=1),
     "ConvNN, K = 9": partial(ConvNN2d, K=K),
     "Branching, half ConvNN": partial(Branching2d.with_convnn, K=K, branch_ratio=0.5),
+    "ConvNN, clustered search": partial(ConvNN2d, K=K, search="clustered"),
     "ConvNN of 64 random candidates": partial(ConvNN2d, K=K, sampling_type="random", num_samples=64),
     "ConvNN of a grid of 8 x 8 candidates": partial(ConvNN2d, K=K, sampling_type="spatial", num_samples=8),
     "ConvNN_Pos": ConvNNPos2d,

@@ -205,6 +205,17 @@ def test_leaves_with_what_is_not_finite(core: str) -> None:
             assert _same_choice(keys, keys, 9, metric, torch.arange(600), None), (odd, metric)
 
 
+def test_a_row_of_nan_does_not_hide_one_of_infinity(core: str) -> None:
+    """With float32 sums a key at an infinite distance looks like NaN, but ranks before it."""
+    rows = _random(1, 40, 20)
+    rows[:, 7], rows[:, 9], rows[:, 12] = torch.nan, torch.inf, torch.nan
+    lists = torch.zeros(1, 40, dtype=torch.long)
+    for metric in METRICS:
+        assert _same_choice(rows, rows, 38, metric, torch.arange(40), None)
+        arguments = (rows, rows, 38, metric, torch.arange(40), lists, lists.unsqueeze(2), 1)
+        assert torch.equal(cpu.nearest_in_lists(*arguments), reference.nearest_in_lists(*arguments))
+
+
 SHAPES = [
     pytest.param(2, 9, 9, 3, 1, 5, 1, id="narrow"),
     pytest.param(3, 30, 25, 9, 65, 7, 1, id="65-channels"),

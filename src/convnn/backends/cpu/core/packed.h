@@ -2,7 +2,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
+#include <limits>
 
 #include "parallel.h"
 #include "score.h"
@@ -71,8 +73,7 @@ class PackedKeys {
         const bool is_zero = length == 0 || (metric_ == Metric::cosine && length <= 1e-12);
         norms_.get()[image * shape_.keys + key] = scale_of(length, metric_);
         if (is_zero && ++zeros > shape_.K + 1) return false;
-        double& largest = largest_norms_.get()[image];
-        if (!(length <= largest)) largest = length;  // also true for NaN
+        keep_largest(image, length);
         return true;
     }
 
@@ -97,12 +98,11 @@ class PackedKeys {
             for (std::size_t c = 0; c < shape_.channels; ++c) mean[c] += row(image, keys[i])[c];
         }
         for (std::size_t c = 0; c < shape_.channels; ++c) mean[c] /= std::max<std::size_t>(finite, 1);
-        double& largest = largest_norms_.get()[image];
-        largest = 0;
+        largest_norms_.get()[image] = 0;
         for (std::size_t i = 0; i < count; ++i) {
             const double square = exact_sum<SquaredDifference>(row(image, keys[i]), mean, shape_.channels);
             norms[keys[i]] = square;
-            if (!(square <= largest)) largest = square;
+            keep_largest(image, square);
         }
     }
 
@@ -115,6 +115,12 @@ class PackedKeys {
             norms[i] = norm(image, key);
             convert(row(image, key), norm(image, key), image, to + i / PANEL * PANEL * shape_.channels + i % PANEL, PANEL);
         }
+    }
+
+    // Infinite from the first number on that is not finite.
+    void keep_largest(std::size_t image, double norm) {
+        double& largest = largest_norms_.get()[image];
+        largest = norm <= DBL_MAX ? std::max(largest, norm) : std::numeric_limits<double>::infinity();
     }
 
     const double* mean(std::size_t image) const { return means_.get() + image * shape_.channels; }
