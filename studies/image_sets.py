@@ -1,14 +1,16 @@
 """Write sets of images for which choosing neighbours might pay, as folders that `--dataset imagefolder` reads.
 
 `python studies/image_sets.py --data_path ./Data/cifar10 --out ./Data` makes them from the pictures of CIFAR-10 in
-train/<class>/* and test/<class>/*; the same arguments write the same pixels. Studies of them: without_place.toml, matches.toml.
+train/<class>/* and test/<class>/*; the same arguments write the same pixels. without_place.toml and matches.toml use
+them.
 
     permuted   every picture's pixels in one order, drawn once: neighbours on the grid say nothing
     patches    the 16 patches of every picture in an order of its own
     occluded   a quarter of every picture's 64 patches painted grey
     copies     a patch of every picture replaced, by another one of the same picture (class copied) or by one of another
                picture with the same mean and spread in every channel (class spliced): copy-move forgery
-    twins      two patterns of random pixels at random places on noise: the same one twice (class same) or two (class other)
+    twins      two patterns of random pixels at random places on noise: the same one twice (class same), or two (class
+               other)
 """
 
 import argparse

@@ -28,7 +28,6 @@ class Trial(nn.Module):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.kernel = nn.Conv1d(in_channels, out_channels, SIDE**2)
-        self.warmth = nn.Parameter(torch.zeros(SIDE**2))
 
     def forward(self, x: Tensor) -> Tensor:
         field = _field(x)
@@ -47,19 +46,23 @@ class Trial(nn.Module):
         """From (B, N, slots, places), (B, N, 1, C) and (B, N, slots, places, C) to (B, N, slots, C)."""
         raise NotImplementedError
 
-    def shares(self, scores: Tensor) -> Tensor:
-        return (scores * self.warmth.exp()[:, None]).softmax(-1).unsqueeze(-1)
-
 
 class Soft(Trial):
     """A softmax over the places of a slot, by inner product, with a learned temperature."""
 
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels)
+        self.warmth = nn.Parameter(torch.zeros(SIDE**2))
+
     def pick(self, scores: Tensor, here: Tensor, there: Tensor) -> Tensor:
         return (self.shares(scores) * there).sum(3)
 
+    def shares(self, scores: Tensor) -> Tensor:
+        return (scores * self.warmth.exp()[:, None]).softmax(-1).unsqueeze(-1)
+
 
 class Placed(Soft):
-    """By cosine, and a slot's own place has a head start that is learned: a learned lambda. It begins near a convolution."""
+    """By cosine, with a learned head start of a slot's own place: a learned lambda. It begins near a convolution."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels)
