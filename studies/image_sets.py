@@ -11,6 +11,7 @@ them.
                picture with the same mean and spread in every channel (class spliced): copy-move forgery
     twins      two patterns of random pixels at random places on noise: the same one twice (class same), or two (class
                other)
+    pairs      two handwritten digits of scikit-learn at random places: the same digit (class same) or not (class other)
 """
 
 import argparse
@@ -22,6 +23,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
 
+from convnn.data.sources import read_digits
+
 SIDE = 32
 PATCH = 8
 """Side of the shuffled patches."""
@@ -31,6 +34,8 @@ MOVED = 12
 """Side of the patches that are copied."""
 GLYPH = 5
 """Side of the patterns."""
+DIGIT = 12
+"""Side of the digits."""
 NOISE = 12.0
 """Standard deviation of the noise around them, of 255."""
 
@@ -38,25 +43,25 @@ Picture = NDArray[np.uint8]
 Labelled = tuple[Picture, str]
 
 
-def permuted(pictures: list[Labelled], generator: Generator) -> Iterator[Labelled]:
+def permuted(pictures: list[Labelled], generator: Generator, part: str) -> Iterator[Labelled]:
     order = np.random.default_rng(0).permutation(SIDE * SIDE)  # the same one in both parts
     for picture, label in pictures:
         yield picture.reshape(-1, 3)[order].reshape(picture.shape), label
 
 
-def patches(pictures: list[Labelled], generator: Generator) -> Iterator[Labelled]:
+def patches(pictures: list[Labelled], generator: Generator, part: str) -> Iterator[Labelled]:
     for picture, label in pictures:
         yield joined(generator.permutation(cut(picture, PATCH))), label
 
 
-def occluded(pictures: list[Labelled], generator: Generator) -> Iterator[Labelled]:
+def occluded(pictures: list[Labelled], generator: Generator, part: str) -> Iterator[Labelled]:
     for picture, label in pictures:
         pieces = cut(picture, COVER)
         pieces[generator.permutation(len(pieces))[: len(pieces) // 4]] = 128
         yield joined(pieces), label
 
 
-def copies(pictures: list[Labelled], generator: Generator) -> Iterator[Labelled]:
+def copies(pictures: list[Labelled], generator: Generator, part: str) -> Iterator[Labelled]:
     for number, (picture, _) in enumerate(pictures):
         is_copied = number % 2 == 0
         (y, x), (to_y, to_x) = two_places(generator, MOVED, step=2)  # pooling by two sees both alike
@@ -69,7 +74,7 @@ def copies(pictures: list[Labelled], generator: Generator) -> Iterator[Labelled]
         yield changed, "copied" if is_copied else "spliced"
 
 
-def twins(pictures: list[Labelled], generator: Generator) -> Iterator[Labelled]:
+def twins(pictures: list[Labelled], generator: Generator, part: str) -> Iterator[Labelled]:
     for number in range(len(pictures)):
         is_same = number % 2 == 0
         pattern, other = generator.choice([0.0, 255.0], (2, GLYPH, GLYPH, 1))
@@ -79,8 +84,22 @@ def twins(pictures: list[Labelled], generator: Generator) -> Iterator[Labelled]:
         yield np.rint(picture.clip(0, 255)).astype(np.uint8), "same" if is_same else "other"
 
 
-SETS: dict[str, Callable[[list[Labelled], Generator], Iterator[Labelled]]] = {
-    one.__name__: one for one in (permuted, patches, occluded, copies, twins)
+def pairs(pictures: list[Labelled], generator: Generator, part: str) -> Iterator[Labelled]:
+    images, labels = getattr(read_digits(), part)
+    labels = labels.numpy()
+    for number in range(len(pictures)):
+        is_same = number % 2 == 0
+        first = int(generator.integers(len(labels)))
+        others = np.flatnonzero((labels == labels[first]) == is_same)
+        picture = generator.normal(0, NOISE, (SIDE, SIDE, 3))
+        for (y, x), one in zip(two_places(generator, DIGIT), (first, int(generator.choice(others))), strict=True):
+            digit = Image.fromarray(images[one, 0].numpy()).resize((DIGIT, DIGIT), Image.Resampling.BILINEAR)
+            picture[y : y + DIGIT, x : x + DIGIT] += np.asarray(digit, dtype=float)[..., None]
+        yield np.rint(picture.clip(0, 255)).astype(np.uint8), "same" if is_same else "other"
+
+
+SETS: dict[str, Callable[[list[Labelled], Generator, str], Iterator[Labelled]]] = {
+    one.__name__: one for one in (permuted, patches, occluded, copies, twins, pairs)
 }
 
 
@@ -129,7 +148,7 @@ def main() -> None:
         seed = int(part == "test")
         pictures = read_pictures(options.data_path / part, count, np.random.default_rng(seed))
         for name in options.names:
-            for number, (picture, label) in enumerate(SETS[name](pictures, np.random.default_rng(seed))):
+            for number, (picture, label) in enumerate(SETS[name](pictures, np.random.default_rng(seed), part)):
                 folder = options.out / name / part / label
                 folder.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(picture).save(folder / f"{number:05}.png")

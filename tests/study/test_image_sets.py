@@ -18,7 +18,7 @@ def pictures() -> list[tuple[np.ndarray, str]]:
 
 
 def made(name: str, pictures: list[tuple[np.ndarray, str]], seed: int = 0) -> list[tuple[np.ndarray, str]]:
-    return list(SETS[name](pictures, np.random.default_rng(seed)))
+    return list(SETS[name](pictures, np.random.default_rng(seed), "test"))
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -77,3 +77,11 @@ def test_twins_are_the_same_pattern(pictures) -> None:
         assert len(places) == 2
         first, second = (picture[y : y + side, x : x + side] for y, x in places)
         assert (label == "same") == bool((first == second).all())
+
+
+def test_half_of_the_pairs_are_the_same_digit(pictures) -> None:
+    labels = [label for _, label in made("pairs", pictures * 10)]
+    assert labels == ["same", "other"] * 30
+    for picture, _ in made("pairs", pictures):
+        assert (picture > 128).sum() > 60, "two digits in light ink"
+        assert np.median(picture) < 30
