@@ -1,24 +1,25 @@
-"""Variants of ConvNN_Pos that were tried and not shipped, in the network and with the budget of place.toml.
+"""Layers that were tried in the place of a convolution and are not part of the package; trials.toml trains them.
 
-`python studies/trials.py --data_path ./Data/cifar10` trains each with three seeds and prints a line a run. In each,
-half of the channels look at the places of a convolution, and the other half is what is tried.
+`convnn sweep studies/trials.toml --set data_path=./Data/cifar10` imports this file. Each layer has as many weights as a
+3 x 3 convolution, and few numbers beside them: gates, temperatures, thin projections; the last two differ in K.
 """
 
-import argparse
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convnn.data import load_data
-from convnn.models import vgg11
-from convnn.nn import ConvNNPos2d, Grid
+from convnn.nn import ConvNN2d, ConvNNPos2d, Grid, register_layer
 from convnn.nn._field import Field
 from convnn.nn._search import under_windows
-from convnn.ops import select
+from convnn.ops import Neighbors, aggregate, select, weigh
 
 SIDE, REACH = 3, 1
+WIDTH = 16
+"""Channels of the learned projections."""
+MOST_POSITIONS = 16 * 16
+"""Larger maps are not searched by the layers that look at the whole map: their first convolution sees only colours."""
 
 
 class Trial(nn.Module):
@@ -27,48 +28,73 @@ class Trial(nn.Module):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.kernel = nn.Conv1d(in_channels, out_channels, SIDE**2)
-        self.warmth = nn.Parameter(torch.zeros(SIDE**2))
-        self.query = nn.Linear(in_channels, 16, bias=False)
-        self.key = nn.Linear(in_channels, 16, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        field = Field.of(x, Grid(SIDE, padding="same").widened((SIDE, SIDE), REACH))
-        choices = under_windows(field).squeeze(0)[:, select.sectors((SIDE, SIDE), REACH)]
-        there = field.features[:, choices]  # (B, N, slots, places, C)
-        here = field.at_queries(field.features)[:, :, None, None]
-        out = self.kernel(self.pick(here, there).flatten(0, 1).mT)
-        return field.to_map(out.squeeze(-1).unflatten(0, there.shape[:2]))
+        field = _field(x)
+        places, rows = _places(field), field.features
+        queries, keys = self.compared(rows)
+        scores = (field.at_queries(queries)[:, :, None, None] * keys[:, places]).sum(-1)
+        picked = self.pick(scores, field.at_queries(rows)[:, :, None], rows[:, places])
+        out = self.kernel(picked.flatten(0, 1).mT)
+        return field.to_map(out.squeeze(-1).unflatten(0, scores.shape[:2]))
 
-    def pick(self, here: Tensor, there: Tensor) -> Tensor:
-        """From (B, N, 1, 1, C) and (B, N, slots, places, C) to (B, N, slots, C)."""
+    def compared(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """From (B, T, C) to the queries and keys whose inner products are the scores."""
+        return rows, rows
+
+    def pick(self, scores: Tensor, here: Tensor, there: Tensor) -> Tensor:
+        """From (B, N, slots, places), (B, N, 1, C) and (B, N, slots, places, C) to (B, N, slots, C)."""
         raise NotImplementedError
-
-    def shares(self, scores: Tensor) -> Tensor:
-        return (scores * self.warmth.exp()[:, None]).softmax(-1).unsqueeze(-1)
 
 
 class Soft(Trial):
     """A softmax over the places of a slot, by inner product, with a learned temperature."""
 
-    def pick(self, here: Tensor, there: Tensor) -> Tensor:
-        return (self.shares((here * there).sum(-1)) * there).sum(3)
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels)
+        self.warmth = nn.Parameter(torch.zeros(SIDE**2))
+
+    def pick(self, scores: Tensor, here: Tensor, there: Tensor) -> Tensor:
+        return (self.shares(scores) * there).sum(3)
+
+    def shares(self, scores: Tensor) -> Tensor:
+        return (scores * self.warmth.exp()[:, None]).softmax(-1).unsqueeze(-1)
 
 
-class Projected(Trial):
-    """The same with learned projections: attention within each direction."""
+class Placed(Soft):
+    """By cosine, with a learned head start of a slot's own place: a learned lambda. It begins near a convolution."""
 
-    def pick(self, here: Tensor, there: Tensor) -> Tensor:
-        return (self.shares(self.scores(here, there)) * there).sum(3)
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels)
+        self.head_start = nn.Parameter(torch.full((SIDE**2, 1), 4.0))
+        own = (torch.arange(SIDE)[:, None] + REACH) * (SIDE + 2 * REACH) + torch.arange(SIDE) + REACH
+        self.is_own = (select.sectors((SIDE, SIDE), REACH) == own.flatten()[:, None]).float()
 
-    def scores(self, here: Tensor, there: Tensor) -> Tensor:
-        return (self.query(here) * self.key(there)).sum(-1) / 4
+    def compared(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        rows = F.normalize(rows, dim=-1)
+        return rows, rows
+
+    def shares(self, scores: Tensor) -> Tensor:
+        return super().shares(scores + self.head_start * self.is_own)
+
+
+class Projected(Soft):
+    """A softmax with learned projections: attention within each direction."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels)
+        self.query = nn.Linear(in_channels, WIDTH, bias=False)
+        self.key = nn.Linear(in_channels, WIDTH, bias=False)
+
+    def compared(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        return self.query(rows) / WIDTH**0.5, self.key(rows)
 
 
 class StraightThrough(Projected):
     """One place by learned projections; the gradient is that of the softmax."""
 
-    def pick(self, here: Tensor, there: Tensor) -> Tensor:
-        shares = self.shares(self.scores(here, there))
+    def pick(self, scores: Tensor, here: Tensor, there: Tensor) -> Tensor:
+        shares = self.shares(scores)
         hard = F.one_hot(shares.squeeze(-1).argmax(-1), shares.shape[3]).unsqueeze(-1).to(shares)
         return ((hard + shares - shares.detach()) * there).sum(3)
 
@@ -76,10 +102,10 @@ class StraightThrough(Projected):
 class Differences(Trial):
     """One place by inner product; its value is its difference from the position."""
 
-    def pick(self, here: Tensor, there: Tensor) -> Tensor:
-        chosen = (here * there).sum(-1).argmax(-1)[..., None, None].expand(-1, -1, -1, 1, there.shape[-1])
+    def pick(self, scores: Tensor, here: Tensor, there: Tensor) -> Tensor:
+        chosen = scores.argmax(-1)[..., None, None].expand(-1, -1, -1, 1, there.shape[-1])
         outer = (torch.arange(SIDE**2) != SIDE**2 // 2).unsqueeze(-1)
-        return there.gather(3, chosen).squeeze(3) - here.squeeze(3) * outer
+        return there.gather(3, chosen).squeeze(3) - here * outer
 
 
 class SideBySide(nn.Module):
@@ -95,11 +121,133 @@ class SideBySide(nn.Module):
         return torch.cat([part(x) for part in self.parts], dim=1)
 
 
+class Gated(nn.Module):
+    """A convolution whose slots may leave their own place for a chosen one: by a gate for each, which begins at 0."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, SIDE, padding=1)
+        self.gate = nn.Parameter(torch.zeros(in_channels, SIDE, SIDE))
+
+    def forward(self, x: Tensor) -> Tensor:
+        field, weight = _field(x), self.conv.weight
+        chosen = aggregate.convolve(field.features, self.choose(field), (weight * self.gate).flatten(2))
+        return F.conv2d(x, weight * (1 - self.gate), self.conv.bias, padding=1) + field.to_map(chosen)
+
+    def choose(self, field: Field) -> Neighbors:
+        """The place of each slot that is most similar to the position, by cosine."""
+        queries = field.at_queries(field.features)
+        return select.one_of_each(queries, field.features, _places(field), metric="cosine")
+
+
+class GatedUnlike(Gated):
+    """The same with the least similar place."""
+
+    def choose(self, field: Field) -> Neighbors:
+        queries = field.at_queries(field.features)
+        return select.one_of_each(queries, field.features, _places(field), metric="cosine", unlike=True)
+
+
+class GatedFixed(Gated):
+    """The control: the same with the farthest place of each slot, whatever it holds."""
+
+    def choose(self, field: Field) -> Neighbors:
+        farthest = torch.tensor([0, 0, 1, 0, 0, 1, 2, 1, 3])  # in the lists of `select.sectors`
+        places = _places(field)[:, torch.arange(SIDE**2), farthest]
+        return Neighbors(places.unsqueeze(0)).for_each_of(field.features.shape[0])
+
+
+class Far(nn.Module):
+    """A convolution of x + gate * far(x), where `far` is what the rest of the map adds; the gate begins at 0."""
+
+    def __init__(self, in_channels: int, out_channels: int, K: int = 9) -> None:
+        super().__init__()
+        self.K = K
+        self.conv = nn.Conv2d(in_channels, out_channels, SIDE, padding=1)
+        self.gate = nn.Parameter(torch.zeros(in_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not 1 < x.shape[2:].numel() <= MOST_POSITIONS:
+            return self.conv(x)
+        rows = x.flatten(2).mT.contiguous()
+        return self.conv(x + (self.gate * self.far(rows)).mT.unflatten(2, x.shape[2:]))
+
+    def far(self, rows: Tensor) -> Tensor:
+        """From (B, T, C) to (B, T, C): the mean of the K most similar others, by cosine, less the position itself."""
+        return gather_mean(rows, self.others(rows, rows)) - rows
+
+    def others(self, queries: Tensor, keys: Tensor, metric: str = "cosine") -> Neighbors:
+        count = keys.shape[1]
+        near = select.nearest(
+            queries, keys, min(self.K + 1, count), metric=metric, positions=torch.arange(count, device=keys.device)
+        )
+        return Neighbors(near.indices[..., 1:])
+
+
+class FarMax(Far):
+    """In every channel the largest difference of the K most similar others from the position, as in Vision GNN."""
+
+    def far(self, rows: Tensor) -> Tensor:
+        return aggregate.maximum(rows, self.others(rows, rows), rows)
+
+
+class FarUnlike(Far):
+    """The mean of the K least similar."""
+
+    def far(self, rows: Tensor) -> Tensor:
+        return gather_mean(rows, self.others(-rows, rows)) - rows
+
+
+class FarProjected(Far):
+    """The K best by learned projections, weighed by their softmax, through which the projections learn."""
+
+    def __init__(self, in_channels: int, out_channels: int, K: int = 9) -> None:
+        super().__init__(in_channels, out_channels, K)
+        self.query = nn.Linear(in_channels, WIDTH, bias=False)
+        self.key = nn.Linear(in_channels, WIDTH, bias=False)
+
+    def far(self, rows: Tensor) -> Tensor:
+        queries, keys = self.query(rows) / WIDTH**0.5, self.key(rows)
+        scores = weigh.similarity(self.others(queries, keys, "matmul"), queries, keys, metric="matmul")
+        return aggregate.weighted_sum(rows, weigh.softmax(scores)) - rows
+
+
+class FarFixed(Far):
+    """The control: the mean of K others that are drawn once for each position, whatever they hold."""
+
+    def others(self, queries: Tensor, keys: Tensor, metric: str = "cosine") -> Neighbors:
+        count = keys.shape[1]
+        steps = torch.randperm(count - 1, generator=torch.Generator().manual_seed(count))[: self.K] + 1
+        places = (torch.arange(count)[:, None] + steps) % count
+        return Neighbors(places.unsqueeze(0).to(keys.device)).for_each_of(keys.shape[0])
+
+
+class FarAll(Far):
+    """The control: the mean of the whole map."""
+
+    def far(self, rows: Tensor) -> Tensor:
+        return rows.mean(1, keepdim=True) - rows
+
+
+def gather_mean(rows: Tensor, neighbors: Neighbors) -> Tensor:
+    """Return the mean of the neighbours, (B, N, C)."""
+    return aggregate.weighted_sum(rows, neighbors) / neighbors.K
+
+
+def _field(x: Tensor) -> Field:
+    return Field.of(x, Grid(SIDE, padding="same").widened((SIDE, SIDE), REACH))
+
+
+def _places(field: Field) -> Tensor:
+    """Return the places of every slot of every position, (N, slots, places)."""
+    return under_windows(field).squeeze(0)[:, select.sectors((SIDE, SIDE), REACH)]
+
+
 def _beside_convolution(trial: type[Trial]) -> Callable[[int, int], nn.Module]:
     return lambda i, o: SideBySide(o, lambda n: nn.Conv2d(i, n, SIDE, padding=1), lambda n: trial(i, n))
 
 
-def _both(i: int, o: int) -> nn.Module:
+def _like_and_unlike(i: int, o: int) -> nn.Module:
     choosing = {"choosing": 1.0, "reach": REACH, "metric": "cosine"}
     return SideBySide(
         o,
@@ -109,52 +257,30 @@ def _both(i: int, o: int) -> nn.Module:
     )
 
 
-TRIALS: dict[str, Callable[[int, int], nn.Module]] = {
-    "as shipped": lambda i, o: ConvNNPos2d(i, o, kernel_size=SIDE, reach=REACH),
-    "soft": _beside_convolution(Soft),
-    "projected": _beside_convolution(Projected),
-    "straight-through": _beside_convolution(StraightThrough),
-    "differences": _beside_convolution(Differences),
-    "alike and unlike": _both,
+def _of_depth(K_by_channels: dict[int, int]) -> Callable[[int, int], nn.Module]:
+    """ConvNN whose K depends on the depth, told by the input channels of VGG at an eighth of its width."""
+    return lambda i, o: ConvNN2d(i, o, K=K_by_channels[i])
+
+
+TRIALS: dict[str, tuple[Callable[[int, int], nn.Module], str]] = {
+    "HalfSoft": (_beside_convolution(Soft), "half of the channels: a softmax over the places of each slot"),
+    "HalfProjected": (_beside_convolution(Projected), "half: the same with learned projections"),
+    "HalfStraightThrough": (_beside_convolution(StraightThrough), "half: one place, with the softmax's gradient"),
+    "HalfDifferences": (_beside_convolution(Differences), "half: one place, less the position"),
+    "LikeAndUnlike": (_like_and_unlike, "a third each: own places, most like, most unlike"),
+    "Placed": (Placed, "all channels: a softmax in which a slot's own place has a learned head start"),
+    "Gated": (Gated, "a convolution whose slots move to the most similar place as far as learned gates let them"),
+    "GatedUnlike": (GatedUnlike, "the same, to the least similar place"),
+    "GatedFixed": (GatedFixed, "the same, to the farthest place: the control"),
+    "Far": (Far, "a convolution of each position and the mean of the 9 most similar, by learned gates"),
+    "FarMax": (FarMax, "the same with the largest difference in each channel"),
+    "FarUnlike": (FarUnlike, "the same with the 9 least similar"),
+    "FarProjected": (FarProjected, "the same with the 9 best by learned projections"),
+    "FarFixed": (FarFixed, "the same with 9 fixed places: a control"),
+    "FarAll": (FarAll, "the same with the mean of the map: a control"),
+    "GrowingK": (_of_depth({3: 4, 8: 6, 16: 9, 32: 9, 64: 12}), "ConvNN with K from 4 to 12"),
+    "ShrinkingK": (_of_depth({3: 16, 8: 12, 16: 9, 32: 9, 64: 4}), "ConvNN with K from 16 to 4"),
 }
 
-
-def train(name: str, seed: int, data_path: str, epochs: int, images: int) -> float:
-    """Return the test accuracy after the last epoch, in percent."""
-    kept = {"limit_train": images, "limit_test": 4000, "keep_images": True, "num_workers": 0}
-    data = load_data("imagefolder", data_path, batch_size=32, seed=seed, **kept)
-    torch.manual_seed(seed)
-    network = vgg11(TRIALS[name], width=0.125, dropout=0.0)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=6e-4, weight_decay=0.01)
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-    for epoch in range(epochs):
-        network.train()
-        data.train.set_epoch(epoch)
-        for pixels, labels, _ in data.train:
-            optimizer.zero_grad()
-            F.cross_entropy(network(pixels), labels).backward()
-            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimizer.step()
-        scheduler.step()
-    network.eval()
-    with torch.no_grad():
-        right = [(network(pixels).argmax(1) == labels).float() for pixels, labels, _ in data.test]
-    return 100 * torch.cat(right).mean().item()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", default=list(TRIALS), help=f"of {', '.join(TRIALS)}")
-    parser.add_argument("--data_path", default="./Data/cifar10")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--images", type=int, default=5000)
-    options = parser.parse_args()
-    for seed in range(options.seeds):
-        for name in options.names:
-            accuracy = train(name, seed, options.data_path, options.epochs, options.images)
-            print(f"{name}, seed {seed}: {accuracy:.2f} %", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+for _name, (_make, _summary) in TRIALS.items():
+    register_layer(_name, _make, _summary)

@@ -1,6 +1,7 @@
 """The meaning of a study file, and the errors of a wrong one."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import fields
 from functools import cache
 from itertools import product
@@ -10,6 +11,7 @@ import pytest
 
 from convnn.cli import main
 from convnn.errors import InputError
+from convnn.nn import LAYERS, _extensions
 from convnn.study import Plot, Study, read_study
 from convnn.study.definition import LONGEST_NAME, run_name
 from convnn.train import TrainConfig
@@ -244,6 +246,18 @@ def test_a_flag_that_is_varied_cannot_be_changed_for_all(tmp_path: Path) -> None
         study(tmp_path, changes={"K": 5})
 
 
+@pytest.fixture
+def layers_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Forget the layers that a study imports from a file of the repository."""
+    monkeypatch.chdir(STUDIES[0].parents[1])
+    monkeypatch.setattr(_extensions, "_files", set())
+    before = dict(LAYERS)
+    yield
+    LAYERS.clear()
+    LAYERS.update(before)
+
+
+@pytest.mark.usefixtures("layers_as_before")
 @pytest.mark.xdist_group("shipped studies")  # one worker reads each once
 @pytest.mark.parametrize("path", STUDIES, ids=[path.stem for path in STUDIES])
 def test_shipped_studies_can_be_read(path: Path) -> None:

@@ -126,6 +126,32 @@ def test_a_best_within_the_spread_is_not_marked(study: Path) -> None:
     assert {column.heading: column.best for column in comparison(runs[1:])}["best top-1"] == (True, False)
 
 
+def test_the_difference_from_a_run_is_paired_by_seed(study: Path) -> None:
+    runs = read_study_runs(study)
+    (column,) = (one for one in comparison(runs, "ConvNN") if one.heading == "less ConvNN")
+    # By hand: the pairs of Branching differ by 2 and 0 points, those of Conv2d by -50 and -50; t is 12.706 with two.
+    assert column.cells == ("+1.00 [-11.71, 13.71]", "–", "-50.00 [-50.00, -50.00]")
+    assert column.keys[0] == pytest.approx(0.01)
+
+
+def test_a_difference_of_single_runs_needs_the_same_seed_and_has_no_interval(tmp_path: Path) -> None:
+    seeds = {"a": 0, "b": 0, "c": 1}
+    runs = read_runs([run_folder(tmp_path / name, (0.1 + seed,), seed=seed) for name, seed in seeds.items()])
+    assert next(one.cells for one in comparison(runs, "a") if one.heading == "less a") == ("–", "+0.00", "–")
+
+
+def test_the_command_says_the_difference_from_a_run(study: Path, tmp_path: Path, capsys) -> None:
+    command = ["compare", str(study), "--out", str(tmp_path / "out"), "--json", "--against"]
+    assert main([*command, "Conv"]) == 2
+    assert "--against='Conv' is not one of Branching, ConvNN, Conv2d" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main([*command, "Conv2d"]) == 0
+    assert [row["less Conv2d"] for row in json.loads(capsys.readouterr().out)] == [
+        pytest.approx(0.51), pytest.approx(0.5), None
+    ]  # fmt: skip
+    assert "less Conv2d" in (tmp_path / "out" / "compare.html").read_text()
+
+
 def test_a_study_of_one_setting_is_refused(tmp_path: Path) -> None:
     run_folder(tmp_path / "study" / "one", seed=0)
     run_folder(tmp_path / "study" / "two", seed=1)

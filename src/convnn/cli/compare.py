@@ -33,6 +33,11 @@ def add_flags(parser: Parser) -> None:
         metavar="RUN",
         help="two or more folders of runs, or the folder of a study, whose runs are averaged over seeds",
     )
+    parser.add_argument(
+        "--against",
+        metavar="NAME",
+        help="name of a run in the table; also show the difference from it, paired by seed, with its 95%% interval",
+    )
     add_out_flags(parser, f"folder for {', '.join(FILES)}", default="comparison")
     add_json_flag(parser)
 
@@ -42,12 +47,12 @@ def run(args: argparse.Namespace, console: Console) -> None:
     check_new(Path(args.out), FILES, overwrite=args.overwrite)
     is_of_study = len(args.runs) == 1 and is_study(args.runs[0])
     runs = read_study_runs(args.runs[0]) if is_of_study else read_runs(args.runs)
-    columns = comparison(runs)
+    columns = comparison(runs, args.against)
     folder = make_folder(Path(args.out), "--out")
     picture, table, page = (folder / name for name in FILES)
     draw_comparison(runs, picture)
     write_atomically(table, comparison_markdown(columns))
-    write_atomically(page, comparison_page(runs))
+    write_atomically(page, comparison_page(runs, args.against))
     if args.json:
         print_json(console, [{column.heading: column.keys[row] for column in columns} for row in range(len(runs))])
         return
@@ -61,7 +66,7 @@ def as_table(runs: Sequence[Run], columns: Sequence[Column]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("run", overflow="fold")
     table.add_column("flags", overflow="fold")
-    visible = [column for column in columns if column.heading in ON_SCREEN]
+    visible = [column for column in columns if column.heading in ON_SCREEN or column.heading.startswith("less ")]
     for column in visible:
         table.add_column(column.heading.replace(" ", "\n", 1), justify="right", no_wrap=True)
     for number, run in enumerate(runs):

@@ -4,7 +4,7 @@ import hashlib
 import math
 import reprlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ FORMAT = {
     "repeats": (list, str, 'a list of flags, such as ["seed"]'),
     "flags": (dict, None, "a table, [flags]"),
     "runs": (list, dict, "tables of lists of values, [[runs]]"),
+    "baselines": (list, dict, "tables of settings, [[baselines]]"),
     "plots": (list, dict, "tables, [[plots]]"),
 }
 """The keys of a study file: the type of each, that of its items, and their name in messages."""
@@ -96,6 +97,7 @@ class Study:
         folder: folder of all results.
         runs: the runs, in the order of the file.
         repeats: settings that only repeat a run, such as the seed; results are means over them.
+        baselines: settings from whose results the others' differences are computed, such as {"layer": "Conv2d"}.
         plots: pictures of the results.
         same: names of skipped runs, which differ from others only in settings that they do not read, and of the latter.
     """
@@ -105,6 +107,7 @@ class Study:
     folder: Path
     runs: tuple[PlannedRun, ...]
     repeats: tuple[str, ...] = ("seed",)
+    baselines: tuple[Mapping[str, Any], ...] = ()
     plots: tuple[Plot, ...] = ()
     same: Mapping[str, str] = field(default_factory=dict)
 
@@ -119,7 +122,8 @@ def read_study(path: str | Path, changes: Mapping[str, Any] | None = None, folde
     """Read a study from its file.
 
     The file has flags of every run under [flags]; under each [[runs]] lists of values for some flags, of which every
-    combination is run; pictures under [[plots]]; and, all optional, `title`, `output_dir` and `repeats`.
+    combination is run; under [[baselines]] settings that the others are compared with; pictures under [[plots]]; and,
+    all optional, `title`, `output_dir` and `repeats`.
 
     Args:
         path: FILE.toml.
@@ -147,8 +151,9 @@ def read_study(path: str | Path, changes: Mapping[str, Any] | None = None, folde
         if name not in flag_names:
             raise InputError(f"{source} has {name!r} in repeats, which is not a flag{did_you_mean(name, flag_names)}")
     study = Study(path.stem, table.get("title", path.stem), folder, runs, repeats, same=same)
+    baselines = tuple(_baseline(values, study, source) for values in table.get("baselines", []))
     plots = tuple(_plot(values, study, source) for values in table.get("plots", []))
-    return Study(**(vars(study) | {"plots": plots}))
+    return replace(study, baselines=baselines, plots=plots)
 
 
 def _products(blocks: list[dict[str, Any]] | None, source: str) -> Iterator[dict[str, Any]]:
@@ -229,6 +234,14 @@ def _without_duplicates(runs: tuple[PlannedRun, ...]) -> tuple[tuple[PlannedRun,
         if first.setdefault(read, run) is not run:
             same[run.name] = first[read].name
     return tuple(first.values()), same
+
+
+def _baseline(values: dict[str, Any], study: Study, source: str) -> dict[str, Any]:
+    for name in values:
+        check_choice(f"a setting under [[baselines]] of {source}", name, study.settings)
+    if not values or not any(all(run.settings.get(k) == v for k, v in values.items()) for run in study.runs):
+        raise InputError(f"{source} has the baseline {reprlib.repr(values)}, but no run with these settings")
+    return values
 
 
 def _plot(values: Any, study: Study, source: str) -> Plot:

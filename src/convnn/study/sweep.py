@@ -11,6 +11,7 @@ from convnn.files import make_folder, write_atomically
 from convnn.packages import need, reason
 from convnn.study.definition import PlannedRun, Study
 from convnn.study.device import Device
+from convnn.study.differences import differences_markdown
 from convnn.study.plots import draw_loss_curves, draw_plot
 from convnn.study.results import Group, Result, group_results, read_result, results_csv, results_markdown
 from convnn.study.worker import Worker
@@ -118,7 +119,8 @@ class Sweep:
         results = [self.results[run.name] for run in self.study.runs if run.name in self.results]
         groups, folder = group_results(self.study, results), self.study.folder
         write_atomically(folder / "results.csv", results_csv(self.study, results))
-        write_atomically(folder / "results.md", results_markdown(self.study, groups))
+        tables = results_markdown(self.study, groups) + differences_markdown(self.study, groups)
+        write_atomically(folder / "results.md", tables)
         try:
             self._draw(groups)
         except Exception as error:  # fonts, disks or anything else a picture needs must not stop the runs

@@ -17,10 +17,10 @@ INKS = {INK: "var(--ink)", FAINT: "var(--faint)", HAIRLINE: "var(--line)", "#fff
 
 
 @own_style()
-def comparison_page(runs: Sequence[Run]) -> str:
+def comparison_page(runs: Sequence[Run], against: str | None = None) -> str:
     """Return the page as HTML: curves, and a table that sorts by a click on a heading; it loads no other file."""
     template = Template((files("convnn.viz.compare") / "page.html").read_text(encoding="utf-8"))
-    columns = comparison(runs)
+    columns = comparison(runs, against)
     return template.substitute(
         title=f"Comparison of {_counted(runs)}",
         curves=_themed(svg_text(comparison_figure(runs))),

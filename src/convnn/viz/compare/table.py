@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from math import isnan, nan
 from statistics import fmean, stdev
 
+from convnn.errors import check_choice
 from convnn.runs import Run
+from convnn.runs.paired import paired_difference
 from convnn.tables import escape_markdown, markdown_table
 
 UNKNOWN = "–"
@@ -32,8 +34,17 @@ class Column:
     is_number: bool
 
 
-def comparison(runs: Sequence[Run]) -> list[Column]:
-    """Return the columns of the comparison: name, differing flags, size, cost, accuracies; top-5 if any run has it."""
+def comparison(runs: Sequence[Run], against: str | None = None) -> list[Column]:
+    """Return the columns of the comparison: name, differing flags, size, cost, accuracies; top-5 if any run has it.
+
+    Args:
+        runs: the runs, or means of runs.
+        against: name of the run from which a column has the difference of every other one, paired by seed; None
+            leaves the column out.
+
+    Raises:
+        InputError: no run is called `against`.
+    """
     names = [run.name for run in runs]
     columns = [Column("run", tuple(names), tuple(names), (False,) * len(runs), is_number=False)]
     columns += [_of_flag(name, runs) for name in different_flags(runs)]
@@ -42,7 +53,8 @@ def comparison(runs: Sequence[Run]) -> list[Column]:
         _of_numbers("GFLOPs", [run.gflops for run in runs], "{:.3g}".format, None),
         *_of_repeats(runs),
         *_of_parts(runs),
-        _of_accuracies("best top-1", runs, lambda run: run.validation(run.best, "top1")),
+        _of_accuracies("best top-1", runs, _best),
+        *_of_differences(runs, against),
         _of_numbers("its epoch", [run.at(run.best, "epoch") for run in runs], "{:g}".format, None),
         _of_numbers("its top-5", [run.validation(run.best, "top5") for run in runs], "{:.2%}".format, max),
         *_of_tests(runs),
@@ -86,6 +98,26 @@ def _of_accuracies(heading: str, runs: Sequence[Run], value: Callable[[Run], flo
         f"{cell[:-1]} ± {spread:.2%}" if spread else cell for cell, spread in zip(column.cells, spreads, strict=True)
     ]
     return replace(column, cells=tuple(cells), best=column.best if _is_clear(means, spreads) else (False,) * len(runs))
+
+
+def _best(run: Run) -> float:
+    return run.validation(run.best, "top1")
+
+
+def _of_differences(runs: Sequence[Run], against: str | None) -> list[Column]:
+    """Return a column with the difference of each best accuracy from that of a run, if one is named."""
+    if against is None:
+        return []
+    check_choice("--against", against, [run.name for run in runs])
+    (baseline,) = (_by_seed(run) for run in runs if run.name == against)
+    found = [None if run.name == against else paired_difference(_by_seed(run), baseline) for run in runs]
+    cells = tuple(UNKNOWN if one is None else one.in_points() for one in found)
+    keys = tuple(nan if one is None else one.mean for one in found)
+    return [Column(f"less {against}", cells, keys, (False,) * len(runs), is_number=True)]
+
+
+def _by_seed(run: Run) -> dict[str | None, float]:
+    return {repeat.flags.get("seed"): _best(repeat) for repeat in run.repeats or (run,)}
 
 
 def _is_clear(means: Sequence[float], spreads: Sequence[float]) -> bool:
