@@ -9,7 +9,7 @@ from typing import Any
 from generate.docstrings import PAPER
 from generate.markdown import table
 
-from convnn.systems import FAMILIES, System, list_systems
+from convnn.systems import FAMILIES, System, list_families, list_systems
 
 CLAIMS = Path(__file__).parents[1] / "claims"
 UNSEEN = "—"
@@ -18,9 +18,9 @@ UNSEEN = "—"
 def everything() -> Iterator[str]:
     """All systems: what each is, where, how it was checked, and what was seen."""
     claims = read_claims()
-    for key, known in FAMILIES.items():
-        systems = list_systems(key)
-        yield from ("", f"## {known.title}", "", f"{known.about} [{len(systems)} systems]({key}.md).", "")
+    for known in list_families():
+        systems = list_systems(known.key)
+        yield from ("", f"## {known.title}", "", f"{known.about} [{len(systems)} systems]({known.key}.md).", "")
         rows = ((_name(one), one.steps, one.checked, _seen(one, claims)) for one in systems)
         yield from table(("system", "selects; weighs; aggregates", "checked against", "claim"), rows)
 

@@ -105,11 +105,21 @@ def list_systems(family: str | None = None) -> list[System]:
     Raises:
         InputError: the family is unknown.
     """
-    for module in _fact_modules():
-        importlib.import_module(module)
+    _read_facts()
     if family is not None:
         check_choice("family", family, FAMILIES)
     return [system for system in SYSTEMS.values() if family in (None, system.family)]
+
+
+def list_families() -> list[Family]:
+    """List all families, in the order of registration."""
+    _read_facts()
+    return list(FAMILIES.values())
+
+
+def _read_facts() -> None:
+    for module in _fact_modules():
+        importlib.import_module(module)
 
 
 def _fact_modules() -> Iterator[str]:

@@ -19,7 +19,7 @@ import convnn.runs
 import convnn.study
 import convnn.viz
 from convnn.cli import COMMANDS, command_parser
-from convnn.systems import FAMILIES, list_systems
+from convnn.systems import list_families, list_systems
 from fences import ROOT
 
 pytest.importorskip("zensical", reason="the site needs pip install 'convnn[docs]'")
@@ -154,7 +154,7 @@ def test_every_command_and_flag_is_on_the_page_of_the_command_line(pages: dict[P
     assert all(name in networks for name in [*convnn.models.list_models(), *convnn.nn.LAYERS])
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [one.key for one in list_families()])
 def test_the_guide_has_every_system_with_its_facts(pages: dict[Path, Page], site: Path, family: str) -> None:
     page, index = pages[site / "guide" / f"{family}.html"], pages[site / "guide" / "index.html"]
     for system in list_systems(family):

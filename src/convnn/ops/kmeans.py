@@ -34,7 +34,7 @@ def kmeans(
     if metric == "cosine":
         points = unit(points.to(torch.promote_types(points.dtype, torch.float32))).to(points.dtype)
     is_finite = points.isfinite().all(2)
-    centroids, active = points[:, :count], torch.ones(len(points), dtype=torch.bool, device=points.device)
+    centroids, active = points[:, :count], torch.ones(points.shape[0], dtype=torch.bool, device=points.device)
     scores: list[Tensor] = []
     repairs: list[Tensor] = []
     for _ in range(rounds if points.shape[1] > count else 0):
