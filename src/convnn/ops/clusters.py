@@ -97,12 +97,26 @@ def search(problem: Problem, clusters: Clusters) -> Tensor:
         return problem.exact()
     generator = torch.Generator().manual_seed(clusters.seed)
     centroids = _train(problem.kernels, members, count, problem.metric, generator)
-    lists = assign(problem, members, centroids)
+    order = _order(problem, centroids, min(clusters.probes or 2 * TYPICAL, count))
+    asks_itself = problem.candidates is None and _are_the_same(problem.queries, problem.keys)
+    if asks_itself and _clustered_by(problem.metric) == problem.metric:
+        lists = order[:, :, 0].contiguous()
+    else:
+        lists = assign(problem, members, centroids)
     if clusters.probes is None:
         probes = _probes_for(problem, centroids, lists, 0.95 if clusters.recall is None else clusters.recall, generator)
     else:
-        probes = torch.full((len(centroids),), clusters.probes)
-    return search_lists(problem, centroids, lists, probes)
+        probes = torch.full((centroids.shape[0],), clusters.probes)
+    return search_lists(problem, centroids, lists, probes, order)
+
+
+def _are_the_same(queries: Tensor, keys: Tensor) -> bool:
+    return queries.data_ptr() == keys.data_ptr() and queries.shape == keys.shape and queries.stride() == keys.stride()
+
+
+def _order(problem: Problem, centroids: Tensor, probes: int) -> Tensor:
+    """Return the lists (B, N, probes) with the centroids nearest to each query, best first."""
+    return problem.kernels.nearest(problem.queries, centroids, probes, problem.metric, None, None)
 
 
 def cost(queries: int, keys: int, clusters: Clusters) -> int:
@@ -119,13 +133,16 @@ def cost(queries: int, keys: int, clusters: Clusters) -> int:
     return training + (keys + queries) * lists + queries * opened * keys // lists + sampled * SAMPLE * keys
 
 
-def search_lists(problem: Problem, centroids: Tensor, lists: Tensor, probes: Tensor) -> Tensor:
+def search_lists(
+    problem: Problem, centroids: Tensor, lists: Tensor, probes: Tensor, order: Tensor | None = None
+) -> Tensor:
     """Return the nearest keys (B, N, K) in the `probes` (B,) lists with the centroids (B, L, C) nearest to each query.
 
     A query whose lists hold too few keys opens the next ones, until it has K. `lists` (B, T) has the list of each key,
-    or -1 for a key that may not be chosen.
+    or -1 for a key that may not be chosen. `order` has the first lists of each query, where they are known.
     """
-    order = problem.kernels.nearest(problem.queries, centroids, int(probes.max()), problem.metric, None, None)
+    most = int(probes.max())
+    order = order[:, :, :most] if order is not None and order.shape[2] >= most else _order(problem, centroids, most)
     ranks = torch.arange(order.shape[2], device=order.device)
     opened = order.masked_fill(ranks >= probes.to(order.device)[:, None, None], -1)
     found = _search_opened(problem, lists, opened, centroids.shape[1])

@@ -54,13 +54,17 @@ class Shortlist {
         kept_ = count_;
     }
 
-    // Ranks the keys by other scores, lowest key first among equals, and keeps the best.
+    // Ranks the keys by other scores, lowest key first among equals, and keeps the best. Keys that differ by more than
+    // the margin are in order already.
     template <class Score>
     void settle(const Score& score) {
         drop();
-        if (is_ascending_ && kept_) std::sort(keys_, keys_ + count_);
-        for (std::size_t i = 0; i < count_; ++i) scores_[i] = score(keys_[i]);
         rank();
+        std::size_t end = 0;
+        for (std::size_t first = 0; first < std::min(count_, slots_); first = end) {
+            for (end = first + 1; end < count_ && !(scores_[end - 1] - scores_[end] > margin_);) ++end;
+            if (end - first > 1) rank_again(first, end, score);
+        }
         count_ = std::min(count_, slots_);
     }
 
@@ -96,6 +100,21 @@ class Shortlist {
         full_ = true;
         limit_ = -NOBODY;
         count_ = 0;
+    }
+
+    template <class Score>
+    void rank_again(std::size_t first, std::size_t end, const Score& score) {
+        for (std::size_t i = first; i < end; ++i) {
+            const int32_t key = keys_[i];
+            const float one = score(key);
+            std::size_t j = i;
+            for (; j > first && (scores_[j - 1] < one || (scores_[j - 1] == one && keys_[j - 1] > key)); --j) {
+                scores_[j] = scores_[j - 1];
+                keys_[j] = keys_[j - 1];
+            }
+            scores_[j] = one;
+            keys_[j] = key;
+        }
     }
 
     void rank() {
