@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convnn import data, export, hub, models, nn, ops, study, train, viz
-    from convnn.nn import replace_layers
+    from convnn.nn import merge, replace_layers
     from convnn.train import load
 
 __version__ = "0.1.0"
@@ -21,6 +21,7 @@ __all__ = [
     "export",
     "hub",
     "load",
+    "merge",
     "models",
     "nn",
     "ops",
@@ -30,7 +31,7 @@ __all__ = [
     "viz",
 ]
 
-_FUNCTIONS = {"replace_layers": "convnn.nn", "load": "convnn.train"}
+_FUNCTIONS = {"merge": "convnn.nn", "replace_layers": "convnn.nn", "load": "convnn.train"}
 """What the package offers by itself, and the modules that have it."""
 
 

@@ -25,6 +25,8 @@ TYPES = {
     "NonLocal": cnn.NonLocal2d,
     "AdaptiveNeighborhoods": cnn.AdaptiveNeighborhoods2d,
     "NeighborhoodAttention2d": cnn.NeighborhoodAttention2d,
+    "RepLK": cnn.RepLK2d,
+    "UniRepLK": cnn.UniRepLK2d,
 }
 TOKEN_TYPES = {
     "Attention": cnn.Attention,
@@ -75,6 +77,7 @@ FLAGS = {  # what the command line passes to every layer
     "keeping": "added",
     "pooling": "max",
     "latent_channels": 6,
+    "small_kernel": 3,
 }
 
 
@@ -121,6 +124,12 @@ def test_flags_reach_layers_without_padding() -> None:
     assert adaptive.ranker.encode.out_features == 6
     assert (adaptive.degree.degree_type, adaptive.keeping) == ("graph", "added")
     assert adaptive.degree.log_variance is not None
+
+
+def test_flags_reach_layers_of_kernels() -> None:
+    replk = cnn.layer_factory("RepLK", **FLAGS)(3, 8)
+    assert (replk.kernel_size, replk.small_kernel) == (5, 3)
+    assert cnn.layer_factory("UniRepLK", **FLAGS)(3, 8).kernel_size == 5
 
 
 def test_what_a_network_decides_goes_before_the_flags() -> None:

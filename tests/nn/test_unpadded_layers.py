@@ -1,4 +1,4 @@
-"""Tests of all layers on images that do not use padding, alone and in networks."""
+"""Tests of all layers on images that compute the middles of windows, alone and in networks."""
 
 import ast
 import re
@@ -24,6 +24,10 @@ SOURCES = sorted(
     path for room in (vision_graphs, windows) for path in Path(room.__path__[0]).glob("*.py") if path.name != FACTS
 )
 LAYERS = ["ViG", "EdgeConv", "SVGA", "MGC", "DAGC", "NeighborhoodAttention2d", "NonLocal", "AdaptiveNeighborhoods"]
+KERNELS = {"RepLK": {"kernel_size": 7}, "UniRepLK": {"kernel_size": 7}}
+"""Layers of kernels, with settings for small maps and few channels."""
+
+ALL = [*LAYERS, *KERNELS]
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -58,17 +62,17 @@ def test_an_encoding_in_front_is_that_layer_on_the_encoded_map(name: str) -> Non
 @pytest.mark.parametrize(
     ("model", "name"),
     [
-        *only(lambda one: one[1] in LAYERS[::2], product(["vgg11"], LAYERS)),
-        *only(lambda one: one[1] in LAYERS[1::2], product(["resnet18"], LAYERS)),
+        *only(lambda one: one[1] in ALL[::2], product(["vgg11"], ALL)),
+        *only(lambda one: one[1] in ALL[1::2], product(["resnet18"], ALL)),
     ],
 )
 def test_trains_in_a_network(model: str, name: str) -> None:
     torch.manual_seed(0)
-    network = create_model(model, name, width=1 / 16, dropout=0.0)
+    network = create_model(model, name, width=1 / 16, dropout=0.0, **KERNELS.get(name, {}))
     _train_once(network)
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", [*LAYERS, *KERNELS])
 def test_takes_the_place_of_convolutions(name: str) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(
@@ -83,7 +87,7 @@ def test_takes_the_place_of_convolutions(name: str) -> None:
     )
     x = torch.randn(2, 3, 32, 32)
     shape = model[:6](x).shape
-    report = cnn.replace_layers(model, name)
+    report = cnn.replace_layers(model, name, **KERNELS.get(name, {}))
     assert [fate.reason for fate in report.fates] == [
         "",
         "",
@@ -141,13 +145,13 @@ def test_refuses_what_it_cannot_be(build: partial, words: str) -> None:
         build(4, 4)
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", [*LAYERS, *KERNELS])
 def test_refuses_other_maps(name: str) -> None:
-    layer = cnn.layer_factory(name)(4, 4)
+    layer = cnn.layer_factory(name, **KERNELS.get(name, {}))(4, 4)
     with pytest.raises(InputError, match=r"\(2, 3, 5, 5\)"):
         layer(torch.zeros(2, 3, 5, 5))
     with pytest.raises(InputError, match="padding=2 is wider"):
-        cnn.LAYERS[name].build(4, 4, window_size=3, padding=2)(torch.zeros(2, 4, 5, 5))
+        cnn.LAYERS[name].build(4, 4, window_size=3, padding=2, **KERNELS.get(name, {}))(torch.zeros(2, 4, 5, 5))
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)

@@ -1,4 +1,4 @@
-"""Layers in which every position chooses its neighbours."""
+"""Layers in which every position chooses its neighbours, or takes those in its window."""
 
 from convnn.nn import functional
 from convnn.nn._extensions import import_layers
@@ -8,6 +8,9 @@ from convnn.nn._layer import ChoosingLayer, MapLayer, UnpaddedLayer
 from convnn.nn._search import SAMPLING_TYPES, SEARCHES, SIMILARITY_TYPES, Search
 from convnn.nn._shuffle import PixelShuffle1d, PixelUnshuffle1d
 from convnn.nn.functional import AGGREGATION_TYPES, PREFERENCES
+from convnn.nn.kernels.convolution import ConvMaker
+from convnn.nn.kernels.merging import Mergeable, Merged, MergeReport, merge
+from convnn.nn.kernels.parallel import ConvNorm, ParallelConv
 from convnn.nn.maps.attention import ConvNNAttn1d, ConvNNAttn2d, ConvNNAttn3d
 from convnn.nn.maps.branching import Branching1d, Branching2d, Branching3d
 from convnn.nn.maps.conv_new import Conv1dNew, Conv2dNew, Conv3dNew
@@ -31,6 +34,7 @@ from convnn.nn.vision_graphs.grapher import Grapher2d
 from convnn.nn.vision_graphs.near_axial import DAGC2d
 from convnn.nn.vision_graphs.non_local import NonLocal2d
 from convnn.nn.vision_graphs.vig import GRAPH_CONVS, ViG2d
+from convnn.nn.windows.large_kernel import RepLK1d, RepLK2d, RepLK3d, UniRepLK1d, UniRepLK2d, UniRepLK3d
 from convnn.nn.windows.neighborhood import NeighborhoodAttention2d
 from convnn.nn.windows.shift import SpatialShift2d
 
@@ -68,6 +72,7 @@ __all__ = [
     "Conv1dNew",
     "Conv2dNew",
     "Conv3dNew",
+    "ConvMaker",
     "ConvNN1d",
     "ConvNN2d",
     "ConvNN3d",
@@ -78,6 +83,7 @@ __all__ = [
     "ConvNNPos1d",
     "ConvNNPos2d",
     "ConvNNPos3d",
+    "ConvNorm",
     "DAGC2d",
     "DegreeEstimator",
     "EdgeConv2d",
@@ -90,14 +96,21 @@ __all__ = [
     "LocalAttention",
     "MGC2d",
     "MapLayer",
+    "MergeReport",
+    "Mergeable",
+    "Merged",
     "MultiheadConv",
     "NeighborAttention",
     "NeighborhoodAttention",
     "NeighborhoodAttention2d",
     "NonLocal2d",
+    "ParallelConv",
     "PixelShuffle1d",
     "PixelUnshuffle1d",
     "PositionalEncoding2d",
+    "RepLK1d",
+    "RepLK2d",
+    "RepLK3d",
     "ReplacementReport",
     "SVGA2d",
     "Search",
@@ -105,6 +118,9 @@ __all__ = [
     "SpatialShift2d",
     "TokenBranching",
     "TokenLayer",
+    "UniRepLK1d",
+    "UniRepLK2d",
+    "UniRepLK3d",
     "UnpaddedLayer",
     "ViG2d",
     "Where",
@@ -112,6 +128,7 @@ __all__ = [
     "import_layers",
     "layer_factory",
     "list_layers",
+    "merge",
     "register_layer",
     "replace_layers",
 ]

@@ -56,7 +56,7 @@ DEEPEST, WIDEST, MOST_THREADS, LARGEST_FACTOR, LARGEST_FLOAT = 1000, 2**20, 1024
 LARGEST = (
     dict.fromkeys(("kernel_size", "padding", "patch_size", "image_size", "resize", "positional_size"), LARGEST_SIDE)
     | dict.fromkeys(("sample_padding", "shuffle_scale", "reach", "step", "reduction", "graph_dilation"), LARGEST_SIDE)
-    | dict.fromkeys(("attention_dilation", "relative_side"), LARGEST_SIDE)
+    | dict.fromkeys(("attention_dilation", "relative_side", "small_kernel"), LARGEST_SIDE)
     | dict.fromkeys(("K", "num_samples", "probes", "lists", "sparse_context_window"), LARGEST_SIDE**2)
     | dict.fromkeys(("num_heads", "d_hidden", "d_mlp", "head_channels", "latent_channels"), WIDEST)
     | dict.fromkeys(("num_layers", "mlp_layers"), DEEPEST)
@@ -222,6 +222,7 @@ class TrainConfig:
     )
     pooling: str = flag("mean", "neighbours", "how AdaptiveNeighborhoods aggregates its neighbours", POOLINGS)
     latent_channels: int = flag(64, "neighbours", "embedding channels of AdaptiveNeighborhoods")
+    small_kernel: int | None = flag(5, "neighbours", "side of the small kernel beside RepLK's large one; None: none")
 
     dataset: str = flag("cifar10", "data", "data set to train on", DATASETS)
     data_path: str = flag("./Data", "data", "folder of the data set", is_path=True)
@@ -337,7 +338,7 @@ class TrainConfig:
             check_at_least(f"--{name}", getattr(self, name), -1)
         check_at_least("--accumulate", self.accumulate, 1)
         check_at_least("--warmup_epochs", self.warmup_epochs, 0)
-        for name in ("resize", "limit_train", "limit_test", "patience", "threads"):
+        for name in ("resize", "limit_train", "limit_test", "patience", "threads", "small_kernel"):
             if getattr(self, name) is not None:
                 check_at_least(f"--{name}", getattr(self, name), 1)
         for name in ("lambda_param", "branch_ratio", "recall", "choosing", "attention_dropout", "dropout", "drop_path"):

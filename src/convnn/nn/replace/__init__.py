@@ -12,15 +12,13 @@ from convnn.errors import InputError
 from convnn.nn._layer import MapLayer
 from convnn.nn.registry import LAYERS, check_layer_name, check_settings
 from convnn.nn.replace import _maps, _tokens
+from convnn.nn.replace._maps import kept_settings
 from convnn.nn.replace._report import Fate, ReplacementReport
 from convnn.nn.replace._tied import reasons_of_names, reasons_of_sharing
 from convnn.nn.replace._where import Where, WhereLike, as_where, sides_of_maps
 from convnn.nn.tokens._layer import NeighborAttention, TokenLayer
 
-__all__ = ["Fate", "ReplacementReport", "Where", "can_keep_weights", "replace_layers"]
-
-KEPT = {"padding", "kernel_size"}
-"""Settings that the replaced convolution determines."""
+__all__ = ["Fate", "ReplacementReport", "Where", "can_keep_weights", "kept_settings", "replace_layers"]
 
 
 def replace_layers(
@@ -160,7 +158,7 @@ def _maker(
     if LAYERS[layer].reads == "tokens":
         of_tokens = partial(_tokens.in_place_of, layer=layer, settings=settings, keep_weights=keep_weights)
         return of_tokens, _tokens.is_attention
-    for name in sorted(KEPT):
+    for name in sorted(kept_settings(layer)):
         if name in settings:
             raise InputError(f"{name}={settings[name]} is kept from each convolution; leave it out")
     known = (*_maps.FAMILIES, *_maps.UNPADDED)

@@ -21,6 +21,7 @@ from convnn.nn.vision_graphs.edge_conv import EdgeConv2d
 from convnn.nn.vision_graphs.near_axial import DAGC2d
 from convnn.nn.vision_graphs.non_local import NonLocal2d
 from convnn.nn.vision_graphs.vig import ViG2d
+from convnn.nn.windows.large_kernel import RepLK1d, RepLK2d, RepLK3d, UniRepLK1d, UniRepLK2d, UniRepLK3d
 from convnn.nn.windows.neighborhood import NeighborhoodAttention2d
 from convnn.words import counted
 
@@ -42,23 +43,31 @@ FAMILIES: dict[str, tuple[Callable[..., MapLayer], ...]] = {
 WITH_WEIGHTS = ("Conv2d_New", "ConvNN", "ConvNN_Pos", "Branching")
 """Layers that can have the weights of a convolution."""
 
-UNPADDED: dict[str, tuple[Callable[..., MapLayer], tuple[str, ...]]] = {
-    "ViG": (ViG2d, ("K",)),
-    "EdgeConv": (EdgeConv2d, ("K",)),
-    "SVGA": (SVGA2d, ()),
-    "MGC": (MGC2d, ()),
-    "DAGC": (DAGC2d, ()),
-    "NeighborhoodAttention2d": (NeighborhoodAttention2d, ("kernel_size",)),
-    "NonLocal": (NonLocal2d, ()),
-    "AdaptiveNeighborhoods": (AdaptiveNeighborhoods2d, ("kernel_size",)),
+UNPADDED: dict[str, tuple[dict[int, Callable[..., MapLayer]], tuple[str, ...]]] = {
+    "ViG": ({2: ViG2d}, ("K",)),
+    "EdgeConv": ({2: EdgeConv2d}, ("K",)),
+    "SVGA": ({2: SVGA2d}, ()),
+    "MGC": ({2: MGC2d}, ()),
+    "DAGC": ({2: DAGC2d}, ()),
+    "NeighborhoodAttention2d": ({2: NeighborhoodAttention2d}, ("kernel_size",)),
+    "NonLocal": ({2: NonLocal2d}, ()),
+    "AdaptiveNeighborhoods": ({2: AdaptiveNeighborhoods2d}, ("kernel_size",)),
+    "RepLK": ({1: RepLK1d, 2: RepLK2d, 3: RepLK3d}, ()),
+    "UniRepLK": ({1: UniRepLK1d, 2: UniRepLK2d, 3: UniRepLK3d}, ()),
 }
-"""What takes the place of a convolution on images, and what it has to know of its window."""
+"""Layers that compute the middles of windows, by the axes of the map, and what they take from the window's size."""
+
+
+def kept_settings(layer: str) -> set[str]:
+    """Return the settings of a layer that the replaced convolution determines."""
+    has_own_kernel = layer in UNPADDED and "kernel_size" not in UNPADDED[layer][1]
+    return {"padding"} if has_own_kernel else {"padding", "kernel_size"}
 
 
 def name_of_class(layer: type) -> tuple[str, int] | None:
     """Return the name of a class of this library and the axes of its maps; None for another class."""
     builds = [(name, build) for name, family in FAMILIES.items() for build in family]
-    builds += [(name, build) for name, (build, _) in UNPADDED.items()]
+    builds += [(name, build) for name, (by_axes, _) in UNPADDED.items() for build in by_axes.values()]
     for name, build in builds:
         if layer is getattr(build, "__self__", build):  # Branching is registered by its other constructors
             return name, layer.spatial_dims
@@ -96,11 +105,12 @@ def reason_to_leave(conv: Convolution, layer: str | None = None, axes: int | Non
 
 
 def _reason_of_unpadded(conv: Convolution, layer: str) -> str | None:
-    """Return why a layer without padding, which reads images and computes centres of windows, cannot; or None."""
-    if len(conv.kernel_size) != 2:
+    """Return why a layer that computes the middles of windows cannot; or None."""
+    axes = len(conv.kernel_size)
+    if axes not in UNPADDED[layer][0]:
         return f"{layer} reads images, (B, C, H, W)"
     try:
-        Grid(conv.kernel_size, conv.stride, _padding(conv), conv.dilation).axes_without_padding((10**6, 10**6))
+        Grid(conv.kernel_size, conv.stride, _padding(conv), conv.dilation).axes_without_padding((10**6,) * axes)
     except InputError:
         return "the middle of its first window lies in the padding"
     return None
@@ -113,7 +123,8 @@ def in_place_of(conv: Convolution, layer: str, settings: dict[str, Any], *, keep
         InputError: a setting is wrong, or the weights do not fit it.
         UnsupportedError: the layer has no weights of a convolution.
     """
-    build = UNPADDED[layer][0] if layer in UNPADDED else FAMILIES[layer][len(conv.kernel_size) - 1]
+    axes = len(conv.kernel_size)
+    build = UNPADDED[layer][0][axes] if layer in UNPADDED else FAMILIES[layer][axes - 1]
     where = {"device": conv.weight.device, "dtype": conv.weight.dtype}
     new = build(conv.in_channels, conv.out_channels, **_geometry(conv, layer) | settings, **where)
     if keep_weights:

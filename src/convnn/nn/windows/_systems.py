@@ -3,6 +3,7 @@
 from functools import partial
 
 from convnn.nn.registry import register_layer
+from convnn.nn.windows.large_kernel import RepLK2d, UniRepLK2d
 from convnn.nn.windows.neighborhood import NeighborhoodAttention2d
 from convnn.systems import PUBLISHED, System, register_family, register_system
 
@@ -13,8 +14,9 @@ register_family(
     " the weights.",
 )
 _fact = partial(System, family="windows", weighs="equally")
+_register = partial(register_layer, fixed=("padding",))  # these layers continue the map by zeros, or not at all
 
-register_layer(
+_register(
     "NeighborhoodAttention2d",
     NeighborhoodAttention2d,
     _fact(
@@ -29,7 +31,6 @@ register_layer(
         checked=f"{PUBLISHED}, NATTEN's; the definition in loops; NonLocal, for a window as large as the map",
         where="convnn.nn.NeighborhoodAttention2d",
     ),
-    fixed=("padding",),  # it uses the map without padding
 )
 register_system(
     _fact(
@@ -40,4 +41,34 @@ register_system(
         checked=f"{PUBLISHED}, that of the same author's SCNet",
         where="convnn.nn.SpatialShift2d",
     )
+)
+_register(
+    "RepLK",
+    RepLK2d,
+    _fact(
+        number=54,
+        name="RepLKNet: large kernel",
+        published="ReparamLargeKernelConv",
+        when="a wide view at the cost of a depthwise kernel",
+        selects="the k x k window, k up to 31",
+        aggregates="a kernel for each channel, trained with a smaller one that it takes in, then a 1x1 convolution",
+        paper="arXiv 2203.06717",
+        checked=f"{PUBLISHED}; timm's layer with the same weights; merged and trained form",
+        where="convnn.nn.RepLK2d",
+    ),
+)
+_register(
+    "UniRepLK",
+    UniRepLK2d,
+    _fact(
+        number=8,
+        name="UniRepLKNet: dilated branches",
+        published="DilatedReparamBlock",
+        when="a wide view whose kernel is trained in sparse parts",
+        selects="the k x k window, k from 5 to 17",
+        aggregates="a kernel for each channel, trained with dilated ones that it takes in, then a 1x1 convolution",
+        paper="arXiv 2311.15599, arXiv 2410.08049",
+        checked=f"{PUBLISHED}; the published kernel; merged and trained form",
+        where="convnn.nn.UniRepLK2d",
+    ),
 )

@@ -1,0 +1,186 @@
+"""Networks in inference form: what is trained in several parts, and computes the same in one."""
+
+import copy
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from reprlib import repr as shortened
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from convnn.errors import InputError
+from convnn.nn.kernels.convolution import BATCH_NORMS, CONVOLUTIONS
+from convnn.nn.kernels.taps import Kernel, normalised
+from convnn.words import counted
+
+
+class Mergeable(nn.Module):
+    """A module that another, with fewer parts, can replace at inference."""
+
+    def merge(self) -> nn.Module:
+        """Return a module that computes the same in evaluation mode, without changing this one."""
+        raise NotImplementedError
+
+
+class Merged(NamedTuple):
+    """What was merged, or why not.
+
+    Attributes:
+        name: its path in the model.
+        old: its class, or classes.
+        new: the new class; None if it was left.
+        reason: why it was left; empty if it was merged.
+    """
+
+    name: str
+    old: str
+    new: str | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class MergeReport:
+    """A network in inference form, and what became of its parts; as text, a line each.
+
+    Attributes:
+        model: the network.
+        parts: what was merged or left, in the order of the model.
+        parameters: number of parameters before and after.
+    """
+
+    model: nn.Module
+    parts: tuple[Merged, ...]
+    parameters: tuple[int, int]
+
+    @property
+    def merged(self) -> list[Merged]:
+        """What was merged."""
+        return [part for part in self.parts if part.new is not None]
+
+    @property
+    def left(self) -> list[Merged]:
+        """What was left."""
+        return [part for part in self.parts if part.new is None]
+
+    def __str__(self) -> str:
+        """Return a line with the numbers, and a line for each part."""
+        before, after = self.parameters
+        total = f"{before:,} parameters, now {after:,}"
+        lines = [f"{counted(len(self.merged), 'part')} merged, {len(self.left)} left; {total}"]
+        width = max((len(part.name) for part in self.parts), default=0)
+        for name, old, new, reason in self.parts:
+            lines.append(f"{name:{width}}  {old} -> {new}" if new else f"{name:{width}}  {old} left: {reason}")
+        return "\n".join(lines)
+
+
+@torch.no_grad()
+def merge(model: nn.Module, *, inplace: bool = False) -> MergeReport:
+    """Bring a network into its inference form, which computes the same in evaluation mode with fewer parts.
+
+    Parallel convolutions become one, with the batch normalisation after each; so do a convolution and the batch
+    normalisation that follows it in a `torch.nn.Sequential`. Batch normalisation has its running statistics then, and
+    the result is computed in float64 before it is rounded to the type of the weights. Parts with hooks are left.
+
+    Args:
+        model: any model, in evaluation mode.
+        inplace: change the model itself; otherwise a copy.
+
+    Returns:
+        A report with the merged network as its `model`.
+
+    Raises:
+        InputError: the model is none, is in training mode, or is itself such a part, which cannot change in place.
+
+    Example:
+        >>> from convnn.nn import RepLK2d
+        >>> report = merge(nn.Sequential(RepLK2d(8, 16, kernel_size=13), nn.ReLU()).eval())
+        >>> print(report)
+        1 part merged, 0 left; 1,728 parameters, now 1,504
+        0.operator  ParallelConv -> Conv2d
+    """
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model={shortened(model)} must be a torch.nn.Module")
+    if inplace and isinstance(model, Mergeable):
+        raise InputError(f"inplace=True cannot turn a {type(model).__name__} into another module; leave it out")
+    before = _count(model)
+    holder = nn.ModuleList([model if inplace else copy.deepcopy(model)])  # so that the model too has a name
+    parts = [*_merge_parts(holder), *_merge_norms(holder)]
+    found = tuple(part._replace(name=part.name.removeprefix("0").removeprefix(".")) for part in parts)
+    return MergeReport(holder[0], found, (before, _count(holder[0])))
+
+
+def _merge_parts(holder: nn.Module) -> Iterator[Merged]:
+    """Replace every mergeable part by what it merges into, under all of its names."""
+    found, inside = {}, "none"
+    for name, module in holder.named_modules(remove_duplicate=False):
+        if isinstance(module, Mergeable) and not name.startswith(inside):
+            found[name], inside = module, f"{name}."
+    for name, module in found.items():
+        _check_mode(name, module)
+    new = {module: module.merge() for module in found.values() if not _listened_to(module)}
+    for name, module in found.items():
+        if module in new:
+            holder.set_submodule(name, new[module])
+            yield Merged(name, type(module).__name__, type(new[module]).__name__)
+        else:
+            yield Merged(name, type(module).__name__, reason="something listens to it")
+
+
+def _merge_norms(holder: nn.Module) -> Iterator[Merged]:
+    """Merge batch normalisation into the convolution before it, in every sequence that is no subclass."""
+    uses = Counter(module for _, module in holder.named_modules(remove_duplicate=False))
+    for path, sequence in holder.named_modules():
+        parts = list(sequence.named_children()) if type(sequence) is nn.Sequential else []
+        for (key, conv), (after, norm) in pairwise(parts):
+            if not _is_pair(conv, norm):
+                continue
+            name, old = f"{path}.{key}", f"{type(conv).__name__} and {type(norm).__name__}"
+            _check_mode(name, norm)
+            if uses[conv] > 1 or uses[norm] > 1 or _listened_to(conv) or _listened_to(norm):
+                yield Merged(name, old, reason="it is used elsewhere, or something listens to it")
+                continue
+            _take_in(conv, norm)
+            sequence.set_submodule(after, nn.Identity())
+            yield Merged(name, old, type(conv).__name__)
+
+
+def _is_pair(conv: nn.Module, norm: nn.Module) -> bool:
+    """Return whether these are a convolution and its batch normalisation, and nothing more."""
+    return (
+        type(conv) in CONVOLUTIONS
+        and type(norm) in BATCH_NORMS
+        and norm.running_mean is not None
+        and norm.num_features == conv.out_channels
+        and not parametrize.is_parametrized(conv)
+    )
+
+
+def _take_in(conv: Any, norm: Any) -> None:
+    """Change weight and bias of a convolution to those of both."""
+    weight = conv.weight.double()
+    bias = weight.new_zeros(weight.shape[0]) if conv.bias is None else conv.bias.double()
+    both, dtype = normalised(Kernel(weight, bias), norm), conv.weight.dtype
+    conv.weight, conv.bias = nn.Parameter(both.weight.to(dtype)), nn.Parameter(both.bias.to(dtype))
+
+
+def _listened_to(module: nn.Module) -> bool:
+    return bool(module._forward_pre_hooks or module._forward_hooks)
+
+
+def _check_mode(name: str, module: nn.Module) -> None:
+    """Refuse a part in training mode, whose normalisation has the statistics of the batch.
+
+    Raises:
+        InputError: it is in training mode.
+    """
+    if any(part.training for part in module.modules()):
+        name = name.removeprefix("0").removeprefix(".") or "the model"
+        raise InputError(f"{name} is in training mode, in which nothing can be merged; call model.eval() first")
+
+
+def _count(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
