@@ -9,6 +9,13 @@ from torch import Tensor, nn
 from convnn import nn as cnn
 from convnn.nn.kernels.convolution import BATCH_NORMS
 
+KERNELS = {
+    "RepLK": {"kernel_size": 7},
+    "UniRepLK": {"kernel_size": 7},
+    "InceptionDW": {"branch_ratio": 1 / 3},
+    "MultiKernelDW": {},
+}
+"""Layers of kernels, with settings for small maps and few channels."""
 GEOMETRIES = [
     {"stride": 2},
     {"window_size": 3, "stride": 2, "padding": 1},

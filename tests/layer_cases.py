@@ -106,6 +106,10 @@ MAP_CASES = [
     _map_case("replk1d-alone", cnn.RepLK1d, (12,), kernel_size=9, small_kernel=None, stride=2),
     _map_case("unireplk", cnn.UniRepLK2d, (6, 4), stride=2),
     _map_case("unireplk3d", cnn.UniRepLK3d, (4, 2, 4), kernel_size=5),
+    _map_case("inception-dw", cnn.InceptionDW2d, (6, 4), branch_ratio=0.25),
+    _map_case("multi-kernel", cnn.MultiKernelDW2d, (6, 4)),
+    _map_case("multi-kernel1d", cnn.MultiKernelDW1d, (12,), dw_parallel=False, add=False, activation="prelu"),
+    _map_case("multi-kernel3d", cnn.MultiKernelDW3d, (4, 2, 4), kernel_sizes="1,3", stride=2),
     _map_case("adaptive-difference", cnn.AdaptiveNeighborhoods2d, (6, 4), kernel_size=5, edge_type="difference"),
 ]
 

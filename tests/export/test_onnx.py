@@ -12,6 +12,7 @@ from convnn.errors import InputError, OutputError, UnsupportedError
 from convnn.export import _onnx, export_onnx
 from convnn.models import create_model, list_models
 from convnn.nn import LAYERS, layer_factory, list_layers
+from kernel_layers import KERNELS
 from layer_cases import MAP_CASES, TOKEN_CASES, LayerCase, TokenCase
 from pairwise import only
 
@@ -42,7 +43,8 @@ def check(network: nn.Module, inputs: Tensor, path: Path, *, dynamic_batch: bool
 def network_of(model: str, layer: str) -> tuple[nn.Module, Tensor]:
     """Return a small network with non-trivial running statistics, and images."""
     side = SIDE[model.rstrip("0123456789").split("_")[0]]
-    network = create_model(model, layer, K=4, num_classes=3, **SIZES[LAYERS[layer].reads])
+    settings = SIZES[LAYERS[layer].reads] | KERNELS.get(layer, {})
+    network = create_model(model, layer, K=4, num_classes=3, **settings)
     images = torch.randn(8, 3, side, side)
     with torch.no_grad():
         network.train()(images)
@@ -63,7 +65,7 @@ KINDS = ("ConvNN",)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", only(lambda name: name in KINDS, list_layers()))
 def test_every_layer_agrees(name: str, tmp_path: Path) -> None:
-    read = {key: value for key, value in SETTINGS.items() if key in LAYERS[name].settings}
+    read = {key: value for key, value in SETTINGS.items() if key in LAYERS[name].settings} | KERNELS.get(name, {})
     is_map = LAYERS[name].reads == "maps"
     layer = layer_factory(name, **read)(4, 6) if is_map else layer_factory(name, **read)(12, 3)
     check(layer, torch.randn(3, 4, 4, 5) if is_map else torch.randn(3, 10, 12), tmp_path / "layer.onnx")

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from convnn.models import create_model, list_models
 from convnn.nn import CONVOLUTION_TYPES, LAYERS, SPARSE_MODES, list_layers
+from kernel_layers import KERNELS
 from pairwise import Case, one_in, pairs, pairwise_cover
 
 SIDE = {"vgg": 32, "resnet": 6, "densenet": 16, "mobilevigv": 64, "greedyvig": 64, "vit": 32}
@@ -67,6 +68,7 @@ def _train_one_step(case: Case) -> None:
     settings = {name: value for name, value in case.items() if name not in ("model", "layer")}
     settings |= {"num_samples": NUM_SAMPLES[reads][case["sampling_type"]], "K": 4} | SETTINGS[reads]
     torch.manual_seed(0)
+    settings |= KERNELS.get(case["layer"], {})
     network = create_model(case["model"], case["layer"], num_classes=3, **settings)
     side = SIDE[case["model"].split("_")[0].rstrip("0123456789")]
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)

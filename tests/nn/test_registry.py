@@ -27,6 +27,8 @@ TYPES = {
     "NeighborhoodAttention2d": cnn.NeighborhoodAttention2d,
     "RepLK": cnn.RepLK2d,
     "UniRepLK": cnn.UniRepLK2d,
+    "InceptionDW": cnn.InceptionDW2d,
+    "MultiKernelDW": cnn.MultiKernelDW2d,
 }
 TOKEN_TYPES = {
     "Attention": cnn.Attention,
@@ -78,6 +80,15 @@ FLAGS = {  # what the command line passes to every layer
     "pooling": "max",
     "latent_channels": 6,
     "small_kernel": 3,
+    "square_kernel_size": 3,
+    "band_kernel_size": 5,
+    "kernel_dilation": 2,
+    "kernel_sizes": "1,3",
+    "expansion_factor": 1.5,
+    "activation": "gelu",
+    "dw_parallel": False,
+    "add": False,
+    "shortcut": False,
 }
 
 
@@ -130,6 +141,11 @@ def test_flags_reach_layers_of_kernels() -> None:
     replk = cnn.layer_factory("RepLK", **FLAGS)(3, 8)
     assert (replk.kernel_size, replk.small_kernel) == (5, 3)
     assert cnn.layer_factory("UniRepLK", **FLAGS)(3, 8).kernel_size == 5
+    bands = cnn.layer_factory("InceptionDW", **FLAGS)(8, 8).operator
+    assert (bands.shares, bands.wide.kernel_size, bands.wide.dilation) == ((2, 2, 2, 2), (1, 5), (2, 2))
+    several = cnn.layer_factory("MultiKernelDW", **FLAGS)(4, 8)
+    assert (several.kernel_sizes, several.expand.conv.out_channels, several.project) == ((1, 3), 6, None)
+    assert (several.operator.add, several.operator.dw_parallel) == (False, False)
 
 
 def test_what_a_network_decides_goes_before_the_flags() -> None:

@@ -18,14 +18,13 @@ from convnn.errors import InputError, UnsupportedError
 from convnn.models import create_model
 from convnn.nn import vision_graphs, windows
 from convnn.systems import FACTS
+from kernel_layers import KERNELS
 from pairwise import only
 
 SOURCES = sorted(
     path for room in (vision_graphs, windows) for path in Path(room.__path__[0]).glob("*.py") if path.name != FACTS
 )
 LAYERS = ["ViG", "EdgeConv", "SVGA", "MGC", "DAGC", "NeighborhoodAttention2d", "NonLocal", "AdaptiveNeighborhoods"]
-KERNELS = {"RepLK": {"kernel_size": 7}, "UniRepLK": {"kernel_size": 7}}
-"""Layers of kernels, with settings for small maps and few channels."""
 
 ALL = [*LAYERS, *KERNELS]
 

@@ -34,7 +34,15 @@ from convnn.nn.vision_graphs.grapher import Grapher2d
 from convnn.nn.vision_graphs.near_axial import DAGC2d
 from convnn.nn.vision_graphs.non_local import NonLocal2d
 from convnn.nn.vision_graphs.vig import GRAPH_CONVS, ViG2d
+from convnn.nn.windows.bands import BandConv2d, InceptionDW2d
 from convnn.nn.windows.large_kernel import RepLK1d, RepLK2d, RepLK3d, UniRepLK1d, UniRepLK2d, UniRepLK3d
+from convnn.nn.windows.multi_kernel import (
+    KERNEL_ACTIVATIONS,
+    MultiKernelConv,
+    MultiKernelDW1d,
+    MultiKernelDW2d,
+    MultiKernelDW3d,
+)
 from convnn.nn.windows.neighborhood import NeighborhoodAttention2d
 from convnn.nn.windows.shift import SpatialShift2d
 
@@ -53,6 +61,7 @@ __all__ = [
     "DEGREE_TYPES",
     "EDGE_TYPES",
     "GRAPH_CONVS",
+    "KERNEL_ACTIVATIONS",
     "LAYERS",
     "PADDING_MODES",
     "POOLINGS",
@@ -63,6 +72,7 @@ __all__ = [
     "SPARSE_MODES",
     "AdaptiveNeighborhoods2d",
     "Attention",
+    "BandConv2d",
     "BranchAttention",
     "BranchConv",
     "Branching1d",
@@ -91,6 +101,7 @@ __all__ = [
     "Fate",
     "Grapher2d",
     "Grid",
+    "InceptionDW2d",
     "KvtAttention",
     "LayerFactory",
     "LocalAttention",
@@ -99,6 +110,10 @@ __all__ = [
     "MergeReport",
     "Mergeable",
     "Merged",
+    "MultiKernelConv",
+    "MultiKernelDW1d",
+    "MultiKernelDW2d",
+    "MultiKernelDW3d",
     "MultiheadConv",
     "NeighborAttention",
     "NeighborhoodAttention",

@@ -17,6 +17,7 @@ from convnn.nn import (
     DEGREE_TYPES,
     EDGE_TYPES,
     GRAPH_CONVS,
+    KERNEL_ACTIVATIONS,
     LAYERS,
     POOLINGS,
     PREFERENCES,
@@ -57,10 +58,11 @@ LARGEST = (
     dict.fromkeys(("kernel_size", "padding", "patch_size", "image_size", "resize", "positional_size"), LARGEST_SIDE)
     | dict.fromkeys(("sample_padding", "shuffle_scale", "reach", "step", "reduction", "graph_dilation"), LARGEST_SIDE)
     | dict.fromkeys(("attention_dilation", "relative_side", "small_kernel"), LARGEST_SIDE)
+    | dict.fromkeys(("square_kernel_size", "band_kernel_size", "kernel_dilation"), LARGEST_SIDE)
     | dict.fromkeys(("K", "num_samples", "probes", "lists", "sparse_context_window"), LARGEST_SIDE**2)
     | dict.fromkeys(("num_heads", "d_hidden", "d_mlp", "head_channels", "latent_channels"), WIDEST)
     | dict.fromkeys(("num_layers", "mlp_layers"), DEEPEST)
-    | {"threads": MOST_THREADS, "width": LARGEST_FACTOR}
+    | {"threads": MOST_THREADS, "width": LARGEST_FACTOR, "expansion_factor": LARGEST_FACTOR}
 )
 """Largest values of flags; all other integers are below LARGEST_NUMBER, all other floats at most LARGEST_FLOAT."""
 
@@ -178,7 +180,7 @@ class TrainConfig:
     prefer: str = flag("like", "neighbours", "which candidate each slot of ConvNN_Pos chooses", PREFERENCES)
     shuffle_pattern: str = flag("NA", "neighbours", "pixel shuffle before and after (BA), or none (NA)", ("BA", "NA"))
     shuffle_scale: int = flag(0, "neighbours", "factor of the pixel shuffle along each axis")
-    branch_ratio: float = flag(0.5, "neighbours", "share of a branching layer's channels that ConvNN computes, 0 to 1")
+    branch_ratio: float = flag(0.5, "neighbours", "share of the channels that a layer's branch computes, 0 to 1")
     attention_dropout: float = flag(0.1, "neighbours", "dropout in attention layers, 0 to 1")
     convolution_type: str = flag("depthwise", "neighbours", "kernel of ConvNNAttention over K", CONVOLUTION_TYPES)
     softmax_topk_val: bool = flag(True, "neighbours", "weigh neighbours of ConvNNAttention by softmax, not by score")
@@ -222,6 +224,17 @@ class TrainConfig:
     )
     pooling: str = flag("mean", "neighbours", "how AdaptiveNeighborhoods aggregates its neighbours", POOLINGS)
     latent_channels: int = flag(64, "neighbours", "embedding channels of AdaptiveNeighborhoods")
+    square_kernel_size: int = flag(3, "neighbours", "side of InceptionDW's square kernel")
+    band_kernel_size: int = flag(11, "neighbours", "length of InceptionDW's wide and tall kernels")
+    kernel_dilation: int = flag(1, "neighbours", "distance between the taps of a layer's kernels, in positions")
+    kernel_sizes: str = flag("1,3,5", "neighbours", "sides of MultiKernelDW's kernels, separated by commas")
+    expansion_factor: float = flag(
+        2.0, "neighbours", "ratio of channels under MultiKernelDW's kernels to those it reads"
+    )
+    activation: str = flag("relu6", "neighbours", "activation in MultiKernelDW", tuple(KERNEL_ACTIVATIONS))
+    dw_parallel: bool = flag(True, "neighbours", "MultiKernelDW's kernels all read the same map")
+    add: bool = flag(True, "neighbours", "sum the outputs of MultiKernelDW's kernels instead of concatenating them")
+    shortcut: bool = flag(True, "neighbours", "add the input of MultiKernelDW to its output")
     small_kernel: int | None = flag(5, "neighbours", "side of the small kernel beside RepLK's large one; None: none")
 
     dataset: str = flag("cifar10", "data", "data set to train on", DATASETS)
@@ -328,7 +341,8 @@ class TrainConfig:
             check_at_least(f"--{name}", getattr(self, name), 1)
         for name in ("graph_dilation", "reduction", "mlp_layers", "step", "head_channels", "latent_channels"):
             check_at_least(f"--{name}", getattr(self, name), 1)
-        check_at_least("--attention_dilation", self.attention_dilation, 1)
+        for name in ("attention_dilation", "square_kernel_size", "band_kernel_size", "kernel_dilation"):
+            check_at_least(f"--{name}", getattr(self, name), 1)
         if self.qk_scale is not None and not self.qk_scale > 0:
             raise InputError(f"--qk_scale={self.qk_scale} must be positive")
         check_at_least("--relative_side", self.relative_side, 0)
@@ -343,7 +357,7 @@ class TrainConfig:
                 check_at_least(f"--{name}", getattr(self, name), 1)
         for name in ("lambda_param", "branch_ratio", "recall", "choosing", "attention_dropout", "dropout", "drop_path"):
             check_fraction(f"--{name}", getattr(self, name))
-        for name in ("lr", "width"):
+        for name in ("lr", "width", "expansion_factor"):
             if not getattr(self, name) > 0:
                 raise InputError(f"--{name}={getattr(self, name)} must be positive")
         for name in ("weight_decay", "momentum", "lr_gamma", "clip_grad_norm", "noise"):

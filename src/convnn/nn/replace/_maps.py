@@ -21,7 +21,9 @@ from convnn.nn.vision_graphs.edge_conv import EdgeConv2d
 from convnn.nn.vision_graphs.near_axial import DAGC2d
 from convnn.nn.vision_graphs.non_local import NonLocal2d
 from convnn.nn.vision_graphs.vig import ViG2d
+from convnn.nn.windows.bands import InceptionDW2d
 from convnn.nn.windows.large_kernel import RepLK1d, RepLK2d, RepLK3d, UniRepLK1d, UniRepLK2d, UniRepLK3d
+from convnn.nn.windows.multi_kernel import MultiKernelDW1d, MultiKernelDW2d, MultiKernelDW3d
 from convnn.nn.windows.neighborhood import NeighborhoodAttention2d
 from convnn.words import counted
 
@@ -53,6 +55,8 @@ UNPADDED: dict[str, tuple[dict[int, Callable[..., MapLayer]], tuple[str, ...]]] 
     "NonLocal": ({2: NonLocal2d}, ()),
     "AdaptiveNeighborhoods": ({2: AdaptiveNeighborhoods2d}, ("kernel_size",)),
     "RepLK": ({1: RepLK1d, 2: RepLK2d, 3: RepLK3d}, ()),
+    "InceptionDW": ({2: InceptionDW2d}, ()),
+    "MultiKernelDW": ({1: MultiKernelDW1d, 2: MultiKernelDW2d, 3: MultiKernelDW3d}, ()),
     "UniRepLK": ({1: UniRepLK1d, 2: UniRepLK2d, 3: UniRepLK3d}, ()),
 }
 """Layers that compute the middles of windows, by the axes of the map, and what they take from the window's size."""

@@ -3,7 +3,9 @@
 from functools import partial
 
 from convnn.nn.registry import register_layer
+from convnn.nn.windows.bands import InceptionDW2d
 from convnn.nn.windows.large_kernel import RepLK2d, UniRepLK2d
+from convnn.nn.windows.multi_kernel import MultiKernelDW2d
 from convnn.nn.windows.neighborhood import NeighborhoodAttention2d
 from convnn.systems import PUBLISHED, System, register_family, register_system
 
@@ -70,5 +72,35 @@ _register(
         paper="arXiv 2311.15599, arXiv 2410.08049",
         checked=f"{PUBLISHED}; the published kernel; merged and trained form",
         where="convnn.nn.UniRepLK2d",
+    ),
+)
+_register(
+    "InceptionDW",
+    InceptionDW2d,
+    _fact(
+        number=4,
+        name="InceptionNeXt: square and bands",
+        published="InceptionDWConv2d",
+        when="a long view that costs little: most channels are left as they are",
+        selects="the square, the row or the column around the position, for three shares of the channels; itself",
+        aggregates="a kernel for each channel of a share, then a 1x1 convolution",
+        paper="arXiv 2303.16900",
+        checked=f"{PUBLISHED}; timm's layer with the same weights; one large kernel",
+        where="convnn.nn.InceptionDW2d",
+    ),
+)
+_register(
+    "MultiKernelDW",
+    MultiKernelDW2d,
+    _fact(
+        number=9,
+        name="MK-UNet: kernels of several sizes",
+        published="MKDC and MKIR",
+        when="details and surroundings together, in small networks",
+        selects="windows of several sizes, usually 1, 3 and 5",
+        aggregates="a kernel of each size for each channel, normalised, activated and summed, between 1x1 convolutions",
+        paper="arXiv 2509.18493",
+        checked=f"{PUBLISHED}, running statistics too; one kernel, before the activation; merged and trained form",
+        where="convnn.nn.MultiKernelDW2d",
     ),
 )
