@@ -17,13 +17,13 @@ from convnn.cli.train import train
 from convnn.models import default_layer, list_models
 from convnn.nn import LAYERS, list_layers
 from convnn.train import TrainConfig
-from convnn.train.config import LARGEST, choices_of
+from convnn.train.config import choices_of
 from convnn.train.config_file import read_config_file, value_type
 from convnn.train.folder import args_text
+from convnn.train.limits import FRACTIONS, LARGEST
 
 PRINTED = st.characters(exclude_characters="\n\r\0", exclude_categories=["Cs"])
 PATHS = st.text(PRINTED, min_size=1, max_size=12)
-FRACTIONS = ("lambda_param", "branch_ratio", "choosing", "attention_dropout", "dropout", "drop_path")
 
 
 def values_of(f):
@@ -43,7 +43,7 @@ def values_of(f):
         values = st.floats(
             0,
             1 if f.name in FRACTIONS else LARGEST.get(f.name, 1e30),
-            exclude_min=f.name in ("lr", "width", "qk_scale"),
+            exclude_min=f.name in ("lr", "width", "qk_scale", "expansion_factor"),
         )
     else:
         values = PATHS.filter(lambda text: (text != "None" or kind is f.type) and not text.startswith("~"))

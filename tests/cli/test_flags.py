@@ -16,8 +16,9 @@ from convnn.cli._parser import Parser
 from convnn.cli.train import add_flags
 from convnn.train import TrainConfig
 from convnn.train.checkpoint import LARGEST_NUMBER
-from convnn.train.config import LARGEST, LARGEST_FLOAT, option_of
+from convnn.train.config import option_of
 from convnn.train.config_file import value_type
+from convnn.train.limits import LARGEST, LARGEST_FLOAT
 from pairwise import one_in
 from published_examples import PUBLISHED_EXAMPLES
 

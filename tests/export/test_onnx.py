@@ -94,6 +94,11 @@ def tied(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
     return layer, path
 
 
+def test_volumes_are_convolved_without_a_bias(tmp_path: Path) -> None:
+    """The exporter alone writes a bias of the wrong shape."""
+    check(nn.Conv3d(3, 4, 3, padding=1, bias=False), torch.randn(3, 3, 4, 2, 4), tmp_path / "layer.onnx")
+
+
 @pytest.mark.slow
 def test_ties_go_to_the_lowest_index_as_in_the_layer(tied: tuple[nn.Module, Path]) -> None:
     layer, path = tied

@@ -6,6 +6,7 @@ from torch import nn
 
 from convnn.models import create_model
 from convnn.nn import list_layers
+from kernel_layers import KERNELS
 from pairwise import only
 
 
@@ -26,7 +27,8 @@ USUAL = ("ConvNN", "ConvNNAttention")
 @pytest.mark.slow
 @pytest.mark.parametrize("layer", only(USUAL.__contains__, list_layers("maps")))
 def test_a_training_step_compiles_as_one_graph(layer: str) -> None:
-    network = create_model("vgg11", layer, num_classes=4, width=0.05, K=4, attention_dropout=0.0).eval()
+    settings = {"width": 0.05, "K": 4, "attention_dropout": 0.0} | KERNELS.get(layer, {})
+    network = create_model("vgg11", layer, num_classes=4, **settings).eval()
     _check_one_graph(network, torch.randn(2, 3, 32, 32))
 
 

@@ -29,6 +29,13 @@ TYPES = {
     "UniRepLK": cnn.UniRepLK2d,
     "InceptionDW": cnn.InceptionDW2d,
     "MultiKernelDW": cnn.MultiKernelDW2d,
+    "ShiftWise": cnn.ShiftWise2d,
+    "LKA": cnn.LKA2d,
+    "LSK": cnn.LSK2d,
+    "RecConv": cnn.RecConv2d,
+    "SDLSKA": cnn.SDLSKA2d,
+    "SuperKernel": cnn.SuperKernel2d,
+    "LKCA": cnn.LKCA2d,
 }
 TOKEN_TYPES = {
     "Attention": cnn.Attention,
@@ -89,6 +96,16 @@ FLAGS = {  # what the command line passes to every layer
     "dw_parallel": False,
     "add": False,
     "shortcut": False,
+    "level": 1,
+    "mode": "nearest",
+    "kernel_bias": True,
+    "k_conv": "1,5",
+    "big_kernel": 7,
+    "ghost_ratio": 0.0,
+    "N_path": 1,
+    "N_rep": 2,
+    "bn": False,
+    "kernels": 1,
 }
 
 
@@ -107,10 +124,14 @@ def test_names() -> None:
     assert all(entry.summary for entry in cnn.LAYERS.values())
 
 
+OF_FEW_SIDES = {"SDLSKA": {"kernel_size": 7}}
+"""Layers that do not take every kernel size."""
+
+
 @pytest.mark.parametrize("name", TYPES)
 @pytest.mark.parametrize("flags", [{}, FLAGS], ids=["defaults", "flags"])
 def test_every_layer_takes_every_flag(name: str, flags: dict) -> None:
-    factory = cnn.layer_factory(name, **flags)
+    factory = cnn.layer_factory(name, **flags | OF_FEW_SIDES.get(name, {}))
     layer = factory(3, 8)
     assert type(layer) is TYPES[name]
     assert layer(torch.randn(2, 3, 12, 16)).shape == (2, 8, 12, 16)
@@ -143,6 +164,26 @@ def test_flags_reach_layers_of_kernels() -> None:
     assert cnn.layer_factory("UniRepLK", **FLAGS)(3, 8).kernel_size == 5
     bands = cnn.layer_factory("InceptionDW", **FLAGS)(8, 8).operator
     assert (bands.shares, bands.wide.kernel_size, bands.wide.dilation) == ((2, 2, 2, 2), (1, 5), (2, 2))
+    lka = cnn.layer_factory("LKA", **FLAGS)(8, 8).gated
+    assert (lka.operator.dilated.kernel_size, lka.operator.dilated.dilation, lka.has_shortcut) == (
+        (3, 3),
+        (2, 2),
+        False,
+    )
+    rec = cnn.layer_factory("RecConv", **FLAGS)(4, 8).operator
+    assert (len(rec.convs), rec.mode, rec.down.kernel_size, rec.down.bias is None) == (2, "nearest", (5, 5), False)
+    assert [conv.conv.kernel_size[0] for conv in cnn.layer_factory("SuperKernel", **FLAGS)(4, 8).operator.convs] == [
+        1,
+        5,
+    ]
+    shifted = cnn.layer_factory("ShiftWise", **FLAGS)(4, 8).operator
+    assert (shifted.weight.shape, shifted.wide.shape, type(shifted.norms[0])) == (
+        (1, 4, 3, 3, 3),
+        (2, 4, 3),
+        nn.Identity,
+    )
+    offsets = cnn.layer_factory("LKCA", **FLAGS)(4, 8).operator
+    assert (offsets.weight.shape, offsets.bias.shape) == ((1, 1, 5, 5), (4,))
     several = cnn.layer_factory("MultiKernelDW", **FLAGS)(4, 8)
     assert (several.kernel_sizes, several.expand.conv.out_channels, several.project) == ((1, 3), 6, None)
     assert (several.operator.add, several.operator.dw_parallel) == (False, False)
@@ -252,7 +293,8 @@ def test_registering_a_layer() -> None:
 @pytest.mark.parametrize("padding", [0, 1, 3])
 @pytest.mark.parametrize("name", cnn.list_layers("maps"))
 def test_in_a_network_every_layer_keeps_the_size_of_the_map(name: str, padding: int) -> None:
-    layer = cnn.layer_factory(name, kernel_size=5, padding=padding, K=4)(3, 8)
+    settings = {"kernel_size": 5, "padding": padding, "K": 4} | OF_FEW_SIDES.get(name, {})
+    layer = cnn.layer_factory(name, **settings)(3, 8)
     assert layer(torch.randn(1, 3, 9, 8)).shape == (1, 8, 9, 8)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,7 +90,9 @@ def _translate(program: ExportedProgram, opset: int, metadata: dict[str, str]) -
     import onnxscript.optimizer
 
     exported = torch.onnx.export(
-        program.run_decompositions({torch.ops.aten.cdist.default: _distances}),
+        program.run_decompositions(
+            {torch.ops.aten.cdist.default: _distances, torch.ops.aten.conv3d.default: _convolve_volumes}
+        ),
         dynamo=True,
         opset_version=opset,
         input_names=[INPUT],
@@ -144,6 +146,20 @@ def _distances(x: Tensor, y: Tensor, p: float, compute_mode: int) -> Tensor:
     parts = zip(x.split(channels, dim=-1), y.split(channels, dim=-1), strict=True)
     squares = ((a.unsqueeze(-2) - b.unsqueeze(-3)).square().sum(-1) for a, b in parts)
     return sum(squares, start=next(squares)).sqrt()
+
+
+def _convolve_volumes(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sequence[int] = (1, 1, 1),
+    padding: Sequence[int] = (0, 0, 0),
+    dilation: Sequence[int] = (1, 1, 1),
+    groups: int = 1,
+) -> Tensor:
+    """Compute `aten.conv3d` with a bias; where there is none, the exporter writes one of the wrong shape."""
+    bias = weight.new_zeros(weight.shape[0]) if bias is None else bias
+    return torch.ops.aten.convolution(x, weight, bias, stride, padding, dilation, False, [0, 0, 0], groups)
 
 
 def _stable_sort() -> Callable[..., Any]:

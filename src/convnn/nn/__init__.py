@@ -35,6 +35,7 @@ from convnn.nn.vision_graphs.near_axial import DAGC2d
 from convnn.nn.vision_graphs.non_local import NonLocal2d
 from convnn.nn.vision_graphs.vig import GRAPH_CONVS, ViG2d
 from convnn.nn.windows.bands import BandConv2d, InceptionDW2d
+from convnn.nn.windows.gated_stack import LKA1d, LKA2d, LKA3d, StackedGate
 from convnn.nn.windows.large_kernel import RepLK1d, RepLK2d, RepLK3d, UniRepLK1d, UniRepLK2d, UniRepLK3d
 from convnn.nn.windows.multi_kernel import (
     KERNEL_ACTIVATIONS,
@@ -44,7 +45,13 @@ from convnn.nn.windows.multi_kernel import (
     MultiKernelDW3d,
 )
 from convnn.nn.windows.neighborhood import NeighborhoodAttention2d
+from convnn.nn.windows.recursion import MODES, RecConv1d, RecConv2d, RecConv3d, RecursiveConv
+from convnn.nn.windows.selected_kernels import LSK1d, LSK2d, LSK3d, SelectedGate
 from convnn.nn.windows.shift import SpatialShift2d
+from convnn.nn.windows.shifted_sums import ShiftedSum2d, ShiftWise2d
+from convnn.nn.windows.strips import SDLSKA2d, StripGate2d
+from convnn.nn.windows.super_kernel import SuperKernel1d, SuperKernel2d, SuperKernel3d, SuperKernelConv
+from convnn.nn.windows.token_kernel import LKCA1d, LKCA2d, LKCA3d, OffsetAttention
 
 # Every room registers its layers, in the order in which they are listed.
 # isort: off
@@ -63,6 +70,7 @@ __all__ = [
     "GRAPH_CONVS",
     "KERNEL_ACTIVATIONS",
     "LAYERS",
+    "MODES",
     "PADDING_MODES",
     "POOLINGS",
     "PREFERENCES",
@@ -103,6 +111,15 @@ __all__ = [
     "Grid",
     "InceptionDW2d",
     "KvtAttention",
+    "LKA1d",
+    "LKA2d",
+    "LKA3d",
+    "LKCA1d",
+    "LKCA2d",
+    "LKCA3d",
+    "LSK1d",
+    "LSK2d",
+    "LSK3d",
     "LayerFactory",
     "LocalAttention",
     "MGC2d",
@@ -119,18 +136,33 @@ __all__ = [
     "NeighborhoodAttention",
     "NeighborhoodAttention2d",
     "NonLocal2d",
+    "OffsetAttention",
     "ParallelConv",
     "PixelShuffle1d",
     "PixelUnshuffle1d",
     "PositionalEncoding2d",
+    "RecConv1d",
+    "RecConv2d",
+    "RecConv3d",
+    "RecursiveConv",
     "RepLK1d",
     "RepLK2d",
     "RepLK3d",
     "ReplacementReport",
+    "SDLSKA2d",
     "SVGA2d",
     "Search",
+    "SelectedGate",
+    "ShiftWise2d",
+    "ShiftedSum2d",
     "SparseAttention",
     "SpatialShift2d",
+    "StackedGate",
+    "StripGate2d",
+    "SuperKernel1d",
+    "SuperKernel2d",
+    "SuperKernel3d",
+    "SuperKernelConv",
     "TokenBranching",
     "TokenLayer",
     "UniRepLK1d",

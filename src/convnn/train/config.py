@@ -19,6 +19,7 @@ from convnn.nn import (
     GRAPH_CONVS,
     KERNEL_ACTIVATIONS,
     LAYERS,
+    MODES,
     POOLINGS,
     PREFERENCES,
     SAMPLING_TYPES,
@@ -30,7 +31,8 @@ from convnn.nn import (
 from convnn.nn._extensions import import_names
 from convnn.ops import BACKEND_CHOICES, METRICS
 from convnn.ops.weigh import SOFT_TOPS
-from convnn.train.checkpoint import LARGEST_NUMBER, LARGEST_SIDE
+from convnn.train.checkpoint import LARGEST_NUMBER
+from convnn.train.limits import FRACTIONS, LARGEST, LARGEST_FLOAT, LEAST, MAY_BE_NONE
 from convnn.train.timer import parse_interval
 
 PUBLISHED_NAMES = {"magnitude_type": "metric"}
@@ -51,20 +53,6 @@ TOKEN_DEFAULTS = {
 
 PUBLISHED_FOLDERS = {("vgg11", "ConvNN"): "./Output/VGG/ConvNN", ("vit", "Attention"): "./Output/VIT/VIT_Attention"}
 """Default output folders by network and layer; all others are named after both."""
-
-DEEPEST, WIDEST, MOST_THREADS, LARGEST_FACTOR, LARGEST_FLOAT = 1000, 2**20, 1024, 1000.0, 1e30
-
-LARGEST = (
-    dict.fromkeys(("kernel_size", "padding", "patch_size", "image_size", "resize", "positional_size"), LARGEST_SIDE)
-    | dict.fromkeys(("sample_padding", "shuffle_scale", "reach", "step", "reduction", "graph_dilation"), LARGEST_SIDE)
-    | dict.fromkeys(("attention_dilation", "relative_side", "small_kernel"), LARGEST_SIDE)
-    | dict.fromkeys(("square_kernel_size", "band_kernel_size", "kernel_dilation"), LARGEST_SIDE)
-    | dict.fromkeys(("K", "num_samples", "probes", "lists", "sparse_context_window"), LARGEST_SIDE**2)
-    | dict.fromkeys(("num_heads", "d_hidden", "d_mlp", "head_channels", "latent_channels"), WIDEST)
-    | dict.fromkeys(("num_layers", "mlp_layers"), DEEPEST)
-    | {"threads": MOST_THREADS, "width": LARGEST_FACTOR, "expansion_factor": LARGEST_FACTOR}
-)
-"""Largest values of flags; all other integers are below LARGEST_NUMBER, all other floats at most LARGEST_FLOAT."""
 
 
 def flag(
@@ -234,8 +222,20 @@ class TrainConfig:
     activation: str = flag("relu6", "neighbours", "activation in MultiKernelDW", tuple(KERNEL_ACTIVATIONS))
     dw_parallel: bool = flag(True, "neighbours", "MultiKernelDW's kernels all read the same map")
     add: bool = flag(True, "neighbours", "sum the outputs of MultiKernelDW's kernels instead of concatenating them")
-    shortcut: bool = flag(True, "neighbours", "add the input of MultiKernelDW to its output")
-    small_kernel: int | None = flag(5, "neighbours", "side of the small kernel beside RepLK's large one; None: none")
+    shortcut: bool = flag(True, "neighbours", "add the input of a layer with a shortcut to its output")
+    level: int = flag(2, "neighbours", "how often RecConv halves the map")
+    mode: str = flag("bilinear", "neighbours", "how RecConv enlarges maps", MODES)
+    kernel_bias: bool = flag(False, "neighbours", "learn a bias for the kernels of RecConv and LKCA too")
+    k_conv: str = flag("1,15", "neighbours", "sides of SuperKernel's kernels, separated by commas")
+    kernels: int | None = flag(None, "neighbours", "number of LKCA's kernels; None: one for each channel")
+    big_kernel: int = flag(51, "neighbours", "length of ShiftWise's bands of small kernels")
+    ghost_ratio: float = flag(0.23, "neighbours", "share of ShiftWise's channels without a kernel, 0 to 1")
+    N_path: int = flag(2, "neighbours", "number of kernels that are summed to a small one of ShiftWise")
+    N_rep: int = flag(4, "neighbours", "number of orders of the small kernels in ShiftWise's bands")
+    bn: bool = flag(True, "neighbours", "normalise the bands of ShiftWise")
+    small_kernel: int | None = flag(
+        5, "neighbours", "side of the small kernels of RepLK, None: without one, and of ShiftWise"
+    )
 
     dataset: str = flag("cifar10", "data", "data set to train on", DATASETS)
     data_path: str = flag("./Data", "data", "folder of the data set", is_path=True)
@@ -335,27 +335,12 @@ class TrainConfig:
             if f.metadata["is_path"] and value is not None:
                 object.__setattr__(self, f.name, expand_home(value, f"--{f.name}"))
         check_at_least("--K", self.K, 0 if is_external(self.model) else 1)
-        for name in ("batch_size", "num_epochs", "kernel_size", "lr_step", "sparse_context_window"):
-            check_at_least(f"--{name}", getattr(self, name), 1)
-        for name in ("patch_size", "num_layers", "num_heads", "d_hidden", "d_mlp", "image_size"):
-            check_at_least(f"--{name}", getattr(self, name), 1)
-        for name in ("graph_dilation", "reduction", "mlp_layers", "step", "head_channels", "latent_channels"):
-            check_at_least(f"--{name}", getattr(self, name), 1)
-        for name in ("attention_dilation", "square_kernel_size", "band_kernel_size", "kernel_dilation"):
-            check_at_least(f"--{name}", getattr(self, name), 1)
         if self.qk_scale is not None and not self.qk_scale > 0:
             raise InputError(f"--qk_scale={self.qk_scale} must be positive")
-        check_at_least("--relative_side", self.relative_side, 0)
-        for name in ("padding", "sample_padding", "reach", "positional_size", "shuffle_scale", "num_workers", "seed"):
-            check_at_least(f"--{name}", getattr(self, name), 0)
-        for name in ("num_samples", "probes", "lists"):
-            check_at_least(f"--{name}", getattr(self, name), -1)
-        check_at_least("--accumulate", self.accumulate, 1)
-        check_at_least("--warmup_epochs", self.warmup_epochs, 0)
-        for name in ("resize", "limit_train", "limit_test", "patience", "threads", "small_kernel"):
-            if getattr(self, name) is not None:
-                check_at_least(f"--{name}", getattr(self, name), 1)
-        for name in ("lambda_param", "branch_ratio", "recall", "choosing", "attention_dropout", "dropout", "drop_path"):
+        for name, least in LEAST.items():
+            if not (getattr(self, name) is None and name in MAY_BE_NONE):
+                check_at_least(f"--{name}", getattr(self, name), least)
+        for name in FRACTIONS:
             check_fraction(f"--{name}", getattr(self, name))
         for name in ("lr", "width", "expansion_factor"):
             if not getattr(self, name) > 0:

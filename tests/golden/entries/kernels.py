@@ -1,8 +1,12 @@
-"""Layers of kernels in windows: InceptionNeXt (arXiv 2303.16900), MK-UNet (arXiv 2509.18493)."""
+"""Kernels in windows: arXiv 2303.16900, 2509.18493, 2202.09741, 2303.09030, 2412.19628, 2508.07300 and others."""
 
-from torch import nn
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
 
 from convnn import nn as cnn
+from convnn.nn.kernels import taps
 from golden.case import Case
 from golden.entry import Entry
 
@@ -45,8 +49,111 @@ def _of_branches(case: Case) -> dict[str, str]:
     return names
 
 
+OF_GATE = {"proj_1": "before", "spatial_gating_unit": "operator", "proj_2": "after"}
+OF_STACK = {"conv0": "local", "conv_spatial": "dilated", "conv1": "mix"}
+OF_SELECTION = {
+    "conv0": "local",
+    "conv_spatial": "dilated",
+    "conv1": "near",
+    "conv2": "far",
+    "conv_squeeze": "select.squeeze",
+    "conv": "mix",
+}
+OF_STRIPS = {
+    "DW_conv": "small",
+    "DW_D_conv_h": "wide",
+    "DW_D_conv_v": "tall",
+    "FS_kernel.fc_reduce": "select.reduce",
+    "FS_kernel.fc_expand_small": "select.expand.0",
+    "FS_kernel.fc_expand_big_h": "select.expand.1",
+    "FS_kernel.fc_expand_big_v": "select.expand.2",
+    "FS_kernel.conv_squeeze": "select.select.squeeze",
+    "pwconv.pwconv": "mix",
+    "pwconv": "",
+    "dwconv": "",
+}
+
+
+def _attention(layer: type, *settings: str) -> Callable[[Case], nn.Module]:
+    """Return the function that builds what is published as an attention, without our layer around it."""
+    return lambda case: layer(case.config["d_model"], case.config["d_model"], **case.pick(*settings)).gated
+
+
+def _recursive(case: Case) -> nn.Module:
+    settings = case.pick("kernel_size", "level", "mode", kernel_bias="bias")
+    return cnn.RecursiveConv(IMAGES, case.config["in_channels"], **settings)
+
+
+def _super(case: Case) -> nn.Module:
+    return cnn.SuperKernelConv(IMAGES, case.config["C_in"], case.config["C_out"], case.config["k_conv"])
+
+
+def _of_super(case: Case) -> dict[str, str]:
+    numbers = range(len(case.config["k_conv"]))
+    return {"ffn1": "first", "ffn2": "output", "pw": "mix.conv"} | {
+        f"conv_list.{number}": f"convs.{number}.conv" for number in numbers
+    }
+
+
+def _offsets(case: Case) -> nn.Module:
+    sides = tuple(case.config["kernel_size"])
+    settings = {"kernels": case.config["kernels"], "kernel_bias": case.config["bias"]}
+    return cnn.OffsetAttention(IMAGES, case.config["channels"], kernel_size=sides, **settings)
+
+
+def _shifted(case: Case) -> nn.Module:
+    """Build the layer with the published ghosts and orders of kernels, which are told by their shifts."""
+    kept, ghosts = (case.tensors[f"index.{name}"] for name in ("rep", "ghost"))
+    ours = cnn.ShiftedSum2d(
+        case.config["in_channels"],
+        ghosts=len(ghosts),
+        **case.pick("big_kernel", "small_kernel", "N_path", "N_rep", "bn"),
+    )
+    ours.channels.copy_(torch.cat([kept, ghosts]))
+    side, number = ours.weight.shape[-1], ours.wide.shape[-1]
+    blocks = (ours.big_kernel // 2 - (side - 1) - case.tensors["index.pad_hv"]) // side
+    blocks = blocks.unflatten(0, (-1, number)).permute(2, 0, 1).unflatten(0, (2, -1))  # of every kernel, its block
+    for orders, of_kernels in zip((ours.wide, ours.tall), blocks, strict=True):
+        orders.copy_(of_kernels.argsort(-1))
+    ours.square.copy_(case.tensors["index.idx_identit"].T % number)
+    return ours
+
+
+def _paths(named: dict[str, Tensor], ours: nn.Module) -> dict[str, Tensor]:
+    """Paths are parameters of their own in the published code."""
+    paths = [named.pop(f"LoRAs.{number}.weight") for number in range(len(ours.weight))]
+    return named | {"weight": torch.stack(paths)}
+
+
+def _dense(ours: nn.Module, _: Case) -> dict[str, Tensor]:
+    weight, bias = taps.added(ours.bands())
+    return {"merged.weight": weight, "merged.bias": bias}
+
+
+SHIFTED = Entry(
+    _shifted,
+    names={"bn_lora1": "norms.0", "bn_lora2": "norms.1", "bn_small": "norms.2"},
+    arrange=_paths,
+    also=_dense,
+    aside=("index.rep", "index.ghost"),
+)
+
 ENTRIES = {
     "InceptionDWConv2d": Entry(_bands, names={"dwconv_hw": "square", "dwconv_w": "wide", "dwconv_h": "tall"}),
     "MKDC": Entry(_multi_kernel, names=_of_branches),
     "MKIR": Entry(_inverted_residual, names=_of_branches),
+    "LKA": Entry(lambda case: cnn.StackedGate(IMAGES, case.config["dim"]), names=OF_STACK),
+    "117-van-lka/Attention": Entry(_attention(cnn.LKA2d), names=OF_GATE | OF_STACK),
+    "LSKblock": Entry(lambda case: cnn.SelectedGate(IMAGES, case.config["dim"]), names=OF_SELECTION),
+    "78-lsknet/Attention": Entry(_attention(cnn.LSK2d), names=OF_GATE | OF_SELECTION),
+    "SDLSKA": Entry(lambda case: cnn.StripGate2d(case.config["dim"], **case.pick("kernel_size")), names=OF_STRIPS),
+    "SpatialAttention": Entry(
+        _attention(cnn.SDLSKA2d, "kernel_size"),
+        names=OF_STRIPS | OF_GATE,
+    ),
+    "RecConv2d": Entry(_recursive, names=lambda case: {} if case.config["level"] else {"down": None}),
+    "PCBlock4_Deep_nopool_res": Entry(_super, names=_of_super),
+    "LKCA": Entry(_offsets, also=lambda ours, case: {"extra.attention": ours.attention(case.config["grid"])}),
+    "ShiftWiseConv-v1": SHIFTED,
+    "ShiftWiseConv-v2": SHIFTED,
 }

@@ -9,7 +9,7 @@ from convnn.errors import InputError
 from convnn.nn._grid import Sides
 from convnn.nn.kernels.convolution import ConvMaker, Convolution, check_can_normalise
 from convnn.nn.kernels.merging import Mergeable
-from convnn.nn.kernels.taps import Kernel, added, as_convolution, kernel_of, normalised
+from convnn.nn.kernels.taps import Kernel, added, as_convolution, identity, kernel_of, normalised
 
 
 class ConvNorm(Mergeable):
@@ -123,3 +123,26 @@ class ParallelConv(Mergeable):
 
     def _branches(self) -> list[ConvNorm]:
         return [branch for branch in self.branches if isinstance(branch, ConvNorm)]
+
+
+class ResidualConv(Mergeable):
+    r"""A convolution that is added to its input, :math:`x + w * x + b`.
+
+    It merges into one convolution, with one added to the middle of every kernel.
+
+    Args:
+        conv: the convolution, with as many output as input channels.
+    """
+
+    def __init__(self, conv: Convolution) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, *S) to (B, C, *S)."""
+        return x + self.conv(x)
+
+    def merge(self) -> Convolution:
+        """Return the convolution with the sum of both kernels."""
+        kernel = kernel_of(self.conv)
+        return as_convolution(added([kernel, identity(kernel)]), self.conv)

@@ -22,9 +22,16 @@ from convnn.nn.vision_graphs.near_axial import DAGC2d
 from convnn.nn.vision_graphs.non_local import NonLocal2d
 from convnn.nn.vision_graphs.vig import ViG2d
 from convnn.nn.windows.bands import InceptionDW2d
+from convnn.nn.windows.gated_stack import LKA1d, LKA2d, LKA3d
 from convnn.nn.windows.large_kernel import RepLK1d, RepLK2d, RepLK3d, UniRepLK1d, UniRepLK2d, UniRepLK3d
 from convnn.nn.windows.multi_kernel import MultiKernelDW1d, MultiKernelDW2d, MultiKernelDW3d
 from convnn.nn.windows.neighborhood import NeighborhoodAttention2d
+from convnn.nn.windows.recursion import RecConv1d, RecConv2d, RecConv3d
+from convnn.nn.windows.selected_kernels import LSK1d, LSK2d, LSK3d
+from convnn.nn.windows.shifted_sums import ShiftWise2d
+from convnn.nn.windows.strips import SDLSKA2d
+from convnn.nn.windows.super_kernel import SuperKernel1d, SuperKernel2d, SuperKernel3d
+from convnn.nn.windows.token_kernel import LKCA1d, LKCA2d, LKCA3d
 from convnn.words import counted
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
@@ -57,6 +64,13 @@ UNPADDED: dict[str, tuple[dict[int, Callable[..., MapLayer]], tuple[str, ...]]] 
     "RepLK": ({1: RepLK1d, 2: RepLK2d, 3: RepLK3d}, ()),
     "InceptionDW": ({2: InceptionDW2d}, ()),
     "MultiKernelDW": ({1: MultiKernelDW1d, 2: MultiKernelDW2d, 3: MultiKernelDW3d}, ()),
+    "LKA": ({1: LKA1d, 2: LKA2d, 3: LKA3d}, ()),
+    "LSK": ({1: LSK1d, 2: LSK2d, 3: LSK3d}, ()),
+    "RecConv": ({1: RecConv1d, 2: RecConv2d, 3: RecConv3d}, ()),
+    "SDLSKA": ({2: SDLSKA2d}, ()),
+    "SuperKernel": ({1: SuperKernel1d, 2: SuperKernel2d, 3: SuperKernel3d}, ()),
+    "ShiftWise": ({2: ShiftWise2d}, ()),
+    "LKCA": ({1: LKCA1d, 2: LKCA2d, 3: LKCA3d}, ()),
     "UniRepLK": ({1: UniRepLK1d, 2: UniRepLK2d, 3: UniRepLK3d}, ()),
 }
 """Layers that compute the middles of windows, by the axes of the map, and what they take from the window's size."""

@@ -4,9 +4,16 @@ from functools import partial
 
 from convnn.nn.registry import register_layer
 from convnn.nn.windows.bands import InceptionDW2d
+from convnn.nn.windows.gated_stack import LKA2d
 from convnn.nn.windows.large_kernel import RepLK2d, UniRepLK2d
 from convnn.nn.windows.multi_kernel import MultiKernelDW2d
 from convnn.nn.windows.neighborhood import NeighborhoodAttention2d
+from convnn.nn.windows.recursion import RecConv2d
+from convnn.nn.windows.selected_kernels import LSK2d
+from convnn.nn.windows.shifted_sums import ShiftWise2d
+from convnn.nn.windows.strips import SDLSKA2d
+from convnn.nn.windows.super_kernel import SuperKernel2d
+from convnn.nn.windows.token_kernel import LKCA2d
 from convnn.systems import PUBLISHED, System, register_family, register_system
 
 register_family(
@@ -102,5 +109,114 @@ _register(
         paper="arXiv 2509.18493",
         checked=f"{PUBLISHED}, running statistics too; one kernel, before the activation; merged and trained form",
         where="convnn.nn.MultiKernelDW2d",
+    ),
+)
+_register(
+    "ShiftWise",
+    ShiftWise2d,
+    _fact(
+        number=27,
+        name="ShiftwiseConv: shifted small kernels",
+        published="ShiftWise, ShifthWiseConv2dImplicit",
+        when="a view as long as the map along rows and columns, of small kernels",
+        selects="a wide and a tall band around the position",
+        aggregates="bands put together from small kernels, for most channels, added to them, then a 1x1 convolution",
+        paper="arXiv 2401.12736",
+        checked=f"{PUBLISHED}; shifting and adding; the published sparse kernel; merged and trained form",
+        where="convnn.nn.ShiftWise2d",
+    ),
+)
+_register(
+    "LKA",
+    LKA2d,
+    _fact(
+        number=117,
+        name="VAN: large kernel attention",
+        published="LKA, the Attention of VAN",
+        when="weights of their own for every position, without comparing any two",
+        selects="the window, here 23 x 23, through a small and a dilated kernel",
+        weighs="the position's features, by which the sum is multiplied",
+        aggregates="a stack of kernels for each channel between 1x1 convolutions",
+        paper="arXiv 2202.09741",
+        checked=f"{PUBLISHED}, with the 1x1 convolutions around; LSK, for one of its kernels",
+        where="convnn.nn.LKA2d",
+    ),
+)
+_register(
+    "LSK",
+    LSK2d,
+    _fact(
+        number=78,
+        name="LSKNet: selected kernels",
+        published="LSKblock, the Attention of LSKNet",
+        when="objects of different sizes: every position takes the kernel that it needs",
+        selects="the windows 5 x 5 and 23 x 23, each by a share that the position computes",
+        weighs="the two shares, and the position's features, by which the sum is multiplied",
+        aggregates="two kernels in a row for each channel between 1x1 convolutions",
+        paper="arXiv 2303.09030, arXiv 2403.11735",
+        checked=f"{PUBLISHED}, with the 1x1 convolutions around; LKA, for one of its kernels",
+        where="convnn.nn.LSK2d",
+    ),
+)
+_register(
+    "RecConv",
+    RecConv2d,
+    _fact(
+        number=119,
+        name="RecNeXt: recursive convolution",
+        published="RecConv2d",
+        when="a view over the whole map at less than twice the cost of one small kernel",
+        selects="the k x k window, on the map and on maps of half, a quarter, ... of its sides",
+        aggregates="a kernel for each channel and resolution, from coarse to fine, then a 1x1 convolution",
+        paper="arXiv 2412.19628",
+        checked=f"{PUBLISHED}; a depthwise convolution, for level 0; linearity",
+        where="convnn.nn.RecConv2d",
+    ),
+)
+_register(
+    "SDLSKA",
+    SDLSKA2d,
+    _fact(
+        number=47,
+        name="BEVANet: selected strips",
+        published="SDLSKA with CKS, SpatialAttention",
+        when="long rows and columns, selected by channel and by position",
+        selects="a small window, and dilated strips of its row and column",
+        weighs="shares by channel and by position, and the position's features, by which the sum is multiplied",
+        aggregates="a kernel for each channel in all three, between 1x1 convolutions",
+        paper="arXiv 2508.07300",
+        checked=f"{PUBLISHED}, with the 1x1 convolutions around; the sum of its kernels, for equal shares",
+        where="convnn.nn.SDLSKA2d",
+    ),
+)
+_register(
+    "SuperKernel",
+    SuperKernel2d,
+    _fact(
+        number=19,
+        name="SKFlow: super kernels",
+        published="PCBlock4_Deep_nopool_res",
+        when="a large kernel after small ones, each with a residual, as in optical flow",
+        selects="windows of growing size, one after the other, usually 1 and 15",
+        aggregates="a kernel for each channel with a residual and GELU, between pairs of 1x1 convolutions",
+        paper="arXiv 2205.14623",
+        checked=f"{PUBLISHED}; merged and trained form",
+        where="convnn.nn.SuperKernel2d",
+    ),
+)
+_register(
+    "LKCA",
+    LKCA2d,
+    _fact(
+        number=26,
+        name="LKCA: attention by offset",
+        published="LKCA, of which there is no code",
+        when="attention over the whole map that does not depend on its content",
+        selects="every position, up to 13 away along each axis",
+        weighs="a learned weight for each offset",
+        aggregates="a sum for each channel, then a 1x1 convolution",
+        paper="arXiv 2401.05738",
+        checked="the definition in loops, outputs and all gradients; the matrix of attention, from sliding windows",
+        where="convnn.nn.LKCA2d",
     ),
 )

@@ -1,0 +1,34 @@
+"""The smallest and largest values of the flags of a run."""
+
+from convnn.train.checkpoint import LARGEST_SIDE
+
+DEEPEST, WIDEST, MOST_THREADS, LARGEST_FACTOR, LARGEST_FLOAT = 1000, 2**20, 1024, 1000.0, 1e30
+
+LARGEST = (
+    dict.fromkeys(("kernel_size", "padding", "patch_size", "image_size", "resize", "positional_size"), LARGEST_SIDE)
+    | dict.fromkeys(("sample_padding", "shuffle_scale", "reach", "step", "reduction", "graph_dilation"), LARGEST_SIDE)
+    | dict.fromkeys(("attention_dilation", "relative_side", "small_kernel"), LARGEST_SIDE)
+    | dict.fromkeys(("square_kernel_size", "band_kernel_size", "kernel_dilation", "big_kernel"), LARGEST_SIDE)
+    | dict.fromkeys(("K", "num_samples", "probes", "lists", "sparse_context_window"), LARGEST_SIDE**2)
+    | dict.fromkeys(("num_heads", "d_hidden", "d_mlp", "head_channels", "latent_channels", "kernels"), WIDEST)
+    | dict.fromkeys(("num_layers", "mlp_layers", "level", "N_path", "N_rep"), DEEPEST)
+    | {"threads": MOST_THREADS, "width": LARGEST_FACTOR, "expansion_factor": LARGEST_FACTOR}
+)
+"""Largest values of flags; all other integers are below LARGEST_NUMBER, all other floats at most LARGEST_FLOAT."""
+
+MAY_BE_NONE = ("resize", "limit_train", "limit_test", "patience", "threads", "small_kernel", "kernels")
+AT_LEAST_0 = ("padding", "sample_padding", "reach", "positional_size", "relative_side", "shuffle_scale", "level")
+LEAST = (
+    dict.fromkeys(("batch_size", "num_epochs", "lr_step", "accumulate", "image_size", *MAY_BE_NONE), 1)
+    | dict.fromkeys(("patch_size", "num_layers", "num_heads", "d_hidden", "d_mlp", "sparse_context_window"), 1)
+    | dict.fromkeys(("graph_dilation", "reduction", "mlp_layers", "step", "head_channels", "latent_channels"), 1)
+    | dict.fromkeys(("kernel_size", "square_kernel_size", "band_kernel_size", "big_kernel", "N_path", "N_rep"), 1)
+    | dict.fromkeys(("attention_dilation", "kernel_dilation"), 1)
+    | dict.fromkeys((*AT_LEAST_0, "num_workers", "seed", "warmup_epochs"), 0)
+    | dict.fromkeys(("num_samples", "probes", "lists"), -1)
+)
+"""Smallest values of whole numbers, where the flag is given."""
+
+FRACTIONS = ("lambda_param", "branch_ratio", "recall", "choosing", "attention_dropout", "dropout", "drop_path")
+FRACTIONS += ("ghost_ratio",)
+"""Flags between 0 and 1."""
