@@ -295,7 +295,7 @@ def test_registering_a_layer() -> None:
 def test_in_a_network_every_layer_keeps_the_size_of_the_map(name: str, padding: int) -> None:
     settings = {"kernel_size": 5, "padding": padding, "K": 4} | OF_FEW_SIDES.get(name, {})
     layer = cnn.layer_factory(name, **settings)(3, 8)
-    assert layer(torch.randn(1, 3, 9, 8)).shape == (1, 8, 9, 8)
+    assert layer(torch.randn(2, 3, 9, 8)).shape == (2, 8, 9, 8)
 
 
 @pytest.mark.parametrize("name", cnn.list_layers())

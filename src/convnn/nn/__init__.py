@@ -10,7 +10,8 @@ from convnn.nn._shuffle import PixelShuffle1d, PixelUnshuffle1d
 from convnn.nn.functional import AGGREGATION_TYPES, PREFERENCES
 from convnn.nn.kernels.convolution import ConvMaker
 from convnn.nn.kernels.merging import Mergeable, Merged, MergeReport, merge
-from convnn.nn.kernels.parallel import ConvNorm, ParallelConv
+from convnn.nn.kernels.parallel import ConvNorm, ParallelConv, ResidualConv
+from convnn.nn.kernels.shifted import ShiftedSum2d
 from convnn.nn.maps.attention import ConvNNAttn1d, ConvNNAttn2d, ConvNNAttn3d
 from convnn.nn.maps.branching import Branching1d, Branching2d, Branching3d
 from convnn.nn.maps.conv_new import Conv1dNew, Conv2dNew, Conv3dNew
@@ -48,7 +49,7 @@ from convnn.nn.windows.neighborhood import NeighborhoodAttention2d
 from convnn.nn.windows.recursion import MODES, RecConv1d, RecConv2d, RecConv3d, RecursiveConv
 from convnn.nn.windows.selected_kernels import LSK1d, LSK2d, LSK3d, SelectedGate
 from convnn.nn.windows.shift import SpatialShift2d
-from convnn.nn.windows.shifted_sums import ShiftedSum2d, ShiftWise2d
+from convnn.nn.windows.shifted_sums import ShiftWise2d
 from convnn.nn.windows.strips import SDLSKA2d, StripGate2d
 from convnn.nn.windows.super_kernel import SuperKernel1d, SuperKernel2d, SuperKernel3d, SuperKernelConv
 from convnn.nn.windows.token_kernel import LKCA1d, LKCA2d, LKCA3d, OffsetAttention
@@ -149,6 +150,7 @@ __all__ = [
     "RepLK2d",
     "RepLK3d",
     "ReplacementReport",
+    "ResidualConv",
     "SDLSKA2d",
     "SVGA2d",
     "Search",
