@@ -94,10 +94,10 @@ def test_every_mistake_in_a_flag_is_refused_with_the_right_flag(command: str, fl
 
 
 def test_the_only_mistakes_with_two_answers_are_between_these_flags() -> None:
-    """These are one letter from two flags: `--l`, `--match_size`, `--resuze`, `--h`, `--sut`, `--seep`, `--fut`."""
+    """These are one letter from two flags: `--l`, `--match_size`, `--resuze`, `--h`, `--sut`, `--seep`, `--fut`, ..."""
     twice = {frozenset(names) for found in ORIGINS.values() for names in found.values() if len(names) > 1}
     expected = [("--K", "--lr"), ("--batch_size", "--patch_size"), ("--resize", "--resume"), ("--K", "-h")]
-    expected += [("--out", "--set"), ("--seed", "--step"), ("--fit", "--out")]
+    expected += [("--out", "--set"), ("--seed", "--step"), ("--fit", "--out"), ("--kernel_size", "--kernel_sizes")]
     assert twice == set(map(frozenset, expected))
     assert sum(len(names) > 1 for names in ORIGINS["train"].values()) < 0.005 * len(ORIGINS["train"])
 

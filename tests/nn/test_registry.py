@@ -97,14 +97,14 @@ FLAGS = {  # what the command line passes to every layer
     "add": False,
     "shortcut": False,
     "level": 1,
-    "mode": "nearest",
+    "upsampling": "nearest",
     "kernel_bias": True,
     "k_conv": "1,5",
     "big_kernel": 7,
     "ghost_ratio": 0.0,
     "N_path": 1,
     "N_rep": 2,
-    "bn": False,
+    "band_norm": False,
     "kernels": 1,
 }
 

@@ -46,7 +46,7 @@ from convnn.nn.windows.multi_kernel import (
     MultiKernelDW3d,
 )
 from convnn.nn.windows.neighborhood import NeighborhoodAttention2d
-from convnn.nn.windows.recursion import MODES, RecConv1d, RecConv2d, RecConv3d, RecursiveConv
+from convnn.nn.windows.recursion import UPSAMPLINGS, RecConv1d, RecConv2d, RecConv3d, RecursiveConv
 from convnn.nn.windows.selected_kernels import LSK1d, LSK2d, LSK3d, SelectedGate
 from convnn.nn.windows.shift import SpatialShift2d
 from convnn.nn.windows.shifted_sums import ShiftWise2d
@@ -71,7 +71,6 @@ __all__ = [
     "GRAPH_CONVS",
     "KERNEL_ACTIVATIONS",
     "LAYERS",
-    "MODES",
     "PADDING_MODES",
     "POOLINGS",
     "PREFERENCES",
@@ -79,6 +78,7 @@ __all__ = [
     "SEARCHES",
     "SIMILARITY_TYPES",
     "SPARSE_MODES",
+    "UPSAMPLINGS",
     "AdaptiveNeighborhoods2d",
     "Attention",
     "BandConv2d",

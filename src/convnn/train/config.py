@@ -19,13 +19,13 @@ from convnn.nn import (
     GRAPH_CONVS,
     KERNEL_ACTIVATIONS,
     LAYERS,
-    MODES,
     POOLINGS,
     PREFERENCES,
     SAMPLING_TYPES,
     SEARCHES,
     SIMILARITY_TYPES,
     SPARSE_MODES,
+    UPSAMPLINGS,
     list_layers,
 )
 from convnn.nn._extensions import import_names
@@ -224,7 +224,7 @@ class TrainConfig:
     add: bool = flag(True, "neighbours", "sum the outputs of MultiKernelDW's kernels instead of concatenating them")
     shortcut: bool = flag(True, "neighbours", "add the input of a layer with a shortcut to its output")
     level: int = flag(2, "neighbours", "how often RecConv halves the map")
-    mode: str = flag("bilinear", "neighbours", "how RecConv enlarges maps", MODES)
+    upsampling: str = flag("bilinear", "neighbours", "how RecConv enlarges maps", UPSAMPLINGS)
     kernel_bias: bool = flag(False, "neighbours", "learn a bias for the kernels of RecConv and LKCA too")
     k_conv: str = flag("1,15", "neighbours", "sides of SuperKernel's kernels, separated by commas")
     kernels: int | None = flag(None, "neighbours", "number of LKCA's kernels; None: one for each channel")
@@ -232,7 +232,7 @@ class TrainConfig:
     ghost_ratio: float = flag(0.23, "neighbours", "share of ShiftWise's channels without a kernel, 0 to 1")
     N_path: int = flag(2, "neighbours", "number of kernels that are summed to a small one of ShiftWise")
     N_rep: int = flag(4, "neighbours", "number of orders of the small kernels in ShiftWise's bands")
-    bn: bool = flag(True, "neighbours", "normalise the bands of ShiftWise")
+    band_norm: bool = flag(True, "neighbours", "normalise the bands of ShiftWise")
     small_kernel: int | None = flag(
         5, "neighbours", "side of the small kernels of RepLK, None: without one, and of ShiftWise"
     )

@@ -80,7 +80,7 @@ def _attention(layer: type, *settings: str) -> Callable[[Case], nn.Module]:
 
 
 def _recursive(case: Case) -> nn.Module:
-    settings = case.pick("kernel_size", "level", "mode", kernel_bias="bias")
+    settings = case.pick("kernel_size", "level", upsampling="mode", kernel_bias="bias")
     return cnn.RecursiveConv(IMAGES, case.config["in_channels"], **settings)
 
 

@@ -13,10 +13,14 @@ IMAGES = cnn.ConvMaker(2)
 
 
 @pytest.mark.parametrize("build", [cnn.RecConv1d, cnn.RecConv2d, cnn.RecConv3d])
-@pytest.mark.parametrize("mode", cnn.MODES)
-def test_positions_and_training(build: type, mode: str) -> None:
-    check_positions(lambda i, o, **geometry: build(i, o, mode=mode, kernel_size=3, **geometry), build.spatial_dims)
-    check_trains(build(3, 4, mode=mode, kernel_bias=True, level=1), maps(3, *(6, 5, 4)[: build.spatial_dims]))
+@pytest.mark.parametrize("upsampling", cnn.UPSAMPLINGS)
+def test_positions_and_training(build: type, upsampling: str) -> None:
+    check_positions(
+        lambda i, o, **geometry: build(i, o, upsampling=upsampling, kernel_size=3, **geometry), build.spatial_dims
+    )
+    check_trains(
+        build(3, 4, upsampling=upsampling, kernel_bias=True, level=1), maps(3, *(6, 5, 4)[: build.spatial_dims])
+    )
 
 
 def test_without_levels_it_is_a_convolution() -> None:
@@ -27,7 +31,7 @@ def test_without_levels_it_is_a_convolution() -> None:
 
 def test_one_level_by_hand() -> None:
     """Nearest: every value of the coarse map stands for a square of four, cut off at the end."""
-    layer = cnn.RecursiveConv(IMAGES, 3, kernel_size=3, level=1, mode="nearest").double()
+    layer = cnn.RecursiveConv(IMAGES, 3, kernel_size=3, level=1, upsampling="nearest").double()
     x = maps(3, 8, 6)
     coarse = layer.convs[0](layer.down(x))
     fine = coarse.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
@@ -44,9 +48,11 @@ def test_is_linear_and_commutes_with_whole_cells_only() -> None:
         assert torch.allclose(moved[inside], layer(x)[inside], atol=1e-12) == is_same
 
 
-@pytest.mark.parametrize(("level", "mode", "reach"), [(1, "bilinear", 19), (1, "nearest", 17), (2, "nearest", 41)])
-def test_reaches_as_far_as_published(level: int, mode: str, reach: int) -> None:
-    layer = cnn.RecursiveConv(IMAGES, 1, level=level, mode=mode).double()
+@pytest.mark.parametrize(
+    ("level", "upsampling", "reach"), [(1, "bilinear", 19), (1, "nearest", 17), (2, "nearest", 41)]
+)
+def test_reaches_as_far_as_published(level: int, upsampling: str, reach: int) -> None:
+    layer = cnn.RecursiveConv(IMAGES, 1, level=level, upsampling=upsampling).double()
     x = torch.zeros(1, 1, 96, 96, dtype=torch.double, requires_grad=True)
     (gradient,) = torch.autograd.grad(layer(x)[0, 0, 48, 48], x)
     rows = gradient[0, 0].nonzero()[:, 0]
@@ -65,7 +71,7 @@ def test_deep_levels_run_on_small_maps(size: tuple[int, int]) -> None:
     [
         ({"kernel_size": 4}, "kernel_size=4 must be odd"),
         ({"level": -1}, "level=-1 must be an integer of at least 0"),
-        ({"mode": "bicubic"}, "mode='bicubic' is not one of bilinear, nearest"),
+        ({"upsampling": "bicubic"}, "upsampling='bicubic' is not one of bilinear, nearest"),
         ({"groups": 3}, "groups=3"),
     ],
 )

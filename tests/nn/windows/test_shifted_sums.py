@@ -41,10 +41,12 @@ def shift_and_add(layer: cnn.ShiftedSum2d, x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(("big", "small"), [(9, 3), (13, 3), (11, 5), (8, 3), (4, 3), (51, 3)])
-@pytest.mark.parametrize("bn", [True, False])
+@pytest.mark.parametrize("band_norm", [True, False])
 @torch.no_grad()
-def test_is_shifting_and_adding(big: int, small: int, bn: bool) -> None:
-    layer = with_statistics(cnn.ShiftedSum2d(3, ghosts=1, big_kernel=big, small_kernel=small, N_rep=2, bn=bn))
+def test_is_shifting_and_adding(big: int, small: int, band_norm: bool) -> None:
+    layer = with_statistics(
+        cnn.ShiftedSum2d(3, ghosts=1, big_kernel=big, small_kernel=small, N_rep=2, band_norm=band_norm)
+    )
     x = maps(3, 7, 10)
     expected = shift_and_add(layer, x)
     torch.testing.assert_close(layer(x), expected, rtol=0, atol=1e-12)

@@ -33,7 +33,7 @@ class ShiftedSum2d(Mergeable):
         small_kernel: s, an odd number.
         N_path: number of kernels that are summed to a small one.
         N_rep: number of permutations.
-        bn: normalise the three parts.
+        band_norm: normalise the three parts.
         device: device of the weights.
         dtype: data type of the weights.
 
@@ -59,7 +59,7 @@ class ShiftedSum2d(Mergeable):
         small_kernel: int = 3,
         N_path: int = 2,
         N_rep: int = 4,
-        bn: bool = True,
+        band_norm: bool = True,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -76,7 +76,7 @@ class ShiftedSum2d(Mergeable):
         where: dict[str, Any] = {"device": device, "dtype": dtype}
         self.weight = nn.Parameter(torch.empty(N_path, moved, number, small_kernel, small_kernel, **where))
         make = ConvMaker(2, **where)
-        self.norms = nn.ModuleList(make.norm(moved) if bn else nn.Identity() for _ in range(3))
+        self.norms = nn.ModuleList(make.norm(moved) if band_norm else nn.Identity() for _ in range(3))
         for name, size in (("channels", (channels,)), ("square", (N_rep, moved))):
             self.register_buffer(name, torch.empty(size, dtype=torch.long, device=device))
         for name in ("wide", "tall"):

@@ -16,7 +16,7 @@ from convnn.nn._settings import unless_usual, written
 from convnn.nn.kernels.convolution import ConvMaker
 from convnn.nn.windows._places import Places
 
-MODES = ("bilinear", "nearest")
+UPSAMPLINGS = ("bilinear", "nearest")
 LINEAR = ("linear", "bilinear", "trilinear")
 """By the number of axes, from one."""
 
@@ -35,7 +35,7 @@ class RecursiveConv(nn.Module):
         channels: number of channels.
         kernel_size: k, an odd number.
         level: l, the number of times that the map is halved.
-        mode: how maps are brought to the size of the finer one: "bilinear", along each axis, or "nearest".
+        upsampling: how maps are brought to the size of the finer one: "bilinear", along each axis, or "nearest".
         kernel_bias: add a learned bias to every convolution.
 
     Shapes:
@@ -52,14 +52,14 @@ class RecursiveConv(nn.Module):
         *,
         kernel_size: int = 5,
         level: int = 2,
-        mode: str = "bilinear",
+        upsampling: str = "bilinear",
         kernel_bias: bool = False,
     ) -> None:
         super().__init__()
         check_odd("kernel_size", kernel_size)
         check_at_least("level", level, 0)
-        check_choice("mode", mode, MODES)
-        self.mode = LINEAR[make.axes - 1] if mode == "bilinear" else mode
+        check_choice("upsampling", upsampling, UPSAMPLINGS)
+        self.mode = LINEAR[make.axes - 1] if upsampling == "bilinear" else upsampling
         self.down = make.depthwise(channels, kernel_size, stride=2, bias=kernel_bias) if level else None
         self.convs = nn.ModuleList(make.depthwise(channels, kernel_size, bias=kernel_bias) for _ in range(level + 1))
 
@@ -87,7 +87,7 @@ class RecConv(MapLayer):
         kernel_size: k, side of every kernel, an odd number.
         level: l, the number of times that the map is halved; published: 4 on maps of a quarter of an image's side, and
             one less whenever the side halves.
-        mode: how maps are brought to the size of the finer one: "bilinear", along each axis, or "nearest".
+        upsampling: how maps are brought to the size of the finer one: "bilinear", along each axis, or "nearest".
         kernel_bias: add a learned bias to every kernel.
         groups: number of blocks of channels that do not mix.
         stride, padding, window_size, dilation: those of the convolution that it replaces; it computes the middle of
@@ -113,7 +113,7 @@ class RecConv(MapLayer):
         *,
         kernel_size: int = 5,
         level: int = 2,
-        mode: str = "bilinear",
+        upsampling: str = "bilinear",
         kernel_bias: bool = False,
         groups: int = 1,
         stride: Sides = 1,
@@ -126,12 +126,12 @@ class RecConv(MapLayer):
     ) -> None:
         super().__init__(in_channels, out_channels)
         check_groups(groups, in_channels, out_channels)
-        self.kernel_size, self.level, self.mode = kernel_size, level, mode
+        self.kernel_size, self.level, self.upsampling = kernel_size, level, upsampling
         self.kernel_bias, self.groups = kernel_bias, groups
         self.places = Places(Grid(window_size, stride, padding, dilation), self.spatial_dims)
         make = ConvMaker(self.spatial_dims, device, dtype)
         self.operator = RecursiveConv(
-            make, in_channels, kernel_size=kernel_size, level=level, mode=mode, kernel_bias=kernel_bias
+            make, in_channels, kernel_size=kernel_size, level=level, upsampling=upsampling, kernel_bias=kernel_bias
         )
         self.pointwise = make.pointwise(in_channels, out_channels, groups=groups, bias=bias)
 
@@ -141,7 +141,7 @@ class RecConv(MapLayer):
     def settings(self) -> Iterable[object]:
         """Return kernels, levels, geometry and groups."""
         yield written(kernel_size=self.kernel_size, level=self.level)
-        yield unless_usual(mode=(self.mode, "bilinear"), kernel_bias=(self.kernel_bias, False))
+        yield unless_usual(upsampling=(self.upsampling, "bilinear"), kernel_bias=(self.kernel_bias, False))
         yield from (self.places, unless_usual(groups=(self.groups, 1)))
 
 

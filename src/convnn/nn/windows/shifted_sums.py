@@ -42,7 +42,7 @@ class ShiftWise2d(MapLayer):
         ghost_ratio: share of the channels without a kernel; the others are an even number.
         N_path: number of kernels that are summed to a small one.
         N_rep: number of permutations of the small kernels in each band.
-        bn: normalise bands and square.
+        band_norm: normalise bands and square.
         groups: number of blocks of channels that do not mix.
         stride, padding, window_size, dilation: those of the convolution that it replaces; it computes the middle of
             each window, on the map continued by zeros.
@@ -77,7 +77,7 @@ class ShiftWise2d(MapLayer):
         ghost_ratio: float = 0.23,
         N_path: int = 2,
         N_rep: int = 4,
-        bn: bool = True,
+        band_norm: bool = True,
         groups: int = 1,
         stride: Sides = 1,
         padding: Sides | str = 0,
@@ -95,7 +95,7 @@ class ShiftWise2d(MapLayer):
             raise InputError(f"ghost_ratio={ghost_ratio} leaves fewer than two of {channels} channels for the kernels")
         self.ghost_ratio, self.groups = ghost_ratio, groups
         self.settings_of_kernels = {"big_kernel": big_kernel, "small_kernel": small_kernel}
-        self.form = {"N_path": (N_path, 2), "N_rep": (N_rep, 4), "bn": (bn, True)}
+        self.form = {"N_path": (N_path, 2), "N_rep": (N_rep, 4), "band_norm": (band_norm, True)}
         self.places = Places(Grid(window_size, stride, padding, dilation), 2)
         where: dict[str, Any] = {"device": device, "dtype": dtype}
         self.operator = ShiftedSum2d(
@@ -105,7 +105,7 @@ class ShiftWise2d(MapLayer):
             small_kernel=small_kernel,
             N_path=N_path,
             N_rep=N_rep,
-            bn=bn,
+            band_norm=band_norm,
             **where,
         )
         self.pointwise = ConvMaker(2, **where).pointwise(in_channels, out_channels, groups=groups, bias=bias)
