@@ -137,3 +137,51 @@ def test_nothing_is_replaced_unasked(best: Path, tmp_path: Path, capsys: pytest.
         assert not (folder / "config.json").exists()
     assert export(best, folder, "--format", "hub", "--overwrite") == 0
     assert (folder / "README.md").read_text() != "mine"
+
+
+KERNELS = Recipe(
+    model="resnet18",
+    layer="RepLK",
+    width=1 / 16,
+    settings={"kernel_size": 7},
+    dataset="digits",
+    image_shape=(1, 8, 8),
+    mean=(0.3053,),
+    std=(0.376,),
+    classes=tuple(f"{digit}" for digit in range(10)),
+    epoch=1,
+    test_top1=0.1,
+)
+
+
+@pytest.mark.slow
+def test_a_merged_network_computes_what_the_trained_one_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    network = KERNELS.build()
+    network(torch.randn(4, 1, 8, 8))  # gives normalisation other statistics than the initial ones
+    save_checkpoint(path := tmp_path / "best.safetensors", Checkpoint(network.state_dict(), KERNELS))
+    out = tmp_path / "merged.pt2"
+    assert export(path, out, "--merge", "--format", "torch") == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("17 parts merged, 0 left; ")
+    assert "differs from the network by" in printed
+    images = torch.randn(3, 1, 8, 8)
+    merged = torch.export.load(out)
+    torch.testing.assert_close(merged.module()(images), network.eval()(images), atol=1e-4, rtol=0)
+    assert not [name for name in merged.state_dict if "operator.branches" in name]
+    assert export(path, tmp_path / "hub", "--merge", "--format", "hub") == 2
+    assert "--merge is for files" in capsys.readouterr().err
+
+
+def test_predictions_of_a_merged_network_are_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    save_checkpoint(path := tmp_path / "best.safetensors", Checkpoint(KERNELS.build().state_dict(), KERNELS))
+    Image.new("L", (8, 8), 100).save(tmp_path / "a.png")
+    printed = []
+    for flags in ([], ["--merge"]):
+        assert main(["predict", str(path), str(tmp_path / "a.png"), "--format", "csv", *flags]) == 0
+        printed.append([line.split(",")[:3] for line in capsys.readouterr().out.splitlines()])
+    assert printed[0] == printed[1]
+    assert len(printed[0]) == 4

@@ -52,6 +52,15 @@ def add_out_flags(parser: Parser, text: str, default: str | None = None, *, requ
     parser.add_argument("--overwrite", action="store_true", help="replace existing output")
 
 
+def add_merge_flag(parser: Parser) -> None:
+    """Add `--merge` to a parser."""
+    parser.add_argument(
+        "--merge",
+        action="store_true",
+        help="merge parallel kernels and batch normalisation first, which computes the same faster",
+    )
+
+
 def config_from(args: argparse.Namespace, **settings: Any) -> TrainConfig:
     """Return the configuration; `settings` override flags, and flags override the network's defaults.
 

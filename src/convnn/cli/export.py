@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from convnn.cli._flags import add_checkpoint, add_config_flags, add_out_flags
+from convnn.cli._flags import add_checkpoint, add_config_flags, add_merge_flag, add_out_flags
 from convnn.cli._parser import Parser
 from convnn.errors import InputError, check_choice
 from convnn.export import export_onnx, export_torch
@@ -15,6 +15,7 @@ from convnn.files import check_new, make_folder
 from convnn.hub import save_pretrained
 from convnn.hub._folder import FILES
 from convnn.models import Network
+from convnn.nn import merge
 from convnn.screen import print_line
 from convnn.train import Recipe, load_checkpoint
 
@@ -38,6 +39,7 @@ def add_flags(parser: Parser) -> None:
         default=True,
         help="accept batches of any size; otherwise of one image",
     )
+    add_merge_flag(parser)
     add_config_flags(parser, only=["imports"])
 
 
@@ -46,11 +48,15 @@ def run(args: argparse.Namespace, console: Console) -> None:
     check_choice("--format", args.format, FORMATS)
     if args.opset is not None and args.format != "onnx":
         raise InputError(f"--opset={args.opset} applies only to --format onnx; leave it out")
+    if args.merge and args.format == "hub":
+        raise InputError("--merge is for files; a folder for the hub has the network as it was trained")
     out = Path(args.out)
     if args.format != "hub" and out.is_dir():
         raise InputError(f"--out={out} is a folder; name the file, such as {out / 'network'}.{args.format}")
     check_new(out, FILES if args.format == "hub" else (), overwrite=args.overwrite)
     network, recipe = load_checkpoint(args.checkpoint)
+    if args.merge:
+        print_line(console, str(merge(network, inplace=True)).splitlines()[0])
     if args.format == "hub":
         save_pretrained(network, recipe, out)
         text = f"{', '.join(FILES[:-1])} and {FILES[-1]}"

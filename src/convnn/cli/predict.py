@@ -14,13 +14,14 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from convnn.cli._flags import add_checkpoint, add_config_flags, add_out_flags, config_from
+from convnn.cli._flags import add_checkpoint, add_config_flags, add_merge_flag, add_out_flags, config_from
 from convnn.cli._images import add_fit_flag, find_pictures, fit_from
 from convnn.cli._parser import Parser, PathAction
 from convnn.data import load_image
 from convnn.errors import InputError, check_at_least, check_choice
 from convnn.files import check_new, make_folder, write_atomically
 from convnn.models import Network
+from convnn.nn import merge
 from convnn.screen import make_console
 from convnn.tables import csv_text
 from convnn.train import Recipe, find_device, load_checkpoint
@@ -69,6 +70,7 @@ def add_flags(parser: Parser) -> None:
     )
     add_out_flags(parser, "file to write instead of printing")
     add_fit_flag(parser)
+    add_merge_flag(parser)
     add_config_flags(parser, only=["imports", "device"])
 
 
@@ -82,6 +84,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         check_file(out, overwrite=args.overwrite)
     network, recipe = load_checkpoint(args.checkpoint)
     fit = fit_from(args, recipe)
+    if args.merge:
+        merge(network, inplace=True)
     network.to(device)
     refuse = Refusals()
     paths = find_pictures(args.images, refuse)
