@@ -29,6 +29,8 @@ LEAST = (
 )
 """Smallest values of whole numbers, where the flag is given."""
 
-FRACTIONS = ("lambda_param", "branch_ratio", "recall", "choosing", "attention_dropout", "dropout", "drop_path")
-FRACTIONS += ("ghost_ratio",)
+FRACTIONS = (
+    *("lambda_param", "branch_ratio", "recall", "choosing", "ghost_ratio"),
+    *("attention_dropout", "dropout", "drop_path"),
+)
 """Flags between 0 and 1."""
