@@ -165,7 +165,7 @@ def test_a_merged_network_computes_what_the_trained_one_does(
     out = tmp_path / "merged.pt2"
     assert export(path, out, "--merge", "--format", "torch") == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("17 parts merged, 0 left; ")
+    assert printed.startswith("33 parts merged, 0 left; ")
     assert "differs from the network by" in printed
     images = torch.randn(3, 1, 8, 8)
     merged = torch.export.load(out)

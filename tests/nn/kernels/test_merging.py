@@ -13,7 +13,7 @@ from convnn.errors import InputError
 from convnn.models import create_model
 from convnn.nn.kernels import taps
 from convnn.nn.kernels.convolution import ConvMaker
-from kernel_layers import check_merged, maps, with_statistics
+from kernel_layers import KERNELS, check_merged, maps, with_statistics
 
 IMAGES = ConvMaker(2)
 
@@ -79,6 +79,8 @@ def test_a_network_is_merged_in_place_or_as_a_copy(inplace: bool) -> None:
     kinds = [part.old for part in report.merged]
     assert kinds.count("ParallelConv") == 16
     assert kinds.count("Conv2d and BatchNorm2d") == 1  # the stem
+    assert kinds.count("UniRepLK2d and BatchNorm2d") == 16
+    assert not [part for part in report.model.modules() if isinstance(part, nn.BatchNorm2d)]
     if not inplace:
         assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
@@ -104,7 +106,7 @@ def test_what_cannot_be_merged_is_left_and_named() -> None:
     ("model", "settings", "message"),
     [
         (nn.Sequential(cnn.RepLK2d(2, 2)), {}, "0.operator is in training mode, in which nothing can be merged"),
-        (nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2)), {}, "0 is in training mode"),
+        (nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2)), {}, "1 is in training mode"),
         (cnn.ConvNorm(IMAGES, 2, 2).eval(), {"inplace": True}, "inplace=True cannot turn a ConvNorm"),
         ("vgg11", {}, "model='vgg11' must be a torch.nn.Module"),
     ],
@@ -119,3 +121,30 @@ def test_half_precision_is_rounded_once() -> None:
     layer = with_statistics(cnn.ParallelConv(IMAGES, 4, 4, [(5, 1), (3, 1)], groups=4)).to(torch.bfloat16)
     exact = cnn.merge(layer.double()).model.weight.to(torch.bfloat16)
     assert torch.equal(cnn.merge(layer.to(torch.bfloat16)).model.weight, exact)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_every_layer_takes_in_the_normalisation_after_it(name: str) -> None:
+    layer = cnn.layer_factory(name, **KERNELS[name])(4, 6)
+    model = with_statistics(nn.Sequential(layer, nn.BatchNorm2d(6), nn.ReLU()))
+    report = cnn.merge(model)
+    torch.testing.assert_close(report.model(maps(4, 6, 5)), model(maps(4, 6, 5)), rtol=0, atol=1e-11)
+    ends_in_norm = name == "MultiKernelDW"
+    assert isinstance(report.model[1], nn.BatchNorm2d if ends_in_norm else nn.Identity)
+
+
+def test_what_comes_after_a_shortcut_or_a_kernel_is_left() -> None:
+    for layer in (cnn.LKA2d(4, 4), cnn.InceptionDW2d(3, 8)):
+        model = with_statistics(nn.Sequential(layer, nn.BatchNorm2d(layer.out_channels)))
+        report = cnn.merge(model)
+        assert isinstance(report.model[1], nn.BatchNorm2d)
+        x = maps(layer.in_channels, 5, 5)
+        torch.testing.assert_close(report.model(x), model(x), rtol=0, atol=1e-12)
+
+
+def test_a_refusal_leaves_the_model_as_it_was() -> None:
+    model = nn.Sequential(cnn.RepLK2d(2, 2), nn.ReLU(), nn.BatchNorm2d(2)).eval()
+    model[2].train()
+    with pytest.raises(InputError, match="^2 is in training mode"):
+        cnn.merge(model, inplace=True)
+    assert isinstance(model[0].operator, cnn.ParallelConv)

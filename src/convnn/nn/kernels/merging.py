@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from reprlib import repr as shortened
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
 from convnn.errors import InputError
-from convnn.nn.kernels.convolution import BATCH_NORMS, CONVOLUTIONS
+from convnn.nn.kernels.convolution import BATCH_NORMS, CONVOLUTIONS, Convolution
 from convnn.nn.kernels.taps import Kernel, normalised
 from convnn.words import counted
 
@@ -24,6 +24,15 @@ class Mergeable(nn.Module):
     def merge(self) -> nn.Module:
         """Return a module that computes the same in evaluation mode, without changing this one."""
         raise NotImplementedError
+
+
+@runtime_checkable
+class EndsInConvolution(Protocol):
+    """A layer that may end in a convolution, which can then take in the batch normalisation after the layer."""
+
+    def last_convolution(self) -> Convolution | None:
+        """Return the convolution whose output is that of the layer, or None."""
+        ...
 
 
 class Merged(NamedTuple):
@@ -81,9 +90,9 @@ class MergeReport:
 def merge(model: nn.Module, *, inplace: bool = False) -> MergeReport:
     """Bring a network into its inference form, which computes the same in evaluation mode with fewer parts.
 
-    Parallel convolutions become one, with the batch normalisation after each; so do a convolution and the batch
-    normalisation that follows it in a `torch.nn.Sequential`. Batch normalisation has its running statistics then, and
-    the result is computed in float64 before it is rounded to the type of the weights. Parts with hooks are left.
+    Parallel convolutions become one, with the batch normalisation after each. A convolution, or a layer of ours that
+    ends in one, takes in the batch normalisation that follows it in a `torch.nn.Sequential`. Normalisation has its
+    running statistics, and kernels are computed in float64 before they are rounded. Parts with hooks are left.
 
     Args:
         model: any model, in evaluation mode.
@@ -93,7 +102,8 @@ def merge(model: nn.Module, *, inplace: bool = False) -> MergeReport:
         A report with the merged network as its `model`.
 
     Raises:
-        InputError: the model is none, is in training mode, or is itself such a part, which cannot change in place.
+        InputError: the model is none, a part is in training mode, or the model is itself a part, which cannot change
+            in place.
 
     Example:
         >>> from convnn.nn import RepLK2d
@@ -106,6 +116,7 @@ def merge(model: nn.Module, *, inplace: bool = False) -> MergeReport:
         raise InputError(f"model={shortened(model)} must be a torch.nn.Module")
     if inplace and isinstance(model, Mergeable):
         raise InputError(f"inplace=True cannot turn a {type(model).__name__} into another module; leave it out")
+    _check_mode(model)
     before = _count(model)
     holder = nn.ModuleList([model if inplace else copy.deepcopy(model)])  # so that the model too has a name
     parts = [*_merge_parts(holder), *_merge_norms(holder)]
@@ -119,8 +130,6 @@ def _merge_parts(holder: nn.Module) -> Iterator[Merged]:
     for name, module in holder.named_modules(remove_duplicate=False):
         if isinstance(module, Mergeable) and not name.startswith(inside):
             found[name], inside = module, f"{name}."
-    for name, module in found.items():
-        _check_mode(name, module)
     new = {module: module.merge() for module in found.values() if not _listened_to(module)}
     for name, module in found.items():
         if module in new:
@@ -133,19 +142,19 @@ def _merge_parts(holder: nn.Module) -> Iterator[Merged]:
 def _merge_norms(holder: nn.Module) -> Iterator[Merged]:
     """Merge batch normalisation into the convolution before it, in every sequence that is no subclass."""
     uses = Counter(module for _, module in holder.named_modules(remove_duplicate=False))
-    for path, sequence in holder.named_modules():
+    for path, sequence in list(holder.named_modules()):
         parts = list(sequence.named_children()) if type(sequence) is nn.Sequential else []
-        for (key, conv), (after, norm) in pairwise(parts):
-            if not _is_pair(conv, norm):
+        for (key, layer), (after, norm) in pairwise(parts):
+            conv = layer.last_convolution() if isinstance(layer, EndsInConvolution) else layer
+            if conv is None or not _is_pair(conv, norm):
                 continue
-            name, old = f"{path}.{key}", f"{type(conv).__name__} and {type(norm).__name__}"
-            _check_mode(name, norm)
-            if uses[conv] > 1 or uses[norm] > 1 or _listened_to(conv) or _listened_to(norm):
+            name, old = f"{path}.{key}", f"{type(layer).__name__} and {type(norm).__name__}"
+            if any(uses[part] > 1 or _listened_to(part) for part in (layer, conv, norm)):
                 yield Merged(name, old, reason="it is used elsewhere, or something listens to it")
                 continue
             _take_in(conv, norm)
             sequence.set_submodule(after, nn.Identity())
-            yield Merged(name, old, type(conv).__name__)
+            yield Merged(name, old, type(layer).__name__)
 
 
 def _is_pair(conv: nn.Module, norm: nn.Module) -> bool:
@@ -171,15 +180,17 @@ def _listened_to(module: nn.Module) -> bool:
     return bool(module._forward_pre_hooks or module._forward_hooks)
 
 
-def _check_mode(name: str, module: nn.Module) -> None:
-    """Refuse a part in training mode, whose normalisation has the statistics of the batch.
+def _check_mode(model: nn.Module) -> None:
+    """Refuse a model whose normalisation has the statistics of the batch.
 
     Raises:
-        InputError: it is in training mode.
+        InputError: a part is in training mode.
     """
-    if any(part.training for part in module.modules()):
-        name = name.removeprefix("0").removeprefix(".") or "the model"
-        raise InputError(f"{name} is in training mode, in which nothing can be merged; call model.eval() first")
+    for name, part in model.named_modules():
+        if part.training and isinstance(part, (Mergeable, *BATCH_NORMS)):
+            raise InputError(
+                f"{name or 'the model'} is in training mode, in which nothing can be merged; call model.eval() first"
+            )
 
 
 def _count(model: nn.Module) -> int:

@@ -12,7 +12,7 @@ from convnn.nn._grid import Grid, Sides
 from convnn.nn._grouped import check_groups
 from convnn.nn._layer import MapLayer
 from convnn.nn._settings import unless_usual, written
-from convnn.nn.kernels.convolution import ConvMaker
+from convnn.nn.kernels.convolution import ConvMaker, Convolution
 from convnn.nn.windows._places import Places
 
 
@@ -158,6 +158,10 @@ class InceptionDW2d(MapLayer):
         if self.is_first:
             return like(x, self.pointwise(self.places.of(self.operator(x))))
         return like(x, self.places.of(self.operator(self.pointwise(x))))
+
+    def last_convolution(self) -> Convolution | None:
+        """Return the 1x1 convolution, if it comes last."""
+        return self.pointwise if self.is_first else None
 
     def settings(self) -> Iterable[object]:
         """Return kernels, share, geometry and groups."""

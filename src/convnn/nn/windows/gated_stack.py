@@ -12,7 +12,7 @@ from convnn.nn._grid import Grid, Sides
 from convnn.nn._grouped import check_groups
 from convnn.nn._layer import MapLayer
 from convnn.nn._settings import unless_usual, written
-from convnn.nn.kernels.convolution import CONVOLUTIONS, ConvMaker, reset_by_fan_out
+from convnn.nn.kernels.convolution import CONVOLUTIONS, ConvMaker, Convolution, reset_by_fan_out
 from convnn.nn.windows._gated import Projected
 from convnn.nn.windows._places import Places
 
@@ -121,6 +121,10 @@ class LKA(MapLayer):
 
     def _forward(self, x: Tensor) -> Tensor:
         return like(x, self.gated(x))
+
+    def last_convolution(self) -> Convolution | None:
+        """Return the last 1x1 convolution, if nothing is added to it."""
+        return None if self.gated.has_shortcut else self.gated.after
 
     def settings(self) -> Iterable[object]:
         """Return kernel, shortcut, geometry and groups."""

@@ -12,7 +12,7 @@ from convnn.nn._grid import Grid, Sides
 from convnn.nn._grouped import check_groups
 from convnn.nn._layer import MapLayer
 from convnn.nn._settings import unless_usual, written
-from convnn.nn.kernels.convolution import ConvMaker
+from convnn.nn.kernels.convolution import ConvMaker, Convolution
 from convnn.nn.kernels.parallel import ParallelConv
 from convnn.nn.windows._places import Places
 
@@ -90,6 +90,10 @@ class RepLK(MapLayer):
 
     def _forward(self, x: Tensor) -> Tensor:
         return like(x, self.pointwise(self.places.left_of(self.operator(x))))
+
+    def last_convolution(self) -> Convolution:
+        """Return the 1x1 convolution."""
+        return self.pointwise
 
     def settings(self) -> Iterable[object]:
         """Return both sides, geometry and groups."""
@@ -175,6 +179,10 @@ class UniRepLK(MapLayer):
 
     def _forward(self, x: Tensor) -> Tensor:
         return like(x, self.pointwise(self.places.left_of(self.operator(x))))
+
+    def last_convolution(self) -> Convolution:
+        """Return the 1x1 convolution."""
+        return self.pointwise
 
     def settings(self) -> Iterable[object]:
         """Return the side, geometry and groups."""

@@ -13,7 +13,7 @@ from convnn.nn._grid import Grid, Sides
 from convnn.nn._grouped import check_groups
 from convnn.nn._layer import MapLayer
 from convnn.nn._settings import unless_usual, written
-from convnn.nn.kernels.convolution import ConvMaker
+from convnn.nn.kernels.convolution import ConvMaker, Convolution
 from convnn.nn.windows._places import Places
 
 UPSAMPLINGS = ("bilinear", "nearest")
@@ -137,6 +137,10 @@ class RecConv(MapLayer):
 
     def _forward(self, x: Tensor) -> Tensor:
         return like(x, self.pointwise(self.places.of(self.operator(x))))
+
+    def last_convolution(self) -> Convolution:
+        """Return the 1x1 convolution."""
+        return self.pointwise
 
     def settings(self) -> Iterable[object]:
         """Return kernels, levels, geometry and groups."""

@@ -12,7 +12,7 @@ from convnn.nn._grid import Grid, Sides
 from convnn.nn._grouped import check_groups
 from convnn.nn._layer import MapLayer
 from convnn.nn._settings import unless_usual, written
-from convnn.nn.kernels.convolution import ConvMaker
+from convnn.nn.kernels.convolution import ConvMaker, Convolution
 from convnn.nn.kernels.shifted import ShiftedSum2d
 from convnn.nn.windows._places import Places
 
@@ -118,6 +118,10 @@ class ShiftWise2d(MapLayer):
     def _in_order(self, x: Tensor) -> Tensor:
         """Return the channels in the order of the input, so that groups stay apart."""
         return x[:, self.operator.channels.argsort()]
+
+    def last_convolution(self) -> Convolution | None:
+        """Return the 1x1 convolution, if it comes last."""
+        return self.pointwise if self.is_first else None
 
     def settings(self) -> Iterable[object]:
         """Return kernels, ghosts, geometry and groups."""

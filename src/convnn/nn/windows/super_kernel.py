@@ -1,7 +1,7 @@
 """Small and large kernels one after the other, each with a residual and GELU, between 1x1 convolutions."""
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from convnn.nn._grid import Grid, Sides
 from convnn.nn._grouped import check_groups
 from convnn.nn._layer import MapLayer
 from convnn.nn._settings import unless_usual, written
-from convnn.nn.kernels.convolution import ConvMaker, as_sizes
+from convnn.nn.kernels.convolution import ConvMaker, Convolution, as_sizes
 from convnn.nn.kernels.parallel import ResidualConv
 from convnn.nn.windows._places import Places
 
@@ -133,6 +133,10 @@ class SuperKernel(MapLayer):
     def _forward(self, x: Tensor) -> Tensor:
         wide = self.operator.kernels(self.widen(x))
         return like(x, self.operator.output(self.places.of(wide)))
+
+    def last_convolution(self) -> Convolution:
+        """Return the last 1x1 convolution."""
+        return cast("Convolution", self.operator.output[2])
 
     def settings(self) -> Iterable[object]:
         """Return sizes, geometry and groups."""
