@@ -1,14 +1,16 @@
-"""Pictures and pages: neighbours that layers choose, curves of a training run, and comparisons of several runs."""
+"""Pictures and pages: neighbours that layers choose, receptive fields, curves of a run, and comparisons of runs."""
 
 from convnn.viz.compare.plot import draw_comparison
 from convnn.viz.curves import draw_curves
 from convnn.viz.neighbors.layers import LayerNeighbors, choose_queries, find_neighbors
 from convnn.viz.neighbors.page import write_page
 from convnn.viz.neighbors.sheet import draw_neighbors
+from convnn.viz.receptive_field import FieldSide, field_sides, receptive_field
 from convnn.viz.statistics.measure import LayerStatistics, neighbor_statistics
 from convnn.viz.statistics.plot import draw_statistics
 
 __all__ = [
+    "FieldSide",
     "LayerNeighbors",
     "LayerStatistics",
     "choose_queries",
@@ -16,7 +18,9 @@ __all__ = [
     "draw_curves",
     "draw_neighbors",
     "draw_statistics",
+    "field_sides",
     "find_neighbors",
     "neighbor_statistics",
+    "receptive_field",
     "write_page",
 ]

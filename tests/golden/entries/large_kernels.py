@@ -9,6 +9,7 @@ from torchvision.ops import Permute, SqueezeExcitation
 from convnn.nn import ConvNorm, ParallelConv
 from convnn.nn.kernels.convolution import ConvMaker
 from convnn.nn.windows.large_kernel import with_dilated
+from convnn.viz import field_sides, receptive_field
 from golden.case import Case
 from golden.entry import Entry, refuse
 
@@ -20,6 +21,16 @@ def merged(ours: nn.Module, _: Case) -> dict[str, Tensor]:
     """Return the kernel that the first parallel convolution of a module merges into."""
     weight, bias = next(part for part in ours.modules() if isinstance(part, ParallelConv)).kernel()
     return {"merged.weight": weight, "merged.bias": bias}
+
+
+def _field(ours: nn.Module, case: Case) -> dict[str, Tensor]:
+    """Return the effective receptive field, of which some files have numbers, and its squares."""
+    if "erf" not in case.tensors:
+        return merged(ours, case)
+    with torch.enable_grad():
+        scores = receptive_field(ours, case.tensors["input"])
+    rows = [[-1 if one is None else one for one in side] for side in field_sides(scores)]
+    return {"erf": scores, "erf_rect": torch.tensor(rows, dtype=torch.double)}
 
 
 def _with_small(channels: tuple[int, int], kernel_size: int, small: int | None, **settings: int) -> ParallelConv:
@@ -145,7 +156,7 @@ ENTRIES = {
     "ReparamLargeKernelConv": Entry(_replk, names=OF_REPLK, also=merged),
     "RepLKBlock": Entry(_replk_block, names=OF_REPLK, call=lambda ours, x: x + ours(x), also=merged),
     "ConvFFN": Entry(_feed_forward, names=OF_REPLK, call=lambda ours, x: x + ours(x)),
-    "DilatedReparamBlock": Entry(_unireplk, names=lambda case: _of_dilated(case.config["kernel_size"]), also=merged),
+    "DilatedReparamBlock": Entry(_unireplk, names=lambda case: _of_dilated(case.config["kernel_size"]), also=_field),
     "UniRepLKNetBlock": Entry(
         _unireplk_block,
         names=lambda case: OF_BLOCK | (_of_dilated(k) if (k := case.config["kernel_size"]) >= 7 else {}),

@@ -145,6 +145,6 @@ def test_what_comes_after_a_shortcut_or_a_kernel_is_left() -> None:
 def test_a_refusal_leaves_the_model_as_it_was() -> None:
     model = nn.Sequential(cnn.RepLK2d(2, 2), nn.ReLU(), nn.BatchNorm2d(2)).eval()
     model[2].train()
-    with pytest.raises(InputError, match="^2 is in training mode"):
+    with pytest.raises(InputError, match=r"^2 is in training mode"):
         cnn.merge(model, inplace=True)
     assert isinstance(model[0].operator, cnn.ParallelConv)

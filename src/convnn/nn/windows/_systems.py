@@ -81,6 +81,18 @@ _register(
         where="convnn.nn.UniRepLK2d",
     ),
 )
+register_system(
+    _fact(
+        number=11,
+        name="UniRepLKNet journal: effective receptive field",
+        selects="every position of an image",
+        weighs="how much it increases what is positive in the middle of the output",
+        aggregates="the smallest square around the middle that holds a share of all contributions",
+        paper="arXiv 2410.08049, arXiv 2203.06717",
+        checked="the published code; the support of a convolution",
+        where="convnn.viz.receptive_field convnn.viz.field_sides",
+    )
+)
 _register(
     "InceptionDW",
     InceptionDW2d,
