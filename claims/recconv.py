@@ -11,8 +11,8 @@ CLAIM = (
     "Recursion over l halved maps reaches k 2^l positions with l + 2 kernels of side k, at less than twice one's cost."
 )
 EXPERIMENT = (
-    "RecConv with k = 5, 64 channels, without the 1x1 convolution. Reach: the rows on which the middle of a map of 256 x"
-    " 256 positions depends, by its gradient. Operations of the convolutions on a map of 56 x 56, as torch counts"
+    "RecConv with k = 5, 64 channels, without the 1x1 convolution. Reach: the rows that the middle of a map of 256 rows"
+    " depends on, by its gradient. Operations of the convolutions on a map of 56 x 56, as torch counts"
     " them, and parameters, both in units of one depthwise 5 x 5 convolution, for which a kernel of side k 2^l has"
     " (k 2^l / 5)^2."
 )

@@ -15,7 +15,7 @@ CLAIM = (
     " beside the large one helps to train it, and costs nothing at inference."
 )
 EXPERIMENT = (
-    "Field: 2 layers with kernels of 13 x 13 and 12 of 3 x 3, both of 16 channels with normalisation and ReLU after each,"
+    "Field: 2 layers with kernels of 13 x 13 and 12 of 3 x 3, of 16 channels, with normalisation and ReLU after each,"
     " before training: the side of the square around the middle that holds half of the contributions to it, on 8"
     " images of noise of 63 x 63. Accuracy in percent: two layers of 16 channels, with kernels of 13 x 13, between 1x1"
     " convolutions on scikit-learn's digits, 300 steps of 64 images. Parameters of one layer of 64 channels, 13 x 13."
