@@ -61,4 +61,4 @@ def side(number: int, kernel_size: int, seed: int) -> float:
     images = torch.randn(8, 3, 63, 63)
     with torch.no_grad():
         stack(images)  # statistics of the normalisation
-    return field_sides(receptive_field(stack, images), (0.5,))[0].side or 63
+    return field_sides(receptive_field(stack, images), (0.5,))[0].side or images.shape[2]

@@ -49,6 +49,7 @@ def test_squares_hold_shares() -> None:
         (1.0, None),
     ]
     assert field_sides(scores, (0.7,))[0].ratio == pytest.approx(49 / 121)
+    assert field_sides(1e-12 * scores, (0.7,))[0].side == 7, "the smallest contributions are not rounded off"
     wide, tall = torch.zeros(5, 20), torch.zeros(20, 5)
     wide[2, 10] = tall[10, 2] = 1.0
     assert field_sides(wide)[0].side == field_sides(tall)[0].side == 3

@@ -71,7 +71,7 @@ def field_sides(scores: Tensor, thresholds: Sequence[float] = (0.2, 0.3, 0.5, 0.
     """
     if scores.dim() != 2 or not scores.max() > 0:
         raise InputError(f"scores of shape {tuple(scores.shape)} must be (H, W) with at least one above 0")
-    shares = (scores + 1).log10()
+    shares = scores.log1p()  # to any base, and of the smallest contributions too
     shares = shares / shares.sum()
     (height, width), found = scores.shape, []
     row, column = height // 2, width // 2

@@ -110,11 +110,16 @@ def _unireplk_block(case: Case) -> nn.Module:
     if case.is_training:
         refuse(case, drop_path="blocks are left out at random")
     dim, side = case.config["dim"], case.config["kernel_size"]
-    inner = dim * case.config["ffn_factor"]
-    is_scaled = case.config["layer_scale_init_value"]
+    inner = dim * case.config.get("ffn_factor", 4)
+    is_scaled = case.config.get("layer_scale_init_value", 1e-6)
+    if side >= 7:
+        mixer, norm = _dilated(dim, side), nn.BatchNorm2d(dim)
+    else:
+        mixer = IMAGES.depthwise(dim, side, bias=False) if side else nn.Identity()
+        norm = nn.BatchNorm2d(dim) if side else nn.Identity()
     parts = OrderedDict(
-        dwconv=_dilated(dim, side) if side >= 7 else IMAGES.depthwise(dim, side, bias=False),
-        norm=nn.BatchNorm2d(dim),
+        dwconv=mixer,
+        norm=norm,
         se=SqueezeExcitation(dim, dim // 4),
         last=Permute([0, 2, 3, 1]),
         expand=nn.Linear(dim, inner),
