@@ -17,7 +17,7 @@ CLAIM = (
 EXPERIMENT = (
     "InceptionDW with bands of 11, and depthwise convolutions of 11 x 11, each before a 1x1 convolution. Accuracy in"
     " percent: two of them of 64 channels between 1x1 convolutions on scikit-learn's digits, 300 steps of 64 images."
-    " Time: the kernels alone, 64 channels on 32 x 32 positions, batch 8, channels last, forward and backward: the median"
+    " Time: the kernels alone, 64 channels on 32 x 32 positions, batch 8, channels last, forward and backward, median"
     " of 9 passes, as processor time of one thread."
 )
 SEEDS = (0, 1, 2)
