@@ -31,8 +31,7 @@ def measure(seeds: list[int], quick: bool) -> Outcome:
     }
     with_small = [digits_accuracy(lambda i, o: RepLK2d(i, o, kernel_size=KERNEL), seed, steps) for seed in seeds]
     alone = [
-        digits_accuracy(lambda i, o: RepLK2d(i, o, kernel_size=KERNEL, small_kernel=None), seed, steps)
-        for seed in seeds
+        digits_accuracy(lambda i, o: RepLK2d(i, o, kernel_size=KERNEL, small_kernel=0), seed, steps) for seed in seeds
     ]
     layer = RepLK2d(64, 64, kernel_size=KERNEL).eval()
     parts = [summarize(one, (64, 32, 32)).parameters for one in (layer, merge(layer).model)]
@@ -56,7 +55,7 @@ def measure(seeds: list[int], quick: bool) -> Outcome:
 def side(number: int, kernel_size: int, seed: int) -> float:
     """Return the side of the square that holds half of the contributions to the middle of a stack's output."""
     torch.manual_seed(seed)
-    layers = [(RepLK2d(16, 16, kernel_size=kernel_size, small_kernel=None), nn.ReLU()) for _ in range(number)]
+    layers = [(RepLK2d(16, 16, kernel_size=kernel_size, small_kernel=0), nn.ReLU()) for _ in range(number)]
     stack = nn.Sequential(nn.Conv2d(3, 16, 1), *(part for layer in layers for part in layer))
     images = torch.randn(8, 3, 63, 63)
     with torch.no_grad():

@@ -103,7 +103,7 @@ MAP_CASES = [
     _map_case("adaptive-added", cnn.AdaptiveNeighborhoods2d, (6, 4), degree_type="scores", keeping="added"),
     _map_case("adaptive-max", cnn.AdaptiveNeighborhoods2d, (6, 4), edge_type="pair", pooling="max", stride=2),
     _map_case("replk", cnn.RepLK2d, (6, 4), kernel_size=7),
-    _map_case("replk1d-alone", cnn.RepLK1d, (12,), kernel_size=9, small_kernel=None, stride=2),
+    _map_case("replk1d-alone", cnn.RepLK1d, (12,), kernel_size=9, small_kernel=0, stride=2),
     _map_case("unireplk", cnn.UniRepLK2d, (6, 4), stride=2),
     _map_case("unireplk3d", cnn.UniRepLK3d, (4, 2, 4), kernel_size=5),
     _map_case("inception-dw", cnn.InceptionDW2d, (6, 4), branch_ratio=0.25),

@@ -28,6 +28,7 @@ EXPECTED = (
 )
 EXPECTED += ("MobileViG: SVGA", "MobileViGv2: MGC", "TCSR: neighbourhood attention", "Adaptive neighbourhoods")
 EXPECTED += ("Non-local block",)
+EXPECTED += ("RepLKNet: large kernel", "InceptionNeXt: square and bands", "RecNeXt: recursive convolution")
 
 
 def check_form(result: dict) -> None:

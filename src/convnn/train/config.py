@@ -227,15 +227,13 @@ class TrainConfig:
     upsampling: str = flag("bilinear", "neighbours", "how RecConv enlarges maps", UPSAMPLINGS)
     kernel_bias: bool = flag(False, "neighbours", "learn a bias for the kernels of RecConv and LKCA too")
     k_conv: str = flag("1,15", "neighbours", "sides of SuperKernel's kernels, separated by commas")
-    kernels: int | None = flag(None, "neighbours", "number of LKCA's kernels; None: one for each channel")
+    kernels: int = flag(0, "neighbours", "number of LKCA's kernels; 0: one for each channel")
     big_kernel: int = flag(51, "neighbours", "length of ShiftWise's bands of small kernels")
     ghost_ratio: float = flag(0.23, "neighbours", "share of ShiftWise's channels without a kernel, 0 to 1")
     N_path: int = flag(2, "neighbours", "number of kernels that are summed to a small one of ShiftWise")
     N_rep: int = flag(4, "neighbours", "number of orders of the small kernels in ShiftWise's bands")
     band_norm: bool = flag(True, "neighbours", "normalise the bands of ShiftWise")
-    small_kernel: int | None = flag(
-        5, "neighbours", "side of the small kernels of RepLK, None: without one, and of ShiftWise"
-    )
+    small_kernel: int = flag(5, "neighbours", "side of the small kernels of RepLK, 0: without one, and of ShiftWise")
 
     dataset: str = flag("cifar10", "data", "data set to train on", DATASETS)
     data_path: str = flag("./Data", "data", "folder of the data set", is_path=True)

@@ -16,15 +16,15 @@ LARGEST = (
 )
 """Largest values of flags; all other integers are below LARGEST_NUMBER, all other floats at most LARGEST_FLOAT."""
 
-MAY_BE_NONE = ("resize", "limit_train", "limit_test", "patience", "threads", "small_kernel", "kernels")
-AT_LEAST_0 = ("padding", "sample_padding", "reach", "positional_size", "relative_side", "shuffle_scale", "level")
+MAY_BE_NONE = ("resize", "limit_train", "limit_test", "patience", "threads")
 LEAST = (
     dict.fromkeys(("batch_size", "num_epochs", "lr_step", "accumulate", "image_size", *MAY_BE_NONE), 1)
     | dict.fromkeys(("patch_size", "num_layers", "num_heads", "d_hidden", "d_mlp", "sparse_context_window"), 1)
     | dict.fromkeys(("graph_dilation", "reduction", "mlp_layers", "step", "head_channels", "latent_channels"), 1)
     | dict.fromkeys(("kernel_size", "square_kernel_size", "band_kernel_size", "big_kernel", "N_path", "N_rep"), 1)
     | dict.fromkeys(("attention_dilation", "kernel_dilation"), 1)
-    | dict.fromkeys((*AT_LEAST_0, "num_workers", "seed", "warmup_epochs"), 0)
+    | dict.fromkeys(("padding", "sample_padding", "reach", "positional_size", "relative_side", "shuffle_scale"), 0)
+    | dict.fromkeys(("small_kernel", "kernels", "level", "num_workers", "seed", "warmup_epochs"), 0)
     | dict.fromkeys(("num_samples", "probes", "lists"), -1)
 )
 """Smallest values of whole numbers, where the flag is given."""

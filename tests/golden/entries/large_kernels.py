@@ -34,7 +34,7 @@ def _field(ours: nn.Module, case: Case) -> dict[str, Tensor]:
 
 
 def _with_small(channels: tuple[int, int], kernel_size: int, small: int | None, **settings: int) -> ParallelConv:
-    return ParallelConv(IMAGES, *channels, [(side, 1) for side in (kernel_size, small) if side is not None], **settings)
+    return ParallelConv(IMAGES, *channels, [(side, 1) for side in (kernel_size, small) if side], **settings)
 
 
 def _replk(case: Case) -> nn.Module:

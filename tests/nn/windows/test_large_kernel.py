@@ -32,7 +32,7 @@ def test_replk_is_that_of_timm() -> None:
     [
         (partial(cnn.RepLK1d, kernel_size=9), 1),
         (cnn.RepLK2d, 2),
-        (partial(cnn.RepLK2d, kernel_size=9, small_kernel=None, stride=2), 2),
+        (partial(cnn.RepLK2d, kernel_size=9, small_kernel=0, stride=2), 2),
         (partial(cnn.RepLK3d, kernel_size=5, small_kernel=3), 3),
         (partial(cnn.UniRepLK1d, kernel_size=17), 1),
         (partial(cnn.UniRepLK3d, kernel_size=5), 3),
@@ -64,7 +64,7 @@ def test_numbers_of_parameters_are_the_published() -> None:
     [
         (partial(cnn.RepLK2d, kernel_size=30), "kernel_size=30 must be odd"),
         (partial(cnn.RepLK2d, small_kernel=4), "small_kernel=4 must be odd"),
-        (partial(cnn.RepLK2d, kernel_size=3), "small_kernel=5 must be at most kernel_size=3, or None"),
+        (partial(cnn.RepLK2d, kernel_size=3), "small_kernel=5 must be at most kernel_size=3, or 0"),
         (partial(cnn.RepLK2d, groups=3), "groups=3 must divide the 4 and 4 channels"),
         (
             partial(cnn.UniRepLK2d, kernel_size=31),

@@ -39,7 +39,7 @@ class RepLK(MapLayer):
         in_channels: number of input channels, each with its own kernels.
         out_channels: number of output channels.
         kernel_size: side of the large kernel, an odd number; it may be larger than the map.
-        small_kernel: side of the small one, an odd number; None: there is none.
+        small_kernel: side of the small one, an odd number; 0: there is none.
         groups: number of blocks of channels that do not mix.
         stride, padding, window_size, dilation: those of the convolution that it replaces; it computes the middle of
             each window, on the map continued by zeros.
@@ -63,7 +63,7 @@ class RepLK(MapLayer):
         out_channels: int,
         *,
         kernel_size: int = 31,
-        small_kernel: int | None = 5,
+        small_kernel: int = 5,
         groups: int = 1,
         stride: Sides = 1,
         padding: Sides | str = 0,
@@ -76,14 +76,14 @@ class RepLK(MapLayer):
         super().__init__(in_channels, out_channels)
         check_groups(groups, in_channels, out_channels)
         check_odd("kernel_size", kernel_size)
-        if small_kernel is not None:
+        if small_kernel != 0:
             check_odd("small_kernel", small_kernel)
             if small_kernel > kernel_size:
-                raise InputError(f"small_kernel={small_kernel} must be at most kernel_size={kernel_size}, or None")
+                raise InputError(f"small_kernel={small_kernel} must be at most kernel_size={kernel_size}, or 0")
         self.kernel_size, self.small_kernel, self.groups = kernel_size, small_kernel, groups
         self.places = Places(Grid(window_size, stride, padding, dilation), self.spatial_dims)
         make = ConvMaker(self.spatial_dims, device, dtype)
-        branches = [(side, 1) for side in (kernel_size, small_kernel) if side is not None]
+        branches = [(side, 1) for side in (kernel_size, small_kernel) if side]
         own_kernels: dict[str, Any] = {"stride": self.places.stride, "groups": in_channels}
         self.operator = ParallelConv(make, in_channels, in_channels, branches, **own_kernels)
         self.pointwise = make.pointwise(in_channels, out_channels, groups=groups, bias=bias)

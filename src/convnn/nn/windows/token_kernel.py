@@ -29,7 +29,7 @@ class OffsetAttention(nn.Module):
         make: device, data type and axes.
         channels: number of channels.
         kernel_size: sides of the kernels, odd numbers.
-        kernels: G; None: one for each channel.
+        kernels: G; 0: one for each channel.
         kernel_bias: add the learned b.
 
     Shapes:
@@ -45,14 +45,14 @@ class OffsetAttention(nn.Module):
         channels: int,
         *,
         kernel_size: Sides = 27,
-        kernels: int | None = None,
+        kernels: int = 0,
         kernel_bias: bool = True,
     ) -> None:
         super().__init__()
-        kernels = channels if kernels is None else kernels
-        check_at_least("kernels", kernels, 1)
+        check_at_least("kernels", kernels, 0)
+        kernels = channels if kernels == 0 else kernels
         if channels % kernels:
-            raise InputError(f"kernels={kernels} must divide the {channels} channels, or be None for one each")
+            raise InputError(f"kernels={kernels} must divide the {channels} channels, or be 0 for one each")
         sides = each_side("kernel_size", kernel_size, make.axes)
         for side in sides:
             check_odd("kernel_size", side)
@@ -100,7 +100,7 @@ class LKCA(MapLayer):
         in_channels: number of input channels.
         out_channels: number of output channels.
         kernel_size: sides of the kernels, odd numbers; 27 relates all positions of maps of up to 14 x 14.
-        kernels: number of kernels, each for a block of channels; None: one for each channel.
+        kernels: number of kernels, each for a block of channels; 0: one for each channel.
         kernel_bias: add a learned bias to every channel before W.
         groups: number of blocks of channels that do not mix.
         stride, padding, window_size, dilation: those of the convolution that it replaces; it computes the middle of
@@ -125,7 +125,7 @@ class LKCA(MapLayer):
         out_channels: int,
         *,
         kernel_size: Sides = 27,
-        kernels: int | None = None,
+        kernels: int = 0,
         kernel_bias: bool = True,
         groups: int = 1,
         stride: Sides = 1,
