@@ -98,6 +98,7 @@ def test_the_only_mistakes_with_two_answers_are_between_these_flags() -> None:
     twice = {frozenset(names) for found in ORIGINS.values() for names in found.values() if len(names) > 1}
     expected = [("--K", "--lr"), ("--batch_size", "--patch_size"), ("--resize", "--resume"), ("--K", "-h")]
     expected += [("--out", "--set"), ("--seed", "--step"), ("--fit", "--out"), ("--kernel_size", "--kernel_sizes")]
+    expected += [("--reach", "--search")]
     assert twice == set(map(frozenset, expected))
     assert sum(len(names) > 1 for names in ORIGINS["train"].values()) < 0.005 * len(ORIGINS["train"])
 
