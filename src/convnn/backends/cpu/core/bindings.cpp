@@ -40,10 +40,10 @@ Metric metric_of(std::string_view name) {
 
 template <class A>
 void check_below(const A& indices, std::size_t length) {
-    bool valid = true;
+    uint64_t signs = 0;  // of the indices and of their distances to the last one, for a loop in vectors
     const int64_t* data = indices.data();
-    for (std::size_t i = 0; i < indices.size(); ++i) valid &= std::size_t(data[i]) < length;
-    if (!valid) throw nb::index_error("an index lies outside the positions");
+    for (std::size_t i = 0, count = indices.size(); i < count; ++i) signs |= uint64_t(data[i]) | (length - 1 - uint64_t(data[i]));
+    if (signs >> 63) throw nb::index_error("an index lies outside the positions");
 }
 
 template <class A>

@@ -40,25 +40,29 @@ inline std::size_t rows_of_task(const ConvolveShape& s, std::size_t wanted) {
     return s.queries > MOST ? MOST : std::max<std::size_t>(1, wanted / s.queries) * s.queries;
 }
 
-// Packs a matrix (outputs, columns) as its transpose: column m becomes PANEL numbers at to(m), zeros after the last
-// output.
-template <class T, class To>
-void pack_transposed(const T* matrix, std::size_t outputs, std::size_t columns, const To& to) {
-    for (std::size_t half = 0; half < TILE_COLUMNS<T>; half += LANES<T>) {
-        const std::size_t count = outputs > half ? std::min<std::size_t>(LANES<T>, outputs - half) : 0;
-        const T* from = matrix + half * columns;
-        std::size_t m = 0;
-        for (; count == LANES<T> && m + LANES<T> <= columns; m += LANES<T>) {
-            Vector<T> square[LANES<T>];
-            for (std::size_t i = 0; i < LANES<T>; ++i) square[i] = load(from + i * columns + m);
-            transpose<T>(square);
-            for (std::size_t i = 0; i < LANES<T>; ++i) store(to(m + i) + half, square[i]);
-        }
-        for (; m < columns; ++m) {
-            T* column = to(m) + half;
-            for (std::size_t o = 0; o < LANES<T>; ++o) column[o] = o < count ? from[o * columns + m] : T(0);
-        }
+// Packs the weights (outputs, channels, K) of a panel of outputs: those of a channel in a slot become PANEL numbers at
+// to + channel * channel_step + slot * slot_step, zeros after the last output.
+template <class T>
+void pack_panel(const T* weights, std::size_t outputs, std::size_t channels, std::size_t K, T* to,
+                std::size_t channel_step, std::size_t slot_step) {
+    const std::size_t columns = channels * K;
+    T* next = to;
+    std::size_t slot = 0;
+    const auto advance = [&] {
+        next += slot_step;
+        if (++slot == K) slot = 0, next += channel_step - K * slot_step;
+    };
+    std::size_t m = 0;
+    for (; outputs >= TILE_COLUMNS<T> && m + LANES<T> <= columns; m += LANES<T>) {
+        Vector<T> left[LANES<T>], right[LANES<T>];
+        for (std::size_t i = 0; i < LANES<T>; ++i) left[i] = load(weights + i * columns + m);
+        transpose<T>(left);
+        for (std::size_t i = 0; i < LANES<T>; ++i) right[i] = load(weights + (LANES<T> + i) * columns + m);
+        transpose<T>(right);
+        for (std::size_t i = 0; i < LANES<T>; ++i, advance()) store(next, left[i]), store(next + LANES<T>, right[i]);
     }
+    for (; m < columns; ++m, advance())
+        for (std::size_t o = 0; o < TILE_COLUMNS<T>; ++o) next[o] = o < outputs ? weights[o * columns + m] : T(0);
 }
 
 // Writes a row of a tile, of which count columns are outputs, plus the bias if there is one.
@@ -81,7 +85,7 @@ class Forward {
         : s_(shape),
           in_(in),
           threads_(threads),
-          rows_(rows_of_task(s_, 128)),
+          rows_(rows_of_task(s_, 256)),
           panels_(ceil_div(s_.group_outputs(), PANEL)),
           stride_((s_.width() + 1) * PANEL),
           packed_(s_.groups * panels_ * s_.K * stride_) {
@@ -121,10 +125,9 @@ class Forward {
     }
 
     void pack(std::size_t group, std::size_t panel) const {
-        const std::size_t first = panel * PANEL, columns = s_.width() * s_.K;
-        T* to = panel_at(group, panel, 0);
-        pack_transposed(in_.weight + (group * s_.group_outputs() + first) * columns, s_.group_outputs() - first, columns,
-                        [&](std::size_t m) { return to + m % s_.K * stride_ + m / s_.K * PANEL; });
+        const std::size_t first = panel * PANEL;
+        pack_panel(in_.weight + (group * s_.group_outputs() + first) * s_.width() * s_.K, s_.group_outputs() - first,
+                   s_.width(), s_.K, panel_at(group, panel, 0), PANEL, stride_);
     }
 
     // Where no rows share a neighbour, products are summed in place.

@@ -171,12 +171,12 @@ class TransposedRows {
                     tail_.get()[i * TILE_ROWS + r] = whole_ + r < columns_ ? rows[i][whole_ + r] : T(0);
     }
 
-    // sums (columns, PANEL) += rows[first + i]^T panel[i]
-    void multiply(T* sums, std::size_t first, std::size_t count, const T* panel) const {
+    // sums (columns, PANEL) += rows[first + i]^T panel[i * step]
+    void multiply(T* sums, std::size_t first, std::size_t count, const T* panel, std::size_t step) const {
+        constexpr std::size_t PANEL = TILE_COLUMNS<T>;
         std::size_t o = 0;
-        for (; o < whole_; o += TILE_ROWS)
-            multiply_transposed(sums + o * TILE_COLUMNS<T>, rows_ + first, o, count, panel);
-        if (o < columns_) multiply_transposed(sums + o * TILE_COLUMNS<T>, tail_rows_.data() + first, 0, count, panel);
+        for (; o < whole_; o += TILE_ROWS) multiply_transposed(sums + o * PANEL, rows_ + first, o, count, panel, step);
+        if (o < columns_) multiply_transposed(sums + o * PANEL, tail_rows_.data() + first, 0, count, panel, step);
     }
 
    private:
@@ -191,72 +191,83 @@ template <class T>
 class BackwardWeight {
    public:
     static constexpr std::size_t PANEL = TILE_COLUMNS<T>;
-    static constexpr std::size_t COLUMNS = 256;  // channels of a task, so that its sums stay in L2
-    static constexpr std::size_t DEPTH = 192;    // neighbours of a panel, which stays in L1
+    static constexpr std::size_t COLUMNS = 128;    // channels of a task that still share enough work
+    static constexpr std::size_t SUMS = 1 << 17;   // numbers that a task sums at once: they stay in L2
+    static constexpr std::size_t DEPTH = 192;      // neighbours of a panel, which stays in L1
 
     BackwardWeight(const ConvolveShape& shape, const ConvolveInputs<T>& in, const T* grad, int threads)
         : s_(shape), in_(in), grad_(grad), threads_(threads), rows_(rows_that_send(s_, 256)) {
-        const std::size_t panels = ceil_div(s_.width(), PANEL), wanted = ceil_div(MIN_TASKS, s_.groups * s_.K);
-        const std::size_t most = ceil_div(s_.width(), 128);  // parts that still share enough work
-        const std::size_t parts = std::max(ceil_div(s_.width(), COLUMNS), std::min({wanted, most, panels}));
-        channels_ = ceil_div(panels, parts) * PANEL;
+        const std::size_t panels = ceil_div(s_.width(), PANEL), columns = std::max(COLUMNS, PANEL);
+        channels_ = ceil_div(panels, ceil_div(s_.width(), columns)) * PANEL;
         parts_ = ceil_div(s_.width(), channels_);
-        const std::size_t blocks = ceil_div(s_.rows(), rows_);
-        run_ = ceil_div(blocks, std::min(blocks, ceil_div(MIN_TASKS, s_.groups * s_.K * parts_))) * rows_;
+        outputs_ = round_up(s_.group_outputs(), TILE_ROWS);
+        const std::size_t together = std::max<std::size_t>(1, SUMS / (outputs_ * channels_));
+        const std::size_t few = ceil_div(s_.K * parts_, panels);  // as many tasks as panels, so that runs stay few
+        slots_ = std::min({together, few, s_.K});
+        const std::size_t blocks = ceil_div(s_.rows(), rows_), tasks = s_.groups * parts_ * ceil_div(s_.K, slots_);
+        run_ = ceil_div(blocks, std::min(blocks, ceil_div(MIN_TASKS, tasks))) * rows_;
     }
 
-    // A task owns some channels in one slot and sums over a fixed range of rows; ranges are added in order.
+    // A task owns some channels in some slots and sums over a fixed range of rows; ranges are added in order.
     void run(T* grad_weight) const {
         const std::size_t runs = ceil_div(s_.rows(), run_), size = s_.outputs * s_.width() * s_.K;
+        const std::size_t cuts = ceil_div(s_.K, slots_);
         const Buffer<T> partial(runs * size);
         std::deque<Workspace> workspaces;
-        for (int thread = 0; thread < threads_; ++thread) workspaces.emplace_back(rows_, channels_, s_, in_.scores);
-        parallel_for(s_.groups * parts_ * s_.K * runs, threads_, [&](std::size_t i, int thread) {
-            Task task{i % s_.groups, i / s_.groups % parts_ * channels_, i / s_.groups / parts_ % s_.K};
+        for (int thread = 0; thread < threads_; ++thread)
+            workspaces.emplace_back(rows_, slots_ * channels_ * outputs_, s_, in_.scores);
+        parallel_for(s_.groups * parts_ * cuts * runs, threads_, [&](std::size_t i, int thread) {
+            Task task{i % s_.groups, i / s_.groups % parts_ * channels_, i / s_.groups / parts_ % cuts * slots_};
             task.channels = std::min(channels_, s_.width() - task.channel);
-            const std::size_t run = i / s_.groups / parts_ / s_.K, last = std::min(s_.rows(), (run + 1) * run_);
+            task.slots = std::min(slots_, s_.K - task.slot);
+            const std::size_t run = i / s_.groups / parts_ / cuts, last = std::min(s_.rows(), (run + 1) * run_);
             Workspace& workspace = workspaces[thread];
-            std::fill_n(workspace.sums.get(), workspace.outputs * channels_, T(0));
+            std::fill_n(workspace.sums.get(), task.slots * channels_ * outputs_, T(0));
             for (std::size_t row = run * run_; row < last; row += rows_)
-                add(task, row, std::min(rows_, last - row), workspace);
-            write(task, workspace, partial.get() + run * size);
+                for (std::size_t k = 0; k < task.slots; ++k)
+                    add(task, k, row, std::min(rows_, last - row), workspace);
+            for (std::size_t k = 0; k < task.slots; ++k) write(task, k, workspace, partial.get() + run * size);
         });
         total(partial.get(), runs, size, grad_weight);
     }
 
    private:
     struct Task {
-        std::size_t group, channel, k, channels = 0;
+        std::size_t group, channel, slot, channels = 0, slots = 0;
     };
 
     struct Workspace {
-        Workspace(std::size_t rows, std::size_t channels, const ConvolveShape& s, bool scored)
-            : outputs(round_up(s.group_outputs(), TILE_ROWS)),
-              distinct(rows),
+        Workspace(std::size_t rows, std::size_t size, const ConvolveShape& s, bool scored)
+            : distinct(rows),
               received(rows, s.group_outputs(), scored),
               grads(rows, s.group_outputs()),
-              sums(outputs * channels),
+              sums(size),
               panel(DEPTH * PANEL) {}
-        std::size_t outputs;
         Distinct distinct;
         Received<T> received;
         TransposedRows<T> grads;
-        Buffer<T> sums, panel;  // sums: (channels / PANEL, outputs, PANEL)
+        Buffer<T> sums, panel;  // sums: (slots, channels / PANEL, outputs, PANEL)
     };
 
-    void add(const Task& task, std::size_t first, std::size_t count, Workspace& workspace) const {
+    void add(const Task& task, std::size_t slot, std::size_t first, std::size_t count, Workspace& workspace) const {
+        const std::size_t k = task.slot + slot;
         Distinct& distinct = workspace.distinct;
-        distinct.find(in_.neighbors, first, count, task.k);
+        distinct.find(in_.neighbors, first, count, k);
         workspace.received.sum(distinct, count, grad_ + first * s_.outputs + task.group * s_.group_outputs(), s_.outputs,
-                               in_.scores ? in_.scores + first * s_.K + task.k : nullptr, s_.K);
+                               in_.scores ? in_.scores + first * s_.K + k : nullptr, s_.K);
         workspace.grads.set(workspace.received.rows(), distinct.count());
         for (std::size_t i = 0; i < distinct.count(); i += DEPTH) {
             const std::size_t depth = std::min(DEPTH, distinct.count() - i);
             for (std::size_t c = 0; c < task.channels; c += PANEL) {
                 gather(task, c, i, depth, distinct, workspace.panel.get());
-                workspace.grads.multiply(workspace.sums.get() + c * workspace.outputs, i, depth, workspace.panel.get());
+                workspace.grads.multiply(sums_of(slot, c, workspace), i, depth, workspace.panel.get(), PANEL);
             }
         }
+    }
+
+    // The sums of a panel of channels in a slot of the task, (outputs_, PANEL).
+    T* sums_of(std::size_t slot, std::size_t c, const Workspace& workspace) const {
+        return workspace.sums.get() + (slot * channels_ + c) * outputs_;
     }
 
     // A panel of channels of the neighbours, (depth, PANEL), zeros after the last channel.
@@ -273,12 +284,12 @@ class BackwardWeight {
     }
 
     // To (K, outputs, width), so that no two tasks write to the same cache line.
-    void write(const Task& task, const Workspace& workspace, T* partial) const {
-        T* to = partial + (task.k * s_.outputs + task.group * s_.group_outputs()) * s_.width() + task.channel;
+    void write(const Task& task, std::size_t slot, const Workspace& workspace, T* partial) const {
+        const std::size_t row = (task.slot + slot) * s_.outputs + task.group * s_.group_outputs();
+        T* to = partial + row * s_.width() + task.channel;
         for (std::size_t o = 0; o < s_.group_outputs(); ++o, to += s_.width())
             for (std::size_t c = 0; c < task.channels; c += PANEL)
-                std::copy_n(workspace.sums.get() + c * workspace.outputs + o * PANEL, std::min(PANEL, task.channels - c),
-                            to + c);
+                std::copy_n(sums_of(slot, c, workspace) + o * PANEL, std::min(PANEL, task.channels - c), to + c);
     }
 
     void total(const T* partial, std::size_t runs, std::size_t size, T* grad_weight) const {
@@ -299,7 +310,7 @@ class BackwardWeight {
     const ConvolveInputs<T>& in_;
     const T* grad_;
     int threads_;
-    std::size_t rows_, channels_, parts_, run_;
+    std::size_t rows_, channels_, parts_, outputs_, slots_, run_;
 };
 
 }  // namespace convnn

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <type_traits>
 
 #include "convolve.h"
 #include "gradients.h"
@@ -14,7 +15,7 @@ template <class T>
 class Narrow {
    public:
     static constexpr std::size_t PANEL = TILE_COLUMNS<T>;
-    static constexpr std::size_t BLOCK = 16 * TILE_ROWS;  // rows gathered at once
+    static constexpr std::size_t BLOCK = 8 * TILE_ROWS;  // rows gathered at once
 
     Narrow(const ConvolveShape& shape, const ConvolveInputs<T>& in, int threads)
         : s_(shape), in_(in), threads_(threads), depth_(s_.width() * s_.K) {}
@@ -24,15 +25,15 @@ class Narrow {
         const Buffer<T> packed(s_.groups * size);
         for (std::size_t i = 0; i < s_.groups * panels; ++i) {
             const std::size_t first = i % panels * PANEL;
-            pack_transposed(weight(i / panels) + first * depth_, s_.group_outputs() - first, depth_,
-                            [&](std::size_t m) { return packed.get() + (i * depth_ + m) * PANEL; });
+            pack_panel(weight(i / panels) + first * depth_, s_.group_outputs() - first, s_.width(), s_.K,
+                       packed.get() + i * depth_ * PANEL, s_.K * PANEL, PANEL);
         }
         const Scratch<T> gathered(BLOCK * depth_, threads_);
         parallel_for(ceil_div(s_.rows(), BLOCK) * s_.groups, threads_, [&](std::size_t i, int thread) {
             const std::size_t group = i % s_.groups, first = i / s_.groups * BLOCK;
             const std::size_t rows = std::min(BLOCK, s_.rows() - first);
             T* block = gathered.get(thread);
-            gather(group, first, rows, [&](std::size_t r, std::size_t m, T value) { block[r * depth_ + m] = value; });
+            gather(group, first, rows, block, depth_);
             for (std::size_t p = 0; p < panels; ++p)
                 each_tile(block, depth_, rows, depth_, packed.get() + group * size + p * depth_ * PANEL,
                           [&](std::size_t r, const T* sums) {
@@ -84,15 +85,14 @@ class Narrow {
             std::fill_n(block, BLOCK * columns, T(0));
             for (std::size_t first = run * run_rows; first < last; first += BLOCK) {
                 const std::size_t rows = std::min(BLOCK, last - first);
-                gather(group, first, rows, [&](std::size_t r, std::size_t m, T value) {
-                    block[(m / PANEL * BLOCK + r) * PANEL + m % PANEL] = value;
-                });
+                gather(group, first, rows, block, columns);
+                prefetch(grad + (first + rows) * s_.outputs, std::min(BLOCK, last - first - rows) * s_.outputs);
                 const T* pointers[BLOCK];
                 for (std::size_t r = 0; r < rows; ++r)
                     pointers[r] = grad + (first + r) * s_.outputs + group * s_.group_outputs();
                 grads[thread].set(pointers, rows);
                 for (std::size_t m = 0; m < columns; m += PANEL)
-                    grads[thread].multiply(to + m * outputs, 0, rows, block + m * BLOCK);
+                    grads[thread].multiply(to + m * outputs, 0, rows, block + m, columns);
             }
         });
         for (std::size_t o = 0; o < s_.outputs; ++o)
@@ -108,14 +108,20 @@ class Narrow {
    private:
     const T* weight(std::size_t group) const { return in_.weight + group * s_.group_outputs() * depth_; }
 
-    // put(row, column, value) for the neighbours of some rows, column = channel * K + slot
-    template <class Put>
-    void gather(std::size_t group, std::size_t first, std::size_t rows, const Put& put) const {
+    // The neighbours of some rows, (rows, step), each in its column channel * K + slot. Colours get their own loop.
+    void gather(std::size_t group, std::size_t first, std::size_t rows, T* to, std::size_t step) const {
+        s_.width() == 3 ? gather_channels(group, first, rows, to, step, std::integral_constant<std::size_t, 3>{})
+                        : gather_channels(group, first, rows, to, step, s_.width());
+    }
+
+    template <class Width>
+    void gather_channels(std::size_t group, std::size_t first, std::size_t rows, T* to, std::size_t step,
+                         Width width) const {
         in_.neighbors.each(first, rows, [&](std::size_t r, const int64_t* list, std::size_t offset) {
             for (std::size_t k = 0; k < s_.K; ++k) {
-                const T* from = in_.values + (offset + list[k]) * s_.channels + group * s_.width();
+                const T* from = in_.values + (offset + list[k]) * s_.channels + group * width;
                 const T score = in_.scores ? in_.scores[(first + r) * s_.K + k] : T(1);
-                for (std::size_t c = 0; c < s_.width(); ++c) put(r, c * s_.K + k, score * from[c]);
+                for (std::size_t c = 0; c < width; ++c) to[r * step + c * s_.K + k] = score * from[c];
             }
         });
     }

@@ -55,6 +55,12 @@ inline void store(T* to, Vector<T> v) {
     __builtin_memcpy(to, &v, sizeof v);
 }
 
+// Asks for numbers that are needed soon: the processor foresees one stream of rows, not many.
+template <class T>
+inline void prefetch(const T* from, std::size_t count) {
+    for (std::size_t i = 0; i < count; i += 64 / sizeof(T)) __builtin_prefetch(from + i);
+}
+
 // a * b + c, rounded once if the instruction set supports it. The compiler does not fuse operations by itself (see
 // CMakeLists.txt): it might in one copy of a loop and not in another, and a sum must have the same bits in all copies.
 #if defined(__AVX512F__)
@@ -140,11 +146,10 @@ template <Start START, int STRIDE, class Term = Product, class T>
     }
 }
 
-// sums[r][:] += sum_i rows[i][r] panel[i][:], as `multiply`, for rows of which a column each is multiplied: the product of
-// a transposed matrix. Neither is it inlined.
+// sums[r][:] += sum_i rows[i][column + r] panel[i * step][:], the product of a transposed matrix; otherwise as `multiply`.
 template <class T>
 [[gnu::noinline]] void multiply_transposed(T* sums, const T* const* rows, std::size_t column, std::size_t count,
-                                           const T* panel) {
+                                           const T* panel, std::size_t step) {
     constexpr int COLUMNS = TILE_COLUMNS<T>;
     Vector<T> left[TILE_ROWS], right[TILE_ROWS];
 #pragma GCC unroll 8
@@ -154,7 +159,7 @@ template <class T>
     }
     for (std::size_t i = 0; i < count; ++i) {
         const T* row = rows[i] + column;
-        const Vector<T> l = load(panel + i * COLUMNS), h = load(panel + i * COLUMNS + LANES<T>);
+        const Vector<T> l = load(panel + i * step), h = load(panel + i * step + LANES<T>);
 #pragma GCC unroll 8
         for (int r = 0; r < TILE_ROWS; ++r) {
             const Vector<T> number = broadcast(row[r]);
