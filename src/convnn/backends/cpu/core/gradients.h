@@ -202,8 +202,8 @@ class BackwardWeight {
         parts_ = ceil_div(s_.width(), channels_);
         outputs_ = round_up(s_.group_outputs(), TILE_ROWS);
         const std::size_t together = std::max<std::size_t>(1, SUMS / (outputs_ * channels_));
-        const std::size_t few = ceil_div(s_.K * parts_, panels);  // as many tasks as panels, so that runs stay few
-        slots_ = std::min({together, few, s_.K});
+        const std::size_t few = std::max<std::size_t>(1, s_.K * parts_ / panels);  // no fewer tasks than panels: few runs
+        slots_ = std::min(together, few);
         const std::size_t blocks = ceil_div(s_.rows(), rows_), tasks = s_.groups * parts_ * ceil_div(s_.K, slots_);
         run_ = ceil_div(blocks, std::min(blocks, ceil_div(MIN_TASKS, tasks))) * rows_;
     }
@@ -212,7 +212,8 @@ class BackwardWeight {
     void run(T* grad_weight) const {
         const std::size_t runs = ceil_div(s_.rows(), run_), size = s_.outputs * s_.width() * s_.K;
         const std::size_t cuts = ceil_div(s_.K, slots_);
-        const Buffer<T> partial(runs * size);
+        const Buffer<T> several(runs > 1 ? runs * size : 0);
+        T* partial = runs > 1 ? several.get() : grad_weight;
         std::deque<Workspace> workspaces;
         for (int thread = 0; thread < threads_; ++thread)
             workspaces.emplace_back(rows_, slots_ * channels_ * outputs_, s_, in_.scores);
@@ -226,9 +227,9 @@ class BackwardWeight {
             for (std::size_t row = run * run_; row < last; row += rows_)
                 for (std::size_t k = 0; k < task.slots; ++k)
                     add(task, k, row, std::min(rows_, last - row), workspace);
-            for (std::size_t k = 0; k < task.slots; ++k) write(task, k, workspace, partial.get() + run * size);
+            for (std::size_t k = 0; k < task.slots; ++k) write(task, k, workspace, partial + run * size);
         });
-        total(partial.get(), runs, size, grad_weight);
+        total(partial, runs, size, grad_weight);
     }
 
    private:
@@ -283,26 +284,27 @@ class BackwardWeight {
         }
     }
 
-    // To (K, outputs, width), so that no two tasks write to the same cache line.
+    // To (outputs, K, width), so that no two tasks write to the same cache line.
     void write(const Task& task, std::size_t slot, const Workspace& workspace, T* partial) const {
-        const std::size_t row = (task.slot + slot) * s_.outputs + task.group * s_.group_outputs();
+        const std::size_t row = task.group * s_.group_outputs() * s_.K + task.slot + slot;
         T* to = partial + row * s_.width() + task.channel;
-        for (std::size_t o = 0; o < s_.group_outputs(); ++o, to += s_.width())
+        for (std::size_t o = 0; o < s_.group_outputs(); ++o, to += s_.K * s_.width())
             for (std::size_t c = 0; c < task.channels; c += PANEL)
                 std::copy_n(sums_of(slot, c, workspace) + o * PANEL, std::min(PANEL, task.channels - c), to + c);
     }
 
+    // A single run is in the gradient itself, from where each output is copied before it is written as (width, K).
     void total(const T* partial, std::size_t runs, std::size_t size, T* grad_weight) const {
-        constexpr std::size_t CHUNK = 512;  // weights (o, c, :)
-        const std::size_t slot = s_.outputs * s_.width();
-        parallel_for(ceil_div(slot, CHUNK), threads_, [&](std::size_t chunk, int) {
-            const std::size_t last = std::min(slot, (chunk + 1) * CHUNK);
+        const std::size_t columns = s_.K * s_.width();
+        const Scratch<T> scratch(columns, threads_);
+        parallel_for(s_.outputs, threads_, [&](std::size_t o, int thread) {
+            T* __restrict sum = scratch.get(thread);
+            std::copy_n(partial + o * columns, columns, sum);
+            for (std::size_t run = 1; run < runs; ++run)
+                for (std::size_t i = 0; i < columns; ++i) sum[i] += partial[run * size + o * columns + i];
+            T* __restrict to = grad_weight + o * columns;
             for (std::size_t k = 0; k < s_.K; ++k)
-                for (std::size_t i = chunk * CHUNK; i < last; ++i) {
-                    T sum = partial[k * slot + i];
-                    for (std::size_t run = 1; run < runs; ++run) sum += partial[run * size + k * slot + i];
-                    grad_weight[i * s_.K + k] = sum;
-                }
+                for (std::size_t c = 0; c < s_.width(); ++c) to[c * s_.K + k] = sum[k * s_.width() + c];
         });
     }
 
