@@ -71,7 +71,7 @@ def nearest_in_lists(
     out = queries.new_empty((*queries.shape[:2], K), dtype=torch.long)
     if out.numel():
         lists, opened = lists.contiguous(), opened.contiguous()
-        core.nearest_in_lists(queries, keys, metric, _list(positions), lists, opened, num_lists, out, _threads())
+        _run(core.nearest_in_lists, queries, keys, metric, _list(positions), lists, opened, num_lists, out)
     return out
 
 
