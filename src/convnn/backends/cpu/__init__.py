@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.dlpack import to_dlpack
 
 from convnn.backends.cpu._core import FAULT, INSTRUCTION_SET, NOT_COMPILED, core
 from convnn.backends.request import Request
@@ -176,5 +175,5 @@ def _lists(indices: Tensor) -> Tensor:
 
 def _run(function: Callable[..., None], *arguments: Any) -> None:
     """Call a function of the core; it reads capsules of DLPack faster than tensors, whose method is Python."""
-    capsules = [to_dlpack(argument) if isinstance(argument, Tensor) else argument for argument in arguments]
+    capsules = [torch.to_dlpack(argument) if isinstance(argument, Tensor) else argument for argument in arguments]
     function(*capsules, torch.get_num_threads())
