@@ -175,5 +175,6 @@ def _lists(indices: Tensor) -> Tensor:
 
 def _run(function: Callable[..., None], *arguments: Any) -> None:
     """Call a function of the core; it reads capsules of DLPack faster than tensors, whose method is Python."""
-    capsules = [torch.to_dlpack(argument) if isinstance(argument, Tensor) else argument for argument in arguments]
+    to_capsule = torch.to_dlpack  # type: ignore[attr-defined]  # documented, but not marked as exported
+    capsules = [to_capsule(argument) if isinstance(argument, Tensor) else argument for argument in arguments]
     function(*capsules, torch.get_num_threads())
