@@ -228,6 +228,9 @@ SHAPES = [
     pytest.param(2, 20, 13, 5, 130, 130, 130, id="wide-depthwise"),
     pytest.param(2, 20, 13, 5, 7, 14, 7, id="two-kernels-a-channel"),
     pytest.param(2, 300, 280, 2, 3, 64, 1, id="many-rows"),
+    pytest.param(1, 1100, 1090, 2, 16, 24, 1, id="rows-in-parts"),
+    pytest.param(3, 20, 20, 3, 290, 40, 1, id="channels-in-parts"),
+    pytest.param(2, 40, 40, 4, 15, 16, 1, id="15-channels"),
 ]
 
 
@@ -262,6 +265,41 @@ def test_convolve_and_its_gradients_are_the_definitions(
             assert (one is None) == (other is None)
             if one is not None:
                 _assert_near(one, other)
+
+
+@pytest.mark.parametrize("scored", [False, True], ids=["plain", "scored"])
+@pytest.mark.parametrize("channels", [3, 20])
+def test_rows_that_share_neighbours_share_products(core: str, channels: int, scored: bool) -> None:
+    """Check slots in which all rows have the same neighbour, pairs of rows do, and each row has its own."""
+    batch, length = 3, 50
+    values, weight, grad = _random(batch, length, channels), _random(9, channels, 4), _random(batch, length, 9, seed=1)
+    place = torch.arange(length)
+    slots = [place * 0 + 7, place // 2, place, place.flip(0)]
+    indices = torch.stack(slots, dim=-1).expand(batch, -1, -1).contiguous()
+    scores = _random(batch, length, 4, seed=2) if scored else None
+    exact = [None if one is None else one.double() for one in (grad, values, scores, weight)]
+    out = cpu.convolve(values, indices, scores, weight, None, 1)
+    _assert_near(out, reference.convolve(exact[1], indices, exact[2], exact[3], None, 1))
+    needs = (True, scored, True)
+    found = cpu.convolve_backward(grad, values, indices, scores, weight, 1, needs)
+    expected = reference.convolve_backward(exact[0], exact[1], indices, exact[2], exact[3], 1, needs)
+    for one, other in zip(found, expected, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            _assert_near(one, other)
+
+
+@pytest.mark.parametrize("channels", [3, 20])
+def test_an_image_does_not_reach_another(core: str, channels: int) -> None:
+    """Check that NaN in one image, which shares blocks of rows with the next, stays there."""
+    values, indices, grad = _random(4, 9, channels), _indices(4, 9, 5, 9), _random(4, 9, 8, seed=1)
+    weight = _random(8, channels, 5, seed=2)
+    values[1], grad[1] = math.nan, math.nan
+    out = cpu.convolve(values, indices, None, weight, None, 1)
+    grad_values, _, _ = cpu.convolve_backward(grad, values, indices, None, weight, 1, (True, False, False))
+    for found in (out, grad_values):
+        assert found[[0, 2, 3]].isfinite().all()
+        assert found[1].isnan().any()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)

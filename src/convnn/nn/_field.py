@@ -62,8 +62,7 @@ class Field:
 
     def queries(self) -> Tensor:
         """Return the indices (N,) of the positions that choose, in raster order."""
-        device = self.features.device
-        return self.positions([torch.arange(a.count, device=device) * a.stride + a.first for a in self.axes])
+        return self._at_queries(torch.arange(prod(self.size), device=self.features.device), 0)
 
     def positions(self, axes: Sequence[Tensor]) -> Tensor:
         """Return the indices of a grid on the padded map, in raster order, from its places along each axis."""
@@ -74,11 +73,14 @@ class Field:
 
     def at_queries(self, rows: Tensor) -> Tensor:
         """Select the rows (B, T, C) of the positions that choose, (B, N, C)."""
+        return self._at_queries(rows, 1)
+
+    def _at_queries(self, rows: Tensor, dim: int) -> Tensor:
+        """Select the positions that choose along the axis of the T positions."""
         if all(axis.count == axis.size for axis in self.axes):
             return rows
         steps = [slice(a.first, a.first + a.stride * (a.count - 1) + 1, a.stride) for a in self.axes]
-        index = (slice(None), *steps)
-        return rows.unflatten(1, self.size)[index].flatten(1, -2)
+        return rows.unflatten(dim, self.size)[(slice(None),) * dim + (*steps,)].flatten(dim, dim + len(steps) - 1)
 
     def at_real(self, rows: Tensor) -> Tensor:
         """Select the rows (B, T, C) that are not padding."""

@@ -225,10 +225,14 @@ def conv_new(
     is_plain = grid.padding_mode == "zeros" and (grid.padding != "same" or grid.stride == 1)
     padding = grid.padding if is_plain else 0
     values = values if is_plain else grid.pad(values)
-    convolution: Callable[..., Tensor] = (F.conv1d, F.conv2d, F.conv3d)[x.dim() - 3]
     groups = values.shape[1] // weight.shape[1]
-    out = convolution(values, weight, bias, grid.stride, padding, grid.dilation, groups)
+    out = _convolution(x)(values, weight, bias, grid.stride, padding, grid.dilation, groups)
     return like(x, shuffle.after(out))
+
+
+def _convolution(x: Tensor) -> Callable[..., Tensor]:
+    """Return torch's convolution for maps of as many axes as x (B, C, *S), one to three."""
+    return (F.conv1d, F.conv2d, F.conv3d)[x.dim() - 3]
 
 
 def convnn_pos(
@@ -373,8 +377,8 @@ def branching(
     if any(y.shape[2:] != maps[0].shape[2:] for y in maps):
         sizes = sorted(tuple(y.shape[2:]) for y in maps)
         raise InputError(f"branches make maps of different sizes {sizes}; they must agree")
-    mixed = torch.cat([y.movedim(1, -1) for y in maps], dim=-1)
-    return like(x, F.linear(mixed, weight, bias).movedim(-1, 1))
+    kernel = weight.view(*weight.shape, *[1] * (x.dim() - 2))
+    return like(x, _convolution(x)(torch.cat(maps, dim=1), kernel, bias))
 
 
 def aggregated_values(field: Field, aggregation_type: str) -> Tensor:

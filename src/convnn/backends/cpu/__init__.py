@@ -5,7 +5,7 @@ place. Ranking scores are float64 sums rounded to float32 as in `reference`, so 
 is split by shape alone, so results are bitwise equal for any number of threads.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -51,7 +51,7 @@ def nearest(
     queries, keys = _dense(queries, keys)
     out = queries.new_empty((*queries.shape[:2], K), dtype=torch.long)
     if out.numel():
-        core.nearest(queries, keys, metric, _list(positions), _list(candidates), out, _threads())
+        _run(core.nearest, queries, keys, metric, _list(positions), _list(candidates), out)
     return out
 
 
@@ -70,7 +70,7 @@ def nearest_in_lists(
     out = queries.new_empty((*queries.shape[:2], K), dtype=torch.long)
     if out.numel():
         lists, opened = lists.contiguous(), opened.contiguous()
-        core.nearest_in_lists(queries, keys, metric, _list(positions), lists, opened, num_lists, out, _threads())
+        _run(core.nearest_in_lists, queries, keys, metric, _list(positions), lists, opened, num_lists, out)
     return out
 
 
@@ -79,7 +79,7 @@ def one_of_each(queries: Tensor, keys: Tensor, choices: Tensor, metric: str, unl
     queries, keys = _dense(queries, keys)
     out = queries.new_empty((*queries.shape[:2], choices.shape[1]), dtype=torch.long)
     if out.numel():
-        core.one_of_each(queries, keys, choices.contiguous(), metric, unlike, out, _threads())
+        _run(core.one_of_each, queries, keys, choices.contiguous(), metric, unlike, out)
     return out
 
 
@@ -91,7 +91,7 @@ def largest(
     out = values.new_empty((*indices.shape[:2], values.shape[-1]), dtype=torch.long)
     if out.numel():
         mask = None if absent is None else absent.contiguous()
-        core.largest(values, _lists(indices), scores, mask, centers, out, _threads())
+        _run(core.largest, values, _lists(indices), scores, mask, centers, out)
     return out
 
 
@@ -100,7 +100,7 @@ def similarity(queries: Tensor, keys: Tensor, indices: Tensor, metric: str) -> T
     queries, keys = _dense(queries, keys)
     out = queries.new_empty(indices.shape)
     if out.numel():
-        core.similarity(queries, keys, _lists(indices), metric, out, _threads())
+        _run(core.similarity, queries, keys, _lists(indices), metric, out)
     return out
 
 
@@ -111,7 +111,7 @@ def similarity_backward(
     dense_grad, dense_queries, dense_keys = _dense(grad, queries, keys)
     grads = dense_queries.new_empty(queries.shape), dense_keys.new_empty(keys.shape)
     if grad.numel():
-        core.similarity_backward(dense_grad, dense_queries, dense_keys, _lists(indices), metric, *grads, _threads())
+        _run(core.similarity_backward, dense_grad, dense_queries, dense_keys, _lists(indices), metric, *grads)
     else:
         for tensor in grads:
             tensor.zero_()
@@ -125,7 +125,7 @@ def convolve(
     dense_values, dense_scores, dense_weight, dense_bias = _dense(values, scores, weight, bias)
     out = dense_values.new_empty((*indices.shape[:2], weight.shape[0]))
     if out.numel():
-        core.convolve(dense_values, _lists(indices), dense_scores, dense_weight, dense_bias, out, _threads())
+        _run(core.convolve, dense_values, _lists(indices), dense_scores, dense_weight, dense_bias, out)
     return out.to(values.dtype)
 
 
@@ -145,7 +145,7 @@ def convolve_backward(
         for tensor, need in zip(inputs, needs, strict=True)
     ]
     if grad.numel():
-        core.convolve_backward(dense_grad, inputs[0], _lists(indices), inputs[1], inputs[2], *grads, _threads())
+        _run(core.convolve_backward, dense_grad, inputs[0], _lists(indices), inputs[1], inputs[2], *grads)
     else:
         grads = [None if tensor is None else tensor.zero_() for tensor in grads]
     return _cast(grads[0], values), _cast(grads[1], scores), _cast(grads[2], weight)
@@ -173,5 +173,8 @@ def _lists(indices: Tensor) -> Tensor:
     return (indices[:1] if is_shared else indices).contiguous()
 
 
-def _threads() -> int:
-    return torch.get_num_threads()
+def _run(function: Callable[..., None], *arguments: Any) -> None:
+    """Call a function of the core; it reads capsules of DLPack faster than tensors, whose method is Python."""
+    to_capsule = torch.to_dlpack  # type: ignore[attr-defined]  # documented, but not marked as exported
+    capsules = [to_capsule(argument) if isinstance(argument, Tensor) else argument for argument in arguments]
+    function(*capsules, torch.get_num_threads())

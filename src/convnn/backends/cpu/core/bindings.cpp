@@ -11,8 +11,10 @@
 #include "choose.h"
 #include "convolve.h"
 #include "depthwise.h"
+#include "gradients.h"
 #include "largest.h"
 #include "lists.h"
+#include "narrow.h"
 #include "select.h"
 #include "weigh.h"
 
@@ -38,10 +40,10 @@ Metric metric_of(std::string_view name) {
 
 template <class A>
 void check_below(const A& indices, std::size_t length) {
-    bool valid = true;
+    uint64_t signs = 0;  // of the indices and of their distances to the last one, for a loop in vectors
     const int64_t* data = indices.data();
-    for (std::size_t i = 0; i < indices.size(); ++i) valid &= std::size_t(data[i]) < length;
-    if (!valid) throw nb::index_error("an index lies outside the positions");
+    for (std::size_t i = 0, count = indices.size(); i < count; ++i) signs |= uint64_t(data[i]) | (length - 1 - uint64_t(data[i]));
+    if (signs >> 63) throw nb::index_error("an index lies outside the positions");
 }
 
 template <class A>
@@ -166,6 +168,8 @@ void convolve(Array<const T, 3> values, Array<const int64_t, 3> indices, Optiona
     const ConvolveInputs<T> in{values.data(), lists, data(scores), weight.data()};
     if (is_depthwise(shape))
         Depthwise<T>(shape, in, threads).forward(data(bias), out.data());
+    else if (shape.width() < NARROW)
+        Narrow<T>(shape, in, threads).forward(data(bias), out.data());
     else
         Forward<T>(shape, in, threads).run(data(bias), out.data());
 }
@@ -186,12 +190,16 @@ void convolve_backward(Array<const T, 3> grad, Array<const T, 3> values, Array<c
         if (grad_weight) depthwise.weight(grad.data(), grad_weight->data());
         return;
     }
-    if (grad_values || grad_scores) {
+    const Narrow<T> narrow(shape, in, threads);
+    const bool is_narrow = shape.width() < NARROW;
+    if (grad_values && is_narrow) narrow.values(grad.data(), grad_values->data());
+    if (grad_weight && is_narrow) narrow.weight(grad.data(), grad_weight->data());
+    if ((grad_values && !is_narrow) || grad_scores) {
         const BackwardValues<T> backward(shape, in, grad.data(), threads);
-        if (grad_values) backward.values(grad_values->data());
+        if (grad_values && !is_narrow) backward.values(grad_values->data());
         if (grad_scores) backward.scores(grad_scores->data());
     }
-    if (grad_weight) BackwardWeight<T>(shape, in, grad.data(), threads).run(grad_weight->data());
+    if (grad_weight && !is_narrow) BackwardWeight<T>(shape, in, grad.data(), threads).run(grad_weight->data());
 }
 
 template <class T>

@@ -17,6 +17,17 @@ struct NeighborLists {
         const std::size_t image = row / queries, list = shared ? row - image * queries : row;
         return image * length + indices[list * K + k];
     }
+
+    // Calls visit(i, list, offset) for the rows first + i with i below count; list[k] + offset is the k-th neighbour.
+    // A division for every neighbour would take longer than what is done with few channels.
+    template <class Visit>
+    void each(std::size_t first, std::size_t count, const Visit& visit) const {
+        std::size_t image = first / queries, query = first - image * queries;
+        for (std::size_t i = 0; i < count; ++i, ++query) {
+            if (query == queries) ++image, query = 0;
+            visit(i, indices + (shared ? query : image * queries + query) * K, image * length);
+        }
+    }
 };
 
 // The inverse of a shared list: the slots that refer to each position. Each position then gathers its gradient, instead

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -52,6 +53,12 @@ inline Vector<T> load(const T* from) {
 template <class T>
 inline void store(T* to, Vector<T> v) {
     __builtin_memcpy(to, &v, sizeof v);
+}
+
+// Asks for numbers that are needed soon: the processor foresees one stream of rows, not many.
+template <class T>
+inline void prefetch(const T* from, std::size_t count) {
+    for (std::size_t i = 0; i < count; i += 64 / sizeof(T)) __builtin_prefetch(from + i);
 }
 
 // a * b + c, rounded once if the instruction set supports it. The compiler does not fuse operations by itself (see
@@ -137,6 +144,55 @@ template <Start START, int STRIDE, class Term = Product, class T>
         store(sums + r * COLUMNS, left[r]);
         store(sums + r * COLUMNS + LANES<T>, right[r]);
     }
+}
+
+// sums[r][:] += sum_i rows[i][column + r] panel[i * step][:], the product of a transposed matrix; otherwise as `multiply`.
+template <class T>
+[[gnu::noinline]] void multiply_transposed(T* sums, const T* const* rows, std::size_t column, std::size_t count,
+                                           const T* panel, std::size_t step) {
+    constexpr int COLUMNS = TILE_COLUMNS<T>;
+    Vector<T> left[TILE_ROWS], right[TILE_ROWS];
+#pragma GCC unroll 8
+    for (int r = 0; r < TILE_ROWS; ++r) {
+        left[r] = load(sums + r * COLUMNS);
+        right[r] = load(sums + r * COLUMNS + LANES<T>);
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+        const T* row = rows[i] + column;
+        const Vector<T> l = load(panel + i * step), h = load(panel + i * step + LANES<T>);
+#pragma GCC unroll 8
+        for (int r = 0; r < TILE_ROWS; ++r) {
+            const Vector<T> number = broadcast(row[r]);
+            left[r] = fused(number, l, left[r]);
+            right[r] = fused(number, h, right[r]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < TILE_ROWS; ++r) {
+        store(sums + r * COLUMNS, left[r]);
+        store(sums + r * COLUMNS + LANES<T>, right[r]);
+    }
+}
+
+// Transposes the square of LANES vectors: log2(LANES) perfect shuffles of the rows.
+template <class T, int... I>
+inline void shuffle_rows(Vector<T>* rows, std::integer_sequence<int, I...>) {
+    constexpr int HALF = LANES<T> / 2;
+    Vector<T> out[LANES<T>];
+#pragma GCC unroll 8
+    for (int i = 0; i < HALF; ++i) {
+        const Vector<T> a = rows[i], b = rows[i + HALF];
+        out[2 * i] = Vector<T>{(I % 2 ? b[I / 2] : a[I / 2])...};
+        out[2 * i + 1] = Vector<T>{(I % 2 ? b[HALF + I / 2] : a[HALF + I / 2])...};
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES<T>; ++i) rows[i] = out[i];
+}
+
+template <class T>
+inline void transpose(Vector<T>* rows) {
+#pragma GCC unroll 4
+    for (int n = 1; n < LANES<T>; n *= 2) shuffle_rows<T>(rows, std::make_integer_sequence<int, LANES<T>>{});
 }
 
 }  // namespace convnn
