@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from convnn import nn as cnn
+from convnn.cli import plain_warnings
 from convnn.errors import InputError, UnsupportedError
 from convnn.export import export_onnx
 from convnn.models import create_model
@@ -95,6 +96,13 @@ def test_it_is_not_exported() -> None:
 def test_errors(settings: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         cnn.ConvNN2d(3, 4, **settings)
+
+
+@pytest.mark.filterwarnings("always")
+def test_the_command_line_says_it_in_one_line(capsys: pytest.CaptureFixture) -> None:
+    with plain_warnings("convnn"), plain_warnings("convnn train"):
+        warnings.warn(_cost.SlowSearchWarning("it is slow"), stacklevel=1)
+    assert capsys.readouterr().err == "convnn train: it is slow\n"
 
 
 def test_a_slow_search_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,9 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -91,7 +93,7 @@ def _run(prog: str, command: str | None, argv: Sequence[str]) -> int:
         run = _module(name).run  # a signal during this import ends the process at once
         from convnn.screen import make_console
 
-        with interruption:
+        with interruption, plain_warnings(prog):
             _import_layers_of(argv)  # before the flags are parsed: these layers are among their values
             args = command_parser(name, prog=prog if command else f"{prog} {name}").parse_strictly(argv)
             args.interruption = interruption
@@ -105,6 +107,22 @@ def _run(prog: str, command: str | None, argv: Sequence[str]) -> int:
         if isinstance(error, Interrupted) or (answer := report_broken_package(error, name or "")) is None:
             raise  # a bug of this library
         return answer
+
+
+@contextmanager
+def plain_warnings(prog: str) -> Iterator[None]:
+    """Show the warnings of this package as one line, without the place in its code that no user knows."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_plainly(message: Warning | str, category: type[Warning], *place: Any, **how: Any) -> None:
+            if category.__module__.startswith("convnn."):
+                print(f"{prog}: {message}", file=sys.stderr)
+            else:
+                show(message, category, *place, **how)
+
+        warnings.showwarning = show_plainly
+        yield
 
 
 def _split_command(argv: Sequence[str]) -> tuple[str, Sequence[str]]:
