@@ -1,10 +1,11 @@
-"""Layers that search in clusters, and the word about what an exact search costs."""
+"""Layers that search in clusters, and the warning about slow exact searches."""
 
 import warnings
 
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.testing import CompileCounter
 
 from convnn import nn as cnn
 from convnn.cli import plain_warnings
@@ -120,3 +121,24 @@ def test_a_slow_search_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         cnn.ConvNN2d(2, 4)(x)
+
+
+def test_measuring_what_a_clustered_search_finds_is_not_called_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_cost._Said, "is_said", False)
+    monkeypatch.setattr(_cost, "WORK", 1000)
+    x = torch.randn(1, 2, 20, 20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        neighbor_statistics(cnn.ConvNN2d(2, 4, search="clustered", probes=1), [[x]])
+    with pytest.warns(cnn.SlowSearchWarning):  # it may still be said of an exact layer
+        neighbor_statistics(cnn.ConvNN2d(2, 4), [[x]])
+
+
+def test_code_compiled_before_the_warning_is_not_compiled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_cost._Said, "is_said", False)
+    graphs = CompileCounter()
+    search, x = torch.compile(cnn.Search(K=3).nearest, backend=graphs), torch.randn(1, 9, 2)
+    search(x, x)
+    _cost._Said.is_said = True
+    search(x, x)
+    assert graphs.frame_count == 1

@@ -97,6 +97,19 @@ def test_with_as_few_candidates_as_neighbours_the_last_slot_is_the_query_again()
     assert torch.equal(_clustered(keys, keys, 4, probes=1, lists=3, **given), exact)
 
 
+@pytest.mark.parametrize("settings", [{"probes": 2}, {"recall": 0.9}], ids=str)
+def test_a_batch_without_images_has_no_neighbours(settings: dict) -> None:
+    keys = _walks(0, 300)  # more than are in the sample
+    assert _clustered(keys, keys, 3, positions=torch.arange(300), **settings).shape == (0, 300, 3)
+
+
+def test_without_candidates_a_query_chooses_itself() -> None:
+    keys, positions = _walks(2, 20), torch.arange(20)
+    given: dict[str, Any] = {"positions": positions, "candidates": positions[:0]}
+    assert torch.equal(_clustered(keys, keys, 1, probes=1, **given), positions.view(1, 20, 1).expand(2, 20, 1))
+    assert cost(20, 0, Clusters(probes=1)) == 20  # the one list is looked at
+
+
 @pytest.mark.parametrize("odd", [torch.nan, torch.inf, 0.0, 1e30])
 @pytest.mark.parametrize("metric", METRICS)
 def test_rows_that_are_odd_disturb_no_others(metric: str, odd: float) -> None:
@@ -142,11 +155,14 @@ def test_its_cost_grows_more_slowly_than_that_of_all_pairs() -> None:
         ({"lists": 31}, r"^lists=31 must lie between 1 and 30, the number of keys$"),
         ({"probes": 5, "lists": 4}, r"^probes=5 must lie between 1 and 4, the number of lists$"),
         ({"probes": 12}, r"^probes=12 must lie between 1 and 11, the number of lists$"),
+        ({"seed": -1}, r"^seed=-1 must be an integer of at least 0$"),
+        ({"seed": 1.5}, r"^seed=1.5 must be an integer of at least 0$"),
         ({"method": "inverted"}, r"^method='inverted' is not one of exact, clustered$"),
         (
             {"method": "exact", "recall": 0.9},
             r"^recall=0.9 must be None with method='exact'; choose ",
         ),
+        ({"method": "exact", "seed": 3}, r"^seed=3 must be 0 with method='exact'; choose method='clustered'$"),
     ],
     ids=str,
 )

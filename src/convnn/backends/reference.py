@@ -78,7 +78,7 @@ def nearest_in_lists(
 def one_of_each(queries: Tensor, keys: Tensor, choices: Tensor, metric: str, unlike: bool) -> Tensor:
     """Return the indices (B, N, K) of the key chosen in each (N, K, M) list; see `convnn.ops.select.one_of_each`."""
     with torch.no_grad(), _full_precision(queries):
-        dtype = _widest_dtype(queries.device)
+        dtype = widest_dtype(queries.device)
         queries, keys = queries.to(dtype), keys.to(dtype)
         entries = choices.flatten(1).unbind(1)
         scores = torch.stack([_scores_of_pairs(queries, keys[:, entry], metric) for entry in entries], dim=-1)
@@ -183,7 +183,7 @@ def scales(rows: Tensor, metric: str) -> Tensor:
 
     A zero row has the factor 0; for the cosine, a row that is not finite has NaN, so that it does not count as zero.
     """
-    lengths = torch.linalg.vector_norm(rows, dim=-1, dtype=_widest_dtype(rows.device))
+    lengths = torch.linalg.vector_norm(rows, dim=-1, dtype=widest_dtype(rows.device))
     inverse = lengths.reciprocal()
     if metric == "matmul":
         return inverse
@@ -233,7 +233,7 @@ def _ranking_scores(queries: Tensor, keys: Tensor, metric: str) -> Tensor:
     They are computed in float64 where the device has it, then rounded: a matrix product may sum its last columns in a
     different order, and equal keys must have equal scores for ties to be ties.
     """
-    dtype = _widest_dtype(queries.device)
+    dtype = widest_dtype(queries.device)
     queries, keys = queries.to(dtype), keys.to(dtype)
     if metric == "euclidean":  # by differences: products cancel where the spread is small compared with the mean
         return _bounded(-torch.cdist(queries, keys, compute_mode="donot_use_mm_for_euclid_dist").square().float())
@@ -262,7 +262,7 @@ def _scores_of_products(products: Tensor, query_scales: Tensor, key_scales: Tens
     return scores.masked_fill(query_scales == 0, 0).masked_fill(key_scales == 0, 0)  # also where the other row is NaN
 
 
-def _widest_dtype(device: torch.device) -> torch.dtype:
+def widest_dtype(device: torch.device) -> torch.dtype:
     """Return the widest floating type of a device; MPS has no float64."""
     return torch.float32 if device.type == "mps" else torch.float64
 

@@ -1,6 +1,7 @@
 """Layers in which every position chooses its neighbours, or takes those in its window."""
 
 from convnn.nn import functional
+from convnn.nn._cost import SlowSearchWarning
 from convnn.nn._extensions import import_layers
 from convnn.nn._factory import LayerFactory
 from convnn.nn._grid import PADDING_MODES, Grid
@@ -157,6 +158,7 @@ __all__ = [
     "SelectedGate",
     "ShiftWise2d",
     "ShiftedSum2d",
+    "SlowSearchWarning",
     "SparseAttention",
     "SpatialShift2d",
     "StackedGate",

@@ -81,14 +81,14 @@ class Search:
         self._check_search()
 
     def _check_search(self) -> None:
-        check_choice("search", self.search, select.METHODS)
-        for name, usual in (("recall", 0.95), ("probes", -1), ("lists", -1)):
-            value = getattr(self, name)
+        check_choice("search", self.search, SEARCHES)
+        for name in ("recall", "probes", "lists"):
+            value, usual = getattr(self, name), getattr(Search, name)
             if value != usual and self.search == "exact":
                 raise InputError(f"{name}={value!r} must be {usual} with search='exact'; choose search='clustered'")
         if self.search == "clustered" and self.similarity_type == "Window":
             raise InputError("search='clustered' must be 'exact' with similarity_type='Window', which searches nothing")
-        if self.recall != 0.95 and self.probes != -1:
+        if self.recall != Search.recall and self.probes != -1:
             raise InputError(f"recall={self.recall!r} and probes={self.probes} must not both be given")
         Clusters(**self._clusters())
 

@@ -1,7 +1,7 @@
 r"""Search among clusters of keys: of the keys, only those in a few lists are compared with a query.
 
-Keys are put in the list of their nearest centroid; a query opens the lists with the centroids most similar to it. Lists
-are an image's own. Every part of the search is one of the exact searches of `convnn.backends`, so that it depends
+Each key is put in the list of its nearest centroid; a query opens the lists with the centroids most similar to it. Each
+image has its own lists. Every step is one of the exact searches of `convnn.backends`, so that the result depends
 neither on the backend nor on the number of threads.
 
 Reference:
@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from convnn.backends.reference import widest_dtype
 from convnn.errors import InputError, check_at_least
 from convnn.ops.kmeans import kmeans
 
-ROUNDS = 2  # of k-means; lists after five find the neighbours hardly better
-POINTS = 16  # keys for each centroid that k-means looks at; 64 are no better
+ROUNDS = 2  # of k-means; after five, lists find hardly more of the neighbours
+POINTS = 16  # keys in the sample of k-means for each centroid; 64 are no better
 TYPICAL = 5  # lists that a query opens, where a cost has to be stated before the search
 SAMPLE = 256  # queries by which the recall is measured
 
@@ -52,6 +53,7 @@ class Clusters:
         for name, number in (("probes", self.probes), ("lists", self.lists)):
             if number is not None:
                 check_at_least(name, number, 1)
+        check_at_least("seed", self.seed, 0)
         if self.lists is not None and self.probes is not None and self.probes > self.lists:
             raise InputError(f"probes={self.probes} must lie between 1 and {self.lists}, the number of lists")
 
@@ -61,9 +63,10 @@ class Clusters:
         Raises:
             InputError: there are fewer keys than `lists`, or fewer lists than `probes`.
         """
-        lists = min(max(round(2 * keys**0.5), 1), keys) if self.lists is None else self.lists
-        if lists > keys:
-            raise InputError(f"lists={lists} must lie between 1 and {keys}, the number of keys")
+        most = max(keys, 1)  # without keys, a query that chooses itself alone still names lists
+        lists = min(max(round(2 * keys**0.5), 1), most) if self.lists is None else self.lists
+        if lists > most:
+            raise InputError(f"lists={lists} must lie between 1 and {most}, the number of keys")
         if self.probes is not None and self.probes > lists:
             raise InputError(f"probes={self.probes} must lie between 1 and {lists}, the number of lists")
         return lists
@@ -93,7 +96,8 @@ def search(problem: Problem, clusters: Clusters) -> Tensor:
     members = problem.keys if problem.candidates is None else problem.keys[:, problem.candidates]
     count = clusters.lists_of(members.shape[1])
     others = problem.K - (problem.positions is not None)
-    if others == 0 or (clusters.probes is None and problem.queries.shape[1] <= SAMPLE):
+    is_sampled = clusters.probes is None
+    if others == 0 or not problem.queries.numel() or (is_sampled and problem.queries.shape[1] <= SAMPLE):
         return problem.exact()
     generator = torch.Generator().manual_seed(clusters.seed)
     centroids = _train(problem.kernels, members, count, problem.metric, generator)
@@ -210,9 +214,9 @@ def recall_curve(problem: Problem, centroids: Tensor, lists: Tensor, queries: Te
     order = problem.kernels.nearest(rows, centroids, count, problem.metric, None, None)
     ranks = torch.empty_like(order).scatter_(2, order, torch.arange(count, device=order.device).expand(order.shape))
     needed = ranks.gather(2, lists.unsqueeze(1).expand(-1, order.shape[1], -1).gather(2, exact)).flatten(1)
-    found = torch.zeros(len(needed), count, dtype=torch.float64, device=needed.device)
-    found.scatter_add_(1, needed, torch.ones_like(needed, dtype=torch.float64))
-    return found.cumsum(1) / max(needed.shape[1], 1)
+    found = torch.zeros(len(needed), count, dtype=torch.long, device=needed.device)
+    found.scatter_add_(1, needed, torch.ones_like(needed))
+    return found.cumsum(1).to(widest_dtype(found.device)) / max(needed.shape[1], 1)
 
 
 def _probes_for(

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convnn.backends.reference import unit
+from convnn.backends.reference import unit, widest_dtype
 
 
 def kmeans(
@@ -15,8 +15,8 @@ def kmeans(
     """Return centroids (B, L, C) of points (B, T, C) by Lloyd's algorithm, from the first L points.
 
     Each round assigns every point to its best centroid and moves each centroid to the mean of its points. A centroid
-    without points takes half of those of another. By cosine, points and centroids have length one. An image whose sum
-    of best scores repeats is ready. Points that are not finite are assigned, and move nothing.
+    without points takes half of those of another. By cosine, points and centroids have length one. An image is
+    finished when its sum of best scores repeats. Points that are not finite are assigned, but move no centroid.
 
     Args:
         kernels: the backend.
@@ -39,9 +39,8 @@ def kmeans(
     repairs: list[Tensor] = []
     for _ in range(rounds if points.shape[1] > count else 0):
         chosen = kernels.nearest(points, centroids, 1, metric, None, None)
-        best = (
-            kernels.similarity(points, centroids, chosen, metric).squeeze(2).double().masked_fill(~is_finite, 0).sum(1)
-        )
+        scores_of_points = kernels.similarity(points, centroids, chosen, metric).squeeze(2)
+        best = scores_of_points.masked_fill(~is_finite, 0).sum(1, dtype=widest_dtype(points.device))
         means, sizes = _means(points, chosen.squeeze(2), is_finite, centroids)
         repairs.append(((sizes == 0).sum(1) * active).cpu())
         means = _repair(means, sizes)
@@ -55,15 +54,10 @@ def kmeans(
     return centroids, scores, repairs
 
 
-def _sums(scores: Tensor, counted: Tensor) -> Tensor:
-    """Return the sums (B,) of the scores (B, T) that are counted."""
-    return scores.masked_fill(~counted, 0).sum(1, dtype=torch.promote_types(scores.dtype, torch.float32))
-
-
 def _means(points: Tensor, lists: Tensor, is_finite: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
     """Return the means (B, L, C) of the finite points in each list, and their numbers (B, L)."""
     batch, count, channels = centroids.shape
-    dtype = torch.float32 if points.device.type == "mps" else torch.float64
+    dtype = widest_dtype(points.device)
     rows = (lists + torch.arange(batch, device=lists.device)[:, None] * count)[is_finite]
     sums = torch.zeros(batch * count, channels, dtype=dtype, device=points.device)
     sums.index_put_((rows,), points[is_finite].to(dtype), accumulate=True)  # in one order, on every device

@@ -45,7 +45,7 @@ def nearest(
     lowest index ranks first; NaN and scores beyond the range of float32 rank last. The choice carries no gradient.
 
     The clustered search compares a query with the keys in a few lists alone: those of the k-means centroids that are
-    most similar to it. Lists are an image's own, made anew in every call. Of the keys in its lists a query chooses as
+    most similar to it. Each image has its own lists, built in every call. Of the keys in its lists a query chooses as
     above; if they are too few, it opens the next lists.
 
     Args:
@@ -61,8 +61,8 @@ def nearest(
             are the fewest that reach it for 256 queries of an image; with no more queries than that, the search is
             exact. None is 0.95.
         probes: lists that each query opens, instead of a recall; nprobe in Faiss.
-        lists: number of lists, at most that of the candidates; None is twice its square root. nlist in Faiss.
-        seed: seed of the first centroids and of those 256 queries; the same seed, the same neighbours.
+        lists: number of lists, at most the number of candidates; None is twice the square root of that; nlist in Faiss.
+        seed: seed of the first centroids and of those 256 queries; equal seeds give equal neighbours.
         backend: "auto" takes the fastest backend that can compute the call; "cpu", "triton" or "reference" only itself.
 
     Returns:
@@ -88,19 +88,20 @@ def nearest(
         raise InputError(f"K={K} must lie between 1 and {available}, the number of positions to choose from")
     queries, keys = queries.detach(), keys.detach()  # the choice has no gradient
     if method == "exact":
-        _check_not_given(recall=recall, probes=probes, lists=lists)
+        _check_not_given(recall=(recall, None), probes=(probes, None), lists=(lists, None), seed=(seed, 0))
         return Neighbors(_library.nearest(queries, keys, K, metric, positions, candidates, backend))
-    Clusters(recall, probes, lists).lists_of(keys.shape[1] if candidates is None else candidates.shape[0])
+    Clusters(recall, probes, lists, seed).lists_of(keys.shape[1] if candidates is None else candidates.shape[0])
     found = _library.nearest_in_clusters(
         queries, keys, K, metric, positions, candidates, recall, probes, lists, seed, backend
     )
     return Neighbors(found)
 
 
-def _check_not_given(**settings: float | None) -> None:
-    for name, value in settings.items():
-        if value is not None:
-            raise InputError(f"{name}={value} must be None with method='exact'; choose method='clustered'")
+def _check_not_given(**settings: tuple[float | None, int | None]) -> None:
+    """Check that each setting, given with its default, has that default."""
+    for name, (value, usual) in settings.items():
+        if value != usual:
+            raise InputError(f"{name}={value} must be {usual} with method='exact'; choose method='clustered'")
 
 
 def one_of_each(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from convnn.errors import InputError
 from convnn.nn import Attention, ChoosingLayer, NeighborAttention, Search
+from convnn.nn._cost import without_warning
 from convnn.nn._modes import evaluating
 from convnn.words import counted
 
@@ -49,7 +50,8 @@ def searching_exactly(layer: Any) -> Iterator[None]:
     clustered = layer.search
     layer.search = replace(clustered, search="exact", recall=Search.recall, probes=Search.probes, lists=Search.lists)
     try:
-        yield
+        with without_warning():
+            yield
     finally:
         layer.search = clustered
 
