@@ -259,6 +259,39 @@ def test_one_of_each_of_other_types_and_strides(dtype: torch.dtype) -> None:
     torch.testing.assert_close(chosen, reference.one_of_each(queries, keys, choices, "cosine", True), rtol=0, atol=0)
 
 
+# Attention between blocks.
+
+# Queries, keys, widths of keys and of values, and queries and keys of a block.
+BETWEEN_BLOCKS = [
+    (70, 75, 8, 8, 32, 16), (5, 9, 3, 7, 4, 3), (130, 100, 20, 33, 100, 70), (1, 1, 1, 1, 128, 64), (0, 3, 4, 4, 8, 8),
+]  # fmt: skip
+
+
+@needs_kernels
+@pytest.mark.parametrize("size", BETWEEN_BLOCKS, ids=str)
+@pytest.mark.parametrize("dtype", triton.DTYPES, ids=str)
+def test_attend_to_blocks(size: tuple[int, ...], dtype: torch.dtype) -> None:
+    count, length, channels, of_values, *block = size
+    queries, keys = rows(2, channels, count, dtype=dtype).mT, 2 * rows(2, length, channels, seed=1, dtype=dtype)
+    values = rows(2, length, of_values, seed=2, dtype=dtype)
+    is_open = torch.rand(2, -(-count // block[0]), -(-length // block[1]), generator=torch.Generator().manual_seed(3))
+    is_open = (is_open < 0.4) | (is_open == is_open.amax(2, keepdim=True))
+    arguments = (queries, keys, values, is_open.to(DEVICE), *block)
+    expected = reference.attend_to_blocks(*arguments)
+    torch.testing.assert_close(triton.attend_to_blocks(*arguments), expected, **TOLERANCES[dtype])
+
+
+@needs_kernels
+def test_attend_to_blocks_of_odd_rows() -> None:
+    queries, keys, values = rows(1, 8, 3), rows(1, 8, 3, seed=1), rows(1, 8, 3, seed=2)
+    keys[:, :2], queries[:, 4] = torch.tensor([float("inf"), -float("inf")])[:, None], float("nan")
+    arguments = (queries, keys, values, torch.eye(4, device=DEVICE).bool()[None] | True, 2, 2)
+    expected = reference.attend_to_blocks(*arguments)
+    torch.testing.assert_close(
+        triton.attend_to_blocks(*arguments), expected, equal_nan=True, **TOLERANCES[torch.float32]
+    )
+
+
 # The maximum.
 
 
@@ -470,9 +503,10 @@ def request(**changes: object) -> Request:
             f"dtype must be one of {', '.join(str(one)[6:] for one in triton.DTYPES)}, not float64",
         ),
         ({"operator": "convolve", "groups": 3}, "groups must be 1 or the 12 channels, not 3"),
+        ({"operator": "attend_to_blocks", "channels": 257}, "heads must have at most 256 channels, not 257"),
         ({"device": torch.device("meta")}, "device must be cuda, or cpu under TRITON_INTERPRET=1, not meta"),
     ],
-    ids=["dtype", "groups", "device"],
+    ids=["dtype", "groups", "heads", "device"],
 )
 def test_unsupported(changes: dict[str, object], reason: str) -> None:
     assert triton.unsupported_reasons(request(**changes)) == [*triton.unavailable_reasons(), reason]

@@ -44,6 +44,7 @@ TOKEN_TYPES = {
     "LocalAttention": cnn.LocalAttention,
     "NeighborhoodAttention": cnn.NeighborhoodAttention,
     "SparseAttention": cnn.SparseAttention,
+    "BlockSparseAttention": cnn.BlockSparseAttention,
     "BranchConv": cnn.BranchConv,
     "BranchAttention": cnn.BranchAttention,
 }
