@@ -40,8 +40,8 @@ def test_devices() -> None:
 
 
 def test_operators_and_gradients() -> None:
-    operators = ("nearest", "nearest_in_lists", "one_of_each", "similarity", "convolve", "largest")
-    gradients = ("similarity_backward", "convolve_backward")
+    operators = ("nearest", "nearest_in_lists", "one_of_each", "similarity", "convolve", "largest", "attend_to_blocks")
+    gradients = ("similarity_backward", "convolve_backward", "attend_to_blocks_backward")
     for backend in (cpu, triton, reference):
         for operator in operators + gradients:
             assert callable(getattr(backend, operator))

@@ -1,8 +1,9 @@
-"""Attention of blocks of queries to blocks of keys: PyTorch's attention of each block to a copy of the keys it opens.
+"""Attention of blocks of queries to blocks of keys: PyTorch's, of a few blocks to copies of the keys they open.
 
-Of one image at a time; blocks that open fewer keys than others are filled up with masked ones.
+Blocks that open about as many keys are computed together; those with fewer are filled up with masked ones.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -11,20 +12,21 @@ from torch.nn import functional as F
 
 from convnn.backends.reference import attention_gradients
 
+_TOGETHER = 8  # blocks of queries
+
 
 def attend_to_blocks(
     queries: Tensor, keys: Tensor, values: Tensor, is_open: Tensor, query_block: int, key_block: int
 ) -> Tensor:
     """Return the attention (B, N, E) of queries to the blocks of keys they open; see `convnn.ops.blocks.attend`."""
-    out = values.new_empty(*queries.shape[:2], values.shape[2])
-    for image, opened in enumerate(is_open if out.numel() else ()):
-        copied = _copied(opened, keys.shape[1], key_block)
-        mask = None if copied.is_there.all() else copied.is_there[:, None, None]
-        rows = (_in_blocks(queries[image], query_block), keys[image, copied.keys], values[image, copied.keys])
-        of_blocks, of_keys, of_values = (one.unsqueeze(1) for one in rows)  # blocks as a batch, with one head
-        attended = F.scaled_dot_product_attention(of_blocks, of_keys, of_values, attn_mask=mask)
-        out[image] = attended.flatten(0, 2)[: queries.shape[1]]
-    return out
+    blocks = _in_blocks(queries, query_block)
+    out = values.new_empty(*blocks.shape[:3], values.shape[2])
+    for group in _groups(is_open, keys.shape[1], key_block):
+        image, rows, opened = group.image, group.rows, group.keys
+        mask = None if group.is_there.all() else group.is_there[:, None, None]
+        q, k, v = (one.unsqueeze(1) for one in (blocks[image, rows], keys[image, opened], values[image, opened]))
+        out[image, rows] = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).squeeze(1)
+    return _in_rows(out, queries.shape[1])
 
 
 def attend_to_blocks_backward(
@@ -38,36 +40,56 @@ def attend_to_blocks_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of queries, keys and values, from the gradient (B, N, E) of their attention."""
     dtype = torch.promote_types(values.dtype, torch.float32)
-    inputs = (queries, keys, values)
-    gradients = [torch.zeros_like(one, dtype=dtype) for one in inputs]
-    for image, opened in enumerate(is_open if grad.numel() else ()):
-        copied = _copied(opened, keys.shape[1], key_block)
-        g, q = (_in_blocks(one[image].to(dtype), query_block) for one in (grad, queries))
-        k, v = (one[image].to(dtype)[copied.keys] for one in (keys, values))
-        of_blocks, *of_copies = attention_gradients(g, q, k, v, copied.is_there.unsqueeze(1))
-        gradients[0][image] = of_blocks.flatten(0, 1)[: queries.shape[1]]
-        for total, of_copy in zip(gradients[1:], of_copies, strict=True):
-            total[image].index_add_(0, copied.keys.flatten(), of_copy.flatten(0, 1))
-    of_queries, of_keys, of_values = (one.to(like.dtype) for one, like in zip(gradients, inputs, strict=True))
-    return of_queries, of_keys, of_values
+    above, blocks = (_in_blocks(one.to(dtype), query_block) for one in (grad, queries))
+    of_blocks, of_keys, of_values = (torch.zeros_like(one, dtype=dtype) for one in (blocks, keys, values))
+    for group in _groups(is_open, keys.shape[1], key_block):
+        image, rows, opened = group.image, group.rows, group.keys
+        k, v = keys[image, opened].to(dtype), values[image, opened].to(dtype)
+        gradients = attention_gradients(above[image, rows], blocks[image, rows], k, v, group.is_there.unsqueeze(1))
+        of_blocks[image, rows] = gradients[0]
+        for total, of_copies in zip((of_keys, of_values), gradients[1:], strict=True):
+            total[image].index_add_(0, opened.flatten(), of_copies.flatten(0, 1))
+    of_queries = _in_rows(of_blocks, queries.shape[1]).to(queries.dtype)
+    return of_queries, of_keys.to(keys.dtype), of_values.to(values.dtype)
 
 
-class _Copied(NamedTuple):
-    """The keys (Q, M) that each block of queries opens, and whether they are there or fill up."""
+class _Group(NamedTuple):
+    """Blocks of queries that are computed together.
 
+    Attributes:
+        image: their image.
+        rows: (R,) the blocks.
+        keys: (R, M) the keys that each of them opens.
+        is_there: (R, M) whether a key is opened, or fills up.
+    """
+
+    image: int
+    rows: Tensor
     keys: Tensor
     is_there: Tensor
 
 
-def _copied(opened: Tensor, length: int, key_block: int) -> _Copied:
-    """Return the keys of the blocks that are opened (Q, J)."""
-    counts = opened.sum(1, keepdim=True)
-    blocks = opened.byte().argsort(dim=1, descending=True, stable=True)[:, : int(counts.max())]
-    keys = (blocks.unsqueeze(2) * key_block + torch.arange(key_block)).flatten(1)
-    is_there = (torch.arange(blocks.shape[1]) < counts).repeat_interleave(key_block, 1) & (keys < length)
-    return _Copied(keys.clamp_max(length - 1), is_there)
+def _groups(is_open: Tensor, length: int, key_block: int) -> Iterator[_Group]:
+    """Yield the blocks of queries, a few at a time, under a mask (B, Q, J)."""
+    for image, opened in enumerate(is_open):
+        counts = opened.sum(1)
+        for rows in counts.argsort(stable=True).split(_TOGETHER):
+            if not rows.numel():
+                continue
+            most = int(counts[rows[-1]])
+            blocks = opened[rows].byte().argsort(dim=1, descending=True, stable=True)[:, :most]
+            keys = (blocks.unsqueeze(2) * key_block + torch.arange(key_block)).flatten(1)
+            is_filled = (torch.arange(most) < counts[rows, None]).repeat_interleave(key_block, 1)
+            yield _Group(image, rows, keys.clamp_max(length - 1), is_filled & (keys < length))
 
 
 def _in_blocks(rows: Tensor, block: int) -> Tensor:
-    """Return rows (N, C) in blocks (Q, block, C), filled up with zeros."""
-    return F.pad(rows, (0, 0, 0, -len(rows) % block)).unflatten(0, (-1, block))
+    """Return rows (B, N, C) in blocks (B, Q, block, C), the last one filled up with zeros."""
+    count = -(-rows.shape[1] // block)
+    padded = F.pad(rows, (0, 0, 0, count * block - rows.shape[1]))
+    return padded.reshape(rows.shape[0], count, block, rows.shape[2])
+
+
+def _in_rows(blocks: Tensor, count: int) -> Tensor:
+    """Return the rows (B, N, C) of blocks."""
+    return blocks.flatten(1, 2)[:, :count].contiguous()
