@@ -263,13 +263,13 @@ def test_one_of_each_of_other_types_and_strides(dtype: torch.dtype) -> None:
 
 # Queries, keys, widths of keys and of values, and queries and keys of a block.
 BETWEEN_BLOCKS = [
-    (70, 75, 8, 8, 32, 16), (5, 9, 3, 7, 4, 3), (130, 100, 20, 33, 100, 70), (1, 1, 1, 1, 128, 64), (0, 3, 4, 4, 8, 8),
+    (70, 75, 8, 8, 32, 16), (5, 9, 3, 7, 4, 3), (1, 1, 1, 1, 128, 64), (0, 3, 4, 4, 8, 8), (100, 90, 20, 33, 80, 70),
+    (20, 40, 130, 5, 16, 16),
 ]  # fmt: skip
 
 
 @needs_kernels
-@pytest.mark.parametrize("size", BETWEEN_BLOCKS, ids=str)
-@pytest.mark.parametrize("dtype", triton.DTYPES, ids=str)
+@pytest.mark.parametrize(("size", "dtype"), one_in(3, product(BETWEEN_BLOCKS, triton.DTYPES)), ids=str)
 def test_attend_to_blocks(size: tuple[int, ...], dtype: torch.dtype) -> None:
     count, length, channels, of_values, *block = size
     queries, keys = rows(2, channels, count, dtype=dtype).mT, 2 * rows(2, length, channels, seed=1, dtype=dtype)
@@ -277,8 +277,20 @@ def test_attend_to_blocks(size: tuple[int, ...], dtype: torch.dtype) -> None:
     is_open = torch.rand(2, -(-count // block[0]), -(-length // block[1]), generator=torch.Generator().manual_seed(3))
     is_open = (is_open < 0.4) | (is_open == is_open.amax(2, keepdim=True))
     arguments = (queries, keys, values, is_open.to(DEVICE), *block)
-    expected = reference.attend_to_blocks(*arguments)
-    torch.testing.assert_close(triton.attend_to_blocks(*arguments), expected, **TOLERANCES[dtype])
+    out = triton.attend_to_blocks(*arguments)
+    torch.testing.assert_close(out, reference.attend_to_blocks(*arguments), **TOLERANCES[dtype])
+    grad = rows(2, of_values, count, seed=4, dtype=dtype).mT
+    gradients = triton.attend_to_blocks_backward(grad, *arguments)
+    torch.testing.assert_close(gradients, reference.attend_to_blocks_backward(grad, *arguments), **TOLERANCES[dtype])
+
+
+@needs_kernels
+def test_keys_that_nobody_opens_have_no_gradient() -> None:
+    one = rows(1, 8, 3)
+    is_open = torch.tensor([[[True, False]] * 2], device=DEVICE)
+    for gradient in triton.attend_to_blocks_backward(one, one, one, one, is_open, 4, 4)[1:]:
+        assert gradient[0, :4].ne(0).all()
+        assert gradient[0, 4:].eq(0).all()
 
 
 @needs_kernels
