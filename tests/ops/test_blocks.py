@@ -90,16 +90,6 @@ def test_gradients_of_gradients() -> None:
     torch.testing.assert_close(forward, blocks.attend(queries, keys, values, is_open, BLOCK))
 
 
-@pytest.mark.parametrize("backend", ["cpu", "reference"])
-def test_attention_traces(backend: str) -> None:
-    if backend == "cpu":
-        pytest.importorskip("convnn.backends.cpu._core", reason="the core is not compiled", exc_type=ImportError)
-    queries, keys, values = (_rows(2, 11, 3, seed=seed).requires_grad_() for seed in range(3))
-    is_open = blocks.choose(queries, keys, BLOCK, keep=0.5)
-    arguments = (queries, keys, values, is_open, *BLOCK, backend)
-    torch.library.opcheck(torch.ops.convnn.attend_to_blocks.default, arguments)
-
-
 def test_the_values_decide_the_type() -> None:
     queries, keys = _rows(1, 8), _rows(1, 8)
     out = blocks.attend(queries, keys, keys.bfloat16(), torch.ones(1, 2, 3, dtype=torch.bool), BLOCK)
