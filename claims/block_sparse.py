@@ -50,15 +50,13 @@ def measure(seeds: list[int], quick: bool) -> Outcome:
 def measured(order: str, keep: float, seed: int, frames: int) -> dict[str, tuple[float, float, float]]:
     generator = torch.Generator().manual_seed(seed)
     x = features(order, frames, generator)
-    values = torch.randn(x.shape, generator=generator)
     weights = (x @ x.mT * x.shape[2] ** -0.5).softmax(-1)
-    sums = torch.stack([part.sum(2) for part in weights.split(BLOCK[1], 2)], 2)
-    sums = torch.stack([part.mean(1) for part in sums.split(BLOCK[0], 1)], 1)
+    sums = F.avg_pool2d(weights, BLOCK, ceil_mode=True, divisor_override=1)
     orders = {"pooled": blocks.pooled_scores(x, x, BLOCK), "random": torch.rand(sums.shape, generator=generator)}
+    values = torch.randn(x.shape, generator=generator)
     found, exact = {}, weights @ values
     for name, scores in (orders | {"best": sums}).items():
-        chosen = scores.topk(int(sums.shape[2] * keep)).indices
-        is_open = torch.zeros(sums.shape, dtype=torch.bool).scatter(2, chosen, True)
+        is_open = torch.zeros(sums.shape, dtype=bool).scatter(2, scores.topk(int(sums.shape[2] * keep)).indices, True)
         error = (blocks.attend(x, x, values, is_open, BLOCK) - exact).norm() / exact.norm()
         ours = seconds(blocks.attend, x, x, values, is_open, BLOCK)
         share = ours / seconds(F.scaled_dot_product_attention, *(one.unsqueeze(0) for one in (x, x, values)))
