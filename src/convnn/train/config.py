@@ -175,9 +175,10 @@ class TrainConfig:
     coordinate_encoding: bool = flag(False, "neighbours", "add token coordinates to ConvNNAttention")
     sparse_mode: str = flag("all", "neighbours", "which tokens SparseAttention attends to", SPARSE_MODES)
     sparse_context_window: int = flag(128, "neighbours", "window or stride of SparseAttention, in tokens")
-    keep: float = flag(0.25, "neighbours", "smallest share of the blocks that BlockSparseAttention opens, 0 to 1")
     mass: float | None = flag(
-        None, "neighbours", "share of the attention of means up to which it opens more, 0 to 1; None: no more"
+        None,
+        "neighbours",
+        "share of the attention of means up to which BlockSparseAttention opens blocks, 0 to 1; None: a quarter",
     )
     special_tokens: int = flag(0, "neighbours", "first tokens that it leaves out of blocks; 1 for ViT's class token")
     graph_conv: str = flag("max_relative", "neighbours", "graph convolution of ViG", GRAPH_CONVS)
