@@ -25,6 +25,7 @@ from benchmarks.contestants import VGG11, Case, K, PlainConvNN, inner_positions
 from convnn.backends import reference, triton
 from convnn.models.vgg import vgg11
 from convnn.nn import ConvNN2d, layer_factory
+from convnn.ops import blocks, select
 
 METRICS = ("cosine", "euclidean", "matmul")
 TOLERANCE = 1e-4  # relative to the largest number of each float32 result
@@ -52,6 +53,7 @@ def disagreements(case: Case, device: str) -> list[str]:
         grad = torch.randn(expected.shape, device=device)
         pairs = (module.similarity_backward(grad, *arguments) for module in (triton, reference))
         found += differing(f"gradients of similarity {metric}", *pairs)
+    found += disagreements_of_blocks(queries, keys)
     for form, groups, outputs in (("dense", 1, case.outputs), ("depthwise", case.inputs, case.inputs)):
         for scores in (None, torch.rand(expected.shape, device=device)):
             weight = torch.randn(outputs, case.inputs // groups, K, device=device) / (case.inputs * K) ** 0.5
@@ -64,6 +66,19 @@ def disagreements(case: Case, device: str) -> list[str]:
             pairs = (module.convolve_backward(grad, *arguments, groups, needs) for module in (triton, reference))
             found += differing(f"gradients of {name}", *pairs)
     return found
+
+
+def disagreements_of_blocks(queries: Tensor, keys: Tensor) -> list[str]:
+    """Return the results of blocks of queries with blocks of keys that Triton computes differently."""
+    lists = torch.randint(-1, 9, keys.shape[:2], device=keys.device)
+    arguments = (queries, keys, K, "cosine", None, lists, lists[:, : queries.shape[1], None], 9)
+    found = [[module.nearest_in_lists(*arguments)] for module in (triton, reference)]
+    names = differing("nearest in lists", *found, 0.0)
+    opened = (queries, keys, keys, blocks.choose(queries, keys, (64, 32), keep=0.5), 64, 32)
+    pairs = ([module.attend_to_blocks(*opened)] for module in (triton, reference))
+    names += differing("attention to blocks", *pairs)
+    pairs = (module.attend_to_blocks_backward(queries, *opened) for module in (triton, reference))
+    return names + differing("gradients of attention to blocks", *pairs)
 
 
 def differing(name: str, results: Any, expected: Any, tolerance: float = TOLERANCE) -> list[str]:
@@ -143,6 +158,9 @@ def operators(case: Case, weight: Tensor) -> dict[str, Callable[[], object]]:
     backward = partial(triton.convolve_backward, grad, keys, indices, None, weight, 1)
     return {
         "nearest": partial(triton.nearest, queries, keys, K, "cosine", positions, None),
+        "nearest in clusters": partial(
+            select.nearest, queries, keys, K, positions=positions, method="clustered", backend="triton"
+        ),
         "convolve": partial(triton.convolve, keys, indices, None, weight, None, 1),
         "to values": partial(backward, [True, False, False]),
         "to weight": partial(backward, [False, False, True]),

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from convnn.backends import reference, triton
 from convnn.backends.request import Request
+from convnn.ops import select
 from ill_conditioned import cases
 from pairwise import one_in, only, sweep
 
@@ -145,6 +146,93 @@ def test_nearest_of_rows_that_are_hard_to_tell_apart(count: int) -> None:
         assert_same_choice(*arguments)
 
 
+@needs_kernels
+@pytest.mark.parametrize("known", only(bool, [True, False]), ids=["positions", "queries"])
+def test_nearest_in_several_passes(known: bool, few_slots: None) -> None:
+    keys = rows(1, 20, 3)
+    keys[:, 10:18] = keys[:, :1]  # a tie across two passes
+    assert_same_choice(keys, keys, 10, "euclidean", torch.arange(20, device=DEVICE) if known else None, None)
+
+
+@pytest.fixture
+def few_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep four neighbours in registers, so that more of them need a second pass."""
+    from convnn.backends.triton import select as kernels
+
+    monkeypatch.setattr(kernels, "MAX_SLOTS", 4)
+
+
+# The search in lists.
+
+# Queries, keys, channels, K, lists, and lists that a query opens.
+IN_LISTS = [
+    (33, 70, 3, 5, 6, 2), (5, 40, 20, 7, 40, 3), (40, 33, 9, 33, 1, 1), (1, 90, 2, 4, 3, 5),
+    (3, 10, 5, 12, 3, 0), (64, 64, 1, 1, 7, 7), (0, 9, 3, 2, 2, 1),
+]  # fmt: skip
+
+
+@needs_kernels
+@pytest.mark.parametrize(("size", "metric"), one_in(5, product(IN_LISTS, METRICS)), ids=str)
+def test_nearest_in_lists(size: tuple[int, ...], metric: str) -> None:
+    count, length, channels, K, num_lists, probes = size
+    keys = rows(2, length, channels, seed=1)
+    assert_same_choice_in_lists(rows(2, count, channels), keys, K, metric, None, num_lists, probes)
+
+
+@needs_kernels
+@pytest.mark.parametrize("metric", METRICS)
+def test_nearest_in_lists_of_odd_rows(metric: str) -> None:
+    keys, positions = rows(1, 40, 4), torch.arange(40, device=DEVICE).flip(0)[:34]
+    keys[:, 5:30:5] = 0
+    keys[:, 3:9] = keys[:, 20:26]  # ties
+    keys[:, [7, 11, 12]] = torch.tensor([float("nan"), float("inf"), 1e30], device=DEVICE)[:, None]
+    assert_same_choice_in_lists(keys[:, positions], keys, 9, metric, positions, 4, 3)
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", triton.DTYPES, ids=str)
+def test_nearest_in_lists_of_other_types_and_strides(dtype: torch.dtype, few_slots: None) -> None:
+    keys = rows(2, 18, 40, dtype=dtype).mT
+    assert_same_choice_in_lists(keys[:, ::2], keys, 9, "cosine", torch.arange(0, 40, 2, device=DEVICE), 3, 2)
+
+
+@needs_kernels
+@pytest.mark.parametrize("count", [2, pytest.param(300, marks=pytest.mark.long)])
+def test_nearest_in_lists_of_rows_that_are_hard_to_tell_apart(count: int) -> None:
+    for number, case in enumerate(cases(count, longest=50, widest=20)):
+        keys, positions = case.keys.to(DEVICE), case.positions
+        positions = None if positions is None else positions.to(DEVICE)
+        sizes = 1 + number % 9, 1 + number % 4
+        assert_same_choice_in_lists(case.queries.to(DEVICE), keys, case.K, case.metric, positions, *sizes)
+
+
+@needs_kernels
+@pytest.mark.parametrize("restricted", [False, pytest.param(True, marks=pytest.mark.long)], ids=["all", "candidates"])
+def test_nearest_in_clusters(restricted: bool) -> None:
+    keys, positions = rows(1, 32, 3), torch.arange(32, device=DEVICE)
+    settings = {
+        "positions": positions,
+        "candidates": positions[::2] if restricted else None,
+        "method": "clustered",
+        "lists": 5,
+        "probes": 2,
+    }
+    chosen = select.nearest(keys, keys, 6, backend="triton", **settings).indices
+    assert torch.equal(chosen, select.nearest(keys, keys, 6, backend="reference", **settings).indices)
+
+
+def assert_same_choice_in_lists(
+    queries: Tensor, keys: Tensor, K: int, metric: str, positions: Tensor | None, num_lists: int, probes: int
+) -> None:
+    """Compare with the definition; some keys are in no list, and lists are opened twice or not named."""
+    generator = torch.Generator().manual_seed(3)
+    lists = torch.randint(-1, num_lists, keys.shape[:2], generator=generator).to(DEVICE)
+    opened = torch.randint(-1, num_lists, (*queries.shape[:2], probes), generator=generator).to(DEVICE)
+    arguments = (queries, keys, K, metric, positions, lists, opened, num_lists)
+    chosen = triton.nearest_in_lists(*arguments)
+    torch.testing.assert_close(chosen, reference.nearest_in_lists(*arguments), rtol=0, atol=0)
+
+
 # The choice among short lists.
 
 
@@ -169,6 +257,51 @@ def test_one_of_each_of_other_types_and_strides(dtype: torch.dtype) -> None:
     choices = neighbors(9, 4, 3, 20)
     chosen = triton.one_of_each(queries, keys, choices, "cosine", True)
     torch.testing.assert_close(chosen, reference.one_of_each(queries, keys, choices, "cosine", True), rtol=0, atol=0)
+
+
+# Attention between blocks.
+
+# Queries, keys, widths of keys and of values, and queries and keys of a block.
+BETWEEN_BLOCKS = [
+    (40, 41, 8, 8, 32, 16), (5, 9, 3, 7, 4, 3), (1, 1, 1, 1, 128, 64), (0, 3, 4, 4, 8, 8), (50, 45, 20, 33, 40, 35),
+    (20, 40, 130, 5, 16, 16),
+]  # fmt: skip
+
+
+@needs_kernels
+@pytest.mark.parametrize(("size", "dtype"), one_in(3, product(BETWEEN_BLOCKS, triton.DTYPES)), ids=str)
+def test_attend_to_blocks(size: tuple[int, ...], dtype: torch.dtype) -> None:
+    count, length, channels, of_values, *block = size
+    queries, keys = rows(2, channels, count, dtype=dtype).mT, 2 * rows(2, length, channels, seed=1, dtype=dtype)
+    values = rows(2, length, of_values, seed=2, dtype=dtype)
+    is_open = torch.rand(2, -(-count // block[0]), -(-length // block[1]), generator=torch.Generator().manual_seed(3))
+    is_open = (is_open < 0.4) | (is_open == is_open.amax(2, keepdim=True))
+    arguments = (queries, keys, values, is_open.to(DEVICE), *block)
+    out = triton.attend_to_blocks(*arguments)
+    torch.testing.assert_close(out, reference.attend_to_blocks(*arguments), **TOLERANCES[dtype])
+    grad = rows(2, of_values, count, seed=4, dtype=dtype).mT
+    gradients = triton.attend_to_blocks_backward(grad, *arguments)
+    torch.testing.assert_close(gradients, reference.attend_to_blocks_backward(grad, *arguments), **TOLERANCES[dtype])
+
+
+@needs_kernels
+def test_keys_that_nobody_opens_have_no_gradient() -> None:
+    one = rows(1, 8, 3)
+    is_open = torch.tensor([[[True, False]] * 2], device=DEVICE)
+    for gradient in triton.attend_to_blocks_backward(one, one, one, one, is_open, 4, 4)[1:]:
+        assert gradient[0, :4].ne(0).all()
+        assert gradient[0, 4:].eq(0).all()
+
+
+@needs_kernels
+def test_attend_to_blocks_of_odd_rows() -> None:
+    queries, keys, values = rows(1, 8, 3), rows(1, 8, 3, seed=1), rows(1, 8, 3, seed=2)
+    keys[:, :2], queries[:, 4] = torch.tensor([float("inf"), -float("inf")])[:, None], float("nan")
+    arguments = (queries, keys, values, torch.eye(4, device=DEVICE).bool()[None] | True, 2, 2)
+    expected = reference.attend_to_blocks(*arguments)
+    torch.testing.assert_close(
+        triton.attend_to_blocks(*arguments), expected, equal_nan=True, **TOLERANCES[torch.float32]
+    )
 
 
 # The maximum.
@@ -381,18 +514,18 @@ def request(**changes: object) -> Request:
             {"dtype": torch.float64},
             f"dtype must be one of {', '.join(str(one)[6:] for one in triton.DTYPES)}, not float64",
         ),
-        ({"K": 65}, "K must be at most 64, not 65"),
         ({"operator": "convolve", "groups": 3}, "groups must be 1 or the 12 channels, not 3"),
+        ({"operator": "attend_to_blocks", "channels": 257}, "heads must have at most 256 channels, not 257"),
         ({"device": torch.device("meta")}, "device must be cuda, or cpu under TRITON_INTERPRET=1, not meta"),
     ],
-    ids=["dtype", "K", "groups", "device"],
+    ids=["dtype", "groups", "heads", "device"],
 )
 def test_unsupported(changes: dict[str, object], reason: str) -> None:
     assert triton.unsupported_reasons(request(**changes)) == [*triton.unavailable_reasons(), reason]
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"K": 64}, {"operator": "convolve", "K": 65}, {"operator": "convolve", "groups": 12}], ids=str
+    "changes", [{}, {"K": 1000}, {"operator": "nearest_in_clusters"}, {"operator": "convolve", "groups": 12}], ids=str
 )
 def test_supported_where_available(changes: dict[str, object]) -> None:
     assert triton.unsupported_reasons(request(**changes)) == triton.unavailable_reasons()

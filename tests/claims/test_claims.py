@@ -27,7 +27,7 @@ EXPECTED = (
     "EdgeConv",
 )
 EXPECTED += ("MobileViG: SVGA", "MobileViGv2: MGC", "TCSR: neighbourhood attention", "Adaptive neighbourhoods")
-EXPECTED += ("Non-local block",)
+EXPECTED += ("Non-local block", "Block-sparse attention")
 EXPECTED += ("RepLKNet: large kernel", "InceptionNeXt: square and bands", "RecNeXt: recursive convolution")
 
 

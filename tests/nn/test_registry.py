@@ -44,6 +44,7 @@ TOKEN_TYPES = {
     "LocalAttention": cnn.LocalAttention,
     "NeighborhoodAttention": cnn.NeighborhoodAttention,
     "SparseAttention": cnn.SparseAttention,
+    "BlockSparseAttention": cnn.BlockSparseAttention,
     "BranchConv": cnn.BranchConv,
     "BranchAttention": cnn.BranchAttention,
 }
@@ -67,6 +68,9 @@ FLAGS = {  # what the command line passes to every layer
     "coordinate_encoding": True,
     "sparse_mode": "strided",
     "sparse_context_window": 4,
+    "keep": 0.5,
+    "mass": 0.3,
+    "special_tokens": 1,
     "graph_conv": "sage",
     "graph_dilation": 2,
     "reduction": 2,
@@ -214,6 +218,8 @@ def test_flags_reach_their_layer_on_tokens() -> None:
     assert convnn.attention_dropout == 0.2
     sparse = cnn.layer_factory("SparseAttention", **FLAGS)(24, 3)
     assert (sparse.sparse_mode, sparse.sparse_context_window, sparse.attention_dropout) == ("strided", 4, 0.2)
+    blocks = cnn.layer_factory("BlockSparseAttention", **FLAGS)(24, 3)
+    assert (blocks.keep, blocks.mass, blocks.special_tokens) == (0.5, 0.3, 1)
     both = cnn.layer_factory("BranchAttention", **FLAGS)(24, 3)
     assert both.convnn.attention_dropout == both.partner.attention_dropout == 0.2
 

@@ -14,13 +14,14 @@ EVERY = [
     cnn.NeighborhoodAttention,
     cnn.LocalAttention,
     cnn.SparseAttention,
+    cnn.BlockSparseAttention,
     cnn.MultiheadConv,
     cnn.BranchConv,
     cnn.BranchAttention,
 ]
-SPLITTING = [layer for layer in EVERY[:7] if layer is not cnn.LocalAttention]  # whose width does not come from dim
-DROPPING = [layer for layer in EVERY if layer is not cnn.MultiheadConv]
-CHOOSING = [layer for layer in DROPPING if layer is not cnn.Attention]  # of a backend
+SPLITTING = [layer for layer in EVERY[:8] if layer is not cnn.LocalAttention]  # whose width does not come from dim
+DROPPING = [layer for layer in EVERY if layer not in (cnn.MultiheadConv, cnn.BlockSparseAttention)]
+CHOOSING = [layer for layer in EVERY if layer not in (cnn.MultiheadConv, cnn.Attention)]  # of a backend
 CONVNN = [cnn.ConvNNAttention, cnn.BranchConv, cnn.BranchAttention]
 
 
@@ -68,6 +69,46 @@ def test_dropout(layer_type: type[nn.Module], dropout: float) -> None:
 def test_backends(layer_type: type[nn.Module]) -> None:
     with _refuses(r"^backend='refrence' is not one of auto, cpu, triton, reference; did you mean 'reference'\?$"):
         layer_type(12, 3, backend="refrence")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"block": (0, 4)}, r"^block=0 must be an integer of at least 1$"),
+        ({"block": 64}, r"^block=64 must be two numbers, the queries and the keys of a block$"),
+        ({"keep": 1.5}, r"^keep=1\.5 must lie between 0 and 1$"),
+        ({"mass": -0.1}, r"^mass=-0\.1 must lie between 0 and 1$"),
+        ({"pool": "avg"}, r"^pool='avg' is not one of mean, max$"),
+        ({"special_tokens": -1}, r"^special_tokens=-1 must be an integer of at least 0$"),
+        ({"order": "hilbrt"}, r"^order='hilbrt' is not one of raster, hilbert; did you mean 'hilbert'\?$"),
+        ({"size": (4,)}, r"^size=\(4,\) must be two numbers, rows and columns$"),
+        (
+            {"rotary": True, "num_heads": 2},
+            r"^rotary=True needs heads of a multiple of 4 channels, not dim / num_heads=6$",
+        ),
+    ],
+    ids=["block", "one-block", "keep", "mass", "pool", "special", "order", "size", "rotary"],
+)
+def test_block_settings(settings: dict, message: str) -> None:
+    with _refuses(message):
+        cnn.BlockSparseAttention(12, **({"num_heads": 3} | settings))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"special_tokens": 9}, r"^special_tokens=9 leaves no patch of 9 tokens$"),
+        ({"order": "hilbert", "special_tokens": 1}, r"^size=None is a square, which 8 patches are not; give size$"),
+        (
+            {"size": (2, 2), "special_tokens": 1},
+            r"^input of 9 tokens must be whole frames of 5: special_tokens=1 and the patches of size=\(2, 2\)$",
+        ),
+    ],
+    ids=["special", "square", "frames"],
+)
+def test_tokens_that_are_no_frames(settings: dict, message: str) -> None:
+    with _refuses(message):
+        cnn.BlockSparseAttention(12, 3, **settings)(_tokens(1, 9, 12))
 
 
 @pytest.mark.parametrize("layer_type", [cnn.KvtAttention, cnn.NeighborhoodAttention, *CONVNN])

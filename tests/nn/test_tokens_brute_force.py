@@ -237,11 +237,24 @@ def test_convnn_gradients(metric: str, kernel: str, soft: bool, encoded: bool, s
         cnn.LocalAttention(6, 3, window_size=2, head_width=4),
         cnn.SparseAttention(6, 3, sparse_mode="local", sparse_context_window=2),
         cnn.SparseAttention(6, 3, sparse_mode="strided", sparse_context_window=3),
+        cnn.BlockSparseAttention(6, 3, block=(2, 2), keep=0.5, special_tokens=1),
         cnn.MultiheadConv(6, 3, kernel_size=3),
         cnn.BranchConv(12, 3, K=2, kernel_size=3),
         cnn.BranchAttention(12, 3, K=2),
     ],
-    ids=["dense", "kvt", "window", "grid", "local", "sparse-local", "sparse-strided", "conv", "b-conv", "b-attention"],
+    ids=[
+        "dense",
+        "kvt",
+        "window",
+        "grid",
+        "local",
+        "sparse-local",
+        "sparse-strided",
+        "blocks",
+        "conv",
+        "b-conv",
+        "b-attention",
+    ],
 )
 def test_gradients(layer: nn.Module) -> None:
     _check_gradients(layer)

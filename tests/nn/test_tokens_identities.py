@@ -149,6 +149,50 @@ def test_kvt_of_everybody_is_attention() -> None:
     _assert_same(layer, dense, _random(2, 11, 12), _pairs(layer, dense))
 
 
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+@pytest.mark.parametrize("special", [0, 2], ids=["patches", "special"])
+def test_all_blocks_are_attention(special: int, backend: str) -> None:
+    dense = _exact(cnn.Attention(12, 3, **SILENT))
+    blocks = {"block": (4, 3), "keep": 1.0, "special_tokens": special, "backend": backend}
+    layer = _with_projections_of(_exact(cnn.BlockSparseAttention(12, 3, **blocks)), dense)
+    _assert_same(layer, dense, _random(2, 11, 12), _pairs(layer, dense))
+
+
+BLOCKS = {
+    "keep": {"block": (4, 3), "keep": 0.5},
+    "specials-in-a-block-of-patches": {"block": (4, 3), "keep": 0.0, "special_tokens": 4},
+    "mass-of-frames": {"block": (4, 2), "keep": 0.0, "mass": 0.6, "size": (2, 5), "special_tokens": 1, "pool": "max"},
+    "curve": {
+        "block": (5, 4),
+        "size": (4, 5),
+        "special_tokens": 2,
+        "order": "hilbert",
+        "qk_norm": True,
+        "rotary": True,
+    },
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_blocks_are_neighbors(name: str) -> None:
+    """Select, weigh and aggregate, one by one, give the same as attention block by block."""
+    layer = _exact(cnn.BlockSparseAttention(12, 3, **BLOCKS[name]))
+    heads = layer.project(_random(2, 22, 12))
+    torch.testing.assert_close(layer.attend(*heads), cnn.NeighborAttention.attend(layer, *heads))
+    seen = layer.neighbors(_random(2, 22, 12))
+    assert (seen.scores == 0).any()
+    torch.testing.assert_close(seen.scores.sum(-1), torch.ones(6, 22, dtype=torch.float64))
+
+
+def test_special_tokens_see_all_tokens() -> None:
+    dense = _exact(cnn.Attention(12, 3, **SILENT))
+    blocks = {"block": (4, 3), "keep": 0.0, "size": (3, 3), "special_tokens": 2}
+    layer = _with_projections_of(_exact(cnn.BlockSparseAttention(12, 3, **blocks)), dense)
+    x = _random(2, 22, 12)
+    torch.testing.assert_close(layer(x)[:, [0, 1, 11, 12]], dense(x)[:, [0, 1, 11, 12]])
+    assert not torch.allclose(layer(x), dense(x))
+
+
 def test_convnn_with_ones_and_kvt_look_at_the_same() -> None:
     kvt = _exact(cnn.KvtAttention(12, 3, K=4, **SILENT))
     layer = _convnn_like(kvt, K=4)
@@ -254,6 +298,7 @@ LAYERS = {
     "local": lambda: cnn.LocalAttention(12, 3, window_size=3, head_width=8),
     "sparse-local": lambda: cnn.SparseAttention(12, 3, sparse_mode="local", sparse_context_window=4),
     "sparse-strided": lambda: cnn.SparseAttention(12, 3, sparse_mode="strided", sparse_context_window=4),
+    "blocks": lambda: cnn.BlockSparseAttention(12, 3, block=(3, 2), keep=1.0, special_tokens=1),
 }
 
 

@@ -18,7 +18,8 @@ COMPARED = {"rtol": 1e-5, "atol": 1e-5}
 
 
 CHOOSING = {"kvt", "convnn", "convnn-coordinates", "convnn-standard", "convnn-raw", "convnn-random", "convnn-spatial"}
-CHOOSING |= {"branch-conv", "branch-attention"}
+CHOOSING |= {"branch-conv", "branch-attention", "blocks", "blocks-special"}
+WITHOUT_DROPOUT = ("conv", "blocks", "blocks-special")
 WITH_BACKENDS = [case for case in TOKEN_CASES if case.name not in ("dense", "sparse-all", "conv")]
 
 
@@ -119,8 +120,8 @@ def test_random_candidates_vary_in_training_and_follow_the_seed() -> None:
 
 
 def test_dropout_acts_in_training_only(tokens: TokenCase) -> None:
-    if tokens.name == "conv":
-        pytest.skip("a convolution has no dropout")
+    if tokens.name in WITHOUT_DROPOUT:
+        pytest.skip("it has no dropout")
     x = tokens.input()
     layer = tokens.layer(attention_dropout=0.5)
     assert torch.equal(layer(x), layer(x))
@@ -134,15 +135,15 @@ def test_dropout_acts_in_training_only(tokens: TokenCase) -> None:
 
 
 def test_without_dropout_training_is_evaluation(tokens: TokenCase) -> None:
-    if tokens.name in ("conv", "convnn-random", "branch-attention"):
+    if tokens.name in (*WITHOUT_DROPOUT, "convnn-random", "branch-attention"):
         pytest.skip("no dropout, or random candidates")
     x, layer = tokens.input(), tokens.layer(attention_dropout=0.0)
     assert torch.equal(layer.train()(x), layer.eval()(x))
 
 
 def test_full_dropout_silences_everything(tokens: TokenCase) -> None:
-    if tokens.name == "conv" or tokens.name.startswith("branch"):
-        pytest.skip("a convolution has no dropout, and a branching layer has a bias")
+    if tokens.name in WITHOUT_DROPOUT or tokens.name.startswith("branch"):
+        pytest.skip("it has no dropout, or a bias")
     assert tokens.layer(attention_dropout=1.0).train()(tokens.input()).eq(0).all()
 
 

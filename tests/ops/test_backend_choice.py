@@ -36,8 +36,8 @@ def test_auto_takes_the_definition_where_nothing_else_can(monkeypatch: pytest.Mo
 def test_a_named_backend_gives_every_reason() -> None:
     x = torch.randn(1, 100, 4, dtype=torch.float64)
     with pytest.raises(NotImplementedError) as caught:
-        select.nearest(x, x, 65, backend="triton")
-    for reason in ("device must be cuda", "dtype must be one of", "not float64", "K must be at most 64, not 65"):
+        select.nearest(x, x, 9, backend="triton")
+    for reason in ("device must be cuda", "dtype must be one of", "not float64"):
         assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
     with pytest.raises(UnsupportedError, match="device must be cuda"):

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from convnn.backends import cpu
 from convnn.nn import ConvNN2d, ConvNNAttn2d
-from convnn.ops import METRICS, Neighbors, _library, aggregate, select, weigh
+from convnn.ops import METRICS, Neighbors, _attend, _library, aggregate, select, weigh
 from pairwise import one_in, sweep
 
 BACKENDS = ["reference", pytest.param("cpu", marks=pytest.mark.skipif(cpu.core is None, reason="not compiled"))]
@@ -91,6 +91,13 @@ def test_opcheck_of_similarity(metric: str, backend: str, dtype: torch.dtype) ->
 def test_opcheck_of_convolve(groups: int, backend: str, dtype: torch.dtype) -> None:
     for scored, with_bias in product((False, True), repeat=2):
         _check_convolve(groups, backend, dtype, scored, with_bias)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_opcheck_of_attend_to_blocks(backend: str) -> None:
+    rows = _random(2, 7, 3), _random(2, 6, 3), _random(2, 6, 4)
+    is_open = torch.tensor([[[True, False], [True, True]]]).expand(2, 2, 2)
+    _check(_attend.attend_to_blocks, (*rows, is_open, 4, 3, backend), traced=False)
 
 
 @sweep(metric=METRICS, backend=COMPUTING, where=[False, True], who=[False, True])

@@ -29,7 +29,7 @@ def nearest(
     queries: Tensor, keys: Tensor, K: int, metric: str, positions: Tensor | None, candidates: Tensor | None
 ) -> Tensor:
     """Return the indices (B, N, K) of the keys closest to each query; see `convnn.ops.select.nearest`."""
-    with torch.no_grad(), _full_precision(queries):
+    with torch.no_grad(), full_precision(queries):
         scores = _ranking_scores(queries, keys if candidates is None else keys[:, candidates], metric)
         if positions is None:
             best = _best(scores, K)
@@ -58,7 +58,7 @@ def nearest_in_lists(
         opened: (B, N, P) the lists of each query, or -1; a list may be named more than once.
         num_lists: number of lists.
     """
-    with torch.no_grad(), _full_precision(queries):
+    with torch.no_grad(), full_precision(queries):
         is_open = torch.zeros(*opened.shape[:2], num_lists + 1, dtype=torch.bool, device=keys.device)
         is_open.scatter_(2, opened % (num_lists + 1), True)  # -1 becomes the last one, which is never open
         is_open[:, :, num_lists] = False
@@ -77,7 +77,7 @@ def nearest_in_lists(
 
 def one_of_each(queries: Tensor, keys: Tensor, choices: Tensor, metric: str, unlike: bool) -> Tensor:
     """Return the indices (B, N, K) of the key chosen in each (N, K, M) list; see `convnn.ops.select.one_of_each`."""
-    with torch.no_grad(), _full_precision(queries):
+    with torch.no_grad(), full_precision(queries):
         dtype = widest_dtype(queries.device)
         queries, keys = queries.to(dtype), keys.to(dtype)
         entries = choices.flatten(1).unbind(1)
@@ -113,7 +113,7 @@ def largest(
 
 def similarity(queries: Tensor, keys: Tensor, indices: Tensor, metric: str) -> Tensor:
     """Return differentiable scores (B, N, K) of the chosen pairs; see `convnn.ops.weigh.similarity`."""
-    with _full_precision(queries):
+    with full_precision(queries):
         dtype = torch.promote_types(queries.dtype, torch.float32)
         chosen_keys = gather(keys, indices).to(dtype)
         return _PAIR_SCORES[metric](queries.to(dtype).unsqueeze(2), chosen_keys)
@@ -123,7 +123,7 @@ def similarity_backward(
     grad: Tensor, queries: Tensor, keys: Tensor, indices: Tensor, metric: str
 ) -> tuple[Tensor, Tensor]:
     """Return the gradients of queries and keys, from the gradient (B, N, K) of their scores."""
-    with _full_precision(queries):
+    with full_precision(queries):
         dtype = torch.promote_types(queries.dtype, torch.float32)
         chosen_keys = gather(keys, indices).to(dtype)
         pair_gradients = _PAIR_GRADIENTS[metric]
@@ -176,6 +176,53 @@ def convolve_backward(
         by_group = weighted.unflatten(-1, (groups, weight.shape[1]))
         grad_weight = torch.einsum("bngo,bnkgc->gock", grouped, by_group).flatten(0, 1).contiguous()
     return grad_values, grad_scores, grad_weight
+
+
+def attend_to_blocks(
+    queries: Tensor, keys: Tensor, values: Tensor, is_open: Tensor, query_block: int, key_block: int
+) -> Tensor:
+    """Return the attention (B, N, E) of queries to the blocks of keys they open; see `convnn.ops.blocks.attend`."""
+    dtype = torch.promote_types(values.dtype, torch.float32)
+    with full_precision(values):
+        scores = queries.to(dtype) * queries.shape[2] ** -0.5 @ keys.to(dtype).mT
+        pairs = _open_pairs(is_open, queries, keys, query_block, key_block)
+        return (scores.masked_fill(~pairs, -torch.inf).softmax(-1) @ values.to(dtype)).to(values.dtype)
+
+
+def attend_to_blocks_backward(
+    grad: Tensor,
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    is_open: Tensor,
+    query_block: int,
+    key_block: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of queries, keys and values, from the gradient (B, N, E) of their attention."""
+    pairs = _open_pairs(is_open, queries, keys, query_block, key_block)
+    dtype = torch.promote_types(values.dtype, torch.float32)
+    with full_precision(values):
+        g, q, k, v = (one.to(dtype) for one in (grad, queries, keys, values))
+        gradients = attention_gradients(g, q, k, v, pairs)
+    return gradients[0].to(queries.dtype), gradients[1].to(keys.dtype), gradients[2].to(values.dtype)
+
+
+def attention_gradients(
+    grad: Tensor, queries: Tensor, keys: Tensor, values: Tensor, pairs: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of queries, keys and values of attention, in which `pairs` (..., N, T) take part."""
+    scale = queries.shape[-1] ** -0.5
+    weights = (queries * scale @ keys.mT).masked_fill(~pairs, -torch.inf).softmax(-1)
+    grad_weights = grad @ values.mT
+    grad_scores = weights * (grad_weights - (weights * grad_weights).sum(-1, keepdim=True)) * scale
+    return grad_scores @ keys, grad_scores.mT @ queries, weights.mT @ grad
+
+
+def _open_pairs(is_open: Tensor, queries: Tensor, keys: Tensor, query_block: int, key_block: int) -> Tensor:
+    """Return which keys each query opens, (B, N, T), from the blocks that its block opens."""
+    rows = torch.arange(queries.shape[1], device=keys.device) // query_block
+    columns = torch.arange(keys.shape[1], device=keys.device) // key_block
+    return is_open[:, rows][:, :, columns]
 
 
 def scales(rows: Tensor, metric: str) -> Tensor:
@@ -327,7 +374,7 @@ def _per_length(x: Tensor, vectors: Tensor) -> Tensor:
     return (x / norm.masked_fill(is_zero, 1)).masked_fill(is_zero, 0)
 
 
-def _full_precision(x: Tensor) -> AbstractContextManager[object]:
+def full_precision(x: Tensor) -> AbstractContextManager[object]:
     """Disable autocast: scores decide the choice and must not be rounded."""
     if torch.amp.is_autocast_available(x.device.type):
         return torch.autocast(x.device.type, enabled=False)

@@ -11,7 +11,8 @@ class Request(NamedTuple):
     """One call of an operator.
 
     Attributes:
-        operator: "nearest", "one_of_each", "similarity", "convolve" or "largest".
+        operator: "nearest", "nearest_in_clusters", "one_of_each", "similarity", "convolve", "largest" or
+            "attend_to_blocks".
         device: where the tensors are.
         dtype: floating type of the features.
         K: neighbours per query.

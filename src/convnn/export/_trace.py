@@ -22,6 +22,7 @@ _DEFINITIONS: dict[Any, Callable[..., Tensor]] = {
     torch.ops.convnn.similarity.default: reference.similarity,
     torch.ops.convnn.convolve.default: reference.convolve,
     torch.ops.convnn.largest.default: reference.largest,
+    torch.ops.convnn.attend_to_blocks.default: reference.attend_to_blocks,
 }
 
 

@@ -23,6 +23,7 @@ from convnn.nn.registry import LAYERS, layer_factory, list_layers, register_laye
 from convnn.nn.replace import Fate, ReplacementReport, Where, replace_layers
 from convnn.nn.tokens._layer import NeighborAttention, TokenLayer
 from convnn.nn.tokens.attention import Attention, KvtAttention
+from convnn.nn.tokens.blocks import BlockSparseAttention
 from convnn.nn.tokens.branching import BranchAttention, BranchConv, MultiheadConv, TokenBranching
 from convnn.nn.tokens.convnn import CONVOLUTION_TYPES, ConvNNAttention
 from convnn.nn.tokens.windows import SPARSE_MODES, LocalAttention, NeighborhoodAttention, SparseAttention
@@ -83,6 +84,7 @@ __all__ = [
     "AdaptiveNeighborhoods2d",
     "Attention",
     "BandConv2d",
+    "BlockSparseAttention",
     "BranchAttention",
     "BranchConv",
     "Branching1d",

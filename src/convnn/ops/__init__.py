@@ -1,7 +1,17 @@
 """The three steps of a neighbourhood layer: `select` the neighbours, `weigh` them, `aggregate` their values."""
 
-from convnn.ops import aggregate, select, weigh
+from convnn.ops import aggregate, blocks, select, weigh
 from convnn.ops._dispatch import BACKEND_CHOICES, backend_report, check_backend
 from convnn.ops.neighbors import METRICS, Neighbors
 
-__all__ = ["BACKEND_CHOICES", "METRICS", "Neighbors", "aggregate", "backend_report", "check_backend", "select", "weigh"]
+__all__ = [
+    "BACKEND_CHOICES",
+    "METRICS",
+    "Neighbors",
+    "aggregate",
+    "backend_report",
+    "blocks",
+    "check_backend",
+    "select",
+    "weigh",
+]

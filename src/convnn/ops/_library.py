@@ -223,7 +223,7 @@ convolve.register_autograd(_differentiate_convolve, setup_context=_save_convolve
 # Second derivatives: rare enough to leave to the reference implementation and autograd.
 
 
-def _save_all(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+def save_all(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.arguments = [None if isinstance(value, Tensor) else value for value in inputs]
     ctx.save_for_backward(*(value if isinstance(value, Tensor) else None for value in inputs))
 
@@ -237,7 +237,7 @@ def _saved_arguments(ctx: Any) -> list[Any]:
     return arguments
 
 
-def _second_derivative(ctx: Any, grads: Sequence[Tensor | None], first: Callable[..., Sequence[Tensor]]) -> Any:
+def second_derivative(ctx: Any, grads: Sequence[Tensor | None], first: Callable[..., Sequence[Tensor]]) -> Any:
     """Return the gradients of all arguments of a backward op, whose outputs `first` computes differentiably."""
     with torch.enable_grad():
         arguments = _saved_arguments(ctx)
@@ -257,7 +257,7 @@ def _second_of_similarity(ctx: Any, *grads: Tensor | None) -> Any:
     def first(grad: Tensor, queries: Tensor, keys: Tensor, indices: Tensor, metric: str, _: str) -> Sequence[Tensor]:
         return reference.similarity_backward(grad, queries, keys, indices, metric)
 
-    return _second_derivative(ctx, grads, first)
+    return second_derivative(ctx, grads, first)
 
 
 def _second_of_convolve(ctx: Any, *grads: Tensor | None) -> Any:
@@ -274,11 +274,11 @@ def _second_of_convolve(ctx: Any, *grads: Tensor | None) -> Any:
         gradients = reference.convolve_backward(grad, values, indices, scores, weight, groups, needs)
         return [grad.new_empty(0) if tensor is None else tensor for tensor in gradients]
 
-    return _second_derivative(ctx, grads, first)
+    return second_derivative(ctx, grads, first)
 
 
-similarity_backward.register_autograd(_second_of_similarity, setup_context=_save_all)
-convolve_backward.register_autograd(_second_of_convolve, setup_context=_save_all)
+similarity_backward.register_autograd(_second_of_similarity, setup_context=save_all)
+convolve_backward.register_autograd(_second_of_convolve, setup_context=save_all)
 
 
 # Cost: a multiply-add counts as two operations, as in torch's own FLOP formulas.

@@ -175,6 +175,12 @@ class TrainConfig:
     coordinate_encoding: bool = flag(False, "neighbours", "add token coordinates to ConvNNAttention")
     sparse_mode: str = flag("all", "neighbours", "which tokens SparseAttention attends to", SPARSE_MODES)
     sparse_context_window: int = flag(128, "neighbours", "window or stride of SparseAttention, in tokens")
+    mass: float | None = flag(
+        None,
+        "neighbours",
+        "share of the attention of means up to which BlockSparseAttention opens blocks, 0 to 1; None: a quarter",
+    )
+    special_tokens: int = flag(0, "neighbours", "first tokens that it leaves out of blocks; 1 for ViT's class token")
     graph_conv: str = flag("max_relative", "neighbours", "graph convolution of ViG", GRAPH_CONVS)
     graph_dilation: int = flag(1, "neighbours", "ViG and EdgeConv keep every n-th of the nearest neighbours")
     reduction: int = flag(1, "neighbours", "pooling of the candidates of ViG and EdgeConv: side of the cells")

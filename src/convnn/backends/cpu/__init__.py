@@ -11,11 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from convnn.backends.cpu._blocks import attend_to_blocks, attend_to_blocks_backward
 from convnn.backends.cpu._core import FAULT, INSTRUCTION_SET, NOT_COMPILED, core
 from convnn.backends.request import Request
 
 __all__ = [
     "INSTRUCTION_SET",
+    "attend_to_blocks",
+    "attend_to_blocks_backward",
     "convolve",
     "convolve_backward",
     "largest",

@@ -14,9 +14,6 @@ import torch
 from convnn.backends.request import Request
 from convnn.words import counted
 
-MAX_NEIGHBORS = 64
-"""The largest number of neighbours that `nearest` keeps in registers."""
-
 INTERPRETS = os.environ.get("TRITON_INTERPRET") == "1"
 """Whether kernels run in Triton's interpreter, also on CPU tensors; Triton decides this when they are defined."""
 
@@ -24,8 +21,14 @@ DTYPES: tuple[torch.dtype, ...] = (torch.float16, torch.bfloat16, torch.float32)
 if INTERPRETS:
     DTYPES = (torch.float16, torch.float32)  # the interpreter multiplies the bits of bfloat16 matrices as integers
 
+MAX_HEAD = 256
+"""The largest width of queries, keys and values that block-sparse attention keeps in registers."""
+
 _MODULE_OF = {
     "nearest": "select",
+    "nearest_in_lists": "lists",
+    "attend_to_blocks": "attend",
+    "attend_to_blocks_backward": "attend",
     "one_of_each": "choose",
     "largest": "maximum",
     "similarity": "weigh",
@@ -59,10 +62,8 @@ def unsupported_reasons(request: Request) -> list[str]:
     if request.dtype not in DTYPES:
         names = ", ".join(_name(dtype) for dtype in DTYPES)
         reasons.append(f"dtype must be one of {names}, not {_name(request.dtype)}")
-    if request.operator == "nearest_in_clusters":
-        reasons.append("there is no kernel for the search in clusters")
-    if request.operator == "nearest" and request.K > MAX_NEIGHBORS:
-        reasons.append(f"K must be at most {MAX_NEIGHBORS}, not {request.K}")
+    if request.operator == "attend_to_blocks" and request.channels > MAX_HEAD:
+        reasons.append(f"heads must have at most {MAX_HEAD} channels, not {request.channels}")
     if request.groups not in (1, request.channels):
         reasons.append(f"groups must be 1 or the {counted(request.channels, 'channel')}, not {request.groups}")
     return reasons

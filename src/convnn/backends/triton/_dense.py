@@ -10,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from convnn.backends.triton._dense_spread import spread
-from convnn.backends.triton._launch import launch, sum_of_parts, tile, tiles
+from convnn.backends.triton._launch import launch, precision, sum_of_parts, tile, tiles
 
 __all__ = ["convolve", "gradient_of_weight", "spread"]
 
@@ -40,7 +40,7 @@ def convolve(values: Tensor, indices: Tensor, scores: Tensor | None, weight: Ten
         ROWS=row_block,
         OUTPUTS=block,
         CHANNELS=tile(values.shape[2], 16, 32),
-        PRECISION=_precision(values),
+        PRECISION=precision(values),
     )
     return out
 
@@ -72,15 +72,10 @@ def gradient_of_weight(grad: Tensor, values: Tensor, indices: Tensor, scores: Te
             ROWS=row_block,
             OUTPUTS=o_block,
             CHANNELS=c_block,
-            PRECISION=_precision(values),
+            PRECISION=precision(values),
         )
 
     return sum_of_parts(parts, (K, outputs, channels), values, fill).permute(1, 2, 0).contiguous()
-
-
-def _precision(values: Tensor) -> str:
-    """Return the precision of float32 matrix products: TF32 only where PyTorch may use it."""
-    return "tf32" if values.is_cuda and torch.backends.cuda.matmul.allow_tf32 else "ieee"
 
 
 @triton.jit

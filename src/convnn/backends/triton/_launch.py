@@ -44,3 +44,8 @@ def sum_of_parts(parts: int, shape: tuple[int, ...], like: Tensor, fill: Callabl
     partial = torch.empty((parts, *shape), device=like.device, dtype=torch.float32)
     fill(partial)
     return partial.sum(0) if parts > 1 else partial[0]
+
+
+def precision(values: Tensor) -> str:
+    """Return the precision of float32 matrix products: TF32 only where PyTorch may use it."""
+    return "tf32" if values.is_cuda and torch.backends.cuda.matmul.allow_tf32 else "ieee"

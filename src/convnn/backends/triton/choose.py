@@ -11,7 +11,7 @@ from torch import Tensor
 
 from convnn.backends import reference
 from convnn.backends.triton._launch import computing_on, launch, tile, tiles
-from convnn.backends.triton.select import bounded, pair_term, score_of_sum
+from convnn.backends.triton._scores import bounded, pair_term, score_of_sum
 
 _SLOTS = 64
 

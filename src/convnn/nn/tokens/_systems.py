@@ -4,6 +4,7 @@ from functools import partial
 
 from convnn.nn.registry import register_layer
 from convnn.nn.tokens.attention import Attention, KvtAttention
+from convnn.nn.tokens.blocks import BlockSparseAttention
 from convnn.nn.tokens.branching import BranchAttention, BranchConv
 from convnn.nn.tokens.convnn import ConvNNAttention
 from convnn.nn.tokens.windows import LocalAttention, NeighborhoodAttention, SparseAttention
@@ -103,6 +104,20 @@ _register(
         paper="arXiv 1904.10509",
         checked=f"{PUBLISHED}; the definition in loops; attention under a mask",
         where="convnn.nn.SparseAttention",
+    ),
+)
+_register(
+    "BlockSparseAttention",
+    BlockSparseAttention,
+    _fact(
+        name="Block-sparse attention",
+        published="Faster VGGT, block-sparse global attention",
+        when="long sequences in which most of the attention lies between few blocks of tokens",
+        selects="the blocks of tokens whose mean is most similar to that of the own block, in each head",
+        weighs=SOFTMAX,
+        paper="arXiv 2509.07120",
+        checked=f"{PUBLISHED}; attention under a mask; attention, for all blocks",
+        where="convnn.nn.BlockSparseAttention",
     ),
 )
 _register(

@@ -8,6 +8,7 @@ from torch import Tensor
 from convnn.errors import InputError, check_at_least, check_choice
 from convnn.nn._settings import unless_usual, written
 from convnn.nn.tokens._layer import NeighborAttention
+from convnn.nn.tokens._rotary import rotated, speeds_of
 from convnn.nn.tokens.attention import all_tokens, attend_to_all
 from convnn.ops import Neighbors, select
 from convnn.words import counted
@@ -64,8 +65,8 @@ class NeighborhoodAttention(NeighborAttention):
         super().__init__(
             dim, num_heads, attention_dropout=attention_dropout, bias=bias, backend=backend, device=device, dtype=dtype
         )
-        self.window = _rows_and_columns("K", K) if isinstance(K, tuple) else (K,)
-        self.size = None if size is None else _rows_and_columns("size", size)
+        self.window = rows_and_columns("K", K) if isinstance(K, tuple) else (K,)
+        self.size = None if size is None else rows_and_columns("size", size)
         check_at_least("K", self.window[0], 1)
         if self.size is not None and len(self.window) == 1:
             raise InputError(f"size={size} is read with rows and columns of a window; give K={(K, K)}")
@@ -154,7 +155,9 @@ class LocalAttention(NeighborAttention):
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values of each head: (B, H, T, d) each, the first two rotated."""
         queries, keys, values = super().project(x)
-        return _rotate(queries, start=self.window_size), _rotate(keys), values
+        places = torch.arange(queries.shape[2], device=x.device)
+        speeds = speeds_of(self.head_width, 10000, x.device)  # float32, as in the package
+        return rotated(queries, places + self.window_size, speeds), rotated(keys, places, speeds), values
 
     def select(self, queries: Tensor, keys: Tensor) -> Neighbors:
         """Return the tokens at most `window_size` away."""
@@ -238,18 +241,12 @@ class SparseAttention(NeighborAttention):
         return (written(sparse_mode=self.sparse_mode, **width),)
 
 
-def _rotate(heads: Tensor, start: int = 0) -> Tensor:
-    """Rotate each pair of channels (c, c + d / 2) of heads (B, H, T, d) by an angle that grows with the token."""
-    length, width = heads.shape[-2:]
-    dtype = torch.promote_types(heads.dtype, torch.float32)  # half precision cannot distinguish late positions
-    speeds = 1 / 10000 ** (torch.arange(0, width, 2, device=heads.device) / width)  # float32, as in the package
-    angles = torch.arange(start, start + length, device=heads.device, dtype=dtype)[:, None] * speeds
-    left, right = heads.to(dtype).chunk(2, dim=-1)
-    turned = left * angles.cos() - right * angles.sin(), right * angles.cos() + left * angles.sin()
-    return torch.cat(turned, dim=-1).to(heads.dtype)
+def rows_and_columns(argument: str, sides: tuple[int, int]) -> tuple[int, ...]:
+    """Return two sides of at least 1.
 
-
-def _rows_and_columns(argument: str, sides: tuple[int, int]) -> tuple[int, ...]:
+    Raises:
+        InputError: they are something else.
+    """
     if not isinstance(sides, tuple) or len(sides) != 2:
         raise InputError(f"{argument}={sides} must be two numbers, rows and columns")
     for side in sides:
