@@ -9,7 +9,7 @@ Reference:
     Zisserman, "Video Google: a text retrieval approach to object matching in videos", ICCV 2003.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -165,12 +165,10 @@ def _complete(problem: Problem, image: int, found: Tensor, centroids: Tensor, li
     """Search again for the queries of an image that found fewer than K, in as many lists as they need."""
     rows = (found[image] < 0).any(1).nonzero().flatten()
     positions = None if problem.positions is None else problem.positions[rows]
-    part = Problem(
-        problem.kernels, problem.queries[None, image, rows], problem.keys[None, image], problem.K, problem.metric,
-        positions, None,
-    )  # fmt: skip
+    rows_of, keys_of = problem.queries[None, image, rows], problem.keys[None, image]
+    part = replace(problem, queries=rows_of, keys=keys_of, positions=positions, candidates=None)
     lists, centroids = lists[None, image], centroids[None, image]
-    order = problem.kernels.nearest(part.queries, centroids, centroids.shape[1], problem.metric, None, None)
+    order = _order(part, centroids, centroids.shape[1])
     needed = probes_needed(order, lists, problem.K, positions, probes)
     ranks = torch.arange(order.shape[2], device=order.device)
     again = _search_opened(part, lists, order.masked_fill(ranks >= needed[..., None], -1), centroids.shape[1])

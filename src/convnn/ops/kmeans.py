@@ -68,18 +68,21 @@ def _means(points: Tensor, lists: Tensor, is_finite: Tensor, centroids: Tensor) 
 
 
 def _repair(means: Tensor, sizes: Tensor) -> Tensor:
-    """Move each centroid without points beside another, which is drawn in proportion to the points that it has."""
-    nudge = torch.tensor([1 / 1024, -1 / 1024], dtype=means.dtype, device=means.device)
-    nudge = nudge.repeat((means.shape[2] + 1) // 2)[: means.shape[2]]
-    for image in (sizes == 0).any(1).nonzero().flatten().tolist():
-        counts, draws = sizes[image].cpu().numpy().copy(), _Draws()
-        for empty in (sizes[image] == 0).nonzero().flatten().tolist():
-            donor = draws.donor(counts)
-            means[image, empty] = means[image, donor] * (1 + nudge)
-            means[image, donor] *= 1 - nudge
-            counts[empty] = counts[donor] // 2
-            counts[donor] -= counts[empty]
-    return means
+    """Return the means, with each that has no points beside another, which is drawn in proportion to its points."""
+    lacking = (sizes == 0).any(1).nonzero().flatten().tolist()
+    if not lacking:
+        return means
+    rows, counts = means.cpu().numpy(), sizes.cpu().numpy()
+    nudge = np.resize(np.array([1 / 1024, -1 / 1024], rows.dtype), rows.shape[2])
+    for image in lacking:
+        own, of, draws = rows[image], counts[image], _Draws()
+        for empty in np.flatnonzero(of == 0):
+            donor = draws.donor(of)
+            own[empty] = own[donor] * (1 + nudge)
+            own[donor] *= 1 - nudge
+            of[empty] = of[donor] // 2
+            of[donor] -= of[empty]
+    return torch.from_numpy(rows).to(means.device)
 
 
 class _Draws:
