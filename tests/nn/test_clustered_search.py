@@ -13,6 +13,7 @@ from convnn.errors import InputError, UnsupportedError
 from convnn.export import export_onnx
 from convnn.models import create_model
 from convnn.nn import _cost
+from convnn.ops import clusters
 from convnn.viz import neighbor_statistics
 
 MAPS = [cnn.ConvNN2d, cnn.ConvNNAttn2d]
@@ -58,7 +59,8 @@ def test_a_network_trains_with_the_clustered_search() -> None:
     assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
 
 
-def test_the_share_that_is_found_is_measured() -> None:
+def test_the_share_that_is_found_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "FEWEST", 1000)
     x = _smooth(2, 8, 32)
     exact, clustered = _pair(cnn.ConvNN2d, 8, 4, recall=0.8)
     assert neighbor_statistics(exact, [[x]])[0].recall != neighbor_statistics(exact, [[x]])[0].recall  # NaN

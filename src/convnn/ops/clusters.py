@@ -23,6 +23,7 @@ ROUNDS = 2  # of k-means; after five, lists find hardly more of the neighbours
 POINTS = 16  # keys in the sample of k-means for each centroid; 64 are no better
 TYPICAL = 5  # lists that a query opens, where a cost has to be stated before the search
 SAMPLE = 256  # queries by which the recall is measured
+FEWEST = 2048  # queries of an image; fewer are searched exactly sooner than it is known how many lists to open
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Clusters:
 
     Attributes:
         recall: share of the true neighbours to be found, above 0 and at most 1: the fewest lists are opened that reach
-            it for a sample of 256 queries of an image. With no more queries than that, the search is exact.
+            it for a sample of 256 queries of an image. An image with fewer than 2,048 queries is searched exactly.
         probes: lists that every query opens, instead of a recall.
         lists: number of lists, from 1 to the number of keys; None is twice the square root of that number.
         seed: seed of the first centroids and of the sample.
@@ -97,7 +98,7 @@ def search(problem: Problem, clusters: Clusters) -> Tensor:
     count = clusters.lists_of(members.shape[1])
     others = problem.K - (problem.positions is not None)
     is_sampled = clusters.probes is None
-    if others == 0 or not problem.queries.numel() or (is_sampled and problem.queries.shape[1] <= SAMPLE):
+    if others == 0 or not problem.queries.numel() or (is_sampled and problem.queries.shape[1] < FEWEST):
         return problem.exact()
     generator = torch.Generator().manual_seed(clusters.seed)
     centroids = _train(problem.kernels, members, count, problem.metric, generator)
@@ -129,7 +130,7 @@ def cost(queries: int, keys: int, clusters: Clusters) -> int:
     How many lists a recall needs depends on the data; features of photographs need `TYPICAL` for 0.95.
     """
     sampled = clusters.probes is None
-    if sampled and queries <= SAMPLE:
+    if sampled and queries < FEWEST:
         return queries * keys
     lists = clusters.lists_of(keys)
     opened = min(clusters.probes or TYPICAL, lists)

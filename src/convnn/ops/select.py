@@ -58,7 +58,7 @@ def nearest(
             a query that is itself a candidate has only K - 2 others and fills the last slot a second time.
         method: "exact", or "clustered", which finds most of the neighbours in a fraction of the time on large maps.
         recall: share of the neighbours that the clustered search should find, above 0 and at most 1: the lists opened
-            are the fewest that reach it for 256 queries of an image; with no more queries than that, the search is
+            are the fewest that reach it for 256 queries of an image; with fewer than 2,048 queries, the search is
             exact. None is 0.95.
         probes: lists that each query opens, instead of a recall; nprobe in Faiss.
         lists: number of lists, at most the number of candidates; None is twice the square root of that; nlist in Faiss.
