@@ -83,6 +83,16 @@ def test_a_batch_is_its_images_and_a_seed_decides(settings: dict, monkeypatch: p
     assert not torch.equal(together, search(keys, keys, seed=1))
 
 
+@pytest.mark.parametrize("metric", METRICS)
+def test_keys_that_are_queries_are_in_the_lists_that_they_open_first(metric: str) -> None:
+    """Which is also found where every key is assigned anew, as with candidates."""
+    keys, inner = _walks(2, 200), torch.arange(20, 190)
+    given: dict[str, Any] = {"metric": metric, "positions": inner, "probes": 2}
+    found = _clustered(keys[:, inner], keys, 5, **given)
+    assert torch.equal(found, _clustered(keys[:, inner], keys, 5, candidates=torch.arange(200), **given))
+    assert torch.equal(found, _clustered(keys[:, inner].clone(), keys, 5, **given))
+
+
 @pytest.mark.parametrize("itself", [False, True], ids=["others", "itself"])
 def test_a_query_opens_more_lists_until_it_has_enough(itself: bool) -> None:
     keys = _walks(2, 60)

@@ -103,10 +103,8 @@ def search(problem: Problem, clusters: Clusters) -> Tensor:
     generator = torch.Generator().manual_seed(clusters.seed)
     centroids = _train(problem.kernels, members, count, problem.metric, generator)
     order = _order(problem, centroids, min(clusters.probes or 2 * TYPICAL, count))
-    asks_itself = problem.candidates is None and _are_the_same(problem.queries, problem.keys)
-    if asks_itself and _clustered_by(problem.metric) == problem.metric:
-        lists = order[:, :, 0].contiguous()
-    else:
+    lists = _lists_from(problem, centroids, order)
+    if lists is None:
         lists = assign(problem, members, centroids)
     if clusters.probes is None:
         probes = _probes_for(problem, centroids, lists, 0.95 if clusters.recall is None else clusters.recall, generator)
@@ -115,8 +113,20 @@ def search(problem: Problem, clusters: Clusters) -> Tensor:
     return search_lists(problem, centroids, lists, probes, order)
 
 
-def _are_the_same(queries: Tensor, keys: Tensor) -> bool:
-    return queries.data_ptr() == keys.data_ptr() and queries.shape == keys.shape and queries.stride() == keys.stride()
+def _lists_from(problem: Problem, centroids: Tensor, order: Tensor) -> Tensor | None:
+    """Return the list of each key (B, T), where most keys are queries too: for those it is the first that they open."""
+    queries, keys, positions = problem.queries, problem.keys, problem.positions
+    if problem.candidates is not None or _clustered_by(problem.metric) != problem.metric:
+        return None
+    if queries.data_ptr() == keys.data_ptr() and queries.shape == keys.shape and queries.stride() == keys.stride():
+        return order[:, :, 0].contiguous()
+    if positions is None or not torch.equal(keys[:, positions], queries):
+        return None
+    is_other = torch.ones(keys.shape[1], dtype=torch.bool, device=keys.device).index_fill_(0, positions, False)
+    others, lists = is_other.nonzero().flatten(), order.new_empty(keys.shape[:2])
+    lists[:, positions] = order[:, :, 0]
+    lists[:, others] = problem.kernels.nearest(keys[:, others], centroids, 1, problem.metric, None, None).squeeze(2)
+    return lists
 
 
 def _order(problem: Problem, centroids: Tensor, probes: int) -> Tensor:
