@@ -14,6 +14,7 @@ from benchmarks.measure import milliseconds, ratio
 from benchmarks.photographs import photographic_features
 from convnn.nn import ConvNN2d
 from convnn.ops import select
+from convnn.ops.clusters import share_found
 
 RECALL = 0.95
 EXACT_UP_TO = 256  # sides; a larger exact search takes minutes
@@ -45,7 +46,7 @@ def _measure(case: Case, repeats: int) -> dict[str, Any]:
         "ms": {name: statistics.median(times[name]) for name in times},
         "times Conv2d": {name: ratio(times, name, "Conv2d") for name in times if name.startswith("ConvNN")},
         "times clustered": {name: ratio(times, name, "clustered") for name in searches},
-        "found": {name: share_found(indices, keys) for name, indices in found.items()},
+        "found": {name: share_of_sample(indices, keys) for name, indices in found.items()},
     }
     print(result, flush=True)
     return result
@@ -87,12 +88,12 @@ def with_faiss(keys: Tensor, recall: float) -> Callable[[], Tensor]:
         index.add(unit)
         return torch.from_numpy(index.search(unit, K)[1])[None]
 
-    probes = next(p for p in range(1, lists + 1) if share_found(search(p), keys) >= recall)
+    probes = next(p for p in range(1, lists + 1) if share_of_sample(search(p), keys) >= recall)
     return partial(search, probes)
 
 
-def share_found(indices: Tensor, keys: Tensor) -> float:
+def share_of_sample(indices: Tensor, keys: Tensor) -> float:
     """Return the share of the true neighbours, without the positions themselves, that a search found for a sample."""
     sample = torch.randperm(keys.shape[1], generator=torch.Generator().manual_seed(1))[:SAMPLE]
     exact = select.nearest(keys[:, sample], keys, K, positions=sample).indices[..., 1:]
-    return (exact.unsqueeze(3) == indices[:, sample].unsqueeze(2)).any(3).double().mean().item()
+    return share_found(indices[:, sample], exact)

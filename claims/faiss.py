@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from claims._experiment import Outcome, spread
 from convnn.ops import select
+from convnn.ops.clusters import share_found
 
 SYSTEM = "Faiss: inverted lists"
 CLAIM = (
@@ -36,7 +37,7 @@ def measure(seeds: list[int], quick: bool) -> Outcome:
         exact, slow = timed(partial(search, keys))
         found = [timed(partial(search, keys, method="clustered", recall=RECALL, seed=seed)) for seed in seeds]
         speeds = [slow / quickly for _, quickly in found]
-        shares.append([100 * share(indices, exact) for indices, _ in found])
+        shares.append([100 * share_found(indices, exact[..., 1:]) for indices, _ in found])
         faster.append(mean(speeds))
         rows.append([f"{side} x {side}", spread(speeds), spread(shares[-1])])
     return Outcome(
@@ -63,8 +64,3 @@ def timed(action: Callable[[], Tensor]) -> tuple[Tensor, float]:
     start = time.process_time()
     found = action()
     return found, time.process_time() - start
-
-
-def share(found: Tensor, exact: Tensor) -> float:
-    """Return the share of the exact neighbours, without the positions themselves, that were found."""
-    return (exact[..., 1:].unsqueeze(3) == found.unsqueeze(2)).any(3).double().mean().item()

@@ -2,8 +2,6 @@
 
 import itertools
 import math
-from importlib import import_module
-from typing import Any
 
 import pytest
 import torch
@@ -11,23 +9,10 @@ from torch import Tensor
 
 from convnn.backends import cpu, reference
 from convnn.ops import METRICS
-from ill_conditioned import Case, cases
+from ill_conditioned import cases
 from pairwise import sweep
 
 pytestmark = pytest.mark.skipif(bool(cpu.unavailable_reasons()), reason="the core is not compiled")
-
-
-def _instruction_sets() -> list[str]:
-    if cpu.core is None:
-        return ["none"]
-    return import_module("convnn.backends.cpu._core_portable").instruction_sets()
-
-
-@pytest.fixture(params=_instruction_sets())
-def core(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Make the backend use one instruction set instead of the best."""
-    monkeypatch.setattr(cpu, "core", import_module(f"convnn.backends.cpu._core_{request.param}"))
-    return request.param
 
 
 @pytest.fixture
@@ -142,46 +127,6 @@ def test_keys_in_leaves(core: str, count: int) -> None:
     """Enough keys to be cut into leaves, and few enough channels that leaves are far apart."""
     wrong = [case.name for case in cases(count, 1, 500, 700, 9) if not _same_choice(*case[1:])]
     assert not wrong
-
-
-def _in_lists(case: Case, seed: int) -> tuple[Any, ...]:
-    """Return the arguments of a search in random lists: keys without a list, lists without a key, lists named twice."""
-    draw = torch.Generator().manual_seed(seed)
-    count = int(torch.randint(1, 9, (), generator=draw))
-    lists = torch.randint(-1, count, case.keys.shape[:2], generator=draw)
-    opened = torch.randint(-1, count, (*case.queries.shape[:2], seed % 5), generator=draw)
-    return *case[1:6], lists, opened, count
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("longest", [120, pytest.param(2500, marks=pytest.mark.long)])
-@pytest.mark.parametrize("count", [54, pytest.param(1000, marks=pytest.mark.long)])
-def test_keys_in_lists(core: str, count: int, longest: int) -> None:
-    for seed, case in enumerate(cases(count, 2, longest=longest)):
-        arguments = _in_lists(case, seed)
-        assert torch.equal(cpu.nearest_in_lists(*arguments), reference.nearest_in_lists(*arguments)), case.name
-
-
-@pytest.mark.parametrize("length", [15, 16, 17, 31, 32, 33, 128, 160])
-@pytest.mark.parametrize("channels", [3, 24])
-def test_lengths_around_those_of_lists(core: str, channels: int, length: int) -> None:
-    """Lists of whole and broken panels and chunks, more neighbours than a list has, and ties."""
-    walk = _random(2, length, channels, seed=length).cumsum(1)
-    lists = (torch.arange(length) % 5 // 2).expand(2, -1)  # the last has half as many keys
-    opened = torch.tensor([0, 2, 0]).expand(2, length, -1)
-    for rows in (walk, (walk / 4).round()):
-        for K in (1, 9, 33):
-            for positions in (None, torch.arange(length)):
-                arguments = (rows, rows, K, "cosine", positions, lists, opened, 3)
-                assert torch.equal(cpu.nearest_in_lists(*arguments), reference.nearest_in_lists(*arguments))
-
-
-def test_lists_longer_than_a_chunk(core: str) -> None:
-    rows = _random(1, 1200, 17)
-    lists = (torch.arange(1200) < 1100).long().unsqueeze(0)
-    opened = lists[..., -20:, None] + torch.tensor([0, -1])  # one list, or both
-    arguments = (rows[:, -20:], rows, 9, "euclidean", None, lists, opened, 2)
-    assert torch.equal(cpu.nearest_in_lists(*arguments), reference.nearest_in_lists(*arguments))
 
 
 @pytest.mark.parametrize("length", [511, 512, 545, 1025])

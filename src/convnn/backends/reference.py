@@ -36,8 +36,7 @@ def nearest(
             return best if candidates is None else candidates[best]
         columns = torch.arange(keys.shape[1], device=keys.device) if candidates is None else candidates
         others = _best(scores.masked_fill(columns == positions[:, None], -torch.inf), K - 1)
-        own = positions[None, :, None].expand(queries.shape[0], -1, 1)
-        return torch.cat([own, columns[others]], dim=-1)
+        return _after_itself(positions, columns[others])
 
 
 def nearest_in_lists(
@@ -70,9 +69,7 @@ def nearest_in_lists(
         best = _best(scores, slots)
         best = best.masked_fill(scores.gather(2, best) == -torch.inf, -1)
         best = torch.nn.functional.pad(best, (0, K - (positions is not None) - slots), value=-1)
-        if positions is None:
-            return best
-        return torch.cat([positions[None, :, None].expand(queries.shape[0], -1, 1), best], dim=-1)
+        return best if positions is None else _after_itself(positions, best)
 
 
 def one_of_each(queries: Tensor, keys: Tensor, choices: Tensor, metric: str, unlike: bool) -> Tensor:
@@ -255,6 +252,11 @@ def _flat_rows(indices: Tensor, length: int) -> Tensor:
     """Turn positions in each of B lists into positions in the concatenated list."""
     first_row = torch.arange(indices.shape[0], device=indices.device) * length
     return (indices + first_row[:, None, None]).flatten()
+
+
+def _after_itself(positions: Tensor, others: Tensor) -> Tensor:
+    """Put the position of each query (N,) before its other neighbours (B, N, K)."""
+    return torch.cat([positions[None, :, None].expand(others.shape[0], -1, 1), others], dim=-1)
 
 
 def _best(scores: Tensor, K: int) -> Tensor:

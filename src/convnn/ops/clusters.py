@@ -85,11 +85,14 @@ class Problem:
     positions: Tensor | None
     candidates: Tensor | None
 
-    def exact(self, queries: Tensor | None = None) -> Tensor:
-        """Return the neighbours (B, N, K) of all queries, or (B, n, K) of the queries of n indices."""
-        rows = self.queries if queries is None else self.queries[:, queries]
-        positions = self.positions if queries is None or self.positions is None else self.positions[queries]
-        return self.kernels.nearest(rows, self.keys, self.K, self.metric, positions, self.candidates)
+    def of_queries(self, indices: Tensor) -> "Problem":
+        """Return the problem of some of the queries."""
+        positions = None if self.positions is None else self.positions[indices]
+        return replace(self, queries=self.queries[:, indices], positions=positions)
+
+    def exact(self) -> Tensor:
+        """Return the neighbours (B, N, K) of all queries."""
+        return self.kernels.nearest(self.queries, self.keys, self.K, self.metric, self.positions, self.candidates)
 
 
 def search(problem: Problem, clusters: Clusters) -> Tensor:
@@ -102,7 +105,7 @@ def search(problem: Problem, clusters: Clusters) -> Tensor:
         return problem.exact()
     generator = torch.Generator().manual_seed(clusters.seed)
     centroids = _train(problem.kernels, members, count, problem.metric, generator)
-    order = _order(problem, centroids, min(clusters.probes or 2 * TYPICAL, count))
+    order = list_order(problem, centroids, min(clusters.probes or 2 * TYPICAL, count))
     lists = _lists_from(problem, centroids, order)
     if lists is None:
         lists = assign(problem, members, centroids)
@@ -129,9 +132,16 @@ def _lists_from(problem: Problem, centroids: Tensor, order: Tensor) -> Tensor | 
     return lists
 
 
-def _order(problem: Problem, centroids: Tensor, probes: int) -> Tensor:
-    """Return the lists (B, N, probes) with the centroids nearest to each query, best first."""
-    return problem.kernels.nearest(problem.queries, centroids, probes, problem.metric, None, None)
+def list_order(problem: Problem, centroids: Tensor, probes: int | None = None) -> Tensor:
+    """Return the lists (B, N, probes) with the centroids nearest to each query, best first; None: all of them."""
+    most = centroids.shape[1] if probes is None else probes
+    return problem.kernels.nearest(problem.queries, centroids, most, problem.metric, None, None)
+
+
+def _first_of(order: Tensor, probes: Tensor) -> Tensor:
+    """Return the order with -1 after as many lists as `probes`, which broadcasts to (B, N)."""
+    ranks = torch.arange(order.shape[2], device=order.device)
+    return order.masked_fill(ranks >= probes.to(order.device).unsqueeze(-1), -1)
 
 
 def cost(queries: int, keys: int, clusters: Clusters) -> int:
@@ -157,10 +167,8 @@ def search_lists(
     or -1 for a key that may not be chosen. `order` has the first lists of each query, where they are known.
     """
     most = int(probes.max())
-    order = order[:, :, :most] if order is not None and order.shape[2] >= most else _order(problem, centroids, most)
-    ranks = torch.arange(order.shape[2], device=order.device)
-    opened = order.masked_fill(ranks >= probes.to(order.device)[:, None, None], -1)
-    found = _search_opened(problem, lists, opened, centroids.shape[1])
+    order = order[:, :, :most] if order is not None and order.shape[2] >= most else list_order(problem, centroids, most)
+    found = _search_opened(problem, lists, _first_of(order, probes[:, None]), centroids.shape[1])
     for image in (found < 0).any(2).any(1).nonzero().flatten().tolist():
         _complete(problem, image, found, centroids, lists, int(probes[image]))
     return found
@@ -179,10 +187,9 @@ def _complete(problem: Problem, image: int, found: Tensor, centroids: Tensor, li
     rows_of, keys_of = problem.queries[None, image, rows], problem.keys[None, image]
     part = replace(problem, queries=rows_of, keys=keys_of, positions=positions, candidates=None)
     lists, centroids = lists[None, image], centroids[None, image]
-    order = _order(part, centroids, centroids.shape[1])
+    order = list_order(part, centroids)
     needed = probes_needed(order, lists, problem.K, positions, probes)
-    ranks = torch.arange(order.shape[2], device=order.device)
-    again = _search_opened(part, lists, order.masked_fill(ranks >= needed[..., None], -1), centroids.shape[1])
+    again = _search_opened(part, lists, _first_of(order, needed), centroids.shape[1])
     if positions is not None:  # with K - 1 candidates, of which a query is one, its last slot is the query once more
         again = torch.where(again < 0, positions[:, None], again)
     found[image, rows] = again[0]
@@ -217,10 +224,9 @@ def recall_curve(problem: Problem, centroids: Tensor, lists: Tensor, queries: Te
 
     The query itself, which needs no list, does not count. `queries` are the indices of those that are looked at.
     """
-    exact = problem.exact(queries)[:, :, (problem.positions is not None) :]
-    rows = problem.queries if queries is None else problem.queries[:, queries]
-    count = centroids.shape[1]
-    order = problem.kernels.nearest(rows, centroids, count, problem.metric, None, None)
+    part = problem if queries is None else problem.of_queries(queries)
+    exact = part.exact()[:, :, (part.positions is not None) :]
+    order, count = list_order(part, centroids), centroids.shape[1]
     ranks = torch.empty_like(order).scatter_(2, order, torch.arange(count, device=order.device).expand(order.shape))
     needed = ranks.gather(2, lists.unsqueeze(1).expand(-1, order.shape[1], -1).gather(2, exact)).flatten(1)
     found = torch.zeros(len(needed), count, dtype=torch.long, device=needed.device)
@@ -235,6 +241,11 @@ def _probes_for(
     sample = torch.randperm(problem.queries.shape[1], generator=generator)[:SAMPLE].sort().values
     curve = recall_curve(problem, centroids, lists, sample.to(lists.device))
     return probes_for(curve, recall).cpu()
+
+
+def share_found(found: Tensor, exact: Tensor) -> float:
+    """Return the share of the exact neighbours (B, N, K) that are among those found, (B, N, M)."""
+    return (exact.unsqueeze(3) == found.unsqueeze(2)).any(3).double().mean().item()
 
 
 def probes_for(curve: Tensor, recall: float) -> Tensor:

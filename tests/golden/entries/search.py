@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from convnn.backends.request import Request
 from convnn.ops import select, weigh
 from convnn.ops._dispatch import find_kernels
-from convnn.ops.clusters import Problem, assign, probes_for, probes_needed, recall_curve, search_lists
+from convnn.ops.clusters import Problem, assign, list_order, probes_for, probes_needed, recall_curve, search_lists
 from convnn.ops.kmeans import kmeans
 from golden.case import Case
 from golden.entry import Entry, Refused
@@ -61,7 +61,7 @@ def _flat(case: Case) -> Mapping[str, Tensor]:
 def _inverted(case: Case) -> Mapping[str, Tensor]:
     problem, centroids = _problem(case, case.tensors["queries"], case.tensors["keys"]), case.tensors["centroids"]
     lists, count = case.tensors["assignment"], centroids.shape[1]
-    order = problem.kernels.nearest(problem.queries, centroids, count, problem.metric, None, None)
+    order = list_order(problem, centroids)
     outputs = {"probe_order": order, "exact_indices": problem.exact()}
     outputs["recall_curve"] = recall_curve(problem, centroids, lists).mean(0)
     if problem.metric == "euclidean":  # keys that are compared by products are clustered by distance here
@@ -79,7 +79,7 @@ def _nearest(case: Case) -> Mapping[str, Tensor]:
     problem, centroids = _problem(case, case.tensors["queries"], case.tensors["keys"]), case.tensors["centroids"]
     members = problem.keys if problem.candidates is None else problem.keys[:, problem.candidates]
     lists, probes = assign(problem, members, centroids), case.config["probes"]
-    order = problem.kernels.nearest(problem.queries, centroids, centroids.shape[1], problem.metric, None, None)
+    order = list_order(problem, centroids)
     outputs = {
         "indices": search_lists(problem, centroids, lists, torch.full((len(centroids),), probes)),
         "probes_used": probes_needed(order, lists, problem.K, problem.positions, probes),

@@ -152,10 +152,18 @@ def _store(
 
 
 @triton.jit
-def _raised(highest: tl.tensor, scores: tl.tensor) -> tuple[tl.tensor, ...]:
-    """Return the highest scores so far, and what to subtract: minus infinity has no difference from itself."""
+def _weights(
+    q: tl.tensor, k: tl.tensor, is_key: tl.tensor, scale: tl.tensor, highest: tl.tensor, PRECISION: tl.constexpr
+) -> tuple[tl.tensor, ...]:
+    """Return the weights of a tile of keys, by what to shrink sums so far, and the highest scores with this tile.
+
+    Weights are relative to the highest score; minus infinity has no difference from itself.
+    """
+    scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * scale
+    scores = tl.where(is_key[None, :], scores, -float("inf"))
     higher = tl.maximum(highest, tl.max(scores, axis=1))
-    return higher, tl.where(higher == -float("inf"), 0.0, higher)
+    zero = tl.where(higher == -float("inf"), 0.0, higher)
+    return tl.exp(scores - zero[:, None]), tl.exp(highest - zero), higher
 
 
 @triton.jit
@@ -190,14 +198,10 @@ def _attend_kernel(
         for first in range(0, key_block, KEYS):
             key, is_key = _visited(block, first, length, key_block, KEYS)
             k = _load(keys, image * length + key, is_key, channels, CHANNELS)
-            scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * scale
-            scores = tl.where(is_key[None, :], scores, -float("inf"))
-            higher, zero = _raised(highest, scores)
-            weights, shrink = tl.exp(scores - zero[:, None]), tl.exp(highest - zero)
+            weights, shrink, highest = _weights(q, k, is_key, scale, highest, PRECISION)
             v = _load(values, image * length + key, is_key, of_values, VALUES)
             total = tl.dot(weights.to(v.dtype), v, total * shrink[:, None], input_precision=PRECISION)
             mass = mass * shrink + tl.sum(weights, axis=1)
-            highest = higher
     _store(out, image * count + query, is_query, of_values, total / mass[:, None], VALUES)
 
 
@@ -242,15 +246,11 @@ def _gradient_of_queries_kernel(
         for first in range(0, key_block, KEYS):
             key, is_key = _visited(block, first, length, key_block, KEYS)
             k = _load(keys, image * length + key, is_key, channels, CHANNELS)
-            scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * scale
-            scores = tl.where(is_key[None, :], scores, -float("inf"))
-            higher, zero = _raised(highest, scores)
-            weights, shrink = tl.exp(scores - zero[:, None]), tl.exp(highest - zero)
+            weights, shrink, highest = _weights(q, k, is_key, scale, highest, PRECISION)
             v = _load(values, image * length + key, is_key, of_values, VALUES)
             of_weights = tl.dot(g, tl.trans(v), input_precision=PRECISION)
             mass = mass * shrink + tl.sum(weights, axis=1)
             mean = mean * shrink + tl.sum(weights * of_weights, axis=1)
-            highest = higher
     mean, logarithm = mean / mass, tl.log(mass) + highest
     total = tl.zeros((QUERIES, CHANNELS), tl.float32)
     for visit in range(start, end):

@@ -1,0 +1,20 @@
+"""The compiled core, for every instruction set of this machine."""
+
+from importlib import import_module
+
+import pytest
+
+from convnn.backends import cpu
+
+
+def _instruction_sets() -> list[str]:
+    if cpu.core is None:
+        return ["none"]
+    return import_module("convnn.backends.cpu._core_portable").instruction_sets()
+
+
+@pytest.fixture(params=_instruction_sets())
+def core(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Make the backend use one instruction set instead of the best."""
+    monkeypatch.setattr(cpu, "core", import_module(f"convnn.backends.cpu._core_{request.param}"))
+    return request.param
