@@ -43,6 +43,15 @@ def test_a_run_that_is_given_up_can_be_entered_again(tmp_path: Path) -> None:
     assert claim.run == "a"
 
 
+def test_waiting_runs_take_the_order_in_which_they_are_entered_again(tmp_path: Path) -> None:
+    claims, names = Queue(tmp_path / "journal", "study"), ["a", "b", "c"]
+    claims.fill(names)
+    first = claims.take(names)
+    claims.fill(["c", "a", "b"])
+    others = [claims.take(names), claims.take(names), claims.take(names)]
+    assert [claim and claim.run for claim in [first, *others]] == ["a", "c", "b", None]
+
+
 def test_runs_that_the_study_no_longer_has_are_passed_over(tmp_path: Path) -> None:
     claims = Queue(tmp_path / "journal", "study")
     claims.fill(["old", "new"])

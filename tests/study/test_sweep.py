@@ -125,6 +125,17 @@ def test_a_sweep_that_is_ended_goes_on_to_the_same_bits(
     assert files(out) == files(uninterrupted)
 
 
+def test_interrupted_runs_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = read_study(write_study(tmp_path, epochs=2), folder=tmp_path / "out")
+    fresh, interrupted = study.runs
+    run_folder(interrupted.folder, (0.5,), **interrupted.settings | {"model": "resnet18", "num_epochs": 2})
+    sweep = Sweep(study, find_devices(["cpu"], jobs=1))
+    started: list[str] = []
+    monkeypatch.setattr(sweep, "_start", lambda claim, device: started.append(claim.run))
+    sweep._begin([fresh.name, interrupted.name])
+    assert started == [interrupted.name]
+
+
 @pytest.mark.slow
 def test_what_is_finished_is_not_made_again(uninterrupted: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in uninterrupted.glob("*/*")}

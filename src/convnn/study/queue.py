@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,8 +64,8 @@ class Queue:
         except OSError as error:
             raise OutputError(f"'{journal}' cannot be written: {error.strerror or error}") from None
 
-    def fill(self, names: Iterable[str], *, take_over: bool = False) -> None:
-        """Add runs that are neither claimed nor waiting.
+    def fill(self, names: Sequence[str], *, take_over: bool = False) -> None:
+        """Put the unclaimed of these runs into the queue, in this order.
 
         Args:
             names: names of the runs.
@@ -75,10 +75,15 @@ class Queue:
             for trial in self._trials(TrialState.RUNNING):
                 if not is_alive(trial.user_attrs, if_elsewhere=not take_over):
                     self._end(trial.number, TrialState.FAIL)
-            known = {trial.user_attrs.get(RUN) for trial in self._trials(TrialState.WAITING, TrialState.RUNNING)}
-            for name in names:
-                if name not in known:
-                    self._study.enqueue_trial({}, user_attrs={RUN: name})
+            claimed = {trial.user_attrs.get(RUN) for trial in self._trials(TrialState.RUNNING)}
+            waiting = [trial.user_attrs.get(RUN) for trial in self._trials(TrialState.WAITING)]
+            wanted = [name for name in names if name not in claimed]
+            if [name for name in waiting if name in names] == wanted:
+                return
+            for _ in waiting:  # Optuna can end only what was asked for
+                self._end(self._study.ask().number, TrialState.FAIL)
+            for name in wanted + [name for name in waiting if name not in names]:
+                self._study.enqueue_trial({}, user_attrs={RUN: name})
 
     def take(self, names: Collection[str]) -> "Claim | None":
         """Claim the next of some runs for this process; return None if none is waiting."""

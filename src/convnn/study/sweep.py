@@ -37,8 +37,8 @@ class Job:
 class Sweep:
     """The runs of a study on the devices of this machine.
 
-    Finished runs are skipped, and interrupted runs are resumed. Other processes may sweep the same study at the same
-    time, here or on machines that can access its folder; every run is made once.
+    Finished runs are skipped, and interrupted runs are resumed first. Other processes may sweep the same study at the
+    same time, here or on machines that can access its folder; every run is made once.
 
     Args:
         study: study to run.
@@ -144,7 +144,8 @@ class Sweep:
         return bool(self.jobs)
 
     def _begin(self, missing: Sequence[str]) -> None:
-        self._queue.fill(missing, take_over=self._take_over)
+        interrupted_first = sorted(missing, key=lambda name: name not in self.results)
+        self._queue.fill(interrupted_first, take_over=self._take_over)
         self._take_over = False  # from now on, claims of other machines belong to running processes
         busy = [job.worker.device for job in self.jobs]
         for device in self._devices:
