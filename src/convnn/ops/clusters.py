@@ -110,7 +110,8 @@ def search(problem: Problem, clusters: Clusters) -> Tensor:
     if lists is None:
         lists = assign(problem, members, centroids)
     if clusters.probes is None:
-        probes = _probes_for(problem, centroids, lists, 0.95 if clusters.recall is None else clusters.recall, generator)
+        recall = 0.95 if clusters.recall is None else clusters.recall
+        probes = _probes_for(problem, centroids, lists, order, recall, generator)
     else:
         probes = torch.full((centroids.shape[0],), clusters.probes)
     return search_lists(problem, centroids, lists, probes, order)
@@ -123,7 +124,7 @@ def _lists_from(problem: Problem, centroids: Tensor, order: Tensor) -> Tensor | 
         return None
     if queries.data_ptr() == keys.data_ptr() and queries.shape == keys.shape and queries.stride() == keys.stride():
         return order[:, :, 0].contiguous()
-    if positions is None or not torch.equal(keys[:, positions], queries):
+    if positions is None or not torch.equal(keys.index_select(1, positions), queries):
         return None
     is_other = torch.ones(keys.shape[1], dtype=torch.bool, device=keys.device).index_fill_(0, positions, False)
     others, lists = is_other.nonzero().flatten(), order.new_empty(keys.shape[:2])
@@ -225,21 +226,35 @@ def recall_curve(problem: Problem, centroids: Tensor, lists: Tensor, queries: Te
     The query itself, which needs no list, does not count. `queries` are the indices of those that are looked at.
     """
     part = problem if queries is None else problem.of_queries(queries)
-    exact = part.exact()[:, :, (part.positions is not None) :]
-    order, count = list_order(part, centroids), centroids.shape[1]
-    ranks = torch.empty_like(order).scatter_(2, order, torch.arange(count, device=order.device).expand(order.shape))
-    needed = ranks.gather(2, lists.unsqueeze(1).expand(-1, order.shape[1], -1).gather(2, exact)).flatten(1)
-    found = torch.zeros(len(needed), count, dtype=torch.long, device=needed.device)
+    return _curve(_others(part), list_order(part, centroids), lists, centroids.shape[1])
+
+
+def _others(problem: Problem) -> Tensor:
+    """Return the exact neighbours of all queries, without the queries themselves."""
+    return problem.exact()[:, :, (problem.positions is not None) :]
+
+
+def _curve(exact: Tensor, order: Tensor, lists: Tensor, count: int) -> Tensor:
+    """Return the share of neighbours (B, N, K) in the first 1, 2, ..., P of `count` lists in an order (B, N, P)."""
+    batch, queries, most = order.shape
+    ranks = torch.full((batch, queries, count), most, device=order.device)
+    ranks.scatter_(2, order, torch.arange(most, device=order.device).expand(order.shape))
+    needed = ranks.gather(2, lists.unsqueeze(1).expand(-1, queries, -1).gather(2, exact)).flatten(1)
+    found = torch.zeros(batch, most + 1, dtype=torch.long, device=needed.device)
     found.scatter_add_(1, needed, torch.ones_like(needed))
-    return found.cumsum(1).to(widest_dtype(found.device)) / max(needed.shape[1], 1)
+    return found[:, :most].cumsum(1).to(widest_dtype(found.device)) / max(needed.shape[1], 1)
 
 
 def _probes_for(
-    problem: Problem, centroids: Tensor, lists: Tensor, recall: float, generator: torch.Generator
+    problem: Problem, centroids: Tensor, lists: Tensor, order: Tensor, recall: float, generator: torch.Generator
 ) -> Tensor:
     """Return the fewest lists, for each image, with which a sample of its queries reaches the recall."""
-    sample = torch.randperm(problem.queries.shape[1], generator=generator)[:SAMPLE].sort().values
-    curve = recall_curve(problem, centroids, lists, sample.to(lists.device))
+    sample = torch.randperm(problem.queries.shape[1], generator=generator)[:SAMPLE].sort().values.to(lists.device)
+    part = problem.of_queries(sample)
+    exact = _others(part)
+    curve = _curve(exact, order[:, sample], lists, centroids.shape[1])
+    if not bool((curve[:, -1] >= recall).all()):  # the first lists are not enough
+        curve = _curve(exact, list_order(part, centroids), lists, centroids.shape[1])
     return probes_for(curve, recall).cpu()
 
 

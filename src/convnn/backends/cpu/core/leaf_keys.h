@@ -22,7 +22,7 @@ class LeafKeys : public PackedKeys<T, S> {
                    ceil_div(candidates ? num_candidates : shape.keys, LEAF)) {}
 
     void pack(const T* keys, int threads) {
-        this->start(keys);
+        this->measure(keys, num_candidates_, threads, [&](std::size_t, std::size_t i) { return key_at(i); });
         parallel_for(shape_.batch, threads, [&](std::size_t image, int) {
             admit(image);
             cut(image);
@@ -61,11 +61,13 @@ class LeafKeys : public PackedKeys<T, S> {
           centers_(shape.batch * leaves * shape.channels),
           images_(shape.batch) {}
 
+    int64_t key_at(std::size_t i) const { return candidates_ ? candidates_[i] : int64_t(i); }
+
     void admit(std::size_t image) {
         int32_t* members = this->own_members(image);
         std::size_t count = 0, zeros = 0;
         for (std::size_t i = 0; i < num_candidates_; ++i) {
-            const std::size_t key = candidates_ ? candidates_[i] : i;
+            const std::size_t key = key_at(i);
             if (this->admits(image, key, zeros)) members[count++] = key;
         }
         images_.get()[image] = {count, false};

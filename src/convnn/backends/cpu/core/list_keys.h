@@ -28,7 +28,9 @@ class ListKeys : public PackedKeys<T, S> {
           spans_(shape.batch * num_lists) {}
 
     void pack(const T* keys, int threads) {
-        this->start(keys);
+        this->measure(keys, this->shape_.keys, threads, [&](std::size_t image, std::size_t key) {
+            return lists_[image * this->shape_.keys + key] < 0 ? -1 : int64_t(key);
+        });
         parallel_for(this->shape_.batch, threads, [&](std::size_t image, int) { sort(image); });
         parallel_for(this->shape_.batch * num_lists_, threads, [&](std::size_t i, int) {
             const Span in = spans_.get()[i];

@@ -51,16 +51,19 @@ class ListSearch : BlockSearch<T, S, ListKeys<T, S>, 64, TILE_ROWS> {
         return opened_ + (image * shape_.queries + query) * most_;
     }
 
-    // Queries by their first list, and then by their second.
+    // Queries by their first list, and then by their second: sorted by the second, and stably by the first.
     void order(std::size_t image) {
         int32_t* order = order_.get() + image * shape_.queries;
         std::iota(order, order + shape_.queries, 0);
-        std::sort(order, order + shape_.queries, [&](int32_t a, int32_t b) {
-            const int64_t *left = opened(image, a), *right = opened(image, b);
-            for (std::size_t p = 0; p < std::min<std::size_t>(most_, 2); ++p)
-                if (left[p] != right[p]) return left[p] < right[p];
-            return a < b;
-        });
+        std::vector<int32_t> before(shape_.queries);
+        for (std::size_t place = std::min<std::size_t>(most_, 2); place-- > 0;) {
+            std::copy_n(order, shape_.queries, before.begin());
+            std::vector<std::size_t> ends(num_lists_ + 2);
+            const auto list_of = [&](int32_t query) { return std::size_t(opened(image, query)[place] + 1); };
+            for (const int32_t query : before) ++ends[list_of(query) + 1];
+            std::partial_sum(ends.begin(), ends.end(), ends.begin());
+            for (const int32_t query : before) order[ends[list_of(query)]++] = query;
+        }
     }
 
     void open_lists(Block& block, int32_t* memory) const {

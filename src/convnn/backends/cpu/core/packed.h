@@ -66,12 +66,13 @@ class PackedKeys {
     }
 
    protected:
-    // Measures a key, and returns whether it can be chosen: zero rows, such as padding, tie with each other, so that of
+    // Returns whether a key that was measured can be chosen: zero rows, such as padding, tie with each other, so that of
     // those visited together only the first K are ever chosen, and one more by a query among them. `zeros` counts them.
     bool admits(std::size_t image, std::size_t key, std::size_t& zeros) {
-        const double length = exact_length(row(image, key), shape_.channels);
+        double& norm = norms_.get()[image * shape_.keys + key];
+        const double length = norm;
         const bool is_zero = length == 0 || (metric_ == Metric::cosine && length <= 1e-12);
-        norms_.get()[image * shape_.keys + key] = scale_of(length, metric_);
+        norm = scale_of(length, metric_);
         if (is_zero && ++zeros > shape_.K + 1) return false;
         keep_largest(image, length);
         return true;
@@ -79,10 +80,16 @@ class PackedKeys {
 
     int32_t* own_members(std::size_t image) { return members_.get() + image * panels_ * PANEL; }
 
-    // The keys to be admitted next.
-    void start(const T* keys) {
+    // Measures the lengths of the keys to be admitted next: in each image key_at(image, 0 .. count-1), or none if negative.
+    template <class KeyAt>
+    void measure(const T* keys, std::size_t count, int threads, const KeyAt& key_at) {
         keys_ = keys;
         std::fill_n(largest_norms_.get(), shape_.batch, 0.0);
+        parallel_for_rows(shape_.batch * count, threads, [&](std::size_t i) {
+            const std::size_t image = i / count;
+            const int64_t key = key_at(image, i % count);
+            if (key >= 0) norms_.get()[image * shape_.keys + key] = exact_length(row(image, key), shape_.channels);
+        });
     }
 
     // After the members are known. For float32 distances, norms become squared distances from the mean of the finite ones.
