@@ -1,5 +1,6 @@
 """Networks that can be built with any layer."""
 
+from convnn.models import segmentation
 from convnn.models._network import Network
 from convnn.models._registry import (
     check_layer,
@@ -56,6 +57,7 @@ __all__ = [
     "register_model",
     "resnet18",
     "resnet34",
+    "segmentation",
     "vgg11",
     "vgg13",
     "vgg16",

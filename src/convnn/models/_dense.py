@@ -1,0 +1,90 @@
+"""What networks from images to maps share: the layers they are built of, checks of their input, residual blocks."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from convnn.errors import InputError
+from convnn.nn import LAYERS, LayerFactory, layer_factory, list_layers
+from convnn.nn.registry import check_layer_name
+
+
+def map_layers(layer: str | LayerFactory) -> LayerFactory:
+    """Return the function from input and output channels to a layer, from the name of a layer or from such a function.
+
+    Raises:
+        InputError: the layer is unknown, or reads tokens, or is neither name nor function.
+    """
+    if callable(layer):
+        return layer
+    if not isinstance(layer, str):
+        raise InputError(f"layer={layer!r} must be the name of a layer, or a function from two channel numbers to one")
+    check_layer_name("layer", layer)
+    if LAYERS[layer].reads != "maps":
+        raise InputError(f"layer={layer!r} reads tokens; choose one that reads maps: {', '.join(list_layers('maps'))}")
+    return layer_factory(layer)
+
+
+def check_images(images: Tensor, channels: int, *, least: int) -> None:
+    """Refuse what is no batch of images of at least so many pixels along both sides.
+
+    Raises:
+        InputError: the images have another shape, or another data type, or are too small.
+    """
+    if images.dim() != 4 or images.shape[1] != channels:
+        raise InputError(f"images of shape {tuple(images.shape)} must be (B, {channels}, H, W)")
+    if not images.is_floating_point():
+        raise InputError(f"images of {images.dtype} must be floating; pass images.float(), scaled as in training")
+    height, width = images.shape[2:]
+    if min(height, width) < least:
+        raise InputError(f"images of {height}x{width} pixels must have at least {least} along each side; enlarge them")
+
+
+def resized(x: Tensor, like: Tensor) -> Tensor:
+    """Return a map (B, C, H, W) at the size of another, interpolated bilinearly."""
+    return F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=False)
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer normalisation over the channels of every position of a map (B, C, H, W)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, C, H, W)."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class ResidualBlock(nn.Module):
+    r"""Convolutions with a shortcut around them.
+
+    .. math:: y = \sigma(x' + f(x))
+
+    Args:
+        residual: f.
+        shortcut: from x to x'; the identity where neither channels nor size change.
+        activation: whether :math:`\sigma` is ReLU; otherwise it is the identity.
+    """
+
+    def __init__(self, residual: nn.Module, shortcut: nn.Module, *, activation: bool = True) -> None:
+        super().__init__()
+        self.residual = residual
+        self.shortcut = shortcut
+        self.activation = nn.ReLU() if activation else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C_in, H, W) to (B, C_out, H', W')."""
+        return self.activation(self.shortcut(x) + self.residual(x))
+
+
+def conv_norm(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int = 1,
+    *,
+    stride: int = 1,
+    bias: bool = False,
+    norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
+) -> list[nn.Module]:
+    """Create a convolution that keeps the size of the map, or divides it by the stride, and normalisation."""
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=bias)
+    return [conv, norm(out_channels)]
