@@ -11,10 +11,15 @@ from convnn.errors import InputError
 from convnn.models import list_models, segmentation
 from convnn.models.segmentation import SegmentationNetwork
 
-SMALL = {"mkunet": partial(segmentation.MKUNet, (2, 4, 4, 6, 8), num_classes=3)}
+SMALL = {
+    "mkunet": partial(segmentation.MKUNet, (2, 4, 4, 6, 8), num_classes=3),
+    "bevanet": partial(
+        segmentation.BEVANet, (1, 2, 2, 2), 2, context_planes=3, head_planes=4, num_classes=3, mlp_ratio=2
+    ),
+}
 """Small networks, and the function that builds each."""
-SIZES = {"mkunet": (1, 1)}
-"""Of how many pixels of the image, along each axis, a map of logits has one."""
+STEPS = {"mkunet": 1, "bevanet": 8}
+"""How many pixels of the image, along each axis, a position of the logits stands for."""
 
 
 @pytest.fixture(params=SMALL)
@@ -36,7 +41,7 @@ def _random(network: nn.Module) -> nn.Module:
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (67, 81)])
 def test_images_of_any_size_give_maps(name: str, height: int, width: int) -> None:
     network = SMALL[name]().eval()
-    sides = [-(-side // step) for side, step in zip((height, width), SIZES[name], strict=True)]
+    sides = [-(-side // STEPS[name]) for side in (height, width)]
     assert network(torch.randn(1, 3, height, width)).shape == (1, 3, *sides)
 
 
@@ -45,7 +50,7 @@ def test_training_mode_returns_the_maps_of_all_heads_if_asked(name: str) -> None
     network = SMALL[name](auxiliary=True)
     main, *others = network(images)
     assert others
-    assert all(one.shape[2:] == main.shape[2:] for one in others)
+    assert {one.shape[2:] for one in others} == {main.shape[2:]}
     main, *others = network.eval().maps(images)
     assert torch.equal(network(images), main)
     assert isinstance(SMALL[name](auxiliary=False)(images), torch.Tensor)

@@ -1,6 +1,20 @@
 """Networks for semantic segmentation: images to maps of class logits."""
 
 from convnn.models.segmentation._network import SegmentationNetwork
+from convnn.models.segmentation.bevanet import BEVANet, bevanet, bevanet_l, bevanet_s, bevanet_sw
 from convnn.models.segmentation.mkunet import MKUNet, mkunet, mkunet_l, mkunet_m, mkunet_s, mkunet_t
 
-__all__ = ["MKUNet", "SegmentationNetwork", "mkunet", "mkunet_l", "mkunet_m", "mkunet_s", "mkunet_t"]
+__all__ = [
+    "BEVANet",
+    "MKUNet",
+    "SegmentationNetwork",
+    "bevanet",
+    "bevanet_l",
+    "bevanet_s",
+    "bevanet_sw",
+    "mkunet",
+    "mkunet_l",
+    "mkunet_m",
+    "mkunet_s",
+    "mkunet_t",
+]
