@@ -1,6 +1,6 @@
 """Networks that can be built with any layer."""
 
-from convnn.models import segmentation
+from convnn.models import flow, segmentation
 from convnn.models._network import Network
 from convnn.models._registry import (
     check_layer,
@@ -44,6 +44,7 @@ __all__ = [
     "default_layer",
     "densenet121",
     "describe_model",
+    "flow",
     "greedyvig_b",
     "greedyvig_m",
     "greedyvig_s",

@@ -1,10 +1,13 @@
-"""Networks from images to maps: MK-UNet (arXiv 2509.18493), BEVANet (arXiv 2508.07300)."""
+"""Networks from images to maps: MK-UNet (arXiv 2509.18493), BEVANet (arXiv 2508.07300), SKFlow
+(arXiv 2205.14623)."""
 
 from contextlib import AbstractContextManager
 from unittest.mock import patch
 
 from torch import Tensor
 
+from convnn.models.flow import SKFlow
+from convnn.models.flow.skflow import PUBLISHED_NAMES as OF_SKFLOW
 from convnn.models.segmentation import BEVANet, MKUNet
 from convnn.models.segmentation.bevanet import PUBLISHED_NAMES as OF_BEVANET
 from convnn.models.segmentation.mkunet import PUBLISHED_NAMES as OF_MKUNET
@@ -47,9 +50,43 @@ def _all_heads(ours: BEVANet, x: Tensor) -> tuple[Tensor, ...]:
     return ours.maps(x)
 
 
+def _skflow(case: Case) -> SKFlow:
+    config = case.config
+    if config["heads"] != 1 or config["motion"]["out"] != config["hidden"] - 2:
+        raise Refused("several heads, and motion of other channels than the state")
+    if config["iters"] != 2:
+        raise Refused("other than two iterations, which `_flows` computes")
+    return SKFlow(
+        hidden=config["hidden"],
+        context=config["context"],
+        features=config["fnet_out"],
+        widths=config["encoder_widths"],
+        levels=config["corr_levels"],
+        radius=config["corr_radius"],
+        k_conv=config["k_conv"],
+        update_k_conv=config["PCUpdater_conv"],
+        correlation_widths=config["motion"]["corr"],
+        flow_widths=config["motion"]["flow"],
+        mask_width=config["mask_hidden"],
+        max_side=config["max_pos_size"],
+    )
+
+
+def _flows(ours: SKFlow, first: Tensor, second: Tensor) -> dict[str, Tensor]:
+    low, full = ours.estimate(first, second, iterations=2)
+    return {"output": full, "output.low": low}
+
+
 ENTRIES = {
     "MK-UNet network": Entry(_mkunet, names=OF_MKUNET),
     "BEVANet segmentation network": Entry(
         _bevanet, outputs=("output", "output.ds", "output.db"), names=OF_BEVANET, call=_all_heads, draws=_fewer_hidden
+    ),
+    "SKFlow network": Entry(
+        _skflow,
+        inputs=("input.image1", "input.image2"),
+        names=OF_SKFLOW,
+        call=_flows,
+        aside=("buffer.att.pos_emb.rel_ind",),
     ),
 }

@@ -75,6 +75,7 @@ PUBLISHED_NAMES: dict[str, str | None] = {
         for part, index in OF_HEAD.items()
     },
     **{f"conv1.{i}": f"stem.{i}" for i in (0, 1, 3, 4)},
+    "model": "",  # the prefix of all names
     "layer1": "stem.6",
     "layer2": "stem.8",
     "layer3_semantic": "semantic3",
@@ -111,7 +112,7 @@ PUBLISHED_NAMES: dict[str, str | None] = {
     "layer_scale_1": "scale1",
     "layer_scale_2": "scale2",
 }
-"""Dotted parts of names in the published checkpoints, after their first six characters, and what they are here."""
+"""Dotted parts of names in the published checkpoints, and what they are called here."""
 
 
 class BEVANet(SegmentationNetwork):
