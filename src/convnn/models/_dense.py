@@ -1,6 +1,7 @@
 """What networks from images to maps share: the layers they are built of, checks of their input, residual blocks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -8,6 +9,46 @@ from torch.nn import functional as F
 from convnn.errors import InputError
 from convnn.nn import LAYERS, LayerFactory, layer_factory, list_layers
 from convnn.nn.registry import check_layer_name
+
+
+class DenseNetwork(nn.Module):
+    """A network from images to maps, whose checkpoints are published under other names.
+
+    Attributes:
+        default_layer: name of the layer that the published network is built of.
+        is_published: whether it is built of that layer.
+        published_names: dotted parts of published names of parameters and buffers, with what they are called here; an
+            empty name leaves the part out.
+    """
+
+    default_layer: ClassVar[str]
+    published_names: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, layer: str | LayerFactory) -> None:
+        super().__init__()
+        self.is_published = layer == self.default_layer
+
+    @classmethod
+    def our_name(cls, published: str) -> str:
+        """Return our name of a published parameter or buffer; it is empty if there is none here.
+
+        The longest parts are replaced first, from left to right; parts that are not listed stay.
+
+        Example:
+            >>> from convnn.models.segmentation import MKUNet
+            >>> MKUNet.our_name("encoder1.0.pconv1.0.weight")
+            'encoder.0.0.expand.conv.weight'
+        """
+        parts, ours = published.split("."), []
+        while parts:
+            found = next((n for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in cls.published_names), 0)
+            ours.append(cls.published_names[".".join(parts[:found])] if found else parts[0])
+            parts = parts[found or 1 :]
+        return ".".join(filter(None, ours))
+
+    def arranged(self, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return published tensors under our names without those that have no place here."""
+        return {name: tensor for name, tensor in named.items() if name}
 
 
 def map_layers(layer: str | LayerFactory) -> LayerFactory:

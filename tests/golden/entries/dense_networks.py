@@ -1,16 +1,15 @@
 """Networks from images to maps: MK-UNet (arXiv 2509.18493), BEVANet (arXiv 2508.07300), SKFlow
 (arXiv 2205.14623)."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from unittest.mock import patch
 
 from torch import Tensor
 
+from convnn.models._dense import DenseNetwork
 from convnn.models.flow import SKFlow
-from convnn.models.flow.skflow import PUBLISHED_NAMES as OF_SKFLOW
 from convnn.models.segmentation import BEVANet, MKUNet
-from convnn.models.segmentation.bevanet import PUBLISHED_NAMES as OF_BEVANET
-from convnn.models.segmentation.mkunet import PUBLISHED_NAMES as OF_MKUNET
 from golden.case import Case
 from golden.entry import Entry, Refused
 
@@ -77,15 +76,23 @@ def _flows(ours: SKFlow, first: Tensor, second: Tensor) -> dict[str, Tensor]:
     return {"output": full, "output.low": low}
 
 
+def _names(network: type[DenseNetwork]) -> Callable[[Case], dict[str, str]]:
+    return lambda case: {name: network.our_name(name) for kind in ("param", "buffer") for name in case.named(kind)}
+
+
 ENTRIES = {
-    "MK-UNet network": Entry(_mkunet, names=OF_MKUNET),
+    "MK-UNet network": Entry(_mkunet, names=_names(MKUNet)),
     "BEVANet segmentation network": Entry(
-        _bevanet, outputs=("output", "output.ds", "output.db"), names=OF_BEVANET, call=_all_heads, draws=_fewer_hidden
+        _bevanet,
+        outputs=("output", "output.ds", "output.db"),
+        names=_names(BEVANet),
+        call=_all_heads,
+        draws=_fewer_hidden,
     ),
     "SKFlow network": Entry(
         _skflow,
         inputs=("input.image1", "input.image2"),
-        names=OF_SKFLOW,
+        names=_names(SKFlow),
         call=_flows,
         aside=("buffer.att.pos_emb.rel_ind",),
     ),

@@ -1,15 +1,15 @@
 """SKFlow: optical flow, refined again and again by super kernels."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnn.errors import InputError, check_at_least
-from convnn.models._dense import check_images, map_layers
+from convnn.models._dense import DenseNetwork, check_images, map_layers
 from convnn.models.flow._correlation import convex_upsample, correlation_pyramid, grid_of, look_up
 from convnn.models.flow._parts import Encoder, MotionAggregation, MotionEncoder, SimilarityAttention
 from convnn.nn import LayerFactory
@@ -38,7 +38,7 @@ OF_ENCODERS = {
     "downsample": "shortcut",
     "norm3": "shortcut.1",  # the same module as downsample.1
 }
-PUBLISHED_NAMES: dict[str, str | None] = {
+PUBLISHED_NAMES = {
     **OF_SUPER_KERNEL,
     **OF_ENCODERS,
     "module": "",  # the prefix of all names
@@ -56,12 +56,13 @@ PUBLISHED_NAMES: dict[str, str | None] = {
     "to_qk": "query_key",
     "pos_emb.rel_height": "relative_height",
     "pos_emb.rel_width": "relative_width",
-    "att.pos_emb.rel_ind": None,  # which follows from the size of the map
+    "module.att.pos_emb.rel_ind": "",  # it follows from the size of the map
+    "att.pos_emb.rel_ind": "",
 }
 """Dotted parts of names in the published checkpoints, and what they are called here."""
 
 
-class SKFlow(nn.Module):
+class SKFlow(DenseNetwork):
     r"""SKFlow: the motion of every pixel from one image to the next.
 
     Both images become maps at an eighth of the resolution, and the similarities of all their positions a pyramid. The
@@ -99,6 +100,9 @@ class SKFlow(nn.Module):
         torch.Size([1, 2, 64, 72])
     """
 
+    default_layer: ClassVar[str] = "SuperKernel"
+    published_names: ClassVar[Mapping[str, str]] = PUBLISHED_NAMES
+
     def __init__(
         self,
         *,
@@ -115,9 +119,9 @@ class SKFlow(nn.Module):
         mask_width: int = 256,
         positions: bool = False,
         max_side: int = 160,
-        layer: str | LayerFactory = "SuperKernel",
+        layer: str | LayerFactory = default_layer,
     ) -> None:
-        super().__init__()
+        super().__init__(layer)
         pairs = {"correlation_widths": (correlation_widths, 2), "flow_widths": (flow_widths, 2)}
         for name, (values, number) in {"widths": (widths, 3), **pairs}.items():
             if len(values) != number or min(values) < 1:
@@ -194,7 +198,7 @@ class SKFlow(nn.Module):
         """Yield flow and state of the positions after each iteration."""
         self._check(first, second, iterations)
         first, second = (_scaled(image) for image in (first, second))
-        of_first, of_second = self.features(torch.cat([first, second])).chunk(2)
+        of_first, of_second = self.features(torch.cat([first, second])).unflatten(0, (2, -1)).unbind()
         pyramid = correlation_pyramid(of_first, of_second, self.levels)
         state, context = self.context(first).split((self.hidden, self.attention.query_key.in_channels), dim=1)
         state, context = state.tanh(), context.relu()

@@ -2,13 +2,14 @@
 
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from convnn.errors import check_at_least
-from convnn.models._dense import check_images
+from convnn.models._dense import DenseNetwork, check_images
+from convnn.nn import LayerFactory
 
 
-class SegmentationNetwork(nn.Module):
+class SegmentationNetwork(DenseNetwork):
     """A network from images to maps of class logits.
 
     Attributes:
@@ -20,8 +21,8 @@ class SegmentationNetwork(nn.Module):
 
     min_size: ClassVar[int] = 1
 
-    def __init__(self, in_channels: int, num_classes: int, *, auxiliary: bool) -> None:
-        super().__init__()
+    def __init__(self, in_channels: int, num_classes: int, *, auxiliary: bool, layer: str | LayerFactory) -> None:
+        super().__init__(layer)
         check_at_least("in_channels", in_channels, 1)
         check_at_least("num_classes", num_classes, 1)
         self.in_channels, self.num_classes, self.auxiliary = in_channels, num_classes, auxiliary

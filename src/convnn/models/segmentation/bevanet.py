@@ -1,6 +1,6 @@
 """BEVANet: a branch for detail and one for meaning, with large separable kernels in both, for segmentation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -65,7 +65,7 @@ OF_POOLING = {
     "DW_conv_h": "wide",
     "DW_conv_v": "tall",
 }
-PUBLISHED_NAMES: dict[str, str | None] = {
+PUBLISHED_NAMES = {
     **OF_RESIDUAL,
     **OF_STRIPS,
     **OF_POOLING,
@@ -151,6 +151,8 @@ class BEVANet(SegmentationNetwork):
         torch.Size([1, 11, 8, 12])
     """
 
+    default_layer: ClassVar[str] = "SDLSKA"
+    published_names: ClassVar[Mapping[str, str]] = PUBLISHED_NAMES
     min_size: ClassVar[int] = 8
 
     def __init__(
@@ -163,12 +165,12 @@ class BEVANet(SegmentationNetwork):
         in_channels: int = 3,
         num_classes: int = 19,
         auxiliary: bool = True,
-        layer: str | LayerFactory = "SDLSKA",
+        layer: str | LayerFactory = default_layer,
         semantic_kernels: tuple[int, int] = (35, 35),
         detail_kernel: int = 23,
         mlp_ratio: float = 4,
     ) -> None:
-        super().__init__(in_channels, num_classes, auxiliary=auxiliary)
+        super().__init__(in_channels, num_classes, auxiliary=auxiliary, layer=layer)
         if len(depths) != 4 or min(depths) < 1:
             raise InputError(f"depths={tuple(depths)} must be 4 positive integers")
         first, second, third, last = depths

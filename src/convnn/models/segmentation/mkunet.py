@@ -1,6 +1,6 @@
 """MK-UNet: a light U-Net whose blocks have kernels of several sizes for every channel."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -17,7 +17,7 @@ LEVELS = 5
 REDUCTIONS = (16, 16, 16, 8, 4)
 """By decoder level, how many times fewer channels there are inside channel attention."""
 
-PUBLISHED_NAMES: dict[str, str | None] = {
+PUBLISHED_NAMES = {
     **{f"encoder{i + 1}": f"encoder.{i}" for i in range(LEVELS)},
     **{f"decoder{i + 1}.0": f"decoder.{i}" for i in range(LEVELS)},
     **{f"AG{i + 1}": f"gates.{i}" for i in range(LEVELS - 1)},
@@ -128,6 +128,8 @@ class MKUNet(SegmentationNetwork):
         torch.Size([2, 2, 64, 96])
     """
 
+    default_layer: ClassVar[str] = "MultiKernelDW"
+    published_names: ClassVar[Mapping[str, str]] = PUBLISHED_NAMES
     min_size: ClassVar[int] = 32
 
     def __init__(
@@ -138,9 +140,9 @@ class MKUNet(SegmentationNetwork):
         in_channels: int = 3,
         num_classes: int = 1,
         auxiliary: bool = False,
-        layer: str | LayerFactory = "MultiKernelDW",
+        layer: str | LayerFactory = default_layer,
     ) -> None:
-        super().__init__(in_channels, num_classes, auxiliary=auxiliary)
+        super().__init__(in_channels, num_classes, auxiliary=auxiliary, layer=layer)
         _check_levels(widths, depths)
         make = map_layers(layer)
         self.encoder = nn.ModuleList(
