@@ -193,7 +193,7 @@ def test_it_is_no_classifier() -> None:
     assert not list_models("skflow*")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_its_loss_falls_on_shifted_noise() -> None:
     torch.manual_seed(0)
     noise = torch.nn.functional.interpolate(255 * torch.rand(8, 3, 10, 10), scale_factor=4, mode="bilinear")

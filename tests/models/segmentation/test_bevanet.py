@@ -6,6 +6,7 @@ import torch
 from convnn.errors import InputError
 from convnn.models import segmentation
 from convnn.models.segmentation import BEVANet, bevanet
+from pairwise import one_in
 
 SMALL = {"depths": (1, 1, 1, 2), "planes": 2, "context_planes": 2, "head_planes": 2, "num_classes": 3, "mlp_ratio": 1}
 
@@ -17,14 +18,17 @@ def _count(name: str, **settings: object) -> int:
 
 @pytest.mark.parametrize(
     ("name", "num_classes", "training", "inference"),
-    [
-        ("bevanet", 19, 58_823_892, 58_599_296),
-        ("bevanet", 150, 58_857_690, 58_616_195),
-        ("bevanet_s", 19, 15_186_004, 15_090_784),
-        ("bevanet_s", 11, 15_183_940, 15_089_752),
-        ("bevanet_l", 19, 60_203_732, 59_828_992),
-        ("bevanet_sw", 19, 57_643_220, 57_418_624),
-    ],
+    one_in(
+        3,
+        [
+            ("bevanet", 19, 58_823_892, 58_599_296),
+            ("bevanet", 150, 58_857_690, 58_616_195),
+            ("bevanet_s", 19, 15_186_004, 15_090_784),
+            ("bevanet_s", 11, 15_183_940, 15_089_752),
+            ("bevanet_l", 19, 60_203_732, 59_828_992),
+            ("bevanet_sw", 19, 57_643_220, 57_418_624),
+        ],
+    ),
 )
 def test_the_number_of_parameters_is_the_published(name: str, num_classes: int, training: int, inference: int) -> None:
     assert _count(name, num_classes=num_classes) == training

@@ -59,12 +59,12 @@ def _discs(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return masks + 0.5 * torch.randn(count, 3, 32, 32), masks
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_learns_to_segment_discs() -> None:
     torch.manual_seed(0)
     network = mkunet_t()
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-2)
-    for _ in range(30):
+    for _ in range(50):
         images, masks = _discs(8)
         optimizer.zero_grad()
         F.binary_cross_entropy_with_logits(network(images), masks).backward()
@@ -73,4 +73,4 @@ def test_it_learns_to_segment_discs() -> None:
     with torch.no_grad():
         found = network.eval()(images) > 0
     shared = (found & (masks > 0)).sum() / (found | (masks > 0)).sum()
-    assert shared > 0.6
+    assert shared > 0.7
