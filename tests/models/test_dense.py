@@ -11,9 +11,6 @@ from convnn.nn import layer_factory
 NETWORKS = {"mkunet_t": segmentation.mkunet_t, "bevanet_s": segmentation.bevanet_s, "skflow": flow.skflow}
 
 SOME_PUBLISHED = {
-    "name": [
-        "published",
-    ],
     "mkunet_t": [
         "encoder3.0.pconv1.0.weight",
         "decoder5.0.multi_scale_dwconv.dwconvs.2.1.running_var",

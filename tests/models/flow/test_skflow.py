@@ -181,6 +181,8 @@ def test_bad_images_are_named() -> None:
         network(first, second.double())
     with pytest.raises(InputError, match="images of 32x15 pixels must have at least 16 along each side"):
         network(first[..., :15], second[..., :15])
+    with pytest.raises(InputError, match="images of 32x15 pixels must have at least 16 along each side"):
+        SMALL(levels=1)(first[..., :15], second[..., :15])
     with pytest.raises(InputError, match=r"images of torch.uint8 must be floating; pass images.float\(\)"):
         network(first.byte(), second.byte())
     with pytest.raises(InputError, match=r"initial of shape \(2, 2, 32, 40\) must be \(2, 2, 4, 5\)"):

@@ -31,6 +31,13 @@ def test_a_single_channel_is_repeated() -> None:
     assert torch.equal(network(gray), network(gray.expand(-1, 3, -1, -1)))
 
 
+@pytest.mark.parametrize("layer", ["MultiKernelDW", "ConvNN"])
+def test_a_single_position_cannot_be_trained_on(layer: str) -> None:
+    with pytest.raises(InputError, match="has one value for each channel, which batch normalisation cannot train on"):
+        mkunet_t(layer=layer)(torch.randn(1, 3, 32, 32))
+    assert mkunet_t(layer=layer)(torch.randn(1, 3, 32, 64)).shape == (1, 1, 32, 64)
+
+
 def test_side_heads_read_ever_finer_maps() -> None:
     network = mkunet_t(num_classes=2).eval()
     coarse = [one.shape[-1] for one in network._decoded(torch.randn(1, 3, 64, 64))]

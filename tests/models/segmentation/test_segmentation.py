@@ -38,9 +38,10 @@ def _random(network: nn.Module) -> nn.Module:
     return network.double().eval()
 
 
-@pytest.mark.parametrize(("height", "width"), [(64, 96), (67, 81)])
-def test_images_of_any_size_give_maps(name: str, height: int, width: int) -> None:
+@pytest.mark.parametrize(("height", "width"), [(64, 96), (67, 81), (None, None)])
+def test_images_of_any_size_give_maps(name: str, height: int | None, width: int | None) -> None:
     network = SMALL[name]().eval()
+    height, width = height or network.min_size, width or network.min_size
     sides = [-(-side // STEPS[name]) for side in (height, width)]
     assert network(torch.randn(1, 3, height, width)).shape == (1, 3, *sides)
 

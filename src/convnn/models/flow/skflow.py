@@ -213,7 +213,7 @@ class SKFlow(DenseNetwork):
 
     def _check(self, first: Tensor, second: Tensor, iterations: int) -> None:
         check_at_least("iterations", iterations, 1)
-        check_images(first, 3, least=STEP * 2 ** (self.levels - 1))
+        check_images(first, 3, least=STEP * 2 ** max(1, self.levels - 1))  # instance normalisation needs 2
         if first.shape != second.shape or first.dtype != second.dtype:
             raise InputError(
                 f"the second images, {tuple(second.shape)} of {second.dtype}, must be like the first,"

@@ -12,6 +12,7 @@ from convnn.errors import InputError
 from convnn.models._dense import conv_norm, map_layers, resized
 from convnn.models.segmentation._network import SegmentationNetwork
 from convnn.nn import LayerFactory, MultiKernelDW2d
+from convnn.nn.kernels.convolution import check_can_normalise
 
 LEVELS = 5
 REDUCTIONS = (16, 16, 16, 8, 4)
@@ -118,7 +119,8 @@ class MKUNet(SegmentationNetwork):
         images (B, C, H, W) or (B, 1, H, W) of any sides from 32 pixels; logits (B, num_classes, H, W).
 
     Raises:
-        InputError: an argument is out of range; in forward: the images have other channels, or are too small.
+        InputError: an argument is out of range; in forward: the images have other channels, or are too small, or there
+            is a single one of a single position at the coarsest level to train the normalisation on.
 
     Reference:
         MK-UNet, arXiv 2509.18493, in the form of its code.
@@ -176,6 +178,7 @@ class MKUNet(SegmentationNetwork):
         for blocks in self.encoder:
             skips.append(F.max_pool2d(blocks(skips[-1]), 2))
         x, decoded = skips.pop(), []
+        check_can_normalise(next(part for part in self.gates.modules() if isinstance(part, nn.BatchNorm2d)), x)
         for attention, block, gate in zip(self.channel_attention, self.decoder, [*self.gates, None], strict=True):
             x, skip = block(self.spatial_attention(attention(x))), skips.pop()
             x = resized(x, skip).relu()

@@ -120,7 +120,7 @@ _register(
         aggregates="a kernel of each size for each channel, normalised, activated and summed, between 1x1 convolutions",
         paper="arXiv 2509.18493",
         checked=f"{PUBLISHED}, running statistics too; one kernel, before the activation; merged and trained form",
-        where="convnn.nn.MultiKernelDW2d",
+        where="convnn.nn.MultiKernelDW2d convnn.models.segmentation.MKUNet",
     ),
 )
 _register(
@@ -198,7 +198,7 @@ _register(
         aggregates="a kernel for each channel in all three, between 1x1 convolutions",
         paper="arXiv 2508.07300",
         checked=f"{PUBLISHED}, with the 1x1 convolutions around; the sum of its kernels, for equal shares",
-        where="convnn.nn.SDLSKA2d",
+        where="convnn.nn.SDLSKA2d convnn.models.segmentation.BEVANet",
     ),
 )
 _register(
@@ -213,7 +213,7 @@ _register(
         aggregates="a kernel for each channel with a residual and GELU, between pairs of 1x1 convolutions",
         paper="arXiv 2205.14623",
         checked=f"{PUBLISHED}; merged and trained form",
-        where="convnn.nn.SuperKernel2d",
+        where="convnn.nn.SuperKernel2d convnn.models.flow.SKFlow",
     ),
 )
 _register(
