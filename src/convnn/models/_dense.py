@@ -1,7 +1,8 @@
 """What networks from images to maps share: the layers they are built of, checks of their input, residual blocks."""
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -52,19 +53,26 @@ class DenseNetwork(nn.Module):
 
 
 def map_layers(layer: str | LayerFactory) -> LayerFactory:
-    """Return the function from input and output channels to a layer, from the name of a layer or from such a function.
+    """Return the function by which a network creates its layers from channel numbers and the settings that it decides.
+
+    A layer given by its name takes those of the settings that it reads. A function from input and output channels to a
+    layer, such as `layer_factory` returns with settings of its own, gets the channels alone.
 
     Raises:
         InputError: the layer is unknown, or reads tokens, or is neither name nor function.
     """
     if callable(layer):
-        return layer
+        return partial(_of_channels, layer)
     if not isinstance(layer, str):
         raise InputError(f"layer={layer!r} must be the name of a layer, or a function from two channel numbers to one")
     check_layer_name("layer", layer)
     if LAYERS[layer].reads != "maps":
         raise InputError(f"layer={layer!r} reads tokens; choose one that reads maps: {', '.join(list_layers('maps'))}")
     return layer_factory(layer)
+
+
+def _of_channels(layer: LayerFactory, in_channels: int, out_channels: int, **_: Any) -> nn.Module:
+    return layer(in_channels, out_channels)
 
 
 def check_images(images: Tensor, channels: int, *, least: int) -> None:

@@ -141,7 +141,7 @@ def test_the_merged_network_computes_the_same() -> None:
     torch.testing.assert_close(report.model(*images, iterations=2), flow, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("layer", ["ConvNN", lambda i, o, **_: nn.Conv2d(i, o, 3, padding=1)])
+@pytest.mark.parametrize("layer", ["ConvNN", lambda i, o: nn.Conv2d(i, o, 3, padding=1)])
 def test_any_layer_on_maps_can_stand_for_the_super_kernels(layer: object) -> None:
     network = SMALL(layer=layer).eval()
     assert not any(type(part).__name__ == "SuperKernel2d" for part in network.modules())

@@ -6,6 +6,8 @@ import torch
 from convnn.errors import InputError
 from convnn.models import segmentation
 from convnn.models.segmentation import BEVANet, bevanet
+from convnn.models.segmentation._bevanet_parts import EVABlock
+from convnn.nn import layer_factory
 from pairwise import one_in
 
 SMALL = {"depths": (1, 1, 1, 2), "planes": 2, "context_planes": 2, "head_planes": 2, "num_classes": 3, "mlp_ratio": 1}
@@ -53,17 +55,18 @@ def test_the_fifth_stage_may_have_no_large_kernel() -> None:
     assert network.eval()(torch.randn(1, 3, 64, 64)).shape == (1, 3, 8, 8)
 
 
-def test_the_network_says_how_large_a_kernel_is() -> None:
-    sides = []
-
-    def layer(channels: int, same: int, *, kernel_size: int) -> torch.nn.Module:
-        assert channels == same
-        sides.append(kernel_size)
-        return torch.nn.Identity()
-
+@pytest.mark.parametrize(
+    ("layer", "sides"),
+    [
+        ("SDLSKA", [35, 35, 23, 35, 35]),
+        ("RepLK", [35, 35, 23, 35, 35]),
+        (layer_factory("RepLK", kernel_size=9), [9] * 5),
+    ],
+)
+def test_the_network_decides_the_kernels_of_a_layer_given_by_name(layer: object, sides: list[int]) -> None:
     with torch.device("meta"):
-        bevanet(layer=layer)
-    assert sides == [35, 35, 23, 35, 35]
+        network = bevanet(layer=layer)
+    assert [part.layer.kernel_size for part in network.modules() if isinstance(part, EVABlock)] == sides
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_the_merged_network_computes_the_same(name: str) -> None:
     torch.testing.assert_close(report.model(images), out, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("layer", ["ConvNN", lambda i, o, **_: nn.Conv2d(i, o, 3, padding=1)])
+@pytest.mark.parametrize("layer", ["ConvNN", lambda i, o: nn.Conv2d(i, o, 3, padding=1)])
 def test_any_layer_on_maps_can_stand_in_the_blocks(name: str, layer: object) -> None:
     network, usual = SMALL[name](layer=layer), SMALL[name]()
     assert network.eval()(torch.randn(1, 3, 64, 64)).shape == usual.eval()(torch.randn(1, 3, 64, 64)).shape

@@ -84,8 +84,8 @@ class SKFlow(DenseNetwork):
         mask_width: channels inside the head of the weights of enlargement.
         positions: compare contexts by their places too; the tables for it are there either way, as published.
         max_side: largest side of the maps, an eighth of the images', that these tables serve.
-        layer: the layer in place of each super kernel: the name of one on maps, or a function from input and output
-            channels to one, which also gets k_conv by name.
+        layer: the layer in place of each super kernel: the name of one on maps, which takes k_conv from the network if
+            it reads that setting, or a function from input and output channels to one.
 
     Raises:
         InputError: an argument is out of range.

@@ -128,8 +128,8 @@ class BEVANet(SegmentationNetwork):
         num_classes: number of classes.
         auxiliary: build the heads of training: another map of classes, from the detail of the third stage, and a map
             (B, 1, H / 8, W / 8) of boundaries. Training mode returns the maps of main, class and boundary head.
-        layer: the layer in every block of the large kernels, the name of one on maps, or a function from input and
-            output channels to one, which also gets kernel_size by name.
+        layer: the layer in every block of the large kernels: the name of one on maps, which takes kernel_size from the
+            network if it reads that setting, or a function from input and output channels to one.
         semantic_kernels: side of the large kernels in the fourth and fifth semantic stage: 7, 11, 23 or 35 for SDLSKA.
             0 in the fifth puts residual blocks in their place.
         detail_kernel: side of the large kernel in the fourth stage of detail.

@@ -178,7 +178,7 @@ class MKUNet(SegmentationNetwork):
         for blocks in self.encoder:
             skips.append(F.max_pool2d(blocks(skips[-1]), 2))
         x, decoded = skips.pop(), []
-        check_can_normalise(next(part for part in self.gates.modules() if isinstance(part, nn.BatchNorm2d)), x)
+        check_can_normalise(self, x)
         for attention, block, gate in zip(self.channel_attention, self.decoder, [*self.gates, None], strict=True):
             x, skip = block(self.spatial_attention(attention(x))), skips.pop()
             x = resized(x, skip).relu()
