@@ -86,25 +86,29 @@ class ResponseMLP(Mergeable):
     It merges into a module in which the bias of r, the normalisation and s are part of the second convolution.
 
     Args:
-        channels: number of channels; four times as many are inside.
-        initial_scale: initial value of s.
+        channels: number of channels.
+        hidden: number of channels between the convolutions.
+        initial_scale: initial value of the learned s; None: s is 1.
     """
 
-    def __init__(self, channels: int, initial_scale: float) -> None:
+    scale: nn.Parameter | None
+
+    def __init__(self, channels: int, hidden: int, initial_scale: float | None) -> None:
         super().__init__()
-        self.expand = IMAGES.pointwise(channels, 4 * channels)
-        self.response = ResponseNorm(4 * channels)
-        self.reduce = IMAGES.pointwise(4 * channels, channels, bias=False)
+        self.expand = IMAGES.pointwise(channels, hidden)
+        self.response = ResponseNorm(hidden)
+        self.reduce = IMAGES.pointwise(hidden, channels, bias=False)
         self.norm = IMAGES.norm(channels)
-        self.scale = layer_scale(channels, initial_scale)
+        self.scale = None if initial_scale is None else layer_scale(channels, initial_scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C, H, W)."""
-        return self.scale * self.norm(self.reduce(self.response(F.gelu(self.expand(x)))))
+        out = self.norm(self.reduce(self.response(F.gelu(self.expand(x)))))
+        return out if self.scale is None else self.scale * out
 
     def merge(self) -> nn.Sequential:
         """Return the module of fewer parts."""
-        response = ResponseNorm(4 * self.norm.num_features, bias=False)
+        response = ResponseNorm(self.expand.out_channels, bias=False)
         response.weight = self.response.weight
         parts = sequence(expand=self.expand, activation=nn.GELU(), response=response, reduce=self._reduce())
         return parts.train(self.training)
@@ -115,8 +119,10 @@ class ResponseMLP(Mergeable):
         assert self.response.bias is not None
         shift = self.response.bias.detach().double().view(-1)
         both = normalised(Kernel(kernel.weight, kernel.weight[:, :, 0, 0] @ shift), self.norm)
-        scale = self.scale.detach().double()
-        return as_convolution(Kernel(both.weight * scale.unsqueeze(1), both.bias * scale.view(-1)), self.reduce)
+        if self.scale is not None:
+            scale = self.scale.detach().double()
+            both = Kernel(both.weight * scale.unsqueeze(1), both.bias * scale.view(-1))
+        return as_convolution(both, self.reduce)
 
 
 def sequence(**parts: nn.Module) -> nn.Sequential:

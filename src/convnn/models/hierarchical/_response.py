@@ -1,6 +1,7 @@
 """The skeleton of UniRepLKNet and ShiftwiseConv: squeeze and excitation, and MLPs with response normalisation."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import nn
 
@@ -8,6 +9,7 @@ from convnn.models.hierarchical._parts import IMAGES, ChannelNorm, Residual, Res
 from convnn.models.hierarchical._skeleton import HierarchicalNetwork, Place, Rule, draw_normal, rising
 from convnn.nn import LayerFactory
 
+MLP_RATIO = 4
 EXCITED = 4
 """Channels divided by those inside squeeze and excitation."""
 
@@ -50,17 +52,15 @@ class ResponseNetwork(HierarchicalNetwork):
     ) -> None:
         def block(place: Place) -> nn.Module:
             n = place.channels
-            inner = sequence(
-                mixer=mixer(place), norm=nn.BatchNorm2d(n), se=_excitation(n), mlp=ResponseMLP(n, layer_scale)
-            )
-            return Residual(inner, n, drop_path=place.drop_path)
+            scales: dict[str, Any] = {"initial_scale": layer_scale, "drop_path": place.drop_path}
+            return response_block(n, MLP_RATIO * n, mixer(place), **scales)
 
         super().__init__(
             depths,
             channels,
             layer,
             stem=_stem,
-            downsample=_halve,
+            downsample=halve,
             block=block,
             head=mean_norm_linear,
             in_channels=in_channels,
@@ -96,13 +96,26 @@ def mean_norm_linear(channels: int, num_classes: int) -> nn.Sequential:
     return pooled(norm=nn.LayerNorm(channels, eps=1e-6), fc=nn.Linear(channels, num_classes))
 
 
+def response_block(
+    channels: int, hidden: int, mixer: nn.Module, *, initial_scale: float | None, drop_path: float = 0.0
+) -> Residual:
+    """Create a block of `ResponseNetwork` around a layer, with so many channels inside its MLP."""
+    inner = sequence(
+        mixer=mixer,
+        norm=nn.BatchNorm2d(channels),
+        se=_excitation(channels),
+        mlp=ResponseMLP(channels, hidden, initial_scale),
+    )
+    return Residual(inner, channels, drop_path=drop_path)
+
+
 def _excitation(channels: int) -> nn.Module:
     from torchvision.ops import SqueezeExcitation  # takes a second to import
 
     return SqueezeExcitation(channels, max(1, channels // EXCITED))
 
 
-def _halve(in_channels: int, out_channels: int) -> nn.Sequential:
+def halve(in_channels: int, out_channels: int) -> nn.Sequential:
     """Create a 3x3 convolution that halves the sides, and normalisation over channels."""
     return nn.Sequential(IMAGES.conv(in_channels, out_channels, 3, stride=2), ChannelNorm(out_channels))
 
@@ -110,4 +123,4 @@ def _halve(in_channels: int, out_channels: int) -> nn.Sequential:
 def _stem(in_channels: int, channels: int) -> nn.Sequential:
     """Create two such convolutions with GELU between them."""
     half = max(1, channels // 2)
-    return nn.Sequential(*_halve(in_channels, half), nn.GELU(), *_halve(half, channels))
+    return nn.Sequential(*halve(in_channels, half), nn.GELU(), *halve(half, channels))

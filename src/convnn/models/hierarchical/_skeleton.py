@@ -150,6 +150,8 @@ class HierarchicalNetwork(Network):
 
     def _initialise(self) -> None:
         """Draw weights as published, except those of other layers than the published one."""
+        if next(self.parameters()).is_meta:  # no values, and thousands of calls
+            return
         for name, module in self.named_modules():
             if self.is_published or MIXER not in name.split("."):
                 self._initialise_part(module)

@@ -27,7 +27,7 @@ class RepLKNet(HierarchicalNetwork):
         depths: number of pairs of such blocks of each stage.
         channels: number of channels of each stage.
         kernels: side of the large kernel of each stage.
-        bottleneck: ratio of the channels of f to those of the stage.
+        inner_ratio: ratio of the channels of f to those of the stage.
         layer: function from input and output channels to a layer.
         in_channels: number of channels of the images.
         num_classes: number of classes.
@@ -57,7 +57,7 @@ class RepLKNet(HierarchicalNetwork):
         depths: Sequence[int],
         channels: Sequence[int],
         kernels: Sequence[int],
-        bottleneck: float,
+        inner_ratio: float,
         layer: LayerFactory,
         *,
         in_channels: int = 3,
@@ -65,15 +65,15 @@ class RepLKNet(HierarchicalNetwork):
         width: float = 1.0,
         drop_path: float = 0.3,
     ) -> None:
-        mixers = Mixers(layer, self.default_layer, _with_small_kernel)
+        mixers = Mixers(layer, self.default_layer, with_small_kernel)
 
         def block(place: Place) -> nn.Module:
             n, rate = place.channels, place.drop_path
-            inside = int(n * bottleneck)
+            inside = int(n * inner_ratio)
             mixer = mixers(inside, kernel_size=kernels[place.stage])
             return sequence(
-                mixing=Residual(_bottleneck(n, inside, nn.ReLU(), mixer=mixer, last=nn.ReLU()), n, drop_path=rate),
-                feed_forward=Residual(_bottleneck(n, FFN_RATIO * n, nn.GELU()), n, drop_path=rate),
+                mixing=Residual(bottleneck(n, inside, nn.ReLU(), mixer=mixer, last=nn.ReLU()), n, drop_path=rate),
+                feed_forward=Residual(bottleneck(n, FFN_RATIO * n, nn.GELU()), n, drop_path=rate),
             )
 
         super().__init__(
@@ -96,7 +96,7 @@ class RepLKNet(HierarchicalNetwork):
         )
 
 
-def _with_small_kernel(channels: int, *, kernel_size: int, small_kernel: int) -> ParallelConv:
+def with_small_kernel(channels: int, *, kernel_size: int, small_kernel: int) -> ParallelConv:
     """Create a large kernel for every channel beside a small one; 0: there is none."""
     sides = [(side, 1) for side in (kernel_size, small_kernel) if side]
     return ParallelConv(IMAGES, channels, channels, sides, groups=channels)
@@ -120,7 +120,7 @@ def _stem(in_channels: int, channels: int) -> nn.Sequential:
     )
 
 
-def _bottleneck(channels: int, inside: int, activation: nn.Module, **between: nn.Module) -> nn.Sequential:
+def bottleneck(channels: int, inside: int, activation: nn.Module, **between: nn.Module) -> nn.Sequential:
     """Create two 1x1 convolutions with an activation and other parts between them, all of it after normalisation."""
     return sequence(
         norm=nn.BatchNorm2d(channels),

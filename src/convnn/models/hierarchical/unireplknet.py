@@ -55,7 +55,7 @@ class UniRepLKNet(ResponseNetwork):
         drop_path: float = 0.1,
         layer_scale: float = 1e-6,
     ) -> None:
-        mixers = Mixers(layer, self.default_layer, _depthwise)
+        mixers = Mixers(layer, self.default_layer, depthwise)
 
         def mixer(place: Place) -> nn.Module:
             return mixers(place.channels, kernel_size=kernels[place.stage][place.number])
@@ -73,7 +73,7 @@ class UniRepLKNet(ResponseNetwork):
         )
 
 
-def _depthwise(channels: int, *, kernel_size: int) -> nn.Module:
+def depthwise(channels: int, *, kernel_size: int) -> nn.Module:
     """Create a kernel for every channel, a large one with dilated ones beside it."""
     if kernel_size < LEAST_LARGE:
         return IMAGES.depthwise(channels, kernel_size, bias=False)
