@@ -82,12 +82,14 @@ class HierarchicalNetwork(Network):
     Attributes:
         is_published: whether the blocks have the published operator.
         published_names: how published names of parameters become ours, one rule after the other.
+        head_is_ours: whether the published network has none.
 
     Raises:
         InputError: an argument is out of range.
     """
 
     published_names: ClassVar[tuple[Rule, ...]] = ()
+    head_is_ours: ClassVar[bool] = False
 
     def __init__(
         self,

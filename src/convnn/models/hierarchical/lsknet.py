@@ -33,6 +33,7 @@ class LSKNet(GatedNetwork):
     """
 
     default_layer: ClassVar[str] = "LSK"
+    head_is_ours: ClassVar[bool] = True
     published_names: ClassVar[tuple[Rule, ...]] = names_of_gates(
         (r"\.conv1\.", ".near."),
         (r"\.conv2\.", ".far."),

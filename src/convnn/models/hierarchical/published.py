@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from convnn.errors import InputError, first_line, is_out_of_memory
 from convnn.models.hierarchical._skeleton import HierarchicalNetwork
+from convnn.words import counted
 
 WRAPPERS = ("state_dict", "model")
 """Keys under which files hold the weights, if not alone."""
@@ -47,8 +48,10 @@ def load_published(model: nn.Module, path: str | Path) -> None:
             f"model={type(model).__name__} is built from another layer than the published one; build it from"
             f" layer={model.default_layer!r} to load '{path}'"
         )
-    tensors = {model.our_name(name): tensor for name, tensor in read_tensors(Path(path)).items()}
-    model.load_state_dict(_fitted(model, model.arranged(tensors), Path(path)))
+    found = read_tensors(Path(path))
+    theirs = {model.our_name(name): name for name in found}
+    tensors = model.arranged({ours: found[name] for ours, name in theirs.items()})
+    model.load_state_dict(_fitted(model, tensors, theirs, Path(path)))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -83,38 +86,40 @@ def _unwrapped(found: Any, path: Path) -> dict[str, Tensor]:
     return {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
 
 
-def _fitted(model: HierarchicalNetwork, tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Return a state dict in our shapes.
+def _fitted(
+    model: HierarchicalNetwork, tensors: Mapping[str, Tensor], theirs: Mapping[str, str], path: Path
+) -> dict[str, Tensor]:
+    """Return a state dict in our shapes; errors have the published names of what is in the file.
 
     Raises:
         InputError: a tensor is missing, has no place or has another shape.
     """
     state, network = model.state_dict(), type(model).__name__
     needed = [name for name in state if not name.endswith(UNNEEDED)]
-    missing = [name for name in needed if name not in tensors]
-    if missing:
+    if model.head_is_ours and not any(name.startswith("head.") for name in tensors):
+        needed = [name for name in needed if not name.startswith("head.")]
+    if missing := [name for name in needed if name not in tensors]:
         raise InputError(
             f"path='{path}' has no tensor for {_listed(missing)} of this {network}; load the checkpoint of one of the"
             " same size, before it is merged"
         )
-    if unknown := [name for name in tensors if name not in state]:
+    if unknown := [theirs.get(name, name) for name in tensors if name not in state]:
         raise InputError(
             f"path='{path}' has tensors that this {network} has no place for: {_listed(unknown)}; build the network of"
             " the same size"
         )
     for name in needed:
-        theirs, ours = tensors[name].shape, state[name].shape
-        if _without_ones(theirs) != _without_ones(ours):
+        if _without_ones(tensors[name].shape) != _without_ones(state[name].shape):
             raise InputError(
-                f"path='{path}' has {tuple(theirs)} for {name}, which is {tuple(ours)} here; build the network of the"
-                " same size and number of classes"
+                f"path='{path}' has {tuple(tensors[name].shape)} for {theirs.get(name, name)}, which is"
+                f" {tuple(state[name].shape)} here; build the network of the same size and number of classes"
             )
     return state | {name: tensors[name].reshape(state[name].shape) for name in needed}
 
 
 def _listed(names: list[str]) -> str:
     """Return the first name, and how many others there are."""
-    return f"{names[0]}" + (f" and {len(names) - 1} others" if len(names) > 1 else "")
+    return names[0] if len(names) == 1 else f"{names[0]} and {counted(len(names) - 1, 'other')}"
 
 
 def _without_ones(shape: torch.Size) -> list[int]:

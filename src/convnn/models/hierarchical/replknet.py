@@ -12,6 +12,8 @@ from convnn.nn import ConvNorm, LayerFactory, ParallelConv
 
 DEPTHS = (2, 2, 18, 2)
 FFN_RATIO = 4
+PAIR = ("mixing", "feed_forward")
+"""The two parts of a block, which the published code counts as blocks of their own."""
 
 
 class RepLKNet(HierarchicalNetwork):
@@ -45,8 +47,7 @@ class RepLKNet(HierarchicalNetwork):
         (r"\.bn\.", ".norm."),
         (r"^stem\.(\d)\.", r"stem.\1.0."),
         (r"^transitions\.(\d)\.(\d)\.", lambda found: f"stages.{int(found[1]) + 1}.downsample.{found[2]}.0."),
-        (r"\.blocks\.(\d*[02468])\.", lambda found: f".blocks.{int(found[1]) // 2}.mixing.inner."),
-        (r"\.blocks\.(\d*[13579])\.", lambda found: f".blocks.{int(found[1]) // 2}.feed_forward.inner."),
+        (r"\.blocks\.(\d+)\.", lambda found: f".blocks.{int(found[1]) // 2}.{PAIR[int(found[1]) % 2]}.inner."),
         (r"\.pre(lkb|ffn)_bn\.", ".norm."),
         (r"\.large_kernel\.lkb_origin\.", ".mixer.branches.0."),
         (r"\.large_kernel\.small_conv\.", ".mixer.branches.1."),

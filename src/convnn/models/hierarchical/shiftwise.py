@@ -164,7 +164,8 @@ def _joined(network: nn.Module, named: dict[str, Tensor]) -> dict[str, Tensor]:
         if isinstance(module, ShiftedSum2d):
             paths = [f"{path}.weight.{number}" for number in range(module.weight.shape[0])]
             if all(name in named for name in paths):
-                named[f"{path}.weight"] = torch.stack([named.pop(name) for name in paths])
+                joined, weight = torch.stack([named.pop(name) for name in paths]), module.weight
+                named[f"{path}.weight"] = joined.view_as(weight) if joined.numel() == weight.numel() else joined
             named |= {f"{path}.{name}": order for name, order in published_orders(module).items()}
     return named
 
