@@ -245,6 +245,7 @@ def test_networks_without_published_names_are_refused() -> None:
         load_published(tiny("VAN", "ConvNN"), "weights.pth")
 
 
+@pytest.mark.slow
 def test_timm_computes_the_same_with_the_same_weights(tmp_path: Path) -> None:
     timm = pytest.importorskip("timm")
     torch.manual_seed(0)

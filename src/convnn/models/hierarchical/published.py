@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -35,8 +34,11 @@ def load_published(model: nn.Module, path: str | Path) -> None:
             other names or shapes.
 
     Example:
-        >>> network = create_model("van_b0", num_classes=1000)
-        >>> load_published(network, "van_b0.pth")  # doctest: +SKIP
+        >>> from convnn.models import create_model
+        >>> network = create_model("van_b0", num_classes=1000, width=0.25)
+        >>> load_published(network, "van_b0.pth")
+        Traceback (most recent call last):
+        convnn.errors.InputError: path='van_b0.pth' must be a checkpoint, but there is no such file
     """
     if not isinstance(model, HierarchicalNetwork):
         raise InputError(
@@ -66,9 +68,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except SafetensorError as error:
-        raise InputError(f"path='{path}' is no checkpoint that can be read: {first_line(error)}") from None
-    except Exception as error:  # torch has many errors for what is no archive, damaged or refused
+    except Exception as error:  # both have many errors for what is no archive, damaged or refused
         if is_out_of_memory(error):
             raise
         raise InputError(f"path='{path}' is no checkpoint that can be read: {first_line(error)}") from None
