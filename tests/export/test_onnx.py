@@ -12,6 +12,7 @@ from convnn.errors import InputError, OutputError, UnsupportedError
 from convnn.export import _onnx, export_onnx
 from convnn.models import create_model, list_models
 from convnn.nn import LAYERS, layer_factory, list_layers
+from hierarchical_networks import is_usual
 from kernel_layers import KERNELS
 from layer_cases import MAP_CASES, TOKEN_CASES, LayerCase, TokenCase
 from pairwise import only
@@ -42,7 +43,7 @@ def check(network: nn.Module, inputs: Tensor, path: Path, *, dynamic_batch: bool
 
 def network_of(model: str, layer: str) -> tuple[nn.Module, Tensor]:
     """Return a small network with non-trivial running statistics, and images."""
-    side = SIDE[model.rstrip("0123456789").split("_")[0]]
+    side = SIDE.get(model.rstrip("0123456789").split("_")[0], 32)
     settings = SIZES[LAYERS[layer].reads] | KERNELS.get(layer, {})
     network = create_model(model, layer, K=4, num_classes=3, **settings)
     images = torch.randn(8, 3, side, side)
@@ -54,7 +55,7 @@ def network_of(model: str, layer: str) -> tuple[nn.Module, Tensor]:
 NETWORKS = {
     *[("vgg11", layer) for layer in list_layers("maps")],
     *[("vit", layer) for layer in list_layers("tokens")],
-    *[(model, "ConvNNAttention" if model.startswith("vit") else "ConvNN") for model in list_models()],
+    *[(model, "ConvNNAttention" if model.startswith("vit") else "ConvNN") for model in filter(is_usual, list_models())],
 }
 
 

@@ -11,13 +11,15 @@ from torch.nn import functional as F
 
 from convnn.models import create_model, list_models
 from convnn.nn import CONVOLUTION_TYPES, LAYERS, SPARSE_MODES, list_layers
+from hierarchical_networks import HIERARCHICAL
 from kernel_layers import KERNELS
 from pairwise import Case, one_in, pairs, pairwise_cover
 
 SIDE = {"vgg": 32, "resnet": 6, "densenet": 16, "mobilevigv": 64, "greedyvig": 64, "vit": 32}
 OF_ONE_SIZE = ("vit", "mobilevigv2", "greedyvig")  # one of each is enough: the others differ only in size
+WITHOUT = (*OF_ONE_SIZE, *HIERARCHICAL)  # those of stages have tests of their own
 ON_MAPS = {
-    "model": [n for n in list_models() if not n.startswith(OF_ONE_SIZE)] + ["mobilevigv2_ti", "greedyvig_s"],
+    "model": [n for n in list_models() if not n.startswith(WITHOUT)] + ["mobilevigv2_ti", "greedyvig_s"],
     "layer": list_layers("maps"),
     "sampling_type": ["all", "random", "spatial"],
     "metric": ["cosine", "euclidean"],

@@ -14,6 +14,9 @@ from convnn.models import (
     register_model,
 )
 from convnn.models.resnet import ResidualBlock
+from hierarchical_networks import is_usual
+from kernel_layers import KERNELS
+from pairwise import only
 
 
 def _count(*args: object, **settings: object) -> int:
@@ -40,14 +43,15 @@ def test_vgg11_has_the_published_number_of_parameters(layer: str, settings: dict
     assert _count("vgg11", layer, num_classes=100, **settings) == published + 368_730
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", only(is_usual, list_models()))
 def test_any_channels_classes_and_resolutions(name: str) -> None:
-    network = create_model(name, in_channels=2, num_classes=5, width=1 / 16).eval()
+    settings = KERNELS.get(default_layer(name), {})
+    network = create_model(name, in_channels=2, num_classes=5, width=1 / 16, **settings).eval()
     for side in (32, 48):
         assert network(torch.randn(1, 2, side, side + 16)).shape == (1, 5)
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", only(is_usual, list_models()))
 def test_features_then_head_is_the_network(name: str) -> None:
     layer = "Attention" if name.startswith("vit") else "Conv2d"  # a choice of neighbours would amplify rounding
     network = create_model(name, layer, width=1 / 16).eval()

@@ -19,7 +19,6 @@ GROUPS = {
 }
 
 LONG_CHOICES = {
-    "model": "architecture: a name from convnn models, torchvision:NAME or timm:NAME",
     "layer": "layer it is built from: a name from convnn layers",
 }
 """Flags with too many values for the short form; other commands list them."""

@@ -1,5 +1,6 @@
-"""First and last layers of networks for small images."""
+"""Parts that networks share: first and last layers for small images, stochastic depth, scales of channels."""
 
+import torch
 from torch import nn
 
 
@@ -15,3 +16,15 @@ def make_stem(in_channels: int, channels: int) -> nn.Sequential:
 def make_pooled_head(channels: int, num_classes: int, dropout: float) -> nn.Sequential:
     """Create global average pooling and a linear layer: (B, channels, H, W) to (B, num_classes)."""
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels, num_classes))
+
+
+def drop_images(share: float) -> nn.Module:
+    """Create stochastic depth, which skips a block for a share of the images of a training batch."""
+    from torchvision.ops import StochasticDepth  # takes a second to import
+
+    return StochasticDepth(share, "row")
+
+
+def layer_scale(channels: int, initial: float = 1e-5) -> nn.Parameter:
+    """Create a factor for each channel, initially so small that a block starts as its shortcut."""
+    return nn.Parameter(torch.full((channels, 1, 1), initial))

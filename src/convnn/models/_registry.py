@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Any, TypeVar
 
-from convnn.errors import InputError, check_choice
+from convnn.errors import InputError, did_you_mean
 from convnn.models._network import Network
 from convnn.models.external import ExternalNetwork, check_external, is_external, replacement_settings
 from convnn.nn import LAYERS, layer_factory, list_layers
@@ -22,21 +22,27 @@ class ModelEntry:
         build: function that creates it from a layer factory and settings.
         network: its class, which determines the layers it accepts.
         settings: names of the settings that `build` reads, with their defaults.
+        of_layer: settings of its default layer that differ from the defaults of the layer.
     """
 
     build: Callable[..., Network]
     network: type[Network]
     settings: dict[str, Any]
+    of_layer: dict[str, Any]
 
 
 _MODELS: dict[str, ModelEntry] = {}
 
 
-def register_model(network: type[Network]) -> Callable[[Builder], Builder]:
+def register_model(network: type[Network], **of_layer: Any) -> Callable[[Builder], Builder]:
     """Register a network by the name of the function that builds it.
 
     The function takes a layer factory first, then in_channels, num_classes, width and the settings that its signature,
     or that of the network's class, names.
+
+    Args:
+        network: its class, which determines the layers it accepts.
+        of_layer: settings of its default layer that have other defaults in this network.
 
     Raises:
         InputError: the name is taken.
@@ -49,7 +55,7 @@ def register_model(network: type[Network]) -> Callable[[Builder], Builder]:
         settings = keyword_defaults(network) | keyword_defaults(build)
         of_every_network = keyword_defaults(create_model)
         own = {setting: value for setting, value in settings.items() if setting not in of_every_network}
-        _MODELS[name] = ModelEntry(build, network, own)
+        _MODELS[name] = ModelEntry(build, network, own, of_layer)
         return build
 
     return register
@@ -104,7 +110,8 @@ def create_model(
         raise InputError(f"pretrained=True is for networks of torchvision and timm; model={name!r} has no such weights")
     model = _MODELS[name]
     own = {setting: value for setting, value in settings.items() if setting in model.settings}
-    factory = layer_factory(layer, **{s: value for s, value in settings.items() if s not in of_networks})
+    of_layer = layer_defaults(name, layer) | {s: value for s, value in settings.items() if s not in of_networks}
+    factory = layer_factory(layer, **of_layer)
     return model.build(factory, in_channels=in_channels, num_classes=num_classes, width=width, **own)
 
 
@@ -134,12 +141,26 @@ def check_model(model: str, prefix: str = "") -> None:
     if is_external(model):
         check_external(model, f"{prefix}model")
     else:
-        check_choice(f"{prefix}model", model, _MODELS)
+        _check_name(f"{prefix}model", model)
+
+
+def _check_name(argument: str, name: str) -> None:
+    if name not in _MODELS:
+        raise InputError(
+            f"{argument}={name!r} is not one of the {len(_MODELS)} networks that convnn models lists, nor"
+            f" torchvision:NAME or timm:NAME{did_you_mean(name, _MODELS)}"
+        )
 
 
 def default_layer(model: str) -> str:
     """Return the layer from which a network is built by default."""
     return Network.default_layer if is_external(model) else _MODELS[model].network.default_layer
+
+
+def layer_defaults(model: str, layer: str) -> dict[str, Any]:
+    """Return the settings that a layer reads, with their defaults in a network, which may choose those of its own."""
+    chosen = _MODELS[model].of_layer if model in _MODELS and layer == default_layer(model) else {}
+    return LAYERS[layer].settings | chosen
 
 
 def model_settings(model: str) -> dict[str, Any]:
@@ -158,5 +179,5 @@ def describe_model(name: str) -> str:
     Raises:
         InputError: the network is unknown.
     """
-    check_choice("model", name, _MODELS)
+    _check_name("model", name)
     return (_MODELS[name].build.__doc__ or "").strip().splitlines()[0]

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from convnn.errors import check_at_least, check_fraction
 from convnn.models._network import Network
+from convnn.models._parts import drop_images, layer_scale
 from convnn.models._registry import register_model
 from convnn.nn import Grapher2d, LayerFactory
 
@@ -79,18 +79,6 @@ class GraphBlock(nn.Module):
         """Map (B, C, H, W) to (B, C, H, W)."""
         x = x + self.drop(self.mixer_scale * self.mixer(x))
         return x + self.drop(self.ffn_scale * self.ffn(x))
-
-
-def drop_images(share: float) -> nn.Module:
-    """Create stochastic depth, which skips a block for a share of the images of a training batch."""
-    from torchvision.ops import StochasticDepth  # takes a second to import
-
-    return StochasticDepth(share, "row")
-
-
-def layer_scale(channels: int) -> nn.Parameter:
-    """Create a factor for each channel, initially so small that a block starts as its shortcut."""
-    return nn.Parameter(torch.full((channels, 1, 1), 1e-5))
 
 
 class MobileViG(Network):

@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from torch import nn
@@ -11,7 +10,6 @@ from torch import nn
 from convnn.errors import InputError, check_choice, did_you_mean
 from convnn.nn._arguments import OTHER_NAMES
 from convnn.nn._extensions import load_packages
-from convnn.nn._factory import LayerFactory
 from convnn.systems import System, register_system
 
 
@@ -74,7 +72,31 @@ def register_layer(
     LAYERS[name] = LayerEntry(build, settings, summary, reads, system)
 
 
-def layer_factory(name: str, **settings: Any) -> LayerFactory:
+@dataclass(frozen=True)
+class NamedLayer:
+    """A layer factory that knows which layer it makes, so that a network can tell its own from others.
+
+    Attributes:
+        name: the value of `--layer`.
+        given: settings, some of which the layer may not read.
+    """
+
+    name: str
+    given: dict[str, Any]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All settings that the layer reads."""
+        entry = LAYERS[self.name]
+        return entry.settings | {key: value for key, value in self.given.items() if key in entry.settings}
+
+    def __call__(self, *widths: int, **of_the_network: Any) -> nn.Module:
+        """Return the layer; it ignores settings that it does not read."""
+        entry, settings = LAYERS[self.name], self.given | of_the_network
+        return entry.build(*widths, **{key: value for key, value in settings.items() if key in entry.settings})
+
+
+def layer_factory(name: str, **settings: Any) -> NamedLayer:
     """Return the function from two numbers to a layer with which a network builds itself.
 
     The numbers are input and output channels of a layer on maps, width and heads of a layer on tokens. A network that
@@ -94,12 +116,7 @@ def layer_factory(name: str, **settings: Any) -> LayerFactory:
     """
     check_layer_name("layer", name)
     check_settings(settings, *(entry.settings for entry in LAYERS.values()))
-    return partial(_build, LAYERS[name], settings)
-
-
-def _build(entry: LayerEntry, settings: dict[str, Any], *widths: int, **of_the_network: Any) -> nn.Module:
-    read = {key: value for key, value in (settings | of_the_network).items() if key in entry.settings}
-    return entry.build(*widths, **read)
+    return NamedLayer(name, settings)
 
 
 def check_layer_name(argument: str, name: str) -> None:

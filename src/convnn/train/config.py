@@ -8,7 +8,15 @@ from typing import Any
 from convnn.data import DATASETS, FITS, ON_BAD_IMAGE
 from convnn.errors import InputError, check_at_least, check_at_most, check_choice, check_fraction
 from convnn.files import expand_home
-from convnn.models import check_layer, check_model, default_layer, is_external, list_models, model_settings
+from convnn.models import (
+    check_layer,
+    check_model,
+    default_layer,
+    is_external,
+    layer_defaults,
+    list_models,
+    model_settings,
+)
 from convnn.models.external import replacement_settings
 from convnn.nn import (
     ACTIVATIONS,
@@ -106,7 +114,7 @@ def defaults_of(model: str, layer: str | None = None) -> dict[str, Any]:
     """Return the defaults that depend on the network and layer; None is the network's default layer."""
     layer = layer or default_layer(model)
     flags = {f.name for f in fields(TrainConfig)}
-    of_layer = {name: value for name, value in LAYERS[layer].settings.items() if name in flags}
+    of_layer = {name: value for name, value in layer_defaults(model, layer).items() if name in flags}
     of_model = {name: value for name, value in model_settings(model).items() if name in flags}
     of_tokens = TOKEN_DEFAULTS if LAYERS[default_layer(model)].reads == "tokens" else {}
     folder = PUBLISHED_FOLDERS.get((model, layer), f"./Output/{model.replace(':', '_')}/{layer}")
@@ -125,7 +133,7 @@ class TrainConfig:
         TypeError: a flag does not exist.
     """
 
-    model: str = flag("vgg11", "network", f"architecture: {', '.join(list_models())}, torchvision:NAME or timm:NAME")
+    model: str = flag("vgg11", "network", "architecture: a name from convnn models, torchvision:NAME or timm:NAME")
     layer: str = flag("ConvNN", "network", "layer it is built from", list_layers)
     imports: str | None = flag(
         None, "network", "module or .py file that registers layers; may be repeated", option="--import"
@@ -140,7 +148,8 @@ class TrainConfig:
     d_hidden: int = flag(192, "network", "embedding dimension of ViT")
     d_mlp: int = flag(768, "network", "hidden dimension of the MLPs of ViT")
     image_size: int = flag(224, "network", "image size for which mobilevigv2 and greedyvig scale their steps")
-    drop_path: float = flag(0.1, "network", "stochastic depth rate of mobilevigv2's and greedyvig's last block")
+    drop_path: float = flag(0.1, "network", "stochastic depth rate of the last block of networks of four stages")
+    layer_scale: float = flag(1e-6, "network", "initial factor of what their blocks add, where it is learned")
     kernel_size: int = flag(3, "network", "kernel size of convolutions")
     padding: int = flag(1, "network", "zero padding of the map in which neighbours are searched")
 
@@ -349,7 +358,7 @@ class TrainConfig:
         for name in ("lr", "width", "expansion_factor"):
             if not getattr(self, name) > 0:
                 raise InputError(f"--{name}={getattr(self, name)} must be positive")
-        for name in ("weight_decay", "momentum", "lr_gamma", "clip_grad_norm", "noise"):
+        for name in ("weight_decay", "momentum", "lr_gamma", "clip_grad_norm", "noise", "layer_scale"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"--{name}={getattr(self, name)} must not be negative")
         for f in fields(self):

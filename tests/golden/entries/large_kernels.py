@@ -1,17 +1,19 @@
 """Large kernels trained in parts: RepLKNet (arXiv 2203.06717), UniRepLKNet (arXiv 2311.15599, arXiv 2410.08049)."""
 
-from collections import OrderedDict
-
 import torch
 from torch import Tensor, nn
-from torchvision.ops import Permute, SqueezeExcitation
 
-from convnn.nn import ConvNorm, ParallelConv
+from convnn.models import RepLKNet, UniRepLKNet
+from convnn.models.hierarchical._parts import Residual
+from convnn.models.hierarchical._response import halve, response_block
+from convnn.models.hierarchical.replknet import bottleneck, with_small_kernel
+from convnn.models.hierarchical.unireplknet import depthwise
+from convnn.nn import ParallelConv
 from convnn.nn.kernels.convolution import ConvMaker
 from convnn.nn.windows.large_kernel import with_dilated
 from convnn.viz import field_sides, receptive_field
 from golden.case import Case
-from golden.entry import Entry, refuse
+from golden.entry import Entry, Refused, refuse
 
 IMAGES = ConvMaker(2)
 OF_REPLK = {"lkb_origin": "branches.0", "small_conv": "branches.1", "bn": "norm"}
@@ -48,30 +50,18 @@ def _replk_block(case: Case) -> nn.Module:
     if case.is_training:
         refuse(case, drop_path="blocks are left out at random")
     outside, inside = case.config["in_channels"], case.config["dw_channels"]
-    sides = case.config["block_lk_size"], case.config["small_kernel"]
-    parts = OrderedDict(
-        prelkb_bn=nn.BatchNorm2d(outside),
-        pw1=ConvNorm(IMAGES, outside, inside),
-        activation=nn.ReLU(),
-        large_kernel=_with_small((inside, inside), *sides, groups=inside),
-        again=nn.ReLU(),
-        pw2=ConvNorm(IMAGES, inside, outside),
-    )
-    return nn.Sequential(parts)
+    kernels = {"kernel_size": case.config["block_lk_size"], "small_kernel": case.config["small_kernel"] or 0}
+    mixer = with_small_kernel(inside, **kernels)
+    return Residual(bottleneck(outside, inside, nn.ReLU(), mixer=mixer, last=nn.ReLU()), outside)
 
 
 def _feed_forward(case: Case) -> nn.Module:
     if case.is_training:
         refuse(case, drop_path="blocks are left out at random")
-    widths = (case.config[f"{name}_channels"] for name in ("in", "internal", "out"))
-    outside, inside, last = widths
-    parts = OrderedDict(
-        preffn_bn=nn.BatchNorm2d(outside),
-        pw1=ConvNorm(IMAGES, outside, inside),
-        activation=nn.GELU(),
-        pw2=ConvNorm(IMAGES, inside, last),
-    )
-    return nn.Sequential(parts)
+    outside, inside, last = (case.config[f"{name}_channels"] for name in ("in", "internal", "out"))
+    if last != outside:
+        raise Refused(f"out_channels={last}: other channels than those to which they are added")
+    return Residual(bottleneck(outside, inside, nn.GELU()), outside)
 
 
 def _dilated(channels: int, kernel_size: int) -> ParallelConv:
@@ -92,80 +82,45 @@ def _unireplk(case: Case) -> nn.Module:
     return _dilated(case.config["channels"], case.config["kernel_size"])
 
 
-class Scale(nn.Module):
-    """A factor for each channel."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.gamma = nn.Parameter(torch.ones(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.gamma.view(-1, 1, 1)
-
-
 def _unireplk_block(case: Case) -> nn.Module:
-    from timm.layers.grn import GlobalResponseNorm  # takes a second to import
-
     refuse(case, deploy="a layer that is merged already", with_cp="recomputes activations")
     if case.is_training:
         refuse(case, drop_path="blocks are left out at random")
     dim, side = case.config["dim"], case.config["kernel_size"]
-    inner = dim * case.config.get("ffn_factor", 4)
-    is_scaled = case.config.get("layer_scale_init_value", 1e-6)
-    if side >= 7:
-        mixer, norm = _dilated(dim, side), nn.BatchNorm2d(dim)
-    else:
-        mixer = IMAGES.depthwise(dim, side, bias=False) if side else nn.Identity()
-        norm = nn.BatchNorm2d(dim) if side else nn.Identity()
-    parts = OrderedDict(
-        dwconv=mixer,
-        norm=norm,
-        se=SqueezeExcitation(dim, dim // 4),
-        last=Permute([0, 2, 3, 1]),
-        expand=nn.Linear(dim, inner),
-        activation=nn.GELU(),
-        response=GlobalResponseNorm(inner, channels_last=True),
-        reduce=nn.Linear(inner, dim, bias=False),
-        first=Permute([0, 3, 1, 2]),
-        norm2=nn.BatchNorm2d(dim),
-        scale=Scale(dim) if is_scaled else nn.Identity(),
-    )
-    return nn.Sequential(parts)
+    if not side:
+        raise Refused("kernel_size=0: a block without a kernel")
+    scale = case.config.get("layer_scale_init_value", 1e-6)
+    hidden = dim * case.config.get("ffn_factor", 4)
+    return response_block(dim, hidden, depthwise(dim, kernel_size=side), initial_scale=scale or None)
 
 
-OF_BLOCK = {
-    "se.down": "se.fc1",
-    "se.up": "se.fc2",
-    "pwconv1.1": "expand",
-    "act.1.gamma": "response.weight",
-    "act.1.beta": "response.bias",
-    "pwconv2.0": "reduce",
-    "pwconv2.2": "norm2",
-    "gamma": "scale.gamma",
-}
+def _of_block(case: Case) -> dict[str, str]:
+    """Return our names of the parts of a block, those of the network."""
+    kinds = (name for kind in ("param", "buffer") for name in case.named(kind))
+    return {name: UniRepLKNet.our_name(f"stages.0.0.{name}").removeprefix("stages.0.blocks.0.") for name in kinds}
+
+
+def _of_replk_block(case: Case) -> dict[str, str]:
+    """Return our names of the parts of a block, those of the network."""
+    number, part = ("0", "mixing") if case.layer == "RepLKBlock" else ("1", "feed_forward")
+    kinds = (name for kind in ("param", "buffer") for name in case.named(kind))
+    prefix = f"stages.0.blocks.0.{part}."
+    return {name: RepLKNet.our_name(f"stages.0.blocks.{number}.{name}").removeprefix(prefix) for name in kinds}
 
 
 def _transition(case: Case) -> nn.Module:
-    geometry = (case.config[name] for name in ("kernel_size", "stride", "padding"))
-    outputs = case.config["out_channels"]
-    parts = OrderedDict(
-        conv=nn.Conv2d(case.config["in_channels"], outputs, *geometry),
-        last=Permute([0, 2, 3, 1]),
-        norm=nn.LayerNorm(outputs, eps=case.config["eps"]),
-        first=Permute([0, 3, 1, 2]),
-    )
-    return nn.Sequential(parts)
+    published = {"kernel_size": 3, "stride": 2, "padding": 1, "eps": 1e-6}
+    for name, value in published.items():
+        if case.config[name] != value:
+            raise Refused(f"{name}={case.config[name]}: published networks have {value}")
+    return halve(case.config["in_channels"], case.config["out_channels"])
 
 
 ENTRIES = {
     "ReparamLargeKernelConv": Entry(_replk, names=OF_REPLK, also=merged),
-    "RepLKBlock": Entry(_replk_block, names=OF_REPLK, call=lambda ours, x: x + ours(x), also=merged),
-    "ConvFFN": Entry(_feed_forward, names=OF_REPLK, call=lambda ours, x: x + ours(x)),
+    "RepLKBlock": Entry(_replk_block, names=_of_replk_block, also=merged),
+    "ConvFFN": Entry(_feed_forward, names=_of_replk_block),
     "DilatedReparamBlock": Entry(_unireplk, names=lambda case: _of_dilated(case.config["kernel_size"]), also=_field),
-    "UniRepLKNetBlock": Entry(
-        _unireplk_block,
-        names=lambda case: OF_BLOCK | (_of_dilated(k) if (k := case.config["kernel_size"]) >= 7 else {}),
-        call=lambda ours, x: x + ours(x),
-    ),
-    "Transition": Entry(_transition),
+    "UniRepLKNetBlock": Entry(_unireplk_block, names=_of_block),
+    "Transition": Entry(_transition, names={"conv": "0", "norm": "1"}),
 }

@@ -62,8 +62,8 @@ _register(
         selects="the k x k window, k up to 31",
         aggregates="a kernel for each channel, trained with a smaller one that it takes in, then a 1x1 convolution",
         paper="arXiv 2203.06717",
-        checked=f"{PUBLISHED}; timm's layer with the same weights; merged and trained form",
-        where="convnn.nn.RepLK2d",
+        checked=f"{PUBLISHED}, of the whole network too; timm's layer with the same weights; merged and trained form",
+        where="convnn.nn.RepLK2d convnn.models.RepLKNet",
     ),
 )
 _register(
@@ -77,8 +77,8 @@ _register(
         selects="the k x k window, k from 5 to 17",
         aggregates="a kernel for each channel, trained with dilated ones that it takes in, then a 1x1 convolution",
         paper="arXiv 2311.15599, arXiv 2410.08049",
-        checked=f"{PUBLISHED}; the published kernel; merged and trained form",
-        where="convnn.nn.UniRepLK2d",
+        checked=f"{PUBLISHED}, of the whole network too; the published kernel; merged and trained form",
+        where="convnn.nn.UniRepLK2d convnn.models.UniRepLKNet",
     ),
 )
 register_system(
@@ -104,8 +104,8 @@ _register(
         selects="the square, the row or the column around the position, for three shares of the channels; itself",
         aggregates="a kernel for each channel of a share, then a 1x1 convolution",
         paper="arXiv 2303.16900",
-        checked=f"{PUBLISHED}; timm's layer with the same weights; one large kernel",
-        where="convnn.nn.InceptionDW2d",
+        checked=f"{PUBLISHED}, of the whole network too; timm's layer with the same weights; one large kernel",
+        where="convnn.nn.InceptionDW2d convnn.models.InceptionNeXt",
     ),
 )
 _register(
@@ -134,8 +134,8 @@ _register(
         selects="a wide and a tall band around the position",
         aggregates="bands put together from small kernels, for most channels, added to them, then a 1x1 convolution",
         paper="arXiv 2401.12736",
-        checked=f"{PUBLISHED}; shifting and adding; the published sparse kernel; merged and trained form",
-        where="convnn.nn.ShiftWise2d",
+        checked=f"{PUBLISHED}, of the whole network too; shifting and adding; the sparse kernel; merged form",
+        where="convnn.nn.ShiftWise2d convnn.models.Shiftwise",
     ),
 )
 _register(
@@ -150,8 +150,8 @@ _register(
         weighs="the position's features, by which the sum is multiplied",
         aggregates="a stack of kernels for each channel between 1x1 convolutions",
         paper="arXiv 2202.09741",
-        checked=f"{PUBLISHED}, with the 1x1 convolutions around; LSK, for one of its kernels",
-        where="convnn.nn.LKA2d",
+        checked=f"{PUBLISHED}, with the 1x1 convolutions around, and of the whole network; LSK, for one of its kernels",
+        where="convnn.nn.LKA2d convnn.models.VAN",
     ),
 )
 _register(
@@ -166,8 +166,8 @@ _register(
         weighs="the two shares, and the position's features, by which the sum is multiplied",
         aggregates="two kernels in a row for each channel between 1x1 convolutions",
         paper="arXiv 2303.09030, arXiv 2403.11735",
-        checked=f"{PUBLISHED}, with the 1x1 convolutions around; LKA, for one of its kernels",
-        where="convnn.nn.LSK2d",
+        checked=f"{PUBLISHED}, with the 1x1 convolutions around, and of the whole network; LKA, for one of its kernels",
+        where="convnn.nn.LSK2d convnn.models.LSKNet",
     ),
 )
 _register(
@@ -181,8 +181,8 @@ _register(
         selects="the k x k window, on the map and on maps of half, a quarter, ... of its sides",
         aggregates="a kernel for each channel and resolution, from coarse to fine, then a 1x1 convolution",
         paper="arXiv 2412.19628",
-        checked=f"{PUBLISHED}; a depthwise convolution, for level 0; linearity",
-        where="convnn.nn.RecConv2d",
+        checked=f"{PUBLISHED}, of the whole network too; a depthwise convolution, for level 0; linearity",
+        where="convnn.nn.RecConv2d convnn.models.RecNeXt",
     ),
 )
 _register(

@@ -1,0 +1,1 @@
+"""Hierarchical networks: four stages of blocks on maps of a quarter, an eighth, ... of the image's sides."""
