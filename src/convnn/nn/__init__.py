@@ -21,6 +21,8 @@ from convnn.nn.maps.placed import ConvNNPos1d, ConvNNPos2d, ConvNNPos3d
 from convnn.nn.positional import PositionalEncoding2d
 from convnn.nn.registry import LAYERS, layer_factory, list_layers, register_layer
 from convnn.nn.replace import Fate, ReplacementReport, Where, replace_layers
+from convnn.nn.routed.experts import CondConv1d, CondConv2d, CondConv3d
+from convnn.nn.routed.frequency import FDConv2d
 from convnn.nn.tokens._layer import NeighborAttention, TokenLayer
 from convnn.nn.tokens.attention import Attention, KvtAttention
 from convnn.nn.tokens.blocks import BlockSparseAttention
@@ -61,6 +63,7 @@ from convnn.nn.windows.token_kernel import LKCA1d, LKCA2d, LKCA3d, OffsetAttenti
 from convnn.nn.maps import _systems as _maps  # noqa: F401
 from convnn.nn.vision_graphs import _systems as _vision_graphs  # noqa: F401
 from convnn.nn.windows import _systems as _windows  # noqa: F401
+from convnn.nn.routed import _systems as _routed  # noqa: F401
 from convnn.nn.tokens import _systems as _tokens  # noqa: F401
 # isort: on
 
@@ -91,6 +94,9 @@ __all__ = [
     "Branching2d",
     "Branching3d",
     "ChoosingLayer",
+    "CondConv1d",
+    "CondConv2d",
+    "CondConv3d",
     "Conv1dNew",
     "Conv2dNew",
     "Conv3dNew",
@@ -110,6 +116,7 @@ __all__ = [
     "DegreeEstimator",
     "EdgeConv2d",
     "EdgeRanker",
+    "FDConv2d",
     "Fate",
     "Grapher2d",
     "Grid",

@@ -239,6 +239,10 @@ class TrainConfig:
     N_path: int = flag(2, "neighbours", "number of kernels that are summed to a small one of ShiftWise")
     N_rep: int = flag(4, "neighbours", "number of orders of the small kernels in ShiftWise's bands")
     band_norm: bool = flag(True, "neighbours", "normalise the bands of ShiftWise")
+    experts: int = flag(4, "neighbours", "number of kernels that CondConv mixes for every image")
+    frequency_groups: int = flag(
+        4, "neighbours", "groups of frequencies of FDConv's kernel, of which each has a share of its own"
+    )
     small_kernel: int = flag(5, "neighbours", "side of the small kernels of RepLK, 0: without one, and of ShiftWise")
 
     dataset: str = flag("cifar10", "data", "data set to train on", DATASETS)
