@@ -20,7 +20,7 @@ from convnn.nn.maps.convnn import ConvNN1d, ConvNN2d, ConvNN3d
 from convnn.nn.maps.placed import ConvNNPos1d, ConvNNPos2d, ConvNNPos3d
 from convnn.nn.positional import PositionalEncoding2d
 from convnn.nn.registry import LAYERS, layer_factory, list_layers, register_layer
-from convnn.nn.replace import Fate, ReplacementReport, Where, replace_layers
+from convnn.nn.replace import Fate, ReplacementReport, SharingReport, Where, replace_layers, share_kernels
 from convnn.nn.routed.experts import CondConv1d, CondConv2d, CondConv3d
 from convnn.nn.routed.frequency import FDConv2d
 from convnn.nn.tokens._layer import NeighborAttention, TokenLayer
@@ -165,6 +165,7 @@ __all__ = [
     "SVGA2d",
     "Search",
     "SelectedGate",
+    "SharingReport",
     "ShiftWise2d",
     "ShiftedSum2d",
     "SlowSearchWarning",
@@ -191,4 +192,5 @@ __all__ = [
     "merge",
     "register_layer",
     "replace_layers",
+    "share_kernels",
 ]

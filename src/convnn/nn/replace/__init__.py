@@ -14,11 +14,22 @@ from convnn.nn.registry import LAYERS, check_layer_name, check_settings
 from convnn.nn.replace import _maps, _tokens
 from convnn.nn.replace._maps import kept_settings
 from convnn.nn.replace._report import Fate, ReplacementReport
+from convnn.nn.replace._sharing import SCOPES, SharingReport, share_kernels
 from convnn.nn.replace._tied import reasons_of_names, reasons_of_sharing
 from convnn.nn.replace._where import Where, WhereLike, as_where, sides_of_maps
 from convnn.nn.tokens._layer import NeighborAttention, TokenLayer
 
-__all__ = ["Fate", "ReplacementReport", "Where", "can_keep_weights", "kept_settings", "replace_layers"]
+__all__ = [
+    "SCOPES",
+    "Fate",
+    "ReplacementReport",
+    "SharingReport",
+    "Where",
+    "can_keep_weights",
+    "kept_settings",
+    "replace_layers",
+    "share_kernels",
+]
 
 
 def replace_layers(
