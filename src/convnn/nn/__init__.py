@@ -53,6 +53,7 @@ from convnn.nn.windows.neighborhood import NeighborhoodAttention2d
 from convnn.nn.windows.recursion import UPSAMPLINGS, RecConv1d, RecConv2d, RecConv3d, RecursiveConv
 from convnn.nn.windows.selected_kernels import LSK1d, LSK2d, LSK3d, SelectedGate
 from convnn.nn.windows.shift import SpatialShift2d
+from convnn.nn.windows.shift_block import SHIFT_ACTIVATIONS, ShiftBlock2d, ShiftFeedForward2d
 from convnn.nn.windows.shifted_sums import ShiftWise2d
 from convnn.nn.windows.strips import SDLSKA2d, StripGate2d
 from convnn.nn.windows.super_kernel import SuperKernel1d, SuperKernel2d, SuperKernel3d, SuperKernelConv
@@ -81,6 +82,7 @@ __all__ = [
     "PREFERENCES",
     "SAMPLING_TYPES",
     "SEARCHES",
+    "SHIFT_ACTIVATIONS",
     "SIMILARITY_TYPES",
     "SPARSE_MODES",
     "UPSAMPLINGS",
@@ -166,6 +168,8 @@ __all__ = [
     "Search",
     "SelectedGate",
     "SharingReport",
+    "ShiftBlock2d",
+    "ShiftFeedForward2d",
     "ShiftWise2d",
     "ShiftedSum2d",
     "SlowSearchWarning",
