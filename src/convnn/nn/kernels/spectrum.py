@@ -78,7 +78,7 @@ def mixed_groups(spectrum: Tensor, groups: Tensor, shares: Tensor, in_channels: 
         (B, C_out, C_in, k, k).
     """
     number = shares.shape[2]
-    if torch.compiler.is_compiling() or shares.shape[0] <= spectrum.shape[0] * number:
+    if torch.compiler.is_compiling() or 0 < shares.shape[0] <= spectrum.shape[0] * number:
         each = torch.cat([shares[:, r, one.flatten()] for r, one in enumerate(groups)], dim=1)
         each = each.view(-1, *groups.shape, 1)
         return weights_of((each * spectrum).sum(1), in_channels, kernel_size)

@@ -102,7 +102,8 @@ def share_kernels(
     left |= _tied_elsewhere(model, layers, groups)
     groups = [names for names in groups if not left.keys() & set(names)]
     if not groups:
-        why = f"; {next(iter(left))} was left: {next(iter(left.values()))}" if left else ""
+        asked_for = [name for name in left if where.asks_for(name, layers[name])]
+        why = f"; {asked_for[0]} was left: {left[asked_for[0]]}" if asked_for else ""
         raise InputError(f"model={type(model).__name__} has no two layers that could share a kernel{why}")
     tensors = tuple(names for group in groups for names in _tensors(model, group, biases))
     _tie(model, tensors)
