@@ -104,7 +104,7 @@ def create_model(
 
 
 def _build(
-    name: str, layer: str | None, settings: dict[str, Any], *, pretrained: bool, width: float, **sizes: int
+    name: str, layer: str | None, settings: dict[str, Any], *, pretrained: bool, width: float, **sizes: Any
 ) -> Network:
     check_model(name)
     layer = layer or default_layer(name)

@@ -1,22 +1,13 @@
 """Kernels that every sample has for itself: their mixture, and the convolution with them."""
 
 from itertools import product
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from convnn.nn._grid import Grid, each_side
 from convnn.nn.kernels.convolution import CONVOLVE
-
-
-@runtime_checkable
-class TakesKernel(Protocol):
-    """A layer that can start as the convolution with a given kernel."""
-
-    def take_kernel(self, weight: Tensor, bias: Tensor | None) -> None:
-        r"""Compute the convolution with this weight (C_out, C_in / groups, \*k) and bias from now on, in place."""
-        ...
 
 
 def mixed(shares: Tensor, kernels: Tensor) -> Tensor:
@@ -69,7 +60,8 @@ def convolved(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, grid: Gr
     """
     grid.check(x.shape[2:], "kernel_size")
     x, geometry = _padded(x, grid)
-    return CONVOLVE[x.dim() - 3](x, weight, bias, *geometry, x.shape[1] // weight.shape[1])
+    stride, padding, dilation = geometry
+    return CONVOLVE[x.dim() - 3](x, weight, bias, stride, padding, dilation, x.shape[1] // weight.shape[1])
 
 
 def _padded(x: Tensor, grid: Grid) -> tuple[Tensor, tuple[Any, ...]]:
@@ -110,8 +102,9 @@ def _by_taps(x: Tensor, weight: Tensor, bias: Tensor | None, grid: Grid) -> Tens
     for tap in product(*map(range, weight.shape[4:])):
         starts = [place * apart for place, apart in zip(tap, dilations, strict=True)]
         seen = [slice(a, a + s * (c - 1) + 1, s) for a, s, c in zip(starts, strides, counts, strict=True)]
-        rows = x[(slice(None), slice(None), *seen)].unflatten(1, (groups, -1)).flatten(3)
-        out = out + torch.matmul(weight[(..., *tap)], rows)
+        window: tuple[Any, ...] = (slice(None), slice(None), *seen)
+        place: tuple[Any, ...] = (..., *tap)
+        out = out + torch.matmul(weight[place], x[window].unflatten(1, (groups, -1)).flatten(3))
     out = out.flatten(1, 2)
     out = out if bias is None else out + bias.unsqueeze(2)
     return out.unflatten(2, counts)

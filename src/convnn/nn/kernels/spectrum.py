@@ -1,5 +1,7 @@
 """Kernels in the frequency domain: the spectrum of a weight, disjoint groups of its frequencies, mixtures of these."""
 
+from functools import reduce
+
 import torch
 from torch import Tensor
 
@@ -79,9 +81,8 @@ def mixed_groups(spectrum: Tensor, groups: Tensor, shares: Tensor, in_channels: 
     """
     number = shares.shape[2]
     if torch.compiler.is_compiling() or 0 < shares.shape[0] <= spectrum.shape[0] * number:
-        each = torch.cat([shares[:, r, one.flatten()] for r, one in enumerate(groups)], dim=1)
-        each = each.view(-1, *groups.shape, 1)
-        return weights_of((each * spectrum).sum(1), in_channels, kernel_size)
+        of_each = [shares[:, r, one.flatten()].view(-1, *one.shape, 1) * spectrum[r] for r, one in enumerate(groups)]
+        return weights_of(reduce(torch.add, of_each), in_channels, kernel_size)
     # The transform is linear, so fewer are needed where there are more samples than groups.
     belongs = groups.unsqueeze(1) == torch.arange(number, device=groups.device).view(-1, 1, 1)
     parts = (belongs.unsqueeze(-1) * spectrum.unsqueeze(1)).flatten(0, 1)

@@ -10,13 +10,12 @@ from torch.nn.utils import parametrize
 from convnn.errors import InputError, UnsupportedError
 from convnn.nn._grid import Grid, Sides
 from convnn.nn._layer import MapLayer
-from convnn.nn.kernels.per_sample import TakesKernel
 from convnn.nn.maps.attention import ConvNNAttn1d, ConvNNAttn2d, ConvNNAttn3d
 from convnn.nn.maps.branching import Branching, Branching1d, Branching2d, Branching3d
 from convnn.nn.maps.conv_new import Conv1dNew, Conv2dNew, Conv3dNew, ConvNew
 from convnn.nn.maps.convnn import ConvNN, ConvNN1d, ConvNN2d, ConvNN3d
 from convnn.nn.maps.placed import ConvNNPos, ConvNNPos1d, ConvNNPos2d, ConvNNPos3d
-from convnn.nn.routed.experts import CondConv1d, CondConv2d, CondConv3d
+from convnn.nn.routed.experts import CondConv, CondConv1d, CondConv2d, CondConv3d
 from convnn.nn.routed.frequency import FDConv2d
 from convnn.nn.vision_graphs.adaptive import AdaptiveNeighborhoods2d
 from convnn.nn.vision_graphs.axial import MGC2d, SVGA2d
@@ -195,7 +194,7 @@ def take_weights(layer: nn.Module | None, conv: Convolution, outputs: slice = sl
             _copy(layer, weight.flatten(2), bias)
         elif isinstance(layer, ConvNew | ConvNNPos | nn.Conv1d | nn.Conv2d | nn.Conv3d):
             _copy(layer, weight, bias)
-        elif isinstance(layer, TakesKernel):
+        elif isinstance(layer, CondConv | FDConv2d):
             layer.take_kernel(weight, bias)
         elif layer is not None:
             raise UnsupportedError(

@@ -131,7 +131,7 @@ def _reason_to_leave(model: nn.Module, layer: nn.Module) -> str | None:
 
 def _tied_elsewhere(model: nn.Module, layers: Mapping[str, nn.Module], groups: list[tuple[str, ...]]) -> dict[str, str]:
     """Return why groups are left of which a layer shares a parameter with another module, by name of their layers."""
-    found = {}
+    found: dict[str, str] = {}
     for names in groups:
         group = {name: layers[name] for name in names}
         holder = nn.ModuleList(group.values())

@@ -119,7 +119,7 @@ class FDConv2d(MapLayer):
         self.side = sides[0] if is_dynamic(in_channels, out_channels, sides, plain_up_to) else 0
         self.scale = max(min(in_channels, out_channels) // 2, 1)
         self.groups, self.in_frequency = groups, in_frequency
-        where = {"device": device, "dtype": dtype}
+        where: dict[str, Any] = {"device": device, "dtype": dtype}
         self.bias = nn.Parameter(torch.empty(out_channels, **where)) if bias else None
         self.weight: nn.Parameter | None = None
         self.spectrum: nn.Parameter | None = None
@@ -150,7 +150,11 @@ class FDConv2d(MapLayer):
             if local_gate is not None:
                 self.local = LocalModulation(in_channels, out_channels, places=places, gate=local_gate, **where)
             if divisors and self.side > 1:
-                form = {"kernel_size": band_kernel_size, "groups": band_groups, "weigh_lowest": weigh_lowest}
+                form: dict[str, Any] = {
+                    "kernel_size": band_kernel_size,
+                    "groups": band_groups,
+                    "weigh_lowest": weigh_lowest,
+                }
                 self.bands = FrequencyBands(in_channels, divisors, gate=band_gate, **form, **where)
         self.frequency_groups, self.spectra = frequency_groups, spectra
         self.reset_parameters()
