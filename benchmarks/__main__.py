@@ -16,10 +16,11 @@ from benchmarks.family import measure_family
 from benchmarks.layers import measure_layer, measure_sizes
 from benchmarks.map_sizes import measure_map_sizes
 from benchmarks.networks import measure_networks
+from benchmarks.routed import measure_routed
 from benchmarks.search import measure_search
 from benchmarks.tokens import Tokens, measure_tokens, measure_vits
 
-GROUPS = ("map_sizes", "clustered", "networks", "family", "layers", "searches", "sizes", "tokens", "vits")
+GROUPS = ("map_sizes", "clustered", "networks", "family", "layers", "searches", "sizes", "tokens", "vits", "routed")
 
 
 def main() -> int:
@@ -51,6 +52,7 @@ def _agree(results: Any) -> bool:
 
 CASES = [Case(64, *shape) for shape in [*VGG11, *RESNET18]]
 FAMILY = [(32, 64, 64), (8, 256, 256)]
+ROUTED = [(32, 64, 64), (16, 128, 128), (8, 256, 256)]
 SMALL = [Case(2, *shape) for shape in VGG11[:2]]
 
 FULLY: dict[str, Callable[[], Any]] = {
@@ -70,6 +72,7 @@ FULLY: dict[str, Callable[[], Any]] = {
         measure_vits(Tokens(8, 224), 3, with_memory=True),
         measure_vits(Tokens(2, 512), 3, with_memory=True),
     ],
+    "routed": lambda: measure_routed([Case(64, *shape) for shape in ROUTED], 5),
 }
 """The cases that the page shows."""
 
@@ -83,6 +86,7 @@ QUICKLY: dict[str, Callable[[], Any]] = {
     "sizes": lambda: measure_sizes((8, 16), 2, with_memory=False),
     "tokens": lambda: [measure_tokens(Tokens(1, 224), 2, with_memory=False)],
     "vits": lambda: [measure_vits(Tokens(1, 224), 2, with_memory=False)],
+    "routed": lambda: measure_routed([Case(4, 8, 32, 32)], 2),
 }
 """The same cases on small batches, to check that everything runs and agrees."""
 

@@ -20,6 +20,7 @@ def tables(results: dict[str, Any]) -> str:
         "searches": [_searches],
         "tokens": [_tokens],
         "vits": [_vits],
+        "routed": [_routed],
     }
     return "\n".join(table(results) for group, makers in parts.items() if group in results for table in makers)
 
@@ -64,6 +65,28 @@ def _clustered(results: dict[str, Any]) -> str:
         " briefly, and know the number of probes beforehand. The time of the clustered search grows with the number of"
         f" positions to the power of {measured['exponent']:.2f}.\n\n" + "\n".join(rows) + "\n"
     )
+
+
+def _routed(results: dict[str, Any]) -> str:
+    """A row a layer, a column a shape: times Conv2d and times the published form, forward; with both gradients."""
+    cases = results["routed"]
+    head = ["layer", *(str(Case(**one["case"])) for one in cases)]
+    rows = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for name in cases[0]["forward"]:
+        cells = ["; ".join(_routed_cell(one[phase][name], name) for phase in ("forward", "training")) for one in cases]
+        rows.append("| " + " | ".join([name, *cells]) + " |")
+    return (
+        "### Kernels mixed for every sample\n\n"
+        "Forward; forward and backward. Conv2d in milliseconds, the others in units of Conv2d, and in brackets in units"
+        " of the published form. CondConv has 4 experts, FDConv 64 groups of frequencies.\n\n" + "\n".join(rows) + "\n"
+    )
+
+
+def _routed_cell(figures: dict[str, float], name: str) -> str:
+    if name == "Conv2d":
+        return f"{figures['ms']:.0f} ms"
+    published = f" ({figures['times published']:.2f})" if "times published" in figures else ""
+    return f"{figures['times Conv2d']:.2f}{published}"
 
 
 def _known(number: float | None) -> str:

@@ -125,6 +125,10 @@ MAP_CASES = [
     _map_case("super-kernel1d", cnn.SuperKernel1d, (12,)),
     _map_case("lkca", cnn.LKCA2d, (6, 4), kernel_size=(11, 7)),
     _map_case("lkca1d-shared", cnn.LKCA1d, (12,), kernels=1, kernel_bias=False, stride=2),
+    _map_case("condconv", cnn.CondConv2d, (6, 4), stride=2, padding="same"),
+    _map_case("condconv1d", cnn.CondConv1d, (12,), experts=2, padding_mode="reflect"),
+    _map_case("fdconv", cnn.FDConv2d, (6, 4), plain_up_to=0),
+    _map_case("fdconv-plain", cnn.FDConv2d, (6, 4), stride=(1, 2)),
     _map_case("adaptive-difference", cnn.AdaptiveNeighborhoods2d, (6, 4), kernel_size=5, edge_type="difference"),
 ]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convnn import data, export, hub, models, nn, ops, study, train, viz
-    from convnn.nn import merge, replace_layers
+    from convnn.nn import merge, replace_layers, share_kernels
     from convnn.train import load
 
 __version__ = "0.1.0"
@@ -26,12 +26,18 @@ __all__ = [
     "nn",
     "ops",
     "replace_layers",
+    "share_kernels",
     "study",
     "train",
     "viz",
 ]
 
-_FUNCTIONS = {"merge": "convnn.nn", "replace_layers": "convnn.nn", "load": "convnn.train"}
+_FUNCTIONS = {
+    "merge": "convnn.nn",
+    "replace_layers": "convnn.nn",
+    "share_kernels": "convnn.nn",
+    "load": "convnn.train",
+}
 """What the package offers by itself, and the modules that have it."""
 
 

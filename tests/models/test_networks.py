@@ -143,7 +143,7 @@ def test_a_model_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
         """Create a small VGG."""
         return VGG((1, 0, 0, 0, 0), layer, dropout=dropout, **settings)
 
-    assert model_settings("vgg3") == {"dropout": 0.1}
+    assert model_settings("vgg3") == {"share_kernels": "none", "dropout": 0.1}
     assert default_layer("vgg3") == "ConvNN"
     network = create_model("vgg3", "Conv2d", width=1 / 64, dropout=0.3)
     assert network.head[4].p == 0.3

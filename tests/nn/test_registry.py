@@ -36,6 +36,8 @@ TYPES = {
     "SDLSKA": cnn.SDLSKA2d,
     "SuperKernel": cnn.SuperKernel2d,
     "LKCA": cnn.LKCA2d,
+    "CondConv": cnn.CondConv2d,
+    "FDConv": cnn.FDConv2d,
 }
 TOKEN_TYPES = {
     "Attention": cnn.Attention,
@@ -110,6 +112,8 @@ FLAGS = {  # what the command line passes to every layer
     "N_rep": 2,
     "band_norm": False,
     "kernels": 1,
+    "experts": 2,
+    "frequency_groups": 2,
 }
 
 
@@ -238,7 +242,7 @@ def test_flags_reach_their_layer() -> None:
 
 
 def test_settings_of_an_entry_are_those_it_reads() -> None:
-    assert cnn.LAYERS["Conv2d"].settings == {"kernel_size": 3}
+    assert cnn.LAYERS["Conv2d"].settings == {"kernel_size": 3, "depthwise": False, "without_bias": False}
     assert cnn.LAYERS["ConvNN"].settings["similarity_type"] == "Col"
     assert "attention_dropout" not in cnn.LAYERS["Branching"].settings
     assert cnn.LAYERS["Branching_Attn"].settings["attention_dropout"] == 0.1

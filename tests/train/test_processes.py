@@ -58,6 +58,11 @@ def test_two_processes_have_the_gradients_of_one(name: str, tmp_path: Path) -> N
     check_same_step(tmp_path, NETWORKS[name] | {"batch_size": 33}, {})
 
 
+@pytest.mark.long
+def test_shared_kernels_have_the_gradients_of_one_process(tmp_path: Path) -> None:
+    check_same_step(tmp_path, NETWORKS["resnet"] | {"batch_size": 33, "share_kernels": "stage"}, {})
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["vit", pytest.param("resnet", marks=pytest.mark.long)])
 def test_a_process_without_a_sample_changes_nothing(name: str, tmp_path: Path) -> None:

@@ -13,6 +13,13 @@ from convnn.models._registry import (
     model_settings,
     register_model,
 )
+from convnn.models.convmixer import (
+    ConvMixer,
+    convmixer_256_16,
+    convmixer_768_32,
+    convmixer_1024_20,
+    convmixer_1536_20,
+)
 from convnn.models.densenet import DenseNet, densenet121
 from convnn.models.external import ExternalNetwork, is_external
 from convnn.models.hierarchical.inceptionnext import (
@@ -74,12 +81,22 @@ from convnn.models.mobilevig import (
     mobilevigv2_ti,
 )
 from convnn.models.resnet import ResNet, resnet18, resnet34
+from convnn.models.se_resnet import (
+    SEResNet,
+    se_resnet_d_2,
+    se_resnet_d_3,
+    se_resnet_d_4,
+    se_resnet_d_6,
+    se_resnet_d_8,
+    se_resnet_d_10,
+)
 from convnn.models.vgg import VGG, vgg11, vgg13, vgg16, vgg19
 from convnn.models.vit import ViT, vit, vit_base, vit_small, vit_tiny
 
 __all__ = [
     "VAN",
     "VGG",
+    "ConvMixer",
     "DenseNet",
     "ExternalNetwork",
     "GreedyViG",
@@ -91,12 +108,17 @@ __all__ = [
     "RecNeXtA",
     "RepLKNet",
     "ResNet",
+    "SEResNet",
     "Shiftwise",
     "ShiftwiseV1",
     "UniRepLKNet",
     "ViT",
     "check_layer",
     "check_model",
+    "convmixer_256_16",
+    "convmixer_768_32",
+    "convmixer_1024_20",
+    "convmixer_1536_20",
     "create_model",
     "default_layer",
     "densenet121",
@@ -138,6 +160,12 @@ __all__ = [
     "replknet_xl",
     "resnet18",
     "resnet34",
+    "se_resnet_d_2",
+    "se_resnet_d_3",
+    "se_resnet_d_4",
+    "se_resnet_d_6",
+    "se_resnet_d_8",
+    "se_resnet_d_10",
     "segmentation",
     "shiftwise_base",
     "shiftwise_small",

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Any, TypeVar
 
-from convnn.errors import InputError, did_you_mean
+from convnn import nn
+from convnn.errors import InputError, check_choice, did_you_mean
 from convnn.models._network import Network
 from convnn.models.external import ExternalNetwork, check_external, is_external, replacement_settings
 from convnn.nn import LAYERS, layer_factory, list_layers
 from convnn.nn.registry import check_layer_name, check_settings, keyword_defaults
+from convnn.nn.replace import SCOPES
 
 Builder = TypeVar("Builder", bound=Callable[..., Network])
 
@@ -69,6 +71,7 @@ def create_model(
     num_classes: int = 10,
     width: float = 1.0,
     pretrained: bool = False,
+    share_kernels: str = "none",
     **settings: Any,
 ) -> Network:
     """Build a network with a layer.
@@ -83,6 +86,8 @@ def create_model(
         width: factor on all channel numbers; 1 is the published network.
         pretrained: start from the pretrained weights of torchvision or timm, which downloads and caches them; a head
             with another number of classes is initialised at random.
+        share_kernels: layers of one shape use one kernel: "none", those of a "stage", or of the whole "model"
+            (`convnn.share_kernels`).
         settings: settings of the network, such as patch_size, or `where`, the pattern of names of the layers to
             replace in a network of another library; or of the layer, such as K. Those that neither of them reads are
             ignored, as flags are.
@@ -95,6 +100,18 @@ def create_model(
         >>> sum(p.numel() for p in create_model("vgg11", "Conv2d").parameters())
         128812810
     """
+    check_choice("share_kernels", share_kernels, SCOPES)
+    network = _build(
+        name, layer, settings, in_channels=in_channels, num_classes=num_classes, width=width, pretrained=pretrained
+    )
+    if share_kernels != "none":
+        nn.share_kernels(network, scope=share_kernels)
+    return network
+
+
+def _build(
+    name: str, layer: str | None, settings: dict[str, Any], *, pretrained: bool, width: float, **sizes: Any
+) -> Network:
     check_model(name)
     layer = layer or default_layer(name)
     check_layer(name, layer)
@@ -103,16 +120,14 @@ def create_model(
     if is_external(name):
         read = {"where"} | replacement_settings(layer)
         own = {setting: value for setting, value in settings.items() if setting in read}
-        return ExternalNetwork(
-            name, layer, in_channels=in_channels, num_classes=num_classes, width=width, pretrained=pretrained, **own
-        )
+        return ExternalNetwork(name, layer, width=width, pretrained=pretrained, **sizes, **own)
     if pretrained:
         raise InputError(f"pretrained=True is for networks of torchvision and timm; model={name!r} has no such weights")
     model = _MODELS[name]
     own = {setting: value for setting, value in settings.items() if setting in model.settings}
     of_layer = layer_defaults(name, layer) | {s: value for s, value in settings.items() if s not in of_networks}
     factory = layer_factory(layer, **of_layer)
-    return model.build(factory, in_channels=in_channels, num_classes=num_classes, width=width, **own)
+    return model.build(factory, width=width, **sizes, **own)
 
 
 def check_layer(model: str, layer: str, prefix: str = "") -> None:
@@ -165,7 +180,8 @@ def layer_defaults(model: str, layer: str) -> dict[str, Any]:
 
 def model_settings(model: str) -> dict[str, Any]:
     """Return the settings that a network reads, with their defaults; those of its layer are in `convnn.nn.LAYERS`."""
-    return {"where": "*", "K": 0} if is_external(model) else dict(_MODELS[model].settings)
+    own = {"where": "*", "K": 0} if is_external(model) else _MODELS[model].settings
+    return {"share_kernels": "none"} | own
 
 
 def list_models(pattern: str = "*") -> list[str]:

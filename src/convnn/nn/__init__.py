@@ -20,7 +20,9 @@ from convnn.nn.maps.convnn import ConvNN1d, ConvNN2d, ConvNN3d
 from convnn.nn.maps.placed import ConvNNPos1d, ConvNNPos2d, ConvNNPos3d
 from convnn.nn.positional import PositionalEncoding2d
 from convnn.nn.registry import LAYERS, layer_factory, list_layers, register_layer
-from convnn.nn.replace import Fate, ReplacementReport, Where, replace_layers
+from convnn.nn.replace import Fate, ReplacementReport, SharingReport, Where, replace_layers, share_kernels
+from convnn.nn.routed.experts import CondConv1d, CondConv2d, CondConv3d
+from convnn.nn.routed.frequency import FDConv2d
 from convnn.nn.tokens._layer import NeighborAttention, TokenLayer
 from convnn.nn.tokens.attention import Attention, KvtAttention
 from convnn.nn.tokens.blocks import BlockSparseAttention
@@ -51,6 +53,7 @@ from convnn.nn.windows.neighborhood import NeighborhoodAttention2d
 from convnn.nn.windows.recursion import UPSAMPLINGS, RecConv1d, RecConv2d, RecConv3d, RecursiveConv
 from convnn.nn.windows.selected_kernels import LSK1d, LSK2d, LSK3d, SelectedGate
 from convnn.nn.windows.shift import SpatialShift2d
+from convnn.nn.windows.shift_block import SHIFT_ACTIVATIONS, ShiftBlock2d, ShiftFeedForward2d
 from convnn.nn.windows.shifted_sums import ShiftWise2d
 from convnn.nn.windows.strips import SDLSKA2d, StripGate2d
 from convnn.nn.windows.super_kernel import SuperKernel1d, SuperKernel2d, SuperKernel3d, SuperKernelConv
@@ -61,6 +64,7 @@ from convnn.nn.windows.token_kernel import LKCA1d, LKCA2d, LKCA3d, OffsetAttenti
 from convnn.nn.maps import _systems as _maps  # noqa: F401
 from convnn.nn.vision_graphs import _systems as _vision_graphs  # noqa: F401
 from convnn.nn.windows import _systems as _windows  # noqa: F401
+from convnn.nn.routed import _systems as _routed  # noqa: F401
 from convnn.nn.tokens import _systems as _tokens  # noqa: F401
 # isort: on
 
@@ -78,6 +82,7 @@ __all__ = [
     "PREFERENCES",
     "SAMPLING_TYPES",
     "SEARCHES",
+    "SHIFT_ACTIVATIONS",
     "SIMILARITY_TYPES",
     "SPARSE_MODES",
     "UPSAMPLINGS",
@@ -91,6 +96,9 @@ __all__ = [
     "Branching2d",
     "Branching3d",
     "ChoosingLayer",
+    "CondConv1d",
+    "CondConv2d",
+    "CondConv3d",
     "Conv1dNew",
     "Conv2dNew",
     "Conv3dNew",
@@ -110,6 +118,7 @@ __all__ = [
     "DegreeEstimator",
     "EdgeConv2d",
     "EdgeRanker",
+    "FDConv2d",
     "Fate",
     "Grapher2d",
     "Grid",
@@ -158,6 +167,9 @@ __all__ = [
     "SVGA2d",
     "Search",
     "SelectedGate",
+    "SharingReport",
+    "ShiftBlock2d",
+    "ShiftFeedForward2d",
     "ShiftWise2d",
     "ShiftedSum2d",
     "SlowSearchWarning",
@@ -184,4 +196,5 @@ __all__ = [
     "merge",
     "register_layer",
     "replace_layers",
+    "share_kernels",
 ]

@@ -37,6 +37,7 @@ from convnn.nn import (
     list_layers,
 )
 from convnn.nn._extensions import import_names
+from convnn.nn.replace import SCOPES
 from convnn.ops import BACKEND_CHOICES, METRICS
 from convnn.ops.weigh import SOFT_TOPS
 from convnn.train.checkpoint import LARGEST_NUMBER
@@ -140,6 +141,13 @@ class TrainConfig:
     )
     where: str = flag("*", "network", "pattern of the layers that --layer replaces in a network of torchvision or timm")
     pretrained: bool = flag(False, "network", "start from pretrained weights, for networks of torchvision and timm")
+    share_kernels: str = flag(
+        "none",
+        "network",
+        "layers of one shape use one kernel: those of a stage, or of the whole model",
+        SCOPES,
+        without_value="stage",
+    )
     width: float = flag(1.0, "network", "factor on all channel numbers; 1 is the published network")
     dropout: float = flag(0.5, "network", "dropout before linear layers, 0 to 1")
     patch_size: int = flag(16, "network", "patch size of ViT in pixels")
@@ -248,6 +256,10 @@ class TrainConfig:
     N_path: int = flag(2, "neighbours", "number of kernels that are summed to a small one of ShiftWise")
     N_rep: int = flag(4, "neighbours", "number of orders of the small kernels in ShiftWise's bands")
     band_norm: bool = flag(True, "neighbours", "normalise the bands of ShiftWise")
+    experts: int = flag(4, "neighbours", "number of kernels that CondConv mixes for every image")
+    frequency_groups: int = flag(
+        4, "neighbours", "groups of frequencies of FDConv's kernel, of which each has a share of its own"
+    )
     small_kernel: int = flag(5, "neighbours", "side of the small kernels of RepLK, 0: without one, and of ShiftWise")
 
     dataset: str = flag("cifar10", "data", "data set to train on", DATASETS)
@@ -372,6 +384,11 @@ class TrainConfig:
             )
         if self.pretrained and self.init_from is not None:
             raise InputError(f"--pretrained and --init_from={self.init_from} both say how to start; give one of them")
+        if self.fsdp and self.share_kernels != "none":
+            raise InputError(
+                f"--fsdp divides the weights of every block by itself, and --share_kernels={self.share_kernels} gives"
+                " one to several; give one of them"
+            )
         if self.warmup_epochs >= self.num_epochs:
             raise InputError(f"--warmup_epochs={self.warmup_epochs} must be less than --num_epochs={self.num_epochs}")
         parse_interval(self.checkpoint_every)

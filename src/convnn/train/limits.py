@@ -11,6 +11,7 @@ LARGEST = (
     | dict.fromkeys(("square_kernel_size", "band_kernel_size", "kernel_dilation", "big_kernel"), LARGEST_SIDE)
     | dict.fromkeys(("K", "num_samples", "probes", "lists", "sparse_context_window"), LARGEST_SIDE**2)
     | dict.fromkeys(("num_heads", "d_hidden", "d_mlp", "head_channels", "latent_channels", "kernels"), WIDEST)
+    | dict.fromkeys(("experts", "frequency_groups"), WIDEST)
     | dict.fromkeys(("num_layers", "mlp_layers", "level", "N_path", "N_rep"), DEEPEST)
     | {"threads": MOST_THREADS, "width": LARGEST_FACTOR, "expansion_factor": LARGEST_FACTOR}
 )
@@ -22,7 +23,7 @@ LEAST = (
     | dict.fromkeys(("patch_size", "num_layers", "num_heads", "d_hidden", "d_mlp", "sparse_context_window"), 1)
     | dict.fromkeys(("graph_dilation", "reduction", "mlp_layers", "step", "head_channels", "latent_channels"), 1)
     | dict.fromkeys(("kernel_size", "square_kernel_size", "band_kernel_size", "big_kernel", "N_path", "N_rep"), 1)
-    | dict.fromkeys(("attention_dilation", "kernel_dilation"), 1)
+    | dict.fromkeys(("attention_dilation", "kernel_dilation", "experts", "frequency_groups"), 1)
     | dict.fromkeys(("padding", "sample_padding", "reach", "positional_size", "relative_side", "shuffle_scale"), 0)
     | dict.fromkeys(("small_kernel", "kernels", "level", "num_workers", "seed", "warmup_epochs"), 0)
     | dict.fromkeys(("num_samples", "probes", "lists"), -1)

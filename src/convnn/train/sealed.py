@@ -42,13 +42,25 @@ def write_sealed(
         OutputError: the file cannot be written.
     """
     metadata = {METADATA_KEY: json.dumps({"sha256": NO_DIGEST} | document)}
-    raw = memoryview(save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata))
+    raw = memoryview(save(_apart(tensors), metadata))
     found = _DIGEST.search(raw[: 8 + _header_size(raw[:8])])
     if found is None:
         raise RuntimeError("safetensors has changed how it writes metadata")
     start, end = found.span(1)
     digest = hashlib.sha256(raw).hexdigest()
     write_atomically(path, raw[:start], digest, raw[end:], old_to=old_to)
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return contiguous tensors on the CPU of which no two share memory, as layers with one kernel do."""
+    apart: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        place = own.untyped_storage().data_ptr()
+        apart[name] = own.clone() if place in seen else own
+        seen.add(place)
+    return apart
 
 
 def read_sealed(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -17,6 +17,8 @@ from convnn.nn.kernels.convolution import BATCH_NORMS, CONVOLUTIONS, Convolution
 from convnn.nn.kernels.taps import Kernel, normalised
 from convnn.words import counted
 
+SHARED = "it shares its kernel, which would be a different one in each layer"
+
 
 class Mergeable(nn.Module):
     """A module that another, with fewer parts, can replace at inference."""
@@ -92,7 +94,8 @@ def merge(model: nn.Module, *, inplace: bool = False) -> MergeReport:
 
     Parallel convolutions become one, with the batch normalisation after each. A convolution, or a layer of ours that
     ends in one, takes in the batch normalisation that follows it in a `torch.nn.Sequential`. Normalisation has its
-    running statistics, and kernels are computed in float64 before they are rounded. Parts with hooks are left.
+    running statistics, and kernels are computed in float64 before they are rounded. Parts with hooks are left, and so
+    are those that share a kernel, which would be a different one in each.
 
     Args:
         model: any model, in evaluation mode.
@@ -130,9 +133,13 @@ def _merge_parts(holder: nn.Module) -> Iterator[Merged]:
     for name, module in holder.named_modules(remove_duplicate=False):
         if isinstance(module, Mergeable) and not name.startswith(inside):
             found[name], inside = module, f"{name}."
-    new = {module: module.merge() for module in found.values() if not _listened_to(module)}
+    shared = _sharing(holder)
+    apart = {module for module in found.values() if shared.isdisjoint(module.modules())}
+    new = {module: module.merge() for module in apart if not _listened_to(module)}
     for name, module in found.items():
-        if module in new:
+        if module not in apart:
+            yield Merged(name, type(module).__name__, reason=SHARED)
+        elif module in new:
             holder.set_submodule(name, new[module])
             yield Merged(name, type(module).__name__, type(new[module]).__name__)
         else:
@@ -141,6 +148,7 @@ def _merge_parts(holder: nn.Module) -> Iterator[Merged]:
 
 def _merge_norms(holder: nn.Module) -> Iterator[Merged]:
     """Merge batch normalisation into the convolution before it, in every sequence that is no subclass."""
+    shared = _sharing(holder)
     uses = Counter(module for _, module in holder.named_modules(remove_duplicate=False))
     for path, sequence in list(holder.named_modules()):
         parts = list(sequence.named_children()) if type(sequence) is nn.Sequential else []
@@ -152,9 +160,22 @@ def _merge_norms(holder: nn.Module) -> Iterator[Merged]:
             if any(uses[part] > 1 or _listened_to(part) for part in (layer, conv, norm)):
                 yield Merged(name, old, reason="it is used elsewhere, or something listens to it")
                 continue
+            if conv in shared or norm in shared:
+                yield Merged(name, old, reason=SHARED)
+                continue
             _take_in(conv, norm)
             sequence.set_submodule(after, nn.Identity())
             yield Merged(name, old, type(layer).__name__)
+
+
+def _sharing(model: nn.Module) -> set[nn.Module]:
+    """Return the modules that own a parameter which another module owns, too."""
+    owners: dict[nn.Parameter, set[nn.Module]] = {}
+    for module in model.modules():
+        for parameter in module._parameters.values():
+            if parameter is not None:
+                owners.setdefault(parameter, set()).add(module)
+    return {module for several in owners.values() if len(several) > 1 for module in several}
 
 
 def _is_pair(conv: nn.Module, norm: nn.Module) -> bool:

@@ -14,11 +14,22 @@ from convnn.nn.registry import LAYERS, check_layer_name, check_settings
 from convnn.nn.replace import _maps, _tokens
 from convnn.nn.replace._maps import kept_settings
 from convnn.nn.replace._report import Fate, ReplacementReport
+from convnn.nn.replace._sharing import SCOPES, SharingReport, share_kernels
 from convnn.nn.replace._tied import reasons_of_names, reasons_of_sharing
 from convnn.nn.replace._where import Where, WhereLike, as_where, sides_of_maps
 from convnn.nn.tokens._layer import NeighborAttention, TokenLayer
 
-__all__ = ["Fate", "ReplacementReport", "Where", "can_keep_weights", "kept_settings", "replace_layers"]
+__all__ = [
+    "SCOPES",
+    "Fate",
+    "ReplacementReport",
+    "SharingReport",
+    "Where",
+    "can_keep_weights",
+    "kept_settings",
+    "replace_layers",
+    "share_kernels",
+]
 
 
 def replace_layers(
@@ -32,7 +43,8 @@ def replace_layers(
 ) -> ReplacementReport:
     """Replace the convolutions, or the self-attention, of a model by a layer of this library, in place.
 
-    A layer on maps replaces every `torch.nn.Conv1d`, `Conv2d` and `Conv3d` whose window has more than one position. It
+    A layer on maps replaces every `torch.nn.Conv1d`, `Conv2d` and `Conv3d` whose window has more than one position; a
+    `Where` can ask for the others, too. It
     keeps channels, window, stride, dilation, groups, bias, padding and padding mode, so that maps keep their sizes, and
     chooses as many neighbours as the window has positions unless K is given. A layer on tokens replaces
     `torch.nn.MultiheadAttention` and the attention of timm's vision transformers, with their width, heads and bias.
@@ -46,10 +58,10 @@ def replace_layers(
         where: layers to replace: a pattern of names, a class, several of either, a function of the name and the layer
             that returns whether to replace it, or a `Where`.
         keep_weights: start from the old weights. When convolutions are replaced, the outputs of the model are
-            unchanged with "ConvNN" and "Branching" with similarity_type="Window", "ConvNN_Pos" with reach=0, and
-            "Conv2d_New"; the model can then be trained, or its search changed. When attention is replaced, every layer
-            keeps the projections of queries, keys, values and output; the outputs are unchanged with "Attention", and
-            with "ConvNNAttention" if K is the number of tokens.
+            unchanged with "ConvNN" and "Branching" with similarity_type="Window", "ConvNN_Pos" with reach=0,
+            "Conv2d_New", "CondConv" and "FDConv"; the model can then be trained, or its search changed. When attention
+            is replaced, every layer keeps the projections of queries, keys, values and output; the outputs are
+            unchanged with "Attention", and with "ConvNNAttention" if K is the number of tokens.
         example: an input of the model, for a `Where` with a map size.
         settings: settings of the layer.
 
@@ -76,7 +88,8 @@ def replace_layers(
     if where.map_size is not None and example is None:
         raise InputError(f"where has map_size={where.map_size}, which needs example=, an input of the model")
     where.check_asks_for_some(layers, model)
-    reasons = {name: reason for name, module in layers.items() if (reason := _reason_to_leave(module, layer, axes))}
+    leave = partial(_reason_to_leave, layer=layer, axes=axes, pointwise=where.pointwise, settings=settings)
+    reasons = {name: reason for name, module in layers.items() if (reason := leave(module))}
     reasons = reasons_of_sharing(model, layers) | reasons
     free = {name: module for name, module in layers.items() if name not in reasons}
     reasons |= where.refusals(free, None if example is None else sides_of_maps(model, example))
@@ -174,10 +187,10 @@ def _is_convolution(module: nn.Module) -> bool:
     return isinstance(module, _maps.CONVOLUTIONS)
 
 
-def _reason_to_leave(module: Any, layer: Any, axes: int | None) -> str | None:
+def _reason_to_leave(module: Any, *, layer: Any, **settings: Any) -> str | None:
     if not _is_convolution(module):
         return None
-    return _maps.reason_to_leave(module, layer if isinstance(layer, str) else None, axes)
+    return _maps.reason_to_leave(module, layer if isinstance(layer, str) else None, **settings)
 
 
 def _refuse_to_do_nothing(

@@ -1,6 +1,6 @@
 """Replacement of a convolution by a layer on maps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -15,6 +15,8 @@ from convnn.nn.maps.branching import Branching, Branching1d, Branching2d, Branch
 from convnn.nn.maps.conv_new import Conv1dNew, Conv2dNew, Conv3dNew, ConvNew
 from convnn.nn.maps.convnn import ConvNN, ConvNN1d, ConvNN2d, ConvNN3d
 from convnn.nn.maps.placed import ConvNNPos, ConvNNPos1d, ConvNNPos2d, ConvNNPos3d
+from convnn.nn.routed.experts import CondConv, CondConv1d, CondConv2d, CondConv3d
+from convnn.nn.routed.frequency import FDConv2d
 from convnn.nn.vision_graphs.adaptive import AdaptiveNeighborhoods2d
 from convnn.nn.vision_graphs.axial import MGC2d, SVGA2d
 from convnn.nn.vision_graphs.edge_conv import EdgeConv2d
@@ -39,18 +41,26 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 SAME = "Conv2dSame"
 """timm's convolution with the padding of TensorFlow, the only kind of `Conv2d` that is known to be nothing more."""
 
-FAMILIES: dict[str, tuple[Callable[..., MapLayer], ...]] = {
-    "Conv2d_New": (Conv1dNew, Conv2dNew, Conv3dNew),
-    "ConvNN": (ConvNN1d, ConvNN2d, ConvNN3d),
-    "ConvNN_Pos": (ConvNNPos1d, ConvNNPos2d, ConvNNPos3d),
-    "ConvNN_Attn": (ConvNNAttn1d, ConvNNAttn2d, ConvNNAttn3d),
-    "Branching": (Branching1d.with_convnn, Branching2d.with_convnn, Branching3d.with_convnn),
-    "Branching_Attn": (Branching1d.with_attention, Branching2d.with_attention, Branching3d.with_attention),
+FAMILIES: dict[str, dict[int, Callable[..., MapLayer]]] = {
+    "Conv2d_New": {1: Conv1dNew, 2: Conv2dNew, 3: Conv3dNew},
+    "ConvNN": {1: ConvNN1d, 2: ConvNN2d, 3: ConvNN3d},
+    "ConvNN_Pos": {1: ConvNNPos1d, 2: ConvNNPos2d, 3: ConvNNPos3d},
+    "ConvNN_Attn": {1: ConvNNAttn1d, 2: ConvNNAttn2d, 3: ConvNNAttn3d},
+    "Branching": {1: Branching1d.with_convnn, 2: Branching2d.with_convnn, 3: Branching3d.with_convnn},
+    "Branching_Attn": {1: Branching1d.with_attention, 2: Branching2d.with_attention, 3: Branching3d.with_attention},
+    "CondConv": {1: CondConv1d, 2: CondConv2d, 3: CondConv3d},
+    "FDConv": {2: FDConv2d},
 }
-"""What takes the place of a convolution along one, two and three axes, by the names of `--layer`."""
+"""What takes the place of a convolution, by the names of `--layer` and the axes of the map."""
 
-WITH_WEIGHTS = ("Conv2d_New", "ConvNN", "ConvNN_Pos", "Branching")
+WITH_WEIGHTS = ("Conv2d_New", "ConvNN", "ConvNN_Pos", "Branching", "CondConv", "FDConv")
 """Layers that can have the weights of a convolution."""
+
+WITH_A_KERNEL = ("Conv2d_New", "ConvNN_Pos", "CondConv", "FDConv")
+"""Layers whose kernel has the size of the window."""
+
+POINTWISE = ("CondConv", "FDConv")
+"""Layers that are more than a convolution even where the window is a single position."""
 
 UNPADDED: dict[str, tuple[dict[int, Callable[..., MapLayer]], tuple[str, ...]]] = {
     "ViG": ({2: ViG2d}, ("K",)),
@@ -84,7 +94,7 @@ def kept_settings(layer: str) -> set[str]:
 
 def name_of_class(layer: type) -> tuple[str, int] | None:
     """Return the name of a class of this library and the axes of its maps; None for another class."""
-    builds = [(name, build) for name, family in FAMILIES.items() for build in family]
+    builds = [(name, build) for name, family in FAMILIES.items() for build in family.values()]
     builds += [(name, build) for name, (by_axes, _) in UNPADDED.items() for build in by_axes.values()]
     for name, build in builds:
         if layer is getattr(build, "__self__", build):  # Branching is registered by its other constructors
@@ -108,17 +118,32 @@ def check_keeps_weights(layer: str, settings: dict[str, Any]) -> None:
         )
 
 
-def reason_to_leave(conv: Convolution, layer: str | None = None, axes: int | None = None) -> str | None:
-    """Return why a layer, or any layer, cannot replace a convolution; None if it can."""
+def reason_to_leave(
+    conv: Convolution,
+    layer: str | None = None,
+    axes: int | None = None,
+    *,
+    pointwise: bool = False,
+    settings: Mapping[str, Any] | None = None,
+) -> str | None:
+    """Return why a layer with these settings, or any layer, cannot replace a convolution; None if it can.
+
+    Windows of a single position are replaced only if this is asked for, by `pointwise`, and makes a difference.
+    """
     kind = type(conv).__name__
     if type(conv) not in CONVOLUTIONS and kind != SAME:
         return f"{kind} computes more than a convolution, or not the same"
     if parametrize.is_parametrized(conv) or conv._forward_pre_hooks or conv._forward_hooks:
         return "its weight is computed from others, or something listens to it"
-    if all(side == 1 for side in conv.kernel_size):
+    is_asked_for = pointwise and (layer is None or layer in POINTWISE)
+    if all(side == 1 for side in conv.kernel_size) and not is_asked_for:
         return "its window is a single position"
     if axes is not None and len(conv.kernel_size) != axes:
         return f"the layer reads maps of {counted(axes, 'axis', 'axes')}"
+    if layer in FAMILIES and len(conv.kernel_size) not in FAMILIES[layer]:
+        return f"{layer} reads images, (B, C, H, W)"
+    if layer == "FDConv":
+        return FDConv2d.reason_to_leave(conv, **settings or {})
     return _reason_of_unpadded(conv, layer) if layer in UNPADDED else None
 
 
@@ -142,7 +167,7 @@ def in_place_of(conv: Convolution, layer: str, settings: dict[str, Any], *, keep
         UnsupportedError: the layer has no weights of a convolution.
     """
     axes = len(conv.kernel_size)
-    build = UNPADDED[layer][0][axes] if layer in UNPADDED else FAMILIES[layer][axes - 1]
+    build = UNPADDED[layer][0][axes] if layer in UNPADDED else FAMILIES[layer][axes]
     where = {"device": conv.weight.device, "dtype": conv.weight.dtype}
     new = build(conv.in_channels, conv.out_channels, **_geometry(conv, layer) | settings, **where)
     if keep_weights:
@@ -169,10 +194,12 @@ def take_weights(layer: nn.Module | None, conv: Convolution, outputs: slice = sl
             _copy(layer, weight.flatten(2), bias)
         elif isinstance(layer, ConvNew | ConvNNPos | nn.Conv1d | nn.Conv2d | nn.Conv3d):
             _copy(layer, weight, bias)
+        elif isinstance(layer, CondConv | FDConv2d):
+            layer.take_kernel(weight, bias)
         elif layer is not None:
             raise UnsupportedError(
                 f"keep_weights=True is for layers with the weights of a convolution, which {type(layer).__name__} has"
-                " not; use ConvNN, ConvNN_Pos, Branching or Conv2d_New"
+                " not; use ConvNN, ConvNN_Pos, Branching, Conv2d_New, CondConv or FDConv"
             )
 
 
@@ -207,7 +234,7 @@ def _geometry(conv: Convolution, layer: str) -> dict[str, Any]:
         "padding_mode": conv.padding_mode,
         "bias": conv.bias is not None,
     }
-    if layer in ("Conv2d_New", "ConvNN_Pos"):
+    if layer in WITH_A_KERNEL:
         return kept | {"kernel_size": window}
     if layer in UNPADDED:
         of_window = {"K": conv.weight[0, 0].numel(), "kernel_size": max(conv.kernel_size) | 1}  # odd

@@ -26,6 +26,8 @@ class Where:
         fraction: share of the layers admitted by the other settings to replace, 0 to 1: the last ones, whose maps are
             the smallest.
         predicate: function of the path and the layer that returns whether to replace it.
+        pointwise: admit convolutions whose window is a single position, where the layer is more than one: "CondConv",
+            "FDConv", or a function.
 
     Raises:
         InputError: a setting has another type, the fraction is out of range, or the sides are not in order.
@@ -36,6 +38,7 @@ class Where:
     map_size: tuple[float, float] | None = None
     fraction: float = 1.0
     predicate: Predicate | None = None
+    pointwise: bool = False
 
     def __post_init__(self) -> None:
         if not all(isinstance(pattern, str) for pattern in self._patterns()):

@@ -51,6 +51,17 @@ register_system(
         where="convnn.nn.SpatialShift2d",
     )
 )
+register_system(
+    _fact(
+        name="TCSR: attention and shift",
+        selects="the k x k window, shifted inwards at the border; then the eight adjacent positions",
+        weighs="softmax of the scaled inner products and a learned bias for each offset",
+        aggregates="a sum in each head; then a copy of a neighbour for each eighth of the channels, between 1x1 ones",
+        paper="arXiv 2303.14324, arXiv 2307.16140",
+        checked="its parts, against the published code; the definition in loops",
+        where="convnn.nn.ShiftBlock2d convnn.nn.ShiftFeedForward2d",
+    )
+)
 _register(
     "RepLK",
     RepLK2d,

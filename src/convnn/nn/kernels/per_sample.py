@@ -1,0 +1,110 @@
+"""Kernels that every sample has for itself: their mixture, and the convolution with them."""
+
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convnn.nn._grid import Grid, each_side
+from convnn.nn.kernels.convolution import CONVOLVE
+
+
+def mixed(shares: Tensor, kernels: Tensor) -> Tensor:
+    r"""Return a mixture of kernels for every sample.
+
+    .. math:: w_b = \sum_e r_{be} W_e
+
+    Args:
+        shares: r (B, E).
+        kernels: W (E, \*K).
+
+    Returns:
+        (B, \*K).
+    """
+    return torch.mm(shares, kernels.flatten(1)).unflatten(1, kernels.shape[1:])
+
+
+def per_sample(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, grid: Grid) -> Tensor:
+    r"""Convolve every map with its own kernel.
+
+    .. math:: y_b = w_b * x_b + c_b
+
+    Args:
+        x: (B, C, \*S).
+        weight: w (B, C_out, C / groups, \*k).
+        bias: c (B, C_out), or None.
+        grid: stride, padding and dilation, with windows of the size of the kernels.
+
+    Returns:
+        (B, C_out, \*S').
+
+    Raises:
+        InputError: the kernels do not fit the map, or it cannot be padded.
+    """
+    grid.check(x.shape[2:], "kernel_size")
+    if torch.compiler.is_exporting():
+        return _by_taps(x, weight, bias, grid)
+    x, geometry = _padded(x, grid)
+    is_depthwise = weight.shape[2] == 1
+    if x.shape[0] == 0 or (x.device.type == "cpu" and not is_depthwise and not torch.compiler.is_compiling()):
+        return _one_by_one(x, weight, bias, *geometry)
+    return _in_groups(x, weight, bias, *geometry)
+
+
+def convolved(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, grid: Grid) -> Tensor:
+    r"""Convolve all maps (B, C, \*S) with one kernel (C_out, C / groups, \*k), with the geometry of a grid.
+
+    Raises:
+        InputError: the kernel does not fit the map, or it cannot be padded.
+    """
+    grid.check(x.shape[2:], "kernel_size")
+    x, geometry = _padded(x, grid)
+    stride, padding, dilation = geometry
+    return CONVOLVE[x.dim() - 3](x, weight, bias, stride, padding, dilation, x.shape[1] // weight.shape[1])
+
+
+def _padded(x: Tensor, grid: Grid) -> tuple[Tensor, tuple[Any, ...]]:
+    """Return a map, padded unless torch does so itself, and the geometry of torch's convolution."""
+    is_plain = grid.padding_mode == "zeros" and (grid.padding != "same" or grid.stride == 1)
+    padding = grid.padding if is_plain else 0
+    return x if is_plain else grid.pad(x), (grid.stride, padding, grid.dilation)
+
+
+def _in_groups(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any) -> Tensor:
+    """Convolve all samples at once, as groups of the channels of one map."""
+    (batch, channels), groups = x.shape[:2], x.shape[1] // weight.shape[2]
+    one_map = x.reshape(1, batch * channels, *x.shape[2:])
+    bias = None if bias is None else bias.flatten()
+    out = CONVOLVE[x.dim() - 3](one_map, weight.flatten(0, 1), bias, stride, padding, dilation, batch * groups)
+    return out.reshape(batch, weight.shape[1], *out.shape[2:])
+
+
+def _one_by_one(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any) -> Tensor:
+    """Convolve sample by sample, which a CPU does faster than many groups of few channels."""
+    convolve, groups = CONVOLVE[x.dim() - 3], x.shape[1] // weight.shape[2]
+    if x.shape[0] == 0:
+        return convolve(x, weight.sum(0), None if bias is None else bias.sum(0), stride, padding, dilation, groups)
+    biases = [None] * x.shape[0] if bias is None else bias.unbind()
+    parts = zip(x.split(1), weight.unbind(), biases, strict=True)
+    return torch.cat([convolve(one, w, c, stride, padding, dilation, groups) for one, w, c in parts])
+
+
+def _by_taps(x: Tensor, weight: Tensor, bias: Tensor | None, grid: Grid) -> Tensor:
+    """Convolve as a sum over the taps of products of matrices: in a file, the number of groups cannot depend on B."""
+    axes, n = grid.axes(x.shape[2:], "kernel_size"), x.dim() - 2
+    strides, dilations = each_side("stride", grid.stride, n), each_side("dilation", grid.dilation, n)
+    x = grid.pad(x)
+    counts = [axis.count for axis in axes]
+    groups = x.shape[1] // weight.shape[2]
+    weight = weight.unflatten(1, (groups, -1))  # (B, groups, C_out / groups, C / groups, *k)
+    out: Any = 0
+    for tap in product(*map(range, weight.shape[4:])):
+        starts = [place * apart for place, apart in zip(tap, dilations, strict=True)]
+        seen = [slice(a, a + s * (c - 1) + 1, s) for a, s, c in zip(starts, strides, counts, strict=True)]
+        window: tuple[Any, ...] = (slice(None), slice(None), *seen)
+        place: tuple[Any, ...] = (..., *tap)
+        out = out + torch.matmul(weight[place], x[window].unflatten(1, (groups, -1)).flatten(3))
+    out = out.flatten(1, 2)
+    out = out if bias is None else out + bias.unsqueeze(2)
+    return out.unflatten(2, counts)

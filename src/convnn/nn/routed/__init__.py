@@ -1,0 +1,1 @@
+"""Layers on maps whose kernel depends on the input."""
