@@ -1,6 +1,7 @@
 """Tests of `convnn statistics`, and of the same measures after every epoch."""
 
 import csv
+import json
 import math
 import shlex
 from pathlib import Path
@@ -15,7 +16,8 @@ from convnn.errors import InputError
 from convnn.models import create_model
 from convnn.train import EpochResult, Scores, TrainConfig, load_checkpoint, read_checkpoint
 from convnn.train.randomness import random_state
-from convnn.viz import LayerStatistics, draw_statistics, neighbor_statistics
+from convnn.viz import LayerStatistics, draw_statistics, layer_fields, neighbor_statistics
+from convnn.viz.fields import table as fields_table
 from convnn.viz.statistics.measure import MEASURES
 from convnn.viz.statistics.table import COLUMNS, csv_rows, readable_markdown, readable_rows
 
@@ -84,6 +86,23 @@ def test_what_cannot_be_measured_is_refused_before_an_old_run_is_overwritten(
     assert main_train(argv) == 2
     assert message in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.slow
+def test_receptive_fields_are_written_drawn_and_printed(
+    logged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best, out = logged / "best.safetensors", tmp_path / "statistics"
+    argv = ["statistics", str(best), "--receptive_field", "--limit_test", "2", "--out", str(out)]
+    assert main([*argv, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert [row["layer"] for row in printed][::17] == ["stem.0", "features"]
+    assert {path.name for path in out.iterdir()} == {f"receptive_field.{end}" for end in ("csv", "md", "png")}
+    expected = layer_fields(load_checkpoint(best)[0], load_data("digits", limit_test=2).test)
+    with (out / "receptive_field.csv").open(newline="") as file:
+        assert list(csv.reader(file)) == [list(fields_table.COLUMNS), *fields_table.csv_rows(expected)]
+    assert main(argv) == 2
+    assert f"--out={out} would replace '{out / 'receptive_field.csv'}'" in capsys.readouterr().err
 
 
 def rows(folder: Path) -> list[list[str]]:
