@@ -45,6 +45,7 @@ TOKEN_TYPES = {
     "NeighborhoodAttention": cnn.NeighborhoodAttention,
     "SparseAttention": cnn.SparseAttention,
     "BlockSparseAttention": cnn.BlockSparseAttention,
+    "LKCAttention": cnn.LKCAttention,
     "BranchConv": cnn.BranchConv,
     "BranchAttention": cnn.BranchAttention,
 }
