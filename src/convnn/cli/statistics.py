@@ -1,4 +1,4 @@
-"""Measure the neighbours that each layer of a network chooses on the test images, or how far it looks."""
+"""Measure the neighbours that each layer of a network chooses on the test images, how far it looks, or what decides."""
 
 import argparse
 from math import isnan
@@ -8,8 +8,9 @@ from rich.console import Console
 
 from convnn.cli._flags import add_checkpoint, add_config_flags, add_out_flags
 from convnn.cli._images import config_like
-from convnn.cli._parser import Parser, add_json_flag
+from convnn.cli._parser import Parser, PathAction, add_json_flag
 from convnn.cli._receptive_field import measure_fields
+from convnn.cli._shape_bias import measure_shape_bias
 from convnn.cli._tables import as_table
 from convnn.cli.evaluate import load_images_like
 from convnn.files import check_new, make_folder, write_atomically
@@ -31,22 +32,29 @@ ON_SCREEN = ("distance", "in_window", "outside", "hubness", "never_chosen", "cla
 def add_flags(parser: Parser) -> None:
     """Add the arguments to a parser."""
     add_checkpoint(parser)
-    parser.add_argument(
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
         "--receptive_field",
         action="store_true",
         help="instead, measure and draw which pixels every layer depends on, on 50 images unless --limit_test is given",
     )
-    add_out_flags(parser, f"folder for {', '.join(FILES)}, or receptive_field.*", default="statistics")
+    instead.add_argument(
+        "--shape_bias",
+        action=PathAction,
+        metavar="FOLDER",
+        help="instead, measure whether shape or texture decides, on pictures named SHAPE-TEXTURE, as cat7-dog1.png",
+    )
+    add_out_flags(parser, f"folder for {', '.join(FILES)}, or receptive_field.*, or shape_bias.*", default="statistics")
     add_json_flag(parser)
     add_config_flags(parser, only=FLAGS)
 
 
-def run(args: argparse.Namespace, console: Console) -> None:
-    """Measure on the test images; print and write."""
-    if args.receptive_field:
-        measure_fields(args, console)
-    else:
-        measure_neighbors(args, console)
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Measure, print and write; return 1 if a picture could not be read, else 0."""
+    if args.shape_bias is not None:
+        return measure_shape_bias(args, console)
+    (measure_fields if args.receptive_field else measure_neighbors)(args, console)
+    return 0
 
 
 def measure_neighbors(args: argparse.Namespace, console: Console) -> None:

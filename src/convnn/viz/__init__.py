@@ -10,12 +10,14 @@ from convnn.viz.neighbors.page import write_page
 from convnn.viz.neighbors.sheet import draw_neighbors
 from convnn.viz.statistics.measure import LayerStatistics, neighbor_statistics
 from convnn.viz.statistics.plot import draw_statistics
+from convnn.viz.statistics.shape_bias import ShapeBias, shape_bias
 
 __all__ = [
     "FieldSide",
     "LayerField",
     "LayerNeighbors",
     "LayerStatistics",
+    "ShapeBias",
     "choose_queries",
     "draw_comparison",
     "draw_curves",
@@ -27,5 +29,6 @@ __all__ = [
     "layer_fields",
     "neighbor_statistics",
     "receptive_field",
+    "shape_bias",
     "write_page",
 ]
