@@ -110,6 +110,7 @@ FLAGS = {  # what the command line passes to every layer
     "N_path": 1,
     "N_rep": 2,
     "band_norm": False,
+    "sparsity": 0.3,
     "kernels": 1,
 }
 

@@ -239,6 +239,7 @@ class TrainConfig:
     N_path: int = flag(2, "neighbours", "number of kernels that are summed to a small one of ShiftWise")
     N_rep: int = flag(4, "neighbours", "number of orders of the small kernels in ShiftWise's bands")
     band_norm: bool = flag(True, "neighbours", "normalise the bands of ShiftWise")
+    sparsity: float = flag(0.0, "neighbours", "share of ShiftWise's small kernels that training prunes, published: 0.3")
     small_kernel: int = flag(5, "neighbours", "side of the small kernels of RepLK, 0: without one, and of ShiftWise")
 
     dataset: str = flag("cifar10", "data", "data set to train on", DATASETS)
