@@ -30,7 +30,7 @@ EXPECTED += ("MobileViG: SVGA", "MobileViGv2: MGC", "TCSR: neighbourhood attenti
 EXPECTED += ("Non-local block", "Block-sparse attention")
 EXPECTED += ("RepLKNet: large kernel", "InceptionNeXt: square and bands", "RecNeXt: recursive convolution")
 EXPECTED += ("VAN: large kernel attention", "LKCA of tokens", "ShiftwiseConv: shifted small kernels")
-EXPECTED += ("UniRepLKNet journal: effective receptive field",)
+EXPECTED += ("UniRepLKNet journal: effective receptive field", "SKFlow: super kernels")
 
 
 def check_form(result: dict) -> None:
