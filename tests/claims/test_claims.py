@@ -29,6 +29,8 @@ EXPECTED = (
 EXPECTED += ("MobileViG: SVGA", "MobileViGv2: MGC", "TCSR: neighbourhood attention", "Adaptive neighbourhoods")
 EXPECTED += ("Non-local block", "Block-sparse attention")
 EXPECTED += ("RepLKNet: large kernel", "InceptionNeXt: square and bands", "RecNeXt: recursive convolution")
+EXPECTED += ("VAN: large kernel attention", "LKCA of tokens", "ShiftwiseConv: shifted small kernels")
+EXPECTED += ("UniRepLKNet journal: effective receptive field", "SKFlow: super kernels")
 
 
 def check_form(result: dict) -> None:

@@ -1,12 +1,14 @@
 """Tests of `convnn statistics`, and of the same measures after every epoch."""
 
 import csv
+import json
 import math
 import shlex
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from convnn.cli import main, main_train
 from convnn.cli._callbacks import NeighborLog
@@ -15,7 +17,8 @@ from convnn.errors import InputError
 from convnn.models import create_model
 from convnn.train import EpochResult, Scores, TrainConfig, load_checkpoint, read_checkpoint
 from convnn.train.randomness import random_state
-from convnn.viz import LayerStatistics, draw_statistics, neighbor_statistics
+from convnn.viz import LayerStatistics, draw_statistics, layer_fields, neighbor_statistics
+from convnn.viz.fields import table as fields_table
 from convnn.viz.statistics.measure import MEASURES
 from convnn.viz.statistics.table import COLUMNS, csv_rows, readable_markdown, readable_rows
 
@@ -84,6 +87,74 @@ def test_what_cannot_be_measured_is_refused_before_an_old_run_is_overwritten(
     assert main_train(argv) == 2
     assert message in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.slow
+def test_receptive_fields_are_written_drawn_and_printed(
+    logged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best, out = logged / "best.safetensors", tmp_path / "statistics"
+    argv = ["statistics", str(best), "--receptive_field", "--limit_test", "2", "--out", str(out)]
+    assert main([*argv, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert [row["layer"] for row in printed][::17] == ["stem.0", "features"]
+    assert {path.name for path in out.iterdir()} == {f"receptive_field.{end}" for end in ("csv", "md", "png")}
+    expected = layer_fields(load_checkpoint(best)[0], load_data("digits", limit_test=2).test)
+    with (out / "receptive_field.csv").open(newline="") as file:
+        assert list(csv.reader(file)) == [list(fields_table.COLUMNS), *fields_table.csv_rows(expected)]
+    assert main(argv) == 2
+    assert f"--out={out} would replace '{out / 'receptive_field.csv'}'" in capsys.readouterr().err
+
+
+def test_shape_bias_is_that_of_the_predictions(
+    logged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best, pictures, out = logged / "best.safetensors", tmp_path / "cue-conflict", tmp_path / "out"
+    pixels = torch.randint(256, (6, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    for number, (shape, texture) in enumerate([(0, 1), (1, 2), (2, 3), (7, 8), (9, 0)]):
+        (pictures / str(shape)).mkdir(parents=True)
+        Image.fromarray(pixels[number].numpy()).save(pictures / str(shape) / f"{shape}-{texture}.png")
+    Image.fromarray(pixels[5].numpy()).save(pictures / "0" / "0-cow.png")
+    argv = [str(best), "--shape_bias", str(pictures), "--out", str(out)]
+    assert main(["statistics", *argv, "--json"]) == 0
+    *_, total = json.loads(capsys.readouterr().out)
+    assert main(["predict", str(best), str(pictures), "--top", "1", "--format", "json"]) == 0
+    guesses = {Path(one["image"]).stem: one["classes"][0]["class"] for one in json.loads(capsys.readouterr().out)}
+    shape, texture = (
+        sum(name.split("-")[place] == guess for name, guess in guesses.items() if name != "0-cow") for place in (0, 1)
+    )
+    assert (total["class"], total["images"], total["shape"], total["texture"]) == ("all", 5, shape, texture)
+    assert {path.name for path in out.iterdir()} == {"shape_bias.csv", "shape_bias.md"}
+    assert main(["statistics", *argv, "--overwrite"]) == 0
+    assert "1 picture left out: not of two different classes of the network" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ([], "has no pictures"),
+        (["cow1-cat2.png"], "has no picture SHAPE-TEXTURE of two classes of the network, which are 0, 1, 2"),
+        (["3.png"], "must be named after its shape and texture, such as cat7-elephant1.png"),
+        (None, "must be a folder of pictures named SHAPE-TEXTURE"),
+    ],
+)
+def test_what_has_no_conflicting_cues_is_refused(
+    names: list[str] | None, message: str, logged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "pictures"
+    if names is not None:
+        folder.mkdir()
+        for name in names:
+            (folder / name).touch()
+    argv = ["statistics", str(logged / "best.safetensors"), "--shape_bias", str(folder), "--out", str(tmp_path / "out")]
+    assert main(argv) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_analysis_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["statistics", "best.safetensors", "--receptive_field", "--shape_bias", "cues"]) == 2
+    assert "--shape_bias: not allowed with argument --receptive_field" in capsys.readouterr().err
 
 
 def rows(folder: Path) -> list[list[str]]:

@@ -32,6 +32,9 @@ NOT_RUN = {
     "git clone https://github.com/OWNER/convnn.git": "the address is the reader's",
     "cd convnn": "of what was cloned",
     "pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu": "torch is installed",
+    "convnn statistics runs/animals/best.safetensors --shape_bias cue-conflict --out runs/animals/bias": (
+        "the pictures are the reader's"
+    ),
 }
 
 NO_FLAGS_OF_OURS = {

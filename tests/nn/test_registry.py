@@ -47,6 +47,7 @@ TOKEN_TYPES = {
     "NeighborhoodAttention": cnn.NeighborhoodAttention,
     "SparseAttention": cnn.SparseAttention,
     "BlockSparseAttention": cnn.BlockSparseAttention,
+    "LKCAttention": cnn.LKCAttention,
     "BranchConv": cnn.BranchConv,
     "BranchAttention": cnn.BranchAttention,
 }
@@ -111,6 +112,7 @@ FLAGS = {  # what the command line passes to every layer
     "N_path": 1,
     "N_rep": 2,
     "band_norm": False,
+    "sparsity": 0.3,
     "kernels": 1,
     "experts": 2,
     "frequency_groups": 2,

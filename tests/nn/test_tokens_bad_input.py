@@ -18,10 +18,13 @@ EVERY = [
     cnn.MultiheadConv,
     cnn.BranchConv,
     cnn.BranchAttention,
+    cnn.LKCAttention,
 ]
 SPLITTING = [layer for layer in EVERY[:8] if layer is not cnn.LocalAttention]  # whose width does not come from dim
-DROPPING = [layer for layer in EVERY if layer not in (cnn.MultiheadConv, cnn.BlockSparseAttention)]
-CHOOSING = [layer for layer in EVERY if layer not in (cnn.MultiheadConv, cnn.Attention)]  # of a backend
+DROPPING = [layer for layer in EVERY if layer not in (cnn.MultiheadConv, cnn.BlockSparseAttention, cnn.LKCAttention)]
+CHOOSING = [
+    layer for layer in EVERY if layer not in (cnn.MultiheadConv, cnn.Attention, cnn.LKCAttention)
+]  # of a backend
 CONVNN = [cnn.ConvNNAttention, cnn.BranchConv, cnn.BranchAttention]
 
 

@@ -26,7 +26,7 @@ COMMANDS = {
     "evaluate": "measure the accuracy of a checkpoint",
     "predict": "classify pictures",
     "neighbors": "draw the neighbours that each layer chooses",
-    "statistics": "measure the neighbours that each layer chooses",
+    "statistics": "measure the neighbours that each layer chooses, or how far it looks",
     "sweep": "run a study, which is a set of runs",
     "compare": "compare several runs",
     "export": "export a network to other runtimes or the Hugging Face hub",

@@ -1,16 +1,17 @@
-"""Measure the neighbours that each layer of a network chooses on the test images."""
+"""Measure the neighbours that each layer of a network chooses on the test images, how far it looks, or what decides."""
 
 import argparse
 from math import isnan
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from convnn.cli._flags import add_checkpoint, add_config_flags, add_out_flags
 from convnn.cli._images import config_like
-from convnn.cli._parser import Parser, add_json_flag
+from convnn.cli._parser import Parser, PathAction, add_json_flag
+from convnn.cli._receptive_field import measure_fields
+from convnn.cli._shape_bias import measure_shape_bias
+from convnn.cli._tables import as_table
 from convnn.cli.evaluate import load_images_like
 from convnn.files import check_new, make_folder, write_atomically
 from convnn.screen import print_json, print_line, show_activity
@@ -31,13 +32,33 @@ ON_SCREEN = ("distance", "in_window", "outside", "hubness", "never_chosen", "cla
 def add_flags(parser: Parser) -> None:
     """Add the arguments to a parser."""
     add_checkpoint(parser)
-    add_out_flags(parser, f"folder for {', '.join(FILES)}", default="statistics")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--receptive_field",
+        action="store_true",
+        help="instead, measure and draw which pixels every layer depends on, on 50 images unless --limit_test is given",
+    )
+    instead.add_argument(
+        "--shape_bias",
+        action=PathAction,
+        metavar="FOLDER",
+        help="instead, measure whether shape or texture decides, on pictures named SHAPE-TEXTURE, as cat7-dog1.png",
+    )
+    add_out_flags(parser, f"folder for {', '.join(FILES)}, or receptive_field.*, or shape_bias.*", default="statistics")
     add_json_flag(parser)
     add_config_flags(parser, only=FLAGS)
 
 
-def run(args: argparse.Namespace, console: Console) -> None:
-    """Measure on the test images, with classes of positions learned from the training images; print and write."""
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Measure, print and write; return 1 if a picture could not be read, else 0."""
+    if args.shape_bias is not None:
+        return measure_shape_bias(args, console)
+    (measure_fields if args.receptive_field else measure_neighbors)(args, console)
+    return 0
+
+
+def measure_neighbors(args: argparse.Namespace, console: Console) -> None:
+    """Measure neighbours, with classes of positions learned from the training images; print and write."""
     check_new(Path(args.out), FILES, overwrite=args.overwrite)
     network, recipe = load_checkpoint(args.checkpoint)
     config = config_like(args, recipe, fit=recipe.fit)
@@ -58,15 +79,3 @@ def run(args: argparse.Namespace, console: Console) -> None:
     recall = () if all(isnan(layer.recall) for layer in layers) else ("recall",)
     console.print(as_table(title, *readable_rows(layers, ON_SCREEN + recall)))
     print_line(console, str(picture))
-
-
-def as_table(title: str, head: list[str], rows: list[list[str]]) -> Table:
-    """Return the table for the screen; names are shortened to its width, numbers are not."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in head:
-        is_name = heading == "layer"
-        wrapped = heading.replace(" ", "\n")
-        table.add_column(wrapped, justify="left" if is_name else "right", no_wrap=not is_name, overflow="ellipsis")
-    for row in rows:
-        table.add_row(*row)
-    return table

@@ -110,6 +110,8 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
         raise InputError(f"--checkpoint={config.checkpoint} applies to --test_only; leave it out to train")
     if config.log_neighbors and config.fsdp:
         raise InputError("--log_neighbors needs the whole network in one process; leave out --log_neighbors or --fsdp")
+    if config.sparsity and config.fsdp:
+        raise InputError(f"--sparsity={config.sparsity} needs whole kernels in one process; leave it out, or --fsdp")
     from accelerate.utils import set_seed  # takes half a second to import
 
     accelerator = make_accelerator(

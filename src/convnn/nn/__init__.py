@@ -11,6 +11,7 @@ from convnn.nn._shuffle import PixelShuffle1d, PixelUnshuffle1d
 from convnn.nn.functional import AGGREGATION_TYPES, PREFERENCES
 from convnn.nn.kernels.convolution import ConvMaker
 from convnn.nn.kernels.merging import Mergeable, Merged, MergeReport, merge
+from convnn.nn.kernels.offsets import OffsetAttention
 from convnn.nn.kernels.parallel import ConvNorm, ParallelConv, ResidualConv
 from convnn.nn.kernels.shifted import ShiftedSum2d
 from convnn.nn.maps.attention import ConvNNAttn1d, ConvNNAttn2d, ConvNNAttn3d
@@ -28,6 +29,7 @@ from convnn.nn.tokens.attention import Attention, KvtAttention
 from convnn.nn.tokens.blocks import BlockSparseAttention
 from convnn.nn.tokens.branching import BranchAttention, BranchConv, MultiheadConv, TokenBranching
 from convnn.nn.tokens.convnn import CONVOLUTION_TYPES, ConvNNAttention
+from convnn.nn.tokens.offsets import LKCAttention
 from convnn.nn.tokens.windows import SPARSE_MODES, LocalAttention, NeighborhoodAttention, SparseAttention
 from convnn.nn.vision_graphs._degree import DEGREE_TYPES, DegreeEstimator
 from convnn.nn.vision_graphs._edges import ACTIVATIONS
@@ -57,7 +59,7 @@ from convnn.nn.windows.shift_block import SHIFT_ACTIVATIONS, ShiftBlock2d, Shift
 from convnn.nn.windows.shifted_sums import ShiftWise2d
 from convnn.nn.windows.strips import SDLSKA2d, StripGate2d
 from convnn.nn.windows.super_kernel import SuperKernel1d, SuperKernel2d, SuperKernel3d, SuperKernelConv
-from convnn.nn.windows.token_kernel import LKCA1d, LKCA2d, LKCA3d, OffsetAttention
+from convnn.nn.windows.token_kernel import LKCA1d, LKCA2d, LKCA3d
 
 # Every room registers its layers, in the order in which they are listed.
 # isort: off
@@ -130,6 +132,7 @@ __all__ = [
     "LKCA1d",
     "LKCA2d",
     "LKCA3d",
+    "LKCAttention",
     "LSK1d",
     "LSK2d",
     "LSK3d",

@@ -119,7 +119,7 @@ def defaults_of(model: str, layer: str | None = None) -> dict[str, Any]:
     of_model = {name: value for name, value in model_settings(model).items() if name in flags}
     of_tokens = TOKEN_DEFAULTS if LAYERS[default_layer(model)].reads == "tokens" else {}
     folder = PUBLISHED_FOLDERS.get((model, layer), f"./Output/{model.replace(':', '_')}/{layer}")
-    return of_layer | of_model | of_tokens | {"layer": layer, "output_dir": folder}
+    return of_tokens | of_layer | of_model | {"layer": layer, "output_dir": folder}
 
 
 @dataclass(frozen=True, init=False)
@@ -248,9 +248,9 @@ class TrainConfig:
     shortcut: bool = flag(True, "neighbours", "add the input of a layer with a shortcut to its output")
     level: int = flag(2, "neighbours", "how often RecConv halves the map")
     upsampling: str = flag("bilinear", "neighbours", "how RecConv enlarges maps", UPSAMPLINGS)
-    kernel_bias: bool = flag(False, "neighbours", "learn a bias for the kernels of RecConv and LKCA too")
+    kernel_bias: bool = flag(False, "neighbours", "learn a bias for the kernels of RecConv, LKCA and LKCAttention too")
     k_conv: str = flag("1,15", "neighbours", "sides of SuperKernel's kernels, separated by commas")
-    kernels: int = flag(0, "neighbours", "number of LKCA's kernels; 0: one for each channel")
+    kernels: int = flag(0, "neighbours", "number of LKCA's kernels; 0: one for each channel, or of tokens each head")
     big_kernel: int = flag(51, "neighbours", "length of ShiftWise's bands of small kernels")
     ghost_ratio: float = flag(0.23, "neighbours", "share of ShiftWise's channels without a kernel, 0 to 1")
     N_path: int = flag(2, "neighbours", "number of kernels that are summed to a small one of ShiftWise")
@@ -260,6 +260,7 @@ class TrainConfig:
     frequency_groups: int = flag(
         4, "neighbours", "groups of frequencies of FDConv's kernel, of which each has a share of its own"
     )
+    sparsity: float = flag(0.0, "neighbours", "share of ShiftWise's small kernels that training prunes, published: 0.3")
     small_kernel: int = flag(5, "neighbours", "side of the small kernels of RepLK, 0: without one, and of ShiftWise")
 
     dataset: str = flag("cifar10", "data", "data set to train on", DATASETS)

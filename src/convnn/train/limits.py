@@ -31,7 +31,7 @@ LEAST = (
 """Smallest values of whole numbers, where the flag is given."""
 
 FRACTIONS = (
-    *("lambda_param", "branch_ratio", "recall", "choosing", "ghost_ratio"),
+    *("lambda_param", "branch_ratio", "recall", "choosing", "ghost_ratio", "sparsity"),
     *("attention_dropout", "dropout", "drop_path"),
 )
 """Flags between 0 and 1."""

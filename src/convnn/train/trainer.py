@@ -22,6 +22,7 @@ from convnn.train.config import TrainConfig
 from convnn.train.metrics import EpochResult, Meter, Scores, best_result
 from convnn.train.optim import CRITERIA, Schedule, make_optimizer
 from convnn.train.processes import Processes, shard, synchronize_batchnorm
+from convnn.train.pruning import prune_kernels
 from convnn.train.randomness import seed_step
 from convnn.train.running import Position
 from convnn.train.state import capture, restore
@@ -185,6 +186,8 @@ class Trainer:
                 self._add_gradient(batches[number], sum(num_samples))
         if not filled:
             return
+        if self.position.step == 0:
+            prune_kernels(self.network, self.config.seed, self.position.epoch)
         if self.config.clip_grad_norm:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip_grad_norm)
         with self.schedule.warmup(self.position.epoch - 1 + (self.position.step + 1) / self.num_steps):

@@ -2,25 +2,33 @@
 
 from convnn.viz.compare.plot import draw_comparison
 from convnn.viz.curves import draw_curves
+from convnn.viz.fields.field import FieldSide, field_sides, receptive_field
+from convnn.viz.fields.layers import LayerField, layer_fields
+from convnn.viz.fields.plot import draw_fields
 from convnn.viz.neighbors.layers import LayerNeighbors, choose_queries, find_neighbors
 from convnn.viz.neighbors.page import write_page
 from convnn.viz.neighbors.sheet import draw_neighbors
-from convnn.viz.receptive_field import FieldSide, field_sides, receptive_field
 from convnn.viz.statistics.measure import LayerStatistics, neighbor_statistics
 from convnn.viz.statistics.plot import draw_statistics
+from convnn.viz.statistics.shape_bias import ShapeBias, shape_bias
 
 __all__ = [
     "FieldSide",
+    "LayerField",
     "LayerNeighbors",
     "LayerStatistics",
+    "ShapeBias",
     "choose_queries",
     "draw_comparison",
     "draw_curves",
+    "draw_fields",
     "draw_neighbors",
     "draw_statistics",
     "field_sides",
     "find_neighbors",
+    "layer_fields",
     "neighbor_statistics",
     "receptive_field",
+    "shape_bias",
     "write_page",
 ]

@@ -63,6 +63,12 @@ def style_panel(panel: Axes) -> None:
     panel.spines["bottom"].set_color(FAINT)
 
 
+def evenly_spaced(count: int, most: int) -> list[int]:
+    """Return the indices of at most `most` of `count` things, from the first to the last."""
+    indices: list[int] = np.linspace(0, count - 1, min(most, count)).round().astype(int).tolist()
+    return indices
+
+
 def save_figure(figure: Figure, path: Path | str) -> Path:
     """Write a figure atomically, in the format of the suffix, into an existing folder.
 

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from convnn import nn as cnn
+from convnn.models.vit import Block
 from convnn.nn.kernels import taps
 from golden.case import Case
-from golden.entry import Entry
+from golden.entry import Entry, refuse
 
 IMAGES = cnn.ConvMaker(2)
 ACTIVATIONS = {"leakyrelu": "leaky_relu", "hswish": "hardswish"}
@@ -101,6 +102,54 @@ def _offsets(case: Case) -> nn.Module:
     return cnn.OffsetAttention(IMAGES, case.config["channels"], kernel_size=sides, **settings)
 
 
+class PatchNetwork(nn.Module):
+    """A network of patches with learned positions, whose features are their mean."""
+
+    def __init__(self, patch: nn.Module, blocks: nn.Module, dim: int, patches: int, classes: int) -> None:
+        super().__init__()
+        self.patch_embed, self.blocks = patch, blocks
+        self.pos_embed = nn.Parameter(torch.zeros(1, patches, dim))
+        self.norm, self.head = nn.LayerNorm(dim, eps=1e-6), nn.Linear(dim, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.patch_embed(x).flatten(2).transpose(1, 2) + self.pos_embed
+        return self.head(self.norm(self.blocks(tokens)).mean(1))
+
+
+def _patch_network(case: Case) -> nn.Module:
+    refuse(case, class_token="the grid has no place for a class token")
+    dim, patch, (height, width) = case.config["dim"], case.config["patch"], case.config["img"]
+    rows, columns = height // patch, width // patch
+
+    def layer(dim: int, num_heads: int) -> nn.Module:
+        return cnn.LKCAttention(
+            dim,
+            num_heads,
+            kernel_size=(2 * rows - 1, 2 * columns - 1),
+            size=(rows, columns),
+            kernel_bias=case.config["bias"],
+            **case.pick("value_projection", "output_projection"),
+        )
+
+    hidden, kernels = case.config["mlp_ratio"] * dim, case.config["kernels"]
+    blocks = [Block(dim, kernels, hidden, 0.0, layer) for _ in range(case.config["depth"])]
+    for block in blocks:
+        block.attention_norm.eps = block.mlp_norm.eps = 1e-6
+    embed = nn.Conv2d(3, dim, patch, patch)
+    return PatchNetwork(embed, nn.Sequential(*blocks), dim, rows * columns, case.config["num_classes"])
+
+
+OF_PATCHES = {
+    "attn.v": "attention.value",
+    "attn.proj": "attention.output",
+    "attn": "attention.operator",
+    "norm1": "attention_norm",
+    "norm2": "mlp_norm",
+    "mlp.fc1": "mlp.0",
+    "mlp.fc2": "mlp.3",
+}
+
+
 def _shifted(case: Case) -> nn.Module:
     """Build the layer with the published ghosts and orders of kernels, which are told by their shifts."""
     kept, ghosts = (case.tensors[f"index.{name}"] for name in ("rep", "ghost"))
@@ -154,6 +203,7 @@ ENTRIES = {
     "RecConv2d": Entry(_recursive, names=lambda case: {} if case.config["level"] else {"down": None}),
     "PCBlock4_Deep_nopool_res": Entry(_super, names=_of_super),
     "LKCA": Entry(_offsets, also=lambda ours, case: {"extra.attention": ours.attention(case.config["grid"])}),
+    "LKCA ViT (OUR reading, no public code)": Entry(_patch_network, names=OF_PATCHES),
     "ShiftWiseConv-v1": SHIFTED,
     "ShiftWiseConv-v2": SHIFTED,
 }

@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 import convnn
@@ -12,8 +12,9 @@ from convnn import nn as cnn
 from convnn.errors import InputError
 from convnn.models import create_model
 from convnn.nn.kernels import taps
-from convnn.nn.kernels.convolution import ConvMaker
+from convnn.nn.kernels.convolution import BATCH_NORMS, ConvMaker
 from kernel_layers import KERNELS, check_merged, maps, with_statistics
+from pairwise import only
 
 IMAGES = ConvMaker(2)
 
@@ -148,3 +149,99 @@ def test_a_refusal_leaves_the_model_as_it_was() -> None:
     with pytest.raises(InputError, match=r"^2 is in training mode"):
         cnn.merge(model, inplace=True)
     assert isinstance(model[0].operator, cnn.ParallelConv)
+
+
+def normalisations(model: nn.Module) -> int:
+    return sum(isinstance(part, BATCH_NORMS) for part in model.modules())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    only(
+        lambda case: case[0] in ("torchvision:resnet18", "timm:regnety_002"),
+        [
+            ("torchvision:resnet18", 20, 0),
+            ("torchvision:mobilenet_v3_small", 34, 0),
+            ("torchvision:efficientnet_b0", 49, 0),
+            ("torchvision:densenet121", 121, 62),
+            ("timm:convnext_atto", 0, 0),
+            ("timm:regnety_002", 44, 0),
+        ],
+    ),
+)
+def test_networks_of_other_libraries_lose_their_normalisation(name: str, before: int, after: int) -> None:
+    if name.startswith("timm"):
+        pytest.importorskip("timm")
+    model = with_statistics(create_model(name, "Conv2d"))
+    report = convnn.merge(model)
+    assert (normalisations(model), normalisations(report.model)) == (before, after)
+    assert len(report.merged) == before - after
+    assert len(report.left) == after
+    x = maps(3, 40, 40, batch=1)
+    expected = model(x)
+    torch.testing.assert_close(report.model(x), expected, rtol=0, atol=1e-9 * expected.abs().max().item())
+
+
+class Block(nn.Module):
+    """A convolution and its normalisation as attributes, with something else between or beside them."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        self.conv, self.bn, self.form = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), form
+        if form == "checked":
+            self.inner = Block("plain")
+        if form == "tapped":
+            self.tap = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        if self.form == "checked":
+            return self.inner(y) if x.sum() > 0 else y
+        if self.form == "tapped":
+            return self.bn(self.tap(y)) + y
+        others = {
+            "read twice": lambda: y,
+            "called twice": lambda: self.conv(y),
+            "weight": lambda: self.conv.weight.sum(),
+        }
+        return self.bn(y) + others.get(self.form, lambda: 0)()
+
+
+@pytest.mark.parametrize(
+    ("form", "merged", "left"),
+    [
+        ("plain", ["conv"], []),
+        ("read twice", [], [("conv", "it is used elsewhere, or something listens to it")]),
+        ("called twice", [], [("conv", "it is used elsewhere, or something listens to it")]),
+        ("weight", [], [("conv", "it is used elsewhere, or something listens to it")]),
+        ("tapped", [], [("bn", "it does not follow a convolution")]),
+        ("checked", ["inner.conv"], [("bn", "the part around it cannot be traced")]),
+    ],
+)
+def test_only_what_nothing_else_reads_is_merged(form: str, merged: list[str], left: list[tuple[str, str]]) -> None:
+    model = with_statistics(Block(form))
+    report = convnn.merge(model)
+    assert [part.name for part in report.merged] == merged
+    assert [(part.name, part.reason) for part in report.left] == left
+    x = maps(3, 4, 5)
+    torch.testing.assert_close(report.model(x), model(x), rtol=0, atol=1e-12)
+
+
+def test_a_network_of_blocks_that_cannot_be_traced_is_merged_around_and_in_them() -> None:
+    parts = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), Block("checked"), nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+    report = check_merged(nn.Sequential(*parts), maps(3, 4, 5))
+    assert [part.name for part in report.merged] == ["0", "2.inner.conv", "3"]
+
+
+def test_a_hook_on_what_is_around_sees_the_same_as_before() -> None:
+    seen: list[Tensor] = []
+    model = with_statistics(nn.Sequential(nn.Sequential(nn.Conv2d(3, 3, 1)), nn.BatchNorm2d(3), Block("plain")))
+    model[0].register_forward_hook(lambda _, __, output: seen.append(output))
+    model[2].register_forward_hook(lambda _, __, output: seen.append(output))
+    report = convnn.merge(model)
+    assert [part.name for part in report.merged] == ["2.conv"]
+    for one in (model, report.model):
+        one(maps(3, 4, 5))
+    for before, after in zip(seen[:2], seen[2:], strict=True):
+        torch.testing.assert_close(after, before, rtol=0, atol=1e-12)

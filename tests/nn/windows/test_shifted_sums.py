@@ -1,5 +1,6 @@
 """Tests of large kernels put together from small ones: against shifting and adding, and merged against trained."""
 
+import copy
 import re
 
 import pytest
@@ -108,3 +109,42 @@ def test_numbers_are_the_published() -> None:
 def test_refuses(settings: dict, message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
         cnn.ShiftWise2d(4, 4, **settings)
+
+
+def test_pruning_keeps_the_kernels_of_the_largest_products_with_their_gradients() -> None:
+    layer = cnn.ShiftedSum2d(6, big_kernel=9, sparsity=0.3).double()
+    with pytest.raises(InputError, match="needs the gradient of a batch; call backward"):
+        layer.prune()
+    (layer(maps(6, 5, 5)) ** 2).sum().backward()
+    products = (layer.weight * layer.weight.grad).abs().sum((0, 3, 4))
+    layer.prune()
+    assert (~layer.kept).sum() == 5  # of 18
+    assert products[~layer.kept].max() < products[layer.kept].min()
+    assert not layer.weight[:, ~layer.kept].any()
+    wide, *_ = layer.kernels()
+    layer.weight.data[:, ~layer.kept] = 1.0
+    assert torch.equal(layer.kernels()[0], wide), "what is pruned does not count, whatever the optimizer does to it"
+    check_merged(layer, maps(6, 5, 5))
+
+
+def test_small_kernels_make_room_for_drawn_ones() -> None:
+    layer = cnn.ShiftedSum2d(10, big_kernel=12, sparsity=0.3)
+    layer.weight.grad = torch.rand_like(layer.weight)
+    layer.prune()
+    before, sizes = layer.kept.clone(), layer.weight.detach().sum(0).abs().sum((2, 3))
+    twin = copy.deepcopy(layer)
+    layer.prune(torch.Generator().manual_seed(1))
+    gone, grown = before & ~layer.kept, layer.kept & ~before
+    assert gone.sum() == grown.sum() == 8  # 30 % of the 28 that were kept
+    assert sizes[gone].max() <= sizes[before & layer.kept].min()
+    assert not layer.weight[:, grown].any()
+    twin.prune(torch.Generator().manual_seed(1))
+    assert torch.equal(twin.kept, layer.kept)
+    twin.load_state_dict(layer.state_dict())
+    assert torch.equal(twin(maps(10, 4, 4).float()), layer(maps(10, 4, 4).float()))
+
+
+def test_without_sparsity_there_is_no_buffer_for_it() -> None:
+    assert "kept" not in cnn.ShiftedSum2d(4).state_dict()
+    with pytest.raises(InputError, match=r"sparsity=1\.5 must lie between 0 and 1"):
+        cnn.ShiftWise2d(4, 4, sparsity=1.5)

@@ -4,7 +4,6 @@ import copy
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from reprlib import repr as shortened
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -15,6 +14,7 @@ from torch.nn.utils import parametrize
 from convnn.errors import InputError
 from convnn.nn.kernels.convolution import BATCH_NORMS, CONVOLUTIONS, Convolution
 from convnn.nn.kernels.taps import Kernel, normalised
+from convnn.nn.kernels.tracing import has_hooks, steps_to
 from convnn.words import counted
 
 SHARED = "it shares its kernel, which would be a different one in each layer"
@@ -93,9 +93,9 @@ def merge(model: nn.Module, *, inplace: bool = False) -> MergeReport:
     """Bring a network into its inference form, which computes the same in evaluation mode with fewer parts.
 
     Parallel convolutions become one, with the batch normalisation after each. A convolution, or a layer of ours that
-    ends in one, takes in the batch normalisation that follows it in a `torch.nn.Sequential`. Normalisation has its
-    running statistics, and kernels are computed in float64 before they are rounded. Parts with hooks are left, and so
-    are those that share a kernel, which would be a different one in each.
+    ends in one, takes in the batch normalisation that alone reads its output, in any network or part of it that
+    `torch.fx` can trace. Normalisation has its running statistics, and kernels are computed in float64 before they are
+    rounded. Parts with hooks are left, and so are those that share a kernel, which would be a different one in each.
 
     Args:
         model: any model, in evaluation mode.
@@ -135,7 +135,7 @@ def _merge_parts(holder: nn.Module) -> Iterator[Merged]:
             found[name], inside = module, f"{name}."
     shared = _sharing(holder)
     apart = {module for module in found.values() if shared.isdisjoint(module.modules())}
-    new = {module: module.merge() for module in apart if not _listened_to(module)}
+    new = {module: module.merge() for module in apart if not has_hooks(module)}
     for name, module in found.items():
         if module not in apart:
             yield Merged(name, type(module).__name__, reason=SHARED)
@@ -147,25 +147,47 @@ def _merge_parts(holder: nn.Module) -> Iterator[Merged]:
 
 
 def _merge_norms(holder: nn.Module) -> Iterator[Merged]:
-    """Merge batch normalisation into the convolution before it, in every sequence that is no subclass."""
+    """Merge batch normalisation into the convolution before it, wherever a trace shows that nothing is between them."""
     shared = _sharing(holder)
     uses = Counter(module for _, module in holder.named_modules(remove_duplicate=False))
-    for path, sequence in list(holder.named_modules()):
-        parts = list(sequence.named_children()) if type(sequence) is nn.Sequential else []
-        for (key, layer), (after, norm) in pairwise(parts):
-            conv = layer.last_convolution() if isinstance(layer, EndsInConvolution) else layer
-            if conv is None or not _is_pair(conv, norm):
-                continue
-            name, old = f"{path}.{key}", f"{type(layer).__name__} and {type(norm).__name__}"
-            if any(uses[part] > 1 or _listened_to(part) for part in (layer, conv, norm)):
-                yield Merged(name, old, reason="it is used elsewhere, or something listens to it")
-                continue
-            if conv in shared or norm in shared:
-                yield Merged(name, old, reason=SHARED)
-                continue
-            _take_in(conv, norm)
-            sequence.set_submodule(after, nn.Identity())
-            yield Merged(name, old, type(layer).__name__)
+    steps = [step for root in holder.children() for step in steps_to(root, BATCH_NORMS, whole=(Mergeable,))]
+    yield from _untraced(holder, {f"0.{step.after}".rstrip(".") for step in steps})
+    for step in steps:
+        before, after = (f"0.{path}".rstrip(".") for path in step[:2])
+        norm = holder.get_submodule(after)
+        layer = holder.get_submodule(before) if step.before else None
+        conv = layer.last_convolution() if isinstance(layer, EndsInConvolution) else layer
+        if layer is None or conv is None or not _is_pair(conv, norm):
+            yield Merged(after, type(norm).__name__, reason="it does not follow a convolution")
+            continue
+        old = f"{type(layer).__name__} and {type(norm).__name__}"
+        if not step.is_alone or any(uses[part] > 1 or has_hooks(part) for part in (layer, conv, norm)):
+            yield Merged(before, old, reason="it is used elsewhere, or something listens to it")
+            continue
+        if conv in shared or norm in shared:
+            yield Merged(before, old, reason=SHARED)
+            continue
+        _take_in(conv, norm)
+        holder.set_submodule(after, _rest(norm))
+        yield Merged(before, old, type(layer).__name__)
+
+
+def _untraced(holder: nn.Module, known: set[str]) -> Iterator[Merged]:
+    """Report the normalisation of parts that cannot be traced, unless it belongs to one that was left as a whole."""
+    whole = tuple(f"{name}." for name, module in holder.named_modules() if isinstance(module, Mergeable))
+    for name, module in holder.named_modules():
+        if isinstance(module, BATCH_NORMS) and name not in known and not name.startswith(whole):
+            yield Merged(name, type(module).__name__, reason="the part around it cannot be traced")
+
+
+def _rest(norm: Any) -> nn.Module:
+    """Return what remains of a normalisation without its affine map."""
+    return nn.Sequential(norm.drop, norm.act) if _is_with_activation(norm) else nn.Identity()
+
+
+def _is_with_activation(norm: nn.Module) -> bool:
+    """Return whether a module is timm's normalisation with an activation, by name, as timm may not be installed."""
+    return type(norm).__name__ == "BatchNormAct2d" and type(norm).__module__.startswith("timm.")
 
 
 def _sharing(model: nn.Module) -> set[nn.Module]:
@@ -182,7 +204,7 @@ def _is_pair(conv: nn.Module, norm: nn.Module) -> bool:
     """Return whether these are a convolution and its batch normalisation, and nothing more."""
     return (
         type(conv) in CONVOLUTIONS
-        and type(norm) in BATCH_NORMS
+        and (type(norm) in BATCH_NORMS or _is_with_activation(norm))
         and norm.running_mean is not None
         and norm.num_features == conv.out_channels
         and not parametrize.is_parametrized(conv)
@@ -195,10 +217,6 @@ def _take_in(conv: Any, norm: Any) -> None:
     bias = weight.new_zeros(weight.shape[0]) if conv.bias is None else conv.bias.double()
     both, dtype = normalised(Kernel(weight, bias), norm), conv.weight.dtype
     conv.weight, conv.bias = nn.Parameter(both.weight.to(dtype)), nn.Parameter(both.bias.to(dtype))
-
-
-def _listened_to(module: nn.Module) -> bool:
-    return bool(module._forward_pre_hooks or module._forward_hooks)
 
 
 def _check_mode(model: nn.Module) -> None:

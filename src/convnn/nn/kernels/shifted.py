@@ -6,11 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convnn.errors import InputError, check_at_least, check_odd
+from convnn.errors import InputError, check_at_least, check_fraction, check_odd
 from convnn.nn._reset import reset_as_conv
 from convnn.nn.kernels.convolution import BATCH_NORMS, ConvMaker, check_can_normalise
 from convnn.nn.kernels.merging import Mergeable
 from convnn.nn.kernels.taps import Kernel, added, as_convolution, identity, normalised
+
+EXCHANGED = 0.3
+"""Share of the small kernels kept that one pruning exchanges for others."""
 
 
 class ShiftedSum2d(Mergeable):
@@ -22,7 +25,8 @@ class ShiftedSum2d(Mergeable):
     are summed, and one above the other in v, in other orders; d is one of them for each permutation. That is what comes
     of shifting n convolved maps and adding them. Some channels, the ghosts, pass unchanged, and come last.
 
-    Each small kernel is the sum of N_path, which are trained apart. `convnn.merge` makes one wide and one tall
+    Each small kernel is the sum of N_path, which are trained apart; with a sparsity, whole small kernels are left out,
+    which `prune` chooses and the buffer `kept` (R, n) tells. `convnn.merge` makes one wide and one tall
     convolution of all.
 
     Args:
@@ -34,6 +38,7 @@ class ShiftedSum2d(Mergeable):
         N_path: number of kernels that are summed to a small one.
         N_rep: number of permutations.
         band_norm: normalise the three parts.
+        sparsity: share of the small kernels of all channels that `prune` sets to 0.
         device: device of the weights.
         dtype: data type of the weights.
 
@@ -46,6 +51,7 @@ class ShiftedSum2d(Mergeable):
     """
 
     channels: Tensor
+    kept: Tensor
     wide: Tensor
     tall: Tensor
     square: Tensor
@@ -60,6 +66,7 @@ class ShiftedSum2d(Mergeable):
         N_path: int = 2,
         N_rep: int = 4,
         band_norm: bool = True,
+        sparsity: float = 0.0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -68,10 +75,11 @@ class ShiftedSum2d(Mergeable):
         check_at_least("big_kernel", big_kernel, small_kernel)
         check_at_least("N_path", N_path, 1)
         check_at_least("N_rep", N_rep, 1)
+        check_fraction("sparsity", sparsity)
         moved = channels - ghosts
         if not 0 < moved <= channels:
             raise InputError(f"ghosts={ghosts} must leave at least one of {channels} channels for the kernels")
-        self.moved, self.big_kernel = moved, big_kernel
+        self.moved, self.big_kernel, self.sparsity = moved, big_kernel, sparsity
         number = -(-big_kernel // small_kernel)
         where: dict[str, Any] = {"device": device, "dtype": dtype}
         self.weight = nn.Parameter(torch.empty(N_path, moved, number, small_kernel, small_kernel, **where))
@@ -81,6 +89,8 @@ class ShiftedSum2d(Mergeable):
             self.register_buffer(name, torch.empty(size, dtype=torch.long, device=device))
         for name in ("wide", "tall"):
             self.register_buffer(name, torch.empty(N_rep, moved, number, dtype=torch.long, device=device))
+        if sparsity:
+            self.register_buffer("kept", torch.empty(moved, number, dtype=torch.bool, device=device))
         self.reset_parameters()
 
     @torch.no_grad()
@@ -92,6 +102,8 @@ class ShiftedSum2d(Mergeable):
         for orders in (self.wide, self.tall):
             orders.copy_(torch.rand(orders.shape).argsort(-1))
         self.square.copy_(torch.randint(self.wide.shape[-1], self.square.shape))
+        if self.sparsity:
+            self.kept.fill_(True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C, H, W)."""
@@ -107,6 +119,8 @@ class ShiftedSum2d(Mergeable):
     def kernels(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return the wide band (R, 1, s, L), the tall one (R, 1, L, s) and the square (R, 1, s, s)."""
         small = self.weight.sum(0)
+        if self.sparsity:
+            small = small * self.kept[..., None, None]
         rows = torch.arange(self.moved, device=small.device)
         wide = small[rows.unsqueeze(1), self.wide].sum(0).transpose(1, 2).flatten(2)
         tall = small[rows.unsqueeze(1), self.tall].sum(0).flatten(1, 2)
@@ -117,6 +131,34 @@ class ShiftedSum2d(Mergeable):
             F.pad(tall, [0, 0, before, after]).unsqueeze(1),
             square.unsqueeze(1),
         )
+
+    @torch.no_grad()
+    def prune(self, generator: torch.Generator | None = None) -> None:
+        """Choose the small kernels that are kept; the others are 0.
+
+        Args:
+            generator: None keeps those whose product with their gradient is largest, at the start of training.
+                Otherwise those of the smallest magnitude, a share `EXCHANGED` of those kept but at most as many as are
+                pruned, make room for pruned ones that this generator draws, and which begin at 0.
+        """
+        pruned = round(self.sparsity * self.kept.numel())
+        if generator is None:
+            if self.weight.grad is None:
+                raise InputError("prune() without a generator needs the gradient of a batch; call backward() first")
+            scores = (self.weight * self.weight.grad).abs().sum((0, 3, 4))
+            kept = torch.ones_like(self.kept).flatten()
+            kept[scores.flatten().argsort(stable=True)[:pruned]] = False
+        else:
+            kept = self.kept.flatten()
+            exchanged = min(pruned, round(EXCHANGED * (kept.numel() - pruned)))
+            sizes = self.weight.sum(0).abs().sum((2, 3)).flatten().masked_fill(~kept, torch.inf)
+            candidates = (~kept).nonzero().flatten()
+            drawn = torch.randperm(len(candidates), generator=generator)[:exchanged].to(candidates.device)
+            kept[sizes.argsort(stable=True)[:exchanged]] = False
+            kept[candidates[drawn]] = True
+        grown = kept.view_as(self.kept) & ~self.kept
+        self.kept.copy_(kept.view_as(self.kept))
+        self.weight.masked_fill_((grown | ~self.kept)[..., None, None], 0)
 
     def _margins(self) -> tuple[int, int]:
         """Return the zeros before and after the small kernels that bring the middle of a band into the middle."""

@@ -7,6 +7,7 @@ from convnn.nn.tokens.attention import Attention, KvtAttention
 from convnn.nn.tokens.blocks import BlockSparseAttention
 from convnn.nn.tokens.branching import BranchAttention, BranchConv
 from convnn.nn.tokens.convnn import ConvNNAttention
+from convnn.nn.tokens.offsets import LKCAttention
 from convnn.nn.tokens.windows import LocalAttention, NeighborhoodAttention, SparseAttention
 from convnn.systems import PUBLISHED, System, register_family
 
@@ -118,6 +119,20 @@ _register(
         paper="arXiv 2509.07120",
         checked=f"{PUBLISHED}; attention under a mask; attention, for all blocks",
         where="convnn.nn.BlockSparseAttention",
+    ),
+)
+_register(
+    "LKCAttention",
+    LKCAttention,
+    _fact(
+        name="LKCA of tokens",
+        published="LKCA, of which there is no code",
+        when="attention to all patches that does not depend on their content",
+        selects="every patch, up to 13 away along each axis",
+        weighs="a learned weight of each head for each offset",
+        paper="arXiv 2401.05738",
+        checked="the definition's network, from its numbers; the matrix of attention",
+        where="convnn.nn.LKCAttention",
     ),
 )
 _register(

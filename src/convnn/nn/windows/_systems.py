@@ -101,7 +101,7 @@ register_system(
         aggregates="the smallest square around the middle that holds a share of all contributions",
         paper="arXiv 2410.08049, arXiv 2203.06717",
         checked="the published code; the support of a convolution",
-        where="convnn.viz.receptive_field convnn.viz.field_sides",
+        where="convnn.viz.receptive_field convnn.viz.field_sides convnn.viz.layer_fields",
     )
 )
 _register(

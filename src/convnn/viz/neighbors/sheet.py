@@ -17,7 +17,7 @@ from torch import Tensor
 
 from convnn.errors import InputError, check_at_least
 from convnn.files import make_folder
-from convnn.viz._figure import FAINT, HAIRLINE, INK, own_style, rank_colors, save_figure, write_plainly
+from convnn.viz._figure import FAINT, HAIRLINE, INK, evenly_spaced, own_style, rank_colors, save_figure, write_plainly
 from convnn.viz.neighbors.layers import LayerNeighbors, best_first
 from convnn.words import counted
 
@@ -63,7 +63,8 @@ def draw_neighbors(
         InputError: a query lies outside the image, there is nothing to draw, or the file cannot be written.
     """
     _check(image, layers, queries)
-    numbers = _evenly_spaced(len(layers), max_layers)
+    check_at_least("max_layers", max_layers, 1)
+    numbers = evenly_spaced(len(layers), max_layers)
     shown = [layers[i] for i in numbers]
     pixels = _as_pixels(image)
     figure, cells = _grid(pixels, len(queries), 1 + len(shown), title)
@@ -92,13 +93,6 @@ def _check(image: Tensor, layers: Sequence[LayerNeighbors], queries: Sequence[tu
     for row, column in queries:
         if not (0 <= row < height and 0 <= column < width):
             raise InputError(f"query ({row}, {column}) lies outside the {height}x{width} image")
-
-
-def _evenly_spaced(count: int, max_layers: int) -> list[int]:
-    """Return the indices of at most `max_layers` of `count` layers, from the first to the last."""
-    check_at_least("max_layers", max_layers, 1)
-    indices: list[int] = np.linspace(0, count - 1, min(max_layers, count)).round().astype(int).tolist()
-    return indices
 
 
 def _as_pixels(image: Tensor) -> Pixels:

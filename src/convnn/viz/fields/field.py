@@ -56,9 +56,13 @@ def receptive_field(model: nn.Module, images: Tensor) -> Tensor:
                 f"the model returns {tuple(out.shape)}, which is no map (B, C, H, W); give its features, such as"
                 " network.forward_features"
             )
-        middle = out[:, :, out.shape[2] // 2, out.shape[3] // 2]
-        (gradient,) = torch.autograd.grad(middle.relu().sum(), images)
+        (gradient,) = torch.autograd.grad(middle_of(out).relu().sum(), images)
     return gradient.relu().sum((0, 1))
+
+
+def middle_of(maps: Tensor) -> Tensor:
+    """Return the position in the middle of maps (B, C, H, W), (B, C); of the four of even sides, the last."""
+    return maps[:, :, maps.shape[2] // 2, maps.shape[3] // 2]
 
 
 def field_sides(scores: Tensor, thresholds: Sequence[float] = (0.2, 0.3, 0.5, 0.99)) -> list[FieldSide]:
