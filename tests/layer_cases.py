@@ -125,6 +125,12 @@ MAP_CASES = [
     _map_case("super-kernel1d", cnn.SuperKernel1d, (12,)),
     _map_case("lkca", cnn.LKCA2d, (6, 4), kernel_size=(11, 7)),
     _map_case("lkca1d-shared", cnn.LKCA1d, (12,), kernels=1, kernel_bias=False, stride=2),
+    _map_case("kan-spline", cnn.KANConv2d, (6, 4)),
+    _map_case("kan-rbf", cnn.KANConv2d, (6, 4), basis="rbf", stride=2, grid_size=4),
+    _map_case("kan1d-gram", cnn.KANConv1d, (12,), basis="gram", norm_layer="instance", activate=True),
+    _map_case("kan3d-chebyshev", cnn.KANConv3d, (4, 2, 4), basis="chebyshev", bias=True),
+    _map_case("kan-relu", cnn.KANConv2d, (6, 4), basis="relu", padding_mode="reflect"),
+    _map_case("kan-wavelet", cnn.KANConv2d, (6, 4), basis="wavelet", wavelet_type="meyer", kernel_size=(3, 1)),
     _map_case("adaptive-difference", cnn.AdaptiveNeighborhoods2d, (6, 4), kernel_size=5, edge_type="difference"),
 ]
 

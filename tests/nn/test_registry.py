@@ -36,6 +36,7 @@ TYPES = {
     "SDLSKA": cnn.SDLSKA2d,
     "SuperKernel": cnn.SuperKernel2d,
     "LKCA": cnn.LKCA2d,
+    "KANConv": cnn.KANConv2d,
 }
 TOKEN_TYPES = {
     "Attention": cnn.Attention,
@@ -110,6 +111,15 @@ FLAGS = {  # what the command line passes to every layer
     "N_rep": 2,
     "band_norm": False,
     "kernels": 1,
+    "basis": "rbf",
+    "degree": 2,
+    "spline_order": 2,
+    "grid_size": 4,
+    "grid_range": "-1.5,1",
+    "wavelet_type": "dog",
+    "base_activation": "relu",
+    "norm_layer": "instance",
+    "activate": True,
 }
 
 

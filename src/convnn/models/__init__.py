@@ -13,6 +13,7 @@ from convnn.models._registry import (
 )
 from convnn.models.densenet import DenseNet, densenet121
 from convnn.models.external import ExternalNetwork, is_external
+from convnn.models.kan import KANNetwork, kan4, kan8
 from convnn.models.mobilevig import (
     GreedyViG,
     MobileViGv2,
@@ -33,6 +34,7 @@ __all__ = [
     "DenseNet",
     "ExternalNetwork",
     "GreedyViG",
+    "KANNetwork",
     "MobileViGv2",
     "Network",
     "ResNet",
@@ -47,6 +49,8 @@ __all__ = [
     "greedyvig_m",
     "greedyvig_s",
     "is_external",
+    "kan4",
+    "kan8",
     "list_models",
     "mobilevigv2_b",
     "mobilevigv2_m",

@@ -13,6 +13,7 @@ from convnn.nn.kernels.convolution import ConvMaker
 from convnn.nn.kernels.merging import Mergeable, Merged, MergeReport, merge
 from convnn.nn.kernels.parallel import ConvNorm, ParallelConv, ResidualConv
 from convnn.nn.kernels.shifted import ShiftedSum2d
+from convnn.nn.kernels.wavelets import WAVELETS
 from convnn.nn.maps.attention import ConvNNAttn1d, ConvNNAttn2d, ConvNNAttn3d
 from convnn.nn.maps.branching import Branching1d, Branching2d, Branching3d
 from convnn.nn.maps.conv_new import Conv1dNew, Conv2dNew, Conv3dNew
@@ -38,6 +39,7 @@ from convnn.nn.vision_graphs.near_axial import DAGC2d
 from convnn.nn.vision_graphs.non_local import NonLocal2d
 from convnn.nn.vision_graphs.vig import GRAPH_CONVS, ViG2d
 from convnn.nn.windows.bands import BandConv2d, InceptionDW2d
+from convnn.nn.windows.expanded import BASES, KAN_ACTIVATIONS, KAN_NORMS, KANConv1d, KANConv2d, KANConv3d
 from convnn.nn.windows.gated_stack import LKA1d, LKA2d, LKA3d, StackedGate
 from convnn.nn.windows.large_kernel import RepLK1d, RepLK2d, RepLK3d, UniRepLK1d, UniRepLK2d, UniRepLK3d
 from convnn.nn.windows.multi_kernel import (
@@ -67,10 +69,13 @@ from convnn.nn.tokens import _systems as _tokens  # noqa: F401
 __all__ = [
     "ACTIVATIONS",
     "AGGREGATION_TYPES",
+    "BASES",
     "CONVOLUTION_TYPES",
     "DEGREE_TYPES",
     "EDGE_TYPES",
     "GRAPH_CONVS",
+    "KAN_ACTIVATIONS",
+    "KAN_NORMS",
     "KERNEL_ACTIVATIONS",
     "LAYERS",
     "PADDING_MODES",
@@ -81,6 +86,7 @@ __all__ = [
     "SIMILARITY_TYPES",
     "SPARSE_MODES",
     "UPSAMPLINGS",
+    "WAVELETS",
     "AdaptiveNeighborhoods2d",
     "Attention",
     "BandConv2d",
@@ -114,6 +120,9 @@ __all__ = [
     "Grapher2d",
     "Grid",
     "InceptionDW2d",
+    "KANConv1d",
+    "KANConv2d",
+    "KANConv3d",
     "KvtAttention",
     "LKA1d",
     "LKA2d",

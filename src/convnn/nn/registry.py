@@ -25,6 +25,7 @@ class LayerEntry:
         summary: summary in one line.
         reads: "maps" (B, C, H, W) or "tokens" (B, T, D).
         system: its facts for the guide; None for a layer registered only with a summary.
+        of_network: further arguments that `build` reads, which only a network decides, such as the stride.
     """
 
     build: Callable[..., nn.Module]
@@ -32,6 +33,7 @@ class LayerEntry:
     summary: str
     reads: str = "maps"
     system: System | None = None
+    of_network: frozenset[str] = frozenset()
 
 
 LAYERS: dict[str, LayerEntry] = {}
@@ -71,7 +73,8 @@ def register_layer(
         settings |= keyword_defaults(part, omitted)
     system = None if isinstance(facts, str) else register_system(replace(facts, layer=name))
     summary = facts if isinstance(facts, str) else facts.steps
-    LAYERS[name] = LayerEntry(build, settings, summary, reads, system)
+    of_network = frozenset(keyword_defaults(build, ())) & {*omitted}
+    LAYERS[name] = LayerEntry(build, settings, summary, reads, system, of_network)
 
 
 def layer_factory(name: str, **settings: Any) -> LayerFactory:
@@ -99,6 +102,7 @@ def layer_factory(name: str, **settings: Any) -> LayerFactory:
 
 def _build(entry: LayerEntry, settings: dict[str, Any], *widths: int, **of_the_network: Any) -> nn.Module:
     read = {key: value for key, value in (settings | of_the_network).items() if key in entry.settings}
+    read |= {key: value for key, value in of_the_network.items() if key in entry.of_network}
     return entry.build(*widths, **read)
 
 

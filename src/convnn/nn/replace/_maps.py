@@ -22,6 +22,7 @@ from convnn.nn.vision_graphs.near_axial import DAGC2d
 from convnn.nn.vision_graphs.non_local import NonLocal2d
 from convnn.nn.vision_graphs.vig import ViG2d
 from convnn.nn.windows.bands import InceptionDW2d
+from convnn.nn.windows.expanded import KANConv1d, KANConv2d, KANConv3d
 from convnn.nn.windows.gated_stack import LKA1d, LKA2d, LKA3d
 from convnn.nn.windows.large_kernel import RepLK1d, RepLK2d, RepLK3d, UniRepLK1d, UniRepLK2d, UniRepLK3d
 from convnn.nn.windows.multi_kernel import MultiKernelDW1d, MultiKernelDW2d, MultiKernelDW3d
@@ -41,6 +42,7 @@ SAME = "Conv2dSame"
 
 FAMILIES: dict[str, tuple[Callable[..., MapLayer], ...]] = {
     "Conv2d_New": (Conv1dNew, Conv2dNew, Conv3dNew),
+    "KANConv": (KANConv1d, KANConv2d, KANConv3d),
     "ConvNN": (ConvNN1d, ConvNN2d, ConvNN3d),
     "ConvNN_Pos": (ConvNNPos1d, ConvNNPos2d, ConvNNPos3d),
     "ConvNN_Attn": (ConvNNAttn1d, ConvNNAttn2d, ConvNNAttn3d),
@@ -207,7 +209,7 @@ def _geometry(conv: Convolution, layer: str) -> dict[str, Any]:
         "padding_mode": conv.padding_mode,
         "bias": conv.bias is not None,
     }
-    if layer in ("Conv2d_New", "ConvNN_Pos"):
+    if layer in ("Conv2d_New", "ConvNN_Pos", "KANConv"):
         return kept | {"kernel_size": window}
     if layer in UNPADDED:
         of_window = {"K": conv.weight[0, 0].numel(), "kernel_size": max(conv.kernel_size) | 1}  # odd

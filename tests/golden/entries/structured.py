@@ -1,0 +1,147 @@
+"""Kernels of a special structure: KAN convolutions (arXiv 2407.01092)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convnn import nn as cnn
+from convnn.models import KANNetwork
+from golden.case import Case
+from golden.entry import Entry, Refused, refuse
+
+NORMS = {"BatchNorm": "batch", "InstanceNorm": "instance", "Identity": "none"}
+KAN = {1: cnn.KANConv1d, 2: cnn.KANConv2d, 3: cnn.KANConv3d}
+KAN_BASES = {
+    "KAN": "spline",
+    "FastKAN": "rbf",
+    "KACN": "chebyshev",
+    "KAGN": "gram",
+    "KALN": "legendre",
+    "KAJN": "jacobi",
+    "ReLUKAN": "relu",
+    "WavKAN": "wavelet",
+}
+
+
+def _norm(name: str) -> str:
+    kind = name.split(".")[-1].rstrip("d123")
+    if kind not in NORMS:
+        raise Refused(f"norm_layer={name!r}: other normalisation than batch and instance")
+    return NORMS[kind]
+
+
+def _sides(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _kan(axes: int, basis: str, case: Case) -> nn.Module:
+    config = case.config
+    settings: dict[str, Any] = {name: _sides(config[name]) for name in ("kernel_size", "stride", "padding", "dilation")}
+    settings |= case.pick("degree", "spline_order", "grid_size", "groups", "dropout", "wavelet_type")
+    if basis == "relu":
+        settings |= {"grid_size": config.get("g", 5), "spline_order": config.get("k", 3)}
+    if basis == "jacobi":
+        settings |= {"jacobi_a": float(config.get("a", 1)), "jacobi_b": float(config.get("b", 1))}
+    if "grid_range" in config:
+        settings["grid_range"] = tuple(config["grid_range"])
+    if "base_activation" in config:
+        settings["base_activation"] = config["base_activation"].lower()
+    norm = _norm(config.get("norm_layer", "InstanceNorm"))
+    inputs, outputs = config["input_dim"], config["output_dim"]
+    layer = KAN[axes](inputs, outputs, basis=basis, norm_layer=norm, activate=True, dtype=torch.double, **settings)
+    return _with_statistics(layer, case)
+
+
+def _kan_names(named: dict[str, Tensor]) -> dict[str, str]:
+    """Group by our parameters what the published layer keeps for each block of channels."""
+    ours = {
+        "base_conv": "base_weight",
+        "prelus": "activation.weight",
+        "norm": "norm",
+        "poly_weights": "weight",
+        "beta_weights": "expand.weights",
+        "scale": "expand.scale",
+        "translation": "expand.translation",
+        "wavelet_weights": "weight",
+        "wavelet_out": "mix",
+        "phase_low": "expand.low",
+        "phase_height": "expand.high",
+        "phase_high": "expand.high",
+    }
+    by_number = sorted(named, key=lambda name: [int(part) if part.isdigit() else -1 for part in name.split(".")])
+    return {name: next((o for t, o in ours.items() if t in name), "weight") for name in by_number if "rbf" not in name}
+
+
+def _with_statistics(layer: nn.Module, case: Case, prefix: str = "") -> nn.Module:
+    """Load running statistics, of which the published layer keeps a list for the blocks of channels."""
+    for name in ("running_mean", "running_var"):
+        blocks = [f"buffer.{prefix}layer_norm.{i}.{name}" for i in range(layer.groups)]
+        if blocks[0] in case.tensors:
+            getattr(layer.norm, name).copy_(torch.cat([case.tensors[one] for one in blocks]))
+    return layer
+
+
+def _arrange_kan(named: dict[str, Tensor], layer: nn.Module) -> dict[str, Tensor]:
+    """Concatenate the blocks of channels, and put the functions of a channel side by side."""
+    parts: dict[str, list[Tensor]] = {}
+    for name, target in _kan_names(named).items():
+        full = f"{target}.{name.rpartition('.')[2]}" if target == "norm" else target
+        parts.setdefault(full, []).append(named[name])
+    places = dict(layer.named_parameters()) | dict(layer.named_buffers())
+    out: dict[str, Tensor] = {}
+    for name, values in parts.items():
+        value = torch.cat([one.reshape(-1, *places[name].shape[1:]) for one in values])
+        if name == "weight" and layer.basis in ("gram", "legendre", "jacobi"):
+            per_channel = value.unflatten(1, (layer.functions, -1))
+            value = per_channel.transpose(1, 2).flatten(1, 2)
+        out[name] = value
+    return out
+
+
+def _kan_entry(axes: int, kind: str) -> Entry:
+    return Entry(
+        lambda case: _kan(axes, KAN_BASES[kind], case),
+        arrange=_arrange_kan,
+        aside=("grid", "param.rbf.grid", "buffer.arange"),
+    )
+
+
+def _kan_network(case: Case) -> nn.Module:
+    config = case.config
+    if config["degree_out"] >= 2:
+        raise Refused(f"degree_out={config['degree_out']}: a KAN layer as the head; the reports use degree_out = 1")
+    refuse(case, l1_penalty="a penalty on the weights")
+    if not config["affine"]:
+        raise Refused("affine=False: batch normalisation without weights")
+    settings = {"basis": "rbf", "grid_size": config["grid_size"]}
+
+    def layer(inputs: int, outputs: int, **more: Any) -> nn.Module:
+        more["norm_layer"] = _norm(config["norm"])
+        return cnn.KANConv2d(inputs, outputs, **settings | more)
+
+    sizes, strides = config["layer_sizes"], config["strides"]
+    if strides[0] != 1:
+        raise Refused(f"strides={strides}: a stride of the first layer")
+    channels = {"in_channels": config["input_channels"], "num_classes": config["num_classes"]}
+    network = KANNetwork(sizes, strides[1:], layer, **channels, kan_groups=config["groups"]).double()
+    for i, one in enumerate(network.layers):
+        _with_statistics(one, case, f"layers.{i}." + ("module." if i else ""))
+    return network
+
+
+def _arrange_network(named: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """Arrange every layer by itself."""
+    out = {name: value for name, value in named.items() if name.startswith("head.")}
+    for i, layer in enumerate(network.layers):
+        start = f"layers.{i}."
+        own = {name.removeprefix(start): value for name, value in named.items() if name.startswith(start)}
+        out |= {f"{start}{name}": value for name, value in _arrange_kan(own, layer).items()}
+    return out
+
+
+ENTRIES = {f"kan_convs.{kind}Conv{axes}DLayer": _kan_entry(axes, kind) for kind in KAN_BASES for axes in KAN} | {
+    "SimpleFastConvKAN network": Entry(
+        _kan_network, names={"module": "", "rbf": None, "output.1": "head.3"}, arrange=_arrange_network
+    ),
+}
