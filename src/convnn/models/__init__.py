@@ -25,6 +25,7 @@ from convnn.models.mobilevig import (
     mobilevigv2_s,
     mobilevigv2_ti,
 )
+from convnn.models.normalizing_flow import FInCFlow
 from convnn.models.resnet import ResNet, resnet18, resnet34
 from convnn.models.vgg import VGG, vgg11, vgg13, vgg16, vgg19
 from convnn.models.vit import ViT, vit, vit_base, vit_small, vit_tiny
@@ -33,6 +34,7 @@ __all__ = [
     "VGG",
     "DenseNet",
     "ExternalNetwork",
+    "FInCFlow",
     "GreedyViG",
     "KANNetwork",
     "MobileViGv2",

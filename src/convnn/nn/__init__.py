@@ -9,6 +9,9 @@ from convnn.nn._layer import ChoosingLayer, MapLayer, UnpaddedLayer
 from convnn.nn._search import SAMPLING_TYPES, SEARCHES, SIMILARITY_TYPES, Search
 from convnn.nn._shuffle import PixelShuffle1d, PixelUnshuffle1d
 from convnn.nn.functional import AGGREGATION_TYPES, PREFERENCES
+from convnn.nn.invertible.glow import ActNorm2d, AffineCoupling, InvertiblePointwise, Logit, Squeeze2d
+from convnn.nn.invertible.protocol import Invertible, InvertibleSequence
+from convnn.nn.invertible.triangular import FInC2d, TriangularConv2d
 from convnn.nn.kernels.convolution import ConvMaker
 from convnn.nn.kernels.merging import Mergeable, Merged, MergeReport, merge
 from convnn.nn.kernels.parallel import ConvNorm, ParallelConv, ResidualConv
@@ -64,6 +67,7 @@ from convnn.nn.maps import _systems as _maps  # noqa: F401
 from convnn.nn.vision_graphs import _systems as _vision_graphs  # noqa: F401
 from convnn.nn.windows import _systems as _windows  # noqa: F401
 from convnn.nn.tokens import _systems as _tokens  # noqa: F401
+from convnn.nn.invertible import _systems as _invertible  # noqa: F401
 # isort: on
 
 __all__ = [
@@ -87,7 +91,9 @@ __all__ = [
     "SPARSE_MODES",
     "UPSAMPLINGS",
     "WAVELETS",
+    "ActNorm2d",
     "AdaptiveNeighborhoods2d",
+    "AffineCoupling",
     "Attention",
     "BandConv2d",
     "BlockSparseAttention",
@@ -116,10 +122,14 @@ __all__ = [
     "DegreeEstimator",
     "EdgeConv2d",
     "EdgeRanker",
+    "FInC2d",
     "Fate",
     "Grapher2d",
     "Grid",
     "InceptionDW2d",
+    "Invertible",
+    "InvertiblePointwise",
+    "InvertibleSequence",
     "KANConv1d",
     "KANConv2d",
     "KANConv3d",
@@ -135,6 +145,7 @@ __all__ = [
     "LSK3d",
     "LayerFactory",
     "LocalAttention",
+    "Logit",
     "MGC2d",
     "MapLayer",
     "MergeReport",
@@ -172,6 +183,7 @@ __all__ = [
     "SlowSearchWarning",
     "SparseAttention",
     "SpatialShift2d",
+    "Squeeze2d",
     "StackedGate",
     "StripGate2d",
     "SuperKernel1d",
@@ -180,6 +192,7 @@ __all__ = [
     "SuperKernelConv",
     "TokenBranching",
     "TokenLayer",
+    "TriangularConv2d",
     "UniRepLK1d",
     "UniRepLK2d",
     "UniRepLK3d",

@@ -1,4 +1,4 @@
-"""Kernels of a special structure: KAN convolutions (arXiv 2407.01092)."""
+"""Kernels of a special structure: KAN convolutions (arXiv 2407.01092), FInC Flow (arXiv 2301.09266)."""
 
 from typing import Any
 
@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from convnn import nn as cnn
 from convnn.models import KANNetwork
+from convnn.models.normalizing_flow import FInCFlow
+from convnn.nn.invertible.triangular import AXES_FLIPPED, ORDERS, TriangularConv2d
 from golden.case import Case
 from golden.entry import Entry, Refused, refuse
 
@@ -140,8 +142,109 @@ def _arrange_network(named: dict[str, Tensor], network: nn.Module) -> dict[str, 
     return out
 
 
+def _triangular(orders: tuple[str, ...]) -> Entry:
+    return Entry(
+        lambda case: _triangular_conv(orders, case),
+        names={"conv_tl": "TL", "conv_tr": "TR", "conv_bl": "BL", "conv_br": "BR", "conv": ""},
+        arrange=_arrange_corners,
+        call=lambda ours, x: ours.convolve(x, ours.weight),  # the published gradient is that of fixed taps too
+        also=_inverted,
+    )
+
+
+def _triangular_conv(orders: tuple[str, ...], case: Case) -> nn.Module:
+    config = case.config
+    if config["in_channels"] != config["out_channels"]:
+        raise Refused(f"out_channels={config['out_channels']}: only in == out can be inverted")
+    order = config.get("order")
+    orders = (order,) if order else orders
+    return TriangularConv2d(config["in_channels"], kernel_size=_sides(config["kernel_size"]), orders=orders)
+
+
+def _arrange_corners(named: dict[str, Tensor], ours: TriangularConv2d) -> dict[str, Tensor]:
+    """Mirror the kernel of each corner, and join them."""
+    kernels = [named.get(f"{order}.weight", named.get("weight")) for order in ours.orders]
+    mirrored = [one.flip(AXES_FLIPPED[order]) for one, order in zip(kernels, ours.orders, strict=True)]
+    return {"weight": torch.cat(mirrored)}
+
+
+def _inverted(ours: TriangularConv2d, case: Case) -> dict[str, Tensor]:
+    x = case.tensors["input"]
+    torch.testing.assert_close(ours.kernel, ours.weight, rtol=0, atol=0)
+    found = {"inverse_output": ours.inverse(case.tensors["inverse_input"])}
+    found |= dict.fromkeys(("logdet", "logdet_jacobian"), ours(x)[1][0])
+    free = dict(zip(ours.orders, ours.free.chunk(len(ours.orders)), strict=True))
+    masks = {order: one.flip(AXES_FLIPPED[order]) for order, one in free.items()}
+    alone = (
+        dict.fromkeys(("mask.conv.weight", "mask.conv.conv.weight"), masks[ours.orders[0]]) if len(masks) == 1 else {}
+    )
+    return found | alone | {f"mask.conv_{order.lower()}.conv.weight": mask for order, mask in masks.items()}
+
+
+def _flow(case: Case) -> nn.Module:
+    config = case.config
+    if not config["actnorm"]:
+        raise Refused("actnorm=False: steps without ActNorm")
+    if config["preprocessing"]:
+        raise Refused("preprocessing=True: noise that is drawn")
+    channels, sides = config["size"][0], tuple(config["kernel"])
+    form = case.pick("levels", "steps", "width", "split_prior")
+    return FInCFlow(channels, kernel_size=sides, values=0, **form)
+
+
+def _arrange_flow(named: dict[str, Tensor], flow: FInCFlow) -> dict[str, Tensor]:
+    """Number the layers of the published list, which goes through all levels and splits."""
+    places, number = {}, 0
+    for i, level in enumerate(flow.levels):
+        for j, _ in enumerate(level.layers):
+            places[number] = f"levels.{i}.layers.{j}"
+            number += 1
+        if i < len(flow.splits):
+            places[number] = f"splits.{i}"
+            number += 1
+    out: dict[str, Tensor] = {}
+    for number, place in places.items():
+        start = f"{number}."
+        own = {name.removeprefix(start): value for name, value in named.items() if name.startswith(start)}
+        layer = flow.get_submodule(place)
+        if isinstance(layer, TriangularConv2d):
+            own = _arrange_corners(own, layer)
+        out |= {f"{place}.{name.removeprefix('transform.')}": value for name, value in own.items()}
+    return out
+
+
+def _run_flow(flow: FInCFlow, x: Tensor) -> tuple[Tensor, Tensor]:
+    latents, log_prob = flow(x)
+    return latents[-1], log_prob
+
+
+_CORNERS = {"conv_tl": "TL", "conv_tr": "TR", "conv_bl": "BL", "conv_br": "BR", "conv": "", "W": "weight"}
+
+
+def _masks(flow: FInCFlow, case: Case) -> dict[str, Tensor]:
+    units = [part for part in flow.modules() if isinstance(part, TriangularConv2d)]
+    names = sorted({int(name.split(".")[1]) for name in case.tensors if name.startswith("mask.")})
+    found = {}
+    for number, unit in zip(names, units, strict=True):
+        for order, free in zip(unit.orders, unit.free.chunk(4), strict=True):
+            found[f"mask.{number}.conv_{order.lower()}.conv.weight"] = free.flip(AXES_FLIPPED[order])
+    return found
+
+
 ENTRIES = {f"kan_convs.{kind}Conv{axes}DLayer": _kan_entry(axes, kind) for kind in KAN_BASES for axes in KAN} | {
     "SimpleFastConvKAN network": Entry(
         _kan_network, names={"module": "", "rbf": None, "output.1": "head.3"}, arrange=_arrange_network
+    ),
+    "PaddedConv2d": _triangular(("TL",)),
+    "FastFlowUnit": _triangular(ORDERS),
+    "CINCFlowUnit": _triangular(("TL",)),
+    "FInC Flow network": Entry(
+        _flow,
+        outputs=("output", "log_prob"),
+        names=_CORNERS,
+        arrange=_arrange_flow,
+        call=_run_flow,
+        also=_masks,
+        aside=tuple(f"buffer.{i}.initialized" for i in range(1000)),
     ),
 }
