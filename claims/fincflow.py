@@ -32,18 +32,18 @@ def measure(seeds: list[int], quick: bool) -> Outcome:
     layer, z = FInC2d(48).double(), torch.randn(*((2, 48, 8, 8) if quick else (16, 48, 32, 32)))
     error = (layer.inverse(layer(z.double())[0]) - z).abs().max().item()
     kernel = layer.kernel.detach().float()
-    times = {
-        "position after position": milliseconds(lambda: by_position(z, kernel)),
-        "diagonals, PyTorch": milliseconds(lambda: solve(z, kernel, 4, backend="reference")),
-        "diagonals, compiled": milliseconds(lambda: solve(z, kernel, 4)),
+    ways: dict[str, Callable[[], Tensor]] = {
+        "position after position": lambda: by_position(z, kernel),
+        "diagonals, PyTorch": lambda: solve(z, kernel, 4, backend="reference"),
+        "diagonals, compiled": lambda: solve(z, kernel, 4),
     }
+    times = {name: 1000 * statistics.median(timeit.repeat(way, number=1, repeat=3)) for name, way in ways.items()}
     slow, _, quickly = times.values()
     with_it, without = ([bits(used, seed, 5 if quick else 250) for seed in seeds] for used in (True, False))
     flows = {"with FInC": [f"{error:.0e}", spread(with_it, ".3f")], "without": ["", spread(without, ".3f")]}
+    rows = [[name, f"{ms:.1f}", "", ""] for name, ms in times.items()]
     return Outcome(
-        [["", "time, ms", "error", "bits for each pixel"]]
-        + [[name, f"{ms:.1f}", "", ""] for name, ms in times.items()]
-        + [[name, "", *cells] for name, cells in flows.items()],
+        [["", "time, ms", "error", "bits for each pixel"], *rows, *([name, "", *row] for name, row in flows.items())],
         {
             "the error is below 1e-10": error < 1e-10,
             "compiled, it is at least 5 times faster": slow >= 5 * quickly,
@@ -58,14 +58,10 @@ def by_position(z: Tensor, kernel: Tensor) -> Tensor:
     x = torch.nn.functional.pad(torch.zeros_like(seen), (2, 0, 2, 0))
     for i in range(z.shape[2]):
         for j in range(z.shape[3]):
-            before = x[..., i : i + 3, j : j + 3].flatten(3)[..., :-1]
-            rest = seen[..., i, j] - torch.einsum("gock,bgck->bgo", taps[..., :-1], before)
-            x[..., i + 2, j + 2] = torch.linalg.solve_triangular(taps[..., -1], rest.unsqueeze(-1), upper=False)[..., 0]
+            before = torch.einsum("gock,bgck->bgo", taps[..., :-1], x[..., i : i + 3, j : j + 3].flatten(3)[..., :-1])
+            rest = (seen[..., i, j] - before).unsqueeze(-1)
+            x[..., i + 2, j + 2] = torch.linalg.solve_triangular(taps[..., -1], rest, upper=False)[..., 0]
     return x[..., 2:, 2:].flatten(1, 2)
-
-
-def milliseconds(action: Callable[[], Tensor]) -> float:
-    return 1000 * statistics.median(timeit.repeat(action, number=1, repeat=3))
 
 
 def bits(used: bool, seed: int, steps: int) -> float:
