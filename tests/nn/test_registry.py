@@ -37,6 +37,7 @@ TYPES = {
     "SuperKernel": cnn.SuperKernel2d,
     "LKCA": cnn.LKCA2d,
     "KANConv": cnn.KANConv2d,
+    "LieConv": cnn.LieConv2d,
 }
 TOKEN_TYPES = {
     "Attention": cnn.Attention,
@@ -120,6 +121,10 @@ FLAGS = {  # what the command line passes to every layer
     "base_activation": "relu",
     "norm_layer": "instance",
     "activate": True,
+    "lie_group": "gl2",
+    "num_gsamples": 3,
+    "group_pool": "mean",
+    "kernel_hidden": 5,
 }
 
 

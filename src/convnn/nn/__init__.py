@@ -17,6 +17,8 @@ from convnn.nn.kernels.merging import Mergeable, Merged, MergeReport, merge
 from convnn.nn.kernels.parallel import ConvNorm, ParallelConv, ResidualConv
 from convnn.nn.kernels.shifted import ShiftedSum2d
 from convnn.nn.kernels.wavelets import WAVELETS
+from convnn.nn.lie_groups.decomposition import GROUPS as LIE_GROUPS
+from convnn.nn.lie_groups.layers import GROUP_POOLS, GroupConv2d, LieConv2d, LiftConv2d
 from convnn.nn.maps.attention import ConvNNAttn1d, ConvNNAttn2d, ConvNNAttn3d
 from convnn.nn.maps.branching import Branching1d, Branching2d, Branching3d
 from convnn.nn.maps.conv_new import Conv1dNew, Conv2dNew, Conv3dNew
@@ -66,6 +68,7 @@ from convnn.nn.windows.token_kernel import LKCA1d, LKCA2d, LKCA3d, OffsetAttenti
 from convnn.nn.maps import _systems as _maps  # noqa: F401
 from convnn.nn.vision_graphs import _systems as _vision_graphs  # noqa: F401
 from convnn.nn.windows import _systems as _windows  # noqa: F401
+from convnn.nn.lie_groups import _systems as _lie_groups  # noqa: F401
 from convnn.nn.tokens import _systems as _tokens  # noqa: F401
 from convnn.nn.invertible import _systems as _invertible  # noqa: F401
 # isort: on
@@ -78,10 +81,12 @@ __all__ = [
     "DEGREE_TYPES",
     "EDGE_TYPES",
     "GRAPH_CONVS",
+    "GROUP_POOLS",
     "KAN_ACTIVATIONS",
     "KAN_NORMS",
     "KERNEL_ACTIVATIONS",
     "LAYERS",
+    "LIE_GROUPS",
     "PADDING_MODES",
     "POOLINGS",
     "PREFERENCES",
@@ -126,6 +131,7 @@ __all__ = [
     "Fate",
     "Grapher2d",
     "Grid",
+    "GroupConv2d",
     "InceptionDW2d",
     "Invertible",
     "InvertiblePointwise",
@@ -144,6 +150,8 @@ __all__ = [
     "LSK2d",
     "LSK3d",
     "LayerFactory",
+    "LieConv2d",
+    "LiftConv2d",
     "LocalAttention",
     "Logit",
     "MGC2d",

@@ -18,10 +18,12 @@ from convnn.nn import (
     DEGREE_TYPES,
     EDGE_TYPES,
     GRAPH_CONVS,
+    GROUP_POOLS,
     KAN_ACTIVATIONS,
     KAN_NORMS,
     KERNEL_ACTIVATIONS,
     LAYERS,
+    LIE_GROUPS,
     POOLINGS,
     PREFERENCES,
     SAMPLING_TYPES,
@@ -250,6 +252,10 @@ class TrainConfig:
     )
     norm_layer: str = flag("usual", "neighbours", "normalisation in KANConv", KAN_NORMS)
     activate: bool = flag(False, "neighbours", "end KANConv in the activation published with its basis")
+    lie_group: str = flag("sl2", "neighbours", "linear maps by which LieConv's kernel is moved", LIE_GROUPS)
+    num_gsamples: int = flag(10, "neighbours", "number of these maps")
+    group_pool: str = flag("max", "neighbours", "how LieConv pools over them", GROUP_POOLS)
+    kernel_hidden: int = flag(60, "neighbours", "width of the function that gives LieConv's kernel")
     kernels: int = flag(0, "neighbours", "number of LKCA's kernels; 0: one for each channel")
     big_kernel: int = flag(51, "neighbours", "length of ShiftWise's bands of small kernels")
     ghost_ratio: float = flag(0.23, "neighbours", "share of ShiftWise's channels without a kernel, 0 to 1")

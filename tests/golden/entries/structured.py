@@ -1,4 +1,6 @@
-"""Kernels of a special structure: KAN convolutions (arXiv 2407.01092), FInC Flow (arXiv 2301.09266)."""
+"""Kernels of a special structure: KAN convolutions (arXiv 2407.01092), FInC Flow (arXiv 2301.09266), Lie
+groups (arXiv 2310.11366).
+"""
 
 from typing import Any
 
@@ -9,6 +11,7 @@ from convnn import nn as cnn
 from convnn.models import KANNetwork
 from convnn.models.normalizing_flow import FInCFlow
 from convnn.nn.invertible.triangular import AXES_FLIPPED, ORDERS, TriangularConv2d
+from convnn.nn.lie_groups import decomposition as lie
 from golden.case import Case
 from golden.entry import Entry, Refused, refuse
 
@@ -231,20 +234,138 @@ def _masks(flow: FInCFlow, case: Case) -> dict[str, Tensor]:
     return found
 
 
-ENTRIES = {f"kan_convs.{kind}Conv{axes}DLayer": _kan_entry(axes, kind) for kind in KAN_BASES for axes in KAN} | {
-    "SimpleFastConvKAN network": Entry(
-        _kan_network, names={"module": "", "rbf": None, "output.1": "head.3"}, arrange=_arrange_network
-    ),
-    "PaddedConv2d": _triangular(("TL",)),
-    "FastFlowUnit": _triangular(ORDERS),
-    "CINCFlowUnit": _triangular(("TL",)),
-    "FInC Flow network": Entry(
-        _flow,
-        outputs=("output", "log_prob"),
-        names=_CORNERS,
-        arrange=_arrange_flow,
-        call=_run_flow,
-        also=_masks,
-        aside=tuple(f"buffer.{i}.initialized" for i in range(1000)),
-    ),
-}
+def _coordinates(case: Case) -> Any:
+    group, alpha = case.config["group"], case.config["metric_alpha"]
+
+    def call(g: Tensor) -> dict[str, Tensor]:
+        log_p, p, r = lie.polar(g)
+        theta = lie.angle(r, centered=False)
+        elements = lie.basis(group, alpha, like=g)
+        turn = elements[3 if group == "gl2" else 1]
+        xi = lie.coordinates(g, group, alpha, centered=False)
+        torch.testing.assert_close(lie.element(xi, group, alpha), g, rtol=0, atol=1e-12)
+        factors = {"polar.p": p, "polar.r": r, "cartan.log_p": log_p, "sqrtpolar.s": g @ g.mT, "so2.theta": theta}
+        bases = {
+            "basis.group": elements,
+            "basis.so2": turn[None],
+            "basis.spd": lie.symmetric_basis(group, alpha, like=g),
+        }
+        return {"output": xi, "so2.logm": theta[:, None, None] * turn} | factors | bases
+
+    return call
+
+
+def _from_tangent(case: Case) -> Any:
+    group, alpha = case.config["group"], case.config["metric_alpha"]
+
+    def call(v: Tensor, theta: Tensor) -> dict[str, Tensor]:
+        drawn = lie.from_tangent(v, theta, group, alpha)
+        unturned = lie.from_tangent(2 * v, torch.zeros_like(theta), group, alpha).g
+        return {"output": drawn.g, "output_inverse": drawn.inverse, "spd": unturned, "rotation": lie.rotation(theta)}
+
+    return call
+
+
+def _group_conv(kind: type, case: Case) -> nn.Module:
+    config, inr = case.config, case.config["inr"]
+    if inr["type"] != "SIREN" or inr["first_w0"] != inr["w0"]:
+        raise Refused(f"inr={inr}: another kernel function than a SIREN of one frequency")
+    if not config["masked"] or config["grid_type"] != "affine":
+        raise Refused("masked=False or another grid_type: kernels without an end, other points")
+    form = case.pick("group", "metric_alpha", "kernel_size", "padding", "stride")
+    form |= {"kernel_hidden": inr["hidden_features"], "num_hidden": inr["num_hidden"], "w0": inr["w0"]}
+    return kind(config["in_channels"], config["out_channels"], centered=False, dtype=torch.double, **form)
+
+
+def _samples(case: Case) -> lie.Samples:
+    return lie.Samples(case.tensors["g"], case.tensors["g_inv"])
+
+
+def _inputs(case: Case) -> lie.Samples:
+    """Return the elements h' of the input, whose determinants the published code gives to the output's axis."""
+    g = case.tensors["buffer.g_tilde"]
+    return lie.Samples(g, torch.linalg.inv(g))
+
+
+def _lift_kernel(ours: cnn.LiftConv2d, case: Case) -> dict[str, Tensor]:
+    torch.testing.assert_close(ours.points.permute(2, 1, 0), case.tensors["buffer.grid"], rtol=0, atol=1e-15)
+    return {"kernel": ours.weight(_samples(case))}
+
+
+class _Lifted(nn.Module):
+    """A lifting with the elements of a case."""
+
+    def __init__(self, case: Case) -> None:
+        super().__init__()
+        self.layer, self.samples = _group_conv(cnn.LiftConv2d, case), _samples(case)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x, self.samples)
+
+
+class _Convolved(nn.Module):
+    """A group convolution with the elements of a case, and its determinants where the published code has them."""
+
+    def __init__(self, case: Case) -> None:
+        super().__init__()
+        self.layer, self.samples, self.inputs = _group_conv(cnn.GroupConv2d, case), _samples(case), _inputs(case)
+
+    def weight(self) -> Tensor:
+        weight = self.layer.weight(self.samples, self.inputs)
+        if self.layer.group == "gl2":
+            size = torch.linalg.det(self.inputs.g).abs()
+            weight = weight * size.view(-1, 1, 1) / size.view(-1, 1, 1, 1, 1)
+        return weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight()
+        bias = self.layer.bias.repeat_interleave(weight.shape[1])
+        out = torch.conv2d(x.flatten(1, 2), weight.flatten(2, 3).flatten(0, 1), bias, padding=self.layer.grid.padding)
+        return out.unflatten(1, weight.shape[:2])
+
+
+def _sine_names(case: Case) -> dict[str, str | None]:
+    count = case.config["inr"]["num_hidden"] + 1
+    names: dict[str, str | None] = {"bias": "layer.bias"}
+    for i in range(count):
+        published = f"inr.kernel_net.net.{i}"
+        names[f"{published}.act_layer"] = None
+        for part in ("weight", "bias"):
+            names[f"{published}.linear.{part}"] = f"layer.kernel.layers.{i}.{part}"
+    return names | {f"inr.final_linear.{part}": f"layer.kernel.last.{part}" for part in ("weight", "bias")}
+
+
+_OF_GROUP = ("basis.basis_matrix", "orthogonal.basis_matrix", "orthogonal.pi", "spd.basis.basis_matrix")
+_OF_SAMPLER = ("spd_sampler.cov", "spd_sampler.mean", "spd_sampler.mean_sym")
+_BUFFERS = (*(f"buffer.group.{name}" for name in (*_OF_GROUP, *_OF_SAMPLER)), "buffer.g_inv", "buffer.g_tilde")
+
+
+ENTRIES = (
+    {f"kan_convs.{kind}Conv{axes}DLayer": _kan_entry(axes, kind) for kind in KAN_BASES for axes in KAN}
+    | {
+        "SimpleFastConvKAN network": Entry(
+            _kan_network, names={"module": "", "rbf": None, "output.1": "head.3"}, arrange=_arrange_network
+        ),
+        "PaddedConv2d": _triangular(("TL",)),
+        "FastFlowUnit": _triangular(ORDERS),
+        "CINCFlowUnit": _triangular(("TL",)),
+        "FInC Flow network": Entry(
+            _flow,
+            outputs=("output", "log_prob"),
+            names=_CORNERS,
+            arrange=_arrange_flow,
+            call=_run_flow,
+            also=_masks,
+            aside=tuple(f"buffer.{i}.initialized" for i in range(1000)),
+        ),
+        "left_xi_inv": Entry(_coordinates),
+        "sample_from_tangent": Entry(_from_tangent, inputs=("input", "theta")),
+        "LiftGConv2d": Entry(
+            _Lifted, names=_sine_names, also=lambda ours, case: _lift_kernel(ours.layer, case), aside=_BUFFERS
+        ),
+    }
+    | {
+        name: Entry(_Convolved, names=_sine_names, also=lambda ours, _: {"kernel": ours.weight()}, aside=_BUFFERS)
+        for name in ("GConv2d", "GroupConv2d", "GConv2dS", "RnGConv2d")
+    }
+)

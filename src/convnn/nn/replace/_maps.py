@@ -10,6 +10,7 @@ from torch.nn.utils import parametrize
 from convnn.errors import InputError, UnsupportedError
 from convnn.nn._grid import Grid, Sides
 from convnn.nn._layer import MapLayer
+from convnn.nn.lie_groups.layers import LieConv2d
 from convnn.nn.maps.attention import ConvNNAttn1d, ConvNNAttn2d, ConvNNAttn3d
 from convnn.nn.maps.branching import Branching, Branching1d, Branching2d, Branching3d
 from convnn.nn.maps.conv_new import Conv1dNew, Conv2dNew, Conv3dNew, ConvNew
@@ -63,6 +64,7 @@ UNPADDED: dict[str, tuple[dict[int, Callable[..., MapLayer]], tuple[str, ...]]] 
     "NeighborhoodAttention2d": ({2: NeighborhoodAttention2d}, ("kernel_size",)),
     "NonLocal": ({2: NonLocal2d}, ()),
     "AdaptiveNeighborhoods": ({2: AdaptiveNeighborhoods2d}, ("kernel_size",)),
+    "LieConv": ({2: LieConv2d}, ("kernel_size",)),
     "RepLK": ({1: RepLK1d, 2: RepLK2d, 3: RepLK3d}, ()),
     "InceptionDW": ({2: InceptionDW2d}, ()),
     "MultiKernelDW": ({1: MultiKernelDW1d, 2: MultiKernelDW2d, 3: MultiKernelDW3d}, ()),
@@ -209,7 +211,7 @@ def _geometry(conv: Convolution, layer: str) -> dict[str, Any]:
         "padding_mode": conv.padding_mode,
         "bias": conv.bias is not None,
     }
-    if layer in ("Conv2d_New", "ConvNN_Pos", "KANConv"):
+    if layer in ("Conv2d_New", "ConvNN_Pos", "KANConv", "LieConv"):
         return kept | {"kernel_size": window}
     if layer in UNPADDED:
         of_window = {"K": conv.weight[0, 0].numel(), "kernel_size": max(conv.kernel_size) | 1}  # odd

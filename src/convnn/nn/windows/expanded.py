@@ -17,7 +17,7 @@ from convnn.nn._grouped import check_groups
 from convnn.nn._layer import MapLayer
 from convnn.nn._settings import unless_usual, written
 from convnn.nn.kernels import bases
-from convnn.nn.kernels.convolution import BATCH_NORMS, CONVOLVE, check_can_normalise
+from convnn.nn.kernels.convolution import BATCH_NORMS, CONVOLVE, check_can_normalise, convolve_on
 from convnn.nn.kernels.wavelets import Wavelets
 
 NORMS: dict[str, tuple[type[nn.Module], ...]] = {
@@ -268,11 +268,13 @@ class KANConv(MapLayer):
         maps = self.expand(wide)
         if maps.dim() > x.dim():
             maps = maps.flatten(1, 2)
-        out = self._convolve(maps, self.weight, self.bias, self.out_channels if self.mix is not None else self.groups)
+        out = convolve_on(
+            self.grid, maps, self.weight, self.bias, self.out_channels if self.mix is not None else self.groups
+        )
         if self.mix is not None:
             out = CONVOLVE[self.spatial_dims - 1](out, self.mix, groups=self.groups)
         if self.base is not None and self.base_weight is not None:
-            out = out + self._convolve(self.base(x), self.base_weight, None, self.groups)
+            out = out + convolve_on(self.grid, self.base(x), self.base_weight, None, self.groups)
         if self.basis != "rbf":
             out = self.norm(out)
         out = self.activation(out)
@@ -292,18 +294,6 @@ class KANConv(MapLayer):
 
     def _drops(self) -> bool:
         return self.training and self.dropout > 0
-
-    def _convolve(self, maps: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
-        """Convolve maps (B, C', *S), continued as the grid says."""
-        grid = self.grid
-        grid.check(maps.shape[2:], "kernel_size")
-        geometry: dict[str, Any] = {"stride": grid.stride, "dilation": grid.dilation, "groups": groups}
-        margins = {axis.before - axis.after for axis in grid.axes(maps.shape[2:])}
-        if grid.padding_mode == "zeros" and margins == {0}:  # the convolution adds them itself, without a copy
-            geometry["padding"] = [axis.before for axis in grid.axes(maps.shape[2:])]
-        else:
-            maps = grid.pad(maps)
-        return CONVOLVE[self.spatial_dims - 1](maps, weight, bias, **geometry)
 
     def settings(self) -> Iterable[object]:
         """Return basis and form, window, geometry and groups."""
