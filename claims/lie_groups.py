@@ -17,8 +17,8 @@ CLAIM = (
 EXPERIMENT = (
     "Error: the length of f(T x) - T f(x) as a share of that of T f(x) around its mean, in the middle of 16 digits of"
     " scikit-learn enlarged to 33 x 33, for a random T of SL(2, R), variance 0.1, of an untrained layer of 9 x 9, 1 to"
-    " 16 channels. Accuracy: two layers of 5 x 5 with 16 channels and a mean, on digits on 16 x 16 maps, 300 steps of 64"
-    " images; tested on upright digits and on digits moved by random T. Chance is 10 %."
+    " 16 channels. Accuracy: two layers of 5 x 5 with 16 channels and a mean, on digits on 16 x 16 maps, 300 steps of"
+    " 64 images; tested on upright digits and on digits moved by random T. Chance is 10 %."
 )
 SEEDS = (0, 1, 2)
 
