@@ -50,6 +50,11 @@ def angle(r: Tensor, *, centered: bool = True) -> Tensor:
     return theta if centered else theta % (2 * math.pi)
 
 
+def determinant(g: Tensor) -> Tensor:
+    """Return the determinants of matrices (..., 2, 2), of half types too."""
+    return g[..., 0, 0] * g[..., 1, 1] - g[..., 0, 1] * g[..., 1, 0]
+
+
 def rotation(theta: Tensor) -> Tensor:
     """Return the rotations (..., 2, 2) by angles."""
     cosine, sine = theta.cos(), theta.sin()

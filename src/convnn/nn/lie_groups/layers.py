@@ -15,7 +15,7 @@ from convnn.nn._grouped import check_groups
 from convnn.nn._layer import MapLayer
 from convnn.nn._settings import unless_usual, written
 from convnn.nn.kernels.convolution import convolve_on
-from convnn.nn.lie_groups.decomposition import GROUPS, Samples, check_group, coordinates, draw
+from convnn.nn.lie_groups.decomposition import GROUPS, Samples, check_group, coordinates, determinant, draw
 
 GROUP_POOLS = ("max", "mean")
 
@@ -184,7 +184,7 @@ class LiftConv2d(GroupConv):
         places = self._places(samples.inverse)
         values = self._masked(places, places)
         if self.group == "gl2":
-            values = values * torch.linalg.det(samples.inverse).abs().view(-1, 1, 1, 1)
+            values = values * determinant(samples.inverse).abs().view(-1, 1, 1, 1)
         return values.unflatten(-1, (self.out_channels, -1)).permute(3, 0, 4, 1, 2)
 
     def forward(self, x: Tensor, samples: Samples) -> Tensor:
@@ -229,7 +229,7 @@ class GroupConv2d(GroupConv):
         u = torch.cat([place.unsqueeze(1).expand(*shape, 2), xi[:, :, None, None].expand(*shape, xi.shape[-1])], dim=-1)
         values = self._masked(u, u[..., :2])
         if self.group == "gl2":
-            values = values / torch.linalg.det(inputs.g).abs().view(-1, 1, 1, 1)
+            values = values / determinant(inputs.g).abs().view(-1, 1, 1, 1)
         return values.unflatten(-1, (self.out_channels, -1)).permute(4, 0, 5, 1, 2, 3)
 
     def forward(self, x: Tensor, samples: Samples, inputs: Samples) -> Tensor:
