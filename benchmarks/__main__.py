@@ -18,9 +18,11 @@ from benchmarks.map_sizes import measure_map_sizes
 from benchmarks.networks import measure_networks
 from benchmarks.routed import measure_routed
 from benchmarks.search import measure_search
+from benchmarks.structured import measure_structured
 from benchmarks.tokens import Tokens, measure_tokens, measure_vits
 
 GROUPS = ("map_sizes", "clustered", "networks", "family", "layers", "searches", "sizes", "tokens", "vits", "routed")
+GROUPS = ("map_sizes", "clustered", "networks", "family", "layers", "searches", "sizes", "tokens", "vits", "structured")
 
 
 def main() -> int:
@@ -73,6 +75,7 @@ FULLY: dict[str, Callable[[], Any]] = {
         measure_vits(Tokens(2, 512), 3, with_memory=True),
     ],
     "routed": lambda: measure_routed([Case(64, *shape) for shape in ROUTED], 5),
+    "structured": lambda: measure_structured(Case(16, 32, 16, 16), 15),
 }
 """The cases that the page shows."""
 
@@ -87,6 +90,7 @@ QUICKLY: dict[str, Callable[[], Any]] = {
     "tokens": lambda: [measure_tokens(Tokens(1, 224), 2, with_memory=False)],
     "vits": lambda: [measure_vits(Tokens(1, 224), 2, with_memory=False)],
     "routed": lambda: measure_routed([Case(4, 8, 32, 32)], 2),
+    "structured": lambda: measure_structured(Case(2, 8, 4, 4), 2),
 }
 """The same cases on small batches, to check that everything runs and agrees."""
 

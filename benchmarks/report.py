@@ -21,6 +21,7 @@ def tables(results: dict[str, Any]) -> str:
         "tokens": [_tokens],
         "vits": [_vits],
         "routed": [_routed],
+        "structured": [_structured],
     }
     return "\n".join(table(results) for group, makers in parts.items() if group in results for table in makers)
 
@@ -110,6 +111,18 @@ def _family(results: dict[str, Any]) -> str:
         f"### All layers on maps, {Case(**one['case'])}\n\n{_cost_table(one['rows'])}" for one in results["family"]
     )
     return "\n".join(tables)
+
+
+def _structured(results: dict[str, Any]) -> str:
+    measured = results["structured"]
+    rows = ["| layer | ours, ms | published form, ms | times published |", "|---" * 4 + "|"]
+    for name, one in measured["rows"].items():
+        rows.append(f"| {name} | {one['ms']:.1f} | {one['published ms']:.1f} | {one['times published']:.2g} |")
+    return (
+        f"### Kernels of a special structure, {Case(**measured['case'])}\n\n"
+        "Forward and backward, against the published form in plain PyTorch; for the inverse, that is a loop over all"
+        " positions.\n\n" + "\n".join(rows) + "\n"
+    )
 
 
 def _layers(results: dict[str, Any], phase: str) -> str:

@@ -138,6 +138,14 @@ MAP_CASES = [
     _map_case("condconv1d", cnn.CondConv1d, (12,), experts=2, padding_mode="reflect"),
     _map_case("fdconv", cnn.FDConv2d, (6, 4), plain_up_to=0),
     _map_case("fdconv-plain", cnn.FDConv2d, (6, 4), stride=(1, 2)),
+    _map_case("kan-spline", cnn.KANConv2d, (6, 4)),
+    _map_case("kan-rbf", cnn.KANConv2d, (6, 4), basis="rbf", stride=2, grid_size=4),
+    _map_case("kan1d-gram", cnn.KANConv1d, (12,), basis="gram", norm_layer="instance", activate=True),
+    _map_case("kan3d-chebyshev", cnn.KANConv3d, (4, 2, 4), basis="chebyshev", bias=True),
+    _map_case("kan-relu", cnn.KANConv2d, (6, 4), basis="relu", padding_mode="reflect"),
+    _map_case("kan-wavelet", cnn.KANConv2d, (6, 4), basis="wavelet", wavelet_type="meyer", kernel_size=(3, 1)),
+    _map_case("lie-conv", cnn.LieConv2d, (6, 4), num_gsamples=3, kernel_hidden=8),
+    _map_case("lie-conv-gl2", cnn.LieConv2d, (6, 4), lie_group="gl2", num_gsamples=2, group_pool="mean", stride=2),
     _map_case("adaptive-difference", cnn.AdaptiveNeighborhoods2d, (6, 4), kernel_size=5, edge_type="difference"),
 ]
 

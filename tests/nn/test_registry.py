@@ -38,6 +38,8 @@ TYPES = {
     "LKCA": cnn.LKCA2d,
     "CondConv": cnn.CondConv2d,
     "FDConv": cnn.FDConv2d,
+    "KANConv": cnn.KANConv2d,
+    "LieConv": cnn.LieConv2d,
 }
 TOKEN_TYPES = {
     "Attention": cnn.Attention,
@@ -116,6 +118,19 @@ FLAGS = {  # what the command line passes to every layer
     "kernels": 1,
     "experts": 2,
     "frequency_groups": 2,
+    "basis": "rbf",
+    "degree": 2,
+    "spline_order": 2,
+    "grid_size": 4,
+    "grid_range": "-1.5,1",
+    "wavelet_type": "dog",
+    "base_activation": "relu",
+    "norm_layer": "instance",
+    "activate": True,
+    "lie_group": "gl2",
+    "num_gsamples": 3,
+    "group_pool": "mean",
+    "kernel_hidden": 5,
 }
 
 

@@ -11,8 +11,8 @@ class Request(NamedTuple):
     """One call of an operator.
 
     Attributes:
-        operator: "nearest", "nearest_in_clusters", "one_of_each", "similarity", "convolve", "largest" or
-            "attend_to_blocks".
+        operator: "nearest", "nearest_in_clusters", "one_of_each", "similarity", "convolve", "largest",
+            "attend_to_blocks" or "solve_triangular".
         device: where the tensors are.
         dtype: floating type of the features.
         K: neighbours per query.

@@ -69,6 +69,7 @@ from convnn.models.hierarchical.unireplknet import (
     unireplknet_xl,
 )
 from convnn.models.hierarchical.van import VAN, van_b0, van_b1, van_b2, van_b3, van_b4, van_b5, van_b6
+from convnn.models.kan import KANNetwork, kan4, kan8
 from convnn.models.mobilevig import (
     GreedyViG,
     MobileViGv2,
@@ -80,6 +81,7 @@ from convnn.models.mobilevig import (
     mobilevigv2_s,
     mobilevigv2_ti,
 )
+from convnn.models.normalizing_flow import FInCFlow
 from convnn.models.resnet import ResNet, resnet18, resnet34
 from convnn.models.se_resnet import (
     SEResNet,
@@ -99,8 +101,10 @@ __all__ = [
     "ConvMixer",
     "DenseNet",
     "ExternalNetwork",
+    "FInCFlow",
     "GreedyViG",
     "InceptionNeXt",
+    "KANNetwork",
     "LSKNet",
     "MobileViGv2",
     "Network",
@@ -132,6 +136,8 @@ __all__ = [
     "inceptionnext_small",
     "inceptionnext_tiny",
     "is_external",
+    "kan4",
+    "kan8",
     "layer_defaults",
     "list_models",
     "load_published",

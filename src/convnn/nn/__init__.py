@@ -9,11 +9,17 @@ from convnn.nn._layer import ChoosingLayer, MapLayer, UnpaddedLayer
 from convnn.nn._search import SAMPLING_TYPES, SEARCHES, SIMILARITY_TYPES, Search
 from convnn.nn._shuffle import PixelShuffle1d, PixelUnshuffle1d
 from convnn.nn.functional import AGGREGATION_TYPES, PREFERENCES
+from convnn.nn.invertible.glow import ActNorm2d, AffineCoupling, InvertiblePointwise, Logit, Squeeze2d
+from convnn.nn.invertible.protocol import Invertible, InvertibleSequence
+from convnn.nn.invertible.triangular import FInC2d, TriangularConv2d
 from convnn.nn.kernels.convolution import ConvMaker
 from convnn.nn.kernels.merging import Mergeable, Merged, MergeReport, merge
 from convnn.nn.kernels.offsets import OffsetAttention
 from convnn.nn.kernels.parallel import ConvNorm, ParallelConv, ResidualConv
 from convnn.nn.kernels.shifted import ShiftedSum2d
+from convnn.nn.kernels.wavelets import WAVELETS
+from convnn.nn.lie_groups.decomposition import GROUPS as LIE_GROUPS
+from convnn.nn.lie_groups.layers import GROUP_POOLS, GroupConv2d, LieConv2d, LiftConv2d
 from convnn.nn.maps.attention import ConvNNAttn1d, ConvNNAttn2d, ConvNNAttn3d
 from convnn.nn.maps.branching import Branching1d, Branching2d, Branching3d
 from convnn.nn.maps.conv_new import Conv1dNew, Conv2dNew, Conv3dNew
@@ -42,6 +48,7 @@ from convnn.nn.vision_graphs.near_axial import DAGC2d
 from convnn.nn.vision_graphs.non_local import NonLocal2d
 from convnn.nn.vision_graphs.vig import GRAPH_CONVS, ViG2d
 from convnn.nn.windows.bands import BandConv2d, InceptionDW2d
+from convnn.nn.windows.expanded import BASES, KAN_ACTIVATIONS, KAN_NORMS, KANConv1d, KANConv2d, KANConv3d
 from convnn.nn.windows.gated_stack import LKA1d, LKA2d, LKA3d, StackedGate
 from convnn.nn.windows.large_kernel import RepLK1d, RepLK2d, RepLK3d, UniRepLK1d, UniRepLK2d, UniRepLK3d
 from convnn.nn.windows.multi_kernel import (
@@ -67,18 +74,25 @@ from convnn.nn.maps import _systems as _maps  # noqa: F401
 from convnn.nn.vision_graphs import _systems as _vision_graphs  # noqa: F401
 from convnn.nn.windows import _systems as _windows  # noqa: F401
 from convnn.nn.routed import _systems as _routed  # noqa: F401
+from convnn.nn.lie_groups import _systems as _lie_groups  # noqa: F401
 from convnn.nn.tokens import _systems as _tokens  # noqa: F401
+from convnn.nn.invertible import _systems as _invertible  # noqa: F401
 # isort: on
 
 __all__ = [
     "ACTIVATIONS",
     "AGGREGATION_TYPES",
+    "BASES",
     "CONVOLUTION_TYPES",
     "DEGREE_TYPES",
     "EDGE_TYPES",
     "GRAPH_CONVS",
+    "GROUP_POOLS",
+    "KAN_ACTIVATIONS",
+    "KAN_NORMS",
     "KERNEL_ACTIVATIONS",
     "LAYERS",
+    "LIE_GROUPS",
     "PADDING_MODES",
     "POOLINGS",
     "PREFERENCES",
@@ -88,7 +102,10 @@ __all__ = [
     "SIMILARITY_TYPES",
     "SPARSE_MODES",
     "UPSAMPLINGS",
+    "WAVELETS",
+    "ActNorm2d",
     "AdaptiveNeighborhoods2d",
+    "AffineCoupling",
     "Attention",
     "BandConv2d",
     "BlockSparseAttention",
@@ -121,10 +138,18 @@ __all__ = [
     "EdgeConv2d",
     "EdgeRanker",
     "FDConv2d",
+    "FInC2d",
     "Fate",
     "Grapher2d",
     "Grid",
+    "GroupConv2d",
     "InceptionDW2d",
+    "Invertible",
+    "InvertiblePointwise",
+    "InvertibleSequence",
+    "KANConv1d",
+    "KANConv2d",
+    "KANConv3d",
     "KvtAttention",
     "LKA1d",
     "LKA2d",
@@ -137,7 +162,10 @@ __all__ = [
     "LSK2d",
     "LSK3d",
     "LayerFactory",
+    "LieConv2d",
+    "LiftConv2d",
     "LocalAttention",
+    "Logit",
     "MGC2d",
     "MapLayer",
     "MergeReport",
@@ -178,6 +206,7 @@ __all__ = [
     "SlowSearchWarning",
     "SparseAttention",
     "SpatialShift2d",
+    "Squeeze2d",
     "StackedGate",
     "StripGate2d",
     "SuperKernel1d",
@@ -186,6 +215,7 @@ __all__ = [
     "SuperKernelConv",
     "TokenBranching",
     "TokenLayer",
+    "TriangularConv2d",
     "UniRepLK1d",
     "UniRepLK2d",
     "UniRepLK3d",

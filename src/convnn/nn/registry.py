@@ -23,6 +23,7 @@ class LayerEntry:
         summary: summary in one line.
         reads: "maps" (B, C, H, W) or "tokens" (B, T, D).
         system: its facts for the guide; None for a layer registered only with a summary.
+        of_network: further arguments that `build` reads, which only a network decides, such as the stride.
     """
 
     build: Callable[..., nn.Module]
@@ -30,6 +31,7 @@ class LayerEntry:
     summary: str
     reads: str = "maps"
     system: System | None = None
+    of_network: frozenset[str] = frozenset()
 
 
 LAYERS: dict[str, LayerEntry] = {}
@@ -69,7 +71,8 @@ def register_layer(
         settings |= keyword_defaults(part, omitted)
     system = None if isinstance(facts, str) else register_system(replace(facts, layer=name))
     summary = facts if isinstance(facts, str) else facts.steps
-    LAYERS[name] = LayerEntry(build, settings, summary, reads, system)
+    of_network = frozenset(keyword_defaults(build, ())) & {*omitted}
+    LAYERS[name] = LayerEntry(build, settings, summary, reads, system, of_network)
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,9 @@ class NamedLayer:
     def __call__(self, *widths: int, **of_the_network: Any) -> nn.Module:
         """Return the layer; it ignores settings that it does not read."""
         entry, settings = LAYERS[self.name], self.given | of_the_network
-        return entry.build(*widths, **{key: value for key, value in settings.items() if key in entry.settings})
+        read = {key: value for key, value in settings.items() if key in entry.settings}
+        read |= {key: value for key, value in of_the_network.items() if key in entry.of_network}
+        return entry.build(*widths, **read)
 
 
 def layer_factory(name: str, **settings: Any) -> NamedLayer:

@@ -1,6 +1,6 @@
 """The three steps of a neighbourhood layer: `select` the neighbours, `weigh` them, `aggregate` their values."""
 
-from convnn.ops import aggregate, blocks, select, weigh
+from convnn.ops import aggregate, blocks, select, triangular, weigh
 from convnn.ops._dispatch import BACKEND_CHOICES, backend_report, check_backend
 from convnn.ops.neighbors import METRICS, Neighbors
 
@@ -13,5 +13,6 @@ __all__ = [
     "blocks",
     "check_backend",
     "select",
+    "triangular",
     "weigh",
 ]

@@ -21,12 +21,17 @@ from convnn.models.external import replacement_settings
 from convnn.nn import (
     ACTIVATIONS,
     AGGREGATION_TYPES,
+    BASES,
     CONVOLUTION_TYPES,
     DEGREE_TYPES,
     EDGE_TYPES,
     GRAPH_CONVS,
+    GROUP_POOLS,
+    KAN_ACTIVATIONS,
+    KAN_NORMS,
     KERNEL_ACTIVATIONS,
     LAYERS,
+    LIE_GROUPS,
     POOLINGS,
     PREFERENCES,
     SAMPLING_TYPES,
@@ -34,6 +39,7 @@ from convnn.nn import (
     SIMILARITY_TYPES,
     SPARSE_MODES,
     UPSAMPLINGS,
+    WAVELETS,
     list_layers,
 )
 from convnn.nn._extensions import import_names
@@ -158,6 +164,8 @@ class TrainConfig:
     image_size: int = flag(224, "network", "image size for which mobilevigv2 and greedyvig scale their steps")
     drop_path: float = flag(0.1, "network", "stochastic depth rate of the last block of networks of four stages")
     layer_scale: float = flag(1e-6, "network", "initial factor of what their blocks add, where it is learned")
+    layer_dropout: float = flag(0.0, "network", "dropout of channels in all layers of kan4 and kan8 but the first")
+    kan_groups: int = flag(1, "network", "blocks of channels that do not mix in these layers")
     kernel_size: int = flag(3, "network", "kernel size of convolutions")
     padding: int = flag(1, "network", "zero padding of the map in which neighbours are searched")
 
@@ -251,6 +259,21 @@ class TrainConfig:
     kernel_bias: bool = flag(False, "neighbours", "learn a bias for the kernels of RecConv, LKCA and LKCAttention too")
     k_conv: str = flag("1,15", "neighbours", "sides of SuperKernel's kernels, separated by commas")
     kernels: int = flag(0, "neighbours", "number of LKCA's kernels; 0: one for each channel, or of tokens each head")
+    basis: str = flag("spline", "neighbours", "functions of the channels that KANConv convolves", BASES)
+    degree: int = flag(3, "neighbours", "degree of KANConv's last polynomial")
+    spline_order: int = flag(3, "neighbours", "order of KANConv's splines; with relu, neighbours that a bump overlaps")
+    grid_size: int = flag(0, "neighbours", "number of intervals or Gaussians of KANConv; 0: 5 intervals, 8 Gaussians")
+    grid_range: str = flag("", "neighbours", "ends of KANConv's range, such as -1,1; empty: -1,1, with rbf -2,2")
+    wavelet_type: str = flag("mexican_hat", "neighbours", "wavelet of KANConv", tuple(WAVELETS))
+    base_activation: str = flag(
+        "usual", "neighbours", "activation before the convolution beside KANConv's functions", KAN_ACTIVATIONS
+    )
+    norm_layer: str = flag("usual", "neighbours", "normalisation in KANConv", KAN_NORMS)
+    activate: bool = flag(False, "neighbours", "end KANConv in the activation published with its basis")
+    lie_group: str = flag("sl2", "neighbours", "linear maps by which LieConv's kernel is moved", LIE_GROUPS)
+    num_gsamples: int = flag(10, "neighbours", "number of these maps")
+    group_pool: str = flag("max", "neighbours", "how LieConv pools over them", GROUP_POOLS)
+    kernel_hidden: int = flag(60, "neighbours", "width of the function that gives LieConv's kernel")
     big_kernel: int = flag(51, "neighbours", "length of ShiftWise's bands of small kernels")
     ghost_ratio: float = flag(0.23, "neighbours", "share of ShiftWise's channels without a kernel, 0 to 1")
     N_path: int = flag(2, "neighbours", "number of kernels that are summed to a small one of ShiftWise")

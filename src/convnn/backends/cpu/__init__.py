@@ -27,6 +27,7 @@ __all__ = [
     "one_of_each",
     "similarity",
     "similarity_backward",
+    "solve_triangular",
     "unavailable_reasons",
     "unsupported_reasons",
 ]
@@ -152,6 +153,15 @@ def convolve_backward(
     else:
         grads = [None if tensor is None else tensor.zero_() for tensor in grads]
     return _cast(grads[0], values), _cast(grads[1], scores), _cast(grads[2], weight)
+
+
+def solve_triangular(z: Tensor, weight: Tensor, groups: int) -> Tensor:
+    """Undo a triangular convolution, (B, C, H, W); see `convnn.ops.triangular.solve`."""
+    dense_z, dense_weight = _dense(z, weight)
+    out = dense_z.new_empty(z.shape)
+    if out.numel():
+        _run(core.solve_triangular, dense_z, dense_weight, out)
+    return out.to(z.dtype)
 
 
 def _dense(*tensors: Tensor | None) -> list[Any]:

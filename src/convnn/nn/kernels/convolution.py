@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnn.errors import InputError, check_odd
-from convnn.nn._grid import Sides, each_side
+from convnn.nn._grid import Grid, Sides, each_side
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -83,6 +83,23 @@ class ConvMaker:
     def norm(self, channels: int) -> BatchNorm:
         """Create batch normalisation."""
         return BATCH_NORMS[self.axes - 1](channels, device=self.device, dtype=self.dtype)
+
+
+def convolve_on(grid: Grid, maps: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
+    """Convolve maps (B, C, *S), continued as a grid says, at its windows.
+
+    Raises:
+        InputError: a window does not fit in the map, or the map cannot be continued that far.
+    """
+    size = maps.shape[2:]
+    grid.check(size, "kernel_size")
+    axes = grid.axes(size)
+    geometry: dict[str, Any] = {"stride": grid.stride, "dilation": grid.dilation, "groups": groups}
+    if grid.padding_mode == "zeros" and all(axis.before == axis.after for axis in axes):
+        geometry["padding"] = [axis.before for axis in axes]  # added by the convolution itself, without a copy
+    else:
+        maps = grid.pad(maps)
+    return CONVOLVE[len(size) - 1](maps, weight, bias, **geometry)
 
 
 def check_can_normalise(norm: nn.Module, x: Tensor) -> None:

@@ -10,6 +10,7 @@ from torch.nn.utils import parametrize
 from convnn.errors import InputError, UnsupportedError
 from convnn.nn._grid import Grid, Sides
 from convnn.nn._layer import MapLayer
+from convnn.nn.lie_groups.layers import LieConv2d
 from convnn.nn.maps.attention import ConvNNAttn1d, ConvNNAttn2d, ConvNNAttn3d
 from convnn.nn.maps.branching import Branching, Branching1d, Branching2d, Branching3d
 from convnn.nn.maps.conv_new import Conv1dNew, Conv2dNew, Conv3dNew, ConvNew
@@ -24,6 +25,7 @@ from convnn.nn.vision_graphs.near_axial import DAGC2d
 from convnn.nn.vision_graphs.non_local import NonLocal2d
 from convnn.nn.vision_graphs.vig import ViG2d
 from convnn.nn.windows.bands import InceptionDW2d
+from convnn.nn.windows.expanded import KANConv1d, KANConv2d, KANConv3d
 from convnn.nn.windows.gated_stack import LKA1d, LKA2d, LKA3d
 from convnn.nn.windows.large_kernel import RepLK1d, RepLK2d, RepLK3d, UniRepLK1d, UniRepLK2d, UniRepLK3d
 from convnn.nn.windows.multi_kernel import MultiKernelDW1d, MultiKernelDW2d, MultiKernelDW3d
@@ -43,6 +45,7 @@ SAME = "Conv2dSame"
 
 FAMILIES: dict[str, dict[int, Callable[..., MapLayer]]] = {
     "Conv2d_New": {1: Conv1dNew, 2: Conv2dNew, 3: Conv3dNew},
+    "KANConv": {1: KANConv1d, 2: KANConv2d, 3: KANConv3d},
     "ConvNN": {1: ConvNN1d, 2: ConvNN2d, 3: ConvNN3d},
     "ConvNN_Pos": {1: ConvNNPos1d, 2: ConvNNPos2d, 3: ConvNNPos3d},
     "ConvNN_Attn": {1: ConvNNAttn1d, 2: ConvNNAttn2d, 3: ConvNNAttn3d},
@@ -56,7 +59,7 @@ FAMILIES: dict[str, dict[int, Callable[..., MapLayer]]] = {
 WITH_WEIGHTS = ("Conv2d_New", "ConvNN", "ConvNN_Pos", "Branching", "CondConv", "FDConv")
 """Layers that can have the weights of a convolution."""
 
-WITH_A_KERNEL = ("Conv2d_New", "ConvNN_Pos", "CondConv", "FDConv")
+WITH_A_KERNEL = ("Conv2d_New", "ConvNN_Pos", "CondConv", "FDConv", "KANConv", "LieConv")
 """Layers whose kernel has the size of the window."""
 
 POINTWISE = ("CondConv", "FDConv")
@@ -71,6 +74,7 @@ UNPADDED: dict[str, tuple[dict[int, Callable[..., MapLayer]], tuple[str, ...]]] 
     "NeighborhoodAttention2d": ({2: NeighborhoodAttention2d}, ("kernel_size",)),
     "NonLocal": ({2: NonLocal2d}, ()),
     "AdaptiveNeighborhoods": ({2: AdaptiveNeighborhoods2d}, ("kernel_size",)),
+    "LieConv": ({2: LieConv2d}, ("kernel_size",)),
     "RepLK": ({1: RepLK1d, 2: RepLK2d, 3: RepLK3d}, ()),
     "InceptionDW": ({2: InceptionDW2d}, ()),
     "MultiKernelDW": ({1: MultiKernelDW1d, 2: MultiKernelDW2d, 3: MultiKernelDW3d}, ()),

@@ -4,6 +4,7 @@ from functools import partial
 
 from convnn.nn.registry import register_layer
 from convnn.nn.windows.bands import InceptionDW2d
+from convnn.nn.windows.expanded import KANConv2d
 from convnn.nn.windows.gated_stack import LKA2d
 from convnn.nn.windows.large_kernel import RepLK2d, UniRepLK2d
 from convnn.nn.windows.multi_kernel import MultiKernelDW2d
@@ -242,4 +243,20 @@ _register(
         checked="the definition in loops, outputs and all gradients; the matrix of attention, from sliding windows",
         where="convnn.nn.LKCA2d",
     ),
+)
+_register(
+    "KANConv",
+    KANConv2d,
+    _fact(
+        number=16,
+        name="KAN convolutions: functions of the channels",
+        published="KANConv2DLayer, FastKAN, KACN, KAGN, KALN, KAJN, ReLUKAN, WavKAN",
+        when="few layers whose weights should themselves be nonlinear",
+        selects="the k x k window",
+        aggregates="a kernel for each of n functions of every channel, such as splines, Gaussians or polynomials",
+        paper="arXiv 2407.01092",
+        checked=f"{PUBLISHED}; SciPy's splines and polynomials; a convolution, for the linear basis",
+        where="convnn.nn.KANConv2d",
+    ),
+    fixed=("padding", "dropout", "jacobi_a", "jacobi_b"),
 )

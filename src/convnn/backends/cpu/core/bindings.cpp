@@ -16,6 +16,7 @@
 #include "lists.h"
 #include "narrow.h"
 #include "select.h"
+#include "triangular.h"
 #include "weigh.h"
 
 namespace nb = nanobind;
@@ -203,6 +204,14 @@ void convolve_backward(Array<const T, 3> grad, Array<const T, 3> values, Array<c
 }
 
 template <class T>
+void solve_triangular(Array<const T, 4> z, Array<const T, 4> weight, Array<T, 4> out, int threads) {
+    nb::gil_scoped_release release;
+    const TriangularShape shape{z.shape(0), z.shape(1) / weight.shape(1), weight.shape(1), z.shape(2),
+                                z.shape(3), weight.shape(2),              weight.shape(3)};
+    TriangularSolve<T>(shape, weight.data(), threads).run(z.data(), out.data());
+}
+
+template <class T>
 void define(nb::module_& m) {
     using nb::arg;
     m.def("nearest", &nearest<T>, arg("queries").noconvert(), arg("keys").noconvert(), arg("metric"),
@@ -223,6 +232,8 @@ void define(nb::module_& m) {
     m.def("convolve_backward", &convolve_backward<T>, arg("grad").noconvert(), arg("values").noconvert(),
           arg("indices").noconvert(), arg("scores").none(), arg("weight").noconvert(), arg("grad_values").none(),
           arg("grad_scores").none(), arg("grad_weight").none(), arg("threads"));
+    m.def("solve_triangular", &solve_triangular<T>, arg("z").noconvert(), arg("weight").noconvert(),
+          arg("out").noconvert(), arg("threads"));
 }
 
 }  // namespace
