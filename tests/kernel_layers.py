@@ -22,6 +22,7 @@ KERNELS = {
     "SuperKernel": {"k_conv": "1,5"},
     "ShiftWise": {"big_kernel": 7},
     "LKCA": {"kernel_size": 7},
+    "CKConv": {"horizon": 5, "no_hidden": 8},
 }
 """Layers of kernels, with settings for small maps and few channels."""
 GEOMETRIES = [

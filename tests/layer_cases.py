@@ -125,6 +125,9 @@ MAP_CASES = [
     _map_case("super-kernel1d", cnn.SuperKernel1d, (12,)),
     _map_case("lkca", cnn.LKCA2d, (6, 4), kernel_size=(11, 7)),
     _map_case("lkca1d-shared", cnn.LKCA1d, (12,), kernels=1, kernel_bias=False, stride=2),
+    _map_case("ckconv", cnn.CKConv2d, (6, 4), horizon=5, no_hidden=4),
+    _map_case("ckconv1d-causal", cnn.CKConv1d, (12,), horizon="same", causal=True, weight_norm=True, use_fft="always"),
+    _map_case("ckconv3d", cnn.CKConv3d, (4, 2, 4), horizon=3, stride=2),
     _map_case("adaptive-difference", cnn.AdaptiveNeighborhoods2d, (6, 4), kernel_size=5, edge_type="difference"),
 ]
 

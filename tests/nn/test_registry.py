@@ -36,6 +36,7 @@ TYPES = {
     "SDLSKA": cnn.SDLSKA2d,
     "SuperKernel": cnn.SuperKernel2d,
     "LKCA": cnn.LKCA2d,
+    "CKConv": cnn.CKConv2d,
 }
 TOKEN_TYPES = {
     "Attention": cnn.Attention,
@@ -110,6 +111,13 @@ FLAGS = {  # what the command line passes to every layer
     "N_rep": 2,
     "band_norm": False,
     "kernels": 1,
+    "horizon": "5",
+    "no_hidden": 4,
+    "no_layers": 2,
+    "omega_0": 20.0,
+    "weight_norm": True,
+    "weight_dropout": 0.1,
+    "use_fft": "never",
 }
 
 

@@ -92,7 +92,7 @@ def test_settings_are_all_that_layers_and_networks_read() -> None:
     of_networks = {name for model in [*list_models(), "torchvision:resnet18"] for name in model_settings(model)}
     # The backend belongs to the machine; the others are no published flags.
     without_flag = {"backend", "growth", "window_size", "head_width", "size"}
-    without_flag |= {"block", "keep", "order", "pool", "qk_norm", "rotary"}
+    without_flag |= {"block", "keep", "order", "pool", "qk_norm", "rotary", "causal"}
     assert of_layers | of_networks == {*layer_settings(), *network_settings()} | without_flag
 
 

@@ -9,10 +9,15 @@ from convnn.nn._layer import ChoosingLayer, MapLayer, UnpaddedLayer
 from convnn.nn._search import SAMPLING_TYPES, SEARCHES, SIMILARITY_TYPES, Search
 from convnn.nn._shuffle import PixelShuffle1d, PixelUnshuffle1d
 from convnn.nn.functional import AGGREGATION_TYPES, PREFERENCES
+from convnn.nn.functions.convolve import USES_OF_FFT, Targets, convolve
+from convnn.nn.functions.dense import CKConv1d, CKConv2d, CKConv3d
+from convnn.nn.functions.generated import GeneratedConv, set_rate
 from convnn.nn.kernels.convolution import ConvMaker
+from convnn.nn.kernels.function import Horizon, KernelFunction
 from convnn.nn.kernels.merging import Mergeable, Merged, MergeReport, merge
 from convnn.nn.kernels.parallel import ConvNorm, ParallelConv, ResidualConv
 from convnn.nn.kernels.shifted import ShiftedSum2d
+from convnn.nn.kernels.siren import SirenKernel
 from convnn.nn.maps.attention import ConvNNAttn1d, ConvNNAttn2d, ConvNNAttn3d
 from convnn.nn.maps.branching import Branching1d, Branching2d, Branching3d
 from convnn.nn.maps.conv_new import Conv1dNew, Conv2dNew, Conv3dNew
@@ -61,6 +66,7 @@ from convnn.nn.windows.token_kernel import LKCA1d, LKCA2d, LKCA3d, OffsetAttenti
 from convnn.nn.maps import _systems as _maps  # noqa: F401
 from convnn.nn.vision_graphs import _systems as _vision_graphs  # noqa: F401
 from convnn.nn.windows import _systems as _windows  # noqa: F401
+from convnn.nn.functions import _systems as _functions  # noqa: F401
 from convnn.nn.tokens import _systems as _tokens  # noqa: F401
 # isort: on
 
@@ -81,6 +87,7 @@ __all__ = [
     "SIMILARITY_TYPES",
     "SPARSE_MODES",
     "UPSAMPLINGS",
+    "USES_OF_FFT",
     "AdaptiveNeighborhoods2d",
     "Attention",
     "BandConv2d",
@@ -90,6 +97,9 @@ __all__ = [
     "Branching1d",
     "Branching2d",
     "Branching3d",
+    "CKConv1d",
+    "CKConv2d",
+    "CKConv3d",
     "ChoosingLayer",
     "Conv1dNew",
     "Conv2dNew",
@@ -111,9 +121,12 @@ __all__ = [
     "EdgeConv2d",
     "EdgeRanker",
     "Fate",
+    "GeneratedConv",
     "Grapher2d",
     "Grid",
+    "Horizon",
     "InceptionDW2d",
+    "KernelFunction",
     "KvtAttention",
     "LKA1d",
     "LKA2d",
@@ -160,6 +173,7 @@ __all__ = [
     "SelectedGate",
     "ShiftWise2d",
     "ShiftedSum2d",
+    "SirenKernel",
     "SlowSearchWarning",
     "SparseAttention",
     "SpatialShift2d",
@@ -169,6 +183,7 @@ __all__ = [
     "SuperKernel2d",
     "SuperKernel3d",
     "SuperKernelConv",
+    "Targets",
     "TokenBranching",
     "TokenLayer",
     "UniRepLK1d",
@@ -177,6 +192,7 @@ __all__ = [
     "UnpaddedLayer",
     "ViG2d",
     "Where",
+    "convolve",
     "functional",
     "import_layers",
     "layer_factory",
@@ -184,4 +200,5 @@ __all__ = [
     "merge",
     "register_layer",
     "replace_layers",
+    "set_rate",
 ]

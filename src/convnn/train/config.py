@@ -26,6 +26,7 @@ from convnn.nn import (
     SIMILARITY_TYPES,
     SPARSE_MODES,
     UPSAMPLINGS,
+    USES_OF_FFT,
     list_layers,
 )
 from convnn.nn._extensions import import_names
@@ -240,6 +241,13 @@ class TrainConfig:
     N_rep: int = flag(4, "neighbours", "number of orders of the small kernels in ShiftWise's bands")
     band_norm: bool = flag(True, "neighbours", "normalise the bands of ShiftWise")
     small_kernel: int = flag(5, "neighbours", "side of the small kernels of RepLK, 0: without one, and of ShiftWise")
+    horizon: str = flag("33", "neighbours", "number of taps of a generated kernel, or same, full: those of the map")
+    no_hidden: int = flag(32, "neighbours", "width of the network that generates a kernel")
+    no_layers: int = flag(3, "neighbours", "number of its layers")
+    omega_0: float = flag(30.0, "neighbours", "frequency of its sines")
+    weight_norm: bool = flag(False, "neighbours", "learn length and direction of its weights, as published for signals")
+    weight_dropout: float = flag(0.0, "neighbours", "share of a generated kernel that is left out in training, 0 to 1")
+    use_fft: str = flag("auto", "neighbours", "whether a generated kernel is applied by FFT", USES_OF_FFT)
 
     dataset: str = flag("cifar10", "data", "data set to train on", DATASETS)
     data_path: str = flag("./Data", "data", "folder of the data set", is_path=True)

@@ -12,6 +12,7 @@ LARGEST = (
     | dict.fromkeys(("K", "num_samples", "probes", "lists", "sparse_context_window"), LARGEST_SIDE**2)
     | dict.fromkeys(("num_heads", "d_hidden", "d_mlp", "head_channels", "latent_channels", "kernels"), WIDEST)
     | dict.fromkeys(("num_layers", "mlp_layers", "level", "N_path", "N_rep"), DEEPEST)
+    | {"no_hidden": WIDEST, "no_layers": DEEPEST}
     | {"threads": MOST_THREADS, "width": LARGEST_FACTOR, "expansion_factor": LARGEST_FACTOR}
 )
 """Largest values of flags; all other integers are below LARGEST_NUMBER, all other floats at most LARGEST_FLOAT."""
@@ -25,12 +26,13 @@ LEAST = (
     | dict.fromkeys(("attention_dilation", "kernel_dilation"), 1)
     | dict.fromkeys(("padding", "sample_padding", "reach", "positional_size", "relative_side", "shuffle_scale"), 0)
     | dict.fromkeys(("small_kernel", "kernels", "level", "num_workers", "seed", "warmup_epochs"), 0)
+    | {"no_hidden": 1, "no_layers": 2}
     | dict.fromkeys(("num_samples", "probes", "lists"), -1)
 )
 """Smallest values of whole numbers, where the flag is given."""
 
 FRACTIONS = (
     *("lambda_param", "branch_ratio", "recall", "choosing", "ghost_ratio"),
-    *("attention_dropout", "dropout", "drop_path"),
+    *("attention_dropout", "dropout", "drop_path", "weight_dropout"),
 )
 """Flags between 0 and 1."""

@@ -10,6 +10,7 @@ from torch.nn.utils import parametrize
 from convnn.errors import InputError, UnsupportedError
 from convnn.nn._grid import Grid, Sides
 from convnn.nn._layer import MapLayer
+from convnn.nn.functions.dense import CKConv1d, CKConv2d, CKConv3d
 from convnn.nn.maps.attention import ConvNNAttn1d, ConvNNAttn2d, ConvNNAttn3d
 from convnn.nn.maps.branching import Branching, Branching1d, Branching2d, Branching3d
 from convnn.nn.maps.conv_new import Conv1dNew, Conv2dNew, Conv3dNew, ConvNew
@@ -72,6 +73,7 @@ UNPADDED: dict[str, tuple[dict[int, Callable[..., MapLayer]], tuple[str, ...]]] 
     "ShiftWise": ({2: ShiftWise2d}, ()),
     "LKCA": ({1: LKCA1d, 2: LKCA2d, 3: LKCA3d}, ()),
     "UniRepLK": ({1: UniRepLK1d, 2: UniRepLK2d, 3: UniRepLK3d}, ()),
+    "CKConv": ({1: CKConv1d, 2: CKConv2d, 3: CKConv3d}, ()),
 }
 """Layers that compute the middles of windows, by the axes of the map, and what they take from the window's size."""
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnn.nn.kernels.convolution import ConvMaker
-from convnn.nn.windows._places import Places
+from convnn.nn._places import Places
 
 
 class Projected(nn.Module):

@@ -14,7 +14,7 @@ from convnn.nn._layer import MapLayer
 from convnn.nn._settings import unless_usual
 from convnn.nn.kernels.convolution import CONVOLUTIONS, ConvMaker, Convolution, reset_by_fan_out
 from convnn.nn.windows._gated import Projected, SpatialSelection, by_group, together
-from convnn.nn.windows._places import Places
+from convnn.nn._places import Places
 
 
 class SelectedGate(nn.Module):

@@ -14,7 +14,7 @@ from convnn.nn._layer import MapLayer
 from convnn.nn._reset import reset_as_conv
 from convnn.nn._settings import unless_usual, written
 from convnn.nn.kernels.convolution import CONVOLVE, ConvMaker, Convolution
-from convnn.nn.windows._places import Places
+from convnn.nn._places import Places
 
 
 class OffsetAttention(nn.Module):
