@@ -9,8 +9,8 @@ from convnn.systems import PUBLISHED, System, register_family
 register_family(
     "functions",
     "Kernels that are functions",
-    "Layers on maps whose kernel is a function of the offset, so that one set of weights serves any length and resolution."
-    " Everybody within reach is selected; what differs is the function.",
+    "Layers on maps whose kernel is a function of the offset, so that the same weights serve any length and resolution."
+    " Everything within reach is selected; they differ in the function.",
 )
 _fact = partial(System, family="functions", weighs="equally")
 _register = partial(register_layer, fixed=("padding",))  # these layers continue the map by zeros

@@ -34,7 +34,7 @@ def irfftn(x: Tensor, sizes: Sequence[int]) -> Tensor:
 
 
 def fft(x: Tensor) -> Tensor:
-    r"""Return the Fourier transform of complex rows (..., N), by matrices of at most `DENSEST` rows where N has factors.
+    r"""Return the Fourier transform of complex rows (..., N), by small matrices where N has factors.
 
     .. math:: X_k = \sum_n x_n e^{-2 \pi i k n / N}
 

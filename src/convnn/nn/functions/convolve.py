@@ -32,7 +32,7 @@ class Targets(NamedTuple):
     """The positions along an axis at which the output is computed."""
 
     first: int
-    count: int
+    positions: int
     stride: int = 1
 
 
@@ -75,11 +75,9 @@ def convolve(
     a, apart = each_side("before", before, axes), each_side("dilation", dilation, axes)
     if targets is None:
         targets = [Targets(0, n) for n in x.shape[2:]]
-    if (
-        use_fft == "never"
-        or x.shape[0] == 0
-        or (use_fft == "auto" and not is_faster_by_fft(x.shape, kernel.shape, targets, groups))
-    ):
+    if use_fft == "auto":
+        use_fft = "always" if is_faster_by_fft(x.shape, kernel.shape, targets, groups) else "never"
+    if use_fft == "never" or x.shape[0] == 0:
         return _direct(x, kernel, bias, a, targets, apart, groups)
     with torch.autocast(x.device.type, enabled=False):
         out = _by_fft(x, kernel, a, targets, apart, groups, use_fft == "butterfly")
@@ -93,7 +91,7 @@ def is_faster_by_fft(shape: Sequence[int], kernel: Sequence[int], targets: Seque
     if torch.compiler.is_exporting() or prod(kernel[2:]) < 32:
         return False
     batch, inputs, outputs, per_group = shape[0], shape[1], kernel[0], kernel[1]
-    multiplications = batch * outputs * per_group * prod(kernel[2:]) * prod(t.count for t in targets)
+    multiplications = batch * outputs * per_group * prod(kernel[2:]) * prod(t.positions for t in targets)
     direct = multiplications * (DEPTHWISE if per_group == 1 else DENSE)
     points = prod(fast_length(n + k) for n, k in zip(shape[2:], kernel[2:], strict=True))
     transforms = (batch * inputs + batch * outputs + outputs * per_group) * points * log2(max(points, 2))
@@ -121,7 +119,7 @@ def _direct(
         dilation=list(apart),
         groups=groups,
     )
-    index: Any = (..., *(slice(target.count) for target in targets))
+    index: Any = (..., *(slice(target.positions) for target in targets))
     return out[index]
 
 
@@ -136,7 +134,7 @@ def _by_fft(
 ) -> Tensor:
     """Multiply the spectrum of the map by the conjugate one of the kernel: a correlation, circular in zeros.
 
-    The zeros beyond the end serve as those before the beginning too, for which one margin of the longer reach is enough.
+    The zeros beyond the end are also those before the beginning, so that one margin of the longer reach is enough.
     """
     precise = torch.promote_types(torch.promote_types(x.dtype, kernel.dtype), torch.float32)
     x, kernel = x.to(precise), kernel.to(precise)
@@ -158,7 +156,7 @@ def _by_fft(
 
 def _circular(out: Tensor, axis: int, start: int, target: Targets, size: int) -> Tensor:
     """Select the targets along an axis of a circular correlation, the first of which starts at `start`."""
-    extent = (target.count - 1) * target.stride + 1
+    extent = (target.positions - 1) * target.stride + 1
     if start < 0 and start + extent <= size:
         head = out.narrow(axis, size + start, min(-start, extent))
         parts = [head] if extent <= -start else [head, out.narrow(axis, 0, extent + start)]

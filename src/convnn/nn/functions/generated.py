@@ -51,9 +51,10 @@ class GeneratedConv(nn.Module):
 
     .. math:: y_{ot} = b_o + \sum_{i, d} K_{oi}(d) \, x_{i, t + d}
 
-    The kernel is computed once in every forward pass, over the offsets that matter on the map: those within the horizon,
-    between two positions of the map, and not masked. In evaluation without gradients it is kept until a weight, the size
-    of the map or the sampling rate changes. Small kernels are convolved directly, large ones by the Fourier transform.
+    The kernel is computed once in every forward pass, over the offsets that matter on the map: those within the
+    horizon, between two positions of the map, and not masked. In evaluation without gradients it is kept until a
+    weight, the size of the map or the sampling rate changes; writing through `.data` goes unnoticed. Small kernels are
+    convolved directly, large ones by the Fourier transform.
 
     Args:
         kernel: the function of the offset.
@@ -155,23 +156,33 @@ class GeneratedConv(nn.Module):
             return taps
         return tuple(tap.within((n - 1) // d) for tap, n, d in zip(taps, size, self.dilation, strict=True))
 
-    def _computed(self, taps: Sequence[Taps]) -> tuple[Tensor, tuple[int, ...]]:
-        state = next((one for one in self.kernel.parameters()), None)
-        assert state is not None  # a kernel without any could not be learned
-        precise = torch.promote_types(state.dtype, torch.float32)
-        with torch.autocast(state.device.type, enabled=False):
-            places = grid_of(taps, state.device, precise)
-            before = [-tap.first for tap in taps]
-            factors: list[Tensor | None] = [None] * len(taps)
-            for axis, along in enumerate(places):
-                kept = self.kernel.kept(along, axis, taps[axis].distance)
-                if kept is None:
-                    continue
-                if torch.compiler.is_compiling():  # where the number of taps cannot depend on weights
-                    factors[axis] = kept
-                else:
-                    first, last = _range_of(kept, before[axis])
-                    places[axis], before[axis] = along[first : last + 1], before[axis] - first
+    def sides(self, size: Sequence[int]) -> tuple[int, ...]:
+        """Return the number of taps along each axis on maps of some size, without those that are masked."""
+        return tuple(along.numel() for along in self._grid(self._taps(size))[0])
+
+    def _precision(self) -> tuple[torch.device, torch.dtype]:
+        some = next(self.kernel.parameters())
+        return some.device, torch.promote_types(some.dtype, torch.float32)
+
+    def _grid(self, taps: Sequence[Taps], *, crop: bool = True) -> tuple[list[Tensor], list[int], list[Tensor | None]]:
+        """Return the places along each axis, the number of taps before the middle, and factors of those not cropped."""
+        places = grid_of(taps, *self._precision())
+        before = [-tap.first for tap in taps]
+        factors: list[Tensor | None] = [None] * len(taps)
+        for axis, along in enumerate(places):
+            kept = self.kernel.kept(along, axis, taps[axis].distance)
+            if kept is None:
+                continue
+            if torch.compiler.is_compiling() or not crop:  # the number of taps cannot depend on weights
+                factors[axis] = kept
+            else:
+                first, last = _range_of(kept, before[axis])
+                places[axis], before[axis] = along[first : last + 1], before[axis] - first
+        return places, before, factors
+
+    def _computed(self, taps: Sequence[Taps], *, crop: bool = True) -> tuple[Tensor, tuple[int, ...]]:
+        with torch.autocast(self._precision()[0].type, enabled=False):
+            places, before, factors = self._grid(taps, crop=crop)
             values = self.kernel(mesh(places))
             gain = prod(tap.gain for tap in taps)
             if self.smooth and gain < 1:
@@ -182,6 +193,10 @@ class GeneratedConv(nn.Module):
                     values = values * kept.view(-1, *[1] * (len(taps) - 1 - axis))
             values = F.dropout(values, self.weight_dropout, self.training)
         return values, tuple(before)
+
+    def whole(self, size: Sequence[int]) -> Tensor:
+        """Return the kernel (C_out, C_in / groups, *K) for maps of some size with all taps of its horizon."""
+        return self._computed(self.horizon.taps(size, self.rate), crop=False)[0]
 
     def _targets(self, size: Sequence[int]) -> list[Targets]:
         if self.padding == "same":

@@ -30,8 +30,8 @@ class KernelFunction(nn.Module):
     Attributes:
         axes: number of axes of an offset.
         out_channels, in_channels: the leading sides of the kernel, C_out and C_in / groups.
-        unit: unit of the offsets: "extent", in which the kernel reaches from -1 to 1, or "positions" of the map on which
-            the layer is trained.
+        unit: unit of the offsets: "extent", in which the kernel reaches from -1 to 1, or "positions" of the map of
+            training.
     """
 
     unit: ClassVar[str] = "extent"
@@ -125,7 +125,9 @@ class Horizon:
     def taps(self, size: Sequence[int], rate: float = 1.0) -> tuple[Taps, ...]:
         """Return the taps along each axis of a map of some size, at `rate` times the sampling rate of training."""
         n = len(size)
-        sides = (self.sides,) * n if isinstance(self.sides, str) else each_side("horizon", self.sides, n)
+        sides: tuple[int | str, ...] = (
+            (self.sides,) * n if isinstance(self.sides, str) else each_side("horizon", self.sides, n)
+        )
         return tuple(self._along(length, side, rate) for length, side in zip(size, sides, strict=True))
 
     def _along(self, length: int, side: int | str, rate: float) -> Taps:

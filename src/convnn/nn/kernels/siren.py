@@ -1,7 +1,9 @@
 """Kernels from a small network of the offset: sines of linear maps, a SIREN, or other activations."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from math import sqrt
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -149,7 +151,7 @@ class SirenKernel(KernelFunction):
         widths = [axes, *[no_hidden] * (no_layers - 1), out_channels * in_channels]
         self.layers = nn.ModuleList(
             KernelLinear(a, b, bias=bias, weight_norm=weight_norm, device=device, dtype=dtype)
-            for a, b in zip(widths[:-1], widths[1:], strict=True)
+            for a, b in pairwise(widths)
         )
         self.norms = nn.ModuleList(_norm(norm, no_hidden, device, dtype) for _ in range(no_layers - 1))
         self.reset_parameters()
@@ -159,6 +161,7 @@ class SirenKernel(KernelFunction):
         if self.activation != "Sine":
             return
         for number, layer in enumerate(self.layers):
+            assert isinstance(layer, KernelLinear)
             inputs = layer.matrix(torch.empty(())).shape[1]
             bound = sqrt(6 / inputs) / self.omega_0 if number else 1 / inputs
             layer.reset(bound, 1.0 if number + 1 < len(self.layers) else 0.0)
@@ -166,12 +169,12 @@ class SirenKernel(KernelFunction):
     def forward(self, offsets: Tensor) -> Tensor:
         r"""Map offsets (\*P, axes) to values (C_out, C_in / groups, \*P)."""
         h = offsets.flatten(0, -2)
-        for layer, norm in zip(self.layers[:-1], self.norms, strict=True):
-            h = norm(self._scaled(layer, h))
-            h = KERNEL_NET_ACTIVATIONS[self.activation](h)
-        return self.as_kernel(self.layers[-1].transposed(h), offsets.shape[:-1])
+        *hidden, last = (cast("KernelLinear", layer) for layer in self.layers)
+        for layer, norm in zip(hidden, self.norms, strict=True):
+            h = KERNEL_NET_ACTIVATIONS[self.activation](norm(self._scaled(layer, h)))
+        return self.as_kernel(last.transposed(h), offsets.shape[:-1])
 
-    def _scaled(self, layer: nn.Module, h: Tensor) -> Tensor:
+    def _scaled(self, layer: KernelLinear, h: Tensor) -> Tensor:
         if self.activation != "Sine":
             return layer(h)
         if self.scaled_bias or layer.bias is None:

@@ -11,10 +11,10 @@ from convnn.nn._field import like
 from convnn.nn._grid import Grid, Sides, each_side
 from convnn.nn._grouped import check_groups
 from convnn.nn._layer import MapLayer
+from convnn.nn._places import Places
 from convnn.nn._reset import reset_as_conv
 from convnn.nn._settings import unless_usual, written
 from convnn.nn.kernels.convolution import CONVOLVE, ConvMaker, Convolution
-from convnn.nn._places import Places
 
 
 class OffsetAttention(nn.Module):
