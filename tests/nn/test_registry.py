@@ -37,6 +37,11 @@ TYPES = {
     "SuperKernel": cnn.SuperKernel2d,
     "LKCA": cnn.LKCA2d,
     "CKConv": cnn.CKConv2d,
+    "SMPConv": cnn.SMPConv2d,
+    "FlexConv": cnn.FlexConv2d,
+    "CCNNConv": cnn.CCNNConv2d,
+    "SGConv": cnn.SGConv2d,
+    "LongConv": cnn.LongConv2d,
 }
 TOKEN_TYPES = {
     "Attention": cnn.Attention,
@@ -118,6 +123,23 @@ FLAGS = {  # what the command line passes to every layer
     "weight_norm": True,
     "weight_dropout": 0.1,
     "use_fft": "never",
+    "n_points": 3,
+    "radius": 0.5,
+    "coord_std": 0.2,
+    "input_scale": 10.0,
+    "mask_init_value": 0.5,
+    "mask_threshold": 0.2,
+    "l_max": 64,
+    "kernel_dim": 8,
+    "n_scales": 2,
+    "decay_min": 1.5,
+    "decay_max": 3.0,
+    "kernel_mode": "sum_cos",
+    "bidirectional": False,
+    "lam": 0.002,
+    "ma_window_len": 3,
+    "smooth_freq": True,
+    "weight_init": "double_exp",
 }
 
 

@@ -10,14 +10,32 @@ from convnn.nn._search import SAMPLING_TYPES, SEARCHES, SIMILARITY_TYPES, Search
 from convnn.nn._shuffle import PixelShuffle1d, PixelUnshuffle1d
 from convnn.nn.functional import AGGREGATION_TYPES, PREFERENCES
 from convnn.nn.functions.convolve import USES_OF_FFT, Targets, convolve
-from convnn.nn.functions.dense import CKConv1d, CKConv2d, CKConv3d
+from convnn.nn.functions.dense import (
+    CKConv1d,
+    CKConv2d,
+    CKConv3d,
+    FlexConv1d,
+    FlexConv2d,
+    FlexConv3d,
+    SMPConv1d,
+    SMPConv2d,
+    SMPConv3d,
+)
 from convnn.nn.functions.generated import GeneratedConv, set_rate
+from convnn.nn.functions.long import LagConv, LongConv1d, LongConv2d, LongConv3d, SGConv1d, SGConv2d, SGConv3d
+from convnn.nn.functions.paired import PointsAndSmall
+from convnn.nn.functions.points import PointConv
+from convnn.nn.functions.separable import CCNNConv1d, CCNNConv2d, CCNNConv3d
 from convnn.nn.kernels.convolution import ConvMaker
 from convnn.nn.kernels.function import Horizon, KernelFunction
+from convnn.nn.kernels.gabor import GaborKernel, GaussianMask, MaskedKernel
 from convnn.nn.kernels.merging import Mergeable, Merged, MergeReport, merge
 from convnn.nn.kernels.parallel import ConvNorm, ParallelConv, ResidualConv
+from convnn.nn.kernels.points import PointKernel
+from convnn.nn.kernels.pyramid import PyramidKernel
 from convnn.nn.kernels.shifted import ShiftedSum2d
 from convnn.nn.kernels.siren import SirenKernel
+from convnn.nn.kernels.squashed import TAP_INITS, SquashedKernel
 from convnn.nn.maps.attention import ConvNNAttn1d, ConvNNAttn2d, ConvNNAttn3d
 from convnn.nn.maps.branching import Branching1d, Branching2d, Branching3d
 from convnn.nn.maps.conv_new import Conv1dNew, Conv2dNew, Conv3dNew
@@ -86,6 +104,7 @@ __all__ = [
     "SEARCHES",
     "SIMILARITY_TYPES",
     "SPARSE_MODES",
+    "TAP_INITS",
     "UPSAMPLINGS",
     "USES_OF_FFT",
     "AdaptiveNeighborhoods2d",
@@ -97,6 +116,9 @@ __all__ = [
     "Branching1d",
     "Branching2d",
     "Branching3d",
+    "CCNNConv1d",
+    "CCNNConv2d",
+    "CCNNConv3d",
     "CKConv1d",
     "CKConv2d",
     "CKConv3d",
@@ -121,6 +143,11 @@ __all__ = [
     "EdgeConv2d",
     "EdgeRanker",
     "Fate",
+    "FlexConv1d",
+    "FlexConv2d",
+    "FlexConv3d",
+    "GaborKernel",
+    "GaussianMask",
     "GeneratedConv",
     "Grapher2d",
     "Grid",
@@ -137,10 +164,15 @@ __all__ = [
     "LSK1d",
     "LSK2d",
     "LSK3d",
+    "LagConv",
     "LayerFactory",
     "LocalAttention",
+    "LongConv1d",
+    "LongConv2d",
+    "LongConv3d",
     "MGC2d",
     "MapLayer",
+    "MaskedKernel",
     "MergeReport",
     "Mergeable",
     "Merged",
@@ -157,7 +189,11 @@ __all__ = [
     "ParallelConv",
     "PixelShuffle1d",
     "PixelUnshuffle1d",
+    "PointConv",
+    "PointKernel",
+    "PointsAndSmall",
     "PositionalEncoding2d",
+    "PyramidKernel",
     "RecConv1d",
     "RecConv2d",
     "RecConv3d",
@@ -168,6 +204,12 @@ __all__ = [
     "ReplacementReport",
     "ResidualConv",
     "SDLSKA2d",
+    "SGConv1d",
+    "SGConv2d",
+    "SGConv3d",
+    "SMPConv1d",
+    "SMPConv2d",
+    "SMPConv3d",
     "SVGA2d",
     "Search",
     "SelectedGate",
@@ -177,6 +219,7 @@ __all__ = [
     "SlowSearchWarning",
     "SparseAttention",
     "SpatialShift2d",
+    "SquashedKernel",
     "StackedGate",
     "StripGate2d",
     "SuperKernel1d",

@@ -4,31 +4,10 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from convnn.nn._field import like
-from convnn.nn._layer import MapLayer
 from convnn.nn._places import Places
 from convnn.nn._settings import unless_usual, written
 from convnn.nn.functions.convolve import Targets
 from convnn.nn.functions.generated import GeneratedConv
-
-
-class GeneratedLayer(MapLayer):
-    """A layer in the place of a convolution whose kernel is generated for all pairs of channels.
-
-    Attributes:
-        operator: the convolution.
-        places: the positions that it computes.
-    """
-
-    operator: GeneratedConv
-    places: Places
-
-    def _forward(self, x: Tensor) -> Tensor:
-        return like(x, self.operator(x, targets_of(self.places, x)))
-
-    def settings(self) -> Iterable[object]:
-        """Return the reach, geometry and groups."""
-        return described(self.operator, self.places)
 
 
 def targets_of(places: Places, x: Tensor) -> list[Targets]:

@@ -1,14 +1,18 @@
 """Kernels that are functions of the offset, one for every pair of an input and an output channel."""
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from convnn.errors import InputError
+from convnn.nn._field import like
 from convnn.nn._grid import Grid, Sides
 from convnn.nn._grouped import check_groups
+from convnn.nn._layer import MapLayer
 from convnn.nn._places import Places
-from convnn.nn.functions._layer import GeneratedLayer
+from convnn.nn.functions._layer import described, targets_of
 from convnn.nn.functions.generated import GeneratedConv
 from convnn.nn.kernels.function import as_horizon
 from convnn.nn.kernels.gabor import REACH_OF_FILTERS, GaborKernel, GaussianMask, MaskedKernel
@@ -16,7 +20,7 @@ from convnn.nn.kernels.points import PointKernel
 from convnn.nn.kernels.siren import SirenKernel
 
 
-class CKConv(GeneratedLayer):
+class CKConv(MapLayer):
     r"""A continuous kernel: a small network of the offset, convolved with all channels.
 
     .. math:: y_{ot} = b_o + \sum_{i, d} K_{oi}(d) \, x_{i, t + d}
@@ -102,6 +106,13 @@ class CKConv(GeneratedLayer):
             dtype=dtype,
         )
 
+    def _forward(self, x: Tensor) -> Tensor:
+        return like(x, self.operator(x, targets_of(self.places, x)))
+
+    def settings(self) -> Iterable[object]:
+        """Return the reach, geometry and groups."""
+        return described(self.operator, self.places)
+
 
 class CKConv1d(CKConv):
     """`CKConv` on signals: (B, C, T).
@@ -131,7 +142,7 @@ class CKConv3d(CKConv):
     spatial_dims: ClassVar[int] = 3
 
 
-class SMPConv(GeneratedLayer):
+class SMPConv(MapLayer):
     r"""A kernel interpolated from points that move: each has a learned place, radius and weights.
 
     .. math:: y_{ot} = b_o + \sum_{i, d} K_{oi}(d) \, x_{i, t + d}
@@ -202,6 +213,13 @@ class SMPConv(GeneratedLayer):
         reach: dict[str, Any] = {"horizon": horizon, "causal": causal, "use_fft": use_fft}
         self.operator = GeneratedConv(kernel, **reach, groups=groups, bias=bias, **of_all)
 
+    def _forward(self, x: Tensor) -> Tensor:
+        return like(x, self.operator(x, targets_of(self.places, x)))
+
+    def settings(self) -> Iterable[object]:
+        """Return the reach, geometry and groups."""
+        return described(self.operator, self.places)
+
 
 def _radius_for(horizon: Sides | str) -> float:
     if isinstance(horizon, str):
@@ -232,7 +250,7 @@ class SMPConv3d(SMPConv):
     spatial_dims: ClassVar[int] = 3
 
 
-class FlexConv(GeneratedLayer):
+class FlexConv(MapLayer):
     r"""A kernel whose size is learned: a network of Gabor filters times a Gaussian.
 
     .. math:: y_{ot} = b_o + \sum_{i, d} K_{oi}(d) \, m(d) \, x_{i, t + d}
@@ -309,6 +327,13 @@ class FlexConv(GeneratedLayer):
         )
         reach: dict[str, Any] = {"horizon": horizon, "causal": causal, "use_fft": use_fft}
         self.operator = GeneratedConv(MaskedKernel(kernel, mask), **reach, groups=groups, bias=bias, **of_all)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return like(x, self.operator(x, targets_of(self.places, x)))
+
+    def settings(self) -> Iterable[object]:
+        """Return the reach, geometry and groups."""
+        return described(self.operator, self.places)
 
 
 class FlexConv1d(FlexConv):

@@ -39,7 +39,7 @@ class LagConv(nn.Module):
 
     def __init__(self, kernel: TapsOfLags, *, weight_dropout: float = 0.0, use_fft: str = "auto") -> None:
         super().__init__()
-        self.heads, self.channels = kernel.heads, kernel.channels
+        self.heads, self.channels, self.length = kernel.heads, kernel.channels, kernel.length
         self.conv = GeneratedConv(
             kernel,
             horizon="full" if kernel.bidirectional else "same",
@@ -60,36 +60,15 @@ class LagConv(nn.Module):
         return out.flatten(1, 2).unflatten(2, x.shape[2:])
 
 
-class LongLayer(MapLayer):
-    """A layer of long convolutions: `LagConv` and a 1x1 convolution.
-
-    Attributes:
-        operator: the convolution of each channel.
-        pointwise: the 1x1 convolution.
-        places: the positions that it computes.
-    """
-
-    operator: LagConv
-    pointwise: Convolution
-    places: Places
-    groups: int
-
-    def _forward(self, x: Tensor) -> Tensor:
-        return like(x, self.pointwise(self.places.of(self.operator(x))))
-
-    def last_convolution(self) -> Convolution:
-        """Return the 1x1 convolution."""
-        return self.pointwise
-
-    def settings(self) -> Iterable[object]:
-        """Return the number of lags, geometry and groups."""
-        conv = self.operator.conv
-        yield written(lags=conv.kernel.length)
-        yield unless_usual(bidirectional=(not conv.horizon.causal, True), use_fft=(conv.use_fft, "auto"))
-        yield from (self.places, unless_usual(groups=(self.groups, 1)))
+def described(operator: LagConv, places: Places, groups: int) -> Iterable[object]:
+    """Return what `extra_repr` shows of a long convolution: number of lags, geometry and groups."""
+    conv = operator.conv
+    yield written(lags=operator.length)
+    yield unless_usual(bidirectional=(not conv.horizon.causal, True), use_fft=(conv.use_fft, "auto"))
+    yield from (places, unless_usual(groups=(groups, 1)))
 
 
-class SGConv(LongLayer):
+class SGConv(MapLayer):
     r"""A long convolution with a structured kernel: blocks of growing length, interpolated and decaying.
 
     .. math:: y = W (k * x + D \odot x) + b
@@ -104,7 +83,7 @@ class SGConv(LongLayer):
         n_scales: number of blocks; None: as many as cover `l_max`.
         decay_min, decay_max: factor between a block and the next, of the first and of the last channel.
         bidirectional: positions before and after; without, only those before.
-        kernel_mode: one of `PYRAMIDS`.
+        kernel_mode: "cat_randn", or another mode of `PyramidKernel`.
         use_fft: "auto", "never", "always", or "butterfly".
         groups: number of blocks of channels that do not mix.
         stride, padding, window_size, dilation: those of the convolution that it replaces; it computes the middle of
@@ -163,6 +142,17 @@ class SGConv(LongLayer):
         make = ConvMaker(self.spatial_dims, device, dtype)
         self.pointwise = make.pointwise(in_channels, out_channels, groups=groups, bias=bias)
 
+    def _forward(self, x: Tensor) -> Tensor:
+        return like(x, self.pointwise(self.places.of(self.operator(x))))
+
+    def last_convolution(self) -> Convolution:
+        """Return the 1x1 convolution."""
+        return self.pointwise
+
+    def settings(self) -> Iterable[object]:
+        """Return the number of lags, geometry and groups."""
+        return described(self.operator, self.places, self.groups)
+
 
 class SGConv1d(SGConv):
     """`SGConv` on signals: (B, C, T)."""
@@ -187,7 +177,7 @@ class SGConv3d(SGConv):
     spatial_dims: ClassVar[int] = 3
 
 
-class LongConv(LongLayer):
+class LongConv(MapLayer):
     r"""A long convolution with free taps, of which small ones are squashed to 0.
 
     .. math:: y = W (\bar k * x + D \odot x) + b
@@ -261,6 +251,17 @@ class LongConv(LongLayer):
         self.operator = LagConv(kernel, weight_dropout=weight_dropout, use_fft=use_fft)
         make = ConvMaker(self.spatial_dims, device, dtype)
         self.pointwise = make.pointwise(in_channels, out_channels, groups=groups, bias=bias)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return like(x, self.pointwise(self.places.of(self.operator(x))))
+
+    def last_convolution(self) -> Convolution:
+        """Return the 1x1 convolution."""
+        return self.pointwise
+
+    def settings(self) -> Iterable[object]:
+        """Return the number of lags, geometry and groups."""
+        return described(self.operator, self.places, self.groups)
 
 
 class LongConv1d(LongConv):

@@ -6,17 +6,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convnn.errors import InputError, check_at_least, check_choice
+from convnn.errors import InputError, check_at_least
 from convnn.nn.kernels.lags import TapsOfLags
 
-PYRAMIDS = tuple(
-    f"{joined}_{first}{kind}{between}"
-    for joined in ("cat", "sum")
-    for first in ("randn", "cos")
-    for kind in ("", "_learnable", "_learnable_fixed")
-    for between in ("", "_nearest")
-)
-"""How blocks are joined, their first values, their decay, and what lies between two values."""
+JOINS, FIRST_VALUES, VARIANTS = ("cat", "sum"), ("randn", "cos"), ("learnable", "fixed", "nearest")
+"""How blocks are joined, what their first values are, and further words of a mode."""
+
+
+def check_mode(name: str, mode: str) -> None:
+    """Refuse a mode that is not one word of `JOINS`, one of `FIRST_VALUES` and any of `VARIANTS`, joined by "_".
+
+    Raises:
+        InputError: the mode is refused; the message names the argument.
+    """
+    words = mode.split("_")
+    counts = [sum(word in of_kind for word in words) for of_kind in (JOINS, FIRST_VALUES, VARIANTS)]
+    if counts[:2] != [1, 1] or sum(counts) != len(words) or ("fixed" in words and "learnable" not in words):
+        raise InputError(
+            f"{name}={mode!r} must be cat or sum, then randn or cos, then any of learnable, learnable_fixed and"
+            " nearest, such as 'cat_randn'"
+        )
 
 
 class PyramidKernel(TapsOfLags):
@@ -35,9 +44,9 @@ class PyramidKernel(TapsOfLags):
         n_scales: S, the number of blocks; None: as many as cover `l_max`.
         decay_min, decay_max: :math:`\alpha` of the first and of the last channel.
         bidirectional: kernels for the positions to come too.
-        mode: "cat_randn", or others of `PYRAMIDS`: "sum", blocks that all begin at lag 0; "cos", first values from
-            cosines; "learnable", the factor :math:`(n + 1)^{-a_h}` at lag n with learned a instead of :math:`\alpha`,
-            which "fixed" freezes; "nearest", steps instead of lines.
+        mode: "cat_randn", or with other words: "sum", blocks that all begin at lag 0; "cos", first values from cosines;
+            "learnable", the factor :math:`(n + 1)^{-a_h}` at lag n with learned a instead of :math:`\alpha`, which
+            "fixed" freezes; "nearest", steps instead of lines.
         device: device of the weights.
         dtype: data type of the weights.
 
@@ -72,7 +81,7 @@ class PyramidKernel(TapsOfLags):
         check_at_least("channels", channels, 1)
         check_at_least("l_max", l_max, 1)
         check_at_least("kernel_dim", kernel_dim, 1)
-        check_choice("mode", mode, PYRAMIDS)
+        check_mode("kernel_mode", mode)
         if kernel_dim > l_max:
             raise InputError(f"kernel_dim={kernel_dim} must be at most l_max={l_max}, the longest map")
         if n_scales is None:
