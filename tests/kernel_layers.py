@@ -25,7 +25,7 @@ KERNELS = {
     "CKConv": {"horizon": 5, "no_hidden": 8},
     "SMPConv": {"horizon": 5, "n_points": 4},
     "FlexConv": {"horizon": 7, "no_hidden": 4, "mask_init_value": 0.3},
-    "CCNNConv": {"horizon": 7, "no_hidden": 4, "mask_init_value": 0.3},
+    "CCNNConv": {"horizon": 7, "omega_0": 30.0, "no_hidden": 4, "mask_init_value": 0.3},
     "SGConv": {"l_max": 64, "kernel_dim": 4},
     "LongConv": {"l_max": 64},
 }

@@ -6,7 +6,6 @@ products compute it so; torch's FFT is faster on processors (`benchmarks`, group
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from math import isqrt
 
 import torch
@@ -53,7 +52,6 @@ def fft(x: Tensor) -> Tensor:
     return fft(columns).transpose(-1, -2).flatten(-2)
 
 
-@lru_cache(maxsize=256)
 def _factor(n: int) -> int:
     """Return the divisor of n that is nearest to its root from below."""
     return next(d for d in range(isqrt(n), 0, -1) if n % d == 0)

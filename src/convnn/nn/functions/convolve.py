@@ -28,6 +28,10 @@ TRANSFORM, PRODUCT = 6.0, 4.0
 """Time of a butterfly of a Fourier transform, and of a complex multiplication between spectra, in the same unit."""
 
 
+FEWEST_TAPS, MANY_TAPS = 32, 512
+"""With fewer, a kernel is always convolved directly; compiled, one with many is convolved by FFT."""
+
+
 class Targets(NamedTuple):
     """The positions along an axis at which the output is computed."""
 
@@ -75,7 +79,9 @@ def convolve(
     a, apart = each_side("before", before, axes), each_side("dilation", dilation, axes)
     if targets is None:
         targets = [Targets(0, n) for n in x.shape[2:]]
-    if use_fft == "auto":
+    if torch.compiler.is_exporting():  # other formats have no complex numbers
+        use_fft = "never"
+    elif use_fft == "auto":
         use_fft = "always" if is_faster_by_fft(x.shape, kernel.shape, targets, groups) else "never"
     if use_fft == "never" or x.shape[0] == 0:
         return _direct(x, kernel, bias, a, targets, apart, groups)
@@ -87,13 +93,16 @@ def convolve(
 
 
 def is_faster_by_fft(shape: Sequence[int], kernel: Sequence[int], targets: Sequence[Targets], groups: int) -> bool:
-    """Return whether the Fourier transform takes less time; small kernels are always convolved directly."""
-    if torch.compiler.is_exporting() or prod(kernel[2:]) < 32:
+    """Return whether the Fourier transform takes less time than a direct convolution."""
+    taps = prod(kernel[2:])
+    if torch.compiler.is_compiling():  # a graph should not depend on the size of the map
+        return taps >= MANY_TAPS
+    if taps < FEWEST_TAPS:
         return False
     batch, inputs, outputs, per_group = shape[0], shape[1], kernel[0], kernel[1]
-    multiplications = batch * outputs * per_group * prod(kernel[2:]) * prod(t.positions for t in targets)
+    multiplications = batch * outputs * per_group * taps * prod([t.positions for t in targets])
     direct = multiplications * (DEPTHWISE if per_group == 1 else DENSE)
-    points = prod(fast_length(n + k) for n, k in zip(shape[2:], kernel[2:], strict=True))
+    points = prod([fast_length(n + k) for n, k in zip(shape[2:], kernel[2:], strict=True)])
     transforms = (batch * inputs + batch * outputs + outputs * per_group) * points * log2(max(points, 2))
     return direct > TRANSFORM * transforms + PRODUCT * batch * outputs * per_group * points
 
@@ -146,7 +155,7 @@ def _by_fft(
         lengths.append(max(n + margin, k))
         starts.append(target.first - a * d)
     forward, backward = (butterfly.rfftn, butterfly.irfftn) if by_matrices else (_rfftn, _irfftn)
-    sizes = [fast_length(n) for n in lengths]
+    sizes = lengths if torch.compiler.is_compiling() and not by_matrices else [fast_length(n) for n in lengths]
     product = _multiplied(forward(x, sizes), forward(kernel, sizes).conj(), groups)
     out = backward(product, sizes)
     for axis, (start, target, size) in enumerate(zip(starts, targets, sizes, strict=True), 2):

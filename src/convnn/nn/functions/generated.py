@@ -152,7 +152,7 @@ class GeneratedConv(nn.Module):
 
     def _taps(self, size: Sequence[int]) -> tuple[Taps, ...]:
         taps = self.horizon.taps(size, self.rate)
-        if torch.compiler.is_exporting():  # the size may vary
+        if torch.compiler.is_compiling():  # the size may vary
             return taps
         return tuple(tap.within((n - 1) // d) for tap, n, d in zip(taps, size, self.dilation, strict=True))
 
@@ -184,7 +184,7 @@ class GeneratedConv(nn.Module):
         with torch.autocast(self._precision()[0].type, enabled=False):
             places, before, factors = self._grid(taps, crop=crop)
             values = self.kernel(mesh(places))
-            gain = prod(tap.gain for tap in taps)
+            gain = prod([tap.gain for tap in taps])
             if self.smooth and gain < 1:
                 values = _smoothed(values, int(1 / gain))
             values = values if gain == 1 else values * gain
@@ -248,7 +248,7 @@ class GeneratedConv(nn.Module):
             within = within & (along >= tap.first) & (along <= tap.last)
             kept = self.kernel.kept(places[axis], axis, tap.distance)
             within = within if kept is None else within & kept
-        values = self.kernel(torch.stack(places, dim=-1)) * prod(tap.gain for tap in taps) * within
+        values = self.kernel(torch.stack(places, dim=-1)) * prod([tap.gain for tap in taps]) * within
         grouped = x.unflatten(1, (self.groups, -1))
         out = torch.einsum("bgim,goinm->bgon", grouped, values.unflatten(0, (self.groups, -1))).flatten(1, 2)
         return out if self.bias is None else out + self.bias.unsqueeze(1)
