@@ -22,12 +22,9 @@ from convnn.nn.kernels.taps import spread
 
 USES_OF_FFT = ("auto", "never", "always", "butterfly")
 HALVES = (torch.float16, torch.bfloat16)
-DENSE, DEPTHWISE = 1.0, 6.0
-"""Time of a multiplication in a direct convolution, with channels that mix and with one kernel for each channel."""
-TRANSFORM, PRODUCT = 6.0, 4.0
-"""Time of a butterfly of a Fourier transform, and of a complex multiplication between spectra, in the same unit."""
-
-
+TRANSFORM, MIX, FACTOR = 4.0, 50.0, 10.0
+"""Time of a butterfly of a Fourier transform, of a product of spectra whose channels mix, and of one for each channel,
+in units of a multiplication in a direct convolution, as measured on a processor."""
 FEWEST_TAPS, MANY_TAPS = 32, 512
 """With fewer, a kernel is always convolved directly; compiled, one with many is convolved by FFT."""
 
@@ -100,11 +97,11 @@ def is_faster_by_fft(shape: Sequence[int], kernel: Sequence[int], targets: Seque
     if taps < FEWEST_TAPS:
         return False
     batch, inputs, outputs, per_group = shape[0], shape[1], kernel[0], kernel[1]
-    multiplications = batch * outputs * per_group * taps * prod([t.positions for t in targets])
-    direct = multiplications * (DEPTHWISE if per_group == 1 else DENSE)
+    direct = batch * outputs * per_group * taps * prod([t.positions for t in targets])
     points = prod([fast_length(n + k) for n, k in zip(shape[2:], kernel[2:], strict=True)])
     transforms = (batch * inputs + batch * outputs + outputs * per_group) * points * log2(max(points, 2))
-    return direct > TRANSFORM * transforms + PRODUCT * batch * outputs * per_group * points
+    product = FACTOR if per_group == 1 else MIX
+    return direct > TRANSFORM * transforms + product * batch * outputs * per_group * points
 
 
 def _direct(
