@@ -1,5 +1,7 @@
 """CKConv: a network trained at one sampling rate reads another without new weights."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -44,7 +46,7 @@ def measure(seeds: list[int], quick: bool) -> Outcome:
     half: dict[str, list[float]] = {"CKConv": [], "Conv1d": []}
     for kind in full:
         for seed in seeds:
-            trained = fit(lambda: network(kind), signals, labels, seed=seed, steps=3 if quick else 600)
+            trained = fit(partial(network, kind), signals, labels, seed=seed, steps=3 if quick else 600)
             full[kind].append(accuracy(trained, test, test_labels))
             if kind == "CKConv":
                 set_rate(trained, 0.5)
