@@ -2,6 +2,7 @@
 
 from convnn.viz.compare.plot import draw_comparison
 from convnn.viz.curves import draw_curves
+from convnn.viz.kernels import LayerKernel, draw_kernels, find_kernels
 from convnn.viz.neighbors.layers import LayerNeighbors, choose_queries, find_neighbors
 from convnn.viz.neighbors.page import write_page
 from convnn.viz.neighbors.sheet import draw_neighbors
@@ -11,14 +12,17 @@ from convnn.viz.statistics.plot import draw_statistics
 
 __all__ = [
     "FieldSide",
+    "LayerKernel",
     "LayerNeighbors",
     "LayerStatistics",
     "choose_queries",
     "draw_comparison",
     "draw_curves",
+    "draw_kernels",
     "draw_neighbors",
     "draw_statistics",
     "field_sides",
+    "find_kernels",
     "find_neighbors",
     "neighbor_statistics",
     "receptive_field",

@@ -156,6 +156,10 @@ class GeneratedConv(nn.Module):
             return taps
         return tuple(tap.within((n - 1) // d) for tap, n, d in zip(taps, size, self.dilation, strict=True))
 
+    def reach(self, size: Sequence[int]) -> tuple[Taps, ...]:
+        """Return the taps within the horizon along each axis of maps of some size."""
+        return self.horizon.taps(size, self.rate)
+
     def sides(self, size: Sequence[int]) -> tuple[int, ...]:
         """Return the number of taps along each axis on maps of some size, without those that are masked."""
         return tuple(along.numel() for along in self._grid(self._taps(size))[0])
