@@ -13,13 +13,14 @@ from benchmarks import report
 from benchmarks.clustered import measure_clustered
 from benchmarks.contestants import LARGE, RESNET18, VGG11, Case
 from benchmarks.family import measure_family
+from benchmarks.functions import measure_functions
 from benchmarks.layers import measure_layer, measure_sizes
 from benchmarks.map_sizes import measure_map_sizes
 from benchmarks.networks import measure_networks
 from benchmarks.search import measure_search
 from benchmarks.tokens import Tokens, measure_tokens, measure_vits
 
-GROUPS = ("map_sizes", "clustered", "networks", "family", "layers", "searches", "sizes", "tokens", "vits")
+GROUPS = ("map_sizes", "clustered", "networks", "family", "layers", "searches", "sizes", "tokens", "vits", "functions")
 
 
 def main() -> int:
@@ -70,6 +71,7 @@ FULLY: dict[str, Callable[[], Any]] = {
         measure_vits(Tokens(8, 224), 3, with_memory=True),
         measure_vits(Tokens(2, 512), 3, with_memory=True),
     ],
+    "functions": lambda: measure_functions((1024, 4096, 16384, 65536), 5, with_memory=True),
 }
 """The cases that the page shows."""
 
@@ -83,6 +85,7 @@ QUICKLY: dict[str, Callable[[], Any]] = {
     "sizes": lambda: measure_sizes((8, 16), 2, with_memory=False),
     "tokens": lambda: [measure_tokens(Tokens(1, 224), 2, with_memory=False)],
     "vits": lambda: [measure_vits(Tokens(1, 224), 2, with_memory=False)],
+    "functions": lambda: measure_functions((256, 512), 2, with_memory=False),
 }
 """The same cases on small batches, to check that everything runs and agrees."""
 
