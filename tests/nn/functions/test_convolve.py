@@ -74,6 +74,15 @@ def test_gradients(use_fft: str) -> None:
     assert gradcheck(lambda x, k: convolve(x, k, before=2, use_fft=use_fft), (x, kernel))
 
 
+def test_blocks_of_channels_are_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, kernel = signals(2, 5, 30), signals(10, 1, 20, seed=1)
+    whole = convolve(x, kernel, before=19, groups=5, use_fft="always")
+    for block in (1, 200):  # one channel, and two
+        monkeypatch.setattr("convnn.nn.functions.convolve.BLOCK", block)
+        in_blocks = convolve(x, kernel, before=19, groups=5, use_fft="always")
+        torch.testing.assert_close(in_blocks, whole, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("length", [1, 2, 31, 33, 97, 360, 1021, 1024])
 def test_butterflies_are_the_transform_of_torch(length: int) -> None:
     x = torch.complex(signals(2, length), signals(2, length, seed=1))

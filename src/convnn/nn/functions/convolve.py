@@ -25,6 +25,9 @@ HALVES = (torch.float16, torch.bfloat16)
 TRANSFORM, MIX, FACTOR = 4.0, 50.0, 10.0
 """Time of a butterfly of a Fourier transform, of a product of spectra whose channels mix, and of one for each channel,
 in units of a multiplication in a direct convolution, as measured on a processor."""
+BLOCK = 2**21
+"""Number of values of the maps that are transformed together, where each channel has its own kernels."""
+
 FEWEST_TAPS, MANY_TAPS = 32, 512
 """With fewer, a kernel is always convolved directly; compiled, one with many is convolved by FFT."""
 
@@ -83,10 +86,29 @@ def convolve(
     if use_fft == "never" or x.shape[0] == 0:
         return _direct(x, kernel, bias, a, targets, apart, groups)
     with torch.autocast(x.device.type, enabled=False):
-        out = _by_fft(x, kernel, a, targets, apart, groups, use_fft == "butterfly")
+        by_matrices = use_fft == "butterfly"
+        blocks = _blocks_of(x, kernel, groups)
+        if len(blocks) == 1:
+            out = _by_fft(x, kernel, a, targets, apart, groups, by_matrices)
+        else:
+            per_group = kernel.shape[0] // groups
+            parts = [
+                _by_fft(x[:, i:j], kernel[i * per_group : j * per_group], a, targets, apart, j - i, by_matrices)
+                for i, j in blocks
+            ]
+            out = torch.cat(parts, dim=1)
         if bias is not None:
             out = out + bias.to(out.dtype).view(-1, *[1] * axes)
     return out.to(_type_of_result(x))
+
+
+def _blocks_of(x: Tensor, kernel: Tensor, groups: int) -> list[tuple[int, int]]:
+    """Return ranges of channels, each with its own kernels, whose spectra fit into the cache of a processor."""
+    if kernel.shape[1] > 1 or x.device.type != "cpu" or torch.compiler.is_compiling():
+        return [(0, groups)]
+    values = x.shape[0] * prod([n + k for n, k in zip(x.shape[2:], kernel.shape[2:], strict=True)])
+    count = max(BLOCK // values, 1)
+    return [(i, min(i + count, groups)) for i in range(0, groups, count)]
 
 
 def is_faster_by_fft(shape: Sequence[int], kernel: Sequence[int], targets: Sequence[Targets], groups: int) -> bool:
