@@ -13,6 +13,7 @@ from benchmarks import report
 from benchmarks.clustered import measure_clustered
 from benchmarks.contestants import LARGE, RESNET18, VGG11, Case
 from benchmarks.family import measure_family
+from benchmarks.functions import measure_functions
 from benchmarks.layers import measure_layer, measure_sizes
 from benchmarks.map_sizes import measure_map_sizes
 from benchmarks.networks import measure_networks
@@ -23,6 +24,7 @@ from benchmarks.tokens import Tokens, measure_tokens, measure_vits
 
 GROUPS = ("map_sizes", "clustered", "networks", "family", "layers", "searches", "sizes", "tokens", "vits", "routed")
 GROUPS = ("map_sizes", "clustered", "networks", "family", "layers", "searches", "sizes", "tokens", "vits", "structured")
+GROUPS = ("map_sizes", "clustered", "networks", "family", "layers", "searches", "sizes", "tokens", "vits", "functions")
 
 
 def main() -> int:
@@ -76,6 +78,7 @@ FULLY: dict[str, Callable[[], Any]] = {
     ],
     "routed": lambda: measure_routed([Case(64, *shape) for shape in ROUTED], 5),
     "structured": lambda: measure_structured(Case(16, 32, 16, 16), 15),
+    "functions": lambda: measure_functions((1024, 4096, 16384, 65536), 5, with_memory=True),
 }
 """The cases that the page shows."""
 
@@ -91,6 +94,7 @@ QUICKLY: dict[str, Callable[[], Any]] = {
     "vits": lambda: [measure_vits(Tokens(1, 224), 2, with_memory=False)],
     "routed": lambda: measure_routed([Case(4, 8, 32, 32)], 2),
     "structured": lambda: measure_structured(Case(2, 8, 4, 4), 2),
+    "functions": lambda: measure_functions((256, 512), 2, with_memory=False),
 }
 """The same cases on small batches, to check that everything runs and agrees."""
 

@@ -22,6 +22,7 @@ def tables(results: dict[str, Any]) -> str:
         "vits": [_vits],
         "routed": [_routed],
         "structured": [_structured],
+        "functions": [_functions],
     }
     return "\n".join(table(results) for group, makers in parts.items() if group in results for table in makers)
 
@@ -171,6 +172,24 @@ def _vits(results: dict[str, Any]) -> str:
         f"### ViT-Tiny on {one['tokens']['side']} pixels, {one['length']:,} tokens, batch {one['tokens']['batch']}\n\n"
         + _cost_table(one["rows"])
         for one in results["vits"]
+    )
+
+
+def _functions(results: dict[str, Any]) -> str:
+    measured = results["functions"]
+    head = ["length and taps", "FFT, ms", "butterfly, ms", "direct, ms", "memory of FFT, MB"]
+    rows = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for one in measured["rows"]:
+        cells = [_known(one["ms"].get(name)) for name in ("FFT", "butterfly", "direct")]
+        rows.append("| " + " | ".join([f"{one['length']:,}", *cells, _known(one["megabytes"])]) + " |")
+    shares = ", ".join(
+        f"{name} {100 * one['share']:.0f} % of {one['ms']:.0f} ms" for name, one in measured["generation"].items()
+    )
+    return (
+        "### Long convolutions\n\n"
+        "A causal kernel as long as the signal for each of 16 channels, batch 4, forward. The time by FFT grows with"
+        f" the length to the power of {measured['exponent']:.2f}. Generation of the kernel as a share of a training"
+        f" step, 64->64, 32x32, batch 16: {shares}.\n\n" + "\n".join(rows) + "\n"
     )
 
 

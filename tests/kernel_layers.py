@@ -22,6 +22,12 @@ KERNELS = {
     "SuperKernel": {"k_conv": "1,5"},
     "ShiftWise": {"big_kernel": 7},
     "LKCA": {"kernel_size": 7},
+    "CKConv": {"horizon": 5, "no_hidden": 8},
+    "SMPConv": {"horizon": 5, "n_points": 4},
+    "FlexConv": {"horizon": 7, "no_hidden": 4, "mask_init_value": 0.3},
+    "CCNNConv": {"horizon": 7, "omega_0": 30.0, "no_hidden": 4, "mask_init_value": 0.3},
+    "SGConv": {"l_max": 64, "kernel_dim": 4},
+    "LongConv": {"l_max": 64},
 }
 """Layers of kernels, with settings for small maps and few channels."""
 GEOMETRIES = [

@@ -40,6 +40,7 @@ def _map_case(name: str, layer: Callable[..., nn.Module], size: tuple[int, ...],
 
 
 RANDOM = {"sampling_type": "random", "num_samples": 10}
+SMALL = {"no_hidden": 4, "mask_init_value": 0.3}
 SPATIAL = {"sampling_type": "spatial", "num_samples": 3}
 BOTH = {"similarity_type": "Loc_Col", "aggregation_type": "Loc_Col"}
 WINDOW = {"similarity_type": "Window"}
@@ -146,6 +147,21 @@ MAP_CASES = [
     _map_case("kan-wavelet", cnn.KANConv2d, (6, 4), basis="wavelet", wavelet_type="meyer", kernel_size=(3, 1)),
     _map_case("lie-conv", cnn.LieConv2d, (6, 4), num_gsamples=3, kernel_hidden=8),
     _map_case("lie-conv-gl2", cnn.LieConv2d, (6, 4), lie_group="gl2", num_gsamples=2, group_pool="mean", stride=2),
+    _map_case("ckconv", cnn.CKConv2d, (6, 4), horizon=5, no_hidden=4),
+    _map_case("ckconv1d-causal", cnn.CKConv1d, (12,), horizon="same", causal=True, weight_norm=True, use_fft="always"),
+    _map_case("smpconv", cnn.SMPConv2d, (6, 4), horizon=5, n_points=4),
+    _map_case("smpconv1d-causal", cnn.SMPConv1d, (12,), horizon="same", causal=True, radius=0.3),
+    _map_case("flexconv", cnn.FlexConv2d, (6, 4), horizon=7, **SMALL),
+    _map_case("flexconv1d-causal", cnn.FlexConv1d, (12,), horizon="same", causal=True, mask_init_value=0.3),
+    _map_case("ccnn", cnn.CCNNConv2d, (6, 4), horizon=7, omega_0=30.0, **SMALL, stride=2),
+    _map_case(
+        "ccnn3d", cnn.CCNNConv3d, (4, 2, 4), horizon=5, omega_0=30.0, no_hidden=4, mask_init_value=0.5, use_fft="always"
+    ),
+    _map_case("sgconv", cnn.SGConv2d, (6, 4), l_max=24, kernel_dim=4),
+    _map_case("sgconv1d-causal", cnn.SGConv1d, (12,), l_max=12, kernel_dim=3, bidirectional=False, stride=2),
+    _map_case("longconv", cnn.LongConv2d, (6, 4), l_max=24),
+    _map_case("longconv1d", cnn.LongConv1d, (12,), l_max=12, ma_window_len=3, use_fft="butterfly"),
+    _map_case("ckconv3d", cnn.CKConv3d, (4, 2, 4), horizon=3, stride=2),
     _map_case("adaptive-difference", cnn.AdaptiveNeighborhoods2d, (6, 4), kernel_size=5, edge_type="difference"),
 ]
 

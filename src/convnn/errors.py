@@ -38,6 +38,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         "; did you mean 'vgg11'?"
     """
     name, by_lower_case = name.lower(), {candidate.lower(): candidate for candidate in known}
+    layer = name[:-2] if name[-2:] in ("1d", "2d", "3d") else name  # a class says for how many axes it is
+    if name not in by_lower_case and layer in by_lower_case:
+        return f"; did you mean {by_lower_case[layer]!r}?"
     nearest = [candidate for candidate in by_lower_case if _is_one_letter_apart(name, candidate)]
     best = difflib.get_close_matches(name, nearest or by_lower_case, n=1, cutoff=0 if nearest else 0.6)
     return f"; did you mean {by_lower_case[best[0]]!r}?" if best else ""
@@ -77,6 +80,16 @@ def check_at_least(argument: str, value: int, least: int) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InputError(f"{argument}={value!r} must be an integer of at least {least}")
+
+
+def check_positive(argument: str, value: float) -> None:
+    """Check that the `value` of `argument` is a positive number.
+
+    Raises:
+        InputError: it is not; the message names the argument and its value.
+    """
+    if not 0 < value < float("inf"):
+        raise InputError(f"{argument}={value!r} must be a positive number")
 
 
 def check_at_most(argument: str, value: float, most: float) -> None:

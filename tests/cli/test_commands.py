@@ -118,6 +118,9 @@ def test_json_is_for_programs(best: str, tmp_path: Path, capsys: pytest.CaptureF
     assert 0 <= scores["top1"] <= scores["top5"] <= 1
     layers = printed("statistics", best, "--limit_test", "8", "--limit_train", "16", "--out", str(tmp_path))
     assert {(layer["K"], type(layer["distance"])) for layer in layers} == {(4, float)}
+    kernels = printed("kernels", best, "--out", str(tmp_path / "kernels.png"))
+    assert {(one["kind"], tuple(one["taps"])) for one in kernels} == {("Conv2d", (3, 3)), ("ConvNN2d", (4,))}
+    assert (tmp_path / "kernels.png").stat().st_size > 10_000
     assert {"name": "vit_tiny", "default_layer": "Attention"}.items() <= printed("models", "vit_t*")[0].items()
     assert printed("info")["backends"]["reference"] == []
 

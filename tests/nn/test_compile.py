@@ -69,10 +69,11 @@ def test_a_compiled_layer_takes_another_resolution_and_autocast() -> None:
 
 
 QUICK = ("dagc", "convnn1d")
+OF_ANY_SIZE = [case for case in MAP_CASES if case.name != "longconv1d"]  # its matrices follow the factors of the size
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", only(lambda case: case.name in QUICK, MAP_CASES), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", only(lambda case: case.name in QUICK, OF_ANY_SIZE), ids=lambda case: case.name)
 def test_a_second_graph_takes_every_resolution(case: LayerCase) -> None:
     """The first graph is for one size; the second has a dynamic size."""
     layer, counter = case.layer(), CompileCounter()

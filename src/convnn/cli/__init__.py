@@ -26,6 +26,7 @@ COMMANDS = {
     "evaluate": "measure the accuracy of a checkpoint",
     "predict": "classify pictures",
     "neighbors": "draw the neighbours that each layer chooses",
+    "kernels": "draw the kernels of each layer, and their spectra",
     "statistics": "measure the neighbours that each layer chooses, or how far it looks",
     "sweep": "run a study, which is a set of runs",
     "compare": "compare several runs",

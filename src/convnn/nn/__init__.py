@@ -9,14 +9,37 @@ from convnn.nn._layer import ChoosingLayer, MapLayer, UnpaddedLayer
 from convnn.nn._search import SAMPLING_TYPES, SEARCHES, SIMILARITY_TYPES, Search
 from convnn.nn._shuffle import PixelShuffle1d, PixelUnshuffle1d
 from convnn.nn.functional import AGGREGATION_TYPES, PREFERENCES
+from convnn.nn.functions.convolve import USES_OF_FFT, Targets, convolve
+from convnn.nn.functions.dense import (
+    CKConv1d,
+    CKConv2d,
+    CKConv3d,
+    FlexConv1d,
+    FlexConv2d,
+    FlexConv3d,
+    SMPConv1d,
+    SMPConv2d,
+    SMPConv3d,
+)
+from convnn.nn.functions.generated import GeneratedConv, set_rate
+from convnn.nn.functions.long import LagConv, LongConv1d, LongConv2d, LongConv3d, SGConv1d, SGConv2d, SGConv3d
+from convnn.nn.functions.paired import PointsAndSmall
+from convnn.nn.functions.points import PointConv
+from convnn.nn.functions.separable import CCNNConv1d, CCNNConv2d, CCNNConv3d
 from convnn.nn.invertible.glow import ActNorm2d, AffineCoupling, InvertiblePointwise, Logit, Squeeze2d
 from convnn.nn.invertible.protocol import Invertible, InvertibleSequence
 from convnn.nn.invertible.triangular import FInC2d, TriangularConv2d
 from convnn.nn.kernels.convolution import ConvMaker
+from convnn.nn.kernels.function import Horizon, KernelFunction
+from convnn.nn.kernels.gabor import GaborKernel, GaussianMask, MaskedKernel
 from convnn.nn.kernels.merging import Mergeable, Merged, MergeReport, merge
 from convnn.nn.kernels.offsets import OffsetAttention
 from convnn.nn.kernels.parallel import ConvNorm, ParallelConv, ResidualConv
+from convnn.nn.kernels.points import PointKernel
+from convnn.nn.kernels.pyramid import PyramidKernel
 from convnn.nn.kernels.shifted import ShiftedSum2d
+from convnn.nn.kernels.siren import SirenKernel
+from convnn.nn.kernels.squashed import TAP_INITS, SquashedKernel
 from convnn.nn.kernels.wavelets import WAVELETS
 from convnn.nn.lie_groups.decomposition import GROUPS as LIE_GROUPS
 from convnn.nn.lie_groups.layers import GROUP_POOLS, GroupConv2d, LieConv2d, LiftConv2d
@@ -75,6 +98,7 @@ from convnn.nn.vision_graphs import _systems as _vision_graphs  # noqa: F401
 from convnn.nn.windows import _systems as _windows  # noqa: F401
 from convnn.nn.routed import _systems as _routed  # noqa: F401
 from convnn.nn.lie_groups import _systems as _lie_groups  # noqa: F401
+from convnn.nn.functions import _systems as _functions  # noqa: F401
 from convnn.nn.tokens import _systems as _tokens  # noqa: F401
 from convnn.nn.invertible import _systems as _invertible  # noqa: F401
 # isort: on
@@ -101,7 +125,9 @@ __all__ = [
     "SHIFT_ACTIVATIONS",
     "SIMILARITY_TYPES",
     "SPARSE_MODES",
+    "TAP_INITS",
     "UPSAMPLINGS",
+    "USES_OF_FFT",
     "WAVELETS",
     "ActNorm2d",
     "AdaptiveNeighborhoods2d",
@@ -114,6 +140,12 @@ __all__ = [
     "Branching1d",
     "Branching2d",
     "Branching3d",
+    "CCNNConv1d",
+    "CCNNConv2d",
+    "CCNNConv3d",
+    "CKConv1d",
+    "CKConv2d",
+    "CKConv3d",
     "ChoosingLayer",
     "CondConv1d",
     "CondConv2d",
@@ -140,9 +172,16 @@ __all__ = [
     "FDConv2d",
     "FInC2d",
     "Fate",
+    "FlexConv1d",
+    "FlexConv2d",
+    "FlexConv3d",
+    "GaborKernel",
+    "GaussianMask",
+    "GeneratedConv",
     "Grapher2d",
     "Grid",
     "GroupConv2d",
+    "Horizon",
     "InceptionDW2d",
     "Invertible",
     "InvertiblePointwise",
@@ -150,6 +189,7 @@ __all__ = [
     "KANConv1d",
     "KANConv2d",
     "KANConv3d",
+    "KernelFunction",
     "KvtAttention",
     "LKA1d",
     "LKA2d",
@@ -161,13 +201,18 @@ __all__ = [
     "LSK1d",
     "LSK2d",
     "LSK3d",
+    "LagConv",
     "LayerFactory",
     "LieConv2d",
     "LiftConv2d",
     "LocalAttention",
     "Logit",
+    "LongConv1d",
+    "LongConv2d",
+    "LongConv3d",
     "MGC2d",
     "MapLayer",
+    "MaskedKernel",
     "MergeReport",
     "Mergeable",
     "Merged",
@@ -184,7 +229,11 @@ __all__ = [
     "ParallelConv",
     "PixelShuffle1d",
     "PixelUnshuffle1d",
+    "PointConv",
+    "PointKernel",
+    "PointsAndSmall",
     "PositionalEncoding2d",
+    "PyramidKernel",
     "RecConv1d",
     "RecConv2d",
     "RecConv3d",
@@ -195,6 +244,12 @@ __all__ = [
     "ReplacementReport",
     "ResidualConv",
     "SDLSKA2d",
+    "SGConv1d",
+    "SGConv2d",
+    "SGConv3d",
+    "SMPConv1d",
+    "SMPConv2d",
+    "SMPConv3d",
     "SVGA2d",
     "Search",
     "SelectedGate",
@@ -203,9 +258,11 @@ __all__ = [
     "ShiftFeedForward2d",
     "ShiftWise2d",
     "ShiftedSum2d",
+    "SirenKernel",
     "SlowSearchWarning",
     "SparseAttention",
     "SpatialShift2d",
+    "SquashedKernel",
     "Squeeze2d",
     "StackedGate",
     "StripGate2d",
@@ -213,6 +270,7 @@ __all__ = [
     "SuperKernel2d",
     "SuperKernel3d",
     "SuperKernelConv",
+    "Targets",
     "TokenBranching",
     "TokenLayer",
     "TriangularConv2d",
@@ -222,6 +280,7 @@ __all__ = [
     "UnpaddedLayer",
     "ViG2d",
     "Where",
+    "convolve",
     "functional",
     "import_layers",
     "layer_factory",
@@ -229,5 +288,6 @@ __all__ = [
     "merge",
     "register_layer",
     "replace_layers",
+    "set_rate",
     "share_kernels",
 ]

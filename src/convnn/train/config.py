@@ -38,7 +38,9 @@ from convnn.nn import (
     SEARCHES,
     SIMILARITY_TYPES,
     SPARSE_MODES,
+    TAP_INITS,
     UPSAMPLINGS,
+    USES_OF_FFT,
     WAVELETS,
     list_layers,
 )
@@ -285,6 +287,32 @@ class TrainConfig:
     )
     sparsity: float = flag(0.0, "neighbours", "share of ShiftWise's small kernels that training prunes, published: 0.3")
     small_kernel: int = flag(5, "neighbours", "side of the small kernels of RepLK, 0: without one, and of ShiftWise")
+    horizon: str = flag("33", "neighbours", "number of taps of a generated kernel, or same, full: those of the map")
+    no_hidden: int = flag(32, "neighbours", "width of the network that generates a kernel")
+    no_layers: int = flag(3, "neighbours", "number of its layers")
+    omega_0: float = flag(30.0, "neighbours", "frequency of its sines")
+    weight_norm: bool = flag(False, "neighbours", "learn length and direction of its weights, as published for signals")
+    weight_dropout: float = flag(0.0, "neighbours", "share of a generated kernel that is left out in training, 0 to 1")
+    n_points: int = flag(16, "neighbours", "number of points of every output of SMPConv")
+    radius: float | None = flag(None, "neighbours", "initial radius of SMPConv's points; None: 4 / horizon")
+    coord_std: float = flag(0.05, "neighbours", "standard deviation of the initial places of SMPConv's points")
+    input_scale: float = flag(25.6, "neighbours", "initial frequency of FlexConv's filters")
+    mask_init_value: float = flag(
+        0.075, "neighbours", "initial width of the learned Gaussian, as a share of half the horizon"
+    )
+    mask_threshold: float = flag(0.1, "neighbours", "value of the Gaussian below which taps are left out, 0 to 1")
+    l_max: int = flag(1024, "neighbours", "number of lags of a long convolution, the positions of the largest map")
+    kernel_dim: int = flag(32, "neighbours", "number of values of each of SGConv's blocks")
+    n_scales: int | None = flag(None, "neighbours", "number of SGConv's blocks; None: as many as cover --l_max")
+    decay_min: float = flag(2.0, "neighbours", "factor between a block of SGConv and the next, in the first channel")
+    decay_max: float = flag(2.0, "neighbours", "and in the last channel")
+    kernel_mode: str = flag("cat_randn", "neighbours", "how SGConv's blocks are joined and start, such as sum_cos")
+    bidirectional: bool = flag(True, "neighbours", "long convolutions read positions before and after")
+    lam: float = flag(0.001, "neighbours", "how much every tap of LongConv is brought nearer to 0, 0 to 1")
+    ma_window_len: int = flag(0, "neighbours", "width of a moving average over LongConv's taps; 0: none")
+    smooth_freq: bool = flag(False, "neighbours", "average the spectrum of LongConv's taps instead")
+    weight_init: str = flag("random", "neighbours", "initial taps of LongConv", TAP_INITS)
+    use_fft: str = flag("auto", "neighbours", "whether a generated kernel is applied by FFT", USES_OF_FFT)
 
     dataset: str = flag("cifar10", "data", "data set to train on", DATASETS)
     data_path: str = flag("./Data", "data", "folder of the data set", is_path=True)

@@ -15,11 +15,14 @@ LARGEST = (
     | dict.fromkeys(("num_gsamples", "kernel_hidden"), WIDEST)
     | dict.fromkeys(("num_layers", "mlp_layers", "level", "N_path", "N_rep"), DEEPEST)
     | dict.fromkeys(("degree", "spline_order", "grid_size"), DEEPEST)
+    | dict.fromkeys(("no_hidden", "n_points", "kernel_dim"), WIDEST)
+    | dict.fromkeys(("no_layers", "n_scales"), DEEPEST)
+    | dict.fromkeys(("l_max", "ma_window_len"), LARGEST_SIDE**2)
     | {"threads": MOST_THREADS, "width": LARGEST_FACTOR, "expansion_factor": LARGEST_FACTOR}
 )
 """Largest values of flags; all other integers are below LARGEST_NUMBER, all other floats at most LARGEST_FLOAT."""
 
-MAY_BE_NONE = ("resize", "limit_train", "limit_test", "patience", "threads")
+MAY_BE_NONE = ("resize", "limit_train", "limit_test", "patience", "threads", "n_scales")
 LEAST = (
     dict.fromkeys(("batch_size", "num_epochs", "lr_step", "accumulate", "image_size", *MAY_BE_NONE), 1)
     | dict.fromkeys(("patch_size", "num_layers", "num_heads", "d_hidden", "d_mlp", "sparse_context_window"), 1)
@@ -29,12 +32,15 @@ LEAST = (
     | dict.fromkeys(("padding", "sample_padding", "reach", "positional_size", "relative_side", "shuffle_scale"), 0)
     | dict.fromkeys(("small_kernel", "kernels", "level", "num_workers", "seed", "warmup_epochs"), 0)
     | {"num_gsamples": 1, "kernel_hidden": 1, "degree": 1, "kan_groups": 1, "spline_order": 0, "grid_size": 0}
+    | dict.fromkeys(("no_hidden", "no_layers", "n_points", "kernel_dim", "n_scales", "l_max"), 1)
+    | {"ma_window_len": 0}
     | dict.fromkeys(("num_samples", "probes", "lists"), -1)
 )
 """Smallest values of whole numbers, where the flag is given."""
 
 FRACTIONS = (
     *("lambda_param", "branch_ratio", "recall", "choosing", "ghost_ratio", "sparsity"),
-    *("attention_dropout", "dropout", "drop_path", "layer_dropout"),
+    *("attention_dropout", "dropout", "drop_path", "layer_dropout", "weight_dropout"),
+    *("mask_threshold", "lam"),
 )
 """Flags between 0 and 1."""

@@ -5,6 +5,7 @@ from convnn.viz.curves import draw_curves
 from convnn.viz.fields.field import FieldSide, field_sides, receptive_field
 from convnn.viz.fields.layers import LayerField, layer_fields
 from convnn.viz.fields.plot import draw_fields
+from convnn.viz.kernels import LayerKernel, draw_kernels, find_kernels
 from convnn.viz.neighbors.layers import LayerNeighbors, choose_queries, find_neighbors
 from convnn.viz.neighbors.page import write_page
 from convnn.viz.neighbors.sheet import draw_neighbors
@@ -15,6 +16,7 @@ from convnn.viz.statistics.shape_bias import ShapeBias, shape_bias
 __all__ = [
     "FieldSide",
     "LayerField",
+    "LayerKernel",
     "LayerNeighbors",
     "LayerStatistics",
     "ShapeBias",
@@ -22,9 +24,11 @@ __all__ = [
     "draw_comparison",
     "draw_curves",
     "draw_fields",
+    "draw_kernels",
     "draw_neighbors",
     "draw_statistics",
     "field_sides",
+    "find_kernels",
     "find_neighbors",
     "layer_fields",
     "neighbor_statistics",

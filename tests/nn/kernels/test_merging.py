@@ -130,8 +130,8 @@ def test_every_layer_takes_in_the_normalisation_after_it(name: str) -> None:
     model = with_statistics(nn.Sequential(layer, nn.BatchNorm2d(6), nn.ReLU()))
     report = cnn.merge(model)
     torch.testing.assert_close(report.model(maps(4, 6, 5)), model(maps(4, 6, 5)), rtol=0, atol=1e-11)
-    ends_in_norm = name == "MultiKernelDW"
-    assert isinstance(report.model[1], nn.BatchNorm2d if ends_in_norm else nn.Identity)
+    does_not_end_in_a_convolution = name in ("MultiKernelDW", "CKConv", "SMPConv", "FlexConv")
+    assert isinstance(report.model[1], nn.BatchNorm2d if does_not_end_in_a_convolution else nn.Identity)
 
 
 def test_what_comes_after_a_shortcut_or_a_kernel_is_left() -> None:

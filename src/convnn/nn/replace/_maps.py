@@ -10,6 +10,19 @@ from torch.nn.utils import parametrize
 from convnn.errors import InputError, UnsupportedError
 from convnn.nn._grid import Grid, Sides
 from convnn.nn._layer import MapLayer
+from convnn.nn.functions.dense import (
+    CKConv1d,
+    CKConv2d,
+    CKConv3d,
+    FlexConv1d,
+    FlexConv2d,
+    FlexConv3d,
+    SMPConv1d,
+    SMPConv2d,
+    SMPConv3d,
+)
+from convnn.nn.functions.long import LongConv1d, LongConv2d, LongConv3d, SGConv1d, SGConv2d, SGConv3d
+from convnn.nn.functions.separable import CCNNConv1d, CCNNConv2d, CCNNConv3d
 from convnn.nn.lie_groups.layers import LieConv2d
 from convnn.nn.maps.attention import ConvNNAttn1d, ConvNNAttn2d, ConvNNAttn3d
 from convnn.nn.maps.branching import Branching, Branching1d, Branching2d, Branching3d
@@ -86,6 +99,12 @@ UNPADDED: dict[str, tuple[dict[int, Callable[..., MapLayer]], tuple[str, ...]]] 
     "ShiftWise": ({2: ShiftWise2d}, ()),
     "LKCA": ({1: LKCA1d, 2: LKCA2d, 3: LKCA3d}, ()),
     "UniRepLK": ({1: UniRepLK1d, 2: UniRepLK2d, 3: UniRepLK3d}, ()),
+    "CKConv": ({1: CKConv1d, 2: CKConv2d, 3: CKConv3d}, ()),
+    "SMPConv": ({1: SMPConv1d, 2: SMPConv2d, 3: SMPConv3d}, ()),
+    "FlexConv": ({1: FlexConv1d, 2: FlexConv2d, 3: FlexConv3d}, ()),
+    "CCNNConv": ({1: CCNNConv1d, 2: CCNNConv2d, 3: CCNNConv3d}, ()),
+    "SGConv": ({1: SGConv1d, 2: SGConv2d, 3: SGConv3d}, ()),
+    "LongConv": ({1: LongConv1d, 2: LongConv2d, 3: LongConv3d}, ()),
 }
 """Layers that compute the middles of windows, by the axes of the map, and what they take from the window's size."""
 

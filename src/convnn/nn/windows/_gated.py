@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convnn.nn._places import Places
 from convnn.nn.kernels.convolution import ConvMaker
-from convnn.nn.windows._places import Places
 
 
 class Projected(nn.Module):

@@ -11,10 +11,10 @@ from convnn.nn._field import like
 from convnn.nn._grid import Grid, Sides
 from convnn.nn._grouped import check_groups
 from convnn.nn._layer import MapLayer
+from convnn.nn._places import Places
 from convnn.nn._settings import unless_usual, written
 from convnn.nn.kernels.convolution import CONVOLUTIONS, ConvMaker, Convolution, reset_by_fan_out
 from convnn.nn.windows._gated import Projected
-from convnn.nn.windows._places import Places
 
 
 class StackedGate(nn.Module):

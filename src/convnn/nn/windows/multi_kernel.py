@@ -13,10 +13,10 @@ from convnn.nn._field import like
 from convnn.nn._grid import Grid, Sides
 from convnn.nn._grouped import check_groups
 from convnn.nn._layer import MapLayer
+from convnn.nn._places import Places
 from convnn.nn._settings import unless_usual, written
 from convnn.nn.kernels.convolution import CONVOLUTIONS, ConvMaker, as_sizes
 from convnn.nn.kernels.parallel import ConvNorm
-from convnn.nn.windows._places import Places
 
 KERNEL_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu6": nn.ReLU6,

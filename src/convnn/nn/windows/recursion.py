@@ -12,9 +12,9 @@ from convnn.nn._field import like
 from convnn.nn._grid import Grid, Sides
 from convnn.nn._grouped import check_groups
 from convnn.nn._layer import MapLayer
+from convnn.nn._places import Places
 from convnn.nn._settings import unless_usual, written
 from convnn.nn.kernels.convolution import ConvMaker, Convolution
-from convnn.nn.windows._places import Places
 
 UPSAMPLINGS = ("bilinear", "nearest")
 LINEAR = ("linear", "bilinear", "trilinear")

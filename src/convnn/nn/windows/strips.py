@@ -11,10 +11,10 @@ from convnn.nn._field import like
 from convnn.nn._grid import Grid, Sides
 from convnn.nn._grouped import check_groups
 from convnn.nn._layer import MapLayer
+from convnn.nn._places import Places
 from convnn.nn._settings import unless_usual, written
 from convnn.nn.kernels.convolution import CONVOLUTIONS, ConvMaker, Convolution, check_can_normalise, reset_by_fan_out
 from convnn.nn.windows._gated import Projected, SpatialSelection, by_group, together
-from convnn.nn.windows._places import Places
 
 STRIPS = {7: (3, 3, 2), 11: (3, 5, 2), 23: (5, 7, 3), 35: (5, 11, 3)}
 """By the side of the window: side of the square, taps of a strip, and their dilation."""

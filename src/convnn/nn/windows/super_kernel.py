@@ -11,10 +11,10 @@ from convnn.nn._field import like
 from convnn.nn._grid import Grid, Sides
 from convnn.nn._grouped import check_groups
 from convnn.nn._layer import MapLayer
+from convnn.nn._places import Places
 from convnn.nn._settings import unless_usual, written
 from convnn.nn.kernels.convolution import ConvMaker, Convolution, as_sizes
 from convnn.nn.kernels.parallel import ResidualConv
-from convnn.nn.windows._places import Places
 
 FEWEST = 4
 """With fewer input channels, those of an image, a 1x1 convolution to the output channels comes first."""

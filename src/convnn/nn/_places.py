@@ -1,5 +1,6 @@
 """Which positions a layer of a window computes: those of the convolution that it replaces."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -45,6 +46,16 @@ class Places:
         computed = [slice(a.first, a.first + a.stride * (a.count - 1) + 1, a.stride) for a in axes]
         index = (slice(None), slice(None), *computed)
         return x[index]
+
+    def computed(self, size: Sequence[int]) -> list[tuple[int, int, int]]:
+        """Return the first, the number and the stride of the positions along each axis of a map of some size.
+
+        Raises:
+            InputError: the middle of a window lies in the padding, or a window does not fit.
+        """
+        if self._are_regular():
+            return [(0, (n - 1) // stride + 1, stride) for n, stride in zip(size, self.stride, strict=True)]
+        return [(axis.first, axis.count, axis.stride) for axis in self.grid.axes_without_padding(size)]
 
     def left_of(self, x: Tensor) -> Tensor:
         """Return the positions of a map that was computed with `stride`."""
