@@ -30,7 +30,8 @@ EXPECTED += ("MobileViG: SVGA", "MobileViGv2: MGC", "TCSR: neighbourhood attenti
 EXPECTED += ("Non-local block", "Block-sparse attention")
 EXPECTED += ("RepLKNet: large kernel", "InceptionNeXt: square and bands", "RecNeXt: recursive convolution")
 EXPECTED += ("VAN: large kernel attention", "LKCA of tokens", "ShiftwiseConv: shifted small kernels")
-EXPECTED += ("UniRepLKNet journal: effective receptive field", "SKFlow: super kernels")
+EXPECTED += ("UniRepLKNet journal: effective receptive field", "SKFlow: super kernels", "LSKNet: selected kernels")
+EXPECTED += ("MK-UNet: kernels of several sizes", "UniRepLKNet: dilated branches", "BEVANet: selected strips")
 
 
 def check_form(result: dict) -> None:
