@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from convnn.models import create_model, list_models
+from convnn.models import create_model, list_models, reads_of
 from convnn.nn import CONVOLUTION_TYPES, LAYERS, SPARSE_MODES, list_layers
 from kernel_layers import KERNELS
 from pairwise import Case, one_in, pairs, pairwise_cover
@@ -17,7 +17,8 @@ from pairwise import Case, one_in, pairs, pairwise_cover
 SIDE = {"vgg": 32, "resnet": 6, "densenet": 16, "mobilevigv": 64, "greedyvig": 64, "vit": 32}
 OF_ONE_SIZE = ("vit", "mobilevigv2", "greedyvig")  # one of each is enough: the others differ only in size
 ON_MAPS = {
-    "model": [n for n in list_models() if not n.startswith(OF_ONE_SIZE)] + ["mobilevigv2_ti", "greedyvig_s"],
+    "model": [n for n in list_models() if reads_of(n) == "maps" and not n.startswith(OF_ONE_SIZE)]
+    + ["mobilevigv2_ti", "greedyvig_s"],
     "layer": list_layers("maps"),
     "sampling_type": ["all", "random", "spatial"],
     "metric": ["cosine", "euclidean"],

@@ -1,13 +1,14 @@
 """Measure the loss and accuracy of a checkpoint."""
 
 import argparse
+import typing
 
 from rich.console import Console
 
 from convnn.cli._flags import add_checkpoint, add_config_flags
 from convnn.cli._images import add_fit_flag, config_like, fit_from, open_images, open_part
 from convnn.cli._parser import Parser, add_json_flag
-from convnn.data import ImageData, ImagePart
+from convnn.data import READERS, ImageData, ImagePart, kind_of
 from convnn.errors import InputError
 from convnn.models import Network
 from convnn.screen import print_json, print_line
@@ -21,6 +22,7 @@ FLAGS = (
     "noise",
     "limit_train",
     "limit_test",
+    *READERS,
     "on_bad_image",
     "num_workers",
     "batch_size",
@@ -70,7 +72,7 @@ def evaluate_network(
         counts = {"split": part.name, "images": part.loader.num_samples}
         print_json(console, facts | counts | scores._asdict())
         return
-    images = f"{counted(part.loader.num_samples, 'image')} of {config.dataset}"
+    images = f"{counted(part.loader.num_samples, kind_of(part.image_shape))} of {config.dataset}"
     images += "" if part.name == "test" else f" ({part.name})"
     top5 = "" if scores.top5 is None else f", top-5 {scores.top5:.2%}"
     print_line(
@@ -102,23 +104,38 @@ def load_images_like(recipe: Recipe, config: TrainConfig) -> ImageData:
     return data
 
 
-def check_like(
-    recipe: Recipe, config: TrainConfig, classes: tuple[str, ...], image_shape: tuple[int, int, int]
-) -> None:
-    """Refuse images on which the checkpoint cannot be evaluated.
+def check_like(recipe: Recipe, config: TrainConfig, classes: tuple[str, ...], image_shape: tuple[int, ...]) -> None:
+    """Refuse images on which the checkpoint cannot be evaluated; sequences may have another length.
 
     Raises:
         InputError: their classes or their shape differ from those of the checkpoint; the message names the difference.
     """
     where = f"--dataset={config.dataset} in --data_path={config.data_path}"
     check_classes(recipe, classes, where)
-    if image_shape != recipe.image_shape:
+    are_sequences = len(image_shape) == len(recipe.image_shape) == 2
+    if image_shape[:1] != recipe.image_shape[:1] or (image_shape != recipe.image_shape and not are_sequences):
         raise InputError(
-            f"{where} has images of shape {image_shape}, but the checkpoint was trained on {recipe.dataset} with shape"
-            f" {recipe.image_shape}"
+            f"{where} has {kind_of(image_shape)}s of shape {image_shape}, but the checkpoint was trained on"
+            f" {recipe.dataset} with shape {recipe.image_shape}"
         )
 
 
 def _side(recipe: Recipe) -> int | None:
+    """Return the side to which images are resized, of images or of those that become sequences."""
+    if len(recipe.image_shape) == 2:
+        return typing.cast("int | None", recipe.data_settings.get("resize"))
     _, height, width = recipe.image_shape
     return height if height == width else None
+
+
+def refuse_sequences(recipe: Recipe, checkpoint: str, command: str) -> None:
+    """Refuse the checkpoint of a network on sequences in a command that is for images.
+
+    Raises:
+        InputError: the network reads sequences; the message names what can be done with it.
+    """
+    if len(recipe.image_shape) == 2:
+        raise InputError(
+            f"checkpoint '{checkpoint}' reads sequences of shape {recipe.image_shape}, and convnn {command} is for"
+            " images; convnn evaluate measures it, and convnn.load opens it in Python"
+        )

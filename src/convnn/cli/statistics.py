@@ -11,7 +11,7 @@ from rich.table import Table
 from convnn.cli._flags import add_checkpoint, add_config_flags, add_out_flags
 from convnn.cli._images import config_like
 from convnn.cli._parser import Parser, add_json_flag
-from convnn.cli.evaluate import load_images_like
+from convnn.cli.evaluate import load_images_like, refuse_sequences
 from convnn.files import check_new, make_folder, write_atomically
 from convnn.screen import print_json, print_line, show_activity
 from convnn.tables import csv_text
@@ -40,6 +40,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     """Measure on the test images, with classes of positions learned from the training images; print and write."""
     check_new(Path(args.out), FILES, overwrite=args.overwrite)
     network, recipe = load_checkpoint(args.checkpoint)
+    refuse_sequences(recipe, args.checkpoint, "statistics")
     config = config_like(args, recipe, fit=recipe.fit)
     data = load_images_like(recipe, config)
     folder = make_folder(Path(args.out), "--out")

@@ -7,10 +7,13 @@ from convnn.models._registry import (
     create_model,
     default_layer,
     describe_model,
+    layers_for,
     list_models,
     model_settings,
+    reads_of,
     register_model,
 )
+from convnn.models.ckcnn import CKCNN, ckcnn, ckcnn_1m
 from convnn.models.densenet import DenseNet, densenet121
 from convnn.models.external import ExternalNetwork, is_external
 from convnn.models.mobilevig import (
@@ -29,6 +32,7 @@ from convnn.models.vgg import VGG, vgg11, vgg13, vgg16, vgg19
 from convnn.models.vit import ViT, vit, vit_base, vit_small, vit_tiny
 
 __all__ = [
+    "CKCNN",
     "VGG",
     "DenseNet",
     "ExternalNetwork",
@@ -39,6 +43,8 @@ __all__ = [
     "ViT",
     "check_layer",
     "check_model",
+    "ckcnn",
+    "ckcnn_1m",
     "create_model",
     "default_layer",
     "densenet121",
@@ -47,12 +53,14 @@ __all__ = [
     "greedyvig_m",
     "greedyvig_s",
     "is_external",
+    "layers_for",
     "list_models",
     "mobilevigv2_b",
     "mobilevigv2_m",
     "mobilevigv2_s",
     "mobilevigv2_ti",
     "model_settings",
+    "reads_of",
     "register_model",
     "resnet18",
     "resnet34",

@@ -10,6 +10,7 @@ from convnn.models._network import Network
 from convnn.models.external import ExternalNetwork, check_external, is_external, replacement_settings
 from convnn.nn import LAYERS, layer_factory, list_layers
 from convnn.nn.registry import check_layer_name, check_settings, keyword_defaults
+from convnn.nn.replace import build_along, factory_along
 
 Builder = TypeVar("Builder", bound=Callable[..., Network])
 
@@ -104,7 +105,9 @@ def create_model(
         raise InputError(f"pretrained=True is for networks of torchvision and timm; model={name!r} has no such weights")
     model = _MODELS[name]
     own = {setting: value for setting, value in settings.items() if setting in model.settings}
-    factory = layer_factory(layer, **{s: value for s, value in settings.items() if s not in of_networks})
+    of_layer = {setting: value for setting, value in settings.items() if setting not in of_networks}
+    axes = 1 if model.network.reads == "sequences" else 2
+    factory = layer_factory(layer, **of_layer) if axes == 2 else factory_along(layer, axes, **of_layer)
     return model.build(factory, in_channels=in_channels, num_classes=num_classes, width=width, **own)
 
 
@@ -117,11 +120,12 @@ def check_layer(model: str, layer: str, prefix: str = "") -> None:
     check_layer_name(f"{prefix}layer", layer)
     if is_external(model):
         return
-    reads = _MODELS[model].network.reads
-    if LAYERS[layer].reads != reads:
+    reads, fitting = reads_of(model), layers_for(model)
+    if layer not in fitting:
+        of_layer = "images only" if reads == "sequences" and LAYERS[layer].reads == "maps" else LAYERS[layer].reads
         raise InputError(
-            f"{prefix}layer={layer!r} reads {LAYERS[layer].reads}; {prefix}model={model!r} is built of layers that read"
-            f" {reads}: {', '.join(list_layers(reads))}"
+            f"{prefix}layer={layer!r} reads {of_layer}; {prefix}model={model!r} is built of layers that read"
+            f" {reads}: {', '.join(fitting)}"
         )
 
 
@@ -135,6 +139,19 @@ def check_model(model: str, prefix: str = "") -> None:
         check_external(model, f"{prefix}model")
     else:
         check_choice(f"{prefix}model", model, _MODELS)
+
+
+def layers_for(model: str) -> list[str]:
+    """List the layers that a network of this package can be built with; on sequences, those for one axis."""
+    reads = reads_of(model)
+    if reads != "sequences":
+        return list_layers(reads)
+    return [name for name in list_layers("maps") if build_along(name, 1) is not None]
+
+
+def reads_of(model: str) -> str:
+    """Return what the layers of a network read: "maps" or "tokens", of images, or "sequences"."""
+    return Network.reads if is_external(model) else _MODELS[model].network.reads
 
 
 def default_layer(model: str) -> str:

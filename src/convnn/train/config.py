@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
-from convnn.data import DATASETS, FITS, ON_BAD_IMAGE
+from convnn.data import DATASETS, FITS, ON_BAD_IMAGE, RASTERS, READERS, REGRESSIONS
 from convnn.errors import InputError, check_at_least, check_at_most, check_choice, check_fraction
 from convnn.files import expand_home
-from convnn.models import check_layer, check_model, default_layer, is_external, list_models, model_settings
+from convnn.models import check_layer, check_model, default_layer, is_external, list_models, model_settings, reads_of
 from convnn.models.external import replacement_settings
 from convnn.nn import (
     ACTIVATIONS,
@@ -53,6 +53,12 @@ TOKEN_DEFAULTS = {
 }
 """Defaults of the published ViT that differ from those of the convolutional networks."""
 
+SEQUENCE_DEFAULTS = {"dataset": "sequential_cifar10"}
+"""Defaults of the networks on sequences that differ from those of the networks on images."""
+
+REGRESSION_DEFAULTS = {"criterion": "MSE"}
+"""Defaults of the data sets whose labels are numbers."""
+
 PUBLISHED_FOLDERS = {("vgg11", "ConvNN"): "./Output/VGG/ConvNN", ("vit", "Attention"): "./Output/VIT/VIT_Attention"}
 """Default output folders by network and layer; all others are named after both."""
 
@@ -63,7 +69,7 @@ def flag(
     text: str,
     choices: tuple[str, ...] | Callable[[], list[str]] | None = None,
     *,
-    without_value: str | None = None,
+    without_value: str | int | None = None,
     is_path: bool = False,
     option: str | None = None,
 ) -> Any:
@@ -111,16 +117,17 @@ def defaults_of(model: str, layer: str | None = None) -> dict[str, Any]:
     of_layer = {name: value for name, value in LAYERS[layer].settings.items() if name in flags}
     of_model = {name: value for name, value in model_settings(model).items() if name in flags}
     of_tokens = TOKEN_DEFAULTS if LAYERS[default_layer(model)].reads == "tokens" else {}
+    of_sequences = SEQUENCE_DEFAULTS if reads_of(model) == "sequences" else {}
     folder = PUBLISHED_FOLDERS.get((model, layer), f"./Output/{model.replace(':', '_')}/{layer}")
-    return of_layer | of_model | of_tokens | {"layer": layer, "output_dir": folder}
+    return of_layer | of_model | of_tokens | of_sequences | {"layer": layer, "output_dir": folder}
 
 
 @dataclass(frozen=True, init=False)
 class TrainConfig:
     """The flags of `convnn train`; the help of each field describes it.
 
-    A flag that is not given has the default of the network and its layer, `defaults_of(model, layer)`, or else that of
-    its field.
+    A flag that is not given has the default of the data set, of the network and its layer, `defaults_of(model, layer)`,
+    or else that of its field.
 
     Raises:
         InputError: a value is unknown or out of range; the message names the flag.
@@ -281,6 +288,12 @@ class TrainConfig:
     num_workers: int = flag(4, "data", "number of processes that load imagenet and imagefolder")
     keep_images: bool = flag(False, "data", "keep decoded images of imagenet and imagefolder in memory")
     on_bad_image: str = flag("error", "data", "on an unreadable image, stop or skip it", ON_BAD_IMAGE)
+    permuted: int | None = flag(
+        None, "data", "seed of a permutation in which sequential data sets read the pixels", without_value=0
+    )
+    subsample: int | None = flag(None, "data", "keep every n-th sample of each sequence, as at a lower sampling rate")
+    length: int | None = flag(None, "data", "samples of each signal of adding (None: 100) and waveforms (None: 128)")
+    missing: float | None = flag(None, "data", "share of the samples that waveforms lack, from 0 to below 1; None: 0.3")
 
     batch_size: int = flag(256, "training", "images per step, over all processes")
     num_epochs: int = flag(150, "training", "number of epochs")
@@ -355,7 +368,10 @@ class TrainConfig:
         check_layer(model, layer, prefix="--")
         for name in given.keys() - values.keys():
             raise TypeError(f"TrainConfig has no flag {name!r}")
-        for name, value in (values | defaults_of(model, layer) | given).items():
+        values |= defaults_of(model, layer)
+        if given.get("dataset", values["dataset"]) in REGRESSIONS:
+            values |= REGRESSION_DEFAULTS
+        for name, value in (values | given).items():
             object.__setattr__(self, name, value)
         self._check()
 
@@ -391,6 +407,11 @@ class TrainConfig:
             )
         if self.pretrained and self.init_from is not None:
             raise InputError(f"--pretrained and --init_from={self.init_from} both say how to start; give one of them")
+        if self.dataset in REGRESSIONS and self.criterion != "MSE":
+            raise InputError(
+                f"--criterion={self.criterion} is for classes, but --dataset={self.dataset} has numbers to predict;"
+                " leave it out, or give MSE"
+            )
         if self.warmup_epochs >= self.num_epochs:
             raise InputError(f"--warmup_epochs={self.warmup_epochs} must be less than --num_epochs={self.num_epochs}")
         parse_interval(self.checkpoint_every)
@@ -404,6 +425,12 @@ class TrainConfig:
     def settings(self) -> dict[str, Any]:
         """The flags that describe the network and its layer, by name."""
         return {name: getattr(self, name) for name in (*network_settings(), *layer_settings())}
+
+    @property
+    def data_settings(self) -> dict[str, Any]:
+        """The flags by which a data set of sequences is made, by name; none for images."""
+        names = [name for name, readers in READERS.items() if self.dataset in readers]
+        return {name: getattr(self, name) for name in [*names, *(["resize"] if self.dataset in RASTERS else [])]}
 
     def reads(self, name: str) -> bool:
         """Return whether a flag affects this run: networks and layers ignore the settings of others."""

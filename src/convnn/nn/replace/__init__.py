@@ -12,13 +12,23 @@ from convnn.errors import InputError
 from convnn.nn._layer import MapLayer
 from convnn.nn.registry import LAYERS, check_layer_name, check_settings
 from convnn.nn.replace import _maps, _tokens
+from convnn.nn.replace._along import build_along, factory_along
 from convnn.nn.replace._maps import kept_settings
 from convnn.nn.replace._report import Fate, ReplacementReport
 from convnn.nn.replace._tied import reasons_of_names, reasons_of_sharing
 from convnn.nn.replace._where import Where, WhereLike, as_where, sides_of_maps
 from convnn.nn.tokens._layer import NeighborAttention, TokenLayer
 
-__all__ = ["Fate", "ReplacementReport", "Where", "can_keep_weights", "kept_settings", "replace_layers"]
+__all__ = [
+    "Fate",
+    "ReplacementReport",
+    "Where",
+    "build_along",
+    "can_keep_weights",
+    "factory_along",
+    "kept_settings",
+    "replace_layers",
+]
 
 
 def replace_layers(
