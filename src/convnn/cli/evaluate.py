@@ -9,8 +9,10 @@ from convnn.cli._flags import add_checkpoint, add_config_flags
 from convnn.cli._images import add_fit_flag, config_like, fit_from, open_images, open_part
 from convnn.cli._parser import Parser, add_json_flag
 from convnn.data import READERS, ImageData, ImagePart, kind_of
+from convnn.data.sequences import WAVEFORM_LENGTH
 from convnn.errors import InputError
 from convnn.models import Network
+from convnn.nn import GeneratedConv, set_rate
 from convnn.screen import print_json, print_line
 from convnn.train import Recipe, TrainConfig, evaluate, find_device, load_checkpoint, make_accelerator
 from convnn.train.checkpoint import check_classes
@@ -65,6 +67,7 @@ def evaluate_network(
     device = find_device(config.device)
     part = load_part_like(recipe, config, split)
     accelerator = make_accelerator(device, use_amp=config.use_amp)
+    set_sampling_rate(network, recipe, config)
     model = accelerator.prepare(network.to(device))
     scores = evaluate(model, part.loader, config.criterion, accelerator)
     if as_json:
@@ -80,6 +83,18 @@ def evaluate_network(
         f"{recipe.model} of {recipe.layer}, epoch {recipe.epoch}, on {images}:"
         f" loss {scores.loss:.4f}, top-1 {scores.top1:.2%}{top5}",
     )
+
+
+def set_sampling_rate(network: Network, recipe: Recipe, config: TrainConfig) -> None:
+    """Tell the generated kernels of a network at which rate sequences are sampled, in units of that of training."""
+    if len(recipe.image_shape) == 3 or config.dataset != recipe.dataset:
+        return
+    then, now = recipe.data_settings, config.data_settings
+    rate = (then.get("subsample") or 1) / (now.get("subsample") or 1)  # at least 1
+    if config.dataset == "waveforms":  # they last as long, however many samples they have
+        rate *= (now["length"] or WAVEFORM_LENGTH) / (then.get("length") or WAVEFORM_LENGTH)
+    if rate != 1 and any(isinstance(part, GeneratedConv) for part in network.modules()):
+        set_rate(network, rate)
 
 
 def load_part_like(recipe: Recipe, config: TrainConfig, split: str) -> ImagePart:

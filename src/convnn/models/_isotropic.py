@@ -3,15 +3,20 @@
 import typing
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convnn.errors import check_fraction
+from convnn.errors import check_at_least, check_fraction
 from convnn.models._network import Network
 from convnn.nn import LayerFactory
+
+SEVEN = ((1.0, 2), (1.5, 3), (2.0, 2))
+FIVE = ((1.0, 1), (1.5, 2), (2.0, 2))
+"""Widths of seven and of five blocks, as factors of that of the first layer, each with its number of blocks."""
 
 Unit = Callable[..., nn.Module]
 """A function from input and output channels to a layer with its norm."""
@@ -102,12 +107,10 @@ class MixingBlock(nn.Module):
 
 
 class Isotropic(Network):
-    """Blocks of one width or of growing width at full size, then a linear head on the mean, or on the last sample.
+    """Blocks at full size, then a linear head on the mean of all positions, or on the last sample of a sequence.
 
     Attributes:
-        stem: the first layer; an identity where the blocks read the input itself.
-        blocks: the residual blocks.
-        out_norm: norm before the mean, or an identity.
+        features: the first layer, the residual blocks, and what else precedes the head.
         head: linear map from pooled features to logits.
         on_last: whether the head reads the last sample instead of the mean.
 
@@ -115,20 +118,24 @@ class Isotropic(Network):
         InputError: an argument is out of range.
     """
 
-    axes: ClassVar[int] = 2
-    on_last: bool = False
-    stem: nn.Module
-    blocks: nn.Module
-    out_norm: nn.Module
+    on_last: ClassVar[bool] = False
+    features: nn.Sequential
 
-    def __init__(self, in_channels: int, num_classes: int, width: float, dropout: float) -> None:
+    def __init__(
+        self, in_channels: int, num_classes: int, width: float, *, num_layers: int = 1, dropout: float = 0.0
+    ) -> None:
         super().__init__(in_channels, num_classes, width)
+        check_at_least("num_layers", num_layers, 1)
         check_fraction("dropout", dropout)
-        self.stem, self.out_norm = nn.Identity(), nn.Identity()
+
+    @property
+    def axes(self) -> int:
+        """Number of axes of the input: 1 for sequences, 2 for images."""
+        return 1 if self.reads == "sequences" else 2
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Map (B, C, *S) to features (B, F, *S)."""
-        return self.out_norm(self.blocks(self.stem(x)))
+        return self.features(x)
 
     def forward_head(self, features: Tensor) -> Tensor:
         """Map features (B, F, *S) to logits (B, num_classes)."""
@@ -136,12 +143,16 @@ class Isotropic(Network):
 
 
 def two_layer_blocks(
-    in_channels: int, widths: Sequence[int], unit: Unit, dropout: float, *, axes: int, activated: bool
-) -> nn.Sequential:
+    in_channels: int, widths: Sequence[int], unit: Unit, dropout: float, *, axes: int, activated: bool = False
+) -> list[TwoLayerBlock]:
     """Create a `TwoLayerBlock` for each of the widths."""
-    ends = zip([in_channels, *widths], widths, strict=False)
     make = partial(TwoLayerBlock, unit=unit, dropout=dropout, axes=axes, activated=activated)
-    return nn.Sequential(*(make(before, after) for before, after in ends))
+    return [make(before, after) for before, after in pairwise([in_channels, *widths])]
+
+
+def growing_widths(width: Callable[[int], int], d_hidden: int, factors: Sequence[tuple[float, int]]) -> list[int]:
+    """Return the widths of the blocks: `count` of int(d_hidden * factor) for each (factor, count), scaled by `width`."""
+    return [width(int(d_hidden * factor)) for factor, count in factors for _ in range(count)]
 
 
 def pointwise(in_channels: int, out_channels: int, axes: int) -> nn.Conv1d | nn.Conv2d:

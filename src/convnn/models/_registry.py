@@ -105,7 +105,7 @@ def create_model(
         raise InputError(f"pretrained=True is for networks of torchvision and timm; model={name!r} has no such weights")
     model = _MODELS[name]
     own = {setting: value for setting, value in settings.items() if setting in model.settings}
-    of_layer = {setting: value for setting, value in settings.items() if setting not in of_networks}
+    of_layer = {s: value for s, value in settings.items() if s not in of_networks or s in LAYERS[layer].settings}
     axes = 1 if model.network.reads == "sequences" else 2
     factory = layer_factory(layer, **of_layer) if axes == 2 else factory_along(layer, axes, **of_layer)
     return model.build(factory, in_channels=in_channels, num_classes=num_classes, width=width, **own)

@@ -23,15 +23,17 @@ class CKCNN(Isotropic):
         d_hidden: number of channels of the blocks.
         num_layers: number of blocks of two layers.
         dropout: probability after each layer.
+        horizon: number of taps of generated kernels, or "same": as many as the sequence has samples.
+        omega_0: frequency of the kernels of CKConv, which the paper tunes to each data set.
+        weight_norm: learn length and direction of the rows of its networks.
 
     Raises:
         InputError: an argument is out of range.
     """
 
     reads: ClassVar[str] = "sequences"
-    default_layer: ClassVar[str] = "Conv2d"
-    axes: ClassVar[int] = 1
-    on_last = True
+    default_layer: ClassVar[str] = "CKConv"
+    on_last: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -43,14 +45,18 @@ class CKCNN(Isotropic):
         d_hidden: int = 30,
         num_layers: int = 2,
         dropout: float = 0.1,
+        horizon: str = "same",
+        omega_0: float = 31.09,
+        weight_norm: bool = True,
     ) -> None:
-        super().__init__(in_channels, num_classes, width, dropout)
+        super().__init__(in_channels, num_classes, width, num_layers=num_layers, dropout=dropout)
+        of_layers = {"horizon": horizon, "causal": True, "omega_0": omega_0, "weight_norm": weight_norm}
         widths = [self.scaled(d_hidden)] * num_layers
 
         def unit(channels: int, outputs: int) -> nn.Module:
-            return NormedUnit(layer(channels, outputs), layer_norm(outputs))
+            return NormedUnit(layer(channels, outputs, **of_layers), layer_norm(outputs))
 
-        self.blocks = two_layer_blocks(in_channels, widths, unit, dropout, axes=1, activated=True)
+        self.features = nn.Sequential(*two_layer_blocks(in_channels, widths, unit, dropout, axes=1, activated=True))
         self.head = normal_head(widths[-1], num_classes, std=0.01)
 
 

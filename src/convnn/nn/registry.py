@@ -98,8 +98,22 @@ def layer_factory(name: str, **settings: Any) -> LayerFactory:
 
 
 def _build(entry: LayerEntry, settings: dict[str, Any], *widths: int, **of_the_network: Any) -> nn.Module:
-    read = {key: value for key, value in (settings | of_the_network).items() if key in entry.settings}
-    return entry.build(*widths, **read)
+    return entry.build(*widths, **read_by(entry.build, entry.settings, settings, of_the_network))
+
+
+def read_by(
+    build: Callable[..., nn.Module], read: Iterable[str], settings: dict[str, Any], of_the_network: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what a layer reads of the settings, and of those that a network decides, among them whether it has a bias.
+
+    Args:
+        build: what builds the layer.
+        read: names of the settings that it reads.
+        settings: settings of any layer.
+        of_the_network: what the network decides, which comes first.
+    """
+    known = set(read) | {name for name in OF_THE_NETWORK if name in inspect.signature(build).parameters}
+    return {key: value for key, value in (settings | of_the_network).items() if key in known}
 
 
 def check_layer_name(argument: str, name: str) -> None:

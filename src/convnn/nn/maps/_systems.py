@@ -22,9 +22,9 @@ register_family(
 _fact = partial(System, family="maps", paper="arXiv 2511.14137")
 
 
-def _conv2d(in_channels: int, out_channels: int, *, kernel_size: int = 3) -> nn.Conv2d:
+def _conv2d(in_channels: int, out_channels: int, *, kernel_size: int = 3, bias: bool = True) -> nn.Conv2d:
     check_at_least("kernel_size", kernel_size, 1)
-    return nn.Conv2d(in_channels, out_channels, kernel_size, padding="same")
+    return nn.Conv2d(in_channels, out_channels, kernel_size, padding="same", bias=bias)
 
 
 register_layer(

@@ -8,7 +8,7 @@ from torch import nn
 
 from convnn.errors import check_at_least
 from convnn.nn._factory import LayerFactory
-from convnn.nn.registry import LAYERS, check_layer_name, check_settings
+from convnn.nn.registry import LAYERS, check_layer_name, check_settings, read_by
 from convnn.nn.replace._maps import CONVOLUTIONS, FAMILIES, UNPADDED
 
 
@@ -41,12 +41,13 @@ def factory_along(layer: str, axes: int, **settings: Any) -> LayerFactory:
         raise KeyError(layer)
 
     def make(*widths: int, **of_the_network: Any) -> nn.Module:
-        read = {key: value for key, value in (settings | of_the_network).items() if key in LAYERS[layer].settings}
-        return build(*widths, **read)
+        return build(*widths, **read_by(build, LAYERS[layer].settings, settings, of_the_network))
 
     return make
 
 
-def _convolution(kind: type[nn.Module], in_channels: int, out_channels: int, *, kernel_size: int = 3) -> nn.Module:
+def _convolution(
+    kind: type[nn.Module], in_channels: int, out_channels: int, *, kernel_size: int = 3, bias: bool = True
+) -> nn.Module:
     check_at_least("kernel_size", kernel_size, 1)
-    return kind(in_channels, out_channels, kernel_size, padding="same")
+    return kind(in_channels, out_channels, kernel_size, padding="same", bias=bias)
