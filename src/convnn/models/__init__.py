@@ -13,9 +13,11 @@ from convnn.models._registry import (
     reads_of,
     register_model,
 )
+from convnn.models.ccnn import CCNN, CCNN1d, ccnn4, ccnn4_1d, ccnn6, ccnn6_1d
 from convnn.models.ckcnn import CKCNN, ckcnn, ckcnn_1m
 from convnn.models.densenet import DenseNet, densenet121
 from convnn.models.external import ExternalNetwork, is_external
+from convnn.models.flexnet import FlexNet, FlexNet1d, flexnet5, flexnet7, flexnet7_1d
 from convnn.models.mobilevig import (
     GreedyViG,
     MobileViGv2,
@@ -28,19 +30,30 @@ from convnn.models.mobilevig import (
     mobilevigv2_ti,
 )
 from convnn.models.resnet import ResNet, resnet18, resnet34
+from convnn.models.smpnet import SMPNet, SMPNet1d, smpnet, smpnet_1d
 from convnn.models.vgg import VGG, vgg11, vgg13, vgg16, vgg19
 from convnn.models.vit import ViT, vit, vit_base, vit_small, vit_tiny
 
 __all__ = [
+    "CCNN",
     "CKCNN",
     "VGG",
+    "CCNN1d",
     "DenseNet",
     "ExternalNetwork",
+    "FlexNet",
+    "FlexNet1d",
     "GreedyViG",
     "MobileViGv2",
     "Network",
     "ResNet",
+    "SMPNet",
+    "SMPNet1d",
     "ViT",
+    "ccnn4",
+    "ccnn4_1d",
+    "ccnn6",
+    "ccnn6_1d",
     "check_layer",
     "check_model",
     "ckcnn",
@@ -49,6 +62,9 @@ __all__ = [
     "default_layer",
     "densenet121",
     "describe_model",
+    "flexnet5",
+    "flexnet7",
+    "flexnet7_1d",
     "greedyvig_b",
     "greedyvig_m",
     "greedyvig_s",
@@ -64,6 +80,8 @@ __all__ = [
     "register_model",
     "resnet18",
     "resnet34",
+    "smpnet",
+    "smpnet_1d",
     "vgg11",
     "vgg13",
     "vgg16",

@@ -151,7 +151,7 @@ def two_layer_blocks(
 
 
 def growing_widths(width: Callable[[int], int], d_hidden: int, factors: Sequence[tuple[float, int]]) -> list[int]:
-    """Return the widths of the blocks: `count` of int(d_hidden * factor) for each (factor, count), scaled by `width`."""
+    """Return the widths of blocks: `count` of int(d_hidden * factor) for each (factor, count), scaled by `width`."""
     return [width(int(d_hidden * factor)) for factor, count in factors for _ in range(count)]
 
 
