@@ -93,6 +93,7 @@ def test_settings_are_all_that_layers_and_networks_read() -> None:
     # The backend belongs to the machine; the others are no published flags.
     without_flag = {"backend", "growth", "window_size", "head_width", "size"}
     without_flag |= {"block", "keep", "order", "pool", "qk_norm", "rotary", "causal"}
+    without_flag |= {"norm", "prenorm", "final_norm", "heads", "gated", "on_last", "layer_bias"}
     assert of_layers | of_networks == {*layer_settings(), *network_settings()} | without_flag
 
 

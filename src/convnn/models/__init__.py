@@ -18,6 +18,7 @@ from convnn.models.ckcnn import CKCNN, ckcnn, ckcnn_1m
 from convnn.models.densenet import DenseNet, densenet121
 from convnn.models.external import ExternalNetwork, is_external
 from convnn.models.flexnet import FlexNet, FlexNet1d, flexnet5, flexnet7, flexnet7_1d
+from convnn.models.long_stack import LongConvNet, LongStack, SGNet, longconvnet, longconvnet_lra, sgnet
 from convnn.models.mobilevig import (
     GreedyViG,
     MobileViGv2,
@@ -44,9 +45,12 @@ __all__ = [
     "FlexNet",
     "FlexNet1d",
     "GreedyViG",
+    "LongConvNet",
+    "LongStack",
     "MobileViGv2",
     "Network",
     "ResNet",
+    "SGNet",
     "SMPNet",
     "SMPNet1d",
     "ViT",
@@ -71,6 +75,8 @@ __all__ = [
     "is_external",
     "layers_for",
     "list_models",
+    "longconvnet",
+    "longconvnet_lra",
     "mobilevigv2_b",
     "mobilevigv2_m",
     "mobilevigv2_s",
@@ -80,6 +86,7 @@ __all__ = [
     "register_model",
     "resnet18",
     "resnet34",
+    "sgnet",
     "smpnet",
     "smpnet_1d",
     "vgg11",

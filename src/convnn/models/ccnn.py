@@ -27,7 +27,7 @@ class CCNN(Isotropic):
         InputError: an argument is out of range.
     """
 
-    default_layer: ClassVar[str] = "SepFlexConv"
+    default_layer: ClassVar[str] = "CCNNConv"
 
     def __init__(
         self,

@@ -2,11 +2,11 @@
 
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
-from convnn.models import CCNN, CKCNN, CCNN1d, FlexNet, SMPNet, SMPNet1d
-from convnn.nn.functions.dense import CKConv1d, FlexConv2d, SMPConv1d, SMPConv2d
-from convnn.nn.functions.separable import CCNNConv1d, CCNNConv2d
+from convnn.models import CCNN, CKCNN, CCNN1d, FlexNet, SMPNet, SMPNet1d, longconvnet, sgnet
+from convnn.nn import CCNNConv1d, CCNNConv2d, CKConv1d, FlexConv2d, LongConv1d, SGConv1d, SMPConv1d, SMPConv2d
 from golden.case import Case
 from golden.entries.functions import _upwards
 from golden.entry import Entry, Names
@@ -107,11 +107,46 @@ def _ccnn(case: Case) -> nn.Module:
 def _names_of_ccnn(case: Case) -> Names:
     count = case.config["no_blocks"]
     names: dict[str, str | None] = {"out_norm": f"features.{2 + count}", "out_layer": "head"}
-    for theirs, ours in {"": "features.0"} | {f"blocks.{j}.": f"features.{2 + j}" for j in range(count)}.items():
+    blocks = [("", "features.0"), *((f"blocks.{j}.", f"features.{2 + j}") for j in range(count))]
+    for theirs, ours in blocks:
         operator = f"{ours}.layer.operator"
         names |= {f"{theirs}conv1": operator, f"{theirs}conv1.channel_mixer": f"{ours}.layer.pointwise"}
         names |= {f"{theirs}norm1": f"{ours}.norm", f"{theirs}linear1": f"{ours}.mix"}
     return names | OF_GABOR | {f"mask_{part}_param": f"kernel.mask.{part}" for part in ("mean", "width")}
+
+
+def _sgnet(case: Case) -> nn.Module:
+    decay = case.config["decay"]
+    of_layer = case.pick("bidirectional", "kernel_dim", l_max="length") | {"decay_min": decay, "decay_max": decay}
+    settings = case.pick("norm", "prenorm", in_channels="d_input", num_classes="d_output", d_hidden="d_model")
+    return sgnet(partial(SGConv1d, **of_layer), num_layers=case.config["n_layers"], **settings)
+
+
+def _longconvnet(case: Case) -> nn.Module:
+    layer = partial(LongConv1d, **case.pick(l_max="length", lam="kernel_lam"))
+    settings = case.pick("prenorm", in_channels="d_input", num_classes="d_output", d_hidden="d_model", heads="channels")
+    return longconvnet(layer, num_layers=case.config["n_layers"], **settings)
+
+
+def _two_sided(named: dict[str, Tensor], ours: nn.Module) -> dict[str, Tensor]:
+    """Return the taps of both sides; published are those of a circular convolution, lag -1 last."""
+    return {name: _sides(value) if name.endswith("taps") else value for name, value in named.items()}
+
+
+def _sides(taps: Tensor) -> Tensor:
+    past, future = (one[..., : taps.shape[-1] // 2] for one in (taps, taps.flip(-1)))
+    return torch.cat([past, future])
+
+
+def _stack(layers: str, norms: str, convolution: str) -> Names:
+    """Return the names of a stack, from those of its layers, norms and of what is inside a layer."""
+    names: dict[str, str | None] = {"decoder": "head"}
+    for j in range(2):
+        layer, block = layers.format(j), f"blocks.{j}"
+        names |= {layer: f"{block}.mix.layer.{convolution}", f"{layer}.D": f"{block}.mix.layer.D"}
+        names |= {f"{layer}.output_linear": f"{block}.mix.mix", f"{layer}.output_linear.0": f"{block}.mix.mix"}
+        names |= {norms.format(j): f"{block}.norm"}
+    return names
 
 
 OF_GABOR = {"Kernel": "kernel.kernel", "Kernel.linear": "kernel.kernel.linears", "output_linear": "output"}
@@ -147,5 +182,19 @@ ENTRIES = {
         _ccnn,
         names=_names_of_ccnn,
         aside=_aside("conv1", *(f"blocks.{j}.conv1" for j in range(2))),
+    ),
+    "SGConv stack (published GConv layer in the published S4-type residual stack of safari; encoder, mean pooling and"
+    " decoder are ours)": Entry(
+        _sgnet,
+        names=_stack("model.layers.{}.layer", "model.layers.{}.norm.norm", "conv.kernel")
+        | {"kernel_list": "blocks", "model.norm.norm": "final_norm"},
+        call=lambda ours, x: ours(x.mT),
+        aside=[f"buffer.model.layers.{j}.layer.kernel_norm_initialized" for j in range(2)],
+    ),
+    "Long convolution model (standalone)": Entry(
+        _longconvnet,
+        names=_stack("conv_layers.{}", "norms.{}", "conv.kernel") | {"kernel": "taps"},
+        arrange=_two_sided,
+        call=lambda ours, x: ours(x.mT),
     ),
 }
