@@ -9,7 +9,7 @@ from typing import Any
 
 from convnn.cli._flags import config_from, given_flags
 from convnn.cli._parser import Parser
-from convnn.data import FITS, READERS, ImageData, ImagePart, load_data, load_part
+from convnn.data import FITS, READERS, REGRESSIONS, ImageData, ImagePart, load_data, load_part
 from convnn.data.folders import pictures_below
 from convnn.errors import InputError, check_choice
 from convnn.train import Recipe, TrainConfig
@@ -33,6 +33,19 @@ FLAGS = (
 
 ARGUMENT = re.compile(rf"(?<![\w.'/-])({'|'.join(FLAGS)}|dataset|data_path|part)=(True\b)?")
 """An argument of `load_data` or `load_part` in a message, such as `data_path=` or `download=True`."""
+
+
+def check_criterion(config: TrainConfig) -> None:
+    """Refuse a loss for classes where the labels are numbers.
+
+    Raises:
+        InputError: the loss does not suit the data set.
+    """
+    if config.dataset in REGRESSIONS and config.criterion != "MSE":
+        raise InputError(
+            f"--criterion={config.criterion} is for classes, but --dataset={config.dataset} has numbers to predict;"
+            " leave it out, or give MSE"
+        )
 
 
 def open_images(config: TrainConfig, **changes: Any) -> ImageData:

@@ -6,7 +6,7 @@ import typing
 from rich.console import Console
 
 from convnn.cli._flags import add_checkpoint, add_config_flags
-from convnn.cli._images import add_fit_flag, config_like, fit_from, open_images, open_part
+from convnn.cli._images import add_fit_flag, check_criterion, config_like, fit_from, open_images, open_part
 from convnn.cli._parser import Parser, add_json_flag
 from convnn.data import READERS, ImageData, ImagePart, kind_of
 from convnn.data.sequences import WAVEFORM_LENGTH
@@ -64,6 +64,7 @@ def evaluate_network(
     as_json: bool = False,
 ) -> None:
     """Print loss and accuracies of a network on a part of the data set that the flags select."""
+    check_criterion(config)
     device = find_device(config.device)
     part = load_part_like(recipe, config, split)
     accelerator = make_accelerator(device, use_amp=config.use_amp)

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from convnn.cli._flags import add_config_flags, given_flags
 from convnn.cli._help import brief_help
-from convnn.cli._images import open_images, open_part, remembered_data
+from convnn.cli._images import check_criterion, open_images, open_part, remembered_data
 from convnn.cli._parser import HelpAllAction, Parser, PathAction
 from convnn.cli.evaluate import evaluate_network
 from convnn.data import KNOWN_SHAPES, RASTERS, SIGNALS, ImageData
@@ -162,6 +162,7 @@ def check_data(config: TrainConfig) -> None:
     Raises:
         InputError: they do not fit; the message names both and what would.
     """
+    check_criterion(config)
     of_sequences = reads_of(config.model) == "sequences"
     if of_sequences and config.dataset not in SEQUENCES:
         raise InputError(

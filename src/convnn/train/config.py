@@ -407,11 +407,6 @@ class TrainConfig:
             )
         if self.pretrained and self.init_from is not None:
             raise InputError(f"--pretrained and --init_from={self.init_from} both say how to start; give one of them")
-        if self.dataset in REGRESSIONS and self.criterion != "MSE":
-            raise InputError(
-                f"--criterion={self.criterion} is for classes, but --dataset={self.dataset} has numbers to predict;"
-                " leave it out, or give MSE"
-            )
         if self.warmup_epochs >= self.num_epochs:
             raise InputError(f"--warmup_epochs={self.warmup_epochs} must be less than --num_epochs={self.num_epochs}")
         parse_interval(self.checkpoint_every)
