@@ -14,8 +14,7 @@ from convnn.cli import main, main_train
 from convnn.cli._flags import add_config_flags, config_from
 from convnn.cli._parser import Parser
 from convnn.cli.train import train
-from convnn.models import default_layer, list_models
-from convnn.nn import LAYERS, list_layers
+from convnn.models import layers_for, list_models
 from convnn.train import TrainConfig
 from convnn.train.config import choices_of
 from convnn.train.config_file import read_config_file, value_type
@@ -52,7 +51,7 @@ def values_of(f):
     return values if kind is f.type else st.none() | values
 
 
-NETWORKS = [(m, one) for m in list_models() for one in list_layers(LAYERS[default_layer(m)].reads)]
+NETWORKS = [(m, one) for m in list_models() for one in layers_for(m)]
 OF_OTHER_LIBRARIES = "pretrained"
 OTHERS = {f.name: values_of(f) for f in fields(TrainConfig) if f.name not in ("model", "layer", OF_OTHER_LIBRARIES)}
 FLAGS = st.builds(
@@ -170,7 +169,7 @@ def test_a_home_in_a_file_or_a_flag_is_expanded(name: str, ask, monkeypatch: pyt
     assert getattr(ask("", f"--{name} ~/here"), name) == "/home/ann/here"
 
 
-NO_PATHS = ("model", "imports", "where", "checkpoint_every", "kernel_sizes", "k_conv")
+NO_PATHS = ("model", "imports", "where", "checkpoint_every", "kernel_sizes", "k_conv", "horizon", "kernel_mode")
 
 
 def test_every_flag_that_names_a_file_or_folder_knows_homes() -> None:

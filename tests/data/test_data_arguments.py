@@ -5,7 +5,8 @@ from convnn.errors import InputError
 
 
 def test_data_set_names():
-    assert DATASETS == ("cifar10", "cifar100", "imagenet", "imagefolder", "digits")
+    made = ("sequential_digits", "sequential_cifar10", "adding", "waveforms")
+    assert DATASETS == ("cifar10", "cifar100", "imagenet", "imagefolder", "digits", *made)
 
 
 def test_an_unknown_data_set_is_named_with_the_nearest():

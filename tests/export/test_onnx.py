@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from convnn import nn as cnn
 from convnn.errors import InputError, OutputError, UnsupportedError
 from convnn.export import _onnx, export_onnx
-from convnn.models import create_model, list_models
+from convnn.models import create_model, list_models, reads_of
 from convnn.nn import LAYERS, layer_factory, list_layers
 from hierarchical_networks import is_usual
 from kernel_layers import KERNELS
@@ -55,7 +55,11 @@ def network_of(model: str, layer: str) -> tuple[nn.Module, Tensor]:
 NETWORKS = {
     *[("vgg11", layer) for layer in list_layers("maps")],
     *[("vit", layer) for layer in list_layers("tokens")],
-    *[(model, "ConvNNAttention" if model.startswith("vit") else "ConvNN") for model in filter(is_usual, list_models())],
+    *[
+        (model, "ConvNNAttention" if model.startswith("vit") else "ConvNN")
+        for model in filter(is_usual, list_models())
+        if reads_of(model) != "sequences"
+    ],
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from convnn.models import create_model, list_models
+from convnn.models import create_model, list_models, reads_of
 from convnn.nn import CONVOLUTION_TYPES, LAYERS, SPARSE_MODES, list_layers
 from hierarchical_networks import HIERARCHICAL
 from kernel_layers import KERNELS
@@ -19,7 +19,8 @@ SIDE = {"vgg": 32, "resnet": 6, "densenet": 16, "mobilevigv": 64, "greedyvig": 6
 OF_ONE_SIZE = ("vit", "mobilevigv2", "greedyvig")  # one of each is enough: the others differ only in size
 WITHOUT = (*OF_ONE_SIZE, *HIERARCHICAL)  # those of stages have tests of their own
 ON_MAPS = {
-    "model": [n for n in list_models() if not n.startswith(WITHOUT)] + ["mobilevigv2_ti", "greedyvig_s"],
+    "model": [n for n in list_models() if reads_of(n) == "maps" and not n.startswith(WITHOUT)]
+    + ["mobilevigv2_ti", "greedyvig_s"],
     "layer": list_layers("maps"),
     "sampling_type": ["all", "random", "spatial"],
     "metric": ["cosine", "euclidean"],

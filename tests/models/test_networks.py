@@ -11,6 +11,7 @@ from convnn.models import (
     describe_model,
     list_models,
     model_settings,
+    reads_of,
     register_model,
 )
 from convnn.models.resnet import ResidualBlock
@@ -48,14 +49,15 @@ def test_any_channels_classes_and_resolutions(name: str) -> None:
     settings = KERNELS.get(default_layer(name), {})
     network = create_model(name, in_channels=2, num_classes=5, width=1 / 16, **settings).eval()
     for side in (32, 48):
-        assert network(torch.randn(1, 2, side, side + 16)).shape == (1, 5)
+        size = (side,) if reads_of(name) == "sequences" else (side, side + 16)
+        assert network(torch.randn(1, 2, *size)).shape == (1, 5)
 
 
 @pytest.mark.parametrize("name", only(is_usual, list_models()))
 def test_features_then_head_is_the_network(name: str) -> None:
     layer = "Attention" if name.startswith("vit") else "Conv2d"  # a choice of neighbours would amplify rounding
     network = create_model(name, layer, width=1 / 16).eval()
-    x = torch.randn(2, 3, 32, 32)
+    x = torch.randn(2, 3, 32) if network.reads == "sequences" else torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(network(x), network.forward_head(network.forward_features(x)))
 
 

@@ -289,7 +289,7 @@ def test_flags_reach_their_layer() -> None:
 
 
 def test_settings_of_an_entry_are_those_it_reads() -> None:
-    assert cnn.LAYERS["Conv2d"].settings == {"kernel_size": 3, "depthwise": False, "without_bias": False}
+    assert cnn.LAYERS["Conv2d"].settings == {"kernel_size": 3, "depthwise": False}
     assert cnn.LAYERS["ConvNN"].settings["similarity_type"] == "Col"
     assert "attention_dropout" not in cnn.LAYERS["Branching"].settings
     assert cnn.LAYERS["Branching_Attn"].settings["attention_dropout"] == 0.1

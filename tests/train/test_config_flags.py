@@ -93,9 +93,10 @@ def test_settings_are_all_that_layers_and_networks_read() -> None:
     # The backend belongs to the machine; the others are no published flags.
     without_flag = {"backend", "growth", "window_size", "head_width", "size"}
     without_flag |= {"block", "keep", "order", "pool", "qk_norm", "rotary", "value_projection", "output_projection"}
-    without_flag |= {"depthwise", "without_bias", "causal"}
+    without_flag |= {"depthwise", "causal"}
     without_flag |= {"spectra", "squeeze", "gate", "temperature", "share_temperature", "gain", "local_gate", "divisors"}
     without_flag |= {"band_groups", "band_gate", "band_kernel_size", "weigh_lowest", "in_frequency", "plain_up_to"}
+    without_flag |= {"norm", "prenorm", "final_norm", "heads", "gated", "on_last", "layer_bias"}
     assert of_layers | of_networks == {*layer_settings(), *network_settings()} | without_flag
 
 

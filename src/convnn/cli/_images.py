@@ -9,7 +9,7 @@ from typing import Any
 
 from convnn.cli._flags import config_from, given_flags
 from convnn.cli._parser import Parser
-from convnn.data import FITS, ImageData, ImagePart, load_data, load_part
+from convnn.data import FITS, READERS, REGRESSIONS, ImageData, ImagePart, load_data, load_part
 from convnn.data.folders import pictures_below
 from convnn.errors import InputError, check_choice
 from convnn.train import Recipe, TrainConfig
@@ -27,11 +27,25 @@ FLAGS = (
     "limit_test",
     "on_bad_image",
     "keep_images",
+    *READERS,
 )
 """Flags that are passed to `load_data` as arguments of the same name."""
 
 ARGUMENT = re.compile(rf"(?<![\w.'/-])({'|'.join(FLAGS)}|dataset|data_path|part)=(True\b)?")
 """An argument of `load_data` or `load_part` in a message, such as `data_path=` or `download=True`."""
+
+
+def check_criterion(config: TrainConfig) -> None:
+    """Refuse a loss for classes where the labels are numbers.
+
+    Raises:
+        InputError: the loss does not suit the data set.
+    """
+    if config.dataset in REGRESSIONS and config.criterion != "MSE":
+        raise InputError(
+            f"--criterion={config.criterion} is for classes, but --dataset={config.dataset} has numbers to predict;"
+            " leave it out, or give MSE"
+        )
 
 
 def open_images(config: TrainConfig, **changes: Any) -> ImageData:
@@ -61,11 +75,12 @@ def config_like(args: argparse.Namespace, recipe: Recipe, **settings: Any) -> Tr
 
 
 def remembered_data(recipe: Recipe, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the data set of a checkpoint and, if it still exists, its folder, unless flags name them."""
+    """Return what a checkpoint knows of its data, unless flags say otherwise: the set, its settings, and its folder."""
     if given.get("dataset", recipe.dataset) != recipe.dataset:
         return {}
     is_there = bool(recipe.data_path) and "data_path" not in given and Path(recipe.data_path).is_dir()
-    return {"dataset": recipe.dataset} | ({"data_path": recipe.data_path} if is_there else {})
+    settings = {name: value for name, value in recipe.data_settings.items() if name not in given}
+    return settings | {"dataset": recipe.dataset} | ({"data_path": recipe.data_path} if is_there else {})
 
 
 def add_fit_flag(parser: Parser) -> None:

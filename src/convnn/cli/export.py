@@ -9,6 +9,7 @@ from rich.console import Console
 
 from convnn.cli._flags import add_checkpoint, add_config_flags, add_merge_flag, add_out_flags
 from convnn.cli._parser import Parser
+from convnn.data import kind_of
 from convnn.errors import InputError, check_choice
 from convnn.export import export_onnx, export_torch
 from convnn.files import check_new, make_folder
@@ -37,7 +38,7 @@ def add_flags(parser: Parser) -> None:
         "--dynamic_batch",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="accept batches of any size; otherwise of one image",
+        help="accept batches of any size; otherwise of one input",
     )
     add_merge_flag(parser)
     add_config_flags(parser, only=["imports"])
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
         save_pretrained(network, recipe, out)
         text = f"{', '.join(FILES[:-1])} and {FILES[-1]}"
     else:
-        text = describe(export(args, network, recipe, out))
+        text = describe(export(args, network, recipe, out), kind_of(recipe.image_shape))
     print_line(console, f"{out}: {text}")
 
 
@@ -81,8 +82,8 @@ def metadata(recipe: Recipe) -> dict[str, str]:
     return {"model": recipe.model, "layer": recipe.layer} | {name: json.dumps(d) for name, d in document.items()}
 
 
-def describe(difference: float | None) -> str:
+def describe(difference: float | None, kind: str = "image") -> str:
     """Return a sentence on the largest difference between file and network."""
     if difference is None:
         return "checked by onnx.checker; install onnxruntime to compare its outputs with the network"
-    return f"differs from the network by {difference:.1e} at most, on random images"
+    return f"differs from the network by {difference:.1e} at most, on random {kind}s"

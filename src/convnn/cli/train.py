@@ -13,13 +13,13 @@ from rich.console import Console
 
 from convnn.cli._flags import add_config_flags, given_flags
 from convnn.cli._help import brief_help
-from convnn.cli._images import open_images, remembered_data
+from convnn.cli._images import check_criterion, open_images, open_part, remembered_data
 from convnn.cli._parser import HelpAllAction, Parser, PathAction
 from convnn.cli.evaluate import evaluate_network
-from convnn.data import KNOWN_SHAPES, ImageData
+from convnn.data import KNOWN_SHAPES, RASTERS, SIGNALS, ImageData
 from convnn.data.stream import count_cores
 from convnn.errors import InputError
-from convnn.models import ExternalNetwork, Network, create_model
+from convnn.models import ExternalNetwork, Network, create_model, list_models, reads_of
 from convnn.nn import import_layers
 from convnn.screen import print_line, show_activity
 from convnn.train import (
@@ -47,6 +47,10 @@ from convnn.words import counted
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+
+SEQUENCES = (*RASTERS, *SIGNALS)
+"""Data sets of sequences."""
 
 
 def add_flags(parser: Parser) -> None:
@@ -108,6 +112,7 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
     config = TrainConfig(**given) if point is None else point.config
     if config.checkpoint is not None:
         raise InputError(f"--checkpoint={config.checkpoint} applies to --test_only; leave it out to train")
+    check_data(config)
     if config.log_neighbors and config.fsdp:
         raise InputError("--log_neighbors needs the whole network in one process; leave out --log_neighbors or --fsdp")
     if config.sparsity and config.fsdp:
@@ -122,9 +127,7 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
     set_seed(config.seed)
     data = load_images(config, accelerator)
     with accelerator.local_main_process_first():  # downloads happen once
-        network = make_network(
-            config, data.image_shape[0], data.num_classes, pretrained=config.pretrained and not point
-        )
+        network = make_network(config, data.image_shape, data.num_classes, pretrained=config.pretrained and not point)
     network.to(accelerator.device)
     if isinstance(network, ExternalNetwork) and config.pretrained and point is None:
         describe_pretrained(network, config, say)
@@ -134,7 +137,7 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
         from convnn.viz.choices import choosing_layers
 
         choosing_layers(network)  # refuses a network without neighbours before anything is written
-    report = ConsoleReport(console, config.num_epochs)
+    report = ConsoleReport(console, config.num_epochs, f"{data.kind}s")
     callbacks: list[Callback] = [report]
     if accelerator.is_main_process:
         with show_activity(console, "counting the operations of one image"):
@@ -153,6 +156,29 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
         report.stop()
     if not is_over and len(results) < config.num_epochs:
         say(f"stopped after {len(results)} of {counted(config.num_epochs, 'epoch')}: {trainer.stop_reason()}")
+
+
+def check_data(config: TrainConfig) -> None:
+    """Refuse a network for images with a data set of sequences, and the other way round.
+
+    Raises:
+        InputError: they do not fit; the message names both and what would.
+    """
+    check_criterion(config)
+    of_sequences = reads_of(config.model) == "sequences"
+    if of_sequences and config.dataset not in SEQUENCES:
+        raise InputError(
+            f"--model={config.model} reads sequences, but --dataset={config.dataset} has images; the data sets of"
+            f" sequences are {', '.join(SEQUENCES)}"
+        )
+    if not of_sequences and config.dataset in SEQUENCES:
+        names = ", ".join(name for name in list_models() if reads_of(name) == "sequences")
+        raise InputError(
+            f"--model={config.model} reads images, but --dataset={config.dataset} has sequences; the networks on"
+            f" sequences are {names}"
+        )
+    if of_sequences and config.log_neighbors:
+        raise InputError(f"--log_neighbors is for images, but --model={config.model} reads sequences; leave it out")
 
 
 def print_replaced(network: Network, config: TrainConfig, console: Console) -> None:
@@ -218,7 +244,7 @@ def load_images(config: TrainConfig, accelerator: "Accelerator") -> ImageData:
             process_index=accelerator.process_index,
             num_processes=accelerator.num_processes,
         )
-    if data.num_classes < 2:
+    if data.num_classes < 2 and data.task == "classification":
         raise InputError(
             f"--data_path={config.data_path} has only the class {data.classes[0]!r}, so there is nothing to learn;"
             " give each class a folder of its own"
@@ -276,12 +302,31 @@ def resume(trainer: Trainer, point: ResumePoint | None, console: Console) -> boo
     return False
 
 
-def make_network(config: TrainConfig, in_channels: int, num_classes: int, *, pretrained: bool = False) -> Network:
-    """Create the network that the flags describe, randomly initialised or pretrained."""
+def known_shape(config: TrainConfig) -> tuple[tuple[int, ...], int]:
+    """Return the shape of the images or sequences of a data set, and its number of classes.
+
+    Raises:
+        InputError: they are not known without the files.
+    """
+    if config.dataset in SIGNALS:  # made in no time
+        part = open_part(config, "test", limit_test=1)
+        return part.image_shape, len(part.classes)
+    images = config.dataset.removeprefix("sequential_")
+    if images not in KNOWN_SHAPES:
+        raise InputError(f"--dataset={config.dataset} has no fixed image shape to check; give --checkpoint")
+    (channels, *sides), classes = KNOWN_SHAPES[images]
+    height, width = sides if config.resize is None else (config.resize, config.resize)
+    if config.dataset not in RASTERS:
+        return (channels, height, width), classes
+    return (channels, -(-height * width // (config.subsample or 1))), classes
+
+
+def make_network(config: TrainConfig, shape: tuple[int, ...], num_classes: int, *, pretrained: bool = False) -> Network:
+    """Create the network that the flags describe for inputs of a shape, randomly initialised or pretrained."""
     return create_model(
         config.model,
         config.layer,
-        in_channels=in_channels,
+        in_channels=shape[0],
         num_classes=num_classes,
         width=config.width,
         pretrained=pretrained,
@@ -295,13 +340,11 @@ def check_shapes(config: TrainConfig, console: Console) -> None:
     from accelerate.utils import set_seed
 
     device = find_device(config.device)
-    if config.dataset not in KNOWN_SHAPES:
-        raise InputError(f"--dataset={config.dataset} has no fixed image shape to check; give --checkpoint")
-    channels, side, classes = KNOWN_SHAPES[config.dataset]
-    side = side if config.resize is None else config.resize
+    check_data(config)
+    shape, classes = known_shape(config)
     set_seed(config.seed)
-    network = make_network(config, channels, classes).to(device).eval()
-    images = torch.randn(2, channels, side, side, device=device)
+    network = make_network(config, shape, classes).to(device).eval()
+    images = torch.randn(2, *shape, device=device)
     with torch.no_grad():
         logits = network(images)
     print_replaced(network, config, console)

@@ -6,19 +6,33 @@ from dataclasses import replace
 from functools import partial
 
 from PIL import Image
+from torch import Tensor
 
 from convnn.data.augment import flip_and_crop, random_crop
 from convnn.data.images import BrokenImageError, Size, fit_picture, read_image
 from convnn.data.interface import ImageData, ImagePart
-from convnn.data.options import Options, Statistics
+from convnn.data.options import RASTERS, REGRESSIONS, Options, Statistics
+from convnn.data.sequences import (
+    ADDING_LENGTH,
+    MISSING,
+    SHAPES_OF_WAVES,
+    WAVEFORM_LENGTH,
+    SignalLoader,
+    Signals,
+    make_adding,
+    make_waveforms,
+    raster_order,
+)
 from convnn.data.sources import FileSource, Tensors, TensorSource, read_cifar, read_digits, read_image_folder
 from convnn.data.stream import ImageFile, StreamLoader
 from convnn.data.tensors import Augmentation, TensorLoader
-from convnn.errors import check_choice
+from convnn.errors import InputError, check_choice
 
 CIFAR10_STATISTICS: Statistics = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 CIFAR100_STATISTICS: Statistics = ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
 IMAGENET_STATISTICS: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+UNCHANGED: Statistics = ((0.0, 0.0), (1.0, 1.0))
+"""Statistics of signals, which are not normalised."""
 IMAGENET_SIDE = 224
 
 
@@ -28,6 +42,26 @@ def build_digits(options: Options) -> ImageData:
     pixels = source.train.images.double() / 255
     statistics = (pixels.mean().item(),), (pixels.std().item(),)
     return _build_from_tensors(options, source, statistics, random_crop)
+
+
+def build_adding(options: Options) -> ImageData:
+    """Build the adding problem, a regression of one number."""
+    length = ADDING_LENGTH if options.length is None else options.length
+    return _build_from_signals(options, lambda part: make_adding(part, length), ("sum",))
+
+
+def build_waveforms(options: Options) -> ImageData:
+    """Build waveforms that were sampled at irregular times.
+
+    Raises:
+        InputError: no sample is left of them.
+    """
+    length = WAVEFORM_LENGTH if options.length is None else options.length
+    missing = MISSING if options.missing is None else options.missing
+    if length == round(missing * length):
+        raise InputError(f"missing={missing!r} leaves none of length={length} samples; lower it")
+    subsample = options.subsample or 1  # at least 1
+    return _build_from_signals(options, lambda part: make_waveforms(part, length, missing, subsample), SHAPES_OF_WAVES)
 
 
 def build_cifar(options: Options, kind: str, statistics: Statistics) -> ImageData:
@@ -70,22 +104,45 @@ BUILDERS: dict[str, Callable[[Options], ImageData]] = {
     "imagenet": build_imagenet,
     "imagefolder": build_imagefolder,
     "digits": build_digits,
+    "sequential_digits": build_digits,
+    "sequential_cifar10": partial(build_cifar, kind="CIFAR10", statistics=CIFAR10_STATISTICS),
+    "adding": build_adding,
+    "waveforms": build_waveforms,
 }
 
 
 def _build_from_tensors(
     options: Options, source: TensorSource, statistics: Statistics, augmentation: Augmentation
 ) -> ImageData:
+    channels, *size = source.train.images.shape[1:]
+    height, width = _square(options.resize) or size
+    order: Tensor | None = None
+    shape: tuple[int, ...] = (channels, height, width)
+    if options.name in RASTERS:
+        order = raster_order(height * width, options.permuted, options.subsample or 1)
+        shape = (channels, len(order))
+
     def loader(part: str, tensors: Tensors, augment: Augmentation | None) -> TensorLoader:
         subset = options.subset(part, len(tensors.labels))
         settings = options.settings(part, statistics)
-        return TensorLoader(tensors.images[subset], tensors.labels[subset], settings, options.resize, augment)
+        return TensorLoader(tensors.images[subset], tensors.labels[subset], settings, options.resize, augment, order)
 
     train = loader("train", source.train, augmentation if options.augment else None)
     test = loader("test", source.test, None)
-    channels, *size = source.train.images.shape[1:]
-    height, width = _square(options.resize) or size
-    return ImageData(options.name, train, test, source.classes, (channels, height, width), *statistics)
+    return ImageData(options.name, train, test, source.classes, shape, *statistics)
+
+
+def _build_from_signals(options: Options, make: Callable[[str], Signals], classes: tuple[str, ...]) -> ImageData:
+    def loader(part: str) -> SignalLoader:
+        signals = make(part)
+        subset = options.subset(part, len(signals.labels))
+        settings = options.settings(part, UNCHANGED)
+        return SignalLoader(Signals(signals.values[subset], signals.labels[subset]), settings)
+
+    train, test = loader("train"), loader("test")
+    shape = tuple(next(iter(test)).images.shape[1:])
+    task = "regression" if options.name in REGRESSIONS else "classification"
+    return ImageData(options.name, train, test, classes, shape, *UNCHANGED, task=task)
 
 
 def _imagenet_options(options: Options) -> Options:

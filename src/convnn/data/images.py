@@ -39,7 +39,7 @@ class BrokenImageError(InputError):
 
 def load_image(
     path: str | Path,
-    image_shape: tuple[int, int, int],
+    image_shape: tuple[int, ...],
     mean: Sequence[float],
     std: Sequence[float],
     fit: str = "crop",

@@ -11,8 +11,8 @@ class Batch(NamedTuple):
     """The samples of one step.
 
     Attributes:
-        images: (B, C, H, W) float32, normalised, on the loader's device.
-        labels: (B,) int64 class indices, on the loader's device.
+        images: (B, C, H, W) float32, normalised, on the loader's device; sequences are (B, C, T).
+        labels: (B,) int64 class indices, or in a regression float32 numbers, on the loader's device.
         indices: (B,) int64 position of each sample in its part of the data set, 0 <= index < num_samples;
             on the CPU for streamed sets, on the device for sets stored there.
     """
@@ -56,28 +56,35 @@ class ImageData:
         name: one of `DATASETS`.
         train: training part, shuffled, and augmented if requested.
         test: test part, in order, never augmented.
-        classes: name of each label.
-        image_shape: (C, H, W) of every image, after resizing.
+        classes: name of each label; in a regression, that of the number.
+        image_shape: (C, H, W) of every image, after resizing; (C, T) of every sequence.
         mean: mean of each channel, of images scaled to [0, 1].
         std: standard deviation of each channel, of images scaled to [0, 1].
         val: validation part, in order, never augmented; None where the set has two parts.
         left_out: files in its folders whose extension is not that of a picture, and a folder test/ without classes.
+        task: "classification", or "regression" of a number.
     """
 
     name: str
     train: Loader
     test: Loader
     classes: tuple[str, ...]
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     val: Loader | None = None
     left_out: tuple[str, ...] = ()
+    task: str = "classification"
 
     @property
     def num_classes(self) -> int:
         """Number of labels."""
         return len(self.classes)
+
+    @property
+    def kind(self) -> str:
+        """The word for a sample, "image" or "sequence"."""
+        return kind_of(self.image_shape)
 
     @property
     def parts(self) -> dict[str, Loader]:
@@ -99,10 +106,15 @@ class ImagePart:
         name: name of the part, such as "test"; for images in folders the name of its folder.
         loader: its batches; those of train are shuffled.
         classes: name of each label.
-        image_shape: (C, H, W) of every image, after resizing.
+        image_shape: (C, H, W) of every image, after resizing; (C, T) of every sequence.
     """
 
     name: str
     loader: Loader
     classes: tuple[str, ...]
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
+
+
+def kind_of(shape: tuple[int, ...]) -> str:
+    """Return the word for a sample of this shape: "image" for (C, H, W), "sequence" for (C, T)."""
+    return "sequence" if len(shape) == 2 else "image"

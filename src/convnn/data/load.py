@@ -29,6 +29,10 @@ def load_data(
     limit_test: int | None = None,
     on_bad_image: str = "error",
     keep_images: bool = False,
+    permuted: int | None = None,
+    subsample: int | None = None,
+    length: int | None = None,
+    missing: float | None = None,
     process_index: int = 0,
     num_processes: int = 1,
 ) -> ImageData:
@@ -40,7 +44,7 @@ def load_data(
         dataset: one of `DATASETS`.
         data_path: folder of the files: torchvision's layout for cifar10 and cifar100; for imagenet and imagefolder
             train/<class>/* with val/<class>/* or test/<class>/*, either of which is the test part, or all three;
-            unused for digits.
+            unused for digits and signals. sequential_cifar10 is cifar10, row by row.
         batch_size: samples per batch over all processes, at least 1; the last batch may be smaller. In training, a last
             batch of a single sample joins the batch before it.
         resize: side of the square images in pixels, at least 1; None keeps the size (imagenet: 224).
@@ -60,6 +64,12 @@ def load_data(
             `broken`.
         keep_images: decode each image of imagenet and imagefolder once and keep it in the memory of the device, 3 bytes
             per pixel; for sets that fit there. The batches are the same.
+        permuted: seed of the permutation in which sequential_digits and sequential_cifar10 read the pixels, at least 0;
+            None reads them row by row.
+        subsample: keep every n-th sample of each sequence, at least 1, as at a lower sampling rate; None keeps all.
+            Not for adding, which would lose its marks.
+        length: samples of each signal of adding (100 where None) and waveforms (128), at least 2.
+        missing: share of the samples that each of the waveforms lacks, from 0 to below 1; None is 0.3.
         process_index: index of this process among those that share every batch, from 0.
         num_processes: number of processes that share every batch; together they see what a single one would, with the
             same order, crops and noise.
@@ -92,6 +102,10 @@ def load_data(
         limit_test=limit_test,
         on_bad_image=on_bad_image,
         keep_images=keep_images,
+        permuted=permuted,
+        subsample=subsample,
+        length=length,
+        missing=missing,
         process_index=process_index,
         num_processes=num_processes,
     )

@@ -6,13 +6,33 @@ import torch
 from convnn.data.epochs import LoaderSettings
 from convnn.data.images import FITS
 from convnn.data.seeds import derive_seed, make_generator
-from convnn.errors import InputError, check_at_least, check_choice
+from convnn.errors import InputError, check_at_least, check_choice, check_fraction
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation of each channel, of images scaled to [0, 1]."""
 
 
 ON_BAD_IMAGE = ("error", "skip")
+
+RASTERS = ("sequential_digits", "sequential_cifar10")
+"""Data sets of images that are read as sequences, pixel by pixel."""
+
+SIGNALS = ("adding", "waveforms")
+"""Data sets of sequences that are made on the spot."""
+
+REGRESSIONS = ("adding",)
+"""Data sets whose labels are numbers instead of classes."""
+
+READERS = {
+    "permuted": RASTERS,
+    "subsample": (*RASTERS, "waveforms"),
+    "length": SIGNALS,
+    "missing": ("waveforms",),
+}
+"""The data sets that read an argument of sequences; None stands for its default."""
+
+OF_IMAGES = {"resize": None, "augment": False, "noise": 0.0}
+"""Arguments that change images, with the values that change nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +58,10 @@ class Options:
     limit_test: int | None = None
     on_bad_image: str = "error"
     keep_images: bool = False
+    permuted: int | None = None
+    subsample: int | None = None
+    length: int | None = None
+    missing: float | None = None
     process_index: int = 0
     num_processes: int = 1
 
@@ -46,13 +70,28 @@ class Options:
         check_at_least("num_workers", self.num_workers, 0)
         check_choice("fit", self.fit, FITS)
         check_choice("on_bad_image", self.on_bad_image, ON_BAD_IMAGE)
-        for name in ("resize", "limit_train", "limit_test"):
+        least = {"resize": 1, "limit_train": 1, "limit_test": 1, "permuted": 0, "subsample": 1, "length": 2}
+        for name, smallest in least.items():
             if getattr(self, name) is not None:
-                check_at_least(name, getattr(self, name), 1)
+                check_at_least(name, getattr(self, name), smallest)
+        if self.missing is not None:
+            check_fraction("missing", self.missing)
+        self._check_readers()
         if self.keep_images and self.augment:
             raise InputError("keep_images=True stores images that augment=True changes in every epoch; leave out one")
         if not 0 <= self.noise < float("inf"):
             raise InputError(f"noise={self.noise!r} must be a standard deviation of at least 0")
+
+    def _check_readers(self) -> None:
+        """Refuse arguments that this data set does not read but others do."""
+        for name, readers in READERS.items():
+            if (value := getattr(self, name)) is not None and self.name not in readers:
+                raise InputError(
+                    f"{name}={value!r} is for {', '.join(readers)}; dataset={self.name!r} does not read it"
+                )
+        for name, nothing in OF_IMAGES.items():
+            if (value := getattr(self, name)) != nothing and self.name in SIGNALS:
+                raise InputError(f"{name}={value!r} changes images; dataset={self.name!r} has signals, so leave it out")
 
     def settings(self, part: str, statistics: Statistics) -> LoaderSettings:
         """Return the settings of the loader of a part; each part has its own random numbers."""

@@ -16,8 +16,13 @@ from convnn.errors import InputError, is_out_of_memory
 if TYPE_CHECKING:
     from torchvision.datasets import CIFAR10
 
-KNOWN_SHAPES = {"cifar10": (3, 32, 10), "cifar100": (3, 32, 100), "imagenet": (3, 224, 1000), "digits": (1, 8, 10)}
-"""Channels, side and number of classes of the data sets whose shape is known without reading them."""
+KNOWN_SHAPES: dict[str, tuple[tuple[int, ...], int]] = {
+    "cifar10": ((3, 32, 32), 10),
+    "cifar100": ((3, 32, 32), 100),
+    "imagenet": ((3, 224, 224), 1000),
+    "digits": ((1, 8, 8), 10),
+}
+"""Shape of the images and number of classes, of the data sets of images for which they are known without reading."""
 
 DIGITS_TEST_SIZE = 360
 """20 % of the 1797 digits."""

@@ -20,6 +20,8 @@ class TensorLoader(EpochLoader):
         side: side in pixels to which every batch is resized, antialiased; None keeps the size. Batches are resized one
             by one because all of CIFAR-10 at 224 pixels would take 9 GB.
         augment: function applied to every resized batch of uint8 images, or None.
+        order: (T,) positions of the pixels, counted row by row, that a sequence reads from each image; None leaves
+            images (C, H, W) instead of sequences (C, T).
     """
 
     def __init__(
@@ -29,19 +31,21 @@ class TensorLoader(EpochLoader):
         settings: LoaderSettings,
         side: int | None = None,
         augment: Augmentation | None = None,
+        order: Tensor | None = None,
     ) -> None:
         super().__init__(len(images), settings)
         self._images = images.to(settings.device)
         self._labels = labels.to(settings.device)
         self._side = side
         self._augment = augment
+        self._order_of_pixels = None if order is None else order.to(settings.device)
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of the current epoch."""
         for step in self._steps():
             indices = step.indices.to(self._settings.device)
             images = self._augment_batch(self._resize(self._images[indices]), step)
-            yield Batch(self._to_input(images, step), self._labels[indices], indices)
+            yield Batch(self._read(self._to_input(images, step)), self._labels[indices], indices)
 
     def _resize(self, images: Tensor) -> Tensor:
         if self._side is None or images.shape[-2:] == (self._side, self._side):
@@ -52,6 +56,10 @@ class TensorLoader(EpochLoader):
 
         resized: Tensor = F.resize(images, [self._side, self._side], antialias=True)
         return resized
+
+    def _read(self, images: Tensor) -> Tensor:
+        order = self._order_of_pixels
+        return images if order is None else images.flatten(2)[..., order]
 
     def _augment_batch(self, images: Tensor, step: Step) -> Tensor:
         return images if self._augment is None else self._augment(images, self._draws("augment", step))

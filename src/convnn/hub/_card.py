@@ -1,11 +1,18 @@
 """The model card: what a network is, what it reached, and how to load it."""
 
+from convnn.data import REGRESSIONS, kind_of
 from convnn.models import Network, model_settings
 from convnn.nn import LAYERS
 from convnn.train import Recipe
 from convnn.words import counted
 
 PAPER = "https://arxiv.org/abs/2511.14137"
+
+COMMANDS = {
+    "image": ("convnn predict FOLDER cat.jpg", "convnn neighbors FOLDER cat.jpg"),
+    "sequence": ("convnn evaluate FOLDER",),
+}
+"""What can be done with a network in a terminal, by what it reads."""
 
 _CARD = """\
 ---
@@ -32,8 +39,7 @@ names = [recipe.classes[i] for i in logits.argmax(1)]
 ```
 
 ```sh
-convnn predict FOLDER cat.jpg
-convnn neighbors FOLDER cat.jpg
+{commands}
 ```
 
 ## Settings
@@ -61,16 +67,15 @@ def model_card(network: Network, recipe: Recipe, *, license: str | None = None) 
         recipe: how it was built, and what it learned.
         license: of the weights, by its name on the hub; none is named when None.
     """
-    channels, height, width = recipe.image_shape
     normalised = f"normalised by mean {_plain(recipe.mean)} and standard deviation {_plain(recipe.std)}"
-    images = f"(B, {channels}, {height}, {width}), {normalised}"
+    images = f"(B, {', '.join(map(str, recipe.image_shape))}), {normalised}"
     rows = {
         "network": f"`{recipe.model}`, width {recipe.width:g}",
         "layer": f"`{recipe.layer}`, {LAYERS[recipe.layer].summary}",
         "parameters": f"{sum(p.numel() for p in network.parameters()):,}",
         "trained on": f"{recipe.dataset}, {counted(recipe.epoch, 'epoch')}",
         "test accuracy": "not measured" if recipe.test_top1 is None else f"{recipe.test_top1:.2%} (top-1)",
-        "images": images,
+        f"{kind_of(recipe.image_shape)}s": images,
         "classes": f"{len(recipe.classes)}: {_names(recipe.classes)}",
     }
     return _CARD.format(
@@ -80,6 +85,7 @@ def model_card(network: Network, recipe: Recipe, *, license: str | None = None) 
         paper=PAPER,
         table="\n".join(f"| {name} | {_cell(value)} |" for name, value in rows.items()),
         images=images,
+        commands="\n".join(COMMANDS[kind_of(recipe.image_shape)]),
         settings="\n".join(f"- `{name}`: {value!r}" for name, value in settings_read(recipe).items()),
     )
 
@@ -96,7 +102,7 @@ def _metadata(recipe: Recipe, license: str | None) -> str:
 
     accuracies = [
         EvalResult(
-            task_type="image-classification",
+            task_type=_task(recipe),
             dataset_type=recipe.dataset,
             dataset_name=recipe.dataset,
             dataset_split="test",
@@ -104,16 +110,21 @@ def _metadata(recipe: Recipe, license: str | None) -> str:
             metric_value=top1,
         )
         for top1 in [recipe.test_top1]
-        if top1 is not None
+        if top1 is not None and recipe.dataset not in REGRESSIONS
     ]
     return ModelCardData(
         model_name=f"{recipe.model} of {recipe.layer}",
         library_name="convnn",
         license=license,
-        pipeline_tag="image-classification",
+        pipeline_tag=_task(recipe),
         tags=["convnn", "nearest-neighbors", f"arxiv:{PAPER.rsplit('/')[-1]}"],
         eval_results=accuracies or None,
     ).to_yaml()
+
+
+def _task(recipe: Recipe) -> str:
+    """Return the task by a name of the hub, which has none for the classification of sequences in general."""
+    return "image-classification" if kind_of(recipe.image_shape) == "image" else "other"
 
 
 def _plain(values: tuple[float, ...]) -> str:

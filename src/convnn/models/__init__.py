@@ -9,10 +9,14 @@ from convnn.models._registry import (
     default_layer,
     describe_model,
     layer_defaults,
+    layers_for,
     list_models,
     model_settings,
+    reads_of,
     register_model,
 )
+from convnn.models.ccnn import CCNN, CCNN1d, ccnn4, ccnn4_1d, ccnn6, ccnn6_1d
+from convnn.models.ckcnn import CKCNN, ckcnn, ckcnn_1m
 from convnn.models.convmixer import (
     ConvMixer,
     convmixer_256_16,
@@ -22,6 +26,7 @@ from convnn.models.convmixer import (
 )
 from convnn.models.densenet import DenseNet, densenet121
 from convnn.models.external import ExternalNetwork, is_external
+from convnn.models.flexnet import FlexNet, FlexNet1d, flexnet5, flexnet7, flexnet7_1d
 from convnn.models.hierarchical.inceptionnext import (
     InceptionNeXt,
     inceptionnext_atto,
@@ -70,6 +75,7 @@ from convnn.models.hierarchical.unireplknet import (
 )
 from convnn.models.hierarchical.van import VAN, van_b0, van_b1, van_b2, van_b3, van_b4, van_b5, van_b6
 from convnn.models.kan import KANNetwork, kan4, kan8
+from convnn.models.long_stack import LongConvNet, LongStack, SGNet, longconvnet, longconvnet_lra, sgnet
 from convnn.models.mobilevig import (
     GreedyViG,
     MobileViGv2,
@@ -92,20 +98,28 @@ from convnn.models.se_resnet import (
     se_resnet_d_8,
     se_resnet_d_10,
 )
+from convnn.models.smpnet import SMPNet, SMPNet1d, smpnet, smpnet_1d
 from convnn.models.vgg import VGG, vgg11, vgg13, vgg16, vgg19
 from convnn.models.vit import ViT, vit, vit_base, vit_small, vit_tiny
 
 __all__ = [
+    "CCNN",
+    "CKCNN",
     "VAN",
     "VGG",
+    "CCNN1d",
     "ConvMixer",
     "DenseNet",
     "ExternalNetwork",
     "FInCFlow",
+    "FlexNet",
+    "FlexNet1d",
     "GreedyViG",
     "InceptionNeXt",
     "KANNetwork",
     "LSKNet",
+    "LongConvNet",
+    "LongStack",
     "MobileViGv2",
     "Network",
     "RecNeXt",
@@ -113,12 +127,21 @@ __all__ = [
     "RepLKNet",
     "ResNet",
     "SEResNet",
+    "SGNet",
+    "SMPNet",
+    "SMPNet1d",
     "Shiftwise",
     "ShiftwiseV1",
     "UniRepLKNet",
     "ViT",
+    "ccnn4",
+    "ccnn4_1d",
+    "ccnn6",
+    "ccnn6_1d",
     "check_layer",
     "check_model",
+    "ckcnn",
+    "ckcnn_1m",
     "convmixer_256_16",
     "convmixer_768_32",
     "convmixer_1024_20",
@@ -127,6 +150,9 @@ __all__ = [
     "default_layer",
     "densenet121",
     "describe_model",
+    "flexnet5",
+    "flexnet7",
+    "flexnet7_1d",
     "flow",
     "greedyvig_b",
     "greedyvig_m",
@@ -139,8 +165,11 @@ __all__ = [
     "kan4",
     "kan8",
     "layer_defaults",
+    "layers_for",
     "list_models",
     "load_published",
+    "longconvnet",
+    "longconvnet_lra",
     "lsknet_s",
     "lsknet_t",
     "mobilevigv2_b",
@@ -148,6 +177,7 @@ __all__ = [
     "mobilevigv2_s",
     "mobilevigv2_ti",
     "model_settings",
+    "reads_of",
     "recnext_a0",
     "recnext_a1",
     "recnext_a2",
@@ -173,10 +203,13 @@ __all__ = [
     "se_resnet_d_8",
     "se_resnet_d_10",
     "segmentation",
+    "sgnet",
     "shiftwise_base",
     "shiftwise_small",
     "shiftwise_tiny",
     "shiftwise_v1_tiny",
+    "smpnet",
+    "smpnet_1d",
     "unireplknet_a",
     "unireplknet_b",
     "unireplknet_f",

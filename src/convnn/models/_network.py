@@ -9,10 +9,10 @@ from convnn.errors import InputError, check_at_least
 
 
 class Network(nn.Module):
-    """An image classifier: `forward_features`, then `forward_head`.
+    """A classifier of images or sequences, or a regression: `forward_features`, then `forward_head`.
 
     Attributes:
-        reads: input of its layers, "maps" (B, C, H, W) or "tokens" (B, T, D).
+        reads: input of its layers, "maps" (B, C, H, W) or "tokens" (B, T, D) of images, or "sequences" (B, C, T).
         default_layer: layer from which it is built by default.
         min_size: smallest side of an image, in pixels, that survives its pooling.
         head: module from features to logits.
@@ -38,15 +38,18 @@ class Network(nn.Module):
         return max(1, round(channels * self.width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images (B, C, H, W) to logits (B, num_classes).
+        """Map images (B, C, H, W), or sequences (B, C, T), to logits (B, num_classes).
 
         Raises:
-            InputError: the images have other channels, or a size that the network cannot process.
+            InputError: the input has other channels or axes, or a size that the network cannot process.
         """
-        if x.dim() != 4 or x.shape[1] != self.in_channels:
-            raise InputError(f"images of shape {tuple(x.shape)} must be (B, {self.in_channels}, H, W)")
-        self.check_size(x.shape[2], x.shape[3])
-        x = x.contiguous(memory_format=torch.channels_last)  # no layer has to copy
+        of_sequences = self.reads == "sequences"
+        if x.dim() != (3 if of_sequences else 4) or x.shape[1] != self.in_channels:
+            kind, sides = ("sequences", "T") if of_sequences else ("images", "H, W")
+            raise InputError(f"{kind} of shape {tuple(x.shape)} must be (B, {self.in_channels}, {sides})")
+        if not of_sequences:
+            self.check_size(x.shape[2], x.shape[3])
+            x = x.contiguous(memory_format=torch.channels_last)  # no layer has to copy
         return self.forward_head(self.forward_features(x))
 
     def check_size(self, height: int, width: int) -> None:
@@ -62,7 +65,7 @@ class Network(nn.Module):
             )
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Map images (B, C, H, W) to features (B, F, H', W'), or to tokens (B, T, D)."""
+        """Map images (B, C, H, W) to features (B, F, H', W') or tokens (B, T, D), or (B, C, T) to (B, F, T)."""
         raise NotImplementedError
 
     def forward_head(self, features: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from convnn.models._network import Network
 from convnn.models.external import ExternalNetwork, check_external, is_external, replacement_settings
 from convnn.nn import LAYERS, layer_factory, list_layers
 from convnn.nn.registry import check_layer_name, check_settings, keyword_defaults
-from convnn.nn.replace import SCOPES
+from convnn.nn.replace import SCOPES, build_along, factory_along
 
 Builder = TypeVar("Builder", bound=Callable[..., Network])
 
@@ -125,8 +125,10 @@ def _build(
         raise InputError(f"pretrained=True is for networks of torchvision and timm; model={name!r} has no such weights")
     model = _MODELS[name]
     own = {setting: value for setting, value in settings.items() if setting in model.settings}
-    of_layer = layer_defaults(name, layer) | {s: value for s, value in settings.items() if s not in of_networks}
-    factory = layer_factory(layer, **of_layer)
+    given = {s: value for s, value in settings.items() if s not in of_networks or s in LAYERS[layer].settings}
+    of_layer = layer_defaults(name, layer) | given
+    axes = 1 if model.network.reads == "sequences" else 2
+    factory = layer_factory(layer, **of_layer) if axes == 2 else factory_along(layer, axes, **of_layer)
     return model.build(factory, width=width, **sizes, **own)
 
 
@@ -139,11 +141,12 @@ def check_layer(model: str, layer: str, prefix: str = "") -> None:
     check_layer_name(f"{prefix}layer", layer)
     if is_external(model):
         return
-    reads = _MODELS[model].network.reads
-    if LAYERS[layer].reads != reads:
+    reads, fitting = reads_of(model), layers_for(model)
+    if layer not in fitting:
+        of_layer = "images only" if reads == "sequences" and LAYERS[layer].reads == "maps" else LAYERS[layer].reads
         raise InputError(
-            f"{prefix}layer={layer!r} reads {LAYERS[layer].reads}; {prefix}model={model!r} is built of layers that read"
-            f" {reads}: {', '.join(list_layers(reads))}"
+            f"{prefix}layer={layer!r} reads {of_layer}; {prefix}model={model!r} is built of layers that read"
+            f" {reads}: {', '.join(fitting)}"
         )
 
 
@@ -165,6 +168,19 @@ def _check_name(argument: str, name: str) -> None:
             f"{argument}={name!r} is not one of the {len(_MODELS)} networks that convnn models lists, nor"
             f" torchvision:NAME or timm:NAME{did_you_mean(name, _MODELS)}"
         )
+
+
+def layers_for(model: str) -> list[str]:
+    """List the layers that a network of this package can be built with; on sequences, those for one axis."""
+    reads = reads_of(model)
+    if reads != "sequences":
+        return list_layers(reads)
+    return [name for name in list_layers("maps") if build_along(name, 1) is not None]
+
+
+def reads_of(model: str) -> str:
+    """Return what the layers of a network read: "maps" or "tokens", of images, or "sequences"."""
+    return Network.reads if is_external(model) else _MODELS[model].network.reads
 
 
 def default_layer(model: str) -> str:

@@ -56,10 +56,10 @@ class SEBlock(nn.Module):
         self.conv1 = (
             nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
             if changes
-            else layer(out_channels, out_channels, without_bias=True)
+            else layer(out_channels, out_channels, bias=False)
         )
         self.bn1 = nn.BatchNorm2d(in_channels if preactivation else out_channels)
-        self.conv2 = layer(out_channels, out_channels, without_bias=True)
+        self.conv2 = layer(out_channels, out_channels, bias=False)
         self.bn2 = nn.BatchNorm2d(out_channels)
         self.se = ChannelWeights(out_channels, reduction)
         self.relu = nn.ReLU()

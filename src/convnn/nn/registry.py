@@ -82,10 +82,12 @@ class NamedLayer:
     Attributes:
         name: the value of `--layer`.
         given: settings, some of which the layer may not read.
+        build: what builds its form for maps of another number of axes; None is that of images.
     """
 
     name: str
     given: dict[str, Any]
+    build: Callable[..., nn.Module] | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -98,7 +100,7 @@ class NamedLayer:
         entry, settings = LAYERS[self.name], self.given | of_the_network
         read = {key: value for key, value in settings.items() if key in entry.settings}
         read |= {key: value for key, value in of_the_network.items() if key in entry.of_network}
-        return entry.build(*widths, **read)
+        return (self.build or entry.build)(*widths, **read)
 
 
 def layer_factory(name: str, **settings: Any) -> NamedLayer:

@@ -4,14 +4,14 @@ import json
 import math
 import reprlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from convnn.data import FITS
+from convnn.data import FITS, READERS
 from convnn.errors import InputError, is_out_of_memory
 from convnn.models import Network, create_model
 from convnn.nn import list_layers
@@ -46,13 +46,14 @@ class Recipe:
         model, layer, width, settings: arguments of `convnn.models.create_model`.
         dataset: what it learned.
         data_path: the folder where that was, absolute; empty where it is not known.
-        image_shape: (C, H, W) of its images.
+        image_shape: (C, H, W) of its images, or (C, T) of its sequences.
         mean, std: mean and standard deviation of each channel, by which images were normalised.
         classes: names of the classes in the order of the logits.
         fit: how pictures of another shape were brought to that size, one of `convnn.data.FITS`.
         epoch: number of epochs trained.
         test_top1: test accuracy after that epoch, 0 to 1; None if it was not measured.
         imports: modules that register its layer, separated by commas.
+        data_settings: arguments of `convnn.data.load_data` by which its sequences were made; empty for images.
     """
 
     model: str
@@ -60,7 +61,7 @@ class Recipe:
     width: float
     settings: dict[str, Any]
     dataset: str
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     classes: tuple[str, ...]
@@ -69,6 +70,7 @@ class Recipe:
     test_top1: float | None = 0.0
     imports: str = ""
     data_path: str = ""
+    data_settings: dict[str, Any] = field(default_factory=dict)
 
     def build(self) -> Network:
         """Build the network with fresh weights.
@@ -338,6 +340,7 @@ def _parse_recipe(document: Any, path: str | Path) -> Recipe:
 def _check_type(name: str, value: Any) -> None:
     kinds: dict[str, type | tuple[type, ...]] = {
         "settings": dict,
+        "data_settings": dict,
         "epoch": int,
         "test_top1": (float, type(None)),
         "width": (int, float),
@@ -348,7 +351,12 @@ def _check_type(name: str, value: Any) -> None:
     else:
         is_valid = isinstance(value, kinds.get(name, str))
     if name == "image_shape":
-        is_valid = is_valid and len(value) == 3 and all(1 <= side <= LARGEST_SIDE for side in value)
+        largest = {2: LARGEST_SIDE**2, 3: LARGEST_SIDE}.get(len(value), 0)  # of a sequence, and of an image
+        is_valid = is_valid and all(1 <= side <= largest for side in value)
+    if name == "data_settings":
+        is_valid = is_valid and all(
+            key in (*READERS, "resize") and isinstance(setting, int | float | None) for key, setting in value.items()
+        )
     if name in ("mean", "std"):
         is_valid = is_valid and all(map(math.isfinite, value)) and (name == "mean" or min(value, default=0.0) > 0)
     if name == "fit":

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
-from convnn.data import DATASETS, FITS, ON_BAD_IMAGE
+from convnn.data import DATASETS, FITS, ON_BAD_IMAGE, RASTERS, READERS, REGRESSIONS
 from convnn.errors import InputError, check_at_least, check_at_most, check_choice, check_fraction
 from convnn.files import expand_home
 from convnn.models import (
@@ -16,6 +16,7 @@ from convnn.models import (
     layer_defaults,
     list_models,
     model_settings,
+    reads_of,
 )
 from convnn.models.external import replacement_settings
 from convnn.nn import (
@@ -68,6 +69,12 @@ TOKEN_DEFAULTS = {
 }
 """Defaults of the published ViT that differ from those of the convolutional networks."""
 
+SEQUENCE_DEFAULTS = {"dataset": "sequential_cifar10"}
+"""Defaults of the networks on sequences that differ from those of the networks on images."""
+
+REGRESSION_DEFAULTS = {"criterion": "MSE"}
+"""Defaults of the data sets whose labels are numbers."""
+
 PUBLISHED_FOLDERS = {("vgg11", "ConvNN"): "./Output/VGG/ConvNN", ("vit", "Attention"): "./Output/VIT/VIT_Attention"}
 """Default output folders by network and layer; all others are named after both."""
 
@@ -78,7 +85,7 @@ def flag(
     text: str,
     choices: tuple[str, ...] | Callable[[], list[str]] | None = None,
     *,
-    without_value: str | None = None,
+    without_value: str | int | None = None,
     is_path: bool = False,
     option: str | None = None,
 ) -> Any:
@@ -126,16 +133,17 @@ def defaults_of(model: str, layer: str | None = None) -> dict[str, Any]:
     of_layer = {name: value for name, value in layer_defaults(model, layer).items() if name in flags}
     of_model = {name: value for name, value in model_settings(model).items() if name in flags}
     of_tokens = TOKEN_DEFAULTS if LAYERS[default_layer(model)].reads == "tokens" else {}
+    of_sequences = SEQUENCE_DEFAULTS if reads_of(model) == "sequences" else {}
     folder = PUBLISHED_FOLDERS.get((model, layer), f"./Output/{model.replace(':', '_')}/{layer}")
-    return of_tokens | of_layer | of_model | {"layer": layer, "output_dir": folder}
+    return of_tokens | of_layer | of_model | of_sequences | {"layer": layer, "output_dir": folder}
 
 
 @dataclass(frozen=True, init=False)
 class TrainConfig:
     """The flags of `convnn train`; the help of each field describes it.
 
-    A flag that is not given has the default of the network and its layer, `defaults_of(model, layer)`, or else that of
-    its field.
+    A flag that is not given has the default of the data set, of the network and its layer, `defaults_of(model, layer)`,
+    or else that of its field.
 
     Raises:
         InputError: a value is unknown or out of range; the message names the flag.
@@ -159,9 +167,9 @@ class TrainConfig:
     width: float = flag(1.0, "network", "factor on all channel numbers; 1 is the published network")
     dropout: float = flag(0.5, "network", "dropout before linear layers, 0 to 1")
     patch_size: int = flag(16, "network", "patch size of ViT in pixels")
-    num_layers: int = flag(12, "network", "number of blocks of ViT")
+    num_layers: int = flag(12, "network", "number of blocks of ViT, and of networks on sequences")
     num_heads: int = flag(3, "network", "number of heads of layers on tokens")
-    d_hidden: int = flag(192, "network", "embedding dimension of ViT")
+    d_hidden: int = flag(192, "network", "width of ViT's tokens, and channels of networks on sequences")
     d_mlp: int = flag(768, "network", "hidden dimension of the MLPs of ViT")
     image_size: int = flag(224, "network", "image size for which mobilevigv2 and greedyvig scale their steps")
     drop_path: float = flag(0.1, "network", "stochastic depth rate of the last block of networks of four stages")
@@ -326,6 +334,12 @@ class TrainConfig:
     num_workers: int = flag(4, "data", "number of processes that load imagenet and imagefolder")
     keep_images: bool = flag(False, "data", "keep decoded images of imagenet and imagefolder in memory")
     on_bad_image: str = flag("error", "data", "on an unreadable image, stop or skip it", ON_BAD_IMAGE)
+    permuted: int | None = flag(
+        None, "data", "seed of a permutation in which sequential data sets read the pixels", without_value=0
+    )
+    subsample: int | None = flag(None, "data", "keep every n-th sample of each sequence, as at a lower sampling rate")
+    length: int | None = flag(None, "data", "samples of each signal of adding (None: 100) and waveforms (None: 128)")
+    missing: float | None = flag(None, "data", "share of the samples that waveforms lack, from 0 to below 1; None: 0.3")
 
     batch_size: int = flag(256, "training", "images per step, over all processes")
     num_epochs: int = flag(150, "training", "number of epochs")
@@ -400,7 +414,10 @@ class TrainConfig:
         check_layer(model, layer, prefix="--")
         for name in given.keys() - values.keys():
             raise TypeError(f"TrainConfig has no flag {name!r}")
-        for name, value in (values | defaults_of(model, layer) | given).items():
+        values |= defaults_of(model, layer)
+        if given.get("dataset", values["dataset"]) in REGRESSIONS:
+            values |= REGRESSION_DEFAULTS
+        for name, value in (values | given).items():
             object.__setattr__(self, name, value)
         self._check()
 
@@ -454,6 +471,12 @@ class TrainConfig:
     def settings(self) -> dict[str, Any]:
         """The flags that describe the network and its layer, by name."""
         return {name: getattr(self, name) for name in (*network_settings(), *layer_settings())}
+
+    @property
+    def data_settings(self) -> dict[str, Any]:
+        """The flags by which a data set of sequences is made, by name; none for images."""
+        names = [name for name, readers in READERS.items() if self.dataset in readers]
+        return {name: getattr(self, name) for name in [*names, *(["resize"] if self.dataset in RASTERS else [])]}
 
     def reads(self, name: str) -> bool:
         """Return whether a flag affects this run: networks and layers ignore the settings of others."""

@@ -32,8 +32,8 @@ def print_summary(
     rows = {
         "network": f"{config.model} of {config.layer}" + (f", width {config.width}" if config.width != 1 else ""),
         "parameters": f"{summary.parameters:,}",
-        "GFLOPs": f"{summary.gflops:.3f} an image",
-        "images": f"{data.name}: {parts}, {sides}",
+        "GFLOPs": f"{summary.gflops:.3f} {'an' if data.kind == 'image' else 'a'} {data.kind}",
+        f"{data.kind}s": f"{data.name}: {parts}, {sides}",
         "device": f"{accelerator.device.type}{processes}" + (", mixed precision" if config.use_amp else ""),
         "training": f"{epochs}, batch {config.batch_size}, {config.optimizer} at {config.lr:g}",
         "results": config.output_dir,
@@ -52,8 +52,9 @@ def print_summary(
 class ConsoleReport(Callback):
     """Shows a progress bar during an epoch, if the console is a terminal, and a line after it."""
 
-    def __init__(self, console: Console, num_epochs: int) -> None:
+    def __init__(self, console: Console, num_epochs: int, samples: str = "images") -> None:
         self.console = console
+        self.samples = samples
         self.num_epochs = num_epochs
         self.start = time.perf_counter()
         self.best: EpochResult | None = None
@@ -93,7 +94,7 @@ class ConsoleReport(Callback):
             f"epoch {result.epoch:>{len(str(self.num_epochs))}}/{self.num_epochs}"
             f"  train {train.loss:.4f} top-1 {train.top1:.2%}"
             f"  {result.validation_part} {validation.loss:.4f} top-1 {validation.top1:.2%}{top5}"
-            f"  {result.images_per_second:,.0f} images/s  {_duration(left)} left"
+            f"  {result.images_per_second:,.0f} {self.samples}/s  {_duration(left)} left"
             + ("  best" if result.is_best else ""),
         )
 

@@ -184,6 +184,7 @@ def make_recipe(config: TrainConfig, data: ImageData) -> Recipe:
         config.fit,
         imports=config.imports or "",
         data_path=str(Path(config.data_path).absolute()),
+        data_settings=config.data_settings,
     )
 
 

@@ -18,13 +18,18 @@ LARGEST = (
     | dict.fromkeys(("no_hidden", "n_points", "kernel_dim"), WIDEST)
     | dict.fromkeys(("no_layers", "n_scales"), DEEPEST)
     | dict.fromkeys(("l_max", "ma_window_len"), LARGEST_SIDE**2)
+    | dict.fromkeys(("subsample", "length"), LARGEST_SIDE**2)
     | {"threads": MOST_THREADS, "width": LARGEST_FACTOR, "expansion_factor": LARGEST_FACTOR}
 )
 """Largest values of flags; all other integers are below LARGEST_NUMBER, all other floats at most LARGEST_FLOAT."""
 
-MAY_BE_NONE = ("resize", "limit_train", "limit_test", "patience", "threads", "n_scales")
+MAY_BE_NONE = (
+    *("resize", "limit_train", "limit_test", "patience", "threads", "n_scales"),
+    *("permuted", "subsample", "length"),
+)
 LEAST = (
     dict.fromkeys(("batch_size", "num_epochs", "lr_step", "accumulate", "image_size", *MAY_BE_NONE), 1)
+    | {"permuted": 0}
     | dict.fromkeys(("patch_size", "num_layers", "num_heads", "d_hidden", "d_mlp", "sparse_context_window"), 1)
     | dict.fromkeys(("graph_dilation", "reduction", "mlp_layers", "step", "head_channels", "latent_channels"), 1)
     | dict.fromkeys(("kernel_size", "square_kernel_size", "band_kernel_size", "big_kernel", "N_path", "N_rep"), 1)

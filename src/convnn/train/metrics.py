@@ -12,9 +12,15 @@ from convnn.errors import TrainingError
 FEWEST_CLASSES = 5
 """The number of classes from which top-5 accuracy is reported."""
 
+TOLERANCE = 0.04
+"""In a regression, an output within this distance of the number counts as right (Hochreiter and Schmidhuber, 1997)."""
+
 
 class Scores(NamedTuple):
-    """Mean loss and accuracies (0 to 1) over samples, not over batches; top-5 is None below five classes."""
+    """Mean loss and accuracies (0 to 1) over samples, not over batches; top-5 is None below five classes.
+
+    In a regression, top-1 is the share of the outputs within `TOLERANCE` of their numbers.
+    """
 
     loss: float
     top1: float
@@ -51,10 +57,14 @@ class Meter:
         self.num_classes = 0
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Count a batch, which may be empty: summed loss (), logits (B, classes), labels (B,)."""
+        """Count a batch, which may be empty: summed loss (), logits (B, classes), labels (B,).
+
+        In a regression, logits are outputs (B, 1) and labels floating-point.
+        """
         logits, loss = logits.detach(), loss.detach()
         self.num_classes = logits.shape[1]
-        top1 = logits.argmax(dim=1) == labels
+        is_number = labels.is_floating_point()
+        top1 = (logits[:, 0] - labels).abs() <= TOLERANCE if is_number else logits.argmax(dim=1) == labels
         top5 = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
         samples = torch.full_like(loss, len(labels))
         self.sums += torch.stack([loss.to(self.sums), *(n.to(self.sums) for n in (top1.sum(), top5.sum(), samples))])

@@ -20,9 +20,13 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def one_hot_mse(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the squared error of logits (B, classes) and one-hot labels (B,): mean over classes, sum over samples."""
+    """Return the squared error of logits (B, classes) and one-hot labels (B,): mean over classes, sum over samples.
+
+    Labels of a regression are numbers, (B,) floating-point, and compared with outputs (B, 1) as they are.
+    """
     logits = _precise(logits)
-    targets = F.one_hot(labels, logits.shape[1]).to(logits.dtype)
+    is_number = labels.is_floating_point()
+    targets = labels[:, None] if is_number else F.one_hot(labels, logits.shape[1]).to(logits.dtype)
     return F.mse_loss(logits, targets, reduction="sum") / logits.shape[1]
 
 

@@ -202,7 +202,7 @@ def _saved_flags(checkpoint: Checkpoint, path: Path) -> TrainConfig:
     recipe = checkpoint.recipe
     if differences := _differences(config, recipe):
         raise InputError(f"--resume={path} is of a run whose flags and weights differ: {_join_first(differences)}")
-    if config.resize not in (None, *recipe.image_shape[1:]):
+    if len(recipe.image_shape) == 3 and config.resize not in (None, *recipe.image_shape[1:]):
         raise InputError(f"--resume={path} is of a run with --resize={config.resize} on images {recipe.image_shape}")
     return config
 
@@ -210,6 +210,7 @@ def _saved_flags(checkpoint: Checkpoint, path: Path) -> TrainConfig:
 def _differences(config: TrainConfig, recipe: Recipe) -> list[str]:
     """Describe the differences between the flags of a run and the recipe of its weights, each as half a sentence."""
     expected = {name: getattr(recipe, name) for name in ("model", "layer", "width", "dataset", "fit")}
+    expected |= recipe.data_settings
     if (config.model, config.layer) == (recipe.model, recipe.layer):
         expected |= TrainConfig(model=config.model, layer=config.layer).settings | recipe.settings
     return [

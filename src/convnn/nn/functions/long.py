@@ -84,6 +84,7 @@ class SGConv(MapLayer):
         decay_min, decay_max: factor between a block and the next, of the first and of the last channel.
         bidirectional: positions before and after; without, only those before.
         kernel_mode: "cat_randn", or another mode of `PyramidKernel`.
+        heads: number of kernels for each channel, all of which the 1x1 convolution reads.
         use_fft: "auto", "never", "always", or "butterfly".
         groups: number of blocks of channels that do not mix.
         stride, padding, window_size, dilation: those of the convolution that it replaces; it computes the middle of
@@ -114,6 +115,7 @@ class SGConv(MapLayer):
         decay_max: float = 2.0,
         bidirectional: bool = True,
         kernel_mode: str = "cat_randn",
+        heads: int = 1,
         use_fft: str = "auto",
         groups: int = 1,
         stride: Sides = 1,
@@ -130,6 +132,7 @@ class SGConv(MapLayer):
         of_kernel: dict[str, Any] = {"decay_min": decay_min, "decay_max": decay_max, "mode": kernel_mode}
         kernel = PyramidKernel(
             in_channels,
+            heads=heads,
             l_max=l_max,
             kernel_dim=kernel_dim,
             n_scales=n_scales,
@@ -140,7 +143,7 @@ class SGConv(MapLayer):
         )
         self.operator = LagConv(kernel, use_fft=use_fft)
         make = ConvMaker(self.spatial_dims, device, dtype)
-        self.pointwise = make.pointwise(in_channels, out_channels, groups=groups, bias=bias)
+        self.pointwise = make.pointwise(heads * in_channels, out_channels, groups=groups, bias=bias)
 
     def _forward(self, x: Tensor) -> Tensor:
         return like(x, self.pointwise(self.places.of(self.operator(x))))
@@ -194,6 +197,7 @@ class LongConv(MapLayer):
         weight_init: "random" or "double_exp".
         bidirectional: positions before and after; without, only those before.
         weight_dropout: share of the taps that are left out in training.
+        heads: number of kernels for each channel, all of which the 1x1 convolution reads.
         use_fft: "auto", "never", "always", or "butterfly".
         groups: number of blocks of channels that do not mix.
         stride, padding, window_size, dilation: those of the convolution that it replaces; it computes the middle of
@@ -224,6 +228,7 @@ class LongConv(MapLayer):
         weight_init: str = "random",
         bidirectional: bool = True,
         weight_dropout: float = 0.0,
+        heads: int = 1,
         use_fft: str = "auto",
         groups: int = 1,
         stride: Sides = 1,
@@ -240,6 +245,7 @@ class LongConv(MapLayer):
         of_kernel: dict[str, Any] = {"ma_window_len": ma_window_len, "smooth_freq": smooth_freq}
         kernel = SquashedKernel(
             in_channels,
+            heads=heads,
             l_max=l_max,
             lam=lam,
             weight_init=weight_init,
@@ -250,7 +256,7 @@ class LongConv(MapLayer):
         )
         self.operator = LagConv(kernel, weight_dropout=weight_dropout, use_fft=use_fft)
         make = ConvMaker(self.spatial_dims, device, dtype)
-        self.pointwise = make.pointwise(in_channels, out_channels, groups=groups, bias=bias)
+        self.pointwise = make.pointwise(heads * in_channels, out_channels, groups=groups, bias=bias)
 
     def _forward(self, x: Tensor) -> Tensor:
         return like(x, self.pointwise(self.places.of(self.operator(x))))

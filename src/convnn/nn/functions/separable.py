@@ -134,7 +134,8 @@ def keep_variance(conv: GeneratedConv, kernel: GaborKernel, size: tuple[int, ...
     The factor is one over the root of the number of taps on a map of some size and of input channels, as in Chang et
     al., "Principled Weight Initialization for Hypernetworks".
     """
-    kernel.output.scale(1 / sqrt(kernel.in_channels * prod(conv.sides(size))))
+    if not kernel.output.weight.is_meta:  # whose mask has no values
+        kernel.output.scale(1 / sqrt(kernel.in_channels * prod(conv.sides(size))))
 
 
 class CCNNConv1d(CCNNConv):

@@ -34,7 +34,7 @@ class GaborFilter(nn.Module):
             nn.init.uniform_(self.mu, 1 - around, 1)
         else:
             nn.init.uniform_(self.mu, -around, around)
-        shape = torch.full(self.gamma.shape, sharpness, dtype=torch.float64)
+        shape = torch.full(self.gamma.shape, sharpness, dtype=torch.float64, device="cpu")  # also for weights on "meta"
         self.gamma.copy_(torch.distributions.Gamma(shape, 1.0).sample())
         self.linear.reset(1 / sqrt(self.mu.shape[1]), phase)
         self.linear.weight.mul_(frequency * self.gamma)

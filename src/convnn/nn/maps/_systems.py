@@ -23,17 +23,12 @@ _fact = partial(System, family="maps", paper="arXiv 2511.14137")
 
 
 def _conv2d(
-    in_channels: int,
-    out_channels: int,
-    *,
-    kernel_size: int = 3,
-    depthwise: bool = False,
-    without_bias: bool = False,
+    in_channels: int, out_channels: int, *, kernel_size: int = 3, depthwise: bool = False, bias: bool = True
 ) -> nn.Conv2d:
     """Create a convolution; networks say whether each channel has its own kernel, and whether there is a bias."""
     check_at_least("kernel_size", kernel_size, 1)
     groups = in_channels if depthwise else 1
-    return nn.Conv2d(in_channels, out_channels, kernel_size, padding="same", groups=groups, bias=not without_bias)
+    return nn.Conv2d(in_channels, out_channels, kernel_size, padding="same", groups=groups, bias=bias)
 
 
 register_layer(
