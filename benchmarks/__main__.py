@@ -12,6 +12,7 @@ import torch
 from benchmarks import report
 from benchmarks.clustered import measure_clustered
 from benchmarks.contestants import LARGE, RESNET18, VGG11, Case
+from benchmarks.depthwise import measure_depthwise, measure_large_kernels
 from benchmarks.family import measure_family
 from benchmarks.layers import measure_layer, measure_sizes
 from benchmarks.map_sizes import measure_map_sizes
@@ -21,6 +22,10 @@ from benchmarks.search import measure_search
 from benchmarks.tokens import Tokens, measure_tokens, measure_vits
 
 GROUPS = ("map_sizes", "clustered", "networks", "family", "layers", "searches", "sizes", "tokens", "vits", "routed")
+GROUPS = (
+    *("map_sizes", "clustered", "networks", "family", "layers", "searches", "sizes", "tokens", "vits"),
+    *("depthwise", "large_kernels"),
+)
 
 
 def main() -> int:
@@ -73,6 +78,10 @@ FULLY: dict[str, Callable[[], Any]] = {
         measure_vits(Tokens(2, 512), 3, with_memory=True),
     ],
     "routed": lambda: measure_routed([Case(64, *shape) for shape in ROUTED], 5),
+    "depthwise": lambda: [
+        measure_depthwise(Case(16, *shape), (3, 7, 13, 17, 31), 5, with_memory=True) for shape in FAMILY
+    ],
+    "large_kernels": lambda: measure_large_kernels(2, 224, 3),
 }
 """The cases that the page shows."""
 
@@ -87,6 +96,8 @@ QUICKLY: dict[str, Callable[[], Any]] = {
     "tokens": lambda: [measure_tokens(Tokens(1, 224), 2, with_memory=False)],
     "vits": lambda: [measure_vits(Tokens(1, 224), 2, with_memory=False)],
     "routed": lambda: measure_routed([Case(4, 8, 32, 32)], 2),
+    "depthwise": lambda: [measure_depthwise(Case(2, 8, 16, 16), (3, 13), 2, with_memory=False)],
+    "large_kernels": lambda: measure_large_kernels(2, 32, 1),
 }
 """The same cases on small batches, to check that everything runs and agrees."""
 
