@@ -12,6 +12,7 @@ import torch
 from benchmarks import report
 from benchmarks.clustered import measure_clustered
 from benchmarks.contestants import LARGE, RESNET18, VGG11, Case
+from benchmarks.depthwise import measure_depthwise, measure_large_kernels
 from benchmarks.family import measure_family
 from benchmarks.functions import measure_functions
 from benchmarks.layers import measure_layer, measure_sizes
@@ -25,6 +26,10 @@ from benchmarks.tokens import Tokens, measure_tokens, measure_vits
 GROUPS = ("map_sizes", "clustered", "networks", "family", "layers", "searches", "sizes", "tokens", "vits", "routed")
 GROUPS = ("map_sizes", "clustered", "networks", "family", "layers", "searches", "sizes", "tokens", "vits", "structured")
 GROUPS = ("map_sizes", "clustered", "networks", "family", "layers", "searches", "sizes", "tokens", "vits", "functions")
+GROUPS = (
+    *("map_sizes", "clustered", "networks", "family", "layers", "searches", "sizes", "tokens", "vits"),
+    *("depthwise", "large_kernels"),
+)
 
 
 def main() -> int:
@@ -79,6 +84,10 @@ FULLY: dict[str, Callable[[], Any]] = {
     "routed": lambda: measure_routed([Case(64, *shape) for shape in ROUTED], 5),
     "structured": lambda: measure_structured(Case(16, 32, 16, 16), 15),
     "functions": lambda: measure_functions((1024, 4096, 16384, 65536), 5, with_memory=True),
+    "depthwise": lambda: [
+        measure_depthwise(Case(16, *shape), (3, 7, 13, 17, 31), 5, with_memory=True) for shape in FAMILY
+    ],
+    "large_kernels": lambda: measure_large_kernels(2, 224, 3),
 }
 """The cases that the page shows."""
 
@@ -95,6 +104,8 @@ QUICKLY: dict[str, Callable[[], Any]] = {
     "routed": lambda: measure_routed([Case(4, 8, 32, 32)], 2),
     "structured": lambda: measure_structured(Case(2, 8, 4, 4), 2),
     "functions": lambda: measure_functions((256, 512), 2, with_memory=False),
+    "depthwise": lambda: [measure_depthwise(Case(2, 8, 16, 16), (3, 13), 2, with_memory=False)],
+    "large_kernels": lambda: measure_large_kernels(2, 32, 1),
 }
 """The same cases on small batches, to check that everything runs and agrees."""
 

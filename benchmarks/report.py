@@ -23,6 +23,8 @@ def tables(results: dict[str, Any]) -> str:
         "routed": [_routed],
         "structured": [_structured],
         "functions": [_functions],
+        "depthwise": [_depthwise],
+        "large_kernels": [_large_kernels],
     }
     return "\n".join(table(results) for group, makers in parts.items() if group in results for table in makers)
 
@@ -190,6 +192,45 @@ def _functions(results: dict[str, Any]) -> str:
         "A causal kernel as long as the signal for each of 16 channels, batch 4, forward. The time by FFT grows with"
         f" the length to the power of {measured['exponent']:.2f}. Generation of the kernel as a share of a training"
         f" step, 64->64, 32x32, batch 16: {shares}.\n\n" + "\n".join(rows) + "\n"
+    )
+
+
+def _depthwise(results: dict[str, Any]) -> str:
+    return "\n".join(
+        f"### Depthwise convolutions, {one['case']['inputs']} channels, {one['case']['side']}x{one['case']['side']},"
+        f" batch {one['case']['batch']}\n\n" + _depthwise_table(one["rows"])
+        for one in results["depthwise"]
+    )
+
+
+def _depthwise_table(rows: dict[str, dict[str, Any]]) -> str:
+    """Return a table with a row per kernel: forward; forward and backward."""
+    names = list(next(iter(rows.values()))["forward"]["ms"])
+    head = ["kernel", *(f"{name}, ms" for name in names), "times faster than the better", *(f"{n}, MB" for n in names)]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for side, row in rows.items():
+        forward, training = row["forward"], row["training"]
+        cells = [f"{side} x {side}", *(f"{forward['ms'][n]:.1f}; {training['ms'][n]:.1f}" for n in names)]
+        faster = "; ".join(f"{phase['ours is faster']['the better']:.1f}" for phase in (forward, training))
+        cells += [faster if row["agrees"] else "parity failed"]
+        cells += [_whole((training["MB"] or {}).get(name)) for name in names]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _large_kernels(results: dict[str, Any]) -> str:
+    measured = results["large_kernels"]
+    names = list(next(iter(measured["rows"].values()))["ms"])
+    head = ["network", *(f"{name}, ms" for name in names), "times faster than PyTorch", "than the better"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for network, row in measured["rows"].items():
+        faster = [f"{row['ours is faster'][name]:.2f}" for name in ("PyTorch", "the better")]
+        lines.append("| " + " | ".join([network, *(f"{row['ms'][name]:.0f}" for name in names), *faster]) + " |")
+    side = measured["side"]
+    return (
+        f"### Bodies of networks with large kernels, forward and backward, {side} pixels, batch {measured['batch']}\n\n"
+        + "\n".join(lines)
+        + "\n"
     )
 
 

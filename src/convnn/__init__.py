@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convnn import data, export, hub, models, nn, ops, study, train, viz
-    from convnn.nn import merge, replace_layers, share_kernels
+    from convnn.nn import merge, replace_depthwise, replace_layers, share_kernels
     from convnn.train import load
 
 __version__ = "0.1.0"
@@ -25,6 +25,7 @@ __all__ = [
     "models",
     "nn",
     "ops",
+    "replace_depthwise",
     "replace_layers",
     "share_kernels",
     "study",
@@ -34,6 +35,7 @@ __all__ = [
 
 _FUNCTIONS = {
     "merge": "convnn.nn",
+    "replace_depthwise": "convnn.nn",
     "replace_layers": "convnn.nn",
     "share_kernels": "convnn.nn",
     "load": "convnn.train",

@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
+from convnn.backends._windows import depthwise as depthwise
+from convnn.backends._windows import depthwise_backward as depthwise_backward
 from convnn.backends.request import Request
 
 _MAX_ZERO_LENGTH = 1e-12  # a row of at most this length counts as a zero row

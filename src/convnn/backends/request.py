@@ -12,10 +12,10 @@ class Request(NamedTuple):
 
     Attributes:
         operator: "nearest", "nearest_in_clusters", "one_of_each", "similarity", "convolve", "largest",
-            "attend_to_blocks" or "solve_triangular".
+            "attend_to_blocks", "depthwise" or "solve_triangular".
         device: where the tensors are.
         dtype: floating type of the features.
-        K: neighbours per query.
+        K: neighbours per query, or positions of a window.
         channels: width of the features.
         groups: blocks of channels that do not mix; 1 for operators without groups.
     """

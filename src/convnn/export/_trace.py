@@ -23,6 +23,7 @@ _DEFINITIONS: dict[Any, Callable[..., Tensor]] = {
     torch.ops.convnn.convolve.default: reference.convolve,
     torch.ops.convnn.largest.default: reference.largest,
     torch.ops.convnn.attend_to_blocks.default: reference.attend_to_blocks,
+    torch.ops.convnn.depthwise.default: reference.depthwise,
 }
 
 

@@ -2,6 +2,7 @@
 
 from convnn.nn import functional
 from convnn.nn._cost import SlowSearchWarning
+from convnn.nn._depthwise import DepthwiseConv1d, DepthwiseConv2d, DepthwiseConv3d
 from convnn.nn._extensions import import_layers
 from convnn.nn._factory import LayerFactory
 from convnn.nn._grid import PADDING_MODES, Grid
@@ -50,7 +51,15 @@ from convnn.nn.maps.convnn import ConvNN1d, ConvNN2d, ConvNN3d
 from convnn.nn.maps.placed import ConvNNPos1d, ConvNNPos2d, ConvNNPos3d
 from convnn.nn.positional import PositionalEncoding2d
 from convnn.nn.registry import LAYERS, layer_factory, list_layers, register_layer
-from convnn.nn.replace import Fate, ReplacementReport, SharingReport, Where, replace_layers, share_kernels
+from convnn.nn.replace import (
+    Fate,
+    ReplacementReport,
+    SharingReport,
+    Where,
+    replace_depthwise,
+    replace_layers,
+    share_kernels,
+)
 from convnn.nn.routed.experts import CondConv1d, CondConv2d, CondConv3d
 from convnn.nn.routed.frequency import FDConv2d
 from convnn.nn.tokens._layer import NeighborAttention, TokenLayer
@@ -167,6 +176,9 @@ __all__ = [
     "ConvNorm",
     "DAGC2d",
     "DegreeEstimator",
+    "DepthwiseConv1d",
+    "DepthwiseConv2d",
+    "DepthwiseConv3d",
     "EdgeConv2d",
     "EdgeRanker",
     "FDConv2d",
@@ -287,6 +299,7 @@ __all__ = [
     "list_layers",
     "merge",
     "register_layer",
+    "replace_depthwise",
     "replace_layers",
     "set_rate",
     "share_kernels",

@@ -1,12 +1,13 @@
 """Conditional positional encoding."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from convnn.errors import check_odd
+from convnn.nn._depthwise import DepthwiseConv2d
 
 
-class PositionalEncoding2d(nn.Conv2d):
+class PositionalEncoding2d(DepthwiseConv2d):
     r"""Conditional positional encoding: a map plus a depthwise convolution of it.
 
     .. math:: y = x + P * x

@@ -1,6 +1,10 @@
-"""The three steps of a neighbourhood layer: `select` the neighbours, `weigh` them, `aggregate` their values."""
+"""The three steps of a neighbourhood layer: `select` the neighbours, `weigh` them, `aggregate` their values.
 
 from convnn.ops import aggregate, blocks, select, triangular, weigh
+Where neighbours are fixed by place, and each channel has its own kernel, `windows` takes the three steps at once.
+"""
+
+from convnn.ops import aggregate, blocks, select, weigh, windows
 from convnn.ops._dispatch import BACKEND_CHOICES, backend_report, check_backend
 from convnn.ops.neighbors import METRICS, Neighbors
 
@@ -15,4 +19,5 @@ __all__ = [
     "select",
     "triangular",
     "weigh",
+    "windows",
 ]

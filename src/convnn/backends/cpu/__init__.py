@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from convnn.backends import reference
+from convnn.backends._windows import map_of, rows_of, window_counts
 from convnn.backends.cpu._blocks import attend_to_blocks, attend_to_blocks_backward
 from convnn.backends.cpu._core import FAULT, INSTRUCTION_SET, NOT_COMPILED, core
 from convnn.backends.request import Request
@@ -21,6 +23,8 @@ __all__ = [
     "attend_to_blocks_backward",
     "convolve",
     "convolve_backward",
+    "depthwise",
+    "depthwise_backward",
     "largest",
     "nearest",
     "nearest_in_lists",
@@ -31,6 +35,11 @@ __all__ = [
     "unavailable_reasons",
     "unsupported_reasons",
 ]
+
+
+_TYPES_OF_ONEDNN = (torch.float32, torch.bfloat16)
+_SIDES = {"avx512": range(10, 14), "avx2": range(7, 1 << 30)}
+"""Sides of depthwise kernels with which the core is quicker than oneDNN, by instruction set."""
 
 
 def unavailable_reasons() -> list[str]:
@@ -162,6 +171,80 @@ def solve_triangular(z: Tensor, weight: Tensor, groups: int) -> Tensor:
     if out.numel():
         _run(core.solve_triangular, dense_z, dense_weight, out)
     return out.to(z.dtype)
+
+
+def depthwise(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+) -> Tensor:
+    """Convolve every channel with its own kernel; see `convnn.ops.windows.depthwise`.
+
+    PyTorch computes it where its convolution, oneDNN's, is quicker.
+    """
+    rows = rows_of(x)
+    if x.dim() > 3 and x.dtype in _TYPES_OF_ONEDNN and max(weight.shape[2:]) not in _SIDES.get(INSTRUCTION_SET, ()):
+        return reference.depthwise(map_of(rows), weight, bias, stride, padding, dilation)
+    dense, kernels, dense_bias = _dense(rows, weight, bias)
+    sides = window_counts(x.shape[2:], weight.shape[2:], stride, padding, dilation)
+    out = dense.new_empty(x.shape[0], *sides, x.shape[1])
+    if out.numel():
+        _run(
+            core.depthwise,
+            _volume(dense),
+            _volume(kernels.squeeze(1), 0),
+            dense_bias,
+            *_geometry(stride, padding, dilation),
+            _volume(out),
+        )
+    return map_of(out).to(x.dtype)
+
+
+def depthwise_backward(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    needs: Sequence[bool],
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return the needed gradients of map and weight, from the gradient (B, C, *S') of the output."""
+    dense_grad, rows, kernels = _dense(rows_of(grad), rows_of(x), weight)
+    grads: list[Any] = [
+        one.new_empty(one.shape) if need else None for one, need in zip((rows, kernels), needs, strict=True)
+    ]
+    if grad.numel():
+        of_map = None if grads[0] is None else _volume(grads[0])
+        of_weight = None if grads[1] is None else _volume(grads[1].squeeze(1), 0)
+        geometry = _geometry(stride, padding, dilation)
+        _run(
+            core.depthwise_backward,
+            _volume(dense_grad),
+            _volume(rows),
+            _volume(kernels.squeeze(1), 0),
+            *geometry,
+            of_map,
+            of_weight,
+        )
+    else:
+        grads = [None if one is None else one.zero_() for one in grads]
+    return _cast(None if grads[0] is None else map_of(grads[0]), x), _cast(grads[1], weight)
+
+
+def _volume(rows: Tensor, ends: int = 1) -> Tensor:
+    """Return (N, *S, C), or (N, *S) where nothing is at the end, with three axes S."""
+    missing = 4 + ends - rows.dim()
+    return rows.reshape(rows.shape[0], *[1] * missing, *rows.shape[1:])
+
+
+def _geometry(stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]) -> list[list[int]]:
+    """Return each of them for three axes."""
+    missing = 3 - len(stride)
+    return [[usual] * missing + [*given] for given, usual in ((stride, 1), (padding, 0), (dilation, 1))]
 
 
 def _dense(*tensors: Tensor | None) -> list[Any]:

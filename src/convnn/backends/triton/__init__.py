@@ -64,8 +64,10 @@ def unsupported_reasons(request: Request) -> list[str]:
         reasons.append(f"dtype must be one of {names}, not {_name(request.dtype)}")
     if request.operator == "attend_to_blocks" and request.channels > MAX_HEAD:
         reasons.append(f"heads must have at most {MAX_HEAD} channels, not {request.channels}")
+    if request.operator == "depthwise":
+        reasons.append("PyTorch computes the windows of maps; take 'reference'")
     if request.operator == "solve_triangular":
-        return [*reasons, "it has no kernel for triangular convolutions"]
+        reasons.append("it has no kernel for triangular convolutions")
     if request.groups not in (1, request.channels):
         reasons.append(f"groups must be 1 or the {counted(request.channels, 'channel')}, not {request.groups}")
     return reasons

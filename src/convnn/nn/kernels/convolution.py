@@ -6,14 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from convnn.errors import InputError, check_odd
+from convnn.nn._depthwise import DEPTHWISE
 from convnn.nn._grid import Grid, Sides, each_side
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-CONVOLVE = (F.conv1d, F.conv2d, F.conv3d)
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 """By the number of axes of the map, from one."""
@@ -62,7 +61,8 @@ class ConvMaker:
             "dilation": apart,
             "groups": groups,
         }
-        kind = CONVOLUTIONS[self.axes - 1]
+        is_depthwise = groups == in_channels == out_channels
+        kind = (DEPTHWISE if is_depthwise else CONVOLUTIONS)[self.axes - 1]
         return kind(in_channels, out_channels, **geometry, bias=bias, device=self.device, dtype=self.dtype)
 
     def depthwise(

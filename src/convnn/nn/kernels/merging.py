@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from convnn.errors import InputError
+from convnn.nn._depthwise import DEPTHWISE
 from convnn.nn.kernels.convolution import BATCH_NORMS, CONVOLUTIONS, Convolution
 from convnn.nn.kernels.taps import Kernel, normalised
 from convnn.nn.kernels.tracing import has_hooks, steps_to
@@ -141,7 +142,7 @@ def _merge_parts(holder: nn.Module) -> Iterator[Merged]:
             yield Merged(name, type(module).__name__, reason=SHARED)
         elif module in new:
             holder.set_submodule(name, new[module])
-            yield Merged(name, type(module).__name__, type(new[module]).__name__)
+            yield Merged(name, type(module).__name__, new[module]._get_name())
         else:
             yield Merged(name, type(module).__name__, reason="something listens to it")
 
@@ -160,7 +161,7 @@ def _merge_norms(holder: nn.Module) -> Iterator[Merged]:
         if layer is None or conv is None or not _is_pair(conv, norm):
             yield Merged(after, type(norm).__name__, reason="it does not follow a convolution")
             continue
-        old = f"{type(layer).__name__} and {type(norm).__name__}"
+        old = f"{layer._get_name()} and {type(norm).__name__}"
         if not step.is_alone or any(uses[part] > 1 or has_hooks(part) for part in (layer, conv, norm)):
             yield Merged(before, old, reason="it is used elsewhere, or something listens to it")
             continue
@@ -169,7 +170,7 @@ def _merge_norms(holder: nn.Module) -> Iterator[Merged]:
             continue
         _take_in(conv, norm)
         holder.set_submodule(after, _rest(norm))
-        yield Merged(before, old, type(layer).__name__)
+        yield Merged(before, old, layer._get_name())
 
 
 def _untraced(holder: nn.Module, known: set[str]) -> Iterator[Merged]:
@@ -203,7 +204,7 @@ def _sharing(model: nn.Module) -> set[nn.Module]:
 def _is_pair(conv: nn.Module, norm: nn.Module) -> bool:
     """Return whether these are a convolution and its batch normalisation, and nothing more."""
     return (
-        type(conv) in CONVOLUTIONS
+        type(conv) in (*CONVOLUTIONS, *DEPTHWISE)
         and (type(norm) in BATCH_NORMS or _is_with_activation(norm))
         and norm.running_mean is not None
         and norm.num_features == conv.out_channels

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from convnn.errors import InputError, check_at_least, check_odd
+from convnn.nn._depthwise import convolve_depthwise
 from convnn.nn._grid import Sides, each_side
 from convnn.nn._reset import reset_as_conv
-from convnn.nn.kernels.convolution import CONVOLVE, ConvMaker
+from convnn.nn.kernels.convolution import ConvMaker
 
 
 class OffsetAttention(nn.Module):
@@ -64,9 +65,7 @@ class OffsetAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, *S) to (B, C, *S)."""
         weight = self.weight.repeat_interleave(self.channels // self.weight.shape[0], dim=0)
-        sides = weight.shape[2:]
-        convolve = CONVOLVE[len(sides) - 1]
-        return convolve(x, weight, self.bias, padding=[side // 2 for side in sides], groups=self.channels)
+        return convolve_depthwise(x, weight, self.bias, padding="same")
 
     def attention(self, size: Sequence[int]) -> Tensor:
         """Return A of each kernel for a map of some size, its positions in raster order, (G, N, N)."""

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from convnn.nn._depthwise import CONVOLVE
 from convnn.nn._grid import Grid, each_side
-from convnn.nn.kernels.convolution import CONVOLVE
 
 
 def mixed(shares: Tensor, kernels: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnn.errors import InputError, check_at_least, check_fraction, check_odd
+from convnn.nn._depthwise import convolve_depthwise
 from convnn.nn._reset import reset_as_conv
 from convnn.nn.kernels.convolution import BATCH_NORMS, ConvMaker, check_can_normalise
 from convnn.nn.kernels.merging import Mergeable
@@ -111,7 +112,7 @@ class ShiftedSum2d(Mergeable):
         moved, ghosts = x.split((self.moved, x.shape[1] - self.moved), dim=1)
         out = moved
         for weight, norm in zip(self.kernels(), self.norms, strict=True):
-            part = _depthwise(moved, weight)
+            part = convolve_depthwise(moved, weight, None, padding="same")
             check_can_normalise(norm, part)
             out = out + norm(part)
         return torch.cat([out, ghosts], dim=1)
@@ -197,8 +198,3 @@ class TwoBands2d(nn.Module):
         x = x[:, self.channels]
         moved, ghosts = x.split((self.wide.out_channels, x.shape[1] - self.wide.out_channels), dim=1)
         return torch.cat([self.wide(moved) + self.tall(moved), ghosts], dim=1)
-
-
-def _depthwise(x: Tensor, weight: Tensor) -> Tensor:
-    """Convolve every channel with its kernel (C, 1, *K), which has a middle."""
-    return F.conv2d(x, weight, padding=[side // 2 for side in weight.shape[2:]], groups=weight.shape[0])

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import fx, nn
 
+from convnn.nn._depthwise import DEPTHWISE
 from convnn.nn._layer import MapLayer
 
 Graph = tuple[nn.Module, fx.Graph]
@@ -89,7 +90,7 @@ class _Tracer(fx.Tracer):
         self.opaque = opaque
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return m in self.opaque or super().is_leaf_module(m, module_qualified_name)
+        return m in self.opaque or isinstance(m, DEPTHWISE) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _steps(root: nn.Module, graph: fx.Graph, kinds: Kinds, prefix: str) -> Sequence[Step]:

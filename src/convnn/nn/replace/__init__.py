@@ -13,6 +13,7 @@ from convnn.nn._layer import MapLayer
 from convnn.nn.registry import LAYERS, check_layer_name, check_settings
 from convnn.nn.replace import _maps, _tokens
 from convnn.nn.replace._along import build_along, factory_along
+from convnn.nn.replace._depthwise import replace_depthwise
 from convnn.nn.replace._maps import kept_settings
 from convnn.nn.replace._report import Fate, ReplacementReport
 from convnn.nn.replace._sharing import SCOPES, SharingReport, share_kernels
@@ -30,6 +31,7 @@ __all__ = [
     "can_keep_weights",
     "factory_along",
     "kept_settings",
+    "replace_depthwise",
     "replace_layers",
     "share_kernels",
 ]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from convnn.errors import InputError, UnsupportedError
+from convnn.nn._depthwise import DEPTHWISE
 from convnn.nn._grid import Grid, Sides
 from convnn.nn._layer import MapLayer
 from convnn.nn.functions.dense import (
@@ -154,7 +155,7 @@ def reason_to_leave(
     Windows of a single position are replaced only if this is asked for, by `pointwise`, and makes a difference.
     """
     kind = type(conv).__name__
-    if type(conv) not in CONVOLUTIONS and kind != SAME:
+    if type(conv) not in (*CONVOLUTIONS, *DEPTHWISE) and kind != SAME:
         return f"{kind} computes more than a convolution, or not the same"
     if parametrize.is_parametrized(conv) or conv._forward_pre_hooks or conv._forward_hooks:
         return "its weight is computed from others, or something listens to it"

@@ -1,9 +1,11 @@
 // The Python module, compiled once for each instruction set as a separate module, so that they share no code.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/array.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string_view.h>
 
+#include <array>
 #include <optional>
 #include <stdexcept>
 #include <string_view>
@@ -11,6 +13,7 @@
 #include "choose.h"
 #include "convolve.h"
 #include "depthwise.h"
+#include "depthwise_window.h"
 #include "gradients.h"
 #include "largest.h"
 #include "lists.h"
@@ -203,6 +206,40 @@ void convolve_backward(Array<const T, 3> grad, Array<const T, 3> values, Array<c
     if (grad_weight && !is_narrow) BackwardWeight<T>(shape, in, grad.data(), threads).run(grad_weight->data());
 }
 
+using Sides = std::array<std::ptrdiff_t, 3>;
+
+// Windows of a map (B, *S, C), with the longest side of the kernel along the rows.
+template <class X, class W, class Y>
+Window window_of(const X& x, const W& weight, const Y& out, const Sides& stride, const Sides& padding, const Sides& dilation) {
+    Axis axes[3];
+    std::ptrdiff_t in_step = 1, out_step = 1, kernel_step = 1;
+    for (int i = 2; i >= 0; --i) {
+        axes[i] = {std::ptrdiff_t(x.shape(i + 1)), std::ptrdiff_t(out.shape(i + 1)), std::ptrdiff_t(weight.shape(i + 1)),
+                   stride[i], padding[i], dilation[i], in_step, out_step, kernel_step};
+        in_step *= axes[i].in, out_step *= axes[i].out, kernel_step *= axes[i].kernel;
+    }
+    const int longest = axes[2].kernel >= std::max(axes[0].kernel, axes[1].kernel) ? 2 : axes[1].kernel >= axes[0].kernel ? 1 : 0;
+    std::swap(axes[longest], axes[2]);
+    if (axes[1].in > axes[0].in) std::swap(axes[0], axes[1]);
+    return {x.shape(0), x.shape(4), {axes[0], axes[1], axes[2]}};
+}
+
+template <class T>
+void depthwise(Array<const T, 5> x, Array<const T, 4> weight, Optional<const T, 1> bias, Sides stride, Sides padding,
+               Sides dilation, Array<T, 5> out, int threads) {
+    nb::gil_scoped_release release;
+    const DepthwiseWindow<T> window(window_of(x, weight, out, stride, padding, dilation), threads);
+    window.forward(x.data(), weight.data(), data(bias), out.data());
+}
+
+template <class T>
+void depthwise_backward(Array<const T, 5> grad, Array<const T, 5> x, Array<const T, 4> weight, Sides stride, Sides padding,
+                        Sides dilation, Optional<T, 5> grad_x, Optional<T, 4> grad_weight, int threads) {
+    nb::gil_scoped_release release;
+    const DepthwiseWindow<T> window(window_of(x, weight, grad, stride, padding, dilation), threads);
+    window.backward(grad.data(), x.data(), weight.data(), data(grad_x), data(grad_weight));
+}
+
 template <class T>
 void solve_triangular(Array<const T, 4> z, Array<const T, 4> weight, Array<T, 4> out, int threads) {
     nb::gil_scoped_release release;
@@ -234,6 +271,11 @@ void define(nb::module_& m) {
           arg("grad_scores").none(), arg("grad_weight").none(), arg("threads"));
     m.def("solve_triangular", &solve_triangular<T>, arg("z").noconvert(), arg("weight").noconvert(),
           arg("out").noconvert(), arg("threads"));
+    m.def("depthwise", &depthwise<T>, arg("x").noconvert(), arg("weight").noconvert(), arg("bias").none(), arg("stride"),
+          arg("padding"), arg("dilation"), arg("out").noconvert(), arg("threads"));
+    m.def("depthwise_backward", &depthwise_backward<T>, arg("grad").noconvert(), arg("x").noconvert(),
+          arg("weight").noconvert(), arg("stride"), arg("padding"), arg("dilation"), arg("grad_x").none(),
+          arg("grad_weight").none(), arg("threads"));
 }
 
 }  // namespace
