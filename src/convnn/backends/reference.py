@@ -9,6 +9,13 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
+from convnn.backends._ragged import (  # noqa: F401  # operators of this backend
+    ragged_largest,
+    ragged_products,
+    ragged_sum,
+    scatter_choices,
+    transpose_lists,
+)
 from convnn.backends.request import Request
 
 _MAX_ZERO_LENGTH = 1e-12  # a row of at most this length counts as a zero row

@@ -1,6 +1,6 @@
 """The three steps of a neighbourhood layer: `select` the neighbours, `weigh` them, `aggregate` their values."""
 
-from convnn.ops import aggregate, blocks, select, weigh
+from convnn.ops import aggregate, blocks, ragged, select, weigh
 from convnn.ops._dispatch import BACKEND_CHOICES, backend_report, check_backend
 from convnn.ops.neighbors import METRICS, Neighbors
 
@@ -12,6 +12,7 @@ __all__ = [
     "backend_report",
     "blocks",
     "check_backend",
+    "ragged",
     "select",
     "weigh",
 ]

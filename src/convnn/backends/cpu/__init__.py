@@ -25,8 +25,13 @@ __all__ = [
     "nearest",
     "nearest_in_lists",
     "one_of_each",
+    "ragged_largest",
+    "ragged_products",
+    "ragged_sum",
+    "scatter_choices",
     "similarity",
     "similarity_backward",
+    "transpose_lists",
     "unavailable_reasons",
     "unsupported_reasons",
 ]
@@ -152,6 +157,49 @@ def convolve_backward(
     else:
         grads = [None if tensor is None else tensor.zero_() for tensor in grads]
     return _cast(grads[0], values), _cast(grads[1], scores), _cast(grads[2], weight)
+
+
+def ragged_sum(values: Tensor, scores: Tensor | None, starts: Tensor, indices: Tensor) -> Tensor:
+    """Return the sums (N, C) of values (T, C) over each list; see `convnn.ops.ragged.total`."""
+    dense_values, dense_scores = _dense(values, scores)
+    out = dense_values.new_empty(starts.shape[0] - 1, values.shape[1])
+    if out.numel():
+        _run(core.ragged_sum, dense_values, starts.contiguous(), indices.contiguous(), dense_scores, out)
+    return out.to(values.dtype)
+
+
+def ragged_products(queries: Tensor, keys: Tensor, starts: Tensor, indices: Tensor, heads: int) -> Tensor:
+    """Return the inner products (E, H) of queries with the keys in their lists; see `convnn.ops.ragged.products`."""
+    dense_queries, dense_keys = _dense(queries, keys)
+    out = dense_queries.new_empty(indices.shape[0], heads)
+    if out.numel():
+        _run(core.ragged_products, dense_queries, dense_keys, starts.contiguous(), indices.contiguous(), out)
+    return out.to(queries.dtype)
+
+
+def ragged_largest(values: Tensor, starts: Tensor, indices: Tensor) -> Tensor:
+    """Return the index (N, C) of the largest value of each list, or -1; see `convnn.ops.ragged.maximum`."""
+    (values,) = _dense(values)
+    out = starts.new_empty(starts.shape[0] - 1, values.shape[1])
+    if out.numel():
+        _run(core.ragged_largest, values, starts.contiguous(), indices.contiguous(), out)
+    return out
+
+
+def scatter_choices(rows: Tensor, choices: Tensor, positions: int) -> Tensor:
+    """Return the sums (T, C) of the rows (N, C) that chose each position."""
+    (dense,) = _dense(rows)
+    out = dense.new_empty(positions, rows.shape[1])
+    if out.numel():
+        _run(core.scatter_choices, dense, choices.contiguous(), out)
+    return out.to(rows.dtype)
+
+
+def transpose_lists(starts: Tensor, indices: Tensor, positions: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the lists of the other end; see `reference.transpose_lists`."""
+    out = starts.new_empty(positions + 1), torch.empty_like(indices), torch.empty_like(indices)
+    _run(core.transpose_lists, starts.contiguous(), indices.contiguous(), *out)
+    return out
 
 
 def _dense(*tensors: Tensor | None) -> list[Any]:

@@ -15,6 +15,7 @@
 #include "largest.h"
 #include "lists.h"
 #include "narrow.h"
+#include "ragged.h"
 #include "select.h"
 #include "weigh.h"
 
@@ -202,6 +203,59 @@ void convolve_backward(Array<const T, 3> grad, Array<const T, 3> values, Array<c
     if (grad_weight && !is_narrow) BackwardWeight<T>(shape, in, grad.data(), threads).run(grad_weight->data());
 }
 
+// Lists by their starts, of which the last is the number of edges.
+RaggedLists ragged_of(const Array<const int64_t, 1>& starts, const Array<const int64_t, 1>& indices,
+                      std::size_t positions) {
+    const int64_t* data = starts.data();
+    bool valid = starts.size() && !data[0] && data[starts.size() - 1] == int64_t(indices.size());
+    for (std::size_t i = 1; i < starts.size(); ++i) valid &= data[i - 1] <= data[i];
+    if (!valid) throw nb::index_error("the starts of the lists do not ascend from 0 to the number of edges");
+    check_below(indices, positions);
+    return {data, indices.data(), starts.size() - 1};
+}
+
+template <class T>
+void ragged_sum(Array<const T, 2> values, Array<const int64_t, 1> starts, Array<const int64_t, 1> indices,
+                Optional<const T, 2> scores, Array<T, 2> out, int threads) {
+    const RaggedLists lists = ragged_of(starts, indices, values.shape(0));
+    nb::gil_scoped_release release;
+    const Ragged ragged(lists, values.shape(1), scores ? scores->shape(1) : 1, threads);
+    ragged.sum(values.data(), data(scores), out.data());
+}
+
+template <class T>
+void ragged_products(Array<const T, 2> queries, Array<const T, 2> keys, Array<const int64_t, 1> starts,
+                     Array<const int64_t, 1> indices, Array<T, 2> out, int threads) {
+    const RaggedLists lists = ragged_of(starts, indices, keys.shape(0));
+    nb::gil_scoped_release release;
+    Ragged(lists, keys.shape(1), out.shape(1), threads).products(queries.data(), keys.data(), out.data());
+}
+
+template <class T>
+void ragged_largest(Array<const T, 2> values, Array<const int64_t, 1> starts, Array<const int64_t, 1> indices,
+                    Array<int64_t, 2> out, int threads) {
+    const RaggedLists lists = ragged_of(starts, indices, values.shape(0));
+    nb::gil_scoped_release release;
+    Ragged(lists, values.shape(1), 1, threads).largest(values.data(), out.data());
+}
+
+// Choices are positions, or negative for none.
+template <class T>
+void scatter_choices(Array<const T, 2> rows, Array<const int64_t, 2> choices, Array<T, 2> out, int threads) {
+    bool valid = true;
+    for (std::size_t i = 0; i < choices.size(); ++i) valid &= choices.data()[i] < int64_t(out.shape(0));
+    if (!valid) throw nb::index_error("a choice lies outside the positions");
+    nb::gil_scoped_release release;
+    scatter(rows.data(), choices.data(), rows.shape(0), out.shape(0), out.shape(1), out.data(), threads);
+}
+
+void transpose_lists(Array<const int64_t, 1> starts, Array<const int64_t, 1> indices, Array<int64_t, 1> out_starts,
+                     Array<int64_t, 1> out_lists, Array<int64_t, 1> out_edges, int) {
+    const RaggedLists lists = ragged_of(starts, indices, out_starts.size() - 1);
+    nb::gil_scoped_release release;
+    transpose(lists, out_starts.size() - 1, out_starts.data(), out_lists.data(), out_edges.data());
+}
+
 template <class T>
 void define(nb::module_& m) {
     using nb::arg;
@@ -223,6 +277,14 @@ void define(nb::module_& m) {
     m.def("convolve_backward", &convolve_backward<T>, arg("grad").noconvert(), arg("values").noconvert(),
           arg("indices").noconvert(), arg("scores").none(), arg("weight").noconvert(), arg("grad_values").none(),
           arg("grad_scores").none(), arg("grad_weight").none(), arg("threads"));
+    m.def("ragged_sum", &ragged_sum<T>, arg("values").noconvert(), arg("starts"), arg("indices"), arg("scores").none(),
+          arg("out").noconvert(), arg("threads"));
+    m.def("ragged_products", &ragged_products<T>, arg("queries").noconvert(), arg("keys").noconvert(), arg("starts"),
+          arg("indices"), arg("out").noconvert(), arg("threads"));
+    m.def("ragged_largest", &ragged_largest<T>, arg("values").noconvert(), arg("starts"), arg("indices"), arg("out"),
+          arg("threads"));
+    m.def("scatter_choices", &scatter_choices<T>, arg("rows").noconvert(), arg("choices"), arg("out").noconvert(),
+          arg("threads"));
 }
 
 }  // namespace
@@ -230,6 +292,7 @@ void define(nb::module_& m) {
 NB_MODULE(CONVNN_MODULE, m) {
     define<float>(m);
     define<double>(m);
+    m.def("transpose_lists", &transpose_lists);
 #if defined(CONVNN_PORTABLE)
     m.def("instruction_sets", [] {  // of this processor, best first; the portable module answers
         nb::list names;
