@@ -16,6 +16,7 @@ def test_instruction_sets_agree(channels: int, core: str) -> None:
     operators = (
         lambda backend: ragged.total(values, lists, backend=backend),
         lambda backend: ragged.total(values, lists, scores, backend=backend),
+        lambda backend: ragged.softmax_mean(20 * values, lists, 3.0, backend=backend),
         lambda backend: ragged.maximum(values, lists, backend=backend),
         lambda backend: ragged.products(queries, values, lists, backend=backend),
     )

@@ -13,13 +13,21 @@ from convnn.ops.ragged import Lists
 SIZES = (3, 0, 1, 7, 0, 2)
 """Neighbours of each query: some have none, and one has several of the same."""
 
-Operator = Callable[[Tensor, Lists], Tensor]
+Operator = Callable[..., Tensor]
 OPERATORS: dict[str, tuple[Operator, Callable[[Tensor], Tensor]]] = {
     "total": (ragged.total, lambda rows: rows.sum(0)),
     "mean": (ragged.mean, lambda rows: rows.mean(0)),
     "variance": (ragged.variance, lambda rows: rows.var(0, correction=0)),
     "maximum": (ragged.maximum, lambda rows: rows.max(0).values),
     "minimum": (ragged.minimum, lambda rows: rows.min(0).values),
+    "softmax_mean": (
+        lambda values, lists, **backend: ragged.softmax_mean(values, lists, 1.5, **backend),
+        lambda rows: ((1.5 * rows).softmax(0) * rows).sum(0),
+    ),
+    "power_mean": (
+        lambda values, lists, **backend: ragged.power_mean(values.exp(), lists, 2.5, **backend),
+        lambda rows: (rows.exp() ** 2.5).mean(0) ** (1 / 2.5),
+    ),
 }
 
 
@@ -85,6 +93,8 @@ def test_derivatives_of_both_orders() -> None:
     assert torch.autograd.gradcheck(*largest)
     assert torch.autograd.gradgradcheck(*largest)
     assert torch.autograd.gradcheck(lambda scores: ragged.softmax(scores, lists), (scores,))
+    temperature = rows(4, 1, seed=6).flatten().requires_grad_()
+    assert torch.autograd.gradcheck(lambda v, t: ragged.softmax_mean(v, lists, t), (values, temperature))
 
 
 def test_they_are_the_aggregations_of_torch_geometric() -> None:
@@ -101,6 +111,21 @@ def test_they_are_the_aggregations_of_torch_geometric() -> None:
     }
     for name, one in theirs.items():
         torch.testing.assert_close(OPERATORS[name][0](values, lists), one(messages, of, dim_size=5))
+    t, p = rows(6, 1, seed=3).flatten(), rows(6, 1, seed=4).flatten().abs() + 1
+    softmax = aggr.SoftmaxAggregation(learn=True, channels=6).double()
+    softmax.t.data.copy_(t)
+    ours_t, theirs_t = t.requires_grad_(), softmax.t
+    results = ragged.softmax_mean(values, lists, ours_t), softmax(messages, of, dim_size=5)
+    torch.testing.assert_close(*results)
+    grads = [
+        torch.autograd.grad(out.square().sum(), at)[0] for out, at in zip(results, (ours_t, theirs_t), strict=True)
+    ]
+    torch.testing.assert_close(*(one.flatten() for one in grads))
+    power = aggr.PowerMeanAggregation(learn=True, channels=6).double()
+    power.p.data.copy_(p)
+    expected = power(messages.abs(), of, dim_size=5)
+    there = lists.lengths > 0  # theirs is not 0 in empty lists
+    torch.testing.assert_close(ragged.power_mean(values.abs(), lists, p)[there], expected[there])
     scores = rows(45, 2, seed=4)
     torch.testing.assert_close(ragged.softmax(scores, lists), utils.softmax(scores, of, num_nodes=5))
 
@@ -173,6 +198,9 @@ def test_the_operators_are_proper_custom_ops() -> None:
     torch.library.opcheck(ops.ragged_sum.default, (values, scores, *both, "auto"))
     torch.library.opcheck(ops.ragged_products.default, (rows(len(SIZES), 4), values, *both, 2, "auto"))
     choices = ops.ragged_largest(values.detach(), lists.starts, lists.indices, "auto")
+    softmax = (values, torch.ones(4, dtype=torch.float64, requires_grad=True), *both[:4], "auto")
+    torch.library.opcheck(ops.ragged_softmax.default, softmax, test_utils="test_schema")
+    torch.library.opcheck(ops.ragged_softmax.default, softmax, test_utils="test_faketensor")
     torch.library.opcheck(ops.take_choices.default, (values, choices, "auto"))
     torch.library.opcheck(ops.scatter_choices.default, (rows(len(SIZES), 4).requires_grad_(), choices, 5, "auto"))
 
@@ -189,6 +217,7 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
     "scores": (lambda: ragged.total(rows(5), lists_of(), rows(13, 2)), "where H divides the 3 channels"),
     "queries": (lambda: ragged.products(rows(5), rows(5), lists_of()), "a row for each list"),
     "heads": (lambda: ragged.products(rows(6), rows(5), lists_of(), heads=2), "heads=2 must divide the 3 channels"),
+    "temperature": (lambda: ragged.softmax_mean(rows(5), lists_of(), torch.ones(2)), "must be one number, or one for"),
     "backend": (lambda: ragged.total(rows(5), lists_of(), backend="fast"), "backend='fast'"),
 }
 

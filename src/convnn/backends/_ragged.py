@@ -41,6 +41,44 @@ def ragged_largest(values: Tensor, starts: Tensor, indices: Tensor) -> Tensor:
     return torch.cat([indices, indices.new_full((1,), -1)])[first]
 
 
+def ragged_softmax(
+    values: Tensor, temperatures: Tensor, starts: Tensor, indices: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return means (N, C) of each list weighted by a softmax in each channel; see `convnn.ops.ragged.softmax_mean`.
+
+    Returns:
+        The means, the logarithms of the sums of powers, and the means of the squares; 0 in empty lists.
+    """
+    of, size = list_of_each(starts, indices), (starts.shape[0] - 1, values.shape[1])
+    chosen = values.index_select(0, indices)
+    powers = chosen * temperatures
+    lists = of.unsqueeze(1).expand(powers.shape)
+    largest = powers.new_full(size, -torch.inf).scatter_reduce(0, lists, powers.detach(), "amax")
+    shares = (powers - largest.index_select(0, of)).exp()
+    is_empty = (starts.diff() == 0).unsqueeze(1)
+    sums = shares.new_zeros(size).index_add(0, of, shares).masked_fill(is_empty, 1)
+    shares = shares / sums.index_select(0, of)
+    means, squares = (shares.new_zeros(size).index_add(0, of, shares * one) for one in (chosen, chosen.square()))
+    return means, largest.masked_fill(is_empty, 0) + sums.log(), squares
+
+
+def ragged_softmax_backward(
+    grad: Tensor,
+    values: Tensor,
+    temperatures: Tensor,
+    out: Tensor,
+    logs: Tensor,
+    back_starts: Tensor,
+    back_indices: Tensor,
+) -> Tensor:
+    """Return the gradient (T, C) of the values, from that of the means and the transposed lists."""
+    positions = list_of_each(back_starts, back_indices)
+    value, mean, log = values[positions], out[back_indices], logs[back_indices]
+    shares = (temperatures * value - log).exp()
+    parts = grad[back_indices] * shares * (1 + temperatures * (value - mean))
+    return torch.zeros_like(values).index_add(0, positions, parts)
+
+
 def scatter_choices(rows: Tensor, choices: Tensor, positions: int) -> Tensor:
     """Return the sums (T, C) of the rows (N, C) whose choice (N, C) a position is; negative choices are none."""
     dtype = torch.promote_types(rows.dtype, torch.float32)

@@ -12,6 +12,8 @@ from torch import Tensor
 from convnn.backends._ragged import (  # noqa: F401  # operators of this backend
     ragged_largest,
     ragged_products,
+    ragged_softmax,
+    ragged_softmax_backward,
     ragged_sum,
     scatter_choices,
     transpose_lists,

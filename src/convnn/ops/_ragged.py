@@ -66,6 +66,36 @@ def ragged_largest(values: Tensor, starts: Tensor, indices: Tensor, backend: str
     return _kernels("ragged_largest", values, backend).ragged_largest(values, starts, indices)
 
 
+@custom_op("convnn::ragged_softmax", mutates_args=())
+def ragged_softmax(
+    values: Tensor,
+    temperatures: Tensor,
+    starts: Tensor,
+    indices: Tensor,
+    back_starts: Tensor,
+    back_indices: Tensor,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return means (N, C), of which alone there are gradients, with logarithms and squares; see `reference`."""
+    return _kernels("ragged_softmax", values, backend).ragged_softmax(values, temperatures, starts, indices)
+
+
+@custom_op("convnn::ragged_softmax_backward", mutates_args=())
+def ragged_softmax_backward(
+    grad: Tensor,
+    values: Tensor,
+    temperatures: Tensor,
+    out: Tensor,
+    logs: Tensor,
+    back_starts: Tensor,
+    back_indices: Tensor,
+    backend: str,
+) -> Tensor:
+    """Return the gradient (T, C) of the values."""
+    kernels = _kernels("ragged_softmax", values, backend)
+    return kernels.ragged_softmax_backward(grad, values, temperatures, out, logs, back_starts, back_indices)
+
+
 @custom_op("convnn::take_choices", mutates_args=())
 def take_choices(values: Tensor, choices: Tensor, backend: str) -> Tensor:
     """Return the value (N, C) in values (T, C) that each row chose in each channel, or 0 for a negative choice."""
@@ -102,6 +132,17 @@ def _(values: Tensor, scores: Tensor | None, starts: Tensor, *_: Any) -> Tensor:
 @ragged_products.register_fake
 def _(queries: Tensor, keys: Tensor, starts: Tensor, indices: Tensor, *rest: Any) -> Tensor:
     return queries.new_empty(indices.shape[0], rest[-2])
+
+
+@ragged_softmax.register_fake
+def _(values: Tensor, temperatures: Tensor, starts: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+    means, logs, squares = (values.new_empty(starts.shape[0] - 1, values.shape[1]) for _ in range(3))
+    return means, logs, squares
+
+
+@ragged_softmax_backward.register_fake
+def _(grad: Tensor, values: Tensor, *_: Any) -> Tensor:
+    return values.new_empty(values.shape)
 
 
 @ragged_largest.register_fake
@@ -164,6 +205,21 @@ def _transposed(lists: Sequence[Tensor]) -> tuple[Tensor, ...]:
     return back_starts, back_indices, starts, indices, back_edges, edges
 
 
+def _save_softmax(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    values, temperatures, _, _, back_starts, back_indices, ctx.backend = inputs
+    ctx.save_for_backward(values, temperatures, *output, back_starts, back_indices)
+
+
+def _differentiate_softmax(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+    values, temperatures, out, logs, squares, *back = ctx.saved_tensors
+    grad_values = grad_temperatures = None
+    if ctx.needs_input_grad[0]:
+        grad_values = ragged_softmax_backward(grad, values, temperatures, out, logs, *back, ctx.backend)
+    if ctx.needs_input_grad[1]:
+        grad_temperatures = (grad * (squares - out.square())).sum(0).to(temperatures.dtype)
+    return grad_values, grad_temperatures, *[None] * 5
+
+
 def _save_take(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     values, choices, ctx.backend = inputs
     ctx.positions = values.shape[0]
@@ -185,6 +241,7 @@ def _differentiate_scatter(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 ragged_sum.register_autograd(_differentiate_sum, setup_context=_save_sum)
 ragged_products.register_autograd(_differentiate_products, setup_context=_save_products)
+ragged_softmax.register_autograd(_differentiate_softmax, setup_context=_save_softmax)
 take_choices.register_autograd(_differentiate_take, setup_context=_save_take)
 scatter_choices.register_autograd(_differentiate_scatter, setup_context=_save_scatter)
 
@@ -202,6 +259,18 @@ def _(
     queries: Sequence[int], keys: Sequence[int], starts: Sequence[int], indices: Sequence[int], *_: Any, **__: Any
 ) -> int:
     return 2 * indices[0] * keys[1]
+
+
+@register_flop_formula(torch.ops.convnn.ragged_softmax)
+def _(
+    values: Sequence[int], temperatures: Any, starts: Sequence[int], indices: Sequence[int], *_: Any, **__: Any
+) -> int:
+    return 6 * indices[0] * values[1]
+
+
+@register_flop_formula(torch.ops.convnn.ragged_softmax_backward)
+def _(grad: Any, values: Sequence[int], *args: Any, **_: Any) -> int:
+    return 6 * args[4][0] * values[1]
 
 
 @register_flop_formula(torch.ops.convnn.ragged_largest)

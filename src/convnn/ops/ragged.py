@@ -210,6 +210,50 @@ def minimum(values: Tensor, lists: Lists, *, backend: str = "auto") -> Tensor:
     return -maximum(-values, lists, backend=backend)
 
 
+def power_mean(values: Tensor, lists: Lists, power: Tensor | float, *, backend: str = "auto") -> Tensor:
+    r"""Return the power mean of each list, :math:`\Bigl( \frac{1}{|N_i|} \sum_{j \in N_i} v_{jc}^p \Bigr)^{1/p}`.
+
+    Values must be positive, or the result may be NaN; it is 0 where a list is empty. `power` is p, or a p for each
+    channel, (C,). Other arguments and errors are those of `total`.
+    """
+    means = mean(values**power, lists, backend=backend)
+    is_empty = (lists.lengths == 0).unsqueeze(1)
+    return (means.masked_fill(is_empty, 1) ** (1 / power)).masked_fill(is_empty, 0)
+
+
+def softmax_mean(values: Tensor, lists: Lists, temperature: Tensor | float = 1.0, *, backend: str = "auto") -> Tensor:
+    r"""Return the mean of each list weighted by a softmax in each channel; 0 where it is empty.
+
+    .. math:: y_{ic} = \sum_{j \in N_i} \frac{e^{t_c v_{jc}}}{\sum_{l \in N_i} e^{t_c v_{lc}}} v_{jc}
+
+    Args:
+        values: (T, C) values of the positions.
+        lists: N lists with E neighbours in all.
+        temperature: t, or t of each channel, (C,): 0 gives the mean, a large one the maximum.
+        backend: as in `total`.
+
+    Returns:
+        (N, C).
+
+    Raises:
+        InputError: shapes do not agree.
+        UnsupportedError: the named backend cannot compute this.
+
+    Reference:
+        Li et al., "DeeperGCN: All You Need to Train Deeper GCNs", arXiv 2006.07739, equation 4.
+    """
+    _check(values, lists, backend)
+    temperature = torch.as_tensor(temperature, dtype=values.dtype, device=values.device)
+    if temperature.dim() > 1 or temperature.numel() not in (1, values.shape[1]):
+        raise InputError(
+            f"temperature of shape {tuple(temperature.shape)} must be one number, or one for each of the"
+            f" {values.shape[1]} channels"
+        )
+    starts, indices, back_starts, back_indices, *_ = lists.arguments()
+    of_channels = temperature.expand(values.shape[1])
+    return _ragged.ragged_softmax(values, of_channels, starts, indices, back_starts, back_indices, backend)[0]
+
+
 def softmax(scores: Tensor, lists: Lists, *, backend: str = "auto") -> Tensor:
     r"""Return the softmax of the scores of each list, :math:`e^{s_{ij}} / \sum_{l \in N_i} e^{s_{il}}`.
 

@@ -27,6 +27,8 @@ __all__ = [
     "one_of_each",
     "ragged_largest",
     "ragged_products",
+    "ragged_softmax",
+    "ragged_softmax_backward",
     "ragged_sum",
     "scatter_choices",
     "similarity",
@@ -184,6 +186,35 @@ def ragged_largest(values: Tensor, starts: Tensor, indices: Tensor) -> Tensor:
     if out.numel():
         _run(core.ragged_largest, values, starts.contiguous(), indices.contiguous(), out)
     return out
+
+
+def ragged_softmax(
+    values: Tensor, temperatures: Tensor, starts: Tensor, indices: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return means (N, C) of each list weighted by a softmax in each channel; see `reference.ragged_softmax`."""
+    dense_values, dense_temperatures = _dense(values, temperatures)
+    outs = [dense_values.new_empty(starts.shape[0] - 1, values.shape[1]) for _ in range(3)]
+    if outs[0].numel():
+        _run(core.ragged_softmax, dense_values, dense_temperatures, starts.contiguous(), indices.contiguous(), *outs)
+    means, logs, squares = (one.to(values.dtype) for one in outs)
+    return means, logs, squares
+
+
+def ragged_softmax_backward(
+    grad: Tensor,
+    values: Tensor,
+    temperatures: Tensor,
+    out: Tensor,
+    logs: Tensor,
+    back_starts: Tensor,
+    back_indices: Tensor,
+) -> Tensor:
+    """Return the gradient (T, C) of the values; see `reference.ragged_softmax_backward`."""
+    tensors = _dense(grad, values, temperatures, out, logs)
+    grad_values = torch.empty_like(tensors[1])
+    if grad_values.numel():
+        _run(core.ragged_softmax_backward, *tensors, back_starts.contiguous(), back_indices.contiguous(), grad_values)
+    return grad_values.to(values.dtype)
 
 
 def scatter_choices(rows: Tensor, choices: Tensor, positions: int) -> Tensor:

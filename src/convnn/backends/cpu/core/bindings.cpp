@@ -239,6 +239,25 @@ void ragged_largest(Array<const T, 2> values, Array<const int64_t, 1> starts, Ar
     Ragged(lists, values.shape(1), 1, threads).largest(values.data(), out.data());
 }
 
+template <class T>
+void ragged_softmax(Array<const T, 2> values, Array<const T, 1> temperatures, Array<const int64_t, 1> starts,
+                    Array<const int64_t, 1> indices, Array<T, 2> out, Array<T, 2> logs, Array<T, 2> squares, int threads) {
+    const RaggedLists lists = ragged_of(starts, indices, values.shape(0));
+    nb::gil_scoped_release release;
+    const Ragged ragged(lists, values.shape(1), 1, threads);
+    ragged.softmax(values.data(), temperatures.data(), out.data(), logs.data(), squares.data());
+}
+
+template <class T>
+void ragged_softmax_backward(Array<const T, 2> grad, Array<const T, 2> values, Array<const T, 1> temperatures,
+                             Array<const T, 2> out, Array<const T, 2> logs, Array<const int64_t, 1> back_starts,
+                             Array<const int64_t, 1> back_indices, Array<T, 2> grad_values, int threads) {
+    const RaggedLists lists = ragged_of(back_starts, back_indices, grad.shape(0));
+    nb::gil_scoped_release release;
+    const Ragged ragged(lists, values.shape(1), 1, threads);
+    ragged.softmax_values(grad.data(), values.data(), temperatures.data(), out.data(), logs.data(), grad_values.data());
+}
+
 // Choices are positions, or negative for none.
 template <class T>
 void scatter_choices(Array<const T, 2> rows, Array<const int64_t, 2> choices, Array<T, 2> out, int threads) {
@@ -283,6 +302,11 @@ void define(nb::module_& m) {
           arg("indices"), arg("out").noconvert(), arg("threads"));
     m.def("ragged_largest", &ragged_largest<T>, arg("values").noconvert(), arg("starts"), arg("indices"), arg("out"),
           arg("threads"));
+    m.def("ragged_softmax", &ragged_softmax<T>, arg("values").noconvert(), arg("temperatures").noconvert(), arg("starts"),
+          arg("indices"), arg("out").noconvert(), arg("logs").noconvert(), arg("squares").noconvert(), arg("threads"));
+    m.def("ragged_softmax_backward", &ragged_softmax_backward<T>, arg("grad").noconvert(), arg("values").noconvert(),
+          arg("temperatures").noconvert(), arg("out").noconvert(), arg("logs").noconvert(), arg("back_starts"),
+          arg("back_indices"), arg("grad_values").noconvert(), arg("threads"));
     m.def("scatter_choices", &scatter_choices<T>, arg("rows").noconvert(), arg("choices"), arg("out").noconvert(),
           arg("threads"));
 }

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
+#include <limits>
 #include <type_traits>
 
 #include "parallel.h"
@@ -65,6 +67,53 @@ class Ragged {
             for (std::size_t c = 0; c < channels_; c += BLOCK) {
                 const std::size_t width = std::min(BLOCK, channels_ - c);
                 choose(values + c, indices, count, width, choices + list * channels_ + c);
+            }
+        });
+    }
+
+    // Means weighted by a softmax in each channel, p = softmax(t v): sum_e p v, with the logarithm of the sum of all
+    // powers, and sum_e p v^2; 0 in empty lists.
+    template <class T>
+    void softmax(const T* values, const T* temperatures, T* out, T* logs, T* squares) const {
+        each_list([&](std::size_t list, const int64_t* indices, std::size_t, std::size_t count) {
+            for (std::size_t c = 0; c < channels_; c += LANES<T>) {
+                const std::size_t at = list * channels_ + c, width = channels_ - c;
+                const auto value = [&](std::size_t k) { return load_some(values + indices[k] * channels_ + c, width); };
+                const Vector<T> t = load_some(temperatures + c, width);
+                Vector<T> largest = broadcast(-std::numeric_limits<T>::infinity()), sum{}, first{}, second{};
+                for (std::size_t k = 0; k < count; ++k) largest = t * value(k) > largest ? t * value(k) : largest;
+                for (std::size_t k = 0; k < count; ++k) {
+                    const Vector<T> v = value(k), p = power_of_e(t * v - largest);
+                    sum += p;
+                    first += p * v;
+                    second += p * v * v;
+                }
+                if (!count) largest = Vector<T>{}, sum += T(1);
+                store_some(out + at, first / sum, width);
+                store_some(squares + at, second / sum, width);
+                for (int lane = 0; lane < LANES<T>; ++lane) largest[lane] += std::log(sum[lane]);
+                store_some(logs + at, largest, width);
+            }
+        });
+    }
+
+    // The gradient of the values, of whose transposed lists these are: sum_i g_i p_i (1 + t (v - out_i)) over the lists
+    // that a position is in.
+    template <class T>
+    void softmax_values(const T* grad, const T* values, const T* temperatures, const T* out, const T* logs,
+                        T* grad_values) const {
+        each_list([&](std::size_t position, const int64_t* lists, std::size_t, std::size_t count) {
+            for (std::size_t c = 0; c < channels_; c += LANES<T>) {
+                const std::size_t width = channels_ - c;
+                const Vector<T> t = load_some(temperatures + c, width);
+                const Vector<T> v = load_some(values + position * channels_ + c, width);
+                Vector<T> sum{};
+                for (std::size_t k = 0; k < count; ++k) {
+                    const std::size_t at = lists[k] * channels_ + c;
+                    const Vector<T> p = power_of_e(t * v - load_some(logs + at, width));
+                    sum += load_some(grad + at, width) * p * (T(1) + t * (v - load_some(out + at, width)));
+                }
+                store_some(grad_values + position * channels_ + c, sum, width);
             }
         });
     }
