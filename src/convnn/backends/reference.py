@@ -9,6 +9,15 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
+from convnn.backends._ragged import (  # noqa: F401  # operators of this backend
+    ragged_largest,
+    ragged_products,
+    ragged_softmax,
+    ragged_softmax_backward,
+    ragged_sum,
+    scatter_choices,
+    transpose_lists,
+)
 from convnn.backends._windows import depthwise as depthwise
 from convnn.backends._windows import depthwise_backward as depthwise_backward
 from convnn.backends.request import Request

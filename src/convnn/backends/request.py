@@ -11,11 +11,10 @@ class Request(NamedTuple):
     """One call of an operator.
 
     Attributes:
-        operator: "nearest", "nearest_in_clusters", "one_of_each", "similarity", "convolve", "largest",
-            "attend_to_blocks", "depthwise" or "solve_triangular".
+        operator: name of the operator, such as "nearest".
         device: where the tensors are.
         dtype: floating type of the features.
-        K: neighbours per query, or positions of a window.
+        K: neighbours per query, or positions of a window; 0 for lists of any length.
         channels: width of the features.
         groups: blocks of channels that do not mix; 1 for operators without groups.
     """

@@ -29,9 +29,16 @@ __all__ = [
     "nearest",
     "nearest_in_lists",
     "one_of_each",
+    "ragged_largest",
+    "ragged_products",
+    "ragged_softmax",
+    "ragged_softmax_backward",
+    "ragged_sum",
+    "scatter_choices",
     "similarity",
     "similarity_backward",
     "solve_triangular",
+    "transpose_lists",
     "unavailable_reasons",
     "unsupported_reasons",
 ]
@@ -245,6 +252,78 @@ def _geometry(stride: Sequence[int], padding: Sequence[int], dilation: Sequence[
     """Return each of them for three axes."""
     missing = 3 - len(stride)
     return [[usual] * missing + [*given] for given, usual in ((stride, 1), (padding, 0), (dilation, 1))]
+
+
+def ragged_sum(values: Tensor, scores: Tensor | None, starts: Tensor, indices: Tensor) -> Tensor:
+    """Return the sums (N, C) of values (T, C) over each list; see `convnn.ops.ragged.total`."""
+    dense_values, dense_scores = _dense(values, scores)
+    out = dense_values.new_empty(starts.shape[0] - 1, values.shape[1])
+    if out.numel():
+        _run(core.ragged_sum, dense_values, starts.contiguous(), indices.contiguous(), dense_scores, out)
+    return out.to(values.dtype)
+
+
+def ragged_products(queries: Tensor, keys: Tensor, starts: Tensor, indices: Tensor, heads: int) -> Tensor:
+    """Return the inner products (E, H) of queries with the keys in their lists; see `convnn.ops.ragged.products`."""
+    dense_queries, dense_keys = _dense(queries, keys)
+    out = dense_queries.new_empty(indices.shape[0], heads)
+    if out.numel():
+        _run(core.ragged_products, dense_queries, dense_keys, starts.contiguous(), indices.contiguous(), out)
+    return out.to(queries.dtype)
+
+
+def ragged_largest(values: Tensor, starts: Tensor, indices: Tensor) -> Tensor:
+    """Return the index (N, C) of the largest value of each list, or -1; see `convnn.ops.ragged.maximum`."""
+    (values,) = _dense(values)
+    out = starts.new_empty(starts.shape[0] - 1, values.shape[1])
+    if out.numel():
+        _run(core.ragged_largest, values, starts.contiguous(), indices.contiguous(), out)
+    return out
+
+
+def ragged_softmax(
+    values: Tensor, temperatures: Tensor, starts: Tensor, indices: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return means (N, C) of each list weighted by a softmax in each channel; see `reference.ragged_softmax`."""
+    dense_values, dense_temperatures = _dense(values, temperatures)
+    outs = [dense_values.new_empty(starts.shape[0] - 1, values.shape[1]) for _ in range(3)]
+    if outs[0].numel():
+        _run(core.ragged_softmax, dense_values, dense_temperatures, starts.contiguous(), indices.contiguous(), *outs)
+    means, logs, squares = (one.to(values.dtype) for one in outs)
+    return means, logs, squares
+
+
+def ragged_softmax_backward(
+    grad: Tensor,
+    values: Tensor,
+    temperatures: Tensor,
+    out: Tensor,
+    logs: Tensor,
+    back_starts: Tensor,
+    back_indices: Tensor,
+) -> Tensor:
+    """Return the gradient (T, C) of the values; see `reference.ragged_softmax_backward`."""
+    tensors = _dense(grad, values, temperatures, out, logs)
+    grad_values = torch.empty_like(tensors[1])
+    if grad_values.numel():
+        _run(core.ragged_softmax_backward, *tensors, back_starts.contiguous(), back_indices.contiguous(), grad_values)
+    return grad_values.to(values.dtype)
+
+
+def scatter_choices(rows: Tensor, choices: Tensor, positions: int) -> Tensor:
+    """Return the sums (T, C) of the rows (N, C) that chose each position."""
+    (dense,) = _dense(rows)
+    out = dense.new_empty(positions, rows.shape[1])
+    if out.numel():
+        _run(core.scatter_choices, dense, choices.contiguous(), out)
+    return out.to(rows.dtype)
+
+
+def transpose_lists(starts: Tensor, indices: Tensor, positions: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the lists of the other end; see `reference.transpose_lists`."""
+    out = starts.new_empty(positions + 1), torch.empty_like(indices), torch.empty_like(indices)
+    _run(core.transpose_lists, starts.contiguous(), indices.contiguous(), *out)
+    return out
 
 
 def _dense(*tensors: Tensor | None) -> list[Any]:

@@ -37,6 +37,8 @@ _MODULE_OF = {
     "convolve_backward": "aggregate",
 }
 
+_MADE_OF_OTHERS = ("nearest_in_clusters",)
+
 __all__ = ["unavailable_reasons", "unsupported_reasons", *_MODULE_OF]
 
 
@@ -62,12 +64,10 @@ def unsupported_reasons(request: Request) -> list[str]:
     if request.dtype not in DTYPES:
         names = ", ".join(_name(dtype) for dtype in DTYPES)
         reasons.append(f"dtype must be one of {names}, not {_name(request.dtype)}")
+    if request.operator not in _MODULE_OF and request.operator not in _MADE_OF_OTHERS:
+        reasons.append(f"there is no kernel for {request.operator}")
     if request.operator == "attend_to_blocks" and request.channels > MAX_HEAD:
         reasons.append(f"heads must have at most {MAX_HEAD} channels, not {request.channels}")
-    if request.operator == "depthwise":
-        reasons.append("PyTorch computes the windows of maps; take 'reference'")
-    if request.operator == "solve_triangular":
-        reasons.append("it has no kernel for triangular convolutions")
     if request.groups not in (1, request.channels):
         reasons.append(f"groups must be 1 or the {counted(request.channels, 'channel')}, not {request.groups}")
     return reasons

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from convnn.errors import InputError, check_odd
-from convnn.nn._depthwise import DEPTHWISE
+from convnn.nn._depthwise import CONVOLVE, DEPTHWISE
 from convnn.nn._grid import Grid, Sides, each_side
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d

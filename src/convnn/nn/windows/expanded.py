@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnn.errors import InputError, check_at_least, check_choice, check_fraction
+from convnn.nn._depthwise import CONVOLVE
 from convnn.nn._field import like
 from convnn.nn._grid import Grid, Sides, check_sides, each_side
 from convnn.nn._grouped import check_groups
 from convnn.nn._layer import MapLayer
 from convnn.nn._settings import unless_usual, written
 from convnn.nn.kernels import bases
-from convnn.nn.kernels.convolution import BATCH_NORMS, CONVOLVE, check_can_normalise, convolve_on
+from convnn.nn.kernels.convolution import BATCH_NORMS, check_can_normalise, convolve_on
 from convnn.nn.kernels.wavelets import Wavelets
 
 NORMS: dict[str, tuple[type[nn.Module], ...]] = {

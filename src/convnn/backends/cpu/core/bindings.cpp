@@ -18,6 +18,7 @@
 #include "largest.h"
 #include "lists.h"
 #include "narrow.h"
+#include "ragged.h"
 #include "select.h"
 #include "triangular.h"
 #include "weigh.h"
@@ -248,6 +249,78 @@ void solve_triangular(Array<const T, 4> z, Array<const T, 4> weight, Array<T, 4>
     TriangularSolve<T>(shape, weight.data(), threads).run(z.data(), out.data());
 }
 
+// Lists by their starts, of which the last is the number of edges.
+RaggedLists ragged_of(const Array<const int64_t, 1>& starts, const Array<const int64_t, 1>& indices,
+                      std::size_t positions) {
+    const int64_t* data = starts.data();
+    bool valid = starts.size() && !data[0] && data[starts.size() - 1] == int64_t(indices.size());
+    for (std::size_t i = 1; i < starts.size(); ++i) valid &= data[i - 1] <= data[i];
+    if (!valid) throw nb::index_error("the starts of the lists do not ascend from 0 to the number of edges");
+    check_below(indices, positions);
+    return {data, indices.data(), starts.size() - 1};
+}
+
+template <class T>
+void ragged_sum(Array<const T, 2> values, Array<const int64_t, 1> starts, Array<const int64_t, 1> indices,
+                Optional<const T, 2> scores, Array<T, 2> out, int threads) {
+    const RaggedLists lists = ragged_of(starts, indices, values.shape(0));
+    nb::gil_scoped_release release;
+    const Ragged ragged(lists, values.shape(1), scores ? scores->shape(1) : 1, threads);
+    ragged.sum(values.data(), data(scores), out.data());
+}
+
+template <class T>
+void ragged_products(Array<const T, 2> queries, Array<const T, 2> keys, Array<const int64_t, 1> starts,
+                     Array<const int64_t, 1> indices, Array<T, 2> out, int threads) {
+    const RaggedLists lists = ragged_of(starts, indices, keys.shape(0));
+    nb::gil_scoped_release release;
+    Ragged(lists, keys.shape(1), out.shape(1), threads).products(queries.data(), keys.data(), out.data());
+}
+
+template <class T>
+void ragged_largest(Array<const T, 2> values, Array<const int64_t, 1> starts, Array<const int64_t, 1> indices,
+                    Array<int64_t, 2> out, int threads) {
+    const RaggedLists lists = ragged_of(starts, indices, values.shape(0));
+    nb::gil_scoped_release release;
+    Ragged(lists, values.shape(1), 1, threads).largest(values.data(), out.data());
+}
+
+template <class T>
+void ragged_softmax(Array<const T, 2> values, Array<const T, 1> temperatures, Array<const int64_t, 1> starts,
+                    Array<const int64_t, 1> indices, Array<T, 2> out, Array<T, 2> logs, Array<T, 2> squares, int threads) {
+    const RaggedLists lists = ragged_of(starts, indices, values.shape(0));
+    nb::gil_scoped_release release;
+    const Ragged ragged(lists, values.shape(1), 1, threads);
+    ragged.softmax(values.data(), temperatures.data(), out.data(), logs.data(), squares.data());
+}
+
+template <class T>
+void ragged_softmax_backward(Array<const T, 2> grad, Array<const T, 2> values, Array<const T, 1> temperatures,
+                             Array<const T, 2> out, Array<const T, 2> logs, Array<const int64_t, 1> back_starts,
+                             Array<const int64_t, 1> back_indices, Array<T, 2> grad_values, int threads) {
+    const RaggedLists lists = ragged_of(back_starts, back_indices, grad.shape(0));
+    nb::gil_scoped_release release;
+    const Ragged ragged(lists, values.shape(1), 1, threads);
+    ragged.softmax_values(grad.data(), values.data(), temperatures.data(), out.data(), logs.data(), grad_values.data());
+}
+
+// Choices are positions, or negative for none.
+template <class T>
+void scatter_choices(Array<const T, 2> rows, Array<const int64_t, 2> choices, Array<T, 2> out, int threads) {
+    bool valid = true;
+    for (std::size_t i = 0; i < choices.size(); ++i) valid &= choices.data()[i] < int64_t(out.shape(0));
+    if (!valid) throw nb::index_error("a choice lies outside the positions");
+    nb::gil_scoped_release release;
+    scatter(rows.data(), choices.data(), rows.shape(0), out.shape(0), out.shape(1), out.data(), threads);
+}
+
+void transpose_lists(Array<const int64_t, 1> starts, Array<const int64_t, 1> indices, Array<int64_t, 1> out_starts,
+                     Array<int64_t, 1> out_lists, Array<int64_t, 1> out_edges, int) {
+    const RaggedLists lists = ragged_of(starts, indices, out_starts.size() - 1);
+    nb::gil_scoped_release release;
+    transpose(lists, out_starts.size() - 1, out_starts.data(), out_lists.data(), out_edges.data());
+}
+
 template <class T>
 void define(nb::module_& m) {
     using nb::arg;
@@ -276,6 +349,19 @@ void define(nb::module_& m) {
     m.def("depthwise_backward", &depthwise_backward<T>, arg("grad").noconvert(), arg("x").noconvert(),
           arg("weight").noconvert(), arg("stride"), arg("padding"), arg("dilation"), arg("grad_x").none(),
           arg("grad_weight").none(), arg("threads"));
+    m.def("ragged_sum", &ragged_sum<T>, arg("values").noconvert(), arg("starts"), arg("indices"), arg("scores").none(),
+          arg("out").noconvert(), arg("threads"));
+    m.def("ragged_products", &ragged_products<T>, arg("queries").noconvert(), arg("keys").noconvert(), arg("starts"),
+          arg("indices"), arg("out").noconvert(), arg("threads"));
+    m.def("ragged_largest", &ragged_largest<T>, arg("values").noconvert(), arg("starts"), arg("indices"), arg("out"),
+          arg("threads"));
+    m.def("ragged_softmax", &ragged_softmax<T>, arg("values").noconvert(), arg("temperatures").noconvert(), arg("starts"),
+          arg("indices"), arg("out").noconvert(), arg("logs").noconvert(), arg("squares").noconvert(), arg("threads"));
+    m.def("ragged_softmax_backward", &ragged_softmax_backward<T>, arg("grad").noconvert(), arg("values").noconvert(),
+          arg("temperatures").noconvert(), arg("out").noconvert(), arg("logs").noconvert(), arg("back_starts"),
+          arg("back_indices"), arg("grad_values").noconvert(), arg("threads"));
+    m.def("scatter_choices", &scatter_choices<T>, arg("rows").noconvert(), arg("choices"), arg("out").noconvert(),
+          arg("threads"));
 }
 
 }  // namespace
@@ -283,6 +369,7 @@ void define(nb::module_& m) {
 NB_MODULE(CONVNN_MODULE, m) {
     define<float>(m);
     define<double>(m);
+    m.def("transpose_lists", &transpose_lists);
 #if defined(CONVNN_PORTABLE)
     m.def("instruction_sets", [] {  // of this processor, best first; the portable module answers
         nb::list names;

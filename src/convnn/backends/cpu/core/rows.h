@@ -34,9 +34,9 @@ inline void sum_vectors(T* to, std::size_t c, std::size_t count, const TermOf& t
 // to[c] += sum_k term_of(k)(c)
 template <class T, class TermOf>
 void sum_neighbors(T* to, std::size_t channels, std::size_t count, const TermOf& term_of) {
-    constexpr int MANY = 8;
     std::size_t c = 0;
-    for (; c + MANY * LANES<T> <= channels; c += MANY * LANES<T>) sum_vectors<MANY>(to, c, count, term_of);
+    for (; c + 8 * LANES<T> <= channels; c += 8 * LANES<T>) sum_vectors<8>(to, c, count, term_of);
+    for (; c + 4 * LANES<T> <= channels; c += 4 * LANES<T>) sum_vectors<4>(to, c, count, term_of);
     for (; c + LANES<T> <= channels; c += LANES<T>) sum_vectors<1>(to, c, count, term_of);
     for (; c < channels; ++c)
         for (std::size_t k = 0; k < count; ++k) to[c] += term_of(k)(c, read_number<T>);

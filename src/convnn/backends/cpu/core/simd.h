@@ -55,6 +55,21 @@ inline void store(T* to, Vector<T> v) {
     __builtin_memcpy(to, &v, sizeof v);
 }
 
+// The first numbers of a vector, and zeros after them.
+template <class T>
+inline Vector<T> load_some(const T* from, std::size_t count) {
+    if (count >= std::size_t(LANES<T>)) return load(from);
+    Vector<T> v{};
+    for (std::size_t i = 0; i < count; ++i) v[i] = from[i];
+    return v;
+}
+
+template <class T>
+inline void store_some(T* to, Vector<T> v, std::size_t count) {
+    if (count >= std::size_t(LANES<T>)) return store(to, v);
+    for (std::size_t i = 0; i < count; ++i) to[i] = v[i];
+}
+
 // Asks for numbers that are needed soon: the processor foresees one stream of rows, not many.
 template <class T>
 inline void prefetch(const T* from, std::size_t count) {
@@ -97,6 +112,26 @@ inline V square_root(V v) {
 template <class T>
 inline Vector<T> broadcast(T number) {
     return number - Vector<T>{};
+}
+
+// e to the power of numbers that are at most 0, or NaN. For float32: 2^n times a polynomial, with an error of 2 units in the
+// last place; numbers below -87 give 0.
+inline Vector<float> power_of_e(Vector<float> x) {
+    typedef int32_t Integers __attribute__((vector_size(VECTOR_BYTES)));
+    const Vector<float> low = broadcast(-87.0f), bounded = x < low ? low : x;
+    const Integers n = __builtin_convertvector(bounded * 1.44269504f - 0.5f, Integers);  // rounded, as x <= 0
+    const Vector<float> whole = __builtin_convertvector(n, Vector<float>);
+    const Vector<float> rest = (bounded - whole * 0.693359375f) + whole * 2.12194440e-4f;  // ln 2 in two parts
+    Vector<float> p = broadcast(1.9875691500e-4f);
+    for (const float coefficient : {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f})
+        p = fused(p, rest, broadcast(coefficient));
+    p = fused(p, rest * rest, rest) + 1.0f;
+    const Vector<float> scale = reinterpret_cast<Vector<float>>((n + 127) << 23);
+    return x < low ? Vector<float>{} : p * scale;
+}
+inline Vector<double> power_of_e(Vector<double> x) {
+    for (int lane = 0; lane < LANES<double>; ++lane) x[lane] = std::exp(x[lane]);
+    return x;
 }
 
 enum class Start { at_zero, at_sums };
