@@ -169,7 +169,17 @@ def test_a_home_in_a_file_or_a_flag_is_expanded(name: str, ask, monkeypatch: pyt
     assert getattr(ask("", f"--{name} ~/here"), name) == "/home/ann/here"
 
 
-NO_PATHS = ("model", "imports", "where", "checkpoint_every", "kernel_sizes", "k_conv", "horizon", "kernel_mode")
+NO_PATHS = (
+    "model",
+    "imports",
+    "where",
+    "checkpoint_every",
+    "kernel_sizes",
+    "k_conv",
+    "horizon",
+    "kernel_mode",
+    "grid_range",
+)
 
 
 def test_every_flag_that_names_a_file_or_folder_knows_homes() -> None:

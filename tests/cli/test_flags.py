@@ -57,7 +57,7 @@ def test_help_shows_defaults_that_depend_on_the_network(capsys: pytest.CaptureFi
         main_train(["--help-all"])
     printed = " ".join(capsys.readouterr().out.split())
     assert "initial learning rate (default: 0.001; vit: 0.0005)" in printed
-    assert "embedding dimension of ViT (default: 192; vit_small: 384; vit_base: 768)" in printed
+    assert "width of ViT's tokens, and channels of networks on sequences (default: 192;" in printed
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

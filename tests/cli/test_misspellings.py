@@ -98,7 +98,9 @@ def test_the_only_mistakes_with_two_answers_are_between_these_flags() -> None:
     twice = {frozenset(names) for found in ORIGINS.values() for names in found.values() if len(names) > 1}
     expected = [("--K", "--lr"), ("--batch_size", "--patch_size"), ("--resize", "--resume"), ("--K", "-h")]
     expected += [("--out", "--set"), ("--seed", "--step"), ("--fit", "--out"), ("--kernel_size", "--kernel_sizes")]
-    expected += [("--reach", "--search")]
+    expected += [("--reach", "--search"), ("--d_hidden", "--no_hidden"), ("--no_layers", "--num_layers")]
+    expected += [("--num_gsamples", "--num_samples"), ("--decay_max", "--decay_min"), ("--lam", "--lr")]
+    expected += [("--basis", "--mass")]
     assert twice == set(map(frozenset, expected))
     assert sum(len(names) > 1 for names in ORIGINS["train"].values()) < 0.005 * len(ORIGINS["train"])
 
@@ -125,7 +127,7 @@ def test_a_mistake_ahead_of_the_command_is_refused_too(argv: list[str], capsys: 
 
 def test_main_py_says_it_under_its_own_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main_train(["--K", "4", "--learning-rate", "1", "--num-epochs", "3"]) == 2
-    assert capsys.readouterr().err == "main.py: unknown flag --learning-rate\n"
+    assert capsys.readouterr().err == "main.py: unknown flag --learning-rate; did you mean '--lr'?\n"
     assert main_train(["--K", "4", "--num-epochs", "3"]) == 2
     assert capsys.readouterr().err == "main.py: unknown flag --num-epochs; did you mean '--num_epochs'?\n"
 

@@ -9,18 +9,16 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from convnn.models import create_model, list_models, reads_of
+from convnn.models import create_model
 from convnn.nn import CONVOLUTION_TYPES, LAYERS, SPARSE_MODES, list_layers
-from hierarchical_networks import HIERARCHICAL
 from kernel_layers import KERNELS
 from pairwise import Case, one_in, pairs, pairwise_cover
 
-SIDE = {"vgg": 32, "resnet": 6, "densenet": 16, "mobilevigv": 64, "greedyvig": 64, "vit": 32}
-OF_ONE_SIZE = ("vit", "mobilevigv2", "greedyvig")  # one of each is enough: the others differ only in size
-WITHOUT = (*OF_ONE_SIZE, *HIERARCHICAL)  # those of stages have tests of their own
+SIDE = {"vgg": 32, "resnet": 6, "densenet": 16, "mobilevigv": 64, "greedyvig": 64, "convmixer": 8, "se": 8, "vit": 32}
+ONE_OF_EACH = ("vgg11", "resnet18", "densenet121", "mobilevigv2_ti", "greedyvig_s", "convmixer_256_16", "se_resnet_d_2")
+"""The others differ only in size, or are tested with other layers in files of their own."""
 ON_MAPS = {
-    "model": [n for n in list_models() if reads_of(n) == "maps" and not n.startswith(WITHOUT)]
-    + ["mobilevigv2_ti", "greedyvig_s"],
+    "model": ONE_OF_EACH,
     "layer": list_layers("maps"),
     "sampling_type": ["all", "random", "spatial"],
     "metric": ["cosine", "euclidean"],

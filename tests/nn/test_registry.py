@@ -36,9 +36,9 @@ TYPES = {
     "SDLSKA": cnn.SDLSKA2d,
     "SuperKernel": cnn.SuperKernel2d,
     "LKCA": cnn.LKCA2d,
+    "KANConv": cnn.KANConv2d,
     "CondConv": cnn.CondConv2d,
     "FDConv": cnn.FDConv2d,
-    "KANConv": cnn.KANConv2d,
     "LieConv": cnn.LieConv2d,
     "CKConv": cnn.CKConv2d,
     "SMPConv": cnn.SMPConv2d,
@@ -302,11 +302,15 @@ def test_settings_of_an_entry_are_those_it_reads() -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("ConvN", {}, r"^layer='ConvN' is not one of Conv2d, .*; did you mean 'ConvNN'\?$"),
+        (
+            "ConvN",
+            {},
+            r"^layer='ConvN' is not one of the \d+ layers that convnn layers lists; did you mean 'ConvNN'\?$",
+        ),
         (
             "xyz",
             {},
-            r"^layer='xyz' is not one of Conv2d, Conv2d_New, .*, BranchConv, BranchAttention$",
+            r"^layer='xyz' is not one of the \d+ layers that convnn layers lists$",
         ),
         ("ConvNN", {"paddin": 1}, r"^setting 'paddin' is unknown; did you mean 'padding'\?$"),
         ("Conv2d", {"zzzzzz": 1}, r"^setting 'zzzzzz' is unknown$"),

@@ -87,5 +87,5 @@ def test_refuses() -> None:
         triangular.solve(z[0], weight, 2)
     with pytest.raises(InputError, match=r"^backend='gpu' is not one of"):
         triangular.solve(z, weight, 2, backend="gpu")
-    with pytest.raises(UnsupportedError, match=r"there is no kernel for solve_triangular$"):
+    with pytest.raises(UnsupportedError, match=r"there is no kernel for solve_triangular"):
         triangular.solve(z, weight, 2, backend="triton")

@@ -14,6 +14,10 @@ FLAG = re.compile(r"((?:--|-[a-zA-Z])[^\s=]*)(?:=|$)")
 """A flag such as `--lr` or `-h`; not a value such as `-1` and, as in argparse, not a word that contains a blank."""
 
 
+SYNONYMS = {"--learning-rate": "--lr", "--learning_rate": "--lr"}
+"""Flags of other programs, of which the nearest name is another thing."""
+
+
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """A formatter that shows defaults and aligns descriptions close to the names."""
 
@@ -82,7 +86,9 @@ class Parser(argparse.ArgumentParser):
         has_commands = self._subparsers is not None  # the command itself checks what follows it
         for word in takewhile(lambda word: word != "--" and (word.startswith("-") or not has_commands), words):
             if (match := FLAG.match(word)) and match[1] not in self.flags():
-                raise InputError(f"unknown flag {match[1]}{did_you_mean(match[1], self.flags())}")
+                meant = SYNONYMS.get(match[1], match[1])
+                hint = did_you_mean(meant, self.flags()) if meant not in self.flags() else f"; did you mean {meant!r}?"
+                raise InputError(f"unknown flag {match[1]}{hint}")
 
 
 class HelpAllAction(argparse.Action):

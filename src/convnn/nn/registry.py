@@ -134,7 +134,9 @@ def check_layer_name(argument: str, name: str) -> None:
     """
     if name not in LAYERS:
         load_packages()
-    check_choice(argument, name, LAYERS)
+    if name not in LAYERS:
+        hint = did_you_mean(name, LAYERS)
+        raise InputError(f"{argument}={name!r} is not one of the {len(LAYERS)} layers that convnn layers lists{hint}")
 
 
 def list_layers(reads: str | None = None) -> list[str]:

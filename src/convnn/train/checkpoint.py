@@ -13,7 +13,7 @@ from torch import Tensor
 
 from convnn.data import FITS, READERS
 from convnn.errors import InputError, is_out_of_memory
-from convnn.models import Network, create_model
+from convnn.models import Network, create_model, list_models, reads_of
 from convnn.nn import list_layers
 from convnn.runs.files import BEST, LAST
 from convnn.train.sealed import read_sealed, write_sealed
@@ -332,6 +332,9 @@ def _parse_recipe(document: Any, path: str | Path) -> Recipe:
             _check_type(f.name, getattr(recipe, f.name))
         if not len(recipe.mean) == len(recipe.std) == recipe.image_shape[0]:
             raise ValueError(f"mean={recipe.mean} and std={recipe.std} of images of shape {recipe.image_shape}")
+        of_sequences = recipe.model in list_models() and reads_of(recipe.model) == "sequences"
+        if len(recipe.image_shape) != (2 if of_sequences else 3):
+            raise ValueError(f"image_shape={list(recipe.image_shape)} for {recipe.model}")
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"checkpoint '{path}' has a recipe that cannot be read: {error}") from None
     return recipe

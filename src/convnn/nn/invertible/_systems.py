@@ -7,8 +7,6 @@ register_system(
         family="windows",
         number=87,
         name="FInC Flow: invertible convolution",
-        published="PaddedConv2d, FastFlowUnit, CINCFlowUnit, and the network around them",
-        when="densities of images, and samples of them",
         selects="those of a window that are above and to the left of the position, or in another quadrant",
         weighs="equally",
         aggregates="a kernel whose matrix on the whole map is triangular, so that it is inverted diagonal by diagonal",

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convnn.errors import InputError, check_odd
+from convnn.errors import InputError, check_at_least, check_odd
 from convnn.nn._depthwise import CONVOLVE, DEPTHWISE
 from convnn.nn._grid import Grid, Sides, each_side
 
@@ -140,3 +140,21 @@ def as_sizes(name: str, value: Sequence[int] | str) -> tuple[int, ...]:
     for size in sizes:
         check_odd(name, size)
     return sizes
+
+
+def same_convolution(
+    kind: type[Convolution],
+    in_channels: int,
+    out_channels: int,
+    *,
+    kernel_size: int = 3,
+    depthwise: bool = False,
+    bias: bool = True,
+) -> Convolution:
+    """Create a convolution that keeps the size of the map.
+
+    Networks say whether each channel has its own kernel, and whether there is a bias.
+    """
+    check_at_least("kernel_size", kernel_size, 1)
+    groups = in_channels if depthwise else 1
+    return kind(in_channels, out_channels, kernel_size, padding="same", groups=groups, bias=bias)

@@ -4,7 +4,7 @@ from functools import partial
 
 from torch import nn
 
-from convnn.errors import check_at_least
+from convnn.nn.kernels.convolution import same_convolution
 from convnn.nn.maps.attention import ConvNNAttn2d
 from convnn.nn.maps.branching import Branching2d
 from convnn.nn.maps.conv_new import Conv2dNew
@@ -22,18 +22,9 @@ register_family(
 _fact = partial(System, family="maps", paper="arXiv 2511.14137")
 
 
-def _conv2d(
-    in_channels: int, out_channels: int, *, kernel_size: int = 3, depthwise: bool = False, bias: bool = True
-) -> nn.Conv2d:
-    """Create a convolution; networks say whether each channel has its own kernel, and whether there is a bias."""
-    check_at_least("kernel_size", kernel_size, 1)
-    groups = in_channels if depthwise else 1
-    return nn.Conv2d(in_channels, out_channels, kernel_size, padding="same", groups=groups, bias=bias)
-
-
 register_layer(
     "Conv2d",
-    _conv2d,
+    partial(same_convolution, nn.Conv2d),
     _fact(
         name="Convolution",
         published="Conv2d",

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from convnn.errors import check_at_least
+from convnn.nn.kernels.convolution import same_convolution
 from convnn.nn.registry import LAYERS, NamedLayer, check_layer_name, check_settings
 from convnn.nn.replace._maps import CONVOLUTIONS, FAMILIES, UNPADDED
 
@@ -17,7 +17,7 @@ def build_along(layer: str, axes: int) -> Callable[..., nn.Module] | None:
     "Conv2d" is `torch.nn.Conv1d` along one axis and `torch.nn.Conv3d` along three.
     """
     if layer == "Conv2d":
-        return partial(_convolution, CONVOLUTIONS[axes - 1])
+        return partial(same_convolution, CONVOLUTIONS[axes - 1])
     return FAMILIES[layer].get(axes) if layer in FAMILIES else UNPADDED.get(layer, ({}, ()))[0].get(axes)
 
 
@@ -40,10 +40,3 @@ def factory_along(layer: str, axes: int, **settings: Any) -> NamedLayer:
         raise KeyError(layer)
 
     return NamedLayer(layer, settings, build)
-
-
-def _convolution(
-    kind: type[nn.Module], in_channels: int, out_channels: int, *, kernel_size: int = 3, bias: bool = True
-) -> nn.Module:
-    check_at_least("kernel_size", kernel_size, 1)
-    return kind(in_channels, out_channels, kernel_size, padding="same", bias=bias)
