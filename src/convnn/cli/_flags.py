@@ -9,7 +9,7 @@ from convnn.cli._parser import JoinAction, Parser, PathAction
 from convnn.models import list_models
 from convnn.nn import LAYERS
 from convnn.train import TrainConfig
-from convnn.train.config import PUBLISHED_NAMES, choices_of, defaults_of, layer_settings, option_of
+from convnn.train.config import OF_THE_MACHINE, PUBLISHED_NAMES, choices_of, defaults_of, option_of
 from convnn.train.config_file import value_type
 
 FEW = 3
@@ -103,7 +103,7 @@ def _defaults(f: "Field[Any]") -> str:
     special = [
         f"; {layer}: {entry.settings[f.name]}"
         for layer, entry in LAYERS.items()
-        if entry.reads == "maps" and f.name in layer_settings() and entry.settings.get(f.name, general) != general
+        if entry.reads == "maps" and f.name != OF_THE_MACHINE and entry.settings.get(f.name, general) != general
     ]
     for model in list_models("vit*"):
         default = defaults_of(model).get(f.name, general)

@@ -202,7 +202,7 @@ def model_settings(model: str) -> dict[str, Any]:
 
 def list_models(pattern: str = "*") -> list[str]:
     """List the networks whose names match a pattern such as "vgg*"."""
-    return [name for name in _MODELS if fnmatch(name, pattern)]
+    return [name for name in _MODELS if pattern == "*" or fnmatch(name, pattern)]
 
 
 def describe_model(name: str) -> str:

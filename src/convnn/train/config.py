@@ -113,9 +113,13 @@ def option_of(f: "Field[Any]") -> str:
     return f.metadata["option"] or f"--{f.name}"
 
 
+OF_THE_MACHINE = "backend"
+"""What layers read, but no run depends on."""
+
+
 def layer_settings() -> list[str]:
     """Return the flags that at least one layer reads, in the order of the flags: the settings in layer signatures."""
-    read = {name for entry in LAYERS.values() for name in entry.settings} - {"backend"}  # a property of the machine
+    read = {name for entry in LAYERS.values() for name in entry.settings} - {OF_THE_MACHINE}
     return [f.name for f in fields(TrainConfig) if f.name in read]
 
 
@@ -124,6 +128,15 @@ def network_settings() -> list[str]:
     read = {name for model in (*list_models(), ANY_OTHER) for name in model_settings(model)}
     of_layers = set(layer_settings())
     return [f.name for f in fields(TrainConfig) if f.name in read and f.name not in of_layers]
+
+
+def is_setting(name: str) -> bool:
+    """Return whether a flag is a setting of a network or layer, and not of the data or the training."""
+    if name == OF_THE_MACHINE:
+        return False
+    return any(name in entry.settings for entry in LAYERS.values()) or any(
+        name in model_settings(model) for model in (*list_models(), ANY_OTHER)
+    )
 
 
 def defaults_of(model: str, layer: str | None = None) -> dict[str, Any]:
@@ -481,4 +494,4 @@ class TrainConfig:
     def reads(self, name: str) -> bool:
         """Return whether a flag affects this run: networks and layers ignore the settings of others."""
         of_layer = replacement_settings(self.layer) if is_external(self.model) else LAYERS[self.layer].settings.keys()
-        return name not in self.settings or name in of_layer | model_settings(self.model).keys()
+        return name in of_layer or name in model_settings(self.model) or not is_setting(name)
