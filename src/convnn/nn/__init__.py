@@ -33,6 +33,7 @@ from convnn.nn.invertible.triangular import FInC2d, TriangularConv2d
 from convnn.nn.kernels.convolution import ConvMaker
 from convnn.nn.kernels.function import Horizon, KernelFunction
 from convnn.nn.kernels.gabor import GaborKernel, GaussianMask, MaskedKernel
+from convnn.nn.kernels.kan import BASES, KAN_ACTIVATIONS, KAN_NORMS
 from convnn.nn.kernels.merging import Mergeable, Merged, MergeReport, merge
 from convnn.nn.kernels.offsets import OffsetAttention
 from convnn.nn.kernels.parallel import ConvNorm, ParallelConv, ResidualConv
@@ -80,7 +81,7 @@ from convnn.nn.vision_graphs.near_axial import DAGC2d
 from convnn.nn.vision_graphs.non_local import NonLocal2d
 from convnn.nn.vision_graphs.vig import GRAPH_CONVS, ViG2d
 from convnn.nn.windows.bands import BandConv2d, InceptionDW2d
-from convnn.nn.windows.expanded import BASES, KAN_ACTIVATIONS, KAN_NORMS, KANConv1d, KANConv2d, KANConv3d
+from convnn.nn.windows.expanded import KANConv1d, KANConv2d, KANConv3d
 from convnn.nn.windows.gated_stack import LKA1d, LKA2d, LKA3d, StackedGate
 from convnn.nn.windows.large_kernel import RepLK1d, RepLK2d, RepLK3d, UniRepLK1d, UniRepLK2d, UniRepLK3d
 from convnn.nn.windows.multi_kernel import (
