@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from convnn.models import flow, segmentation
-from convnn.models._dense import ChannelNorm, ResidualBlock, conv_norm
+from convnn.models._dense import ResidualBlock, conv_norm
+from convnn.models._parts import ChannelNorm
 from convnn.nn import layer_factory
 
 NETWORKS = {"mkunet_t": segmentation.mkunet_t, "bevanet_s": segmentation.bevanet_s, "skflow": flow.skflow}

@@ -87,8 +87,7 @@ class Parser(argparse.ArgumentParser):
         for word in takewhile(lambda word: word != "--" and (word.startswith("-") or not has_commands), words):
             if (match := FLAG.match(word)) and match[1] not in self.flags():
                 meant = SYNONYMS.get(match[1], match[1])
-                hint = did_you_mean(meant, self.flags()) if meant not in self.flags() else f"; did you mean {meant!r}?"
-                raise InputError(f"unknown flag {match[1]}{hint}")
+                raise InputError(f"unknown flag {match[1]}{did_you_mean(meant, self.flags())}")
 
 
 class HelpAllAction(argparse.Action):

@@ -95,14 +95,6 @@ def resized(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=False)
 
 
-class ChannelNorm(nn.LayerNorm):
-    """Layer normalisation over the channels of every position of a map (B, C, H, W)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to (B, C, H, W)."""
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-
 class ResidualBlock(nn.Module):
     r"""Convolutions with a shortcut around them.
 

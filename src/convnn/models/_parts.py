@@ -1,7 +1,7 @@
-"""Parts that networks share: first and last layers for small images, stochastic depth, scales of channels."""
+"""Parts that networks share: first and last layers for small images, stochastic depth, scales and norms of channels."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def make_stem(in_channels: int, channels: int) -> nn.Sequential:
@@ -28,3 +28,11 @@ def drop_images(share: float) -> nn.Module:
 def layer_scale(channels: int, initial: float = 1e-5) -> nn.Parameter:
     """Create a factor for each channel, initially so small that a block starts as its shortcut."""
     return nn.Parameter(torch.full((channels, 1, 1), initial))
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer normalisation over the channels of every position of a map (B, C, *S)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, *S) to (B, C, *S)."""
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)

@@ -8,19 +8,12 @@ from torch.nn import functional as F
 
 from convnn.errors import check_at_least, check_choice, check_fraction
 from convnn.models._network import Network
+from convnn.models._parts import ChannelNorm
 from convnn.models._registry import register_model
 from convnn.nn import LayerFactory
 from convnn.nn.functions.long import LongConv, SGConv
 
 NORMS = ("layer", "batch")
-
-
-class ChannelNorm(nn.LayerNorm):
-    """LayerNorm over the channels of every sample of (B, C, T)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, T) to (B, C, T)."""
-        return super().forward(x.mT).mT
 
 
 class LongMix(nn.Module):

@@ -76,8 +76,8 @@ class Lists:
                     f"edge_index has {of} from {int(numbers.min())} to {int(numbers.max())}; they must lie between 0"
                     f" and {count - 1}"
                 )
-        every = cls(torch.arange(edge_index.shape[1] + 1, device=edge_index.device), edge_index[1], targets)
-        starts, edges, *_ = every._transposed()
+        each = torch.arange(edge_index.shape[1] + 1, device=edge_index.device)  # every edge as a list of its target
+        starts, edges, _ = _ragged.transpose_lists(each, edge_index[1].contiguous(), targets, "auto")
         return cls(starts, edge_index[0].index_select(0, edges), sources), edges
 
     @property

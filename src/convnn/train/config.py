@@ -6,7 +6,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from convnn.data import DATASETS, FITS, ON_BAD_IMAGE, RASTERS, READERS, REGRESSIONS
-from convnn.errors import InputError, check_at_least, check_at_most, check_choice, check_fraction
+from convnn.errors import InputError, check_choice
 from convnn.files import expand_home
 from convnn.models import (
     check_layer,
@@ -49,8 +49,7 @@ from convnn.nn._extensions import import_names
 from convnn.nn.replace import SCOPES
 from convnn.ops import BACKEND_CHOICES, METRICS
 from convnn.ops.weigh import SOFT_TOPS
-from convnn.train.checkpoint import LARGEST_NUMBER
-from convnn.train.limits import FRACTIONS, LARGEST, LARGEST_FLOAT, LEAST, MAY_BE_NONE
+from convnn.train.limits import check_limits
 from convnn.train.timer import parse_interval
 
 PUBLISHED_NAMES = {"magnitude_type": "metric"}
@@ -441,38 +440,7 @@ class TrainConfig:
                 check_choice(f"--{f.name}", value, choices)
             if f.metadata["is_path"] and value is not None:
                 object.__setattr__(self, f.name, expand_home(value, f"--{f.name}"))
-        check_at_least("--K", self.K, 0 if is_external(self.model) else 1)
-        if self.qk_scale is not None and not self.qk_scale > 0:
-            raise InputError(f"--qk_scale={self.qk_scale} must be positive")
-        for name, least in LEAST.items():
-            if not (getattr(self, name) is None and name in MAY_BE_NONE):
-                check_at_least(f"--{name}", getattr(self, name), least)
-        for name in FRACTIONS:
-            check_fraction(f"--{name}", getattr(self, name))
-        for name in ("lr", "width", "expansion_factor"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"--{name}={getattr(self, name)} must be positive")
-        for name in ("weight_decay", "momentum", "lr_gamma", "clip_grad_norm", "noise", "layer_scale"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"--{name}={getattr(self, name)} must not be negative")
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if isinstance(value, int | float):
-                usual = LARGEST_NUMBER - 1 if isinstance(value, int) else LARGEST_FLOAT
-                check_at_most(f"--{f.name}", value, LARGEST.get(f.name, usual))
-        if self.pretrained and not is_external(self.model):
-            raise InputError(
-                f"--pretrained is for networks torchvision:NAME and timm:NAME, not for --model={self.model}"
-            )
-        if self.pretrained and self.init_from is not None:
-            raise InputError(f"--pretrained and --init_from={self.init_from} both say how to start; give one of them")
-        if self.fsdp and self.share_kernels != "none":
-            raise InputError(
-                f"--fsdp divides the weights of every block by itself, and --share_kernels={self.share_kernels} gives"
-                " one to several; give one of them"
-            )
-        if self.warmup_epochs >= self.num_epochs:
-            raise InputError(f"--warmup_epochs={self.warmup_epochs} must be less than --num_epochs={self.num_epochs}")
+        check_limits(self)
         parse_interval(self.checkpoint_every)
         try:
             os.fsencode(self.output_dir).decode()

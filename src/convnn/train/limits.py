@@ -1,6 +1,11 @@
-"""The smallest and largest values of the flags of a run."""
+"""The smallest and largest values of the flags of a run, and which exclude each other."""
 
-from convnn.train.checkpoint import LARGEST_SIDE
+from dataclasses import fields
+from typing import Any
+
+from convnn.errors import InputError, check_at_least, check_at_most, check_fraction
+from convnn.models import is_external
+from convnn.train.checkpoint import LARGEST_NUMBER, LARGEST_SIDE
 
 DEEPEST, WIDEST, MOST_THREADS, LARGEST_FACTOR, LARGEST_FLOAT = 1000, 2**20, 1024, 1000.0, 1e30
 
@@ -49,3 +54,44 @@ FRACTIONS = (
     *("mask_threshold", "lam"),
 )
 """Flags between 0 and 1."""
+
+
+def check_limits(config: Any) -> None:
+    """Refuse values of flags that are out of range, and flags that exclude each other.
+
+    Args:
+        config: a `TrainConfig`.
+
+    Raises:
+        InputError: a value is refused; the message names the flag, its value and what would be right.
+    """
+    check_at_least("--K", config.K, 0 if is_external(config.model) else 1)
+    if config.qk_scale is not None and not config.qk_scale > 0:
+        raise InputError(f"--qk_scale={config.qk_scale} must be positive")
+    for name, least in LEAST.items():
+        if not (getattr(config, name) is None and name in MAY_BE_NONE):
+            check_at_least(f"--{name}", getattr(config, name), least)
+    for name in FRACTIONS:
+        check_fraction(f"--{name}", getattr(config, name))
+    for name in ("lr", "width", "expansion_factor"):
+        if not getattr(config, name) > 0:
+            raise InputError(f"--{name}={getattr(config, name)} must be positive")
+    for name in ("weight_decay", "momentum", "lr_gamma", "clip_grad_norm", "noise", "layer_scale"):
+        if not getattr(config, name) >= 0:
+            raise InputError(f"--{name}={getattr(config, name)} must not be negative")
+    for f in fields(config):
+        value = getattr(config, f.name)
+        if isinstance(value, int | float):
+            usual = LARGEST_NUMBER - 1 if isinstance(value, int) else LARGEST_FLOAT
+            check_at_most(f"--{f.name}", value, LARGEST.get(f.name, usual))
+    if config.pretrained and not is_external(config.model):
+        raise InputError(f"--pretrained is for networks torchvision:NAME and timm:NAME, not for --model={config.model}")
+    if config.pretrained and config.init_from is not None:
+        raise InputError(f"--pretrained and --init_from={config.init_from} both say how to start; give one of them")
+    if config.fsdp and config.share_kernels != "none":
+        raise InputError(
+            f"--fsdp divides the weights of every block by itself, and --share_kernels={config.share_kernels} gives"
+            " one to several; give one of them"
+        )
+    if config.warmup_epochs >= config.num_epochs:
+        raise InputError(f"--warmup_epochs={config.warmup_epochs} must be less than --num_epochs={config.num_epochs}")

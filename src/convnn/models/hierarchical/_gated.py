@@ -1,13 +1,13 @@
 """The skeleton of VAN and LSKNet: gated layers and MLPs with a depthwise kernel, each in a residual of its own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from torch import nn
 
 from convnn.errors import check_fraction
-from convnn.models.hierarchical._parts import IMAGES, ChannelNorm, Residual, pooled, sequence
+from convnn.models.hierarchical._parts import IMAGES, Residual, channel_norm, pooled, sequence
 from convnn.models.hierarchical._skeleton import (
     HierarchicalNetwork,
     Mixers,
@@ -19,6 +19,9 @@ from convnn.models.hierarchical._skeleton import (
 from convnn.nn import LayerFactory
 
 FIRST_SIDE, FIRST_STRIDE, SIDE = 7, 4, 3
+MLP_RATIOS = (8, 8, 4, 4)
+NARROW, WIDE = (32, 64, 160, 256), (64, 128, 320, 512)
+"""Channels of most published sizes."""
 
 
 class GatedNetwork(HierarchicalNetwork):
@@ -32,11 +35,10 @@ class GatedNetwork(HierarchicalNetwork):
         channels: number of channels of each stage.
         mlp_ratios: ratio of the channels inside the MLP to those outside, by stage.
         layer: function from input and output channels to a layer.
-        operator: creates f of the published network.
         in_channels: number of channels of the images.
         num_classes: number of classes.
         width: factor on all channel numbers.
-        drop_path: stochastic depth rate of the last block.
+        drop_path: stochastic depth rate of the last block, 0 to 1; it rises linearly from 0 at the first.
         layer_scale: initial value of both s.
         dropout: probability inside and after the MLP, 0 to 1.
 
@@ -50,17 +52,16 @@ class GatedNetwork(HierarchicalNetwork):
         channels: Sequence[int],
         mlp_ratios: Sequence[int],
         layer: LayerFactory,
-        operator: Callable[..., nn.Module],
         *,
-        in_channels: int,
-        num_classes: int,
-        width: float,
-        drop_path: float,
-        layer_scale: float,
-        dropout: float,
+        in_channels: int = 3,
+        num_classes: int = 10,
+        width: float = 1.0,
+        drop_path: float = 0.1,
+        layer_scale: float = 1e-2,
+        dropout: float = 0.0,
     ) -> None:
         check_fraction("dropout", dropout)
-        mixers = Mixers(layer, self.default_layer, operator)
+        mixers = Mixers(layer, self.default_layer, self._make_operator)
 
         def block(place: Place) -> nn.Module:
             n = place.channels
@@ -77,12 +78,17 @@ class GatedNetwork(HierarchicalNetwork):
             downsample=partial(_embedding, SIDE, 2),
             block=block,
             head=lambda number, classes: pooled(fc=nn.Linear(number, classes)),
-            stage_norm=ChannelNorm,
+            stage_norm=channel_norm,
             in_channels=in_channels,
             num_classes=num_classes,
             width=width,
             drop_rates=rising(drop_path, depths),
         )
+
+    @staticmethod
+    def _make_operator(channels: int, **settings: Any) -> nn.Module:
+        """Create f of the published network."""
+        raise NotImplementedError
 
     def _initialise_part(self, module: nn.Module) -> None:
         draw_by_fan_out(module)

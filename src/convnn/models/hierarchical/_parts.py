@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convnn.models._parts import drop_images, layer_scale
+from convnn.models._parts import ChannelNorm, drop_images, layer_scale
 from convnn.nn import ConvMaker, ConvNorm, Mergeable
 from convnn.nn.kernels.convolution import Convolution
 from convnn.nn.kernels.taps import Kernel, as_convolution, kernel_of, normalised
@@ -41,17 +41,6 @@ class Residual(nn.Module):
         """Map (B, C, H, W) to (B, C, H, W)."""
         out = self.inner(x)
         return x + self.drop(out if self.scale is None else self.scale * out)
-
-
-class ChannelNorm(nn.LayerNorm):
-    """Layer normalisation over the channels of every position of a map (B, C, H, W)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, eps=1e-6)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to (B, C, H, W)."""
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class ResponseNorm(nn.Module):
@@ -123,6 +112,11 @@ class ResponseMLP(Mergeable):
             scale = self.scale.detach().double()
             both = Kernel(both.weight * scale.unsqueeze(1), both.bias * scale.view(-1))
         return as_convolution(both, self.reduce)
+
+
+def channel_norm(channels: int) -> ChannelNorm:
+    """Create layer normalisation over channels with the published epsilon."""
+    return ChannelNorm(channels, eps=1e-6)
 
 
 def sequence(**parts: nn.Module) -> nn.Sequential:

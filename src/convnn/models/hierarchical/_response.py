@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from convnn.models.hierarchical._parts import IMAGES, ChannelNorm, Residual, ResponseMLP, pooled, sequence
+from convnn.models.hierarchical._parts import IMAGES, Residual, ResponseMLP, channel_norm, pooled, sequence
 from convnn.models.hierarchical._skeleton import HierarchicalNetwork, Place, Rule, draw_normal, rising
 from convnn.nn import LayerFactory
 
@@ -117,7 +117,7 @@ def _excitation(channels: int) -> nn.Module:
 
 def halve(in_channels: int, out_channels: int) -> nn.Sequential:
     """Create a 3x3 convolution that halves the sides, and normalisation over channels."""
-    return nn.Sequential(IMAGES.conv(in_channels, out_channels, 3, stride=2), ChannelNorm(out_channels))
+    return nn.Sequential(IMAGES.conv(in_channels, out_channels, 3, stride=2), channel_norm(out_channels))
 
 
 def _stem(in_channels: int, channels: int) -> nn.Sequential:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from convnn.models._registry import register_model
-from convnn.models.hierarchical._parts import ChannelNorm, Residual, plain_mlp, sequence
+from convnn.models.hierarchical._parts import Residual, channel_norm, plain_mlp, sequence
 from convnn.models.hierarchical._response import NAMES, ResponseNetwork, mean_norm_linear
 from convnn.models.hierarchical._skeleton import HierarchicalNetwork, Mixers, Place, Rule, draw_normal, rising
 from convnn.nn import LayerFactory, ShiftedSum2d
@@ -127,15 +127,15 @@ class ShiftwiseV1(HierarchicalNetwork):
         def block(place: Place) -> nn.Module:
             n = place.channels
             mixer = mixers(n, big_kernel=kernels[place.stage])
-            inner = sequence(mixer=mixer, norm=ChannelNorm(n), mlp=plain_mlp(n, 4 * n))
+            inner = sequence(mixer=mixer, norm=channel_norm(n), mlp=plain_mlp(n, 4 * n))
             return Residual(inner, n, initial_scale=layer_scale, drop_path=place.drop_path)
 
         super().__init__(
             depths,
             channels,
             layer,
-            stem=lambda images, first: nn.Sequential(nn.Conv2d(images, first, 4, stride=4), ChannelNorm(first)),
-            downsample=lambda old, new: nn.Sequential(ChannelNorm(old), nn.Conv2d(old, new, 2, stride=2)),
+            stem=lambda images, first: nn.Sequential(nn.Conv2d(images, first, 4, stride=4), channel_norm(first)),
+            downsample=lambda old, new: nn.Sequential(channel_norm(old), nn.Conv2d(old, new, 2, stride=2)),
             block=block,
             head=mean_norm_linear,
             in_channels=in_channels,

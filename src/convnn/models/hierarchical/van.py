@@ -1,74 +1,30 @@
 """VAN: gates from stacks of kernels."""
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from torch import nn
+
 from convnn.models._registry import register_model
-from convnn.models.hierarchical._gated import GatedNetwork, names_of_gates
+from convnn.models.hierarchical._gated import MLP_RATIOS, NARROW, WIDE, GatedNetwork, names_of_gates
 from convnn.models.hierarchical._skeleton import Rule
 from convnn.nn import LayerFactory, LKA2d
 
-MLP_RATIOS = (8, 8, 4, 4)
-
 
 class VAN(GatedNetwork):
-    """Visual attention network (Guo et al., arXiv 2202.09741): `GatedNetwork` with LKA, or any other layer.
-
-    Args:
-        depths: number of blocks of each stage.
-        channels: number of channels of each stage.
-        mlp_ratios: ratio of the channels inside the MLP to those outside, by stage.
-        layer: function from input and output channels to a layer.
-        in_channels: number of channels of the images.
-        num_classes: number of classes.
-        width: factor on all channel numbers.
-        drop_path: stochastic depth rate of the last block, 0 to 1; it rises linearly from 0 at the first.
-        layer_scale: initial value of the learned factors of what the blocks add.
-        dropout: probability inside and after the MLP, 0 to 1.
-
-    Raises:
-        InputError: an argument is out of range.
-    """
+    """Visual attention network (Guo et al., arXiv 2202.09741): `GatedNetwork` with LKA, or any other layer."""
 
     default_layer: ClassVar[str] = "LKA"
     published_names: ClassVar[tuple[Rule, ...]] = names_of_gates((r"\.conv1\.", ".mix."))
 
-    def __init__(
-        self,
-        depths: Sequence[int],
-        channels: Sequence[int],
-        mlp_ratios: Sequence[int],
-        layer: LayerFactory,
-        *,
-        in_channels: int = 3,
-        num_classes: int = 10,
-        width: float = 1.0,
-        drop_path: float = 0.1,
-        layer_scale: float = 1e-2,
-        dropout: float = 0.0,
-    ) -> None:
-        super().__init__(
-            depths,
-            channels,
-            mlp_ratios,
-            layer,
-            lambda number, **settings: LKA2d(number, number, **settings),
-            in_channels=in_channels,
-            num_classes=num_classes,
-            width=width,
-            drop_path=drop_path,
-            layer_scale=layer_scale,
-            dropout=dropout,
-        )
-
-
-WIDE = (64, 128, 320, 512)
+    @staticmethod
+    def _make_operator(channels: int, **settings: Any) -> nn.Module:
+        return LKA2d(channels, channels, **settings)
 
 
 @register_model(VAN)
 def van_b0(layer: LayerFactory, **settings: Any) -> VAN:
     """VAN with 4.1 million weights for 1000 classes."""
-    return VAN((3, 3, 5, 2), (32, 64, 160, 256), MLP_RATIOS, layer, **settings)
+    return VAN((3, 3, 5, 2), NARROW, MLP_RATIOS, layer, **settings)
 
 
 @register_model(VAN)

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from convnn.errors import InputError, check_at_least
-from convnn.models._dense import ChannelNorm, conv_norm, map_layers, resized
+from convnn.models._dense import conv_norm, map_layers, resized
+from convnn.models._parts import ChannelNorm
 from convnn.models.segmentation._bevanet_parts import (
     BoundaryFusion,
     EVABlock,
