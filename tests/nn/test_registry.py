@@ -173,7 +173,7 @@ def _restored():
 
 
 def test_names() -> None:
-    assert cnn.list_layers() == [*TYPES, *TOKEN_TYPES]
+    assert cnn.list_layers() == [*TYPES, *TOKEN_TYPES, *cnn.list_layers("graphs")]
     assert cnn.list_layers("maps") == list(TYPES)
     assert cnn.list_layers("tokens") == list(TOKEN_TYPES)
     assert all(entry.summary for entry in cnn.LAYERS.values())

@@ -111,6 +111,7 @@ from convnn.nn.lie_groups import _systems as _lie_groups  # noqa: F401
 from convnn.nn.functions import _systems as _functions  # noqa: F401
 from convnn.nn.tokens import _systems as _tokens  # noqa: F401
 from convnn.nn.invertible import _systems as _invertible  # noqa: F401
+from convnn.nn.graphs import _systems as _graphs  # noqa: F401
 # isort: on
 
 __all__ = [

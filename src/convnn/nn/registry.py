@@ -21,7 +21,7 @@ class LayerEntry:
         build: function of input and output channels, or for tokens of width and heads, and of settings.
         settings: names of the settings that `build` reads, with their defaults.
         summary: summary in one line.
-        reads: "maps" (B, C, H, W) or "tokens" (B, T, D).
+        reads: "maps" (B, C, H, W), "tokens" (B, T, D), or "graphs", (N, C) and edge_index (2, E).
         system: its facts for the guide; None for a layer registered only with a summary.
         of_network: further arguments that `build` reads, which only a network decides, such as the stride.
     """
@@ -38,7 +38,7 @@ LAYERS: dict[str, LayerEntry] = {}
 OF_THE_NETWORK = ("bias", "device", "dtype")
 GEOMETRY = ("stride", "window_size", "dilation", "groups", "padding_mode")
 """Arguments that a network decides for each of its layers, and that are therefore no settings."""
-READS = ("maps", "tokens")
+READS = ("maps", "tokens", "graphs")
 
 
 def register_layer(
@@ -56,7 +56,7 @@ def register_layer(
         build: function of input and output channels, or width and heads, and the settings that its signature names.
         facts: its facts for the guide; a summary in one line is enough for a layer of your own.
         parts: further callables to which `build` passes its remaining settings.
-        reads: "maps" (B, C, H, W) or "tokens" (B, T, D).
+        reads: "maps" (B, C, H, W), "tokens" (B, T, D), or "graphs", (N, C) and edge_index (2, E).
         fixed: settings in the signatures that keep their defaults, regardless of the flags.
 
     Raises:
@@ -140,7 +140,7 @@ def check_layer_name(argument: str, name: str) -> None:
 
 
 def list_layers(reads: str | None = None) -> list[str]:
-    """List all layers, or those that read "maps" or "tokens", including those of installed packages."""
+    """List all layers, or those that read "maps", "tokens" or "graphs", including those of installed packages."""
     load_packages()
     return [name for name, entry in LAYERS.items() if reads in (None, entry.reads)]
 
