@@ -5,7 +5,7 @@ This module does not import them, since they need PyTorch Geometric: `Deferred` 
 
 from convnn.nn.graphs._deferred import Deferred
 from convnn.nn.registry import register_layer
-from convnn.systems import PUBLISHED, System, register_family
+from convnn.systems import PUBLISHED, System, register_family, register_system
 
 register_family(
     "graphs",
@@ -31,4 +31,91 @@ register_layer(
         where="convnn.nn.graphs.SGC",
     ),
     reads="graphs",
+)
+
+register_layer(
+    "TV",
+    Deferred("total_variation", "GTVConv", delta=1.0, eps=1e-3, act="relu"),
+    System(
+        number=73,
+        family="graphs",
+        name="Total variation: GTVConv",
+        published="GTVConv of TVGNN",
+        when="features that differ sharply between parts of the graph",
+        selects="the nodes that edges lead to",
+        weighs="by the inverse of the distance of their features, w / max(|Z_i - Z_j|, eps)",
+        aggregates="a step down the total variation: the weighted differences are subtracted",
+        paper="arXiv 2211.06218",
+        checked=f"{PUBLISHED}; the derivative of the total variation; the heat step; its dense form",
+        where="convnn.nn.graphs.GTVConv convnn.nn.graphs.DenseGTVConv convnn.nn.graphs.total_variation_loss",
+    ),
+    reads="graphs",
+)
+Deferred("total_variation", "DenseGTVConv", delta=1.0, eps=1e-3, act="relu")
+Deferred("total_variation", "total_variation_loss", edge_weight=None, batch=None)
+
+register_system(
+    System(
+        family="graphs",
+        name="Total variation: balanced pooling",
+        selects="all nodes of a graph",
+        weighs="by the assignment to K clusters, softmax of an MLP, trained to cut few edges and to be balanced",
+        aggregates="a sum in each cluster, of features and of edges",
+        paper="arXiv 2211.06218",
+        checked=f"{PUBLISHED}; partitions whose losses are known; graphs padded and not",
+        where="convnn.nn.graphs.AsymCheegerCutPool convnn.nn.graphs.dense_asym_cheeger_cut_pool"
+        " convnn.nn.graphs.asymmetric_balance_loss",
+    )
+)
+Deferred(
+    "balanced_cut",
+    "AsymCheegerCutPool",
+    mlp_activation="relu",
+    totvar_coeff=1.0,
+    balance_coeff=1.0,
+    return_selection=True,
+    return_pooled_graph=True,
+)
+Deferred("balanced_cut", "dense_asym_cheeger_cut_pool", mask=None)
+Deferred("balanced_cut", "asymmetric_balance_loss", batch=None)
+
+register_layer(
+    "Fisher",
+    Deferred(
+        "mixture",
+        "FisherEmbedding",
+        num_mixtures=8,
+        heads=1,
+        residual=True,
+        projection="kernel",
+        kernel="exp",
+        sigma=0.5,
+        use_degree=False,
+        attention="softmax",
+    ),
+    System(
+        number=75,
+        family="graphs",
+        name="Fisher information embedding",
+        published="FIE",
+        when="neighbours whose mean says little; it starts well without labels",
+        selects="the nodes whose edges lead here",
+        weighs="by the softmax, over the neighbours, of their posterior for each component of a mixture",
+        aggregates="the weighted mean for each component, less that of the component, through a kernel projection",
+        paper="arXiv 2305.07580",
+        checked=f"{PUBLISHED}; GaussianMixture of scikit-learn; the definition in loops",
+        where="convnn.nn.graphs.FisherEmbedding convnn.nn.graphs.FisherPooling",
+    ),
+    reads="graphs",
+)
+Deferred(
+    "mixture",
+    "FisherPooling",
+    num_mixtures=8,
+    heads=1,
+    residual=True,
+    projection="kernel",
+    kernel="exp",
+    sigma=0.5,
+    attention="softmax",
 )
