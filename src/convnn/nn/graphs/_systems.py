@@ -64,7 +64,7 @@ register_system(
         paper="arXiv 2211.06218",
         checked=f"{PUBLISHED}; partitions whose losses are known; graphs padded and not",
         where="convnn.nn.graphs.AsymCheegerCutPool convnn.nn.graphs.dense_asym_cheeger_cut_pool"
-        " convnn.nn.graphs.asymmetric_balance_loss",
+        " convnn.nn.graphs.asymmetric_balance_loss convnn.nn.graphs.TVGNN",
     )
 )
 Deferred(
@@ -75,6 +75,9 @@ Deferred(
     balance_coeff=1.0,
     return_selection=True,
     return_pooled_graph=True,
+)
+Deferred(
+    "cut_network", "TVGNN", hidden=32, delta=2.0, act="relu", totvar_coeff=0.5, balance_coeff=0.5
 )
 Deferred("balanced_cut", "dense_asym_cheeger_cut_pool", mask=None)
 Deferred("balanced_cut", "asymmetric_balance_loss", batch=None)
@@ -104,7 +107,8 @@ register_layer(
         aggregates="the weighted mean for each component, less that of the component, through a kernel projection",
         paper="arXiv 2305.07580",
         checked=f"{PUBLISHED}; GaussianMixture of scikit-learn; the definition in loops",
-        where="convnn.nn.graphs.FisherEmbedding convnn.nn.graphs.FisherPooling",
+        where="convnn.nn.graphs.FisherEmbedding convnn.nn.graphs.FisherPooling convnn.nn.graphs.FIENet"
+        " convnn.nn.graphs.SupFIENet",
     ),
     reads="graphs",
 )
@@ -119,3 +123,51 @@ Deferred(
     sigma=0.5,
     attention="softmax",
 )
+Deferred(
+    "fisher_networks",
+    "FIENet",
+    hidden=64,
+    num_layers=3,
+    num_mixtures=8,
+    heads=1,
+    kernel="exp",
+    sigma=0.5,
+    concat=True,
+)
+Deferred(
+    "fisher_networks",
+    "SupFIENet",
+    hidden=64,
+    num_layers=4,
+    num_mixtures=8,
+    heads=1,
+    projection="kernel",
+    kernel="exp",
+    sigma=0.5,
+    dropout=0.0,
+)
+
+register_layer(
+    "SPEN",
+    Deferred("ego_networks", "SPENConv", hops=1, ego_sizes="1"),
+    System(
+        number=116,
+        family="graphs",
+        name="Ego networks: SPEN",
+        published="SPEN",
+        when="what matters is how the neighbours are linked among each other",
+        selects="all pairs of nodes in each ego network, the nodes within some hops of one",
+        weighs="equally; a coefficient for each of the 15 equivariant maps of a matrix",
+        aggregates="the equivariant maps within each ego network, then the mean over those that have the node",
+        paper="arXiv 2111.11840",
+        checked=f"{PUBLISHED}, of maps, layer and network; relabelled graphs; counts of index partitions",
+        where="convnn.nn.graphs.SPENConv convnn.nn.graphs.SubgraphEquivariantConv convnn.nn.graphs.EquivariantMap"
+        " convnn.nn.graphs.EgoNetworks convnn.nn.graphs.SPEN",
+    ),
+    reads="graphs",
+)
+Deferred("ego_networks", "SubgraphEquivariantConv", rep_in=21, rep_out=21, sizes=(1,))
+Deferred("ego_networks", "EgoNetworks")
+Deferred("ego_networks", "pair_features", edge_weight=None)
+Deferred("equivariant_maps", "EquivariantMap")
+Deferred("spen", "SPEN", hidden=64, num_layers=5, hops=1, sizes=(1,), dropout=0.5)

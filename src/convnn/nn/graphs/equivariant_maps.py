@@ -1,0 +1,113 @@
+"""The linear maps between matrices, vectors and scalars of a graph that commute with the numbering of its nodes."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from convnn.errors import InputError
+
+BASIS = {(2, 2): 15, (2, 1): 5, (1, 2): 5, (1, 1): 2, (2, 0): 2, (1, 0): 1}
+"""The number of independent maps from features of one order to another: 2 matrix, 1 vector, 0 scalar."""
+
+
+class EquivariantMap(nn.Module):
+    r"""The general linear map from features of order a to order b that commutes with every permutation of the nodes.
+
+    With :math:`r_i = \sum_j X_{ij}`, :math:`k_j = \sum_i X_{ij}`, :math:`d_i = X_{ii}`, :math:`t = \sum_i d_i`,
+    :math:`s = \sum_{ij} X_{ij}` and m nodes, an output is a sum over input channels, with a coefficient for each, of
+
+    - 2 to 2: :math:`\delta_{ij} (d_i, t/m, r_i/m, k_i/m, s/m^2)` and
+      :math:`(k_i/m, r_i/m, k_j/m, r_j/m, X_{ij}, X_{ji}, d_i, d_j, t/m, s/m^2)`, in this order;
+    - 2 to 1: :math:`d_i, t/m, r_i/m, k_i/m, s/m^2`; 2 to 0: :math:`t/m, s/m^2`;
+    - 1 to 2: :math:`\delta_{ij} (v_i, \bar v), v_j, v_i, \bar v`; 1 to 1: :math:`v_i, \bar v`; 1 to 0:
+      :math:`\bar v`, the mean of v;
+
+    and of a bias; 2 to 2 has another one on the diagonal. For few nodes some of the maps coincide.
+
+    Args:
+        order_in: a.
+        order_out: b.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+
+    Shapes:
+        input (n, C_in, m, m), (n, C_in, m); output (n, C_out, m, m), (n, C_out, m) or (n, C_out).
+
+    Raises:
+        InputError: there is no map between these orders, or the input has another shape.
+
+    Reference:
+        Maron et al., "Invariant and Equivariant Graph Networks", arXiv 1812.09902; with these factors the code of
+        Mitton and Murray-Smith, "Local Permutation Equivariance For Graph Neural Networks", arXiv 2111.11840.
+    """
+
+    def __init__(self, order_in: int, order_out: int, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        if (order_in, order_out) not in BASIS:
+            known = ", ".join(f"{a} to {b}" for a, b in BASIS)
+            raise InputError(f"orders {order_in!r} to {order_out!r} must be one of {known}")
+        self.order_in, self.order_out = order_in, order_out
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.coeffs = nn.Parameter(torch.empty(in_channels, out_channels, BASIS[order_in, order_out]))
+        self.bias = nn.Parameter(torch.empty(out_channels))
+        is_square = (order_in, order_out) == (2, 2)
+        self.register_parameter("diag_bias", nn.Parameter(torch.empty(out_channels)) if is_square else None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the coefficients with variance 2 / (C_in + C_out), and set the biases to 0."""
+        nn.init.normal_(self.coeffs, std=math.sqrt(2 / (self.in_channels + self.out_channels)))
+        for bias in (self.bias, self.diag_bias):
+            if bias is not None:
+                nn.init.zeros_(bias)
+
+    def forward(self, t: Tensor) -> Tensor:
+        """Map features of order a to order b."""
+        if t.dim() != 2 + self.order_in or t.shape[1] != self.in_channels or t.shape[-1] != t.shape[1 + self.order_in]:
+            nodes = ", m" * self.order_in
+            raise InputError(f"t of shape {tuple(t.shape)} must be (n, {self.in_channels}{nodes})")
+        return self._of_matrix(t) if self.order_in == 2 else self._of_vector(t)
+
+    def _of_vector(self, v: Tensor) -> Tensor:
+        mean = v.mean(2, keepdim=True)
+        if self.order_out == 0:
+            return (self._mix(mean, 0) + self._at_nodes(self.bias)).squeeze(2)
+        if self.order_out == 1:
+            return self._mix(v, 0) + self._mix(mean, 1) + self._at_nodes(self.bias)
+        diagonal = self._mix(v, 0) + self._mix(mean, 1)
+        everywhere = self._mix(mean, 4) + self._at_nodes(self.bias)
+        return self._square(diagonal, rows=self._mix(v, 3), columns=self._mix(v, 2) + everywhere)
+
+    def _of_matrix(self, X: Tensor) -> Tensor:
+        size = X.shape[-1]
+        d, r, k = X.diagonal(dim1=2, dim2=3), X.mean(3), X.mean(2)
+        trace, total = d.sum(2, keepdim=True) / size, r.mean(2, keepdim=True)
+        if self.order_out == 0:
+            return (self._mix(trace, 0) + self._mix(total, 1) + self._at_nodes(self.bias)).squeeze(2)
+        one = self._mix(d, 0) + self._mix(trace, 1) + self._mix(r, 2) + self._mix(k, 3) + self._mix(total, 4)
+        if self.order_out == 1:
+            return one + self._at_nodes(self.bias)
+        rows = self._mix(k, 5) + self._mix(r, 6) + self._mix(d, 11)
+        columns = self._mix(k, 7) + self._mix(r, 8) + self._mix(d, 12) + self._mix(trace, 13) + self._mix(total, 14)
+        entries = torch.einsum("ncij,co->noij", X, self.coeffs[..., 9])
+        entries = entries + torch.einsum("ncij,co->noji", X, self.coeffs[..., 10])
+        diagonal = one + self._at_nodes(self.diag_bias)
+        return entries + self._square(diagonal, rows=rows, columns=columns + self._at_nodes(self.bias))
+
+    def _mix(self, v: Tensor, basis: int) -> Tensor:
+        """Mix the channels of v (n, C_in, m) by the coefficients of one map."""
+        return torch.einsum("nci,co->noi", v, self.coeffs[..., basis])
+
+    @staticmethod
+    def _at_nodes(bias: Tensor) -> Tensor:
+        return bias.view(1, -1, 1)
+
+    @staticmethod
+    def _square(diagonal: Tensor, *, rows: Tensor, columns: Tensor) -> Tensor:
+        """Return the matrices (n, C, m, m) with entries rows_i + columns_j, and the diagonal added."""
+        return torch.diag_embed(diagonal) + rows.unsqueeze(3) + columns.unsqueeze(2)
+
+    def extra_repr(self) -> str:
+        """Show what the map was built with."""
+        return f"order {self.order_in} to {self.order_out}, {self.in_channels}, {self.out_channels}"
