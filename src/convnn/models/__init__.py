@@ -35,7 +35,7 @@ from convnn.models.hierarchical.inceptionnext import (
     inceptionnext_tiny,
 )
 from convnn.models.hierarchical.lsknet import LSKNet, lsknet_s, lsknet_t
-from convnn.models.hierarchical.published import load_published
+from convnn.models.published import load_published
 from convnn.models.hierarchical.recnext import (
     RecNeXt,
     RecNeXtA,
