@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from convnn.nn import graphs
 from convnn.nn.graphs.kernel_projection import KernelProjection
-from convnn.nn.graphs.spherical_kmeans import spherical_kmeans
+from convnn.nn.graphs.clustering import spherical_kmeans
 from golden.case import Case
 from golden.entry import Entry
 
@@ -17,7 +17,7 @@ NAMES |= {f"out_proj.{name}": f"projection.{name}" for name in OF_PROJECTIONS}
 
 
 def _settings(case: Case) -> dict[str, Any]:
-    components, heads, width = case.tensors["param.weight"].shape
+    components, _, width = case.tensors["param.weight"].shape
     settings = case.pick("residual", "kernel", "sigma", projection="out_proj", heads="num_heads")
     return settings | {"in_channels": width, "num_mixtures": components}
 

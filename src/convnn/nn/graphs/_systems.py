@@ -84,9 +84,7 @@ Deferred(
     return_selection=True,
     return_pooled_graph=True,
 )
-Deferred(
-    "cut_network", "TVGNN", hidden=32, delta=2.0, act="relu", totvar_coeff=0.5, balance_coeff=0.5
-)
+Deferred("cut_network", "TVGNN", hidden=32, delta=2.0, act="relu", totvar_coeff=0.5, balance_coeff=0.5)
 Deferred("balanced_cut", "dense_asym_cheeger_cut_pool", mask=None)
 Deferred("balanced_cut", "asymmetric_balance_loss", batch=None)
 
@@ -116,7 +114,7 @@ register_layer(
         paper="arXiv 2305.07580",
         checked=f"{PUBLISHED}; GaussianMixture of scikit-learn; the definition in loops",
         where="convnn.nn.graphs.FisherEmbedding convnn.nn.graphs.FisherPooling convnn.nn.graphs.FIENet"
-        " convnn.nn.graphs.SupFIENet",
+        " convnn.nn.graphs.SupFIENet convnn.nn.graphs.KernelProjection convnn.nn.graphs.spherical_kmeans",
     ),
     reads="graphs",
 )
@@ -131,6 +129,8 @@ Deferred(
     sigma=0.5,
     attention="softmax",
 )
+Deferred("kernel_projection", "KernelProjection", kernel="exp", sigma=0.5)
+Deferred("clustering", "spherical_kmeans", generator=None, start=None, rounds=100)
 Deferred(
     "fisher_networks",
     "FIENet",

@@ -1,7 +1,8 @@
-"""Ego networks: the part of a graph around each of its nodes, and layers that treat each as a small graph of its own."""
+"""Ego networks, the part of a graph around each of its nodes, and layers for which each is a small graph of its own."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch_geometric.utils import scatter
 from convnn.errors import InputError, check_at_least
 from convnn.nn.graphs._checks import check_edges, check_features
 from convnn.nn.graphs.equivariant_maps import EquivariantMap
+from convnn.ops.ragged import Lists
 
 FORMS = ((2, 21), (21, 21), (21, 0))
 """Orders of the features that a layer takes and gives: 2 pairs of nodes, 21 pairs and nodes, 0 whole ego networks."""
@@ -49,15 +51,11 @@ class EgoNetworks:
             hops: number of steps along edges, at least 1; the published code has 1 and 2.
 
         Raises:
-            InputError: hops are below 1, edge_index is no graph of these nodes, or a node has no edge that leaves it, or
-                is in no ego network.
+            InputError: hops are below 1, edge_index is no graph of these nodes, or no edge leaves or reaches a node.
         """
         check_at_least("hops", hops, 1)
         check_edges(edge_index, nodes)
-        steps = reached = _adjacency(edge_index, nodes)
-        for _ in range(hops - 1):
-            reached = torch.sparse.mm(reached, steps)
-        ego, member = reached.coalesce().indices()
+        ego, member = _within(edge_index, nodes, hops)
         sizes = torch.bincount(ego, minlength=nodes)
         lonely = (sizes == 0) | (torch.bincount(member, minlength=nodes) == 0)
         if lonely.any():
@@ -141,10 +139,9 @@ class SubgraphEquivariantConv(nn.Module):
             raise InputError(f"sizes={sizes!r} must be numbers of nodes, at least one")
         self.in_channels, self.rep_in, self.rep_out = in_channels, rep_in, rep_out
         self.maps = nn.ModuleDict()
-        for out in self._digits(rep_out):
-            for of in self._digits(rep_in):
-                sets = {str(name): EquivariantMap(of, out, in_channels, out_channels) for name in self.sets.values()}
-                self.maps[f"{of}_to_{out}"] = nn.ModuleDict(sets)
+        for of, out in product(self._digits(rep_in), self._digits(rep_out)):
+            sets = {str(name): EquivariantMap(of, out, in_channels, out_channels) for name in self.sets.values()}
+            self.maps[f"{of}_to_{out}"] = nn.ModuleDict(sets)
         self.out_channels = out_channels * len(self._digits(rep_in))
         norms = {str(out): GraphNorm(self.out_channels) for out in self._digits(rep_out) if out > 0}
         self.norms = nn.ModuleDict(norms)
@@ -161,7 +158,9 @@ class SubgraphEquivariantConv(nn.Module):
         """
         smaller = [known for known in self.sets if known <= size]
         if not smaller:
-            raise InputError(f"sizes={sorted(self.sets)} must have one of at most {size}, for ego networks of that size")
+            raise InputError(
+                f"sizes={sorted(self.sets)} must have one of at most {size}, for ego networks of that size"
+            )
         return str(self.sets[max(smaller)])
 
     def forward(
@@ -190,7 +189,8 @@ class SubgraphEquivariantConv(nn.Module):
 
     def _mapped(self, inside: Mapping[int, Tensor], order: int, name: str) -> Tensor:
         """Return what the maps from all orders give, (n, C, m, m), (n, C, m) or (n, C), side by side."""
-        return torch.cat([self.maps[f"{of}_to_{order}"][name](inside[of]) for of in self._digits(self.rep_in)], dim=1)
+        maps = {of: self.maps.get_submodule(f"{of}_to_{order}.{name}") for of in self._digits(self.rep_in)}
+        return torch.cat([one(inside[of]) for of, one in maps.items()], dim=1)
 
     @staticmethod
     def _returned(found: list[Tensor], places: list[Tensor], rows: int) -> Tensor:
@@ -204,11 +204,17 @@ class SubgraphEquivariantConv(nn.Module):
             raise InputError(f"{name} of shape {tuple(features.shape)} must be ({rows}, {self.in_channels})")
 
 
-def _adjacency(edge_index: Tensor, nodes: int) -> Tensor:
-    """Return a sparse matrix (N, N) with 1 for every edge, once."""
-    once = edge_index.unique(dim=1)
-    ones = torch.ones(once.shape[1], device=once.device)
-    return torch.sparse_coo_tensor(once, ones, (nodes, nodes), check_invariants=False, is_coalesced=True)
+def _within(edge_index: Tensor, nodes: int, hops: int) -> tuple[Tensor, Tensor]:
+    """Return each node with the ends of all walks of a number of edges from it, once and in order."""
+    targets, _ = Lists.of_edges(edge_index.flip(0), nodes)
+    ego = end = torch.arange(nodes, device=edge_index.device)
+    for _ in range(hops):
+        counts = targets.lengths[end]
+        first = targets.starts[end] - (counts.cumsum(0) - counts)
+        edges = first.repeat_interleave(counts) + torch.arange(int(counts.sum()), device=ego.device)
+        numbers = (nodes * ego.repeat_interleave(counts) + targets.indices[edges]).unique()
+        ego, end = numbers // nodes, numbers % nodes
+    return ego, end
 
 
 def pair_features(x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -280,4 +286,3 @@ def read_sizes(text: str) -> tuple[int, ...]:
     if not all(size.isdecimal() and int(size) > 0 for size in sizes):
         raise InputError(f"ego_sizes={text!r} must be numbers of nodes separated by commas, such as 2,3,4")
     return tuple(int(size) for size in sizes)
-

@@ -52,7 +52,7 @@ class EquivariantMap(nn.Module):
         self.coeffs = nn.Parameter(torch.empty(in_channels, out_channels, BASIS[order_in, order_out]))
         self.bias = nn.Parameter(torch.empty(out_channels))
         is_square = (order_in, order_out) == (2, 2)
-        self.register_parameter("diag_bias", nn.Parameter(torch.empty(out_channels)) if is_square else None)
+        self.diag_bias = nn.Parameter(torch.empty(out_channels)) if is_square else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -64,7 +64,7 @@ class EquivariantMap(nn.Module):
 
     def forward(self, t: Tensor) -> Tensor:
         """Map features of order a to order b."""
-        if t.dim() != 2 + self.order_in or t.shape[1] != self.in_channels or t.shape[-1] != t.shape[1 + self.order_in]:
+        if t.dim() != 2 + self.order_in or t.shape[1] != self.in_channels or t.shape[-1] != t.shape[-self.order_in]:
             nodes = ", m" * self.order_in
             raise InputError(f"t of shape {tuple(t.shape)} must be (n, {self.in_channels}{nodes})")
         return self._of_matrix(t) if self.order_in == 2 else self._of_vector(t)
@@ -92,8 +92,9 @@ class EquivariantMap(nn.Module):
         columns = self._mix(k, 7) + self._mix(r, 8) + self._mix(d, 12) + self._mix(trace, 13) + self._mix(total, 14)
         entries = torch.einsum("ncij,co->noij", X, self.coeffs[..., 9])
         entries = entries + torch.einsum("ncij,co->noji", X, self.coeffs[..., 10])
-        diagonal = one + self._at_nodes(self.diag_bias)
-        return entries + self._square(diagonal, rows=rows, columns=columns + self._at_nodes(self.bias))
+        if self.diag_bias is not None:
+            one = one + self._at_nodes(self.diag_bias)
+        return entries + self._square(one, rows=rows, columns=columns + self._at_nodes(self.bias))
 
     def _mix(self, v: Tensor, basis: int) -> Tensor:
         """Mix the channels of v (n, C_in, m) by the coefficients of one map."""

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from convnn.errors import check_at_least, check_choice, check_fraction
 from convnn.nn.graphs.kernel_projection import KernelProjection
-from convnn.nn.graphs.mixture import FisherEmbedding, FisherPooling
-from convnn.nn.graphs.spherical_kmeans import some_rows, spherical_kmeans
+from convnn.nn.graphs.mixture import PROJECTIONS, FisherEmbedding, FisherPooling
+from convnn.nn.graphs.clustering import some_rows, spherical_kmeans
 
 
 class FIENet(nn.Module):
@@ -80,7 +80,8 @@ class FIENet(nn.Module):
         self.head.weight.copy_(spherical_kmeans(rows, self.head.weight.shape[0], generator=generator))
         x = self.head(x)
         for layer in self.layers:
-            layer.fit_anchors(x, edge_index, generator, samples)
+            if isinstance(layer, FisherEmbedding):
+                layer.fit_anchors(x, edge_index, generator, samples)
             x = layer(x, edge_index)
         return self
 
@@ -130,7 +131,7 @@ class SupFIENet(nn.Module):
     ) -> None:
         super().__init__()
         check_at_least("num_layers", num_layers, 1)
-        check_choice("projection", projection, ("kernel", "relu"))
+        check_choice("projection", projection, PROJECTIONS)
         check_fraction("dropout", dropout)
         self.projection, self.dropout = projection, dropout
         each: dict[str, Any] = {"num_mixtures": num_mixtures, "heads": heads, "kernel": kernel, "sigma": sigma}
@@ -146,8 +147,8 @@ class SupFIENet(nn.Module):
         """Map (N, C_in) to (N, C_out), or with batch to (B, C_out)."""
         x = self.input(x)
         for layer in self.layers:
-            out = layer(x, edge_index)
-            x = x + F.dropout(out, self.dropout, self.training) if self.projection == "relu" else out
+            after = layer(x, edge_index)
+            x = x + F.dropout(after, self.dropout, self.training) if self.projection == "relu" else after
         x = x if batch is None else self.pool(x, batch)
-        out = self.head(F.dropout(x, self.dropout, self.training))
+        out: Tensor = self.head(F.dropout(x, self.dropout, self.training))
         return out

@@ -1,7 +1,5 @@
 """Embedding of the features of all neighbours, a multiset, by how they are distributed over a mixture."""
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,11 +9,12 @@ from torch_geometric.utils import degree
 from convnn.errors import InputError, check_at_least, check_choice, check_positive
 from convnn.nn.graphs._checks import check_features
 from convnn.nn.graphs.kernel_projection import KernelProjection
-from convnn.nn.graphs.spherical_kmeans import some_rows, spherical_kmeans
+from convnn.nn.graphs.clustering import some_rows, spherical_kmeans
+from convnn.ops.edges import lists_of_edges
 from convnn.ops.ragged import Lists, total
 
 ATTENTIONS = ("softmax", "posterior")
-PROJECTIONS = ("kernel", "relu", None)
+PROJECTIONS = ("kernel", "relu")
 
 
 class FisherMixture(nn.Module):
@@ -136,7 +135,8 @@ class FisherEmbedding(MessagePassing):
         attention: str = "softmax",
     ) -> None:
         super().__init__()
-        check_choice("projection", projection, PROJECTIONS)
+        if projection is not None:
+            check_choice("projection", projection, PROJECTIONS)
         self.in_channels, self.out_channels, self.use_degree = in_channels, out_channels, use_degree
         self.mixture = FisherMixture(
             in_channels, num_mixtures, heads, temperature=in_channels, residual=residual, attention=attention
@@ -163,7 +163,7 @@ class FisherEmbedding(MessagePassing):
 
     def embed(self, x: Tensor, edge_index: Tensor, targets: int) -> Tensor:
         """Return the embedding (targets, P H D) before the projection."""
-        lists, _ = Lists.of_edges(edge_index, (x.shape[0], targets))
+        lists, _ = lists_of_edges(edge_index, (x.shape[0], targets))
         embedding: Tensor = self.mixture(x, lists)
         return embedding
 
@@ -231,7 +231,7 @@ class FisherPooling(Aggregation):
         attention: str = "softmax",
     ) -> None:
         super().__init__()
-        check_choice("projection", projection, ("kernel", "relu"))
+        check_choice("projection", projection, PROJECTIONS)
         self.in_channels = in_channels
         self.mixture = FisherMixture(in_channels, num_mixtures, heads, residual=residual, attention=attention)
         self.projection: nn.Module = (
@@ -252,7 +252,5 @@ class FisherPooling(Aggregation):
         check_features(x, self.in_channels)
         index = x.new_zeros(x.shape[0], dtype=torch.long) if index is None else index
         graphs = dim_size if dim_size is not None else int(index.max()) + 1 if index.numel() else 0
-        nodes = torch.arange(x.shape[0], device=x.device)
-        lists, _ = Lists.of_edges(torch.stack([nodes, index]), (x.shape[0], graphs))
-        out: Tensor = self.projection(self.mixture(x, lists))
+        out: Tensor = self.projection(self.mixture(x, Lists.of_targets(index, graphs)))
         return out

@@ -49,10 +49,12 @@ class SPEN(nn.Module):
         check_at_least("hops", hops, 1)
         check_fraction("dropout", dropout)
         self.hops = hops
-        self.layers = nn.ModuleList([SubgraphEquivariantConv(in_channels + 1, hidden, 2, 21, sizes=sizes)])
-        for forms in [(21, 21)] * (num_layers - 2) + [(21, 0)]:
-            width = self.layers[-1].out_channels
-            self.layers.append(SubgraphEquivariantConv(width, hidden, *forms, sizes=sizes))
+        widths = [in_channels + 1, hidden] + [2 * hidden] * (num_layers - 2)
+        forms = [(2, 21)] + [(21, 21)] * (num_layers - 2) + [(21, 0)]
+        self.layers = nn.ModuleList(
+            SubgraphEquivariantConv(width, hidden, *form, sizes=sizes)
+            for width, form in zip(widths, forms, strict=True)
+        )
         linear = (nn.Linear(2 * hidden, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU())
         self.head = nn.Sequential(*linear, nn.Dropout(dropout), nn.Linear(128, out_channels))
 

@@ -11,6 +11,7 @@ from torch_geometric.utils import scatter
 
 from convnn.errors import InputError, check_positive
 from convnn.nn.graphs._checks import check_edges, check_features
+from convnn.nn.graphs.aggregation import SumAggregation
 
 
 class _TotalVariation(MessagePassing):
@@ -26,7 +27,7 @@ class _TotalVariation(MessagePassing):
         act: str | None = "relu",
         bias: bool = True,
     ) -> None:
-        super().__init__(aggr="sum", flow="target_to_source")  # a node reads along the edges that leave it
+        super().__init__(aggr=SumAggregation(), flow="target_to_source")  # a node reads along the edges that leave it
         check_positive("eps", eps)
         if not math.isfinite(delta):
             raise InputError(f"delta={delta!r} must be a finite number")
@@ -119,8 +120,8 @@ class DenseGTVConv(_TotalVariation):
         out = self.step(rows @ self.weight, edge_index, edge_weight).unflatten(0, nodes)
         if mask is not None:
             out = out * mask.view(*nodes, 1).to(out.dtype)
-        out = self.act(out)
-        return out
+        activated: Tensor = self.act(out)
+        return activated
 
 
 def total_variation_loss(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from convnn.train.flags._flag import DEEPEST, flags_of
+from convnn.train.flags._flag import DEEPEST, WIDEST, flags_of
 
 flag = flags_of("graphs")
 
@@ -12,3 +12,15 @@ class GraphLayerFlags:
     """The help of each field describes it."""
 
     hops: int = flag(2, "number of propagations, or degree of a polynomial of the graph", least=0, most=DEEPEST)
+    delta: float = flag(1.0, "length of TV's step down the total variation")
+    eps: float = flag(1e-3, "smallest distance of neighbours in TV", above=0.0)
+    act: str = flag("relu", "activation of TV", ("relu", "elu", "gelu", "tanh", "leaky_relu"))
+    num_mixtures: int = flag(8, "number of components of Fisher's mixture", least=1, most=WIDEST)
+    heads: int = flag(1, "number of mixtures of Fisher", least=1, most=WIDEST)
+    residual: bool = flag(True, "subtract the mean of each component in Fisher")
+    projection: str = flag("kernel", "what follows Fisher's embedding", ("kernel", "relu"))
+    kernel: str = flag("exp", "kernel of this projection", ("exp", "linear"))
+    sigma: float = flag(0.5, "width of its exponential kernel", above=0.0)
+    use_degree: bool = flag(False, "multiply by the logarithm of the degree in Fisher")
+    attention: str = flag("softmax", "weights of Fisher: softmax of the posterior, or itself", ("softmax", "posterior"))
+    ego_sizes: str = flag("1", "sizes of SPEN's ego networks with weights of their own, such as 2,3,4")
