@@ -3,6 +3,8 @@
 This module does not import them, since they need PyTorch Geometric: `Deferred` names the module and the settings.
 """
 
+import importlib
+
 from convnn.nn.graphs._deferred import Deferred
 from convnn.nn.registry import register_layer
 from convnn.systems import PUBLISHED, System, register_family
@@ -40,3 +42,5 @@ register_layer(
     ),
     reads="graphs",
 )
+
+importlib.import_module("convnn.nn.graphs._baselines")  # after the family, of which they are
