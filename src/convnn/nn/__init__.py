@@ -6,7 +6,7 @@ from convnn.nn._depthwise import DepthwiseConv1d, DepthwiseConv2d, DepthwiseConv
 from convnn.nn._extensions import import_layers
 from convnn.nn._factory import LayerFactory
 from convnn.nn._grid import PADDING_MODES, Grid
-from convnn.nn._layer import ChoosingLayer, MapLayer, UnpaddedLayer
+from convnn.nn._layer import ChoosingLayer, MapLayer, TokenLayer, UnpaddedLayer
 from convnn.nn._search import SAMPLING_TYPES, SEARCHES, SIMILARITY_TYPES, Search
 from convnn.nn._shuffle import PixelShuffle1d, PixelUnshuffle1d
 from convnn.nn.functional import AGGREGATION_TYPES, PREFERENCES
@@ -63,7 +63,7 @@ from convnn.nn.replace import (
 )
 from convnn.nn.routed.experts import CondConv1d, CondConv2d, CondConv3d
 from convnn.nn.routed.frequency import FDConv2d
-from convnn.nn.tokens._layer import NeighborAttention, TokenLayer
+from convnn.nn.tokens._layer import NeighborAttention
 from convnn.nn.tokens.attention import Attention, KvtAttention
 from convnn.nn.tokens.blocks import BlockSparseAttention
 from convnn.nn.tokens.branching import BranchAttention, BranchConv, MultiheadConv, TokenBranching

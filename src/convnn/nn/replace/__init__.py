@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from convnn.errors import InputError
-from convnn.nn._layer import MapLayer
+from convnn.nn._layer import MapLayer, TokenLayer
 from convnn.nn.registry import LAYERS, check_layer_name, check_settings
 from convnn.nn.replace import _maps, _tokens
 from convnn.nn.replace._along import build_along, factory_along
@@ -19,7 +19,7 @@ from convnn.nn.replace._report import Fate, ReplacementReport
 from convnn.nn.replace._sharing import SCOPES, SharingReport, share_kernels
 from convnn.nn.replace._tied import reasons_of_names, reasons_of_sharing
 from convnn.nn.replace._where import Where, WhereLike, as_where, sides_of_maps
-from convnn.nn.tokens._layer import NeighborAttention, TokenLayer
+from convnn.nn.tokens._layer import NeighborAttention
 
 __all__ = [
     "SCOPES",
