@@ -27,6 +27,8 @@ from convnn.nn.functions.long import LagConv, LongConv1d, LongConv2d, LongConv3d
 from convnn.nn.functions.paired import PointsAndSmall
 from convnn.nn.functions.points import PointConv
 from convnn.nn.functions.separable import CCNNConv1d, CCNNConv2d, CCNNConv3d
+from convnn.nn.graphs.on_maps import GraphOnMap1d, GraphOnMap2d, GraphOnMap3d
+from convnn.nn.graphs.on_tokens import GraphOnTokens
 from convnn.nn.invertible.glow import ActNorm2d, AffineCoupling, InvertiblePointwise, Logit, Squeeze2d
 from convnn.nn.invertible.protocol import Invertible, InvertibleSequence
 from convnn.nn.invertible.triangular import FInC2d, TriangularConv2d
@@ -192,6 +194,10 @@ __all__ = [
     "GaborKernel",
     "GaussianMask",
     "GeneratedConv",
+    "GraphOnMap1d",
+    "GraphOnMap2d",
+    "GraphOnMap3d",
+    "GraphOnTokens",
     "Grapher2d",
     "Grid",
     "GroupConv2d",
