@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from convnn.nn import graphs
-from convnn.nn.graphs.ego_networks import EgoNetworks
 from golden.case import Case
 from golden.entry import Entry
 
@@ -39,7 +38,7 @@ class _Layer(nn.Module):
         self.hops = case.config["hops"]
 
     def forward(self, edge_index: Tensor, T2: Tensor, T1: Tensor | None, batch: Tensor) -> Mapping[str, Tensor]:
-        egos = EgoNetworks.of_graph(edge_index, len(batch), self.hops)
+        egos = graphs.EgoNetworks.of_graph(edge_index, len(batch), self.hops)
         out = self.conv(egos, egos.place(T2, edge_index), T1, batch)
         if len(out) == 1:
             return dict.fromkeys(("output.T0", "output.O0", "output"), out[0])
@@ -54,7 +53,7 @@ def _network(case: Case) -> nn.Module:
 
 
 def _pooled(ours: nn.Module, edge_index: Tensor, T2: Tensor, batch: Tensor) -> Tensor:
-    egos = EgoNetworks.of_graph(edge_index, len(batch), ours.hops)
+    egos = graphs.EgoNetworks.of_graph(edge_index, len(batch), ours.hops)
     return ours.pooled(egos, egos.place(T2, edge_index), batch)
 
 

@@ -6,8 +6,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnn.nn import graphs
-from convnn.nn.graphs.kernel_projection import KernelProjection
-from convnn.nn.graphs.clustering import spherical_kmeans
 from golden.case import Case
 from golden.entry import Entry
 
@@ -18,7 +16,7 @@ NAMES |= {f"out_proj.{name}": f"projection.{name}" for name in OF_PROJECTIONS}
 
 def _settings(case: Case) -> dict[str, Any]:
     components, _, width = case.tensors["param.weight"].shape
-    settings = case.pick("residual", "kernel", "sigma", projection="out_proj", heads="num_heads")
+    settings = case.pick("kernel", "sigma", "num_heads", subtract_mean="residual", projection="out_proj")
     return settings | {"in_channels": width, "num_mixtures": components}
 
 
@@ -43,7 +41,7 @@ def _compared(ours: nn.Module, case: Case) -> nn.Module:
     if "aux.exact_grad_input" in case.tensors:
         case.tensors["grad_input"] = case.tensors["aux.exact_grad_input"]
     projection = ours.projection
-    if isinstance(projection, KernelProjection):
+    if isinstance(projection, graphs.KernelProjection):
         projection.anchors = lambda: _of_length_one(projection.weight)
     return ours
 
@@ -54,7 +52,7 @@ def _of_length_one(rows: Tensor) -> Tensor:
 
 def _centres(case: Case) -> Any:
     def centres(x: Tensor, start: Tensor) -> Tensor:
-        return spherical_kmeans(x, case.config["n_clusters"], start=start, rounds=case.config["max_iters"])
+        return graphs.spherical_kmeans(x, case.config["n_clusters"], start=start, rounds=case.config["max_iters"])
 
     return centres
 

@@ -32,13 +32,13 @@ def in_loops(layer: nn.Module, x: Tensor, edge_index: Tensor) -> Tensor:
             weights = scores.softmax(1)
             weights = weights.exp() if layer.mixture.attention == "softmax" else weights
             means = (weights / weights.sum(0)).T @ neighbors
-            out[v, :, c] = means - mu[:, c] if layer.mixture.residual else means
+            out[v, :, c] = means - mu[:, c] if layer.mixture.subtract_mean else means
     return out.flatten(1)
 
 
 @pytest.mark.parametrize("attention", ["softmax", "posterior"])
 def test_it_is_its_definition(attention: str) -> None:
-    layer = graphs.FisherEmbedding(4, 24, num_mixtures=3, heads=2, projection=None, attention=attention).double()
+    layer = graphs.FisherEmbedding(4, 24, num_mixtures=3, num_heads=2, projection=None, attention=attention).double()
     nn.init.normal_(layer.mixture.bias)
     edges = random_edges(9, 20)
     edges = torch.cat([edges[:, edges[1] != 7], edges[:, :4]], dim=1)  # a node without neighbours, repeated edges
@@ -50,7 +50,7 @@ def test_it_is_its_definition(attention: str) -> None:
 
 
 def test_one_component_is_the_plain_mean() -> None:
-    layer = graphs.FisherEmbedding(4, 4, num_mixtures=1, projection=None, residual=False).double()
+    layer = graphs.FisherEmbedding(4, 4, num_mixtures=1, projection=None, subtract_mean=False).double()
     x, edges = torch.randn(6, 4, dtype=DOUBLE), random_edges(6, 15)
     for v in range(6):
         neighbors = x[edges[0, edges[1] == v]]
@@ -70,7 +70,7 @@ def mixture_of_scikit(centres: Tensor) -> GaussianMixture:
 
 
 def test_the_posterior_is_that_of_a_mixture_and_a_step_that_of_expectation_maximisation() -> None:
-    layer = graphs.FisherEmbedding(4, 12, num_mixtures=3, projection=None, residual=False, attention="posterior")
+    layer = graphs.FisherEmbedding(4, 12, num_mixtures=3, projection=None, subtract_mean=False, attention="posterior")
     layer.double().mixture.reset_parameters()  # of length one in double precision
     rows = F.normalize(torch.randn(12, 4, dtype=DOUBLE), dim=1)
     scikit = mixture_of_scikit(layer.mixture.weight[:, 0].detach())
@@ -80,7 +80,7 @@ def test_the_posterior_is_that_of_a_mixture_and_a_step_that_of_expectation_maxim
     everyone = torch.stack([torch.arange(12), torch.zeros(12, dtype=torch.long)])
     step = layer((rows, rows[:1]), everyone).view(3, 4)
     torch.testing.assert_close(step, torch.from_numpy(scikit.means_), rtol=0, atol=1e-12)
-    published = graphs.FisherEmbedding(4, 12, num_mixtures=3, projection=None, residual=False).double()
+    published = graphs.FisherEmbedding(4, 12, num_mixtures=3, projection=None, subtract_mean=False).double()
     published.load_state_dict(layer.state_dict())
     weak = published((rows, rows[:1]), everyone).view(3, 4)
     mean = rows.mean(0)
@@ -227,7 +227,7 @@ X, EDGES = torch.zeros(5, 3), torch.tensor([[0, 1], [1, 0]])
     ("wrong", "message"),
     [
         (lambda: one(num_mixtures=0), r"num_mixtures=0 must be an integer of at least 1"),
-        (lambda: one(heads=0), r"heads=0 must be an integer of at least 1"),
+        (lambda: one(num_heads=0), r"num_heads=0 must be an integer of at least 1"),
         (lambda: one(sigma=0.0), r"sigma=0.0 must be a positive number"),
         (lambda: one(projection="linear"), r"projection='linear' is not one of kernel, relu"),
         (lambda: one(kernel="poly"), r"kernel='poly' is not one of exp, linear"),

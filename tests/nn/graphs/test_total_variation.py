@@ -8,8 +8,6 @@ from convnn.errors import InputError
 from convnn.nn import graphs
 
 
-
-
 def random_graph(nodes: int, edges: int, *, seed: int = 0, directed: bool = False) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     both = torch.randint(nodes, (2, edges), generator=generator)

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnn.errors import check_at_least, check_choice, check_fraction
+from convnn.nn.graphs.clustering import some_rows, spherical_kmeans
 from convnn.nn.graphs.kernel_projection import KernelProjection
 from convnn.nn.graphs.mixture import PROJECTIONS, FisherEmbedding, FisherPooling
-from convnn.nn.graphs.clustering import some_rows, spherical_kmeans
 
 
 class FIENet(nn.Module):
@@ -23,13 +23,13 @@ class FIENet(nn.Module):
         hidden: number of channels between layers.
         num_layers: number of layers after the projection.
         num_mixtures: number of components in each layer.
-        heads: number of mixtures in each layer.
+        num_heads: number of mixtures in each layer.
         kernel: kernel of the projections, "exp" or "linear".
         sigma: width of the first.
         concat: whether the output has the features after every layer, or those after the last.
 
     Shapes:
-        x (N, C_in), edge_index (2, E); output (N, num_layers * hidden + num_mixtures * heads * hidden), or only the
+        x (N, C_in), edge_index (2, E); output (N, num_layers * hidden + num_mixtures * num_heads * hidden), or only the
         last part.
 
     Raises:
@@ -46,7 +46,7 @@ class FIENet(nn.Module):
         *,
         num_layers: int = 3,
         num_mixtures: int = 8,
-        heads: int = 1,
+        num_heads: int = 1,
         kernel: str = "exp",
         sigma: float = 0.5,
         concat: bool = True,
@@ -55,9 +55,9 @@ class FIENet(nn.Module):
         check_at_least("num_layers", num_layers, 1)
         self.concat = concat
         self.head = KernelProjection(in_channels, hidden, kernel=kernel, sigma=sigma)
-        each: dict[str, Any] = {"num_mixtures": num_mixtures, "heads": heads, "kernel": kernel, "sigma": sigma}
+        each: dict[str, Any] = {"num_mixtures": num_mixtures, "num_heads": num_heads, "kernel": kernel, "sigma": sigma}
         layers = [FisherEmbedding(hidden, hidden, **each) for _ in range(num_layers - 1)]
-        last = FisherEmbedding(hidden, num_mixtures * heads * hidden, projection=None, **each)
+        last = FisherEmbedding(hidden, num_mixtures * num_heads * hidden, projection=None, **each)
         self.layers = nn.ModuleList([*layers, last])
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class SupFIENet(nn.Module):
         hidden: number of channels of all layers.
         num_layers: number of layers.
         num_mixtures: number of components in each layer, and of the pooling.
-        heads: number of mixtures in each of them.
+        num_heads: number of mixtures in each of them.
         projection: "kernel" or "relu".
         kernel: kernel of the projections, "exp" or "linear".
         sigma: width of the first.
@@ -123,7 +123,7 @@ class SupFIENet(nn.Module):
         hidden: int = 64,
         num_layers: int = 4,
         num_mixtures: int = 8,
-        heads: int = 1,
+        num_heads: int = 1,
         projection: str = "kernel",
         kernel: str = "exp",
         sigma: float = 0.5,
@@ -134,7 +134,7 @@ class SupFIENet(nn.Module):
         check_choice("projection", projection, PROJECTIONS)
         check_fraction("dropout", dropout)
         self.projection, self.dropout = projection, dropout
-        each: dict[str, Any] = {"num_mixtures": num_mixtures, "heads": heads, "kernel": kernel, "sigma": sigma}
+        each: dict[str, Any] = {"num_mixtures": num_mixtures, "num_heads": num_heads, "kernel": kernel, "sigma": sigma}
         each["projection"] = projection
         self.input: nn.Module = nn.Linear(in_channels, hidden)
         if projection == "kernel":

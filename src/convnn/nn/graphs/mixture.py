@@ -8,8 +8,8 @@ from torch_geometric.utils import degree
 
 from convnn.errors import InputError, check_at_least, check_choice, check_positive
 from convnn.nn.graphs._checks import check_features
-from convnn.nn.graphs.kernel_projection import KernelProjection
 from convnn.nn.graphs.clustering import some_rows, spherical_kmeans
+from convnn.nn.graphs.kernel_projection import KernelProjection
 from convnn.ops.edges import lists_of_edges
 from convnn.ops.ragged import Lists, total
 
@@ -32,9 +32,9 @@ class FisherMixture(nn.Module):
     Args:
         in_channels: number of input channels, D.
         num_mixtures: number of components, P.
-        heads: number of mixtures, H.
+        num_heads: number of mixtures, H.
         temperature: tau.
-        residual: whether mu is subtracted.
+        subtract_mean: whether mu is subtracted.
         attention: "softmax" for the exponential of the posterior, "posterior" for itself.
 
     Shapes:
@@ -48,20 +48,20 @@ class FisherMixture(nn.Module):
         self,
         in_channels: int,
         num_mixtures: int,
-        heads: int = 1,
+        num_heads: int = 1,
         *,
         temperature: float = 1.0,
-        residual: bool = True,
+        subtract_mean: bool = True,
         attention: str = "softmax",
     ) -> None:
         super().__init__()
         check_at_least("num_mixtures", num_mixtures, 1)
-        check_at_least("heads", heads, 1)
+        check_at_least("num_heads", num_heads, 1)
         check_choice("attention", attention, ATTENTIONS)
         check_positive("temperature", temperature)
-        self.temperature, self.residual, self.attention = temperature, residual, attention
-        self.weight = nn.Parameter(torch.empty(num_mixtures, heads, in_channels))
-        self.bias = nn.Parameter(torch.empty(num_mixtures, heads))
+        self.temperature, self.subtract_mean, self.attention = temperature, subtract_mean, attention
+        self.weight = nn.Parameter(torch.empty(num_mixtures, num_heads, in_channels))
+        self.bias = nn.Parameter(torch.empty(num_mixtures, num_heads))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -87,7 +87,7 @@ class FisherMixture(nn.Module):
         weighted = (factors.unsqueeze(2) * x.unsqueeze(1)).flatten(1)  # a factor is that of a row, whatever its list
         sums, norms = total(torch.cat([weighted, factors], 1), lists).split([weighted.shape[1], factors.shape[1]], 1)
         means = sums.unflatten(1, (-1, x.shape[1])) / norms.masked_fill(norms == 0, 1).unsqueeze(2)
-        return (means - self.weight.flatten(0, 1) if self.residual else means).flatten(1)
+        return (means - self.weight.flatten(0, 1) if self.subtract_mean else means).flatten(1)
 
 
 class FisherEmbedding(MessagePassing):
@@ -99,10 +99,10 @@ class FisherEmbedding(MessagePassing):
 
     Args:
         in_channels: number of input channels, D.
-        out_channels: number of output channels; without a projection num_mixtures * heads * D.
+        out_channels: number of output channels; without a projection num_mixtures * num_heads * D.
         num_mixtures: number of components of the mixture.
-        heads: number of mixtures.
-        residual: whether the mean of each component is subtracted.
+        num_heads: number of mixtures.
+        subtract_mean: whether the mean of each component is subtracted.
         projection: "kernel", "relu", or None for none.
         kernel: "exp" or "linear", of the first.
         sigma: width of the first kernel.
@@ -126,8 +126,8 @@ class FisherEmbedding(MessagePassing):
         out_channels: int,
         *,
         num_mixtures: int = 8,
-        heads: int = 1,
-        residual: bool = True,
+        num_heads: int = 1,
+        subtract_mean: bool = True,
         projection: str | None = "kernel",
         kernel: str = "exp",
         sigma: float = 0.5,
@@ -139,7 +139,12 @@ class FisherEmbedding(MessagePassing):
             check_choice("projection", projection, PROJECTIONS)
         self.in_channels, self.out_channels, self.use_degree = in_channels, out_channels, use_degree
         self.mixture = FisherMixture(
-            in_channels, num_mixtures, heads, temperature=in_channels, residual=residual, attention=attention
+            in_channels,
+            num_mixtures,
+            num_heads,
+            temperature=in_channels,
+            subtract_mean=subtract_mean,
+            attention=attention,
         )
         width = self.mixture.out_channels
         self.projection: nn.Module = nn.Identity()
@@ -205,7 +210,7 @@ class FisherPooling(Aggregation):
         in_channels: number of input channels.
         out_channels: number of output channels.
         num_mixtures: number of components of the mixture.
-        heads, residual, projection, kernel, sigma, attention: as in `FisherEmbedding`.
+        num_heads, subtract_mean, projection, kernel, sigma, attention: as in `FisherEmbedding`.
 
     Shapes:
         x (N, D), index (N,) the graph of each node; output (B, C_out).
@@ -223,8 +228,8 @@ class FisherPooling(Aggregation):
         out_channels: int,
         *,
         num_mixtures: int = 8,
-        heads: int = 1,
-        residual: bool = True,
+        num_heads: int = 1,
+        subtract_mean: bool = True,
         projection: str = "kernel",
         kernel: str = "exp",
         sigma: float = 0.5,
@@ -233,7 +238,9 @@ class FisherPooling(Aggregation):
         super().__init__()
         check_choice("projection", projection, PROJECTIONS)
         self.in_channels = in_channels
-        self.mixture = FisherMixture(in_channels, num_mixtures, heads, residual=residual, attention=attention)
+        self.mixture = FisherMixture(
+            in_channels, num_mixtures, num_heads, subtract_mean=subtract_mean, attention=attention
+        )
         self.projection: nn.Module = (
             KernelProjection(self.mixture.out_channels, out_channels, kernel=kernel, sigma=sigma)
             if projection == "kernel"

@@ -1,7 +1,8 @@
-"""Flags that layers on graphs read: the settings in their signatures."""
+"""Flags that networks and layers on graphs read: the settings in their signatures."""
 
 from dataclasses import dataclass
 
+from convnn.models import HIDDEN_ACTIVATIONS, NODE_NORMS, READOUTS, RESIDUALS
 from convnn.train.flags._flag import DEEPEST, WIDEST, flags_of
 
 flag = flags_of("graphs")
@@ -11,13 +12,19 @@ flag = flags_of("graphs")
 class GraphLayerFlags:
     """The help of each field describes it."""
 
+    hidden_activation: str = flag("relu", "activation between the layers of gnn", tuple(HIDDEN_ACTIVATIONS))
+    node_norm: str = flag("none", "normalisation before it", tuple(NODE_NORMS))
+    residual: str = flag(
+        "none", "what the layers of gnn add to: nothing, their input, or (res+) with the norm first", RESIDUALS
+    )
+    linear_head: bool = flag(False, "end gnn in a linear map, after as many layers")
+    readout: str = flag("mean", "how gnn pools the nodes of each graph", READOUTS)
     hops: int = flag(2, "number of propagations, or degree of a polynomial of the graph", least=0, most=DEEPEST)
     delta: float = flag(1.0, "length of TV's step down the total variation")
     eps: float = flag(1e-3, "smallest distance of neighbours in TV", above=0.0)
     act: str = flag("relu", "activation of TV", ("relu", "elu", "gelu", "tanh", "leaky_relu"))
     num_mixtures: int = flag(8, "number of components of Fisher's mixture", least=1, most=WIDEST)
-    heads: int = flag(1, "number of mixtures of Fisher", least=1, most=WIDEST)
-    residual: bool = flag(True, "subtract the mean of each component in Fisher")
+    subtract_mean: bool = flag(True, "subtract the mean of each component in Fisher")
     projection: str = flag("kernel", "what follows Fisher's embedding", ("kernel", "relu"))
     kernel: str = flag("exp", "kernel of this projection", ("exp", "linear"))
     sigma: float = flag(0.5, "width of its exponential kernel", above=0.0)
