@@ -221,7 +221,7 @@ def pairs(*shape: int) -> Tensor:
             lambda _: graphs.EquivariantMap(2, 1, 2, 2)(pairs(1, 2, 3, 4)),
             r"t of shape \(1, 2, 3, 4\) must be \(n, 2, m, m\)",
         ),
-        (lambda _: conv(2, 1), r"rep_in=2 to rep_out=1 must be one of \(2, 21\), \(21, 21\), \(21, 0\)"),
+        (lambda _: conv(2, 0), r"rep_in=2 to rep_out=0 must be one of \(2, 21\), \(21, 21\), \(21, 0\), .*"),
         (lambda _: conv(sizes=()), r"sizes=\(\) must be numbers of nodes, at least one"),
         (lambda egos: conv()(egos, pairs(3, 3)), r"pairs of shape \(3, 3\) must be \(4, 3\)"),
         (lambda egos: conv()(egos, pairs(4, 3)), r"nodes=None must be features of the nodes, .*"),

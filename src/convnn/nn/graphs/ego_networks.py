@@ -16,8 +16,8 @@ from convnn.nn.graphs._checks import check_edges, check_features
 from convnn.nn.graphs.equivariant_maps import EquivariantMap
 from convnn.ops.ragged import Lists
 
-FORMS = ((2, 21), (21, 21), (21, 0))
-"""Orders of the features that a layer takes and gives: 2 pairs of nodes, 21 pairs and nodes, 0 whole ego networks."""
+FORMS = ((2, 21), (21, 21), (21, 0), (2, 1))
+"""What a layer takes and gives, by the digits: 2 features of pairs of nodes, 1 of nodes, 0 of whole ego networks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,18 +104,18 @@ class SubgraphEquivariantConv(nn.Module):
         in_channels: number of channels of pairs, and of nodes where rep_in has them.
         out_channels: number of output channels of each map; from "21" there are two, whose channels are concatenated.
         rep_in: what comes in: 2 features of pairs, 21 of pairs and of nodes.
-        rep_out: what goes out: 21 features of pairs and of nodes, 0 of ego networks, without the normalisation.
+        rep_out: what goes out: 21 features of pairs and of nodes, 1 of nodes, 0 of ego networks without normalisation.
         sizes: the sizes with weights of their own, or a dictionary from sizes to numbers of sets of weights. Another
             size has those of the nearest smaller one in it. The published tables have one set for each size that is
             frequent in the data.
 
     Shapes:
-        pairs (P, C_in), nodes (N, C_in) or None; output pairs (P, C) and nodes (N, C), or ego networks (N, C), in the
-        order of `EgoNetworks.owners`.
+        pairs (P, C_in), nodes (N, C_in) or None; output a tuple of pairs (P, C) and nodes (N, C), of nodes, or of
+        ego networks (N, C), in the order of `EgoNetworks.owners`.
 
     Raises:
-        InputError: the form is not one of (2, 21), (21, 21) and (21, 0), sizes are empty, an ego network is smaller
-            than all of them, or shapes do not agree.
+        InputError: the form is not (2, 21), (21, 21), (21, 0), which are published, or (2, 1); sizes are empty; an ego
+            network is smaller than all of them; or shapes do not agree.
 
     Reference:
         Mitton and Murray-Smith, "Subgraph Permutation Equivariant Networks", arXiv 2111.11840, and the code published
@@ -166,7 +166,7 @@ class SubgraphEquivariantConv(nn.Module):
     def forward(
         self, egos: EgoNetworks, pairs: Tensor, nodes: Tensor | None = None, batch: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        """Return features of pairs and of nodes, or a tuple of those of ego networks alone; batch is for the norm."""
+        """Return features of what rep_out has; batch (N,), the graph of each node, is for the normalisation."""
         self._check("pairs", pairs, egos.pairs.shape[1])
         if self.rep_in == 21:
             if nodes is None:
@@ -183,9 +183,11 @@ class SubgraphEquivariantConv(nn.Module):
             return (F.elu(torch.cat(out[0])),)
         batch = egos.pairs.new_zeros(egos.nodes) if batch is None else batch
         graphs = int(batch.max()) + 1
-        of_pairs = self._returned(out[2], list(egos.places.values()), len(pairs))
-        of_nodes = self._returned(out[1], list(egos.members.values()), egos.nodes)
-        return self.norms["2"](of_pairs, batch[egos.pairs[0]], graphs), self.norms["1"](of_nodes, batch, graphs)
+        places, graph_of = {2: egos.places, 1: egos.members}, {2: batch[egos.pairs[0]], 1: batch}
+        back = {
+            order: self._returned(one, list(places[order].values()), len(graph_of[order])) for order, one in out.items()
+        }
+        return tuple(self.norms[str(order)](rows, graph_of[order], graphs) for order, rows in back.items())
 
     def _mapped(self, inside: Mapping[int, Tensor], order: int, name: str) -> Tensor:
         """Return what the maps from all orders give, (n, C, m, m), (n, C, m) or (n, C), side by side."""
@@ -242,8 +244,8 @@ def pair_features(x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = No
 class SPENConv(nn.Module):
     r"""Features of nodes from equivariant maps of their ego networks, as a layer on a graph.
 
-    The first layer of SPEN with its published input: `pair_features`, a `SubgraphEquivariantConv` from pairs, and of
-    its result the features of the nodes. Self-loops are added where there are none.
+    The first layer of SPEN with its published input, `pair_features`, as far as it gives features of nodes. Self-loops
+    are added where there are none.
 
     Args:
         in_channels: number of input channels.
@@ -265,14 +267,14 @@ class SPENConv(nn.Module):
         super().__init__()
         check_at_least("hops", hops, 1)
         self.in_channels, self.out_channels, self.hops = in_channels, out_channels, hops
-        self.conv = SubgraphEquivariantConv(in_channels + 1, out_channels, 2, 21, sizes=read_sizes(ego_sizes))
+        self.conv = SubgraphEquivariantConv(in_channels + 1, out_channels, 2, 1, sizes=read_sizes(ego_sizes))
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Map (N, C_in) to (N, C_out)."""
         check_features(x, self.in_channels)
         edge_index, features = pair_features(x, edge_index, edge_weight)
         egos = EgoNetworks.of_graph(edge_index, x.shape[0], self.hops)
-        _, nodes = self.conv(egos, egos.place(features, edge_index))
+        (nodes,) = self.conv(egos, egos.place(features, edge_index))
         return nodes
 
 
