@@ -70,43 +70,42 @@ class EquivariantMap(nn.Module):
         return self._of_matrix(t) if self.order_in == 2 else self._of_vector(t)
 
     def _of_vector(self, v: Tensor) -> Tensor:
-        mean = v.mean(2, keepdim=True)
+        vectors, means = v.unsqueeze(2), v.mean(2).unsqueeze(2)
         if self.order_out == 0:
-            return (self._mix(mean, 0) + self._at_nodes(self.bias)).squeeze(2)
+            return self._everywhere(means, [0]) + self.bias
+        at_nodes = self._at_nodes(vectors, [0]) + self._everywhere(means, [1]).unsqueeze(2)
         if self.order_out == 1:
-            return self._mix(v, 0) + self._mix(mean, 1) + self._at_nodes(self.bias)
-        diagonal = self._mix(v, 0) + self._mix(mean, 1)
-        everywhere = self._mix(mean, 4) + self._at_nodes(self.bias)
-        return self._square(diagonal, rows=self._mix(v, 3), columns=self._mix(v, 2) + everywhere)
+            return at_nodes + self.bias.unsqueeze(1)
+        everywhere = self._everywhere(means, [4]) + self.bias
+        rows, columns = self._at_nodes(vectors, [3]), self._at_nodes(vectors, [2])
+        return self._square(at_nodes, rows, columns, everywhere)
 
     def _of_matrix(self, X: Tensor) -> Tensor:
-        size = X.shape[-1]
         d, r, k = X.diagonal(dim1=2, dim2=3), X.mean(3), X.mean(2)
-        trace, total = d.sum(2, keepdim=True) / size, r.mean(2, keepdim=True)
+        vectors, means = torch.stack([d, r, k], 2), torch.stack([d.mean(2), r.mean(2)], 2)
         if self.order_out == 0:
-            return (self._mix(trace, 0) + self._mix(total, 1) + self._at_nodes(self.bias)).squeeze(2)
-        one = self._mix(d, 0) + self._mix(trace, 1) + self._mix(r, 2) + self._mix(k, 3) + self._mix(total, 4)
-        if self.order_out == 1:
-            return one + self._at_nodes(self.bias)
-        rows = self._mix(k, 5) + self._mix(r, 6) + self._mix(d, 11)
-        columns = self._mix(k, 7) + self._mix(r, 8) + self._mix(d, 12) + self._mix(trace, 13) + self._mix(total, 14)
-        entries = torch.einsum("ncij,co->noij", X, self.coeffs[..., 9])
-        entries = entries + torch.einsum("ncij,co->noji", X, self.coeffs[..., 10])
-        if self.diag_bias is not None:
-            one = one + self._at_nodes(self.diag_bias)
-        return entries + self._square(one, rows=rows, columns=columns + self._at_nodes(self.bias))
+            return self._everywhere(means, [0, 1]) + self.bias
+        at_nodes = self._at_nodes(vectors, [0, 2, 3]) + self._everywhere(means, [1, 4]).unsqueeze(2)
+        if self.diag_bias is None:
+            return at_nodes + self.bias.unsqueeze(1)
+        everywhere = self._everywhere(means, [13, 14]) + self.bias
+        rows, columns = self._at_nodes(vectors, [11, 6, 5]), self._at_nodes(vectors, [12, 8, 7])
+        square = self._square(at_nodes + self.diag_bias.unsqueeze(1), rows, columns, everywhere)
+        square = square + torch.einsum("ncij,co->noij", X, self.coeffs[..., 9])
+        return square + torch.einsum("ncij,co->noji", X, self.coeffs[..., 10])
 
-    def _mix(self, v: Tensor, basis: int) -> Tensor:
-        """Mix the channels of v (n, C_in, m) by the coefficients of one map."""
-        return torch.einsum("nci,co->noi", v, self.coeffs[..., basis])
+    def _at_nodes(self, vectors: Tensor, basis: list[int]) -> Tensor:
+        """Mix the channels of several vectors (n, C_in, v, m) by the coefficients of as many maps."""
+        return torch.einsum("ncvi,cov->noi", vectors, self.coeffs[..., basis])
 
-    @staticmethod
-    def _at_nodes(bias: Tensor) -> Tensor:
-        return bias.view(1, -1, 1)
+    def _everywhere(self, means: Tensor, basis: list[int]) -> Tensor:
+        """Mix the channels of several means (n, C_in, v) by the coefficients of as many maps."""
+        return torch.einsum("ncv,cov->no", means, self.coeffs[..., basis])
 
     @staticmethod
-    def _square(diagonal: Tensor, *, rows: Tensor, columns: Tensor) -> Tensor:
-        """Return the matrices (n, C, m, m) with entries rows_i + columns_j, and the diagonal added."""
+    def _square(diagonal: Tensor, rows: Tensor, columns: Tensor, everywhere: Tensor) -> Tensor:
+        """Return matrices (n, C, m, m) with entries rows_i + columns_j + everywhere, and the diagonal added."""
+        columns = columns + everywhere.unsqueeze(2)
         return torch.diag_embed(diagonal) + rows.unsqueeze(3) + columns.unsqueeze(2)
 
     def extra_repr(self) -> str:
