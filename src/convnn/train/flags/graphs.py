@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from convnn.train.flags._flag import DEEPEST, flags_of
+from convnn.train.flags._flag import DEEPEST, WIDEST, flags_of
 
 flag = flags_of("graphs")
 
@@ -12,3 +12,20 @@ class GraphLayerFlags:
     """The help of each field describes it."""
 
     hops: int = flag(2, "number of propagations, or degree of a polynomial of the graph", least=0, most=DEEPEST)
+    aggr: str = flag("softmax", "how messages are aggregated, such as softmax, power, add, mean or max")
+    t: float = flag(1.0, "inverse temperature of the softmax over messages")
+    learn_t: bool = flag(False, "learn it")
+    p: float = flag(1.0, "power of the power mean of messages, not 0")
+    learn_p: bool = flag(False, "learn it")
+    y: float = flag(0.0, "exponent of the degree in softmax_sum and power_sum, before a sigmoid")
+    learn_y: bool = flag(False, "learn it")
+    msg_norm: bool = flag(False, "scale messages to the length of the node's features")
+    learn_msg_scale: bool = flag(True, "learn a factor of that length")
+    aggregators: str = flag("mean,max,min,std", "statistics of PNA, separated by commas; also sum and var")
+    scalers: str = flag(
+        "identity,amplification,attenuation", "functions of the degree that scale them; also linear and inverse_linear"
+    )
+    towers: int = flag(1, "number of maps side by side in PNA", least=1, most=WIDEST)
+    pre_layers: int = flag(1, "number of linear layers before PNA's statistics", least=1, most=DEEPEST)
+    post_layers: int = flag(1, "number of linear layers after them", least=1, most=DEEPEST)
+    divide_input: bool = flag(False, "divide the channels among the towers of PNA")
