@@ -19,6 +19,7 @@ from convnn.nn.graphs._checks import check_features, check_weights
 from convnn.nn.graphs.propagation import inverse_roots
 from convnn.ops import select
 from convnn.ops.edges import propagate
+from convnn.ops.ragged import check_edges
 
 ROWS = 1024
 """Number of nodes whose distances to all others are in memory at a time."""
@@ -45,12 +46,13 @@ def propagate_hyperedges(
         InputError: a shape or type is wrong, an index is out of range, or a weight is negative or NaN.
     """
     check_features(x)
-    check_weights("incidence_weight", incidence_weight, hyperedge_index.shape[-1], "member of a hyperedge")
     nodes, back = x.shape[0], hyperedge_index.flip(0)
     if hyperedge_weight is None:
         hyperedge_weight = x.new_ones(int(back[0].max()) + 1 if back.numel() else 0)
     hyperedges = hyperedge_weight.shape[0]
+    check_edges(hyperedge_index, nodes, hyperedges, name="hyperedge_index", ends=("nodes", "hyperedges"))
     check_weights("hyperedge_weight", hyperedge_weight, hyperedges, "hyperedge")
+    check_weights("incidence_weight", incidence_weight, hyperedge_index.shape[1], "member of a hyperedge")
 
     def to_hyperedges(rows: Tensor) -> Tensor:
         return propagate(rows, hyperedge_index, incidence_weight, hyperedges)
