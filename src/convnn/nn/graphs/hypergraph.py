@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.nn import MessagePassing
 
 from convnn.errors import InputError, check_at_least, check_fraction, check_positive
 from convnn.nn.graphs._checks import check_features, check_weights
@@ -66,7 +67,7 @@ def propagate_hyperedges(
     return roots * to_nodes(shares * to_hyperedges(roots * x))
 
 
-class HGNNConv(nn.Module):
+class HGNNConv(MessagePassing):
     r"""Hypergraph convolution: a linear map, then propagation over the hyperedges, :math:`G (x \Theta + \beta)`.
 
     The bias is propagated too. `HypergraphConv` of PyTorch Geometric divides by the degree once instead of by its root
@@ -115,10 +116,6 @@ class HGNNConv(nn.Module):
         check_features(x, self.in_channels)
         mapped = x @ self.weight if self.bias is None else torch.addmm(self.bias, x, self.weight)
         return propagate_hyperedges(mapped, hyperedge_index, hyperedge_weight, incidence_weight)
-
-    def extra_repr(self) -> str:
-        """Return the numbers of channels."""
-        return f"{self.in_channels}, {self.out_channels}"
 
 
 class HGNN(nn.Module):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.nn import MessagePassing
 
 from convnn.errors import check_at_least
 from convnn.nn.graphs._checks import check_features, check_weights
@@ -55,20 +56,26 @@ def inverse_roots(degrees: Tensor) -> Tensor:
     return degrees.masked_fill(is_nothing, 1).rsqrt().masked_fill(is_nothing, 0)
 
 
-class _LinearPropagation(nn.Module):
-    """Layers that propagate the features and then map them linearly."""
+class _LinearPropagation(MessagePassing):
+    """Layers that propagate the features and then map them linearly.
+
+    They are layers of PyTorch Geometric, so that its `to_hetero` treats them as such, but store no messages.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, hops: int, bias: bool) -> None:
         super().__init__()
         check_at_least("in_channels", in_channels, 1)
         check_at_least("out_channels", out_channels, 1)
         check_at_least("hops", hops, 0)
-        self.hops = hops
+        self.in_channels, self.out_channels, self.hops = in_channels, out_channels, hops
         self.lin = nn.Linear(in_channels, out_channels, bias=bias)
 
-    def extra_repr(self) -> str:
-        """Return the number of propagations."""
-        return f"hops={self.hops}"
+    def reset_parameters(self) -> None:
+        """Draw the linear map anew."""
+        self.lin.reset_parameters()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.in_channels}, {self.out_channels}, hops={self.hops})"
 
 
 class SGC(_LinearPropagation):
@@ -99,7 +106,7 @@ class SGC(_LinearPropagation):
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Map features (N, C) to (N, C'); see `propagations` for the edges, and for what is refused."""
-        check_features(x, self.lin.in_features)
+        check_features(x, self.in_channels)
         *_, last = propagations(x, edge_index, edge_weight, hops=self.hops)
         return self.lin(last)
 
@@ -130,7 +137,7 @@ class LGC(_LinearPropagation):
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Map features (N, C) to (N, C'); see `propagations` for the edges, and for what is refused."""
-        check_features(x, self.lin.in_features)
+        check_features(x, self.in_channels)
         return self.lin(mean_of_depths(x, edge_index, edge_weight, hops=self.hops))
 
 
