@@ -3,9 +3,8 @@
 This module does not import them, since they need PyTorch Geometric: `Deferred` names the module and the settings.
 """
 
-from functools import partial
-
 import importlib
+from functools import partial
 
 from convnn.nn.graphs import _forms  # noqa: F401
 from convnn.nn.graphs._deferred import Deferred
@@ -72,7 +71,7 @@ _register(
         aggregates="a sum, L times, and the mean over all depths",
         paper="arXiv 2002.02126",
         checked=f"{PUBLISHED}, of embeddings, loss and ranking; LightGCN of PyTorch Geometric; dense matrices",
-        where="convnn.nn.graphs.LGC convnn.nn.graphs.LightGCN convnn.objectives.ranking",
+        where="convnn.nn.graphs.LGC convnn.nn.graphs.LightGCN convnn.objectives.ranking.bpr_loss",
     ),
 )
 _register(
