@@ -98,7 +98,7 @@ _register(
         checked=f"{PUBLISHED}, of layer and network; GENConv, MessageNorm and DeepGCNLayer of PyTorch Geometric",
         where="convnn.nn.graphs.GENConv convnn.nn.graphs.DeeperGCN",
     ),
-    fixed=("semi_grad", "norm", "edge_dim"),
+    fixed=("semi_grad", "y", "norm", "edge_dim"),
 )
 _register(
     "PNA",

@@ -66,20 +66,22 @@ class DeeperGCN(nn.Module):
         check_choice("norm", norm, NORMS)
         check_at_least("num_layers", num_layers, 1)
         check_fraction("dropout", dropout)
-        layer = partial(GENConv, aggr="max", mlp_layers=1) if layer is None else layer
+        layer = layer or partial(GENConv, aggr="max", mlp_layers=1)
         self.encode = nn.Linear(in_channels, hidden_channels)
         layers = [layer(hidden_channels, hidden_channels) for _ in range(num_layers)]
         norms = [NORMS[norm](hidden_channels) for _ in range(num_layers)]
-        if block == "res+":
-            pairs = zip(layers[1:], norms, strict=False)  # the last normalisation comes after all blocks
-            blocks = [layers[0], *(DeepGCNLayer(g, n, nn.ReLU(), block, dropout) for g, n in pairs)]
-            last = nn.Sequential(norms[-1], nn.ReLU(), nn.Dropout(dropout))
+
+        def block_of(kind: str, conv: nn.Module, normalization: nn.Module) -> nn.Module:
+            return DeepGCNLayer(conv, normalization, nn.ReLU(), kind, dropout)
+
+        blocks: list[nn.Module]
+        last: list[nn.Module] = []
+        if block == "res+":  # the last normalisation comes after all blocks
+            blocks = [layers[0], *(block_of(block, *pair) for pair in zip(layers[1:], norms[:-1], strict=True))]
+            last = [norms[-1], nn.ReLU(), nn.Dropout(dropout)]
         else:
-            kinds = ["plain"] + [block] * (num_layers - 1)
-            pairs = zip(layers, norms, kinds, strict=True)
-            blocks = [DeepGCNLayer(g, n, nn.ReLU(), kind, dropout) for g, n, kind in pairs]
-            last = nn.Identity()
-        self.blocks, self.last = nn.ModuleList(blocks), last
+            blocks = [block_of(block if i else "plain", layers[i], norms[i]) for i in range(num_layers)]
+        self.blocks, self.last = nn.ModuleList(blocks), nn.Sequential(*last)
         self.classify = nn.Linear(hidden_channels, out_channels)
 
     def forward(self, x: Tensor, edge_index: Tensor, *of_edges: Tensor | None) -> Tensor:

@@ -1,5 +1,6 @@
 """Aggregation between the mean and the maximum: softmax and power means (DeeperGCN, arXiv 2006.07739)."""
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -18,7 +19,7 @@ LEAST, MOST = 1e-7, 10.0
 """Bounds of messages, and of the mean of their powers, in a power mean."""
 
 GENERALIZED = ("softmax", "softmax_sg", "softmax_sum", "power", "power_sum", "add", "mean", "max")
-NORMS = {
+NORMS: dict[str, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm1d,
     "layer": nn.LayerNorm,
     "instance": lambda width: nn.LayerNorm(width, elementwise_affine=False),  # what InstanceNorm1d does to (N, C)
