@@ -40,3 +40,69 @@ register_layer(
     ),
     reads="graphs",
 )
+
+_GIBBS = {"mu": 3.0, "xi": 4.0, "stigma": 0.5, "heta": 2.0}
+_SERIES = {"hops": 10, "damping": "jackson", **_GIBBS, "homophily": "auto"}
+register_layer(
+    "ChebGibbs",
+    Deferred("chebyshev", "ChebGibbs", **_SERIES),
+    System(
+        number=63,
+        family="graphs",
+        name="ChebGibbsNet: damped Chebyshev filter",
+        published="ChebGibbsProp",
+        when="filters of high order that do not oscillate, as the last layer",
+        selects="the nodes within K hops",
+        weighs="by the degrees, with plus where neighbours are alike and minus where they differ",
+        aggregates="a Chebyshev series of the adjacency, learned coefficients times fixed damping factors",
+        paper="arXiv 2412.01789",
+        checked=f"{PUBLISHED}; ChebConv of PyTorch Geometric; its response on every eigenvector",
+        where="convnn.nn.graphs.ChebGibbs convnn.nn.graphs.ChebGibbsProp convnn.nn.graphs.ChebGibbsNet"
+        " convnn.nn.graphs.gibbs_damping",
+    ),
+    reads="graphs",
+)
+Deferred("chebyshev", "ChebGibbsProp", **_SERIES)
+Deferred("chebyshev", "ChebGibbsNet", hidden=32, dropout=0.1, hops=10)
+Deferred("chebyshev", "gibbs_damping", damping="jackson", **_GIBBS)
+Deferred("chebyshev", "node_homophily")
+
+register_layer(
+    "Holo",
+    Deferred(
+        "holomorphic",
+        "Holo",
+        hops=3,
+        out_weight=0.5,
+        learn_out_weight=False,
+        degree_exponent=-0.25,
+        power_damping="exp",
+        zero_order=False,
+        holo_basis="powers",
+    ),
+    System(
+        number=61,
+        family="graphs",
+        name="HoloNets: holomorphic filters",
+        published="FaberConv",
+        when="directed graphs, in which in- and out-neighbours mean different things",
+        selects="the nodes within K hops along the edges, and against them",
+        weighs="by the product of both ends' degrees to a power",
+        aggregates="a polynomial of the adjacency for either direction, or of its resolvent",
+        paper="arXiv 2310.02232",
+        checked=f"{PUBLISHED}; DirGNNConv, TAGConv and GCNConv of PyTorch Geometric; Cauchy's integral",
+        where="convnn.nn.graphs.Holo convnn.nn.graphs.HoloNet",
+    ),
+    reads="graphs",
+)
+Deferred(
+    "holomorphic",
+    "HoloNet",
+    hidden=64,
+    layers=3,
+    jump="max",
+    slope=-1.0,
+    normalize=False,
+    dropout=0.0,
+    learn_out_weight=False,
+)

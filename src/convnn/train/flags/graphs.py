@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from convnn.nn.graphs.chebyshev import DAMPINGS, HOMOPHILIES
+from convnn.nn.graphs.holomorphic import HOLO_BASES, POWER_DAMPINGS
 from convnn.train.flags._flag import DEEPEST, flags_of
 
 flag = flags_of("graphs")
@@ -12,3 +14,13 @@ class GraphLayerFlags:
     """The help of each field describes it."""
 
     hops: int = flag(2, "number of propagations, or degree of a polynomial of the graph", least=0, most=DEEPEST)
+
+    damping: str = flag("jackson", "how the terms of ChebGibbs are damped against oscillations", DAMPINGS)
+    homophily: str = flag("auto", "whether neighbours are alike, the sign of ChebGibbs's filter", HOMOPHILIES)
+    out_weight: float = flag(0.5, "weight of out-neighbours in Holo; in-neighbours have the rest", least=0.0, most=1.0)
+    degree_exponent: float = flag(-0.25, "power of the degrees in Holo, negative")
+    power_damping: str = flag("exp", "how the powers of the graph are damped in Holo", POWER_DAMPINGS)
+    zero_order: bool = flag(False, "Holo begins with the features themselves")
+    holo_basis: str = flag(
+        "powers", "whose powers Holo learns a polynomial of: the graph's or its resolvent's", HOLO_BASES
+    )
