@@ -106,3 +106,34 @@ Deferred(
     dropout=0.0,
     learn_out_weight=False,
 )
+
+_BJORCK = {"bjorck_order": 2, "bjorck_steps": 25, "bjorck_beta": 0.5}
+register_layer(
+    "GCORN",
+    Deferred("orthonormal", "GCORN", orthonormal="bjorck", **_BJORCK),
+    System(
+        number=85,
+        family="graphs",
+        name="GCORN: orthonormal weights",
+        published="GCORN",
+        when="features that somebody may tamper with",
+        selects="the nodes that edges lead from, and the node itself",
+        weighs="by the degrees, D^-1/2 (A + I) D^-1/2",
+        aggregates="a sum, then a linear map that is kept orthonormal, so that it enlarges no difference",
+        paper="arXiv 2404.17947",
+        checked=f"{PUBLISHED}; the polar factor of the weight, and its gradient; GCNConv of PyTorch Geometric",
+        where="convnn.nn.graphs.GCORN convnn.nn.graphs.GCORNNet convnn.nn.graphs.Bjorck convnn.nn.graphs.bjorck"
+        " convnn.nn.graphs.expected_robustness convnn.nn.graphs.robustness_bound",
+    ),
+    reads="graphs",
+)
+Deferred("orthonormal", "GCORNNet", hidden=16, dropout=0.5)
+Deferred("polar", "Bjorck", order=2, steps=25, beta=0.5)
+Deferred("polar", "bjorck", order=2, steps=25, beta=0.5)
+Deferred("polar", "OrthonormalLinear", orthonormal="bjorck", order=2, steps=25, beta=0.5)
+Deferred("robustness", "expected_robustness", samples=100, generator=None)
+Deferred("robustness", "robustness_bound", edge_weight=None)
+Deferred("robustness", "in_balls")
+Deferred("robustness", "distances")
+Deferred("robustness", "noise_attack", generator=None)
+Deferred("robustness", "gradient_attack", steps=20, nodes=None)

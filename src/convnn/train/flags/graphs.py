@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from convnn.nn.graphs.chebyshev import DAMPINGS, HOMOPHILIES
 from convnn.nn.graphs.holomorphic import HOLO_BASES, POWER_DAMPINGS
+from convnn.nn.graphs.polar import ORTHONORMAL
 from convnn.train.flags._flag import DEEPEST, flags_of
 
 flag = flags_of("graphs")
@@ -24,3 +25,6 @@ class GraphLayerFlags:
     holo_basis: str = flag(
         "powers", "whose powers Holo learns a polynomial of: the graph's or its resolvent's", HOLO_BASES
     )
+    orthonormal: str = flag("bjorck", "how GCORN makes a weight orthonormal", ORTHONORMAL)
+    bjorck_order: int = flag(2, "order of the iteration that does", least=1, most=3)
+    bjorck_steps: int = flag(25, "number of its steps", least=1, most=DEEPEST)
