@@ -5,7 +5,7 @@ This module does not import them, since they need PyTorch Geometric: `Deferred` 
 
 from convnn.nn.graphs._deferred import Deferred
 from convnn.nn.registry import register_layer
-from convnn.systems import PUBLISHED, System, register_family
+from convnn.systems import PUBLISHED, System, register_family, register_system
 
 register_family(
     "graphs",
@@ -137,3 +137,21 @@ Deferred("robustness", "in_balls")
 Deferred("robustness", "distances")
 Deferred("robustness", "noise_attack", generator=None)
 Deferred("robustness", "gradient_attack", steps=20, nodes=None)
+
+register_system(
+    System(
+        number=21,
+        family="graphs",
+        name="InvGC: inverse convolution of embeddings",
+        selects="the K points of a bank with the largest inner products, or all",
+        weighs="by the inner product, less its mean where all are chosen",
+        aggregates="a sum, subtracted from the point, which is then scaled to length 1",
+        paper="arXiv 2310.13276",
+        checked=f"{PUBLISHED}; SimpleConv of PyTorch Geometric on the same edges; points that are their own bank",
+        where="convnn.nn.graphs.inverse_convolution convnn.nn.graphs.InvGC convnn.nn.graphs.InvGCRetrieval",
+    )
+)
+Deferred("inverse", "inverse_convolution", K=None, center=None, normalize=True)
+Deferred("inverse", "share_of")
+Deferred("inverse", "InvGC", K=None, rate=None, center=None, normalize=True)
+Deferred("inverse", "InvGCRetrieval", K=None, rate=None, center=None)
