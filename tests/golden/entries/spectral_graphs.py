@@ -1,5 +1,7 @@
 """Filters of graphs: ChebGibbsNet (arXiv 2412.01789), HoloNets (arXiv 2310.02232), PDF (arXiv 2305.06102)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -104,6 +106,81 @@ def _complex_call(ours: nn.Module, real: Tensor, imaginary: Tensor, *graph: Tens
     return y.real, y.imag
 
 
+SUPPORTS = {"DEN": "dense", "SPA": "sparse"}
+POOLS = {"S": "sum", "M": "mean", "X": "max"}
+
+
+def _bases(case: Case) -> Any:
+    config = case.config
+    powers = [one if isinstance(one, int) else tuple(one) for one in config["power"]]
+
+    def call(edge_index: Tensor, nodes: Tensor) -> dict[str, Tensor]:
+        pairs, bases = graphs.pdf_bases(
+            edge_index,
+            int(nodes),
+            config["epsilon"],
+            powers,
+            degree_exponents=config["degs"],
+            support=SUPPORTS[config["basis"]],
+            normalize=config["basis_norm"],
+            hops=config["edgehop"],
+            self_loops=False,
+        )
+        return {"new_edge_index": pairs, "bases": bases}
+
+    return call
+
+
+@contextmanager
+def _in_float64(_: Case) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.double)
+    yield
+    torch.set_default_dtype(before)
+
+
+class _Stack(nn.Module):
+    """A filter, and layers that it is the filter of."""
+
+    def __init__(self, case: Case, of_filter: dict[str, Any], of_layers: dict[str, Any]) -> None:
+        super().__init__()
+        channels = case.config["hidden"]
+        self.filter = graphs.PDFFilter(case.tensors["bases"].shape[1], channels, **of_filter)
+        self.convs = nn.ModuleList(graphs.PDFConv(channels, **of_layers) for _ in range(case.config["layers"]))
+
+    def forward(self, x: Tensor, edge_index: Tensor, bases: Tensor, edge_attr: Tensor | None) -> Tensor:
+        weight = self.filter(bases, edge_index, x.shape[0])
+        for conv in self.convs:
+            x = conv(x, edge_index, weight, edge_attr)
+        return x
+
+
+def _tu(case: Case) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings of the filter and of the layers for graphs without features of edges."""
+    norm = {"batch_norm": case.config["batch_norm"]}
+    return norm | case.pick("edge_softmax"), norm | {"activation": case.config["nonlinear"].lower()}
+
+
+def _zinc_stack(case: Case) -> nn.Module:
+    form = case.pick(linear="linear_filter", shared="shared_filter")
+    return _Stack(case, form | {"batch_norm": False, "edge_softmax": False}, {})
+
+
+def _tu_network(case: Case) -> nn.Module:
+    of_filter, of_layers = _tu(case)
+    sizes = case.pick("hidden", "layers") | {"pool": POOLS[case.config["pooling"]]}
+    bases = case.tensors["bases"].shape[1]
+    return graphs.PDFNet(case.config["in"], case.config["out"], bases, **sizes, **of_filter | of_layers)
+
+
+def _pdf_names(case: Case) -> dict[str, str]:
+    encoder = "filter_encoder.0" if case.config.get("linear_filter") else "filter_encoder"
+    head = {"lin0": "lin", "lin1": "head.0", "lin2": "head.3"}
+    return {encoder: "filter.mlp", "pre_ffn": "before", "ffn": "after"} | head
+
+
+PAIRS = ("x", "edge_index", "bases")
+PDF_NETWORK = Entry(_tu_network, inputs=(*PAIRS, "batch"), names=_pdf_names)
 ENTRIES = {
     "ChebGibbsProp": Entry(
         lambda case: graphs.ChebGibbsProp(**_gibbs(case)), inputs=NODES, names=GIBBS_NAMES, also=_damping
@@ -121,4 +198,14 @@ ENTRIES = {
         gradients={"x_real": "grad_input_real", "x_imag": "grad_input_imag"},
         aside=("published.output_real", "published.output_imag"),
     ),
+    "basis_transform": Entry(_bases, inputs=("edge_index", "num_nodes"), draws=_in_float64),
+    "tu filter + Conv stack": Entry(
+        lambda case: _Stack(case, *_tu(case)),
+        inputs=(*PAIRS, "edge_attr"),
+        names=_pdf_names,
+        aside=("batch",),
+    ),
+    "zinc filter + Conv stack": Entry(_zinc_stack, inputs=(*PAIRS, "edge_attr"), names=_pdf_names),
+    "tu Net": PDF_NETWORK,
+    "49-pdf/Net": PDF_NETWORK,
 }

@@ -155,3 +155,61 @@ Deferred("inverse", "inverse_convolution", K=None, center=None, normalize=True)
 Deferred("inverse", "share_of")
 Deferred("inverse", "InvGC", K=None, rate=None, center=None, normalize=True)
 Deferred("inverse", "InvGCRetrieval", K=None, rate=None, center=None)
+
+register_layer(
+    "PDF",
+    Deferred(
+        "decomposition",
+        "PDF",
+        exponents="-0.3,-0.35,-0.4",
+        hops=2,
+        support="sparse",
+        support_hops=1,
+        normalize_bases=False,
+        linear_filter=False,
+        shared_filter=False,
+        edge_softmax=True,
+    ),
+    System(
+        number=49,
+        family="graphs",
+        name="PDF: decomposition and filter learned together",
+        published="PDF",
+        when="graphs of a few hundred nodes, whose best normalisation is not known",
+        selects="the nodes within some hops, or all",
+        weighs="a learned function of the entries of several matrices' powers at the pair, for each channel",
+        aggregates="a sum, with an MLP beside it",
+        paper="arXiv 2305.06102",
+        checked=f"{PUBLISHED}; TAGConv, ChebConv and GCNConv of PyTorch Geometric; dense matrices",
+        where="convnn.nn.graphs.PDF convnn.nn.graphs.PDFConv convnn.nn.graphs.PDFFilter convnn.nn.graphs.PDFNet"
+        " convnn.nn.graphs.pdf_bases convnn.nn.graphs.PDFBases",
+    ),
+    reads="graphs",
+)
+Deferred(
+    "decomposition",
+    "PDFFilter",
+    linear=False,
+    shared=False,
+    hidden=None,
+    batch_norm=True,
+    last_activation=True,
+    edge_softmax=True,
+    dropout=0.0,
+)
+Deferred("decomposition", "PDFConv", activation="gelu", batch_norm=True, dropout=0.0)
+Deferred(
+    "decomposition",
+    "PDFNet",
+    hidden=256,
+    layers=4,
+    pool="max",
+    activation="gelu",
+    batch_norm=True,
+    edge_softmax=True,
+    dropout=0.0,
+)
+Deferred("decomposition", "PDFBases")
+Deferred("decomposition", "filtered_sum", nodes=None)
+_OF_BASES = {"degree_exponents": (), "support": "dense", "hops": None, "normalize": False, "self_loops": True}
+Deferred("pair_bases", "pdf_bases", **_OF_BASES)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from convnn.nn.graphs.chebyshev import DAMPINGS, HOMOPHILIES
 from convnn.nn.graphs.holomorphic import HOLO_BASES, POWER_DAMPINGS
+from convnn.nn.graphs.pair_bases import SUPPORTS
 from convnn.nn.graphs.polar import ORTHONORMAL
 from convnn.train.flags._flag import DEEPEST, flags_of
 
@@ -28,3 +29,10 @@ class GraphLayerFlags:
     orthonormal: str = flag("bjorck", "how GCORN makes a weight orthonormal", ORTHONORMAL)
     bjorck_order: int = flag(2, "order of the iteration that does", least=1, most=3)
     bjorck_steps: int = flag(25, "number of its steps", least=1, most=DEEPEST)
+    exponents: str = flag("-0.3,-0.35,-0.4", "powers of the degrees in PDF's matrices, separated by commas")
+    support: str = flag("sparse", "which pairs of nodes PDF's filter connects: near ones or all", SUPPORTS)
+    support_hops: int = flag(1, "number of edges between near ones", least=1, most=DEEPEST)
+    normalize_bases: bool = flag(False, "standardise PDF's bases over the pairs")
+    linear_filter: bool = flag(False, "PDF's filter is linear instead of an MLP")
+    shared_filter: bool = flag(False, "PDF has one filter for all channels")
+    edge_softmax: bool = flag(True, "scale PDF's filter to the sum 1 over the neighbours of a node")
