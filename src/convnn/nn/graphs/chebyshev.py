@@ -239,6 +239,7 @@ class ChebGibbs(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
+        self.in_channels, self.out_channels = in_channels, out_channels
         self.lin = nn.Linear(in_channels, out_channels, bias)
         self.propagate = ChebGibbsProp(
             hops, damping=damping, mu=mu, xi=xi, stigma=stigma, heta=heta, homophily=homophily

@@ -242,7 +242,7 @@ class PDF(nn.Module):
         check_at_least("support_hops", support_hops, 1)
         self.support, self.support_hops, self.normalize_bases = support, support_hops, normalize_bases
         bases = 1 + hops * len(self.exponents)
-        self.in_channels = in_channels
+        self.in_channels, self.out_channels = in_channels, out_channels
         self.lin = nn.Identity() if in_channels == out_channels else nn.Linear(in_channels, out_channels)
         self.filter = PDFFilter(
             bases, out_channels, linear=linear_filter, shared=shared_filter, edge_softmax=edge_softmax

@@ -102,7 +102,8 @@ class Holo(nn.Module):
         check_choice("holo_basis", holo_basis, HOLO_BASES)
         if not degree_exponent < 0:
             raise InputError(f"degree_exponent={degree_exponent!r} must be negative, so that the degree 0 counts 0")
-        self.in_channels, self.holo_basis, self.degree_exponent = in_channels, holo_basis, degree_exponent
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.holo_basis, self.degree_exponent = holo_basis, degree_exponent
         self.is_complex = dtype is not None and dtype.is_complex
         self.powers = range(0 if zero_order else 1, hops + 1)
         decay = {"exp": lambda k: 2.0 ** (1 - k), "lin": lambda k: 1 / (k - 1)}[power_damping]
