@@ -17,6 +17,7 @@ Powers = int | tuple[int, int]
 """r for the powers 1 to r of a matrix, or (l, r) for l to r."""
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # NumPy and SciPy compute them
 def pdf_bases(
     edge_index: Tensor,
     nodes: int,
