@@ -21,24 +21,23 @@ EXPERIMENT = (
 SEEDS = (0, 1, 2)
 EXPONENTS = {"one matrix": (-0.5,), "four matrices": (-0.2, -0.3, -0.4, -0.5)}
 TARGETS = ("M^2 / 3 - M", "two edges apart")
-LINEAR = [(target, "linear", name) for target in TARGETS for name in EXPONENTS]
-MLP = (TARGETS[1], "MLP", "one matrix")
+FILTERS = [*((target, "linear", name) for target in TARGETS for name in EXPONENTS), (TARGETS[1], "MLP", "one matrix")]
 
 
 def measure(seeds: list[int], quick: bool) -> Outcome:
-    found = {key: [] for key in (*LINEAR, MLP)}
+    found = {key: [] for key in FILTERS}
     for seed in seeds:
         for (target, filtered, name), errors in found.items():
             train, test = (graphs(number, EXPONENTS[name], target, seed) for number in (60, 40))
             phi = least_squares(*train) if filtered == "linear" else learned(*train, 3 if quick else 500)
             errors.append(error(phi, *test))
-    one, four, linear = (found[key] for key in LINEAR[:3])
+    one, four, linear, _, mlp = found.values()
     rows = [[*key, spread(errors, ".1e")] for key, errors in found.items()]
     return Outcome(
         [["target", "filter", "of", "squared error"], *rows],
         {
             "several matrices make the error of the first target 100 times smaller": max(four) < min(one) / 100,
-            "an MLP makes that of the second 100 times smaller": max(found[MLP]) < min(linear) / 100,
+            "an MLP makes that of the second 100 times smaller": max(mlp) < min(linear) / 100,
         },
     )
 
