@@ -139,7 +139,9 @@ def check_edges(
     name: str = "edge_index",
     ends: tuple[str, str] = ("sources", "targets"),
 ) -> None:
-    """Check that edges are (2, E) int64, from sources to as many or other targets. In a compiled graph the values are not looked at.
+    """Check that edges are (2, E) int64 between nodes; None is as many targets as sources.
+
+    In a compiled graph the values are not looked at.
 
     Raises:
         InputError: the shape or type is wrong, or a node lies outside the graph; the message has the argument's name
