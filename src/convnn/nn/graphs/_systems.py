@@ -14,6 +14,14 @@ register_family(
     " (2, E). On maps and tokens `select` finds the graph.",
 )
 
+_LEARNED = {"learn": False, "channels": 1}
+for _name in ("Sum", "Mean", "Max", "Min"):
+    Deferred("aggregation", f"{_name}Aggregation")
+for _name in ("Var", "Std"):
+    Deferred("aggregation", f"{_name}Aggregation", semi_grad=False)
+Deferred("aggregation", "SoftmaxAggregation", t=1.0, semi_grad=False, **_LEARNED)
+Deferred("aggregation", "PowerMeanAggregation", p=1.0, clamp_min=1e-4, clamp_max=100.0, **_LEARNED)
+
 register_layer(
     "SGC",
     Deferred("propagation", "SGC", hops=2),
