@@ -80,14 +80,13 @@ def distilled_cross_entropy(
         A number.
 
     Raises:
-        InputError: no node has a label, or alpha is negative.
+        InputError: no node has a label, `train` has another shape or type, or alpha is negative.
 
     Reference:
         Wu, arXiv 2403.15419.
     """
     if not 0 <= alpha < float("inf"):
         raise InputError(f"alpha={alpha!r} must be at least 0")
-    train = train.bool()
-    if not train.any():
-        raise InputError(f"train must name a labelled node: it is False for all {train.shape[0]}")
+    if train.dtype != torch.bool or train.shape != logits.shape[:1] or not train.any():
+        raise InputError(f"train must be ({logits.shape[0]},) bool, True for at least one node with a label")
     return F.cross_entropy(logits[train], labels[train]) + alpha * distillation

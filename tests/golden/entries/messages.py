@@ -30,8 +30,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "leaky_relu_0.2": partial(F.leaky_relu, negative_slope=0.2),
 }
 MASKS = ("mask.key", "mask.query", "mask.edge", "mask.neigh")
-"""What was kept by dropout, in the order in which ours draws."""
+"""What dropout kept, in the order in which ours draws."""
 DEEPEST = 6
+"""Layers of the deepest composite in the files."""
 
 
 def _activation(name: str) -> Callable[[Tensor], Tensor]:
@@ -40,13 +41,14 @@ def _activation(name: str) -> Callable[[Tensor], Tensor]:
     return ACTIVATIONS[name]
 
 
-def _anisotropic(layer: type[nn.Module], **renamed: str) -> Callable[[Case], nn.Module]:
-    def build(case: Case) -> nn.Module:
-        settings = case.pick("inner_bias", "outer_bias", "dropout", hidden_channels="hidden", aggr="agg_type", **renamed)
-        settings["edge_activation"] = _activation(case.config["activation"])
-        return layer(case.config["in"], case.config["out"], **settings)
+def _sir(case: Case, layer: type[nn.Module], **more: Any) -> nn.Module:
+    settings = case.pick("inner_bias", "outer_bias", "dropout", hidden_channels="hidden", aggr="agg_type")
+    activation = _activation(case.config["activation"])
+    return layer(case.config["in"], case.config["out"], edge_activation=activation, **settings, **more)
 
-    return build
+
+def _sinc(case: Case) -> nn.Module:
+    return _sir(case, graphs.SINCGCN, context_aggr=case.config["neigh_agg_type"])
 
 
 @contextmanager
@@ -105,7 +107,7 @@ def _distillation(case: Case) -> Callable[..., dict[str, Tensor]]:
 
 def _layers(case: Case) -> list[nn.Module]:
     dims, names = case.config["dims"], case.config["activations"]
-    sizes = zip(dims, dims[1:], names, strict=True)
+    sizes = zip(dims[:-1], dims[1:], names, strict=True)
     return [graphs.GCNN(one, other, activation=_activation(name)).double() for one, other, name in sizes]
 
 
@@ -123,19 +125,57 @@ def _composite(case: Case) -> Callable[..., dict[str, Tensor]]:
     return composite
 
 
-def _of_layers(_: Any, case: Case) -> dict[str, Tensor]:
-    """Return the gradients of an adjacency for each layer, and those of tied weights."""
+def _of_layers(_: object, case: Case) -> dict[str, Tensor]:
+    """Return the gradients where every layer has an adjacency of its own, and those of tied weights."""
     layers, x, upstream = _layers(case), case.tensors["x"], case.tensors["grad_output"]
     weights = [case.tensors[f"W.{place}"] for place in range(len(layers))]
     network = reduce(rshift, layers, graphs.Para.identity())
-    first = [next(i for i, other in enumerate(weights) if torch.equal(weight, other)) for weight in weights]
+    for layer, weight in zip(layers, weights, strict=True):
+        layer.weight.copy_(weight)
+    adjacencies = [case.tensors["A"].clone().requires_grad_() for _ in layers]
+    owner = [next(i for i, other in enumerate(weights) if torch.equal(weight, other)) for weight in weights]
+    free = {place: weights[place].clone().requires_grad_() for place in sorted(set(owner))}
+    order = list(free)
+    tied = network.reparameterise(lambda *values: [values[order.index(place)] for place in owner], *free.values())
     with torch.enable_grad():
-        locals_ = [case.tensors["A"].clone().requires_grad_() for _ in layers]
-        free = {place: weights[place].clone().requires_grad_() for place in sorted(set(first))}
-        tied = network.reparameterise(
-            lambda *values: [dict(zip(free, values, strict=True))[place] for place in first], *free.values()
-        )
-        y = tied.locally([locals_] if len(tied.layers) == len(locals_) == 0 else [locals_[0]], x)
-    return {}
+        of_layers = torch.autograd.grad(network.locally(adjacencies, x), adjacencies, upstream)
+        of_weights = torch.autograd.grad(tied(case.tensors["A"], x), list(tied.free), upstream)
+    found = {f"grad_A_local.{place}": gradient for place, gradient in enumerate(of_layers)}
+    return found | {f"grad_W_tied.{place}": gradient for place, gradient in zip(order, of_weights, strict=True)}
 
 
+ENTRIES = {
+    "SIRConv": Entry(
+        lambda case: _sir(case, graphs.SIRGCN), inputs=("x", "edge_index"), draws=_recorded_masks, aside=MASKS
+    ),
+    "SIREConv": Entry(
+        lambda case: _sir(case, graphs.SIRGCN, edge_dim=case.config["edge"]),
+        inputs=("x", "edge_index", "edge_attr"),
+        draws=_recorded_masks,
+        aside=MASKS,
+    ),
+    "SINCConv": Entry(_sinc, inputs=("x", "edge_index"), draws=_recorded_masks, aside=MASKS),
+    "CatGCN": Entry(
+        _catgcn,
+        inputs=("field_index", "edge_index"),
+        names={
+            "field_embedding": "encoder.embedding",
+            "grn": "encoder",
+            "grn_layer_stack": "encoder.global_head.lins",
+            "nfm_layer_stack": "encoder.local_head.lins",
+        },
+        call=lambda ours, *inputs: F.log_softmax(ours(*inputs), dim=1),
+    ),
+    "GKEDM": Entry(_gkedm, inputs=("x", "edge_index"), names={"att": "attention", "cls": "classifier"}, call=_attended),
+    "attention_distillation": Entry(
+        _distillation,
+        inputs=("student_scores", "logits", "teacher_attention", "attention_index", "train_mask", "y"),
+        outputs=("loss",),
+    ),
+    "GCNN in Para(CoKl(R^{n x n} x -))": Entry(
+        _composite,
+        inputs=("x", "A", *(f"W.{place}" for place in range(DEEPEST))),
+        also=_of_layers,
+        aside=("edge_index",),
+    ),
+}

@@ -5,16 +5,20 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch_geometric.nn import MessagePassing, SimpleConv
+from torch_geometric.nn import MessagePassing
+from torch_geometric.typing import OptTensor
 from torch_geometric.utils import degree
 
 from convnn.errors import check_at_least, check_choice
 from convnn.nn._activations import ACTIVATIONS
 from convnn.nn._settings import written
 from convnn.nn.graphs._checks import Nodes, check_dropout, check_edge_attr, check_graph
+from convnn.nn.graphs.aggregation import REDUCTIONS, MaxAggregation, MeanAggregation, SumAggregation
+from convnn.ops import ragged
+from convnn.ops.edges import lists_of_edges
 
-AGGREGATIONS = ("sum", "mean", "max", "sym")
-"""How messages are put together; "sym" weighs a message by the degrees of both ends and sums."""
+AGGREGATIONS = {"sum": SumAggregation, "mean": MeanAggregation, "max": MaxAggregation, "sym": SumAggregation}
+"""How messages are put together; "sym" is a sum of messages weighted by the degrees of both ends."""
 
 
 class PairConv(MessagePassing):
@@ -42,7 +46,7 @@ class PairConv(MessagePassing):
 
     def __init__(self, network: nn.Module, *, aggr: str = "sum") -> None:
         check_choice("aggr", aggr, AGGREGATIONS)
-        super().__init__(aggr=_summed(aggr))
+        super().__init__(aggr=AGGREGATIONS[aggr]())
         self.network = network
         self.aggregation = aggr
 
@@ -55,7 +59,7 @@ class PairConv(MessagePassing):
         sizes = (sources.shape[0], targets.shape[0])
         return self.propagate(edge_index, x=(sources, targets), edge_attr=edge_attr, weights=weights, size=sizes)
 
-    def message(self, x_i: Tensor, x_j: Tensor, edge_attr: Tensor | None, weights: Tensor | None) -> Tensor:
+    def message(self, x_i: Tensor, x_j: Tensor, edge_attr: OptTensor, weights: OptTensor) -> Tensor:
         """Return the message (E, C') of each edge."""
         ends = [x_i, x_j] if edge_attr is None else [x_i, x_j, edge_attr]
         messages = self.network(torch.cat(ends, dim=-1))
@@ -128,7 +132,7 @@ class SIRGCN(MessagePassing):
             check_at_least("edge_dim", edge_dim, 1)
         check_choice("aggr", aggr, AGGREGATIONS)
         check_dropout(dropout)
-        super().__init__(aggr=_summed(aggr))
+        super().__init__(aggr=AGGREGATIONS[aggr]())
         self.in_channels, self.hidden_channels, self.out_channels = in_channels, hidden, out_channels
         self.edge_dim, self.aggregation, self.dropout = edge_dim, aggr, dropout
         self.activation = _activation(edge_activation)
@@ -150,7 +154,7 @@ class SIRGCN(MessagePassing):
         y = self.propagate(edge_index, query=query, key=key, edge=edge, weights=weights, size=sizes)
         return y if self.aggregation == "max" else self.linear_relation(y)
 
-    def message(self, query_i: Tensor, key_j: Tensor, edge: Tensor | None, weights: Tensor | None) -> Tensor:
+    def message(self, query_i: Tensor, key_j: Tensor, edge: OptTensor, weights: OptTensor) -> Tensor:
         """Return the message of each edge, (E, H), under a maximum (E, C')."""
         messages = self.activation(query_i + key_j if edge is None else query_i + key_j + edge)
         if self.aggregation == "max":
@@ -225,19 +229,17 @@ class SINCGCN(SIRGCN):
             dtype=dtype,
         )
         self.context_aggr = context_aggr
-        self.context = SimpleConv(_summed(context_aggr))
         self.linear_neigh = nn.Linear(in_channels, self.hidden_channels, bias=False, device=device, dtype=dtype)
 
     def _query(self, sources: Tensor, targets: Tensor, edge_index: Tensor) -> Tensor:
         query = super()._query(sources, targets, edge_index)
+        lists, order = lists_of_edges(edge_index, (sources.shape[0], targets.shape[0]))
         weights = _weights(self.context_aggr, edge_index, sources, targets)
-        context = self.context((sources, targets), edge_index, weights)
+        if weights is None:
+            context = REDUCTIONS[self.context_aggr](sources, lists)
+        else:
+            context = ragged.total(sources, lists, weights.index_select(0, order))
         return query + self._dropped(self.linear_neigh(context))
-
-
-def _summed(aggr: str) -> str:
-    """Return the aggregation of weighted messages."""
-    return "sum" if aggr == "sym" else aggr
 
 
 def _weights(aggr: str, edge_index: Tensor, sources: Tensor, targets: Tensor) -> Tensor | None:

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch_geometric.nn import TransformerConv
 from torch_geometric.utils import add_self_loops, remove_self_loops

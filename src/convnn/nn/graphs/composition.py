@@ -21,8 +21,10 @@ from convnn.ops.ragged import Lists
 Widths = tuple[int | None, int | None]
 Edges = tuple[Tensor, Tensor | None]
 Graph = Tensor | Lists | Neighbors | tuple[Tensor | Lists, Tensor | None]
-"""A, floating (n, n), where A_ij weighs the edge from j to i; or edges, with or without a pair of them and weights (E,):
-edge_index (2, E), lists of the neighbours of each node, or K neighbours of each node."""
+"""A (n, n), floating, where A_ij weighs the edge from j to i; or edges, or a pair of edges and their weights (E,).
+
+Edges are edge_index (2, E), lists of the neighbours of each node, or K neighbours of each node.
+"""
 
 
 class Para(nn.Module):
@@ -198,13 +200,13 @@ class Reparameterised(Para):
 
     def __init__(self, of: Para, function: Callable[..., Sequence[Tensor]], parameters: Sequence[Tensor]) -> None:
         super().__init__(of.widths)
-        self.of, self.function = deepcopy(of), function
+        self.map, self.function = deepcopy(of), function
         self.free = nn.ParameterList(parameters)
-        order = {parameter: place for place, parameter in enumerate(self.of.parameters())}
-        self.places = {name: order[one] for name, one in self.of.named_parameters(remove_duplicate=False)}
+        order = {parameter: place for place, parameter in enumerate(self.map.parameters())}
+        self.places = {name: order[one] for name, one in self.map.named_parameters(remove_duplicate=False)}
         for name in self.places:  # no parameters of this map: buffers, which its calls replace
             owner, _, attribute = name.rpartition(".")
-            module = self.of.get_submodule(owner)
+            module = self.map.get_submodule(owner)
             value = module._parameters.pop(attribute, None)
             if value is not None:  # a module that occurs twice has been here before
                 module.register_buffer(attribute, value.detach(), persistent=False)
@@ -215,7 +217,7 @@ class Reparameterised(Para):
         count = len(set(self.places.values()))
         if len(values) != count:
             raise InputError(f"the reparameterisation returns {len(values)} tensors; it must return {count}")
-        return functional_call(self.of, {name: values[place] for name, place in self.places.items()}, (graph, x))
+        return functional_call(self.map, {name: values[place] for name, place in self.places.items()}, (graph, x))
 
 
 def as_graph(graph: Graph, nodes: int) -> Tensor | Edges:

@@ -81,7 +81,7 @@ class CategoricalEncoder(nn.Module):
         self.weight = nn.Parameter(torch.empty(latent_channels, latent_channels))
         self.bias = nn.Parameter(torch.empty(latent_channels))
 
-        def make_head(name: str, hidden: Sequence[int]) -> nn.Module:
+        def make_head(name: str, hidden: Sequence[int]) -> MLP:
             for width in hidden:
                 check_at_least(name, width, 1)
             return MLP([latent_channels, *hidden, out_channels], dropout=dropout, norm=None)
