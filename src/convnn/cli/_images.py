@@ -9,7 +9,7 @@ from typing import Any
 
 from convnn.cli._flags import config_from, given_flags
 from convnn.cli._parser import Parser
-from convnn.data import FITS, READERS, REGRESSIONS, ImageData, ImagePart, load_data, load_part
+from convnn.data import FITS, READERS, REGRESSIONS, LabelledData, LabelledPart, load_data, load_part
 from convnn.data.folders import pictures_below
 from convnn.errors import InputError, check_choice
 from convnn.train import Recipe, TrainConfig
@@ -48,7 +48,7 @@ def check_criterion(config: TrainConfig) -> None:
         )
 
 
-def open_images(config: TrainConfig, **changes: Any) -> ImageData:
+def open_data(config: TrainConfig, **changes: Any) -> LabelledData:
     """Load the images that the flags of a run select.
 
     Args:
@@ -59,7 +59,7 @@ def open_images(config: TrainConfig, **changes: Any) -> ImageData:
         return load_data(config.dataset, config.data_path, **_arguments(config) | changes)
 
 
-def open_part(config: TrainConfig, part: str, **changes: Any) -> ImagePart:
+def open_part(config: TrainConfig, part: str, **changes: Any) -> LabelledPart:
     """Load one part of the images; if parts are folders, the others may be missing."""
     with _flag_names():
         return load_part(config.dataset, config.data_path, part, **_arguments(config) | changes)

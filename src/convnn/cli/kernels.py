@@ -33,7 +33,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     check_new(path.parent, [path.name], overwrite=args.overwrite)
     network, recipe = load_checkpoint(args.checkpoint)
     with show_activity(console, "generating kernels"):
-        layers = find_kernels(network, torch.zeros(1, *recipe.image_shape))
+        layers = find_kernels(network, torch.zeros(1, *recipe.input_shape))
         make_folder(path.parent, "--out")
         draw_kernels(layers, path, title=f"{recipe.model} of {recipe.layer}", num_kernels=args.num_kernels)
     if args.json:

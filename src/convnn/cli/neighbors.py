@@ -55,7 +55,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
         Path(args.out), [stem_of(name) + ending for name in images for ending in endings], overwrite=args.overwrite
     )
     if queries is None:
-        check_at_most("--num_queries", args.num_queries, recipe.image_shape[1] * recipe.image_shape[2])
+        check_at_most("--num_queries", args.num_queries, recipe.input_shape[1] * recipe.input_shape[2])
     folder = make_folder(Path(args.out), "--out")
     for name, image in images.items():
         picture = denormalise(image, recipe.mean, recipe.std)[0]
@@ -84,7 +84,7 @@ def read_images(args: argparse.Namespace, recipe: Recipe) -> dict[str, Tensor]:
     """
     fit = fit_from(args, recipe)
     if args.images:
-        return {path: load_image(path, recipe.image_shape, recipe.mean, recipe.std, fit) for path in args.images}
+        return {path: load_image(path, recipe.input_shape, recipe.mean, recipe.std, fit) for path in args.images}
     config = config_like(args, recipe, device="cpu", fit=fit)
     test = load_part_like(recipe, config, "test").loader
     indices = dict.fromkeys(args.index)
@@ -93,7 +93,7 @@ def read_images(args: argparse.Namespace, recipe: Recipe) -> dict[str, Tensor]:
             raise InputError(f"--index={index} must lie between 0 and {test.num_samples - 1}")
     found: dict[int, Tensor] = {}
     for batch in test:
-        for index, image in zip(batch.indices.tolist(), batch.images, strict=True):
+        for index, image in zip(batch.indices.tolist(), batch.inputs, strict=True):
             if index in indices:
                 found[index] = image.unsqueeze(0)
         if len(found) == len(indices):

@@ -118,7 +118,7 @@ def read_batches(
     def read() -> Iterator[tuple[str, Tensor]]:
         for path in paths:
             try:
-                yield path, load_image(path, recipe.image_shape, recipe.mean, recipe.std, fit)
+                yield path, load_image(path, recipe.input_shape, recipe.mean, recipe.std, fit)
             except InputError as error:  # noqa: PERF203 (cheap compared with reading a picture)
                 refuse(error)
 

@@ -13,10 +13,10 @@ from rich.console import Console
 
 from convnn.cli._flags import add_config_flags, given_flags
 from convnn.cli._help import brief_help
-from convnn.cli._images import check_criterion, open_images, open_part, remembered_data
+from convnn.cli._images import check_criterion, open_data, open_part, remembered_data
 from convnn.cli._parser import HelpAllAction, Parser, PathAction
 from convnn.cli.evaluate import evaluate_network
-from convnn.data import KNOWN_SHAPES, RASTERS, SIGNALS, ImageData
+from convnn.data import KNOWN_SHAPES, RASTERS, SIGNALS, LabelledData
 from convnn.data.stream import count_cores
 from convnn.errors import InputError
 from convnn.models import ExternalNetwork, Network, create_model, list_models, reads_of
@@ -125,9 +125,9 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
     console.quiet = not accelerator.is_main_process
     config = fix_threads(config, is_new=point is None)
     set_seed(config.seed)
-    data = load_images(config, accelerator)
+    data = open_share(config, accelerator)
     with accelerator.local_main_process_first():  # downloads happen once
-        network = make_network(config, data.image_shape, data.num_classes, pretrained=config.pretrained and not point)
+        network = make_network(config, data.input_shape, data.num_classes, pretrained=config.pretrained and not point)
     network.to(accelerator.device)
     if isinstance(network, ExternalNetwork) and config.pretrained and point is None:
         describe_pretrained(network, config, say)
@@ -141,7 +141,7 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
     callbacks: list[Callback] = [report]
     if accelerator.is_main_process:
         with show_activity(console, "counting the operations of one image"):
-            summary = summarize(network, data.image_shape)
+            summary = summarize(network, data.input_shape)
         callbacks += make_writers(config, network, data, summary, point, say)
         print_summary(console, config, data, summary, accelerator)
         print_replaced(network, config, console)
@@ -215,7 +215,7 @@ def fix_threads(config: TrainConfig, *, is_new: bool) -> TrainConfig:
     return replace(config, threads=threads)
 
 
-def initialise(network: Network, path: str, data: ImageData, console: Console) -> None:
+def initialise(network: Network, path: str, data: LabelledData, console: Console) -> None:
     """Load the weights of `--init_from`, and report the layers that keep their random initialisation."""
     fresh = start_from(network, path, data.num_classes)
     rest = f"; randomly initialised, because the number of classes differs: {', '.join(fresh)}" if fresh else ""
@@ -231,14 +231,14 @@ def describe_pretrained(network: ExternalNetwork, config: TrainConfig, say: Call
     say(f"starting from the weights of {config.model}{rest}")
 
 
-def load_images(config: TrainConfig, accelerator: "Accelerator") -> ImageData:
+def open_share(config: TrainConfig, accelerator: "Accelerator") -> LabelledData:
     """Load the images that the flags select, or the share of this process.
 
     Raises:
         InputError: they all belong to one class.
     """
     with accelerator.local_main_process_first():  # downloads happen once
-        data = open_images(
+        data = open_data(
             config,
             device=accelerator.device,
             process_index=accelerator.process_index,
@@ -255,7 +255,7 @@ def load_images(config: TrainConfig, accelerator: "Accelerator") -> ImageData:
 def make_writers(
     config: TrainConfig,
     network: Network,
-    data: ImageData,
+    data: LabelledData,
     summary: NetworkSummary,
     point: ResumePoint | None,
     say: Callable[[str], None],
@@ -310,7 +310,7 @@ def known_shape(config: TrainConfig) -> tuple[tuple[int, ...], int]:
     """
     if config.dataset in SIGNALS:  # made in no time
         part = open_part(config, "test", limit_test=1)
-        return part.image_shape, len(part.classes)
+        return part.input_shape, len(part.classes)
     images = config.dataset.removeprefix("sequential_")
     if images not in KNOWN_SHAPES:
         raise InputError(f"--dataset={config.dataset} has no fixed image shape to check; give --checkpoint")

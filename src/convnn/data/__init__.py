@@ -1,6 +1,6 @@
 from convnn.data.graphs import GraphData, list_graph_datasets, load_graph
 from convnn.data.images import FITS, denormalise, load_image
-from convnn.data.interface import Batch, ImageData, ImagePart, Loader, kind_of
+from convnn.data.interface import Batch, LabelledData, LabelledPart, Loader, kind_of
 from convnn.data.load import DATASETS, load_data, load_part
 from convnn.data.options import ON_BAD_IMAGE, RASTERS, READERS, REGRESSIONS, SIGNALS
 from convnn.data.sources import KNOWN_SHAPES
@@ -16,8 +16,8 @@ __all__ = [
     "SIGNALS",
     "Batch",
     "GraphData",
-    "ImageData",
-    "ImagePart",
+    "LabelledData",
+    "LabelledPart",
     "Loader",
     "denormalise",
     "kind_of",

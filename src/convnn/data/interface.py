@@ -11,13 +11,13 @@ class Batch(NamedTuple):
     """The samples of one step.
 
     Attributes:
-        images: (B, C, H, W) float32, normalised, on the loader's device; sequences are (B, C, T).
+        inputs: images (B, C, H, W) float32, normalised, or sequences (B, C, T), on the loader's device.
         labels: (B,) int64 class indices, or in a regression float32 numbers, on the loader's device.
         indices: (B,) int64 position of each sample in its part of the data set, 0 <= index < num_samples;
             on the CPU for streamed sets, on the device for sets stored there.
     """
 
-    images: Tensor
+    inputs: Tensor
     labels: Tensor
     indices: Tensor
 
@@ -49,7 +49,7 @@ class Loader(Protocol):
 
 
 @dataclass(frozen=True)
-class ImageData:
+class LabelledData:
     """A data set ready for training.
 
     Attributes:
@@ -57,7 +57,7 @@ class ImageData:
         train: training part, shuffled, and augmented if requested.
         test: test part, in order, never augmented.
         classes: name of each label; in a regression, that of the number.
-        image_shape: (C, H, W) of every image, after resizing; (C, T) of every sequence.
+        input_shape: (C, H, W) of every image, after resizing; (C, T) of every sequence.
         mean: mean of each channel, of images scaled to [0, 1].
         std: standard deviation of each channel, of images scaled to [0, 1].
         val: validation part, in order, never augmented; None where the set has two parts.
@@ -69,7 +69,7 @@ class ImageData:
     train: Loader
     test: Loader
     classes: tuple[str, ...]
-    image_shape: tuple[int, ...]
+    input_shape: tuple[int, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     val: Loader | None = None
@@ -84,7 +84,7 @@ class ImageData:
     @property
     def kind(self) -> str:
         """The word for a sample, "image" or "sequence"."""
-        return kind_of(self.image_shape)
+        return kind_of(self.input_shape)
 
     @property
     def parts(self) -> dict[str, Loader]:
@@ -99,20 +99,20 @@ class ImageData:
 
 
 @dataclass(frozen=True)
-class ImagePart:
+class LabelledPart:
     """One part of a data set.
 
     Attributes:
         name: name of the part, such as "test"; for images in folders the name of its folder.
         loader: its batches; those of train are shuffled.
         classes: name of each label.
-        image_shape: (C, H, W) of every image, after resizing; (C, T) of every sequence.
+        input_shape: (C, H, W) of every image, after resizing; (C, T) of every sequence.
     """
 
     name: str
     loader: Loader
     classes: tuple[str, ...]
-    image_shape: tuple[int, ...]
+    input_shape: tuple[int, ...]
 
 
 def kind_of(shape: tuple[int, ...]) -> str:

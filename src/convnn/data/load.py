@@ -4,7 +4,7 @@ from typing import Any
 import torch
 
 from convnn.data.builders import BUILDERS, build_part
-from convnn.data.interface import ImageData, ImagePart
+from convnn.data.interface import LabelledData, LabelledPart
 from convnn.data.options import Options
 from convnn.errors import check_choice
 
@@ -35,7 +35,7 @@ def load_data(
     missing: float | None = None,
     process_index: int = 0,
     num_processes: int = 1,
-) -> ImageData:
+) -> LabelledData:
     """Open a data set as train and test loaders, and a val loader if it has that part.
 
     The batches depend on the arguments alone.
@@ -80,9 +80,9 @@ def load_data(
 
     Example:
         >>> data = load_data("digits", batch_size=100)
-        >>> data.image_shape, data.num_classes, data.train.num_samples, len(data.test)
+        >>> data.input_shape, data.num_classes, data.train.num_samples, len(data.test)
         ((1, 8, 8), 10, 1437, 4)
-        >>> next(iter(data.test)).images.shape
+        >>> next(iter(data.test)).inputs.shape
         torch.Size([100, 1, 8, 8])
     """
     check_choice("dataset", dataset, DATASETS)
@@ -112,7 +112,7 @@ def load_data(
     return BUILDERS[dataset](options)
 
 
-def load_part(dataset: str, data_path: str | Path, part: str, **arguments: Any) -> ImagePart:
+def load_part(dataset: str, data_path: str | Path, part: str, **arguments: Any) -> LabelledPart:
     """Open one part of a data set; for imagenet and imagefolder the folders of the other parts may be missing.
 
     Args:

@@ -68,14 +68,14 @@ def model_card(network: Network, recipe: Recipe, *, license: str | None = None) 
         license: of the weights, by its name on the hub; none is named when None.
     """
     normalised = f"normalised by mean {_plain(recipe.mean)} and standard deviation {_plain(recipe.std)}"
-    images = f"(B, {', '.join(map(str, recipe.image_shape))}), {normalised}"
+    images = f"(B, {', '.join(map(str, recipe.input_shape))}), {normalised}"
     rows = {
         "network": f"`{recipe.model}`, width {recipe.width:g}",
         "layer": f"`{recipe.layer}`, {LAYERS[recipe.layer].summary}",
         "parameters": f"{sum(p.numel() for p in network.parameters()):,}",
         "trained on": f"{recipe.dataset}, {counted(recipe.epoch, 'epoch')}",
         "test accuracy": "not measured" if recipe.test_top1 is None else f"{recipe.test_top1:.2%} (top-1)",
-        f"{kind_of(recipe.image_shape)}s": images,
+        f"{kind_of(recipe.input_shape)}s": images,
         "classes": f"{len(recipe.classes)}: {_names(recipe.classes)}",
     }
     return _CARD.format(
@@ -85,7 +85,7 @@ def model_card(network: Network, recipe: Recipe, *, license: str | None = None) 
         paper=PAPER,
         table="\n".join(f"| {name} | {_cell(value)} |" for name, value in rows.items()),
         images=images,
-        commands="\n".join(COMMANDS[kind_of(recipe.image_shape)]),
+        commands="\n".join(COMMANDS[kind_of(recipe.input_shape)]),
         settings="\n".join(f"- `{name}`: {value!r}" for name, value in settings_read(recipe).items()),
     )
 
@@ -124,7 +124,7 @@ def _metadata(recipe: Recipe, license: str | None) -> str:
 
 def _task(recipe: Recipe) -> str:
     """Return the task by a name of the hub, which has none for the classification of sequences in general."""
-    return "image-classification" if kind_of(recipe.image_shape) == "image" else "other"
+    return "image-classification" if kind_of(recipe.input_shape) == "image" else "other"
 
 
 def _plain(values: tuple[float, ...]) -> str:

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from convnn.data import ImageData
+from convnn.data import LabelledData
 from convnn.screen import print_line
 from convnn.train.callbacks import Callback
 from convnn.train.config import TrainConfig
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 def print_summary(
-    console: Console, config: TrainConfig, data: ImageData, summary: NetworkSummary, accelerator: "Accelerator"
+    console: Console, config: TrainConfig, data: LabelledData, summary: NetworkSummary, accelerator: "Accelerator"
 ) -> None:
     """Print what is about to run."""
     processes = f", {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
     epochs = counted(config.num_epochs, "epoch")
-    sides = "x".join(map(str, data.image_shape))
+    sides = "x".join(map(str, data.input_shape))
     parts = ", ".join(f"{loader.num_samples:,} {part}" for part, loader in data.parts.items())
     rows = {
         "network": f"{config.model} of {config.layer}" + (f", width {config.width}" if config.width != 1 else ""),

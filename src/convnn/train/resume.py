@@ -202,8 +202,8 @@ def _saved_flags(checkpoint: Checkpoint, path: Path) -> TrainConfig:
     recipe = checkpoint.recipe
     if differences := _differences(config, recipe):
         raise InputError(f"--resume={path} is of a run whose flags and weights differ: {_join_first(differences)}")
-    if len(recipe.image_shape) == 3 and config.resize not in (None, *recipe.image_shape[1:]):
-        raise InputError(f"--resume={path} is of a run with --resize={config.resize} on images {recipe.image_shape}")
+    if len(recipe.input_shape) == 3 and config.resize not in (None, *recipe.input_shape[1:]):
+        raise InputError(f"--resume={path} is of a run with --resize={config.resize} on images {recipe.input_shape}")
     return config
 
 
