@@ -127,7 +127,7 @@ class Composite(Para):
 
     def forward(self, graph: Graph, x: Tensor) -> Tensor:
         """Map features (n, k) to (n, k')."""
-        graph = as_graph(graph, x.shape[0])
+        graph = as_graph(graph, x.shape[-2])
         return self.locally([graph] * len(self.maps), x)
 
 
@@ -140,7 +140,7 @@ class GCNN(Para):
         activation: sigma, a function of (n, k'); None is the identity.
 
     Shapes:
-        graph A (n, n), or edges; x (n, k); output (n, k'); weight (k, k').
+        graph A (n, n), or edges; x (n, k), or (..., n, k) for several on one graph; output (n, k'); weight (k, k').
 
     Raises:
         InputError: a number of channels is less than 1; in forward: A or x has another shape.
@@ -158,9 +158,9 @@ class GCNN(Para):
 
     def forward(self, graph: Graph, x: Tensor) -> Tensor:
         """Map features (n, k) to (n, k')."""
-        if x.dim() != 2 or x.shape[1] != self.widths[0]:
+        if x.dim() < 2 or x.shape[-1] != self.widths[0]:
             raise InputError(f"x of shape {tuple(x.shape)} must be (n, {self.widths[0]}), a row for each node")
-        y = aggregate(as_graph(graph, x.shape[0]), x @ self.weight)
+        y = aggregate(as_graph(graph, x.shape[-2]), x @ self.weight)
         return y if self.activation is None else self.activation(y)
 
     def extra_repr(self) -> str:
@@ -178,7 +178,7 @@ class OnEdges(Para):
 
     def forward(self, graph: Graph, x: Tensor) -> Tensor:
         """Map features (n, k) to (n, k')."""
-        graph = as_graph(graph, x.shape[0])
+        graph = as_graph(graph, x.shape[-2])
         edge_index, edge_weight = edges_of(graph) if isinstance(graph, Tensor) else graph
         return self.layer(x, edge_index) if edge_weight is None else self.layer(x, edge_index, edge_weight)
 
@@ -262,7 +262,7 @@ def check_laws(f: Para, g: Para, h: Para, graph: Graph, x: Tensor) -> dict[str, 
         InputError: the maps cannot be composed, or do not fit the graph.
     """
     one = Para.identity()
-    graph = as_graph(graph, x.shape[0])
+    graph = as_graph(graph, x.shape[-2])
     order = torch.arange(x.shape[0] - 1, -1, -1, device=x.device)
     whole = f >> g >> h
 

@@ -19,6 +19,8 @@ class GraphLayerFlags:
     context_aggr: str = flag("sum", "how SINCGCN puts together the neighbourhood that messages see: as --aggr")
     heads: int = flag(4, "number of heads of attention on graphs, each of --head_channels", least=1, most=WIDEST)
     probe: float = flag(
-        1.0, "how much a category of CatGCN counts beside the others: more is less interaction", least=0
+        1.0, "how much a category of CatGCN counts beside the others: more is less interaction", least=0.0
     )
-    balance: float = flag(0.5, "share of CatGCN's global part, 0 to 1; the rest are products of pairs", least=0, most=1)
+    balance: float = flag(
+        0.5, "share of CatGCN's global part, 0 to 1; the rest are products of pairs", least=0.0, most=1.0
+    )
