@@ -184,7 +184,7 @@ def neighbors_of_lists(lists: Lists, scores: Tensor | None = None, *, K: int | N
         if scores.shape != (count,):
             raise InputError(f"scores of shape {tuple(scores.shape)} must be ({count},), one for each neighbour")
         scores = torch.cat([scores, scores.new_zeros(1)])[places.masked_fill(absent, count)].unsqueeze(0)
-    is_full = not bool(absent.any())
+    is_full = not torch.compiler.is_compiling() and not bool(absent.any())
     return Neighbors(indices.unsqueeze(0), scores, None if is_full else absent.unsqueeze(0))
 
 

@@ -3,7 +3,11 @@
 This module does not import them, since they need PyTorch Geometric: `Deferred` names the module and the settings.
 """
 
+import importlib
+
+from convnn.nn.graphs import _forms  # noqa: F401
 from convnn.nn.graphs._deferred import Deferred
+from convnn.nn.graphs.convnn import GraphConvNN, GraphConvNNAttn
 from convnn.nn.registry import register_layer
 from convnn.systems import PUBLISHED, System, register_family, register_system
 
@@ -173,4 +177,38 @@ register_system(
         checked="numbers of its definition, since there is no code; its laws; stacked GCNConv of PyTorch Geometric",
         where="convnn.nn.graphs.Para convnn.nn.graphs.GCNN convnn.nn.graphs.check_laws",
     )
+importlib.import_module("convnn.nn.graphs._baselines")  # after the family, of which they are
+register_layer(
+    "GraphConvNN",
+    GraphConvNN,
+    System(
+        family="graphs",
+        name="ConvNN on a graph",
+        published="ConvNN",
+        when="graphs whose edges come in an order, such as nearest first",
+        selects="the first K neighbours, in the order of the edges",
+        weighs="by the weights of the edges",
+        aggregates="a weight for each rank and pair of channels",
+        paper="arXiv 2511.14137",
+        checked="the definition in loops; ConvNN on maps, on the graph that it finds",
+        where="convnn.nn.graphs.GraphConvNN",
+    ),
+    reads="graphs",
+)
+register_layer(
+    "GraphConvNN_Attn",
+    GraphConvNNAttn,
+    System(
+        family="graphs",
+        name="ConvNN attention on a graph",
+        published="ConvNN attention",
+        when="graphs whose edges come in an order, with weights by similarity",
+        selects="the first K neighbours, in the order of the edges",
+        weighs="softmax of the cosine or distance of projections",
+        aggregates="a weight for each rank and channel, then a 1x1 convolution",
+        paper="arXiv 2511.14137",
+        checked="the definition in loops; ConvNN attention on maps, on the graph that it finds",
+        where="convnn.nn.graphs.GraphConvNNAttn",
+    ),
+    reads="graphs",
 )
