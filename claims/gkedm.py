@@ -43,9 +43,7 @@ def measure(seeds: list[int], quick: bool) -> Outcome:
         [["network", "accuracy, %"], *([name, spread(found)] for name, found in scores.items())],
         {
             "attention helps the student": is_above(scores["student, attention"], scores["student, more steps"]),
-            "the teacher's attention helps it more": is_above(
-                scores["student, distilled by 1.0"], scores["student, attention"]
-            ),
+            "the teacher's helps it more": is_above(scores["student, taught by 1.0"], scores["student, attention"]),
             "attention helps the teacher": is_above(scores["teacher, attention"], scores["teacher"]),
         },
     )
@@ -74,9 +72,9 @@ def scores_of(seed: int, steps: int) -> dict[str, float]:
     teacher, student = Network(64), Network(4)
     found = {"teacher": trained(teacher), "student": trained(student)}
     found["student, more steps"] = trained(copy.deepcopy(student))
-    teacher.head, student.head = (GKEDM(width, CLASSES, heads=4, head_channels=8) for width in (64, 4))
+    teacher.head, student.head = (GKEDM(width, CLASSES, num_heads=4, head_channels=8) for width in (64, 4))
     found["teacher, attention"] = trained(teacher)
     attention = teacher.head.enhance(teacher.features(x, edges), edges)[2:]
     found["student, attention"] = trained(copy.deepcopy(student))
-    by = {f"student, distilled by {alpha}": trained(copy.deepcopy(student), attention, alpha) for alpha in (0.1, 1.0)}
+    by = {f"student, taught by {alpha}": trained(copy.deepcopy(student), attention, alpha) for alpha in (0.1, 1.0)}
     return found | by

@@ -166,7 +166,7 @@ class CatGCN(nn.Module):
     ) -> None:
         check_at_least("hops", hops, 0)
         super().__init__()
-        self.hops = hops
+        self.in_channels, self.out_channels, self.hops = in_channels, out_channels, hops
         self.encoder = CategoricalEncoder(
             in_channels,
             out_channels,

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from convnn.train.flags._flag import DEEPEST, WIDEST, flags_of
 from convnn.models import HIDDEN_ACTIVATIONS, NODE_NORMS, READOUTS, RESIDUALS
-from convnn.train.flags._flag import DEEPEST, flags_of
+from convnn.train.flags._flag import DEEPEST, WIDEST, flags_of
 
 flag = flags_of("graphs")
 
@@ -26,7 +25,6 @@ class GraphLayerFlags:
     )
     aggr: str = flag("sum", "how messages are put together, such as sum, mean, max, sym: by degrees")
     context_aggr: str = flag("sum", "how SINCGCN puts together the neighbourhood that messages see: as --aggr")
-    heads: int = flag(4, "number of heads of attention on graphs, each of --head_channels", least=1, most=WIDEST)
     probe: float = flag(
         1.0, "how much a category of CatGCN counts beside the others: more is less interaction", least=0.0
     )
