@@ -72,7 +72,7 @@ def scores_of(seed: int, steps: int) -> dict[str, float]:
     teacher, student = Network(64), Network(4)
     found = {"teacher": trained(teacher), "student": trained(student)}
     found["student, more steps"] = trained(copy.deepcopy(student))
-    teacher.head, student.head = (GKEDM(width, CLASSES, num_heads=4, head_channels=8) for width in (64, 4))
+    teacher.head, student.head = (GKEDM(width, CLASSES, heads=4, head_channels=8) for width in (64, 4))
     found["teacher, attention"] = trained(teacher)
     attention = teacher.head.enhance(teacher.features(x, edges), edges)[2:]
     found["student, attention"] = trained(copy.deepcopy(student))

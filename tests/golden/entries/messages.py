@@ -76,9 +76,7 @@ def _widths(text: str) -> tuple[int, ...]:
 
 
 def _gkedm(case: Case) -> nn.Module:
-    return graphs.GKEDM(
-        case.config["in_channels"], case.config["num_classes"], **case.pick("head_channels", num_heads="heads")
-    )
+    return graphs.GKEDM(case.config["in_channels"], case.config["num_classes"], **case.pick("heads", "head_channels"))
 
 
 def _attended(ours: nn.Module, x: Tensor, edge_index: Tensor) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ HEADS, HEAD_CHANNELS = 3, 4
 
 def layer() -> nn.Module:
     torch.manual_seed(0)
-    return graphs.GKEDM(5, 2, num_heads=HEADS, head_channels=HEAD_CHANNELS).double()
+    return graphs.GKEDM(5, 2, heads=HEADS, head_channels=HEAD_CHANNELS).double()
 
 
 def with_itself(edge_index: Tensor, nodes: int) -> Tensor:
@@ -102,7 +102,7 @@ def test_a_small_network_learns_labels_and_attention() -> None:
     x, edge_index = features(7, 5).float(), directed()
     labels = torch.arange(7) % 2
     torch.manual_seed(1)
-    teacher, student = (graphs.GKEDM(5, 2, num_heads=2, head_channels=width) for width in (8, 2))
+    teacher, student = (graphs.GKEDM(5, 2, heads=2, head_channels=width) for width in (8, 2))
     _, _, *attention = teacher.enhance(x, edge_index)
     optimizer = torch.optim.Adam(student.parameters(), 0.05)
     losses = []
@@ -118,7 +118,7 @@ def test_a_small_network_learns_labels_and_attention() -> None:
     assert all(parameter.grad is None for parameter in teacher.parameters())
 
 
-@pytest.mark.parametrize("name", ["in_channels", "out_channels", "num_heads", "head_channels"])
+@pytest.mark.parametrize("name", ["in_channels", "out_channels", "heads", "head_channels"])
 def test_settings_are_checked(name: str) -> None:
     with pytest.raises(InputError, match=f"^{name}=0 must be an integer of at least 1$"):
         graphs.GKEDM(**{"in_channels": 5, "out_channels": 2} | {name: 0})

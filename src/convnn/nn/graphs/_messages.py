@@ -105,7 +105,7 @@ Deferred(
 )
 register_layer(
     "GKEDM",
-    Deferred("attention", "GKEDM", num_heads=4, head_channels=8),
+    Deferred("attention", "GKEDM", heads=4, head_channels=8),
     _fact(
         number=44,
         name="GKEDM: attention that enhances and teaches",

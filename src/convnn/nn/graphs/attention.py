@@ -39,7 +39,7 @@ class GKEDM(nn.Module):
     Args:
         in_channels: C, of the network's features.
         out_channels: C', number of classes.
-        num_heads: H.
+        heads: H.
         head_channels: d.
 
     Shapes:
@@ -60,14 +60,14 @@ class GKEDM(nn.Module):
         torch.Size([3, 3])
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, num_heads: int = 4, head_channels: int = 8) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, heads: int = 4, head_channels: int = 8) -> None:
         super().__init__()
-        sizes = {"in_channels": in_channels, "out_channels": out_channels, "num_heads": num_heads}
+        sizes = {"in_channels": in_channels, "out_channels": out_channels, "heads": heads}
         for name, size in (sizes | {"head_channels": head_channels}).items():
             check_at_least(name, size, 1)
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.attention = TransformerConv(in_channels, head_channels, heads=num_heads)
-        self.classifier = nn.Linear(num_heads * head_channels, out_channels)
+        self.attention = TransformerConv(in_channels, head_channels, heads=heads)
+        self.classifier = nn.Linear(heads * head_channels, out_channels)
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """Map features (N, C) to (N, C')."""

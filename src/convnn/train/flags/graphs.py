@@ -25,6 +25,7 @@ class GraphLayerFlags:
     )
     aggr: str = flag("sum", "how messages are put together, such as sum, mean, max, sym: by degrees")
     context_aggr: str = flag("sum", "how SINCGCN puts together the neighbourhood that messages see: as --aggr")
+    heads: int = flag(4, "number of heads of GKEDM, each of --head_channels", least=1, most=WIDEST)
     probe: float = flag(
         1.0, "how much a category of CatGCN counts beside the others: more is less interaction", least=0.0
     )
