@@ -28,7 +28,8 @@ def measure_graphs(nodes: int, degree: int, channels: int, points: tuple[int, ..
 def _aggregations(nodes: int, degree: int, channels: int, repeats: int) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
     edge_index = torch.randint(nodes, (2, nodes * degree), generator=generator)
-    x = (torch.randn(nodes, channels, generator=generator).abs() + 0.1).requires_grad_()
+    places = torch.randperm(nodes * channels, generator=generator).view(nodes, channels)
+    x = (0.1 + places / places.numel()).requires_grad_()  # all different: of equal largest values ours is the first
     weight = torch.rand(edge_index.shape[1], generator=generator)
     grad = torch.randn(nodes, channels, generator=generator)
     rows = {}
