@@ -16,5 +16,5 @@ def test_errors_name_flags_where_the_library_names_arguments(tmp_path):
         open_data(config)
     with pytest.raises(InputError, match=r"^--keep_images stores images that --augment changes in every epoch"):
         open_data(TrainConfig(dataset="digits"), keep_images=True, augment=True)
-    with pytest.raises(InputError, match=r"^--split='tset' is not one of"):
+    with pytest.raises(InputError, match=r"^--part='tset' is not one of"):
         open_part(TrainConfig(dataset="digits"), "tset")

@@ -9,9 +9,21 @@ from typing import Any
 
 from convnn.cli._flags import config_from, given_flags
 from convnn.cli._parser import Parser
-from convnn.data import FITS, READERS, REGRESSIONS, LabelledData, LabelledPart, load_data, load_part
+from convnn.data import (
+    FITS,
+    GRAPH_SETS,
+    RASTERS,
+    READERS,
+    REGRESSIONS,
+    SIGNALS,
+    LabelledData,
+    LabelledPart,
+    load_data,
+    load_part,
+)
 from convnn.data.folders import pictures_below
 from convnn.errors import InputError, check_choice
+from convnn.models import list_models, reads_of
 from convnn.train import Recipe, TrainConfig
 
 FLAGS = (
@@ -46,6 +58,33 @@ def check_criterion(config: TrainConfig) -> None:
             f"--criterion={config.criterion} is for classes, but --dataset={config.dataset} has numbers to predict;"
             " leave it out, or give MSE"
         )
+
+
+SETS_OF = {"sequences": (*RASTERS, *SIGNALS), "graphs": tuple(GRAPH_SETS)}
+"""Data sets by what they have; all others have images."""
+
+
+def check_inputs(config: TrainConfig) -> None:
+    """Refuse a network that cannot read what the data set has.
+
+    Raises:
+        InputError: one has images and the other sequences or graphs; the message names both and what would fit.
+    """
+    reads = kind_read(config.model)
+    has = next((kind for kind, names in SETS_OF.items() if config.dataset in names), "images")
+    if reads == has:
+        return
+    if reads == "images":
+        advice = f"networks on {has} are {', '.join(name for name in list_models() if kind_read(name) == has)}"
+    else:
+        advice = f"data sets of {reads} are {', '.join(SETS_OF[reads])}"
+    raise InputError(f"--model={config.model} reads {reads}, but --dataset={config.dataset} has {has}; the {advice}")
+
+
+def kind_read(model: str) -> str:
+    """Return what a network reads: "images", "sequences" or "graphs"."""
+    reads = reads_of(model)
+    return reads if reads in SETS_OF else "images"
 
 
 def open_data(config: TrainConfig, **changes: Any) -> LabelledData:
@@ -139,5 +178,4 @@ def _flag_names() -> Iterator[None]:
 
 
 def _flag(argument: re.Match[str]) -> str:
-    name = "split" if argument[1] == "part" else argument[1]
-    return f"--{name}" if argument[2] else f"--{name}="
+    return f"--{argument[1]}" if argument[2] else f"--{argument[1]}="

@@ -62,8 +62,22 @@ def run(args: argparse.Namespace, console: Console) -> None:
         save_pretrained(network, recipe, out)
         text = f"{', '.join(FILES[:-1])} and {FILES[-1]}"
     else:
+        refuse_graphs(recipe, args.checkpoint, args.format)
         text = describe(export(args, network, recipe, out), kind_of(recipe.input_shape))
     print_line(console, f"{out}: {text}")
+
+
+def refuse_graphs(recipe: Recipe, checkpoint: str, form: str) -> None:
+    """Refuse to write a file for the checkpoint of a network on graphs.
+
+    Raises:
+        InputError: the network reads graphs; the message names the format that can hold it.
+    """
+    if kind_of(recipe.input_shape) == "graph":
+        raise InputError(
+            f"checkpoint '{checkpoint}' reads graphs, and --format {form} is for images and sequences; --format hub"
+            " holds it, and convnn.load opens it in Python"
+        )
 
 
 def export(args: argparse.Namespace, network: Network, recipe: Recipe, out: Path) -> float | None:

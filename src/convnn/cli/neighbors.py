@@ -10,7 +10,7 @@ from torch import Tensor
 from convnn.cli._flags import add_checkpoint, add_config_flags, add_out_flags, config_from
 from convnn.cli._images import add_fit_flag, config_like, fit_from
 from convnn.cli._parser import Parser, PathAction
-from convnn.cli.evaluate import load_part_like, refuse_sequences
+from convnn.cli.evaluate import load_part_like, refuse_all_but_images
 from convnn.data import denormalise, load_image
 from convnn.errors import InputError, check_at_least, check_at_most
 from convnn.files import check_new, make_folder
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     queries = None if args.query is None else [parse_query(text) for text in args.query]
     device = find_device(config_from(args).device)
     network, recipe = load_checkpoint(args.checkpoint)
-    refuse_sequences(recipe, args.checkpoint, "neighbors")
+    refuse_all_but_images(recipe, args.checkpoint, "neighbors")
     network.to(device)
     images = read_images(args, recipe)
     check_distinct(images)

@@ -13,13 +13,13 @@ from rich.console import Console
 
 from convnn.cli._flags import add_config_flags, given_flags
 from convnn.cli._help import brief_help
-from convnn.cli._images import check_criterion, open_data, open_part, remembered_data
+from convnn.cli._images import check_criterion, check_inputs, kind_read, open_data, open_part, remembered_data
 from convnn.cli._parser import HelpAllAction, Parser, PathAction
 from convnn.cli.evaluate import evaluate_network
-from convnn.data import KNOWN_SHAPES, RASTERS, SIGNALS, LabelledData
+from convnn.data import GRAPH_SETS, KNOWN_SHAPES, RASTERS, SIGNALS, LabelledData, example_of
 from convnn.data.stream import count_cores
 from convnn.errors import InputError
-from convnn.models import ExternalNetwork, Network, create_model, list_models, reads_of
+from convnn.models import ExternalNetwork, Network, create_model
 from convnn.nn import import_layers
 from convnn.screen import print_line, show_activity
 from convnn.train import (
@@ -47,10 +47,6 @@ from convnn.words import counted
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-
-SEQUENCES = (*RASTERS, *SIGNALS)
-"""Data sets of sequences."""
 
 
 def add_flags(parser: Parser) -> None:
@@ -140,7 +136,7 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
     report = ConsoleReport(console, config.num_epochs, f"{data.kind}s")
     callbacks: list[Callback] = [report]
     if accelerator.is_main_process:
-        with show_activity(console, "counting the operations of one image"):
+        with show_activity(console, f"counting the operations of one {data.kind}"):
             summary = summarize(network, data.input_shape)
         callbacks += make_writers(config, network, data, summary, point, say)
         print_summary(console, config, data, summary, accelerator)
@@ -159,26 +155,15 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
 
 
 def check_data(config: TrainConfig) -> None:
-    """Refuse a network for images with a data set of sequences, and the other way round.
+    """Refuse a network and a loss that do not suit the data set.
 
     Raises:
         InputError: they do not fit; the message names both and what would.
     """
     check_criterion(config)
-    of_sequences = reads_of(config.model) == "sequences"
-    if of_sequences and config.dataset not in SEQUENCES:
-        raise InputError(
-            f"--model={config.model} reads sequences, but --dataset={config.dataset} has images; the data sets of"
-            f" sequences are {', '.join(SEQUENCES)}"
-        )
-    if not of_sequences and config.dataset in SEQUENCES:
-        names = ", ".join(name for name in list_models() if reads_of(name) == "sequences")
-        raise InputError(
-            f"--model={config.model} reads images, but --dataset={config.dataset} has sequences; the networks on"
-            f" sequences are {names}"
-        )
-    if of_sequences and config.log_neighbors:
-        raise InputError(f"--log_neighbors is for images, but --model={config.model} reads sequences; leave it out")
+    check_inputs(config)
+    if config.log_neighbors and (reads := kind_read(config.model)) != "images":
+        raise InputError(f"--log_neighbors is for images, but --model={config.model} reads {reads}; leave it out")
 
 
 def print_replaced(network: Network, config: TrainConfig, console: Console) -> None:
@@ -303,12 +288,12 @@ def resume(trainer: Trainer, point: ResumePoint | None, console: Console) -> boo
 
 
 def known_shape(config: TrainConfig) -> tuple[tuple[int, ...], int]:
-    """Return the shape of the images or sequences of a data set, and its number of classes.
+    """Return the shape of the images, sequences or nodes of a data set, and its number of classes.
 
     Raises:
         InputError: they are not known without the files.
     """
-    if config.dataset in SIGNALS:  # made in no time
+    if config.dataset in (*SIGNALS, *GRAPH_SETS):  # made or read in no time
         part = open_part(config, "test", limit_test=1)
         return part.input_shape, len(part.classes)
     images = config.dataset.removeprefix("sequential_")
@@ -336,7 +321,7 @@ def make_network(config: TrainConfig, shape: tuple[int, ...], num_classes: int, 
 
 
 def check_shapes(config: TrainConfig, console: Console) -> None:
-    """Run a random batch through a new network and print the shapes."""
+    """Run a batch of zeros through a new network and print the shapes."""
     from accelerate.utils import set_seed
 
     device = find_device(config.device)
@@ -344,9 +329,8 @@ def check_shapes(config: TrainConfig, console: Console) -> None:
     shape, classes = known_shape(config)
     set_seed(config.seed)
     network = make_network(config, shape, classes).to(device).eval()
-    images = torch.randn(2, *shape, device=device)
     with torch.no_grad():
-        logits = network(images)
+        logits = network(example_of(shape, count=2, device=device))
     print_replaced(network, config, console)
-    sizes = f"input {tuple(images.shape)}, output {tuple(logits.shape)}"
+    sizes = f"input {(2, *shape)}, output {tuple(logits.shape)}"
     print_line(console, f"{config.model} of {config.layer}: {sizes}")

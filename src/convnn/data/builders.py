@@ -11,7 +11,8 @@ from torch import Tensor
 from convnn.data.augment import flip_and_crop, random_crop
 from convnn.data.images import BrokenImageError, Size, fit_picture, read_image
 from convnn.data.interface import LabelledData, LabelledPart
-from convnn.data.options import RASTERS, REGRESSIONS, Options, Statistics
+from convnn.data.labelled_graphs import build_graphs
+from convnn.data.options import GRAPH_SETS, RASTERS, REGRESSIONS, Options, Statistics
 from convnn.data.sequences import (
     ADDING_LENGTH,
     MISSING,
@@ -90,7 +91,7 @@ def build_part(options: Options, part: str) -> LabelledPart:
     if options.name not in ("imagenet", "imagefolder"):
         data = BUILDERS[options.name](options)
         check_choice("part", part, data.parts)
-        return LabelledPart(part, data.parts[part], data.classes, data.input_shape)
+        return LabelledPart(part, data.parts[part], data.classes, data.input_shape, data.kind)
     options = _imagenet_options(options) if options.name == "imagenet" else options
     check_choice("part", part, ("train", "val", "test"))
     source = read_image_folder(options.data_path, only=part)
@@ -108,6 +109,7 @@ BUILDERS: dict[str, Callable[[Options], LabelledData]] = {
     "sequential_cifar10": partial(build_cifar, kind="CIFAR10", statistics=CIFAR10_STATISTICS),
     "adding": build_adding,
     "waveforms": build_waveforms,
+    **dict.fromkeys(GRAPH_SETS, build_graphs),
 }
 
 
@@ -129,7 +131,8 @@ def _build_from_tensors(
 
     train = loader("train", source.train, augmentation if options.augment else None)
     test = loader("test", source.test, None)
-    return LabelledData(options.name, train, test, source.classes, shape, *statistics)
+    kind = "image" if order is None else "sequence"
+    return LabelledData(options.name, train, test, source.classes, shape, *statistics, kind=kind)
 
 
 def _build_from_signals(options: Options, make: Callable[[str], Signals], classes: tuple[str, ...]) -> LabelledData:
@@ -142,7 +145,7 @@ def _build_from_signals(options: Options, make: Callable[[str], Signals], classe
     train, test = loader("train"), loader("test")
     shape = tuple(next(iter(test)).inputs.shape[1:])
     task = "regression" if options.name in REGRESSIONS else "classification"
-    return LabelledData(options.name, train, test, classes, shape, *UNCHANGED, task=task)
+    return LabelledData(options.name, train, test, classes, shape, *UNCHANGED, task=task, kind="sequence")
 
 
 def _imagenet_options(options: Options) -> Options:

@@ -27,6 +27,7 @@ from convnn.models.convmixer import (
 from convnn.models.densenet import DenseNet, densenet121
 from convnn.models.external import ExternalNetwork, is_external
 from convnn.models.flexnet import FlexNet, FlexNet1d, flexnet5, flexnet7, flexnet7_1d
+from convnn.models.gnn import GNN, HIDDEN_ACTIVATIONS, NODE_NORMS, READOUTS, RESIDUALS, gnn
 from convnn.models.hierarchical.inceptionnext import (
     InceptionNeXt,
     inceptionnext_atto,
@@ -105,6 +106,11 @@ from convnn.models.vit import ViT, vit, vit_base, vit_small, vit_tiny
 __all__ = [
     "CCNN",
     "CKCNN",
+    "GNN",
+    "HIDDEN_ACTIVATIONS",
+    "NODE_NORMS",
+    "READOUTS",
+    "RESIDUALS",
     "VAN",
     "VGG",
     "CCNN1d",
@@ -154,6 +160,7 @@ __all__ = [
     "flexnet7",
     "flexnet7_1d",
     "flow",
+    "gnn",
     "greedyvig_b",
     "greedyvig_m",
     "greedyvig_s",

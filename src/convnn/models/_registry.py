@@ -81,7 +81,7 @@ def create_model(
             "timm:convnext_tiny".
         layer: one of `convnn.nn.list_layers()` that the network accepts; None is its default. In a network of another
             library it replaces the convolutions, or the attention; "Conv2d" leaves them.
-        in_channels: number of channels of the images.
+        in_channels: number of channels of the images, or of features of a node.
         num_classes: number of classes.
         width: factor on all channel numbers; 1 is the published network.
         pretrained: start from the pretrained weights of torchvision or timm, which downloads and caches them; a head
@@ -183,7 +183,7 @@ def layers_for(model: str) -> list[str]:
 
 
 def reads_of(model: str) -> str:
-    """Return what the layers of a network read: "maps" or "tokens", of images, or "sequences"."""
+    """Return what the layers of a network read: "maps" or "tokens", of images, "sequences" or "graphs"."""
     return Network.reads if is_external(model) else _MODELS[model].network.reads
 
 

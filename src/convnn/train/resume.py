@@ -12,6 +12,7 @@ from convnn.files import expand_home, is_same_folder
 from convnn.runs.files import BEST, LAST, PREVIOUS
 from convnn.train.checkpoint import LARGEST_NUMBER, Checkpoint, Recipe, check_recipe, read_checkpoint
 from convnn.train.config import TrainConfig
+from convnn.train.flags import value_type
 from convnn.train.machine import check_machine
 from convnn.train.metrics import EpochResult, best_result
 
@@ -229,6 +230,6 @@ def _join_first(parts: Sequence[str]) -> str:
 def _check_flag(f: "Field[Any]", value: Any) -> None:
     """Refuse a value that a command line could not have set."""
     is_valid = isinstance(value, (int, float) if f.type is float else typing.cast("type", f.type))
-    is_valid = is_valid and isinstance(value, bool) == (f.type is bool)
+    is_valid = is_valid and (value is None or isinstance(value, bool) == (value_type(f.type) is bool))
     if not is_valid or (isinstance(value, int) and abs(value) >= LARGEST_NUMBER):
         raise InputError(f"--{f.name}={reprlib.repr(value)}")

@@ -3,6 +3,8 @@
 This module does not import them, since they need PyTorch Geometric: `Deferred` names the module and the settings.
 """
 
+import importlib
+
 from convnn.nn.graphs import _forms  # noqa: F401
 from convnn.nn.graphs._deferred import Deferred
 from convnn.nn.graphs.convnn import GraphConvNN, GraphConvNNAttn
@@ -43,6 +45,7 @@ register_layer(
     reads="graphs",
 )
 
+importlib.import_module("convnn.nn.graphs._baselines")  # after the family, of which they are
 register_layer(
     "GraphConvNN",
     GraphConvNN,
