@@ -182,7 +182,7 @@ def test_they_replace_convolutions_or_attention() -> None:
     assert both["attention"](x, x, x)[0].shape == (2, 5, 8)
     assert "embed" in str(convnn.replace_layers(both, "GraphConvNN", where="embed"))
     again = nn.ModuleDict({"attention": nn.MultiheadAttention(8, 2)})
-    with pytest.raises(InputError, match=r"^similarity_type='Loc' is for maps, and layer='GraphConvNN' takes the place"):
+    with pytest.raises(InputError, match=r"^similarity_type='Loc' is for maps, and layer='GraphConvNN' takes"):
         convnn.replace_layers(again, "GraphConvNN", similarity_type="Loc")
 
 
