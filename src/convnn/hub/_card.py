@@ -1,7 +1,7 @@
 """The model card: what a network is, what it reached, and how to load it."""
 
 from convnn.data import REGRESSIONS, kind_of
-from convnn.models import Network, model_settings
+from convnn.models import Network, layer_defaults, model_settings
 from convnn.nn import LAYERS
 from convnn.train import Recipe
 from convnn.words import counted
@@ -94,7 +94,7 @@ def model_card(network: Network, recipe: Recipe, *, license: str | None = None) 
 
 def settings_read(recipe: Recipe) -> dict[str, object]:
     """Return the settings that the network or its layer reads; a recipe keeps all flags."""
-    read = model_settings(recipe.model) | LAYERS[recipe.layer].settings
+    read = model_settings(recipe.model) | layer_defaults(recipe.model, recipe.layer)
     return {name: value for name, value in recipe.settings.items() if name in read}
 
 

@@ -36,7 +36,6 @@ from convnn.models.hierarchical.inceptionnext import (
     inceptionnext_tiny,
 )
 from convnn.models.hierarchical.lsknet import LSKNet, lsknet_s, lsknet_t
-from convnn.models.hierarchical.published import load_published
 from convnn.models.hierarchical.recnext import (
     RecNeXt,
     RecNeXtA,
@@ -89,6 +88,7 @@ from convnn.models.mobilevig import (
     mobilevigv2_ti,
 )
 from convnn.models.normalizing_flow import FInCFlow
+from convnn.models.published import load_published
 from convnn.models.resnet import ResNet, resnet18, resnet34
 from convnn.models.se_resnet import (
     SEResNet,

@@ -170,5 +170,6 @@ class TrainConfig(
 
     def reads(self, name: str) -> bool:
         """Return whether a flag affects this run: networks and layers ignore the settings of others."""
-        of_layer = replacement_settings(self.layer) if is_external(self.model) else LAYERS[self.layer].settings.keys()
+        is_replaced = is_external(self.model)
+        of_layer = replacement_settings(self.layer) if is_replaced else layer_defaults(self.model, self.layer).keys()
         return name in of_layer or name in model_settings(self.model) or not is_setting(name)
