@@ -22,18 +22,13 @@ from convnn.nn.generated.dense import (
     SMPConv2d,
     SMPConv3d,
 )
-from convnn.nn.functions.generated import GeneratedConv, set_rate
-from convnn.nn.functions.long import LagConv, LongConv1d, LongConv2d, LongConv3d, SGConv1d, SGConv2d, SGConv3d
-from convnn.nn.functions.paired import PointsAndSmall
-from convnn.nn.functions.points import PointConv
-from convnn.nn.functions.separable import CCNNConv1d, CCNNConv2d, CCNNConv3d
-from convnn.nn.graphs.on_maps import GraphOnMap1d, GraphOnMap2d, GraphOnMap3d
-from convnn.nn.graphs.on_tokens import GraphOnTokens
 from convnn.nn.generated.long import LagConv, LongConv1d, LongConv2d, LongConv3d, SGConv1d, SGConv2d, SGConv3d
 from convnn.nn.generated.operator import GeneratedConv, set_rate
 from convnn.nn.generated.paired import PointsAndSmall
 from convnn.nn.generated.points import PointConv
 from convnn.nn.generated.separable import CCNNConv1d, CCNNConv2d, CCNNConv3d
+from convnn.nn.graphs.on_maps import GraphOnMap1d, GraphOnMap2d, GraphOnMap3d
+from convnn.nn.graphs.on_tokens import GraphOnTokens
 from convnn.nn.invertible.glow import ActNorm2d, AffineCoupling, InvertiblePointwise, Logit, Squeeze2d
 from convnn.nn.invertible.protocol import Invertible, InvertibleSequence
 from convnn.nn.invertible.triangular import FInC2d, TriangularConv2d
