@@ -31,9 +31,7 @@ def chosen_samples(recipe: Recipe, part: LabelledPart, numbers: Sequence[int], f
     count = len(inputs.x) if part.kind == "node" else part.loader.num_samples
     for number in numbers:
         if not 0 <= number < count:
-            raise InputError(
-                f"{flag}={number} must lie between 0 and {count - 1}, the {part.kind}s of {recipe.dataset}"
-            )
+            raise InputError(f"{flag}={number} must lie between 0 and {count - 1}, a {part.kind} of {recipe.dataset}")
     if part.kind == "node":
         return inputs._replace(nodes=torch.tensor(numbers, device=inputs.x.device))
     graphs = [graph for one in (batch, *others) for graph in apart(one.inputs)]
@@ -62,9 +60,7 @@ def parse_numbers(words: Sequence[str]) -> list[int]:
     """
     for word in words:
         if not word.isdecimal():
-            raise InputError(
-                f"{word!r} is not a number of a node or graph, of which the network of this checkpoint reads"
-            )
+            raise InputError(f"{word!r} is not the number of a node or graph, which this checkpoint classifies")
     return [int(word) for word in words]
 
 

@@ -87,13 +87,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     network, recipe = load_checkpoint(args.checkpoint)
     if kind_of(recipe.input_shape) == "graph":
         part = part_of_graphs(args, recipe)
-        write(
-            guess_graphs(network, recipe, part, parse_numbers(args.images), args.top),
-            args.format,
-            out,
-            console,
-            part.kind,
-        )
+        found = guess_graphs(network, recipe, part, parse_numbers(args.images), args.top)
+        write(found, args.format, out, console, part.kind)
         return 0
     refuse_all_but_images(recipe, args.checkpoint, "predict")
     fit = fit_from(args, recipe)

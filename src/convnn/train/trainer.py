@@ -246,6 +246,8 @@ class Trainer:
         broken = sorted(self.processes.gather_text({line for part in self.data.parts.values() for line in part.broken}))
         if self._is_worth_saving(is_best=is_best):
             self._save()  # first, so that the tables are never ahead of the checkpoint
+        else:
+            self._check_weights()
         for callback in self.callbacks:
             callback.on_epoch_end(result)
             if broken:

@@ -105,7 +105,9 @@ def _draw(panel: Axes, graph: "nx.Graph[int]", colors: NDArray[Any], rings: NDAr
     widths = [max(0.8, size / 80) if rings[one] else size / 200 for one in order]
     panel.scatter(places[:, 0], places[:, 1], s=size, c=colors[order], edgecolors=edges, linewidths=widths, zorder=2)
     if node is not None:
-        panel.scatter(where[node][0], where[node][1], s=5 * size + 60, facecolors="none", edgecolors=INK, linewidths=1.5, zorder=3)
+        panel.scatter(
+            where[node][0], where[node][1], s=5 * size + 60, facecolors="none", edgecolors=INK, linewidths=1.5, zorder=3
+        )
     panel.set_aspect("equal")
     panel.set_axis_off()
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from convnn.models import HIDDEN_ACTIVATIONS, NODE_NORMS, READOUTS, RESIDUALS
-from convnn.train.flags._flag import DEEPEST, flags_of
+from convnn.train.flags._flag import DEEPEST, WIDEST, flags_of
 
 flag = flags_of("graphs")
 
@@ -19,4 +19,5 @@ class GraphLayerFlags:
     )
     linear_head: bool = flag(False, "end gnn in a linear map, after as many layers")
     readout: str = flag("mean", "how gnn pools the nodes of each graph", READOUTS)
+    attention_heads: int = flag(1, "number of heads of GAT", least=1, most=WIDEST)
     hops: int = flag(2, "number of propagations, or degree of a polynomial of the graph", least=0, most=DEEPEST)
