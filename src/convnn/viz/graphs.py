@@ -100,7 +100,8 @@ def _draw(panel: Axes, graph: "nx.Graph[int]", colors: NDArray[Any], rings: NDAr
     places = np.array([where[one] for one in order])
     size = float(np.clip(6000 / len(order), 6, 160))
     lines = [(where[a], where[b]) for a, b in graph.edges if a != b]
-    panel.add_collection(LineCollection(lines, colors=FAINT, linewidths=min(1.0, size / 40), alpha=0.6, zorder=1))
+    strength = float(np.clip(200 / (len(lines) + 1), 0.25, 0.7))  # many edges would be one grey
+    panel.add_collection(LineCollection(lines, colors=FAINT, linewidths=min(1.0, size / 40), alpha=strength, zorder=1))
     edges = [INK if rings[one] else "white" for one in order]
     widths = [max(0.8, size / 80) if rings[one] else size / 200 for one in order]
     panel.scatter(places[:, 0], places[:, 1], s=size, c=colors[order], edgecolors=edges, linewidths=widths, zorder=2)
@@ -108,7 +109,7 @@ def _draw(panel: Axes, graph: "nx.Graph[int]", colors: NDArray[Any], rings: NDAr
         panel.scatter(
             where[node][0], where[node][1], s=5 * size + 60, facecolors="none", edgecolors=INK, linewidths=1.5, zorder=3
         )
-    panel.set_aspect("equal")
+    panel.set_aspect("equal", adjustable="datalim")
     panel.set_axis_off()
 
 
