@@ -12,9 +12,9 @@ from torch_geometric.nn.conv.gcn_conv import gcn_norm
 from torch_geometric.utils import scatter
 
 from convnn.errors import InputError, check_at_least
-from convnn.nn.graphs._checks import check_edges, check_features
+from convnn.nn.graphs._checks import check_factors, check_features
 from convnn.nn.graphs.equivariant_maps import EquivariantMap
-from convnn.ops.ragged import Lists
+from convnn.ops.ragged import Lists, check_edges
 
 FORMS = ((2, 21), (21, 21), (21, 0), (2, 1))
 """What a layer takes and gives, by the digits: 2 features of pairs of nodes, 1 of nodes, 0 of whole ego networks."""
@@ -234,7 +234,8 @@ def pair_features(x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = No
         InputError: shapes do not agree.
     """
     check_features(x, x.shape[-1])
-    check_edges(edge_index, x.shape[0], edge_weight)
+    check_edges(edge_index, x.shape[0])
+    check_factors("edge_weight", edge_weight, edge_index.shape[1])
     edge_index, edge_weight = gcn_norm(edge_index, edge_weight, x.shape[0], dtype=x.dtype)
     is_loop = (edge_index[0] == edge_index[1]).to(x.dtype).unsqueeze(1)
     of_nodes = F.pad(x[edge_index[0]] * is_loop, (1, 0))

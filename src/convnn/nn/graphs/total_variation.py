@@ -10,8 +10,9 @@ from torch_geometric.typing import OptTensor
 from torch_geometric.utils import scatter
 
 from convnn.errors import InputError, check_positive
-from convnn.nn.graphs._checks import check_edges, check_features
+from convnn.nn.graphs._checks import check_factors, check_features
 from convnn.nn.graphs.aggregation import SumAggregation
+from convnn.ops.ragged import check_edges
 
 
 class _TotalVariation(MessagePassing):
@@ -94,7 +95,8 @@ class GTVConv(_TotalVariation):
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Map (N, C_in) to (N, C_out)."""
         check_features(x, self.in_channels)
-        check_edges(edge_index, x.shape[0], edge_weight)
+        check_edges(edge_index, x.shape[0])
+        check_factors("edge_weight", edge_weight, edge_index.shape[1])
         out: Tensor = self.act(self.step(x @ self.weight, edge_index, edge_weight))
         return out
 
@@ -146,7 +148,8 @@ def total_variation_loss(
     Reference:
         Hansen and Bianchi, "Total Variation Graph Neural Networks", arXiv 2211.06218.
     """
-    check_edges(edge_index, s.shape[0], edge_weight)
+    check_edges(edge_index, s.shape[0])
+    check_factors("edge_weight", edge_weight, edge_index.shape[1])
     batch = edge_index.new_zeros(s.shape[0]) if batch is None else batch
     weights = s.new_ones(edge_index.shape[1]) if edge_weight is None else edge_weight
     source, target = edge_index
