@@ -328,6 +328,8 @@ _OF_BASES = {"degree_exponents": (), "support": "dense", "hops": None, "normaliz
 Deferred("pair_bases", "pdf_bases", **_OF_BASES)
 importlib.import_module("convnn.nn.graphs._baselines")  # after the family, of which they are
 importlib.import_module("convnn.nn.graphs._multisets")
+for _facts in ("_baselines", "_messages"):
+    importlib.import_module(f"convnn.nn.graphs.{_facts}")  # after the family, of which they are
 register_layer(
     "GraphConvNN",
     GraphConvNN,

@@ -23,6 +23,7 @@ class GraphLayerFlags:
     )
     linear_head: bool = flag(False, "end gnn in a linear map, after as many layers")
     readout: str = flag("mean", "how gnn pools the nodes of each graph", READOUTS)
+    attention_heads: int = flag(1, "number of heads of GAT", least=1, most=WIDEST)
     hops: int = flag(2, "number of propagations, or degree of a polynomial of the graph", least=0, most=DEEPEST)
     delta: float = flag(1.0, "length of TV's step down the total variation")
     eps: float = flag(1e-3, "smallest distance of neighbours in TV", above=0.0)
@@ -35,7 +36,9 @@ class GraphLayerFlags:
     use_degree: bool = flag(False, "multiply by the logarithm of the degree in Fisher")
     attention: str = flag("softmax", "weights of Fisher: softmax of the posterior, or itself", ("softmax", "posterior"))
     ego_sizes: str = flag("1", "sizes of SPEN's ego networks with weights of their own, such as 2,3,4")
-    aggr: str = flag("softmax", "how messages are aggregated, such as softmax, power, add, mean or max")
+    aggr: str = flag(
+        "sum", "how messages are aggregated: sum, mean, max; in GEN also softmax, power; in SIRGCN sym, by degrees"
+    )
     t: float = flag(1.0, "inverse temperature of the softmax over messages", least=0.0)
     learn_t: bool = flag(False, "learn it")
     p: float = flag(1.0, "power of the power mean of messages", above=0.0)
@@ -70,3 +73,14 @@ class GraphLayerFlags:
     linear_filter: bool = flag(False, "PDF's filter is linear instead of an MLP")
     shared_filter: bool = flag(False, "PDF has one filter for all channels")
     edge_softmax: bool = flag(True, "scale PDF's filter to the sum 1 over the neighbours of a node")
+    hidden_channels: int | None = flag(
+        None, "channels of the messages of SIRGCN and SINCGCN; None: those of the output", least=1, most=WIDEST
+    )
+    context_aggr: str = flag("sum", "how SINCGCN puts together the neighbourhood that messages see: as --aggr")
+    heads: int = flag(4, "number of heads of GKEDM, each of --head_channels", least=1, most=WIDEST)
+    probe: float = flag(
+        1.0, "how much a category of CatGCN counts beside the others: more is less interaction", least=0.0
+    )
+    balance: float = flag(
+        0.5, "share of CatGCN's global part, 0 to 1; the rest are products of pairs", least=0.0, most=1.0
+    )
