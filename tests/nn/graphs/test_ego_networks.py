@@ -239,7 +239,7 @@ def pairs(*shape: int) -> Tensor:
         (lambda _: graphs.SPENConv(3, 4, ego_sizes="2;3"), r"ego_sizes='2;3' must be numbers of nodes separated by .*"),
         (
             lambda _: graphs.SPENConv(3, 4)(pairs(2, 2), EDGES),
-            r"x of shape \(2, 2\) .* must be floating and \(N, 3\)",
+            r"x of shape \(2, 2\) and torch.float32 must be floating and \(N, 3\), .*",
         ),
         (lambda _: graphs.SPEN(3, 2, num_layers=1), r"num_layers=1 must be an integer of at least 2"),
     ],

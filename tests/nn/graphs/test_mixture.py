@@ -235,7 +235,7 @@ X, EDGES = torch.zeros(5, 3), torch.tensor([[0, 1], [1, 0]])
         (lambda: one(projection=None), r"out_channels=4 must be 24 without a projection"),
         (
             lambda: one()(torch.zeros(5, 2), EDGES),
-            r"x of shape \(5, 2\) .* must be floating and \(N, 3\)",
+            r"x of shape \(5, 2\) and torch.float32 must be floating and \(N, 3\), .*",
         ),
         (lambda: one()(X, EDGES - 1), r"edge_index has sources from -1 to 0; .*"),
         (lambda: one(use_degree=True)((X, X), EDGES), r"use_degree=True must be False for sources and targets .*"),

@@ -233,7 +233,7 @@ def pair_features(x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = No
     Raises:
         InputError: shapes do not agree.
     """
-    check_features(x, x.shape[-1])
+    check_features(x)
     check_edges(edge_index, x.shape[0])
     check_factors("edge_weight", edge_weight, edge_index.shape[1])
     edge_index, edge_weight = gcn_norm(edge_index, edge_weight, x.shape[0], dtype=x.dtype)
