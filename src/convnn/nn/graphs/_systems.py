@@ -4,6 +4,7 @@ This module does not import them, since they need PyTorch Geometric: `Deferred` 
 """
 
 import importlib
+from functools import partial
 
 from convnn.nn.graphs import _forms  # noqa: F401
 from convnn.nn.graphs._deferred import Deferred
@@ -26,12 +27,26 @@ for _name in ("Var", "Std"):
 Deferred("aggregation", "SoftmaxAggregation", t=1.0, semi_grad=False, **_LEARNED)
 Deferred("aggregation", "PowerMeanAggregation", p=1.0, clamp_min=1e-4, clamp_max=100.0, **_LEARNED)
 
-register_layer(
+_GENERALIZED = {
+    "aggr": "softmax",
+    "t": 1.0,
+    "learn_t": False,
+    "semi_grad": None,
+    "p": 1.0,
+    "learn_p": False,
+    "y": 0.0,
+    "learn_y": False,
+}
+_PNA = {"aggregators": "mean,max,min,std", "scalers": "identity,amplification,attenuation", "deg": None}
+
+_fact = partial(System, family="graphs")
+_register = partial(register_layer, reads="graphs")
+
+_register(
     "SGC",
     Deferred("propagation", "SGC", hops=2),
-    System(
+    _fact(
         number=34,
-        family="graphs",
         name="Simple graph convolution",
         published="SGC",
         when="a strong linear baseline, quick: the propagation is computed once",
@@ -39,11 +54,105 @@ register_layer(
         weighs="by the degrees, D^-1/2 (A + I) D^-1/2",
         aggregates="a sum, K times, then one linear map",
         paper="arXiv 1902.07153",
-        checked=f"{PUBLISHED}; SGConv of PyTorch Geometric",
+        checked=f"{PUBLISHED}; training by Adam; SGConv of PyTorch Geometric; dense matrices and their spectrum",
         where="convnn.nn.graphs.SGC",
     ),
-    reads="graphs",
 )
+_register(
+    "LGC",
+    Deferred("propagation", "LGC", hops=3),
+    _fact(
+        number=81,
+        name="LightGCN",
+        published="LightGCN",
+        when="embeddings of users and items; as a layer, SGC that keeps what is near",
+        selects="the nodes within L hops",
+        weighs="by the degrees, D^-1/2 A D^-1/2",
+        aggregates="a sum, L times, and the mean over all depths",
+        paper="arXiv 2002.02126",
+        checked=f"{PUBLISHED}, of embeddings, loss and ranking; LightGCN of PyTorch Geometric; dense matrices",
+        where="convnn.nn.graphs.LGC convnn.nn.graphs.LightGCN convnn.objectives.ranking.bpr_loss",
+    ),
+)
+_register(
+    "GEN",
+    Deferred(
+        "generalized",
+        "GENConv",
+        **_GENERALIZED,
+        msg_norm=False,
+        learn_msg_scale=True,
+        mlp_layers=2,
+        norm="batch",
+        edge_dim=None,
+    ),
+    _fact(
+        number=31,
+        name="DeeperGCN",
+        published="GENConv, DeeperGCN",
+        when="deep stacks, with DeeperGCN; between mean and maximum",
+        selects="given edges",
+        weighs="softmax of the features, or a power mean",
+        aggregates="a sum in each channel, added to the node, through an MLP",
+        paper="arXiv 2006.07739",
+        checked=f"{PUBLISHED}, of layer and network; GENConv, MessageNorm and DeepGCNLayer of PyTorch Geometric",
+        where="convnn.nn.graphs.GENConv convnn.nn.graphs.DeeperGCN",
+    ),
+    fixed=("semi_grad", "y", "norm", "edge_dim"),
+)
+_register(
+    "PNA",
+    Deferred("statistics", "PNAConv", **_PNA, edge_dim=None, towers=1, pre_layers=1, post_layers=1, divide_input=False),
+    _fact(
+        number=102,
+        name="Principal neighbourhood aggregation",
+        published="PNA",
+        when="what counts is the number of neighbours, and how they are spread",
+        selects="given edges",
+        weighs="equally; results by powers of the degree",
+        aggregates="mean, maximum, minimum and standard deviation side by side, through linear maps",
+        paper="arXiv 2004.05718",
+        checked=f"{PUBLISHED}; PNAConv of PyTorch Geometric with that standard deviation; the definition in loops",
+        where="convnn.nn.graphs.PNAConv convnn.nn.graphs.PNAConvSimple",
+    ),
+    fixed=("deg", "edge_dim"),
+)
+_register(
+    "HGNN",
+    Deferred("hypergraph", "HGNNConv"),
+    _fact(
+        number=114,
+        name="Hypergraph neural network",
+        published="HGNN",
+        when="edges that join many nodes, such as everybody in one group",
+        selects="the members of the hyperedges that a node is in",
+        weighs="by membership and by the degrees of nodes and hyperedges",
+        aggregates="a sum from nodes to hyperedges, and back",
+        paper="arXiv 1809.09401",
+        checked=f"{PUBLISHED}, of layer, network and construction; HypergraphConv of PyTorch Geometric; dense matrices",
+        where="convnn.nn.graphs.HGNNConv convnn.nn.graphs.HGNN convnn.nn.graphs.knn_hypergraph",
+    ),
+)
+
+# What has no --layer.
+Deferred("propagation", "propagations", edge_weight=None, hops=2, loops=1.0)
+Deferred("light_gcn", "LightGCN", dim=64, num_layers=3, keep_prob=1.0)
+Deferred("generalized", "generalized_aggregation", **_GENERALIZED)
+Deferred(
+    "deeper_gcn",
+    "DeeperGCN",
+    hidden_channels=128,
+    num_layers=3,
+    layer=None,
+    block="res+",
+    norm="batch",
+    dropout=0.5,
+)
+Deferred("statistics", "DegreeScalerAggregation", deg=None)
+Deferred("statistics", "PNAConvSimple", **_PNA, post_layers=1)
+Deferred("hypergraph", "HGNN", hidden_channels=128, dropout=0.5)
+Deferred("hypergraph", "propagate_hyperedges", hyperedge_weight=None, incidence_weight=None)
+Deferred("hypergraph", "knn_hypergraph", k=10, prob=True, m_prob=1.0)
 
 _GIBBS = {"mu": 3.0, "xi": 4.0, "stigma": 0.5, "heta": 2.0}
 _SERIES = {"hops": 10, "damping": "jackson", **_GIBBS, "homophily": "auto"}
@@ -218,6 +327,9 @@ Deferred("decomposition", "filtered_sum", nodes=None)
 _OF_BASES = {"degree_exponents": (), "support": "dense", "hops": None, "normalize": False, "self_loops": True}
 Deferred("pair_bases", "pdf_bases", **_OF_BASES)
 importlib.import_module("convnn.nn.graphs._baselines")  # after the family, of which they are
+importlib.import_module("convnn.nn.graphs._multisets")
+for _facts in ("_baselines", "_messages"):
+    importlib.import_module(f"convnn.nn.graphs.{_facts}")  # after the family, of which they are
 register_layer(
     "GraphConvNN",
     GraphConvNN,

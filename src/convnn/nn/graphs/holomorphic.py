@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnn.errors import InputError, check_at_least, check_choice, check_fraction
-from convnn.nn.graphs._checks import check_edges, check_weights
+from convnn.nn.graphs._checks import check_weights
 from convnn.nn.graphs._degrees import degree_powers, degrees
 from convnn.ops.edges import propagate
+from convnn.ops.ragged import check_edges
 
 POWER_DAMPINGS = ("exp", "lin")
 HOLO_BASES = ("powers", "resolvent")

@@ -7,8 +7,9 @@ from torch.nn import functional as F
 from torch_geometric.nn import GCNConv
 
 from convnn.errors import check_fraction
-from convnn.nn.graphs._checks import check_edges, check_features, check_weights
+from convnn.nn.graphs._checks import check_features, check_weights
 from convnn.nn.graphs.polar import OrthonormalLinear
+from convnn.ops.ragged import check_edges
 
 
 class GCORN(GCNConv):

@@ -10,7 +10,7 @@ from scipy import sparse
 from torch import Tensor
 
 from convnn.errors import InputError, check_at_least, check_choice
-from convnn.nn.graphs._checks import check_edges
+from convnn.ops.ragged import check_edges
 
 SUPPORTS = ("dense", "sparse")
 Powers = int | tuple[int, int]

@@ -9,8 +9,9 @@ from torch.nn import functional as F
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
 from convnn.errors import InputError, check_at_least, check_positive
-from convnn.nn.graphs._checks import check_edges, check_weights
+from convnn.nn.graphs._checks import check_weights
 from convnn.ops.edges import propagate
+from convnn.ops.ragged import check_edges
 
 Network = Callable[[Tensor, Tensor], Tensor]
 """A function of features (N, C) of the nodes and of edge_index (2, E) with a row for each node."""
