@@ -159,7 +159,7 @@ def test_settings_out_of_range(settings: dict, message: str) -> None:
     [
         (rows(3, 2)[0], GRAPH, None, "x of shape (2,) and torch.float64 must be floating and (N, 2)"),
         (rows(12, 2).long(), GRAPH, None, "x of shape (12, 2) and torch.int64 must be floating"),
-        (rows(5, 2), GRAPH, None, "edge_index has nodes from 0 to 11; they must lie between 0 and 4"),
+        (rows(5, 2), GRAPH, None, "edge_index has sources from 0 to 11; they must lie between 0 and 4"),
         (rows(12, 2), GRAPH.T, None, "edge_index of shape "),
         (rows(12, 2), GRAPH, rows(3, 1)[:, 0], "edge_weight of shape (3,)"),
         (rows(12, 2), GRAPH, -torch.ones(GRAPH.shape[1]), "edge_weight has -1.0; weights must not be negative"),

@@ -212,7 +212,7 @@ def test_trains(settings: dict) -> None:
         ({"powers": [1, 2]}, "powers=[1, 2] must be one for each of the 1 exponents, or one for all"),
         ({"hops": 0}, "hops=0 must be an integer of at least 1"),
         ({"support": "SPA"}, "support='SPA' is not one of dense, sparse"),
-        ({"nodes": 5}, "edge_index has nodes from 0 to 9; they must lie between 0 and 4"),
+        ({"nodes": 5}, "edge_index has sources from 0 to 9; they must lie between 0 and 4"),
     ],
 )
 def test_bases_out_of_range(settings: dict, message: str) -> None:

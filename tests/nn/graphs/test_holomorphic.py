@@ -218,7 +218,7 @@ def test_settings_out_of_range(settings: dict, message: str) -> None:
     ("x", "edge_weight", "message"),
     [
         (rows(10, 2), None, "x of shape (10, 2) and torch.float64 must be floating or complex and (N, 3)"),
-        (rows(5, 3), None, "edge_index has nodes from 0 to 9; they must lie between 0 and 4"),
+        (rows(5, 3), None, "edge_index has sources from 0 to 9; they must lie between 0 and 4"),
         (rows(10, 3).to(torch.cdouble), None, "x of torch.complex128 needs complex weights"),
         (rows(10, 3).div(0), None, "x must be finite"),
         (rows(10, 3), -torch.ones(WAYS.shape[1]), "edge_weight has -1.0; weights must not be negative"),

@@ -188,7 +188,7 @@ def test_bad_input() -> None:
     layer = graphs.GCORN(3, 2).double()
     with pytest.raises(InputError, match=r"^x of shape \(12, 2\) and torch\.float64 must be floating and \(N, 3\)"):
         layer(rows(12, 2), GRAPH)
-    with pytest.raises(InputError, match=r"^edge_index has nodes from 0 to 11; they must lie between 0 and 4$"):
+    with pytest.raises(InputError, match=r"^edge_index has sources from 0 to 11; they must lie between 0 and 4$"):
         layer(rows(5, 3), GRAPH)
     with pytest.raises(InputError, match=r"^edge_weight has -1\.0; weights must not be negative"):
         layer(rows(12, 3), GRAPH, -torch.ones(GRAPH.shape[1]))
@@ -219,7 +219,7 @@ def test_bounds_and_attacks_out_of_range() -> None:
             bad()
     with pytest.raises(InputError, match=r"^weights=\[\] must have one for each layer$"):
         graphs.robustness_bound([], GRAPH, 12, eps=1.0)
-    with pytest.raises(InputError, match=r"^edge_index has nodes from 0 to 11; they must lie between 0 and 3$"):
+    with pytest.raises(InputError, match=r"^edge_index has sources from 0 to 11; they must lie between 0 and 3$"):
         graphs.robustness_bound([torch.eye(2)], GRAPH, 4, eps=1.0)
     with pytest.raises(InputError, match=r"^budget=-1\.0 must not be negative$"):
         graphs.noise_attack(rows(4, 2), -1.0)
