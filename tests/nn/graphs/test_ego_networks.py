@@ -231,13 +231,16 @@ def pairs(*shape: int) -> Tensor:
             r"features of shape \(5, 3\) must be \(4, C\), a row for each edge",
         ),
         (lambda egos: egos.of_graph(EDGES, 2, 0), r"hops=0 must be an integer of at least 1"),
-        (lambda egos: egos.of_graph(EDGES, 1), r"edge_index has nodes from 0 to 1; they must lie between 0 and 0"),
+        (lambda egos: egos.of_graph(EDGES, 1), r"edge_index has sources from 0 to 1; they must lie between 0 and 0"),
         (
             lambda egos: egos.of_graph(EDGES, 3),
             r"node 2 must have edges that leave and reach it, to be in an ego network; add self-loops",
         ),
         (lambda _: graphs.SPENConv(3, 4, ego_sizes="2;3"), r"ego_sizes='2;3' must be numbers of nodes separated by .*"),
-        (lambda _: graphs.SPENConv(3, 4)(pairs(2, 2), EDGES), r"x of shape \(2, 2\) must be \(N, 3\), .*"),
+        (
+            lambda _: graphs.SPENConv(3, 4)(pairs(2, 2), EDGES),
+            r"x of shape \(2, 2\) .* must be floating and \(N, 3\)",
+        ),
         (lambda _: graphs.SPEN(3, 2, num_layers=1), r"num_layers=1 must be an integer of at least 2"),
     ],
 )

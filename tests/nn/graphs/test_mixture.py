@@ -233,7 +233,10 @@ X, EDGES = torch.zeros(5, 3), torch.tensor([[0, 1], [1, 0]])
         (lambda: one(kernel="poly"), r"kernel='poly' is not one of exp, linear"),
         (lambda: one(attention="sum"), r"attention='sum' is not one of softmax, posterior"),
         (lambda: one(projection=None), r"out_channels=4 must be 24 without a projection"),
-        (lambda: one()(torch.zeros(5, 2), EDGES), r"x of shape \(5, 2\) must be \(N, 3\), a row for each node"),
+        (
+            lambda: one()(torch.zeros(5, 2), EDGES),
+            r"x of shape \(5, 2\) .* must be floating and \(N, 3\)",
+        ),
         (lambda: one()(X, EDGES - 1), r"edge_index has sources from -1 to 0; .*"),
         (lambda: one(use_degree=True)((X, X), EDGES), r"use_degree=True must be False for sources and targets .*"),
         (
