@@ -31,7 +31,8 @@ class _Activated(nn.Module):
 
     def __init__(self, case: Case) -> None:
         super().__init__()
-        self.conv, self.activation = _conv(case), ACTIVATIONS[case.config.get("activation", "relu").lower()]
+        name = case.config.get("activation", case.config.get("act", "relu"))
+        self.conv, self.activation = _conv(case), ACTIVATIONS[name.lower()]
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
         return self.activation(self.conv(x, edge_index))

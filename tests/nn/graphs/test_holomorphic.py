@@ -118,6 +118,15 @@ def test_gradients(basis: str, dtype: torch.dtype) -> None:
     assert torch.autograd.gradcheck(of_parameters, tuple(p.detach().requires_grad_() for p in named.values()))
 
 
+def test_parameters() -> None:
+    def count(**settings: Any) -> int:
+        return sum(p.numel() * (2 if p.is_complex() else 1) for p in graphs.Holo(64, 64, **settings).parameters())
+
+    assert count() == 24960
+    assert count(dtype=torch.cdouble) == 2 * 24960
+    assert count(zero_order=True) == 24960 + 2 * 65 * 64
+
+
 def test_every_call_has_its_own_graph() -> None:
     layer, x = holo(3), rows(10, 3)
     first, second = layer(x, WAYS), layer(x, WAYS.flip(0))

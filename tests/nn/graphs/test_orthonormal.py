@@ -61,6 +61,15 @@ def test_how_fast_it_converges() -> None:
     assert grown == pytest.approx([1.0, 0.067, 0.0067, 0.0], rel=0.01)
 
 
+@pytest.mark.parametrize(("inputs", "outputs"), [(1433, 16), (64, 16), (16, 64)])
+def test_the_start_is_orthonormal(inputs: int, outputs: int) -> None:
+    lin = graphs.OrthonormalLinear(inputs, outputs).double()
+    start = lin.parametrizations.weight.original
+    torch.testing.assert_close(lin.weight, polar(start), rtol=0, atol=1e-14)
+    gram = start @ start.T if outputs < inputs else start.T @ start
+    assert gram.diagonal().mean().item() == pytest.approx(1 / inputs, rel=1e-5)  # the published scale
+
+
 def test_where_it_diverges() -> None:
     one = torch.ones(1, 1, dtype=torch.double)
     assert graphs.bjorck(1.52 * one).item() == pytest.approx(1)

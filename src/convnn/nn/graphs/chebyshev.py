@@ -33,15 +33,13 @@ def gibbs_damping(
 
     With :math:`u = k / (K + 1)` and :math:`c = \pi / (K + 2)`, :math:`g_0 = 1` and
 
-    ============== =============================================================================
-    none           1, and dirichlet too
-    fejer          :math:`1 - u`
-    jackson        :math:`((K + 2 - k) \cos kc + \sin kc \cot c) / (K + 2)`
-    lanczos        :math:`(\sin \pi u / \pi u)^\mu`
-    lorentz        :math:`\sinh(\xi (1 - u)) / \sinh \xi`
-    vekic          :math:`\frac{1}{2} \bigl( 1 - \tanh \frac{u - 1/2}{u (1 - u)} \bigr)`
-    wang           :math:`e^{-(u / \sigma)^\eta}`
-    ============== =============================================================================
+    - none, dirichlet: 1
+    - fejer: :math:`1 - u`
+    - jackson: :math:`((K + 2 - k) \cos kc + \sin kc \cot c) / (K + 2)`
+    - lanczos: :math:`(\sin \pi u / \pi u)^\mu`
+    - lorentz: :math:`\sinh(\xi (1 - u)) / \sinh \xi`
+    - vekic: :math:`\frac{1}{2} \bigl( 1 - \tanh \frac{u - 1/2}{u (1 - u)} \bigr)`
+    - wang: :math:`e^{-(u / \sigma)^\eta}`
 
     Args:
         hops: K, the order of the series, at least 0.

@@ -265,10 +265,8 @@ class HoloNet(nn.Module):
         for conv in self.convs:
             x = conv(x, edge_index, edge_weight)
             x = torch.complex(self._after(x.real), self._after(x.imag)) if x.is_complex() else self._after(x)
-            depths.append(x)
-        parts = (torch.real, torch.imag) if x.is_complex() else (torch.real,)
-        joined = [JUMPS[self.jump]([part(one) for one in depths]) for part in parts]
-        return self.lin(torch.cat(joined, dim=1)).log_softmax(1)
+            depths.append(torch.view_as_real(x).mT.flatten(1) if x.is_complex() else x)
+        return self.lin(JUMPS[self.jump](depths)).log_softmax(1)
 
     def _after(self, x: Tensor) -> Tensor:
         x = F.dropout(F.leaky_relu(x, self.slope), self.dropout, self.training)

@@ -40,6 +40,7 @@ class GCORN(GCNConv):
         arXiv 2404.17947.
 
     Example:
+        >>> import torch
         >>> GCORN(4, 8)(torch.randn(3, 4), torch.tensor([[0, 1], [1, 2]])).shape
         torch.Size([3, 8])
     """

@@ -15,13 +15,11 @@ SERIES = {2: (15 / 8, -5 / 4, 3 / 8), 3: (35 / 16, -35 / 16, 21 / 16, -5 / 16)}
 def bjorck(weight: Tensor, *, order: int = 2, steps: int = 25, beta: float = 0.5) -> Tensor:
     r"""Return the nearest matrix with orthonormal rows or columns, the polar factor, by the iteration of Bjoerck.
 
-    With :math:`G = w^\top w` a step is
+    With :math:`G = w^\top w` a step is one of
 
-    == =============================================================================================================
-    1  :math:`w \leftarrow (1 + \beta) w - \beta w G`
-    2  :math:`w \leftarrow \frac{15}{8} w - \frac{5}{4} w G + \frac{3}{8} w G^2`
-    3  :math:`w \leftarrow \frac{35}{16} w - \frac{35}{16} w G + \frac{21}{16} w G^2 - \frac{5}{16} w G^3`
-    == =============================================================================================================
+    - order 1: :math:`w \leftarrow (1 + \beta) w - \beta w G`
+    - order 2: :math:`w \leftarrow \frac{15}{8} w - \frac{5}{4} w G + \frac{3}{8} w G^2`
+    - order 3: :math:`w \leftarrow \frac{35}{16} w - \frac{35}{16} w G + \frac{21}{16} w G^2 - \frac{5}{16} w G^3`
 
     Singular values go to 1 if they are below :math:`\sqrt{3}` at the start, for order 1 with beta = 0.5, or
     :math:`\sqrt{7 / 3}` for order 2; scale the matrix so that they are. Tiny ones grow by 15/8 in a step of order 2,
