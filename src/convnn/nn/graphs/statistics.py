@@ -228,8 +228,8 @@ class PNAConvSimple(MessagePassing):
         aggregation = DegreeScalerAggregation(aggregators, scalers, deg)
         super().__init__(aggregation)
         self.in_channels, self.out_channels = in_channels, out_channels
-        statistics = len(aggregation.aggregators) * len(aggregation.scalers)
-        layers: list[nn.Module] = [nn.Linear(in_channels * statistics, out_channels)]
+        width = in_channels * len(aggregation.aggregators) * len(aggregation.scalers)
+        layers: list[nn.Module] = [nn.Linear(width, out_channels)]
         for _ in range(post_layers - 1):
             layers += [nn.ReLU(), nn.Linear(out_channels, out_channels)]
         self.post = nn.Sequential(*layers)
