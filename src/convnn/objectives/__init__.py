@@ -1,4 +1,4 @@
-"""Losses as functions of tensors, whatever network they come from."""
+"""Losses and schemes of training, as functions of tensors, whatever network they come from."""
 
 from convnn.objectives.distillation import attention_distillation, distilled_cross_entropy
 

@@ -131,22 +131,31 @@ class Lists:
         return self.starts, self.indices, *self._once("transposed", self._transposed)
 
 
-def check_edges(edge_index: Tensor, sources: int, targets: int) -> None:
-    """Check the edges of a graph; in a graph compiled by `torch.compile`, their shape and type alone.
+def check_edges(
+    edge_index: Tensor,
+    sources: int,
+    targets: int | None = None,
+    *,
+    name: str = "edge_index",
+    ends: tuple[str, str] = ("sources", "targets"),
+) -> None:
+    """Check that edges are (2, E) int64 between nodes; None is as many targets as sources.
+
+    In a compiled graph the values are not looked at.
 
     Raises:
-        InputError: the shape or type is wrong, or a node lies outside the graph.
+        InputError: the shape or type is wrong, or a node lies outside the graph; the message has the argument's name
+            and what the nodes at both ends are called.
     """
     if edge_index.dim() != 2 or edge_index.shape[0] != 2 or edge_index.dtype != torch.long:
-        raise InputError(f"edge_index of shape {tuple(edge_index.shape)} and {edge_index.dtype} must be (2, E) int64")
-    if torch.compiler.is_compiling() or not edge_index.shape[1]:
+        raise InputError(f"{name} of shape {tuple(edge_index.shape)} and {edge_index.dtype} must be (2, E) int64")
+    if torch.compiler.is_compiling() or not edge_index.numel():
         return
-    for of, numbers, count in (("sources", edge_index[0], sources), ("targets", edge_index[1], targets)):
-        if not 0 <= int(numbers.min()) <= int(numbers.max()) < count:
-            raise InputError(
-                f"edge_index has {of} from {int(numbers.min())} to {int(numbers.max())}; they must lie between 0 and"
-                f" {count - 1}"
-            )
+    counts = sources, sources if targets is None else targets
+    for numbers, count, of in zip(edge_index, counts, ends, strict=True):
+        least, most = int(numbers.min()), int(numbers.max())
+        if least < 0 or most >= count:
+            raise InputError(f"{name} has {of} from {least} to {most}; they must lie between 0 and {count - 1}")
 
 
 def total(values: Tensor, lists: Lists, scores: Tensor | None = None, *, backend: str = "auto") -> Tensor:

@@ -181,6 +181,18 @@ def test_they_replace_convolutions_or_attention() -> None:
     x = torch.randn(2, 5, 8)
     assert both["attention"](x, x, x)[0].shape == (2, 5, 8)
     assert "embed" in str(convnn.replace_layers(both, "GraphConvNN", where="embed"))
+    again = nn.ModuleDict({"attention": nn.MultiheadAttention(8, 2)})
+    with pytest.raises(InputError, match=r"^similarity_type='Loc' is for maps, and layer='GraphConvNN' takes"):
+        convnn.replace_layers(again, "GraphConvNN", similarity_type="Loc")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["torchvision:squeezenet1_1", "timm:vit_tiny_patch16_224"])
+def test_they_stand_in_networks_of_other_libraries(model: str) -> None:
+    network = create_model(model, "GraphConvNN", K=0, similarity_type="Col", where="*1*")
+    wrappers = [one for one in network.modules() if isinstance(one, GraphOnMap2d | GraphOnTokens)]
+    assert wrappers
+    assert all(one.graph.search.K == one.conv.K == 9 for one in wrappers)
 
 
 @pytest.mark.slow
