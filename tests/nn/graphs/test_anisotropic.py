@@ -364,8 +364,8 @@ def test_settings_are_checked(settings: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ((torch.zeros(3), EDGES), r"^x of shape \(3,\) must be \(N, 3\), a row for each node$"),
-        ((torch.zeros(3, 2), EDGES), r"^x of shape \(3, 2\) must be \(N, 3\), a row for each node$"),
+        ((torch.zeros(3), EDGES), r"^x of shape \(3,\) and torch\.float32 must be floating and \(N, 3\), a row"),
+        ((torch.zeros(3, 2), EDGES), r"^x of shape \(3, 2\) and torch\.float32 must be floating and \(N, 3\)"),
         ((torch.zeros(3, 3), EDGES[0]), r"^edge_index of shape \(2,\) and torch\.int64 must be \(2, E\) int64$"),
         (
             (torch.zeros(3, 3), EDGES.float()),
@@ -387,5 +387,5 @@ def test_inputs_are_checked(inputs: tuple[Tensor, ...], message: str) -> None:
 
 @pytest.mark.parametrize("edge_attr", [None, torch.zeros(3, 2), torch.zeros(2, 1)])
 def test_features_of_edges_are_checked(edge_attr: Tensor | None) -> None:
-    with pytest.raises(InputError, match=r"^edge_attr .*must be \(2, 2\), a row for each edge, as edge_dim says$"):
+    with pytest.raises(InputError, match=r"^edge_attr.* must be floating and \(2, 2\), a row for each edge"):
         graphs.SIRGCN(3, 4, edge_dim=2)(torch.zeros(3, 3), EDGES, edge_attr)

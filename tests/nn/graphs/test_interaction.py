@@ -208,7 +208,7 @@ def test_settings_are_checked(settings: dict[str, Any], message: str) -> None:
     [
         (CATEGORIES + 1, r"^x has categories from 1 to 7; they must lie between 0 and 6$"),
         (CATEGORIES - 1, r"^x has categories from -1 to 5; they must lie between 0 and 6$"),
-        (CATEGORIES[0], r"^x of shape \(3,\) must be \(N, C\), a row for each node$"),
+        (CATEGORIES[0], r"^x of shape \(3,\) and torch\.int64 must be \(N, n\) int64"),
         (CATEGORIES[:, :0], r"^x of shape \(7, 0\) and torch\.int64 must be \(N, n\) int64, n categories of each node"),
         (CATEGORIES.int(), r"^x of shape \(7, 3\) and torch\.int32 must be \(N, n\) int64"),
         (CATEGORIES.double(), r"^x of shape \(7, 3\) and torch\.float64 must be .*, or \(N, 7\) floating$"),

@@ -9,10 +9,10 @@ from torch_geometric.nn import MLP
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
 from convnn.errors import InputError, check_at_least, check_fraction
-from convnn.nn.graphs._checks import check_dropout, check_graph
+from convnn.nn.graphs._checks import check_dropout
 from convnn.ops import ragged
 from convnn.ops.edges import propagate
-from convnn.ops.ragged import Lists
+from convnn.ops.ragged import Lists, check_edges
 
 
 class CategoricalEncoder(nn.Module):
@@ -180,8 +180,8 @@ class CatGCN(nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Map categories (N, n), or features (N, F), to (N, C')."""
-        check_graph(x, edge_index)
         y = self.encoder(x)
+        check_edges(edge_index, x.shape[0], x.shape[0])
         edges, weights = gcn_norm(edge_index, edge_weight, x.shape[0], dtype=y.dtype)
         for _ in range(self.hops):
             y = propagate(y, edges, weights)
