@@ -56,7 +56,7 @@ def _recorded_masks(case: Case) -> Iterator[None]:
     masks = iter([case.tensors[name] for name in MASKS if name in case.tensors])
 
     def dropout(x: Tensor, p: float, training: bool) -> Tensor:
-        return x * next(masks).to(x.dtype) / (1 - p) if training and p else x
+        return x * (next(masks) != 0) / (1 - p) if training and p else x
 
     with patch.object(F, "dropout", dropout):
         yield

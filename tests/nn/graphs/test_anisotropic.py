@@ -364,8 +364,8 @@ def test_settings_are_checked(settings: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ((torch.zeros(3), EDGES), r"^x of shape \(3,\) .* must be floating and \(N, 3\), a row for each node$"),
-        ((torch.zeros(3, 2), EDGES), r"^x of shape \(3, 2\) .* must be floating and \(N, 3\), a row for each node$"),
+        ((torch.zeros(3), EDGES), r"^x of shape \(3,\) and torch\.float32 must be floating and \(N, 3\), a row"),
+        ((torch.zeros(3, 2), EDGES), r"^x of shape \(3, 2\) and torch\.float32 must be floating and \(N, 3\)"),
         ((torch.zeros(3, 3), EDGES[0]), r"^edge_index of shape \(2,\) and torch\.int64 must be \(2, E\) int64$"),
         (
             (torch.zeros(3, 3), EDGES.float()),

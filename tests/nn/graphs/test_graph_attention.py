@@ -125,7 +125,7 @@ def test_settings_are_checked(name: str) -> None:
 
 
 def test_inputs_are_checked() -> None:
-    with pytest.raises(InputError, match=r"^x of shape \(7, 4\) .* must be floating and \(N, 5\)"):
+    with pytest.raises(InputError, match=r"^x of shape \(7, 4\) and torch\.float64 must be floating and \(N, 5\)"):
         layer()(features(7, 4), directed())
     with pytest.raises(InputError, match=r"^edge_index has sources from 0 to 6; they must lie between 0 and 4$"):
         layer()(features(5, 5), directed())

@@ -181,7 +181,7 @@ class CatGCN(nn.Module):
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Map categories (N, n), or features (N, F), to (N, C')."""
         y = self.encoder(x)
-        check_edges(edge_index, x.shape[0])
+        check_edges(edge_index, x.shape[0], x.shape[0])
         edges, weights = gcn_norm(edge_index, edge_weight, x.shape[0], dtype=y.dtype)
         for _ in range(self.hops):
             y = propagate(y, edges, weights)
