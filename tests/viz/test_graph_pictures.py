@@ -68,4 +68,4 @@ def test_a_picture_is_the_same_every_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize("node", [-1, 6])
 def test_a_node_outside_the_graph_is_refused(node: int) -> None:
     with pytest.raises(InputError, match=f"node={node} must lie between 0 and 5"):
-        draw_graph(EDGES, GROUPS, "graph.png", names=["a"], title="t", node=node)
+        draw_graph(EDGES, GROUPS, "graph.png", names=["a", "b", "c"], title="t", node=node)

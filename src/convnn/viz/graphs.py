@@ -80,7 +80,10 @@ def draw_graph(
     write_title(panels[0], title)
     if node is not None:
         write_title(panels[-1], f"within two edges of node {node}" if len(parts) > 1 else title)
-    _write_groups(figure, names, has_rings=bool(rings.any()))
+    present = groups.unique().tolist()
+    dots: list[Any] = [Line2D([], [], marker="o", ls="", color=tuple(_colors(len(names))[group])) for group in present]
+    rims = [Line2D([], [], marker="o", ls="", markerfacecolor="none", color=INK)] if rings.any() else []
+    write_legend(figure, dots + rims, [names[group] for group in present] + ["wrong"] * len(rims))
     return save_figure(figure, path)
 
 
@@ -119,11 +122,3 @@ def _colors(count: int) -> NDArray[Any]:
         return np.array([matplotlib.colors.to_rgba(color) for color in COLORS])
     wheel = matplotlib.colormaps["tab10" if count <= 10 else "tab20"]
     return np.array([wheel(number % wheel.N) for number in range(count)])
-
-
-def _write_groups(figure: Figure, names: Sequence[str], *, has_rings: bool) -> None:
-    dots: list[Any] = [
-        Line2D([], [], marker="o", ls="", color=tuple(color)) for color in _colors(len(names))[: len(names)]
-    ]
-    rings = [Line2D([], [], marker="o", ls="", markerfacecolor="none", color=INK)] if has_rings else []
-    write_legend(figure, dots + rings, [*names, *["wrong"] * has_rings])

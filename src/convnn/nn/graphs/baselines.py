@@ -67,3 +67,5 @@ class GIN(GINConv):
     def __init__(self, in_channels: int, out_channels: int, *, bias: bool = True) -> None:
         first, second = (nn.Linear(channels, out_channels, bias) for channels in (in_channels, out_channels))
         super().__init__(nn.Sequential(first, nn.ReLU(), second))
+        self.in_channels = in_channels
+        self.out_channels = out_channels
