@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from rich.console import Console
 
-from convnn.cli._flags import add_config_flags, given_flags
+from convnn.cli._flags import add_config_flags, flag_names, given_flags
 from convnn.cli._help import brief_help
 from convnn.cli._images import check_criterion, open_images, open_part, remembered_data
 from convnn.cli._parser import HelpAllAction, Parser, PathAction
@@ -80,7 +80,8 @@ def run(args: argparse.Namespace, console: Console) -> None:
     if config.test_only and config.pretrained:
         raise InputError("--pretrained applies to training only; leave it out to evaluate")
     if not config.test_only:
-        train(given, console, args.interruption)
+        with flag_names({name: name for name in config.settings}):
+            train(given, console, args.interruption)
     elif config.checkpoint is not None:
         network, recipe = load_checkpoint(config.checkpoint)
         evaluate_network(
@@ -90,7 +91,8 @@ def run(args: argparse.Namespace, console: Console) -> None:
             console,
         )
     else:
-        check_shapes(config, console)
+        with flag_names({name: name for name in config.settings}):
+            check_shapes(config, console)
 
 
 def warn_of_unread(given: Iterable[str], config: TrainConfig, console: Console) -> None:

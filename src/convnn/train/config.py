@@ -313,7 +313,9 @@ class TrainConfig:
     omega_0: float = flag(30.0, "neighbours", "frequency of its sines")
     weight_norm: bool = flag(False, "neighbours", "learn length and direction of its weights, as published for signals")
     weight_dropout: float = flag(0.0, "neighbours", "share of a generated kernel that is left out in training, 0 to 1")
-    n_points: int = flag(16, "neighbours", "number of points of every output of SMPConv")
+    n_points: int | None = flag(
+        16, "neighbours", "number of points of SMPConv, of every output; None: a quarter of the taps"
+    )
     radius: float | None = flag(None, "neighbours", "initial radius of SMPConv's points; None: 4 / horizon")
     coord_std: float = flag(0.05, "neighbours", "standard deviation of the initial places of SMPConv's points")
     input_scale: float = flag(25.6, "neighbours", "initial frequency of FlexConv's filters")

@@ -29,7 +29,7 @@ LARGEST = (
 """Largest values of flags; all other integers are below LARGEST_NUMBER, all other floats at most LARGEST_FLOAT."""
 
 MAY_BE_NONE = (
-    *("resize", "limit_train", "limit_test", "patience", "threads", "n_scales"),
+    *("resize", "limit_train", "limit_test", "patience", "threads", "n_points", "n_scales"),
     *("permuted", "subsample", "length"),
 )
 LEAST = (

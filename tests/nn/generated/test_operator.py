@@ -222,6 +222,18 @@ def test_points_and_a_small_kernel_become_one() -> None:
     assert pair.kernel().weight.shape == (3, 1, 7, 7)
 
 
+def test_points_are_a_quarter_of_the_taps_where_their_number_is_open() -> None:
+    assert cnn.SMPConv2d(2, 2, horizon=(9, 5), n_points=None).operator.kernel.weights.shape == (2, 2, 11)
+    assert cnn.PointsAndSmall(cnn.ConvMaker(2), 3, 31).large.kernel.weights.shape == (3, 1, 240)
+
+
+def test_shapes_are_known_without_values() -> None:
+    with torch.device("meta"):
+        for name in ("CKConv", "SMPConv", "FlexConv", "CCNNConv", "SGConv", "LongConv"):
+            layer = getattr(cnn, f"{name}2d")(2, 3)
+            assert layer(torch.empty(2, 2, 40, 40)).shape == (2, 3, 40, 40)
+
+
 def test_points_convolve_their_nearest() -> None:
     torch.manual_seed(0)
     layer = cnn.PointConv(3, 4, num_edges=3, no_hidden=4, mask_init_value=0.7).double()
@@ -272,7 +284,11 @@ def test_the_initial_kernel_of_ccnn_keeps_the_variance() -> None:
         (lambda: cnn.CKConv2d(2, 2, weight_dropout=2.0), "weight_dropout=2.0 must lie between 0 and 1"),
         (lambda: cnn.CKConv2d(2, 2, use_fft="yes"), "use_fft='yes' is not one of auto, never, always, butterfly"),
         (lambda: cnn.CKConv2d(2, 3, groups=2), "groups=2 must divide the 2 and 3 channels"),
-        (lambda: cnn.SMPConv1d(2, 2, horizon="same"), "radius=None is 4 / horizon, and horizon='same' is no number"),
+        (lambda: cnn.SMPConv1d(2, 2, horizon="same"), "radius=None follows from the number of taps"),
+        (
+            lambda: cnn.SMPConv1d(2, 2, horizon="same", radius=0.1, n_points=None),
+            "n_points=None follows from the number of taps, and horizon='same' is no number",
+        ),
         (lambda: cnn.FlexConv2d(2, 2, mask_init_value=0.0), "mask_init_value=0.0 must be a positive number"),
         (lambda: cnn.CCNNConv2d(2, 2, l_max=0), "l_max=0 must be an integer of at least 1"),
         (lambda: cnn.SGConv2d(2, 2, l_max=16), "kernel_dim=32 must be at most l_max=16"),

@@ -43,7 +43,7 @@ def load_published(model: nn.Module, path: str | Path) -> None:
     if not isinstance(model, HierarchicalNetwork):
         raise InputError(
             f"model={type(model).__name__} has no published names of weights; InceptionNeXt, VAN, LSKNet, RepLKNet,"
-            " UniRepLKNet, ShiftwiseConv and RecNeXt have"
+            " SMPConv's for ImageNet, UniRepLKNet, ShiftwiseConv and RecNeXt have"
         )
     if not model.is_published:
         raise InputError(

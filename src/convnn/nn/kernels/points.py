@@ -1,5 +1,8 @@
 """Kernels from points that move: each has a place, a weight and a radius, and the kernel is interpolated from them."""
 
+from collections.abc import Sequence
+from math import prod
+
 import torch
 from torch import Tensor, nn
 
@@ -104,3 +107,8 @@ class PointKernel(KernelFunction):
         """Return which places (k,) along an axis any point reaches; the kernel is 0 at the others."""
         distance = (places.unsqueeze(-1) - self.places[..., axis].flatten().to(places.dtype)).abs()
         return (distance < self.radius.flatten().to(places.dtype).clamp(min=LEAST_RADIUS)).any(-1)
+
+
+def usual_points(sides: Sequence[int]) -> int:
+    """Return how many points a kernel of some sides has where the number is left open: a quarter of its taps."""
+    return max(prod(sides) // 4, 1)
