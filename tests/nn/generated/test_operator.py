@@ -3,6 +3,7 @@
 import copy
 import pickle
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -121,6 +122,21 @@ def test_smooth_signals_give_the_same_at_half_the_rate(horizon: int | str) -> No
     assert (fine - coarse).abs().max() < 0.05 * fine.abs().max()
     cnn.set_rate(layer, 1.0)
     assert (fine - layer(x[..., ::2])).abs().max() > 0.2 * fine.abs().max()
+
+
+@pytest.mark.parametrize(("length", "rate"), [(32, 0.5), (16, 0.25), (33, 0.5), (128, 2.0)])
+def test_at_another_rate_a_sample_meets_the_tap_of_its_offset(length: int, rate: float) -> None:
+    """As `at` computes it, with exact offsets; the published code is up to a sample off."""
+    layer, x = conv_of("siren", causal=True), maps(2, length)
+    size = round(length / rate)
+    places = torch.arange(length, dtype=torch.double).unsqueeze(1) / rate
+    expected = layer.at(x, places, (size,)) - layer.bias.unsqueeze(1)
+    cnn.set_rate(layer, rate)
+    torch.testing.assert_close(rate * (layer(x) - layer.bias.unsqueeze(1)), expected, rtol=0, atol=1e-12)
+    layer.horizon = replace(layer.horizon, oldest_first=True)
+    first, last = layer.reach((length,))[0].places(torch.tensor([1 - length, 0]), torch.double)
+    off = (size - 1) % round(1 / rate) if rate < 1 else -((length - 1) % round(rate)) / round(rate)
+    assert (first.item(), last.item()) == pytest.approx((-1, 1 - 2 * off / (size - 1)))
 
 
 def test_taps_are_interpolated_at_another_rate() -> None:
