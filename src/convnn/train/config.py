@@ -388,6 +388,15 @@ class TrainConfig:
     criterion: str = flag("CrossEntropy", "optimisation", "loss", ("CrossEntropy", "MSE"))
     optimizer: str = flag("adamw", "optimisation", "optimizer", ("adam", "sgd", "adamw"))
     lr: float = flag(1e-3, "optimisation", "initial learning rate")
+    mask_lr_ratio: float = flag(
+        0.1, "optimisation", "learning rate of the learned Gaussians of FlexConv and CCNNConv, in units of --lr"
+    )
+    radius_lr_ratio: float = flag(
+        0.1, "optimisation", "learning rate of the radii of SMPConv's points, in units of --lr"
+    )
+    kernel_lr: float | None = flag(
+        1e-3, "optimisation", "learning rate of the values of SGConv's and LongConv's kernels; None: --lr"
+    )
     weight_decay: float = flag(1e-6, "optimisation", "weight decay")
     momentum: float = flag(0.9, "optimisation", "momentum of sgd")
     scheduler: str = flag(

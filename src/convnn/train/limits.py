@@ -76,7 +76,10 @@ def check_limits(config: Any) -> None:
     for name in ("lr", "width", "expansion_factor"):
         if not getattr(config, name) > 0:
             raise InputError(f"--{name}={getattr(config, name)} must be positive")
-    for name in ("weight_decay", "momentum", "lr_gamma", "clip_grad_norm", "noise", "layer_scale"):
+    if config.kernel_lr is not None and not config.kernel_lr > 0:
+        raise InputError(f"--kernel_lr={config.kernel_lr} must be positive")
+    ratios = ("mask_lr_ratio", "radius_lr_ratio")
+    for name in (*ratios, "weight_decay", "momentum", "lr_gamma", "clip_grad_norm", "noise", "layer_scale"):
         if not getattr(config, name) >= 0:
             raise InputError(f"--{name}={getattr(config, name)} must not be negative")
     for f in fields(config):

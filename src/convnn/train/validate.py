@@ -125,9 +125,11 @@ def _check_result(row: Any, number: int, data: ImageData) -> None:
 def _check_optimizer(running: Running, weights: dict[str, Tensor], run: RunState) -> None:
     tensors, numbers = run.group("optimizer"), run.document["optimizer"]
     _require(numbers["values"] == {}, "optimizer.values", numbers["values"])
-    _require(isinstance(numbers["groups"], list) and len(numbers["groups"]) == 1, "optimizer.groups", numbers["groups"])
-    lr = numbers["groups"][0]["lr"]
-    _require(_is_like(lr, 0.0) and 0 <= lr < math.inf, "optimizer.lr", lr)
+    groups, count = numbers["groups"], len(running.optimizer.param_groups)
+    _require(isinstance(groups, list) and len(groups) == count, "optimizer.groups", groups)
+    for group in groups:
+        lr = group["lr"]
+        _require(_is_like(lr, 0.0) and 0 <= lr < math.inf, "optimizer.lr", lr)
     parameters = [name for name, p in running.network.named_parameters() if p.requires_grad]
     state = _optimizer_state(running.config)
     patterns = {f"{name}/{p}": weights[p] if t.dim() else t for name, t in state.items() for p in parameters}

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from math import prod
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from convnn.errors import check_at_least, check_positive
+from convnn.nn._training import Training
 from convnn.nn.kernels.function import KernelFunction
 
 LEAST_RADIUS = 1e-4
@@ -45,6 +47,11 @@ class PointKernel(KernelFunction):
         Kim and Park, "SMPConv: Self-moving Point Representations for Continuous Convolution", arXiv 2304.02330,
         equation 3, in the two forms of its code.
     """
+
+    trained: ClassVar[dict[str, Training]] = {
+        "radius": Training(rate="radius", decays=False),
+        "places": Training(decays=False),
+    }
 
     def __init__(
         self,
