@@ -20,7 +20,7 @@ from convnn.data import KNOWN_SHAPES, RASTERS, SIGNALS, ImageData
 from convnn.data.stream import count_cores
 from convnn.errors import InputError
 from convnn.models import ExternalNetwork, Network, create_model, list_models, reads_of
-from convnn.nn import import_layers
+from convnn.nn import GeneratedConv, import_layers
 from convnn.screen import print_line, show_activity
 from convnn.train import (
     Callback,
@@ -263,13 +263,15 @@ def make_writers(
     say: Callable[[str], None],
 ) -> list[Callback]:
     """Return the callbacks that write into the folder of the run."""
-    from convnn.cli._callbacks import Curves, NeighborLog  # these import Matplotlib
+    from convnn.cli._callbacks import Curves, KernelLog, NeighborLog  # these import Matplotlib
 
     scalars = TensorBoardLog(Path(config.output_dir)) if config.tensorboard else None  # first, because it may refuse
     folder = RunFolder(config, network, data, summary, point, warn=say)
     writers: list[Callback] = [folder, Curves(folder, warn=say)]
     if scalars is not None:
         writers.append(scalars)
+    if not config.fsdp and any(isinstance(part, GeneratedConv) and part.learns_size for part in network.modules()):
+        writers.append(KernelLog(folder.path, network, data.image_shape, point))
     if config.log_neighbors:
         writers.append(NeighborLog(config, folder.path, network, point, scalars))
     return writers

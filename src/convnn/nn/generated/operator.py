@@ -164,6 +164,11 @@ class GeneratedConv(nn.Module):
         """Return the number of taps along each axis on maps of some size, without those that are masked."""
         return tuple(along.numel() for along in self._grid(self._taps(size))[0])
 
+    @property
+    def learns_size(self) -> bool:
+        """Whether the number of taps depends on weights."""
+        return type(self.kernel).kept is not KernelFunction.kept
+
     def _precision(self) -> tuple[torch.device, torch.dtype]:
         some = next(self.kernel.parameters())
         return some.device, torch.promote_types(some.dtype, torch.float32)
