@@ -53,7 +53,7 @@ def test_rates_of_single_parameters_go_on_where_a_run_is_resumed(train: Callable
 
 def test_the_checkpoint_keeps_how_its_sequences_were_made(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = load_checkpoint(run)[1]
-    assert recipe.data_settings == {"permuted": 3, "subsample": None, "resize": 4}
+    assert recipe.data_settings == {"permuted": 3, "subsample": None, "average": None, "resize": 4}
     assert recipe.image_shape == (1, 16)
     assert main(["evaluate", str(run), "--limit_test", "16", "--json"]) == 0
     expected = (run / "metrics.csv").read_text().splitlines()[recipe.epoch].split(",")[4]
@@ -62,10 +62,10 @@ def test_the_checkpoint_keeps_how_its_sequences_were_made(run: Path, capsys: pyt
 
 def test_another_sampling_rate_is_measured(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     losses = []
-    for step in ("1", "2", "4"):
-        assert main(["evaluate", str(run), "--subsample", step, "--json"]) == 0
+    for flags in (["--subsample", "1"], ["--subsample", "2"], ["--subsample", "4"], ["--average", "2"]):
+        assert main(["evaluate", str(run), *flags, "--json"]) == 0
         losses.append(json.loads(capsys.readouterr().out)["loss"])
-    assert len(set(losses)) == 3
+    assert len(set(losses)) == 4
 
 
 def test_a_sum_is_learned_by_its_squared_error(adding: Path) -> None:

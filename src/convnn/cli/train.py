@@ -322,7 +322,8 @@ def known_shape(config: TrainConfig) -> tuple[tuple[int, ...], int]:
     height, width = sides if config.resize is None else (config.resize, config.resize)
     if config.dataset not in RASTERS:
         return (channels, height, width), classes
-    return (channels, -(-height * width // (config.subsample or 1))), classes
+    samples = -(-height * width // (config.subsample or 1)) // (config.average or 1)
+    return (channels, samples), classes
 
 
 def make_network(config: TrainConfig, shape: tuple[int, ...], num_classes: int, *, pretrained: bool = False) -> Network:

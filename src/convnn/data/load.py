@@ -31,6 +31,7 @@ def load_data(
     keep_images: bool = False,
     permuted: int | None = None,
     subsample: int | None = None,
+    average: int | None = None,
     length: int | None = None,
     missing: float | None = None,
     process_index: int = 0,
@@ -68,6 +69,8 @@ def load_data(
             None reads them row by row.
         subsample: keep every n-th sample of each sequence, at least 1, as at a lower sampling rate; None keeps all.
             Not for adding, which would lose its marks.
+        average: instead, take the mean of every n samples of sequential_digits and sequential_cifar10, which leaves out
+            the frequencies that a lower sampling rate cannot represent.
         length: samples of each signal of adding (100 where None) and waveforms (128), at least 2.
         missing: share of the samples that each of the waveforms lacks, from 0 to below 1; None is 0.3.
         process_index: index of this process among those that share every batch, from 0.
@@ -104,6 +107,7 @@ def load_data(
         keep_images=keep_images,
         permuted=permuted,
         subsample=subsample,
+        average=average,
         length=length,
         missing=missing,
         process_index=process_index,

@@ -352,6 +352,7 @@ class TrainConfig:
         None, "data", "seed of a permutation in which sequential data sets read the pixels", without_value=0
     )
     subsample: int | None = flag(None, "data", "keep every n-th sample of each sequence, as at a lower sampling rate")
+    average: int | None = flag(None, "data", "instead, take the mean of every n samples of sequential data sets")
     length: int | None = flag(None, "data", "samples of each signal of adding (None: 100) and waveforms (None: 128)")
     missing: float | None = flag(None, "data", "share of the samples that waveforms lack, from 0 to below 1; None: 0.3")
 

@@ -23,14 +23,14 @@ LARGEST = (
     | dict.fromkeys(("no_hidden", "n_points", "kernel_dim"), WIDEST)
     | dict.fromkeys(("no_layers", "n_scales"), DEEPEST)
     | dict.fromkeys(("l_max", "ma_window_len"), LARGEST_SIDE**2)
-    | dict.fromkeys(("subsample", "length"), LARGEST_SIDE**2)
+    | dict.fromkeys(("subsample", "average", "length"), LARGEST_SIDE**2)
     | {"threads": MOST_THREADS, "width": LARGEST_FACTOR, "expansion_factor": LARGEST_FACTOR}
 )
 """Largest values of flags; all other integers are below LARGEST_NUMBER, all other floats at most LARGEST_FLOAT."""
 
 MAY_BE_NONE = (
     *("resize", "limit_train", "limit_test", "patience", "threads", "n_points", "n_scales"),
-    *("permuted", "subsample", "length"),
+    *("permuted", "subsample", "average", "length"),
 )
 LEAST = (
     dict.fromkeys(("batch_size", "num_epochs", "lr_step", "accumulate", "image_size", *MAY_BE_NONE), 1)
