@@ -24,11 +24,6 @@ from benchmarks.search import measure_search
 from benchmarks.structured import measure_structured
 from benchmarks.tokens import Tokens, measure_tokens, measure_vits
 
-GROUPS = (
-    *("map_sizes", "clustered", "networks", "family", "layers", "searches", "sizes", "tokens", "vits"),
-    *("routed", "structured", "generated", "depthwise", "large_kernels", "graphs"),
-)
-
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -36,7 +31,7 @@ def main() -> int:
         "--quick", action="store_true", help="use small batches and few repeats, measure no memory, write nothing"
     )
     parser.add_argument(
-        "--only", nargs="+", choices=GROUPS, default=GROUPS, help="measure these and keep the other figures"
+        "--only", nargs="+", choices=[*FULLY], default=[*FULLY], help="measure these and keep the other figures"
     )
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"), help="folder of the page")
     options = parser.parse_args()
@@ -81,7 +76,7 @@ FULLY: dict[str, Callable[[], Any]] = {
     ],
     "routed": lambda: measure_routed([Case(64, *shape) for shape in ROUTED], 5),
     "structured": lambda: measure_structured(Case(16, 32, 16, 16), 15),
-    "generated": lambda: measure_generated((1024, 4096, 16384, 65536), 5, with_memory=True),
+    "generated": lambda: measure_generated((1024, 4096, 16384, 65536), Case(16, 32, 64, 64), 5, with_memory=True),
     "depthwise": lambda: [
         measure_depthwise(Case(16, *shape), (3, 7, 13, 17, 31), 5, with_memory=True) for shape in FAMILY
     ],
@@ -102,7 +97,7 @@ QUICKLY: dict[str, Callable[[], Any]] = {
     "vits": lambda: [measure_vits(Tokens(1, 224), 2, with_memory=False)],
     "routed": lambda: measure_routed([Case(4, 8, 32, 32)], 2),
     "structured": lambda: measure_structured(Case(2, 8, 4, 4), 2),
-    "generated": lambda: measure_generated((256, 512), 2, with_memory=False),
+    "generated": lambda: measure_generated((256, 512), Case(2, 32, 4, 4), 2, with_memory=False),
     "depthwise": lambda: [measure_depthwise(Case(2, 8, 16, 16), (3, 13), 2, with_memory=False)],
     "large_kernels": lambda: measure_large_kernels(2, 32, 1),
     "graphs": lambda: measure_graphs(1000, 16, 8, (500,), 2),

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.contestants import Case
 from benchmarks.measure import Action, milliseconds, peak_megabytes
 from convnn.nn import CCNNConv2d, CKConv2d, FlexConv2d, SMPConv2d, convolve
 
@@ -17,8 +18,8 @@ LONGEST_DIRECT = 4096
 GENERATED = {"CKConv": CKConv2d, "SMPConv": SMPConv2d, "FlexConv": FlexConv2d, "CCNNConv": CCNNConv2d}
 
 
-def measure_generated(lengths: tuple[int, ...], repeats: int, *, with_memory: bool) -> dict[str, Any]:
-    """Measure causal kernels as long as the signal, and layers of 64 channels on maps of 32 x 32."""
+def measure_generated(lengths: tuple[int, ...], case: Case, repeats: int, *, with_memory: bool) -> dict[str, Any]:
+    """Measure causal kernels as long as the signal, and the generation of the kernels of layers on maps."""
     rows = []
     for length in lengths:
         ways = {name: way for name, way in WAYS.items() if name != "direct" or length <= LONGEST_DIRECT}
@@ -29,7 +30,8 @@ def measure_generated(lengths: tuple[int, ...], repeats: int, *, with_memory: bo
         rows.append({"length": length, "ms": times, "megabytes": memory})
     first, last = rows[0], rows[-1]
     growth = math.log(last["ms"]["FFT"] / first["ms"]["FFT"]) / math.log(last["length"] / first["length"])
-    return {"rows": rows, "exponent": growth, "generation": {name: _shares(name, repeats) for name in GENERATED}}
+    shares = {name: _shares(name, case, repeats) for name in GENERATED}
+    return {"rows": rows, "exponent": growth, "case": case._asdict(), "generation": shares}
 
 
 def _inputs(length: int) -> tuple[Tensor, Tensor]:
@@ -48,14 +50,14 @@ def _convolution(length: int) -> tuple[Action, Action]:
     return warm_up, partial(convolve, x, kernel, **_geometry(length, "always"))
 
 
-def _shares(name: str, repeats: int) -> dict[str, float]:
+def _shares(name: str, case: Case, repeats: int) -> dict[str, float]:
     """Return the time of a training step, and the share of the generation of the kernel, forward and backward."""
     torch.manual_seed(0)
-    layer = GENERATED[name](64, 64)
-    x = torch.randn(16, 64, 32, 32, requires_grad=True)
+    layer = GENERATED[name](case.inputs, case.outputs)
+    x = torch.randn(case.batch, case.inputs, case.side, case.side, requires_grad=True)
 
     def generate() -> None:
-        layer.operator.sampled((32, 32))[0].sum().backward()
+        layer.operator.sampled((case.side, case.side))[0].sum().backward()
 
     times = milliseconds({"step": lambda: layer(x).sum().backward(), "generation": generate}, repeats)
     step = statistics.median(times["step"])

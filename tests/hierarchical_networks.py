@@ -3,7 +3,18 @@
 from functools import partial
 from typing import Any
 
-from convnn.models import VAN, InceptionNeXt, LSKNet, RecNeXt, RecNeXtA, RepLKNet, Shiftwise, ShiftwiseV1, UniRepLKNet
+from convnn.models import (
+    VAN,
+    InceptionNeXt,
+    LSKNet,
+    RecNeXt,
+    RecNeXtA,
+    RepLKNet,
+    Shiftwise,
+    ShiftwiseV1,
+    SMPConvNet,
+    UniRepLKNet,
+)
 from convnn.models._registry import _MODELS
 from convnn.models.hierarchical._skeleton import HierarchicalNetwork
 from convnn.nn import layer_factory
@@ -14,6 +25,7 @@ SMALLEST = [
     "van_b0",
     "lsknet_t",
     "replknet_31b",
+    "smpconv_t",
     "unireplknet_a",
     "shiftwise_tiny",
     "shiftwise_v1_tiny",
@@ -27,6 +39,7 @@ TINY = {
     "VAN": partial(VAN, DEPTHS, CHANNELS, (4, 4, 2, 2)),
     "LSKNet": partial(LSKNet, DEPTHS, CHANNELS, (4, 4, 2, 2)),
     "RepLKNet": partial(RepLKNet, DEPTHS, CHANNELS, (9, 9, 7, 5), 1.5),
+    "SMPConvNet": partial(SMPConvNet, DEPTHS, CHANNELS, (9, 9, 7, 5), 1),
     "UniRepLKNet": partial(UniRepLKNet, CHANNELS, [[3], [7], [9, 3], [13]]),
     "Shiftwise": partial(Shiftwise, DEPTHS, CHANNELS, BANDS),
     "ShiftwiseV1": partial(ShiftwiseV1, DEPTHS, CHANNELS, BANDS),

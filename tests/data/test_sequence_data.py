@@ -44,6 +44,14 @@ def test_every_nth_sample_is_kept_from_the_first_on(step: int, digits: torch.Ten
     assert data.input_shape == (1, -(-64 // step))
 
 
+@pytest.mark.parametrize("step", [1, 2, 5, 64])
+def test_samples_are_means_of_their_neighbours(step: int, digits: torch.Tensor) -> None:
+    data = load_data("sequential_digits", average=step)
+    expected = torch.nn.functional.avg_pool1d(digits.flatten(2), step)
+    torch.testing.assert_close(_all(data.test)[0], expected)
+    assert data.input_shape == (1, 64 // step)
+
+
 def test_images_are_resized_augmented_and_made_noisy_before_they_become_sequences() -> None:
     given = {"resize": 4, "augment": True, "noise": 0.1, "seed": 3, "batch_size": 50}
     image = next(iter(load_data("digits", **given).train)).inputs
@@ -137,6 +145,12 @@ def test_processes_share_the_batches_of_a_single_one() -> None:
         ({"dataset": "waveforms", "missing": -0.1}, "missing=-0.1 must lie between 0 and 1"),
         ({"dataset": "waveforms", "missing": float("nan")}, "missing=nan must lie between 0 and 1"),
         ({"dataset": "adding", "length": 1}, "length=1 must be an integer of at least 2"),
+        (
+            {"dataset": "sequential_digits", "subsample": 2, "average": 2},
+            "subsample=2 and average=2 both lower the sampling rate; give one of them",
+        ),
+        ({"dataset": "sequential_digits", "average": 65}, "average=65 is more than the 64 samples of a sequence"),
+        ({"dataset": "waveforms", "average": 2}, "average=2 is for .*; dataset='waveforms' does not read it"),
         ({"dataset": "sequential_digits", "subsample": 0}, "subsample=0 must be an integer of at least 1"),
         ({"dataset": "sequential_digits", "permuted": -1}, "permuted=-1 must be an integer of at least 0"),
     ],

@@ -53,6 +53,15 @@ PUBLISHED = {
         "norm.weight": (24,),
         "head.weight": (5, 24),
     },
+    "SMPConvNet": {
+        "stages.2.blocks.0.large_kernel.smp.conv.weight_coord": (1, 16, 2),
+        "stages.2.blocks.0.large_kernel.smp.conv.radius": (1, 16, 1, 1),
+        "stages.2.blocks.2.large_kernel.smp.conv.weights": (1, 16, 16),
+        "stages.2.blocks.2.large_kernel.smp.bn.running_mean": (16,),
+        "stages.2.blocks.2.large_kernel.small_conv.conv.weight": (16, 1, 5, 5),
+        "stages.2.blocks.2.large_kernel.small_conv.bn.bias": (16,),
+        "stages.2.blocks.3.pw1.conv.weight": (64, 16, 1, 1),
+    },
     "UniRepLKNet": {
         "downsample_layers.0.3.weight": (8, 4, 3, 3),
         "downsample_layers.2.1.weight": (16,),

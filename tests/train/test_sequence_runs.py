@@ -36,9 +36,24 @@ def test_a_resumed_run_is_the_same_to_the_bit(run: Path, train: Callable[[str], 
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_rates_of_single_parameters_go_on_where_a_run_is_resumed(train: Callable[[str], Path]) -> None:
+    points = "--model smpnet_1d --radius 0.3 --num_layers 1 --d_hidden 4 --radius_lr_ratio 0.3"
+    flags = f"{points} --dataset sequential_digits --resize 4 --limit_train 32 --scheduler step --lr_step 1"
+    whole, parts = train(f"{flags} --num_epochs 2"), train(f"{flags} --num_epochs 1")
+    assert main_train(["--resume", str(parts), "--num_epochs", "2"]) == 0
+    first, second = (read_checkpoint(path / "last.safetensors") for path in (whole, parts))
+    assert all(torch.equal(first.weights[name], second.weights[name]) for name in first.weights)
+    rates = [group["lr"] for group in second.run.document["optimizer"]["groups"]]
+    assert rates == pytest.approx([1e-5, 1e-5, 3e-6])
+    table = (parts / "kernels.csv").read_text()
+    assert table == (whole / "kernels.csv").read_text()
+    assert table.startswith("epoch,layer,axis,taps\n1,features.0.first.layer.operator,0,")
+    assert table.count("\n") == 1 + 2 * 2
+
+
 def test_the_checkpoint_keeps_how_its_sequences_were_made(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = load_checkpoint(run)[1]
-    assert recipe.data_settings == {"permuted": 3, "subsample": None, "resize": 4}
+    assert recipe.data_settings == {"permuted": 3, "subsample": None, "average": None, "resize": 4}
     assert recipe.input_shape == (1, 16)
     assert main(["evaluate", str(run), "--limit_test", "16", "--json"]) == 0
     expected = (run / "metrics.csv").read_text().splitlines()[recipe.epoch].split(",")[4]
@@ -47,10 +62,10 @@ def test_the_checkpoint_keeps_how_its_sequences_were_made(run: Path, capsys: pyt
 
 def test_another_sampling_rate_is_measured(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     losses = []
-    for step in ("1", "2", "4"):
-        assert main(["evaluate", str(run), "--subsample", step, "--json"]) == 0
+    for flags in (["--subsample", "1"], ["--subsample", "2"], ["--subsample", "4"], ["--average", "2"]):
+        assert main(["evaluate", str(run), *flags, "--json"]) == 0
         losses.append(json.loads(capsys.readouterr().out)["loss"])
-    assert len(set(losses)) == 3
+    assert len(set(losses)) == 4
 
 
 def test_a_sum_is_learned_by_its_squared_error(adding: Path) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from convnn import nn as cnn
 from convnn.errors import InputError
 from convnn.viz import LayerKernel, draw_kernels, find_kernels
+from convnn.viz.kernels import read_sizes
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,18 @@ def test_kernels_of_any_axes_are_drawn(sides: tuple[int, ...], tmp_path: Path) -
 
 def test_a_picture_of_a_network(layers: list[LayerKernel], tmp_path: Path) -> None:
     assert draw_kernels(layers, tmp_path / "kernels.png", num_kernels=2).stat().st_size > 10_000
+
+
+def test_sizes_over_the_epochs_are_read_and_drawn(layers: list[LayerKernel], tmp_path: Path) -> None:
+    table = tmp_path / "kernels.csv"
+    table.write_text("epoch,layer,axis,taps\n1,a,0,3\n1,a,1,5\n1,b,0,9\n2,a,0,5\n2,a,1,7\n2,b,0,7\n")
+    sizes = read_sizes(table)
+    assert sizes == {"a": [4.0, 6.0], "b": [9.0, 7.0]}
+    text = draw_kernels(layers[:1], tmp_path / "kernels.svg", sizes=sizes).read_text()
+    assert "taps along an axis over the epochs" in text
+    table.write_text("epoch,layer,axis\n1,a,0\n")
+    with pytest.raises(InputError, match=r"kernels.csv' cannot be read: KeyError\('taps'\)"):
+        read_sizes(table)
 
 
 def test_refuses(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
-"""Training callbacks that draw pictures or measure neighbours."""
+"""Training callbacks that draw pictures, or measure neighbours and kernels."""
 
 import csv
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import isnan
 from pathlib import Path
+
+import torch
 
 from convnn.cli._images import open_data
 from convnn.data import LabelledData
@@ -12,10 +14,11 @@ from convnn.errors import InputError
 from convnn.files import write_atomically
 from convnn.models import Network
 from convnn.packages import reason
-from convnn.runs.files import CURVES, NEIGHBORS
+from convnn.runs.files import CURVES, KERNELS, NEIGHBORS
 from convnn.tables import csv_text
 from convnn.train import Callback, EpochResult, ResumePoint, RunFolder, TensorBoardLog, TrainConfig
 from convnn.viz import LayerStatistics, draw_curves, neighbor_statistics
+from convnn.viz.kernels import SIZE_COLUMNS, learned_sizes
 from convnn.viz.statistics.measure import MEASURES
 from convnn.viz.statistics.table import COLUMNS, csv_rows
 
@@ -68,7 +71,72 @@ class Curves(Callback):
             self.has_warned = True
 
 
-class NeighborLog(Callback):
+class EpochTable(Callback):
+    """Writes a table with some rows after every epoch, and continues it where a run is resumed.
+
+    Args:
+        path: the table, in the folder of the run.
+        columns: its columns after that of the epoch.
+        point: checkpoint from which the run resumes, if it does; rows written before it are kept.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str], point: ResumePoint | None) -> None:
+        self.path = path
+        self.columns = columns
+        self.point = point
+        self.rows: list[list[str]] = []
+
+    def measured(self, epoch: int) -> Iterable[list[str]]:
+        """Return the rows of an epoch, without its number."""
+        raise NotImplementedError
+
+    def on_start(self, results: Sequence[EpochResult]) -> None:
+        """Keep the rows of finished epochs; if the run was killed before it wrote the last row, write it now."""
+        run = None if self.point is None else self.point.checkpoint.run
+        if self.point is None or run is None or not results:
+            return
+        last = len(results)
+        self.rows = _read_rows(self.point.path.with_name(self.path.name), 1 + len(self.columns), last)
+        if run.is_epoch_end and not any(int(row[0]) == last for row in self.rows):
+            self._log(last)
+        elif self.rows:
+            self._write()
+
+    def on_epoch_end(self, result: EpochResult) -> None:
+        """Measure and write."""
+        self._log(result.epoch)
+
+    def _log(self, epoch: int) -> None:
+        self.rows += [[str(epoch), *row] for row in self.measured(epoch)]
+        self._write()
+
+    def _write(self) -> None:
+        write_atomically(self.path, csv_text(("epoch", *self.columns), self.rows))
+
+
+class KernelLog(EpochTable):
+    """Writes kernels.csv: how many taps each layer has along each axis, where it learns how many.
+
+    Args:
+        folder: folder of kernels.csv.
+        network: network in training; some of its layers learn the size of their kernels.
+        input_shape: shape of an image or a sequence.
+        point: checkpoint from which the run resumes, if it does; rows written before it are kept.
+    """
+
+    def __init__(
+        self, folder: Path, network: Network, input_shape: Sequence[int], point: ResumePoint | None = None
+    ) -> None:
+        super().__init__(folder / KERNELS, SIZE_COLUMNS, point)
+        self.sizes = learned_sizes(network, torch.zeros(1, *input_shape, device=next(network.parameters()).device))
+
+    def measured(self, epoch: int) -> Iterable[list[str]]:
+        """Return a row for each layer and axis."""
+        for name, (layer, size) in self.sizes.items():
+            yield from ([name, str(axis), str(taps)] for axis, taps in enumerate(layer.sides(size)))
+
+
+class NeighborLog(EpochTable):
     """Writes neighbors.csv: statistics of each layer's neighbours after every epoch, on the same few images of val, or
     of test if there is no val.
 
@@ -90,39 +158,18 @@ class NeighborLog(Callback):
         point: ResumePoint | None = None,
         scalars: TensorBoardLog | None = None,
     ) -> None:
-        self.path = folder / NEIGHBORS
+        super().__init__(folder / NEIGHBORS, COLUMNS, point)
         self.network = network
-        self.point = point
         self.scalars = scalars
         self.data = _few_images(config, network)
-        self.rows: list[list[str]] = []
 
-    def on_start(self, results: Sequence[EpochResult]) -> None:
-        """Keep the rows of finished epochs; if the run was killed before it wrote the last row, write it now."""
-        run = None if self.point is None else self.point.checkpoint.run
-        if self.point is None or run is None or not results:
-            return
-        last = len(results)
-        self.rows = _read_rows(self.point.path.with_name(NEIGHBORS), last)
-        if run.is_epoch_end and not any(int(row[0]) == last for row in self.rows):
-            self._log(last)
-        elif self.rows:
-            self._write()
-
-    def on_epoch_end(self, result: EpochResult) -> None:
+    def measured(self, epoch: int) -> Iterable[list[str]]:
         """Measure the neighbours."""
-        self._log(result.epoch)
-
-    def _log(self, epoch: int) -> None:
         self.data.train.set_epoch(0)  # the same order and noise every time
         layers = neighbor_statistics(self.network, self.data.validation, labelled_batches=self.data.train)
-        self.rows += [[str(epoch), *row] for row in csv_rows(layers)]
-        self._write()
         if self.scalars is not None:
             self.scalars.write(_tagged(layers), epoch)
-
-    def _write(self) -> None:
-        write_atomically(self.path, csv_text(("epoch", *COLUMNS), self.rows))
+        return csv_rows(layers)
 
 
 def _few_images(config: TrainConfig, network: Network) -> LabelledData:
@@ -131,7 +178,7 @@ def _few_images(config: TrainConfig, network: Network) -> LabelledData:
     return open_data(config, augment=False, download=False, device=device, limit_train=train, limit_test=test)
 
 
-def _read_rows(path: Path, last_epoch: int) -> list[list[str]]:
+def _read_rows(path: Path, columns: int, last_epoch: int) -> list[list[str]]:
     """Return the complete rows up to an epoch, without rows of later epochs and other text."""
     if not path.exists():
         return []
@@ -139,7 +186,7 @@ def _read_rows(path: Path, last_epoch: int) -> list[list[str]]:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise InputError(f"'{path}' cannot be read: {error.strerror or error}") from None
-    rows = [row for row in csv.reader(text.splitlines()) if len(row) == 1 + len(COLUMNS)]
+    rows = [row for row in csv.reader(text.splitlines()) if len(row) == columns]
     return [row for row in rows if row[0].isdecimal() and 1 <= int(row[0]) <= last_epoch]
 
 

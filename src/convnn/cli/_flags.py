@@ -1,11 +1,14 @@
 """Command line flags made from the fields of `TrainConfig`."""
 
 import argparse
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import Field, fields
 from typing import Any
 
 from convnn.cli._parser import JoinAction, Parser, PathAction
+from convnn.errors import InputError
 from convnn.models import list_models
 from convnn.nn import LAYERS
 from convnn.train import TrainConfig
@@ -74,6 +77,25 @@ def given_flags(args: argparse.Namespace) -> dict[str, Any]:
     """Return the flags of `TrainConfig` that were given."""
     names = {f.name for f in fields(TrainConfig)}
     return {name: value for name, value in vars(args).items() if name in names}
+
+
+@contextmanager
+def flag_names(flags: Mapping[str, str]) -> Iterator[None]:
+    """Replace arguments by flags, such as `K=` by `--K=` and `download=True` by `--download`, in errors of input.
+
+    Args:
+        flags: names of flags by those of the arguments.
+    """
+
+    def flag(argument: re.Match[str]) -> str:
+        name = f"--{flags[argument[1]]}"
+        return name if argument[2] else f"{name}="
+
+    try:
+        yield
+    except InputError as error:
+        argument = rf"(?<![\w.'/-])({'|'.join(flags)})=(True\b)?"
+        raise InputError(re.sub(argument, flag, str(error))) from error
 
 
 def add_flag(group: argparse._ArgumentGroup, f: "Field[Any]", default: str) -> None:

@@ -1,13 +1,11 @@
 """Loading of the images that the flags of a command select."""
 
 import argparse
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from convnn.cli._flags import config_from, given_flags
+from convnn.cli._flags import config_from, flag_names, given_flags
 from convnn.cli._parser import Parser
 from convnn.data import (
     FITS,
@@ -43,8 +41,8 @@ FLAGS = (
 )
 """Flags that are passed to `load_data` as arguments of the same name."""
 
-ARGUMENT = re.compile(rf"(?<![\w.'/-])({'|'.join(FLAGS)}|dataset|data_path|part)=(True\b)?")
-"""An argument of `load_data` or `load_part` in a message, such as `data_path=` or `download=True`."""
+ARGUMENTS = {name: name for name in (*FLAGS, "dataset", "data_path")} | {"part": "split"}
+"""Flags by the arguments of `load_data` and `load_part`."""
 
 
 def check_criterion(config: TrainConfig) -> None:
@@ -94,13 +92,13 @@ def open_data(config: TrainConfig, **changes: Any) -> LabelledData:
         config: the flags.
         changes: further arguments of `load_data`, which override the flags.
     """
-    with _flag_names():
+    with flag_names(ARGUMENTS):
         return load_data(config.dataset, config.data_path, **_arguments(config) | changes)
 
 
 def open_part(config: TrainConfig, part: str, **changes: Any) -> LabelledPart:
     """Load one part of the images; if parts are folders, the others may be missing."""
-    with _flag_names():
+    with flag_names(ARGUMENTS):
         return load_part(config.dataset, config.data_path, part, **_arguments(config) | changes)
 
 
@@ -166,16 +164,3 @@ def find_pictures(paths: Iterable[str], refuse: Callable[[object], None]) -> Ite
 
 def _arguments(config: TrainConfig) -> dict[str, Any]:
     return {name: getattr(config, name) for name in FLAGS}
-
-
-@contextmanager
-def _flag_names() -> Iterator[None]:
-    """Replace arguments by flags in the errors of `load_data` and `load_part`."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(ARGUMENT.sub(_flag, str(error))) from error
-
-
-def _flag(argument: re.Match[str]) -> str:
-    return f"--{argument[1]}" if argument[2] else f"--{argument[1]}="

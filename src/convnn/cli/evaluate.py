@@ -2,6 +2,7 @@
 
 import argparse
 import typing
+from collections.abc import Mapping
 
 from rich.console import Console
 
@@ -91,11 +92,16 @@ def set_sampling_rate(network: Network, recipe: Recipe, config: TrainConfig) -> 
     if len(recipe.input_shape) != 2 or config.dataset != recipe.dataset:
         return
     then, now = recipe.data_settings, config.data_settings
-    rate = (then.get("subsample") or 1) / (now.get("subsample") or 1)  # at least 1
+    rate = _step(then) / _step(now)
     if config.dataset == "waveforms":  # they last as long, however many samples they have
         rate *= (now["length"] or WAVEFORM_LENGTH) / (then.get("length") or WAVEFORM_LENGTH)
     if rate != 1 and any(isinstance(part, GeneratedConv) for part in network.modules()):
         set_rate(network, rate)
+
+
+def _step(settings: Mapping[str, typing.Any]) -> int:
+    """Return how many samples of the signal one of the sequence stands for."""
+    return settings.get("subsample") or settings.get("average") or 1  # at least 1
 
 
 def load_part_like(recipe: Recipe, config: TrainConfig, part_name: str) -> LabelledPart:

@@ -10,10 +10,11 @@ from convnn.cli._parser import Parser, add_json_flag
 from convnn.data import example_of
 from convnn.errors import check_at_least, check_choice
 from convnn.files import check_new, make_folder
+from convnn.runs.files import KERNELS
 from convnn.screen import print_json, print_line, show_activity
 from convnn.train import load_checkpoint
 from convnn.viz._figure import SUFFIXES
-from convnn.viz.kernels import describe, draw_kernels, find_kernels
+from convnn.viz.kernels import describe, draw_kernels, find_kernels, read_sizes
 
 
 def add_flags(parser: Parser) -> None:
@@ -35,7 +36,8 @@ def run(args: argparse.Namespace, console: Console) -> None:
     with show_activity(console, "generating kernels"):
         layers = find_kernels(network, example_of(recipe.input_shape))
         make_folder(path.parent, "--out")
-        draw_kernels(layers, path, title=f"{recipe.model} of {recipe.layer}", num_kernels=args.num_kernels)
+        title = f"{recipe.model} of {recipe.layer}"
+        draw_kernels(layers, path, title=title, num_kernels=args.num_kernels, sizes=_sizes(Path(args.checkpoint)))
     if args.json:
         rows = [{"layer": one.name, "kind": one.kind, "taps": one.sides, "horizon": one.horizon} for one in layers]
         print_json(console, rows)
@@ -43,3 +45,9 @@ def run(args: argparse.Namespace, console: Console) -> None:
     for layer in layers:
         print_line(console, f"{layer.name}: {layer.kind}, {describe(layer)} taps")
     print_line(console, str(path))
+
+
+def _sizes(checkpoint: Path) -> dict[str, list[float]] | None:
+    """Return the numbers of taps over the epochs, if the run of the checkpoint has written them."""
+    table = (checkpoint if checkpoint.is_dir() else checkpoint.parent) / KERNELS
+    return read_sizes(table) if table.is_file() else None

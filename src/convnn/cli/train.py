@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from rich.console import Console
 
-from convnn.cli._flags import add_config_flags, given_flags
+from convnn.cli._flags import add_config_flags, flag_names, given_flags
 from convnn.cli._help import brief_help
 from convnn.cli._images import check_criterion, check_inputs, kind_read, open_data, open_part, remembered_data
 from convnn.cli._parser import HelpAllAction, Parser, PathAction
@@ -20,7 +20,7 @@ from convnn.data import GRAPH_SETS, KNOWN_SHAPES, RASTERS, SIGNALS, LabelledData
 from convnn.data.stream import count_cores
 from convnn.errors import InputError
 from convnn.models import ExternalNetwork, Network, create_model
-from convnn.nn import import_layers
+from convnn.nn import GeneratedConv, import_layers
 from convnn.screen import print_line, show_activity
 from convnn.train import (
     Callback,
@@ -76,7 +76,8 @@ def run(args: argparse.Namespace, console: Console) -> None:
     if config.test_only and config.pretrained:
         raise InputError("--pretrained applies to training only; leave it out to evaluate")
     if not config.test_only:
-        train(given, console, args.interruption)
+        with flag_names({name: name for name in config.settings}):
+            train(given, console, args.interruption)
     elif config.checkpoint is not None:
         network, recipe = load_checkpoint(config.checkpoint)
         evaluate_network(
@@ -86,7 +87,8 @@ def run(args: argparse.Namespace, console: Console) -> None:
             console,
         )
     else:
-        check_shapes(config, console)
+        with flag_names({name: name for name in config.settings}):
+            check_shapes(config, console)
 
 
 def warn_of_unread(given: Iterable[str], config: TrainConfig, console: Console) -> None:
@@ -246,13 +248,15 @@ def make_writers(
     say: Callable[[str], None],
 ) -> list[Callback]:
     """Return the callbacks that write into the folder of the run."""
-    from convnn.cli._callbacks import Curves, NeighborLog  # these import Matplotlib
+    from convnn.cli._callbacks import Curves, KernelLog, NeighborLog  # these import Matplotlib
 
     scalars = TensorBoardLog(Path(config.output_dir)) if config.tensorboard else None  # first, because it may refuse
     folder = RunFolder(config, network, data, summary, point, warn=say)
     writers: list[Callback] = [folder, Curves(folder, warn=say)]
     if scalars is not None:
         writers.append(scalars)
+    if not config.fsdp and any(isinstance(part, GeneratedConv) and part.learns_size for part in network.modules()):
+        writers.append(KernelLog(folder.path, network, data.input_shape, point))
     if config.log_neighbors:
         writers.append(NeighborLog(config, folder.path, network, point, scalars))
     return writers
@@ -303,7 +307,8 @@ def known_shape(config: TrainConfig) -> tuple[tuple[int, ...], int]:
     height, width = sides if config.resize is None else (config.resize, config.resize)
     if config.dataset not in RASTERS:
         return (channels, height, width), classes
-    return (channels, -(-height * width // (config.subsample or 1))), classes
+    samples = -(-height * width // (config.subsample or 1)) // (config.average or 1)
+    return (channels, samples), classes
 
 
 def make_network(config: TrainConfig, shape: tuple[int, ...], num_classes: int, *, pretrained: bool = False) -> Network:

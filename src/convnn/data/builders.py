@@ -121,7 +121,7 @@ def _build_from_tensors(
     order: Tensor | None = None
     shape: tuple[int, ...] = (channels, height, width)
     if options.name in RASTERS:
-        order = raster_order(height * width, options.permuted, options.subsample or 1)
+        order = raster_order(height * width, options.permuted, options.subsample or 1, options.average or 1)
         shape = (channels, len(order))
 
     def loader(part: str, tensors: Tensors, augment: Augmentation | None) -> TensorLoader:

@@ -31,6 +31,7 @@ def load_data(
     keep_images: bool = False,
     permuted: int | None = None,
     subsample: int | None = None,
+    average: int | None = None,
     length: int | None = None,
     missing: float | None = None,
     split: int | None = None,
@@ -72,6 +73,8 @@ def load_data(
             None reads them row by row.
         subsample: keep every n-th sample of each sequence, at least 1, as at a lower sampling rate; None keeps all.
             Not for adding, which would lose its marks.
+        average: instead, take the mean of every n samples of sequential_digits and sequential_cifar10, which leaves out
+            the frequencies that a lower sampling rate cannot represent.
         length: samples of each signal of adding (100 where None) and waveforms (128), at least 2.
         missing: share of the samples that each of the waveforms lacks, from 0 to below 1; None is 0.3.
         split: number of the split, from 0; None is 0. Of texas, cornell and wisconsin one of the ten published ones; of
@@ -113,6 +116,7 @@ def load_data(
         keep_images=keep_images,
         permuted=permuted,
         subsample=subsample,
+        average=average,
         length=length,
         missing=missing,
         split=split,

@@ -39,6 +39,7 @@ GRAPH_SETS = {name: name for name in (*WORD_GRAPHS, *FOLDED_GRAPHS, "karate", "s
 READERS = {
     "permuted": RASTERS,
     "subsample": (*RASTERS, "waveforms"),
+    "average": RASTERS,
     "length": SIGNALS,
     "missing": ("waveforms",),
     "split": (*DIRECTED_GRAPHS, *FOLDED_GRAPHS, *DRAWN_GRAPHS),
@@ -76,6 +77,7 @@ class Options:
     keep_images: bool = False
     permuted: int | None = None
     subsample: int | None = None
+    average: int | None = None
     length: int | None = None
     missing: float | None = None
     split: int | None = None
@@ -89,10 +91,15 @@ class Options:
         check_at_least("num_workers", self.num_workers, 0)
         check_choice("fit", self.fit, FITS)
         check_choice("on_bad_image", self.on_bad_image, ON_BAD_IMAGE)
-        least = {"resize": 1, "limit_train": 1, "limit_test": 1, "permuted": 0, "subsample": 1, "length": 2, "split": 0}
+        least = {"resize": 1, "limit_train": 1, "limit_test": 1, "permuted": 0, "length": 2, "split": 0}
+        least |= {"subsample": 1, "average": 1}
         for name, smallest in least.items():
             if getattr(self, name) is not None:
                 check_at_least(name, getattr(self, name), smallest)
+        if self.subsample is not None and self.average is not None:
+            raise InputError(
+                f"subsample={self.subsample} and average={self.average} both lower the sampling rate; give one of them"
+            )
         if self.missing is not None:
             check_fraction("missing", self.missing)
         self._check_readers()

@@ -9,6 +9,7 @@ from torch import Tensor
 from convnn.data.epochs import EpochLoader, LoaderSettings
 from convnn.data.interface import Batch
 from convnn.data.seeds import make_generator
+from convnn.errors import InputError
 
 ADDING_LENGTH, WAVEFORM_LENGTH = 100, 128
 """Samples of a signal where no length is given."""
@@ -32,17 +33,25 @@ class Signals(NamedTuple):
     labels: Tensor
 
 
-def raster_order(pixels: int, permuted: int | None, subsample: int) -> Tensor:
-    """Return the pixels that a sequence reads from an image, (T,) positions, row by row.
+def raster_order(pixels: int, permuted: int | None, subsample: int, average: int) -> Tensor:
+    """Return the pixels that a sequence reads from an image, positions (T, average), row by row.
 
     Args:
         pixels: number of pixels of the image.
         permuted: seed of a permutation, which is the same for every image; None keeps the order of the rows.
         subsample: keep every n-th sample of the result, the first one included.
+        average: number of pixels of whose values a sample is the mean; those left over at the end are not read.
+
+    Raises:
+        InputError: a sample would be the mean of more pixels than there are.
     """
+    if average > pixels:
+        raise InputError(f"average={average} is more than the {pixels} samples of a sequence")
     if permuted is None:
-        return torch.arange(0, pixels, subsample)
-    return torch.randperm(pixels, generator=make_generator("permuted", permuted))[::subsample]
+        order = torch.arange(pixels)
+    else:
+        order = torch.randperm(pixels, generator=make_generator("permuted", permuted))
+    return order[::subsample].unfold(0, average, average)
 
 
 def make_adding(part: str, length: int) -> Signals:

@@ -20,8 +20,8 @@ class TensorLoader(EpochLoader):
         side: side in pixels to which every batch is resized, antialiased; None keeps the size. Batches are resized one
             by one because all of CIFAR-10 at 224 pixels would take 9 GB.
         augment: function applied to every resized batch of uint8 images, or None.
-        order: (T,) positions of the pixels, counted row by row, that a sequence reads from each image; None leaves
-            images (C, H, W) instead of sequences (C, T).
+        order: (T, n) positions of the pixels, counted row by row, of whose values each sample of a sequence (C, T) is
+            the mean; None leaves images (C, H, W).
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class TensorLoader(EpochLoader):
 
     def _read(self, images: Tensor) -> Tensor:
         order = self._order_of_pixels
-        return images if order is None else images.flatten(2)[..., order]
+        return images if order is None else images.flatten(2)[..., order].mean(-1)
 
     def _augment_batch(self, images: Tensor, step: Step) -> Tensor:
         return images if self._augment is None else self._augment(images, self._draws("augment", step))

@@ -61,6 +61,7 @@ from convnn.models.hierarchical.shiftwise import (
     shiftwise_tiny,
     shiftwise_v1_tiny,
 )
+from convnn.models.hierarchical.smpconv import SMPConvNet, smpconv_b, smpconv_t
 from convnn.models.hierarchical.unireplknet import (
     UniRepLKNet,
     unireplknet_a,
@@ -134,6 +135,7 @@ __all__ = [
     "ResNet",
     "SEResNet",
     "SGNet",
+    "SMPConvNet",
     "SMPNet",
     "SMPNet1d",
     "Shiftwise",
@@ -215,6 +217,8 @@ __all__ = [
     "shiftwise_small",
     "shiftwise_tiny",
     "shiftwise_v1_tiny",
+    "smpconv_b",
+    "smpconv_t",
     "smpnet",
     "smpnet_1d",
     "unireplknet_a",

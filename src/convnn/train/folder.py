@@ -17,6 +17,7 @@ from convnn.runs.files import (
     COLUMNS,
     CURVES,
     FOUND_OUT,
+    KERNELS,
     LAST,
     METRICS,
     NEIGHBORS,
@@ -164,7 +165,7 @@ class RunFolder(Callback):
     def _prepare(self) -> None:
         """Create the folder and, unless the run is resumed in it, remove the files of an earlier run."""
         make_folder(self.path, "--output_dir")
-        old = [] if self._is_resumed_here else [RESULTS, TIMES, BROKEN_IMAGES, CURVES, NEIGHBORS, *RUN_RESULTS]
+        old = [] if self._is_resumed_here else [RESULTS, TIMES, BROKEN_IMAGES, CURVES, NEIGHBORS, KERNELS, *RUN_RESULTS]
         events = [] if self._is_resumed_here else (self.path / TENSORBOARD).glob(EVENTS)
         try:
             for path in [*(self.path / name for name in old), *events, *self.path.glob(f".*{UNFINISHED}")]:

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import lr_scheduler
 
+from convnn.nn import PointKernel
+from convnn.nn._training import USUAL, Training, trainings
 from convnn.train.config import TrainConfig
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
@@ -40,8 +42,8 @@ CRITERIA: dict[str, Criterion] = {"CrossEntropy": cross_entropy, "MSE": one_hot_
 
 
 def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Return the optimizer that `--optimizer` names, with one fused update for all parameters."""
-    parameters = network.parameters()
+    """Return the optimizer that `--optimizer` names, with a fused update for all parameters that are trained alike."""
+    parameters = _groups(network, config)
     lr, weight_decay = config.lr, config.weight_decay
     if config.optimizer == "sgd":
         fused = not config.fsdp  # torch has no fused SGD for sharded weights
@@ -49,6 +51,31 @@ def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optim
     if config.optimizer == "adam":
         return torch.optim.Adam(parameters, lr, weight_decay=weight_decay, fused=True)
     return torch.optim.AdamW(parameters, lr, weight_decay=weight_decay, fused=True)
+
+
+def _groups(network: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
+    """Return the parameters of a network, first those without a learning rate or weight decay of their own."""
+    rates = {
+        None: config.lr,
+        "mask": config.mask_lr_ratio * config.lr,
+        "radius": config.radius_lr_ratio * config.lr,
+        "kernel": config.lr if config.kernel_lr is None else config.kernel_lr,
+    }
+    alike: dict[Training, list[nn.Parameter]] = {USUAL: []}
+    for parameter, training in trainings(network):
+        alike.setdefault(training, []).append(parameter)
+    return [
+        {"params": found, "lr": rates[one.rate], "weight_decay": config.weight_decay if one.decays else 0.0}
+        for one, found in alike.items()
+    ]
+
+
+@torch.no_grad()
+def clip_radii(network: nn.Module) -> None:
+    """Bring the radii of all points into their range, as the published training does after every step."""
+    for module in network.modules():
+        if isinstance(module, PointKernel):
+            module.clip()
 
 
 class Schedule:
@@ -70,7 +97,7 @@ class Schedule:
 
     @property
     def lr(self) -> float:
-        """The learning rate of the coming epoch, without the warm-up factor."""
+        """The learning rate of the coming epoch, that of `--lr`, without the warm-up factor."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     def warmup_factor(self, epochs: float) -> float:
@@ -80,13 +107,15 @@ class Schedule:
     @contextmanager
     def warmup(self, epochs: float) -> Iterator[None]:
         """Apply the warm-up factor within the block, for the step that ends after this number of epochs."""
-        (group,) = self.optimizer.param_groups
-        rate = group["lr"]
-        group["lr"] = rate * self.warmup_factor(epochs)
+        groups = self.optimizer.param_groups
+        rates = [group["lr"] for group in groups]
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate * self.warmup_factor(epochs)
         try:
             yield
         finally:
-            group["lr"] = rate  # the scheduler and a resumed run continue from it
+            for group, rate in zip(groups, rates, strict=True):
+                group["lr"] = rate  # the scheduler and a resumed run continue from it
 
     def advance(self, epoch: int, test_top1: float) -> None:
         """Update the learning rate after an epoch, counted from 1."""

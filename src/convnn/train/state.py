@@ -75,21 +75,25 @@ def restore(running: Running, checkpoint: Checkpoint, path: Path | str) -> None:
 
 
 def _restore_optimizer(running: Running, weights: dict[str, Any], run: RunState) -> None:
-    """Restore weights, optimizer state and learning rate; the optimizer's other numbers come from the flags."""
+    """Restore weights, optimizer state and learning rates; the optimizer's other numbers come from the flags."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict, set_state_dict
 
     optimizer, options = running.optimizer.optimizer, StateDictOptions(full_state_dict=True)
-    (group,) = optimizer.param_groups
-    names = [name for name, p in running.network.named_parameters() if p.requires_grad]
-    lr = run.document["optimizer"]["groups"][0]["lr"]
-    state = _join(run.group("optimizer"), [group | {"params": names, "lr": lr}])
+    names = {parameter: name for name, parameter in running.network.named_parameters()}
+    rates = [saved["lr"] for saved in run.document["optimizer"]["groups"]]
+    groups = [
+        group | {"params": [names[p] for p in group["params"] if p.requires_grad], "lr": rate}
+        for group, rate in zip(optimizer.param_groups, rates, strict=True)
+    ]
+    state = _join(run.group("optimizer"), groups)
     if state["state"]:
         set_state_dict(
             running.model, optimizer, model_state_dict=dict(weights), optim_state_dict=state, options=options
         )
     else:  # SGD without momentum
         set_model_state_dict(running.model, dict(weights), options=options)
-        group["lr"] = lr
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
 
 
 def _restore_numbers(running: Running, run: RunState) -> None:

@@ -20,7 +20,7 @@ from convnn.train.callbacks import Callback
 from convnn.train.checkpoint import Checkpoint
 from convnn.train.config import TrainConfig
 from convnn.train.metrics import EpochResult, Meter, Scores, best_result
-from convnn.train.optim import CRITERIA, Schedule, make_optimizer
+from convnn.train.optim import CRITERIA, Schedule, clip_radii, make_optimizer
 from convnn.train.processes import Processes, shard, synchronize_batchnorm
 from convnn.train.pruning import prune_kernels
 from convnn.train.randomness import seed_step
@@ -194,6 +194,7 @@ class Trainer:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip_grad_norm)
         with self.schedule.warmup(self.position.epoch - 1 + (self.position.step + 1) / self.num_steps):
             self.optimizer.step()
+        clip_radii(self.network)
         self.optimizer.zero_grad()
 
     def _add_gradient(self, batch: Batch, num_samples: int) -> None:

@@ -30,14 +30,8 @@ RESULT: dict[str, Any] = {
 POSITION = {"epoch": 1, "step": 0, "seconds": 0.0}
 
 ADVANCING = {
-    "last_epoch": 0,
-    "_step_count": 0,
-    "_is_initial": False,
-    "_get_lr_called_within_step": False,
-    "_last_lr": [0.0],
-    "best": 0.0,
-    "cooldown_counter": 0,
-    "num_bad_epochs": 0,
+    *("last_epoch", "_step_count", "_is_initial", "_get_lr_called_within_step", "_last_lr"),
+    *("best", "cooldown_counter", "num_bad_epochs"),
 }
 """The values of a scheduler's state that change during a run; all others follow from the flags."""
 
@@ -86,7 +80,7 @@ def _check_schedule(fresh: dict[str, Any], saved: Any, epochs: int) -> None:
     _require(is_complete and saved.get("last_epoch") == (epochs if fresh else None), "schedule", saved)
     for name in fresh.keys() & saved.keys():
         value = saved[name]
-        is_valid = _is_like(value, ADVANCING[name]) if name in ADVANCING else value == fresh[name]
+        is_valid = _is_like(value, fresh[name]) if name in ADVANCING else value == fresh[name]
         _require(is_valid and not _is_out_of_range(value), f"schedule.{name}", value)
 
 
@@ -125,9 +119,11 @@ def _check_result(row: Any, number: int, data: LabelledData) -> None:
 def _check_optimizer(running: Running, weights: dict[str, Tensor], run: RunState) -> None:
     tensors, numbers = run.group("optimizer"), run.document["optimizer"]
     _require(numbers["values"] == {}, "optimizer.values", numbers["values"])
-    _require(isinstance(numbers["groups"], list) and len(numbers["groups"]) == 1, "optimizer.groups", numbers["groups"])
-    lr = numbers["groups"][0]["lr"]
-    _require(_is_like(lr, 0.0) and 0 <= lr < math.inf, "optimizer.lr", lr)
+    groups, count = numbers["groups"], len(running.optimizer.param_groups)
+    _require(isinstance(groups, list) and len(groups) == count, "optimizer.groups", groups)
+    for group in groups:
+        lr = group["lr"]
+        _require(_is_like(lr, 0.0) and 0 <= lr < math.inf, "optimizer.lr", lr)
     parameters = [name for name, p in running.network.named_parameters() if p.requires_grad]
     state = _optimizer_state(running.config)
     patterns = {f"{name}/{p}": weights[p] if t.dim() else t for name, t in state.items() for p in parameters}

@@ -1,15 +1,18 @@
 """The kernels of a network: what each layer applies to the maps that it reads, and its spectrum."""
 
-from collections.abc import Iterator, Sequence
+import csv
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor, nn
 
 from convnn.errors import InputError, check_at_least
@@ -57,6 +60,40 @@ class LayerKernel:
         return torch.fft.fftshift(power).sqrt()
 
 
+Sizes = dict[str, tuple[GeneratedConv, tuple[int, ...]]]
+"""Convolutions by their names in a network, with the sizes of the maps that they read."""
+
+SIZE_COLUMNS = ("layer", "axis", "taps")
+"""Columns of the kernels.csv of a run after that of the epoch."""
+
+
+def learned_sizes(network: nn.Module, image: Tensor) -> Sizes:
+    """Return the convolutions of a network whose number of taps is learned, as they compute an image (1, C, *S)."""
+    sizes, modules = _sizes(network, image), dict(network.named_modules())
+    found = {name: (modules[name], size) for name, size in sizes.items()}
+    return {name: (part, size) for name, (part, size) in found.items() if _learns_size(part)}
+
+
+def _learns_size(part: nn.Module) -> TypeGuard[GeneratedConv]:
+    return isinstance(part, GeneratedConv) and part.learns_size
+
+
+def read_sizes(table: Path) -> dict[str, list[float]]:
+    """Read the kernels.csv of a run: the number of taps of each layer, epoch by epoch, averaged over its axes.
+
+    Raises:
+        InputError: the table cannot be read.
+    """
+    try:
+        rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
+        taps: dict[str, dict[int, list[int]]] = {}
+        for row in rows:
+            taps.setdefault(row["layer"], {}).setdefault(int(row["epoch"]), []).append(int(row["taps"]))
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise InputError(f"'{table}' cannot be read: {getattr(error, 'strerror', None) or repr(error)}") from None
+    return {name: [sum(one) / len(one) for _, one in sorted(epochs.items())] for name, epochs in taps.items()}
+
+
 def find_kernels(network: nn.Module, image: Tensor) -> list[LayerKernel]:
     """Return the kernels with which a network computes an image, in order of execution.
 
@@ -70,6 +107,17 @@ def find_kernels(network: nn.Module, image: Tensor) -> list[LayerKernel]:
     Raises:
         InputError: no layer has a kernel of more than one tap.
     """
+    sizes = _sizes(network, image)
+    with evaluating(network), torch.no_grad():
+        modules = dict(network.named_modules())
+        found = [kernel for name, size in sizes.items() if (kernel := _kernel(name, modules[name], size)) is not None]
+    if not found:
+        raise InputError(f"model={type(network).__name__} has no layer with a kernel of more than one tap")
+    return found
+
+
+def _sizes(network: nn.Module, image: Tensor) -> dict[str, tuple[int, ...]]:
+    """Return the sizes of the maps that the modules with kernels read, by their names, in order of execution."""
     sizes: dict[str, tuple[int, ...]] = {}
     hooks = []
     for name, part in _parts(network):
@@ -80,12 +128,7 @@ def find_kernels(network: nn.Module, image: Tensor) -> list[LayerKernel]:
     finally:
         for hook in hooks:
             hook.remove()
-    with evaluating(network), torch.no_grad():
-        modules = dict(network.named_modules())
-        found = [kernel for name, size in sizes.items() if (kernel := _kernel(name, modules[name], size)) is not None]
-    if not found:
-        raise InputError(f"model={type(network).__name__} has no layer with a kernel of more than one tap")
-    return found
+    return sizes
 
 
 def _parts(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -125,7 +168,12 @@ def _kernel(name: str, part: nn.Module, size: tuple[int, ...]) -> LayerKernel | 
 
 @own_style()
 def draw_kernels(
-    layers: Sequence[LayerKernel], path: Path | str, *, title: str | None = None, num_kernels: int = 6
+    layers: Sequence[LayerKernel],
+    path: Path | str,
+    *,
+    title: str | None = None,
+    num_kernels: int = 6,
+    sizes: Mapping[str, Sequence[float]] | None = None,
 ) -> Path:
     """Draw a row for each layer: its strongest kernels, and its spectrum.
 
@@ -137,6 +185,7 @@ def draw_kernels(
         path: the picture, .png, .pdf or .svg, in an existing folder.
         title: title above the panels.
         num_kernels: number of kernels of a layer.
+        sizes: result of `read_sizes`, to draw how many taps each layer has had, epoch by epoch; None: do not.
 
     Returns:
         The path of the picture.
@@ -149,17 +198,19 @@ def draw_kernels(
     if not layers:
         raise InputError("layers=[] must not be empty; pass the result of find_kernels")
     shown = list(layers)[:MOST_LAYERS]
-    columns = num_kernels + 1
-    figure = Figure(figsize=(1.25 * columns + 1.6, 1.35 * len(shown) + 0.5), layout=ConstrainedLayoutEngine())
+    columns, rows = num_kernels + 1, len(shown) + 2 * bool(sizes)
+    figure = Figure(figsize=(1.25 * columns + 1.6, 1.35 * rows + 0.5), layout=ConstrainedLayoutEngine())
     if title is not None:
         write_plainly(figure.suptitle("", fontsize=11, fontweight="bold", color=INK), title)
-    grid = figure.add_gridspec(len(shown), columns)
+    grid = figure.add_gridspec(rows, columns)
     for row, layer in enumerate(shown):
         if len(layer.sides) == 1:
             _draw_curves(figure.add_subplot(grid[row, :num_kernels]), layer, num_kernels)
         else:
             _draw_maps([figure.add_subplot(grid[row, column]) for column in range(num_kernels)], layer)
         _draw_spectrum(figure.add_subplot(grid[row, num_kernels]), layer)
+    if sizes:
+        _draw_sizes(figure.add_subplot(grid[len(shown) :, :]), sizes)
     return save_figure(figure, path)
 
 
@@ -199,6 +250,21 @@ def _draw_spectrum(panel: Axes, layer: LayerKernel) -> None:
     panel.set(xticks=[-0.5, 0, 0.5], yticks=[])
     panel.tick_params(length=0, labelsize=7, labelcolor=FAINT)
     panel.spines[:].set_visible(False)
+
+
+def _draw_sizes(panel: Axes, sizes: Mapping[str, Sequence[float]]) -> None:
+    """Draw the number of taps along an axis over the epochs, a line for each layer."""
+    style_panel(panel)
+    shades = colormaps["viridis"].resampled(max(len(sizes), 2))
+    for number, taps in enumerate(sizes.values()):
+        epochs = range(1, len(taps) + 1)
+        panel.plot(epochs, taps, color=shades(number), linewidth=1.2, marker="o" if len(taps) == 1 else "")
+    panel.set_xlabel("epoch", fontsize=9, color=FAINT)
+    panel.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+    panel.set_ylim(bottom=0)
+    panel.set_title(
+        "taps along an axis over the epochs, from the first layer (dark) to the last", loc="left", fontsize=9
+    )
 
 
 def _flat(kernels: Tensor) -> Tensor:

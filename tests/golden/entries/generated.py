@@ -5,6 +5,7 @@ CKConv (arXiv 2102.02611), SMPConv (arXiv 2304.02330), FlexConv (arXiv 2110.0805
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +49,7 @@ def at_rate(conv: GeneratedConv, case: Case) -> GeneratedConv:
         return conv
     trained = int(case.tensors["buffer.train_length"]) if "buffer.train_length" in case.tensors else 0
     conv.rate = length / (trained or length)
+    conv.horizon = replace(conv.horizon, oldest_first=True)
     return conv
 
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from convnn.models import RepLKNet, UniRepLKNet
 from convnn.models.hierarchical._parts import Residual
 from convnn.models.hierarchical._response import halve, response_block
-from convnn.models.hierarchical.replknet import bottleneck, with_small_kernel
+from convnn.models.hierarchical.replknet import bottleneck
 from convnn.models.hierarchical.unireplknet import depthwise
 from convnn.nn import ParallelConv
 from convnn.nn.kernels.convolution import ConvMaker
@@ -51,7 +51,7 @@ def _replk_block(case: Case) -> nn.Module:
         refuse(case, drop_path="blocks are left out at random")
     outside, inside = case.config["in_channels"], case.config["dw_channels"]
     kernels = {"kernel_size": case.config["block_lk_size"], "small_kernel": case.config["small_kernel"] or 0}
-    mixer = with_small_kernel(inside, **kernels)
+    mixer = RepLKNet.operator(inside, **kernels)
     return Residual(bottleneck(outside, inside, nn.ReLU(), mixer=mixer, last=nn.ReLU()), outside)
 
 

@@ -7,11 +7,22 @@ import torch
 from torch import Tensor, nn
 
 import convnn
-from convnn.models import VAN, InceptionNeXt, LSKNet, RecNeXt, RecNeXtA, RepLKNet, Shiftwise, ShiftwiseV1, UniRepLKNet
+from convnn.models import (
+    VAN,
+    InceptionNeXt,
+    LSKNet,
+    RecNeXt,
+    RecNeXtA,
+    RepLKNet,
+    Shiftwise,
+    ShiftwiseV1,
+    SMPConvNet,
+    UniRepLKNet,
+)
 from convnn.nn import ShiftedSum2d, layer_factory
 from convnn.nn.registry import NamedLayer
 from golden.case import Case
-from golden.entry import Entry, refuse
+from golden.entry import Entry, Refused, refuse
 
 Network = type[nn.Module]
 
@@ -44,6 +55,14 @@ def _replknet(case: Case, layer: NamedLayer) -> nn.Module:
     layer = layer_factory(layer.name, **case.pick("small_kernel"))
     sizes = (case.config[name] for name in ("layers", "channels", "large_kernel_sizes", "dw_ratio"))
     return RepLKNet(*sizes, layer, **_classes(case))
+
+
+def _smpconv(case: Case, layer: NamedLayer) -> nn.Module:
+    if case.config["n_points_divide"] != 4:
+        raise Refused(f"n_points_divide={case.config['n_points_divide']}: the published networks have a quarter")
+    layer = layer_factory(layer.name, n_points=None)
+    sizes = (case.config[name] for name in ("layers", "channels", "large_kernel_sizes"))
+    return SMPConvNet(*sizes, 1, layer, **_classes(case))
 
 
 def _unireplknet(case: Case, layer: NamedLayer) -> nn.Module:
@@ -120,6 +139,7 @@ ENTRIES = {
     "VAN network": _entry(VAN, _gated(VAN)),
     "LSKNet backbone": _entry(LSKNet, _backbone, ("output", "output.0", "output.1", "output.2"), call=_maps),
     "RepLKNet network": _entry(RepLKNet, _replknet),
+    "SMPConv ImageNet network": _entry(SMPConvNet, _smpconv),
     "UniRepLKNet network (#8 and #11)": _entry(UniRepLKNet, _unireplknet),
     "ShiftWise_v2 network": _entry(Shiftwise, _shiftwise(Shiftwise)),
     "ShiftWise_v1 network": _entry(ShiftwiseV1, _shiftwise(ShiftwiseV1)),

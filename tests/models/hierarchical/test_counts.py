@@ -8,7 +8,7 @@ from torch import nn
 
 import convnn
 from convnn.models import create_model
-from convnn.nn import ShiftedSum2d
+from convnn.nn import PointsAndSmall, ShiftedSum2d
 from hierarchical_networks import HIERARCHICAL
 from pairwise import one_in
 
@@ -29,6 +29,8 @@ COUNTS = {
     "replknet_31b": 79_864_168,
     "replknet_31l": 172_671_016,
     "replknet_xl": 335_435_752,
+    "smpconv_t": 26_705_248,
+    "smpconv_b": 79_546_520,
     "unireplknet_a": 4_649_060,
     "unireplknet_f": 6_489_328,
     "unireplknet_p": 11_080_520,
@@ -84,6 +86,9 @@ MERGED = {
     "recnext_a5": 25_674_610,
 }
 """In the inference form of the published code, if there is one."""
+
+WITH_ONE_KERNEL = {"smpconv_t": 28_808_968, "smpconv_b": 85_536_104}
+"""With one depthwise convolution in the place of each pair of points and a small kernel: more."""
 
 RECNEXT = {
     0: ((2, 2, 9, 1), 40),
@@ -150,6 +155,14 @@ def test_paths_of_small_kernels_are_as_many_as_published(name: str) -> None:
     model = _build(name)
     paths = [module.weight[0].numel() for module in model.modules() if isinstance(module, ShiftedSum2d)]
     assert _count(model) - sum(paths) == SUMMED[name]
+
+
+@pytest.mark.parametrize("name", WITH_ONE_KERNEL)
+def test_kernels_of_points_become_tables_of_as_many_weights_as_measured(name: str) -> None:
+    model = _build(name)
+    pairs = [module for module in model.modules() if isinstance(module, PointsAndSmall)]
+    added = [_count(pair.merge()) - _count(pair) for pair in pairs]
+    assert _count(model) + sum(added) == WITH_ONE_KERNEL[name]
 
 
 def test_a_shiftwise_network_without_ghosts() -> None:

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -123,6 +124,21 @@ def test_smooth_signals_give_the_same_at_half_the_rate(horizon: int | str) -> No
     assert (fine - layer(x[..., ::2])).abs().max() > 0.2 * fine.abs().max()
 
 
+@pytest.mark.parametrize(("length", "rate"), [(32, 0.5), (16, 0.25), (33, 0.5), (128, 2.0)])
+def test_at_another_rate_a_sample_meets_the_tap_of_its_offset(length: int, rate: float) -> None:
+    """As `at` computes it, with exact offsets; the published code is up to a sample off."""
+    layer, x = conv_of("siren", causal=True), maps(2, length)
+    size = round(length / rate)
+    places = torch.arange(length, dtype=torch.double).unsqueeze(1) / rate
+    expected = layer.at(x, places, (size,)) - layer.bias.unsqueeze(1)
+    cnn.set_rate(layer, rate)
+    torch.testing.assert_close(rate * (layer(x) - layer.bias.unsqueeze(1)), expected, rtol=0, atol=1e-12)
+    layer.horizon = replace(layer.horizon, oldest_first=True)
+    first, last = layer.reach((length,))[0].places(torch.tensor([1 - length, 0]), torch.double)
+    off = (size - 1) % round(1 / rate) if rate < 1 else -((length - 1) % round(rate)) / round(rate)
+    assert (first.item(), last.item()) == pytest.approx((-1, 1 - 2 * off / (size - 1)))
+
+
 def test_taps_are_interpolated_at_another_rate() -> None:
     layer = cnn.LagConv(cnn.SquashedKernel(1, l_max=4, lam=0.0, bidirectional=False)).double()
     taps = layer.conv.kernel.taps[0, 0]
@@ -222,6 +238,18 @@ def test_points_and_a_small_kernel_become_one() -> None:
     assert pair.kernel().weight.shape == (3, 1, 7, 7)
 
 
+def test_points_are_a_quarter_of_the_taps_where_their_number_is_open() -> None:
+    assert cnn.SMPConv2d(2, 2, horizon=(9, 5), n_points=None).operator.kernel.weights.shape == (2, 2, 11)
+    assert cnn.PointsAndSmall(cnn.ConvMaker(2), 3, 31).large.kernel.weights.shape == (3, 1, 240)
+
+
+def test_shapes_are_known_without_values() -> None:
+    with torch.device("meta"):
+        for name in ("CKConv", "SMPConv", "FlexConv", "CCNNConv", "SGConv", "LongConv"):
+            layer = getattr(cnn, f"{name}2d")(2, 3)
+            assert layer(torch.empty(2, 2, 40, 40)).shape == (2, 3, 40, 40)
+
+
 def test_points_convolve_their_nearest() -> None:
     torch.manual_seed(0)
     layer = cnn.PointConv(3, 4, num_edges=3, no_hidden=4, mask_init_value=0.7).double()
@@ -272,7 +300,11 @@ def test_the_initial_kernel_of_ccnn_keeps_the_variance() -> None:
         (lambda: cnn.CKConv2d(2, 2, weight_dropout=2.0), "weight_dropout=2.0 must lie between 0 and 1"),
         (lambda: cnn.CKConv2d(2, 2, use_fft="yes"), "use_fft='yes' is not one of auto, never, always, butterfly"),
         (lambda: cnn.CKConv2d(2, 3, groups=2), "groups=2 must divide the 2 and 3 channels"),
-        (lambda: cnn.SMPConv1d(2, 2, horizon="same"), "radius=None is 4 / horizon, and horizon='same' is no number"),
+        (lambda: cnn.SMPConv1d(2, 2, horizon="same"), "radius=None follows from the number of taps"),
+        (
+            lambda: cnn.SMPConv1d(2, 2, horizon="same", radius=0.1, n_points=None),
+            "n_points=None follows from the number of taps, and horizon='same' is no number",
+        ),
         (lambda: cnn.FlexConv2d(2, 2, mask_init_value=0.0), "mask_init_value=0.0 must be a positive number"),
         (lambda: cnn.CCNNConv2d(2, 2, l_max=0), "l_max=0 must be an integer of at least 1"),
         (lambda: cnn.SGConv2d(2, 2, l_max=16), "kernel_dim=32 must be at most l_max=16"),

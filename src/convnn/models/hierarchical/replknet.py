@@ -66,7 +66,7 @@ class RepLKNet(HierarchicalNetwork):
         width: float = 1.0,
         drop_path: float = 0.3,
     ) -> None:
-        mixers = Mixers(layer, self.default_layer, with_small_kernel)
+        mixers = Mixers(layer, self.default_layer, self.operator)
 
         def block(place: Place) -> nn.Module:
             n, rate = place.channels, place.drop_path
@@ -96,11 +96,11 @@ class RepLKNet(HierarchicalNetwork):
             drop_rates=rising(drop_path, depths),
         )
 
-
-def with_small_kernel(channels: int, *, kernel_size: int, small_kernel: int) -> ParallelConv:
-    """Create a large kernel for every channel beside a small one; 0: there is none."""
-    sides = [(side, 1) for side in (kernel_size, small_kernel) if side]
-    return ParallelConv(IMAGES, channels, channels, sides, groups=channels)
+    @staticmethod
+    def operator(channels: int, *, kernel_size: int, **of_layer: Any) -> nn.Module:
+        """Create the published f: a large kernel for every channel beside a small one, of side 0 if there is none."""
+        sides = [(side, 1) for side in (kernel_size, of_layer["small_kernel"]) if side]
+        return ParallelConv(IMAGES, channels, channels, sides, groups=channels)
 
 
 def _active(

@@ -7,6 +7,7 @@ zeros around the map.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from math import log2, prod
 from typing import Any, NamedTuple
 
@@ -85,7 +86,7 @@ def convolve(
         use_fft = "always" if is_faster_by_fft(x.shape, kernel.shape, targets, groups) else "never"
     if use_fft == "never" or x.shape[0] == 0:
         return _direct(x, kernel, bias, a, targets, apart, groups)
-    with torch.autocast(x.device.type, enabled=False):
+    with without_autocast(x.device):
         by_matrices = use_fft == "butterfly"
         blocks = _blocks_of(x, kernel, groups)
         if len(blocks) == 1:
@@ -244,4 +245,11 @@ def _in_type_of(x: Tensor, weight: Tensor) -> Tensor:
 
 def _type_of_result(x: Tensor) -> torch.dtype:
     kind = x.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+    casts = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.get_autocast_dtype(kind) if casts else x.dtype
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """Return a block in which a device computes in the types of the tensors."""
+    kind = device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()

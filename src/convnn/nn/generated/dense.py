@@ -16,7 +16,7 @@ from convnn.nn.generated._layer import described, targets_of
 from convnn.nn.generated.operator import GeneratedConv
 from convnn.nn.kernels.function import as_horizon
 from convnn.nn.kernels.gabor import REACH_OF_FILTERS, GaborKernel, GaussianMask, MaskedKernel
-from convnn.nn.kernels.points import PointKernel
+from convnn.nn.kernels.points import PointKernel, usual_points
 from convnn.nn.kernels.siren import SirenKernel
 
 
@@ -155,7 +155,7 @@ class SMPConv(MapLayer):
         horizon: number of taps along each axis, or one for each, odd unless causal; "same": as many as the map has
             positions; "full": from one end of the map to the other, on both sides.
         causal: only positions before, on signals.
-        n_points: number of points of every output.
+        n_points: number of points of every output; None: a quarter of the number of taps.
         radius: their initial radius, in units of the kernel's extent; None: 4 / horizon, which reaches the next tap.
         coord_std: standard deviation of their initial places.
         use_fft: "auto", "never", "always", or "butterfly".
@@ -183,7 +183,7 @@ class SMPConv(MapLayer):
         *,
         horizon: Sides | str = "33",
         causal: bool = False,
-        n_points: int = 16,
+        n_points: int | None = 16,
         radius: float | None = None,
         coord_std: float = 0.05,
         use_fft: str = "auto",
@@ -204,8 +204,8 @@ class SMPConv(MapLayer):
             self.spatial_dims,
             out_channels,
             in_channels // groups,
-            n_points=n_points,
-            radius=_radius_for(as_horizon(horizon)) if radius is None else radius,
+            n_points=usual_points(_taps(horizon, self.spatial_dims, "n_points=30")) if n_points is None else n_points,
+            radius=min(1.0, 4 / max(_taps(horizon, 1, "radius=0.06"))) if radius is None else radius,
             coord_std=coord_std,
             causal=causal,
             **of_all,
@@ -221,10 +221,15 @@ class SMPConv(MapLayer):
         return described(self.operator, self.places)
 
 
-def _radius_for(horizon: Sides | str) -> float:
-    if isinstance(horizon, str):
-        raise InputError(f"radius=None is 4 / horizon, and horizon={horizon!r} is no number; give one, such as 0.002")
-    return min(1.0, 4 / max(horizon if isinstance(horizon, tuple) else (horizon, 1)))
+def _taps(horizon: Sides | str, axes: int, instead: str) -> tuple[int, ...]:
+    """Return the number of taps along each axis, from which a setting that is None follows."""
+    sides = as_horizon(horizon)
+    if isinstance(sides, str):
+        setting = instead.partition("=")[0]
+        raise InputError(
+            f"{setting}=None follows from the number of taps, and horizon={sides!r} is no number; give {instead}"
+        )
+    return sides if isinstance(sides, tuple) else (sides,) * axes
 
 
 class SMPConv1d(SMPConv):

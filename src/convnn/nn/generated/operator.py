@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from convnn.errors import InputError, check_at_least, check_choice, check_fraction, check_positive
 from convnn.nn._grid import Sides, each_side
 from convnn.nn._grouped import check_groups
-from convnn.nn.generated.convolve import USES_OF_FFT, Targets, convolve
+from convnn.nn.generated.convolve import USES_OF_FFT, Targets, convolve, without_autocast
 from convnn.nn.kernels.function import Horizon, KernelFunction, Taps, as_horizon, grid_of, mesh
 
 
@@ -164,6 +164,11 @@ class GeneratedConv(nn.Module):
         """Return the number of taps along each axis on maps of some size, without those that are masked."""
         return tuple(along.numel() for along in self._grid(self._taps(size))[0])
 
+    @property
+    def learns_size(self) -> bool:
+        """Whether the number of taps depends on weights."""
+        return type(self.kernel).kept is not KernelFunction.kept
+
     def _precision(self) -> tuple[torch.device, torch.dtype]:
         some = next(self.kernel.parameters())
         return some.device, torch.promote_types(some.dtype, torch.float32)
@@ -177,7 +182,7 @@ class GeneratedConv(nn.Module):
             kept = self.kernel.kept(along, axis, taps[axis].distance)
             if kept is None:
                 continue
-            if torch.compiler.is_compiling() or not crop:  # the number of taps cannot depend on weights
+            if torch.compiler.is_compiling() or kept.is_meta or not crop:  # the number of taps cannot depend on weights
                 factors[axis] = kept
             else:
                 first, last = _range_of(kept, before[axis])
@@ -185,7 +190,7 @@ class GeneratedConv(nn.Module):
         return places, before, factors
 
     def _computed(self, taps: Sequence[Taps], *, crop: bool = True) -> tuple[Tensor, tuple[int, ...]]:
-        with torch.autocast(self._precision()[0].type, enabled=False):
+        with without_autocast(self._precision()[0]):
             places, before, factors = self._grid(taps, crop=crop)
             values = self.kernel(mesh(places))
             gain = prod([tap.gain for tap in taps])

@@ -2,15 +2,13 @@
 
 from torch import Tensor
 
-from convnn.errors import check_at_least, check_odd
+from convnn.errors import check_odd
 from convnn.nn.generated.operator import GeneratedConv
 from convnn.nn.kernels.convolution import ConvMaker, Convolution, check_can_normalise
 from convnn.nn.kernels.merging import Mergeable
 from convnn.nn.kernels.parallel import ConvNorm
-from convnn.nn.kernels.points import PointKernel
+from convnn.nn.kernels.points import PointKernel, usual_points
 from convnn.nn.kernels.taps import Kernel, added, as_convolution, normalised
-
-SPREAD_OF_PLACES = 0.2
 
 
 class PointsAndSmall(Mergeable):
@@ -25,7 +23,10 @@ class PointsAndSmall(Mergeable):
         channels: number of channels.
         kernel_size: side of the large kernel, an odd number.
         n_points: number of points; None: a quarter of the positions of the kernel.
+        radius: their initial radius, in units of the kernel's extent; None: 4 / kernel_size.
+        coord_std: standard deviation of their initial places.
         small_kernel: side of the small one.
+        use_fft: "auto", "never", "always", or "butterfly", for the large one.
 
     Shapes:
         input and output (B, C, \*S).
@@ -44,24 +45,25 @@ class PointsAndSmall(Mergeable):
         kernel_size: int,
         *,
         n_points: int | None = None,
+        radius: float | None = None,
+        coord_std: float = 0.2,
         small_kernel: int = 5,
+        use_fft: str = "auto",
     ) -> None:
         super().__init__()
         check_odd("kernel_size", kernel_size)
-        n_points = max(kernel_size**make.axes // 4, 1) if n_points is None else n_points
-        check_at_least("n_points", n_points, 1)
         points = PointKernel(
             make.axes,
             channels,
             1,
-            n_points=n_points,
-            radius=4 / kernel_size,
-            coord_std=SPREAD_OF_PLACES,
+            n_points=usual_points((kernel_size,) * make.axes) if n_points is None else n_points,
+            radius=4 / kernel_size if radius is None else radius,
+            coord_std=coord_std,
             shared=True,
             device=make.device,
             dtype=make.dtype,
         )
-        self.large = GeneratedConv(points, horizon=kernel_size, groups=channels, bias=False)
+        self.large = GeneratedConv(points, horizon=kernel_size, groups=channels, bias=False, use_fft=use_fft)
         self.norm = make.norm(channels)
         self.small = ConvNorm(make, channels, channels, small_kernel, groups=channels)
         self.make, self.channels, self.kernel_size = make, channels, kernel_size

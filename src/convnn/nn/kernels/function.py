@@ -103,6 +103,8 @@ class Horizon:
             as many as the map has positions, "full": from one end of it to the other, on both sides.
         causal: only offsets up to 0, as on signals whose future is unknown.
         unit: the unit of the kernel function.
+        oldest_first: at another rate, sample a causal kernel from its oldest tap on, as the published code of CKConv
+            does. A sample then meets the tap of an offset other than 0, by up to a sample of training.
 
     Raises:
         InputError: the sides are neither such numbers nor such words.
@@ -111,6 +113,7 @@ class Horizon:
     sides: Sides | str = "same"
     causal: bool = False
     unit: str = "extent"
+    oldest_first: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.sides, str):
@@ -133,7 +136,8 @@ class Horizon:
     def _along(self, length: int, side: int | str, rate: float) -> Taps:
         taps = self._causal(length, side, rate) if self.causal else self._centred(length, side, rate)
         if self.unit == "positions":
-            return replace(taps, start=0.0, step=0.0 if rate == 1 else 1 / rate)
+            first = 1 - length if self.causal and side == "same" else taps.first
+            return replace(taps, first=first, start=0.0, step=0.0 if rate == 1 else 1 / rate)
         return taps
 
     def _centred(self, length: int, side: int | str, rate: float) -> Taps:
@@ -145,16 +149,13 @@ class Horizon:
         return Taps(-half, half, 0.0, 1 / reach if reach else 1.0, 1 / rate)
 
     def _causal(self, length: int, side: int | str, rate: float) -> Taps:
-        if side != "same":
-            assert isinstance(side, int)
-            reach = rate * (side - 1)
-            return Taps(-floor(reach + ROUNDING), 0, 1.0, 2 / reach if reach else 1.0, 1 / rate)
-        if rate == 1:
-            return Taps(1 - length, 0, 1.0, 2 / max(length - 1, 1))
-        return self._resampled(length, rate)
+        if side == "same" and rate != 1 and self.oldest_first:
+            return self._oldest_first(length, rate)
+        reach = max(length - rate if isinstance(side, str) else rate * (side - 1), 0)
+        return Taps(-floor(reach + ROUNDING), 0, 1.0, 2 / reach if reach else 1.0, 1 / rate)
 
     @staticmethod
-    def _resampled(length: int, rate: float) -> Taps:
+    def _oldest_first(length: int, rate: float) -> Taps:
         """Return taps that are samples of those of training: every r-th, or r between two of them, from the past on."""
         trained = max(round(length / rate), 2)
         slower = 1 / rate > 1

@@ -1,12 +1,13 @@
 """Kernels from products of anisotropic Gabor filters, and Gaussian masks whose width, the kernel's size, is learned."""
 
 from math import log, pi, sqrt
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from convnn.errors import check_at_least, check_fraction, check_positive
+from convnn.nn._training import Training
 from convnn.nn.kernels.function import KernelFunction
 from convnn.nn.kernels.siren import KernelLinear
 
@@ -171,6 +172,8 @@ class GaussianMask(nn.Module):
     Raises:
         InputError: an argument is out of range.
     """
+
+    trained: ClassVar[dict[str, Training]] = {"width": Training(rate="mask"), "mean": Training(rate="mask")}
 
     def __init__(
         self,

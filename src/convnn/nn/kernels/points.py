@@ -1,9 +1,14 @@
 """Kernels from points that move: each has a place, a weight and a radius, and the kernel is interpolated from them."""
 
+from collections.abc import Sequence
+from math import prod
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
 from convnn.errors import check_at_least, check_positive
+from convnn.nn._training import Training
 from convnn.nn.kernels.function import KernelFunction
 
 LEAST_RADIUS = 1e-4
@@ -42,6 +47,11 @@ class PointKernel(KernelFunction):
         Kim and Park, "SMPConv: Self-moving Point Representations for Continuous Convolution", arXiv 2304.02330,
         equation 3, in the two forms of its code.
     """
+
+    trained: ClassVar[dict[str, Training]] = {
+        "radius": Training(rate="radius", decays=False),
+        "places": Training(decays=False),
+    }
 
     def __init__(
         self,
@@ -104,3 +114,8 @@ class PointKernel(KernelFunction):
         """Return which places (k,) along an axis any point reaches; the kernel is 0 at the others."""
         distance = (places.unsqueeze(-1) - self.places[..., axis].flatten().to(places.dtype)).abs()
         return (distance < self.radius.flatten().to(places.dtype).clamp(min=LEAST_RADIUS)).any(-1)
+
+
+def usual_points(sides: Sequence[int]) -> int:
+    """Return how many points a kernel of some sides has where the number is left open: a quarter of its taps."""
+    return max(prod(sides) // 4, 1)

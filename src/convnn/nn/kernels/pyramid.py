@@ -1,12 +1,14 @@
 """Kernels of growing blocks: each is interpolated from as few values, twice as far apart as in the one before."""
 
 from math import ceil, log2
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnn.errors import InputError, check_at_least
+from convnn.nn._training import Training
 from convnn.nn.kernels.lags import TapsOfLags
 
 JOINS, FIRST_VALUES, VARIANTS = ("cat", "sum"), ("randn", "cos"), ("learnable", "fixed", "nearest")
@@ -62,6 +64,8 @@ class PyramidKernel(TapsOfLags):
 
     kernel_norm: Tensor
     multiplier: Tensor
+
+    trained: ClassVar[dict[str, Training]] = {"blocks": Training(rate="kernel")}
 
     def __init__(
         self,

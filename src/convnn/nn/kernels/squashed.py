@@ -1,10 +1,13 @@
 """Kernels of free taps, as many as the signal is long: small values are squashed to 0, and others come nearer to it."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnn.errors import InputError, check_at_least, check_choice, check_fraction
+from convnn.nn._training import Training
 from convnn.nn.kernels.lags import TapsOfLags
 
 TAP_INITS = ("random", "double_exp")
@@ -41,6 +44,8 @@ class SquashedKernel(TapsOfLags):
         Fu, Epstein et al., "Simple Hardware-Efficient Long Convolutions for Sequence Modeling", arXiv 2302.06646,
         section 3.
     """
+
+    trained: ClassVar[dict[str, Training]] = {"taps": Training(rate="kernel", decays=False)}
 
     def __init__(
         self,

@@ -31,6 +31,9 @@ class DataFlags:
     subsample: int | None = flag(
         None, "keep every n-th sample of each sequence, as at a lower sampling rate", least=1, most=LARGEST_SIDE**2
     )
+    average: int | None = flag(
+        None, "instead, take the mean of every n samples of sequential data sets", least=1, most=LARGEST_SIDE**2
+    )
     length: int | None = flag(
         None, "samples of each signal of adding (None: 100) and waveforms (None: 128)", least=1, most=LARGEST_SIDE**2
     )

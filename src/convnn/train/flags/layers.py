@@ -187,7 +187,9 @@ class LayerFlags:
     weight_dropout: float = flag(
         0.0, "share of a generated kernel that is left out in training, 0 to 1", least=0.0, most=1.0
     )
-    n_points: int = flag(16, "number of points of every output of SMPConv", least=1, most=WIDEST)
+    n_points: int | None = flag(
+        16, "number of points of SMPConv, of every output; None: a quarter of the taps", least=1, most=WIDEST
+    )
     radius: float | None = flag(None, "initial radius of SMPConv's points; None: 4 / horizon")
     coord_std: float = flag(0.05, "standard deviation of the initial places of SMPConv's points")
     input_scale: float = flag(25.6, "initial frequency of FlexConv's filters")

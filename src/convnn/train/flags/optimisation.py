@@ -14,6 +14,13 @@ class OptimisationFlags:
     criterion: str = flag("CrossEntropy", "loss", ("CrossEntropy", "MSE"))
     optimizer: str = flag("adamw", "optimizer", ("adam", "sgd", "adamw"))
     lr: float = flag(1e-3, "initial learning rate", above=0.0)
+    mask_lr_ratio: float = flag(
+        0.1, "learning rate of the learned Gaussians of FlexConv and CCNNConv, in units of --lr", least=0.0
+    )
+    radius_lr_ratio: float = flag(0.1, "learning rate of the radii of SMPConv's points, in units of --lr", least=0.0)
+    kernel_lr: float | None = flag(
+        1e-3, "learning rate of the values of SGConv's and LongConv's kernels; None: --lr", above=0.0
+    )
     weight_decay: float = flag(1e-6, "weight decay", least=0.0)
     momentum: float = flag(0.9, "momentum of sgd", least=0.0)
     scheduler: str = flag("none", "schedule of the learning rate", ("step", "cosine", "plateau", "none"))
