@@ -19,6 +19,12 @@ from convnn.backends._ragged import (  # noqa: F401  # operators of this backend
     transpose_lists,
 )
 from convnn.backends._triangular import solve_triangular as solve_triangular
+from convnn.backends._walks import (  # noqa: F401
+    cumulative_weights,
+    random_bits,
+    second_order_weights,
+    walk,
+)
 from convnn.backends._windows import depthwise as depthwise
 from convnn.backends._windows import depthwise_backward as depthwise_backward
 from convnn.backends.request import Request

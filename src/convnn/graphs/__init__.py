@@ -1,0 +1,1 @@
+"""What is done to graphs: build, prune, coarsen, sample, walk, cluster, embed."""
