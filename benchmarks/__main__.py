@@ -14,7 +14,7 @@ from benchmarks.clustered import measure_clustered
 from benchmarks.contestants import LARGE, RESNET18, VGG11, Case
 from benchmarks.depthwise import measure_depthwise, measure_large_kernels
 from benchmarks.family import measure_family
-from benchmarks.functions import measure_functions
+from benchmarks.generated import measure_generated
 from benchmarks.layers import measure_layer, measure_sizes
 from benchmarks.map_sizes import measure_map_sizes
 from benchmarks.networks import measure_networks
@@ -25,7 +25,7 @@ from benchmarks.tokens import Tokens, measure_tokens, measure_vits
 
 GROUPS = ("map_sizes", "clustered", "networks", "family", "layers", "searches", "sizes", "tokens", "vits", "routed")
 GROUPS = ("map_sizes", "clustered", "networks", "family", "layers", "searches", "sizes", "tokens", "vits", "structured")
-GROUPS = ("map_sizes", "clustered", "networks", "family", "layers", "searches", "sizes", "tokens", "vits", "functions")
+GROUPS = ("map_sizes", "clustered", "networks", "family", "layers", "searches", "sizes", "tokens", "vits", "generated")
 GROUPS = (
     *("map_sizes", "clustered", "networks", "family", "layers", "searches", "sizes", "tokens", "vits"),
     *("depthwise", "large_kernels"),
@@ -83,7 +83,7 @@ FULLY: dict[str, Callable[[], Any]] = {
     ],
     "routed": lambda: measure_routed([Case(64, *shape) for shape in ROUTED], 5),
     "structured": lambda: measure_structured(Case(16, 32, 16, 16), 15),
-    "functions": lambda: measure_functions((1024, 4096, 16384, 65536), 5, with_memory=True),
+    "generated": lambda: measure_generated((1024, 4096, 16384, 65536), 5, with_memory=True),
     "depthwise": lambda: [
         measure_depthwise(Case(16, *shape), (3, 7, 13, 17, 31), 5, with_memory=True) for shape in FAMILY
     ],
@@ -103,7 +103,7 @@ QUICKLY: dict[str, Callable[[], Any]] = {
     "vits": lambda: [measure_vits(Tokens(1, 224), 2, with_memory=False)],
     "routed": lambda: measure_routed([Case(4, 8, 32, 32)], 2),
     "structured": lambda: measure_structured(Case(2, 8, 4, 4), 2),
-    "functions": lambda: measure_functions((256, 512), 2, with_memory=False),
+    "generated": lambda: measure_generated((256, 512), 2, with_memory=False),
     "depthwise": lambda: [measure_depthwise(Case(2, 8, 16, 16), (3, 13), 2, with_memory=False)],
     "large_kernels": lambda: measure_large_kernels(2, 32, 1),
 }

@@ -22,7 +22,7 @@ def tables(results: dict[str, Any]) -> str:
         "vits": [_vits],
         "routed": [_routed],
         "structured": [_structured],
-        "functions": [_functions],
+        "generated": [_generated],
         "depthwise": [_depthwise],
         "large_kernels": [_large_kernels],
     }
@@ -177,8 +177,8 @@ def _vits(results: dict[str, Any]) -> str:
     )
 
 
-def _functions(results: dict[str, Any]) -> str:
-    measured = results["functions"]
+def _generated(results: dict[str, Any]) -> str:
+    measured = results["generated"]
     head = ["length and taps", "FFT, ms", "butterfly, ms", "direct, ms", "memory of FFT, MB"]
     rows = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for one in measured["rows"]:

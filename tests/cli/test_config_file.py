@@ -16,10 +16,9 @@ from convnn.cli._parser import Parser
 from convnn.cli.train import train
 from convnn.models import layers_for, list_models
 from convnn.train import TrainConfig
-from convnn.train.config import choices_of
 from convnn.train.config_file import read_config_file, value_type
+from convnn.train.flags import choices_of, largest
 from convnn.train.folder import args_text
-from convnn.train.limits import FRACTIONS, LARGEST
 
 PRINTED = st.characters(exclude_characters="\n\r\0", exclude_categories=["Cs"])
 PATHS = st.text(PRINTED, min_size=1, max_size=12)
@@ -39,12 +38,12 @@ def values_of(f):
     elif f.name in ("warmup_epochs", "num_epochs"):  # fewer than
         values = st.integers(0, 99) if f.name == "warmup_epochs" else st.integers(100, 10**9)
     elif kind is int:
-        values = st.integers(1, LARGEST.get(f.name, 10**9))
+        values = st.integers(1, min(int(largest(f)), 10**9))
     elif kind is float:
         values = st.floats(
             0,
-            1 if f.name in FRACTIONS else LARGEST.get(f.name, 1e30),
-            exclude_min=f.name in ("lr", "width", "qk_scale", "expansion_factor"),
+            largest(f),
+            exclude_min=f.metadata["above"] is not None,
         )
     else:
         values = PATHS.filter(lambda text: (text != "None" or kind is f.type) and not text.startswith("~"))

@@ -15,10 +15,8 @@ from convnn.cli._flags import config_from
 from convnn.cli._parser import Parser
 from convnn.cli.train import add_flags
 from convnn.train import TrainConfig
-from convnn.train.checkpoint import LARGEST_NUMBER
-from convnn.train.config import option_of
 from convnn.train.config_file import value_type
-from convnn.train.limits import LARGEST, LARGEST_FLOAT
+from convnn.train.flags import largest, option_of
 from pairwise import one_in
 from published_examples import PUBLISHED_EXAMPLES
 
@@ -192,7 +190,8 @@ def test_unknown_commands_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert "trian" in capsys.readouterr().err
 
 
-NUMBERS = {f.name: value_type(f.type) for f in fields(TrainConfig) if value_type(f.type) in (int, float)}
+FIELDS = {f.name: f for f in fields(TrainConfig)}
+NUMBERS = {f.name: value_type(f.type) for f in FIELDS.values() if value_type(f.type) in (int, float)}
 NO_NUMBERS = ("nan", "inf", "-inf", "-2", "1" + "0" * 40, "1e400", "", " ", "0x10")
 
 
@@ -205,7 +204,7 @@ def test_every_number_is_refused_that_no_run_can_have(
 
 @pytest.mark.parametrize("name", one_in(4, NUMBERS))
 def test_a_number_beyond_the_largest_is_refused(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    most = LARGEST.get(name, LARGEST_NUMBER - 1 if NUMBERS[name] is int else LARGEST_FLOAT)
+    most = largest(FIELDS[name])
     value = str(most + 1 if NUMBERS[name] is int else most * 1.1)
     assert f"--{name}" in _refusal([f"--{name}={value}"], capsys)
 

@@ -12,8 +12,9 @@ import pytest
 from convnn.cli import COMMANDS, command_parser, main, main_train
 from convnn.errors import InputError, did_you_mean
 from convnn.train import TrainConfig
-from convnn.train.config import PUBLISHED_NAMES, option_of
+from convnn.train.config import PUBLISHED_NAMES
 from convnn.train.config_file import read_config_file
+from convnn.train.flags import option_of
 from pairwise import one_in
 
 ALPHABET = string.ascii_lowercase + string.digits + "_-"

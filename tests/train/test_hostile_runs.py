@@ -16,8 +16,8 @@ from convnn.data import ImageData, load_data
 from convnn.errors import InputError
 from convnn.models import create_model, list_models
 from convnn.train import TrainConfig, Trainer, find_resume_point, load_checkpoint
-from convnn.train.config import choices_of
 from convnn.train.device import make_accelerator
+from convnn.train.flags import choices_of
 from convnn.train.resume import CHANGEABLE
 from convnn.train.sealed import read_sealed, write_sealed
 from pairwise import one_in

@@ -9,8 +9,9 @@ from convnn.cli._parser import JoinAction, Parser, PathAction
 from convnn.models import list_models
 from convnn.nn import LAYERS
 from convnn.train import TrainConfig
-from convnn.train.config import OF_THE_MACHINE, PUBLISHED_NAMES, choices_of, defaults_of, option_of
+from convnn.train.config import OF_THE_MACHINE, PUBLISHED_NAMES, defaults_of
 from convnn.train.config_file import value_type
+from convnn.train.flags import choices_of, option_of
 
 FEW = 3
 """Up to this many layers, a group of flags is named after the layers that read it."""
@@ -31,9 +32,9 @@ def add_config_flags(parser: Parser, *, only: Iterable[str] | None = None) -> No
 def group_of(f: "Field[Any]") -> str:
     """Return the group of a flag; a flag that few layers read is in a group named after them."""
     readers = [name for name, entry in LAYERS.items() if f.name in entry.settings]
-    if f.metadata["group"] != "neighbours" or not readers:
+    if f.metadata["group"] not in ("neighbours", "graphs") or not readers:
         return f.metadata["group"]
-    return f"read by {', '.join(readers)}" if len(readers) <= FEW else "neighbours, read by several layers"
+    return f"read by {', '.join(readers)}" if len(readers) <= FEW else f"{f.metadata['group']}, read by several layers"
 
 
 def add_checkpoint(parser: Parser) -> None:

@@ -11,7 +11,7 @@ from convnn.models._network import Network
 from convnn.models._parts import ChannelNorm
 from convnn.models._registry import register_model
 from convnn.nn import LayerFactory
-from convnn.nn.functions.long import LongConv, SGConv
+from convnn.nn.generated.long import LongConv, SGConv
 
 NORMS = ("layer", "batch")
 

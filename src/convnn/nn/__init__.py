@@ -10,8 +10,8 @@ from convnn.nn._layer import ChoosingLayer, MapLayer, UnpaddedLayer
 from convnn.nn._search import SAMPLING_TYPES, SEARCHES, SIMILARITY_TYPES, Search
 from convnn.nn._shuffle import PixelShuffle1d, PixelUnshuffle1d
 from convnn.nn.functional import AGGREGATION_TYPES, PREFERENCES
-from convnn.nn.functions.convolve import USES_OF_FFT, Targets, convolve
-from convnn.nn.functions.dense import (
+from convnn.nn.generated.convolve import USES_OF_FFT, Targets, convolve
+from convnn.nn.generated.dense import (
     CKConv1d,
     CKConv2d,
     CKConv3d,
@@ -22,11 +22,11 @@ from convnn.nn.functions.dense import (
     SMPConv2d,
     SMPConv3d,
 )
-from convnn.nn.functions.generated import GeneratedConv, set_rate
-from convnn.nn.functions.long import LagConv, LongConv1d, LongConv2d, LongConv3d, SGConv1d, SGConv2d, SGConv3d
-from convnn.nn.functions.paired import PointsAndSmall
-from convnn.nn.functions.points import PointConv
-from convnn.nn.functions.separable import CCNNConv1d, CCNNConv2d, CCNNConv3d
+from convnn.nn.generated.long import LagConv, LongConv1d, LongConv2d, LongConv3d, SGConv1d, SGConv2d, SGConv3d
+from convnn.nn.generated.operator import GeneratedConv, set_rate
+from convnn.nn.generated.paired import PointsAndSmall
+from convnn.nn.generated.points import PointConv
+from convnn.nn.generated.separable import CCNNConv1d, CCNNConv2d, CCNNConv3d
 from convnn.nn.invertible.glow import ActNorm2d, AffineCoupling, InvertiblePointwise, Logit, Squeeze2d
 from convnn.nn.invertible.protocol import Invertible, InvertibleSequence
 from convnn.nn.invertible.triangular import FInC2d, TriangularConv2d
@@ -108,7 +108,7 @@ from convnn.nn.vision_graphs import _systems as _vision_graphs  # noqa: F401
 from convnn.nn.windows import _systems as _windows  # noqa: F401
 from convnn.nn.routed import _systems as _routed  # noqa: F401
 from convnn.nn.lie_groups import _systems as _lie_groups  # noqa: F401
-from convnn.nn.functions import _systems as _functions  # noqa: F401
+from convnn.nn.generated import _systems as _generated  # noqa: F401
 from convnn.nn.tokens import _systems as _tokens  # noqa: F401
 from convnn.nn.invertible import _systems as _invertible  # noqa: F401
 from convnn.nn.graphs import _systems as _graphs  # noqa: F401

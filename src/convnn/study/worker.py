@@ -22,7 +22,7 @@ from convnn.signals import answer_signals
 from convnn.study.definition import PlannedRun
 from convnn.study.device import Device
 from convnn.train import TrainConfig
-from convnn.train.config import option_of
+from convnn.train.flags import option_of
 
 LOG = "log.txt"
 """The file in a run's folder with its output."""

@@ -9,7 +9,7 @@ import torch
 from convnn.backends.cpu import INSTRUCTION_SET
 from convnn.errors import InputError
 from convnn.runs.files import ARGUMENTS, parse_arguments
-from convnn.train.limits import MOST_THREADS
+from convnn.train.flags._flag import MOST_THREADS
 
 NAMES = {
     "core": "the instruction set of the compiled core",

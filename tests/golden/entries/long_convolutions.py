@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convnn.nn.functions.long import LagConv
+from convnn.nn.generated.long import LagConv
 from convnn.nn.kernels.pyramid import PyramidKernel
 from convnn.nn.kernels.squashed import SquashedKernel
 from golden.case import Case

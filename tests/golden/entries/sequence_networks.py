@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from convnn.models import CCNN, CKCNN, CCNN1d, FlexNet, SMPNet, SMPNet1d, longconvnet, sgnet
 from convnn.nn import CCNNConv1d, CCNNConv2d, CKConv1d, FlexConv2d, LongConv1d, SGConv1d, SMPConv1d, SMPConv2d
 from golden.case import Case
-from golden.entries.functions import _upwards
+from golden.entries.generated import _upwards
 from golden.entry import Entry, Names
 
 SAMPLED = ("conv_kernel", "train_length", "kernel_positions", "linspace_stepsize")

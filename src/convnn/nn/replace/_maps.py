@@ -11,7 +11,7 @@ from convnn.errors import InputError, UnsupportedError
 from convnn.nn._depthwise import DEPTHWISE
 from convnn.nn._grid import Grid, Sides
 from convnn.nn._layer import MapLayer
-from convnn.nn.functions.dense import (
+from convnn.nn.generated.dense import (
     CKConv1d,
     CKConv2d,
     CKConv3d,
@@ -22,8 +22,8 @@ from convnn.nn.functions.dense import (
     SMPConv2d,
     SMPConv3d,
 )
-from convnn.nn.functions.long import LongConv1d, LongConv2d, LongConv3d, SGConv1d, SGConv2d, SGConv3d
-from convnn.nn.functions.separable import CCNNConv1d, CCNNConv2d, CCNNConv3d
+from convnn.nn.generated.long import LongConv1d, LongConv2d, LongConv3d, SGConv1d, SGConv2d, SGConv3d
+from convnn.nn.generated.separable import CCNNConv1d, CCNNConv2d, CCNNConv3d
 from convnn.nn.lie_groups.layers import LieConv2d
 from convnn.nn.maps.attention import ConvNNAttn1d, ConvNNAttn2d, ConvNNAttn3d
 from convnn.nn.maps.branching import Branching, Branching1d, Branching2d, Branching3d

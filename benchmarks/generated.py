@@ -17,7 +17,7 @@ LONGEST_DIRECT = 4096
 GENERATED = {"CKConv": CKConv2d, "SMPConv": SMPConv2d, "FlexConv": FlexConv2d, "CCNNConv": CCNNConv2d}
 
 
-def measure_functions(lengths: tuple[int, ...], repeats: int, *, with_memory: bool) -> dict[str, Any]:
+def measure_generated(lengths: tuple[int, ...], repeats: int, *, with_memory: bool) -> dict[str, Any]:
     """Measure causal kernels as long as the signal, and layers of 64 channels on maps of 32 x 32."""
     rows = []
     for length in lengths:

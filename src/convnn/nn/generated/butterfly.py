@@ -2,7 +2,7 @@ r"""The Fourier transform as products of small dense matrices, the butterfly or 
 
 A transform of length :math:`N = N_1 N_2` is one of length :math:`N_1` down the columns of an :math:`N_1 \times N_2`
 array, factors :math:`e^{-2 \pi i k_1 n_2 / N}`, and one of length :math:`N_2` along its rows. Devices with fast matrix
-products compute it so; torch's FFT is faster on processors (`benchmarks`, group functions).
+products compute it so; torch's FFT is faster on processors (`benchmarks`, group generated).
 """
 
 from collections.abc import Sequence

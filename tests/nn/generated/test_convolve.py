@@ -11,8 +11,8 @@ from torch.autograd import gradcheck
 
 from convnn.errors import InputError
 from convnn.nn import Targets, convolve
-from convnn.nn.functions import butterfly
-from convnn.nn.functions.convolve import fast_length, is_faster_by_fft
+from convnn.nn.generated import butterfly
+from convnn.nn.generated.convolve import fast_length, is_faster_by_fft
 from pairwise import pairwise_cover
 
 WAYS = ("never", "always", "butterfly")
@@ -78,7 +78,7 @@ def test_blocks_of_channels_are_put_together(monkeypatch: pytest.MonkeyPatch) ->
     x, kernel = signals(2, 5, 30), signals(10, 1, 20, seed=1)
     whole = convolve(x, kernel, before=19, groups=5, use_fft="always")
     for block in (1, 200):  # one channel, and two
-        monkeypatch.setattr("convnn.nn.functions.convolve.BLOCK", block)
+        monkeypatch.setattr("convnn.nn.generated.convolve.BLOCK", block)
         in_blocks = convolve(x, kernel, before=19, groups=5, use_fft="always")
         torch.testing.assert_close(in_blocks, whole, rtol=0, atol=1e-12)
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from convnn.nn import ConvMaker
-from convnn.nn.functions.generated import GeneratedConv
-from convnn.nn.functions.paired import PointsAndSmall
-from convnn.nn.functions.points import PointConv
-from convnn.nn.functions.separable import ccnn_mask
+from convnn.nn.generated.operator import GeneratedConv
+from convnn.nn.generated.paired import PointsAndSmall
+from convnn.nn.generated.points import PointConv
+from convnn.nn.generated.separable import ccnn_mask
 from convnn.nn.kernels.function import KernelFunction
 from convnn.nn.kernels.gabor import GaborKernel, GaussianMask, MaskedKernel
 from convnn.nn.kernels.points import PointKernel

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from convnn.nn._places import Places
 from convnn.nn._settings import unless_usual, written
-from convnn.nn.functions.convolve import Targets
-from convnn.nn.functions.generated import GeneratedConv
+from convnn.nn.generated.convolve import Targets
+from convnn.nn.generated.operator import GeneratedConv
 
 
 def targets_of(places: Places, x: Tensor) -> list[Targets]:

@@ -12,7 +12,7 @@ from convnn.nn._grouped import check_groups
 from convnn.nn._layer import MapLayer
 from convnn.nn._places import Places
 from convnn.nn._settings import unless_usual, written
-from convnn.nn.functions.generated import GeneratedConv
+from convnn.nn.generated.operator import GeneratedConv
 from convnn.nn.kernels.convolution import ConvMaker, Convolution
 from convnn.nn.kernels.lags import TapsOfLags
 from convnn.nn.kernels.pyramid import PyramidKernel

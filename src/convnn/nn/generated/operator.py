@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from convnn.errors import InputError, check_at_least, check_choice, check_fraction, check_positive
 from convnn.nn._grid import Sides, each_side
 from convnn.nn._grouped import check_groups
-from convnn.nn.functions.convolve import USES_OF_FFT, Targets, convolve
+from convnn.nn.generated.convolve import USES_OF_FFT, Targets, convolve
 from convnn.nn.kernels.function import Horizon, KernelFunction, Taps, as_horizon, grid_of, mesh
 
 

@@ -12,8 +12,8 @@ from convnn.nn._grid import Grid, Sides
 from convnn.nn._grouped import check_groups
 from convnn.nn._layer import MapLayer
 from convnn.nn._places import Places
-from convnn.nn.functions._layer import described, targets_of
-from convnn.nn.functions.generated import GeneratedConv
+from convnn.nn.generated._layer import described, targets_of
+from convnn.nn.generated.operator import GeneratedConv
 from convnn.nn.kernels.function import as_horizon
 from convnn.nn.kernels.gabor import REACH_OF_FILTERS, GaborKernel, GaussianMask, MaskedKernel
 from convnn.nn.kernels.points import PointKernel

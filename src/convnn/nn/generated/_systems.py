@@ -2,19 +2,19 @@
 
 from functools import partial
 
-from convnn.nn.functions.dense import CKConv2d, FlexConv2d, SMPConv2d
-from convnn.nn.functions.long import LongConv2d, SGConv2d
-from convnn.nn.functions.separable import CCNNConv2d
+from convnn.nn.generated.dense import CKConv2d, FlexConv2d, SMPConv2d
+from convnn.nn.generated.long import LongConv2d, SGConv2d
+from convnn.nn.generated.separable import CCNNConv2d
 from convnn.nn.registry import register_layer
 from convnn.systems import PUBLISHED, System, register_family, register_system
 
 register_family(
-    "functions",
-    "Kernels that are functions",
+    "generated",
+    "Generated kernels",
     "Layers on maps whose kernel is a function of the offset, so that the same weights serve any length and resolution."
     " Everything within reach is selected; they differ in the function.",
 )
-_fact = partial(System, family="functions", weighs="equally")
+_fact = partial(System, family="generated", weighs="equally")
 _register = partial(register_layer, fixed=("padding",))  # these layers continue the map by zeros
 
 _register(

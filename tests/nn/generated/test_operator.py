@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from convnn import nn as cnn
 from convnn.errors import InputError
-from convnn.nn.functions.generated import GeneratedConv
+from convnn.nn.generated.operator import GeneratedConv
 from kernel_layers import check_merged, check_trains, maps, with_statistics
 
 KINDS = {

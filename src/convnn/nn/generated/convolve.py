@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from convnn.errors import InputError, check_choice
 from convnn.nn._depthwise import CONVOLVE
 from convnn.nn._grid import Sides, each_side
-from convnn.nn.functions import butterfly
+from convnn.nn.generated import butterfly
 from convnn.nn.kernels.taps import spread
 
 USES_OF_FFT = ("auto", "never", "always", "butterfly")

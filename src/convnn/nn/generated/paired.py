@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from convnn.errors import check_at_least, check_odd
-from convnn.nn.functions.generated import GeneratedConv
+from convnn.nn.generated.operator import GeneratedConv
 from convnn.nn.kernels.convolution import ConvMaker, Convolution, check_can_normalise
 from convnn.nn.kernels.merging import Mergeable
 from convnn.nn.kernels.parallel import ConvNorm

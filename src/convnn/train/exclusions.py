@@ -1,0 +1,29 @@
+"""Which flags of a run exclude each other."""
+
+from typing import Any
+
+from convnn.errors import InputError, check_at_least
+from convnn.models import is_external
+
+
+def check_exclusions(config: Any) -> None:
+    """Refuse flags that exclude each other.
+
+    Args:
+        config: a `TrainConfig`.
+
+    Raises:
+        InputError: the flags cannot be given together; the message names them.
+    """
+    check_at_least("--K", config.K, 0 if is_external(config.model) else 1)
+    if config.pretrained and not is_external(config.model):
+        raise InputError(f"--pretrained is for networks torchvision:NAME and timm:NAME, not for --model={config.model}")
+    if config.pretrained and config.init_from is not None:
+        raise InputError(f"--pretrained and --init_from={config.init_from} both say how to start; give one of them")
+    if config.fsdp and config.share_kernels != "none":
+        raise InputError(
+            f"--fsdp divides the weights of every block by itself, and --share_kernels={config.share_kernels} gives"
+            " one to several; give one of them"
+        )
+    if config.warmup_epochs >= config.num_epochs:
+        raise InputError(f"--warmup_epochs={config.warmup_epochs} must be less than --num_epochs={config.num_epochs}")

@@ -1,0 +1,37 @@
+"""Flags of the data."""
+
+from dataclasses import dataclass
+
+from convnn.data import DATASETS, FITS, ON_BAD_IMAGE
+from convnn.train.checkpoint import LARGEST_SIDE
+from convnn.train.flags._flag import flags_of
+
+flag = flags_of("data")
+
+
+@dataclass(frozen=True)
+class DataFlags:
+    """The help of each field describes it."""
+
+    dataset: str = flag("cifar10", "data set to train on", DATASETS)
+    data_path: str = flag("./Data", "folder of the data set", is_path=True)
+    download: bool = flag(False, "download the data set if it is missing")
+    resize: int | None = flag(None, "side length to which images are resized, in pixels", least=1, most=LARGEST_SIDE)
+    fit: str = flag("crop", "how images of imagenet and imagefolder are brought to the size of --resize", FITS)
+    augment: bool = flag(False, "random crops and flips")
+    noise: float = flag(0.0, "standard deviation of Gaussian noise added to the normalised images", least=0.0)
+    limit_train: int | None = flag(None, "train on a random subset of this many images", least=1)
+    limit_test: int | None = flag(None, "test, and validate, on a random subset of this many images", least=1)
+    num_workers: int = flag(4, "number of processes that load imagenet and imagefolder", least=0)
+    keep_images: bool = flag(False, "keep decoded images of imagenet and imagefolder in memory")
+    on_bad_image: str = flag("error", "on an unreadable image, stop or skip it", ON_BAD_IMAGE)
+    permuted: int | None = flag(
+        None, "seed of a permutation in which sequential data sets read the pixels", without_value=0, least=0
+    )
+    subsample: int | None = flag(
+        None, "keep every n-th sample of each sequence, as at a lower sampling rate", least=1, most=LARGEST_SIDE**2
+    )
+    length: int | None = flag(
+        None, "samples of each signal of adding (None: 100) and waveforms (None: 128)", least=1, most=LARGEST_SIDE**2
+    )
+    missing: float | None = flag(None, "share of the samples that waveforms lack, from 0 to below 1; None: 0.3")

@@ -1,0 +1,49 @@
+"""Flags of the network and of what it is built from."""
+
+from dataclasses import dataclass
+
+from convnn.nn import list_layers
+from convnn.nn.replace import SCOPES
+from convnn.train.checkpoint import LARGEST_SIDE
+from convnn.train.flags._flag import DEEPEST, LARGEST_FACTOR, WIDEST, flags_of
+
+flag = flags_of("network")
+
+
+@dataclass(frozen=True)
+class NetworkFlags:
+    """The help of each field describes it."""
+
+    model: str = flag("vgg11", "architecture: a name from convnn models, torchvision:NAME or timm:NAME")
+    layer: str = flag("ConvNN", "layer it is built from", list_layers)
+    imports: str | None = flag(None, "module or .py file that registers layers; may be repeated", option="--import")
+    where: str = flag("*", "pattern of the layers that --layer replaces in a network of torchvision or timm")
+    pretrained: bool = flag(False, "start from pretrained weights, for networks of torchvision and timm")
+    share_kernels: str = flag(
+        "none",
+        "layers of one shape use one kernel: those of a stage, or of the whole model",
+        SCOPES,
+        without_value="stage",
+    )
+    width: float = flag(
+        1.0, "factor on all channel numbers; 1 is the published network", above=0.0, most=LARGEST_FACTOR
+    )
+    dropout: float = flag(0.5, "dropout before linear layers, 0 to 1", least=0.0, most=1.0)
+    patch_size: int = flag(16, "patch size of ViT in pixels", least=1, most=LARGEST_SIDE)
+    num_layers: int = flag(12, "number of blocks of ViT, and of networks on sequences", least=1, most=DEEPEST)
+    num_heads: int = flag(3, "number of heads of layers on tokens", least=1, most=WIDEST)
+    d_hidden: int = flag(192, "width of ViT's tokens, and channels of networks on sequences", least=1, most=WIDEST)
+    d_mlp: int = flag(768, "hidden dimension of the MLPs of ViT", least=1, most=WIDEST)
+    image_size: int = flag(
+        224, "image size for which mobilevigv2 and greedyvig scale their steps", least=1, most=LARGEST_SIDE
+    )
+    drop_path: float = flag(
+        0.1, "stochastic depth rate of the last block of networks of four stages", least=0.0, most=1.0
+    )
+    layer_scale: float = flag(1e-6, "initial factor of what their blocks add, where it is learned", least=0.0)
+    layer_dropout: float = flag(
+        0.0, "dropout of channels in all layers of kan4 and kan8 but the first", least=0.0, most=1.0
+    )
+    kan_groups: int = flag(1, "blocks of channels that do not mix in these layers", least=1)
+    kernel_size: int = flag(3, "kernel size of convolutions", least=1, most=LARGEST_SIDE)
+    padding: int = flag(1, "zero padding of the map in which neighbours are searched", least=0, most=LARGEST_SIDE)

@@ -1,0 +1,24 @@
+"""Flags of loss, optimizer and learning rate."""
+
+from dataclasses import dataclass
+
+from convnn.train.flags._flag import flags_of
+
+flag = flags_of("optimisation")
+
+
+@dataclass(frozen=True)
+class OptimisationFlags:
+    """The help of each field describes it."""
+
+    criterion: str = flag("CrossEntropy", "loss", ("CrossEntropy", "MSE"))
+    optimizer: str = flag("adamw", "optimizer", ("adam", "sgd", "adamw"))
+    lr: float = flag(1e-3, "initial learning rate", above=0.0)
+    weight_decay: float = flag(1e-6, "weight decay", least=0.0)
+    momentum: float = flag(0.9, "momentum of sgd", least=0.0)
+    scheduler: str = flag("none", "schedule of the learning rate", ("step", "cosine", "plateau", "none"))
+    warmup_epochs: int = flag(
+        0, "epochs in which the learning rate rises linearly from 0, before the scheduler", least=0
+    )
+    lr_step: int = flag(20, "epochs between decays of the step scheduler", least=1)
+    lr_gamma: float = flag(0.1, "decay factor of the step and plateau schedulers", least=0.0)
