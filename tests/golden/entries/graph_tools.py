@@ -7,6 +7,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from convnn.graphs import sample
+from convnn.nn.graphs import GraphSAINT
 from convnn.ops.walks import Recorded
 from golden.case import Case
 from golden.entry import Entry
@@ -20,7 +21,8 @@ def _draws(case: Case) -> sample.draws.Draws:
         return sample.EdgeDraws(config["num_edges_subgraph"], published=True)
     if kind == "node":
         return sample.NodeDraws(config["size_subgraph"], published=True)
-    return sample.FrontierDraws(config["size_frontier"], config["size_subgraph"], config.get("clip"))
+    clip = next((config[name] for name in ("clip", "max_deg", "deg_clip") if name in config), None)
+    return sample.FrontierDraws(config["size_frontier"], config["size_subgraph"], clip)
 
 
 def _saint(case: Case) -> Mapping[str, Tensor]:
@@ -31,9 +33,8 @@ def _saint(case: Case) -> Mapping[str, Tensor]:
     data.x = torch.empty(nodes, 0, dtype=torch.float64)
     stream = Recorded(tensors["rand"], case.config["rand_max"])
     draws = _draws(case)
-    sampler = sample.GraphSAINTSampler(
-        data, draws, coverage=case.config["sample_coverage"], seed=stream, at_once=4, published=True
-    )
+    coverage, count = case.config["sample_coverage"], tensors["subgraphs"].shape[0]
+    sampler = sample.GraphSAINTSampler(data, draws, coverage=coverage, seed=stream, at_once=count, published=True)
     drawn = [one.nodes for one in sampler._waiting]
     batch = next(iter(sampler))
     norms, adjacency = sampler.normalization, torch.zeros(batch.num_nodes, batch.num_nodes, dtype=torch.float64)
@@ -53,7 +54,50 @@ def _saint(case: Case) -> Mapping[str, Tensor]:
     return found
 
 
+def _network(case: Case) -> GraphSAINT:
+    config, x = case.config, case.tensors["x"]
+    heads = next((int(config[name]) for name in ("mulhead", "attention", "heads") if name in config), 0)
+    return GraphSAINT(
+        x.shape[1],
+        config["dim"] // max(heads, 1) * max(heads, 1),
+        case.tensors["output"].shape[1],
+        orders=config["order"][:-1],
+        combine={"concat": "concat", "mean": "sum"}[config["aggr"]],
+        norm={"norm": "layer", "norm-nn": "batch", "bias": "none"}[config["bias"]],
+        heads=heads if heads > 1 or any(".mods." in name for name in case.tensors) else 0,
+        dropout=config["dropout"],
+    )
+
+
+def _network_names(case: Case) -> dict[str, str]:
+    """Name biases, offsets and scales, which the published layers keep in one list; with attention its vectors too."""
+    names = {"conv_layers": "layers", "f_lin": "linears", "mods": "linears", "f_norm": "norm"}
+    places = [(f"conv_layers.{i}", f"layers.{i}") for i in range(len(case.config["order"]) - 1)]
+    for theirs, ours in [*places, ("classifier", "classifier")]:
+        has_attention = f"param.{theirs}.mods.0.bias" in case.tensors
+        kinds = ("norms.{}.bias", "norms.{}.weight", "attention.{}")
+        kinds = kinds if has_attention else ("linears.{}.bias", *kinds[:2])
+        count = len([n for n in case.tensors if n.startswith((f"param.{theirs}.f_lin", f"param.{theirs}.mods"))])
+        count = count // 2 if has_attention else count
+        for j, kind in enumerate(kinds):
+            names |= {f"{theirs}.params.{j * count + o}": f"{ours}.{kind.format(o)}" for o in range(count)}
+    return names
+
+
+def _run_network(network: GraphSAINT, x: Tensor, edges: Tensor, weights: Tensor, labels: Tensor, norm: Tensor) -> tuple:
+    """Return loss and outputs; rows of the published edges are targets."""
+    outputs = network(x, edges.flip(0), weights)
+    return sample.normalized_loss(outputs, labels, norm), outputs
+
+
 ENTRIES = {
+    "GraphSAINT network": Entry(
+        _network,
+        ("x", "edge_index", "edge_weight", "labels", "norm_loss"),
+        ("loss", "output"),
+        names=_network_names,
+        call=_run_network,
+    ),
     "GraphSAINT sampler + normalisation": Entry(
         lambda case: lambda: _saint(case), (), aside=("node_val", "node_test")
     ),
