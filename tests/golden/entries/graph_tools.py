@@ -1,14 +1,17 @@
-"""What is done to graphs: GraphSAINT (arXiv 1907.04931)."""
+"""What is done to graphs: GraphSAINT (arXiv 1907.04931), k-core embedding."""
 
 from collections.abc import Mapping
 
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 from torch_geometric.data import Data
 
 from convnn.graphs import sample
+from convnn.graphs.embed.cores import core_numbers, core_walk_counts, undirected_lists
+from convnn.graphs.embed.propagation import propagate
 from convnn.nn.graphs import GraphSAINT
-from convnn.ops.walks import Recorded
+from convnn.ops.walks import RandomWalks, Recorded
 from golden.case import Case
 from golden.entry import Entry
 
@@ -90,7 +93,48 @@ def _run_network(network: GraphSAINT, x: Tensor, edges: Tensor, weights: Tensor,
     return sample.normalized_loss(outputs, labels, norm), outputs
 
 
+COUNTS = {
+    "linear": {"mode": "linear"},
+    "linear_offset3_min2": {"mode": "linear", "offset": 3, "n_min": 2},
+    "power1": {"mode": "power"},
+    "power2": {"mode": "power", "power": 2},
+    "sigmoid": {"mode": "sigmoid"},
+}
+"""The names of counts of walks in the files."""
+
+
+def _propagation(case: Case) -> Mapping[str, Tensor]:
+    tensors, nodes = case.tensors, int(case.tensors["num_nodes"])
+    lists, weights = undirected_lists(tensors["edge_index"], nodes, tensors["edge_weight"])
+    cores, known = core_numbers(lists), torch.zeros(nodes, dtype=torch.bool)
+    known[tensors["embedded_nodes"]] = True
+    arrays = (one.numpy() for one in (weights, lists.indices, lists.starts))
+    adjacency, inside = csr_array(tuple(arrays), shape=(nodes, nodes)), tensors["core_embedding"]
+    output, step = propagate(adjacency, known, inside, max_iter=case.config["max_itr"], start=tensors["init"])
+    core = case.config["core_index"]
+    assert torch.equal(known, cores >= (int(cores.max()) if core is None else core))
+    harmonic = propagate(adjacency, known, inside)[0]
+    return {"core_number": cores, "output": output, "step": step, "harmonic": harmonic}
+
+
+def _core_walk(case: Case) -> Mapping[str, Tensor]:
+    tensors, nodes = case.tensors, int(case.tensors["num_nodes"])
+    lists, weights = undirected_lists(tensors["edge_index"], nodes, tensors["edge_weight"])
+    cores, n = core_numbers(lists), case.config["n_walks"]
+    found = {"core_number": cores}
+    for name in (name for name in tensors if name.startswith("n_walks.")):
+        kind = name.removeprefix("n_walks.")
+        found[name] = core_walk_counts(cores, n, **COUNTS[kind], published=True)
+        each = torch.arange(1, int(cores.max()) + 1)
+        found[f"n_walks_by_core.{kind}"] = core_walk_counts(each, n, **COUNTS[kind])
+    length = case.config["walk_length"] - 1
+    found["walks"] = RandomWalks(lists, weights)(torch.arange(nodes), length, tensors["uniform"])
+    return found
+
+
 ENTRIES = {
+    "k-core propagation": Entry(lambda case: lambda: _propagation(case), ()),
+    "CoreWalk counts and walks": Entry(lambda case: lambda: _core_walk(case), (), aside=("walks_published",)),
     "GraphSAINT network": Entry(
         _network,
         ("x", "edge_index", "edge_weight", "labels", "norm_loss"),
