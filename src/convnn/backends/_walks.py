@@ -29,6 +29,7 @@ def walk(
     indices: Tensor,
     nodes: Tensor,
     numbers: Tensor,
+    weights: Tensor | None,
     cumulative: Tensor | None,
     back_starts: Tensor | None,
     back_indices: Tensor | None,
@@ -41,7 +42,8 @@ def walk(
         starts, indices: the lists, (N + 1,) and (E,).
         nodes: (W,) where walks begin.
         numbers: (W, L) float64 in [0, 1), or int64.
-        cumulative: running sums of the weights in each list, (E,), or None for equal weights.
+        weights: of the neighbours, (E,) float64, or None for equal ones.
+        cumulative: running sums of the weights in each list, (E,), or None.
         back_starts, back_indices: the transposed lists, with which p and q count; None without p and q.
         p, q: divisors of the weights of returning and of moving away.
     """
@@ -49,7 +51,6 @@ def walk(
     for step in range(numbers.shape[1] if indices.shape[0] else 0):
         at, number = walks[-1], numbers[:, step]
         if back_starts is not None and back_indices is not None and step:
-            weights = None if cumulative is None else _differences(cumulative, starts)
             back = (back_starts, back_indices)
             rows = zip(walks[-2].tolist(), at.tolist(), number.tolist(), strict=True)
             chosen = [_biased(starts, indices, weights, back, p, q, u, v, draw) for u, v, draw in rows]
@@ -107,13 +108,6 @@ def _first_above(cumulative: Tensor, first: Tensor, degrees: Tensor, number: Ten
         low = torch.where(is_open & ~is_above, middle + 1, low)
         high = torch.where(is_open & is_above, middle, high)
     return low
-
-
-def _differences(cumulative: Tensor, starts: Tensor) -> Tensor:
-    """Return the weights of which these are the running sums in each list."""
-    before = torch.cat([cumulative.new_zeros(1), cumulative[:-1]])
-    before[starts[:-1][starts.diff() > 0]] = 0
-    return cumulative - before
 
 
 def _shifted(bits: Tensor, by: int) -> Tensor:

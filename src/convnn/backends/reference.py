@@ -18,6 +18,7 @@ from convnn.backends._ragged import (  # noqa: F401  # operators of this backend
     scatter_choices,
     transpose_lists,
 )
+from convnn.backends._skip_gram import skip_gram as skip_gram
 from convnn.backends._triangular import solve_triangular as solve_triangular
 from convnn.backends._walks import (  # noqa: F401
     cumulative_weights,

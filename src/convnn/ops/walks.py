@@ -176,8 +176,8 @@ class RandomWalks:
             numbers = stream_of(numbers).uniform(nodes.shape[0], length)
         self._check(numbers, (nodes.shape[0], length))
         back = self._back if self.is_second_order else (None, None)
-        starts, indices = self.lists.starts, self.lists.indices
-        found: Tensor = self._kernels.walk(starts, indices, nodes, numbers, self._cumulative, *back, self.p, self.q)
+        lists, likely = (self.lists.starts, self.lists.indices), (self.weights, self._cumulative, *back)
+        found: Tensor = self._kernels.walk(*lists, nodes, numbers, *likely, self.p, self.q)
         return found
 
     def transition(self, node: int, before: int | None = None) -> Tensor:

@@ -8,8 +8,17 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from convnn.graphs import sample
+from convnn.graphs.coarsen import (
+    Coarsening,
+    GWCoarsen,
+    draw_probability,
+    graph_kernel,
+    lloyd,
+    multilevel_labels,
+)
 from convnn.graphs.embed.cores import core_numbers, core_walk_counts, undirected_lists
 from convnn.graphs.embed.propagation import propagate
+from convnn.graphs.embed.skip_gram import SkipGram
 from convnn.nn.graphs import GraphSAINT
 from convnn.ops.walks import RandomWalks, Recorded
 from golden.case import Case
@@ -132,7 +141,124 @@ def _core_walk(case: Case) -> Mapping[str, Tensor]:
     return found
 
 
+def _augmented(case: Case) -> Mapping[str, Tensor]:
+    """Return pools and everything before them; the edges of the file are there both ways where it is undirected."""
+    tensors, config = case.tensors, case.config
+    sampler = sample.AugmentedSampler(
+        tensors["edge_index"],
+        tensors["edge_weight"],
+        tensors["vertex_weight"].shape[0],
+        walk_length=config["random_walk_length"],
+        augmentation=config["augmentation_step"],
+        num_parts=config["num_partition"],
+        pool_size=config["pool_size"],
+        shuffle_base=config["shuffle_base"],
+        p=config["p"],
+        q=config["q"],
+        batch=config["random_walk_batch_size"],
+        method="alias",
+        seed=Recorded(tensors["uniform"]),
+    )
+    samples, count = sampler.sample(), tensors["walks"].shape[0] // sampler.batch
+    sampler.stream.position = 0
+    walks = [sampler.random_walks() for _ in range(count)]
+    assert sampler.edges is not None
+    return {
+        "vertex_weight": sampler.weights,
+        "partition": torch.stack([sampler.partition.part, sampler.partition.place], 1),
+        "edge_prob": sampler.edges.shares,
+        "edge_alias": sampler.edges.aliases,
+        "walks": torch.cat(walks),
+        "samples": samples,
+    }
+
+
+def _skip_gram(case: Case) -> Mapping[str, Tensor]:
+    tensors, config = case.tensors, case.config
+    model = SkipGram(
+        *tensors["vertex"].shape,
+        negative_weight=config["negative_weight"],
+        weight_decay=config["weight_decay"],
+        dtype=torch.float64,
+    )
+    with torch.no_grad():
+        model.vertex.weight.copy_(tensors["vertex"])
+        model.context.weight.copy_(tensors["context"])
+    heads, tails = tensors["positive"].T
+    logits = model.logits(heads, tails)
+    rates = torch.full(heads.shape, config["lr"], dtype=torch.float64)
+    losses = model.step(tensors["positive"], tensors["negative"], rates)
+    return {
+        "logits": logits,
+        "loss": losses,
+        "vertex_out": model.vertex.weight,
+        "context_out": model.context.weight,
+    }
+
+
+def _coarsening(case: Case) -> Mapping[str, Tensor]:
+    """Return labels and matrices from the stored starts; a drawn start says of each draw how probable it was."""
+    tensors, config = case.tensors, case.config
+    adjacency, kernel = tensors["adj"], graph_kernel(tensors["adj"], config["kernel"])
+    weights = tensors["weight"] if "weight" in tensors else torch.ones(adjacency.shape[0], dtype=torch.float64)
+    weights = weights / weights.sum()
+    values, vectors = torch.linalg.eigh(kernel)
+    features = vectors * values.clamp_min(0).sqrt()
+    labels = [lloyd(features, weights, start, config["max_iter"]) for start in tensors["h_init"]]
+    each = [Coarsening(one, weights) for one in labels]
+    objectives = torch.tensor([one.objective(kernel) for one in each], dtype=torch.float64)
+    best = each[int(objectives.argmin())]
+    roots = weights.sqrt()
+    weighted = roots[:, None] * kernel * roots
+    found = {
+        "kernel": kernel,
+        "labels_per_start": torch.stack(labels),
+        "objective_per_start": objectives,
+        "assignment": best.labels,
+        "Cp": best.membership,
+        "mass": best.mass,
+        "C_bar": best.mean,
+        "C_w": best.projection,
+        "adj_coarse": best.adjacency(adjacency),
+        "similarity_coarse": best.similarity(kernel),
+        "spectral_coarse": best.spectral(kernel),
+        "objective": objectives.min(),
+        "plan_cost": torch.tensor(best.plan_cost(kernel), dtype=torch.float64),
+        "bound": torch.tensor(best.spectral_bound(kernel), dtype=torch.float64),
+        "eig": torch.linalg.eigvalsh(weighted).flip(0),
+        "eig_coarse": torch.linalg.eigvalsh(best.spectral(weighted)).flip(0),
+    }
+    if "mgc_assignment" in tensors:
+        merged = multilevel_labels(adjacency, config["n"])
+        found |= {"mgc_assignment": merged, "mgc_adj": Coarsening(merged, weights).adjacency(adjacency)}
+    if "draw_probability" in tensors:
+        centers = tensors["centers_per_start"].tolist()
+        drawn = [[draw_probability(kernel, row[:i], 2) for i in range(1, len(row))] for row in centers]
+        found["draw_probability"] = torch.stack([torch.stack(row) for row in drawn])
+    weight = "degree" if torch.equal(weights, adjacency.sum(1) / adjacency.sum()) else weights
+    init = "multilevel" if config["init"] == "mgc" else config["init"]
+    ours = GWCoarsen(
+        config["n"],
+        kernel=config["kernel"],
+        weight=weight,
+        init=init,
+        n_init=config["n_init"],
+        power=2,
+        max_iter=config["max_iter"],
+        random_state=config["seed"],
+    )
+    assert torch.equal(ours.fit_predict(adjacency), best.labels)
+    return found
+
+
 ENTRIES = {
+    "weighted kernel k-means coarsening": Entry(
+        lambda case: lambda: _coarsening(case),
+        (),
+        aside=("assignment_published", "inertia_per_start", "success_per_start", "lift", "gw2_pot"),
+    ),
+    "GraphVite SGNS step (LINE/DeepWalk/node2vec kernel, SGD)": Entry(lambda case: lambda: _skip_gram(case), ()),
+    "GraphVite augmented samples": Entry(lambda case: lambda: _augmented(case), ()),
     "k-core propagation": Entry(lambda case: lambda: _propagation(case), ()),
     "CoreWalk counts and walks": Entry(lambda case: lambda: _core_walk(case), (), aside=("walks_published",)),
     "GraphSAINT network": Entry(
