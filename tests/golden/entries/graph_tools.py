@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import torch
 from scipy.sparse import csr_array
 from torch import Tensor
-from torch_geometric.data import Data
 
+from convnn.data.geometric import import_geometric
 from convnn.graphs import sample
 from convnn.graphs.coarsen import (
     Coarsening,
@@ -19,7 +19,7 @@ from convnn.graphs.coarsen import (
 from convnn.graphs.embed.cores import core_numbers, core_walk_counts, undirected_lists
 from convnn.graphs.embed.propagation import propagate
 from convnn.graphs.embed.skip_gram import SkipGram
-from convnn.nn.graphs import GraphSAINT
+from convnn.nn import graphs
 from convnn.ops.walks import RandomWalks, Recorded
 from golden.case import Case
 from golden.entry import Entry
@@ -41,7 +41,7 @@ def _saint(case: Case) -> Mapping[str, Tensor]:
     """Return everything that follows from the recorded integers; rows of the published edges are targets."""
     tensors, nodes = case.tensors, int(case.tensors["num_nodes"])
     train = torch.zeros(nodes, dtype=torch.bool).index_fill(0, tensors["node_train"], True)
-    data = Data(edge_index=tensors["edge_index"].flip(0), train_mask=train, num_nodes=nodes)
+    data = import_geometric("data").Data(edge_index=tensors["edge_index"].flip(0), train_mask=train, num_nodes=nodes)
     data.x = torch.empty(nodes, 0, dtype=torch.float64)
     stream = Recorded(tensors["rand"], case.config["rand_max"])
     draws = _draws(case)
@@ -66,10 +66,10 @@ def _saint(case: Case) -> Mapping[str, Tensor]:
     return found
 
 
-def _network(case: Case) -> GraphSAINT:
+def _network(case: Case) -> torch.nn.Module:
     config, x = case.config, case.tensors["x"]
     heads = next((int(config[name]) for name in ("mulhead", "attention", "heads") if name in config), 0)
-    return GraphSAINT(
+    return graphs.GraphSAINT(
         x.shape[1],
         config["dim"] // max(heads, 1) * max(heads, 1),
         case.tensors["output"].shape[1],
@@ -96,7 +96,7 @@ def _network_names(case: Case) -> dict[str, str]:
     return names
 
 
-def _run_network(network: GraphSAINT, x: Tensor, edges: Tensor, weights: Tensor, labels: Tensor, norm: Tensor) -> tuple:
+def _run_network(network: torch.nn.Module, x: Tensor, edges: Tensor, weights: Tensor, labels: Tensor, norm: Tensor) -> tuple:
     """Return loss and outputs; rows of the published edges are targets."""
     outputs = network(x, edges.flip(0), weights)
     return sample.normalized_loss(outputs, labels, norm), outputs

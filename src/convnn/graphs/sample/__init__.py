@@ -1,7 +1,7 @@
 """Parts of a graph that are drawn: subgraphs as batches, and pairs of nodes that walks pass."""
 
 from convnn.graphs.sample.alias import AliasTable
-from convnn.graphs.sample.augmented import AugmentedSampler, Partition
+from convnn.graphs.sample.augmented import AugmentedSampler, Partition, walk_pairs
 from convnn.graphs.sample.draws import EdgeDraws, FrontierDraws, NodeDraws, WalkDraws
 from convnn.graphs.sample.saint import GraphSAINTSampler, Normalization, normalized_loss
 from convnn.graphs.sample.training_graph import Subgraph, TrainingGraph
@@ -19,4 +19,5 @@ __all__ = [
     "TrainingGraph",
     "WalkDraws",
     "normalized_loss",
+    "walk_pairs",
 ]
