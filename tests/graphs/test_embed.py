@@ -203,13 +203,13 @@ def test_graphvite_learns_and_is_the_same_on_any_number_of_threads(num_parts: in
     found = []
     for _ in thread_counts():
         model = GraphVite(
-            8, epochs=8, num_parts=num_parts, pool_size=600, batch_size=500, lr=0.1, weight_decay=5e-4, walk_length=10,
+            8, epochs=30, num_parts=num_parts, pool_size=600, batch_size=500, lr=0.1, weight_decay=5e-4, walk_length=10,
             progress=lambda done, total: told.append((done, total)),
         ).fit(edges)  # fmt: skip
         found.append(model.embedding_)
     torch.testing.assert_close(*found, rtol=0, atol=0)
     assert separation(found[0], labels) > 0.2
-    assert told[-1] == (8 * edges.shape[1], 8 * edges.shape[1])
+    assert told[-1] == (30 * edges.shape[1], 30 * edges.shape[1])
     assert found[0].shape == (60, 8)
 
 

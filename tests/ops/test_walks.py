@@ -25,7 +25,7 @@ def graph(nodes: int = 30, edges: int = 150, seed: int = 0) -> tuple[Lists, Tens
     ends = torch.randint(nodes - 3, (edges,), generator=generator), torch.randint(nodes, (edges,), generator=generator)
     lists, _ = Lists.of_edges(torch.stack(ends).flip(0), nodes)
     weights = torch.rand(edges, dtype=torch.float64, generator=generator) + 0.01
-    weights[1::7] = 0
+    weights[lists.starts[:-1][lists.lengths > 2]] = 0
     return lists, weights
 
 

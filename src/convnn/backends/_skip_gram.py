@@ -1,5 +1,7 @@
 """The definition of a pass of skip-gram with negative samples, in plain PyTorch; see `convnn.ops.skip_gram`."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -35,9 +37,9 @@ def skip_gram(
         v = vertex[head].clone()
         for tail, label, weight in zip(targets[i], labels, weights, strict=True):
             c = context[tail].clone()
-            share = (v @ c).sigmoid()
+            share = float((v @ c).double().sigmoid())  # 1 - share would round to little in float32
             slope = share - label
-            losses[i] -= weight * ((share if label else 1 - share) + _LEAST).log()
+            losses[i] -= weight * math.log((share if label else 1 - share) + _LEAST)
             context[tail] = c - rate * weight * (slope * v + weight_decay * c)
             v = v - rate * weight * (slope * c + weight_decay * v)
         vertex[head] = v

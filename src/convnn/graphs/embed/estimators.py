@@ -53,6 +53,8 @@ class GraphVite:
         Zhu et al., "GraphVite", WWW 2019; published defaults but for `epochs`.
     """
 
+    MOST_WALKS = 8192  # at once
+
     model_: SkipGram
     embedding_: Tensor
 
@@ -101,6 +103,8 @@ class GraphVite:
     def fit(self, edge_index: Tensor, edge_weight: Tensor | None = None, num_nodes: int | None = None) -> "GraphVite":
         """Embed a graph with edges (2, E) int64, both ways if it is undirected, and weights (E,) of at least 0."""
         total = max(int(self.epochs * edge_index.shape[1]), 1)
+        pool_size = min(self.pool_size, -(-total // self.num_parts**2))
+        pairs_of_a_walk = self.walk_length * self.augmentation
         sampler = AugmentedSampler(
             edge_index,
             edge_weight,
@@ -108,10 +112,10 @@ class GraphVite:
             walk_length=self.walk_length,
             augmentation=self.augmentation,
             num_parts=self.num_parts,
-            pool_size=min(self.pool_size, -(-total // self.num_parts**2)),
+            pool_size=pool_size,
             p=self.p,
             q=self.q,
-            batch=1024,
+            batch=min(-(-pool_size * self.num_parts**2 // pairs_of_a_walk), self.MOST_WALKS),
             seed=Stream(self.seed),
         )
         stream, nodes = Stream(self.seed + 1), sampler.weights.shape[0]
