@@ -16,6 +16,7 @@ from markdown.preprocessors import Preprocessor
 from convnn.cli import COMMANDS, command_parser
 from convnn.models import create_model, describe_model, list_models
 from convnn.nn import LAYERS
+from convnn.nn.registry import entry_for
 from convnn.train.config import layer_settings
 
 MARK = re.compile(r"<!-- generated: (\w+)(?: (\w+))? -->")
@@ -83,11 +84,14 @@ def _code(default: str) -> str:
 
 def layers() -> Iterator[str]:
     """Every value of `--layer`."""
-    rows = (
-        (f"`{name}`", entry.reads, entry.summary, ", ".join(f"`{s}`" for s in layer_settings() if s in entry.settings))
-        for name, entry in LAYERS.items()
-    )
+    rows = ((f"`{name}`", entry.reads, entry.summary, _settings(name)) for name, entry in LAYERS.items())
     yield from table(("layer", "reads", "selects; weighs; aggregates", "settings that it reads"), rows)
+
+
+def _settings(layer: str) -> str:
+    """The settings of a layer; of one on graphs, with those of the search that finds them on maps."""
+    read = entry_for(layer, "maps").settings
+    return ", ".join(f"`{setting}`" for setting in layer_settings() if setting in read)
 
 
 def models() -> Iterator[str]:

@@ -114,7 +114,7 @@ def test_json_is_for_programs(best: str, tmp_path: Path, capsys: pytest.CaptureF
         return json.loads(capsys.readouterr().out)
 
     scores = printed("evaluate", best, "--limit_test", "32")
-    assert (scores["model"], scores["split"], scores["images"]) == ("resnet18", "test", 32)
+    assert (scores["model"], scores["part"], scores["images"]) == ("resnet18", "test", 32)
     assert 0 <= scores["top1"] <= scores["top5"] <= 1
     layers = printed("statistics", best, "--limit_test", "8", "--limit_train", "16", "--out", str(tmp_path))
     assert {(layer["K"], type(layer["distance"])) for layer in layers} == {(4, float)}

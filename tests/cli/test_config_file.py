@@ -90,7 +90,7 @@ def toml(value: object) -> str:
 
 def arguments(config: TrainConfig) -> str:
     """Return the text that a run writes as args.txt."""
-    data = SimpleNamespace(num_classes=10, image_shape=(3, 32, 32))
+    data = SimpleNamespace(num_classes=10, input_shape=(3, 32, 32))
     return args_text(config, data, SimpleNamespace(parameters=7, trainable=7, gflops=0.5))
 
 

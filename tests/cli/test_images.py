@@ -2,7 +2,7 @@
 
 import pytest
 
-from convnn.cli._images import open_images, open_part
+from convnn.cli._images import open_data, open_part
 from convnn.errors import InputError
 from convnn.train import TrainConfig
 
@@ -13,8 +13,8 @@ def test_errors_name_flags_where_the_library_names_arguments(tmp_path):
     (folder / "resize=4").mkdir()
     config = TrainConfig(dataset="cifar10", data_path=str(folder / "resize=4"))
     with pytest.raises(InputError, match=r"^--data_path='.*K=3/resize=4' holds no .*; pass --download, or unpack"):
-        open_images(config)
+        open_data(config)
     with pytest.raises(InputError, match=r"^--keep_images stores images that --augment changes in every epoch"):
-        open_images(TrainConfig(dataset="digits"), keep_images=True, augment=True)
-    with pytest.raises(InputError, match=r"^--split='tset' is not one of"):
+        open_data(TrainConfig(dataset="digits"), keep_images=True, augment=True)
+    with pytest.raises(InputError, match=r"^--part='tset' is not one of"):
         open_part(TrainConfig(dataset="digits"), "tset")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convnn.data import ImageData, load_data
+from convnn.data import LabelledData, load_data
 
 FolderMaker = Callable[..., Path]
 
@@ -36,11 +36,11 @@ def make_folder(tmp_path: Path) -> FolderMaker:
 
 
 @pytest.fixture(params=["digits", "imagefolder"])
-def load(request: pytest.FixtureRequest, make_folder: FolderMaker) -> Callable[..., ImageData]:
+def load(request: pytest.FixtureRequest, make_folder: FolderMaker) -> Callable[..., LabelledData]:
     """Return a function that loads a data set on the device or a streamed one, with everything random enabled."""
     path = make_folder(per_class=10) if request.param == "imagefolder" else "unused"
 
-    def load(**changes: Any) -> ImageData:
+    def load(**changes: Any) -> LabelledData:
         arguments = {"batch_size": 7, "augment": True, "noise": 0.1, "num_workers": 0, "limit_train": 17}
         return load_data(request.param, path, **arguments | changes)
 

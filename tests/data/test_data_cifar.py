@@ -60,22 +60,22 @@ def test_the_official_layout_is_read(cifar, tmp_path):
     kind, label_key, num_classes = KINDS[cifar]
     data = load_data(cifar, tmp_path)
     assert data.name == cifar
-    assert (data.image_shape, data.num_classes, data.classes[1]) == ((3, 32, 32), num_classes, "class 1")
+    assert (data.input_shape, data.num_classes, data.classes[1]) == ((3, 32, 32), num_classes, "class 1")
     assert data.train.num_samples == PER_FILE * len(kind.train_list)
     batch = next(iter(data.test))
     stored = pickle.loads((tmp_path / kind.base_folder / kind.test_list[0][0]).read_bytes())
     assert batch.labels.tolist() == stored[label_key]
     pixels = torch.from_numpy(stored["data"]).view(-1, 3, 32, 32)
     mean, std = STATISTICS[cifar]
-    torch.testing.assert_close(batch.images, (pixels / 255 - channel_values(mean)) / channel_values(std))
-    assert torch.equal((denormalise(batch.images, data.mean, data.std) * 255).round().byte(), pixels)
+    torch.testing.assert_close(batch.inputs, (pixels / 255 - channel_values(mean)) / channel_values(std))
+    assert torch.equal((denormalise(batch.inputs, data.mean, data.std) * 255).round().byte(), pixels)
 
 
 @cifar10
 def test_resizing_changes_the_shape_and_keeps_the_colours(cifar, tmp_path):
     data, resized = load_data(cifar, tmp_path), load_data(cifar, tmp_path, resize=8)
-    assert resized.image_shape == (3, 8, 8)
-    small, large = next(iter(resized.test)).images, next(iter(data.test)).images
+    assert resized.input_shape == (3, 8, 8)
+    small, large = next(iter(resized.test)).inputs, next(iter(data.test)).inputs
     assert small.shape == (PER_FILE, 3, 8, 8)
     torch.testing.assert_close(small.mean((2, 3)), large.mean((2, 3)), atol=0.05, rtol=0)
     # Antialiasing averages white noise over 4x4 pixels and more; plain bilinear weights of 2x2 would halve its spread.
@@ -85,8 +85,8 @@ def test_resizing_changes_the_shape_and_keeps_the_colours(cifar, tmp_path):
 @cifar10
 def test_augmentation_changes_training_images_only(cifar, tmp_path):
     plain, augmented = load_data(cifar, tmp_path), load_data(cifar, tmp_path, augment=True)
-    assert not torch.equal(next(iter(plain.train)).images, next(iter(augmented.train)).images)
-    assert torch.equal(next(iter(plain.test)).images, next(iter(augmented.test)).images)
+    assert not torch.equal(next(iter(plain.train)).inputs, next(iter(augmented.train)).inputs)
+    assert torch.equal(next(iter(plain.test)).inputs, next(iter(augmented.test)).inputs)
 
 
 @cifar10

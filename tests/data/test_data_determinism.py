@@ -33,7 +33,7 @@ def test_other_epochs_have_another_order_and_other_pixels(load):
     train = load(noise=0.0).train
     first, second = read(train, epoch=0), read(train, epoch=1)
     assert not torch.equal(first.indices, second.indices)
-    assert not torch.equal(first.images[first.indices.argsort()], second.images[second.indices.argsort()])
+    assert not torch.equal(first.inputs[first.indices.argsort()], second.inputs[second.indices.argsort()])
 
 
 def test_other_seeds_have_another_order(load):
@@ -50,7 +50,7 @@ def test_every_sample_comes_exactly_once(load):
 def test_indices_point_at_the_same_sample_in_every_epoch(load):
     train = load(augment=False, noise=0.0).train
     first, second = read(train, epoch=0), read(train, epoch=1)
-    assert torch.equal(first.images[first.indices.argsort()], second.images[second.indices.argsort()])
+    assert torch.equal(first.inputs[first.indices.argsort()], second.inputs[second.indices.argsort()])
     assert torch.equal(first.labels[first.indices.argsort()], second.labels[second.indices.argsort()])
 
 
@@ -79,7 +79,7 @@ def test_the_global_generator_is_neither_used_nor_moved(load):
 def test_batches_hold_float32_and_int64(load):
     for loader in (load().train, load().test):
         batch = next(iter(loader))
-        assert (batch.images.dtype, batch.labels.dtype, batch.indices.dtype) == (
+        assert (batch.inputs.dtype, batch.labels.dtype, batch.indices.dtype) == (
             torch.float32,
             torch.int64,
             torch.int64,
@@ -89,14 +89,14 @@ def test_batches_hold_float32_and_int64(load):
 def test_noise_has_the_standard_deviation_asked_for(load):
     noisy, clean = load(noise=0.5, augment=False), load(noise=0.0, augment=False)
     for part in ("train", "test"):
-        noise = read(getattr(noisy, part)).images - read(getattr(clean, part)).images
+        noise = read(getattr(noisy, part)).inputs - read(getattr(clean, part)).inputs
         assert noise.std().item() == pytest.approx(0.5, rel=0.1)
         assert noise.mean().item() == pytest.approx(0, abs=0.05)
 
 
 def test_training_noise_differs_between_epochs_and_steps(load):
     noisy, clean = load(noise=0.5, augment=False, batch_size=5), load(noise=0.0, augment=False, batch_size=5)
-    noise = [read(noisy.train, epoch).images - read(clean.train, epoch).images for epoch in (0, 1)]
+    noise = [read(noisy.train, epoch).inputs - read(clean.train, epoch).inputs for epoch in (0, 1)]
     assert not torch.allclose(noise[0][:5], noise[1][:5], atol=1e-3)
     assert not torch.allclose(noise[0][:5], noise[0][5:10], atol=1e-3)
 
@@ -121,7 +121,7 @@ def test_limits_keep_a_seeded_subset(load):
     assert (data.train.num_samples, data.test.num_samples) == (5, 6)
     assert len(read(data.test).labels) == 6
     assert same(read(data.test), read(load(**limits).test))
-    assert not torch.equal(read(data.test).images, read(load(**limits, seed=1).test).images)
+    assert not torch.equal(read(data.test).inputs, read(load(**limits, seed=1).test).inputs)
 
 
 def test_a_limit_above_the_size_keeps_everything(load):

@@ -50,7 +50,7 @@ def test_what_pillow_reads_is_read(make_folder, ending):
     Image.open(path / "train/cat/0.png").save(path / f"train/cat/1.{ending}", kind)
     data = load_data("imagefolder", path, num_workers=0)
     assert data.train.num_samples == 3
-    assert next(iter(data.train)).images.shape == (3, 3, 12, 12)
+    assert next(iter(data.train)).inputs.shape == (3, 3, 12, 12)
 
 
 def test_files_that_are_no_pictures_are_named(make_folder):
@@ -146,7 +146,7 @@ def test_the_classes_of_three_parts_must_be_the_same(make_folder):
 @pytest.mark.parametrize("part", ["train", "val", "test"])
 def test_a_part_is_opened_without_the_others(make_folder, part):
     one = load_part("imagefolder", make_folder(parts=(part,)), part, num_workers=0)
-    assert (one.name, one.classes, one.image_shape) == (part, ("cat", "dog"), (3, 12, 12))
+    assert (one.name, one.classes, one.input_shape) == (part, ("cat", "dog"), (3, 12, 12))
     assert sum(len(batch.labels) for batch in one.loader) == one.loader.num_samples == 8
 
 
@@ -181,6 +181,6 @@ def test_training_pictures_are_fitted_as_asked(make_folder, augment):
     images = {}
     for fit in ("crop", "pad", "stretch"):
         data = load_data("imagefolder", path, resize=30, fit=fit, augment=augment, num_workers=0)
-        images[fit] = next(iter(data.train)).images
+        images[fit] = next(iter(data.train)).inputs
     black = {fit: bool((one < 0).any()) for fit, one in images.items()}
     assert black == {"crop": False, "pad": True, "stretch": False}

@@ -35,16 +35,16 @@ def test_images_are_normalised_with_the_statistics_of_imagenet(make_folder):
     data = load_data("imagefolder", path, num_workers=0)
     assert (data.mean, data.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     pixels = torch.from_numpy(np.array(Image.open(path / "val/cat/0.png"))).permute(2, 0, 1)
-    image = next(iter(data.test)).images[0]
+    image = next(iter(data.test)).inputs[0]
     restored = image * torch.tensor(data.std).view(3, 1, 1) + torch.tensor(data.mean).view(3, 1, 1)
     torch.testing.assert_close(restored * 255, pixels.float())
 
 
 def test_without_resize_the_first_training_image_gives_the_size(make_folder):
     data = load_data("imagefolder", make_folder(width=14, height=10), augment=True, num_workers=0)
-    assert data.image_shape == (3, 10, 14)
+    assert data.input_shape == (3, 10, 14)
     for loader in (data.train, data.test):
-        assert next(iter(loader)).images.shape == (8, 3, 10, 14)
+        assert next(iter(loader)).inputs.shape == (8, 3, 10, 14)
 
 
 @pytest.mark.parametrize("augment", [False, True])
@@ -52,23 +52,23 @@ def test_without_resize_the_first_training_image_gives_the_size(make_folder):
 def test_imagenet_is_224_pixels_wide_unless_resized(make_folder, augment, resize, side):
     path = make_folder(per_class=1, width=20, height=30)
     data = load_data("imagenet", path, resize=resize, augment=augment, num_workers=0)
-    assert data.image_shape == (3, side, side)
+    assert data.input_shape == (3, side, side)
     for loader in (data.train, data.test):
-        assert next(iter(loader)).images.shape == (2, 3, side, side)
+        assert next(iter(loader)).inputs.shape == (2, 3, side, side)
 
 
 def test_a_streamed_test_image_is_what_load_image_reads(make_folder):
     path = make_folder(width=20, height=30)
     data = load_data("imagefolder", path, resize=16, num_workers=0)
-    image = load_image(path / "val/cat/0.png", data.image_shape, data.mean, data.std)
-    assert torch.equal(next(iter(data.test)).images[:1], image)
+    image = load_image(path / "val/cat/0.png", data.input_shape, data.mean, data.std)
+    assert torch.equal(next(iter(data.test)).inputs[:1], image)
 
 
 def test_augmentation_changes_training_images_only(make_folder):
     path = make_folder()
     plain, augmented = (load_data("imagefolder", path, augment=augment, num_workers=0) for augment in (False, True))
-    assert not torch.equal(next(iter(plain.train)).images, next(iter(augmented.train)).images)
-    assert torch.equal(next(iter(plain.test)).images, next(iter(augmented.test)).images)
+    assert not torch.equal(next(iter(plain.train)).inputs, next(iter(augmented.train)).inputs)
+    assert torch.equal(next(iter(plain.test)).inputs, next(iter(augmented.test)).inputs)
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -167,6 +167,6 @@ def test_real_jpeg_files_stream(tmp_path):
         names = [name for name in archive.namelist() if name.endswith(("0000.jpg", "0001.jpg"))]
         archive.extractall(tmp_path, names)
     data = load_data("imagefolder", tmp_path, batch_size=6, augment=True, num_workers=2)
-    assert (data.image_shape, data.num_classes) == ((3, 32, 32), 10)
+    assert (data.input_shape, data.num_classes) == ((3, 32, 32), 10)
     assert sum(len(batch.labels) for batch in data.train) == data.train.num_samples == 20
     assert torch.cat([batch.labels for batch in data.test]).tolist() == sorted(2 * list(range(10)))

@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convnn.data import Batch, ImageData, load_data
+from convnn.data import Batch, LabelledData, load_data
 
 
-def batches(data: ImageData, part: str = "train", epoch: int = 2, first_step: int = 0) -> list[Batch]:
+def batches(data: LabelledData, part: str = "train", epoch: int = 2, first_step: int = 0) -> list[Batch]:
     loader = getattr(data, part)
     loader.set_epoch(epoch, first_step)
     return list(loader)
@@ -31,7 +31,7 @@ def test_resized_batches_are_shared_too_and_may_be_empty(load):
     whole = batches(load(resize=12))
     parts = [batches(load(resize=12, process_index=i, num_processes=5)) for i in range(5)]
     for step, batch in enumerate(whole):
-        assert torch.equal(torch.cat([mine[step].images for mine in parts]), batch.images)
+        assert torch.equal(torch.cat([mine[step].inputs for mine in parts]), batch.inputs)
     assert any(len(mine[-1].labels) == 0 for mine in parts)
 
 

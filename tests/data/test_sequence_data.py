@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from convnn.data import ImageData, load_data, load_part
+from convnn.data import LabelledData, load_data, load_part
 from convnn.errors import InputError
 from data.test_data_cifar import cifar, cifar10  # noqa: F401 (a fixture)
 
 
 def _all(part: object) -> tuple[torch.Tensor, torch.Tensor]:
     batches = list(part)
-    return torch.cat([batch.images for batch in batches]), torch.cat([batch.labels for batch in batches])
+    return torch.cat([batch.inputs for batch in batches]), torch.cat([batch.labels for batch in batches])
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def test_digits_are_those_of_the_images_row_by_row(digits: torch.Tensor) -> None
     values, labels = _all(data.test)
     assert torch.equal(values, digits.reshape(360, 1, 64))
     assert torch.equal(labels, _all(load_data("digits").test)[1])
-    assert (data.image_shape, data.kind, data.num_classes) == ((1, 64), "sequence", 10)
+    assert (data.input_shape, data.kind, data.num_classes) == ((1, 64), "sequence", 10)
 
 
 def test_a_permutation_is_one_of_all_pixels_and_that_of_its_seed(digits: torch.Tensor) -> None:
@@ -41,29 +41,29 @@ def test_a_permutation_is_one_of_all_pixels_and_that_of_its_seed(digits: torch.T
 def test_every_nth_sample_is_kept_from_the_first_on(step: int, digits: torch.Tensor) -> None:
     data = load_data("sequential_digits", subsample=step)
     assert torch.equal(_all(data.test)[0], digits.flatten(2)[..., ::step])
-    assert data.image_shape == (1, -(-64 // step))
+    assert data.input_shape == (1, -(-64 // step))
 
 
 def test_images_are_resized_augmented_and_made_noisy_before_they_become_sequences() -> None:
     given = {"resize": 4, "augment": True, "noise": 0.1, "seed": 3, "batch_size": 50}
-    image = next(iter(load_data("digits", **given).train)).images
-    sequence = next(iter(load_data("sequential_digits", **given).train)).images
+    image = next(iter(load_data("digits", **given).train)).inputs
+    sequence = next(iter(load_data("sequential_digits", **given).train)).inputs
     assert torch.equal(sequence, image.reshape(50, 1, 16))
 
 
 @cifar10
 def test_cifar_has_three_channels_and_1024_samples(cifar: str, tmp_path: Path) -> None:  # noqa: F811
-    image = next(iter(load_data(cifar, tmp_path).test)).images
+    image = next(iter(load_data(cifar, tmp_path).test)).inputs
     data = load_data("sequential_cifar10", tmp_path)
-    assert torch.equal(next(iter(data.test)).images, image.flatten(2))
-    assert data.image_shape == (3, 1024)
+    assert torch.equal(next(iter(data.test)).inputs, image.flatten(2))
+    assert data.input_shape == (3, 1024)
     assert data.mean == (0.4914, 0.4822, 0.4465)
 
 
 def test_the_sum_of_the_two_marked_numbers_is_to_be_found() -> None:
     data = load_data("adding", length=20, limit_train=300)
     values, labels = _all(data.train)
-    assert (data.image_shape, data.task, data.classes) == ((2, 20), "regression", ("sum",))
+    assert (data.input_shape, data.task, data.classes) == ((2, 20), "regression", ("sum",))
     assert values.shape == (300, 2, 20)
     for (numbers, marks), label in zip(values, labels, strict=True):
         first, second = marks.nonzero().flatten().tolist()
@@ -96,18 +96,18 @@ def test_parts_differ_and_are_the_same_whenever_they_are_made() -> None:
     for name in ("adding", "waveforms"):
         first, again = load_data(name, seed=1), load_data(name, seed=2)
         assert torch.equal(_all(first.test)[0], _all(again.test)[0])
-        assert not torch.equal(_all(first.test)[0][:100], next(iter(first.train)).images[:100])
+        assert not torch.equal(_all(first.test)[0][:100], next(iter(first.train)).inputs[:100])
 
 
 def test_one_part_alone() -> None:
     part = load_part("waveforms", "", "test", subsample=3, limit_test=7)
-    assert (part.image_shape, part.loader.num_samples) == ((2, 30), 7)
+    assert (part.input_shape, part.loader.num_samples) == ((2, 30), 7)
 
 
 def test_processes_share_the_batches_of_a_single_one() -> None:
     def batches(**given: int) -> list[torch.Tensor]:
-        data: ImageData = load_data("waveforms", batch_size=7, limit_train=20, **given)
-        return [batch.images for batch in data.train]
+        data: LabelledData = load_data("waveforms", batch_size=7, limit_train=20, **given)
+        return [batch.inputs for batch in data.train]
 
     shares = [batches(process_index=i, num_processes=3) for i in range(3)]
     for whole, *parts in zip(batches(), *shares, strict=True):

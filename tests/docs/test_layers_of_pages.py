@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from convnn.export import trace
-from convnn.nn.tokens._layer import TokenLayer
+from convnn.nn._layer import TokenLayer
 from fences import PAGES, ROOT, blocks_of, name_of
 
 EXAMPLES = ROOT / "examples"

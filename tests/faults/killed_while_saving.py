@@ -22,7 +22,7 @@ def save_forever(folder: str, version: int) -> int:
     config = TrainConfig(dataset="digits", model="resnet18", width=1 / 16, K=4, output_dir=folder, resume="auto")
     data = load_data("digits")
     network = create_model(config.model, config.layer, in_channels=1, width=config.width, **config.settings)
-    run_folder = RunFolder(config, network, data, summarize(network, data.image_shape))
+    run_folder = RunFolder(config, network, data, summarize(network, data.input_shape))
     run_folder.on_start([])
     while True:
         version += 1

@@ -10,7 +10,7 @@ import torch
 
 import convnn.nn as cnn
 from convnn.errors import InputError
-from convnn.nn.tokens._layer import TokenLayer
+from convnn.nn._layer import TokenLayer
 
 LAYERS = [
     layer

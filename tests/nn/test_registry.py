@@ -347,7 +347,9 @@ def test_registering_a_layer() -> None:
     assert cnn.layer_factory("Pointwise", gain=3.0, K=4)(1, 1).weight.item() == 3.0
     with pytest.raises(ValueError, match=r"^layer 'Pointwise' is registered already; choose another name$"):
         cnn.register_layer("Pointwise", pointwise, "again")
-    with pytest.raises(ValueError, match=r"^reads='token' is not one of maps, tokens; did you mean 'tokens'\?$"):
+    with pytest.raises(
+        ValueError, match=r"^reads='token' is not one of maps, tokens, graphs; did you mean 'tokens'\?$"
+    ):
         cnn.register_layer("Mean", pointwise, "everybody alike", reads="token")
 
 

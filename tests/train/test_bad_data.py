@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnn.cli import main_train
-from convnn.data import Batch, ImageData, load_data, load_image
+from convnn.data import Batch, LabelledData, load_data, load_image
 from convnn.errors import InputError, TrainingError
 from convnn.models import Network, create_model
 from convnn.train import Callback, ConsoleReport, RunFolder, TrainConfig, Trainer, read_checkpoint, summarize
@@ -79,7 +79,7 @@ def put_broken(folder: Path) -> list[Path]:
     return paths
 
 
-def load(path: Path, **changes: object) -> ImageData:
+def load(path: Path, **changes: object) -> LabelledData:
     arguments = {"batch_size": 4, "on_bad_image": "skip", "num_workers": 0} | changes
     return load_data("imagefolder", path, **arguments)
 
@@ -94,11 +94,11 @@ def same(ones: list[Batch], others: list[Batch]) -> bool:
 
 
 def make_trainer(
-    data: ImageData, network: Network, *callbacks: Callback, folder: Path | None = None, **flags: object
+    data: LabelledData, network: Network, *callbacks: Callback, folder: Path | None = None, **flags: object
 ) -> Trainer:
     given = {"dataset": data.name, "batch_size": 4, "num_epochs": 2, "device": "cpu", "checkpoint_every": None} | flags
     config = TrainConfig(**given | ({"output_dir": str(folder)} if folder else {}))
-    made = [RunFolder(config, network, data, summarize(network, data.image_shape))] if folder else []
+    made = [RunFolder(config, network, data, summarize(network, data.input_shape))] if folder else []
     return Trainer(network, data, config, make_accelerator(torch.device("cpu")), [*made, *callbacks])
 
 
@@ -106,11 +106,11 @@ STILL = {"optimizer": "sgd", "momentum": 0.0, "lr": 1e-30, "weight_decay": 0.0}
 """Weights that stay as they are, whatever the gradient."""
 
 
-def scores_by_hand(network: Network, data: ImageData, paths: list[Path]) -> tuple[float, float]:
+def scores_by_hand(network: Network, data: LabelledData, paths: list[Path]) -> tuple[float, float]:
     """Compute mean loss and accuracy over pictures, one by one."""
     losses, hits = [], []
     for path in paths:
-        logits = network(load_image(path, data.image_shape, data.mean, data.std))
+        logits = network(load_image(path, data.input_shape, data.mean, data.std))
         label = torch.tensor([CLASSES.index(path.parent.name)])
         losses.append(F.cross_entropy(logits, label).item())
         hits.append(logits.argmax().item() == label.item())
@@ -177,7 +177,7 @@ def test_test_images_keep_their_noise_too(images: Path) -> None:
     before = epoch_of(load(images, noise=0.3).test)
     (images / "val" / "cat" / "1.png").write_bytes(b"")
     first, *others = epoch_of(load(images, noise=0.3).test)
-    assert torch.equal(first.images, before[0].images[[0, 2, 3]])
+    assert torch.equal(first.inputs, before[0].inputs[[0, 2, 3]])
     assert same(others, before[1:])
 
 
@@ -214,14 +214,14 @@ def test_a_part_without_one_readable_image_is_one_error(
 
 def test_the_first_image_may_be_broken_too(images: Path) -> None:
     (images / "train" / "cat" / "0.png").write_bytes(b"")
-    assert load(images).image_shape == (3, SIDE, SIDE)
+    assert load(images).input_shape == (3, SIDE, SIDE)
 
 
 def test_a_picture_with_the_ending_of_another_format_is_read(images: Path) -> None:
     folder = images / "val" / "dog"
     shutil.copy(folder / "2.png", folder / "5.jpg")
     batches = epoch_of(load(images, on_bad_image="error").test)
-    pictures = torch.cat([batch.images for batch in batches])
+    pictures = torch.cat([batch.inputs for batch in batches])
     assert len(pictures) == 2 * PER_CLASS + 1
     assert torch.equal(pictures[-1], pictures[PER_CLASS + 2])
 

@@ -5,6 +5,7 @@ import pytest
 from convnn.errors import InputError
 from convnn.models import default_layer, list_models, model_settings
 from convnn.nn import LAYERS
+from convnn.nn.registry import entry_for
 from convnn.train import TrainConfig
 from convnn.train.config import layer_settings, network_settings
 
@@ -78,6 +79,8 @@ def test_the_folder_follows_network_and_layer_and_is_the_published_one_of_the_pu
         ({"model": "vit"}, "num_heads", "padding"),
         ({"model": "torchvision:resnet18", "layer": "ConvNN_Pos"}, "reach", "kernel_size"),
         ({"model": "torchvision:resnet18", "layer": "Conv2d"}, "where", "sampling_type"),
+        ({"layer": "GraphConvNN"}, "lambda_param", "padding"),
+        ({"model": "vit", "layer": "GraphConvNN"}, "K", "lambda_param"),
     ],
 )
 def test_what_a_run_reads(given: dict[str, str], read: str, unread: str) -> None:
@@ -88,7 +91,8 @@ def test_what_a_run_reads(given: dict[str, str], read: str, unread: str) -> None
 
 
 def test_settings_are_all_that_layers_and_networks_read() -> None:
-    of_layers = {name for entry in LAYERS.values() for name in entry.settings}
+    of_layers = {name for entry in LAYERS.values() for name in entry.settings if entry.reads != "graphs"}
+    of_graphs = {name for entry in LAYERS.values() for name in entry.settings} - of_layers  # some of them have a flag
     of_networks = {name for model in [*list_models(), "torchvision:resnet18"] for name in model_settings(model)}
     # The backend belongs to the machine; the others are no published flags.
     without_flag = {"backend", "growth", "window_size", "head_width", "size"}
@@ -97,16 +101,19 @@ def test_settings_are_all_that_layers_and_networks_read() -> None:
     without_flag |= {"spectra", "squeeze", "gate", "temperature", "share_temperature", "gain", "local_gate", "divisors"}
     without_flag |= {"band_groups", "band_gate", "band_kernel_size", "weigh_lowest", "in_frequency", "plain_up_to"}
     without_flag |= {"norm", "prenorm", "final_norm", "heads", "gated", "on_last", "layer_bias"}
-    assert of_layers | of_networks == {*layer_settings(), *network_settings()} | without_flag
+    flags = {*layer_settings(), *network_settings()}
+    assert (of_layers | of_networks) - of_graphs == (flags | without_flag) - of_graphs
 
 
 def test_defaults_of_layers_are_those_of_the_flags() -> None:
     models = {"maps": "vgg11", "tokens": "vit"}
     for layer, entry in LAYERS.items():
-        config = TrainConfig(model=models[entry.reads], layer=layer)
-        for name, default in entry.settings.items():
-            if hasattr(config, name):
-                assert getattr(config, name) == default, name
+        for on in [entry.reads] if entry.reads in models else models:
+            config = TrainConfig(model=models[on], layer=layer)
+            for name, default in entry_for(layer, on).settings.items():
+                if hasattr(config, name):
+                    assert getattr(config, name) == default, name
+                    assert config.reads(name)
 
 
 @pytest.mark.parametrize("model", list_models())

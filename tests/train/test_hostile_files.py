@@ -233,4 +233,4 @@ def test_whatever_is_changed_in_the_header_of_a_checkpoint_it_loads_or_is_refuse
             network, recipe = load_checkpoint(path)
         except InputError:
             return
-        assert network(torch.zeros(1, *recipe.image_shape)).shape == (1, len(recipe.classes))
+        assert network(torch.zeros(1, *recipe.input_shape)).shape == (1, len(recipe.classes))

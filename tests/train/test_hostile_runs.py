@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from convnn.cli import main_train
-from convnn.data import ImageData, load_data
+from convnn.data import LabelledData, load_data
 from convnn.errors import InputError
 from convnn.models import create_model, list_models
 from convnn.train import TrainConfig, Trainer, find_resume_point, load_checkpoint
@@ -37,7 +37,7 @@ def run(train: Callable[[str], Path]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def data() -> ImageData:
+def data() -> LabelledData:
     return load_data("digits", resize=8, batch_size=16, limit_train=32, limit_test=16)
 
 
@@ -64,7 +64,7 @@ def crafted(run: Path, tmp_path: Path) -> Callable[..., Path]:
     return crafted
 
 
-def resume(path: Path, data: ImageData) -> None:
+def resume(path: Path, data: LabelledData) -> None:
     """Run the command line."""
     point = find_resume_point({"resume": str(path)}, warn=print)
     config = point.config
@@ -73,7 +73,7 @@ def resume(path: Path, data: ImageData) -> None:
     trainer.resume(point.checkpoint, point.path)
 
 
-def refusal(path: Path, data: ImageData) -> str:
+def refusal(path: Path, data: LabelledData) -> str:
     """Return the refusal of a checkpoint that cannot be resumed."""
     content = path.read_bytes()
     with pytest.raises(InputError) as error:
@@ -146,7 +146,9 @@ DOCUMENT_CHANGES: dict[str, tuple[Any, ...]] = {
 
 @pytest.mark.parametrize("most", one_in(2, [3, None]))
 @pytest.mark.parametrize("place", DOCUMENT_CHANGES)
-def test_a_run_that_makes_no_sense_is_refused(place: str, most: int | None, crafted, data: ImageData, capsys) -> None:
+def test_a_run_that_makes_no_sense_is_refused(
+    place: str, most: int | None, crafted, data: LabelledData, capsys
+) -> None:
     for value in DOCUMENT_CHANGES[place][:most]:
         assert refusal(crafted(place, value), data)
     assert main_train(["--resume", str(crafted(place, DOCUMENT_CHANGES[place][0]))]) == 2
@@ -181,7 +183,7 @@ TENSOR_CHANGES: dict[str, tuple[Any, ...]] = {
 
 
 @pytest.mark.parametrize("place", TENSOR_CHANGES)
-def test_tensors_that_do_not_fit_are_refused(place: str, crafted, data: ImageData, capsys) -> None:
+def test_tensors_that_do_not_fit_are_refused(place: str, crafted, data: LabelledData, capsys) -> None:
     for value in TENSOR_CHANGES[place]:
         assert refusal(crafted(place, value), data)
     assert main_train(["--resume", str(crafted(place, TENSOR_CHANGES[place][0]))]) == 2
@@ -198,7 +200,7 @@ def test_weights_that_do_not_fit_load_nowhere(place: str, crafted) -> None:
 RECIPE_CHANGES: dict[str, tuple[Any, ...]] = {
     "mean": ([], [0.5, 0.5], [NAN], [math.inf], ["x"], 0.5),
     "std": ([], [0.5, 0.5], [0.0], [-1.0], [NAN], [math.inf]),
-    "image_shape": ([1, 8], [3, 8, 8], [1, 8, 10**9], [1, -8, 8], [1, 8, 8.0]),
+    "input_shape": ([1, 8], [3, 8, 8], [1, 8, 10**9], [1, -8, 8], [1, 8, 8.0]),
     "width": (1e30, 1e-30, 3.0, -1.0, 0, NAN, math.inf, 100.0),
     "classes": ([], ["a"], [1], 3, ["a"] * 10**5),
     "settings.padding": (33, 10**6, HUGE),
@@ -213,7 +215,7 @@ RECIPE_CHANGES: dict[str, tuple[Any, ...]] = {
 
 
 @pytest.mark.parametrize("place", RECIPE_CHANGES)
-def test_a_recipe_that_no_weights_bear_out_is_refused(place: str, crafted, data: ImageData) -> None:
+def test_a_recipe_that_no_weights_bear_out_is_refused(place: str, crafted, data: LabelledData) -> None:
     for value in RECIPE_CHANGES[place]:
         path = crafted(f"recipe.{place}", value)
         with pytest.raises(InputError, match=r"^checkpoint '[^\n]*$"):

@@ -39,7 +39,7 @@ def test_a_resumed_run_is_the_same_to_the_bit(run: Path, train: Callable[[str], 
 def test_the_checkpoint_keeps_how_its_sequences_were_made(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = load_checkpoint(run)[1]
     assert recipe.data_settings == {"permuted": 3, "subsample": None, "resize": 4}
-    assert recipe.image_shape == (1, 16)
+    assert recipe.input_shape == (1, 16)
     assert main(["evaluate", str(run), "--limit_test", "16", "--json"]) == 0
     expected = (run / "metrics.csv").read_text().splitlines()[recipe.epoch].split(",")[4]
     assert json.loads(capsys.readouterr().out)["loss"] == pytest.approx(float(expected), rel=1e-5)

@@ -189,7 +189,7 @@ def test_a_run_does_not_go_on_with_other_classes(
 @pytest.mark.parametrize("part", SIZES)
 def test_each_part_can_be_evaluated(part: str, run: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     best = str(run / "best.safetensors")
-    assert main(["evaluate", best, "--data_path", str(images), "--split", part, "--num_workers", "0"]) == 0
+    assert main(["evaluate", best, "--data_path", str(images), "--part", part, "--num_workers", "0"]) == 0
     printed = capsys.readouterr().out
     named = "imagefolder" if part == "test" else f"imagefolder ({part})"
     assert f"on {2 * SIZES[part]} images of {named}: loss" in printed
@@ -215,8 +215,8 @@ def test_the_classes_that_differ_are_named(
 
 
 def test_a_split_that_does_not_exist_is_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate", str(run / "best.safetensors"), "--split", "tset"]) == 2
-    assert "--split='tset' is not one of train, val, test; did you mean 'test'?" in capsys.readouterr().err
+    assert main(["evaluate", str(run / "best.safetensors"), "--part", "tset"]) == 2
+    assert "--part='tset' is not one of train, val, test; did you mean 'test'?" in capsys.readouterr().err
 
 
 def test_a_comparison_says_what_was_measured_on_which_part(run: Path, copy: Path) -> None:

@@ -47,7 +47,7 @@ def _train(callbacks: list[Callback] | None = None, folder: Path | None = None, 
     )
     callbacks = list(callbacks or [])
     if folder:
-        callbacks.append(RunFolder(config, network, data, summarize(network, data.image_shape)))
+        callbacks.append(RunFolder(config, network, data, summarize(network, data.input_shape)))
     trainer = Trainer(network, data, config, make_accelerator(torch.device("cpu"), use_amp=config.use_amp), callbacks)
     trainer.results = trainer.fit()
     return trainer
@@ -113,7 +113,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_earlier_files(tmp_pat
     config = TrainConfig(**TINY, output_dir=str(tmp_path))
     data = load_data("digits", batch_size=32, limit_train=64, limit_test=32)
     network = create_model("resnet18", "Branching", in_channels=1, width=1 / 16, K=4)
-    folder = RunFolder(config, network, data, summarize(network, data.image_shape))
+    folder = RunFolder(config, network, data, summarize(network, data.input_shape))
     accelerator = make_accelerator(torch.device("cpu"), use_amp=False)
     trainer = Trainer(network, data, config, accelerator, [folder, Poison()])
     data.train.set_epoch(1)

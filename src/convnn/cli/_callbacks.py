@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from math import isnan
 from pathlib import Path
 
-from convnn.cli._images import open_images
-from convnn.data import ImageData
+from convnn.cli._images import open_data
+from convnn.data import LabelledData
 from convnn.errors import InputError
 from convnn.files import write_atomically
 from convnn.models import Network
@@ -103,10 +103,10 @@ class NeighborLog(Callback):
         write_atomically(self.path, csv_text(("epoch", *COLUMNS), self.rows))
 
 
-def _few_images(config: TrainConfig, network: Network) -> ImageData:
+def _few_images(config: TrainConfig, network: Network) -> LabelledData:
     train, test = (NUM_IMAGES if n is None else min(n, NUM_IMAGES) for n in (config.limit_train, config.limit_test))
     device = next(network.parameters()).device
-    return open_images(config, augment=False, download=False, device=device, limit_train=train, limit_test=test)
+    return open_data(config, augment=False, download=False, device=device, limit_train=train, limit_test=test)
 
 
 def _read_rows(path: Path, last_epoch: int) -> list[list[str]]:

@@ -10,8 +10,7 @@ from convnn.models import list_models
 from convnn.nn import LAYERS
 from convnn.train import TrainConfig
 from convnn.train.config import OF_THE_MACHINE, PUBLISHED_NAMES, defaults_of
-from convnn.train.config_file import value_type
-from convnn.train.flags import choices_of, option_of
+from convnn.train.flags import choices_of, option_of, value_type
 
 FEW = 3
 """Up to this many layers, a group of flags is named after the layers that read it."""
@@ -82,7 +81,7 @@ def add_flag(group: argparse._ArgumentGroup, f: "Field[Any]", default: str) -> N
     # A flag that is not given is absent from the namespace: its default may depend on the network.
     shared: dict[str, Any] = {"default": argparse.SUPPRESS, "help": f"{f.metadata['help']} ({default})"}
     shared["help"] = shared["help"].replace("%", "%%")
-    if f.type is bool:
+    if value_type(f.type) is bool:
         # --no-FLAG is needed too: a file or the resumed run may have turned the flag on.
         group.add_argument(f"--{f.name}", action=argparse.BooleanOptionalAction, **shared)
         return

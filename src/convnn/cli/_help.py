@@ -7,8 +7,7 @@ from typing import Any
 
 from convnn.cli._flags import add_flag
 from convnn.errors import ConvnnError
-from convnn.models import check_layer, check_model, default_layer, model_settings
-from convnn.nn import LAYERS
+from convnn.models import check_layer, check_model, default_layer, layer_defaults, model_settings
 from convnn.train import TrainConfig
 from convnn.train.config import defaults_of
 
@@ -42,7 +41,7 @@ def brief_help(prog: str, words: Sequence[str]) -> str:
     """
     model, layer = _model_and_layer(words)
     defaults = {f.name: f.default for f in fields(TrainConfig)} | defaults_of(model, layer)
-    own = [name for name in LAYERS[layer].settings if name in defaults and name != "backend"]  # of the machine
+    own = [name for name in layer_defaults(model, layer) if name in defaults and name != "backend"]  # of the machine
     groups = GROUPS | {
         f"flags of --layer {layer}": own,
         f"flags of --model {model}": [name for name in model_settings(model) if name in defaults and name not in own],

@@ -9,9 +9,21 @@ from typing import Any
 
 from convnn.cli._flags import config_from, given_flags
 from convnn.cli._parser import Parser
-from convnn.data import FITS, READERS, REGRESSIONS, ImageData, ImagePart, load_data, load_part
+from convnn.data import (
+    FITS,
+    GRAPH_SETS,
+    RASTERS,
+    READERS,
+    REGRESSIONS,
+    SIGNALS,
+    LabelledData,
+    LabelledPart,
+    load_data,
+    load_part,
+)
 from convnn.data.folders import pictures_below
 from convnn.errors import InputError, check_choice
+from convnn.models import list_models, reads_of
 from convnn.train import Recipe, TrainConfig
 
 FLAGS = (
@@ -48,7 +60,34 @@ def check_criterion(config: TrainConfig) -> None:
         )
 
 
-def open_images(config: TrainConfig, **changes: Any) -> ImageData:
+SETS_OF = {"sequences": (*RASTERS, *SIGNALS), "graphs": tuple(GRAPH_SETS)}
+"""Data sets by what they have; all others have images."""
+
+
+def check_inputs(config: TrainConfig) -> None:
+    """Refuse a network that cannot read what the data set has.
+
+    Raises:
+        InputError: one has images and the other sequences or graphs; the message names both and what would fit.
+    """
+    reads = kind_read(config.model)
+    has = next((kind for kind, names in SETS_OF.items() if config.dataset in names), "images")
+    if reads == has:
+        return
+    if reads == "images":
+        advice = f"networks on {has} are {', '.join(name for name in list_models() if kind_read(name) == has)}"
+    else:
+        advice = f"data sets of {reads} are {', '.join(SETS_OF[reads])}"
+    raise InputError(f"--model={config.model} reads {reads}, but --dataset={config.dataset} has {has}; the {advice}")
+
+
+def kind_read(model: str) -> str:
+    """Return what a network reads: "images", "sequences" or "graphs"."""
+    reads = reads_of(model)
+    return reads if reads in SETS_OF else "images"
+
+
+def open_data(config: TrainConfig, **changes: Any) -> LabelledData:
     """Load the images that the flags of a run select.
 
     Args:
@@ -59,7 +98,7 @@ def open_images(config: TrainConfig, **changes: Any) -> ImageData:
         return load_data(config.dataset, config.data_path, **_arguments(config) | changes)
 
 
-def open_part(config: TrainConfig, part: str, **changes: Any) -> ImagePart:
+def open_part(config: TrainConfig, part: str, **changes: Any) -> LabelledPart:
     """Load one part of the images; if parts are folders, the others may be missing."""
     with _flag_names():
         return load_part(config.dataset, config.data_path, part, **_arguments(config) | changes)
@@ -139,5 +178,4 @@ def _flag_names() -> Iterator[None]:
 
 
 def _flag(argument: re.Match[str]) -> str:
-    name = "split" if argument[1] == "part" else argument[1]
-    return f"--{name}" if argument[2] else f"--{name}="
+    return f"--{argument[1]}" if argument[2] else f"--{argument[1]}="

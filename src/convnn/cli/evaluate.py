@@ -6,9 +6,9 @@ import typing
 from rich.console import Console
 
 from convnn.cli._flags import add_checkpoint, add_config_flags
-from convnn.cli._images import add_fit_flag, check_criterion, config_like, fit_from, open_images, open_part
+from convnn.cli._images import add_fit_flag, check_criterion, config_like, fit_from, open_data, open_part
 from convnn.cli._parser import Parser, add_json_flag
-from convnn.data import READERS, ImageData, ImagePart, kind_of
+from convnn.data import READERS, LabelledData, LabelledPart, kind_of
 from convnn.data.sequences import WAVEFORM_LENGTH
 from convnn.errors import InputError
 from convnn.models import Network
@@ -41,7 +41,7 @@ def add_flags(parser: Parser) -> None:
     parser.add_argument(
         "--dataset", default=argparse.SUPPRESS, help="data set to test on (default: the one it was trained on)"
     )
-    parser.add_argument("--split", default="test", metavar="{train,val,test}", help="part of the data set")
+    parser.add_argument("--part", default="test", metavar="{train,val,test}", help="part of the data set")
     add_json_flag(parser)
     add_fit_flag(parser)
     add_config_flags(parser, only=FLAGS)
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     """Print loss and accuracies of a checkpoint."""
     network, recipe = load_checkpoint(args.checkpoint)
     config = config_like(args, recipe, fit=fit_from(args, recipe))
-    evaluate_network(network, recipe, config, console, args.split, as_json=args.json)
+    evaluate_network(network, recipe, config, console, args.part, as_json=args.json)
 
 
 def evaluate_network(
@@ -59,24 +59,24 @@ def evaluate_network(
     recipe: Recipe,
     config: TrainConfig,
     console: Console,
-    split: str = "test",
+    part_name: str = "test",
     *,
     as_json: bool = False,
 ) -> None:
     """Print loss and accuracies of a network on a part of the data set that the flags select."""
     check_criterion(config)
     device = find_device(config.device)
-    part = load_part_like(recipe, config, split)
+    part = load_part_like(recipe, config, part_name)
     accelerator = make_accelerator(device, use_amp=config.use_amp)
     set_sampling_rate(network, recipe, config)
     model = accelerator.prepare(network.to(device))
     scores = evaluate(model, part.loader, config.criterion, accelerator)
     if as_json:
         facts = {"model": recipe.model, "layer": recipe.layer, "epoch": recipe.epoch, "dataset": config.dataset}
-        counts = {"split": part.name, "images": part.loader.num_samples}
+        counts = {"part": part.name, f"{part.kind}s": part.loader.num_samples}
         print_json(console, facts | counts | scores._asdict())
         return
-    images = f"{counted(part.loader.num_samples, kind_of(part.image_shape))} of {config.dataset}"
+    images = f"{counted(part.loader.num_samples, part.kind)} of {config.dataset}"
     images += "" if part.name == "test" else f" ({part.name})"
     top5 = "" if scores.top5 is None else f", top-5 {scores.top5:.2%}"
     print_line(
@@ -88,7 +88,7 @@ def evaluate_network(
 
 def set_sampling_rate(network: Network, recipe: Recipe, config: TrainConfig) -> None:
     """Tell the generated kernels of a network at which rate sequences are sampled, in units of that of training."""
-    if len(recipe.image_shape) == 3 or config.dataset != recipe.dataset:
+    if len(recipe.input_shape) != 2 or config.dataset != recipe.dataset:
         return
     then, now = recipe.data_settings, config.data_settings
     rate = (then.get("subsample") or 1) / (now.get("subsample") or 1)  # at least 1
@@ -98,29 +98,29 @@ def set_sampling_rate(network: Network, recipe: Recipe, config: TrainConfig) -> 
         set_rate(network, rate)
 
 
-def load_part_like(recipe: Recipe, config: TrainConfig, split: str) -> ImagePart:
+def load_part_like(recipe: Recipe, config: TrainConfig, part_name: str) -> LabelledPart:
     """Load a part of the data set that the flags select, at the image size of the checkpoint.
 
     Raises:
         InputError: its classes or channels differ from those of the checkpoint.
     """
-    part = open_part(config, split, resize=_side(recipe), augment=False, device=find_device(config.device))
-    check_like(recipe, config, part.classes, part.image_shape)
+    part = open_part(config, part_name, resize=_side(recipe), augment=False, device=find_device(config.device))
+    check_like(recipe, config, part.classes, part.input_shape)
     return part
 
 
-def load_images_like(recipe: Recipe, config: TrainConfig) -> ImageData:
+def load_data_like(recipe: Recipe, config: TrainConfig) -> LabelledData:
     """Load the data set that the flags select, at the image size of the checkpoint.
 
     Raises:
         InputError: its classes or channels differ from those of the checkpoint.
     """
-    data = open_images(config, resize=_side(recipe), augment=False, device=find_device(config.device))
-    check_like(recipe, config, data.classes, data.image_shape)
+    data = open_data(config, resize=_side(recipe), augment=False, device=find_device(config.device))
+    check_like(recipe, config, data.classes, data.input_shape)
     return data
 
 
-def check_like(recipe: Recipe, config: TrainConfig, classes: tuple[str, ...], image_shape: tuple[int, ...]) -> None:
+def check_like(recipe: Recipe, config: TrainConfig, classes: tuple[str, ...], input_shape: tuple[int, ...]) -> None:
     """Refuse images on which the checkpoint cannot be evaluated; sequences may have another length.
 
     Raises:
@@ -128,30 +128,30 @@ def check_like(recipe: Recipe, config: TrainConfig, classes: tuple[str, ...], im
     """
     where = f"--dataset={config.dataset} in --data_path={config.data_path}"
     check_classes(recipe, classes, where)
-    are_sequences = len(image_shape) == len(recipe.image_shape) == 2
-    if image_shape[:1] != recipe.image_shape[:1] or (image_shape != recipe.image_shape and not are_sequences):
+    are_sequences = len(input_shape) == len(recipe.input_shape) == 2
+    if input_shape[:1] != recipe.input_shape[:1] or (input_shape != recipe.input_shape and not are_sequences):
         raise InputError(
-            f"{where} has {kind_of(image_shape)}s of shape {image_shape}, but the checkpoint was trained on"
-            f" {recipe.dataset} with shape {recipe.image_shape}"
+            f"{where} has {kind_of(input_shape)}s of shape {input_shape}, but the checkpoint was trained on"
+            f" {recipe.dataset} with shape {recipe.input_shape}"
         )
 
 
 def _side(recipe: Recipe) -> int | None:
     """Return the side to which images are resized, of images or of those that become sequences."""
-    if len(recipe.image_shape) == 2:
+    if len(recipe.input_shape) < 3:
         return typing.cast("int | None", recipe.data_settings.get("resize"))
-    _, height, width = recipe.image_shape
+    _, height, width = recipe.input_shape
     return height if height == width else None
 
 
-def refuse_sequences(recipe: Recipe, checkpoint: str, command: str) -> None:
-    """Refuse the checkpoint of a network on sequences in a command that is for images.
+def refuse_all_but_images(recipe: Recipe, checkpoint: str, command: str) -> None:
+    """Refuse the checkpoint of a network on sequences or graphs in a command that is for images.
 
     Raises:
-        InputError: the network reads sequences; the message names what can be done with it.
+        InputError: the network reads something else; the message names what can be done with it.
     """
-    if len(recipe.image_shape) == 2:
+    if (kind := kind_of(recipe.input_shape)) != "image":
         raise InputError(
-            f"checkpoint '{checkpoint}' reads sequences of shape {recipe.image_shape}, and convnn {command} is for"
+            f"checkpoint '{checkpoint}' reads {kind}s of shape {recipe.input_shape}, and convnn {command} is for"
             " images; convnn evaluate measures it, and convnn.load opens it in Python"
         )

@@ -62,14 +62,28 @@ def run(args: argparse.Namespace, console: Console) -> None:
         save_pretrained(network, recipe, out)
         text = f"{', '.join(FILES[:-1])} and {FILES[-1]}"
     else:
-        text = describe(export(args, network, recipe, out), kind_of(recipe.image_shape))
+        refuse_graphs(recipe, args.checkpoint, args.format)
+        text = describe(export(args, network, recipe, out), kind_of(recipe.input_shape))
     print_line(console, f"{out}: {text}")
+
+
+def refuse_graphs(recipe: Recipe, checkpoint: str, form: str) -> None:
+    """Refuse to write a file for the checkpoint of a network on graphs.
+
+    Raises:
+        InputError: the network reads graphs; the message names the format that can hold it.
+    """
+    if kind_of(recipe.input_shape) == "graph":
+        raise InputError(
+            f"checkpoint '{checkpoint}' reads graphs, and --format {form} is for images and sequences; --format hub"
+            " holds it, and convnn.load opens it in Python"
+        )
 
 
 def export(args: argparse.Namespace, network: Network, recipe: Recipe, out: Path) -> float | None:
     """Write a file and return its largest difference from the network."""
     make_folder(out.parent, "--out")
-    example = torch.zeros(1, *recipe.image_shape)
+    example = torch.zeros(1, *recipe.input_shape)
     if args.format == "torch":
         return export_torch(network, out, example, dynamic_batch=args.dynamic_batch)
     opset = {} if args.opset is None else {"opset": args.opset}

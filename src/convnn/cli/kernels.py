@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
 from convnn.cli._flags import add_checkpoint, add_config_flags, add_out_flags
 from convnn.cli._parser import Parser, add_json_flag
+from convnn.data import example_of
 from convnn.errors import check_at_least, check_choice
 from convnn.files import check_new, make_folder
 from convnn.screen import print_json, print_line, show_activity
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     check_new(path.parent, [path.name], overwrite=args.overwrite)
     network, recipe = load_checkpoint(args.checkpoint)
     with show_activity(console, "generating kernels"):
-        layers = find_kernels(network, torch.zeros(1, *recipe.image_shape))
+        layers = find_kernels(network, example_of(recipe.input_shape))
         make_folder(path.parent, "--out")
         draw_kernels(layers, path, title=f"{recipe.model} of {recipe.layer}", num_kernels=args.num_kernels)
     if args.json:

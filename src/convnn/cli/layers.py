@@ -10,6 +10,7 @@ from rich.text import Text
 from convnn.cli._flags import add_config_flags
 from convnn.cli._parser import Parser, add_json_flag
 from convnn.nn import LAYERS, list_layers
+from convnn.nn.registry import entry_for
 from convnn.screen import print_json
 from convnn.systems import FAMILIES, System, list_systems
 from convnn.train.config import layer_settings
@@ -53,7 +54,8 @@ def _of_system(system: System) -> dict[str, Any]:
 
 def _of_layer(name: str) -> dict[str, Any]:
     entry = LAYERS[name]
-    flags = [f"--{name}" for name in layer_settings() if name in entry.settings]
+    read = entry_for(name, "maps").settings
+    flags = [f"--{name}" for name in layer_settings() if name in read]
     return {"reads": entry.reads, "flags": flags}
 
 

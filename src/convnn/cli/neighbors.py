@@ -10,7 +10,7 @@ from torch import Tensor
 from convnn.cli._flags import add_checkpoint, add_config_flags, add_out_flags, config_from
 from convnn.cli._images import add_fit_flag, config_like, fit_from
 from convnn.cli._parser import Parser, PathAction
-from convnn.cli.evaluate import load_part_like, refuse_sequences
+from convnn.cli.evaluate import load_part_like, refuse_all_but_images
 from convnn.data import denormalise, load_image
 from convnn.errors import InputError, check_at_least, check_at_most
 from convnn.files import check_new, make_folder
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     queries = None if args.query is None else [parse_query(text) for text in args.query]
     device = find_device(config_from(args).device)
     network, recipe = load_checkpoint(args.checkpoint)
-    refuse_sequences(recipe, args.checkpoint, "neighbors")
+    refuse_all_but_images(recipe, args.checkpoint, "neighbors")
     network.to(device)
     images = read_images(args, recipe)
     check_distinct(images)
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
         Path(args.out), [stem_of(name) + ending for name in images for ending in endings], overwrite=args.overwrite
     )
     if queries is None:
-        check_at_most("--num_queries", args.num_queries, recipe.image_shape[1] * recipe.image_shape[2])
+        check_at_most("--num_queries", args.num_queries, recipe.input_shape[1] * recipe.input_shape[2])
     folder = make_folder(Path(args.out), "--out")
     for name, image in images.items():
         picture = denormalise(image, recipe.mean, recipe.std)[0]
@@ -84,7 +84,7 @@ def read_images(args: argparse.Namespace, recipe: Recipe) -> dict[str, Tensor]:
     """
     fit = fit_from(args, recipe)
     if args.images:
-        return {path: load_image(path, recipe.image_shape, recipe.mean, recipe.std, fit) for path in args.images}
+        return {path: load_image(path, recipe.input_shape, recipe.mean, recipe.std, fit) for path in args.images}
     config = config_like(args, recipe, device="cpu", fit=fit)
     test = load_part_like(recipe, config, "test").loader
     indices = dict.fromkeys(args.index)
@@ -93,7 +93,7 @@ def read_images(args: argparse.Namespace, recipe: Recipe) -> dict[str, Tensor]:
             raise InputError(f"--index={index} must lie between 0 and {test.num_samples - 1}")
     found: dict[int, Tensor] = {}
     for batch in test:
-        for index, image in zip(batch.indices.tolist(), batch.images, strict=True):
+        for index, image in zip(batch.indices.tolist(), batch.inputs, strict=True):
             if index in indices:
                 found[index] = image.unsqueeze(0)
         if len(found) == len(indices):

@@ -17,7 +17,7 @@ from torch import Tensor
 from convnn.cli._flags import add_checkpoint, add_config_flags, add_merge_flag, add_out_flags, config_from
 from convnn.cli._images import add_fit_flag, find_pictures, fit_from
 from convnn.cli._parser import Parser, PathAction
-from convnn.cli.evaluate import refuse_sequences
+from convnn.cli.evaluate import refuse_all_but_images
 from convnn.data import load_image
 from convnn.errors import InputError, check_at_least, check_choice
 from convnn.files import check_new, make_folder, write_atomically
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if out is not None:
         check_file(out, overwrite=args.overwrite)
     network, recipe = load_checkpoint(args.checkpoint)
-    refuse_sequences(recipe, args.checkpoint, "predict")
+    refuse_all_but_images(recipe, args.checkpoint, "predict")
     fit = fit_from(args, recipe)
     if args.merge:
         merge(network, inplace=True)
@@ -118,7 +118,7 @@ def read_batches(
     def read() -> Iterator[tuple[str, Tensor]]:
         for path in paths:
             try:
-                yield path, load_image(path, recipe.image_shape, recipe.mean, recipe.std, fit)
+                yield path, load_image(path, recipe.input_shape, recipe.mean, recipe.std, fit)
             except InputError as error:  # noqa: PERF203 (cheap compared with reading a picture)
                 refuse(error)
 

@@ -13,13 +13,13 @@ from rich.console import Console
 
 from convnn.cli._flags import add_config_flags, given_flags
 from convnn.cli._help import brief_help
-from convnn.cli._images import check_criterion, open_images, open_part, remembered_data
+from convnn.cli._images import check_criterion, check_inputs, kind_read, open_data, open_part, remembered_data
 from convnn.cli._parser import HelpAllAction, Parser, PathAction
 from convnn.cli.evaluate import evaluate_network
-from convnn.data import KNOWN_SHAPES, RASTERS, SIGNALS, ImageData
+from convnn.data import GRAPH_SETS, KNOWN_SHAPES, RASTERS, SIGNALS, LabelledData, example_of
 from convnn.data.stream import count_cores
 from convnn.errors import InputError
-from convnn.models import ExternalNetwork, Network, create_model, list_models, reads_of
+from convnn.models import ExternalNetwork, Network, create_model
 from convnn.nn import import_layers
 from convnn.screen import print_line, show_activity
 from convnn.train import (
@@ -47,10 +47,6 @@ from convnn.words import counted
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-
-SEQUENCES = (*RASTERS, *SIGNALS)
-"""Data sets of sequences."""
 
 
 def add_flags(parser: Parser) -> None:
@@ -125,9 +121,9 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
     console.quiet = not accelerator.is_main_process
     config = fix_threads(config, is_new=point is None)
     set_seed(config.seed)
-    data = load_images(config, accelerator)
+    data = open_share(config, accelerator)
     with accelerator.local_main_process_first():  # downloads happen once
-        network = make_network(config, data.image_shape, data.num_classes, pretrained=config.pretrained and not point)
+        network = make_network(config, data.input_shape, data.num_classes, pretrained=config.pretrained and not point)
     network.to(accelerator.device)
     if isinstance(network, ExternalNetwork) and config.pretrained and point is None:
         describe_pretrained(network, config, say)
@@ -140,8 +136,8 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
     report = ConsoleReport(console, config.num_epochs, f"{data.kind}s")
     callbacks: list[Callback] = [report]
     if accelerator.is_main_process:
-        with show_activity(console, "counting the operations of one image"):
-            summary = summarize(network, data.image_shape)
+        with show_activity(console, f"counting the operations of one {data.kind}"):
+            summary = summarize(network, data.input_shape)
         callbacks += make_writers(config, network, data, summary, point, say)
         print_summary(console, config, data, summary, accelerator)
         print_replaced(network, config, console)
@@ -159,26 +155,15 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
 
 
 def check_data(config: TrainConfig) -> None:
-    """Refuse a network for images with a data set of sequences, and the other way round.
+    """Refuse a network and a loss that do not suit the data set.
 
     Raises:
         InputError: they do not fit; the message names both and what would.
     """
     check_criterion(config)
-    of_sequences = reads_of(config.model) == "sequences"
-    if of_sequences and config.dataset not in SEQUENCES:
-        raise InputError(
-            f"--model={config.model} reads sequences, but --dataset={config.dataset} has images; the data sets of"
-            f" sequences are {', '.join(SEQUENCES)}"
-        )
-    if not of_sequences and config.dataset in SEQUENCES:
-        names = ", ".join(name for name in list_models() if reads_of(name) == "sequences")
-        raise InputError(
-            f"--model={config.model} reads images, but --dataset={config.dataset} has sequences; the networks on"
-            f" sequences are {names}"
-        )
-    if of_sequences and config.log_neighbors:
-        raise InputError(f"--log_neighbors is for images, but --model={config.model} reads sequences; leave it out")
+    check_inputs(config)
+    if config.log_neighbors and (reads := kind_read(config.model)) != "images":
+        raise InputError(f"--log_neighbors is for images, but --model={config.model} reads {reads}; leave it out")
 
 
 def print_replaced(network: Network, config: TrainConfig, console: Console) -> None:
@@ -215,7 +200,7 @@ def fix_threads(config: TrainConfig, *, is_new: bool) -> TrainConfig:
     return replace(config, threads=threads)
 
 
-def initialise(network: Network, path: str, data: ImageData, console: Console) -> None:
+def initialise(network: Network, path: str, data: LabelledData, console: Console) -> None:
     """Load the weights of `--init_from`, and report the layers that keep their random initialisation."""
     fresh = start_from(network, path, data.num_classes)
     rest = f"; randomly initialised, because the number of classes differs: {', '.join(fresh)}" if fresh else ""
@@ -231,14 +216,14 @@ def describe_pretrained(network: ExternalNetwork, config: TrainConfig, say: Call
     say(f"starting from the weights of {config.model}{rest}")
 
 
-def load_images(config: TrainConfig, accelerator: "Accelerator") -> ImageData:
+def open_share(config: TrainConfig, accelerator: "Accelerator") -> LabelledData:
     """Load the images that the flags select, or the share of this process.
 
     Raises:
         InputError: they all belong to one class.
     """
     with accelerator.local_main_process_first():  # downloads happen once
-        data = open_images(
+        data = open_data(
             config,
             device=accelerator.device,
             process_index=accelerator.process_index,
@@ -255,7 +240,7 @@ def load_images(config: TrainConfig, accelerator: "Accelerator") -> ImageData:
 def make_writers(
     config: TrainConfig,
     network: Network,
-    data: ImageData,
+    data: LabelledData,
     summary: NetworkSummary,
     point: ResumePoint | None,
     say: Callable[[str], None],
@@ -303,14 +288,14 @@ def resume(trainer: Trainer, point: ResumePoint | None, console: Console) -> boo
 
 
 def known_shape(config: TrainConfig) -> tuple[tuple[int, ...], int]:
-    """Return the shape of the images or sequences of a data set, and its number of classes.
+    """Return the shape of the images, sequences or nodes of a data set, and its number of classes.
 
     Raises:
         InputError: they are not known without the files.
     """
-    if config.dataset in SIGNALS:  # made in no time
+    if config.dataset in (*SIGNALS, *GRAPH_SETS):  # made or read in no time
         part = open_part(config, "test", limit_test=1)
-        return part.image_shape, len(part.classes)
+        return part.input_shape, len(part.classes)
     images = config.dataset.removeprefix("sequential_")
     if images not in KNOWN_SHAPES:
         raise InputError(f"--dataset={config.dataset} has no fixed image shape to check; give --checkpoint")
@@ -336,7 +321,7 @@ def make_network(config: TrainConfig, shape: tuple[int, ...], num_classes: int, 
 
 
 def check_shapes(config: TrainConfig, console: Console) -> None:
-    """Run a random batch through a new network and print the shapes."""
+    """Run a batch of zeros through a new network and print the shapes."""
     from accelerate.utils import set_seed
 
     device = find_device(config.device)
@@ -344,9 +329,8 @@ def check_shapes(config: TrainConfig, console: Console) -> None:
     shape, classes = known_shape(config)
     set_seed(config.seed)
     network = make_network(config, shape, classes).to(device).eval()
-    images = torch.randn(2, *shape, device=device)
     with torch.no_grad():
-        logits = network(images)
+        logits = network(example_of(shape, count=2, device=device))
     print_replaced(network, config, console)
-    sizes = f"input {tuple(images.shape)}, output {tuple(logits.shape)}"
+    sizes = f"input {(2, *shape)}, output {tuple(logits.shape)}"
     print_line(console, f"{config.model} of {config.layer}: {sizes}")

@@ -1,13 +1,14 @@
 from convnn.data.graphs import GraphData, list_graph_datasets, load_graph
 from convnn.data.images import FITS, denormalise, load_image
-from convnn.data.interface import Batch, ImageData, ImagePart, Loader, kind_of
+from convnn.data.interface import Batch, LabelledData, LabelledPart, Loader, example_of, kind_of
 from convnn.data.load import DATASETS, load_data, load_part
-from convnn.data.options import ON_BAD_IMAGE, RASTERS, READERS, REGRESSIONS, SIGNALS
+from convnn.data.options import GRAPH_SETS, ON_BAD_IMAGE, RASTERS, READERS, REGRESSIONS, SIGNALS
 from convnn.data.sources import KNOWN_SHAPES
 
 __all__ = [
     "DATASETS",
     "FITS",
+    "GRAPH_SETS",
     "KNOWN_SHAPES",
     "ON_BAD_IMAGE",
     "RASTERS",
@@ -16,10 +17,11 @@ __all__ = [
     "SIGNALS",
     "Batch",
     "GraphData",
-    "ImageData",
-    "ImagePart",
+    "LabelledData",
+    "LabelledPart",
     "Loader",
     "denormalise",
+    "example_of",
     "kind_of",
     "list_graph_datasets",
     "load_data",

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from convnn.data.augment import flip_and_crop, random_crop
 from convnn.data.images import BrokenImageError, Size, fit_picture, read_image
-from convnn.data.interface import ImageData, ImagePart
-from convnn.data.options import RASTERS, REGRESSIONS, Options, Statistics
+from convnn.data.interface import LabelledData, LabelledPart
+from convnn.data.labelled_graphs import build_graphs
+from convnn.data.options import GRAPH_SETS, RASTERS, REGRESSIONS, Options, Statistics
 from convnn.data.sequences import (
     ADDING_LENGTH,
     MISSING,
@@ -36,7 +37,7 @@ UNCHANGED: Statistics = ((0.0, 0.0), (1.0, 1.0))
 IMAGENET_SIDE = 224
 
 
-def build_digits(options: Options) -> ImageData:
+def build_digits(options: Options) -> LabelledData:
     """Build the digits; augmentation only shifts them, because mirroring changes what they show."""
     source = read_digits()
     pixels = source.train.images.double() / 255
@@ -44,13 +45,13 @@ def build_digits(options: Options) -> ImageData:
     return _build_from_tensors(options, source, statistics, random_crop)
 
 
-def build_adding(options: Options) -> ImageData:
+def build_adding(options: Options) -> LabelledData:
     """Build the adding problem, a regression of one number."""
     length = ADDING_LENGTH if options.length is None else options.length
     return _build_from_signals(options, lambda part: make_adding(part, length), ("sum",))
 
 
-def build_waveforms(options: Options) -> ImageData:
+def build_waveforms(options: Options) -> LabelledData:
     """Build waveforms that were sampled at irregular times.
 
     Raises:
@@ -64,7 +65,7 @@ def build_waveforms(options: Options) -> ImageData:
     return _build_from_signals(options, lambda part: make_waveforms(part, length, missing, subsample), SHAPES_OF_WAVES)
 
 
-def build_cifar(options: Options, kind: str, statistics: Statistics) -> ImageData:
+def build_cifar(options: Options, kind: str, statistics: Statistics) -> LabelledData:
     """Build CIFAR-10 or CIFAR-100."""
     from torchvision import datasets  # takes a second to import
 
@@ -72,33 +73,33 @@ def build_cifar(options: Options, kind: str, statistics: Statistics) -> ImageDat
     return _build_from_tensors(options, source, statistics, flip_and_crop)
 
 
-def build_imagenet(options: Options) -> ImageData:
+def build_imagenet(options: Options) -> LabelledData:
     """Build ImageNet as `build_imagefolder` does, at 224x224 pixels by default."""
     return build_imagefolder(_imagenet_options(options))
 
 
-def build_imagefolder(options: Options) -> ImageData:
+def build_imagefolder(options: Options) -> LabelledData:
     """Build a folder of images of the requested size; without one, all must have the size of the first image."""
     source = read_image_folder(options.data_path)
     loaders, shape = _stream(options, source)
     train, test, val = loaders["train"], loaders["test"], loaders.get("val")
-    return ImageData(options.name, train, test, source.classes, shape, *IMAGENET_STATISTICS, val, source.left_out)
+    return LabelledData(options.name, train, test, source.classes, shape, *IMAGENET_STATISTICS, val, source.left_out)
 
 
-def build_part(options: Options, part: str) -> ImagePart:
+def build_part(options: Options, part: str) -> LabelledPart:
     """Build one part; for images in folders the other parts may be missing."""
     if options.name not in ("imagenet", "imagefolder"):
         data = BUILDERS[options.name](options)
         check_choice("part", part, data.parts)
-        return ImagePart(part, data.parts[part], data.classes, data.image_shape)
+        return LabelledPart(part, data.parts[part], data.classes, data.input_shape, data.kind)
     options = _imagenet_options(options) if options.name == "imagenet" else options
     check_choice("part", part, ("train", "val", "test"))
     source = read_image_folder(options.data_path, only=part)
     loaders, shape = _stream(options, source)
-    return ImagePart(source.folders[part], loaders[part], source.classes, shape)
+    return LabelledPart(source.folders[part], loaders[part], source.classes, shape)
 
 
-BUILDERS: dict[str, Callable[[Options], ImageData]] = {
+BUILDERS: dict[str, Callable[[Options], LabelledData]] = {
     "cifar10": partial(build_cifar, kind="CIFAR10", statistics=CIFAR10_STATISTICS),
     "cifar100": partial(build_cifar, kind="CIFAR100", statistics=CIFAR100_STATISTICS),
     "imagenet": build_imagenet,
@@ -108,12 +109,13 @@ BUILDERS: dict[str, Callable[[Options], ImageData]] = {
     "sequential_cifar10": partial(build_cifar, kind="CIFAR10", statistics=CIFAR10_STATISTICS),
     "adding": build_adding,
     "waveforms": build_waveforms,
+    **dict.fromkeys(GRAPH_SETS, build_graphs),
 }
 
 
 def _build_from_tensors(
     options: Options, source: TensorSource, statistics: Statistics, augmentation: Augmentation
-) -> ImageData:
+) -> LabelledData:
     channels, *size = source.train.images.shape[1:]
     height, width = _square(options.resize) or size
     order: Tensor | None = None
@@ -129,10 +131,11 @@ def _build_from_tensors(
 
     train = loader("train", source.train, augmentation if options.augment else None)
     test = loader("test", source.test, None)
-    return ImageData(options.name, train, test, source.classes, shape, *statistics)
+    kind = "image" if order is None else "sequence"
+    return LabelledData(options.name, train, test, source.classes, shape, *statistics, kind=kind)
 
 
-def _build_from_signals(options: Options, make: Callable[[str], Signals], classes: tuple[str, ...]) -> ImageData:
+def _build_from_signals(options: Options, make: Callable[[str], Signals], classes: tuple[str, ...]) -> LabelledData:
     def loader(part: str) -> SignalLoader:
         signals = make(part)
         subset = options.subset(part, len(signals.labels))
@@ -140,9 +143,9 @@ def _build_from_signals(options: Options, make: Callable[[str], Signals], classe
         return SignalLoader(Signals(signals.values[subset], signals.labels[subset]), settings)
 
     train, test = loader("train"), loader("test")
-    shape = tuple(next(iter(test)).images.shape[1:])
+    shape = tuple(next(iter(test)).inputs.shape[1:])
     task = "regression" if options.name in REGRESSIONS else "classification"
-    return ImageData(options.name, train, test, classes, shape, *UNCHANGED, task=task)
+    return LabelledData(options.name, train, test, classes, shape, *UNCHANGED, task=task, kind="sequence")
 
 
 def _imagenet_options(options: Options) -> Options:

@@ -2,22 +2,26 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
+
+from convnn.nn.graphs.batch import path_graph
 
 
 class Batch(NamedTuple):
     """The samples of one step.
 
     Attributes:
-        images: (B, C, H, W) float32, normalised, on the loader's device; sequences are (B, C, T).
+        inputs: images (B, C, H, W) float32, normalised, or sequences (B, C, T), on the loader's device; or a graph with
+            B of its nodes, or B graphs, as a `convnn.nn.graphs.batch.GraphBatch`.
         labels: (B,) int64 class indices, or in a regression float32 numbers, on the loader's device.
         indices: (B,) int64 position of each sample in its part of the data set, 0 <= index < num_samples;
             on the CPU for streamed sets, on the device for sets stored there.
     """
 
-    images: Tensor
+    inputs: Any
     labels: Tensor
     indices: Tensor
 
@@ -49,7 +53,7 @@ class Loader(Protocol):
 
 
 @dataclass(frozen=True)
-class ImageData:
+class LabelledData:
     """A data set ready for training.
 
     Attributes:
@@ -57,34 +61,31 @@ class ImageData:
         train: training part, shuffled, and augmented if requested.
         test: test part, in order, never augmented.
         classes: name of each label; in a regression, that of the number.
-        image_shape: (C, H, W) of every image, after resizing; (C, T) of every sequence.
-        mean: mean of each channel, of images scaled to [0, 1].
-        std: standard deviation of each channel, of images scaled to [0, 1].
+        input_shape: (C, H, W) of every image, after resizing; (C, T) of every sequence; (C,) of every node of a graph.
+        mean: mean of each channel, of images scaled to [0, 1]; empty for graphs.
+        std: standard deviation of each channel, of images scaled to [0, 1]; empty for graphs.
         val: validation part, in order, never augmented; None where the set has two parts.
         left_out: files in its folders whose extension is not that of a picture, and a folder test/ without classes.
         task: "classification", or "regression" of a number.
+        kind: the word for a sample: "image", "sequence", "node" or "graph".
     """
 
     name: str
     train: Loader
     test: Loader
     classes: tuple[str, ...]
-    image_shape: tuple[int, ...]
+    input_shape: tuple[int, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     val: Loader | None = None
     left_out: tuple[str, ...] = ()
     task: str = "classification"
+    kind: str = "image"
 
     @property
     def num_classes(self) -> int:
         """Number of labels."""
         return len(self.classes)
-
-    @property
-    def kind(self) -> str:
-        """The word for a sample, "image" or "sequence"."""
-        return kind_of(self.image_shape)
 
     @property
     def parts(self) -> dict[str, Loader]:
@@ -99,22 +100,31 @@ class ImageData:
 
 
 @dataclass(frozen=True)
-class ImagePart:
+class LabelledPart:
     """One part of a data set.
 
     Attributes:
         name: name of the part, such as "test"; for images in folders the name of its folder.
         loader: its batches; those of train are shuffled.
         classes: name of each label.
-        image_shape: (C, H, W) of every image, after resizing; (C, T) of every sequence.
+        input_shape: (C, H, W) of every image, after resizing; (C, T) of every sequence; (C,) of every node of a graph.
+        kind: the word for a sample: "image", "sequence", "node" or "graph".
     """
 
     name: str
     loader: Loader
     classes: tuple[str, ...]
-    image_shape: tuple[int, ...]
+    input_shape: tuple[int, ...]
+    kind: str = "image"
 
 
 def kind_of(shape: tuple[int, ...]) -> str:
-    """Return the word for a sample of this shape: "image" for (C, H, W), "sequence" for (C, T)."""
-    return "sequence" if len(shape) == 2 else "image"
+    """Return the word for an input of this shape: "image" (C, H, W), "sequence" (C, T) or "graph" of nodes (C,)."""
+    return {1: "graph", 2: "sequence"}.get(len(shape), "image")
+
+
+def example_of(shape: tuple[int, ...], count: int = 1, device: torch.device | str = "cpu") -> Any:
+    """Return an input of this shape: zeros (count, *shape), or a graph of so many nodes whose features are zeros."""
+    if kind_of(shape) == "graph":
+        return path_graph(count, shape[0], device)
+    return torch.zeros(count, *shape, device=device)

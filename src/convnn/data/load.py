@@ -4,7 +4,7 @@ from typing import Any
 import torch
 
 from convnn.data.builders import BUILDERS, build_part
-from convnn.data.interface import ImageData, ImagePart
+from convnn.data.interface import LabelledData, LabelledPart
 from convnn.data.options import Options
 from convnn.errors import check_choice
 
@@ -33,9 +33,12 @@ def load_data(
     subsample: int | None = None,
     length: int | None = None,
     missing: float | None = None,
+    split: int | None = None,
+    scale_rows: bool | None = None,
+    undirected: bool | None = None,
     process_index: int = 0,
     num_processes: int = 1,
-) -> ImageData:
+) -> LabelledData:
     """Open a data set as train and test loaders, and a val loader if it has that part.
 
     The batches depend on the arguments alone.
@@ -44,9 +47,10 @@ def load_data(
         dataset: one of `DATASETS`.
         data_path: folder of the files: torchvision's layout for cifar10 and cifar100; for imagenet and imagefolder
             train/<class>/* with val/<class>/* or test/<class>/*, either of which is the test part, or all three;
-            unused for digits and signals. sequential_cifar10 is cifar10, row by row.
+            unused for digits and signals. sequential_cifar10 is cifar10, row by row. Graphs are those of `load_graph`;
+            sbm, karate and digits-graph need no file.
         batch_size: samples per batch over all processes, at least 1; the last batch may be smaller. In training, a last
-            batch of a single sample joins the batch before it.
+            batch of a single sample joins the batch before it. Nodes of a graph are one batch, whatever their number.
         resize: side of the square images in pixels, at least 1; None keeps the size (imagenet: 224).
         fit: how to bring pictures of imagenet and imagefolder to that size: "crop" scales them until the shorter side
             fits and crops around the centre, "pad" scales them until the longer side fits and pads them with black,
@@ -70,6 +74,11 @@ def load_data(
             Not for adding, which would lose its marks.
         length: samples of each signal of adding (100 where None) and waveforms (128), at least 2.
         missing: share of the samples that each of the waveforms lacks, from 0 to below 1; None is 0.3.
+        split: number of the split, from 0; None is 0. Of texas, cornell and wisconsin one of the ten published ones; of
+            MUTAG and PROTEINS the fold for the test, of ten, of which the next validates; of sbm and digits-graph the
+            seed by which the graph or its parts are drawn.
+        scale_rows: divide the features of each node by their sum; None does so where they are words, as is published.
+        undirected: add the reverse of each edge of texas, cornell and wisconsin.
         process_index: index of this process among those that share every batch, from 0.
         num_processes: number of processes that share every batch; together they see what a single one would, with the
             same order, crops and noise.
@@ -80,9 +89,9 @@ def load_data(
 
     Example:
         >>> data = load_data("digits", batch_size=100)
-        >>> data.image_shape, data.num_classes, data.train.num_samples, len(data.test)
+        >>> data.input_shape, data.num_classes, data.train.num_samples, len(data.test)
         ((1, 8, 8), 10, 1437, 4)
-        >>> next(iter(data.test)).images.shape
+        >>> next(iter(data.test)).inputs.shape
         torch.Size([100, 1, 8, 8])
     """
     check_choice("dataset", dataset, DATASETS)
@@ -106,13 +115,16 @@ def load_data(
         subsample=subsample,
         length=length,
         missing=missing,
+        split=split,
+        scale_rows=scale_rows,
+        undirected=undirected,
         process_index=process_index,
         num_processes=num_processes,
     )
     return BUILDERS[dataset](options)
 
 
-def load_part(dataset: str, data_path: str | Path, part: str, **arguments: Any) -> ImagePart:
+def load_part(dataset: str, data_path: str | Path, part: str, **arguments: Any) -> LabelledPart:
     """Open one part of a data set; for imagenet and imagefolder the folders of the other parts may be missing.
 
     Args:

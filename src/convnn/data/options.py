@@ -23,13 +23,29 @@ SIGNALS = ("adding", "waveforms")
 REGRESSIONS = ("adding",)
 """Data sets whose labels are numbers instead of classes."""
 
+WORD_GRAPHS = ("Cora", "CiteSeer", "texas", "cornell", "wisconsin")
+"""Graphs of documents, whose features are the words of each."""
+
+DIRECTED_GRAPHS = ("texas", "cornell", "wisconsin")
+DRAWN_GRAPHS = ("sbm", "digits-graph")
+"""Graphs of which there are many: each number draws another, or other parts of it."""
+
+FOLDED_GRAPHS = ("MUTAG", "PROTEINS")
+"""Data sets of many graphs, each with a label, which are divided into ten folds."""
+
+GRAPH_SETS = {name: name for name in (*WORD_GRAPHS, *FOLDED_GRAPHS, "karate", "sbm")} | {"digits-graph": "digits"}
+"""Data sets of graphs, with their names in `load_graph`."""
+
 READERS = {
     "permuted": RASTERS,
     "subsample": (*RASTERS, "waveforms"),
     "length": SIGNALS,
     "missing": ("waveforms",),
+    "split": (*DIRECTED_GRAPHS, *FOLDED_GRAPHS, *DRAWN_GRAPHS),
+    "scale_rows": WORD_GRAPHS,
+    "undirected": DIRECTED_GRAPHS,
 }
-"""The data sets that read an argument of sequences; None stands for its default."""
+"""The data sets that read an argument of sequences or graphs; None stands for its default."""
 
 OF_IMAGES = {"resize": None, "augment": False, "noise": 0.0}
 """Arguments that change images, with the values that change nothing."""
@@ -62,6 +78,9 @@ class Options:
     subsample: int | None = None
     length: int | None = None
     missing: float | None = None
+    split: int | None = None
+    scale_rows: bool | None = None
+    undirected: bool | None = None
     process_index: int = 0
     num_processes: int = 1
 
@@ -70,7 +89,7 @@ class Options:
         check_at_least("num_workers", self.num_workers, 0)
         check_choice("fit", self.fit, FITS)
         check_choice("on_bad_image", self.on_bad_image, ON_BAD_IMAGE)
-        least = {"resize": 1, "limit_train": 1, "limit_test": 1, "permuted": 0, "subsample": 1, "length": 2}
+        least = {"resize": 1, "limit_train": 1, "limit_test": 1, "permuted": 0, "subsample": 1, "length": 2, "split": 0}
         for name, smallest in least.items():
             if getattr(self, name) is not None:
                 check_at_least(name, getattr(self, name), smallest)
@@ -90,8 +109,14 @@ class Options:
                     f"{name}={value!r} is for {', '.join(readers)}; dataset={self.name!r} does not read it"
                 )
         for name, nothing in OF_IMAGES.items():
-            if (value := getattr(self, name)) != nothing and self.name in SIGNALS:
-                raise InputError(f"{name}={value!r} changes images; dataset={self.name!r} has signals, so leave it out")
+            if (value := getattr(self, name)) != nothing and self.name in (*SIGNALS, *GRAPH_SETS):
+                has = "signals" if self.name in SIGNALS else "graphs"
+                raise InputError(f"{name}={value!r} changes images; dataset={self.name!r} has {has}, so leave it out")
+
+    @property
+    def scales_rows(self) -> bool:
+        """Whether the features of each node are divided by their sum: those of words are, unless told otherwise."""
+        return self.name in WORD_GRAPHS if self.scale_rows is None else self.scale_rows
 
     def settings(self, part: str, statistics: Statistics) -> LoaderSettings:
         """Return the settings of the loader of a part; each part has its own random numbers."""

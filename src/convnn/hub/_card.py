@@ -1,7 +1,7 @@
 """The model card: what a network is, what it reached, and how to load it."""
 
 from convnn.data import REGRESSIONS, kind_of
-from convnn.models import Network, model_settings
+from convnn.models import Network, layer_defaults, model_settings
 from convnn.nn import LAYERS
 from convnn.train import Recipe
 from convnn.words import counted
@@ -11,6 +11,7 @@ PAPER = "https://arxiv.org/abs/2511.14137"
 COMMANDS = {
     "image": ("convnn predict FOLDER cat.jpg", "convnn neighbors FOLDER cat.jpg"),
     "sequence": ("convnn evaluate FOLDER",),
+    "graph": ("convnn evaluate FOLDER", "convnn predict FOLDER 0", "convnn neighbors FOLDER --index 0"),
 }
 """What can be done with a network in a terminal, by what it reads."""
 
@@ -34,7 +35,7 @@ A network in which every position chooses its neighbours, made with convnn after
 from convnn.hub import from_pretrained
 
 network, recipe = from_pretrained("FOLDER OR USER/NETWORK")
-logits = network(images)  # {images}
+logits = network({name})  # {inputs}
 names = [recipe.classes[i] for i in logits.argmax(1)]
 ```
 
@@ -67,15 +68,15 @@ def model_card(network: Network, recipe: Recipe, *, license: str | None = None) 
         recipe: how it was built, and what it learned.
         license: of the weights, by its name on the hub; none is named when None.
     """
-    normalised = f"normalised by mean {_plain(recipe.mean)} and standard deviation {_plain(recipe.std)}"
-    images = f"(B, {', '.join(map(str, recipe.image_shape))}), {normalised}"
+    kind = kind_of(recipe.input_shape)
+    inputs = _inputs(recipe)
     rows = {
         "network": f"`{recipe.model}`, width {recipe.width:g}",
         "layer": f"`{recipe.layer}`, {LAYERS[recipe.layer].summary}",
         "parameters": f"{sum(p.numel() for p in network.parameters()):,}",
         "trained on": f"{recipe.dataset}, {counted(recipe.epoch, 'epoch')}",
         "test accuracy": "not measured" if recipe.test_top1 is None else f"{recipe.test_top1:.2%} (top-1)",
-        f"{kind_of(recipe.image_shape)}s": images,
+        f"{kind}s": inputs,
         "classes": f"{len(recipe.classes)}: {_names(recipe.classes)}",
     }
     return _CARD.format(
@@ -84,15 +85,16 @@ def model_card(network: Network, recipe: Recipe, *, license: str | None = None) 
         layer=recipe.layer,
         paper=PAPER,
         table="\n".join(f"| {name} | {_cell(value)} |" for name, value in rows.items()),
-        images=images,
-        commands="\n".join(COMMANDS[kind_of(recipe.image_shape)]),
+        inputs=inputs,
+        name="graph" if kind == "graph" else "images",
+        commands="\n".join(COMMANDS[kind]),
         settings="\n".join(f"- `{name}`: {value!r}" for name, value in settings_read(recipe).items()),
     )
 
 
 def settings_read(recipe: Recipe) -> dict[str, object]:
     """Return the settings that the network or its layer reads; a recipe keeps all flags."""
-    read = model_settings(recipe.model) | LAYERS[recipe.layer].settings
+    read = model_settings(recipe.model) | layer_defaults(recipe.model, recipe.layer)
     return {name: value for name, value in recipe.settings.items() if name in read}
 
 
@@ -124,7 +126,15 @@ def _metadata(recipe: Recipe, license: str | None) -> str:
 
 def _task(recipe: Recipe) -> str:
     """Return the task by a name of the hub, which has none for the classification of sequences in general."""
-    return "image-classification" if kind_of(recipe.image_shape) == "image" else "other"
+    return {"image": "image-classification", "graph": "graph-ml"}.get(kind_of(recipe.input_shape), "other")
+
+
+def _inputs(recipe: Recipe) -> str:
+    """Describe what the network reads."""
+    if kind_of(recipe.input_shape) == "graph":
+        return f"a convnn.nn.graphs.batch.GraphBatch with x (N, {recipe.input_shape[0]}) and edge_index (2, E)"
+    normalised = f"normalised by mean {_plain(recipe.mean)} and standard deviation {_plain(recipe.std)}"
+    return f"(B, {', '.join(map(str, recipe.input_shape))}), {normalised}"
 
 
 def _plain(values: tuple[float, ...]) -> str:

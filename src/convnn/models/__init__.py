@@ -27,6 +27,7 @@ from convnn.models.convmixer import (
 from convnn.models.densenet import DenseNet, densenet121
 from convnn.models.external import ExternalNetwork, is_external
 from convnn.models.flexnet import FlexNet, FlexNet1d, flexnet5, flexnet7, flexnet7_1d
+from convnn.models.gnn import GNN, HIDDEN_ACTIVATIONS, NODE_NORMS, READOUTS, RESIDUALS, gnn
 from convnn.models.hierarchical.inceptionnext import (
     InceptionNeXt,
     inceptionnext_atto,
@@ -35,7 +36,6 @@ from convnn.models.hierarchical.inceptionnext import (
     inceptionnext_tiny,
 )
 from convnn.models.hierarchical.lsknet import LSKNet, lsknet_s, lsknet_t
-from convnn.models.hierarchical.published import load_published
 from convnn.models.hierarchical.recnext import (
     RecNeXt,
     RecNeXtA,
@@ -88,6 +88,7 @@ from convnn.models.mobilevig import (
     mobilevigv2_ti,
 )
 from convnn.models.normalizing_flow import FInCFlow
+from convnn.models.published import load_published
 from convnn.models.resnet import ResNet, resnet18, resnet34
 from convnn.models.se_resnet import (
     SEResNet,
@@ -105,6 +106,11 @@ from convnn.models.vit import ViT, vit, vit_base, vit_small, vit_tiny
 __all__ = [
     "CCNN",
     "CKCNN",
+    "GNN",
+    "HIDDEN_ACTIVATIONS",
+    "NODE_NORMS",
+    "READOUTS",
+    "RESIDUALS",
     "VAN",
     "VGG",
     "CCNN1d",
@@ -154,6 +160,7 @@ __all__ = [
     "flexnet7",
     "flexnet7_1d",
     "flow",
+    "gnn",
     "greedyvig_b",
     "greedyvig_m",
     "greedyvig_s",

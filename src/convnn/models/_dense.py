@@ -20,9 +20,11 @@ class DenseNetwork(nn.Module):
         is_published: whether it is built of that layer.
         published_names: dotted parts of published names of parameters and buffers, with what they are called here; an
             empty name leaves the part out.
+        head_is_ours: whether the published network has no head.
     """
 
     default_layer: ClassVar[str]
+    head_is_ours: ClassVar[bool] = False
     published_names: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, layer: str | LayerFactory) -> None:

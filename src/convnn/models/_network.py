@@ -1,6 +1,6 @@
 """Base class of networks."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,8 @@ class Network(nn.Module):
     """A classifier of images or sequences, or a regression: `forward_features`, then `forward_head`.
 
     Attributes:
-        reads: input of its layers, "maps" (B, C, H, W) or "tokens" (B, T, D) of images, or "sequences" (B, C, T).
+        reads: input of its layers, "maps" (B, C, H, W) or "tokens" (B, T, D) of images, "sequences" (B, C, T), or
+            "graphs", nodes (N, C) and edges.
         default_layer: layer from which it is built by default.
         min_size: smallest side of an image, in pixels, that survives its pooling.
         head: module from features to logits.
@@ -37,7 +38,7 @@ class Network(nn.Module):
         """Return a number of channels of the published network times the width factor."""
         return max(1, round(channels * self.width))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Any) -> Tensor:
         """Map images (B, C, H, W), or sequences (B, C, T), to logits (B, num_classes).
 
         Raises:

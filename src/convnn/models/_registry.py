@@ -10,7 +10,7 @@ from convnn.errors import InputError, check_choice, did_you_mean
 from convnn.models._network import Network
 from convnn.models.external import ExternalNetwork, check_external, is_external, replacement_settings
 from convnn.nn import LAYERS, layer_factory, list_layers
-from convnn.nn.registry import check_layer_name, check_settings, keyword_defaults
+from convnn.nn.registry import all_settings, check_layer_name, check_settings, entry_for, keyword_defaults
 from convnn.nn.replace import SCOPES, build_along, factory_along
 
 Builder = TypeVar("Builder", bound=Callable[..., Network])
@@ -81,7 +81,7 @@ def create_model(
             "timm:convnext_tiny".
         layer: one of `convnn.nn.list_layers()` that the network accepts; None is its default. In a network of another
             library it replaces the convolutions, or the attention; "Conv2d" leaves them.
-        in_channels: number of channels of the images.
+        in_channels: number of channels of the images, or of features of a node.
         num_classes: number of classes.
         width: factor on all channel numbers; 1 is the published network.
         pretrained: start from the pretrained weights of torchvision or timm, which downloads and caches them; a head
@@ -116,7 +116,7 @@ def _build(
     layer = layer or default_layer(name)
     check_layer(name, layer)
     of_networks = {setting for one in _MODELS.values() for setting in one.settings} | {"where"}
-    check_settings(settings, of_networks, *(one.settings for one in LAYERS.values()))
+    check_settings(settings, of_networks, all_settings())
     if is_external(name):
         read = {"where"} | replacement_settings(layer)
         own = {setting: value for setting, value in settings.items() if setting in read}
@@ -125,10 +125,10 @@ def _build(
         raise InputError(f"pretrained=True is for networks of torchvision and timm; model={name!r} has no such weights")
     model = _MODELS[name]
     own = {setting: value for setting, value in settings.items() if setting in model.settings}
-    given = {s: value for s, value in settings.items() if s not in of_networks or s in LAYERS[layer].settings}
-    of_layer = layer_defaults(name, layer) | given
-    axes = 1 if model.network.reads == "sequences" else 2
-    factory = layer_factory(layer, **of_layer) if axes == 2 else factory_along(layer, axes, **of_layer)
+    defaults, reads = layer_defaults(name, layer), model.network.reads
+    of_layer = defaults | {s: value for s, value in settings.items() if s not in of_networks or s in defaults}
+    is_along_one = reads == "sequences"
+    factory = factory_along(layer, 1, **of_layer) if is_along_one else layer_factory(layer, on=reads, **of_layer)
     return model.build(factory, width=width, **sizes, **own)
 
 
@@ -171,15 +171,19 @@ def _check_name(argument: str, name: str) -> None:
 
 
 def layers_for(model: str) -> list[str]:
-    """List the layers that a network of this package can be built with; on sequences, those for one axis."""
+    """List the layers that a network of this package can be built with: those that read graphs find one anywhere.
+
+    On sequences these are the layers for one axis.
+    """
     reads = reads_of(model)
-    if reads != "sequences":
+    if reads == "graphs":
         return list_layers(reads)
-    return [name for name in list_layers("maps") if build_along(name, 1) is not None]
+    fitting = list_layers("maps" if reads == "sequences" else reads) + list_layers("graphs")
+    return [name for name in fitting if reads != "sequences" or build_along(name, 1) is not None]
 
 
 def reads_of(model: str) -> str:
-    """Return what the layers of a network read: "maps" or "tokens", of images, or "sequences"."""
+    """Return what the layers of a network read: "maps" or "tokens", of images, "sequences" or "graphs"."""
     return Network.reads if is_external(model) else _MODELS[model].network.reads
 
 
@@ -191,7 +195,7 @@ def default_layer(model: str) -> str:
 def layer_defaults(model: str, layer: str) -> dict[str, Any]:
     """Return the settings that a layer reads, with their defaults in a network, which may choose those of its own."""
     chosen = _MODELS[model].of_layer if model in _MODELS and layer == default_layer(model) else {}
-    return LAYERS[layer].settings | chosen
+    return entry_for(layer, reads_of(model)).settings | chosen
 
 
 def model_settings(model: str) -> dict[str, Any]:

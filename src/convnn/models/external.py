@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from convnn.errors import InputError, UnsupportedError, check_choice, did_you_mean
 from convnn.models._network import Network
 from convnn.models._pretrained import fetched, load_torchvision_weights
-from convnn.nn import LAYERS, ReplacementReport, replace_layers
+from convnn.nn import ReplacementReport, replace_layers
+from convnn.nn.registry import entry_for
 from convnn.nn.replace import can_keep_weights, kept_settings
 from convnn.packages import need
 
@@ -114,7 +115,7 @@ def check_external(name: str, argument: str = "model") -> None:
 
 def replacement_settings(layer: str) -> set[str]:
     """Return the settings of a layer that the replaced layer does not determine."""
-    return set() if layer == UNCHANGED else LAYERS[layer].settings.keys() - kept_settings(layer)
+    return set() if layer == UNCHANGED else entry_for(layer, "maps").settings.keys() - kept_settings(layer)
 
 
 def _torchvision_names() -> list[str]:

@@ -6,7 +6,7 @@ from convnn.nn._depthwise import DepthwiseConv1d, DepthwiseConv2d, DepthwiseConv
 from convnn.nn._extensions import import_layers
 from convnn.nn._factory import LayerFactory
 from convnn.nn._grid import PADDING_MODES, Grid
-from convnn.nn._layer import ChoosingLayer, MapLayer, UnpaddedLayer
+from convnn.nn._layer import ChoosingLayer, MapLayer, TokenLayer, UnpaddedLayer
 from convnn.nn._search import SAMPLING_TYPES, SEARCHES, SIMILARITY_TYPES, Search
 from convnn.nn._shuffle import PixelShuffle1d, PixelUnshuffle1d
 from convnn.nn.functional import AGGREGATION_TYPES, PREFERENCES
@@ -27,6 +27,8 @@ from convnn.nn.generated.operator import GeneratedConv, set_rate
 from convnn.nn.generated.paired import PointsAndSmall
 from convnn.nn.generated.points import PointConv
 from convnn.nn.generated.separable import CCNNConv1d, CCNNConv2d, CCNNConv3d
+from convnn.nn.graphs.on_maps import GraphOnMap1d, GraphOnMap2d, GraphOnMap3d
+from convnn.nn.graphs.on_tokens import GraphOnTokens
 from convnn.nn.invertible.glow import ActNorm2d, AffineCoupling, InvertiblePointwise, Logit, Squeeze2d
 from convnn.nn.invertible.protocol import Invertible, InvertibleSequence
 from convnn.nn.invertible.triangular import FInC2d, TriangularConv2d
@@ -63,7 +65,7 @@ from convnn.nn.replace import (
 )
 from convnn.nn.routed.experts import CondConv1d, CondConv2d, CondConv3d
 from convnn.nn.routed.frequency import FDConv2d
-from convnn.nn.tokens._layer import NeighborAttention, TokenLayer
+from convnn.nn.tokens._layer import NeighborAttention
 from convnn.nn.tokens.attention import Attention, KvtAttention
 from convnn.nn.tokens.blocks import BlockSparseAttention
 from convnn.nn.tokens.branching import BranchAttention, BranchConv, MultiheadConv, TokenBranching
@@ -192,6 +194,10 @@ __all__ = [
     "GaborKernel",
     "GaussianMask",
     "GeneratedConv",
+    "GraphOnMap1d",
+    "GraphOnMap2d",
+    "GraphOnMap3d",
+    "GraphOnTokens",
     "Grapher2d",
     "Grid",
     "GroupConv2d",

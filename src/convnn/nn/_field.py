@@ -39,6 +39,10 @@ class Field:
         """Lay out tokens (B, T, C) as a map with one axis, on which every position chooses."""
         return cls(rows, (Axis(rows.shape[1]),))
 
+    def all_choose(self) -> "Field":
+        """Return the same positions, every one of which chooses."""
+        return Field(self.features, tuple(Axis(a.real, a.before, a.after) for a in self.axes), self.is_zero_padded)
+
     @property
     def size(self) -> tuple[int, ...]:
         """Extent of the padded map along each axis."""

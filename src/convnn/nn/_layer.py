@@ -1,4 +1,4 @@
-"""Base classes of layers on maps, with and without padding."""
+"""Base classes of layers on maps, with and without padding, and of layers on tokens."""
 
 from collections.abc import Iterable
 from inspect import Signature
@@ -17,6 +17,7 @@ from convnn.nn.positional import PositionalEncoding2d
 from convnn.ops import Neighbors, check_backend
 
 Self = TypeVar("Self", bound="MapLayer")
+TokenSelf = TypeVar("TokenSelf", bound="TokenLayer")
 
 
 class MapLayer(nn.Module):
@@ -167,3 +168,58 @@ class UnpaddedLayer(MapLayer):
         encoding = written(positional_size=self.positional.kernel_size[0]) if self.positional else ""
         others = unless_usual(groups=(self.groups, 1), backend=(self.backend, "auto"))
         return encoding, self.grid.changed_from(Grid(padding=0)), others
+
+
+class TokenLayer(nn.Module):
+    """A layer from (B, T, D) to (B, T, D), for any T, that also takes a single sequence (T, D)."""
+
+    __signature__: ClassVar[Signature]
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        cls.__signature__ = constructor_signature(cls)  # before Python 3.11.4, that of `__new__` would be shown
+
+    def __new__(cls: type[TokenSelf], *widths: Any, **settings: Any) -> TokenSelf:
+        """Check the arguments before the constructor, so that an error can say what to write instead."""
+        check_arguments(cls, widths, settings)
+        return super().__new__(cls)
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        check_at_least("dim", dim, 1)
+        check_at_least("num_heads", num_heads, 1)
+        self.dim = dim
+        self.num_heads = num_heads
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, T, D) to (B, T, D).
+
+        Raises:
+            InputError: the input has another width, other axes, no floating type, or too few tokens.
+        """
+        self.check_input(x)
+        return self._forward(x) if x.dim() == 3 else self._forward(x.unsqueeze(0)).squeeze(0)
+
+    def check_input(self, x: Tensor) -> None:
+        """Refuse an input that is not a sequence of tokens of this layer.
+
+        Raises:
+            InputError: the input is refused; the message names its shape and type.
+        """
+        if x.dim() not in (2, 3) or x.shape[-1] != self.dim or not x.shape[-2] or not x.is_floating_point():
+            raise InputError(
+                f"input of shape {tuple(x.shape)} and {x.dtype} must be floating and (B, T, {self.dim}) with T of at"
+                f" least 1 for {type(self).__name__}"
+            )
+
+    def _forward(self, x: Tensor) -> Tensor:
+        """Apply the layer to a batch of sequences of the right width."""
+        raise NotImplementedError
+
+    def settings(self) -> Iterable[object]:
+        """Return what `extra_repr` shows after width and heads: settings as objects or strings, some of them empty."""
+        return ()
+
+    def extra_repr(self) -> str:
+        """Return width, heads, and every setting that differs from its default."""
+        return ", ".join(filter(None, [f"{self.dim}, {self.num_heads}", *map(str, self.settings())]))

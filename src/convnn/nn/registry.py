@@ -35,6 +35,10 @@ class LayerEntry:
 
 
 LAYERS: dict[str, LayerEntry] = {}
+OF_AXES = {1: "sequences", 2: "maps", 3: "volumes"}
+"""What layers on maps read, by the number of axes."""
+_FORMS: dict[str, Callable[[LayerEntry], LayerEntry]] = {}
+"""How a layer on graphs becomes one on maps, by what those are called in `OF_AXES`, or on "tokens"."""
 OF_THE_NETWORK = ("bias", "device", "dtype")
 GEOMETRY = ("stride", "window_size", "dilation", "groups", "padding_mode")
 """Arguments that a network decides for each of its layers, and that are therefore no settings."""
@@ -75,6 +79,20 @@ def register_layer(
     LAYERS[name] = LayerEntry(build, settings, summary, reads, system, of_network)
 
 
+def register_form(on: str, form: Callable[[LayerEntry], LayerEntry]) -> None:
+    """Register how layers that read graphs are built into networks that read something else."""
+    _FORMS[on] = form
+
+
+def entry_for(name: str, on: str | None = None) -> LayerEntry:
+    """Return the entry of a layer as a network has it whose layers read this; None: as it is registered.
+
+    It differs for layers that read graphs: elsewhere they have the settings of the search that finds the graph, too.
+    """
+    entry = LAYERS[name]
+    return _FORMS[on](entry) if on in _FORMS and entry.reads == "graphs" else entry
+
+
 @dataclass(frozen=True)
 class NamedLayer:
     """A layer factory that knows which layer it makes, so that a network can tell its own from others.
@@ -83,27 +101,29 @@ class NamedLayer:
         name: the value of `--layer`.
         given: settings, some of which the layer may not read.
         build: what builds its form for maps of another number of axes; None is that of images.
+        on: what the layers of the network read, for those that read graphs; see `entry_for`.
     """
 
     name: str
     given: dict[str, Any]
     build: Callable[..., nn.Module] | None = None
+    on: str | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
         """All settings that the layer reads."""
-        entry = LAYERS[self.name]
+        entry = entry_for(self.name, self.on)
         return entry.settings | {key: value for key, value in self.given.items() if key in entry.settings}
 
     def __call__(self, *widths: int, **of_the_network: Any) -> nn.Module:
         """Return the layer; it ignores settings that it does not read."""
-        entry, settings = LAYERS[self.name], self.given | of_the_network
+        entry, settings = entry_for(self.name, self.on), self.given | of_the_network
         read = {key: value for key, value in settings.items() if key in entry.settings}
         read |= {key: value for key, value in of_the_network.items() if key in entry.of_network}
         return (self.build or entry.build)(*widths, **read)
 
 
-def layer_factory(name: str, **settings: Any) -> NamedLayer:
+def layer_factory(name: str, *, on: str | None = None, **settings: Any) -> NamedLayer:
     """Return the function from two numbers to a layer with which a network builds itself.
 
     The numbers are input and output channels of a layer on maps, width and heads of a layer on tokens. A network that
@@ -112,6 +132,8 @@ def layer_factory(name: str, **settings: Any) -> NamedLayer:
 
     Args:
         name: one of `list_layers()`.
+        on: what the layers of the network read, "maps", "sequences", "volumes" or "tokens"; a layer that reads graphs
+            then gets that of the K most similar positions. None is the layer as it is registered.
         settings: settings of any layer; those that this one does not read are ignored, as flags are.
 
     Raises:
@@ -122,8 +144,8 @@ def layer_factory(name: str, **settings: Any) -> NamedLayer:
         '16, 32, branch_ratio=0.25'
     """
     check_layer_name("layer", name)
-    check_settings(settings, *(entry.settings for entry in LAYERS.values()))
-    return NamedLayer(name, settings)
+    check_settings(settings, all_settings())
+    return NamedLayer(name, settings, on=on)
 
 
 def check_layer_name(argument: str, name: str) -> None:
@@ -143,6 +165,12 @@ def list_layers(reads: str | None = None) -> list[str]:
     """List all layers, or those that read "maps", "tokens" or "graphs", including those of installed packages."""
     load_packages()
     return [name for name, entry in LAYERS.items() if reads in (None, entry.reads)]
+
+
+def all_settings() -> set[str]:
+    """Return the names of the settings that any layer reads, on anything."""
+    entries = [form(entry) for entry in LAYERS.values() if entry.reads == "graphs" for form in _FORMS.values()]
+    return {setting for entry in (*LAYERS.values(), *entries) for setting in entry.settings}
 
 
 def keyword_defaults(function: Callable[..., Any], omitted: Iterable[str] = OF_THE_NETWORK) -> dict[str, Any]:

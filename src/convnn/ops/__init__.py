@@ -4,7 +4,7 @@ from convnn.ops import aggregate, blocks, select, triangular, weigh
 Where neighbours are fixed by place, and each channel has its own kernel, `windows` takes the three steps at once.
 """
 
-from convnn.ops import aggregate, blocks, ragged, select, weigh, windows
+from convnn.ops import aggregate, blocks, edges, ragged, select, weigh, windows
 from convnn.ops._dispatch import BACKEND_CHOICES, backend_report, check_backend
 from convnn.ops.neighbors import METRICS, Neighbors
 
@@ -16,6 +16,7 @@ __all__ = [
     "backend_report",
     "blocks",
     "check_backend",
+    "edges",
     "ragged",
     "select",
     "triangular",

@@ -70,15 +70,30 @@ class Lists:
             )
         sources, targets = (nodes, nodes) if isinstance(nodes, int) else nodes
         for row, of, count in ((0, "sources", sources), (1, "targets", targets)):
+            if torch.compiler.is_compiling():
+                break
             numbers = edge_index[row]
             if numbers.numel() and not 0 <= int(numbers.min()) <= int(numbers.max()) < count:
                 raise InputError(
                     f"edge_index has {of} from {int(numbers.min())} to {int(numbers.max())}; they must lie between 0"
                     f" and {count - 1}"
                 )
-        each = torch.arange(edge_index.shape[1] + 1, device=edge_index.device)  # every edge as a list of its target
-        starts, edges, _ = _ragged.transpose_lists(each, edge_index[1].contiguous(), targets, "auto")
-        return cls(starts, edge_index[0].index_select(0, edges), sources), edges
+        edges = cls.of_targets(edge_index[1].contiguous(), targets)
+        return cls(edges.starts, edge_index[0].index_select(0, edges.indices), sources), edges.indices
+
+    @classmethod
+    def of_targets(cls, targets: Tensor, nodes: int) -> "Lists":
+        """Return the edges that lead to each node, in their order: lists for values (E, C) of the edges.
+
+        Args:
+            targets: (E,) int64, the target of each edge.
+            nodes: number of nodes.
+
+        Raises:
+            InputError: the shape or type is wrong, or a target is no node.
+        """
+        each = torch.arange(targets.shape[0] + 1, device=targets.device)
+        return cls(each, targets, nodes).transposed  # transposed, every edge is a list of its target
 
     @property
     def queries(self) -> int:
@@ -101,6 +116,14 @@ class Lists:
         """The same lists of the edges themselves, for values (E, C) of their own."""
         found: Lists = self._once("edges", lambda: Lists(self.starts, self._numbers(), self.indices.shape[0]))
         return found
+
+    @property
+    def transposed(self) -> "Lists":
+        """The lists of the other end: for each position, the queries that have it as a neighbour."""
+        starts, indices, edges, back_edges = self._once("transposed", self._transposed)
+        other = Lists(starts, indices, self.queries)
+        other._found["transposed"] = self.starts, self.indices, back_edges, edges
+        return other
 
     def _transposed(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the transposed lists, and the places of edges here and there; see `_ragged.ragged_sum`."""

@@ -75,15 +75,18 @@ def inverse(neighbors: Neighbors, eps: float = 1e-8) -> Neighbors:
 def softmax(neighbors: Neighbors) -> Neighbors:
     r"""Normalize the scores to sum to one over the K neighbours, :math:`w_k = e^{s_k} / \sum_l e^{s_l}`.
 
-    Absent neighbours get the weight 0.
+    Absent neighbours get the weight 0, and where all are absent, all of them.
 
     Raises:
         InputError: the neighbours have no scores yet.
     """
     scores = _scores(neighbors)
-    if neighbors.absent is not None:
-        scores = scores.masked_fill(neighbors.absent, -torch.inf)
-    return Neighbors(neighbors.indices, scores.softmax(dim=-1))  # no mask: absent neighbours weigh 0
+    absent = neighbors.absent
+    if absent is None:
+        return Neighbors(neighbors.indices, scores.softmax(dim=-1))
+    has_some = ~absent.all(dim=-1, keepdim=True)
+    weights = scores.masked_fill(absent & has_some, -torch.inf).softmax(dim=-1)
+    return Neighbors(neighbors.indices, weights.masked_fill(absent, 0))  # no mask: absent neighbours weigh 0
 
 
 def soft_top(neighbors: Neighbors, degree: Tensor, temperature: float = 1.0, keeping: str = "scaled") -> Neighbors:

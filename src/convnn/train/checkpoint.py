@@ -28,6 +28,9 @@ LARGEST_CONFIG = 1 << 22
 LARGEST_SIDE = 1 << 14
 """Pixels; a recipe with a larger side is refused."""
 
+MOST_FEATURES = 1 << 20
+"""Features of a node; a recipe with more is refused."""
+
 LARGEST_NUMBER = 2**32
 """A bound that no setting and no flag reaches; seeds come close."""
 
@@ -46,14 +49,14 @@ class Recipe:
         model, layer, width, settings: arguments of `convnn.models.create_model`.
         dataset: what it learned.
         data_path: the folder where that was, absolute; empty where it is not known.
-        image_shape: (C, H, W) of its images, or (C, T) of its sequences.
-        mean, std: mean and standard deviation of each channel, by which images were normalised.
+        input_shape: (C, H, W) of its images, (C, T) of its sequences, or (C,) of the nodes of its graphs.
+        mean, std: mean and standard deviation of each channel, by which images were normalised; empty for graphs.
         classes: names of the classes in the order of the logits.
         fit: how pictures of another shape were brought to that size, one of `convnn.data.FITS`.
         epoch: number of epochs trained.
         test_top1: test accuracy after that epoch, 0 to 1; None if it was not measured.
         imports: modules that register its layer, separated by commas.
-        data_settings: arguments of `convnn.data.load_data` by which its sequences were made; empty for images.
+        data_settings: arguments of `convnn.data.load_data` by which sequences or graphs were made; empty for images.
     """
 
     model: str
@@ -61,7 +64,7 @@ class Recipe:
     width: float
     settings: dict[str, Any]
     dataset: str
-    image_shape: tuple[int, ...]
+    input_shape: tuple[int, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     classes: tuple[str, ...]
@@ -81,7 +84,7 @@ class Recipe:
         return create_model(
             self.model,
             self.layer,
-            in_channels=self.image_shape[0],
+            in_channels=self.input_shape[0],
             num_classes=len(self.classes),
             width=self.width,
             **self.settings,
@@ -314,8 +317,8 @@ def _check_sizes(recipe: Recipe, num_weights: int) -> None:
     depth, padding = recipe.settings.get("num_layers", 0), recipe.settings.get("padding", 0)
     if isinstance(depth, int) and depth > max(num_weights, LARGEST_DEPTH):
         raise InputError(f"num_layers={depth} for {counted(num_weights, 'weight')}")
-    if isinstance(padding, int) and padding > max(*recipe.image_shape[1:], WIDEST_PADDING):
-        raise InputError(f"padding={padding} for images of shape {recipe.image_shape}")
+    if isinstance(padding, int) and padding > max((*recipe.input_shape[1:], WIDEST_PADDING)):
+        raise InputError(f"padding={padding} for images of shape {recipe.input_shape}")
 
 
 def describe(tensor: Tensor | None) -> str:
@@ -326,15 +329,15 @@ def describe(tensor: Tensor | None) -> str:
 def _parse_recipe(document: Any, path: str | Path) -> Recipe:
     """Parse the untrusted recipe of a file."""
     try:
-        sequences = {name: tuple(document[name]) for name in ("image_shape", "mean", "std", "classes")}
+        sequences = {name: tuple(document[name]) for name in ("input_shape", "mean", "std", "classes")}
         recipe = Recipe(**(document | sequences))
         for f in fields(Recipe):
             _check_type(f.name, getattr(recipe, f.name))
-        if not len(recipe.mean) == len(recipe.std) == recipe.image_shape[0]:
-            raise ValueError(f"mean={recipe.mean} and std={recipe.std} of images of shape {recipe.image_shape}")
-        of_sequences = recipe.model in list_models() and reads_of(recipe.model) == "sequences"
-        if len(recipe.image_shape) != (2 if of_sequences else 3):
-            raise ValueError(f"image_shape={list(recipe.image_shape)} for {recipe.model}")
+        reads = reads_of(recipe.model) if recipe.model in list_models() else ""
+        if len(recipe.input_shape) != {"graphs": 1, "sequences": 2}.get(reads, 3):
+            raise ValueError(f"input_shape={list(recipe.input_shape)} for {recipe.model}")
+        if not len(recipe.mean) == len(recipe.std) == (0 if reads == "graphs" else recipe.input_shape[0]):
+            raise ValueError(f"mean={recipe.mean} and std={recipe.std} of inputs of shape {recipe.input_shape}")
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"checkpoint '{path}' has a recipe that cannot be read: {error}") from None
     return recipe
@@ -348,13 +351,13 @@ def _check_type(name: str, value: Any) -> None:
         "test_top1": (float, type(None)),
         "width": (int, float),
     }
-    items: dict[str, type] = {"image_shape": int, "mean": float, "std": float, "classes": str}
+    items: dict[str, type] = {"input_shape": int, "mean": float, "std": float, "classes": str}
     if name in items:
         is_valid = all(isinstance(item, items[name]) for item in value)
     else:
         is_valid = isinstance(value, kinds.get(name, str))
-    if name == "image_shape":
-        largest = {2: LARGEST_SIDE**2, 3: LARGEST_SIDE}.get(len(value), 0)  # of a sequence, and of an image
+    if name == "input_shape":
+        largest = {1: MOST_FEATURES, 2: LARGEST_SIDE**2, 3: LARGEST_SIDE}.get(len(value), 0)
         is_valid = is_valid and all(1 <= side <= largest for side in value)
     if name == "data_settings":
         is_valid = is_valid and all(

@@ -18,9 +18,7 @@ from convnn.models import (
     reads_of,
 )
 from convnn.models.external import replacement_settings
-from convnn.nn import (
-    LAYERS,
-)
+from convnn.nn import LAYERS
 from convnn.nn._extensions import import_names
 from convnn.train.exclusions import check_exclusions
 from convnn.train.flags import check_number, choices_of
@@ -51,6 +49,22 @@ TOKEN_DEFAULTS = {
 
 SEQUENCE_DEFAULTS = {"dataset": "sequential_cifar10"}
 """Defaults of the networks on sequences that differ from those of the networks on images."""
+
+GRAPH_DEFAULTS = {
+    "dataset": "sbm",
+    "optimizer": "adam",
+    "lr": 0.01,
+    "weight_decay": 5e-4,
+    "num_epochs": 200,
+    "clip_grad_norm": 0.0,
+    "batch_size": 32,
+}
+"""Defaults of the networks on graphs: how GCN was trained (Kipf and Welling, arXiv 1609.02907)."""
+
+PUBLISHED_ON_GRAPHS = {
+    "SGC": {"num_layers": 1, "dropout": 0.0, "lr": 0.2, "weight_decay": 5e-6, "num_epochs": 100},
+}
+"""Defaults of layers that were trained in another way."""
 
 REGRESSION_DEFAULTS = {"criterion": "MSE"}
 """Defaults of the data sets whose labels are numbers."""
@@ -93,8 +107,9 @@ def defaults_of(model: str, layer: str | None = None) -> dict[str, Any]:
     of_model = {name: value for name, value in model_settings(model).items() if name in flags}
     of_tokens = TOKEN_DEFAULTS if LAYERS[default_layer(model)].reads == "tokens" else {}
     of_sequences = SEQUENCE_DEFAULTS if reads_of(model) == "sequences" else {}
+    of_graphs = GRAPH_DEFAULTS | PUBLISHED_ON_GRAPHS.get(layer, {}) if reads_of(model) == "graphs" else {}
     folder = PUBLISHED_FOLDERS.get((model, layer), f"./Output/{model.replace(':', '_')}/{layer}")
-    return of_tokens | of_layer | of_model | of_sequences | {"layer": layer, "output_dir": folder}
+    return of_tokens | of_layer | of_model | of_sequences | of_graphs | {"layer": layer, "output_dir": folder}
 
 
 @dataclass(frozen=True, init=False)
@@ -149,11 +164,12 @@ class TrainConfig(
 
     @property
     def data_settings(self) -> dict[str, Any]:
-        """The flags by which a data set of sequences is made, by name; none for images."""
+        """The flags by which a data set of sequences or graphs is made, by name; none for images."""
         names = [name for name, readers in READERS.items() if self.dataset in readers]
         return {name: getattr(self, name) for name in [*names, *(["resize"] if self.dataset in RASTERS else [])]}
 
     def reads(self, name: str) -> bool:
         """Return whether a flag affects this run: networks and layers ignore the settings of others."""
-        of_layer = replacement_settings(self.layer) if is_external(self.model) else LAYERS[self.layer].settings.keys()
+        is_replaced = is_external(self.model)
+        of_layer = replacement_settings(self.layer) if is_replaced else layer_defaults(self.model, self.layer).keys()
         return name in of_layer or name in model_settings(self.model) or not is_setting(name)

@@ -2,7 +2,6 @@
 
 import reprlib
 import sys
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import Field, fields
@@ -12,6 +11,7 @@ from typing import Any
 from convnn.errors import InputError, did_you_mean
 from convnn.runs.files import FOUND_OUT, parse_arguments
 from convnn.train.config import PUBLISHED_NAMES, TrainConfig
+from convnn.train.flags import value_type
 
 Value = typing.TypeVar("Value")
 
@@ -80,13 +80,6 @@ def parse_toml(text: str, source: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # invalid TOML, too many digits, or too many brackets
         raise InputError(f"{source} is not TOML: {error}") from None
-
-
-def value_type(annotation: Any) -> type:
-    """Return the type of a flag's value: `int` for `int` and for `int | None`."""
-    if isinstance(annotation, types.UnionType):
-        annotation = next(t for t in typing.get_args(annotation) if t is not type(None))
-    return typing.cast("type", annotation)
 
 
 def parse_flags(values: Mapping[str, str], source: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from convnn.data import ImageData
+from convnn.data import LabelledData
 from convnn.screen import print_line
 from convnn.train.callbacks import Callback
 from convnn.train.config import TrainConfig
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 
 
 def print_summary(
-    console: Console, config: TrainConfig, data: ImageData, summary: NetworkSummary, accelerator: "Accelerator"
+    console: Console, config: TrainConfig, data: LabelledData, summary: NetworkSummary, accelerator: "Accelerator"
 ) -> None:
     """Print what is about to run."""
     processes = f", {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
     epochs = counted(config.num_epochs, "epoch")
-    sides = "x".join(map(str, data.image_shape))
+    sides = "x".join(map(str, data.input_shape)) + (" features" if len(data.input_shape) == 1 else "")
+    batch = "the whole graph" if data.kind == "node" else f"batch {config.batch_size}"
     parts = ", ".join(f"{loader.num_samples:,} {part}" for part, loader in data.parts.items())
     rows = {
         "network": f"{config.model} of {config.layer}" + (f", width {config.width}" if config.width != 1 else ""),
@@ -35,7 +36,7 @@ def print_summary(
         "GFLOPs": f"{summary.gflops:.3f} {'an' if data.kind == 'image' else 'a'} {data.kind}",
         f"{data.kind}s": f"{data.name}: {parts}, {sides}",
         "device": f"{accelerator.device.type}{processes}" + (", mixed precision" if config.use_amp else ""),
-        "training": f"{epochs}, batch {config.batch_size}, {config.optimizer} at {config.lr:g}",
+        "training": f"{epochs}, {batch}, {config.optimizer} at {config.lr:g}",
         "results": config.output_dir,
     }
     table = Table.grid(padding=(0, 2))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from convnn.data import ImageData
+from convnn.data import LabelledData
 from convnn.errors import InputError, OutputError
 from convnn.files import UNFINISHED, make_folder, write_atomically
 from convnn.models import Network
@@ -69,7 +69,7 @@ class RunFolder(Callback):
         self,
         config: TrainConfig,
         network: Network,
-        data: ImageData,
+        data: LabelledData,
         summary: NetworkSummary,
         point: ResumePoint | None = None,
         warn: Callable[[str], None] = print,
@@ -169,7 +169,7 @@ class RunFolder(Callback):
             write_atomically(self.path / name, text)
 
 
-def make_recipe(config: TrainConfig, data: ImageData) -> Recipe:
+def make_recipe(config: TrainConfig, data: LabelledData) -> Recipe:
     """Return the recipe that the checkpoints of a run record."""
     return Recipe(
         config.model,
@@ -177,7 +177,7 @@ def make_recipe(config: TrainConfig, data: ImageData) -> Recipe:
         config.width,
         config.settings,
         config.dataset,
-        data.image_shape,
+        data.input_shape,
         data.mean,
         data.std,
         data.classes,
@@ -188,10 +188,10 @@ def make_recipe(config: TrainConfig, data: ImageData) -> Recipe:
     )
 
 
-def args_text(config: TrainConfig, data: ImageData, summary: NetworkSummary) -> str:
+def args_text(config: TrainConfig, data: LabelledData, summary: NetworkSummary) -> str:
     """Return args.txt: every flag, then the properties of images and network."""
     lines = {f.name: getattr(config, f.name) for f in fields(config)}
-    found_out = (data.num_classes, data.image_shape, summary.parameters, summary.trainable, summary.gflops)
+    found_out = (data.num_classes, data.input_shape, summary.parameters, summary.trainable, summary.gflops)
     lines |= dict(zip(FOUND_OUT, found_out, strict=True))
     return arguments_text(lines)
 

@@ -12,6 +12,7 @@ from convnn.files import expand_home, is_same_folder
 from convnn.runs.files import BEST, LAST, PREVIOUS
 from convnn.train.checkpoint import LARGEST_NUMBER, Checkpoint, Recipe, check_recipe, read_checkpoint
 from convnn.train.config import TrainConfig
+from convnn.train.flags import value_type
 from convnn.train.machine import check_machine
 from convnn.train.metrics import EpochResult, best_result
 
@@ -202,8 +203,8 @@ def _saved_flags(checkpoint: Checkpoint, path: Path) -> TrainConfig:
     recipe = checkpoint.recipe
     if differences := _differences(config, recipe):
         raise InputError(f"--resume={path} is of a run whose flags and weights differ: {_join_first(differences)}")
-    if len(recipe.image_shape) == 3 and config.resize not in (None, *recipe.image_shape[1:]):
-        raise InputError(f"--resume={path} is of a run with --resize={config.resize} on images {recipe.image_shape}")
+    if len(recipe.input_shape) == 3 and config.resize not in (None, *recipe.input_shape[1:]):
+        raise InputError(f"--resume={path} is of a run with --resize={config.resize} on images {recipe.input_shape}")
     return config
 
 
@@ -229,6 +230,6 @@ def _join_first(parts: Sequence[str]) -> str:
 def _check_flag(f: "Field[Any]", value: Any) -> None:
     """Refuse a value that a command line could not have set."""
     is_valid = isinstance(value, (int, float) if f.type is float else typing.cast("type", f.type))
-    is_valid = is_valid and isinstance(value, bool) == (f.type is bool)
+    is_valid = is_valid and (value is None or isinstance(value, bool) == (value_type(f.type) is bool))
     if not is_valid or (isinstance(value, int) and abs(value) >= LARGEST_NUMBER):
         raise InputError(f"--{f.name}={reprlib.repr(value)}")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import nn
 
-from convnn.data import ImageData
+from convnn.data import LabelledData
 from convnn.models import Network
 from convnn.train.config import TrainConfig
 from convnn.train.metrics import EpochResult, Meter
@@ -36,7 +36,7 @@ class Running(Protocol):
 
     network: Network
     model: nn.Module
-    data: ImageData
+    data: LabelledData
     config: TrainConfig
     accelerator: "Accelerator"
     processes: Processes

@@ -120,7 +120,9 @@ def _result(row: dict[str, Any]) -> EpochResult:
 def _check_images(running: Running, recipe: Recipe, run: RunState, path: Path | str) -> None:
     before, now = run.document.get("num_samples"), running.data.train.num_samples
     if before != now:
-        raise InputError(f"checkpoint '{path}' is of a run with {before} training images; --data_path has {now}")
+        raise InputError(
+            f"checkpoint '{path}' is of a run with {before} training {running.data.kind}s; --data_path has {now}"
+        )
     old_parts, parts = run.document.get("parts"), list(running.data.parts)
     if old_parts != parts:
         raise InputError(f"checkpoint '{path}' is of a run with the parts {old_parts!r:.60}; --data_path has {parts}")

@@ -6,12 +6,13 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from convnn.data import example_of
 from convnn.nn._modes import evaluating
 
 
 @dataclass(frozen=True)
 class NetworkSummary:
-    """Parameters, and floating-point operations of one forward pass of an image (a multiply-add counts as two)."""
+    """Parameters, and floating-point operations of a forward pass of one input (a multiply-add counts as two)."""
 
     parameters: int
     trainable: int
@@ -24,13 +25,13 @@ class NetworkSummary:
 
 
 def summarize(network: nn.Module, shape: tuple[int, ...]) -> NetworkSummary:
-    """Count the parameters, and the operations of one input: an image (C, H, W) or tokens (T, D).
+    """Count the parameters, and the operations of one input: an image (C, H, W), tokens (T, D), or a node (C,).
 
     Operations are those of matrix products and convolutions. The pass runs in evaluation mode on zeros and changes no
     statistics and no random state.
     """
     parameters = list(network.parameters())
-    x = torch.zeros(1, *shape, device=parameters[0].device)
+    x = example_of(shape, device=parameters[0].device)
     with torch.no_grad(), evaluating(network), FlopCounterMode(display=False) as counter:
         network(x)
     trainable = sum(p.numel() for p in parameters if p.requires_grad)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from convnn.data import Batch, ImageData, Loader
+from convnn.data import Batch, LabelledData, Loader
 from convnn.errors import TrainingError
 from convnn.interruption import Interrupted, Interruption
 from convnn.models import Network
@@ -50,7 +50,7 @@ class Trainer:
     def __init__(
         self,
         network: Network,
-        data: ImageData,
+        data: LabelledData,
         config: TrainConfig,
         accelerator: "Accelerator",
         callbacks: Sequence[Callback] = (),
@@ -207,7 +207,7 @@ class Trainer:
     def _logits(self, batch: Batch) -> Tensor:
         try:
             with self.accelerator.autocast():
-                logits: Tensor = self.model(batch.images)
+                logits: Tensor = self.model(batch.inputs)
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):  # message of batch normalisation
                 raise
@@ -306,7 +306,7 @@ def evaluate(
     with torch.no_grad(), evaluating(model):
         for batch in batches:
             with accelerator.autocast():
-                logits = model(batch.images)
+                logits = model(batch.inputs)
             meter.update(CRITERIA[criterion](logits, batch.labels), logits, batch.labels)
             after_batch()
     return Scores.from_sums(accelerator.reduce(meter.sums, reduction="sum"), meter.num_classes)

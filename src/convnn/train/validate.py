@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convnn.data import ImageData
+from convnn.data import LabelledData
 from convnn.errors import InputError
 from convnn.train.checkpoint import RunState, describe
 from convnn.train.config import TrainConfig
@@ -110,7 +110,7 @@ def _check_position(position: Any, results: Any, steps: int) -> None:
     _require(0 <= position["seconds"] < math.inf, "position.seconds", position["seconds"])
 
 
-def _check_result(row: Any, number: int, data: ImageData) -> None:
+def _check_result(row: Any, number: int, data: LabelledData) -> None:
     scores = RESULT["train"] if data.num_classes >= FEWEST_CLASSES else [1.0, 1.0, None]
     pattern = RESULT | {"train": scores, "test": scores}
     if data.val is not None:  # only the best epochs are tested

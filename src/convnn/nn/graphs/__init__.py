@@ -7,6 +7,11 @@ PyTorch Geometric is imported with the first layer that is used: it takes second
 from typing import Any
 
 from convnn.nn.graphs._deferred import public_names
+from convnn.nn.graphs.convnn import GraphConvNN, GraphConvNNAttn
+from convnn.nn.graphs.on_maps import GraphOnMap1d, GraphOnMap2d, GraphOnMap3d
+from convnn.nn.graphs.on_tokens import GraphOnTokens
+
+__all__ = ["GraphConvNN", "GraphConvNNAttn", "GraphOnMap1d", "GraphOnMap2d", "GraphOnMap3d", "GraphOnTokens"]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,4 +24,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """List the layers, whether they have been imported yet or not."""
-    return sorted(public_names())
+    return sorted({*__all__, *public_names()})

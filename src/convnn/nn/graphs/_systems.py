@@ -3,7 +3,11 @@
 This module does not import them, since they need PyTorch Geometric: `Deferred` names the module and the settings.
 """
 
+import importlib
+
+from convnn.nn.graphs import _forms  # noqa: F401
 from convnn.nn.graphs._deferred import Deferred
+from convnn.nn.graphs.convnn import GraphConvNN, GraphConvNNAttn
 from convnn.nn.registry import register_layer
 from convnn.systems import PUBLISHED, System, register_family
 
@@ -13,6 +17,14 @@ register_family(
     "Layers on a given graph, by the conventions of PyTorch Geometric: features (N, C) of the nodes and edge_index"
     " (2, E). On maps and tokens `select` finds the graph.",
 )
+
+_LEARNED = {"learn": False, "channels": 1}
+for _name in ("Sum", "Mean", "Max", "Min"):
+    Deferred("aggregation", f"{_name}Aggregation")
+for _name in ("Var", "Std"):
+    Deferred("aggregation", f"{_name}Aggregation", semi_grad=False)
+Deferred("aggregation", "SoftmaxAggregation", t=1.0, semi_grad=False, **_LEARNED)
+Deferred("aggregation", "PowerMeanAggregation", p=1.0, clamp_min=1e-4, clamp_max=100.0, **_LEARNED)
 
 register_layer(
     "SGC",
@@ -46,6 +58,22 @@ register_layer(
         paper="arXiv 1907.04931",
         checked=f"{PUBLISHED}, of the network",
         where="convnn.nn.graphs.MixedOrders convnn.nn.graphs.GraphSAINT",
+
+importlib.import_module("convnn.nn.graphs._baselines")  # after the family, of which they are
+register_layer(
+    "GraphConvNN",
+    GraphConvNN,
+    System(
+        family="graphs",
+        name="ConvNN on a graph",
+        published="ConvNN",
+        when="graphs whose edges come in an order, such as nearest first",
+        selects="the first K neighbours, in the order of the edges",
+        weighs="by the weights of the edges",
+        aggregates="a weight for each rank and pair of channels",
+        paper="arXiv 2511.14137",
+        checked="the definition in loops; ConvNN on maps, on the graph that it finds",
+        where="convnn.nn.graphs.GraphConvNN",
     ),
     reads="graphs",
 )
@@ -68,4 +96,20 @@ register_layer(
 )
 Deferred(
     "orders", "GraphSAINT", orders=(1, 0, 1), combine="concat", norm="layer", heads=0, dropout=0.0
+)
+    "GraphConvNN_Attn",
+    GraphConvNNAttn,
+    System(
+        family="graphs",
+        name="ConvNN attention on a graph",
+        published="ConvNN attention",
+        when="graphs whose edges come in an order, with weights by similarity",
+        selects="the first K neighbours, in the order of the edges",
+        weighs="softmax of the cosine or distance of projections",
+        aggregates="a weight for each rank and channel, then a 1x1 convolution",
+        paper="arXiv 2511.14137",
+        checked="the definition in loops; ConvNN attention on maps, on the graph that it finds",
+        where="convnn.nn.graphs.GraphConvNNAttn",
+    ),
+    reads="graphs",
 )

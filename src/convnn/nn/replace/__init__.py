@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from convnn.errors import InputError
-from convnn.nn._layer import MapLayer
-from convnn.nn.registry import LAYERS, check_layer_name, check_settings
+from convnn.nn._layer import MapLayer, TokenLayer
+from convnn.nn.registry import LAYERS, check_layer_name, check_settings, entry_for
 from convnn.nn.replace import _maps, _tokens
 from convnn.nn.replace._along import build_along, factory_along
 from convnn.nn.replace._depthwise import replace_depthwise
@@ -19,7 +19,7 @@ from convnn.nn.replace._report import Fate, ReplacementReport
 from convnn.nn.replace._sharing import SCOPES, SharingReport, share_kernels
 from convnn.nn.replace._tied import reasons_of_names, reasons_of_sharing
 from convnn.nn.replace._where import Where, WhereLike, as_where, sides_of_maps
-from convnn.nn.tokens._layer import NeighborAttention, TokenLayer
+from convnn.nn.tokens._layer import NeighborAttention
 
 __all__ = [
     "SCOPES",
@@ -52,7 +52,9 @@ def replace_layers(
     `Where` can ask for the others, too. It
     keeps channels, window, stride, dilation, groups, bias, padding and padding mode, so that maps keep their sizes, and
     chooses as many neighbours as the window has positions unless K is given. A layer on tokens replaces
-    `torch.nn.MultiheadAttention` and the attention of timm's vision transformers, with their width, heads and bias.
+    `torch.nn.MultiheadAttention` and the attention of timm's vision transformers, with their width, heads and bias. A
+    layer on graphs replaces the attention where there is some, and otherwise the convolutions, by itself on the graph
+    of the most similar positions.
     Subclasses of these compute something else; they are left, and the report says so. A layer with several names is
     replaced under all of them or none, and layers that share a parameter with another module are left.
 
@@ -90,6 +92,8 @@ def replace_layers(
     make, can_replace = _maker(layer, settings, keep_weights)
     layers = {name: module for name, module in _candidates(model) if can_replace(module)}
     where = as_where(where)
+    if isinstance(layer, str) and _maps.reads_graphs(layer):
+        layers = _of_one_kind(layers, where)
     if where.map_size is not None and example is None:
         raise InputError(f"where has map_size={where.map_size}, which needs example=, an input of the model")
     where.check_asks_for_some(layers, model)
@@ -163,6 +167,13 @@ def _candidates(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield name, module
 
 
+def _of_one_kind(layers: dict[str, nn.Module], where: Where) -> dict[str, nn.Module]:
+    """Return the attention, if there is some to replace, and otherwise the convolutions."""
+    of_tokens = [name for name, module in layers.items() if _tokens.is_attention(module)]
+    tokens_come_first = any(where.asks_for(name, layers[name]) for name in of_tokens)
+    return {name: module for name, module in layers.items() if (name in of_tokens) == tokens_come_first}
+
+
 def _maker(
     layer: str | Callable[[Any], nn.Module], settings: dict[str, Any], keep_weights: bool
 ) -> tuple[Callable[[Any], nn.Module], Callable[[nn.Module], bool]]:
@@ -172,19 +183,25 @@ def _maker(
             raise InputError(f"{name}={value!r} is for a layer by name; a function sees to it itself")
         return layer, lambda module: _is_convolution(module) or _tokens.is_attention(module)
     check_layer_name("layer", layer)
-    check_settings(settings, LAYERS[layer].settings)
-    if LAYERS[layer].reads == "tokens":
-        of_tokens = partial(_tokens.in_place_of, layer=layer, settings=settings, keep_weights=keep_weights)
+    reads = LAYERS[layer].reads
+    check_settings(settings, entry_for(layer, "maps").settings)
+    of_tokens = partial(_tokens.in_place_of, layer=layer, settings=settings, keep_weights=keep_weights)
+    of_maps = partial(_maps.in_place_of, layer=layer, settings=settings, keep_weights=keep_weights)
+    if reads == "tokens":
         return of_tokens, _tokens.is_attention
     for name in sorted(kept_settings(layer)):
         if name in settings:
             raise InputError(f"{name}={settings[name]} is kept from each convolution; leave it out")
+    if reads == "graphs":
+        return (
+            lambda old: of_tokens(old) if _tokens.is_attention(old) else of_maps(old),
+            lambda old: _is_convolution(old) or _tokens.is_attention(old),
+        )
     known = (*_maps.FAMILIES, *_maps.UNPADDED)
     if layer not in known:
         raise InputError(f"layer={layer!r} takes no convolution's place; choose from {', '.join(known)}")
     if keep_weights:
         _maps.check_keeps_weights(layer, settings)
-    of_maps = partial(_maps.in_place_of, layer=layer, settings=settings, keep_weights=keep_weights)
     return of_maps, _is_convolution
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from torch import nn
 
 from convnn.nn.kernels.convolution import same_convolution
-from convnn.nn.registry import LAYERS, NamedLayer, check_layer_name, check_settings
-from convnn.nn.replace._maps import CONVOLUTIONS, FAMILIES, UNPADDED
+from convnn.nn.registry import OF_AXES, NamedLayer, all_settings, check_layer_name, check_settings
+from convnn.nn.replace._maps import CONVOLUTIONS, FAMILIES, unpadded
 
 
 def build_along(layer: str, axes: int) -> Callable[..., nn.Module] | None:
@@ -18,14 +18,14 @@ def build_along(layer: str, axes: int) -> Callable[..., nn.Module] | None:
     """
     if layer == "Conv2d":
         return partial(same_convolution, CONVOLUTIONS[axes - 1])
-    return FAMILIES[layer].get(axes) if layer in FAMILIES else UNPADDED.get(layer, ({}, ()))[0].get(axes)
+    return FAMILIES[layer].get(axes) if layer in FAMILIES else unpadded(layer)[0].get(axes)
 
 
 def factory_along(layer: str, axes: int, **settings: Any) -> NamedLayer:
     """Return the function from input and output channels to a layer on maps of so many axes.
 
     Args:
-        layer: one of `list_layers("maps")` with a form for these axes.
+        layer: one of `list_layers("maps")` with a form for these axes, or of `list_layers("graphs")`.
         axes: 1, 2 or 3.
         settings: settings of any layer; those that this one does not read are ignored, as flags are.
 
@@ -34,9 +34,8 @@ def factory_along(layer: str, axes: int, **settings: Any) -> NamedLayer:
         KeyError: the layer has no such form.
     """
     check_layer_name("layer", layer)
-    check_settings(settings, *(entry.settings for entry in LAYERS.values()))
+    check_settings(settings, all_settings())
     build = build_along(layer, axes)
     if build is None:
         raise KeyError(layer)
-
-    return NamedLayer(layer, settings, build)
+    return NamedLayer(layer, settings, build, OF_AXES[axes])

@@ -30,6 +30,7 @@ from convnn.nn.maps.branching import Branching, Branching1d, Branching2d, Branch
 from convnn.nn.maps.conv_new import Conv1dNew, Conv2dNew, Conv3dNew, ConvNew
 from convnn.nn.maps.convnn import ConvNN, ConvNN1d, ConvNN2d, ConvNN3d
 from convnn.nn.maps.placed import ConvNNPos, ConvNNPos1d, ConvNNPos2d, ConvNNPos3d
+from convnn.nn.registry import LAYERS, OF_AXES, entry_for
 from convnn.nn.routed.experts import CondConv, CondConv1d, CondConv2d, CondConv3d
 from convnn.nn.routed.frequency import FDConv2d
 from convnn.nn.vision_graphs.adaptive import AdaptiveNeighborhoods2d
@@ -110,9 +111,22 @@ UNPADDED: dict[str, tuple[dict[int, Callable[..., MapLayer]], tuple[str, ...]]] 
 """Layers that compute the middles of windows, by the axes of the map, and what they take from the window's size."""
 
 
+def unpadded(layer: str) -> tuple[Mapping[int, Callable[..., nn.Module]], tuple[str, ...]]:
+    """Return the entry of a layer in `UNPADDED`, or of one on graphs; an empty one for other layers."""
+    if reads_graphs(layer):
+        return {axes: entry_for(layer, on).build for axes, on in OF_AXES.items()}, ("K",)
+    return UNPADDED.get(layer, ({}, ()))
+
+
+def reads_graphs(layer: str) -> bool:
+    """Return whether a layer by this name reads graphs, and thus anything on which a graph can be found."""
+    return layer in LAYERS and LAYERS[layer].reads == "graphs"
+
+
 def kept_settings(layer: str) -> set[str]:
     """Return the settings of a layer that the replaced convolution determines."""
-    has_own_kernel = layer in UNPADDED and "kernel_size" not in UNPADDED[layer][1]
+    by_axes, of_window = unpadded(layer)
+    has_own_kernel = bool(by_axes) and "kernel_size" not in of_window
     return {"padding"} if has_own_kernel else {"padding", "kernel_size"}
 
 
@@ -168,14 +182,16 @@ def reason_to_leave(
         return f"{layer} reads images, (B, C, H, W)"
     if layer == "FDConv":
         return FDConv2d.reason_to_leave(conv, **settings or {})
-    return _reason_of_unpadded(conv, layer) if layer in UNPADDED else None
+    return _reason_of_unpadded(conv, layer) if layer is not None and unpadded(layer)[0] else None
 
 
 def _reason_of_unpadded(conv: Convolution, layer: str) -> str | None:
     """Return why a layer that computes the middles of windows cannot; or None."""
     axes = len(conv.kernel_size)
-    if axes not in UNPADDED[layer][0]:
+    if axes not in unpadded(layer)[0]:
         return f"{layer} reads images, (B, C, H, W)"
+    if reads_graphs(layer) and conv.groups > 1:
+        return f"{layer} mixes all channels, and the convolution has groups={conv.groups}"
     try:
         Grid(conv.kernel_size, conv.stride, _padding(conv), conv.dilation).axes_without_padding((10**6,) * axes)
     except InputError:
@@ -191,7 +207,7 @@ def in_place_of(conv: Convolution, layer: str, settings: dict[str, Any], *, keep
         UnsupportedError: the layer has no weights of a convolution.
     """
     axes = len(conv.kernel_size)
-    build = UNPADDED[layer][0][axes] if layer in UNPADDED else FAMILIES[layer][axes]
+    build: Callable[..., nn.Module] = FAMILIES[layer][axes] if layer in FAMILIES else unpadded(layer)[0][axes]
     where = {"device": conv.weight.device, "dtype": conv.weight.dtype}
     new = build(conv.in_channels, conv.out_channels, **_geometry(conv, layer) | settings, **where)
     if keep_weights:
@@ -260,10 +276,13 @@ def _geometry(conv: Convolution, layer: str) -> dict[str, Any]:
     }
     if layer in WITH_A_KERNEL:
         return kept | {"kernel_size": window}
-    if layer in UNPADDED:
+    by_axes, taken = unpadded(layer)
+    if by_axes:
         of_window = {"K": conv.weight[0, 0].numel(), "kernel_size": max(conv.kernel_size) | 1}  # odd
         del kept["padding_mode"]
-        return kept | {"window_size": window} | {name: of_window[name] for name in UNPADDED[layer][1]}
+        if reads_graphs(layer):
+            del kept["groups"]  # there is one
+        return kept | {"window_size": window} | {name: of_window[name] for name in taken}
     kept |= {"window_size": window, "K": conv.weight[0, 0].numel()}
     return kept | ({"kernel_size": window} if layer.startswith("Branching") else {})
 

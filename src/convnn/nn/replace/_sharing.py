@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from convnn.errors import InputError, check_choice
-from convnn.nn._layer import MapLayer
+from convnn.nn._layer import MapLayer, TokenLayer
 from convnn.nn.kernels.convolution import CONVOLUTIONS
 from convnn.nn.replace._where import WhereLike, as_where
-from convnn.nn.tokens._layer import TokenLayer
 from convnn.words import counted
 
 SCOPES = ("none", "stage", "model")

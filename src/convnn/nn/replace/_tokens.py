@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from convnn.errors import InputError, UnsupportedError
-from convnn.nn.registry import LAYERS
+from convnn.nn.registry import entry_for
 from convnn.nn.tokens._layer import NeighborAttention
 from convnn.nn.tokens.convnn import ConvNNAttention
 
@@ -104,7 +104,7 @@ def in_place_of(attention: Any, layer: str, settings: dict[str, Any], *, keep_we
     """
     is_torch = isinstance(attention, nn.MultiheadAttention)
     output, heads = attention.out_proj if is_torch else attention.proj, attention.num_heads
-    build = LAYERS[layer].build
+    build = entry_for(layer, "tokens").build
     if "bias" in inspect.signature(build).parameters:
         has_bias = output.bias is not None or _inner_bias(attention) is not None
         settings = settings | {"bias": has_bias}

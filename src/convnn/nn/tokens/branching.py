@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 from convnn.errors import InputError, check_at_least, check_fraction
 from convnn.nn._factory import LayerFactory
+from convnn.nn._layer import TokenLayer
 from convnn.nn._reset import reset_as_conv
 from convnn.nn._settings import written
-from convnn.nn.tokens._layer import TokenLayer, share_of_a_head
+from convnn.nn.tokens._layer import share_of_a_head
 from convnn.nn.tokens.attention import Attention
 from convnn.nn.tokens.convnn import ConvNNAttention
 from convnn.words import counted

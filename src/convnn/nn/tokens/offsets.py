@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from convnn.errors import InputError
 from convnn.nn._grid import Sides
+from convnn.nn._layer import TokenLayer
 from convnn.nn._settings import unless_usual, written
 from convnn.nn.kernels.convolution import ConvMaker
 from convnn.nn.kernels.offsets import OffsetAttention
-from convnn.nn.tokens._layer import TokenLayer
 from convnn.nn.tokens.windows import rows_and_columns
 from convnn.words import counted
 

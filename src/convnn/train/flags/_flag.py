@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import Field, field
-from types import NoneType
-from typing import Any, Protocol, get_args
+from types import NoneType, UnionType
+from typing import Any, Protocol, cast, get_args
 
 from convnn.errors import InputError, check_at_least, check_at_most, check_fraction
 from convnn.train.checkpoint import LARGEST_NUMBER
@@ -67,6 +67,13 @@ def choices_of(f: "Field[Any]") -> tuple[str, ...]:
 def option_of(f: "Field[Any]") -> str:
     """Return the name of a flag on the command line."""
     return f.metadata["option"] or f"--{f.name}"
+
+
+def value_type(annotation: Any) -> type:
+    """Return the type of a flag's value: `int` for `int` and for `int | None`."""
+    if isinstance(annotation, UnionType):
+        annotation = next(t for t in get_args(annotation) if t is not NoneType)
+    return cast("type", annotation)
 
 
 def largest(f: "Field[Any]") -> float:

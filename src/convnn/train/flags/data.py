@@ -20,8 +20,8 @@ class DataFlags:
     fit: str = flag("crop", "how images of imagenet and imagefolder are brought to the size of --resize", FITS)
     augment: bool = flag(False, "random crops and flips")
     noise: float = flag(0.0, "standard deviation of Gaussian noise added to the normalised images", least=0.0)
-    limit_train: int | None = flag(None, "train on a random subset of this many images", least=1)
-    limit_test: int | None = flag(None, "test, and validate, on a random subset of this many images", least=1)
+    limit_train: int | None = flag(None, "train on a random subset of this many images, nodes or graphs", least=1)
+    limit_test: int | None = flag(None, "test, and validate, on a random subset of this many", least=1)
     num_workers: int = flag(4, "number of processes that load imagenet and imagefolder", least=0)
     keep_images: bool = flag(False, "keep decoded images of imagenet and imagefolder in memory")
     on_bad_image: str = flag("error", "on an unreadable image, stop or skip it", ON_BAD_IMAGE)
@@ -35,3 +35,13 @@ class DataFlags:
         None, "samples of each signal of adding (None: 100) and waveforms (None: 128)", least=1, most=LARGEST_SIDE**2
     )
     missing: float | None = flag(None, "share of the samples that waveforms lack, from 0 to below 1; None: 0.3")
+    split: int | None = flag(
+        None,
+        "number of the published split of texas, cornell and wisconsin, of the fold of MUTAG and PROTEINS for the test,"
+        " or of the drawing of sbm and digits-graph (None: 0)",
+        least=0,
+    )
+    scale_rows: bool | None = flag(
+        None, "divide the features of each node by their sum; None: where they are words, as is published"
+    )
+    undirected: bool | None = flag(None, "add the reverse of each edge of texas, cornell and wisconsin")

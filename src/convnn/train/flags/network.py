@@ -28,11 +28,15 @@ class NetworkFlags:
     width: float = flag(
         1.0, "factor on all channel numbers; 1 is the published network", above=0.0, most=LARGEST_FACTOR
     )
-    dropout: float = flag(0.5, "dropout before linear layers, 0 to 1", least=0.0, most=1.0)
+    dropout: float = flag(0.5, "dropout before linear layers, and before all of gnn's, 0 to 1", least=0.0, most=1.0)
     patch_size: int = flag(16, "patch size of ViT in pixels", least=1, most=LARGEST_SIDE)
-    num_layers: int = flag(12, "number of blocks of ViT, and of networks on sequences", least=1, most=DEEPEST)
-    num_heads: int = flag(3, "number of heads of layers on tokens", least=1, most=WIDEST)
-    d_hidden: int = flag(192, "width of ViT's tokens, and channels of networks on sequences", least=1, most=WIDEST)
+    num_layers: int = flag(
+        12, "number of blocks of ViT, and of networks on sequences and graphs", least=1, most=DEEPEST
+    )
+    num_heads: int = flag(3, "number of heads of layers on tokens, and of GAT", least=1, most=WIDEST)
+    d_hidden: int = flag(
+        192, "width of ViT's tokens, and channels of networks on sequences and graphs", least=1, most=WIDEST
+    )
     d_mlp: int = flag(768, "hidden dimension of the MLPs of ViT", least=1, most=WIDEST)
     image_size: int = flag(
         224, "image size for which mobilevigv2 and greedyvig scale their steps", least=1, most=LARGEST_SIDE

@@ -11,7 +11,7 @@ flag = flags_of("training")
 class TrainingFlags:
     """The help of each field describes it."""
 
-    batch_size: int = flag(256, "images per step, over all processes", least=1)
+    batch_size: int = flag(256, "images or graphs per step, over all processes", least=1)
     num_epochs: int = flag(150, "number of epochs", least=1)
     use_amp: bool = flag(False, "mixed precision: bfloat16 if the device supports it, otherwise float16")
     use_compiled: bool = flag(False, "compile the network with torch.compile")

@@ -13,10 +13,12 @@ from convnn.errors import InputError
 from convnn.models import VAN, LSKNet, Shiftwise, create_model, load_published
 from convnn.nn import layer_factory
 from golden.case import read_case
+from golden.entry import entry_of
 from hierarchical_networks import tiny
 from kernel_layers import with_statistics
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "files" / "networks" / "27-shiftwise.safetensors"
+GOLDEN = Path(__file__).parents[1] / "golden" / "files" / "networks" / "27-shiftwise.safetensors"
+SHARED = Path(__file__).parents[3] / "shared" / "systems" / "networks"
 PUBLISHED = {
     "InceptionNeXt": {
         "stem.0.weight": (8, 3, 4, 4),
@@ -175,6 +177,21 @@ def test_published_weights_give_the_published_logits(tmp_path: Path) -> None:
     path = _write({"model": case.named("param") | case.named("buffer")}, tmp_path / "shiftwise.pth")
     load_published(ours, path)
     torch.testing.assert_close(ours(case.tensors["input"]), case.tensors["output"], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["9-mkunet", "47-bevanet", "19-skflow"])
+def test_published_weights_of_networks_to_maps_give_the_published_maps(name: str, tmp_path: Path) -> None:
+    file = SHARED / f"{name}.safetensors"
+    if not file.is_file():
+        pytest.skip("the published networks are not at hand")
+    case = read_case(file)
+    entry = entry_of(case)
+    with entry.draws(case):
+        ours = entry.build(case).double().eval()
+    load_published(ours, _write(case.named("param") | case.named("buffer"), tmp_path / "published.pth"))
+    found = entry.call(ours, *(case.tensors[input] for input in entry.inputs))
+    found = found["output"] if isinstance(found, dict) else found[0] if isinstance(found, tuple) else found
+    torch.testing.assert_close(found, case.tensors["output"], rtol=0, atol=1e-9)
 
 
 def test_a_head_that_is_ours_stays(checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

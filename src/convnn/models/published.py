@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from convnn.errors import InputError, first_line, is_out_of_memory
+from convnn.models._dense import DenseNetwork
 from convnn.models.hierarchical._skeleton import HierarchicalNetwork
 from convnn.words import counted
 
@@ -25,7 +26,8 @@ def load_published(model: nn.Module, path: str | Path) -> None:
     Nothing is executed, and a network that is refused keeps its weights.
 
     Args:
-        model: a hierarchical network of its default layer, with as many classes as the checkpoint.
+        model: a network of its default layer, with as many classes as the checkpoint: a hierarchical one, or one of
+            `convnn.models.segmentation` and `convnn.models.flow`.
         path: file of torch or safetensors with the tensors under their published names, alone or under the key
             "state_dict" or "model".
 
@@ -40,10 +42,10 @@ def load_published(model: nn.Module, path: str | Path) -> None:
         Traceback (most recent call last):
         convnn.errors.InputError: path='van_b0.pth' must be a checkpoint, but there is no such file
     """
-    if not isinstance(model, HierarchicalNetwork):
+    if not isinstance(model, HierarchicalNetwork | DenseNetwork):
         raise InputError(
             f"model={type(model).__name__} has no published names of weights; InceptionNeXt, VAN, LSKNet, RepLKNet,"
-            " UniRepLKNet, ShiftwiseConv and RecNeXt have"
+            " UniRepLKNet, ShiftwiseConv, RecNeXt, MKUNet, BEVANet and SKFlow have"
         )
     if not model.is_published:
         raise InputError(
@@ -87,7 +89,7 @@ def _unwrapped(found: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _fitted(
-    model: HierarchicalNetwork, tensors: Mapping[str, Tensor], theirs: Mapping[str, str], path: Path
+    model: HierarchicalNetwork | DenseNetwork, tensors: Mapping[str, Tensor], theirs: Mapping[str, str], path: Path
 ) -> dict[str, Tensor]:
     """Return a state dict in our shapes; errors have the published names of what is in the file.
 
