@@ -135,7 +135,9 @@ def test_equal_nodes_leave_fewer_supernodes() -> None:
 def test_transform_of_a_graph() -> None:
     adjacency = weighted()
     edges = adjacency.nonzero().T
-    data = import_geometric("data").Data(torch.randn(14, 3, dtype=torch.float64), edges, edge_weight=adjacency[tuple(edges)])
+    data = import_geometric("data").Data(
+        torch.randn(14, 3, dtype=torch.float64), edges, edge_weight=adjacency[tuple(edges)]
+    )
     coarse = GWCoarsen(5)(data)
     model = GWCoarsen(5).fit(adjacency).coarsening_
     assert coarse.cluster.equal(model.labels)

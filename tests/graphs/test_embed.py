@@ -224,7 +224,7 @@ def test_core_walk_learns_from_fewer_walks() -> None:
 
 
 def test_core_embedding_of_an_embedder() -> None:
-    edges, labels = communities()
+    edges, _ = communities()
     model = KCoreEmbedding(GraphVite(8, epochs=30, lr=0.1, weight_decay=5e-4, batch_size=500)).fit(edges)
     assert model.embedding_.shape == (60, 8)
     assert 0 < model.core_.sum() < 60

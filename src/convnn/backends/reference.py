@@ -23,7 +23,6 @@ from convnn.backends._triangular import solve_triangular as solve_triangular
 from convnn.backends._walks import (  # noqa: F401
     cumulative_weights,
     random_bits,
-    second_order_weights,
     walk,
 )
 from convnn.backends._windows import depthwise as depthwise

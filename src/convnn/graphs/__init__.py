@@ -1,1 +1,13 @@
-"""What is done to graphs: build, prune, coarsen, sample, walk, cluster, embed."""
+"""What is done to graphs: coarsen, sample, embed; the walks that two of them take are `convnn.ops.walks`."""
+
+import importlib
+from typing import Any
+
+__all__ = ["coarsen", "embed", "sample"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a part at its first use: scikit-learn and scipy take a second."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(f"{__name__}.{name}")

@@ -170,7 +170,7 @@ class GWCoarsen:
         objectives_: of each start.
 
     Raises:
-        InputError: an argument is out of range; in `fit`, the adjacency is not square, symmetric, finite and at least 0,
+        InputError: an argument is out of range; in `fit`, the adjacency is not square, symmetric, finite, at least 0,
             weights have a wrong length or are negative or all 0, or labels leave a supernode empty.
 
     Reference:
@@ -265,7 +265,12 @@ class GWCoarsen:
             weights = torch.ones(nodes, dtype=torch.float64)
         else:
             weights = adjacency.sum(1) if isinstance(self.weight, str) else self.weight.double()
-        if weights.shape != (nodes,) or not bool(weights.isfinite().all()) or not weights.min() >= 0 or not weights.any():
+        if (
+            weights.shape != (nodes,)
+            or not bool(weights.isfinite().all())
+            or not weights.min() >= 0
+            or not weights.any()
+        ):
             raise InputError(f"weight of shape {tuple(weights.shape)} must be ({nodes},), at least 0, and not all 0")
         return weights / weights.sum()
 
@@ -304,7 +309,7 @@ def draw_probability(kernel: Tensor, centers: list[int], power: float) -> Tensor
 
 
 def lloyd(features: Tensor, weights: Tensor, start: Tensor, max_iter: int) -> Tensor:
-    """Return the labels (N,) of scikit-learn's k-means from centres `start` (n, N), combinations of the features (N, D).
+    """Return the labels (N,) of scikit-learn's k-means from centres `start` (n, N) times the features (N, D).
 
     A cluster that empties gets the farthest node (the published code begins anew).
     """

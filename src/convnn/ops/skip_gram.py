@@ -61,18 +61,20 @@ def skip_gram(
     return losses
 
 
-def _check(
-    vertex: Tensor, context: Tensor, positive: Tensor, negative: Tensor, rates: Tensor, groups: Tensor
-) -> None:
+def _check(vertex: Tensor, context: Tensor, positive: Tensor, negative: Tensor, rates: Tensor, groups: Tensor) -> None:
     pairs = positive.shape[0]
     for name, tensor in (("vertex", vertex), ("context", context)):
         if tensor.dim() != 2 or tensor.dtype not in (torch.float32, torch.float64) or not tensor.is_contiguous():
-            raise InputError(f"{name} of shape {tuple(tensor.shape)} and {tensor.dtype} must be (N, D), contiguous floats")
+            raise InputError(
+                f"{name} of shape {tuple(tensor.shape)} and {tensor.dtype} must be (N, D), contiguous floats"
+            )
     if vertex.dtype != context.dtype or vertex.shape[1] != context.shape[1]:
         raise InputError(f"context of {context.dtype} and width {context.shape[1]} must be as vertex")
     for name, tensor, size in (("positive", positive, 2), ("negative", negative, negative.shape[-1])):
         if tensor.shape != (pairs, size) or tensor.dtype != torch.long:
-            raise InputError(f"{name} of shape {tuple(tensor.shape)} and {tensor.dtype} must be ({pairs}, {size}) int64")
+            raise InputError(
+                f"{name} of shape {tuple(tensor.shape)} and {tensor.dtype} must be ({pairs}, {size}) int64"
+            )
     if rates.shape != (pairs,):
         raise InputError(f"rates of shape {tuple(rates.shape)} must be ({pairs},)")
     if not pairs:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convnn.backends import reference
+from convnn.backends._walks import second_order_weights
 from convnn.backends.request import Request
 from convnn.errors import InputError, check_at_least, check_positive
 from convnn.ops._dispatch import find_kernels
@@ -189,12 +189,12 @@ class RandomWalks:
             return weights
         starts, indices = self._back
         before_ones = indices[starts[before] : starts[before + 1]]
-        return reference.second_order_weights(near, weights, before, before_ones, self.p, self.q)
+        return second_order_weights(near, weights, before, before_ones, self.p, self.q)
 
     @cached_property
     def _back(self) -> tuple[Tensor, Tensor]:
-        starts, indices, *_ = self._kernels.transpose_lists(self.lists.starts, self.lists.indices, self.lists.positions)
-        return starts, indices
+        back = self.lists.transposed  # looked up for each node drawn: whether it leads to the node before
+        return back.starts, back.indices
 
     def _sums(self, weights: Tensor) -> Tensor:
         edges = self.lists.indices.shape[0]

@@ -96,7 +96,9 @@ def _network_names(case: Case) -> dict[str, str]:
     return names
 
 
-def _run_network(network: torch.nn.Module, x: Tensor, edges: Tensor, weights: Tensor, labels: Tensor, norm: Tensor) -> tuple:
+def _run_network(
+    network: torch.nn.Module, x: Tensor, edges: Tensor, weights: Tensor, labels: Tensor, norm: Tensor
+) -> tuple:
     """Return loss and outputs; rows of the published edges are targets."""
     outputs = network(x, edges.flip(0), weights)
     return sample.normalized_loss(outputs, labels, norm), outputs
@@ -268,7 +270,5 @@ ENTRIES = {
         names=_network_names,
         call=_run_network,
     ),
-    "GraphSAINT sampler + normalisation": Entry(
-        lambda case: lambda: _saint(case), (), aside=("node_val", "node_test")
-    ),
+    "GraphSAINT sampler + normalisation": Entry(lambda case: lambda: _saint(case), (), aside=("node_val", "node_test")),
 }

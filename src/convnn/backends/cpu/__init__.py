@@ -410,4 +410,3 @@ def _run(function: Callable[..., None], *arguments: Any) -> None:
     to_capsule = torch.to_dlpack  # type: ignore[attr-defined]  # documented, but not marked as exported
     capsules = [to_capsule(argument) if isinstance(argument, Tensor) else argument for argument in arguments]
     function(*capsules, torch.get_num_threads())
-

@@ -92,9 +92,7 @@ class KCoreEmbedding:
             raise InputError(f"core_index={core} must be at most {innermost}, the innermost core of this graph")
         self.core_ = self.core_numbers_ >= core
         inside = self._embed_core(edge_index, edge_weight)
-        adjacency = csr_array(
-            (weights.numpy(), lists.indices.numpy(), lists.starts.numpy()), shape=(nodes, nodes)
-        )
+        adjacency = csr_array((weights.numpy(), lists.indices.numpy(), lists.starts.numpy()), shape=(nodes, nodes))
         start = np.random.RandomState(self.random_state)  # as published
         self.embedding_, self.step_ = propagate(
             adjacency, self.core_, inside, max_iter=self.max_iter, tol=self.tol, start=start

@@ -46,7 +46,7 @@ class AliasTable:
         self.aliases = torch.tensor(aliases)
 
     def draw(self, coins: Tensor, cells: Tensor) -> Tensor:
-        """Return what numbers in [0, 1) draw: the cell floor(n cells), or its alias unless coins are below its share."""
+        """Return what numbers in [0, 1) draw: cell floor(n cells), or its alias unless coins are below its share."""
         cell = (cells * self.shares.shape[0]).long()
         return torch.where(coins < self.shares[cell], cell, self.aliases[cell])
 

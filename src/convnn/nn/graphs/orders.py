@@ -53,13 +53,15 @@ class MixedOrders(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.width = _width(out_channels, order, combine)
+        width = _width(out_channels, order, combine)
         check_choice("norm", norm, NORMS)
+        self.in_channels = in_channels
+        self.out_channels = out_channels
         self.order = order
         self.combine = combine
         self.dropout = dropout
-        self.linears = nn.ModuleList(nn.Linear(in_channels, self.width) for _ in range(order + 1))
-        self.norms = _norms(order + 1, self.width, norm)
+        self.linears = nn.ModuleList(nn.Linear(in_channels, width) for _ in range(order + 1))
+        self.norms = _norms(order + 1, width, norm)
         self.act = nn.ReLU() if activated else nn.Identity()
         self.norm = nn.BatchNorm1d(out_channels, eps=EPS) if norm == "batch" else nn.Identity()
         _reset(self.linears)
@@ -68,7 +70,7 @@ class MixedOrders(nn.Module):
         """Return the features (N, C') of the nodes."""
         z = F.dropout(x, self.dropout, self.training)
         lists, weights = _lists(edge_index, x.shape[0], edge_weight) if self.order else (None, None)
-        parts = []
+        parts: list[Tensor] = []
         for linear, norm in zip(self.linears, self.norms, strict=True):
             if parts and lists is not None:
                 z = ragged.total(z, lists, weights)
@@ -106,7 +108,7 @@ class AttentiveOrders(nn.Module):
         out_channels: int,
         *,
         order: int = 1,
-        heads: int = 2,
+        heads: int = 1,
         combine: str = "concat",
         norm: str = "layer",
         dropout: float = 0.0,
@@ -117,6 +119,8 @@ class AttentiveOrders(nn.Module):
         check_choice("norm", norm, ("layer", "none"))
         if width % heads:
             raise InputError(f"heads={heads} must divide the {width} channels of an order")
+        self.in_channels = in_channels
+        self.out_channels = out_channels
         self.order = order
         self.heads = heads
         self.combine = combine
@@ -191,9 +195,7 @@ class GraphSAINT(nn.Module):
                 layer = MixedOrders(in_channels, width, order=order, combine=combine, norm=norm, dropout=dropout)
             self.layers.append(layer)
             in_channels = width
-        self.classifier = MixedOrders(
-            in_channels, num_classes, order=0, norm="none", activated=False, dropout=dropout
-        )
+        self.classifier = MixedOrders(in_channels, num_classes, order=0, norm="none", activated=False, dropout=dropout)
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Return the outputs (N, num_classes) of the nodes."""
@@ -217,9 +219,10 @@ def _norms(count: int, width: int, norm: str) -> nn.ModuleList:
 
 
 def _reset(linears: nn.ModuleList) -> None:
-    for linear in linears:
-        nn.init.xavier_uniform_(linear.weight)
-        nn.init.zeros_(linear.bias)
+    for linear in linears.modules():
+        if isinstance(linear, nn.Linear):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
 
 
 def _lists(edge_index: Tensor, nodes: int, edge_weight: Tensor | None) -> tuple[Lists, Tensor | None]:
@@ -233,7 +236,9 @@ def _lists(edge_index: Tensor, nodes: int, edge_weight: Tensor | None) -> tuple[
 
 
 def _attend(own: Tensor, other: Tensor, attention: Tensor, lists: Lists, weights: Tensor | None) -> Tensor:
-    of_own, of_other = (F.leaky_relu(side @ part, 0.2) for side, part in zip((own, other), attention.chunk(2), strict=True))
+    of_own, of_other = (
+        F.leaky_relu(side @ part, 0.2) for side, part in zip((own, other), attention.chunk(2), strict=True)
+    )
     scores = of_own[lists.query_of_each] + of_other[lists.indices]
     return ragged.total(other, lists, scores if weights is None else scores * weights)
 
