@@ -30,7 +30,8 @@ class GraphVite:
         walk_length: see `AugmentedSampler`, as for `augmentation`, `num_parts`, `p` and `q`.
         augmentation: as there.
         num_parts: P.
-        pool_size: the most pairs in the pool of a block.
+        pool_size: the most pairs in the pool of a block; all blocks are passed at least 20 times, since those that are
+            trained last leave their mark.
         batch_size: pairs between two changes of the learning rate.
         lr: first learning rate.
         weight_decay: see `convnn.ops.skip_gram`.
@@ -54,6 +55,7 @@ class GraphVite:
     """
 
     MOST_WALKS = 8192  # at once
+    LEAST_PASSES = 20  # over all blocks
 
     model_: SkipGram
     embedding_: Tensor
@@ -103,7 +105,7 @@ class GraphVite:
     def fit(self, edge_index: Tensor, edge_weight: Tensor | None = None, num_nodes: int | None = None) -> "GraphVite":
         """Embed a graph with edges (2, E) int64, both ways if it is undirected, and weights (E,) of at least 0."""
         total = max(int(self.epochs * edge_index.shape[1]), 1)
-        pool_size = min(self.pool_size, -(-total // self.num_parts**2))
+        pool_size = min(self.pool_size, -(-total // (self.LEAST_PASSES * self.num_parts**2)))
         pairs_of_a_walk = self.walk_length * self.augmentation
         sampler = AugmentedSampler(
             edge_index,
