@@ -22,13 +22,11 @@ from benchmarks.routed import measure_routed
 from benchmarks.search import measure_search
 from benchmarks.structured import measure_structured
 from benchmarks.tokens import Tokens, measure_tokens, measure_vits
+from benchmarks.walks import measure_walks
 
-GROUPS = ("map_sizes", "clustered", "networks", "family", "layers", "searches", "sizes", "tokens", "vits", "routed")
-GROUPS = ("map_sizes", "clustered", "networks", "family", "layers", "searches", "sizes", "tokens", "vits", "structured")
-GROUPS = ("map_sizes", "clustered", "networks", "family", "layers", "searches", "sizes", "tokens", "vits", "generated")
 GROUPS = (
-    *("map_sizes", "clustered", "networks", "family", "layers", "searches", "sizes", "tokens", "vits"),
-    *("depthwise", "large_kernels"),
+    *("map_sizes", "clustered", "networks", "family", "layers", "searches", "sizes", "tokens", "vits", "routed"),
+    *("structured", "generated", "depthwise", "large_kernels", "walks"),
 )
 
 
@@ -56,7 +54,8 @@ def main() -> int:
 
 
 def _agree(results: Any) -> bool:
-    return not isinstance(results, list) or all(one.get("agrees", True) for one in results)
+    rows = results["rows"] if isinstance(results, dict) and "rows" in results else results
+    return not isinstance(rows, list) or all(one.get("agrees", True) for one in rows)
 
 
 CASES = [Case(64, *shape) for shape in [*VGG11, *RESNET18]]
@@ -88,6 +87,7 @@ FULLY: dict[str, Callable[[], Any]] = {
         measure_depthwise(Case(16, *shape), (3, 7, 13, 17, 31), 5, with_memory=True) for shape in FAMILY
     ],
     "large_kernels": lambda: measure_large_kernels(2, 224, 3),
+    "walks": lambda: measure_walks((62_500, 250_000, 1_000_000), 3, with_memory=True),
 }
 """The cases that the page shows."""
 
@@ -106,6 +106,7 @@ QUICKLY: dict[str, Callable[[], Any]] = {
     "generated": lambda: measure_generated((256, 512), 2, with_memory=False),
     "depthwise": lambda: [measure_depthwise(Case(2, 8, 16, 16), (3, 13), 2, with_memory=False)],
     "large_kernels": lambda: measure_large_kernels(2, 32, 1),
+    "walks": lambda: measure_walks((500, 1000), 1, with_memory=False),
 }
 """The same cases on small batches, to check that everything runs and agrees."""
 

@@ -43,9 +43,11 @@ def test_blocks_are_read_as_one(edges: Path, monkeypatch: pytest.MonkeyPatch) ->
     parts = read_edges(edges, lambda *one: told.append(one))
     assert parts.edge_index.equal(whole.edge_index)
     assert whole.edge_index.shape == (2, 61)
-    assert list(map(str, parts.bad)) == list(map(str, whole.bad)) == [
-        "line 62: 'x' is no node; it must be a whole number of at least 0"
-    ]
+    assert (
+        list(map(str, parts.bad))
+        == list(map(str, whole.bad))
+        == ["line 62: 'x' is no node; it must be a whole number of at least 0"]
+    )
     assert len(told) > 3
     assert told[-1] == (edges.stat().st_size,) * 2
 
