@@ -21,7 +21,7 @@ from convnn.graphs.sample import (
     normalized_loss,
     walk_pairs,
 )
-from convnn.ops.walks import Stream
+from convnn.ops.walks import Recorded, Stream
 
 Data = import_geometric("data").Data
 barabasi_albert_graph = import_geometric("utils").barabasi_albert_graph
@@ -132,6 +132,31 @@ def test_published_and_right_draws_differ_on_the_border_alone() -> None:
 
     assert NodeDraws(6)(graph, Numbers()).tolist() == [0, 0, 1, 1, 2, 3]
     assert NodeDraws(6, published=True)(graph, Numbers()).tolist() == [0, 0, 0, 1, 1, 2]
+
+
+@pytest.mark.parametrize("spare", [0, 50])
+def test_a_root_without_neighbours_draws_nothing(spare: int) -> None:
+    """Walks in loops, with numbers in the order of use; there may be no number after the last one that is needed."""
+    edges = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])  # of five nodes
+    graph = TrainingGraph(edges, 5, torch.tensor([3, 1, 0, 4, 2]))
+    numbers = Stream(4).integers(60).tolist()
+    expected, used = [], iter(enumerate(numbers, 1))
+    near = {0: [1], 1: [0, 2], 2: [1], 3: [], 4: []}
+    for _ in range(12):
+        count, number = next(used)
+        walk = [[3, 1, 0, 4, 2][number % 5]]
+        for _ in range(3):
+            if near[walk[0]]:
+                count, number = next(used)
+                walk.append(near[walk[-1]][number % len(near[walk[-1]])])
+            else:
+                walk.append(walk[-1])
+        expected += walk
+    stream = Recorded(torch.tensor(numbers[: count + spare]))
+    assert WalkDraws(12, 3)(graph, stream).tolist() == expected
+    assert stream.position == count
+    with pytest.raises(InputError, match=f"numbers end after {count - 1}"):
+        WalkDraws(12, 3)(graph, Recorded(torch.tensor(numbers[: count - 1])))
 
 
 def test_a_frontier_without_edges_ends() -> None:

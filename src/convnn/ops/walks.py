@@ -53,6 +53,13 @@ class Stream:
         self.position += 1
         return numbers[self.position - 1 - first]
 
+    def peek(self, count: int) -> Tensor:
+        """Return the next integers without taking them, as many as there are up to `count`."""
+        position = self.position
+        numbers = self.integers(count)
+        self.position = position
+        return numbers
+
     def _take(self, size: tuple[int, ...]) -> Tensor:
         count = math.prod(size)
         first, self.position = self.position, self.position + count
@@ -94,6 +101,10 @@ class Recorded(Stream):
     def integer(self) -> int:
         """Return the next integer."""
         return int(self.integers(1))
+
+    def peek(self, count: int) -> Tensor:
+        """Return the next integers without taking them, as many as there are up to `count`."""
+        return self.numbers[self.position : self.position + count]
 
     def _take(self, size: tuple[int, ...]) -> Tensor:
         first, self.position = self.position, self.position + math.prod(size)

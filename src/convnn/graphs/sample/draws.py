@@ -119,14 +119,16 @@ class WalkDraws:
 
     def _numbers(self, graph: TrainingGraph, stream: Stream) -> Tensor:
         """Return for each root its number and those of its steps, (roots, 1 + depth)."""
-        if bool((graph.degrees[graph.train] > 0).all()):
-            return stream.integers(self.roots, 1 + self.depth)
-        table = torch.zeros(self.roots, 1 + self.depth, dtype=torch.long)
-        for row in table:
-            row[0] = stream.integer()
-            if graph.degrees[graph.train[row[0] % graph.train.shape[0]]]:
-                row[1:] = torch.tensor([stream.integer() for _ in range(self.depth)])
-        return table
+        each = 1 + self.depth
+        numbers = stream.peek(self.roots * each)
+        takes = torch.where(graph.degrees[graph.train[numbers % graph.train.shape[0]]] > 0, each, 1).tolist()
+        first, place = [], 0
+        for _ in range(self.roots):  # a root begins where the numbers of the one before end
+            first.append(place)
+            place += takes[place] if place < len(takes) else each
+        stream.integers(place)
+        padded = torch.cat([numbers, numbers.new_zeros(each)])  # the last root may need none of its steps
+        return padded[torch.tensor(first)[:, None] + torch.arange(each)]
 
 
 @dataclass(frozen=True)
