@@ -1,0 +1,1 @@
+"""Losses and schemes of training, as functions of tensors."""
