@@ -92,20 +92,13 @@ class Walks {
     void bias(int64_t first, int64_t degree, int64_t before, double* sums) const {
         const int64_t* ones = likely_.back_indices + likely_.back_starts[before];  // those that lead to it, ascending
         const int64_t* end = likely_.back_indices + likely_.back_starts[before + 1];
-        const bool is_short = end - ones < 8 * degree;
-        const int64_t* at = ones;
         double sum = 0;
         for (int64_t k = 0; k < degree; ++k) {
             const int64_t to = lists_.indices[first + k];
-            if (k && to < lists_.indices[first + k - 1]) at = ones;  // mostly lists ascend, and one pass serves them all
-            if (is_short)
-                while (at < end && *at < to) ++at;
-            else
-                at = std::lower_bound(at, end, to);
             double weight = likely_.weights ? likely_.weights[first + k] : 1;
             if (to == before)
                 weight /= likely_.p;
-            else if (at == end || *at != to)
+            else if (!std::binary_search(ones, end, to))
                 weight /= likely_.q;
             sums[k] = sum += weight;
         }
