@@ -23,6 +23,7 @@ from benchmarks.routed import measure_routed
 from benchmarks.search import measure_search
 from benchmarks.structured import measure_structured
 from benchmarks.tokens import Tokens, measure_tokens, measure_vits
+from benchmarks.walks import measure_walks
 
 
 def main() -> int:
@@ -49,7 +50,8 @@ def main() -> int:
 
 
 def _agree(results: Any) -> bool:
-    return not isinstance(results, list) or all(one.get("agrees", True) for one in results)
+    rows = results["rows"] if isinstance(results, dict) and "rows" in results else results
+    return not isinstance(rows, list) or all(one.get("agrees", True) for one in rows)
 
 
 CASES = [Case(64, *shape) for shape in [*VGG11, *RESNET18]]
@@ -82,6 +84,7 @@ FULLY: dict[str, Callable[[], Any]] = {
     ],
     "large_kernels": lambda: measure_large_kernels(2, 224, 3),
     "graphs": lambda: measure_graphs(100_000, 16, 64, (10_000, 50_000), 7),
+    "walks": lambda: measure_walks((62_500, 250_000, 1_000_000), 3, with_memory=True),
 }
 """The cases that the page shows."""
 
@@ -101,6 +104,7 @@ QUICKLY: dict[str, Callable[[], Any]] = {
     "depthwise": lambda: [measure_depthwise(Case(2, 8, 16, 16), (3, 13), 2, with_memory=False)],
     "large_kernels": lambda: measure_large_kernels(2, 32, 1),
     "graphs": lambda: measure_graphs(1000, 16, 8, (500,), 2),
+    "walks": lambda: measure_walks((500, 1000), 1, with_memory=False),
 }
 """The same cases on small batches, to check that everything runs and agrees."""
 

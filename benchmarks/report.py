@@ -26,6 +26,7 @@ def tables(results: dict[str, Any]) -> str:
         "depthwise": [_depthwise],
         "large_kernels": [_large_kernels],
         "graphs": [_graphs, _graph_searches],
+        "walks": [_walks],
     }
     return "\n".join(table(results) for group, makers in parts.items() if group in results for table in makers)
 
@@ -92,6 +93,22 @@ def _routed_cell(figures: dict[str, float], name: str) -> str:
         return f"{figures['ms']:.0f} ms"
     published = f" ({figures['times published']:.2f})" if "times published" in figures else ""
     return f"{figures['times Conv2d']:.2f}{published}"
+
+
+def _walks(results: dict[str, Any]) -> str:
+    """A row for each thing done to a graph, a column for each size."""
+    rows, exponents = results["walks"]["rows"], results["walks"]["exponents"]
+    lines = ["| " + " | ".join(["", *(f"{one['nodes']:,} nodes" for one in rows), "grows as N to the power"]) + " |"]
+    lines.append("|---" * (len(rows) + 2) + "|")
+    for name, exponent in exponents.items():
+        cells = [f"{one['ms'][name]:.0f} ms" + (f", {one['MB'][name]:.0f} MB" if "MB" in one else "") for one in rows]
+        lines.append("| " + " | ".join([name, *cells, f"{exponent:.2f}"]) + " |")
+    return (
+        "### Walks and embeddings on large graphs\n\n"
+        "Random graphs with ten edges a node. A walk of 20 steps from every node, uniform and with p = 0.5, q = 4;"
+        " GraphSAINT's batches of 3000 roots and two steps; core numbers; GraphVite with 64 channels. Memory above the"
+        " graph.\n\n" + "\n".join(lines) + "\n"
+    )
 
 
 def _known(number: float | None) -> str:

@@ -1,5 +1,17 @@
-"""What is done to graphs: build, prune, coarsen, sample, walk, cluster, embed."""
+"""What is done to graphs: build, coarsen, sample, embed; the walks that two of them take are `convnn.ops.walks`."""
+
+import importlib
+from typing import Any
 
 from convnn.graphs.build import grid_graph, knn_graph, radius_graph
 
-__all__ = ["grid_graph", "knn_graph", "radius_graph"]
+__all__ = ["coarsen", "embed", "grid_graph", "knn_graph", "radius_graph", "sample"]
+
+_PARTS = ("coarsen", "embed", "sample")
+
+
+def __getattr__(name: str) -> Any:
+    """Import a part at its first use: scikit-learn and scipy take a second."""
+    if name not in _PARTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(f"{__name__}.{name}")

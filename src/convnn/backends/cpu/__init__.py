@@ -23,6 +23,7 @@ __all__ = [
     "attend_to_blocks_backward",
     "convolve",
     "convolve_backward",
+    "cumulative_weights",
     "depthwise",
     "depthwise_backward",
     "largest",
@@ -34,13 +35,16 @@ __all__ = [
     "ragged_softmax",
     "ragged_softmax_backward",
     "ragged_sum",
+    "random_bits",
     "scatter_choices",
     "similarity",
     "similarity_backward",
+    "skip_gram",
     "solve_triangular",
     "transpose_lists",
     "unavailable_reasons",
     "unsupported_reasons",
+    "walk",
 ]
 
 
@@ -324,6 +328,59 @@ def transpose_lists(starts: Tensor, indices: Tensor, positions: int) -> tuple[Te
     out = starts.new_empty(positions + 1), torch.empty_like(indices), torch.empty_like(indices)
     _run(core.transpose_lists, starts.contiguous(), indices.contiguous(), *out)
     return out
+
+
+def random_bits(seed: int, first: int, count: int) -> Tensor:
+    """Return numbers of SplitMix64, (count,) int64; see `reference.random_bits`."""
+    out = torch.empty(count, dtype=torch.long)
+    _run(core.random_bits, seed % (1 << 64), first, out)
+    return out
+
+
+def cumulative_weights(starts: Tensor, weights: Tensor) -> Tensor:
+    """Return the running sums (E,) within each list."""
+    out = torch.empty_like(weights)
+    _run(core.cumulative_weights, starts.contiguous(), weights.contiguous(), out)
+    return out
+
+
+def walk(
+    starts: Tensor,
+    indices: Tensor,
+    nodes: Tensor,
+    numbers: Tensor,
+    weights: Tensor | None,
+    cumulative: Tensor | None,
+    back_starts: Tensor | None,
+    back_indices: Tensor | None,
+    p: float,
+    q: float,
+) -> Tensor:
+    """Return walks (W, L + 1) from nodes (W,), a step for each of the numbers (W, L); see `reference.walk`."""
+    out = nodes.new_empty(nodes.shape[0], numbers.shape[1] + 1)
+    if out.numel():
+        lists = (starts.contiguous(), indices.contiguous())
+        likely = (weights, cumulative, back_starts, back_indices, p, q)
+        _run(core.walk, numbers.contiguous(), *lists, nodes.contiguous(), *likely, out)
+    return out
+
+
+def skip_gram(
+    vertex: Tensor,
+    context: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    rates: Tensor,
+    groups: Tensor,
+    weight_decay: float,
+    negative_weight: float,
+) -> Tensor:
+    """Train embeddings (N, D) in place and return the losses of the pairs (n,); see `reference.skip_gram`."""
+    losses = vertex.new_empty(positive.shape[0])
+    if losses.numel():
+        lists = (positive.contiguous(), negative.contiguous(), rates.contiguous(), groups.contiguous())
+        _run(core.skip_gram, vertex.detach(), context.detach(), *lists, weight_decay, negative_weight, losses)
+    return losses
 
 
 def _dense(*tensors: Tensor | None) -> list[Any]:

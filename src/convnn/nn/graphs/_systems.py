@@ -364,3 +364,38 @@ register_layer(
     ),
     reads="graphs",
 )
+register_layer(
+    "MixedOrders",
+    Deferred("orders", "MixedOrders", order=1, combine="concat", norm="layer", activated=True, dropout=0.0),
+    System(
+        family="graphs",
+        name="Mixed orders of neighbours",
+        published="High-order aggregator of GraphSAINT",
+        when="large graphs in batches of subgraphs: own features stay apart from neighbours'",
+        selects="the nodes within k hops",
+        weighs="by the weights of the edges",
+        aggregates="a sum o times for each order o, a linear map, ReLU and normalisation of each, joined or summed",
+        paper="arXiv 1907.04931",
+        checked=f"{PUBLISHED}, of the network",
+        where="convnn.nn.graphs.MixedOrders convnn.nn.graphs.GraphSAINT",
+    ),
+    reads="graphs",
+)
+register_layer(
+    "AttentiveOrders",
+    Deferred("orders", "AttentiveOrders", order=1, heads=1, combine="concat", norm="layer", dropout=0.0),
+    System(
+        family="graphs",
+        name="Mixed orders with attention",
+        published="Attention aggregator of GraphSAINT",
+        when="attention in batches of subgraphs, where neighbours are missing",
+        selects="the nodes within k hops",
+        weighs="by attention without a softmax, times the weights of the edges",
+        aggregates="as mixed orders",
+        paper="arXiv 1907.04931",
+        checked="the definition in loops",
+        where="convnn.nn.graphs.AttentiveOrders",
+    ),
+    reads="graphs",
+)
+Deferred("orders", "GraphSAINT", orders=(1, 0, 1), combine="concat", norm="layer", heads=0, dropout=0.0)

@@ -20,7 +20,9 @@
 #include "narrow.h"
 #include "ragged.h"
 #include "select.h"
+#include "skip_gram.h"
 #include "triangular.h"
+#include "walks.h"
 #include "weigh.h"
 
 namespace nb = nanobind;
@@ -321,6 +323,39 @@ void transpose_lists(Array<const int64_t, 1> starts, Array<const int64_t, 1> ind
     transpose(lists, out_starts.size() - 1, out_starts.data(), out_lists.data(), out_edges.data());
 }
 
+void fill_random_bits(uint64_t seed, uint64_t first, Array<int64_t, 1> out, int threads) {
+    nb::gil_scoped_release release;
+    random_bits(seed, first, out.size(), out.data(), threads);
+}
+
+void sum_weights(Array<const int64_t, 1> starts, Array<const double, 1> weights, Array<double, 1> out, int threads) {
+    nb::gil_scoped_release release;
+    cumulative_weights({starts.data(), nullptr, starts.size() - 1}, weights.data(), out.data(), threads);
+}
+
+// The lists are not looked through here: a step touches little of them, and they were checked when they were made.
+template <class Number>
+void walk(Array<const Number, 2> numbers, Array<const int64_t, 1> starts, Array<const int64_t, 1> indices,
+          Array<const int64_t, 1> nodes, Optional<const double, 1> weights, Optional<const double, 1> cumulative,
+          Optional<const int64_t, 1> back_starts, Optional<const int64_t, 1> back_indices, double p, double q,
+          Array<int64_t, 2> out, int threads) {
+    check_below(nodes, starts.size() - 1);
+    nb::gil_scoped_release release;
+    const Likelihood likely{data(weights), data(cumulative), data(back_starts), data(back_indices), p, q};
+    const Walks walks({starts.data(), indices.data(), starts.size() - 1}, likely, threads);
+    walks.run(nodes.data(), numbers.data(), numbers.shape(0), numbers.shape(1), out.data());
+}
+
+template <class T>
+void skip_gram(Array<T, 2> vertex, Array<T, 2> context, Array<const int64_t, 2> positive,
+               Array<const int64_t, 2> negative, Array<const double, 1> rates, Array<const int64_t, 1> groups,
+               double decay, double negative_weight, Array<T, 1> losses, int threads) {
+    nb::gil_scoped_release release;
+    const SkipGram<T> pass({vertex.shape(1), negative.shape(1)}, decay, negative_weight, threads);
+    pass.run(vertex.data(), context.data(), positive.data(), negative.data(), rates.data(), groups.data(),
+             groups.size() - 1, losses.data());
+}
+
 template <class T>
 void define(nb::module_& m) {
     using nb::arg;
@@ -360,8 +395,19 @@ void define(nb::module_& m) {
     m.def("ragged_softmax_backward", &ragged_softmax_backward<T>, arg("grad").noconvert(), arg("values").noconvert(),
           arg("temperatures").noconvert(), arg("out").noconvert(), arg("logs").noconvert(), arg("back_starts"),
           arg("back_indices"), arg("grad_values").noconvert(), arg("threads"));
+    m.def("skip_gram", &skip_gram<T>, arg("vertex").noconvert(), arg("context").noconvert(), arg("positive"),
+          arg("negative"), arg("rates").noconvert(), arg("groups"), arg("decay"), arg("negative_weight"),
+          arg("losses").noconvert(), arg("threads"));
     m.def("scatter_choices", &scatter_choices<T>, arg("rows").noconvert(), arg("choices"), arg("out").noconvert(),
           arg("threads"));
+}
+
+template <class Number>
+void define_walk(nb::module_& m) {
+    using nb::arg;
+    m.def("walk", &walk<Number>, arg("numbers").noconvert(), arg("starts"), arg("indices"), arg("nodes"),
+          arg("weights").none(), arg("cumulative").none(), arg("back_starts").none(), arg("back_indices").none(),
+          arg("p"), arg("q"), arg("out"), arg("threads"));
 }
 
 }  // namespace
@@ -370,6 +416,10 @@ NB_MODULE(CONVNN_MODULE, m) {
     define<float>(m);
     define<double>(m);
     m.def("transpose_lists", &transpose_lists);
+    m.def("random_bits", &fill_random_bits);
+    m.def("cumulative_weights", &sum_weights);
+    define_walk<int64_t>(m);
+    define_walk<double>(m);
 #if defined(CONVNN_PORTABLE)
     m.def("instruction_sets", [] {  // of this processor, best first; the portable module answers
         nb::list names;

@@ -1,0 +1,332 @@
+"""Graphs made smaller: nodes that look alike to a kernel become one, by weighted k-means (ICML 2023)."""
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.spatial.distance import cdist
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from torch import Tensor
+
+from convnn.errors import InputError, check_at_least, check_choice
+
+KERNELS = ("normalized", "unnormalized")
+STARTS = ("k-means++", "multilevel")
+
+
+def graph_kernel(adjacency: Tensor, kind: str = "normalized") -> Tensor:
+    r"""Return a positive semidefinite kernel S (N, N) of nodes.
+
+    .. math:: \text{normalized:}\ I + D^{-1/2} A D^{-1/2}, \qquad \text{unnormalized:}\ D + A
+
+    Args:
+        adjacency: A (N, N), symmetric, at least 0; a self-loop counts once in the degree, and an isolated node has 1 on
+            the diagonal of the normalized kernel.
+        kind: "normalized", whose eigenvalues lie in [0, 2], or "unnormalized".
+
+    Raises:
+        InputError: the kind is unknown, or the adjacency not as above.
+    """
+    check_choice("kernel", kind, KERNELS)
+    adjacency = _checked(adjacency)
+    degrees = adjacency.sum(1)
+    if kind == "unnormalized":
+        return adjacency + degrees.diag()
+    scale = degrees.rsqrt().masked_fill(degrees == 0, 0)
+    return torch.eye(len(degrees), dtype=torch.float64) + scale[:, None] * adjacency * scale
+
+
+def multilevel_labels(adjacency: Tensor, n: int) -> Tensor:
+    """Return labels (N,) from merging, again and again, the two nodes with the nearest rows.
+
+    Rows are divided by their sums and compared by the sum of absolute differences, ties going to the first pair; a
+    merged node comes last. It takes a matrix of distances for each merger, and is for graphs of hundreds of nodes.
+    """
+    current, groups = _checked(adjacency).numpy(), [[i] for i in range(adjacency.shape[0])]
+    while len(groups) > n:
+        sums = current.sum(1, keepdims=True)
+        rows = np.divide(current, sums, out=np.zeros_like(current), where=sums > 0)
+        distances = cdist(rows, rows, "cityblock")
+        distances[np.tril_indices(len(rows))] = np.inf
+        first, second = np.unravel_index(distances.argmin(), distances.shape)
+        kept = [i for i in range(len(groups)) if i not in (first, second)]
+        groups = [groups[i] for i in kept] + [groups[first] + groups[second]]
+        joined = np.zeros((len(groups), len(current)))
+        joined[np.arange(len(kept)), kept] = 1
+        joined[-1, [first, second]] = 1
+        current = joined @ current @ joined.T
+    labels = torch.empty(adjacency.shape[0], dtype=torch.long)
+    for label, members in enumerate(groups):
+        labels[members] = label
+    return labels
+
+
+@dataclass(frozen=True)
+class Coarsening:
+    r"""What follows from an assignment of N nodes to n supernodes.
+
+    With the shares m of the nodes' weights, and c of the supernodes':
+
+    Attributes:
+        labels: (N,) the supernode of each node, each of 0 to n - 1 at least once.
+        weights: (N,) m, whose sum is 1.
+    """
+
+    labels: Tensor
+    weights: Tensor
+
+    @property
+    def membership(self) -> Tensor:
+        """Which node is in which supernode, C (n, N), 0 or 1."""
+        return torch.nn.functional.one_hot(self.labels).T.double()
+
+    @property
+    def mass(self) -> Tensor:
+        """The share of each supernode, c (n,)."""
+        return self.membership @ self.weights
+
+    @property
+    def mean(self) -> Tensor:
+        r"""Weights of means over the nodes of each supernode, :math:`\bar C_{pi} = C_{pi} m_i / c_p`."""
+        return self.membership * self.weights / self.mass[:, None]
+
+    @property
+    def projection(self) -> Tensor:
+        r"""The same with :math:`\sqrt{m_i / c_p}`, C_w (n, N), whose rows are orthonormal."""
+        return self.mean.sqrt()
+
+    def adjacency(self, adjacency: Tensor) -> Tensor:
+        """Return C A C^T (n, n): sums of the weights between nodes, inside a supernode over ordered pairs."""
+        return self.membership @ adjacency.double() @ self.membership.T
+
+    def similarity(self, kernel: Tensor) -> Tensor:
+        r"""Return :math:`\bar C S \bar C^T`, means of the kernel."""
+        return self.mean @ kernel @ self.mean.T
+
+    def spectral(self, kernel: Tensor) -> Tensor:
+        """Return C_w S C_w^T, whose eigenvalues stand for those of S."""
+        return self.projection @ kernel @ self.projection.T
+
+    def objective(self, kernel: Tensor) -> float:
+        r"""Return what weighted k-means minimises, :math:`\sum_i m_i \|\phi_i - \mu\|^2 = tr U - tr C_w U C_w^T`.
+
+        Here :math:`U = M^{1/2} S M^{1/2}`, with M = diag(m).
+        """
+        weighted = self._weighted(kernel)
+        return float(weighted.trace() - self.spectral(weighted).trace())
+
+    def plan_cost(self, kernel: Tensor) -> float:
+        r"""Return a bound on the squared Gromov-Wasserstein distance: the cost of the plan T = C diag(m).
+
+        .. math:: GW_2^2 \le \sum_{pqij} (\bar S_{pq} - S_{ij})^2 T_{pi} T_{qj} = \|U\|_F^2 - \|C_w U C_w^T\|_F^2
+        """
+        weighted = self._weighted(kernel)
+        return float(weighted.square().sum() - self.spectral(weighted).square().sum())
+
+    def spectral_bound(self, kernel: Tensor) -> float:
+        r"""Return a bound on the cost of the plan from eigenvalues alone, of U and of C_w U C_w^T, in descending order.
+
+        .. math::
+            \lambda_{N-n+1} \sum_{i \le n} (\lambda_i - \lambda^c_i) + \sum_i \lambda_i^2
+            - \sum_{i \le n} \lambda_i \lambda_{N-n+i}
+        """
+        weighted = self._weighted(kernel)
+        all_, coarse = (torch.linalg.eigvalsh(one).flip(0) for one in (weighted, self.spectral(weighted)))
+        nodes, n = len(all_), len(coarse)
+        lost = all_[nodes - n] * (all_[:n] - coarse).sum()
+        return float(lost + all_.square().sum() - (all_[:n] * all_[nodes - n :]).sum())
+
+    def _weighted(self, kernel: Tensor) -> Tensor:
+        roots = self.weights.sqrt()
+        return roots[:, None] * kernel * roots
+
+
+class GWCoarsen:
+    r"""Coarsen a graph by weighted kernel k-means, which bounds the Gromov-Wasserstein distance to the original.
+
+    Each node chooses the supernode whose mean is nearest in the kernel; k-means is scikit-learn's, on the rows of
+    :math:`V \Lambda^{1/2}` of the kernel. The best of several starts by the weighted objective is kept (the published
+    code compares nodes with the sum of all centres, and picked a worse one).
+
+    Args:
+        n: number of supernodes; N or more leave the graph as it is. Or None for `ratio`.
+        ratio: of supernodes to nodes, rounded up; of a graph with more than five nodes at least five.
+        kernel: see `graph_kernel`.
+        weight: "degree", weights (N,) of at least 0 that are not all 0, or None for equal ones.
+        init: "k-means++"; "multilevel", see `multilevel_labels`; or labels (N,) to start from.
+        n_init: number of starts by k-means++.
+        power: k-means++ draws in proportion to this power of the squared distance; published 2.
+        max_iter: the most rounds of a start.
+        random_state: seed; start i takes random_state + i.
+
+    Attributes:
+        kernel_: S (N, N).
+        coarsening_: `Coarsening`, with all matrices and bounds.
+        labels_: (N,) its labels.
+        objectives_: of each start.
+
+    Raises:
+        InputError: an argument is out of range; in `fit`, the adjacency is not square, symmetric, finite, at least 0,
+            weights have a wrong length or are negative or all 0, or labels leave a supernode empty.
+
+    Reference:
+        "A Gromov-Wasserstein geometric view of spectrum-preserving graph coarsening", ICML 2023, PMLR 202.
+    """
+
+    kernel_: Tensor
+    coarsening_: Coarsening
+    labels_: Tensor
+    objectives_: list[float]
+
+    def __init__(
+        self,
+        n: int | None = None,
+        *,
+        ratio: float = 0.2,
+        kernel: str = "normalized",
+        weight: str | Tensor | None = None,
+        init: str | Tensor = "k-means++",
+        n_init: int = 10,
+        power: float = 1,
+        max_iter: int = 100,
+        random_state: int = 0,
+    ) -> None:
+        if n is not None:
+            check_at_least("n", n, 1)
+        if not 0 < ratio <= 1:
+            raise InputError(f"ratio={ratio} must be above 0 and at most 1")
+        check_choice("kernel", kernel, KERNELS)
+        if isinstance(init, str):
+            check_choice("init", init, STARTS)
+        if isinstance(weight, str):
+            check_choice("weight", weight, ("degree",))
+        check_at_least("n_init", n_init, 1)
+        check_at_least("max_iter", max_iter, 1)
+        self.n = n
+        self.ratio = ratio
+        self.kernel = kernel
+        self.weight = weight
+        self.init = init
+        self.n_init = n_init
+        self.power = power
+        self.max_iter = max_iter
+        self.random_state = random_state
+
+    def fit(self, adjacency: Tensor) -> "GWCoarsen":
+        """Assign the nodes of a graph with symmetric weights (N, N) of at least 0."""
+        adjacency = _checked(adjacency)
+        nodes = adjacency.shape[0]
+        self.kernel_ = graph_kernel(adjacency, self.kernel)
+        weights = self._weights(adjacency)
+        n = min(max(math.ceil(self.ratio * nodes), 5) if self.n is None else self.n, nodes)
+        if n == nodes:
+            found = [torch.arange(nodes)]
+        else:
+            values, vectors = torch.linalg.eigh(self.kernel_)
+            features = vectors * values.clamp_min(0).sqrt()
+            starts = self._starts(adjacency, weights, n)
+            found = [lloyd(features, weights, start, self.max_iter) for start in starts]
+        each = [Coarsening(labels, weights) for labels in found]
+        self.objectives_ = [one.objective(self.kernel_) for one in each]
+        self.coarsening_ = each[int(np.argmin(self.objectives_))]
+        self.labels_ = self.coarsening_.labels
+        return self
+
+    def fit_predict(self, adjacency: Tensor) -> Tensor:
+        """Return the supernode (N,) of each node."""
+        return self.fit(adjacency).labels_
+
+    def __call__(self, data: Any) -> Any:
+        """Return a graph as `torch_geometric.data.Data` coarsened: a transform.
+
+        `x` is averaged, `edge_index` and `edge_weight` are the edges between supernodes and inside them, and `cluster`
+        is the supernode of each node before.
+        """
+        nodes, (source, target) = data.num_nodes, data.edge_index
+        adjacency = torch.zeros(nodes, nodes, dtype=torch.float64)
+        weights = data.edge_weight if "edge_weight" in data else torch.ones(source.shape[0])
+        adjacency.index_put_((source, target), weights.double(), accumulate=True)
+        coarsening = self.fit(adjacency).coarsening_
+        coarse, between = type(data)(), coarsening.adjacency(adjacency)
+        coarse.edge_index = between.nonzero().T.contiguous()
+        coarse.edge_weight = between[tuple(coarse.edge_index)].to(weights.dtype)
+        coarse.num_nodes, coarse.cluster = between.shape[0], coarsening.labels
+        if "x" in data:
+            coarse.x = coarsening.mean.to(data.x.dtype) @ data.x
+        return coarse
+
+    def _weights(self, adjacency: Tensor) -> Tensor:
+        nodes = adjacency.shape[0]
+        if self.weight is None:
+            weights = torch.ones(nodes, dtype=torch.float64)
+        else:
+            weights = adjacency.sum(1) if isinstance(self.weight, str) else self.weight.double()
+        if (
+            weights.shape != (nodes,)
+            or not bool(weights.isfinite().all())
+            or not weights.min() >= 0
+            or not weights.any()
+        ):
+            raise InputError(f"weight of shape {tuple(weights.shape)} must be ({nodes},), at least 0, and not all 0")
+        return weights / weights.sum()
+
+    def _starts(self, adjacency: Tensor, weights: Tensor, n: int) -> list[Tensor]:
+        """Return coefficients (n, N) of first centres."""
+        if isinstance(self.init, Tensor) or self.init == "multilevel":
+            labels = self.init if isinstance(self.init, Tensor) else multilevel_labels(adjacency, n)
+            if labels.shape != weights.shape or not torch.equal(labels.unique(), torch.arange(n)):
+                raise InputError(f"init labels must be ({len(weights)},), with each of 0 to {n - 1} at least once")
+            return [Coarsening(labels, weights).mean.nan_to_num(0)]
+        starts = []
+        for start in range(self.n_init):
+            random = np.random.RandomState(self.random_state + start)
+            starts.append(torch.eye(len(weights), dtype=torch.float64)[self._centers(random, n)])
+        return starts
+
+    def _centers(self, random: np.random.RandomState, n: int) -> list[int]:
+        nodes = self.kernel_.shape[0]
+        centers = [int(random.randint(nodes))]
+        while len(centers) < n:
+            chances = draw_probability(self.kernel_, centers, self.power).numpy()
+            centers.append(int(random.choice(nodes, p=chances)))
+        return centers
+
+
+def draw_probability(kernel: Tensor, centers: list[int], power: float) -> Tensor:
+    """Return the chances (N,) of the next centre: a power of the squared distance to the nearest centre, or to zero."""
+    own = kernel.diagonal()
+    squared = (own + own[centers, None] - 2 * kernel[centers]).amin(0).clamp_min(0)
+    squared[centers] = 0
+    chances = torch.minimum(squared, own) ** power
+    if not chances.any():  # every node lies on a centre
+        chances = torch.ones_like(own)
+        chances[centers] = 0
+    return chances / chances.sum()
+
+
+def lloyd(features: Tensor, weights: Tensor, start: Tensor, max_iter: int) -> Tensor:
+    """Return the labels (N,) of scikit-learn's k-means from centres `start` (n, N) times the features (N, D).
+
+    A cluster that empties gets the farthest node (the published code begins anew).
+    """
+    n = start.shape[0]
+    means = KMeans(n, init=(start @ features).numpy(), n_init=1, max_iter=max_iter, tol=0, algorithm="lloyd")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct nodes than clusters
+        labels = torch.from_numpy(means.fit_predict(features.numpy(), sample_weight=weights.numpy())).long()
+    return labels.unique(return_inverse=True)[1]  # nodes that equal each other may leave fewer supernodes
+
+
+def _checked(adjacency: Tensor) -> Tensor:
+    if adjacency.dim() != 2 or adjacency.shape[0] != adjacency.shape[1] or not adjacency.numel():
+        raise InputError(f"adjacency of shape {tuple(adjacency.shape)} must be (N, N), of at least one node")
+    adjacency = adjacency.double()
+    if not bool(adjacency.isfinite().all()) or adjacency.min() < 0:
+        raise InputError("adjacency must be finite and at least 0")
+    if not torch.allclose(adjacency, adjacency.T, rtol=1e-9, atol=0):  # sums in another order round differently
+        raise InputError("adjacency must be symmetric")
+    return adjacency
