@@ -9,9 +9,11 @@ from typing import Any
 from generate.docstrings import PAPER
 from generate.markdown import table
 
+from convnn.nn.graphs._deferred import public_names
 from convnn.systems import FAMILIES, System, list_families, list_systems
 
 CLAIMS = Path(__file__).parents[1] / "claims"
+DEFERRED = public_names()
 UNSEEN = "—"
 
 
@@ -89,7 +91,9 @@ def _name(system: System) -> str:
 
 
 def _reference(path: str) -> str:
-    name = path.rpartition(".")[2]
+    room, _, name = path.rpartition(".")
+    if room == "convnn.nn.graphs" and name in DEFERRED:  # which the reference finds in its module alone
+        path = f"{room}.{DEFERRED[name].module}.{name}"
     return f"[`{name}`][{path}]" if path.startswith("convnn.") else f"`{path}`"
 
 

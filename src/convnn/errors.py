@@ -38,7 +38,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         "; did you mean 'vgg11'?"
     """
     name, by_lower_case = name.lower(), {candidate.lower(): candidate for candidate in known}
-    layer = name[:-2] if name[-2:] in ("1d", "2d", "3d") else name  # a class says for how many axes it is
+    layer = name[:-2] if name[-2:] in ("1d", "2d", "3d") else name.removesuffix("conv")  # what classes say besides
     if name not in by_lower_case and layer in by_lower_case:
         return f"; did you mean {by_lower_case[layer]!r}?"
     nearest = [candidate for candidate in by_lower_case if _is_one_letter_apart(name, candidate)]

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 import convnn.data
+import convnn.graphs
 import convnn.models
 import convnn.nn
 import convnn.ops
@@ -125,6 +126,8 @@ def test_every_public_name_is_in_the_reference(site: Path, pages: dict[Path, Pag
     found = set().union(*(page.anchors for path, page in pages.items() if path.parent.name == "reference"))
     for module in (
         convnn.nn,
+        convnn.graphs,
+        convnn.ops.edges,
         convnn.ops.select,
         convnn.ops.weigh,
         convnn.ops.aggregate,
@@ -163,5 +166,8 @@ def test_the_guide_has_every_system_with_its_facts(pages: dict[Path, Page], site
         assert system.name in index.text
         assert system.steps in index.text
         assert system.checked in index.text
-        ours = [path for path in system.where.split() if path.startswith("convnn.")]
-        assert all(any(link.endswith(f"#{path}") for link in page.links) for path in ours), "no link to the reference"
+        ours = [path.rpartition(".") for path in system.where.split() if path.startswith("convnn.")]
+        anchors = [link.rpartition("#")[2] for link in page.links]
+        assert all(
+            any(anchor.startswith(room) and anchor.endswith(f".{name}") for anchor in anchors) for room, _, name in ours
+        ), "no link to the reference"

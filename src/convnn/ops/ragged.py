@@ -64,20 +64,8 @@ class Lists:
         Raises:
             InputError: the shape or type is wrong, or a node lies outside the graph.
         """
-        if edge_index.dim() != 2 or edge_index.shape[0] != 2 or edge_index.dtype != torch.long:
-            raise InputError(
-                f"edge_index of shape {tuple(edge_index.shape)} and {edge_index.dtype} must be (2, E) int64"
-            )
         sources, targets = (nodes, nodes) if isinstance(nodes, int) else nodes
-        for row, of, count in ((0, "sources", sources), (1, "targets", targets)):
-            if torch.compiler.is_compiling():
-                break
-            numbers = edge_index[row]
-            if numbers.numel() and not 0 <= int(numbers.min()) <= int(numbers.max()) < count:
-                raise InputError(
-                    f"edge_index has {of} from {int(numbers.min())} to {int(numbers.max())}; they must lie between 0"
-                    f" and {count - 1}"
-                )
+        check_edges(edge_index, sources, targets)
         edges = cls.of_targets(edge_index[1].contiguous(), targets)
         return cls(edges.starts, edge_index[0].index_select(0, edges.indices), sources), edges.indices
 
@@ -141,6 +129,33 @@ class Lists:
     def arguments(self) -> tuple[Tensor, ...]:
         """Return what the operators take: the lists both ways."""
         return self.starts, self.indices, *self._once("transposed", self._transposed)
+
+
+def check_edges(
+    edge_index: Tensor,
+    sources: int,
+    targets: int | None = None,
+    *,
+    name: str = "edge_index",
+    ends: tuple[str, str] = ("sources", "targets"),
+) -> None:
+    """Check that edges are (2, E) int64 between nodes; None is as many targets as sources.
+
+    In a compiled graph the values are not looked at.
+
+    Raises:
+        InputError: the shape or type is wrong, or a node lies outside the graph; the message has the argument's name
+            and what the nodes at both ends are called.
+    """
+    if edge_index.dim() != 2 or edge_index.shape[0] != 2 or edge_index.dtype != torch.long:
+        raise InputError(f"{name} of shape {tuple(edge_index.shape)} and {edge_index.dtype} must be (2, E) int64")
+    if torch.compiler.is_compiling() or not edge_index.numel():
+        return
+    counts = sources, sources if targets is None else targets
+    for numbers, count, of in zip(edge_index, counts, ends, strict=True):
+        least, most = int(numbers.min()), int(numbers.max())
+        if least < 0 or most >= count:
+            raise InputError(f"{name} has {of} from {least} to {most}; they must lie between 0 and {count - 1}")
 
 
 def total(values: Tensor, lists: Lists, scores: Tensor | None = None, *, backend: str = "auto") -> Tensor:

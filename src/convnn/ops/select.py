@@ -356,6 +356,32 @@ def strided(length: int, stride: int, *, device: torch.device | None = None) -> 
     return Neighbors(torch.where(absent, indices - stride, indices).unsqueeze(0), absent=absent.unsqueeze(0))
 
 
+def highest(scores: Tensor, K: int, *, excluded: Tensor | None = None) -> Tensor:
+    """Return the K highest of given scores, best first; of equal ones the lowest index, NaN and the excluded last.
+
+    Args:
+        scores: (..., T).
+        K: from 1 to T.
+        excluded: (..., T) bool.
+
+    Returns:
+        (..., K) int64.
+
+    Raises:
+        InputError: K is out of range, or the shapes differ.
+    """
+    if not 1 <= K <= scores.shape[-1]:
+        raise InputError(f"K={K} must lie between 1 and {scores.shape[-1]}, the number of scores")
+    is_last = scores.isnan()
+    if excluded is not None:
+        if excluded.shape != scores.shape or excluded.dtype != torch.bool:
+            raise InputError(
+                f"excluded of shape {tuple(excluded.shape)} and {excluded.dtype} must be {tuple(scores.shape)} bool"
+            )
+        is_last = is_last | excluded
+    return scores.masked_fill(is_last, -torch.inf).sort(dim=-1, descending=True, stable=True).indices[..., :K]
+
+
 def _add_axis(indices: Tensor, n: int, along: Tensor) -> Tensor:
     """Extend windows (N, k) by an axis of n positions, with windows (M, l) along it, to (N * M, k * l)."""
     return (indices[:, None, :, None] * n + along[:, None]).flatten(0, 1).flatten(1)

@@ -111,20 +111,24 @@ class PowerMeanAggregation(_OnLists, aggr.PowerMeanAggregation):
 def _reduced(
     x: Tensor, index: Tensor | None, ptr: Tensor | None, dim_size: int | None, dim: int, reduction: Reduction
 ) -> Tensor:
-    """Reduce along one axis: the elements of a set have its number in `index`, or lie between two entries of `ptr`.
+    """Reduce along one axis; see `lists_of_sets`."""
+    rows = x.movedim(dim, 0)
+    lists = lists_of_sets(rows, index, ptr, dim_size)
+    out = reduction(rows.flatten(1) if rows.dim() > 1 else rows.unsqueeze(1), lists)
+    return out.view(lists.queries, *rows.shape[1:]).movedim(0, dim)
+
+
+def lists_of_sets(rows: Tensor, index: Tensor | None, ptr: Tensor | None, dim_size: int | None) -> Lists:
+    """Return the lists of rows in each set: the set of a row is in `index`, or its rows lie between entries of `ptr`.
 
     Raises:
         InputError: neither index nor ptr is given, or an index lies outside the sets.
     """
-    rows = x.movedim(dim, 0)
     if ptr is not None:
-        lists = Lists(ptr, torch.arange(rows.shape[0], device=rows.device), rows.shape[0])
-    elif index is not None:
-        lists = Lists.of_targets(index.contiguous(), _size(index) if dim_size is None else dim_size)
-    else:
+        return Lists(ptr, torch.arange(rows.shape[0], device=rows.device), rows.shape[0])
+    if index is None:
         raise InputError("index=None must be the set of each element where ptr is not given either")
-    out = reduction(rows.flatten(1) if rows.dim() > 1 else rows.unsqueeze(1), lists)
-    return out.view(lists.queries, *rows.shape[1:]).movedim(0, dim)
+    return Lists.of_targets(index.contiguous(), _size(index) if dim_size is None else dim_size)
 
 
 def _size(index: Tensor) -> int:

@@ -1,0 +1,157 @@
+"""Learning to rank items for users from what they chose: the loss, its samples, and figures of a ranking."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from convnn.errors import InputError, check_at_least
+from convnn.ops.ragged import check_edges
+
+
+def bpr_loss(positives: Tensor, negatives: Tensor, embeddings: Sequence[Tensor] = (), *, decay: float = 1e-4) -> Tensor:
+    r"""Return the loss of Bayesian personalised ranking: what a user chose should score above what it did not choose.
+
+    .. math:: \frac{1}{B} \sum_b \log(1 + e^{n_b - p_b}) + \frac{\lambda}{2 B} \sum_b \sum_e \lVert e_b \rVert^2
+
+    Args:
+        positives: (B,) scores p of an item that each user chose.
+        negatives: (B,) scores n of an item that it did not choose.
+        embeddings: e, each (B, dim), such as those of the users and of both items before propagation; one that occurs
+            several times in the batch counts as often.
+        decay: lambda, at least 0; it corresponds to twice `lambda_reg` of `torch_geometric.nn.LightGCN`.
+
+    Raises:
+        InputError: shapes do not agree, or decay is negative.
+
+    Reference:
+        Rendle et al., "BPR: Bayesian Personalized Ranking from Implicit Feedback", arXiv 1205.2618; with the decay as
+        in the published code of LightGCN, arXiv 2002.02126.
+    """
+    if positives.dim() != 1 or positives.shape != negatives.shape:
+        raise InputError(
+            f"positives of shape {tuple(positives.shape)} and negatives of shape {tuple(negatives.shape)} must both be"
+            " (B,)"
+        )
+    if not decay >= 0:
+        raise InputError(f"decay={decay} must not be negative")
+    penalty = sum((rows.square().sum() for rows in embeddings), start=positives.new_zeros(()))
+    return F.softplus(negatives - positives).mean() + decay / (2 * positives.shape[0]) * penalty
+
+
+def sample_triples(
+    interactions: Tensor, num_users: int, num_items: int, number: int, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw users, an item that each of them chose, and one that it did not choose.
+
+    Users are drawn uniformly; those without items are left out, so that fewer triples may come. An item that a user
+    chose several times is drawn as much more often.
+
+    Args:
+        interactions: (2, E) int64, the user and the item of each interaction.
+        num_users: number of users.
+        num_items: number of items.
+        number: how many users are drawn; an epoch is E.
+        generator: source of the random numbers, on the device of the interactions; None is that of torch.
+
+    Returns:
+        Users, chosen items and other items, each (B,) int64 with B at most `number`.
+
+    Raises:
+        InputError: there is no interaction, a user or item does not exist, or a user has all items.
+    """
+    check_at_least("number", number, 1)
+    pairs = _checked(interactions, num_users, num_items)
+    if not pairs.numel():
+        raise InputError("interactions of shape (2, 0) must have at least one")
+    distinct = pairs.unique()
+    counts = torch.bincount(distinct // num_items, minlength=num_users)
+    if bool((counts == num_items).any()):
+        raise InputError(f"interactions give user {int(counts.argmax())} all {num_items} items; no other can be drawn")
+
+    def draw(below: int, size: int) -> Tensor:
+        return torch.randint(below, (size,), generator=generator, device=pairs.device)
+
+    ordered = pairs.sort().values
+    degrees = torch.bincount(pairs // num_items, minlength=num_users)
+    users = draw(num_users, number)
+    users = users[degrees[users] > 0]
+    share = torch.rand(users.shape[0], generator=generator, device=pairs.device, dtype=torch.double)
+    place = (degrees.cumsum(0) - degrees)[users] + (share * degrees[users]).long()
+    negatives, wrong = torch.empty_like(users), torch.ones_like(users, dtype=torch.bool)
+    while bool(wrong.any()):  # each round hits another item with a probability of at least 1 / num_items
+        negatives[wrong] = draw(num_items, int(wrong.sum()))
+        wrong = torch.isin(users * num_items + negatives, distinct)
+    return users, ordered[place] % num_items, negatives
+
+
+def interaction_mask(interactions: Tensor, users: Tensor, num_users: int, num_items: int) -> Tensor:
+    """Return which of the items (B, I) each of the given users (B,) has, as bool.
+
+    Args:
+        interactions: (2, E) int64, the user and the item of each interaction.
+        users: (B,) int64.
+        num_users: number of users.
+        num_items: number of items, I.
+
+    Raises:
+        InputError: the shape or type is wrong, or a user or item does not exist.
+    """
+    items = torch.arange(num_items, device=users.device)
+    pairs = users.unsqueeze(1) * num_items + items
+    return torch.isin(pairs, _checked(interactions, num_users, num_items))
+
+
+def recall(ranked: Tensor, relevant: Tensor) -> float:
+    """Return the mean over users of the share of the relevant items that are among the ranked.
+
+    Args:
+        ranked: (B, k) int64, items, best first; see `convnn.ops.select.highest`.
+        relevant: (B, I) bool, the items that each user should get. Users without any do not count.
+
+    Raises:
+        InputError: shapes do not agree, or no user has a relevant item.
+    """
+    hits, totals = _hits(ranked, relevant)
+    return (hits.sum(1) / totals).mean().item()
+
+
+def precision(ranked: Tensor, relevant: Tensor) -> float:
+    """Return the mean over users of the share of the ranked items that are relevant; arguments as in `recall`."""
+    hits, _ = _hits(ranked, relevant)
+    return hits.mean().item()
+
+
+def ndcg(ranked: Tensor, relevant: Tensor) -> float:
+    r"""Return the mean over users of the normalised discounted cumulative gain; arguments as in `recall`.
+
+    .. math:: \sum_{r=1}^{k} \frac{\mathrm{hit}_r}{\log_2(r + 1)} \Big/ \sum_{r=1}^{\min(k, t)} \frac{1}{\log_2(r + 1)}
+
+    for t relevant items.
+    """
+    hits, totals = _hits(ranked, relevant)
+    ranks = torch.arange(1, ranked.shape[1] + 1, device=ranked.device, dtype=hits.dtype)
+    gains = 1 / (ranks + 1).log2()
+    best = gains.cumsum(0)[totals.clamp_max(ranked.shape[1]).long() - 1]
+    return ((hits * gains).sum(1) / best).mean().item()
+
+
+def _hits(ranked: Tensor, relevant: Tensor) -> tuple[Tensor, Tensor]:
+    """Return for each user with relevant items which ranked ones are, (B', k), and how many there are, (B',)."""
+    if ranked.dim() != 2 or relevant.dim() != 2 or relevant.dtype != torch.bool or ranked.shape[0] != relevant.shape[0]:
+        raise InputError(
+            f"ranked of shape {tuple(ranked.shape)} and relevant of shape {tuple(relevant.shape)} and {relevant.dtype}"
+            " must be (B, k), and (B, I) bool"
+        )
+    totals = relevant.sum(1)
+    counted = totals > 0
+    if not bool(counted.any()):
+        raise InputError("relevant must have an item for at least one user")
+    return relevant.gather(1, ranked)[counted].double(), totals[counted].double()
+
+
+def _checked(interactions: Tensor, num_users: int, num_items: int) -> Tensor:
+    """Return a number (E,) for each pair of user and item."""
+    check_edges(interactions, num_users, num_items, name="interactions", ends=("users", "items"))
+    return interactions[0] * num_items + interactions[1]
