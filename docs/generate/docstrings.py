@@ -5,7 +5,7 @@ from typing import Any
 
 from griffe import Extension, Object
 
-BLOCK = re.compile(r"^\.\. math:: *(.+(?:\n +\S.*)*)", re.MULTILINE)
+BLOCK = re.compile(r"^\.\. math::\s*(.+(?:\n +\S.*)*)", re.MULTILINE)
 INLINE = re.compile(r":math:`([^`]+)`")
 PAPER = re.compile(r"arXiv (\d{4}\.\d{5})")
 EXAMPLE = re.compile(r"^Example:$", re.MULTILINE)
