@@ -15,6 +15,7 @@ from benchmarks.contestants import LARGE, RESNET18, VGG11, Case
 from benchmarks.depthwise import measure_depthwise, measure_large_kernels
 from benchmarks.family import measure_family
 from benchmarks.generated import measure_generated
+from benchmarks.graphs import measure_graphs
 from benchmarks.layers import measure_layer, measure_sizes
 from benchmarks.map_sizes import measure_map_sizes
 from benchmarks.networks import measure_networks
@@ -23,12 +24,9 @@ from benchmarks.search import measure_search
 from benchmarks.structured import measure_structured
 from benchmarks.tokens import Tokens, measure_tokens, measure_vits
 
-GROUPS = ("map_sizes", "clustered", "networks", "family", "layers", "searches", "sizes", "tokens", "vits", "routed")
-GROUPS = ("map_sizes", "clustered", "networks", "family", "layers", "searches", "sizes", "tokens", "vits", "structured")
-GROUPS = ("map_sizes", "clustered", "networks", "family", "layers", "searches", "sizes", "tokens", "vits", "generated")
 GROUPS = (
     *("map_sizes", "clustered", "networks", "family", "layers", "searches", "sizes", "tokens", "vits"),
-    *("depthwise", "large_kernels"),
+    *("routed", "structured", "generated", "depthwise", "large_kernels", "graphs"),
 )
 
 
@@ -88,6 +86,7 @@ FULLY: dict[str, Callable[[], Any]] = {
         measure_depthwise(Case(16, *shape), (3, 7, 13, 17, 31), 5, with_memory=True) for shape in FAMILY
     ],
     "large_kernels": lambda: measure_large_kernels(2, 224, 3),
+    "graphs": lambda: measure_graphs(100_000, 16, 64, (10_000, 50_000), 7),
 }
 """The cases that the page shows."""
 
@@ -106,6 +105,7 @@ QUICKLY: dict[str, Callable[[], Any]] = {
     "generated": lambda: measure_generated((256, 512), 2, with_memory=False),
     "depthwise": lambda: [measure_depthwise(Case(2, 8, 16, 16), (3, 13), 2, with_memory=False)],
     "large_kernels": lambda: measure_large_kernels(2, 32, 1),
+    "graphs": lambda: measure_graphs(1000, 16, 8, (500,), 2),
 }
 """The same cases on small batches, to check that everything runs and agrees."""
 

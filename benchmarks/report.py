@@ -25,6 +25,7 @@ def tables(results: dict[str, Any]) -> str:
         "generated": [_generated],
         "depthwise": [_depthwise],
         "large_kernels": [_large_kernels],
+        "graphs": [_graphs, _graph_searches],
     }
     return "\n".join(table(results) for group, makers in parts.items() if group in results for table in makers)
 
@@ -232,6 +233,36 @@ def _large_kernels(results: dict[str, Any]) -> str:
         + "\n".join(lines)
         + "\n"
     )
+
+
+def _graphs(results: dict[str, Any]) -> str:
+    """A row an aggregation: of PyTorch Geometric, ours of the same messages, and ours without messages."""
+    measured = results["graphs"]
+    names = list(measured["rows"]["Sum"]["ms"])
+    head = ["aggregation", *(f"{name}, ms" for name in names), *(f"{n}, times faster" for n in names if n != "PyG")]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for kind, row in measured["rows"].items():
+        faster = [f"{number:.1f}" if row["agrees"] else "parity failed" for number in row["times faster"].values()]
+        lines.append("| " + " | ".join([kind, *(f"{row['ms'][name]:.0f}" for name in names), *faster]) + " |")
+    return (
+        f"### Aggregation on a graph of {measured['nodes']:,} nodes, mean degree {measured['degree']},"
+        f" {measured['channels']} channels\n\n"
+        "Forward and backward, from the features of the nodes. *Of messages* is our aggregation in a layer of PyTorch"
+        " Geometric, which stores a message for each edge; *ours* sums over lists that are found once a graph.\n\n"
+        + "\n".join(lines)
+        + "\n"
+    )
+
+
+def _graph_searches(results: dict[str, Any]) -> str:
+    searches = results["graphs"]["searches"]
+    names = list(searches[0]["ms"])
+    head = ["points", *(f"{name}, ms" for name in names), "ours faster than Faiss", "same neighbours"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for one in searches:
+        cells = [f"{one['points']:,}", *(f"{one['ms'][name]:.0f}" for name in names)]
+        lines.append("| " + " | ".join([*cells, f"{one['times faster']:.1f}", f"{one['same']:.4f}"]) + " |")
+    return "### The graph of the 16 nearest, 64 channels, Euclidean\n\n" + "\n".join(lines) + "\n"
 
 
 def _cost_table(rows: dict[str, dict[str, Any]], *, agrees: bool = True) -> str:

@@ -15,7 +15,8 @@ from markdown.preprocessors import Preprocessor
 
 from convnn.cli import COMMANDS, command_parser
 from convnn.models import create_model, describe_model, list_models
-from convnn.nn import LAYERS
+from convnn.nn import LAYERS, list_layers
+from convnn.nn.graphs._deferred import public_names
 from convnn.nn.registry import entry_for
 from convnn.train.config import layer_settings
 
@@ -94,6 +95,15 @@ def _settings(layer: str) -> str:
     return ", ".join(f"`{setting}`" for setting in layer_settings() if setting in read)
 
 
+def graphs(kind: str) -> Iterator[str]:
+    """The reference of what needs PyTorch Geometric: the "layers" of `--layer`, or "others"."""
+    by_name = {one: one.name for one in public_names().values()}
+    of_layers = {by_name[build] for name in list_layers("graphs") if (build := LAYERS[name].build) in by_name}
+    for name, one in public_names().items():
+        if (name in of_layers) == (kind == "layers"):
+            yield from ("", f"::: convnn.nn.graphs.{one.module}.{name}", "")
+
+
 def models() -> Iterator[str]:
     """Every value of `--model`, with its parameters for ten classes."""
     rows = ((f"`{name}`", describe_model(name), f"{_parameters(name):,}") for name in list_models())
@@ -110,6 +120,7 @@ def _parameters(name: str) -> int:
 TABLES: dict[str, Callable[..., Iterator[str]]] = {
     "commands": commands,
     "layers": layers,
+    "graphs": graphs,
     "models": models,
     "guide": guide.everything,
     "family": guide.family,

@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from convnn import data, export, hub, models, nn, ops, study, train, viz
+    from convnn import data, export, graphs, hub, models, nn, ops, study, train, viz
     from convnn.nn import merge, replace_depthwise, replace_layers, share_kernels
     from convnn.train import load
 
@@ -19,6 +19,7 @@ __all__ = [
     "__version__",
     "data",
     "export",
+    "graphs",
     "hub",
     "load",
     "merge",

@@ -14,7 +14,7 @@ from convnn.errors import InputError, did_you_mean
 from convnn.train import TrainConfig
 from convnn.train.config import PUBLISHED_NAMES
 from convnn.train.config_file import read_config_file
-from convnn.train.flags import option_of
+from convnn.train.flags import option_of, value_type
 from pairwise import one_in
 
 ALPHABET = string.ascii_lowercase + string.digits + "_-"
@@ -76,7 +76,7 @@ def suggested(message: str) -> str:
 def test_flags_are_those_of_the_configuration_and_their_reverse() -> None:
     expected = {option_of(f) for f in fields(TrainConfig)} | {"-h", "--help", "--help-all", "--config"}
     expected |= {f"--{name}" for name in PUBLISHED_NAMES}
-    expected |= {f"--no-{f.name}" for f in fields(TrainConfig) if f.type is bool}
+    expected |= {f"--no-{f.name}" for f in fields(TrainConfig) if value_type(f.type) is bool}
     assert set(PARSERS["train"].flags()) == expected
 
 

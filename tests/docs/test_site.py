@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 import convnn.data
+import convnn.graphs
 import convnn.models
 import convnn.nn
 import convnn.ops
@@ -125,6 +126,8 @@ def test_every_public_name_is_in_the_reference(site: Path, pages: dict[Path, Pag
     found = set().union(*(page.anchors for path, page in pages.items() if path.parent.name == "reference"))
     for module in (
         convnn.nn,
+        convnn.graphs,
+        convnn.ops.edges,
         convnn.ops.select,
         convnn.ops.weigh,
         convnn.ops.aggregate,

@@ -58,7 +58,7 @@ NETWORKS = {
     *[
         (model, "ConvNNAttention" if model.startswith("vit") else "ConvNN")
         for model in filter(is_usual, list_models())
-        if reads_of(model) != "sequences"
+        if reads_of(model) not in ("sequences", "graphs")
     ],
 }
 

@@ -44,7 +44,11 @@ def test_vgg11_has_the_published_number_of_parameters(layer: str, settings: dict
     assert _count("vgg11", layer, num_classes=100, **settings) == published + 368_730
 
 
-@pytest.mark.parametrize("name", only(is_usual, list_models()))
+NETWORKS = [name for name in list_models() if reads_of(name) != "graphs"]
+"""Networks on images and sequences; that on graphs has its own tests."""
+
+
+@pytest.mark.parametrize("name", only(is_usual, NETWORKS))
 def test_any_channels_classes_and_resolutions(name: str) -> None:
     settings = KERNELS.get(default_layer(name), {})
     network = create_model(name, in_channels=2, num_classes=5, width=1 / 16, **settings).eval()
@@ -53,7 +57,7 @@ def test_any_channels_classes_and_resolutions(name: str) -> None:
         assert network(torch.randn(1, 2, *size)).shape == (1, 5)
 
 
-@pytest.mark.parametrize("name", only(is_usual, list_models()))
+@pytest.mark.parametrize("name", only(is_usual, NETWORKS))
 def test_features_then_head_is_the_network(name: str) -> None:
     layer = "Attention" if name.startswith("vit") else "Conv2d"  # a choice of neighbours would amplify rounding
     network = create_model(name, layer, width=1 / 16).eval()

@@ -17,7 +17,7 @@ from convnn.errors import InputError
 from convnn.models import create_model, list_models
 from convnn.train import TrainConfig, Trainer, find_resume_point, load_checkpoint
 from convnn.train.device import make_accelerator
-from convnn.train.flags import choices_of
+from convnn.train.flags import choices_of, value_type
 from convnn.train.resume import CHANGEABLE
 from convnn.train.sealed import read_sealed, write_sealed
 from pairwise import one_in
@@ -228,7 +228,7 @@ SAVED = {f.name: f for f in fields(TrainConfig) if f.name not in CHANGEABLE}
 
 def other_value(f, value: Any) -> list[str]:
     """Return flags with a value other than `value`."""
-    if f.type is bool:
+    if value_type(f.type) is bool:
         return [f"--no-{f.name}" if value else f"--{f.name}"]
     if choices := choices_of(f) or (list_models() if f.name == "model" else None):
         return [f"--{f.name}", next(one for one in choices if one != value)]

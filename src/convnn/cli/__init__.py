@@ -24,8 +24,8 @@ from convnn.interruption import Interrupted, Interruption
 COMMANDS = {
     "train": "train a network",
     "evaluate": "measure the accuracy of a checkpoint",
-    "predict": "classify pictures",
-    "neighbors": "draw the neighbours that each layer chooses",
+    "predict": "classify pictures, nodes or graphs",
+    "neighbors": "draw the neighbours that each layer chooses, or those of a node",
     "kernels": "draw the kernels of each layer, and their spectra",
     "statistics": "measure the neighbours that each layer chooses, or how far it looks",
     "sweep": "run a study, which is a set of runs",

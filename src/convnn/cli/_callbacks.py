@@ -1,6 +1,7 @@
 """Training callbacks that draw pictures or measure neighbours."""
 
 import csv
+import time
 from collections.abc import Callable, Sequence
 from math import isnan
 from pathlib import Path
@@ -22,8 +23,13 @@ NUM_IMAGES = 256
 """Number of images measured after every epoch, and of training images that determine the classes of positions."""
 
 
+REST = 9
+"""How many times as long as it took to draw the curves they are left as they are."""
+
+
 class Curves(Callback):
-    """Redraws curves.png from metrics.csv after every epoch; a failure is reported once and does not stop the run.
+    """Redraws curves.png from metrics.csv after an epoch, unless drawing would take more than a tenth of the time, and
+    at the end of the run; a failure is reported once and does not stop the run.
 
     Args:
         folder: folder of the run.
@@ -34,9 +40,25 @@ class Curves(Callback):
         self.folder = folder
         self.warn = warn
         self.has_warned = False
+        self.is_drawn = True
+        self.due = 0.0
 
     def on_epoch_end(self, result: EpochResult) -> None:
-        """Draw the curves."""
+        """Draw the curves, if it is time."""
+        self.is_drawn = False
+        start = time.perf_counter()
+        if start >= self.due:
+            self._draw()
+            end = time.perf_counter()
+            self.due = end + REST * (end - start)
+
+    def on_end(self) -> None:
+        """Draw the curves with the last epoch."""
+        if not self.is_drawn:
+            self._draw()
+
+    def _draw(self) -> None:
+        self.is_drawn = True
         path = self.folder.path / CURVES
         try:
             draw_curves(self.folder.metrics, path)

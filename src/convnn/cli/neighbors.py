@@ -1,4 +1,4 @@
-"""Draw the neighbours that each layer of a trained network chooses on images."""
+"""Draw the neighbours that each layer of a trained network chooses on images, or the neighbours of nodes of a graph."""
 
 import argparse
 from collections.abc import Iterable
@@ -8,10 +8,11 @@ from rich.console import Console
 from torch import Tensor
 
 from convnn.cli._flags import add_checkpoint, add_config_flags, add_out_flags, config_from
+from convnn.cli._graphs import draw_graphs
 from convnn.cli._images import add_fit_flag, config_like, fit_from
 from convnn.cli._parser import Parser, PathAction
 from convnn.cli.evaluate import load_part_like, refuse_all_but_images
-from convnn.data import denormalise, load_image
+from convnn.data import denormalise, kind_of, load_image
 from convnn.errors import InputError, check_at_least, check_at_most
 from convnn.files import check_new, make_folder
 from convnn.screen import print_line, show_activity
@@ -27,7 +28,13 @@ def add_flags(parser: Parser) -> None:
     parser.add_argument(
         "images", action=PathAction, nargs="*", metavar="IMAGE", help="picture files (default: test images)"
     )
-    parser.add_argument("--index", type=int, nargs="+", default=[0], help="test images to draw if no file is given")
+    parser.add_argument(
+        "--index",
+        type=int,
+        nargs="+",
+        default=[0],
+        help="test images to draw if no file is given; or nodes, or test graphs",
+    )
     parser.add_argument(
         "--query", nargs="+", default=None, metavar="ROW,COLUMN", help="pixels whose neighbours to draw"
     )
@@ -46,6 +53,9 @@ def run(args: argparse.Namespace, console: Console) -> None:
     queries = None if args.query is None else [parse_query(text) for text in args.query]
     device = find_device(config_from(args).device)
     network, recipe = load_checkpoint(args.checkpoint)
+    if kind_of(recipe.input_shape) == "graph":
+        draw_graphs(args, network, recipe, console)
+        return
     refuse_all_but_images(recipe, args.checkpoint, "neighbors")
     network.to(device)
     images = read_images(args, recipe)

@@ -1,10 +1,10 @@
-"""Classify pictures with a trained network."""
+"""Classify pictures with a trained network, or nodes of a graph, or graphs."""
 
 import argparse
 import io
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,10 +15,11 @@ from rich.table import Table
 from torch import Tensor
 
 from convnn.cli._flags import add_checkpoint, add_config_flags, add_merge_flag, add_out_flags, config_from
+from convnn.cli._graphs import chosen_samples, parse_numbers, part_of_graphs
 from convnn.cli._images import add_fit_flag, find_pictures, fit_from
 from convnn.cli._parser import Parser, PathAction
 from convnn.cli.evaluate import refuse_all_but_images
-from convnn.data import load_image
+from convnn.data import LabelledPart, kind_of, load_image
 from convnn.errors import InputError, check_at_least, check_choice
 from convnn.files import check_new, make_folder, write_atomically
 from convnn.models import Network
@@ -31,9 +32,9 @@ FORMATS = ("table", "csv", "json")
 
 
 class Guess(NamedTuple):
-    """One of the most probable classes of a picture; rank 1 is the most probable."""
+    """One of the most probable classes of a picture, node or graph; rank 1 is the most probable."""
 
-    image: str
+    sample: str
     rank: int
     name: str
     probability: float
@@ -59,7 +60,7 @@ def add_flags(parser: Parser) -> None:
         action=PathAction,
         nargs="+",
         metavar="IMAGE",
-        help="picture files of any size, and folders of them",
+        help="picture files of any size, and folders of them; or numbers of nodes, or of test graphs",
     )
     parser.add_argument("--top", type=int, default=3, help="number of classes to show for each picture")
     parser.add_argument("--batch_size", type=int, default=32, help="number of pictures in memory at once")
@@ -72,7 +73,7 @@ def add_flags(parser: Parser) -> None:
     add_out_flags(parser, "file to write instead of printing")
     add_fit_flag(parser)
     add_merge_flag(parser)
-    add_config_flags(parser, only=["imports", "device"])
+    add_config_flags(parser, only=["imports", "data_path", "device"])
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -84,6 +85,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if out is not None:
         check_file(out, overwrite=args.overwrite)
     network, recipe = load_checkpoint(args.checkpoint)
+    if kind_of(recipe.input_shape) == "graph":
+        part = part_of_graphs(args, recipe)
+        found = guess_graphs(network, recipe, part, parse_numbers(args.images), args.top)
+        write(found, args.format, out, console, part.kind)
+        return 0
     refuse_all_but_images(recipe, args.checkpoint, "predict")
     fit = fit_from(args, recipe)
     if args.merge:
@@ -132,58 +138,72 @@ def guess_batch(
 ) -> Iterator[Guess]:
     """Yield the most probable classes of each picture of a batch, at most `top` each."""
     images = torch.cat([image for _, image in batch]).to(device)
+    return _guess(network, recipe, images, [path for path, _ in batch], top)
+
+
+def guess_graphs(network: Network, recipe: Recipe, part: LabelledPart, numbers: list[int], top: int) -> list[Guess]:
+    """Return the most probable classes of each node, or of each graph of the part, at most `top` each.
+
+    Raises:
+        InputError: there is no such node or graph.
+    """
+    inputs = chosen_samples(recipe, part, numbers, part.kind)
+    return list(_guess(network.cpu(), recipe, inputs, [str(number) for number in numbers], top))
+
+
+def _guess(network: Network, recipe: Recipe, inputs: Any, names: Sequence[str], top: int) -> Iterator[Guess]:
     with torch.no_grad():
-        probabilities = network(images).softmax(dim=-1).cpu()
+        probabilities = network(inputs).softmax(dim=-1).cpu()
     best = probabilities.topk(min(top, len(recipe.classes)))
-    for (path, _), values, indices in zip(batch, best.values.tolist(), best.indices.tolist(), strict=True):
+    for name, values, indices in zip(names, best.values.tolist(), best.indices.tolist(), strict=True):
         for rank, (value, index) in enumerate(zip(values, indices, strict=True), start=1):
-            yield Guess(path, rank, recipe.classes[index], value)
+            yield Guess(name, rank, recipe.classes[index], value)
 
 
-def write(guesses: list[Guess], form: str, out: Path | None, console: Console) -> None:
-    """Print the guesses, or write them to a file, atomically.
+def write(guesses: list[Guess], form: str, out: Path | None, console: Console, kind: str = "image") -> None:
+    """Print the guesses, or write them to a file, atomically; `kind` is the word for a sample.
 
     Raises:
         OutputError: the file cannot be written.
     """
     if form == "table" and out is None:
         if guesses:
-            console.print(as_table(guesses))
+            console.print(as_table(guesses, kind))
         return
-    text = {"table": as_text, "csv": as_csv, "json": as_json}[form](guesses)
+    text = {"table": as_text, "csv": as_csv, "json": as_json}[form](guesses, kind)
     if out is None:
         console.file.write(text)
     else:
         write_atomically(out, text)
 
 
-def as_table(guesses: Iterable[Guess]) -> Table:
-    """Return a table that names each picture once; narrow terminals wrap its cells without cutting them."""
+def as_table(guesses: Iterable[Guess], kind: str = "image") -> Table:
+    """Return a table that names each sample once; narrow terminals wrap its cells without cutting them."""
     table = Table(box=None)
-    for heading in ("image", "class", "probability"):
+    for heading in (kind, "class", "probability"):
         table.add_column(heading, overflow="fold")
     for guess in guesses:
-        table.add_row(guess.image if guess.rank == 1 else "", guess.name, f"{guess.probability:.1%}")
+        table.add_row(guess.sample if guess.rank == 1 else "", guess.name, f"{guess.probability:.1%}")
     return table
 
 
-def as_text(guesses: Iterable[Guess]) -> str:
+def as_text(guesses: Iterable[Guess], kind: str = "image") -> str:
     """Return the table as text of unlimited width."""
     screen = io.StringIO()
-    make_console(screen).print(as_table(guesses))
+    make_console(screen).print(as_table(guesses, kind))
     return screen.getvalue()
 
 
-def as_csv(guesses: Iterable[Guess]) -> str:
-    """Return a CSV row for each class of each picture, with probabilities from 0 to 1."""
-    return csv_text(("image", "rank", "class", "probability"), guesses)
+def as_csv(guesses: Iterable[Guess], kind: str = "image") -> str:
+    """Return a CSV row for each class of each sample, with probabilities from 0 to 1."""
+    return csv_text((kind, "rank", "class", "probability"), guesses)
 
 
-def as_json(guesses: Iterable[Guess]) -> str:
-    """Return a JSON list with an entry for each picture, in ASCII, so that file names of any bytes survive."""
-    pictures: list[dict[str, Any]] = []
+def as_json(guesses: Iterable[Guess], kind: str = "image") -> str:
+    """Return a JSON list with an entry for each sample, in ASCII, so that file names of any bytes survive."""
+    samples: list[dict[str, Any]] = []
     for guess in guesses:
         if guess.rank == 1:
-            pictures.append({"image": guess.image, "classes": []})
-        pictures[-1]["classes"].append({"class": guess.name, "probability": guess.probability})
-    return json.dumps(pictures, indent=2) + "\n"
+            samples.append({kind: guess.sample, "classes": []})
+        samples[-1]["classes"].append({"class": guess.name, "probability": guess.probability})
+    return json.dumps(samples, indent=2) + "\n"

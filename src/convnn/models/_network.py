@@ -65,7 +65,7 @@ class Network(nn.Module):
                 f" until {self.min_size}x{self.min_size} is one pixel; enlarge them: resize={self.min_size}"
             )
 
-    def forward_features(self, x: Tensor) -> Tensor:
+    def forward_features(self, x: Any) -> Tensor:
         """Map images (B, C, H, W) to features (B, F, H', W') or tokens (B, T, D), or (B, C, T) to (B, F, T)."""
         raise NotImplementedError
 

@@ -116,12 +116,18 @@ class GNN(Network):
         x = graph.x
         if x.dim() != 2 or x.shape[1] != self.in_channels:
             raise InputError(f"x of shape {tuple(x.shape)} must be (N, {self.in_channels})")
+        return self.forward_head(self.forward_features(graph))
+
+    def forward_features(self, graph: GraphBatch) -> Tensor:
+        """Map a graph to features (B, F) of its `nodes`, or of every graph where there are several."""
         h = self.embed(graph)
         if graph.graph_of is not None:
-            h = pool_nodes(h, graph.graph_of, graph.num_graphs, self.readout)
-        elif graph.nodes is not None:
-            h = h[graph.nodes]
-        return self.head(self._drop(h) if self.has_head else h)
+            return pool_nodes(h, graph.graph_of, graph.num_graphs, self.readout)
+        return h if graph.nodes is None else h[graph.nodes]
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Map features (B, F) to logits (B, num_classes); without a linear head they are the logits."""
+        return self.head(self._drop(features) if self.has_head else features)
 
     def embed(self, graph: GraphBatch) -> Tensor:
         """Return the features (N, F) of all nodes after the last layer, or their logits without a linear head."""

@@ -1,6 +1,7 @@
 """Layers in which every position chooses its neighbours, or takes those in its window."""
 
 from convnn.nn import functional
+from convnn.nn._activations import ACTIVATIONS
 from convnn.nn._cost import SlowSearchWarning
 from convnn.nn._depthwise import DepthwiseConv1d, DepthwiseConv2d, DepthwiseConv3d
 from convnn.nn._extensions import import_layers
@@ -73,7 +74,6 @@ from convnn.nn.tokens.convnn import CONVOLUTION_TYPES, ConvNNAttention
 from convnn.nn.tokens.offsets import LKCAttention
 from convnn.nn.tokens.windows import SPARSE_MODES, LocalAttention, NeighborhoodAttention, SparseAttention
 from convnn.nn.vision_graphs._degree import DEGREE_TYPES, DegreeEstimator
-from convnn.nn.vision_graphs._edges import ACTIVATIONS
 from convnn.nn.vision_graphs._ranker import EDGE_TYPES, EdgeRanker
 from convnn.nn.vision_graphs.adaptive import POOLINGS, AdaptiveNeighborhoods2d
 from convnn.nn.vision_graphs.axial import MGC2d, SVGA2d

@@ -157,8 +157,15 @@ def check_layer_name(argument: str, name: str) -> None:
     if name not in LAYERS:
         load_packages()
     if name not in LAYERS:
-        hint = did_you_mean(name, LAYERS)
+        hint = did_you_mean(_name_of_class(name), LAYERS)
         raise InputError(f"{argument}={name!r} is not one of the {len(LAYERS)} layers that convnn layers lists{hint}")
+
+
+def _name_of_class(name: str) -> str:
+    """Return the name of the layer whose class is called so, or else the name itself."""
+    systems = [entry.system for entry in LAYERS.values() if entry.system is not None]
+    classes = {system.where.split()[0].rpartition(".")[2]: system.layer for system in reversed(systems)}
+    return classes.get(name) or name
 
 
 def list_layers(reads: str | None = None) -> list[str]:

@@ -90,7 +90,7 @@ def to_neighbors(
             or K is less than 1.
     """
     if batch is not None or ptr is not None:
-        ptr = _ptr_of(batch) if ptr is None else ptr
+        ptr = ptr_of(batch) if ptr is None else ptr
         nodes = int(ptr[-1]) if nodes is None else nodes
     if nodes is None:
         raise InputError("nodes=None must be the number of nodes where neither batch nor ptr is given")
@@ -248,7 +248,7 @@ def _check_within(indices: Tensor, positions: int) -> None:
         )
 
 
-def _ptr_of(batch: Tensor | None) -> Tensor:
+def ptr_of(batch: Tensor | None) -> Tensor:
     """Return the first node of each graph, and the number of nodes."""
     if batch is None or batch.dim() != 1 or batch.dtype != torch.long or bool((batch.diff() < 0).any()):
         raise InputError("batch must be one list of int64 that ascends, the graph of each node")

@@ -134,12 +134,14 @@ class Lists:
 def check_edges(
     edge_index: Tensor,
     sources: int,
-    targets: int,
+    targets: int | None = None,
     *,
     name: str = "edge_index",
     ends: tuple[str, str] = ("sources", "targets"),
 ) -> None:
-    """Check that edges are (2, E) int64, from sources to targets. In a compiled graph the values are not looked at.
+    """Check that edges are (2, E) int64 between nodes; None is as many targets as sources.
+
+    In a compiled graph the values are not looked at.
 
     Raises:
         InputError: the shape or type is wrong, or a node lies outside the graph; the message has the argument's name
@@ -149,7 +151,8 @@ def check_edges(
         raise InputError(f"{name} of shape {tuple(edge_index.shape)} and {edge_index.dtype} must be (2, E) int64")
     if torch.compiler.is_compiling() or not edge_index.numel():
         return
-    for numbers, count, of in zip(edge_index, (sources, targets), ends, strict=True):
+    counts = sources, sources if targets is None else targets
+    for numbers, count, of in zip(edge_index, counts, ends, strict=True):
         least, most = int(numbers.min()), int(numbers.max())
         if least < 0 or most >= count:
             raise InputError(f"{name} has {of} from {least} to {most}; they must lie between 0 and {count - 1}")

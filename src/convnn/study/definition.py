@@ -22,6 +22,9 @@ SWEEP_FLAGS = ("output_dir", "resume", "overwrite", "device", "test_only", "chec
 MEASURES = ("best", "last", "average")
 """Accuracies of a run: of its best epoch, of its last, and the mean of its last five epochs, or of all if fewer."""
 
+TEST = "test"
+"""The test accuracy of the best epoch of a run whose data have a val part."""
+
 COSTS = ("gflops", "parameters", "seconds")
 """Costs of a run's network."""
 
@@ -76,7 +79,7 @@ class Plot:
 
     Attributes:
         x: setting, or one of `COSTS`, on the horizontal axis.
-        y: one of `MEASURES`, on the vertical axis.
+        y: one of `MEASURES`, or `TEST`, on the vertical axis.
         lines: settings; there is a line for each combination of their values.
         panels: settings; there is a panel for each combination of their values.
     """
@@ -249,7 +252,7 @@ def _plot(values: Any, study: Study, source: str) -> Plot:
     if "x" not in values:
         raise InputError(f"{source} has a plot without x; name a setting or one of {', '.join(COSTS)}")
     plot = Plot(values["x"], values.get("y", "best"), *(tuple(values.get(key, ())) for key in ("lines", "panels")))
-    check_choice(f"y of a plot of {source}", plot.y, MEASURES)
+    check_choice(f"y of a plot of {source}", plot.y, (*MEASURES, TEST))
     check_choice(f"x of a plot of {source}", plot.x, [*study.settings, *COSTS])
     for name in plot.lines + plot.panels:
         check_choice(f"a line or panel of a plot of {source}", name, study.settings)

@@ -4,8 +4,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from convnn.runs.paired import CONFIDENCE, Difference, paired_difference
-from convnn.study.definition import MEASURES, Study
-from convnn.study.results import Group, Result, heading
+from convnn.study.definition import Study
+from convnn.study.results import Group, Result, heading, measures_of
 from convnn.tables import escape_markdown, markdown_table
 
 
@@ -25,7 +25,7 @@ def counterpart(group: Group, groups: Sequence[Group], baseline: Mapping[str, An
 
 
 def difference(study: Study, group: Group, baseline: Group, measure: str) -> Difference | None:
-    """Return by how much one of `MEASURES` of a group exceeds that of a baseline, paired by the study's repetitions."""
+    """Return by how much a measure of a group exceeds that of a baseline, paired by the study's repetitions."""
     return paired_difference(*({_key(study, r): r.value(measure) for r in g.results} for g in (group, baseline)))
 
 
@@ -34,17 +34,18 @@ def _key(study: Study, result: Result) -> Hashable:
 
 
 def _table(study: Study, groups: Sequence[Group], baseline: Mapping[str, Any]) -> str:
+    measures = measures_of([result for group in groups for result in group.results])
     rows = []
     for group in groups:
         other = counterpart(group, groups, baseline)
-        found = [] if other is None else [difference(study, group, other, measure) for measure in MEASURES]
+        found = [] if other is None else [difference(study, group, other, measure) for measure in measures]
         if known := [one for one in found if one is not None]:
             settings = ["" if group.settings[name] is None else str(group.settings[name]) for name in study.settings]
             cells = ["–" if one is None else one.in_points() for one in found]
             rows.append([*map(escape_markdown, settings), str(max(one.pairs for one in known)), *cells])
     if not rows:
         return ""
-    head = [*study.settings, "pairs", *(heading(name, groups) for name in MEASURES)]
+    head = [*study.settings, "pairs", *(heading(name, groups) for name in measures)]
     name = escape_markdown(", ".join(f"{key}={value}" for key, value in baseline.items()))
     is_number = [text not in study.settings for text in head]
     table = markdown_table(list(map(escape_markdown, head)), rows, is_number)

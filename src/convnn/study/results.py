@@ -9,7 +9,7 @@ from typing import Any
 from convnn.errors import InputError
 from convnn.runs import Run, read_run, validation_parts
 from convnn.runs.files import METRICS
-from convnn.study.definition import COSTS, MEASURES, PlannedRun, Study
+from convnn.study.definition import COSTS, MEASURES, TEST, PlannedRun, Study
 from convnn.tables import csv_text, escape_markdown, markdown_table
 from convnn.train import TrainConfig
 from convnn.train.resume import is_changeable
@@ -21,6 +21,7 @@ LAST_EPOCHS = 5
 HEADINGS = {
     "best": "best top-1",
     "last": "last top-1",
+    TEST: "test top-1 of the best",
     "gflops": "GFLOPs",
     "parameters": "parameters",
     "seconds": "s/epoch",
@@ -59,11 +60,13 @@ class Result:
         return stop_reason(self.run.curves[f"{self.run.validation_part}_top1"], self.planned.config) is not None
 
     def value(self, name: str) -> float:
-        """Return one of `MEASURES` or `COSTS`; accuracies from 0 to 1, NaN where unknown."""
+        """Return one of `MEASURES`, `TEST` or one of `COSTS`; accuracies from 0 to 1, NaN where unknown."""
         if name in COSTS:
             return float(getattr(self.run, name))
         if name == "best":
             return self.run.validation(self.run.best, "top1")
+        if name == TEST:
+            return self.run.at(self.run.best, "test_top1")
         accuracies = self.run.curves[f"{self.run.validation_part}_top1"]
         return accuracies[-1] if name == "last" else fmean(accuracies[-LAST_EPOCHS:])
 
@@ -144,24 +147,30 @@ def group_results(study: Study, results: Sequence[Result]) -> list[Group]:
     return [Group(dict(zip(study.settings, key, strict=True)), group) for key, group in groups.items()]
 
 
+def measures_of(results: Sequence[Result]) -> tuple[str, ...]:
+    """Return the measures to show: `MEASURES`, and `TEST` if some of the runs have a val part beside it."""
+    return MEASURES + ((TEST,) if any(result.run.validation_part == "val" for result in results) else ())
+
+
 def results_csv(study: Study, results: Sequence[Result]) -> str:
     """Return results.csv with a row per run: settings, epochs, accuracies from 0 to 1, and costs, all unrounded."""
     names = [*study.settings, *(name for name in study.repeats if any(name in run.settings for run in study.runs))]
+    measures = measures_of(results)
     rows = [
         [result.planned.name, *(result.planned.settings.get(name, "") for name in names), result.epochs]
-        + ["" if isnan(value := result.value(name)) else value for name in MEASURES + COSTS]
+        + ["" if isnan(value := result.value(name)) else value for name in measures + COSTS]
         for result in results
     ]
-    return csv_text(["run", *names, "epochs", *MEASURES, *COSTS], rows)
+    return csv_text(["run", *names, "epochs", *measures, *COSTS], rows)
 
 
 def results_table(study: Study, groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
     """Return head and rows of a table: mean and standard deviation over the repetitions, accuracies in percent."""
-    settings = study.settings
-    head = [*settings, "runs", *(heading(name, groups) for name in MEASURES + COSTS)]
+    settings, measures = study.settings, measures_of([result for group in groups for result in group.results])
+    head = [*settings, "runs", *(heading(name, groups) for name in measures + COSTS)]
     rows = [
         [*(_text(group.settings[name]) for name in settings), str(len(group.results))]
-        + [_accuracy(group, name) for name in MEASURES]
+        + [_accuracy(group, name) for name in measures]
         + [_cost(group, name) for name in COSTS]
         for group in groups
     ]
@@ -174,7 +183,9 @@ def results_markdown(study: Study, groups: Sequence[Group]) -> str:
     is_number = [name not in study.settings for name in head]
     cells = [list(map(escape_markdown, row)) for row in rows]
     table = markdown_table(list(map(escape_markdown, head)), cells, is_number)
-    part = validation_parts([result.run for group in groups for result in group.results]).capitalize()
+    results = [result for group in groups for result in group.results]
+    part = validation_parts([result.run for result in results]).capitalize()
+    part += " and test" if TEST in measures_of(results) else ""
     return f"# {study.title}\n\n{part} accuracies in percent: mean and standard deviation of the runs.\n\n{table}"
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from convnn.errors import OutputError
 from convnn.files import make_folder
+from convnn.models import reads_of
 from convnn.signals import answer_signals
 from convnn.study.definition import PlannedRun
 from convnn.study.device import Device
@@ -37,6 +38,9 @@ PRELOADED = (
     "torch.distributed.checkpoint.state_dict",
 )
 """Modules that every run imports."""
+
+OF_GRAPHS = ("torch_geometric.nn", "torch_geometric.datasets")
+"""Modules that runs on graphs import too."""
 
 
 class Worker:
@@ -59,7 +63,8 @@ class Worker:
         except OSError as error:
             raise OutputError(f"'{log}' cannot be written: {error.strerror or error}") from None
         words = ["train", *arguments(run.config), "--device", device.kind]
-        self._process = _process(words, str(log), device.environment)
+        modules = PRELOADED + (OF_GRAPHS if reads_of(run.config.model) == "graphs" else ())
+        self._process = _process(modules, words, str(log), device.environment)
         self._process.start()
 
     @property
@@ -111,12 +116,12 @@ def _flag(f: "Field[Any]", value: Any) -> Sequence[str]:
     return [f"{option_of(f)}={value}"]
 
 
-def _process(*args: Any) -> BaseProcess:
-    """Return a process, not yet started, that calls `_train`."""
+def _process(modules: Sequence[str], *args: Any) -> BaseProcess:
+    """Return a process, not yet started, that calls `_train`; the first one decides which modules all share."""
     forks_safely = sys.platform == "linux"  # on macOS, forking is unsafe once its frameworks are loaded
     if forks_safely:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(list(PRELOADED))
+        context.set_forkserver_preload(list(modules))
         return context.Process(target=_train, args=args)
     return multiprocessing.get_context("spawn").Process(target=_train, args=args)
 

@@ -31,7 +31,7 @@ class Callback:
         """Called when an epoch is trained and evaluated."""
 
     def on_checkpoint(self, weights: dict[str, Tensor], run: RunState) -> None:
-        """Called when there is something to save: after every epoch, when a checkpoint is due, and after a signal."""
+        """Called when there is something to save: after an epoch, when a checkpoint is due, and after a signal."""
 
     def on_broken_images(self, messages: Sequence[str]) -> None:
         """Called after an epoch with a message for each image skipped so far, if there are any."""

@@ -364,7 +364,7 @@ def _check_type(name: str, value: Any) -> None:
             key in (*READERS, "resize") and isinstance(setting, int | float | None) for key, setting in value.items()
         )
     if name in ("mean", "std"):
-        is_valid = is_valid and all(map(math.isfinite, value)) and (name == "mean" or min(value, default=0.0) > 0)
+        is_valid = is_valid and all(map(math.isfinite, value)) and (name == "mean" or min(value, default=1.0) > 0)
     if name == "fit":
         is_valid = value in FITS
     if not is_valid:

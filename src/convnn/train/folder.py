@@ -1,4 +1,4 @@
-"""The folder of a run, whose files are complete after every epoch."""
+"""The folder of a run, whose files are complete after every checkpoint."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
@@ -78,6 +78,7 @@ class RunFolder(Callback):
         self.recipe = make_recipe(config, data)
         self.summary = summary
         self.results: list[EpochResult] = []
+        self.num_saved = 0
         self.moved_from = point if point is not None and point.is_moved else None
         self.warn = warn
         self.config = config
@@ -113,13 +114,15 @@ class RunFolder(Callback):
             self._prepare()
         if self.moved_from is not None:
             self._copy_checkpoints(self.moved_from)
+        self.num_saved = len(self.results)
         if self.results:
             self._write_tables()
 
     def on_epoch_end(self, result: EpochResult) -> None:
-        """Rewrite the tables."""
+        """Rewrite the tables, if the checkpoint has this epoch."""
         self.results.append(result)
-        self._write_tables()
+        if self.num_saved == len(self.results):
+            self._write_tables()
 
     def on_checkpoint(self, weights: dict[str, Tensor], run: RunState) -> None:
         """Save the checkpoints, the best first, because the last one implies that it exists."""
@@ -132,6 +135,9 @@ class RunFolder(Callback):
             save_checkpoint(self.path / BEST, Checkpoint(weights, recipe))
         save_checkpoint(self.path / LAST, Checkpoint(weights, recipe, run), old_to=self.path / PREVIOUS)
         self.last_good = self.path / LAST
+        if self.results and self.num_saved < len(self.results):  # of earlier epochs, which had no checkpoint
+            self._write_tables()
+        self.num_saved = len(run.document["results"])
 
     def on_broken_images(self, messages: Sequence[str]) -> None:
         """List the skipped images in a file."""

@@ -28,11 +28,16 @@ class SaveTimer:
         self._steps_done = 0
         self._start = time.monotonic()
 
+    @property
+    def seconds_since(self) -> float:
+        """Seconds since the last checkpoint."""
+        return time.monotonic() - self._start
+
     def is_due(self) -> bool:
         """Return whether to save after the coming step; call it once per step."""
         self._steps_done += 1
         by_steps = self.steps is not None and self._steps_done >= self.steps
-        return by_steps or (self.seconds is not None and time.monotonic() - self._start >= self.seconds)
+        return by_steps or (self.seconds is not None and self.seconds_since >= self.seconds)
 
 
 def parse_interval(every: str | None) -> tuple[int | None, int | None]:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 STEPS_BETWEEN_CHECKS = 50  # reading the loss makes the device wait
+SECONDS_BETWEEN_SAVES = 1.0
+"""Epochs that end sooner after a checkpoint are not worth one, which would take longer than they do."""
 
 
 class Trainer:
@@ -242,11 +244,19 @@ class Trainer:
         self.meter = Meter(self.accelerator.device)
         self.is_saved = False
         broken = sorted(self.processes.gather_text({line for part in self.data.parts.values() for line in part.broken}))
-        self._save()  # first, so that the tables are never ahead of the checkpoint
+        if self._is_worth_saving(is_best=is_best):
+            self._save()  # first, so that the tables are never ahead of the checkpoint
+        else:
+            self._check_weights()
         for callback in self.callbacks:
             callback.on_epoch_end(result)
             if broken:
                 callback.on_broken_images(broken)
+
+    def _is_worth_saving(self, *, is_best: bool) -> bool:
+        """Return whether to save after an epoch; several processes always do, because their clocks differ."""
+        is_recent = self.processes.count == 1 and self.timer.seconds_since < SECONDS_BETWEEN_SAVES
+        return is_best or not is_recent or self.stop_reason() is not None
 
     def _save(self) -> None:
         """Pass a checkpoint to the callbacks, unless nothing has changed since the last one."""

@@ -5,6 +5,7 @@ from convnn.viz.curves import draw_curves
 from convnn.viz.fields.field import FieldSide, field_sides, receptive_field
 from convnn.viz.fields.layers import LayerField, layer_fields
 from convnn.viz.fields.plot import draw_fields
+from convnn.viz.graphs import draw_graph
 from convnn.viz.kernels import LayerKernel, draw_kernels, find_kernels
 from convnn.viz.neighbors.layers import LayerNeighbors, choose_queries, find_neighbors
 from convnn.viz.neighbors.page import write_page
@@ -24,6 +25,7 @@ __all__ = [
     "draw_comparison",
     "draw_curves",
     "draw_fields",
+    "draw_graph",
     "draw_kernels",
     "draw_neighbors",
     "draw_statistics",

@@ -159,9 +159,9 @@ def test_networks_are_built_of_graph_layers_by_name(model: str) -> None:
 def test_layers_of_torch_geometric_keep_their_own_settings() -> None:
     pytest.importorskip("torch_geometric")
     layer = layer_factory("SGC", on="maps", hops=3, K=4, metric="euclidean")(6, 8, bias=False)
-    assert str(layer) == "GraphOnMap2d(\n  6, 8, K=4, metric='euclidean'\n  (conv): SGC(6, 8, K=3)\n)"
+    assert str(layer) == "GraphOnMap2d(\n  6, 8, K=4, metric='euclidean'\n  (conv): SGC(6, 8, hops=3)\n)"
     assert layer.conv.lin.bias is None
-    assert layer_factory("SGC", hops=3, K=4)(6, 8).K == 3
+    assert layer_factory("SGC", hops=3, K=4)(6, 8).hops == 3
 
 
 def test_they_replace_convolutions_or_attention() -> None:
@@ -181,6 +181,18 @@ def test_they_replace_convolutions_or_attention() -> None:
     x = torch.randn(2, 5, 8)
     assert both["attention"](x, x, x)[0].shape == (2, 5, 8)
     assert "embed" in str(convnn.replace_layers(both, "GraphConvNN", where="embed"))
+    again = nn.ModuleDict({"attention": nn.MultiheadAttention(8, 2)})
+    with pytest.raises(InputError, match=r"^similarity_type='Loc' is for maps, and layer='GraphConvNN' takes"):
+        convnn.replace_layers(again, "GraphConvNN", similarity_type="Loc")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["torchvision:squeezenet1_1", "timm:vit_tiny_patch16_224"])
+def test_they_stand_in_networks_of_other_libraries(model: str) -> None:
+    network = create_model(model, "GraphConvNN", K=0, similarity_type="Col", where="*1*")
+    wrappers = [one for one in network.modules() if isinstance(one, GraphOnMap2d | GraphOnTokens)]
+    assert wrappers
+    assert all(one.graph.search.K == one.conv.K == 9 for one in wrappers)
 
 
 @pytest.mark.slow

@@ -40,7 +40,7 @@ register_layer(
 )
 register_layer(
     "GAT",
-    Deferred("baselines", "GAT", num_heads=1),
+    Deferred("baselines", "GAT", attention_heads=1),
     _fact(
         name="Graph attention",
         published="GAT",

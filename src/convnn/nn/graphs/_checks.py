@@ -4,6 +4,10 @@ import torch
 from torch import Tensor
 
 from convnn.errors import InputError
+from convnn.ops.ragged import check_edges
+
+Nodes = Tensor | tuple[Tensor, Tensor]
+"""Features (N, C) of the nodes, or those of the sources and those of the targets of edges."""
 
 
 def check_features(x: Tensor, channels: int | None = None) -> None:
@@ -34,20 +38,27 @@ def check_index(name: str, index: Tensor, count: int) -> None:
         raise InputError(f"{name} from {least} to {most} must lie between 0 and {count - 1}")
 
 
+def check_factors(name: str, factors: Tensor | None, count: int, of: str = "edge") -> None:
+    """Refuse factors that are not one for each edge; they may be negative.
+
+    Raises:
+        InputError: the shape or type is wrong.
+    """
+    if factors is not None and (factors.shape != (count,) or not factors.is_floating_point()):
+        raise InputError(
+            f"{name} of shape {tuple(factors.shape)} and {factors.dtype} must be floating and ({count},), one for each"
+            f" {of}"
+        )
+
+
 def check_weights(name: str, weights: Tensor | None, count: int, of: str = "edge") -> None:
     """Refuse weights that are not one for each edge, or negative. In a compiled graph the values are not looked at.
 
     Raises:
         InputError: the shape or type is wrong, or a weight is negative or NaN.
     """
-    if weights is None:
-        return
-    if weights.shape != (count,) or not weights.is_floating_point():
-        raise InputError(
-            f"{name} of shape {tuple(weights.shape)} and {weights.dtype} must be floating and ({count},), one for each"
-            f" {of}"
-        )
-    if torch.compiler.is_compiling() or bool((weights >= 0).all()):
+    check_factors(name, weights, count, of)
+    if weights is None or torch.compiler.is_compiling() or bool((weights >= 0).all()):
         return
     wrong = weights[~(weights >= 0)][0].item()
     raise InputError(f"{name} has {wrong}; weights must not be negative or NaN, since degrees are divided by")
@@ -67,3 +78,40 @@ def check_edge_features(edge_attr: Tensor | None, edges: int, channels: int) -> 
             f"edge_attr of shape {tuple(edge_attr.shape)} and {edge_attr.dtype} must be floating and {shape}, a row for"
             " each edge"
         )
+
+
+def check_edge_attr(edge_attr: Tensor | None, edges: int, channels: int | None) -> None:
+    """Refuse features of the edges that a layer does not read, or does not get; `channels` is what it is built for.
+
+    Raises:
+        InputError: they are missing, or given to a layer that does not read them, or not (E, channels).
+    """
+    if channels is not None:
+        check_edge_features(edge_attr, edges, channels)
+    elif edge_attr is not None:
+        raise InputError(
+            f"edge_attr of shape {tuple(edge_attr.shape)} is not read; build the layer with edge_dim, their number"
+        )
+
+
+def check_graph(x: Nodes, edge_index: Tensor, channels: int | None = None) -> tuple[Tensor, Tensor]:
+    """Return the features of the sources and of the targets of edges, which are the same unless x is a pair.
+
+    Raises:
+        InputError: features are not (N, channels), or edge_index is not (2, E) int64 or names a node that is not there.
+    """
+    sources, targets = (x, x) if isinstance(x, Tensor) else x
+    for nodes in (sources, targets):
+        check_features(nodes, channels)
+    check_edges(edge_index, sources.shape[0], targets.shape[0])
+    return sources, targets
+
+
+def check_dropout(dropout: float) -> None:
+    """Check that a rate of dropout leaves something.
+
+    Raises:
+        InputError: it is not in [0, 1).
+    """
+    if not 0 <= dropout < 1:
+        raise InputError(f"dropout={dropout!r} must be at least 0 and less than 1")

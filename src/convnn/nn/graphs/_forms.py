@@ -42,10 +42,12 @@ class OnFoundGraph:
         kind: Any = self.build.load() if isinstance(self.build, Deferred) else self.build
         of_layer, of_wrapper = (keyword_defaults(one, ()) for one in (kind, self.wrapper))
         own = {name: value for name, value in ({"bias": bias} | given).items() if name in of_layer}
-        out_channels = in_channels if self.wrapper is GraphOnTokens else width_or_heads
+        of_tokens = self.wrapper is GraphOnTokens
+        out_channels = in_channels if of_tokens else width_or_heads
+        widths = {"dim": in_channels} if of_tokens else {"in_channels": in_channels, "out_channels": out_channels}
         conv = kind(in_channels, out_channels, **own)
         settings = {name: value for name, value in given.items() if name in of_wrapper or name not in of_layer}
-        return self.wrapper(conv, **settings).to(device=device, dtype=dtype)
+        return self.wrapper(conv, **widths, **settings).to(device=device, dtype=dtype)
 
 
 @dataclass(frozen=True)

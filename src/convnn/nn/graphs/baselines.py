@@ -42,17 +42,17 @@ class GAT(GATConv):
     Args:
         in_channels: channels of each node.
         out_channels: channels of the output.
-        num_heads: number of heads, at least 1.
+        attention_heads: number of heads, at least 1.
         bias: learn b.
 
     Reference:
         Velickovic et al., "Graph Attention Networks", arXiv 1710.10903, equations 3 to 6.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, num_heads: int = 1, bias: bool = True) -> None:
-        shares = out_channels % num_heads == 0
-        channels = out_channels // num_heads if shares else out_channels
-        super().__init__(in_channels, channels, heads=num_heads, concat=shares, bias=bias)
+    def __init__(self, in_channels: int, out_channels: int, *, attention_heads: int = 1, bias: bool = True) -> None:
+        shares = out_channels % attention_heads == 0
+        channels = out_channels // attention_heads if shares else out_channels
+        super().__init__(in_channels, channels, heads=attention_heads, concat=shares, bias=bias)
 
 
 class GIN(GINConv):
@@ -67,3 +67,5 @@ class GIN(GINConv):
     def __init__(self, in_channels: int, out_channels: int, *, bias: bool = True) -> None:
         first, second = (nn.Linear(channels, out_channels, bias) for channels in (in_channels, out_channels))
         super().__init__(nn.Sequential(first, nn.ReLU(), second))
+        self.in_channels = in_channels
+        self.out_channels = out_channels

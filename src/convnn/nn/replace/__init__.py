@@ -174,6 +174,19 @@ def _of_one_kind(layers: dict[str, nn.Module], where: Where) -> dict[str, nn.Mod
     return {name: module for name, module in layers.items() if (name in of_tokens) == tokens_come_first}
 
 
+def _on_tokens(layer: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a layer on graphs that it reads on tokens.
+
+    Raises:
+        InputError: another one has not its default.
+    """
+    on_maps, on_tokens = (entry_for(layer, on).settings for on in ("maps", "tokens"))
+    for name, value in settings.items():
+        if name not in on_tokens and value != on_maps[name]:
+            raise InputError(f"{name}={value!r} is for maps, and layer={layer!r} takes the place of attention here")
+    return {name: value for name, value in settings.items() if name in on_tokens}
+
+
 def _maker(
     layer: str | Callable[[Any], nn.Module], settings: dict[str, Any], keep_weights: bool
 ) -> tuple[Callable[[Any], nn.Module], Callable[[nn.Module], bool]]:
@@ -194,7 +207,9 @@ def _maker(
             raise InputError(f"{name}={settings[name]} is kept from each convolution; leave it out")
     if reads == "graphs":
         return (
-            lambda old: of_tokens(old) if _tokens.is_attention(old) else of_maps(old),
+            lambda old: (
+                of_tokens(old, settings=_on_tokens(layer, settings)) if _tokens.is_attention(old) else of_maps(old)
+            ),
             lambda old: _is_convolution(old) or _tokens.is_attention(old),
         )
     known = (*_maps.FAMILIES, *_maps.UNPADDED)

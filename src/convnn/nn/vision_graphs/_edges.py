@@ -1,21 +1,11 @@
 """The linear map of an edge, and its normalisation and activation before the maximum."""
 
-from collections.abc import Callable
-from functools import partial
-
 import torch
 from torch import Tensor, nn
 
 from convnn.errors import check_choice
+from convnn.nn._activations import ACTIVATIONS
 from convnn.nn._grouped import grouped_linear
-
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "gelu": nn.GELU,
-    "leaky_relu": partial(nn.LeakyReLU, 0.2),
-    "hardswish": nn.Hardswish,
-    "none": nn.Identity,
-}
 
 
 class RowNorm(nn.Module):

@@ -5,10 +5,10 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from convnn.errors import check_at_least, check_choice
+from convnn.nn._activations import ACTIVATIONS
 from convnn.nn._factory import LayerFactory
 from convnn.nn._layer import MapLayer
 from convnn.nn.positional import PositionalEncoding2d
-from convnn.nn.vision_graphs._edges import ACTIVATIONS
 
 
 class Grapher2d(MapLayer):

@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 
 from convnn.models import HIDDEN_ACTIVATIONS, NODE_NORMS, READOUTS, RESIDUALS
+from convnn.nn.graphs.chebyshev import DAMPINGS, HOMOPHILIES
+from convnn.nn.graphs.holomorphic import HOLO_BASES, POWER_DAMPINGS
+from convnn.nn.graphs.pair_bases import SUPPORTS
+from convnn.nn.graphs.polar import ORTHONORMAL
 from convnn.train.flags._flag import DEEPEST, WIDEST, flags_of
 
 flag = flags_of("graphs")
@@ -19,8 +23,22 @@ class GraphLayerFlags:
     )
     linear_head: bool = flag(False, "end gnn in a linear map, after as many layers")
     readout: str = flag("mean", "how gnn pools the nodes of each graph", READOUTS)
+    attention_heads: int = flag(1, "number of heads of GAT", least=1, most=WIDEST)
     hops: int = flag(2, "number of propagations, or degree of a polynomial of the graph", least=0, most=DEEPEST)
-    aggr: str = flag("softmax", "how messages are aggregated, such as softmax, power, add, mean or max")
+    delta: float = flag(1.0, "length of TV's step down the total variation")
+    eps: float = flag(1e-3, "smallest distance of neighbours in TV", above=0.0)
+    act: str = flag("relu", "activation of TV", ("relu", "elu", "gelu", "tanh", "leaky_relu"))
+    num_mixtures: int = flag(8, "number of components of Fisher's mixture", least=1, most=WIDEST)
+    subtract_mean: bool = flag(True, "subtract the mean of each component in Fisher")
+    projection: str = flag("kernel", "what follows Fisher's embedding", ("kernel", "relu"))
+    kernel: str = flag("exp", "kernel of this projection", ("exp", "linear"))
+    sigma: float = flag(0.5, "width of its exponential kernel", above=0.0)
+    use_degree: bool = flag(False, "multiply by the logarithm of the degree in Fisher")
+    attention: str = flag("softmax", "weights of Fisher: softmax of the posterior, or itself", ("softmax", "posterior"))
+    ego_sizes: str = flag("1", "sizes of SPEN's ego networks with weights of their own, such as 2,3,4")
+    aggr: str = flag(
+        "sum", "how messages are aggregated: sum, mean, max; in GEN also softmax, power; in SIRGCN sym, by degrees"
+    )
     t: float = flag(1.0, "inverse temperature of the softmax over messages", least=0.0)
     learn_t: bool = flag(False, "learn it")
     p: float = flag(1.0, "power of the power mean of messages", above=0.0)
@@ -36,3 +54,33 @@ class GraphLayerFlags:
     pre_layers: int = flag(1, "number of linear layers before PNA's statistics", least=1, most=DEEPEST)
     post_layers: int = flag(1, "number of linear layers after them", least=1, most=DEEPEST)
     divide_input: bool = flag(False, "divide the channels among the towers of PNA")
+    damping: str = flag("jackson", "how the terms of ChebGibbs are damped against oscillations", DAMPINGS)
+    homophily: str = flag("auto", "whether neighbours are alike, the sign of ChebGibbs's filter", HOMOPHILIES)
+    out_weight: float = flag(0.5, "weight of out-neighbours in Holo; in-neighbours have the rest", least=0.0, most=1.0)
+    degree_exponent: float = flag(-0.25, "power of the degrees in Holo, negative")
+    power_damping: str = flag("exp", "how the powers of the graph are damped in Holo", POWER_DAMPINGS)
+    zero_order: bool = flag(False, "Holo begins with the features themselves")
+    holo_basis: str = flag(
+        "powers", "whose powers Holo learns a polynomial of: the graph's or its resolvent's", HOLO_BASES
+    )
+    orthonormal: str = flag("bjorck", "how GCORN makes a weight orthonormal", ORTHONORMAL)
+    bjorck_order: int = flag(2, "order of the iteration that does", least=1, most=3)
+    bjorck_steps: int = flag(25, "number of its steps", least=1, most=DEEPEST)
+    exponents: str = flag("-0.3,-0.35,-0.4", "powers of the degrees in PDF's matrices, separated by commas")
+    support: str = flag("sparse", "which pairs of nodes PDF's filter connects: near ones or all", SUPPORTS)
+    support_hops: int = flag(1, "number of edges between near ones", least=1, most=DEEPEST)
+    normalize_bases: bool = flag(False, "standardise PDF's bases over the pairs")
+    linear_filter: bool = flag(False, "PDF's filter is linear instead of an MLP")
+    shared_filter: bool = flag(False, "PDF has one filter for all channels")
+    edge_softmax: bool = flag(True, "scale PDF's filter to the sum 1 over the neighbours of a node")
+    hidden_channels: int | None = flag(
+        None, "channels of the messages of SIRGCN and SINCGCN; None: those of the output", least=1, most=WIDEST
+    )
+    context_aggr: str = flag("sum", "how SINCGCN puts together the neighbourhood that messages see: as --aggr")
+    heads: int = flag(4, "number of heads of GKEDM, each of --head_channels", least=1, most=WIDEST)
+    probe: float = flag(
+        1.0, "how much a category of CatGCN counts beside the others: more is less interaction", least=0.0
+    )
+    balance: float = flag(
+        0.5, "share of CatGCN's global part, 0 to 1; the rest are products of pairs", least=0.0, most=1.0
+    )

@@ -98,7 +98,9 @@ class LayerFlags:
     )
     mlp_layers: int = flag(1, "number of linear layers of EdgeConv's MLP", least=1, most=DEEPEST)
     edge_norm: bool = flag(False, "batch normalisation in the MLPs of EdgeConv and ViG's sage")
-    edge_activation: str = flag("relu", "activation in these MLPs", tuple(ACTIVATIONS))
+    edge_activation: str = flag(
+        "relu", "activation in these MLPs, and of the messages of SIRGCN and SINCGCN", tuple(ACTIVATIONS)
+    )
     scale_features: bool = flag(False, "normalise features to length 1 in the search of EdgeConv")
     step: int = flag(2, "distance between neighbours in SVGA, MGC and DAGC, in positions", least=1, most=LARGEST_SIDE)
     positional_size: int = flag(
@@ -108,7 +110,7 @@ class LayerFlags:
         most=LARGEST_SIDE,
     )
     head_channels: int = flag(
-        32, "smallest number of channels per head of NeighborhoodAttention2d", least=1, most=WIDEST
+        32, "channels per head of GKEDM, and the smallest number of NeighborhoodAttention2d", least=1, most=WIDEST
     )
     relative_bias: bool = flag(True, "learn a relative position bias in NeighborhoodAttention2d")
     attention_dilation: int = flag(1, "dilation of the windows of NeighborhoodAttention2d", least=1, most=LARGEST_SIDE)
@@ -122,7 +124,7 @@ class LayerFlags:
     stochastic_degree: bool = flag(False, "AdaptiveNeighborhoods samples that number in training")
     keeping: str = flag("scaled", "how the edge weights of AdaptiveNeighborhoods depend on the scores", SOFT_TOPS)
     pooling: str = flag("mean", "how AdaptiveNeighborhoods aggregates its neighbours", POOLINGS)
-    latent_channels: int = flag(64, "embedding channels of AdaptiveNeighborhoods", least=1, most=WIDEST)
+    latent_channels: int = flag(64, "embedding channels of AdaptiveNeighborhoods and CatGCN", least=1, most=WIDEST)
     square_kernel_size: int = flag(3, "side of InceptionDW's square kernel", least=1, most=LARGEST_SIDE)
     band_kernel_size: int = flag(11, "length of InceptionDW's wide and tall kernels", least=1, most=LARGEST_SIDE)
     kernel_dilation: int = flag(

@@ -33,7 +33,7 @@ class NetworkFlags:
     num_layers: int = flag(
         12, "number of blocks of ViT, and of networks on sequences and graphs", least=1, most=DEEPEST
     )
-    num_heads: int = flag(3, "number of heads of layers on tokens, and of GAT", least=1, most=WIDEST)
+    num_heads: int = flag(3, "number of heads of layers on tokens", least=1, most=WIDEST)
     d_hidden: int = flag(
         192, "width of ViT's tokens, and channels of networks on sequences and graphs", least=1, most=WIDEST
     )
