@@ -8,10 +8,11 @@ for a loop at every node, and the degrees :math:`d_i = \lambda + \sum_j A_{ij}`,
 where a node of degree 0 has the factor 0. On a directed graph S is not symmetric.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch_geometric.nn import MessagePassing
 
 from convnn.errors import check_at_least
@@ -74,6 +75,14 @@ class _LinearPropagation(MessagePassing):
         """Draw the linear map anew."""
         self.lin.reset_parameters()
 
+    def _mapped(self, x: Tensor, propagated: Callable[[Tensor], Tensor]) -> Tensor:
+        """Propagate and map; the map comes first where it leaves fewer channels to propagate, which is the same."""
+        if self.out_channels >= self.in_channels:
+            out: Tensor = self.lin(propagated(x))
+            return out
+        sums = propagated(F.linear(x, self.lin.weight))
+        return sums if self.lin.bias is None else sums + self.lin.bias
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.in_channels}, {self.out_channels}, hops={self.hops})"
 
@@ -107,8 +116,7 @@ class SGC(_LinearPropagation):
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Map features (N, C) to (N, C'); see `propagations` for the edges, and for what is refused."""
         check_features(x, self.in_channels)
-        *_, last = propagations(x, edge_index, edge_weight, hops=self.hops)
-        return self.lin(last)
+        return self._mapped(x, lambda x: list(propagations(x, edge_index, edge_weight, hops=self.hops))[-1])
 
 
 class LGC(_LinearPropagation):
@@ -138,7 +146,7 @@ class LGC(_LinearPropagation):
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Map features (N, C) to (N, C'); see `propagations` for the edges, and for what is refused."""
         check_features(x, self.in_channels)
-        return self.lin(mean_of_depths(x, edge_index, edge_weight, hops=self.hops))
+        return self._mapped(x, lambda x: mean_of_depths(x, edge_index, edge_weight, hops=self.hops))
 
 
 def mean_of_depths(x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None, *, hops: int = 3) -> Tensor:
