@@ -28,8 +28,8 @@ from convnn.nn.generated.operator import GeneratedConv, set_rate
 from convnn.nn.generated.paired import PointsAndSmall
 from convnn.nn.generated.points import PointConv
 from convnn.nn.generated.separable import CCNNConv1d, CCNNConv2d, CCNNConv3d
-from convnn.nn.graphs.on_maps import GraphOnMap1d, GraphOnMap2d, GraphOnMap3d
-from convnn.nn.graphs.on_tokens import GraphOnTokens
+from convnn.nn.graphs.found.on_maps import GraphOnMap1d, GraphOnMap2d, GraphOnMap3d
+from convnn.nn.graphs.found.on_tokens import GraphOnTokens
 from convnn.nn.invertible.glow import ActNorm2d, AffineCoupling, InvertiblePointwise, Logit, Squeeze2d
 from convnn.nn.invertible.protocol import Invertible, InvertibleSequence
 from convnn.nn.invertible.triangular import FInC2d, TriangularConv2d

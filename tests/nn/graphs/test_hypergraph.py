@@ -111,7 +111,7 @@ def knn_in_loops(x: list[list[float]], k: int, m_prob: float | None) -> list[lis
 @pytest.mark.parametrize("m_prob", [1.0, 0.7, None])
 @pytest.mark.parametrize("k", [1, 4, 99])
 def test_hypergraph_of_nearest_nodes(k: int, m_prob: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convnn.nn.graphs.hypergraph.ROWS", 4)
+    monkeypatch.setattr("convnn.nn.graphs.sums.hypergraph.ROWS", 4)
     x = features(9, 3)
     index, value = graphs.knn_hypergraph(x, k, prob=m_prob is not None, m_prob=m_prob or 1.0)
     found = torch.zeros(9, 9, dtype=torch.double).index_put(tuple(index), value, accumulate=True)

@@ -117,7 +117,7 @@ def test_gradients(projection: str | None) -> None:
 
 
 def test_the_inverse_square_root_is_that_of_a_matrix_and_is_differentiated_where_eigenvalues_are_equal() -> None:
-    root = importlib.import_module("convnn.nn.graphs.kernel_projection").inverse_square_root
+    root = importlib.import_module("convnn.nn.graphs.multisets.kernel_projection").inverse_square_root
     half = torch.randn(5, 5, dtype=DOUBLE)
     matrix = half @ half.T
     back = torch.linalg.inv(root(matrix)) - 0.01 * torch.eye(5, dtype=DOUBLE)

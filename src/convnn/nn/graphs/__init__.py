@@ -7,9 +7,9 @@ PyTorch Geometric is imported with the first layer that is used: it takes second
 from typing import Any
 
 from convnn.nn.graphs._deferred import public_names
-from convnn.nn.graphs.convnn import GraphConvNN, GraphConvNNAttn
-from convnn.nn.graphs.on_maps import GraphOnMap1d, GraphOnMap2d, GraphOnMap3d
-from convnn.nn.graphs.on_tokens import GraphOnTokens
+from convnn.nn.graphs.found.convnn import GraphConvNN, GraphConvNNAttn
+from convnn.nn.graphs.found.on_maps import GraphOnMap1d, GraphOnMap2d, GraphOnMap3d
+from convnn.nn.graphs.found.on_tokens import GraphOnTokens
 
 __all__ = ["GraphConvNN", "GraphConvNNAttn", "GraphOnMap1d", "GraphOnMap2d", "GraphOnMap3d", "GraphOnTokens"]
 

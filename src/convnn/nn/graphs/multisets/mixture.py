@@ -8,8 +8,8 @@ from torch_geometric.utils import degree
 
 from convnn.errors import InputError, check_at_least, check_choice, check_positive
 from convnn.nn.graphs._checks import check_features
-from convnn.nn.graphs.clustering import some_rows, spherical_kmeans
-from convnn.nn.graphs.kernel_projection import KernelProjection
+from convnn.nn.graphs.multisets.clustering import some_rows, spherical_kmeans
+from convnn.nn.graphs.multisets.kernel_projection import KernelProjection
 from convnn.ops.edges import lists_of_edges
 from convnn.ops.ragged import Lists, total
 

@@ -13,7 +13,7 @@ from torch_geometric.utils import scatter
 
 from convnn.errors import InputError, check_at_least
 from convnn.nn.graphs._checks import check_factors, check_features
-from convnn.nn.graphs.equivariant_maps import EquivariantMap
+from convnn.nn.graphs.multisets.equivariant_maps import EquivariantMap
 from convnn.ops.ragged import Lists, check_edges
 
 FORMS = ((2, 21), (21, 21), (21, 0), (2, 1))

@@ -8,7 +8,7 @@ from torch_geometric.nn import MLP
 from torch_geometric.utils import to_dense_batch
 
 from convnn.errors import InputError, check_at_least
-from convnn.nn.graphs.total_variation import check_dense
+from convnn.nn.graphs.multisets.total_variation import check_dense
 
 
 class AsymCheegerCutPool(nn.Module):

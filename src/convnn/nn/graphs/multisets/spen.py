@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch_geometric.utils import scatter
 
 from convnn.errors import check_at_least, check_fraction
-from convnn.nn.graphs.ego_networks import EgoNetworks, SubgraphEquivariantConv, pair_features
+from convnn.nn.graphs.multisets.ego_networks import EgoNetworks, SubgraphEquivariantConv, pair_features
 
 
 class SPEN(nn.Module):

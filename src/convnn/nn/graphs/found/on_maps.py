@@ -10,7 +10,7 @@ from convnn.nn._grid import Grid, Sides
 from convnn.nn._layer import MapLayer
 from convnn.nn._search import Search
 from convnn.nn._settings import unless_usual
-from convnn.nn.graphs._found import FoundGraph, channels_of
+from convnn.nn.graphs.found._found import FoundGraph, channels_of
 from convnn.ops import Neighbors, check_backend
 
 
@@ -133,7 +133,7 @@ class GraphOnMap2d(GraphOnMap):
 
     Example:
         >>> import torch
-        >>> from convnn.nn.graphs.convnn import GraphConvNN
+        >>> from convnn.nn.graphs.found.convnn import GraphConvNN
         >>> GraphOnMap2d(GraphConvNN(8, 16, K=5), K=5)(torch.randn(2, 8, 14, 14)).shape
         torch.Size([2, 16, 14, 14])
     """

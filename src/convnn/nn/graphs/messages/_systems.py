@@ -1,18 +1,19 @@
-"""Facts of the layers whose messages are more than features, and of composition; `_systems` imports them."""
+"""Facts of the layers whose messages are more than features, and of composition."""
 
 from functools import partial
 
+from convnn.nn.graphs import _family  # noqa: F401
 from convnn.nn.graphs._deferred import Deferred
 from convnn.nn.registry import register_layer
 from convnn.systems import PUBLISHED, System, register_system
 
 _fact = partial(System, family="graphs")
 
-Deferred("anisotropic", "PairConv", aggr="sum")
+Deferred("messages.anisotropic", "PairConv", aggr="sum")
 register_layer(
     "SIRGCN",
     Deferred(
-        "anisotropic",
+        "messages.anisotropic",
         "SIRGCN",
         hidden_channels=None,
         edge_activation="relu",
@@ -40,7 +41,7 @@ register_layer(
 register_layer(
     "SINCGCN",
     Deferred(
-        "anisotropic",
+        "messages.anisotropic",
         "SINCGCN",
         context_aggr="sum",
         hidden_channels=None,
@@ -68,7 +69,7 @@ register_layer(
 register_layer(
     "CatGCN",
     Deferred(
-        "interaction",
+        "messages.interaction",
         "CatGCN",
         hops=1,
         latent_channels=64,
@@ -94,7 +95,7 @@ register_layer(
     fixed=("global_hidden", "local_hidden", "dropout"),
 )
 Deferred(
-    "interaction",
+    "messages.interaction",
     "CategoricalEncoder",
     latent_channels=64,
     global_hidden=(),
@@ -105,7 +106,7 @@ Deferred(
 )
 register_layer(
     "GKEDM",
-    Deferred("attention", "GKEDM", heads=4, head_channels=8),
+    Deferred("messages.attention", "GKEDM", heads=4, head_channels=8),
     _fact(
         number=44,
         name="GKEDM: attention that enhances and teaches",
@@ -121,9 +122,9 @@ register_layer(
     ),
     reads="graphs",
 )
-Deferred("composition", "Para", widths=(None, None))
-Deferred("composition", "GCNN", activation=None)
-Deferred("composition", "check_laws")
+Deferred("messages.composition", "Para", widths=(None, None))
+Deferred("messages.composition", "GCNN", activation=None)
+Deferred("messages.composition", "check_laws")
 register_system(
     _fact(
         number=15,

@@ -8,7 +8,7 @@ from torch_geometric.nn import GCNConv
 
 from convnn.errors import check_fraction
 from convnn.nn.graphs._checks import check_features, check_weights
-from convnn.nn.graphs.polar import OrthonormalLinear
+from convnn.nn.graphs.spectra.polar import OrthonormalLinear
 from convnn.ops.ragged import check_edges
 
 

@@ -11,8 +11,14 @@ from torch_geometric.typing import OptPairTensor, OptTensor
 from torch_geometric.utils import degree
 
 from convnn.errors import InputError, check_at_least, check_choice
-from convnn.nn.graphs import aggregation
 from convnn.nn.graphs._checks import check_edge_features, check_features
+from convnn.nn.graphs.aggregation import (
+    MaxAggregation,
+    MeanAggregation,
+    SoftmaxAggregation,
+    SumAggregation,
+)
+from convnn.nn.graphs.aggregation import PowerMeanAggregation as ClampedPowerMean
 from convnn.ops.ragged import check_edges
 
 LEAST, MOST = 1e-7, 10.0
@@ -27,7 +33,7 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 }
 
 
-class PowerMeanAggregation(aggregation.PowerMeanAggregation):
+class PowerMeanAggregation(ClampedPowerMean):
     r"""The power mean as published, with messages and the mean of their powers between 1e-7 and 10.
 
     .. math:: \operatorname{clamp}\Bigl( \frac{1}{k} \sum_j \operatorname{clamp}(m_j)^p \Bigr)^{1/p}
@@ -134,14 +140,14 @@ def generalized_aggregation(
             semi_grad = name == "softmax_sg" or not learn_t
         if semi_grad and learn_t:
             raise InputError("learn_t=True must be False where the weights of the softmax have no gradient (semi_grad)")
-        mean = aggregation.SoftmaxAggregation(t, learn_t, semi_grad)
+        mean = SoftmaxAggregation(t, learn_t, semi_grad)
     elif name == "power":
         mean = PowerMeanAggregation(p, learn_p)
     else:
         return {
-            "add": aggregation.SumAggregation,
-            "mean": aggregation.MeanAggregation,
-            "max": aggregation.MaxAggregation,
+            "add": SumAggregation,
+            "mean": MeanAggregation,
+            "max": MaxAggregation,
         }[name]()
     return DegreeSumAggregation(mean, y, learn_y) if aggr.endswith("_sum") else mean
 

@@ -1,7 +1,8 @@
-"""Facts of layers and networks that read all neighbours at once; `_systems` imports them after its family."""
+"""Facts of layers and networks that read all neighbours at once."""
 
 from functools import partial
 
+from convnn.nn.graphs import _family  # noqa: F401
 from convnn.nn.graphs._deferred import Deferred
 from convnn.nn.registry import register_layer
 from convnn.systems import PUBLISHED, System, register_system
@@ -11,7 +12,7 @@ _fact = partial(System, family="graphs")
 _STEP = {"delta": 1.0, "eps": 1e-3, "act": "relu"}
 register_layer(
     "TV",
-    Deferred("total_variation", "GTVConv", **_STEP),
+    Deferred("multisets.total_variation", "GTVConv", **_STEP),
     _fact(
         number=73,
         name="Total variation: GTVConv",
@@ -26,8 +27,8 @@ register_layer(
     ),
     reads="graphs",
 )
-Deferred("total_variation", "DenseGTVConv", **_STEP)
-Deferred("total_variation", "total_variation_loss", edge_weight=None, batch=None)
+Deferred("multisets.total_variation", "DenseGTVConv", **_STEP)
+Deferred("multisets.total_variation", "total_variation_loss", edge_weight=None, batch=None)
 
 register_system(
     _fact(
@@ -43,17 +44,17 @@ register_system(
 )
 _LOSSES = {"totvar_coeff": 1.0, "balance_coeff": 1.0}
 _RESULTS = {"return_selection": True, "return_pooled_graph": True}
-Deferred("balanced_cut", "AsymCheegerCutPool", mlp_activation="relu", **_LOSSES, **_RESULTS)
-Deferred("balanced_cut", "dense_asym_cheeger_cut_pool", mask=None)
-Deferred("balanced_cut", "asymmetric_balance_loss", batch=None)
-Deferred("cut_network", "TVGNN", hidden=32, delta=2.0, act="relu", totvar_coeff=0.5, balance_coeff=0.5)
+Deferred("multisets.balanced_cut", "AsymCheegerCutPool", mlp_activation="relu", **_LOSSES, **_RESULTS)
+Deferred("multisets.balanced_cut", "dense_asym_cheeger_cut_pool", mask=None)
+Deferred("multisets.balanced_cut", "asymmetric_balance_loss", batch=None)
+Deferred("multisets.cut_network", "TVGNN", hidden=32, delta=2.0, act="relu", totvar_coeff=0.5, balance_coeff=0.5)
 
 _MIXTURE = {"num_mixtures": 8, "num_heads": 1}
 _KERNEL = {"kernel": "exp", "sigma": 0.5}
 _EMBEDDING = _MIXTURE | {"subtract_mean": True, "projection": "kernel"} | _KERNEL | {"attention": "softmax"}
 register_layer(
     "Fisher",
-    Deferred("mixture", "FisherEmbedding", **_EMBEDDING, use_degree=False),
+    Deferred("multisets.mixture", "FisherEmbedding", **_EMBEDDING, use_degree=False),
     _fact(
         number=75,
         name="Fisher information embedding",
@@ -69,17 +70,24 @@ register_layer(
     ),
     reads="graphs",
 )
-Deferred("mixture", "FisherPooling", **_EMBEDDING)
-Deferred("kernel_projection", "KernelProjection", **_KERNEL)
-Deferred("clustering", "spherical_kmeans", generator=None, start=None, rounds=100)
-Deferred("fisher_networks", "FIENet", hidden=64, num_layers=3, **_MIXTURE, **_KERNEL, concat=True)
+Deferred("multisets.mixture", "FisherPooling", **_EMBEDDING)
+Deferred("multisets.kernel_projection", "KernelProjection", **_KERNEL)
+Deferred("multisets.clustering", "spherical_kmeans", generator=None, start=None, rounds=100)
+Deferred("multisets.fisher_networks", "FIENet", hidden=64, num_layers=3, **_MIXTURE, **_KERNEL, concat=True)
 Deferred(
-    "fisher_networks", "SupFIENet", hidden=64, num_layers=4, **_MIXTURE, projection="kernel", **_KERNEL, dropout=0.0
+    "multisets.fisher_networks",
+    "SupFIENet",
+    hidden=64,
+    num_layers=4,
+    **_MIXTURE,
+    projection="kernel",
+    **_KERNEL,
+    dropout=0.0,
 )
 
 register_layer(
     "SPEN",
-    Deferred("ego_networks", "SPENConv", hops=1, ego_sizes="1"),
+    Deferred("multisets.ego_networks", "SPENConv", hops=1, ego_sizes="1"),
     _fact(
         number=116,
         name="Ego networks: SPEN",
@@ -95,8 +103,8 @@ register_layer(
     ),
     reads="graphs",
 )
-Deferred("ego_networks", "SubgraphEquivariantConv", rep_in=21, rep_out=21, sizes=(1,))
-Deferred("ego_networks", "EgoNetworks")
-Deferred("ego_networks", "pair_features", edge_weight=None)
-Deferred("equivariant_maps", "EquivariantMap")
-Deferred("spen", "SPEN", hidden=64, num_layers=5, hops=1, sizes=(1,), dropout=0.5)
+Deferred("multisets.ego_networks", "SubgraphEquivariantConv", rep_in=21, rep_out=21, sizes=(1,))
+Deferred("multisets.ego_networks", "EgoNetworks")
+Deferred("multisets.ego_networks", "pair_features", edge_weight=None)
+Deferred("multisets.equivariant_maps", "EquivariantMap")
+Deferred("multisets.spen", "SPEN", hidden=64, num_layers=5, hops=1, sizes=(1,), dropout=0.5)

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnn.errors import check_at_least, check_choice, check_fraction
-from convnn.nn.graphs.clustering import some_rows, spherical_kmeans
-from convnn.nn.graphs.kernel_projection import KernelProjection
-from convnn.nn.graphs.mixture import PROJECTIONS, FisherEmbedding, FisherPooling
+from convnn.nn.graphs.multisets.clustering import some_rows, spherical_kmeans
+from convnn.nn.graphs.multisets.kernel_projection import KernelProjection
+from convnn.nn.graphs.multisets.mixture import PROJECTIONS, FisherEmbedding, FisherPooling
 
 
 class FIENet(nn.Module):

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from convnn.errors import InputError, check_at_least
 from convnn.nn.graphs._checks import check_index
-from convnn.nn.graphs.propagation import inverse_roots
+from convnn.nn.graphs._degrees import degree_powers
 from convnn.ops import select
 from convnn.ops.edges import propagate
 from convnn.ops.ragged import check_edges
@@ -74,7 +74,7 @@ class LightGCN(nn.Module):
             InputError: there is none, the shape or type is wrong, or a user or item does not exist.
         """
         index, weights = self._both_ways(edge_index), None
-        roots = inverse_roots(propagate(self.users.weight.new_ones(self._nodes, 1), index))
+        roots = degree_powers(propagate(self.users.weight.new_ones(self._nodes, 1), index), -0.5)
         if self.training and self.keep_prob < 1:
             index, weights = self._kept(index)
         total = embeddings = torch.cat([self.users.weight, self.items.weight])

@@ -17,6 +17,7 @@ from torch_geometric.nn import MessagePassing
 
 from convnn.errors import check_at_least
 from convnn.nn.graphs._checks import check_features, check_weights
+from convnn.nn.graphs._degrees import degree_powers
 from convnn.ops.edges import propagate
 
 
@@ -42,19 +43,13 @@ def propagations(
     check_features(x)
     check_weights("edge_weight", edge_weight, edge_index.shape[-1])
     degrees = loops + propagate(x.new_ones(x.shape[0], 1), edge_index, edge_weight)
-    roots = inverse_roots(degrees)
+    roots = degree_powers(degrees, -0.5)
     yield x
     for _ in range(hops):
         scaled = roots * x
         received = propagate(scaled, edge_index, edge_weight)
         x = roots * (received + loops * scaled if loops else received)
         yield x
-
-
-def inverse_roots(degrees: Tensor) -> Tensor:
-    r"""Return :math:`d^{-1/2}`, and 0 for 0, where the gradient is 0 too."""
-    is_nothing = degrees == 0
-    return degrees.masked_fill(is_nothing, 1).rsqrt().masked_fill(is_nothing, 0)
 
 
 class _LinearPropagation(MessagePassing):

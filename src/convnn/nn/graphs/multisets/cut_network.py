@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from torch_geometric.utils import to_dense_adj, to_dense_batch
 
 from convnn.errors import check_at_least
-from convnn.nn.graphs.balanced_cut import AsymCheegerCutPool
-from convnn.nn.graphs.total_variation import DenseGTVConv, GTVConv
+from convnn.nn.graphs.multisets.balanced_cut import AsymCheegerCutPool
+from convnn.nn.graphs.multisets.total_variation import DenseGTVConv, GTVConv
 
 
 class TVGNN(nn.Module):

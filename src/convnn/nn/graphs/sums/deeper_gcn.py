@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch_geometric.nn import DeepGCNLayer
 
 from convnn.errors import UnsupportedError, check_at_least, check_choice, check_fraction
-from convnn.nn.graphs.generalized import NORMS, GENConv
+from convnn.nn.graphs.sums.generalized import NORMS, GENConv
 
 BLOCKS = ("res+", "res", "plain", "dense")
 LayerMaker = Callable[[int, int], nn.Module]

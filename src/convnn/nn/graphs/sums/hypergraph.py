@@ -17,7 +17,7 @@ from torch_geometric.nn import MessagePassing
 
 from convnn.errors import InputError, check_at_least, check_fraction, check_positive
 from convnn.nn.graphs._checks import check_features, check_weights
-from convnn.nn.graphs.propagation import inverse_roots
+from convnn.nn.graphs._degrees import degree_powers
 from convnn.ops import select
 from convnn.ops.edges import propagate
 from convnn.ops.ragged import check_edges
@@ -62,8 +62,8 @@ def propagate_hyperedges(
         return propagate(rows, back, incidence_weight, nodes)
 
     weights = hyperedge_weight.unsqueeze(1)
-    roots = inverse_roots(to_nodes(weights))
-    shares = weights * inverse_roots(to_hyperedges(x.new_ones(nodes, 1))).square()
+    roots = degree_powers(to_nodes(weights), -0.5)
+    shares = weights * degree_powers(to_hyperedges(x.new_ones(nodes, 1)), -1)
     return roots * to_nodes(shares * to_hyperedges(roots * x))
 
 

@@ -9,7 +9,7 @@ from convnn.nn._field import Field
 from convnn.nn._layer import TokenLayer
 from convnn.nn._search import Search
 from convnn.nn._settings import unless_usual
-from convnn.nn.graphs._found import FoundGraph, channels_of
+from convnn.nn.graphs.found._found import FoundGraph, channels_of
 from convnn.ops import Neighbors, check_backend
 
 
@@ -34,7 +34,7 @@ class GraphOnTokens(TokenLayer):
 
     Example:
         >>> import torch
-        >>> from convnn.nn.graphs.convnn import GraphConvNN
+        >>> from convnn.nn.graphs.found.convnn import GraphConvNN
         >>> GraphOnTokens(GraphConvNN(24, 24, K=5), K=5)(torch.randn(2, 10, 24)).shape
         torch.Size([2, 10, 24])
     """

@@ -8,8 +8,8 @@ from typing import Any
 from torch import nn
 
 from convnn.nn.graphs._deferred import Deferred
-from convnn.nn.graphs.on_maps import GraphOnMap1d, GraphOnMap2d, GraphOnMap3d
-from convnn.nn.graphs.on_tokens import GraphOnTokens
+from convnn.nn.graphs.found.on_maps import GraphOnMap1d, GraphOnMap2d, GraphOnMap3d
+from convnn.nn.graphs.found.on_tokens import GraphOnTokens
 from convnn.nn.registry import GEOMETRY, OF_THE_NETWORK, LayerEntry, keyword_defaults, register_form
 
 OF_THE_WRAPPER = {"in_channels", "out_channels", "dim"}

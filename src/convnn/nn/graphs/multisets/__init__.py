@@ -1,0 +1,1 @@
+"""Layers that read all neighbours of a node at once."""

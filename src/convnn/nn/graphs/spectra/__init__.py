@@ -1,0 +1,1 @@
+"""Layers that filter by polynomials and other functions of the graph's matrix."""

@@ -1,0 +1,1 @@
+"""Layers that sum, average or otherwise aggregate the features of the neighbours."""
