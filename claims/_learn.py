@@ -48,7 +48,7 @@ def digits() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return images and labels of scikit-learn's digits, for training and for the test."""
     data = load_data("digits", batch_size=2000)
     train, test = next(iter(data.train)), next(iter(data.test))
-    return train.images, train.labels, test.images, test.labels
+    return train.inputs, train.labels, test.inputs, test.labels
 
 
 def digits_accuracy(layer: Callable[[int, int], nn.Module], seed: int, steps: int, width: int = 16) -> float:

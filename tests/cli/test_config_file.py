@@ -178,6 +178,7 @@ NO_PATHS = (
     "horizon",
     "kernel_mode",
     "grid_range",
+    *("ego_sizes", "aggr", "context_aggr", "aggregators", "scalers", "exponents"),
 )
 
 

@@ -6,7 +6,9 @@ from convnn.errors import InputError
 
 def test_data_set_names():
     made = ("sequential_digits", "sequential_cifar10", "adding", "waveforms")
-    assert DATASETS == ("cifar10", "cifar100", "imagenet", "imagefolder", "digits", *made)
+    graphs = ("Cora", "CiteSeer", "texas", "cornell", "wisconsin", "MUTAG", "PROTEINS", "sbm", "digits-graph", "karate")
+    assert DATASETS[: -len(graphs)] == ("cifar10", "cifar100", "imagenet", "imagefolder", "digits", *made)
+    assert set(DATASETS[-len(graphs) :]) == set(graphs)
 
 
 def test_an_unknown_data_set_is_named_with_the_nearest():

@@ -115,7 +115,7 @@ def test_names_of_folders_have_no_separators(tmp_path: Path) -> None:
         ("[[plots]]\nx", "[[plots]]\nz", "has the unknown key 'z'"),
         ('x = "K"\n', "", "has a plot without x"),
         ('x = "K"', 'x = "seed"', "x of a plot of study"),
-        ('y = "last"', 'y = "lst"', "is not one of best, last, average; did you mean 'last'"),
+        ('y = "last"', 'y = "lst"', "is not one of best, last, average, test; did you mean 'last'"),
         ('lines = ["layer"]', 'lines = ["lr"]', "a line or panel of a plot"),
         ("[[runs]]", "[[rums]]", "has the unknown key 'rums'"),
         ("title =", "title", "is not TOML"),

@@ -266,4 +266,4 @@ def test_runs_of_three_parts_are_judged_by_val(study: Study) -> None:
     assert (result.value("best"), result.value("last")) == (max(accuracies(0)), accuracies(0)[-1])
     groups = group_results(study, read_results(study))
     assert groups[0].mean_run.validation_part == "val"
-    assert "\n\nVal accuracies in percent: mean and standard deviation" in results_markdown(study, groups)
+    assert "\n\nVal and test accuracies in percent: mean and standard deviation" in results_markdown(study, groups)

@@ -163,7 +163,7 @@ def test_a_run_that_fails_is_told_and_the_others_are_made(tmp_path: Path, capsys
     assert main(["sweep", str(path), "--out", str(tmp_path / "out"), "--devices", "cpu"]) == 2
     captured = capsys.readouterr()
     assert "layer=Conv2d,K=999,seed=0 finished" in captured.out
-    assert captured.err.startswith("convnn: 1 of 2 runs failed; layer=ConvNN,K=999,seed=0: K=999 is more than the")
+    assert captured.err.startswith("convnn: 1 of 2 runs failed; layer=ConvNN,K=999,seed=0: --K=999 is more than the")
     assert captured.err.count("\n") == 1
 
 

@@ -234,7 +234,7 @@ def other_value(f, value: Any) -> list[str]:
         return [f"--{f.name}", next(one for one in choices if one != value)]
     if isinstance(value, float):
         return [f"--{f.name}", str(value / 2 + 0.125)]
-    return [f"--{f.name}", str((value or 0) + 1) if isinstance(value, int | None) else f"{value}x"]
+    return [f"--{f.name}={(value or 0) + 1 if isinstance(value, int | None) else f'{value}x'}"]
 
 
 @pytest.mark.parametrize("name", one_in(4, SAVED))

@@ -17,7 +17,6 @@ from convnn.models import Network
 from convnn.nn.graphs.batch import GraphBatch, side_by_side
 from convnn.screen import print_line, show_activity
 from convnn.train import Recipe
-from convnn.viz.graphs import draw_graph
 
 
 def chosen_samples(recipe: Recipe, part: LabelledPart, numbers: Sequence[int], flag: str) -> GraphBatch:
@@ -86,6 +85,8 @@ def draw_graphs(args: argparse.Namespace, network: Network, recipe: Recipe, cons
 
 
 def _draw(network: Network, recipe: Recipe, part: LabelledPart, number: int, graph: GraphBatch, path: Path) -> Path:
+    from convnn.viz.graphs import draw_graph  # imports Matplotlib
+
     title, about = f"{recipe.model} of {recipe.layer} on {recipe.dataset}", f"{part.kind} {number}"
     if part.kind == "node":
         everything = graph._replace(nodes=torch.arange(len(graph.x)))

@@ -41,7 +41,7 @@ FLAGS = (
 )
 """Flags that are passed to `load_data` as arguments of the same name."""
 
-ARGUMENTS = {name: name for name in (*FLAGS, "dataset", "data_path")} | {"part": "split"}
+ARGUMENTS = {name: name for name in (*FLAGS, "dataset", "data_path", "part")}
 """Flags by the arguments of `load_data` and `load_part`."""
 
 

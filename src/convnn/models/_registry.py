@@ -146,7 +146,7 @@ def check_layer(model: str, layer: str, prefix: str = "") -> None:
         of_layer = "images only" if reads == "sequences" and LAYERS[layer].reads == "maps" else LAYERS[layer].reads
         raise InputError(
             f"{prefix}layer={layer!r} reads {of_layer}; {prefix}model={model!r} is built of layers that read"
-            f" {reads}: {', '.join(fitting)}"
+            f" {reads}; convnn layers lists them{did_you_mean(layer, fitting)}"
         )
 
 

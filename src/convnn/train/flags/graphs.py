@@ -3,10 +3,7 @@
 from dataclasses import dataclass
 
 from convnn.models import HIDDEN_ACTIVATIONS, NODE_NORMS, READOUTS, RESIDUALS
-from convnn.nn.graphs.spectra.chebyshev import DAMPINGS, HOMOPHILIES
-from convnn.nn.graphs.spectra.holomorphic import HOLO_BASES, POWER_DAMPINGS
-from convnn.nn.graphs.spectra.pair_bases import SUPPORTS
-from convnn.nn.graphs.spectra.polar import ORTHONORMAL
+from convnn.nn.graphs.spectra.choices import DAMPINGS, HOLO_BASES, HOMOPHILIES, ORTHONORMAL, POWER_DAMPINGS, SUPPORTS
 from convnn.train.flags._flag import DEEPEST, WIDEST, flags_of
 
 flag = flags_of("graphs")

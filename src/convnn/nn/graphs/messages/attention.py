@@ -54,6 +54,7 @@ class GKEDM(nn.Module):
         the self-loop, and the absence of normalisation are assumptions.
 
     Example:
+        >>> import torch
         >>> from convnn.nn.graphs import GKEDM
         >>> edge_index = torch.tensor([[0, 1, 2], [1, 2, 0]])
         >>> GKEDM(8, 3)(torch.randn(3, 8), edge_index).shape

@@ -11,11 +11,10 @@ from torch.nn import functional as F
 from convnn.errors import InputError, check_at_least, check_choice, check_fraction, check_positive
 from convnn.nn.graphs._checks import check_features, check_weights
 from convnn.nn.graphs._degrees import degree_powers, degrees
+from convnn.nn.graphs.spectra.choices import DAMPINGS, HOMOPHILIES
 from convnn.ops.edges import propagate
 from convnn.ops.ragged import check_edges
 
-DAMPINGS = ("none", "dirichlet", "fejer", "jackson", "lanczos", "lorentz", "vekic", "wang")
-HOMOPHILIES = ("auto", "high", "low")
 SLOPE = 0.01
 """Of the leaky ReLU."""
 

@@ -18,11 +18,10 @@ from torch.nn import functional as F
 from convnn.errors import InputError, check_at_least, check_choice, check_fraction
 from convnn.nn.graphs._checks import check_weights
 from convnn.nn.graphs._degrees import degree_powers, degrees
+from convnn.nn.graphs.spectra.choices import HOLO_BASES, POWER_DAMPINGS
 from convnn.ops.edges import propagate
 from convnn.ops.ragged import check_edges
 
-POWER_DAMPINGS = ("exp", "lin")
-HOLO_BASES = ("powers", "resolvent")
 JUMPS = {
     "cat": lambda depths: torch.cat(depths, dim=1),
     "max": lambda depths: torch.stack(depths).amax(0),

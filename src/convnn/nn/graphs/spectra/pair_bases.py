@@ -10,9 +10,9 @@ from scipy import sparse
 from torch import Tensor
 
 from convnn.errors import InputError, check_at_least, check_choice
+from convnn.nn.graphs.spectra.choices import SUPPORTS
 from convnn.ops.ragged import check_edges
 
-SUPPORTS = ("dense", "sparse")
 Powers = int | tuple[int, int]
 """r for the powers 1 to r of a matrix, or (l, r) for l to r."""
 

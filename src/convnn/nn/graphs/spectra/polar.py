@@ -6,8 +6,8 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations, parametrize
 
 from convnn.errors import InputError, check_at_least, check_choice, check_positive
+from convnn.nn.graphs.spectra.choices import ORTHONORMAL
 
-ORTHONORMAL = ("bjorck", "matrix_exp", "cayley", "householder")
 SERIES = {2: (15 / 8, -5 / 4, 3 / 8), 3: (35 / 16, -35 / 16, 21 / 16, -5 / 16)}
 """Coefficients of w, w G, w G^2, ... in a step of each order."""
 

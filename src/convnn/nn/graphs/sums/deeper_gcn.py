@@ -43,6 +43,7 @@ class DeeperGCN(nn.Module):
         Li et al., "DeeperGCN: All You Need to Train Deeper GCNs", arXiv 2006.07739.
 
     Example:
+        >>> import torch
         >>> DeeperGCN(4, 3, num_layers=28)(torch.randn(5, 4), torch.tensor([[0, 1], [1, 2]])).shape
         torch.Size([5, 3])
     """

@@ -106,7 +106,7 @@ class SGC(_LinearPropagation):
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, hops: int = 2, bias: bool = True) -> None:
-        super().__init__(in_channels, out_channels, hops, bias)
+        super().__init__(in_channels, out_channels, hops=hops, bias=bias)
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Map features (N, C) to (N, C'); see `propagations` for the edges, and for what is refused."""
@@ -136,7 +136,7 @@ class LGC(_LinearPropagation):
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, hops: int = 3, bias: bool = True) -> None:
-        super().__init__(in_channels, out_channels, hops, bias)
+        super().__init__(in_channels, out_channels, hops=hops, bias=bias)
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
         """Map features (N, C) to (N, C'); see `propagations` for the edges, and for what is refused."""

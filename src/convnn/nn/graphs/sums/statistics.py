@@ -169,14 +169,14 @@ class PNAConv(conv.PNAConv):
         super().__init__(
             in_channels,
             out_channels,
-            aggregation.aggregators,
-            aggregation.scalers,
-            torch.tensor([0, 1]),  # of an aggregation that ours replaces
-            edge_dim,
-            towers,
-            pre_layers,
-            post_layers,
-            divide_input,
+            aggregators=aggregation.aggregators,
+            scalers=aggregation.scalers,
+            deg=torch.tensor([0, 1]),  # of an aggregation that ours replaces
+            edge_dim=edge_dim,
+            towers=towers,
+            pre_layers=pre_layers,
+            post_layers=post_layers,
+            divide_input=divide_input,
         )
         self.aggr_module = aggregation
 
