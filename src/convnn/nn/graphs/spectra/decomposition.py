@@ -13,7 +13,8 @@ from torch_geometric.utils import softmax
 
 from convnn.errors import InputError, UnsupportedError, check_at_least, check_choice, check_fraction
 from convnn.nn.graphs._checks import check_features
-from convnn.nn.graphs.spectra.pair_bases import SUPPORTS, as_exponents, pdf_bases
+from convnn.nn.graphs.spectra.choices import SUPPORTS
+from convnn.nn.graphs.spectra.pair_bases import as_exponents, pdf_bases
 from convnn.ops import ragged
 from convnn.ops.edges import lists_of_edges
 from convnn.ops.ragged import check_edges
