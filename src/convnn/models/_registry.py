@@ -12,6 +12,7 @@ from convnn.models.external import ExternalNetwork, check_external, is_external,
 from convnn.nn import LAYERS, layer_factory, list_layers
 from convnn.nn.registry import all_settings, check_layer_name, check_settings, entry_for, keyword_defaults
 from convnn.nn.replace import SCOPES, build_along, factory_along
+from convnn.words import counted
 
 Builder = TypeVar("Builder", bound=Callable[..., Network])
 
@@ -32,6 +33,9 @@ class ModelEntry:
     settings: dict[str, Any]
     of_layer: dict[str, Any]
 
+
+FEW = 12
+"""How many layers an error lists."""
 
 _MODELS: dict[str, ModelEntry] = {}
 
@@ -146,7 +150,8 @@ def check_layer(model: str, layer: str, prefix: str = "") -> None:
         of_layer = "images only" if reads == "sequences" and LAYERS[layer].reads == "maps" else LAYERS[layer].reads
         raise InputError(
             f"{prefix}layer={layer!r} reads {of_layer}; {prefix}model={model!r} is built of layers that read"
-            f" {reads}; convnn layers lists them{did_you_mean(layer, fitting)}"
+            f" {reads}: {', '.join(fitting[:FEW])}"
+            + (f" and {counted(len(fitting) - FEW, 'other')}, which convnn layers lists" if len(fitting) > FEW else "")
         )
 
 
