@@ -14,7 +14,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from convnn.errors import InputError
 from convnn.ops import ragged
 from convnn.ops.neighbors import Neighbors
-from convnn.ops.ragged import Lists
+from convnn.ops.ragged import Lists, check_factors
 from convnn.words import counted
 
 
@@ -95,7 +95,8 @@ def to_neighbors(
     if nodes is None:
         raise InputError("nodes=None must be the number of nodes where neither batch nor ptr is given")
     lists, order = lists_of_edges(edge_index, nodes)
-    scores = None if edge_weight is None else _checked_weight(edge_weight, edge_index).index_select(0, order)
+    check_factors("edge_weight", edge_weight, edge_index.shape[1])
+    scores = None if edge_weight is None else edge_weight.index_select(0, order)
     neighbors = neighbors_of_lists(lists, scores, K=K)
     return neighbors if ptr is None else _by_graph(neighbors, ptr, nodes)
 
@@ -220,21 +221,13 @@ def propagate(
         raise InputError(f"x of shape {tuple(x.shape)} must be (N, C), a row for each node")
     sources = x.shape[-2]
     lists, order = lists_of_edges(edge_index, (sources, sources if nodes is None else nodes))
-    scores = None if edge_weight is None else _checked_weight(edge_weight, edge_index).index_select(0, order)
+    check_factors("edge_weight", edge_weight, edge_index.shape[1])
+    scores = None if edge_weight is None else edge_weight.index_select(0, order)
     if x.dim() == 2:
         return ragged.total(x, lists, scores, backend=backend)
     rows = x.movedim(-2, 0)
     out = ragged.total(rows.flatten(1), lists, scores, backend=backend)
     return out.unflatten(1, rows.shape[1:]).movedim(0, -2)
-
-
-def _checked_weight(edge_weight: Tensor, edge_index: Tensor) -> Tensor:
-    if edge_weight.shape != edge_index.shape[1:] or not edge_weight.is_floating_point():
-        raise InputError(
-            f"edge_weight of shape {tuple(edge_weight.shape)} and {edge_weight.dtype} must be floating and"
-            f" ({edge_index.shape[-1]},), one for each edge"
-        )
-    return edge_weight
 
 
 def _check_within(indices: Tensor, positions: int) -> None:

@@ -158,6 +158,19 @@ def check_edges(
             raise InputError(f"{name} has {of} from {least} to {most}; they must lie between 0 and {count - 1}")
 
 
+def check_factors(name: str, factors: Tensor | None, count: int, of: str = "edge") -> None:
+    """Refuse factors that are not one for each edge; they may be negative.
+
+    Raises:
+        InputError: the shape or type is wrong.
+    """
+    if factors is not None and (factors.shape != (count,) or not factors.is_floating_point()):
+        raise InputError(
+            f"{name} of shape {tuple(factors.shape)} and {factors.dtype} must be floating and ({count},), one for each"
+            f" {of}"
+        )
+
+
 def total(values: Tensor, lists: Lists, scores: Tensor | None = None, *, backend: str = "auto") -> Tensor:
     r"""Return the sum over each list, :math:`y_{ic} = \sum_{j \in N_i} s_{ij} v_{jc}`; an empty list gives 0.
 

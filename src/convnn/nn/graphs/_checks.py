@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from convnn.errors import InputError
-from convnn.ops.ragged import check_edges
+from convnn.ops.ragged import check_edges, check_factors
 
 Nodes = Tensor | tuple[Tensor, Tensor]
 """Features (N, C) of the nodes, or those of the sources and those of the targets of edges."""
@@ -36,19 +36,6 @@ def check_index(name: str, index: Tensor, count: int) -> None:
     least, most = int(index.min()), int(index.max())
     if least < 0 or most >= count:
         raise InputError(f"{name} from {least} to {most} must lie between 0 and {count - 1}")
-
-
-def check_factors(name: str, factors: Tensor | None, count: int, of: str = "edge") -> None:
-    """Refuse factors that are not one for each edge; they may be negative.
-
-    Raises:
-        InputError: the shape or type is wrong.
-    """
-    if factors is not None and (factors.shape != (count,) or not factors.is_floating_point()):
-        raise InputError(
-            f"{name} of shape {tuple(factors.shape)} and {factors.dtype} must be floating and ({count},), one for each"
-            f" {of}"
-        )
 
 
 def check_weights(name: str, weights: Tensor | None, count: int, of: str = "edge") -> None:

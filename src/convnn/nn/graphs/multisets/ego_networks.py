@@ -12,9 +12,9 @@ from torch_geometric.nn.conv.gcn_conv import gcn_norm
 from torch_geometric.utils import scatter
 
 from convnn.errors import InputError, check_at_least
-from convnn.nn.graphs._checks import check_factors, check_features
+from convnn.nn.graphs._checks import check_features
 from convnn.nn.graphs.multisets.equivariant_maps import EquivariantMap
-from convnn.ops.ragged import Lists, check_edges
+from convnn.ops.ragged import Lists, check_edges, check_factors
 
 FORMS = ((2, 21), (21, 21), (21, 0), (2, 1))
 """What a layer takes and gives, by the digits: 2 features of pairs of nodes, 1 of nodes, 0 of whole ego networks."""

@@ -10,9 +10,9 @@ from torch_geometric.typing import OptTensor
 from torch_geometric.utils import scatter
 
 from convnn.errors import InputError, check_positive
-from convnn.nn.graphs._checks import check_factors, check_features
+from convnn.nn.graphs._checks import check_features
 from convnn.nn.graphs.aggregation import SumAggregation
-from convnn.ops.ragged import check_edges
+from convnn.ops.ragged import check_edges, check_factors
 
 
 class _TotalVariation(MessagePassing):
