@@ -20,11 +20,7 @@ from convnn.backends._ragged import (  # noqa: F401  # operators of this backend
 )
 from convnn.backends._skip_gram import skip_gram as skip_gram
 from convnn.backends._triangular import solve_triangular as solve_triangular
-from convnn.backends._walks import (  # noqa: F401
-    cumulative_weights,
-    random_bits,
-    walk,
-)
+from convnn.backends._walks import cumulative_weights, random_bits, walk  # noqa: F401
 from convnn.backends._windows import depthwise as depthwise
 from convnn.backends._windows import depthwise_backward as depthwise_backward
 from convnn.backends.request import Request

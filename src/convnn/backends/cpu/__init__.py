@@ -5,7 +5,7 @@ place. Ranking scores are float64 sums rounded to float32 as in `reference`, so 
 is split by shape alone, so results are bitwise equal for any number of threads.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,8 @@ from torch import Tensor
 from convnn.backends import reference
 from convnn.backends._windows import map_of, rows_of, window_counts
 from convnn.backends.cpu._blocks import attend_to_blocks, attend_to_blocks_backward
-from convnn.backends.cpu._core import FAULT, INSTRUCTION_SET, NOT_COMPILED, core
+from convnn.backends.cpu._core import FAULT, INSTRUCTION_SET, NOT_COMPILED, core, run
+from convnn.backends.cpu._walks import cumulative_weights, random_bits, skip_gram, walk
 from convnn.backends.request import Request
 
 __all__ = [
@@ -75,7 +76,7 @@ def nearest(
     queries, keys = _dense(queries, keys)
     out = queries.new_empty((*queries.shape[:2], K), dtype=torch.long)
     if out.numel():
-        _run(core.nearest, queries, keys, metric, _list(positions), _list(candidates), out)
+        run(core.nearest, queries, keys, metric, _list(positions), _list(candidates), out)
     return out
 
 
@@ -94,7 +95,7 @@ def nearest_in_lists(
     out = queries.new_empty((*queries.shape[:2], K), dtype=torch.long)
     if out.numel():
         lists, opened = lists.contiguous(), opened.contiguous()
-        _run(core.nearest_in_lists, queries, keys, metric, _list(positions), lists, opened, num_lists, out)
+        run(core.nearest_in_lists, queries, keys, metric, _list(positions), lists, opened, num_lists, out)
     return out
 
 
@@ -103,7 +104,7 @@ def one_of_each(queries: Tensor, keys: Tensor, choices: Tensor, metric: str, unl
     queries, keys = _dense(queries, keys)
     out = queries.new_empty((*queries.shape[:2], choices.shape[1]), dtype=torch.long)
     if out.numel():
-        _run(core.one_of_each, queries, keys, choices.contiguous(), metric, unlike, out)
+        run(core.one_of_each, queries, keys, choices.contiguous(), metric, unlike, out)
     return out
 
 
@@ -115,7 +116,7 @@ def largest(
     out = values.new_empty((*indices.shape[:2], values.shape[-1]), dtype=torch.long)
     if out.numel():
         mask = None if absent is None else absent.contiguous()
-        _run(core.largest, values, _lists(indices), scores, mask, centers, out)
+        run(core.largest, values, _lists(indices), scores, mask, centers, out)
     return out
 
 
@@ -124,7 +125,7 @@ def similarity(queries: Tensor, keys: Tensor, indices: Tensor, metric: str) -> T
     queries, keys = _dense(queries, keys)
     out = queries.new_empty(indices.shape)
     if out.numel():
-        _run(core.similarity, queries, keys, _lists(indices), metric, out)
+        run(core.similarity, queries, keys, _lists(indices), metric, out)
     return out
 
 
@@ -135,7 +136,7 @@ def similarity_backward(
     dense_grad, dense_queries, dense_keys = _dense(grad, queries, keys)
     grads = dense_queries.new_empty(queries.shape), dense_keys.new_empty(keys.shape)
     if grad.numel():
-        _run(core.similarity_backward, dense_grad, dense_queries, dense_keys, _lists(indices), metric, *grads)
+        run(core.similarity_backward, dense_grad, dense_queries, dense_keys, _lists(indices), metric, *grads)
     else:
         for tensor in grads:
             tensor.zero_()
@@ -149,7 +150,7 @@ def convolve(
     dense_values, dense_scores, dense_weight, dense_bias = _dense(values, scores, weight, bias)
     out = dense_values.new_empty((*indices.shape[:2], weight.shape[0]))
     if out.numel():
-        _run(core.convolve, dense_values, _lists(indices), dense_scores, dense_weight, dense_bias, out)
+        run(core.convolve, dense_values, _lists(indices), dense_scores, dense_weight, dense_bias, out)
     return out.to(values.dtype)
 
 
@@ -169,7 +170,7 @@ def convolve_backward(
         for tensor, need in zip(inputs, needs, strict=True)
     ]
     if grad.numel():
-        _run(core.convolve_backward, dense_grad, inputs[0], _lists(indices), inputs[1], inputs[2], *grads)
+        run(core.convolve_backward, dense_grad, inputs[0], _lists(indices), inputs[1], inputs[2], *grads)
     else:
         grads = [None if tensor is None else tensor.zero_() for tensor in grads]
     return _cast(grads[0], values), _cast(grads[1], scores), _cast(grads[2], weight)
@@ -180,7 +181,7 @@ def solve_triangular(z: Tensor, weight: Tensor, groups: int) -> Tensor:
     dense_z, dense_weight = _dense(z, weight)
     out = dense_z.new_empty(z.shape)
     if out.numel():
-        _run(core.solve_triangular, dense_z, dense_weight, out)
+        run(core.solve_triangular, dense_z, dense_weight, out)
     return out.to(z.dtype)
 
 
@@ -203,7 +204,7 @@ def depthwise(
     sides = window_counts(x.shape[2:], weight.shape[2:], stride, padding, dilation)
     out = dense.new_empty(x.shape[0], *sides, x.shape[1])
     if out.numel():
-        _run(
+        run(
             core.depthwise,
             _volume(dense),
             _volume(kernels.squeeze(1), 0),
@@ -232,7 +233,7 @@ def depthwise_backward(
         of_map = None if grads[0] is None else _volume(grads[0])
         of_weight = None if grads[1] is None else _volume(grads[1].squeeze(1), 0)
         geometry = _geometry(stride, padding, dilation)
-        _run(
+        run(
             core.depthwise_backward,
             _volume(dense_grad),
             _volume(rows),
@@ -263,7 +264,7 @@ def ragged_sum(values: Tensor, scores: Tensor | None, starts: Tensor, indices: T
     dense_values, dense_scores = _dense(values, scores)
     out = dense_values.new_empty(starts.shape[0] - 1, values.shape[1])
     if out.numel():
-        _run(core.ragged_sum, dense_values, starts.contiguous(), indices.contiguous(), dense_scores, out)
+        run(core.ragged_sum, dense_values, starts.contiguous(), indices.contiguous(), dense_scores, out)
     return out.to(values.dtype)
 
 
@@ -272,7 +273,7 @@ def ragged_products(queries: Tensor, keys: Tensor, starts: Tensor, indices: Tens
     dense_queries, dense_keys = _dense(queries, keys)
     out = dense_queries.new_empty(indices.shape[0], heads)
     if out.numel():
-        _run(core.ragged_products, dense_queries, dense_keys, starts.contiguous(), indices.contiguous(), out)
+        run(core.ragged_products, dense_queries, dense_keys, starts.contiguous(), indices.contiguous(), out)
     return out.to(queries.dtype)
 
 
@@ -281,7 +282,7 @@ def ragged_largest(values: Tensor, starts: Tensor, indices: Tensor) -> Tensor:
     (values,) = _dense(values)
     out = starts.new_empty(starts.shape[0] - 1, values.shape[1])
     if out.numel():
-        _run(core.ragged_largest, values, starts.contiguous(), indices.contiguous(), out)
+        run(core.ragged_largest, values, starts.contiguous(), indices.contiguous(), out)
     return out
 
 
@@ -292,7 +293,7 @@ def ragged_softmax(
     dense_values, dense_temperatures = _dense(values, temperatures)
     outs = [dense_values.new_empty(starts.shape[0] - 1, values.shape[1]) for _ in range(3)]
     if outs[0].numel():
-        _run(core.ragged_softmax, dense_values, dense_temperatures, starts.contiguous(), indices.contiguous(), *outs)
+        run(core.ragged_softmax, dense_values, dense_temperatures, starts.contiguous(), indices.contiguous(), *outs)
     means, logs, squares = (one.to(values.dtype) for one in outs)
     return means, logs, squares
 
@@ -310,7 +311,7 @@ def ragged_softmax_backward(
     tensors = _dense(grad, values, temperatures, out, logs)
     grad_values = torch.empty_like(tensors[1])
     if grad_values.numel():
-        _run(core.ragged_softmax_backward, *tensors, back_starts.contiguous(), back_indices.contiguous(), grad_values)
+        run(core.ragged_softmax_backward, *tensors, back_starts.contiguous(), back_indices.contiguous(), grad_values)
     return grad_values.to(values.dtype)
 
 
@@ -319,68 +320,15 @@ def scatter_choices(rows: Tensor, choices: Tensor, positions: int) -> Tensor:
     (dense,) = _dense(rows)
     out = dense.new_empty(positions, rows.shape[1])
     if out.numel():
-        _run(core.scatter_choices, dense, choices.contiguous(), out)
+        run(core.scatter_choices, dense, choices.contiguous(), out)
     return out.to(rows.dtype)
 
 
 def transpose_lists(starts: Tensor, indices: Tensor, positions: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return the lists of the other end; see `reference.transpose_lists`."""
     out = starts.new_empty(positions + 1), torch.empty_like(indices), torch.empty_like(indices)
-    _run(core.transpose_lists, starts.contiguous(), indices.contiguous(), *out)
+    run(core.transpose_lists, starts.contiguous(), indices.contiguous(), *out)
     return out
-
-
-def random_bits(seed: int, first: int, count: int) -> Tensor:
-    """Return numbers of SplitMix64, (count,) int64; see `reference.random_bits`."""
-    out = torch.empty(count, dtype=torch.long)
-    _run(core.random_bits, seed % (1 << 64), first, out)
-    return out
-
-
-def cumulative_weights(starts: Tensor, weights: Tensor) -> Tensor:
-    """Return the running sums (E,) within each list."""
-    out = torch.empty_like(weights)
-    _run(core.cumulative_weights, starts.contiguous(), weights.contiguous(), out)
-    return out
-
-
-def walk(
-    starts: Tensor,
-    indices: Tensor,
-    nodes: Tensor,
-    numbers: Tensor,
-    weights: Tensor | None,
-    cumulative: Tensor | None,
-    back_starts: Tensor | None,
-    back_indices: Tensor | None,
-    p: float,
-    q: float,
-) -> Tensor:
-    """Return walks (W, L + 1) from nodes (W,), a step for each of the numbers (W, L); see `reference.walk`."""
-    out = nodes.new_empty(nodes.shape[0], numbers.shape[1] + 1)
-    if out.numel():
-        lists = (starts.contiguous(), indices.contiguous())
-        likely = (weights, cumulative, back_starts, back_indices, p, q)
-        _run(core.walk, numbers.contiguous(), *lists, nodes.contiguous(), *likely, out)
-    return out
-
-
-def skip_gram(
-    vertex: Tensor,
-    context: Tensor,
-    positive: Tensor,
-    negative: Tensor,
-    rates: Tensor,
-    groups: Tensor,
-    weight_decay: float,
-    negative_weight: float,
-) -> Tensor:
-    """Train embeddings (N, D) in place and return the losses of the pairs (n,); see `reference.skip_gram`."""
-    losses = vertex.new_empty(positive.shape[0])
-    if losses.numel():
-        lists = (positive.contiguous(), negative.contiguous(), rates.contiguous(), groups.contiguous())
-        _run(core.skip_gram, vertex.detach(), context.detach(), *lists, weight_decay, negative_weight, losses)
-    return losses
 
 
 def _dense(*tensors: Tensor | None) -> list[Any]:
@@ -403,10 +351,3 @@ def _lists(indices: Tensor) -> Tensor:
     """Return contiguous neighbours (B, N, K), or (1, N, K) where the whole batch shares one list."""
     is_shared = len(indices) > 1 and indices.stride(0) == 0
     return (indices[:1] if is_shared else indices).contiguous()
-
-
-def _run(function: Callable[..., None], *arguments: Any) -> None:
-    """Call a function of the core; it reads capsules of DLPack faster than tensors, whose method is Python."""
-    to_capsule = torch.to_dlpack  # type: ignore[attr-defined]  # documented, but not marked as exported
-    capsules = [to_capsule(argument) if isinstance(argument, Tensor) else argument for argument in arguments]
-    function(*capsules, torch.get_num_threads())

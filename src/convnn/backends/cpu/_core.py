@@ -1,9 +1,11 @@
 """The compiled core for the best instruction set of this processor, or None if it is not compiled."""
 
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-import torch  # noqa: F401  # loads its OpenMP first, so that the core shares its threads
+import torch  # loads its OpenMP first, so that the core shares its threads
+from torch import Tensor
 
 NOT_COMPILED = "the core is not compiled; install again where a C++ compiler is found"
 
@@ -21,3 +23,10 @@ def _load() -> tuple[Any, str, str | None]:
 
 
 core, INSTRUCTION_SET, FAULT = _load()
+
+
+def run(function: Callable[..., None], *arguments: Any) -> None:
+    """Call a function of the core; it reads capsules of DLPack faster than tensors, whose method is Python."""
+    to_capsule = torch.to_dlpack  # type: ignore[attr-defined]  # documented, but not marked as exported
+    capsules = [to_capsule(argument) if isinstance(argument, Tensor) else argument for argument in arguments]
+    function(*capsules, torch.get_num_threads())
