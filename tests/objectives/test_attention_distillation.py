@@ -1,4 +1,4 @@
-"""Distillation: torch's divergence, its limits, and bad input."""
+"""Distillation of attention: torch's divergence, its limits, and bad input."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Distillation: what a large network has learned, taught to a small one."""
+"""Attention maps of a large network on a graph, taught to a small one."""
 
 import torch
 from torch import Tensor
