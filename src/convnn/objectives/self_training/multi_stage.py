@@ -189,11 +189,12 @@ class M3S:
         return _predict(self.network_, graph)
 
     def _scheme(self, graph: GraphBatch, labels: Tensor) -> GrowingLabels:
+        if not self.stages:
+            return GrowingLabels(labels, torch.ones(self.classes), clusters=1)  # which never advances
         quota, edges = self.quota, graph.edge_index.shape[1]
         if quota is None:
-            quota = stage_quota(labels, edges, classes=self.classes, layers=self.layers, stages=max(self.stages, 1))
-        clusters = self.clusters if self.stages else 1
-        return GrowingLabels(labels, quota, clusters=clusters, check=self.check, seed=self.seed)
+            quota = stage_quota(labels, edges, classes=self.classes, layers=self.layers, stages=self.stages)
+        return GrowingLabels(labels, quota, clusters=self.clusters, check=self.check, seed=self.seed)
 
     def _begin(self) -> tuple[NodeNetwork, torch.optim.Optimizer]:
         network = self.make()
