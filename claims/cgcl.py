@@ -2,10 +2,9 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from claims._experiment import Outcome, is_above, spread
-from claims._nodes import random_graph
+from claims._graphs import block_model
 from claims._pixel_graph import digits
 from convnn.graphs.views import complementary_views
 from convnn.models.gnn import GNN
@@ -49,37 +48,32 @@ def measure(seeds: list[int], quick: bool) -> Outcome:
 
 
 def groups(seed: int) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(5).repeat_interleave(40)
-    edges = random_graph(torch.where(labels == labels.unsqueeze(1), 0.25, 0.01), generator)
-    return F.one_hot(labels, 16).float() + torch.randn(200, 16, generator=generator), edges
+    return block_model(200, 5, 0.25, 0.01, features=16, noise=2.0, known=1, seed=seed)[:2]
 
 
 def trained(x: Tensor, edges: Tensor, target: str, seed: int, epochs: int) -> tuple[float, float]:
     torch.manual_seed(seed)
     pairs = edges[:, edges[0] < edges[1]]
-    pairs = pairs[:, torch.randperm(pairs.shape[1])]
-    held, known = pairs.tensor_split([pairs.shape[1] // 5], 1)
+    held, known = pairs[:, torch.randperm(pairs.shape[1])].tensor_split([pairs.shape[1] // 5], 1)
     absent = sample_absent_links(edges, len(x), held.shape[1])
     graph = GraphBatch(x, torch.cat([known, known.flip(0)], 1))
     settings = {"dropout": 0.5, "hidden_activation": "elu", "linear_head": True}
     network = GNN(GCN, in_channels=x.shape[1], d_hidden=64, num_layers=1, **settings)
-    scheme = CrossView(64)
-    optimizer = torch.optim.Adam([*network.parameters(), *scheme.parameters()], 0.01)
+    both = torch.nn.ModuleList([network, scheme := CrossView(64)])
+    optimizer = torch.optim.Adam(both.parameters(), 0.01)
 
     def auc() -> float:
-        network.eval(), scheme.eval()
+        both.eval()
         z = network.embed(graph).detach()
         return 100 * link_auc(scheme(z, held), scheme(z, absent))
 
     before = auc()
     for _ in range(epochs):
-        network.train(), scheme.train()
-        first, second = complementary_views(graph.edge_index)
-        for view, other in ((first, second), (second, first)):
+        both.train()
+        views = complementary_views(graph.edge_index)
+        for view, other in (views, views[::-1]):
             seen = {"other view": (view, other), "own view": (view, view)}.get(target, (graph.edge_index, other))
-            terms = next(scheme.steps(network.embed, graph, seen))
             optimizer.zero_grad()
-            terms["links"].backward()
+            next(scheme.steps(network.embed, graph, seen))["links"].backward()
             optimizer.step()
     return before, auc()

@@ -66,7 +66,8 @@ def completion_target(x: Tensor, k: int) -> Tensor:
 def without_self(graph: GraphBatch) -> GraphBatch:
     """Return the graph with a loop of weight 0 at every node, so that GCN and the like do not add one of weight 1.
 
-    A layer then sees the neighbours of a node without the node itself; the next one sees it through them.
+    A layer that adds no loop where there is one then sees the neighbours of a node without the node itself; the next
+    layer sees it through them. It must read weights of edges, as GCN does and GAT does not.
 
     Raises:
         InputError: the graph has a loop.
