@@ -74,6 +74,6 @@ def trained(x: Tensor, edges: Tensor, target: str, seed: int, epochs: int) -> tu
         for view, other in (views, views[::-1]):
             seen = {"other view": (view, other), "own view": (view, view)}.get(target, (graph.edge_index, other))
             optimizer.zero_grad()
-            next(scheme.steps(network.embed, graph, seen))["links"].backward()
+            next(scheme.steps(network, graph, seen))["links"].backward()
             optimizer.step()
     return before, auc()

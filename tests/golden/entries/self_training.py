@@ -82,7 +82,7 @@ def _epoch(case: Case, network: GNN, scheme: CrossView, graph: GraphBatch, learn
         scheme.decoder.register_forward_hook(lambda *call: seen.append(call[2])),
     ]
     with patch.object(cross_view, "sample_absent_links", lambda *_: next(absent)), _kept(masks):
-        for i, terms in enumerate(scheme.steps(network.embed, graph, views)):
+        for i, terms in enumerate(scheme.steps(network, graph, views)):
             optimizer.zero_grad()
             terms["links"].backward()
             found |= {f"loss_{i}": terms["links"], f"z_{i}": seen[0], f"pos_logit_{i}": seen[1]}

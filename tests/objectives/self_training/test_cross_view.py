@@ -73,7 +73,7 @@ def test_an_epoch_is_two_steps_of_which_the_second_sees_new_weights() -> None:
     torch.manual_seed(0)
     network, scheme = encoder(4, 6).double(), CrossView(6, dropout=0.0).double()
     graph, views = GraphBatch(features(9, 4), EDGES), complementary_views(EDGES, generator=torch.Generator())
-    steps = scheme.steps(network.embed, graph, views, torch.Generator().manual_seed(1))
+    steps = scheme.steps(network, graph, views, torch.Generator().manual_seed(1))
     first = next(steps)["links"]
     with torch.no_grad():
         network.layers[0].lin.weight.mul_(2)
@@ -92,7 +92,7 @@ def test_an_epoch_is_two_steps_of_which_the_second_sees_new_weights() -> None:
 def test_a_view_without_edges_costs_nothing() -> None:
     network, scheme = encoder(4, 6).double(), CrossView(6).double()
     views = EDGES, EDGES[:, :0]
-    losses = [terms["links"] for terms in scheme.steps(network.embed, GraphBatch(features(9, 4), EDGES), views)]
+    losses = [terms["links"] for terms in scheme.steps(network, GraphBatch(features(9, 4), EDGES), views)]
     assert losses[0] == 0
     assert losses[1] > 0
 
@@ -119,7 +119,7 @@ def test_it_learns_which_nodes_are_linked() -> None:
     network.train()
     scheme.train()
     for _ in range(40):
-        for terms in scheme.steps(network.embed, graph, complementary_views(graph.edge_index)):
+        for terms in scheme.steps(network, graph, complementary_views(graph.edge_index)):
             optimizer.zero_grad()
             terms["links"].backward()
             optimizer.step()
@@ -139,7 +139,7 @@ def test_it_learns_which_nodes_are_linked() -> None:
         (lambda: sample_absent_links(undirected(4, 99), 4, 1), r"^edge_index joins all pairs of 4 nodes"),
         (
             lambda: next(
-                CrossView(4).steps(lambda g: g.x, GraphBatch(features(9, 4), EDGES, torch.ones(28)), (EDGES, EDGES))
+                CrossView(4).steps(encoder(4, 4), GraphBatch(features(9, 4), EDGES, torch.ones(28)), (EDGES, EDGES))
             ),
             r"^graph.edge_weight must be None",
         ),

@@ -147,6 +147,8 @@ def test_a_quota_of_0_is_told() -> None:
         ),
         (lambda y: GrowingLabels(y >= 0, torch.ones(2)), r"^labels of shape \(3,\) and torch.bool must be"),
         (lambda y: M3S(GNN, 2, stages=-1), r"^stages=-1 must be an integer of at least 0"),
+        (lambda y: M3S(GNN, 2, patience=0), r"^patience=0 must be an integer of at least 1"),
+        (lambda y: M3S(GNN, 2, lr=0), r"^lr=0 must be a positive number"),
     ],
 )
 def test_bad_input_is_named(call, message: str) -> None:

@@ -4,6 +4,7 @@ A scheme (`CrossView`, `GrowingLabels`, `HelperTask`) is a module with what it l
 yields, for each step of an epoch, the terms of a loss by name, whose sum is to be made smaller.
 """
 
+from convnn.objectives.self_training._network import NodeNetwork
 from convnn.objectives.self_training.cross_view import CrossView, HadamardMLP, link_loss, sample_absent_links
 from convnn.objectives.self_training.helper_tasks import (
     HelperTask,
@@ -24,6 +25,7 @@ __all__ = [
     "HadamardMLP",
     "HelperTask",
     "MultiTaskGCN",
+    "NodeNetwork",
     "align_clusters",
     "cluster_pseudo_labels",
     "completion_target",

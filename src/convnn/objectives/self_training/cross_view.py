@@ -1,6 +1,6 @@
 """Links predicted across two views of a graph: what one of them lacks is what it has to find (CGCL)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from convnn.errors import InputError, check_at_least, check_fraction
 from convnn.nn.graphs.batch import GraphBatch
+from convnn.objectives.self_training._network import NodeNetwork
 from convnn.ops.ragged import check_edges
 
 Views = tuple[Tensor, Tensor]
@@ -127,7 +128,7 @@ class CrossView(nn.Module):
 
     def steps(
         self,
-        embed: Callable[[GraphBatch], Tensor],
+        network: NodeNetwork,
         graph: GraphBatch,
         views: Views,
         generator: torch.Generator | None = None,
@@ -135,7 +136,7 @@ class CrossView(nn.Module):
         """Yield the terms of the loss of each step of an epoch; take the step before the next are asked for.
 
         Args:
-            embed: function from a graph to features (N, channels) of its nodes, such as `GNN.embed`.
+            network: of which `embed` returns features (N, channels).
             graph: the graph whose links are known, without weights.
             views: the edges of both, as `convnn.graphs.views.complementary_views` draws them.
             generator: source of the absent links; None is that of torch.
@@ -147,7 +148,7 @@ class CrossView(nn.Module):
             raise InputError("graph.edge_weight must be None; views are those of a graph without weights")
         for view, other in (views, views[::-1]):
             absent = sample_absent_links(graph.edge_index, graph.x.shape[0], other.shape[1], generator)
-            z = embed(graph._replace(edge_index=view))
+            z = network.embed(graph._replace(edge_index=view))
             yield {"links": link_loss(self.decoder(z, other), self.decoder(z, absent))}
 
     def forward(self, z: Tensor, edge_index: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convnn.errors import InputError, check_at_least
+from convnn.errors import InputError, check_at_least, check_positive
 from convnn.nn.graphs.batch import GraphBatch
 from convnn.objectives.self_training._network import NodeNetwork, check_labels
 from convnn.objectives.self_training.pseudo_labels import align_clusters, k_means, select_confident, stage_quota
@@ -148,14 +148,11 @@ class M3S:
         weight_decay: float = 1e-5,
         seed: int = 0,
     ) -> None:
-        numbers = {
-            "classes": (classes, 1),
-            "stages": (stages, 0),
-            "epochs": (epochs, 0),
-            "last_epochs": (last_epochs, 0),
-        }
-        for name, (value, least) in numbers.items():
-            check_at_least(name, value, least)
+        for name, value in (("classes", classes), ("patience", patience)):
+            check_at_least(name, value, 1)
+        for name, value in (("stages", stages), ("epochs", epochs), ("last_epochs", last_epochs)):
+            check_at_least(name, value, 0)
+        check_positive("lr", lr)
         self.make, self.classes, self.stages, self.clusters, self.check = make, classes, stages, clusters, check
         self.layers, self.quota, self.epochs, self.last_epochs = layers, quota, epochs, last_epochs
         self.patience, self.lr, self.weight_decay, self.seed = patience, lr, weight_decay, seed
