@@ -11,8 +11,6 @@ register_system(
     _fact(
         name="CGCL: cross-view links",
         number=66,
-        published="CGCL",
-        when="links of a graph that has only some of them",
         selects="one of two halves of the edges, drawn anew in each epoch",
         weighs="by the degrees of both ends, or as the network does",
         aggregates="a network's features, whose products tell the edges of the other half from absent ones",
@@ -25,8 +23,6 @@ register_system(
     _fact(
         name="M3S: multi-stage self-training",
         number=70,
-        published="M3S",
-        when="a few labels a class",
         selects="between the stages of training, the nodes of each class of which the network is surest",
         weighs="1 where the class whose centroid is nearest to that of the node's cluster agrees, or else 0",
         aggregates="as the network does, trained anew on the labels that were given and those that were added",
@@ -40,8 +36,6 @@ register_system(
     _fact(
         name="SS-GCN: helper tasks",
         number=79,
-        published="SSGCN",
-        when="few labels, and features or edges that say something about the classes",
         selects="the neighbours; for completions without the node itself",
         weighs="by the degrees of both ends",
         aggregates="features with two linear heads, for labels and for clusters, parts or singular vectors",
