@@ -40,7 +40,7 @@ register_system(
     _fact(
         number=115,
         name="CSGCL",
-        selects="the other view of the node; edges of strong communities and features that these vote for stay in views",
+        selects="the other view of the node; views spare edges of strong communities and features that these have",
         weighs="by the strength of the node's community, its share of the modularity",
         aggregates="the logarithm of the sum over both views",
         paper="arXiv 2305.04658",
@@ -54,7 +54,7 @@ register_system(
     _fact(
         number=45,
         name="CoCo",
-        selects="the same graph seen by the other branch; labelled graphs of the class that an unlabelled one seems to be",
+        selects="the same graph seen by the other branch; for one without a label, labelled ones of its supposed class",
         weighs="by the cosine of embeddings, one branch's with the other's",
         aggregates="the logarithm of the softmax, as a mean over positives",
         paper="arXiv 2306.04979",

@@ -117,10 +117,11 @@ class RandomWalkKernelConv(nn.Module):
         if walks is None:
             walks = ego_walks(edge_index, x.shape[0], self.hops, self.max_step, x.dtype)
         filters, n, _ = self.z.shape
-        adjacency, walked, products = self.filter_adjacency(), self.z, []
-        for _ in range(self.max_step):
-            products.append(x @ walked.flatten(0, 1).mT)  # (N, M n) for each number of steps
-            walked = adjacency @ walked
+        adjacency = self.filter_adjacency()
+        walked: list[Tensor] = [self.z]
+        for _ in range(1, self.max_step):
+            walked.append(adjacency @ walked[-1])
+        products = [x @ features.flatten(0, 1).mT for features in walked]  # (N, M n) for each number of steps
         found = []
         for members, powers in walks.groups:
             own = products[0][members]
