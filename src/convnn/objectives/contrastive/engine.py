@@ -38,6 +38,7 @@ class Pairs:
         InputError: shapes or types do not agree, or `rows` is below 1.
 
     Example:
+        >>> from convnn.objectives.contrastive import Cosine
         >>> rows = torch.eye(3)
         >>> pairs = Pairs(rows, rows, Cosine(1.0), own=torch.arange(3))
         >>> pairs.log_partition().exp()
