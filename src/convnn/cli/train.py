@@ -43,6 +43,7 @@ from convnn.train import (
 )
 from convnn.train.config_file import read_config_file
 from convnn.train.machine import describe_change, saved_threads
+from convnn.train.schemes import make_objective
 from convnn.words import counted
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
         from convnn.viz.choices import choosing_layers
 
         choosing_layers(network)  # refuses a network without neighbours before anything is written
+    objective = make_objective(network, config, data).to(accelerator.device)
     report = ConsoleReport(console, config.num_epochs, f"{data.kind}s")
     callbacks: list[Callback] = [report]
     if accelerator.is_main_process:
@@ -143,7 +145,7 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
         callbacks += make_writers(config, network, data, summary, point, say)
         print_summary(console, config, data, summary, accelerator)
         print_replaced(network, config, console)
-    trainer = Trainer(network, data, config, accelerator, callbacks, interruption)
+    trainer = Trainer(network, data, config, accelerator, callbacks, interruption, objective)
     is_over = resume(trainer, point, console)
     try:
         results = trainer.fit()
