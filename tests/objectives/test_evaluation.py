@@ -78,7 +78,7 @@ def test_links_by_pairs_and_by_thresholds() -> None:
         (lambda x, y: evaluation.linear_probe(x, y, x[:, :2], y), r"^test_features of shape \(40, 2\) .* 4 features"),
         (
             lambda x, y: evaluation.linear_probe(x, y, x, y[:3]),
-            r"^test_labels of shape \(3,\) .* must be \(40,\) int64",
+            r"^test_labels of shape \(3,\) .* be \(40,\) int64",
         ),
         (lambda x, y: evaluation.linear_probe(x / 0, y, x, y), r"^features must be finite, and row 0 is not"),
         (lambda x, y: evaluation.linear_probe(x, y * 0, x, y), r"^labels must have at least two classes"),

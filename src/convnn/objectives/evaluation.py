@@ -96,7 +96,9 @@ def linear_probe(
 
 
 def normalized_mutual_information(labels: Tensor, clusters: Tensor) -> float:
-    r"""Return :math:`2 I(y; c) / (H(y) + H(c))` of labels and clusters, both (N,) int64: 1 where they agree up to names.
+    r"""Return :math:`2 I(y; c) / (H(y) + H(c))` of labels and clusters, both (N,) int64.
+
+    It lies between 0 and 1, and is 1 where they agree up to names.
 
     Raises:
         InputError: shapes or types do not agree, or there is no sample.
