@@ -65,7 +65,7 @@ def trained(x: Tensor, edges: Tensor, target: str, seed: int, epochs: int) -> tu
     def auc() -> float:
         both.eval()
         z = network.embed(graph).detach()
-        return 100 * link_auc(scheme(z, held), scheme(z, absent))
+        return 100 * link_auc(scheme.score(z, held), scheme.score(z, absent))
 
     before = auc()
     for _ in range(epochs):
@@ -74,6 +74,6 @@ def trained(x: Tensor, edges: Tensor, target: str, seed: int, epochs: int) -> tu
         for view, other in (views, views[::-1]):
             seen = {"other view": (view, other), "own view": (view, view)}.get(target, (graph.edge_index, other))
             optimizer.zero_grad()
-            next(scheme.steps(network, graph, seen))["links"].backward()
+            scheme(network, graph, *seen)["links"].backward()
             optimizer.step()
     return before, auc()
