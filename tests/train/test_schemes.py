@@ -32,6 +32,7 @@ TERMS = {
 
 def train(objective: str, folder: Path, *more: str) -> int:
     flags = IMAGES if objective in ("infonce", "spectral") else GRAPHS
+    flags = [*flags, "--num_layers", "1"] if objective == "m3s" else flags  # two layers see the whole graph
     return main_train([*flags, "--objective", objective, "--output_dir", str(folder), *more])
 
 
@@ -90,6 +91,8 @@ def test_graphs_need_a_linear_head_and_nodes(tmp_path: Path, capsys) -> None:
     assert "--objective=cgcl needs a linear map after the layers; add --linear_head" in capsys.readouterr().err
     assert main_train([*plain, "--objective", "infonce"]) == 2
     assert "--objective=infonce compares views of images, but --dataset=sbm has nodes" in capsys.readouterr().err
+    assert main_train([*plain, "--linear_head", "--objective", "m3s"]) == 2
+    assert "--objective=m3s would add no label: what 2 layers see" in capsys.readouterr().err
 
 
 def test_every_objective_has_a_name() -> None:

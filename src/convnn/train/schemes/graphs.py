@@ -108,6 +108,11 @@ class MoreLabels(OfNodes):
         edges, stages = self.graph.edge_index.shape[1], config.stages
         self.stages = stages
         quota = stage_quota(self.labels, edges, classes=self.classes, layers=len(network.layers), stages=stages)
+        if not quota.any():
+            raise InputError(
+                f"--objective=m3s would add no label: what {len(network.layers)} layers see of each labelled node covers"
+                " the graph already; lower --num_layers, or leave it out"
+            )
         clusters = min(config.clusters, len(self.labels))
         self.scheme = GrowingLabels(self.labels, quota, clusters=clusters, seed=config.seed)
         self.epochs_a_stage = max(1, config.num_epochs // (stages + 1))

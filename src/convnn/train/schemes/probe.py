@@ -1,5 +1,6 @@
 """The features of a network before its last linear layer, which learns labels from them without changing them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from convnn.models import Network
 from convnn.nn._modes import evaluating
 from convnn.objectives.evaluation import knn_probe, linear_probe
 
-PROBES = {"knn": knn_probe, "linear": linear_probe}
+PROBES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], float]] = {"knn": knn_probe, "linear": linear_probe}
 """How the features of a trained network are judged: by their nearest neighbours, or by logistic regression."""
 
 
