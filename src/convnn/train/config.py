@@ -26,6 +26,7 @@ from convnn.train.flags.data import DataFlags
 from convnn.train.flags.graphs import GraphLayerFlags
 from convnn.train.flags.layers import LayerFlags
 from convnn.train.flags.network import NetworkFlags
+from convnn.train.flags.objectives import ObjectiveFlags
 from convnn.train.flags.optimisation import OptimisationFlags
 from convnn.train.flags.run import RunFlags
 from convnn.train.flags.training import TrainingFlags
@@ -114,7 +115,14 @@ def defaults_of(model: str, layer: str | None = None) -> dict[str, Any]:
 
 @dataclass(frozen=True, init=False)
 class TrainConfig(
-    RunFlags, OptimisationFlags, TrainingFlags, DataFlags, GraphLayerFlags, LayerFlags, NetworkFlags
+    RunFlags,
+    OptimisationFlags,
+    ObjectiveFlags,
+    TrainingFlags,
+    DataFlags,
+    GraphLayerFlags,
+    LayerFlags,
+    NetworkFlags,
 ):  # fields begin with those of the last
     """The flags of `convnn train`; the help of each field describes it.
 
