@@ -11,8 +11,8 @@ SYSTEM = "Ada-NETS"
 CLAIM = "Edges cut off by node, in the space of shared neighbours, join fewer labels and keep the edges within them."
 EXPERIMENT = (
     "30 identities of 4 to 29 unit vectors in 32 dimensions, unit centres plus noise of 0.17, 20 candidates for each:"
-    " edges of two labels, in percent of all, and edges of one label, of those among all candidates. Cut-offs: none, the"
-    " mean of the best, the best by the labels, and a filter's, trained for 800 steps on five other such sets."
+    " edges of two labels, in percent of all, and edges of one label, of those among all candidates. Cut-offs: none,"
+    " the mean of the best, the best by the labels, and a filter's, trained for 800 steps on five other such sets."
 )
 SEEDS = (0, 1, 2)
 K, STEPS = 20, 800

@@ -1,4 +1,4 @@
-"""Graphs that are learned, and clusters: Ada-NETS (arXiv 2202.03800)."""
+"""Graphs that are learned, and clusters: Ada-NETS (arXiv 2202.03800), GDN (arXiv 2205.09575)."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -7,8 +7,13 @@ import torch
 from torch import Tensor
 
 from convnn.graphs.build import (
+    GDN,
     AdaptiveFilter,
+    GDNLayer,
     cut_edges,
+    edge_hinge,
+    edge_nse,
+    edge_se,
     nearest_lists,
     prefix_quality,
     quality_cut,
@@ -17,6 +22,7 @@ from convnn.graphs.build import (
     shared_neighbors,
     structure_space,
     symmetric_edges,
+    upper_triangle,
 )
 from convnn.graphs.cluster import ClusteringGCN, cluster_loss
 from golden.case import Case
@@ -82,7 +88,38 @@ class Clustered(ClusteringGCN):
         return {"loss": positive + negative, "output": z, **parts}
 
 
+def _layer(case: Case) -> GDNLayer:
+    return GDNLayer(case.config["c_in"], case.config["c_out"], case.config["order"], normalize=case.config["normalize"])
+
+
+def _step(layer: GDNLayer, s: Tensor, observed: Tensor) -> Tensor:
+    """Published channels come first."""
+    return layer(s.transpose(0, 1), observed).transpose(0, 1)
+
+
+LOSSES = {"hinge": edge_hinge, "nse": edge_nse, "se": edge_se}
+
+
+class Deconvolution(GDN):
+    """The network with its loss."""
+
+    def __init__(self, case: Case) -> None:
+        super().__init__(*(case.config[name] for name in ("depth", "channels", "order")), share=case.config["share"])
+        self.loss = LOSSES[case.config["loss"]]
+
+    def forward(self, observed: Tensor, prior: Tensor | None, labels: Tensor) -> Mapping[str, Tensor]:
+        scores = super().forward(observed, None if prior is None else prior[0])
+        return {"loss": self.loss(upper_triangle(scores), labels), "output": scores}
+
+
 ENTRIES = {
+    "gdnCell": Entry(_layer, ("s_in", "a_o"), names={"coeffs_poly_fc": "weight"}, call=_step),
+    "gdn": Entry(
+        Deconvolution,
+        ("a_o", "prior", "label"),
+        ("loss", "output"),
+        names={"coeffs_poly_fc": "weight", "module_list": "layers"},
+    ),
     "AdaNETS structure space + quality + adjacency": Entry(lambda case: lambda: _structure(case), ()),
     "AdaNETS adaptive filter (AND)": Entry(
         _filter,

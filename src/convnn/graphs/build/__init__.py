@@ -21,7 +21,16 @@ _LEARNED = {
         "relative_huber",
         "symmetric_edges",
     ),
-    "deconvolution": ("GDN", "GDNLayer", "best_threshold", "edge_hinge", "edge_nse", "edge_se", "to_edge_index"),
+    "deconvolution": (
+        "GDN",
+        "GDNLayer",
+        "best_threshold",
+        "edge_hinge",
+        "edge_nse",
+        "edge_se",
+        "to_edge_index",
+        "upper_triangle",
+    ),
     "consensus": ("GraphGenerator", "pagerank_view"),
 }
 _HOMES = {name: module for module, names in _LEARNED.items() for name in names}

@@ -17,3 +17,17 @@ register_system(
         " convnn.graphs.cluster.ClusteringGCN",
     )
 )
+register_system(
+    System(
+        family="graph_tools",
+        name="GDN",
+        number=93,
+        selects="pairs of nodes whose score after unrolled proximal steps is above a threshold",
+        weighs="by that score",
+        aggregates="nothing: a graph becomes a graph",
+        paper="arXiv 2205.09575",
+        checked="the published code, layer, network and losses with all gradients; proximal steps by autograd and their"
+        " closed form; loops",
+        where="convnn.graphs.build.GDN convnn.graphs.build.GDNLayer",
+    )
+)
