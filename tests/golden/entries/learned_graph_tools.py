@@ -1,4 +1,4 @@
-"""Graphs that are learned, and clusters: Ada-NETS (arXiv 2202.03800), GDN (arXiv 2205.09575)."""
+"""Graphs that are learned, and clusters: Ada-NETS (arXiv 2202.03800), GDN (2205.09575), VGMGC (2210.07011)."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -24,7 +24,9 @@ from convnn.graphs.build import (
     symmetric_edges,
     upper_triangle,
 )
-from convnn.graphs.cluster import ClusteringGCN, cluster_loss
+from convnn.graphs.build.consensus import bernoulli_divergence, view_prior
+from convnn.graphs.cluster import ClusteringGCN, MultiViewGraphClustering, View, cluster_loss
+from convnn.graphs.cluster.multi_view import sharpened
 from golden.case import Case
 from golden.entry import Entry, refuse
 
@@ -112,7 +114,80 @@ class Deconvolution(GDN):
         return {"loss": self.loss(upper_triangle(scores), labels), "output": scores}
 
 
+class MultiView(MultiViewGraphClustering):
+    """The network on the tensors of a file."""
+
+    def __init__(self, case: Case) -> None:
+        config, count = case.config, case.config["views"]
+        generator = {"hidden_channels": config["gen_hidden"], "latent_channels": config["gen_latent"], "dropout": 0.0}
+        super().__init__(
+            [case.tensors[f"x.{v}"].shape[1] for v in range(count)],
+            config["classes"],
+            shared_channels=case.tensors["x_shared"].shape[1],
+            hidden_channels=config["hidden_dim"],
+            latent_channels=config["latent_dim"],
+            generator=generator | {name: config[name] for name in ("temperature", "threshold")},
+            lam=config["lam_emd"],
+            lam_kl=config["lam_elbo_kl"],
+            published=True,
+            **case.pick("order", "min_belief", "max_belief"),
+        )
+        names = ("x", "x_label", "adj_norm", "adj")
+        self.views = [View(*(case.tensors[f"{name}.{v}"] for name in names)) for v in range(count)]
+        self.case = case
+
+    def forward(self, *_: object) -> Mapping[str, Tensor]:
+        if len(_):  # called from the loss
+            return super().forward(*_)
+        tensors, weights = self.case.tensors, self.case.tensors["weights"]
+        x, y = tensors["x_shared"], tensors["x_shared_label"]
+        embedded = super().forward(self.views, x, weights)
+        *each, fused = self.assignments(embedded)
+        found = {} if "loss" not in tensors else self._losses(x, y, weights, tensors["noise"])
+        found |= {"attn": embedded.scores, "adj_global": embedded.consensus, "x_global_pred": embedded.x_shared}
+        found |= {"z_fused": embedded.fused, "q_fused": fused, "target": sharpened(fused)}
+        for v, (z, q) in enumerate(zip(embedded.views, each, strict=True)):
+            rebuilt = self.encoders[v].rebuild(embedded.latent[v])
+            found |= {f"z.{v}": z, f"q.{v}": q, f"x_pred.{v}": rebuilt}
+        return found
+
+    def _losses(self, x: Tensor, y: Tensor, weights: Tensor, noise: Tensor) -> dict[str, Tensor]:
+        parts = self.loss(self.views, x, y, weights=weights, noise=noise, pull=self.case.config["kl_weight"])
+        soft, beliefs = self.generator.soft(self(self.views, x).scores, noise), weights.clamp(*self.beliefs)
+        prior = view_prior([view.adjacency for view in self.views], beliefs)
+        return {
+            "loss": parts["loss"],
+            "re_feat_loss": parts["features"],
+            "re_loss": parts["graphs"],
+            "kl_graph": parts["divergence"],
+            "kl_cluster": parts["clusters"],
+            "soft_adj": soft,
+            "prior": prior,
+            "bernoulli_kl": bernoulli_divergence(soft, prior),
+        }
+
+
+def _arrange(named: dict[str, Tensor], _: object) -> dict[str, Tensor]:
+    """Transpose the published weights of the generator."""
+    return {
+        name: value.T if name.startswith("generator.") and name.endswith("weight") else value
+        for name, value in named.items()
+    }
+
+
+def _view_names(case: Case) -> dict[str, str | None]:
+    names: dict[str, str | None] = {"GraphGen.W": "generator.mix"}
+    for part in ("encoder", "decoder"):
+        names |= {f"GraphGen.{part}.bn{i}": None for i in (1, 2)}
+        names |= {f"GraphGen.{part}.layer{i}": f"generator.{part[:-1]}.{3 * i - 2}" for i in (1, 2)}
+    for v in range(case.config["views"]):
+        for theirs, ours in ((f"graphenc_{v}.LatentMap", "encode"), (f"featdec_{v}", "decode")):
+            names |= {f"{theirs}.enc{i}": f"encoders.{v}.{ours}.{2 * i - 2}" for i in (1, 2)}
+    return names | {f"centroid_{v}": f"centers.{v}" for v in range(case.config["views"] + 1)}
+
+
 ENTRIES = {
+    "VGMGC": Entry(MultiView, (), ("loss",), names=_view_names, arrange=_arrange, aside=("labels",)),
     "gdnCell": Entry(_layer, ("s_in", "a_o"), names={"coeffs_poly_fc": "weight"}, call=_step),
     "gdn": Entry(
         Deconvolution,

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from scipy.optimize import linear_sum_assignment
 from sklearn.metrics.cluster import contingency_matrix, pair_confusion_matrix
 from torch import Tensor
 
@@ -39,6 +40,17 @@ def b_cubed_scores(labels: Tensor, clusters: Tensor) -> Scores:
     counts = contingency_matrix(labels.cpu().numpy(), clusters.cpu().numpy()).astype(float)
     total = counts.sum()
     return _scores(*(float((counts**2 / counts.sum(axis, keepdims=True)).sum() / total) for axis in (0, 1)))
+
+
+def matched_accuracy(labels: Tensor, clusters: Tensor) -> float:
+    """Return the share of points that are right if each cluster is named after one label, as well as can be.
+
+    Raises:
+        InputError: labels and clusters are not two lists of the same length, of at least one point.
+    """
+    _check(labels, clusters)
+    counts = contingency_matrix(labels.cpu().numpy(), clusters.cpu().numpy())
+    return float(counts[linear_sum_assignment(counts, maximize=True)].sum() / counts.sum())
 
 
 def _scores(precision: float, recall: float) -> Scores:
