@@ -9,7 +9,7 @@ register_system(
         number=108,
         selects="pairs of nodes that a generator scores above a threshold from the features of all views: one graph",
         weighs="all chosen alike, themselves included, with the gradient of their scores",
-        aggregates="features propagated by that graph and by the view's own, a code for each view, codes side by side",
+        aggregates="features propagated by that graph and by each view's own, encoded; the codes side by side",
         paper="arXiv 2210.07011",
         checked="the published code, scores, graph, codes, all parts of the loss and all gradients; torch.distributions,"
         " networkx, PyTorch Geometric",
