@@ -30,8 +30,6 @@ def measure(seeds: list[int], quick: bool) -> Outcome:
         [["measured", "mean over the seeds"], *([name, spread(each)] for name, each in by_name.items())],
         {
             "it is above the better view": is_above(clean, views) or is_above(published, views),
-            "training raises it above the untrained network": is_above(clean, by_name["VGMGC, untrained"]),
-            "training by the published loss does": is_above(published, by_name["VGMGC, untrained"]),
             "the consensus graph is purer than that of either view": all(
                 is_above(by_name["consensus: within, %"], by_name[f"view {v}: within, %"]) for v in (1, 2)
             ),

@@ -7,9 +7,9 @@ register_system(
         family="graph_tools",
         name="VGMGC",
         number=108,
-        selects="pairs of nodes that a generator scores above a threshold from the features of all views: one graph",
+        selects="pairs of nodes that a generator scores above a threshold, from the features of all views",
         weighs="all chosen alike, themselves included, with the gradient of their scores",
-        aggregates="features propagated by that graph and by each view's own, encoded; the codes side by side",
+        aggregates="features propagated by that graph and by the view's own, encoded; all views side by side",
         paper="arXiv 2210.07011",
         checked="the published code, scores, graph, codes, all parts of the loss and all gradients; torch.distributions,"
         " networkx, PyTorch Geometric",
