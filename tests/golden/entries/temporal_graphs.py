@@ -1,0 +1,107 @@
+"""Graphs in time: CTGCN (arXiv 2003.09902)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convnn.nn import graphs
+from convnn.objectives.snapshots import connective_loss
+from golden.case import Case
+from golden.entry import Entry
+
+# CTGCN
+
+FORMS = {"C": "connective", "S": "structural"}
+ACTIVATIONS = {"L": "none", "N": "selu"}
+SNAPSHOTS = ("x", "edge_time", "edge_index", "edge_weight")
+Graphs = tuple[Sequence[Tensor], Sequence[Tensor]]
+
+
+def _cell(case: Case) -> dict[str, Any]:
+    cores = case.config.get("max_core", -1)
+    return {"rnn": case.config["rnn"].lower(), "max_cores": None if cores == -1 else cores}
+
+
+def _core_network(case: Case) -> dict[str, Any]:
+    names = {"hidden_channels": "hidden", "linear_layers": "trans_layers", "core_layers": "diffusion_layers"}
+    form = {"form": FORMS[case.config["model_type"]], "activation": ACTIVATIONS[case.config["trans_act"]]}
+    return case.pick("in_channels", "out_channels", **names) | form | _cell(case)
+
+
+def _by_time(snapshots: int, time: Tensor, edge_index: Tensor, edge_weight: Tensor) -> Graphs:
+    """Return the edges and the weights of each snapshot."""
+    of_times = [time == t for t in range(snapshots)]
+    return [edge_index[:, one] for one in of_times], [edge_weight[one] for one in of_times]
+
+
+def _one_graph(ours: nn.Module, x: Tensor, *edges: Tensor) -> Mapping[str, Tensor]:
+    """Call a layer or network of one graph, whose features may be those of a single snapshot."""
+    y = ours(x.flatten(0, -2), *(one for (one,) in _by_time(1, *edges)))
+    y, *z = y if isinstance(y, tuple) else (y,)
+    return {"output.y": y.view(*x.shape[:-1], -1)} | {
+        name: one for one in z for name in ("output.trans", "output.trans0")
+    }
+
+
+def _snapshots(ours: nn.Module, x: Tensor, *edges: Tensor) -> Mapping[str, Tensor]:
+    y = ours(x, *_by_time(x.shape[0], *edges))
+    y, z = y if isinstance(y, tuple) else (y, [])
+    return {"output.y": y} | {f"output.trans{t}": one for t, one in enumerate(z)}
+
+
+def _cores(_: nn.Module, case: Case) -> dict[str, Tensor]:
+    """Return the matrices of the cores, the first with the nodes themselves, filled up with zeros."""
+    nodes = case.config["num_nodes"]
+    count = case.tensors["aux.core_count"].shape[0]
+    edges = zip(*_by_time(count, *(case.tensors[name] for name in SNAPSHOTS[1:])), strict=True)
+    of_snapshots = [graphs.k_core_adjacencies(*one, nodes, _cell(case)["max_cores"]) for one in edges]
+    matrices = torch.zeros_like(case.tensors["aux.core_adjacency"])
+    for t, cores in enumerate(of_snapshots):
+        matrices[t, 0] = torch.eye(nodes)
+        for j, (edge_index, edge_weight) in enumerate(cores):
+            matrices[t, j].index_put_(tuple(edge_index), edge_weight, accumulate=True)
+    return {"aux.core_adjacency": matrices, "aux.core_count": torch.tensor([len(cores) for cores in of_snapshots])}
+
+
+def _core_names(case: Case) -> dict[str, str | None]:
+    """Name the parts of the networks; in ours, an activation stands after each linear map."""
+    names: dict[str, str | None] = {f"linears.{i}": f"{2 * i}" for i in range(case.config["trans_layers"])}
+    names |= {"linear": "0", "mlp": "linear", "duffision": "cores", "diffusion_list": "layers"}
+    for t in range(case.config.get("snapshots", 0)):
+        names |= {f"mlp_list.{t}": f"snapshots.{t}.linear", f"duffision_list.{t}": f"snapshots.{t}.cores"}
+    return names
+
+
+def _walk_loss(case: Case) -> Callable[..., Tensor]:
+    return lambda *draws: connective_loss(*draws, negative_weight=case.config["Q"])
+
+
+ENTRIES = {
+    "CoreDiffusion": Entry(
+        lambda case: graphs.CoreDiffusion(**case.pick("in_channels", "out_channels"), **_cell(case)),
+        inputs=SNAPSHOTS,
+        outputs=("output.y",),
+        call=_one_graph,
+        also=_cores,
+    ),
+    "CGCN": Entry(
+        lambda case: graphs.CGCN(**_core_network(case)),
+        inputs=SNAPSHOTS,
+        outputs=("output.y",),
+        names=_core_names,
+        call=_one_graph,
+        also=_cores,
+    ),
+    "CTGCN": Entry(
+        lambda case: graphs.CTGCN(**_core_network(case), snapshots=case.config["snapshots"]),
+        inputs=SNAPSHOTS,
+        names=_core_names,
+        call=_snapshots,
+        also=_cores,
+    ),
+    "NegativeSamplingLoss": Entry(
+        _walk_loss, inputs=("x", "draw_node", "draw_positive", "draw_negative"), outputs=("loss",)
+    ),
+}
