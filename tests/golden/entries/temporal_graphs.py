@@ -1,4 +1,4 @@
-"""Graphs in time: CTGCN (arXiv 2003.09902)."""
+"""Graphs in time: CTGCN (arXiv 2003.09902), STC-Net (arXiv 2212.04761)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -78,6 +78,32 @@ def _walk_loss(case: Case) -> Callable[..., Tensor]:
     return lambda *draws: connective_loss(*draws, negative_weight=case.config["Q"])
 
 
+# STC-Net
+
+
+def _links(_: nn.Module, case: Case) -> dict[str, Tensor]:
+    ahead, behind = graphs.temporal_links(case.tensors["x"])
+    return {"aux.forward_link": ahead, "aux.backward_link": behind}
+
+
+class _Dilated(nn.Module):
+    """A dilated convolution with the dilation of the file."""
+
+    def __init__(self, case: Case) -> None:
+        super().__init__()
+        self.options = case.pick("dilation") | {"window": case.config.get("window", False)}
+        subsets = case.tensors["adjacency"].shape[0]
+        self.conv = graphs.DilatedGraphConv(**case.pick("in_channels", "out_channels"), num_subsets=subsets)
+
+    def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
+        return self.conv(x, adjacency, **self.options)
+
+
+def _shares(ours: _Dilated, case: Case) -> dict[str, Tensor]:
+    dilated = graphs.dilate_adjacency(case.tensors["adjacency"], **ours.options)
+    return {"aux.dilated_adjacency": graphs.normalize_targets(dilated)}
+
+
 ENTRIES = {
     "CoreDiffusion": Entry(
         lambda case: graphs.CoreDiffusion(**case.pick("in_channels", "out_channels"), **_cell(case)),
@@ -100,6 +126,19 @@ ENTRIES = {
         names=_core_names,
         call=_snapshots,
         also=_cores,
+    ),
+    "CurveConv": Entry(
+        lambda case: graphs.CurveConv(**case.pick("in_channels", "out_channels", "kernel_size")),
+        inputs=("x",),
+        outputs=("output.y",),
+        also=_links,
+    ),
+    "DilatedGraphConv": Entry(
+        _Dilated,
+        inputs=("x", "adjacency"),
+        outputs=("output.y",),
+        names={"weight": "conv.weight", "bias": "conv.bias"},
+        also=_shares,
     ),
     "NegativeSamplingLoss": Entry(
         _walk_loss, inputs=("x", "draw_node", "draw_positive", "draw_negative"), outputs=("loss",)

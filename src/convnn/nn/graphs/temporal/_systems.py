@@ -36,3 +36,25 @@ register_system(
         " convnn.nn.graphs.k_core_adjacencies convnn.objectives.snapshots.connective_loss",
     )
 )
+DeferredPlain("temporal.joints", "skeleton_subsets")
+DeferredPlain("temporal.joints", "with_virtual_joints")
+DeferredPlain("temporal.curves", "temporal_links")
+DeferredPlain("temporal.curves", "curves")
+DeferredPlain("temporal.curves", "CurveConv", kernel_size=3, bias=True)
+DeferredPlain("temporal.dilated", "dilate_adjacency", window=False)
+DeferredPlain("temporal.dilated", "normalize_targets")
+DeferredPlain("temporal.dilated", "DilatedGraphConv", num_subsets=3)
+register_system(
+    _fact(
+        number=25,
+        name="STC-Net: curves and dilated kernels",
+        selects="the nearest joint in the next frame, and so on; in a frame, the joints d steps away",
+        weighs="equally; by the number of joints at that distance",
+        aggregates="a weight for each frame along the curve; a linear map for each subset of the joints",
+        paper="arXiv 2212.04761",
+        checked="numbers of its definition, since no code is public; loops; plain temporal convolution; SciPy's nearest"
+        " points; networkx's distances",
+        where="convnn.nn.graphs.CurveConv convnn.nn.graphs.temporal_links convnn.nn.graphs.DilatedGraphConv"
+        " convnn.nn.graphs.dilate_adjacency",
+    )
+)

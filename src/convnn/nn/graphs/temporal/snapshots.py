@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -213,7 +214,7 @@ class CTGCN(nn.Module):
                     f"{name} has {found} snapshots; it must have {count}, for each of which the model has weights"
                 )
         graphs = zip(self.snapshots, x, edge_indices, edge_weights, strict=True)
-        of_each = [snapshot.embed(*graph) for snapshot, *graph in graphs]
+        of_each = [cast(CGCN, snapshot).embed(*graph) for snapshot, *graph in graphs]
         y, z = (torch.stack(one) for one in zip(*of_each, strict=True))
         y = self.norm(self.rnn(y)[0])
         return y if self.form == "connective" else (y, z)
