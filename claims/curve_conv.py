@@ -1,7 +1,5 @@
 """STC-Net: a temporal convolution that follows the joints, wherever they stand in the list."""
 
-from functools import partial
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -61,7 +59,7 @@ def measure(seeds: list[int], quick: bool) -> Outcome:
     )
 
 
-def score(make: partial, seed: int, steps: int) -> float:
+def score(make, seed: int, steps: int) -> float:
     torch.manual_seed(seed)
     (x, labels), (unseen, answers) = make_points(200, seed=seed), make_points(200, seed=1000 + seed)
     network = Classifier(make())

@@ -1,4 +1,5 @@
-"""Graphs in time: CTGCN (arXiv 2003.09902), STC-Net (arXiv 2212.04761)."""
+"""Graphs in time: CTGCN (arXiv 2003.09902), STC-Net (arXiv 2212.04761), Hyper-GCN (arXiv
+2411.14796)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -7,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from convnn.nn import graphs
+from convnn.objectives.skeletons import virtual_divergence_loss
 from convnn.objectives.snapshots import connective_loss
 from golden.case import Case
-from golden.entry import Entry
+from golden.entry import Entry, Refused
+from golden.run import our_name
 
 # CTGCN
 
@@ -104,6 +107,33 @@ def _shares(ours: _Dilated, case: Case) -> dict[str, Tensor]:
     return {"aux.dilated_adjacency": graphs.normalize_targets(dilated)}
 
 
+# Hyper-GCN
+
+HYPER_NAMES = {
+    "edge_importance": "importance",
+    "hyper_joint": "virtual",
+    "to_V": "to_points",
+    "to_W": "to_weights",
+    "conv_d": "conv",
+    "bn": "norm",
+    "down": "shortcut",
+    "residual": "shortcut",
+}
+
+
+def _hyper_conv(case: Case) -> nn.Module:
+    if not case.config.get("hyper", True):
+        raise Refused("hyper=False: the published code raises for it")
+    sizes = case.pick("in_channels", "out_channels", "k", num_virtual="num_virtual", reduction="rel_reduction")
+    return graphs.AdaptiveHyperGraphConv(**sizes, adjacency=case.tensors["adjacency"])
+
+
+def _after(ours: nn.Module, case: Case) -> dict[str, Tensor]:
+    """Return the running statistics, which the step has changed."""
+    named, buffers = case.named("aux.after"), dict(ours.named_buffers())
+    return {f"aux.after.{name}": buffers[our_name(name, HYPER_NAMES)] for name in named}
+
+
 ENTRIES = {
     "CoreDiffusion": Entry(
         lambda case: graphs.CoreDiffusion(**case.pick("in_channels", "out_channels"), **_cell(case)),
@@ -140,6 +170,17 @@ ENTRIES = {
         names={"weight": "conv.weight", "bias": "conv.bias"},
         also=_shares,
     ),
+    "HYPERGC": Entry(_hyper_conv, inputs=("x",), outputs=("output.y",), names=HYPER_NAMES, also=_after),
+    "MultiScale_TemporalConv": Entry(
+        lambda case: graphs.MultiScaleTemporalConv(
+            **case.pick("in_channels", "out_channels", "kernel_size", "stride", "dilations", "residual")
+        ),
+        inputs=("x",),
+        outputs=("output.y",),
+        names=HYPER_NAMES,
+        also=_after,
+    ),
+    "DivergenceLoss": Entry(lambda _: virtual_divergence_loss, inputs=("x",), outputs=("loss",)),
     "NegativeSamplingLoss": Entry(
         _walk_loss, inputs=("x", "draw_node", "draw_positive", "draw_negative"), outputs=("loss",)
     ),

@@ -58,3 +58,23 @@ register_system(
         " convnn.nn.graphs.dilate_adjacency",
     )
 )
+DeferredPlain("temporal.hyperedges", "hypergraph_operator")
+DeferredPlain("temporal.hyperedges", "nearest_incidence")
+DeferredPlain("temporal.hyperedges", "AdaptiveHyperGraphConv", k=9, reduction=4)
+DeferredPlain(
+    "temporal.multi_scale", "MultiScaleTemporalConv", kernel_size=5, stride=1, dilations=(1, 2), residual=False
+)
+register_system(
+    _fact(
+        number=103,
+        name="Hyper-GCN: found hyperedges and virtual joints",
+        selects="the bones, all virtual joints, and in each subset of channels the k nearest joints by their means",
+        weighs="learned importances; softmax of the distances and a learned weight for each hyperedge",
+        aggregates="a sum over the bones, and from joints to hyperedges and back; then several scales of time",
+        paper="arXiv 2411.14796",
+        checked=f"{PUBLISHED}, of layer, temporal part and loss; loops; HypergraphConv of PyTorch Geometric",
+        where="convnn.nn.graphs.AdaptiveHyperGraphConv convnn.nn.graphs.hypergraph_operator"
+        " convnn.nn.graphs.MultiScaleTemporalConv convnn.objectives.skeletons.virtual_divergence_loss"
+        " convnn.models.skeletons.HyperGCN",
+    )
+)
