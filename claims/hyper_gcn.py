@@ -12,9 +12,10 @@ SYSTEM = "Hyper-GCN: found hyperedges and virtual joints"
 CLAIM = "Hyperedges found for every sample relate joints far apart on the skeleton, and virtual joints add to it."
 EXPERIMENT = (
     "256 chains of ten joints in two frames to train and 256 for the test; two joints, at least three bones apart, have"
-    " 1.5 in five channels, where others have noise, and a sign in the sixth: test accuracy in percent of whether the signs are equal, chance 50. A"
-    " linear map of each joint to 16 channels, tanh, a hypergraph convolution to 32 with two subsets, the mean over"
-    " joints and frames, a linear layer; 150 steps of Adam. k nearest joints make a hyperedge."
+    " 1.5 in five channels, where others have noise, and a sign in the sixth: test accuracy in percent of whether the"
+    " signs are equal, chance 50. A linear map of each joint to 16 channels, tanh, a hypergraph convolution to 32 with"
+    " two subsets, the mean over joints and frames, a linear layer; 150 steps of Adam. k nearest joints make a"
+    " hyperedge."
 )
 SEEDS = (0, 1, 2)
 JOINTS, CHAIN = 10, [(joint + 1, joint) for joint in range(9)]

@@ -128,8 +128,9 @@ class HyperGCN(nn.Module):
         for stage, width in enumerate(widths):
             for unit in range(UNITS):
                 stride = 2 if stage and not unit else 1
-                settings = {"stride": stride, "k": k, "reduction": reduction}
-                self.units.append(HyperUnit(before, width, adjacency, num_virtual, **settings))
+                self.units.append(
+                    HyperUnit(before, width, adjacency, num_virtual, stride=stride, k=k, reduction=reduction)
+                )
                 before = width
         self.head = nn.Linear(last, num_classes)
 

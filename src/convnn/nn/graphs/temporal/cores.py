@@ -69,15 +69,22 @@ def core_shells(
     check_factors("edge_weight", edge_weight, edge_index.shape[1])
     if max_cores is not None:
         check_at_least("max_cores", max_cores, 1)
-    key = edge_index._version, num_nodes, max_cores
-    known, shells = _FOUND.get(edge_index, (None, None))
-    if known != key:
-        shells = _shells_of(edge_index, num_nodes, max_cores)
-        _FOUND[edge_index] = key, shells
+    shells = _shells_once(edge_index, num_nodes, max_cores)
     if edge_weight is None:
         return [(shell.edge_index, None) for shell in shells]
     weighted = [(shell.edge_index, edge_weight[shell.places]) for shell in shells]
     return weighted[:1] + [shell for shell in weighted[1:] if bool(shell[1].any())]
+
+
+def _shells_once(edge_index: Tensor, nodes: int, max_cores: int | None) -> list[_Shell]:
+    if edge_index.is_inference():  # it has no version
+        return _shells_of(edge_index, nodes, max_cores)
+    key = edge_index._version, nodes, max_cores
+    known, shells = _FOUND.get(edge_index, (None, []))
+    if known != key:
+        shells = _shells_of(edge_index, nodes, max_cores)
+        _FOUND[edge_index] = key, shells
+    return shells
 
 
 _FOUND = WeakIdKeyDictionary()
