@@ -72,8 +72,9 @@ def core_shells(
     shells = _shells_once(edge_index, num_nodes, max_cores)
     if edge_weight is None:
         return [(shell.edge_index, None) for shell in shells]
-    weighted = [(shell.edge_index, edge_weight[shell.places]) for shell in shells]
-    return weighted[:1] + [shell for shell in weighted[1:] if bool(shell[1].any())]
+    weights = [edge_weight[shell.places] for shell in shells]
+    is_kept = [True, *(bool(one.any()) for one in weights[1:])]
+    return [(shell.edge_index, one) for shell, one, kept in zip(shells, weights, is_kept, strict=True) if kept]
 
 
 def _shells_once(edge_index: Tensor, nodes: int, max_cores: int | None) -> list[_Shell]:
