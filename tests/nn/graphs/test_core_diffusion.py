@@ -286,7 +286,7 @@ WRONG = {
     "no snapshots": (lambda: graphs.CTGCN(3, 4, 0), "^snapshots=0 must be an integer of at least 1$"),
     "rnn of snapshots": (lambda: graphs.CTGCN(3, 4, 2, rnn="RNN"), "^rnn='RNN' is not one of gru, lstm"),
     "snapshots": (lambda: NETWORK(X.expand(3, NODES, 3), BOTH), "^x has 3 snapshots; it must have 2, for each"),
-    "edges": (lambda: NETWORK(X.expand(2, NODES, 3), BOTH[:1]), "^edge_indices has 1 snapshots; it must have 2"),
+    "edges": (lambda: NETWORK(X.expand(2, NODES, 3), BOTH[:1]), "^edge_indices has 1 snapshot; it must have 2"),
     "weights of snapshots": (lambda: NETWORK(X.expand(2, NODES, 3), BOTH, []), "^edge_weights has 0 snapshots; it"),
     "pairs": (
         lambda: connective_loss([X], [torch.tensor([0])], [torch.tensor([0, 1])], [torch.tensor([1])]),

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from convnn.errors import InputError, check_at_least, check_choice
 from convnn.nn.graphs.temporal.cores import CELLS, CoreDiffusion
+from convnn.words import counted
 
 FORMS = ("connective", "structural")
 ACTIVATIONS = {"none": nn.Identity, "selu": nn.SELU}
@@ -211,7 +212,8 @@ class CTGCN(nn.Module):
             found = of_snapshots.shape[0] if isinstance(of_snapshots, Tensor) else len(of_snapshots)
             if found != count:
                 raise InputError(
-                    f"{name} has {found} snapshots; it must have {count}, for each of which the model has weights"
+                    f"{name} has {counted(found, 'snapshot')}; it must have {count}, for each of which the model has"
+                    " weights"
                 )
         graphs = zip(self.snapshots, x, edge_indices, edge_weights, strict=True)
         of_each = [cast(CGCN, snapshot).embed(*graph) for snapshot, *graph in graphs]
