@@ -118,6 +118,13 @@ class Lists:
         starts, indices, edges = _ragged.transpose_lists(self.starts, self.indices, self.positions, "auto")
         return starts, indices, edges, torch.empty_like(edges).scatter_(0, edges, self._numbers())
 
+    def places(self, queries: Tensor) -> Tensor:
+        """Return the places in `indices` of the neighbours of some queries (n,), one query after the other."""
+        lengths = self.lengths[queries]
+        ends = lengths.cumsum(0)
+        first = (self.starts[queries] - ends + lengths).repeat_interleave(lengths)
+        return first + torch.arange(first.shape[0], device=first.device)
+
     def _once(self, name: str, find: Callable[[], Any]) -> Any:
         if name not in self._found:
             self._found[name] = find()

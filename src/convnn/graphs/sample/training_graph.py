@@ -75,11 +75,7 @@ class TrainingGraph:
     def subgraph(self, nodes: Tensor) -> Subgraph:
         """Return the subgraph of the nodes, which may repeat."""
         nodes, lists = nodes.unique(), self.lists
-        lengths = lists.lengths[nodes]
-        ends = lengths.cumsum(0)
-        total = int(ends[-1]) if nodes.numel() else 0
-        first = (lists.starts[nodes] - ends + lengths).repeat_interleave(lengths, output_size=total)
-        edges = first + torch.arange(total)
+        edges = lists.places(nodes)
         self._member[nodes] = True
         edges = edges[self._member[lists.indices[edges]]]
         self._member[nodes] = False
