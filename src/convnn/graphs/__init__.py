@@ -1,13 +1,13 @@
-"""What is done to graphs: build, coarsen, sample, embed; the walks that two of them take are `convnn.ops.walks`."""
+"""What is done to graphs: build, coarsen, sample, fetch, embed; the walks of two of them are `convnn.ops.walks`."""
 
 import importlib
 from typing import Any
 
 from convnn.graphs.build import grid_graph, knn_graph, radius_graph
 
-__all__ = ["coarsen", "embed", "grid_graph", "knn_graph", "radius_graph", "sample"]
+__all__ = ["coarsen", "embed", "fetch", "grid_graph", "knn_graph", "radius_graph", "sample"]
 
-_PARTS = ("coarsen", "embed", "sample")
+_PARTS = ("coarsen", "embed", "fetch", "sample")
 
 
 def __getattr__(name: str) -> Any:

@@ -77,7 +77,7 @@ def _iglu(case: Case, layers: list[nn.Module], names: list[list[str]], **setting
     *hidden, head = layers
     given = {"layer_batches": layer_batches, "head_batches": head_batches}
     trainer = LazyTrainer(hidden, head, data, optimizers, **given, **settings)
-    first = 1 if "x1.1" in tensors else 2  # how the embeddings are counted
+    first = 1 if len(hidden) == 1 else 2  # how the embeddings are counted
     of_layers, of_head = ("node_order", "train_order") if "node_order" in tensors else ("q_order", "r_order")
     orders = [tensors[of_layers]] * len(hidden) + [tensors[of_head]]
     found = {}
