@@ -18,6 +18,7 @@ EXPERIMENT = (
     " and the best accuracy until work 200. Expansion: batches with all that the layers need of their neighbours."
 )
 SEEDS = (0, 1, 2)
+OTHERS = ("expansion", "the whole graph")
 NODES, BATCHES, WIDTH = 2000, 10, 32
 gcn_norm, hops = import_geometric("nn.conv.gcn_conv").gcn_norm, import_geometric("utils").k_hop_subgraph
 WAYS = {"IGLU, lr .003": 0.003, "IGLU, lr .01": 0.01, "expansion, lr .01": 0.01, "whole graph, lr .01": 0.01}
@@ -28,11 +29,10 @@ def measure(seeds: list[int], quick: bool) -> Outcome:
     rows = [["training", *(f"work until 90 %, seed {seed}" for seed in seeds), "best accuracy, %"]]
     for way, each in found.items():
         rows.append([way, *(f"{work:.0f}" for work, _ in each), spread([best for _, best in each])])
-    ours, _, *others = found.values()
-    checks = {
-        f"less work than with {name}, on every seed": all(a < b for (a, _), (b, _) in zip(ours, each, strict=True))
-        for name, each in zip(("expansion", "the whole graph"), others, strict=True)
-    }
+    _, ours, *others = found.values()
+    less = [[a < b for (a, _), (b, _) in zip(ours, each, strict=True)] for each in others]
+    checks = {f"less work than with {name}, on every seed": all(one) for name, one in zip(OTHERS, less, strict=True)}
+    checks |= {f"and on most seeds than with {name}": sum(one) > 1 for name, one in zip(OTHERS, less, strict=True)}
     close = all(a > b - 1 for (_, a), (_, b) in zip(ours, others[0], strict=True))
     return Outcome(rows, checks | {"the best accuracy is within 1 % of expansion's": close})
 
