@@ -4,7 +4,7 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array, diags_array, issparse
+from scipy.sparse import csr_array, diags_array, eye_array, issparse
 from torch import Tensor
 
 from convnn.errors import InputError
@@ -34,6 +34,20 @@ def entries(matrix: Matrix) -> tuple[Tensor, Tensor, Tensor]:
     return rows, columns, matrix[rows, columns]
 
 
+def kernel_of(adjacency: Matrix, kind: str) -> Matrix:
+    """Return the kernel (N, N) of a checked adjacency; see `coarsen.graph_kernel`."""
+    degrees = adjacency.sum(1)
+    if isinstance(adjacency, Tensor):
+        if kind == "unnormalized":
+            return adjacency + degrees.diag()
+        scale = degrees.rsqrt().masked_fill(degrees == 0, 0)
+        return torch.eye(len(degrees), dtype=torch.float64) + scale[:, None] * adjacency * scale
+    if kind == "unnormalized":
+        return csr_array(diags_array(degrees) + adjacency)
+    roots = np.divide(1, np.sqrt(degrees), out=np.zeros_like(degrees), where=degrees > 0)
+    return csr_array(eye_array(len(roots)) + scaled(adjacency, roots))
+
+
 def scaled(matrix: csr_array, factors: np.ndarray) -> csr_array:
     """Return diag(factors) matrix diag(factors)."""
     return csr_array(diags_array(factors) @ matrix @ diags_array(factors))
@@ -48,15 +62,22 @@ def checked(adjacency: Matrix) -> Matrix:
     if adjacency.ndim != 2 or adjacency.shape[0] != adjacency.shape[1] or not adjacency.shape[0]:
         raise InputError(f"adjacency of shape {tuple(adjacency.shape)} must be (N, N), of at least one node")
     is_sparse = issparse(adjacency)
-    adjacency = csr_array(adjacency, dtype=np.float64) if is_sparse else adjacency.double()
+    adjacency = csr_array(adjacency, dtype=np.float64, copy=True) if is_sparse else adjacency.double()
     values = torch.from_numpy(adjacency.data) if is_sparse else adjacency
     if values.numel() and not (bool(values.isfinite().all()) and values.min() >= 0):
         raise InputError("adjacency must be finite and at least 0")
-    if is_sparse:  # sums in another order round differently
-        off = abs(adjacency - adjacency.T)
-        is_symmetric = (off - 1e-9 * adjacency.maximum(adjacency.T)).max() <= 0
-    else:
-        is_symmetric = torch.allclose(adjacency, adjacency.T, rtol=1e-9, atol=0)
+    if is_sparse:
+        adjacency.sum_duplicates()
+        adjacency.eliminate_zeros()
+    is_symmetric = _equals(adjacency, csr_array(adjacency.T) if is_sparse else adjacency.T)
     if not is_symmetric:
         raise InputError("adjacency must be symmetric")
     return adjacency
+
+
+def _equals(one: Matrix, other: Matrix) -> bool:
+    """Return whether two matrices are the same but for rounding, as of sums in another order."""
+    if isinstance(one, Tensor):
+        return torch.allclose(one, other, rtol=1e-9, atol=0)
+    has_same_places = np.array_equal(one.indptr, other.indptr) and np.array_equal(one.indices, other.indices)
+    return has_same_places and np.allclose(one.data, other.data, rtol=1e-9, atol=0)

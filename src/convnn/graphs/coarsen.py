@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array, diags_array, eye_array, issparse
+from scipy.sparse import csr_array, issparse
 from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from convnn.errors import InputError, UnsupportedError, check_at_least, check_choice
-from convnn.graphs.adjacency import Matrix, adjacency_matrix, checked, entries, scaled
+from convnn.graphs.adjacency import Matrix, adjacency_matrix, checked, entries, kernel_of, scaled
 from convnn.graphs.coarsening_run import CoarseningRun, Improve
 from convnn.graphs.kernel_kmeans import between, first_centres, means, nearest_centres, single_nodes
 
@@ -36,20 +36,7 @@ def graph_kernel(adjacency: Matrix, kind: str = "normalized") -> Matrix:
         InputError: the kind is unknown, or the adjacency not as above.
     """
     check_choice("kernel", kind, KERNELS)
-    adjacency = checked(adjacency)
-    degrees = adjacency.sum(1)
-    if issparse(adjacency):
-        roots = np.divide(1, np.sqrt(degrees), out=np.zeros_like(degrees), where=degrees > 0)
-        one = (
-            (diags_array(degrees), adjacency)
-            if kind == "unnormalized"
-            else (eye_array(len(roots)), scaled(adjacency, roots))
-        )
-        return csr_array(one[0] + one[1])
-    if kind == "unnormalized":
-        return adjacency + degrees.diag()
-    scale = degrees.rsqrt().masked_fill(degrees == 0, 0)
-    return torch.eye(len(degrees), dtype=torch.float64) + scale[:, None] * adjacency * scale
+    return kernel_of(checked(adjacency), kind)
 
 
 def multilevel_labels(adjacency: Tensor, n: int) -> Tensor:
@@ -265,7 +252,7 @@ class GWCoarsen:
         """Return what `fit` runs to its end and then finishes, to be advanced, kept and restored."""
         adjacency = checked(adjacency)
         nodes = adjacency.shape[0]
-        self.kernel_ = graph_kernel(adjacency, self.kernel)
+        self.kernel_ = kernel_of(adjacency, self.kernel)
         weights = self._shares = self._weights(adjacency)
         n = min(max(math.ceil(self.ratio * nodes), 5) if self.n is None else self.n, nodes)
         starts, rounds = 1 if isinstance(self.init, Tensor) or self.init == "multilevel" else self.n_init, 1

@@ -120,10 +120,12 @@ class Lists:
 
     def places(self, queries: Tensor) -> Tensor:
         """Return the places in `indices` of the neighbours of some queries (n,), one query after the other."""
-        lengths = self.lengths[queries]
+        first = self.starts.index_select(0, queries)
+        lengths = self.starts.index_select(0, queries + 1) - first
         ends = lengths.cumsum(0)
-        first = (self.starts[queries] - ends + lengths).repeat_interleave(lengths)
-        return first + torch.arange(first.shape[0], device=first.device)
+        total = int(ends[-1]) if queries.numel() else 0
+        shifts = (first - ends + lengths).repeat_interleave(lengths, output_size=total)
+        return shifts.add_(torch.arange(total, device=queries.device))
 
     def _once(self, name: str, find: Callable[[], Any]) -> Any:
         if name not in self._found:

@@ -42,9 +42,11 @@ def block(batch: Tensor, lists: Lists, edge_weight: Tensor | None) -> Block:
     if not 0 <= int(batch.min()) <= int(batch.max()) < count:
         raise InputError(f"batch has nodes from {int(batch.min())} to {int(batch.max())} of a graph of {count}")
     places, own = lists.places(batch), torch.arange(batch.shape[0], device=batch.device)
-    sources, number = lists.indices[places], batch.new_full((count,), -1)
-    number[batch] = own
-    others = sources[number[sources] < 0].unique()
-    number[others] = batch.shape[0] + torch.arange(others.shape[0], device=batch.device)
-    edges = torch.stack([number[sources], own.repeat_interleave(lists.lengths[batch])])
-    return Block(batch, torch.cat([batch, others]), edges, None if edge_weight is None else edge_weight[places])
+    sources, is_other = lists.indices.index_select(0, places), batch.new_zeros(count, dtype=torch.bool)
+    is_other[sources], is_other[batch] = True, False
+    nodes = torch.cat([batch, is_other.nonzero().flatten()])
+    number = batch.new_empty(count)  # looked at for these nodes only
+    number[nodes] = torch.arange(nodes.shape[0], device=batch.device)
+    targets = own.repeat_interleave(lists.lengths[batch], output_size=places.shape[0])
+    edges = torch.stack([number.index_select(0, sources), targets])
+    return Block(batch, nodes, edges, None if edge_weight is None else edge_weight[places])
