@@ -61,23 +61,24 @@ def checked(adjacency: Matrix) -> Matrix:
     """
     if adjacency.ndim != 2 or adjacency.shape[0] != adjacency.shape[1] or not adjacency.shape[0]:
         raise InputError(f"adjacency of shape {tuple(adjacency.shape)} must be (N, N), of at least one node")
-    is_sparse = issparse(adjacency)
-    adjacency = csr_array(adjacency, dtype=np.float64, copy=True) if is_sparse else adjacency.double()
-    values = torch.from_numpy(adjacency.data) if is_sparse else adjacency
-    if values.numel() and not (bool(values.isfinite().all()) and values.min() >= 0):
-        raise InputError("adjacency must be finite and at least 0")
-    if is_sparse:
+    if isinstance(adjacency, Tensor):
+        adjacency = values = adjacency.double()
+        other = adjacency.T
+    else:
+        adjacency = csr_array(adjacency, dtype=np.float64, copy=True)
         adjacency.sum_duplicates()
         adjacency.eliminate_zeros()
-    is_symmetric = _equals(adjacency, csr_array(adjacency.T) if is_sparse else adjacency.T)
-    if not is_symmetric:
+        values, other = torch.from_numpy(adjacency.data), csr_array(adjacency.T)
+    if values.numel() and not (bool(values.isfinite().all()) and values.min() >= 0):
+        raise InputError("adjacency must be finite and at least 0")
+    if not _equals(adjacency, other):
         raise InputError("adjacency must be symmetric")
     return adjacency
 
 
 def _equals(one: Matrix, other: Matrix) -> bool:
     """Return whether two matrices are the same but for rounding, as of sums in another order."""
-    if isinstance(one, Tensor):
+    if isinstance(one, Tensor) or isinstance(other, Tensor):
         return torch.allclose(one, other, rtol=1e-9, atol=0)
     has_same_places = np.array_equal(one.indptr, other.indptr) and np.array_equal(one.indices, other.indices)
     return has_same_places and np.allclose(one.data, other.data, rtol=1e-9, atol=0)
