@@ -5,9 +5,9 @@ from typing import Any
 
 from convnn.graphs.build import grid_graph, knn_graph, radius_graph
 
-__all__ = ["cluster", "coarsen", "embed", "grid_graph", "knn_graph", "radius_graph", "sample", "views"]
+__all__ = ["cluster", "coarsen", "embed", "fetch", "grid_graph", "knn_graph", "radius_graph", "sample", "views"]
 
-_PARTS = ("cluster", "coarsen", "embed", "sample", "views")
+_PARTS = ("cluster", "coarsen", "embed", "fetch", "sample", "views")
 
 
 def __getattr__(name: str) -> Any:
