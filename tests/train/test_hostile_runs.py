@@ -165,12 +165,19 @@ def full(value: float) -> Callable[[Tensor], Tensor]:
 
 SHAPES = (GONE, torch.zeros(0), torch.zeros(10**6), torch.zeros(3, 3), lambda t: t.flatten()[:-1].clone())
 FIRST = "embed.project.weight"
+TRAINED = f"network.{FIRST}"
 TENSOR_CHANGES: dict[str, tuple[Any, ...]] = {
-    f"optimizer/exp_avg/{FIRST}": (*SHAPES, torch.zeros(()), another(torch.float64), another(torch.int32), full(NAN)),
-    f"optimizer/exp_avg_sq/{FIRST}": (*SHAPES, another(torch.complex64), another(torch.float16), full(NAN)),
-    f"optimizer/step/{FIRST}": (GONE, torch.zeros(0), torch.zeros(1), another(torch.int64), full(NAN)),
+    f"optimizer/exp_avg/{TRAINED}": (
+        *SHAPES,
+        torch.zeros(()),
+        another(torch.float64),
+        another(torch.int32),
+        full(NAN),
+    ),
+    f"optimizer/exp_avg_sq/{TRAINED}": (*SHAPES, another(torch.complex64), another(torch.float16), full(NAN)),
+    f"optimizer/step/{TRAINED}": (GONE, torch.zeros(0), torch.zeros(1), another(torch.int64), full(NAN)),
     "optimizer/exp_avg/nobody": (torch.zeros(3),),
-    f"optimizer/odd/{FIRST}": (torch.zeros(3),),
+    f"optimizer/odd/{TRAINED}": (torch.zeros(3),),
     "optimizer/odd": (torch.zeros(3),),
     "optimizer/a/b/c": (torch.zeros(3),),
     "random/python": (*SHAPES, torch.zeros(()), full(-1), full(2**62), another(torch.float64), full(700)),

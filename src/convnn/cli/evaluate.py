@@ -15,7 +15,7 @@ from convnn.errors import InputError
 from convnn.models import Network
 from convnn.nn import GeneratedConv, set_rate
 from convnn.screen import print_json, print_line
-from convnn.train import Recipe, TrainConfig, evaluate, find_device, load_checkpoint, make_accelerator
+from convnn.train import Recipe, Supervised, TrainConfig, evaluate, find_device, load_checkpoint, make_accelerator
 from convnn.train.checkpoint import check_classes
 from convnn.words import counted
 
@@ -70,8 +70,8 @@ def evaluate_network(
     part = load_part_like(recipe, config, part_name)
     accelerator = make_accelerator(device, use_amp=config.use_amp)
     set_sampling_rate(network, recipe, config)
-    model = accelerator.prepare(network.to(device))
-    scores = evaluate(model, part.loader, config.criterion, accelerator)
+    model = accelerator.prepare(Supervised(network.to(device), config.criterion))
+    scores = evaluate(model, part.loader, accelerator)
     if as_json:
         facts = {"model": recipe.model, "layer": recipe.layer, "epoch": recipe.epoch, "dataset": config.dataset}
         counts = {"part": part.name, f"{part.kind}s": part.loader.num_samples}
