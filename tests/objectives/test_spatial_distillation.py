@@ -16,7 +16,6 @@ from convnn.objectives import (
     dense_responses,
     fuse_responses,
     fusion_ratio,
-    mean_response,
 )
 
 EXACT = {"rtol": 0.0, "atol": 1e-13}
@@ -119,12 +118,6 @@ def test_the_scheme_weighs_three_losses() -> None:
     expected = 0.7 * labels + 0.3 * of_token + 0.7 * of_patches
     torch.testing.assert_close(scheme.total(labels, of_token, of_patches), expected, **EXACT)
     assert CSKD(token="none").total(labels, of_token, of_patches) == labels
-
-
-def test_the_answer_is_the_mean_of_three() -> None:
-    a, b = STUDENT[:, 0], STUDENT[:, 1]
-    expected = (a + b + sum(STUDENT.unbind(1)) / 36) / 3
-    torch.testing.assert_close(mean_response(a, b, STUDENT), expected, **EXACT)
 
 
 WRONG = {

@@ -42,6 +42,7 @@ from convnn.train import (
     summarize,
 )
 from convnn.train.config_file import read_config_file
+from convnn.train.distilled import distilled
 from convnn.train.machine import describe_change, saved_threads
 from convnn.words import counted
 
@@ -135,6 +136,7 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
         from convnn.viz.choices import choosing_layers
 
         choosing_layers(network)  # refuses a network without neighbours before anything is written
+    objective = None if config.distill is None else distilled(network, data, config, accelerator.device)
     report = ConsoleReport(console, config.num_epochs, f"{data.kind}s")
     callbacks: list[Callback] = [report]
     if accelerator.is_main_process:
@@ -143,7 +145,7 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
         callbacks += make_writers(config, network, data, summary, point, say)
         print_summary(console, config, data, summary, accelerator)
         print_replaced(network, config, console)
-    trainer = Trainer(network, data, config, accelerator, callbacks, interruption)
+    trainer = Trainer(network, data, config, accelerator, callbacks, interruption, objective)
     is_over = resume(trainer, point, console)
     try:
         results = trainer.fit()

@@ -13,7 +13,6 @@ from convnn.objectives.distillation import (
     fusion_ratio,
     logit_distillation,
     make_projector,
-    mean_response,
     ofa_loss,
 )
 
@@ -30,6 +29,5 @@ __all__ = [
     "fusion_ratio",
     "logit_distillation",
     "make_projector",
-    "mean_response",
     "ofa_loss",
 ]

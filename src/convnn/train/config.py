@@ -23,6 +23,7 @@ from convnn.nn._extensions import import_names
 from convnn.train.exclusions import check_exclusions
 from convnn.train.flags import check_number, choices_of
 from convnn.train.flags.data import DataFlags
+from convnn.train.flags.distillation import DistillationFlags
 from convnn.train.flags.graphs import GraphLayerFlags
 from convnn.train.flags.layers import LayerFlags
 from convnn.train.flags.network import NetworkFlags
@@ -114,7 +115,14 @@ def defaults_of(model: str, layer: str | None = None) -> dict[str, Any]:
 
 @dataclass(frozen=True, init=False)
 class TrainConfig(
-    RunFlags, OptimisationFlags, TrainingFlags, DataFlags, GraphLayerFlags, LayerFlags, NetworkFlags
+    RunFlags,
+    DistillationFlags,
+    OptimisationFlags,
+    TrainingFlags,
+    DataFlags,
+    GraphLayerFlags,
+    LayerFlags,
+    NetworkFlags,
 ):  # fields begin with those of the last
     """The flags of `convnn train`; the help of each field describes it.
 

@@ -17,7 +17,6 @@ from convnn.objectives.distillation.spatial import (
     dense_responses,
     fuse_responses,
     fusion_ratio,
-    mean_response,
 )
 
 __all__ = [
@@ -37,6 +36,5 @@ __all__ = [
     "logit_distillation",
     "make_projector",
     "map_projector",
-    "mean_response",
     "ofa_loss",
 ]

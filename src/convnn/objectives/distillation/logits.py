@@ -37,7 +37,7 @@ def logit_distillation(student: Tensor, teacher: Tensor, *, temperature: float =
         tensor(0.)
     """
     check_logits(student, teacher)
-    return divergence(student, teacher, temperature) / student.shape[0]
+    return divergence(student, teacher, temperature) / max(student.shape[0], 1)
 
 
 def deit_distillation(student: Tensor, teacher: Tensor, *, kind: str = "hard", temperature: float = 1.0) -> Tensor:
@@ -65,8 +65,16 @@ def deit_distillation(student: Tensor, teacher: Tensor, *, kind: str = "hard", t
     check_logits(student, teacher)
     check_positive("temperature", temperature)
     if kind == "hard":
-        return F.cross_entropy(student, teacher.argmax(1))
-    return divergence(student, teacher, temperature) / student.numel()
+        return best_class_loss(student, teacher)
+    return divergence(student, teacher, temperature) / max(student.numel(), 1)
+
+
+def best_class_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Return the cross-entropy of logits (B, K, ...) with the teacher's best class, a mean over all but the classes.
+
+    Of equal ones the first is the best. The mean over no samples, which a process may have of a batch, is 0.
+    """
+    return F.cross_entropy(student, teacher.argmax(1), reduction="sum") / max(teacher[:, :1].numel(), 1)
 
 
 def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

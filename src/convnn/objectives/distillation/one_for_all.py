@@ -42,7 +42,7 @@ def ofa_loss(
     p, log_q = (teacher.detach() / temperature).softmax(1), (student / temperature).log_softmax(1)
     enhanced = (1 + p.gather(1, right)).pow(exponent) - 1
     weights = p.pow(exponent).scatter(1, right, enhanced)
-    return -(weights * log_q).sum(1).mean()
+    return -(weights * log_q).sum() / max(student.shape[0], 1)
 
 
 class OFADistillation(nn.Module):
@@ -104,6 +104,6 @@ class OFADistillation(nn.Module):
             return ofa_loss(logits, teacher, target, exponent=exponent, temperature=self.temperature)
 
         *of_features, of_logits = self.exponents
-        heads = self.project(features).values()
+        heads = (head.to(student.dtype) for head in self.project(features).values())
         losses = (loss(head, exponent) for head, exponent in zip(heads, of_features, strict=True))
         return loss(student, of_logits), sum(losses, start=student.new_zeros(()))

@@ -4,12 +4,17 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from convnn.errors import InputError, check_choice, check_fraction, check_positive
-from convnn.objectives.distillation.logits import KINDS, check_logits, deit_distillation, divergence
+from convnn.objectives.distillation.logits import (
+    KINDS,
+    best_class_loss,
+    check_logits,
+    deit_distillation,
+    divergence,
+)
 
 DECAYS: dict[str, Callable[[float], float]] = {
     "linear": lambda x: 1 - x,
@@ -109,8 +114,8 @@ def cskd_loss(
     common = (min(z.shape[2], target.shape[2]), min(z.shape[3], target.shape[3]))
     z, target = (_averaged(one, common, adaptive) for one in (z, target))
     if kind == "hard":
-        return F.cross_entropy(z, target.argmax(1))
-    return divergence(z, target, temperature) / z.shape[0]
+        return best_class_loss(z, target)
+    return divergence(z, target, temperature) / max(z.shape[0], 1)
 
 
 def as_map(student: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
@@ -154,7 +159,7 @@ class CSKD:
     .. math:: (1 - \alpha) L_{\text{labels}} + \alpha L_{\text{token}} + w L_{\text{patches}}
 
     with `deit_distillation` on the mean of the teacher's responses, and `cskd_loss`. The student's answer is the mean
-    of all three: see `mean_response`.
+    of the logits of its two tokens and of all patches, as that of `convnn.models.ViT` with a distillation token is.
 
     Attributes:
         alpha: share of the teacher for the tokens that stand for the image, 0 to 1.
@@ -194,7 +199,14 @@ class CSKD:
             raise InputError(f"epoch={epoch} must lie between 0 and epochs={epochs}, of which there must be one")
         return fusion_ratio(epoch / epochs, self.decay)
 
-    def losses(self, token: Tensor, patches: Tensor, teacher: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
+    def losses(
+        self,
+        token: Tensor,
+        patches: Tensor,
+        teacher: Tensor,
+        ratio: float,
+        grid: tuple[int, int] | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Return the losses of the distillation token and of the patches, unweighted.
 
         Args:
@@ -202,11 +214,14 @@ class CSKD:
             patches: (B, M, K) logits of the patches.
             teacher: (B, K, h, w) logits of the CNN at every place.
             ratio: share of the local responses.
+            grid: rows and columns of the patches; None: a square.
         """
         check_logits(token, teacher.mean((2, 3)))
         kind = "hard" if self.token == "none" else self.token
         of_token = deit_distillation(token, teacher.mean((2, 3)), kind=kind, temperature=self.temperature)
-        of_patches = cskd_loss(patches, teacher, ratio, kind=self.patches, temperature=self.temperature, adaptive=True)
+        of_patches = cskd_loss(
+            patches, teacher, ratio, kind=self.patches, temperature=self.temperature, grid=grid, adaptive=True
+        )
         return of_token, of_patches
 
     def total(self, labels: Tensor, token: Tensor, patches: Tensor) -> Tensor:
@@ -214,17 +229,6 @@ class CSKD:
         if self.token == "none":
             return labels
         return (1 - self.alpha) * labels + self.alpha * token + self.weight * patches
-
-
-def mean_response(student: Tensor, token: Tensor, patches: Tensor) -> Tensor:
-    """Return the answer of a student that CSKD taught: the mean of its two tokens and the mean of its patches.
-
-    Args:
-        student: (B, K) logits of the class token.
-        token: (B, K) logits of the distillation token.
-        patches: (B, M, K) logits of the patches.
-    """
-    return torch.stack([student, token, patches.mean(1)]).mean(0)
 
 
 def _averaged(logits: Tensor, size: tuple[int, int], adaptive: bool) -> Tensor:
