@@ -42,8 +42,8 @@ from convnn.train import (
     summarize,
 )
 from convnn.train.config_file import read_config_file
-from convnn.train.distilled import distilled
 from convnn.train.machine import describe_change, saved_threads
+from convnn.train.schemes import make_objective
 from convnn.words import counted
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
         from convnn.viz.choices import choosing_layers
 
         choosing_layers(network)  # refuses a network without neighbours before anything is written
-    objective = None if config.distill is None else distilled(network, data, config, accelerator.device)
+    objective = make_objective(network, config, data).to(accelerator.device)
     report = ConsoleReport(console, config.num_epochs, f"{data.kind}s")
     callbacks: list[Callback] = [report]
     if accelerator.is_main_process:

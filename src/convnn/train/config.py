@@ -27,6 +27,7 @@ from convnn.train.flags.distillation import DistillationFlags
 from convnn.train.flags.graphs import GraphLayerFlags
 from convnn.train.flags.layers import LayerFlags
 from convnn.train.flags.network import NetworkFlags
+from convnn.train.flags.objectives import ObjectiveFlags
 from convnn.train.flags.optimisation import OptimisationFlags
 from convnn.train.flags.run import RunFlags
 from convnn.train.flags.training import TrainingFlags
@@ -116,8 +117,9 @@ def defaults_of(model: str, layer: str | None = None) -> dict[str, Any]:
 @dataclass(frozen=True, init=False)
 class TrainConfig(
     RunFlags,
-    DistillationFlags,
     OptimisationFlags,
+    ObjectiveFlags,
+    DistillationFlags,
     TrainingFlags,
     DataFlags,
     GraphLayerFlags,

@@ -25,6 +25,11 @@ def check_exclusions(config: Any) -> None:
             f"--fsdp divides the weights of every block by itself, and --share_kernels={config.share_kernels} gives"
             " one to several; give one of them"
         )
+    if config.distill is not None and config.objective != "labels":
+        raise InputError(
+            f"--objective={config.objective} learns without labels or a teacher; leave it out, or"
+            f" --distill={config.distill}"
+        )
     if config.distill is not None and config.fsdp:
         raise InputError(
             f"--fsdp divides the student among the processes, but --distill={config.distill} reads whole layers; give"

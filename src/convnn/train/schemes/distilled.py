@@ -16,8 +16,8 @@ from convnn.objectives.distillation import guess_class_tokens, make_projector
 from convnn.train.config import TrainConfig
 from convnn.train.objective import Objective, Outcome
 from convnn.train.optim import precise
-from convnn.train.stages import channels_of, layers_of_stages
-from convnn.train.teacher import Teacher, load_teacher
+from convnn.train.schemes.stages import channels_of, layers_of_stages
+from convnn.train.schemes.teacher import Teacher, load_teacher
 
 
 class Distilled(Objective):
@@ -176,8 +176,8 @@ class CSKDDistilled(Distilled):
         return self._weighted(logits, self.criterion(image, batch.labels), *(len(logits) * part for part in taught))
 
 
-def distilled(network: Network, data: LabelledData, config: TrainConfig, device: torch.device) -> Distilled:
-    """Return the objective that `--distill` and its flags describe; the network is on the device.
+def distilled(network: Network, config: TrainConfig, data: LabelledData) -> Distilled:
+    """Return the objective that `--distill` and its flags describe, on the device of the network.
 
     Raises:
         InputError: the teacher does not fit the data, the loss does not fit the network, or a flag cannot be read.
@@ -186,6 +186,7 @@ def distilled(network: Network, data: LabelledData, config: TrainConfig, device:
         raise InputError(f"--distill teaches classes, but --dataset={config.dataset} has numbers to predict")
     if config.distill_loss != "logits" and data.kind != "image":
         raise InputError(f"--distill_loss={config.distill_loss} is for images; {data.kind}s can be taught by logits")
+    device = next(network.parameters()).device
     teacher = load_teacher(config, data, device)
     example = example_of(data.input_shape, count=2, device=device)
     teacher.logits(example)  # what it cannot read is refused before anything is written
@@ -193,7 +194,7 @@ def distilled(network: Network, data: LabelledData, config: TrainConfig, device:
     given = (network, config.criterion, teacher, weights)
     if config.distill_loss == "ofa":
         scheme, layers = _projected(network, teacher, config, data.num_classes, example)
-        return OFADistilled(*given, scheme=scheme.to(device), layers=layers)
+        return OFADistilled(*given, scheme=scheme, layers=layers)
     if config.distill_loss == "cskd":
         about = CSKD(
             token=config.distill_token,

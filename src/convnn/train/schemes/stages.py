@@ -47,9 +47,7 @@ def _usual(network: Network) -> list[str]:
         if isinstance(parts, nn.Sequential | nn.ModuleList) and len(parts):
             count = min(len(parts), len(STAGES))
             return [f"{prefix}{name}.{len(parts) * (place + 1) // count - 1}" for place in range(count)]
-    raise InputError(
-        f"--distill_layers must name layers of {type(inner).__name__}, whose stages are not known"
-    )
+    raise InputError(f"--distill_layers must name layers of {type(inner).__name__}, whose stages are not known")
 
 
 def channels_of(network: Network, example: Tensor) -> int:

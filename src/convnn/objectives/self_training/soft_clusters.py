@@ -1,0 +1,70 @@
+"""Soft labels of learned clusters, and the sharper ones that they are trained towards."""
+
+import torch
+from torch import Tensor
+
+from convnn.errors import InputError, check_positive
+
+
+def student_t_assignment(features: Tensor, centers: Tensor, *, freedom: float = 1.0) -> Tensor:
+    r"""Return how likely each sample belongs to each cluster, by Student's t-distribution around the centres.
+
+    .. math:: q_{ik} = \frac{(1 + \lVert z_i - \mu_k \rVert^2 / \nu)^{-(\nu + 1) / 2}}
+        {\sum_l (1 + \lVert z_i - \mu_l \rVert^2 / \nu)^{-(\nu + 1) / 2}}
+
+    Args:
+        features: z, (N, D).
+        centers: mu, (K, D), mostly learned.
+        freedom: nu, above 0; the tails are lighter the larger it is.
+
+    Returns:
+        (N, K), rows of which add up to 1.
+
+    Raises:
+        InputError: shapes do not agree, there is no centre, or freedom is not positive.
+
+    Reference:
+        Xie, Girshick and Farhadi, "Unsupervised Deep Embedding for Clustering Analysis", arXiv 1511.06335, equation 1.
+
+    Example:
+        >>> student_t_assignment(torch.tensor([[0.0]]), torch.tensor([[0.0], [1.0]]))
+        tensor([[0.6667, 0.3333]])
+    """
+    check_positive("freedom", freedom)
+    if features.dim() != 2 or centers.dim() != 2 or features.shape[1] != centers.shape[1] or not centers.shape[0]:
+        raise InputError(
+            f"features of shape {tuple(features.shape)} and centers of shape {tuple(centers.shape)} must be (N, D) and"
+            " (K, D), with K of at least 1"
+        )
+    distances = torch.cdist(features, centers, compute_mode="donot_use_mm_for_euclid_dist")  # exact near a centre
+    return (-(freedom + 1) / 2 * torch.log1p(distances.square() / freedom)).softmax(1)
+
+
+def target_distribution(assignment: Tensor) -> Tensor:
+    r"""Return the sharpened soft labels that an assignment q is trained towards; they have no gradient.
+
+    .. math:: p_{ik} = \frac{q_{ik}^2 / f_k}{\sum_l q_{il}^2 / f_l}, \qquad f_k = \sum_i q_{ik}
+
+    Likely clusters become likelier, and small ones do not vanish, because each counts by its share.
+
+    Args:
+        assignment: q, (N, K), not negative, with a positive entry in every row.
+
+    Returns:
+        (N, K), rows of which add up to 1.
+
+    Raises:
+        InputError: the assignment has another shape, a negative entry or a row of zeros.
+
+    Reference:
+        Xie, Girshick and Farhadi, arXiv 1511.06335, equation 3.
+    """
+    if assignment.dim() != 2 or not bool((assignment >= 0).all()) or not bool((assignment > 0).any(1).all()):
+        raise InputError(
+            f"assignment of shape {tuple(assignment.shape)} must be (N, K), not negative, with a positive entry in"
+            " every row"
+        )
+    assignment = assignment.detach()
+    totals = assignment.sum(0)
+    weights = assignment.square() / totals.masked_fill(totals == 0, 1)  # of a cluster that nobody has: 0
+    return weights / weights.sum(1, keepdim=True)

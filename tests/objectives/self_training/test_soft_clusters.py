@@ -1,0 +1,50 @@
+"""Student-t assignments and their targets: loops, limits, gradients and bad input."""
+
+import pytest
+import torch
+
+from convnn.errors import InputError
+from convnn.objectives.self_training import student_t_assignment, target_distribution
+from small_graphs import features
+
+
+@pytest.mark.parametrize("freedom", [1.0, 2.5])
+def test_assignments_and_targets_in_loops(freedom: float) -> None:
+    z, mu = features(7, 3), features(4, 3, seed=2)
+    q = torch.empty(7, 4, dtype=torch.double)
+    for i in range(7):
+        for k in range(4):
+            q[i, k] = (1 + sum((z[i, c] - mu[k, c]) ** 2 for c in range(3)) / freedom) ** (-(freedom + 1) / 2)
+    q /= q.sum(1, keepdim=True)
+    found = student_t_assignment(z, mu, freedom=freedom)
+    torch.testing.assert_close(found, q, rtol=0, atol=1e-15)
+    p = torch.stack([q[:, k] ** 2 / q[:, k].sum() for k in range(4)], 1)
+    torch.testing.assert_close(target_distribution(found), p / p.sum(1, keepdim=True), rtol=0, atol=1e-15)
+
+
+def test_many_degrees_of_freedom_are_a_normal_distribution() -> None:
+    z, mu = features(5, 3), features(2, 3, seed=2)
+    normal = (-torch.cdist(z, mu).square() / 2).softmax(1)
+    torch.testing.assert_close(student_t_assignment(z, mu, freedom=1e9), normal, rtol=0, atol=1e-7)
+
+
+def test_a_target_has_no_gradient_and_an_assignment_has_one_also_at_a_centre() -> None:
+    z, mu = features(5, 3).requires_grad_(), features(2, 3, seed=2).requires_grad_()
+    torch.autograd.gradcheck(student_t_assignment, (z, mu))
+    assert not target_distribution(student_t_assignment(z, mu)).requires_grad
+    at_center = student_t_assignment(mu, mu).diagonal().sum()
+    assert all(slope.isfinite().all() for slope in torch.autograd.grad(at_center, [mu]))
+
+
+def test_a_cluster_that_nobody_has_stays_empty() -> None:
+    q = torch.tensor([[0.5, 0.5, 0], [1.0, 0, 0]])
+    assert torch.equal(target_distribution(q)[:, 2], torch.zeros(2))
+
+
+def test_bad_input_is_named() -> None:
+    with pytest.raises(InputError, match=r"^freedom=0 must be a positive number"):
+        student_t_assignment(features(3, 2), features(2, 2), freedom=0)
+    with pytest.raises(InputError, match=r"^features of shape \(3, 2\) and centers of shape \(2, 3\) must be"):
+        student_t_assignment(features(3, 2), features(2, 3))
+    with pytest.raises(InputError, match=r"^assignment of shape \(2, 2\) must be \(N, K\), not negative"):
+        target_distribution(torch.tensor([[1.0, 0], [0, 0]]))
