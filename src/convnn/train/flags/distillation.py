@@ -1,6 +1,7 @@
 """Flags of distillation: who teaches, and what."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from convnn.objectives.distillation.logits import KINDS
 from convnn.objectives.distillation.spatial import DECAYS
@@ -9,8 +10,19 @@ from convnn.train.flags._flag import flags_of
 flag = flags_of("distillation")
 
 LOSSES = ("logits", "ofa", "cskd")
-OF_TEACHER = "distill"
-"""How the names of these flags begin."""
+READ_BY = {
+    "distill_exponents": ("ofa",),
+    "distill_layers": ("ofa",),
+    "distill_token": ("cskd",),
+    "distill_patches": ("cskd",),
+    "distill_decay": ("cskd",),
+}
+"""The losses that read a flag; the other flags are read by all."""
+
+
+def is_read(name: str, config: Any) -> bool:
+    """Return whether a flag of distillation has an effect on a run with these flags, a `TrainConfig`."""
+    return name == "distill" or (config.distill is not None and config.distill_loss in READ_BY.get(name, LOSSES))
 
 
 @dataclass(frozen=True)

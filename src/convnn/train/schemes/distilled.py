@@ -214,7 +214,7 @@ def _projected(
     stages = layers_of_stages(network, config.distill_layers)
     try:
         shapes = _shapes(network, list(stages), example)
-        student_dim = shapes[-1][0 if len(shapes[-1]) == 3 else 1]
+        student_dim = shapes[-1][1] if len(shapes[-1]) == 2 else shapes[-1][0]
         teacher_dim = channels_of(teacher.network, example)
         projectors = {
             str(stage): make_projector(
