@@ -1,4 +1,4 @@
-"""Schemes of training: the objectives that `--objective` names."""
+"""Schemes of training: the objectives that `--objective` and `--distill` name."""
 
 from convnn.data import LabelledData
 from convnn.errors import InputError
@@ -8,6 +8,7 @@ from convnn.train.config import TrainConfig
 from convnn.train.flags.objectives import OF_GRAPHS, OF_IMAGES
 from convnn.train.objective import Objective, Supervised
 from convnn.train.schemes.contrast import Contrast
+from convnn.train.schemes.distilled import distilled
 
 __all__ = ["make_objective"]
 
@@ -18,6 +19,8 @@ def make_objective(network: Network, config: TrainConfig, data: LabelledData) ->
     Raises:
         InputError: the objective is for other inputs, or needs a network of another form.
     """
+    if config.distill is not None:
+        return distilled(network, config, data)
     if config.objective in OF_IMAGES:
         if data.kind != "image" or data.task != "classification":
             raise InputError(
