@@ -1,4 +1,4 @@
-"""What is done to graphs: build, cluster, coarsen, sample, fetch, embed, view; `convnn.ops.walks` is what two walk by."""
+"""What is done to graphs: build, cluster, coarsen, sample, fetch, embed, view; walks are `convnn.ops.walks`."""
 
 import importlib
 from typing import Any
