@@ -23,6 +23,7 @@ TERMS = {
     "spectral": ("contrast", "probe"),
     "cgcl": ("links", "probe"),
     "scgc": ("contrast", "clusters", "probe"),
+    "csgcl": ("contrast", "probe"),
     "m3s": ("labels", "labelled_nodes"),
     "clustering": ("labels", "helper"),
     "partitioning": ("labels", "helper"),

@@ -9,8 +9,8 @@ flag = flags_of("objectives")
 OF_IMAGES = ("infonce", "spectral")
 """Objectives that learn from two views of each image, without labels."""
 
-OF_GRAPHS = ("cgcl", "scgc", "m3s", "clustering", "partitioning", "completion")
-"""Objectives on the nodes of a graph: the first two without labels, the others with more than there are."""
+OF_GRAPHS = ("cgcl", "scgc", "csgcl", "m3s", "clustering", "partitioning", "completion")
+"""Objectives on the nodes of a graph: the first three without labels, the others with more than there are."""
 
 OBJECTIVES = ("labels", *OF_IMAGES, *OF_GRAPHS)
 
@@ -22,11 +22,11 @@ class ObjectiveFlags:
     objective: str = flag(
         "labels",
         "what is learned: labels, by --criterion; or without labels which views of images (infonce, spectral) or nodes"
-        " of a graph (cgcl, scgc) belong together, while the last linear layer alone learns labels, from features that"
-        " it does not change; or with labels that are added in stages (m3s), or beside a helper task of SS-GCN",
+        " of a graph (cgcl, scgc, csgcl) belong together, while the last linear layer alone learns labels, from features"
+        " that it does not change; or with labels that are added in stages (m3s), or beside a helper task of SS-GCN",
         OBJECTIVES,
     )
-    temperature: float = flag(0.1, "temperature of the kernel of infonce", above=0.0)
+    temperature: float = flag(0.1, "temperature of the kernel of infonce, and of csgcl", above=0.0)
     gamma: float = flag(2.0, "power of the distance in this kernel: 2 is a Gaussian, InfoNCE as usual", above=0.0)
     mixture: str = flag(
         "none",
@@ -51,3 +51,9 @@ class ObjectiveFlags:
     )
     parts: int = flag(8, "parts of the graph in partitioning", least=1, most=WIDEST)
     completion_dim: int = flag(16, "singular vectors of the features in completion", least=1, most=WIDEST)
+    drop_edges: float = flag(0.3, "share of the edges that csgcl drops in one view", least=0.0, most=1.0)
+    drop_edges_2: float = flag(0.4, "share of the edges in the other", least=0.0, most=1.0)
+    drop_features: float = flag(0.1, "share of the features that csgcl drops in one view", least=0.0, most=1.0)
+    drop_features_2: float = flag(0.0, "share of the features in the other", least=0.0, most=1.0)
+    team_up: float = flag(1.0, "how much csgcl lets strong communities count in the end", least=0.0)
+    team_up_start: int = flag(500, "epoch from which they begin to", least=0)

@@ -7,10 +7,16 @@ from torch import Tensor, nn
 
 from convnn.data import Batch, LabelledData
 from convnn.errors import InputError
+from convnn.graphs.communities import (
+    communal_attribute_voting,
+    communal_edge_dropping,
+    communal_edge_scores,
+    community_strength,
+)
 from convnn.graphs.views import complementary_views
 from convnn.models.gnn import GNN
 from convnn.nn.graphs.batch import GraphBatch
-from convnn.objectives.contrastive import SCGCLoss
+from convnn.objectives.contrastive import CSGCLLoss, SCGCLoss
 from convnn.objectives.self_training import (
     CrossView,
     GrowingLabels,
@@ -98,6 +104,39 @@ class NeighborContrast(Unlabelled):
         return dict(self.scheme(z))
 
 
+class TeamUp(Unlabelled):
+    """CSGCL: two views of each node attract each other; strong communities keep their edges and features, and count."""
+
+    terms: ClassVar[tuple[str, ...]] = ("contrast", "probe")
+
+    def __init__(self, network: GNN, config: TrainConfig, data: LabelledData) -> None:
+        super().__init__(network, config, data)
+        edges = self.graph.edge_index
+        community = find_communities(self.graph, config.seed)
+        of_communities, of_nodes = community_strength(edges, community)
+        self.score = communal_edge_scores(edges, community, of_communities)
+        self.strength = of_nodes.to(self.graph.x.dtype)
+        self.rates = ((config.drop_edges, config.drop_features), (config.drop_edges_2, config.drop_features_2))
+        self.scheme = CSGCLLoss(
+            self.width, self.strength, tau=config.temperature, start=config.team_up_start, largest=config.team_up
+        )
+        self.epoch = 0
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Take note of the epoch, by which communities count more and more."""
+        self.epoch = epoch - 1
+
+    def compare(self, graph: GraphBatch, z: Tensor) -> dict[str, Tensor]:
+        """Return the contrast of two views."""
+        views = (self.network.embed(self._view(graph, *rates)) for rates in self.rates)
+        return dict(self.scheme(*views, self.epoch))
+
+    def _view(self, graph: GraphBatch, of_edges: float, of_features: float) -> GraphBatch:
+        edges = communal_edge_dropping(graph.edge_index, self.score, of_edges).edge_index
+        x = communal_attribute_voting(graph.x, self.strength, of_features).x
+        return graph._replace(x=x, edge_index=edges, edge_weight=None)
+
+
 class MoreLabels(OfNodes):
     """M3S: after each stage the surest nodes get labels; the same network learns on."""
 
@@ -110,8 +149,8 @@ class MoreLabels(OfNodes):
         quota = stage_quota(self.labels, edges, classes=self.classes, layers=len(network.layers), stages=stages)
         if not quota.any():
             raise InputError(
-                f"--objective=m3s would add no label: what {len(network.layers)} layers see of each labelled node covers"
-                " the graph already; lower --num_layers, or leave it out"
+                f"--objective=m3s would add no label: what {len(network.layers)} layers see of each labelled node"
+                " covers the graph already; lower --num_layers, or leave it out"
             )
         clusters = min(config.clusters, len(self.labels))
         self.scheme = GrowingLabels(self.labels, quota, clusters=clusters, seed=config.seed)
@@ -170,6 +209,18 @@ def total(parts: dict[str, Tensor]) -> Tensor:
     return torch.stack(list(parts.values())).sum()
 
 
+def find_communities(graph: GraphBatch, seed: int) -> Tensor:
+    """Return the community (N,) of each node, by the method of Louvain."""
+    import networkx  # takes a quarter of a second to import
+
+    whole = networkx.Graph(graph.edge_index.T.tolist())
+    whole.add_nodes_from(range(len(graph.x)))
+    community = torch.zeros(len(graph.x), dtype=torch.long)
+    for number, members in enumerate(networkx.community.louvain_communities(whole, seed=seed)):
+        community[list(members)] = number
+    return community.to(graph.x.device)
+
+
 def partition(graph: GraphBatch, parts: int, seed: int) -> Tensor:
     """Return the part (N,) of each node, of a spectral clustering of the graph."""
     from scipy.sparse import coo_matrix
@@ -188,6 +239,7 @@ def partition(graph: GraphBatch, parts: int, seed: int) -> Tensor:
 SCHEMES: dict[str, type[OfNodes]] = {
     "cgcl": CrossViews,
     "scgc": NeighborContrast,
+    "csgcl": TeamUp,
     "m3s": MoreLabels,
     **dict.fromkeys(("clustering", "partitioning", "completion"), WithHelper),
 }
