@@ -30,8 +30,8 @@ register_system(
         weighs="by how likely they end there",
         aggregates="the share of these in the softmax of all, its logarithm; the encoder never sees the graph",
         paper="arXiv 2204.12656",
-        checked=f"{PUBLISHED}; cross entropy for one-hot weights; log-sum-exp; DEC's divergence in loops; its scores"
-        " are of the epoch that is best by the true labels, ours of the last",
+        checked=f"{PUBLISHED}; cross entropy for one-hot weights; log-sum-exp; DEC's divergence in loops; published"
+        " scores are of the epoch that is best by the true labels, those here of the last",
         where="convnn.objectives.contrastive.neighbor_contrast convnn.objectives.contrastive.SCGCLoss"
         " convnn.objectives.contrastive.SCGC convnn.objectives.contrastive.clustering_kl"
         " convnn.ops.influence.influence_matrix",
