@@ -4,7 +4,7 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array, diags_array, eye_array, issparse
+from scipy.sparse import csr_array, diags_array, eye_array
 from torch import Tensor
 
 from convnn.errors import InputError
