@@ -14,6 +14,5 @@ register_system(
         checked="the published code, embeddings, gradients and parameters after every epoch; gradients summed over"
         " batches are those of the whole graph, exactly",
         where="convnn.objectives.cached.LazyTrainer",
-        when="a graph too large for backpropagation through all layers at once",
     )
 )
