@@ -23,7 +23,7 @@ class ObjectiveFlags:
         "labels",
         "what is learned: labels, by --criterion; or without labels which views of images (infonce, spectral) or nodes"
         " of a graph (cgcl, scgc, csgcl) belong together, while the last linear layer alone learns labels, from"
-        " features that it does not change; or with labels that are added in stages (m3s), or beside a helper task of SS-GCN",
+        " features that it does not change; or labels that are added in stages (m3s), or a helper task beside them",
         OBJECTIVES,
     )
     temperature: float = flag(0.1, "temperature of the kernel of infonce, and of csgcl", above=0.0)
