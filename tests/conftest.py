@@ -43,7 +43,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Keep the tests of a file on one worker, so that what they share is computed once."""
-    if item.get_closest_marker("xdist_group") is None:
+    if item.config.pluginmanager.hasplugin("xdist") and item.get_closest_marker("xdist_group") is None:
         item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
