@@ -1,4 +1,7 @@
-"""`pytest --processor-time`: the processor seconds of tests, with those of processes that they wait for."""
+"""`pytest --processor-time`: the processor seconds of tests, with those of processes that they wait for.
+
+The forks of `launch.py` are not among them: their parent is the server of forks, which ends with the run.
+"""
 
 import os
 from collections import Counter
