@@ -144,12 +144,10 @@ DOCUMENT_CHANGES: dict[str, tuple[Any, ...]] = {
 }
 
 
-@pytest.mark.parametrize("most", one_in(2, [3, None]))
+@pytest.mark.parametrize("last", one_in(2, [1, 99]))
 @pytest.mark.parametrize("place", DOCUMENT_CHANGES)
-def test_a_run_that_makes_no_sense_is_refused(
-    place: str, most: int | None, crafted, data: LabelledData, capsys
-) -> None:
-    for value in DOCUMENT_CHANGES[place][:most]:
+def test_a_run_that_makes_no_sense_is_refused(place: str, last: int, crafted, data: LabelledData, capsys) -> None:
+    for value in DOCUMENT_CHANGES[place][-last:]:
         assert refusal(crafted(place, value), data)
     assert main_train(["--resume", str(crafted(place, DOCUMENT_CHANGES[place][0]))]) == 2
     assert capsys.readouterr().err.count("\n") == 1
@@ -189,9 +187,10 @@ TENSOR_CHANGES: dict[str, tuple[Any, ...]] = {
 }
 
 
+@pytest.mark.parametrize("last", one_in(2, [3, 99]))
 @pytest.mark.parametrize("place", TENSOR_CHANGES)
-def test_tensors_that_do_not_fit_are_refused(place: str, crafted, data: LabelledData, capsys) -> None:
-    for value in TENSOR_CHANGES[place]:
+def test_tensors_that_do_not_fit_are_refused(place: str, last: int, crafted, data: LabelledData, capsys) -> None:
+    for value in TENSOR_CHANGES[place][-last:]:
         assert refusal(crafted(place, value), data)
     assert main_train(["--resume", str(crafted(place, TENSOR_CHANGES[place][0]))]) == 2
     assert capsys.readouterr().err.count("\n") == 1
