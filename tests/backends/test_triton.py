@@ -5,6 +5,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
@@ -31,10 +32,11 @@ needs_kernels = pytest.mark.skipif(not RUNS, reason="; ".join(triton.unavailable
 @pytest.mark.skipif(RUNS, reason="the kernels run in this process")
 @pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
 @pytest.mark.parametrize("marked", only("not long".__eq__, ["not long", "long"]))
-def test_this_file_in_the_interpreter(marked: str) -> None:
+def test_these_files_in_the_interpreter(marked: str) -> None:
     # In a new process, because the interpreter must be enabled before kernels are defined.
     environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", marked, __file__]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", marked]
+    command += sorted(map(str, Path(__file__).parent.glob("test_triton*.py")))
     run = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout[-5000:] + run.stderr[-2000:]
 

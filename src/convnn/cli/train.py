@@ -3,7 +3,7 @@
 import argparse
 import shlex
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,12 +42,17 @@ from convnn.train import (
     summarize,
 )
 from convnn.train.config_file import read_config_file
+from convnn.train.flags.objectives import ObjectiveFlags
 from convnn.train.machine import describe_change, saved_threads
 from convnn.train.schemes import make_objective
 from convnn.words import counted
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+
+OF_OBJECTIVES = tuple(f.name for f in fields(ObjectiveFlags))
+"""Flags of which the losses know the names."""
 
 
 def add_flags(parser: Parser) -> None:
@@ -77,7 +82,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     if config.test_only and config.pretrained:
         raise InputError("--pretrained applies to training only; leave it out to evaluate")
     if not config.test_only:
-        with flag_names({name: name for name in config.settings}):
+        with flag_names({name: name for name in (*config.settings, *OF_OBJECTIVES)}):
             train(given, console, args.interruption)
     elif config.checkpoint is not None:
         network, recipe = load_checkpoint(config.checkpoint)

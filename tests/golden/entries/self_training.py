@@ -66,7 +66,7 @@ def _cgcl(case: Case) -> dict[str, Tensor]:
     network.eval()
     scheme.eval()
     z = network.embed(graph)
-    return found | {"z_full": z, "prob_full": scheme(z, graph.edge_index)}
+    return found | {"z_full": z, "prob_full": scheme.score(z, graph.edge_index)}
 
 
 def _epoch(case: Case, network: GNN, scheme: CrossView, graph: GraphBatch, learned: dict) -> dict[str, Tensor]:

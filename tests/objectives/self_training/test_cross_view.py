@@ -113,7 +113,7 @@ def test_it_learns_which_nodes_are_linked() -> None:
         network.eval()
         scheme.eval()
         z = network.embed(graph)
-        return link_auc(scheme(z, held), scheme(z, others))
+        return link_auc(scheme.score(z, held), scheme.score(z, others))
 
     before = auc()
     network.train()

@@ -38,6 +38,7 @@ class Pairs:
         InputError: shapes or types do not agree, or `rows` is below 1.
 
     Example:
+        >>> from convnn.objectives.contrastive import Cosine
         >>> rows = torch.eye(3)
         >>> pairs = Pairs(rows, rows, Cosine(1.0), own=torch.arange(3))
         >>> pairs.log_partition().exp()
@@ -90,7 +91,10 @@ class Pairs:
             InputError: the weights have another shape, or one is negative or NaN.
         """
         self._check_weight(weight)
-        share = lambda rows: (weight[rows] * self._scores(rows).softmax(1)).sum(1)  # noqa: E731
+
+        def share(rows: slice) -> Tensor:
+            return (weight[rows] * self._scores(rows).softmax(1)).sum(1)
+
         return self._by_rows(share, self.keys.shape[0])
 
     def total(self, weight: Tensor) -> Tensor:

@@ -126,19 +126,21 @@ class CrossView(nn.Module):
         super().__init__()
         self.decoder = HadamardMLP(channels, dropout=dropout)
 
-    def steps(
+    def forward(
         self,
         network: NodeNetwork,
         graph: GraphBatch,
-        views: Views,
+        view: Tensor,
+        other: Tensor,
         generator: torch.Generator | None = None,
-    ) -> Iterator[dict[str, Tensor]]:
-        """Yield the terms of the loss of each step of an epoch; take the step before the next are asked for.
+    ) -> dict[str, Tensor]:
+        """Return the term of the loss of one step, "links".
 
         Args:
             network: of which `embed` returns features (N, channels).
             graph: the graph whose links are known, without weights.
-            views: the edges of both, as `convnn.graphs.views.complementary_views` draws them.
+            view: the edges (2, E') that the network reads.
+            other: the links (2, P) that it is to find, among as many absent ones.
             generator: source of the absent links; None is that of torch.
 
         Raises:
@@ -146,12 +148,27 @@ class CrossView(nn.Module):
         """
         if graph.edge_weight is not None:
             raise InputError("graph.edge_weight must be None; views are those of a graph without weights")
-        for view, other in (views, views[::-1]):
-            absent = sample_absent_links(graph.edge_index, graph.x.shape[0], other.shape[1], generator)
-            z = network.embed(graph._replace(edge_index=view))
-            yield {"links": link_loss(self.decoder(z, other), self.decoder(z, absent))}
+        absent = sample_absent_links(graph.edge_index, graph.x.shape[0], other.shape[1], generator)
+        z = network.embed(graph._replace(edge_index=view))
+        return {"links": link_loss(self.decoder(z, other), self.decoder(z, absent))}
 
-    def forward(self, z: Tensor, edge_index: Tensor) -> Tensor:
+    def steps(
+        self,
+        network: NodeNetwork,
+        graph: GraphBatch,
+        views: Views,
+        generator: torch.Generator | None = None,
+    ) -> Iterator[dict[str, Tensor]]:
+        """Yield the terms of both steps of an epoch; take the first before those of the second are asked for.
+
+        Args:
+            network, graph, generator: as in `forward`.
+            views: the edges of both, as `convnn.graphs.views.complementary_views` draws them.
+        """
+        for view, other in (views, views[::-1]):
+            yield self(network, graph, view, other, generator)
+
+    def score(self, z: Tensor, edge_index: Tensor) -> Tensor:
         """Return the probabilities (E,) of links between nodes of features z (N, channels); see `HadamardMLP`."""
         logits: Tensor = self.decoder(z, edge_index)
         return logits.sigmoid()

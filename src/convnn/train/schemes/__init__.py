@@ -3,8 +3,9 @@
 from convnn.data import LabelledData
 from convnn.errors import InputError
 from convnn.models import Network
+from convnn.models.gnn import GNN
 from convnn.train.config import TrainConfig
-from convnn.train.flags.objectives import OF_IMAGES
+from convnn.train.flags.objectives import OF_GRAPHS, OF_IMAGES
 from convnn.train.objective import Objective, Supervised
 from convnn.train.schemes.contrast import Contrast
 from convnn.train.schemes.distilled import distilled
@@ -27,4 +28,15 @@ def make_objective(network: Network, config: TrainConfig, data: LabelledData) ->
                 " leave it out"
             )
         return Contrast(network, config, data)
+    if config.objective in OF_GRAPHS:
+        if data.kind != "node":
+            raise InputError(
+                f"--objective={config.objective} learns on the nodes of one graph, but --dataset={data.name} has"
+                f" {data.kind}s; leave it out"
+            )
+        from convnn.train.schemes.graphs import SCHEMES  # imports SciPy
+
+        if not (isinstance(network, GNN) and network.has_head):
+            raise InputError(f"--objective={config.objective} needs a linear map after the layers; add --linear_head")
+        return SCHEMES[config.objective](network, config, data)
     return Supervised(network, config.criterion)

@@ -1,11 +1,19 @@
 """The features of a network before its last linear layer, which learns labels from them without changing them."""
 
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from convnn.data import Loader
 from convnn.errors import InputError
 from convnn.models import Network
+from convnn.nn._modes import evaluating
+from convnn.objectives.evaluation import knn_probe, linear_probe
+
+PROBES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], float]] = {"knn": knn_probe, "linear": linear_probe}
+"""How the features of a trained network are judged: by their nearest neighbours, or by logistic regression."""
 
 
 class Probe:
@@ -39,3 +47,32 @@ class Probe:
     def _cut(self, layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor]:
         (self.features,) = inputs
         return (self.features.detach(),)
+
+
+def probe_accuracy(network: Network, kind: str, train: Loader, test: Loader) -> float:
+    """Return the accuracy, 0 to 1, of a probe on the features of a network; the network does not change.
+
+    Args:
+        network: a network that ends in a linear layer.
+        kind: one of `PROBES`.
+        train: samples that the probe learns from.
+        test: samples that it is tested on.
+
+    Raises:
+        InputError: the network ends in another layer, or there are fewer samples than neighbours.
+    """
+    probe = Probe(network)
+    return PROBES[kind](*_features(network, probe, train), *_features(network, probe, test))
+
+
+@torch.no_grad()
+def _features(network: Network, probe: Probe, loader: Loader) -> tuple[Tensor, Tensor]:
+    """Return the features (N, width) and the labels (N,) of all samples."""
+    features, labels = [], []
+    with evaluating(network):
+        for batch in loader:
+            network(batch.inputs)
+            assert probe.features is not None  # the network has called its last layer
+            features.append(probe.features.cpu())
+            labels.append(batch.labels.cpu())
+    return torch.cat(features), torch.cat(labels)

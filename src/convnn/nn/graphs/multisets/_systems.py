@@ -108,3 +108,19 @@ Deferred("multisets.ego_networks", "EgoNetworks")
 Deferred("multisets.ego_networks", "pair_features", edge_weight=None)
 Deferred("multisets.equivariant_maps", "EquivariantMap")
 Deferred("multisets.spen", "SPEN", hidden=64, num_layers=5, hops=1, sizes=(1,), dropout=0.5)
+
+_FILTERS = {"filters": 8, "filter_nodes": 4, "max_step": 3, "hops": 1}
+register_system(
+    _fact(
+        name="Random-walk kernel",
+        selects="the nodes within some hops of each, and learned graphs of a few nodes",
+        weighs="by the walks of up to P steps that both have in common",
+        aggregates="a mean over pairs of nodes and over steps, one value for each learned graph",
+        paper="arXiv 2201.00491",
+        checked="the definition in loops; its numbers, with all gradients",
+        where="convnn.nn.graphs.RandomWalkKernelConv convnn.nn.graphs.RandomWalkKernelNetwork convnn.nn.graphs.CoCo",
+    )
+)
+Deferred("multisets.random_walk_kernel", "RandomWalkKernelConv", **_FILTERS)
+Deferred("multisets.random_walk_kernel", "RandomWalkKernelNetwork", hidden=32, num_layers=2, **_FILTERS)
+Deferred("multisets.random_walk_kernel", "CoCo", out_channels=16, hidden=32, num_layers=2, kernel_layers=2, **_FILTERS)

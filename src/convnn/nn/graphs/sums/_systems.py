@@ -230,3 +230,4 @@ _register(
         where="convnn.nn.graphs.GIN",
     ),
 )
+Deferred("sums.encoder", "GCNEncoder", hidden=256, num_layers=2, act="prelu", skip=False)
