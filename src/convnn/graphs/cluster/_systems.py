@@ -11,8 +11,8 @@ register_system(
         weighs="all chosen alike, themselves included, with the gradient of their scores",
         aggregates="features propagated by that graph and by the view's own, encoded; all views side by side",
         paper="arXiv 2210.07011",
-        checked="the published code, scores, graph, codes, all parts of the loss and all gradients;"
-        " torch.distributions, networkx, PyTorch Geometric",
+        checked="the published code, scores, graph, codes, parts of the loss and all gradients; torch.distributions,"
+        " networkx, PyTorch Geometric",
         where="convnn.graphs.cluster.MultiViewGraphClustering convnn.graphs.build.GraphGenerator",
     )
 )
