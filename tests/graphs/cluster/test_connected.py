@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from convnn.data.geometric import import_geometric
 from convnn.errors import InputError
 from convnn.graphs.build import AdaptiveNeighbors
-from convnn.graphs.cluster import ClusteringGCN, b_cubed_scores, cluster_loss, connected_clusters, pairwise_scores
+from convnn.graphs.cluster import ClusteringGCN, cluster_loss, connected_clusters
+from convnn.objectives.evaluation import pairwise_scores
 from small_graphs import directed, features
 
 
@@ -85,23 +86,6 @@ def test_only_pairs_of_the_nearest_are_joined() -> None:
     assert connected_clusters(z, threshold=-1, K=1).tolist() == list(range(5))
 
 
-def test_scores_are_those_of_loops() -> None:
-    generator = torch.Generator().manual_seed(0)
-    labels, clusters = (torch.randint(high, (40,), generator=generator) for high in (5, 7))
-    pairs = [(i, j) for i in range(40) for j in range(i)]
-    joined = [(i, j) for i, j in pairs if clusters[i] == clusters[j]]
-    alike = [(i, j) for i, j in pairs if labels[i] == labels[j]]
-    both = len(set(joined) & set(alike))
-    p, r = both / len(joined), both / len(alike)
-    assert pairwise_scores(labels, clusters) == pytest.approx((p, r, 2 * p * r / (p + r)))
-    p = sum((labels[clusters == clusters[i]] == labels[i]).double().mean().item() for i in range(40)) / 40
-    r = sum((clusters[labels == labels[i]] == clusters[i]).double().mean().item() for i in range(40)) / 40
-    assert b_cubed_scores(labels, clusters) == pytest.approx((p, r, 2 * p * r / (p + r)))
-    alone = torch.arange(3)
-    assert pairwise_scores(alone, alone) == (1, 1, 1)
-    assert pairwise_scores(alone, torch.zeros(3)) == (0, 1, 0)
-
-
 def test_training_brings_labels_together() -> None:
     torch.manual_seed(0)
     labels = torch.arange(4).repeat_interleave(8)
@@ -130,8 +114,6 @@ def test_training_brings_labels_together() -> None:
         (lambda: cluster_loss(torch.ones(2, 2), torch.ones(2), negatives="all"), "negatives='all'"),
         (lambda: connected_clusters(torch.ones(2, 2), threshold=2), "threshold=2"),
         (lambda: connected_clusters(torch.zeros(2, 2)), r"x\[0\] has length 0"),
-        (lambda: pairwise_scores(torch.ones(2), torch.ones(3)), r"clusters of shape \(3,\)"),
-        (lambda: b_cubed_scores(torch.ones(0), torch.ones(0)), r"must both be \(N,\)"),
     ],
 )
 def test_bad_input(call, message: str) -> None:

@@ -1,5 +1,6 @@
 """Facts of clusters of nodes."""
 
+from convnn.graphs import _systems as _family  # noqa: F401 (registers the family)
 from convnn.systems import System, register_system
 
 register_system(
