@@ -84,7 +84,7 @@ FULLY: dict[str, Callable[[], Any]] = {
     ],
     "large_kernels": lambda: measure_large_kernels(2, 224, 3),
     "graphs": lambda: measure_graphs(100_000, 16, 64, (10_000, 50_000), 7),
-    "walks": lambda: measure_walks((62_500, 250_000, 1_000_000), 3, with_memory=True),
+    "walks": lambda: measure_walks((250_000, 1_000_000), 2, with_memory=True),
 }
 """The cases that the page shows."""
 

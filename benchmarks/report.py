@@ -98,16 +98,21 @@ def _routed_cell(figures: dict[str, float], name: str) -> str:
 def _walks(results: dict[str, Any]) -> str:
     """A row for each thing done to a graph, a column for each size."""
     rows, exponents = results["walks"]["rows"], results["walks"]["exponents"]
-    lines = ["| " + " | ".join(["", *(f"{one['nodes']:,} nodes" for one in rows), "grows as N to the power"]) + " |"]
-    lines.append("|---" * (len(rows) + 2) + "|")
+    head = ["", *(f"{one['nodes']:,} nodes, ms" for one in rows), "grows as N to the power", "times faster", "MB"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    last = rows[-1]
     for name, exponent in exponents.items():
-        cells = [f"{one['ms'][name]:.0f} ms" + (f", {one['MB'][name]:.0f} MB" if "MB" in one else "") for one in rows]
-        lines.append("| " + " | ".join([name, *cells, f"{exponent:.2f}"]) + " |")
+        cells = [f"{one['ms'][name]:.0f}" for one in rows]
+        cells += [f"{exponent:.2f}", _known(last["times faster"].get(name)), _whole(last.get("MB", {}).get(name))]
+        lines.append("| " + " | ".join([name, *cells]) + " |")
     return (
         "### Walks and embeddings on large graphs\n\n"
         "Random graphs with ten edges a node. A walk of 20 steps from every node, uniform and with p = 0.5, q = 4;"
-        " GraphSAINT's batches of 3000 roots and two steps; core numbers; GraphVite with 64 channels. Memory above the"
-        " graph.\n\n" + "\n".join(lines) + "\n"
+        " GraphSAINT's batches of 3000 roots and two steps, the subgraphs of their nodes, and these with all sources of"
+        " their edges; core numbers; pairs of nodes with one wrong pair each, and GraphVite, of 64 numbers; coarsening"
+        " to a fifth of the nodes. PyTorch Geometric does the same work: `Data.subgraph`, `k_hop_subgraph`, and the"
+        " loss of Node2Vec with Adam for sparse gradients; its walks and samplers need compiled extensions. How many"
+        " times faster, and the memory above the graph: on the largest.\n\n" + "\n".join(lines) + "\n"
     )
 
 

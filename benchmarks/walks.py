@@ -1,18 +1,26 @@
-"""Walks, subgraphs, cores and embeddings on ever larger graphs, beside PyTorch Geometric with its extensions."""
+"""Walks, samples, cores, embeddings and coarsening on ever larger graphs, beside PyTorch Geometric.
+
+Its samplers, and the walks of Node2Vec, need compiled extensions, which are measured where they are installed. Of what
+it does without them, subgraphs (`Data.subgraph`, the step of `RandomNodeLoader`), neighbourhoods (`k_hop_subgraph`) and
+the training of Node2Vec stand beside ours, on the same nodes, pairs and wrong pairs; walks, beside steps in PyTorch.
+"""
 
 import math
 import statistics
-from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
+from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor
+from scipy.sparse import csr_array
+from torch import Tensor, nn
 
-from benchmarks.measure import Action, milliseconds, peak_megabytes
+from benchmarks.measure import Action, milliseconds, peak_megabytes, ratio
 from convnn.data.geometric import import_geometric
-from convnn.graphs.embed import GraphVite, core_numbers
+from convnn.graphs.coarsen import GWCoarsen
+from convnn.graphs.embed import GraphVite, SkipGram, core_numbers
 from convnn.graphs.sample import GraphSAINTSampler, WalkDraws
+from convnn.objectives.cached.blocks import block
 from convnn.ops.ragged import Lists
 from convnn.ops.walks import RandomWalks, Stream
 from convnn.packages import is_installed
@@ -20,11 +28,18 @@ from convnn.packages import is_installed
 STEPS = 20
 EDGES = 10  # of each node, counted both ways
 DIM, P, Q = 64, 0.5, 4.0
+BATCH = 100_000  # pairs between two steps of Adam
+BATCHES = 5  # subgraphs and neighbourhoods
+OTHERS = ("PyG", "PyTorch")
 
 
 def measure_walks(sizes: tuple[int, ...], repeats: int, with_memory: bool) -> dict[str, Any]:
-    """Time and memory for each number of nodes, and how they grow; walks are those of the definition, bit for bit."""
-    rows = [_measure(size, repeats, with_memory) for size in sizes]
+    """Time for each number of nodes, how it grows, and memory of the largest; results agree with PyG's."""
+    rows = [_measure(size, repeats) for size in sizes]
+    if with_memory:
+        names = [name for name in rows[-1]["ms"] if not name.endswith(OTHERS)]
+        rows[-1]["MB"] = {name: peak_megabytes(_prepare, sizes[-1], name) for name in names}
+        print(rows[-1]["MB"], flush=True)
     return {"rows": rows, "exponents": {name: _exponent(rows, name) for name in rows[0]["ms"]}}
 
 
@@ -34,63 +49,140 @@ def random_graph(nodes: int) -> Tensor:
     return torch.cat([ends, ends.flip(0)], 1)
 
 
-def contestants(nodes: int) -> dict[str, Action]:
-    """Return what is timed, on one graph."""
-    edges, starts = random_graph(nodes), torch.arange(nodes)
-    lists, _ = Lists.of_edges(edges, nodes)
-    data = import_geometric("data").Data(edge_index=edges, num_nodes=nodes)
-    sampler = GraphSAINTSampler(data, WalkDraws(3000, 2), coverage=0.01)
-    uniform, biased = RandomWalks(lists), RandomWalks(lists, p=P, q=Q)
-    found: dict[str, Action] = {
-        "walks": lambda: uniform(starts, STEPS, 0),
-        "node2vec walks": lambda: biased(starts, STEPS, 0),
-        "20 GraphSAINT batches": lambda: [sampler.batch(sampler.subgraph()) for _ in range(20)],
-        "core numbers": lambda: core_numbers(lists),
-        "GraphVite, a pair for each edge": lambda: GraphVite(DIM, epochs=1).fit(edges, num_nodes=nodes),
-    }
-    return found | _geometric(lists, starts)
+class Graph:
+    """One graph, and what is done to it; what a single action needs is made when it is first called."""
+
+    def __init__(self, nodes: int) -> None:
+        self.nodes = nodes
+        self.edges = random_graph(nodes)
+        self.lists, _ = Lists.of_edges(self.edges, nodes)
+        self.starts = torch.arange(nodes)
+        self.data = import_geometric("data").Data(edge_index=self.edges, num_nodes=nodes)
+
+    def actions(self) -> dict[str, Action]:
+        return self._walks() | self._samples() | self._embeddings() | self._coarsening()
+
+    def _walks(self) -> dict[str, Action]:
+        uniform, biased = RandomWalks(self.lists), RandomWalks(self.lists, p=P, q=Q)
+        found: dict[str, Action] = {
+            "walks": lambda: uniform(self.starts, STEPS, 0),
+            "walks in PyTorch": lambda: plain_walks(self.lists, self.starts, STEPS),
+            "node2vec walks": lambda: biased(self.starts, STEPS, 0),
+        }
+        if is_installed("pyg_lib"):
+            import pyg_lib  # noqa: F401  # registers the operator
+
+            walk = torch.ops.pyg.random_walk
+            found["walks of PyG"] = partial(walk, self.lists.starts, self.lists.indices, self.starts, STEPS, 1.0, 1.0)
+        return found
+
+    def _samples(self) -> dict[str, Action]:
+        sampler = GraphSAINTSampler(self.data, WalkDraws(3000, 2), coverage=0.01)
+        drawn = [sampler.subgraph().nodes for _ in range(BATCHES)]
+        self.lists.transposed  # noqa: B018  # found once a graph
+        return {
+            "5 GraphSAINT batches": lambda: [sampler.batch(sampler.subgraph()) for _ in drawn],
+            "5 subgraphs": lambda: [sampler.batch(sampler.graph.subgraph(nodes)) for nodes in drawn],
+            "5 subgraphs of PyG": lambda: [self.data.subgraph(nodes) for nodes in drawn],
+            "5 neighbourhoods": lambda: [block(nodes, self.lists, None) for nodes in drawn],
+            "5 neighbourhoods of PyG": lambda: [self.neighbourhood(nodes) for nodes in drawn],
+        }
+
+    def neighbourhood(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the nodes and edges from which PyG computes rows of one layer."""
+        hop = import_geometric("utils").k_hop_subgraph
+        return hop(nodes, 1, self.edges, relabel_nodes=True, num_nodes=self.nodes, directed=True)[:2]
+
+    def _embeddings(self) -> dict[str, Action]:
+        stream = Stream(1)
+        heads, tails, wrong = stream.integers(3, self.nodes) % self.nodes
+        pairs, false = torch.stack([heads, tails], 1), torch.stack([heads, wrong], 1)
+        rates = torch.full((self.nodes,), 0.025, dtype=torch.float64)
+        model = cache(lambda: SkipGram(self.nodes, DIM))
+        theirs = cache(lambda: _node2vec(self.nodes))
+        return {
+            "core numbers": lambda: core_numbers(self.lists),
+            "a pair for each node": lambda: model().step(pairs, wrong.unsqueeze(1), rates),
+            "a pair for each node of PyG": lambda: theirs()(pairs, false),
+            "GraphVite, a pair for each edge": lambda: GraphVite(DIM, epochs=1).fit(self.edges, num_nodes=self.nodes),
+        }
+
+    def _coarsening(self) -> dict[str, Action]:
+        size, n = (self.nodes, self.nodes), self.nodes // 5
+        lists, ones = self.lists, torch.ones(self.lists.indices.shape[0], dtype=torch.float64)
+        adjacency = cache(lambda: csr_array((ones.numpy(), lists.indices.numpy(), lists.starts.numpy()), shape=size))
+        first = self.starts % n
+        return {"2 rounds of coarsening": lambda: GWCoarsen(n, init=first, max_iter=2).fit(adjacency())}
 
 
-def _geometric(lists: Lists, starts: Tensor) -> dict[str, Action]:
-    """Return the walks of PyTorch Geometric's Node2Vec, which are those of its extensions."""
-    if is_installed("torch_cluster"):
-        from torch_cluster import random_walk  # noqa: F401  # registers the operator
-
-        walk: Callable[..., Any] = torch.ops.torch_cluster.random_walk
-        ways = {"walks": (1.0, 1.0), "node2vec walks": (P, Q)}
-    elif is_installed("pyg_lib"):
-        import pyg_lib  # noqa: F401  # registers the operator
-
-        walk, ways = torch.ops.pyg.random_walk, {"walks": (1.0, 1.0)}  # it has no other
-    else:
-        return {}
-    return {
-        f"{name} of PyG": partial(walk, lists.starts, lists.indices, starts, STEPS, *way) for name, way in ways.items()
-    }
+def plain_walks(lists: Lists, nodes: Tensor, length: int) -> Tensor:
+    """Return walks by a gather for each step, as one writes them without an extension."""
+    walks, degrees, last = [nodes], lists.lengths, lists.indices.shape[0] - 1
+    for _ in range(length):
+        at = walks[-1]
+        place = (torch.rand(at.shape[0], dtype=torch.float64) * degrees[at]).long()
+        near = lists.indices[(lists.starts[at] + place).clamp_max(last)]
+        walks.append(torch.where(degrees[at] > 0, near, at))
+    return torch.stack(walks, 1)
 
 
-def _measure(nodes: int, repeats: int, with_memory: bool) -> dict[str, Any]:
-    made = contestants(nodes)
+def _node2vec(nodes: int) -> Any:
+    """Return a pass of PyG's Node2Vec over pairs and wrong pairs; it cannot be built without the walks of pyg-lib."""
+    kind = import_geometric("nn").Node2Vec
+    embedding = nn.Embedding(nodes, DIM, sparse=True)
+    model = SimpleNamespace(embedding=embedding, embedding_dim=DIM, EPS=1e-15)
+    optimizer = torch.optim.SparseAdam(embedding.parameters(), 0.01)
+
+    def train(pairs: Tensor, false: Tensor) -> None:
+        for right, wrong in zip(pairs.split(BATCH), false.split(BATCH), strict=True):
+            optimizer.zero_grad()
+            kind.loss(model, right, wrong).backward()
+            optimizer.step()
+
+    return train
+
+
+def _measure(nodes: int, repeats: int) -> dict[str, Any]:
+    graph = Graph(nodes)
+    made = graph.actions()
     times = milliseconds(made, repeats)
-    lists, _ = Lists.of_edges(random_graph(nodes), nodes)
-    some = torch.arange(0, nodes, max(nodes // 200, 1))
-    pairs = [[RandomWalks(lists, p=p, q=q, backend=b)(some, 5, 1) for b in ("auto", "reference")] for p, q in _LAWS]
+    counterparts = {name: next((o for o in made if o in _named(name)), None) for name in made}
     result: dict[str, Any] = {
         "nodes": nodes,
         "ms": {name: statistics.median(each) for name, each in times.items()},
-        "agrees": all(ours.equal(plain) for ours, plain in pairs),
+        "times faster": {name: 1 / ratio(times, name, other) for name, other in counterparts.items() if other},
+        "agrees": _walks_agree(graph) and _samples_agree(made),
     }
-    if with_memory:
-        result["MB"] = {name: peak_megabytes(_prepare, nodes, name) for name in made}
     print(result, flush=True)
     return result
 
 
-_LAWS = ((1.0, 1.0), (P, Q))
+def _named(name: str) -> tuple[str, str]:
+    """Return what stands beside an action of ours, if it is measured."""
+    return f"{name} of PyG", f"{name} in PyTorch"
+
+
+def _walks_agree(graph: Graph) -> bool:
+    """Walks are those of the definition, bit for bit."""
+    some = torch.arange(0, graph.nodes, max(graph.nodes // 200, 1))
+    laws = ((1.0, 1.0), (P, Q))
+    pairs = [
+        [RandomWalks(graph.lists, p=p, q=q, backend=b)(some, 5, 1) for b in ("auto", "reference")] for p, q in laws
+    ]
+    return all(ours.equal(plain) for ours, plain in pairs)
+
+
+def _samples_agree(made: dict[str, Action]) -> bool:
+    """Subgraphs and neighbourhoods have as many edges as PyG's."""
+    subgraphs = zip(made["5 subgraphs"](), made["5 subgraphs of PyG"](), strict=True)
+    hops = zip(made["5 neighbourhoods"](), made["5 neighbourhoods of PyG"](), strict=True)
+    return all(a.edge_index.shape == b.edge_index.shape for a, b in subgraphs) and all(
+        len(a.nodes) == len(b[0]) and a.edge_index.shape == b[1].shape for a, b in hops
+    )
 
 
 def _prepare(nodes: int, name: str) -> tuple[Action, Action]:
-    return contestants(1000)[name], contestants(nodes)[name]
+    return Graph(1000).actions()[name], Graph(nodes).actions()[name]
 
 
 def _exponent(rows: list[dict[str, Any]], name: str) -> float:

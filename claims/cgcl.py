@@ -14,9 +14,7 @@ from convnn.objectives.evaluation import link_auc
 from convnn.objectives.self_training import CrossView, sample_absent_links
 
 SYSTEM = "CGCL: cross-view links"
-CLAIM = (
-    "To rebuild one half of the edges from the other teaches a network to predict links at least as well as others do."
-)
+CLAIM = "A network that rebuilds one half of the edges from the other predicts links as well as other training does."
 EXPERIMENT = (
     "The graphs of the 5 nearest of 500 digits, and of 200 nodes in five groups with edges of probability 0.25 within"
     " and 0.01 between them and noisy features. A fifth of the links is held out; area under the ROC curve in percent,"

@@ -14,12 +14,19 @@ import torch
 
 from convnn.cli import _callbacks, main_train
 from launch import UNDRAWN, leave_undrawn
+from processor_time import (  # noqa: F401  hooks
+    add_option,
+    pytest_collection_finish,
+    pytest_runtest_makereport,
+    pytest_terminal_summary,
+)
 
 os.environ.pop("COLUMNS", None)  # workers set it, but files must not be as narrow as a terminal
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="the first case of every test that is not slow")
+    add_option(parser)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -32,6 +39,12 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.freeze()
         gc.set_threshold(10_000)
         gc.enable()
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Keep the tests of a file on one worker, so that what they share is computed once."""
+    if item.config.pluginmanager.hasplugin("xdist") and item.get_closest_marker("xdist_group") is None:
+        item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.hookimpl(trylast=True)  # of what is left of -m and -k

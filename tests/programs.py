@@ -10,7 +10,7 @@ from convnn.data.epochs import LoaderSettings
 from convnn.data.tensors import TensorLoader
 from convnn.models import create_model
 from convnn.study.queue import Queue
-from convnn.train import TrainConfig, Trainer, evaluate, make_accelerator
+from convnn.train import Supervised, TrainConfig, Trainer, evaluate, make_accelerator
 from convnn.train.state import capture
 
 PLAIN_SGD = {"optimizer": "sgd", "momentum": 0.0, "lr": 1.0, "weight_decay": 0.0, "clip_grad_norm": 0.0}
@@ -66,7 +66,7 @@ def evaluate_1001_samples(out: str) -> int:
     torch.manual_seed(0)
     network = create_model("resnet18", "ConvNN", in_channels=1, width=1 / 16, K=4).double()
     network.register_forward_pre_hook(lambda _, images: images[0].double())
-    scores = evaluate(network, loader, "CrossEntropy", accelerator)
+    scores = evaluate(Supervised(network, "CrossEntropy"), loader, accelerator)
     mine = torch.cat([batch.indices for batch in loader])
     others = accelerator.pad_across_processes(mine, pad_index=-1)
     seen = accelerator.gather(others)

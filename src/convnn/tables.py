@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 def csv_text(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
     """Return comma-separated values with a head."""
     file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows([head, *rows])
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
     return file.getvalue()
 
 

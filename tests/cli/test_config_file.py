@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import fields
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ from convnn.train import TrainConfig
 from convnn.train.config_file import read_config_file, value_type
 from convnn.train.flags import choices_of, largest
 from convnn.train.folder import args_text
+from pairwise import one_in
 
 PRINTED = st.characters(exclude_characters="\n\r\0", exclude_categories=["Cs"])
 PATHS = st.text(PRINTED, min_size=1, max_size=12)
@@ -58,7 +60,7 @@ FLAGS = st.builds(
     st.sampled_from(NETWORKS),
     st.fixed_dictionaries({}, optional=OTHERS),
 )
-QUICKLY = settings(max_examples=150, deadline=None)
+QUICKLY = settings(max_examples=50, deadline=None)
 
 
 def read(text: str, folder: Path, name: str) -> TrainConfig:
@@ -191,8 +193,7 @@ def test_every_flag_that_names_a_file_or_folder_knows_homes() -> None:
 SWITCHES = [f.name for f in fields(TrainConfig) if f.type is bool and f.name != "test_only"]  # that does not train
 
 
-@pytest.mark.parametrize("name", SWITCHES)
-@pytest.mark.parametrize("value", [True, False])
+@pytest.mark.parametrize(("name", "value"), one_in(5, product(SWITCHES, [True, False])))
 def test_whatever_a_file_switches_the_command_line_switches_back(name: str, value: bool, ask) -> None:
     model = " --model torchvision:resnet18" if name == "pretrained" else ""
     assert getattr(ask(f"{name} = {toml(value)}", f"--{'no-' if value else ''}{name}{model}"), name) is not value

@@ -45,7 +45,7 @@ NO_FLAGS_OF_OURS = {
 EXPORTING = ("docs/export.md",)
 """Where networks are exported, which takes twenty seconds; the same commands on other pages are parsed."""
 
-ALWAYS_RUN = ("README.md", "docs/cli.md")
+ALWAYS_RUN = ("README.md",)
 """Pages whose commands every run of the tests runs; those of the others are parsed, and run by `make test-long`."""
 
 

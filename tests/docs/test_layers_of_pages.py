@@ -11,6 +11,7 @@ from torch import nn
 from convnn.export import trace
 from convnn.nn._layer import TokenLayer
 from fences import PAGES, ROOT, blocks_of, name_of
+from pairwise import one_in
 
 EXAMPLES = ROOT / "examples"
 SOURCES = [path for room in ("nn", "ops", "models") for path in (ROOT / "src" / "convnn" / room).rglob("*.py")]
@@ -58,7 +59,7 @@ def check(layer: nn.Module, x: torch.Tensor) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if defines_layers(page)], ids=name_of)
+@pytest.mark.parametrize("page", one_in(3, (page for page in PAGES if defines_layers(page))), ids=name_of)
 def test_layers_of_a_page_are_exported_and_compiled(page: Path) -> None:
     cases = list(layers_of(page))
     assert cases, "a class of a page that is no layer: say here what it is"

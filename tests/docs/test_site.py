@@ -129,6 +129,7 @@ def test_every_public_name_is_in_the_reference(site: Path, pages: dict[Path, Pag
         convnn.nn,
         convnn.graphs,
         convnn.graphs.embed,
+        convnn.graphs.fetch,
         convnn.graphs.sample,
         convnn.ops.edges,
         convnn.ops.select,

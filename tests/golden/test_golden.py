@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from golden.__main__ import main
 from golden.case import find_files, read_case
 from golden.check import Verdict, check
-from golden.entry import Entry, Refused, entry_of
+from golden.entry import Entry, Refused
 from golden.run import our_name
+from pairwise import one_in
 
 COPIES = list(find_files([Path(__file__).parent / "files"]))
 SHARED = [Path(__file__).parents[3] / "shared" / folder for folder in ("golden", "systems")]
-KNOWN = [path for path in find_files([folder for folder in SHARED if folder.is_dir()]) if entry_of(read_case(path))]
+PUBLISHED = list(find_files([folder for folder in SHARED if folder.is_dir()]))
 
 
 def _name(path: Path) -> str:
@@ -37,10 +38,10 @@ def test_ours_is_the_published(path: Path) -> None:
     assert check(read_case(path)) == Verdict("agrees")
 
 
-@pytest.mark.parametrize("path", KNOWN, ids=_name)
+@pytest.mark.parametrize("path", one_in(8, PUBLISHED), ids=_name)  # of each system, COPIES has one or two
 def test_ours_is_all_of_the_published(path: Path) -> None:
     verdict = check(read_case(path))
-    if verdict.status == "refused":
+    if verdict.status in ("refused", "unknown"):
         pytest.skip(verdict.detail)
     assert verdict.status == "agrees", verdict.detail
 

@@ -1,21 +1,25 @@
 """Coarsening by kernel k-means: every identity of its theory, against loops, features and a transport plan."""
 
+from itertools import pairwise
+
 import networkx as nx
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from convnn.data.geometric import import_geometric
-from convnn.errors import InputError
+from convnn.errors import InputError, UnsupportedError
 from convnn.graphs.coarsen import Coarsening, GWCoarsen, graph_kernel, multilevel_labels
+from convnn.graphs.kernel_kmeans import Chances
 
 
-def weighted(nodes: int = 14, seed: int = 0) -> Tensor:
+def weighted(nodes: int = 14, seed: int = 0, density: float = 0.4) -> Tensor:
     """Return a graph of random weights with a self-loop and an isolated node."""
     generator = torch.Generator().manual_seed(seed)
     upper = torch.rand(nodes, nodes, dtype=torch.float64, generator=generator)
-    upper = (upper * (torch.rand(nodes, nodes, generator=generator) < 0.4)).triu(1)
+    upper = (upper * (torch.rand(nodes, nodes, generator=generator) < density)).triu(1)
     adjacency = upper + upper.T
     adjacency[-1] = adjacency[:, -1] = 0
     adjacency[2, 2] = 0.7
@@ -170,3 +174,107 @@ def test_transform_of_a_graph() -> None:
 def test_bad_input(settings: dict, adjacency: Tensor, message: str) -> None:
     with pytest.raises(InputError, match=message):
         GWCoarsen(**settings).fit(adjacency)
+
+
+@pytest.mark.parametrize("kind", ["normalized", "unnormalized"])
+@pytest.mark.parametrize("weight", [None, "degree"])
+@pytest.mark.parametrize("power", [1, 2])
+def test_a_sparse_graph_gets_the_labels_of_the_dense_one(kind: str, weight: str | None, power: float) -> None:
+    """Every node has a link to every centre, and weights are random, so that no two means are equally near."""
+    for seed in range(3):
+        adjacency = weighted(30, seed, density=1)[:-1, :-1]
+        settings = {"kernel": kind, "weight": weight, "power": power, "n_init": 3}
+        dense = GWCoarsen(9, **settings).fit(adjacency)
+        sparse = GWCoarsen(9, **settings).fit(csr_array(adjacency.numpy()))
+        assert sparse.labels_.equal(dense.labels_)
+        assert sparse.objectives_ == pytest.approx(dense.objectives_, rel=1e-9)
+        ours, theirs = sparse.coarsening_, dense.coarsening_
+        torch.testing.assert_close(torch.from_numpy(sparse.kernel_.toarray()), dense.kernel_)
+        for of in ("similarity", "spectral"):
+            found = torch.from_numpy(getattr(ours, of)(sparse.kernel_).toarray())
+            torch.testing.assert_close(found, getattr(theirs, of)(dense.kernel_))
+        found = torch.from_numpy(ours.adjacency(csr_array(adjacency.numpy())).toarray())
+        torch.testing.assert_close(found, theirs.adjacency(adjacency))
+        assert ours.plan_cost(sparse.kernel_) == pytest.approx(theirs.plan_cost(dense.kernel_), rel=1e-9)
+
+
+def test_sparse_rounds_never_raise_the_objective_and_leave_no_supernode_empty() -> None:
+    graph = nx.gnm_random_graph(300, 900, seed=1)  # unweighted: many means are equally near
+    adjacency = csr_array(nx.to_scipy_sparse_array(graph, dtype=float))
+    for n in (1, 60, 299, 300):
+        model = GWCoarsen(n, n_init=1, max_iter=50)
+        run, found = model.begin(adjacency), []
+        while not run.is_over:
+            run.advance()
+            if run.labels is not None:
+                assert run.labels.unique().tolist() == list(range(n))
+                found.append(run.objective(run.labels))
+        assert all(after <= before + 1e-12 for before, after in pairwise(found))
+        assert model.finish(run).labels_.unique().tolist() == list(range(n))
+        first = torch.arange(300) % n
+        assert GWCoarsen(n, init=first).fit(adjacency).objectives_[0] <= run.objective(first) + 1e-12
+
+
+def test_chances_are_those_of_the_whole() -> None:
+    """A draw by blocks is the draw by one running sum; what has become 0 is never drawn."""
+    weights = np.random.RandomState(0).rand(5000)
+    weights[::3] = 0
+    chances = Chances(weights)
+    for number in (0, 0.2, 0.5, 0.999999999, 1 - 2**-53):
+        found = chances.draw(number)
+        assert found == min(np.searchsorted(weights.cumsum(), number * weights.sum(), "right"), 4999)
+    chances.lower(np.array([1, 4999]), np.array([9.0, 0]))
+    assert chances.weights.flat[1] == weights[1]
+    assert chances.draw(1 - 2**-53) == 4997
+    chances.lower(np.arange(5000), np.zeros(5000))
+    assert not chances.left
+
+
+@pytest.mark.parametrize("is_sparse", [True, False])
+def test_a_run_goes_on_from_its_state(is_sparse: bool) -> None:
+    adjacency = weighted(30)
+    adjacency = csr_array(adjacency.numpy()) if is_sparse else adjacency
+    whole = GWCoarsen(6, n_init=4).fit(adjacency)
+    state, rounds = ({}, {"round": 0, "objectives": []}), 0
+    while True:  # a new process for each round
+        model = GWCoarsen(6, n_init=4)
+        run = model.begin(adjacency)
+        run.restore(*state)
+        assert 0 <= run.done <= run.total
+        if run.is_over:
+            break
+        run.advance()
+        state, rounds = run.state(), rounds + 1
+    assert rounds >= 4
+    assert model.finish(run).labels_.equal(whole.labels_)
+    assert model.objectives_ == whole.objectives_
+
+
+def test_what_a_run_or_a_sparse_graph_does_not_have() -> None:
+    adjacency = csr_array(weighted().numpy())
+    model = GWCoarsen(5)
+    with pytest.raises(InputError, match="run has done 0 of 1000 rounds; advance it until it is over"):
+        model.finish(model.begin(adjacency))
+    with pytest.raises(InputError, match="the state must have best as one list of int64"):
+        model.begin(adjacency).restore({"best": torch.ones(3)}, {})
+    with pytest.raises(UnsupportedError, match="init='multilevel' needs a dense adjacency"):
+        GWCoarsen(5, init="multilevel").fit(adjacency)
+    with pytest.raises(UnsupportedError, match="kernel must be dense"):
+        model.fit(adjacency).coarsening_.spectral_bound(model.kernel_)
+    with pytest.raises(InputError, match="symmetric"):
+        model.fit(csr_array(np.array([[0.0, 1], [2, 0]])))
+    with pytest.raises(InputError, match="finite and at least 0"):
+        model.fit(csr_array(-np.ones((2, 2))))
+
+
+def test_a_large_graph_is_sparse_and_the_transform_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    adjacency = weighted(40)[:-1, :-1]
+    edges = adjacency.nonzero().T
+    data = import_geometric("data").Data(torch.randn(39, 3), edges, edge_weight=adjacency[tuple(edges)])
+    dense = GWCoarsen(9, init=torch.arange(39) % 9)(data)
+    monkeypatch.setattr("convnn.graphs.adjacency.DENSE", 10)
+    sparse = GWCoarsen(9, init=torch.arange(39) % 9)(data)
+    assert sparse.cluster.equal(dense.cluster)
+    assert sparse.edge_index.equal(dense.edge_index)
+    torch.testing.assert_close(sparse.edge_weight, dense.edge_weight)
+    torch.testing.assert_close(sparse.x, dense.x)

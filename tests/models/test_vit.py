@@ -107,6 +107,24 @@ def test_the_class_token_alone_is_classified() -> None:
     assert torch.equal(network.forward_head(features), network.forward_head(changed))
 
 
+def test_with_a_distillation_token_three_answer() -> None:
+    network = create_model("vit", distillation_token=True, **SMALL).eval()
+    x = torch.randn(2, 3, 32, 24)
+    features = network.forward_features(x)
+    assert features.shape == (2, 2 + 4 * 3, 12)
+    image, token, patches = network.responses(features)
+    assert torch.equal(image, network.head(features[:, 0]))
+    taught = torch.stack([network.distillation_head(one) for one in features[:, 1:].unbind(1)], 1)
+    torch.testing.assert_close(torch.cat([token[:, None], patches], 1), taught)
+    torch.testing.assert_close(network(x), (image + token + sum(patches.unbind(1)) / 12) / 3)
+    plain = create_model("vit", **SMALL)
+    assert "distillation_token" not in plain.state_dict()
+    with pytest.raises(
+        InputError, match=r"^a ViT without a distillation token has one answer only; build it with one$"
+    ):
+        plain.responses(features)
+
+
 def test_dropout_acts_in_training_only() -> None:
     network = create_model("vit", dropout=0.5, attention_dropout=0.0, **SMALL)
     x = torch.randn(2, 3, 16, 16)

@@ -1,14 +1,17 @@
 """Tests that layers take any resolution, batch, layout and floating type, and keep no state between calls."""
 
 import copy
+from itertools import product
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from convnn import nn as cnn
+from layer_cases import MAP_CASES, LayerCase
+from pairwise import one_in
 
-DTYPES = {"float64": torch.float64, "float16": torch.float16, "bfloat16": torch.bfloat16}
+DTYPES = (torch.float64, torch.float16, torch.bfloat16)
 FORMATS = {1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels_last_3d}
 
 
@@ -77,8 +80,12 @@ def test_channels_last_input_keeps_its_format(case) -> None:
     assert layer(x).is_contiguous()
 
 
-@pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
-def test_floating_types(case, dtype: torch.dtype) -> None:
+def _name(one: LayerCase | torch.dtype) -> str:
+    return one.name if isinstance(one, LayerCase) else str(one).removeprefix("torch.")
+
+
+@pytest.mark.parametrize(("case", "dtype"), one_in(4, product(MAP_CASES, DTYPES)), ids=_name)
+def test_floating_types(case: LayerCase, dtype: torch.dtype) -> None:
     layer, x = case.layer().to(dtype), case.input(dtype=dtype).requires_grad_()
     out = layer(x)
     assert out.dtype == dtype
@@ -90,8 +97,8 @@ def test_floating_types(case, dtype: torch.dtype) -> None:
         torch.testing.assert_close(out.double(), exact, rtol=0.05, atol=0.05)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bfloat16", "float16"])
-def test_autocast(case, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(("case", "dtype"), one_in(3, product(MAP_CASES, DTYPES[1:])), ids=_name)
+def test_autocast(case: LayerCase, dtype: torch.dtype) -> None:
     layer, x = case.layer(), case.input()
     x[0, :, 1] = 0  # zero vectors, which float16 once turned to NaN
     exact = layer(x)

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from itertools import product
 
 import pytest
 import torch
@@ -11,9 +12,9 @@ from convnn import nn as cnn
 from layer_cases import EUCLIDEAN_RAW, LOCAL, TOKEN_CASES, TokenCase
 from layer_cases import RANDOM_TOKENS as RANDOM
 from layer_cases import SPATIAL_TOKENS as SPATIAL
-from pairwise import only
+from pairwise import one_in, only
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 COMPARED = {"rtol": 1e-5, "atol": 1e-5}
 
 
@@ -68,7 +69,11 @@ def test_expanded_input(tokens: TokenCase) -> None:
     torch.testing.assert_close(layer(x), layer(x.contiguous()))
 
 
-@pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
+def _name(one: TokenCase | torch.dtype) -> str:
+    return one.name if isinstance(one, TokenCase) else str(one).removeprefix("torch.")
+
+
+@pytest.mark.parametrize(("tokens", "dtype"), one_in(5, product(TOKEN_CASES, DTYPES)), ids=_name)
 def test_floating_types(tokens: TokenCase, dtype: torch.dtype) -> None:
     layer, x = tokens.layer().to(dtype), tokens.input(dtype=dtype).requires_grad_()
     out = layer(x)
@@ -87,7 +92,7 @@ def test_layers_are_made_in_the_type_asked_for(tokens: TokenCase) -> None:
     assert layer(tokens.input(dtype=torch.float64)).dtype == torch.float64
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bfloat16", "float16"])
+@pytest.mark.parametrize(("tokens", "dtype"), one_in(3, product(TOKEN_CASES, DTYPES[2:])), ids=_name)
 def test_autocast(tokens: TokenCase, dtype: torch.dtype) -> None:
     layer, x = tokens.layer(), tokens.input()
     x[0, 1] = 0

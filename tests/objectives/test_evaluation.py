@@ -92,3 +92,20 @@ def test_links_by_pairs_and_by_thresholds() -> None:
 def test_bad_input_is_named(call, message: str) -> None:
     with pytest.raises(InputError, match=message):
         call(*rows(40, 0))
+
+
+def test_scores_are_those_of_loops() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels, clusters = (torch.randint(high, (40,), generator=generator) for high in (5, 7))
+    pairs = [(i, j) for i in range(40) for j in range(i)]
+    joined = [(i, j) for i, j in pairs if clusters[i] == clusters[j]]
+    alike = [(i, j) for i, j in pairs if labels[i] == labels[j]]
+    both = len(set(joined) & set(alike))
+    p, r = both / len(joined), both / len(alike)
+    assert evaluation.pairwise_scores(labels, clusters) == pytest.approx((p, r, 2 * p * r / (p + r)))
+    p = sum((labels[clusters == clusters[i]] == labels[i]).double().mean().item() for i in range(40)) / 40
+    r = sum((clusters[labels == labels[i]] == clusters[i]).double().mean().item() for i in range(40)) / 40
+    assert evaluation.b_cubed_scores(labels, clusters) == pytest.approx((p, r, 2 * p * r / (p + r)))
+    alone = torch.arange(3)
+    assert evaluation.pairwise_scores(alone, alone) == (1, 1, 1)
+    assert evaluation.pairwise_scores(alone, torch.zeros(3, dtype=torch.long)) == (0, 1, 0)

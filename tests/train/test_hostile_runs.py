@@ -144,12 +144,10 @@ DOCUMENT_CHANGES: dict[str, tuple[Any, ...]] = {
 }
 
 
-@pytest.mark.parametrize("most", one_in(2, [3, None]))
+@pytest.mark.parametrize("last", one_in(2, [1, 99]))
 @pytest.mark.parametrize("place", DOCUMENT_CHANGES)
-def test_a_run_that_makes_no_sense_is_refused(
-    place: str, most: int | None, crafted, data: LabelledData, capsys
-) -> None:
-    for value in DOCUMENT_CHANGES[place][:most]:
+def test_a_run_that_makes_no_sense_is_refused(place: str, last: int, crafted, data: LabelledData, capsys) -> None:
+    for value in DOCUMENT_CHANGES[place][-last:]:
         assert refusal(crafted(place, value), data)
     assert main_train(["--resume", str(crafted(place, DOCUMENT_CHANGES[place][0]))]) == 2
     assert capsys.readouterr().err.count("\n") == 1
@@ -165,12 +163,19 @@ def full(value: float) -> Callable[[Tensor], Tensor]:
 
 SHAPES = (GONE, torch.zeros(0), torch.zeros(10**6), torch.zeros(3, 3), lambda t: t.flatten()[:-1].clone())
 FIRST = "embed.project.weight"
+TRAINED = f"network.{FIRST}"
 TENSOR_CHANGES: dict[str, tuple[Any, ...]] = {
-    f"optimizer/exp_avg/{FIRST}": (*SHAPES, torch.zeros(()), another(torch.float64), another(torch.int32), full(NAN)),
-    f"optimizer/exp_avg_sq/{FIRST}": (*SHAPES, another(torch.complex64), another(torch.float16), full(NAN)),
-    f"optimizer/step/{FIRST}": (GONE, torch.zeros(0), torch.zeros(1), another(torch.int64), full(NAN)),
+    f"optimizer/exp_avg/{TRAINED}": (
+        *SHAPES,
+        torch.zeros(()),
+        another(torch.float64),
+        another(torch.int32),
+        full(NAN),
+    ),
+    f"optimizer/exp_avg_sq/{TRAINED}": (*SHAPES, another(torch.complex64), another(torch.float16), full(NAN)),
+    f"optimizer/step/{TRAINED}": (GONE, torch.zeros(0), torch.zeros(1), another(torch.int64), full(NAN)),
     "optimizer/exp_avg/nobody": (torch.zeros(3),),
-    f"optimizer/odd/{FIRST}": (torch.zeros(3),),
+    f"optimizer/odd/{TRAINED}": (torch.zeros(3),),
     "optimizer/odd": (torch.zeros(3),),
     "optimizer/a/b/c": (torch.zeros(3),),
     "random/python": (*SHAPES, torch.zeros(()), full(-1), full(2**62), another(torch.float64), full(700)),
@@ -182,9 +187,10 @@ TENSOR_CHANGES: dict[str, tuple[Any, ...]] = {
 }
 
 
+@pytest.mark.parametrize("last", one_in(2, [3, 99]))
 @pytest.mark.parametrize("place", TENSOR_CHANGES)
-def test_tensors_that_do_not_fit_are_refused(place: str, crafted, data: LabelledData, capsys) -> None:
-    for value in TENSOR_CHANGES[place]:
+def test_tensors_that_do_not_fit_are_refused(place: str, last: int, crafted, data: LabelledData, capsys) -> None:
+    for value in TENSOR_CHANGES[place][-last:]:
         assert refusal(crafted(place, value), data)
     assert main_train(["--resume", str(crafted(place, TENSOR_CHANGES[place][0]))]) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -16,6 +16,7 @@ from convnn.runs import read_run, read_runs
 from convnn.train import (
     EpochResult,
     Scores,
+    Supervised,
     TensorBoardLog,
     evaluate,
     load_checkpoint,
@@ -68,7 +69,7 @@ def best_row(folder: Path) -> dict[str, str]:
 def scores_of(checkpoint: Path, images: Path, part: str) -> list[float | None]:
     network, _ = load_checkpoint(checkpoint)
     loader = load_part("imagefolder", images, part, batch_size=8, num_workers=0).loader
-    return list(evaluate(network, loader, "CrossEntropy", make_accelerator(find_device("cpu"))))
+    return list(evaluate(Supervised(network, "CrossEntropy"), loader, make_accelerator(find_device("cpu"))))
 
 
 def of_part(row: dict[str, str], part: str) -> list[float | None]:

@@ -14,7 +14,7 @@ from convnn.errors import InputError, OutputError, TrainingError
 from convnn.models import create_model
 from convnn.runs import read_run
 from convnn.runs.files import COLUMNS
-from convnn.train import Callback, RunFolder, TrainConfig, Trainer, evaluate, load_checkpoint, summarize
+from convnn.train import Callback, RunFolder, Supervised, TrainConfig, Trainer, evaluate, load_checkpoint, summarize
 from convnn.train.device import find_device, make_accelerator
 
 TINY = {
@@ -66,7 +66,7 @@ def test_loss_falls(width: float, images: int, share: float) -> None:
 @pytest.mark.slow
 def test_same_seed_same_weights_other_seed_other_weights() -> None:
     flags = {"sampling_type": "random", "num_samples": 20, "num_epochs": 1}
-    first, second, third = (_train(seed=seed, **flags).model.state_dict() for seed in (1, 1, 2))
+    first, second, third = (_train(seed=seed, **flags).network.state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert any(not torch.equal(first[name], third[name]) for name in first)
 
@@ -93,7 +93,7 @@ def test_every_way_to_train_learns(flags: dict) -> None:
 def test_clipping_bounds_the_step() -> None:
     small = _train(num_epochs=1, optimizer="sgd", momentum=0.0, lr=1.0, clip_grad_norm=1e-6, weight_decay=0.0)
     fresh = _fresh_weights()
-    moved = [(small.model.state_dict()[name] - p).norm() for name, p in fresh.items()]
+    moved = [(small.network.state_dict()[name] - p).norm() for name, p in fresh.items()]
     assert max(moved) < 1e-5
 
 
@@ -203,7 +203,7 @@ def test_best_is_the_epoch_of_highest_test_accuracy(run: tuple[Trainer, Path, st
     best = max(trainer.results, key=lambda result: result.test.top1)
     loaded, recipe = load_checkpoint(folder / "best.safetensors")
     assert (recipe.epoch, recipe.test_top1) == (best.epoch, best.test.top1)
-    scores = evaluate(loaded, trainer.data.test, "CrossEntropy", make_accelerator(torch.device("cpu")))
+    scores = evaluate(Supervised(loaded, "CrossEntropy"), trainer.data.test, make_accelerator(torch.device("cpu")))
     assert scores == pytest.approx(best.test, rel=1e-5)
 
 

@@ -23,12 +23,13 @@ def add_config_flags(parser: Parser, *, only: Iterable[str] | None = None) -> No
     """Add the flags of `TrainConfig`, or some of them, to a parser."""
     selected = None if only is None else set(only)
     groups: dict[str, argparse._ArgumentGroup] = {}
+    of_networks = {model: defaults_of(model) for model in list_models("vit*")}
     for f in fields(TrainConfig):
         if selected is None or f.name in selected:
             name = group_of(f)
             if name not in groups:
                 groups[name] = parser.add_argument_group(name)
-            add_flag(groups[name], f, _defaults(f))
+            add_flag(groups[name], f, _defaults(f, of_networks))
 
 
 def group_of(f: "Field[Any]") -> str:
@@ -117,7 +118,7 @@ def add_flag(group: argparse._ArgumentGroup, f: "Field[Any]", default: str) -> N
     group.add_argument(option_of(f), *published, dest=f.name, type=value_type(f.type), **shared)
 
 
-def _defaults(f: "Field[Any]") -> str:
+def _defaults(f: "Field[Any]", of_networks: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the defaults of a flag, such as "default: cosine; ConvNN_Pos: matmul; vit: matmul"."""
     if f.name == "output_dir":
         return f"default: ./Output/MODEL/LAYER; {TrainConfig.model} of {TrainConfig.layer}: {f.default}"
@@ -127,8 +128,8 @@ def _defaults(f: "Field[Any]") -> str:
         for layer, entry in LAYERS.items()
         if entry.reads == "maps" and f.name != OF_THE_MACHINE and entry.settings.get(f.name, general) != general
     ]
-    for model in list_models("vit*"):
-        default = defaults_of(model).get(f.name, general)
-        if default != general and (model == "vit" or default != defaults_of("vit").get(f.name)):
+    for model, defaults in of_networks.items():
+        default = defaults.get(f.name, general)
+        if default != general and (model == "vit" or default != of_networks["vit"].get(f.name)):
             special.append(f"; {model}: {default}")
     return f"default: {general}{''.join(special)}"

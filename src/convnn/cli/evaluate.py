@@ -15,8 +15,9 @@ from convnn.errors import InputError
 from convnn.models import Network
 from convnn.nn import GeneratedConv, set_rate
 from convnn.screen import print_json, print_line
-from convnn.train import Recipe, TrainConfig, evaluate, find_device, load_checkpoint, make_accelerator
+from convnn.train import Recipe, Supervised, TrainConfig, evaluate, find_device, load_checkpoint, make_accelerator
 from convnn.train.checkpoint import check_classes
+from convnn.train.schemes.probe import PROBES, probe_accuracy
 from convnn.words import counted
 
 FLAGS = (
@@ -43,6 +44,13 @@ def add_flags(parser: Parser) -> None:
         "--dataset", default=argparse.SUPPRESS, help="data set to test on (default: the one it was trained on)"
     )
     parser.add_argument("--part", default="test", metavar="{train,val,test}", help="part of the data set")
+    parser.add_argument(
+        "--by",
+        default="head",
+        choices=("head", *PROBES),
+        help="what judges: the network itself, or, of the features before its last linear layer, nearest neighbours or"
+        " a logistic regression that learn from the train part",
+    )
     add_json_flag(parser)
     add_fit_flag(parser)
     add_config_flags(parser, only=FLAGS)
@@ -52,6 +60,9 @@ def run(args: argparse.Namespace, console: Console) -> None:
     """Print loss and accuracies of a checkpoint."""
     network, recipe = load_checkpoint(args.checkpoint)
     config = config_like(args, recipe, fit=fit_from(args, recipe))
+    if args.by != "head":
+        probe_network(network, recipe, config, console, args.part, args.by, as_json=args.json)
+        return
     evaluate_network(network, recipe, config, console, args.part, as_json=args.json)
 
 
@@ -70,8 +81,8 @@ def evaluate_network(
     part = load_part_like(recipe, config, part_name)
     accelerator = make_accelerator(device, use_amp=config.use_amp)
     set_sampling_rate(network, recipe, config)
-    model = accelerator.prepare(network.to(device))
-    scores = evaluate(model, part.loader, config.criterion, accelerator)
+    model = accelerator.prepare(Supervised(network.to(device), config.criterion))
+    scores = evaluate(model, part.loader, accelerator)
     if as_json:
         facts = {"model": recipe.model, "layer": recipe.layer, "epoch": recipe.epoch, "dataset": config.dataset}
         counts = {"part": part.name, f"{part.kind}s": part.loader.num_samples}
@@ -84,6 +95,32 @@ def evaluate_network(
         console,
         f"{recipe.model} of {recipe.layer}, epoch {recipe.epoch}, on {images}:"
         f" loss {scores.loss:.4f}, top-1 {scores.top1:.2%}{top5}",
+    )
+
+
+def probe_network(
+    network: Network,
+    recipe: Recipe,
+    config: TrainConfig,
+    console: Console,
+    part_name: str,
+    kind: str,
+    *,
+    as_json: bool = False,
+) -> None:
+    """Print the accuracy of a probe on the features of a network, learned on the train part of the data set."""
+    data, part = load_data_like(recipe, config), load_part_like(recipe, config, part_name)
+    accuracy = probe_accuracy(network.to(find_device(config.device)), kind, data.train, part.loader)
+    if as_json:
+        facts = {"model": recipe.model, "layer": recipe.layer, "epoch": recipe.epoch, "dataset": config.dataset}
+        print_json(console, facts | {"part": part.name, "probe": kind, "top1": accuracy})
+        return
+    what = {"knn": "nearest neighbours of its features", "linear": "logistic regression on its features"}[kind]
+    count = counted(part.loader.num_samples, part.kind)
+    print_line(
+        console,
+        f"{recipe.model} of {recipe.layer}, epoch {recipe.epoch}, on {count} of {config.dataset}: {what}, top-1"
+        f" {accuracy:.2%}",
     )
 
 

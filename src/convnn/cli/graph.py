@@ -1,12 +1,13 @@
 """Embed the nodes of a graph, or make the graph smaller."""
 
 import argparse
+import hashlib
 import io
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from torch import Tensor
 
 from convnn.cli._flags import add_out_flags
 from convnn.cli._parser import Parser, PathAction
+from convnn.cli._unfinished import Unfinished
+from convnn.cli._unfinished import add_flags as add_resume_flags
 from convnn.errors import InputError, check_at_least
 from convnn.files import check_new, make_folder, write_atomically
 from convnn.graphs.edge_file import EdgeFile, read_edges
@@ -24,7 +27,6 @@ from convnn.tables import csv_text
 from convnn.words import counted
 
 SUPERNODES, COARSE_EDGES = "supernodes.csv", "edges.csv"
-DENSE = 20_000  # nodes of a graph whose matrix fits into memory
 
 EMBED = {
     "dim": (int, "length of the vectors (default: 128)"),
@@ -46,6 +48,37 @@ COARSEN = {
 }
 
 
+class Job(NamedTuple):
+    """A graph, and what is to be done to it.
+
+    Attributes:
+        found: the edges read.
+        args: the flags.
+        settings: those of the task that are given.
+        out: where the result goes.
+        unfinished: the file of a run that has not ended.
+        console: where it is told.
+    """
+
+    found: EdgeFile
+    args: argparse.Namespace
+    settings: dict[str, Any]
+    out: Path
+    unfinished: Unfinished
+    console: Console
+
+    def finish(self, run: Any, text: str) -> None:
+        """Run to the end, with a bar, from where it was killed."""
+        edges = hashlib.sha256(self.found.edge_index.numpy().tobytes())
+        if self.found.edge_weight is not None:
+            edges.update(self.found.edge_weight.numpy().tobytes())
+        settings = dict.fromkeys(EMBED if self.args.task == "embed" else COARSEN) | self.settings
+        flags = {name: getattr(self.args, name) for name in ("task", "seed", "directed")}
+        with _progress(self.console, text) as told:
+            facts = flags | settings | {"edges": edges.hexdigest()}
+            self.unfinished.finish(run, facts, lambda: told(min(run.done, run.total), run.total))
+
+
 def add_flags(parser: Parser) -> None:
     """Add the arguments to a parser."""
     parser.add_argument("task", choices=("embed", "coarsen"), metavar="TASK", help="embed or coarsen")
@@ -53,6 +86,7 @@ def add_flags(parser: Parser) -> None:
         "edges", action=PathAction, metavar="EDGES.csv", help="an edge a line: source,target or source,target,weight"
     )
     add_out_flags(parser, f"file for vectors, as .npy; or folder for {SUPERNODES} and {COARSE_EDGES}", required=True)
+    add_resume_flags(parser)
     parser.add_argument("--directed", action="store_true", help="edges lead from source to target only")
     parser.add_argument("--skip_bad_lines", action="store_true", help="report lines that are no edges, and go on")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
@@ -72,53 +106,55 @@ def run(args: argparse.Namespace, console: Console) -> int:
     check_at_least("--seed", args.seed, 0)
     out = Path(args.out)
     check_new(out, () if args.task == "embed" else (SUPERNODES, COARSE_EDGES), overwrite=args.overwrite)
+    unfinished = Unfinished(out, args)
     with _progress(console, "reading edges") as told:
         found = read_edges(Path(args.edges), told)
     if not args.skip_bad_lines or not found.edge_index.numel():
         found.check(Path(args.edges))
     for line in found.bad:
         print(f"convnn: '{args.edges}', {line}", file=sys.stderr)
-    (embed if args.task == "embed" else coarsen)(found, args, settings, out, console)
+    (embed if args.task == "embed" else coarsen)(Job(found, args, settings, out, unfinished, console))
+    unfinished.remove()
     return 1 if found.bad else 0
 
 
-def embed(found: EdgeFile, args: argparse.Namespace, settings: dict[str, Any], out: Path, console: Console) -> None:
+def embed(job: Job) -> None:
     """Write the vectors (N, dim) of the nodes, float32."""
     from convnn.graphs.embed import GraphVite
 
-    edges, weights = _both_ways(found, args.directed)
-    with _progress(console, "training") as told:
-        vectors = GraphVite(**settings, seed=args.seed, progress=told).fit(edges, weights).embedding_
+    edges, weights = _both_ways(job.found, job.args.directed)
+    training = GraphVite(**job.settings, seed=job.args.seed).begin(edges, weights)
+    job.finish(training, "training")
+    vectors = training.model.vertex.weight.data
     buffer = io.BytesIO()
     np.save(buffer, vectors.numpy())
-    write_atomically(out, buffer.getbuffer())
+    write_atomically(job.out, buffer.getbuffer())
     nodes, dim = vectors.shape
-    edges_read = counted(found.edge_index.shape[1], "edge")
-    print_line(console, f"{out}: {counted(nodes, 'node')} of {edges_read}, {dim} numbers each")
+    edges_read = counted(job.found.edge_index.shape[1], "edge")
+    print_line(job.console, f"{job.out}: {counted(nodes, 'node')} of {edges_read}, {dim} numbers each")
 
 
-def coarsen(found: EdgeFile, args: argparse.Namespace, settings: dict[str, Any], out: Path, console: Console) -> None:
+def coarsen(job: Job) -> None:
     """Write the supernode of each node, and the edges between supernodes with their weights."""
+    from convnn.graphs.adjacency import adjacency_matrix, entries
     from convnn.graphs.coarsen import GWCoarsen
 
-    if args.directed:
+    if job.args.directed:
         raise InputError("--directed must not be given: an undirected graph is coarsened")
-    nodes = found.num_nodes
-    if nodes > DENSE:
-        raise InputError(f"'{args.edges}' has {nodes:,} nodes; a graph that is coarsened must have at most {DENSE:,}")
-    edges, weights = _both_ways(found, directed=False)
-    adjacency = torch.zeros(nodes, nodes, dtype=torch.float64)
-    each = torch.ones(edges.shape[1], dtype=torch.float64) if weights is None else weights
-    adjacency.index_put_(tuple(edges), each, accumulate=True)
-    coarsening = GWCoarsen(**settings, random_state=args.seed).fit(adjacency).coarsening_
-    coarse = coarsening.adjacency(adjacency)
-    ends = coarse.triu().nonzero().tolist()
-    folder = make_folder(out, "--out")
-    labels = enumerate(coarsening.labels.tolist())
-    rows = [(p, q, coarse[p, q].item()) for p, q in ends]
-    write_atomically(folder / SUPERNODES, csv_text(("node", "supernode"), labels))
-    write_atomically(folder / COARSE_EDGES, csv_text(("source", "target", "weight"), rows))
-    print_line(console, f"{folder}: {counted(nodes, 'node')} in {counted(len(coarse), 'supernode')}")
+    nodes = job.found.num_nodes
+    edges, weights = _both_ways(job.found, directed=False)
+    adjacency = adjacency_matrix(edges, torch.ones(edges.shape[1]) if weights is None else weights, nodes)
+    model = GWCoarsen(**job.settings, random_state=job.args.seed)
+    run = model.begin(adjacency)
+    job.finish(run, "coarsening")
+    coarsening = model.finish(run).coarsening_
+    rows, columns, sums = entries(coarsening.adjacency(adjacency))
+    once = rows <= columns
+    folder = make_folder(job.out, "--out")
+    coarse = zip(rows[once].tolist(), columns[once].tolist(), sums[once].tolist(), strict=True)
+    write_atomically(folder / SUPERNODES, csv_text(("node", "supernode"), enumerate(coarsening.labels.tolist())))
+    write_atomically(folder / COARSE_EDGES, csv_text(("source", "target", "weight"), coarse))
+    print_line(job.console, f"{folder}: {counted(nodes, 'node')} in {counted(len(coarsening.mass), 'supernode')}")
 
 
 def _both_ways(found: EdgeFile, directed: bool) -> tuple[Tensor, Tensor | None]:

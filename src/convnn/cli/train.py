@@ -3,7 +3,7 @@
 import argparse
 import shlex
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,11 +42,17 @@ from convnn.train import (
     summarize,
 )
 from convnn.train.config_file import read_config_file
+from convnn.train.flags.objectives import ObjectiveFlags
 from convnn.train.machine import describe_change, saved_threads
+from convnn.train.schemes import make_objective
 from convnn.words import counted
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+
+OF_OBJECTIVES = tuple(f.name for f in fields(ObjectiveFlags))
+"""Flags of which the losses know the names."""
 
 
 def add_flags(parser: Parser) -> None:
@@ -76,7 +82,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     if config.test_only and config.pretrained:
         raise InputError("--pretrained applies to training only; leave it out to evaluate")
     if not config.test_only:
-        with flag_names({name: name for name in config.settings}):
+        with flag_names({name: name for name in (*config.settings, *OF_OBJECTIVES)}):
             train(given, console, args.interruption)
     elif config.checkpoint is not None:
         network, recipe = load_checkpoint(config.checkpoint)
@@ -135,6 +141,7 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
         from convnn.viz.choices import choosing_layers
 
         choosing_layers(network)  # refuses a network without neighbours before anything is written
+    objective = make_objective(network, config, data).to(accelerator.device)
     report = ConsoleReport(console, config.num_epochs, f"{data.kind}s")
     callbacks: list[Callback] = [report]
     if accelerator.is_main_process:
@@ -143,7 +150,7 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
         callbacks += make_writers(config, network, data, summary, point, say)
         print_summary(console, config, data, summary, accelerator)
         print_replaced(network, config, console)
-    trainer = Trainer(network, data, config, accelerator, callbacks, interruption)
+    trainer = Trainer(network, data, config, accelerator, callbacks, interruption, objective)
     is_over = resume(trainer, point, console)
     try:
         results = trainer.fit()

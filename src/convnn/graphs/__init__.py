@@ -1,13 +1,13 @@
-"""What is done to graphs: build, coarsen, sample, embed, view; the walks that two take are `convnn.ops.walks`."""
+"""What is done to graphs: build, cluster, coarsen, sample, fetch, embed, view; walks are `convnn.ops.walks`."""
 
 import importlib
 from typing import Any
 
 from convnn.graphs.build import grid_graph, knn_graph, radius_graph
 
-__all__ = ["coarsen", "embed", "grid_graph", "knn_graph", "radius_graph", "sample", "views"]
+__all__ = ["cluster", "coarsen", "embed", "fetch", "grid_graph", "knn_graph", "radius_graph", "sample", "views"]
 
-_PARTS = ("coarsen", "embed", "sample", "views")
+_PARTS = ("cluster", "coarsen", "embed", "fetch", "sample", "views")
 
 
 def __getattr__(name: str) -> Any:

@@ -7,19 +7,23 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array, issparse
 from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
-from convnn.errors import InputError, check_at_least, check_choice
+from convnn.errors import InputError, UnsupportedError, check_at_least, check_choice
+from convnn.graphs.adjacency import Matrix, adjacency_matrix, checked, entries, kernel_of, scaled
+from convnn.graphs.coarsening_run import CoarseningRun, Improve
+from convnn.graphs.kernel_kmeans import between, first_centres, means, nearest_centres, single_nodes
 
 KERNELS = ("normalized", "unnormalized")
 STARTS = ("k-means++", "multilevel")
 
 
-def graph_kernel(adjacency: Tensor, kind: str = "normalized") -> Tensor:
-    r"""Return a positive semidefinite kernel S (N, N) of nodes.
+def graph_kernel(adjacency: Matrix, kind: str = "normalized") -> Matrix:
+    r"""Return a positive semidefinite kernel S (N, N) of nodes, sparse if the adjacency is.
 
     .. math:: \text{normalized:}\ I + D^{-1/2} A D^{-1/2}, \qquad \text{unnormalized:}\ D + A
 
@@ -32,12 +36,7 @@ def graph_kernel(adjacency: Tensor, kind: str = "normalized") -> Tensor:
         InputError: the kind is unknown, or the adjacency not as above.
     """
     check_choice("kernel", kind, KERNELS)
-    adjacency = _checked(adjacency)
-    degrees = adjacency.sum(1)
-    if kind == "unnormalized":
-        return adjacency + degrees.diag()
-    scale = degrees.rsqrt().masked_fill(degrees == 0, 0)
-    return torch.eye(len(degrees), dtype=torch.float64) + scale[:, None] * adjacency * scale
+    return kernel_of(checked(adjacency), kind)
 
 
 def multilevel_labels(adjacency: Tensor, n: int) -> Tensor:
@@ -46,7 +45,7 @@ def multilevel_labels(adjacency: Tensor, n: int) -> Tensor:
     Rows are divided by their sums and compared by the sum of absolute differences, ties going to the first pair; a
     merged node comes last. It takes a matrix of distances for each merger, and is for graphs of hundreds of nodes.
     """
-    current, groups = _checked(adjacency).numpy(), [[i] for i in range(adjacency.shape[0])]
+    current, groups = checked(adjacency).numpy(), [[i] for i in range(adjacency.shape[0])]
     while len(groups) > n:
         sums = current.sum(1, keepdims=True)
         rows = np.divide(current, sums, out=np.zeros_like(current), where=sums > 0)
@@ -87,7 +86,12 @@ class Coarsening:
     @property
     def mass(self) -> Tensor:
         """The share of each supernode, c (n,)."""
-        return self.membership @ self.weights
+        return self.weights.new_zeros(int(self.labels.max()) + 1).index_add(0, self.labels, self.weights)
+
+    @property
+    def shares(self) -> Tensor:
+        """The share of each node in its supernode, m_i / c_p (N,)."""
+        return self.weights / self.mass[self.labels]
 
     @property
     def mean(self) -> Tensor:
@@ -99,50 +103,67 @@ class Coarsening:
         r"""The same with :math:`\sqrt{m_i / c_p}`, C_w (n, N), whose rows are orthonormal."""
         return self.mean.sqrt()
 
-    def adjacency(self, adjacency: Tensor) -> Tensor:
+    def adjacency(self, adjacency: Matrix) -> Matrix:
         """Return C A C^T (n, n): sums of the weights between nodes, inside a supernode over ordered pairs."""
+        if issparse(adjacency):
+            return self._between(adjacency, torch.ones_like(self.weights))
         return self.membership @ adjacency.double() @ self.membership.T
 
-    def similarity(self, kernel: Tensor) -> Tensor:
+    def similarity(self, kernel: Matrix) -> Matrix:
         r"""Return :math:`\bar C S \bar C^T`, means of the kernel."""
-        return self.mean @ kernel @ self.mean.T
+        return self._between(kernel, self.shares) if issparse(kernel) else self.mean @ kernel @ self.mean.T
 
-    def spectral(self, kernel: Tensor) -> Tensor:
+    def spectral(self, kernel: Matrix) -> Matrix:
         """Return C_w S C_w^T, whose eigenvalues stand for those of S."""
+        if issparse(kernel):
+            return self._between(kernel, self.shares.sqrt())
         return self.projection @ kernel @ self.projection.T
 
-    def objective(self, kernel: Tensor) -> float:
+    def features(self, x: Tensor) -> Tensor:
+        """Return the weighted means (n, C) of the features (N, C) of the nodes of each supernode."""
+        rows = x * self.shares.to(x.dtype).unsqueeze(1)
+        return x.new_zeros(self.mass.shape[0], x.shape[1]).index_add(0, self.labels, rows)
+
+    def objective(self, kernel: Matrix) -> float:
         r"""Return what weighted k-means minimises, :math:`\sum_i m_i \|\phi_i - \mu\|^2 = tr U - tr C_w U C_w^T`.
 
         Here :math:`U = M^{1/2} S M^{1/2}`, with M = diag(m).
         """
         weighted = self._weighted(kernel)
-        return float(weighted.trace() - self.spectral(weighted).trace())
+        return float(weighted.diagonal().sum() - self.spectral(weighted).diagonal().sum())
 
-    def plan_cost(self, kernel: Tensor) -> float:
+    def plan_cost(self, kernel: Matrix) -> float:
         r"""Return a bound on the squared Gromov-Wasserstein distance: the cost of the plan T = C diag(m).
 
         .. math:: GW_2^2 \le \sum_{pqij} (\bar S_{pq} - S_{ij})^2 T_{pi} T_{qj} = \|U\|_F^2 - \|C_w U C_w^T\|_F^2
         """
         weighted = self._weighted(kernel)
-        return float(weighted.square().sum() - self.spectral(weighted).square().sum())
+        return float((weighted**2).sum() - (self.spectral(weighted) ** 2).sum())
 
-    def spectral_bound(self, kernel: Tensor) -> float:
+    def spectral_bound(self, kernel: Matrix) -> float:
         r"""Return a bound on the cost of the plan from eigenvalues alone, of U and of C_w U C_w^T, in descending order.
 
         .. math::
             \lambda_{N-n+1} \sum_{i \le n} (\lambda_i - \lambda^c_i) + \sum_i \lambda_i^2
             - \sum_{i \le n} \lambda_i \lambda_{N-n+i}
+
+        Raises:
+            UnsupportedError: the kernel is sparse.
         """
+        if issparse(kernel):
+            raise UnsupportedError("kernel must be dense, because the bound needs all of its eigenvalues")
         weighted = self._weighted(kernel)
         all_, coarse = (torch.linalg.eigvalsh(one).flip(0) for one in (weighted, self.spectral(weighted)))
         nodes, n = len(all_), len(coarse)
         lost = all_[nodes - n] * (all_[:n] - coarse).sum()
         return float(lost + all_.square().sum() - (all_[:n] * all_[nodes - n :]).sum())
 
-    def _weighted(self, kernel: Tensor) -> Tensor:
+    def _weighted(self, kernel: Matrix) -> Matrix:
         roots = self.weights.sqrt()
-        return roots[:, None] * kernel * roots
+        return scaled(kernel, roots.numpy()) if issparse(kernel) else roots[:, None] * kernel * roots
+
+    def _between(self, matrix: csr_array, factors: Tensor) -> csr_array:
+        return between(matrix, self.labels.numpy(), factors.numpy(), self.mass.shape[0])
 
 
 class GWCoarsen:
@@ -151,6 +172,10 @@ class GWCoarsen:
     Each node chooses the supernode whose mean is nearest in the kernel; k-means is scikit-learn's, on the rows of
     :math:`V \Lambda^{1/2}` of the kernel. The best of several starts by the weighted objective is kept (the published
     code compares nodes with the sum of all centres, and picked a worse one).
+
+    Of a sparse adjacency nothing dense is made: nodes are compared with the means that they have a link to, and with
+    the shortest one, which are all that can be the nearest. The labels are the same but where means are equally near,
+    or a supernode loses all its nodes.
 
     Args:
         n: number of supernodes; N or more leave the graph as it is. Or None for `ratio`.
@@ -164,7 +189,7 @@ class GWCoarsen:
         random_state: seed; start i takes random_state + i.
 
     Attributes:
-        kernel_: S (N, N).
+        kernel_: S (N, N), sparse if the adjacency is.
         coarsening_: `Coarsening`, with all matrices and bounds.
         labels_: (N,) its labels.
         objectives_: of each start.
@@ -172,12 +197,13 @@ class GWCoarsen:
     Raises:
         InputError: an argument is out of range; in `fit`, the adjacency is not square, symmetric, finite, at least 0,
             weights have a wrong length or are negative or all 0, or labels leave a supernode empty.
+        UnsupportedError: in `fit`, the adjacency is sparse, and the start "multilevel".
 
     Reference:
         "A Gromov-Wasserstein geometric view of spectrum-preserving graph coarsening", ICML 2023, PMLR 202.
     """
 
-    kernel_: Tensor
+    kernel_: Matrix
     coarsening_: Coarsening
     labels_: Tensor
     objectives_: list[float]
@@ -199,11 +225,10 @@ class GWCoarsen:
             check_at_least("n", n, 1)
         if not 0 < ratio <= 1:
             raise InputError(f"ratio={ratio} must be above 0 and at most 1")
-        check_choice("kernel", kernel, KERNELS)
-        if isinstance(init, str):
-            check_choice("init", init, STARTS)
-        if isinstance(weight, str):
-            check_choice("weight", weight, ("degree",))
+        choices = (("kernel", kernel, KERNELS), ("init", init, STARTS), ("weight", weight, ("degree",)))
+        for name, value, known in choices:
+            if isinstance(value, str):
+                check_choice(name, value, known)
         check_at_least("n_init", n_init, 1)
         check_at_least("max_iter", max_iter, 1)
         self.n = n
@@ -216,27 +241,40 @@ class GWCoarsen:
         self.max_iter = max_iter
         self.random_state = random_state
 
-    def fit(self, adjacency: Tensor) -> "GWCoarsen":
-        """Assign the nodes of a graph with symmetric weights (N, N) of at least 0."""
-        adjacency = _checked(adjacency)
+    def fit(self, adjacency: Matrix) -> "GWCoarsen":
+        """Assign the nodes of a graph with symmetric weights (N, N) of at least 0, dense or sparse."""
+        run = self.begin(adjacency)
+        while not run.is_over:
+            run.advance()
+        return self.finish(run)
+
+    def begin(self, adjacency: Matrix) -> CoarseningRun:
+        """Return what `fit` runs to its end and then finishes, to be advanced, kept and restored."""
+        adjacency = checked(adjacency)
         nodes = adjacency.shape[0]
-        self.kernel_ = graph_kernel(adjacency, self.kernel)
-        weights = self._weights(adjacency)
+        self.kernel_ = kernel_of(adjacency, self.kernel)
+        weights = self._shares = self._weights(adjacency)
         n = min(max(math.ceil(self.ratio * nodes), 5) if self.n is None else self.n, nodes)
+        starts, rounds = 1 if isinstance(self.init, Tensor) or self.init == "multilevel" else self.n_init, 1
         if n == nodes:
-            found = [torch.arange(nodes)]
+            starts, improve = 1, _each_its_own(nodes)
+        elif issparse(adjacency):
+            improve, rounds = self._sparse_rounds(n), self.max_iter
         else:
-            values, vectors = torch.linalg.eigh(self.kernel_)
-            features = vectors * values.clamp_min(0).sqrt()
-            starts = self._starts(adjacency, weights, n)
-            found = [lloyd(features, weights, start, self.max_iter) for start in starts]
-        each = [Coarsening(labels, weights) for labels in found]
-        self.objectives_ = [one.objective(self.kernel_) for one in each]
-        self.coarsening_ = each[int(np.argmin(self.objectives_))]
-        self.labels_ = self.coarsening_.labels
+            improve = self._dense_starts(adjacency, n)
+        return CoarseningRun(
+            improve, lambda labels: Coarsening(labels, weights).objective(self.kernel_), starts, rounds
+        )
+
+    def finish(self, run: CoarseningRun) -> "GWCoarsen":
+        """Take the best labels of a run that is over."""
+        if run.best is None or not run.is_over:
+            raise InputError(f"run has done {run.done} of {run.total} rounds; advance it until it is over")
+        self.objectives_, self.labels_ = run.objectives, run.best
+        self.coarsening_ = Coarsening(run.best, self._shares)
         return self
 
-    def fit_predict(self, adjacency: Tensor) -> Tensor:
+    def fit_predict(self, adjacency: Matrix) -> Tensor:
         """Return the supernode (N,) of each node."""
         return self.fit(adjacency).labels_
 
@@ -246,25 +284,23 @@ class GWCoarsen:
         `x` is averaged, `edge_index` and `edge_weight` are the edges between supernodes and inside them, and `cluster`
         is the supernode of each node before.
         """
-        nodes, (source, target) = data.num_nodes, data.edge_index
-        adjacency = torch.zeros(nodes, nodes, dtype=torch.float64)
-        weights = data.edge_weight if "edge_weight" in data else torch.ones(source.shape[0])
-        adjacency.index_put_((source, target), weights.double(), accumulate=True)
+        weights = data.edge_weight if "edge_weight" in data else torch.ones(data.edge_index.shape[1])
+        adjacency = adjacency_matrix(data.edge_index, weights, data.num_nodes)
         coarsening = self.fit(adjacency).coarsening_
         coarse, between = type(data)(), coarsening.adjacency(adjacency)
-        coarse.edge_index = between.nonzero().T.contiguous()
-        coarse.edge_weight = between[tuple(coarse.edge_index)].to(weights.dtype)
+        rows, columns, values = entries(between)
+        coarse.edge_index, coarse.edge_weight = torch.stack([rows, columns]), values.to(weights.dtype)
         coarse.num_nodes, coarse.cluster = between.shape[0], coarsening.labels
         if "x" in data:
-            coarse.x = coarsening.mean.to(data.x.dtype) @ data.x
+            coarse.x = coarsening.features(data.x)
         return coarse
 
-    def _weights(self, adjacency: Tensor) -> Tensor:
+    def _weights(self, adjacency: Matrix) -> Tensor:
         nodes = adjacency.shape[0]
         if self.weight is None:
             weights = torch.ones(nodes, dtype=torch.float64)
         else:
-            weights = adjacency.sum(1) if isinstance(self.weight, str) else self.weight.double()
+            weights = torch.as_tensor(adjacency.sum(1)) if isinstance(self.weight, str) else self.weight.double()
         if (
             weights.shape != (nodes,)
             or not bool(weights.isfinite().all())
@@ -274,18 +310,45 @@ class GWCoarsen:
             raise InputError(f"weight of shape {tuple(weights.shape)} must be ({nodes},), at least 0, and not all 0")
         return weights / weights.sum()
 
-    def _starts(self, adjacency: Tensor, weights: Tensor, n: int) -> list[Tensor]:
-        """Return coefficients (n, N) of first centres."""
-        if isinstance(self.init, Tensor) or self.init == "multilevel":
-            labels = self.init if isinstance(self.init, Tensor) else multilevel_labels(adjacency, n)
-            if labels.shape != weights.shape or not torch.equal(labels.unique(), torch.arange(n)):
-                raise InputError(f"init labels must be ({len(weights)},), with each of 0 to {n - 1} at least once")
-            return [Coarsening(labels, weights).mean.nan_to_num(0)]
-        starts = []
-        for start in range(self.n_init):
-            random = np.random.RandomState(self.random_state + start)
-            starts.append(torch.eye(len(weights), dtype=torch.float64)[self._centers(random, n)])
-        return starts
+    def _dense_starts(self, adjacency: Tensor, n: int) -> Improve:
+        """Return the function that runs a start to its end."""
+        values, vectors = torch.linalg.eigh(self.kernel_)
+        features = vectors * values.clamp_min(0).sqrt()
+
+        def improve(start: int, _: Tensor | None) -> tuple[Tensor, bool]:
+            if isinstance(self.init, Tensor) or self.init == "multilevel":
+                labels = self.init if isinstance(self.init, Tensor) else multilevel_labels(adjacency, n)
+                self._check_labels(labels, n)
+                first = Coarsening(labels, self._shares).mean.nan_to_num(0)
+            else:
+                random = np.random.RandomState(self.random_state + start)
+                first = torch.eye(len(features), dtype=torch.float64)[self._centers(random, n)]
+            return lloyd(features, self._shares, first, self.max_iter), True
+
+        return improve
+
+    def _sparse_rounds(self, n: int) -> Improve:
+        """Return the function that runs one round of a start."""
+        weights, kernel = self._shares.numpy(), self.kernel_
+        if isinstance(self.init, Tensor):
+            self._check_labels(self.init, n)
+        elif self.init == "multilevel":
+            raise UnsupportedError("init='multilevel' needs a dense adjacency; take 'k-means++' or labels")
+
+        def improve(start: int, labels: Tensor | None) -> tuple[Tensor, bool]:
+            before = self.init if labels is None else labels
+            if isinstance(before, Tensor):
+                centres = means(before.numpy(), weights, n)
+            else:
+                centres = single_nodes(first_centres(kernel, n, self.power, self.random_state + start), len(weights))
+            found = torch.from_numpy(nearest_centres(kernel, centres))
+            return found, labels is not None and torch.equal(found, labels)
+
+        return improve
+
+    def _check_labels(self, labels: Tensor, n: int) -> None:
+        if labels.shape != self._shares.shape or not torch.equal(labels.unique(), torch.arange(n)):
+            raise InputError(f"init labels must be ({len(self._shares)},), with each of 0 to {n - 1} at least once")
 
     def _centers(self, random: np.random.RandomState, n: int) -> list[int]:
         nodes = self.kernel_.shape[0]
@@ -321,12 +384,5 @@ def lloyd(features: Tensor, weights: Tensor, start: Tensor, max_iter: int) -> Te
     return labels.unique(return_inverse=True)[1]  # nodes that equal each other may leave fewer supernodes
 
 
-def _checked(adjacency: Tensor) -> Tensor:
-    if adjacency.dim() != 2 or adjacency.shape[0] != adjacency.shape[1] or not adjacency.numel():
-        raise InputError(f"adjacency of shape {tuple(adjacency.shape)} must be (N, N), of at least one node")
-    adjacency = adjacency.double()
-    if not bool(adjacency.isfinite().all()) or adjacency.min() < 0:
-        raise InputError("adjacency must be finite and at least 0")
-    if not torch.allclose(adjacency, adjacency.T, rtol=1e-9, atol=0):  # sums in another order round differently
-        raise InputError("adjacency must be symmetric")
-    return adjacency
+def _each_its_own(nodes: int) -> Improve:
+    return lambda *_: (torch.arange(nodes), True)

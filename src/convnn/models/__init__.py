@@ -1,6 +1,6 @@
 """Networks that can be built with any layer."""
 
-from convnn.models import flow, segmentation
+from convnn.models import flow, segmentation, skeletons
 from convnn.models._network import Network
 from convnn.models._registry import (
     check_layer,
@@ -217,6 +217,7 @@ __all__ = [
     "shiftwise_small",
     "shiftwise_tiny",
     "shiftwise_v1_tiny",
+    "skeletons",
     "smpconv_b",
     "smpconv_t",
     "smpnet",

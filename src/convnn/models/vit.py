@@ -58,6 +58,9 @@ class ViT(Network):
         d_hidden: embedding dimension.
         d_mlp: hidden dimension of each MLP.
         dropout: probability in each MLP and on each branch before the addition, 0 to 1.
+        distillation_token: a second token that a teacher teaches, with a head of its own, which also reads the patches
+            (Touvron et al., arXiv 2012.12877; Zhao et al., arXiv 2307.08500). The logits are the mean of three: those
+            of the class token, of this one, and of all patches.
 
     Raises:
         InputError: an argument is out of range; in forward: images that are not a whole number of patches.
@@ -79,6 +82,7 @@ class ViT(Network):
         d_hidden: int = 192,
         d_mlp: int = 768,
         dropout: float = 0.1,
+        distillation_token: bool = False,
     ) -> None:
         super().__init__(in_channels, num_classes, width)
         sizes = {"patch_size": patch_size, "num_layers": num_layers, "num_heads": num_heads}
@@ -94,6 +98,10 @@ class ViT(Network):
         self.class_token = nn.Parameter(torch.randn(1, 1, dim))
         self.blocks = nn.Sequential(*(Block(dim, num_heads, hidden, dropout, layer) for _ in range(num_layers)))
         self.head = nn.Linear(dim, num_classes)
+        self.distillation_token: nn.Parameter | None = None
+        if distillation_token:
+            self.distillation_token = nn.Parameter(torch.randn(1, 1, dim))
+            self.distillation_head = nn.Linear(dim, num_classes)
 
     def check_size(self, height: int, width: int) -> None:
         """Refuse images that are not a whole number of patches.
@@ -110,13 +118,28 @@ class ViT(Network):
             )
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Map images (B, C, H, W) to tokens (B, 1 + H / p * W / p, D), the class token first."""
-        tokens = torch.cat([self.class_token.expand(x.shape[0], -1, -1), self.embed(x)], dim=1)
+        """Map images (B, C, H, W) to tokens (B, 1 + H / p * W / p, D), the class token first, then another if any."""
+        first = [self.class_token] if self.distillation_token is None else [self.class_token, self.distillation_token]
+        tokens = torch.cat([*(token.expand(x.shape[0], -1, -1) for token in first), self.embed(x)], dim=1)
         return self.blocks(tokens + sinusoidal_positions(tokens))
 
     def forward_head(self, features: Tensor) -> Tensor:
-        """Map the class token of (B, T, D) to logits (B, num_classes)."""
-        return self.head(features[:, 0])
+        """Map the class token of (B, T, D), with a distillation token all tokens, to logits (B, num_classes)."""
+        if self.distillation_token is None:
+            return self.head(features[:, 0])
+        image, token, patches = self.responses(features)
+        return (image + token + patches.mean(1)) / 3
+
+    def responses(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what both tokens and the patches of (B, T, D) say: logits (B, K) twice, and (B, M, K).
+
+        Raises:
+            InputError: there is no distillation token.
+        """
+        if self.distillation_token is None:
+            raise InputError("a ViT without a distillation token has one answer only; build it with one")
+        taught = self.distillation_head(features[:, 1:])
+        return self.head(features[:, 0]), taught[:, 0], taught[:, 1:]
 
 
 def sinusoidal_positions(tokens: Tensor) -> Tensor:

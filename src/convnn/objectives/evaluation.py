@@ -4,7 +4,7 @@ The figures need true labels. They are for the report: a step, a setting or a ru
 answers, and its figure means nothing.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -153,6 +153,52 @@ def clustering_accuracy(labels: Tensor, clusters: Tensor) -> float:
 
     counts = contingency_matrix(*_partitions(labels, clusters))
     return float(counts[linear_sum_assignment(counts, maximize=True)].sum() / len(labels))
+
+
+class Agreement(NamedTuple):
+    """How well clusters agree with labels: precision, recall and their harmonic mean, each 0 to 1."""
+
+    precision: float
+    recall: float
+    f: float
+
+
+def pairwise_scores(labels: Tensor, clusters: Tensor) -> Agreement:
+    """Return the share of the pairs in one cluster that have one label, and of those of one label in one cluster.
+
+    Where there are no such pairs a share is 1.
+
+    Raises:
+        InputError: shapes or types do not agree, or there is no sample.
+
+    Reference:
+        `sklearn.metrics.cluster.pair_confusion_matrix`.
+    """
+    from sklearn.metrics.cluster import pair_confusion_matrix
+
+    (_, wrong), (lost, right) = pair_confusion_matrix(*_partitions(labels, clusters))
+    return _agreement(*(float(right / of) if (of := right + rest) else 1.0 for rest in (wrong, lost)))
+
+
+def b_cubed_scores(labels: Tensor, clusters: Tensor) -> Agreement:
+    """Return means over samples: the share of its cluster that has its label, and of its label that is in its cluster.
+
+    Raises:
+        InputError: shapes or types do not agree, or there is no sample.
+
+    Reference:
+        Bagga and Baldwin, "Entity-Based Cross-Document Coreferencing Using the Vector Space Model", COLING 1998.
+    """
+    from sklearn.metrics.cluster import contingency_matrix
+
+    counts = contingency_matrix(*_partitions(labels, clusters)).astype(float)
+    shares = ((counts**2 / counts.sum(axis, keepdims=True)).sum() / len(labels) for axis in (0, 1))
+    return _agreement(*map(float, shares))
+
+
+def _agreement(precision: float, recall: float) -> Agreement:
+    both = precision + recall
+    return Agreement(precision, recall, 2 * precision * recall / both if both else 0.0)
 
 
 def link_auc(positives: Tensor, negatives: Tensor) -> float:

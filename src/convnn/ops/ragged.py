@@ -118,6 +118,15 @@ class Lists:
         starts, indices, edges = _ragged.transpose_lists(self.starts, self.indices, self.positions, "auto")
         return starts, indices, edges, torch.empty_like(edges).scatter_(0, edges, self._numbers())
 
+    def places(self, queries: Tensor) -> Tensor:
+        """Return the places in `indices` of the neighbours of some queries (n,), one query after the other."""
+        first = self.starts.index_select(0, queries)
+        lengths = self.starts.index_select(0, queries + 1) - first
+        ends = lengths.cumsum(0)
+        total = int(ends[-1]) if queries.numel() else 0
+        shifts = (first - ends + lengths).repeat_interleave(lengths, output_size=total)
+        return shifts.add_(torch.arange(total, device=queries.device))
+
     def _once(self, name: str, find: Callable[[], Any]) -> Any:
         if name not in self._found:
             self._found[name] = find()

@@ -7,13 +7,15 @@ from math import nan
 from pathlib import Path
 
 from convnn.errors import InputError
-from convnn.runs.files import COLUMNS, VAL_COLUMNS
+from convnn.runs.files import COLUMNS, TERM, VAL_COLUMNS
 
 Curves = dict[str, list[float]]
 
 
 def read_curves(metrics: Path, columns: Sequence[str] = COLUMNS) -> Curves:
-    """Read columns of a metrics.csv or times.csv, and those of val if it has them: a value per epoch, NaN where empty.
+    """Read columns of a metrics.csv or times.csv, and those of val and of terms of the loss if it has them.
+
+    There is a value per epoch, NaN where the table is empty.
 
     Raises:
         InputError: the table is missing, is not text, has no rows, lacks a column, or a value is not a number.
@@ -30,7 +32,8 @@ def read_curves(metrics: Path, columns: Sequence[str] = COLUMNS) -> Curves:
         raise InputError(f"'{metrics}' lacks the column {missing[0]!r}")
     if not rows:
         raise InputError(f"'{metrics}' has no rows; read it after the first epoch")
-    columns = [*columns, *(name for name in VAL_COLUMNS if name in (table.fieldnames or ()))]
+    others = (name for name in table.fieldnames or () if name in VAL_COLUMNS or name.startswith(TERM))
+    columns = [*columns, *others]
     return {name: [_number(row[name], name, metrics) for row in rows] for name in columns}
 
 

@@ -19,6 +19,9 @@ COLUMNS = ("epoch", "train_loss", "train_top1", "train_top5", "test_loss", "test
 VAL_COLUMNS = ("val_loss", "val_top1", "val_top5")
 """Columns before those of test if a set has three parts; test is filled in at the end, for the best epoch."""
 
+TERM = "term_"
+"""How the names of the columns begin that hold the terms of a loss that has several, after all others."""
+
 TIMES_COLUMNS = ("epoch", "seconds", "images_per_second")
 """Columns of times.csv, which depends on the machine."""
 

@@ -18,6 +18,7 @@ from convnn.train.device import find_device, make_accelerator
 from convnn.train.folder import RunFolder
 from convnn.train.initial import start_from
 from convnn.train.metrics import EpochResult, Meter, Scores
+from convnn.train.objective import Objective, Outcome, Supervised
 from convnn.train.resume import ResumePoint, find_resume_point
 from convnn.train.summary import NetworkSummary, parameter_table, summarize
 from convnn.train.tensorboard import TensorBoardLog
@@ -32,11 +33,14 @@ __all__ = [
     "Interruption",
     "Meter",
     "NetworkSummary",
+    "Objective",
+    "Outcome",
     "Recipe",
     "ResumePoint",
     "RunFolder",
     "RunState",
     "Scores",
+    "Supervised",
     "TensorBoardLog",
     "TrainConfig",
     "Trainer",

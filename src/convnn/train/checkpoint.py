@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from convnn.data import FITS, READERS
 from convnn.errors import InputError, is_out_of_memory
@@ -264,7 +264,7 @@ def _one_line(text: str) -> str:
     return f"{' '.join(text.split()):.200}"
 
 
-def check_weights(network: Network, weights: dict[str, Tensor], path: str | Path) -> None:
+def check_weights(network: nn.Module, weights: dict[str, Tensor], path: str | Path) -> None:
     """Check that the weights are finite and fit the network.
 
     Raises:

@@ -23,9 +23,11 @@ from convnn.nn._extensions import import_names
 from convnn.train.exclusions import check_exclusions
 from convnn.train.flags import check_number, choices_of
 from convnn.train.flags.data import DataFlags
+from convnn.train.flags.distillation import DistillationFlags, is_read
 from convnn.train.flags.graphs import GraphLayerFlags
 from convnn.train.flags.layers import LayerFlags
 from convnn.train.flags.network import NetworkFlags
+from convnn.train.flags.objectives import ObjectiveFlags
 from convnn.train.flags.optimisation import OptimisationFlags
 from convnn.train.flags.run import RunFlags
 from convnn.train.flags.training import TrainingFlags
@@ -114,7 +116,15 @@ def defaults_of(model: str, layer: str | None = None) -> dict[str, Any]:
 
 @dataclass(frozen=True, init=False)
 class TrainConfig(
-    RunFlags, OptimisationFlags, TrainingFlags, DataFlags, GraphLayerFlags, LayerFlags, NetworkFlags
+    RunFlags,
+    OptimisationFlags,
+    ObjectiveFlags,
+    DistillationFlags,
+    TrainingFlags,
+    DataFlags,
+    GraphLayerFlags,
+    LayerFlags,
+    NetworkFlags,
 ):  # fields begin with those of the last
     """The flags of `convnn train`; the help of each field describes it.
 
@@ -169,7 +179,9 @@ class TrainConfig(
         return {name: getattr(self, name) for name in [*names, *(["resize"] if self.dataset in RASTERS else [])]}
 
     def reads(self, name: str) -> bool:
-        """Return whether a flag affects this run: networks and layers ignore the settings of others."""
+        """Return whether a flag affects this run: networks, layers and losses ignore the settings of others."""
+        if name in DistillationFlags.__dataclass_fields__:
+            return is_read(name, self)
         is_replaced = is_external(self.model)
         of_layer = replacement_settings(self.layer) if is_replaced else layer_defaults(self.model, self.layer).keys()
         return name in of_layer or name in model_settings(self.model) or not is_setting(name)

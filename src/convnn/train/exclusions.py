@@ -25,5 +25,20 @@ def check_exclusions(config: Any) -> None:
             f"--fsdp divides the weights of every block by itself, and --share_kernels={config.share_kernels} gives"
             " one to several; give one of them"
         )
+    if config.distill is not None and config.objective != "labels":
+        raise InputError(
+            f"--objective={config.objective} learns without labels or a teacher; leave it out, or"
+            f" --distill={config.distill}"
+        )
+    if config.distill is not None and config.fsdp:
+        raise InputError(
+            f"--fsdp divides the student among the processes, but --distill={config.distill} reads whole layers; give"
+            " one of them"
+        )
+    if config.distill is None and config.distill_checkpoint is not None:
+        raise InputError(
+            f"--distill_checkpoint={config.distill_checkpoint} is of a teacher; name its network, such as"
+            " --distill timm:resnet18"
+        )
     if config.warmup_epochs >= config.num_epochs:
         raise InputError(f"--warmup_epochs={config.warmup_epochs} must be less than --num_epochs={config.num_epochs}")

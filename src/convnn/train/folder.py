@@ -25,6 +25,7 @@ from convnn.runs.files import (
     PREVIOUS,
     RESULTS,
     TENSORBOARD,
+    TERM,
     TIMES,
     TIMES_COLUMNS,
     VAL_COLUMNS,
@@ -226,17 +227,17 @@ def results_text(results: list[EpochResult], summary: NetworkSummary, *, is_over
 def metrics_text(results: list[EpochResult], *, is_over: bool) -> str:
     """Return metrics.csv: a row per epoch, accuracies from 0 to 1, no top-5 below five classes.
 
-    With a val part, test scores are given for the best epoch only, when `is_over`.
+    With a val part, test scores are given for the best epoch only, when `is_over`. The terms of the loss come last.
     """
-    if results[0].val is None:
-        return csv_text(COLUMNS, [[r.epoch, *r.train, *r.validation, r.lr] for r in results])
-    best = max(results, key=lambda result: result.validation.top1) if is_over else None
+    has_val = results[0].val is not None
+    best = max(results, key=lambda result: result.validation.top1) if has_val and is_over else None
     unknown = (None,) * len(VAL_COLUMNS)
-    rows = [
-        [r.epoch, *r.train, *r.validation, *(r.test if r is best and r.test is not None else unknown), r.lr]
-        for r in results
-    ]
-    return csv_text((*COLUMNS[:4], *VAL_COLUMNS, *COLUMNS[4:]), rows)
+    rows = []
+    for r in results:
+        test = () if not has_val else r.test if r is best and r.test is not None else unknown
+        rows.append([r.epoch, *r.train, *r.validation, *test, r.lr, *r.terms.values()])
+    val, terms = VAL_COLUMNS if has_val else (), [TERM + name for name in results[0].terms]
+    return csv_text((*COLUMNS[:4], *val, *COLUMNS[4:], *terms), rows)
 
 
 def times_text(results: list[EpochResult]) -> str:

@@ -1,7 +1,7 @@
 """Exact loss and accuracies of an epoch."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -31,33 +31,47 @@ class Scores(NamedTuple):
         """Compute scores from the sums of a `Meter`, added over all processes.
 
         Args:
-            sums: (4,) as in `Meter`.
+            sums: as in `Meter`; those of terms are not read.
             num_classes: number of classes of the network.
 
         Raises:
             TrainingError: no sample was counted.
         """
-        loss, top1, top5, samples = sums.tolist()
+        loss, top1, top5, samples = sums[:NUM_SUMS].tolist()
         if not samples:
             raise TrainingError("no image could be read; see the messages of --on_bad_image skip")
         return cls(loss / samples, top1 / samples, None if num_classes < FEWEST_CLASSES else top5 / samples)
 
 
+NUM_SUMS = 4
+"""Sums of a meter before those of the terms of the loss: loss, top-1 hits, top-5 hits and samples."""
+
+
 class Meter:
     """Counts samples on the device, without synchronisation until its sums are read.
 
+    Args:
+        device: device of the sums.
+        terms: names of the terms of the loss that are added up too.
+
     Attributes:
-        sums: (4,) loss, top-1 hits, top-5 hits and samples; exact up to 2**53 samples.
+        sums: (4 + terms,) loss, top-1 hits, top-5 hits, samples, and each term; exact up to 2**53 samples.
         num_classes: number of logits; 0 before any batch was counted.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, terms: Sequence[str] = ()) -> None:
         dtype = torch.float32 if device.type == "mps" else torch.float64
-        self.sums = torch.zeros(4, device=device, dtype=dtype)
+        self.terms = tuple(terms)
+        self.sums = torch.zeros(NUM_SUMS + len(self.terms), device=device, dtype=dtype)
         self.num_classes = 0
 
-    def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Count a batch, which may be empty: summed loss (), logits (B, classes), labels (B,).
+    def terms_of(self, sums: Tensor) -> dict[str, float]:
+        """Return the mean over the samples of each term, from sums that were added over all processes."""
+        means = (sums[NUM_SUMS:] / sums[NUM_SUMS - 1]).tolist()
+        return dict(zip(self.terms, means, strict=True))
+
+    def update(self, loss: Tensor, logits: Tensor, labels: Tensor, terms: Mapping[str, Tensor] | None = None) -> None:
+        """Count a batch, which may be empty: summed loss (), logits (B, classes), labels (B,), and summed terms ().
 
         In a regression, logits are outputs (B, 1) and labels floating-point.
         """
@@ -67,7 +81,8 @@ class Meter:
         top1 = (logits[:, 0] - labels).abs() <= TOLERANCE if is_number else logits.argmax(dim=1) == labels
         top5 = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
         samples = torch.full_like(loss, len(labels))
-        self.sums += torch.stack([loss.to(self.sums), *(n.to(self.sums) for n in (top1.sum(), top5.sum(), samples))])
+        parts = [(terms or {})[name].detach() for name in self.terms]
+        self.sums += torch.stack([n.to(self.sums) for n in (loss, top1.sum(), top5.sum(), samples, *parts)])
 
 
 @dataclass(frozen=True)
@@ -83,6 +98,7 @@ class EpochResult:
         test: test scores; with a val part, only for epochs that were the best so far, to be reported at the end.
         is_best: whether every earlier epoch had a lower accuracy on the validation part.
         val: validation scores, or None without a val part.
+        terms: mean over the training samples of each term of the loss, where the objective names its terms.
     """
 
     epoch: int
@@ -93,6 +109,7 @@ class EpochResult:
     test: Scores | None
     is_best: bool
     val: Scores | None = None
+    terms: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def validation_part(self) -> str:

@@ -18,7 +18,7 @@ Criterion = Callable[[Tensor, Tensor], Tensor]
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the cross entropy of logits (B, classes) and labels (B,), summed over the batch."""
-    return F.cross_entropy(_precise(logits), labels, reduction="sum")
+    return F.cross_entropy(precise(logits), labels, reduction="sum")
 
 
 def one_hot_mse(logits: Tensor, labels: Tensor) -> Tensor:
@@ -26,13 +26,13 @@ def one_hot_mse(logits: Tensor, labels: Tensor) -> Tensor:
 
     Labels of a regression are numbers, (B,) floating-point, and compared with outputs (B, 1) as they are.
     """
-    logits = _precise(logits)
+    logits = precise(logits)
     is_number = labels.is_floating_point()
     targets = labels[:, None] if is_number else F.one_hot(labels, logits.shape[1]).to(logits.dtype)
     return F.mse_loss(logits, targets, reduction="sum") / logits.shape[1]
 
 
-def _precise(logits: Tensor) -> Tensor:
+def precise(logits: Tensor) -> Tensor:
     """Return the logits in float32 at least: half precision cannot hold a sum over a batch."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 

@@ -53,8 +53,16 @@ CHANGEABLE = {
 
 
 def is_changeable(name: str, config: TrainConfig) -> bool:
-    """Return whether a flag may change when a run is resumed; the cosine schedule depends on the number of epochs."""
-    return name in CHANGEABLE and not (name == "num_epochs" and config.scheduler == "cosine")
+    """Return whether a flag may change when a run is resumed; some schedules depend on the number of epochs."""
+    return name in CHANGEABLE and not (name == "num_epochs" and scheduled_by_length(config) is not None)
+
+
+def scheduled_by_length(config: TrainConfig) -> str | None:
+    """Return what of a run proceeds by its share of all epochs, or None if nothing does."""
+    if config.scheduler == "cosine":
+        return "the cosine schedule"
+    is_fading = config.distill is not None and config.distill_loss == "cskd"
+    return "the schedule of --distill_decay" if is_fading else None
 
 
 @dataclass(frozen=True)
@@ -175,8 +183,8 @@ def _resumed_config(given: dict[str, Any], checkpoint: Checkpoint, path: Path) -
             )
     if not is_changeable("num_epochs", before) and given.get("num_epochs", before.num_epochs) != before.num_epochs:
         raise InputError(
-            f"--num_epochs={given['num_epochs']} differs from {before.num_epochs}, the length of the cosine schedule"
-            f" of the run of {path}; leave it out, or start a new run"
+            f"--num_epochs={given['num_epochs']} differs from {before.num_epochs}, the length of"
+            f" {scheduled_by_length(before)} of the run of {path}; leave it out, or start a new run"
         )
     defaults = {"output_dir": str(path.parent), "overwrite": False, "test_only": False}
     config = TrainConfig(**(vars(before) | defaults | given))

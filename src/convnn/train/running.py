@@ -9,6 +9,7 @@ from convnn.data import LabelledData
 from convnn.models import Network
 from convnn.train.config import TrainConfig
 from convnn.train.metrics import EpochResult, Meter
+from convnn.train.objective import Objective
 from convnn.train.optim import Schedule
 from convnn.train.processes import Processes
 
@@ -35,6 +36,7 @@ class Running(Protocol):
     """The parts of a trainer that a checkpoint saves and restores."""
 
     network: Network
+    objective: Objective
     model: nn.Module
     data: LabelledData
     config: TrainConfig

@@ -11,6 +11,7 @@ from convnn.errors import InputError, is_out_of_memory
 from convnn.train.checkpoint import Checkpoint, Recipe, RunState, check_classes, check_weights
 from convnn.train.machine import describe_machine
 from convnn.train.metrics import EpochResult, Scores
+from convnn.train.objective import OF_NETWORK
 from convnn.train.randomness import random_state, set_random_state
 from convnn.train.running import Running
 from convnn.train.validate import check_run
@@ -21,10 +22,12 @@ def capture(running: Running) -> tuple[dict[str, Any], RunState]:
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict  # takes a second to import
 
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    weights, optimizer = get_state_dict(running.model, running.optimizer.optimizer, options=options)
+    found, optimizer = get_state_dict(running.model, running.optimizer.optimizer, options=options)
+    state: dict[str, Any] = dict(found)
     optimizer_tensors, optimizer_numbers = _split(optimizer)
     random_tensors, random_numbers = random_state()
-    groups = {
+    groups: dict[str, dict[str, Tensor]] = {
+        "objective": {name: t for name, t in state.items() if not name.startswith(OF_NETWORK)},
         "optimizer": optimizer_tensors,
         "random": random_tensors,
         "scores": {"sums": running.processes.rows(running.meter.sums)},
@@ -44,7 +47,8 @@ def capture(running: Running) -> tuple[dict[str, Any], RunState]:
         "parts": list(running.data.parts),
         "broken_images": sorted(running.processes.gather_text(running.broken_images)),
     }
-    return dict(weights), RunState(tensors, document)
+    weights = {name.removeprefix(OF_NETWORK): t for name, t in state.items() if name.startswith(OF_NETWORK)}
+    return weights, RunState(tensors, document)
 
 
 def restore(running: Running, checkpoint: Checkpoint, path: Path | str) -> None:
@@ -64,8 +68,9 @@ def restore(running: Running, checkpoint: Checkpoint, path: Path | str) -> None:
     check_weights(running.network, checkpoint.weights, path)
     _check_images(running, checkpoint.recipe, run, path)
     try:
-        check_run(running, checkpoint.weights, run)
-        _restore_optimizer(running, checkpoint.weights, run)
+        model_state = {OF_NETWORK + name: t for name, t in checkpoint.weights.items()} | run.group("objective")
+        check_run(running, model_state, run)
+        _restore_optimizer(running, model_state, run)
         _restore_numbers(running, run)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
         if is_out_of_memory(error):
@@ -74,12 +79,12 @@ def restore(running: Running, checkpoint: Checkpoint, path: Path | str) -> None:
         raise InputError(f"checkpoint '{path}' holds a run that cannot be resumed: {reason!s:.200}") from None
 
 
-def _restore_optimizer(running: Running, weights: dict[str, Any], run: RunState) -> None:
-    """Restore weights, optimizer state and learning rates; the optimizer's other numbers come from the flags."""
+def _restore_optimizer(running: Running, model_state: dict[str, Any], run: RunState) -> None:
+    """Restore the state of the model and the optimizer, and learning rates; other numbers come from the flags."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict, set_state_dict
 
     optimizer, options = running.optimizer.optimizer, StateDictOptions(full_state_dict=True)
-    names = {parameter: name for name, parameter in running.network.named_parameters()}
+    names = {parameter: name for name, parameter in running.objective.named_parameters()}
     rates = [saved["lr"] for saved in run.document["optimizer"]["groups"]]
     groups = [
         group | {"params": [names[p] for p in group["params"] if p.requires_grad], "lr": rate}
@@ -87,11 +92,9 @@ def _restore_optimizer(running: Running, weights: dict[str, Any], run: RunState)
     ]
     state = _join(run.group("optimizer"), groups)
     if state["state"]:
-        set_state_dict(
-            running.model, optimizer, model_state_dict=dict(weights), optim_state_dict=state, options=options
-        )
+        set_state_dict(running.model, optimizer, model_state_dict=model_state, optim_state_dict=state, options=options)
     else:  # SGD without momentum
-        set_model_state_dict(running.model, dict(weights), options=options)
+        set_model_state_dict(running.model, model_state, options=options)
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
 

@@ -46,6 +46,7 @@ class TensorBoardLog(Callback):
         scalars = {"lr": result.lr, "images_per_second": result.images_per_second}
         for part, scores in (("train", result.train), (result.validation_part, result.validation)):
             scalars |= scalars_by_tag(scores, part)
+        scalars |= {f"terms/{name}": value for name, value in result.terms.items()}
         self.write(scalars, result.epoch)
 
     def on_test(self, best: EpochResult) -> None:

@@ -20,7 +20,8 @@ from convnn.train.callbacks import Callback
 from convnn.train.checkpoint import Checkpoint
 from convnn.train.config import TrainConfig
 from convnn.train.metrics import EpochResult, Meter, Scores, best_result
-from convnn.train.optim import CRITERIA, Schedule, clip_radii, make_optimizer
+from convnn.train.objective import Objective, Outcome, Supervised
+from convnn.train.optim import Schedule, clip_radii, make_optimizer
 from convnn.train.processes import Processes, shard, synchronize_batchnorm
 from convnn.train.pruning import prune_kernels
 from convnn.train.randomness import seed_step
@@ -47,6 +48,7 @@ class Trainer:
         accelerator: device and precision.
         callbacks: callbacks, called in this order.
         interruption: handler of signals; None installs none.
+        objective: what is minimised, around the network; None is the criterion of the flags.
     """
 
     def __init__(
@@ -57,22 +59,24 @@ class Trainer:
         accelerator: "Accelerator",
         callbacks: Sequence[Callback] = (),
         interruption: Interruption | None = None,
+        objective: Objective | None = None,
     ) -> None:
         self.network = network
+        self.objective = Supervised(network, config.criterion) if objective is None else objective
         self.data = data
         self.config = config
         self.accelerator = accelerator
         self.processes = Processes(accelerator)
         self.callbacks = callbacks if accelerator.is_main_process else ()
         self.interruption = interruption or Interruption()
-        self.criterion = CRITERIA[config.criterion]
         self.position = Position()
         self.results: list[EpochResult] = []
-        self.meter = Meter(accelerator.device)
+        self.meter = self._new_meter()
         self.timer = SaveTimer(config.checkpoint_every)
         self.is_saved = True
-        self.model: nn.Module = distribute(compile_network(network, config), config, accelerator)
-        optimizer = make_optimizer(network, config)
+        compile_network(network, config)
+        self.model = distribute(self.objective, config, accelerator)
+        optimizer = make_optimizer(self.objective, config)
         self.schedule = Schedule(optimizer, config)
         self.optimizer = accelerator.prepare(optimizer)
 
@@ -128,7 +132,7 @@ class Trainer:
 
     def evaluate(self, loader: Loader) -> Scores:
         """Compute loss and accuracies over a loader, counting every sample once over all processes."""
-        return evaluate(self.model, loader, self.config.criterion, self.accelerator, self._stop_together)
+        return evaluate(self.model, loader, self.accelerator, self._stop_together)
 
     def _fit(self) -> None:
         if self.processes.count == 1:
@@ -141,7 +145,7 @@ class Trainer:
         with torch.autograd.set_detect_anomaly(self.config.detect_anomaly):
             while self.stop_reason() is None:
                 self._train_epoch()
-                train = Scores.from_sums(self.processes.sum(self.meter.sums), self.data.num_classes)
+                train = self.processes.sum(self.meter.sums)
                 validation = self.evaluate(self.data.validation)
                 is_best = all(validation.top1 > result.validation.top1 for result in self.results)
                 # Testing the best epoch so far now saves keeping its weights until the end.
@@ -152,6 +156,7 @@ class Trainer:
     def _train_epoch(self) -> None:
         """Train the remaining steps of the epoch."""
         position, loader, size = self.position, self.data.train, self.config.accumulate
+        self.objective.begin_epoch(position.epoch)
         loader.set_epoch(position.epoch - 1, position.step * size)
         for callback in self.callbacks:
             callback.on_epoch_start(position.epoch, self.num_steps)
@@ -199,18 +204,17 @@ class Trainer:
 
     def _add_gradient(self, batch: Batch, num_samples: int) -> None:
         """Add the gradient of this process's part of a step of `num_samples` samples."""
-        logits = self._logits(batch)
-        loss = self.criterion(logits, batch.labels)
+        outcome = self._outcome(batch)
         if self._is_check_due():
-            self._check_finite(loss, batch)
+            self._check_finite(outcome.loss, batch)
         # Gradients are averaged over the processes, but their parts may differ in size.
-        self._backward(loss * (self.processes.count / num_samples))
-        self.meter.update(loss, logits, batch.labels)
+        self._backward(outcome.loss * (self.processes.count / num_samples))
+        self.meter.update(*outcome[:2], batch.labels, outcome.terms)
 
-    def _logits(self, batch: Batch) -> Tensor:
+    def _outcome(self, batch: Batch) -> Outcome:
         try:
             with self.accelerator.autocast():
-                logits: Tensor = self.model(batch.inputs)
+                outcome: Outcome = self.model(batch)
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):  # message of batch normalisation
                 raise
@@ -219,7 +223,10 @@ class Trainer:
                 f" {self.position.step + 1}, where maps are 1x1; raise --batch_size ({self.config.batch_size});"
                 f" {self._last_good()}"
             ) from None
-        return logits
+        return outcome
+
+    def _new_meter(self) -> Meter:
+        return Meter(self.accelerator.device, self.objective.terms)
 
     def _backward(self, loss: Tensor) -> None:
         try:
@@ -232,17 +239,21 @@ class Trainer:
                 f" {self.position.step + 1}; {self._last_good()}"
             ) from None
 
-    def _end_epoch(self, train: Scores, validation: Scores, test: Scores | None, *, is_best: bool) -> None:
-        """Record the results of an epoch; `test` is None if `validation` is the test part or it was not tested."""
+    def _end_epoch(self, sums: Tensor, validation: Scores, test: Scores | None, *, is_best: bool) -> None:
+        """Record the results of an epoch: the sums of the meter, and scores.
+
+        `test` is None if `validation` is the test part or it was not tested.
+        """
         epoch, seconds = self.position.epoch, self.position.seconds
         lr = self.schedule.lr * self.schedule.warmup_factor(epoch)
         speed = self.data.train.num_samples / seconds
         val, test = (None, validation) if self.data.val is None else (validation, test)
-        result = EpochResult(epoch, seconds, speed, lr, train, test, is_best, val)
+        train, terms = Scores.from_sums(sums, self.data.num_classes), self.meter.terms_of(sums)
+        result = EpochResult(epoch, seconds, speed, lr, train, test, is_best, val, terms)
         self.results.append(result)
         self.schedule.advance(epoch, validation.top1)
         self.position = Position(epoch + 1)
-        self.meter = Meter(self.accelerator.device)
+        self.meter = self._new_meter()
         self.is_saved = False
         broken = sorted(self.processes.gather_text({line for part in self.data.parts.values() for line in part.broken}))
         if self._is_worth_saving(is_best=is_best):
@@ -303,11 +314,16 @@ class Trainer:
 def evaluate(
     model: nn.Module,
     loader: Loader,
-    criterion: str,
     accelerator: "Accelerator",
     after_batch: Callable[[], None] = lambda: None,
 ) -> Scores:
-    """Compute loss and accuracies of a model over a loader, counting every sample once over all processes.
+    """Compute loss and accuracies over a loader, counting every sample once over all processes.
+
+    Args:
+        model: an `Objective`, which has the network and the criterion, prepared by the accelerator.
+        loader: the samples.
+        accelerator: device and precision.
+        after_batch: called after each batch.
 
     Raises:
         TrainingError: no image could be read.
@@ -317,27 +333,26 @@ def evaluate(
     with torch.no_grad(), evaluating(model):
         for batch in batches:
             with accelerator.autocast():
-                logits = model(batch.inputs)
-            meter.update(CRITERIA[criterion](logits, batch.labels), logits, batch.labels)
+                outcome: Outcome = model(batch)
+            meter.update(*outcome[:2], batch.labels)
             after_batch()
     return Scores.from_sums(accelerator.reduce(meter.sums, reduction="sum"), meter.num_classes)
 
 
-def compile_network(network: Network, config: TrainConfig) -> Network:
+def compile_network(network: Network, config: TrainConfig) -> None:
     """Compile the network in place if `--use_compiled` is set."""
     if config.use_compiled:
         if config.compile_mode == "reduce-memory":
             torch._functorch.config.activation_memory_budget = 0.5
         network.compile(mode="default" if config.compile_mode == "reduce-memory" else config.compile_mode)
-    return network
 
 
-def distribute(network: Network, config: TrainConfig, accelerator: "Accelerator") -> nn.Module:
-    """The network as this process trains it: as it is, or sharing gradients (DDP) or weights too (`--fsdp`)."""
+def distribute(objective: Objective, config: TrainConfig, accelerator: "Accelerator") -> nn.Module:
+    """The objective as this process trains it: as it is, or sharing gradients (DDP) or weights too (`--fsdp`)."""
     if accelerator.num_processes > 1 and config.sync_batchnorm:
-        synchronize_batchnorm(network)
+        synchronize_batchnorm(objective)
     if accelerator.num_processes > 1 and config.fsdp:
-        shard(network, accelerator)
-        return network
-    model: nn.Module = accelerator.prepare(network)
+        shard(objective.network, accelerator)
+        return objective
+    model: nn.Module = accelerator.prepare(objective)
     return model

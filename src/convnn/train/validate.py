@@ -2,6 +2,7 @@
 
 import math
 import reprlib
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from convnn.data import LabelledData
 from convnn.errors import InputError
 from convnn.train.checkpoint import RunState, describe
 from convnn.train.config import TrainConfig
-from convnn.train.metrics import FEWEST_CLASSES
+from convnn.train.metrics import FEWEST_CLASSES, NUM_SUMS
 from convnn.train.optim import make_optimizer
 from convnn.train.randomness import random_state
 from convnn.train.running import Running
@@ -26,6 +27,7 @@ RESULT: dict[str, Any] = {
     "test": [1.0, 1.0, 1.0],
     "is_best": True,
     "val": None,
+    "terms": {},
 }
 POSITION = {"epoch": 1, "step": 0, "seconds": 0.0}
 
@@ -36,8 +38,13 @@ ADVANCING = {
 """The values of a scheduler's state that change during a run; all others follow from the flags."""
 
 
-def check_run(running: Running, weights: dict[str, Tensor], run: RunState) -> None:
+def check_run(running: Running, model_state: dict[str, Tensor], run: RunState) -> None:
     """Refuse a state that a run with these flags on these images would never have written.
+
+    Args:
+        running: a run with the same flags that has not started.
+        model_state: tensors of the network, which are checked already, and of the objective around it.
+        run: the state.
 
     Raises:
         InputError: a value is wrong; the message names the first one.
@@ -47,8 +54,9 @@ def check_run(running: Running, weights: dict[str, Tensor], run: RunState) -> No
     document = run.document
     _check_position(document["position"], document["results"], running.num_steps)
     for number, row in enumerate(document["results"], start=1):
-        _check_result(row, number, running.data)
-    _check_optimizer(running, weights, run)
+        _check_result(row, number, running.data, running.objective.terms)
+    _check_objective(running, run)
+    _check_optimizer(running, model_state, run)
     epochs = max(0, len(document["results"]) - running.config.warmup_epochs)
     _check_schedule(running.schedule.state(), document["schedule"], epochs)
     scaler = running.accelerator.scaler
@@ -56,7 +64,7 @@ def check_run(running: Running, weights: dict[str, Tensor], run: RunState) -> No
         _require(_is_like(document["scaler"], scaler.state_dict()), "scaler", document["scaler"])
     broken = document["broken_images"]
     _require(isinstance(broken, list) and all(isinstance(line, str) for line in broken), "broken_images", broken)
-    _check_scores(run.group("scores")["sums"])
+    _check_scores(run.group("scores")["sums"], NUM_SUMS + len(running.objective.terms))
     _check_random(run.group("random"), document["random"])
 
 
@@ -104,9 +112,9 @@ def _check_position(position: Any, results: Any, steps: int) -> None:
     _require(0 <= position["seconds"] < math.inf, "position.seconds", position["seconds"])
 
 
-def _check_result(row: Any, number: int, data: LabelledData) -> None:
+def _check_result(row: Any, number: int, data: LabelledData, terms: Sequence[str]) -> None:
     scores = RESULT["train"] if data.num_classes >= FEWEST_CLASSES else [1.0, 1.0, None]
-    pattern = RESULT | {"train": scores, "test": scores}
+    pattern = RESULT | {"train": scores, "test": scores, "terms": dict.fromkeys(terms, 1.0)}
     if data.val is not None:  # only the best epochs are tested
         is_best = isinstance(row, dict) and row.get("is_best") is True
         pattern |= {"val": scores, "test": scores if is_best else None}
@@ -116,7 +124,18 @@ def _check_result(row: Any, number: int, data: LabelledData) -> None:
     _require(0 < row["seconds"] < math.inf, f"result {number} with seconds", row["seconds"])
 
 
-def _check_optimizer(running: Running, weights: dict[str, Tensor], run: RunState) -> None:
+def _check_objective(running: Running, run: RunState) -> None:
+    """Refuse tensors of the objective with other names, shapes or types, or that are not finite."""
+    saved, expected = run.group("objective"), running.objective.additions
+    for name in sorted(saved.keys() | expected.keys()):
+        found, required = describe(saved.get(name)), describe(expected.get(name))
+        if found != required:
+            raise InputError(f"objective/{name} is {found} where {required} is expected")
+        if not saved[name].isfinite().all():
+            raise InputError(f"objective/{name} has values that are not finite")
+
+
+def _check_optimizer(running: Running, model_state: dict[str, Tensor], run: RunState) -> None:
     tensors, numbers = run.group("optimizer"), run.document["optimizer"]
     _require(numbers["values"] == {}, "optimizer.values", numbers["values"])
     groups, count = numbers["groups"], len(running.optimizer.param_groups)
@@ -124,9 +143,9 @@ def _check_optimizer(running: Running, weights: dict[str, Tensor], run: RunState
     for group in groups:
         lr = group["lr"]
         _require(_is_like(lr, 0.0) and 0 <= lr < math.inf, "optimizer.lr", lr)
-    parameters = [name for name, p in running.network.named_parameters() if p.requires_grad]
+    parameters = [name for name, p in running.objective.named_parameters() if p.requires_grad]
     state = _optimizer_state(running.config)
-    patterns = {f"{name}/{p}": weights[p] if t.dim() else t for name, t in state.items() for p in parameters}
+    patterns = {f"{name}/{p}": model_state[p] if t.dim() else t for name, t in state.items() for p in parameters}
     for key in sorted(patterns.keys() | tensors.keys()):
         found, expected = describe(tensors.get(key)), describe(patterns.get(key))
         if found != expected:
@@ -145,10 +164,10 @@ def _optimizer_state(config: TrainConfig) -> dict[str, Tensor]:
     return dict(optimizer.state[probe.weight])
 
 
-def _check_scores(rows: Tensor) -> None:
-    is_table = rows.dim() == 2 and rows.shape[0] > 0 and rows.shape[1] == 4 and rows.is_floating_point()
-    if not is_table or not (rows >= 0).all():
-        raise InputError(f"scores/sums is {describe(rows)} where rows of four sums are expected")
+def _check_scores(rows: Tensor, width: int) -> None:
+    is_table = rows.dim() == 2 and rows.shape[0] > 0 and rows.shape[1] == width and rows.is_floating_point()
+    if not is_table or not (rows[:, :NUM_SUMS] >= 0).all():
+        raise InputError(f"scores/sums is {describe(rows)} where rows of {width} sums are expected")
 
 
 def _check_random(tensors: dict[str, Tensor], document: Any) -> None:

@@ -1,5 +1,6 @@
 """The curves of a training run in one picture."""
 
+from itertools import cycle
 from math import inf, isnan
 from pathlib import Path
 
@@ -9,10 +10,12 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from convnn.runs.curves import Curves, read_curves, validation_part
+from convnn.runs.files import TERM
 from convnn.viz._figure import FAINT, INK, own_style, save_figure, style_panel
 
 COLUMNS = ("epoch", "train_loss", "test_loss", "train_top1", "test_top1", "lr")
 TRAIN, TEST = "#56b4e9", "#d55e00"  # sky blue and vermilion of Okabe and Ito
+TERMS = ("#0072b2", "#009e73", "#cc79a7", "#e69f00", "#000000")  # others of theirs
 
 
 @own_style()
@@ -21,7 +24,8 @@ def draw_curves(metrics: Path | str, path: Path | str) -> Path:
 
     Args:
         metrics: a metrics.csv with at least the columns of `COLUMNS`; accuracies from 0 to 1; values may be empty.
-            Columns of val, if there are any, are drawn instead of those of test.
+            Columns of val, if there are any, are drawn instead of those of test; those of terms of the loss, if there
+            are any, get a panel of their own.
         path: the picture, .png, .pdf or .svg, in an existing folder: a deleted run folder is not created again.
 
     Returns:
@@ -32,16 +36,24 @@ def draw_curves(metrics: Path | str, path: Path | str) -> Path:
         OutputError: the picture cannot be written.
     """
     curves = read_curves(Path(metrics), COLUMNS)
-    figure = Figure(figsize=(10, 3.3), layout=ConstrainedLayoutEngine(wspace=0.06))
-    loss, accuracy, rate = figure.subplots(1, 3, width_ratios=(3, 3, 1.6))
+    terms = [name for name in curves if name.startswith(TERM)]
+    widths = (3, *([3] if terms else []), 3, 1.6)
+    figure = Figure(figsize=(2.4 + 1.0 * sum(widths), 3.3), layout=ConstrainedLayoutEngine(wspace=0.06))
+    panels = figure.subplots(1, len(widths), width_ratios=widths)
+    loss, accuracy, rate = panels[0], panels[-2], panels[-1]
     _draw_pair(loss, "Loss", curves, "loss")
     _draw_pair(accuracy, "Top-1 accuracy", curves, "top1")
     accuracy.yaxis.set_major_formatter(PercentFormatter(xmax=1))
     _mark_best(accuracy, curves)
     _draw_rate(rate, curves)
-    for panel in (loss, accuracy, rate):
+    if terms:
+        _set_title(panels[1], "Terms of the training loss")
+        for name, color in zip(terms, cycle(TERMS), strict=False):
+            _draw_curve(panels[1], curves["epoch"], curves[name], color, name.removeprefix(TERM).replace("_", " "))
+    for panel in panels:
         _style(panel, curves["epoch"])
-    loss.legend(frameon=False, fontsize=9, labelcolor="linecolor", handlelength=1.2)
+    for panel in panels[:-2]:
+        panel.legend(frameon=False, fontsize=9, labelcolor="linecolor", handlelength=1.2)
     return save_figure(figure, path)
 
 

@@ -108,14 +108,16 @@ def test_gradients(basis: str, dtype: torch.dtype) -> None:
     edge_index = directed(4, 0.5)
     x = rows(4, 2).to(dtype).requires_grad_()
     weights = weights_of(edge_index).requires_grad_()
-    assert torch.autograd.gradcheck(lambda x, w: layer(x, edge_index, w), (x, weights))
+    assert torch.autograd.gradcheck(lambda x, w: layer(x, edge_index, w), (x, weights), fast_mode=True)
     named = dict(layer.named_parameters())
     named["out_weight"] = named["out_weight"].double()
 
     def of_parameters(*values: Tensor) -> Tensor:
         return torch.func.functional_call(layer, dict(zip(named, values, strict=True)), (x.detach(), edge_index))
 
-    assert torch.autograd.gradcheck(of_parameters, tuple(p.detach().requires_grad_() for p in named.values()))
+    assert torch.autograd.gradcheck(
+        of_parameters, tuple(p.detach().requires_grad_() for p in named.values()), fast_mode=True
+    )
 
 
 def test_parameters() -> None:

@@ -50,7 +50,7 @@ def test_gradients(name: str) -> None:
     def of(*given: Tensor) -> Tensor:
         return torch.func.functional_call(kernel, dict(zip(names, given, strict=True)), (places,))
 
-    assert gradcheck(of, tuple(value.detach().clone().requires_grad_() for value in values))
+    assert gradcheck(of, tuple(value.detach().clone().requires_grad_() for value in values), fast_mode=True)
 
 
 def test_a_siren_is_sines_of_linear_maps() -> None:

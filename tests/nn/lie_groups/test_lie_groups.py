@@ -50,7 +50,7 @@ def test_coordinates_are_undone(group: str, alpha: float) -> None:
     elements = lie.basis(group, alpha, like=g)
     products = alpha * torch.einsum("aij,bij->ab", elements, elements)
     torch.testing.assert_close(products, torch.eye(len(elements)).double())
-    assert torch.autograd.gradcheck(lambda one: lie.coordinates(one, group, alpha), g.requires_grad_())
+    assert torch.autograd.gradcheck(lambda one: lie.coordinates(one, group, alpha), g.requires_grad_(), fast_mode=True)
 
 
 def test_angles_are_smooth_at_the_identity_unless_they_are_the_published_ones() -> None:
@@ -150,7 +150,7 @@ def test_trains_and_gradients() -> None:
     def call(x: Tensor, *values: Tensor) -> Tensor:
         return torch.func.functional_call(conv, dict(zip(names, values, strict=True)), (x, samples, samples))
 
-    assert torch.autograd.gradcheck(call, (x, *conv.parameters()))
+    assert torch.autograd.gradcheck(call, (x, *conv.parameters()), fast_mode=True)
 
 
 def test_replaces_convolutions() -> None:

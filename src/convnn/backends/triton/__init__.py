@@ -35,6 +35,7 @@ _MODULE_OF = {
     "similarity_backward": "weigh",
     "convolve": "aggregate",
     "convolve_backward": "aggregate",
+    "gather_rows": "gather",
 }
 
 _MADE_OF_OTHERS = ("nearest_in_clusters",)

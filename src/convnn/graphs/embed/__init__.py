@@ -4,6 +4,7 @@ from convnn.graphs.embed.cores import core_numbers, core_walk_counts, undirected
 from convnn.graphs.embed.estimators import CoreWalk, GraphVite
 from convnn.graphs.embed.propagation import Embedder, KCoreEmbedding, propagate
 from convnn.graphs.embed.skip_gram import Negatives, SkipGram, orthogonal_blocks
+from convnn.graphs.embed.training import Training
 
 __all__ = [
     "CoreWalk",
@@ -12,6 +13,7 @@ __all__ = [
     "KCoreEmbedding",
     "Negatives",
     "SkipGram",
+    "Training",
     "core_numbers",
     "core_walk_counts",
     "orthogonal_blocks",

@@ -27,7 +27,7 @@ def core_numbers(lists: Lists) -> Tensor:
         core = max(core, int(left[is_left].min()))
         while (removed := ((numbers < 0) & (left <= core)).nonzero().flatten()).numel():
             numbers[removed] = core
-            left -= torch.bincount(lists.indices[_edges_of(lists, removed)], minlength=left.shape[0])
+            left -= torch.bincount(lists.indices[lists.places(removed)], minlength=left.shape[0])
     return numbers
 
 
@@ -107,11 +107,3 @@ def undirected_lists(edge_index: Tensor, num_nodes: int, edge_weight: Tensor | N
     if not torch.equal(there.values, back.values) or not torch.equal(weights[there.indices], weights[back.indices]):
         raise InputError("edge_index must have each edge both ways, with one weight: the graph must be undirected")
     return lists, weights
-
-
-def _edges_of(lists: Lists, nodes: Tensor) -> Tensor:
-    """Return the places of the neighbours of some nodes."""
-    lengths = lists.lengths[nodes]
-    ends = lengths.cumsum(0)
-    first = (lists.starts[nodes] - ends + lengths).repeat_interleave(lengths)
-    return first + torch.arange(first.shape[0])

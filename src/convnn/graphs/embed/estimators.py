@@ -7,11 +7,10 @@ from torch import Tensor
 
 from convnn.errors import InputError, check_at_least, check_choice, check_positive
 from convnn.graphs.embed.cores import MODES, core_numbers, core_walk_counts, undirected_lists
-from convnn.graphs.embed.skip_gram import Negatives, SkipGram, orthogonal_blocks
-from convnn.graphs.sample.augmented import AugmentedSampler, Partition, walk_pairs
+from convnn.graphs.embed.skip_gram import Negatives, SkipGram
+from convnn.graphs.embed.training import Training, falling_rates
+from convnn.graphs.sample.augmented import Partition, walk_pairs
 from convnn.ops.walks import RandomWalks, Stream
-
-_LEAST_RATE = 1e-4  # as a share of the first one
 
 Progress = Callable[[int, int], None]
 """What is told how many pairs are done, and how many there are in all."""
@@ -53,9 +52,6 @@ class GraphVite:
     Reference:
         Zhu et al., "GraphVite", WWW 2019; published defaults but for `epochs`.
     """
-
-    MOST_WALKS = 8192  # at once
-    LEAST_PASSES = 20  # over all blocks
 
     model_: SkipGram
     embedding_: Tensor
@@ -104,55 +100,17 @@ class GraphVite:
 
     def fit(self, edge_index: Tensor, edge_weight: Tensor | None = None, num_nodes: int | None = None) -> "GraphVite":
         """Embed a graph with edges (2, E) int64, both ways if it is undirected, and weights (E,) of at least 0."""
-        total = max(int(self.epochs * edge_index.shape[1]), 1)
-        pool_size = min(self.pool_size, -(-total // (self.LEAST_PASSES * self.num_parts**2)))
-        pairs_of_a_walk = self.walk_length * self.augmentation
-        sampler = AugmentedSampler(
-            edge_index,
-            edge_weight,
-            num_nodes,
-            walk_length=self.walk_length,
-            augmentation=self.augmentation,
-            num_parts=self.num_parts,
-            pool_size=pool_size,
-            p=self.p,
-            q=self.q,
-            batch=min(-(-pool_size * self.num_parts**2 // pairs_of_a_walk), self.MOST_WALKS),
-            seed=Stream(self.seed),
-        )
-        stream, nodes = Stream(self.seed + 1), sampler.weights.shape[0]
-        negatives = Negatives(sampler.weights, sampler.partition, self.exponent)
-        model = SkipGram(
-            nodes, self.dim, negative_weight=self.negative_weight, weight_decay=self.weight_decay, seed=self.seed + 2
-        )
-        done = 0
-        while done < total:
-            pools = sampler.sample()
-            for blocks in orthogonal_blocks(self.num_parts, self.num_parts):
-                self._train(model, pools, blocks, negatives, stream, done, total)
-                done += len(blocks) * sampler.pool_size
+        training = self.begin(edge_index, edge_weight, num_nodes)
+        while not training.is_over:
+            training.advance()
             if self.progress is not None:
-                self.progress(min(done, total), total)
-        self.model_, self.embedding_ = model, model.vertex.weight.data
+                self.progress(min(training.done, training.total), training.total)
+        self.model_, self.embedding_ = training.model, training.model.vertex.weight.data
         return self
 
-    def _train(
-        self,
-        model: SkipGram,
-        pools: Tensor,
-        blocks: list[tuple[int, int]],
-        negatives: Negatives,
-        stream: Stream,
-        done: int,
-        total: int,
-    ) -> None:
-        """Train on blocks without a part in common, all at once."""
-        size = pools.shape[2]
-        pairs = torch.cat([pools[block] for block in blocks])
-        drawn = torch.cat([negatives.draw(tail, stream, size, self.num_negative) for _, tail in blocks])
-        passed = done + len(blocks) * torch.arange(size)  # pair i of all blocks has one rate
-        rates = falling_rates(self.lr, passed // self.batch_size * self.batch_size, total).repeat(len(blocks))
-        model.step(pairs, drawn, rates, torch.arange(len(blocks) + 1) * size)
+    def begin(self, edge_index: Tensor, edge_weight: Tensor | None = None, num_nodes: int | None = None) -> Training:
+        """Return what `fit` runs to its end, to be advanced a pool at a time, kept and restored."""
+        return Training(self, edge_index, edge_weight, num_nodes)
 
 
 class CoreWalk:
@@ -248,8 +206,3 @@ class CoreWalk:
             model.step(pairs, drawn, rates)
         self.model_, self.embedding_ = model, model.vertex.weight.data
         return self
-
-
-def falling_rates(first: float, done: Tensor, total: int) -> Tensor:
-    """Return learning rates that fall in proportion to what is left, to 0.0001 of the first."""
-    return first * (1 - done.double() / total).clamp_min(_LEAST_RATE)

@@ -131,9 +131,8 @@ class GraphSAINTSampler:
 
     def batch(self, subgraph: Subgraph) -> Any:
         """Return the `Data` of a subgraph."""
-        nodes, edges, lists = subgraph.nodes, subgraph.edges, self.graph.lists
-        targets, norms = lists.query_of_each[edges], self.normalization
-        local = torch.stack([torch.searchsorted(nodes, ends) for ends in (lists.indices[edges], targets)])
+        nodes, edges, local = subgraph.nodes, subgraph.edges, self.graph.local(subgraph)
+        norms, degrees = self.normalization, self.graph.degrees.index_select(0, nodes)
         batch = type(self.data)()
         for key, value in self.data:
             if self.data.is_edge_attr(key):
@@ -141,8 +140,9 @@ class GraphSAINTSampler:
             elif key != "num_nodes":
                 batch[key] = value[nodes] if self.data.is_node_attr(key) else value
         batch.num_nodes, batch.node_index = nodes.shape[0], nodes
-        batch.node_norm, batch.edge_norm = norms.nodes[nodes].to(self._dtype), norms.edges[edges].to(self._dtype)
-        batch.edge_weight = batch.edge_norm / self.graph.degrees[targets]
+        batch.node_norm = norms.nodes.index_select(0, nodes).to(self._dtype)
+        batch.edge_norm = norms.edges.index_select(0, edges).to(self._dtype)
+        batch.edge_weight = batch.edge_norm / degrees.to(self._dtype).index_select(0, local[1])
         return batch
 
     def whole(self) -> Any:

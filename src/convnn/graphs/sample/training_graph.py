@@ -56,7 +56,7 @@ class TrainingGraph:
         self.lists, edges = Lists.of_edges(edge_index[:, ordered].contiguous(), num_nodes)
         self.places = ordered[edges]
 
-    @property
+    @cached_property
     def degrees(self) -> Tensor:
         """The number of incoming edges of each node, (N,)."""
         return self.lists.lengths
@@ -75,16 +75,22 @@ class TrainingGraph:
     def subgraph(self, nodes: Tensor) -> Subgraph:
         """Return the subgraph of the nodes, which may repeat."""
         nodes, lists = nodes.unique(), self.lists
-        lengths = lists.lengths[nodes]
-        ends = lengths.cumsum(0)
-        total = int(ends[-1]) if nodes.numel() else 0
-        first = (lists.starts[nodes] - ends + lengths).repeat_interleave(lengths, output_size=total)
-        edges = first + torch.arange(total)
+        edges = lists.places(nodes)
         self._member[nodes] = True
-        edges = edges[self._member[lists.indices[edges]]]
+        edges = edges.masked_select(self._member.index_select(0, lists.indices.index_select(0, edges)))
         self._member[nodes] = False
         return Subgraph(nodes, edges)
+
+    def local(self, subgraph: Subgraph) -> Tensor:
+        """Return the ends (2, e) of the edges of a subgraph by the places of its nodes."""
+        self._number[subgraph.nodes] = torch.arange(subgraph.nodes.shape[0])
+        ends = (self.lists.indices, self.lists.query_of_each)
+        return torch.stack([self._number.index_select(0, each.index_select(0, subgraph.edges)) for each in ends])
 
     @cached_property
     def _member(self) -> Tensor:
         return torch.zeros(self.lists.queries, dtype=torch.bool)
+
+    @cached_property
+    def _number(self) -> Tensor:
+        return torch.empty(self.lists.queries, dtype=torch.long)

@@ -1,4 +1,4 @@
-"""Layers whose module is imported when the first one is built, since it needs PyTorch Geometric."""
+"""Layers whose module is imported when the first one is built: most need PyTorch Geometric."""
 
 import importlib
 import warnings
@@ -21,6 +21,8 @@ class Deferred:
         settings: the settings that its signature names, with their defaults. `tests/nn/graphs` holds them to it.
     """
 
+    needs_geometric = True
+
     def __init__(self, module: str, name: str, **settings: Any) -> None:
         self.module = module
         self.name = name
@@ -36,13 +38,20 @@ class Deferred:
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it calls functions that newer torch deprecates
-            need("torch_geometric", f"convnn.nn.graphs.{self.name}", "graph")
+            if self.needs_geometric:
+                need("torch_geometric", f"convnn.nn.graphs.{self.name}", "graph")
             return getattr(importlib.import_module(f"convnn.nn.graphs.{self.module}"), self.name)
 
     def __call__(self, in_channels: int, out_channels: int, **settings: Any) -> nn.Module:
         """Return a layer."""
         layer: nn.Module = self.load()(in_channels, out_channels, **settings)
         return layer
+
+
+class DeferredPlain(Deferred):
+    """A class of this room that does not need PyTorch Geometric."""
+
+    needs_geometric = False
 
 
 def public_names() -> dict[str, Deferred]:

@@ -80,6 +80,8 @@ def info_nce(
         if negatives is None:
             push = pairs.log_partition()
         else:
+            if negatives > z.shape[0] - 2:
+                raise InputError(f"negatives={negatives} must be at most {z.shape[0] - 2}, the number of other rows")
             nearest = pairs.nearest(negatives, excluded=partner.unsqueeze(1), method=method)
             push = torch.logaddexp(pairs.log_partition(nearest), positive)
     if eps:

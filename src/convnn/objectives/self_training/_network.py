@@ -1,6 +1,6 @@
 """What the schemes of this room ask of a network on a graph, and of labels of its nodes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import torch
@@ -17,10 +17,18 @@ class NodeNetwork(Protocol):
     """A module from a graph to its nodes, such as `convnn.models.gnn.GNN` with `linear_head`."""
 
     training: bool
-    train: Callable[..., Any]
-    parameters: Callable[[], Iterator[nn.Parameter]]
-    state_dict: Callable[[], dict[str, Any]]
-    load_state_dict: Callable[[dict[str, Any]], Any]
+
+    def train(self, mode: bool = True) -> Any:
+        """Set the mode, as `nn.Module` does."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Yield the parameters, as `nn.Module` does."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the weights, as `nn.Module` does."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
+        """Load weights, as `nn.Module` does."""
 
     def embed(self, graph: GraphBatch) -> Tensor:
         """Return features (N, F) of all nodes."""

@@ -23,7 +23,7 @@ class GrowingLabels(nn.Module):
     Args:
         labels: (N,) int64, -1 where a node has none.
         quota: (C,) up to how many nodes of each class a stage adds, such as `stage_quota` gives.
-        clusters: K, at most N, of k-means.
+        clusters: K, at most N, of k-means; not read without `check`.
         check: add only nodes whose cluster is aligned with the class that the network gives them; otherwise this is
             multi-stage self-training.
         seed: of k-means.
@@ -51,7 +51,7 @@ class GrowingLabels(nn.Module):
         super().__init__()
         check_labels(labels, quota.shape[0])
         check_at_least("clusters", clusters, 1)
-        if clusters > labels.shape[0]:
+        if check and clusters > labels.shape[0]:
             raise InputError(f"clusters={clusters} must be at most {labels.shape[0]}, the number of nodes")
         if quota.dim() != 1 or not bool((quota >= 0).all()):
             raise InputError(f"quota={quota.tolist()} must be a number of at least 0 for each class")
@@ -187,7 +187,7 @@ class M3S:
 
     def _scheme(self, graph: GraphBatch, labels: Tensor) -> GrowingLabels:
         if not self.stages:
-            return GrowingLabels(labels, torch.ones(self.classes), clusters=1)  # which never advances
+            return GrowingLabels(labels, torch.ones(self.classes), check=False)  # which never advances
         quota, edges = self.quota, graph.edge_index.shape[1]
         if quota is None:
             quota = stage_quota(labels, edges, classes=self.classes, layers=self.layers, stages=self.stages)

@@ -38,6 +38,7 @@ class NetworkFlags:
         192, "width of ViT's tokens, and channels of networks on sequences and graphs", least=1, most=WIDEST
     )
     d_mlp: int = flag(768, "hidden dimension of the MLPs of ViT", least=1, most=WIDEST)
+    distillation_token: bool = flag(False, "a second token of ViT, which --distill_loss cskd teaches")
     image_size: int = flag(
         224, "image size for which mobilevigv2 and greedyvig scale their steps", least=1, most=LARGEST_SIDE
     )

@@ -1,0 +1,1 @@
+"""Layers on graphs in time: snapshots of a graph that changes, and skeletons that move."""

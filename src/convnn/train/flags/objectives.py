@@ -1,0 +1,59 @@
+"""Flags of what is learned: labels, or who belongs together."""
+
+from dataclasses import dataclass
+
+from convnn.train.flags._flag import DEEPEST, WIDEST, flags_of
+
+flag = flags_of("objectives")
+
+OF_IMAGES = ("infonce", "spectral")
+"""Objectives that learn from two views of each image, without labels."""
+
+OF_GRAPHS = ("cgcl", "scgc", "csgcl", "m3s", "clustering", "partitioning", "completion")
+"""Objectives on the nodes of a graph: the first three without labels, the others with more than there are."""
+
+OBJECTIVES = ("labels", *OF_IMAGES, *OF_GRAPHS)
+
+
+@dataclass(frozen=True)
+class ObjectiveFlags:
+    """The help of each field describes it."""
+
+    objective: str = flag(
+        "labels",
+        "what is learned: labels, by --criterion; or without labels which views of images (infonce, spectral) or nodes"
+        " of a graph (cgcl, scgc, csgcl) belong together, while the last linear layer alone learns labels, from"
+        " features that it does not change; or labels that are added in stages (m3s), or a helper task beside them",
+        OBJECTIVES,
+    )
+    temperature: float = flag(0.1, "temperature of the kernel of infonce, and of csgcl", above=0.0)
+    gamma: float = flag(2.0, "power of the distance in this kernel: 2 is a Gaussian, InfoNCE as usual", above=0.0)
+    mixture: str = flag(
+        "none",
+        "mixture of the kernel with a Gaussian: of the losses (sum), of losses of half the columns each (concat), or of"
+        " the kernels",
+        ("none", "sum", "concat", "kernel"),
+    )
+    mixture_weight: float = flag(1.0, "weight of the kernel in the mixture, 0 to 1", least=0.0, most=1.0)
+    negatives: int | None = flag(
+        None, "how many of the nearest other images repel each image in infonce; None: all of the batch", least=1
+    )
+    projection_dim: int = flag(128, "channels in which views are compared", least=1, most=WIDEST)
+    projection_hidden: int = flag(2048, "channels before them", least=1, most=WIDEST)
+    influence_order: int = flag(2, "most steps by which a node influences another in scgc", least=1, most=DEEPEST)
+    tau: float = flag(1.0, "factor of the cosine in scgc", above=0.0)
+    contrast_weight: float = flag(2.0, "weight of the contrast of neighbours in scgc", least=0.0)
+    cluster_weight: float = flag(0.1, "weight of its clusters", least=0.0)
+    stages: int = flag(5, "how often m3s gives labels to the surest nodes, at equal distances", least=1, most=DEEPEST)
+    clusters: int = flag(200, "clusters of nodes in m3s and clustering", least=1, most=WIDEST)
+    helper_weight: float = flag(
+        0.5, "weight of the labels beside clustering and partitioning, or of completion beside the labels", least=0.0
+    )
+    parts: int = flag(8, "parts of the graph in partitioning", least=1, most=WIDEST)
+    completion_dim: int = flag(16, "singular vectors of the features in completion", least=1, most=WIDEST)
+    drop_edges: float = flag(0.3, "share of the edges that csgcl drops in one view", least=0.0, most=1.0)
+    drop_edges_2: float = flag(0.4, "share of the edges in the other", least=0.0, most=1.0)
+    drop_features: float = flag(0.1, "share of the features that csgcl drops in one view", least=0.0, most=1.0)
+    drop_features_2: float = flag(0.0, "share of the features in the other", least=0.0, most=1.0)
+    team_up: float = flag(1.0, "how much csgcl lets strong communities count in the end", least=0.0)
+    team_up_start: int = flag(500, "epoch from which they begin to", least=0)

@@ -1,0 +1,42 @@
+"""Schemes of training: the objectives that `--objective` and `--distill` name."""
+
+from convnn.data import LabelledData
+from convnn.errors import InputError
+from convnn.models import Network
+from convnn.models.gnn import GNN
+from convnn.train.config import TrainConfig
+from convnn.train.flags.objectives import OF_GRAPHS, OF_IMAGES
+from convnn.train.objective import Objective, Supervised
+from convnn.train.schemes.contrast import Contrast
+from convnn.train.schemes.distilled import distilled
+
+__all__ = ["make_objective"]
+
+
+def make_objective(network: Network, config: TrainConfig, data: LabelledData) -> Objective:
+    """Return what the flags tell a network to learn, around that network.
+
+    Raises:
+        InputError: the objective is for other inputs, or needs a network of another form.
+    """
+    if config.distill is not None:
+        return distilled(network, config, data)
+    if config.objective in OF_IMAGES:
+        if data.kind != "image" or data.task != "classification":
+            raise InputError(
+                f"--objective={config.objective} compares views of images, but --dataset={data.name} has {data.kind}s;"
+                " leave it out"
+            )
+        return Contrast(network, config, data)
+    if config.objective in OF_GRAPHS:
+        if data.kind != "node":
+            raise InputError(
+                f"--objective={config.objective} learns on the nodes of one graph, but --dataset={data.name} has"
+                f" {data.kind}s; leave it out"
+            )
+        from convnn.train.schemes.graphs import SCHEMES  # imports SciPy
+
+        if not (isinstance(network, GNN) and network.has_head):
+            raise InputError(f"--objective={config.objective} needs a linear map after the layers; add --linear_head")
+        return SCHEMES[config.objective](network, config, data)
+    return Supervised(network, config.criterion)
