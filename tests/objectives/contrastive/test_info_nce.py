@@ -190,7 +190,7 @@ WRONG = {
     "odd": ({"mixture": "concat", "z1": torch.ones(4, 7)}, "^rows of 7 columns must have an even number of them with"),
     "bank": ({"bank": torch.ones(3, 7)}, r"^keys of shape \(3, 7\) must be \(M, 8\), as wide as the queries$"),
     "both": ({"bank": torch.ones(3, 8), "negatives": 2}, "^negatives=2 must be None with a bank, whose rows are the"),
-    "many": ({"negatives": 7}, "^K=7 must be at most 6, the number of keys to choose from$"),
+    "many": ({"negatives": 7}, "^negatives=7 must be at most 6, the number of other rows$"),
 }
 
 
