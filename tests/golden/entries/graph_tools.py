@@ -16,10 +16,11 @@ from convnn.graphs.coarsen import (
     lloyd,
     multilevel_labels,
 )
-from convnn.graphs.embed.cores import core_numbers, core_walk_counts, undirected_lists
+from convnn.graphs.embed.cores import core_walk_counts, undirected_lists
 from convnn.graphs.embed.propagation import propagate
 from convnn.graphs.embed.skip_gram import SkipGram
 from convnn.nn import graphs
+from convnn.ops.cores import core_numbers
 from convnn.ops.walks import RandomWalks, Recorded
 from golden.case import Case
 from golden.entry import Entry

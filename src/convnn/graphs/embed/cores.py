@@ -1,4 +1,4 @@
-"""k-cores: how deep in the graph a node lies, and walks in proportion to it (CoreWalk)."""
+"""Walks in proportion to how deep in the graph a node lies (CoreWalk), and the lists of undirected graphs."""
 
 import math
 
@@ -9,26 +9,6 @@ from convnn.errors import InputError, check_at_least, check_choice
 from convnn.ops.ragged import Lists
 
 MODES = ("linear", "power", "sigmoid")
-
-
-def core_numbers(lists: Lists) -> Tensor:
-    """Return the core number (N,) of each node: the largest k for which it is in a subgraph of least degree k.
-
-    Nodes of the least degree are removed, all at once, until none is left; unlike networkx, whose numbers these are,
-    this takes no dictionary for each node.
-
-    Args:
-        lists: neighbours of nodes among themselves, undirected and without self-loops; see `undirected_lists`.
-    """
-    left = lists.lengths.clone()  # neighbours that are not removed yet
-    numbers = torch.full_like(left, -1)
-    core = 0
-    while bool((is_left := numbers < 0).any()):
-        core = max(core, int(left[is_left].min()))
-        while (removed := ((numbers < 0) & (left <= core)).nonzero().flatten()).numel():
-            numbers[removed] = core
-            left -= torch.bincount(lists.indices[lists.places(removed)], minlength=left.shape[0])
-    return numbers
 
 
 def core_walk_counts(

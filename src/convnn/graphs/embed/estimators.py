@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from convnn.errors import InputError, check_at_least, check_choice, check_positive
-from convnn.graphs.embed.cores import MODES, core_numbers, core_walk_counts, undirected_lists
+from convnn.graphs.embed.cores import MODES, core_walk_counts, undirected_lists
 from convnn.graphs.embed.skip_gram import Negatives, SkipGram
 from convnn.graphs.embed.training import Training, falling_rates
 from convnn.graphs.sample.augmented import Partition, walk_pairs
+from convnn.ops.cores import core_numbers
 from convnn.ops.walks import RandomWalks, Stream
 
 Progress = Callable[[int, int], None]

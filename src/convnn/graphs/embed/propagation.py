@@ -9,7 +9,8 @@ from scipy.sparse.linalg import spsolve
 from torch import Tensor
 
 from convnn.errors import InputError, check_at_least, check_positive
-from convnn.graphs.embed.cores import core_numbers, undirected_lists
+from convnn.graphs.embed.cores import undirected_lists
+from convnn.ops.cores import core_numbers
 
 
 class Embedder(Protocol):

@@ -10,15 +10,15 @@ so that each core contains all denser ones.
 
 from typing import NamedTuple
 
-import networkx
 import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from convnn.errors import check_at_least, check_choice
 from convnn.nn.graphs._checks import check_features
+from convnn.ops.cores import core_numbers
 from convnn.ops.edges import propagate
-from convnn.ops.ragged import check_edges, check_factors
+from convnn.ops.ragged import Lists, check_edges, check_factors
 
 CELLS = {"gru": nn.GRU, "lstm": nn.LSTM}
 
@@ -94,7 +94,8 @@ _FOUND = WeakIdKeyDictionary()
 
 def _shells_of(edge_index: Tensor, nodes: int, max_cores: int | None) -> list[_Shell]:
     pairs, places = _pairs_of(edge_index, nodes)
-    core = core_numbers(pairs, nodes)[pairs].amin(0)  # the densest core that has the edge
+    lists, _ = Lists.of_edges(torch.cat([pairs, pairs.flip(0)], 1), nodes)
+    core = core_numbers(lists)[pairs].amin(0)  # the densest core that has the edge
     most = int(core.max()) if core.numel() else 1
     core = core.clamp_max(most if max_cores is None else max_cores)
     levels = core.unique().flip(0) if core.numel() else core.new_ones(1)
@@ -109,15 +110,6 @@ def _pairs_of(edge_index: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
     keys, each = (low * nodes + high).unique(return_inverse=True)
     last = places.new_zeros(keys.shape[0]).scatter_reduce(0, each, places, "amax")
     return torch.stack([keys // max(nodes, 1), keys % max(nodes, 1)]), last
-
-
-def core_numbers(pairs: Tensor, nodes: int) -> Tensor:
-    """Return the core number (N,) of each node from the pairs (2, P) that are joined."""
-    graph = networkx.Graph()
-    graph.add_nodes_from(range(nodes))
-    graph.add_edges_from(pairs.T.tolist())
-    numbers = networkx.core_number(graph)
-    return torch.tensor([numbers[node] for node in range(nodes)], dtype=torch.long, device=pairs.device)
 
 
 def _joined(shells: list[Weighted]) -> Weighted:
