@@ -1,11 +1,21 @@
-"""Student-t assignments and their targets: loops, limits, gradients and bad input."""
+"""k-means, Student-t assignments and their targets: loops, limits, gradients and bad input."""
 
 import pytest
 import torch
 
 from convnn.errors import InputError
-from convnn.objectives.self_training import student_t_assignment, target_distribution
+from convnn.ops.centroids import k_means, student_t_assignment, target_distribution
 from small_graphs import features
+
+
+def test_k_means_finds_what_is_apart() -> None:
+    rows = torch.cat([features(5, 2) / 10, features(5, 2) / 10 + 9])
+    labels, centers = k_means(rows, 2)
+    assert labels.dtype == torch.long
+    assert (labels[:5] == labels[0]).all()
+    assert (labels[5:] == 1 - labels[0]).all()
+    torch.testing.assert_close(centers[labels[[0, 5]]], torch.stack([rows[:5].mean(0), rows[5:].mean(0)]))
+    assert k_means(torch.ones(4, 2), 3).labels.shape == (4,)  # fewer places than clusters
 
 
 @pytest.mark.parametrize("freedom", [1.0, 2.5])
@@ -32,6 +42,7 @@ def test_a_target_has_no_gradient_and_an_assignment_has_one_also_at_a_centre() -
     z, mu = features(5, 3).requires_grad_(), features(2, 3, seed=2).requires_grad_()
     torch.autograd.gradcheck(student_t_assignment, (z, mu))
     assert not target_distribution(student_t_assignment(z, mu)).requires_grad
+    assert target_distribution(student_t_assignment(z, mu), detach=False).requires_grad
     at_center = student_t_assignment(mu, mu).diagonal().sum()
     assert all(slope.isfinite().all() for slope in torch.autograd.grad(at_center, [mu]))
 
@@ -42,6 +53,12 @@ def test_a_cluster_that_nobody_has_stays_empty() -> None:
 
 
 def test_bad_input_is_named() -> None:
+    with pytest.raises(InputError, match=r"^clusters=4 must be at most the rows of features of shape \(3, 2\)"):
+        k_means(features(3, 2), 4)
+    with pytest.raises(InputError, match=r"^clusters=0 must be an integer of at least 1"):
+        k_means(features(3, 2), 0)
+    with pytest.raises(InputError, match=r"^features must be finite for k-means"):
+        k_means(features(3, 2) / 0, 2)
     with pytest.raises(InputError, match=r"^freedom=0 must be a positive number"):
         student_t_assignment(features(3, 2), features(2, 2), freedom=0)
     with pytest.raises(InputError, match=r"^features of shape \(3, 2\) and centers of shape \(2, 3\) must be"):

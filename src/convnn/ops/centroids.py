@@ -1,9 +1,53 @@
-"""Soft labels of learned clusters, and the sharper ones that they are trained towards."""
+"""Clusters around centres: those of k-means, soft labels by distance, and the sharper ones they are trained towards."""
+
+import warnings
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from convnn.errors import InputError, check_positive
+from convnn.errors import InputError, check_at_least, check_positive
+
+
+class Clusters(NamedTuple):
+    """What k-means finds.
+
+    Attributes:
+        labels: (N,) int64, the cluster of each row.
+        centers: (K, D), the mean of each cluster.
+    """
+
+    labels: Tensor
+    centers: Tensor
+
+
+def k_means(features: Tensor, clusters: int, seed: int = 0, *, starts: int = 1) -> Clusters:
+    """Return the clusters of the rows of features, by scikit-learn's `KMeans`, in float64.
+
+    For the clustered search `convnn.ops.kmeans` has rounds that run on any device.
+
+    Args:
+        features: (N, D).
+        clusters: K, at most N; of fewer distinct rows some stay empty.
+        seed: of the starts, which are drawn as k-means++ does.
+        starts: how many there are; the one with the least sum of squared distances counts.
+
+    Raises:
+        InputError: there are fewer rows than clusters, a feature is not finite, or a number is below 1.
+    """
+    from sklearn.cluster import KMeans  # takes a second to import
+
+    check_at_least("clusters", clusters, 1)
+    check_at_least("starts", starts, 1)
+    if features.dim() != 2 or clusters > features.shape[0]:
+        raise InputError(f"clusters={clusters} must be at most the rows of features of shape {tuple(features.shape)}")
+    if not bool(features.isfinite().all()):
+        raise InputError("features must be finite for k-means")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # fewer distinct rows than clusters leave some empty
+        found = KMeans(clusters, n_init=starts, random_state=seed).fit(features.detach().cpu().double().numpy())
+    labels, centers = torch.from_numpy(found.labels_).long(), torch.from_numpy(found.cluster_centers_)
+    return Clusters(labels.to(features.device), centers.to(features))
 
 
 def student_t_assignment(features: Tensor, centers: Tensor, *, freedom: float = 1.0) -> Tensor:
@@ -40,8 +84,8 @@ def student_t_assignment(features: Tensor, centers: Tensor, *, freedom: float = 
     return (-(freedom + 1) / 2 * torch.log1p(distances.square() / freedom)).softmax(1)
 
 
-def target_distribution(assignment: Tensor) -> Tensor:
-    r"""Return the sharpened soft labels that an assignment q is trained towards; they have no gradient.
+def target_distribution(assignment: Tensor, *, detach: bool = True) -> Tensor:
+    r"""Return the sharpened soft labels that an assignment q is trained towards.
 
     .. math:: p_{ik} = \frac{q_{ik}^2 / f_k}{\sum_l q_{il}^2 / f_l}, \qquad f_k = \sum_i q_{ik}
 
@@ -49,6 +93,7 @@ def target_distribution(assignment: Tensor) -> Tensor:
 
     Args:
         assignment: q, (N, K), not negative, with a positive entry in every row.
+        detach: whether the result has no gradient, as targets usually have.
 
     Returns:
         (N, K), rows of which add up to 1.
@@ -64,7 +109,7 @@ def target_distribution(assignment: Tensor) -> Tensor:
             f"assignment of shape {tuple(assignment.shape)} must be (N, K), not negative, with a positive entry in"
             " every row"
         )
-    assignment = assignment.detach()
+    assignment = assignment.detach() if detach else assignment
     totals = assignment.sum(0)
     weights = assignment.square() / totals.masked_fill(totals == 0, 1)  # of a cluster that nobody has: 0
     return weights / weights.sum(1, keepdim=True)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from convnn.graphs import communities
 from convnn.nn import graphs
 from convnn.objectives import contrastive
-from convnn.objectives.self_training import target_distribution
+from convnn.ops.centroids import target_distribution
 from convnn.ops.influence import influence_matrix
 from golden.case import Case
 from golden.entry import Entry, Refused

@@ -26,7 +26,7 @@ from convnn.graphs.build import (
 )
 from convnn.graphs.build.consensus import bernoulli_divergence, view_prior
 from convnn.graphs.cluster import ClusteringGCN, MultiViewGraphClustering, View, cluster_loss
-from convnn.graphs.cluster.multi_view import sharpened
+from convnn.ops.centroids import target_distribution
 from golden.case import Case
 from golden.entry import Entry, refuse
 
@@ -145,7 +145,7 @@ class MultiView(MultiViewGraphClustering):
         *each, fused = self.assignments(embedded)
         found = {} if "loss" not in tensors else self._losses(x, y, weights, tensors["noise"])
         found |= {"attn": embedded.scores, "adj_global": embedded.consensus, "x_global_pred": embedded.x_shared}
-        found |= {"z_fused": embedded.fused, "q_fused": fused, "target": sharpened(fused)}
+        found |= {"z_fused": embedded.fused, "q_fused": fused, "target": target_distribution(fused, detach=False)}
         for v, (z, q) in enumerate(zip(embedded.views, each, strict=True)):
             rebuilt = self.encoders[v].rebuild(embedded.latent[v])
             found |= {f"z.{v}": z, f"q.{v}": q, f"x_pred.{v}": rebuilt}

@@ -8,9 +8,10 @@ from torch.nn import functional as F
 from convnn.data.geometric import import_geometric
 from convnn.errors import InputError
 from convnn.graphs.cluster import MultiViewGraphClustering, View
-from convnn.graphs.cluster.multi_view import Embedded, agreement, residual_propagation, sharpened, soft_assignment
+from convnn.graphs.cluster.multi_view import Embedded, agreement, residual_propagation
 from convnn.nn import graphs
 from convnn.objectives.evaluation import clustering_accuracy
+from convnn.ops.centroids import student_t_assignment, target_distribution
 
 GENERATOR = {"hidden_channels": 5, "latent_channels": 4, "temperature": 1.0, "dropout": 0.0}
 
@@ -59,12 +60,12 @@ def test_assignments_and_targets_are_those_of_deep_embedded_clustering() -> None
     with torch.no_grad():
         pool.k.copy_(centers[None])
         pool.conv.weight.fill_(1)
-    q = soft_assignment(z[0], centers)
+    q = student_t_assignment(z[0], centers)
     logits = 1 / (1 + torch.cdist(z[0], centers) ** 2)
     torch.testing.assert_close(q, logits / logits.sum(1, keepdim=True))
     _, theirs = pool(z)
     torch.testing.assert_close(torch.softmax(q, 1)[None], theirs)  # of one head, after a convolution by 1
-    p = sharpened(q)
+    p = target_distribution(q, detach=False)
     loss = pool.kl_loss(q[None]) / 10
     torch.testing.assert_close(F.kl_div(q.log(), p, reduction="batchmean"), loss)
 
@@ -105,8 +106,8 @@ def test_loss_is_the_sum_of_its_parts(published: bool) -> None:
         adjacencies = adjacencies + F.binary_cross_entropy((z @ z.T).sigmoid(), view.adjacency)
     fused = torch.cat([embedded.views[0], 0.5 * embedded.views[1]], 1)
     torch.testing.assert_close(embedded.fused, fused)
-    q = [soft_assignment(z, c) for z, c in zip([*embedded.views, fused], model.centers, strict=True)]
-    p = sharpened(q[-1])
+    q = [student_t_assignment(z, c) for z, c in zip([*embedded.views, fused], model.centers, strict=True)]
+    p = target_distribution(q[-1], detach=False)
     clusters = 2 * sum((p * (p / one).log()).sum() / 12 for one in q)
     for name, expected in (("features", features), ("graphs", adjacencies), ("clusters", clusters)):
         torch.testing.assert_close(parts[name], expected)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from convnn.errors import InputError
 from convnn.objectives.contrastive import SCGC, Autoencoder, SCGCLoss, clustering_kl, neighbor_contrast
-from convnn.objectives.self_training import student_t_assignment, target_distribution
+from convnn.ops.centroids import student_t_assignment, target_distribution
 from convnn.ops.influence import influence_matrix
 from small_graphs import features, undirected
 

@@ -6,7 +6,7 @@ from sklearn.neighbors import NearestCentroid
 from torch import Tensor
 
 from convnn.errors import InputError
-from convnn.objectives.self_training import align_clusters, k_means, select_confident, stage_quota
+from convnn.objectives.self_training import align_clusters, select_confident, stage_quota
 from small_graphs import features
 
 CLASSES = 3
@@ -64,15 +64,6 @@ def test_the_quota_is_that_of_the_published_stage() -> None:
     assert stage_quota(known, 48, classes=3, layers=1, stages=1).tolist() == [9, 9, 18]  # eta is 12
 
 
-def test_k_means_finds_what_is_apart() -> None:
-    rows = torch.cat([features(5, 2) / 10, features(5, 2) / 10 + 9])
-    found = k_means(rows, 2)
-    assert found.dtype == torch.long
-    assert (found[:5] == found[0]).all()
-    assert (found[5:] == 1 - found[0]).all()
-    assert k_means(torch.ones(4, 2), 3).shape == (4,)  # fewer places than clusters
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -92,9 +83,6 @@ def test_k_means_finds_what_is_apart() -> None:
         (lambda x, y, c: select_confident(x, y, torch.ones(3)), r"^quota=.* must be 4 numbers of at least 0"),
         (lambda x, y, c: select_confident(x, y >= 0, torch.ones(4)), r"^probabilities of shape .*torch.bool must be"),
         (lambda x, y, c: select_confident(x, y, torch.ones(4), check=y[1:]), r"^check of shape \(39,\)"),
-        (lambda x, y, c: k_means(x, 41), r"^clusters=41 must be at most the rows of features of shape \(40, 4\)"),
-        (lambda x, y, c: k_means(x, 0), r"^clusters=0 must be an integer of at least 1"),
-        (lambda x, y, c: k_means(x / 0, 2), r"^features must be finite for k-means"),
     ],
 )
 def test_bad_input_is_named(call, message: str) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
-from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,6 +15,7 @@ from convnn.graphs.build.consensus import (
     published_divergence,
     view_prior,
 )
+from convnn.ops.centroids import k_means, student_t_assignment, target_distribution
 
 _MOST_PULL = 1000
 """The largest weight of the divergence of clusters."""
@@ -179,7 +179,9 @@ class MultiViewGraphClustering(nn.Module):
 
     def assignments(self, embedded: Embedded) -> list[Tensor]:
         """Return how much each node belongs to each cluster, (N, C), by each view and by all of them."""
-        return [soft_assignment(z, c) for z, c in zip([*embedded.views, embedded.fused], self.centers, strict=True)]
+        return [
+            student_t_assignment(z, c) for z, c in zip([*embedded.views, embedded.fused], self.centers, strict=True)
+        ]
 
     def loss(
         self,
@@ -200,8 +202,8 @@ class MultiViewGraphClustering(nn.Module):
             + l \Bigl( \mathrm{KL}(t \| q) + \sum_v \mathrm{KL}(t \| q^v) \Bigr)
 
         with rows of z of length one, s the soft graph of the generator, p that of the views by `view_prior`, q the
-        `soft_assignment` of the fused embeddings, and t its `sharpened` form, which is differentiated too. X-hat is
-        rebuilt from z before it is scaled.
+        `student_t_assignment` of the fused embeddings, and t its `target_distribution`, which is differentiated too.
+        X-hat is rebuilt from z before it is scaled.
 
         Args:
             views: of the nodes.
@@ -222,7 +224,7 @@ class MultiViewGraphClustering(nn.Module):
             graphs = graphs + F.binary_cross_entropy((z @ z.T).sigmoid(), view.adjacency)
         divergence = self.divergence(embedded.scores, views, weights, noise)
         *each, fused = self.assignments(embedded)
-        target = sharpened(fused)
+        target = target_distribution(fused, detach=False)
         clusters = pull * sum(F.kl_div(q.log(), target, reduction="batchmean") for q in (fused, *each))
         loss = features + self.lam_kl * (divergence + graphs) + clusters
         return {
@@ -279,7 +281,7 @@ class MultiViewGraphClustering(nn.Module):
     def predict(self, views: Sequence[View], *, n_init: int = 100, random_state: int = 0) -> Tensor:
         """Return the cluster (N,) of each node by k-means of the fused embeddings, after `fit`."""
         embedded = self.eval()(views, weights=self.weights_)
-        return _kmeans(embedded.fused, self.clusters, n_init, random_state)[0]
+        return k_means(embedded.fused, self.clusters, random_state, starts=n_init).labels
 
     def fit_predict(self, views: Sequence[View], *, random_state: int = 0, **settings: Any) -> Tensor:
         """Train, and return the cluster (N,) of each node; the settings are those of `fit`."""
@@ -289,7 +291,7 @@ class MultiViewGraphClustering(nn.Module):
     def _place_centers(self, views: Sequence[View], random_state: int) -> None:
         embedded = self.eval()(views)
         for center, z in zip(self.centers, [*embedded.views, embedded.fused], strict=True):
-            center.copy_(_kmeans(z, self.clusters, 10, random_state)[1])
+            center.copy_(k_means(z, self.clusters, random_state, starts=10).centers)
 
     def _check(self, views: Sequence[View]) -> None:
         widths, nodes = tuple(view.x.shape[1] for view in views), {view.x.shape[0] for view in views}
@@ -312,25 +314,12 @@ def residual_propagation(x: Tensor, graph: Tensor, order: int) -> Tensor:
     return out
 
 
-def soft_assignment(z: Tensor, centers: Tensor) -> Tensor:
-    r"""Return Student's t of distances, (N, C), :math:`q_{ic} \propto 1 / (1 + \lVert z_i - \mu_c \rVert^2)`."""
-    near = 1 / (1 + (z[:, None] - centers).square().sum(2))
-    return near / near.sum(1, keepdim=True)
-
-
-def sharpened(q: Tensor) -> Tensor:
-    r"""Return the target of deep embedded clustering, :math:`p_{ic} \propto q_{ic}^2 / \sum_j q_{jc}`, (N, C)."""
-    weighted = q.square() / q.sum(0)
-    return weighted / weighted.sum(1, keepdim=True)
-
-
 def agreement(embedded: Embedded, clusters: int, power: float, random_state: int = 0) -> Tensor:
     r"""Return the weights (V,) of views, :math:`r_v^{power}` over the largest of them.
 
     Here r is the normalised mutual information of the clusters that k-means finds in a view, and in all views fused.
     """
-    labels = _kmeans(embedded.fused, clusters, 3, random_state)[0]
-    of_views = [_kmeans(z, clusters, 3, random_state)[0] for z in embedded.views]
+    labels, *of_views = (k_means(z, clusters, random_state, starts=3).labels for z in (embedded.fused, *embedded.views))
     shared = torch.tensor([normalized_mutual_info_score(labels, own) for own in of_views], dtype=torch.float64)
     return (shared / shared.max()) ** power if shared.max() > 0 else torch.ones_like(shared)
 
@@ -361,12 +350,6 @@ def check_view(features: Tensor, adjacency: Tensor) -> None:
 def _over_sums(rows: Tensor) -> Tensor:
     sums = rows.sum(1, keepdim=True)
     return torch.where(sums > 0, rows / sums, torch.zeros_like(rows))
-
-
-def _kmeans(z: Tensor, clusters: int, n_init: int, random_state: int) -> tuple[Tensor, Tensor]:
-    """Return labels (N,) and centres (C, L)."""
-    found = KMeans(clusters, n_init=n_init, random_state=random_state).fit(z.detach().cpu().numpy())
-    return torch.from_numpy(found.labels_).long(), torch.from_numpy(found.cluster_centers_).to(z)
 
 
 def _mlp(in_channels: int, hidden_channels: int, out_channels: int) -> nn.Sequential:

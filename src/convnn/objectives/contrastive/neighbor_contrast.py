@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from convnn.errors import InputError, check_at_least, check_positive
 from convnn.objectives.contrastive.engine import Pairs, check_rows
 from convnn.objectives.contrastive.scores import Cosine
-from convnn.objectives.self_training.soft_clusters import student_t_assignment, target_distribution
+from convnn.ops.centroids import k_means, student_t_assignment, target_distribution
 from convnn.ops.influence import influence_matrix
 
 
@@ -147,10 +147,7 @@ class SCGCLoss(nn.Module):
     @torch.no_grad()
     def start(self, z: Tensor, seed: int = 0) -> None:
         """Put the centres where k-means finds them among embeddings (N, dim), the best of 20 times."""
-        from sklearn.cluster import KMeans  # takes half a second to import
-
-        found = KMeans(self.centers.shape[0], n_init=20, random_state=seed).fit(z.detach().cpu().double().numpy())
-        self.centers.copy_(torch.from_numpy(found.cluster_centers_))
+        self.centers.copy_(k_means(z, self.centers.shape[0], seed, starts=20).centers)
 
     def assign(self, z: Tensor) -> Tensor:
         """Return the soft labels (N, K) of embeddings (N, dim)."""

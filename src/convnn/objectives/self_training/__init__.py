@@ -15,8 +15,7 @@ from convnn.objectives.self_training.helper_tasks import (
     without_self,
 )
 from convnn.objectives.self_training.multi_stage import M3S, GrowingLabels
-from convnn.objectives.self_training.pseudo_labels import align_clusters, k_means, select_confident, stage_quota
-from convnn.objectives.self_training.soft_clusters import student_t_assignment, target_distribution
+from convnn.objectives.self_training.pseudo_labels import align_clusters, select_confident, stage_quota
 
 __all__ = [
     "M3S",
@@ -30,12 +29,9 @@ __all__ = [
     "cluster_pseudo_labels",
     "completion_target",
     "helper_loss",
-    "k_means",
     "link_loss",
     "sample_absent_links",
     "select_confident",
     "stage_quota",
-    "student_t_assignment",
-    "target_distribution",
     "without_self",
 ]

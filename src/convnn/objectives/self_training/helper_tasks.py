@@ -11,7 +11,8 @@ from convnn.errors import InputError, check_at_least, check_choice, check_fracti
 from convnn.nn import graphs
 from convnn.nn.graphs.batch import GraphBatch
 from convnn.objectives.self_training._network import NodeNetwork
-from convnn.objectives.self_training.pseudo_labels import align_clusters, k_means
+from convnn.objectives.self_training.pseudo_labels import align_clusters
+from convnn.ops.centroids import k_means
 
 TASKS = ("clustering", "partitioning", "completion")
 COMPLETION_SCALE = 100
@@ -36,8 +37,7 @@ def cluster_pseudo_labels(x: Tensor, labels: Tensor, *, classes: int, clusters: 
     Reference:
         You et al., "When Does Self-Supervision Help Graph Convolutional Networks?", arXiv 2006.09136.
     """
-    found = k_means(x, clusters, seed)
-    return align_clusters(x, found, labels, classes=classes, members="all")
+    return align_clusters(x, k_means(x, clusters, seed).labels, labels, classes=classes, members="all")
 
 
 def completion_target(x: Tensor, k: int) -> Tensor:

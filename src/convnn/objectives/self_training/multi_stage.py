@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from convnn.errors import InputError, check_at_least, check_positive
 from convnn.nn.graphs.batch import GraphBatch
 from convnn.objectives.self_training._network import NodeNetwork, check_labels
-from convnn.objectives.self_training.pseudo_labels import align_clusters, k_means, select_confident, stage_quota
+from convnn.objectives.self_training.pseudo_labels import align_clusters, select_confident, stage_quota
+from convnn.ops.centroids import k_means
 
 
 class GrowingLabels(nn.Module):
@@ -93,8 +94,9 @@ class GrowingLabels(nn.Module):
         network.train(was_training)
         opinion = None
         if self.check:
-            found = k_means(features, self.clusters, self.seed + int(self.stage)) if clusters is None else clusters
-            opinion = align_clusters(features, found, self.labels, classes=self.quota.shape[0])
+            if clusters is None:
+                clusters = k_means(features, self.clusters, self.seed + int(self.stage)).labels
+            opinion = align_clusters(features, clusters, self.labels, classes=self.quota.shape[0])
         nodes, given = select_confident(probabilities, self.labels, self.quota, check=opinion)
         self.labels[nodes] = given
         self.stage += 1

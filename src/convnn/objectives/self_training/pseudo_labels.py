@@ -1,7 +1,6 @@
 """Labels for nodes that have none: by the classes whose centroids are nearest, and by a network's confidence."""
 
 import math
-import warnings
 
 import torch
 from torch import Tensor
@@ -48,25 +47,6 @@ def stage_quota(labels: Tensor, edges: int, *, classes: int, layers: int, stages
     eta = nodes / (edges / nodes) ** layers
     whole = [math.floor(count * 3 * eta / int(counts.sum())) for count in counts.tolist()]
     return torch.tensor(whole, dtype=torch.double, device=labels.device) / stages
-
-
-def k_means(features: Tensor, clusters: int, seed: int = 0) -> Tensor:
-    """Return the cluster (N,) int64 of each row of the features (N, D), by scikit-learn's `KMeans`.
-
-    Raises:
-        InputError: there are fewer rows than clusters, or a feature is not finite.
-    """
-    from sklearn.cluster import KMeans  # takes a second to import
-
-    check_at_least("clusters", clusters, 1)
-    if features.dim() != 2 or clusters > features.shape[0]:
-        raise InputError(f"clusters={clusters} must be at most the rows of features of shape {tuple(features.shape)}")
-    if not bool(features.isfinite().all()):
-        raise InputError("features must be finite for k-means")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # fewer distinct rows than clusters leave some empty
-        found = KMeans(clusters, random_state=seed).fit_predict(features.detach().cpu().double().numpy())
-    return torch.from_numpy(found).long().to(features.device)
 
 
 def align_clusters(
