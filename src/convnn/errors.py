@@ -92,6 +92,26 @@ def check_positive(argument: str, value: float) -> None:
         raise InputError(f"{argument}={value!r} must be a positive number")
 
 
+def check_not_negative(argument: str, value: float) -> None:
+    """Check that the `value` of `argument` is a number of at least 0.
+
+    Raises:
+        InputError: it is not; the message names the argument and its value.
+    """
+    if not 0 <= value < float("inf"):
+        raise InputError(f"{argument}={value!r} must be at least 0")
+
+
+def check_rate(argument: str, value: float) -> None:
+    """Check that the `value` of `argument` is a share of things to drop that leaves some, in [0, 1).
+
+    Raises:
+        InputError: it is not; the message names the argument and its value.
+    """
+    if not 0 <= value < 1:
+        raise InputError(f"{argument}={value!r} must be at least 0 and less than 1")
+
+
 def check_at_most(argument: str, value: float, most: float) -> None:
     """Check that the `value` of `argument` is at most `most`, and not NaN.
 

@@ -120,7 +120,7 @@ WRONG = {
         lambda: communal_edge_scores(EDGES, COMMUNITY, torch.full((3,), math.nan)),
         r"^strength of shape \(3,\) must be \(3,\) and finite, one for each community$",
     ),
-    "p": (lambda: communal_edge_dropping(EDGES, SCORE, 1.0), "^p=1.0 must be at least 0 and below 1$"),
+    "p": (lambda: communal_edge_dropping(EDGES, SCORE, 1.0), "^p=1.0 must be at least 0 and less than 1$"),
     "threshold": (lambda: communal_edge_dropping(EDGES, SCORE, 0.1, 0), "^threshold=0 must be above 0 and at most 1$"),
     "score": (lambda: communal_edge_dropping(EDGES, -SCORE, 0.1), r"^score of shape \(32,\) must be \(32,\), finite"),
     "cap": (

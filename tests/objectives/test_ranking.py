@@ -95,7 +95,7 @@ def test_highest_scores_break_ties_by_index_and_put_nan_and_the_excluded_last() 
 FULL = torch.cartesian_prod(torch.tensor([1]), torch.arange(ITEMS)).T
 WRONG = {
     "shapes": (lambda: ranking.bpr_loss(torch.ones(2), torch.ones(3)), r"^positives of shape \(2,\) and negatives of"),
-    "decay": (lambda: ranking.bpr_loss(torch.ones(2), torch.ones(2), decay=-1), "^decay=-1 must not be negative$"),
+    "decay": (lambda: ranking.bpr_loss(torch.ones(2), torch.ones(2), decay=-1), "^decay=-1 must be at least 0$"),
     "nothing": (
         lambda: ranking.sample_triples(PAIRS[:, :0], USERS, ITEMS, 3),
         r"^interactions of shape \(2, 0\) must have at least one$",

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from convnn.errors import InputError
+from convnn.errors import InputError, check_rate
 from convnn.graphs.views import drop_edges, drop_features
 from convnn.ops.ragged import check_edges, check_factors
 
@@ -140,7 +140,7 @@ def communal_edge_dropping(
     Reference:
         Chen et al., arXiv 2305.04658.
     """
-    _check_rate(p)
+    check_rate("p", p)
     _check_limit("threshold", threshold)
     if score.shape != edge_index.shape[1:] or not bool(((score >= 0) & score.isfinite()).all()):
         raise InputError(
@@ -187,7 +187,7 @@ def communal_attribute_voting(
     Reference:
         Chen et al., arXiv 2305.04658.
     """
-    _check_rate(p)
+    check_rate("p", p)
     _check_limit("cap", cap)
     if x.dim() != 2 or not x.is_floating_point():
         raise InputError(f"x of shape {tuple(x.shape)} and {x.dtype} must be floating and (N, C), a row for each node")
@@ -220,11 +220,6 @@ def _check_communities(edge_index: Tensor, community: Tensor) -> None:
 def _check_strength(strength: Tensor, count: int, of: str) -> None:
     if strength.shape != (count,) or not bool(strength.isfinite().all()):
         raise InputError(f"strength of shape {tuple(strength.shape)} must be ({count},) and finite, one for each {of}")
-
-
-def _check_rate(p: float) -> None:
-    if not 0 <= p < 1:
-        raise InputError(f"p={p!r} must be at least 0 and below 1")
 
 
 def _check_limit(name: str, value: float) -> None:

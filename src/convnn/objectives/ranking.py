@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from convnn.errors import InputError, check_at_least
+from convnn.errors import InputError, check_at_least, check_not_negative
 from convnn.ops.ragged import check_edges
 
 
@@ -34,8 +34,7 @@ def bpr_loss(positives: Tensor, negatives: Tensor, embeddings: Sequence[Tensor] 
             f"positives of shape {tuple(positives.shape)} and negatives of shape {tuple(negatives.shape)} must both be"
             " (B,)"
         )
-    if not decay >= 0:
-        raise InputError(f"decay={decay} must not be negative")
+    check_not_negative("decay", decay)
     penalty = sum((rows.square().sum() for rows in embeddings), start=positives.new_zeros(()))
     return F.softplus(negatives - positives).mean() + decay / (2 * positives.shape[0]) * penalty
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from convnn.errors import InputError
+from convnn.errors import InputError, check_not_negative
 
 Snapshots = Tensor | Sequence[Tensor]
 """A tensor for each time, stacked where they have the same shape."""
@@ -40,8 +40,7 @@ def connective_loss(
     Reference:
         Liu et al., arXiv 2003.09902, with 20 negatives and Q = 20.
     """
-    if not negative_weight >= 0:
-        raise InputError(f"negative_weight={negative_weight} must not be negative")
+    check_not_negative("negative_weight", negative_weight)
     _check_counts(embeddings=embeddings, nodes=nodes, positives=positives, negatives=negatives)
     losses = []
     for t, (e, u, v, n) in enumerate(zip(embeddings, nodes, positives, negatives, strict=True)):

@@ -297,7 +297,7 @@ WRONG = {
     ),
     "weight": (
         lambda: connective_loss([X], [X], [X], [X], negative_weight=-1.0),
-        r"^negative_weight=-1\.0 must not be negative$",
+        r"^negative_weight=-1\.0 must be at least 0$",
     ),
 }
 

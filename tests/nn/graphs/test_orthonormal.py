@@ -202,7 +202,7 @@ def test_bad_input() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"eps": -1.0, "sigma": 1.0}, "eps=-1.0 must not be negative"),
+        ({"eps": -1.0, "sigma": 1.0}, "eps=-1.0 must be at least 0"),
         ({"eps": 1.0, "sigma": 0.0}, "sigma=0.0 must be a positive number"),
         ({"eps": 1.0, "sigma": 1.0, "samples": 0}, "samples=0 must be an integer of at least 1"),
     ],
@@ -217,11 +217,11 @@ def test_bounds_and_attacks_out_of_range() -> None:
         lambda: graphs.robustness_bound([torch.eye(2)], GRAPH, 12, eps=-1),
         lambda: graphs.gradient_attack(nn.Identity(), rows(4, 2), GRAPH, torch.arange(4), eps=-1.0),
     ):
-        with pytest.raises(InputError, match=r"^eps=-1(\.0)? must not be negative$"):
+        with pytest.raises(InputError, match=r"^eps=-1(\.0)? must be at least 0$"):
             bad()
     with pytest.raises(InputError, match=r"^weights=\[\] must have one for each layer$"):
         graphs.robustness_bound([], GRAPH, 12, eps=1.0)
     with pytest.raises(InputError, match=r"^edge_index has sources from 0 to 11; they must lie between 0 and 3$"):
         graphs.robustness_bound([torch.eye(2)], GRAPH, 4, eps=1.0)
-    with pytest.raises(InputError, match=r"^budget=-1\.0 must not be negative$"):
+    with pytest.raises(InputError, match=r"^budget=-1\.0 must be at least 0$"):
         graphs.noise_attack(rows(4, 2), -1.0)

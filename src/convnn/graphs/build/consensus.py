@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convnn.errors import InputError, check_at_least, check_positive
+from convnn.errors import InputError, check_at_least, check_positive, check_rate
 
 _EPS = 1e-10
 """What is added to a number before its logarithm is taken."""
@@ -60,8 +60,7 @@ class GraphGenerator(nn.Module):
         check_positive("temperature", temperature)
         if not 0 < threshold < 1:
             raise InputError(f"threshold={threshold!r} must lie between 0 and 1, without them")
-        if not 0 <= dropout < 1:
-            raise InputError(f"dropout={dropout!r} must be at least 0 and less than 1")
+        check_rate("dropout", dropout)
         self.in_channels, self.temperature, self.threshold = in_channels, temperature, threshold
         self.encode = _mlp(in_channels, hidden_channels, latent_channels, dropout)
         self.mix = nn.Parameter(torch.empty(latent_channels, latent_channels))

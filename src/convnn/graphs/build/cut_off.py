@@ -9,7 +9,7 @@ from scipy.sparse import csr_array, eye_array
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convnn.errors import InputError, check_at_least, check_fraction, check_positive
+from convnn.errors import InputError, check_at_least, check_fraction, check_positive, check_rate
 from convnn.graphs.build.structure import Ranked, check_lists, nearest_lists, structure_space
 
 
@@ -89,8 +89,7 @@ class AdaptiveFilter(nn.Module):
         super().__init__()
         check_at_least("in_channels", in_channels, 1)
         check_at_least("hidden_channels", hidden_channels, 1)
-        if not 0 <= dropout < 1:
-            raise InputError(f"dropout={dropout!r} must be at least 0 and less than 1")
+        check_rate("dropout", dropout)
         self.in_channels = in_channels
         self.lstm = nn.LSTM(in_channels, in_channels, batch_first=True, bidirectional=True)
         self.project = nn.Linear(2 * in_channels, in_channels)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convnn.errors import InputError, check_at_least
+from convnn.errors import InputError, check_at_least, check_not_negative
 from convnn.graphs.sample.augmented import Partition
 from convnn.ops.skip_gram import skip_gram
 from convnn.ops.walks import Stream
@@ -45,8 +45,7 @@ class SkipGram(nn.Module):
         super().__init__()
         check_at_least("num_nodes", num_nodes, 1)
         check_at_least("dim", dim, 1)
-        if negative_weight < 0:
-            raise InputError(f"negative_weight={negative_weight} must be at least 0")
+        check_not_negative("negative_weight", negative_weight)
         self.negative_weight = negative_weight
         self.weight_decay = weight_decay
         first = (Stream(seed).uniform(num_nodes, dim) - 0.5) / dim

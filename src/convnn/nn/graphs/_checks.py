@@ -92,13 +92,3 @@ def check_graph(x: Nodes, edge_index: Tensor, channels: int | None = None) -> tu
         check_features(nodes, channels)
     check_edges(edge_index, sources.shape[0], targets.shape[0])
     return sources, targets
-
-
-def check_dropout(dropout: float) -> None:
-    """Check that a rate of dropout leaves something.
-
-    Raises:
-        InputError: it is not in [0, 1).
-    """
-    if not 0 <= dropout < 1:
-        raise InputError(f"dropout={dropout!r} must be at least 0 and less than 1")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convnn.errors import InputError, check_choice, check_fraction, check_positive
+from convnn.errors import InputError, check_choice, check_fraction, check_not_negative, check_positive
 from convnn.objectives.contrastive.engine import Pairs, check_rows, check_views
 from convnn.objectives.contrastive.scores import Distance, Mixture, Score
 
@@ -63,8 +63,7 @@ def info_nce(
         bank, He et al., "Momentum Contrast", arXiv 1911.05722.
     """
     check_views(("z1", "z2"), z1, z2)
-    if not eps >= 0:
-        raise InputError(f"eps={eps!r} must be at least 0")
+    check_not_negative("eps", eps)
     if bank is not None:
         if negatives is not None:
             raise InputError(f"negatives={negatives} must be None with a bank, whose rows are the negatives")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convnn.errors import InputError, check_at_least, check_positive
+from convnn.errors import InputError, check_at_least, check_not_negative, check_positive
 from convnn.objectives.contrastive.engine import Pairs, check_rows
 from convnn.objectives.contrastive.scores import Cosine
 from convnn.ops.centroids import k_means, student_t_assignment, target_distribution
@@ -46,8 +46,7 @@ def neighbor_contrast(
     """
     check_rows("z", z)
     check_positive("tau", tau)
-    if not eps >= 0:
-        raise InputError(f"eps={eps!r} must be at least 0")
+    check_not_negative("eps", eps)
     own = torch.arange(z.shape[0], device=z.device)
     pairs = Pairs(z, z, Cosine(1 / tau), own=own, own_score=0.0, rows=rows)
     return -(pairs.share(weight) + eps).log().mean()

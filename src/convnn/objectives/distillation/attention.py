@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from convnn.errors import InputError, check_at_least
+from convnn.errors import InputError, check_at_least, check_not_negative
 
 Attention = tuple[Tensor, Tensor]
 """Edges (2, E), source and target, and their weights (E, H) for each head: as PyTorch Geometric returns attention."""
@@ -85,8 +85,7 @@ def distilled_cross_entropy(
     Reference:
         Wu, arXiv 2403.15419.
     """
-    if not 0 <= alpha < float("inf"):
-        raise InputError(f"alpha={alpha!r} must be at least 0")
+    check_not_negative("alpha", alpha)
     if train.dtype != torch.bool or train.shape != logits.shape[:1] or not train.any():
         raise InputError(f"train must be ({logits.shape[0]},) bool, True for at least one node with a label")
     return F.cross_entropy(logits[train], labels[train]) + alpha * distillation

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from convnn.errors import InputError, check_choice, check_fraction, check_positive
+from convnn.errors import InputError, check_choice, check_fraction, check_not_negative, check_positive
 from convnn.objectives.distillation.logits import (
     KINDS,
     best_class_loss,
@@ -186,8 +186,7 @@ class CSKD:
         check_choice("patches", self.patches, KINDS)
         check_choice("decay", self.decay, DECAYS)
         check_positive("temperature", self.temperature)
-        if not 0 <= self.weight < math.inf:
-            raise InputError(f"weight={self.weight!r} must be at least 0")
+        check_not_negative("weight", self.weight)
 
     def ratio(self, epoch: int, epochs: int) -> float:
         """Return the share of the local responses in an epoch, counted from 0, of a number of epochs.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convnn.errors import InputError, check_at_least, check_choice, check_fraction
+from convnn.errors import InputError, check_at_least, check_choice, check_fraction, check_not_negative
 from convnn.nn import graphs
 from convnn.nn.graphs.batch import GraphBatch
 from convnn.objectives.self_training._network import NodeNetwork
@@ -143,8 +143,7 @@ class HelperTask(nn.Module):
         check_choice("task", task, TASKS)
         check_at_least("outputs", outputs, 1)
         if task == "completion":
-            if not 0 <= weight < float("inf"):
-                raise InputError(f"weight={weight!r} must be at least 0")
+            check_not_negative("weight", weight)
         else:
             check_fraction("weight", weight)
         _check_target(task, target, outputs)

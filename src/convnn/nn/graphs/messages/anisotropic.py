@@ -9,10 +9,10 @@ from torch_geometric.nn import MessagePassing
 from torch_geometric.typing import OptTensor
 from torch_geometric.utils import degree
 
-from convnn.errors import check_at_least, check_choice
+from convnn.errors import check_at_least, check_choice, check_rate
 from convnn.nn._activations import ACTIVATIONS
 from convnn.nn._settings import written
-from convnn.nn.graphs._checks import Nodes, check_dropout, check_edge_attr, check_graph
+from convnn.nn.graphs._checks import Nodes, check_edge_attr, check_graph
 from convnn.nn.graphs.aggregation import REDUCTIONS, MaxAggregation, MeanAggregation, SumAggregation
 from convnn.ops import ragged
 from convnn.ops.edges import lists_of_edges
@@ -131,7 +131,7 @@ class SIRGCN(MessagePassing):
         if edge_dim is not None:
             check_at_least("edge_dim", edge_dim, 1)
         check_choice("aggr", aggr, AGGREGATIONS)
-        check_dropout(dropout)
+        check_rate("dropout", dropout)
         super().__init__(aggr=AGGREGATIONS[aggr]())
         self.in_channels, self.hidden_channels, self.out_channels = in_channels, hidden, out_channels
         self.edge_dim, self.aggregation, self.dropout = edge_dim, aggr, dropout

@@ -8,8 +8,7 @@ from torch.nn import functional as F
 from torch_geometric.nn import MLP
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
-from convnn.errors import InputError, check_at_least, check_fraction
-from convnn.nn.graphs._checks import check_dropout
+from convnn.errors import InputError, check_at_least, check_fraction, check_rate
 from convnn.ops import ragged
 from convnn.ops.edges import propagate
 from convnn.ops.ragged import Lists, check_edges
@@ -74,7 +73,7 @@ class CategoricalEncoder(nn.Module):
         if not 0 <= probe < float("inf"):
             raise InputError(f"probe={probe!r} must be at least 0, a weight that self-loops have in addition to 1")
         check_fraction("balance", balance)
-        check_dropout(dropout)
+        check_rate("dropout", dropout)
         super().__init__()
         self.probe, self.balance, self.dropout = probe, balance, dropout
         self.embedding = nn.Embedding(in_channels, latent_channels)

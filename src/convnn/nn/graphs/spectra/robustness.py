@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
-from convnn.errors import InputError, check_at_least, check_positive
+from convnn.errors import InputError, check_at_least, check_not_negative, check_positive
 from convnn.nn.graphs._checks import check_weights
 from convnn.ops.edges import propagate
 from convnn.ops.ragged import check_edges
@@ -75,8 +75,7 @@ def in_balls(normal: Tensor, uniform: Tensor, eps: float) -> Tensor:
     Raises:
         InputError: eps is negative.
     """
-    if not eps >= 0:
-        raise InputError(f"eps={eps!r} must not be negative")
+    check_not_negative("eps", eps)
     return eps * uniform.pow(1 / normal.shape[-1]).unsqueeze(-1) * F.normalize(normal, dim=-1, eps=0)
 
 
@@ -110,8 +109,7 @@ def robustness_bound(
     """
     if not weights:
         raise InputError("weights=[] must have one for each layer")
-    if not eps >= 0:
-        raise InputError(f"eps={eps!r} must not be negative")
+    check_not_negative("eps", eps)
     check_edges(edge_index, nodes)
     check_weights("edge_weight", edge_weight, edge_index.shape[1])
     edge_index, edge_weight = gcn_norm(edge_index, edge_weight, nodes, dtype=weights[0].dtype)
@@ -136,8 +134,7 @@ def noise_attack(x: Tensor, budget: float, generator: torch.Generator | None = N
     Reference:
         The published code of arXiv 2404.17947.
     """
-    if not budget >= 0:
-        raise InputError(f"budget={budget!r} must not be negative")
+    check_not_negative("budget", budget)
     noise = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
     return x + budget / x.shape[1] ** 0.5 * noise
 
@@ -172,8 +169,7 @@ def gradient_attack(
     Reference:
         Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks", arXiv 1706.06083.
     """
-    if not eps >= 0:
-        raise InputError(f"eps={eps!r} must not be negative")
+    check_not_negative("eps", eps)
     check_at_least("steps", steps, 1)
     attacked = slice(None) if nodes is None else nodes
     change = torch.zeros_like(x)
