@@ -11,7 +11,7 @@ import torch
 
 from convnn.cli import _unfinished, main
 from convnn.graphs import adjacency
-from convnn.graphs.coarsening_run import CoarseningRun
+from convnn.graphs.coarsen.run import CoarseningRun
 from convnn.graphs.embed import GraphVite, Training
 from launch import start, wait
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from convnn.data.geometric import import_geometric
 from convnn.errors import InputError, UnsupportedError
 from convnn.graphs.coarsen import Coarsening, GWCoarsen, graph_kernel, multilevel_labels
-from convnn.graphs.kernel_kmeans import Chances
+from convnn.graphs.coarsen.sparse_kmeans import Chances
 
 
 def weighted(nodes: int = 14, seed: int = 0, density: float = 0.4) -> Tensor:

@@ -4,7 +4,7 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array, diags_array, eye_array
+from scipy.sparse import csr_array, diags_array
 from torch import Tensor
 
 from convnn.errors import InputError
@@ -32,20 +32,6 @@ def entries(matrix: Matrix) -> tuple[Tensor, Tensor, Tensor]:
         return rows, columns, torch.from_numpy(found.data)
     rows, columns = matrix.nonzero().T.contiguous()
     return rows, columns, matrix[rows, columns]
-
-
-def kernel_of(adjacency: Matrix, kind: str) -> Matrix:
-    """Return the kernel (N, N) of a checked adjacency; see `coarsen.graph_kernel`."""
-    degrees = adjacency.sum(1)
-    if isinstance(adjacency, Tensor):
-        if kind == "unnormalized":
-            return adjacency + degrees.diag()
-        scale = degrees.rsqrt().masked_fill(degrees == 0, 0)
-        return torch.eye(len(degrees), dtype=torch.float64) + scale[:, None] * adjacency * scale
-    if kind == "unnormalized":
-        return csr_array(diags_array(degrees) + adjacency)
-    roots = np.divide(1, np.sqrt(degrees), out=np.zeros_like(degrees), where=degrees > 0)
-    return csr_array(eye_array(len(roots)) + scaled(adjacency, roots))
 
 
 def scaled(matrix: csr_array, factors: np.ndarray) -> csr_array:

@@ -8,14 +8,8 @@ from torch import Tensor
 
 from convnn.data.geometric import import_geometric
 from convnn.graphs import sample
-from convnn.graphs.coarsen import (
-    Coarsening,
-    GWCoarsen,
-    draw_probability,
-    graph_kernel,
-    lloyd,
-    multilevel_labels,
-)
+from convnn.graphs.coarsen import Coarsening, GWCoarsen, graph_kernel, multilevel_labels
+from convnn.graphs.coarsen.dense_kmeans import draw_probability, lloyd
 from convnn.graphs.embed.cores import core_walk_counts, undirected_lists
 from convnn.graphs.embed.propagation import propagate
 from convnn.graphs.embed.skip_gram import SkipGram

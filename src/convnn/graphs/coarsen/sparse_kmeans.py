@@ -1,4 +1,4 @@
-"""Weighted k-means in the features of a sparse kernel, which are never written down: each round passes its entries."""
+"""Weighted k-means in the features of a sparse kernel, which are never written down: a round passes its entries."""
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -9,7 +9,7 @@ from convnn.errors import InputError
 def first_centres(kernel: csr_array, n: int, power: float, seed: int) -> np.ndarray:
     """Return n nodes drawn by k-means++: each in proportion to a power of its squared distance to those before.
 
-    The distance to zero counts, too; see `coarsen.draw_probability`, whose draws these are.
+    The distance to zero counts, too; see `dense_kmeans.draw_probability`, whose draws these are.
     """
     random, own = np.random.RandomState(seed), kernel.diagonal()
     chances, centres = Chances(own**power), np.empty(n, dtype=np.int64)

@@ -1,169 +1,22 @@
-"""Graphs made smaller: nodes that look alike to a kernel become one, by weighted k-means (ICML 2023)."""
+"""The estimator that coarsens a graph."""
 
 import math
-import warnings
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array, issparse
-from scipy.spatial.distance import cdist
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
+from scipy.sparse import issparse
 from torch import Tensor
 
 from convnn.errors import InputError, UnsupportedError, check_at_least, check_choice
-from convnn.graphs.adjacency import Matrix, adjacency_matrix, checked, entries, kernel_of, scaled
-from convnn.graphs.coarsening_run import CoarseningRun, Improve
-from convnn.graphs.kernel_kmeans import between, first_centres, means, nearest_centres, single_nodes
+from convnn.graphs.adjacency import Matrix, adjacency_matrix, checked, entries
+from convnn.graphs.coarsen.coarsening import Coarsening
+from convnn.graphs.coarsen.dense_kmeans import draw_probability, lloyd, multilevel_labels
+from convnn.graphs.coarsen.kernels import KERNELS, kernel_of
+from convnn.graphs.coarsen.run import CoarseningRun, Improve
+from convnn.graphs.coarsen.sparse_kmeans import first_centres, means, nearest_centres, single_nodes
 
-KERNELS = ("normalized", "unnormalized")
 STARTS = ("k-means++", "multilevel")
-
-
-def graph_kernel(adjacency: Matrix, kind: str = "normalized") -> Matrix:
-    r"""Return a positive semidefinite kernel S (N, N) of nodes, sparse if the adjacency is.
-
-    .. math:: \text{normalized:}\ I + D^{-1/2} A D^{-1/2}, \qquad \text{unnormalized:}\ D + A
-
-    Args:
-        adjacency: A (N, N), symmetric, at least 0; a self-loop counts once in the degree, and an isolated node has 1 on
-            the diagonal of the normalized kernel.
-        kind: "normalized", whose eigenvalues lie in [0, 2], or "unnormalized".
-
-    Raises:
-        InputError: the kind is unknown, or the adjacency not as above.
-    """
-    check_choice("kernel", kind, KERNELS)
-    return kernel_of(checked(adjacency), kind)
-
-
-def multilevel_labels(adjacency: Tensor, n: int) -> Tensor:
-    """Return labels (N,) from merging, again and again, the two nodes with the nearest rows.
-
-    Rows are divided by their sums and compared by the sum of absolute differences, ties going to the first pair; a
-    merged node comes last. It takes a matrix of distances for each merger, and is for graphs of hundreds of nodes.
-    """
-    current, groups = checked(adjacency).numpy(), [[i] for i in range(adjacency.shape[0])]
-    while len(groups) > n:
-        sums = current.sum(1, keepdims=True)
-        rows = np.divide(current, sums, out=np.zeros_like(current), where=sums > 0)
-        distances = cdist(rows, rows, "cityblock")
-        distances[np.tril_indices(len(rows))] = np.inf
-        first, second = np.unravel_index(distances.argmin(), distances.shape)
-        kept = [i for i in range(len(groups)) if i not in (first, second)]
-        groups = [groups[i] for i in kept] + [groups[first] + groups[second]]
-        joined = np.zeros((len(groups), len(current)))
-        joined[np.arange(len(kept)), kept] = 1
-        joined[-1, [first, second]] = 1
-        current = joined @ current @ joined.T
-    labels = torch.empty(adjacency.shape[0], dtype=torch.long)
-    for label, members in enumerate(groups):
-        labels[members] = label
-    return labels
-
-
-@dataclass(frozen=True)
-class Coarsening:
-    r"""What follows from an assignment of N nodes to n supernodes.
-
-    With the shares m of the nodes' weights, and c of the supernodes':
-
-    Attributes:
-        labels: (N,) the supernode of each node, each of 0 to n - 1 at least once.
-        weights: (N,) m, whose sum is 1.
-    """
-
-    labels: Tensor
-    weights: Tensor
-
-    @property
-    def membership(self) -> Tensor:
-        """Which node is in which supernode, C (n, N), 0 or 1."""
-        return torch.nn.functional.one_hot(self.labels).T.double()
-
-    @property
-    def mass(self) -> Tensor:
-        """The share of each supernode, c (n,)."""
-        return self.weights.new_zeros(int(self.labels.max()) + 1).index_add(0, self.labels, self.weights)
-
-    @property
-    def shares(self) -> Tensor:
-        """The share of each node in its supernode, m_i / c_p (N,)."""
-        return self.weights / self.mass[self.labels]
-
-    @property
-    def mean(self) -> Tensor:
-        r"""Weights of means over the nodes of each supernode, :math:`\bar C_{pi} = C_{pi} m_i / c_p`."""
-        return self.membership * self.weights / self.mass[:, None]
-
-    @property
-    def projection(self) -> Tensor:
-        r"""The same with :math:`\sqrt{m_i / c_p}`, C_w (n, N), whose rows are orthonormal."""
-        return self.mean.sqrt()
-
-    def adjacency(self, adjacency: Matrix) -> Matrix:
-        """Return C A C^T (n, n): sums of the weights between nodes, inside a supernode over ordered pairs."""
-        if issparse(adjacency):
-            return self._between(adjacency, torch.ones_like(self.weights))
-        return self.membership @ adjacency.double() @ self.membership.T
-
-    def similarity(self, kernel: Matrix) -> Matrix:
-        r"""Return :math:`\bar C S \bar C^T`, means of the kernel."""
-        return self._between(kernel, self.shares) if issparse(kernel) else self.mean @ kernel @ self.mean.T
-
-    def spectral(self, kernel: Matrix) -> Matrix:
-        """Return C_w S C_w^T, whose eigenvalues stand for those of S."""
-        if issparse(kernel):
-            return self._between(kernel, self.shares.sqrt())
-        return self.projection @ kernel @ self.projection.T
-
-    def features(self, x: Tensor) -> Tensor:
-        """Return the weighted means (n, C) of the features (N, C) of the nodes of each supernode."""
-        rows = x * self.shares.to(x.dtype).unsqueeze(1)
-        return x.new_zeros(self.mass.shape[0], x.shape[1]).index_add(0, self.labels, rows)
-
-    def objective(self, kernel: Matrix) -> float:
-        r"""Return what weighted k-means minimises, :math:`\sum_i m_i \|\phi_i - \mu\|^2 = tr U - tr C_w U C_w^T`.
-
-        Here :math:`U = M^{1/2} S M^{1/2}`, with M = diag(m).
-        """
-        weighted = self._weighted(kernel)
-        return float(weighted.diagonal().sum() - self.spectral(weighted).diagonal().sum())
-
-    def plan_cost(self, kernel: Matrix) -> float:
-        r"""Return a bound on the squared Gromov-Wasserstein distance: the cost of the plan T = C diag(m).
-
-        .. math:: GW_2^2 \le \sum_{pqij} (\bar S_{pq} - S_{ij})^2 T_{pi} T_{qj} = \|U\|_F^2 - \|C_w U C_w^T\|_F^2
-        """
-        weighted = self._weighted(kernel)
-        return float((weighted**2).sum() - (self.spectral(weighted) ** 2).sum())
-
-    def spectral_bound(self, kernel: Matrix) -> float:
-        r"""Return a bound on the cost of the plan from eigenvalues alone, of U and of C_w U C_w^T, in descending order.
-
-        .. math::
-            \lambda_{N-n+1} \sum_{i \le n} (\lambda_i - \lambda^c_i) + \sum_i \lambda_i^2
-            - \sum_{i \le n} \lambda_i \lambda_{N-n+i}
-
-        Raises:
-            UnsupportedError: the kernel is sparse.
-        """
-        if issparse(kernel):
-            raise UnsupportedError("kernel must be dense, because the bound needs all of its eigenvalues")
-        weighted = self._weighted(kernel)
-        all_, coarse = (torch.linalg.eigvalsh(one).flip(0) for one in (weighted, self.spectral(weighted)))
-        nodes, n = len(all_), len(coarse)
-        lost = all_[nodes - n] * (all_[:n] - coarse).sum()
-        return float(lost + all_.square().sum() - (all_[:n] * all_[nodes - n :]).sum())
-
-    def _weighted(self, kernel: Matrix) -> Matrix:
-        roots = self.weights.sqrt()
-        return scaled(kernel, roots.numpy()) if issparse(kernel) else roots[:, None] * kernel * roots
-
-    def _between(self, matrix: csr_array, factors: Tensor) -> csr_array:
-        return between(matrix, self.labels.numpy(), factors.numpy(), self.mass.shape[0])
 
 
 class GWCoarsen:
@@ -357,31 +210,6 @@ class GWCoarsen:
             chances = draw_probability(self.kernel_, centers, self.power).numpy()
             centers.append(int(random.choice(nodes, p=chances)))
         return centers
-
-
-def draw_probability(kernel: Tensor, centers: list[int], power: float) -> Tensor:
-    """Return the chances (N,) of the next centre: a power of the squared distance to the nearest centre, or to zero."""
-    own = kernel.diagonal()
-    squared = (own + own[centers, None] - 2 * kernel[centers]).amin(0).clamp_min(0)
-    squared[centers] = 0
-    chances = torch.minimum(squared, own) ** power
-    if not chances.any():  # every node lies on a centre
-        chances = torch.ones_like(own)
-        chances[centers] = 0
-    return chances / chances.sum()
-
-
-def lloyd(features: Tensor, weights: Tensor, start: Tensor, max_iter: int) -> Tensor:
-    """Return the labels (N,) of scikit-learn's k-means from centres `start` (n, N) times the features (N, D).
-
-    A cluster that empties gets the farthest node (the published code begins anew).
-    """
-    n = start.shape[0]
-    means = KMeans(n, init=(start @ features).numpy(), n_init=1, max_iter=max_iter, tol=0, algorithm="lloyd")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct nodes than clusters
-        labels = torch.from_numpy(means.fit_predict(features.numpy(), sample_weight=weights.numpy())).long()
-    return labels.unique(return_inverse=True)[1]  # nodes that equal each other may leave fewer supernodes
 
 
 def _each_its_own(nodes: int) -> Improve:
