@@ -56,7 +56,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     reports = [one for group in terminalreporter.stats.values() for one in group if isinstance(one, pytest.TestReport)]
     for report in reports:
         name = NAMES[kind](report.nodeid)
-        seconds[name] += report.processor_seconds
+        seconds[name] += getattr(report, "processor_seconds", 0.0)  # none where a worker died
         tests[name] += report.when == "call"
     terminalreporter.section("processor time")
     terminalreporter.write_line(f"{seconds.total():8.1f} s, {tests.total():5} tests")

@@ -1,5 +1,9 @@
 """Programs that tests run in separate processes."""
 
+import os
+import runpy
+import sys
+import time
 from pathlib import Path
 
 import torch
@@ -87,3 +91,27 @@ def take_all(folder: Path, names: list[str]) -> int:
             (folder / claim.run).touch()
             claims.finish(claim, 0.5)
     return 0
+
+
+def run_main_py(folder: str, argv: list[str]) -> None:
+    """Run `python main.py` in a folder; the script ends its process."""
+    os.chdir(folder)
+    sys.argv[1:] = argv
+    runpy.run_path(str(Path(__file__).parents[1] / "main.py"), run_name="__main__")
+
+
+def embed_slowly(argv: list[str]) -> int:
+    """Run `convnn graph embed`, slowly and keeping every step."""
+    from convnn.cli import _unfinished, main
+    from convnn.graphs.embed import Training
+
+    advance = Training.advance
+
+    def slowly(run: Training) -> None:
+        advance(run)
+        time.sleep(0.05)
+
+    Training.advance = slowly
+    _unfinished.parse_interval = lambda _: (None, 0)
+    _unfinished._LEAST_WORK = 0
+    return main(argv)

@@ -1,14 +1,12 @@
 """No T x T scores and no K-fold copy: the peak memory of a separate process, above its inputs."""
 
-import ctypes
 from pathlib import Path
 
 import pytest
-import torch
 
-from convnn import nn
 from convnn.backends import cpu
 from launch import start, wait
+from peak_memory import print_peaks
 
 CAN_MEASURE = Path("/proc/self/clear_refs").exists()
 
@@ -18,46 +16,13 @@ pytestmark = [
 ]
 
 FLOATS = 4 / 2**20
-M_MMAP_THRESHOLD = -3
-
-
-def _measure(layers: list[tuple[str, tuple, dict]], small: tuple[int, ...], shape: tuple[int, ...]) -> int:
-    """Print the megabytes that a training step of each layer adds to this process."""
-    libc = ctypes.CDLL(None)
-    # By a fixed threshold freed maps go back at once; glibc otherwise keeps some, now these, now those.
-    libc.mallopt(M_MMAP_THRESHOLD, 2**16)
-    torch.set_num_threads(2)
-    for name, sizes, settings in layers:
-        layer = getattr(nn, name)(*sizes, **settings)
-        _step(layer, torch.randn(small, requires_grad=True))
-        x = torch.randn(shape)
-        if x.dim() == 4:
-            x = x.contiguous(memory_format=torch.channels_last)
-        x.requires_grad_()
-        libc.malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
-        before = _status("VmRSS")
-        _step(layer, x)
-        print((_status("VmHWM") - before) / 2**20)
-        del x
-    return 0
-
-
-def _step(layer: torch.nn.Module, x: torch.Tensor) -> None:
-    out = layer(x)
-    out.backward(torch.ones_like(out))
-
-
-def _status(field: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
 def _peaks(
     layers: list[tuple[str, tuple, dict]], small: tuple[int, ...], shape: tuple[int, ...], log: Path
 ) -> list[float]:
     """Return the megabytes that a training step of each layer adds to a separate process."""
-    assert wait(start(_measure, layers, small, shape, log=log)) == 0, log.read_text()
+    assert wait(start(print_peaks, layers, small, shape, log=log)) == 0, log.read_text()
     return [float(peak) for peak in log.read_text().split()]
 
 

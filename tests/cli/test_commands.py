@@ -1,9 +1,6 @@
 """Tests of the commands on one tiny trained network."""
 
 import json
-import os
-import runpy
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ from convnn.viz import draw_curves
 from launch import start, wait
 from launch import train as train_in_process
 from pairwise import only
+from programs import run_main_py
 
 ROOT = Path(__file__).parents[2]
 PNG = b"\x89PNG"
@@ -230,13 +228,6 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info"]) == 0
     assert "reference" in capsys.readouterr().out
     assert main(["models", "xyz*"]) == 2
-
-
-def run_main_py(folder: str, argv: list[str]) -> None:
-    """Run `python main.py` in a folder; the script ends its process."""
-    os.chdir(folder)
-    sys.argv[1:] = argv
-    runpy.run_path(str(ROOT / "main.py"), run_name="__main__")
 
 
 def test_main_py_is_the_train_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,8 +53,10 @@ def values_of(f):
 
 
 NETWORKS = [(m, one) for m in list_models() for one in layers_for(m)]
-OF_OTHER_LIBRARIES = "pretrained"
-OTHERS = {f.name: values_of(f) for f in fields(TrainConfig) if f.name not in ("model", "layer", OF_OTHER_LIBRARIES)}
+NOT_WITH_ANY = ("pretrained", "distill", "distill_checkpoint")
+"""Flags that go with some values of others only."""
+
+OTHERS = {f.name: values_of(f) for f in fields(TrainConfig) if f.name not in ("model", "layer", *NOT_WITH_ANY)}
 FLAGS = st.builds(
     lambda network, others: dict(zip(("model", "layer"), network, strict=True)) | others,
     st.sampled_from(NETWORKS),
@@ -181,6 +183,7 @@ NO_PATHS = (
     "kernel_mode",
     "grid_range",
     *("ego_sizes", "aggr", "context_aggr", "aggregators", "scalers", "exponents"),
+    *("distill", "distill_weights", "distill_exponents", "distill_layers", "drop_edges", "drop_features"),
 )
 
 

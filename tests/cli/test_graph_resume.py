@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from convnn.cli import _unfinished, main
+from convnn.cli import main
 from convnn.graphs import adjacency
 from convnn.graphs.coarsen.run import CoarseningRun
 from convnn.graphs.embed import GraphVite, Training
 from launch import start, wait
+from programs import embed_slowly
 
 EMBED = ["embed", "--dim", "4", "--epochs", "30", "--num_parts", "2"]
 COARSEN = ["coarsen", "--n", "6", "--n_init", "4"]
@@ -72,27 +73,13 @@ def test_a_signal_ends_the_step_and_resume_gives_the_same_bytes(
     assert not list(tmp_path.glob("*.unfinished"))
 
 
-def killed(argv: list[str]) -> int:
-    """Embed, slowly and keeping every step."""
-    advance = Training.advance
-
-    def slowly(run: Training) -> None:
-        advance(run)
-        time.sleep(0.05)
-
-    Training.advance = slowly
-    _unfinished.parse_interval = lambda _: (None, 0)
-    _unfinished._LEAST_WORK = 0
-    return main(argv)
-
-
 @pytest.mark.slow
 def test_after_a_kill_at_any_moment_the_vectors_have_the_same_bits(edges: Path, tmp_path: Path) -> None:
     whole, out, kept = tmp_path / "whole.npy", tmp_path / "out.npy", tmp_path / "out.npy.unfinished"
     assert main(words("embed", edges, whole)) == 0
     for delay in (0.0, 0.03):
         before = kept.read_bytes() if kept.exists() else b""
-        process = start(killed, words("embed", edges, out, "--resume"), log=tmp_path / "log.txt")
+        process = start(embed_slowly, words("embed", edges, out, "--resume"), log=tmp_path / "log.txt")
         end = time.monotonic() + 100
         while not kept.exists() or kept.read_bytes() == before:
             assert process.is_alive()

@@ -33,7 +33,8 @@ def code_of(path: Path) -> str:
 
 
 def defines_layers(path: Path) -> bool:
-    return any(isinstance(node, ast.ClassDef) for node in ast.parse(code_of(path)).body)
+    classes = [node for node in ast.parse(code_of(path)).body if isinstance(node, ast.ClassDef)]
+    return any("Objective" not in map(ast.unparse, one.bases) for one in classes)
 
 
 def layers_of(page: Path) -> Iterator[tuple[nn.Module, torch.Tensor]]:

@@ -76,7 +76,7 @@ def test_the_probe_does_not_change_what_it_reads() -> None:
         ("--objective infonce --batch_size 1", "--objective contrasts images with others, but a batch has 1"),
         ("--objective infonce --negatives 99", "--negatives=99 must be at most 30"),
         ("--objective nothing", "--objective='nothing' is not one of labels"),
-        ("--objective infonce --temperature 0", "--temperature=0"),
+        ("--objective infonce --contrast_temperature 0", "--contrast_temperature=0"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(flags: str, message: str, tmp_path: Path, capsys) -> None:

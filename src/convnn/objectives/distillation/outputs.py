@@ -24,6 +24,7 @@ class LayerOutputs:
         InputError: the network has no such layer, or one is named twice.
 
     Example:
+        >>> import torch
         >>> network = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
         >>> outputs = LayerOutputs(network, ["1"])
         >>> _ = network(torch.zeros(5, 4))

@@ -26,7 +26,7 @@ class ObjectiveFlags:
         " features that it does not change; or labels that are added in stages (m3s), or a helper task beside them",
         OBJECTIVES,
     )
-    temperature: float = flag(0.1, "temperature of the kernel of infonce, and of csgcl", above=0.0)
+    contrast_temperature: float = flag(0.1, "temperature of the kernel of infonce, and of csgcl", above=0.0)
     gamma: float = flag(2.0, "power of the distance in this kernel: 2 is a Gaussian, InfoNCE as usual", above=0.0)
     mixture: str = flag(
         "none",
@@ -41,7 +41,7 @@ class ObjectiveFlags:
     projection_dim: int = flag(128, "channels in which views are compared", least=1, most=WIDEST)
     projection_hidden: int = flag(2048, "channels before them", least=1, most=WIDEST)
     influence_order: int = flag(2, "most steps by which a node influences another in scgc", least=1, most=DEEPEST)
-    tau: float = flag(1.0, "factor of the cosine in scgc", above=0.0)
+    cosine_factor: float = flag(1.0, "factor of the cosine in scgc", above=0.0)
     contrast_weight: float = flag(2.0, "weight of the contrast of neighbours in scgc", least=0.0)
     cluster_weight: float = flag(0.1, "weight of its clusters", least=0.0)
     stages: int = flag(5, "how often m3s gives labels to the surest nodes, at equal distances", least=1, most=DEEPEST)
@@ -51,9 +51,7 @@ class ObjectiveFlags:
     )
     parts: int = flag(8, "parts of the graph in partitioning", least=1, most=WIDEST)
     completion_dim: int = flag(16, "singular vectors of the features in completion", least=1, most=WIDEST)
-    drop_edges: float = flag(0.3, "share of the edges that csgcl drops in one view", least=0.0, most=1.0)
-    drop_edges_2: float = flag(0.4, "share of the edges in the other", least=0.0, most=1.0)
-    drop_features: float = flag(0.1, "share of the features that csgcl drops in one view", least=0.0, most=1.0)
-    drop_features_2: float = flag(0.0, "share of the features in the other", least=0.0, most=1.0)
+    drop_edges: str = flag("0.3,0.4", "shares of the edges that csgcl drops in its two views")
+    drop_features: str = flag("0.1,0", "shares of the features that it drops")
     team_up: float = flag(1.0, "how much csgcl lets strong communities count in the end", least=0.0)
     team_up_start: int = flag(500, "epoch from which they begin to", least=0)

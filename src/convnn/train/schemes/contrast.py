@@ -44,7 +44,7 @@ class Contrast(Objective):
             self.probe.width,
             config.projection_dim,
             config.projection_hidden,
-            temperature=config.temperature,
+            temperature=config.contrast_temperature,
             gamma=config.gamma,
             mixture=None if config.mixture == "none" else config.mixture,
             weight=config.mixture_weight,

@@ -96,7 +96,7 @@ class NeighborContrast(Unlabelled):
         influence = influence_matrix(
             self.graph.edge_index, len(x), config.influence_order, cumulative=True, dtype=x.dtype
         )
-        weights = {"tau": config.tau, "alpha": config.contrast_weight, "beta": config.cluster_weight}
+        weights = {"tau": config.cosine_factor, "alpha": config.contrast_weight, "beta": config.cluster_weight}
         self.scheme = SCGCLoss(self.classes, self.width, influence, **weights)
 
     def compare(self, graph: GraphBatch, z: Tensor) -> dict[str, Tensor]:
@@ -116,9 +116,14 @@ class TeamUp(Unlabelled):
         of_communities, of_nodes = community_strength(edges, community)
         self.score = communal_edge_scores(edges, community, of_communities)
         self.strength = of_nodes.to(self.graph.x.dtype)
-        self.rates = ((config.drop_edges, config.drop_features), (config.drop_edges_2, config.drop_features_2))
+        rates = (two_shares(name, getattr(config, name)) for name in ("drop_edges", "drop_features"))
+        self.rates = tuple(zip(*rates, strict=True))
         self.scheme = CSGCLLoss(
-            self.width, self.strength, tau=config.temperature, start=config.team_up_start, largest=config.team_up
+            self.width,
+            self.strength,
+            tau=config.contrast_temperature,
+            start=config.team_up_start,
+            largest=config.team_up,
         )
         self.epoch = 0
 
@@ -202,6 +207,21 @@ class WithHelper(OfNodes):
         with torch.no_grad():
             logits = self.network(batch.inputs)
         return Outcome(total(parts), logits, {name: part.detach() for name, part in parts.items()})
+
+
+def two_shares(name: str, text: str) -> tuple[float, float]:
+    """Return the shares, each at least 0 and below 1, that a flag gives for two views.
+
+    Raises:
+        InputError: there are not two of them, or one is out of range.
+    """
+    try:
+        first, second = map(float, text.split(","))
+        if 0 <= first < 1 and 0 <= second < 1:
+            return first, second
+    except ValueError:
+        pass
+    raise InputError(f"--{name}={text} must be two numbers of at least 0 and below 1, such as 0.3,0.4")
 
 
 def total(parts: dict[str, Tensor]) -> Tensor:
