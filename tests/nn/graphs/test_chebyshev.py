@@ -8,19 +8,19 @@ import torch
 from torch import Tensor, nn
 
 from convnn.errors import InputError
-from given_graphs import check_trains, directed, matrix, rows, undirected
+from small_graphs import check_trains, features, matrix, random_directed, random_undirected
 
 ChebConv = pytest.importorskip("torch_geometric.nn").ChebConv
 from convnn.nn import graphs  # noqa: E402
 
-GRAPH = undirected(12, 0.3)
+GRAPH = random_undirected(12, 0.3)
 DAMPINGS = ("none", "dirichlet", "fejer", "jackson", "lanczos", "lorentz", "vekic", "wang")
 
 
 def filter_of(hops: int, **settings: object) -> nn.Module:
     """Return a filter with coefficients that are all different."""
     layer = graphs.ChebGibbsProp(hops, **settings).double()
-    layer.coefficients.data = rows(hops + 1, 1, seed=3)[:, 0]
+    layer.coefficients.data = features(hops + 1, 1, seed=3)[:, 0]
     return layer
 
 
@@ -35,7 +35,7 @@ def normalized(adjacency: Tensor) -> Tensor:
 
 
 def test_where_neighbours_differ_it_is_the_filter_of_chebnet() -> None:
-    layer, x = filter_of(5, homophily="low"), rows(12, 3)
+    layer, x = filter_of(5, homophily="low"), features(12, 3)
     theirs = ChebConv(3, 3, K=6, bias=False).double()
     for lin, coefficient in zip(theirs.lins, series(layer), strict=True):
         lin.weight.data = coefficient.item() * torch.eye(3, dtype=torch.double)
@@ -45,7 +45,7 @@ def test_where_neighbours_differ_it_is_the_filter_of_chebnet() -> None:
 @pytest.mark.parametrize(("homophily", "sign"), [("high", 1), ("low", -1)])
 @pytest.mark.parametrize("damping", DAMPINGS)
 def test_response_on_every_eigenvector(homophily: str, sign: int, damping: str) -> None:
-    layer, x = filter_of(7, homophily=homophily, damping=damping), rows(12, 3)
+    layer, x = filter_of(7, homophily=homophily, damping=damping), features(12, 3)
     values, vectors = np.linalg.eigh(sign * normalized(matrix(GRAPH, 12)).numpy())
     response = np.polynomial.chebyshev.chebval(values, series(layer).detach().numpy())
     expected = torch.from_numpy(vectors @ np.diag(response) @ vectors.T) @ x
@@ -53,11 +53,11 @@ def test_response_on_every_eigenvector(homophily: str, sign: int, damping: str) 
 
 
 def test_directed_weighted_edges_with_loops_repetitions_and_nodes_without_edges() -> None:
-    edge_index = torch.cat([directed(9, 0.3), torch.tensor([[1, 1, 2, 2], [2, 2, 2, 3]])], 1)
+    edge_index = torch.cat([random_directed(9, 0.3), torch.tensor([[1, 1, 2, 2], [2, 2, 2, 3]])], 1)
     edge_index = edge_index[:, (edge_index != 8).all(0)]  # node 8 has no edge
     weights = torch.rand(edge_index.shape[1], dtype=torch.double, generator=torch.Generator().manual_seed(1))
     adjacency = matrix(edge_index, 9, weights).fill_diagonal_(0)
-    layer, x = filter_of(4, homophily="high"), rows(9, 2)
+    layer, x = filter_of(4, homophily="high"), features(9, 2)
     p = normalized(adjacency)
     terms = [torch.eye(9, dtype=torch.double), p]
     for _ in range(3):
@@ -69,8 +69,8 @@ def test_directed_weighted_edges_with_loops_repetitions_and_nodes_without_edges(
 
 
 def test_gradients() -> None:
-    layer, x = filter_of(4, homophily="low"), rows(6, 2).requires_grad_()
-    edge_index = undirected(6, 0.5)
+    layer, x = filter_of(4, homophily="low"), features(6, 2).requires_grad_()
+    edge_index = random_undirected(6, 0.5)
     weights = torch.rand(edge_index.shape[1], dtype=torch.double).add(0.5).requires_grad_()
     assert torch.autograd.gradcheck(lambda *graph: layer(graph[0], edge_index, graph[1]), (x, weights), fast_mode=True)
     coefficients = layer.coefficients.detach().requires_grad_()
@@ -80,9 +80,9 @@ def test_gradients() -> None:
 
 @pytest.mark.parametrize("edge_index", [GRAPH, torch.empty(2, 0, dtype=torch.long)])
 def test_order_0_and_graphs_without_edges(edge_index: Tensor) -> None:
-    layer, x = filter_of(0), rows(12, 3)
+    layer, x = filter_of(0), features(12, 3)
     torch.testing.assert_close(layer(x, edge_index), layer.coefficients[0] * x, rtol=0, atol=0)
-    assert filter_of(5)(rows(0, 3), torch.empty(2, 0, dtype=torch.long)).shape == (0, 3)
+    assert filter_of(5)(features(0, 3), torch.empty(2, 0, dtype=torch.long)).shape == (0, 3)
 
 
 def test_the_sign_is_that_of_the_neighbours() -> None:
@@ -120,7 +120,7 @@ def test_jackson_makes_a_jump_that_does_not_overshoot() -> None:
 
 
 def test_the_type_of_the_features_is_kept() -> None:
-    x = rows(12, 3)
+    x = features(12, 3)
     layer = graphs.ChebGibbs(3, 2, homophily="high")
     double = graphs.ChebGibbs(3, 2, homophily="high").double()
     double.load_state_dict(layer.state_dict())
@@ -157,12 +157,12 @@ def test_settings_out_of_range(settings: dict, message: str) -> None:
 @pytest.mark.parametrize(
     ("x", "edge_index", "edge_weight", "message"),
     [
-        (rows(3, 2)[0], GRAPH, None, "x of shape (2,) and torch.float64 must be floating and (N, 2)"),
-        (rows(12, 2).long(), GRAPH, None, "x of shape (12, 2) and torch.int64 must be floating"),
-        (rows(5, 2), GRAPH, None, "edge_index has sources from 0 to 11; they must lie between 0 and 4"),
-        (rows(12, 2), GRAPH.T, None, "edge_index of shape "),
-        (rows(12, 2), GRAPH, rows(3, 1)[:, 0], "edge_weight of shape (3,)"),
-        (rows(12, 2), GRAPH, -torch.ones(GRAPH.shape[1]), "edge_weight has -1.0; weights must not be negative"),
+        (features(3, 2)[0], GRAPH, None, "x of shape (2,) and torch.float64 must be floating and (N, 2)"),
+        (features(12, 2).long(), GRAPH, None, "x of shape (12, 2) and torch.int64 must be floating"),
+        (features(5, 2), GRAPH, None, "edge_index has sources from 0 to 11; they must lie between 0 and 4"),
+        (features(12, 2), GRAPH.T, None, "edge_index of shape "),
+        (features(12, 2), GRAPH, features(3, 1)[:, 0], "edge_weight of shape (3,)"),
+        (features(12, 2), GRAPH, -torch.ones(GRAPH.shape[1]), "edge_weight has -1.0; weights must not be negative"),
     ],
 )
 def test_bad_input(x: Tensor, edge_index: Tensor, edge_weight: Tensor | None, message: str) -> None:

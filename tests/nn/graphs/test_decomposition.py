@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from convnn.errors import InputError, UnsupportedError
-from given_graphs import check_trains, directed, matrix, rows, undirected
+from small_graphs import check_trains, features, matrix, random_directed, random_undirected
 
 pyg = pytest.importorskip("torch_geometric.nn")
 from torch_geometric.data import Data  # noqa: E402
 
 from convnn.nn import graphs  # noqa: E402
 
-GRAPH = undirected(10, 0.3)
+GRAPH = random_undirected(10, 0.3)
 LOOPS = torch.arange(10).repeat(2, 1)
 LOOPED = torch.cat([GRAPH, LOOPS], 1)
 
@@ -33,7 +33,7 @@ def dense(edge_index: Tensor, nodes: int, exponent: float, power: int) -> Tensor
 @pytest.mark.parametrize("support", ["dense", "sparse"])
 def test_a_linear_filter_of_powers_is_tag(support: str) -> None:
     pairs, bases = bases_of(GRAPH, support=support)
-    theta, x = rows(4, 3, seed=1), rows(10, 3)
+    theta, x = features(4, 3, seed=5), features(10, 3)
     theirs = pyg.TAGConv(3, 3, K=3, bias=False).double()
     for lin, row in zip(theirs.lins, theta, strict=True):
         lin.weight.data = torch.diag(row)
@@ -44,7 +44,7 @@ def test_a_linear_filter_without_loops_is_chebnet() -> None:
     edge_index = torch.cat([GRAPH, torch.tensor([[0, 5], [5, 0]])], 1)  # repeated edges count once
     assert matrix(edge_index, 10).sum(1).min() > 0
     pairs, bases = bases_of(edge_index, self_loops=False)
-    t, x = rows(4, 3, seed=1), rows(10, 3)
+    t, x = features(4, 3, seed=5), features(10, 3)
     c3, c2 = -t[3] / 4, t[2] / 2
     theirs = pyg.ChebConv(3, 3, K=4, bias=False).double()
     for lin, row in zip(theirs.lins, (t[0] + c2, 3 * c3 - t[1], c2, c3), strict=True):
@@ -58,13 +58,13 @@ def test_the_first_power_is_gcn() -> None:
     pairs, bases = bases_of(GRAPH, powers=1)
     theirs = pyg.GCNConv(3, 3, bias=False).double()
     theirs.lin.weight.data = torch.eye(3).double()
-    x = rows(10, 3)
+    x = features(10, 3)
     torch.testing.assert_close(graphs.filtered_sum(x, pairs, bases[:, 1:]), theirs(x, GRAPH), rtol=0, atol=1e-15)
 
 
 def test_bases_of_a_directed_graph() -> None:
     """The degrees are those of the rows, and an edge from u to v is the pair (u, v)."""
-    edge_index = torch.cat([directed(7, 0.3), torch.tensor([[2], [2]])], 1)
+    edge_index = torch.cat([random_directed(7, 0.3), torch.tensor([[2], [2]])], 1)
     pairs, bases = bases_of(edge_index, 7, (-0.2, 0.3), [(2, 3), 1], degree_exponents=(-0.5, 1.0))
     looped = torch.cat([edge_index, torch.arange(7).repeat(2, 1)], 1)
     degrees = matrix(looped, 7).clamp_max(1).sum(1)
@@ -82,7 +82,7 @@ def test_bases_of_a_directed_graph() -> None:
 
 @pytest.mark.parametrize("hops", [None, 1, 2])
 def test_sparse_pairs_are_those_that_walks_connect(hops: int | None) -> None:
-    edge_index = directed(9, 0.2)
+    edge_index = random_directed(9, 0.2)
     pairs, bases = bases_of(edge_index, 9, powers=3, support="sparse", hops=hops)
     walks = torch.linalg.matrix_power(matrix(edge_index, 9) + torch.eye(9).double(), hops or 3)
     assert pairs.tolist() == walks.nonzero().T.tolist()
@@ -111,8 +111,8 @@ def test_nodes_without_edges() -> None:
     pairs, bases = bases_of(torch.tensor([[0, 1], [1, 0]]), 4, powers=2)
     assert pairs.shape[1] == 16
     assert bases.isfinite().all()
-    alone = graphs.filtered_sum(rows(4, 1), pairs, bases[:, 1:2])[2:]
-    torch.testing.assert_close(alone, rows(4, 1)[2:], rtol=0, atol=1e-15)  # a loop is all that they have
+    alone = graphs.filtered_sum(features(4, 1), pairs, bases[:, 1:2])[2:]
+    torch.testing.assert_close(alone, features(4, 1)[2:], rtol=0, atol=1e-15)  # a loop is all that they have
     with pytest.raises(InputError, match=r"^node 2 has the degree 0, which has no power -0\.5; set self_loops=True$"):
         bases_of(torch.tensor([[0, 1], [1, 0]]), 4, self_loops=False)
 
@@ -135,10 +135,10 @@ def test_the_transform_keeps_features_of_edges() -> None:
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_layer_in_loops(edge_softmax: bool, with_attr: bool, shared: bool) -> None:
     torch.manual_seed(0)
-    pairs, bases = bases_of(directed(6, 0.3), 6, support="sparse")
+    pairs, bases = bases_of(random_directed(6, 0.3), 6, support="sparse")
     order = torch.randperm(pairs.shape[1])  # which does not matter
     pairs, bases = pairs[:, order], bases[order]
-    x, edge_attr = rows(6, 3), rows(pairs.shape[1], 3, seed=1) if with_attr else None
+    x, edge_attr = features(6, 3), features(pairs.shape[1], 3, seed=5) if with_attr else None
     phi = graphs.PDFFilter(4, 3, shared=shared, edge_softmax=edge_softmax).double().eval()
     layer = graphs.PDFConv(3).double().eval()
     weight = phi.mlp(bases).expand(-1, 3)
@@ -156,9 +156,9 @@ def test_a_layer_in_loops(edge_softmax: bool, with_attr: bool, shared: bool) -> 
 @pytest.mark.parametrize("with_attr", [False, True])
 def test_gradients(with_attr: bool) -> None:
     torch.manual_seed(0)
-    pairs, bases = bases_of(directed(5, 0.3), 5, powers=2, support="sparse")
+    pairs, bases = bases_of(random_directed(5, 0.3), 5, powers=2, support="sparse")
     phi, layer = graphs.PDFFilter(3, 2).double().eval(), graphs.PDFConv(2, activation="gelu").double().eval()
-    inputs = [rows(5, 2), bases, *([rows(pairs.shape[1], 2)] if with_attr else [])]
+    inputs = [features(5, 2), bases, *([features(pairs.shape[1], 2)] if with_attr else [])]
 
     def call(x: Tensor, bases: Tensor, *edge_attr: Tensor) -> Tensor:
         return layer(x, pairs, phi(bases, pairs, 5), *edge_attr)
@@ -180,7 +180,7 @@ def test_filters_can_be_negative_without_the_last_activation() -> None:
 def test_a_network_pools_every_graph_by_itself() -> None:
     torch.manual_seed(0)
     pairs, bases = bases_of(GRAPH, powers=2, support="sparse")
-    x = rows(10, 3)
+    x = features(10, 3)
     both = torch.cat([pairs, pairs + 10], 1), torch.cat([bases, bases]), torch.arange(2).repeat_interleave(10)
     for pool in ("sum", "mean", "max"):
         network = graphs.PDFNet(3, 2, 3, hidden=8, layers=2, pool=pool, activation="relu").double().eval()
@@ -191,7 +191,7 @@ def test_a_network_pools_every_graph_by_itself() -> None:
 def test_the_layer_is_the_sum_of_its_parts() -> None:
     torch.manual_seed(0)
     settings = {"exponents": (-0.2, -0.5), "hops": 3, "support_hops": 2, "normalize_bases": True}
-    layer, x = graphs.PDF(3, 4, **settings).double().eval(), rows(10, 3)
+    layer, x = graphs.PDF(3, 4, **settings).double().eval(), features(10, 3)
     pairs, bases = bases_of(GRAPH, 10, (-0.2, -0.5), 3, support="sparse", hops=2, normalize=True)
     expected = layer.conv(layer.lin(x), pairs, layer.filter(bases, pairs, 10))
     torch.testing.assert_close(layer(x, GRAPH), expected, rtol=0, atol=0)
@@ -242,16 +242,16 @@ def test_only_the_identity_is_left_without_exponents() -> None:
 
 def test_bad_input() -> None:
     pairs, bases = bases_of(GRAPH)
-    phi, layer, x = graphs.PDFFilter(4, 3).double(), graphs.PDFConv(3).double(), rows(10, 3)
+    phi, layer, x = graphs.PDFFilter(4, 3).double(), graphs.PDFConv(3).double(), features(10, 3)
     weight = phi(bases, pairs, 10)
     with pytest.raises(InputError, match=r"^bases of shape \(100, 3\) .* \(100, 4\), a row for each pair$"):
         phi(bases[:, :3], pairs, 10)
     with pytest.raises(InputError, match=r"^weight of shape \(99, 3\) must be \(100, 3\), or one column"):
         layer(x, pairs, weight[:99])
     with pytest.raises(InputError, match=r"^edge_attr of shape \(9, 3\) must be \(100, 3\), a row for each pair$"):
-        layer(x, pairs, weight, rows(9, 3))
+        layer(x, pairs, weight, features(9, 3))
     with pytest.raises(InputError, match=r"^x of shape \(10, 2\) .* \(N, 3\)"):
-        layer(rows(10, 2), pairs, weight)
+        layer(features(10, 2), pairs, weight)
     with pytest.raises(InputError, match=r"^edge_index has"):
         layer(x[:5], pairs, weight)
     with pytest.raises(UnsupportedError, match=r"^edge_weight of shape .* has no meaning here"):

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from convnn.errors import InputError
-from given_graphs import check_trains, directed, matrix, rows, undirected
+from small_graphs import check_trains, features, matrix, random_directed, random_undirected
 
 pyg = pytest.importorskip("torch_geometric.nn")
 from convnn.nn import graphs  # noqa: E402
 
-WAYS = directed(10, 0.25)
-BOTH = undirected(10, 0.3)
+WAYS = random_directed(10, 0.25)
+BOTH = random_undirected(10, 0.3)
 
 
 def holo(hops: int, inputs: int = 3, outputs: int = 2, **settings: Any) -> nn.Module:
@@ -35,14 +35,14 @@ def normalized(edge_index: Tensor, nodes: int, exponent: float = -0.25, edge_wei
 
 
 def test_undirected_is_gcn() -> None:
-    layer, x = holo(1, out_weight=0.3, degree_exponent=-0.5, bias=False), rows(10, 3)
+    layer, x = holo(1, out_weight=0.3, degree_exponent=-0.5, bias=False), features(10, 3)
     theirs = pyg.GCNConv(3, 2, add_self_loops=False, bias=False).double()
     theirs.lin.weight.data = (0.3 * layer.out_neighbors[0].weight + 0.7 * layer.in_neighbors[0].weight).detach()
     torch.testing.assert_close(layer(x, BOTH), theirs(x, BOTH), rtol=0, atol=1e-14)
 
 
 def test_undirected_with_features_themselves_is_tag() -> None:
-    layer, x = holo(3, out_weight=1.0, degree_exponent=-0.5, zero_order=True, bias=False), rows(10, 3)
+    layer, x = holo(3, out_weight=1.0, degree_exponent=-0.5, zero_order=True, bias=False), features(10, 3)
     theirs = pyg.TAGConv(3, 2, K=3, bias=False).double()
     for their, our, factor in zip(theirs.lins, layer.out_neighbors, (1, 1, 1 / 2, 1 / 4), strict=True):
         their.weight.data = factor * our.weight.detach()
@@ -52,7 +52,7 @@ def test_undirected_with_features_themselves_is_tag() -> None:
 def test_equal_degrees_are_directed_means() -> None:
     nodes = torch.arange(9)
     edge_index = torch.cat([torch.stack([nodes, (nodes + step) % 9]) for step in (1, 2, 5)], 1)  # 3 out, 3 in
-    layer, x = holo(1, out_weight=0.3, degree_exponent=-0.5, bias=False), rows(9, 3)
+    layer, x = holo(1, out_weight=0.3, degree_exponent=-0.5, bias=False), features(9, 3)
     mean = pyg.SAGEConv(3, 2, root_weight=False, bias=False)
     theirs = pyg.DirGNNConv(mean, alpha=0.3, root_weight=False).double()
     theirs.conv_out.lin_l.weight.data = layer.out_neighbors[0].weight.detach()
@@ -66,7 +66,7 @@ def test_equal_degrees_are_directed_means() -> None:
 @pytest.mark.parametrize("basis", ["powers", "resolvent"])
 def test_a_filter_is_the_integral_of_cauchy(edge_index: Tensor, basis: str) -> None:
     nodes = int(edge_index.max()) + 1
-    layer, x = holo(4, 1, 1, out_weight=1.0, holo_basis=basis, bias=False), rows(nodes, 1)
+    layer, x = holo(4, 1, 1, out_weight=1.0, holo_basis=basis, bias=False), features(nodes, 1)
     coefficients = [
         factor * lin.weight.item() for factor, lin in zip((1, 1 / 2, 1 / 4, 1 / 8), layer.out_neighbors, strict=True)
     ]
@@ -91,7 +91,7 @@ def test_powers_of_dense_matrices(damping: str, zero_order: bool, dtype: torch.d
     weights = weights_of(edge_index)
     torch.manual_seed(0)
     layer = graphs.Holo(3, 2, hops=4, out_weight=0.3, power_damping=damping, zero_order=zero_order, dtype=dtype)
-    x = rows(10, 3).to(dtype) * (1 + 2j if dtype.is_complex else 1)
+    x = features(10, 3).to(dtype) * (1 + 2j if dtype.is_complex else 1)
     t = normalized(edge_index, 10, edge_weight=weights).to(dtype)
     factors = {"exp": [1, 1, 1 / 2, 1 / 4, 1 / 8], "lin": [1, 1, 1, 1 / 2, 1 / 3]}[damping]
     expected = torch.zeros(10, 2, dtype=dtype)
@@ -105,8 +105,8 @@ def test_powers_of_dense_matrices(damping: str, zero_order: bool, dtype: torch.d
 @pytest.mark.parametrize("dtype", [torch.double, torch.cdouble])
 def test_gradients(basis: str, dtype: torch.dtype) -> None:
     layer = graphs.Holo(2, 2, hops=2, holo_basis=basis, learn_out_weight=True, dtype=dtype)
-    edge_index = directed(4, 0.5)
-    x = rows(4, 2).to(dtype).requires_grad_()
+    edge_index = random_directed(4, 0.5)
+    x = features(4, 2).to(dtype).requires_grad_()
     weights = weights_of(edge_index).requires_grad_()
     assert torch.autograd.gradcheck(lambda x, w: layer(x, edge_index, w), (x, weights), fast_mode=True)
     named = dict(layer.named_parameters())
@@ -130,7 +130,7 @@ def test_parameters() -> None:
 
 
 def test_every_call_has_its_own_graph() -> None:
-    layer, x = holo(3), rows(10, 3)
+    layer, x = holo(3), features(10, 3)
     first, second = layer(x, WAYS), layer(x, WAYS.flip(0))
     swapped = holo(3)
     swapped.out_neighbors, swapped.in_neighbors = layer.in_neighbors, layer.out_neighbors
@@ -146,17 +146,17 @@ def test_nodes_without_edges_have_the_biases() -> None:
         for maps in (layer.out_neighbors, layer.in_neighbors)
     ]
     expected = (0.4 * biases[0] + 0.6 * biases[1]).expand(5, -1)
-    torch.testing.assert_close(layer(rows(5, 3), none), expected, rtol=0, atol=1e-14)
-    assert layer(rows(0, 3), none).shape == (0, 2)
+    torch.testing.assert_close(layer(features(5, 3), none), expected, rtol=0, atol=1e-14)
+    assert layer(features(0, 3), none).shape == (0, 2)
 
 
 @pytest.mark.parametrize("hops", [1, 2])
 def test_the_resolvent_does_not_depend_on_the_resolution(hops: int) -> None:
     """Three nodes tied by the strength s act like one, up to an error that falls with 1/s; powers of T do not."""
-    fine, coarse = undirected(12, 0.4, seed=3), torch.tensor([0, 0, 0, *range(1, 10)])
+    fine, coarse = random_undirected(12, 0.4, seed=3), torch.tensor([0, 0, 0, *range(1, 10)])
     ties = torch.tensor([[0, 0, 1, 1, 2, 2], [1, 2, 0, 2, 0, 1]])
     fine = fine[:, (coarse[fine[0]] != coarse[fine[1]])]
-    x = rows(10, 1)
+    x = features(10, 1)
     errors: dict[str, list[float]] = {"resolvent": [], "powers": []}
     for basis, found in errors.items():
         layer = holo(hops, 1, 1, holo_basis=basis, bias=False)
@@ -184,7 +184,7 @@ def test_networks(jump: str) -> None:
     torch.manual_seed(0)
     settings = {"hidden": 5, "layers": 2, "hops": 2, "jump": jump, "normalize": True}
     network = graphs.HoloNet(3, 4, **settings, learn_out_weight=True).double()
-    x = rows(10, 3)
+    x = features(10, 3)
     one = nn.functional.normalize(network.convs[0](x, WAYS).abs(), dim=1)
     two = nn.functional.normalize(network.convs[1](one, WAYS).abs(), dim=1)
     joined = {"cat": torch.cat([one, two], 1), "max": torch.maximum(one, two), "none": two}[jump]
@@ -219,11 +219,11 @@ def test_settings_out_of_range(settings: dict, message: str) -> None:
 @pytest.mark.parametrize(
     ("x", "edge_weight", "message"),
     [
-        (rows(10, 2), None, "x of shape (10, 2) and torch.float64 must be floating or complex and (N, 3)"),
-        (rows(5, 3), None, "edge_index has sources from 0 to 9; they must lie between 0 and 4"),
-        (rows(10, 3).to(torch.cdouble), None, "x of torch.complex128 needs complex weights"),
-        (rows(10, 3).div(0), None, "x must be finite"),
-        (rows(10, 3), -torch.ones(WAYS.shape[1]), "edge_weight has -1.0; weights must not be negative"),
+        (features(10, 2), None, "x of shape (10, 2) and torch.float64 must be floating or complex and (N, 3)"),
+        (features(5, 3), None, "edge_index has sources from 0 to 9; they must lie between 0 and 4"),
+        (features(10, 3).to(torch.cdouble), None, "x of torch.complex128 needs complex weights"),
+        (features(10, 3).div(0), None, "x must be finite"),
+        (features(10, 3), -torch.ones(WAYS.shape[1]), "edge_weight has -1.0; weights must not be negative"),
     ],
 )
 def test_bad_input(x: Tensor, edge_weight: Tensor | None, message: str) -> None:

@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convnn.errors import InputError
-from given_graphs import rows
+from small_graphs import features
 
 SimpleConv = pytest.importorskip("torch_geometric.nn").SimpleConv
 from convnn.nn import graphs  # noqa: E402
 
-X, BANK = rows(7, 5), rows(12, 5, seed=1)
+X, BANK = features(7, 5), features(12, 5, seed=5)
 UNIT = F.normalize(X, dim=1)
 
 
@@ -77,7 +77,7 @@ def test_estimators() -> None:
     close(torch.from_numpy(moved), graphs.inverse_convolution(X, BANK, 0.5, K=3))
     in_float32 = mover.fit(BANK.float()).transform(X.float())
     close(in_float32, graphs.inverse_convolution(X.float(), BANK.float(), 0.5, K=3))
-    queries = rows(9, 5, seed=2)
+    queries = features(9, 5, seed=2)
     both = graphs.InvGCRetrieval(0.5, 0.2, rate=0.4).fit(BANK, queries).transform(X)
     parts = graphs.inverse_convolution(X, BANK, 0.5, K=4) + graphs.inverse_convolution(X, queries, 0.2, K=3)
     close(both, F.normalize(parts, dim=1))
@@ -85,7 +85,7 @@ def test_estimators() -> None:
 
 
 def test_it_spreads_points() -> None:
-    cone = F.normalize(rows(60, 8) + 2, dim=1)
+    cone = F.normalize(features(60, 8) + 2, dim=1)
     spread = graphs.InvGC(0.8, K=5).fit(cone).transform(cone)
     for points, least, most in ((cone, 0.9, 1.0), (spread, -1.0, 0.9)):
         others = (points @ points.T).fill_diagonal_(-1).amax(1).mean()
@@ -123,4 +123,4 @@ def test_bad_input(x: Tensor, bank: Tensor, settings: dict, message: str) -> Non
 def test_bad_rates(settings: dict, message: str) -> None:
     with pytest.raises(InputError, match=f"^{message}$"):
         graphs.InvGC(1.0, **settings).fit(BANK).transform(X)
-    assert graphs.share_of(rows(100, 1), 0.29) == 29
+    assert graphs.share_of(features(100, 1), 0.29) == 29

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from convnn.errors import InputError
-from given_graphs import check_trains, directed, rows, undirected
+from small_graphs import check_trains, features, random_directed, random_undirected
 
 GCNConv = pytest.importorskip("torch_geometric.nn").GCNConv
 from convnn.nn import graphs  # noqa: E402
 
-GRAPH = undirected(12, 0.3)
+GRAPH = random_undirected(12, 0.3)
 SHAPES = [(3, 7), (7, 3), (4, 4)]
 ORTHONORMAL = ("bjorck", "matrix_exp", "cayley", "householder")
 
@@ -25,7 +25,7 @@ def polar(weight: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_weight_becomes_its_polar_factor(shape: tuple[int, int]) -> None:
-    v, upstream = rows(*shape).requires_grad_(), rows(*shape, seed=1)
+    v, upstream = features(*shape).requires_grad_(), features(*shape, seed=5)
     for scale in (1.0, 0.3):  # which does not matter
         w = graphs.Bjorck()(scale * v)
         torch.testing.assert_close(w, polar(v), rtol=0, atol=1e-14)
@@ -37,7 +37,7 @@ def test_a_weight_becomes_its_polar_factor(shape: tuple[int, int]) -> None:
 @pytest.mark.parametrize("order", [1, 2, 3])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_steps_one_by_one(order: int, shape: tuple[int, int]) -> None:
-    start = w = rows(*shape) / 4
+    start = w = features(*shape) / 4
     for _ in range(3):
         g = w.T @ w
         w = {
@@ -52,7 +52,7 @@ def test_steps_one_by_one(order: int, shape: tuple[int, int]) -> None:
 
 
 def test_how_fast_it_converges() -> None:
-    weight = rows(32, 16) / math.sqrt(32 * 16)
+    weight = features(32, 16) / math.sqrt(32 * 16)
     errors = {}
     for steps in (5, 10):
         w = graphs.bjorck(weight, steps=steps)
@@ -88,10 +88,10 @@ def test_it_is_a_graph_convolution_with_an_orthonormal_weight(outputs: int, orth
     gram = weight @ weight.T if outputs <= 3 else weight.T @ weight
     torch.testing.assert_close(gram, torch.eye(len(gram)).double(), rtol=0, atol=1e-6)  # torch's start in float32
     theirs.lin.weight.data = weight
-    edge_index = torch.cat([GRAPH, directed(12, 0.1), torch.tensor([[3], [3]])], 1)
+    edge_index = torch.cat([GRAPH, random_directed(12, 0.1), torch.tensor([[3], [3]])], 1)
     edge_weight = torch.rand(edge_index.shape[1]).double()
     torch.testing.assert_close(
-        layer(rows(12, 3), edge_index, edge_weight), theirs(rows(12, 3), edge_index, edge_weight)
+        layer(features(12, 3), edge_index, edge_weight), theirs(features(12, 3), edge_index, edge_weight)
     )
     copy = graphs.GCORN(3, outputs, orthonormal=orthonormal).double()
     copy.load_state_dict(layer.state_dict())
@@ -113,7 +113,7 @@ def test_trains(orthonormal: str) -> None:
 
 def test_no_attack_moves_the_embedding_beyond_the_bound() -> None:
     torch.manual_seed(0)
-    network, x = graphs.GCORNNet(6, 3, hidden=4).double().eval(), rows(12, 6)
+    network, x = graphs.GCORNNet(6, 3, hidden=4).double().eval(), features(12, 6)
     weights = [network.conv1.lin.weight, network.conv2.lin.weight]
     bound = graphs.robustness_bound(weights, GRAPH, 12, eps=0.5).item()
     generator = torch.Generator().manual_seed(0)
@@ -133,7 +133,7 @@ def test_the_bound_is_reached_where_everything_moves_along() -> None:
     def network(x: Tensor, edge_index: Tensor) -> Tensor:
         return dense(edge_index, 12) @ x @ weight.T
 
-    moved = graphs.distances(network, rows(12, 1), GRAPH, change)
+    moved = graphs.distances(network, features(12, 1), GRAPH, change)
     torch.testing.assert_close(moved[0], graphs.robustness_bound([weight], GRAPH, 12, eps=0.3), rtol=0, atol=1e-12)
 
 
@@ -154,10 +154,10 @@ def test_balls_are_filled_evenly() -> None:
 
 
 def test_attacks() -> None:
-    x, labels = rows(12, 5), torch.arange(12) % 2
+    x, labels = features(12, 5), torch.arange(12) % 2
     noise = graphs.noise_attack(x.repeat(200, 1), 0.7, torch.Generator().manual_seed(0)) - x.repeat(200, 1)
     assert noise.square().sum(1).mean().sqrt().item() == pytest.approx(0.7, rel=0.05)
-    direction = rows(1, 5, seed=2)
+    direction = features(1, 5, seed=2)
 
     def linear(x: Tensor, _: Tensor) -> Tensor:
         return torch.cat([x @ direction.T, -x @ direction.T], 1)
@@ -189,14 +189,14 @@ def test_settings_out_of_range(settings: dict, message: str) -> None:
 def test_bad_input() -> None:
     layer = graphs.GCORN(3, 2).double()
     with pytest.raises(InputError, match=r"^x of shape \(12, 2\) and torch\.float64 must be floating and \(N, 3\)"):
-        layer(rows(12, 2), GRAPH)
+        layer(features(12, 2), GRAPH)
     with pytest.raises(InputError, match=r"^edge_index has sources from 0 to 11; they must lie between 0 and 4$"):
-        layer(rows(5, 3), GRAPH)
+        layer(features(5, 3), GRAPH)
     with pytest.raises(InputError, match=r"^edge_weight has -1\.0; weights must not be negative"):
-        layer(rows(12, 3), GRAPH, -torch.ones(GRAPH.shape[1]))
+        layer(features(12, 3), GRAPH, -torch.ones(GRAPH.shape[1]))
     layer.lin.parametrizations.weight.original.data.fill_(2.0)
     with pytest.raises(InputError, match=r"^weight with a root mean square of .* makes the iteration diverge"):
-        layer(rows(12, 3), GRAPH)
+        layer(features(12, 3), GRAPH)
 
 
 @pytest.mark.parametrize(
@@ -209,13 +209,13 @@ def test_bad_input() -> None:
 )
 def test_estimates_out_of_range(settings: dict, message: str) -> None:
     with pytest.raises(InputError, match=f"^{message}"):
-        graphs.expected_robustness(lambda x, _: x, rows(4, 2), directed(4, 0.5), **settings)
+        graphs.expected_robustness(lambda x, _: x, features(4, 2), random_directed(4, 0.5), **settings)
 
 
 def test_bounds_and_attacks_out_of_range() -> None:
     for bad in (
         lambda: graphs.robustness_bound([torch.eye(2)], GRAPH, 12, eps=-1),
-        lambda: graphs.gradient_attack(nn.Identity(), rows(4, 2), GRAPH, torch.arange(4), eps=-1.0),
+        lambda: graphs.gradient_attack(nn.Identity(), features(4, 2), GRAPH, torch.arange(4), eps=-1.0),
     ):
         with pytest.raises(InputError, match=r"^eps=-1(\.0)? must be at least 0$"):
             bad()
@@ -224,4 +224,4 @@ def test_bounds_and_attacks_out_of_range() -> None:
     with pytest.raises(InputError, match=r"^edge_index has sources from 0 to 11; they must lie between 0 and 3$"):
         graphs.robustness_bound([torch.eye(2)], GRAPH, 4, eps=1.0)
     with pytest.raises(InputError, match=r"^budget=-1\.0 must be at least 0$"):
-        graphs.noise_attack(rows(4, 2), -1.0)
+        graphs.noise_attack(features(4, 2), -1.0)
