@@ -214,3 +214,15 @@ def test_bad_input_is_named(name: str) -> None:
     call, message = BAD[name]
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_edges_of_matrices_are_their_entries() -> None:
+    adjacency = torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(0)).relu()
+    listed = [(4 * b + s, 4 * b + t, adjacency[b, s, t].item()) for b in range(3) for s in range(4) for t in range(4)]
+    for dense, expected in ((adjacency, listed), (adjacency[0], listed[:16])):
+        found, weight = edges.from_dense(dense)
+        assert list(zip(*found.tolist(), weight.tolist(), strict=True)) == [edge for edge in expected if edge[2]]
+    found, weight = edges.from_dense(adjacency[0], adjacency[0] > 0.5)
+    assert list(zip(*found.tolist(), weight.tolist(), strict=True)) == [edge for edge in listed[:16] if edge[2] > 0.5]
+    with pytest.raises(InputError, match=r"^adjacency of shape \(2, 3\) must be \(N, N\) or"):
+        edges.from_dense(torch.ones(2, 3))

@@ -60,6 +60,31 @@ def from_neighbors(neighbors: Neighbors, positions: int | None = None, *, ptr: T
     return Edges(ptr[graph] + place, scores, batch)
 
 
+def from_dense(adjacency: Tensor, is_edge: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return the edges of a graph given as a matrix, and their weights; A[s, t] weighs the edge from s to t.
+
+    Args:
+        adjacency: A (N, N), or (B, N, N) of graphs side by side, in which node n of graph b is node b N + n.
+        is_edge: bool of that shape, which entries are edges; None is those that are not 0.
+
+    Returns:
+        edge_index (2, E), ordered by source, and edge_weight (E,).
+
+    Raises:
+        InputError: the matrices are not square.
+
+    Example:
+        >>> from_dense(torch.tensor([[0.0, 2.0], [0.0, 0.0]]))
+        (tensor([[0],
+                [1]]), tensor([2.]))
+    """
+    if adjacency.dim() not in (2, 3) or adjacency.shape[-1] != adjacency.shape[-2]:
+        raise InputError(f"adjacency of shape {tuple(adjacency.shape)} must be (N, N) or (B, N, N)")
+    places = (adjacency != 0 if is_edge is None else is_edge).nonzero(as_tuple=True)
+    first = adjacency.shape[-1] * places[0] if adjacency.dim() == 3 else 0
+    return torch.stack(places[-2:]) + first, adjacency[places]
+
+
 def to_neighbors(
     edge_index: Tensor,
     nodes: int | tuple[int, int] | None = None,

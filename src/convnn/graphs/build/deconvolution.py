@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnn.errors import InputError, check_at_least
+from convnn.ops.edges import from_dense
 
 _SPREAD = 1 / 3
 """Standard deviation of the first coefficients."""
@@ -272,9 +273,7 @@ def to_edge_index(scores: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
         InputError: the scores are not square.
     """
     _check_square("scores", scores)
-    batch = scores.unsqueeze(0) if scores.dim() == 2 else scores
-    graph, *pair = (batch > threshold).nonzero(as_tuple=True)
-    return torch.stack(pair) + batch.shape[1] * graph, batch[graph, pair[0], pair[1]]
+    return from_dense(scores, scores > threshold)
 
 
 def check_symmetric(name: str, graphs: Tensor) -> None:

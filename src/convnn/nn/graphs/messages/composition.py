@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from convnn.errors import InputError, check_at_least
-from convnn.ops.edges import edge_index_of, from_neighbors, propagate
+from convnn.ops.edges import edge_index_of, from_dense, from_neighbors, propagate
 from convnn.ops.neighbors import Neighbors
 from convnn.ops.ragged import Lists
 
@@ -179,7 +179,7 @@ class OnEdges(Para):
     def forward(self, graph: Graph, x: Tensor) -> Tensor:
         """Map features (n, k) to (n, k')."""
         graph = as_graph(graph, x.shape[-2])
-        edge_index, edge_weight = edges_of(graph) if isinstance(graph, Tensor) else graph
+        edge_index, edge_weight = from_dense(graph.T) if isinstance(graph, Tensor) else graph
         return self.layer(x, edge_index) if edge_weight is None else self.layer(x, edge_index, edge_weight)
 
 
@@ -239,12 +239,6 @@ def as_graph(graph: Graph, nodes: int) -> Tensor | Edges:
 def aggregate(graph: Tensor | Edges, x: Tensor) -> Tensor:
     """Return A x, (n, k)."""
     return graph @ x if isinstance(graph, Tensor) else propagate(x, *graph)
-
-
-def edges_of(adjacency: Tensor) -> Edges:
-    """Return the edges of A with their weights: A_ij is the weight of the edge from j to i."""
-    targets, sources = adjacency.nonzero(as_tuple=True)
-    return torch.stack([sources, targets]), adjacency[targets, sources]
 
 
 def check_laws(f: Para, g: Para, h: Para, graph: Graph, x: Tensor) -> dict[str, float]:

@@ -12,6 +12,7 @@ from torch_geometric.utils import scatter
 from convnn.errors import InputError, check_positive
 from convnn.nn.graphs._checks import check_features
 from convnn.nn.graphs.aggregation import SumAggregation
+from convnn.ops.edges import from_dense
 from convnn.ops.ragged import check_edges, check_factors
 
 
@@ -116,7 +117,7 @@ class DenseGTVConv(_TotalVariation):
         x = x.unsqueeze(0) if x.dim() == 2 else x
         adj, nodes = adj.unsqueeze(0) if adj.dim() == 2 else adj, x.shape[:2]
         check_dense(adj, nodes)
-        edge_index, edge_weight = _edges_of_dense(adj, nodes)
+        edge_index, edge_weight = from_dense(adj)
         rows = x.flatten(0, 1)
         check_features(rows, self.in_channels)
         out = self.step(rows @ self.weight, edge_index, edge_weight).unflatten(0, nodes)
@@ -169,9 +170,3 @@ def check_dense(adj: Tensor, nodes: tuple[int, ...]) -> None:
     batch, size = nodes
     if adj.shape != (batch, size, size):
         raise InputError(f"adj of shape {tuple(adj.shape)} must be {(batch, size, size)}, square, for {size} nodes")
-
-
-def _edges_of_dense(adj: Tensor, nodes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Return the entries of adjacency matrices (B, N, N) that are not 0, as one graph of B N nodes."""
-    graph, source, target = adj.nonzero(as_tuple=True)
-    return torch.stack([source, target]) + nodes[1] * graph, adj[graph, source, target]
