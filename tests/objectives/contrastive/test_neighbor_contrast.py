@@ -111,9 +111,9 @@ def test_contrast_brings_the_graph_into_a_perceptron() -> None:
 
     assert within(models[1]) > within(models[0]) + 0.1
     again = SCGC(3, epochs=1, pretraining=1, decodes=True)
-    again.network = None
     assert again.fit(x[:9], edges[:, :0]).embedding_.shape == (9, 10)
     assert list(again.terms_[0]) == ["contrast", "clusters", "reconstruction"]
+    assert torch.equal(again.network_(x[:9])[0], again.embedding_)
 
 
 Z, W = torch.randn(4, 2), torch.ones(4, 4)

@@ -142,10 +142,28 @@ def fit_filter(
     warm_up: int = 128,
     generator: torch.Generator | None = None,
 ) -> AdaptiveFilter:
-    """Train a filter on lists (N, K, F) and the cuts (N,) at best, by SGD; the rate rises linearly, then falls to 0.
+    """Train a filter by SGD on the `relative_huber` loss; the learning rate rises linearly, then falls along a cosine.
+
+    Args:
+        model: the filter, which is trained in place.
+        lists: (N, K, F) unit features of the neighbours of each node, nearest first.
+        cuts: (N,) int64, how many each node should keep, such as `quality_cut` returns.
+        steps: number of steps.
+        batch_size: nodes in a step, drawn with replacement.
+        lr: the highest learning rate.
+        momentum: of SGD.
+        weight_decay: of SGD.
+        warm_up: steps in which the rate rises.
+        generator: source of the batches; None is that of torch.
+
+    Returns:
+        The filter, in evaluation mode.
 
     Raises:
         InputError: cuts are not (N,) from 1 to K, or there is no step after warming up.
+
+    Reference:
+        Ada-NETS, arXiv 2202.03800, and its code.
     """
     if not 0 <= warm_up < steps:
         raise InputError(f"warm_up={warm_up} must be at least 0 and less than steps={steps}")

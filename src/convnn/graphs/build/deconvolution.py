@@ -218,6 +218,9 @@ def edge_hinge(scores: Tensor, labels: Tensor, *, margin: float = 0.25) -> Tenso
 
     Raises:
         InputError: shapes are wrong or differ, or the margin is out of range.
+
+    Reference:
+        Wasserman et al., arXiv 2205.09575.
     """
     _check_pairs(scores, labels)
     if not 0 <= margin <= 0.5:

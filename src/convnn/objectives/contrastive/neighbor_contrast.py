@@ -186,6 +186,7 @@ class SCGC:
         seed: of the weights of a network that is made here, and of k-means.
 
     Attributes:
+        network_: the trained network.
         labels_: (N,) int64, the likeliest cluster of each node.
         soft_labels_: (N, K) the probability of each.
         embedding_: (N, dim).
@@ -198,6 +199,7 @@ class SCGC:
         Kulatilleke, Portmann and Chandra, arXiv 2204.12656.
     """
 
+    network_: Autoencoder
     labels_: Tensor
     soft_labels_: Tensor
     embedding_: Tensor
@@ -237,7 +239,7 @@ class SCGC:
         """Cluster nodes with features (N, F), joined by edges (2, E) int64."""
         check_rows("x", x)
         influence = influence_matrix(edge_index, x.shape[0], self.order, cumulative=self.cumulative, dtype=x.dtype)
-        network = self._network(x)
+        network = self.network_ = self._network(x)
         self._pretrain(network, x)
         with torch.no_grad():
             z = network.encoder(x)
