@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from convnn.cli import main, main_train
+from convnn.data import load_data
 from convnn.models import create_model
 from convnn.runs.curves import read_curves
 from convnn.train import TrainConfig, read_checkpoint
+from convnn.train.schemes import make_objective
 from convnn.train.schemes.probe import Probe
 
 IMAGES = shlex.split(
@@ -58,13 +60,14 @@ def test_it_trains_and_resumes_to_the_bit(objective: str, tmp_path: Path) -> Non
 def test_the_probe_does_not_change_what_it_reads() -> None:
     network = create_model("resnet18", "Conv2d", in_channels=1, num_classes=3, width=1 / 16)
     probe = Probe(network)
-    network(torch.rand(4, 1, 8, 8)).square().sum().backward()
+    features, logits = probe.read(torch.rand(4, 1, 8, 8))
+    logits.square().sum().backward()
     *rest, weight, bias = network.parameters()
-    assert (probe.width, tuple(probe.features.shape)) == (weight.shape[1], (4, weight.shape[1]))
+    assert (probe.width, tuple(features.shape)) == (weight.shape[1], (4, weight.shape[1]))
     assert weight.grad.abs().sum() > 0
     assert bias.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in rest)
-    probe.features.sum().backward()
+    features.sum().backward()
     assert rest[0].grad.abs().sum() > 0
 
 
@@ -73,8 +76,16 @@ def test_the_probe_does_not_change_what_it_reads() -> None:
     [
         ("--objective scgc", "--objective=scgc learns on the nodes of one graph, but --dataset=digits has images"),
         ("--objective infonce --mixture concat --projection_dim 3", "concat"),
-        ("--objective infonce --batch_size 1", "--objective contrasts images with others, but a batch has 1"),
+        (
+            "--objective infonce --batch_size 1",
+            "--objective=infonce contrasts images with others; raise --batch_size=1",
+        ),
         ("--objective infonce --negatives 99", "--negatives=99 must be at most 30"),
+        ("--objective infonce --fsdp", "--fsdp divides the network among the processes"),
+        (
+            "--objective infonce --model vit --layer Attention --distillation_token --resize 8 --patch_size 4 --width 1",
+            "ViT must end in one linear layer from the features of a sample to its 10 classes",
+        ),
         ("--objective nothing", "--objective='nothing' is not one of labels"),
         ("--objective infonce --contrast_temperature 0", "--contrast_temperature=0"),
     ],
@@ -94,6 +105,31 @@ def test_graphs_need_a_linear_head_and_nodes(tmp_path: Path, capsys) -> None:
     assert "--objective=infonce compares views of images, but --dataset=sbm has nodes" in capsys.readouterr().err
     assert main_train([*plain, "--linear_head", "--objective", "m3s"]) == 2
     assert "--objective=m3s would add no label: what 2 layers see" in capsys.readouterr().err
+
+
+def test_a_network_that_ends_in_no_linear_layer_is_not_probed(tmp_path: Path, capsys) -> None:
+    flags = "--dataset sbm --model gnn --layer SGC --num_epochs 1 --device cpu --output_dir"
+    assert main_train([*flags.split(), str(tmp_path)]) == 0
+    assert main(["evaluate", str(tmp_path), "--by", "knn"]) == 2  # its Linear is read, but never called
+    assert "GNN must end in one linear layer" in capsys.readouterr().err
+
+
+def test_a_last_batch_may_have_fewer_images_than_negatives(tmp_path: Path) -> None:
+    assert train("infonce", tmp_path, "--limit_train", "35", "--negatives", "30", "--num_epochs", "1") == 0
+    assert read_curves(tmp_path / "metrics.csv")["term_contrast"][0] > 0
+
+
+@pytest.mark.parametrize("objective", ["infonce", "spectral"])
+def test_an_image_without_others_repels_none(objective: str) -> None:
+    config = TrainConfig(objective=objective, projection_hidden=8, projection_dim=4, batch_size=16)
+    data = load_data("digits", batch_size=16, limit_train=32, limit_test=16, seed=0)
+    scheme = make_objective(create_model("kan4", "Conv2d", in_channels=1, num_classes=10), config, data).train()
+    batch = next(iter(data.train))
+    alone = scheme(batch._replace(inputs=batch.inputs[:1], labels=batch.labels[:1]))
+    alone.loss.backward()
+    assert float(alone.terms["contrast"]) == 0
+    assert float(alone.terms["probe"]) > 0
+    assert all(parameter.grad is not None for parameter in scheme.parameters())  # as several processes need
 
 
 def test_every_objective_has_a_name() -> None:
