@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from convnn.cli import main, main_train
-from convnn.data import load_data
 from convnn.models import create_model
 from convnn.runs.curves import read_curves
 from convnn.train import TrainConfig, read_checkpoint
-from convnn.train.schemes import make_objective
 from convnn.train.schemes.probe import Probe
+from launch import start_several, wait
+from launch import train as launched
 
 IMAGES = shlex.split(
     "--dataset digits --model resnet18 --layer Conv2d --width 0.0625 --num_epochs 2 --batch_size 16 --limit_train 32"
@@ -83,7 +83,8 @@ def test_the_probe_does_not_change_what_it_reads() -> None:
         ("--objective infonce --negatives 99", "--negatives=99 must be at most 30"),
         ("--objective infonce --fsdp", "--fsdp divides the network among the processes"),
         (
-            "--objective infonce --model vit --layer Attention --distillation_token --resize 8 --patch_size 4 --width 1",
+            "--objective infonce --model vit --layer Attention --distillation_token --resize 8 --patch_size 4"
+            " --width 1",
             "ViT must end in one linear layer from the features of a sample to its 10 classes",
         ),
         ("--objective nothing", "--objective='nothing' is not one of labels"),
@@ -119,17 +120,14 @@ def test_a_last_batch_may_have_fewer_images_than_negatives(tmp_path: Path) -> No
     assert read_curves(tmp_path / "metrics.csv")["term_contrast"][0] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["infonce", "spectral"])
-def test_an_image_without_others_repels_none(objective: str) -> None:
-    config = TrainConfig(objective=objective, projection_hidden=8, projection_dim=4, batch_size=16)
-    data = load_data("digits", batch_size=16, limit_train=32, limit_test=16, seed=0)
-    scheme = make_objective(create_model("kan4", "Conv2d", in_channels=1, num_classes=10), config, data).train()
-    batch = next(iter(data.train))
-    alone = scheme(batch._replace(inputs=batch.inputs[:1], labels=batch.labels[:1]))
-    alone.loss.backward()
-    assert float(alone.terms["contrast"]) == 0
-    assert float(alone.terms["probe"]) > 0
-    assert all(parameter.grad is not None for parameter in scheme.parameters())  # as several processes need
+def test_a_process_with_a_single_image_of_the_last_batch_contrasts_none(objective: str, tmp_path: Path) -> None:
+    flags = [*IMAGES, "--objective", objective, "--limit_train", "35", "--num_epochs", "1"]
+    log = tmp_path / "log"
+    processes = start_several(launched, [*flags, "--output_dir", str(tmp_path / "run")], log=log)
+    assert [wait(process) for process in processes] == [0, 0], log.read_text()
+    assert read_curves(tmp_path / "run" / "metrics.csv")["term_contrast"][0] != 0
 
 
 def test_every_objective_has_a_name() -> None:

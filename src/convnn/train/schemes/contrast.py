@@ -69,7 +69,7 @@ class Contrast(Objective):
         count = len(batch.labels)
         images = denormalise(batch.inputs, self.mean, self.std)
         features, logits = self.probe.read(torch.cat([self._view(images), self._view(images)]))
-        first, second = features.chunk(2)
+        first, second = features[:count], features[count:]
         parts = {
             "contrast": count * self._contrast(first, second),
             "probe": self.criterion(logits, batch.labels.repeat(2)) / 2,
@@ -78,15 +78,15 @@ class Contrast(Objective):
         return Outcome(parts["contrast"] + parts["probe"], logits[:count], terms)
 
     def _contrast(self, first: Tensor, second: Tensor) -> Tensor:
-        if len(first) == 1:  # what is left for a process of a last batch: an image without others repels none
-            return 0 * self.contrast.project(torch.cat([first, second])).sum()
-        if not self.is_spectral:
-            views = (self.contrast.project(h) for h in (first, second))
-            settings = self.contrast.settings
-            if settings["negatives"] is not None:  # the last batch of an epoch may have fewer
-                settings = settings | {"negatives": min(settings["negatives"], 2 * len(first) - 2)}
-            return kernel_info_nce(*views, **settings)
-        return spectral_contrast(*(F.normalize(self.contrast.project(h), dim=1) for h in (first, second)))
+        views = [self.contrast.project(h) for h in (first, second)]  # also where they are not compared, for DDP
+        if len(first) < 2:  # what is left for a process of a last batch: an image without others repels none
+            return 0 * torch.stack([view.sum() for view in views]).sum()
+        if self.is_spectral:
+            return spectral_contrast(*(F.normalize(view, dim=1) for view in views))
+        settings = self.contrast.settings
+        if settings["negatives"] is not None:  # the last batch of an epoch may have fewer
+            settings = settings | {"negatives": min(settings["negatives"], 2 * len(first) - 2)}
+        return kernel_info_nce(*views, **settings)
 
     def _view(self, images: Tensor) -> Tensor:
         """Return another view of images between 0 and 1, normalised as the network reads them."""

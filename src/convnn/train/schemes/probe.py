@@ -38,24 +38,23 @@ class Probe:
         if not linear or linear[-1].out_features != network.num_classes:
             raise self._refusal()
         self.width = linear[-1].in_features
-        self._features: Tensor | None = None
+        self._read: list[Tensor] = []
         linear[-1].register_forward_pre_hook(self._cut)
 
     def read(self, inputs: Any) -> tuple[Tensor, Tensor]:
         """Return the features (B, width) of inputs, with their gradient, and the logits (B, K).
 
         Raises:
-            InputError: the layer is not what the network ends in: it is not called, or not with a row for each sample.
+            InputError: the layer is not what the network ends in: it is not called once with a row for each sample.
         """
-        self._features = None
+        self._read.clear()
         logits = self.network(inputs)
-        features = self._features
-        if features is None or features.shape != (len(logits), self.width):
+        if [tuple(features.shape) for features in self._read] != [(len(logits), self.width)]:
             raise self._refusal()
-        return features, logits
+        return self._read[0], logits
 
     def _cut(self, layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor]:
-        (self._features,) = inputs
+        self._read.append(inputs[0])
         return (inputs[0].detach(),)
 
     def _refusal(self) -> InputError:
