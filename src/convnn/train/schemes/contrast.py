@@ -90,6 +90,8 @@ class Contrast(Objective):
 
     def _view(self, images: Tensor) -> Tensor:
         """Return another view of images between 0 and 1, normalised as the network reads them."""
+        if not len(images):  # what is left for a process of a last batch may be nothing
+            return images
         generator = torch.Generator(images.device).manual_seed(int(torch.randint(2**62, ())))
         views = random_view(images, Draws(generator, len(images), torch.arange(len(images), device=images.device)))
         mean, std = (channel_values(values, images.device) for values in (self.mean, self.std))
