@@ -12,6 +12,8 @@ from convnn.models import create_model
 from convnn.runs.curves import read_curves
 from convnn.train import TrainConfig, read_checkpoint
 from convnn.train.schemes.probe import Probe
+from launch import start_several, wait
+from launch import train as launched
 
 IMAGES = shlex.split(
     "--dataset digits --model resnet18 --layer Conv2d --width 0.0625 --num_epochs 2 --batch_size 16 --limit_train 32"
@@ -58,13 +60,14 @@ def test_it_trains_and_resumes_to_the_bit(objective: str, tmp_path: Path) -> Non
 def test_the_probe_does_not_change_what_it_reads() -> None:
     network = create_model("resnet18", "Conv2d", in_channels=1, num_classes=3, width=1 / 16)
     probe = Probe(network)
-    network(torch.rand(4, 1, 8, 8)).square().sum().backward()
+    features, logits = probe.read(torch.rand(4, 1, 8, 8))
+    logits.square().sum().backward()
     *rest, weight, bias = network.parameters()
-    assert (probe.width, tuple(probe.features.shape)) == (weight.shape[1], (4, weight.shape[1]))
+    assert (probe.width, tuple(features.shape)) == (weight.shape[1], (4, weight.shape[1]))
     assert weight.grad.abs().sum() > 0
     assert bias.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in rest)
-    probe.features.sum().backward()
+    features.sum().backward()
     assert rest[0].grad.abs().sum() > 0
 
 
@@ -73,8 +76,17 @@ def test_the_probe_does_not_change_what_it_reads() -> None:
     [
         ("--objective scgc", "--objective=scgc learns on the nodes of one graph, but --dataset=digits has images"),
         ("--objective infonce --mixture concat --projection_dim 3", "concat"),
-        ("--objective infonce --batch_size 1", "--objective contrasts images with others, but a batch has 1"),
+        (
+            "--objective infonce --batch_size 1",
+            "--objective=infonce contrasts images with others; raise --batch_size=1",
+        ),
         ("--objective infonce --negatives 99", "--negatives=99 must be at most 30"),
+        ("--objective infonce --fsdp", "--fsdp divides the network among the processes"),
+        (
+            "--objective infonce --model vit --layer Attention --distillation_token --resize 8 --patch_size 4"
+            " --width 1",
+            "ViT must end in one linear layer from the features of a sample to its 10 classes",
+        ),
         ("--objective nothing", "--objective='nothing' is not one of labels"),
         ("--objective infonce --contrast_temperature 0", "--contrast_temperature=0"),
     ],
@@ -94,6 +106,28 @@ def test_graphs_need_a_linear_head_and_nodes(tmp_path: Path, capsys) -> None:
     assert "--objective=infonce compares views of images, but --dataset=sbm has nodes" in capsys.readouterr().err
     assert main_train([*plain, "--linear_head", "--objective", "m3s"]) == 2
     assert "--objective=m3s would add no label: what 2 layers see" in capsys.readouterr().err
+
+
+def test_a_network_that_ends_in_no_linear_layer_is_not_probed(tmp_path: Path, capsys) -> None:
+    flags = "--dataset sbm --model gnn --layer SGC --num_epochs 1 --device cpu --output_dir"
+    assert main_train([*flags.split(), str(tmp_path)]) == 0
+    assert main(["evaluate", str(tmp_path), "--by", "knn"]) == 2  # its Linear is read, but never called
+    assert "GNN must end in one linear layer" in capsys.readouterr().err
+
+
+def test_a_last_batch_may_have_fewer_images_than_negatives(tmp_path: Path) -> None:
+    assert train("infonce", tmp_path, "--limit_train", "35", "--negatives", "30", "--num_epochs", "1") == 0
+    assert read_curves(tmp_path / "metrics.csv")["term_contrast"][0] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["infonce", "spectral"])
+def test_a_process_with_a_single_image_of_the_last_batch_contrasts_none(objective: str, tmp_path: Path) -> None:
+    flags = [*IMAGES, "--objective", objective, "--limit_train", "35", "--num_epochs", "1"]
+    log = tmp_path / "log"
+    processes = start_several(launched, [*flags, "--output_dir", str(tmp_path / "run")], log=log)
+    assert [wait(process) for process in processes] == [0, 0], log.read_text()
+    assert read_curves(tmp_path / "run" / "metrics.csv")["term_contrast"][0] != 0
 
 
 def test_every_objective_has_a_name() -> None:

@@ -35,6 +35,11 @@ def check_exclusions(config: Any) -> None:
             f"--fsdp divides the student among the processes, but --distill={config.distill} reads whole layers; give"
             " one of them"
         )
+    if config.objective != "labels" and config.fsdp:
+        raise InputError(
+            f"--fsdp divides the network among the processes, but --objective={config.objective} trains weights beside"
+            " it; give one of them"
+        )
     if config.distill is None and config.distill_checkpoint is not None:
         raise InputError(
             f"--distill_checkpoint={config.distill_checkpoint} is of a teacher; name its network, such as"

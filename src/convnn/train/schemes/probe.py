@@ -27,26 +27,42 @@ class Probe:
 
     Attributes:
         width: number of features.
-        features: (B, width) of the last batch, with their gradient.
 
     Raises:
         InputError: the network has no such layer.
     """
 
     def __init__(self, network: Network) -> None:
+        self.network = network
         linear = [part for part in network.modules() if isinstance(part, nn.Linear)]
         if not linear or linear[-1].out_features != network.num_classes:
-            raise InputError(
-                f"{type(network).__name__} must end in a linear layer with an output for each of its"
-                f" {network.num_classes} classes, to be trained without labels"
-            )
+            raise self._refusal()
         self.width = linear[-1].in_features
-        self.features: Tensor | None = None
+        self._read: list[Tensor] = []
         linear[-1].register_forward_pre_hook(self._cut)
 
+    def read(self, inputs: Any) -> tuple[Tensor, Tensor]:
+        """Return the features (B, width) of inputs, with their gradient, and the logits (B, K).
+
+        Raises:
+            InputError: the layer is not what the network ends in: it is not called once with a row for each sample.
+        """
+        self._read.clear()
+        logits = self.network(inputs)
+        if [tuple(features.shape) for features in self._read] != [(len(logits), self.width)]:
+            raise self._refusal()
+        return self._read[0], logits
+
     def _cut(self, layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor]:
-        (self.features,) = inputs
-        return (self.features.detach(),)
+        self._read.append(inputs[0])
+        return (inputs[0].detach(),)
+
+    def _refusal(self) -> InputError:
+        network = self.network
+        return InputError(
+            f"{type(network).__name__} must end in one linear layer from the features of a sample to its"
+            f" {network.num_classes} classes, for a probe in its place or training without labels"
+        )
 
 
 def probe_accuracy(network: Network, kind: str, train: Loader, test: Loader) -> float:
@@ -62,17 +78,15 @@ def probe_accuracy(network: Network, kind: str, train: Loader, test: Loader) -> 
         InputError: the network ends in another layer, or there are fewer samples than neighbours.
     """
     probe = Probe(network)
-    return PROBES[kind](*_features(network, probe, train), *_features(network, probe, test))
+    return PROBES[kind](*_features(probe, train), *_features(probe, test))
 
 
 @torch.no_grad()
-def _features(network: Network, probe: Probe, loader: Loader) -> tuple[Tensor, Tensor]:
+def _features(probe: Probe, loader: Loader) -> tuple[Tensor, Tensor]:
     """Return the features (N, width) and the labels (N,) of all samples."""
     features, labels = [], []
-    with evaluating(network):
+    with evaluating(probe.network):
         for batch in loader:
-            network(batch.inputs)
-            assert probe.features is not None  # the network has called its last layer
-            features.append(probe.features.cpu())
+            features.append(probe.read(batch.inputs)[0].cpu())
             labels.append(batch.labels.cpu())
     return torch.cat(features), torch.cat(labels)
