@@ -106,6 +106,8 @@ def test_graphs_need_a_linear_head_and_nodes(tmp_path: Path, capsys) -> None:
     assert "--objective=infonce compares views of images, but --dataset=sbm has nodes" in capsys.readouterr().err
     assert main_train([*plain, "--linear_head", "--objective", "m3s"]) == 2
     assert "--objective=m3s would add no label: what 2 layers see" in capsys.readouterr().err
+    assert main_train([*plain, "--linear_head", "--objective", "completion", "--completion_dim", "5000"]) == 2
+    assert "--completion_dim=5000 must be at most" in capsys.readouterr().err
 
 
 def test_a_network_that_ends_in_no_linear_layer_is_not_probed(tmp_path: Path, capsys) -> None:

@@ -197,6 +197,11 @@ class WithHelper(OfNodes):
             target = partition(self.graph, outputs, config.seed)
         else:
             outputs = config.completion_dim
+            if outputs > min(x.shape):
+                raise InputError(
+                    f"--completion_dim={outputs} must be at most {min(x.shape)}, the smaller of the number of nodes and of"
+                    " their features"
+                )
             target = completion_target(x, outputs)
         weight = config.helper_weight
         self.scheme = HelperTask(task, self.width, target, self.labels, outputs=outputs, weight=weight)
