@@ -199,8 +199,8 @@ class WithHelper(OfNodes):
             outputs = config.completion_dim
             if outputs > min(x.shape):
                 raise InputError(
-                    f"--completion_dim={outputs} must be at most {min(x.shape)}, the smaller of the number of nodes and of"
-                    " their features"
+                    f"--completion_dim={outputs} must be at most {min(x.shape)}, the smaller of the number of"
+                    " nodes and that of their features"
                 )
             target = completion_target(x, outputs)
         weight = config.helper_weight
