@@ -1,6 +1,5 @@
 """CSGCL: communities guide what views keep, and who counts in the contrast."""
 
-import networkx
 import torch
 from torch import Tensor, nn
 
@@ -50,12 +49,7 @@ def blocks(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     edges = random_graph(torch.where(labels == labels.unsqueeze(1), within, 0.02), generator)
     own = torch.arange(40) // 10 == labels.unsqueeze(1)
     x = torch.bernoulli(torch.where(own, 0.15, 0.1), generator=generator)
-    graph = networkx.Graph(edges.T.tolist())
-    graph.add_nodes_from(range(240))
-    community = torch.zeros(240, dtype=torch.long)
-    for number, members in enumerate(networkx.community.louvain_communities(graph, seed=seed)):
-        community[list(members)] = number
-    return x, edges, labels, community
+    return x, edges, labels, strong.louvain_communities(edges, 240, seed)
 
 
 def accuracy_of(form: tuple[bool, bool, bool], seed: int, steps: int) -> float:

@@ -13,6 +13,7 @@ from convnn.graphs.communities import (
     communal_edge_dropping,
     communal_edge_scores,
     community_strength,
+    louvain_communities,
 )
 from small_graphs import features, undirected
 
@@ -139,3 +140,14 @@ WRONG = {
 def test_bad_input(call, message: str) -> None:
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_louvain_finds_cliques_that_one_edge_joins() -> None:
+    clique = torch.combinations(torch.arange(5)).T
+    edges = torch.cat([clique, clique + 5, torch.tensor([[0], [5]])], 1)
+    found = louvain_communities(edges, 11)
+    assert [len(set(part.tolist())) for part in found.split([5, 5, 1])] == [1, 1, 1]
+    assert sorted(found.unique().tolist()) == [0, 1, 2]
+    assert torch.equal(found, louvain_communities(torch.cat([edges, edges.flip(0)], 1), 11))
+    with pytest.raises(InputError, match="edge_index"):
+        louvain_communities(edges, 9)

@@ -36,6 +36,31 @@ class FeatureView(NamedTuple):
     probability: Tensor
 
 
+def louvain_communities(edge_index: Tensor, nodes: int, seed: int = 0) -> Tensor:
+    """Return the community (N,) int64 of each node, 0 to K - 1, by the method of Louvain; edges count alike.
+
+    Args:
+        edge_index: (2, E) int64, each edge in one direction or both.
+        nodes: N; a node without edges is a community of its own.
+        seed: of the order in which nodes move.
+
+    Raises:
+        InputError: an edge is wrong.
+
+    Reference:
+        Blondel et al., arXiv 0803.0476; `networkx.community.louvain_communities`.
+    """
+    import networkx  # takes a quarter of a second to import
+
+    check_edges(edge_index, nodes)
+    graph = networkx.Graph(edge_index.T.tolist())
+    graph.add_nodes_from(range(nodes))
+    community = torch.zeros(nodes, dtype=torch.long)
+    for number, members in enumerate(networkx.community.louvain_communities(graph, seed=seed)):
+        community[list(members)] = number
+    return community.to(edge_index.device)
+
+
 def community_strength(
     edge_index: Tensor, community: Tensor, edge_weight: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -49,7 +74,7 @@ def community_strength(
     Args:
         edge_index: (2, E) int64 of an undirected graph, each edge in one direction or both; repeated ones count once.
         community: (N,) int64, the community of each node, 0 to K - 1; each has a node. Those of
-            `networkx.community.louvain_communities`, for example.
+            `louvain_communities`, for example.
         edge_weight: (E,), at least 0; None is 1. Of several of one pair the mean counts.
 
     Returns:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from convnn.data import Batch
@@ -22,6 +23,12 @@ class Outcome(NamedTuple):
     loss: Tensor
     logits: Tensor
     terms: Mapping[str, Tensor] = {}
+
+    @classmethod
+    def of(cls, logits: Tensor, terms: Mapping[str, Tensor]) -> "Outcome":
+        """Return the outcome whose loss is the sum of terms that have their gradients."""
+        loss = torch.stack(list(terms.values())).sum()
+        return cls(loss, logits, {name: term.detach() for name, term in terms.items()})
 
 
 class Objective(nn.Module):

@@ -9,6 +9,7 @@ from convnn.train.flags.objectives import OF_GRAPHS, OF_IMAGES
 from convnn.train.objective import Objective, Supervised
 from convnn.train.schemes.contrast import Contrast
 from convnn.train.schemes.distilled import distilled
+from convnn.train.schemes.graphs import SCHEMES
 
 __all__ = ["make_objective"]
 
@@ -34,8 +35,6 @@ def make_objective(network: Network, config: TrainConfig, data: LabelledData) ->
                 f"--objective={config.objective} learns on the nodes of one graph, but --dataset={data.name} has"
                 f" {data.kind}s; leave it out"
             )
-        from convnn.train.schemes.graphs import SCHEMES  # imports SciPy
-
         if not (isinstance(network, GNN) and network.has_head):
             raise InputError(f"--objective={config.objective} needs a linear map after the layers; add --linear_head")
         return SCHEMES[config.objective](network, config, data)

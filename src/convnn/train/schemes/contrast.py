@@ -74,8 +74,7 @@ class Contrast(Objective):
             "contrast": count * self._contrast(first, second),
             "probe": self.criterion(logits, batch.labels.repeat(2)) / 2,
         }
-        terms = {name: part.detach() for name, part in parts.items()}
-        return Outcome(parts["contrast"] + parts["probe"], logits[:count], terms)
+        return Outcome.of(logits[:count], parts)
 
     def _contrast(self, first: Tensor, second: Tensor) -> Tensor:
         views = [self.contrast.project(h) for h in (first, second)]  # also where they are not compared, for DDP

@@ -58,8 +58,7 @@ class Distilled(Objective):
     def _weighted(self, logits: Tensor, *parts: Tensor) -> Outcome:
         """Return the outcome of a batch from its unweighted terms, each summed over the samples."""
         terms = {name: w * part for name, w, part in zip(self.terms, self.weights, parts, strict=True)}
-        loss = torch.stack(list(terms.values())).sum()
-        return Outcome(loss, logits, {name: part.detach() for name, part in terms.items()})
+        return Outcome.of(logits, terms)
 
 
 class LogitDistilled(Distilled):

@@ -12,6 +12,7 @@ from convnn.graphs.communities import (
     communal_edge_dropping,
     communal_edge_scores,
     community_strength,
+    louvain_communities,
 )
 from convnn.graphs.views import complementary_views
 from convnn.models.gnn import GNN
@@ -51,6 +52,12 @@ class OfNodes(Objective):
         self.labels = torch.full((len(self.graph.x),), -1, device=self.graph.x.device)
         self.labels[self.graph.nodes] = whole.labels
 
+    @torch.no_grad()
+    def logits(self, batch: Batch) -> Tensor:
+        """Return the logits of the nodes of a batch, without gradient."""
+        logits: Tensor = self.network(batch.inputs)
+        return logits
+
 
 class Unlabelled(OfNodes):
     """A scheme without labels, which the linear map alone learns, from features that it does not change."""
@@ -62,7 +69,7 @@ class Unlabelled(OfNodes):
         logits = self.network.forward_head(z.detach()[graph.nodes])
         parts = {name: len(logits) * part for name, part in self.compare(graph, z).items()}
         parts["probe"] = self.criterion(logits, batch.labels)
-        return Outcome(total(parts), logits, {name: part.detach() for name, part in parts.items()})
+        return Outcome.of(logits, parts)
 
     def compare(self, graph: GraphBatch, z: Tensor) -> dict[str, Tensor]:
         """Return the terms of the scheme, of the graph and the embeddings (N, F) of its nodes."""
@@ -82,7 +89,7 @@ class CrossViews(Unlabelled):
         """Return the mean loss over both halves."""
         views = complementary_views(graph.edge_index)
         steps = list(self.scheme.steps(self.network, graph._replace(edge_weight=None), views))
-        return {"links": sum((step["links"] for step in steps), torch.zeros(())) / len(steps)}
+        return {"links": torch.stack([step["links"] for step in steps]).mean()}
 
 
 class NeighborContrast(Unlabelled):
@@ -112,7 +119,7 @@ class TeamUp(Unlabelled):
     def __init__(self, network: GNN, config: TrainConfig, data: LabelledData) -> None:
         super().__init__(network, config, data)
         edges = self.graph.edge_index
-        community = find_communities(self.graph, config.seed)
+        community = louvain_communities(edges, len(self.graph.x), config.seed)
         of_communities, of_nodes = community_strength(edges, community)
         self.score = communal_edge_scores(edges, community, of_communities)
         self.strength = of_nodes.to(self.graph.x.dtype)
@@ -174,12 +181,6 @@ class MoreLabels(OfNodes):
             terms["labels"], self.logits(batch), {"labels": terms["labels"].detach(), "labelled_nodes": count}
         )
 
-    @torch.no_grad()
-    def logits(self, batch: Batch) -> Tensor:
-        """Return the logits of the nodes of a batch, without gradient."""
-        logits: Tensor = self.network(batch.inputs)
-        return logits
-
 
 class WithHelper(OfNodes):
     """SS-GCN: labels, and beside them a helper task that needs none: clustering, partitioning or completion."""
@@ -209,9 +210,7 @@ class WithHelper(OfNodes):
     def learn(self, batch: Batch) -> Outcome:
         """Return the terms of labels and helper, each as often as there are labelled nodes."""
         parts = {name: len(batch.labels) * part for name, part in self.scheme(self.network, self.graph).items()}
-        with torch.no_grad():
-            logits = self.network(batch.inputs)
-        return Outcome(total(parts), logits, {name: part.detach() for name, part in parts.items()})
+        return Outcome.of(self.logits(batch), parts)
 
 
 def two_shares(name: str, text: str) -> tuple[float, float]:
@@ -227,23 +226,6 @@ def two_shares(name: str, text: str) -> tuple[float, float]:
     except ValueError:
         pass
     raise InputError(f"--{name}={text} must be two numbers of at least 0 and below 1, such as 0.3,0.4")
-
-
-def total(parts: dict[str, Tensor]) -> Tensor:
-    """Return the sum of terms ()."""
-    return torch.stack(list(parts.values())).sum()
-
-
-def find_communities(graph: GraphBatch, seed: int) -> Tensor:
-    """Return the community (N,) of each node, by the method of Louvain."""
-    import networkx  # takes a quarter of a second to import
-
-    whole = networkx.Graph(graph.edge_index.T.tolist())
-    whole.add_nodes_from(range(len(graph.x)))
-    community = torch.zeros(len(graph.x), dtype=torch.long)
-    for number, members in enumerate(networkx.community.louvain_communities(whole, seed=seed)):
-        community[list(members)] = number
-    return community.to(graph.x.device)
 
 
 def partition(graph: GraphBatch, parts: int, seed: int) -> Tensor:
