@@ -28,6 +28,15 @@ from convnn.models.densenet import DenseNet, densenet121
 from convnn.models.external import ExternalNetwork, is_external
 from convnn.models.flexnet import FlexNet, FlexNet1d, flexnet5, flexnet7, flexnet7_1d
 from convnn.models.gnn import GNN, HIDDEN_ACTIVATIONS, NODE_NORMS, READOUTS, RESIDUALS, gnn
+from convnn.models.hierarchical.gcvit import (
+    GCViT,
+    GCViTSizes,
+    gcvit_base,
+    gcvit_small,
+    gcvit_tiny,
+    gcvit_xtiny,
+    gcvit_xxtiny,
+)
 from convnn.models.hierarchical.inceptionnext import (
     InceptionNeXt,
     inceptionnext_atto,
@@ -121,6 +130,8 @@ __all__ = [
     "FInCFlow",
     "FlexNet",
     "FlexNet1d",
+    "GCViT",
+    "GCViTSizes",
     "GreedyViG",
     "InceptionNeXt",
     "KANNetwork",
@@ -162,6 +173,11 @@ __all__ = [
     "flexnet7",
     "flexnet7_1d",
     "flow",
+    "gcvit_base",
+    "gcvit_small",
+    "gcvit_tiny",
+    "gcvit_xtiny",
+    "gcvit_xxtiny",
     "gnn",
     "greedyvig_b",
     "greedyvig_m",
