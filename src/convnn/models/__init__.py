@@ -28,6 +28,7 @@ from convnn.models.densenet import DenseNet, densenet121
 from convnn.models.external import ExternalNetwork, is_external
 from convnn.models.flexnet import FlexNet, FlexNet1d, flexnet5, flexnet7, flexnet7_1d
 from convnn.models.gnn import GNN, HIDDEN_ACTIVATIONS, NODE_NORMS, READOUTS, RESIDUALS, gnn
+from convnn.models.graph_patches import GraphPatches, graph_patches
 from convnn.models.hierarchical.gcvit import (
     GCViT,
     GCViTSizes,
@@ -132,6 +133,7 @@ __all__ = [
     "FlexNet1d",
     "GCViT",
     "GCViTSizes",
+    "GraphPatches",
     "GreedyViG",
     "InceptionNeXt",
     "KANNetwork",
@@ -179,6 +181,7 @@ __all__ = [
     "gcvit_xtiny",
     "gcvit_xxtiny",
     "gnn",
+    "graph_patches",
     "greedyvig_b",
     "greedyvig_m",
     "greedyvig_s",
