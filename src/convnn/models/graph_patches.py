@@ -131,9 +131,7 @@ class GraphPatches(Network):
         parts = grow_parts(edges, graph_of, count, self.num_patches)
         if self.training:
             parts = self._at_random_places(parts, graph_of, count)
-        return cut_patches(
-            graph.edge_index, parts, graph_of, count, parts=self.num_patches, num_hops=self.patch_hops
-        )
+        return cut_patches(graph.edge_index, parts, graph_of, count, parts=self.num_patches, num_hops=self.patch_hops)
 
     def _at_random_places(self, parts: Tensor, graph_of: Tensor, count: int) -> Tensor:
         """Give the parts of graphs that have fewer nodes than patches other numbers."""

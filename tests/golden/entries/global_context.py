@@ -120,9 +120,7 @@ def _attention(scope: str) -> Callable[[Case], nn.Module]:
         refuse(case, qk_scale="the scale is one over the square root of a head's width")
         config = case.config
         bias = config.get("qkv_bias", True)
-        return WindowAttention(
-            config["dim"], config["num_heads"], config["window_size"], scope=scope, qkv_bias=bias
-        )
+        return WindowAttention(config["dim"], config["num_heads"], config["window_size"], scope=scope, qkv_bias=bias)
 
     return build
 
@@ -175,9 +173,7 @@ def _timm(case: Case) -> nn.Module:
 _ATTENTION = {"proj": "output", "relative_position_bias_table": "relative_bias", "relative_position_index": ""}
 
 ENTRIES = {
-    "GCViTLayer": Entry(
-        _stage, names=_named("levels.0."), arrange=_arranged, call=_on_channels_first, also=_places
-    ),
+    "GCViTLayer": Entry(_stage, names=_named("levels.0."), arrange=_arranged, call=_on_channels_first, also=_places),
     "GCViTBlock": Entry(
         _block,
         inputs=("input", "q_global"),
@@ -186,10 +182,10 @@ ENTRIES = {
         call=_with_queries,
         also=_places,
     ),
-    "118-gcvit/PatchEmbed": Entry(_stem, names=_named("patch_embed.", "stem."), call=lambda ours, x: ours(x).permute(0, 2, 3, 1)),
-    "GlobalQueryGen": Entry(
-        _generator, names=_named("levels.0.q_global_gen.", "stages.0."), call=_generate
+    "118-gcvit/PatchEmbed": Entry(
+        _stem, names=_named("patch_embed.", "stem."), call=lambda ours, x: ours(x).permute(0, 2, 3, 1)
     ),
+    "GlobalQueryGen": Entry(_generator, names=_named("levels.0.q_global_gen.", "stages.0."), call=_generate),
     "WindowAttentionGlobal": Entry(
         _attention("global"),
         inputs=("input", "q_global"),

@@ -60,7 +60,7 @@ def test_outputs_and_gradients_are_timms(timms: nn.Module, tmp_path: Path) -> No
 
 def test_a_checkpoint_of_another_size_is_refused(timms: nn.Module, tmp_path: Path) -> None:
     torch.save(timms.state_dict(), tmp_path / "timm.pth")
-    with pytest.raises(InputError, match="has no tensor for stages.0.queries.convolutions.2"):
+    with pytest.raises(InputError, match=r"has no tensor for stages.0.queries.convolutions.2"):
         load_published(_tiny(image_size=128, layer_scale=1.0), tmp_path / "timm.pth")
     with pytest.raises(InputError, match="build it from layer='GlobalContext' to load"):
         load_published(_tiny("Attention"), tmp_path / "timm.pth")
@@ -127,6 +127,7 @@ def test_initial_weights_are_as_published() -> None:
     for weights in (mixer.qkv.weight, mixer.output.weight, mlp.fc1.weight, mlp.fc2.weight):
         assert weights.detach().std() == pytest.approx(0.02, rel=0.1)
     assert not mlp.fc1.bias.any()
+    assert not mixer.qkv.bias.any()
     assert torch.equal(block.mixing.scale, torch.full((64, 1, 1), 1e-5))
     assert _tiny().stages[1].blocks[1].mixing.scale is None
 
@@ -148,7 +149,9 @@ def test_heads_that_do_not_divide_scaled_channels_become_fewer() -> None:
 def test_bad_arguments_are_named() -> None:
     with pytest.raises(InputError, match="image_size=0 must be an integer of at least 1"):
         create_model("gcvit_xxtiny", image_size=0)
-    with pytest.raises(InputError, match="drop_path=1.5 must lie between 0 and 1"):
+    with pytest.raises(InputError, match=r"drop_path=1.5 must lie between 0 and 1"):
         create_model("gcvit_xxtiny", drop_path=1.5)
-    with pytest.raises(InputError, match="layer='ConvNN' reads maps; model='gcvit_xxtiny' is built of layers that read"):
+    with pytest.raises(
+        InputError, match="layer='ConvNN' reads maps; model='gcvit_xxtiny' is built of layers that read"
+    ):
         create_model("gcvit_xxtiny", "ConvNN")

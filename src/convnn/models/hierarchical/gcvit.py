@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isqrt
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from torch import Tensor, nn
 
@@ -90,9 +90,8 @@ class Block(nn.Module):
         z = y + s_2 \odot \operatorname{MLP}(\operatorname{norm}(y))
     """
 
-    def __init__(self, channels: int, mixing: Residual, feed_forward: Residual) -> None:
+    def __init__(self, mixing: Residual, feed_forward: Residual) -> None:
         super().__init__()
-        self.channels = channels
         self.mixing = mixing
         self.feed_forward = feed_forward
 
@@ -102,20 +101,20 @@ class Block(nn.Module):
 
 
 class ContextStage(nn.Module):
-    """Blocks whose global queries are computed once, from the map that enters the first."""
+    """Blocks whose global queries are computed once, from the map that enters the first; each second block has them."""
 
-    def __init__(self, queries: GlobalQueries, parts: dict[str, nn.Module]) -> None:
+    def __init__(self, parts: dict[str, nn.Module], queries: GlobalQueries, window: int) -> None:
         super().__init__()
         self.downsample = parts.get("downsample", nn.Identity())
         self.queries = queries
-        self.blocks = parts["blocks"]
+        self.blocks = cast("nn.Sequential", parts["blocks"])
+        self.window = window
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C', H', W')."""
         x = self.downsample(x)
-        *_, height, width = x.shape
-        attention = self.blocks[0].mixing.inner.mixer
-        queries = self.queries(x, attention.sides(height, width))
+        height, width = (min(self.window, side) for side in x.shape[2:])
+        queries = self.queries(x, (height, width))
         for number, block in enumerate(self.blocks):
             x = block(x, queries if number % 2 else None)
         return x
@@ -200,7 +199,6 @@ class GCViT(HierarchicalNetwork):
             of_both: dict[str, Any] = {"initial_scale": layer_scale or None, "drop_path": place.drop_path}
             mlp = plain_mlp(n, int(sizes.mlp_ratio * n)).apply(draw_normal)
             return Block(
-                n,
                 Residual(MapMixing(n, mixer(place)), n, **of_both),
                 Residual(sequence(norm=ChannelNorm(n), mlp=mlp), n, **of_both),
             )
@@ -208,9 +206,9 @@ class GCViT(HierarchicalNetwork):
         def join(stage: int, parts: dict[str, nn.Module]) -> nn.Module:
             if not own:
                 return in_sequence(stage, parts)
-            n = parts["blocks"][0].channels
-            poolings = max(1, sides[stage] // windows[stage]).bit_length() - 1  # log2
-            return ContextStage(GlobalQueries(n, poolings, sizes.squeezed(n)), parts)
+            n, window = self.scaled(sizes.channels << stage), windows[stage]
+            poolings = max(1, sides[stage] // window).bit_length() - 1  # log2
+            return ContextStage(parts, GlobalQueries(n, poolings, sizes.squeezed(n)), window)
 
         def reduce(before: int, after: int) -> nn.Module:
             return sequence(
@@ -251,8 +249,8 @@ class GCViT(HierarchicalNetwork):
         }
 
     def _initialise_part(self, module: nn.Module) -> None:
-        """Draw the weights of the head; blocks have drawn theirs, and those of convolutions are PyTorch's."""
-        if module is self.head.fc:
+        """Draw the weights of linear layers; MLPs have drawn theirs, and those of other convolutions are PyTorch's."""
+        if isinstance(module, nn.Linear):
             draw_normal(module)
 
 
@@ -289,16 +287,16 @@ def gcvit_tiny(layer: LayerFactory, **settings: Any) -> GCViT:
 
 
 @register_model(GCViT, attention_dropout=0.0)
-def gcvit_small(
-    layer: LayerFactory, *, drop_path: float = 0.3, layer_scale: float = 1e-5, **settings: Any
-) -> GCViT:
+def gcvit_small(layer: LayerFactory, *, drop_path: float = 0.3, layer_scale: float = 1e-5, **settings: Any) -> GCViT:
     """GC ViT with 51.1 million weights for 1000 classes."""
-    return GCViT(GCViTSizes(_DEEP, 96, (3, 6, 12, 24), 2), layer, drop_path=drop_path, layer_scale=layer_scale, **settings)
+    return GCViT(
+        GCViTSizes(_DEEP, 96, (3, 6, 12, 24), 2), layer, drop_path=drop_path, layer_scale=layer_scale, **settings
+    )
 
 
 @register_model(GCViT, attention_dropout=0.0)
-def gcvit_base(
-    layer: LayerFactory, *, drop_path: float = 0.5, layer_scale: float = 1e-5, **settings: Any
-) -> GCViT:
+def gcvit_base(layer: LayerFactory, *, drop_path: float = 0.5, layer_scale: float = 1e-5, **settings: Any) -> GCViT:
     """GC ViT with 90.3 million weights for 1000 classes."""
-    return GCViT(GCViTSizes(_DEEP, 128, (4, 8, 16, 32), 2), layer, drop_path=drop_path, layer_scale=layer_scale, **settings)
+    return GCViT(
+        GCViTSizes(_DEEP, 128, (4, 8, 16, 32), 2), layer, drop_path=drop_path, layer_scale=layer_scale, **settings
+    )

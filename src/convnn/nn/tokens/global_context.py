@@ -165,12 +165,8 @@ class WindowAttention(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw all weights from a normal distribution of deviation 0.02, truncated at 2; biases of maps are 0."""
+        """Draw the bias for each offset from a normal distribution of deviation 0.02, truncated at 2."""
         nn.init.trunc_normal_(self.relative_bias, std=0.02)
-        for linear in (self.qkv, self.output):
-            nn.init.trunc_normal_(linear.weight, std=0.02)
-            if linear.bias is not None:
-                nn.init.zeros_(linear.bias)
 
     def sides(self, height: int, width: int) -> tuple[int, int]:
         """Return the sides of the windows on a map."""
@@ -181,12 +177,13 @@ class WindowAttention(nn.Module):
         sides = self.sides(*x.shape[1:3])
         self._check(x, queries, sides)
         windows = split_windows(x, sides)
-        *own, keys, values = self.qkv(windows).chunk(2 if queries is not None else 3, dim=-1)
-        if queries is not None:
-            own = [queries.flatten(1, 2).unsqueeze(1).expand(-1, windows.shape[1], -1, -1)]
+        *own, keys, values = self.qkv(windows).chunk(3 if queries is None else 2, dim=-1)
+        asked = own[0] if queries is None else queries.flatten(1, 2).unsqueeze(1).expand(-1, windows.shape[1], -1, -1)
         dropout = self.attention_dropout if self.training else 0.0
         out = F.scaled_dot_product_attention(
-            *(self._heads(one).to(keys.dtype) for one in (*own, keys, values)),
+            self._heads(asked).to(keys.dtype),
+            self._heads(keys),
+            self._heads(values),
             attn_mask=self._bias(x, sides).to(keys.dtype),
             dropout_p=dropout,
         )

@@ -20,7 +20,9 @@ class GraphLayerFlags:
         "none", "what the layers of gnn add to: nothing, their input, or (res+) with the norm first", RESIDUALS
     )
     linear_head: bool = flag(False, "end gnn in a linear map, after as many layers")
-    readout: str = flag("mean", "how gnn pools the nodes of each graph, and graph_patches those of each patch", READOUTS)
+    readout: str = flag(
+        "mean", "how gnn pools the nodes of each graph, and graph_patches those of each patch", READOUTS
+    )
     attention_heads: int = flag(1, "number of heads of GAT", least=1, most=WIDEST)
     hops: int = flag(2, "number of propagations, or degree of a polynomial of the graph", least=0, most=DEEPEST)
     delta: float = flag(1.0, "length of TV's step down the total variation")

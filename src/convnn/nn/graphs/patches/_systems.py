@@ -11,8 +11,6 @@ register_system(
         family="graphs",
         number=39,
         name="Graph ViT and MLP-Mixer: patches of a graph",
-        published="GraphMLPMixer",
-        when="classes of graphs that message passing cannot tell apart, and distant nodes",
         selects="the nodes of a part of the graph and those near it; then every part",
         weighs="equally within a part; an MLP over the parts, or a softmax that may know how many nodes they share",
         aggregates="any layer on graphs within each part and a mean; then a mean over the parts",

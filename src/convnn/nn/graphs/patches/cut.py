@@ -127,7 +127,7 @@ def coarse_adjacency(patches: Patches, dtype: torch.dtype, diffusion: int = 0) -
 
 
 def walk_encoding(adjacency: Tensor, steps: int) -> Tensor:
-    r"""Return how likely walks of 1, ..., k steps return to where they started, :math:`\operatorname{diag} (D^{-1} A)^s`.
+    r"""Return how likely walks of s = 1, ..., k steps return to their start, :math:`\operatorname{diag} (D^{-1} A)^s`.
 
     Args:
         adjacency: A, (B, N, N).

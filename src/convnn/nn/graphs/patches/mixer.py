@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,6 +30,9 @@ class Encodings(NamedTuple):
     eigenvectors: Tensor | None = None
     patch_walks: Tensor | None = None
     adjacency: Tensor | None = None
+
+
+NO_ENCODINGS = Encodings()
 
 
 class NormedMap(nn.Module):
@@ -61,7 +63,9 @@ class PatchLayer(nn.Module):
         self.output = nn.Linear(channels, channels)
         self.dropout = dropout
 
-    def forward(self, x: Tensor, edge_attr: Tensor | None, patches: Patches, pool: Callable[[Tensor], Tensor]) -> Tensor:
+    def forward(
+        self, x: Tensor, edge_attr: Tensor | None, patches: Patches, pool: Callable[[Tensor], Tensor]
+    ) -> Tensor:
         """Map copies of nodes (S, C) to (S, C)."""
         if self.exchange is not None:
             x = x + self.exchange(pool(x))[patches.patch]
@@ -158,7 +162,7 @@ class GraphPatchMixer(nn.Module):
         self.head = nn.Sequential(NormedMap(hidden, hidden), nn.Linear(hidden, out_channels))
 
     def forward(
-        self, x: Tensor, patches: Patches, encodings: Encodings = Encodings(), edge_attr: Tensor | None = None
+        self, x: Tensor, patches: Patches, encodings: Encodings = NO_ENCODINGS, edge_attr: Tensor | None = None
     ) -> Tensor:
         """Map features (N, in_channels) to (B, out_channels)."""
         return self.head(self.pooled(self.tokens(x, patches, encodings, edge_attr), patches))
@@ -169,7 +173,7 @@ class GraphPatchMixer(nn.Module):
         return (tokens * weights).sum(1) / weights.sum(1).clamp(min=1)
 
     def tokens(
-        self, x: Tensor, patches: Patches, encodings: Encodings = Encodings(), edge_attr: Tensor | None = None
+        self, x: Tensor, patches: Patches, encodings: Encodings = NO_ENCODINGS, edge_attr: Tensor | None = None
     ) -> Tensor:
         """Return the mixed tokens of all patches, (B, P, C)."""
         check_features(x, self.in_channels)

@@ -1,6 +1,5 @@
 """Blocks that mix tokens, which patches are: by an MLP over them, or by attention that may know the coarse graph."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -43,8 +42,9 @@ class PatchAttention(nn.Module):
 
     With :math:`L = q k^\top / \sqrt{d}` the weights are softmax(L) for "standard";
     :math:`\operatorname{softmax}(L) \odot A` for "hadamard", without dividing by the sum again;
-    :math:`A \odot e^{L - \max L} / \sum` for "graph" and "kernel", the second with the A of a walk (`coarse_adjacency`),
-    the sum at least 1e-6; and :math:`\operatorname{softmax}(L + b_h A + c_h)` for "additive", with learned b and c.
+    :math:`A \odot e^{L - \max L} / \sum` for "graph" and "kernel", the second with the A of a walk
+    (`coarse_adjacency`), the sum at least 1e-6; and :math:`\operatorname{softmax}(L + b_h A + c_h)` for "additive",
+    with learned b and c.
 
     Args:
         channels: number of channels.
