@@ -31,6 +31,7 @@ SMALLEST = [
     "shiftwise_v1_tiny",
     "recnext_m0",
     "recnext_a0",
+    "gcvit_xxtiny",
 ]
 
 DEPTHS, CHANNELS, BANDS = (1, 1, 2, 1), (8, 12, 16, 24), (11, 9, 7, 5)

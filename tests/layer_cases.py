@@ -210,6 +210,8 @@ TOKEN_CASES = [
     _token_case("blocks", cnn.BlockSparseAttention, block=(4, 3), keep=0.5),
     _token_case("blocks-special", cnn.BlockSparseAttention, block=(4, 3), keep=0.0, mass=0.5, special_tokens=2),
     _token_case("offsets", cnn.LKCAttention, kernel_size=5),
+    _token_case("context", cnn.GlobalContext, window_side=2),
+    _token_case("context-local-padded", cnn.GlobalContext, window_side=3, scope="local"),
     _token_case("conv", cnn.MultiheadConv, kernel_size=3),
     _token_case("branch-conv", cnn.BranchConv, kernel_size=3, K=4),
     _token_case("branch-attention", cnn.BranchAttention, branch_ratio=0.25, K=4, **RANDOM_TOKENS),

@@ -56,7 +56,7 @@ NETWORKS = {
     *[("vgg11", layer) for layer in list_layers("maps")],
     *[("vit", layer) for layer in list_layers("tokens")],
     *[
-        (model, "ConvNNAttention" if model.startswith("vit") else "ConvNN")
+        (model, "ConvNNAttention" if reads_of(model) == "tokens" else "ConvNN")
         for model in filter(is_usual, list_models())
         if reads_of(model) not in ("sequences", "graphs")
     ],

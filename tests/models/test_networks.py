@@ -59,7 +59,7 @@ def test_any_channels_classes_and_resolutions(name: str) -> None:
 
 @pytest.mark.parametrize("name", only(is_usual, NETWORKS))
 def test_features_then_head_is_the_network(name: str) -> None:
-    layer = "Attention" if name.startswith("vit") else "Conv2d"  # a choice of neighbours would amplify rounding
+    layer = "Attention" if reads_of(name) == "tokens" else "Conv2d"  # a choice of neighbours would amplify rounding
     network = create_model(name, layer, width=1 / 16).eval()
     x = torch.randn(2, 3, 32) if network.reads == "sequences" else torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(network(x), network.forward_head(network.forward_features(x)))

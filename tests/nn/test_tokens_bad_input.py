@@ -19,11 +19,12 @@ EVERY = [
     cnn.BranchConv,
     cnn.BranchAttention,
     cnn.LKCAttention,
+    cnn.GlobalContext,
 ]
 SPLITTING = [layer for layer in EVERY[:8] if layer is not cnn.LocalAttention]  # whose width does not come from dim
 DROPPING = [layer for layer in EVERY if layer not in (cnn.MultiheadConv, cnn.BlockSparseAttention, cnn.LKCAttention)]
 CHOOSING = [
-    layer for layer in EVERY if layer not in (cnn.MultiheadConv, cnn.Attention, cnn.LKCAttention)
+    layer for layer in EVERY if layer not in (cnn.MultiheadConv, cnn.Attention, cnn.LKCAttention, cnn.GlobalContext)
 ]  # of a backend
 CONVNN = [cnn.ConvNNAttention, cnn.BranchConv, cnn.BranchAttention]
 

@@ -28,6 +28,16 @@ from convnn.models.densenet import DenseNet, densenet121
 from convnn.models.external import ExternalNetwork, is_external
 from convnn.models.flexnet import FlexNet, FlexNet1d, flexnet5, flexnet7, flexnet7_1d
 from convnn.models.gnn import GNN, HIDDEN_ACTIVATIONS, NODE_NORMS, READOUTS, RESIDUALS, gnn
+from convnn.models.graph_patches import GraphPatches, graph_patches
+from convnn.models.hierarchical.gcvit import (
+    GCViT,
+    GCViTSizes,
+    gcvit_base,
+    gcvit_small,
+    gcvit_tiny,
+    gcvit_xtiny,
+    gcvit_xxtiny,
+)
 from convnn.models.hierarchical.inceptionnext import (
     InceptionNeXt,
     inceptionnext_atto,
@@ -121,6 +131,9 @@ __all__ = [
     "FInCFlow",
     "FlexNet",
     "FlexNet1d",
+    "GCViT",
+    "GCViTSizes",
+    "GraphPatches",
     "GreedyViG",
     "InceptionNeXt",
     "KANNetwork",
@@ -162,7 +175,13 @@ __all__ = [
     "flexnet7",
     "flexnet7_1d",
     "flow",
+    "gcvit_base",
+    "gcvit_small",
+    "gcvit_tiny",
+    "gcvit_xtiny",
+    "gcvit_xxtiny",
     "gnn",
+    "graph_patches",
     "greedyvig_b",
     "greedyvig_m",
     "greedyvig_s",

@@ -71,6 +71,13 @@ from convnn.nn.tokens.attention import Attention, KvtAttention
 from convnn.nn.tokens.blocks import BlockSparseAttention
 from convnn.nn.tokens.branching import BranchAttention, BranchConv, MultiheadConv, TokenBranching
 from convnn.nn.tokens.convnn import CONVOLUTION_TYPES, ConvNNAttention
+from convnn.nn.tokens.global_context import (
+    SCOPES_OF_QUERIES,
+    GatedConvolution,
+    GlobalContext,
+    GlobalQueries,
+    WindowAttention,
+)
 from convnn.nn.tokens.offsets import LKCAttention
 from convnn.nn.tokens.windows import SPARSE_MODES, LocalAttention, NeighborhoodAttention, SparseAttention
 from convnn.nn.vision_graphs._degree import DEGREE_TYPES, DegreeEstimator
@@ -134,6 +141,7 @@ __all__ = [
     "POOLINGS",
     "PREFERENCES",
     "SAMPLING_TYPES",
+    "SCOPES_OF_QUERIES",
     "SEARCHES",
     "SHIFT_ACTIVATIONS",
     "SIMILARITY_TYPES",
@@ -192,8 +200,11 @@ __all__ = [
     "FlexConv2d",
     "FlexConv3d",
     "GaborKernel",
+    "GatedConvolution",
     "GaussianMask",
     "GeneratedConv",
+    "GlobalContext",
+    "GlobalQueries",
     "GraphOnMap1d",
     "GraphOnMap2d",
     "GraphOnMap3d",
@@ -300,6 +311,7 @@ __all__ = [
     "UnpaddedLayer",
     "ViG2d",
     "Where",
+    "WindowAttention",
     "convolve",
     "functional",
     "import_layers",

@@ -13,6 +13,11 @@ from hierarchical_networks import HIERARCHICAL
 from pairwise import one_in
 
 COUNTS = {
+    "gcvit_xxtiny": 11_995_428,
+    "gcvit_xtiny": 19_981_294,
+    "gcvit_tiny": 28_221_974,
+    "gcvit_small": 51_092_173,
+    "gcvit_base": 90_320_836,
     "inceptionnext_atto": 4_156_520,
     "inceptionnext_tiny": 28_055_680,
     "inceptionnext_small": 49_374_016,

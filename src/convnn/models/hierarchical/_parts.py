@@ -37,9 +37,9 @@ class Residual(nn.Module):
         self.scale = None if initial_scale is None else layer_scale(channels, initial_scale)
         self.drop = drop_images(drop_path)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to (B, C, H, W)."""
-        out = self.inner(x)
+    def forward(self, x: Tensor, *context: Tensor | None) -> Tensor:
+        """Map (B, C, H, W) to (B, C, H, W); the inner module gets what else is given."""
+        out = self.inner(x, *context)
         return x + self.drop(out if self.scale is None else self.scale * out)
 
 

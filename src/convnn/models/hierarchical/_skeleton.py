@@ -62,6 +62,11 @@ class Mixers:
         return self.layer(channels, channels)
 
 
+def in_sequence(_: int, parts: dict[str, nn.Module]) -> nn.Module:
+    """Return the parts of a stage one after the other."""
+    return nn.Sequential(OrderedDict(parts))
+
+
 class HierarchicalNetwork(Network):
     """A stem, four stages of blocks with downsampling between them, and a head.
 
@@ -74,6 +79,7 @@ class HierarchicalNetwork(Network):
         block: creates a block.
         head: creates the last part from the channels of the last stage and the number of classes.
         stage_norm: creates the normalisation after each stage; None: there is none.
+        join: creates a stage from its number and its parts, "downsample", "blocks" and "norm", those that it has.
         in_channels: number of channels of the images.
         num_classes: number of classes.
         width: factor on all channel numbers.
@@ -102,6 +108,7 @@ class HierarchicalNetwork(Network):
         block: Callable[[Place], nn.Module],
         head: Callable[[int, int], nn.Module],
         stage_norm: Callable[[int], nn.Module] | None = None,
+        join: Callable[[int, dict[str, nn.Module]], nn.Module] = in_sequence,
         in_channels: int,
         num_classes: int,
         width: float,
@@ -118,7 +125,7 @@ class HierarchicalNetwork(Network):
             parts["blocks"] = nn.Sequential(*blocks)
             if stage_norm is not None:
                 parts["norm"] = stage_norm(number)
-            stages.append(nn.Sequential(OrderedDict(parts)))
+            stages.append(join(i, parts))
         self.stages = nn.Sequential(*stages)
         self.head = head(widths[-1], num_classes)
         self._initialise()

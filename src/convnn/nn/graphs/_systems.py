@@ -9,5 +9,6 @@ from convnn.nn.graphs.spectra import _systems as _spectra  # noqa: F401
 from convnn.nn.graphs.messages import _systems as _messages  # noqa: F401
 from convnn.nn.graphs.multisets import _systems as _multisets  # noqa: F401
 from convnn.nn.graphs.temporal import _systems as _temporal  # noqa: F401
+from convnn.nn.graphs.patches import _systems as _patches  # noqa: F401
 from convnn.nn.graphs.found import _systems as _found  # noqa: F401
 # isort: on

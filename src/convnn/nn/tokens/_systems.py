@@ -7,6 +7,7 @@ from convnn.nn.tokens.attention import Attention, KvtAttention
 from convnn.nn.tokens.blocks import BlockSparseAttention
 from convnn.nn.tokens.branching import BranchAttention, BranchConv
 from convnn.nn.tokens.convnn import ConvNNAttention
+from convnn.nn.tokens.global_context import GlobalContext
 from convnn.nn.tokens.offsets import LKCAttention
 from convnn.nn.tokens.windows import LocalAttention, NeighborhoodAttention, SparseAttention
 from convnn.systems import PUBLISHED, System, register_family
@@ -166,4 +167,19 @@ _register(
         where="convnn.nn.BranchAttention",
     ),
     ConvNNAttention,
+)
+_register(
+    "GlobalContext",
+    GlobalContext,
+    _fact(
+        number=118,
+        name="GC ViT: global queries",
+        published="WindowAttentionGlobal and GlobalQueryGen",
+        when="attention to the whole image at the cost of windows",
+        selects="the window of patches around the own one",
+        weighs="softmax of the inner products with queries of the pooled image, and a learned bias for each offset",
+        paper="arXiv 2206.09959",
+        checked=f"{PUBLISHED}, of the whole network too; timm's layer and network; attention, for a single window",
+        where="convnn.nn.GlobalContext convnn.models.GCViT",
+    ),
 )

@@ -1,7 +1,6 @@
 """Attention of patches with fixed weights that depend on the offset alone."""
 
 from collections.abc import Iterable
-from math import isqrt
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +11,7 @@ from convnn.nn._layer import TokenLayer
 from convnn.nn._settings import unless_usual, written
 from convnn.nn.kernels.convolution import ConvMaker
 from convnn.nn.kernels.offsets import OffsetAttention
-from convnn.nn.tokens.windows import rows_and_columns
-from convnn.words import counted
+from convnn.nn.tokens.windows import grid_of_patches, rows_and_columns
 
 
 class LKCAttention(TokenLayer):
@@ -87,7 +85,7 @@ class LKCAttention(TokenLayer):
         self.value, self.output = projection(value_projection), projection(output_projection)
 
     def _forward(self, x: Tensor) -> Tensor:
-        rows, columns = self.grid(x.shape[1])
+        rows, columns = grid_of_patches(self.size, x.shape[1])
         others = x.shape[1] - rows * columns
         values = self.value(x[:, others:]).unflatten(1, (rows, columns)).permute(0, 3, 1, 2)
         patches = self.operator(values).flatten(2).transpose(1, 2)
@@ -95,17 +93,6 @@ class LKCAttention(TokenLayer):
             means = patches.mean(dim=1, keepdim=True).expand(-1, others, -1)
             patches = torch.cat([means, patches], dim=1)
         return self.output(patches)
-
-    def grid(self, tokens: int) -> tuple[int, int]:
-        """Return rows and columns of the patches among so many tokens.
-
-        Raises:
-            InputError: `size` has more patches.
-        """
-        rows, columns = self.size or (isqrt(tokens), isqrt(tokens))
-        if rows * columns > tokens:
-            raise InputError(f"size={self.size} has more patches than the {counted(tokens, 'token')} of the input")
-        return rows, columns
 
     def settings(self) -> Iterable[object]:
         """Return kernels, grid and projections."""

@@ -1,6 +1,7 @@
 """Attention to tokens chosen by place, whose neighbours are fixed."""
 
 from collections.abc import Iterable
+from math import isqrt
 
 import torch
 from torch import Tensor
@@ -252,6 +253,18 @@ def rows_and_columns(argument: str, sides: tuple[int, int]) -> tuple[int, ...]:
     for side in sides:
         check_at_least(argument, side, 1)
     return sides
+
+
+def grid_of_patches(size: tuple[int, ...] | None, tokens: int) -> tuple[int, int]:
+    """Return rows and columns of the patches among so many tokens: `size`, or the largest square that they fill.
+
+    Raises:
+        InputError: `size` has more patches.
+    """
+    rows, columns = size or (isqrt(tokens), isqrt(tokens))
+    if rows * columns > tokens:
+        raise InputError(f"size={size} has more patches than the {counted(tokens, 'token')} of the input")
+    return rows, columns
 
 
 def _plain(sides: tuple[int, ...]) -> int | tuple[int, ...]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from convnn.models import HIDDEN_ACTIVATIONS, NODE_NORMS, READOUTS, RESIDUALS
+from convnn.nn.graphs.patches.mixing import MIXINGS
 from convnn.nn.graphs.spectra.choices import DAMPINGS, HOLO_BASES, HOMOPHILIES, ORTHONORMAL, POWER_DAMPINGS, SUPPORTS
 from convnn.train.flags._flag import DEEPEST, WIDEST, flags_of
 
@@ -19,7 +20,9 @@ class GraphLayerFlags:
         "none", "what the layers of gnn add to: nothing, their input, or (res+) with the norm first", RESIDUALS
     )
     linear_head: bool = flag(False, "end gnn in a linear map, after as many layers")
-    readout: str = flag("mean", "how gnn pools the nodes of each graph", READOUTS)
+    readout: str = flag(
+        "mean", "how gnn pools the nodes of each graph, and graph_patches those of each patch", READOUTS
+    )
     attention_heads: int = flag(1, "number of heads of GAT", least=1, most=WIDEST)
     hops: int = flag(2, "number of propagations, or degree of a polynomial of the graph", least=0, most=DEEPEST)
     delta: float = flag(1.0, "length of TV's step down the total variation")
@@ -81,3 +84,17 @@ class GraphLayerFlags:
     balance: float = flag(
         0.5, "share of CatGCN's global part, 0 to 1; the rest are products of pairs", least=0.0, most=1.0
     )
+    num_patches: int = flag(32, "patches of each graph in graph_patches", least=1, most=WIDEST)
+    patch_hops: int = flag(1, "how many edges a patch reaches beyond its part", least=0, most=DEEPEST)
+    partition_drop: float = flag(
+        0.3, "share of the edges left out in training while the parts grow, 0 to 1", least=0.0, most=1.0
+    )
+    mixing: str = flag("mlp", "how patches are mixed: by an MLP, or by attention and what it knows", MIXINGS)
+    num_mixers: int = flag(4, "number of blocks that mix them", least=0, most=DEEPEST)
+    mixer_dropout: float = flag(0.0, "dropout in these blocks, 0 to 1", least=0.0, most=1.0)
+    diffusion: int = flag(
+        0, "steps of a walk on the graph of patches that attention knows; 0: shared nodes", least=0, most=DEEPEST
+    )
+    walk_dim: int = flag(0, "length of the walks that tell nodes where they are; 0: none", least=0, most=DEEPEST)
+    eigenvector_dim: int = flag(0, "number of eigenvectors that do; 0: none", least=0, most=DEEPEST)
+    patch_walk_dim: int = flag(8, "length of the walks that tell patches where they are", least=0, most=DEEPEST)

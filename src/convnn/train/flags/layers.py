@@ -18,6 +18,7 @@ from convnn.nn import (
     POOLINGS,
     PREFERENCES,
     SAMPLING_TYPES,
+    SCOPES_OF_QUERIES,
     SEARCHES,
     SIMILARITY_TYPES,
     SPARSE_MODES,
@@ -83,6 +84,9 @@ class LayerFlags:
         None, "share of the attention of means up to which BlockSparseAttention opens blocks, 0 to 1; None: a quarter"
     )
     special_tokens: int = flag(0, "first tokens that it leaves out of blocks; 1 for ViT's class token")
+    window_side: int = flag(7, "side of GlobalContext's windows, in patches", least=1, most=LARGEST_SIDE)
+    scope: str = flag("global", "whose queries it has: the image's or its patches'", SCOPES_OF_QUERIES)
+    query_poolings: int = flag(1, "how often it halves the image for its queries", least=0, most=DEEPEST)
     graph_conv: str = flag("max_relative", "graph convolution of ViG", GRAPH_CONVS)
     graph_dilation: int = flag(
         1, "ViG and EdgeConv keep every n-th of the nearest neighbours", least=1, most=LARGEST_SIDE
