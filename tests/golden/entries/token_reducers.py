@@ -4,7 +4,6 @@ from contextlib import AbstractContextManager
 from functools import partial
 from unittest.mock import patch
 
-import torch
 from torch import Tensor, nn
 
 from convnn.nn import ReducedBlocks, reduce_tokens, token_graph

@@ -13,7 +13,6 @@ from convnn.nn.tokens.reduce.attended import attend, attend_and_tell, is_dense, 
 from convnn.nn.tokens.reduce.reducers import REDUCERS, Dropping, Propagation, Tokens
 from convnn.words import counted
 
-
 TIMMS = "timm.models.vision_transformer"
 
 
@@ -60,6 +59,7 @@ def reduce_tokens(
         Liang et al., "Not All Patches are What You Need", arXiv 2202.07800, with equal weights.
 
     Example:
+        >>> import torch
         >>> from convnn.models import create_model
         >>> model = create_model("vit", num_layers=4, d_hidden=24)
         >>> blocks = reduce_tokens(model, "gtp", keep=0.25, K=4)
