@@ -209,7 +209,7 @@ class ReducedBlocks(nn.Sequential):
         """
         patches = x.shape[1] - self.first
         leaving = self.leaving(patches)
-        tokens = self.reducer.start(x, self.first, self._size_of(patches))
+        tokens = self.reducer.start(x, self.first, self.size_of(patches))
         yield tokens
         for block, number in zip(self, leaving, strict=True):
             tokens = self._step(block, tokens, number)
@@ -238,7 +238,12 @@ class ReducedBlocks(nn.Sequential):
             left += -number + (self.reducer.adds if number else 0)
         return numbers
 
-    def _size_of(self, patches: int) -> tuple[int, int]:
+    def size_of(self, patches: int) -> tuple[int, int]:
+        """Return rows and columns of a number of patches.
+
+        Raises:
+            InputError: they are not those of the size, or no square.
+        """
         if self.size is not None:
             if self.size[0] * self.size[1] != patches:
                 raise InputError(

@@ -136,7 +136,9 @@ class BlockSparseAttention(NeighborAttention):
         row = torch.where(rank < patches, rank // self.block[0], is_open.shape[1] - 1)
         pairs = is_open[:, row][:, :, rank // self.block[1]]
         indices = pairs.byte().argsort(dim=2, descending=True, stable=True)[:, :, : int(pairs.sum(2).max())]
-        return Neighbors(indices, absent=~pairs.gather(2, indices))
+        is_open = pairs.gather(2, indices)
+        last = indices.gather(2, is_open.sum(2, keepdim=True) - 1)  # of those opened, which the others repeat
+        return Neighbors(torch.where(is_open, indices, last), absent=~is_open)
 
     def block_scores(self, x: Tensor) -> Tensor:
         """Return the pooled scores (B, H, Q, J) of blocks of patches in x (B, T, D)."""

@@ -52,9 +52,7 @@ class NetworkFlags:
     reduce_within: int | None = flag(None, "number of first blocks in which they leave; None: all", least=1)
     token_score: str = flag("mixed", "attention by which patches are kept", TOKEN_SCORES)
     token_heads: str = flag("max", "how it is put together from all heads", tuple(OVER_HEADS))
-    token_sparsity: float = flag(
-        1.0, "share of the attention that is not set to 0 before, 0 to 1", above=0.0, most=1.0
-    )
+    token_sparsity: float = flag(1.0, "share of the attention that is not set to 0 before, 0 to 1", above=0.0, most=1.0)
     token_graph: str = flag("mixed", "to whom gtp passes on: patches around, alike, or both", TOKEN_GRAPHS)
     token_neighbors: int = flag(8, "number of patches that are alike", least=1, most=LARGEST_SIDE**2)
     token_alpha: float = flag(0.1, "share that gtp passes on", least=0.0)
