@@ -118,6 +118,7 @@ def test_what_is_refused(change: dict, message: str) -> None:
         blocks.attend(**rows | {"is_open": torch.ones(2, 2, 3, dtype=torch.bool), "block": BLOCK} | change)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
 def test_it_is_flex_attention_under_the_mask_of_the_blocks() -> None:
