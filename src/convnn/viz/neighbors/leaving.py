@@ -60,13 +60,9 @@ def _of_blocks(name: str, blocks: ReducedBlocks, x: Tensor) -> Iterator[LayerNei
             gone = gone | torch.isin(everyone, leaving)
             receivers, shares = _receivers(before, after)
             places = torch.where(receivers < 0, leaving[:, None], receivers)
-            yield LayerNeighbors(
-                f"{name}.{i}",
-                size,
-                *(_at(one[is_patch], size) for one in (leaving, places)),
-                shares[is_patch].float().cpu(),
-                gone=_at(gone.nonzero()[:, 0], size),
-            )
+            queries, neighbors = _at(leaving[is_patch], size), _at(places[is_patch], size)
+            scores = shares[is_patch].float().cpu()
+            yield LayerNeighbors(f"{name}.{i}", size, queries, neighbors, scores, gone=_at(gone.nonzero()[:, 0], size))
         before = after
 
 
