@@ -99,7 +99,16 @@ CONTESTANTS = {
     ),
     "BranchConv, ratio 0.5": Contestant("BranchConv"),
     "BranchAttention, ratio 0.5": Contestant("BranchAttention"),
+    "BlockSparseAttention, 25 %": Contestant("BlockSparseAttention", {"keep": 0.25, "special_tokens": 1}),
 }
+
+REDUCED = {
+    "Attention, gtp, half left at the end": Contestant("Attention", {"reduce_tokens": "gtp"}),
+    "— half left after three blocks": Contestant("Attention", {"reduce_tokens": "gtp", "reduce_within": 3}),
+    "— half left after one block": Contestant("Attention", {"reduce_tokens": "gtp", "reduce_within": 1}),
+    "— the same, dropped": Contestant("Attention", {"reduce_tokens": "drop", "reduce_within": 1}),
+}
+"""Attention in a ViT whose tokens become fewer."""
 
 
 def measure_tokens(tokens: Tokens, repeats: int, with_memory: bool) -> dict[str, Any]:
@@ -127,6 +136,7 @@ def measure_tokens(tokens: Tokens, repeats: int, with_memory: bool) -> dict[str,
 def measure_vits(tokens: Tokens, repeats: int, with_memory: bool) -> dict[str, Any]:
     """Measure ViT-Tiny with every layer: GFLOPs of an image, time and memory of a training step."""
     names = [name for name, one in CONTESTANTS.items() if isinstance(one.layer, str) and "reference" not in name]
+    names += REDUCED
     times = milliseconds({name: make_network_step(name, tokens)[1] for name in names}, repeats)
     rows = {
         name: {
@@ -163,7 +173,7 @@ def make_network_step(name: str, tokens: Tokens) -> tuple[Callable[[], object], 
 
 def _network(name: str) -> nn.Module:
     torch.manual_seed(0)
-    contestant = CONTESTANTS[name]
+    contestant = (CONTESTANTS | REDUCED)[name]
     return create_model("vit_tiny", contestant.layer, **contestant.settings)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convnn import data, export, graphs, hub, models, nn, ops, study, train, viz
-    from convnn.nn import merge, replace_depthwise, replace_layers, share_kernels
+    from convnn.nn import merge, reduce_tokens, replace_depthwise, replace_layers, share_kernels
     from convnn.train import load
 
 __version__ = "0.1.0"
@@ -26,6 +26,7 @@ __all__ = [
     "models",
     "nn",
     "ops",
+    "reduce_tokens",
     "replace_depthwise",
     "replace_layers",
     "share_kernels",
@@ -36,6 +37,7 @@ __all__ = [
 
 _FUNCTIONS = {
     "merge": "convnn.nn",
+    "reduce_tokens": "convnn.nn",
     "replace_depthwise": "convnn.nn",
     "replace_layers": "convnn.nn",
     "share_kernels": "convnn.nn",

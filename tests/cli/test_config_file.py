@@ -33,7 +33,7 @@ def values_of(f):
         values = st.sampled_from(["my_layers", "a.b,c", "/home/ann/my_layers.py,d"])
     elif f.name == "checkpoint_every":
         values = st.from_regex(r"[1-9][0-9]{0,4}[smh]?", fullmatch=True)
-    elif f.name == "share_kernels":  # not with --fsdp
+    elif f.name in ("share_kernels", "reduce_tokens"):  # not with --fsdp
         values = st.just("none")
     elif choices or kind is bool:
         values = st.sampled_from(choices or (False, True))

@@ -116,3 +116,21 @@ def test_what_is_refused(change: dict, message: str) -> None:
     rows = {name: _rows(2, 8) for name in ("queries", "keys", "values")}
     with pytest.raises(InputError, match=message):
         blocks.attend(**rows | {"is_open": torch.ones(2, 2, 3, dtype=torch.bool), "block": BLOCK} | change)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+def test_it_is_flex_attention_under_the_mask_of_the_blocks() -> None:
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+    queries, keys, values = _rows(3, 50, 8), _rows(3, 40, 8, seed=1), _rows(3, 40, 8, seed=2)
+    is_open = blocks.choose(queries, keys, (8, 4), keep=0.3)
+
+    def opens(_: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return is_open[head, query // 8, key // 4]
+
+    mask = create_block_mask(opens, 1, 3, 50, 40, device="cpu", BLOCK_SIZE=(8, 4))
+    assert torch.equal(mask.to_dense()[0].bool(), is_open)
+    expected = flex_attention(*(one.unsqueeze(0) for one in (queries, keys, values)), block_mask=mask).squeeze(0)
+    torch.testing.assert_close(blocks.attend(queries, keys, values, is_open, (8, 4)), expected)

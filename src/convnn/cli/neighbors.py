@@ -17,7 +17,7 @@ from convnn.errors import InputError, check_at_least, check_at_most
 from convnn.files import check_new, make_folder
 from convnn.screen import print_line, show_activity
 from convnn.train import Recipe, find_device, load_checkpoint
-from convnn.viz import choose_queries, draw_neighbors, find_neighbors, write_page
+from convnn.viz import choose_queries, draw_neighbors, find_leaving, find_neighbors, reduced_blocks, write_page
 
 Query = tuple[int, int]
 
@@ -67,13 +67,14 @@ def run(args: argparse.Namespace, console: Console) -> None:
     if queries is None:
         check_at_most("--num_queries", args.num_queries, recipe.input_shape[1] * recipe.input_shape[2])
     folder = make_folder(Path(args.out), "--out")
+    find = find_leaving if reduced_blocks(network) else find_neighbors
     for name, image in images.items():
         picture = denormalise(image, recipe.mean, recipe.std)[0]
         points = queries or choose_queries(picture, args.num_queries)
         title = f"{recipe.model} of {recipe.layer} on {Path(name).name}"
         stem = stem_of(name)
         with show_activity(console, f"drawing neighbours in {Path(name).name}"):
-            layers = find_neighbors(network, image.to(device))
+            layers = find(network, image.to(device))
             written = [draw_neighbors(picture, layers, points, folder / f"{stem}.png", title=title)]
             if args.page:
                 written.append(write_page(picture, layers, folder / f"{stem}.html", title=title, pixel=points[0]))

@@ -2,6 +2,7 @@
 
 from convnn.models import flow, segmentation, skeletons
 from convnn.models._network import Network
+from convnn.models._reducing import NAMED_REDUCERS, REDUCTION
 from convnn.models._registry import (
     check_layer,
     check_model,
@@ -119,8 +120,10 @@ __all__ = [
     "CKCNN",
     "GNN",
     "HIDDEN_ACTIVATIONS",
+    "NAMED_REDUCERS",
     "NODE_NORMS",
     "READOUTS",
+    "REDUCTION",
     "RESIDUALS",
     "VAN",
     "VGG",

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from convnn import nn
 from convnn.errors import InputError, check_choice, did_you_mean
 from convnn.models._network import Network
+from convnn.models._reducing import REDUCTION, reduce_as_asked
 from convnn.models.external import ExternalNetwork, check_external, is_external, replacement_settings
 from convnn.nn import LAYERS, layer_factory, list_layers
 from convnn.nn.registry import all_settings, check_layer_name, check_settings, entry_for, keyword_defaults
@@ -93,8 +94,9 @@ def create_model(
         share_kernels: layers of one shape use one kernel: "none", those of a "stage", or of the whole "model"
             (`convnn.share_kernels`).
         settings: settings of the network, such as patch_size, or `where`, the pattern of names of the layers to
-            replace in a network of another library; or of the layer, such as K. Those that neither of them reads are
-            ignored, as flags are.
+            replace in a network of another library; or of the layer, such as K; or of a vision transformer whose tokens
+            become fewer (`convnn.reduce_tokens`): reduce_tokens, "none" or a reducer, keep_tokens, and the others of
+            `REDUCTION`. Those that none of them reads are ignored, as flags are.
 
     Raises:
         InputError: the network, the layer or a setting is unknown (the message names the nearest), the network does
@@ -105,11 +107,13 @@ def create_model(
         128812810
     """
     check_choice("share_kernels", share_kernels, SCOPES)
+    reduction = {setting: settings.pop(setting) for setting in REDUCTION.keys() & settings.keys()}
     network = _build(
         name, layer, settings, in_channels=in_channels, num_classes=num_classes, width=width, pretrained=pretrained
     )
     if share_kernels != "none":
         nn.share_kernels(network, scope=share_kernels)
+    reduce_as_asked(network, reduction)
     return network
 
 
@@ -206,7 +210,8 @@ def layer_defaults(model: str, layer: str) -> dict[str, Any]:
 def model_settings(model: str) -> dict[str, Any]:
     """Return the settings that a network reads, with their defaults; those of its layer are in `convnn.nn.LAYERS`."""
     own = {"where": "*", "K": 0} if is_external(model) else _MODELS[model].settings
-    return {"share_kernels": "none"} | own
+    has_tokens = model.startswith("timm:") or reads_of(model) == "tokens"
+    return {"share_kernels": "none"} | (REDUCTION if has_tokens else {}) | own
 
 
 def list_models(pattern: str = "*") -> list[str]:

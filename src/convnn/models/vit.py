@@ -103,6 +103,11 @@ class ViT(Network):
             self.distillation_token = nn.Parameter(torch.randn(1, 1, dim))
             self.distillation_head = nn.Linear(dim, num_classes)
 
+    @property
+    def num_prefix_tokens(self) -> int:
+        """Number of tokens before the patches."""
+        return 1 if self.distillation_token is None else 2
+
     def check_size(self, height: int, width: int) -> None:
         """Refuse images that are not a whole number of patches.
 

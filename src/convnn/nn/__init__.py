@@ -57,9 +57,11 @@ from convnn.nn.positional import PositionalEncoding2d
 from convnn.nn.registry import LAYERS, layer_factory, list_layers, register_layer
 from convnn.nn.replace import (
     Fate,
+    ReducedBlocks,
     ReplacementReport,
     SharingReport,
     Where,
+    reduce_tokens,
     replace_depthwise,
     replace_layers,
     share_kernels,
@@ -79,6 +81,9 @@ from convnn.nn.tokens.global_context import (
     WindowAttention,
 )
 from convnn.nn.tokens.offsets import LKCAttention
+from convnn.nn.tokens.reduce.graph import TOKEN_GRAPHS, propagate, token_graph
+from convnn.nn.tokens.reduce.importance import OVER_HEADS, TOKEN_SCORES
+from convnn.nn.tokens.reduce.reducers import REDUCERS, Averaging, Dropping, Propagation, Tokens
 from convnn.nn.tokens.windows import SPARSE_MODES, LocalAttention, NeighborhoodAttention, SparseAttention
 from convnn.nn.vision_graphs._degree import DEGREE_TYPES, DegreeEstimator
 from convnn.nn.vision_graphs._ranker import EDGE_TYPES, EdgeRanker
@@ -137,9 +142,11 @@ __all__ = [
     "KERNEL_ACTIVATIONS",
     "LAYERS",
     "LIE_GROUPS",
+    "OVER_HEADS",
     "PADDING_MODES",
     "POOLINGS",
     "PREFERENCES",
+    "REDUCERS",
     "SAMPLING_TYPES",
     "SCOPES_OF_QUERIES",
     "SEARCHES",
@@ -147,6 +154,8 @@ __all__ = [
     "SIMILARITY_TYPES",
     "SPARSE_MODES",
     "TAP_INITS",
+    "TOKEN_GRAPHS",
+    "TOKEN_SCORES",
     "UPSAMPLINGS",
     "USES_OF_FFT",
     "WAVELETS",
@@ -154,6 +163,7 @@ __all__ = [
     "AdaptiveNeighborhoods2d",
     "AffineCoupling",
     "Attention",
+    "Averaging",
     "BandConv2d",
     "BlockSparseAttention",
     "BranchAttention",
@@ -191,6 +201,7 @@ __all__ = [
     "DepthwiseConv1d",
     "DepthwiseConv2d",
     "DepthwiseConv3d",
+    "Dropping",
     "EdgeConv2d",
     "EdgeRanker",
     "FDConv2d",
@@ -264,11 +275,13 @@ __all__ = [
     "PointKernel",
     "PointsAndSmall",
     "PositionalEncoding2d",
+    "Propagation",
     "PyramidKernel",
     "RecConv1d",
     "RecConv2d",
     "RecConv3d",
     "RecursiveConv",
+    "ReducedBlocks",
     "RepLK1d",
     "RepLK2d",
     "RepLK3d",
@@ -304,6 +317,7 @@ __all__ = [
     "Targets",
     "TokenBranching",
     "TokenLayer",
+    "Tokens",
     "TriangularConv2d",
     "UniRepLK1d",
     "UniRepLK2d",
@@ -318,9 +332,12 @@ __all__ = [
     "layer_factory",
     "list_layers",
     "merge",
+    "propagate",
+    "reduce_tokens",
     "register_layer",
     "replace_depthwise",
     "replace_layers",
     "set_rate",
     "share_kernels",
+    "token_graph",
 ]

@@ -33,7 +33,7 @@ from convnn.train.flags.run import RunFlags
 from convnn.train.flags.training import TrainingFlags
 from convnn.train.timer import parse_interval
 
-PUBLISHED_NAMES = {"magnitude_type": "metric"}
+PUBLISHED_NAMES = {"magnitude_type": "metric", "keep": "keep_tokens"}
 """Published names of flags that have another name here; both are accepted, on the command line and in files."""
 
 ANY_OTHER = "torchvision:"

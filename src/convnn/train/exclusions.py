@@ -25,6 +25,16 @@ def check_exclusions(config: Any) -> None:
             f"--fsdp divides the weights of every block by itself, and --share_kernels={config.share_kernels} gives"
             " one to several; give one of them"
         )
+    if config.fsdp and config.reduce_tokens != "none":
+        raise InputError(
+            f"--fsdp gathers the weights of a whole block, and --reduce_tokens={config.reduce_tokens} computes its two"
+            " halves by themselves; give one of them"
+        )
+    if config.distill is not None and config.distill_loss == "cskd" and config.reduce_tokens != "none":
+        raise InputError(
+            f"--distill_loss=cskd teaches every patch, and --reduce_tokens={config.reduce_tokens} drops some; give one"
+            " of them"
+        )
     if config.distill is not None and config.objective != "labels":
         raise InputError(
             f"--objective={config.objective} learns without labels or a teacher; leave it out, or"

@@ -8,6 +8,7 @@ from convnn.viz.fields.plot import draw_fields
 from convnn.viz.graphs import draw_graph
 from convnn.viz.kernels import LayerKernel, draw_kernels, find_kernels
 from convnn.viz.neighbors.layers import LayerNeighbors, choose_queries, find_neighbors
+from convnn.viz.neighbors.leaving import find_leaving, reduced_blocks
 from convnn.viz.neighbors.page import write_page
 from convnn.viz.neighbors.sheet import draw_neighbors
 from convnn.viz.statistics.measure import LayerStatistics, neighbor_statistics
@@ -31,10 +32,12 @@ __all__ = [
     "draw_statistics",
     "field_sides",
     "find_kernels",
+    "find_leaving",
     "find_neighbors",
     "layer_fields",
     "neighbor_statistics",
     "receptive_field",
+    "reduced_blocks",
     "shape_bias",
     "write_page",
 ]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from convnn.errors import InputError
-from convnn.nn import Attention, ChoosingLayer, NeighborAttention, Search
+from convnn.nn import Attention, ChoosingLayer, NeighborAttention, ReducedBlocks, Search
 from convnn.nn._cost import without_warning
 from convnn.nn._modes import evaluating
 from convnn.words import counted
@@ -90,13 +90,21 @@ def choosing_layers(model: nn.Module) -> dict[nn.Module, str]:
     Dense attention, to which every position is a neighbour, is only included if no other layer chooses.
 
     Raises:
-        InputError: the model has no such layer.
+        InputError: the model has no such layer, or those it has read fewer and fewer tokens.
     """
     names: dict[nn.Module, str] = {}
+    reduced = [f"{name}." for name, module in model.named_modules() if isinstance(module, ReducedBlocks)]
     for name, module in model.named_modules():
+        if name.startswith(tuple(reduced)):
+            continue
         on_map = isinstance(module, ChoosingLayer) and module.spatial_dims == 2
         if on_map or isinstance(module, NeighborAttention):
             names[module] = name or type(module).__name__
+    if not names and reduced:
+        raise InputError(
+            f"tokens leave {type(model).__name__} from block to block, so that its layers have no map to choose on;"
+            " `find_leaving` finds which"
+        )
     if not names:
         raise InputError(
             f"model {type(model).__name__} has no layer that chooses neighbours;"

@@ -1,6 +1,7 @@
 """Attention of blocks of queries to blocks of keys: PyTorch's, of a few blocks to copies of the keys they open.
 
-Blocks that open about as many keys are computed together; those with fewer are filled up with masked ones.
+Blocks that open equally many keys are computed together, so that nothing is masked, but few at a time: their weights
+then stay in the cache.
 """
 
 from collections.abc import Iterator
@@ -10,9 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from convnn.backends.reference import attention_gradients
-
-_TOGETHER = 8  # blocks of queries
+_TOGETHER = 2  # blocks of queries
 
 
 def attend_to_blocks(
@@ -20,12 +19,12 @@ def attend_to_blocks(
 ) -> Tensor:
     """Return the attention (B, N, E) of queries to the blocks of keys they open; see `convnn.ops.blocks.attend`."""
     blocks = _in_blocks(queries, query_block)
-    out = values.new_empty(*blocks.shape[:3], values.shape[2])
+    of_keys, of_values = (_in_blocks(one, key_block) for one in (keys, values))
+    out = values.new_full((*blocks.shape[:3], values.shape[2]), torch.nan)  # as of a query without keys
     for group in _groups(is_open, keys.shape[1], key_block):
-        mask = None if group.is_there.all() else group.is_there[:, None, None]
-        q, k, v = blocks[group.image, group.rows], group.copy(keys), group.copy(values)
+        q, k, v = blocks[group.image, group.rows], group.copy(of_keys), group.copy(of_values)
         q, k, v = (one.unsqueeze(1) for one in (q, k, v))  # blocks as a batch, with one head
-        out[group.image, group.rows] = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).squeeze(1)
+        out[group.image, group.rows] = F.scaled_dot_product_attention(q, k, v).squeeze(1)
     return _in_rows(out, queries.shape[1])
 
 
@@ -39,18 +38,20 @@ def attend_to_blocks_backward(
     key_block: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of queries, keys and values, from the gradient (B, N, E) of their attention."""
-    dtype = torch.promote_types(values.dtype, torch.float32)
+    dtype, scale = torch.promote_types(values.dtype, torch.float32), queries.shape[2] ** -0.5
     above, blocks = (_in_blocks(one.to(dtype), query_block) for one in (grad, queries))
-    of_blocks, of_keys, of_values = (torch.zeros_like(one, dtype=dtype) for one in (blocks, keys, values))
+    key_blocks, value_blocks = (_in_blocks(one.to(dtype), key_block) for one in (keys, values))
+    of_blocks, of_keys, of_values = (torch.zeros_like(one) for one in (blocks, key_blocks, value_blocks))
     for group in _groups(is_open, keys.shape[1], key_block):
         image, rows = group.image, group.rows
-        k, v = group.copy(keys).to(dtype), group.copy(values).to(dtype)
-        gradients = attention_gradients(above[image, rows], blocks[image, rows], k, v, group.is_there.unsqueeze(1))
-        of_blocks[image, rows] = gradients[0]
-        for total, of_copies in zip((of_keys, of_values), gradients[1:], strict=True):
-            total[image].index_add_(0, group.keys.flatten(), of_copies.flatten(0, 1))
-    of_queries = _in_rows(of_blocks, queries.shape[1]).to(queries.dtype)
-    return of_queries, of_keys.to(keys.dtype), of_values.to(values.dtype)
+        g, q, k, v = above[image, rows], blocks[image, rows] * scale, group.copy(key_blocks), group.copy(value_blocks)
+        weights = (q @ k.mT).softmax(-1)
+        of_scores = torch._softmax_backward_data(g @ v.mT, weights, -1, dtype)
+        of_blocks[image, rows] = of_scores @ k * scale
+        group.add(of_keys, of_scores.mT @ q)
+        group.add(of_values, weights.mT @ g)
+    gradients = _in_rows(of_blocks, queries.shape[1]), *(_in_rows(one, keys.shape[1]) for one in (of_keys, of_values))
+    return gradients[0].to(queries.dtype), gradients[1].to(keys.dtype), gradients[2].to(values.dtype)
 
 
 class _Group(NamedTuple):
@@ -59,33 +60,37 @@ class _Group(NamedTuple):
     Attributes:
         image: their image.
         rows: (R,) the blocks.
-        keys: (R, M) the keys that each of them opens.
-        is_there: (R, M) whether a key is opened, or fills up.
+        opened: (R, m) the blocks of keys that each of them opens, the last of which may be short.
+        length: M, the number of their keys.
     """
 
     image: int
     rows: Tensor
-    keys: Tensor
-    is_there: Tensor
+    opened: Tensor
+    length: int
 
-    def copy(self, rows: Tensor) -> Tensor:
-        """Return a copy (R, M, C) of those of rows (B, T, C) that are opened."""
-        return rows[self.image].index_select(0, self.keys.flatten()).unflatten(0, self.keys.shape)
+    def copy(self, blocks: Tensor) -> Tensor:
+        """Return a copy (R, M, C) of the rows that are opened, of blocks (B, J, block, C)."""
+        rows = blocks[self.image].index_select(0, self.opened.flatten())
+        return rows.unflatten(0, self.opened.shape).flatten(1, 2)[:, : self.length]
+
+    def add(self, blocks: Tensor, rows: Tensor) -> None:
+        """Add rows (R, M, C) to those of blocks (B, J, block, C) that are opened."""
+        lacking = self.opened.shape[1] * blocks.shape[2] - self.length
+        rows = F.pad(rows, (0, 0, 0, lacking)) if lacking else rows
+        blocks[self.image].index_add_(0, self.opened.flatten(), rows.reshape(-1, *blocks.shape[2:]))
 
 
 def _groups(is_open: Tensor, length: int, key_block: int) -> Iterator[_Group]:
-    """Yield the blocks of queries, a few at a time, under a mask (B, Q, J)."""
+    """Yield the blocks of queries that open equally many keys, a few at a time, under a mask (B, Q, J)."""
     sizes = torch.full(is_open.shape[2:], key_block)
-    sizes[-1:] -= -length % key_block  # the last block may be short
+    sizes[-1:] -= -length % key_block
     for image, opened in enumerate(is_open):
-        counts = (opened * sizes).sum(1)
-        for rows in counts.argsort(stable=True).split(_TOGETHER):
-            if not rows.numel():
-                continue
-            most = int(counts[rows[-1]])
-            blocks = opened[rows].byte().argsort(dim=1, descending=True, stable=True)[:, : -(-most // key_block)]
-            keys = (blocks.unsqueeze(2) * key_block + torch.arange(key_block)).flatten(1)[:, :most]
-            yield _Group(image, rows, keys.clamp_max(length - 1), torch.arange(most) < counts[rows, None])
+        counts, order = (opened * sizes).sum(1).sort(stable=True)
+        lengths, numbers = (one.tolist() for one in counts.unique_consecutive(return_counts=True))
+        for count, rows in zip(lengths, order.split(numbers), strict=True):
+            for some in rows.split(_TOGETHER) if count else ():
+                yield _Group(image, some, opened[some].nonzero()[:, 1].view(some.shape[0], -1), count)
 
 
 def _in_blocks(rows: Tensor, block: int) -> Tensor:

@@ -15,6 +15,7 @@ from convnn.nn.replace import _maps, _tokens
 from convnn.nn.replace._along import build_along, factory_along
 from convnn.nn.replace._depthwise import replace_depthwise
 from convnn.nn.replace._maps import kept_settings
+from convnn.nn.replace._reduce import ReducedBlocks, reduce_tokens
 from convnn.nn.replace._report import Fate, ReplacementReport
 from convnn.nn.replace._sharing import SCOPES, SharingReport, share_kernels
 from convnn.nn.replace._tied import reasons_of_names, reasons_of_sharing
@@ -24,6 +25,7 @@ from convnn.nn.tokens._layer import NeighborAttention
 __all__ = [
     "SCOPES",
     "Fate",
+    "ReducedBlocks",
     "ReplacementReport",
     "SharingReport",
     "Where",
@@ -31,6 +33,7 @@ __all__ = [
     "can_keep_weights",
     "factory_along",
     "kept_settings",
+    "reduce_tokens",
     "replace_depthwise",
     "replace_layers",
     "share_kernels",

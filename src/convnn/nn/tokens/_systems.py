@@ -10,7 +10,7 @@ from convnn.nn.tokens.convnn import ConvNNAttention
 from convnn.nn.tokens.global_context import GlobalContext
 from convnn.nn.tokens.offsets import LKCAttention
 from convnn.nn.tokens.windows import LocalAttention, NeighborhoodAttention, SparseAttention
-from convnn.systems import PUBLISHED, System, register_family
+from convnn.systems import PUBLISHED, System, register_family, register_system
 
 register_family(
     "tokens",
@@ -112,13 +112,14 @@ _register(
     "BlockSparseAttention",
     BlockSparseAttention,
     _fact(
+        number=113,
         name="Block-sparse attention",
         published="Faster VGGT, block-sparse global attention",
         when="long sequences in which most of the attention lies between few blocks of tokens",
         selects="the blocks of tokens whose mean is most similar to that of the own block, in each head",
         weighs=SOFTMAX,
         paper="arXiv 2509.07120",
-        checked=f"{PUBLISHED}; attention under a mask; attention, for all blocks",
+        checked=f"{PUBLISHED}; attention under a mask, PyTorch's flex_attention; attention, for all blocks",
         where="convnn.nn.BlockSparseAttention",
     ),
 )
@@ -182,4 +183,17 @@ _register(
         checked=f"{PUBLISHED}, of the whole network too; timm's layer and network; attention, for a single window",
         where="convnn.nn.GlobalContext convnn.models.GCViT",
     ),
+register_system(
+    _fact(
+        number=43,
+        name="GTP: propagation of tokens",
+        published="GTP-ViT",
+        when="a trained ViT that should be faster, without training it again",
+        selects="the patches that receive most attention; of the others, those around and those alike",
+        weighs="attention of a patch to itself times that of all to it; a share by the degrees of both in the graph",
+        aggregates="the features of the patches that leave, added to those of their neighbours that stay",
+        paper="arXiv 2311.03035",
+        checked=f"{PUBLISHED}, in timm's Block; graph, shares and scores in loops; the ViT itself, where none leaves",
+        where="convnn.nn.reduce_tokens convnn.nn.Propagation",
+    )
 )

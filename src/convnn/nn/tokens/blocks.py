@@ -116,7 +116,7 @@ class BlockSparseAttention(NeighborAttention):
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Attend in every head: (B, H, T, d)."""
         order, patches = self._order(queries.shape[2], queries.device)
-        queries, keys, values = (one[:, :, order] for one in (queries, keys, values))
+        queries, keys, values = (one.index_select(2, order) for one in (queries, keys, values))
         q, k, v = queries[:, :, :patches].flatten(0, 1), keys.flatten(0, 1), values.flatten(0, 1)
         heads = blocks.attend(q, k, v, self._open(q, k, patches), self.block, backend=self.backend)
         heads = heads.unflatten(0, (-1, self.num_heads))
@@ -125,7 +125,7 @@ class BlockSparseAttention(NeighborAttention):
                 queries[:, :, patches:].to(values.dtype), keys.to(values.dtype), values
             )
             heads = torch.cat([heads, special], dim=2)
-        return heads[:, :, order.argsort()]
+        return heads.index_select(2, order.argsort())
 
     def select(self, queries: Tensor, keys: Tensor) -> Neighbors:
         """Return the keys that each token attends to, absent in the slots that others fill; for `neighbors` alone."""
@@ -136,7 +136,9 @@ class BlockSparseAttention(NeighborAttention):
         row = torch.where(rank < patches, rank // self.block[0], is_open.shape[1] - 1)
         pairs = is_open[:, row][:, :, rank // self.block[1]]
         indices = pairs.byte().argsort(dim=2, descending=True, stable=True)[:, :, : int(pairs.sum(2).max())]
-        return Neighbors(indices, absent=~pairs.gather(2, indices))
+        is_open = pairs.gather(2, indices)
+        last = indices.gather(2, is_open.sum(2, keepdim=True) - 1)  # of those opened, which the others repeat
+        return Neighbors(torch.where(is_open, indices, last), absent=~is_open)
 
     def block_scores(self, x: Tensor) -> Tensor:
         """Return the pooled scores (B, H, Q, J) of blocks of patches in x (B, T, D)."""

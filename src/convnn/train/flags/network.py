@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from convnn.nn import list_layers
+from convnn.models import NAMED_REDUCERS
+from convnn.nn import OVER_HEADS, TOKEN_GRAPHS, TOKEN_SCORES, list_layers
 from convnn.nn.replace import SCOPES
 from convnn.train.checkpoint import LARGEST_SIDE
 from convnn.train.flags._flag import DEEPEST, LARGEST_FACTOR, WIDEST, flags_of
@@ -39,6 +40,23 @@ class NetworkFlags:
     )
     d_mlp: int = flag(768, "hidden dimension of the MLPs of ViT", least=1, most=WIDEST)
     distillation_token: bool = flag(False, "a second token of ViT, which --distill_loss cskd teaches")
+    reduce_tokens: str = flag(
+        "none",
+        "tokens leave a ViT, of timm, too, from block to block, and pass on their features (gtp), are replaced by their"
+        " mean, or dropped",
+        NAMED_REDUCERS,
+        without_value="gtp",
+    )
+    keep_tokens: float = flag(0.5, "share of the patches that is left, 0 to 1", above=0.0, most=1.0)
+    num_prop: int | None = flag(None, "patches that leave in each block, in place of such a share", least=0)
+    reduce_within: int | None = flag(None, "number of first blocks in which they leave; None: all", least=1)
+    token_score: str = flag("mixed", "attention by which patches are kept", TOKEN_SCORES)
+    token_heads: str = flag("max", "how it is put together from all heads", tuple(OVER_HEADS))
+    token_sparsity: float = flag(1.0, "share of the attention that is not set to 0 before, 0 to 1", above=0.0, most=1.0)
+    token_graph: str = flag("mixed", "to whom gtp passes on: patches around, alike, or both", TOKEN_GRAPHS)
+    token_neighbors: int = flag(8, "number of patches that are alike", least=1, most=LARGEST_SIDE**2)
+    token_alpha: float = flag(0.1, "share that gtp passes on", least=0.0)
+    token_scales: bool = flag(True, "attention to all favours tokens that have received others")
     image_size: int = flag(
         224, "image size for which mobilevigv2 and greedyvig scale their steps", least=1, most=LARGEST_SIDE
     )

@@ -25,6 +25,8 @@ class LayerNeighbors:
         scores: (N, K) weight of each neighbour, larger is more; comparable within one layer only.
         outside: what lies outside the map, "padding" or "class token".
         heads: number of heads that choose independently.
+        gone: (G, 2) the patches that have left; then the queries are those that leave now, and their neighbours those
+            that receive their features; the place of the query itself where nobody does.
     """
 
     name: str
@@ -34,6 +36,7 @@ class LayerNeighbors:
     scores: Tensor
     outside: str = "padding"
     heads: int = 1
+    gone: Tensor | None = None
 
     @property
     def window(self) -> int:

@@ -132,6 +132,7 @@ def _record(layer: LayerNeighbors) -> dict[str, Any]:
         "width": layer.size[1],
         "outside": layer.outside,
         "heads": layer.heads,
+        "gone": None if layer.gone is None else layer.gone.tolist(),
         "window": layer.window,
         "queries": len(layer.queries),
         "slots": layer.places.shape[1],

@@ -27,6 +27,9 @@ Box = tuple[float, float, float, float]
 PICTURE, GAP, HEADER, CAPTION, FOOTER = 1.75, 0.1, 0.45, 0.3, 0.45  # inches
 DIMMED = 0.3  # the image under the marks: this share of its colours plus the same share of its gray
 FRAME = 0.07  # width of the strip for padding around an image, as a share of its longer side
+ENDS = {False: ("nearest", "farthest"), True: ("largest share", "smallest share")}
+"""What the best and the last rank are, without and with patches that leave."""
+GONE = 0.75  # opacity of patches that have left
 SMALLEST = 0.035  # side of a mark on a fine map, as a share of the image's longer side
 
 
@@ -43,6 +46,9 @@ def draw_neighbors(
     """Draw the neighbours of each query pixel, with a row for each pixel and a column for each layer.
 
     If only some positions of a layer choose, the nearest one is drawn, in the white frame.
+
+    Where patches leave, those that have left are dark, and the neighbours are those that receive the features of one
+    that leaves.
 
     A neighbour is a square of the size of a position of the layer's map, coloured by the rank of its score. Padding and
     the class token lie in the strip around the image, with their number below. With several heads, each neighbour is
@@ -78,7 +84,7 @@ def draw_neighbors(
     sizes = [image.shape[1:], *(layer.size for layer in shown)]
     for cell, name, (height, width) in zip(cells[0], names, sizes, strict=True):
         cell.set_title(f"{name}\n{height} × {width}", fontsize=8, color=INK, pad=5)
-    _draw_legend(figure, ranks)
+    _draw_legend(figure, ranks, *ENDS[all(layer.gone is not None for layer in shown)])
     make_folder(Path(path).parent, "folder of the picture")
     return save_figure(figure, path)
 
@@ -131,7 +137,9 @@ def _draw_query(cell: Axes, pixels: Pixels, query: tuple[int, int]) -> None:
 def _draw_choices(
     cell: Axes, pixels: Pixels, layer: LayerNeighbors, query: tuple[int, int], ranks: ScalarMappable
 ) -> None:
-    _draw_image(cell, DIMMED * (pixels + pixels.mean(axis=2, keepdims=True)))
+    _draw_image(cell, pixels if layer.gone is not None else DIMMED * (pixels + pixels.mean(axis=2, keepdims=True)))
+    for place in () if layer.gone is None else layer.gone:
+        cell.add_patch(_rectangle(_box(_place(place), layer.size, pixels), facecolor=INK, alpha=GONE, zorder=1))
     nearest = _nearest_query(layer, query, pixels)
     boxes = [_box(place, layer.size, pixels) for place in _neighbors_of(layer, nearest)]
     colors = ranks.to_rgba(np.arange(len(boxes)) + 1).tolist()
@@ -160,6 +168,8 @@ def _place(pair: Tensor) -> tuple[int, int]:
 
 
 def _caption(layer: LayerNeighbors, query: int) -> str:
+    if layer.gone is not None:
+        return f"{len(layer.gone)} of {layer.size[0] * layer.size[1]} have left"
     places = layer.places[query]
     outside = int(((places < 0) | (places >= torch.tensor(layer.size))).any(dim=1).sum())
     if not outside:
@@ -208,13 +218,13 @@ def _span(place: int, n: int, side: int, longest: int) -> tuple[float, float]:
     return center - half, center + half
 
 
-def _draw_legend(figure: Figure, ranks: ScalarMappable) -> None:
+def _draw_legend(figure: Figure, ranks: ScalarMappable, first: str, last: str) -> None:
     width, height = figure.get_size_inches()
     strip = figure.add_axes((0.5 - 1.4 / width, 0.32 / height, 2.8 / width, 0.1 / height))
     bar = figure.colorbar(ranks, cax=strip, orientation="horizontal")
     count = ranks.cmap.N
     bar.set_ticks([1, count] if count > 1 else [1])
-    strip.set_xticklabels(["1 nearest", f"{count} farthest"] if count > 1 else ["1 nearest"])
+    strip.set_xticklabels([f"1 {first}", f"{count} {last}"] if count > 1 else [f"1 {first}"])
     strip.minorticks_off()
     strip.tick_params(length=0, labelsize=7.5, labelcolor=INK)
     bar.outline.set_visible(False)

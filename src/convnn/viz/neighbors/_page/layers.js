@@ -13,8 +13,9 @@ class Layer {
     return new Layer(record, image, await unpack(record.packed));
   }
 
-  constructor({ name, height, width, outside, heads, window, queries, slots }, image, buffer) {
+  constructor({ name, height, width, outside, heads, gone, window, queries, slots }, image, buffer) {
     Object.assign(this, { name, height, width, outside, heads, window, queries, slots, image });
+    this.gone = gone && gone.map(([row, column]) => ({ row, column })); // null where nobody leaves
     this.reach = (window - 1) / 2;
     let start = 0;
     const take = (Kind, length) => {
@@ -67,6 +68,7 @@ class Layer {
 
   /** Whether a query is among those it chose. */
   choosesItself(query) {
+    if (this.gone) return false; // its own place stands for nobody
     const own = this.placeOf(query);
     const slots = Array.from({ length: this.slots }, (_, slot) => query * this.slots + slot);
     return slots.some((slot) => this.rows[slot] === own.row && this.columns[slot] === own.column);

@@ -9,6 +9,7 @@ const at = (id) => document.getElementById(id);
 const VIEWS = ["neighbors", "chosen"];
 const LISTED = 9; // of the places that are chosen most
 const CHOOSER = "#ff8a5c";
+const GONE = "#16181d"; // patches that have left
 const READABLE = 20; // letters of a layer's name
 const SETTLED = 250; // milliseconds without a change until the address follows and the page is read out
 
@@ -105,7 +106,8 @@ function select(radio, checked) {
 function draw(target, index) {
   const layer = layers[index];
   if (state.view === "neighbors") {
-    target.clear(backgrounds.dimmed);
+    target.clear(layer.gone ? backgrounds.plain : backgrounds.dimmed);
+    for (const place of layer.gone ?? []) target.mark(layer, place, GONE);
     const query = layer.queryAt(state);
     const marks = layer.choices(query).map((place, rank) => [place, rankColor(data.rankColors, rank, layer.mostOthers)]);
     for (const [place, color] of marks.reverse()) target.mark(layer, place, color); // the best on top
@@ -133,7 +135,8 @@ function showNeighbors(layer) {
     [`In the ${layer.window} × ${layer.window} window`, share(facts, "inWindow"), percent(total, "inWindow")],
     [layer.outside === "padding" ? "In the padding" : "Class token", share(facts, "outside"), percent(total, "outside")],
   ]);
-  at("list-title").textContent = `Row ${own.row}, column ${own.column} of the map chooses ${whom(layer, query)}`;
+  const verb = layer.gone ? "leaves, and passes its features to" : "chooses";
+  at("list-title").textContent = `Row ${own.row}, column ${own.column} of the map ${verb} ${whom(layer, query)}`;
   const rows = layer.choices(query).map((place, rank) => {
     const color = rankColor(data.rankColors, rank, layer.mostOthers);
     const { onMap } = layer.distance(own, place);
@@ -142,9 +145,12 @@ function showNeighbors(layer) {
   showList(["rank", "row, column", "distance", "score"], rows);
   const count = layer.mostOthers;
   const colors = Array.from({ length: count }, (_, rank) => rankColor(data.rankColors, rank, count));
-  showScale(colors, count > 1 ? ["1 most similar", `${count} least similar`] : ["1"]);
-  at("meaning").textContent =
-    `White frame: the position that chooses. The strip around the image: ${layer.outside === "padding" ? "the padding" : "the class token"}.`;
+  const [first, last] = layer.gone ? ["largest share", "smallest share"] : ["most similar", "least similar"];
+  showScale(colors, count > 1 ? [`1 ${first}`, `${count} ${last}`] : ["1"]);
+  const strip = layer.outside === "padding" ? "the padding" : "the class token";
+  at("meaning").textContent = layer.gone
+    ? `White frame: a patch that leaves here. Coloured: those that receive its features. Dark: the ${layer.gone.length} that have left.`
+    : `White frame: the position that chooses. The strip around the image: ${strip}.`;
 }
 
 function showChosen(layer) {
@@ -209,6 +215,7 @@ function named(layer, place) {
 function describe(layer) {
   const perHead = layer.slots / layer.heads;
   const heads = layer.heads > 1 ? ` in each of ${layer.heads} heads, shown together` : "";
+  if (layer.gone) return `Map of ${layer.height} × ${layer.width} patches, of which ${layer.queries} leave here.`;
   const asking = layer.queries < layer.height * layer.width ? `, of which ${layer.queries} choose` : "";
   return `Map of ${layer.height} × ${layer.width} positions${asking}; K = ${perHead}${heads}.`;
 }
