@@ -1,7 +1,7 @@
 """The definition of bidirectional WKV, chunk by chunk in plain PyTorch; see `convnn.ops.scan.bi_wkv`.
 
-All tokens on one side of a chunk weigh as much as a single one, with the logarithm of their summed weights as its key and
-their weighted mean as its value: a chunk is a softmax over its own tokens and these two.
+All tokens on one side of a chunk weigh as much as a single one, with the logarithm of their summed weights as its key
+and their weighted mean as its value: a chunk is a softmax over its own tokens and these two.
 """
 
 from collections.abc import Sequence

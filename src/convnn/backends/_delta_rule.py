@@ -1,7 +1,7 @@
 """The definition of the gated delta rule, chunk by chunk in plain PyTorch; see `convnn.ops.scan.delta_rule`.
 
-Within a chunk, the products of a state with the vectors a solve a triangular system; states are computed between chunks only.
-All factors of decay are at most 1.
+Within a chunk, the products of the states with the vectors a solve a triangular system; states are computed between
+chunks only. All factors of decay are at most 1.
 """
 
 from collections.abc import Iterator
@@ -73,9 +73,7 @@ class _Chunk:
         u: (N, L, V) the products of the state before each token with its a.
     """
 
-    def __init__(
-        self, r: Tensor, k: Tensor, v: Tensor, w: Tensor, a: Tensor, b: Tensor, state: Tensor
-    ) -> None:
+    def __init__(self, r: Tensor, k: Tensor, v: Tensor, w: Tensor, a: Tensor, b: Tensor, state: Tensor) -> None:
         self.r, self.k, self.v, self.a, self.b, self.state = r, k, v, a, b, state
         total = w.cumsum(1)
         self.at, self.before = total.exp(), (total - w).exp()

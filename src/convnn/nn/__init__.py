@@ -71,8 +71,10 @@ from convnn.nn.tokens.attention import Attention, KvtAttention
 from convnn.nn.tokens.blocks import BlockSparseAttention
 from convnn.nn.tokens.branching import BranchAttention, BranchConv, MultiheadConv, TokenBranching
 from convnn.nn.tokens.convnn import CONVOLUTION_TYPES, ConvNNAttention
+from convnn.nn.tokens.delta_rule import RWKV7, CrossWKV
 from convnn.nn.tokens.offsets import LKCAttention
 from convnn.nn.tokens.windows import SPARSE_MODES, LocalAttention, NeighborhoodAttention, SparseAttention
+from convnn.nn.tokens.wkv import VRWKV, ChannelMix, FourSideShift
 from convnn.nn.vision_graphs._degree import DEGREE_TYPES, DegreeEstimator
 from convnn.nn.vision_graphs._ranker import EDGE_TYPES, EdgeRanker
 from convnn.nn.vision_graphs.adaptive import POOLINGS, AdaptiveNeighborhoods2d
@@ -133,6 +135,7 @@ __all__ = [
     "PADDING_MODES",
     "POOLINGS",
     "PREFERENCES",
+    "RWKV7",
     "SAMPLING_TYPES",
     "SEARCHES",
     "SHIFT_ACTIVATIONS",
@@ -141,6 +144,7 @@ __all__ = [
     "TAP_INITS",
     "UPSAMPLINGS",
     "USES_OF_FFT",
+    "VRWKV",
     "WAVELETS",
     "ActNorm2d",
     "AdaptiveNeighborhoods2d",
@@ -159,6 +163,7 @@ __all__ = [
     "CKConv1d",
     "CKConv2d",
     "CKConv3d",
+    "ChannelMix",
     "ChoosingLayer",
     "CondConv1d",
     "CondConv2d",
@@ -178,6 +183,7 @@ __all__ = [
     "ConvNNPos2d",
     "ConvNNPos3d",
     "ConvNorm",
+    "CrossWKV",
     "DAGC2d",
     "DegreeEstimator",
     "DepthwiseConv1d",
@@ -191,6 +197,7 @@ __all__ = [
     "FlexConv1d",
     "FlexConv2d",
     "FlexConv3d",
+    "FourSideShift",
     "GaborKernel",
     "GaussianMask",
     "GeneratedConv",

@@ -121,7 +121,9 @@ def _delta_rule_kernels(v: Tensor, r: Tensor, backend: str) -> Any:
 
 
 @delta_rule.register_fake
-def _(r: Tensor, k: Tensor, v: Tensor, w: Tensor, a: Tensor, b: Tensor, state: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+def _(
+    r: Tensor, k: Tensor, v: Tensor, w: Tensor, a: Tensor, b: Tensor, state: Tensor, *_: Any
+) -> tuple[Tensor, Tensor]:
     return v.new_empty(v.shape), state.new_empty(state.shape)
 
 

@@ -17,8 +17,8 @@ def bi_wkv(key: Tensor, value: Tensor, decay: Tensor, first: Tensor, *, backend:
     .. math:: y_t = \frac{\sum_{i \ne t} e^{k_i - (|t - i| - 1) w} v_i + e^{k_t + u} v_t}
         {\sum_{i \ne t} e^{k_i - (|t - i| - 1) w} + e^{k_t + u}}
 
-    in every channel: a softmax over all tokens. It is scanned from both ends in time and memory of order T. Weights are
-    relative to the largest, so that keys and decays of any size are safe; for the gradients the logarithms of the
+    in every channel: a softmax over all tokens. It is scanned from both ends, in time and memory of order T. Weights
+    are relative to the largest, so that keys and decays of any size are safe; for the gradients, the logarithms of the
     denominators are kept.
 
     Args:
@@ -123,6 +123,7 @@ def _checked_state(
         return v.new_zeros(shape, dtype=torch.promote_types(v.dtype, torch.float32))
     if initial_state.shape != shape or not initial_state.is_floating_point():
         raise InputError(
-            f"initial_state of shape {tuple(initial_state.shape)} and {initial_state.dtype} must be floating and {shape}"
+            f"initial_state of shape {tuple(initial_state.shape)} and {initial_state.dtype} must be floating and"
+            f" {shape}"
         )
     return initial_state

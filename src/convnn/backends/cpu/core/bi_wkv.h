@@ -81,13 +81,13 @@ class BiWkv {
 
     // out, logs (B, T, C) from key, value (B, T, C): means, and the logarithms of the sums of their weights.
     void forward(const T* key, const T* value, T* out, T* logs) const {
-        run<2>([&](const Lanes& l) {
-            const auto log_of = [&](std::size_t t) { return l.load(key, t); };
-            const auto terms_of = [&](std::size_t t, Vector<T>* terms) {
+        run<2>([&](Lanes* first, Lanes* end) {
+            const auto log_of = [&](const Lanes& l, std::size_t t) { return l.load(key, t); };
+            const auto terms_of = [&](const Lanes& l, std::size_t t, Vector<T>* terms) {
                 terms[0] = l.load(value, t);
                 terms[1] = broadcast(T(1));
             };
-            const auto finish = [&](std::size_t t, const Side<T, 2>& left, const Side<T, 2>& right) {
+            const auto finish = [&](Lanes& l, std::size_t t, const Side<T, 2>& left, const Side<T, 2>& right) {
                 const Vector<T> own = l.load(key, t) + l.first, on_left = left.level(l.decay), on_right = right.level(l.decay);
                 Vector<T> top = on_left > on_right ? on_left : on_right;
                 top = own > top ? own : top;
@@ -96,17 +96,17 @@ class BiWkv {
                 l.store(out, t, fused(a, left.sums[0], fused(b, right.sums[0], c * l.load(value, t))) / sum);
                 l.store(logs, t, top + logarithm(sum));
             };
-            scan<2>(l, log_of, terms_of, [](Side<T, 2>&) {}, finish);
+            const auto fetch = [&](const Lanes& l, std::size_t t) { l.fetch(t, key, value, out, logs); };
+            scan<2>(first, end, log_of, terms_of, [](Side<T, 2>&) {}, finish, fetch);
         });
     }
 
     // The weight of token i in the mean at t, e^(k_i - log_t - distance), is summed over t by scans of -log. The two
     // sums of `grad` and `taken` are followed by two in which each position counts as often as there are tokens between.
     void backward(const BiWkvInputs<T>& in, const BiWkvGradients<T>& to) const {
-        run<4>([&](const Lanes& l) {
-            Vector<T> of_decay{}, of_first{}, chunk_decay{}, chunk_first{};
-            const auto log_of = [&](std::size_t t) { return -l.load(in.logs, t); };
-            const auto terms_of = [&](std::size_t t, Vector<T>* terms) {
+        run<4>([&](Lanes* first, Lanes* end) {
+            const auto log_of = [&](const Lanes& l, std::size_t t) { return -l.load(in.logs, t); };
+            const auto terms_of = [&](const Lanes& l, std::size_t t, Vector<T>* terms) {
                 terms[0] = l.load(in.grad, t);
                 terms[1] = l.load(in.taken, t);
                 terms[2] = terms[3] = Vector<T>{};
@@ -115,7 +115,7 @@ class BiWkv {
                 side.sums[2] += side.sums[0];
                 side.sums[3] += side.sums[1];
             };
-            const auto finish = [&](std::size_t t, const Side<T, 4>& left, const Side<T, 4>& right) {
+            const auto finish = [&](Lanes& l, std::size_t t, const Side<T, 4>& left, const Side<T, 4>& right) {
                 const Vector<T> k = l.load(in.key, t), v = l.load(in.value, t);
                 const Vector<T> grad = l.load(in.grad, t), taken = l.load(in.taken, t);
                 const Vector<T> a = power_of_e(k + left.level(l.decay)), b = power_of_e(k + right.level(l.decay));
@@ -124,82 +124,114 @@ class BiWkv {
                 const Vector<T> value = fused(c, grad, both(0));
                 l.store(to.value, t, value);
                 l.store(to.key, t, fused(v, value, -fused(c, taken, both(1))));
-                chunk_decay += both(3) - v * both(2);
-                chunk_first += c * fused(grad, v, -taken);
-                if (t % CHUNK == CHUNK - 1 || t + 1 == s_.length) {  // few numbers are added to a large sum
-                    of_decay += chunk_decay;
-                    of_first += chunk_first;
-                    chunk_decay = chunk_first = Vector<T>{};
-                }
+                l.chunk_decay += both(3) - v * both(2);
+                l.chunk_first += c * fused(grad, v, -taken);
+                if (t % CHUNK == CHUNK - 1 || t + 1 == s_.length) l.add_chunk();
             };
-            scan<4>(l, log_of, terms_of, before, finish);
-            l.store_sum(to.decay, of_decay);
-            l.store_sum(to.first, of_first);
+            const auto fetch = [&](const Lanes& l, std::size_t t) {
+                l.fetch(t, in.logs, in.grad, in.taken, in.key, in.value, to.key, to.value);
+            };
+            scan<4>(first, end, log_of, terms_of, before, finish, fetch);
+            for (Lanes* l = first; l < end; ++l) {
+                l->store_sum(to.decay, l->of_decay);
+                l->store_sum(to.first, l->of_first);
+            }
         });
     }
 
    private:
-    static constexpr std::size_t CHUNK = 64;
+    static constexpr std::size_t CHUNK = 32, TOGETHER = 4;
     static constexpr T EXACT = 16;  // a decay up to which logarithms of weights lose little
 
     // As many channels of one sequence as a vector has lanes.
     struct Lanes {
         std::size_t offset, stride, count, of_sums;
+        std::byte* scratch;
         Vector<T> decay, first;
         T period;
-        std::byte* scratch;
+        Vector<T> of_decay, of_first, chunk_decay, chunk_first;
 
         Vector<T> load(const T* from, std::size_t t) const { return load_some(from + offset + t * stride, count); }
         void store(T* to, std::size_t t, Vector<T> v) const { store_some(to + offset + t * stride, v, count); }
+        // Rows lie far apart, and the processor does not foresee them.
+        template <class... P>
+        void fetch(std::size_t t, P*... from) const {
+            (__builtin_prefetch(from + offset + t * stride), ...);
+        }
         void store_sum(T* to, Vector<T> v) const { store_some(to + of_sums, v, count); }
+        void add_chunk() {  // adding few numbers to a large sum loses less than adding many
+            of_decay += chunk_decay;
+            of_first += chunk_first;
+            chunk_decay = chunk_first = Vector<T>{};
+        }
     };
 
+    // A task takes some vectors of channels that lie side by side, so that the memory of a row comes in longer pieces. The
+    // number of tasks is even.
     template <int SUMS, class Task>
     void run(const Task& task) const {
-        const Scratch<std::byte> scratch((chunks_ + CHUNK) * sizeof(Side<T, SUMS>), threads_);
-        const std::size_t blocks = ceil_div(s_.channels, LANES<T>);
-        parallel_for(s_.batch * blocks, threads_, [&](std::size_t i, int thread) {
-            const std::size_t sequence = i / blocks, c = i % blocks * LANES<T>;
-            Lanes l{sequence * s_.length * s_.channels + c, s_.channels, std::min<std::size_t>(LANES<T>, s_.channels - c),
-                    sequence * s_.channels + c, {}, {}, 0, scratch.get(thread)};
-            l.decay = load_some(decay_ + c, l.count);
-            l.first = load_some(first_ + c, l.count);
-            T largest = 0;
-            for (std::size_t lane = 0; lane < l.count; ++lane) largest = std::max(largest, std::abs(l.decay[lane]));
-            l.period = std::max(T(1), EXACT / largest);  // infinite without decay
-            task(l);
+        const std::size_t size = (chunks_ + CHUNK) * sizeof(Side<T, SUMS>), vectors = ceil_div(s_.channels, LANES<T>);
+        const std::size_t groups = round_up(ceil_div(vectors, TOGETHER), 2), together = ceil_div(vectors, groups);
+        const Scratch<std::byte> scratch(together * size, threads_);
+        parallel_for(s_.batch * groups, threads_, [&](std::size_t i, int thread) {
+            Lanes lanes[TOGETHER];
+            const std::size_t first = i % groups * together, end = std::min(vectors, first + together);
+            for (std::size_t v = first; v < end; ++v)
+                lanes[v - first] = lanes_of(i / groups, v * LANES<T>, scratch.get(thread) + (v - first) * size);
+            task(lanes, lanes + (end - first));
         });
     }
 
-    // finish(t, left, right) for every token, from left to right; before(side) is called before a token is passed.
-    template <int SUMS, class LogOf, class TermsOf, class Before, class Finish>
-    void scan(const Lanes& l, const LogOf& log_of, const TermsOf& terms_of, const Before& before, const Finish& finish) const {
+    Lanes lanes_of(std::size_t sequence, std::size_t c, std::byte* scratch) const {
+        const std::size_t count = std::min<std::size_t>(LANES<T>, s_.channels - c);
+        Lanes l{sequence * s_.length * s_.channels + c, s_.channels, count, sequence * s_.channels + c, scratch};
+        l.decay = load_some(decay_ + c, count);
+        l.first = load_some(first_ + c, count);
+        T largest = 0;
+        for (std::size_t lane = 0; lane < count; ++lane) largest = std::max(largest, std::abs(l.decay[lane]));
+        l.period = std::max(T(1), EXACT / largest);  // infinite without decay
+        return l;
+    }
+
+    // finish(lanes, t, left, right) for every token, from left to right; before(side) precedes the passing of a token, and
+    // fetch(lanes, t) its use by a chunk.
+    template <int SUMS, class LogOf, class TermsOf, class Before, class Finish, class Fetch>
+    void scan(Lanes* first, Lanes* end, const LogOf& log_of, const TermsOf& terms_of, const Before& before,
+              const Finish& finish, const Fetch& fetch) const {
         using S = Side<T, SUMS>;
-        S* beyond = reinterpret_cast<S*>(l.scratch);  // of each chunk
-        S* rights = beyond + chunks_;                 // of each token of a chunk
-        const auto pass = [&](S& side, std::size_t t) {
+        const auto pass = [&](const Lanes& l, S& side, std::size_t t) {
             Vector<T> terms[SUMS];
-            terms_of(t, terms);
+            terms_of(l, t, terms);
             before(side);
-            side.pass(log_of(t), terms, l.decay, l.period);
+            side.pass(log_of(l, t), terms, l.decay, l.period);
         };
-        S right = S::nothing();
-        for (std::size_t chunk = chunks_; chunk-- > 0;) {
-            beyond[chunk] = right;
-            for (std::size_t t = end_of(chunk); chunk && t-- > chunk * CHUNK;) pass(right, t);
-        }
-        S left = S::nothing();
-        for (std::size_t chunk = 0; chunk < chunks_; ++chunk) {
-            right = beyond[chunk];
-            for (std::size_t t = end_of(chunk); t-- > chunk * CHUNK;) {
-                rights[t % CHUNK] = right;
-                pass(right, t);
+        const auto beyond = [](const Lanes& l) { return reinterpret_cast<S*>(l.scratch); };  // of each chunk
+        for (Lanes* l = first; l < end; ++l) beyond(*l)[chunks_ - 1] = S::nothing();
+        for (std::size_t chunk = chunks_; --chunk > 0;)
+            for (Lanes* l = first; l < end; ++l) {
+                S right = beyond(*l)[chunk];
+                for (std::size_t t = end_of(chunk); t-- > chunk * CHUNK;) {
+                    fetch(*l, t - CHUNK);
+                    pass(*l, right, t);
+                }
+                beyond(*l)[chunk - 1] = right;
             }
-            for (std::size_t t = chunk * CHUNK; t < end_of(chunk); ++t) {
-                finish(t, left, rights[t % CHUNK]);
-                pass(left, t);
+        S lefts[TOGETHER];
+        std::fill(lefts, lefts + (end - first), S::nothing());
+        for (std::size_t chunk = 0; chunk < chunks_; ++chunk)
+            for (Lanes* l = first; l < end; ++l) {
+                S *rights = beyond(*l) + chunks_, right = beyond(*l)[chunk], left = lefts[l - first];
+                for (std::size_t t = end_of(chunk); t-- > chunk * CHUNK;) {
+                    rights[t % CHUNK] = right;
+                    pass(*l, right, t);
+                }
+                for (std::size_t t = chunk * CHUNK; t < end_of(chunk); ++t) {
+                    if (t + CHUNK < s_.length) fetch(*l, t + CHUNK);
+                    finish(*l, t, left, rights[t % CHUNK]);
+                    pass(*l, left, t);
+                }
+                lefts[l - first] = left;
             }
-        }
     }
 
     std::size_t end_of(std::size_t chunk) const { return std::min(s_.length, (chunk + 1) * CHUNK); }
