@@ -58,6 +58,7 @@ TOKEN_TYPES = {
     "LKCAttention": cnn.LKCAttention,
     "BranchConv": cnn.BranchConv,
     "BranchAttention": cnn.BranchAttention,
+    "VRWKV": cnn.VRWKV,
 }
 FLAGS = {  # what the command line passes to every layer
     "K": 5,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 CHUNK = 16
 
@@ -17,7 +18,7 @@ def delta_rule(
 ) -> tuple[Tensor, Tensor]:
     """Return what is read (N, T, V) and the last state (N, V, D), of rows (N, T, D) and v (N, T, V)."""
     with torch.autocast(v.device.type, enabled=False):
-        outputs, now = [], state.to(_type_of(v))
+        outputs, now = [], state.to(_type_of(v), copy=True)
         for rows in _chunks(r, k, v, log_decay, a, b):
             chunk = _Chunk(*rows, now)
             outputs.append(chunk.read())
@@ -40,7 +41,7 @@ def delta_rule_backward(
     """Return the gradients of r, k, v, log_decay, a, b and the state, from those of what is read and the last state."""
     inputs = (r, k, v, log_decay, a, b)
     with torch.autocast(v.device.type, enabled=False):
-        states, after = [state.to(_type_of(v))], grad_last.to(_type_of(v))
+        states, after = [state.to(_type_of(v))], grad_last.to(_type_of(v), copy=True)
         for rows in _chunks(*inputs):
             states.append(_Chunk(*rows, states[-1]).last_state())
         found = []
@@ -70,19 +71,20 @@ class _Chunk:
         at, before: (N, L, D) decays from the start of the chunk up to a token, with and without its own.
         to: (N, L, L, D) decays of what token j wrote, when t reads it, for j <= t; otherwise 0.
         under: (N, L, L, D) decays of what token j wrote, before token t, for j < t; otherwise 0.
+        rest: (N, L, D) decays of what a token wrote, up to the end of the chunk.
         u: (N, L, V) the products of the state before each token with its a.
     """
 
     def __init__(self, r: Tensor, k: Tensor, v: Tensor, w: Tensor, a: Tensor, b: Tensor, state: Tensor) -> None:
         self.r, self.k, self.v, self.a, self.b, self.state = r, k, v, a, b, state
-        total = w.cumsum(1)
-        self.at, self.before = total.exp(), (total - w).exp()
-        self.rest = (total[:, -1:] - total).exp()
-        later = torch.ones(w.shape[1], w.shape[1], dtype=torch.bool, device=w.device).triu(1).unsqueeze(2)
+        self.at = w.cumsum(1).exp()
+        self.before = F.pad(self.at[:, :-1], (0, 0, 1, 0), value=1.0)
+        earlier = torch.ones(w.shape[1], w.shape[1], dtype=torch.bool, device=w.device).triu().unsqueeze(2)
         own = torch.eye(w.shape[1], dtype=torch.bool, device=w.device).unsqueeze(2)
-        gaps = total.unsqueeze(2) - total.unsqueeze(1)
-        self.to = gaps.masked_fill(later, -torch.inf).exp()
-        self.under = (gaps - w.unsqueeze(2)).masked_fill(later | own, -torch.inf).exp()
+        gaps = w.unsqueeze(2).masked_fill(earlier, 0).cumsum(1)  # differences of sums would lose small decays
+        self.to = gaps.masked_fill(earlier & ~own, -torch.inf).exp()
+        self.under = F.pad(self.to[:, :-1], (0, 0, 0, 0, 1, 0))
+        self.rest = self.to[:, -1]
         self.ab, self.ak = _products(a, b, self.under), _products(a, k, self.under)
         self.rb, self.rk = _products(r, b, self.to), _products(r, k, self.to)
         self.u = self._solve(self.ab, (a * self.before) @ state.mT + self.ak @ v, upper=False)

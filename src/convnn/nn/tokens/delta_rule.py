@@ -107,7 +107,7 @@ def start(layer: nn.Module) -> None:
 class RWKV7(TokenLayer):
     r"""Time mix of RWKV-7: every token writes into the state of each head by the delta rule, and reads it.
 
-    .. math:: y_t = W_o \big( g_t \odot ( \operatorname{norm}(S_t r_t) + (r_t \odot k_t \cdot r_k) \, v_t ) \big), \qquad
+    .. math:: y_t = W_o \big( g_t \odot ( \operatorname{norm}(S_t r_t) + (r_t \odot k_t \cdot r_k) \, v_t ) \big), \quad
         r = W_r x_r, \qquad g = B_g \sigma(A_g x_g)
 
     with what `DeltaWriter` writes into the state S, and :math:`x_n = x_t + \mu_n (x_{t-1} - x_t)`. It is causal: no

@@ -166,12 +166,13 @@ class BiWkv {
         }
     };
 
-    // A task takes some vectors of channels that lie side by side, so that the memory of a row comes in longer pieces. The
-    // number of tasks is even.
+    // A task takes some vectors of channels that lie side by side, so that the memory of a row comes in longer pieces; the
+    // number of tasks is even, if it can be.
     template <int SUMS, class Task>
     void run(const Task& task) const {
         const std::size_t size = (chunks_ + CHUNK) * sizeof(Side<T, SUMS>), vectors = ceil_div(s_.channels, LANES<T>);
-        const std::size_t groups = round_up(ceil_div(vectors, TOGETHER), 2), together = ceil_div(vectors, groups);
+        const std::size_t together = ceil_div(vectors, round_up(ceil_div(vectors, TOGETHER), 2));
+        const std::size_t groups = ceil_div(vectors, together);
         const Scratch<std::byte> scratch(together * size, threads_);
         parallel_for(s_.batch * groups, threads_, [&](std::size_t i, int thread) {
             Lanes lanes[TOGETHER];
