@@ -43,7 +43,9 @@ def test_images_of_any_size_are_maps() -> None:
         network(torch.randn(1, 3, 12, 32))
 
 
-@pytest.mark.parametrize("settings", [{}, {"post_norm": True, "key_norm": True, "init_values": 0.5}, {"layer": "Attention"}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"post_norm": True, "key_norm": True, "init_values": 0.5}, {"layer": "Attention"}]
+)
 def test_it_trains(settings: dict) -> None:
     torch.manual_seed(0)
     network = create_model("vrwkv", **SMALL, **settings)

@@ -126,7 +126,10 @@ def test_large_keys_and_decays_are_safe_in_float32(scale: float, decay: float, b
     inputs = [(scale * key), value, torch.full_like(first, decay), first]
     inputs = [one.detach().requires_grad_() for one in inputs]
     singles = [one.detach().float().requires_grad_() for one in inputs]
-    found, expected = scan.bi_wkv(*singles, backend=backend), dense_wkv(*[one.detach().double().requires_grad_() for one in singles])
+    found, expected = (
+        scan.bi_wkv(*singles, backend=backend),
+        dense_wkv(*[one.detach().double().requires_grad_() for one in singles]),
+    )
     torch.testing.assert_close(found, expected.float(), rtol=2e-4, atol=2e-4)
     assert all(one.isfinite().all() for one in torch.autograd.grad(found.sum(), singles))
 
@@ -261,7 +264,10 @@ def test_wkv_refuses(call, message: str) -> None:
         ({1: lambda k: k[..., :2]}, "k of shape (2, 3, 5, 2) and torch.float64 must be floating and (B, H, T, D)"),
         ({2: lambda v: v[:, :, :2]}, "v of shape (2, 3, 2, 4) and torch.float64 must be floating and (B, H, T, V)"),
         ({4: lambda a: a.long()}, "a of shape (2, 3, 5, 5) and torch.int64 must be floating"),
-        ({6: lambda s: s.mT}, "initial_state of shape (2, 3, 5, 4) and torch.float64 must be floating and (2, 3, 4, 5)"),
+        (
+            {6: lambda s: s.mT},
+            "initial_state of shape (2, 3, 5, 4) and torch.float64 must be floating and (2, 3, 4, 5)",
+        ),
     ],
 )
 def test_delta_rule_refuses(changed: dict, message: str) -> None:

@@ -146,7 +146,9 @@ def test_tokens_are_patches_behind_the_class_token():
         torch.testing.assert_close(found[0].scores[patch], neighbors.scores[:, 1 + patch].detach().flatten())
 
 
-@pytest.mark.parametrize("layer", [name for name in list_layers("tokens") if name not in ("LKCAttention", "VRWKV")])  # no choice
+@pytest.mark.parametrize(
+    "layer", [name for name in list_layers("tokens") if name not in ("LKCAttention", "VRWKV")]
+)  # no choice
 def test_every_layer_on_tokens_shows_its_neighbours(layer):
     network = create_model("vit", layer, K=3, num_heads=2, sparse_mode="strided", sparse_context_window=5, **VIT)
     found = find_neighbors(network, image(3, 16, 16))

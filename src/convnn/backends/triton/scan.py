@@ -259,7 +259,7 @@ def _rule_kernel(
     place, mask = _places(n, keys, values, KEYS, VALUES)
     state = tl.load(first + place, mask=mask, other=0.0).to(tl.float32)
     for t in range(length):
-        if not READS:
+        if not READS:  # noqa: SIM102  (decided when it is compiled)
             if t % chunk == 0:
                 at, is_there = _places(n * tl.cdiv(length, chunk) + t // chunk, keys, values, KEYS, VALUES)
                 tl.store(kept + at, state, mask=is_there)
