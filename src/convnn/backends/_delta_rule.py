@@ -44,13 +44,15 @@ def delta_rule_backward(
         states, after = [state.to(_type_of(v))], grad_last.to(_type_of(v), copy=True)
         for rows in _chunks(*inputs):
             states.append(_Chunk(*rows, states[-1]).last_state())
-        found = []
+        found: list[list[Tensor]] = []
         above = list(_chunks(grad))
         for rows, (g,), before in reversed(list(zip(_chunks(*inputs), above, states[:-1], strict=True))):
             *gradients, after = _Chunk(*rows, before).backward(g, after)
             found.append(gradients)
-        parts = zip(*reversed(found), strict=True) if found else ([torch.zeros_like(one)] for one in inputs)
-        whole = [torch.cat(list(part), 1).to(like.dtype) for part, like in zip(parts, inputs, strict=True)]
+        found.reverse()
+        nothing = [[torch.zeros_like(one) for one in inputs]]
+        parts = zip(*(found or nothing), strict=True)
+        whole = [torch.cat(part, 1).to(like.dtype) for part, like in zip(parts, inputs, strict=True)]
         return *whole, after.to(state.dtype)
 
 

@@ -219,7 +219,9 @@ def _store_row(rows: tl.tensor, at: tl.tensor, count: tl.tensor, row: tl.tensor,
 
 
 @triton.jit
-def _places(at: tl.tensor, keys: tl.tensor, values: tl.tensor, KEYS: tl.constexpr, VALUES: tl.constexpr) -> tuple:
+def _places(
+    at: tl.tensor, keys: tl.tensor, values: tl.tensor, KEYS: tl.constexpr, VALUES: tl.constexpr
+) -> tuple[tl.tensor, ...]:
     """Return where state `at` (VALUES, KEYS) lies, and its mask."""
     i, c = tl.arange(0, VALUES)[:, None], tl.arange(0, KEYS)[None, :]
     return (at * values + i) * keys + c, (i < values) & (c < keys)
