@@ -20,7 +20,7 @@ def delta_rule(
     with torch.autocast(v.device.type, enabled=False):
         outputs, now = [], state.to(_type_of(v), copy=True)
         for rows in _chunks(r, k, v, log_decay, a, b):
-            chunk = _Chunk(*rows, now)
+            chunk = _Chunk(rows, now)
             outputs.append(chunk.read())
             now = chunk.last_state()
         out = torch.cat(outputs, 1) if outputs else torch.zeros_like(v)
@@ -43,11 +43,11 @@ def delta_rule_backward(
     with torch.autocast(v.device.type, enabled=False):
         states, after = [state.to(_type_of(v))], grad_last.to(_type_of(v), copy=True)
         for rows in _chunks(*inputs):
-            states.append(_Chunk(*rows, states[-1]).last_state())
+            states.append(_Chunk(rows, states[-1]).last_state())
         found: list[list[Tensor]] = []
         above = list(_chunks(grad))
         for rows, (g,), before in reversed(list(zip(_chunks(*inputs), above, states[:-1], strict=True))):
-            *gradients, after = _Chunk(*rows, before).backward(g, after)
+            *gradients, after = _Chunk(rows, before).backward(g, after)
             found.append(gradients)
         found.reverse()
         nothing = [[torch.zeros_like(one) for one in inputs]]
@@ -77,7 +77,8 @@ class _Chunk:
         u: (N, L, V) the products of the state before each token with its a.
     """
 
-    def __init__(self, r: Tensor, k: Tensor, v: Tensor, w: Tensor, a: Tensor, b: Tensor, state: Tensor) -> None:
+    def __init__(self, rows: tuple[Tensor, ...], state: Tensor) -> None:
+        r, k, v, w, a, b = rows
         self.r, self.k, self.v, self.a, self.b, self.state = r, k, v, a, b, state
         self.at = w.cumsum(1).exp()
         self.before = F.pad(self.at[:, :-1], (0, 0, 1, 0), value=1.0)

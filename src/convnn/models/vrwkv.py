@@ -154,7 +154,7 @@ class VisionRWKV(Network):
         """Map images (B, C, H, W) to tokens (B, H / p * W / p, D), row by row."""
         patches = self.embed(x)
         size = (patches.shape[2], patches.shape[3])
-        positions = self.positions
+        positions: Tensor = self.positions
         if positions.shape[2:] != size:
             positions = F.interpolate(positions, size=size, mode="bicubic", align_corners=False)
         tokens = (patches + positions).flatten(2).transpose(1, 2)

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.library import custom_op
 from torch.utils.flop_counter import register_flop_formula
 
-from convnn.backends import reference
+from convnn.backends import _bi_wkv, _delta_rule
 from convnn.backends.request import Request
 from convnn.errors import InputError
 from convnn.ops._dispatch import find_kernels
@@ -68,7 +68,7 @@ def _differentiate_bi_wkv(ctx: Any, grad: Tensor, grad_logs: Tensor) -> tuple[Te
 
 
 def _second_of_bi_wkv(ctx: Any, *grads: Tensor | None) -> Any:
-    return second_derivative(ctx, grads, lambda *arguments: reference.bi_wkv_backward(*arguments[:-1]))
+    return second_derivative(ctx, grads, lambda *arguments: _bi_wkv.bi_wkv_backward(*arguments[:-1]))
 
 
 bi_wkv.register_autograd(_differentiate_bi_wkv, setup_context=_save_bi_wkv)
@@ -142,7 +142,7 @@ def _differentiate_delta_rule(ctx: Any, grad: Tensor, grad_last: Tensor) -> tupl
 
 
 def _second_of_delta_rule(ctx: Any, *grads: Tensor | None) -> Any:
-    return second_derivative(ctx, grads, lambda *arguments: reference.delta_rule_backward(*arguments[:-1]))
+    return second_derivative(ctx, grads, lambda *arguments: _delta_rule.delta_rule_backward(*arguments[:-1]))
 
 
 delta_rule.register_autograd(_differentiate_delta_rule, setup_context=_save_delta_rule)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from convnn.backends import reference
+from convnn.backends import _bi_wkv, _delta_rule
 from convnn.errors import InputError
 from convnn.ops import _scan
 from convnn.ops._dispatch import check_backend
@@ -48,7 +48,7 @@ def bi_wkv(key: Tensor, value: Tensor, decay: Tensor, first: Tensor, *, backend:
         if one.shape != key.shape[2:]:
             raise InputError(f"{name} of shape {tuple(one.shape)} must be ({key.shape[2]},), a number for each channel")
     if is_transformed():
-        return reference.bi_wkv(key, value, decay, first)[0]
+        return _bi_wkv.bi_wkv(key, value, decay, first)[0]
     return _scan.bi_wkv(key, value, decay, first, backend)[0]
 
 
@@ -96,7 +96,7 @@ def delta_rule(
     state = _checked_state(r, k, v, log_decay, a, b, initial_state)
     rows = [one.flatten(0, 1) for one in (r, k, v, log_decay, a, b, state)]
     if is_transformed():
-        out, last = reference.delta_rule(*rows)
+        out, last = _delta_rule.delta_rule(*rows)
     else:
         out, last = _scan.delta_rule(*rows, backend)
     return out.unflatten(0, r.shape[:2]), last.unflatten(0, r.shape[:2])
