@@ -20,6 +20,7 @@ from benchmarks.layers import measure_layer, measure_sizes
 from benchmarks.map_sizes import measure_map_sizes
 from benchmarks.networks import measure_networks
 from benchmarks.routed import measure_routed
+from benchmarks.scans import measure_scans
 from benchmarks.search import measure_search
 from benchmarks.structured import measure_structured
 from benchmarks.tokens import Tokens, measure_tokens, measure_vits
@@ -85,6 +86,7 @@ FULLY: dict[str, Callable[[], Any]] = {
     "large_kernels": lambda: measure_large_kernels(2, 224, 3),
     "graphs": lambda: measure_graphs(100_000, 16, 64, (10_000, 50_000), 7),
     "walks": lambda: measure_walks((250_000, 1_000_000), 2, with_memory=True),
+    "scans": lambda: measure_scans((1024, 4096, 16384, 65536), 5, longest_dense=16384),
 }
 """The cases that the page shows."""
 
@@ -105,6 +107,7 @@ QUICKLY: dict[str, Callable[[], Any]] = {
     "large_kernels": lambda: measure_large_kernels(2, 32, 1),
     "graphs": lambda: measure_graphs(1000, 16, 8, (500,), 2),
     "walks": lambda: measure_walks((500, 1000), 1, with_memory=False),
+    "scans": lambda: measure_scans((64, 256), 2, longest_dense=256),
 }
 """The same cases on small batches, to check that everything runs and agrees."""
 

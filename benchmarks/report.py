@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks import scans
 from benchmarks.contestants import Case
 
 CONTESTANTS = ("Conv2d", "ours", "reference", "matmul+topk+gather")
@@ -27,6 +28,7 @@ def tables(results: dict[str, Any]) -> str:
         "large_kernels": [_large_kernels],
         "graphs": [_graphs, _graph_searches],
         "walks": [_walks],
+        "scans": [scans.table],
     }
     return "\n".join(table(results) for group, makers in parts.items() if group in results for table in makers)
 

@@ -98,6 +98,7 @@ CONTESTANTS = {
         "SparseAttention", {"sparse_mode": "strided", "sparse_context_window": 14}
     ),
     "BranchConv, ratio 0.5": Contestant("BranchConv"),
+    "VRWKV": Contestant("VRWKV"),
     "BranchAttention, ratio 0.5": Contestant("BranchAttention"),
     "BlockSparseAttention, 25 %": Contestant("BlockSparseAttention", {"keep": 0.25, "special_tokens": 1}),
 }

@@ -215,4 +215,5 @@ TOKEN_CASES = [
     _token_case("conv", cnn.MultiheadConv, kernel_size=3),
     _token_case("branch-conv", cnn.BranchConv, kernel_size=3, K=4),
     _token_case("branch-attention", cnn.BranchAttention, branch_ratio=0.25, K=4, **RANDOM_TOKENS),
+    _token_case("scan", cnn.VRWKV),
 ]

@@ -59,6 +59,7 @@ TOKEN_TYPES = {
     "BranchConv": cnn.BranchConv,
     "BranchAttention": cnn.BranchAttention,
     "GlobalContext": cnn.GlobalContext,
+    "VRWKV": cnn.VRWKV,
 }
 FLAGS = {  # what the command line passes to every layer
     "K": 5,

@@ -20,9 +20,11 @@ EVERY = [
     cnn.BranchAttention,
     cnn.LKCAttention,
     cnn.GlobalContext,
+    cnn.VRWKV,
 ]
 SPLITTING = [layer for layer in EVERY[:8] if layer is not cnn.LocalAttention]  # whose width does not come from dim
-DROPPING = [layer for layer in EVERY if layer not in (cnn.MultiheadConv, cnn.BlockSparseAttention, cnn.LKCAttention)]
+WITHOUT_DROPOUT = (cnn.MultiheadConv, cnn.BlockSparseAttention, cnn.LKCAttention, cnn.VRWKV)
+DROPPING = [layer for layer in EVERY if layer not in WITHOUT_DROPOUT]
 CHOOSING = [
     layer for layer in EVERY if layer not in (cnn.MultiheadConv, cnn.Attention, cnn.LKCAttention, cnn.GlobalContext)
 ]  # of a backend

@@ -20,7 +20,7 @@ COMPARED = {"rtol": 1e-5, "atol": 1e-5}
 
 CHOOSING = {"kvt", "convnn", "convnn-coordinates", "convnn-standard", "convnn-raw", "convnn-random", "convnn-spatial"}
 CHOOSING |= {"branch-conv", "branch-attention", "blocks", "blocks-special"}
-WITHOUT_DROPOUT = ("offsets", "conv", "blocks", "blocks-special")
+WITHOUT_DROPOUT = ("offsets", "conv", "blocks", "blocks-special", "scan")
 ALONE = ("dense", "sparse-all", "conv", "offsets", "context", "context-local-padded")
 """Those that are computed by PyTorch alone."""
 WITH_BACKENDS = [case for case in TOKEN_CASES if case.name not in ALONE]

@@ -101,6 +101,8 @@ def test_settings_are_all_that_layers_and_networks_read() -> None:
     without_flag |= {"spectra", "squeeze", "gate", "temperature", "share_temperature", "gain", "local_gate", "divisors"}
     without_flag |= {"band_groups", "band_gate", "band_kernel_size", "weigh_lowest", "in_frequency", "plain_up_to"}
     without_flag |= {"norm", "prenorm", "final_norm", "heads", "gated", "on_last", "layer_bias"}
+    without_flag |= {"shift", "gamma", "key_norm", "init", "place", "class_tokens"}
+    without_flag |= {"hidden_rate", "image_size", "post_norm", "init_values", "drop_path"}
     flags = {*layer_settings(), *network_settings()}
     assert (of_layers | of_networks) - of_graphs == (flags | without_flag) - of_graphs
 

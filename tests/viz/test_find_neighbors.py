@@ -36,7 +36,7 @@ class Transposed(nn.Module):
         return x.mT
 
 
-BY_PLACE = ("LKCAttention", "GlobalContext")
+BY_PLACE = ("LKCAttention", "GlobalContext", "VRWKV")
 """Layers on tokens that choose nobody."""
 VIT = {"patch_size": 4, "num_layers": 2, "d_hidden": 8, "d_mlp": 8}
 

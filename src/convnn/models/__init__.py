@@ -114,6 +114,7 @@ from convnn.models.se_resnet import (
 from convnn.models.smpnet import SMPNet, SMPNet1d, smpnet, smpnet_1d
 from convnn.models.vgg import VGG, vgg11, vgg13, vgg16, vgg19
 from convnn.models.vit import ViT, vit, vit_base, vit_small, vit_tiny
+from convnn.models.vrwkv import VisionRWKV, vrwkv, vrwkv_base, vrwkv_small, vrwkv_tiny
 
 __all__ = [
     "CCNN",
@@ -158,6 +159,7 @@ __all__ = [
     "ShiftwiseV1",
     "UniRepLKNet",
     "ViT",
+    "VisionRWKV",
     "ccnn4",
     "ccnn4_1d",
     "ccnn6",
@@ -268,4 +270,8 @@ __all__ = [
     "vit_base",
     "vit_small",
     "vit_tiny",
+    "vrwkv",
+    "vrwkv_base",
+    "vrwkv_small",
+    "vrwkv_tiny",
 ]

@@ -80,11 +80,13 @@ from convnn.nn.tokens.global_context import (
     GlobalQueries,
     WindowAttention,
 )
+from convnn.nn.tokens.delta_rule import RWKV7, CrossWKV
 from convnn.nn.tokens.offsets import LKCAttention
 from convnn.nn.tokens.reduce.graph import TOKEN_GRAPHS, propagate, token_graph
 from convnn.nn.tokens.reduce.importance import OVER_HEADS, TOKEN_SCORES
 from convnn.nn.tokens.reduce.reducers import REDUCERS, Averaging, Dropping, Propagation, Tokens
 from convnn.nn.tokens.windows import SPARSE_MODES, LocalAttention, NeighborhoodAttention, SparseAttention
+from convnn.nn.tokens.wkv import VRWKV, ChannelMix, FourSideShift
 from convnn.nn.vision_graphs._degree import DEGREE_TYPES, DegreeEstimator
 from convnn.nn.vision_graphs._ranker import EDGE_TYPES, EdgeRanker
 from convnn.nn.vision_graphs.adaptive import POOLINGS, AdaptiveNeighborhoods2d
@@ -147,6 +149,7 @@ __all__ = [
     "POOLINGS",
     "PREFERENCES",
     "REDUCERS",
+    "RWKV7",
     "SAMPLING_TYPES",
     "SCOPES_OF_QUERIES",
     "SEARCHES",
@@ -158,6 +161,7 @@ __all__ = [
     "TOKEN_SCORES",
     "UPSAMPLINGS",
     "USES_OF_FFT",
+    "VRWKV",
     "WAVELETS",
     "ActNorm2d",
     "AdaptiveNeighborhoods2d",
@@ -177,6 +181,7 @@ __all__ = [
     "CKConv1d",
     "CKConv2d",
     "CKConv3d",
+    "ChannelMix",
     "ChoosingLayer",
     "CondConv1d",
     "CondConv2d",
@@ -196,6 +201,7 @@ __all__ = [
     "ConvNNPos2d",
     "ConvNNPos3d",
     "ConvNorm",
+    "CrossWKV",
     "DAGC2d",
     "DegreeEstimator",
     "DepthwiseConv1d",
@@ -210,6 +216,7 @@ __all__ = [
     "FlexConv1d",
     "FlexConv2d",
     "FlexConv3d",
+    "FourSideShift",
     "GaborKernel",
     "GatedConvolution",
     "GaussianMask",

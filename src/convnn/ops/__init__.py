@@ -1,10 +1,10 @@
 """The three steps of a neighbourhood layer: `select` the neighbours, `weigh` them, `aggregate` their values.
 
-from convnn.ops import aggregate, blocks, select, triangular, weigh
+from convnn.ops import aggregate, blocks, scan, select, triangular, weigh
 Where neighbours are fixed by place, and each channel has its own kernel, `windows` takes the three steps at once.
 """
 
-from convnn.ops import aggregate, blocks, edges, ragged, select, weigh, windows
+from convnn.ops import aggregate, blocks, edges, ragged, scan, select, weigh, windows
 from convnn.ops._dispatch import BACKEND_CHOICES, backend_report, check_backend
 from convnn.ops.neighbors import METRICS, Neighbors
 
@@ -18,6 +18,7 @@ __all__ = [
     "check_backend",
     "edges",
     "ragged",
+    "scan",
     "select",
     "triangular",
     "weigh",

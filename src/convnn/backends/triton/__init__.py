@@ -24,6 +24,9 @@ if INTERPRETS:
 MAX_HEAD = 256
 """The largest width of queries, keys and values that block-sparse attention keeps in registers."""
 
+MAX_STATE = 128
+"""The largest side of the state of the delta rule, which a program keeps in registers."""
+
 _MODULE_OF = {
     "nearest": "select",
     "nearest_in_lists": "lists",
@@ -36,6 +39,10 @@ _MODULE_OF = {
     "convolve": "aggregate",
     "convolve_backward": "aggregate",
     "gather_rows": "gather",
+    "bi_wkv": "scan",
+    "bi_wkv_backward": "scan",
+    "delta_rule": "scan",
+    "delta_rule_backward": "scan",
 }
 
 _MADE_OF_OTHERS = ("nearest_in_clusters",)
@@ -69,6 +76,8 @@ def unsupported_reasons(request: Request) -> list[str]:
         reasons.append(f"there is no kernel for {request.operator}")
     if request.operator == "attend_to_blocks" and request.channels > MAX_HEAD:
         reasons.append(f"heads must have at most {MAX_HEAD} channels, not {request.channels}")
+    if request.operator == "delta_rule" and request.channels > MAX_STATE:
+        reasons.append(f"the state of a head must have sides of at most {MAX_STATE}, not {request.channels}")
     if request.groups not in (1, request.channels):
         reasons.append(f"groups must be 1 or the {counted(request.channels, 'channel')}, not {request.groups}")
     return reasons

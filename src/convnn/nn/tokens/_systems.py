@@ -10,6 +10,7 @@ from convnn.nn.tokens.convnn import ConvNNAttention
 from convnn.nn.tokens.global_context import GlobalContext
 from convnn.nn.tokens.offsets import LKCAttention
 from convnn.nn.tokens.windows import LocalAttention, NeighborhoodAttention, SparseAttention
+from convnn.nn.tokens.wkv import VRWKV
 from convnn.systems import PUBLISHED, System, register_family, register_system
 
 register_family(
@@ -195,5 +196,35 @@ register_system(
         paper="arXiv 2311.03035",
         checked=f"{PUBLISHED}, in timm's Block; graph, shares and scores in loops; the ViT itself, where none leaves",
         where="convnn.nn.reduce_tokens convnn.nn.Propagation",
+
+_register(
+    "VRWKV",
+    VRWKV,
+    _fact(
+        name="Vision-RWKV",
+        number=104,
+        published="Vision-RWKV, VRWKV, Bi-WKV with Q-Shift",
+        when="long sequences of patches, in time and memory linear in their number",
+        selects="every token, and four neighbours on the map, each for a quarter of the channels",
+        weighs="softmax of keys less the distance along the sequence, in every channel",
+        aggregates="a weighted mean and a gate",
+        paper="arXiv 2403.02308",
+        checked=f"{PUBLISHED}; the dense softmax; scans in loops",
+        where="convnn.nn.VRWKV convnn.ops.scan.bi_wkv convnn.models.vrwkv",
+    ),
+)
+register_system(
+    System(
+        family="tokens",
+        name="CrossWKV",
+        number=41,
+        published="CrossWKV, WKV-7, RWKV-7",
+        when="tokens of an image that read a long text, in memory that does not grow with it",
+        selects="every token of the other sequence, or every earlier one",
+        weighs="by the delta rule: what the state holds for a key is replaced",
+        aggregates="a state that is read",
+        paper="arXiv 2504.14260, of which there is no code, and arXiv 2503.14456",
+        checked="the published recurrence and self-attention, outputs and all gradients; loops; permutations tracked",
+        where="convnn.nn.CrossWKV convnn.nn.RWKV7 convnn.ops.scan.delta_rule",
     )
 )

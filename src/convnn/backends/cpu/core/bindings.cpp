@@ -1,15 +1,12 @@
 // The Python module, compiled once for each instruction set as a separate module, so that they share no code.
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/array.h>
-#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string_view.h>
 
 #include <array>
-#include <optional>
 #include <stdexcept>
 #include <string_view>
 
+#include "arrays.h"
 #include "choose.h"
 #include "convolve.h"
 #include "depthwise.h"
@@ -29,16 +26,6 @@ namespace nb = nanobind;
 using namespace convnn;
 
 namespace {
-
-template <class T, int DIMS>
-using Array = nb::ndarray<T, nb::ndim<DIMS>, nb::c_contig, nb::device::cpu>;
-template <class T, int DIMS>
-using Optional = std::optional<Array<T, DIMS>>;
-
-template <class A>
-auto data(const std::optional<A>& array) {
-    return array ? array->data() : nullptr;
-}
 
 Metric metric_of(std::string_view name) {
     if (name == "cosine") return Metric::cosine;
@@ -420,6 +407,7 @@ NB_MODULE(CONVNN_MODULE, m) {
     m.def("cumulative_weights", &sum_weights);
     define_walk<int64_t>(m);
     define_walk<double>(m);
+    define_scans(m);
 #if defined(CONVNN_PORTABLE)
     m.def("instruction_sets", [] {  // of this processor, best first; the portable module answers
         nb::list names;
