@@ -33,8 +33,8 @@ def check_queries(queries: Tensor, keys: Tensor) -> None:
         or queries.shape[1] % keys.shape[1]
     ):
         raise InputError(
-            f"queries {tuple(queries.shape)} must be (B, H G, M, D) for keys {tuple(keys.shape)}: their heads a multiple"
-            " of those of the keys"
+            f"queries {tuple(queries.shape)} must be (B, H G, M, D) for keys {tuple(keys.shape)}: with a multiple of"
+            " their heads"
         )
 
 
@@ -48,7 +48,8 @@ def check_present(present: Tensor | None, keys: Tensor) -> None:
         return
     if present.dtype != torch.bool or present.shape != (keys.shape[0], keys.shape[2]):
         raise InputError(
-            f"present of shape {tuple(present.shape)} and {present.dtype} must be bool, {keys.shape[0]} x {keys.shape[2]}"
+            f"present of shape {tuple(present.shape)} and {present.dtype} must be bool of shape"
+            f" {(keys.shape[0], keys.shape[2])}"
         )
     if not bool((present[:, 1:] >= present[:, :-1]).all() and present[:, -1].all()):
         raise InputError("present must have its padding on the left of each prompt")

@@ -12,7 +12,8 @@ from convnn.ops import Neighbors, select
 class KeyValueCache:
     r"""Keys and values of one attention layer; as it is it keeps everything, and subclasses are policies.
 
-    .. math:: y_t = \sum_{j \in R_t} \operatorname{softmax}_{j \in R_t} \left( \frac{q_t \cdot k_j}{\sqrt{D}} \right) v_j
+    .. math:: y_t = \sum_{j \in R_t}
+        \operatorname{softmax}_{j \in R_t} \left( \frac{q_t \cdot k_j}{\sqrt{D}} \right) v_j
 
     Three methods are the policy: `score` says how important each token of a prompt is, `keep` which of them stay, and
     `fetch` which of those a query reads, :math:`R_t`. Tokens that are generated are appended, and stay. All queries of
@@ -47,7 +48,7 @@ class KeyValueCache:
         return None
 
     def fetch(self, queries: Tensor) -> Neighbors | None:
-        """Return which of the held tokens the queries (B, H, G, D) of the last token read, (B, H, R), or None for all."""
+        """Return which held tokens (B, H, R) the queries (B, H, G, D) of the last token read, or None for all."""
         return None
 
     @torch.no_grad()
