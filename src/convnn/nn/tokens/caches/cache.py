@@ -51,7 +51,6 @@ class KeyValueCache:
         """Return which held tokens (B, H, R) the queries (B, H, G, D) of the last token read, or None for all."""
         return None
 
-    @torch.no_grad()
     def prefill(
         self,
         keys: Tensor,
@@ -81,10 +80,11 @@ class KeyValueCache:
         if queries is not None:
             check_queries(queries, keys)
         self.scale = keys.shape[-1] ** -0.5 if scale is None else scale
-        scores = self.score(keys, queries, present)
-        if present is not None:
-            scores = scores.masked_fill(~present[:, None, : scores.shape[2]], -torch.inf)
-        kept = self.keep(scores, keys)
+        with torch.no_grad():
+            scores = self.score(keys, queries, present)
+            if present is not None:
+                scores = scores.masked_fill(~present[:, None, : scores.shape[2]], -torch.inf)
+            kept = self.keep(scores, keys)
         if kept is None:
             kept = torch.arange(keys.shape[2], device=keys.device).expand(keys.shape[:3])
             self.keys, self.values = keys, values
