@@ -25,10 +25,10 @@ register_system(
     _fact(
         name="GraphKV",
         number=97,
-        selects="as SnapKV, after the most important tokens have lowered the scores of those with the most similar keys",
+        selects="as SnapKV, when the most important tokens have lowered the scores of those with similar keys",
         paper="arXiv 2509.00388",
-        checked="the published figure; numbers of the definition; the definition in loops; SnapKV, without neighbours or"
-        " with orthogonal keys; attention to all tokens, for a budget of all",
+        checked="the published figure; numbers of the definition; the definition in loops; SnapKV, without neighbours"
+        " or with orthogonal keys; attention to all tokens, for a budget of all",
         where="convnn.nn.tokens.caches.GraphKVCache convnn.nn.tokens.caches.decay_neighbors",
     )
 )
@@ -38,8 +38,8 @@ register_system(
         number=67,
         selects="where the query turns, the clusters of keys and past segments whose mean key is most similar to it",
         paper="arXiv 2510.11292",
-        checked="numbers of the definition; the definition in loops; scikit-learn's KMeans; attention to the top tokens,"
-        " for clusters of one; attention to all tokens, for a budget of all",
+        checked="numbers of the definition; the definition in loops; scikit-learn's KMeans; attention to the top"
+        " tokens, for clusters of one; attention to all tokens, for a budget of all",
         where="convnn.nn.tokens.caches.ClusteredCache",
     )
 )
