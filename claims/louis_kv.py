@@ -1,5 +1,6 @@
 """LouisKV: clusters of keys, fetched where the query turns, are read as well as the best tokens at every step."""
 
+from functools import partial
 from statistics import mean
 
 import torch
@@ -11,9 +12,8 @@ from convnn.nn.tokens import caches
 SYSTEM = "LouisKV"
 CLAIM = "Keys retrieved by clusters, and only where the meaning turns, need few retrievals and lose nearly nothing."
 EXPERIMENT = (
-    "A prompt of 1,024 tokens of 40 topics in random order (keys: those of the topic with noise), then 160 tokens in"
-    " runs of 6 to 21 on one topic, with four queries each; 64 tokens are chosen, of clusters of 16, or of pages of 16"
-    " consecutive tokens; 4 sinks and the last 16 tokens are read besides."
+    "A prompt of 1,024 tokens of 40 topics in random order, then 160 in runs of 6 to 21 on one topic, with four queries"
+    " each; 64 tokens are chosen, of clusters of 16 or pages of 16 in a row; 4 sinks and the last 16 are read besides."
 )
 SEEDS = (0, 1, 2, 3, 4, 5)
 PROMPT, TOKENS, TOPICS, HEADS, D, BUDGET = 1024, 160, 40, 4, 32, 64
@@ -34,26 +34,24 @@ class Pages(Clusters):
         pages = (torch.arange(keys.shape[2] - self.sinks) // self.cluster_size).clamp_max(self.means.shape[2] - 1)
         self.units[..., self.sinks :] = pages
         self.sizes = pages.bincount().expand(*keys.shape[:2], -1).clone()
-        sums = torch.zeros_like(self.means).index_add_(2, pages, keys[:, :, self.sinks :])
-        self.means = sums / self.sizes.unsqueeze(-1)
+        self.means.zero_().index_add_(2, pages, keys[:, :, self.sinks :]).div_(self.sizes.unsqueeze(-1))
         return found
 
 
 RULES = {
-    "clusters, threshold 0.7": (Clusters, {}),
-    "clusters, every token": (Clusters, {"threshold": 2}),
-    "clusters, first token only": (Clusters, {"threshold": -1}),
-    "pages, every token": (Pages, {"threshold": 2}),
-    "pages, threshold 0.7": (Pages, {}),
-    "best tokens, every token": (Clusters, {"threshold": 2, "cluster_size": 1}),
+    "clusters, threshold 0.7": Clusters,
+    "clusters, every token": partial(Clusters, threshold=2),
+    "clusters, first token only": partial(Clusters, threshold=-1),
+    "pages, threshold 0.7": Pages,
+    "pages, every token": partial(Pages, threshold=2),
+    "best tokens, every token": partial(Clusters, threshold=2, cluster_size=1),
 }
 
 
 def measure(seeds: list[int], quick: bool) -> Outcome:
-    found = {name: [measured(name, seed, 16 if quick else TOKENS) for seed in seeds] for name in RULES}
-    found = {name: list(zip(*rows, strict=True)) for name, rows in found.items()}
-    ours = found["clusters, threshold 0.7"]
-    cells = {name: [spread(column, ".3f") for column in found[name]] for name in found}
+    tokens = 16 if quick else TOKENS
+    found = {name: list(zip(*(measured(name, one, tokens) for one in seeds), strict=True)) for name in RULES}
+    cells, ours = {n: [spread(one, ".3f") for one in found[n]] for n in found}, found["clusters, threshold 0.7"]
     return Outcome(
         [["rule", "attention read", "error", "retrievals a token", "tokens read"], *([n, *cells[n]] for n in cells)],
         {
@@ -66,21 +64,17 @@ def measure(seeds: list[int], quick: bool) -> Outcome:
 
 
 def measured(name: str, seed: int, tokens: int) -> tuple[float, float, float, float]:
-    make, settings = RULES[name]
-    cache = make(BUDGET, seed=seed, **settings)
-    figures = caches.measure(cache, trace(torch.Generator().manual_seed(seed), tokens))
+    figures = caches.measure(cache := RULES[name](BUDGET, seed=seed), trace(seed, tokens))
     return figures.mass, figures.error, mean(cache.turns), figures.read
 
 
-def trace(generator: torch.Generator, tokens: int) -> caches.Trace:
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
+def trace(seed: int, tokens: int) -> caches.Trace:
+    generator = torch.Generator().manual_seed(seed)
+    normal = partial(torch.randn, generator=generator, dtype=torch.float64)
     topics, contents, total = 1.6 * normal(TOPICS, D), normal(TOPICS, D), PROMPT + tokens
-    about = torch.randint(TOPICS, (total,), generator=generator)
-    lengths = torch.randint(6, 22, (tokens,), generator=generator)
-    run = torch.cat([torch.arange(PROMPT), PROMPT + torch.arange(tokens).repeat_interleave(lengths)[:tokens]])
-    about, offset = about[run], 0.4 * normal(total, D)[run]
+    lengths = torch.cat([torch.ones(PROMPT).long(), torch.randint(6, 22, (tokens,), generator=generator)])
+    runs = torch.arange(total).repeat_interleave(lengths)[:total]
+    about = torch.randint(TOPICS, (total,), generator=generator)[runs]
     keys, values = topics[about] + 0.5 * normal(total, D), contents[about] + 0.1 * normal(total, D)
-    queries = 1.3 * (topics[about] + offset + 0.4 * normal(HEADS, total, D))
+    queries = 1.3 * (topics[about] + 0.4 * (normal(total, D)[runs] + normal(HEADS, total, D)))
     return caches.Trace(queries[None], keys[None, None], values[None, None], PROMPT)
