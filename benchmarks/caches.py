@@ -67,7 +67,7 @@ def _seconds(action: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _next_tokens() -> "partial[tuple[Tensor, Tensor, Tensor]]":
+def _next_tokens() -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
     """Return a function that makes the next token: its query turns after each run."""
     generator, places = torch.Generator().manual_seed(1), count()
     turn = torch.randn(1, HEADS, 1, D, generator=generator)
@@ -78,7 +78,7 @@ def _next_tokens() -> "partial[tuple[Tensor, Tensor, Tensor]]":
         noise = 0.2 * torch.randn(1, HEADS, 1, D, generator=generator)
         return turn + noise, *torch.randn(2, 1, KEY_HEADS, 1, D, generator=generator)
 
-    return partial(make)
+    return make
 
 
 def _step(cache: KeyValueCache, token: Callable[[], tuple[Tensor, Tensor, Tensor]]) -> Tensor:
@@ -86,16 +86,14 @@ def _step(cache: KeyValueCache, token: Callable[[], tuple[Tensor, Tensor, Tensor
 
 
 def _agrees(prompt: tuple[Tensor, Tensor, Tensor], length: int) -> bool:
-    """Compare three tokens of each cache, whose budget is all tokens, with attention to all."""
-    made = [
-        make() for make in contestants(length + RUN).values() if make is KeyValueCache or make.func is ClusteredCache
-    ]
-    made += [make() for make in contestants(length).values() if make is not KeyValueCache]
+    """Compare three tokens of each cache, with a budget of all tokens, with attention to all."""
+    evicting = (SnapKVCache, GraphKVCache, SinkCache, RandomCache)
+    made = [KeyValueCache(), ClusteredCache(length + RUN), *(make(length) for make in evicting)]
     texts = [_next_tokens() for _ in made]
     for cache in made:
         cache.prefill(*prompt)
     for _ in range(3):
-        found = [_step(cache, text) for cache, text in zip(made, texts, strict=True)]
-        if not all(torch.allclose(one, found[0], atol=1e-5) for one in found[1:-1]):
+        expected, *found = (_step(cache, text) for cache, text in zip(made, texts, strict=True))
+        if not all(torch.allclose(one, expected, atol=1e-5) for one in found):
             return False
     return True

@@ -15,7 +15,7 @@ EXPERIMENT = (
     "A prompt of 1,024 tokens of 40 topics in random order, then 160 in runs of 6 to 21 on one topic, with four queries"
     " each, and random values; 64 are chosen, of clusters of 16 or pages of 16; 4 sinks and the last 16 are read, too."
 )
-SEEDS = (0, 1, 2, 3, 4, 5)
+SEEDS = tuple(range(16))
 PROMPT, TOKENS, TOPICS, HEADS, D, BUDGET = 1024, 160, 40, 4, 32, 64
 
 
