@@ -84,7 +84,10 @@ def expected(model, prompts: dict[str, Tensor]) -> dict[int, Tensor]:
 @pytest.mark.parametrize("beams", [1, 3])
 @pytest.mark.parametrize("name", FULL)
 def test_a_full_budget_generates_what_is_generated_without(model, prompts, expected, name: str, beams: int) -> None:
-    assert torch.equal(generate(model, prompts, FULL[name], num_beams=beams), expected[beams])
+    with attached(model, FULL[name]) as cache:
+        found = model.generate(**prompts, cache=cache, num_beams=beams, max_new_tokens=16, do_sample=False)
+        assert all(isinstance(one, ClusteredCache) == ("LouisKV" in name) for one in cache.of_layers)
+    assert torch.equal(found, expected[beams])
     assert model.config._attn_implementation == "sdpa"
 
 

@@ -13,7 +13,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from convnn.errors import InputError, UnsupportedError
-from convnn.nn.tokens.caches.cache import KeyValueCache
+from convnn.nn.tokens.caches.cache import EvictingCache, KeyValueCache
 
 NAME = "convnn_caches"
 """What our attention is called in the configuration of a model."""
@@ -56,7 +56,7 @@ class PolicyLayer(CacheLayerMixin):
             return self.cache.step(queries, keys, values).transpose(1, 2).contiguous()
         output, present = prompt()
         self.cache = self.make()
-        if self.cache.budget is not None and keys.shape[2] <= self.cache.budget:
+        if isinstance(self.cache, EvictingCache) and keys.shape[2] <= self.cache.budget:
             self.cache = KeyValueCache()
         self.cache.prefill(keys, values, queries, present=present, scale=scale)
         return output

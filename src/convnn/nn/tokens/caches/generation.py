@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 def attached(model: "PreTrainedModel", make: Callable[[], KeyValueCache]) -> "AbstractContextManager[PolicyCache]":
     """Return a context in which a model attends to a new cache, with one of ours in each attention layer.
 
-    The model computes a prompt with all of its tokens, and then each next token with what the caches hold and fetch. A
-    prompt that is no longer than the budget stays whole. Batches may be padded on the left, and beams are reordered.
+    The model computes a prompt with all of its tokens, and then each next token with what the caches hold and fetch. Of
+    a prompt that is no longer than the budget nothing is dropped. Batches may be padded on the left, and beams are
+    reordered.
 
         with attached(model, partial(SnapKVCache, 64)) as cache:
             model.generate(ids, cache=cache, max_new_tokens=20)
