@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from benchmarks import report
+from benchmarks.caches import measure_caches
 from benchmarks.clustered import measure_clustered
 from benchmarks.contestants import LARGE, RESNET18, VGG11, Case
 from benchmarks.depthwise import measure_depthwise, measure_large_kernels
@@ -87,6 +88,7 @@ FULLY: dict[str, Callable[[], Any]] = {
     "graphs": lambda: measure_graphs(100_000, 16, 64, (10_000, 50_000), 7),
     "walks": lambda: measure_walks((250_000, 1_000_000), 2, with_memory=True),
     "scans": lambda: measure_scans((1024, 4096, 16384, 65536), 5, longest_dense=16384),
+    "caches": lambda: measure_caches((4096, 16384), 512, 60),
 }
 """The cases that the page shows."""
 
@@ -108,6 +110,7 @@ QUICKLY: dict[str, Callable[[], Any]] = {
     "graphs": lambda: measure_graphs(1000, 16, 8, (500,), 2),
     "walks": lambda: measure_walks((500, 1000), 1, with_memory=False),
     "scans": lambda: measure_scans((64, 256), 2, longest_dense=256),
+    "caches": lambda: measure_caches((256, 512), 64, 13),
 }
 """The same cases on small batches, to check that everything runs and agrees."""
 

@@ -29,6 +29,7 @@ def tables(results: dict[str, Any]) -> str:
         "graphs": [_graphs, _graph_searches],
         "walks": [_walks],
         "scans": [scans.table],
+        "caches": [_caches],
     }
     return "\n".join(table(results) for group, makers in parts.items() if group in results for table in makers)
 
@@ -115,6 +116,27 @@ def _walks(results: dict[str, Any]) -> str:
         " to a fifth of the nodes. PyTorch Geometric does the same work: `Data.subgraph`, `k_hop_subgraph`, and the"
         " loss of Node2Vec with Adam for sparse gradients; its walks and samplers need compiled extensions. How many"
         " times faster, and the memory above the graph: on the largest.\n\n" + "\n".join(lines) + "\n"
+    )
+
+
+def _caches(results: dict[str, Any]) -> str:
+    """A row for each cache, and three columns for each length of the prompt."""
+    measured = results["caches"]
+    head = ["tokens that stay or are chosen"]
+    for one in measured["rows"]:
+        head += [f"{one['length']:,} tokens, ms", "one more token, ms", "slowest, ms", "times faster than all", "read"]
+    rows = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for name in measured["rows"][0]["ms"]:
+        cells = [name]
+        for one in measured["rows"]:
+            cells += [f"{one['prompt ms'][name]:.0f}", f"{one['ms'][name]:.2f}", f"{one['slowest ms'][name]:.2f}"]
+            cells += [f"{one['times faster'][name]:.1f}", f"{one['read'][name]:.0f}"]
+        rows.append("| " + " | ".join(cells) + " |")
+    return (
+        f"### Caches of keys and values, {measured['budget']} tokens\n\n"
+        "One layer of 8 heads of width 64, of which four share their keys: the time in which a cache takes in a prompt,"
+        " above the attention of the prompt itself, and the median and the slowest of"
+        f" {measured['tokens']} tokens after it, whose queries turn every twelve.\n\n" + "\n".join(rows) + "\n"
     )
 
 

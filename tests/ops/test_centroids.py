@@ -1,10 +1,13 @@
 """k-means, Student-t assignments and their targets: loops, limits, gradients and bad input."""
 
+import warnings
+
 import pytest
 import torch
+from sklearn.cluster import KMeans
 
 from convnn.errors import InputError
-from convnn.ops.centroids import k_means, student_t_assignment, target_distribution
+from convnn.ops.centroids import k_means, lloyd, student_t_assignment, target_distribution
 from small_graphs import features
 
 
@@ -65,3 +68,36 @@ def test_bad_input_is_named() -> None:
         student_t_assignment(features(3, 2), features(2, 3))
     with pytest.raises(InputError, match=r"^assignment of shape \(2, 2\) must be \(N, K\), not negative"):
         target_distribution(torch.tensor([[1.0, 0], [0, 0]]))
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 3, 50])
+def test_lloyd_is_that_of_scikit_learn_from_the_same_start(rounds: int) -> None:
+    points = torch.randn(2, 60, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = lloyd(points, points[:, :5], rounds=rounds)
+    for rows, labels, centers in zip(points, *found, strict=True):
+        theirs = [rows[:5].numpy(), None]
+        if rounds:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # it does not converge in so few rounds
+                fitted = KMeans(5, init=theirs[0], n_init=1, algorithm="lloyd", max_iter=rounds, tol=0).fit(rows)
+            theirs = [fitted.cluster_centers_, fitted.labels_]
+        torch.testing.assert_close(centers, torch.from_numpy(theirs[0]), rtol=0, atol=1e-12)
+        nearest = torch.cdist(rows, centers).argmin(1)
+        assert torch.equal(labels, nearest)
+        assert theirs[1] is None or labels.tolist() == theirs[1].tolist()
+
+
+def test_lloyd_leaves_out_what_is_not_finite() -> None:
+    points = torch.randn(1, 30, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    start = torch.cat([points[:, :4], torch.full((1, 1, 3), torch.inf)], 1)
+    more = torch.cat([points, torch.full((1, 2, 3), torch.nan)], 1)
+    plain, found = lloyd(points, points[:, :4], rounds=4), lloyd(more, start, rounds=4)
+    assert torch.equal(found.labels[:, :30], plain.labels)
+    assert torch.equal(found.centers[:, :4], plain.centers)
+    with pytest.raises(InputError, match="rounds=-1 must be an integer of at least 0"):
+        lloyd(points, start, rounds=-1)
+
+
+def test_a_centre_without_points_stays() -> None:
+    points, start = torch.tensor([[[0.0], [1.0]]]), torch.tensor([[[0.0], [9.0]]])
+    assert lloyd(points, start).centers.tolist() == [[[0.5], [9.0]]]

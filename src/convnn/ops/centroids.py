@@ -7,14 +7,16 @@ import torch
 from torch import Tensor
 
 from convnn.errors import InputError, check_at_least, check_positive
+from convnn.ops import select
+from convnn.ops.kmeans import means_of
 
 
 class Clusters(NamedTuple):
     """What k-means finds.
 
     Attributes:
-        labels: (N,) int64, the cluster of each row.
-        centers: (K, D), the mean of each cluster.
+        labels: (N,) int64, the cluster of each row; (B, N) of a batch.
+        centers: (K, D), the mean of each cluster; (B, K, D) of a batch.
     """
 
     labels: Tensor
@@ -48,6 +50,35 @@ def k_means(features: Tensor, clusters: int, seed: int = 0, *, starts: int = 1) 
         found = KMeans(clusters, n_init=starts, random_state=seed).fit(features.detach().cpu().double().numpy())
     labels, centers = torch.from_numpy(found.labels_).long(), torch.from_numpy(found.cluster_centers_)
     return Clusters(labels.to(features.device), centers.to(features))
+
+
+@torch.no_grad()
+def lloyd(points: Tensor, start: Tensor, *, rounds: int = 10) -> Clusters:
+    """Return the clusters of the points of each image, by rounds of Lloyd's algorithm from given centres.
+
+    Each round assigns every point to the nearest centre, of equally near ones to the first, and moves each centre to
+    the mean of its points. A centre without points stays. The labels are of one more assignment, to the last centres.
+
+    Args:
+        points: (B, N, D). One that is not finite moves no centre.
+        start: (B, K, D). A centre that is not finite has no points, as long as another is finite.
+        rounds: number of rounds.
+
+    Returns:
+        Labels (B, N), and centres (B, K, D), without a gradient.
+
+    Raises:
+        InputError: shapes do not agree, or rounds is negative.
+    """
+    check_at_least("rounds", rounds, 0)
+    centers = start
+    for _ in range(rounds):
+        labels = select.nearest(points, centers, 1, metric="euclidean").indices.squeeze(2)
+        moved = means_of(points, labels, points.isfinite().all(2), centers)[0].to(start.dtype)
+        if torch.equal(moved, centers):
+            break
+        centers = moved
+    return Clusters(select.nearest(points, centers, 1, metric="euclidean").indices.squeeze(2), centers)
 
 
 def student_t_assignment(features: Tensor, centers: Tensor, *, freedom: float = 1.0) -> Tensor:

@@ -41,7 +41,7 @@ def kmeans(
         chosen = kernels.nearest(points, centroids, 1, metric, None, None)
         scores_of_points = kernels.similarity(points, centroids, chosen, metric).squeeze(2)
         best = scores_of_points.masked_fill(~is_finite, 0).sum(1, dtype=widest_dtype(points.device))
-        means, sizes = _means(points, chosen.squeeze(2), is_finite, centroids)
+        means, sizes = means_of(points, chosen.squeeze(2), is_finite, centroids)
         repairs.append(((sizes == 0).sum(1) * active).cpu())
         means = _repair(means, sizes)
         means = (unit(means) if metric == "cosine" else means).to(centroids.dtype)
@@ -54,7 +54,7 @@ def kmeans(
     return centroids, scores, repairs
 
 
-def _means(points: Tensor, lists: Tensor, is_finite: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
+def means_of(points: Tensor, lists: Tensor, is_finite: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
     """Return the means (B, L, C) of the finite points in each list, and their numbers (B, L)."""
     batch, count, channels = centroids.shape
     dtype = widest_dtype(points.device)

@@ -14,6 +14,7 @@ from convnn.viz.neighbors.sheet import draw_neighbors
 from convnn.viz.statistics.measure import LayerStatistics, neighbor_statistics
 from convnn.viz.statistics.plot import draw_statistics
 from convnn.viz.statistics.shape_bias import ShapeBias, shape_bias
+from convnn.viz.text import draw_text
 
 __all__ = [
     "FieldSide",
@@ -30,6 +31,7 @@ __all__ = [
     "draw_kernels",
     "draw_neighbors",
     "draw_statistics",
+    "draw_text",
     "field_sides",
     "find_kernels",
     "find_leaving",
