@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.contestants import Case, K, step
-from benchmarks.measure import milliseconds, ratio
+from convnn.bench.measure import milliseconds, ratio
 from benchmarks.photographs import photographic_features
 from convnn.nn import ConvNN2d
 from convnn.ops import select
