@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from convnn.bench.agreement import Expected, expected, far, same_bits, trial_seeds
-from convnn.bench.task import Case, Function, Task, cases_of, cast, draw, placed, tensors
+from convnn.bench.task import Case, Function, Task, cases_of, cast, draw, moved, placed, tensors
 from convnn.bench.world import World
 from convnn.errors import InputError, UnsupportedError, first_line
 
@@ -95,10 +95,11 @@ class Judge:
         self.world = World()
 
     def prepare(self, case: Case, seed: int) -> Draw:
-        """Draw inputs, and compute what is expected: in float64, in the type of the case, and in float32."""
+        """Draw inputs, and compute what is expected: in float64, in the type of the case, and of inputs nearby."""
         arguments = draw(self.task, case, seed)
-        versions = [cast(arguments, torch.float64), arguments, cast(arguments, torch.float32)]
-        versions = versions if case.dtype == torch.float64 else versions[:2]
+        versions = [cast(arguments, torch.float64), arguments]
+        if case.values != "whole":  # whose ties would be none
+            versions.append(moved(arguments, case.dtype, seed + 2))
         places = [placed(one, "dense", self.device) for one in versions]
         with torch.no_grad():
             found = [tensors(self.task.reference(*one)) for one in places]

@@ -135,6 +135,19 @@ def cast(arguments: Sequence[Any], dtype: torch.dtype) -> tuple[Any, ...]:
     return tuple(one.to(dtype) if isinstance(one, Tensor) and one.is_floating_point() else one for one in arguments)
 
 
+def moved(arguments: Sequence[Any], dtype: torch.dtype, seed: int) -> tuple[Any, ...]:
+    """Return inputs in float64, with every floating number half a rounding of a type away, up or down."""
+    generator, rounding = torch.Generator().manual_seed(seed), torch.finfo(dtype).eps / 2
+
+    def one_moved(one: Any) -> Any:
+        if not (isinstance(one, Tensor) and one.is_floating_point()):
+            return one
+        signs = 2 * torch.randint(2, one.shape, generator=generator, dtype=torch.float64) - 1
+        return one.double() * (1 + rounding * signs)
+
+    return tuple(map(one_moved, arguments))
+
+
 def placed(arguments: Sequence[Any], layout: str, device: str = "cpu") -> tuple[Any, ...]:
     """Return copies of inputs in storage of their own, laid out as a case says."""
     return tuple(_placed(one, layout, device) if isinstance(one, Tensor) else one for one in arguments)

@@ -100,7 +100,7 @@ TASKS = [
         ours=_convolve,
     ),
     Task(
-        "aggregate.convolve by channels",
+        "aggregate.convolve.depthwise",
         convolve,
         _of_convolve,
         [{**shape, "groups": shape["channels"], "outputs": shape["channels"]} for shape in _SHAPES],

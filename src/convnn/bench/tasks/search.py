@@ -108,7 +108,7 @@ TASKS = [
         ours=_nearest,
     ),
     Task(
-        "select.nearest in all lists",
+        "select.nearest.clustered",
         nearest,
         _inputs,
         [*_SETTINGS, _LAST],

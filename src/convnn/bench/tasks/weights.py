@@ -47,7 +47,7 @@ _SHAPES = [
 
 TASKS = [
     Task(
-        f"weigh.similarity by {metric}",
+        f"weigh.similarity.{metric}",
         similarity,
         _inputs,
         [{**shape, "metric": metric} for shape in _SHAPES],
