@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from convnn.bench.process import Ended, Limits, call
+from convnn.bench.process import EndedError, Limits, call
 from convnn.errors import InputError, check_at_least
 
 QUICK = Limits(seconds=60, megabytes=512)
@@ -22,17 +22,17 @@ def test_an_error_of_input_is_told() -> None:
 
 
 def test_what_takes_too_long_or_ends_without_a_result_is_told() -> None:
-    with pytest.raises(Ended, match="longer than 0.2 s"):
+    with pytest.raises(EndedError, match=r"longer than 0\.2 s"):
         call(time.sleep, 100, limits=Limits(seconds=0.2))
-    with pytest.raises(Ended, match="status 3"):
+    with pytest.raises(EndedError, match="status 3"):
         call(os._exit, 3, limits=QUICK)
-    with pytest.raises(Ended, match="killed by SIGABRT"):
+    with pytest.raises(EndedError, match="killed by SIGABRT"):
         call(os.abort, limits=QUICK)
 
 
 def test_memory_is_limited() -> None:
     assert call(np.ones, 1 << 10, limits=QUICK).sum() == 1024
-    with pytest.raises(Ended, match="MemoryError"):
+    with pytest.raises(EndedError, match="MemoryError"):
         call(np.ones, 1 << 30, limits=QUICK)
 
 

@@ -65,7 +65,9 @@ def test_what_is_no_score_is_refused(arguments: tuple, message: str) -> None:
         fast_p(*arguments)
 
 
-@pytest.mark.parametrize(("n", "c", "k", "name"), [(5, 6, 1, "c=6"), (5, 1, 0, "k=0"), (0, 0, 1, "n=0"), (5, -1, 1, "c=-1")])
+@pytest.mark.parametrize(
+    ("n", "c", "k", "name"), [(5, 6, 1, "c=6"), (5, 1, 0, "k=0"), (0, 0, 1, "n=0"), (5, -1, 1, "c=-1")]
+)
 def test_tries_that_cannot_be_are_refused(n: int, c: int, k: int, name: str) -> None:
     with pytest.raises(InputError, match=name):
         pass_at_k(n, c, k)

@@ -15,9 +15,9 @@ from convnn.cli import main
 from convnn.errors import InputError
 from convnn.runs import Run, is_study, read_runs, read_study_runs
 from convnn.viz import draw_comparison
+from convnn.viz._sorted import columns_markdown
 from convnn.viz.compare.page import comparison_page
 from convnn.viz.compare.plot import comparison_figure, stroke_of
-from convnn.viz._sorted import columns_markdown
 from convnn.viz.compare.table import comparison, different_flags
 from run_folders import HEAD, run_folder
 

@@ -37,9 +37,7 @@ def difference(reference: Tensor, candidate: Tensor) -> Difference:
     return Difference(float(apart.max()), float(apart.mean())) if apart.numel() else Difference(0.0, 0.0)
 
 
-def is_close(
-    reference: Tensor, candidate: Tensor, tolerance: float, *, scaled_by: str = "candidate"
-) -> bool:
+def is_close(reference: Tensor, candidate: Tensor, tolerance: float, *, scaled_by: str = "candidate") -> bool:
     r"""Return whether two results agree by the published rules, in which NaN never does.
 
     .. math:: |r - c| \le \text{tol} + \text{tol} \cdot |c|

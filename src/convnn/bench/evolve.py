@@ -1,8 +1,8 @@
 """Search among kernels, generation by generation: proposals are verified, and the fastest right ones are parents.
 
 Reference:
-    Lange et al., "Towards Robust Agentic CUDA Kernel Benchmarking, Verification, and Optimization", arXiv 2509.14279. Its
-    proposals come from a language model; here they come from any function, such as one that draws the size of a block.
+    Lange et al., "Towards Robust Agentic CUDA Kernel Benchmarking, Verification, and Optimization", arXiv 2509.14279.
+    Its proposals come from a language model; here they come from any function, such as one that draws a block's size.
 """
 
 from collections.abc import Callable, Sequence

@@ -82,8 +82,8 @@ def read_task(path: str) -> Task:
     """Return the task of a file.
 
     The file assigns a `Task` to `TASK`, or has the form of KernelBench: `Model`, `get_inputs` and `get_init_inputs`.
-    These two then may take the entries of `SETTINGS`, a list of dictionaries, as keywords. Without that list the harness
-    makes smaller batches of its own: the inputs whose first axis is as long as that of the first lose rows there.
+    These two then may take the entries of `SETTINGS`, a list of dictionaries, as keywords. Without that list the
+    harness makes smaller batches of its own: inputs whose first axis is as long as that of the first lose rows there.
 
     Raises:
         InputError: the file cannot be run, or has neither form.
@@ -151,7 +151,9 @@ class _Models:
         wanted = own if self.like is None else list(self.like.make(index).named_parameters())
         if [tuple(p.shape) for _, p in own] != [tuple(p.shape) for _, p in wanted]:
             shapes = [[tuple(p.shape) for _, p in each] for each in (own, wanted)]
-            raise InputError(f"{self.name} has parameters of shapes {shapes[0]}, which must be {shapes[1]} in this order")
+            raise InputError(
+                f"{self.name} has parameters of shapes {shapes[0]}, which must be {shapes[1]} in this order"
+            )
         weights = {name: weight for (name, _), weight in zip(own, arguments, strict=False)}
         return functional_call(network, weights, arguments[len(own) :])
 
@@ -162,7 +164,7 @@ def _task_of_model(name: str, module: ModuleType) -> Task:
 
     def called(function: Function, setting: Setting) -> Sequence[Any]:
         known = inspect.signature(function).parameters
-        return function(**{key: value for key, value in setting.items() if key in known})  # type: ignore[no-any-return]
+        return function(**{key: value for key, value in setting.items() if key in known})
 
     definition = _Models(module, "Model", partial(called, module.get_init_inputs), settings)
 

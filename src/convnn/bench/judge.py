@@ -51,7 +51,7 @@ class Verdict:
     unsupported: Sequence[str] = ()
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """A candidate is wrong."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -109,34 +109,42 @@ class Judge:
         if not self.task.has_gradients:
             return Draw(arguments, results, shares, [], [])
         upstream = _upstream(found[1], seed + 1)
-        both = [gradients(self.task.reference, one, upstream) for one in places]
-        expectations = [None if each[0] is None else expected(*each) for each in zip(*both, strict=True)]  # type: ignore[arg-type]
+        above = [upstream, upstream, moved(upstream, case.dtype, seed + 3)]
+        grads = [gradients(self.task.reference, *pair) for pair in zip(places, above, strict=False)]
+        expectations = [None if each[0] is None else expected(*each) for each in zip(*grads, strict=True)]
         return Draw(arguments, results, shares, upstream, expectations)
 
     def verdict(self, load: Callable[[], Function]) -> tuple[Verdict, Function | None]:
         """Load a candidate and judge it; return its function too, if it is right."""
-        agreed, unsupported = 0, []
+        agreed = 0
+        unsupported: list[str] = []
         try:
             function = self.guarded(load, "loading it")
             for case, first, second in self.prepared:
-                try:
-                    self.check(function, case, first, second)
-                    agreed += 1
-                except UnsupportedError as error:
-                    unsupported.append(f"{case}: {first_line(error)}")
-                except Refusal as refusal:
-                    refusal.detail = f"{refusal.detail} ({case})"
-                    raise
+                reason = self.checked(function, case, first, second)
+                agreed += not reason
+                unsupported += [reason] if reason else []
             self.check_world()
-        except Refusal as refusal:
+        except RefusalError as refusal:
             return Verdict(False, refusal.reason, refusal.detail, self.worst, agreed, unsupported), None
         return Verdict(agreed > 0, "", "", self.worst, agreed, unsupported), function
+
+    def checked(self, function: Function, case: Case, first: Draw, second: Draw) -> str:
+        """Check one case, and return why the candidate does not compute it, or an empty string."""
+        try:
+            self.check(function, case, first, second)
+        except UnsupportedError as error:
+            return f"{case}: {first_line(error)}"
+        except RefusalError as refusal:
+            refusal.detail = f"{refusal.detail} ({case})"
+            raise
+        return ""
 
     def check(self, function: Function, case: Case, first: Draw, second: Draw) -> None:
         """Check results and gradients in one case.
 
         Raises:
-            Refusal: something is wrong.
+            RefusalError: something is wrong.
             UnsupportedError: the candidate does not compute this.
         """
         arguments = placed(first.arguments, case.layout, self.device)
@@ -145,14 +153,14 @@ class Judge:
         refill(arguments, second.arguments)
         self.call(function, arguments, second)
         if not all(map(same_bits, results, kept)):
-            raise Refusal("alias", "a later call changes an earlier result")
+            raise RefusalError("alias", "a later call changes an earlier result")
         again = self.call(function, placed(first.arguments, case.layout, self.device), first)
         if self.task.is_repeatable and not all(map(same_bits, again, kept)):
-            raise Refusal("nondeterministic", "the same inputs give other bits")
+            raise RefusalError("nondeterministic", "the same inputs give other bits")
         if first.gradients:
             found = [self.differentiate(function, case, first) for _ in range(2)]
             if self.task.is_repeatable and not all(map(_same_gradients, *found)):
-                raise Refusal("nondeterministic", "the same inputs give gradients of other bits")
+                raise RefusalError("nondeterministic", "the same inputs give gradients of other bits")
 
     def call(self, function: Function, arguments: Sequence[Any], wanted: Draw) -> list[Tensor]:
         """Call a candidate without gradients, and check what it returns and leaves."""
@@ -161,7 +169,7 @@ class Judge:
         with torch.no_grad():
             results = self.guarded(lambda: tensors(function(*arguments)), "calling it")
         if _versions(arguments) != before:  # also where the numbers are the same by chance
-            raise Refusal("input_changed", "an input is written to")
+            raise RefusalError("input_changed", "an input is written to")
         self.inspect(results, arguments, wanted)
         return list(results)
 
@@ -169,26 +177,26 @@ class Judge:
         """Check the results of a call, and that the inputs are as before."""
         self.check_world()
         if len(results) != len(wanted.results):
-            raise Refusal("shape", f"{len(results)} results, not {len(wanted.results)}")
+            raise RefusalError("shape", f"{len(results)} results, not {len(wanted.results)}")
         for one in results:
             if type(one) not in (Tensor, torch.nn.Parameter):
-                raise Refusal("type", f"a result is {type(one).__name__}, no plain tensor")
+                raise RefusalError("type", f"a result is {type(one).__name__}, no plain tensor")
         self.check_inputs(arguments, wanted)
         for one, want, shares in zip(results, wanted.results, wanted.shares, strict=True):
             if not shares and any(_shares(one, other) for other in arguments if isinstance(other, Tensor)):
-                raise Refusal("alias", "a result shares memory with an input")
+                raise RefusalError("alias", "a result shares memory with an input")
             self.compare(one, want, "values")
 
     def compare(self, found: Tensor, want: Expected, reason: str) -> None:
         """Check shape, type and values of a result or gradient."""
         if found.shape != want.exact.shape:
             word = "gradient" if reason == "gradient" else "shape"
-            raise Refusal(word, f"shape {tuple(found.shape)}, not {tuple(want.exact.shape)}")
+            raise RefusalError(word, f"shape {tuple(found.shape)}, not {tuple(want.exact.shape)}")
         if found.dtype != want.dtype:
-            raise Refusal("gradient" if reason == "gradient" else "dtype", f"{found.dtype}, not {want.dtype}")
+            raise RefusalError("gradient" if reason == "gradient" else "dtype", f"{found.dtype}, not {want.dtype}")
         apart = far(want, found)
         if apart is not None:
-            raise Refusal(reason, f"a difference of {apart:.2e}, where {want.tolerance:.2e} is tolerated")
+            raise RefusalError(reason, f"a difference of {apart:.2e}, where {want.tolerance:.2e} is tolerated")
         if want.tolerance:
             self.worst = max(self.worst, _share(found, want))
 
@@ -200,18 +208,18 @@ class Judge:
         self.check_world()
         self.check_inputs(arguments, wanted)
         if not all(map(_same_gradients, upstream, wanted.upstream)):
-            raise Refusal("input_changed", "the gradient of the result is changed")
+            raise RefusalError("input_changed", "the gradient of the result is changed")
         for place, (one, want) in enumerate(zip(found, wanted.gradients, strict=True)):
             if want is None:
                 continue
             if one is None:
                 if bool(want.exact.any()):
-                    raise Refusal("gradient", f"no gradient of input {place}")
+                    raise RefusalError("gradient", f"no gradient of input {place}")
                 continue
             try:
                 self.compare(one, want, "gradient")
-            except Refusal as refusal:
-                raise Refusal(refusal.reason, f"gradient of input {place}: {refusal.detail}") from None
+            except RefusalError as refusal:
+                raise RefusalError(refusal.reason, f"gradient of input {place}: {refusal.detail}") from None
         return found
 
     def guarded(self, action: Callable[[], Any], doing: str, reason: str = "exception") -> Any:
@@ -219,7 +227,7 @@ class Judge:
 
         Raises:
             UnsupportedError: it says that it does not compute this.
-            Refusal: it raised anything else.
+            RefusalError: it raised anything else.
         """
         try:
             return action()
@@ -227,23 +235,23 @@ class Judge:
             raise
         except Exception as error:
             kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-            raise Refusal(reason, f"{doing}: {kind}{first_line(error)}") from None
+            raise RefusalError(reason, f"{doing}: {kind}{first_line(error)}") from None
 
     def check_world(self) -> None:
         """Check that nothing runs on, and nothing was replaced."""
         if left := self.world.left():
-            raise Refusal("thread", f"still running: {left}")
+            raise RefusalError("thread", f"still running: {left}")
         if replaced := self.world.replaced():
-            raise Refusal("patched", f"replaced: {replaced}")
+            raise RefusalError("patched", f"replaced: {replaced}")
 
     def check_inputs(self, arguments: Sequence[Any], wanted: Draw) -> None:
         """Check that the inputs of a call are as before."""
         for place, (mine, before) in enumerate(zip(arguments, wanted.arguments, strict=True)):
             if isinstance(before, Tensor) and not same_bits(mine.detach().cpu(), before):
-                raise Refusal("input_changed", f"input {place} is changed")
+                raise RefusalError("input_changed", f"input {place} is changed")
 
     def poison(self, wanted: Draw) -> None:
-        """Fill memory that the next allocations are likely to get, so that what is not written is not right by chance."""
+        """Fill memory that the next allocations are likely to get: what is not written must not be right by chance."""
         for one in wanted.results:
             torch.full(one.exact.shape, 77, dtype=one.dtype, device=self.device)
 
@@ -257,7 +265,9 @@ def refill(arguments: Sequence[Any], numbers: Sequence[Any]) -> None:
     for place, (mine, new) in enumerate(zip(arguments, numbers, strict=True)):
         if isinstance(mine, Tensor):
             if mine.shape != new.shape:
-                raise InputError(f"inputs must draw the same shapes for every seed; input {place} has {tuple(new.shape)}")
+                raise InputError(
+                    f"inputs must draw the same shapes for every seed; input {place} has {tuple(new.shape)}"
+                )
             mine.copy_(new)
 
 

@@ -53,7 +53,7 @@ class Limits:
         check_at_least("threads", self.threads, 1)
 
 
-class Ended(Exception):
+class EndedError(Exception):
     """A process ended without a result."""
 
 
@@ -66,7 +66,7 @@ def call(
     package is imported, and on other systems, it begins anew.
 
     Raises:
-        Ended: it crashed, was killed, or took too long; the message says which, with its last words.
+        EndedError: it crashed, was killed, or took too long; the message says which, with its last words.
         InputError: the function raised it.
     """
     given = dict(environment or {})
@@ -82,11 +82,11 @@ def call(
         sender.close()
         try:
             if not receiver.poll(limits.seconds):
-                raise Ended(f"it took longer than {limits.seconds:g} s")
+                raise EndedError(f"it took longer than {limits.seconds:g} s")
             is_result, answer = receiver.recv()
         except EOFError:
             process.join()
-            raise Ended(_last_words(process.exitcode or 0, log)) from None
+            raise EndedError(_last_words(process.exitcode or 0, log)) from None
         finally:
             _kill(process.pid)
             process.join()

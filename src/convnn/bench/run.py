@@ -10,9 +10,9 @@ import torch
 
 from convnn.bench import filters
 from convnn.bench.files import Candidate
-from convnn.bench.judge import Judge, Refusal, Verdict
+from convnn.bench.judge import Judge, RefusalError, Verdict
 from convnn.bench.measure import Times
-from convnn.bench.process import INTERPRETS, Ended, Limits, call
+from convnn.bench.process import INTERPRETS, EndedError, Limits, call
 from convnn.bench.static import static_checks
 from convnn.bench.task import Case, Task, draw, redraw, shrunk, tensors
 from convnn.bench.timing import Timing, time_candidate
@@ -107,7 +107,7 @@ def run(
     arguments = (task, candidate, new_seed() if seed is None else seed, rounds, device, is_first_look)
     try:
         verdict, timing = call(_run_here, *arguments, limits=limits or Limits(), environment=environment)
-    except Ended as ended:
+    except EndedError as ended:
         return replace(result, verdict=Verdict(False, "exception", str(ended), math.nan))
     return replace(result, verdict=verdict, timing=timing)
 
@@ -115,10 +115,10 @@ def run(
 def verify(task: Task, candidate: Candidate, *, seed: int | None = None, limits: Limits | None = None) -> Verdict:
     """Return whether a candidate computes what the definition says; it runs in a process of its own.
 
-    For every case of the task the candidate is called on inputs drawn from the seed, on other numbers in the same memory,
-    and on the first ones again; then it is differentiated twice. Results and all gradients are compared with those of the
-    definition in float64 (`agreement.expected`), which were computed before the candidate was loaded, and inputs with
-    what they were.
+    For every case of the task the candidate is called on inputs drawn from the seed, on other numbers in the same
+    memory, and on the first ones again; then it is differentiated twice. Results and all gradients are compared with
+    those of the definition in float64 (`agreement.expected`), which were computed before the candidate was loaded, and
+    inputs with what they were.
 
     Raises:
         InputError: an argument is out of range.
@@ -168,7 +168,10 @@ def flags_of(task: Task, *, seeds: int = filters.SEEDS, threshold: float = filte
     check_at_least("seeds", seeds, 2)
     case = Case(task.settings[0], task.values[0], torch.float64, "dense")
     model = draw(task, case, 0)
-    drawn = [[draw(task, case, seed) for seed in range(seeds)], [redraw(task, case, seed, model) for seed in range(seeds)]]
+    drawn = [
+        [draw(task, case, seed) for seed in range(seeds)],
+        [redraw(task, case, seed, model) for seed in range(seeds)],
+    ]
     with torch.no_grad():
         outputs = [torch.stack([tensors(task.reference(*one))[0].double() for one in each]) for each in drawn]
     return filters.task_flags(*outputs, threshold=threshold)
@@ -184,5 +187,5 @@ def _run_here(
         return verdict, None
     try:
         return verdict, time_candidate(judge, function, rounds, seed + 1)
-    except Refusal as refusal:
+    except RefusalError as refusal:
         return replace(verdict, correct=False, reason=refusal.reason, detail=f"{refusal.detail} (timed)"), None

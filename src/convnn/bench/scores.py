@@ -79,9 +79,7 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     return 1.0 - math.comb(n - c, k) / math.comb(n, k)
 
 
-def speedups_of_correct(
-    correct: Sequence[bool], baseline: Sequence[float], runtime: Sequence[float]
-) -> list[float]:
+def speedups_of_correct(correct: Sequence[bool], baseline: Sequence[float], runtime: Sequence[float]) -> list[float]:
     """Return the speed-ups of the candidates that are correct and timed, in order.
 
     Raises:

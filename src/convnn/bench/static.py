@@ -51,7 +51,12 @@ _HITS: dict[str, tuple[str, ...]] = {
         r"\bnn\.functional\.\w+",
         rf"\bF\.(?:{_F_OPS})(?=\(|\s|$)",
     ),
-    "stream_injection": (r"cuda\.Stream\s*\(", r"with\s+torch\.cuda\.stream", r"\.wait_stream\s*\(", r"\.record_stream\s*\("),
+    "stream_injection": (
+        r"cuda\.Stream\s*\(",
+        r"with\s+torch\.cuda\.stream",
+        r"\.wait_stream\s*\(",
+        r"\.record_stream\s*\(",
+    ),
     "precision_downgrade": (
         r"\.half\s*\(",
         r"\.float16\s*\(",

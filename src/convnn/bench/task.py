@@ -37,7 +37,7 @@ def kernel_of(module: ModuleType) -> Function:
     found = getattr(module, "kernel", None)
     if not callable(found):
         raise InputError(f"'{module.__file__}' must define a function kernel, which takes what the definition takes")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 @dataclass(frozen=True)

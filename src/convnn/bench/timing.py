@@ -47,7 +47,7 @@ def time_candidate(judge: Judge, function: Function, rounds: int, seed: int) -> 
     by address, or by the first number, is wrong. The order of the two changes with every turn.
 
     Raises:
-        Refusal: a result is wrong.
+        RefusalError: a result is wrong.
     """
     task = judge.task
     case = Case(task.settings[-1], task.values[0], task.dtypes[0], task.layouts[0])
@@ -68,9 +68,7 @@ def time_candidate(judge: Judge, function: Function, rounds: int, seed: int) -> 
         wanted = _wanted(judge, drawn, tensors(results["definition"]))
         judge.inspect(tensors(results["candidate"]), mine, wanted)
     speedups = [b / a for a, b in zip(times["candidate"], times["definition"], strict=True)]
-    return Timing(
-        Times.of(times["definition"]), Times.of(times["candidate"]), median(speedups), _peak(function, mine)
-    )
+    return Timing(Times.of(times["definition"]), Times.of(times["candidate"]), median(speedups), _peak(function, mine))
 
 
 def _timed(judge: Judge, action: partial[Any], name: str) -> tuple[Any, float]:
@@ -107,5 +105,3 @@ def _peak(function: Function, arguments: Sequence[Any]) -> float:
             return peak_of(partial(function, *arguments))
     except OSError:
         return float("nan")
-
-

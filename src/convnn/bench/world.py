@@ -38,7 +38,11 @@ class World:
     def replaced(self) -> str:
         """Return the functions that are no longer what they were, or an empty string."""
         missing = object()
-        changed = [f"{owner.__name__}.{name}" for owner, name, was in self._functions if vars(owner).get(name, missing) is not was]
+        changed = [
+            f"{owner.__name__}.{name}"
+            for owner, name, was in self._functions
+            if vars(owner).get(name, missing) is not was
+        ]
         return ", ".join(changed[:5])
 
 

@@ -88,7 +88,7 @@ class Parser(argparse.ArgumentParser):
         if self._subparsers is None:
             return {}
         (action,) = self._subparsers._group_actions
-        return dict(action.choices or {})  # type: ignore[arg-type]
+        return dict(action.choices or {})
 
     def _check_names(self, words: Iterable[str]) -> None:
         has_commands = self._subparsers is not None  # the command itself checks what follows it

@@ -1,7 +1,7 @@
 """Judge kernels: whether they compute what a definition says, forward and backward, and how fast.
 
-Each candidate runs in a process of its own, with limits of time and memory. That is no sandbox: run no file whose author
-you do not trust, as it has your files and network.
+Each candidate runs in a process of its own, with limits of time and memory. That is no sandbox: run no file whose
+author you do not trust, as it has your files and network.
 """
 
 import argparse
@@ -20,10 +20,11 @@ from rich.text import Text
 
 from convnn import __version__
 from convnn.bench.files import Candidate
-from convnn.bench.folder import FACTS, RESULTS, Folder, kept_facts, without_nan
+from convnn.bench.folder import RESULTS, Folder, kept_facts, without_nan
 from convnn.bench.page import results_page
 from convnn.bench.process import Limits
-from convnn.bench.run import DEVICES, ROUNDS, Result, flags_of, new_seed, run as judge
+from convnn.bench.run import DEVICES, ROUNDS, Result, flags_of, new_seed
+from convnn.bench.run import run as judge
 from convnn.bench.table import markdown, result_columns, summaries, summary_columns, verdict_of
 from convnn.bench.task import Task
 from convnn.bench.tasks import TASKS, find_task
@@ -105,7 +106,12 @@ def list_tasks(args: argparse.Namespace, console: Console) -> int:
         return 0
     for row in rows:
         gradients = "with gradients" if row["gradients"] else "without gradients"
-        parts = [counted(len(row["settings"]), "setting"), ", ".join(row["dtypes"]), ", ".join(row["values"]), gradients]
+        parts = [
+            counted(len(row["settings"]), "setting"),
+            ", ".join(row["dtypes"]),
+            ", ".join(row["values"]),
+            gradients,
+        ]
         parts += [f"thrown out by {', '.join(row['filters']) or 'no filter'}"] if args.filters else []
         print_line(console, f"{row['name']}: {'; '.join(parts)}")
     return 0
@@ -160,7 +166,9 @@ def _facts(args: argparse.Namespace, out: Path) -> dict[str, Any]:
     """Return what decides the results; the seed of a run that is resumed is its own."""
     has_results = any((out / RESULTS).glob("*.json")) if out.is_dir() else False
     if has_results and not (args.resume or args.overwrite):
-        raise InputError(f"--out={out} has results; pass --resume to go on, --overwrite to begin anew, or choose another")
+        raise InputError(
+            f"--out={out} has results; pass --resume to go on, --overwrite to begin anew, or choose another"
+        )
     kept = kept_facts(out) if args.resume else {}
     seed = args.seed if args.seed is not None else kept.get("seed", new_seed())
     return {

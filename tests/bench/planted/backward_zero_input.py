@@ -11,7 +11,7 @@ class Linear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        x, weight = ctx.saved_tensors
+        x, _ = ctx.saved_tensors
         return torch.zeros_like(x), grad.mT @ x, grad.sum(0)
 
 

@@ -34,7 +34,7 @@ def test_triton_in_its_interpreter(name: str) -> None:
 
 def test_every_task_is_found_by_its_name() -> None:
     assert all(find_task(name) is task for name, task in TASKS.items())
-    with pytest.raises(InputError, match="did you mean 'select.nearest'"):
+    with pytest.raises(InputError, match=r"did you mean 'select\.nearest'"):
         find_task("select.nearst")
     with pytest.raises(InputError, match="is no file"):
         find_task("nowhere.py")

@@ -68,7 +68,9 @@ def _backward(case: Case) -> Mapping[str, Tensor]:
         if config["outcome"][config["names"].index(name)][setting] != "compared":
             return 0, -1, nan
         end = f".{name}.{setting}"
-        gradients = [key.removeprefix("reference.") for key in tensors if key.startswith("reference.") and key.endswith(end)]
+        gradients = [
+            key.removeprefix("reference.") for key in tensors if key.startswith("reference.") and key.endswith(end)
+        ]
         pairs = [zip(tensors[f"reference.{one}"], tensors[f"candidate.{one}"], strict=True) for one in gradients]
         return _tally(list(zip(*pairs, strict=True)), config["atol"], "reference")
 
@@ -79,7 +81,12 @@ def _backward(case: Case) -> Mapping[str, Tensor]:
 def _tally(trials: list, tolerance: float, scaled_by: str) -> tuple[int, int, float]:
     """Return verdict, trials passed and largest difference of those that failed, in which a NaN counts 0."""
     passed = [all(is_close(*pair, tolerance, scaled_by=scaled_by) for pair in trial) for trial in trials]
-    failing = [max(0.0, difference(*pair).largest) for trial, ok in zip(trials, passed, strict=True) if not ok for pair in trial]
+    failing = [
+        max(0.0, difference(*pair).largest)
+        for trial, ok in zip(trials, passed, strict=True)
+        if not ok
+        for pair in trial
+    ]
     return int(all(passed)), sum(passed), max([0.0, *failing])
 
 

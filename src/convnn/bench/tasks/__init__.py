@@ -26,5 +26,7 @@ def find_task(name: str) -> Task:
     if name in TASKS:
         return TASKS[name]
     if not name.endswith(".py"):
-        raise InputError(f"task {name!r} is not one of {', '.join(TASKS)}, nor a Python file{did_you_mean(name, TASKS)}")
+        raise InputError(
+            f"task {name!r} is not one of {', '.join(TASKS)}, nor a Python file{did_you_mean(name, TASKS)}"
+        )
     return read_task(name)

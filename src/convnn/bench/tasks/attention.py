@@ -10,9 +10,7 @@ from convnn.bench.tasks._draws import rows
 from convnn.ops import blocks
 
 
-def attend(
-    queries: Tensor, keys: Tensor, values: Tensor, is_open: Tensor, block: tuple[int, int]
-) -> Tensor:
+def attend(queries: Tensor, keys: Tensor, values: Tensor, is_open: Tensor, block: tuple[int, int]) -> Tensor:
     """Return the softmax of the scaled products over the open keys, times the values."""
     opened = is_open.repeat_interleave(block[0], 1)[:, : queries.shape[1]]
     opened = opened.repeat_interleave(block[1], 2)[:, :, : keys.shape[1]]
@@ -21,7 +19,9 @@ def attend(
 
 
 def _inputs(generator: torch.Generator, setting: Setting) -> list[Any]:
-    batch, count, length, channels, block = (setting[name] for name in ("batch", "queries", "keys", "channels", "block"))
+    batch, count, length, channels, block = (
+        setting[name] for name in ("batch", "queries", "keys", "channels", "block")
+    )
     queries, keys = rows(generator, batch, count, channels), rows(generator, batch, length, channels)
     values = rows(generator, batch, length, setting["of_values"])
     is_open = torch.rand(batch, -(-count // block[0]), -(-length // block[1]), generator=generator) < 0.5
@@ -30,9 +30,7 @@ def _inputs(generator: torch.Generator, setting: Setting) -> list[Any]:
 
 
 def _attend(backend: str) -> Function:
-    def kernel(
-        queries: Tensor, keys: Tensor, values: Tensor, is_open: Tensor, block: tuple[int, int]
-    ) -> Tensor:
+    def kernel(queries: Tensor, keys: Tensor, values: Tensor, is_open: Tensor, block: tuple[int, int]) -> Tensor:
         return blocks.attend(queries, keys, values, is_open, block, backend=backend)
 
     return kernel

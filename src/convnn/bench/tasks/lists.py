@@ -1,6 +1,7 @@
 """Lists of any length: the neighbours of the nodes of a graph."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ DTYPES = (torch.float32, torch.float64)
 def _each(starts: Tensor, of_list: Callable[[slice], Tensor]) -> Tensor:
     """Return a row for each list."""
     bounds = starts.tolist()
-    return torch.stack([of_list(slice(*pair)) for pair in zip(bounds, bounds[1:], strict=False)])
+    return torch.stack([of_list(slice(*pair)) for pair in pairwise(bounds)])
 
 
 def total(values: Tensor, starts: Tensor, chosen: Tensor, scores: Tensor) -> Tensor:
@@ -134,6 +135,14 @@ TASKS = [
     Task("ragged.total", total, _of_total, _SETTINGS, (*USUAL_VALUES, "zeros"), DTYPES, ours=_total),
     Task("ragged.products", products, _of_products, _SETTINGS, USUAL_VALUES, DTYPES, ours=_products),
     Task("ragged.maximum", maximum, _of_values, _SETTINGS, (*USUAL_VALUES, "zeros", "whole"), DTYPES, ours=_maximum),
-    Task("ragged.softmax_mean", softmax_mean, _of_softmax, _HOT, ("normal", "negative", "tiny"), DTYPES, ours=_softmax_mean),
+    Task(
+        "ragged.softmax_mean",
+        softmax_mean,
+        _of_softmax,
+        _HOT,
+        ("normal", "negative", "tiny"),
+        DTYPES,
+        ours=_softmax_mean,
+    ),
     Task("edges.propagate", propagate, _of_edges, _SETTINGS, (*USUAL_VALUES, "zeros"), DTYPES, ours=_propagate),
 ]

@@ -51,9 +51,7 @@ def _triangles(generator: torch.Generator, setting: Setting) -> list[Any]:
 
 def _depthwise(backend: str) -> Function:
     def kernel(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int, dilation: int) -> Tensor:
-        return windows.depthwise(
-            x, weight, bias, stride=stride, padding=padding, dilation=dilation, backend=backend
-        )
+        return windows.depthwise(x, weight, bias, stride=stride, padding=padding, dilation=dilation, backend=backend)
 
     return kernel
 
@@ -75,7 +73,16 @@ TASKS = [
         [
             {"batch": 2, "channels": 3, "size": (9, 11), "kernel": (3, 3), "bias": True, "padding": 1, **_USUAL},
             {"batch": 1, "channels": 17, "size": (8, 7), "kernel": (7, 5), "bias": False, "padding": 3, **_USUAL},
-            {"batch": 3, "channels": 4, "size": (33,), "kernel": (5,), "bias": True, "padding": 2, "stride": 2, "dilation": 2},
+            {
+                "batch": 3,
+                "channels": 4,
+                "size": (33,),
+                "kernel": (5,),
+                "bias": True,
+                "padding": 2,
+                "stride": 2,
+                "dilation": 2,
+            },
             {"batch": 2, "channels": 16, "size": (16, 16), "kernel": (11, 11), "bias": True, "padding": 5, **_USUAL},
         ],
         (*USUAL_VALUES, "zeros"),
