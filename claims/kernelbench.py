@@ -11,8 +11,8 @@ CLAIM = "The share of kernels that are right and more than p times as fast tells
 EXPERIMENT = (
     f"The {len(TASKS)} operators of this library as tasks, each with a definition in plain PyTorch that is neither"
     " backend, on the CPU with one thread; the tensors are small, of up to 65 positions and 33 channels, so that the"
-    " overhead of a call counts. Kernels: the plain backend, which defines the operators, and the compiled core. Medians"
-    " of 20 turns."
+    " overhead of a call counts. Kernels: the plain backend, which defines the operators, and the compiled core."
+    " Medians of 20 turns."
 )
 SEEDS = (0,)
 LIMITS = Limits(seconds=300)
