@@ -49,9 +49,7 @@ def summary_columns(found: Sequence[Summary]) -> list[Column]:
         _numbers("tasks", [one.tasks for one in found], "{:.0f}".format),
         _numbers("right", [one.correct for one in found], "{:.0f}".format),
     ]
-    columns += [
-        _numbers(f"faster than {p:g}x", [one.fast[p] for one in found], "{:.0%}".format) for p in THRESHOLDS if p
-    ]
+    columns += [_numbers(f"> {p:g}x", [one.fast[p] for one in found], "{:.0%}".format) for p in THRESHOLDS if p]
     speedups = [one.speedup or nan for one in found]
     return [*columns, _numbers("mean speed-up", speedups, "{:.2f}".format, max)]
 
@@ -67,7 +65,7 @@ def result_columns(results: Sequence[Result]) -> list[Column]:
         _text("candidate", [result.candidate for result in results]),
         _text("verdict", [verdict_of(result) for result in results]),
         _numbers("cases", [result.verdict.num_cases for result in results], "{:.0f}".format),
-        _numbers("error, of what is tolerated", [_error(result) for result in results], "{:.2f}".format),
+        _numbers("error / tolerated", [_error(result) for result in results], "{:.2f}".format),
         _numbers("definition, ms", [nan if t is None else t.baseline.median for t in timings], "{:.3g}".format),
         _numbers("candidate, ms", [nan if t is None else t.runtime.median for t in timings], "{:.3g}".format),
         Column(speed.heading, speed.cells, speed.keys, tuple(best), is_number=True),

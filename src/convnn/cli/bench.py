@@ -44,18 +44,19 @@ ON_SCREEN = ("task", "candidate", "verdict", "definition, ms", "candidate, ms", 
 def add_flags(parser: Parser) -> None:
     """Add the arguments to a parser."""
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _add_run(commands.add_parser("run", help="judge and time kernels", description=__doc__))
-    _add_list(commands.add_parser("list", help="list the tasks of this library"))
+    for add in (_add_run, _add_list):  # each adds its parser, whose `run` is called with the arguments
+        add(commands)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Run the chosen command."""
-    status: int = args.command(args, console)
+    status: int = args.run(args, console)
     return status
 
 
-def _add_run(parser: Any) -> None:
-    parser.set_defaults(command=run_candidates)
+def _add_run(commands: Any) -> None:
+    parser = commands.add_parser("run", help="judge and time kernels", description=__doc__)
+    parser.set_defaults(run=run_candidates)
     parser.add_argument(
         "tasks",
         nargs="*",
@@ -91,8 +92,9 @@ def _add_run(parser: Any) -> None:
     add_json_flag(parser)
 
 
-def _add_list(parser: Any) -> None:
-    parser.set_defaults(command=list_tasks)
+def _add_list(commands: Any) -> None:
+    parser = commands.add_parser("list", help="list the tasks of this library")
+    parser.set_defaults(run=list_tasks)
     parser.add_argument("tasks", nargs="*", metavar="TASK", help="names or files; all of this library by default")
     parser.add_argument("--filters", action="store_true", help="compute which filters would throw each out")
     add_json_flag(parser)
