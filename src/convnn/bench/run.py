@@ -15,6 +15,7 @@ from convnn.bench.measure import Times
 from convnn.bench.process import INTERPRETS, EndedError, Limits, call
 from convnn.bench.static import static_checks
 from convnn.bench.task import Case, Task, draw, redraw, shrunk, tensors
+from convnn.bench.tasks import find_task
 from convnn.bench.timing import Timing, time_candidate
 from convnn.errors import InputError, check_at_least, check_choice
 
@@ -104,7 +105,7 @@ def run(
     warnings = (*found.errors, *found.warnings) if found else ()
     environment = {INTERPRETS: "1"} if "triton" in (candidate.backend or source) and device == "cpu" else {}
     result = Result(task.name, candidate.name, Verdict(False), None, warnings, candidate.digest())
-    arguments = (task, candidate, new_seed() if seed is None else seed, rounds, device, is_first_look)
+    arguments = (task.origin or task, candidate, new_seed() if seed is None else seed, rounds, device, is_first_look)
     try:
         verdict, timing = call(_run_here, *arguments, limits=limits or Limits(), environment=environment)
     except EndedError as ended:
@@ -178,9 +179,10 @@ def flags_of(task: Task, *, seeds: int = filters.SEEDS, threshold: float = filte
 
 
 def _run_here(
-    task: Task, candidate: Candidate, seed: int, rounds: int, device: str, is_first_look: bool
+    task: Task | str, candidate: Candidate, seed: int, rounds: int, device: str, is_first_look: bool
 ) -> tuple[Verdict, Timing | None]:
     """Judge and time; called in a process of its own."""
+    task = find_task(task) if isinstance(task, str) else task
     judge = Judge(shrunk(task) if is_first_look else task, seed, device)
     verdict, function = judge.verdict(lambda: candidate.load(task))
     if function is None or not verdict.correct or not rounds:

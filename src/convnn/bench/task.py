@@ -87,13 +87,6 @@ class Task:
         for name in self.layouts:
             check_choice("layouts", name, LAYOUTS)
 
-    def __reduce__(self) -> Any:
-        if self.origin is None:
-            return super().__reduce__()
-        from convnn.bench.tasks import find_task
-
-        return find_task, (self.origin,)
-
 
 class Case(NamedTuple):
     """One combination of what varies in a task."""
