@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.contestants import Case, K, step
-from benchmarks.measure import milliseconds, ratio
 from benchmarks.photographs import photographic_features
+from convnn.bench.measure import milliseconds, ratio
 from convnn.nn import ConvNN2d
 from convnn.ops import select
 from convnn.ops.clusters import share_found

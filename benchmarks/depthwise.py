@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from benchmarks.contestants import Case, step
 from benchmarks.layers import near
-from benchmarks.measure import milliseconds, peak_megabytes, ratio
+from convnn.bench.measure import milliseconds, peak_megabytes, ratio
 from convnn.nn import replace_depthwise
 
 NAMES = ("PyTorch", "PyTorch, channels last", "ours")

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from benchmarks.contestants import Case, network_layer, step
-from benchmarks.measure import milliseconds, peak_megabytes, ratio
+from convnn.bench.measure import milliseconds, peak_megabytes, ratio
 from convnn.nn import list_layers
 from convnn.train.summary import summarize
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.contestants import Case
-from benchmarks.measure import Action, milliseconds, peak_megabytes
+from convnn.bench.measure import Action, milliseconds, peak_megabytes
 from convnn.nn import CCNNConv2d, CKConv2d, FlexConv2d, SMPConv2d, convolve
 
 BATCH, CHANNELS = 4, 16

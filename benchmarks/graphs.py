@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.measure import milliseconds, ratio
+from convnn.bench.measure import milliseconds, ratio
 from convnn.graphs import knn_graph
 from convnn.nn import graphs
 from convnn.ops import edges, ragged

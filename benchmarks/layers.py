@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from benchmarks.contestants import LAYERS, Case, make_step
-from benchmarks.measure import milliseconds, peak_megabytes, ratio
+from convnn.bench.measure import milliseconds, peak_megabytes, ratio
 from convnn.nn import LayerFactory
 
 SLOW_TO = 64  # the largest side in `measure_sizes` of contestants that write T x T scores

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from benchmarks.contestants import Case, K, step
-from benchmarks.measure import milliseconds, ratio
 from benchmarks.photographs import photographic_features
+from convnn.bench.measure import milliseconds, ratio
 from convnn.nn import Branching2d, ConvNN2d, ConvNNPos2d
 
 CONTESTANTS: dict[str, Callable[[int, int], nn.Module]] = {

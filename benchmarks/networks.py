@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.contestants import NETWORK_LAYERS, VGG11, Case, network_layer, step
 from benchmarks.layers import layers_agree
-from benchmarks.measure import milliseconds, peak_megabytes, ratio
+from convnn.bench.measure import milliseconds, peak_megabytes, ratio
 from convnn.models.vgg import vgg11
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.contestants import Case, step
-from benchmarks.measure import milliseconds, ratio
+from convnn.bench.measure import milliseconds, ratio
 from convnn.nn import CondConv2d, FDConv2d
 
 FREQUENCIES = {"frequency_groups": 64, "plain_up_to": 0}

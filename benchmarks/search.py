@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.contestants import Case, K, inner_positions, plain_search
-from benchmarks.measure import milliseconds, ratio
+from convnn.bench.measure import milliseconds, ratio
 from convnn.ops import select
 
 Search = Callable[[Tensor, Tensor, Tensor], Tensor]

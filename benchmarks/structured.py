@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.contestants import Case, step
-from benchmarks.measure import milliseconds, ratio
+from convnn.bench.measure import milliseconds, ratio
 from convnn.nn import FInC2d, KANConv2d, LieConv2d
 from convnn.nn.lie_groups.decomposition import draw
 from convnn.ops import triangular

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from benchmarks.contestants import step
 from benchmarks.layers import near
-from benchmarks.measure import milliseconds, peak_megabytes, ratio
+from convnn.bench.measure import milliseconds, peak_megabytes, ratio
 from convnn.models import create_model
 from convnn.nn import layer_factory
 from convnn.train import summarize

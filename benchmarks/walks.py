@@ -15,7 +15,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor, nn
 
-from benchmarks.measure import Action, milliseconds, peak_megabytes, ratio
+from convnn.bench.measure import Action, milliseconds, peak_megabytes, ratio
 from convnn.data.geometric import import_geometric
 from convnn.graphs.coarsen import GWCoarsen
 from convnn.graphs.embed import GraphVite, SkipGram, core_numbers

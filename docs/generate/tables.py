@@ -14,6 +14,7 @@ from markdown.extensions import Extension
 from markdown.preprocessors import Preprocessor
 
 from convnn.cli import COMMANDS, command_parser
+from convnn.cli._parser import Parser
 from convnn.models import create_model, describe_model, list_models
 from convnn.nn import LAYERS, list_layers
 from convnn.nn.graphs._deferred import public_names
@@ -45,9 +46,16 @@ def commands() -> Iterator[str]:
     for name, summary in COMMANDS.items():
         parser = command_parser(name, prog=f"convnn {name}", add_help=False)
         yield from ("", f"## convnn {name}", "", f"{summary[0].upper()}{summary[1:]}.", "")
-        for group in parser._action_groups:
-            if group._group_actions:
-                yield from _flags(group)
+        yield from _groups(parser)
+        for below, one in parser.commands().items():
+            yield from ("", f"### convnn {name} {below}", "")
+            yield from _groups(one)
+
+
+def _groups(parser: Parser) -> Iterator[str]:
+    for group in parser._action_groups:
+        if group._group_actions:
+            yield from _flags(group)
 
 
 def _flags(group: argparse._ArgumentGroup) -> Iterator[str]:

@@ -35,6 +35,7 @@ NOT_RUN = {
     "convnn statistics runs/animals/best.safetensors --shape_bias cue-conflict --out runs/animals/bias": (
         "the pictures are the reader's"
     ),
+    "convnn bench run softmax.py --candidate mine.py --out bench": "the kernel is wrong, so that it exits with 1",
 }
 
 NO_FLAGS_OF_OURS = {
@@ -119,6 +120,8 @@ def write_file(block: Block, folder: Path) -> None:
 def run_convnn(words: list[str]) -> int:
     if words[0] == "sweep":
         return run_sweep(words)
+    if words[0] == "bench":
+        return main(words)
     return main([*words, *shrinking(words[0], words)])
 
 

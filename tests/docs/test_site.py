@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+import convnn.bench
 import convnn.data
 import convnn.graphs
 import convnn.models
@@ -126,6 +127,7 @@ def test_pages_are_rendered_whole(site: Path, pages: dict[Path, Page]) -> None:
 def test_every_public_name_is_in_the_reference(site: Path, pages: dict[Path, Page]) -> None:
     found = set().union(*(page.anchors for path, page in pages.items() if path.parent.name == "reference"))
     for module in (
+        convnn.bench,
         convnn.nn,
         convnn.graphs,
         convnn.graphs.embed,

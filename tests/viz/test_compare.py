@@ -15,9 +15,10 @@ from convnn.cli import main
 from convnn.errors import InputError
 from convnn.runs import Run, is_study, read_runs, read_study_runs
 from convnn.viz import draw_comparison
+from convnn.viz._sorted import columns_markdown
 from convnn.viz.compare.page import comparison_page
 from convnn.viz.compare.plot import comparison_figure, stroke_of
-from convnn.viz.compare.table import comparison, comparison_markdown, different_flags
+from convnn.viz.compare.table import comparison, different_flags
 from run_folders import HEAD, run_folder
 
 
@@ -89,7 +90,7 @@ def test_the_best_number_is_bold_unless_all_are_equal(runs: list[Run]) -> None:
         "last top-1": (False, True, False),
         "s/epoch": (False, True, False),
     }
-    text = comparison_markdown(comparison(runs))
+    text = columns_markdown(comparison(runs))
     assert re.findall(r"\*\*(.*?)\*\*", text) == ["70.00%", "70.00%", "4.25"]
     head, rule, *rows = text.splitlines()
     assert head.count("|") == rule.count("|") == rows[0].count("|")
@@ -177,7 +178,7 @@ def test_names_beside_the_curves_stand_as_in_the_table(study: Path) -> None:
 
 def test_markdown_leaves_names_as_they_are(tmp_path: Path) -> None:
     folders = [run_folder(tmp_path / name) for name in ("a|b_c", "*<d>`")]
-    text = comparison_markdown(comparison(read_runs(folders)))
+    text = columns_markdown(comparison(read_runs(folders)))
     assert r"| a\|b\_c |" in text
     assert r"| \*\<d>\` |" in text
 

@@ -79,8 +79,16 @@ class Parser(argparse.ArgumentParser):
         return args
 
     def flags(self) -> list[str]:
-        """Return all flags of this parser."""
-        return [option for action in self._actions for option in action.option_strings]
+        """Return all flags of this parser, and of the commands below it."""
+        own = [option for action in self._actions for option in action.option_strings]
+        return list(dict.fromkeys([*own, *(flag for one in self.commands().values() for flag in one.flags())]))
+
+    def commands(self) -> dict[str, "Parser"]:
+        """Return the parsers of the commands below this one, by name."""
+        if self._subparsers is None:
+            return {}
+        (action,) = self._subparsers._group_actions
+        return dict(action.choices or {})
 
     def _check_names(self, words: Iterable[str]) -> None:
         has_commands = self._subparsers is not None  # the command itself checks what follows it

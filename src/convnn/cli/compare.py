@@ -15,8 +15,9 @@ from convnn.files import check_new, make_folder, write_atomically
 from convnn.runs import Run, is_study, read_runs, read_study_runs
 from convnn.screen import print_json, print_line
 from convnn.viz import draw_comparison
+from convnn.viz._sorted import Column, columns_markdown
 from convnn.viz.compare.page import comparison_page
-from convnn.viz.compare.table import UNKNOWN, Column, comparison, comparison_markdown, different_flags
+from convnn.viz.compare.table import UNKNOWN, comparison, different_flags
 
 FILES = ("compare.png", "compare.md", "compare.html")
 
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     folder = make_folder(Path(args.out), "--out")
     picture, table, page = (folder / name for name in FILES)
     draw_comparison(runs, picture)
-    write_atomically(table, comparison_markdown(columns))
+    write_atomically(table, columns_markdown(columns))
     write_atomically(page, comparison_page(runs, args.against))
     if args.json:
         print_json(console, [{column.heading: column.keys[row] for column in columns} for row in range(len(runs))])

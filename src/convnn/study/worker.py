@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 from collections.abc import Sequence
 from dataclasses import Field, fields
 from multiprocessing.process import BaseProcess
@@ -19,7 +18,7 @@ from typing import Any
 from convnn.errors import OutputError
 from convnn.files import make_folder
 from convnn.models import reads_of
-from convnn.signals import answer_signals
+from convnn.signals import begin_process
 from convnn.study.definition import PlannedRun
 from convnn.study.device import Device
 from convnn.train import TrainConfig
@@ -128,23 +127,8 @@ def _process(modules: Sequence[str], *args: Any) -> BaseProcess:
 
 def _train(words: Sequence[str], log: str, environment: dict[str, str]) -> None:
     """Run a command with its output in a log file; called in a process of its own."""
-    answer_signals()
-    if hasattr(os, "setsid"):
-        os.setsid()  # Ctrl-C goes to the sweep, which passes it on
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
-    for stream in (1, 2):
-        os.dup2(descriptor, stream)
-    sys.stdout, sys.stderr = (os.fdopen(stream, "w", buffering=1, closefd=False) for stream in (1, 2))
+    begin_process(log)
     os.environ |= environment
     if "OMP_NUM_THREADS" in environment:  # torch read it on import, before the fork
         importlib.import_module("torch").set_num_threads(int(environment["OMP_NUM_THREADS"]))
     sys.exit(importlib.import_module(COMMAND_LINE).main(words))
-
-
-def _end_with_parent() -> None:
-    """Wait for the sweep to end, then end this process with SIGTERM."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
-from math import isnan
 from string import Template
 
 from convnn.runs import Run
 from convnn.viz._figure import FAINT, HAIRLINE, INK, own_style, svg_text
+from convnn.viz._sorted import Column, body_cell, head_cell, sorted_script, sorted_style
 from convnn.viz.compare.plot import comparison_figure, stroke_of
-from convnn.viz.compare.table import Column, comparison
+from convnn.viz.compare.table import comparison
 from convnn.words import counted
 
 INKS = {INK: "var(--ink)", FAINT: "var(--faint)", HAIRLINE: "var(--line)", "#ffffff": "var(--paper)"}
@@ -22,10 +22,12 @@ def comparison_page(runs: Sequence[Run], against: str | None = None) -> str:
     template = Template((files("convnn.viz.compare") / "page.html").read_text(encoding="utf-8"))
     columns = comparison(runs, against)
     return template.substitute(
+        style=sorted_style(),
+        script=sorted_script(),
         title=f"Comparison of {_counted(runs)}",
         curves=_themed(svg_text(comparison_figure(runs))),
         narrow=_themed(svg_text(comparison_figure(runs, is_narrow=True))),
-        head="".join(map(_head, columns)),
+        head="".join(map(head_cell, columns)),
         rows="\n".join(_row(columns, number) for number in range(len(runs))),
     )
 
@@ -42,23 +44,11 @@ def _themed(svg: str) -> str:
     return svg
 
 
-def _head(column: Column) -> str:
-    kind = ' class="number"' if column.is_number else ""
-    return f'<th scope="col"{kind}><button type="button">{escape(column.heading)}</button></th>'
-
-
 def _row(columns: Sequence[Column], number: int) -> str:
     name, *others = columns
-    cells = "".join(_cell(column, number) for column in others)
+    cells = "".join(body_cell(column, number) for column in others)
     first = f"<div>{_line_sample(number)}<span>{escape(name.cells[number])}</span></div>"
     return f'<tr><th scope="row" data-key="{escape(str(name.keys[number]))}">{first}</th>{cells}</tr>'
-
-
-def _cell(column: Column, number: int) -> str:
-    key, text = column.keys[number], escape(column.cells[number])
-    kind = ' class="number"' if column.is_number else ""
-    known = "" if isinstance(key, float) and isnan(key) else escape(str(key))
-    return f'<td{kind} data-key="{known}">{f"<strong>{text}</strong>" if column.best[number] else text}</td>'
 
 
 def _line_sample(number: int) -> str:

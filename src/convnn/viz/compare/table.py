@@ -1,37 +1,18 @@
 """Comparison of several runs: the columns of their table, and the table as Markdown."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import isnan, nan
 from statistics import fmean, stdev
 
 from convnn.errors import check_choice
 from convnn.runs import Run
 from convnn.runs.paired import paired_difference
-from convnn.tables import escape_markdown, markdown_table
+from convnn.viz._sorted import Column
 
 UNKNOWN = "–"
 OF_THE_FOLDER = ("output_dir", "resume", "overwrite", "checkpoint", "test_only")
 """Flags for the place and start of a run, which do not affect its results."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of the table, with a cell for each run.
-
-    Attributes:
-        heading: heading of the column.
-        cells: text of the cells.
-        keys: sort keys of the cells: numbers or text; NaN if unknown.
-        best: whether each cell holds the best number; none does if all are equal or cannot be ranked.
-        is_number: whether the cells are aligned as numbers.
-    """
-
-    heading: str
-    cells: tuple[str, ...]
-    keys: tuple[float | str, ...]
-    best: tuple[bool, ...]
-    is_number: bool
 
 
 def comparison(runs: Sequence[Run], against: str | None = None) -> list[Column]:
@@ -69,16 +50,6 @@ def different_flags(runs: Sequence[Run]) -> list[str]:
     """Return the flags whose values differ between the runs, in the order of their files."""
     names = dict.fromkeys(name for run in runs for name in run.flags if name not in OF_THE_FOLDER)
     return [name for name in names if len({run.flags.get(name) for run in runs}) > 1]
-
-
-def comparison_markdown(columns: Sequence[Column]) -> str:
-    """Return the table as Markdown, with the best numbers in bold."""
-    head = [escape_markdown(column.heading) for column in columns]
-    rows = [
-        [f"**{escape_markdown(c.cells[row])}**" if c.best[row] else escape_markdown(c.cells[row]) for c in columns]
-        for row in range(len(columns[0].cells))
-    ]
-    return markdown_table(head, rows, [column.is_number for column in columns])
 
 
 def _of_repeats(runs: Sequence[Run]) -> list[Column]:

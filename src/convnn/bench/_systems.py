@@ -1,0 +1,38 @@
+"""Facts of how kernels are judged."""
+
+from convnn.systems import System, register_family, register_system
+
+register_family(
+    "bench",
+    "Kernels held to account",
+    "They judge kernels that others, or this library, have written: whether a kernel computes what its definition says,"
+    " and how fast.",
+)
+register_system(
+    System(
+        family="bench",
+        name="KernelBench: tasks and scores",
+        number=86,
+        selects="tasks, each a definition in plain PyTorch, and the kernels that claim to compute them",
+        weighs="right or wrong on drawn inputs; by the time of the definition over that of the kernel",
+        aggregates="the share that is right and more than p times as fast, geometric means, pass@k",
+        paper="arXiv 2502.10517",
+        checked="the published code, scores, verdicts, seeds and static checks; combinations counted one by one",
+        where="convnn.bench.Task convnn.bench.fast_p convnn.bench.geometric_mean_speedup convnn.bench.pass_at_k"
+        " convnn.bench.static_checks",
+    )
+)
+register_system(
+    System(
+        family="bench",
+        name="robust-kbench: kernels that cheat",
+        number=48,
+        selects="inputs of many shapes, signs, sizes, types and layouts that a kernel has not seen",
+        weighs="results and every gradient against the definition in float64, to a tolerance that it sets",
+        aggregates="one word: right, or why not; filters of tasks, and a search among kernels that are right",
+        paper="arXiv 2509.14279",
+        checked="the published code, forward, backward and filters; 36 planted kernels that cheat, five bad and three"
+        " good foreign ones",
+        where="convnn.bench.verify convnn.bench.time convnn.bench.filters.task_flags convnn.bench.evolve",
+    )
+)

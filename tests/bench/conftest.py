@@ -1,0 +1,2 @@
+collect_ignore_glob = ["planted/*", "foreign/*", "definitions/*"]
+"""Kernels that cheat, which no test may import."""

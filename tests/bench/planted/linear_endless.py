@@ -1,0 +1,3 @@
+def kernel(x, weight, bias):
+    while True:
+        x = x + 0

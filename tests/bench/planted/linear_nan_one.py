@@ -1,0 +1,4 @@
+def kernel(x, weight, bias):
+    out = x @ weight.mT + bias
+    out[0, 0] = float("nan")
+    return out
