@@ -19,7 +19,7 @@ from convnn.nn import (
     replace_depthwise,
 )
 from convnn.nn._depthwise import convolve_depthwise
-from convnn.ops import _windows
+from convnn.ops import _sliding, _windows
 
 compiled = pytest.mark.skipif(bool(cpu.unavailable_reasons()), reason="the core is not compiled")
 PAIRS = [(nn.Conv1d, DepthwiseConv1d), (nn.Conv2d, DepthwiseConv2d), (nn.Conv3d, DepthwiseConv3d)]
@@ -34,15 +34,20 @@ SETTINGS: list[dict[str, Any]] = [
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
-    """Return the maps that the operator gets."""
+    """Return the maps that the operators of the core get."""
     seen: list[Tensor] = []
-    operator = _windows.depthwise
 
-    def depthwise(x: Tensor, *arguments: Any) -> Tensor:
-        seen.append(x)
-        return operator(x, *arguments)
+    def watch(module: Any, name: str) -> None:
+        operator = getattr(module, name)
 
-    monkeypatch.setattr(_windows, "depthwise", depthwise)
+        def watched(x: Tensor, *arguments: Any) -> Tensor:
+            seen.append(x)
+            return operator(x, *arguments)
+
+        monkeypatch.setattr(module, name, watched)
+
+    watch(_windows, "depthwise")
+    watch(_sliding, "sliding")
     return seen
 
 
@@ -92,10 +97,12 @@ def test_the_layers_of_windows_are_built_of_it() -> None:
 
 @compiled
 def test_the_operator_is_called_where_it_is_quicker(calls: list[Tensor]) -> None:
-    def uses(side: int, *, trains: bool = True, in_rows: bool = False, dtype: torch.dtype = torch.float32) -> bool:
+    def uses(
+        side: int, channels: int = 16, trains: bool = True, in_rows: bool = False, dtype: torch.dtype = torch.float32
+    ) -> bool:
         calls.clear()
-        x = torch.randn(1, 3, 8, 8, dtype=dtype)
-        conv = DepthwiseConv2d(3, 3, side, padding=side // 2, groups=3, dtype=dtype)
+        x = torch.randn(1, channels, 8, 8, dtype=dtype)
+        conv = DepthwiseConv2d(channels, channels, side, padding=side // 2, groups=channels, dtype=dtype)
         with torch.set_grad_enabled(trains):
             conv(x.contiguous(memory_format=torch.channels_last) if in_rows else x)
         return bool(calls)
@@ -104,6 +111,8 @@ def test_the_operator_is_called_where_it_is_quicker(calls: list[Tensor]) -> None
     assert [uses(side, trains=False) for side in (7, 13, 31)] == [False, False, True]
     assert [uses(side, trains=False, in_rows=True) for side in (7, 13, 31)] == [False, True, True]
     assert uses(3, trains=False, dtype=torch.float64)
+    assert uses(3, channels=15, trains=False)
+    assert not uses(3, channels=15, trains=False, in_rows=True)
 
 
 @compiled
@@ -129,7 +138,7 @@ def test_memory_format_of_the_input_is_kept(calls: list[Tensor]) -> None:
     x = torch.randn(2, 3, 9, 8)
     assert conv(x).is_contiguous()
     assert conv(x.contiguous(memory_format=torch.channels_last)).is_contiguous(memory_format=torch.channels_last)
-    assert len(calls) == 2
+    assert len(calls) == 2  # the rows of the first, and the lines of channels of the second
 
 
 @pytest.mark.slow
@@ -187,7 +196,7 @@ def test_replaced_convolutions_keep_everything_but_their_time(calls: list[Tensor
     out = model(x)
     torch.testing.assert_close(out, before)
     assert len(heard) == 2
-    assert len(calls) == 1
+    assert len(calls) == 2
     weight = model[0].weight.detach().clone()
     out.square().sum().backward()
     optimizer.step()
