@@ -21,6 +21,7 @@ from benchmarks.map_sizes import measure_map_sizes
 from benchmarks.networks import measure_networks
 from benchmarks.routed import measure_routed
 from benchmarks.search import measure_search
+from benchmarks.sliding import Shape, measure_sliding
 from benchmarks.structured import measure_structured
 from benchmarks.tokens import Tokens, measure_tokens, measure_vits
 from benchmarks.walks import measure_walks
@@ -57,6 +58,13 @@ def _agree(results: Any) -> bool:
 CASES = [Case(64, *shape) for shape in [*VGG11, *RESNET18]]
 FAMILY = [(32, 64, 64), (8, 256, 256)]
 ROUTED = [(32, 64, 64), (16, 128, 128), (8, 256, 256)]
+SLIDING = [
+    Shape(1, 1, 1, 256),
+    Shape(4, 4, 1, 128),
+    Shape(16, 16, 1, 64),
+    Shape(64, 64, 64, 56),
+    Shape(256, 256, 256, 28),
+]
 SMALL = [Case(2, *shape) for shape in VGG11[:2]]
 
 FULLY: dict[str, Callable[[], Any]] = {
@@ -85,6 +93,7 @@ FULLY: dict[str, Callable[[], Any]] = {
     "large_kernels": lambda: measure_large_kernels(2, 224, 3),
     "graphs": lambda: measure_graphs(100_000, 16, 64, (10_000, 50_000), 7),
     "walks": lambda: measure_walks((250_000, 1_000_000), 2, with_memory=True),
+    "sliding": lambda: measure_sliding(SLIDING, (1, 3, 5, 7, 9, 13, 17, 23, 31), 5, with_memory=True),
 }
 """The cases that the page shows."""
 
@@ -105,6 +114,7 @@ QUICKLY: dict[str, Callable[[], Any]] = {
     "large_kernels": lambda: measure_large_kernels(2, 32, 1),
     "graphs": lambda: measure_graphs(1000, 16, 8, (500,), 2),
     "walks": lambda: measure_walks((500, 1000), 1, with_memory=False),
+    "sliding": lambda: measure_sliding([Shape(2, 2, 1, 16), Shape(4, 4, 4, 9)], (1, 5), 2, with_memory=False),
 }
 """The same cases on small batches, to check that everything runs and agrees."""
 

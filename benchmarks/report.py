@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contestants import Case
+from benchmarks.sliding import reductions_table, sliding_table
 
 CONTESTANTS = ("Conv2d", "ours", "reference", "matmul+topk+gather")
 
@@ -27,6 +28,7 @@ def tables(results: dict[str, Any]) -> str:
         "large_kernels": [_large_kernels],
         "graphs": [_graphs, _graph_searches],
         "walks": [_walks],
+        "sliding": [sliding_table, reductions_table],
     }
     return "\n".join(table(results) for group, makers in parts.items() if group in results for table in makers)
 

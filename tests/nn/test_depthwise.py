@@ -97,12 +97,10 @@ def test_the_layers_of_windows_are_built_of_it() -> None:
 
 @compiled
 def test_the_operator_is_called_where_it_is_quicker(calls: list[Tensor]) -> None:
-    def uses(
-        side: int, channels: int = 16, trains: bool = True, in_rows: bool = False, dtype: torch.dtype = torch.float32
-    ) -> bool:
+    def uses(side: int, *, trains: bool = True, in_rows: bool = False, dtype: torch.dtype = torch.float32) -> bool:
         calls.clear()
-        x = torch.randn(1, channels, 8, 8, dtype=dtype)
-        conv = DepthwiseConv2d(channels, channels, side, padding=side // 2, groups=channels, dtype=dtype)
+        x = torch.randn(1, 3, 8, 8, dtype=dtype)
+        conv = DepthwiseConv2d(3, 3, side, padding=side // 2, groups=3, dtype=dtype)
         with torch.set_grad_enabled(trains):
             conv(x.contiguous(memory_format=torch.channels_last) if in_rows else x)
         return bool(calls)
@@ -111,8 +109,6 @@ def test_the_operator_is_called_where_it_is_quicker(calls: list[Tensor]) -> None
     assert [uses(side, trains=False) for side in (7, 13, 31)] == [False, False, True]
     assert [uses(side, trains=False, in_rows=True) for side in (7, 13, 31)] == [False, True, True]
     assert uses(3, trains=False, dtype=torch.float64)
-    assert uses(3, channels=15, trains=False)
-    assert not uses(3, channels=15, trains=False, in_rows=True)
 
 
 @compiled
@@ -138,7 +134,7 @@ def test_memory_format_of_the_input_is_kept(calls: list[Tensor]) -> None:
     x = torch.randn(2, 3, 9, 8)
     assert conv(x).is_contiguous()
     assert conv(x.contiguous(memory_format=torch.channels_last)).is_contiguous(memory_format=torch.channels_last)
-    assert len(calls) == 2  # the rows of the first, and the lines of channels of the second
+    assert len(calls) == 2
 
 
 @pytest.mark.slow
@@ -196,7 +192,7 @@ def test_replaced_convolutions_keep_everything_but_their_time(calls: list[Tensor
     out = model(x)
     torch.testing.assert_close(out, before)
     assert len(heard) == 2
-    assert len(calls) == 2
+    assert len(calls) == 1
     weight = model[0].weight.detach().clone()
     out.square().sum().backward()
     optimizer.step()

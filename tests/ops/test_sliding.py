@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from convnn.backends import cpu
 from convnn.errors import InputError, UnsupportedError
-from convnn.ops import REDUCTIONS, _sliding, sliding_conv, sliding_reduce
+from convnn.ops import REDUCTIONS, _convolve, _sliding, sliding_conv, sliding_reduce
 
 compiled = pytest.mark.skipif(cpu.core is None, reason="not compiled")
 BACKENDS = ["reference", pytest.param("cpu", marks=compiled)]
@@ -21,6 +21,11 @@ CONVOLVE = (F.conv1d, F.conv2d, F.conv3d)
 
 # opcheck looks at the gradients of its own copies of the inputs
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+
+
+@pytest.fixture(autouse=True)
+def _small_maps_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_convolve, "_LEAST_PRODUCTS", 0)
 
 
 def _random(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -138,8 +143,11 @@ def test_the_core_is_chosen_for_few_channels(monkeypatch: pytest.MonkeyPatch) ->
     assert not slides(1, 1, 1)
     assert not slides(1, 1, 5, stride=2)
     assert not slides(1, 1, 5, torch.bfloat16)
+    monkeypatch.setattr(_convolve, "_LEAST_PRODUCTS", 16 * 16 * 8 * 25 + 1)
+    assert not slides(8, 8, 5, groups=8)
+    assert slides(8, 8, 5)
     monkeypatch.setattr(cpu, "INSTRUCTION_SET", "portable")
-    assert not slides(1, 1, 3)
+    assert not slides(8, 8, 5)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
