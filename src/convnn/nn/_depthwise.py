@@ -20,12 +20,13 @@ def convolve_depthwise(
     stride: Sequence[int] | int = 1,
     padding: Sequence[int] | int | str = 0,
     dilation: Sequence[int] | int = 1,
+    backend: str = "auto",
 ) -> Tensor:
     """Convolve every channel of (B, C, *S) or (C, *S) with its kernel (C, 1, *K), as PyTorch does.
 
     The arguments are those of `torch.nn.functional.conv2d`, and so is the memory format of the output.
     """
-    return convolve(x, weight, bias, stride, padding, dilation, weight.shape[0])
+    return convolve(x, weight, bias, stride, padding, dilation, weight.shape[0], backend)
 
 
 def _convolve(conv: "DepthwiseConvolution", x: Any, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -35,11 +36,13 @@ def _convolve(conv: "DepthwiseConvolution", x: Any, weight: Tensor, bias: Tensor
     if conv.padding_mode != "zeros":
         x = F.pad(x, conv._reversed_padding_repeated_twice, mode=conv.padding_mode)
     padding = conv.padding if conv.padding_mode == "zeros" else 0
-    return convolve_depthwise(x, weight, bias, conv.stride, padding, conv.dilation)
+    return convolve_depthwise(x, weight, bias, conv.stride, padding, conv.dilation, conv.backend)
 
 
 class DepthwiseConv1d(nn.Conv1d):
     """`torch.nn.Conv1d` with as many groups as channels, which trains with the gradients of the compiled core."""
+
+    backend: str = "auto"
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return _convolve(self, input, weight, bias)
@@ -60,6 +63,8 @@ class DepthwiseConv2d(nn.Conv2d):
         torch.Size([2, 8, 14, 14])
     """
 
+    backend: str = "auto"
+
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return _convolve(self, input, weight, bias)
 
@@ -69,6 +74,8 @@ class DepthwiseConv2d(nn.Conv2d):
 
 class DepthwiseConv3d(nn.Conv3d):
     """`torch.nn.Conv3d` with as many groups as channels, which trains with the gradients of the compiled core."""
+
+    backend: str = "auto"
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return _convolve(self, input, weight, bias)

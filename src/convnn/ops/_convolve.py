@@ -55,6 +55,7 @@ def convolve(
         return CONVOLVE[axes - 1](x, weight, bias, steps, padding, gaps, groups)
     maps = x if x.dim() == weight.dim() else x.unsqueeze(0)
     if operator == "sliding":
+        maps, weight, bias = windows.cast_by_autocast(maps, weight, bias)
         out = _sliding.sliding(maps.contiguous(), weight, bias, margins, gaps, backend)
     else:
         out = windows.depthwise(maps, weight, bias, stride=steps, padding=margins, dilation=gaps, backend=backend)
@@ -99,7 +100,7 @@ def _slides(x: Tensor, weight: Tensor, stride: Sequence[int], dtype: torch.dtype
 
 def _named(backend: str, x: Tensor, weight: Tensor, stride: Sequence[int]) -> str | None:
     """Return the operator with which a named backend computes this."""
-    if backend == "reference":
+    if backend == "reference" or is_transformed():
         return None
     is_strided = max(stride) > 1
     if _is_depthwise(x, weight) and (is_strided or x.shape[1 - weight.dim()] >= _LINE or backend != "cpu"):
