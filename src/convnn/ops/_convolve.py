@@ -17,9 +17,7 @@ from convnn.ops._transforms import is_transformed
 # channels do not fill. For rows of more than 13 taps oneDNN has no kernel of its own, and in float64 it has none.
 _MOST_PAIRS = {torch.float32: 64, torch.float64: 4096}
 _LONG_SIDE, _MOST_PAIRS_OF_LONG = 14, 256
-_LEAST_PRODUCTS = (
-    1 << 20
-)  # with fewer, a call of the operator takes longer than it saves: 0.1 ms, and 0.5 ms in training
+_LEAST_PRODUCTS = 1 << 20  # with fewer, the call takes longer than it saves: 0.1 ms, and 0.5 ms in training
 _LINE = 16  # channels that fill the vectors of `depthwise`
 
 # Taps of the smallest kernels with which `depthwise` is quicker: in training; in inference, on maps in
