@@ -23,6 +23,7 @@ from benchmarks.networks import measure_networks
 from benchmarks.routed import measure_routed
 from benchmarks.scans import measure_scans
 from benchmarks.search import measure_search
+from benchmarks.sliding import Shape, measure_sliding
 from benchmarks.structured import measure_structured
 from benchmarks.tokens import Tokens, measure_tokens, measure_vits
 from benchmarks.walks import measure_walks
@@ -59,6 +60,13 @@ def _agree(results: Any) -> bool:
 CASES = [Case(64, *shape) for shape in [*VGG11, *RESNET18]]
 FAMILY = [(32, 64, 64), (8, 256, 256)]
 ROUTED = [(32, 64, 64), (16, 128, 128), (8, 256, 256)]
+SLIDING = [
+    Shape(1, 1, 1, 256),
+    Shape(4, 4, 1, 128),
+    Shape(16, 16, 1, 64),
+    Shape(64, 64, 64, 56),
+    Shape(256, 256, 256, 28),
+]
 SMALL = [Case(2, *shape) for shape in VGG11[:2]]
 
 FULLY: dict[str, Callable[[], Any]] = {
@@ -89,6 +97,7 @@ FULLY: dict[str, Callable[[], Any]] = {
     "walks": lambda: measure_walks((250_000, 1_000_000), 2, with_memory=True),
     "scans": lambda: measure_scans((1024, 4096, 16384, 65536), 5, longest_dense=16384),
     "caches": lambda: measure_caches((4096, 16384), 512, 60),
+    "sliding": lambda: measure_sliding(SLIDING, (1, 3, 5, 7, 9, 13, 17, 23, 31), 5, with_memory=True),
 }
 """The cases that the page shows."""
 
@@ -111,6 +120,7 @@ QUICKLY: dict[str, Callable[[], Any]] = {
     "walks": lambda: measure_walks((500, 1000), 1, with_memory=False),
     "scans": lambda: measure_scans((64, 256), 2, longest_dense=256),
     "caches": lambda: measure_caches((256, 512), 64, 13),
+    "sliding": lambda: measure_sliding([Shape(2, 2, 1, 16), Shape(4, 4, 4, 9)], (1, 5), 2, with_memory=False),
 }
 """The same cases on small batches, to check that everything runs and agrees."""
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmarks import scans
 from benchmarks.contestants import Case
+from benchmarks.sliding import reductions_table, sliding_table
 
 CONTESTANTS = ("Conv2d", "ours", "reference", "matmul+topk+gather")
 
@@ -30,6 +31,7 @@ def tables(results: dict[str, Any]) -> str:
         "walks": [_walks],
         "scans": [scans.table],
         "caches": [_caches],
+        "sliding": [sliding_table, reductions_table],
     }
     return "\n".join(table(results) for group, makers in parts.items() if group in results for table in makers)
 

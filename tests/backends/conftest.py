@@ -5,6 +5,7 @@ from importlib import import_module
 import pytest
 
 from convnn.backends import cpu
+from convnn.backends.cpu import _sliding
 
 
 def _instruction_sets() -> list[str]:
@@ -16,5 +17,7 @@ def _instruction_sets() -> list[str]:
 @pytest.fixture(params=_instruction_sets())
 def core(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Make the backend use one instruction set instead of the best."""
-    monkeypatch.setattr(cpu, "core", import_module(f"convnn.backends.cpu._core_{request.param}"))
+    module = import_module(f"convnn.backends.cpu._core_{request.param}")
+    for caller in (cpu, _sliding):
+        monkeypatch.setattr(caller, "core", module)
     return request.param

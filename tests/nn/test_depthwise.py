@@ -19,7 +19,7 @@ from convnn.nn import (
     replace_depthwise,
 )
 from convnn.nn._depthwise import convolve_depthwise
-from convnn.ops import _windows
+from convnn.ops import _sliding, _windows
 
 compiled = pytest.mark.skipif(bool(cpu.unavailable_reasons()), reason="the core is not compiled")
 PAIRS = [(nn.Conv1d, DepthwiseConv1d), (nn.Conv2d, DepthwiseConv2d), (nn.Conv3d, DepthwiseConv3d)]
@@ -34,15 +34,20 @@ SETTINGS: list[dict[str, Any]] = [
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
-    """Return the maps that the operator gets."""
+    """Return the maps that the operators of the core get."""
     seen: list[Tensor] = []
-    operator = _windows.depthwise
 
-    def depthwise(x: Tensor, *arguments: Any) -> Tensor:
-        seen.append(x)
-        return operator(x, *arguments)
+    def watch(module: Any, name: str) -> None:
+        operator = getattr(module, name)
 
-    monkeypatch.setattr(_windows, "depthwise", depthwise)
+        def watched(x: Tensor, *arguments: Any) -> Tensor:
+            seen.append(x)
+            return operator(x, *arguments)
+
+        monkeypatch.setattr(module, name, watched)
+
+    watch(_windows, "depthwise")
+    watch(_sliding, "sliding")
     return seen
 
 

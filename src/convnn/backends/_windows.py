@@ -1,4 +1,7 @@
-"""The definition of convolutions with a kernel for each channel, (B, C, *S) and (C, 1, *K): they are PyTorch's."""
+"""The definition of convolutions on windows: they are PyTorch's.
+
+Maps (B, C, *S) meet a kernel (C, 1, *K) for each channel, or any kernel (C_out, C / G, *K) for G groups of channels.
+"""
 
 from collections.abc import Sequence
 
@@ -35,6 +38,23 @@ def depthwise_backward(
     geometry = [*stride], [*padding], [*dilation], False, [0] * len(stride)
     grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
         grad, x, weight, None, *geometry, weight.shape[0], [*needs, False]
+    )
+    return grad_x, grad_weight
+
+
+def sliding(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[int], dilation: Sequence[int]) -> Tensor:
+    """Return a convolution (B, C_out, *S') with stride 1; see `ops.sliding`."""
+    groups = x.shape[1] // weight.shape[1]
+    return CONVOLVE[len(padding) - 1](x, weight, bias, 1, [*padding], [*dilation], groups)
+
+
+def sliding_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, padding: Sequence[int], dilation: Sequence[int], needs: Sequence[bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return the needed gradients of map and weight, from the gradient (B, C_out, *S') of the output."""
+    axes, groups = len(padding), x.shape[1] // weight.shape[1]
+    grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
+        grad, x, weight, None, [1] * axes, [*padding], [*dilation], False, [0] * axes, groups, [*needs, False]
     )
     return grad_x, grad_weight
 

@@ -25,6 +25,8 @@ from convnn.backends._triangular import solve_triangular as solve_triangular
 from convnn.backends._walks import cumulative_weights, random_bits, walk  # noqa: F401
 from convnn.backends._windows import depthwise as depthwise
 from convnn.backends._windows import depthwise_backward as depthwise_backward
+from convnn.backends._windows import sliding as sliding
+from convnn.backends._windows import sliding_backward as sliding_backward
 from convnn.backends.request import Request
 
 _MAX_ZERO_LENGTH = 1e-12  # a row of at most this length counts as a zero row

@@ -46,7 +46,7 @@ def depthwise(
             backend is unknown.
         UnsupportedError: the named backend cannot compute this.
     """
-    x, weight, bias = _autocast(x, weight, bias)
+    x, weight, bias = cast_by_autocast(x, weight, bias)
     axes = _check_map(x, weight, bias)
     check_backend(backend)
     steps, margins, gaps = (
@@ -95,7 +95,7 @@ def _of_each_axis(name: str, value: int | tuple[int, ...], axes: int, least: int
     return values
 
 
-def _autocast(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+def cast_by_autocast(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
     """Cast all as autocast does for a convolution: it does not know our custom op."""
     kind = x.device.type
     if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):

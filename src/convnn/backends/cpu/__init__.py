@@ -16,6 +16,7 @@ from convnn.backends._windows import map_of, rows_of, window_counts
 from convnn.backends.cpu._blocks import attend_to_blocks, attend_to_blocks_backward
 from convnn.backends.cpu._core import FAULT, INSTRUCTION_SET, NOT_COMPILED, core, run
 from convnn.backends.cpu._scan import bi_wkv, bi_wkv_backward, delta_rule, delta_rule_backward
+from convnn.backends.cpu._sliding import sliding, sliding_backward
 from convnn.backends.cpu._walks import cumulative_weights, random_bits, skip_gram, walk
 from convnn.backends.request import Request
 
@@ -46,6 +47,8 @@ __all__ = [
     "similarity",
     "similarity_backward",
     "skip_gram",
+    "sliding",
+    "sliding_backward",
     "solve_triangular",
     "transpose_lists",
     "unavailable_reasons",

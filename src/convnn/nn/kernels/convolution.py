@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from convnn.errors import InputError, check_at_least, check_odd
 from convnn.nn._depthwise import CONVOLVE, DEPTHWISE
 from convnn.nn._grid import Grid, Sides, each_side
+from convnn.ops import check_backend
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -29,11 +30,16 @@ class ConvMaker:
         axes: number of axes of the maps, 1 to 3.
         device: device of the weights.
         dtype: data type of the weights.
+        backend: backend that computes those with a kernel for each channel, as in `ops.sliding_conv`.
     """
 
     axes: int
     device: torch.device | str | None = None
     dtype: torch.dtype | None = None
+    backend: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_backend(self.backend)
 
     def conv(
         self,
@@ -63,7 +69,10 @@ class ConvMaker:
         }
         is_depthwise = groups == in_channels == out_channels
         kind = (DEPTHWISE if is_depthwise else CONVOLUTIONS)[self.axes - 1]
-        return kind(in_channels, out_channels, **geometry, bias=bias, device=self.device, dtype=self.dtype)
+        conv = kind(in_channels, out_channels, **geometry, bias=bias, device=self.device, dtype=self.dtype)
+        if isinstance(conv, DEPTHWISE):
+            conv.backend = self.backend
+        return conv
 
     def depthwise(
         self, channels: int, kernel_size: Sides, *, stride: Sides = 1, dilation: Sides = 1, bias: bool = True

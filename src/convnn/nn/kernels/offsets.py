@@ -55,7 +55,7 @@ class OffsetAttention(nn.Module):
         where: dict[str, Any] = {"device": make.device, "dtype": make.dtype}
         self.weight = nn.Parameter(torch.empty(kernels, 1, *sides, **where))
         self.bias = nn.Parameter(torch.empty(channels, **where)) if kernel_bias else None
-        self.channels = channels
+        self.channels, self.backend = channels, make.backend
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -65,7 +65,7 @@ class OffsetAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, *S) to (B, C, *S)."""
         weight = self.weight.repeat_interleave(self.channels // self.weight.shape[0], dim=0)
-        return convolve_depthwise(x, weight, self.bias, padding="same")
+        return convolve_depthwise(x, weight, self.bias, padding="same", backend=self.backend)
 
     def attention(self, size: Sequence[int]) -> Tensor:
         """Return A of each kernel for a map of some size, its positions in raster order, (G, N, N)."""

@@ -40,6 +40,7 @@ class ShiftedSum2d(Mergeable):
         N_rep: number of permutations.
         band_norm: normalise the three parts.
         sparsity: share of the small kernels of all channels that `prune` sets to 0.
+        backend: backend of the kernels of single channels: "auto" (the fastest), "cpu" or "reference".
         device: device of the weights.
         dtype: data type of the weights.
 
@@ -68,6 +69,7 @@ class ShiftedSum2d(Mergeable):
         N_rep: int = 4,
         band_norm: bool = True,
         sparsity: float = 0.0,
+        backend: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -80,11 +82,11 @@ class ShiftedSum2d(Mergeable):
         moved = channels - ghosts
         if not 0 < moved <= channels:
             raise InputError(f"ghosts={ghosts} must leave at least one of {channels} channels for the kernels")
-        self.moved, self.big_kernel, self.sparsity = moved, big_kernel, sparsity
+        self.moved, self.big_kernel, self.sparsity, self.backend = moved, big_kernel, sparsity, backend
         number = -(-big_kernel // small_kernel)
         where: dict[str, Any] = {"device": device, "dtype": dtype}
         self.weight = nn.Parameter(torch.empty(N_path, moved, number, small_kernel, small_kernel, **where))
-        make = ConvMaker(2, **where)
+        make = ConvMaker(2, **where, backend=backend)
         self.norms = nn.ModuleList(make.norm(moved) if band_norm else nn.Identity() for _ in range(3))
         for name, size in (("channels", (channels,)), ("square", (N_rep, moved))):
             self.register_buffer(name, torch.empty(size, dtype=torch.long, device=device))
@@ -112,7 +114,7 @@ class ShiftedSum2d(Mergeable):
         moved, ghosts = x.split((self.moved, x.shape[1] - self.moved), dim=1)
         out = moved
         for weight, norm in zip(self.kernels(), self.norms, strict=True):
-            part = convolve_depthwise(moved, weight, None, padding="same")
+            part = convolve_depthwise(moved, weight, None, padding="same", backend=self.backend)
             check_can_normalise(norm, part)
             out = out + norm(part)
         return torch.cat([out, ghosts], dim=1)
@@ -179,7 +181,7 @@ class ShiftedSum2d(Mergeable):
 
     def merge(self) -> "TwoBands2d":
         """Return a module with these two kernels."""
-        return TwoBands2d(self.channels, *self.bands(), like=self.weight)
+        return TwoBands2d(self.channels, *self.bands(), like=self.weight, backend=self.backend)
 
 
 class TwoBands2d(nn.Module):
@@ -187,9 +189,9 @@ class TwoBands2d(nn.Module):
 
     channels: Tensor
 
-    def __init__(self, channels: Tensor, wide: Kernel, tall: Kernel, *, like: Tensor) -> None:
+    def __init__(self, channels: Tensor, wide: Kernel, tall: Kernel, *, like: Tensor, backend: str) -> None:
         super().__init__()
-        single = ConvMaker(2, like.device, like.dtype).depthwise(len(wide.bias), 1)
+        single = ConvMaker(2, like.device, like.dtype, backend).depthwise(len(wide.bias), 1)
         self.register_buffer("channels", channels.clone())
         self.wide, self.tall = as_convolution(wide, single), as_convolution(tall, single)
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convnn.nn._depthwise import DEPTHWISE
 from convnn.nn.kernels.convolution import BatchNorm, ConvMaker, Convolution
 
 
@@ -97,7 +98,8 @@ def identity(kernel: Kernel) -> Kernel:
 
 def as_convolution(kernel: Kernel, like: Convolution) -> Convolution:
     """Return a convolution with a kernel, and the stride, groups, data type and mode of another convolution."""
-    make = ConvMaker(len(kernel.sides), like.weight.device, like.weight.dtype)
+    backend = like.backend if isinstance(like, DEPTHWISE) else "auto"
+    make = ConvMaker(len(kernel.sides), like.weight.device, like.weight.dtype, backend)
     channels, sides = (like.in_channels, like.out_channels), tuple(kernel.sides)
     conv = make.conv(*channels, sides, stride=like.stride, groups=like.groups)
     conv.weight, conv.bias = (nn.Parameter(part.to(like.weight.dtype)) for part in kernel)

@@ -260,3 +260,17 @@ _register(
     ),
     fixed=("padding", "dropout", "jacobi_a", "jacobi_b"),
 )
+register_system(
+    _fact(
+        number=111,
+        name="Sliding convolution",
+        published="sliding window convolution, of which there is no repository",
+        when="on a CPU, convolutions of few channels: no layer, but how they are computed",
+        selects="the k x k window",
+        weighs="a learned weight for each offset",
+        aggregates="a sum of rows, each moved by its offset, without unfolding them",
+        paper="arXiv 2310.05218",
+        checked="PyTorch's convolutions and unfolded windows in float64, with all gradients; the definition in loops",
+        where="convnn.ops.sliding_conv convnn.ops.sliding_reduce",
+    )
+)

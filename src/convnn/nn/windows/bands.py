@@ -29,6 +29,7 @@ class BandConv2d(nn.Module):
         band_kernel_size: k, an odd number.
         branch_ratio: share of the channels under each kernel, at most a third.
         kernel_dilation: distance between the taps of each kernel.
+        backend: backend of the kernels of single channels: "auto" (the fastest), "cpu" or "reference".
         device: device of the weights.
         dtype: data type of the weights.
 
@@ -47,6 +48,7 @@ class BandConv2d(nn.Module):
         band_kernel_size: int = 11,
         branch_ratio: float = 0.125,
         kernel_dilation: int = 1,
+        backend: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -62,7 +64,7 @@ class BandConv2d(nn.Module):
                 " least one, and all together at most all"
             )
         self.shares = (channels - 3 * share, share, share, share)
-        make = ConvMaker(2, device, dtype)
+        make = ConvMaker(2, device, dtype, backend)
         self.square = make.depthwise(share, square_kernel_size, dilation=kernel_dilation)
         self.wide = make.depthwise(share, (1, band_kernel_size), dilation=kernel_dilation)
         self.tall = make.depthwise(share, (band_kernel_size, 1), dilation=kernel_dilation)
@@ -101,6 +103,7 @@ class InceptionDW2d(MapLayer):
         stride, padding, window_size, dilation: those of the convolution that it replaces; it computes the middle of
             each window, on the map continued by zeros.
         bias: add a learned bias to the output of the 1x1 convolution.
+        backend: backend of the kernels of single channels: "auto" (the fastest), "cpu" or "reference".
         device: device of the weights.
         dtype: data type of the weights.
 
@@ -135,6 +138,7 @@ class InceptionDW2d(MapLayer):
         window_size: Sides | None = None,
         dilation: Sides = 1,
         bias: bool = True,
+        backend: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -149,10 +153,13 @@ class InceptionDW2d(MapLayer):
             band_kernel_size=band_kernel_size,
             branch_ratio=branch_ratio,
             kernel_dilation=kernel_dilation,
+            backend=backend,
             device=device,
             dtype=dtype,
         )
-        self.pointwise = ConvMaker(2, device, dtype).pointwise(in_channels, out_channels, groups=groups, bias=bias)
+        self.pointwise = ConvMaker(2, device, dtype, backend).pointwise(
+            in_channels, out_channels, groups=groups, bias=bias
+        )
 
     def _forward(self, x: Tensor) -> Tensor:
         if self.is_first:

@@ -44,6 +44,7 @@ class RepLK(MapLayer):
         stride, padding, window_size, dilation: those of the convolution that it replaces; it computes the middle of
             each window, on the map continued by zeros.
         bias: add a learned bias to the output.
+        backend: backend of the kernels of single channels: "auto" (the fastest), "cpu" or "reference".
         device: device of the weights.
         dtype: data type of the weights.
 
@@ -70,6 +71,7 @@ class RepLK(MapLayer):
         window_size: Sides | None = None,
         dilation: Sides = 1,
         bias: bool = True,
+        backend: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -82,7 +84,7 @@ class RepLK(MapLayer):
                 raise InputError(f"small_kernel={small_kernel} must be at most kernel_size={kernel_size}, or 0")
         self.kernel_size, self.small_kernel, self.groups = kernel_size, small_kernel, groups
         self.places = Places(Grid(window_size, stride, padding, dilation), self.spatial_dims)
-        make = ConvMaker(self.spatial_dims, device, dtype)
+        make = ConvMaker(self.spatial_dims, device, dtype, backend)
         branches = [(side, 1) for side in (kernel_size, small_kernel) if side]
         own_kernels: dict[str, Any] = {"stride": self.places.stride, "groups": in_channels}
         self.operator = ParallelConv(make, in_channels, in_channels, branches, **own_kernels)
@@ -139,6 +141,7 @@ class UniRepLK(MapLayer):
         stride, padding, window_size, dilation: those of the convolution that it replaces; it computes the middle of
             each window, on the map continued by zeros.
         bias: add a learned bias to the output.
+        backend: backend of the kernels of single channels: "auto" (the fastest), "cpu" or "reference".
         device: device of the weights.
         dtype: data type of the weights.
 
@@ -164,6 +167,7 @@ class UniRepLK(MapLayer):
         window_size: Sides | None = None,
         dilation: Sides = 1,
         bias: bool = True,
+        backend: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -171,7 +175,7 @@ class UniRepLK(MapLayer):
         check_groups(groups, in_channels, out_channels)
         self.kernel_size, self.groups = kernel_size, groups
         self.places = Places(Grid(window_size, stride, padding, dilation), self.spatial_dims)
-        make = ConvMaker(self.spatial_dims, device, dtype)
+        make = ConvMaker(self.spatial_dims, device, dtype, backend)
         branches = with_dilated(kernel_size)
         own_kernels: dict[str, Any] = {"stride": self.places.stride, "groups": in_channels}
         self.operator = ParallelConv(make, in_channels, in_channels, branches, **own_kernels)

@@ -107,6 +107,7 @@ class MultiKernelDW(MapLayer):
         stride, padding, window_size, dilation: those of the convolution that it replaces; it computes the middle of
             each window, on the map continued by zeros.
         bias: ignored; the normalisation at the end has a bias.
+        backend: backend of the kernels of single channels: "auto" (the fastest), "cpu" or "reference".
         device: device of the weights.
         dtype: data type of the weights.
 
@@ -137,6 +138,7 @@ class MultiKernelDW(MapLayer):
         window_size: Sides | None = None,
         dilation: Sides = 1,
         bias: bool = True,
+        backend: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -149,7 +151,7 @@ class MultiKernelDW(MapLayer):
             raise InputError(f"expansion_factor={expansion_factor} leaves no channel of {in_channels // groups}")
         self.expansion_factor, self.has_shortcut, self.groups = expansion_factor, shortcut, groups
         self.places = Places(Grid(window_size, stride, padding, dilation), self.spatial_dims)
-        make = ConvMaker(self.spatial_dims, device, dtype)
+        make = ConvMaker(self.spatial_dims, device, dtype, backend)
         self.expand = ConvNorm(make, in_channels, inner, groups=groups)
         self.activation = KERNEL_ACTIVATIONS[activation]()
         self.operator = MultiKernelConv(

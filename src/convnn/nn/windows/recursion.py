@@ -93,6 +93,7 @@ class RecConv(MapLayer):
         stride, padding, window_size, dilation: those of the convolution that it replaces; it computes the middle of
             each window, on the map continued by zeros.
         bias: add the learned b.
+        backend: backend of the kernels of single channels: "auto" (the fastest), "cpu" or "reference".
         device: device of the weights.
         dtype: data type of the weights.
 
@@ -121,6 +122,7 @@ class RecConv(MapLayer):
         window_size: Sides | None = None,
         dilation: Sides = 1,
         bias: bool = True,
+        backend: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -129,7 +131,7 @@ class RecConv(MapLayer):
         self.kernel_size, self.level, self.upsampling = kernel_size, level, upsampling
         self.kernel_bias, self.groups = kernel_bias, groups
         self.places = Places(Grid(window_size, stride, padding, dilation), self.spatial_dims)
-        make = ConvMaker(self.spatial_dims, device, dtype)
+        make = ConvMaker(self.spatial_dims, device, dtype, backend)
         self.operator = RecursiveConv(
             make, in_channels, kernel_size=kernel_size, level=level, upsampling=upsampling, kernel_bias=kernel_bias
         )

@@ -77,6 +77,7 @@ class LSK(MapLayer):
         stride, padding, window_size, dilation: those of the convolution that it replaces; it computes the middle of
             each window, on the map continued by zeros.
         bias: add the learned b_2.
+        backend: backend of the kernels of single channels: "auto" (the fastest), "cpu" or "reference".
         device: device of the weights.
         dtype: data type of the weights.
 
@@ -102,6 +103,7 @@ class LSK(MapLayer):
         window_size: Sides | None = None,
         dilation: Sides = 1,
         bias: bool = True,
+        backend: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -109,7 +111,7 @@ class LSK(MapLayer):
         check_groups(groups, in_channels, out_channels)
         self.shortcut, self.groups = shortcut, groups
         self.places = Places(Grid(window_size, stride, padding, dilation), self.spatial_dims)
-        make = ConvMaker(self.spatial_dims, device, dtype)
+        make = ConvMaker(self.spatial_dims, device, dtype, backend)
         gate = SelectedGate(make, out_channels, groups=groups)
         form: dict[str, Any] = {"places": self.places, "shortcut": shortcut, "groups": groups, "bias": bias}
         self.gated = Projected(make, in_channels, out_channels, gate, **form)

@@ -48,6 +48,7 @@ class ShiftWise2d(MapLayer):
         stride, padding, window_size, dilation: those of the convolution that it replaces; it computes the middle of
             each window, on the map continued by zeros.
         bias: add the learned b.
+        backend: backend of the kernels of single channels: "auto" (the fastest), "cpu" or "reference".
         device: device of the weights.
         dtype: data type of the weights.
 
@@ -88,6 +89,7 @@ class ShiftWise2d(MapLayer):
         window_size: Sides | None = None,
         dilation: Sides = 1,
         bias: bool = True,
+        backend: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -112,6 +114,7 @@ class ShiftWise2d(MapLayer):
             N_rep=N_rep,
             band_norm=band_norm,
             sparsity=sparsity,
+            backend=backend,
             **where,
         )
         self.pointwise = ConvMaker(2, **where).pointwise(in_channels, out_channels, groups=groups, bias=bias)

@@ -86,6 +86,7 @@ class StripGate2d(nn.Module):
         channels: number of channels.
         kernel_size: side of the window that they span: 7, 11, 23 or 35.
         groups: number of blocks of channels that do not mix.
+        backend: backend of the kernels of single channels: "auto" (the fastest), "cpu" or "reference".
         device: device of the weights.
         dtype: data type of the weights.
 
@@ -102,6 +103,7 @@ class StripGate2d(nn.Module):
         *,
         kernel_size: int = 23,
         groups: int = 1,
+        backend: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -109,7 +111,7 @@ class StripGate2d(nn.Module):
         if kernel_size not in STRIPS:
             raise InputError(f"kernel_size={kernel_size} has no strips; choose from {', '.join(map(str, STRIPS))}")
         side, taps, apart = STRIPS[kernel_size]
-        make = ConvMaker(2, device, dtype)
+        make = ConvMaker(2, device, dtype, backend)
         self.small = make.depthwise(channels, side)
         self.wide = make.depthwise(channels, (1, taps), dilation=apart)
         self.tall = make.depthwise(channels, (taps, 1), dilation=apart)
@@ -139,6 +141,7 @@ class SDLSKA2d(MapLayer):
         stride, padding, window_size, dilation: those of the convolution that it replaces; it computes the middle of
             each window, on the map continued by zeros.
         bias: add the learned b_2.
+        backend: backend of the kernels of single channels: "auto" (the fastest), "cpu" or "reference".
         device: device of the weights.
         dtype: data type of the weights.
 
@@ -171,6 +174,7 @@ class SDLSKA2d(MapLayer):
         window_size: Sides | None = None,
         dilation: Sides = 1,
         bias: bool = True,
+        backend: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -178,9 +182,11 @@ class SDLSKA2d(MapLayer):
         check_groups(groups, in_channels, out_channels)
         self.kernel_size, self.shortcut, self.groups = kernel_size, shortcut, groups
         self.places = Places(Grid(window_size, stride, padding, dilation), 2)
-        gate = StripGate2d(out_channels, kernel_size=kernel_size, groups=groups, device=device, dtype=dtype)
+        gate = StripGate2d(
+            out_channels, kernel_size=kernel_size, groups=groups, backend=backend, device=device, dtype=dtype
+        )
         form: dict[str, Any] = {"places": self.places, "shortcut": shortcut, "groups": groups, "bias": bias}
-        self.gated = Projected(ConvMaker(2, device, dtype), in_channels, out_channels, gate, **form)
+        self.gated = Projected(ConvMaker(2, device, dtype, backend), in_channels, out_channels, gate, **form)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -91,6 +91,7 @@ class SuperKernel(MapLayer):
         stride, padding, window_size, dilation: those of the convolution that it replaces; it computes the middle of
             each window, on the map continued by zeros.
         bias: add a learned bias to the output.
+        backend: backend of the kernels of single channels: "auto" (the fastest), "cpu" or "reference".
         device: device of the weights.
         dtype: data type of the weights.
 
@@ -116,6 +117,7 @@ class SuperKernel(MapLayer):
         window_size: Sides | None = None,
         dilation: Sides = 1,
         bias: bool = True,
+        backend: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -123,7 +125,7 @@ class SuperKernel(MapLayer):
         check_groups(groups, in_channels, out_channels)
         self.k_conv, self.groups = as_sizes("k_conv", k_conv), groups
         self.places = Places(Grid(window_size, stride, padding, dilation), self.spatial_dims)
-        make = ConvMaker(self.spatial_dims, device, dtype)
+        make = ConvMaker(self.spatial_dims, device, dtype, backend)
         is_image = in_channels < FEWEST <= out_channels
         self.widen = make.pointwise(in_channels, out_channels, groups=groups) if is_image else nn.Identity()
         self.operator = SuperKernelConv(

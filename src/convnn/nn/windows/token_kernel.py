@@ -33,6 +33,7 @@ class LKCA(MapLayer):
         stride, padding, window_size, dilation: those of the convolution that it replaces; it computes the middle of
             each window, on the map continued by zeros.
         bias: add the learned b.
+        backend: backend of the kernels of single channels: "auto" (the fastest), "cpu" or "reference".
         device: device of the weights.
         dtype: data type of the weights.
 
@@ -60,6 +61,7 @@ class LKCA(MapLayer):
         window_size: Sides | None = None,
         dilation: Sides = 1,
         bias: bool = True,
+        backend: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -67,7 +69,7 @@ class LKCA(MapLayer):
         check_groups(groups, in_channels, out_channels)
         self.kernel_size, self.groups = kernel_size, groups
         self.places = Places(Grid(window_size, stride, padding, dilation), self.spatial_dims)
-        make = ConvMaker(self.spatial_dims, device, dtype)
+        make = ConvMaker(self.spatial_dims, device, dtype, backend)
         self.operator = OffsetAttention(
             make, in_channels, kernel_size=kernel_size, kernels=kernels, kernel_bias=kernel_bias
         )

@@ -25,6 +25,10 @@
 namespace nb = nanobind;
 using namespace convnn;
 
+namespace convnn {
+void define_sliding(nb::module_& m);  // bindings_sliding.cpp
+}
+
 namespace {
 
 Metric metric_of(std::string_view name) {
@@ -402,6 +406,7 @@ void define_walk(nb::module_& m) {
 NB_MODULE(CONVNN_MODULE, m) {
     define<float>(m);
     define<double>(m);
+    define_sliding(m);
     m.def("transpose_lists", &transpose_lists);
     m.def("random_bits", &fill_random_bits);
     m.def("cumulative_weights", &sum_weights);

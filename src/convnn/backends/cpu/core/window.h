@@ -110,10 +110,10 @@ struct RowBlock {
     std::vector<std::ptrdiff_t> offsets;
 };
 
-// Calls block(first, count) for blocks of at most MAX_COUNT, as equal as can be.
+// Calls block(first, count) for blocks of at most so many, as equal as can be.
 template <class Call>
-void split_evenly(std::ptrdiff_t total, const Call& block) {
-    const std::ptrdiff_t parts = (total + MAX_COUNT - 1) / MAX_COUNT;
+void split_evenly(std::ptrdiff_t total, std::ptrdiff_t most, const Call& block) {
+    const std::ptrdiff_t parts = (total + most - 1) / most;
     for (std::ptrdiff_t i = 0; i < parts; ++i) {
         const std::ptrdiff_t first = total * i / parts;
         block(first, total * (i + 1) / parts - first);
@@ -124,7 +124,7 @@ void split_evenly(std::ptrdiff_t total, const Call& block) {
 template <class T>
 std::vector<RowBlock> blocks_of_outputs(const Axis& axis, const RowLayout& layout) {
     std::vector<RowBlock> blocks;
-    split_evenly(axis.out, [&](std::ptrdiff_t first, std::ptrdiff_t count) {
+    split_evenly(axis.out, MAX_COUNT, [&](std::ptrdiff_t first, std::ptrdiff_t count) {
         RowBlock block{first, 1, count, 0, {}};
         for (std::ptrdiff_t tap = 0; tap < axis.kernel; ++tap) {
             const std::ptrdiff_t at = first * axis.stride + tap * axis.dilation - axis.padding;
@@ -147,7 +147,7 @@ std::vector<RowBlock> blocks_of_inputs(const Axis& axis, const RowLayout& layout
         for (std::ptrdiff_t tap = axis.kernel - 1; tap >= 0; --tap)  // so that offsets rise
             if ((rest + axis.padding - tap * axis.dilation) % axis.stride == 0) order.push_back(tap);
         const std::ptrdiff_t total = (std::max(axis.in - rest, std::ptrdiff_t(0)) + axis.stride - 1) / axis.stride;
-        split_evenly(total, [&](std::ptrdiff_t first, std::ptrdiff_t count) {
+        split_evenly(total, MAX_COUNT, [&](std::ptrdiff_t first, std::ptrdiff_t count) {
             RowBlock block{first * axis.stride + rest, axis.stride, count, start, {}};
             for (std::size_t i = start; i < order.size(); ++i) {
                 const std::ptrdiff_t at = first + (rest + axis.padding - order[i] * axis.dilation) / axis.stride;
@@ -165,7 +165,7 @@ std::vector<RowBlock> blocks_of_inputs(const Axis& axis, const RowLayout& layout
 template <class T>
 std::vector<RowBlock> blocks_of_taps(const Axis& axis, const RowLayout& outputs, const RowLayout& inputs) {
     std::vector<RowBlock> blocks;
-    split_evenly(axis.kernel, [&](std::ptrdiff_t first, std::ptrdiff_t count) {
+    split_evenly(axis.kernel, MAX_COUNT, [&](std::ptrdiff_t first, std::ptrdiff_t count) {
         RowBlock block{first, 1, count, 0, {}};
         for (std::ptrdiff_t output = 0; output < axis.out; ++output) {
             const std::ptrdiff_t at = output * axis.stride + first * axis.dilation - axis.padding;
