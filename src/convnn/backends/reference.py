@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
+from convnn.backends._attention import attend, attend_linearly  # noqa: F401  # operators of this backend
 from convnn.backends._ragged import (  # noqa: F401  # operators of this backend
     ragged_largest,
     ragged_products,

@@ -22,13 +22,17 @@ if INTERPRETS:
     DTYPES = (torch.float16, torch.float32)  # the interpreter multiplies the bits of bfloat16 matrices as integers
 
 MAX_HEAD = 256
-"""The largest width of queries, keys and values that block-sparse attention keeps in registers."""
+"""The largest width of queries, keys and values that attention keeps in registers."""
 
 _MODULE_OF = {
     "nearest": "select",
     "nearest_in_lists": "lists",
     "attend_to_blocks": "attend",
     "attend_to_blocks_backward": "attend",
+    "attend": "flash",
+    "attend_backward": "flash",
+    "attend_linearly": "linear",
+    "attend_linearly_backward": "linear",
     "one_of_each": "choose",
     "largest": "maximum",
     "similarity": "weigh",
@@ -37,6 +41,9 @@ _MODULE_OF = {
     "convolve_backward": "aggregate",
     "gather_rows": "gather",
 }
+
+_IN_HEADS = ("attend_to_blocks", "attend", "attend_linearly")
+_ALSO_DOUBLE = ("attend", "attend_linearly")  # in the interpreter, to be compared to the last digits
 
 _MADE_OF_OTHERS = ("nearest_in_clusters",)
 
@@ -62,12 +69,14 @@ def unsupported_reasons(request: Request) -> list[str]:
     reasons = unavailable_reasons()
     if request.device.type != "cuda" and not (INTERPRETS and request.device.type == "cpu"):
         reasons.append(f"device must be cuda, or cpu under TRITON_INTERPRET=1, not {request.device.type}")
-    if request.dtype not in DTYPES:
+    if request.dtype not in DTYPES and not (
+        INTERPRETS and request.dtype == torch.float64 and request.operator in _ALSO_DOUBLE
+    ):
         names = ", ".join(_name(dtype) for dtype in DTYPES)
         reasons.append(f"dtype must be one of {names}, not {_name(request.dtype)}")
     if request.operator not in _MODULE_OF and request.operator not in _MADE_OF_OTHERS:
         reasons.append(f"there is no kernel for {request.operator}")
-    if request.operator == "attend_to_blocks" and request.channels > MAX_HEAD:
+    if request.operator in _IN_HEADS and request.channels > MAX_HEAD:
         reasons.append(f"heads must have at most {MAX_HEAD} channels, not {request.channels}")
     if request.groups not in (1, request.channels):
         reasons.append(f"groups must be 1 or the {counted(request.channels, 'channel')}, not {request.groups}")
