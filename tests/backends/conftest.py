@@ -1,4 +1,4 @@
-"""The compiled core, for every instruction set of this machine."""
+"""The compiled core, for every instruction set of this machine, and a search in Triton that keeps few neighbours."""
 
 from importlib import import_module
 
@@ -18,3 +18,11 @@ def core(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     """Make the backend use one instruction set instead of the best."""
     monkeypatch.setattr(cpu, "core", import_module(f"convnn.backends.cpu._core_{request.param}"))
     return request.param
+
+
+@pytest.fixture
+def few_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep four neighbours in registers, so that more of them need a second pass."""
+    from convnn.backends.triton import select as kernels
+
+    monkeypatch.setattr(kernels, "MAX_SLOTS", 4)

@@ -10,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from convnn.backends.triton._dense_spread import spread
-from convnn.backends.triton._launch import launch, precision, sum_of_parts, tile, tiles
+from convnn.backends.triton._launch import launch, multiprocessors, precision, sum_of_parts, tile, tiles
 from convnn.backends.triton._tiles import (
     SUPER_ROWS,
     load_rows,
@@ -26,6 +26,9 @@ from convnn.backends.triton._tiles import (
 
 __all__ = ["convolve", "gradient_of_weight", "spread"]
 
+PERSISTENT = False
+"""Whether as many programs as run at a time take one block after the other. Compiled for sm_90, the loop costs 40
+registers, so that half as many programs run at a time; which is faster, `python -m benchmarks.gpu` measures."""
 _PROGRAMS = 256  # fills a large GPU; constant, because the split of a sum decides its rounding
 
 
@@ -35,9 +38,10 @@ def convolve(values: Tensor, indices: Tensor, scores: Tensor | None, weight: Ten
     out = torch.empty((*indices.shape[:2], outputs), device=values.device, dtype=values.dtype)
     block = tile(outputs, 16, 128 if rows * outputs >= _PROGRAMS * 128 * 128 else 64)
     row_block = 128 if block == 128 else 64
+    tasks = tiles(rows, row_block) * tiles(outputs, block)
     launch(
         _convolve_kernel,
-        (tiles(rows, row_block) * tiles(outputs, block),),
+        (min(tasks, multiprocessors(values)) if PERSISTENT else tasks,),
         values,
         indices,
         scores,
@@ -54,6 +58,7 @@ def convolve(values: Tensor, indices: Tensor, scores: Tensor | None, weight: Ten
         CHANNELS=tile(values.shape[2], 16, 32),
         SUPER=SUPER_ROWS,
         PRECISION=precision(values),
+        PERSISTENT=PERSISTENT,
     )
     return out
 
@@ -110,26 +115,62 @@ def _convolve_kernel(
     CHANNELS: tl.constexpr,
     SUPER: tl.constexpr,
     PRECISION: tl.constexpr,
+    PERSISTENT: tl.constexpr,
 ) -> None:
-    """Compute blocks of rows by outputs, one after the other, in the order of `task_block`."""
+    """Compute a block of rows by outputs, or, persistent, one block after the other."""
+    if PERSISTENT:
+        tasks = tl.cdiv(rows, ROWS) * tl.cdiv(outputs, OUTPUTS)
+        for task in range(tl.program_id(0), tasks, tl.num_programs(0)):
+            _convolve_block(
+                task, values, indices, scores, weight, bias, out, rows, count, K, length, channels, outputs,
+                ROWS, OUTPUTS, CHANNELS, SUPER, PRECISION,
+            )  # fmt: skip
+    else:
+        _convolve_block(
+            tl.program_id(0), values, indices, scores, weight, bias, out, rows, count, K, length, channels, outputs,
+            ROWS, OUTPUTS, CHANNELS, SUPER, PRECISION,
+        )  # fmt: skip
+
+
+@triton.jit
+def _convolve_block(
+    task: tl.tensor,
+    values: tl.tensor,
+    indices: tl.tensor,
+    scores: tl.tensor,
+    weight: tl.tensor,
+    bias: tl.tensor,
+    out: tl.tensor,
+    rows: tl.tensor,
+    count: tl.tensor,
+    K: tl.tensor,
+    length: tl.tensor,
+    channels: tl.tensor,
+    outputs: tl.tensor,
+    ROWS: tl.constexpr,
+    OUTPUTS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    SUPER: tl.constexpr,
+    PRECISION: tl.constexpr,
+) -> None:
+    """Compute the block of a task: rows are gathered into the left operand, slot by slot of the kernel."""
     row_blocks, o_blocks, c_blocks = tl.cdiv(rows, ROWS), tl.cdiv(outputs, OUTPUTS), tl.cdiv(channels, CHANNELS)
-    for task in range(tl.program_id(0), row_blocks * o_blocks, tl.num_programs(0)):
-        row_block, o_block = task_block(task, row_blocks, o_blocks, SUPER)
-        row, is_row = span(row_block.to(tl.int64) * ROWS, rows, ROWS)
-        o, is_output = span(o_block * OUTPUTS, outputs, OUTPUTS)
-        first = row // count * length
-        total = zeros((ROWS, OUTPUTS), values)
-        for step in range(K * c_blocks):
-            slot = step // c_blocks
-            c, is_channel = span(step % c_blocks * CHANNELS, channels, CHANNELS)
-            source, is_source = neighbors_of(indices, row * K + slot, is_row, first)
-            v = load_rows(values, source, is_source, c, is_channel, channels)
-            v = weighted(v, scores, row * K + slot, is_row)
-            w = load_rows(weight, slot * channels + c, is_channel, o, is_output, outputs)
-            total = multiply(v, w, PRECISION, total)
-        if bias is not None:
-            total += wide(tl.load(bias + o, mask=is_output, other=0.0))[None, :]
-        store_rows(out, total, row, is_row, o, is_output, outputs)
+    row_block, o_block = task_block(task, row_blocks, o_blocks, SUPER)
+    row, is_row = span(row_block.to(tl.int64) * ROWS, rows, ROWS)
+    o, is_output = span(o_block * OUTPUTS, outputs, OUTPUTS)
+    first = row // count * length
+    total = zeros((ROWS, OUTPUTS), values)
+    for step in range(K * c_blocks):
+        slot = step // c_blocks
+        c, is_channel = span(step % c_blocks * CHANNELS, channels, CHANNELS)
+        source, is_source = neighbors_of(indices, row * K + slot, is_row, first)
+        v = load_rows(values, source, is_source, c, is_channel, channels)
+        v = weighted(v, scores, row * K + slot, is_row)
+        w = load_rows(weight, slot * channels + c, is_channel, o, is_output, outputs)
+        total = multiply(v, w, PRECISION, total)
+    if bias is not None:
+        total += wide(tl.load(bias + o, mask=is_output, other=0.0))[None, :]
+    store_rows(out, total, row, is_row, o, is_output, outputs)
 
 
 @triton.jit

@@ -39,6 +39,11 @@ def tiles(length: int, block: int) -> int:
     return triton.cdiv(length, block)
 
 
+def multiprocessors(x: Tensor) -> int:
+    """Return how many multiprocessors the device of x has; two in the interpreter, so that each has many tasks."""
+    return int(torch.cuda.get_device_properties(x.device).multi_processor_count) if x.is_cuda else 2
+
+
 def sum_dtype(values: Tensor) -> torch.dtype:
     """Return the type in which values are summed: float32, or float64 for float64, which only the interpreter gets."""
     return torch.promote_types(values.dtype, torch.float32)

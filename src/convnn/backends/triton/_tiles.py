@@ -46,7 +46,7 @@ def ragged(offsets: tl.tensor, at: tl.tensor) -> tuple[tl.tensor, tl.tensor]:
 def neighbors_of(
     indices: tl.tensor, pair: tl.tensor, is_pair: tl.tensor, first: tl.tensor
 ) -> tuple[tl.tensor, tl.tensor]:
-    """Return the rows that pairs read, numbered from the `first` of their image, and which pairs read one: -1 is none."""
+    """Return the rows that pairs read, numbered from the `first` of their image, and which pairs do: -1 is none."""
     index = tl.load(indices + pair, mask=is_pair, other=-1)
     return first + index, index >= 0
 

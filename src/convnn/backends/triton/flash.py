@@ -1,4 +1,4 @@
-"""Attention between all pairs that a mask or the order leaves: that between blocks, of which empty ones are not visited."""
+"""Attention between the pairs that a mask or the order leaves: that between blocks, without the empty ones."""
 
 import math
 

@@ -62,7 +62,9 @@ def _check(queries: Tensor, keys: Tensor, values: Tensor, slopes: Tensor, chunk:
     check_rows(queries, keys, values)
     check_runs("attend_linearly", values, max(queries.shape[2], values.shape[2]))
     if queries.shape[1] != keys.shape[1]:
-        raise InputError(f"there are {queries.shape[1]} queries and {keys.shape[1]} keys; each position has one of each")
+        raise InputError(
+            f"there are {queries.shape[1]} queries and {keys.shape[1]} keys; each position has one of each"
+        )
     if slopes.shape != queries.shape[:1] or not bool((slopes >= 0).all()):
         raise InputError(f"slopes of shape {tuple(slopes.shape)} must be {queries.shape[0]} numbers of at least 0")
 
