@@ -23,30 +23,40 @@ needs_kernels = pytest.mark.skipif(not RUNS, reason="; ".join(triton.unavailable
 
 @pytest.fixture(autouse=True)
 def poisoned() -> Iterator[None]:
-    """Fill outputs, so that values that a kernel does not write cannot be right by chance; and call helpers quickly.
-
-    The interpreter prepares the language for a kernel, and again for each call of a function in it: half of the time
-    of these tests.
-    """
+    """Fill outputs, so that values that a kernel does not write cannot be right by chance; and interpret quickly."""
 
     def fill(x: Tensor) -> Tensor:
         return x.fill_(float("nan")) if x.is_floating_point() else x.fill_(min(2**30, torch.iinfo(x.dtype).max))
 
     with pytest.MonkeyPatch.context() as patch:
         if triton.INTERPRETS:
-            from triton.runtime.interpreter import InterpretedFunction
-
-            prepare = InterpretedFunction.__call__
-
-            def call(self: InterpretedFunction, *arguments: object, **named: object) -> object:
-                is_ours = self.fn.__module__.startswith("convnn.")
-                return self.rewrite()(*arguments, **named) if is_ours else prepare(self, *arguments, **named)
-
-            patch.setattr(InterpretedFunction, "__call__", call)
+            _prepare_once_a_launch(patch)
         for owner, name in ((torch, "empty"), (torch, "empty_like"), (Tensor, "new_empty")):
             allocate = getattr(owner, name)
             patch.setattr(owner, name, lambda *sizes, _allocate=allocate, **kind: fill(_allocate(*sizes, **kind)))
         yield
+
+
+def _prepare_once_a_launch(patch: pytest.MonkeyPatch) -> None:
+    """Let the interpreter replace the language's functions once a launch, not in each call: half of the time."""
+    from triton.runtime.interpreter import GridExecutor, InterpretedFunction
+
+    launch, call_anew = GridExecutor.__call__, InterpretedFunction.__call__
+    prepared: set[str] = set()
+
+    def begin(self: GridExecutor, *arguments: object, **named: object) -> None:
+        prepared.clear()
+        launch(self, *arguments, **named)
+
+    def call(self: InterpretedFunction, *arguments: object, **named: object) -> object:
+        module = self.fn.__module__
+        if module in prepared:
+            return self.rewrite()(*arguments, **named)
+        prepared.add(module)
+        return call_anew(self, *arguments, **named)
+
+    patch.setattr(GridExecutor, "__call__", begin)
+    patch.setattr(InterpretedFunction, "__call__", call)
 
 
 def rows(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:

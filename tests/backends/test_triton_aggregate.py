@@ -5,10 +5,12 @@ from itertools import product
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from convnn.backends import reference, triton
+from convnn.errors import InputError
 from pairwise import one_in, only
-from triton_kernels import DTYPES, TOLERANCES, needs_kernels, neighbors, poisoned, rows  # noqa: F401  fixtures
+from triton_kernels import DEVICE, DTYPES, TOLERANCES, needs_kernels, neighbors, poisoned, rows  # noqa: F401  fixtures
 
 # The interpreter computes with NumPy, which warns of every NaN and overflow.
 pytestmark = [needs_kernels, pytest.mark.filterwarnings("ignore::RuntimeWarning")]
@@ -108,3 +110,34 @@ def check_convolve(
             torch.testing.assert_close(one, expected, **tolerance)
     for one, again in zip(found, triton.convolve_backward(*arguments), strict=True):
         assert one is again is None or torch.equal(one, again)
+
+
+@pytest.mark.parametrize("groups", [1, 3], ids=["dense", "depthwise"])
+def test_index_minus_one_is_no_neighbour(groups: int) -> None:
+    values, indices, scores, weight = case(2, 9, 10, 3, 6, 4, groups, True)
+    absent = torch.where(torch.arange(4, device=DEVICE) == indices % 4, -1, indices)
+    padded, named = torch.cat([values, values.new_zeros(2, 1, 3)], 1), absent % 11  # a row of zeros after the others
+    out = triton.convolve(values, absent, scores, weight, None, groups)
+    torch.testing.assert_close(out, reference.convolve(padded, named, scores, weight, None, groups))
+    grad, needs = rows(*out.shape, seed=5), [True, True, True]
+    found = triton.convolve_backward(grad, values, absent, scores, weight, groups, needs)
+    of_padded, *others = reference.convolve_backward(grad, padded, named, scores, weight, groups, needs)
+    torch.testing.assert_close(found, (of_padded[:, :10], *others), **TOLERANCES[torch.float32])
+
+
+@pytest.mark.skipif(not triton.INTERPRETS, reason="indices are checked only in the interpreter")
+@pytest.mark.parametrize("wrong", [-2, 10])
+def test_indices_outside_are_found_in_the_interpreter(wrong: int) -> None:
+    values, indices, scores, weight = case(1, 2, 10, 3, 3, 2, 1, False)
+    indices[0, 1, 1] = wrong
+    with pytest.raises(InputError, match="must be those of 10 rows, or -1 for none"):
+        triton.convolve(values, indices, scores, weight, None, 1)
+
+
+def test_a_window_is_a_convolution() -> None:
+    x, weight = rows(1, 3, 5, 6), rows(4, 3, 3, 3, seed=1)
+    places = torch.full((7, 8), -1, device=DEVICE)
+    places[1:-1, 1:-1] = torch.arange(30, device=DEVICE).view(5, 6)
+    indices = places.unfold(0, 3, 1).unfold(1, 3, 1).reshape(1, 30, 9)
+    out = triton.convolve(x.flatten(2).mT, indices, None, weight.flatten(2), None, 1)
+    torch.testing.assert_close(out.mT.view(1, 4, 5, 6), F.conv2d(x, weight, padding=1), rtol=1e-4, atol=1e-4)

@@ -1,0 +1,1 @@
+"""A harness for kernels: whether they compute what a definition says, forward and backward, and how fast."""
