@@ -42,7 +42,7 @@ class Launch(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The kernel's module and name, such as "attend._attend_kernel"."""
+        """The kernel's module and name, such as "blocks._attend_kernel"."""
         return f"{self.kernel.fn.__module__.rpartition('.')[2]}.{self.kernel.fn.__name__}"
 
 

@@ -3,7 +3,6 @@
 What this cannot see: races, time, conflicts of banks.
 """
 
-import os
 import re
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -26,6 +25,9 @@ SHARED = {80: 163 * 1024, 90: 227 * 1024}
 """Bytes of shared memory of a program on an A100 and an H100."""
 CONSUMER = 99 * 1024
 METRICS = ("cosine", "euclidean", "matmul")
+
+SPILLED = {"blocks._gradient_of_keys_kernel": 128}
+"""Bytes of registers that a thread of some kernels keeps in local memory: known, and to grow no further."""
 
 Call = Callable[[torch.dtype], object]
 
@@ -63,13 +65,12 @@ def pick(metric: str, unlike: bool) -> Call:
 def largest(scored: bool, centered: bool) -> Call:
     scores = rows(2, 64, 9) if scored else None
     absent = torch.zeros(2, 64, 9, dtype=torch.bool) if scored else None
-    return lambda dtype: triton.largest(
-        rows(2, 96, 32, dtype=dtype),
-        choice(64, 96, 9),
-        scores,
-        absent,
-        rows(2, 64, 32, dtype=dtype) if centered else None,
-    )
+
+    def call(dtype: torch.dtype) -> None:
+        centers = rows(2, 64, 32, dtype=dtype) if centered else None
+        triton.largest(rows(2, 96, 32, dtype=dtype), choice(64, 96, 9), scores, absent, centers)
+
+    return call
 
 
 def score_pairs(metric: str) -> Call:
@@ -91,6 +92,11 @@ def convolve(width: int, groups: int, scored: bool, count: int = 64) -> Call:
     return call
 
 
+def convolve_forward(width: int) -> Call:
+    weight = rows(width, width, 9)
+    return lambda dtype: triton.convolve(rows(2, 96, width, dtype=dtype), choice(64, 96, 9), None, weight, None, 1)
+
+
 def attend_to_blocks(width: int) -> Call:
     def call(dtype: torch.dtype) -> None:
         x = rows(2, 128, width, dtype=dtype)
@@ -103,7 +109,7 @@ def attend_to_blocks(width: int) -> Call:
 
 def attend(width: int, masked: bool, causal: bool) -> Call:
     # As on a GPU: the check of the device is not asked here.
-    from convnn.backends.triton.attend import Pairs, attend_to_pairs, gradients_of_pairs
+    from convnn.backends.triton.blocks import Pairs, attend_to_pairs, gradients_of_pairs
 
     def call(dtype: torch.dtype) -> None:
         x = rows(2, 128, width, dtype=dtype)
@@ -125,7 +131,7 @@ def gather_rows(dtype: torch.dtype) -> None:
     triton.gather_rows(rows(9, 64, dtype=dtype), torch.arange(4), rows(4, 64, dtype=dtype))
 
 
-CALLS: dict[str, Call] = {"gather rows": gather_rows}
+CALLS: dict[str, Call] = {"gather rows": gather_rows, "dense 16, forward": convolve_forward(16)}
 for metric in METRICS:
     CALLS |= {f"search {metric}, {c} channels, K={K}, {'known' if known else 'any'}": search(metric, c, K, known)
               for c in (3, 64) for K in (9, 80) for known in (False, True)}  # fmt: skip
@@ -143,10 +149,14 @@ for width in (16, 64, 128, 256):
               for masked, causal in ((True, False), (False, True), (True, True))}  # fmt: skip
     CALLS |= {f"linear attention {width}, backwards={way}": attend_linearly(width, way) for way in (False, True)}
 
-USUAL = {("attention 64, masked=True, causal=True", 90, torch.bfloat16), ("dense 64, scored=True", 80, torch.float16)}
-CASES = [(name, capability, dtype) for name in CALLS for capability in SHARED for dtype in DTYPES]
+CASES = [
+    (name, capability, dtype)
+    for name in CALLS
+    for capability, dtype in ((90, torch.bfloat16), (80, torch.bfloat16), (80, torch.float16), (90, torch.float32))
+]
+USUAL = {("linear attention 64, backwards=False", 90, torch.bfloat16), ("dense 16, forward", 80, torch.float16)}
 
-MULTIPLY = ("dense._convolve_block", "_dense._convolve_kernel", "_dense._weight_kernel", "attend.", "linear.")
+MULTIPLY = ("_dense._convolve_kernel", "_dense._weight_kernel", "blocks.", "linear.")
 
 
 @pytest.mark.parametrize(("name", "capability", "dtype"), only(USUAL.__contains__, CASES), ids=str)
@@ -155,24 +165,18 @@ def test_kernels_compile(name: str, capability: int, dtype: torch.dtype) -> None
         CALLS[name](dtype)
     assert launches
     for launch in dict.fromkeys(launches):
-        check_code(launch, compiled(launch, capability), capability, dtype)
+        check_code(launch, compiled(launch, capability), capability, dtype, is_aligned="dense 3," not in name)
 
 
-def check_code(launch: "Launch", code: "Compiled", capability: int, dtype: torch.dtype) -> None:
+def check_code(launch: "Launch", code: "Compiled", capability: int, dtype: torch.dtype, *, is_aligned: bool) -> None:
     """Check that half types are multiplied by tensor cores from tiles that are copied ahead, and that all fits."""
     assert code.shared <= SHARED[capability], launch.name
     if dtype != torch.float32 and launch.name.startswith(MULTIPLY):
         assert code.count("wgmma.mma_async" if capability == 90 else "mma.sync"), launch.name
-        assert code.count("cp.async.c"), launch.name
+        # Rows that begin at any address are not copied ahead: a width that 8 does not divide costs the pipeline.
+        assert bool(code.count("cp.async.c")) is is_aligned, launch.name
         if "256" not in str(launch.constants):
             assert code.shared <= CONSUMER, launch.name
-    if os.environ.get("CONVNN_SHOW_KERNELS"):
-        print(
-            f"{capability} {str(dtype)[6:]:9} {launch.name:42} {code.shared / 1024:4.0f} KiB, spilled {code.spilled()}"
-        )
-    assert code.spilled() <= SPILLED.get((launch.name, capability), 0), launch.name
+    if (spilled := code.spilled()) > SPILLED.get(launch.name, 0):
+        pytest.fail(f"{launch.name} keeps {spilled} bytes of registers in memory")
     assert re.search(r"\.target sm_" + str(capability), code.ptx)
-
-
-SPILLED: dict[tuple[str, int], int] = {}
-"""Bytes of registers that a thread of some kernels keeps in local memory: known, and to grow no further."""

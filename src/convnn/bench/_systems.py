@@ -28,4 +28,22 @@ def register_traces() -> None:
     )
 
 
+def register_tiles() -> None:
+    """Register the vocabulary of the Triton kernels."""
+    register_system(
+        System(
+            family="bench",
+            name="ThunderKittens: tiles",
+            number=110,
+            selects="rows by index, or the keys that a mask and the order leave",
+            weighs="products of tiles; a softmax that is summed as its scores come; decay with distance",
+            aggregates="sums in registers, stored once; blocks in an order that finds in the cache what it reads",
+            paper="arXiv 2410.20399",
+            checked="formulas in float64, forward and all gradients, in the interpreter; compiled for sm_80, sm_90",
+            where="convnn.backends.triton.attend convnn.backends.triton.attend_linearly",
+        )
+    )
+
+
 register_traces()
+register_tiles()

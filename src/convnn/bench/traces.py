@@ -78,8 +78,8 @@ def trace_statistics(traces: Table, *, bins: int = 5) -> dict[str, NDArray[Any] 
     Returns:
         `task_ids` ascending, and for each task `mean_length`, `accuracy` and `best_speedup`. `length_gap`, for tasks
         with right and wrong traces, the mean length of the right less that of the wrong, and `shorter_fraction`, the
-        share of these tasks with a negative one. `accuracy_by_length` and `fast_1_by_length`, the share that is right, and the
-        share that is faster than the definition, in each of `bins` bins of the ranks of length inside of a task.
+        share of these tasks with a negative one. `accuracy_by_length` and `fast_1_by_length`, the share that is right,
+        and the share that is faster than the definition, in each of `bins` bins of ranks of length inside of a task.
         `difficulty_spearman`, the rank correlation of mean length and accuracy over tasks, NaN if one is constant.
 
     Raises:

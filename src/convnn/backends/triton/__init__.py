@@ -27,8 +27,8 @@ MAX_HEAD = 256
 _MODULE_OF = {
     "nearest": "select",
     "nearest_in_lists": "lists",
-    "attend_to_blocks": "attend",
-    "attend_to_blocks_backward": "attend",
+    "attend_to_blocks": "blocks",
+    "attend_to_blocks_backward": "blocks",
     "attend": "flash",
     "attend_backward": "flash",
     "attend_linearly": "linear",

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from convnn.backends.triton._checks import check_block, check_rows, check_runs
 from convnn.backends.triton._launch import computing_on, sum_dtype
-from convnn.backends.triton.attend import Pairs, attend_to_pairs, gradients_of_pairs
+from convnn.backends.triton.blocks import Pairs, attend_to_pairs, gradients_of_pairs
 from convnn.errors import InputError
 
 
