@@ -1,28 +1,31 @@
-"""Triton kernels on a GPU: agreement with the definition, then cost.
+"""Triton kernels on a GPU: agreement with the definition and with published numbers, then cost, in under ten minutes.
 
-    PYTHONPATH=src python -m benchmarks.gpu [--quick] [--out results.json]
+    PYTHONPATH=src python -m benchmarks.gpu [--quick] [--out gpu.json]
 
-It needs only torch and triton. Cases that disagree are not timed. With --interpret-check the comparison runs on tiny
-shapes in Triton's interpreter, without a GPU.
+It needs only torch, triton and safetensors. What disagrees is not timed, and what there is no time for is named. With
+--dry all of it runs in Triton's interpreter, without a GPU, in tiny sizes: the times then mean nothing.
 """
 
 import argparse
 import json
 import os
-import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TRITON_INTERPRET", str(int("--interpret-check" in sys.argv)))  # before kernels are defined
+os.environ.setdefault("TRITON_INTERPRET", str(int("--dry" in sys.argv)))  # before kernels are defined
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks import tiles
+from benchmarks.clock import Clock
 from benchmarks.contestants import VGG11, Case, K, PlainConvNN, inner_positions
 from convnn.backends import reference, triton
+from convnn.files import write_atomically
 from convnn.models.vgg import vgg11
 from convnn.nn import ConvNN2d, layer_factory
 from convnn.ops import blocks, select
@@ -100,61 +103,36 @@ def padded_rows(case: Case, device: str) -> tuple[Tensor, Tensor]:
 # Time.
 
 
-def medians(contestants: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Return the median milliseconds of each contestant, interleaved so that clock changes affect all of them."""
-    for contestant in contestants.values():
-        for _ in range(3):
-            contestant()
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(repeats):
-        for name, contestant in contestants.items():
-            start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-            start.record()
-            contestant()
-            end.record()
-            end.synchronize()
-            times[name].append(start.elapsed_time(end))
-    return {name: statistics.median(measured) for name, measured in times.items()}
-
-
-def peak_gigabytes(contestant: Callable[[], object]) -> float:
-    torch.cuda.synchronize()
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
-    contestant()
-    torch.cuda.synchronize()
-    return torch.cuda.max_memory_allocated() / 2**30
-
-
 def step(layer: Callable[[Tensor], Tensor], x: Tensor) -> None:
     """Run forward and backward."""
     layer(x).square().mean().backward()
 
 
-def time_layer(case: Case, repeats: int) -> dict[str, Any]:
+def time_layer(case: Case, clock: Clock) -> dict[str, Any]:
     """Measure forward and backward of each contestant's layer, and the Triton operators one by one."""
-    x = torch.randn(case.batch, case.inputs, case.side, case.side, device="cuda", requires_grad=True)
+    device = clock.device
+    x = torch.randn(case.batch, case.inputs, case.side, case.side, device=device, requires_grad=True)
     channels_last = x.detach().to(memory_format=torch.channels_last).requires_grad_()
-    convolution = nn.Conv2d(case.inputs, case.outputs, 3, padding=1).to("cuda", memory_format=torch.channels_last)
-    layers = {name: ConvNN2d(case.inputs, case.outputs, K=K, backend=name).cuda() for name in ("reference", "triton")}
-    plain = PlainConvNN(case.inputs, case.outputs).cuda()
-    contestants: dict[str, Callable[[], object]] = {name: partial(step, layer, x) for name, layer in layers.items()}
+    convolution = nn.Conv2d(case.inputs, case.outputs, 3, padding=1).to(device, memory_format=torch.channels_last)
+    layers = {name: ConvNN2d(case.inputs, case.outputs, K=K, backend=name) for name in ("reference", "triton")}
+    plain = PlainConvNN(case.inputs, case.outputs).to(device)
+    contestants: dict[str, Callable[[], object]] = {
+        name: partial(step, layer.to(device), x) for name, layer in layers.items()
+    }
     contestants |= {"conv3x3": partial(step, convolution, channels_last), "topk+gather": partial(step, plain, x)}
-    milliseconds = medians(contestants, repeats)
-    gigabytes = {name: peak_gigabytes(contestant) for name, contestant in contestants.items()}
     return {
         "case": str(case),
-        "ms": milliseconds,
-        "GB": gigabytes,
-        "triton ms": medians(operators(case, layers["triton"].weight.detach()), repeats),
+        "ms": clock.medians(contestants),
+        "GB": {name: clock.gigabytes(contestant) for name, contestant in contestants.items()},
+        "triton ms": clock.medians(operators(case, layers["triton"].weight.detach(), device)),
     }
 
 
-def operators(case: Case, weight: Tensor) -> dict[str, Callable[[], object]]:
-    keys, positions = padded_rows(case, "cuda")
+def operators(case: Case, weight: Tensor, device: str) -> dict[str, Callable[[], object]]:
+    keys, positions = padded_rows(case, device)
     queries = keys[:, positions]
     indices = triton.nearest(queries, keys, K, "cosine", positions, None)
-    grad = torch.randn(case.batch, len(positions), case.outputs, device="cuda")
+    grad = torch.randn(case.batch, len(positions), case.outputs, device=device)
     backward = partial(triton.convolve_backward, grad, keys, indices, None, weight, 1)
     return {
         "nearest": partial(triton.nearest, queries, keys, K, "cosine", positions, None),
@@ -167,19 +145,21 @@ def operators(case: Case, weight: Tensor) -> dict[str, Callable[[], object]]:
     }
 
 
-def time_networks(batch: int, repeats: int) -> list[dict[str, Any]]:
+def time_networks(batch: int, clock: Clock, layers: Sequence[str]) -> list[dict[str, Any]]:
     """Measure training steps of VGG11 with every layer, with the automatic backend and with the definition."""
-    images = torch.randn(batch, 3, 32, 32, device="cuda")
-    labels = torch.randint(10, (batch,), device="cuda")
+    images = torch.randn(batch, 3, 32, 32, device=clock.device)
+    labels = torch.randint(10, (batch,), device=clock.device)
     results = []
-    for name in ("Conv2d", "ConvNN", "Branching", "ConvNN_Attn"):
+    for name in layers:
+        if not clock.has_time_for(f"VGG11 of {name}"):
+            continue
         contestants: dict[str, Callable[[], object]] = {}
         for backend in ("auto",) if name == "Conv2d" else ("auto", "reference"):
-            model = vgg11(layer_factory(name, K=K, branch_ratio=0.5, backend=backend)).cuda()
+            model = vgg11(layer_factory(name, K=K, branch_ratio=0.5, backend=backend)).to(clock.device)
             optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
             contestants[backend] = partial(train_step, model, optimizer, images, labels)
-        milliseconds = medians(contestants, repeats)
-        gigabytes = {backend: peak_gigabytes(contestant) for backend, contestant in contestants.items()}
+        milliseconds = clock.medians(contestants)
+        gigabytes = {backend: clock.gigabytes(contestant) for backend, contestant in contestants.items()}
         results.append({"case": f"VGG11 of {name}, batch {batch}", "ms": milliseconds, "GB": gigabytes})
         print_result(results[-1])
     return results
@@ -201,46 +181,64 @@ def print_result(result: dict[str, Any]) -> None:
         print(" " * 34 + "triton: " + ", ".join(f"{name} {ms:.3f}" for name, ms in result["triton ms"].items()))
 
 
-def compare(cases: list[Case], device: str) -> list[Case]:
-    """Return the cases on which Triton agrees with the definition, and print the others."""
-    agreeing = []
+def compare(cases: list[Case], device: str) -> dict[str, list[str]]:
+    """Return what Triton computes differently from the definition in each case, and print it."""
+    found = {}
     for case in cases:
-        found = disagreements(case, device)
-        print(f"{case!s:<34}" + ("agrees" if not found else "DISAGREES, not timed: " + "; ".join(found)), flush=True)
-        if not found:
-            agreeing.append(case)
-    return agreeing
+        found[str(case)] = names = disagreements(case, device)
+        print(f"{case!s:<34}" + ("agrees" if not names else "DISAGREES, not timed: " + "; ".join(names)), flush=True)
+    return found
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Compare everything, then measure what agrees, while there is time."""
+    device = "cpu" if options.dry else "cuda"
+    clock = Clock(device, 1 if options.dry else 7 if options.quick else 15, options.minutes)
+    cases = [Case(32 if options.quick else 256, *shape) for shape in VGG11] + [LARGE_MAP]
+    if options.dry:
+        cases = [Case(1, 4, 3, 5), Case(2, 3, 12, 4)]
+    report: dict[str, Any] = {
+        "device": "Triton's interpreter" if options.dry else torch.cuda.get_device_name(),
+        "torch": torch.__version__,
+        "triton": import_module("triton").__version__,
+        "tolerance": TOLERANCE,
+    }
+    print(*report.values())
+    report["disagreements"] = compare(cases, device)
+    report["published"] = tiles.parity(device)
+    agreeing = [case for case in cases if not report["disagreements"][str(case)]]
+    report["layers"] = []
+    for case in agreeing[:1] if options.dry else agreeing:
+        if clock.has_time_for(str(case)):
+            report["layers"].append(time_layer(case, clock))
+            print_result(report["layers"][-1])
+    all_agree = all(row["agrees"] for row in report["published"])
+    report["tiles"] = tiles.times(tiles.TINY if options.dry else tiles.FULL, clock) if all_agree else []
+    report["networks"] = []
+    if agreeing == cases:
+        layers = ("Conv2d",) if options.dry else ("Conv2d", "ConvNN", "Branching", "ConvNN_Attn")
+        report["networks"] = time_networks(1 if options.dry else cases[0].batch, clock, layers)
+    report["left out"] = clock.left_out
+    report["agrees"] = agreeing == cases and all_agree
+    return report
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="batch 32 and fewer repeats")
-    parser.add_argument("--out", type=Path, help="write the results as JSON")
-    parser.add_argument(
-        "--interpret-check", action="store_true", help="only compare tiny shapes in Triton's interpreter"
-    )
+    parser.add_argument("--minutes", type=float, default=8, help="time after which nothing more is measured")
+    parser.add_argument("--out", type=Path, default=Path("gpu.json"), help="the results, JSON")
+    parser.add_argument("--dry", action="store_true", help="run in Triton's interpreter, in tiny sizes")
     options = parser.parse_args()
     torch.manual_seed(0)
-    if options.interpret_check:
-        tiny = [Case(1, 4, 3, 5), Case(2, 3, 12, 4)]
-        return 0 if compare(tiny, "cpu") == tiny else 1
-    if not torch.cuda.is_available() or triton.unavailable_reasons():
-        print("nothing to time:", "; ".join(triton.unavailable_reasons() or ["there is no CUDA device"]))
+    if triton.unavailable_reasons():
+        print("nothing to measure:", "; ".join(triton.unavailable_reasons()))
         return 0
-    batch, repeats = (32, 7) if options.quick else (256, 15)
-    cases = [Case(batch, *shape) for shape in VGG11] + [LARGE_MAP]
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}; tolerance {TOLERANCE:g} of the largest number")
-    agreeing = compare(cases, "cuda")
-    results = []
-    for case in agreeing:
-        results.append(time_layer(case, repeats))
-        print_result(results[-1])
-    if agreeing == cases:
-        results += time_networks(batch, repeats)
-    if options.out:
-        report = {"device": torch.cuda.get_device_name(), "torch": torch.__version__, "results": results}
-        options.out.write_text(json.dumps(report, indent=2) + "\n")
-    return 0 if agreeing == cases else 1
+    report = measure(options)
+    write_atomically(options.out, json.dumps(report, indent=2) + "\n")
+    print("left out for lack of time:", ", ".join(report["left out"]) or "nothing")
+    print(options.out)
+    return 0 if report["agrees"] else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The compiled core, for every instruction set of this machine."""
+"""The compiled core, for every instruction set of this machine, and a search in Triton that keeps few neighbours."""
 
 from importlib import import_module
 
@@ -21,3 +21,11 @@ def core(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     for caller in (cpu, _sliding):
         monkeypatch.setattr(caller, "core", module)
     return request.param
+
+
+@pytest.fixture
+def few_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep four neighbours in registers, so that more of them need a second pass."""
+    from convnn.backends.triton import select as kernels
+
+    monkeypatch.setattr(kernels, "MAX_SLOTS", 4)

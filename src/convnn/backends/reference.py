@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
+from convnn.backends._attention import attend, attend_linearly  # noqa: F401  # operators of this backend
 from convnn.backends._bi_wkv import bi_wkv, bi_wkv_backward  # noqa: F401
 from convnn.backends._delta_rule import delta_rule, delta_rule_backward  # noqa: F401
 from convnn.backends._ragged import (  # noqa: F401  # operators of this backend

@@ -22,7 +22,7 @@ if INTERPRETS:
     DTYPES = (torch.float16, torch.float32)  # the interpreter multiplies the bits of bfloat16 matrices as integers
 
 MAX_HEAD = 256
-"""The largest width of queries, keys and values that block-sparse attention keeps in registers."""
+"""The largest width of queries, keys and values that attention keeps in registers."""
 
 MAX_STATE = 128
 """The largest side of the state of the delta rule, which a program keeps in registers."""
@@ -30,8 +30,12 @@ MAX_STATE = 128
 _MODULE_OF = {
     "nearest": "select",
     "nearest_in_lists": "lists",
-    "attend_to_blocks": "attend",
-    "attend_to_blocks_backward": "attend",
+    "attend_to_blocks": "blocks",
+    "attend_to_blocks_backward": "blocks",
+    "attend": "flash",
+    "attend_backward": "flash",
+    "attend_linearly": "linear",
+    "attend_linearly_backward": "linear",
     "one_of_each": "choose",
     "largest": "maximum",
     "similarity": "weigh",
@@ -44,6 +48,9 @@ _MODULE_OF = {
     "delta_rule": "scan",
     "delta_rule_backward": "scan",
 }
+
+_IN_HEADS = ("attend_to_blocks", "attend", "attend_linearly")
+_ALSO_DOUBLE = ("attend", "attend_linearly")  # in the interpreter, to be compared to the last digits
 
 _MADE_OF_OTHERS = ("nearest_in_clusters",)
 
@@ -69,12 +76,14 @@ def unsupported_reasons(request: Request) -> list[str]:
     reasons = unavailable_reasons()
     if request.device.type != "cuda" and not (INTERPRETS and request.device.type == "cpu"):
         reasons.append(f"device must be cuda, or cpu under TRITON_INTERPRET=1, not {request.device.type}")
-    if request.dtype not in DTYPES:
+    if request.dtype not in DTYPES and not (
+        INTERPRETS and request.dtype == torch.float64 and request.operator in _ALSO_DOUBLE
+    ):
         names = ", ".join(_name(dtype) for dtype in DTYPES)
         reasons.append(f"dtype must be one of {names}, not {_name(request.dtype)}")
     if request.operator not in _MODULE_OF and request.operator not in _MADE_OF_OTHERS:
         reasons.append(f"there is no kernel for {request.operator}")
-    if request.operator == "attend_to_blocks" and request.channels > MAX_HEAD:
+    if request.operator in _IN_HEADS and request.channels > MAX_HEAD:
         reasons.append(f"heads must have at most {MAX_HEAD} channels, not {request.channels}")
     if request.operator == "delta_rule" and request.channels > MAX_STATE:
         reasons.append(f"the state of a head must have sides of at most {MAX_STATE}, not {request.channels}")

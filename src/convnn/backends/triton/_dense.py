@@ -10,10 +10,25 @@ import triton.language as tl
 from torch import Tensor
 
 from convnn.backends.triton._dense_spread import spread
-from convnn.backends.triton._launch import launch, precision, sum_of_parts, tile, tiles
+from convnn.backends.triton._launch import launch, multiprocessors, precision, sum_of_parts, tile, tiles
+from convnn.backends.triton._tiles import (
+    SUPER_ROWS,
+    load_rows,
+    multiply,
+    neighbors_of,
+    span,
+    store_rows,
+    task_block,
+    weighted,
+    wide,
+    zeros,
+)
 
 __all__ = ["convolve", "gradient_of_weight", "spread"]
 
+PERSISTENT = False
+"""Whether as many programs as run at a time take one block after the other. Compiled for sm_90, the loop costs 40
+registers, so that half as many programs run at a time; which is faster, `python -m benchmarks.gpu` measures."""
 _PROGRAMS = 256  # fills a large GPU; constant, because the split of a sum decides its rounding
 
 
@@ -23,9 +38,10 @@ def convolve(values: Tensor, indices: Tensor, scores: Tensor | None, weight: Ten
     out = torch.empty((*indices.shape[:2], outputs), device=values.device, dtype=values.dtype)
     block = tile(outputs, 16, 128 if rows * outputs >= _PROGRAMS * 128 * 128 else 64)
     row_block = 128 if block == 128 else 64
+    tasks = tiles(rows, row_block) * tiles(outputs, block)
     launch(
         _convolve_kernel,
-        (tiles(rows, row_block) * tiles(outputs, block),),
+        (min(tasks, multiprocessors(values)) if PERSISTENT else tasks,),
         values,
         indices,
         scores,
@@ -40,7 +56,9 @@ def convolve(values: Tensor, indices: Tensor, scores: Tensor | None, weight: Ten
         ROWS=row_block,
         OUTPUTS=block,
         CHANNELS=tile(values.shape[2], 16, 32),
+        SUPER=SUPER_ROWS,
         PRECISION=precision(values),
+        PERSISTENT=PERSISTENT,
     )
     return out
 
@@ -95,33 +113,64 @@ def _convolve_kernel(
     ROWS: tl.constexpr,
     OUTPUTS: tl.constexpr,
     CHANNELS: tl.constexpr,
+    SUPER: tl.constexpr,
+    PRECISION: tl.constexpr,
+    PERSISTENT: tl.constexpr,
+) -> None:
+    """Compute a block of rows by outputs, or, persistent, one block after the other."""
+    if PERSISTENT:
+        tasks = tl.cdiv(rows, ROWS) * tl.cdiv(outputs, OUTPUTS)
+        for task in range(tl.program_id(0), tasks, tl.num_programs(0)):
+            _convolve_block(
+                task, values, indices, scores, weight, bias, out, rows, count, K, length, channels, outputs,
+                ROWS, OUTPUTS, CHANNELS, SUPER, PRECISION,
+            )  # fmt: skip
+    else:
+        _convolve_block(
+            tl.program_id(0), values, indices, scores, weight, bias, out, rows, count, K, length, channels, outputs,
+            ROWS, OUTPUTS, CHANNELS, SUPER, PRECISION,
+        )  # fmt: skip
+
+
+@triton.jit
+def _convolve_block(
+    task: tl.tensor,
+    values: tl.tensor,
+    indices: tl.tensor,
+    scores: tl.tensor,
+    weight: tl.tensor,
+    bias: tl.tensor,
+    out: tl.tensor,
+    rows: tl.tensor,
+    count: tl.tensor,
+    K: tl.tensor,
+    length: tl.tensor,
+    channels: tl.tensor,
+    outputs: tl.tensor,
+    ROWS: tl.constexpr,
+    OUTPUTS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    SUPER: tl.constexpr,
     PRECISION: tl.constexpr,
 ) -> None:
-    """Compute a tile of rows by a tile of outputs; adjacent programs share the rows, which then come from the cache."""
-    o_blocks = tl.cdiv(outputs, OUTPUTS)
-    row = (tl.program_id(0) // o_blocks).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-    o = tl.program_id(0) % o_blocks * OUTPUTS + tl.arange(0, OUTPUTS)
-    is_row, is_output = row < rows, o < outputs
+    """Compute the block of a task: rows are gathered into the left operand, slot by slot of the kernel."""
+    row_blocks, o_blocks, c_blocks = tl.cdiv(rows, ROWS), tl.cdiv(outputs, OUTPUTS), tl.cdiv(channels, CHANNELS)
+    row_block, o_block = task_block(task, row_blocks, o_blocks, SUPER)
+    row, is_row = span(row_block.to(tl.int64) * ROWS, rows, ROWS)
+    o, is_output = span(o_block * OUTPUTS, outputs, OUTPUTS)
     first = row // count * length
-    c_blocks = tl.cdiv(channels, CHANNELS)
-    total = tl.zeros((ROWS, OUTPUTS), tl.float32)
+    total = zeros((ROWS, OUTPUTS), values)
     for step in range(K * c_blocks):
         slot = step // c_blocks
-        c = step % c_blocks * CHANNELS + tl.arange(0, CHANNELS)
-        is_channel = c < channels
-        source = first + tl.load(indices + row * K + slot, mask=is_row, other=0)
-        mask = is_row[:, None] & is_channel[None, :]
-        v = tl.load(values + source[:, None] * channels + c[None, :], mask=mask, other=0.0)
-        if scores is not None:
-            s = tl.load(scores + row * K + slot, mask=is_row, other=0.0).to(v.dtype)
-            v = (v * s[:, None]).to(values.dtype.element_ty)
-        mask = is_channel[:, None] & is_output[None, :]
-        w = tl.load(weight + (slot * channels + c)[:, None] * outputs + o[None, :], mask=mask, other=0.0)
-        total = tl.dot(v, w, total, input_precision=PRECISION)
+        c, is_channel = span(step % c_blocks * CHANNELS, channels, CHANNELS)
+        source, is_source = neighbors_of(indices, row * K + slot, is_row, first)
+        v = load_rows(values, source, is_source, c, is_channel, channels)
+        v = weighted(v, scores, row * K + slot, is_row)
+        w = load_rows(weight, slot * channels + c, is_channel, o, is_output, outputs)
+        total = multiply(v, w, PRECISION, total)
     if bias is not None:
-        total += tl.load(bias + o, mask=is_output, other=0.0).to(tl.float32)[None, :]
-    mask = is_row[:, None] & is_output[None, :]
-    tl.store(out + row[:, None] * outputs + o[None, :], total.to(out.dtype.element_ty), mask=mask)
+        total += wide(tl.load(bias + o, mask=is_output, other=0.0))[None, :]
+    store_rows(out, total, row, is_row, o, is_output, outputs)
 
 
 @triton.jit
@@ -147,21 +196,14 @@ def _weight_kernel(
     o_blocks, c_blocks = tl.cdiv(outputs, OUTPUTS), tl.cdiv(channels, CHANNELS)
     program, part = tl.program_id(0), tl.program_id(1).to(tl.int64)
     slot = program // (o_blocks * c_blocks)
-    o = program // c_blocks % o_blocks * OUTPUTS + tl.arange(0, OUTPUTS)
-    c = program % c_blocks * CHANNELS + tl.arange(0, CHANNELS)
-    is_output, is_channel = o < outputs, c < channels
-    total = tl.zeros((OUTPUTS, CHANNELS), tl.float32)
+    o, is_output = span(program // c_blocks % o_blocks * OUTPUTS, outputs, OUTPUTS)
+    c, is_channel = span(program % c_blocks * CHANNELS, channels, CHANNELS)
+    total = zeros((OUTPUTS, CHANNELS), values)
     for start in range(0, rows_per_part, ROWS):
-        row = part * rows_per_part + start + tl.arange(0, ROWS)
-        is_row = row < rows
-        source = row // count * length + tl.load(indices + row * K + slot, mask=is_row, other=0)
-        mask = is_row[:, None] & is_channel[None, :]
-        v = tl.load(values + source[:, None] * channels + c[None, :], mask=mask, other=0.0)
-        if scores is not None:
-            s = tl.load(scores + row * K + slot, mask=is_row, other=0.0).to(v.dtype)
-            v = (v * s[:, None]).to(values.dtype.element_ty)
-        mask = is_output[:, None] & is_row[None, :]
-        g = tl.load(grad + row[None, :] * outputs + o[:, None], mask=mask, other=0.0)
-        total = tl.dot(g, v, total, input_precision=PRECISION)
-    at = ((part * K + slot) * outputs + o[:, None]) * channels + c[None, :]
-    tl.store(partial + at, total, mask=is_output[:, None] & is_channel[None, :])
+        row, is_row = span(part * rows_per_part + start, rows, ROWS)
+        source, is_source = neighbors_of(indices, row * K + slot, is_row, row // count * length)
+        v = load_rows(values, source, is_source, c, is_channel, channels)
+        v = weighted(v, scores, row * K + slot, is_row)
+        g = load_rows(grad, o, is_output, row, is_row, 1, outputs)
+        total = multiply(g, v, PRECISION, total)
+    store_rows(partial, total, (part * K + slot) * outputs + o, is_output, c, is_channel, channels)

@@ -10,8 +10,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from convnn.backends.triton._launch import launch, tile, tiles
+from convnn.backends.triton._launch import launch, sum_dtype, tile, tiles
 from convnn.backends.triton._sources import Sources, find_sources
+from convnn.backends.triton._tiles import load_rows, neighbors_of, ragged, span, weighted, wide, zeros
 
 _BUFFER = 2**26  # bytes
 _PAIRS, _SOURCES = 64, 16
@@ -35,7 +36,7 @@ def spread(
     sources = total = None
     if grad_values is not None:
         sources = find_sources(indices, length, slots)
-        total = torch.empty(values.shape, device=values.device, dtype=torch.float32)
+        total = torch.empty(values.shape, device=values.device, dtype=sum_dtype(values))
     for first in range(0, K, slots):
         columns = by_slot[:, first * channels : (first + slots) * channels]
         gradients = torch.mm(grad.view(rows, outputs), columns)
@@ -110,20 +111,15 @@ def _add_to_sources_kernel(
 ) -> None:
     """Sum one row over the pairs that read it, tile by tile: it may be a neighbour of every query."""
     target = tl.program_id(0).to(tl.int64)
-    c = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
-    is_channel = c < channels
-    end = tl.load(source_starts + target + 1)
-    result = tl.zeros((CHANNELS,), tl.float32)
-    for start in range(tl.load(source_starts + target), end, SOURCES):
-        source = start + tl.arange(0, SOURCES)
-        is_source = source < end
+    c, is_channel = span(tl.program_id(1) * CHANNELS, channels, CHANNELS)
+    first_source, end = ragged(source_starts, target)
+    result = zeros((CHANNELS,), gradients)
+    for start in range(first_source, end, SOURCES):
+        source, is_source = span(start, end, SOURCES)
         pair = tl.load(source_pairs + source, mask=is_source, other=0)
         at = pair // K * width + (pair % K - first) * channels
-        mask = is_source[:, None] & is_channel[None, :]
-        gradient = tl.load(gradients + at[:, None] + c[None, :], mask=mask, other=0.0).to(tl.float32)
-        if scores is not None:
-            gradient *= tl.load(scores + pair, mask=is_source, other=0.0).to(tl.float32)[:, None]
-        result += tl.sum(gradient, axis=0)
+        gradient = wide(load_rows(gradients, at, is_source, c, is_channel, 1))
+        result += tl.sum(weighted(gradient, scores, pair, is_source), axis=0)
     if not FIRST:
         result += tl.load(total + target * channels + c, mask=is_channel, other=0.0)
     tl.store(total + target * channels + c, result, mask=is_channel)
@@ -146,16 +142,14 @@ def _scores_kernel(
     CHANNELS: tl.constexpr,
 ) -> None:
     """Compute a tile of the pairs of these slots."""
-    gradient = tl.program_id(0).to(tl.int64) * PAIRS + tl.arange(0, PAIRS)
-    is_pair = gradient < pairs
+    gradient, is_pair = span(tl.program_id(0).to(tl.int64) * PAIRS, pairs, PAIRS)
     row = gradient // slots
     pair = row * K + first + gradient % slots
-    source = row // count * length + tl.load(indices + pair, mask=is_pair, other=0)
-    total = tl.zeros((PAIRS,), tl.float32)
+    source, is_source = neighbors_of(indices, pair, is_pair, row // count * length)
+    total = zeros((PAIRS,), values)
     for start in range(0, channels, CHANNELS):
-        c = start + tl.arange(0, CHANNELS)
-        mask = is_pair[:, None] & (c < channels)[None, :]
-        p = tl.load(gradients + gradient[:, None] * channels + c[None, :], mask=mask, other=0.0).to(tl.float32)
-        v = tl.load(values + source[:, None] * channels + c[None, :], mask=mask, other=0.0).to(tl.float32)
+        c, is_channel = span(start, channels, CHANNELS)
+        p = wide(load_rows(gradients, gradient, is_pair, c, is_channel, channels))
+        v = wide(load_rows(values, source, is_source, c, is_channel, channels))
         total += tl.sum(p * v, axis=1)
     tl.store(grad_scores + pair, total.to(grad_scores.dtype.element_ty), mask=is_pair)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from convnn.backends.triton._launch import launch, sum_of_parts, tile, tiles
 from convnn.backends.triton._sources import find_sources
+from convnn.backends.triton._tiles import load_rows, neighbors_of, ragged, span, store_rows, weighted, wide, zeros
 
 _ROWS, _PAIRS, _SOURCES = 32, 64, 16
 _PARTS = 64  # parts of the sum over all rows; constant, because it decides the rounding
@@ -141,22 +142,18 @@ def _convolve_kernel(
     OUTPUTS: tl.constexpr,
 ) -> None:
     """Compute a tile of rows by a tile of outputs."""
-    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-    o = tl.program_id(1) * OUTPUTS + tl.arange(0, OUTPUTS)
-    is_row, is_output = row < rows, o < outputs
-    mask = is_row[:, None] & is_output[None, :]
+    row, is_row = span(tl.program_id(0).to(tl.int64) * ROWS, rows, ROWS)
+    o, is_output = span(tl.program_id(1) * OUTPUTS, outputs, OUTPUTS)
     c = o // (outputs // channels)
-    total = tl.zeros((ROWS, OUTPUTS), tl.float32)
+    total = zeros((ROWS, OUTPUTS), values)
     for slot in range(K):
-        pair = row * K + slot
-        source = row // count * length + tl.load(indices + pair, mask=is_row, other=0)
-        v = tl.load(values + source[:, None] * channels + c[None, :], mask=mask, other=0.0).to(tl.float32)
-        if scores is not None:
-            v *= tl.load(scores + pair, mask=is_row, other=0.0).to(tl.float32)[:, None]
-        total += v * tl.load(weight + slot * outputs + o, mask=is_output, other=0.0).to(tl.float32)[None, :]
+        source, is_source = neighbors_of(indices, row * K + slot, is_row, row // count * length)
+        v = wide(load_rows(values, source, is_source, c, is_output, channels))
+        w = wide(tl.load(weight + slot * outputs + o, mask=is_output, other=0.0))
+        total += weighted(v, scores, row * K + slot, is_row) * w[None, :]
     if bias is not None:
-        total += tl.load(bias + o, mask=is_output, other=0.0).to(tl.float32)[None, :]
-    tl.store(out + row[:, None] * outputs + o[None, :], total.to(out.dtype.element_ty), mask=mask)
+        total += wide(tl.load(bias + o, mask=is_output, other=0.0))[None, :]
+    store_rows(out, total, row, is_row, o, is_output, outputs)
 
 
 @triton.jit
@@ -175,24 +172,19 @@ def _values_kernel(
 ) -> None:
     """Sum one row over the pairs that read it, tile by tile: it may be a neighbour of every query."""
     target = tl.program_id(0).to(tl.int64)
-    c = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
-    is_channel = c < channels
-    end = tl.load(source_starts + target + 1)
-    total = tl.zeros((CHANNELS,), tl.float32)
-    for start in range(tl.load(source_starts + target), end, SOURCES):
-        source = start + tl.arange(0, SOURCES)
-        is_source = source < end
+    c, is_channel = span(tl.program_id(1) * CHANNELS, channels, CHANNELS)
+    first_source, end = ragged(source_starts, target)
+    total = zeros((CHANNELS,), grad)
+    for start in range(first_source, end, SOURCES):
+        source, is_source = span(start, end, SOURCES)
         pair = tl.load(source_pairs + source, mask=is_source, other=0)
-        mask = is_source[:, None] & is_channel[None, :]
-        gradient = tl.zeros((SOURCES, CHANNELS), tl.float32)
+        gradient = zeros((SOURCES, CHANNELS), grad)
         for i in range(EACH):
             o = c * EACH + i
-            g = tl.load(grad + (pair // K)[:, None] * channels * EACH + o[None, :], mask=mask, other=0.0)
-            w = tl.load(weight + (pair % K)[:, None] * channels * EACH + o[None, :], mask=mask, other=0.0)
-            gradient += g.to(tl.float32) * w.to(tl.float32)
-        if scores is not None:
-            gradient *= tl.load(scores + pair, mask=is_source, other=0.0).to(tl.float32)[:, None]
-        total += tl.sum(gradient, axis=0)
+            g = wide(load_rows(grad, pair // K, is_source, o, is_channel, channels * EACH))
+            w = wide(load_rows(weight, pair % K, is_source, o, is_channel, channels * EACH))
+            gradient += g * w
+        total += tl.sum(weighted(gradient, scores, pair, is_source), axis=0)
     tl.store(grad_values + target * channels + c, total.to(grad_values.dtype.element_ty), mask=is_channel)
 
 
@@ -213,18 +205,15 @@ def _scores_kernel(
     OUTPUTS: tl.constexpr,
 ) -> None:
     """Compute a tile of pairs, output block by output block."""
-    pair = tl.program_id(0).to(tl.int64) * PAIRS + tl.arange(0, PAIRS)
-    is_pair = pair < pairs
+    pair, is_pair = span(tl.program_id(0).to(tl.int64) * PAIRS, pairs, PAIRS)
     row, slot = pair // K, pair % K
-    source = row // count * length + tl.load(indices + pair, mask=is_pair, other=0)
-    total = tl.zeros((PAIRS,), tl.float32)
+    source, is_source = neighbors_of(indices, pair, is_pair, row // count * length)
+    total = zeros((PAIRS,), values)
     for start in range(0, outputs, OUTPUTS):
-        o = start + tl.arange(0, OUTPUTS)
-        mask = is_pair[:, None] & (o < outputs)[None, :]
-        c = o // (outputs // channels)
-        g = tl.load(grad + row[:, None] * outputs + o[None, :], mask=mask, other=0.0).to(tl.float32)
-        w = tl.load(weight + slot[:, None] * outputs + o[None, :], mask=mask, other=0.0).to(tl.float32)
-        v = tl.load(values + source[:, None] * channels + c[None, :], mask=mask, other=0.0).to(tl.float32)
+        o, is_output = span(start, outputs, OUTPUTS)
+        g = wide(load_rows(grad, row, is_pair, o, is_output, outputs))
+        w = wide(load_rows(weight, slot, is_pair, o, is_output, outputs))
+        v = wide(load_rows(values, source, is_source, o // (outputs // channels), is_output, channels))
         total += tl.sum(g * w * v, axis=1)
     tl.store(grad_scores + pair, total.to(grad_scores.dtype.element_ty), mask=is_pair)
 
@@ -248,18 +237,13 @@ def _weight_kernel(
 ) -> None:
     """Sum one part of the rows, for a tile of outputs and one slot."""
     part, slot = tl.program_id(0).to(tl.int64), tl.program_id(2)
-    o = tl.program_id(1) * OUTPUTS + tl.arange(0, OUTPUTS)
-    is_output = o < outputs
+    o, is_output = span(tl.program_id(1) * OUTPUTS, outputs, OUTPUTS)
     c = o // (outputs // channels)
-    total = tl.zeros((OUTPUTS,), tl.float32)
+    total = zeros((OUTPUTS,), values)
     for start in range(0, rows_per_part, ROWS):
-        row = part * rows_per_part + start + tl.arange(0, ROWS)
-        is_row = row < rows
-        mask = is_row[:, None] & is_output[None, :]
-        source = row // count * length + tl.load(indices + row * K + slot, mask=is_row, other=0)
-        v = tl.load(values + source[:, None] * channels + c[None, :], mask=mask, other=0.0).to(tl.float32)
-        if scores is not None:
-            v *= tl.load(scores + row * K + slot, mask=is_row, other=0.0).to(tl.float32)[:, None]
-        g = tl.load(grad + row[:, None] * outputs + o[None, :], mask=mask, other=0.0).to(tl.float32)
-        total += tl.sum(g * v, axis=0)
+        row, is_row = span(part * rows_per_part + start, rows, ROWS)
+        source, is_source = neighbors_of(indices, row * K + slot, is_row, row // count * length)
+        v = wide(load_rows(values, source, is_source, c, is_output, channels))
+        g = wide(load_rows(grad, row, is_row, o, is_output, outputs))
+        total += tl.sum(g * weighted(v, scores, row * K + slot, is_row), axis=0)
     tl.store(partial + (part * tl.num_programs(2) + slot) * outputs + o, total, mask=is_output)

@@ -39,9 +39,19 @@ def tiles(length: int, block: int) -> int:
     return triton.cdiv(length, block)
 
 
+def multiprocessors(x: Tensor) -> int:
+    """Return how many multiprocessors the device of x has; two in the interpreter, so that each has many tasks."""
+    return int(torch.cuda.get_device_properties(x.device).multi_processor_count) if x.is_cuda else 2
+
+
+def sum_dtype(values: Tensor) -> torch.dtype:
+    """Return the type in which values are summed: float32, or float64 for float64, which only the interpreter gets."""
+    return torch.promote_types(values.dtype, torch.float32)
+
+
 def sum_of_parts(parts: int, shape: tuple[int, ...], like: Tensor, fill: Callable[[Tensor], None]) -> Tensor:
-    """Return a float32 sum (*shape) of parts (parts, *shape) that a kernel fills: without atomics, in a fixed order."""
-    partial = torch.empty((parts, *shape), device=like.device, dtype=torch.float32)
+    """Return the sum (*shape) of parts (parts, *shape) that a kernel fills: without atomics, in a fixed order."""
+    partial = torch.empty((parts, *shape), device=like.device, dtype=sum_dtype(like))
     fill(partial)
     return partial.sum(0) if parts > 1 else partial[0]
 

@@ -9,6 +9,8 @@ import torch
 import triton
 import triton.language as tl
 
+from convnn.backends.triton._tiles import load_rows, span
+
 QUERIES, KEYS, CHANNELS = 32, 32, 16  # larger tiles take more registers, so fewer programs run at a time
 MAX_SLOTS = 64  # neighbours that are kept in registers; more of them are found in several passes
 
@@ -29,14 +31,18 @@ def is_narrow(channels: int, metric: str) -> bool:
 
 @triton.jit
 def tile_scores(
-    query_rows: tl.tensor,
+    queries: tl.tensor,
+    query: tl.tensor,
     query_scale: tl.tensor,
     is_query: tl.tensor,
     query_stride: tl.tensor,
-    key_rows: tl.tensor,
+    query_channel_stride: tl.tensor,
+    keys: tl.tensor,
+    key: tl.tensor,
     key_scale: tl.tensor,
     is_key: tl.tensor,
     key_stride: tl.tensor,
+    key_channel_stride: tl.tensor,
     channels: tl.tensor,
     METRIC: tl.constexpr,
     NARROW: tl.constexpr,
@@ -44,20 +50,19 @@ def tile_scores(
     KEYS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ) -> tl.tensor:
-    """Return float32 scores (QUERIES, KEYS), summed in the same order in every tile."""
+    """Return float32 scores (QUERIES, KEYS) of rows of two matrices, summed in the same order in every tile."""
     total = tl.zeros((QUERIES, KEYS), tl.float64)
     if NARROW:
         for c in range(channels):
-            q = tl.load(query_rows + c * query_stride, mask=is_query, other=0.0).to(tl.float64)
-            k = tl.load(key_rows + c * key_stride, mask=is_key, other=0.0).to(tl.float64)
-            total += pair_term(q[:, None], k[None, :], METRIC)
+            q = tl.load(queries + query * query_stride + c * query_channel_stride, mask=is_query, other=0.0)
+            k = tl.load(keys + key * key_stride + c * key_channel_stride, mask=is_key, other=0.0)
+            total += pair_term(q.to(tl.float64)[:, None], k.to(tl.float64)[None, :], METRIC)
     else:
         for start in range(0, channels, CHANNELS):
-            c = (start + tl.arange(0, CHANNELS)).to(tl.int64)
-            q_mask = is_query[:, None] & (c < channels)[None, :]
-            k_mask = (c < channels)[:, None] & is_key[None, :]
-            q = tl.load(query_rows[:, None] + (c * query_stride)[None, :], mask=q_mask, other=0.0)
-            k = tl.load(key_rows[None, :] + (c * key_stride)[:, None], mask=k_mask, other=0.0)
+            column, is_channel = span(start, channels, CHANNELS)
+            c = column.to(tl.int64)
+            q = load_rows(queries, query, is_query, c, is_channel, query_stride, query_channel_stride)
+            k = load_rows(keys, c, is_channel, key, is_key, key_channel_stride, key_stride)
             total = tl.dot(q.to(tl.float64), k.to(tl.float64), total, out_dtype=tl.float64)
     return bounded(score_of_sum(total, query_scale[:, None], key_scale[None, :], METRIC))
 
@@ -105,6 +110,21 @@ def ranks_of(scores: tl.tensor, index: tl.tensor) -> tl.tensor:
 
 
 @triton.jit
+def ranks_to_choose(scores: tl.tensor, index: tl.tensor, may_choose: tl.tensor, bound: tl.tensor) -> tl.tensor:
+    """Return the ranks of what a query may choose, and the lowest elsewhere; of those below `bound`, if it is given."""
+    ranks = tl.where(may_choose, ranks_of(scores, index[None, :]), LOWEST)
+    if bound is not None:
+        ranks = tl.where(ranks < bound[:, None], ranks, LOWEST)
+    return ranks
+
+
+@triton.jit
+def load_if_given(numbers: tl.tensor, at: tl.tensor, is_there: tl.tensor, other: tl.constexpr) -> tl.tensor:
+    """Load numbers, or return None if there are none."""
+    return None if numbers is None else tl.load(numbers + at, mask=is_there, other=other)
+
+
+@triton.jit
 def index_of(rank: tl.tensor) -> tl.tensor:
     """Return the index of a rank, or -1 for that of an empty slot."""
     return tl.where(rank <= LOWEST + _SLOTS, -1, -(rank & 0xFFFFFFFF) + _LAST_INDEX)
@@ -134,14 +154,21 @@ def keep_best(best: tl.tensor, ranks: tl.tensor) -> tl.tensor:
 
 @triton.jit
 def write_best(
-    best: tl.tensor, out: tl.tensor, bounds: tl.tensor, is_query: tl.tensor, candidates: tl.tensor, K: tl.constexpr
+    best: tl.tensor,
+    out: tl.tensor,
+    bounds: tl.tensor,
+    query: tl.tensor,
+    is_query: tl.tensor,
+    candidates: tl.tensor,
+    K: tl.constexpr,
 ) -> None:
     """Write the indices of K ranks, best first, to `out`, and the last rank to `bounds`: a next pass begins below it.
 
     Args:
         best: (QUERIES, SLOTS) the list of each query.
         out: (QUERIES,) pointers to the first slot of each query.
-        bounds: (QUERIES,) pointers, or None.
+        bounds: pointer to the bounds of all queries, or None.
+        query: (QUERIES,) the places of the queries in the bounds.
         is_query: (QUERIES,) mask of rows.
         candidates: pointer to the keys that the indices number, or None if they are keys.
         K: number of slots.
@@ -155,4 +182,4 @@ def write_best(
             index = tl.load(candidates + index, mask=is_query, other=0)
         tl.store(out + place, index, mask=is_query)
         if bounds is not None:
-            tl.store(bounds, rank, mask=is_query)
+            tl.store(bounds + query, rank, mask=is_query)

@@ -19,13 +19,16 @@ class Sources(NamedTuple):
 
 
 def find_sources(indices: Tensor, length: int, slots: int) -> Sources:
-    """Return the sources of B lists of `length` rows under indices (B, N, K), for `slots` of the K slots at a time."""
+    """Return the sources of B lists of `length` rows under indices (B, N, K), for `slots` of the K slots at a time.
+
+    Index -1 reads no row: such pairs come last, after the pairs of all rows.
+    """
     batch, _, K = indices.shape
     parts = -(-K // slots)
     total = parts * batch * length
     first_row = torch.arange(batch, device=indices.device)[:, None, None] * length
     part = torch.arange(K, device=indices.device) // slots * (batch * length)
-    targets = (indices + first_row + part).flatten()
+    targets = torch.where(indices < 0, total, indices + first_row + part).flatten()
     if total < 2**31:
         targets = targets.int()  # halves the passes of the radix sort
     targets, pairs = targets.sort(stable=True)

@@ -5,14 +5,24 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from convnn.backends import triton
 from convnn.backends.triton import _dense, _depthwise
+from convnn.backends.triton._checks import check_indices
 from convnn.backends.triton._launch import computing_on
 
 
 def convolve(
     values: Tensor, indices: Tensor, scores: Tensor | None, weight: Tensor, bias: Tensor | None, groups: int
 ) -> Tensor:
-    """Apply a learned kernel to the ordered neighbours, (B, N, C_out); see `convnn.ops.aggregate.convolve`."""
+    """Apply a learned kernel to the ordered neighbours, (B, N, C_out); see `convnn.ops.aggregate.convolve`.
+
+    Index -1 is no neighbour, here and in the gradients: its slot of the kernel has nothing to multiply.
+
+    Raises:
+        InputError: in the interpreter, where a read outside of memory goes unnoticed: an index is not that of a row.
+    """
+    if triton.INTERPRETS:
+        check_indices(indices, values.shape[1])
     form = _dense if groups == 1 else _depthwise
     with computing_on(values):
         return form.convolve(

@@ -12,6 +12,7 @@ from torch import Tensor
 from convnn.backends import reference
 from convnn.backends.triton._launch import computing_on, launch, tile, tiles
 from convnn.backends.triton._scores import bounded, pair_term, score_of_sum
+from convnn.backends.triton._tiles import load_rows, span
 
 _SLOTS = 64
 
@@ -65,23 +66,20 @@ def _one_of_each_kernel(
     CHANNELS: tl.constexpr,
 ) -> None:
     """Choose, for a few slots, the first entry of each list with the highest score."""
-    slot = tl.program_id(0).to(tl.int64) * SLOTS + tl.arange(0, SLOTS)
-    is_slot = slot < slots
+    slot, is_slot = span(tl.program_id(0).to(tl.int64) * SLOTS, slots, SLOTS)
     query = slot // K
-    first_key = query // count * length
     entries = choices + (query % count * K + slot % K) * M
     query_scale = tl.load(query_scales + query, mask=is_slot, other=0.0)
     best = tl.load(entries, mask=is_slot, other=0)
     highest = tl.full((SLOTS,), -float("inf"), tl.float32)
     for m in range(M):
         choice = tl.load(entries + m, mask=is_slot, other=0)
-        key = first_key + choice
+        key = query // count * length + choice
         total = tl.zeros((SLOTS,), tl.float64)
         for start in range(0, channels, CHANNELS):
-            c = start + tl.arange(0, CHANNELS)
-            mask = is_slot[:, None] & (c < channels)[None, :]
-            q = tl.load(queries + query[:, None] * channels + c[None, :], mask=mask, other=0.0).to(tl.float64)
-            k = tl.load(keys + key[:, None] * channels + c[None, :], mask=mask, other=0.0).to(tl.float64)
+            c, is_channel = span(start, channels, CHANNELS)
+            q = load_rows(queries, query, is_slot, c, is_channel, channels).to(tl.float64)
+            k = load_rows(keys, key, is_slot, c, is_channel, channels).to(tl.float64)
             total += tl.sum(pair_term(q, k, METRIC), axis=1)
         key_scale = tl.load(key_scales + key, mask=is_slot, other=0.0)
         total = score_of_sum(total, query_scale, key_scale, METRIC)

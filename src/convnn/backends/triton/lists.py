@@ -23,11 +23,13 @@ from convnn.backends.triton._scores import (
     QUERIES,
     is_narrow,
     keep_best,
+    load_if_given,
     no_best,
-    ranks_of,
+    ranks_to_choose,
     tile_scores,
     write_best,
 )
+from convnn.backends.triton._tiles import ragged, span
 from convnn.backends.triton._visits import Visits, offsets_of
 from convnn.backends.triton.select import empty_choice, passes
 
@@ -176,34 +178,27 @@ def _nearest_in_lists_kernel(
     of_queries = tl.cdiv(count, QUERIES)
     image = (program // of_queries).to(tl.int64)
     bit = tl.arange(0, QUERIES)
-    rank = program % of_queries * QUERIES + bit
-    is_query = rank < count
+    rank, is_query = span(program % of_queries * QUERIES, count, QUERIES)
     query = tl.load(order + image * count + rank, mask=is_query, other=0)
-    query_rows = queries + (image * count + query) * channels
-    query_scale = tl.load(query_scales + image * count + query, mask=is_query, other=0.0)
-    if positions is not None:
-        itself = tl.load(positions + query, mask=is_query, other=0)
-    if bounds is not None:
-        bounds += image * count + query
-        bound = tl.load(bounds, mask=is_query, other=LOWEST)
-
+    at = image * count + query
+    query_scale = tl.load(query_scales + at, mask=is_query, other=0.0)
+    itself = load_if_given(positions, query, is_query, 0)
+    bound = load_if_given(bounds, at, is_query, LOWEST)
     best = no_best(QUERIES, TILE, SLOTS)
-    for visit in range(tl.load(offsets + program), tl.load(offsets + program + 1)):
+    first_visit, end = ragged(offsets, program)
+    for visit in range(first_visit, end):
         place = tl.load(blocks + visit) * KEYS + tl.arange(0, KEYS)
         key = tl.load(members + image * places + place)
         is_key = key >= 0
         key_at = image * length + key
         key_scale = tl.load(key_scales + key_at, mask=is_key, other=0.0)
         scores = tile_scores(
-            query_rows, query_scale, is_query, 1, keys + key_at * channels, key_scale, is_key, 1,
+            queries, at, query_scale, is_query, channels, 1, keys, key_at, key_scale, is_key, channels, 1,
             channels, METRIC, NARROW, QUERIES, KEYS, CHANNELS,
         )  # fmt: skip
         opens_it = (tl.load(opens + visit) >> bit) & 1
         may_choose = is_key[None, :] & (opens_it == 1)[:, None]
-        if positions is not None:
+        if itself is not None:
             may_choose = may_choose & (key[None, :] != itself[:, None])
-        ranks = tl.where(may_choose, ranks_of(scores, key[None, :]), LOWEST)
-        if bounds is not None:
-            ranks = tl.where(ranks < bound[:, None], ranks, LOWEST)
-        best = keep_best(best, ranks)
-    write_best(best, chosen + (image * count + query) * K + first, bounds, is_query, None, SLOTS)
+        best = keep_best(best, ranks_to_choose(scores, key, may_choose, bound))
+    write_best(best, chosen + at * K + first, bounds, at, is_query, None, SLOTS)

@@ -10,6 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from convnn.backends.triton._launch import computing_on, launch, tile, tiles
+from convnn.backends.triton._tiles import load_rows, neighbors_of, span, store_rows, weighted
 
 _ROWS = 16
 
@@ -61,24 +62,20 @@ def _largest_kernel(
     CHANNELS: tl.constexpr,
 ) -> None:
     """Find the largest values of a tile of rows and channels: of equal values the first wins, and NaN is largest."""
-    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-    c = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
-    is_row = row < rows
-    mask = is_row[:, None] & (c < channels)[None, :]
-    here = row[:, None] * channels + c[None, :]
+    row, is_row = span(tl.program_id(0).to(tl.int64) * ROWS, rows, ROWS)
+    c, is_channel = span(tl.program_id(1) * CHANNELS, channels, CHANNELS)
     chosen = tl.zeros((ROWS, CHANNELS), tl.int64)
     best = tl.full((ROWS, CHANNELS), -float("inf"), tl.float32)
     for slot in range(K):
         pair = row * K + slot
-        source = row // count * length + tl.load(indices + pair, mask=is_row, other=0)
-        brought = tl.load(values + source[:, None] * channels + c[None, :], mask=mask, other=0.0).to(tl.float32)
+        source, is_source = neighbors_of(indices, pair, is_row, row // count * length)
+        brought = load_rows(values, source, is_source, c, is_channel, channels).to(tl.float32)
         if centers is not None:
-            brought -= tl.load(centers + here, mask=mask, other=0.0).to(tl.float32)
-        if scores is not None:
-            brought *= tl.load(scores + pair, mask=is_row, other=0.0).to(tl.float32)[:, None]
+            brought -= load_rows(centers, row, is_row, c, is_channel, channels).to(tl.float32)
+        brought = weighted(brought, scores, pair, is_row)
         is_better = (brought > best) | ((brought != brought) & (best == best))
         if absent is not None:
             is_better = is_better & (tl.load(absent + pair, mask=is_row, other=1) == 0)[:, None]
         chosen = tl.where(is_better, slot, chosen)
         best = tl.where(is_better, brought, best)
-    tl.store(slots + here, chosen, mask=mask)
+    store_rows(slots, chosen, row, is_row, c, is_channel, channels)

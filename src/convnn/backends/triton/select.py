@@ -22,11 +22,13 @@ from convnn.backends.triton._scores import (
     QUERIES,
     is_narrow,
     keep_best,
+    load_if_given,
     no_best,
-    ranks_of,
+    ranks_to_choose,
     tile_scores,
     write_best,
 )
+from convnn.backends.triton._tiles import span
 
 
 def nearest(
@@ -123,31 +125,22 @@ def _nearest_kernel(
     """Search the neighbours of a tile of queries of one image: stream all keys and keep the best."""
     blocks = tl.cdiv(count, QUERIES)
     image = (tl.program_id(0) // blocks).to(tl.int64)
-    query = (tl.program_id(0) % blocks) * QUERIES + tl.arange(0, QUERIES)
-    is_query = query < count
-    query_rows = queries + image * query_batch_stride + query.to(tl.int64) * query_stride
-    query_scale = tl.load(query_scales + image * count + query, mask=is_query, other=0.0)
-    if positions is not None:
-        itself = tl.load(positions + query, mask=is_query, other=0)
-    if bounds is not None:
-        bounds += image * count + query
-        bound = tl.load(bounds, mask=is_query, other=LOWEST)
-
+    query, is_query = span(tl.program_id(0) % blocks * QUERIES, count, QUERIES)
+    at = image * count + query
+    query_scale = tl.load(query_scales + at, mask=is_query, other=0.0)
+    itself = load_if_given(positions, query, is_query, 0)
+    bound = load_if_given(bounds, at, is_query, LOWEST)
     best = no_best(QUERIES, TILE, SLOTS)
     for start in range(0, eligible, KEYS):
-        column = start + tl.arange(0, KEYS)
-        is_key = column < eligible
+        column, is_key = span(start, eligible, KEYS)
         key = column.to(tl.int64) if candidates is None else tl.load(candidates + column, mask=is_key, other=0)
-        key_rows = keys + image * key_batch_stride + key * key_stride
         key_scale = tl.load(key_scales + image * length + key, mask=is_key, other=0.0)
         scores = tile_scores(
-            query_rows, query_scale, is_query, query_channel_stride, key_rows, key_scale, is_key, key_channel_stride,
-            channels, METRIC, NARROW, QUERIES, KEYS, CHANNELS,
+            queries + image * query_batch_stride, query.to(tl.int64), query_scale, is_query, query_stride,
+            query_channel_stride, keys + image * key_batch_stride, key, key_scale, is_key, key_stride,
+            key_channel_stride, channels, METRIC, NARROW, QUERIES, KEYS, CHANNELS,
         )  # fmt: skip
-        if positions is not None:
+        if itself is not None:
             scores = tl.where(key[None, :] == itself[:, None], -float("inf"), scores)
-        ranks = tl.where(is_key[None, :], ranks_of(scores, column[None, :]), LOWEST)
-        if bounds is not None:
-            ranks = tl.where(ranks < bound[:, None], ranks, LOWEST)
-        best = keep_best(best, ranks)
-    write_best(best, chosen + (image * count + query) * K + first, bounds, is_query, candidates, SLOTS)
+        best = keep_best(best, ranks_to_choose(scores, column, is_key[None, :], bound))
+    write_best(best, chosen + at * K + first, bounds, at, is_query, candidates, SLOTS)

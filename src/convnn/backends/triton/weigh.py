@@ -11,6 +11,7 @@ from torch import Tensor
 
 from convnn.backends.triton._launch import computing_on, launch, tile, tiles
 from convnn.backends.triton._sources import find_sources
+from convnn.backends.triton._tiles import load_rows, neighbors_of, ragged, span, store_rows
 
 _PAIRS, _QUERIES, _SOURCES = 64, 32, 16
 
@@ -152,19 +153,17 @@ def _similarity_kernel(
     CHANNELS: tl.constexpr,
 ) -> None:
     """Score a tile of pairs, channel block by channel block."""
-    pair = tl.program_id(0).to(tl.int64) * PAIRS + tl.arange(0, PAIRS)
-    is_pair = pair < pairs
+    pair, is_pair = span(tl.program_id(0).to(tl.int64) * PAIRS, pairs, PAIRS)
     query = pair // K
-    key = query // count * length + tl.load(indices + pair, mask=is_pair, other=0)
+    key, is_key = neighbors_of(indices, pair, is_pair, query // count * length)
     if METRIC == "cosine":
         query_length = tl.load(query_lengths + query, mask=is_pair, other=1.0)[:, None]
-        key_length = tl.load(key_lengths + key, mask=is_pair, other=1.0)[:, None]
+        key_length = tl.load(key_lengths + key, mask=is_key, other=1.0)[:, None]
     total = tl.zeros((PAIRS,), tl.float32)
     for start in range(0, channels, CHANNELS):
-        c = start + tl.arange(0, CHANNELS)
-        mask = is_pair[:, None] & (c < channels)[None, :]
-        q = tl.load(queries + query[:, None] * channels + c[None, :], mask=mask, other=0.0).to(tl.float32)
-        k = tl.load(keys + key[:, None] * channels + c[None, :], mask=mask, other=0.0).to(tl.float32)
+        c, is_channel = span(start, channels, CHANNELS)
+        q = load_rows(queries, query, is_pair, c, is_channel, channels).to(tl.float32)
+        k = load_rows(keys, key, is_key, c, is_channel, channels).to(tl.float32)
         if METRIC == "cosine":
             total += tl.sum((q / query_length) * (k / key_length), axis=1)
         elif METRIC == "matmul":
@@ -215,23 +214,20 @@ def _gradient_of_queries_kernel(
     CHANNELS: tl.constexpr,
 ) -> None:
     """Sum the gradients of a tile of queries over their K keys."""
-    query = tl.program_id(0).to(tl.int64) * QUERIES + tl.arange(0, QUERIES)
-    is_query = query < rows
-    c = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
-    mask = is_query[:, None] & (c < channels)[None, :]
-    at = query[:, None] * channels + c[None, :]
-    q = tl.load(queries + at, mask=mask, other=0.0).to(tl.float32)
+    query, is_query = span(tl.program_id(0).to(tl.int64) * QUERIES, rows, QUERIES)
+    c, is_channel = span(tl.program_id(1) * CHANNELS, channels, CHANNELS)
+    q = load_rows(queries, query, is_query, c, is_channel, channels).to(tl.float32)
     q_length = tl.load(query_lengths + query, mask=is_query, other=1.0)[:, None]
     total = tl.zeros((QUERIES, CHANNELS), tl.float32)
     for slot in range(K):
         pair = query * K + slot
-        key = query // count * length + tl.load(indices + pair, mask=is_query, other=0)
-        k = tl.load(keys + key[:, None] * channels + c[None, :], mask=mask, other=0.0).to(tl.float32)
-        k_length = tl.load(key_lengths + key, mask=is_query, other=1.0)[:, None]
+        key, is_key = neighbors_of(indices, pair, is_query, query // count * length)
+        k = load_rows(keys, key, is_key, c, is_channel, channels).to(tl.float32)
+        k_length = tl.load(key_lengths + key, mask=is_key, other=1.0)[:, None]
         g = tl.load(grad + pair, mask=is_query, other=0.0).to(tl.float32)[:, None]
         s = tl.load(scores + pair, mask=is_query, other=0.0)[:, None]
         total += _pair_gradient(g, s, q, q_length, k, k_length, METRIC)
-    tl.store(gradient + at, total.to(gradient.dtype.element_ty), mask=mask)
+    store_rows(gradient, total, query, is_query, c, is_channel, channels)
 
 
 @triton.jit
@@ -253,23 +249,19 @@ def _gradient_of_keys_kernel(
 ) -> None:
     """Sum the gradient of one key over the queries that chose it, tile by tile: every query may have chosen it."""
     key = tl.program_id(0).to(tl.int64)
-    c = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
-    is_channel = c < channels
+    c, is_channel = span(tl.program_id(1) * CHANNELS, channels, CHANNELS)
     k = tl.load(keys + key * channels + c, mask=is_channel, other=0.0).to(tl.float32)[None, :]
     k_length = tl.load(key_lengths + key)
-    end = tl.load(source_starts + key + 1)
+    first_source, end = ragged(source_starts, key)
     total = tl.zeros((CHANNELS,), tl.float32)
-    for start in range(tl.load(source_starts + key), end, SOURCES):
-        source = start + tl.arange(0, SOURCES)
-        is_source = source < end
+    for start in range(first_source, end, SOURCES):
+        source, is_source = span(start, end, SOURCES)
         pair = tl.load(source_pairs + source, mask=is_source, other=0)
         query = pair // K
-        mask = is_source[:, None] & is_channel[None, :]
-        q = tl.load(queries + query[:, None] * channels + c[None, :], mask=mask, other=0.0).to(tl.float32)
+        q = load_rows(queries, query, is_source, c, is_channel, channels).to(tl.float32)
         q_length = tl.load(query_lengths + query, mask=is_source, other=1.0)[:, None]
         g = tl.load(grad + pair, mask=is_source, other=0.0).to(tl.float32)[:, None]
         s = tl.load(scores + pair, mask=is_source, other=0.0)[:, None]
-        total += tl.sum(
-            tl.where(is_source[:, None], _pair_gradient(g, s, k, k_length, q, q_length, METRIC), 0.0), axis=0
-        )
+        one = _pair_gradient(g, s, k, k_length, q, q_length, METRIC)
+        total += tl.sum(tl.where(is_source[:, None], one, 0.0), axis=0)
     tl.store(gradient + key * channels + c, total.to(gradient.dtype.element_ty), mask=is_channel)
