@@ -119,7 +119,8 @@ class OneHotClassifier(ClassifierMixin):
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the class of the largest value, (n,)."""
-        return self.classes_[self._values(X).argmax(1)]
+        values = self._values(X)  # says first if nothing is fitted
+        return self.classes_[values.argmax(1)]
 
     def _values(self, X: Any) -> np.ndarray:
         """Return the value of each class, (n, classes)."""

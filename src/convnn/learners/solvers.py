@@ -137,3 +137,34 @@ def _divide(a: Tensor, b: Tensor) -> Tensor:
 def _solution(x: Tensor, count: int, rest: Tensor, scale: Tensor, tol: float) -> Solution:
     residual = _share(rest, scale)
     return Solution(x, count, residual, residual <= tol)
+
+
+class Preconditioner(NamedTuple):
+    r"""What flattens the leading eigenvalues of a kernel, estimated on a subsample.
+
+    Attributes:
+        vectors: E (s, q) unit eigenvectors of k(S, S) / s.
+        weights: (q,) :math:`(1 - (\lambda_{q+1} / \lambda_j)^a) / (s \lambda_j)`.
+        top: the largest eigenvalue that remains, :math:`\lambda_1 (\lambda_{q+1} / \lambda_1)^a`.
+        largest: the largest k(x, x) of the subsample.
+
+    Reference:
+        Ma and Belkin, "Kernel machines that adapt to GPUs for effective large batch training", arXiv 1806.06144.
+    """
+
+    vectors: Tensor
+    weights: Tensor
+    top: float
+    largest: float
+
+    @classmethod
+    def of(cls, values: Tensor, vectors: Tensor, largest: float, power: float = 1.0) -> "Preconditioner":
+        """Return that of the leading q + 1 eigenpairs (q + 1,), (s, q + 1) of k(S, S) / s, descending."""
+        kept, tail = values[:-1], values[-1]
+        weights = (1 - (tail / kept) ** power) / (kept * vectors.shape[0])
+        top = values[0] * (tail / values[0]) ** power
+        return cls(vectors[:, :-1], weights, top.item(), largest)
+
+    def correct(self, gradient: Tensor) -> Tensor:
+        """Return what is to be taken away at the subsample, (s, c), from a gradient there, k(S, X) r."""
+        return self.vectors @ (self.weights[:, None] * (self.vectors.T @ gradient))
