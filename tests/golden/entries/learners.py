@@ -1,4 +1,4 @@
-"""Kernel machines: EigenPro 3."""
+"""Kernel machines: EigenPro 3, and products by hashing."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from convnn.learners.hashing import EuclideanHash, hashed_product
 from convnn.learners.kernels import ExponentialPower, Function, Gaussian, Kernel, Laplace
 from convnn.learners.products import KernelMatrix
 from convnn.learners.projected_descent import InexactProjection, ProjectedDescent, data_preconditioner
@@ -80,7 +81,30 @@ def _eigenpro(case: Case) -> Callable[..., Mapping[str, Tensor]]:
     return run
 
 
+def _hashed(case: Case) -> Callable[..., Mapping[str, Tensor]]:
+    kernel, config = Gaussian(case.config["sigma"]), case.config
+
+    def run(queries: Tensor, keys: Tensor, x: Tensor) -> Mapping[str, Tensor]:
+        hashes = EuclideanHash(case.tensors["hash_a"], case.tensors["hash_b"], config["width"])
+        if hashes.offsets.shape != (config["tables"], config["hashes"]):
+            raise ValueError(f"offsets are {tuple(hashes.offsets.shape)}")
+        uniforms, columns = case.tensors["uniforms"], x.reshape(x.shape[0], -1)
+        pairs = hashes.candidates(queries, keys)
+        parts = hashed_product(kernel, queries, keys, columns, pairs, config["tau"], uniforms)
+        return {
+            "candidates": pairs,
+            "heavy": parts.heavy,
+            "heavy_part": parts.heavy_part.view(-1, *x.shape[1:]),
+            "samples": parts.samples,
+            "y": parts.total.view(-1, *x.shape[1:]),
+            "exact": KernelMatrix(kernel, queries, keys) @ x,
+        }
+
+    return run
+
+
 ENTRIES = {
+    "sparse_kernel_matvec": Entry(_hashed, ("queries", "keys", "x")),
     "eigenpro3.models.KernelModel": Entry(
         _eigenpro, ("X", "y", "centers", "X_test"), aside=("permutations_per_batch",)
     ),
