@@ -31,6 +31,7 @@ class KernelLearner(BaseEstimator):
         gamma: of kernels by name; None is 1 / d.
         product: how to multiply by kernel matrices; None is `Chunked()`.
         device: where to compute, such as "cuda"; None is the processor.
+        random_state: seed or generator, of those that draw.
         verbose: whether to print progress.
         kernel_: the kernel of `fit`.
     """
@@ -39,6 +40,7 @@ class KernelLearner(BaseEstimator):
     gamma: float | None
     product: Product | None
     device: str | None
+    random_state: Any
     verbose: bool | int
     kernel_: Kernel
 
@@ -72,9 +74,25 @@ class KernelLearner(BaseEstimator):
         """Return the kernel matrix of points, to be multiplied as `product` says."""
         return KernelMatrix(self.kernel_, X, Y, Chunked() if self.product is None else self.product)
 
+    def _gram(self, X: Tensor) -> KernelMatrix:
+        """Return the kernel matrix (n, n) of the points of `fit`; a precomputed one is X itself.
+
+        Raises:
+            InputError: the precomputed one is not square.
+        """
+        if not self._is_precomputed:
+            return self._matrix(X, X)
+        if X.shape[0] != X.shape[1]:
+            raise InputError(f"X of shape {tuple(X.shape)} must be (n, n), the kernel of all pairs of points")
+        return KernelMatrix(None, X, X, values=X)
+
+    def _cross(self, X: Tensor, fitted: Tensor) -> KernelMatrix:
+        """Return the kernel matrix (m, n) of new points with those of `fit`; a precomputed one is X itself."""
+        return KernelMatrix(None, X, fitted, values=X) if self._is_precomputed else self._matrix(X, fitted)
+
     def _draws(self) -> np.random.RandomState:
         """Return the generator of all random numbers of a `fit`."""
-        return check_random_state(self.random_state)  # type: ignore[attr-defined]  # of those that draw
+        return check_random_state(self.random_state)
 
     def _report(self, message: str) -> None:
         if self.verbose:
@@ -82,12 +100,11 @@ class KernelLearner(BaseEstimator):
 
     def _warn_unconverged(self, n_iter: int, residual: float) -> None:
         """Warn that a solver stopped too early."""
-        warnings.warn(
-            f"{type(self).__name__} stopped after {n_iter} steps with {residual:.1e} left; allow more by max_iter, or"
-            " choose a larger tol",
-            ConvergenceWarning,
-            stacklevel=3,
-        )
+        self._warn(f"stopped after {n_iter} steps with {residual:.1e} left; allow more by max_iter, or a larger tol")
+
+    def _warn(self, message: str) -> None:
+        """Warn that the result is not what was asked for."""
+        warnings.warn(f"{type(self).__name__} {message}", ConvergenceWarning, stacklevel=4)
 
 
 class OneHotClassifier(ClassifierMixin):

@@ -1,4 +1,4 @@
-r"""Products with kernel matrices whose weight lies on few entries: hashing finds those, a sample stands for the rest."""
+r"""Products with kernel matrices whose weight lies on few entries: hashing finds those, a sample the rest."""
 
 import math
 from dataclasses import dataclass
@@ -168,7 +168,9 @@ class Hashed:
     def __call__(self, kernel: Kernel, X: Tensor, Y: Tensor, v: Tensor) -> Tensor:
         """Return about K(X, Y) v, (n,) or (n, c), of points (n, d) and (m, d) and vectors (m,) or (m, c)."""
         if X.shape[1] != Y.shape[1] or v.shape[0] != Y.shape[0]:
-            raise InputError(f"X {tuple(X.shape)}, Y {tuple(Y.shape)} and v {tuple(v.shape)} must be (n, d), (m, d), (m, c)")
+            raise InputError(
+                f"X {tuple(X.shape)}, Y {tuple(Y.shape)} and v {tuple(v.shape)} must be (n, d), (m, d), (m, c)"
+            )
         if not bool(v.isfinite().all()):
             raise InputError("v has entries that are not finite, by which nothing can be drawn")
         if not isinstance(kernel, RadialKernel):

@@ -50,6 +50,7 @@ class Kernel(BaseEstimator, ABC):
         """Check the hyperparameters."""
 
     def __call__(self, X: np.ndarray, Y: np.ndarray | None = None) -> np.ndarray:
+        """Return the kernel (n, m) of arrays (n, d) and (m, d), by default of the first with itself."""
         left = torch.as_tensor(X)
         return self.block(left, left if Y is None else torch.as_tensor(Y)).numpy()
 
@@ -92,7 +93,7 @@ class RadialKernel(GramKernel):
 
     @property
     def metric(self) -> str:
-        """ "euclidean"."""
+        """The Euclidean distance."""
         return "euclidean"
 
 
@@ -106,7 +107,7 @@ class Linear(GramKernel):
 
     @property
     def metric(self) -> str:
-        """ "matmul"."""
+        """The inner product."""
         return "matmul"
 
 
@@ -138,7 +139,7 @@ class Polynomial(GramKernel):
 
     @property
     def metric(self) -> str:
-        """ "matmul" of an odd degree; an even one does not rank by the inner product."""
+        """The inner product, of an odd degree; an even one ranks otherwise."""
         return "matmul" if self.degree % 2 else super().metric
 
 
@@ -182,7 +183,7 @@ class ArcCosine(GramKernel):
 
     @property
     def metric(self) -> str:
-        """ "cosine" of order 0; the others rank by length as well."""
+        """The cosine, of order 0; the others rank by length as well."""
         return super().metric if self.order else "cosine"
 
 

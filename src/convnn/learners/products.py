@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from convnn.errors import InputError, check_positive
@@ -71,14 +70,14 @@ class KernelMatrix:
     `K @ v` and `K.T @ v` multiply, `K[rows]` has some of the rows, `K.dense()` returns the values.
 
     Args:
-        kernel: the kernel.
+        kernel: the kernel; None where the values are given.
         X: (n, d) points of the rows.
         Y: (m, d) points of the columns.
         product: how to multiply.
         values: (n, m) the values, where they are known.
     """
 
-    kernel: Kernel
+    kernel: Kernel | None
     X: Tensor
     Y: Tensor
     product: Product = Chunked()
@@ -99,10 +98,21 @@ class KernelMatrix:
         """Whether the values take less than the memory that the product may use."""
         return self.shape[0] * self.shape[1] * self.X.element_size() <= self.product.megabytes * 1e6
 
+    @property
+    def known_kernel(self) -> Kernel:
+        """The kernel, which must be known where the values are not."""
+        if self.kernel is None:
+            raise InputError("kernel=None must be a kernel where its values are not given")
+        return self.kernel
+
+    def diagonal(self) -> Tensor:
+        """Return the kernel (n,) of each point of the rows with itself."""
+        return self.known_kernel.diagonal(self.X)
+
     def kept(self) -> "KernelMatrix":
         """Return the same matrix, with its values if they are small and the product is exact."""
         keeps = self.values is None and self.is_small and isinstance(self.product, Chunked)
-        return replace(self, values=self.kernel.block(self.X, self.Y)) if keeps else self
+        return replace(self, values=self.dense()) if keeps else self
 
     def dense(self) -> Tensor:
         """Return the values (n, m).
@@ -118,10 +128,10 @@ class KernelMatrix:
                 f"megabytes={self.product.megabytes:g} are less than the {size:.0f} of this kernel matrix, which is"
                 " needed whole; allow more, or choose another solver"
             )
-        return self.kernel.block(self.X, self.Y)
+        return self.known_kernel.block(self.X, self.Y)
 
     def __matmul__(self, v: Tensor) -> Tensor:
-        return self.product(self.kernel, self.X, self.Y, v) if self.values is None else self.values @ v
+        return self.product(self.known_kernel, self.X, self.Y, v) if self.values is None else self.values @ v
 
     def __getitem__(self, rows: Tensor | slice) -> "KernelMatrix":
         return replace(self, X=self.X[rows], values=None if self.values is None else self.values[rows])

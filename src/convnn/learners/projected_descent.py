@@ -1,6 +1,7 @@
 r"""Preconditioned, projected stochastic gradients for kernel machines whose centres are not the data (EigenPro 3)."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -47,15 +48,14 @@ class InexactProjection:
     def __init__(
         self, K: KernelMatrix, ids: Tensor, shuffle: Callable[[], Tensor], epochs: int = 2, tol: float = 1e-6
     ) -> None:
-        self.K = K.kept()
-        self.ids, self.shuffle, self.epochs, self.tol = ids, shuffle, epochs, tol
+        self.K, self.ids, self.shuffle, self.epochs, self.tol = K.kept(), ids, shuffle, epochs, tol
         self.points = K.X[ids]
         count = ids.shape[0]
-        at_points = KernelMatrix(K.kernel, self.points, self.points, K.product)
+        at_points = replace(K, X=self.points, Y=self.points)
         values, vectors = leading_eigenpairs(at_points.dense() / count, max(min(count - 1, 1000), 1))
         is_cheap = values.clamp_min(torch.finfo(values.dtype).tiny) ** -POWER < count
         last = min(max(int(is_cheap.sum()) - 1, 5), values.shape[0])  # the eigenvalue that the others fall to
-        largest = K.kernel.diagonal(self.points).max().item()
+        largest = at_points.diagonal().max().item()
         self.preconditioner = Preconditioner.of(values[:last], vectors[:, :last], largest, POWER)
         wanted = largest / self.preconditioner.top + 1
         self.batch_size = min(int(wanted), K.shape[0])
@@ -69,7 +69,7 @@ class InexactProjection:
         for _ in range(self.epochs):
             for number, chunk in enumerate(self.shuffle().split(self.batch_size)):
                 slope = self.K[chunk] @ theta - h[chunk]
-                at_points = KernelMatrix(self.K.kernel, self.points, self.K.X[chunk], self.K.product)
+                at_points = replace(self.K, X=self.points, Y=self.K.X[chunk], values=None)
                 correction = self.preconditioner.correct(at_points @ slope)
                 theta[chunk] -= self.step * slope
                 theta[self.ids] += self.step * correction
@@ -148,7 +148,7 @@ def data_preconditioner(K: KernelMatrix, n_components: int | None) -> Preconditi
             f" has rank {rank}"
         )
     q = min(q, rank - 1)
-    largest = K.kernel.diagonal(K.X).max().item()
+    largest = K.diagonal().max().item()
     return Preconditioner.of(values[: q + 1], vectors[:, : q + 1], largest)
 
 
@@ -189,7 +189,7 @@ class _EigenPro(KernelLearner):
     def _fit(self: Self, X: Tensor, Y: Tensor) -> Self:
         """Run all epochs on points (n, d) and targets (n, c)."""
         self._prepare(X, Y.shape[1])
-        self.loss_curve_ = []
+        self.loss_curve_: list[float] = []
         for epoch in range(self.max_epochs):
             self._pass(X, Y)
             self._report(f"epoch {epoch + 1}: mean squared error {self.loss_curve_[-1]:.3g}")
@@ -242,7 +242,9 @@ class _EigenPro(KernelLearner):
 
     def _check_settings(self, X: Tensor) -> None:
         if self._is_precomputed:
-            raise InputError("kernel='precomputed' knows no centres apart from the data; take Matrix(K) and row numbers")
+            raise InputError(
+                "kernel='precomputed' knows no centres apart from the data; take Matrix(K) and row numbers"
+            )
         check_choice("projection", self.projection, ("exact", "inexact"))
         check_not_negative("tol", self.tol)
         for name in ("n_centers", "max_epochs", "projection_epochs"):
@@ -323,7 +325,7 @@ class EigenProRegressor(MultiOutputMixin, RegressorMixin, _EigenPro):
         points, targets = self._check_data(X, y, reset=is_first)
         if is_first:
             self._prepare(points, targets.shape[1])
-            self.loss_curve_: list[float] = []
+            self.loss_curve_ = []
         self._pass(points, targets)
         return self
 
@@ -333,7 +335,12 @@ class EigenProRegressor(MultiOutputMixin, RegressorMixin, _EigenPro):
         return found[:, 0] if self._is_single else found
 
     def _check_data(self, X: Any, y: Any, *, reset: bool) -> tuple[Tensor, Tensor]:
-        settings = {"multi_output": True, "y_numeric": True, "dtype": list(FLOATS), "ensure_min_samples": 2 if reset else 1}
+        settings = {
+            "multi_output": True,
+            "y_numeric": True,
+            "dtype": list(FLOATS),
+            "ensure_min_samples": 2 if reset else 1,
+        }
         points, targets = validate_data(self, X, y, reset=reset, **settings)
         self._is_single = targets.ndim == 1
         targets = targets.reshape(points.shape[0], -1).astype(points.dtype)
@@ -364,7 +371,7 @@ class EigenProClassifier(OneHotClassifier, _EigenPro):
         targets = self._tensor(self._one_hot(labels, points.dtype))
         if is_first:
             self._prepare(self._tensor(points), targets.shape[1])
-            self.loss_curve_: list[float] = []
+            self.loss_curve_ = []
         self._pass(self._tensor(points), targets)
         return self
 

@@ -1,11 +1,13 @@
-"""Kernel machines: EigenPro 3, and products by hashing."""
+"""Kernel machines: EigenPro 3, products by hashing, dual kernel PCA."""
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
+from convnn.learners.dual_components import Centered, DualKernelPCA, Frame, Loss, dual_objective
 from convnn.learners.hashing import EuclideanHash, hashed_product
 from convnn.learners.kernels import ExponentialPower, Function, Gaussian, Kernel, Laplace
 from convnn.learners.products import KernelMatrix
@@ -58,7 +60,9 @@ def _eigenpro(case: Case) -> Callable[..., Mapping[str, Tensor]]:
         level = config["data_preconditioner_level"]
         preconditioner = data_preconditioner(KernelMatrix(kernel, sample, sample), level)
         outputs = y.shape[1]
-        ours = ProjectedDescent(lambda A, B: KernelMatrix(kernel, A, B), centers, sample, preconditioner, project, outputs)
+        ours = ProjectedDescent(
+            lambda A, B: KernelMatrix(kernel, A, B), centers, sample, preconditioner, project, outputs
+        )
         rates = (ours.batch_size, ours.batch_size / (2 * preconditioner.largest), project.batch_size, project.step)
         stated = (config[name] for name in ("batch_size", "lr", "projection_batch_size", "projection_eta"))
         if not all(math.isclose(*pair, rel_tol=1e-12) for pair in zip(rates, stated, strict=True)):
@@ -103,7 +107,75 @@ def _hashed(case: Case) -> Callable[..., Mapping[str, Tensor]]:
     return run
 
 
+def _of_sigma(case: Case) -> Kernel:
+    square = case.config["sigma2"]
+    return Gaussian(math.sqrt(square / 2)) if case.config["kernel"] == "rbf" else Laplace(square)
+
+
+def _dual_steps(case: Case) -> Callable[..., Mapping[str, Tensor]]:
+    config, kernel = case.config, _of_sigma(case)
+    name = {"variance": "square"}.get(config["loss"], config["loss"])
+    loss = Loss(name, config["radius"], config["norm"])
+
+    def run(X: Tensor, X_test: Tensor, H0: Tensor) -> Mapping[str, Tensor]:
+        K, others = KernelMatrix(kernel, X, X), KernelMatrix(kernel, X_test, X)
+        G, eye = Centered.of(K, config["centred"]), torch.eye(X.shape[0], dtype=X.dtype)
+        is_centered = bool(case.tensors["gram"].sum(0).abs().max() < 1e-9)  # the file has the one or the other
+        of_file = G if is_centered else Centered(K, None)
+        first = Frame.of(H0, G @ H0)
+        ours = DualKernelPCA(
+            config["s"], kernel=kernel, loss=name, radius=config["radius"] or 1.0, norm=config["norm"],
+            center=config["centred"], init=H0.numpy(), max_iter=config["n_iter"] - 1, tol=0,
+        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it stops early
+            before = torch.from_numpy(ours.fit(X.numpy()).dual_coef_)
+            H = torch.from_numpy(ours.set_params(max_iter=config["n_iter"]).fit(X.numpy()).dual_coef_)
+        frame = Frame.of(H, G @ H)
+        return {
+            "gram": of_file @ eye,
+            "gram_test": of_file.cross(others, eye),
+            "Y_first": first.slope,
+            "Y_last": Frame.of(before, G @ before).slope,
+            "H": H,
+            "objective": dual_objective(H, frame, loss).view(1),
+            "projection": G.cross(others, H @ frame.inverse_root),
+        }
+
+    return run
+
+
+def _dual_optimum(case: Case) -> Callable[..., Mapping[str, Tensor]]:
+    config, kernel = case.config, _of_sigma(case)
+
+    def run(X: Tensor) -> Mapping[str, Tensor]:
+        H = case.tensors["H"]
+        G = kernel.block(X, X)
+        frame = Frame.of(H, G @ H)
+        ours = DualKernelPCA(
+            config["s"], kernel=kernel, center=False, solver="lbfgs", init=H.numpy(), tol=0, max_iter=2000
+        ).fit(X.numpy())
+        found = torch.from_numpy(ours.dual_coef_)
+        return {
+            "gram": G,
+            "loss": dual_objective(H, frame, Loss()).view(1),
+            "grad_H": H - frame.slope,
+            "optimal_value": torch.tensor(ours.loss_curve_[-1:], dtype=X.dtype),
+            "eigenvalues": torch.from_numpy(ours.eigenvalues_),
+            "scores_outer": found @ found.T,
+        }
+
+    return run
+
+
+_DUAL = Entry(_dual_steps, ("X", "X_test", "H0"), aside=("code_transform",))
+
 ENTRIES = {
+    "dc.KPCA_DC": _DUAL,
+    "dc.RobustKPCA_DC": _DUAL,
+    "dc.SparseKPCA_DC": _DUAL,
+    "dc.SparseFix": _DUAL,
+    "test_lbfgs.dual_scipy f and grad": Entry(_dual_optimum, ("X",), tolerance=1e-7),  # where L-BFGS ends, J is flat
     "sparse_kernel_matvec": Entry(_hashed, ("queries", "keys", "x")),
     "eigenpro3.models.KernelModel": Entry(
         _eigenpro, ("X", "y", "centers", "X_test"), aside=("permutations_per_batch",)
