@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array, issparse
+from scipy.sparse import csr_array, diags_array, eye_array, issparse
 from sklearn.base import BaseEstimator
 from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, pairwise_kernels
 from torch import Tensor
@@ -275,6 +275,23 @@ class Matrix(Kernel):
         shape = tuple(self.values.shape)
         if len(shape) != 2 or shape[0] != shape[1]:
             raise InputError(f"values of shape {shape} must be (N, N)")
+
+    @classmethod
+    def of_graph(cls, adjacency: Any, *, lazy: bool = False) -> "Matrix":
+        r"""Return the kernel :math:`N D^{-1/2} W D^{-1/2}` of a graph, so that over N it is its normalised adjacency.
+
+        It has negative eigenvalues; that of the lazy graph, :math:`N (I + D^{-1/2} W D^{-1/2}) / 2`, has none. The row
+        of a node without neighbours is 0.
+
+        Args:
+            adjacency: W (N, N), symmetric weights of at least 0, a sparse matrix of scipy or an array.
+            lazy: whether to stay at a node half of the time.
+        """
+        weights = csr_array(adjacency, dtype=np.float64)
+        degrees = np.asarray(weights.sum(1)).ravel()
+        roots = diags_array(np.where(degrees > 0, degrees, np.inf) ** -0.5)
+        walk = roots @ weights @ roots
+        return cls(csr_array(len(degrees) * ((eye_array(len(degrees)) + walk) / 2 if lazy else walk)))
 
     def block(self, X: Tensor, Y: Tensor) -> Tensor:
         """Return the entries (n, m) of the rows (n, 1) and columns (m, 1)."""
