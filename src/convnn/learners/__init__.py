@@ -29,3 +29,43 @@ that the docstring states. What learns from a stream has `partial_fit`. Learners
 
 scikit-learn is imported by this room alone at the top of its modules, so that `import convnn` stays quick.
 """
+
+from convnn.learners.dual_components import DualKernelPCA
+from convnn.learners.hashing import EuclideanHash, Hashed, hashed_product
+from convnn.learners.kernels import (
+    ArcCosine,
+    ExponentialPower,
+    Function,
+    Gaussian,
+    Kernel,
+    Laplace,
+    Linear,
+    Matrix,
+    Polynomial,
+)
+from convnn.learners.products import Chunked, KernelMatrix, Product
+from convnn.learners.projected_descent import EigenProClassifier, EigenProRegressor
+from convnn.learners.transformed_ridge import STKClassifier, STKRegressor
+
+__all__ = [
+    "ArcCosine",
+    "Chunked",
+    "DualKernelPCA",
+    "EigenProClassifier",
+    "EigenProRegressor",
+    "EuclideanHash",
+    "ExponentialPower",
+    "Function",
+    "Gaussian",
+    "Hashed",
+    "Kernel",
+    "KernelMatrix",
+    "Laplace",
+    "Linear",
+    "Matrix",
+    "Polynomial",
+    "Product",
+    "STKClassifier",
+    "STKRegressor",
+    "hashed_product",
+]

@@ -314,7 +314,7 @@ class Matrix(Kernel):
 
     def diagonal(self, X: Tensor) -> Tensor:
         """Return the entries (n,) on the diagonal."""
-        return torch.as_tensor(self.values.diagonal()).to(X)[self.numbers(X)]
+        return torch.tensor(np.asarray(self.values.diagonal())).to(X)[self.numbers(X)]
 
     def numbers(self, X: Tensor) -> Tensor:
         """Return points (n, 1) as row numbers (n,)."""
