@@ -8,7 +8,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import Ridge
 
-from convnn.data import load_graph
 from convnn.errors import InputError
 from convnn.learners import Gaussian, Matrix, STKClassifier, STKRegressor
 from small_graphs import features
@@ -101,17 +100,16 @@ def test_unlabelled_points_help_new_ones() -> None:
     assert scores[1] > scores[0] + 0.02
 
 
-@pytest.mark.filterwarnings("ignore:the kernel is not positive:UserWarning")
-def test_walks_reach_all_nodes_of_a_graph() -> None:
-    data = load_graph("karate").graph
-    adjacency = csr_array((np.ones(data.edge_index.shape[1]), tuple(data.edge_index.numpy())), shape=(34, 34))
-    nodes, labels = np.arange(34.0)[:, None], np.full(34, -1)
-    labels[[0, 33]] = 0, 1
-    few = STKClassifier(Matrix.of_graph(adjacency), coef=(1.0,), normalize=False).fit(nodes, labels)
-    many = STKClassifier(Matrix.of_graph(adjacency), coef=(0,) * 7 + (1,), beta=0.01).fit(nodes, labels)
-    assert (few.decision_function(nodes) == 0).any()  # further than a step from both
-    assert (many.decision_function(nodes) != 0).all()
-    dense = STKClassifier(Matrix(Matrix.of_graph(adjacency).values.toarray()), coef=(0,) * 7 + (1,), beta=0.01)
+def test_walks_of_several_steps_reach_what_one_does_not() -> None:
+    path = csr_array(np.eye(10, k=1) + np.eye(10, k=-1))
+    nodes, labels = np.arange(10.0)[:, None], np.array([0, *[-1] * 8, 1])
+    few, many = (
+        STKClassifier(Matrix.of_graph(path, lazy=True), coef=(0,) * (power - 1) + (1,)).fit(nodes, labels)
+        for power in (1, 8)
+    )
+    assert (few.decision_function(nodes)[2:8] == 0).all()
+    assert (many.predict(nodes) == nodes[:, 0] // 5).all()
+    dense = STKClassifier(Matrix(Matrix.of_graph(path, lazy=True).values.toarray()), coef=(0,) * 7 + (1,))
     assert np.allclose(dense.fit(nodes, labels).decision_function(nodes), many.decision_function(nodes))
 
 
