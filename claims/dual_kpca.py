@@ -13,10 +13,10 @@ from convnn.learners import DualKernelPCA, Gaussian, Linear
 SYSTEM = "Dual kernel PCA"
 CLAIM = "Huber's loss makes kernel PCA robust, the insensitive one makes it sparse, and L-BFGS solves the dual fast."
 EXPERIMENT = (
-    "Iris, standardised, 100 rows of which some are replaced by noise of 10, two components of a linear kernel: error of"
-    " reconstructing 50 clean rows over their length. All 150 rows, a Gaussian kernel of bandwidth 1.6, three components"
-    " and the insensitive loss: rows left out, and variance captured. Digits, bandwidth 3.2, 20 components: distance of"
-    " J from the optimum after some steps of L-BFGS, over the optimum."
+    "Iris, standardised, 100 rows of which some are replaced by noise of 10, two components of a linear kernel: error"
+    " of reconstructing 50 clean rows, over their length. All 150 rows, a Gaussian kernel of bandwidth 1.6, three"
+    " components and the insensitive loss: rows left out, and variance captured. Digits, bandwidth 3.2, 20 components:"
+    " distance of J from the optimum after some steps of L-BFGS, over the optimum."
 )
 SEEDS = (0, 1, 2, 3, 4)
 SHARES = (0, 5, 10)

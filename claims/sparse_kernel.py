@@ -28,7 +28,7 @@ def measure(seeds: list[int], quick: bool) -> Outcome:
     rows = [["points", "entries touched", "large entries found", "error", "sample alone", "large entries alone"]]
     rows += [[str(n), *(spread(column, ".3f") for column in zip(*each, strict=True))] for n, each in found.items()]
     touched = [mean(one[0] for one in each) for each in found.values()]
-    first, last = list(sizes)[0], list(sizes)[-1]
+    first, last = min(sizes), max(sizes)
     growth = 2 + math.log(touched[-1] / touched[0]) / math.log(last / first)
     trials = [one for each in found.values() for one in each]
     return Outcome(

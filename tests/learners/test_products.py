@@ -1,8 +1,10 @@
 import pytest
 import torch
+from scipy.sparse import csr_array
 
 from convnn.errors import InputError
-from convnn.learners.kernels import ArcCosine, Gaussian, Laplace, Matrix
+from convnn.learners.kernels import ArcCosine, Gaussian, Laplace
+from convnn.learners.matrix import Matrix
 from convnn.learners.products import Chunked, KernelMatrix
 from small_graphs import features
 
@@ -50,8 +52,6 @@ def test_large_matrices_are_never_whole() -> None:
 
 
 def test_sparse_matrices_stay_sparse() -> None:
-    from scipy.sparse import csr_array
-
     values = (torch.rand(30, 30, generator=torch.Generator().manual_seed(0)) < 0.1).double()
     values = values + values.T
     rows, columns, v = torch.arange(3.0, 20)[:, None], torch.tensor([[4.0], [29.0], [4.0]]), features(3, 2)

@@ -40,9 +40,9 @@ from convnn.learners.kernels import (
     Kernel,
     Laplace,
     Linear,
-    Matrix,
     Polynomial,
 )
+from convnn.learners.matrix import Matrix
 from convnn.learners.products import Chunked, KernelMatrix, Product
 from convnn.learners.projected_descent import EigenProClassifier, EigenProRegressor
 from convnn.learners.transformed_ridge import STKClassifier, STKRegressor

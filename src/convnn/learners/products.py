@@ -6,7 +6,8 @@ from typing import Protocol
 from torch import Tensor
 
 from convnn.errors import InputError, check_positive
-from convnn.learners.kernels import Kernel, Matrix
+from convnn.learners.kernels import Kernel
+from convnn.learners.matrix import Matrix
 
 CACHED = 1 << 19
 """Numbers of a block that stay in the cache of a processor between the steps of a kernel."""

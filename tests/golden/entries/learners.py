@@ -10,7 +10,8 @@ from torch import Tensor
 
 from convnn.learners.dual_components import Centered, DualKernelPCA, Frame, Loss, dual_objective
 from convnn.learners.hashing import EuclideanHash, hashed_product
-from convnn.learners.kernels import ExponentialPower, Function, Gaussian, Kernel, Laplace, Matrix
+from convnn.learners.kernels import ExponentialPower, Function, Gaussian, Kernel, Laplace
+from convnn.learners.matrix import Matrix
 from convnn.learners.products import KernelMatrix
 from convnn.learners.projected_descent import InexactProjection, ProjectedDescent, data_preconditioner
 from convnn.learners.transformed_ridge import Ratio, STKRegressor
