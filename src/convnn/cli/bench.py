@@ -28,6 +28,7 @@ from convnn.bench.run import run as judge
 from convnn.bench.table import markdown, result_columns, summaries, summary_columns, verdict_of
 from convnn.bench.task import Task
 from convnn.bench.tasks import TASKS, find_task
+from convnn.cli import _traces
 from convnn.cli._flags import add_out_flags
 from convnn.cli._parser import Parser, PathAction, add_json_flag
 from convnn.errors import InputError
@@ -44,7 +45,7 @@ ON_SCREEN = ("task", "candidate", "verdict", "definition, ms", "candidate, ms", 
 def add_flags(parser: Parser) -> None:
     """Add the arguments to a parser."""
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_run, _add_list):  # each adds its parser, whose `run` is called with the arguments
+    for add in (_add_run, _add_list, _traces.add_parser):  # each adds its parser, whose `run` is called with the arguments
         add(commands)
 
 

@@ -1,0 +1,69 @@
+"""The family of kernel machines, and its facts."""
+
+from functools import partial
+
+from convnn.systems import PUBLISHED, System, register_family, register_system
+
+register_family(
+    "learners",
+    "Kernels without layers",
+    "A kernel machine aggregates over all points, or over chosen ones, and a kernel weighs them: estimators for"
+    " scikit-learn, on features of yours or of a network.",
+)
+
+_fact = partial(System, family="learners")
+
+register_system(
+    _fact(
+        number=98,
+        name="EigenPro 3",
+        selects="centres apart from the data, batches, and a sample that preconditions",
+        weighs="by a kernel, and by coefficients learned by preconditioned, projected gradients",
+        aggregates="a sum over the centres",
+        paper="arXiv 2302.02605",
+        checked=f"{PUBLISHED.split(',')[0]}, weights after every batch; a dense solve at convergence",
+        where="convnn.learners.EigenProRegressor convnn.learners.EigenProClassifier",
+        published="KernelModel",
+        when="much data, and centres enough for what is to be learned",
+    )
+)
+register_system(
+    _fact(
+        number=88,
+        name="Dual kernel PCA",
+        selects="all rows; those of small projections drop out with the insensitive loss",
+        weighs="by the dual variables in an orthonormal frame; outliers less with Huber's loss",
+        aggregates="a sum of kernels, the projection",
+        paper="arXiv 2306.05815",
+        checked="the published code, every step, the objective and its gradient; scikit-learn's KernelPCA",
+        where="convnn.learners.DualKernelPCA",
+        published="KPCA_DC",
+        when="kernel PCA of data with outliers, by a linear kernel",
+    )
+)
+register_system(
+    _fact(
+        number=38,
+        name="STKR",
+        selects="all points with labels and without, or all nodes of a graph",
+        weighs="by a kernel whose eigenvalues are transformed: walks of several steps over the points",
+        aggregates="a sum of kernels, for new points as well",
+        paper="arXiv 2402.00645",
+        checked="numbers of the formulas by two routes; scikit-learn's KernelRidge at the identity",
+        where="convnn.learners.STKRegressor convnn.learners.STKClassifier",
+        when="few labels and many points",
+    )
+)
+register_system(
+    _fact(
+        number=72,
+        name="Sparse kernel products",
+        selects="pairs that share a bucket and have a large kernel; a sample of the other keys",
+        weighs="by the kernel of the distance, in the sample over the chance to be drawn",
+        aggregates="a sum of both, unbiased",
+        paper="arXiv 2507.23539",
+        checked="numbers of an independent implementation; the dense product and the formula of the error",
+        where="convnn.learners.Hashed convnn.learners.hashed_product",
+        when="many points and a small bandwidth",
+    )
+)

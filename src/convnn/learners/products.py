@@ -1,0 +1,138 @@
+"""Products of kernel matrices with vectors, a block at a time."""
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from torch import Tensor
+
+from convnn.errors import InputError, check_positive
+from convnn.learners.kernels import Kernel
+from convnn.learners.matrix import Matrix
+
+CACHED = 1 << 19
+"""Numbers of a block that stay in the cache of a processor between the steps of a kernel."""
+
+
+class Product(Protocol):
+    """A way to multiply a kernel matrix by vectors."""
+
+    @property
+    def megabytes(self) -> float:
+        """The most memory of kernel values at a time."""
+
+    def __call__(self, kernel: Kernel, X: Tensor, Y: Tensor, v: Tensor) -> Tensor:
+        """Return K(X, Y) v, (n,) or (n, c), of points (n, d) and (m, d) and vectors (m,) or (m, c)."""
+
+
+@dataclass(frozen=True)
+class Chunked:
+    """The exact product, in blocks of kernel values that are used once.
+
+    On a processor blocks are as large as its cache, on a device as large as allowed; it works where the tensors are.
+
+    Args:
+        megabytes: the most memory of kernel values at a time, positive.
+
+    Raises:
+        InputError: the size is not positive, or lengths do not agree.
+    """
+
+    megabytes: float = 256.0
+
+    def __post_init__(self) -> None:
+        check_positive("megabytes", self.megabytes)
+
+    def __call__(self, kernel: Kernel, X: Tensor, Y: Tensor, v: Tensor) -> Tensor:
+        """Return K(X, Y) v, (n,) or (n, c), of points (n, d) and (m, d) and vectors (m,) or (m, c)."""
+        if v.shape[0] != Y.shape[0]:
+            raise InputError(f"v of shape {tuple(v.shape)} must have the {Y.shape[0]} rows of Y")
+        if isinstance(kernel, Matrix) and kernel.is_sparse:
+            return kernel.product(X, Y, v)
+        rows, columns = self._sides(X, Y)
+        out = v.new_zeros(X.shape[0], *v.shape[1:])
+        for x, to in zip(X.split(rows), out.split(rows), strict=True):
+            for y, weights in zip(Y.split(columns), v.split(columns), strict=True):
+                to += kernel.block(x, y) @ weights
+        return out
+
+    def _sides(self, X: Tensor, Y: Tensor) -> tuple[int, int]:
+        """Return the rows and columns of a block; three of them may be there at once while a kernel is computed."""
+        numbers = int(self.megabytes * 1e6 / X.element_size() / 3)
+        if X.device.type == "cpu":
+            numbers = min(numbers, CACHED)
+        columns = min(max(numbers, 1), max(Y.shape[0], 1), 2048 if X.device.type == "cpu" else 1 << 16)
+        return max(numbers // columns, 1), columns
+
+
+@dataclass(frozen=True)
+class KernelMatrix:
+    """K(X, Y) as a matrix in formulas, whose values are kept only if they take less than the product's memory.
+
+    `K @ v` and `K.T @ v` multiply, `K[rows]` has some of the rows, `K.dense()` returns the values.
+
+    Args:
+        kernel: the kernel; None where the values are given.
+        X: (n, d) points of the rows.
+        Y: (m, d) points of the columns.
+        product: how to multiply.
+        values: (n, m) the values, where they are known.
+    """
+
+    kernel: Kernel | None
+    X: Tensor
+    Y: Tensor
+    product: Product = Chunked()
+    values: Tensor | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The rows n and columns m."""
+        return self.X.shape[0], self.Y.shape[0]
+
+    @property
+    def T(self) -> "KernelMatrix":
+        """K(Y, X), which is the transposed matrix since kernels are symmetric."""
+        return replace(self, X=self.Y, Y=self.X, values=None if self.values is None else self.values.T)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the values take less than the memory that the product may use."""
+        return self.shape[0] * self.shape[1] * self.X.element_size() <= self.product.megabytes * 1e6
+
+    @property
+    def known_kernel(self) -> Kernel:
+        """The kernel, which must be known where the values are not."""
+        if self.kernel is None:
+            raise InputError("kernel=None must be a kernel where its values are not given")
+        return self.kernel
+
+    def diagonal(self) -> Tensor:
+        """Return the kernel (n,) of each point of the rows with itself."""
+        return self.known_kernel.diagonal(self.X)
+
+    def kept(self) -> "KernelMatrix":
+        """Return the same matrix, with its values if they are small and the product is exact."""
+        keeps = self.values is None and self.is_small and isinstance(self.product, Chunked)
+        return replace(self, values=self.dense()) if keeps else self
+
+    def dense(self) -> Tensor:
+        """Return the values (n, m).
+
+        Raises:
+            InputError: they take more memory than the product may use.
+        """
+        if self.values is not None:
+            return self.values
+        if not self.is_small:
+            size = self.shape[0] * self.shape[1] * self.X.element_size() / 1e6
+            raise InputError(
+                f"megabytes={self.product.megabytes:g} are less than the {size:.0f} of this kernel matrix, which is"
+                " needed whole; allow more, or choose another solver"
+            )
+        return self.known_kernel.block(self.X, self.Y)
+
+    def __matmul__(self, v: Tensor) -> Tensor:
+        return self.product(self.known_kernel, self.X, self.Y, v) if self.values is None else self.values @ v
+
+    def __getitem__(self, rows: Tensor | slice) -> "KernelMatrix":
+        return replace(self, X=self.X[rows], values=None if self.values is None else self.values[rows])
