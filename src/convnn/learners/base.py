@@ -115,7 +115,7 @@ class KernelLearner(Learner):
         return KernelMatrix(None, X, fitted, values=X) if self._is_precomputed else self._matrix(X, fitted)
 
 
-class OneHotClassifier(ClassifierMixin):
+class OneHotClassifier(ClassifierMixin, Learner):
     """Classes as one-hot targets, and the class of the largest value.
 
     Attributes:
@@ -124,6 +124,12 @@ class OneHotClassifier(ClassifierMixin):
 
     classes_: np.ndarray
 
+    def _check_labelled(self, X: Any, y: Any) -> tuple[Tensor, np.ndarray]:
+        """Return points (n, d) and their classes (n,) for `fit`, checked as scikit-learn does, and set `classes_`."""
+        points, labels = validate_data(self, X, y, dtype=list(FLOATS), ensure_min_samples=2)
+        self._check_classes(labels)
+        return self._tensor(points), labels
+
     def _check_classes(self, y: np.ndarray) -> None:
         """Set `classes_` from labels, of at least two classes."""
         check_classification_targets(y)
@@ -131,7 +137,7 @@ class OneHotClassifier(ClassifierMixin):
         if len(self.classes_) < 2:
             raise InputError(f"y has one class, {self.classes_[0]!r}; a classifier needs at least two classes")
 
-    def _one_hot(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    def _one_hot(self, y: np.ndarray, dtype: Any) -> np.ndarray:
         """Return labels (n,) as rows of zeros with a one, (n, classes)."""
         if unknown := set(np.unique(y)) - set(self.classes_):
             raise InputError(f"y has {min(unknown)!r}, which is not one of the classes {list(self.classes_)}")

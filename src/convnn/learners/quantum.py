@@ -11,7 +11,7 @@ from sklearn.svm import SVC
 from torch import Tensor
 
 from convnn.errors import InputError, UnsupportedError, check_at_least, check_positive
-from convnn.learners.base import Learner, OneHotClassifier
+from convnn.learners.base import OneHotClassifier
 from convnn.learners.kernels import Gaussian, Kernel
 
 MOST_QUBITS = 14  # a state of each point has 2^n amplitudes
@@ -119,7 +119,7 @@ def alignment(K: Tensor, dual: Tensor) -> Tensor:
     return dual.abs().sum() - (dual * (K @ dual)).sum() / 2
 
 
-class AlignedClassifier(OneHotClassifier, Learner):
+class AlignedClassifier(OneHotClassifier):
     """A support vector machine of each class, whose kernel is first aligned with the labels.
 
     The parameter of the kernel goes down the gradient of `alignment`, while the machines are fitted anew at each step: of
