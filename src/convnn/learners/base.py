@@ -19,29 +19,63 @@ from convnn.learners.products import Chunked, KernelMatrix, Product
 FLOATS = (np.float64, np.float32)
 """Types that data may keep; others become float64."""
 
-Self = TypeVar("Self", bound="KernelLearner")
+Self = TypeVar("Self", bound="Learner")
 
 
-class KernelLearner(BaseEstimator):
+class Learner(BaseEstimator):
     """Base of the learners; its subclasses set the attributes in `__init__`.
+
+    Attributes:
+        device: where to compute, such as "cuda"; None is the processor.
+        random_state: seed or generator, of those that draw.
+        verbose: whether to print progress.
+    """
+
+    device: str | None
+    random_state: Any
+    verbose: bool | int
+
+    def _check_points(self, X: Any, *, reset: bool, **settings: Any) -> Tensor:
+        """Return points (n, d) as a tensor, checked as scikit-learn does; `reset` in `fit`."""
+        if not reset:
+            check_is_fitted(self)
+        return self._tensor(validate_data(self, X, reset=reset, **{"dtype": list(FLOATS)} | settings))
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        """Return an array as a tensor where to compute; of arrays that must not be written, a copy."""
+        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self.device or "cpu")
+
+    def _draws(self) -> np.random.RandomState:
+        """Return the generator of all random numbers of a `fit`."""
+        return check_random_state(self.random_state)
+
+    def _report(self, message: str) -> None:
+        if self.verbose:
+            print(f"[{type(self).__name__}] {message}", flush=True)
+
+    def _warn_unconverged(self, n_iter: int, residual: float) -> None:
+        """Warn that a solver stopped too early."""
+        self._warn(f"stopped after {n_iter} steps with {residual:.1e} left; allow more by max_iter, or a larger tol")
+
+    def _warn(self, message: str) -> None:
+        """Warn that the result is not what was asked for."""
+        warnings.warn(f"{type(self).__name__} {message}", ConvergenceWarning, stacklevel=4)
+
+
+class KernelLearner(Learner):
+    """Base of the learners whose kernel is an argument.
 
     Attributes:
         kernel: a name, a `Kernel`, or a function; "precomputed" where all points of `fit` are used, of a matrix (n, n)
             in `fit` and (m, n) afterwards.
         gamma: of kernels by name; None is 1 / d.
         product: how to multiply by kernel matrices; None is `Chunked()`.
-        device: where to compute, such as "cuda"; None is the processor.
-        random_state: seed or generator, of those that draw.
-        verbose: whether to print progress.
         kernel_: the kernel of `fit`.
     """
 
     kernel: Kernelish
     gamma: float | None
     product: Product | None
-    device: str | None
-    random_state: Any
-    verbose: bool | int
     kernel_: Kernel
 
     def __sklearn_tags__(self) -> Any:
@@ -52,16 +86,6 @@ class KernelLearner(BaseEstimator):
     @property
     def _is_precomputed(self) -> bool:
         return isinstance(self.kernel, str) and self.kernel == "precomputed"
-
-    def _check_points(self, X: Any, *, reset: bool, **settings: Any) -> Tensor:
-        """Return points (n, d) as a tensor, checked as scikit-learn does; `reset` in `fit`."""
-        if not reset:
-            check_is_fitted(self)
-        return self._tensor(validate_data(self, X, reset=reset, dtype=list(FLOATS), **settings))
-
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        """Return an array as a tensor where to compute; of arrays that must not be written, a copy."""
-        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self.device or "cpu")
 
     def _set_kernel(self, width: int) -> None:
         """Set `kernel_` for points of that many features."""
@@ -90,24 +114,8 @@ class KernelLearner(BaseEstimator):
         """Return the kernel matrix (m, n) of new points with those of `fit`; a precomputed one is X itself."""
         return KernelMatrix(None, X, fitted, values=X) if self._is_precomputed else self._matrix(X, fitted)
 
-    def _draws(self) -> np.random.RandomState:
-        """Return the generator of all random numbers of a `fit`."""
-        return check_random_state(self.random_state)
 
-    def _report(self, message: str) -> None:
-        if self.verbose:
-            print(f"[{type(self).__name__}] {message}", flush=True)
-
-    def _warn_unconverged(self, n_iter: int, residual: float) -> None:
-        """Warn that a solver stopped too early."""
-        self._warn(f"stopped after {n_iter} steps with {residual:.1e} left; allow more by max_iter, or a larger tol")
-
-    def _warn(self, message: str) -> None:
-        """Warn that the result is not what was asked for."""
-        warnings.warn(f"{type(self).__name__} {message}", ConvergenceWarning, stacklevel=4)
-
-
-class OneHotClassifier(ClassifierMixin):
+class OneHotClassifier(ClassifierMixin, Learner):
     """Classes as one-hot targets, and the class of the largest value.
 
     Attributes:
@@ -116,6 +124,12 @@ class OneHotClassifier(ClassifierMixin):
 
     classes_: np.ndarray
 
+    def _check_labelled(self, X: Any, y: Any) -> tuple[Tensor, np.ndarray]:
+        """Return points (n, d) and their classes (n,) for `fit`, checked as scikit-learn does, and set `classes_`."""
+        points, labels = validate_data(self, X, y, dtype=list(FLOATS), ensure_min_samples=2)
+        self._check_classes(labels)
+        return self._tensor(points), labels
+
     def _check_classes(self, y: np.ndarray) -> None:
         """Set `classes_` from labels, of at least two classes."""
         check_classification_targets(y)
@@ -123,7 +137,7 @@ class OneHotClassifier(ClassifierMixin):
         if len(self.classes_) < 2:
             raise InputError(f"y has one class, {self.classes_[0]!r}; a classifier needs at least two classes")
 
-    def _one_hot(self, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    def _one_hot(self, y: np.ndarray, dtype: Any) -> np.ndarray:
         """Return labels (n,) as rows of zeros with a one, (n, classes)."""
         if unknown := set(np.unique(y)) - set(self.classes_):
             raise InputError(f"y has {min(unknown)!r}, which is not one of the classes {list(self.classes_)}")

@@ -356,9 +356,8 @@ class EigenProClassifier(OneHotClassifier, _EigenPro):
 
     def fit(self, X: Any, y: Any) -> "EigenProClassifier":
         """Learn from points (n, d) and their classes (n,)."""
-        points, labels = validate_data(self, X, y, dtype=list(FLOATS), ensure_min_samples=2)
-        self._check_classes(labels)
-        return self._fit(self._tensor(points), self._tensor(self._one_hot(labels, points.dtype)))
+        points, labels = self._check_labelled(X, y)
+        return self._fit(points, self._tensor(self._one_hot(labels, np.float64)).to(points))
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> "EigenProClassifier":
         """Take one pass over a batch; the first one needs all classes, and gives rows and centres, too."""
