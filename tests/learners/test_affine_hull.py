@@ -1,4 +1,4 @@
-"""Tests of distances to affine hulls: kernel ridge regression of scikit-learn, the law of the noise, classes told apart."""
+"""Tests of distances to affine hulls: ridge regression of scikit-learn, the law of the noise, classes told apart."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def test_points_on_a_line_stay_there() -> None:
     images = hull.transform(points(5, 3))
     assert np.linalg.matrix_rank(images, tol=1e-10) == 1
     np.testing.assert_allclose(hull.distance(points(5, 3)), np.linalg.norm(points(5, 3) - images, axis=1))
-    with pytest.raises(UnsupportedError, match="^X varies in 1 directions, fewer than n_components=2$"):
+    with pytest.raises(UnsupportedError, match=r"^X varies in 1 directions, fewer than n_components=2$"):
         KernelAffineHull(2).fit(line)
 
 

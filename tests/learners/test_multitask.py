@@ -1,4 +1,4 @@
-"""Tests of Gaussian processes of several tasks: integrals of spectra, scikit-learn's process, Kronecker products, gaps."""
+"""Tests of Gaussian processes of several tasks: integrals of spectra, scikit-learn's process, gaps."""
 
 import math
 from itertools import product
@@ -53,9 +53,8 @@ def test_one_latent_function_is_a_kronecker_product() -> None:
 def test_frequency_0_is_the_process_of_scikit_learn() -> None:
     x, y = np.random.default_rng(0).normal(size=(2, 9, 1))
     ours = Latents(*(torch.tensor(v, dtype=torch.double) for v in ([[[1.0]]], [[0.0]], [[0.25]])))
-    found = Posterior.of(
-        ours, torch.tensor([0.3], dtype=torch.double), torch.from_numpy(x), torch.zeros(9).long(), torch.from_numpy(y[:, 0])
-    )
+    noise, task = torch.tensor([0.3], dtype=torch.double), torch.zeros(9).long()
+    found = Posterior.of(ours, noise, torch.from_numpy(x), task, torch.from_numpy(y[:, 0]))
     theirs = GaussianProcessRegressor(RBF(1 / (2 * math.pi * 0.25)) + WhiteKernel(0.3), alpha=0, optimizer=None)
     theirs.fit(x, y[:, 0])
     assert float(found.loss) == pytest.approx(-theirs.log_marginal_likelihood(), rel=1e-12)
@@ -138,7 +137,7 @@ def test_bad_settings(settings: dict, message: str) -> None:
 def test_bad_data() -> None:
     x, y = drawn(0)
     y[:, 1] = np.nan
-    with pytest.raises(InputError, match="^y has no value of task 1; give each task at least one, or leave it out$"):
+    with pytest.raises(InputError, match=r"^y has no value of task 1; give each task at least one, or leave it out$"):
         MultitaskGPRegressor().fit(x, y)
     with pytest.raises(ValueError, match="Input X contains NaN"):
         MultitaskGPRegressor().fit(np.where(x > 5, np.nan, x), y[:, :1])

@@ -1,4 +1,4 @@
-"""Tests of kernels of quantum states: matrices of the gates, invariances, and support vectors with an aligned kernel."""
+"""Tests of kernels of quantum states: matrices of the gates, invariances, and machines with an aligned kernel."""
 
 import math
 from functools import reduce
@@ -139,7 +139,7 @@ def test_bad_input() -> None:
             CovariantQuantum(**settings)
     with pytest.raises(UnsupportedError, match=r"^qubits=15 is more than 14; a state would have 2\^15 amplitudes$"):
         CovariantQuantum(15)
-    with pytest.raises(InputError, match=r"^X of shape \(4, 5\) must have 6 columns, two angles for each qubit$"):
+    with pytest.raises(InputError, match=r"^X of shape \(4, 5\) must have 6 columns, two for each qubit$"):
         CovariantQuantum(3).block(angles(4, 3)[:, :5], angles(4, 3))
     x, y = cosets(6, 0)
     for settings, message in (

@@ -45,7 +45,8 @@ ON_SCREEN = ("task", "candidate", "verdict", "definition, ms", "candidate, ms", 
 def add_flags(parser: Parser) -> None:
     """Add the arguments to a parser."""
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_run, _add_list, _traces.add_parser):  # each adds its parser, whose `run` is called with the arguments
+    # each adds its parser, whose `run` is called with the arguments
+    for add in (_add_run, _add_list, _traces.add_parser):
         add(commands)
 
 

@@ -30,6 +30,7 @@ that the docstring states. What learns from a stream has `partial_fit`. Learners
 scikit-learn is imported by this room alone at the top of its modules, so that `import convnn` stays quick.
 """
 
+from convnn.learners.affine_hull import AffineHullClassifier, KernelAffineHull, optimal_noise
 from convnn.learners.dual_components import DualKernelPCA
 from convnn.learners.hashing import EuclideanHash, Hashed, hashed_product
 from convnn.learners.kernels import (
@@ -43,13 +44,18 @@ from convnn.learners.kernels import (
     Polynomial,
 )
 from convnn.learners.matrix import Matrix
+from convnn.learners.multitask import Latents, MultitaskGPRegressor, Posterior
 from convnn.learners.products import Chunked, KernelMatrix, Product
 from convnn.learners.projected_descent import EigenProClassifier, EigenProRegressor
+from convnn.learners.quantum import AlignedClassifier, CovariantQuantum, alignment
 from convnn.learners.transformed_ridge import STKClassifier, STKRegressor
 
 __all__ = [
+    "AffineHullClassifier",
+    "AlignedClassifier",
     "ArcCosine",
     "Chunked",
+    "CovariantQuantum",
     "DualKernelPCA",
     "EigenProClassifier",
     "EigenProRegressor",
@@ -59,13 +65,19 @@ __all__ = [
     "Gaussian",
     "Hashed",
     "Kernel",
+    "KernelAffineHull",
     "KernelMatrix",
     "Laplace",
+    "Latents",
     "Linear",
     "Matrix",
+    "MultitaskGPRegressor",
     "Polynomial",
+    "Posterior",
     "Product",
     "STKClassifier",
     "STKRegressor",
+    "alignment",
     "hashed_product",
+    "optimal_noise",
 ]

@@ -67,3 +67,45 @@ register_system(
         when="many points and a small bandwidth",
     )
 )
+
+register_system(
+    _fact(
+        number=53,
+        name="Multi-task Gaussian process with interactions",
+        selects="all values of all tasks",
+        weighs="by spectral mixtures whose latent functions covary, and how much of them is in each task",
+        aggregates="the mean and variance of a conditioned Gaussian process",
+        paper="arXiv 1808.01132",
+        checked="numbers of the formulas; integrals of the spectra; scikit-learn's process at frequency 0",
+        where="convnn.learners.MultitaskGPRegressor convnn.learners.Latents",
+        published="MTGP with hierarchical latent interactions",
+        when="several signals, some of which are unknown where others are known",
+    )
+)
+register_system(
+    _fact(
+        number=100,
+        name="KAHM: affine hulls of classes",
+        selects="all points of a class, or of its nearest part",
+        weighs="by a ridge regression of which point it is, with shares that sum to 1",
+        aggregates="the point of the class's affine hull that is nearest; its distance decides",
+        paper="arXiv 2304.01300",
+        checked="numbers of the formulas by two routes; scikit-learn's KernelRidge of indicators; the law of the noise",
+        where="convnn.learners.AffineHullClassifier convnn.learners.KernelAffineHull",
+        published="kernel affine hull machine",
+        when="a classifier of data that noise has made private",
+    )
+)
+register_system(
+    _fact(
+        number=101,
+        name="Covariant quantum kernels",
+        selects="all points of fit that are support vectors",
+        weighs="by the overlap of two quantum states, which rotations make of one that is learned",
+        aggregates="a sum of kernels",
+        paper="arXiv 2105.03406",
+        checked="the published circuit, states and gradients; products of the gates' matrices; invariances",
+        where="convnn.learners.CovariantQuantum convnn.learners.AlignedClassifier",
+        when="data that a group acts on; other kernels can be aligned with labels, too",
+    )
+)

@@ -47,7 +47,8 @@ class Hull:
         most = min(features, count - 1)
         if width is not None and not 1 <= width <= most:
             raise InputError(
-                f"n_components={width} must be between 1 and {most}, for {name} has {count} points of {features} features"
+                f"n_components={width} must be between 1 and {most},"
+                f" for {name} has {count} points of {features} features"
             )
         values, vectors = torch.linalg.eigh(torch.cov(points.T).reshape(features, features))
         rank = int((values > values[-1] * features * torch.finfo(values.dtype).eps).sum())
@@ -59,7 +60,7 @@ class Hull:
         self._scaled = self._coordinates(points)
         gram = torch.exp(-torch.cdist(self._scaled, self._scaled, compute_mode="donot_use_mm_for_euclid_dist").square())
         size = points.square().sum().item() / points.numel()
-        self.error = self._fixed_point(*torch.linalg.eigh(gram), size)
+        self.error = self._fixed_point(gram, size)
         self.ridge = self.error + 2 * size
         self._root = torch.linalg.cholesky(gram + self.ridge * torch.eye(count).to(gram))
 
@@ -78,8 +79,9 @@ class Hull:
         """Return coordinates (M, n) between which the kernel is exp(-|x - x'|^2)."""
         return y @ self.directions.T * (self.precision / (2 * len(self.precision))).sqrt()
 
-    def _fixed_point(self, values: Tensor, vectors: Tensor, size: float) -> float:
+    def _fixed_point(self, gram: Tensor, size: float) -> float:
         """Return the error of the ridge regression whose ridge has that error in it."""
+        values, vectors = torch.linalg.eigh(gram)
         energy = (vectors.T @ self.points).square().sum(1) / self.points.numel()
         before, error = math.inf, size / 2
         while abs(error - before) > NEAR * error:

@@ -248,9 +248,7 @@ class MultitaskGPRegressor(MultiOutputMixin, RegressorMixin, Learner):
         mean, deviation, noise = (one.exp() for one in logarithms)
         return Latents(mix, mean, deviation, self.interactions), noise + LEAST_NOISE
 
-    def _descend(
-        self, free: list[Tensor], x: Tensor, task: Tensor, y: Tensor
-    ) -> tuple[list[Tensor], float, int]:
+    def _descend(self, free: list[Tensor], x: Tensor, task: Tensor, y: Tensor) -> tuple[list[Tensor], float, int]:
         """Return the best parameters of a start, their loss, and the steps to them."""
         change = self.tol * len(y)
         optimizer = torch.optim.LBFGS(

@@ -1,7 +1,7 @@
 """Kernels of quantum states, simulated, and support vectors whose kernel is aligned with the labels."""
 
-import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,13 @@ class CovariantQuantum(Kernel):
     r"""The overlap of two quantum states that rotations of a common state make of two points.
 
     .. math:: k(x, y) = |\langle \Phi(x), \Phi(y) \rangle|^2, \quad
-        \Phi(x) = \prod_q e^{i x_{2q} X_q} e^{i x_{2q+1} Z_q} \prod_{(i, j)} CZ_{ij} \prod_q R_y(\theta_q) |0 \dots 0\rangle
+        \Phi(x) = \prod_q e^{i x_{2q} X_q} e^{i x_{2q+1} Z_q} \prod_{(i, j)} CZ_{ij} \prod_q R_y(\theta_q)
+        |0 \dots 0\rangle
 
-    Points have two angles for each of n qubits, in radians, and are elements of SU(2)^n; a rotation of both points by the
-    same element changes nothing. The common state is what can be learned: with all angles :math:`\theta = \pi/2` it is
-    the graph state of the edges, and the points of one coset of its stabiliser have the same state. The simulation is
-    exact: of m points it takes time and memory in proportion to m 2^n.
+    Points have two angles for each of n qubits, in radians, and are elements of SU(2)^n; a rotation of both points by
+    the same element changes nothing. The common state is what can be learned: with all angles
+    :math:`\theta = \pi/2` it is the graph state of the edges, and the points of one coset of its stabiliser have the
+    same state. The simulation is exact: of m points it takes time and memory in proportion to m 2^n.
 
     Args:
         qubits: n, 1 to 14.
@@ -74,7 +75,7 @@ class CovariantQuantum(Kernel):
     def states(self, X: Tensor) -> Tensor:
         """Return the amplitudes (m, 2^n) of points (m, 2 n); qubit 0 is the lowest bit of their number."""
         if X.ndim != 2 or X.shape[1] != 2 * self.qubits:
-            raise InputError(f"X of shape {tuple(X.shape)} must have {2 * self.qubits} columns, two angles for each qubit")
+            raise InputError(f"X of shape {tuple(X.shape)} must have {2 * self.qubits} columns, two for each qubit")
         state = self._common(X).expand(len(X), -1)
         for q in range(self.qubits):
             tilt, phase = X[:, 2 * q, None], X[:, 2 * q + 1, None]
@@ -89,7 +90,7 @@ class CovariantQuantum(Kernel):
         for q in range(self.qubits):
             one = self._bit(q, like)
             state = state * torch.where(one > 0, (theta[q] / 2).sin(), (theta[q] / 2).cos())
-        edges = pairs(range(self.qubits)) if self.edges is None else self.edges
+        edges = pairwise(range(self.qubits)) if self.edges is None else self.edges
         for i, j in edges:
             state = state * (1 - 2 * self._bit(i, like) * self._bit(j, like))
         return state
@@ -100,11 +101,6 @@ class CovariantQuantum(Kernel):
     def _bit(self, q: int, like: Tensor) -> Tensor:
         """Return bit q of the number of each amplitude, (2^n,)."""
         return (self._numbers(like) >> q & 1).to(like.dtype)
-
-
-def pairs(numbers: range) -> list[tuple[int, int]]:
-    """Return the edges of a chain."""
-    return list(zip(numbers[:-1], numbers[1:], strict=True))
 
 
 def alignment(K: Tensor, dual: Tensor) -> Tensor:
@@ -122,8 +118,8 @@ def alignment(K: Tensor, dual: Tensor) -> Tensor:
 class AlignedClassifier(OneHotClassifier):
     """A support vector machine of each class, whose kernel is first aligned with the labels.
 
-    The parameter of the kernel goes down the gradient of `alignment`, while the machines are fitted anew at each step: of
-    all kernels within reach, that with the largest margins is sought.
+    The parameter of the kernel goes down the gradient of `alignment`, while the machines are fitted anew at each step:
+    of all kernels within reach, that with the largest margins is sought.
 
     Args:
         kernel: a `Kernel` that is differentiable in its parameter.

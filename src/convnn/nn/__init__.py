@@ -73,6 +73,7 @@ from convnn.nn.tokens.attention import Attention, KvtAttention
 from convnn.nn.tokens.blocks import BlockSparseAttention
 from convnn.nn.tokens.branching import BranchAttention, BranchConv, MultiheadConv, TokenBranching
 from convnn.nn.tokens.convnn import CONVOLUTION_TYPES, ConvNNAttention
+from convnn.nn.tokens.delta_rule import RWKV7, CrossWKV
 from convnn.nn.tokens.global_context import (
     SCOPES_OF_QUERIES,
     GatedConvolution,
@@ -80,7 +81,6 @@ from convnn.nn.tokens.global_context import (
     GlobalQueries,
     WindowAttention,
 )
-from convnn.nn.tokens.delta_rule import RWKV7, CrossWKV
 from convnn.nn.tokens.offsets import LKCAttention
 from convnn.nn.tokens.reduce.graph import TOKEN_GRAPHS, propagate, token_graph
 from convnn.nn.tokens.reduce.importance import OVER_HEADS, TOKEN_SCORES

@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,7 +20,7 @@ LINE = 0.19
 CELL = 0.0755
 """Width of a character in inches: that of the font below."""
 
-FONT = {"family": "monospace", "fontsize": 9}
+FONT: dict[str, Any] = {"family": "monospace", "fontsize": 9}
 SHADES = LinearSegmentedColormap.from_list("kept", ["#ffffff", "#cfe5f5", "#56b4e9"])
 NEWLINE = "\u21b5"
 

@@ -184,6 +184,7 @@ _register(
         checked=f"{PUBLISHED}, of the whole network too; timm's layer and network; attention, for a single window",
         where="convnn.nn.GlobalContext convnn.models.GCViT",
     ),
+)
 register_system(
     _fact(
         number=43,
@@ -196,7 +197,8 @@ register_system(
         paper="arXiv 2311.03035",
         checked=f"{PUBLISHED}, in timm's Block; graph, shares and scores in loops; the ViT itself, where none leaves",
         where="convnn.nn.reduce_tokens convnn.nn.Propagation",
-
+    )
+)
 _register(
     "VRWKV",
     VRWKV,
