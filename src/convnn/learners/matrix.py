@@ -65,8 +65,12 @@ class Matrix(Kernel):
 
     def product(self, X: Tensor, Y: Tensor, v: Tensor) -> Tensor:
         """Return the sparse rows (n, 1) and columns (m, 1) times vectors (m,) or (m, c)."""
-        rows, columns = (self.numbers(points).cpu().numpy() for points in (X, Y))
-        found = csr_array(self.values)[rows][:, columns] @ v.detach().cpu().numpy()
+        chosen = csr_array(self.values)
+        for axis, points in enumerate((X, Y)):
+            numbers = self.numbers(points).cpu().numpy()
+            if not np.array_equal(numbers, np.arange(chosen.shape[axis])):
+                chosen = chosen[:, numbers] if axis else chosen[numbers]
+        found = chosen @ v.detach().cpu().numpy()
         return torch.from_numpy(found).to(v)
 
     def diagonal(self, X: Tensor) -> Tensor:
