@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.measure import milliseconds, ratio
+from convnn.bench.measure import milliseconds, ratio
 from convnn.nn.tokens.caches import ClusteredCache, GraphKVCache, KeyValueCache, RandomCache, SinkCache, SnapKVCache
 
 HEADS, KEY_HEADS, D = 8, 2, 64

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.layers import near
-from benchmarks.measure import Action, milliseconds
+from convnn.bench.measure import Action, milliseconds
 from convnn.ops import scan
 
 CHANNELS, HEADS = 192, 3

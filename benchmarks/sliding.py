@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.layers import near
-from benchmarks.measure import Action, milliseconds, peak_megabytes, ratio
+from convnn.bench.measure import Action, milliseconds, peak_megabytes, ratio
 from convnn.ops import sliding_reduce
 from convnn.ops._convolve import _quicker
 from convnn.ops._sliding import sliding

@@ -60,12 +60,14 @@ def run(name: str, *, quick: bool = False) -> dict[str, Any]:
     seeds = list(claim.SEEDS[:1] if quick else claim.SEEDS)
     start = time.process_time()
     outcome: Outcome = claim.measure(seeds, quick)
+    checks = {sentence: bool(held) for sentence, held in outcome.checks.items()}  # NumPy's are no JSON
     return {
         "name": name,
         "system": claim.SYSTEM,
         "claim": claim.CLAIM,
         "experiment": claim.EXPERIMENT,
         **asdict(outcome),
+        "checks": checks,
         "verdict": outcome.verdict,
         "seeds": seeds,
         "commit": commit(),

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from statistics import median
 
 import torch
-from benchmarks.measure import Action, peak_megabytes
 from torch import Tensor
 from torch.nn import functional as F
 
 from claims._experiment import Outcome, spread
+from convnn.bench.measure import Action, peak_megabytes
 from convnn.ops import sliding_conv
 
 SYSTEM = "Sliding convolution"

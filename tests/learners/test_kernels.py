@@ -44,7 +44,7 @@ X, Y = features(7, 3), features(5, 3, seed=2)
         (ExponentialPower(0.7, 1.0), lambda: np.exp(-pairwise.euclidean_distances(X, Y) / 0.7)),
         (ExponentialPower(1.5, 2.0), lambda: np.exp(-pairwise.euclidean_distances(X, Y, squared=True) / 2.25)),
     ],
-    ids=str,
+    ids=lambda one: type(one).__name__,
 )
 def test_agrees_with_scikit_learn(kernel: Kernel, theirs) -> None:
     assert np.allclose(kernel.block(X, Y), theirs(), atol=1e-12)
@@ -58,7 +58,7 @@ def test_arc_cosine_is_the_mean_over_random_units(order: int) -> None:
     assert torch.allclose(ArcCosine(order).block(X[:3], Y[:2]), mean, rtol=0.03)
 
 
-@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda one: type(one).__name__)
 def test_is_symmetric_positive_and_has_its_diagonal(kernel: Kernel) -> None:
     K = kernel.block(X, X)
     assert torch.allclose(K, K.T)
@@ -67,27 +67,33 @@ def test_is_symmetric_positive_and_has_its_diagonal(kernel: Kernel) -> None:
     assert clone(kernel) == kernel
 
 
-@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda one: type(one).__name__)
 def test_of_gram_is_the_kernel_of_points(kernel) -> None:
     found = kernel.of_gram(X @ Y.T, X.square().sum(1), Y.square().sum(1))
     assert torch.allclose(found, kernel.block(X, Y))
 
 
-@pytest.mark.parametrize("kernel", [kernel for kernel in KERNELS if kernel != ArcCosine(0)], ids=str)
+@pytest.mark.parametrize(
+    "kernel", [kernel for kernel in KERNELS if kernel != ArcCosine(0)], ids=lambda one: type(one).__name__
+)
 def test_gradients(kernel: Kernel) -> None:
     assert torch.autograd.gradcheck(
         kernel.block, (X.clone().requires_grad_(), Y.clone().requires_grad_()), fast_mode=True
     )
 
 
-@pytest.mark.parametrize("kernel", [Linear(), Polynomial(), Gaussian(2.0), Laplace(), ArcCosine(0)], ids=str)
+@pytest.mark.parametrize(
+    "kernel", [Linear(), Polynomial(), Gaussian(2.0), Laplace(), ArcCosine(0)], ids=lambda one: type(one).__name__
+)
 def test_metric_finds_the_points_of_the_largest_kernel(kernel: Kernel) -> None:
     queries, keys = features(20, 3), features(50, 3, seed=2)
     nearest = select.nearest(queries[None], keys[None], 5, metric=kernel.metric).indices[0]
     assert torch.equal(nearest, kernel.block(queries, keys).topk(5).indices)
 
 
-@pytest.mark.parametrize("kernel", [Polynomial(2), ArcCosine(1), Function(pairwise.rbf_kernel)], ids=str)
+@pytest.mark.parametrize(
+    "kernel", [Polynomial(2), ArcCosine(1), Function(pairwise.rbf_kernel)], ids=lambda one: type(one).__name__
+)
 def test_some_have_no_metric(kernel: Kernel) -> None:
     with pytest.raises(UnsupportedError, match="ranks points unlike"):
         _ = kernel.metric

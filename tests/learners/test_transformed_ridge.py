@@ -26,7 +26,9 @@ SPECTRA = [
 
 
 @pytest.mark.parametrize(
-    "settings", [{"coef": (1.0,)}, {"spectrum": "inverse_laplacian", "eta": 0.0}, {"spectrum": lambda s: s}], ids=str
+    "settings",
+    [{"coef": (1.0,)}, {"spectrum": "inverse_laplacian", "eta": 0.0}, {"spectrum": lambda s: s}],
+    ids=("polynomial", "inverse_laplacian", "function"),
 )
 def test_identity_is_kernel_ridge_whatever_is_unlabelled(settings) -> None:
     ours = STKRegressor(KERNEL, normalize=False, beta=0.02, **settings).fit(X, PART)

@@ -23,8 +23,6 @@ register_system(
         paper="arXiv 2302.02605",
         checked=f"{PUBLISHED.split(',')[0]}, weights after every batch; a dense solve at convergence",
         where="convnn.learners.EigenProRegressor convnn.learners.EigenProClassifier",
-        published="KernelModel",
-        when="much data, and centres enough for what is to be learned",
     )
 )
 register_system(
@@ -37,8 +35,6 @@ register_system(
         paper="arXiv 2306.05815",
         checked="the published code, every step, the objective and its gradient; scikit-learn's KernelPCA",
         where="convnn.learners.DualKernelPCA",
-        published="KPCA_DC",
-        when="kernel PCA of data with outliers, by a linear kernel",
     )
 )
 register_system(
@@ -51,7 +47,6 @@ register_system(
         paper="arXiv 2402.00645",
         checked="numbers of the formulas by two routes; scikit-learn's KernelRidge at the identity",
         where="convnn.learners.STKRegressor convnn.learners.STKClassifier",
-        when="few labels and many points",
     )
 )
 register_system(
@@ -64,7 +59,6 @@ register_system(
         paper="arXiv 2507.23539",
         checked="numbers of an independent implementation; the dense product and the formula of the error",
         where="convnn.learners.Hashed convnn.learners.hashed_product",
-        when="many points and a small bandwidth",
     )
 )
 
@@ -78,8 +72,6 @@ register_system(
         paper="arXiv 1808.01132",
         checked="numbers of the formulas; integrals of the spectra; scikit-learn's process at frequency 0",
         where="convnn.learners.MultitaskGPRegressor convnn.learners.Latents",
-        published="MTGP with hierarchical latent interactions",
-        when="several signals, some of which are unknown where others are known",
     )
 )
 register_system(
@@ -92,8 +84,6 @@ register_system(
         paper="arXiv 2304.01300",
         checked="numbers of the formulas by two routes; scikit-learn's KernelRidge of indicators; the law of the noise",
         where="convnn.learners.AffineHullClassifier convnn.learners.KernelAffineHull",
-        published="kernel affine hull machine",
-        when="a classifier of data that noise has made private",
     )
 )
 register_system(
@@ -106,6 +96,5 @@ register_system(
         paper="arXiv 2105.03406",
         checked="the published circuit, states and gradients; products of the gates' matrices; invariances",
         where="convnn.learners.CovariantQuantum convnn.learners.AlignedClassifier",
-        when="data that a group acts on; other kernels can be aligned with labels, too",
     )
 )

@@ -189,8 +189,6 @@ register_system(
     _fact(
         number=43,
         name="GTP: propagation of tokens",
-        published="GTP-ViT",
-        when="a trained ViT that should be faster, without training it again",
         selects="the patches that receive most attention; of the others, those around and those alike",
         weighs="attention of a patch to itself times that of all to it; a share by the degrees of both in the graph",
         aggregates="the features of the patches that leave, added to those of their neighbours that stay",
@@ -220,8 +218,6 @@ register_system(
         family="tokens",
         name="CrossWKV",
         number=41,
-        published="CrossWKV, WKV-7, RWKV-7",
-        when="tokens of an image that read a long text, in memory that does not grow with it",
         selects="every token of the other sequence, or every earlier one",
         weighs="by the delta rule: what the state holds for a key is replaced",
         aggregates="a state that is read",

@@ -264,8 +264,6 @@ register_system(
     _fact(
         number=111,
         name="Sliding convolution",
-        published="sliding window convolution, of which there is no repository",
-        when="on a CPU, convolutions of few channels: no layer, but how they are computed",
         selects="the k x k window",
         weighs="a learned weight for each offset",
         aggregates="a sum of rows, each moved by its offset, without unfolding them",
