@@ -13,8 +13,8 @@ SYSTEM = "KAHM: affine hulls of classes"
 CLAIM = "Classes by their kernel affine hulls lose little to the noise of differential privacy, and hide their members."
 EXPERIMENT = (
     "scikit-learn's digits between 0 and 1, 400 to learn from and 500 others, noise on each pixel with adjacency 1 and"
-    " delta 0.001. Accuracy in percent of hulls of the noisy points, of hulls of fabricated ones, and of a support vector"
-    " machine (C = 10) on the noisy points; and how well the distance of an image tells whether it was learned from, as"
+    " delta 0.001. Accuracy in percent of hulls of the noisy points, of hulls of fabricated ones, and of a support"
+    " vector machine (C = 10) on the noisy points; and how well the distance of an image tells whether it was learned from, as"
     " area under the curve in percent, 50 for not at all, beside that of the nearest noisy point."
 )
 SEEDS = (0, 1, 2)
@@ -30,7 +30,7 @@ def measure(seeds: list[int], quick: bool) -> Outcome:
     clear, last = found[None], found[1.0]
     return Outcome(rows, {
         "without noise, accuracy is above 90": bool(clear[1].mean() > 90),
-        "at epsilon 1, hulls of noisy points are above the support vector machine": is_above(list(last[0]), list(last[2])),
+        "at epsilon 1, hulls of noisy points are above the machine": is_above(list(last[0]), list(last[2])),
         "so are those of fabricated points": is_above(list(last[1]), list(last[2])),
         "at epsilon 1, members are hidden: below 60": bool(last[3].mean() < 60),
         "also without noise": bool(clear[3].mean() < 60),

@@ -7,7 +7,7 @@ from claims._experiment import Outcome, is_above, spread
 from convnn.learners import Latents, MultitaskGPRegressor, Posterior
 
 SYSTEM = "Multi-task Gaussian process with interactions"
-CLAIM = "Interactions between latent functions, and between their weights in the tasks, help tasks to learn from each."
+CLAIM = "Interactions between latent functions, and between their weights, help tasks to learn from each other."
 EXPERIMENT = (
     "Two tasks drawn from a process whose two latent functions interact, at 30 random points of an interval of 6, with"
     " noise of variance 0.02; the first loses all points above 3. Mean squared error there, as a share of the variance,"
