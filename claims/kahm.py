@@ -14,8 +14,8 @@ CLAIM = "Classes by their kernel affine hulls lose little to the noise of differ
 EXPERIMENT = (
     "scikit-learn's digits between 0 and 1, 400 to learn from and 500 others, noise on each pixel with adjacency 1 and"
     " delta 0.001. Accuracy in percent of hulls of the noisy points, of hulls of fabricated ones, and of a support"
-    " vector machine (C = 10) on the noisy points; and how well the distance of an image tells whether it was learned from,"
-    " as area under the curve in percent, 50 for not at all, beside that of the nearest noisy point."
+    " vector machine (C = 10) on the noisy points; and how well the distance of an image tells whether it was learned"
+    " from, as area under the curve in percent, 50 for not at all, beside that of the nearest noisy point."
 )
 SEEDS = (0, 1, 2)
 BUDGETS = (None, 8.0, 2.0, 1.0)
