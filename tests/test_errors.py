@@ -8,6 +8,9 @@ from convnn.errors import (
     check_at_least,
     check_choice,
     check_fraction,
+    check_not_negative,
+    check_positive,
+    check_rate,
     did_you_mean,
 )
 
@@ -54,3 +57,12 @@ def test_fractions_lie_between_zero_and_one(value: float) -> None:
     check_fraction("ratio", 1)
     with pytest.raises(InputError, match=rf"ratio={value!r} must lie between 0 and 1"):
         check_fraction("ratio", value)
+
+
+@pytest.mark.parametrize("value", ["3", None, [0.5]])
+@pytest.mark.parametrize("check", [check_positive, check_not_negative, check_rate, check_fraction])
+def test_what_is_no_number_is_refused_in_the_same_words(check, value: object) -> None:
+    check("gamma", 0.5)
+    with pytest.raises(InputError) as error:
+        check("gamma", value)
+    assert str(error.value).startswith(f"gamma={value!r} must ")

@@ -82,13 +82,18 @@ def check_at_least(argument: str, value: int, least: int) -> None:
         raise InputError(f"{argument}={value!r} must be an integer of at least {least}")
 
 
+def _is_number(value: object) -> bool:
+    """Return whether a value can be compared with numbers, which text, None and lists cannot."""
+    return hasattr(value, "__float__")
+
+
 def check_positive(argument: str, value: float) -> None:
     """Check that the `value` of `argument` is a positive number.
 
     Raises:
         InputError: it is not; the message names the argument and its value.
     """
-    if not 0 < value < float("inf"):
+    if not (_is_number(value) and 0 < value < float("inf")):
         raise InputError(f"{argument}={value!r} must be a positive number")
 
 
@@ -98,7 +103,7 @@ def check_not_negative(argument: str, value: float) -> None:
     Raises:
         InputError: it is not; the message names the argument and its value.
     """
-    if not 0 <= value < float("inf"):
+    if not (_is_number(value) and 0 <= value < float("inf")):
         raise InputError(f"{argument}={value!r} must be at least 0")
 
 
@@ -108,7 +113,7 @@ def check_rate(argument: str, value: float) -> None:
     Raises:
         InputError: it is not; the message names the argument and its value.
     """
-    if not 0 <= value < 1:
+    if not (_is_number(value) and 0 <= value < 1):
         raise InputError(f"{argument}={value!r} must be at least 0 and less than 1")
 
 
@@ -139,7 +144,7 @@ def check_fraction(argument: str, value: float) -> None:
     Raises:
         InputError: it does not; the message names the argument and its value.
     """
-    if not 0 <= value <= 1:
+    if not (_is_number(value) and 0 <= value <= 1):
         raise InputError(f"{argument}={value!r} must lie between 0 and 1")
 
 

@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.utils.estimator_checks import check_estimator
 
+from convnn.errors import InputError
 from convnn.learners import (
     DualKernelPCA,
     EigenProClassifier,
@@ -21,6 +22,7 @@ from convnn.learners import (
     STKClassifier,
     STKRegressor,
 )
+from convnn.learners.base import place
 
 ESTIMATORS = [EigenProRegressor(), EigenProClassifier(), DualKernelPCA(), STKRegressor(), STKClassifier()]
 EXPECTED = {
@@ -87,3 +89,14 @@ def test_float32_stays_float32(estimator, flowers) -> None:
     X, y = flowers
     ours = clone(estimator).fit(X.astype(np.float32), y)
     assert ours.dual_coef_.dtype == np.float32
+
+
+@pytest.mark.parametrize("setting", [{"device": "gpu"}, {"device": 2.5}, {"device": -1}, {"product": 3}], ids=str)
+def test_settings_that_are_none_are_named(setting) -> None:
+    ((name, value),) = setting.items()
+    with pytest.raises(InputError, match=f"{name}={value!r} must be None, or"):
+        EigenProRegressor(**setting).fit(np.eye(4), np.arange(4.0))
+
+
+def test_device_0_is_not_the_processor() -> None:
+    assert place(0) != place(None)

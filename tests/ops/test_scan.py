@@ -250,6 +250,7 @@ def test_transforms_and_cost() -> None:
         (lambda k, v, w, u: scan.bi_wkv(k, v, w[:2], u), "decay of shape (2,) must be (3,), a number for each channel"),
         (lambda k, v, w, u: scan.bi_wkv(k, v, w, u[None]), "first of shape (1, 3) must be (3,)"),
         (lambda k, v, w, u: scan.bi_wkv(k, v, w, u, backend="cuda"), "backend='cuda'"),
+        (lambda k, v, w, u: scan.bi_wkv(k, v.to("meta"), w, u), "value on meta must be on cpu, where key is"),
     ],
 )
 def test_wkv_refuses(call, message: str) -> None:
@@ -263,6 +264,8 @@ def test_wkv_refuses(call, message: str) -> None:
         ({3: lambda w: -w}, "log_decay must be at most 0, but its largest number is"),
         ({1: lambda k: k[..., :2]}, "k of shape (2, 3, 5, 2) and torch.float64 must be floating and (B, H, T, D)"),
         ({2: lambda v: v[:, :, :2]}, "v of shape (2, 3, 2, 4) and torch.float64 must be floating and (B, H, T, V)"),
+        ({4: lambda a: a.to("meta")}, "a on meta must be on cpu, where r is"),
+        ({6: lambda s: s.to("meta")}, "initial_state on meta must be on cpu, where r is"),
         ({4: lambda a: a.long()}, "a of shape (2, 3, 5, 5) and torch.int64 must be floating"),
         (
             {6: lambda s: s.mT},

@@ -22,6 +22,18 @@ FLOATS = (np.float64, np.float32)
 Self = TypeVar("Self", bound="Learner")
 
 
+def place(device: str | int | torch.device | None) -> torch.device:
+    """Return where to compute; None is the processor, and a number a GPU.
+
+    Raises:
+        InputError: it names no device.
+    """
+    try:
+        return torch.device("cpu" if device is None else device)
+    except (RuntimeError, TypeError):
+        raise InputError(f"device={device!r} must be None, or a device of PyTorch such as 'cpu' or 'cuda:0'") from None
+
+
 class Learner(BaseEstimator):
     """Base of the learners; its subclasses set the attributes in `__init__`.
 
@@ -43,7 +55,7 @@ class Learner(BaseEstimator):
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         """Return an array as a tensor where to compute; of arrays that must not be written, a copy."""
-        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self.device or "cpu")
+        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(place(self.device))
 
     def _draws(self) -> np.random.RandomState:
         """Return the generator of all random numbers of a `fit`."""
@@ -96,7 +108,10 @@ class KernelLearner(Learner):
 
     def _matrix(self, X: Tensor, Y: Tensor) -> KernelMatrix:
         """Return the kernel matrix of points, to be multiplied as `product` says."""
-        return KernelMatrix(self.kernel_, X, Y, Chunked() if self.product is None else self.product)
+        product = Chunked() if self.product is None else self.product
+        if not callable(product):
+            raise InputError(f"product={product!r} must be None, or a product such as Chunked() or Hashed()")
+        return KernelMatrix(self.kernel_, X, Y, product)
 
     def _gram(self, X: Tensor) -> KernelMatrix:
         """Return the kernel matrix (n, n) of the points of `fit`; a precomputed one is X itself.

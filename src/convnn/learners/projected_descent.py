@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_array, validate_data
 from torch import Tensor
 
 from convnn.errors import InputError, check_at_least, check_choice, check_not_negative
-from convnn.learners.base import FLOATS, KernelLearner, OneHotClassifier, Self
+from convnn.learners.base import FLOATS, KernelLearner, OneHotClassifier, Self, place
 from convnn.learners.kernels import Kernelish
 from convnn.learners.products import KernelMatrix, Product
 from convnn.learners.solvers import Preconditioner, leading_eigenpairs
@@ -223,7 +223,7 @@ class _EigenPro(KernelLearner):
         return (self._matrix(points, descent.centers.to(points)) @ descent.alpha.to(points)).cpu().numpy()
 
     def _draw(self, count: int) -> Tensor:
-        return torch.from_numpy(self._random.permutation(count)).to(self.device or "cpu")
+        return torch.from_numpy(self._random.permutation(count)).to(place(self.device))
 
     def _chosen_centers(self, X: Tensor) -> Tensor:
         if self.centers is None:
@@ -268,7 +268,7 @@ class _Shuffle:
         self.random, self.count, self.device = random, count, device
 
     def __call__(self) -> Tensor:
-        return torch.from_numpy(self.random.permutation(self.count)).to(self.device or "cpu")
+        return torch.from_numpy(self.random.permutation(self.count)).to(place(self.device))
 
 
 class EigenProRegressor(MultiOutputMixin, RegressorMixin, _EigenPro):

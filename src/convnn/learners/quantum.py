@@ -11,7 +11,7 @@ from sklearn.svm import SVC
 from torch import Tensor
 
 from convnn.errors import InputError, UnsupportedError, check_at_least, check_positive
-from convnn.learners.base import OneHotClassifier
+from convnn.learners.base import OneHotClassifier, place
 from convnn.learners.kernels import Gaussian, Kernel
 
 MOST_QUBITS = 14  # a state of each point has 2^n amplitudes
@@ -213,7 +213,7 @@ class AlignedClassifier(OneHotClassifier):
         if self.parameter not in self.kernel_.get_params():
             raise InputError(f"parameter={self.parameter!r} is not one of {self.kernel_}")
         value = torch.as_tensor(getattr(self.kernel_, self.parameter), dtype=torch.float64)
-        return value.detach().to(self.device or "cpu").requires_grad_()
+        return value.detach().to(place(self.device)).requires_grad_()
 
     def _fit_machines(self, K: np.ndarray, signs: np.ndarray) -> None:
         """Set coefficients and intercepts of the machine of each column of signs."""

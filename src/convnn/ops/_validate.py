@@ -14,6 +14,14 @@ def check_rows(argument: str, rows: Tensor) -> None:
         raise InputError(f"{argument} of shape {tuple(rows.shape)} and {rows.dtype} must be floating and (B, T, C)")
 
 
+def check_one_device(**tensors: Tensor) -> None:
+    """Check that all tensors are where the first is."""
+    (first, one), *others = tensors.items()
+    for name, other in others:
+        if other.device != one.device:
+            raise InputError(f"{name} on {other.device} must be on {one.device}, where {first} is")
+
+
 def check_same_width(queries: Tensor, keys: Tensor) -> None:
     """Check that queries and keys can be compared: the same batch and the same channels."""
     check_rows("queries", queries)

@@ -8,7 +8,7 @@ from convnn.errors import InputError
 from convnn.ops import _scan
 from convnn.ops._dispatch import check_backend
 from convnn.ops._transforms import is_transformed
-from convnn.ops._validate import check_rows
+from convnn.ops._validate import check_one_device, check_rows
 
 
 def bi_wkv(key: Tensor, value: Tensor, decay: Tensor, first: Tensor, *, backend: str = "auto") -> Tensor:
@@ -32,7 +32,7 @@ def bi_wkv(key: Tensor, value: Tensor, decay: Tensor, first: Tensor, *, backend:
         (B, T, C), of the type of the values.
 
     Raises:
-        InputError: the shapes do not fit.
+        InputError: the shapes do not fit, or the tensors are not on one device.
         UnsupportedError: the named backend cannot compute this.
 
     Reference:
@@ -47,6 +47,7 @@ def bi_wkv(key: Tensor, value: Tensor, decay: Tensor, first: Tensor, *, backend:
     for name, one in (("decay", decay), ("first", first)):
         if one.shape != key.shape[2:]:
             raise InputError(f"{name} of shape {tuple(one.shape)} must be ({key.shape[2]},), a number for each channel")
+    check_one_device(key=key, value=value, decay=decay, first=first)
     if is_transformed():
         return _bi_wkv.bi_wkv(key, value, decay, first)[0]
     return _scan.bi_wkv(key, value, decay, first, backend)[0]
@@ -85,7 +86,7 @@ def delta_rule(
         The outputs (B, H, T, V), and the last state (B, H, V, D).
 
     Raises:
-        InputError: the shapes do not fit, or a decay is above 0.
+        InputError: the shapes do not fit, the tensors are not on one device, or a decay is above 0.
         UnsupportedError: the named backend cannot compute this.
 
     Reference:
@@ -118,6 +119,7 @@ def _checked_state(
                 f"{name} of shape {tuple(one.shape)} and {one.dtype} must be floating and {expected}, with r of"
                 f" {tuple(r.shape)}"
             )
+    check_one_device(r=r, k=k, v=v, log_decay=log_decay, a=a, b=b)
     shape = (*r.shape[:2], v.shape[3], r.shape[3])
     if initial_state is None:
         return v.new_zeros(shape, dtype=torch.promote_types(v.dtype, torch.float32))
@@ -126,4 +128,5 @@ def _checked_state(
             f"initial_state of shape {tuple(initial_state.shape)} and {initial_state.dtype} must be floating and"
             f" {shape}"
         )
+    check_one_device(r=r, initial_state=initial_state)
     return initial_state

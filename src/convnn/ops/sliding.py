@@ -66,6 +66,9 @@ def sliding_conv(
         _check_each_axis(name, value, axes, least)
     if isinstance(padding, str):
         check_choice("padding", padding, ("same", "valid"))
+        strides = stride if isinstance(stride, tuple | list) else (stride,)
+        if padding == "same" and max(strides) > 1:
+            raise InputError(f"stride={stride} must be 1 with padding='same'")
     _check_extent(x, weight, padding, dilation)
     return convolve(x, weight, bias, stride, padding, dilation, groups, backend)
 
