@@ -1,4 +1,4 @@
-"""Parameter sweeps: every run covers each pair of values, or a few cases, and `make test-long` runs all of them."""
+"""Parameter sweeps: every run covers each pair of values, each value, or a few cases; `make test-long` runs all."""
 
 import random
 from collections.abc import Callable, Iterable, Sequence
@@ -10,27 +10,36 @@ import pytest
 Case = dict[str, Any]
 
 
-def pairs(case: Case) -> set[tuple[tuple[str, Any], ...]]:
-    return set(combinations(case.items(), 2))
+def tuples(case: Case, size: int) -> set[tuple[tuple[str, Any], ...]]:
+    return set(combinations(case.items(), size))
 
 
-def pairwise_cover(cases: list[Case]) -> list[Case]:
-    """Cover all pairs greedily: of a few hundred random cases, take the one with most new pairs, until none is left."""
+def cover_of(cases: list[Case], size: int) -> list[Case]:
+    """Cover tuples of values greedily: of a few hundred random cases, take that with most new, until none is left."""
     rng = random.Random(0)
-    missing = set().union(*map(pairs, cases))
+    missing = set().union(*(tuples(case, size) for case in cases))
     cover = []
     while missing:
-        best = max(rng.sample(cases, min(300, len(cases))), key=lambda case: len(pairs(case) & missing))
-        if pairs(best) & missing:
+        best = max(rng.sample(cases, min(300, len(cases))), key=lambda case: len(tuples(case, size) & missing))
+        if tuples(best, size) & missing:
             cover.append(best)
-            missing -= pairs(best)
+            missing -= tuples(best, size)
     return cover
 
 
 def sweep(**axes: Sequence[Any]) -> pytest.MarkDecorator:
-    """Parametrize a test by every combination of values; those outside the cover are marked `long`."""
+    """Parametrize a test by every combination of values; those outside a cover of all pairs are marked `long`."""
+    return _parametrize(axes, 2)
+
+
+def each(**axes: Sequence[Any]) -> pytest.MarkDecorator:
+    """Parametrize a test by every combination of values; those outside a cover of all values are marked `long`."""
+    return _parametrize(axes, 1)
+
+
+def _parametrize(axes: dict[str, Sequence[Any]], size: int) -> pytest.MarkDecorator:
     cases = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
-    cover = pairwise_cover(cases)
+    cover = cover_of(cases, size)
     return pytest.mark.parametrize(
         tuple(axes),
         [pytest.param(*case.values(), marks=[] if case in cover else pytest.mark.long) for case in cases],

@@ -10,7 +10,7 @@ from torch import Tensor
 from convnn.backends import cpu, reference
 from convnn.ops import METRICS
 from ill_conditioned import cases
-from pairwise import one_in, sweep
+from pairwise import each, one_in, sweep
 
 pytestmark = pytest.mark.skipif(bool(cpu.unavailable_reasons()), reason="the core is not compiled")
 
@@ -41,7 +41,7 @@ def _same_choice(
 LENGTHS = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 23, 24, 25, 31, 32, 33, 63, 64, 65, 1023, 1024, 1025]
 
 
-@sweep(length=LENGTHS, metric=METRICS, channels=(1, 3, 65))
+@each(length=LENGTHS, metric=METRICS, channels=(1, 3, 65))
 def test_nearest_chooses_as_the_definition(core: str, length: int, metric: str, channels: int) -> None:
     positions = torch.arange(length)[-70:]  # more queries than two blocks
     for K in (1, 9, 31, 32, 33, length):
@@ -70,7 +70,7 @@ def test_queries_that_all_stand_at_one_position(core: str, metric: str) -> None:
     assert _same_choice(keys[:, :20], keys, 4, metric, position.expand(20), torch.arange(3, 20))
 
 
-@sweep(length=[30, 1100, 2500], channels=[3, 40], metric=METRICS)
+@each(length=[30, 1100, 2500], channels=[3, 40], metric=METRICS)
 def test_ties_are_the_definitions(
     core: str, length: int, channels: int, metric: str, each_thread_count: tuple[int, ...]
 ) -> None:

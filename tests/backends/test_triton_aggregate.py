@@ -23,7 +23,7 @@ FORMS = [
 
 
 @pytest.mark.parametrize(
-    ("form", "with_bias", "scored"), one_in(5, product(FORMS, [False, True], [False, True])), ids=str
+    ("form", "with_bias", "scored"), one_in(7, product(FORMS, [False, True], [False, True])), ids=str
 )
 def test_convolve(form: tuple[int, int, int], with_bias: bool, scored: bool) -> None:
     channels, outputs, groups = form
@@ -48,7 +48,7 @@ def test_convolve_of_other_sizes(groups: int, size: tuple[int, int, int, int]) -
 
 @pytest.mark.parametrize(
     ("groups", "dtype"),
-    [(1, dtype) for dtype in triton.DTYPES] + [(6, dtype) for dtype in DTYPES],
+    one_in(2, [(1, dtype) for dtype in triton.DTYPES] + [(6, dtype) for dtype in DTYPES]),
     ids=lambda one: str(one) if isinstance(one, torch.dtype) else {1: "dense", 6: "depthwise"}[one],
 )
 def test_convolve_of_other_types_and_strides(groups: int, dtype: torch.dtype) -> None:
@@ -58,8 +58,7 @@ def test_convolve_of_other_types_and_strides(groups: int, dtype: torch.dtype) ->
     check_convolve(values, indices, scores, weight.to(dtype).transpose(0, 1).contiguous().transpose(0, 1), groups, True)
 
 
-@pytest.mark.parametrize("scored", [False, True], ids=["plain", "scored"])
-@pytest.mark.parametrize("groups", [1, 3], ids=["dense", "depthwise"])
+@pytest.mark.parametrize(("groups", "scored"), one_in(3, product([1, 3], [False, True])))
 def test_convolve_when_all_choose_one(groups: int, scored: bool) -> None:
     values, indices, scores, weight = case(2, 20, 4, 3, 3, 4, groups, scored)
     check_convolve(values, torch.full_like(indices, 2), scores, weight, groups, True)

@@ -59,7 +59,7 @@ KEY_ORIGINS = origins(KEYS, mistakes)
 ALL_FLAGS = [
     param
     for command, parser in PARSERS.items()
-    for param in one_in(12, ((command, flag) for flag in parser.flags() if flag != "-h"))
+    for param in one_in(24, ((command, flag) for flag in parser.flags() if flag != "-h"))
 ]
 
 

@@ -1,4 +1,7 @@
-"""The site: it builds strictly, stands alone, and says everything that the code knows."""
+"""The site: it builds strictly, stands alone, and says everything that the code knows.
+
+Building takes half a minute: every run looks at the sources alone, in `test_sources.py`.
+"""
 
 import os
 import re
@@ -26,7 +29,7 @@ from convnn.systems import list_families, list_systems
 from fences import ROOT
 
 pytest.importorskip("zensical", reason="the site needs pip install 'convnn[docs]'")
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("site")]  # one worker builds it for all
+pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.xdist_group("site")]  # one worker builds it for all
 
 LOADED = {("script", "src"), ("img", "src"), ("link", "href"), ("iframe", "src"), ("source", "src")}
 RAW = (":math:", ".. math::", "<!-- generated", "$$", r"\operatorname", r"\frac")

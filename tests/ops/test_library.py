@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from convnn.backends import cpu
 from convnn.nn import ConvNN2d, ConvNNAttn2d
 from convnn.ops import METRICS, Neighbors, _attend, _library, aggregate, select, weigh
-from pairwise import one_in, sweep
+from pairwise import each, one_in
 
 BACKENDS = ["reference", pytest.param("cpu", marks=pytest.mark.skipif(cpu.core is None, reason="not compiled"))]
 COMPUTING = ["reference", "cpu"] if cpu.core else ["reference"]
@@ -100,13 +100,13 @@ def test_opcheck_of_attend_to_blocks(backend: str) -> None:
     _check(_attend.attend_to_blocks, (*rows, is_open, 4, 3, backend), traced=False)
 
 
-@sweep(metric=METRICS, backend=COMPUTING, where=[False, True], who=[False, True])
+@each(metric=METRICS, backend=COMPUTING, where=[False, True], who=[False, True])
 def test_nearest_traces(metric: str, backend: str, where: bool, who: bool) -> None:
     _check_nearest(metric, backend, (where, who), traced=True)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("metric", "backend", "dtype"), one_in(7, product(METRICS, COMPUTING, DTYPES)), ids=str)
+@pytest.mark.parametrize(("metric", "backend", "dtype"), one_in(9, product(METRICS, COMPUTING, DTYPES)), ids=str)
 def test_similarity_traces(metric: str, backend: str, dtype: torch.dtype) -> None:
     _check_similarity(metric, backend, dtype, traced=True)
 

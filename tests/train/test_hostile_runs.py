@@ -243,7 +243,7 @@ def other_value(f, value: Any) -> list[str]:
     return [f"--{f.name}={(value or 0) + 1 if isinstance(value, int | None) else f'{value}x'}"]
 
 
-@pytest.mark.parametrize("name", one_in(4, SAVED))
+@pytest.mark.parametrize("name", one_in(8, SAVED))
 def test_a_flag_that_differs_from_the_run_is_refused_by_name(name: str, run: Path, capsys) -> None:
     before = getattr(find_resume_point({"resume": str(run)}, warn=print).config, name)
     content = (run / "last.safetensors").read_bytes()

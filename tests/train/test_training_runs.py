@@ -16,6 +16,7 @@ from convnn.runs import read_run
 from convnn.runs.files import COLUMNS
 from convnn.train import Callback, RunFolder, Supervised, TrainConfig, Trainer, evaluate, load_checkpoint, summarize
 from convnn.train.device import find_device, make_accelerator
+from pairwise import one_in
 
 TINY = {
     "dataset": "digits",
@@ -74,15 +75,18 @@ def test_same_seed_same_weights_other_seed_other_weights() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "flags",
-    [
-        {"criterion": "MSE"},
-        {"optimizer": "sgd", "lr": 0.1},
-        {"optimizer": "adam"},
-        {"use_amp": True},
-        {"clip_grad_norm": 0.0},
-        {"scheduler": "plateau"},
-        {"layer": "ConvNN_Attn", "use_amp": True},
-    ],
+    one_in(
+        3,
+        [
+            {"criterion": "MSE"},
+            {"optimizer": "adam"},
+            {"clip_grad_norm": 0.0},
+            {"optimizer": "sgd", "lr": 0.1},
+            {"use_amp": True},
+            {"scheduler": "plateau"},
+            {"layer": "ConvNN_Attn", "use_amp": True},
+        ],
+    ),
     ids=str,
 )
 def test_every_way_to_train_learns(flags: dict) -> None:

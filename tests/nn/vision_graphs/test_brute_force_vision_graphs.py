@@ -11,7 +11,7 @@ from torch.nn import functional as F
 import brute_force_images as brute
 from against_definition import SIZES, STRIDES, TOLERANCE, check_definition, random_maps, randomised
 from convnn import nn as cnn
-from pairwise import sweep
+from pairwise import each
 
 
 def _edge(**settings: object) -> nn.Module:
@@ -22,7 +22,7 @@ def _sage(**settings: object) -> nn.Module:
     return cnn.ViG2d(4, 6, K=3, graph_conv="sage", **settings)
 
 
-@sweep(size=SIZES, graph=[(3, 1, 1), (9, 1, 1), (3, 2, 1), (2, 1, 2), (1, 1, 1)], groups=[1, 2], stride=STRIDES)
+@each(size=SIZES, graph=[(3, 1, 1), (9, 1, 1), (3, 2, 1), (2, 1, 2), (1, 1, 1)], groups=[1, 2], stride=STRIDES)
 def test_vig(size: tuple[int, int], graph: tuple[int, int, int], groups: int, stride: tuple[int, int]) -> None:
     K, dilation, reduction = graph
     settings = {"K": K, "graph_dilation": dilation, "groups": groups, "stride": stride}
@@ -31,7 +31,7 @@ def test_vig(size: tuple[int, int], graph: tuple[int, int, int], groups: int, st
     check_definition(layer, random_maps(size), lambda x, p: brute.vig(x, p, reduction=cell, **settings))
 
 
-@sweep(form=["sage", "gin"], size=SIZES, graph=[(3, 1, 1), (3, 2, 1), (2, 1, 2)], output=[(1, (1, 1)), (2, (2, 3))])
+@each(form=["sage", "gin"], size=SIZES, graph=[(3, 1, 1), (3, 2, 1), (2, 1, 2)], output=[(1, (1, 1)), (2, (2, 3))])
 def test_other_forms_of_vig(
     form: str, size: tuple[int, int], graph: tuple[int, int, int], output: tuple[int, tuple[int, int]]
 ) -> None:
@@ -68,7 +68,7 @@ def test_normalisation_is_over_all_edges(
 ACTIVE = {"gelu": F.gelu, "leaky_relu": lambda x: F.leaky_relu(x, 0.2)}
 
 
-@sweep(size=SIZES, form=[(1, 1, True), (2, 2, True), (1, 2, False)], activation=list(ACTIVE))
+@each(size=SIZES, form=[(1, 1, True), (2, 2, True), (1, 2, False)], activation=list(ACTIVE))
 def test_other_forms_of_edge_conv(size: tuple[int, int], form: tuple[int, int, bool], activation: str) -> None:
     depth, reduction, scale_features = form
     settings = {"K": 3, "groups": 2, "scale_features": scale_features}
@@ -111,7 +111,7 @@ def test_codes_of_positions_are_added_to_distances(side: int, size: tuple[int, i
     assert torch.equal(found.indices, expected)
 
 
-@sweep(size=SIZES, graph=[(3, 1, 1), (9, 1, 1), (2, 2, 1), (3, 1, 3)], groups=[1, 2], stride=STRIDES)
+@each(size=SIZES, graph=[(3, 1, 1), (9, 1, 1), (2, 2, 1), (3, 1, 3)], groups=[1, 2], stride=STRIDES)
 def test_edge_conv(size: tuple[int, int], graph: tuple[int, int, int], groups: int, stride: tuple[int, int]) -> None:
     K, dilation, depth = graph
     settings = {"K": K, "graph_dilation": dilation, "groups": groups, "stride": stride}
@@ -124,7 +124,7 @@ def test_edge_conv(size: tuple[int, int], graph: tuple[int, int, int], groups: i
     check_definition(layer, random_maps(size), definition)
 
 
-@sweep(name=["SVGA", "MGC", "DAGC"], size=SIZES, step=[1, 2, 3], form=[(1, 3), (2, 0)], stride=STRIDES)
+@each(name=["SVGA", "MGC", "DAGC"], size=SIZES, step=[1, 2, 3], form=[(1, 3), (2, 0)], stride=STRIDES)
 def test_axial(name: str, size: tuple[int, int], step: int, form: tuple[int, int], stride: tuple[int, int]) -> None:
     groups, side = form
     kind = {"SVGA": cnn.SVGA2d, "MGC": cnn.MGC2d, "DAGC": cnn.DAGC2d}[name]
@@ -138,7 +138,7 @@ def test_axial(name: str, size: tuple[int, int], step: int, form: tuple[int, int
     check_definition(layer, random_maps(size, smooth=True), definition)
 
 
-@sweep(size=SIZES, form=[(4, 1), (6, 1), (6, 2)], stride=STRIDES)
+@each(size=SIZES, form=[(4, 1), (6, 1), (6, 2)], stride=STRIDES)
 def test_non_local(size: tuple[int, int], form: tuple[int, int], stride: tuple[int, int]) -> None:
     outputs, groups = form
     layer = randomised(cnn.NonLocal2d(4, outputs, groups=groups, stride=stride))
@@ -150,7 +150,7 @@ def test_non_local(size: tuple[int, int], form: tuple[int, int], stride: tuple[i
     check_definition(layer, random_maps(size), definition)
 
 
-@sweep(
+@each(
     size=SIZES,
     edge_type=["distance", "pair", "difference"],
     pooling=["mean", "max"],
@@ -166,7 +166,7 @@ def test_adaptive(
     check_definition(layer, random_maps(size), lambda x, p: brute.adaptive(x, p, k=k, **settings))
 
 
-@sweep(
+@each(
     size=SIZES,
     form=[
         ("pair_distance", "graph", "scaled"),

@@ -75,6 +75,13 @@ def _walk(logs: Tensor, values: Tensor, decay: Tensor, first: Tensor, *, moments
 
 
 @triton.jit
+def _passed_on(decayed, log):
+    """Return the highest of both logarithms, and the factors of what is under each, relative to it."""
+    highest = tl.maximum(decayed, log)
+    return highest, tl.exp(decayed - highest), tl.exp(log - highest)
+
+
+@triton.jit
 def _walk_kernel(
     logs: tl.tensor,
     values: tl.tensor,
@@ -127,14 +134,10 @@ def _walk_kernel(
             if MOMENTS:
                 tl.store(out + 2 * size + at, of_a, mask=is_channel)
                 tl.store(out + 3 * size + at, of_b, mask=is_channel)
-        decayed = highest - w
-        top = tl.maximum(decayed, log)
-        keep, take = tl.exp(decayed - top), tl.exp(log - top)
-        of_a = keep * (of_a + a)
-        of_b = keep * (of_b + b)
-        a = keep * a + take * x
-        b = keep * b + take * y
-        highest = top
+        of_a, of_b = of_a + a, of_b + b
+        highest, keep, take = _passed_on(highest - w, log)
+        of_a, of_b = keep * of_a, keep * of_b
+        a, b = keep * a + take * x, keep * b + take * y
 
 
 def delta_rule(

@@ -256,8 +256,8 @@ class GCViT(HierarchicalNetwork):
 
 def as_offsets(table: Tensor) -> Tensor:
     """Return a table ((2 w - 1)^2, heads) of biases as (heads, 2 w - 1, 2 w - 1), and anything else as it is."""
-    side = isqrt(len(table))
-    return table.T.unflatten(1, (side, side)) if table.dim() == 2 and side * side == len(table) else table
+    side = isqrt(table.shape[0])
+    return table.T.unflatten(1, (side, side)) if table.dim() == 2 and side * side == table.shape[0] else table
 
 
 def heads_of(channels: int, most: int) -> int:

@@ -3,6 +3,7 @@
 import copy
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -197,9 +198,9 @@ class RecNeXt(HierarchicalNetwork):
         """Return the number of channels of each stage: the scaled first one, doubled again and again."""
         return [self.scaled(channels[0]) << stage for stage in range(len(channels))]
 
-    def operator(self, channels: int, **settings: Any) -> nn.Module:
+    def operator(self, channels: int, *, backend: str, **settings: Any) -> nn.Module:
         """Create the published operator."""
-        return RecursiveConv(IMAGES, channels, **settings)
+        return RecursiveConv(replace(IMAGES, backend=backend), channels, **settings)
 
     def of_stage(self, stage: int) -> dict[str, int]:
         """Return what the network decides for the operators of a stage."""

@@ -1,6 +1,7 @@
 """RepLKNet: blocks of large kernels inside bottlenecks."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from torch import nn
@@ -100,7 +101,7 @@ class RepLKNet(HierarchicalNetwork):
     def operator(channels: int, *, kernel_size: int, **of_layer: Any) -> nn.Module:
         """Create the published f: a large kernel for every channel beside a small one, of side 0 if there is none."""
         sides = [(side, 1) for side in (kernel_size, of_layer["small_kernel"]) if side]
-        return ParallelConv(IMAGES, channels, channels, sides, groups=channels)
+        return ParallelConv(replace(IMAGES, backend=of_layer["backend"]), channels, channels, sides, groups=channels)
 
 
 def _active(

@@ -53,9 +53,9 @@ def cut_patches(
     check_at_least("num_hops", num_hops, 0)
     check_index("membership", membership, parts)
     check_index("graph_of", graph_of, num_graphs)
-    count = len(membership)
-    if not count or len(graph_of) != count:
-        raise InputError(f"membership of {count} and graph_of of {len(graph_of)} must have an entry for each node")
+    count = membership.shape[0]
+    if not count or graph_of.shape[0] != count:
+        raise InputError(f"membership of {count} and graph_of of {graph_of.shape[0]} must have an entry for each node")
     check_edges(edge_index, count, count)
     of_part = graph_of * parts + with_last_part(membership, graph_of, num_graphs, parts)
     near = _leading_from(torch.cat([edge_index, edge_index.flip(0)], 1), count)
@@ -88,9 +88,9 @@ def _edges_within(edge_index: Tensor, pairs: Tensor, count: int) -> tuple[Tensor
     patch, node = pairs // count, pairs % count
     edge = edges.indices[edges.places(node)]
     lengths = edges.lengths[node]
-    source = torch.arange(len(pairs), device=pairs.device).repeat_interleave(lengths)
+    source = torch.arange(pairs.shape[0], device=pairs.device).repeat_interleave(lengths)
     wanted = patch.repeat_interleave(lengths) * count + edge_index[1, edge]
-    target = torch.searchsorted(pairs, wanted).clamp(max=len(pairs) - 1)
+    target = torch.searchsorted(pairs, wanted).clamp(max=pairs.shape[0] - 1)
     inside = pairs[target] == wanted
     edge, joined = edge[inside], torch.stack([source[inside], target[inside]])
     order = (patch[joined[0]] * edge_index.shape[1] + edge).argsort()
@@ -118,7 +118,7 @@ def coarse_adjacency(patches: Patches, dtype: torch.dtype, diffusion: int = 0) -
     check_at_least("diffusion", diffusion, 0)
     graphs, parts = patches.mask.shape
     sizes = patches.graph_of.bincount(minlength=graphs)
-    place = torch.arange(len(patches.graph_of), device=sizes.device) - (sizes.cumsum(0) - sizes)[patches.graph_of]
+    place = torch.arange(patches.graph_of.shape[0], device=sizes.device) - (sizes.cumsum(0) - sizes)[patches.graph_of]
     members = torch.zeros(graphs * parts, int(sizes.max()), dtype=dtype, device=sizes.device)
     members[patches.patch, place[patches.node]] = 1
     members = members.unflatten(0, (graphs, parts))
@@ -148,10 +148,10 @@ def node_walks(edge_index: Tensor, graph_of: Tensor, num_graphs: int, steps: int
     """Return `walk_encoding` of the nodes of several graphs, (N, k); each becomes a dense matrix."""
     sizes = graph_of.bincount(minlength=num_graphs)
     first, largest = sizes.cumsum(0) - sizes, int(sizes.max())
-    place = torch.arange(len(graph_of), device=graph_of.device) - first[graph_of]
+    place = torch.arange(graph_of.shape[0], device=graph_of.device) - first[graph_of]
     adjacency = torch.zeros(num_graphs, largest, largest, dtype=dtype, device=graph_of.device)
     source, target = edge_index
-    one = torch.ones((), dtype=dtype, device=graph_of.device).expand(len(source))
+    one = torch.ones((), dtype=dtype, device=graph_of.device).expand(source.shape[0])
     adjacency.index_put_((graph_of[source], place[source], place[target]), one, accumulate=True)
     return walk_encoding(adjacency, steps)[graph_of, place]
 

@@ -40,7 +40,7 @@ def node_eigenvectors(edge_index: Tensor, graph_of: Tensor, num_graphs: int, cou
         num_graphs: number of graphs.
         count: k.
     """
-    found = torch.zeros(len(graph_of), count)
+    found = torch.zeros(graph_of.shape[0], count)
     ends = graph_of.bincount(minlength=num_graphs).cumsum(0).tolist()
     of_edges, edges = graph_of[edge_index[0]].cpu(), edge_index.cpu()
     for graph, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):

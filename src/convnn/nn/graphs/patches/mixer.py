@@ -69,7 +69,7 @@ class PatchLayer(nn.Module):
         """Map copies of nodes (S, C) to (S, C)."""
         if self.exchange is not None:
             x = x + self.exchange(pool(x))[patches.patch]
-            x = ragged.mean(x, Lists.of_targets(patches.node, len(patches.graph_of)))[patches.node]
+            x = ragged.mean(x, Lists.of_targets(patches.node, patches.graph_of.shape[0]))[patches.node]
         features = {} if edge_attr is None else {"edge_attr": edge_attr}
         y = F.dropout(self.norm(self.conv(x, patches.edge_index, **features)).relu(), self.dropout, self.training)
         return self.output(y + x)
@@ -204,7 +204,7 @@ class GraphPatchMixer(nn.Module):
             if edge_attr is not None:
                 raise InputError(f"edge_attr of shape {tuple(edge_attr.shape)} is not read; set edge_channels")
             return None
-        count = len(edge_attr) if edge_attr is not None else 0
+        count = edge_attr.shape[0] if edge_attr is not None else 0
         check_edge_features(edge_attr, count, self.edge_channels or 0)
         assert edge_attr is not None
         return self.edge_encoder(edge_attr)[patches.edge]
@@ -219,4 +219,4 @@ class GraphPatchMixer(nn.Module):
 
 def mean_of_patches(tokens: Tensor, patches: Patches) -> Tensor:
     """Return the mean of the tokens of the patches that hold each node, (N, C), of tokens (B, P, C)."""
-    return ragged.mean(tokens.flatten(0, 1)[patches.patch], Lists.of_targets(patches.node, len(patches.graph_of)))
+    return ragged.mean(tokens.flatten(0, 1)[patches.patch], Lists.of_targets(patches.node, patches.graph_of.shape[0]))

@@ -31,17 +31,17 @@ def grow_parts(edge_index: Tensor, graph_of: Tensor, num_graphs: int, parts: int
     """
     check_at_least("parts", parts, 1)
     check_index("graph_of", graph_of, num_graphs)
-    check_edges(edge_index, len(graph_of), len(graph_of))
-    nodes = torch.arange(len(graph_of), device=graph_of.device)
+    check_edges(edge_index, graph_of.shape[0], graph_of.shape[0])
+    nodes = torch.arange(graph_of.shape[0], device=graph_of.device)
     sources, targets = torch.cat([edge_index, edge_index.flip(0)], 1)
-    unreached = (len(nodes) + 1) * parts
+    unreached = (nodes.shape[0] + 1) * parts
     key = torch.full_like(nodes, unreached)  # distance times parts, plus the part: the least is the nearest and lowest
     for part in range(parts):
         distance = key // parts
         farthest = distance.new_zeros(num_graphs).scatter_reduce(0, graph_of, distance, "amax")
-        candidates = torch.where((distance == farthest[graph_of]) & (distance > 0), nodes, len(nodes))
-        start = candidates.new_full((num_graphs,), len(nodes)).scatter_reduce(0, graph_of, candidates, "amin")
-        key[start[start < len(nodes)]] = part
+        candidates = torch.where((distance == farthest[graph_of]) & (distance > 0), nodes, nodes.shape[0])
+        start = candidates.new_full((num_graphs,), nodes.shape[0]).scatter_reduce(0, graph_of, candidates, "amin")
+        key[start[start < nodes.shape[0]]] = part
         while True:
             nearer = key.scatter_reduce(0, targets, key[sources] + parts, "amin").clamp(max=unreached)
             if torch.equal(nearer, key):
