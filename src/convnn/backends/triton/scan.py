@@ -75,7 +75,7 @@ def _walk(logs: Tensor, values: Tensor, decay: Tensor, first: Tensor, *, moments
 
 
 @triton.jit
-def _passed_on(decayed, log):
+def _passed_on(decayed: tl.tensor, log: tl.tensor) -> tl.tensor:
     """Return the highest of both logarithms, and the factors of what is under each, relative to it."""
     highest = tl.maximum(decayed, log)
     return highest, tl.exp(decayed - highest), tl.exp(log - highest)
@@ -286,6 +286,34 @@ def _rule_kernel(
 
 
 @triton.jit
+def _keep_states(
+    state: tl.tensor,
+    within: tl.tensor,
+    k: tl.tensor,
+    v: tl.tensor,
+    log_decay: tl.tensor,
+    a: tl.tensor,
+    b: tl.tensor,
+    first: tl.tensor,
+    place_of_first: tl.tensor,
+    count: tl.tensor,
+    keys: tl.tensor,
+    values: tl.tensor,
+    KEYS: tl.constexpr,
+    VALUES: tl.constexpr,
+) -> tl.tensor:
+    """Walk along a chunk, keep the state before each of its tokens, and return that after the last one."""
+    for i in range(count):
+        row = first + i
+        at, mask = _places(place_of_first + i, keys, values, KEYS, VALUES)
+        tl.store(within + at, state, mask=mask)
+        decay = tl.exp(_row(log_decay, row, keys, KEYS))
+        key, value = _row(k, row, keys, KEYS), _row(v, row, values, VALUES)
+        state, _ = _after(state, key, value, decay, _row(a, row, keys, KEYS), _row(b, row, keys, KEYS))
+    return state
+
+
+@triton.jit
 def _gradient_kernel(
     grad: tl.tensor,
     grad_last: tl.tensor,
@@ -321,24 +349,15 @@ def _gradient_kernel(
         count = tl.minimum(chunk, length - start)
         at, _ = _places(n * chunks + start // chunk, keys, values, KEYS, VALUES)
         state = tl.load(kept + at, mask=mask, other=0.0)
-        for i in range(count):
-            row = n * length + start + i
-            at, _ = _places(n * (chunk + 1) + i, keys, values, KEYS, VALUES)
-            tl.store(within + at, state, mask=mask)
-            decay = tl.exp(_row(log_decay, row, keys, KEYS))
-            state, _ = _after(
-                state,
-                _row(k, row, keys, KEYS),
-                _row(v, row, values, VALUES),
-                decay,
-                _row(a, row, keys, KEYS),
-                _row(b, row, keys, KEYS),
-            )
+        first, place_of_first = n * length + start, n * (chunk + 1)
+        state = _keep_states(
+            state, within, k, v, log_decay, a, b, first, place_of_first, count, keys, values, KEYS, VALUES
+        )
         tl.debug_barrier()  # the threads that read states may be others than those that wrote them
         for step in range(count):
             i = count - 1 - step
-            row = n * length + start + i
-            at, _ = _places(n * (chunk + 1) + i, keys, values, KEYS, VALUES)
+            row = first + i
+            at, _ = _places(place_of_first + i, keys, values, KEYS, VALUES)
             before = tl.load(within + at, mask=mask, other=0.0)
             key, value = _row(k, row, keys, KEYS), _row(v, row, values, VALUES)
             from_a, to_b = _row(a, row, keys, KEYS), _row(b, row, keys, KEYS)

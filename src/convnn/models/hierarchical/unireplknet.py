@@ -1,6 +1,7 @@
 """UniRepLKNet: blocks of large kernels trained with dilated ones beside them, and of small ones."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from torch import nn
@@ -73,11 +74,12 @@ class UniRepLKNet(ResponseNetwork):
         )
 
 
-def depthwise(channels: int, *, kernel_size: int) -> nn.Module:
+def depthwise(channels: int, *, kernel_size: int, backend: str = "auto") -> nn.Module:
     """Create a kernel for every channel, a large one with dilated ones beside it."""
+    make = replace(IMAGES, backend=backend)
     if kernel_size < LEAST_LARGE:
-        return IMAGES.depthwise(channels, kernel_size, bias=False)
-    return ParallelConv(IMAGES, channels, channels, with_dilated(kernel_size), groups=channels)
+        return make.depthwise(channels, kernel_size, bias=False)
+    return ParallelConv(make, channels, channels, with_dilated(kernel_size), groups=channels)
 
 
 def _kernels(depths: Sequence[int], third: Sequence[int]) -> list[list[int]]:
