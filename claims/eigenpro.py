@@ -11,7 +11,8 @@ CLAIM = "Model size and data size scale separately: more data help a kernel mach
 EXPERIMENT = (
     "scikit-learn's digits, Laplace kernel of bandwidth 5, 100 centres, 400 digits to test: accuracy in percent after"
     " 20 passes over ever more of the others, with inexact and exact projections, against the machine that interpolates"
-    " its 100 centres. And the mean squared error after as many projections, with ever more components q of a sample of 200."
+    " its 100 centres. And the mean squared error after as many projections, with ever more components q of a sample"
+    " of 200."
 )
 SEEDS = (0, 1, 2)
 CENTERS, TEST = 100, 400
