@@ -59,6 +59,6 @@ register_system(
         aggregates="sums in registers, stored once; blocks in an order that finds in the cache what it reads",
         paper="arXiv 2410.20399",
         checked="formulas in float64, forward and all gradients, in the interpreter; compiled for sm_80, sm_90",
-        where="convnn.backends.triton.attend convnn.backends.triton.attend_linearly",
+        where="convnn.backends.triton.flash.attend convnn.backends.triton.linear.attend_linearly",
     )
 )
