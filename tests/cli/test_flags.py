@@ -196,6 +196,7 @@ def test_unknown_commands_are_named(capsys: pytest.CaptureFixture[str]) -> None:
 
 FIELDS = {f.name: f for f in fields(TrainConfig)}
 NUMBERS = {f.name: value_type(f.type) for f in FIELDS.values() if value_type(f.type) in (int, float)}
+SIGNED = ("input_scale", "degree_exponent")
 NO_NUMBERS = ("nan", "inf", "-inf", "-2", "1" + "0" * 40, "1e400", "", " ", "0x10")
 
 
@@ -203,6 +204,8 @@ NO_NUMBERS = ("nan", "inf", "-inf", "-2", "1" + "0" * 40, "1e400", "", " ", "0x1
 def test_every_number_is_refused_that_no_run_can_have(
     name: str, value: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    if value == "-2" and name in SIGNED:
+        pytest.skip("may be negative")
     assert f"--{name}" in _refusal([f"--{name}={value}"], capsys)
 
 

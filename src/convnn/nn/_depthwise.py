@@ -59,6 +59,7 @@ class DepthwiseConv2d(nn.Conv2d):
     are those of `torch.nn.Conv2d`.
 
     Example:
+        >>> import torch
         >>> DepthwiseConv2d(8, 8, 13, padding=6, groups=8)(torch.randn(2, 8, 14, 14)).shape
         torch.Size([2, 8, 14, 14])
     """

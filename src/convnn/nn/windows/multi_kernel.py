@@ -68,18 +68,15 @@ class MultiKernelConv(nn.Module):
         is_strided = stride not in (1, (1,) * make.axes)
         if is_strided and not dw_parallel:
             raise InputError(f"stride={stride} needs dw_parallel=True, since maps of two sizes cannot be summed")
-        self.dw_parallel, self.add = dw_parallel, add
+        self.dw_parallel, self.add, active = dw_parallel, add, KERNEL_ACTIVATIONS[activation]
         self.branches = nn.ModuleList(
-            nn.Sequential(
-                ConvNorm(make, channels, channels, side, stride=stride, groups=channels),
-                KERNEL_ACTIVATIONS[activation](),
-            )
+            nn.Sequential(ConvNorm(make, channels, channels, side, stride=stride, groups=channels), active())
             for side in kernel_sizes
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, *S) to (B, C, *S'), or to (B, C * number of kernels, *S')."""
-        outputs: list[Tensor] = []
+        outputs = []
         for branch in self.branches:
             outputs.append(branch(x))
             if not self.dw_parallel:
