@@ -40,6 +40,7 @@ NOT_RUN = {
 
 NO_FLAGS_OF_OURS = {
     "--resuze": "a misspelling, in the figures of misspellings",
+    "--dry": "of python -m benchmarks.gpu",
 }
 
 

@@ -182,7 +182,7 @@ _register(
         weighs="softmax of the inner products with queries of the pooled image, and a learned bias for each offset",
         paper="arXiv 2206.09959",
         checked=f"{PUBLISHED}, of the whole network too; timm's layer and network; attention, for a single window",
-        where="convnn.nn.GlobalContext convnn.models.GCViT",
+        where="convnn.nn.GlobalContext",
     ),
 )
 register_system(
@@ -210,7 +210,7 @@ _register(
         aggregates="a weighted mean and a gate",
         paper="arXiv 2403.02308",
         checked=f"{PUBLISHED}; the dense softmax; scans in loops",
-        where="convnn.nn.VRWKV convnn.ops.scan.bi_wkv convnn.models.vrwkv",
+        where="convnn.nn.VRWKV convnn.ops.scan.bi_wkv",
     ),
 )
 register_system(
