@@ -1,5 +1,6 @@
 """What a flag is: a field of a dataclass with its help, its values and its bounds."""
 
+import math
 from collections.abc import Callable
 from dataclasses import Field, field
 from types import NoneType, UnionType
@@ -102,3 +103,5 @@ def check_number(f: "Field[Any]", value: Any) -> None:
         raise InputError(f"{option}={value} must be " + (f"more than {above}" if above else "positive"))
     if isinstance(value, int | float):
         check_at_most(option, value, largest(f))
+        if value == -math.inf:  # of a flag that may be negative
+            raise InputError(f"{option}={value} must be a finite number")

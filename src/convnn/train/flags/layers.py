@@ -81,9 +81,12 @@ class LayerFlags:
         128, "window or stride of SparseAttention, in tokens", least=1, most=LARGEST_SIDE**2
     )
     mass: float | None = flag(
-        None, "share of the attention of means up to which BlockSparseAttention opens blocks, 0 to 1; None: a quarter"
+        None,
+        "share of the attention of means up to which BlockSparseAttention opens blocks, 0 to 1; None: a quarter",
+        least=0.0,
+        most=1.0,
     )
-    special_tokens: int = flag(0, "first tokens that it leaves out of blocks; 1 for ViT's class token")
+    special_tokens: int = flag(0, "first tokens that it leaves out of blocks; 1 for ViT's class token", least=0)
     window_side: int = flag(7, "side of GlobalContext's windows, in patches", least=1, most=LARGEST_SIDE)
     scope: str = flag("global", "whose queries it has: the image's or its patches'", SCOPES_OF_QUERIES)
     query_poolings: int = flag(1, "how often it halves the image for its queries", least=0, most=DEEPEST)
@@ -186,7 +189,7 @@ class LayerFlags:
     horizon: str = flag("33", "number of taps of a generated kernel, or same, full: those of the map")
     no_hidden: int = flag(32, "width of the network that generates a kernel", least=1, most=WIDEST)
     no_layers: int = flag(3, "number of its layers", least=1, most=DEEPEST)
-    omega_0: float = flag(30.0, "frequency of its sines")
+    omega_0: float = flag(30.0, "frequency of its sines", above=0)
     weight_norm: bool = flag(False, "learn length and direction of its weights, as published for signals")
     weight_dropout: float = flag(
         0.0, "share of a generated kernel that is left out in training, 0 to 1", least=0.0, most=1.0
@@ -194,10 +197,12 @@ class LayerFlags:
     n_points: int | None = flag(
         16, "number of points of SMPConv, of every output; None: a quarter of the taps", least=1, most=WIDEST
     )
-    radius: float | None = flag(None, "initial radius of SMPConv's points; None: 4 / horizon")
-    coord_std: float = flag(0.05, "standard deviation of the initial places of SMPConv's points")
-    input_scale: float = flag(25.6, "initial frequency of FlexConv's filters")
-    mask_init_value: float = flag(0.075, "initial width of the learned Gaussian, as a share of half the horizon")
+    radius: float | None = flag(None, "initial radius of SMPConv's points; None: 4 / horizon", above=0)
+    coord_std: float = flag(0.05, "standard deviation of the initial places of SMPConv's points", above=0)
+    input_scale: float = flag(25.6, "initial frequency of FlexConv's filters", above=0)
+    mask_init_value: float = flag(
+        0.075, "initial width of the learned Gaussian, as a share of half the horizon", above=0
+    )
     mask_threshold: float = flag(
         0.1, "value of the Gaussian below which taps are left out, 0 to 1", least=0.0, most=1.0
     )
