@@ -15,13 +15,6 @@ from pairwise import each, one_in, sweep
 pytestmark = pytest.mark.skipif(bool(cpu.unavailable_reasons()), reason="the core is not compiled")
 
 
-@pytest.fixture
-def each_thread_count():
-    before = torch.get_num_threads()
-    yield (1, 2, 3)
-    torch.set_num_threads(before)
-
-
 def _random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 

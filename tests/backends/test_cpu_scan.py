@@ -1,22 +1,17 @@
 """The scans of the compiled core, for every instruction set of this machine."""
 
-from importlib import import_module
-
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from convnn.backends import cpu, reference
-from convnn.backends.cpu import _scan
 
-pytestmark = pytest.mark.skipif(bool(cpu.unavailable_reasons()), reason="the core is not compiled")
+pytestmark = [
+    pytest.mark.skipif(bool(cpu.unavailable_reasons()), reason="the core is not compiled"),
+    pytest.mark.usefixtures("core"),
+]
 TYPES = [(torch.float64, 1e-11), (torch.float32, 2e-4)]
-
-
-@pytest.fixture(autouse=True)
-def _core(core: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_scan, "core", import_module(f"convnn.backends.cpu._core_{core}"))
 
 
 def rows(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:

@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pytest
@@ -15,13 +15,6 @@ from convnn.backends import cpu, reference
 pytestmark = pytest.mark.skipif(bool(cpu.unavailable_reasons()), reason="the core is not compiled")
 
 CONVOLVE = (F.conv1d, F.conv2d, F.conv3d)
-
-
-@pytest.fixture
-def each_thread_count() -> Iterator[tuple[int, ...]]:
-    before = torch.get_num_threads()
-    yield (1, 2, 3)
-    torch.set_num_threads(before)
 
 
 class Case(NamedTuple):

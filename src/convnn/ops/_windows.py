@@ -4,16 +4,14 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.library import custom_op
-from torch.utils.flop_counter import register_flop_formula
 
 from convnn.backends import reference
 from convnn.backends._windows import map_of, rows_of, window_counts
 from convnn.backends.request import Request
+from convnn.ops._convolution_op import register_gradients
 from convnn.ops._dispatch import find_kernels
-from convnn.ops._library import save_all, second_derivative
 
 
 @custom_op("convnn::depthwise", mutates_args=())
@@ -87,39 +85,4 @@ def _(grad: Tensor, x: Tensor, weight: Tensor, *settings: Any) -> tuple[Tensor, 
     return grad_x, weight.new_empty(weight.shape) if needs[1] else grad.new_empty(0)
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, weight, _, *ctx.geometry, ctx.backend = inputs
-    ctx.save_for_backward(x, weight)
-
-
-def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    x, weight = ctx.saved_tensors
-    needs = list(ctx.needs_input_grad[:2])
-    grads: Sequence[Tensor | None] = [None, None]
-    if any(needs):
-        grads = depthwise_backward(grad, x, weight, *ctx.geometry, needs, ctx.backend)
-    of_map, of_weight = (one if need else None for one, need in zip(grads, needs, strict=True))
-    of_bias = grad.sum([0, *range(2, grad.dim())]) if ctx.needs_input_grad[2] else None
-    return of_map, of_weight, of_bias, None, None, None, None
-
-
-def _second(ctx: Any, *grads: Tensor | None) -> Any:
-    def first(grad: Tensor, *arguments: Any) -> Sequence[Tensor]:
-        gradients = reference.depthwise_backward(grad, *arguments[:-1])
-        return [grad.new_empty(0) if tensor is None else tensor for tensor in gradients]
-
-    return second_derivative(ctx, grads, first)
-
-
-depthwise.register_autograd(_differentiate, setup_context=_save)
-depthwise_backward.register_autograd(_second, setup_context=save_all)
-
-
-@register_flop_formula(torch.ops.convnn.depthwise)
-def _(x: Sequence[int], weight: Sequence[int], *_: Any, out_shape: Sequence[int], **__: Any) -> int:
-    return 2 * prod(out_shape) * prod(weight[2:])
-
-
-@register_flop_formula(torch.ops.convnn.depthwise_backward)
-def _(grad: Sequence[int], x: Sequence[int], weight: Sequence[int], *settings: Any, **_: Any) -> int:
-    return sum(settings[3]) * 2 * prod(grad) * prod(weight[2:])
+register_gradients("depthwise", depthwise, depthwise_backward, reference.depthwise_backward)
