@@ -10,30 +10,22 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
-from types import ModuleType
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
-import convnn.bench
-import convnn.data
-import convnn.graphs
 import convnn.models
 import convnn.nn
-import convnn.ops
-import convnn.runs
-import convnn.study
-import convnn.viz
 from convnn.cli import COMMANDS, command_parser
 from convnn.systems import list_families, list_systems
 from fences import ROOT
+from public_names import MODULES, public_names
 
 pytest.importorskip("zensical", reason="the site needs pip install 'convnn[docs]'")
 pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.xdist_group("site")]  # one worker builds it for all
 
 LOADED = {("script", "src"), ("img", "src"), ("link", "href"), ("iframe", "src"), ("source", "src")}
 RAW = (":math:", ".. math::", "<!-- generated", "$$", r"\operatorname", r"\frac")
-CONSTANTS = re.compile(r"[A-Z_]+")
 
 
 class Page(HTMLParser):
@@ -129,27 +121,8 @@ def test_pages_are_rendered_whole(site: Path, pages: dict[Path, Page]) -> None:
 
 def test_every_public_name_is_in_the_reference(site: Path, pages: dict[Path, Page]) -> None:
     found = set().union(*(page.anchors for path, page in pages.items() if path.parent.name == "reference"))
-    for module in (
-        convnn.bench,
-        convnn.nn,
-        convnn.graphs,
-        convnn.graphs.embed,
-        convnn.graphs.fetch,
-        convnn.graphs.sample,
-        convnn.ops.edges,
-        convnn.ops.select,
-        convnn.ops.weigh,
-        convnn.ops.aggregate,
-        convnn.data,
-        convnn.runs,
-        convnn.study,
-        convnn.viz,
-    ):
-        names = getattr(module, "__all__", None) or [
-            name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__
-        ]
-        names = [name for name in names if not name.startswith("_") and not CONSTANTS.fullmatch(name)]
-        names = [name for name in names if not isinstance(getattr(module, name), ModuleType)]
+    for module in MODULES:
+        names = public_names(module)
         missing = [name for name in names if f"{module.__name__}.{name}" not in found]
         assert not missing, module.__name__
     for name in convnn.nn.functional.__all__:

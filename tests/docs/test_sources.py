@@ -10,42 +10,17 @@ from types import ModuleType
 
 import pytest
 
-import convnn.bench
-import convnn.data
-import convnn.graphs
 import convnn.models
 import convnn.nn
-import convnn.ops
-import convnn.runs
-import convnn.study
-import convnn.viz
 from convnn.cli import COMMANDS, command_parser
 from convnn.systems import list_families, list_systems
 from fences import FENCE, ROOT, name_of
+from public_names import MODULES, public_names
 
 pytest.importorskip("zensical", reason="its Markdown needs pip install 'convnn[docs]'")
 
 DOCS = ROOT / "docs"
 SOURCES = [path for path in sorted(DOCS.rglob("*.md")) if path.parent.name not in ("generate", "figures")]
-MODULES = (
-    convnn.bench,
-    convnn.nn,
-    convnn.graphs,
-    convnn.graphs.embed,
-    convnn.graphs.fetch,
-    convnn.graphs.sample,
-    convnn.ops.edges,
-    convnn.ops.select,
-    convnn.ops.weigh,
-    convnn.ops.aggregate,
-    convnn.data,
-    convnn.runs,
-    convnn.study,
-    convnn.viz,
-)
-"""Whose public names are in the reference."""
-
-CONSTANTS = re.compile(r"[A-Z_]+")
 DIRECTIVE = re.compile(r"^::: (\S+)", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -83,14 +58,6 @@ def found(path: str) -> object:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch_geometric calls functions that newer torch deprecates
         return getattr(import_module(room), name)
-
-
-def public_names(module: ModuleType) -> list[str]:
-    names = getattr(module, "__all__", None) or [
-        name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__
-    ]
-    names = [name for name in names if not name.startswith("_") and not CONSTANTS.fullmatch(name)]
-    return [name for name in names if not isinstance(getattr(module, name), ModuleType)]
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
