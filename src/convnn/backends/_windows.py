@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 CONVOLVE = (F.conv1d, F.conv2d, F.conv3d)
-"""By the number of axes of the map, from one."""
+"""PyTorch's convolutions, by the number of axes of the map, from one."""
 
 
 def depthwise(

@@ -1,7 +1,9 @@
-"""Parts that networks share: first and last layers for small images, stochastic depth, scales and norms of channels."""
+"""Parts that networks share: first and last layers for small images, stochastic depth, scales and norms, sizes."""
 
 import torch
 from torch import Tensor, nn
+
+from convnn.errors import InputError
 
 
 def make_stem(in_channels: int, channels: int) -> nn.Sequential:
@@ -36,3 +38,17 @@ class ChannelNorm(nn.LayerNorm):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, *S) to (B, C, *S)."""
         return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
+def check_whole_patches(height: int, width: int, patch_size: int) -> None:
+    """Refuse images that are not a whole number of patches.
+
+    Raises:
+        InputError: the size is refused; the message names both sizes.
+    """
+    if height % patch_size or width % patch_size or not height or not width:
+        nearest = max(patch_size, round(max(height, width) / patch_size) * patch_size)
+        raise InputError(
+            f"images of {height}x{width} pixels must have sides that are multiples of patch_size={patch_size};"
+            f" resize them: resize={nearest}"
+        )

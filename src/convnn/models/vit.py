@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from convnn.errors import InputError, check_at_least, check_fraction
 from convnn.models._network import Network
+from convnn.models._parts import check_whole_patches
 from convnn.models._registry import register_model
 from convnn.nn import LayerFactory
 
@@ -114,13 +115,7 @@ class ViT(Network):
         Raises:
             InputError: the size is refused; the message names both sizes.
         """
-        p = self.patch_size
-        if height % p or width % p or not height or not width:
-            nearest = max(p, round(max(height, width) / p) * p)
-            raise InputError(
-                f"images of {height}x{width} pixels must have sides that are multiples of patch_size={p};"
-                f" resize them: resize={nearest}"
-            )
+        check_whole_patches(height, width, self.patch_size)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Map images (B, C, H, W) to tokens (B, 1 + H / p * W / p, D), the class token first, then another if any."""

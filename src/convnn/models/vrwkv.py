@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convnn.errors import InputError, check_at_least, check_fraction
+from convnn.errors import check_at_least, check_fraction
 from convnn.models._network import Network
-from convnn.models._parts import drop_images
+from convnn.models._parts import check_whole_patches, drop_images
 from convnn.models._registry import register_model
 from convnn.nn import VRWKV, ChannelMix, LayerFactory
 
@@ -142,13 +142,7 @@ class VisionRWKV(Network):
         Raises:
             InputError: the size is refused; the message names both sizes.
         """
-        p = self.patch_size
-        if height % p or width % p or not height or not width:
-            nearest = max(p, round(max(height, width) / p) * p)
-            raise InputError(
-                f"images of {height}x{width} pixels must have sides that are multiples of patch_size={p};"
-                f" resize them: resize={nearest}"
-            )
+        check_whole_patches(height, width, self.patch_size)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Map images (B, C, H, W) to tokens (B, H / p * W / p, D), row by row."""

@@ -9,8 +9,6 @@ from torch.nn import functional as F
 from convnn.ops._convolve import convolve
 
 _PLAIN: tuple[Any, ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-CONVOLVE = (F.conv1d, F.conv2d, F.conv3d)
-"""PyTorch's convolutions, by the number of axes of the map, from one."""
 
 
 def convolve_depthwise(

@@ -198,7 +198,7 @@ class RecNeXt(HierarchicalNetwork):
         """Return the number of channels of each stage: the scaled first one, doubled again and again."""
         return [self.scaled(channels[0]) << stage for stage in range(len(channels))]
 
-    def operator(self, channels: int, *, backend: str, **settings: Any) -> nn.Module:
+    def operator(self, channels: int, *, backend: str = "auto", **settings: Any) -> nn.Module:
         """Create the published operator."""
         return RecursiveConv(replace(IMAGES, backend=backend), channels, **settings)
 

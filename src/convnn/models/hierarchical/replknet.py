@@ -98,12 +98,10 @@ class RepLKNet(HierarchicalNetwork):
         )
 
     @staticmethod
-    def operator(channels: int, *, kernel_size: int, **of_layer: Any) -> nn.Module:
+    def operator(channels: int, *, kernel_size: int, backend: str = "auto", **of_layer: Any) -> nn.Module:
         """Create the published f: a large kernel for every channel beside a small one, of side 0 if there is none."""
         sides = [(side, 1) for side in (kernel_size, of_layer["small_kernel"]) if side]
-        return ParallelConv(
-            replace(IMAGES, backend=of_layer.get("backend", "auto")), channels, channels, sides, groups=channels
-        )
+        return ParallelConv(replace(IMAGES, backend=backend), channels, channels, sides, groups=channels)
 
 
 def _active(

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from convnn.backends._windows import CONVOLVE
 from convnn.errors import InputError, check_choice
-from convnn.nn._depthwise import CONVOLVE
 from convnn.nn._grid import Sides, each_side
 from convnn.nn.generated import butterfly
 from convnn.nn.kernels.taps import spread

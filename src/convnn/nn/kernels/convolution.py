@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from convnn.backends._windows import CONVOLVE
 from convnn.errors import InputError, check_at_least, check_odd
-from convnn.nn._depthwise import CONVOLVE, DEPTHWISE
+from convnn.nn._depthwise import DEPTHWISE
 from convnn.nn._grid import Grid, Sides, each_side
 from convnn.ops import check_backend
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convnn.nn._depthwise import CONVOLVE
+from convnn.backends._windows import CONVOLVE
 from convnn.nn._grid import Grid, each_side
 
 

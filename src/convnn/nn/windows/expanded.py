@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from convnn.backends._windows import CONVOLVE
 from convnn.errors import check_fraction
-from convnn.nn._depthwise import CONVOLVE
 from convnn.nn._field import like
 from convnn.nn._grid import Grid, Sides, check_sides, each_side
 from convnn.nn._grouped import check_groups
