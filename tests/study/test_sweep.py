@@ -7,7 +7,6 @@ import signal
 import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from threading import Thread
 
 import psutil
 import pytest
@@ -17,9 +16,11 @@ from convnn.cli import command_parser, main
 from convnn.cli.sweep import LiveTable, progress, resume_command
 from convnn.errors import InputError
 from convnn.study import read_study
-from convnn.study.device import find_devices
+from convnn.study.definition import PlannedRun
+from convnn.study.device import Device, find_devices
 from convnn.study.queue import Queue
 from convnn.study.sweep import Sweep
+from convnn.study.worker import Worker
 from launch import start, wait
 from run_folders import run_folder
 
@@ -45,6 +46,8 @@ x = "layer"
 pytestmark = pytest.mark.xdist_group("sweep")  # one worker makes the whole sweep for all
 
 TABLES = ("metrics.csv", "best.safetensors")
+EPOCHS = 12
+"""So many that a run is not over before it is ended on purpose; each takes some 40 ms."""
 
 
 def write_study(folder: Path, *, seeds: str = "[0, 1]", epochs: int = 1, images: int = 32) -> Path:
@@ -89,7 +92,7 @@ def files(out: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="session")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
-    assert sweep_here(write_study(folder, epochs=4), folder / "out") == 0
+    assert sweep_here(write_study(folder, epochs=EPOCHS), folder / "out") == 0
     return folder / "out"
 
 
@@ -109,7 +112,7 @@ def test_tables_and_pictures_are_written(uninterrupted: Path) -> None:
 def test_a_sweep_that_is_ended_goes_on_to_the_same_bits(
     number: signal.Signals, uninterrupted: Path, tmp_path: Path
 ) -> None:
-    study, out, log = write_study(tmp_path, epochs=4), tmp_path / "out", tmp_path / "log"
+    study, out, log = write_study(tmp_path, epochs=EPOCHS), tmp_path / "out", tmp_path / "log"
     sweep = start_sweep(study, out, log)
     wait_for(out / "layer=Conv2d,seed=0" / "last.safetensors")
     children = runs_of(sweep.pid)
@@ -171,16 +174,16 @@ def test_a_run_that_fails_is_told_and_the_others_are_made(tmp_path: Path, capsys
 def test_a_run_that_is_killed_is_told_and_goes_on_next_time(
     uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study, out = write_study(tmp_path, seeds="[0]", epochs=4), tmp_path / "out"
+    study, out = write_study(tmp_path, seeds="[0]", epochs=EPOCHS), tmp_path / "out"
 
-    def kill() -> None:
-        wait_for(out / "layer=Conv2d,seed=0" / "args.txt")  # four epochs take little longer than the first
-        runs_of(None)[0].kill()
+    class Killed(Worker):
+        def __init__(self, run: PlannedRun, device: Device) -> None:
+            super().__init__(run, device)
+            os.kill(self.pid, signal.SIGKILL)
 
-    killer = Thread(target=kill)
-    killer.start()
-    assert sweep_here(study, out) == 2
-    killer.join()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("convnn.study.sweep.Worker", Killed)
+        assert sweep_here(study, out) == 2
     assert "1 of 1 run failed; layer=Conv2d,seed=0: killed by SIGKILL, see" in capsys.readouterr().err
     assert sweep_here(study, out) == 0
     expected = files(uninterrupted)
