@@ -1,5 +1,6 @@
 """GraphSAINT: what is summed over subgraphs is weighted so that their choice brings no bias."""
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -49,6 +50,7 @@ def measure(seeds: list[int], quick: bool) -> Outcome:
 
 def errors(draws, seed: int, coverage: float, subgraphs: int) -> list[float]:
     torch.manual_seed(seed)
+    np.random.seed(seed)  # which the generator of graphs draws from
     data = import_geometric("data").Data(edge_index=import_geometric("utils").barabasi_albert_graph(400, 4))
     degrees = torch.bincount(data.edge_index[1]).double()
     data.x = torch.randn(400, 8, dtype=torch.float64) + degrees.log()[:, None]

@@ -203,7 +203,7 @@ def test_a_terminal_shows_what_is_happening(uninterrupted: Path) -> None:
     assert "layer=Conv2d" not in text  # what is finished is only counted
     console = Console(file=io.StringIO(), width=100)
     console.print(progress(sweep))
-    assert re.search(r"layer=Conv2d,seed=1 +finished +4 of 4 +\d+\.\d\d%", console.file.getvalue())
+    assert re.search(r"layer=Conv2d,seed=1 +finished +12 of 12 +\d+\.\d\d%", console.file.getvalue())
 
 
 @pytest.mark.slow

@@ -69,7 +69,7 @@ def test_the_network_learns_from_normalised_batches() -> None:
     data = import_geometric("data").Data(x=torch.randn(150, 4), edge_index=edges)
     sums = torch.zeros(150).index_add(0, edges[1], data.x[edges[0], 0])
     data.y = (sums > 0).long()
-    sampler = GraphSAINTSampler(data, WalkDraws(20, 2), coverage=50, num_steps=80)
+    sampler = GraphSAINTSampler(data, WalkDraws(20, 2), coverage=50, num_steps=160)
     model = graphs.GraphSAINT(4, 8, 2, orders=(1,))
     optimizer = torch.optim.Adam(model.parameters(), 0.02)
     for batch in sampler:
