@@ -41,9 +41,11 @@ def test_fewer_than_five_classes_have_no_top_five() -> None:
         assert "Top5" not in written
         assert written.splitlines()[-1].split(",")[3::3] == columns
         row = json.loads(json.dumps(asdict(one)))
-        _check_result(row, 1, SimpleNamespace(num_classes=3, val=one.val), ())  # a checkpoint says so too
+        _check_result(
+            row, 1, SimpleNamespace(num_classes=3, task="classification", val=one.val), ()
+        )  # a checkpoint says so too
         with pytest.raises(InputError, match="result 1"):
-            _check_result(row, 1, SimpleNamespace(num_classes=5, val=one.val), ())
+            _check_result(row, 1, SimpleNamespace(num_classes=5, task="classification", val=one.val), ())
 
 
 def test_flops_of_a_convolution_are_two_a_multiply_add() -> None:

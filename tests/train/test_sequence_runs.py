@@ -83,7 +83,7 @@ def test_a_regression_is_scored_by_squared_error_and_the_share_within_004() -> N
     assert loss.item() == pytest.approx(0.03**2 + 0.05**2 + 0.03**2, rel=1e-4)
     meter = Meter(torch.device("cpu"))
     meter.update(loss, outputs, numbers)
-    assert Scores.from_sums(meter.sums, 1) == (pytest.approx(loss.item() / 4), 0.75, None)
+    assert Scores.from_sums(meter.sums, 1) == (pytest.approx(loss.item() / 4), 0.75, None, {})
 
 
 @pytest.mark.parametrize("command", ["predict", "neighbors", "statistics"])

@@ -69,7 +69,8 @@ def best_row(folder: Path) -> dict[str, str]:
 def scores_of(checkpoint: Path, images: Path, part: str) -> list[float | None]:
     network, _ = load_checkpoint(checkpoint)
     loader = load_part("imagefolder", images, part, batch_size=8, num_workers=0).loader
-    return list(evaluate(Supervised(network, "CrossEntropy"), loader, make_accelerator(find_device("cpu"))))
+    found = evaluate(Supervised(network, "CrossEntropy"), loader, make_accelerator(find_device("cpu")))
+    return [found.loss, found.top1, found.top5]
 
 
 def of_part(row: dict[str, str], part: str) -> list[float | None]:

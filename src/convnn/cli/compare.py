@@ -21,8 +21,8 @@ from convnn.viz.compare.table import UNKNOWN, comparison, different_flags
 
 FILES = ("compare.png", "compare.md", "compare.html")
 
-ON_SCREEN = ("measured on", "runs", "best top-1", "its epoch", "its test top-1", "last top-1", "epochs", "s/epoch")
-"""Columns that fit on a narrow terminal."""
+ON_SCREEN = ("measured on", "runs", "best ", "its epoch", "its test ", "last ", "epochs", "s/epoch", "less ")
+"""How the headings of columns begin that fit on a narrow terminal."""
 
 
 def add_flags(parser: Parser) -> None:
@@ -67,7 +67,7 @@ def as_table(runs: Sequence[Run], columns: Sequence[Column]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("run", overflow="fold")
     table.add_column("flags", overflow="fold")
-    visible = [column for column in columns if column.heading in ON_SCREEN or column.heading.startswith("less ")]
+    visible = [column for column in columns if column.heading.startswith(ON_SCREEN)]
     for column in visible:
         table.add_column(column.heading.replace(" ", "\n", 1), justify="right", no_wrap=True)
     for number, run in enumerate(runs):

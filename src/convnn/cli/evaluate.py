@@ -17,6 +17,7 @@ from convnn.nn import GeneratedConv, set_rate
 from convnn.screen import print_json, print_line
 from convnn.train import Recipe, Supervised, TrainConfig, evaluate, find_device, load_checkpoint, make_accelerator
 from convnn.train.checkpoint import check_classes
+from convnn.train.measures import MEASURES
 from convnn.train.schemes.probe import PROBES, probe_accuracy
 from convnn.words import counted
 
@@ -82,19 +83,19 @@ def evaluate_network(
     accelerator = make_accelerator(device, use_amp=config.use_amp)
     set_sampling_rate(network, recipe, config)
     model = accelerator.prepare(Supervised(network.to(device), config.criterion))
-    scores = evaluate(model, part.loader, accelerator)
+    scores = evaluate(model, part.loader, accelerator, measures=MEASURES[part.task])
     if as_json:
         facts = {"model": recipe.model, "layer": recipe.layer, "epoch": recipe.epoch, "dataset": config.dataset}
         counts = {"part": part.name, f"{part.kind}s": part.loader.num_samples}
-        print_json(console, facts | counts | scores._asdict())
+        found = scores._asdict()
+        print_json(console, facts | counts | found | found.pop("measures"))
         return
     images = f"{counted(part.loader.num_samples, part.kind)} of {config.dataset}"
     images += "" if part.name == "test" else f" ({part.name})"
-    top5 = "" if scores.top5 is None else f", top-5 {scores.top5:.2%}"
+    shares = "".join(f", {name} {share:.2%}" for name, share in scores.shares.items())
     print_line(
         console,
-        f"{recipe.model} of {recipe.layer}, epoch {recipe.epoch}, on {images}:"
-        f" loss {scores.loss:.4f}, top-1 {scores.top1:.2%}{top5}",
+        f"{recipe.model} of {recipe.layer}, epoch {recipe.epoch}, on {images}: loss {scores.loss:.4f}{shares}",
     )
 
 

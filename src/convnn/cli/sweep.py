@@ -15,6 +15,7 @@ from rich.text import Text
 from convnn.cli._parser import Parser, PathAction
 from convnn.errors import InputError, TrainingError
 from convnn.interruption import Interrupted
+from convnn.runs import figure_name
 from convnn.screen import print_line
 from convnn.study import Result, Study, group_results, read_study
 from convnn.study.device import find_devices
@@ -24,7 +25,7 @@ from convnn.train.config_file import parse_flags
 from convnn.words import counted
 
 STYLES = {"finished": "green", "failed": "red", "waiting": "dim"}
-ON_SCREEN = ("runs", "best top-1", "last top-1", "s/epoch")
+ON_SCREEN = ("runs", "best ", "last ", "s/epoch")
 """Columns of the final table that fit on a terminal, besides the settings."""
 
 
@@ -150,8 +151,9 @@ def progress(sweep: Sweep, *, all_runs: bool = True) -> Table:
     finished = sum(state == "finished" for state, _ in known.values())
     title = f"{sweep.study.title}: {finished} of {counted(len(known), 'run')} finished"
     table = Table(box=box.SIMPLE_HEAD, title=Text(title))
-    for heading in ("run", "", "epoch", "best top-1"):
-        table.add_column(heading, justify="right" if heading in ("epoch", "best top-1") else "left", overflow="fold")
+    figure = figure_name([result.run for _, result in known.values() if result])
+    for heading in ("run", "", "epoch", f"best {figure}"):
+        table.add_column(heading, justify="right" if heading.startswith(("epoch", "best")) else "left", overflow="fold")
     for name, (state, result) in known.items():
         if all_runs or state not in ("finished", "waiting"):
             of = sweep.planned[name].config.num_epochs
@@ -163,7 +165,7 @@ def progress(sweep: Sweep, *, all_runs: bool = True) -> Table:
 def summary(study: Study, results: Sequence[Result]) -> Table:
     """Return a table of means over the repetitions, for the screen."""
     head, rows = results_table(study, group_results(study, results))
-    visible = [number for number, name in enumerate(head) if name in study.settings or name in ON_SCREEN]
+    visible = [number for number, name in enumerate(head) if name in study.settings or name.startswith(ON_SCREEN)]
     table = Table(box=box.SIMPLE_HEAD, title=Text(study.title))
     for number in visible:
         table.add_column(head[number], justify="left" if head[number] in study.settings else "right", overflow="fold")

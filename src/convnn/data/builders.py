@@ -91,7 +91,7 @@ def build_part(options: Options, part: str) -> LabelledPart:
     if options.name not in ("imagenet", "imagefolder"):
         data = BUILDERS[options.name](options)
         check_choice("part", part, data.parts)
-        return LabelledPart(part, data.parts[part], data.classes, data.input_shape, data.kind)
+        return LabelledPart(part, data.parts[part], data.classes, data.input_shape, data.kind, data.task)
     options = _imagenet_options(options) if options.name == "imagenet" else options
     check_choice("part", part, ("train", "val", "test"))
     source = read_image_folder(options.data_path, only=part)

@@ -16,7 +16,8 @@ class Batch(NamedTuple):
     Attributes:
         inputs: images (B, C, H, W) float32, normalised, or sequences (B, C, T), on the loader's device; or a graph with
             B of its nodes, or B graphs, as a `convnn.nn.graphs.batch.GraphBatch`.
-        labels: (B,) int64 class indices, or in a regression float32 numbers, on the loader's device.
+        labels: (B,) int64 class indices, or in a regression float32 numbers, on the loader's device; where samples
+            have several classes, bool (B, classes).
         indices: (B,) int64 position of each sample in its part of the data set, 0 <= index < num_samples;
             on the CPU for streamed sets, on the device for sets stored there.
     """
@@ -66,7 +67,8 @@ class LabelledData:
         std: standard deviation of each channel, of images scaled to [0, 1]; empty for graphs.
         val: validation part, in order, never augmented; None where the set has two parts.
         left_out: files in its folders whose extension is not that of a picture, and a folder test/ without classes.
-        task: "classification", or "regression" of a number.
+        task: "classification", or "regression" of a number; "ranking" of the classes where a sample has several, or
+            "completion" where it has one, and others that fit too are left out.
         kind: the word for a sample: "image", "sequence", "node" or "graph".
     """
 
@@ -109,6 +111,7 @@ class LabelledPart:
         classes: name of each label.
         input_shape: (C, H, W) of every image, after resizing; (C, T) of every sequence; (C,) of every node of a graph.
         kind: the word for a sample: "image", "sequence", "node" or "graph".
+        task: as in `LabelledData`.
     """
 
     name: str
@@ -116,6 +119,7 @@ class LabelledPart:
     classes: tuple[str, ...]
     input_shape: tuple[int, ...]
     kind: str = "image"
+    task: str = "classification"
 
 
 def kind_of(shape: tuple[int, ...]) -> str:

@@ -112,8 +112,13 @@ def recall(ranked: Tensor, relevant: Tensor) -> float:
     Raises:
         InputError: shapes do not agree, or no user has a relevant item.
     """
+    return recalls(ranked, relevant).mean().item()
+
+
+def recalls(ranked: Tensor, relevant: Tensor) -> Tensor:
+    """Return `recall` of each of the users with relevant items, (B',) float64."""
     hits, totals = _hits(ranked, relevant)
-    return (hits.sum(1) / totals).mean().item()
+    return hits.sum(1) / totals
 
 
 def precision(ranked: Tensor, relevant: Tensor) -> float:
@@ -129,11 +134,16 @@ def ndcg(ranked: Tensor, relevant: Tensor) -> float:
 
     for t relevant items.
     """
+    return ndcgs(ranked, relevant).mean().item()
+
+
+def ndcgs(ranked: Tensor, relevant: Tensor) -> Tensor:
+    """Return `ndcg` of each of the users with relevant items, (B',) float64."""
     hits, totals = _hits(ranked, relevant)
     ranks = torch.arange(1, ranked.shape[1] + 1, device=ranked.device, dtype=hits.dtype)
     gains = 1 / (ranks + 1).log2()
     best = gains.cumsum(0)[totals.clamp_max(ranked.shape[1]).long() - 1]
-    return ((hits * gains).sum(1) / best).mean().item()
+    return (hits * gains).sum(1) / best
 
 
 def _hits(ranked: Tensor, relevant: Tensor) -> tuple[Tensor, Tensor]:

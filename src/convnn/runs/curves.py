@@ -11,9 +11,15 @@ from convnn.runs.files import COLUMNS, TERM, VAL_COLUMNS
 
 Curves = dict[str, list[float]]
 
+OPTIONAL = ("val_", "test_", TERM)
+"""How the names of columns begin that only some tables have."""
+
+SCORES = COLUMNS + VAL_COLUMNS
+"""Columns that are no measures of a task."""
+
 
 def read_curves(metrics: Path, columns: Sequence[str] = COLUMNS) -> Curves:
-    """Read columns of a metrics.csv or times.csv, and those of val and of terms of the loss if it has them.
+    """Read columns of a metrics.csv or times.csv, and those of val, terms of the loss and measures if it has them.
 
     There is a value per epoch, NaN where the table is empty.
 
@@ -32,9 +38,16 @@ def read_curves(metrics: Path, columns: Sequence[str] = COLUMNS) -> Curves:
         raise InputError(f"'{metrics}' lacks the column {missing[0]!r}")
     if not rows:
         raise InputError(f"'{metrics}' has no rows; read it after the first epoch")
-    others = (name for name in table.fieldnames or () if name in VAL_COLUMNS or name.startswith(TERM))
+    others = (name for name in table.fieldnames or () if name not in COLUMNS and name.startswith(OPTIONAL))
     columns = [*columns, *others]
     return {name: [_number(row[name], name, metrics) for row in rows] for name in columns}
+
+
+def figure_of(curves: Curves) -> str:
+    """Return the figure that decides which epoch is best: the first measure of the task, or "top1" if it has none."""
+    start = f"{validation_part(curves)}_"
+    found = (name.removeprefix(start) for name in curves if name.startswith(start) and name not in SCORES)
+    return next(found, "top1")
 
 
 def validation_part(curves: Curves) -> str:

@@ -20,7 +20,7 @@ VAL_COLUMNS = ("val_loss", "val_top1", "val_top5")
 """Columns before those of test if a set has three parts; test is filled in at the end, for the best epoch."""
 
 TERM = "term_"
-"""How the names of the columns begin that hold the terms of a loss that has several, after all others."""
+"""How the names of the columns begin that hold the terms of a loss that has several, after these."""
 
 TIMES_COLUMNS = ("epoch", "seconds", "images_per_second")
 """Columns of times.csv, which depends on the machine."""

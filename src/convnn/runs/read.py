@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from convnn.errors import InputError
-from convnn.runs.curves import Curves, read_curves, validation_part
+from convnn.runs.curves import Curves, figure_of, read_curves, validation_part
 from convnn.runs.files import ARGUMENTS, FOUND_OUT, METRICS, TIMES, TIMES_COLUMNS, parse_arguments
 from convnn.words import counted
 
@@ -44,13 +44,23 @@ class Run:
 
     @property
     def best(self) -> int | None:
-        """Index of the first epoch with the highest validation accuracy; None if no accuracy is known."""
-        accuracies = self.curves[f"{self.validation_part}_top1"]
-        known = [index for index, accuracy in enumerate(accuracies) if not isnan(accuracy)]
-        return max(known, key=accuracies.__getitem__, default=None)
+        """Index of the first epoch with the highest figure on the validation part; None if none is known."""
+        figures = self.figures
+        known = [index for index, figure in enumerate(figures) if not isnan(figure)]
+        return max(known, key=figures.__getitem__, default=None)
+
+    @property
+    def figure(self) -> str:
+        """The column of the figure that decides which epoch is best, after its part: "top1", or a measure."""
+        return figure_of(self.curves)
+
+    @property
+    def figures(self) -> list[float]:
+        """The figure of every epoch on the validation part."""
+        return self.curves[f"{self.validation_part}_{self.figure}"]
 
     def validation(self, index: int | None, measure: str) -> float:
-        """Return the "loss", "top1" or "top5" of an epoch on the validation part, NaN if `index` is None."""
+        """Return "loss", "top1", "top5" or a measure of an epoch on the validation part, NaN if `index` is None."""
         return self.at(index, f"{self.validation_part}_{measure}")
 
     def at(self, index: int | None, column: str) -> float:
@@ -99,6 +109,11 @@ def read_runs(folders: Sequence[Path | str]) -> list[Run]:
         if paths.count(path) > 1:
             raise InputError(f"run '{folder}' is given twice")
     return [read_run(folder, name) for folder, name in zip(folders, _distinct_names(paths), strict=True)]
+
+
+def figure_name(runs: Sequence[Run]) -> str:
+    """Return how people write the figure that decides which epoch is best, such as "top-1"; all if they differ."""
+    return " or ".join(dict.fromkeys(run.figure.replace("top1", "top-1") for run in runs)) or "top-1"
 
 
 def validation_parts(runs: Sequence[Run]) -> str:

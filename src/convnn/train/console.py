@@ -13,7 +13,7 @@ from convnn.data import LabelledData
 from convnn.screen import print_line
 from convnn.train.callbacks import Callback
 from convnn.train.config import TrainConfig
-from convnn.train.metrics import EpochResult, best_result
+from convnn.train.metrics import EpochResult, Scores, best_result
 from convnn.train.summary import NetworkSummary
 from convnn.words import counted
 
@@ -89,12 +89,11 @@ class ConsoleReport(Callback):
         elapsed = time.perf_counter() - self.start
         left = (self.num_epochs - result.epoch) * elapsed / (result.epoch - self.epochs_before)
         train, validation = result.train, result.validation
-        top5 = "" if validation.top5 is None else f" top-5 {validation.top5:.2%}"
         print_line(
             self.console,
             f"epoch {result.epoch:>{len(str(self.num_epochs))}}/{self.num_epochs}"
             f"  train {train.loss:.4f} top-1 {train.top1:.2%}"
-            f"  {result.validation_part} {validation.loss:.4f} top-1 {validation.top1:.2%}{top5}"
+            f"  {result.validation_part} {validation.loss:.4f} {_shares(validation)}"
             f"  {result.images_per_second:,.0f} {self.samples}/s  {_duration(left)} left"
             + ("  best" if result.is_best else ""),
         )
@@ -108,19 +107,20 @@ class ConsoleReport(Callback):
     def on_test(self, best: EpochResult) -> None:
         """Print the test scores of the best epoch."""
         if best.test is not None:
-            top5 = "" if best.test.top5 is None else f" top-5 {best.test.top5:.2%}"
             print_line(
                 self.console,
-                f"test {best.test.loss:.4f} top-1 {best.test.top1:.2%}{top5} of epoch {best.epoch}, the best on val",
+                f"test {best.test.loss:.4f} {_shares(best.test)} of epoch {best.epoch}, the best on val",
             )
 
     def on_end(self) -> None:
         """Print the best epoch and the time of the run."""
         if self.best is not None:
             took = _duration(time.perf_counter() - self.start)
+            figure = next(iter(self.best.validation.measures), "top-1")
             print_line(
                 self.console,
-                f"best {self.best.validation_part} top-1 {self.best.validation.top1:.2%} in epoch {self.best.epoch},"
+                f"best {self.best.validation_part} {figure} {self.best.validation.merit:.2%} in epoch"
+                f" {self.best.epoch},"
                 f" after {took}",
             )
 
@@ -129,6 +129,10 @@ class ConsoleReport(Callback):
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
+
+
+def _shares(scores: Scores) -> str:
+    return " ".join(f"{name} {share:.2%}" for name, share in scores.shares.items())
 
 
 def _duration(seconds: float) -> str:

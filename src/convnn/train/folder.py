@@ -161,7 +161,7 @@ class RunFolder(Callback):
         write_atomically(self.metrics, metrics_text(self.results, is_over=is_over))
 
     def _is_over(self) -> bool:
-        return stop_reason([result.validation.top1 for result in self.results], self.config) is not None
+        return stop_reason([result.validation.merit for result in self.results], self.config) is not None
 
     def _prepare(self) -> None:
         """Create the folder and, unless the run is resumed in it, remove the files of an earlier run."""
@@ -214,30 +214,38 @@ def results_text(results: list[EpochResult], summary: NetworkSummary, *, is_over
         f" | [{result.validation_part.title()}] {_format_scores(result.validation)}"
         for result in results
     ]
-    best = max(results, key=lambda result: result.validation.top1)
+    best = max(results, key=lambda result: result.validation.merit)
     average = sum(result.seconds for result in results) / len(results)
-    kind = "Max Accuracy" if best.val is None else "Max Val Accuracy"
+    kind = f"Max {'' if best.val is None else 'Val '}{next(iter(best.validation.measures), 'Accuracy')}"
     lines += ["", f"Average Epoch Time: {average:.4f}s"]
-    lines += [f"{kind}: {best.validation.top1:.4%} at Epoch {best.epoch}"]
+    lines += [f"{kind}: {best.validation.merit:.4%} at Epoch {best.epoch}"]
     if is_over and best.val is not None and best.test is not None:
         lines += [f"[Test] of Epoch {best.epoch}: {_format_scores(best.test)}"]
     return "\n".join(lines) + "\n"
 
 
+NO_SCORES = (None,) * len(VAL_COLUMNS)
+"""Loss and accuracies of a part that was not tested."""
+
+
 def metrics_text(results: list[EpochResult], *, is_over: bool) -> str:
     """Return metrics.csv: a row per epoch, accuracies from 0 to 1, no top-5 below five classes.
 
-    With a val part, test scores are given for the best epoch only, when `is_over`. The terms of the loss come last.
+    With a val part, test scores are given for the best epoch only, when `is_over`. Then come the terms of the loss,
+    and last the measures of a ranking.
     """
     has_val = results[0].val is not None
-    best = max(results, key=lambda result: result.validation.top1) if has_val and is_over else None
-    unknown = (None,) * len(VAL_COLUMNS)
+    best = max(results, key=lambda result: result.validation.merit) if has_val and is_over else None
+    names = tuple(results[0].validation.measures)
     rows = []
     for r in results:
-        test = () if not has_val else r.test if r is best and r.test is not None else unknown
-        rows.append([r.epoch, *r.train, *r.validation, *test, r.lr, *r.terms.values()])
+        parts = [r.validation, r.test if r is best else None][: 1 + has_val]
+        scores = [cell for part in (r.train, *parts) for cell in (part or NO_SCORES)[: len(NO_SCORES)]]
+        measures = [None if part is None else part.measures[name] for part in parts for name in names]
+        rows.append([r.epoch, *scores, r.lr, *r.terms.values(), *measures])
     val, terms = VAL_COLUMNS if has_val else (), [TERM + name for name in results[0].terms]
-    return csv_text((*COLUMNS[:4], *val, *COLUMNS[4:], *terms), rows)
+    of_parts = [f"{part}_{name}" for part in ("val", "test")[not has_val :] for name in names]
+    return csv_text((*COLUMNS[:4], *val, *COLUMNS[4:], *terms, *of_parts), rows)
 
 
 def times_text(results: list[EpochResult]) -> str:
@@ -247,4 +255,5 @@ def times_text(results: list[EpochResult]) -> str:
 
 def _format_scores(scores: Scores) -> str:
     top5 = "" if scores.top5 is None else f", Top5: {scores.top5:.4%}"
-    return f"Loss: {scores.loss:.8f} Accuracy: Top1: {scores.top1:.4%}{top5}"
+    measures = "".join(f", {name}: {value:.4%}" for name, value in scores.measures.items())
+    return f"Loss: {scores.loss:.8f} Accuracy: Top1: {scores.top1:.4%}{top5}{measures}"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from convnn.errors import TrainingError
+from convnn.train.measures import Measure
 
 FEWEST_CLASSES = 5
 """The number of classes from which top-5 accuracy is reported."""
@@ -19,20 +20,35 @@ TOLERANCE = 0.04
 class Scores(NamedTuple):
     """Mean loss and accuracies (0 to 1) over samples, not over batches; top-5 is None below five classes.
 
-    In a regression, top-1 is the share of the outputs within `TOLERANCE` of their numbers.
+    In a regression, top-1 is the share of the outputs within `TOLERANCE` of their numbers. Where a sample has several
+    labels, as a user has several items, top-1 is the share of the samples whose first class is one of theirs, and top-5
+    of those with one of theirs among the first five. A ranking has `measures` of its own, by name.
     """
 
     loss: float
     top1: float
     top5: float | None
+    measures: Mapping[str, float] = {}
+
+    @property
+    def merit(self) -> float:
+        """The figure that decides which epoch is best: the first of the measures, or top-1 where there are none."""
+        return next(iter(self.measures.values()), self.top1)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Top-1, top-5 if there are five classes, and the measures, each from 0 to 1, as people write their names."""
+        top5 = {} if self.top5 is None else {"top-5": self.top5}
+        return {"top-1": self.top1, **top5, **self.measures}
 
     @classmethod
-    def from_sums(cls, sums: Tensor, num_classes: int) -> "Scores":
+    def from_sums(cls, sums: Tensor, num_classes: int, measures: Sequence[str] = ()) -> "Scores":
         """Compute scores from the sums of a `Meter`, added over all processes.
 
         Args:
             sums: as in `Meter`; those of terms are not read.
             num_classes: number of classes of the network.
+            measures: names of the measures whose sums come last.
 
         Raises:
             TrainingError: no sample was counted.
@@ -40,7 +56,9 @@ class Scores(NamedTuple):
         loss, top1, top5, samples = sums[:NUM_SUMS].tolist()
         if not samples:
             raise TrainingError("no image could be read; see the messages of --on_bad_image skip")
-        return cls(loss / samples, top1 / samples, None if num_classes < FEWEST_CLASSES else top5 / samples)
+        means = (sums[len(sums) - len(measures) :] / samples).tolist()
+        of_five = None if num_classes < FEWEST_CLASSES else top5 / samples
+        return cls(loss / samples, top1 / samples, of_five, dict(zip(measures, means, strict=True)))
 
 
 NUM_SUMS = 4
@@ -53,36 +71,49 @@ class Meter:
     Args:
         device: device of the sums.
         terms: names of the terms of the loss that are added up too.
+        measures: functions of logits and labels that are added up too, by name: those of `MEASURES`.
 
     Attributes:
-        sums: (4 + terms,) loss, top-1 hits, top-5 hits, samples, and each term; exact up to 2**53 samples.
+        sums: (4 + terms + measures,) loss, top-1 hits, top-5 hits, samples, each term and each measure; exact up to
+            2**53 samples.
         num_classes: number of logits; 0 before any batch was counted.
     """
 
-    def __init__(self, device: torch.device, terms: Sequence[str] = ()) -> None:
+    def __init__(
+        self, device: torch.device, terms: Sequence[str] = (), measures: Mapping[str, Measure] | None = None
+    ) -> None:
         dtype = torch.float32 if device.type == "mps" else torch.float64
-        self.terms = tuple(terms)
-        self.sums = torch.zeros(NUM_SUMS + len(self.terms), device=device, dtype=dtype)
+        self.terms, self.measures = tuple(terms), measures or {}
+        self.sums = torch.zeros(NUM_SUMS + len(self.terms) + len(self.measures), device=device, dtype=dtype)
         self.num_classes = 0
 
     def terms_of(self, sums: Tensor) -> dict[str, float]:
         """Return the mean over the samples of each term, from sums that were added over all processes."""
-        means = (sums[NUM_SUMS:] / sums[NUM_SUMS - 1]).tolist()
+        means = (sums[NUM_SUMS : NUM_SUMS + len(self.terms)] / sums[NUM_SUMS - 1]).tolist()
         return dict(zip(self.terms, means, strict=True))
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor, terms: Mapping[str, Tensor] | None = None) -> None:
         """Count a batch, which may be empty: summed loss (), logits (B, classes), labels (B,), and summed terms ().
 
-        In a regression, logits are outputs (B, 1) and labels floating-point.
+        In a regression, logits are outputs (B, 1) and labels floating-point. Samples with several labels have them as
+        bool (B, classes).
         """
         logits, loss = logits.detach(), loss.detach()
         self.num_classes = logits.shape[1]
         is_number = labels.is_floating_point()
-        top1 = (logits[:, 0] - labels).abs() <= TOLERANCE if is_number else logits.argmax(dim=1) == labels
-        top5 = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
+        first, five = logits.argmax(dim=1, keepdim=True), logits.topk(min(5, logits.shape[1])).indices
+        top1 = (logits[:, 0] - labels).abs() <= TOLERANCE if is_number else _are_right(first, labels)
+        top5 = _are_right(five, labels).any(dim=1)
         samples = torch.full_like(loss, len(labels))
         parts = [(terms or {})[name].detach() for name in self.terms]
+        of_batch = self.measures.values() if len(labels) else [lambda *_: loss.new_zeros(0)] * len(self.measures)
+        parts += [measure(logits, labels).sum() for measure in of_batch]
         self.sums += torch.stack([n.to(self.sums) for n in (loss, top1.sum(), top5.sum(), samples, *parts)])
+
+
+def _are_right(classes: Tensor, labels: Tensor) -> Tensor:
+    """Return (B, k) whether each of the classes (B, k) is the label (B,) of its sample, or one of them (B, classes)."""
+    return labels.gather(1, classes) if labels.dtype == torch.bool else classes == labels[:, None]
 
 
 @dataclass(frozen=True)
@@ -96,7 +127,7 @@ class EpochResult:
         lr: learning rate of the epoch.
         train: training scores.
         test: test scores; with a val part, only for epochs that were the best so far, to be reported at the end.
-        is_best: whether every earlier epoch had a lower accuracy on the validation part.
+        is_best: whether every earlier epoch had less merit on the validation part.
         val: validation scores, or None without a val part.
         terms: mean over the training samples of each term of the loss, where the objective names its terms.
     """
@@ -126,5 +157,5 @@ class EpochResult:
 
 
 def best_result(results: Sequence[EpochResult]) -> EpochResult | None:
-    """Return the first result with the highest validation accuracy, or None if there are no results."""
-    return max(results, key=lambda result: result.validation.top1, default=None)
+    """Return the first result with the most merit on the validation part, or None if there are no results."""
+    return max(results, key=lambda result: result.validation.merit, default=None)

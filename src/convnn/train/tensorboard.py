@@ -67,4 +67,5 @@ class TensorBoardLog(Callback):
 
 def scalars_by_tag(scores: Scores, part: str) -> dict[str, float]:
     """Return the scores of a part of the images by tag, without top-5 below five classes."""
-    return {f"{name}/{part}": value for name, value in scores._asdict().items() if value is not None}
+    named = {"loss": scores.loss, "top1": scores.top1, "top5": scores.top5, **scores.measures}
+    return {f"{name}/{part}": value for name, value in named.items() if value is not None}

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
@@ -19,6 +19,7 @@ from convnn.nn._modes import evaluating
 from convnn.train.callbacks import Callback
 from convnn.train.checkpoint import Checkpoint
 from convnn.train.config import TrainConfig
+from convnn.train.measures import MEASURES, Measure
 from convnn.train.metrics import EpochResult, Meter, Scores, best_result
 from convnn.train.objective import Objective, Outcome, Supervised
 from convnn.train.optim import Schedule, clip_radii, make_optimizer
@@ -92,7 +93,7 @@ class Trainer:
 
     def stop_reason(self) -> str | None:
         """Return why the run is finished, or None if another epoch follows."""
-        return stop_reason([result.validation.top1 for result in self.results], self.config)
+        return stop_reason([result.validation.merit for result in self.results], self.config)
 
     def resume(self, checkpoint: Checkpoint, path: Path | str) -> None:
         """Continue from a checkpoint; the outcome equals that of an uninterrupted run to the bit.
@@ -132,7 +133,8 @@ class Trainer:
 
     def evaluate(self, loader: Loader) -> Scores:
         """Compute loss and accuracies over a loader, counting every sample once over all processes."""
-        return evaluate(self.model, loader, self.accelerator, self._stop_together)
+        measures = MEASURES[self.data.task]
+        return evaluate(self.model, loader, self.accelerator, self._stop_together, measures=measures)
 
     def _fit(self) -> None:
         if self.processes.count == 1:
@@ -147,7 +149,7 @@ class Trainer:
                 self._train_epoch()
                 train = self.processes.sum(self.meter.sums)
                 validation = self.evaluate(self.data.validation)
-                is_best = all(validation.top1 > result.validation.top1 for result in self.results)
+                is_best = all(validation.merit > result.validation.merit for result in self.results)
                 # Testing the best epoch so far now saves keeping its weights until the end.
                 test = self.evaluate(self.data.test) if is_best and self.data.val is not None else None
                 with self.interruption.held():
@@ -251,7 +253,7 @@ class Trainer:
         train, terms = Scores.from_sums(sums, self.data.num_classes), self.meter.terms_of(sums)
         result = EpochResult(epoch, seconds, speed, lr, train, test, is_best, val, terms)
         self.results.append(result)
-        self.schedule.advance(epoch, validation.top1)
+        self.schedule.advance(epoch, validation.merit)
         self.position = Position(epoch + 1)
         self.meter = self._new_meter()
         self.is_saved = False
@@ -316,6 +318,8 @@ def evaluate(
     loader: Loader,
     accelerator: "Accelerator",
     after_batch: Callable[[], None] = lambda: None,
+    *,
+    measures: Mapping[str, Measure] = MEASURES["classification"],
 ) -> Scores:
     """Compute loss and accuracies over a loader, counting every sample once over all processes.
 
@@ -324,11 +328,12 @@ def evaluate(
         loader: the samples.
         accelerator: device and precision.
         after_batch: called after each batch.
+        measures: those of the task, by name.
 
     Raises:
         TrainingError: no image could be read.
     """
-    meter = Meter(accelerator.device)
+    meter = Meter(accelerator.device, measures=measures)
     batches = iter(loader)  # a name keeps the iterator alive, as in training
     with torch.no_grad(), evaluating(model):
         for batch in batches:
@@ -336,7 +341,7 @@ def evaluate(
                 outcome: Outcome = model(batch)
             meter.update(*outcome[:2], batch.labels)
             after_batch()
-    return Scores.from_sums(accelerator.reduce(meter.sums, reduction="sum"), meter.num_classes)
+    return Scores.from_sums(accelerator.reduce(meter.sums, reduction="sum"), meter.num_classes, tuple(measures))
 
 
 def compile_network(network: Network, config: TrainConfig) -> None:

@@ -12,7 +12,8 @@ from convnn.data import LabelledData
 from convnn.errors import InputError
 from convnn.train.checkpoint import RunState, describe
 from convnn.train.config import TrainConfig
-from convnn.train.metrics import FEWEST_CLASSES, NUM_SUMS
+from convnn.train.measures import MEASURES
+from convnn.train.metrics import FEWEST_CLASSES, NUM_SUMS, Scores
 from convnn.train.optim import make_optimizer
 from convnn.train.randomness import random_state
 from convnn.train.running import Running
@@ -23,8 +24,8 @@ RESULT: dict[str, Any] = {
     "seconds": 1.0,
     "images_per_second": 1.0,
     "lr": 1.0,
-    "train": [1.0, 1.0, 1.0],
-    "test": [1.0, 1.0, 1.0],
+    "train": [1.0, 1.0, 1.0, {}],
+    "test": [1.0, 1.0, 1.0, {}],
     "is_best": True,
     "val": None,
     "terms": {},
@@ -113,13 +114,15 @@ def _check_position(position: Any, results: Any, steps: int) -> None:
 
 
 def _check_result(row: Any, number: int, data: LabelledData, terms: Sequence[str]) -> None:
-    scores = RESULT["train"] if data.num_classes >= FEWEST_CLASSES else [1.0, 1.0, None]
-    pattern = RESULT | {"train": scores, "test": scores, "terms": dict.fromkeys(terms, 1.0)}
+    train = RESULT["train"] if data.num_classes >= FEWEST_CLASSES else [1.0, 1.0, None, {}]
+    scores = [*train[:3], dict.fromkeys(MEASURES[data.task], 1.0)]
+    pattern = RESULT | {"train": train, "test": scores, "terms": dict.fromkeys(terms, 1.0)}
     if data.val is not None:  # only the best epochs are tested
         is_best = isinstance(row, dict) and row.get("is_best") is True
         pattern |= {"val": scores, "test": scores if is_best else None}
     _require(_is_like(row, pattern) and row["epoch"] == number, f"result {number}", row)
-    shares = [share for part in ("train", "val", "test") for share in (row[part] or [])[1:] if share is not None]
+    found = [Scores(*row[part]) for part in ("train", "val", "test") if row[part]]
+    shares = [share for scores in found for share in scores.shares.values()]
     _require(all(0 <= share <= 1 for share in shares), f"result {number} with accuracies", shares)
     _require(0 < row["seconds"] < math.inf, f"result {number} with seconds", row["seconds"])
 

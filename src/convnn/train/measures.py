@@ -1,0 +1,53 @@
+"""What a ranking of classes is judged by, beside accuracies: measures of a task, each from 0 to 1 for a sample."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from convnn.objectives.ranking import ndcgs, recalls
+from convnn.ops import select
+
+Measure = Callable[[Tensor, Tensor], Tensor]
+"""Function of logits (B, classes) and labels that returns a number (B,) for each sample."""
+
+BEST = 20
+"""How many items a user is shown."""
+
+
+def recall(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the share of the items of each user, bool (B, items), that are among its best `BEST`."""
+    return recalls(_best(logits), labels)
+
+
+def ndcg(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the normalised discounted cumulative gain of the best `BEST`; see `convnn.objectives.ranking.ndcg`."""
+    return ndcgs(_best(logits), labels)
+
+
+def reciprocal_rank(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return 1 / rank of the label (B,): one more than there are classes with strictly higher logits."""
+    return 1 / _ranks(logits, labels)
+
+
+def hits(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return whether the label (B,) is among the first ten, as 0 or 1."""
+    return (_ranks(logits, labels) <= 10).double()
+
+
+MEASURES: Mapping[str, Mapping[str, Measure]] = {
+    "classification": {},
+    "regression": {},
+    "ranking": {f"recall@{BEST}": recall, f"ndcg@{BEST}": ndcg},
+    "completion": {"mrr": reciprocal_rank, "hits@10": hits},
+}
+"""Measures of each task of `convnn.data.LabelledData`; the first decides which epoch is best."""
+
+
+def _best(logits: Tensor) -> Tensor:
+    return select.highest(logits, min(BEST, logits.shape[1]))
+
+
+def _ranks(logits: Tensor, labels: Tensor) -> Tensor:
+    higher: Tensor = logits > logits.gather(1, labels[:, None])
+    return 1 + higher.sum(1, dtype=torch.double)
