@@ -158,8 +158,8 @@ class OnlineNewton:
         white = self.inverse.whiten(near)
         free = max(own - white @ white, np.finfo(float).eps * own) / self.alpha  # nu
         raw = float(row @ self.coef - self._along @ white) / self.alpha
-        over = math.copysign(max(abs(raw) - self.bound, 0.0), raw)
-        prediction = raw - over
+        prediction = min(max(raw, -self.bound), self.bound)
+        over = raw - prediction  # h
         slope = self.loss.slope(prediction, y)
         scale = math.sqrt(self.eta) * slope
         weighted = white if self.sketch is self.inverse else self.sketch.whiten(near)

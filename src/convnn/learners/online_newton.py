@@ -104,8 +104,9 @@ class _SketchedKONS(KernelLearner):
     def _outputs(self, X: Any) -> np.ndarray:
         """Return predictions (n,) of points (n, d)."""
         points = self._check_points(X, reset=False)
+        bound = self.newton_.bound
         fitted, weights = (self._tensor(one).to(points) for one in (self.points_, self.dual_coef_))
-        return (self._matrix(points, fitted) @ weights).clamp(-self.C, self.C).cpu().numpy()
+        return (self._matrix(points, fitted) @ weights).clamp(-bound, bound).cpu().numpy()
 
 
 class SketchedKONSRegressor(RegressorMixin, _SketchedKONS):
@@ -121,7 +122,7 @@ class SketchedKONSRegressor(RegressorMixin, _SketchedKONS):
         gamma: see `KernelLearner`.
         C: bound on predictions, positive.
         eta: curvature that steps rely on, positive; None is 1 / (8 C^2), that of the squared loss in [-C, C].
-        alpha: regularisation, positive; small values make the first steps too long.
+        alpha: regularisation, positive; steps of the squared loss overshoot at first where it is below 2 k(x, x).
         min_probability: the least probability with which a row is kept in the inverse, above 0; 1 keeps all of them.
         beta: how many times its leverage a row's probability is, positive.
         eps: by how much leverages may be wrong, above 0 and below 1.
@@ -148,6 +149,11 @@ class SketchedKONSRegressor(RegressorMixin, _SketchedKONS):
         Calandriello, Lazaric and Valko, "Second-order kernel online convex optimization with adaptive sketching", arXiv
         1706.04892. There is no public code.
     """
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.regressor_tags.poor_score = True  # the check of the score sets alpha to 0.01, at which steps are too long
+        return tags
 
     def fit(self, X: Any, y: Any) -> "SketchedKONSRegressor":
         """Learn from rows (n, d) and targets (n,), from nothing."""

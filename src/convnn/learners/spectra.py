@@ -12,6 +12,9 @@ from torch import Tensor
 from convnn.errors import InputError, UnsupportedError, check_positive
 from convnn.learners.kernels import Gaussian, Kernel, Laplace, RadialKernel
 
+LARGEST = 100
+"""The largest smoothness, beyond which Gamma functions overflow."""
+
 
 @dataclass
 class Matern(RadialKernel):
@@ -22,10 +25,10 @@ class Matern(RadialKernel):
 
     Args:
         bandwidth: b, positive.
-        smoothness: s, positive.
+        smoothness: s, positive, and at most 100.
 
     Raises:
-        InputError: a hyperparameter is not positive.
+        InputError: a hyperparameter is out of range.
     """
 
     bandwidth: float = 1.0
@@ -34,11 +37,13 @@ class Matern(RadialKernel):
     def __post_init__(self) -> None:
         check_positive("bandwidth", self.bandwidth)
         check_positive("smoothness", self.smoothness)
+        if self.smoothness > LARGEST:
+            raise InputError(f"smoothness={self.smoothness!r} must be at most {LARGEST}; Gaussian is its limit")
 
     def of_squares(self, squares: Tensor) -> Tensor:
         """Return the kernel of squared distances of any shape."""
-        found: Tensor = _Bessel.apply(squares / self.bandwidth**2, self.smoothness)
-        return found * (2 ** (1 - self.smoothness) / math.gamma(self.smoothness))
+        found = _Bessel.apply((squares / self.bandwidth**2).double(), self.smoothness)
+        return (found * (2 ** (1 - self.smoothness) / math.gamma(self.smoothness))).to(squares.dtype)
 
 
 class _Bessel(torch.autograd.Function):
@@ -52,8 +57,8 @@ class _Bessel(torch.autograd.Function):
         at_zero = 2 ** (order - 1) * gamma(order) if order > 0 else math.inf
         with np.errstate(invalid="ignore", divide="ignore"):
             found = roots**order * kv(order, roots)
-        is_limit = (roots == 0) | ~np.isfinite(found)  # Bessel functions of tiny distances overflow
-        return torch.from_numpy(np.where(is_limit, at_zero, found)).to(squares)
+        limit = np.where(roots < 1, at_zero, 0.0)  # one factor overflows, the other vanishes
+        return torch.from_numpy(np.where(np.isfinite(found), found, limit)).to(squares)
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
