@@ -55,7 +55,7 @@ class _Bessel(torch.autograd.Function):
         ctx.order = order
         roots = squares.detach().cpu().double().sqrt().numpy()
         at_zero = 2 ** (order - 1) * gamma(order) if order > 0 else math.inf
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(all="ignore"):
             found = roots**order * kv(order, roots)
         limit = np.where(roots < 1, at_zero, 0.0)  # one factor overflows, the other vanishes
         return torch.from_numpy(np.where(np.isfinite(found), found, limit)).to(squares)
