@@ -12,7 +12,17 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from convnn.errors import InputError, UnsupportedError
-from convnn.learners import Chunked, Function, Gaussian, KernelMatrix, KernelThinning, Laplace, Matrix, kernel_thin
+from convnn.learners import (
+    Chunked,
+    Function,
+    Gaussian,
+    Hashed,
+    KernelMatrix,
+    KernelThinning,
+    Laplace,
+    Matrix,
+    kernel_thin,
+)
 from convnn.learners.thinning import halve
 
 
@@ -92,6 +102,8 @@ def test_swaps_are_the_best_of_all(unique: bool, zero_mean: bool) -> None:
         own = K[np.ix_(some, some)].mean()
         return own if zero_mean else own - 2 * K[some].mean() + K.mean()
 
+    regular = np.arange(21, -1, -4)[:5]  # the last of the six
+    assert ours.best_mmd**2 == pytest.approx(min(square(list(one)) for one in [regular, *ours.lists]))
     for i in range(len(chosen)):
         rest = chosen[:i] + chosen[i + 1 :]
         scores = [square([*rest, z]) if not unique or z not in rest else math.inf for z in range(22)]
@@ -145,6 +157,8 @@ def test_blocks_have_a_bound_and_choose_the_same() -> None:
     X, watched = points(300), Watched()
     settings = {"m": 3, "random_state": 0}
     whole = KernelThinning(kernel=Gaussian(1.5), **settings).fit(X)
+    sampled = KernelThinning(kernel=Gaussian(1.5), product=Hashed(samples=2000), **settings).fit(X)
+    assert np.array_equal(sampled.coreset_.lists, whole.coreset_.lists)  # the halving is exact
     ours = KernelThinning(kernel=watched, product=Chunked(0.05), **settings).fit(X)
     assert np.array_equal(ours.indices_, whole.indices_)
     assert watched.largest <= 0.05e6 / 8
@@ -243,6 +257,8 @@ def test_bad_input() -> None:
     ):
         with pytest.raises(InputError, match=f"^{message}"):
             KernelThinning(**settings).fit(X)
+    with pytest.raises(InputError, match=r"^split_kernel has values that are not finite$"):
+        KernelThinning(m=2, split_kernel=lambda X, Y: torch.full((len(X), len(Y)), torch.inf)).fit(X)
     with pytest.raises(InputError, match="split_kernel='root' must be 'target' for a precomputed kernel"):
         KernelThinning(kernel="precomputed", split_kernel="root").fit(np.eye(4))
     with pytest.raises(UnsupportedError, match="has no power here"):

@@ -214,9 +214,11 @@ def _split(K: KernelMatrix, m: int, size: int, uniforms: np.ndarray, delta: floa
 
 
 def _dense(K: KernelMatrix, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Return the values of some rows and columns, in float64."""
+    """Return the values of some rows and columns, in float64, and check them."""
     places = (torch.from_numpy(numbers).to(K.X.device) for numbers in (rows, columns))
     found: np.ndarray = K.at(*places).dense().double().cpu().numpy()
+    if not np.isfinite(found).all():
+        raise InputError("split_kernel has values that are not finite")
     return found
 
 
@@ -225,7 +227,7 @@ def _matrix_of(name: str, values: Values) -> KernelMatrix:
     if isinstance(values, KernelMatrix):
         found = values
     else:
-        tensor = torch.as_tensor(values).double()
+        tensor = torch.as_tensor(values).detach().double()
         found = KernelMatrix(None, tensor, tensor, values=tensor)
         if tensor.dim() != 2 or tensor.shape[0] != tensor.shape[1]:
             raise InputError(f"{name} of shape {tuple(tensor.shape)} must be (n, n), the kernel of all pairs of points")
