@@ -185,9 +185,9 @@ def test_bad_input() -> None:
         ("alpha=-1 must be a positive number", {"alpha": -1}),
         ("eta=0 must be a positive number", {"eta": 0}),
         ("beta=0 must be a positive number", {"beta": 0}),
-        ("min_probability=0 must be above 0 and at most 1", {"min_probability": 0}),
-        ("min_probability=1.5 must be above 0 and at most 1", {"min_probability": 1.5}),
-        ("eps=1 must be above 0 and below 1", {"eps": 1}),
+        ("min_probability=0 must be a positive number", {"min_probability": 0}),
+        ("min_probability=1.5 must be at most 1", {"min_probability": 1.5}),
+        ("eps=1 must be below 1", {"eps": 1}),
         ("kernel='precomputed' knows no further points", {"kernel": "precomputed"}),
     ):
         with pytest.raises(InputError, match=f"^{message}"):

@@ -231,13 +231,15 @@ def test_bad_input() -> None:
     for message, change in (
         ("m=-1 must be an integer of at least 0", {"m": -1}),
         ("m=3 must be at most 2, for 6 points are halved m times", {"m": 3}),
-        ("delta=0 must be above 0 and below 1", {"delta": 0}),
-        ("delta=1 must be above 0 and below 1", {"delta": 1}),
+        ("delta=0 must be a positive number", {"delta": 0}),
+        ("delta=1 must be below 1", {"delta": 1}),
+        ("delta=None must be a positive number", {"delta": None}),
         (r"K_split of shape \(5, 5\) must be \(6, 6\), as K_swap is", {"K_split": np.eye(5)}),
         (r"K_swap of shape \(6, 5\) must be \(n, n\)", {"K_swap": K[:, :5]}),
         (r"K_split of shape \(0, 0\) must be \(n, n\)", {"K_split": K[:0, :0]}),
         ("K_swap has values that are not finite", {"K_swap": np.where(K, np.nan, K)}),
         (r"uniforms of shape \(3,\) must be \(1, 3\), a row for each halving", {"uniforms": [0.1, 0.2, 0.3]}),
+        ("uniforms has numbers that are not between 0 and 1", {"uniforms": [[0.1, 0.2, np.nan]]}),
         ("size=4 must be at most 3, what 1 halvings leave of 6 points", {"size": 4}),
         ("size=0 must be an integer of at least 1", {"size": 0}),
     ):
@@ -252,7 +254,7 @@ def test_bad_input() -> None:
         ("split_kernel='square' is not one of target, root, power, plus", {"split_kernel": "square"}),
         ("power=0.7 must be None unless split_kernel is 'power' or 'plus'", {"power": 0.7}),
         ("power=0.5 must be above 0.6667", {"kernel": "laplace", "split_kernel": "root"}),
-        ("delta=2 must be above 0", {"delta": 2}),
+        ("delta=2 must be below 1", {"delta": 2}),
         ("kernel has values that are not finite at point 0", {"kernel": lambda X, Y: torch.full((9, 9), torch.nan)}),
     ):
         with pytest.raises(InputError, match=f"^{message}"):

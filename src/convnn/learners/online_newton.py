@@ -10,7 +10,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-from convnn.errors import InputError, check_choice, check_positive
+from convnn.errors import InputError, check_at_most, check_choice, check_positive
 from convnn.learners.base import FLOATS, KernelLearner, OneHotClassifier
 from convnn.learners.kernels import Kernelish
 from convnn.learners.newton_steps import LOSSES, OnlineNewton
@@ -56,15 +56,14 @@ class _SketchedKONS(KernelLearner):
         """Check the settings, and forget what was learned."""
         if self._is_precomputed:
             raise InputError("kernel='precomputed' knows no further points; take Matrix(K) and row numbers")
-        for name in ("C", "alpha", "beta"):
+        for name in ("C", "alpha", "min_probability", "beta", "eps"):
             check_positive(name, getattr(self, name))
         if self.eta is not None:
             check_positive("eta", self.eta)
         check_choice("loss", self.loss, LOSSES)
-        if not 0 < self.min_probability <= 1:
-            raise InputError(f"min_probability={self.min_probability!r} must be above 0 and at most 1")
-        if not 0 < self.eps < 1:
-            raise InputError(f"eps={self.eps!r} must be above 0 and below 1")
+        check_at_most("min_probability", self.min_probability, 1)
+        if self.eps >= 1:
+            raise InputError(f"eps={self.eps!r} must be below 1")
         self._set_kernel(points.shape[1])
         self._random = self._draws()
         eta = 1 / (8 * self.C**2) if self.eta is None else self.eta

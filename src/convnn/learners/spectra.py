@@ -85,8 +85,10 @@ def spectral_power(kernel: Kernel, power: float | None, width: int) -> RadialKer
     Reference:
         Dwivedi and Mackey, "Generalized kernel thinning", arXiv 2110.01593, table 1.
     """
-    if power is not None and not 0.5 <= power <= 1:
-        raise InputError(f"power={power!r} must be between 0.5 and 1")
+    if power is not None:
+        check_positive("power", power)
+        if not 0.5 <= power <= 1:
+            raise InputError(f"power={power!r} must be between 0.5 and 1")
     if isinstance(kernel, Gaussian):
         return Gaussian(kernel.bandwidth * math.sqrt(0.5 if power is None else power))
     if not isinstance(kernel, Laplace | Matern):

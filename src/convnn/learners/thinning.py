@@ -10,7 +10,7 @@ from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import check_consistent_length
 from torch import Tensor
 
-from convnn.errors import InputError, check_at_least, check_choice
+from convnn.errors import InputError, check_at_least, check_choice, check_positive
 from convnn.learners.base import KernelLearner
 from convnn.learners.kernels import Function, Kernel, Kernelish, kernel_of
 from convnn.learners.products import KernelMatrix, Product
@@ -88,13 +88,16 @@ def kernel_thin(
     if halving.shape != swapping.shape:
         raise InputError(f"K_split of shape {halving.shape} must be {swapping.shape}, as K_swap is")
     size = _check_size(count, m, size)
-    if not 0 < delta < 1:
-        raise InputError(f"delta={delta!r} must be above 0 and below 1")
+    check_positive("delta", delta)
+    if delta >= 1:
+        raise InputError(f"delta={delta!r} must be below 1")
     if uniforms is None:
         uniforms = check_random_state(random_state).uniform(size=(m, count // 2))
     coins = np.asarray(uniforms, dtype=np.float64)
     if coins.shape != (m, count // 2):
         raise InputError(f"uniforms of shape {coins.shape} must be {(m, count // 2)}, a row for each halving")
+    if not ((coins >= 0) & (coins <= 1)).all():
+        raise InputError("uniforms has numbers that are not between 0 and 1")
     discrepancy = Discrepancy(swapping, zero_mean)
     lists = _split(halving, m, size, coins, delta)
     best = discrepancy.best(lists)
