@@ -17,6 +17,7 @@ from convnn.learners.kernels import (
     kernel_of,
     squared_distances,
 )
+from convnn.learners.spectra import Matern
 from convnn.ops import select
 from small_graphs import features
 
@@ -30,6 +31,8 @@ KERNELS = [
     ArcCosine(0),
     ArcCosine(1),
     ArcCosine(2),
+    Matern(1.3, 0.2),
+    Matern(0.8, 2.7),
 ]
 X, Y = features(7, 3), features(5, 3, seed=2)
 

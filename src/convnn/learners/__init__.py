@@ -45,9 +45,12 @@ from convnn.learners.kernels import (
 )
 from convnn.learners.matrix import Matrix
 from convnn.learners.multitask import Latents, MultitaskGPRegressor, Posterior
+from convnn.learners.online_newton import SketchedKONSClassifier, SketchedKONSRegressor
 from convnn.learners.products import Chunked, KernelMatrix, Product
 from convnn.learners.projected_descent import EigenProClassifier, EigenProRegressor
 from convnn.learners.quantum import AlignedClassifier, CovariantQuantum, alignment
+from convnn.learners.spectra import Matern, spectral_power
+from convnn.learners.thinning import Coreset, KernelThinning, kernel_thin
 from convnn.learners.transformed_ridge import STKClassifier, STKRegressor
 
 __all__ = [
@@ -55,6 +58,7 @@ __all__ = [
     "AlignedClassifier",
     "ArcCosine",
     "Chunked",
+    "Coreset",
     "CovariantQuantum",
     "DualKernelPCA",
     "EigenProClassifier",
@@ -67,9 +71,11 @@ __all__ = [
     "Kernel",
     "KernelAffineHull",
     "KernelMatrix",
+    "KernelThinning",
     "Laplace",
     "Latents",
     "Linear",
+    "Matern",
     "Matrix",
     "MultitaskGPRegressor",
     "Polynomial",
@@ -77,7 +83,11 @@ __all__ = [
     "Product",
     "STKClassifier",
     "STKRegressor",
+    "SketchedKONSClassifier",
+    "SketchedKONSRegressor",
     "alignment",
     "hashed_product",
+    "kernel_thin",
     "optimal_noise",
+    "spectral_power",
 ]

@@ -98,3 +98,27 @@ register_system(
         where="convnn.learners.CovariantQuantum convnn.learners.AlignedClassifier",
     )
 )
+register_system(
+    _fact(
+        number=62,
+        name="Kernel thinning",
+        selects="few of all points: halves by coins that are balanced in a kernel's space, then the best swaps",
+        weighs="all alike",
+        aggregates="the kernel mean, which stays near that of all points",
+        paper="arXiv 2110.01593",
+        checked="the published code, every list and discrepancy; the best of all halves of four points",
+        where="convnn.learners.KernelThinning convnn.learners.kernel_thin",
+    )
+)
+register_system(
+    _fact(
+        number=58,
+        name="Sketched KONS",
+        selects="all points of a stream; for the curvature rows sampled by their leverage",
+        weighs="by a kernel, and by coefficients of one Newton step a row",
+        aggregates="a sum of kernels, kept between bounds",
+        paper="arXiv 1706.04892",
+        checked="numbers of an independent implementation; the steps in explicit features, with dense inverses",
+        where="convnn.learners.SketchedKONSRegressor convnn.learners.SketchedKONSClassifier",
+    )
+)

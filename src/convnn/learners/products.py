@@ -107,8 +107,15 @@ class KernelMatrix:
         return self.kernel
 
     def diagonal(self) -> Tensor:
-        """Return the kernel (n,) of each point of the rows with itself."""
+        """Return the kernel (n,) of each point of the rows with itself; of values alone, their diagonal."""
+        if self.kernel is None and self.values is not None:
+            return self.values.diagonal()
         return self.known_kernel.diagonal(self.X)
+
+    def at(self, rows: Tensor, columns: Tensor) -> "KernelMatrix":
+        """Return the matrix of some of the rows (r,) and columns (c,), by number."""
+        values = None if self.values is None else self.values[rows[:, None], columns]
+        return replace(self, X=self.X[rows], Y=self.Y[columns], values=values)
 
     def kept(self) -> "KernelMatrix":
         """Return the same matrix, with its values if they are small and the product is exact."""
