@@ -19,14 +19,16 @@ from convnn.learners import (
     EigenProRegressor,
     Gaussian,
     Laplace,
+    MultiLayerRandomFeatures,
     STKClassifier,
     STKRegressor,
 )
 from convnn.learners.base import place
 from pairwise import only
 
+FEATURES = MultiLayerRandomFeatures((16, 8))
 ESTIMATORS = [EigenProRegressor(), EigenProClassifier(), DualKernelPCA(), STKRegressor(), STKClassifier()]
-USUAL = (EigenProClassifier, DualKernelPCA, STKRegressor)
+USUAL = (EigenProClassifier, DualKernelPCA, STKRegressor, MultiLayerRandomFeatures)
 """One of each kind; scikit-learn's checks of the others, which share their bases, are in the long run."""
 EXPECTED = {
     "STKClassifier": {"check_classifiers_classes": "-1 marks rows without a label, as in sklearn.semi_supervised"}
@@ -39,7 +41,7 @@ def _name(estimator) -> str:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("estimator", only(lambda one: isinstance(one, USUAL), ESTIMATORS), ids=_name)
+@pytest.mark.parametrize("estimator", only(lambda one: isinstance(one, USUAL), [*ESTIMATORS, FEATURES]), ids=_name)
 def test_obeys_scikit_learn(estimator) -> None:
     found = check_estimator(estimator, expected_failed_checks=EXPECTED.get(_name(estimator), {}), on_skip=None)
     assert sum(one["status"] == "passed" for one in found) > 40

@@ -31,6 +31,7 @@ scikit-learn is imported by this room alone at the top of its modules, so that `
 """
 
 from convnn.learners.affine_hull import AffineHullClassifier, KernelAffineHull, optimal_noise
+from convnn.learners.deep_random_features import NNGP, MultiLayerRandomFeatures, nngp_kernel
 from convnn.learners.dual_components import DualKernelPCA
 from convnn.learners.hashing import EuclideanHash, Hashed, hashed_product
 from convnn.learners.kernels import (
@@ -51,6 +52,7 @@ from convnn.learners.quantum import AlignedClassifier, CovariantQuantum, alignme
 from convnn.learners.transformed_ridge import STKClassifier, STKRegressor
 
 __all__ = [
+    "NNGP",
     "AffineHullClassifier",
     "AlignedClassifier",
     "ArcCosine",
@@ -71,6 +73,7 @@ __all__ = [
     "Latents",
     "Linear",
     "Matrix",
+    "MultiLayerRandomFeatures",
     "MultitaskGPRegressor",
     "Polynomial",
     "Posterior",
@@ -79,5 +82,6 @@ __all__ = [
     "STKRegressor",
     "alignment",
     "hashed_product",
+    "nngp_kernel",
     "optimal_noise",
 ]
