@@ -23,6 +23,10 @@ X, Y = features(9, 4).numpy(), features(6, 4, seed=2).numpy()
 ROOT_2 = 2**0.5
 
 
+def _name(activation) -> str:
+    return getattr(activation, "__name__", activation)
+
+
 def test_of_one_layer_fourier_is_scikit_learns_sampler() -> None:
     theirs = RBFSampler(gamma=0.32, n_components=7, random_state=0).fit(X)
     ours = MultiLayerRandomFeatures((7,), "fourier", sigma_w=0.8).fit(X)
@@ -41,7 +45,7 @@ def test_features_are_the_formula_in_loops() -> None:
         assert np.allclose(found, last)
 
 
-@pytest.mark.parametrize("activation", ["relu", "step", "sign", "erf", "cos", "sin", "fourier", torch.tanh], ids=str)
+@pytest.mark.parametrize("activation", ["relu", "step", "sign", "erf", "cos", "sin", "fourier", torch.tanh], ids=_name)
 def test_the_kernel_is_the_mean_over_units(activation) -> None:
     ours = MultiLayerRandomFeatures((100_000,), activation, 0.7, 0.3, random_state=0).fit(X[:4])
     found = ours.transform(X[:4])
