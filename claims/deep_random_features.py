@@ -71,7 +71,7 @@ def function_error(width: int, activation: str, layers: int, seed: int) -> tuple
 
 
 def decay(activation: str) -> float:
-    nodes, weights = np.polynomial.legendre.leggauss(4000)
+    nodes, weights = np.polynomial.legendre.leggauss(400)
     angles = torch.from_numpy((nodes + 1) * np.pi / 2)
     values = dual(activation, *torch.ones(2, 1, dtype=torch.float64), angles.cos()) * angles.sin()
     orders = range(9 if activation == "step" else 10, 80, 2)  # the others have the eigenvalue 0
