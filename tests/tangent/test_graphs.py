@@ -202,13 +202,13 @@ def test_a_learner_whose_points_are_nodes_learns_blocks() -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: gntk(A[:, :5], X), r"^graph of shape \(7, 5\) must be an adjacency \(7, 7\)"),
-        (lambda: gntk(A[:5, :5], X), r"^graph of shape \(5, 5\) must be an adjacency \(7, 7\)"),
+        (lambda: gntk(A[:, :5], X), r"^graph of shape \(7, 5\) and .* must be a floating adjacency \(7, 7\)"),
+        (lambda: gntk(A[:5, :5], X), r"^graph of shape \(5, 5\) and .* must be a floating adjacency \(7, 7\)"),
         (lambda: gntk(-A, X), "^graph has -1.0; weights must not be negative"),
         (lambda: gntk((-A).to_sparse(), X), "^graph has -1.0; weights must not be negative"),
         (lambda: gntk(A * torch.nan, X), "^graph has nan; weights must not be negative or NaN"),
-        (lambda: gntk(A.long(), X), r"must be \(2, E\) int64"),
-        (lambda: gntk(EDGES, X[:5]), "between 0 and 4"),
+        (lambda: gntk(A.long(), X), r"^graph of shape \(7, 7\) and torch.int64 must be a floating adjacency"),
+        (lambda: gntk(EDGES, X[:5]), "^graph has sources from 0 to 6; they must lie between 0 and 4"),
         (lambda: gntk(EDGES, X, edge_weight=-WEIGHTS), "^edge_weight has -"),
         (lambda: gntk(EDGES, X, edge_weight=WEIGHTS[:3]), "^edge_weight of shape"),
         (lambda: gntk(A, X, edge_weight=WEIGHTS), "^edge_weight is for edges"),

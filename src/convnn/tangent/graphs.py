@@ -82,17 +82,17 @@ def shift_of(
 
 def _sum_of(graph: Tensor, nodes: int, edge_weight: Tensor | None) -> Callable[[Tensor], Tensor]:
     """Return the function that sums over the neighbours of each node by the weights of the graph."""
-    if not graph.is_floating_point():
-        check_edges(graph, nodes)
+    if graph.dtype == torch.long and graph.shape[0] == 2:
+        check_edges(graph, nodes, name="graph")
         check_factors("edge_weight", edge_weight, graph.shape[1])
         _check_weights("edge_weight", edge_weight)
         return lambda h: propagate(h, graph, None if edge_weight is None else edge_weight.to(h))
     if edge_weight is not None:
         raise InputError("edge_weight is for edges (2, E); the weights of an adjacency are its entries")
-    if graph.shape != (nodes, nodes):
+    if graph.shape != (nodes, nodes) or not graph.is_floating_point():
         raise InputError(
-            f"graph of shape {tuple(graph.shape)} must be an adjacency {(nodes, nodes)} of the rows of x, or edges"
-            " (2, E) of int64"
+            f"graph of shape {tuple(graph.shape)} and {graph.dtype} must be a floating adjacency {(nodes, nodes)} of"
+            " the rows of x, or edges (2, E) of int64"
         )
     _check_weights("graph", graph if graph.layout == torch.strided else graph.to_sparse_coo().coalesce().values())
     return lambda h: graph.to(h.dtype) @ h
