@@ -20,6 +20,7 @@ from convnn.learners import (
     Gaussian,
     KernelThinning,
     Laplace,
+    MultiLayerRandomFeatures,
     SketchedKONSClassifier,
     SketchedKONSRegressor,
     STKClassifier,
@@ -29,7 +30,7 @@ from convnn.learners.base import place
 from pairwise import only
 
 ESTIMATORS = [EigenProRegressor(), EigenProClassifier(), DualKernelPCA(), STKRegressor(), STKClassifier()]
-OTHERS = [KernelThinning(), SketchedKONSRegressor(), SketchedKONSClassifier()]
+OTHERS = [KernelThinning(), SketchedKONSRegressor(), SketchedKONSClassifier(), MultiLayerRandomFeatures((16, 8))]
 """Without coefficients, or of a stream; further tests of them are in files of their own."""
 USUAL = (EigenProClassifier, DualKernelPCA, STKRegressor, *map(type, OTHERS))
 """One of each kind; scikit-learn's checks of the others, which share their bases, are in the long run."""

@@ -7,9 +7,11 @@ over all points, or over chosen ones. All learners stand on one protocol of four
 matrix (n, m) of tensors (n, d) and (m, d), and `kernel.diagonal(X)` its diagonal. They follow device and type, are
 differentiable, also in hyperparameters that are tensors, and called with arrays they are kernels for scikit-learn
 (`SVC(kernel=Gaussian(2))`). Where a kernel is a function of inner products it has `of_gram(xy, xx, yy)` besides, by
-which deep kernel machines apply it to a Gram matrix instead of points. `kernel.metric` is the metric by which
-`ops.select.nearest` finds the points of largest kernel, where it has one. A kernel on a graph is `Matrix(K)`, whose
-points are node numbers (n, 1); so are tasks, or whatever is numbered. Any function of two tensors is a kernel too.
+which deep kernel machines apply it to a Gram matrix instead of points. `activation_duals` has what a layer of infinite
+width does to a Gram matrix, and `deep_random_features` a network that stands for such a kernel. `kernel.metric` is the
+metric by which `ops.select.nearest` finds the points of largest kernel, where it has one. A kernel on a graph is
+`Matrix(K)`, whose points are node numbers (n, 1); so are tasks, or whatever is numbered. Any function of two tensors is
+a kernel too.
 
 **Products** (`products`, `hashing`) compute `K(X, Y) @ v` without the whole matrix: a strategy is called with
 `(kernel, X, Y, v)`. `Chunked(megabytes)` takes blocks of at most that size, `Hashed()` the large entries and a sample
@@ -31,6 +33,7 @@ scikit-learn is imported by this room alone at the top of its modules, so that `
 """
 
 from convnn.learners.affine_hull import AffineHullClassifier, KernelAffineHull, optimal_noise
+from convnn.learners.deep_random_features import NNGP, MultiLayerRandomFeatures, nngp_kernel
 from convnn.learners.dual_components import DualKernelPCA
 from convnn.learners.hashing import EuclideanHash, Hashed, hashed_product
 from convnn.learners.kernels import (
@@ -54,6 +57,7 @@ from convnn.learners.thinning import Coreset, KernelThinning, kernel_thin
 from convnn.learners.transformed_ridge import STKClassifier, STKRegressor
 
 __all__ = [
+    "NNGP",
     "AffineHullClassifier",
     "AlignedClassifier",
     "ArcCosine",
@@ -77,6 +81,7 @@ __all__ = [
     "Linear",
     "Matern",
     "Matrix",
+    "MultiLayerRandomFeatures",
     "MultitaskGPRegressor",
     "Polynomial",
     "Posterior",
@@ -88,6 +93,7 @@ __all__ = [
     "alignment",
     "hashed_product",
     "kernel_thin",
+    "nngp_kernel",
     "optimal_noise",
     "spectral_power",
 ]

@@ -122,3 +122,15 @@ register_system(
         where="convnn.learners.SketchedKONSRegressor convnn.learners.SketchedKONSClassifier",
     )
 )
+register_system(
+    _fact(
+        number=109,
+        name="Multi-layer random features",
+        selects="all points",
+        weighs="by the product of their features, the last of several random layers; in the limit by a kernel",
+        aggregates="a sum, by a linear model after it",
+        paper="arXiv 2404.17461",
+        checked="numbers of the formulas; scikit-learn's RBFSampler, RBF, Ridge and KernelRidge; the integrals",
+        where="convnn.learners.MultiLayerRandomFeatures convnn.learners.NNGP convnn.learners.nngp_kernel",
+    )
+)

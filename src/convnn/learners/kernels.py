@@ -13,6 +13,7 @@ from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, pairwise_kernels
 from torch import Tensor
 
 from convnn.errors import InputError, UnsupportedError, check_at_least, check_choice, check_not_negative, check_positive
+from convnn.learners.activation_duals import arc_cosine
 
 
 class Kernel(BaseEstimator, ABC):
@@ -170,15 +171,7 @@ class ArcCosine(GramKernel):
 
     def of_gram(self, xy: Tensor, xx: Tensor, yy: Tensor) -> Tensor:
         """Return the kernel (n, m) of inner products (n, m), and of those of the points with themselves (n,), (m,)."""
-        lengths = (xx.unsqueeze(-1) * yy.unsqueeze(-2)).sqrt()
-        cosine = torch.where(lengths > 0, xy / lengths, 0).clamp(-1, 1)
-        rest = math.pi - cosine.acos()
-        if self.order == 0:
-            return rest / math.pi
-        sine = (1 - cosine.square()).sqrt()
-        if self.order == 1:
-            return lengths * (sine + rest * cosine) / math.pi
-        return lengths.square() * (3 * sine * cosine + rest * (1 + 2 * cosine.square())) / math.pi
+        return arc_cosine(self.order, xx.unsqueeze(-1), yy.unsqueeze(-2), xy)
 
     @property
     def metric(self) -> str:
