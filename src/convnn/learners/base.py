@@ -150,12 +150,13 @@ class OneHotClassifier(ClassifierMixin, Learner):
         check_classification_targets(y)
         self.classes_ = np.unique(y)
         if len(self.classes_) < 2:
-            raise InputError(f"y has one class, {self.classes_[0]!r}; a classifier needs at least two classes")
+            raise InputError(f"y has one class, {self.classes_.tolist()[0]!r}; a classifier needs at least two classes")
 
     def _one_hot(self, y: np.ndarray, dtype: Any) -> np.ndarray:
         """Return labels (n,) as rows of zeros with a one, (n, classes)."""
-        if unknown := set(np.unique(y)) - set(self.classes_):
-            raise InputError(f"y has {min(unknown)!r}, which is not one of the classes {list(self.classes_)}")
+        known = self.classes_.tolist()
+        if unknown := set(np.unique(y).tolist()) - set(known):
+            raise InputError(f"y has {min(unknown)!r}, which is not one of the classes {known}")
         return (np.asarray(y)[:, None] == self.classes_).astype(dtype)
 
     def decision_function(self, X: Any) -> np.ndarray:
