@@ -106,12 +106,16 @@ class KernelLearner(Learner):
         elif self.gamma is not None:
             raise InputError(f"gamma={self.gamma!r} must be None for a precomputed kernel")
 
-    def _matrix(self, X: Tensor, Y: Tensor) -> KernelMatrix:
-        """Return the kernel matrix of points, to be multiplied as `product` says."""
+    def _product(self) -> Product:
+        """Return how to multiply by kernel matrices."""
         product = Chunked() if self.product is None else self.product
         if not callable(product):
             raise InputError(f"product={product!r} must be None, or a product such as Chunked() or Hashed()")
-        return KernelMatrix(self.kernel_, X, Y, product)
+        return product
+
+    def _matrix(self, X: Tensor, Y: Tensor) -> KernelMatrix:
+        """Return the kernel matrix of points, to be multiplied as `product` says."""
+        return KernelMatrix(self.kernel_, X, Y, self._product())
 
     def _gram(self, X: Tensor) -> KernelMatrix:
         """Return the kernel matrix (n, n) of the points of `fit`; a precomputed one is X itself.

@@ -19,6 +19,7 @@ from convnn.learners.solvers import (
     Map,
     Solution,
     conjugate_gradients,
+    kernel_ridge,
     largest_eigenvalue,
     leading_eigenpairs_of_map,
     richardson,
@@ -169,8 +170,7 @@ class _TransformedRidge(KernelLearner):
         self.scale_ = self._mean_diagonal(G, ratio, rows) if self.normalize else 1.0
         ridge = rows.shape[0] * self.beta * self.scale_
         if is_direct:
-            system = self._columns(G, ratio, rows, rows) + ridge * torch.eye(len(rows)).to(X)
-            found = Solution(torch.linalg.solve(system, Y), 1, 0.0, True)
+            found = Solution(kernel_ridge(self._columns(G, ratio, rows, rows), Y, ridge), 1, 0.0, True)
         elif self.solver == "richardson" and self.spectrum == "inverse_laplacian":
             return self._finish(rows, *self._inverse_laplacian(G, ratio, rows, Y, ridge))
         else:
