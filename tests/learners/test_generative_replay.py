@@ -134,11 +134,11 @@ def test_samples_are_of_their_class(digits) -> None:
         ours.sample([0, 3])
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_obeys_scikit_learn() -> None:
     """Of one task it is a classifier as any other."""
-    check_estimator(GenerativeKernelContinual(kernel="rbf", steps=60), on_skip=None)
+    check_estimator(GenerativeKernelContinual(kernel="rbf", steps=20), on_skip=None)
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,12 @@ def test_groups_are_told_apart_by_the_graph_alone() -> None:
     assert ours.predict_proba(order[:5]).sum(1) == pytest.approx(1)
 
 
+def test_columns_in_which_nothing_is_found_have_no_votes() -> None:
+    ours = OnlineNodeClassifier(GRAPH, "normalized", eps=10).fit(ORDER, LABELS)
+    assert not ours.scores(range(9)).any()
+    assert ours.predict_proba(range(9)) == pytest.approx(1 / 3)
+
+
 def test_scikit_learn_splits_searches_copies_and_keeps_it() -> None:
     data = load_graph("karate").graph
     adjacency, labels = matrix(data.edge_index, 34).numpy(), np.array(["a", "b", "c", "d"])[data.y]

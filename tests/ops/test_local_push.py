@@ -107,6 +107,13 @@ def test_weights_of_one_are_the_default_and_what_is_not_reached_is_not_there() -
     assert torch.equal(values, push(path, alpha=0.5, eps=1e-3)(0)[1])
 
 
+def test_of_a_node_of_large_degree_nothing_may_be_found() -> None:
+    star = np.zeros((N, N))
+    star[0, 1:] = star[1:, 0] = 1
+    nodes, values = push(star, alpha=0.5, eps=0.1)(0)  # its residue of 1 stays, for it is below 11 times eps
+    assert (nodes.shape, nodes.dtype, values.shape) == ((0,), torch.int64, (0,))
+
+
 def test_bad_input() -> None:
     lists, weights = Lists(torch.tensor([0, 1, 2]), torch.tensor([1, 0]), 2), torch.ones(2)
     good = {"alpha": 0.5, "eps": 0.1}

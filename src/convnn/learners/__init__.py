@@ -32,6 +32,7 @@ scikit-learn is imported by this room alone at the top of its modules, so that `
 
 from convnn.learners.affine_hull import AffineHullClassifier, KernelAffineHull, optimal_noise
 from convnn.learners.dual_components import DualKernelPCA
+from convnn.learners.generative_replay import ConditionalVAE, GenerativeKernelContinual
 from convnn.learners.hashing import EuclideanHash, Hashed, hashed_product
 from convnn.learners.kernels import (
     ArcCosine,
@@ -45,6 +46,7 @@ from convnn.learners.kernels import (
 )
 from convnn.learners.matrix import Matrix
 from convnn.learners.multitask import Latents, MultitaskGPRegressor, Posterior
+from convnn.learners.online_relaxation import OnlineNodeClassifier, relaxed_hinge, water_filling
 from convnn.learners.products import Chunked, KernelMatrix, Product
 from convnn.learners.projected_descent import EigenProClassifier, EigenProRegressor
 from convnn.learners.quantum import AlignedClassifier, CovariantQuantum, alignment
@@ -55,6 +57,7 @@ __all__ = [
     "AlignedClassifier",
     "ArcCosine",
     "Chunked",
+    "ConditionalVAE",
     "CovariantQuantum",
     "DualKernelPCA",
     "EigenProClassifier",
@@ -63,6 +66,7 @@ __all__ = [
     "ExponentialPower",
     "Function",
     "Gaussian",
+    "GenerativeKernelContinual",
     "Hashed",
     "Kernel",
     "KernelAffineHull",
@@ -72,6 +76,7 @@ __all__ = [
     "Linear",
     "Matrix",
     "MultitaskGPRegressor",
+    "OnlineNodeClassifier",
     "Polynomial",
     "Posterior",
     "Product",
@@ -80,4 +85,6 @@ __all__ = [
     "alignment",
     "hashed_product",
     "optimal_noise",
+    "relaxed_hinge",
+    "water_filling",
 ]

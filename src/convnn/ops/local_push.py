@@ -101,7 +101,7 @@ class LocalPush:
                         waits[v] = 1
                         queue.append(v)
         nodes = sorted(found)
-        return torch.tensor(nodes), torch.tensor([found[u] for u in nodes], dtype=torch.float64)
+        return torch.tensor(nodes, dtype=torch.int64), torch.tensor([found[u] for u in nodes], dtype=torch.float64)
 
 
 def _checked(lists: Lists, weights: Tensor) -> Tensor:
