@@ -130,6 +130,9 @@ def test_samples_are_of_their_class(digits) -> None:
     drawn = ours.sample(labels, random_state=0)
     assert drawn.shape == (120, 64)
     assert np.mean(ours.predict(drawn) == labels) > 0.95
+    centers = ours.generator_.prior_mean.detach().numpy()
+    nearest = np.linalg.norm(ours.embed(drawn)[:, None] - centers, axis=2).argmin(1)
+    assert np.mean(nearest == labels) > 0.95
     with pytest.raises(InputError, match="y has 3, which was not learned"):
         ours.sample([0, 3])
 

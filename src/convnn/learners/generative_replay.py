@@ -254,6 +254,12 @@ class GenerativeKernelContinual(ClassifierMixin, KernelLearner):
         values, classes = self._scores(X, task)
         return classes[values.argmax(1)]
 
+    def embed(self, X: Any) -> np.ndarray:
+        """Return the encoder means (N, d) of points (N, p), between which the kernel is."""
+        points = self._check_points(X, reset=False).to(self.generator_.prior_mean)
+        with torch.no_grad():
+            return self.generator_.encode(points)[0].cpu().numpy()
+
     def sample(self, y: Any, random_state: Any = None) -> np.ndarray:
         """Return what the generator of today draws (N, p) of classes (N,) that were learned."""
         check_is_fitted(self)
