@@ -26,7 +26,7 @@ WAYS = {
     "one step": {"coef": (1.0,)},
     "2 steps": {"coef": (0, 1.0)},
     "8 steps": {"coef": (0,) * 7 + (1.0,)},
-    "inverse Laplacian": {"spectrum": "inverse_laplacian", "solver": "direct"},
+    "inverse Laplacian": {"spectrum": "inverse_laplacian"},
     "label spreading": None,
 }
 
@@ -72,7 +72,7 @@ def transductive(seed: int, name: str, way: dict | None, quick: bool) -> float:
         if way is None:
             ours = LabelSpreading(Matrix(adjacency), alpha=0.9, max_iter=50)
         else:
-            settings = {"solver": "cg", "beta": 0.1 * len(y) / known.sum()} | way
-            ours = STKClassifier(Matrix.of_graph(adjacency), normalize=False, **settings)
+            beta = 0.1 * len(y) / known.sum()
+            ours = STKClassifier(Matrix.of_graph(adjacency), beta=beta, normalize=False, **way)
         found = ours.fit(points, labels).predict(points)
     return 100 * float((found == y)[~known].mean())
