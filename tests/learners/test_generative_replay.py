@@ -7,6 +7,7 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.utils.estimator_checks import check_estimator
 from torch.distributions import Normal, kl_divergence
@@ -176,6 +177,7 @@ def test_bad_tasks_change_nothing() -> None:
     for points, labels, message in (
         (X, y + 1, "y has 1, a class of an earlier task; classes of a task must be new"),
         (X, y + 3, r"y has 4, which is not one of the classes \[0, 1, 2, 3\]"),
+        (X * 1e30, y + 2, "X makes the loss (nan|inf) in step 0; bring its features to between 0 and 1"),
         (X[:, :1], y + 2, "X has 1 features, but GenerativeKernelContinual is expecting 2"),
     ):
         with pytest.raises(ValueError, match=f"^{message}"):
@@ -184,6 +186,8 @@ def test_bad_tasks_change_nothing() -> None:
     for task in (1, -1, "0"):
         with pytest.raises(InputError, match=f"^task={task!r} must be a number from 0 to 0, of a task learned"):
             ours.predict(X, task)
+    with pytest.raises(NotFittedError):
+        clone(ours).predict(X)
     assert clone(ours).fit_task(X[:1], [3]).predict(X, 0).tolist() == [3] * 6
 
 

@@ -114,6 +114,21 @@ def test_of_a_node_of_large_degree_nothing_may_be_found() -> None:
     assert (nodes.shape, nodes.dtype, values.shape) == ((0,), torch.int64, (0,))
 
 
+def test_nearest_are_the_largest_of_each_column() -> None:
+    ours = push(weighted(3), alpha=0.2, eps=1e-9)
+    lists, values = ours.nearest(3)
+    assert lists.lengths.tolist() == [3] * LONELY + [0]  # one component, and a node without neighbours
+    for node in range(LONELY):
+        column = dense(ours(node))
+        column[node] = 0
+        place = slice(int(lists.starts[node]), int(lists.starts[node + 1]))
+        assert lists.indices[place].tolist() == np.argsort(-column, kind="stable")[:3].tolist()
+        assert np.array_equal(values[place], np.sort(column)[::-1][:3])
+    ring = np.roll(np.eye(N), 1, 0) + np.roll(np.eye(N), -1, 0)
+    lists, _ = push(ring, alpha=0.5, eps=0.1).nearest(1)
+    assert lists.indices.tolist() == [1, 0, *range(1, N - 2), 0]  # of two neighbours alike, that of the lower number
+
+
 def test_bad_input() -> None:
     lists, weights = Lists(torch.tensor([0, 1, 2]), torch.tensor([1, 0]), 2), torch.ones(2)
     good = {"alpha": 0.5, "eps": 0.1}
@@ -129,5 +144,7 @@ def test_bad_input() -> None:
             LocalPush(lists, **good | bad)
     with pytest.raises(InputError, match="lists of 2 nodes among 3"):
         LocalPush(Lists(lists.starts, lists.indices, 3), **good)
+    with pytest.raises(InputError, match="K=0 must be an integer of at least 1"):
+        LocalPush(lists, **good).nearest(0)
     with pytest.raises(InputError, match="node=2 must lie between 0 and 1"):
         LocalPush(lists, **good)(2)

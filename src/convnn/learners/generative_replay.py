@@ -1,6 +1,7 @@
 """Tasks that come one after another: a kernel machine of each, on samples that a generator replays."""
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -130,7 +131,7 @@ class GenerativeKernelContinual(ClassifierMixin, KernelLearner):
 
     Each task trains a `ConditionalVAE` on its data and on samples of earlier classes, which the generator as it was
     before draws. The classifier of a task, or of all, is kernel ridge regression on samples that the generator of today
-    draws of its classes, between encoder means, and is not trained:
+    draws of its classes, between encoder means, and is not trained. Features should lie between 0 and 1, or near:
 
     .. math:: f(x) = k(m(x), m(\tilde X))\, (k(m(\tilde X), m(\tilde X)) + \lambda I)^{-1}\, T
 
@@ -167,7 +168,8 @@ class GenerativeKernelContinual(ClassifierMixin, KernelLearner):
 
     Raises:
         InputError: a setting is out of range, the kernel is precomputed, a class is not one of `classes`, or it has
-            been learned in an earlier task; in `predict`, there is no such task.
+            been learned in an earlier task, or features are so large that the loss is not finite; in `predict`, there
+            is no such task. What was learned before stays.
 
     Reference:
         Derakhshani, Zhen, Shao and Snoek, "Generative kernel continual learning", arXiv 2112.13410. There is no public
@@ -230,7 +232,7 @@ class GenerativeKernelContinual(ClassifierMixin, KernelLearner):
 
     def fit_task(self, X: Any, y: Any) -> "GenerativeKernelContinual":
         """Learn points (N, p) with labels (N,) of classes that no earlier task had."""
-        is_first = not hasattr(self, "generator_")
+        is_first = not self.__sklearn_is_fitted__()
         points, labels = validate_data(self, X, y, reset=is_first, dtype=list(FLOATS))
         check_classification_targets(labels)
         if is_first:
@@ -270,6 +272,9 @@ class GenerativeKernelContinual(ClassifierMixin, KernelLearner):
         numbers = self._numbers(wanted)
         with torch.no_grad():
             return self.generator_.sample(numbers, self._noise(draws, len(numbers))).cpu().numpy()
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return bool(getattr(self, "tasks_", []))
 
     def _scores(self, X: Any, task: int | None) -> tuple[np.ndarray, np.ndarray]:
         """Return the scores (N, c) of points, and their classes (c,)."""
@@ -329,7 +334,7 @@ class GenerativeKernelContinual(ClassifierMixin, KernelLearner):
         earlier = self._numbers(np.concatenate(self.tasks_)) if self.tasks_ else numbers[:0]
         count = self.replay * len(self.tasks_)
         optimizer, curve = torch.optim.Adam(generator.parameters(), self.lr), []
-        for _ in range(self.steps):
+        for step in range(self.steps):
             rows = self._integers(points.shape[0], self.batch_size)
             x, y = points[rows], numbers[rows]
             if count:
@@ -343,6 +348,8 @@ class GenerativeKernelContinual(ClassifierMixin, KernelLearner):
             loss.backward()
             optimizer.step()
             curve.append(loss.item())
+            if not math.isfinite(curve[-1]):
+                raise InputError(f"X makes the loss {curve[-1]} in step {step}; bring its features to between 0 and 1")
         return generator, curve
 
     def _integers(self, below: int, count: int) -> Tensor:
@@ -354,8 +361,8 @@ class GenerativeKernelContinual(ClassifierMixin, KernelLearner):
 
     def _all_classes(self) -> np.ndarray:
         """Return the classes of all tasks, sorted."""
-        if isinstance(self.classes, int):
-            check_at_least("classes", self.classes, 1)
+        if isinstance(self.classes, int | np.integer):
+            check_at_least("classes", int(self.classes), 1)
             return np.arange(self.classes)
         return np.unique(np.asarray(self.classes))
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from convnn.errors import InputError, check_choice, check_positive
+from convnn.errors import InputError, check_at_least, check_choice, check_positive
 from convnn.ops.ragged import Lists
 
 SYSTEMS = ("pagerank", "laplacian")
@@ -102,6 +102,25 @@ class LocalPush:
                         queue.append(v)
         nodes = sorted(found)
         return torch.tensor(nodes, dtype=torch.int64), torch.tensor([found[u] for u in nodes], dtype=torch.float64)
+
+    def nearest(self, K: int) -> tuple[Lists, Tensor]:
+        """Return the K other nodes that weigh most in the column of each node, and their values (E,), largest first.
+
+        Ties go to the lowest index; a list is shorter where fewer are found.
+
+        Raises:
+            InputError: K is below 1.
+        """
+        check_at_least("K", K, 1)
+        found = []
+        for node in range(len(self._near)):
+            nodes, values = self(node)
+            nodes, values = nodes[nodes != node], values[nodes != node]
+            order = values.argsort(descending=True, stable=True)[:K]
+            found.append((nodes[order], values[order]))
+        starts = torch.tensor([0, *(len(nodes) for nodes, _ in found)]).cumsum(0)
+        nodes, values = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return Lists(starts, nodes, len(found)), values
 
 
 def _checked(lists: Lists, weights: Tensor) -> Tensor:
