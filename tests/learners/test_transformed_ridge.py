@@ -9,7 +9,7 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import Ridge
 
 from convnn.errors import InputError
-from convnn.learners import Gaussian, Matrix, STKClassifier, STKRegressor
+from convnn.learners import Gaussian, Matrix, STKClassifier, STKRegressor, transformed_ridge
 from small_graphs import features
 
 X, NEW = features(40, 3).numpy(), features(9, 3, seed=2).numpy()
@@ -57,6 +57,21 @@ def test_solvers_agree(settings, normalize: bool) -> None:
         assert np.allclose(ours.dual_coef_, direct.dual_coef_)
         assert np.allclose(ours.theta_, direct.theta_)
         assert np.allclose(ours.predict(NEW), direct.predict(NEW))
+
+
+@pytest.mark.parametrize("settings", SPECTRA, ids=str)
+def test_few_labels_among_many_points_are_solved_at_once(settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a graph's kernel has negative eigenvalues, of which conjugate gradients make nothing."""
+    ring = np.roll(np.eye(40), 1, 0) + np.roll(np.eye(40), -1, 0)
+    shared = {"kernel": Matrix.of_graph(csr_array(ring)), "normalize": False, "beta": 0.05, **settings, "eta": 0.9}
+    nodes = np.arange(40.0)[:, None]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        direct = STKRegressor(solver="direct", **shared).fit(nodes, PART)
+        monkeypatch.setattr(transformed_ridge, "DIRECT", N)
+        ours = STKRegressor(**shared).fit(nodes, PART)
+    assert ours.n_iter_ == 1
+    assert np.allclose(ours.predict(nodes), direct.predict(nodes))
 
 
 @pytest.mark.parametrize("settings", SPECTRA, ids=str)

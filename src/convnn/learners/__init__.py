@@ -35,6 +35,7 @@ scikit-learn is imported by this room alone at the top of its modules, so that `
 from convnn.learners.affine_hull import AffineHullClassifier, KernelAffineHull, optimal_noise
 from convnn.learners.deep_random_features import NNGP, MultiLayerRandomFeatures, nngp_kernel
 from convnn.learners.dual_components import DualKernelPCA
+from convnn.learners.generative_replay import ConditionalVAE, GenerativeKernelContinual
 from convnn.learners.hashing import EuclideanHash, Hashed, hashed_product
 from convnn.learners.kernels import (
     ArcCosine,
@@ -49,6 +50,7 @@ from convnn.learners.kernels import (
 from convnn.learners.matrix import Matrix
 from convnn.learners.multitask import Latents, MultitaskGPRegressor, Posterior
 from convnn.learners.online_newton import SketchedKONSClassifier, SketchedKONSRegressor
+from convnn.learners.online_relaxation import OnlineNodeClassifier, relaxed_hinge, water_filling
 from convnn.learners.products import Chunked, KernelMatrix, Product
 from convnn.learners.projected_descent import EigenProClassifier, EigenProRegressor
 from convnn.learners.quantum import AlignedClassifier, CovariantQuantum, alignment
@@ -62,6 +64,7 @@ __all__ = [
     "AlignedClassifier",
     "ArcCosine",
     "Chunked",
+    "ConditionalVAE",
     "Coreset",
     "CovariantQuantum",
     "DualKernelPCA",
@@ -71,6 +74,7 @@ __all__ = [
     "ExponentialPower",
     "Function",
     "Gaussian",
+    "GenerativeKernelContinual",
     "Hashed",
     "Kernel",
     "KernelAffineHull",
@@ -83,6 +87,7 @@ __all__ = [
     "Matrix",
     "MultiLayerRandomFeatures",
     "MultitaskGPRegressor",
+    "OnlineNodeClassifier",
     "Polynomial",
     "Posterior",
     "Product",
@@ -95,5 +100,7 @@ __all__ = [
     "kernel_thin",
     "nngp_kernel",
     "optimal_noise",
+    "relaxed_hinge",
     "spectral_power",
+    "water_filling",
 ]

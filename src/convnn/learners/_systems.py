@@ -12,7 +12,6 @@ register_family(
 )
 
 _fact = partial(System, family="learners")
-
 register_system(
     _fact(
         number=98,
@@ -61,7 +60,6 @@ register_system(
         where="convnn.learners.Hashed convnn.learners.hashed_product",
     )
 )
-
 register_system(
     _fact(
         number=53,
@@ -132,5 +130,30 @@ register_system(
         paper="arXiv 2404.17461",
         checked="numbers of the formulas; scikit-learn's RBFSampler, RBF, Ridge and KernelRidge; the integrals",
         where="convnn.learners.MultiLayerRandomFeatures convnn.learners.NNGP convnn.learners.nngp_kernel",
+    )
+)
+register_system(
+    _fact(
+        number=6,
+        name="FastONL",
+        selects="nodes that pushes reach from the one that is predicted, as far as what is left is large",
+        weighs="by a column of a kernel of the graph, such as personalised PageRank",
+        aggregates="a signed sum of what earlier labels taught, which water filling turns into probabilities",
+        paper="arXiv 2305.16257",
+        checked="the published code, every round; the dense inverse; networkx's PageRank",
+        where="convnn.learners.OnlineNodeClassifier convnn.ops.local_push.LocalPush",
+    )
+)
+register_system(
+    _fact(
+        number=80,
+        name="Generative kernel continual learning",
+        selects="samples of the classes of a task, or of all, which a generator draws",
+        weighs="by a kernel between encoder means, and by coefficients of ridge regression",
+        aggregates="a sum of kernels; the generator of before replays earlier classes while it learns new ones",
+        paper="arXiv 2112.13410",
+        checked="numbers of the formulas; scikit-learn's KernelRidge; pytorch-metric-learning's SupConLoss; divergences"
+        " of torch.distributions",
+        where="convnn.learners.GenerativeKernelContinual convnn.objectives.contrastive.supervised_contrast",
     )
 )

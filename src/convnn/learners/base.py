@@ -106,12 +106,16 @@ class KernelLearner(Learner):
         elif self.gamma is not None:
             raise InputError(f"gamma={self.gamma!r} must be None for a precomputed kernel")
 
-    def _matrix(self, X: Tensor, Y: Tensor) -> KernelMatrix:
-        """Return the kernel matrix of points, to be multiplied as `product` says."""
+    def _product(self) -> Product:
+        """Return how to multiply by kernel matrices."""
         product = Chunked() if self.product is None else self.product
         if not callable(product):
             raise InputError(f"product={product!r} must be None, or a product such as Chunked() or Hashed()")
-        return KernelMatrix(self.kernel_, X, Y, product)
+        return product
+
+    def _matrix(self, X: Tensor, Y: Tensor) -> KernelMatrix:
+        """Return the kernel matrix of points, to be multiplied as `product` says."""
+        return KernelMatrix(self.kernel_, X, Y, self._product())
 
     def _gram(self, X: Tensor) -> KernelMatrix:
         """Return the kernel matrix (n, n) of the points of `fit`; a precomputed one is X itself.
@@ -150,12 +154,13 @@ class OneHotClassifier(ClassifierMixin, Learner):
         check_classification_targets(y)
         self.classes_ = np.unique(y)
         if len(self.classes_) < 2:
-            raise InputError(f"y has one class, {self.classes_[0]!r}; a classifier needs at least two classes")
+            raise InputError(f"y has one class, {self.classes_.tolist()[0]!r}; a classifier needs at least two classes")
 
     def _one_hot(self, y: np.ndarray, dtype: Any) -> np.ndarray:
         """Return labels (n,) as rows of zeros with a one, (n, classes)."""
-        if unknown := set(np.unique(y)) - set(self.classes_):
-            raise InputError(f"y has {min(unknown)!r}, which is not one of the classes {list(self.classes_)}")
+        known = self.classes_.tolist()
+        if unknown := set(np.unique(y).tolist()) - set(known):
+            raise InputError(f"y has {min(unknown)!r}, which is not one of the classes {known}")
         return (np.asarray(y)[:, None] == self.classes_).astype(dtype)
 
     def decision_function(self, X: Any) -> np.ndarray:

@@ -19,6 +19,7 @@ from convnn.learners.solvers import (
     Map,
     Solution,
     conjugate_gradients,
+    kernel_ridge,
     largest_eigenvalue,
     leading_eigenpairs_of_map,
     richardson,
@@ -27,7 +28,7 @@ from convnn.learners.solvers import (
 SPECTRA = ("polynomial", "inverse_laplacian", "top")
 SOLVERS = ("auto", "direct", "cg", "richardson")
 DIRECT = 1500
-"""Points up to which "auto" decomposes their kernel matrix."""
+"""Points up to which "auto" decomposes their kernel matrix, and labelled ones up to which it solves at once."""
 COLUMNS = 256
 """Columns of the transformed kernel that are computed at once."""
 
@@ -168,9 +169,8 @@ class _TransformedRidge(KernelLearner):
         self.eta_ = ratio.eta
         self.scale_ = self._mean_diagonal(G, ratio, rows) if self.normalize else 1.0
         ridge = rows.shape[0] * self.beta * self.scale_
-        if is_direct:
-            system = self._columns(G, ratio, rows, rows) + ridge * torch.eye(len(rows)).to(X)
-            found = Solution(torch.linalg.solve(system, Y), 1, 0.0, True)
+        if is_direct or (self.solver == "auto" and rows.shape[0] <= DIRECT):
+            found = Solution(kernel_ridge(self._columns(G, ratio, rows, rows), Y, ridge), 1, 0.0, True)
         elif self.solver == "richardson" and self.spectrum == "inverse_laplacian":
             return self._finish(rows, *self._inverse_laplacian(G, ratio, rows, Y, ridge))
         else:
@@ -303,7 +303,8 @@ class STKRegressor(MultiOutputMixin, RegressorMixin, _TransformedRidge):
         beta: ridge, positive.
         normalize: whether to divide the kernel by c, so that beta means the same for every spectrum.
         solver: "direct", by all eigenvalues; "cg", conjugate gradients by products alone; "richardson", steps of
-            constant length, as published; "auto" is "direct" up to 1,500 points, and "cg".
+            constant length, as published; "auto" is "direct" up to 1,500 points, else the matrix of the labelled ones
+            by products alone and a dense solve, up to 1,500 of these, which need no positive kernel, and then "cg".
         step: of "richardson"; None is that of the largest eigenvalue.
         max_iter: the most steps.
         tol: of the residual, as a share of y.
@@ -317,7 +318,7 @@ class STKRegressor(MultiOutputMixin, RegressorMixin, _TransformedRidge):
         labelled_: (n,) rows with labels.
         scale_: c.
         eta_: eta that was used.
-        n_iter_: steps taken, 1 of "direct".
+        n_iter_: steps taken, 1 of a dense solve.
 
     Raises:
         InputError: in `fit`, a setting is out of range, no row is labelled, or a precomputed kernel is not square.

@@ -17,6 +17,7 @@ from convnn.objectives.contrastive.neighbor_contrast import (
     neighbor_contrast,
 )
 from convnn.objectives.contrastive.scores import ArcCosine, Cosine, Distance, Mixture
+from convnn.objectives.contrastive.supervised import supervised_contrast
 from convnn.objectives.contrastive.team_up import CSGCLLoss, team_up_gamma, team_up_loss
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "neighbor_contrast",
     "similarity_info_nce",
     "spectral_contrast",
+    "supervised_contrast",
     "team_up_gamma",
     "team_up_loss",
 ]
