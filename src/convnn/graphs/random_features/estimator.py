@@ -29,7 +29,7 @@ OUTPUTS = ("torch", "scipy")
 Self = TypeVar("Self", bound="GraphRandomFeatures")
 
 
-class GraphRandomFeatures(BaseEstimator):  # type: ignore[misc]
+class GraphRandomFeatures(BaseEstimator):
     r"""Describe each node by where walks from it halt, so that inner products are unbiased for a kernel of the graph.
 
     .. math:: \Phi_{ij} = \frac{1}{m} \sum_{\text{walks from } i} \; \sum_{t :\, v_t = j} f_t \, \ell_t, \qquad
