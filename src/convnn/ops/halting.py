@@ -190,6 +190,8 @@ def _plan(stream: Stream, walks: int, p: float, together: int) -> _Plan:
     count = 64 + math.ceil(1.1 * groups * (1 + stride * (1 - p) / p))
     while True:
         numbers = stream.peek_uniform(count)
+        if numbers.numel() and not 0 <= float(numbers.min()) <= float(numbers.max()) < 1:
+            raise InputError("numbers must be at least 0 and below 1")
         halts = [_next_true((numbers + walk / 2) % 1 <= p, stride) for walk in range(together)]
         last = halts[0] if together == 1 else torch.maximum(*halts)
         starts = _follow(last, groups)
@@ -198,8 +200,6 @@ def _plan(stream: Stream, walks: int, p: float, together: int) -> _Plan:
         if numbers.shape[0] < count:
             raise InputError(f"numbers end after {numbers.shape[0]}, in walk {(len(starts) - 1) * together} of {walks}")
         count *= 2
-    if float(numbers.min()) < 0 or float(numbers.max()) >= 1:
-        raise InputError("numbers must be at least 0 and below 1")
     stream.position += starts[-1]
     first = torch.tensor(starts[:-1], dtype=torch.long)
     lengths = torch.stack([(ends[first] - first) // stride for ends in halts], 1)

@@ -4,7 +4,7 @@ import warnings
 from typing import Any, TypeVar
 
 import torch
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, get_index_dtype
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
@@ -305,4 +305,6 @@ def _matrix(loads: Loads, f: Tensor, nodes: int, output: str) -> Any:
             torch.stack([rows, columns]), sums, shape, is_coalesced=True, check_invariants=False
         )
     starts = torch.nn.functional.pad(rows.bincount(minlength=shape[0]).cumsum(0), (1, 0))
-    return csr_array((sums.detach().numpy(), columns.numpy(), starts.numpy()), shape=shape)
+    kind = get_index_dtype(maxval=max(*shape, sums.shape[0]))  # scikit-learn reads int32 alone
+    arrays = sums.detach().numpy(), columns.numpy().astype(kind), starts.numpy().astype(kind)
+    return csr_array(arrays, shape=shape)

@@ -55,8 +55,8 @@ def deconvolved(alpha: Tensor, count: int) -> Tensor:
         Reid et al., "General graph random features", arXiv 2310.04859.
     """
     alpha = alpha.double()
-    if not float(alpha[0]) > 0:
-        raise InputError(f"alpha must begin with a positive coefficient, and begins with {float(alpha[0])}")
+    if not (first := float(alpha.detach()[0])) > 0:
+        raise InputError(f"alpha must begin with a positive coefficient, and begins with {first}")
     found = [alpha[0].sqrt()]
     for k in range(1, count):
         middle = torch.stack(found[1:]) if k > 1 else alpha[:0]
