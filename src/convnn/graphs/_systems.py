@@ -69,7 +69,7 @@ register_system(
         weighs="by a load that makes up for the chances of the steps",
         aggregates="a sparse row for each node; inner products of rows of independent walks estimate a kernel",
         paper="arXiv 2305.00156",
-        checked="the published code, walks, features and kernels; dense inverses; the mean over all walks, in loops",
+        checked="the published code, walks, features and kernels; loops over the numbers; dense inverses",
         where="convnn.graphs.random_features.GraphRandomFeatures convnn.ops.halting.HaltingWalks",
     )
 )
