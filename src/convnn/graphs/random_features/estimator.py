@@ -72,7 +72,7 @@ class GraphRandomFeatures(BaseEstimator):
 
     Example:
         >>> ring = torch.tensor([[0, 1, 2, 3, 1, 2, 3, 0], [1, 2, 3, 0, 0, 1, 2, 3]])
-        >>> features = GraphRandomFeatures("diffusion", walks=1000).fit(ring)
+        >>> features = GraphRandomFeatures("diffusion", walks=10_000).fit(ring)
         >>> features.transform().shape, features.kernel()[0].mul(10).round().tolist()
         (torch.Size([4, 4]), [11.0, 3.0, 1.0, 3.0])
 
