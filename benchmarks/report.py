@@ -113,11 +113,12 @@ def _walks(results: dict[str, Any]) -> str:
     return (
         "### Walks and embeddings on large graphs\n\n"
         "Random graphs with ten edges a node. A walk of 20 steps from every node, uniform and with p = 0.5, q = 4;"
-        " GraphSAINT's batches of 3000 roots and two steps, the subgraphs of their nodes, and these with all sources of"
-        " their edges; core numbers; pairs of nodes with one wrong pair each, and GraphVite, of 64 numbers; coarsening"
-        " to a fifth of the nodes. PyTorch Geometric does the same work: `Data.subgraph`, `k_hop_subgraph`, and the"
-        " loss of Node2Vec with Adam for sparse gradients; its walks and samplers need compiled extensions. How many"
-        " times faster, and the memory above the graph: on the largest.\n\n" + "\n".join(lines) + "\n"
+        " random features by four walks that halt with probability 0.3, with the scaling of the graph; GraphSAINT's"
+        " batches of 3000 roots and two steps, the subgraphs of their nodes, and these with all sources of their edges;"
+        " core numbers; pairs of nodes with one wrong pair each, and GraphVite, of 64 numbers; coarsening to a fifth of"
+        " the nodes. PyTorch Geometric does the same work: `Data.subgraph`, `k_hop_subgraph`, and the loss of Node2Vec"
+        " with Adam for sparse gradients; its walks and samplers need compiled extensions. How many times faster, and"
+        " the memory above the graph: on the largest.\n\n" + "\n".join(lines) + "\n"
     )
 
 

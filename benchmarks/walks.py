@@ -1,4 +1,4 @@
-"""Walks, samples, cores, embeddings and coarsening on ever larger graphs, beside PyTorch Geometric.
+"""Walks, features, samples, cores, embeddings and coarsening on ever larger graphs, beside PyTorch Geometric.
 
 Its samplers, and the walks of Node2Vec, need compiled extensions, which are measured where they are installed. Of what
 it does without them, subgraphs (`Data.subgraph`, the step of `RandomNodeLoader`), neighbourhoods (`k_hop_subgraph`) and
@@ -19,6 +19,7 @@ from convnn.bench.measure import Action, milliseconds, peak_megabytes, ratio
 from convnn.data.geometric import import_geometric
 from convnn.graphs.coarsen import GWCoarsen
 from convnn.graphs.embed import GraphVite, SkipGram, core_numbers
+from convnn.graphs.random_features import GraphRandomFeatures
 from convnn.graphs.sample import GraphSAINTSampler, WalkDraws
 from convnn.objectives.cached.blocks import block
 from convnn.ops.ragged import Lists
@@ -28,6 +29,7 @@ from convnn.packages import is_installed
 STEPS = 20
 EDGES = 10  # of each node, counted both ways
 DIM, P, Q = 64, 0.5, 4.0
+HALTING = {"walks": 4, "p_halt": 0.3}  # of random features
 BATCH = 100_000  # pairs between two steps of Adam
 BATCHES = 5  # subgraphs and neighbourhoods
 OTHERS = ("PyG", "PyTorch")
@@ -68,6 +70,7 @@ class Graph:
             "walks": lambda: uniform(self.starts, STEPS, 0),
             "walks in PyTorch": lambda: plain_walks(self.lists, self.starts, STEPS),
             "node2vec walks": lambda: biased(self.starts, STEPS, 0),
+            "random features": lambda: GraphRandomFeatures(**HALTING).fit_transform(self.edges, None, self.nodes),
         }
         if is_installed("pyg_lib"):
             import pyg_lib  # noqa: F401  # registers the operator

@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import load_npz
 
 from convnn.cli import main
 from convnn.errors import InputError
 from convnn.graphs import edge_file
 from convnn.graphs.edge_file import read_edges
+from convnn.graphs.random_features import GraphRandomFeatures
 
 
 @pytest.fixture
@@ -93,6 +95,18 @@ def test_embed_writes_a_vector_for_each_node(edges: Path, tmp_path: Path, capsys
     assert "would replace" in capsys.readouterr().err
 
 
+def test_features_are_those_of_the_estimator(edges: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    edges.write_text("0,1,2\n2,1,0.5\n3,3\n4,2\n")
+    words = ["graph", "features", str(edges), "--walks", "6", "--seed", "3", "--out", str(tmp_path / "a.npz")]
+    assert main([*words, "--modulation", "diffusion", "--antithetic", "--max_length", "4", "--p_halt", "0.2"]) == 0
+    assert "a.npz: 5 nodes of 4 edges, " in capsys.readouterr().out
+    graph = torch.zeros(5, 5)
+    for i, j, weight in ((0, 1, 2.0), (2, 1, 0.5), (3, 3, 1.0), (4, 2, 1.0)):
+        graph[i, j] = graph[j, i] = weight
+    model = GraphRandomFeatures("diffusion", walks=6, p_halt=0.2, antithetic=True, max_length=4, random_state=3)
+    assert (load_npz(tmp_path / "a.npz").toarray() == model.fit_transform(graph).to_dense().numpy()).all()
+
+
 def test_coarsen_writes_supernodes_and_their_edges(edges: Path, tmp_path: Path) -> None:
     folder = tmp_path / "coarse"
     assert main(["graph", "coarsen", str(edges), "--out", str(folder), "--n", "6", "--n_init", "2"]) == 0
@@ -131,6 +145,12 @@ def test_bad_lines_end_the_command_or_are_skipped(tmp_path: Path, capsys: pytest
         ("0,1\n", "embed --num_parts 3", "num_parts=3 must be at most the 2 nodes"),
         ("0,1\n", "embed --augmentation 50", "augmentation=50 must be at most walk_length=40"),
         ("0,1\n", "embed --seed -1", "--seed=-1"),
+        ("0,1\n", "features --dim 3", "--dim is a flag of convnn graph embed, not of convnn graph features"),
+        ("0,1\n", "embed --antithetic", "--antithetic is a flag of convnn graph features"),
+        ("0,1\n", "features --directed", "--directed must not be given"),
+        ("0,1\n", "features --modulation difusion", "did you mean 'diffusion'?"),
+        ("0,1\n", "features --walks 3 --antithetic", "walks=3 must be even"),
+        ("0,1\n", "features --normalization adjacency", "needs sigma2=1.0 below 1"),
         ("0,1\n", "shrink", "invalid choice: 'shrink'"),
     ],
 )

@@ -13,12 +13,19 @@ from convnn.cli import main
 from convnn.graphs import adjacency
 from convnn.graphs.coarsen.run import CoarseningRun
 from convnn.graphs.embed import GraphVite, Training
+from convnn.graphs.random_features import FeatureWalks, walking
 from launch import start, wait
 from programs import embed_slowly
 
 EMBED = ["embed", "--dim", "4", "--epochs", "30", "--num_parts", "2"]
 COARSEN = ["coarsen", "--n", "6", "--n_init", "4"]
-TASKS = {"embed": (EMBED, Training), "coarsen": (COARSEN, CoarseningRun), "coarsen sparse": (COARSEN, CoarseningRun)}
+FEATURES = ["features", "--walks", "8"]
+TASKS = {
+    "embed": (EMBED, Training),
+    "features": (FEATURES, FeatureWalks),
+    "coarsen": (COARSEN, CoarseningRun),
+    "coarsen sparse": (COARSEN, CoarseningRun),
+}
 
 
 @pytest.fixture
@@ -57,6 +64,7 @@ def test_a_signal_ends_the_step_and_resume_gives_the_same_bytes(
 ) -> None:
     if task == "coarsen sparse":
         monkeypatch.setattr(adjacency, "DENSE", 10)
+    monkeypatch.setattr(walking, "WALKS", 64)
     whole, out = tmp_path / "whole", tmp_path / "out"
     assert main(words(task, edges, whole)) == 0
     for after in (1, 3):

@@ -1,4 +1,4 @@
-"""Embed the nodes of a graph, or make the graph smaller."""
+"""Embed the nodes of a graph, describe them by random features, or make the graph smaller."""
 
 import argparse
 import hashlib
@@ -46,6 +46,16 @@ COARSEN = {
     "init": (str, "k-means++ or multilevel (default: k-means++)"),
     "n_init": (int, "number of starts (default: 10)"),
 }
+FEATURES = {
+    "modulation": (str, "kernel: regularized_1 or _2, random_walk_2, diffusion or cosine (default: regularized_2)"),
+    "walks": (int, "walks from each node (default: 16)"),
+    "p_halt": (float, "probability to halt before a step (default: 0.1)"),
+    "normalization": (str, "laplacian or adjacency (default: laplacian)"),
+    "sigma2": (float, "scale of the weights (default: 1)"),
+    "max_length": (int, "the most steps of a walk (default: as chance wills)"),
+    "antithetic": (bool, "halt walks in pairs, one early if the other goes far"),
+}
+TASKS = {"embed": EMBED, "features": FEATURES, "coarsen": COARSEN}
 
 
 class Job(NamedTuple):
@@ -72,7 +82,7 @@ class Job(NamedTuple):
         edges = hashlib.sha256(self.found.edge_index.numpy().tobytes())
         if self.found.edge_weight is not None:
             edges.update(self.found.edge_weight.numpy().tobytes())
-        settings = dict.fromkeys(EMBED if self.args.task == "embed" else COARSEN) | self.settings
+        settings = dict.fromkeys(TASKS[self.args.task]) | self.settings
         flags = {name: getattr(self.args, name) for name in ("task", "seed", "directed")}
         with _progress(self.console, text) as told:
             facts = flags | settings | {"edges": edges.hexdigest()}
@@ -81,31 +91,35 @@ class Job(NamedTuple):
 
 def add_flags(parser: Parser) -> None:
     """Add the arguments to a parser."""
-    parser.add_argument("task", choices=("embed", "coarsen"), metavar="TASK", help="embed or coarsen")
+    parser.add_argument("task", choices=tuple(TASKS), metavar="TASK", help="embed, features or coarsen")
     parser.add_argument(
         "edges", action=PathAction, metavar="EDGES.csv", help="an edge a line: source,target or source,target,weight"
     )
-    add_out_flags(parser, f"file for vectors, as .npy; or folder for {SUPERNODES} and {COARSE_EDGES}", required=True)
+    text = f"file for vectors, as .npy, or sparse features, as .npz; or folder for {SUPERNODES} and {COARSE_EDGES}"
+    add_out_flags(parser, text, required=True)
     add_resume_flags(parser)
     parser.add_argument("--directed", action="store_true", help="edges lead from source to target only")
     parser.add_argument("--skip_bad_lines", action="store_true", help="report lines that are no edges, and go on")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
-    for title, flags in (("embed", EMBED), ("coarsen", COARSEN)):
+    for title, flags in TASKS.items():
         group = parser.add_argument_group(title)
         for name, (kind, text) in flags.items():
-            group.add_argument(f"--{name}", type=kind, default=None, help=text)
+            if kind is bool:
+                group.add_argument(f"--{name}", action="store_true", default=None, help=text)
+            else:
+                group.add_argument(f"--{name}", type=kind, default=None, help=text)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Read, compute and write; return 1 if lines were skipped, else 0."""
-    ours, others, other = (EMBED, COARSEN, "coarsen") if args.task == "embed" else (COARSEN, EMBED, "embed")
-    for name in others:
-        if getattr(args, name) is not None:
-            raise InputError(f"--{name} is a flag of convnn graph {other}, not of convnn graph {args.task}")
-    settings = {name: value for name in ours if (value := getattr(args, name)) is not None}
+    for other in TASKS:
+        for name in TASKS[other].keys() - TASKS[args.task].keys():
+            if getattr(args, name) is not None:
+                raise InputError(f"--{name} is a flag of convnn graph {other}, not of convnn graph {args.task}")
+    settings = {name: value for name in TASKS[args.task] if (value := getattr(args, name)) is not None}
     check_at_least("--seed", args.seed, 0)
     out = Path(args.out)
-    check_new(out, () if args.task == "embed" else (SUPERNODES, COARSE_EDGES), overwrite=args.overwrite)
+    check_new(out, (SUPERNODES, COARSE_EDGES) if args.task == "coarsen" else (), overwrite=args.overwrite)
     unfinished = Unfinished(out, args)
     with _progress(console, "reading edges") as told:
         found = read_edges(Path(args.edges), told)
@@ -113,7 +127,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
         found.check(Path(args.edges))
     for line in found.bad:
         print(f"convnn: '{args.edges}', {line}", file=sys.stderr)
-    (embed if args.task == "embed" else coarsen)(Job(found, args, settings, out, unfinished, console))
+    {"embed": embed, "features": features, "coarsen": coarsen}[args.task](
+        Job(found, args, settings, out, unfinished, console)
+    )
     unfinished.remove()
     return 1 if found.bad else 0
 
@@ -132,6 +148,29 @@ def embed(job: Job) -> None:
     nodes, dim = vectors.shape
     edges_read = counted(job.found.edge_index.shape[1], "edge")
     print_line(job.console, f"{job.out}: {counted(nodes, 'node')} of {edges_read}, {dim} numbers each")
+
+
+def features(job: Job) -> None:
+    """Write the features (N, N) of the nodes, sparse, as scipy's `load_npz` reads them."""
+    from scipy.sparse import save_npz
+
+    from convnn.graphs.random_features import GraphRandomFeatures
+
+    if job.args.directed:
+        raise InputError("--directed must not be given: features are of an undirected graph")
+    edges, weights = _both_ways(job.found, directed=False)
+    model = GraphRandomFeatures(**job.settings, output="scipy", random_state=job.args.seed)
+    run = model.begin(edges, weights)
+    job.finish(run, "walking")
+    found, buffer = model.finish(run).transform(), io.BytesIO()
+    save_npz(buffer, found)
+    write_atomically(job.out, buffer.getbuffer())
+    edges_read = counted(job.found.edge_index.shape[1], "edge")
+    each = found.nnz / found.shape[0]
+    print_line(
+        job.console,
+        f"{job.out}: {counted(found.shape[0], 'node')} of {edges_read}, {each:.1f} numbers each that are not 0",
+    )
 
 
 def coarsen(job: Job) -> None:

@@ -1,13 +1,24 @@
-"""What is done to graphs: build, cluster, coarsen, sample, fetch, embed, view; walks are `convnn.ops.walks`."""
+"""What is done to graphs: build, cluster, coarsen, describe, embed, fetch, sample, view (walks are in `ops.walks`)."""
 
 import importlib
 from typing import Any
 
 from convnn.graphs.build import grid_graph, knn_graph, radius_graph
 
-__all__ = ["cluster", "coarsen", "embed", "fetch", "grid_graph", "knn_graph", "radius_graph", "sample", "views"]
+__all__ = [
+    "cluster",
+    "coarsen",
+    "embed",
+    "fetch",
+    "grid_graph",
+    "knn_graph",
+    "radius_graph",
+    "random_features",
+    "sample",
+    "views",
+]
 
-_PARTS = ("cluster", "coarsen", "embed", "fetch", "sample", "views")
+_PARTS = ("cluster", "coarsen", "embed", "fetch", "random_features", "sample", "views")
 
 
 def __getattr__(name: str) -> Any:

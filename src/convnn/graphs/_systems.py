@@ -60,3 +60,29 @@ register_system(
         where="convnn.graphs.coarsen.GWCoarsen",
     )
 )
+register_system(
+    System(
+        family="graph_tools",
+        name="GRFs",
+        number=12,
+        selects="the nodes that random walks pass until they halt by chance",
+        weighs="by a load that makes up for the chances of the steps",
+        aggregates="a sparse row for each node; inner products of rows of independent walks estimate a kernel",
+        paper="arXiv 2305.00156",
+        checked="the published code, walks, features and kernels; loops over the numbers; dense inverses",
+        where="convnn.graphs.random_features.GraphRandomFeatures convnn.ops.halting.HaltingWalks",
+    )
+)
+register_system(
+    System(
+        family="graph_tools",
+        name="u-GRFs",
+        number=7,
+        selects="the nodes that random walks pass until they halt by chance",
+        weighs="by the load times a number of its own, or learned, for each number of steps",
+        aggregates="a sparse row for each node; inner products estimate the power series of the numbers' convolution",
+        paper="arXiv 2310.04859",
+        checked="the published code, walks, features and kernels; dense exponentials; all numbers 1 are GRFs, exactly",
+        where="convnn.graphs.random_features.GraphRandomFeatures convnn.graphs.random_features.deconvolved",
+    )
+)

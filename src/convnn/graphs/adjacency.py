@@ -39,14 +39,19 @@ def scaled(matrix: csr_array, factors: np.ndarray) -> csr_array:
     return csr_array(diags_array(factors) @ matrix @ diags_array(factors))
 
 
-def checked(adjacency: Matrix) -> Matrix:
+def checked(adjacency: Matrix, *, name: str = "adjacency", signed: bool = False) -> Matrix:
     """Return an adjacency in float64.
 
+    Args:
+        adjacency: (N, N), dense or sparse.
+        name: what an error calls it.
+        signed: whether weights may be negative.
+
     Raises:
-        InputError: it is not square, symmetric, finite and at least 0.
+        InputError: it is not square, symmetric, finite and, unless `signed`, at least 0.
     """
     if adjacency.ndim != 2 or adjacency.shape[0] != adjacency.shape[1] or not adjacency.shape[0]:
-        raise InputError(f"adjacency of shape {tuple(adjacency.shape)} must be (N, N), of at least one node")
+        raise InputError(f"{name} of shape {tuple(adjacency.shape)} must be (N, N), of at least one node")
     if isinstance(adjacency, Tensor):
         adjacency = values = adjacency.double()
         other = adjacency.T
@@ -55,10 +60,10 @@ def checked(adjacency: Matrix) -> Matrix:
         adjacency.sum_duplicates()
         adjacency.eliminate_zeros()
         values, other = torch.from_numpy(adjacency.data), csr_array(adjacency.T)
-    if values.numel() and not (bool(values.isfinite().all()) and values.min() >= 0):
-        raise InputError("adjacency must be finite and at least 0")
+    if values.numel() and not (bool(values.isfinite().all()) and (signed or values.min() >= 0)):
+        raise InputError(f"{name} must be finite" + ("" if signed else " and at least 0"))
     if not _equals(adjacency, other):
-        raise InputError("adjacency must be symmetric")
+        raise InputError(f"{name} must be symmetric")
     return adjacency
 
 

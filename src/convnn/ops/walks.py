@@ -60,6 +60,13 @@ class Stream:
         self.position = position
         return numbers
 
+    def peek_uniform(self, count: int) -> Tensor:
+        """Return the next numbers in [0, 1) without taking them, as many as there are up to `count`."""
+        position = self.position
+        numbers = self.uniform(count)
+        self.position = position
+        return numbers
+
     def _take(self, size: tuple[int, ...]) -> Tensor:
         count = math.prod(size)
         first, self.position = self.position, self.position + count
@@ -105,6 +112,10 @@ class Recorded(Stream):
     def peek(self, count: int) -> Tensor:
         """Return the next integers without taking them, as many as there are up to `count`."""
         return self.numbers[self.position : self.position + count]
+
+    def peek_uniform(self, count: int) -> Tensor:
+        """Return the next numbers in [0, 1] without taking them, as many as there are up to `count`."""
+        return super().peek_uniform(max(min(count, self.numbers.shape[0] - self.position), 0))
 
     def _take(self, size: tuple[int, ...]) -> Tensor:
         first, self.position = self.position, self.position + math.prod(size)
