@@ -65,10 +65,13 @@ class GramKernel(Kernel):
         """Return the kernel (n, m) of points (n, d) and (m, d)."""
         return self.of_gram(X @ Y.T, X.square().sum(1), Y.square().sum(1))
 
+    def of_own(self, xx: Tensor) -> Tensor:
+        """Return the kernel of each point with itself, of its inner product with itself, of any shape."""
+        return self.of_gram(xx[..., None, None], xx[..., None], xx[..., None])[..., 0, 0]
+
     def diagonal(self, X: Tensor) -> Tensor:
         """Return the kernel (n,) of each point with itself."""
-        squares = X.square().sum(1)
-        return self.of_gram(squares[:, None, None], squares[:, None], squares[:, None]).flatten()
+        return self.of_own(X.square().sum(1))
 
 
 class RadialKernel(GramKernel):
@@ -86,9 +89,9 @@ class RadialKernel(GramKernel):
         """Return the kernel (n, m) of points (n, d) and (m, d), of distances that do not suffer from cancellation."""
         return self.of_squares(squared_distances(X, Y))
 
-    def diagonal(self, X: Tensor) -> Tensor:
-        """Return ones (n,)."""
-        return X.new_ones(len(X))
+    def of_own(self, xx: Tensor) -> Tensor:
+        """Return ones."""
+        return torch.ones_like(xx)
 
     @property
     def metric(self) -> str:
@@ -172,13 +175,20 @@ class ArcCosine(GramKernel):
         """Return the kernel (n, m) of inner products (n, m), and of those of the points with themselves (n,), (m,)."""
         lengths = (xx.unsqueeze(-1) * yy.unsqueeze(-2)).sqrt()
         cosine = torch.where(lengths > 0, xy / lengths, 0).clamp(-1, 1)
-        rest = math.pi - cosine.acos()
+        is_between = cosine.abs() < 1  # elsewhere the slopes of angle and sine are infinite, and cancel
+        bent = torch.where(is_between, cosine, 0)
+        rest = torch.where(is_between, math.pi - bent.acos(), math.pi * (cosine > 0))
         if self.order == 0:
             return rest / math.pi
-        sine = (1 - cosine.square()).sqrt()
+        sine = torch.where(is_between, (1 - bent.square()).sqrt(), 0)
         if self.order == 1:
             return lengths * (sine + rest * cosine) / math.pi
         return lengths.square() * (3 * sine * cosine + rest * (1 + 2 * cosine.square())) / math.pi
+
+    def of_own(self, xx: Tensor) -> Tensor:
+        """Return the kernel of angle 0, or, of a point that is zero, of a right one."""
+        powers = (torch.where(xx > 0, 1.0, 0.5), xx, 3 * xx.square())
+        return powers[self.order].to(xx.dtype)
 
     @property
     def metric(self) -> str:
