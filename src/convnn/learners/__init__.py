@@ -31,6 +31,8 @@ scikit-learn is imported by this room alone at the top of its modules, so that `
 """
 
 from convnn.learners.affine_hull import AffineHullClassifier, KernelAffineHull, optimal_noise
+from convnn.learners.deep.images import ConvDKMClassifier
+from convnn.learners.deep.machines import DeepKernelMachineClassifier, DeepKernelMachineRegressor
 from convnn.learners.dual_components import DualKernelPCA
 from convnn.learners.hashing import EuclideanHash, Hashed, hashed_product
 from convnn.learners.kernels import (
@@ -55,7 +57,10 @@ __all__ = [
     "AlignedClassifier",
     "ArcCosine",
     "Chunked",
+    "ConvDKMClassifier",
     "CovariantQuantum",
+    "DeepKernelMachineClassifier",
+    "DeepKernelMachineRegressor",
     "DualKernelPCA",
     "EigenProClassifier",
     "EigenProRegressor",

@@ -83,7 +83,7 @@ class RadialKernel(GramKernel):
 
     def of_gram(self, xy: Tensor, xx: Tensor, yy: Tensor) -> Tensor:
         """Return the kernel (n, m) of inner products (n, m), and of those of the points with themselves (n,), (m,)."""
-        return self.of_squares((xx.unsqueeze(-1) + yy.unsqueeze(-2) - 2 * xy).clamp_min(0))
+        return self.of_squares(_within(xx.unsqueeze(-1) + yy.unsqueeze(-2) - 2 * xy, 0, math.inf))
 
     def block(self, X: Tensor, Y: Tensor) -> Tensor:
         """Return the kernel (n, m) of points (n, d) and (m, d), of distances that do not suffer from cancellation."""
@@ -174,7 +174,7 @@ class ArcCosine(GramKernel):
     def of_gram(self, xy: Tensor, xx: Tensor, yy: Tensor) -> Tensor:
         """Return the kernel (n, m) of inner products (n, m), and of those of the points with themselves (n,), (m,)."""
         lengths = (xx.unsqueeze(-1) * yy.unsqueeze(-2)).sqrt()
-        cosine = torch.where(lengths > 0, xy / lengths, 0).clamp(-1, 1)
+        cosine = _within(torch.where(lengths > 0, xy / lengths, 0), -1, 1)
         is_between = cosine.abs() < 1  # elsewhere the slopes of angle and sine are infinite, and cancel
         bent = torch.where(is_between, cosine, 0)
         rest = torch.where(is_between, math.pi - bent.acos(), math.pi * (cosine > 0))
@@ -333,6 +333,11 @@ class _Pairwise:
     def __call__(self, X: Tensor, Y: Tensor) -> np.ndarray:
         left, right = X.detach().cpu().numpy(), Y.detach().cpu().numpy()
         return pairwise_kernels(left, right, metric=self.name, filter_params=True, gamma=self.gamma)
+
+
+def _within(values: Tensor, low: float, high: float) -> Tensor:
+    """Return values that rounding has put out of bounds within them; their slope is 1 at the bounds too."""
+    return values + (values.clamp(low, high) - values).detach()
 
 
 def squared_distances(X: Tensor, Y: Tensor) -> Tensor:

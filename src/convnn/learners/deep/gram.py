@@ -64,9 +64,8 @@ class GramModule(nn.Module):
             InputError: it is another number.
         """
         if gram.ii.shape[0] != self.inducing:
-            raise InputError(
-                f"inducing={self.inducing} of {type(self).__name__} must be {gram.ii.shape[0]}, as come in"
-            )
+            count, name = gram.ii.shape[0], type(self).__name__
+            raise InputError(f"inducing={self.inducing} of {name} must be {count}, as many as come in")
 
 
 def factor(matrix: Tensor, name: str) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convnn.errors import InputError
+from convnn.errors import InputError, check_positive
 from convnn.learners.deep.gram import Gram, GramModule, divergence, factor
 
 
@@ -74,8 +74,9 @@ def check_dof(dof: float) -> None:
     Raises:
         InputError: it is not a positive number.
     """
-    if not (isinstance(dof, int | float) and 0 < dof < math.inf):
-        raise InputError(f"dof={dof!r} must be a positive number; infinity is a network without Gram layers")
+    if dof == math.inf:
+        raise InputError("dof=inf must be finite; a network of infinite width has no Gram layers")
+    check_positive("dof", dof)
 
 
 @torch.no_grad()

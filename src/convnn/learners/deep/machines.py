@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,44 +10,29 @@ from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_array, check_consistent_length
 from torch import Tensor, nn
 
-from convnn.errors import InputError, check_at_least, check_positive
-from convnn.learners.base import Learner, OneHotClassifier
-from convnn.learners.deep.ascent import ascend, batches
+from convnn.errors import InputError, check_at_least, check_not_negative, check_positive
+from convnn.learners.deep.ascent import Ascending, batches
 from convnn.learners.deep.gram_layer import GramLayer, check_dof, start
 from convnn.learners.deep.inputs import FeatureGram
 from convnn.learners.deep.kernels import kernel_layer
-from convnn.learners.deep.output import (
-    Functions,
-    GaussianOutput,
-    categorical_likelihood,
-    condition,
-    gaussian_likelihood,
-)
+from convnn.learners.deep.output import Functions, GaussianOutput, condition, gaussian_likelihood
+from convnn.learners.deep.sampled import SampledClassifier
 from convnn.learners.kernels import GramKernel
 
-FEW_BETAS = (0.8, 0.9)  # of Adam on batches, as published
 
+class DeepMachine(Ascending):
+    """Base of the deep kernel machines on features."""
 
-class DeepMachine(Learner):
-    """Base of the deep kernel machines on features.
-
-    Attributes:
-        network_: the module from points (B, D) to triples, or, with inducing points, to functions.
-        objectives_: the objective before each step.
-        n_iter_: steps taken.
-    """
-
+    n_layers: int
     kernel: str | GramKernel
-    network_: nn.Sequential
-    objectives_: list[float]
-    n_iter_: int
+    dof: float | Sequence[float]
+    n_inducing: int | None
+    jitter: float
 
     def _check_settings(self, count: int) -> list[float]:
         """Return the width of each Gram layer, after checks for so many points; none if they are infinite."""
         check_at_least("n_layers", self.n_layers, 0)
-        check_at_least("max_iter", self.max_iter, 1)
-        check_at_least("batch_size", self.batch_size, 1)
-        check_positive("lr", self.lr)
+        self._check_steps()
         widths = list(self.dof) if isinstance(self.dof, Sequence) else [self.dof] * self.n_layers
         if len(widths) != self.n_layers:
             raise InputError(f"dof={self.dof!r} must be one number, or one for each of {self.n_layers} layers")
@@ -75,27 +60,19 @@ class DeepMachine(Learner):
             return points
         return points[torch.from_numpy(np.sort(draws.choice(len(points), self.n_inducing, replace=False)))]
 
-    def _sparse(self, points: Tensor, widths: list[float], outputs: int, output_kl: str) -> Any:
-        """Set a network with inducing points that are learned, and return batches and the generator."""
-        draws = self._draws()
+    def _set_network(
+        self, points: Tensor, widths: list[float], outputs: int, output_kl: str, draws: np.random.RandomState
+    ) -> None:
+        """Set a network with inducing points that are learned, in which no Gram layer has learned anything."""
         inducing = self._inducing(points, draws)
         end = GaussianOutput(len(inducing), outputs, output_kl=output_kl)
         self.network_ = nn.Sequential(*self._layers(FeatureGram(inducing), widths), end).to(points)
         start(self.network_, points[:1])
-        return batches(len(points), self.batch_size, draws), draws
-
-    def _ascend(self, objective: Any, betas: tuple[float, float] = FEW_BETAS) -> None:
-        settings = {"steps": self.max_iter, "lr": self.lr, "betas": betas, "report": self._report}
-        self.objectives_ = ascend(self.network_, objective, **settings)
-        self.n_iter_ = len(self.objectives_)
 
     def _functions(self, X: Any) -> tuple[Functions, Tensor]:
         """Return the functions at points (M, D), and the points in their own type."""
         points = self._check_points(X, reset=False)
-        with torch.no_grad():
-            found = [self.network_(part.double()) for part in points.split(1024)]
-        means, variances = (torch.cat([one[i] for one in found]) for i in (0, 1))
-        return Functions(means, variances, means.new_zeros(())), points
+        return self._evaluate(points.double()), points
 
 
 class DeepKernelMachineRegressor(MultiOutputMixin, RegressorMixin, DeepMachine):
@@ -122,7 +99,7 @@ class DeepKernelMachineRegressor(MultiOutputMixin, RegressorMixin, DeepMachine):
         n_inducing: P, at most N; None takes all points, and no batches.
         normalize_y: whether to learn y of mean 0 and variance 1.
         max_iter: steps.
-        lr: their length at first; it falls to a tenth after 40 %, and again after 80 %.
+        lr: their length at first; it falls to a tenth after 60 %, and again after 90 %.
         batch_size: B, with inducing points.
         jitter: added to the diagonals of kernel matrices, as a share of them and as it is.
         random_state: seed or generator of inducing points and batches, in this order.
@@ -130,7 +107,7 @@ class DeepKernelMachineRegressor(MultiOutputMixin, RegressorMixin, DeepMachine):
         verbose: whether to print the objective.
 
     Attributes:
-        network_: the module from points (B, D) to triples, or, with inducing points, to functions.
+        network_: the module from points (B, D) to functions.
         objectives_: the objective before each step; with inducing points that of a batch, divided by its size.
         n_iter_: steps taken.
 
@@ -180,8 +157,7 @@ class DeepKernelMachineRegressor(MultiOutputMixin, RegressorMixin, DeepMachine):
         widths = self._check_settings(len(points))
         if self.n_inducing is not None:
             check_positive("noise_variance", self.noise_variance)
-        elif not self.noise_variance >= 0:
-            raise InputError(f"noise_variance={self.noise_variance!r} must be at least 0")
+        check_not_negative("noise_variance", self.noise_variance)
         if self.n_inducing is None:
             self._fit_full(points, values, widths)
         else:
@@ -212,25 +188,28 @@ class DeepKernelMachineRegressor(MultiOutputMixin, RegressorMixin, DeepMachine):
         return (values - self._center) / self._spread
 
     def _fit_full(self, points: Tensor, values: Tensor, widths: list[float]) -> None:
-        network = nn.Sequential(*self._layers(FeatureGram(points, learned=False), widths)).to(points)
-        start(network, points[:0])
-        for layer in network:
+        """Learn the Gram matrices of all points."""
+        machine = nn.Sequential(*self._layers(FeatureGram(points, learned=False), widths)).to(points)
+        start(machine, points[:0])
+        for layer in machine:
             if isinstance(layer, GramLayer):
                 layer.log_scale.requires_grad_(False)  # the root has it already
-        self.network_ = network
+        self.network_ = nn.Sequential(*machine, _Conditioned(values, self.noise_variance))
 
         def objective() -> Tensor:
-            gram = network(points[:0])
+            gram = machine(points[:0])
             return condition(gram, values, self.noise_variance).likelihood - gram.cost
 
-        if any(p.requires_grad for p in network.parameters()):
+        if any(p.requires_grad for p in machine.parameters()):
             self._ascend(objective, (0.9, 0.999))
         else:
             self.objectives_, self.n_iter_ = [objective().item()], 0
-        self.network_ = nn.Sequential(*network, _Conditioned(values, self.noise_variance))
 
     def _fit_sparse(self, points: Tensor, values: Tensor, widths: list[float]) -> None:
-        rows, _ = self._sparse(points, widths, values.shape[1], "sum")
+        """Learn inducing points, their Gram matrices and their values, on batches."""
+        draws = self._draws()
+        self._set_network(points, widths, values.shape[1], "sum", draws)
+        rows = batches(len(points), self.batch_size, draws)
 
         def objective() -> Tensor:
             batch = next(rows).to(points.device)
@@ -256,30 +235,74 @@ class _Conditioned(nn.Module):
         return Functions(found.mean, found.variance - self.noise_variance, gram.cost)
 
 
-class SampledClassifier(OneHotClassifier):
-    """Classes by the softmax of functions, the mean over samples of them."""
+class DeepKernelMachineClassifier(DeepMachine, SampledClassifier):
+    r"""Classes by a deep Gaussian process of infinite width, whose layers learn their Gram matrices.
 
-    _noise: Tensor
+    The expected logarithm of the softmax of its functions is maximised by Adam on batches of B points, minus what the
+    Gram matrices and the functions cost, divided by N. A step takes time in proportion to P^3 + B P^2.
 
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Return the probability of each class, (M, classes)."""
-        found, points = self._functions(X)
-        return found.probabilities(self._noise).to(points).cpu().numpy()
+    Args:
+        n_layers: L, at least 0; there is one kernel more.
+        kernel: "relu" (which learns the variances of its weights and biases), "squared_exponential", "linear", or a
+            kernel that is a function of inner products, such as `ArcCosine()`.
+        dof: nu, the relative width of each layer, or one of each; the smaller, the more is learned. It may be infinite.
+        n_inducing: P, inducing points, which start at rows of X and are learned; None takes as many as there are rows.
+        n_samples: of the functions, in training and prediction.
+        max_iter: steps.
+        lr: their length at first; it falls to a tenth after 60 %, and again after 90 %.
+        batch_size: B.
+        jitter: added to the diagonals of kernel matrices, as a share of them and as it is.
+        random_state: seed or generator of inducing points, samples and batches, in this order.
+        device: where to compute, such as "cuda"; None is the processor.
+        verbose: whether to print the objective.
 
-    def _values(self, X: Any) -> np.ndarray:
-        return np.log(np.maximum(self.predict_proba(X), np.finfo(np.float32).tiny))
+    Attributes:
+        classes_: the classes, in order.
+        network_: the module from points (B, D) to functions.
+        objectives_: the objective before each step.
+        n_iter_: steps taken.
 
-    def _functions(self, X: Any) -> tuple[Functions, Tensor]:
-        raise NotImplementedError
+    Raises:
+        InputError: in `fit`, an argument is out of range.
+        UnsupportedError: in `fit`, a matrix is not positive definite; the message names the layer.
 
-    def _draw_noise(self, draws: np.random.RandomState) -> torch.Generator:
-        """Draw the samples of predictions, the same for all points, and return the generator of those of training."""
-        generator = torch.Generator().manual_seed(int(draws.randint(2**31)))
-        shape = (self.n_samples, 1, len(self.classes_))
-        self._noise = torch.randn(shape, generator=generator, dtype=torch.double)
-        return generator
+    Reference:
+        Yang et al., arXiv 2108.13097; with inducing points, Milsom, Anson and Aitchison, arXiv 2309.09814.
+    """
 
-    def _sampled(self, found: Functions, classes: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the likelihood of classes (B,) under samples that are drawn."""
-        noise = torch.randn(self.n_samples, *found.mean.shape, generator=generator, dtype=torch.double)
-        return categorical_likelihood(found.samples(noise.to(found.mean)), classes)
+    def __init__(
+        self,
+        n_layers: int = 2,
+        kernel: str | GramKernel = "relu",
+        *,
+        dof: float | Sequence[float] = 0.1,
+        n_inducing: int | None = None,
+        n_samples: int = 32,
+        max_iter: int = 200,
+        lr: float = 0.03,
+        batch_size: int = 256,
+        jitter: float = 1e-4,
+        random_state: Any = None,
+        device: str | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.n_layers = n_layers
+        self.kernel = kernel
+        self.dof = dof
+        self.n_inducing = n_inducing
+        self.n_samples = n_samples
+        self.max_iter = max_iter
+        self.lr = lr
+        self.batch_size = batch_size
+        self.jitter = jitter
+        self.random_state = random_state
+        self.device = device
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any) -> "DeepKernelMachineClassifier":
+        """Learn from points X (N, D) and labels y (N,)."""
+        points, labels = self._check_labelled(X, y)
+        widths, draws = self._check_settings(len(points)), self._draws()
+        self._set_network(points.double(), widths, len(self.classes_), "mean", draws)
+        self._learn(points.double(), labels, draws)
+        return self

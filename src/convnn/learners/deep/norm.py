@@ -59,7 +59,7 @@ class GramNorm(nn.Module):
         if point_scale == "location" and size is None:
             raise InputError("size=None must be (H, W), that of the map, for point_scale='location'")
         self.inducing, self.points = inducing, points
-        shape = {"global": (), "local": (count,), "location": tuple(size or ())}
+        shape = {"global": (), "local": (count or 0,), "location": tuple(size or ())}
         self.inducing_scale = _logarithm(shape.get(inducing_scale))
         self.point_scale = _logarithm(shape.get(point_scale))
 

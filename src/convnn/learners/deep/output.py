@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from convnn.errors import check_at_least, check_choice, check_positive
+from convnn.errors import InputError, check_at_least, check_choice, check_positive
 from convnn.learners.deep.gram import Gram, GramModule, divergence, factor
 
 
@@ -104,9 +104,14 @@ def condition(gram: Gram, y: Tensor, noise_variance: float | Tensor) -> Conditio
         noise_variance: sigma^2.
 
     Raises:
+        InputError: the variance is negative, or there are not as many values as inducing points.
         UnsupportedError: the covariance is not positive definite.
     """
+    if not noise_variance >= 0:
+        raise InputError(f"noise_variance={float(noise_variance)} must be at least 0")
     count, outputs = y.shape
+    if count != gram.ii.shape[0]:
+        raise InputError(f"y has {count} rows, and must have {gram.ii.shape[0]}, one for each point")
     root = factor(gram.ii + noise_variance * torch.eye(count).to(gram.ii), "the covariance of the values")
     coefficients = torch.cholesky_solve(y, root)
     variance = gram.t - (gram.weights(root) * gram.ti).sum(-1) + noise_variance
@@ -122,15 +127,27 @@ def gaussian_likelihood(functions: Tensor, y: Tensor, noise_variance: float, var
         y: (B, O) values.
         noise_variance: sigma^2.
         variance: (B,) of f around its mean; 0 for samples.
+
+    Raises:
+        InputError: sigma^2 is not positive.
     """
+    check_positive("noise_variance", noise_variance)
     spread = torch.as_tensor(variance).unsqueeze(-1)
     terms = ((functions - y).square() + spread) / noise_variance + math.log(2 * math.pi * noise_variance)
     return -terms.sum(-1).mean() / 2
 
 
 def categorical_likelihood(samples: Tensor, classes: Tensor) -> Tensor:
-    """Return the mean logarithm of the softmax of samples (S, B, O) at classes (B,)."""
-    return samples.log_softmax(-1)[:, torch.arange(classes.shape[0]), classes].mean()
+    """Return the mean logarithm of the softmax of samples (S, B, O) at classes (B,), from 0 to O - 1.
+
+    Raises:
+        InputError: a class is another number.
+    """
+    count = samples.shape[-1]
+    if classes.numel() and not 0 <= int(classes.min()) <= int(classes.max()) < count:
+        raise InputError(f"classes have {int(classes.min())} to {int(classes.max())}, and must be 0 to {count - 1}")
+    chosen = classes.expand(samples.shape[:-1]).unsqueeze(-1)
+    return samples.log_softmax(-1).gather(-1, chosen).mean()
 
 
 def linear_optimum(first: Tensor, target: Tensor, layers: int) -> list[Tensor]:
