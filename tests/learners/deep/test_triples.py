@@ -218,6 +218,6 @@ def test_bad_input() -> None:
             call()
     flat = FeatureGram(normal(3, 2) * 0)(normal(1, 2))
     with pytest.raises(
-        UnsupportedError, match=r"^the kernel before layer 7 is not positive definite in torch\.float64; "
+        UnsupportedError, match=r"^the kernel before layer 7 is not positive definite in torch\.float64"
     ):
         GramLayer(3, name="layer 7").double()(flat)

@@ -57,6 +57,10 @@ class GramModule(nn.Module):
         check_at_least("inducing", inducing, 1)
         self.inducing = inducing
 
+    def extra_repr(self) -> str:
+        """Return the number of inducing points."""
+        return f"inducing={self.inducing}"
+
     def check(self, gram: Gram) -> None:
         """Check that as many inducing points come in.
 
