@@ -30,8 +30,7 @@ def measure(seeds: list[int], quick: bool) -> Outcome:
     rows = [["layers", "root mean squared error"]]
     rows += [[f"of width {width:g}", spread(found, ".2f")] for width, found in errors.items()]
     rows += [[f"{count} units: distance of the Gram matrix", spread(found, ".3f")] for count, found in apart.items()]
-    few, many = apart[units[0]], apart[units[-1]]
-    share = (units[-1] / units[0]) ** 0.5
+    few, many, share = apart[units[0]], apart[units[-1]], (units[-1] / units[0]) ** 0.5
     return Outcome(rows, {
         "layers of width 10 are better than a fixed kernel": is_above(errors[math.inf], errors[10]),
         "narrow layers are better than wide ones": is_above(errors[widths[0]], errors[widths[-1]]),
@@ -53,8 +52,7 @@ def distance(seed: int, units: int, steps: int) -> float:
     generator = torch.Generator().manual_seed(seed)
     roots = torch.randn(2, 3, 6, generator=generator, dtype=torch.double)
     first, target = (root @ root.T / 6 for root in roots)
-    optimum = linear_optimum(first, target, 1)[0]
-    inverse = torch.linalg.inv(first)
+    optimum, inverse = linear_optimum(first, target, 1)[0], torch.linalg.inv(first)
 
     def energy(F: Tensor) -> Tensor:
         """Return minus the logarithm of the density of units (3, N), given outputs Y with Y Y^T / N = target."""
@@ -62,8 +60,7 @@ def distance(seed: int, units: int, steps: int) -> float:
         outputs = units / 2 * (torch.linalg.solve(gram, target).trace() + gram.logdet())
         return (F * (inverse @ F)).sum() / 2 + outputs
 
-    F = torch.linalg.cholesky(optimum) @ torch.randn(3, units, generator=generator, dtype=torch.double)
-    apart = []
+    F, apart = torch.linalg.cholesky(optimum) @ torch.randn(3, units, generator=generator, dtype=torch.double), []
     for step in range(steps):  # Hamiltonian Monte Carlo of 10 steps of the leapfrog
         F = propose(F, energy, 0.15 * units**-0.25, generator)
         if step >= steps // 4:
@@ -74,8 +71,7 @@ def distance(seed: int, units: int, steps: int) -> float:
 def propose(F: Tensor, energy, length: float, generator: torch.Generator) -> Tensor:
     """Return the next sample, by a trajectory that is accepted or not."""
     start = momentum = torch.randn(F.shape, generator=generator, dtype=F.dtype)
-    place = F
-    slope = torch.func.grad(energy)
+    place, slope = F, torch.func.grad(energy)
     momentum = momentum - length / 2 * slope(place)
     for step in range(10):
         place = place + length * momentum
