@@ -7,7 +7,7 @@ over all points, or over chosen ones. All learners stand on one protocol of four
 matrix (n, m) of tensors (n, d) and (m, d), and `kernel.diagonal(X)` its diagonal. They follow device and type, are
 differentiable, also in hyperparameters that are tensors, and called with arrays they are kernels for scikit-learn
 (`SVC(kernel=Gaussian(2))`). Where a kernel is a function of inner products it has `of_gram(xy, xx, yy)` besides, by
-which deep kernel machines apply it to a Gram matrix instead of points. `kernel.metric` is the metric by which
+which deep kernel machines (`deep`) apply it to a Gram matrix instead of points. `kernel.metric` is the metric by which
 `ops.select.nearest` finds the points of largest kernel, where it has one. A kernel on a graph is `Matrix(K)`, whose
 points are node numbers (n, 1); so are tasks, or whatever is numbered. Any function of two tensors is a kernel too.
 
@@ -24,8 +24,8 @@ leading eigenpairs, and the preconditioner of stochastic gradients on a subsampl
 settings, and raises `InputError`, which is a `ValueError`. Inside, data are tensors of the type they came in (float32
 or float64) on `device`; results are arrays. Random numbers come from one generator made of `random_state`, in an order
 that the docstring states. What learns from a stream has `partial_fit`. Learners whose parts are modules of PyTorch
-(deep kernel machines, kernels of quantum states, replayed samples) use the same base, and give `kernel` an object whose
-`block` calls their module.
+(kernels of quantum states, replayed samples) use the same base, and give `kernel` an object whose `block` calls their
+module; deep kernel machines are modules themselves, and their learners keep one as `network_`.
 
 scikit-learn is imported by this room alone at the top of its modules, so that `import convnn` stays quick.
 """
