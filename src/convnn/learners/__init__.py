@@ -12,6 +12,9 @@ width does to a Gram matrix, and `deep_random_features` a network that stands fo
 metric by which `ops.select.nearest` finds the points of largest kernel, where it has one. A kernel on a graph is
 `Matrix(K)`, whose points are node numbers (n, 1); so are tasks, or whatever is numbered. Any function of two tensors is
 a kernel too.
+which deep kernel machines (`deep`) apply it to a Gram matrix instead of points. `kernel.metric` is the metric by which
+`ops.select.nearest` finds the points of largest kernel, where it has one. A kernel on a graph is `Matrix(K)`, whose
+points are node numbers (n, 1); so are tasks, or whatever is numbered. Any function of two tensors is a kernel too.
 
 **Products** (`products`, `hashing`) compute `K(X, Y) @ v` without the whole matrix: a strategy is called with
 `(kernel, X, Y, v)`. `Chunked(megabytes)` takes blocks of at most that size, `Hashed()` the large entries and a sample
@@ -26,13 +29,15 @@ leading eigenpairs, and the preconditioner of stochastic gradients on a subsampl
 settings, and raises `InputError`, which is a `ValueError`. Inside, data are tensors of the type they came in (float32
 or float64) on `device`; results are arrays. Random numbers come from one generator made of `random_state`, in an order
 that the docstring states. What learns from a stream has `partial_fit`. Learners whose parts are modules of PyTorch
-(deep kernel machines, kernels of quantum states, replayed samples) use the same base, and give `kernel` an object whose
-`block` calls their module.
+(kernels of quantum states, replayed samples) use the same base, and give `kernel` an object whose `block` calls their
+module; deep kernel machines are modules themselves, and their learners keep one as `network_`.
 
 scikit-learn is imported by this room alone at the top of its modules, so that `import convnn` stays quick.
 """
 
 from convnn.learners.affine_hull import AffineHullClassifier, KernelAffineHull, optimal_noise
+from convnn.learners.deep.images import ConvDKMClassifier
+from convnn.learners.deep.machines import DeepKernelMachineClassifier, DeepKernelMachineRegressor
 from convnn.learners.deep_random_features import NNGP, MultiLayerRandomFeatures, nngp_kernel
 from convnn.learners.dual_components import DualKernelPCA
 from convnn.learners.generative_replay import ConditionalVAE, GenerativeKernelContinual
@@ -65,8 +70,11 @@ __all__ = [
     "ArcCosine",
     "Chunked",
     "ConditionalVAE",
+    "ConvDKMClassifier",
     "Coreset",
     "CovariantQuantum",
+    "DeepKernelMachineClassifier",
+    "DeepKernelMachineRegressor",
     "DualKernelPCA",
     "EigenProClassifier",
     "EigenProRegressor",

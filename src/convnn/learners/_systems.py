@@ -157,3 +157,27 @@ register_system(
         where="convnn.learners.GenerativeKernelContinual convnn.objectives.contrastive.supervised_contrast",
     )
 )
+register_system(
+    _fact(
+        number=40,
+        name="Deep kernel machines",
+        selects="all points, or inducing points that are learned",
+        weighs="by Gram matrices, learned from layer to layer at a cost, and kernels of them",
+        aggregates="the mean and variance of a Gaussian process, the limit of infinite width",
+        paper="arXiv 2108.13097",
+        checked="the published code and formulas, all gradients; scikit-learn's process; the linear optimum",
+        where="convnn.learners.DeepKernelMachineRegressor convnn.learners.DeepKernelMachineClassifier",
+    )
+)
+register_system(
+    _fact(
+        number=10,
+        name="Convolutional deep kernel machines",
+        selects="a window of each pixel",
+        weighs="by inner products with inducing points, mixed over the window, which learned Gram matrices move",
+        aggregates="the mean over pixels, then as a deep kernel machine",
+        paper="arXiv 2309.09814",
+        checked=f"{PUBLISHED.split(',')[0]}, all gradients; loops over taps; wide random convolutions",
+        where="convnn.learners.ConvDKMClassifier",
+    )
+)

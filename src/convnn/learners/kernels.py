@@ -66,10 +66,13 @@ class GramKernel(Kernel):
         """Return the kernel (n, m) of points (n, d) and (m, d)."""
         return self.of_gram(X @ Y.T, X.square().sum(1), Y.square().sum(1))
 
+    def of_own(self, xx: Tensor) -> Tensor:
+        """Return the kernel of each point with itself, of its inner product with itself, of any shape."""
+        return self.of_gram(xx[..., None, None], xx[..., None], xx[..., None])[..., 0, 0]
+
     def diagonal(self, X: Tensor) -> Tensor:
         """Return the kernel (n,) of each point with itself."""
-        squares = X.square().sum(1)
-        return self.of_gram(squares[:, None, None], squares[:, None], squares[:, None]).flatten()
+        return self.of_own(X.square().sum(1))
 
 
 class RadialKernel(GramKernel):
@@ -81,15 +84,15 @@ class RadialKernel(GramKernel):
 
     def of_gram(self, xy: Tensor, xx: Tensor, yy: Tensor) -> Tensor:
         """Return the kernel (n, m) of inner products (n, m), and of those of the points with themselves (n,), (m,)."""
-        return self.of_squares((xx.unsqueeze(-1) + yy.unsqueeze(-2) - 2 * xy).clamp_min(0))
+        return self.of_squares(_within(xx.unsqueeze(-1) + yy.unsqueeze(-2) - 2 * xy, 0, math.inf))
 
     def block(self, X: Tensor, Y: Tensor) -> Tensor:
         """Return the kernel (n, m) of points (n, d) and (m, d), of distances that do not suffer from cancellation."""
         return self.of_squares(squared_distances(X, Y))
 
-    def diagonal(self, X: Tensor) -> Tensor:
-        """Return ones (n,)."""
-        return X.new_ones(len(X))
+    def of_own(self, xx: Tensor) -> Tensor:
+        """Return ones."""
+        return torch.ones_like(xx)
 
     @property
     def metric(self) -> str:
@@ -172,6 +175,11 @@ class ArcCosine(GramKernel):
     def of_gram(self, xy: Tensor, xx: Tensor, yy: Tensor) -> Tensor:
         """Return the kernel (n, m) of inner products (n, m), and of those of the points with themselves (n,), (m,)."""
         return arc_cosine(self.order, xx.unsqueeze(-1), yy.unsqueeze(-2), xy)
+
+    def of_own(self, xx: Tensor) -> Tensor:
+        """Return the kernel of angle 0, or, of a point that is zero, of a right one."""
+        powers = (torch.where(xx > 0, 1.0, 0.5), xx, 3 * xx.square())
+        return powers[self.order].to(xx.dtype)
 
     @property
     def metric(self) -> str:
@@ -316,6 +324,11 @@ class _Pairwise:
     def __call__(self, X: Tensor, Y: Tensor) -> np.ndarray:
         left, right = X.detach().cpu().numpy(), Y.detach().cpu().numpy()
         return pairwise_kernels(left, right, metric=self.name, filter_params=True, gamma=self.gamma)
+
+
+def _within(values: Tensor, low: float, high: float) -> Tensor:
+    """Return values that rounding has put out of bounds within them; their slope is 1 at the bounds too."""
+    return values + (values.clamp(low, high) - values).detach()
 
 
 def squared_distances(X: Tensor, Y: Tensor) -> Tensor:
