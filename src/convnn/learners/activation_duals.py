@@ -43,17 +43,20 @@ class Angles(NamedTuple):
 def angles(a: Tensor, b: Tensor, s: Tensor) -> Angles:
     """Return lengths and angle of variances a, b and covariance s, which broadcast.
 
-    A correlation above 1 - 1e-13 is 1 (of float32, above 1 - 1e-6). Gradients are finite also at both ends.
+    A correlation above 1 - 1e-13 is 1 (of float32, above 1 - 1e-6). At both ends the slopes of angle and sine are
+    infinite; in the kernels they cancel, so there only the cosine passes gradients.
     """
     square = a * b
     is_there = square > 0
     lengths = torch.where(is_there, square, 1).sqrt()
-    cosine = torch.where(is_there, s / lengths, 0).clamp(-1, 1)
+    cosine = torch.where(is_there, s / lengths, 0)
+    cosine = cosine + (cosine.clamp(-1, 1) - cosine).detach()  # clamp has no gradient at its bounds
     is_aligned, is_opposed = cosine > 1 - max(ALIGNED, 8 * torch.finfo(cosine.dtype).eps), cosine == -1
     between = torch.where(is_aligned | is_opposed, 0, cosine)  # whose slopes are finite
     angle = torch.where(is_aligned, 0, torch.where(is_opposed, math.pi, between.acos()))
     sine = torch.where(is_aligned | is_opposed, 0, (1 - between.square()).sqrt())
-    return Angles(torch.where(is_there, lengths, 0), torch.where(is_aligned, 1, cosine), sine, angle)
+    cosine = cosine + torch.where(is_aligned, 1 - cosine, 0).detach()
+    return Angles(torch.where(is_there, lengths, 0), cosine, sine, angle)
 
 
 def arc_cosine(order: int, a: Tensor, b: Tensor, s: Tensor) -> Tensor:
