@@ -16,7 +16,12 @@ def kernel_product(X: Tensor, Y: Tensor, v: Tensor, name: str, numbers: Sequence
         name: a kernel of `KERNELS`.
         numbers: its hyperparameters, in the order of the class in `convnn.learners` that bears the name.
     """
-    return KERNELS[name](X, Y, *numbers) @ v
+    return kernel_matrix(X, Y, name, numbers) @ v
+
+
+def kernel_matrix(X: Tensor, Y: Tensor, name: str, numbers: Sequence[float]) -> Tensor:
+    """Return K(X, Y), (n, m), of the same arguments."""
+    return KERNELS[name](X, Y, *numbers)
 
 
 def _gaussian(X: Tensor, Y: Tensor, bandwidth: float) -> Tensor:

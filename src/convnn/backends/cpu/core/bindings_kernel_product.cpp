@@ -25,13 +25,14 @@ void use_kernel(std::string_view name, const Numbers& numbers, const Use& use) {
     use(ArcCosineKernel<T, 2>{});
 }
 
+// Without v, out (n, m) is the kernel matrix itself.
 template <class T>
-void kernel_product(Array<const T, 2> X, Array<const T, 2> Y, Array<const T, 2> v, std::string_view name, Numbers numbers,
-                    Array<T, 2> out, int threads) {
+void kernel_product(Array<const T, 2> X, Array<const T, 2> Y, Optional<const T, 2> v, std::string_view name,
+                    Numbers numbers, Array<T, 2> out, int threads) {
     nb::gil_scoped_release release;
-    const KernelShape shape{X.shape(0), Y.shape(0), X.shape(1), v.shape(1)};
+    const KernelShape shape{X.shape(0), Y.shape(0), X.shape(1), v ? v->shape(1) : 0};
     use_kernel<T>(name, numbers, [&](auto function) {
-        KernelProduct<T, decltype(function)>(shape, function, threads).run(X.data(), Y.data(), v.data(), out.data());
+        KernelProduct<T, decltype(function)>(shape, function, threads).run(X.data(), Y.data(), data(v), out.data());
     });
 }
 
@@ -40,7 +41,7 @@ void kernel_product(Array<const T, 2> X, Array<const T, 2> Y, Array<const T, 2> 
 void define_kernel_products(nb::module_& m) {
     using nb::arg;
     const auto define = [&](auto function) {
-        m.def("kernel_product", function, arg("X").noconvert(), arg("Y").noconvert(), arg("v").noconvert(), arg("name"),
+        m.def("kernel_product", function, arg("X").noconvert(), arg("Y").noconvert(), arg("v").none(), arg("name"),
               arg("numbers"), arg("out").noconvert(), arg("threads"));
     };
     define(&kernel_product<float>);

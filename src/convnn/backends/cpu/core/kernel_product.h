@@ -12,7 +12,7 @@
 namespace convnn {
 
 struct KernelShape {
-    std::size_t queries, keys, channels, columns;
+    std::size_t queries, keys, channels, columns;  // without columns, the values themselves are wanted
 };
 
 // A task owns some queries. It takes the keys a chunk at a time, which stays in the cache while all tiles of its queries
@@ -35,7 +35,7 @@ class KernelProduct {
           lengths_(keys_),
           weights_(keys_ * shape.columns) {}
 
-    // X (queries, channels), Y (keys, channels), v (keys, columns), out (queries, columns).
+    // X (queries, channels), Y (keys, channels), v (keys, columns), out (queries, columns), or (queries, keys) values.
     void run(const T* X, const T* Y, const T* v, T* out) {
         center(Y);
         parallel_for(keys_ / PANEL, threads_, [&](std::size_t i, int) { pack(Y, v, i * PANEL); });
@@ -46,9 +46,9 @@ class KernelProduct {
         parallel_for(ceil_div(s_.queries, rows), threads_, [&](std::size_t i, int thread) {
             const std::size_t first = i * rows, count = std::min(rows, s_.queries - first);
             const Task task{X + first * s_.channels,  count, centered.get(thread), lengths.get(thread), values.get(thread),
-                            sums.get(thread)};
+                            sums.get(thread), out + first * (s_.columns ? s_.columns : s_.keys)};
             run(task);
-            write(task, out + first * s_.columns);
+            if (s_.columns) write(task);
         });
     }
 
@@ -63,7 +63,7 @@ class KernelProduct {
     struct Task {
         const T* queries;
         std::size_t count;
-        T *centered, *lengths, *values, *sums;
+        T *centered, *lengths, *values, *sums, *out;
     };
 
     void center(const T* Y) {
@@ -109,7 +109,10 @@ class KernelProduct {
             for (std::size_t tile = 0; tile < tiles; ++tile) {
                 const std::size_t count = std::min(chunk_, keys_ - key);
                 evaluate(task, tile * TILE_ROWS, key, count);
-                weigh(task, tile, key, count);
+                if (s_.columns)
+                    weigh(task, tile, key, count);
+                else
+                    copy(task, tile * TILE_ROWS, key, count);
             }
     }
 
@@ -194,13 +197,18 @@ class KernelProduct {
         }
     }
 
-    void write(const Task& task, T* out) const {
+    void copy(const Task& task, std::size_t first, std::size_t key, std::size_t count) const {
+        for (std::size_t row = first; row < std::min(first + TILE_ROWS, task.count); ++row)
+            std::copy_n(task.values + (row - first) * STRIDE, std::min(count, s_.keys - key), task.out + row * s_.keys + key);
+    }
+
+    void write(const Task& task) const {
         for (std::size_t r = 0; r < task.count; ++r)
             for (std::size_t c = 0; c < s_.columns; ++c) {
                 const T* lanes = task.sums + ((r / TILE_ROWS * s_.columns + c) * TILE_ROWS + r % TILE_ROWS) * LANES<T>;
                 T sum = 0;
                 for (int lane = 0; lane < LANES<T>; ++lane) sum += lanes[lane];
-                out[r * s_.columns + c] = sum;
+                task.out[r * s_.columns + c] = sum;
             }
     }
 
