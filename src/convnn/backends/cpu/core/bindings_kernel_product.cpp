@@ -29,6 +29,7 @@ void use_kernel(std::string_view name, const Numbers& numbers, const Use& use) {
 template <class T>
 void kernel_product(Array<const T, 2> X, Array<const T, 2> Y, Optional<const T, 2> v, std::string_view name,
                     Numbers numbers, Array<T, 2> out, int threads) {
+    if (v && !v->shape(1)) return;
     nb::gil_scoped_release release;
     const KernelShape shape{X.shape(0), Y.shape(0), X.shape(1), v ? v->shape(1) : 0};
     use_kernel<T>(name, numbers, [&](auto function) {

@@ -40,7 +40,7 @@ class KernelProduct {
         center(Y);
         parallel_for(keys_ / PANEL, threads_, [&](std::size_t i, int) { pack(Y, v, i * PANEL); });
         longest_ = *std::max_element(lengths_.get(), lengths_.get() + keys_);
-        const std::size_t tiles = std::clamp<std::size_t>(s_.queries / (TILE_ROWS * 16), 1, TILES), rows = tiles * TILE_ROWS;
+        const std::size_t tiles = std::clamp<std::size_t>(s_.queries / (TILE_ROWS * TASKS), 1, TILES), rows = tiles * TILE_ROWS;
         const Scratch<T> centered(rows * s_.channels, threads_), lengths(rows, threads_);
         const Scratch<T> values(TILE_ROWS * STRIDE, threads_), sums(rows * s_.columns * LANES<T>, threads_);
         parallel_for(ceil_div(s_.queries, rows), threads_, [&](std::size_t i, int thread) {
@@ -57,8 +57,8 @@ class KernelProduct {
     static constexpr std::size_t PANEL = TILE_COLUMNS<T>;
     static constexpr std::size_t CHUNK = 2048 / sizeof(T), STRIDE = CHUNK + LANES<T>;  // rows of values lie apart in the cache
     static constexpr std::size_t CACHED = 1 << 18;                                     // bytes of the keys of a chunk
-    static constexpr std::size_t TILES = 8;
-    static constexpr std::size_t NARROW = 8;  // differences of fewer channels cost no more than products
+    static constexpr std::size_t TASKS = 64, TILES = 16;                               // fewest tasks, largest ones
+    static constexpr std::size_t NARROW = 8;  // differences of so few channels cost no more than products
 
     struct Task {
         const T* queries;
