@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from scipy.sparse import csr_array
@@ -8,6 +10,8 @@ from convnn.learners import direct
 from convnn.learners.kernels import ArcCosine, ExponentialPower, Gaussian, Laplace, Linear, Polynomial
 from convnn.learners.matrix import Matrix
 from convnn.learners.products import Chunked, KernelMatrix
+from launch import start, wait
+from peak_memory import print_product_peak
 from small_graphs import features
 
 X, Y = features(70, 3), features(45, 3, seed=2)
@@ -62,6 +66,14 @@ def test_the_core_multiplies_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> N
     for unknown in (lambda: KernelMatrix(Mine(), X, Y) @ Y, lambda: Chunked()(Laplace(), X, Y.float(), Y.float())):
         with pytest.raises(AssertionError, match="a block of PyTorch"):
             unknown()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is read from Linux's /proc")
+def test_a_tenth_of_the_memory_of_the_matrix_is_enough(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert wait(start(print_product_peak, 6000, log=log)) == 0, log.read_text()
+    assert float(log.read_text()) < 6000**2 * 4 / 2**20 / 10
 
 
 def test_gradients_are_those_of_the_whole_matrix() -> None:
