@@ -12,7 +12,7 @@ help:
 	@echo "make test-long  run the sweeps, such as one step of every network with every layer and setting: half an hour"
 	@echo "make faults     kill, signal, damage and starve some hundred runs: half an hour"
 	@echo "make survival   put our layers into every network of torchvision and 41 of timm: half an hour"
-	@echo "make benchmark  measure every figure of docs/benchmarks: 40 minutes on a quiet machine"
+	@echo "make benchmark  measure every figure of docs/benchmarks: 45 minutes on a quiet machine"
 	@echo "make docs       build the documentation, into site/index.html"
 	@echo "make figures    redraw the figures of the documentation and rerun its tutorial"
 	@echo "make clean      remove the environment, the demo and the site"

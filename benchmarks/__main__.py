@@ -1,4 +1,4 @@
-"""All figures of docs/benchmarks: `python -m benchmarks` takes 40 minutes, `--quick` two."""
+"""All figures of docs/benchmarks: `python -m benchmarks` takes 45 minutes, `--quick` two."""
 
 import argparse
 import json
@@ -18,6 +18,7 @@ from benchmarks.family import measure_family
 from benchmarks.generated import measure_generated
 from benchmarks.graphs import measure_graphs
 from benchmarks.layers import measure_layer, measure_sizes
+from benchmarks.learners import measure_learners
 from benchmarks.map_sizes import measure_map_sizes
 from benchmarks.networks import measure_networks
 from benchmarks.routed import measure_routed
@@ -97,6 +98,7 @@ FULLY: dict[str, Callable[[], Any]] = {
     "walks": lambda: measure_walks((250_000, 1_000_000), 2, with_memory=True),
     "scans": lambda: measure_scans((1024, 4096, 16384, 65536), 5, longest_dense=16384),
     "caches": lambda: measure_caches((4096, 16384), 512, 60),
+    "learners": lambda: measure_learners(50_000, 1, (1000, 3000, 10_000, 50_000), with_memory=True),
     "sliding": lambda: measure_sliding(SLIDING, (1, 3, 5, 7, 9, 13, 17, 23, 31), 5, with_memory=True),
 }
 """The cases that the page shows."""
@@ -120,6 +122,7 @@ QUICKLY: dict[str, Callable[[], Any]] = {
     "walks": lambda: measure_walks((500, 1000), 1, with_memory=False),
     "scans": lambda: measure_scans((64, 256), 2, longest_dense=256),
     "caches": lambda: measure_caches((256, 512), 64, 13),
+    "learners": lambda: measure_learners(1000, 1, (200, 400), with_memory=False),
     "sliding": lambda: measure_sliding([Shape(2, 2, 1, 16), Shape(4, 4, 4, 9)], (1, 5), 2, with_memory=False),
 }
 """The same cases on small batches, to check that everything runs and agrees."""

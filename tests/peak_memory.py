@@ -1,4 +1,4 @@
-"""The peak memory of a training step, in a process that does nothing else."""
+"""The peak memory of a training step, or of a product, in a process that does nothing else."""
 
 import ctypes
 from pathlib import Path
@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 
 from convnn import nn
+from convnn.bench.measure import peak_of
+from convnn.learners import Chunked, Gaussian
 
 M_MMAP_THRESHOLD = -3
 
@@ -29,6 +31,14 @@ def print_peaks(layers: list[tuple[str, tuple, dict]], small: tuple[int, ...], s
         _step(layer, x)
         print((_status("VmHWM") - before) / 2**20)
         del x
+    return 0
+
+
+def print_product_peak(points: int) -> int:
+    """Print the megabytes that the product with a kernel matrix of so many points adds to this process."""
+    rows = torch.randn(points, 16)
+    Chunked()(Gaussian(4.0), rows[:100], rows[:100], rows[:100])
+    print(peak_of(lambda: Chunked()(Gaussian(4.0), rows, rows, rows[:, 0])))
     return 0
 
 

@@ -5,6 +5,7 @@ from sklearn.base import clone
 from sklearn.metrics import pairwise
 
 from convnn.errors import InputError, UnsupportedError
+from convnn.learners import AlignedClassifier, DualKernelPCA, EigenProClassifier, STKClassifier
 from convnn.learners.kernels import (
     ArcCosine,
     ExponentialPower,
@@ -90,6 +91,23 @@ def test_gradients(kernel: Kernel) -> None:
 )
 def test_metric_finds_the_points_of_the_largest_kernel(kernel: Kernel) -> None:
     queries, keys = features(20, 3), features(50, 3, seed=2)
+    nearest = select.nearest(queries[None], keys[None], 5, metric=kernel.metric).indices[0]
+    assert torch.equal(nearest, kernel.block(queries, keys).topk(5).indices)
+
+
+@pytest.mark.parametrize(
+    "machine",
+    [
+        EigenProClassifier(Laplace(), n_centers=20, n_components=5, max_epochs=1, random_state=0),
+        STKClassifier(Gaussian()),
+        DualKernelPCA(2, kernel=ExponentialPower()),
+        AlignedClassifier(Gaussian()),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_the_kernel_of_a_learner_finds_its_neighbours(machine) -> None:
+    queries, keys = features(20, 3), features(50, 3, seed=2)
+    kernel = machine.fit(keys.numpy(), keys[:, 0].numpy() > 0).kernel_
     nearest = select.nearest(queries[None], keys[None], 5, metric=kernel.metric).indices[0]
     assert torch.equal(nearest, kernel.block(queries, keys).topk(5).indices)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from convnn.backends._attention import attend, attend_linearly  # noqa: F401  # operators of this backend
 from convnn.backends._bi_wkv import bi_wkv, bi_wkv_backward  # noqa: F401
 from convnn.backends._delta_rule import delta_rule, delta_rule_backward  # noqa: F401
+from convnn.backends._kernel_product import kernel_matrix, kernel_product  # noqa: F401
 from convnn.backends._ragged import (  # noqa: F401  # operators of this backend
     ragged_largest,
     ragged_products,

@@ -15,6 +15,7 @@ from convnn.backends import reference
 from convnn.backends._windows import map_of, rows_of, window_counts
 from convnn.backends.cpu._blocks import attend_to_blocks, attend_to_blocks_backward
 from convnn.backends.cpu._core import FAULT, INSTRUCTION_SET, NOT_COMPILED, core, run
+from convnn.backends.cpu._kernel_product import kernel_matrix, kernel_product
 from convnn.backends.cpu._scan import bi_wkv, bi_wkv_backward, delta_rule, delta_rule_backward
 from convnn.backends.cpu._sliding import sliding, sliding_backward
 from convnn.backends.cpu._walks import cumulative_weights, random_bits, skip_gram, walk
@@ -33,6 +34,8 @@ __all__ = [
     "delta_rule_backward",
     "depthwise",
     "depthwise_backward",
+    "kernel_matrix",
+    "kernel_product",
     "largest",
     "nearest",
     "nearest_in_lists",

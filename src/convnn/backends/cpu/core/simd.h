@@ -129,9 +129,27 @@ inline Vector<float> power_of_e(Vector<float> x) {
     const Vector<float> scale = reinterpret_cast<Vector<float>>((n + 127) << 23);
     return x < low ? Vector<float>{} : p * scale;
 }
+// For float64 the polynomial is Taylor's, of degree 13; numbers below -708 give 0. The number that is added and taken away
+// leaves an integer in the low bits.
 inline Vector<double> power_of_e(Vector<double> x) {
-    for (int lane = 0; lane < LANES<double>; ++lane) x[lane] = std::exp(x[lane]);
-    return x;
+    typedef int64_t Integers __attribute__((vector_size(VECTOR_BYTES)));
+    const Vector<double> low = broadcast(-708.0), bounded = x < low ? low : x, integers = broadcast(0x1.8p52);
+    const Vector<double> shifted = bounded * 1.4426950408889634 + integers, whole = shifted - integers;
+    const Vector<double> rest = (bounded - whole * 6.93147180369123816490e-01) - whole * 1.90821492927058770002e-10;
+    Vector<double> p = broadcast(1 / 6227020800.0);
+    for (const double factorial : {479001600.0, 39916800.0, 3628800.0, 362880.0, 40320.0, 5040.0, 720.0, 120.0, 24.0, 6.0, 2.0})
+        p = fused(p, rest, broadcast(1 / factorial));
+    p = fused(p, rest * rest, rest) + 1.0;
+    const Vector<double> scale = reinterpret_cast<Vector<double>>((reinterpret_cast<Integers>(shifted) + 1023) << 52);
+    return x < low ? Vector<double>{} : p * scale;
+}
+
+// Whether a number lies below zero; NaN does not.
+template <class V>
+inline bool any_negative(V v) {
+    bool found = false;
+    for (std::size_t lane = 0; lane < sizeof v / sizeof v[0]; ++lane) found |= v[lane] < 0;
+    return found;
 }
 
 enum class Start { at_zero, at_sums };
