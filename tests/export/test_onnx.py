@@ -55,6 +55,7 @@ def network_of(model: str, layer: str) -> tuple[nn.Module, Tensor]:
 NETWORKS = {
     *[("vgg11", layer) for layer in list_layers("maps")],
     *[("vit", layer) for layer in list_layers("tokens")],
+    *[("vrwkv", "VRWKV"), ("gcvit_xxtiny", "Attention")],  # the layers that they were published with
     *[
         (model, "ConvNNAttention" if reads_of(model) == "tokens" else "ConvNN")
         for model in filter(is_usual, list_models())
