@@ -78,9 +78,11 @@ def disagreements_of_blocks(queries: Tensor, keys: Tensor) -> list[str]:
     found = [[module.nearest_in_lists(*arguments)] for module in (triton, reference)]
     names = differing("nearest in lists", *found, 0.0)
     opened = (queries, keys, keys, blocks.choose(queries, keys, (64, 32), keep=0.5), 64, 32)
-    pairs = ([module.attend_to_blocks(*opened)] for module in (triton, reference))
-    names += differing("attention to blocks", *pairs)
-    pairs = (module.attend_to_blocks_backward(queries, *opened) for module in (triton, reference))
+    found = [module.attend_to_blocks(*opened) for module in (triton, reference)]
+    names += differing("attention to blocks", *found)
+    out, logs = found[1]
+    above = (queries, (queries * out).sum(2), logs)
+    pairs = (module.attend_to_blocks_backward(*above, *opened) for module in (triton, reference))
     return names + differing("gradients of attention to blocks", *pairs)
 
 

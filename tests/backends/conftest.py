@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from convnn.backends import cpu
-from convnn.backends.cpu import _kernel_product, _scan, _sliding
+from convnn.backends.cpu import _blocks, _kernel_product, _scan, _sliding
 
 
 def _instruction_sets() -> list[str]:
@@ -20,7 +20,7 @@ def _instruction_sets() -> list[str]:
 def core(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Make the backend use one instruction set instead of the best."""
     module = import_module(f"convnn.backends.cpu._core_{request.param}")
-    for caller in (cpu, _kernel_product, _scan, _sliding):
+    for caller in (cpu, _blocks, _kernel_product, _scan, _sliding):
         monkeypatch.setattr(caller, "core", module)
     return request.param
 

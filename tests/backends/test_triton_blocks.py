@@ -28,17 +28,19 @@ def test_attend_to_blocks(size: tuple[int, ...], dtype: torch.dtype) -> None:
     is_open = torch.rand(2, -(-count // block[0]), -(-length // block[1]), generator=torch.Generator().manual_seed(3))
     is_open = (is_open < 0.4) | (is_open == is_open.amax(2, keepdim=True))
     arguments = (queries, keys, values, is_open.to(DEVICE), *block)
-    out = triton.attend_to_blocks(*arguments)
-    torch.testing.assert_close(out, reference.attend_to_blocks(*arguments), **TOLERANCES[dtype])
+    out, logs = reference.attend_to_blocks(*arguments)
+    torch.testing.assert_close(triton.attend_to_blocks(*arguments), (out, logs), **TOLERANCES[dtype])
     grad = rows(2, of_values, count, seed=4, dtype=dtype).mT
-    gradients = triton.attend_to_blocks_backward(grad, *arguments)
-    torch.testing.assert_close(gradients, reference.attend_to_blocks_backward(grad, *arguments), **TOLERANCES[dtype])
+    backward = (grad, (grad.to(logs.dtype) * out).sum(2) - rows(2, count, seed=5, dtype=logs.dtype), logs, *arguments)
+    gradients = triton.attend_to_blocks_backward(*backward)
+    torch.testing.assert_close(gradients, reference.attend_to_blocks_backward(*backward), **TOLERANCES[dtype])
 
 
 def test_keys_that_nobody_opens_have_no_gradient() -> None:
     one = rows(1, 8, 3)
-    is_open = torch.tensor([[[True, False]] * 2], device=DEVICE)
-    for gradient in triton.attend_to_blocks_backward(one, one, one, one, is_open, 4, 4)[1:]:
+    arguments = (one, one, one, torch.tensor([[[True, False]] * 2], device=DEVICE), 4, 4)
+    out, logs = triton.attend_to_blocks(*arguments)
+    for gradient in triton.attend_to_blocks_backward(one, (one * out).sum(2), logs, *arguments)[1:]:
         assert gradient[0, :4].ne(0).all()
         assert gradient[0, 4:].eq(0).all()
 

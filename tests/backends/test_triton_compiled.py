@@ -101,8 +101,9 @@ def attend_to_blocks(width: int) -> Call:
     def call(dtype: torch.dtype) -> None:
         x = rows(2, 128, width, dtype=dtype)
         opened = (x, x, x, torch.ones(2, 1, 2, dtype=torch.bool), 128, 64)
+        of_queries = torch.zeros(2, 128)
         triton.attend_to_blocks(*opened)
-        triton.attend_to_blocks_backward(x, *opened)
+        triton.attend_to_blocks_backward(x, of_queries, of_queries, *opened)
 
     return call
 

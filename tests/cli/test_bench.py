@@ -69,6 +69,19 @@ def test_what_is_found_is_written_as_a_page_a_table_and_json(
     assert document["summary"][0]["fast"] == {"0": 1.0, "0.5": 1.0, "0.8": 1.0, "1": 1.0, "1.5": 1.0, "2": 0.0}
 
 
+@pytest.mark.parametrize("flag", ["--rounds", "--seconds", "--threads"])
+def test_numbers_out_of_range_leave_no_folder(
+    flag: str, tmp_path: Path, judged: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        main(["bench", "run", RELU, "--candidate", *planted("relu_honest"), "--out", str(tmp_path / "out"), flag, "-1"])
+        == 2
+    )
+    assert f"{flag}=-1" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert not judged
+
+
 def test_results_are_kept_and_taken_over_where_nothing_changed(tmp_path: Path, judged: list[str]) -> None:
     out, own = tmp_path / "out", tmp_path / "honest.py"
     own.write_text("x = 1\n")

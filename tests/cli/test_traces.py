@@ -75,6 +75,16 @@ def test_bad_lines_are_named(folder: Path, line: bytes, message: str, capsys: py
     assert len((folder / "kept" / "traces.jsonl").read_text("utf-8").splitlines()) == 2
 
 
+def test_lengths_are_in_as_many_bins_as_each_task_can_fill(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    assert run(folder, "--out", folder / "kept", "--json") == 0
+    assert "right, lengths 2/2" in json.loads(capsys.readouterr().out)
+    with pytest.raises(InputError, match=r"^--bins=3 must be from 1 to 2, the fewest traces of a task$"):
+        run(folder, "--out", folder / "other", "--bins", 3)
+    with pytest.raises(InputError, match=r"^--per_task=0 must be at least 1$"):
+        run(folder, "--out", folder / "other", "--per_task", 0)
+    assert not (folder / "other").exists()
+
+
 def test_nothing_to_read(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(InputError, match="is not a folder"):
         run(tmp_path / "nowhere")

@@ -45,6 +45,7 @@ def network_of(model: str, layer: str) -> tuple[nn.Module, Tensor]:
     """Return a small network with non-trivial running statistics, and images."""
     side = SIDE.get(model.rstrip("0123456789").split("_")[0], 32)
     settings = SIZES[LAYERS[layer].reads] | KERNELS.get(layer, {})
+    settings |= {"num_layers": 2} if model.startswith("vrwkv") else {}  # its weights begin differently by block
     network = create_model(model, layer, K=4, num_classes=3, **settings)
     images = torch.randn(8, 3, side, side)
     with torch.no_grad():
@@ -55,6 +56,7 @@ def network_of(model: str, layer: str) -> tuple[nn.Module, Tensor]:
 NETWORKS = {
     *[("vgg11", layer) for layer in list_layers("maps")],
     *[("vit", layer) for layer in list_layers("tokens")],
+    *[("vrwkv", "VRWKV"), ("gcvit_xxtiny", "Attention")],  # the layers that they were published with
     *[
         (model, "ConvNNAttention" if reads_of(model) == "tokens" else "ConvNN")
         for model in filter(is_usual, list_models())

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from convnn.errors import InputError
 from convnn.nn import Averaging, Dropping, Propagation, propagate, token_graph
-from convnn.nn.tokens.reduce.graph import among, tokens_at
+from convnn.nn.tokens.reduce.graph import among, rows_of, tokens_at
 from convnn.nn.tokens.reduce.importance import OVER_HEADS, TOKEN_SCORES, importance, without_small
 from convnn.ops import Neighbors
 
@@ -64,7 +64,8 @@ def test_what_is_passed_on_is_a_product_with_the_graph() -> None:
     torch.testing.assert_close(found, expected)
     grad = _tokens(2, 7, 5, seed=2)
     torch.testing.assert_close(*(torch.autograd.grad(one, x, grad) for one in (found, expected)))
-    torch.testing.assert_close(_matrix(among(graph, kept)), weights[image, kept[:, :, None], kept[:, None]])
+    carried = among(rows_of(graph, kept), kept, 12)
+    torch.testing.assert_close(_matrix(carried), weights[image, kept[:, :, None], kept[:, None]])
 
 
 def _score(attention: list[list[list[float]]], t: int, first: int, score: str, over: Callable) -> float:

@@ -203,3 +203,11 @@ def test_shared_kernels_cannot_be_sharded() -> None:
     assert TrainConfig(share_kernels="stage").settings["share_kernels"] == "stage"
     with pytest.raises(InputError, match=r"^--fsdp divides .* --share_kernels=model gives one to several; give one of"):
         TrainConfig(share_kernels="model", fsdp=True)
+
+
+def test_tokens_leave_vision_transformers_alone() -> None:
+    assert TrainConfig(model="vit", reduce_tokens="gtp").settings["reduce_tokens"] == "gtp"
+    with pytest.raises(
+        InputError, match=r"^--reduce_tokens=gtp is for vision transformers.* not for --model=resnet18$"
+    ):
+        TrainConfig(model="resnet18", reduce_tokens="gtp")

@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 
 from convnn.backends._attention import attend, attend_linearly  # noqa: F401  # operators of this backend
-from convnn.backends._bi_wkv import bi_wkv, bi_wkv_backward  # noqa: F401
-from convnn.backends._delta_rule import delta_rule, delta_rule_backward  # noqa: F401
-from convnn.backends._kernel_product import kernel_matrix, kernel_product  # noqa: F401
+from convnn.backends._bi_wkv import bi_wkv as bi_wkv
+from convnn.backends._bi_wkv import bi_wkv_backward as bi_wkv_backward
+from convnn.backends._delta_rule import delta_rule as delta_rule
+from convnn.backends._delta_rule import delta_rule_backward as delta_rule_backward
+from convnn.backends._kernel_product import kernel_matrix as kernel_matrix
+from convnn.backends._kernel_product import kernel_product as kernel_product
 from convnn.backends._ragged import (  # noqa: F401  # operators of this backend
     ragged_largest,
     ragged_products,
@@ -197,17 +200,23 @@ def convolve_backward(
 
 def attend_to_blocks(
     queries: Tensor, keys: Tensor, values: Tensor, is_open: Tensor, query_block: int, key_block: int
-) -> Tensor:
-    """Return the attention (B, N, E) of queries to the blocks of keys they open; see `convnn.ops.blocks.attend`."""
+) -> tuple[Tensor, Tensor]:
+    """Return the attention (B, N, E) of queries to the blocks of keys they open; see `convnn.ops.blocks.attend`.
+
+    Also the logarithms (B, N) of the sums of its softmax.
+    """
     dtype = torch.promote_types(values.dtype, torch.float32)
     with full_precision(values):
         scores = queries.to(dtype) * queries.shape[2] ** -0.5 @ keys.to(dtype).mT
         pairs = _open_pairs(is_open, queries, keys, query_block, key_block)
-        return (scores.masked_fill(~pairs, -torch.inf).softmax(-1) @ values.to(dtype)).to(values.dtype)
+        scores = scores.masked_fill(~pairs, -torch.inf)
+        return (scores.softmax(-1) @ values.to(dtype)).to(values.dtype), scores.logsumexp(-1)
 
 
 def attend_to_blocks_backward(
     grad: Tensor,
+    taken: Tensor,
+    logs: Tensor,
     queries: Tensor,
     keys: Tensor,
     values: Tensor,
@@ -215,24 +224,23 @@ def attend_to_blocks_backward(
     query_block: int,
     key_block: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of queries, keys and values, from the gradient (B, N, E) of their attention."""
+    """Return the gradients of queries, keys and values.
+
+    Args:
+        grad: (B, N, E) gradient of the attention.
+        taken: (B, N) its inner products with the attention, less the gradients of the logarithms.
+        logs: (B, N) from the forward pass.
+        queries, keys, values, is_open, query_block, key_block: its arguments.
+    """
     pairs = _open_pairs(is_open, queries, keys, query_block, key_block)
-    dtype = torch.promote_types(values.dtype, torch.float32)
+    dtype, scale = torch.promote_types(values.dtype, torch.float32), queries.shape[2] ** -0.5
     with full_precision(values):
-        g, q, k, v = (one.to(dtype) for one in (grad, queries, keys, values))
-        gradients = attention_gradients(g, q, k, v, pairs)
+        g, z, logs, q, k, v = (one.to(dtype) for one in (grad, taken, logs, queries, keys, values))
+        scores = (q * scale @ k.mT - logs.unsqueeze(2)).masked_fill(~pairs, -torch.inf)
+        weights = scores.exp()
+        of_scores = weights * (g @ v.mT - z.unsqueeze(2)) * scale
+        gradients = of_scores @ k, of_scores.mT @ q, weights.mT @ g
     return gradients[0].to(queries.dtype), gradients[1].to(keys.dtype), gradients[2].to(values.dtype)
-
-
-def attention_gradients(
-    grad: Tensor, queries: Tensor, keys: Tensor, values: Tensor, pairs: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of queries, keys and values of attention, in which `pairs` (..., N, T) take part."""
-    scale = queries.shape[-1] ** -0.5
-    weights = (queries * scale @ keys.mT).masked_fill(~pairs, -torch.inf).softmax(-1)
-    grad_weights = grad @ values.mT
-    grad_scores = weights * (grad_weights - (weights * grad_weights).sum(-1, keepdim=True)) * scale
-    return grad_scores @ keys, grad_scores.mT @ queries, weights.mT @ grad
 
 
 def _open_pairs(is_open: Tensor, queries: Tensor, keys: Tensor, query_block: int, key_block: int) -> Tensor:

@@ -4,13 +4,14 @@ import argparse
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from convnn.cli._flags import add_out_flags
+from convnn.cli._flags import add_out_flags, flag_names
 from convnn.cli._parser import PathAction, add_json_flag
 from convnn.errors import InputError, first_line
 from convnn.files import check_new, make_folder, write_atomically
@@ -21,6 +22,7 @@ from convnn.words import counted
 FILES = ("traces.jsonl", "traces.csv")
 NUMBERS = ("length", "reference_time", "kernel_time")
 NAMES = ("task", "type")
+BINS = 5
 HEAD = ("measure", "value")
 
 
@@ -32,7 +34,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--max_length", type=int, help="longest reasoning, in tokens; any by default")
     parser.add_argument("--per_task", type=int, default=1, help="most traces of a task, shortest first")
     parser.add_argument("--per_type", type=int, help="most traces of a type of tasks, fastest first; all by default")
-    parser.add_argument("--bins", type=int, default=5, help="bins of lengths in the table")
+    parser.add_argument(
+        "--bins", type=int, help=f"bins of lengths in the table; {BINS}, or fewer if a task has fewer traces"
+    )
     add_out_flags(parser, f"folder for {' and '.join(FILES)}", default="curated")
     add_json_flag(parser)
     parser.set_defaults(run=run)
@@ -51,14 +55,16 @@ def run(args: argparse.Namespace, console: Console) -> int:
         raise InputError(f"{folder} has no trace that can be read; it must hold .jsonl files, a trace a line")
     _check_tokenizers(traces)
     table = _columns(traces)
-    chosen = curate(
-        table,
-        min_speedup=args.min_speedup,
-        max_length=args.max_length,
-        per_task=args.per_task,
-        per_type=args.per_type,
-    )
-    facts = trace_statistics(table, bins=args.bins) | selection_statistics(table, chosen)
+    bins = min(BINS, *Counter(table["task"]).values()) if args.bins is None else args.bins
+    with flag_names({name: name for name in ("min_speedup", "max_length", "per_task", "per_type", "bins")}):
+        chosen = curate(
+            table,
+            min_speedup=args.min_speedup,
+            max_length=args.max_length,
+            per_task=args.per_task,
+            per_type=args.per_type,
+        )
+        facts = trace_statistics(table, bins=bins) | selection_statistics(table, chosen)
     rows = _rows(facts, len(traces), len(chosen), len(problems), sorted({str(one["type"]) for one in traces}))
     make_folder(out, "--out")
     write_atomically(out / FILES[0], *(lines[index] + "\n" for index in chosen))

@@ -29,9 +29,9 @@ from convnn.bench.table import markdown, result_columns, summaries, summary_colu
 from convnn.bench.task import Task
 from convnn.bench.tasks import TASKS, find_task
 from convnn.cli import _traces
-from convnn.cli._flags import add_out_flags
+from convnn.cli._flags import add_out_flags, flag_names
 from convnn.cli._parser import Parser, PathAction, add_json_flag
-from convnn.errors import InputError
+from convnn.errors import InputError, check_at_least
 from convnn.files import write_atomically
 from convnn.ops import BACKEND_CHOICES, backend_report
 from convnn.screen import print_json, print_line, show_activity
@@ -127,7 +127,9 @@ def run_candidates(args: argparse.Namespace, console: Console) -> int:
     pairs = [(task, one) for task in tasks for one in _candidates(args) if one.path or task.ours]
     if not pairs:
         raise InputError("tasks that are files have no backend of ours; give --candidate FILE")
-    limits = Limits(args.seconds, args.megabytes, args.threads)
+    with flag_names({name: name for name in ("rounds", "seconds", "megabytes", "threads")}):
+        check_at_least("rounds", args.rounds, 0)
+        limits = Limits(args.seconds, args.megabytes, args.threads)
     out = Path(args.out)
     folder = Folder(out, _facts(args, out), resume=args.resume)
     facts = kept_facts(out)

@@ -16,7 +16,7 @@ from convnn.nn._modes import evaluating
 OUT_OF_MEMORY = (MemoryError, torch.OutOfMemoryError)
 """Errors that are not the fault of a network."""
 
-_DEFINITIONS: dict[Any, Callable[..., Tensor]] = {
+_DEFINITIONS: dict[Any, Callable[..., Any]] = {
     torch.ops.convnn.nearest.default: reference.nearest,
     torch.ops.convnn.one_of_each.default: reference.one_of_each,
     torch.ops.convnn.similarity.default: reference.similarity,
@@ -24,6 +24,9 @@ _DEFINITIONS: dict[Any, Callable[..., Tensor]] = {
     torch.ops.convnn.largest.default: reference.largest,
     torch.ops.convnn.attend_to_blocks.default: reference.attend_to_blocks,
     torch.ops.convnn.depthwise.default: reference.depthwise,
+    torch.ops.convnn.bi_wkv.default: reference.bi_wkv,
+    torch.ops.convnn.delta_rule.default: reference.delta_rule,
+    torch.ops.convnn.sliding.default: reference.sliding,
 }
 
 

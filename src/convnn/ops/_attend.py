@@ -16,14 +16,16 @@ from convnn.ops._library import save_all, second_derivative
 @custom_op("convnn::attend_to_blocks", mutates_args=())
 def attend_to_blocks(
     queries: Tensor, keys: Tensor, values: Tensor, is_open: Tensor, query_block: int, key_block: int, backend: str
-) -> Tensor:
-    """Return the attention (B, N, E); see `convnn.ops.blocks.attend`."""
+) -> tuple[Tensor, Tensor]:
+    """Return the attention (B, N, E) and the logarithms (B, N) of its sums; see `convnn.ops.blocks.attend`."""
     return _kernels(keys, values, backend).attend_to_blocks(queries, keys, values, is_open, query_block, key_block)
 
 
 @custom_op("convnn::attend_to_blocks_backward", mutates_args=())
 def attend_to_blocks_backward(
     grad: Tensor,
+    taken: Tensor,
+    logs: Tensor,
     queries: Tensor,
     keys: Tensor,
     values: Tensor,
@@ -32,9 +34,9 @@ def attend_to_blocks_backward(
     key_block: int,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of queries, keys and values."""
+    """Return the gradients of queries, keys and values; see `reference.attend_to_blocks_backward`."""
     kernels = _kernels(keys, values, backend)
-    return kernels.attend_to_blocks_backward(grad, queries, keys, values, is_open, query_block, key_block)
+    return kernels.attend_to_blocks_backward(grad, taken, logs, queries, keys, values, is_open, query_block, key_block)
 
 
 def _kernels(keys: Tensor, values: Tensor, backend: str) -> Any:
@@ -43,23 +45,28 @@ def _kernels(keys: Tensor, values: Tensor, backend: str) -> Any:
 
 
 @attend_to_blocks.register_fake
-def _(queries: Tensor, keys: Tensor, values: Tensor, *_: Any) -> Tensor:
-    return values.new_empty(*queries.shape[:2], values.shape[2])
+def _(queries: Tensor, keys: Tensor, values: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+    wide = torch.promote_types(values.dtype, torch.float32)
+    return values.new_empty(*queries.shape[:2], values.shape[2]), queries.new_empty(queries.shape[:2], dtype=wide)
 
 
 @attend_to_blocks_backward.register_fake
-def _(grad: Tensor, queries: Tensor, keys: Tensor, values: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _(
+    grad: Tensor, taken: Tensor, logs: Tensor, queries: Tensor, keys: Tensor, values: Tensor, *_: Any
+) -> tuple[Tensor, Tensor, Tensor]:
     of_queries, of_keys, of_values = (one.new_empty(one.shape) for one in (queries, keys, values))
     return of_queries, of_keys, of_values
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     *tensors, ctx.query_block, ctx.key_block, ctx.backend = inputs
-    ctx.save_for_backward(*tensors)
+    ctx.save_for_backward(*tensors, *output)
 
 
-def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    gradients = attend_to_blocks_backward(grad, *ctx.saved_tensors, ctx.query_block, ctx.key_block, ctx.backend)
+def _differentiate(ctx: Any, grad: Tensor, grad_logs: Tensor) -> tuple[Tensor | None, ...]:
+    *inputs, out, logs = ctx.saved_tensors
+    taken = (grad.to(logs.dtype) * out.to(logs.dtype)).sum(2) - grad_logs
+    gradients = attend_to_blocks_backward(grad, taken, logs, *inputs, ctx.query_block, ctx.key_block, ctx.backend)
     return *gradients, None, None, None, None
 
 
@@ -72,12 +79,22 @@ attend_to_blocks_backward.register_autograd(_second, setup_context=save_all)
 
 
 @register_flop_formula(torch.ops.convnn.attend_to_blocks, get_raw=True)
-def _(queries: Tensor, keys: Tensor, values: Tensor, is_open: Tensor, *_: Any, out_val: Tensor, **__: Any) -> int:
+def _(queries: Tensor, keys: Tensor, values: Tensor, is_open: Tensor, *_: Any, out_val: Any, **__: Any) -> int:
     return 2 * (keys.shape[2] + values.shape[2]) * _pairs(queries, keys, is_open)
 
 
 @register_flop_formula(torch.ops.convnn.attend_to_blocks_backward, get_raw=True)
-def _(grad: Tensor, queries: Tensor, keys: Tensor, values: Tensor, is_open: Tensor, *_: Any, **__: Any) -> int:
+def _(
+    grad: Tensor,
+    taken: Tensor,
+    logs: Tensor,
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    is_open: Tensor,
+    *_: Any,
+    **__: Any,
+) -> int:
     return 2 * (3 * keys.shape[2] + 2 * values.shape[2]) * _pairs(queries, keys, is_open)
 
 

@@ -116,7 +116,8 @@ def attend(
         \left( \frac{q_i \cdot k_j}{\sqrt{d}} \right) v_j
 
     With every block open, this is `torch.nn.functional.scaled_dot_product_attention`. No (N, T) matrix is written,
-    except by the backend "reference". Queries and keys are converted to the type of the values.
+    except by the backend "reference"; for the gradients, weights are computed again from the logarithms of their sums.
+    Queries and keys are converted to the type of the values.
 
     Args:
         queries: (B, N, d); heads are part of the batch.
@@ -152,8 +153,8 @@ def attend(
         )
     queries, keys = queries.to(values.dtype), keys.to(values.dtype)
     if is_transformed():
-        return reference.attend_to_blocks(queries, keys, values, is_open, *block)
-    return _attend.attend_to_blocks(queries, keys, values, is_open, *block, backend)
+        return reference.attend_to_blocks(queries, keys, values, is_open, *block)[0]
+    return _attend.attend_to_blocks(queries, keys, values, is_open, *block, backend)[0]
 
 
 def _pooled(rows: Tensor, size: int, pool: str) -> Tensor:

@@ -25,6 +25,11 @@ def check_exclusions(config: Any) -> None:
             f"--fsdp divides the weights of every block by itself, and --share_kernels={config.share_kernels} gives"
             " one to several; give one of them"
         )
+    if config.reduce_tokens != "none" and not config.reads("reduce_tokens"):
+        raise InputError(
+            f"--reduce_tokens={config.reduce_tokens} is for vision transformers, vit and those of timm, not for"
+            f" --model={config.model}"
+        )
     if config.fsdp and config.reduce_tokens != "none":
         raise InputError(
             f"--fsdp gathers the weights of a whole block, and --reduce_tokens={config.reduce_tokens} computes its two"

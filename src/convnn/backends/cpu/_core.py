@@ -30,3 +30,9 @@ def run(function: Callable[..., None], *arguments: Any) -> None:
     to_capsule = torch.to_dlpack  # type: ignore[attr-defined]  # documented, but not marked as exported
     capsules = [to_capsule(argument) if isinstance(argument, Tensor) else argument for argument in arguments]
     function(*capsules, torch.get_num_threads())
+
+
+def dense(*tensors: Tensor) -> list[Any]:
+    """Return the tensors detached, contiguous and in one type that the core supports."""
+    dtype = torch.float64 if torch.float64 in {one.dtype for one in tensors} else torch.float32
+    return [one.detach().to(dtype).contiguous() for one in tensors]

@@ -1,16 +1,14 @@
 """Scans over tokens by the compiled core."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from convnn.backends.cpu._core import core, run
+from convnn.backends.cpu._core import core, dense, run
 
 
 def bi_wkv(key: Tensor, value: Tensor, decay: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
     """Return the means (B, T, C), and the logarithms of the sums of their weights; see `reference.bi_wkv`."""
-    inputs = _dense(key, value, decay, first)
+    inputs = dense(key, value, decay, first)
     out, logs = torch.empty_like(inputs[0]), torch.empty_like(inputs[0])
     if out.numel():
         run(core.bi_wkv, *inputs, out, logs)
@@ -21,7 +19,7 @@ def bi_wkv_backward(
     grad: Tensor, taken: Tensor, logs: Tensor, key: Tensor, value: Tensor, decay: Tensor, first: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of key, value, decay and first; see `reference.bi_wkv_backward`."""
-    inputs = _dense(grad, taken, logs, key, value, decay, first)
+    inputs = dense(grad, taken, logs, key, value, decay, first)
     of_key, of_value = torch.empty_like(inputs[0]), torch.empty_like(inputs[0])
     of_decay, of_first = (inputs[0].new_zeros(key.shape[0], key.shape[2]) for _ in range(2))
     if of_key.numel():
@@ -34,7 +32,7 @@ def delta_rule(
     r: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, a: Tensor, b: Tensor, state: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return outputs (N, T, V) and the last state (N, V, D); see `reference.delta_rule`."""
-    inputs = _dense(r, k, v, log_decay, a, b, state)
+    inputs = dense(r, k, v, log_decay, a, b, state)
     out, last = torch.empty_like(inputs[2]), torch.empty_like(inputs[6])
     run(core.delta_rule, *inputs, out, last)
     return out.to(v.dtype), last.to(state.dtype)
@@ -53,13 +51,7 @@ def delta_rule_backward(
 ) -> tuple[Tensor, ...]:
     """Return the gradients of r, k, v, log_decay, a, b and the state; see `reference.delta_rule_backward`."""
     inputs = (r, k, v, log_decay, a, b, state)
-    dense = _dense(grad, grad_last, *inputs)
-    found = [torch.empty_like(one) for one in dense[2:]]
-    run(core.delta_rule_backward, *dense, *found)
+    rows = dense(grad, grad_last, *inputs)
+    found = [torch.empty_like(one) for one in rows[2:]]
+    run(core.delta_rule_backward, *rows, *found)
     return tuple(one.to(like.dtype) for one, like in zip(found, inputs, strict=True))
-
-
-def _dense(*tensors: Tensor) -> list[Any]:
-    """Return the tensors detached, contiguous and in one type that the core supports."""
-    dtype = torch.float64 if torch.float64 in {one.dtype for one in tensors} else torch.float32
-    return [one.detach().to(dtype).contiguous() for one in tensors]

@@ -46,15 +46,18 @@ class Pairs(NamedTuple):
 
 def attend_to_blocks(
     queries: Tensor, keys: Tensor, values: Tensor, is_open: Tensor, query_block: int, key_block: int
-) -> Tensor:
-    """Return the attention (B, N, E) of queries to the blocks of keys they open; see `convnn.ops.blocks.attend`."""
+) -> tuple[Tensor, Tensor]:
+    """Return attention (B, N, E) and logarithms (B, N); see `reference.attend_to_blocks`."""
     with computing_on(values):
         pairs = Pairs(is_open, query_block, key_block)
-        return attend_to_pairs(queries, keys, values, pairs, queries.shape[2] ** -0.5, values.dtype)[0]
+        out, logarithms = attend_to_pairs(queries, keys, values, pairs, queries.shape[2] ** -0.5)
+        return out, logarithms * math.log(2)
 
 
 def attend_to_blocks_backward(
     grad: Tensor,
+    taken: Tensor,
+    logs: Tensor,
     queries: Tensor,
     keys: Tensor,
     values: Tensor,
@@ -62,21 +65,18 @@ def attend_to_blocks_backward(
     query_block: int,
     key_block: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of queries, keys and values, from the gradient (B, N, E) of their attention."""
+    """Return the gradients of queries, keys and values; see `reference.attend_to_blocks_backward`."""
     with computing_on(values):
         pairs, scale = Pairs(is_open, query_block, key_block), queries.shape[2] ** -0.5
-        out, logarithms = attend_to_pairs(queries, keys, values, pairs, scale, sum_dtype(values))
-        return gradients_of_pairs(grad, queries, keys, values, out, logarithms, pairs, scale)
+        return gradients_of_pairs(grad, queries, keys, values, taken, logs / math.log(2), pairs, scale)
 
 
-def attend_to_pairs(
-    queries: Tensor, keys: Tensor, values: Tensor, pairs: Pairs, scale: float, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """Return the attention (B, N, E) in this type, and logarithms (B, N) of the sums of its softmax, to base 2.
+def attend_to_pairs(queries: Tensor, keys: Tensor, values: Tensor, pairs: Pairs, scale: float) -> tuple[Tensor, Tensor]:
+    """Return the attention (B, N, E), and logarithms (B, N) of the sums of its softmax, to base 2.
 
     A query that sees nothing gets zeros, and the logarithm minus infinity.
     """
-    out = torch.empty((*queries.shape[:2], values.shape[2]), dtype=dtype, device=values.device)
+    out = values.new_empty(*queries.shape[:2], values.shape[2])
     logarithms = torch.empty(queries.shape[:2], dtype=sum_dtype(values), device=values.device)
     launch(
         _attend_kernel,
@@ -99,16 +99,18 @@ def gradients_of_pairs(
     queries: Tensor,
     keys: Tensor,
     values: Tensor,
-    out: Tensor,
+    means: Tensor,
     logarithms: Tensor,
     pairs: Pairs,
     scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of queries, keys and values from that of `out`, the result of `attend_to_pairs`."""
+    """Return the gradients of queries, keys and values, from that of the result of `attend_to_pairs`.
+
+    Each query has the mean (B, N) of the gradients of its weights, and the logarithm of their sum to base 2.
+    """
     grad, queries, keys, values = (one.contiguous() for one in (grad, queries, keys, values))
     of_queries, of_keys, of_values = (torch.empty_like(one) for one in (queries, keys, values))
-    means = (grad.to(out.dtype) * out).sum(2, dtype=logarithms.dtype)  # of the gradients of a query's weights
-    rest = (logarithms, means)
+    rest = (logarithms.contiguous(), means.to(logarithms.dtype).contiguous())
     settings = (*_sizes(queries, keys, values), *pairs.seen())
     constants = _constants(queries, values, pairs, scale)
     launch(

@@ -39,7 +39,7 @@ def attend(
     """
     pairs = _check(queries, keys, values, mask, causal, block)
     with computing_on(values):
-        out, logarithms = attend_to_pairs(queries, keys, values, pairs, _scale(queries, scale), values.dtype)
+        out, logarithms = attend_to_pairs(queries, keys, values, pairs, _scale(queries, scale))
         return out, logarithms * math.log(2)
 
 
@@ -64,11 +64,9 @@ def attend_backward(
     """
     pairs = _check(queries, keys, values, mask, causal, block)
     with computing_on(values):
+        means = (grad.to(sum_dtype(values)) * out).sum(2)
         logarithms = logarithms / math.log(2)
-        out = out.to(sum_dtype(values))
-        return gradients_of_pairs(
-            grad, queries, keys, values, out, logarithms.contiguous(), pairs, _scale(queries, scale)
-        )
+        return gradients_of_pairs(grad, queries, keys, values, means, logarithms, pairs, _scale(queries, scale))
 
 
 def _scale(queries: Tensor, scale: float | None) -> float:

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from convnn.bench.files import read_task
 from convnn.bench.task import Task
-from convnn.bench.tasks import aggregation, attention, lists, search, weights, windows
+from convnn.bench.tasks import aggregation, attention, lists, scans, search, sliding, weights, windows
 from convnn.errors import InputError, did_you_mean
 
 TASKS: dict[str, Task] = {
     task.name: replace(task, origin=task.name)
-    for module in (search, weights, aggregation, attention, windows, lists)
+    for module in (search, weights, aggregation, attention, windows, sliding, scans, lists)
     for task in module.TASKS
 }
 

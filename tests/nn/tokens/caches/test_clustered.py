@@ -1,6 +1,7 @@
 """Clusters of keys that are fetched where the query turns: the definition in loops, and its identities."""
 
 import math
+from copy import copy
 
 import pytest
 import torch
@@ -193,6 +194,29 @@ def test_rows_are_reordered() -> None:
         step = [part[:, :, t : t + 1] for part in parts]
         torch.testing.assert_close(other.step(*(part[order] for part in step)), one.step(*step)[order])
         assert torch.equal(other.read, one.read[order])
+
+
+def test_tokens_are_added_in_place_where_no_gradient_is_asked_for() -> None:
+    keys, values, queries = parts = text(batch=2)
+    settings = {"cluster_size": 4, "sinks": 2, "window": 3}
+    original = keys.clone(), values.clone()
+    expected = steps(ClusteredCache(10, **settings), parts, 30)
+    with torch.no_grad():
+        cache = ClusteredCache(10, **settings)
+        cache.prefill(keys[:, :, :30], values[:, :, :30])
+        out, places = [], set()
+        for t in range(30, 58):
+            out.append(cache.step(queries[:, :, t : t + 1], keys[:, :, t : t + 1], values[:, :, t : t + 1]))
+            places.add(cache.keys.data_ptr())
+            if t == 40:  # from here on, two caches go on from one
+                other = copy(cache)
+                other.append(-keys[:, :, :1], -values[:, :, :1])
+    torch.testing.assert_close(torch.cat(out, 2), expected)
+    assert len(places) < 14  # half as many copies as tokens, or fewer
+    assert torch.equal(other.keys[:, :, -1], -keys[:, :, 0])
+    assert torch.equal(cache.keys, keys)
+    assert torch.equal(keys, original[0])  # the prompt of the caller is not written to
+    assert torch.equal(values, original[1])
 
 
 def test_equal_seeds_cluster_alike() -> None:

@@ -19,6 +19,7 @@ auto data(const std::optional<A>& array) {
     return array ? array->data() : nullptr;
 }
 
+void define_blocks(nanobind::module_& m);           // in bindings_blocks.cpp
 void define_scans(nanobind::module_& m);            // in bindings_scan.cpp
 void define_kernel_products(nanobind::module_& m);  // in bindings_kernel_product.cpp
 

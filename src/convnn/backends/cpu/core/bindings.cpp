@@ -413,6 +413,7 @@ NB_MODULE(CONVNN_MODULE, m) {
     define_walk<int64_t>(m);
     define_walk<double>(m);
     define_scans(m);
+    define_blocks(m);
     define_kernel_products(m);
 #if defined(CONVNN_PORTABLE)
     m.def("instruction_sets", [] {  // of this processor, best first; the portable module answers

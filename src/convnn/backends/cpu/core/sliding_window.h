@@ -133,7 +133,7 @@ class SlidingWindow : SlidingRows<T> {
              Pairs& pairs, T* out) const {
         alignas(64) T sums[SLIDE_ROWS * SLIDE_WIDTH<T>];
         for (std::size_t r = 0; r < block.count; ++r)
-            std::fill_n(sums + r * SLIDE_WIDTH<T>, column.vectors * LANES<T>, bias ? bias[channel_of(part, block, r)] : T(0));
+            std::fill_n(sums + r * SLIDE_WIDTH<T>, column.vectors * LANES<T>, T(0));
         const T* taps = packed + (part.group * s_.outputs + block.channel) * taps_of_output();
         if (by_channels_)
             slide_under_row(block, column, values, taps, pairs, sums);
@@ -142,7 +142,9 @@ class SlidingWindow : SlidingRows<T> {
         const std::ptrdiff_t first = part.out[2].first + column.first;
         for (std::size_t r = 0; r < block.count; ++r) {
             const std::ptrdiff_t y = block.y + (by_channels_ ? 0 : std::ptrdiff_t(r) * y_.dilation);
-            const T* from = sums + r * SLIDE_WIDTH<T>;
+            T* from = sums + r * SLIDE_WIDTH<T>;
+            if (bias)  // last: a large number would round away small products
+                for (std::ptrdiff_t i = 0; i < column.vectors * LANES<T>; ++i) from[i] += bias[channel_of(part, block, r)];
             this->write(part, channel_of(part, block, r), block.z, y, {first, first + column.count}, from, out);
         }
     }

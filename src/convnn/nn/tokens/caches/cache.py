@@ -1,5 +1,7 @@
 """The cache of one attention layer: what stays of the prompt, and what each query reads of that."""
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -38,6 +40,10 @@ class KeyValueCache:
     scale: float
     seen = 0
     _fetched: Neighbors | None = None
+
+    @cached_property
+    def _rooms(self) -> dict[str, "_Room"]:
+        return {}
 
     def score(self, keys: Tensor, queries: Tensor | None, present: Tensor | None) -> Tensor:
         """Return the importance (B, H, T') of the first tokens of a prompt, of which some leave: here, of none."""
@@ -106,10 +112,27 @@ class KeyValueCache:
             raise InputError(f"keys {tuple(keys.shape)} must be those of the cache, {tuple(self.keys.shape)}, but in T")
         count = keys.shape[2]
         places = torch.arange(self.seen, self.seen + count, device=keys.device).expand(*keys.shape[:2], count)
-        self.keys, self.values = torch.cat([self.keys, keys], 2), torch.cat([self.values, values], 2)
-        self.positions, self.seen = torch.cat([self.positions, places], 2), self.seen + count
+        self.extend(keys=keys, values=values, positions=places)
+        self.seen += count
         if self.held is not None:
-            self.held = torch.cat([self.held, torch.ones_like(places, dtype=torch.bool)], 2)
+            self.extend(held=torch.ones_like(places, dtype=torch.bool))
+
+    def extend(self, **rows: Tensor) -> None:
+        """Add rows (B, H, T, ...) to the attributes of these names.
+
+        In place where no gradient can be asked for, with room for an eighth more when they are copied, so that a token
+        does not cost a copy of all others.
+        """
+        for name, new in rows.items():
+            old, buffer = getattr(self, name), self._rooms.get(name)
+            start, end = old.shape[2], old.shape[2] + new.shape[2]
+            if torch.is_grad_enabled() or new.dtype != old.dtype:
+                setattr(self, name, torch.cat([old, new], 2))
+                continue
+            if buffer is None or not buffer.fits(old, end):
+                buffer = self._rooms[name] = _Room(old, end + end // 8)
+            buffer.rows[:, :, start:end], buffer.used = new, end
+            setattr(self, name, buffer.rows[:, :, :end])
 
     def attend(self, queries: Tensor) -> Tensor:
         """Return the attention (B, H G, M, E) of queries (B, H G, M, D) to what each reads of the cache.
@@ -154,6 +177,26 @@ class KeyValueCache:
                 setattr(self, name, one[rows])
         if self._fetched is not None:
             self._fetched = self._fetched._map(lambda tensor: tensor[rows])
+
+
+class _Room:
+    """Memory for rows (B, H, N, ...) and for more of them.
+
+    Attributes:
+        rows: (B, H, size, ...).
+        used: how many of them are written.
+    """
+
+    def __init__(self, rows: Tensor, size: int) -> None:
+        self.rows, self.used = rows.new_empty(*rows.shape[:2], size, *rows.shape[3:]), rows.shape[2]
+        self.rows[:, :, : self.used] = rows
+
+    def fits(self, rows: Tensor, size: int) -> bool:
+        """Return whether these are the rows that were written last, and more may follow, up to this size."""
+        is_own = rows.data_ptr() == self.rows.data_ptr() and rows.shape[:2] == self.rows.shape[:2]
+        is_last = rows.shape[2] == self.used  # not if a copy of the cache went on
+        may_change = torch.is_inference_mode_enabled() or not self.rows.is_inference()
+        return is_own and is_last and may_change and size <= self.rows.shape[2]
 
 
 class EvictingCache(KeyValueCache):

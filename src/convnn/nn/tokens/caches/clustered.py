@@ -102,7 +102,7 @@ class ClusteredCache(KeyValueCache):
     def append(self, keys: Tensor, values: Tensor) -> None:
         """Add the keys and values (B, H, 1, D) of a generated token, which is in no unit yet."""
         super().append(keys, values)
-        self.units = F.pad(self.units, (0, keys.shape[2]), value=-1)
+        self.extend(units=torch.full(keys.shape[:3], -1, device=keys.device))
 
     def fetch(self, queries: Tensor) -> Neighbors:
         """Return the tokens (B, H, R) that the queries (B, H, G, D) of the last token read."""
@@ -172,6 +172,7 @@ class ClusteredCache(KeyValueCache):
             sizes = is_closed.sum(2)
             means = is_closed.unsqueeze(2).to(self.keys.dtype) @ self.keys[:, :, oldest:current]
             means = means / sizes.clamp_min(1)[..., None, None]
+            self.units = self.units.clone()  # a copy of the cache may go on from what it was
             self.units[..., oldest:current].masked_fill_(is_closed, self.means.shape[2])
             self.means, self.sizes = torch.cat([self.means, means], 2), torch.cat([self.sizes, sizes.unsqueeze(2)], 2)
         self.segment = torch.where(self.boundary, current, self.segment)

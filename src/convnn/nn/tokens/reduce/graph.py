@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from convnn.errors import InputError, check_choice
-from convnn.ops import Neighbors, aggregate, select
+from convnn.ops import Neighbors, select
 
 TOKEN_GRAPHS = ("spatial", "semantic", "mixed")
 
@@ -63,9 +63,12 @@ def surroundings(size: tuple[int, int], device: torch.device | None = None) -> N
     return Neighbors(torch.where(absent, place, row * columns + column)[None], absent=absent[None])
 
 
-def among(graph: Neighbors, kept: Tensor) -> Neighbors:
-    """Return the part of a graph of n tokens between those that stay, (B, k) in their new order, with its weights."""
-    rows, rank = rows_of(graph, kept), _ranks(kept, graph.indices.shape[1])
+def among(rows: Neighbors, kept: Tensor, length: int) -> Neighbors:
+    """Return the neighbours of those that stay, `rows_of` them, without those of the n tokens that leave.
+
+    Tokens have their new numbers, the places in kept (B, k), and weights are as before.
+    """
+    rank = _ranks(kept, length)
     assert rows.absent is not None
     indices = rank.gather(1, rows.indices.flatten(1)).view_as(rows.indices)
     absent = rows.absent | (indices < 0)
@@ -77,6 +80,20 @@ def rows_of(graph: Neighbors, kept: Tensor) -> Neighbors:
     """Return the neighbours of some of the tokens, (B, k)."""
     index = kept.unsqueeze(-1).expand(-1, -1, graph.K)
     return graph._map(lambda tensor: tensor.gather(1, index))
+
+
+def shares(rows: Neighbors, leaving: Tensor, length: int) -> Tensor:
+    """Return the weights (B, k, l) of those of the n tokens that leave, (B, l), for those that stay, `rows_of` them.
+
+    A matrix, because few leave in a block: it is smaller than copies of all neighbours.
+    """
+    rank, count = _ranks(leaving, length), leaving.shape[1]
+    assert rows.absent is not None
+    assert rows.scores is not None
+    column = rank.gather(1, rows.indices.flatten(1)).view_as(rows.indices)
+    column = torch.where((column < 0) | rows.absent, count, column)  # one more, for neighbours that do not leave
+    matrix = rows.scores.new_zeros(*column.shape[:2], count + 1)
+    return matrix.scatter(2, column, rows.scores)[..., :count]
 
 
 def propagate(x: Tensor, graph: Neighbors, kept: Tensor, alpha: float) -> Tensor:
@@ -93,12 +110,14 @@ def propagate(x: Tensor, graph: Neighbors, kept: Tensor, alpha: float) -> Tensor
     Returns:
         (B, k, D)
     """
-    rows, rank = rows_of(graph, kept), _ranks(kept, x.shape[1])
-    assert rows.absent is not None
-    stays = rank.gather(1, rows.indices.flatten(1)).view_as(rows.indices) >= 0
-    assert rows.scores is not None
-    passed = Neighbors(rows.indices, (alpha * rows.scores).to(x.dtype), rows.absent | stays)
-    return tokens_at(x, kept) + aggregate.weighted_sum(x, passed)
+    length = x.shape[1]
+    leaving = _ranks(kept, length).argsort(dim=1, stable=True)[:, : length - kept.shape[1]]
+    return passed_on(x, kept, leaving, alpha * shares(rows_of(graph, kept), leaving, length))
+
+
+def passed_on(x: Tensor, kept: Tensor, leaving: Tensor, weights: Tensor) -> Tensor:
+    """Return the tokens of x (B, n, D) that stay, with those that leave added by weights (B, k, l)."""
+    return tokens_at(x, kept) + weights.to(x.dtype) @ tokens_at(x, leaving)
 
 
 def tokens_at(x: Tensor, places: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from convnn.errors import InputError, check_at_least, check_choice
-from convnn.nn.tokens.reduce.graph import TOKEN_GRAPHS, among, propagate, token_graph, tokens_at
+from convnn.nn.tokens.reduce.graph import TOKEN_GRAPHS, among, passed_on, rows_of, shares, token_graph, tokens_at
 from convnn.nn.tokens.reduce.importance import OVER_HEADS, TOKEN_SCORES, importance, without_small
 from convnn.ops import Neighbors, select
 
@@ -142,12 +142,15 @@ class Propagation(Dropping):
     def reduce(self, tokens: Tokens, kept: Tensor, leaving: Tensor) -> Tokens:
         """Return the tokens that stay, with what the others pass on."""
         assert tokens.graph is not None
-        first, graph, scales = tokens.first, tokens.graph, tokens.scales
-        if scales is not None:
-            passed = propagate(scales[:, first:, None], graph, kept, self.alpha).squeeze(2)
-            scales = torch.cat([scales[:, :first], passed], dim=1)
-        x = torch.cat([tokens.x[:, :first], propagate(tokens.x[:, first:], graph, kept, self.alpha)], dim=1)
-        return Tokens(x, tokens.places.gather(1, kept), among(graph, kept), scales, kept, leaving)
+        first, length, rows = tokens.first, tokens.places.shape[1], rows_of(tokens.graph, kept)
+        weights = self.alpha * shares(rows, leaving, length)
+
+        def reduced(x: Tensor) -> Tensor:
+            return torch.cat([x[:, :first], passed_on(x[:, first:], kept, leaving, weights)], dim=1)
+
+        scales = None if tokens.scales is None else reduced(tokens.scales.unsqueeze(2)).squeeze(2)
+        graph = among(rows, kept, length)
+        return Tokens(reduced(tokens.x), tokens.places.gather(1, kept), graph, scales, kept, leaving)
 
 
 REDUCERS = {"gtp": Propagation, "drop": Dropping, "mean": Averaging}
