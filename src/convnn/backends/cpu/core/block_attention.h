@@ -122,60 +122,8 @@ class BlockAttention {
     // From the gradient of the output, and, of each query, what is taken from the gradients of its weights, and the logs.
     void backward(const T* grad, const T* taken, const T* logs, const AttentionGradients<T>& to) const {
         const BlockedRows<T> grads{grad, s_.batch, s_.queries, s_.values, s_.query_block};
-        {
-            const PackedBlocks<T> across(keys_, true, threads_), along(keys_, false, threads_), others(values_, true, threads_);
-            each_part(queries_, 4 * TILE + along.panels() * PANEL * PART, [&](const Part& part, T* scratch) {
-                T *of_scores = scratch + 3 * TILE, *sums = of_scores + TILE;
-                std::fill(sums, sums + part.tiles() * along.panels() * SUMS, T(0));
-                each_span(part, keys_, [&](const Span& span, std::size_t tile) {
-                    const T *rows[TILE_ROWS], *other_rows[TILE_ROWS];
-                    part.rows_of(queries_, tile, rows);
-                    part.rows_of(grads, tile, other_rows);
-                    multiply_span(rows, s_.width, across, part.image, span, scratch);
-                    multiply_span(other_rows, s_.values, others, part.image, span, scratch + TILE);
-                    for (std::size_t r = 0; r < TILE_ROWS; ++r) {
-                        const std::size_t query = part.image * s_.queries + part.row(tile, r);
-                        const auto of_query = [&](const T* from) {
-                            return [number = broadcast(from[query])](std::size_t, std::size_t) { return number; };
-                        };
-                        differentiate(scratch + r * PANEL, span.count, of_query(logs), of_query(taken), nullptr,
-                                      of_scores + r * SPAN);
-                        rows[r] = of_scores + r * SPAN;
-                    }
-                    add_products(rows, span, along, part.image, sums + tile * along.panels() * SUMS);
-                });
-                write_all(part, sums, along.panels(), scale_, to.queries, queries_);
-            });
-        }
-        const PackedBlocks<T> across(queries_, true, threads_), along(queries_, false, threads_);
-        const PackedBlocks<T> others(grads, true, threads_), others_along(grads, false, threads_);
-        each_part(keys_, 4 * TILE + (along.panels() + others_along.panels()) * PANEL * PART, [&](const Part& part, T* scratch) {
-            T *weights = scratch + 2 * TILE, *of_scores = weights + TILE, *sums = of_scores + TILE;
-            T* other_sums = sums + along.panels() * PANEL * PART;
-            std::fill(sums, sums + part.tiles() * along.panels() * SUMS, T(0));
-            std::fill(other_sums, other_sums + part.tiles() * others_along.panels() * SUMS, T(0));
-            each_span(part, queries_, [&](const Span& span, std::size_t tile) {
-                const T *rows[TILE_ROWS], *other_rows[TILE_ROWS];
-                part.rows_of(keys_, tile, rows);
-                part.rows_of(values_, tile, other_rows);
-                multiply_span(rows, s_.width, across, part.image, span, scratch);
-                multiply_span(other_rows, s_.values, others, part.image, span, scratch + TILE);
-                const std::size_t query = part.image * s_.queries + span.block * s_.query_block + span.first;
-                const auto of_queries = [&](const T* from) {
-                    return [from = from + query](std::size_t i, std::size_t rest) { return load_some(from + i, rest); };
-                };
-                for (std::size_t r = 0; r < TILE_ROWS; ++r) {
-                    differentiate(scratch + r * PANEL, span.count, of_queries(logs), of_queries(taken), weights + r * SPAN,
-                                  of_scores + r * SPAN);
-                    rows[r] = of_scores + r * SPAN;
-                    other_rows[r] = weights + r * SPAN;
-                }
-                add_products(rows, span, along, part.image, sums + tile * along.panels() * SUMS);
-                add_products(other_rows, span, others_along, part.image, other_sums + tile * others_along.panels() * SUMS);
-            });
-            write_all(part, sums, along.panels(), scale_, to.keys, keys_);
-            write_all(part, other_sums, others_along.panels(), T(1), to.values, values_);
-        });
+        differentiate_queries(grads, taken, logs, to.queries);
+        differentiate_keys(grads, taken, logs, to.keys, to.values);
     }
 
    private:
@@ -225,6 +173,66 @@ class BlockAttention {
                 for (std::size_t tile = 0; tile < part.tiles(); ++tile)
                     visit(Span{block, first, std::min(SPAN, other.length(block) - first)}, tile);
         }
+    }
+
+    // Tiles of queries visit the keys that they see.
+    void differentiate_queries(const BlockedRows<T>& grads, const T* taken, const T* logs, T* grad_queries) const {
+        const PackedBlocks<T> across(keys_, true, threads_), along(keys_, false, threads_), others(values_, true, threads_);
+        each_part(queries_, 3 * TILE + along.panels() * PANEL * PART, [&](const Part& part, T* scratch) {
+            T *of_scores = scratch + 2 * TILE, *sums = of_scores + TILE;
+            std::fill(sums, sums + part.tiles() * along.panels() * SUMS, T(0));
+            each_span(part, keys_, [&](const Span& span, std::size_t tile) {
+                const T *rows[TILE_ROWS], *other_rows[TILE_ROWS];
+                part.rows_of(queries_, tile, rows);
+                part.rows_of(grads, tile, other_rows);
+                multiply_span(rows, s_.width, across, part.image, span, scratch);
+                multiply_span(other_rows, s_.values, others, part.image, span, scratch + TILE);
+                for (std::size_t r = 0; r < TILE_ROWS; ++r) {
+                    const std::size_t query = part.image * s_.queries + part.row(tile, r);
+                    const auto of_query = [&](const T* from) {
+                        return [number = broadcast(from[query])](std::size_t, std::size_t) { return number; };
+                    };
+                    differentiate(scratch + r * PANEL, span.count, of_query(logs), of_query(taken), nullptr,
+                                  of_scores + r * SPAN);
+                    rows[r] = of_scores + r * SPAN;
+                }
+                add_products(rows, span, along, part.image, sums + tile * along.panels() * SUMS);
+            });
+            write_all(part, sums, along.panels(), scale_, grad_queries, queries_);
+        });
+    }
+
+    // Tiles of keys visit the queries that see them.
+    void differentiate_keys(const BlockedRows<T>& grads, const T* taken, const T* logs, T* grad_keys, T* grad_values) const {
+        const PackedBlocks<T> across(queries_, true, threads_), along(queries_, false, threads_);
+        const PackedBlocks<T> others(grads, true, threads_), others_along(grads, false, threads_);
+        each_part(keys_, 4 * TILE + (along.panels() + others_along.panels()) * PANEL * PART, [&](const Part& part, T* scratch) {
+            T *weights = scratch + 2 * TILE, *of_scores = weights + TILE, *sums = of_scores + TILE;
+            T* other_sums = sums + along.panels() * PANEL * PART;
+            std::fill(sums, sums + part.tiles() * along.panels() * SUMS, T(0));
+            std::fill(other_sums, other_sums + part.tiles() * others_along.panels() * SUMS, T(0));
+            each_span(part, queries_, [&](const Span& span, std::size_t tile) {
+                const T *rows[TILE_ROWS], *other_rows[TILE_ROWS];
+                part.rows_of(keys_, tile, rows);
+                part.rows_of(values_, tile, other_rows);
+                multiply_span(rows, s_.width, across, part.image, span, scratch);
+                multiply_span(other_rows, s_.values, others, part.image, span, scratch + TILE);
+                const std::size_t query = part.image * s_.queries + span.block * s_.query_block + span.first;
+                const auto of_queries = [&](const T* from) {
+                    return [from = from + query](std::size_t i, std::size_t rest) { return load_some(from + i, rest); };
+                };
+                for (std::size_t r = 0; r < TILE_ROWS; ++r) {
+                    differentiate(scratch + r * PANEL, span.count, of_queries(logs), of_queries(taken), weights + r * SPAN,
+                                  of_scores + r * SPAN);
+                    rows[r] = of_scores + r * SPAN;
+                    other_rows[r] = weights + r * SPAN;
+                }
+                add_products(rows, span, along, part.image, sums + tile * along.panels() * SUMS);
+                add_products(other_rows, span, others_along, part.image, other_sums + tile * others_along.panels() * SUMS);
+            });
+            write_all(part, sums, along.panels(), scale_, grad_keys, keys_);
+            write_all(part, other_sums, others_along.panels(), T(1), grad_values, values_);
+        });
     }
 
     // Products of a tile of rows with the rows of a span, (span / PANEL, TILE_ROWS, PANEL).
