@@ -1,0 +1,24 @@
+"""Tangent kernels: what a network is like as a kernel machine, and which samples its predictions come from."""
+
+from convnn.tangent.explicit import layered_kernels
+from convnn.tangent.jacobian import tangent_jacobian
+from convnn.tangent.kernel import tangent_features, tangent_kernel
+from convnn.tangent.measures import alignment, effective_rank, kronecker_error, spectrum
+from convnn.tangent.projection import Projection
+from convnn.tangent.regression import tangent_regression
+from convnn.tangent.surrogate import TangentSurrogate, faithfulness
+
+__all__ = [
+    "Projection",
+    "TangentSurrogate",
+    "alignment",
+    "effective_rank",
+    "faithfulness",
+    "kronecker_error",
+    "layered_kernels",
+    "spectrum",
+    "tangent_features",
+    "tangent_jacobian",
+    "tangent_kernel",
+    "tangent_regression",
+]
