@@ -6,10 +6,13 @@ from convnn.tangent.kernel import tangent_features, tangent_kernel
 from convnn.tangent.measures import alignment, effective_rank, kronecker_error, spectrum
 from convnn.tangent.projection import Projection
 from convnn.tangent.regression import tangent_regression
+from convnn.tangent.report import LayerPart, TangentReport, tangent_report
 from convnn.tangent.surrogate import TangentSurrogate, faithfulness
 
 __all__ = [
+    "LayerPart",
     "Projection",
+    "TangentReport",
     "TangentSurrogate",
     "alignment",
     "effective_rank",
@@ -21,4 +24,5 @@ __all__ = [
     "tangent_jacobian",
     "tangent_kernel",
     "tangent_regression",
+    "tangent_report",
 ]
