@@ -22,8 +22,6 @@ register_system(
         paper="arXiv 2205.12372",
         checked=f"{PUBLISHED.split(',')[0]}; Jacobians of torch.func; X X^T + 1 of a linear model",
         where="convnn.tangent.tangent_kernel convnn.tangent.layered_kernels",
-        published="TorchNTK",
-        when="where in a network it learns",
     )
 )
 register_system(
@@ -35,8 +33,6 @@ register_system(
         paper="arXiv 2206.12543",
         checked=f"{PUBLISHED.split(',')[0]}; the full kernel, to which it comes closer with width",
         where="convnn.tangent.tangent_kernel convnn.tangent.tangent_regression",
-        published="pNTK",
-        when="regression with many outputs",
     )
 )
 register_system(
@@ -48,7 +44,5 @@ register_system(
         paper="arXiv 2305.14585",
         checked=f"{PUBLISHED.split(',')[0]}; exact kernels of small networks",
         where="convnn.tangent.TangentSurrogate convnn.tangent.tangent_features",
-        published="trNTK",
-        when="which images a prediction comes from",
     )
 )

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from convnn.errors import InputError, check_choice, check_positive
 from convnn.tangent.jacobian import Columns, Jacobian, check_inputs
 from convnn.tangent.modes import evaluation
-from convnn.tangent.projection import Projection, as_projection
+from convnn.tangent.projection import BLOCK, Given, Projection, as_projection
 
 KINDS = ("full", "trace", "sum_of_logits", "layers", "projected")
 PROJECTED = ("trace", "sum_of_logits")
@@ -44,7 +44,8 @@ def tangent_kernel(
     The kernel is a sum over the columns of the Jacobian. They are computed in blocks of at most `megabytes` for all
     samples, which are added and forgotten; the more columns, outputs or samples there are, the more passes over the
     samples that takes. Of a linear map on one row of each sample, not even those are formed: their products are the
-    products of its inputs times those of the gradients of its outputs. A projection keeps (N, O, k) numbers.
+    products of its inputs times those of the gradients of its outputs. A projection keeps (N, O, k) numbers, besides
+    the gradients of as many samples as `megabytes` hold, and passes over the samples once.
 
     The network is in evaluation mode meanwhile, and nothing of it changes, neither flags nor gradients. A parameter
     that is not used adds 0.
@@ -127,14 +128,25 @@ def tangent_features(
         like = next(iter(jacobian.parameters.values()))
         features = torch.zeros(x.shape[0], jacobian.num_outputs, random.dim, device=like.device, dtype=like.dtype)
         starts = _starts(jacobian)
-        tiles, groups = _plan(jacobian, x.shape[0], megabytes, beside=random.dim)
-        for tile in tiles:
-            some = [random.rows(starts[c.name] + c.start, starts[c.name] + c.stop, like) for c in tile]
+        share = max(_numbers(megabytes, like) // (jacobian.num_outputs * jacobian.num_parameters), 1)
+        tiles, groups = _plan(jacobian, share, megabytes)
+        for some, into in zip(x.split(share), features.split(share), strict=True):
             for outputs in groups:
-                rows = jacobian.rows(x, tile, outputs)
-                for columns, matrix in zip(tile, some, strict=True):
-                    features[:, outputs] += rows[columns].left @ matrix
+                for tile in tiles:
+                    rows = jacobian.rows(some, tile, outputs)
+                    for columns in tile:
+                        first = starts[columns.name] + columns.start
+                        into[:, outputs] += _project(rows[columns].left, random, first)
     return features / random.dim**0.5
+
+
+def _project(rows: Tensor, random: Projection | Given, first: int) -> Tensor:
+    """Return rows (N, O, p), whose columns begin at `first`, times those rows of a random matrix."""
+    total = rows.new_zeros(*rows.shape[:2], random.dim)
+    for start in range(0, rows.shape[2], BLOCK):
+        some = rows[:, :, start : start + BLOCK]
+        total += some @ random.rows(first + start, first + start + some.shape[2], rows)
+    return total
 
 
 def _sets(x: Tensor, y: Tensor | None) -> list[Tensor]:
@@ -186,18 +198,22 @@ def _starts(jacobian: Jacobian) -> dict[str, int]:
     return starts
 
 
+def _numbers(megabytes: float, like: Tensor) -> int:
+    """Return how many numbers of the type of a tensor fit the memory."""
+    return max(int(megabytes * 1e6 / like.element_size()), 1)
+
+
 def _plan(
-    jacobian: Jacobian, samples: int, megabytes: float, *, beside: int = 0, all_outputs: bool = False
+    jacobian: Jacobian, samples: int, megabytes: float, *, all_outputs: bool = False
 ) -> tuple[list[Tile], list[slice]]:
-    """Return tiles of columns and groups of outputs whose rows of all samples, and `beside` others, fit the memory."""
-    like = next(iter(jacobian.parameters.values()))
-    numbers = max(int(megabytes * 1e6 / like.element_size()), 1)
+    """Return tiles of columns and groups of outputs, of which the rows of so many samples fit the memory."""
+    numbers = _numbers(megabytes, next(iter(jacobian.parameters.values())))
     width = sum(jacobian.size(name) for name in jacobian.parameters)
     most = jacobian.num_outputs
     if not all_outputs:
-        most = min(most, max((numbers - beside * width) // (samples * width), 1))
+        most = min(most, max(numbers // (samples * width), 1))
     groups = [slice(start, min(start + most, jacobian.num_outputs)) for start in range(0, jacobian.num_outputs, most)]
-    return list(_tiles(jacobian, max(numbers // (samples * most + beside), 1))), groups
+    return list(_tiles(jacobian, max(numbers // (samples * most), 1))), groups
 
 
 def _tiles(jacobian: Jacobian, width: int) -> Iterator[Tile]:

@@ -53,13 +53,17 @@ class Projection:
         """Return R from row `start` to row `stop`, in the type and on the device of a tensor."""
         first = start // BLOCK
         blocks = torch.cat([self._block(number) for number in range(first, -(-stop // BLOCK))])
-        return blocks[start - first * BLOCK : stop - first * BLOCK].to(like)
+        drawn = blocks[start - first * BLOCK : stop - first * BLOCK].to(like)
+        return drawn if self.kind == "normal" else 2 * drawn - 1
 
     def _block(self, number: int) -> Tensor:
+        """Return rows as they were drawn: bits in place of signs."""
         generator = torch.Generator().manual_seed((self.seed << 32) + number)
         if self.kind == "normal":
             return torch.randn(BLOCK, self.dim, generator=generator)
-        return torch.randint(2, (BLOCK, self.dim), generator=generator, dtype=torch.int8) * 2 - 1
+        bytes_ = torch.randint(256, (BLOCK, -(-self.dim // 8)), generator=generator, dtype=torch.uint8)
+        bits = bytes_.unsqueeze(2) >> torch.arange(8, dtype=torch.uint8) & 1  # many times faster than a draw each
+        return bits.flatten(1)[:, : self.dim]
 
 
 @dataclass(frozen=True, eq=False)
