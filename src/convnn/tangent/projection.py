@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from convnn.data.seeds import derive_seed
 from convnn.errors import InputError, check_at_least, check_choice
 
 KINDS = ("rademacher", "normal")
@@ -58,7 +59,7 @@ class Projection:
 
     def _block(self, number: int) -> Tensor:
         """Return rows as they were drawn: bits in place of signs."""
-        generator = torch.Generator().manual_seed((self.seed << 32) + number)
+        generator = torch.Generator().manual_seed(derive_seed("projection", self.seed, number) % 2**32)
         if self.kind == "normal":
             return torch.randn(BLOCK, self.dim, generator=generator)
         bytes_ = torch.randint(256, (BLOCK, -(-self.dim // 8)), generator=generator, dtype=torch.uint8)
