@@ -11,6 +11,7 @@ import convnn.nn
 import convnn.ops
 import convnn.runs
 import convnn.study
+import convnn.tangent
 import convnn.viz
 
 MODULES = (
@@ -29,6 +30,7 @@ MODULES = (
     convnn.data,
     convnn.runs,
     convnn.study,
+    convnn.tangent,
     convnn.viz,
 )
 CONSTANTS = re.compile(r"[A-Z_]+")

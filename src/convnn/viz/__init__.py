@@ -14,6 +14,7 @@ from convnn.viz.neighbors.sheet import draw_neighbors
 from convnn.viz.statistics.measure import LayerStatistics, neighbor_statistics
 from convnn.viz.statistics.plot import draw_statistics
 from convnn.viz.statistics.shape_bias import ShapeBias, shape_bias
+from convnn.viz.tangents.attribution import draw_attribution
 from convnn.viz.tangents.plot import draw_tangents
 from convnn.viz.tangents.table import TangentRun
 from convnn.viz.text import draw_text
@@ -27,6 +28,7 @@ __all__ = [
     "ShapeBias",
     "TangentRun",
     "choose_queries",
+    "draw_attribution",
     "draw_comparison",
     "draw_curves",
     "draw_fields",

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -120,6 +121,14 @@ def _summed(case: Case) -> Callable[[Tensor, Tensor | None, Tensor | None], Mapp
     return run
 
 
+def _kernels(model: nn.Module, x: Tensor, x2: Tensor, name: str, factor: float, **settings: Any) -> dict[str, Tensor]:
+    return {
+        f"{name}_raw": factor * tangent_kernel(model, x, **settings),
+        name: tangent_kernel(model, x, normalize=True, **settings),
+        f"{name}_x2_x": tangent_kernel(model, x2, x, normalize=True, **settings),
+    }
+
+
 class _Summed(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -129,25 +138,21 @@ class _Summed(nn.Module):
         return self.model(x).sum(1)
 
 
-def _surrogate(case: Case) -> Callable[[Tensor, Tensor, Tensor, Tensor], Mapping[str, Tensor]]:
+def _surrogate(case: Case) -> Callable[[Tensor, Tensor, Tensor, Tensor | None], Mapping[str, Tensor]]:
     model = _network(case)
 
-    def run(x: Tensor, x2: Tensor, y: Tensor, matrix: Tensor) -> Mapping[str, Tensor]:
-        both, scale = torch.cat([x, x2]), math.sqrt(matrix.shape[1] / matrix.shape[0])
-        features = {of: scale * tangent_features(model, both, matrix, of=of) for of in ("trace", "sum_of_logits")}
-        outputs = features["trace"].shape[1]
-        logits = model(x2).detach()
-        found = {
-            "features_class0": features["trace"][:, 0],
-            "features_sum": features["sum_of_logits"][:, 0] * math.sqrt(outputs),
-            "logits_x2": logits,
-        }
-        for name, of, factor in (("trntk", "trace", 1), ("pntk", "sum_of_logits", outputs)):
-            projected = {"kind": "projected", "of": of, "projection": matrix}
-            for prefix, kind, by in (("", {"kind": of}, factor), ("proj_", projected, factor * scale**2)):
-                found[f"{prefix}{name}_raw"] = by * tangent_kernel(model, x, **kind)
-                found[f"{prefix}{name}"] = tangent_kernel(model, x, normalize=True, **kind)
-                found[f"{prefix}{name}_x2_x"] = tangent_kernel(model, x2, x, normalize=True, **kind)
+    def run(x: Tensor, x2: Tensor, y: Tensor, matrix: Tensor | None) -> Mapping[str, Tensor]:
+        found = {"logits_x2": model(x2).detach()}
+        factors = {"trntk": 1, "pntk": found["logits_x2"].shape[1]}  # theirs is not divided by the outputs
+        for name, of in (("trntk", "trace"), ("pntk", "sum_of_logits")):
+            found |= _kernels(model, x, x2, name, factors[name], kind=of)
+            if matrix is not None:  # and not divided by its columns, but by the parameters
+                share = matrix.shape[1] / matrix.shape[0]
+                settings = {"kind": "projected", "of": of, "projection": matrix}
+                found |= _kernels(model, x, x2, f"proj_{name}", factors[name] * share, **settings)
+                features = tangent_features(model, torch.cat([x, x2]), matrix, of=of)[:, 0]
+                theirs = "features_class0" if of == "trace" else "features_sum"
+                found[theirs] = math.sqrt(share * factors[name]) * features
         ours = TangentSurrogate(model, alpha=1e-2, max_iter=200, random_state=0).fit(x, y)
         found |= {
             "glm_coef": torch.from_numpy(ours.coef_),

@@ -4,16 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from convnn.errors import InputError
 from convnn.viz._figure import (
     COLORS,
     FAINT,
+    HAIRLINE,
     INK,
     own_style,
     save_figure,
@@ -72,7 +73,8 @@ def tangent_figure(runs: Sequence[TangentRun], *, title: str | None = None, is_n
         for weights, report in run.reports:
             look = _look(color, is_start=weights == "at start")
             _draw_spectrum(spectra, report, look)
-            layers.plot(range(1, len(report.layers) + 1), [part.alignment for part in report.layers], **look)
+            depth = np.linspace(0, 1, len(report.layers)) if len(report.layers) > 1 else [0.5]
+            layers.plot(depth, [part.alignment for part in report.layers], **look)
         _draw_alignment(whole, run, len(runs) - number, color)
     _style(spectra, whole, layers, runs)
     if not is_narrow:
@@ -109,11 +111,10 @@ def _style(spectra: Axes, whole: Axes, layers: Axes, runs: Sequence[TangentRun])
     low, high = whole.get_xlim()
     whole.set_xlim(min(low, 0), high)
     write_title(layers, "Alignment of each layer")
-    layers.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
-    layers.set_xlabel("layer with parameters", fontsize=9, color=FAINT)
+    layers.set(xticks=[0, 1], xticklabels=["first layer", "last layer"])
     for panel in (spectra, whole, layers):
         style_panel(panel)
-    whole.grid(axis="x", color="#ececec", linewidth=0.8)
+    whole.grid(axis="x", color=HAIRLINE, linewidth=0.8)
 
 
 def _name(figure: Figure, runs: Sequence[TangentRun]) -> None:
