@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 from torch.nn import functional as F
 
-from convnn.errors import InputError
+from convnn.errors import InputError, UnsupportedError
 from convnn.models import create_model
 from convnn.nn import LAYERS, layer_factory
 from convnn.tangent import Projection, layered_kernels, tangent_features, tangent_jacobian, tangent_kernel
@@ -209,6 +209,31 @@ class Counting(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.linear(x) * (1 if x.sum() > 0 else 2)
+
+
+class Deciding(nn.Module):
+    """A network that uses its linear map as often as the second number says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2, 2)
+        self.last = nn.Linear(2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        times = int(x[0, 1])
+        for _ in range(times):
+            x = self.linear(x)
+        return self.last(input=x)
+
+
+def test_a_map_that_only_some_samples_use_has_their_gradients_and_several_uses_are_refused() -> None:
+    model, x = Deciding().double(), torch.tensor([[1.0, 1], [2, 0]]).double()
+    rows = torch.cat([one.flatten(1) for one in tangent_jacobian(model, x).values()], 1)
+    torch.testing.assert_close(tangent_kernel(model, x, kind="trace"), rows @ rows.T)
+    with pytest.raises(
+        UnsupportedError, match=r"uses linear\.weight once for the first sample and 2 times for another"
+    ):
+        tangent_kernel(model, torch.tensor([[1.0, 1], [1, 2]]).double())
 
 
 def test_a_network_that_cannot_be_mapped_says_so_and_goes_one_by_one() -> None:

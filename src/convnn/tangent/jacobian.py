@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
-from convnn.errors import InputError, check_at_least, first_line, is_out_of_memory
+from convnn.errors import InputError, UnsupportedError, check_at_least, first_line, is_out_of_memory
 from convnn.tangent.modes import evaluation
 
 
@@ -114,17 +114,32 @@ class Jacobian:
         for sample in range(count):
             with _taps([self.linear[one.name] for one in tile if one.name in self.linear]) as taps:
                 values = self._outputs(x[sample : sample + 1])[0, outputs]
-            leaves = [
-                taps[self.linear[one.name]][1] if one.name in self.linear else self.parameters[one.name] for one in tile
-            ]
+            uses = {one.name: self._only_use(one.name, taps) for one in tile if one.name in self.linear}
+            leaves = [uses[one.name].zeros if one.name in uses else self.parameters[one.name] for one in tile]
             for number, value in enumerate(values):
                 grads = _gradients(value, leaves, keep=number + 1 < width)
                 for columns, grad in zip(tile, grads, strict=True):
-                    _fill(found[columns].left[sample, number], grad, columns, columns.name in self.linear)
+                    _fill(found[columns].left[sample, number], grad, columns, columns.name in uses)
             for columns in tile:
                 if (right := found[columns].right) is not None:
-                    right[sample] = taps[self.linear[columns.name]][0][0]
+                    right[sample] = uses[columns.name].read[0]
         return found
+
+    def _only_use(self, name: str, taps: "Taps") -> "Use":
+        """Return the use of a linear map by one sample, one of zeros where there is none.
+
+        Raises:
+            UnsupportedError: there are several, unlike for the first sample.
+        """
+        module = self.linear[name]
+        uses = taps.get(module, [])
+        if len(uses) > 1:
+            raise UnsupportedError(
+                f"model={type(self.model).__name__} uses {name} once for the first sample and {len(uses)} times for"
+                " another, which kernels cannot follow here; use products of tangent_jacobian"
+            )
+        zeros = module.weight.new_zeros(1, module.in_features), module.weight.new_zeros(1).requires_grad_()
+        return uses[0] if uses else Use(*zeros)
 
     def _empty(self, columns: Columns, count: int, width: int) -> Rows:
         like, module = self.parameters[columns.name], self.linear.get(columns.name)
@@ -179,11 +194,12 @@ class Jacobian:
         maps = {name: module for name, module in maps.items() if self.parameters.get(name) is module.weight}
         with _taps(list(maps.values())) as taps:
             value = self._outputs(sample).sum()
-        maps = {name: module for name, module in maps.items() if module in taps and taps[module][0].dim() == 2}
-        leaves = [leaf for module in maps.values() for leaf in (module.weight, taps[module][1])]
+        uses = {name: taps[module][0] for name, module in maps.items() if len(taps.get(module, ())) == 1}
+        uses = {name: use for name, use in uses.items() if use.read.dim() == 2}
+        leaves = [leaf for name, use in uses.items() for leaf in (maps[name].weight, use.zeros)]
         grads = iter(_gradients(value, leaves, keep=False))
-        pairs = zip(maps.items(), grads, grads, strict=True)
-        return {name: one for (name, one), whole, left in pairs if _is_outer(whole, left, taps[one][0])}
+        pairs = zip(uses.items(), grads, grads, strict=True)
+        return {name: maps[name] for (name, use), whole, left in pairs if _is_outer(whole, left, use.read)}
 
 
 def check_inputs(name: str, x: Any, like: Tensor | None = None) -> None:
@@ -226,27 +242,35 @@ def tangent_jacobian(model: nn.Module, x: Tensor, *, chunk: int = 1) -> dict[str
     return {columns.name: rows[columns].left for columns in tile}
 
 
-@contextmanager
-def _taps(modules: Sequence[nn.Module]) -> Iterator[dict[nn.Module, tuple[Tensor, Tensor]]]:
-    """Add zeros to the outputs of modules; yield, of those called once, their input and the zeros.
+class Use(NamedTuple):
+    """A use of a linear map: what it read, and zeros that were added to its output.
 
     The derivatives by the zeros are those by the output, which an activation may have overwritten meanwhile.
     """
-    taps: dict[nn.Module, tuple[Tensor, Tensor]] = {}
-    calls: dict[nn.Module, int] = {}
 
-    def tap(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        calls[module] = calls.get(module, 0) + 1
-        zeros = torch.zeros_like(output).requires_grad_()
-        taps[module] = inputs[0].detach().clone(), zeros
-        return output + zeros
+    read: Tensor
+    zeros: Tensor
+
+
+Taps = dict[nn.Module, list[Use]]
+
+
+@contextmanager
+def _taps(modules: Sequence[nn.Module]) -> Iterator[Taps]:
+    """Yield the uses of modules within the block, of those whose input has no name."""
+    taps: Taps = {}
+
+    def tap(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        if not inputs:
+            return None
+        use = Use(inputs[0].detach().clone(), torch.zeros_like(output).requires_grad_())
+        taps.setdefault(module, []).append(use)
+        return output + use.zeros
 
     with ExitStack() as stack:
         for module in modules:
             stack.callback(module.register_forward_hook(tap).remove)
         yield taps
-    for module in [one for one, count in calls.items() if count > 1]:
-        del taps[module]
 
 
 def _gradients(value: Tensor, leaves: Sequence[Tensor], *, keep: bool) -> Sequence[Tensor | None]:

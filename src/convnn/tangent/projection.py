@@ -1,6 +1,7 @@
 """Random projections of gradients, of which only some rows are there at a time."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -53,18 +54,20 @@ class Projection:
     def rows(self, start: int, stop: int, like: Tensor) -> Tensor:
         """Return R from row `start` to row `stop`, in the type and on the device of a tensor."""
         first = start // BLOCK
-        blocks = torch.cat([self._block(number) for number in range(first, -(-stop // BLOCK))])
+        blocks = torch.cat([_block(self, number) for number in range(first, -(-stop // BLOCK))])
         drawn = blocks[start - first * BLOCK : stop - first * BLOCK].to(like)
         return drawn if self.kind == "normal" else 2 * drawn - 1
 
-    def _block(self, number: int) -> Tensor:
-        """Return rows as they were drawn: bits in place of signs."""
-        generator = torch.Generator().manual_seed(derive_seed("projection", self.seed, number) % 2**32)
-        if self.kind == "normal":
-            return torch.randn(BLOCK, self.dim, generator=generator)
-        bytes_ = torch.randint(256, (BLOCK, -(-self.dim // 8)), generator=generator, dtype=torch.uint8)
-        bits = bytes_.unsqueeze(2) >> torch.arange(8, dtype=torch.uint8) & 1  # many times faster than a draw each
-        return bits.flatten(1)[:, : self.dim]
+
+@lru_cache(maxsize=2)  # small parameters share a block
+def _block(projection: Projection, number: int) -> Tensor:
+    """Return rows as they are drawn: bits in place of signs."""
+    generator = torch.Generator().manual_seed(derive_seed("projection", projection.seed, number) % 2**32)
+    if projection.kind == "normal":
+        return torch.randn(BLOCK, projection.dim, generator=generator)
+    bytes_ = torch.randint(256, (BLOCK, -(-projection.dim // 8)), generator=generator, dtype=torch.uint8)
+    bits = bytes_.unsqueeze(2) >> torch.arange(8, dtype=torch.uint8) & 1  # many times faster than a draw each
+    return bits.flatten(1)[:, : projection.dim]
 
 
 @dataclass(frozen=True, eq=False)
