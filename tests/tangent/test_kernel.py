@@ -230,9 +230,7 @@ def test_a_map_that_only_some_samples_use_has_their_gradients_and_several_uses_a
     model, x = Deciding().double(), torch.tensor([[1.0, 1], [2, 0]]).double()
     rows = torch.cat([one.flatten(1) for one in tangent_jacobian(model, x).values()], 1)
     torch.testing.assert_close(tangent_kernel(model, x, kind="trace"), rows @ rows.T)
-    with pytest.raises(
-        UnsupportedError, match=r"uses linear\.weight once for the first sample and 2 times for another"
-    ):
+    with pytest.raises(UnsupportedError, match=r"uses linear\.weight once for the first sample and 2 times for"):
         tangent_kernel(model, torch.tensor([[1.0, 1], [1, 2]]).double())
 
 
