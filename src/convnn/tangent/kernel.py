@@ -137,6 +137,7 @@ def tangent_features(
                     for columns in tile:
                         first = starts[columns.name] + columns.start
                         into[:, outputs] += _project(rows[columns].left, random, first)
+                    del rows  # before the next ones are made
     return features / random.dim**0.5
 
 
@@ -176,6 +177,7 @@ def _kernels(
                     _add(kernels, key, rows[0][columns].gram(rows[-1][columns], full=full))
                     for total, some in zip(squares, rows if normalize else (), strict=False):
                         _add(total, key, some[columns].squares())
+                del rows  # before the next ones are made
     ordered = {name: kernels[name] for name in jacobian.parameters} if kind == "layers" else kernels
     return _cosines(ordered, squares) if normalize else ordered
 
