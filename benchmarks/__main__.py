@@ -26,6 +26,7 @@ from benchmarks.scans import measure_scans
 from benchmarks.search import measure_search
 from benchmarks.sliding import Shape, measure_sliding
 from benchmarks.structured import measure_structured
+from benchmarks.tangent import measure_tangent
 from benchmarks.tokens import Tokens, measure_tokens, measure_vits
 from benchmarks.walks import measure_walks
 
@@ -100,6 +101,7 @@ FULLY: dict[str, Callable[[], Any]] = {
     "caches": lambda: measure_caches((4096, 16384), 512, 60),
     "learners": lambda: measure_learners(50_000, 1, (1000, 3000, 10_000, 50_000), with_memory=True),
     "sliding": lambda: measure_sliding(SLIDING, (1, 3, 5, 7, 9, 13, 17, 23, 31), 5, with_memory=True),
+    "tangent": lambda: measure_tangent(256, 1, with_memory=True),
 }
 """The cases that the page shows."""
 
@@ -124,6 +126,7 @@ QUICKLY: dict[str, Callable[[], Any]] = {
     "caches": lambda: measure_caches((256, 512), 64, 13),
     "learners": lambda: measure_learners(1000, 1, (200, 400), with_memory=False),
     "sliding": lambda: measure_sliding([Shape(2, 2, 1, 16), Shape(4, 4, 4, 9)], (1, 5), 2, with_memory=False),
+    "tangent": lambda: measure_tangent(2, 1, with_memory=False),
 }
 """The same cases on small batches, to check that everything runs and agrees."""
 

@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import learners, scans
+from benchmarks import learners, scans, tangent
 from benchmarks.contestants import Case
 from benchmarks.sliding import reductions_table, sliding_table
 
@@ -33,6 +33,7 @@ def tables(results: dict[str, Any]) -> str:
         "caches": [_caches],
         "learners": [learners.table],
         "sliding": [sliding_table, reductions_table],
+        "tangent": [tangent.table],
     }
     return "\n".join(table(results) for group, makers in parts.items() if group in results for table in makers)
 

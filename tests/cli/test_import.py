@@ -93,6 +93,7 @@ CHECKPOINT_COMMANDS = (
     ["evaluate", "{run}/best.safetensors", "--limit_test", "8"],
     ["neighbors", "{run}/best.safetensors", "--out", "{out}"],
     ["statistics", "{run}/best.safetensors", "--out", "{out}"],
+    ["tangent", "{run}/best.safetensors", "--out", "{out}"],
     ["predict", "{run}/best.safetensors", "cat.png"],
     ["export", "{run}/best.safetensors", "--out", "{out}/network.onnx"],
     ["train", "--resume", "{run}"],

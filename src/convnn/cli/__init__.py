@@ -28,6 +28,7 @@ COMMANDS = {
     "neighbors": "draw the neighbours that each layer chooses, or those of a node",
     "kernels": "draw the kernels of each layer, and their spectra",
     "statistics": "measure the neighbours that each layer chooses, or how far it looks",
+    "tangent": "compare tangent kernels, at the start and after training",
     "sweep": "run a study, which is a set of runs",
     "compare": "compare several runs",
     "graph": "embed the nodes of a graph, or make it smaller",

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from convnn.errors import InputError, check_at_least
+from convnn.ops._transforms import is_transformed
 
 
 class Network(nn.Module):
@@ -50,7 +51,7 @@ class Network(nn.Module):
             raise InputError(f"{kind} of shape {tuple(x.shape)} must be (B, {self.in_channels}, {sides})")
         if not of_sequences:
             self.check_size(x.shape[2], x.shape[3])
-            x = x.contiguous(memory_format=torch.channels_last)  # no layer has to copy
+            x = x if is_transformed() else x.contiguous(memory_format=torch.channels_last)  # no layer has to copy
         return self.forward_head(self.forward_features(x))
 
     def check_size(self, height: int, width: int) -> None:

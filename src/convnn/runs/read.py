@@ -108,7 +108,7 @@ def read_runs(folders: Sequence[Path | str]) -> list[Run]:
     for folder, path in zip(folders, paths, strict=True):
         if paths.count(path) > 1:
             raise InputError(f"run '{folder}' is given twice")
-    return [read_run(folder, name) for folder, name in zip(folders, _distinct_names(paths), strict=True)]
+    return [read_run(folder, name) for folder, name in zip(folders, distinct_names(paths), strict=True)]
 
 
 def figure_name(runs: Sequence[Run]) -> str:
@@ -121,7 +121,7 @@ def validation_parts(runs: Sequence[Run]) -> str:
     return " or ".join(sorted({run.validation_part for run in runs}, reverse=True)) or "test"
 
 
-def _distinct_names(paths: Sequence[Path]) -> list[str]:
+def distinct_names(paths: Sequence[Path]) -> list[str]:
     """Return the shortest ends that distinguish the paths."""
     names = []
     for path in paths:

@@ -14,6 +14,9 @@ from convnn.viz.neighbors.sheet import draw_neighbors
 from convnn.viz.statistics.measure import LayerStatistics, neighbor_statistics
 from convnn.viz.statistics.plot import draw_statistics
 from convnn.viz.statistics.shape_bias import ShapeBias, shape_bias
+from convnn.viz.tangents.attribution import draw_attribution
+from convnn.viz.tangents.plot import draw_tangents
+from convnn.viz.tangents.table import TangentRun
 from convnn.viz.text import draw_text
 
 __all__ = [
@@ -23,7 +26,9 @@ __all__ = [
     "LayerNeighbors",
     "LayerStatistics",
     "ShapeBias",
+    "TangentRun",
     "choose_queries",
+    "draw_attribution",
     "draw_comparison",
     "draw_curves",
     "draw_fields",
@@ -31,6 +36,7 @@ __all__ = [
     "draw_kernels",
     "draw_neighbors",
     "draw_statistics",
+    "draw_tangents",
     "draw_text",
     "field_sides",
     "find_kernels",

@@ -24,6 +24,9 @@ INK = "#262626"
 FAINT = "#8c8c8c"
 HAIRLINE = "#ececec"
 
+INKS = {INK: "var(--ink)", FAINT: "var(--faint)", HAIRLINE: "var(--line)", "#ffffff": "var(--paper)"}
+"""Colours of a picture that follow a page's light or dark scheme."""
+
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """The palette of Okabe and Ito, without yellow and black, which do not show on white or on black."""
 
@@ -93,6 +96,13 @@ def svg_text(figure: Figure) -> str:
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     drawing = text.getvalue()
     return drawing[drawing.index("<svg") :]
+
+
+def themed(svg: str) -> str:
+    """Let the colours of a picture follow the light or dark scheme of its page."""
+    for color, variable in INKS.items():
+        svg = svg.replace(f": {color}", f": {variable}")  # in a style
+    return svg
 
 
 def rank_colors(count: int) -> ListedColormap:

@@ -6,14 +6,11 @@ from importlib.resources import files
 from string import Template
 
 from convnn.runs import Run
-from convnn.viz._figure import FAINT, HAIRLINE, INK, own_style, svg_text
+from convnn.viz._figure import own_style, svg_text, themed
 from convnn.viz._sorted import Column, body_cell, head_cell, sorted_script, sorted_style
 from convnn.viz.compare.plot import comparison_figure, stroke_of
 from convnn.viz.compare.table import comparison
 from convnn.words import counted
-
-INKS = {INK: "var(--ink)", FAINT: "var(--faint)", HAIRLINE: "var(--line)", "#ffffff": "var(--paper)"}
-"""Colours of a picture that follow the page's light or dark scheme."""
 
 
 @own_style()
@@ -25,8 +22,8 @@ def comparison_page(runs: Sequence[Run], against: str | None = None) -> str:
         style=sorted_style(),
         script=sorted_script(),
         title=f"Comparison of {_counted(runs)}",
-        curves=_themed(svg_text(comparison_figure(runs))),
-        narrow=_themed(svg_text(comparison_figure(runs, is_narrow=True))),
+        curves=themed(svg_text(comparison_figure(runs))),
+        narrow=themed(svg_text(comparison_figure(runs, is_narrow=True))),
         head="".join(map(head_cell, columns)),
         rows="\n".join(_row(columns, number) for number in range(len(runs))),
     )
@@ -36,12 +33,6 @@ def _counted(runs: Sequence[Run]) -> str:
     """Return the number of runs, or of settings and of the runs that are averaged."""
     repeats = sum(len(run.repeats) for run in runs)
     return counted(len(runs), "run") if not repeats else f"{counted(len(runs), 'setting')}, {counted(repeats, 'run')}"
-
-
-def _themed(svg: str) -> str:
-    for color, variable in INKS.items():
-        svg = svg.replace(f": {color}", f": {variable}")  # in a style
-    return svg
 
 
 def _row(columns: Sequence[Column], number: int) -> str:

@@ -1,0 +1,1 @@
+"""Tangent kernels in pictures, tables and on a page."""
