@@ -170,3 +170,15 @@ Deferred(
 Deferred("spectra.decomposition", "PDFBases")
 Deferred("spectra.decomposition", "filtered_sum", nodes=None)
 Deferred("spectra.pair_bases", "pdf_bases", **_OF_BASES)
+Deferred("spectra.low_pass", "LowPassFilter")
+Deferred(
+    "spectra.low_pass",
+    "LCFN",
+    dim=64,
+    num_layers=1,
+    user_frequencies=100,
+    item_frequencies=50,
+    weigh_hyperedges=False,
+)
+Deferred("spectra.low_pass", "hypergraph_bases", weighted=False)
+Deferred("spectra.low_pass", "hypergraph_roots", weighted=False)

@@ -124,6 +124,7 @@ _register(
 )
 # What has no --layer.
 Deferred("sums.propagation", "propagations", edge_weight=None, hops=2, loops=1.0)
+Deferred("_user_items", "UserItemEmbeddings", dim=64, std=0.1)
 Deferred("sums.light_gcn", "LightGCN", dim=64, num_layers=3, keep_prob=1.0)
 Deferred("sums.generalized", "generalized_aggregation", **_GENERALIZED)
 Deferred(
