@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convnn.errors import InputError, check_at_least, check_not_negative
+from convnn.ops.edges import edge_rows
 from convnn.ops.ragged import check_edges
 
 
@@ -135,13 +136,7 @@ def interaction_mask(interactions: Tensor, users: Tensor, num_users: int, num_it
     _checked(interactions, num_users, num_items)
     if users.numel() and not 0 <= int(users.min()) <= int(users.max()) < num_users:
         raise InputError(f"users from {users.min()} to {users.max()} must lie between 0 and {num_users - 1}")
-    different, row_of = users.unique(return_inverse=True)
-    place = users.new_full((num_users,), -1)
-    place[different] = torch.arange(different.shape[0], device=users.device)
-    rows = place[interactions[0]]
-    mask = torch.zeros(different.shape[0], num_items, dtype=torch.bool, device=users.device)
-    mask[rows[rows >= 0], interactions[1][rows >= 0]] = True
-    return mask[row_of]
+    return edge_rows(interactions, users, (num_users, num_items))
 
 
 def recall(ranked: Tensor, relevant: Tensor) -> float:

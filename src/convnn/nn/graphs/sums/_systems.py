@@ -3,12 +3,14 @@
 from functools import partial
 
 from convnn.nn.graphs import _family  # noqa: F401
-from convnn.nn.graphs._deferred import Deferred
+from convnn.nn.graphs._deferred import Deferred, DeferredPlain
 from convnn.nn.registry import register_layer
 from convnn.systems import PUBLISHED, System
 
 _fact = partial(System, family="graphs")
 _register = partial(register_layer, reads="graphs")
+
+_of_choices = partial(register_layer, reads="interactions", fixed=("dim", "std"))
 
 _LEARNED = {"learn": False, "channels": 1}
 _GENERALIZED = {
@@ -122,10 +124,35 @@ _register(
         where="convnn.nn.graphs.HGNNConv convnn.nn.graphs.HGNN convnn.nn.graphs.knn_hypergraph",
     ),
 )
+_of_choices(
+    "LightGCN",
+    DeferredPlain("sums.light_gcn", "LightGCN", dim=64, num_layers=3, keep_prob=1.0),
+    "all users and items within L interactions, weighed by their degrees and summed; the mean over all depths (LGC)",
+)
+_of_choices(
+    "UltraGCN",
+    DeferredPlain("sums.ultra_gcn", "UltraGCN", dim=64, std=0.01),
+    _fact(
+        number=57,
+        name="UltraGCN",
+        published="UltraGCN",
+        when="recommendation on large graphs, where propagation is the cost",
+        selects="the items that a user chose, and the K items chosen together with each of them most often",
+        weighs="in closed form by the degrees, as infinitely many layers would",
+        aggregates="nothing: neighbours enter the loss, which pulls a user to them",
+        paper="arXiv 2110.15114",
+        checked=f"{PUBLISHED}, of constants, neighbours, loss and ranking; the limit of GCN of PyTorch Geometric",
+        where="convnn.nn.graphs.UltraGCN convnn.objectives.infinite_layers.infinite_layers"
+        " convnn.objectives.infinite_layers.ultra_loss",
+    ),
+)
+_of_choices(
+    "MF",
+    DeferredPlain("_user_items", "UserItemEmbeddings", dim=64, std=0.1),
+    "matrix factorisation: no neighbours, an embedding for each user and each item",
+)
 # What has no --layer.
 Deferred("sums.propagation", "propagations", edge_weight=None, hops=2, loops=1.0)
-Deferred("_user_items", "UserItemEmbeddings", dim=64, std=0.1)
-Deferred("sums.light_gcn", "LightGCN", dim=64, num_layers=3, keep_prob=1.0)
 Deferred("sums.generalized", "generalized_aggregation", **_GENERALIZED)
 Deferred(
     "sums.deeper_gcn",
