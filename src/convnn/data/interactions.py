@@ -10,9 +10,9 @@ from torch import Tensor
 from convnn.data.epochs import EpochLoader, LoaderSettings
 from convnn.data.interaction_files import Pair, find_parts, number_names, read_pairs
 from convnn.data.interface import Batch, LabelledData
-from convnn.data.options import Options
+from convnn.data.options import INTERACTION_SETS, Options
 from convnn.data.seeds import make_generator
-from convnn.errors import InputError
+from convnn.errors import InputError, check_choice
 from convnn.nn.graphs.batch import InteractionBatch
 from convnn.ops.edges import edge_rows
 
@@ -130,8 +130,9 @@ def read_interactions(name: str, data_path: Path | str = "./Data", split: int = 
         split: seed of that drawing, and of the hidden groups.
 
     Raises:
-        InputError: files are missing or have bad lines, or nothing is left to train or test.
+        InputError: the name is unknown, files are missing or have bad lines, or nothing is left to train or test.
     """
+    check_choice("dataset", name, INTERACTION_SETS)
     if name == "hidden_groups":
         train, test = hidden_groups(split)
         names = tuple(map(str, range(GROUP_USERS))), tuple(map(str, range(GROUP_ITEMS)))
