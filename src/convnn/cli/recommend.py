@@ -22,17 +22,19 @@ from convnn.words import counted
 FLAGS = ("imports", "dataset", "data_path", "split")
 
 
-class HandedOn(Parser):
-    """A parser of whatever follows, which another command reads."""
+class TaskParser(Parser):
+    """The parser of a task; what follows `train` is for another command, which reads it."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Keep the words as they are."""
-        return argparse.Namespace(words=list(args)), []
+        """Parse as any other, or keep the words as they are."""
+        if self.prog.endswith(" train"):
+            return argparse.Namespace(words=list(args)), []
+        return super().parse_known_args(args, namespace)
 
 
 def add_flags(parser: Parser) -> None:
     """Add the three tasks to a parser."""
-    tasks = parser.add_subparsers(title="tasks", metavar="TASK", dest="task", required=True, parser_class=_parser_of)
+    tasks = parser.add_subparsers(title="tasks", metavar="TASK", dest="task", required=True, parser_class=TaskParser)
     tasks.add_parser("train", add_help=False, help="train one: the flags of convnn train, with --model recommender")
     measured = tasks.add_parser("evaluate", help="measure the items that it would suggest")
     add_checkpoint(measured)
@@ -51,11 +53,6 @@ def add_flags(parser: Parser) -> None:
     for task in (measured, suggested):
         add_json_flag(task)
         add_config_flags(task, only=FLAGS)
-
-
-def _parser_of(**settings: Any) -> Parser:
-    """Return the parser of a task; what follows `train` is for another command."""
-    return (HandedOn if "add_help" in settings else Parser)(**settings)
 
 
 def run(args: argparse.Namespace, console: Console) -> None:

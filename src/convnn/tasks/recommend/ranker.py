@@ -127,8 +127,9 @@ class Ranker:
         """Return the best items (B, k) of users: of as many more as the most that one of them has."""
         items = self.items.shape[0]
         most = min(items, k + int(self._counts[users].max()))
-        how = {} if recall is None else {"method": "clustered", "recall": recall}
-        found = select.nearest(self.users[users][None], self.items[None], most, metric="matmul", **how).indices[0]
+        method = "exact" if recall is None else "clustered"
+        vectors = self.users[users][None], self.items[None]
+        found = select.nearest(*vectors, most, metric="matmul", method=method, recall=recall).indices[0]
         pairs = users[:, None] * items + found
         place = torch.searchsorted(self._keys, pairs).clamp_max(max(len(self._keys) - 1, 0))
         is_known = self._keys[place] == pairs if len(self._keys) else torch.zeros_like(pairs, dtype=torch.bool)

@@ -23,9 +23,10 @@ def make_objective(network: Network, config: TrainConfig, data: LabelledData) ->
         InputError: the objective is for other inputs, or needs a network of another form.
     """
     if isinstance(network, Recommender):
-        if config.distill is not None or config.objective not in OF_CHOICES:
-            what = f"distill={config.distill}" if config.distill is not None else f"objective={config.objective}"
-            raise InputError(f"--{what} does not rank items; --model={config.model} learns by --objective bpr or ultra")
+        if config.objective not in OF_CHOICES:
+            raise InputError(
+                f"--objective={config.objective} does not rank items; --model={config.model} learns by bpr or ultra"
+            )
         return RANKINGS[config.objective](network, config, data)
     if config.objective in OF_CHOICES:
         raise InputError(

@@ -51,16 +51,14 @@ _register(
     "LGC",
     Deferred("sums.propagation", "LGC", hops=3),
     _fact(
-        number=81,
-        name="LightGCN",
-        published="LightGCN",
-        when="embeddings of users and items; as a layer, SGC that keeps what is near",
+        name="Light graph convolution",
+        when="SGC that keeps what is near: LightGCN's propagation as a layer",
         selects="the nodes within L hops",
         weighs="by the degrees, D^-1/2 A D^-1/2",
-        aggregates="a sum, L times, and the mean over all depths",
+        aggregates="a sum, L times, and the mean over all depths, then one linear map",
         paper="arXiv 2002.02126",
-        checked=f"{PUBLISHED}, of embeddings, loss and ranking; LightGCN of PyTorch Geometric; dense matrices",
-        where="convnn.nn.graphs.LGC convnn.nn.graphs.LightGCN convnn.objectives.ranking.bpr_loss",
+        checked="LGConv of PyTorch Geometric; dense matrices",
+        where="convnn.nn.graphs.LGC",
     ),
 )
 _register(
@@ -127,7 +125,18 @@ _register(
 _of_choices(
     "LightGCN",
     DeferredPlain("sums.light_gcn", "LightGCN", dim=64, num_layers=3, keep_prob=1.0),
-    "all users and items within L interactions, weighed by their degrees and summed; the mean over all depths (LGC)",
+    _fact(
+        number=81,
+        name="LightGCN",
+        published="LightGCN",
+        when="embeddings of users and items for recommendation",
+        selects="the users and items within L interactions",
+        weighs="by the degrees, D^-1/2 A D^-1/2",
+        aggregates="a sum, L times, and the mean over all depths",
+        paper="arXiv 2002.02126",
+        checked=f"{PUBLISHED}, of embeddings, loss and ranking; LightGCN of PyTorch Geometric; dense matrices",
+        where="convnn.nn.graphs.LightGCN convnn.objectives.ranking.bpr_loss",
+    ),
 )
 _of_choices(
     "UltraGCN",
@@ -149,7 +158,16 @@ _of_choices(
 _of_choices(
     "MF",
     DeferredPlain("_user_items", "UserItemEmbeddings", dim=64, std=0.1),
-    "matrix factorisation: no neighbours, an embedding for each user and each item",
+    _fact(
+        name="Matrix factorisation",
+        when="what recommenders on graphs are compared with",
+        selects="nobody: each user and item has a vector of its own",
+        weighs="equally",
+        aggregates="nothing",
+        paper="arXiv 1205.2618",
+        checked="LightGCN without layers",
+        where="convnn.nn.graphs.UserItemEmbeddings",
+    ),
 )
 # What has no --layer.
 Deferred("sums.propagation", "propagations", edge_weight=None, hops=2, loops=1.0)
