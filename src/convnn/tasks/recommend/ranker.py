@@ -62,7 +62,8 @@ class Ranker:
     def of(cls, network: Recommender, edge_index: Tensor) -> "Ranker":
         """Return that of a trained network and the interactions (2, E) it was trained on."""
         with torch.no_grad(), evaluating(network):
-            return cls(*network.encoder(edge_index), edge_index)
+            users, items = network.encoder(edge_index)
+        return cls(users, items, edge_index)
 
     def suggest(self, users: Tensor, k: int, *, recall: float | None = None) -> Tensor:
         """Return the k items (B, k) with the highest scores that each user does not have, best first.

@@ -52,6 +52,7 @@ _register(
     Deferred("sums.propagation", "LGC", hops=3),
     _fact(
         name="Light graph convolution",
+        published="LGConv",
         when="SGC that keeps what is near: LightGCN's propagation as a layer",
         selects="the nodes within L hops",
         weighs="by the degrees, D^-1/2 A D^-1/2",
@@ -160,6 +161,7 @@ _of_choices(
     DeferredPlain("_user_items", "UserItemEmbeddings", dim=64, std=0.1),
     _fact(
         name="Matrix factorisation",
+        published="BPR-MF",
         when="what recommenders on graphs are compared with",
         selects="nobody: each user and item has a vector of its own",
         weighs="equally",
