@@ -1,39 +1,39 @@
 """Short training of recommenders on users and items with hidden groups."""
 
+from collections.abc import Callable
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from claims._nodes import descend
+from convnn.data.interactions import hidden_groups
 from convnn.objectives import ranking
 from convnn.ops import select
 
 USERS, ITEMS = 300, 240
 
+Loss = Callable[[nn.Module, Tensor], Tensor]
+"""Function of a recommender and the interactions (2, E) of training."""
 
-def recall(make, seed: int, steps: int) -> float:
-    """Train a recommender for (users, items) by steps of 1,024 triples; return its recall at 20, in percent."""
-    train, test = choices(seed)
+
+def ranking_loss(model: nn.Module, train: Tensor, decay: float = 1e-4) -> Tensor:
+    """Draw 1,024 triples and return the loss of ranking them."""
+    users, chosen, other = ranking.sample_triples(train, USERS, ITEMS, 1024)
+    of_users, of_items = model(train)
+    scores = [(of_users[users] * of_items[items]).sum(1) for items in (chosen, other)]
+    return ranking.bpr_loss(*scores, [model.users(users), model.items(chosen), model.items(other)], decay=decay)
+
+
+def recall(make, seed: int, steps: int, loss: Loss = ranking_loss, lr: float = 0.005) -> float:
+    """Train a recommender for (users, items); return its recall at 20, in percent."""
+    train, _ = hidden_groups(seed)
     torch.manual_seed(seed)
     model = make(USERS, ITEMS)
+    descend(model, lambda: loss(model, train), steps=steps, lr=lr)
+    return recall_of(*model(train), seed)
 
-    def loss() -> Tensor:
-        users, chosen, other = ranking.sample_triples(train, USERS, ITEMS, 1024)
-        of_users, of_items = model(train)
-        scores = [(of_users[users] * of_items[items]).sum(1) for items in (chosen, other)]
-        return ranking.bpr_loss(*scores, [model.users(users), model.items(chosen), model.items(other)])
 
-    descend(model, loss, steps=steps, lr=0.005)
-    of_users, of_items = model(train)
-    masks = [ranking.interaction_mask(pairs, torch.arange(USERS), USERS, ITEMS) for pairs in (train, test)]
+def recall_of(of_users: Tensor, of_items: Tensor, seed: int) -> float:
+    """Return the recall at 20 of vectors whose inner products are scores, in percent."""
+    masks = [ranking.interaction_mask(pairs, torch.arange(USERS), USERS, ITEMS) for pairs in hidden_groups(seed)]
     return 100 * ranking.recall(select.highest(of_users @ of_items.T, 20, excluded=masks[0]), masks[1])
-
-
-def choices(seed: int) -> tuple[Tensor, Tensor]:
-    """Draw the interactions (2, E) for training and for the test."""
-    generator = torch.Generator().manual_seed(seed)
-    of_user, of_item = (torch.randint(8, (count,), generator=generator) for count in (USERS, ITEMS))
-    likely = (torch.rand(ITEMS, generator=generator).square() + 0.1) * torch.where(
-        of_user.unsqueeze(1) == of_item, 1.0, 0.06
-    )
-    parts = likely.multinomial(12, generator=generator).split([8, 4], 1)
-    return tuple(torch.stack([torch.arange(USERS).repeat_interleave(len(p.T)), p.flatten()]) for p in parts)

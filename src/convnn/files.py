@@ -1,14 +1,16 @@
-"""Files that are complete or absent, and paths of arguments."""
+"""Files that are complete or absent, their bad lines, and paths of arguments."""
 
 import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from convnn.errors import InputError, OutputError
+from convnn.words import counted
 
 UNFINISHED = ".part"
 """Suffix of files that are being written; a killed process leaves one behind."""
@@ -128,3 +130,31 @@ def _if_supported() -> Iterator[None]:
     except OSError as error:
         if error.errno not in UNSUPPORTED_ERRNOS:
             raise
+
+
+@dataclass(frozen=True)
+class BadLine:
+    """A line of a text file that is not what it should be.
+
+    Attributes:
+        number: of the line, from 1.
+        reason: what is wrong with it.
+    """
+
+    number: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"line {self.number:,}: {self.reason}"
+
+
+def refuse_bad_lines(path: Path, bad: Sequence[BadLine]) -> None:
+    """Refuse a file with bad lines.
+
+    Raises:
+        InputError: there are some; the message has the first three.
+    """
+    if bad:
+        first = "; ".join(map(str, bad[:3]))
+        more = f"; and {len(bad) - 3:,} more" if len(bad) > 3 else ""
+        raise InputError(f"'{path}' has {counted(len(bad), 'bad line')}: {first}{more}")

@@ -184,6 +184,7 @@ NO_PATHS = (
     "grid_range",
     *("ego_sizes", "aggr", "context_aggr", "aggregators", "scalers", "exponents"),
     *("distill", "distill_weights", "distill_exponents", "distill_layers", "drop_edges", "drop_features"),
+    "choice_weights",
 )
 
 

@@ -7,8 +7,11 @@ from convnn.errors import InputError
 def test_data_set_names():
     made = ("sequential_digits", "sequential_cifar10", "adding", "waveforms")
     graphs = ("Cora", "CiteSeer", "texas", "cornell", "wisconsin", "MUTAG", "PROTEINS", "sbm", "digits-graph", "karate")
-    assert DATASETS[: -len(graphs)] == ("cifar10", "cifar100", "imagenet", "imagefolder", "digits", *made)
-    assert set(DATASETS[-len(graphs) :]) == set(graphs)
+    interactions = ("hidden_groups", "lastfm", "interactions")
+    assert DATASETS[-len(interactions) :] == interactions
+    others = DATASETS[: -len(interactions)]
+    assert others[: -len(graphs)] == ("cifar10", "cifar100", "imagenet", "imagefolder", "digits", *made)
+    assert set(others[-len(graphs) :]) == set(graphs)
 
 
 def test_an_unknown_data_set_is_named_with_the_nearest():

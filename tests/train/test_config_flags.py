@@ -91,7 +91,9 @@ def test_what_a_run_reads(given: dict[str, str], read: str, unread: str) -> None
 
 
 def test_settings_are_all_that_layers_and_networks_read() -> None:
-    of_layers = {name for entry in LAYERS.values() for name in entry.settings if entry.reads != "graphs"}
+    of_layers = {
+        name for entry in LAYERS.values() for name in entry.settings if entry.reads not in ("graphs", "interactions")
+    }
     of_graphs = {name for entry in LAYERS.values() for name in entry.settings} - of_layers  # some of them have a flag
     of_networks = {name for model in [*list_models(), "torchvision:resnet18"] for name in model_settings(model)}
     # The backend belongs to the machine; the others are no published flags.
@@ -108,9 +110,9 @@ def test_settings_are_all_that_layers_and_networks_read() -> None:
 
 
 def test_defaults_of_layers_are_those_of_the_flags() -> None:
-    models = {"maps": "vgg11", "tokens": "vit"}
+    models = {"maps": "vgg11", "tokens": "vit", "interactions": "recommender"}
     for layer, entry in LAYERS.items():
-        for on in [entry.reads] if entry.reads in models else models:
+        for on in [entry.reads] if entry.reads in models else ("maps", "tokens"):
             config = TrainConfig(model=models[on], layer=layer)
             for name, default in entry_for(layer, on).settings.items():
                 if hasattr(config, name) and name not in model_settings(models[on]):

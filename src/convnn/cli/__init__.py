@@ -31,6 +31,7 @@ COMMANDS = {
     "tangent": "compare tangent kernels, at the start and after training",
     "sweep": "run a study, which is a set of runs",
     "compare": "compare several runs",
+    "recommend": "train a recommender, measure it, or suggest items",
     "graph": "embed the nodes of a graph, or make it smaller",
     "bench": "judge and time kernels",
     "export": "export a network to other runtimes or the Hugging Face hub",

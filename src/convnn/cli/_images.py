@@ -10,6 +10,7 @@ from convnn.cli._parser import Parser
 from convnn.data import (
     FITS,
     GRAPH_SETS,
+    INTERACTION_SETS,
     RASTERS,
     READERS,
     REGRESSIONS,
@@ -56,9 +57,14 @@ def check_criterion(config: TrainConfig) -> None:
             f"--criterion={config.criterion} is for classes, but --dataset={config.dataset} has numbers to predict;"
             " leave it out, or give MSE"
         )
+    if config.dataset in INTERACTION_SETS and config.criterion != "CrossEntropy":
+        raise InputError(
+            f"--criterion={config.criterion} is for one class of a sample, but users of --dataset={config.dataset} have"
+            " several items; leave it out"
+        )
 
 
-SETS_OF = {"sequences": (*RASTERS, *SIGNALS), "graphs": tuple(GRAPH_SETS)}
+SETS_OF = {"sequences": (*RASTERS, *SIGNALS), "graphs": tuple(GRAPH_SETS), "interactions": INTERACTION_SETS}
 """Data sets by what they have; all others have images."""
 
 
@@ -66,7 +72,7 @@ def check_inputs(config: TrainConfig) -> None:
     """Refuse a network that cannot read what the data set has.
 
     Raises:
-        InputError: one has images and the other sequences or graphs; the message names both and what would fit.
+        InputError: they are of different kinds; the message names both and what would fit.
     """
     reads = kind_read(config.model)
     has = next((kind for kind, names in SETS_OF.items() if config.dataset in names), "images")
@@ -80,7 +86,7 @@ def check_inputs(config: TrainConfig) -> None:
 
 
 def kind_read(model: str) -> str:
-    """Return what a network reads: "images", "sequences" or "graphs"."""
+    """Return what a network reads: "images", "sequences", "graphs" or "interactions"."""
     reads = reads_of(model)
     return reads if reads in SETS_OF else "images"
 
@@ -115,7 +121,7 @@ def remembered_data(recipe: Recipe, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a checkpoint knows of its data, unless flags say otherwise: the set, its settings, and its folder."""
     if given.get("dataset", recipe.dataset) != recipe.dataset:
         return {}
-    is_there = bool(recipe.data_path) and "data_path" not in given and Path(recipe.data_path).is_dir()
+    is_there = bool(recipe.data_path) and "data_path" not in given and Path(recipe.data_path).exists()
     settings = {name: value for name, value in recipe.data_settings.items() if name not in given}
     return settings | {"dataset": recipe.dataset} | ({"data_path": recipe.data_path} if is_there else {})
 

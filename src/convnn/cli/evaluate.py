@@ -88,7 +88,8 @@ def evaluate_network(
         facts = {"model": recipe.model, "layer": recipe.layer, "epoch": recipe.epoch, "dataset": config.dataset}
         counts = {"part": part.name, f"{part.kind}s": part.loader.num_samples}
         found = scores._asdict()
-        print_json(console, facts | counts | found | found.pop("measures"))
+        measures = found.pop("measures")
+        print_json(console, facts | counts | found | measures)
         return
     images = f"{counted(part.loader.num_samples, part.kind)} of {config.dataset}"
     images += "" if part.name == "test" else f" ({part.name})"
@@ -109,7 +110,13 @@ def probe_network(
     *,
     as_json: bool = False,
 ) -> None:
-    """Print the accuracy of a probe on the features of a network, learned on the train part of the data set."""
+    """Print the accuracy of a probe on the features of a network, learned on the train part of the data set.
+
+    Raises:
+        InputError: the network ranks items; users have no classes.
+    """
+    if kind_of(recipe.input_shape) == "interaction":
+        raise InputError(f"--by={kind} is for classes, but --model={recipe.model} ranks items for users; leave it out")
     data, part = load_data_like(recipe, config), load_part_like(recipe, config, part_name)
     accuracy = probe_accuracy(network.to(find_device(config.device)), kind, data.train, part.loader)
     if as_json:
@@ -182,7 +189,7 @@ def check_like(recipe: Recipe, config: TrainConfig, classes: tuple[str, ...], in
 
 def _side(recipe: Recipe) -> int | None:
     """Return the side to which images are resized, of images or of those that become sequences."""
-    if len(recipe.input_shape) < 3:
+    if len(recipe.input_shape) != 3:
         return typing.cast("int | None", recipe.data_settings.get("resize"))
     _, height, width = recipe.input_shape
     return height if height == width else None

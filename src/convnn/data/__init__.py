@@ -1,14 +1,16 @@
 from convnn.data.graphs import GraphData, list_graph_datasets, load_graph
 from convnn.data.images import FITS, denormalise, load_image
+from convnn.data.interactions import Interactions, read_interactions
 from convnn.data.interface import Batch, LabelledData, LabelledPart, Loader, example_of, kind_of
 from convnn.data.load import DATASETS, load_data, load_part
-from convnn.data.options import GRAPH_SETS, ON_BAD_IMAGE, RASTERS, READERS, REGRESSIONS, SIGNALS
+from convnn.data.options import GRAPH_SETS, INTERACTION_SETS, ON_BAD_IMAGE, RASTERS, READERS, REGRESSIONS, SIGNALS
 from convnn.data.sources import KNOWN_SHAPES
 
 __all__ = [
     "DATASETS",
     "FITS",
     "GRAPH_SETS",
+    "INTERACTION_SETS",
     "KNOWN_SHAPES",
     "ON_BAD_IMAGE",
     "RASTERS",
@@ -17,6 +19,7 @@ __all__ = [
     "SIGNALS",
     "Batch",
     "GraphData",
+    "Interactions",
     "LabelledData",
     "LabelledPart",
     "Loader",
@@ -28,4 +31,5 @@ __all__ = [
     "load_graph",
     "load_image",
     "load_part",
+    "read_interactions",
 ]

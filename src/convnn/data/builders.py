@@ -10,9 +10,10 @@ from torch import Tensor
 
 from convnn.data.augment import flip_and_crop, random_crop
 from convnn.data.images import BrokenImageError, Size, fit_picture, read_image
+from convnn.data.interactions import build_interactions
 from convnn.data.interface import LabelledData, LabelledPart
 from convnn.data.labelled_graphs import build_graphs
-from convnn.data.options import GRAPH_SETS, RASTERS, REGRESSIONS, Options, Statistics
+from convnn.data.options import GRAPH_SETS, INTERACTION_SETS, RASTERS, REGRESSIONS, Options, Statistics
 from convnn.data.sequences import (
     ADDING_LENGTH,
     MISSING,
@@ -91,7 +92,10 @@ def build_part(options: Options, part: str) -> LabelledPart:
     if options.name not in ("imagenet", "imagefolder"):
         data = BUILDERS[options.name](options)
         check_choice("part", part, data.parts)
-        return LabelledPart(part, data.parts[part], data.classes, data.input_shape, data.kind, data.task)
+        if data.task == "ranking" and part == "train":
+            raise InputError(f"part='train' of dataset={options.name!r} is what scores leave out; evaluate test")
+        kind = "user" if data.task == "ranking" else data.kind
+        return LabelledPart(part, data.parts[part], data.classes, data.input_shape, kind, data.task)
     options = _imagenet_options(options) if options.name == "imagenet" else options
     check_choice("part", part, ("train", "val", "test"))
     source = read_image_folder(options.data_path, only=part)
@@ -110,6 +114,7 @@ BUILDERS: dict[str, Callable[[Options], LabelledData]] = {
     "adding": build_adding,
     "waveforms": build_waveforms,
     **dict.fromkeys(GRAPH_SETS, build_graphs),
+    **dict.fromkeys(INTERACTION_SETS, build_interactions),
 }
 
 

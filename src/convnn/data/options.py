@@ -36,13 +36,16 @@ FOLDED_GRAPHS = ("MUTAG", "PROTEINS")
 GRAPH_SETS = {name: name for name in (*WORD_GRAPHS, *FOLDED_GRAPHS, "karate", "sbm")} | {"digits-graph": "digits"}
 """Data sets of graphs, with their names in `load_graph`."""
 
+INTERACTION_SETS = ("hidden_groups", "lastfm", "interactions")
+"""Data sets of what users chose, in which items are ranked for each user."""
+
 READERS = {
     "permuted": RASTERS,
     "subsample": (*RASTERS, "waveforms"),
     "average": RASTERS,
     "length": SIGNALS,
     "missing": ("waveforms",),
-    "split": (*DIRECTED_GRAPHS, *FOLDED_GRAPHS, *DRAWN_GRAPHS),
+    "split": (*DIRECTED_GRAPHS, *FOLDED_GRAPHS, *DRAWN_GRAPHS, "hidden_groups", "interactions"),
     "scale_rows": WORD_GRAPHS,
     "undirected": DIRECTED_GRAPHS,
 }
@@ -116,8 +119,8 @@ class Options:
                     f"{name}={value!r} is for {', '.join(readers)}; dataset={self.name!r} does not read it"
                 )
         for name, nothing in OF_IMAGES.items():
-            if (value := getattr(self, name)) != nothing and self.name in (*SIGNALS, *GRAPH_SETS):
-                has = "signals" if self.name in SIGNALS else "graphs"
+            if (value := getattr(self, name)) != nothing and self.name in (*SIGNALS, *GRAPH_SETS, *INTERACTION_SETS):
+                has = "signals" if self.name in SIGNALS else "graphs" if self.name in GRAPH_SETS else "interactions"
                 raise InputError(f"{name}={value!r} changes images; dataset={self.name!r} has {has}, so leave it out")
 
     @property

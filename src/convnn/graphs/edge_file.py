@@ -11,28 +11,13 @@ import torch
 from torch import Tensor
 
 from convnn.errors import InputError
+from convnn.files import BadLine, refuse_bad_lines
 from convnn.words import counted
 
 BLOCK = 1 << 24  # bytes read at once
 SEPARATOR = re.compile(r"[,;\s]+")
 SPARSEST = 1000  # nodes for each edge: beyond that they are numbered otherwise
 LARGEST = 1 << 53  # numbers up to it are exact in float64
-
-
-@dataclass(frozen=True)
-class BadLine:
-    """A line that is no edge.
-
-    Attributes:
-        number: of the line, from 1.
-        reason: what is wrong with it.
-    """
-
-    number: int
-    reason: str
-
-    def __str__(self) -> str:
-        return f"line {self.number:,}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -60,10 +45,7 @@ class EdgeFile:
         Raises:
             InputError: there are some; the message has the first three.
         """
-        if self.bad:
-            first = "; ".join(map(str, self.bad[:3]))
-            more = f"; and {len(self.bad) - 3:,} more" if len(self.bad) > 3 else ""
-            raise InputError(f"'{path}' has {counted(len(self.bad), 'bad line')}: {first}{more}")
+        refuse_bad_lines(path, self.bad)
 
 
 def read_edges(path: Path, told: Callable[[int, int], None] = lambda *_: None) -> EdgeFile:

@@ -12,6 +12,7 @@ COMMANDS = {
     "image": ("convnn predict FOLDER cat.jpg", "convnn neighbors FOLDER cat.jpg"),
     "sequence": ("convnn evaluate FOLDER",),
     "graph": ("convnn evaluate FOLDER", "convnn predict FOLDER 0", "convnn neighbors FOLDER --index 0"),
+    "interaction": ("convnn evaluate FOLDER",),
 }
 """What can be done with a network in a terminal, by what it reads."""
 
@@ -86,7 +87,7 @@ def model_card(network: Network, recipe: Recipe, *, license: str | None = None) 
         paper=PAPER,
         table="\n".join(f"| {name} | {_cell(value)} |" for name, value in rows.items()),
         inputs=inputs,
-        name="graph" if kind == "graph" else "images",
+        name={"graph": "graph", "interaction": "interactions"}.get(kind, "images"),
         commands="\n".join(COMMANDS[kind]),
         settings="\n".join(f"- `{name}`: {value!r}" for name, value in settings_read(recipe).items()),
     )
@@ -133,6 +134,9 @@ def _inputs(recipe: Recipe) -> str:
     """Describe what the network reads."""
     if kind_of(recipe.input_shape) == "graph":
         return f"a convnn.nn.graphs.batch.GraphBatch with x (N, {recipe.input_shape[0]}) and edge_index (2, E)"
+    if kind_of(recipe.input_shape) == "interaction":
+        users, items, *_ = recipe.input_shape
+        return f"a convnn.nn.graphs.batch.InteractionBatch of {users} users and {items} items"
     normalised = f"normalised by mean {_plain(recipe.mean)} and standard deviation {_plain(recipe.std)}"
     return f"(B, {', '.join(map(str, recipe.input_shape))}), {normalised}"
 

@@ -101,6 +101,7 @@ from convnn.models.mobilevig import (
 )
 from convnn.models.normalizing_flow import FInCFlow
 from convnn.models.published import load_published
+from convnn.models.recommender import Recommender, recommender
 from convnn.models.resnet import ResNet, resnet18, resnet34
 from convnn.models.se_resnet import (
     SEResNet,
@@ -148,6 +149,7 @@ __all__ = [
     "Network",
     "RecNeXt",
     "RecNeXtA",
+    "Recommender",
     "RepLKNet",
     "ResNet",
     "SEResNet",
@@ -223,6 +225,7 @@ __all__ = [
     "recnext_m3",
     "recnext_m4",
     "recnext_m5",
+    "recommender",
     "register_model",
     "replknet_31b",
     "replknet_31l",

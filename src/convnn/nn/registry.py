@@ -21,7 +21,8 @@ class LayerEntry:
         build: function of input and output channels, or for tokens of width and heads, and of settings.
         settings: names of the settings that `build` reads, with their defaults.
         summary: summary in one line.
-        reads: "maps" (B, C, H, W), "tokens" (B, T, D), or "graphs", (N, C) and edge_index (2, E).
+        reads: "maps" (B, C, H, W), "tokens" (B, T, D), "graphs", (N, C) and edge_index (2, E), or "interactions",
+            edge_index (2, E) of users and items.
         system: its facts for the guide; None for a layer registered only with a summary.
         of_network: further arguments that `build` reads, which only a network decides, such as the stride.
     """
@@ -42,7 +43,7 @@ _FORMS: dict[str, Callable[[LayerEntry], LayerEntry]] = {}
 OF_THE_NETWORK = ("bias", "device", "dtype")
 GEOMETRY = ("stride", "window_size", "dilation", "groups", "padding_mode")
 """Arguments that a network decides for each of its layers, and that are therefore no settings."""
-READS = ("maps", "tokens", "graphs")
+READS = ("maps", "tokens", "graphs", "interactions")
 
 
 def register_layer(
@@ -57,10 +58,12 @@ def register_layer(
 
     Args:
         name: the value of `--layer`.
-        build: function of input and output channels, or width and heads, and the settings that its signature names.
+        build: function of input and output channels, or width and heads, or of the numbers of users and items, and
+            the settings that its signature names.
         facts: its facts for the guide; a summary in one line is enough for a layer of your own.
         parts: further callables to which `build` passes its remaining settings.
-        reads: "maps" (B, C, H, W), "tokens" (B, T, D), or "graphs", (N, C) and edge_index (2, E).
+        reads: "maps" (B, C, H, W), "tokens" (B, T, D), "graphs", (N, C) and edge_index (2, E), or "interactions",
+            edge_index (2, E) of users and items.
         fixed: settings in the signatures that keep their defaults, regardless of the flags.
 
     Raises:
@@ -169,7 +172,7 @@ def _name_of_class(name: str) -> str:
 
 
 def list_layers(reads: str | None = None) -> list[str]:
-    """List all layers, or those that read "maps", "tokens" or "graphs", including those of installed packages."""
+    """List all layers, or those that read one of `READS`, including those of installed packages."""
     load_packages()
     return [name for name, entry in LAYERS.items() if reads in (None, entry.reads)]
 

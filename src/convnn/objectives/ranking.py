@@ -1,12 +1,13 @@
 """Learning to rank items for users from what they chose: the loss, its samples, and figures of a ranking."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from convnn.errors import InputError, check_at_least, check_not_negative
+from convnn.ops.edges import edge_rows
 from convnn.ops.ragged import check_edges
 
 
@@ -78,11 +79,46 @@ def sample_triples(
     users = users[degrees[users] > 0]
     share = torch.rand(users.shape[0], generator=generator, device=pairs.device, dtype=torch.double)
     place = (degrees.cumsum(0) - degrees)[users] + (share * degrees[users]).long()
-    negatives, wrong = torch.empty_like(users), torch.ones_like(users, dtype=torch.bool)
-    while bool(wrong.any()):  # each round hits another item with a probability of at least 1 / num_items
-        negatives[wrong] = draw(num_items, int(wrong.sum()))
-        wrong = torch.isin(users * num_items + negatives, distinct)
+    negatives = _others(users, distinct, num_items, draw)
     return users, ordered[place] % num_items, negatives
+
+
+def sample_others(
+    interactions: Tensor, users: Tensor, num_users: int, num_items: int, generator: torch.Generator | None = None
+) -> Tensor:
+    """Draw for each user (B,) an item (B,) that it did not choose, uniformly.
+
+    Args:
+        interactions: (2, E) int64, the user and the item of each interaction.
+        users: (B,) int64.
+        num_users: number of users.
+        num_items: number of items.
+        generator: source of the random numbers, on the device of the interactions; None is that of torch.
+
+    Raises:
+        InputError: a user or item does not exist, or one of these users has all items.
+    """
+    distinct = _checked(interactions, num_users, num_items).unique()
+    counts = torch.bincount(distinct // num_items, minlength=num_users)[users]
+    if bool((counts == num_items).any()):
+        who = int(users[counts.argmax()])
+        raise InputError(f"interactions give user {who} all {num_items} items; no other can be drawn")
+
+    def draw(below: int, size: int) -> Tensor:
+        return torch.randint(below, (size,), generator=generator, device=users.device)
+
+    return _others(users, distinct, num_items, draw)
+
+
+def _others(users: Tensor, distinct: Tensor, num_items: int, draw: Callable[[int, int], Tensor]) -> Tensor:
+    """Draw again what a user has, until it has none; each round succeeds with a probability of at least 1 / items."""
+    items, wrong = torch.empty_like(users), torch.ones_like(users, dtype=torch.bool)
+    while bool(wrong.any()):
+        items[wrong] = draw(num_items, int(wrong.sum()))
+        pairs = users * num_items + items
+        place = torch.searchsorted(distinct, pairs).clamp_max(max(distinct.shape[0] - 1, 0))
+        wrong = distinct[place] == pairs
+    return items
 
 
 def interaction_mask(interactions: Tensor, users: Tensor, num_users: int, num_items: int) -> Tensor:
@@ -97,9 +133,10 @@ def interaction_mask(interactions: Tensor, users: Tensor, num_users: int, num_it
     Raises:
         InputError: the shape or type is wrong, or a user or item does not exist.
     """
-    items = torch.arange(num_items, device=users.device)
-    pairs = users.unsqueeze(1) * num_items + items
-    return torch.isin(pairs, _checked(interactions, num_users, num_items))
+    _checked(interactions, num_users, num_items)
+    if users.numel() and not 0 <= int(users.min()) <= int(users.max()) < num_users:
+        raise InputError(f"users from {users.min()} to {users.max()} must lie between 0 and {num_users - 1}")
+    return edge_rows(interactions, users, (num_users, num_items))
 
 
 def recall(ranked: Tensor, relevant: Tensor) -> float:

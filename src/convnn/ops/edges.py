@@ -14,7 +14,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from convnn.errors import InputError
 from convnn.ops import ragged
 from convnn.ops.neighbors import Neighbors
-from convnn.ops.ragged import Lists, check_factors
+from convnn.ops.ragged import Lists, check_edges, check_factors
 from convnn.words import counted
 
 
@@ -253,6 +253,30 @@ def propagate(
     rows = x.movedim(-2, 0)
     out = ragged.total(rows.flatten(1), lists, scores, backend=backend)
     return out.unflatten(1, rows.shape[1:]).movedim(0, -2)
+
+
+def edge_rows(edge_index: Tensor, sources: Tensor, nodes: tuple[int, int]) -> Tensor:
+    """Return which of the targets (B, T) each of the given sources (B,) has an edge to, as bool.
+
+    Args:
+        edge_index: (2, E) int64, the source and the target of each edge.
+        sources: (B,) int64; one may occur several times.
+        nodes: number of sources and of targets, T.
+
+    Raises:
+        InputError: a shape or type is wrong, or a node lies outside the graph.
+    """
+    count, targets = nodes
+    check_edges(edge_index, count, targets)
+    if sources.numel() and not 0 <= int(sources.min()) <= int(sources.max()) < count:
+        raise InputError(f"sources from {sources.min()} to {sources.max()} must lie between 0 and {count - 1}")
+    different, row_of = sources.unique(return_inverse=True)
+    place = sources.new_full((count,), -1)
+    place[different] = torch.arange(different.shape[0], device=sources.device)
+    rows = place[edge_index[0]]
+    mask = torch.zeros(different.shape[0], targets, dtype=torch.bool, device=sources.device)
+    mask[rows[rows >= 0], edge_index[1][rows >= 0]] = True
+    return mask[row_of]
 
 
 def _check_within(indices: Tensor, positions: int) -> None:

@@ -15,6 +15,8 @@ from convnn.ops.neighbors import METRICS, Neighbors
 from convnn.words import counted
 
 METHODS = ("exact", "clustered")
+MANY = 1 << 16
+"""Scores from which on the highest are found without sorting all."""
 
 
 def nearest(
@@ -379,7 +381,20 @@ def highest(scores: Tensor, K: int, *, excluded: Tensor | None = None) -> Tensor
                 f"excluded of shape {tuple(excluded.shape)} and {excluded.dtype} must be {tuple(scores.shape)} bool"
             )
         is_last = is_last | excluded
-    return scores.masked_fill(is_last, -torch.inf).sort(dim=-1, descending=True, stable=True).indices[..., :K]
+    scores = scores.masked_fill(is_last, -torch.inf)
+    if scores.numel() >= MANY and K * 8 < scores.shape[-1] and not torch.compiler.is_compiling():
+        return _few_of_many(scores, K)
+    return scores.sort(dim=-1, descending=True, stable=True).indices[..., :K]
+
+
+def _few_of_many(scores: Tensor, K: int) -> Tensor:
+    """Return what a stable sort would, without sorting all: those above the K-th score, and the first equal to it."""
+    last = scores.topk(K, dim=-1).values[..., -1:]
+    above, equal = scores > last, scores == last
+    is_chosen = above | (equal & (equal.cumsum(-1) <= K - above.sum(-1, keepdim=True)))
+    found = is_chosen.nonzero()[:, -1].view(*scores.shape[:-1], K)  # exactly K in each row, in ascending order
+    order = scores.gather(-1, found).sort(dim=-1, descending=True, stable=True).indices
+    return found.gather(-1, order)
 
 
 def _add_axis(indices: Tensor, n: int, along: Tensor) -> Tensor:

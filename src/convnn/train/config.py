@@ -63,6 +63,24 @@ GRAPH_DEFAULTS = {
 }
 """Defaults of the networks on graphs: how GCN was trained (Kipf and Welling, arXiv 1609.02907)."""
 
+RECOMMENDER_DEFAULTS = {
+    "dataset": "hidden_groups",
+    "objective": "bpr",
+    "optimizer": "adam",
+    "lr": 0.005,
+    "weight_decay": 0.0,
+    "num_epochs": 40,
+    "clip_grad_norm": 0.0,
+    "batch_size": 1024,
+}
+"""Defaults of recommenders; LightGCN (arXiv 2002.02126) was trained for longer, in smaller steps."""
+
+PUBLISHED_ON_INTERACTIONS = {
+    "UltraGCN": {"objective": "ultra", "batch_size": 128, "num_epochs": 20},
+    "LCFN": {"embedding_decay": 0.01, "lr": 0.01},
+}
+"""Defaults of recommenders that are trained in another way."""
+
 PUBLISHED_ON_GRAPHS = {
     "SGC": {"num_layers": 1, "dropout": 0.0, "lr": 0.2, "weight_decay": 5e-6, "num_epochs": 100},
 }
@@ -110,8 +128,12 @@ def defaults_of(model: str, layer: str | None = None) -> dict[str, Any]:
     of_tokens = TOKEN_DEFAULTS if LAYERS[default_layer(model)].reads == "tokens" else {}
     of_sequences = SEQUENCE_DEFAULTS if reads_of(model) == "sequences" else {}
     of_graphs = GRAPH_DEFAULTS | PUBLISHED_ON_GRAPHS.get(layer, {}) if reads_of(model) == "graphs" else {}
+    of_users = reads_of(model) == "interactions"
+    of_choices = RECOMMENDER_DEFAULTS | PUBLISHED_ON_INTERACTIONS.get(layer, {}) if of_users else {}
     folder = PUBLISHED_FOLDERS.get((model, layer), f"./Output/{model.replace(':', '_')}/{layer}")
-    return of_tokens | of_layer | of_model | of_sequences | of_graphs | {"layer": layer, "output_dir": folder}
+    return (
+        of_tokens | of_layer | of_model | of_sequences | of_graphs | of_choices | {"layer": layer, "output_dir": folder}
+    )
 
 
 @dataclass(frozen=True, init=False)

@@ -28,12 +28,13 @@ def print_summary(
     processes = f", {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
     epochs = counted(config.num_epochs, "epoch")
     sides = "x".join(map(str, data.input_shape)) + (" features" if len(data.input_shape) == 1 else "")
+    sides = "{} users, {} items".format(*data.input_shape) if data.task == "ranking" else sides
     batch = "the whole graph" if data.kind == "node" else f"batch {config.batch_size}"
     parts = ", ".join(f"{loader.num_samples:,} {part}" for part, loader in data.parts.items())
     rows = {
         "network": f"{config.model} of {config.layer}" + (f", width {config.width}" if config.width != 1 else ""),
         "parameters": f"{summary.parameters:,}",
-        "GFLOPs": f"{summary.gflops:.3f} {'an' if data.kind == 'image' else 'a'} {data.kind}",
+        "GFLOPs": f"{summary.gflops:.3f} {'an' if data.kind in ('image', 'interaction') else 'a'} {data.kind}",
         f"{data.kind}s": f"{data.name}: {parts}, {sides}",
         "device": f"{accelerator.device.type}{processes}" + (", mixed precision" if config.use_amp else ""),
         "training": f"{epochs}, {batch}, {config.optimizer} at {config.lr:g}",

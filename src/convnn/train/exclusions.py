@@ -3,7 +3,7 @@
 from typing import Any
 
 from convnn.errors import InputError, check_at_least
-from convnn.models import is_external
+from convnn.models import is_external, reads_of
 
 
 def check_exclusions(config: Any) -> None:
@@ -39,6 +39,11 @@ def check_exclusions(config: Any) -> None:
         raise InputError(
             f"--distill_loss=cskd teaches every patch, and --reduce_tokens={config.reduce_tokens} drops some; give one"
             " of them"
+        )
+    if config.distill is not None and reads_of(config.model) == "interactions":
+        raise InputError(
+            f"--distill={config.distill} teaches classes, but --model={config.model} ranks items for users; leave it"
+            " out"
         )
     if config.distill is not None and config.objective != "labels":
         raise InputError(

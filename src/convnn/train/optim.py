@@ -17,7 +17,13 @@ Criterion = Callable[[Tensor, Tensor], Tensor]
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the cross entropy of logits (B, classes) and labels (B,), summed over the batch."""
+    """Return the cross entropy of logits (B, classes) and labels (B,), summed over the batch.
+
+    Of samples with several labels, bool (B, classes), it is the mean over these.
+    """
+    if labels.dtype == torch.bool:
+        chosen = precise(logits).log_softmax(1).masked_fill(~labels, 0.0)
+        return -(chosen.sum(1) / labels.sum(1)).sum()
     return F.cross_entropy(precise(logits), labels, reduction="sum")
 
 

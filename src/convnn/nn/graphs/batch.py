@@ -1,4 +1,4 @@
-"""What a network on graphs reads: one graph whose nodes are classified, or several graphs side by side."""
+"""What a network reads of a graph: nodes to classify, graphs side by side, or users and what they chose."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -57,4 +57,25 @@ def path_graph(num_nodes: int, channels: int, device: torch.device | str = "cpu"
     there = torch.stack([nodes[:-1], nodes[1:]])
     return GraphBatch(
         torch.zeros(num_nodes, channels, device=device), torch.cat([there, there.flip(0)], 1), nodes=nodes
+    )
+
+
+class InteractionBatch(NamedTuple):
+    """Users for whom items are ranked, and what all users chose.
+
+    Attributes:
+        users: (B,) int64.
+        edge_index: (2, E) int64, the user and the item of each interaction that may be learned from.
+        items: (B,) int64, an item that each user chose, in training; None where all items are ranked.
+    """
+
+    users: Tensor
+    edge_index: Tensor
+    items: Tensor | None = None
+
+
+def first_users(count: int, num_users: int, device: torch.device | str = "cpu") -> InteractionBatch:
+    """Return the smallest input with so many users, one of whom chose the first item."""
+    return InteractionBatch(
+        torch.arange(count, device=device) % num_users, torch.zeros(2, 1, dtype=torch.long, device=device)
     )

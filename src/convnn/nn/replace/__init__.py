@@ -208,6 +208,8 @@ def _maker(
     for name in sorted(kept_settings(layer)):
         if name in settings:
             raise InputError(f"{name}={settings[name]} is kept from each convolution; leave it out")
+    if reads == "interactions":
+        raise InputError(f"layer={layer!r} reads interactions of users and items, and takes no layer's place")
     if reads == "graphs":
         return (
             lambda old: (

@@ -20,7 +20,9 @@ class DataFlags:
     fit: str = flag("crop", "how images of imagenet and imagefolder are brought to the size of --resize", FITS)
     augment: bool = flag(False, "random crops and flips")
     noise: float = flag(0.0, "standard deviation of Gaussian noise added to the normalised images", least=0.0)
-    limit_train: int | None = flag(None, "train on a random subset of this many images, nodes or graphs", least=1)
+    limit_train: int | None = flag(
+        None, "train on a random subset of this many images, nodes, graphs or interactions", least=1
+    )
     limit_test: int | None = flag(None, "test, and validate, on a random subset of this many", least=1)
     num_workers: int = flag(4, "number of processes that load imagenet and imagefolder", least=0)
     keep_images: bool = flag(False, "keep decoded images of imagenet and imagefolder in memory")
@@ -41,7 +43,7 @@ class DataFlags:
     split: int | None = flag(
         None,
         "number of the published split of texas, cornell and wisconsin, of the fold of MUTAG and PROTEINS for the test,"
-        " or of the drawing of sbm and digits-graph (None: 0)",
+        " or of the drawing of sbm, digits-graph, hidden_groups and one file of interactions (None: 0)",
         least=0,
     )
     scale_rows: bool | None = flag(

@@ -98,3 +98,7 @@ class GraphLayerFlags:
     walk_dim: int = flag(0, "length of the walks that tell nodes where they are; 0: none", least=0, most=DEEPEST)
     eigenvector_dim: int = flag(0, "number of eigenvectors that do; 0: none", least=0, most=DEEPEST)
     patch_walk_dim: int = flag(8, "length of the walks that tell patches where they are", least=0, most=DEEPEST)
+    keep_prob: float = flag(1.0, "share of the interactions that LightGCN keeps in each step", above=0.0, most=1.0)
+    user_frequencies: int = flag(100, "number of smooth vectors of users in LCFN", least=1, most=WIDEST)
+    item_frequencies: int = flag(50, "number of those of items", least=1, most=WIDEST)
+    weigh_hyperedges: bool = flag(False, "users and items of many interactions count less in these vectors")

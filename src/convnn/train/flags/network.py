@@ -32,7 +32,10 @@ class NetworkFlags:
     dropout: float = flag(0.5, "dropout before linear layers, and before all of gnn's, 0 to 1", least=0.0, most=1.0)
     patch_size: int = flag(16, "patch size of ViT in pixels", least=1, most=LARGEST_SIDE)
     num_layers: int = flag(
-        12, "number of blocks of ViT, and of networks on sequences and graphs", least=1, most=DEEPEST
+        12,
+        "number of blocks of ViT, and of networks on sequences and graphs, and of layers of recommender",
+        least=0,
+        most=DEEPEST,
     )
     num_heads: int = flag(3, "number of heads of layers on tokens", least=1, most=WIDEST)
     d_hidden: int = flag(

@@ -12,7 +12,10 @@ OF_IMAGES = ("infonce", "spectral")
 OF_GRAPHS = ("cgcl", "scgc", "csgcl", "m3s", "clustering", "partitioning", "completion")
 """Objectives on the nodes of a graph: the first three without labels, the others with more than there are."""
 
-OBJECTIVES = ("labels", *OF_IMAGES, *OF_GRAPHS)
+OF_CHOICES = ("bpr", "ultra")
+"""Objectives that learn to rank items from what users chose."""
+
+OBJECTIVES = ("labels", *OF_IMAGES, *OF_GRAPHS, *OF_CHOICES)
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class ObjectiveFlags:
         "labels",
         "what is learned: labels, by --criterion; or without labels which views of images (infonce, spectral) or nodes"
         " of a graph (cgcl, scgc, csgcl) belong together, while the last linear layer alone learns labels, from"
-        " features that it does not change; or labels that are added in stages (m3s), or a helper task beside them",
+        " features that it does not change; or labels that are added in stages (m3s), or a helper task beside them; or"
+        " that what users chose ranks above other items (bpr), and what is chosen together with it, too (ultra)",
         OBJECTIVES,
     )
     contrast_temperature: float = flag(0.1, "temperature of the kernel of infonce, and of csgcl", above=0.0)
@@ -36,7 +40,10 @@ class ObjectiveFlags:
     )
     mixture_weight: float = flag(1.0, "weight of the kernel in the mixture, 0 to 1", least=0.0, most=1.0)
     negatives: int | None = flag(
-        None, "how many of the nearest other images repel each image in infonce; None: all of the batch", least=1
+        None,
+        "how many of the nearest other images repel each image in infonce; None: all of the batch; or how many items"
+        " are drawn against each choice; None: 1 in bpr, 20 in ultra",
+        least=1,
     )
     projection_dim: int = flag(128, "channels in which views are compared", least=1, most=WIDEST)
     projection_hidden: int = flag(2048, "channels before them", least=1, most=WIDEST)
@@ -55,3 +62,12 @@ class ObjectiveFlags:
     drop_features: str = flag("0.1,0", "shares of the features that it drops")
     team_up: float = flag(1.0, "how much csgcl lets strong communities count in the end", least=0.0)
     team_up_start: int = flag(500, "epoch from which they begin to", least=0)
+    embedding_decay: float = flag(
+        1e-4, "decay of the embeddings: in bpr of those of the batch, in ultra of all in every step", least=0.0
+    )
+    negative_weight: float = flag(20.0, "weight of the items drawn in ultra", least=0.0)
+    constraint_weight: float = flag(5.0, "weight of items chosen together in ultra", least=0.0)
+    item_neighbors: int = flag(10, "how many items ultra takes as chosen together with each", least=1, most=WIDEST)
+    choice_weights: str = flag(
+        "1e-6,1,1e-6,1", "weights of ultra: of a choice, and by degrees; of an item drawn, and by degrees"
+    )

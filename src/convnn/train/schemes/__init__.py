@@ -4,12 +4,14 @@ from convnn.data import LabelledData
 from convnn.errors import InputError
 from convnn.models import Network
 from convnn.models.gnn import GNN
+from convnn.models.recommender import Recommender
 from convnn.train.config import TrainConfig
-from convnn.train.flags.objectives import OF_GRAPHS, OF_IMAGES
+from convnn.train.flags.objectives import OF_CHOICES, OF_GRAPHS, OF_IMAGES
 from convnn.train.objective import Objective, Supervised
 from convnn.train.schemes.contrast import Contrast
 from convnn.train.schemes.distilled import distilled
 from convnn.train.schemes.graphs import SCHEMES
+from convnn.train.schemes.recommendation import RANKINGS
 
 __all__ = ["make_objective"]
 
@@ -20,6 +22,17 @@ def make_objective(network: Network, config: TrainConfig, data: LabelledData) ->
     Raises:
         InputError: the objective is for other inputs, or needs a network of another form.
     """
+    if isinstance(network, Recommender):
+        if config.objective not in OF_CHOICES:
+            raise InputError(
+                f"--objective={config.objective} does not rank items; --model={config.model} learns by bpr or ultra"
+            )
+        return RANKINGS[config.objective](network, config, data)
+    if config.objective in OF_CHOICES:
+        raise InputError(
+            f"--objective={config.objective} learns from what users chose, but --dataset={data.name} has {data.kind}s;"
+            " leave it out"
+        )
     if config.distill is not None:
         return distilled(network, config, data)
     if config.objective in OF_IMAGES:

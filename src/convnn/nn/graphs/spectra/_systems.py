@@ -3,7 +3,7 @@
 from functools import partial
 
 from convnn.nn.graphs import _family  # noqa: F401
-from convnn.nn.graphs._deferred import Deferred
+from convnn.nn.graphs._deferred import Deferred, DeferredPlain
 from convnn.nn.registry import register_layer
 from convnn.systems import PUBLISHED, System, register_system
 
@@ -170,3 +170,32 @@ Deferred(
 Deferred("spectra.decomposition", "PDFBases")
 Deferred("spectra.decomposition", "filtered_sum", nodes=None)
 Deferred("spectra.pair_bases", "pdf_bases", **_OF_BASES)
+register_layer(
+    "LCFN",
+    DeferredPlain(
+        "spectra.low_pass",
+        "LCFN",
+        dim=64,
+        num_layers=1,
+        user_frequencies=100,
+        item_frequencies=50,
+        weigh_hyperedges=False,
+    ),
+    _fact(
+        number=23,
+        name="LCFN: low-pass collaborative filters",
+        published="LCFN",
+        when="recommendation from noisy choices of users who fall into groups",
+        selects="all users, or all items, that share smooth vectors of the interactions",
+        weighs="by the smoothest eigenvectors of the users' or the items' hypergraph, with learned factors",
+        aggregates="a filter P diag(f) P^T, a matrix and a logistic function; all depths side by side",
+        paper="ICML 2020, Yu and Qin",
+        checked=f"{PUBLISHED}, of bases, loss and ranking; dense Laplacians and their projectors; HGNN's matrix",
+        where="convnn.nn.graphs.LCFN convnn.nn.graphs.LowPassFilter convnn.nn.graphs.hypergraph_bases",
+    ),
+    reads="interactions",
+    fixed=("dim",),
+)
+DeferredPlain("spectra.low_pass", "LowPassFilter")
+DeferredPlain("spectra.low_pass", "hypergraph_bases", weighted=False)
+DeferredPlain("spectra.low_pass", "hypergraph_roots", weighted=False)

@@ -3,12 +3,14 @@
 from functools import partial
 
 from convnn.nn.graphs import _family  # noqa: F401
-from convnn.nn.graphs._deferred import Deferred
+from convnn.nn.graphs._deferred import Deferred, DeferredPlain
 from convnn.nn.registry import register_layer
 from convnn.systems import PUBLISHED, System
 
 _fact = partial(System, family="graphs")
 _register = partial(register_layer, reads="graphs")
+
+_of_choices = partial(register_layer, reads="interactions", fixed=("dim", "std"))
 
 _LEARNED = {"learn": False, "channels": 1}
 _GENERALIZED = {
@@ -49,16 +51,15 @@ _register(
     "LGC",
     Deferred("sums.propagation", "LGC", hops=3),
     _fact(
-        number=81,
-        name="LightGCN",
-        published="LightGCN",
-        when="embeddings of users and items; as a layer, SGC that keeps what is near",
+        name="Light graph convolution",
+        published="LGConv",
+        when="SGC that keeps what is near: LightGCN's propagation as a layer",
         selects="the nodes within L hops",
         weighs="by the degrees, D^-1/2 A D^-1/2",
-        aggregates="a sum, L times, and the mean over all depths",
+        aggregates="a sum, L times, and the mean over all depths, then one linear map",
         paper="arXiv 2002.02126",
-        checked=f"{PUBLISHED}, of embeddings, loss and ranking; LightGCN of PyTorch Geometric; dense matrices",
-        where="convnn.nn.graphs.LGC convnn.nn.graphs.LightGCN convnn.objectives.ranking.bpr_loss",
+        checked="LGConv of PyTorch Geometric; dense matrices",
+        where="convnn.nn.graphs.LGC",
     ),
 )
 _register(
@@ -122,9 +123,56 @@ _register(
         where="convnn.nn.graphs.HGNNConv convnn.nn.graphs.HGNN convnn.nn.graphs.knn_hypergraph",
     ),
 )
+_of_choices(
+    "LightGCN",
+    DeferredPlain("sums.light_gcn", "LightGCN", dim=64, num_layers=3, keep_prob=1.0),
+    _fact(
+        number=81,
+        name="LightGCN",
+        published="LightGCN",
+        when="embeddings of users and items for recommendation",
+        selects="the users and items within L interactions",
+        weighs="by the degrees, D^-1/2 A D^-1/2",
+        aggregates="a sum, L times, and the mean over all depths",
+        paper="arXiv 2002.02126",
+        checked=f"{PUBLISHED}, of embeddings, loss and ranking; LightGCN of PyTorch Geometric; dense matrices",
+        where="convnn.nn.graphs.LightGCN convnn.objectives.ranking.bpr_loss",
+    ),
+)
+_of_choices(
+    "UltraGCN",
+    DeferredPlain("sums.ultra_gcn", "UltraGCN", dim=64, std=0.01),
+    _fact(
+        number=57,
+        name="UltraGCN",
+        published="UltraGCN",
+        when="recommendation on large graphs, where propagation is the cost",
+        selects="the items that a user chose, and the K items chosen together with each of them most often",
+        weighs="in closed form by the degrees, as infinitely many layers would",
+        aggregates="nothing: neighbours enter the loss, which pulls a user to them",
+        paper="arXiv 2110.15114",
+        checked=f"{PUBLISHED}, of constants, neighbours, loss and ranking; the limit of GCN of PyTorch Geometric",
+        where="convnn.nn.graphs.UltraGCN convnn.objectives.infinite_layers.infinite_layers"
+        " convnn.objectives.infinite_layers.ultra_loss",
+    ),
+)
+_of_choices(
+    "MF",
+    DeferredPlain("_user_items", "UserItemEmbeddings", dim=64, std=0.1),
+    _fact(
+        name="Matrix factorisation",
+        published="BPR-MF",
+        when="what recommenders on graphs are compared with",
+        selects="nobody: each user and item has a vector of its own",
+        weighs="equally",
+        aggregates="nothing",
+        paper="arXiv 1205.2618",
+        checked="LightGCN without layers",
+        where="convnn.nn.graphs.UserItemEmbeddings",
+    ),
+)
 # What has no --layer.
 Deferred("sums.propagation", "propagations", edge_weight=None, hops=2, loops=1.0)
-Deferred("sums.light_gcn", "LightGCN", dim=64, num_layers=3, keep_prob=1.0)
 Deferred("sums.generalized", "generalized_aggregation", **_GENERALIZED)
 Deferred(
     "sums.deeper_gcn",

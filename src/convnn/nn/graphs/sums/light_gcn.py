@@ -1,17 +1,15 @@
 """Recommendation by linear propagation over the graph of users and items (LightGCN, arXiv 2002.02126)."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from convnn.errors import InputError, check_at_least
-from convnn.nn.graphs._checks import check_index
 from convnn.nn.graphs._degrees import degree_powers
-from convnn.ops import select
+from convnn.nn.graphs._user_items import UserItemEmbeddings
 from convnn.ops.edges import propagate
-from convnn.ops.ragged import check_edges
 
 
-class LightGCN(nn.Module):
+class LightGCN(UserItemEmbeddings):
     r"""Embeddings of users and items, averaged over all depths of propagation; nothing else is learned.
 
     With the nodes of both, the interactions as edges both ways, :math:`\hat A = D^{-1/2} A D^{-1/2}` and embeddings
@@ -49,20 +47,11 @@ class LightGCN(nn.Module):
     def __init__(
         self, num_users: int, num_items: int, *, dim: int = 64, num_layers: int = 3, keep_prob: float = 1.0
     ) -> None:
-        super().__init__()
+        super().__init__(num_users, num_items, dim=dim)
         check_at_least("num_layers", num_layers, 0)
-        for name, number in (("num_users", num_users), ("num_items", num_items), ("dim", dim)):
-            check_at_least(name, number, 1)
         if not 0 < keep_prob <= 1:
             raise InputError(f"keep_prob={keep_prob} must be above 0 and at most 1")
         self.num_layers, self.keep_prob = num_layers, keep_prob
-        self.users, self.items = nn.Embedding(num_users, dim), nn.Embedding(num_items, dim)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw all embeddings."""
-        for embedding in (self.users, self.items):
-            nn.init.normal_(embedding.weight, std=0.1)
 
     def forward(self, edge_index: Tensor) -> tuple[Tensor, Tensor]:
         """Return the propagated embeddings of users (U, dim) and items (I, dim).
@@ -84,35 +73,14 @@ class LightGCN(nn.Module):
         users, items = (total / (self.num_layers + 1)).split([self.users.num_embeddings, self.items.num_embeddings])
         return users, items
 
-    @torch.no_grad()
-    def recommend(self, edge_index: Tensor, users: Tensor, k: int, exclude: Tensor | None = None) -> Tensor:
-        """Return the k items (B, k) with the highest scores for each user, best first; equal ones by lowest index.
-
-        Args:
-            edge_index: (2, E) int64, the user and the item of each interaction.
-            users: (B,) int64.
-            k: number of items.
-            exclude: (B, I) bool, items that come last, such as those that the user has already; see
-                `convnn.objectives.ranking.interaction_mask`.
-
-        Raises:
-            InputError: a shape or type is wrong, a user or item does not exist, or k exceeds the number of items.
-        """
-        check_index("users", users, self.users.num_embeddings)
-        of_users, of_items = self(edge_index)
-        return select.highest(of_users[users] @ of_items.T, k, excluded=exclude)
-
     @property
     def _nodes(self) -> int:
         return self.users.num_embeddings + self.items.num_embeddings
 
     def _both_ways(self, edge_index: Tensor) -> Tensor:
         """Return the edges (2, 2 E) between users and items, which are the nodes after the users, both ways."""
-        users, items = self.users.num_embeddings, self.items.num_embeddings
-        check_edges(edge_index, users, items, ends=("users", "items"))
-        if not edge_index.shape[1]:
-            raise InputError("edge_index of shape (2, 0) must have at least one interaction")
-        pairs = edge_index + edge_index.new_tensor([[0], [users]])
+        self._check(edge_index)
+        pairs = edge_index + edge_index.new_tensor([[0], [self.users.num_embeddings]])
         return torch.cat([pairs, pairs.flip(0)], dim=1)
 
     def _kept(self, index: Tensor) -> tuple[Tensor, Tensor]:

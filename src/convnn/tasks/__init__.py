@@ -1,0 +1,1 @@
+"""Whole applications of the layers, networks and searches: what follows training."""
