@@ -42,7 +42,7 @@ _FORMS: dict[str, Callable[[LayerEntry], LayerEntry]] = {}
 OF_THE_NETWORK = ("bias", "device", "dtype")
 GEOMETRY = ("stride", "window_size", "dilation", "groups", "padding_mode")
 """Arguments that a network decides for each of its layers, and that are therefore no settings."""
-READS = ("maps", "tokens", "graphs")
+READS = ("maps", "tokens", "graphs", "triples")
 
 
 def register_layer(
