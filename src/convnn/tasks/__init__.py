@@ -1,0 +1,1 @@
+"""Whole applications, made of the parts of all other rooms."""
