@@ -31,6 +31,7 @@ COMMANDS = {
     "sweep": "run a study, which is a set of runs",
     "compare": "compare several runs",
     "graph": "embed the nodes of a graph, or make it smaller",
+    "knowledge": "complete a knowledge graph",
     "bench": "judge and time kernels",
     "export": "export a network to other runtimes or the Hugging Face hub",
     "models": "list the networks",

@@ -14,6 +14,7 @@ from convnn.data import (
     READERS,
     REGRESSIONS,
     SIGNALS,
+    TRIPLE_SETS,
     LabelledData,
     LabelledPart,
     load_data,
@@ -56,9 +57,13 @@ def check_criterion(config: TrainConfig) -> None:
             f"--criterion={config.criterion} is for classes, but --dataset={config.dataset} has numbers to predict;"
             " leave it out, or give MSE"
         )
+    if config.dataset in TRIPLE_SETS and config.criterion == "MSE":
+        raise InputError(
+            f"--criterion=MSE is for numbers, but --dataset={config.dataset} has entities to rank; leave it out"
+        )
 
 
-SETS_OF = {"sequences": (*RASTERS, *SIGNALS), "graphs": tuple(GRAPH_SETS)}
+SETS_OF = {"sequences": (*RASTERS, *SIGNALS), "graphs": tuple(GRAPH_SETS), "triples": TRIPLE_SETS}
 """Data sets by what they have; all others have images."""
 
 
@@ -80,7 +85,7 @@ def check_inputs(config: TrainConfig) -> None:
 
 
 def kind_read(model: str) -> str:
-    """Return what a network reads: "images", "sequences" or "graphs"."""
+    """Return what a network reads: "images", "sequences", "graphs" or "triples"."""
     reads = reads_of(model)
     return reads if reads in SETS_OF else "images"
 

@@ -88,7 +88,8 @@ def evaluate_network(
         facts = {"model": recipe.model, "layer": recipe.layer, "epoch": recipe.epoch, "dataset": config.dataset}
         counts = {"part": part.name, f"{part.kind}s": part.loader.num_samples}
         found = scores._asdict()
-        print_json(console, facts | counts | found | found.pop("measures"))
+        measured = found.pop("measures")
+        print_json(console, facts | counts | found | measured)
         return
     images = f"{counted(part.loader.num_samples, part.kind)} of {config.dataset}"
     images += "" if part.name == "test" else f" ({part.name})"
@@ -182,7 +183,7 @@ def check_like(recipe: Recipe, config: TrainConfig, classes: tuple[str, ...], in
 
 def _side(recipe: Recipe) -> int | None:
     """Return the side to which images are resized, of images or of those that become sequences."""
-    if len(recipe.input_shape) < 3:
+    if len(recipe.input_shape) != 3:
         return typing.cast("int | None", recipe.data_settings.get("resize"))
     _, height, width = recipe.input_shape
     return height if height == width else None

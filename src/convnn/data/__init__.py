@@ -2,7 +2,7 @@ from convnn.data.graphs import GraphData, list_graph_datasets, load_graph
 from convnn.data.images import FITS, denormalise, load_image
 from convnn.data.interface import Batch, LabelledData, LabelledPart, Loader, example_of, kind_of
 from convnn.data.load import DATASETS, load_data, load_part
-from convnn.data.options import GRAPH_SETS, ON_BAD_IMAGE, RASTERS, READERS, REGRESSIONS, SIGNALS
+from convnn.data.options import GRAPH_SETS, ON_BAD_IMAGE, RASTERS, READERS, REGRESSIONS, SIGNALS, TRIPLE_SETS
 from convnn.data.sources import KNOWN_SHAPES
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "READERS",
     "REGRESSIONS",
     "SIGNALS",
+    "TRIPLE_SETS",
     "Batch",
     "GraphData",
     "LabelledData",

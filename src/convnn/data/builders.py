@@ -12,7 +12,7 @@ from convnn.data.augment import flip_and_crop, random_crop
 from convnn.data.images import BrokenImageError, Size, fit_picture, read_image
 from convnn.data.interface import LabelledData, LabelledPart
 from convnn.data.labelled_graphs import build_graphs
-from convnn.data.options import GRAPH_SETS, RASTERS, REGRESSIONS, Options, Statistics
+from convnn.data.options import GRAPH_SETS, RASTERS, REGRESSIONS, TRIPLE_SETS, Options, Statistics
 from convnn.data.sequences import (
     ADDING_LENGTH,
     MISSING,
@@ -27,6 +27,7 @@ from convnn.data.sequences import (
 from convnn.data.sources import FileSource, Tensors, TensorSource, read_cifar, read_digits, read_image_folder
 from convnn.data.stream import ImageFile, StreamLoader
 from convnn.data.tensors import Augmentation, TensorLoader
+from convnn.data.triples import build_triples
 from convnn.errors import InputError, check_choice
 
 CIFAR10_STATISTICS: Statistics = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
@@ -110,6 +111,7 @@ BUILDERS: dict[str, Callable[[Options], LabelledData]] = {
     "adding": build_adding,
     "waveforms": build_waveforms,
     **dict.fromkeys(GRAPH_SETS, build_graphs),
+    **dict.fromkeys(TRIPLE_SETS, build_triples),
 }
 
 

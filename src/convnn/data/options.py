@@ -36,13 +36,16 @@ FOLDED_GRAPHS = ("MUTAG", "PROTEINS")
 GRAPH_SETS = {name: name for name in (*WORD_GRAPHS, *FOLDED_GRAPHS, "karate", "sbm")} | {"digits-graph": "digits"}
 """Data sets of graphs, with their names in `load_graph`."""
 
+TRIPLE_SETS = ("paraphrases", "triples", "wn18rr")
+"""Data sets of the triples of a knowledge graph; the first is drawn."""
+
 READERS = {
     "permuted": RASTERS,
     "subsample": (*RASTERS, "waveforms"),
     "average": RASTERS,
     "length": SIGNALS,
     "missing": ("waveforms",),
-    "split": (*DIRECTED_GRAPHS, *FOLDED_GRAPHS, *DRAWN_GRAPHS),
+    "split": (*DIRECTED_GRAPHS, *FOLDED_GRAPHS, *DRAWN_GRAPHS, "paraphrases"),
     "scale_rows": WORD_GRAPHS,
     "undirected": DIRECTED_GRAPHS,
 }
@@ -116,8 +119,8 @@ class Options:
                     f"{name}={value!r} is for {', '.join(readers)}; dataset={self.name!r} does not read it"
                 )
         for name, nothing in OF_IMAGES.items():
-            if (value := getattr(self, name)) != nothing and self.name in (*SIGNALS, *GRAPH_SETS):
-                has = "signals" if self.name in SIGNALS else "graphs"
+            if (value := getattr(self, name)) != nothing and self.name in (*SIGNALS, *GRAPH_SETS, *TRIPLE_SETS):
+                has = "signals" if self.name in SIGNALS else "triples" if self.name in TRIPLE_SETS else "graphs"
                 raise InputError(f"{name}={value!r} changes images; dataset={self.name!r} has {has}, so leave it out")
 
     @property

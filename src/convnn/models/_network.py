@@ -12,8 +12,8 @@ class Network(nn.Module):
     """A classifier of images or sequences, or a regression: `forward_features`, then `forward_head`.
 
     Attributes:
-        reads: input of its layers, "maps" (B, C, H, W) or "tokens" (B, T, D) of images, "sequences" (B, C, T), or
-            "graphs", nodes (N, C) and edges.
+        reads: input of its layers, "maps" (B, C, H, W) or "tokens" (B, T, D) of images, "sequences" (B, C, T),
+            "graphs", nodes (N, C) and edges, or "triples" (B, 3).
         default_layer: layer from which it is built by default.
         min_size: smallest side of an image, in pixels, that survives its pooling.
         head: module from features to logits.

@@ -185,14 +185,14 @@ def layers_for(model: str) -> list[str]:
     On sequences these are the layers for one axis.
     """
     reads = reads_of(model)
-    if reads == "graphs":
+    if reads in ("graphs", "triples"):
         return list_layers(reads)
     fitting = list_layers("maps" if reads == "sequences" else reads) + list_layers("graphs")
     return [name for name in fitting if reads != "sequences" or build_along(name, 1) is not None]
 
 
 def reads_of(model: str) -> str:
-    """Return what the layers of a network read: "maps" or "tokens", of images, "sequences" or "graphs"."""
+    """Return what the layers of a network read: "maps" or "tokens", of images, "sequences", "graphs" or "triples"."""
     return Network.reads if is_external(model) else _MODELS[model].network.reads
 
 

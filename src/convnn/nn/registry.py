@@ -21,7 +21,7 @@ class LayerEntry:
         build: function of input and output channels, or for tokens of width and heads, and of settings.
         settings: names of the settings that `build` reads, with their defaults.
         summary: summary in one line.
-        reads: "maps" (B, C, H, W), "tokens" (B, T, D), or "graphs", (N, C) and edge_index (2, E).
+        reads: "maps" (B, C, H, W), "tokens" (B, T, D), "graphs", (N, C) and edge_index (2, E), or "triples" (B, 3).
         system: its facts for the guide; None for a layer registered only with a summary.
         of_network: further arguments that `build` reads, which only a network decides, such as the stride.
     """
@@ -60,7 +60,7 @@ def register_layer(
         build: function of input and output channels, or width and heads, and the settings that its signature names.
         facts: its facts for the guide; a summary in one line is enough for a layer of your own.
         parts: further callables to which `build` passes its remaining settings.
-        reads: "maps" (B, C, H, W), "tokens" (B, T, D), or "graphs", (N, C) and edge_index (2, E).
+        reads: "maps" (B, C, H, W), "tokens" (B, T, D), "graphs", (N, C) and edge_index (2, E), or "triples" (B, 3).
         fixed: settings in the signatures that keep their defaults, regardless of the flags.
 
     Raises:

@@ -33,6 +33,12 @@ class Queries(NamedTuple):
         return torch.where(self.of_tail, self.triples[:, TAIL], self.triples[:, HEAD])
 
 
+def first_query(count: int, device: torch.device | str = "cpu") -> Queries:
+    """Return so many queries for the tail of the first triple that any graph could have."""
+    of_tail = torch.ones(count, dtype=torch.bool, device=device)
+    return Queries(torch.zeros(count, 3, dtype=torch.long, device=device), of_tail)
+
+
 def leave_out(logits: Tensor, others: Tensor | None) -> Tensor:
     """Return logits (B, N) in which the pairs (2, E) of query and entity have the lowest finite number."""
     if others is None:

@@ -10,6 +10,7 @@ from convnn.train.objective import Objective, Supervised
 from convnn.train.schemes.contrast import Contrast
 from convnn.train.schemes.distilled import distilled
 from convnn.train.schemes.graphs import SCHEMES
+from convnn.train.schemes.triples import Margin
 
 __all__ = ["make_objective"]
 
@@ -22,6 +23,12 @@ def make_objective(network: Network, config: TrainConfig, data: LabelledData) ->
     """
     if config.distill is not None:
         return distilled(network, config, data)
+    if data.task == "completion":
+        if config.objective != "labels":
+            raise InputError(
+                f"--objective={config.objective} is not for --dataset={data.name}, of triples; leave it out"
+            )
+        return Margin(network, config, data)
     if config.objective in OF_IMAGES:
         if data.kind != "image" or data.task != "classification":
             raise InputError(
