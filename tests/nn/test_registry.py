@@ -175,7 +175,7 @@ def _restored():
 
 
 def test_names() -> None:
-    assert cnn.list_layers() == [*TYPES, *TOKEN_TYPES, *cnn.list_layers("graphs")]
+    assert cnn.list_layers() == [*TYPES, *TOKEN_TYPES, *cnn.list_layers("graphs"), *cnn.list_layers("triples")]
     assert cnn.list_layers("maps") == list(TYPES)
     assert cnn.list_layers("tokens") == list(TOKEN_TYPES)
     assert all(entry.summary for entry in cnn.LAYERS.values())
@@ -350,7 +350,7 @@ def test_registering_a_layer() -> None:
     with pytest.raises(ValueError, match=r"^layer 'Pointwise' is registered already; choose another name$"):
         cnn.register_layer("Pointwise", pointwise, "again")
     with pytest.raises(
-        ValueError, match=r"^reads='token' is not one of maps, tokens, graphs; did you mean 'tokens'\?$"
+        ValueError, match=r"^reads='token' is not one of maps, tokens, graphs, triples; did you mean 'tokens'\?$"
     ):
         cnn.register_layer("Mean", pointwise, "everybody alike", reads="token")
 

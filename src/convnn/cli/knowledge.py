@@ -21,16 +21,28 @@ from convnn.nn.triples import Queries
 from convnn.screen import print_json
 from convnn.train import Recipe, load_checkpoint
 
+
+class Handover(Parser):
+    """A parser that leaves its words to another, which is made when they are known: training alone has all flags."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Keep the words."""
+        return argparse.Namespace(words=list(args)), []
+
+
 ENDS = ("tail", "head")
 DEFAULT = "transe"
 
 
 def add_flags(parser: Parser) -> None:
     """Add the commands to a parser."""
-    tasks = parser.add_subparsers(dest="task", metavar="TASK", required=True)
-    train.add_flags(tasks.add_parser("train", help="train on triples, as convnn train does"))
-    evaluate.add_flags(tasks.add_parser("evaluate", help="rank all entities for each triple of a part"))
-    ask = tasks.add_parser("ask", help="print the entities that complete a triple best")
+    tasks = parser.add_subparsers(dest="task", metavar="TASK", required=True, parser_class=Handover)
+    for name, (text, _) in TASKS.items():
+        tasks.add_parser(name, help=text)
+
+
+def add_ask_flags(ask: Parser) -> None:
+    """Add the arguments of `ask` to a parser."""
     add_checkpoint(ask)
     ask.add_argument("entity", metavar="ENTITY", help="name of the head, or with --missing head of the tail")
     ask.add_argument("relation", metavar="RELATION", help="name of the relation")
@@ -40,8 +52,19 @@ def add_flags(parser: Parser) -> None:
     add_config_flags(ask, only=["imports", "data_path"])
 
 
+TASKS = {
+    "train": ("train on triples, as convnn train does", train.add_flags),
+    "evaluate": ("rank all entities for each triple of a part", evaluate.add_flags),
+    "ask": ("print the entities that complete a triple best", add_ask_flags),
+}
+
+
 def run(args: argparse.Namespace, console: Console) -> None:
     """Train, measure or ask."""
+    text, add = TASKS[args.task]
+    parser = Parser(prog=f"convnn knowledge {args.task}", description=f"{text.capitalize()}.")
+    add(parser)
+    parser.parse_strictly(args.words, args)
     if args.task == "train":
         train_on_triples(args, console)
         return

@@ -21,7 +21,7 @@ register_layer(
         number=14,
         name="Triples by one sparse product",
         published="SparseTransX",
-        when="translational embeddings of many triples at once: less memory, and less time in the backward pass",
+        when="translational embeddings of many triples at once, in little memory",
         weighs="+1, +1 and -1, of a signed incidence matrix",
         aggregates="a sum, by which the triple scores: TransE, TransH, TransR and TorusE",
         paper="arXiv 2502.16949",
@@ -36,6 +36,7 @@ register_layer(
     GatheredRows,
     _fact(
         name="Triples by gathered rows",
+        published="gather and scatter",
         when="to compare with the sparse product",
         weighs="+1, +1 and -1",
         aggregates="a sum of three copies",

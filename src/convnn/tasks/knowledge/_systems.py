@@ -11,8 +11,6 @@ register_system(
     _fact(
         number=28,
         name="Classifiers of unseen classes",
-        published="GCN for zero-shot recognition",
-        when="a classifier should know classes that have no example, but a place in a graph of words",
         selects="the neighbours of a class in a graph of words, and the class itself",
         weighs="by the degrees, D^-1/2 (A + I) D^-1/2",
         aggregates="a sum, after a linear map, through six layers: the weights of its classifier",

@@ -64,8 +64,8 @@ class ZeroShotGCN(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw all weights by Glorot's uniform distribution."""
-        for layer in self.layers:
-            nn.init.xavier_uniform_(layer.weight)
+        for weight in self.parameters():
+            nn.init.xavier_uniform_(weight)
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """Return the predicted classifiers (N, D), of length 1; a row of zeros stays one.

@@ -4,6 +4,7 @@ from convnn.data import LabelledData
 from convnn.errors import InputError
 from convnn.models import Network
 from convnn.models.gnn import GNN
+from convnn.models.translation import Translation
 from convnn.train.config import TrainConfig
 from convnn.train.flags.objectives import OF_GRAPHS, OF_IMAGES
 from convnn.train.objective import Objective, Supervised
@@ -28,6 +29,7 @@ def make_objective(network: Network, config: TrainConfig, data: LabelledData) ->
             raise InputError(
                 f"--objective={config.objective} is not for --dataset={data.name}, of triples; leave it out"
             )
+        assert isinstance(network, Translation)  # what reads triples
         return Margin(network, config, data)
     if config.objective in OF_IMAGES:
         if data.kind != "image" or data.task != "classification":
