@@ -26,6 +26,7 @@ from benchmarks.search import measure_search
 from benchmarks.sliding import Shape, measure_sliding
 from benchmarks.structured import measure_structured
 from benchmarks.tokens import Tokens, measure_tokens, measure_vits
+from benchmarks.triples import Sizes, measure_triples
 from benchmarks.walks import measure_walks
 
 
@@ -67,6 +68,7 @@ SLIDING = [
     Shape(64, 64, 64, 56),
     Shape(256, 256, 256, 28),
 ]
+TRIPLES = [Sizes(15_000, 1345, 32_768, 128), Sizes(40_943, 11, 8192, 128), Sizes(40_943, 11, 86_835, 64)]
 SMALL = [Case(2, *shape) for shape in VGG11[:2]]
 
 FULLY: dict[str, Callable[[], Any]] = {
@@ -97,6 +99,7 @@ FULLY: dict[str, Callable[[], Any]] = {
     "walks": lambda: measure_walks((250_000, 1_000_000), 2, with_memory=True),
     "scans": lambda: measure_scans((1024, 4096, 16384, 65536), 5, longest_dense=16384),
     "caches": lambda: measure_caches((4096, 16384), 512, 60),
+    "triples": lambda: measure_triples(TRIPLES, 9, with_memory=True),
     "sliding": lambda: measure_sliding(SLIDING, (1, 3, 5, 7, 9, 13, 17, 23, 31), 5, with_memory=True),
 }
 """The cases that the page shows."""
@@ -120,6 +123,7 @@ QUICKLY: dict[str, Callable[[], Any]] = {
     "walks": lambda: measure_walks((500, 1000), 1, with_memory=False),
     "scans": lambda: measure_scans((64, 256), 2, longest_dense=256),
     "caches": lambda: measure_caches((256, 512), 64, 13),
+    "triples": lambda: measure_triples([Sizes(50, 3, 40, 8)], 2, with_memory=False),
     "sliding": lambda: measure_sliding([Shape(2, 2, 1, 16), Shape(4, 4, 4, 9)], (1, 5), 2, with_memory=False),
 }
 """The same cases on small batches, to check that everything runs and agrees."""

@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import scans
+from benchmarks import scans, triples
 from benchmarks.contestants import Case
 from benchmarks.sliding import reductions_table, sliding_table
 
@@ -31,6 +31,7 @@ def tables(results: dict[str, Any]) -> str:
         "walks": [_walks],
         "scans": [scans.table],
         "caches": [_caches],
+        "triples": [triples.table],
         "sliding": [sliding_table, reductions_table],
     }
     return "\n".join(table(results) for group, makers in parts.items() if group in results for table in makers)

@@ -19,3 +19,30 @@ register_system(
         where="convnn.tasks.knowledge.ZeroShotGCN convnn.tasks.knowledge.UnseenClasses",
     )
 )
+register_system(
+    _fact(
+        number=96,
+        name="Reading a retrieved subgraph",
+        selects="a tree of triples around the known entity, drawn breadth first; within it entities, relations, and the"
+        " two ends of an edge with its relation",
+        weighs="by attention",
+        aggregates="a sum, token by token; the query then attends to all tokens",
+        paper="arXiv 2212.09724",
+        checked=f"{PUBLISHED}, with retriever and mask",
+        where="convnn.tasks.knowledge.SubgraphReader convnn.tasks.knowledge.Retriever"
+        " convnn.tasks.knowledge.subgraph_tokens",
+    )
+)
+register_system(
+    _fact(
+        number=17,
+        name="Statements with qualifiers",
+        selects="the tokens of a statement; statements about its head, and its qualifiers",
+        weighs="by attention, and for each token by the gates of its best experts",
+        aggregates="a sum, and a mean over the statements of neighbours, mixed in by a circular convolution",
+        paper="arXiv 2308.06512",
+        checked=f"{PUBLISHED}, with losses, ranks and running statistics; experts and convolution in loops",
+        where="convnn.tasks.knowledge.StatementReader convnn.tasks.knowledge.TopKExperts"
+        " convnn.tasks.knowledge.ChequeredInteraction",
+    )
+)

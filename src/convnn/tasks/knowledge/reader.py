@@ -1,7 +1,7 @@
 """Completion of triples by reading a subgraph, whose entities and relations are tokens and its graph a mask."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -154,7 +154,7 @@ class SubgraphReader(nn.Module):
         self.cls = nn.Parameter(torch.empty(1, dim))
         self.norm, self.query_norm = _norm(dim), _norm(dim)
         self.cross_norm = _norm(dim) if cross_layers else None
-        about = {"dropout": dropout, "activation": "gelu", "layer_norm_eps": EPS, "batch_first": True}
+        about: dict[str, Any] = {"dropout": dropout, "activation": "gelu", "layer_norm_eps": EPS, "batch_first": True}
         encoder, decoder = nn.TransformerEncoderLayer, nn.TransformerDecoderLayer
         self.blocks = nn.ModuleList(encoder(dim, heads, intermediate, **about) for _ in range(layers))
         self.query_blocks = nn.ModuleList(encoder(dim, heads, intermediate, **about) for _ in range(layers))

@@ -164,9 +164,17 @@ class StatementReader(nn.Module):
         Raises:
             InputError: a shape is wrong, or a token is not in the vocabulary.
         """
+        return self.read(ids)[:, SPECIALS : SPECIALS + self.num_entities]
+
+    def read(self, ids: Tensor) -> Tensor:
+        """Return the scores of the whole vocabulary (B, V) for what is missing in statements, by those alone.
+
+        Raises:
+            InputError: a shape is wrong, or a token is not in the vocabulary.
+        """
         self._check(ids)
-        z = self._read(self._normalised()[ids], ids == PAD)[:, AT_MASK]
-        return z @ self.table[SPECIALS : SPECIALS + self.num_entities].T
+        read = self._read(self._normalised()[ids], ids == PAD)
+        return read[:, AT_MASK] @ self.table.T
 
     def _normalised(self) -> Tensor:
         return torch.cat([self.table[:SPECIALS], self.norm(self.table[SPECIALS:])])
