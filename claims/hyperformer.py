@@ -12,16 +12,17 @@ from convnn.tasks.knowledge.statements import MASK, SPECIALS
 SYSTEM = "Statements with qualifiers"
 CLAIM = "Qualifiers, statements of neighbours and their interaction each improve the completion of statements."
 EXPERIMENT = (
-    "80 heads in 10 clusters, a fact of each about its cluster, and statements (head, r, tail, relation, value) whose tail"
-    " of 40 follows from cluster and value, of six; half of them are learned, the others asked: reciprocal rank of the"
-    " tail among the entities, in percent, without a filter. 32 channels, two blocks, one network each instead of"
-    " experts, AdamW with a learning rate of 0.003, 25 epochs."
+    "80 heads in 10 clusters, a fact of each about its cluster, and statements with a qualifier of six values, whose"
+    " tail of 40 follows from cluster and value; half of them are learned, the others asked: unfiltered reciprocal rank"
+    " in percent. 32 channels, two blocks without experts, AdamW with a learning rate of 0.003, 25 epochs."
 )
 SEEDS = (0, 1, 2)
 HEADS, CLUSTERS, VALUES, TAILS = 80, 10, 6, 40
 ENTITIES = HEADS + CLUSTERS + VALUES + TAILS
 CLUSTER, VALUE, TAIL = SPECIALS + HEADS, SPECIALS + HEADS + CLUSTERS, SPECIALS + HEADS + CLUSTERS + VALUES
 IN, STATES, WHEN = (SPECIALS + ENTITIES + 2 * number for number in range(3))
+NONE = (5, 6)
+"""The special tokens of a statement without a qualifier."""
 READERS = ("triples alone", "with qualifiers", "with neighbours too")
 
 
@@ -32,9 +33,7 @@ def measure(seeds: Sequence[int], quick: bool) -> Outcome:
     return Outcome(
         [["read", "reciprocal rank, %"], *([name, spread(ranks)] for name, ranks in found.items())],
         {
-            "qualifiers add more than 10 points, with every seed": all(
-                b > a + 10 for a, b in zip(alone, qualified, strict=True)
-            ),
+            "qualifiers add more than 10 points": min(b - a for a, b in zip(alone, qualified, strict=True)) > 10,
             "neighbours and interaction add to that": is_above(full, qualified),
         },
     )
@@ -47,21 +46,17 @@ def rank(name: str, seed: int, epochs: int) -> float:
     tails = torch.randint(TAILS, (CLUSTERS, VALUES))
     head, value = torch.arange(HEADS).repeat_interleave(VALUES), torch.arange(VALUES).repeat(HEADS)
     ids = torch.stack(
-        [SPECIALS + head, *torch.tensor([STATES, MASK])[:, None].expand(2, len(head)), WHEN + 0 * head, VALUE + value],
-        1,
+        [row.expand(len(head)) for row in (SPECIALS + head, *fixed(STATES, MASK, WHEN), VALUE + value)], 1
     )
     label = HEADS + CLUSTERS + VALUES + tails[cluster[head], value]
     order = torch.randperm(len(ids))
     learned, asked = order[: len(order) // 2], order[len(order) // 2 :]
     facts = torch.tensor([[SPECIALS + i, IN, MASK, 0, 0] for i in range(HEADS)])
-    of_fact = HEADS + cluster
     if name == "triples alone":
         ids[:, 3:] = 0
-    reader = StatementReader(
-        ENTITIES, 3, shape=(4, 8), layers=2, hidden=64, experts=0, channels=8, kernel=3, dropout=0.05
-    )
+    reader = StatementReader(ENTITIES, 3, shape=(4, 8), layers=2, hidden=64, experts=0, channels=8, kernel=3)
     optimizer = torch.optim.AdamW(reader.parameters(), 3e-3)
-    examples, labels = torch.cat([ids[learned], facts]), torch.cat([label[learned], of_fact])
+    examples, labels = torch.cat([ids[learned], facts]), torch.cat([label[learned], HEADS + cluster])
     for _ in range(epochs):
         for some in torch.randperm(len(examples)).split(32):
             optimizer.zero_grad()
@@ -74,14 +69,16 @@ def rank(name: str, seed: int, epochs: int) -> float:
 
 
 def loss_of(reader: StatementReader, name: str, ids: Tensor, label: Tensor, cluster: Tensor) -> Tensor:
-    """Return the loss of a batch; the neighbour of a head is its cluster."""
+    """Return the loss of a batch; the neighbour of a head is its cluster, by the reverse of its fact."""
     if name != READERS[-1]:
-        mask = reader.read(ids)
-        return smoothed_cross_entropy(mask, label + SPECIALS, 0.2)
+        return smoothed_cross_entropy(reader.read(ids), label + SPECIALS, 0.2)
     head = ids[:, 0] - SPECIALS
-    context = torch.stack([CLUSTER + cluster[head], IN + 1 + 0 * head, MASK + 0 * head, 0 * head, 0 * head], 1)
-    is_qualified = ids[:, 3] > 0
-    qualifier = torch.stack(
-        [torch.where(is_qualified, ids[:, 3], 5), torch.where(is_qualified, ids[:, 4], 6), MASK + 0 * head], 1
-    )
+    context = torch.stack([row.expand(len(ids)) for row in (CLUSTER + cluster[head], *fixed(IN + 1, MASK, 0, 0))], 1)
+    none = torch.tensor(NONE)
+    qualifier = torch.cat([torch.where(ids[:, 3:] > 0, ids[:, 3:], none), ids[:, 2:3]], 1)
     return statement_loss(reader(ids, context[None], qualifier[None]), label, head, 0.2)
+
+
+def fixed(*tokens: int) -> Tensor:
+    """Return tokens that are the same in all statements."""
+    return torch.tensor(tokens)

@@ -18,8 +18,8 @@ SYSTEM = "Triples by one sparse product"
 CLAIM = "TransE by a product with the incidence matrix of the triples is the same model, and faster."
 EXPERIMENT = (
     "A graph of 120 entities and 480 triples, with paraphrases to complete: 100 steps of TransE, 32 channels, Adam with"
-    " a learning rate of 0.01, by the product and by gathering, the same seeds; filtered reciprocal rank in percent. Then"
-    " one step, forward and backward, of 32,768 triples with 128 channels among 15,000 entities."
+    " a learning rate of 0.01, by the product and by gathering, the same seeds; filtered reciprocal rank in percent."
+    " Then one step, forward and backward, of 32,768 triples with 128 channels among 15,000 entities."
 )
 SEEDS = (0, 1, 2)
 LAYERS = {"sparse product": SparseRows, "gathered": GatheredRows}

@@ -20,6 +20,7 @@ class Retriever:
     Args:
         triples: (E, 3) int64, those of training.
         num_nodes: number of entities.
+        forward: only follow triples from the head to the tail.
         generator: source of the random numbers; None is that of torch.
         draw: draws positions instead, for numbers that are given.
 
@@ -31,14 +32,21 @@ class Retriever:
     """
 
     def __init__(
-        self, triples: Tensor, num_nodes: int, *, generator: torch.Generator | None = None, draw: Draw | None = None
+        self,
+        triples: Tensor,
+        num_nodes: int,
+        *,
+        forward: bool = False,
+        generator: torch.Generator | None = None,
+        draw: Draw | None = None,
     ) -> None:
         check_triples(triples, num_nodes)
         self.triples, self.num_nodes, self.generator = triples, num_nodes, generator
         self.draw = self._draw if draw is None else draw
         ends = triples[:, [0, 2]]
-        lists = Lists.of_targets(ends.flatten(), num_nodes)  # two places for each triple, in the order of the triples
-        self._starts, self._places = lists.starts.tolist(), lists.indices.tolist()
+        lists = Lists.of_targets(ends[:, 0].contiguous() if forward else ends.flatten(), num_nodes)
+        # Two places for each triple, in the order of the triples: where it is read from its head, and from its tail.
+        self._starts, self._places = lists.starts.tolist(), (lists.indices * (2 if forward else 1)).tolist()
         self._others = ends.flip(1).flatten().tolist()
 
     def bfs(self, center: int, size: int, n: int) -> Tensor:
