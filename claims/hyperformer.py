@@ -19,7 +19,7 @@ EXPERIMENT = (
 SEEDS = (0, 1, 2)
 HEADS, CLUSTERS, VALUES, TAILS = 80, 10, 6, 40
 ENTITIES = HEADS + CLUSTERS + VALUES + TAILS
-CLUSTER, VALUE, TAIL = SPECIALS + HEADS, SPECIALS + HEADS + CLUSTERS, SPECIALS + HEADS + CLUSTERS + VALUES
+CLUSTER, VALUE = SPECIALS + HEADS, SPECIALS + HEADS + CLUSTERS
 IN, STATES, WHEN = (SPECIALS + ENTITIES + 2 * number for number in range(3))
 NONE = (5, 6)
 """The special tokens of a statement without a qualifier."""
@@ -46,7 +46,7 @@ def rank(name: str, seed: int, epochs: int) -> float:
     tails = torch.randint(TAILS, (CLUSTERS, VALUES))
     head, value = torch.arange(HEADS).repeat_interleave(VALUES), torch.arange(VALUES).repeat(HEADS)
     ids = torch.stack(
-        [row.expand(len(head)) for row in (SPECIALS + head, *fixed(STATES, MASK, WHEN), VALUE + value)], 1
+        [row.expand(len(head)) for row in (SPECIALS + head, *torch.tensor([STATES, MASK, WHEN]), VALUE + value)], 1
     )
     label = HEADS + CLUSTERS + VALUES + tails[cluster[head], value]
     order = torch.randperm(len(ids))
@@ -73,12 +73,9 @@ def loss_of(reader: StatementReader, name: str, ids: Tensor, label: Tensor, clus
     if name != READERS[-1]:
         return smoothed_cross_entropy(reader.read(ids), label + SPECIALS, 0.2)
     head = ids[:, 0] - SPECIALS
-    context = torch.stack([row.expand(len(ids)) for row in (CLUSTER + cluster[head], *fixed(IN + 1, MASK, 0, 0))], 1)
+    context = torch.stack(
+        [row.expand(len(ids)) for row in (CLUSTER + cluster[head], *torch.tensor([IN + 1, MASK, 0, 0]))], 1
+    )
     none = torch.tensor(NONE)
     qualifier = torch.cat([torch.where(ids[:, 3:] > 0, ids[:, 3:], none), ids[:, 2:3]], 1)
     return statement_loss(reader(ids, context[None], qualifier[None]), label, head, 0.2)
-
-
-def fixed(*tokens: int) -> Tensor:
-    """Return tokens that are the same in all statements."""
-    return torch.tensor(tokens)
