@@ -76,6 +76,5 @@ def loss_of(reader: StatementReader, name: str, ids: Tensor, label: Tensor, clus
     context = torch.stack(
         [row.expand(len(ids)) for row in (CLUSTER + cluster[head], *torch.tensor([IN + 1, MASK, 0, 0]))], 1
     )
-    none = torch.tensor(NONE)
-    qualifier = torch.cat([torch.where(ids[:, 3:] > 0, ids[:, 3:], none), ids[:, 2:3]], 1)
+    qualifier = torch.cat([torch.where(ids[:, 3:] > 0, ids[:, 3:], torch.tensor(NONE)), ids[:, 2:3]], 1)
     return statement_loss(reader(ids, context[None], qualifier[None]), label, head, 0.2)
