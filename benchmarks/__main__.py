@@ -28,6 +28,7 @@ from benchmarks.sliding import Shape, measure_sliding
 from benchmarks.structured import measure_structured
 from benchmarks.tangent import measure_tangent
 from benchmarks.tokens import Tokens, measure_tokens, measure_vits
+from benchmarks.triples import Sizes, measure_triples
 from benchmarks.walks import measure_walks
 
 
@@ -69,6 +70,7 @@ SLIDING = [
     Shape(64, 64, 64, 56),
     Shape(256, 256, 256, 28),
 ]
+TRIPLES = [Sizes(15_000, 1345, 32_768, 128), Sizes(40_943, 11, 8192, 128), Sizes(40_943, 11, 86_835, 64)]
 SMALL = [Case(2, *shape) for shape in VGG11[:2]]
 
 FULLY: dict[str, Callable[[], Any]] = {
@@ -100,6 +102,7 @@ FULLY: dict[str, Callable[[], Any]] = {
     "scans": lambda: measure_scans((1024, 4096, 16384, 65536), 5, longest_dense=16384),
     "caches": lambda: measure_caches((4096, 16384), 512, 60),
     "learners": lambda: measure_learners(50_000, 1, (1000, 3000, 10_000, 50_000), with_memory=True),
+    "triples": lambda: measure_triples(TRIPLES, 9, with_memory=True),
     "sliding": lambda: measure_sliding(SLIDING, (1, 3, 5, 7, 9, 13, 17, 23, 31), 5, with_memory=True),
     "tangent": lambda: measure_tangent(256, 1, with_memory=True),
 }
@@ -125,6 +128,7 @@ QUICKLY: dict[str, Callable[[], Any]] = {
     "scans": lambda: measure_scans((64, 256), 2, longest_dense=256),
     "caches": lambda: measure_caches((256, 512), 64, 13),
     "learners": lambda: measure_learners(1000, 1, (200, 400), with_memory=False),
+    "triples": lambda: measure_triples([Sizes(50, 3, 40, 8)], 2, with_memory=False),
     "sliding": lambda: measure_sliding([Shape(2, 2, 1, 16), Shape(4, 4, 4, 9)], (1, 5), 2, with_memory=False),
     "tangent": lambda: measure_tangent(2, 1, with_memory=False),
 }

@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import learners, scans, tangent
+from benchmarks import learners, scans, tangent, triples
 from benchmarks.contestants import Case
 from benchmarks.sliding import reductions_table, sliding_table
 
@@ -32,6 +32,7 @@ def tables(results: dict[str, Any]) -> str:
         "scans": [scans.table],
         "caches": [_caches],
         "learners": [learners.table],
+        "triples": [triples.table],
         "sliding": [sliding_table, reductions_table],
         "tangent": [tangent.table],
     }

@@ -176,7 +176,7 @@ def _restored():
 
 def test_names() -> None:
     others = [name for name, entry in cnn.LAYERS.items() if entry.reads in ("graphs", "interactions")]
-    assert cnn.list_layers() == [*TYPES, *TOKEN_TYPES, *others]
+    assert cnn.list_layers() == [*TYPES, *TOKEN_TYPES, *others, *cnn.list_layers("triples")]
     assert cnn.list_layers("interactions") == ["LightGCN", "UltraGCN", "MF", "LCFN"]
     assert cnn.list_layers("maps") == list(TYPES)
     assert cnn.list_layers("tokens") == list(TOKEN_TYPES)
@@ -352,7 +352,8 @@ def test_registering_a_layer() -> None:
     with pytest.raises(ValueError, match=r"^layer 'Pointwise' is registered already; choose another name$"):
         cnn.register_layer("Pointwise", pointwise, "again")
     with pytest.raises(
-        ValueError, match=r"^reads='token' is not one of maps, tokens, graphs, interactions; did you mean 'tokens'\?$"
+        ValueError,
+        match=r"^reads='token' is not one of maps, tokens, graphs, interactions, triples; did you mean 'tokens'\?$",
     ):
         cnn.register_layer("Mean", pointwise, "everybody alike", reads="token")
 

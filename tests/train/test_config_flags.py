@@ -110,9 +110,10 @@ def test_settings_are_all_that_layers_and_networks_read() -> None:
 
 
 def test_defaults_of_layers_are_those_of_the_flags() -> None:
-    models = {"maps": "vgg11", "tokens": "vit", "interactions": "recommender"}
+    models = {"maps": "vgg11", "tokens": "vit", "interactions": "recommender", "triples": "transe"}
+    of_images = ("maps", "tokens")
     for layer, entry in LAYERS.items():
-        for on in [entry.reads] if entry.reads in models else ("maps", "tokens"):
+        for on in [entry.reads] if entry.reads in models else of_images:
             config = TrainConfig(model=models[on], layer=layer)
             for name, default in entry_for(layer, on).settings.items():
                 if hasattr(config, name) and name not in model_settings(models[on]):

@@ -33,6 +33,7 @@ COMMANDS = {
     "compare": "compare several runs",
     "recommend": "train a recommender, measure it, or suggest items",
     "graph": "embed the nodes of a graph, or make it smaller",
+    "knowledge": "complete a knowledge graph",
     "bench": "judge and time kernels",
     "export": "export a network to other runtimes or the Hugging Face hub",
     "models": "list the networks",

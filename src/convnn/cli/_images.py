@@ -15,6 +15,7 @@ from convnn.data import (
     READERS,
     REGRESSIONS,
     SIGNALS,
+    TRIPLE_SETS,
     LabelledData,
     LabelledPart,
     load_data,
@@ -62,9 +63,18 @@ def check_criterion(config: TrainConfig) -> None:
             f"--criterion={config.criterion} is for one class of a sample, but users of --dataset={config.dataset} have"
             " several items; leave it out"
         )
+    if config.dataset in TRIPLE_SETS and config.criterion == "MSE":
+        raise InputError(
+            f"--criterion=MSE is for numbers, but --dataset={config.dataset} has entities to rank; leave it out"
+        )
 
 
-SETS_OF = {"sequences": (*RASTERS, *SIGNALS), "graphs": tuple(GRAPH_SETS), "interactions": INTERACTION_SETS}
+SETS_OF = {
+    "sequences": (*RASTERS, *SIGNALS),
+    "graphs": tuple(GRAPH_SETS),
+    "interactions": INTERACTION_SETS,
+    "triples": TRIPLE_SETS,
+}
 """Data sets by what they have; all others have images."""
 
 
@@ -86,7 +96,7 @@ def check_inputs(config: TrainConfig) -> None:
 
 
 def kind_read(model: str) -> str:
-    """Return what a network reads: "images", "sequences", "graphs" or "interactions"."""
+    """Return what a network reads: "images", "sequences", "graphs", "interactions" or "triples"."""
     reads = reads_of(model)
     return reads if reads in SETS_OF else "images"
 

@@ -66,14 +66,14 @@ class Parser(argparse.ArgumentParser):
         """Return the text of `--help-all`, with every flag."""
         return super().format_help()
 
-    def parse_strictly(self, argv: Sequence[str]) -> argparse.Namespace:
-        """Parse all of `argv`.
+    def parse_strictly(self, argv: Sequence[str], namespace: argparse.Namespace | None = None) -> argparse.Namespace:
+        """Parse all of `argv`, into a namespace if one is given.
 
         Raises:
             InputError: a flag is unknown (the message names the nearest) or has a value of the wrong type.
         """
         parse = self.parse_known_intermixed_args if self._subparsers is None else self.parse_known_args
-        args, unknown = parse(argv)
+        args, unknown = parse(argv, namespace)
         if unknown:
             raise InputError(f"unknown argument {unknown[0]}{did_you_mean(unknown[0], self.flags())}")
         return args

@@ -16,7 +16,16 @@ from convnn.cli._help import brief_help
 from convnn.cli._images import check_criterion, check_inputs, kind_read, open_data, open_part, remembered_data
 from convnn.cli._parser import HelpAllAction, Parser, PathAction
 from convnn.cli.evaluate import evaluate_network
-from convnn.data import GRAPH_SETS, INTERACTION_SETS, KNOWN_SHAPES, RASTERS, SIGNALS, LabelledData, example_of
+from convnn.data import (
+    GRAPH_SETS,
+    INTERACTION_SETS,
+    KNOWN_SHAPES,
+    RASTERS,
+    SIGNALS,
+    TRIPLE_SETS,
+    LabelledData,
+    example_of,
+)
 from convnn.data.stream import count_cores
 from convnn.errors import InputError
 from convnn.models import ExternalNetwork, Network, create_model
@@ -304,7 +313,7 @@ def known_shape(config: TrainConfig) -> tuple[tuple[int, ...], int]:
     Raises:
         InputError: they are not known without the files.
     """
-    if config.dataset in (*SIGNALS, *GRAPH_SETS, *INTERACTION_SETS):  # made or read in no time
+    if config.dataset in (*SIGNALS, *GRAPH_SETS, *INTERACTION_SETS, *TRIPLE_SETS):  # made or read in no time
         part = open_part(config, "test", limit_test=1)
         return part.input_shape, len(part.classes)
     images = config.dataset.removeprefix("sequential_")

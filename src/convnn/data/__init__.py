@@ -3,7 +3,16 @@ from convnn.data.images import FITS, denormalise, load_image
 from convnn.data.interactions import Interactions, read_interactions
 from convnn.data.interface import Batch, LabelledData, LabelledPart, Loader, example_of, kind_of
 from convnn.data.load import DATASETS, load_data, load_part
-from convnn.data.options import GRAPH_SETS, INTERACTION_SETS, ON_BAD_IMAGE, RASTERS, READERS, REGRESSIONS, SIGNALS
+from convnn.data.options import (
+    GRAPH_SETS,
+    INTERACTION_SETS,
+    ON_BAD_IMAGE,
+    RASTERS,
+    READERS,
+    REGRESSIONS,
+    SIGNALS,
+    TRIPLE_SETS,
+)
 from convnn.data.sources import KNOWN_SHAPES
 
 __all__ = [
@@ -17,6 +26,7 @@ __all__ = [
     "READERS",
     "REGRESSIONS",
     "SIGNALS",
+    "TRIPLE_SETS",
     "Batch",
     "GraphData",
     "Interactions",

@@ -13,7 +13,7 @@ from convnn.data.images import BrokenImageError, Size, fit_picture, read_image
 from convnn.data.interactions import build_interactions
 from convnn.data.interface import LabelledData, LabelledPart
 from convnn.data.labelled_graphs import build_graphs
-from convnn.data.options import GRAPH_SETS, INTERACTION_SETS, RASTERS, REGRESSIONS, Options, Statistics
+from convnn.data.options import GRAPH_SETS, INTERACTION_SETS, RASTERS, REGRESSIONS, TRIPLE_SETS, Options, Statistics
 from convnn.data.sequences import (
     ADDING_LENGTH,
     MISSING,
@@ -28,6 +28,7 @@ from convnn.data.sequences import (
 from convnn.data.sources import FileSource, Tensors, TensorSource, read_cifar, read_digits, read_image_folder
 from convnn.data.stream import ImageFile, StreamLoader
 from convnn.data.tensors import Augmentation, TensorLoader
+from convnn.data.triples import build_triples
 from convnn.errors import InputError, check_choice
 
 CIFAR10_STATISTICS: Statistics = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
@@ -115,6 +116,7 @@ BUILDERS: dict[str, Callable[[Options], LabelledData]] = {
     "waveforms": build_waveforms,
     **dict.fromkeys(GRAPH_SETS, build_graphs),
     **dict.fromkeys(INTERACTION_SETS, build_interactions),
+    **dict.fromkeys(TRIPLE_SETS, build_triples),
 }
 
 

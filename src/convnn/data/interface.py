@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from convnn.nn.graphs.batch import first_users, path_graph
+from convnn.nn.triples.queries import first_query
 
 
 class Batch(NamedTuple):
@@ -15,7 +16,8 @@ class Batch(NamedTuple):
 
     Attributes:
         inputs: images (B, C, H, W) float32, normalised, or sequences (B, C, T), on the loader's device; or a graph with
-            B of its nodes, or B graphs, as a `convnn.nn.graphs.batch.GraphBatch`; or users, as an `InteractionBatch`.
+            B of its nodes, or B graphs, as a `convnn.nn.graphs.batch.GraphBatch`; users, as an `InteractionBatch`; or
+            `convnn.nn.triples.Queries`.
         labels: (B,) int64 class indices, or in a regression float32 numbers, on the loader's device; where samples
             have several classes, bool (B, classes). An interaction has 0, its place among the candidates of a step.
         indices: (B,) int64 position of each sample in its part of the data set, 0 <= index < num_samples;
@@ -63,14 +65,14 @@ class LabelledData:
         test: test part, in order, never augmented.
         classes: name of each label; in a regression, that of the number.
         input_shape: (C, H, W) of every image, after resizing; (C, T) of every sequence; (C,) of every node of a graph;
-            (users, items, 1, 1) of interactions.
+            (users, items, 1, 1) of interactions; (R, 1, 1, 1, 1) of queries with R relations.
         mean: mean of each channel, of images scaled to [0, 1]; empty for graphs.
         std: standard deviation of each channel, of images scaled to [0, 1]; empty for graphs.
         val: validation part, in order, never augmented; None where the set has two parts.
         left_out: files in its folders whose extension is not that of a picture, and a folder test/ without classes.
         task: "classification", or "regression" of a number; "ranking" of the classes where a sample has several, or
             "completion" where it has one, and others that fit too are left out.
-        kind: the word for a sample: "image", "sequence", "node", "graph", or "interaction" of a user.
+        kind: the word for a sample: "image", "sequence", "node", "graph", "triple", or "interaction" of a user.
     """
 
     name: str
@@ -111,7 +113,7 @@ class LabelledPart:
         loader: its batches; those of train are shuffled.
         classes: name of each label.
         input_shape: (C, H, W) of every image, after resizing; (C, T) of every sequence; (C,) of every node of a graph.
-        kind: the word for a sample: "image", "sequence", "node", "graph", or "user" for whom items are ranked.
+        kind: the word for a sample: "image", "sequence", "node", "graph", "triple", or "user" whose items are ranked.
         task: as in `LabelledData`.
     """
 
@@ -126,15 +128,18 @@ class LabelledPart:
 def kind_of(shape: tuple[int, ...]) -> str:
     """Return the word for an input of this shape.
 
-    It is "image" (C, H, W), "sequence" (C, T), "graph" of nodes (C,), or "interaction" (users, items, 1, 1).
+    It is "image" (C, H, W), "sequence" (C, T), "graph" of nodes (C,), "interaction" (users, items, 1, 1), or "triple"
+    of so many relations (R, 1, 1, 1, 1).
     """
-    return {1: "graph", 2: "sequence", 4: "interaction"}.get(len(shape), "image")
+    return {1: "graph", 2: "sequence", 4: "interaction", 5: "triple"}.get(len(shape), "image")
 
 
 def example_of(shape: tuple[int, ...], count: int = 1, device: torch.device | str = "cpu") -> Any:
-    """Return an input of this shape: zeros (count, *shape), a graph of so many nodes with zeros, or so many users."""
+    """Return an input of this shape: zeros (count, *shape), a graph of so many nodes of zeros, or as many queries."""
     if kind_of(shape) == "interaction":
         return first_users(count, shape[0], device)
     if kind_of(shape) == "graph":
         return path_graph(count, shape[0], device)
+    if kind_of(shape) == "triple":
+        return first_query(count, device)
     return torch.zeros(count, *shape, device=device)

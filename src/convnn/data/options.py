@@ -39,13 +39,16 @@ GRAPH_SETS = {name: name for name in (*WORD_GRAPHS, *FOLDED_GRAPHS, "karate", "s
 INTERACTION_SETS = ("hidden_groups", "lastfm", "interactions")
 """Data sets of what users chose, in which items are ranked for each user."""
 
+TRIPLE_SETS = ("paraphrases", "triples", "wn18rr")
+"""Data sets of the triples of a knowledge graph; the first is drawn."""
+
 READERS = {
     "permuted": RASTERS,
     "subsample": (*RASTERS, "waveforms"),
     "average": RASTERS,
     "length": SIGNALS,
     "missing": ("waveforms",),
-    "split": (*DIRECTED_GRAPHS, *FOLDED_GRAPHS, *DRAWN_GRAPHS, "hidden_groups", "interactions"),
+    "split": (*DIRECTED_GRAPHS, *FOLDED_GRAPHS, *DRAWN_GRAPHS, "hidden_groups", "interactions", "paraphrases"),
     "scale_rows": WORD_GRAPHS,
     "undirected": DIRECTED_GRAPHS,
 }
@@ -53,6 +56,15 @@ READERS = {
 
 OF_IMAGES = {"resize": None, "augment": False, "noise": 0.0}
 """Arguments that change images, with the values that change nothing."""
+
+
+WITHOUT_IMAGES = (
+    dict.fromkeys(SIGNALS, "signals")
+    | dict.fromkeys(GRAPH_SETS, "graphs")
+    | dict.fromkeys(INTERACTION_SETS, "interactions")
+    | dict.fromkeys(TRIPLE_SETS, "triples")
+)
+"""What the other data sets have, by their names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +131,8 @@ class Options:
                     f"{name}={value!r} is for {', '.join(readers)}; dataset={self.name!r} does not read it"
                 )
         for name, nothing in OF_IMAGES.items():
-            if (value := getattr(self, name)) != nothing and self.name in (*SIGNALS, *GRAPH_SETS, *INTERACTION_SETS):
-                has = "signals" if self.name in SIGNALS else "graphs" if self.name in GRAPH_SETS else "interactions"
+            if (value := getattr(self, name)) != nothing and self.name in WITHOUT_IMAGES:
+                has = WITHOUT_IMAGES[self.name]
                 raise InputError(f"{name}={value!r} changes images; dataset={self.name!r} has {has}, so leave it out")
 
     @property

@@ -113,6 +113,7 @@ from convnn.models.se_resnet import (
     se_resnet_d_10,
 )
 from convnn.models.smpnet import SMPNet, SMPNet1d, smpnet, smpnet_1d
+from convnn.models.translation import TorusE, TransE, TransH, Translation, TransR, toruse, transe, transh, transr
 from convnn.models.vgg import VGG, vgg11, vgg13, vgg16, vgg19
 from convnn.models.vit import ViT, vit, vit_base, vit_small, vit_tiny
 from convnn.models.vrwkv import VisionRWKV, vrwkv, vrwkv_base, vrwkv_small, vrwkv_tiny
@@ -159,6 +160,11 @@ __all__ = [
     "SMPNet1d",
     "Shiftwise",
     "ShiftwiseV1",
+    "TorusE",
+    "TransE",
+    "TransH",
+    "TransR",
+    "Translation",
     "UniRepLKNet",
     "ViT",
     "VisionRWKV",
@@ -249,6 +255,10 @@ __all__ = [
     "smpconv_t",
     "smpnet",
     "smpnet_1d",
+    "toruse",
+    "transe",
+    "transh",
+    "transr",
     "unireplknet_a",
     "unireplknet_b",
     "unireplknet_f",

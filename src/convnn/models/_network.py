@@ -14,7 +14,7 @@ class Network(nn.Module):
 
     Attributes:
         reads: input of its layers, "maps" (B, C, H, W) or "tokens" (B, T, D) of images, "sequences" (B, C, T), or
-            "graphs", nodes (N, C) and edges; or "interactions" of users and items.
+            "graphs", nodes (N, C) and edges; or "interactions" of users and items, or "triples" (B, 3).
         default_layer: layer from which it is built by default.
         min_size: smallest side of an image, in pixels, that survives its pooling.
         head: module from features to logits.

@@ -185,7 +185,7 @@ def layers_for(model: str) -> list[str]:
     On sequences these are the layers for one axis.
     """
     reads = reads_of(model)
-    if reads in ("graphs", "interactions"):
+    if reads in ("graphs", "interactions", "triples"):
         return list_layers(reads)
     fitting = list_layers("maps" if reads == "sequences" else reads) + list_layers("graphs")
     return [name for name in fitting if reads != "sequences" or build_along(name, 1) is not None]

@@ -21,8 +21,8 @@ class LayerEntry:
         build: function of input and output channels, or for tokens of width and heads, and of settings.
         settings: names of the settings that `build` reads, with their defaults.
         summary: summary in one line.
-        reads: "maps" (B, C, H, W), "tokens" (B, T, D), "graphs", (N, C) and edge_index (2, E), or "interactions",
-            edge_index (2, E) of users and items.
+        reads: "maps" (B, C, H, W), "tokens" (B, T, D), "graphs", (N, C) and edge_index (2, E), "interactions",
+            edge_index (2, E) of users and items, or "triples" (B, 3).
         system: its facts for the guide; None for a layer registered only with a summary.
         of_network: further arguments that `build` reads, which only a network decides, such as the stride.
     """
@@ -43,7 +43,7 @@ _FORMS: dict[str, Callable[[LayerEntry], LayerEntry]] = {}
 OF_THE_NETWORK = ("bias", "device", "dtype")
 GEOMETRY = ("stride", "window_size", "dilation", "groups", "padding_mode")
 """Arguments that a network decides for each of its layers, and that are therefore no settings."""
-READS = ("maps", "tokens", "graphs", "interactions")
+READS = ("maps", "tokens", "graphs", "interactions", "triples")
 
 
 def register_layer(
@@ -62,8 +62,8 @@ def register_layer(
             the settings that its signature names.
         facts: its facts for the guide; a summary in one line is enough for a layer of your own.
         parts: further callables to which `build` passes its remaining settings.
-        reads: "maps" (B, C, H, W), "tokens" (B, T, D), "graphs", (N, C) and edge_index (2, E), or "interactions",
-            edge_index (2, E) of users and items.
+        reads: "maps" (B, C, H, W), "tokens" (B, T, D), "graphs", (N, C) and edge_index (2, E), "interactions",
+            edge_index (2, E) of users and items, or "triples" (B, 3).
         fixed: settings in the signatures that keep their defaults, regardless of the flags.
 
     Raises:

@@ -50,7 +50,8 @@ class Recipe:
         model, layer, width, settings: arguments of `convnn.models.create_model`.
         dataset: what it learned.
         data_path: the folder where that was, absolute; empty where it is not known.
-        input_shape: (C, H, W) of its images, (C, T) of its sequences, or (C,) of the nodes of its graphs.
+        input_shape: (C, H, W) of its images, (C, T) of its sequences, (C,) of the nodes of its graphs, or (R, 1, 1, 1)
+            of R relations.
         mean, std: mean and standard deviation of each channel, by which images were normalised; empty for graphs.
         classes: names of the classes in the order of the logits.
         fit: how pictures of another shape were brought to that size, one of `convnn.data.FITS`.
@@ -335,13 +336,11 @@ def _parse_recipe(document: Any, path: str | Path) -> Recipe:
         for f in fields(Recipe):
             _check_type(f.name, getattr(recipe, f.name))
         reads = reads_of(recipe.model) if recipe.model in list_models() else ""
-        if len(recipe.input_shape) != {"graphs": 1, "sequences": 2, "interactions": 4}.get(reads, 3):
+        sides = {"graphs": 1, "sequences": 2, "interactions": 4, "triples": 5}.get(reads, 3)
+        if len(recipe.input_shape) != sides:
             raise ValueError(f"input_shape={list(recipe.input_shape)} for {recipe.model}")
-        if (
-            not len(recipe.mean)
-            == len(recipe.std)
-            == (0 if reads in ("graphs", "interactions") else recipe.input_shape[0])
-        ):
+        channels = recipe.input_shape[0] if sides in (2, 3) else 0
+        if not len(recipe.mean) == len(recipe.std) == channels:
             raise ValueError(f"mean={recipe.mean} and std={recipe.std} of inputs of shape {recipe.input_shape}")
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"checkpoint '{path}' has a recipe that cannot be read: {error}") from None
@@ -362,7 +361,8 @@ def _check_type(name: str, value: Any) -> None:
     else:
         is_valid = isinstance(value, kinds.get(name, str))
     if name == "input_shape":
-        largest = {1: MOST_FEATURES, 2: LARGEST_SIDE**2, 3: LARGEST_SIDE, 4: MOST_USERS}.get(len(value), 0)
+        most = {1: MOST_FEATURES, 2: LARGEST_SIDE**2, 3: LARGEST_SIDE, 4: MOST_USERS, 5: MOST_FEATURES}
+        largest = most.get(len(value), 0)
         is_valid = is_valid and all(1 <= side <= largest for side in value)
     if name == "data_settings":
         is_valid = is_valid and all(

@@ -81,6 +81,17 @@ PUBLISHED_ON_INTERACTIONS = {
 }
 """Defaults of recommenders that are trained in another way."""
 
+TRIPLE_DEFAULTS = {
+    "dataset": "paraphrases",
+    "optimizer": "adam",
+    "lr": 0.01,
+    "weight_decay": 0.0,
+    "num_epochs": 100,
+    "clip_grad_norm": 0.0,
+    "batch_size": 256,
+}
+"""Defaults of the networks on triples."""
+
 PUBLISHED_ON_GRAPHS = {
     "SGC": {"num_layers": 1, "dropout": 0.0, "lr": 0.2, "weight_decay": 5e-6, "num_epochs": 100},
 }
@@ -130,10 +141,10 @@ def defaults_of(model: str, layer: str | None = None) -> dict[str, Any]:
     of_graphs = GRAPH_DEFAULTS | PUBLISHED_ON_GRAPHS.get(layer, {}) if reads_of(model) == "graphs" else {}
     of_users = reads_of(model) == "interactions"
     of_choices = RECOMMENDER_DEFAULTS | PUBLISHED_ON_INTERACTIONS.get(layer, {}) if of_users else {}
+    of_triples = TRIPLE_DEFAULTS if reads_of(model) == "triples" else {}
     folder = PUBLISHED_FOLDERS.get((model, layer), f"./Output/{model.replace(':', '_')}/{layer}")
-    return (
-        of_tokens | of_layer | of_model | of_sequences | of_graphs | of_choices | {"layer": layer, "output_dir": folder}
-    )
+    of_kind: dict[str, Any] = {**of_sequences, **of_graphs, **of_choices, **of_triples}
+    return of_tokens | of_layer | of_model | of_kind | {"layer": layer, "output_dir": folder}
 
 
 @dataclass(frozen=True, init=False)

@@ -28,7 +28,10 @@ def print_summary(
     processes = f", {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
     epochs = counted(config.num_epochs, "epoch")
     sides = "x".join(map(str, data.input_shape)) + (" features" if len(data.input_shape) == 1 else "")
-    sides = "{} users, {} items".format(*data.input_shape) if data.task == "ranking" else sides
+    if data.kind == "triple":
+        sides = counted(data.input_shape[0], "relation")
+    if data.task == "ranking":
+        sides = "{} users, {} items".format(*data.input_shape)
     batch = "the whole graph" if data.kind == "node" else f"batch {config.batch_size}"
     parts = ", ".join(f"{loader.num_samples:,} {part}" for part, loader in data.parts.items())
     rows = {

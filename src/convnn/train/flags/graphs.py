@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from convnn.models import HIDDEN_ACTIVATIONS, NODE_NORMS, READOUTS, RESIDUALS
 from convnn.nn.graphs.patches.mixing import MIXINGS
 from convnn.nn.graphs.spectra.choices import DAMPINGS, HOLO_BASES, HOMOPHILIES, ORTHONORMAL, POWER_DAMPINGS, SUPPORTS
+from convnn.nn.triples import DISSIMILARITIES
 from convnn.train.flags._flag import DEEPEST, WIDEST, flags_of
 
 flag = flags_of("graphs")
@@ -97,6 +98,12 @@ class GraphLayerFlags:
     )
     walk_dim: int = flag(0, "length of the walks that tell nodes where they are; 0: none", least=0, most=DEEPEST)
     eigenvector_dim: int = flag(0, "number of eigenvectors that do; 0: none", least=0, most=DEEPEST)
+    dissimilarity: str = flag(
+        "L2", "distance by which transe and toruse score triples; eL2, on circles, is for toruse alone", DISSIMILARITIES
+    )
+    relation_dim: int | None = flag(
+        None, "channels of a relation in transr; None: as many as an entity has", least=1, most=WIDEST
+    )
     patch_walk_dim: int = flag(8, "length of the walks that tell patches where they are", least=0, most=DEEPEST)
     keep_prob: float = flag(1.0, "share of the interactions that LightGCN keeps in each step", above=0.0, most=1.0)
     user_frequencies: int = flag(100, "number of smooth vectors of users in LCFN", least=1, most=WIDEST)

@@ -5,6 +5,7 @@ from convnn.errors import InputError
 from convnn.models import Network
 from convnn.models.gnn import GNN
 from convnn.models.recommender import Recommender
+from convnn.models.translation import Translation
 from convnn.train.config import TrainConfig
 from convnn.train.flags.objectives import OF_CHOICES, OF_GRAPHS, OF_IMAGES
 from convnn.train.objective import Objective, Supervised
@@ -12,6 +13,7 @@ from convnn.train.schemes.contrast import Contrast
 from convnn.train.schemes.distilled import distilled
 from convnn.train.schemes.graphs import SCHEMES
 from convnn.train.schemes.recommendation import RANKINGS
+from convnn.train.schemes.triples import Margin
 
 __all__ = ["make_objective"]
 
@@ -35,6 +37,13 @@ def make_objective(network: Network, config: TrainConfig, data: LabelledData) ->
         )
     if config.distill is not None:
         return distilled(network, config, data)
+    if data.task == "completion":
+        if config.objective != "labels":
+            raise InputError(
+                f"--objective={config.objective} is not for --dataset={data.name}, of triples; leave it out"
+            )
+        assert isinstance(network, Translation)  # what reads triples
+        return Margin(network, config, data)
     if config.objective in OF_IMAGES:
         if data.kind != "image" or data.task != "classification":
             raise InputError(

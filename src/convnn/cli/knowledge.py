@@ -1,0 +1,159 @@
+"""Complete a knowledge graph: train on its triples, measure a run, and ask for the missing end of a triple."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from convnn.cli import evaluate, train
+from convnn.cli._flags import add_checkpoint, add_config_flags, given_flags
+from convnn.cli._images import remembered_data
+from convnn.cli._parser import Parser, add_json_flag
+from convnn.data import TRIPLE_SETS
+from convnn.data.triples import KnowledgeGraph, open_knowledge
+from convnn.errors import InputError, check_at_least, check_choice, did_you_mean
+from convnn.models import list_models, reads_of
+from convnn.nn.triples import Queries
+from convnn.screen import print_json
+from convnn.train import Recipe, load_checkpoint
+
+
+class Handover(Parser):
+    """A parser that leaves its words to another, which is made when they are known: training alone has all flags."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Keep the words."""
+        return argparse.Namespace(words=list(args)), []
+
+
+ENDS = ("tail", "head")
+DEFAULT = "transe"
+
+
+def add_flags(parser: Parser) -> None:
+    """Add the commands to a parser."""
+    tasks = parser.add_subparsers(dest="task", metavar="TASK", required=True, parser_class=Handover)
+    for name, (text, _) in TASKS.items():
+        tasks.add_parser(name, help=text)
+
+
+def add_ask_flags(ask: Parser) -> None:
+    """Add the arguments of `ask` to a parser."""
+    add_checkpoint(ask)
+    ask.add_argument("entity", metavar="ENTITY", help="name of the head, or with --missing head of the tail")
+    ask.add_argument("relation", metavar="RELATION", help="name of the relation")
+    ask.add_argument("--missing", default="tail", metavar="{" + ",".join(ENDS) + "}", help="what is asked for")
+    ask.add_argument("--top", type=int, default=10, help="number of entities to print")
+    add_json_flag(ask)
+    add_config_flags(ask, only=["imports", "data_path"])
+
+
+TASKS = {
+    "train": ("train on triples, as convnn train does", train.add_flags),
+    "evaluate": ("rank all entities for each triple of a part", evaluate.add_flags),
+    "ask": ("print the entities that complete a triple best", add_ask_flags),
+}
+
+
+def run(args: argparse.Namespace, console: Console) -> None:
+    """Train, measure or ask."""
+    text, add = TASKS[args.task]
+    parser = Parser(prog=f"convnn knowledge {args.task}", description=f"{text.capitalize()}.")
+    add(parser)
+    parser.parse_strictly(args.words, args)
+    if args.task == "train":
+        train_on_triples(args, console)
+        return
+    recipe = load_checkpoint(args.checkpoint)[1]
+    if recipe.dataset not in TRIPLE_SETS:
+        raise InputError(
+            f"checkpoint '{args.checkpoint}' learned {recipe.dataset}, and convnn knowledge is for triples:"
+            f" {', '.join(TRIPLE_SETS)}"
+        )
+    if args.task == "evaluate":
+        evaluate.run(args, console)
+    else:
+        ask_for(args, console)
+
+
+def train_on_triples(args: argparse.Namespace, console: Console) -> None:
+    """Train as `convnn train` does, with a network on triples unless one is named."""
+    model = given_flags(args).get("model")
+    if model is not None and (model not in list_models() or reads_of(model) != "triples"):
+        known = [name for name in list_models() if reads_of(name) == "triples"]
+        check_choice("--model", model, known)
+    if model is None and args.config is None and not getattr(args, "resume", None):
+        args.model = DEFAULT
+    train.run(args, console)
+
+
+def ask_for(args: argparse.Namespace, console: Console) -> None:
+    """Print the best entities at the missing end of a triple, and in which part of the data each triple is."""
+    check_at_least("--top", args.top, 1)
+    check_choice("--missing", args.missing, ENDS)
+    network, recipe = load_checkpoint(args.checkpoint)
+    graph = graph_of(recipe, args)
+    known, relation = (
+        _number(graph.entities, "ENTITY", args.entity),
+        _number(graph.relations, "RELATION", args.relation),
+    )
+    is_tail = args.missing == "tail"
+    triple = torch.tensor([[known, relation, 0] if is_tail else [0, relation, known]])
+    with torch.no_grad():
+        [scores] = network(Queries(triple, torch.tensor([is_tail])))
+    best = scores.topk(min(args.top, len(graph.entities)))
+    rows = [
+        {
+            "rank": rank,
+            "entity": graph.entities[entity],
+            "score": score,
+            "known": _part_of(graph, triple[0], entity, is_tail),
+        }
+        for rank, (entity, score) in enumerate(zip(best.indices.tolist(), best.values.tolist(), strict=True), 1)
+    ]
+    if args.json:
+        print_json(console, rows)
+    else:
+        console.print(_as_table(rows))
+
+
+def graph_of(recipe: Recipe, args: argparse.Namespace) -> KnowledgeGraph:
+    """Open the graph that a checkpoint learned.
+
+    Raises:
+        InputError: it is not there, or has other entities.
+    """
+    data = remembered_data(recipe, given_flags(args))
+    data_path = getattr(args, "data_path", data.get("data_path", recipe.data_path))
+    graph = open_knowledge(recipe.dataset, Path(data_path), data.get("split") or 0)  # at least 0
+    if graph.entities != recipe.classes or len(graph.relations) != recipe.input_shape[0]:
+        raise InputError(f"--data_path={data_path} has other entities or relations than the checkpoint learned")
+    return graph
+
+
+def _number(names: tuple[str, ...], argument: str, name: str) -> int:
+    if name not in names:
+        raise InputError(
+            f"{argument}={name!r} is not one of the {len(names):,} names in the data{did_you_mean(name, names)}"
+        )
+    return names.index(name)
+
+
+def _part_of(graph: KnowledgeGraph, triple: Tensor, entity: int, is_tail: bool) -> str:
+    """Return the part that has the triple with this entity, or an empty string."""
+    full = triple.clone()
+    full[2 if is_tail else 0] = entity
+    return next((part for part, triples in graph.parts.items() if bool((triples == full).all(1).any())), "")
+
+
+def _as_table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in rows[0]:
+        table.add_column(heading, justify="left" if heading in ("entity", "known") else "right", overflow="fold")
+    for row in rows:
+        table.add_row(str(row["rank"]), row["entity"], f"{row['score']:.4f}", row["known"])
+    return table

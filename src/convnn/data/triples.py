@@ -1,0 +1,203 @@
+"""Knowledge graphs as data for training: one end of a triple is to be completed."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from convnn.data._lines import read_lines
+from convnn.data.epochs import EpochLoader, LoaderSettings
+from convnn.data.interface import Batch, LabelledData
+from convnn.data.options import Options
+from convnn.data.seeds import make_generator
+from convnn.errors import InputError
+from convnn.nn.triples import Queries
+
+PARTS = {"train": ("train",), "val": ("valid", "val"), "test": ("test",)}
+"""How the files of each part may begin."""
+COLUMNS = 3
+FEW_ENTITIES, FUNCTIONS = 120, 2
+"""Of the embedded graph: its entities, and its relations that others paraphrase."""
+
+
+@dataclass(frozen=True)
+class KnowledgeGraph:
+    """The triples of a knowledge graph, in parts.
+
+    Attributes:
+        entities: name of each, in the order in which they appear: head, tail, head, tail, ...
+        relations: name of each, in the order in which they appear.
+        parts: (n, 3) int64, head, relation and tail of each triple of "train", "val" (which may be missing) and "test".
+    """
+
+    entities: tuple[str, ...]
+    relations: tuple[str, ...]
+    parts: Mapping[str, Tensor]
+
+    @property
+    def triples(self) -> Tensor:
+        """The triples of all parts."""
+        return torch.cat(list(self.parts.values()))
+
+    @classmethod
+    def of_names(cls, parts: Mapping[str, Iterable[tuple[str, str, str]]]) -> "KnowledgeGraph":
+        """Number the names of all parts, so that none of the test is unknown."""
+        entities: dict[str, int] = {}
+        relations: dict[str, int] = {}
+        numbered = {}
+        for part, triples in parts.items():
+            rows = [
+                (
+                    entities.setdefault(head, len(entities)),
+                    relations.setdefault(relation, len(relations)),
+                    entities.setdefault(tail, len(entities)),
+                )
+                for head, relation, tail in triples
+            ]
+            numbered[part] = torch.tensor(rows, dtype=torch.long).reshape(-1, COLUMNS)
+        return cls(tuple(entities), tuple(relations), numbered)
+
+
+def read_triples(folder: Path) -> KnowledgeGraph:
+    """Read train.*, valid.* or val.*, and test.* in a folder: head, relation and tail on each line, between tabs.
+
+    Raises:
+        InputError: a file is missing, or two have the same part; or a line is no triple, and the message names it.
+    """
+    if not folder.is_dir():
+        raise InputError(f"data_path='{folder}' is not a folder; name the one that holds train, valid and test")
+    files = {part: _file_of(folder, part, starts) for part, starts in PARTS.items()}
+    return KnowledgeGraph.of_names(
+        {part: read_lines(path, _triple) for part, path in files.items() if path is not None}
+    )
+
+
+def _file_of(folder: Path, part: str, starts: tuple[str, ...]) -> Path | None:
+    found = sorted(p for p in folder.iterdir() if p.is_file() and p.stem in starts and p.suffix in (".txt", ".tsv", ""))
+    if len(found) > 1:
+        raise InputError(f"data_path='{folder}' has {found[0].name} and {found[1].name}; leave one of them")
+    if not found and part != "val":
+        raise InputError(f"data_path='{folder}' lacks {starts[0]}.txt, with head, relation and tail on each line")
+    return found[0] if found else None
+
+
+def _triple(line: str) -> tuple[str, str, str]:
+    words = [word.strip() for word in line.rstrip("\r").split("\t")]
+    if len(words) != COLUMNS:
+        raise ValueError(f"it has {len(words)} fields between tabs; it must have head, relation and tail")
+    if not all(words):
+        raise ValueError(f"its {('head', 'relation', 'tail')[words.index('')]} is empty")
+    head, relation, tail = words
+    return head, relation, tail
+
+
+def make_paraphrases(seed: int = 0) -> KnowledgeGraph:
+    """Draw a small graph: random functions of its entities, all of them known, and paraphrases of which half are asked.
+
+    Args:
+        seed: seed of the drawing.
+    """
+    generator = make_generator("paraphrases", seed)
+    values = torch.randint(FEW_ENTITIES, (FUNCTIONS, FEW_ENTITIES), generator=generator)
+    facts = [(f"e{x}", f"f{f}", f"e{int(y)}") for f, row in enumerate(values) for x, y in enumerate(row)]
+    again = [(head, relation.replace("f", "g"), tail) for head, relation, tail in facts]
+    order = torch.randperm(len(again), generator=generator).tolist()
+    half, rest = len(order) // 2, 3 * len(order) // 4
+    split = {"train": order[:half], "val": order[half:rest], "test": order[rest:]}
+    parts = {part: [again[i] for i in chosen] for part, chosen in split.items()}
+    return KnowledgeGraph.of_names(parts | {"train": facts + parts["train"]})
+
+
+def open_knowledge(name: str, data_path: Path, seed: int = 0) -> KnowledgeGraph:
+    """Open a knowledge graph by the name of its data set: `paraphrases`, drawn by a seed, `triples` or `wn18rr`."""
+    if name == "paraphrases":
+        return make_paraphrases(seed)
+    return read_triples(data_path if name == "triples" else data_path / name)
+
+
+class Known:
+    """Which entities complete a triple, by what is known of all parts: those are left out of the ranking of another.
+
+    Args:
+        triples: (n, 3) int64, of all parts.
+        num_relations: number of relations.
+    """
+
+    def __init__(self, triples: Tensor, num_relations: int) -> None:
+        self.num_relations = num_relations
+        self.tables = {of_tail: self._table(triples, of_tail) for of_tail in (True, False)}
+
+    def _key(self, triples: Tensor, of_tail: bool) -> Tensor:
+        return triples[:, 0 if of_tail else 2] * self.num_relations + triples[:, 1]
+
+    def _table(self, triples: Tensor, of_tail: bool) -> tuple[Tensor, Tensor]:
+        """Return the known end with the relation as one number, in order, and the other end."""
+        pairs = torch.stack([self._key(triples, of_tail), triples[:, 2 if of_tail else 0]]).unique(dim=1)
+        return pairs[0].contiguous(), pairs[1]
+
+    def others(self, triples: Tensor, of_tail: bool) -> Tensor:
+        """Return the pairs (2, E) of one of the triples (B, 3) and an entity that fits it, other than its own."""
+        keys, entities = self.tables[of_tail]
+        wanted = self._key(triples, of_tail)
+        first, end = torch.searchsorted(keys, wanted), torch.searchsorted(keys, wanted, right=True)
+        rows = torch.arange(triples.shape[0], device=triples.device).repeat_interleave(end - first)
+        starts = (end - first).cumsum(0) - (end - first)
+        found = entities[torch.arange(rows.shape[0], device=rows.device) - starts[rows] + first[rows]]
+        is_other = found != triples[rows, 2 if of_tail else 0]
+        return torch.stack([rows, found])[:, is_other]
+
+
+class TripleLoader(EpochLoader):
+    """Triples in training; in evaluation queries for the tail of each, and for its head.
+
+    In training the label is 0: what holds comes before what does not.
+
+    Args:
+        triples: (n, 3) int64, of this part.
+        known: those of all parts.
+        settings: settings of the batches.
+    """
+
+    def __init__(self, triples: Tensor, known: Known, settings: LoaderSettings) -> None:
+        super().__init__(len(triples) if settings.shuffle else 2 * len(triples), settings)
+        self.triples = triples.to(settings.device)
+        self._known = known
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches of the current epoch."""
+        for step in self._steps():
+            indices = step.indices.to(self._settings.device)
+            if self._settings.shuffle:
+                of_tail = torch.ones_like(indices, dtype=torch.bool)
+                yield Batch(Queries(self.triples[indices], of_tail), torch.zeros_like(indices), indices)
+            else:
+                triples, of_tail = self.triples[indices // 2], indices % 2 == 0
+                queries = Queries(triples, of_tail, self._others(triples, of_tail))
+                yield Batch(queries, queries.wanted, indices)
+
+    def _others(self, triples: Tensor, of_tail: Tensor) -> Tensor:
+        parts = []
+        for end in (True, False):
+            [rows] = torch.where(of_tail == end)
+            row, entity = self._known.others(triples[rows], end)
+            parts.append(torch.stack([rows[row], entity]))
+        return torch.cat(parts, dim=1)
+
+
+def build_triples(options: Options) -> LabelledData:
+    """Build the completion of a knowledge graph, whose classes are entities.
+
+    Raises:
+        InputError: a file is missing or has bad lines.
+    """
+    graph = open_knowledge(options.name, options.data_path, options.split or 0)  # at least 0
+    known = Known(graph.triples.to(options.device), len(graph.relations))
+    loaders = {
+        part: TripleLoader(triples[options.subset(part, len(triples))], known, options.settings(part, ((), ())))
+        for part, triples in graph.parts.items()
+    }
+    shape = (len(graph.relations), 1, 1, 1, 1)
+    train, test, val = loaders["train"], loaders["test"], loaders.get("val")
+    return LabelledData(options.name, train, test, graph.entities, shape, (), (), val, task="completion", kind="triple")
