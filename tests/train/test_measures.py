@@ -9,7 +9,7 @@ from torch import Tensor
 
 from convnn.runs.curves import metric_of, read_curves
 from convnn.train.folder import metrics_text
-from convnn.train.measures import BEST, MEASURES
+from convnn.train.measures import CUTOFF, MEASURES
 from convnn.train.metrics import EpochResult, Meter, Scores, best_result
 
 USERS, ITEMS = 7, 30
@@ -21,12 +21,12 @@ def order(scores: list[float]) -> list[int]:
 
 
 def recall(scores: list[float], has: list[bool]) -> float:
-    return sum(has[item] for item in order(scores)[:BEST]) / sum(has)
+    return sum(has[item] for item in order(scores)[:CUTOFF]) / sum(has)
 
 
 def ndcg(scores: list[float], has: list[bool]) -> float:
-    gain = sum(has[item] / math.log2(place + 2) for place, item in enumerate(order(scores)[:BEST]))
-    return gain / sum(1 / math.log2(place + 2) for place in range(min(BEST, sum(has))))
+    gain = sum(has[item] / math.log2(place + 2) for place, item in enumerate(order(scores)[:CUTOFF]))
+    return gain / sum(1 / math.log2(place + 2) for place in range(min(CUTOFF, sum(has))))
 
 
 @pytest.fixture
