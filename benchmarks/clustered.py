@@ -1,6 +1,5 @@
 """The clustered search on ever larger maps, beside the exact one and Faiss."""
 
-import math
 import statistics
 from collections.abc import Callable
 from functools import partial
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.contestants import Case, K, step
+from benchmarks.growth import exponent
 from benchmarks.photographs import photographic_features
 from convnn.bench.measure import milliseconds, ratio
 from convnn.nn import ConvNN2d
@@ -24,9 +24,8 @@ SAMPLE = 1024  # queries by which the share found is measured
 def measure_clustered(sides: tuple[int, ...], repeats: int) -> dict[str, Any]:
     """One image of 64 channels of each size: searches, layers, shares found; and how the time of the search grows."""
     rows = [_measure(Case(1, side, 64, 64), repeats) for side in sides]
-    points = [(math.log(one["side"] ** 2), math.log(one["ms"]["clustered"])) for one in rows]
-    slope, _ = statistics.linear_regression(*zip(*points, strict=True)) if len(points) > 1 else (math.nan, 0)
-    return {"rows": rows, "exponent": slope, "recall": RECALL}
+    grown = exponent([one["side"] ** 2 for one in rows], [one["ms"]["clustered"] for one in rows])
+    return {"rows": rows, "exponent": grown, "recall": RECALL}
 
 
 def _measure(case: Case, repeats: int) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Scans over ever longer sequences: how their time grows, beside attention to all tokens."""
 
-import math
 import statistics
 from collections.abc import Sequence
 from functools import partial
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.growth import exponent
 from benchmarks.layers import near
 from convnn.bench.measure import Action, milliseconds
 from convnn.ops import scan
@@ -79,9 +79,8 @@ def _inputs(name: str, length: int) -> list[Tensor]:
 
 
 def _exponent(rows: list[dict[str, Any]], name: str) -> float:
-    """Return the slope of the logarithm of time over that of the length, by least squares."""
-    points = [(math.log(one["length"]), math.log(one["ms"][name])) for one in rows if name in one["ms"]]
-    return statistics.linear_regression(*zip(*points, strict=True)).slope
+    known = [one for one in rows if name in one["ms"]]
+    return exponent([one["length"] for one in known], [one["ms"][name] for one in known])
 
 
 def _agree() -> bool:

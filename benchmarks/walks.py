@@ -5,7 +5,6 @@ it does without them, subgraphs (`Data.subgraph`, the step of `RandomNodeLoader`
 the training of Node2Vec stand beside ours, on the same nodes, pairs and wrong pairs; walks, beside steps in PyTorch.
 """
 
-import math
 import statistics
 from functools import cache, partial
 from types import SimpleNamespace
@@ -15,6 +14,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor, nn
 
+from benchmarks.growth import exponent
 from convnn.bench.measure import Action, milliseconds, peak_megabytes, ratio
 from convnn.data.geometric import import_geometric
 from convnn.graphs.coarsen import GWCoarsen
@@ -42,7 +42,9 @@ def measure_walks(sizes: tuple[int, ...], repeats: int, with_memory: bool) -> di
         names = [name for name in rows[-1]["ms"] if not name.endswith(OTHERS)]
         rows[-1]["MB"] = {name: peak_megabytes(_prepare, sizes[-1], name) for name in names}
         print(rows[-1]["MB"], flush=True)
-    return {"rows": rows, "exponents": {name: _exponent(rows, name) for name in rows[0]["ms"]}}
+    sizes = [one["nodes"] for one in rows]
+    grown = {name: exponent(sizes, [one["ms"][name] for one in rows]) for name in rows[0]["ms"]}
+    return {"rows": rows, "exponents": grown}
 
 
 def random_graph(nodes: int) -> Tensor:
@@ -186,8 +188,3 @@ def _samples_agree(made: dict[str, Action]) -> bool:
 
 def _prepare(nodes: int, name: str) -> tuple[Action, Action]:
     return Graph(1000).actions()[name], Graph(nodes).actions()[name]
-
-
-def _exponent(rows: list[dict[str, Any]], name: str) -> float:
-    points = [(math.log(one["nodes"]), math.log(one["ms"][name])) for one in rows]
-    return statistics.linear_regression(*zip(*points, strict=True))[0] if len(points) > 1 else math.nan

@@ -1,15 +1,15 @@
 """Errors of estimates by random walks on the karate club, and the law by which they fall."""
 
-import math
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from scipy.stats import t
 from torch import Tensor
 
 from claims._experiment import spread
+from claims._rates import printed, rate
 from convnn.data.builtin_graphs import karate
+from convnn.runs.paired import Difference
 
 GRAPH = karate().edge_index
 WALKS = (2, 4, 8, 16, 32, 64)
@@ -30,10 +30,9 @@ class Law:
     errors: list[list[float]]
 
     @property
-    def slopes(self) -> list[float]:
-        """Of each seed, in both logarithms."""
-        logs = [math.log(m) for m in self.walks]
-        return [statistics.linear_regression(logs, [math.log(e) for e in one])[0] for one in self.errors]
+    def power(self) -> Difference:
+        """Of the number of walks, as which errors fall."""
+        return rate(self.walks, self.errors)
 
     @property
     def totals(self) -> list[float]:
@@ -42,14 +41,11 @@ class Law:
 
     @property
     def falls_as_root(self) -> bool:
-        return abs(statistics.mean(self.slopes) + 0.5) < 0.1
+        return abs(self.power.mean + 0.5) < 0.1
 
     def row(self, name: str) -> list[str]:
-        """Return the cells of a table: mean errors, and the slope with its 95 % interval over the seeds."""
-        slopes, count = self.slopes, len(self.slopes)
-        reach = t.ppf(0.975, count - 1) * statistics.stdev(slopes) / count**0.5 if count > 1 else math.nan
-        cells = [spread(column, ".3f") for column in zip(*self.errors, strict=True)]
-        return [name, *cells, f"{statistics.mean(slopes):.3f} ± {reach:.3f}"]
+        """Return the cells of a table: mean errors, and the power with its interval."""
+        return [name, *(spread(column, ".3f") for column in zip(*self.errors, strict=True)), printed(self.power)]
 
 
 def law(estimate: Estimate, exact: Tensor, seeds: list[int], quick: bool) -> Law:
@@ -65,7 +61,7 @@ def law(estimate: Estimate, exact: Tensor, seeds: list[int], quick: bool) -> Law
 
 
 def head(quick: bool) -> list[str]:
-    return ["", *(f"m = {m}" for m in (WALKS[:3] if quick else WALKS)), "slope"]
+    return ["", *(f"m = {m}" for m in (WALKS[:3] if quick else WALKS)), "power of m"]
 
 
 def even(rows: list[list[str]]) -> list[list[str]]:

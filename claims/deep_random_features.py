@@ -76,4 +76,4 @@ def decay(activation: str) -> float:
     values = dual(activation, *torch.ones(2, 1, dtype=torch.float64), angles.cos()) * angles.sin()
     orders = range(9 if activation == "step" else 10, 80, 2)  # the others have the eigenvalue 0
     found = [values.numpy() * np.polynomial.legendre.Legendre.basis(k)(angles.cos().numpy()) @ weights for k in orders]
-    return float(np.polyfit(np.log(orders), np.log(found), 1)[0])
+    return rate(orders, [found]).mean

@@ -16,8 +16,8 @@ CLAIM = (
 )
 EXPERIMENT = (
     "The karate club, sigma2 = 1, halting probability 0.3. Relative Frobenius error of one estimate of (I - U)^-2, of"
-    " (I - U)^-1, and of (I - U)^-1 b, mean of 20, for 2 to 64 walks from each node, with the slope in both logarithms"
-    " and its 95 % interval over the seeds; the error of the mean of many estimates by four walks."
+    " (I - U)^-1, and of (I - U)^-1 b, mean of 20, for 2 to 64 walks from each node, and its power of their"
+    " number m with a 95 % interval over the seeds; the error of the mean of many estimates by four walks."
 )
 SEEDS = (0, 1, 2, 3, 4)
 REINFORCED = {"reinforcement": lambda k: math.exp(-k)}

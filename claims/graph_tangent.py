@@ -5,6 +5,7 @@ from torch import Tensor
 
 from claims._experiment import Outcome, is_above, spread
 from claims._rates import interval, printed, rate
+from convnn.learners.solvers import kernel_ridge
 from convnn.tangent import gntk, gntk_spectrum, graphon_sample
 
 SYSTEM = "Tangent kernel of graph networks"
@@ -74,6 +75,6 @@ def transfer(n: int, seed: int, nodes: int) -> tuple[float, float]:
     whole, own = gntk(adjacency, x), gntk(adjacency[known][:, known], x[known])
     found = []
     for K in (own, whole[known][:, known]):
-        fitted = torch.linalg.solve(K + 0.01 * K.trace() * torch.eye(n, dtype=K.dtype), y[known])
+        fitted = kernel_ridge(K, y[known, None], 0.01 * K.trace().item())[:, 0]
         found.append(((whole[others][:, known] @ fitted - y[others]).square().mean() / y[others].var()).item())
     return tuple(found)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from claims._experiment import Outcome, spread
 from claims._learn import digits
+from claims._rates import rate
 from convnn.tangent import kronecker_error, spectrum, tangent_kernel, tangent_regression
 
 SYSTEM = "Kernel of the summed logits"
@@ -42,8 +43,7 @@ def measure(seeds: list[int], quick: bool) -> Outcome:
     widths = WIDTHS[:2] if quick else WIDTHS
     found = {width: [errors(width, seed) for seed in seeds] for width in widths}
     means = {width: [statistics.mean(one[part] for one in found[width]) for part in (0, 1)] for width in widths}
-    points = zip(*((math.log(width), math.log(means[width][0])) for width in widths[-4:]), strict=True)
-    slope = statistics.linear_regression(*points)[0]
+    slope = rate(widths[-4:], [[means[width][0] for width in widths[-4:]]]).mean
     learned = [regressions(8 if quick else 64, 20 if quick else 100, seed) for seed in seeds[:3]]
     (ours, quick_), (full, slow) = (list(zip(*(one[part] for one in learned), strict=True)) for part in (0, 1))
     rows = [[str(width), spread([one[0] for one in found[width]], ".3f"), f"{means[width][1]:.2f}"] for width in widths]

@@ -17,7 +17,7 @@ CLAIM = (
 )
 EXPERIMENT = (
     "The karate club, U = 0.25 D^-1/2 W D^-1/2, halting probability 0.5. Relative Frobenius error of one estimate, mean"
-    " of 20, for 2 to 64 walks from each node, with the slope in both logarithms and its 95 % interval over the seeds;"
+    " of 20, for 2 to 64 walks from each node, and its power of their number m with a 95 % interval over the seeds;"
     " the error of the mean of many estimates of exp U by four walks. Eight free numbers as a modulation, trained on"
     " two walks by 150 steps of Adam towards exp U: squared relative error on 100 new sets of walks. Entries of a row,"
     " 16 walks, on random graphs of six edges a node."

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from convnn.runs.curves import figure_of, read_curves
+from convnn.runs.curves import metric_of, read_curves
 from convnn.train.folder import metrics_text
-from convnn.train.measures import BEST, MEASURES
+from convnn.train.measures import CUTOFF, MEASURES
 from convnn.train.metrics import EpochResult, Meter, Scores, best_result
 
 USERS, ITEMS = 7, 30
@@ -21,12 +21,12 @@ def order(scores: list[float]) -> list[int]:
 
 
 def recall(scores: list[float], has: list[bool]) -> float:
-    return sum(has[item] for item in order(scores)[:BEST]) / sum(has)
+    return sum(has[item] for item in order(scores)[:CUTOFF]) / sum(has)
 
 
 def ndcg(scores: list[float], has: list[bool]) -> float:
-    gain = sum(has[item] / math.log2(place + 2) for place, item in enumerate(order(scores)[:BEST]))
-    return gain / sum(1 / math.log2(place + 2) for place in range(min(BEST, sum(has))))
+    gain = sum(has[item] / math.log2(place + 2) for place, item in enumerate(order(scores)[:CUTOFF]))
+    return gain / sum(1 / math.log2(place + 2) for place in range(min(CUTOFF, sum(has))))
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_the_first_measure_decides_which_epoch_is_best_in_the_table_too(tmp_path
     assert best_result(results) is results[1]
     (tmp_path / "metrics.csv").write_text(metrics_text(results, is_over=True))
     curves = read_curves(tmp_path / "metrics.csv")
-    assert figure_of(curves) == "mrr"
+    assert metric_of(curves) == "mrr"
     part = "val" if has_val else "test"
     assert curves[f"{part}_mrr"] == [0.2, 0.6, 0.4]
     assert curves[f"{part}_hits@10"] == [0.9] * 3

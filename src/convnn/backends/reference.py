@@ -4,7 +4,6 @@ Faster backends are tested against this module. Positions are rows throughout: a
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -12,10 +11,14 @@ from torch import Tensor
 from convnn.backends._attention import attend, attend_linearly  # noqa: F401  # operators of this backend
 from convnn.backends._bi_wkv import bi_wkv as bi_wkv
 from convnn.backends._bi_wkv import bi_wkv_backward as bi_wkv_backward
+from convnn.backends._blocks import attend_to_blocks as attend_to_blocks
+from convnn.backends._blocks import attend_to_blocks_backward as attend_to_blocks_backward
 from convnn.backends._delta_rule import delta_rule as delta_rule
 from convnn.backends._delta_rule import delta_rule_backward as delta_rule_backward
 from convnn.backends._kernel_product import kernel_matrix as kernel_matrix
 from convnn.backends._kernel_product import kernel_product as kernel_product
+from convnn.backends._precision import full_precision as full_precision
+from convnn.backends._precision import widest_dtype as widest_dtype
 from convnn.backends._ragged import (  # noqa: F401  # operators of this backend
     ragged_largest,
     ragged_products,
@@ -198,58 +201,6 @@ def convolve_backward(
     return grad_values, grad_scores, grad_weight
 
 
-def attend_to_blocks(
-    queries: Tensor, keys: Tensor, values: Tensor, is_open: Tensor, query_block: int, key_block: int
-) -> tuple[Tensor, Tensor]:
-    """Return the attention (B, N, E) of queries to the blocks of keys they open; see `convnn.ops.blocks.attend`.
-
-    Also the logarithms (B, N) of the sums of its softmax.
-    """
-    dtype = torch.promote_types(values.dtype, torch.float32)
-    with full_precision(values):
-        scores = queries.to(dtype) * queries.shape[2] ** -0.5 @ keys.to(dtype).mT
-        pairs = _open_pairs(is_open, queries, keys, query_block, key_block)
-        scores = scores.masked_fill(~pairs, -torch.inf)
-        return (scores.softmax(-1) @ values.to(dtype)).to(values.dtype), scores.logsumexp(-1)
-
-
-def attend_to_blocks_backward(
-    grad: Tensor,
-    taken: Tensor,
-    logs: Tensor,
-    queries: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    is_open: Tensor,
-    query_block: int,
-    key_block: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of queries, keys and values.
-
-    Args:
-        grad: (B, N, E) gradient of the attention.
-        taken: (B, N) its inner products with the attention, less the gradients of the logarithms.
-        logs: (B, N) from the forward pass.
-        queries, keys, values, is_open, query_block, key_block: its arguments.
-    """
-    pairs = _open_pairs(is_open, queries, keys, query_block, key_block)
-    dtype, scale = torch.promote_types(values.dtype, torch.float32), queries.shape[2] ** -0.5
-    with full_precision(values):
-        g, z, logs, q, k, v = (one.to(dtype) for one in (grad, taken, logs, queries, keys, values))
-        scores = (q * scale @ k.mT - logs.unsqueeze(2)).masked_fill(~pairs, -torch.inf)
-        weights = scores.exp()
-        of_scores = weights * (g @ v.mT - z.unsqueeze(2)) * scale
-        gradients = of_scores @ k, of_scores.mT @ q, weights.mT @ g
-    return gradients[0].to(queries.dtype), gradients[1].to(keys.dtype), gradients[2].to(values.dtype)
-
-
-def _open_pairs(is_open: Tensor, queries: Tensor, keys: Tensor, query_block: int, key_block: int) -> Tensor:
-    """Return which keys each query opens, (B, N, T), from the blocks that its block opens."""
-    rows = torch.arange(queries.shape[1], device=keys.device) // query_block
-    columns = torch.arange(keys.shape[1], device=keys.device) // key_block
-    return is_open[:, rows][:, :, columns]
-
-
 def scales(rows: Tensor, metric: str) -> Tensor:
     """Return the factors (B, T) of rows (B, T, C) that turn an inner product of two rows into their cosine.
 
@@ -339,11 +290,6 @@ def _scores_of_products(products: Tensor, query_scales: Tensor, key_scales: Tens
     return scores.masked_fill(query_scales == 0, 0).masked_fill(key_scales == 0, 0)  # also where the other row is NaN
 
 
-def widest_dtype(device: torch.device) -> torch.dtype:
-    """Return the widest floating type of a device; MPS has no float64."""
-    return torch.float32 if device.type == "mps" else torch.float64
-
-
 def _bounded(scores: Tensor) -> Tensor:
     """Rank NaN and positive overflow last, as the lowest number, and negative overflow just above them."""
     worst = torch.finfo(scores.dtype).min
@@ -402,10 +348,3 @@ def _per_length(x: Tensor, vectors: Tensor) -> Tensor:
     norm = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
     is_zero = norm <= _MAX_ZERO_LENGTH
     return (x / norm.masked_fill(is_zero, 1)).masked_fill(is_zero, 0)
-
-
-def full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """Disable autocast: scores decide the choice and must not be rounded."""
-    if torch.amp.is_autocast_available(x.device.type):
-        return torch.autocast(x.device.type, enabled=False)
-    return nullcontext()

@@ -15,7 +15,7 @@ from rich.text import Text
 from convnn.cli._parser import Parser, PathAction
 from convnn.errors import InputError, TrainingError
 from convnn.interruption import Interrupted
-from convnn.runs import figure_name
+from convnn.runs import metric_name
 from convnn.screen import print_line
 from convnn.study import Result, Study, group_results, read_study
 from convnn.study.device import find_devices
@@ -151,8 +151,8 @@ def progress(sweep: Sweep, *, all_runs: bool = True) -> Table:
     finished = sum(state == "finished" for state, _ in known.values())
     title = f"{sweep.study.title}: {finished} of {counted(len(known), 'run')} finished"
     table = Table(box=box.SIMPLE_HEAD, title=Text(title))
-    figure = figure_name([result.run for _, result in known.values() if result])
-    for heading in ("run", "", "epoch", f"best {figure}"):
+    metric = metric_name([result.run for _, result in known.values() if result])
+    for heading in ("run", "", "epoch", f"best {metric}"):
         table.add_column(heading, justify="right" if heading.startswith(("epoch", "best")) else "left", overflow="fold")
     for name, (state, result) in known.items():
         if all_runs or state not in ("finished", "waiting"):

@@ -106,7 +106,8 @@ class CovariantQuantum(Kernel):
 def alignment(K: Tensor, dual: Tensor) -> Tensor:
     r"""Return the objective of a support vector machine, :math:`\sum_i |a_i| - \frac{1}{2} a^T K a`.
 
-    At the coefficients that maximise it, its gradient in the kernel is that of the maximum.
+    At the coefficients that maximise it, its gradient in the kernel is that of the maximum. It is not the cosine of two
+    kernels, `convnn.tangent.alignment`.
 
     Args:
         K: (n, n) kernel matrix of the training points.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from convnn.errors import InputError, check_at_least
-from convnn.ops.ragged import Lists, check_factors
+from convnn.ops.ragged import Lists, check_factors, check_same_nodes
 from convnn.ops.walks import Stream, stream_of
 
 Reinforcement = Callable[[int], float]
@@ -82,8 +82,7 @@ class HaltingWalks:
         check_halting(p_halt)
         if max_length is not None:
             check_at_least("max_length", max_length, 0)
-        if lists.queries != lists.positions:
-            raise InputError(f"lists of {lists.queries} nodes among {lists.positions} must be among the same nodes")
+        check_same_nodes(lists)
         check_factors("values", values, lists.indices.shape[0], "neighbour")
         self.lists = lists
         self.degrees = lists.lengths

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from convnn.errors import InputError, check_at_least, check_choice, check_positive
-from convnn.ops.ragged import Lists
+from convnn.ops.ragged import Lists, check_same_nodes
 
 SYSTEMS = ("pagerank", "laplacian")
 
@@ -54,8 +54,7 @@ class LocalPush:
     def __init__(
         self, lists: Lists, weights: Tensor | None = None, *, alpha: float, eps: float, system: str = "pagerank"
     ) -> None:
-        if lists.queries != lists.positions:
-            raise InputError(f"lists of {lists.queries} nodes among {lists.positions} must be among the same nodes")
+        check_same_nodes(lists)
         check_choice("system", system, SYSTEMS)
         check_positive("alpha", alpha)
         check_positive("eps", eps)

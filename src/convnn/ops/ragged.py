@@ -167,6 +167,16 @@ def check_edges(
             raise InputError(f"{name} has {of} from {least} to {most}; they must lie between 0 and {count - 1}")
 
 
+def check_same_nodes(lists: Lists) -> None:
+    """Refuse lists that are not of nodes among themselves.
+
+    Raises:
+        InputError: there are not as many positions as queries.
+    """
+    if lists.queries != lists.positions:
+        raise InputError(f"lists of {lists.queries} nodes among {lists.positions} must be among the same nodes")
+
+
 def check_factors(name: str, factors: Tensor | None, count: int, of: str = "edge") -> None:
     """Refuse factors that are not one for each edge; they may be negative.
 

@@ -15,7 +15,7 @@ from convnn.backends._walks import second_order_weights
 from convnn.backends.request import Request
 from convnn.errors import InputError, check_at_least, check_positive
 from convnn.ops._dispatch import find_kernels
-from convnn.ops.ragged import Lists
+from convnn.ops.ragged import Lists, check_same_nodes
 
 
 class Stream:
@@ -161,8 +161,7 @@ class RandomWalks:
     ) -> None:
         check_positive("p", p)
         check_positive("q", q)
-        if lists.queries != lists.positions:
-            raise InputError(f"lists of {lists.queries} nodes among {lists.positions} must be among the same nodes")
+        check_same_nodes(lists)
         self.lists = lists
         self.weights = None if weights is None else weights.to(torch.float64)
         self.p = p

@@ -51,7 +51,7 @@ def read_study_runs(folder: Path | str) -> list[Run]:
     means = [_mean(dict(flags), runs) for flags, runs in groups.items()]
     differing = [name for name in means[0].flags if len({run.flags.get(name) for run in means}) > 1]
     means = [replace(run, name=_name(run, differing)) for run in means]
-    return sorted(means, key=lambda run: -run.figures[run.best] if run.best is not None else 0)
+    return sorted(means, key=lambda run: -run.merits[run.best] if run.best is not None else 0)
 
 
 def _mean(flags: dict[str, str], runs: Sequence[Run]) -> Run:

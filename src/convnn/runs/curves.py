@@ -43,8 +43,8 @@ def read_curves(metrics: Path, columns: Sequence[str] = COLUMNS) -> Curves:
     return {name: [_number(row[name], name, metrics) for row in rows] for name in columns}
 
 
-def figure_of(curves: Curves) -> str:
-    """Return the figure that decides which epoch is best: the first measure of the task, or "top1" if it has none."""
+def metric_of(curves: Curves) -> str:
+    """Return the metric that decides which epoch is best: the first measure of the task, or "top1" if it has none."""
     start = f"{validation_part(curves)}_"
     found = (name.removeprefix(start) for name in curves if name.startswith(start) and name not in SCORES)
     return next(found, "top1")

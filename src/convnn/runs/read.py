@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from convnn.errors import InputError
-from convnn.runs.curves import Curves, figure_of, read_curves, validation_part
+from convnn.runs.curves import Curves, metric_of, read_curves, validation_part
 from convnn.runs.files import ARGUMENTS, FOUND_OUT, METRICS, TIMES, TIMES_COLUMNS, parse_arguments
 from convnn.words import counted
 
@@ -44,20 +44,20 @@ class Run:
 
     @property
     def best(self) -> int | None:
-        """Index of the first epoch with the highest figure on the validation part; None if none is known."""
-        figures = self.figures
-        known = [index for index, figure in enumerate(figures) if not isnan(figure)]
-        return max(known, key=figures.__getitem__, default=None)
+        """Index of the first epoch of most merit; None if none is known."""
+        merits = self.merits
+        known = [index for index, merit in enumerate(merits) if not isnan(merit)]
+        return max(known, key=merits.__getitem__, default=None)
 
     @property
-    def figure(self) -> str:
-        """The column of the figure that decides which epoch is best, after its part: "top1", or a measure."""
-        return figure_of(self.curves)
+    def metric(self) -> str:
+        """The column of the metric that decides which epoch is best, after its part: "top1", or a measure."""
+        return metric_of(self.curves)
 
     @property
-    def figures(self) -> list[float]:
-        """The figure of every epoch on the validation part."""
-        return self.curves[f"{self.validation_part}_{self.figure}"]
+    def merits(self) -> list[float]:
+        """The metric of every epoch on the validation part."""
+        return self.curves[f"{self.validation_part}_{self.metric}"]
 
     def validation(self, index: int | None, measure: str) -> float:
         """Return "loss", "top1", "top5" or a measure of an epoch on the validation part, NaN if `index` is None."""
@@ -111,9 +111,9 @@ def read_runs(folders: Sequence[Path | str]) -> list[Run]:
     return [read_run(folder, name) for folder, name in zip(folders, distinct_names(paths), strict=True)]
 
 
-def figure_name(runs: Sequence[Run]) -> str:
-    """Return how people write the figure that decides which epoch is best, such as "top-1"; all if they differ."""
-    return " or ".join(dict.fromkeys(run.figure.replace("top1", "top-1") for run in runs)) or "top-1"
+def metric_name(runs: Sequence[Run]) -> str:
+    """Return how people write the metric that decides which epoch is best, such as "top-1"; all if they differ."""
+    return " or ".join(dict.fromkeys(run.metric.replace("top1", "top-1") for run in runs)) or "top-1"
 
 
 def validation_parts(runs: Sequence[Run]) -> str:

@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from convnn.errors import InputError
-from convnn.runs import Run, figure_name, read_run, validation_parts
+from convnn.runs import Run, metric_name, read_run, validation_parts
 from convnn.runs.files import METRICS
 from convnn.study.definition import COSTS, MEASURES, TEST, PlannedRun, Study
 from convnn.tables import csv_text, escape_markdown, markdown_table
@@ -19,9 +19,9 @@ LAST_EPOCHS = 5
 """The number of last epochs whose mean is `average`, as in the published tables."""
 
 HEADINGS = {
-    "best": "best {figure}",
-    "last": "last {figure}",
-    TEST: "test {figure} of the best",
+    "best": "best {metric}",
+    "last": "last {metric}",
+    TEST: "test {metric} of the best",
     "gflops": "GFLOPs",
     "parameters": "parameters",
     "seconds": "s/epoch",
@@ -33,7 +33,7 @@ def heading(name: str, groups: "Sequence[Group]") -> str:
     """Return the heading of one of `MEASURES` or `COSTS` in a table or picture of these groups."""
     results = [result for group in groups for result in group.results]
     if name != "average":
-        return HEADINGS[name].format(figure=figure_name([result.run for result in results]))
+        return HEADINGS[name].format(metric=metric_name([result.run for result in results]))
     counts = sorted({min(LAST_EPOCHS, result.epochs) for result in results}) or [LAST_EPOCHS]
     return f"mean of last {counts[0]}" + (f" to {counts[-1]}" if len(counts) > 1 else "")
 
@@ -58,18 +58,18 @@ class Result:
     @property
     def is_finished(self) -> bool:
         """Whether all epochs are done, or its patience has run out."""
-        return stop_reason(self.run.figures, self.planned.config) is not None
+        return stop_reason(self.run.merits, self.planned.config) is not None
 
     def value(self, name: str) -> float:
         """Return one of `MEASURES`, `TEST` or one of `COSTS`; accuracies from 0 to 1, NaN where unknown."""
         if name in COSTS:
             return float(getattr(self.run, name))
         if name == "best":
-            return self.run.validation(self.run.best, self.run.figure)
+            return self.run.validation(self.run.best, self.run.metric)
         if name == TEST:
-            return self.run.at(self.run.best, f"test_{self.run.figure}")
-        figures = self.run.figures
-        return figures[-1] if name == "last" else fmean(figures[-LAST_EPOCHS:])
+            return self.run.at(self.run.best, f"test_{self.run.metric}")
+        merits = self.run.merits
+        return merits[-1] if name == "last" else fmean(merits[-LAST_EPOCHS:])
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,8 @@ def alignment(kernel: Tensor, other: Tensor) -> float:
 
     .. math:: \frac{\langle H K H, H L H \rangle}{\lVert H K H \rVert \lVert H L H \rVert}, \quad H = I - 1 1^T / N
 
-    1 is a kernel that differs by a factor and a constant; 0 where one of them is constant.
+    1 is a kernel that differs by a factor and a constant; 0 where one of them is constant. The objective of support
+    vectors that `convnn.learners.alignment` returns is another measure.
 
     Args:
         kernel: (N, N).

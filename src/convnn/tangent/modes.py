@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from convnn.errors import InputError
+from convnn.nn._modes import evaluating
 
 
 @contextmanager
@@ -24,17 +25,11 @@ def evaluation(model: nn.Module) -> Iterator[None]:
     """
     if not isinstance(model, nn.Module):
         raise InputError(f"model={type(model).__name__} must be a torch.nn.Module")
-    modes = [(part, part.training) for part in model.modules()]
-    if any(training and isinstance(part, _BatchNorm | _DropoutNd) for part, training in modes):
+    if any(part.training and isinstance(part, _BatchNorm | _DropoutNd) for part in model.modules()):
         warnings.warn(
             f"{type(model).__name__} is in training mode, in which samples depend on each other or on chance; its"
             " tangent kernel is that of evaluation mode, as after model.eval()",
             stacklevel=4,
         )
-    model.eval()
-    try:
-        with torch.enable_grad():
-            yield
-    finally:
-        for part, training in modes:
-            part.training = training
+    with evaluating(model), torch.enable_grad():
+        yield

@@ -63,7 +63,7 @@ GRAPH_DEFAULTS = {
 }
 """Defaults of the networks on graphs: how GCN was trained (Kipf and Welling, arXiv 1609.02907)."""
 
-RECOMMENDER_DEFAULTS = {
+RECOMMENDER_DEFAULTS: dict[str, Any] = {
     "dataset": "hidden_groups",
     "objective": "bpr",
     "optimizer": "adam",
@@ -75,7 +75,7 @@ RECOMMENDER_DEFAULTS = {
 }
 """Defaults of recommenders; LightGCN (arXiv 2002.02126) was trained for longer, in smaller steps."""
 
-PUBLISHED_ON_INTERACTIONS = {
+PUBLISHED_ON_INTERACTIONS: dict[str, dict[str, Any]] = {
     "UltraGCN": {"objective": "ultra", "batch_size": 128, "num_epochs": 20},
     "LCFN": {"embedding_decay": 0.01, "lr": 0.01},
 }
@@ -143,7 +143,7 @@ def defaults_of(model: str, layer: str | None = None) -> dict[str, Any]:
     of_choices = RECOMMENDER_DEFAULTS | PUBLISHED_ON_INTERACTIONS.get(layer, {}) if of_users else {}
     of_triples = TRIPLE_DEFAULTS if reads_of(model) == "triples" else {}
     folder = PUBLISHED_FOLDERS.get((model, layer), f"./Output/{model.replace(':', '_')}/{layer}")
-    of_kind: dict[str, Any] = {**of_sequences, **of_graphs, **of_choices, **of_triples}
+    of_kind = of_sequences | of_graphs | of_choices | of_triples
     return of_tokens | of_layer | of_model | of_kind | {"layer": layer, "output_dir": folder}
 
 

@@ -120,10 +120,10 @@ class ConsoleReport(Callback):
         """Print the best epoch and the time of the run."""
         if self.best is not None:
             took = _duration(time.perf_counter() - self.start)
-            figure = next(iter(self.best.validation.measures), "top-1")
+            metric = next(iter(self.best.validation.measures), "top-1")
             print_line(
                 self.console,
-                f"best {self.best.validation_part} {figure} {self.best.validation.merit:.2%} in epoch"
+                f"best {self.best.validation_part} {metric} {self.best.validation.merit:.2%} in epoch"
                 f" {self.best.epoch},"
                 f" after {took}",
             )

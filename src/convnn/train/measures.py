@@ -1,4 +1,4 @@
-"""What a ranking of classes is judged by, beside accuracies: measures of a task, each from 0 to 1 for a sample."""
+"""Measures by which rankings of classes are judged, beside accuracies: a number from 0 to 1 for each sample."""
 
 from collections.abc import Callable, Mapping
 
@@ -11,18 +11,18 @@ from convnn.ops import select
 Measure = Callable[[Tensor, Tensor], Tensor]
 """Function of logits (B, classes) and labels that returns a number (B,) for each sample."""
 
-BEST = 20
-"""How many items a user is shown."""
+CUTOFF = 20
+"""How many of the highest classes recall and NDCG look at: the items that a user is shown."""
 
 
 def recall(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the share of the items of each user, bool (B, items), that are among its best `BEST`."""
-    return recalls(_best(logits), labels)
+    """Return the share of the items of each user, bool (B, items), that are among its highest `CUTOFF`."""
+    return recalls(_highest(logits), labels)
 
 
 def ndcg(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the normalised discounted cumulative gain of the best `BEST`; see `convnn.objectives.ranking.ndcg`."""
-    return ndcgs(_best(logits), labels)
+    """Return the normalised discounted cumulative gain of the highest `CUTOFF`; see `objectives.ranking.ndcg`."""
+    return ndcgs(_highest(logits), labels)
 
 
 def reciprocal_rank(logits: Tensor, labels: Tensor) -> Tensor:
@@ -38,14 +38,14 @@ def hits(logits: Tensor, labels: Tensor) -> Tensor:
 MEASURES: Mapping[str, Mapping[str, Measure]] = {
     "classification": {},
     "regression": {},
-    "ranking": {f"recall@{BEST}": recall, f"ndcg@{BEST}": ndcg},
+    "ranking": {f"recall@{CUTOFF}": recall, f"ndcg@{CUTOFF}": ndcg},
     "completion": {"mrr": reciprocal_rank, "hits@10": hits},
 }
 """Measures of each task of `convnn.data.LabelledData`; the first decides which epoch is best."""
 
 
-def _best(logits: Tensor) -> Tensor:
-    return select.highest(logits, min(BEST, logits.shape[1]))
+def _highest(logits: Tensor) -> Tensor:
+    return select.highest(logits, min(CUTOFF, logits.shape[1]))
 
 
 def _ranks(logits: Tensor, labels: Tensor) -> Tensor:

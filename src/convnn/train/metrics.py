@@ -32,7 +32,7 @@ class Scores(NamedTuple):
 
     @property
     def merit(self) -> float:
-        """The figure that decides which epoch is best: the first of the measures, or top-1 where there are none."""
+        """The metric that decides which epoch is best: the first of the measures, or top-1 where there are none."""
         return next(iter(self.measures.values()), self.top1)
 
     @property

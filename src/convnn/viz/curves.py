@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from convnn.runs.curves import Curves, figure_of, read_curves, validation_part
+from convnn.runs.curves import Curves, metric_of, read_curves, validation_part
 from convnn.runs.files import TERM
 from convnn.viz._figure import FAINT, INK, own_style, save_figure, style_panel
 
@@ -42,8 +42,8 @@ def draw_curves(metrics: Path | str, path: Path | str) -> Path:
     panels = figure.subplots(1, len(widths), width_ratios=widths)
     loss, accuracy, rate = panels[0], panels[-2], panels[-1]
     _draw_pair(loss, "Loss", curves, "loss")
-    figure_shown = figure_of(curves)
-    _draw_pair(accuracy, "Top-1 accuracy" if figure_shown == "top1" else figure_shown, curves, figure_shown)
+    metric = metric_of(curves)
+    _draw_pair(accuracy, "Top-1 accuracy" if metric == "top1" else metric, curves, metric)
     accuracy.yaxis.set_major_formatter(PercentFormatter(xmax=1))
     _mark_best(accuracy, curves)
     _draw_rate(rate, curves)
@@ -74,15 +74,15 @@ def _draw_curve(panel: Axes, epochs: list[float], values: list[float], color: st
 
 
 def _mark_best(panel: Axes, curves: Curves) -> None:
-    part, shown = validation_part(curves), figure_of(curves)
-    values = [-inf if isnan(value) else value for value in curves[f"{part}_{shown}"]]
+    part, metric = validation_part(curves), metric_of(curves)
+    values = [-inf if isnan(value) else value for value in curves[f"{part}_{metric}"]]
     best = max(values)
     if best == -inf:
         return
     epoch = curves["epoch"][values.index(best)]
     panel.axvline(epoch, color=FAINT, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
     panel.plot(epoch, best, "o", markersize=7, markerfacecolor="white", markeredgecolor=TEST, markeredgewidth=1.8)
-    test = curves[f"test_{shown}"][values.index(best)]
+    test = curves[f"test_{metric}"][values.index(best)]
     suffix = "" if part == "test" or isnan(test) else f"\ntest {test:.2%}"  # one line would run into the title
     panel.set_title(f"best {part} {best:.2%} at epoch {epoch:g}{suffix}", loc="right", fontsize=9, color=TEST)
 

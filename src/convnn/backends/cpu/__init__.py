@@ -14,7 +14,7 @@ from torch import Tensor
 from convnn.backends import reference
 from convnn.backends._windows import map_of, rows_of, window_counts
 from convnn.backends.cpu._blocks import attend_to_blocks, attend_to_blocks_backward
-from convnn.backends.cpu._core import FAULT, INSTRUCTION_SET, NOT_COMPILED, core, run
+from convnn.backends.cpu._core import FAULT, INSTRUCTION_SET, NOT_COMPILED, core, dense, run
 from convnn.backends.cpu._kernel_product import kernel_matrix, kernel_product
 from convnn.backends.cpu._scan import bi_wkv, bi_wkv_backward, delta_rule, delta_rule_backward
 from convnn.backends.cpu._sliding import sliding, sliding_backward
@@ -84,7 +84,7 @@ def nearest(
     queries: Tensor, keys: Tensor, K: int, metric: str, positions: Tensor | None, candidates: Tensor | None
 ) -> Tensor:
     """Return the indices (B, N, K) of the keys closest to each query; see `convnn.ops.select.nearest`."""
-    queries, keys = _dense(queries, keys)
+    queries, keys = dense(queries, keys)
     out = queries.new_empty((*queries.shape[:2], K), dtype=torch.long)
     if out.numel():
         run(core.nearest, queries, keys, metric, _list(positions), _list(candidates), out)
@@ -102,7 +102,7 @@ def nearest_in_lists(
     num_lists: int,
 ) -> Tensor:
     """Return the indices (B, N, K) of the closest keys in the lists opened; see `reference.nearest_in_lists`."""
-    queries, keys = _dense(queries, keys)
+    queries, keys = dense(queries, keys)
     out = queries.new_empty((*queries.shape[:2], K), dtype=torch.long)
     if out.numel():
         lists, opened = lists.contiguous(), opened.contiguous()
@@ -112,7 +112,7 @@ def nearest_in_lists(
 
 def one_of_each(queries: Tensor, keys: Tensor, choices: Tensor, metric: str, unlike: bool) -> Tensor:
     """Return the indices (B, N, K) of the key chosen in each list; see `convnn.ops.select.one_of_each`."""
-    queries, keys = _dense(queries, keys)
+    queries, keys = dense(queries, keys)
     out = queries.new_empty((*queries.shape[:2], choices.shape[1]), dtype=torch.long)
     if out.numel():
         run(core.one_of_each, queries, keys, choices.contiguous(), metric, unlike, out)
@@ -123,7 +123,7 @@ def largest(
     values: Tensor, indices: Tensor, scores: Tensor | None, absent: Tensor | None, centers: Tensor | None
 ) -> Tensor:
     """Return the slots (B, N, C) of the neighbours with the largest values; see `convnn.ops.aggregate.maximum`."""
-    values, scores, centers = _dense(values, scores, centers)
+    values, scores, centers = dense(values, scores, centers)
     out = values.new_empty((*indices.shape[:2], values.shape[-1]), dtype=torch.long)
     if out.numel():
         mask = None if absent is None else absent.contiguous()
@@ -133,7 +133,7 @@ def largest(
 
 def similarity(queries: Tensor, keys: Tensor, indices: Tensor, metric: str) -> Tensor:
     """Return scores (B, N, K) of the chosen pairs; see `convnn.ops.weigh.similarity`."""
-    queries, keys = _dense(queries, keys)
+    queries, keys = dense(queries, keys)
     out = queries.new_empty(indices.shape)
     if out.numel():
         run(core.similarity, queries, keys, _lists(indices), metric, out)
@@ -144,7 +144,7 @@ def similarity_backward(
     grad: Tensor, queries: Tensor, keys: Tensor, indices: Tensor, metric: str
 ) -> tuple[Tensor, Tensor]:
     """Return the gradients of queries and keys, from the gradient (B, N, K) of their scores."""
-    dense_grad, dense_queries, dense_keys = _dense(grad, queries, keys)
+    dense_grad, dense_queries, dense_keys = dense(grad, queries, keys)
     grads = dense_queries.new_empty(queries.shape), dense_keys.new_empty(keys.shape)
     if grad.numel():
         run(core.similarity_backward, dense_grad, dense_queries, dense_keys, _lists(indices), metric, *grads)
@@ -158,7 +158,7 @@ def convolve(
     values: Tensor, indices: Tensor, scores: Tensor | None, weight: Tensor, bias: Tensor | None, groups: int
 ) -> Tensor:
     """Apply a learned kernel to the ordered neighbours, (B, N, C_out); see `convnn.ops.aggregate.convolve`."""
-    dense_values, dense_scores, dense_weight, dense_bias = _dense(values, scores, weight, bias)
+    dense_values, dense_scores, dense_weight, dense_bias = dense(values, scores, weight, bias)
     out = dense_values.new_empty((*indices.shape[:2], weight.shape[0]))
     if out.numel():
         run(core.convolve, dense_values, _lists(indices), dense_scores, dense_weight, dense_bias, out)
@@ -175,7 +175,7 @@ def convolve_backward(
     needs: Sequence[bool],
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Return the needed gradients of values, scores and weight, from the gradient (B, N, C_out) of the output."""
-    dense_grad, *inputs = _dense(grad, values, scores, weight)
+    dense_grad, *inputs = dense(grad, values, scores, weight)
     grads: list[Any] = [
         tensor.new_empty(tensor.shape) if need and tensor is not None else None
         for tensor, need in zip(inputs, needs, strict=True)
@@ -189,7 +189,7 @@ def convolve_backward(
 
 def solve_triangular(z: Tensor, weight: Tensor, groups: int) -> Tensor:
     """Undo a triangular convolution, (B, C, H, W); see `convnn.ops.triangular.solve`."""
-    dense_z, dense_weight = _dense(z, weight)
+    dense_z, dense_weight = dense(z, weight)
     out = dense_z.new_empty(z.shape)
     if out.numel():
         run(core.solve_triangular, dense_z, dense_weight, out)
@@ -211,13 +211,13 @@ def depthwise(
     rows = rows_of(x)
     if x.dim() > 3 and x.dtype in _TYPES_OF_ONEDNN and max(weight.shape[2:]) not in _SIDES.get(INSTRUCTION_SET, ()):
         return reference.depthwise(map_of(rows), weight, bias, stride, padding, dilation)
-    dense, kernels, dense_bias = _dense(rows, weight, bias)
+    maps, kernels, dense_bias = dense(rows, weight, bias)
     sides = window_counts(x.shape[2:], weight.shape[2:], stride, padding, dilation)
-    out = dense.new_empty(x.shape[0], *sides, x.shape[1])
+    out = maps.new_empty(x.shape[0], *sides, x.shape[1])
     if out.numel():
         run(
             core.depthwise,
-            _volume(dense),
+            _volume(maps),
             _volume(kernels.squeeze(1), 0),
             dense_bias,
             *_geometry(stride, padding, dilation),
@@ -236,7 +236,7 @@ def depthwise_backward(
     needs: Sequence[bool],
 ) -> tuple[Tensor | None, Tensor | None]:
     """Return the needed gradients of map and weight, from the gradient (B, C, *S') of the output."""
-    dense_grad, rows, kernels = _dense(rows_of(grad), rows_of(x), weight)
+    dense_grad, rows, kernels = dense(rows_of(grad), rows_of(x), weight)
     grads: list[Any] = [
         one.new_empty(one.shape) if need else None for one, need in zip((rows, kernels), needs, strict=True)
     ]
@@ -272,7 +272,7 @@ def _geometry(stride: Sequence[int], padding: Sequence[int], dilation: Sequence[
 
 def ragged_sum(values: Tensor, scores: Tensor | None, starts: Tensor, indices: Tensor) -> Tensor:
     """Return the sums (N, C) of values (T, C) over each list; see `convnn.ops.ragged.total`."""
-    dense_values, dense_scores = _dense(values, scores)
+    dense_values, dense_scores = dense(values, scores)
     out = dense_values.new_empty(starts.shape[0] - 1, values.shape[1])
     if out.numel():
         run(core.ragged_sum, dense_values, starts.contiguous(), indices.contiguous(), dense_scores, out)
@@ -281,7 +281,7 @@ def ragged_sum(values: Tensor, scores: Tensor | None, starts: Tensor, indices: T
 
 def ragged_products(queries: Tensor, keys: Tensor, starts: Tensor, indices: Tensor, heads: int) -> Tensor:
     """Return the inner products (E, H) of queries with the keys in their lists; see `convnn.ops.ragged.products`."""
-    dense_queries, dense_keys = _dense(queries, keys)
+    dense_queries, dense_keys = dense(queries, keys)
     out = dense_queries.new_empty(indices.shape[0], heads)
     if out.numel():
         run(core.ragged_products, dense_queries, dense_keys, starts.contiguous(), indices.contiguous(), out)
@@ -290,7 +290,7 @@ def ragged_products(queries: Tensor, keys: Tensor, starts: Tensor, indices: Tens
 
 def ragged_largest(values: Tensor, starts: Tensor, indices: Tensor) -> Tensor:
     """Return the index (N, C) of the largest value of each list, or -1; see `convnn.ops.ragged.maximum`."""
-    (values,) = _dense(values)
+    (values,) = dense(values)
     out = starts.new_empty(starts.shape[0] - 1, values.shape[1])
     if out.numel():
         run(core.ragged_largest, values, starts.contiguous(), indices.contiguous(), out)
@@ -301,7 +301,7 @@ def ragged_softmax(
     values: Tensor, temperatures: Tensor, starts: Tensor, indices: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return means (N, C) of each list weighted by a softmax in each channel; see `reference.ragged_softmax`."""
-    dense_values, dense_temperatures = _dense(values, temperatures)
+    dense_values, dense_temperatures = dense(values, temperatures)
     outs = [dense_values.new_empty(starts.shape[0] - 1, values.shape[1]) for _ in range(3)]
     if outs[0].numel():
         run(core.ragged_softmax, dense_values, dense_temperatures, starts.contiguous(), indices.contiguous(), *outs)
@@ -319,7 +319,7 @@ def ragged_softmax_backward(
     back_indices: Tensor,
 ) -> Tensor:
     """Return the gradient (T, C) of the values; see `reference.ragged_softmax_backward`."""
-    tensors = _dense(grad, values, temperatures, out, logs)
+    tensors = dense(grad, values, temperatures, out, logs)
     grad_values = torch.empty_like(tensors[1])
     if grad_values.numel():
         run(core.ragged_softmax_backward, *tensors, back_starts.contiguous(), back_indices.contiguous(), grad_values)
@@ -328,10 +328,10 @@ def ragged_softmax_backward(
 
 def scatter_choices(rows: Tensor, choices: Tensor, positions: int) -> Tensor:
     """Return the sums (T, C) of the rows (N, C) that chose each position."""
-    (dense,) = _dense(rows)
-    out = dense.new_empty(positions, rows.shape[1])
+    (values,) = dense(rows)
+    out = values.new_empty(positions, rows.shape[1])
     if out.numel():
-        run(core.scatter_choices, dense, choices.contiguous(), out)
+        run(core.scatter_choices, values, choices.contiguous(), out)
     return out.to(rows.dtype)
 
 
@@ -340,13 +340,6 @@ def transpose_lists(starts: Tensor, indices: Tensor, positions: int) -> tuple[Te
     out = starts.new_empty(positions + 1), torch.empty_like(indices), torch.empty_like(indices)
     run(core.transpose_lists, starts.contiguous(), indices.contiguous(), *out)
     return out
-
-
-def _dense(*tensors: Tensor | None) -> list[Any]:
-    """Return the tensors detached, contiguous and in one type that the core supports."""
-    dtypes = {tensor.dtype for tensor in tensors if tensor is not None}
-    dtype = torch.float64 if torch.float64 in dtypes else torch.float32
-    return [None if tensor is None else tensor.detach().to(dtype).contiguous() for tensor in tensors]
 
 
 def _cast(grad: Tensor | None, like: Tensor | None) -> Tensor | None:

@@ -32,7 +32,8 @@ def run(function: Callable[..., None], *arguments: Any) -> None:
     function(*capsules, torch.get_num_threads())
 
 
-def dense(*tensors: Tensor) -> list[Any]:
-    """Return the tensors detached, contiguous and in one type that the core supports."""
-    dtype = torch.float64 if torch.float64 in {one.dtype for one in tensors} else torch.float32
-    return [one.detach().to(dtype).contiguous() for one in tensors]
+def dense(*tensors: Tensor | None) -> list[Any]:
+    """Return the tensors, and None where there is none, detached, contiguous and in one type that the core supports."""
+    dtypes = {tensor.dtype for tensor in tensors if tensor is not None}
+    dtype = torch.float64 if torch.float64 in dtypes else torch.float32
+    return [None if tensor is None else tensor.detach().to(dtype).contiguous() for tensor in tensors]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from convnn.backends.cpu._core import core, run
+from convnn.backends.cpu._core import core, dense, run
 
 
 def kernel_product(X: Tensor, Y: Tensor, v: Tensor, name: str, numbers: Sequence[float]) -> Tensor:
@@ -21,6 +21,5 @@ def kernel_matrix(X: Tensor, Y: Tensor, name: str, numbers: Sequence[float]) -> 
 
 def _fill(out: Tensor, X: Tensor, Y: Tensor, v: Tensor | None, name: str, numbers: Sequence[float]) -> Tensor:
     if out.numel():
-        dense = (None if one is None else one.detach().contiguous() for one in (X, Y, v))
-        run(core.kernel_product, *dense, name, [*map(float, numbers), *[0.0] * (3 - len(numbers))], out)
+        run(core.kernel_product, *dense(X, Y, v), name, [*map(float, numbers), *[0.0] * (3 - len(numbers))], out)
     return out

@@ -11,7 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from convnn.runs import Run, figure_name, validation_parts
+from convnn.runs import Run, metric_name, validation_parts
 from convnn.viz._figure import COLORS, FAINT, INK, own_style, save_figure, style_panel, write_legend
 
 DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1, 1.5), (6, 1.5, 1, 1.5))
@@ -58,12 +58,12 @@ def comparison_figure(runs: Sequence[Run], *, is_narrow: bool = False) -> Figure
     accuracy, loss = figure.subplots(2, 1) if is_narrow else figure.subplots(1, 2)
     for number, run in enumerate(runs):
         stroke = stroke_of(number)
-        _draw(accuracy, run, f"{run.validation_part}_{run.figure}", stroke)
+        _draw(accuracy, run, f"{run.validation_part}_{run.metric}", stroke)
         _draw(loss, run, f"{run.validation_part}_loss", stroke)
         _mark_best(accuracy, run, stroke)
     part = validation_parts(runs).capitalize()
-    figure_shown = figure_name(runs)
-    _style(accuracy, f"{part} {figure_shown}{' accuracy' if figure_shown == 'top-1' else ''}")
+    metric = metric_name(runs)
+    _style(accuracy, f"{part} {metric}{' accuracy' if metric == 'top-1' else ''}")
     accuracy.yaxis.set_major_formatter(PercentFormatter(xmax=1))
     _style(loss, f"{part} loss")
     if not is_narrow:
@@ -82,7 +82,7 @@ def _draw(panel: Axes, run: Run, column: str, stroke: Stroke) -> None:
 
 def _mark_best(panel: Axes, run: Run, stroke: Stroke) -> None:
     if run.best is not None:
-        place = run.at(run.best, "epoch"), run.figures[run.best]
+        place = run.at(run.best, "epoch"), run.merits[run.best]
         panel.plot(*place, "o", markersize=6, markerfacecolor="white", markeredgecolor=stroke.color, zorder=3)
 
 

@@ -6,7 +6,7 @@ from math import isnan, nan
 from statistics import fmean, stdev
 
 from convnn.errors import check_choice
-from convnn.runs import Run, figure_name
+from convnn.runs import Run, metric_name
 from convnn.runs.paired import paired_difference
 from convnn.viz._sorted import Column
 
@@ -26,7 +26,7 @@ def comparison(runs: Sequence[Run], against: str | None = None) -> list[Column]:
     Raises:
         InputError: no run is called `against`.
     """
-    names, figure = [run.name for run in runs], figure_name(runs)
+    names, metric = [run.name for run in runs], metric_name(runs)
     columns = [Column("run", tuple(names), tuple(names), (False,) * len(runs), is_number=False)]
     columns += [_of_flag(name, runs) for name in different_flags(runs)]
     columns += [
@@ -34,12 +34,12 @@ def comparison(runs: Sequence[Run], against: str | None = None) -> list[Column]:
         _of_numbers("GFLOPs", [run.gflops for run in runs], "{:.3g}".format, None),
         *_of_repeats(runs),
         *_of_parts(runs),
-        _of_accuracies(f"best {figure}", runs, _best),
+        _of_accuracies(f"best {metric}", runs, _best),
         *_of_differences(runs, against),
         _of_numbers("its epoch", [run.at(run.best, "epoch") for run in runs], "{:g}".format, None),
         _of_numbers("its top-5", [run.validation(run.best, "top5") for run in runs], "{:.2%}".format, max),
         *_of_tests(runs),
-        _of_accuracies(f"last {figure}", runs, lambda run: run.figures[-1]),
+        _of_accuracies(f"last {metric}", runs, lambda run: run.merits[-1]),
         _of_epochs(runs),
         _of_numbers("s/epoch", [run.seconds for run in runs], "{:.3g}".format, min),
     ]
@@ -72,7 +72,7 @@ def _of_accuracies(heading: str, runs: Sequence[Run], value: Callable[[Run], flo
 
 
 def _best(run: Run) -> float:
-    return run.validation(run.best, run.figure)
+    return run.validation(run.best, run.metric)
 
 
 def _of_differences(runs: Sequence[Run], against: str | None) -> list[Column]:
@@ -110,8 +110,8 @@ def _of_tests(runs: Sequence[Run]) -> list[Column]:
     """Return a column with the test accuracy of the best epoch, if a run chose that epoch by val."""
     if all(run.validation_part == "test" for run in runs):
         return []
-    tests = [run.at(run.best, f"test_{run.figure}") for run in runs]
-    return [_of_numbers(f"its test {figure_name(runs)}", tests, "{:.2%}".format, max)]
+    tests = [run.at(run.best, f"test_{run.metric}") for run in runs]
+    return [_of_numbers(f"its test {metric_name(runs)}", tests, "{:.2%}".format, max)]
 
 
 def _of_flag(name: str, runs: Sequence[Run]) -> Column:
