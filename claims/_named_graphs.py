@@ -23,10 +23,14 @@ def published(name: str) -> GraphData:
     return load_graph(name, DATA)
 
 
-def citations(name: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Return features (N, F) whose rows add up to 1, edges (2, E) both ways, and labels (N,), of Cora or CiteSeer."""
+def citations(name: str, *, scaled: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+    """Return features (N, F), edges (2, E) both ways and labels (N,) of Cora or CiteSeer.
+
+    Features are 0 and 1, or scaled to rows that add up to 1.
+    """
     graph = published(name).graph
-    return graph.x / graph.x.sum(1, keepdim=True).clamp_min(1), graph.edge_index, graph.y
+    x = graph.x / graph.x.sum(1, keepdim=True).clamp_min(1) if scaled else graph.x
+    return x, graph.edge_index, graph.y
 
 
 def public_split(name: str) -> tuple[Tensor, Tensor, Tensor]:
