@@ -41,8 +41,7 @@ def measure(seeds: list[int], quick: bool) -> Outcome:
         uniform, everything = scores["uniform"], scores["all three"]
         bar = sum(uniform) + 3 * len(seeds)
         checks |= {
-            f"{name}: all three are above uniform views by more than 3 in the mean": sum(everything)
-            > sum(uniform) + more,
+            f"{name}: all three are above uniform views by more than 3 in the mean": sum(everything) > bar,
             f"{name}: by more than two standard errors": is_above(everything, uniform),
         }
         if "team-up" in scores:
