@@ -20,7 +20,7 @@ EXPERIMENT = (
     "The graphs of the 5 nearest of 500 digits, of 200 nodes in five groups with edges of probability 0.25 within and"
     " 0.01 between them and noisy features, and Cora. A fifth of the links is held out; area under the ROC curve in"
     " percent, of them and as many absent links, before and after 100 epochs of two steps, on Cora 50: GCN of 64"
-    " channels, dropout 0.5 and 0.2. The targets are the other view, the view itself, or, from all edges, a half of them."
+    " channels, dropout 0.5 and 0.2. The targets are the other view, the view itself, or, from all edges, half of them."
 )
 SEEDS = (0, 1, 2, 3)
 TARGETS = ("other view", "own view", "half of all edges")
