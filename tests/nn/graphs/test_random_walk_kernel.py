@@ -8,6 +8,7 @@ from torch import Tensor
 from convnn.data.geometric import import_geometric
 from convnn.errors import InputError
 from convnn.nn import graphs
+from convnn.nn.graphs.multisets.random_walk_kernel import ego_walks
 from small_graphs import features, undirected
 
 EDGES = undirected(8, 11)
@@ -80,6 +81,11 @@ def test_the_first_branch_is_gin() -> None:
         values = linear(kernels_in_loops(conv, values, edges)).relu().detach()
         readouts.append(torch.stack([values[BATCH == g].mean(0) for g in (0, 1)]))
     torch.testing.assert_close(zk, network.kernels.out(torch.cat(readouts, 1)), rtol=0, atol=1e-10)
+    walks = ego_walks(edges, 8, network.kernels.hops, network.kernels.max_step, x.dtype)
+    assert torch.equal(network(x, edges, BATCH, walks)[1], zk)
+    other = network(x, edges, BATCH, ego_walks(edges[:, :0], 8, 1, 3, x.dtype))  # walks of no edges, and so read
+    assert torch.equal(other[0], z)
+    assert not torch.equal(other[1], zk)
 
 
 def test_it_tells_triangles_from_paths() -> None:

@@ -176,10 +176,11 @@ class RandomWalkKernelNetwork(nn.Module):
         self.out = nn.Linear(num_layers * hidden, out_channels)
         self.max_step, self.hops = max_step, hops
 
-    def forward(self, x: Tensor, edge_index: Tensor, batch: Tensor) -> Tensor:
-        """Map graphs to embeddings (B, out_channels)."""
+    def forward(self, x: Tensor, edge_index: Tensor, batch: Tensor, walks: EgoWalks | None = None) -> Tensor:
+        """Map graphs to embeddings (B, out_channels); `walks` spares to find them again, see `ego_walks`."""
         graphs = number_of_graphs(batch, x.shape[0])
-        walks = ego_walks(edge_index, x.shape[0], self.hops, self.max_step, x.dtype)
+        if walks is None:
+            walks = ego_walks(edge_index, x.shape[0], self.hops, self.max_step, x.dtype)
         readouts = []
         for conv, linear in zip(self.convs, self.maps, strict=True):
             x = linear(conv(x, edge_index, walks)).relu()
@@ -247,13 +248,18 @@ class CoCo(nn.Module):
         )
         self.head = nn.Linear(out_channels, num_classes)
 
-    def forward(self, x: Tensor, edge_index: Tensor, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Map graphs to embeddings (B, d) by messages and by kernels, and logits (B, C)."""
+    def forward(
+        self, x: Tensor, edge_index: Tensor, batch: Tensor, walks: EgoWalks | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Map graphs to embeddings (B, d) by messages and by kernels, and logits (B, C).
+
+        `walks` spares to find them again where the same graphs come back, see `ego_walks`.
+        """
         graphs, h = number_of_graphs(batch, x.shape[0]), x
         for conv in self.convs:
             h = conv(h, edge_index)
         z = self.out(global_add_pool(h, batch, graphs))
-        return z, self.kernels(x, edge_index, batch), self.head(z)
+        return z, self.kernels(x, edge_index, batch, walks), self.head(z)
 
 
 def number_of_graphs(batch: Tensor, nodes: int) -> int:
