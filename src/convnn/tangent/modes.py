@@ -33,7 +33,7 @@ def evaluation(model: nn.Module) -> Iterator[None]:
         )
     model.eval()
     try:
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
         for part, training in modes:
