@@ -201,6 +201,7 @@ def test_bad_input() -> None:
         (lambda: ConvDKMClassifier(shape=16).fit(images[:, 0].flatten(1), range(6)), "shape=16 must be"),
         (lambda: ConvDKMClassifier().fit(images[:, 0], range(6)), r"X of shape \(6, 4, 4\) must be \(N, C, H, W\)"),
         (lambda: ConvDKMClassifier(blocks=-1).fit(images, range(6)), "blocks=-1 must be an integer of at least 0"),
+        (lambda: ConvDKMClassifier(widths=4).fit(images, range(6)), "widths=4 must be a sequence"),
         (lambda: ConvDKMClassifier(widths=()).fit(images, range(6)), r"widths=\(\) must have"),
     ):
         with pytest.raises(InputError, match=f"^{message}"):

@@ -177,6 +177,8 @@ class ConvDKMClassifier(SampledClassifier):
 
     def _set_network(self, images: Tensor, draws: np.random.RandomState) -> None:
         """Set a network of drawn mixtures and patches, in which no Gram layer has learned anything."""
+        if not isinstance(self.widths, Sequence):
+            raise InputError(f"widths={self.widths!r} must be a sequence, the inducing points of each stage")
         seed = int(draws.randint(2**31))
         width = next(iter(self.widths), 1)  # of none the network complains
         patches = draw_patches(images, width, 3, torch.Generator().manual_seed(seed))
