@@ -282,8 +282,9 @@ def _uses_of(value: Tensor) -> Counter[Tensor]:
     while left:
         node = left.pop()
         for earlier, _ in () if node is None else node.next_functions:
-            if hasattr(earlier, "variable"):
-                counts[earlier.variable] += 1
+            variable = getattr(earlier, "variable", None)  # of leaves alone
+            if variable is not None:
+                counts[variable] += 1
             elif earlier not in seen:
                 seen.add(earlier)
                 left.append(earlier)
