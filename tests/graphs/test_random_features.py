@@ -303,6 +303,7 @@ UNEVEN[0, 1] = 2.0
         ({}, UNEVEN, "graph must be symmetric"),
         ({}, weights()[:3], r"graph of shape \(3, 6\) must be \(N, N\)"),
         ({}, torch.full((2, 2), math.nan), "graph must be finite"),
+        ({}, np.array([[0, 1, 1], [1, 0, 0]]), r"graph of shape \(2, 3\) must .*; edges must be a tensor of int64"),
         ({}, torch.tensor([[0, 1], [1, 2]]), "edge_index with edge_weight, where each edge is there both ways, must"),
         ({}, torch.zeros(2, 0, dtype=torch.long), "graph must have at least one node"),
         ({}, torch.zeros(3, 4, dtype=torch.long), r"edge_index of shape \(3, 4\)"),
@@ -324,6 +325,10 @@ def test_other_mistakes() -> None:
     model.fit(edges)
     with pytest.raises(InputError, match="nodes must be one list of int64"):
         model.transform(weights())
+    with pytest.raises(InputError, match="nodes must be one list of int64"):
+        model.kernel([0])
+    with pytest.raises(InputError, match="y of type ndarray must be a tensor"):
+        model.kernel_product(np.ones(2))
     with pytest.raises(InputError, match="nodes must lie between 0 and 1"):
         model.kernel(torch.tensor([2]))
     with pytest.raises(InputError, match=r"b of shape \(3,\) must be \(2,\)"):

@@ -152,6 +152,7 @@ def test_tensors_stay_tensors_and_gradients_pass() -> None:
     assert np.array_equal(ours.transform(points).detach(), ours.transform(Y))
     assert torch.autograd.gradcheck(ours.transform, (points,), fast_mode=True)
     assert ours.transform(points.float()).dtype == torch.float32
+    assert ours.transform(points.bfloat16()).dtype == torch.bfloat16
     assert ours.transform(torch.ones(2, 4, dtype=torch.long)).dtype == torch.float64
 
 

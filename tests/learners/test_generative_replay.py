@@ -129,6 +129,8 @@ def test_samples_are_of_their_class(digits) -> None:
     ours = GenerativeKernelContinual(random_state=0).fit(X[:600][y[:600] < 3], y[:600][y[:600] < 3])
     labels = np.repeat([0, 1, 2], 40)
     drawn = ours.sample(labels, random_state=0)
+    np.testing.assert_array_equal(ours.sample(labels, random_state=np.random.RandomState(0)), drawn)
+    assert ours.sample(labels[0]).shape == drawn[:1].shape
     assert drawn.shape == (120, 64)
     assert np.mean(ours.predict(drawn) == labels) > 0.95
     centers = ours.generator_.prior_mean.detach().numpy()

@@ -120,6 +120,14 @@ def test_some_have_no_metric(kernel: Kernel) -> None:
         _ = kernel.metric
 
 
+def test_whole_numbers_do_not_overflow() -> None:
+    X = np.array([[200, 3], [7, 90]])
+    for kernel in (Gaussian(50.0), Polynomial(2), ArcCosine()):
+        found = kernel(X.astype(np.uint8))
+        assert found.dtype == np.float64
+        np.testing.assert_allclose(found, kernel(X.astype(np.float64)))
+
+
 def test_near_points_do_not_suffer_from_cancellation() -> None:
     base = 1e4 + features(6, 4)
     near = base + 1e-9 * features(6, 4, seed=5)

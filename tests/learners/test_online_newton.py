@@ -192,8 +192,14 @@ def test_bad_input() -> None:
     ):
         with pytest.raises(InputError, match=f"^{message}"):
             SketchedKONSRegressor(**settings).fit(X, y)
+    with pytest.raises(InputError, match=r"^product='x' must be None, or a product such as"):
+        SketchedKONSRegressor(product="x").fit(X, y)
     with pytest.raises(InputError, match=r"^loss='hinge' is not one of squared, logistic, squared_hinge"):
         SketchedKONSClassifier(loss="hinge").fit(X, y > 0)
+    with pytest.raises(InputError, match=r"^kernel has values that are not finite"):
+        SketchedKONSRegressor("linear").fit(X * 1e200, y)
+    with pytest.raises(ValueError, match=r"could not convert string to float"):
+        SketchedKONSRegressor().fit(X, ["a"] * 10)
     with pytest.raises(ValueError, match=r"Input y contains NaN"):
         SketchedKONSRegressor().fit(X, np.where(y > 0, np.nan, y))
     with pytest.raises(InputError, match=r"^classes=None must be both classes in the first partial_fit"):

@@ -169,6 +169,8 @@ def test_bad_nodes_and_labels() -> None:
         ours.fit([0, 1], [1, 1])
     with pytest.raises(InputError, match="y has no labelled row"):
         ours.fit([0, 1], [-1, -1])
+    partly = np.array([1, 2, -1])
+    assert ours.partial_fit([0, 1, 2], partly, classes=np.unique(partly)).classes_.tolist() == [1, 2]
     ours.fit([0, 1], [1, 2])
     for nodes, labels, message in (
         ([2, 2], [1, 2], "X has node 2 again"),

@@ -16,6 +16,10 @@ def falling(u: Tensor, v: Tensor) -> Tensor:
     return torch.exp(-3 * (u - v).abs())
 
 
+def test_a_number_is_a_graphon() -> None:
+    assert graphon_sample(lambda u, v: 0.5, 3).adjacency.tolist() == [[0.5] * 3] * 3
+
+
 def test_blocks() -> None:
     at = torch.tensor([0.0, 0.2, 0.25, 0.6, 0.75, 1.0], dtype=torch.float64)
     assert STEPS.block_of(at).tolist() == [0, 0, 1, 1, 2, 2]

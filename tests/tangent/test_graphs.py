@@ -212,6 +212,8 @@ def test_a_learner_whose_points_are_nodes_learns_blocks() -> None:
         (lambda: gntk(EDGES, X, edge_weight=-WEIGHTS), "^edge_weight has -"),
         (lambda: gntk(EDGES, X, edge_weight=WEIGHTS[:3]), "^edge_weight of shape"),
         (lambda: gntk(A, X, edge_weight=WEIGHTS), "^edge_weight is for edges"),
+        (lambda: gntk(A.numpy(), X), "^graph of type ndarray must be a tensor"),
+        (lambda: gntk(A, X.numpy()), "^x of type ndarray must be a tensor"),
         (lambda: gntk(A, X[:, 0]), "^x of shape"),
         (lambda: gntk(A, X.long()), "^x of shape .* must be floating"),
         (lambda: gntk(A, X, X2[:, :2]), r"^x2 of shape \(7, 2\) must have the shape \(7, 3\) of x"),

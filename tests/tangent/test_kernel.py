@@ -88,6 +88,33 @@ def test_a_linear_model_has_inner_products_and_one() -> None:
     torch.testing.assert_close(tangent_kernel(several, x), (x @ x.T)[:, :, None, None] * identity)
 
 
+class Tied(nn.Module):
+    """A linear map whose weight is used beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.map = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.map(x.tanh()) + F.linear(x, self.map.weight)
+
+
+def test_a_weight_used_twice_has_both_gradients_even_if_they_are_0_for_the_first_sample() -> None:
+    model, x = Tied().double(), torch.randn(4, 4).double()
+    x[0] = 0
+    whole = torch.cat(list(jacobian(model, x).values()), 2)
+    expected = torch.einsum("nop,mop->nm", whole, whole)
+    torch.testing.assert_close(tangent_kernel(model, x, kind="trace"), expected)
+
+
+def test_inference_mode_around_it_changes_nothing() -> None:
+    model, x = nn.Linear(3, 2), torch.randn(4, 3)
+    expected = tangent_kernel(model, x, kind="trace")
+    with torch.inference_mode():
+        assert torch.equal(tangent_kernel(model, x, kind="trace"), expected)
+    assert expected.diagonal().min() >= 2
+
+
 def test_frozen_parameters_do_not_count_and_nothing_of_the_network_changes() -> None:
     model, x, _ = made("convolutions")
     model[4].bias.requires_grad_(False)
@@ -242,8 +269,9 @@ def test_a_network_that_cannot_be_mapped_says_so_and_goes_one_by_one() -> None:
     torch.testing.assert_close(found, 2 * scale * scale[:, None] * (x @ x.T + 1))
 
 
-@each(activation=(torch.tanh, torch.relu, F.softplus), bias=(True, False), outputs=(1, 3))
-def test_the_explicit_form_is_that_of_gradients(activation, bias: bool, outputs: int) -> None:
+@each(name=("tanh", "relu", "softplus"), bias=(True, False), outputs=(1, 3))
+def test_the_explicit_form_is_that_of_gradients(name: str, bias: bool, outputs: int) -> None:
+    activation = getattr(F, name)
     torch.manual_seed(0)
     layers = [nn.Linear(*pair, bias=bias).double() for pair in ((4, 7), (7, 5), (5, outputs))]
     layers[1].weight.requires_grad_(False)

@@ -122,6 +122,7 @@ def test_regression_refuses_what_does_not_fit() -> None:
         (lambda: alignment(kernel, torch.zeros(2)), r"labels of shape \(2,\) must have the 3 rows"),
         (lambda: kronecker_error(kernel, rows), r"full of shape \(3, 2\) \(N, M, O, O\)"),
         (lambda: faithfulness(rows, rows, [1]), r"labels of shape \(1,\)"),
+        (lambda: faithfulness(rows, rows, [0, 1, -1]), "labels from -1 to 1 must be columns, 0 to 1"),
     ):
         with pytest.raises(InputError, match=message):
             call()

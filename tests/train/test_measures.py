@@ -56,6 +56,13 @@ def test_a_completion_is_measured_by_the_place_of_its_label(logits: Tensor) -> N
     assert min(ranks) <= 10 < max(ranks)
 
 
+def test_what_has_diverged_is_last(logits: Tensor) -> None:
+    logits[0], logits[1, 5] = math.nan, math.nan
+    ranks = 1 / MEASURES["completion"]["mrr"](logits, torch.arange(USERS))
+    assert ranks[0] == ITEMS
+    assert ranks[1] == 2 + (logits[1] > logits[1, 1]).sum()
+
+
 def test_of_several_labels_one_is_enough_for_an_accuracy(items: Tensor) -> None:
     logits = torch.rand(USERS, ITEMS)
     meter = Meter(torch.device("cpu"), measures=MEASURES["ranking"])

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
-from convnn.cli._flags import add_out_flags
+from convnn.cli._flags import add_out_flags, flag_names
 from convnn.cli._parser import Parser, PathAction
 from convnn.cli._unfinished import Unfinished
 from convnn.cli._unfinished import add_flags as add_resume_flags
@@ -127,9 +127,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
         found.check(Path(args.edges))
     for line in found.bad:
         print(f"convnn: '{args.edges}', {line}", file=sys.stderr)
-    {"embed": embed, "features": features, "coarsen": coarsen}[args.task](
-        Job(found, args, settings, out, unfinished, console)
-    )
+    job = Job(found, args, settings, out, unfinished, console)
+    with flag_names({name: name for name in TASKS[args.task]}):
+        {"embed": embed, "features": features, "coarsen": coarsen}[args.task](job)
     unfinished.remove()
     return 1 if found.bad else 0
 

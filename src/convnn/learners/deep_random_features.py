@@ -196,4 +196,7 @@ class MultiLayerRandomFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 def _as_array(X: Any) -> Any:
     """Return a tensor as an array, to be checked."""
-    return X.detach().cpu().numpy() if isinstance(X, Tensor) else X
+    if not isinstance(X, Tensor):
+        return X
+    found = X.detach().cpu()
+    return (found.float() if found.dtype == torch.bfloat16 else found).numpy()

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
+from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
@@ -265,10 +266,10 @@ class GenerativeKernelContinual(ClassifierMixin, KernelLearner):
     def sample(self, y: Any, random_state: Any = None) -> np.ndarray:
         """Return what the generator of today draws (N, p) of classes (N,) that were learned."""
         check_is_fitted(self)
-        wanted = np.asarray(y)
+        wanted = np.atleast_1d(np.asarray(y))
         if unknown := set(wanted.tolist()) - set(self.classes_.tolist()):
             raise InputError(f"y has {min(unknown)!r}, which was not learned; only {self.classes_.tolist()} were")
-        draws = np.random.RandomState() if random_state is None else np.random.RandomState(random_state)
+        draws = np.random.RandomState() if random_state is None else check_random_state(random_state)
         numbers = self._numbers(wanted)
         with torch.no_grad():
             return self.generator_.sample(numbers, self._noise(draws, len(numbers))).cpu().numpy()

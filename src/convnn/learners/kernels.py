@@ -51,8 +51,8 @@ class Kernel(BaseEstimator, ABC):
 
     def __call__(self, X: np.ndarray, Y: np.ndarray | None = None) -> np.ndarray:
         """Return the kernel (n, m) of arrays (n, d) and (m, d), by default of the first with itself."""
-        left = torch.as_tensor(X)
-        return self.block(left, left if Y is None else torch.as_tensor(Y)).numpy()
+        left = _floating(X)
+        return self.block(left, left if Y is None else _floating(Y)).numpy()
 
 
 class GramKernel(Kernel):
@@ -324,6 +324,12 @@ class _Pairwise:
     def __call__(self, X: Tensor, Y: Tensor) -> np.ndarray:
         left, right = X.detach().cpu().numpy(), Y.detach().cpu().numpy()
         return pairwise_kernels(left, right, metric=self.name, filter_params=True, gamma=self.gamma)
+
+
+def _floating(array: Any) -> Tensor:
+    """Return an array as a floating tensor: squares of small integers would overflow."""
+    found = torch.as_tensor(array)
+    return found if found.is_floating_point() or found.is_complex() else found.double()
 
 
 def _within(values: Tensor, low: float, high: float) -> Tensor:

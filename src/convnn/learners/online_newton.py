@@ -81,6 +81,8 @@ class _SketchedKONS(KernelLearner):
             last = min(first + self._rows(len(seen), points.element_size()), len(targets))
             some = points[first:last]
             rows = self._matrix(some, torch.cat([seen, some])).dense().double().cpu().numpy()
+            if not np.isfinite(rows).all():
+                raise InputError("kernel has values that are not finite; scale X")
             for i, row in enumerate(rows, len(seen)):
                 now = first + i - len(seen)
                 steps.append(self.newton_.step(row[:i], row[i], targets[now], uniforms[now]))
@@ -97,7 +99,7 @@ class _SketchedKONS(KernelLearner):
 
     def _rows(self, seen: int, bytes_: int) -> int:
         """Return how many rows of kernel values are to be there at once."""
-        numbers = (256.0 if self.product is None else self.product.megabytes) * 1e6 / bytes_
+        numbers = self._product().megabytes * 1e6 / bytes_
         return max(min(int(numbers / (seen + AT_ONCE)), AT_ONCE), 1)
 
     def _outputs(self, X: Any) -> np.ndarray:
@@ -171,9 +173,10 @@ class SketchedKONSRegressor(RegressorMixin, _SketchedKONS):
         tensor = self._tensor(points)
         if is_first:
             self._start(tensor)
+        targets = targets.astype(np.float64)
         if (largest := np.abs(targets).max()) > self.C:
             self._warn(f"has C={self.C:g} as bound of predictions, but y reaches {largest:.3g}; scale y, or raise C")
-        self._pass(tensor, targets.astype(np.float64))
+        self._pass(tensor, targets)
         return self
 
 

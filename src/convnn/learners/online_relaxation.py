@@ -162,7 +162,7 @@ class OnlineNodeClassifier(OneHotClassifier):
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> "OnlineNodeClassifier":
         """Learn further nodes (m,) or (m, 1) with labels (m,) in their order; the first call needs all classes.
 
-        Labels of -1 are not known, and passed over.
+        Labels of -1 are not known, and passed over, also among the classes.
         """
         for _ in self._rounds(X, y, classes):
             pass
@@ -196,13 +196,16 @@ class OnlineNodeClassifier(OneHotClassifier):
     def _rounds(self, X: Any, y: Any, classes: Any) -> Iterator[np.ndarray]:
         """Check all nodes and labels, then yield the scores (k,) of each node before its label is learned."""
         labels = _labels(y)
+        if classes is not None:
+            classes = np.unique(classes)
+            classes = classes[_is_known(classes)]  # those of labels that are partly unknown have -1
         if not hasattr(self, "push_"):
             if classes is None:
                 raise InputError("classes=None must be all classes in the first partial_fit")
-            self._start(np.asarray(classes))
-        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            self._start(classes)
+        elif classes is not None and not np.array_equal(classes, self.classes_):
             known = self.classes_.tolist()
-            raise InputError(f"classes={list(classes)} must be those of the first partial_fit, {known}")
+            raise InputError(f"classes={classes.tolist()} must be those of the first partial_fit, {known}")
         nodes, is_known = self._nodes(X), _is_known(labels)
         check_consistent_length(nodes, labels)
         self._check_new(nodes[is_known])

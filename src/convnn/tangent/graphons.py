@@ -30,7 +30,7 @@ def graphon_sample(
     r"""Draw a graph of n nodes from a graphon :math:`W: [0, 1]^2 \to [0, 1]`, float64.
 
     Args:
-        W: symmetric function of two tensors that broadcast.
+        W: symmetric function of two tensors that broadcast; it may return a number, the same everywhere.
         n: nodes, at least 1.
         kind: "template", nodes at (i + 1/2) / n and edges of weight W; "weighted", nodes anywhere with equal chance;
             "stochastic", edges of weight 1 with the chance W between such nodes, and none from a node to itself.
@@ -45,7 +45,7 @@ def graphon_sample(
         positions = (torch.arange(n, dtype=torch.float64) + 0.5) / n
     else:
         positions = torch.rand(n, generator=generator, dtype=torch.float64).sort().values
-    weights = W(positions[:, None], positions).to(positions).expand(n, n)
+    weights = torch.as_tensor(W(positions[:, None], positions)).to(positions).expand(n, n)
     most = 1.0 if kind == "stochastic" else torch.inf
     if not bool(((weights >= 0) & (weights <= most)).all()):
         wrong = weights[~((weights >= 0) & (weights <= most))][0].item()

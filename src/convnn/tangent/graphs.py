@@ -82,6 +82,8 @@ def shift_of(
 
 def _sum_of(graph: Tensor, nodes: int, edge_weight: Tensor | None) -> Callable[[Tensor], Tensor]:
     """Return the function that sums over the neighbours of each node by the weights of the graph."""
+    if not isinstance(graph, Tensor):
+        raise InputError(f"graph of type {type(graph).__name__} must be a tensor, an adjacency (n, n) or edges (2, E)")
     if graph.dtype == torch.long and graph.shape[0] == 2:
         check_edges(graph, nodes, name="graph")
         check_factors("edge_weight", edge_weight, graph.shape[1])
@@ -246,6 +248,8 @@ def after_layers(
 
 
 def _check_features(name: str, x: Tensor) -> None:
+    if not isinstance(x, Tensor):
+        raise InputError(f"{name} of type {type(x).__name__} must be a tensor (n, F), a row for each node")
     if x.dim() != 2 or not x.numel() or not x.is_floating_point():
         raise InputError(
             f"{name} of shape {tuple(x.shape)} and {x.dtype} must be floating and (n, F), a row for each node"

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -195,7 +196,8 @@ class Jacobian:
         with _taps(list(maps.values())) as taps:
             value = self._outputs(sample).sum()
         uses = {name: taps[module][0] for name, module in maps.items() if len(taps.get(module, ())) == 1}
-        uses = {name: use for name, use in uses.items() if use.read.dim() == 2}
+        counts = _uses_of(value)
+        uses = {name: use for name, use in uses.items() if use.read.dim() == 2 and counts[maps[name].weight] == 1}
         leaves = [leaf for name, use in uses.items() for leaf in (maps[name].weight, use.zeros)]
         grads = iter(_gradients(value, leaves, keep=False))
         pairs = zip(uses.items(), grads, grads, strict=True)
@@ -271,6 +273,22 @@ def _taps(modules: Sequence[nn.Module]) -> Iterator[Taps]:
         for module in modules:
             stack.callback(module.register_forward_hook(tap).remove)
         yield taps
+
+
+def _uses_of(value: Tensor) -> Counter[Tensor]:
+    """Return how many operations read each parameter on the way to a value; their gradients may be 0."""
+    counts: Counter[Tensor] = Counter()
+    seen, left = {value.grad_fn}, [value.grad_fn]
+    while left:
+        node = left.pop()
+        for earlier, _ in () if node is None else node.next_functions:
+            variable = getattr(earlier, "variable", None)  # of leaves alone
+            if variable is not None:
+                counts[variable] += 1
+            elif earlier not in seen:
+                seen.add(earlier)
+                left.append(earlier)
+    return counts
 
 
 def _gradients(value: Tensor, leaves: Sequence[Tensor], *, keep: bool) -> Sequence[Tensor | None]:

@@ -31,5 +31,5 @@ def evaluation(model: nn.Module) -> Iterator[None]:
             " tangent kernel is that of evaluation mode, as after model.eval()",
             stacklevel=4,
         )
-    with evaluating(model), torch.enable_grad():
+    with evaluating(model), torch.inference_mode(False), torch.enable_grad():
         yield

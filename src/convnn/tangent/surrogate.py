@@ -182,7 +182,7 @@ def faithfulness(surrogate: Any, network: Any, labels: Any) -> float:
         labels: (M,) true classes as columns, 0 to C - 1.
 
     Raises:
-        InputError: the shapes do not agree.
+        InputError: the shapes do not agree, or a label is no column.
 
     Reference:
         Engel et al., arXiv 2305.14585.
@@ -193,6 +193,8 @@ def faithfulness(surrogate: Any, network: Any, labels: Any) -> float:
             f"surrogate of shape {first.shape}, network of shape {second.shape} and labels of shape {columns.shape}"
             " must be (M, C), (M, C) and (M,)"
         )
+    if columns.size and not 0 <= columns.min() <= columns.max() < first.shape[1]:
+        raise InputError(f"labels from {columns.min()} to {columns.max()} must be columns, 0 to {first.shape[1] - 1}")
     pairs = np.stack([one[np.arange(len(columns)), columns] for one in (first, second)])
     pairs = pairs[:, ((pairs > 0) & (pairs < 1)).all(0)]
     return float(kendalltau(*pairs).statistic) if pairs.shape[1] > 1 else float("nan")

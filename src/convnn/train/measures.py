@@ -26,7 +26,7 @@ def ndcg(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def reciprocal_rank(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return 1 / rank of the label (B,): one more than there are classes with strictly higher logits."""
+    """Return 1 / rank of the label (B,): one more than there are classes with strictly higher logits, or with NaN."""
     return 1 / _ranks(logits, labels)
 
 
@@ -49,5 +49,6 @@ def _highest(logits: Tensor) -> Tensor:
 
 
 def _ranks(logits: Tensor, labels: Tensor) -> Tensor:
-    higher: Tensor = logits > logits.gather(1, labels[:, None])
-    return 1 + higher.sum(1, dtype=torch.double)
+    own = labels[:, None]
+    higher = ~(logits <= logits.gather(1, own))  # also NaN, or a network that has diverged would be the best of all
+    return 1 + higher.scatter(1, own, False).sum(1, dtype=torch.double)

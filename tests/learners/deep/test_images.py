@@ -165,6 +165,8 @@ def test_images_are_rows_of_a_shape_and_count_each_by_itself() -> None:
     np.testing.assert_allclose(rows.predict_proba(X.reshape(9, 24)[4:5]), found[4:5], rtol=1e-9)
     with pytest.raises(ValueError, match="X has 12 features, but ConvDKMClassifier is expecting 24 features"):
         ours.predict(X[:, :1])
+    with pytest.raises(InputError, match=r"^X has images of shape \(2, 3, 4\), which must be \(2, 4, 3\)"):
+        ours.predict(X.transpose(0, 1, 3, 2))
 
 
 @pytest.mark.long
@@ -196,7 +198,10 @@ def test_bad_input() -> None:
         (lambda: residual_network(normal(3, 1, 3, 3), 2, ()), r"widths=\(\) must have the number of inducing points"),
         (lambda: residual_network(normal(3, 1, 3, 3), 2, dof=-1), "dof=-1 must be a positive number"),
         (lambda: ConvDKMClassifier(shape=(1, 4, 4)).fit(images.flatten(1), range(6)), r"shape=\(1, 4, 4\) must be"),
+        (lambda: ConvDKMClassifier(shape=16).fit(images[:, 0].flatten(1), range(6)), "shape=16 must be"),
+        (lambda: ConvDKMClassifier().fit(images[:, 0], range(6)), r"X of shape \(6, 4, 4\) must be \(N, C, H, W\)"),
         (lambda: ConvDKMClassifier(blocks=-1).fit(images, range(6)), "blocks=-1 must be an integer of at least 0"),
+        (lambda: ConvDKMClassifier(widths=4).fit(images, range(6)), "widths=4 must be a sequence"),
         (lambda: ConvDKMClassifier(widths=()).fit(images, range(6)), r"widths=\(\) must have"),
     ):
         with pytest.raises(InputError, match=f"^{message}"):

@@ -102,6 +102,7 @@ def test_bad_settings(capsys) -> None:
     for settings, message in (
         ({"n_layers": -1}, "n_layers=-1 must be an integer of at least 0"),
         ({"dof": 0}, "dof=0 must be a positive number"),
+        ({"dof": np.ones(1)}, r"dof=array\(\[1\.\]\) must be one number, or one for each of 2 layers"),
         ({"dof": [1.0]}, r"dof=\[1.0\] must be one number, or one for each of 2 layers"),
         ({"kernel": "rbf"}, "kernel='rbf' is not one of squared_exponential, relu, linear"),
         ({"noise_variance": -1}, "noise_variance=-1 must be at least 0"),

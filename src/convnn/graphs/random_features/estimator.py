@@ -258,18 +258,23 @@ class GraphRandomFeatures(BaseEstimator):
     def _of(self, loads: Loads, nodes: Tensor | None) -> Loads:
         if nodes is None:
             return loads
-        if not isinstance(nodes, Tensor) or nodes.dim() != 1 or nodes.dtype != torch.long:
-            raise InputError("nodes must be one list of int64, numbers of nodes of the graph that was fitted")
+        self._count(nodes)
         if nodes.numel() and not 0 <= int(nodes.min()) <= int(nodes.max()) < self.n_nodes_:
             raise InputError(f"nodes must lie between 0 and {self.n_nodes_ - 1}")
         return loads.of(nodes)
 
     def _count(self, nodes: Tensor | None) -> int:
         check_is_fitted(self, "loads_")
-        return self.n_nodes_ if nodes is None else nodes.shape[0]
+        if nodes is None:
+            return self.n_nodes_
+        if not isinstance(nodes, Tensor) or nodes.dim() != 1 or nodes.dtype != torch.long:
+            raise InputError("nodes must be one list of int64, numbers of nodes of the graph that was fitted")
+        return nodes.shape[0]
 
     def _checked_rows(self, name: str, values: Tensor) -> Tensor:
         self._loads()
+        if not isinstance(values, Tensor):
+            raise InputError(f"{name} of type {type(values).__name__} must be a tensor ({self.n_nodes_},), or (N, C)")
         if values.dim() not in (1, 2) or values.shape[0] != self.n_nodes_:
             raise InputError(f"{name} of shape {tuple(values.shape)} must be ({self.n_nodes_},), or with columns")
         return values.double()

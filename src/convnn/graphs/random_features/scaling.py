@@ -35,6 +35,8 @@ def weight_matrix(graph: Graph, edge_weight: Tensor | None = None, num_nodes: in
         graph = csr_array((found.values().numpy(), tuple(found.indices().numpy())), shape=tuple(found.shape))
     elif not issparse(graph):
         graph = csr_array(np.atleast_2d(np.asarray(graph.detach().cpu() if isinstance(graph, Tensor) else graph)))
+    if graph.ndim == 2 and graph.shape[0] == 2 != graph.shape[1]:
+        raise InputError(f"graph of shape {graph.shape} must be a matrix (N, N); edges must be a tensor of int64")
     return checked(graph, name="graph", signed=True)
 
 

@@ -177,6 +177,8 @@ class ConvDKMClassifier(SampledClassifier):
 
     def _set_network(self, images: Tensor, draws: np.random.RandomState) -> None:
         """Set a network of drawn mixtures and patches, in which no Gram layer has learned anything."""
+        if not isinstance(self.widths, Sequence):
+            raise InputError(f"widths={self.widths!r} must be a sequence, the inducing points of each stage")
         seed = int(draws.randint(2**31))
         width = next(iter(self.widths), 1)  # of none the network complains
         patches = draw_patches(images, width, 3, torch.Generator().manual_seed(seed))
@@ -194,9 +196,11 @@ class ConvDKMClassifier(SampledClassifier):
         shape = tuple(X.shape if hasattr(X, "shape") else np.asarray(X).shape)
         if len(shape) == 4:
             return np.asarray(X).reshape(shape[0], -1), shape[1:]
+        if len(shape) == 3:
+            raise InputError(f"X of shape {shape} must be (N, C, H, W), or rows (N, D); X[:, None] has one channel")
         if self.shape is None or len(shape) != 2:
             return X, (1, 1, shape[1] if len(shape) == 2 else 1)
-        if len(self.shape) != 3 or math.prod(self.shape) != shape[1]:
+        if np.shape(self.shape) != (3,) or math.prod(self.shape) != shape[1]:
             raise InputError(f"shape={self.shape} must be (C, H, W) of {shape[1]} values, as many as a row of X has")
         return X, tuple(self.shape)
 
@@ -205,5 +209,8 @@ class ConvDKMClassifier(SampledClassifier):
 
     def _functions(self, X: Any) -> tuple[Functions, Tensor]:
         """Return the functions at images, and the images as rows in their own type."""
-        points = self._check_points(self._rows(X)[0], reset=False)
+        rows, shape = self._rows(X)
+        points = self._check_points(rows, reset=False)
+        if np.ndim(X) == 4 and shape != self.shape_:
+            raise InputError(f"X has images of shape {shape}, which must be {self.shape_}, as those of fit")
         return self._evaluate(self._images(points)), points

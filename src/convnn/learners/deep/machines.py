@@ -33,7 +33,7 @@ class DeepMachine(Ascending):
         """Return the width of each Gram layer, after checks for so many points; none if they are infinite."""
         check_at_least("n_layers", self.n_layers, 0)
         self._check_steps()
-        widths = list(self.dof) if isinstance(self.dof, Sequence) else [self.dof] * self.n_layers
+        widths = list(self.dof) if isinstance(self.dof, Sequence | np.ndarray) else [self.dof] * self.n_layers
         if len(widths) != self.n_layers:
             raise InputError(f"dof={self.dof!r} must be one number, or one for each of {self.n_layers} layers")
         for width in widths:
