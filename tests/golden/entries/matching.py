@@ -2,7 +2,7 @@
 2202.00667), contrast of graphs with a momentum teacher (arXiv 2212.05085).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from unittest.mock import patch
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from convnn.nn.matches import CentrePivotConv4d, CHM4d, CHM6d
+from convnn.objectives import contrastive
 from convnn.tasks.match import sampling
 from convnn.tasks.match.hough import HoughMatcher
 from convnn.tasks.match.refiner import WarpRefiner
@@ -95,7 +96,7 @@ def _drawn(case: Case) -> Iterator[None]:
 MODES = {"threshold": "threshold", "pow": "power", "naive": "equal", "": "certainty"}
 
 
-def _sampling(case: Case):
+def _sampling(case: Case) -> Callable[..., dict[str, Tensor]]:
     config = case.config
     mode, _, balanced = config["sample_mode"].partition("_")
     settings = case.pick("num", "std", "threshold", "expansion")
@@ -110,6 +111,22 @@ def _sampling(case: Case):
     return run
 
 
+STUDENTS = ("feature_1", "feature_2", "teacher_1", "teacher_2", "logit_scale", "teacher_logit_scale")
+
+
+def _contrast(case: Case) -> Callable[..., dict[str, Tensor]]:
+    alpha, kind = case.config["alpha"], case.config["loss"]
+
+    def losses(x: Tensor, y: Tensor, x_: Tensor, y_: Tensor, scale: Tensor, scale_: Tensor) -> dict[str, Tensor]:
+        parts = {"info": contrastive.common_nce_loss(x, y, x_, y_, scale, scale_, alpha)}
+        parts["quad"] = contrastive.quadratic_contrast_loss(x, y, x_, y_)
+        total = parts.get(kind, sum(parts.values()))
+        return {"loss": total, "loss_infonce": parts["info"], "loss_quadratic": parts["quad"]}
+
+    return losses
+
+
+CONTRAST = Entry(_contrast, inputs=STUDENTS, outputs=("loss",))
 NAMES_OF_HEAD = {"conv2ds": "project", "chm6d": "over_scales", "chm4d": "over_cells"}
 PIVOT = Entry(_pivot, names={"conv1": "source", "conv2": "target"})
 
@@ -119,6 +136,9 @@ ENTRIES = {
     "CHMLearner + transfer_kps": Entry(
         _head, inputs=("source", "target"), names=NAMES_OF_HEAD, arrange=_stack, also=_transferred
     ),
+    "Distill_InfoNCE": CONTRAST,
+    "Distill_QuadraticContrast": CONTRAST,
+    "sum of both": CONTRAST,
     "GP (CosKernel)": Entry(
         _regression, inputs=("x", "y"), names={"pos_conv": "position", "K.T": "temperature", "T": "temperature"}
     ),
