@@ -28,7 +28,9 @@ def test_a_swap_a_flip_and_a_turn_change_no_kernel_of_relations() -> None:
     assert not torch.equal(kernel, kernel.flip(0))
 
 
-@pytest.mark.parametrize("make", [lambda: CHM4d(3), lambda: CHM4d(5, "iso"), lambda: CHM6d(3), lambda: CHM6d(3, "full")])
+@pytest.mark.parametrize(
+    "make", [lambda: CHM4d(3), lambda: CHM4d(5, "iso"), lambda: CHM6d(3), lambda: CHM6d(3, "full")]
+)
 def test_the_convolution_is_that_of_scipy(make) -> None:
     torch.manual_seed(0)
     layer = make().double()
@@ -61,14 +63,18 @@ def test_a_map_matches_itself_at_every_scale_and_keeps_mutual_matches() -> None:
     space = match_space(x, y, (1, 2))
     assert space.shape == (2, 1, 2, 2, 3, 5, 4, 2)
     torch.testing.assert_close(space[:, 0, 0, 0], cosine_matches(x, y).clamp_min(0))
-    torch.testing.assert_close(cosine_matches(x, x).flatten(1, 2).flatten(2).diagonal(dim1=1, dim2=2), torch.ones(2, 15))
+    torch.testing.assert_close(
+        cosine_matches(x, x).flatten(1, 2).flatten(2).diagonal(dim1=1, dim2=2), torch.ones(2, 15)
+    )
     c = torch.tensor([[[2.0, 1.0], [0.0, 0.0]]])
     assert mutual_filter(c).tolist() == [[[2.0, 0.5], [0.0, 0.0]]]
 
 
 def test_the_head_has_the_published_number_of_parameters() -> None:
     with torch.device("meta"):
-        counts = [sum(p.numel() for p in HoughMatcher(1024, sharing).parameters()) for sharing in ("psi", "iso", "full")]
+        counts = [
+            sum(p.numel() for p in HoughMatcher(1024, sharing).parameters()) for sharing in ("psi", "iso", "full")
+        ]
     assert counts == [7_078_165, 7_077_950, 7_084_140]
 
 
@@ -108,7 +114,10 @@ BAD = [
     (lambda: CentrePivotConv4d(1, 1, (3, 3, 3)), r"kernel_size=\(3, 3, 3\) must be a side, or one for each"),
     (lambda: CentrePivotConv4d(1, 1, 3)(torch.zeros(1, 2, 2, 2, 2, 2)), r"must be \(B, 1, H, W, H', W'\)"),
     (lambda: convolve(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 3)), r"weight of shape \(1, 1, 3\) must be"),
-    (lambda: convolve(torch.zeros(1, 1, 2), torch.zeros(1, 1, 3), torch.zeros(2)), r"bias of shape \(2,\) must be \(1,\)"),
+    (
+        lambda: convolve(torch.zeros(1, 1, 2), torch.zeros(1, 1, 3), torch.zeros(2)),
+        r"bias of shape \(2,\) must be \(1,\)",
+    ),
     (lambda: match_space(torch.zeros(1, 2, 3, 3), torch.zeros(1, 3, 3, 3)), r"batch and channels of the source"),
     (lambda: match_space(*torch.zeros(2, 1, 2, 3, 3), scales=(0,)), r"scales=0 must be a positive number"),
     (lambda: match_space(*torch.zeros(2, 1, 2, 3, 3), project=[]), r"project has 0 functions"),
@@ -118,7 +127,10 @@ BAD = [
     (lambda: expected_targets(torch.zeros(1, 4, 5), (2, 2)), r"must be \(B, N, 2 \* 2\)"),
     (lambda: expected_targets(torch.zeros(1, 4, 4), (2, 2), 0), r"sigma=0 must be a positive number"),
     (lambda: transfer_keypoints(torch.zeros(1, 4, 4), torch.zeros(1, 3, 2), ((2, 2), (2, 2))), r"must be \(1, 2, P\)"),
-    (lambda: transfer_keypoints(torch.zeros(1, 4, 4), torch.zeros(1, 2, 2), ((2, 3), (2, 2))), r"must be \(B, 2 \* 3, M\)"),
+    (
+        lambda: transfer_keypoints(torch.zeros(1, 4, 4), torch.zeros(1, 2, 2), ((2, 3), (2, 2))),
+        r"must be \(B, 2 \* 3, M\)",
+    ),
 ]
 
 

@@ -90,10 +90,13 @@ def test_only_similarities_at_the_target_pass_gradients(around_target: bool) -> 
 
 
 def test_the_published_refiners_have_the_published_sizes() -> None:
-    sizes = {(9, 2): 11_541}  # stride 1: 3 + 3 channels of the image are 9 with an embedding of 6, hidden 24
     with torch.device("meta"):
-        refiner = WarpRefiner(9, 24, embedding=6)
-    assert sum(p.numel() for p in refiner.parameters()) != 0 or sizes
+        refiners = [
+            WarpRefiner(3, 24, embedding=6),
+            WarpRefiner(64, embedding=16),
+            WarpRefiner(256, embedding=32, radius=2),
+        ]
+    assert [sum(p.numel() for p in one.parameters()) for one in refiners] == [11_541, 224_691, 3_064_164]
 
 
 def test_draws_follow_the_weights() -> None:
@@ -143,7 +146,10 @@ BAD = [
     (lambda: local_correlation(ONE, torch.zeros(1, 2, 3, 4), 1), r"y of shape"),
     (lambda: local_correlation(ONE, ONE, -1), r"radius=-1 must be an integer of at least 0"),
     (lambda: balanced_sample(torch.ones(3, 4), torch.ones(3), 0), r"num=0 must be an integer of at least 1"),
-    (lambda: balanced_sample(torch.ones(3, 4), torch.zeros(3), 1), r"certainty must be at least 0 everywhere and above"),
+    (
+        lambda: balanced_sample(torch.ones(3, 4), torch.zeros(3), 1),
+        r"certainty must be at least 0 everywhere and above",
+    ),
     (lambda: balanced_sample(torch.ones(3, 2), torch.ones(3), 1), r"warp of shape \(3, 2\) must be"),
     (lambda: balanced_sample(torch.ones(3, 4), torch.ones(3), 1, mode="x"), r"mode='x' is not one of"),
     (lambda: refine(ONE, ONE[:, :1], (ONE[:, :1], ONE), 0, (3, 3)), r"stride=0 must be"),

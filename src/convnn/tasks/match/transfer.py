@@ -35,7 +35,12 @@ def expected_targets(matches: Tensor, size: tuple[int, int], sigma: float = 17.0
 
 
 def transfer_keypoints(
-    matches: Tensor, keypoints: Tensor, sizes: tuple[tuple[int, int], tuple[int, int]], *, sigma: float = 17.0, reach: float = 0.1
+    matches: Tensor,
+    keypoints: Tensor,
+    sizes: tuple[tuple[int, int], tuple[int, int]],
+    *,
+    sigma: float = 17.0,
+    reach: float = 0.1,
 ) -> Tensor:
     r"""Return where points of the source lie in the target: the mean of what the cells around each of them say.
 
@@ -62,7 +67,9 @@ def transfer_keypoints(
     check_positive("reach", reach)
     source, target = sizes
     if matches.dim() != 3 or matches.shape[1] != source[0] * source[1]:
-        raise InputError(f"matches of shape {tuple(matches.shape)} must be (B, {source[0]} * {source[1]}, M) for {sizes=}")
+        raise InputError(
+            f"matches of shape {tuple(matches.shape)} must be (B, {source[0]} * {source[1]}, M) for {sizes=}"
+        )
     if keypoints.dim() != 3 or keypoints.shape[:2] != (matches.shape[0], 2):
         raise InputError(f"keypoints of shape {tuple(keypoints.shape)} must be ({matches.shape[0]}, 2, P)")
     moved = expected_targets(matches, target, sigma)
