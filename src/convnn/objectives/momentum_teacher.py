@@ -11,7 +11,9 @@ from convnn.errors import InputError, check_rate
 
 
 class MomentumTeacher(nn.Module):
-    r"""A copy of a module whose parameters are running means of the module's: :math:`\theta' \gets m \theta' + (1 - m) \theta`.
+    r"""A copy of a module whose parameters are running means of the module's.
+
+    .. math:: \theta' \gets m \theta' + (1 - m) \theta
 
     It has no gradients and is called like the module. Buffers are its own: the means of batch normalisation are those
     of what the teacher sees, in training mode like the student. (`torch.optim.swa_utils.AveragedModel` copies buffers

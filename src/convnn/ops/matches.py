@@ -160,7 +160,7 @@ def mutual_filter(matches: Tensor) -> Tensor:
 
 
 def cell_centers(like: Tensor) -> Tensor:
-    """Return x and y of the centre of every cell of a map (B, C, H, W), from -1 to 1 between its edges: (1, 2, H, W)."""
+    """Return x and y (1, 2, H, W) of the centres of the cells of a map (B, C, H, W), from -1 to 1 between its edges."""
     height, width = like.shape[-2:]
     y, x = ((2 * torch.arange(n, dtype=like.dtype, device=like.device) + 1) / n - 1 for n in (height, width))
     return torch.stack([x.expand(height, -1), y.unsqueeze(1).expand(-1, width)]).unsqueeze(0)

@@ -43,7 +43,7 @@ class _HoughMatching(nn.Module):
         shared = self.weight / self.sizes
         if shared.dim() == 1:
             return shared[self.of_cells]
-        return shared[self.of_scales[..., *[None] * self.of_cells.dim()], self.of_cells]
+        return shared[self.of_scales[..., None, None, None, None], self.of_cells]
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, 1, ...) to the same shape.

@@ -67,7 +67,8 @@ _product = _Product()
 def pair_confidence(teacher_x: Tensor, teacher_y: Tensor) -> Tensor:
     r"""Return how far a teacher believes each annotated pair, from 0 of the least believed to 1 of the most.
 
-    .. math:: c_i = \frac{1}{2} \Big(\frac{M_{ii}}{\sum_j M_{ij}} + \frac{M_{ii}}{\sum_j M_{ji}}\Big), \qquad M = U' V'^\top
+    .. math:: c_i = \frac{1}{2} \Big(\frac{M_{ii}}{\sum_j M_{ij}} + \frac{M_{ii}}{\sum_j M_{ji}}\Big), \qquad
+        M = U' V'^\top
 
     Rows should not be negative, as after ReLU; otherwise sums may be near 0, and a confidence of any size. Where all
     are equal, all are 1; the published code divides 0 by 0.

@@ -101,6 +101,7 @@ class KernelRegressionMatcher(nn.Module):
         return torch.exp((u @ v.mT / (lengths + 1e-6) - 1) / temperature)
 
     def extra_repr(self) -> str:
+        """Return the settings, for `print`."""
         return f"basis={self.basis}, sigma={self.sigma}, learned={self.learned}, window={self.window}"
 
 
