@@ -1,5 +1,7 @@
 """CHM: votes of related matches, with few weights."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -23,18 +25,12 @@ EXPERIMENT = (
 )
 SEEDS = (0, 1)
 SIDE = 10
-LAYERS = {
-    "none": nn.Identity,
-    "iso": lambda: CHM4d(5, "iso"),
-    "psi": CHM4d,
-    "full": lambda: CHM4d(5, "full"),
-    "centre pivot": lambda: CentrePivotConv4d(1, 1, 5),
-}
+THREE = ("iso", "psi", "full")
+LAYERS = {"none": nn.Identity} | {sharing: partial(CHM4d, 5, sharing) for sharing in THREE}
+LAYERS |= {"centre pivot": partial(CentrePivotConv4d, 1, 1, 5)}
 
 
 class Matcher(nn.Module):
-    """Cosines, a layer in the space of matches, and the mean place of every cell."""
-
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer, self.sharpness = layer, nn.Parameter(torch.tensor(2.0))
@@ -56,15 +52,13 @@ def measure(seeds: list[int], quick: bool) -> Outcome:
         {
             "psi is within 2 of full": mean["psi"] >= mean["full"] - 2,
             "psi is above iso by more than 5": mean["psi"] > mean["iso"] + 5,
-            "all three are above none by more than 30": min(mean[n] for n in ("iso", "psi", "full"))
-            > mean["none"] + 30,
+            "all three are above none by more than 30": min(mean[n] for n in THREE) > mean["none"] + 30,
             "a centre pivot is within 2 of full": mean["centre pivot"] >= mean["full"] - 2,
         },
     )
 
 
 def pairs(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Return sources, targets and flows of so many pairs."""
     found = []
     for _ in range(count):
         canvas = torch.randn(1, 16, SIDE, SIDE // 2, generator=generator).repeat(1, 1, 1, 2)
@@ -79,11 +73,8 @@ def accuracy(name: str, seed: int, steps: int, tests: int) -> float:
     (source, target, flow), unseen = pairs(8, generator), pairs(tests, generator)
     torch.manual_seed(seed)
     network = Matcher(LAYERS[name]())
-    inside = (flow.abs() <= 1).all(1)
-
-    def loss() -> Tensor:
-        return (network(source, target) - flow).square().sum(1)[inside].mean()
-
+    is_inside = (flow.abs() <= 1).all(1)
+    loss = lambda: (network(source, target) - flow).square().sum(1)[is_inside].mean()  # noqa: E731
     descend(network, loss, steps=steps, lr=3e-3 if name == "full" else 2e-2)
     with torch.no_grad():
         return 100 * share_right(network(*unseen[:2]), unseen[2], 0.3)

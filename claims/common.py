@@ -40,26 +40,20 @@ def measure(seeds: list[int], quick: bool) -> Outcome:
 
 
 def images(count: int, generator: torch.Generator) -> Tensor:
-    """Return features of matched nodes of pairs of images, (count, 2, 10, 16)."""
     prototypes = torch.randn(24, 8, generator=torch.Generator().manual_seed(99))
     mixing = torch.randn(8, 16, generator=torch.Generator().manual_seed(98))
     drawn = torch.rand(count, 24, generator=generator).argsort(1)[:, :10]
-    latent = prototypes[drawn].unsqueeze(1)
-    latent = latent + 0.45 * torch.randn(count, 2, 10, 8, generator=generator)
+    latent = prototypes[drawn].unsqueeze(1) + 0.45 * torch.randn(count, 2, 10, 8, generator=generator)
     latent = latent + 0.5 * torch.randn(count, 2, 1, 8, generator=generator)
     return (latent @ mixing / 8**0.5).tanh() + 0.5 * torch.randn(count, 2, 10, 16, generator=generator)
 
 
 def mislabel(pairs: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Re-assign a share of the nodes of each second image cyclically."""
-    wrong = round(10 * share)
-    rows = []
-    for x, y in pairs:
-        chosen = torch.randperm(10, generator=generator)[:wrong]
-        y = y.clone()
+    pairs = pairs.clone()
+    for _, y in pairs:
+        chosen = torch.randperm(10, generator=generator)[: round(10 * share)]
         y[chosen] = y[chosen.roll(1)]
-        rows.append(torch.stack([x, y]))
-    return torch.stack(rows)
+    return pairs
 
 
 def trained(q: float, alpha: float, quadratic: float, seed: int, steps: int) -> float:

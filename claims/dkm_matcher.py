@@ -8,15 +8,7 @@ from torch.nn import functional as F
 
 from claims._experiment import Outcome, spread
 from convnn.ops.matches import cell_centers, cosine_matches
-from convnn.tasks.match import (
-    KernelRegressionMatcher,
-    affine_flow,
-    balanced_sample,
-    nearest_places,
-    share_right,
-    smooth_maps,
-    warp_pair,
-)
+from convnn.tasks import match
 
 SYSTEM = "DKM: kernel regression of places"
 CLAIM = (
@@ -33,19 +25,12 @@ SEEDS = tuple(range(12))
 NOISES = (0.3, 1.0, 2.0)
 HOMOGRAPHY = torch.tensor([[1.0, 0.1, 0.05], [-0.08, 0.95, -0.03], [0.05, -0.04, 1.0]]).double()
 CORNERS = torch.tensor([[-1.0, -1], [-1, 1], [1, -1], [1, 1]]).double()
-DRAWS = {
-    "threshold only": {"balanced": False},
-    "balanced": {},
-    "balanced, published cut": {"min_density": 10.0},
-}
+DRAWS = {"threshold only": {"balanced": False}, "balanced": {}, "balanced, published cut": {"min_density": 10.0}}
 
 
 def measure(seeds: list[int], quick: bool) -> Outcome:
-    table = {noise: {} for noise in NOISES[: 1 if quick else 3]}
-    for noise, found in table.items():
-        for seed in seeds:
-            for name, score in matched(noise, seed).items():
-                found.setdefault(name, []).append(100 * score)
+    runs = {noise: [matched(noise, seed) for seed in seeds] for noise in NOISES[: 1 if quick else 3]}
+    table = {s: {name: [100 * one[name] for one in found] for name in found[0]} for s, found in runs.items()}
     errors = {name: [corner_error(how, seed) for seed in seeds] for name, how in DRAWS.items()}
     typical = {name: statistics.median(of) for name, of in errors.items()}
     rows = [[f"s = {s:g}: {name}, %", spread(of)] for s, found in table.items() for name, of in found.items()]
@@ -65,17 +50,16 @@ def measure(seeds: list[int], quick: bool) -> Outcome:
 @torch.no_grad()
 def matched(noise: float, seed: int) -> dict[str, float]:
     generator = torch.Generator().manual_seed(seed)
-    flow = affine_flow(16, generator)
-    x, y = warp_pair(smooth_maps(32, 16, 6, generator), flow, noise, generator)
+    flow = match.affine_flow(16, generator)
+    x, y = match.warp_pair(match.smooth_maps(32, 16, 6, generator), flow, noise, generator)
     torch.manual_seed(seed)
-    fourier, linear = KernelRegressionMatcher(64), KernelRegressionMatcher(64, basis="linear")
+    fourier, linear = match.KernelRegressionMatcher(64), match.KernelRegressionMatcher(64, basis="linear")
     cosines = cosine_matches(x, y).flatten(3).flatten(1, 2)
-    places = fourier.places(y).flatten(2)
-    attended = ((cosines / 0.2).softmax(2) @ places.mT).mT.unflatten(2, x.shape[2:])
-    nearest = cell_centers(y).flatten(2)[:, :, cosines.argmax(2)[0]].unflatten(2, x.shape[2:])
-    found = {"Fourier": nearest_places(fourier(x, y), fourier), "linear": nearest_places(linear(x, y), linear)}
-    found |= {"attention": nearest_places(attended, fourier), "nearest neighbour": nearest}
-    return {name: share_right(one, flow, 0.2) for name, one in found.items()}
+    attended = ((cosines / 0.2).softmax(2) @ fourier.places(y).flatten(2).mT).mT.unflatten(2, x.shape[2:])
+    found = {"Fourier": (fourier(x, y), fourier), "linear": (linear(x, y), linear), "attention": (attended, fourier)}
+    places = {name: match.nearest_places(*one) for name, one in found.items()}
+    places["nearest neighbour"] = cell_centers(y).flatten(2)[:, :, cosines.argmax(2)[0]].unflatten(2, x.shape[2:])
+    return {name: match.share_right(one, flow, 0.2) for name, one in places.items()}
 
 
 def mapped(matrix: Tensor, points: Tensor) -> Tensor:
@@ -88,11 +72,10 @@ def corner_error(how: dict, seed: int) -> float:
     points = 2 * torch.rand(10_000, 2, generator=generator, dtype=torch.double) - 1
     points[:9400] = 0.1 * points[:9400] + 0.3
     there = mapped(HOMOGRAPHY, points) + 0.002 * torch.randn(points.shape, generator=generator, dtype=torch.double)
-    draw = balanced_sample(torch.cat([points, there], 1), torch.ones(10_000).double(), 100, generator=generator, **how)
-    (x, y), zero, one = draw.matches[:, :2].T, torch.zeros(len(draw.matches)).double(), torch.ones(()).double()
-    rows = []
-    for target, first in ((draw.matches[:, 2], True), (draw.matches[:, 3], False)):
-        own, none = [x, y, zero + one], [zero] * 3
-        rows.append(torch.stack([*(own + none if first else none + own), -target * x, -target * y, -target], 1))
+    warp = torch.cat([points, there], 1)
+    x, y, *targets = match.balanced_sample(warp, torch.ones(10_000), 100, generator=generator, **how).matches.T
+    own, none = [x, y, torch.ones_like(x)], [torch.zeros_like(x)] * 3
+    parts = zip((own + none, none + own), targets, strict=True)
+    rows = [torch.stack([*known, -to * x, -to * y, -to], 1) for known, to in parts]
     solved = torch.linalg.svd(torch.cat(rows)).Vh[-1].reshape(3, 3)
     return (mapped(solved, CORNERS) - mapped(HOMOGRAPHY, CORNERS)).norm(dim=1).mean().item()

@@ -28,12 +28,10 @@ def test_a_swap_a_flip_and_a_turn_change_no_kernel_of_relations() -> None:
     assert not torch.equal(kernel, kernel.flip(0))
 
 
-@pytest.mark.parametrize(
-    "make", [lambda: CHM4d(3), lambda: CHM4d(5, "iso"), lambda: CHM6d(3), lambda: CHM6d(3, "full")]
-)
-def test_the_convolution_is_that_of_scipy(make) -> None:
+@pytest.mark.parametrize(("make", "side", "sharing"), [(CHM4d, 3, "psi"), (CHM4d, 5, "iso"), (CHM6d, 3, "full")])
+def test_the_convolution_is_that_of_scipy(make, side: int, sharing: str) -> None:
     torch.manual_seed(0)
-    layer = make().double()
+    layer = make(side, sharing).double()
     nn.init.normal_(layer.weight)
     nn.init.normal_(layer.bias)
     shape = (3, 4, 1, 2) if layer.axes == 4 else (2, 2, 3, 1, 2, 3)
