@@ -16,6 +16,10 @@ class _HoughMatching(nn.Module):
         sharing: see `pair_classes`.
     """
 
+    of_cells: Tensor
+    of_scales: Tensor
+    sizes: Tensor
+
     def __init__(self, sides: list[tuple[int, int]], sharing: str) -> None:
         super().__init__()
         self.sharing = sharing

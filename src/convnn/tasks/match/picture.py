@@ -51,7 +51,15 @@ def draw_matches(
     lines[:, 1, 0] += step
     panel.add_collection(LineCollection(list(lines), colors=_colors(len(lines), right), linewidths=0.9))
     for end in (0, 1):
-        panel.scatter(*lines[:, end].T, s=9, c=_colors(len(lines), right), edgecolors="white", linewidths=0.4, zorder=3)
+        panel.scatter(
+            lines[:, end, 0],
+            lines[:, end, 1],
+            s=9,
+            c=_colors(len(lines), right),
+            edgecolors="white",
+            linewidths=0.4,
+            zorder=3,
+        )
     panel.set(xlim=(0, step + width), ylim=(height, 0))
     panel.set_axis_off()
     write_title(panel, title)
