@@ -98,9 +98,10 @@ MODES = {"threshold": "threshold", "pow": "power", "naive": "equal", "": "certai
 
 def _sampling(case: Case) -> Callable[..., dict[str, Tensor]]:
     config = case.config
-    mode, _, balanced = config["sample_mode"].partition("_")
+    words = config["sample_mode"].split("_")
+    mode, balanced = next((word for word in words if word in MODES), ""), "balanced" in words
     settings = case.pick("num", "std", "threshold", "expansion")
-    settings |= {"mode": MODES[mode], "balanced": bool(balanced), "min_density": 10}
+    settings |= {"mode": MODES[mode], "balanced": balanced, "min_density": 10}
 
     def run(warp: Tensor, certainty: Tensor) -> dict[str, Tensor]:
         found = sampling.balanced_sample(warp, certainty, **settings)

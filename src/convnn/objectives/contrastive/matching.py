@@ -41,7 +41,7 @@ def common_nce_loss(
     Reference:
         Lin et al., "Graph Matching with Bi-level Noisy Correspondence", arXiv 2212.05085, section 3.2.
     """
-    check_four(x, y, teacher_x, teacher_y)
+    _check_shapes(x, y, teacher_x, teacher_y)
     check_fraction("alpha", alpha)
     scaled = F.normalize(x, dim=1) * logit_scale.exp()
     other, itself = F.normalize(y, dim=1), torch.eye(x.shape[0]).to(x)
@@ -82,7 +82,7 @@ def pair_confidence(teacher_x: Tensor, teacher_y: Tensor) -> Tensor:
     Raises:
         InputError: shapes differ, or N is below 2.
     """
-    check_four(teacher_x, teacher_y, names=("teacher_x", "teacher_y"))
+    _check_shapes(teacher_x, teacher_y, names=("teacher_x", "teacher_y"))
     _check_count(teacher_x)
     with torch.no_grad():
         similar = Cosine(1.0)(teacher_x, teacher_y)
@@ -112,7 +112,7 @@ def quadratic_contrast_loss(x: Tensor, y: Tensor, teacher_x: Tensor, teacher_y: 
     Reference:
         Lin et al., "Graph Matching with Bi-level Noisy Correspondence", arXiv 2212.05085, section 3.3.
     """
-    check_four(x, y, teacher_x, teacher_y)
+    _check_shapes(x, y, teacher_x, teacher_y)
     _check_count(x)
     confidence = pair_confidence(teacher_x, teacher_y)
     weight = _spread(confidence.unsqueeze(1) * confidence)
@@ -128,7 +128,7 @@ def _spread(values: Tensor) -> Tensor:
     return torch.where(most > least, (values - least) / (most - least), torch.ones_like(values))
 
 
-def check_four(*rows: Tensor, names: tuple[str, ...] = ("x", "y", "teacher_x", "teacher_y")) -> None:
+def _check_shapes(*rows: Tensor, names: tuple[str, ...] = ("x", "y", "teacher_x", "teacher_y")) -> None:
     """Check that rows of students and teachers have one shape (N, d).
 
     Raises:
