@@ -84,11 +84,11 @@ def test_points_follow_their_cells() -> None:
     torch.testing.assert_close(found, torch.tensor([[[-0.6, 0.6], [-1.0, 1 / 3]]]))
 
 
-def test_it_learns_a_shift() -> None:
+def test_it_learns_to_match_a_map_with_itself() -> None:
     torch.manual_seed(0)
     network = HoughMatcher(8, kernel_size=3)
-    x = torch.randn(4, 8, 4, 4)
-    right = torch.eye(64).expand(4, -1, -1)
+    x = torch.randn(2, 8, 3, 3)
+    right = torch.eye(36).expand(2, -1, -1)
     optimizer, losses = torch.optim.Adam(network.parameters(), 0.02), []
     for _ in range(6):
         c = network(x, x)
