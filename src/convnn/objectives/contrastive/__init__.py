@@ -9,6 +9,7 @@ from convnn.objectives.contrastive.info_nce import (
     similarity_info_nce,
     spectral_contrast,
 )
+from convnn.objectives.contrastive.matching import common_nce_loss, pair_confidence, quadratic_contrast_loss
 from convnn.objectives.contrastive.neighbor_contrast import (
     SCGC,
     Autoencoder,
@@ -33,11 +34,14 @@ __all__ = [
     "Pairs",
     "SCGCLoss",
     "clustering_kl",
+    "common_nce_loss",
     "cross_branch_loss",
     "cross_domain_loss",
     "info_nce",
     "kernel_info_nce",
     "neighbor_contrast",
+    "pair_confidence",
+    "quadratic_contrast_loss",
     "similarity_info_nce",
     "spectral_contrast",
     "supervised_contrast",
