@@ -31,8 +31,7 @@ DRAWS = {"threshold only": {"balanced": False}, "balanced": {}, "balanced, publi
 def measure(seeds: list[int], quick: bool) -> Outcome:
     runs = {noise: [matched(noise, seed) for seed in seeds] for noise in NOISES[: 1 if quick else 3]}
     table = {s: {name: [100 * one[name] for one in found] for name in found[0]} for s, found in runs.items()}
-    errors = {name: [corner_error(how, seed) for seed in seeds] for name, how in DRAWS.items()}
-    typical = {name: statistics.median(of) for name, of in errors.items()}
+    typical = {name: statistics.median(corner_error(how, seed) for seed in seeds) for name, how in DRAWS.items()}
     rows = [[f"s = {s:g}: {name}, %", spread(of)] for s, found in table.items() for name, of in found.items()]
     rows += [[f"drawn {name}: error of the corners", f"{of:.4f}"] for name, of in typical.items()]
     mean = {name: statistics.mean(of) for name, of in table[0.3].items()}
