@@ -1,0 +1,1 @@
+"""Whole applications of the parts."""
