@@ -108,6 +108,7 @@ from convnn.nn.windows.multi_kernel import (
     MultiKernelDW3d,
 )
 from convnn.nn.windows.neighborhood import NeighborhoodAttention2d
+from convnn.nn.windows.projected import ProjectedAttention2d, WindowCrossAttention
 from convnn.nn.windows.recursion import UPSAMPLINGS, RecConv1d, RecConv2d, RecConv3d, RecursiveConv
 from convnn.nn.windows.selected_kernels import LSK1d, LSK2d, LSK3d, SelectedGate
 from convnn.nn.windows.shift import SpatialShift2d
@@ -282,6 +283,7 @@ __all__ = [
     "PointKernel",
     "PointsAndSmall",
     "PositionalEncoding2d",
+    "ProjectedAttention2d",
     "Propagation",
     "PyramidKernel",
     "RecConv1d",
@@ -333,6 +335,7 @@ __all__ = [
     "ViG2d",
     "Where",
     "WindowAttention",
+    "WindowCrossAttention",
     "convolve",
     "functional",
     "import_layers",

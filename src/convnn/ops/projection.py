@@ -131,8 +131,8 @@ def project_windows(points: Tensor, rig: Rig, map_size: Sequence[int], kernel_si
     r"""Return, for each point, the windows around its image in the maps of all cameras.
 
     In a map of h x w positions, the window of a point at the shares a, e of the image is centred at row
-    :math:`\operatorname{round}(e h)` and column :math:`\operatorname{round}(a w)`, with halves rounded to even; positions
-    outside the map are replaced by the nearest inside it, so that those at the border repeat.
+    :math:`\operatorname{round}(e h)` and column :math:`\operatorname{round}(a w)`, with halves rounded to even;
+    positions outside the map are replaced by the nearest inside it, so that those at the border repeat.
 
     The result depends on the geometry alone. For a fixed rig, keep it as a look-up table.
 
@@ -190,8 +190,9 @@ def rays(rig: Rig, map_size: Sequence[int]) -> tuple[Tensor, Tensor]:
     rig.check()
     if min(map_size) < 2:
         raise InputError(f"map_size={tuple(map_size)} must be at least (2, 2), with the corners of the image")
-    like = {"dtype": rig.intrinsics.dtype, "device": rig.intrinsics.device}
-    y, x = (torch.arange(n, **like) * side / (n - 1) for n, side in zip(map_size, rig.image_size, strict=True))
+    y, x = (
+        torch.arange(n).to(rig.intrinsics) * side / (n - 1) for n, side in zip(map_size, rig.image_size, strict=True)
+    )
     y, x = torch.meshgrid(y, x, indexing="ij")
     pixels = torch.stack([x, y, torch.ones_like(x)]).flatten(1)
     directions = torch.linalg.inv(rig.intrinsics) @ pixels

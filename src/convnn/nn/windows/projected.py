@@ -1,5 +1,8 @@
 r"""Attention of a map seen from above to small windows of camera images, around the places where its cells appear."""
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -57,7 +60,9 @@ class WindowCrossAttention(nn.Module):
         own = indices.unflatten(2, (cameras, -1)).transpose(1, 2).flatten(1, 2)
         q, k, v = self._split(self.query, queries), self._split(self.key, keys), self._split(self.value, values)
         scored = weigh.similarity(Neighbors(self._per_head(own)), q * self.dim_head**-0.5, k, metric="matmul")
-        scores = scored.scores.unflatten(1, (cameras, cells)).transpose(1, 2).flatten(2)  # (B * heads, Q, n * k)
+        scores = (
+            cast(Tensor, scored.scores).unflatten(1, (cameras, cells)).transpose(1, 2).flatten(2)
+        )  # (B * heads, Q, n * k)
         if absent is not None:  # finite, so that a cell that no camera sees takes the plain mean
             scores = scores.masked_fill(self._per_head(absent), torch.finfo(scores.dtype).min)
         z = aggregate.weighted_sum(v, weigh.softmax(Neighbors(self._per_head(indices), scores)))
@@ -123,7 +128,7 @@ class ProjectedAttention2d(nn.Module):
             check_at_least(f"kernel_size[{axis}]", side, 1)
         if kernel_conv is not None and any(side % 2 != 1 for side in kernel_conv):
             raise InputError(f"kernel_conv={tuple(kernel_conv)} must be odd along both axes, so that the map stays")
-        self.kernel_size, self.skip = tuple(kernel_size), skip
+        self.in_channels, self.kernel_size, self.skip = in_channels, tuple(kernel_size), skip
         self.attention = WindowCrossAttention(dim, heads, dim_head)
         self.conv = None if kernel_conv is None else nn.Conv2d(in_channels, in_channels, kernel_conv, padding="same")
         self.value = _features(in_channels, dim)
@@ -135,9 +140,7 @@ class ProjectedAttention2d(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
         self.last_norm = nn.LayerNorm(dim)
 
-    def forward(
-        self, x: Tensor, features: Tensor, rig: Rig, points: Tensor, table: Neighbors | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, features: Tensor, rig: Rig, points: Tensor, table: Neighbors | None = None) -> Tensor:
         """Map (B, D, H, W) and camera maps (B, n, C, h, w) to (B, D, H, W).
 
         Args:
@@ -149,10 +152,11 @@ class ProjectedAttention2d(nn.Module):
                 computes it.
 
         Raises:
-            InputError: shapes do not agree, or a matrix of the calibration is singular.
+            InputError: shapes do not agree, those of the table included, or a matrix of the calibration is singular.
         """
         self._check(x, features, rig, points)
         table = self.table(points, rig, features.shape[-2:]) if table is None else table
+        self._check_table(table, x, features)
         directions, centres = rays(rig, features.shape[-2:])
         if self.conv is not None:
             features = self.conv(features.flatten(0, 1)).unflatten(0, features.shape[:2])
@@ -166,14 +170,14 @@ class ProjectedAttention2d(nn.Module):
         z = self.norm(z + cells if self.skip else z)
         return self.last_norm(z + self.mlp(z)).mT.unflatten(2, x.shape[2:])
 
-    def table(self, points: Tensor, rig: Rig, map_size: tuple[int, int]) -> Neighbors:
+    def table(self, points: Tensor, rig: Rig, map_size: Sequence[int]) -> Neighbors:
         """Return the windows of all cells: a look-up table, if rig and points stay."""
         return project_windows(points, rig, map_size, self.kernel_size)
 
     def _check(self, x: Tensor, features: Tensor, rig: Rig, points: Tensor) -> None:
         if x.dim() != 4 or x.shape[1] != self.ground.out_features:
             raise InputError(f"x of shape {tuple(x.shape)} must be (B, {self.ground.out_features}, H, W)")
-        channels = self.value[0].normalized_shape[0]
+        channels = self.in_channels
         if features.dim() != 5 or features.shape[0] != x.shape[0] or features.shape[2] != channels:
             raise InputError(
                 f"features of shape {tuple(features.shape)} must be ({x.shape[0]}, cameras, {channels}, h, w)"
@@ -186,6 +190,16 @@ class ProjectedAttention2d(nn.Module):
             )
         if points.shape != (3, *x.shape[2:]):
             raise InputError(f"points of shape {tuple(points.shape)} must be (3, {x.shape[2]}, {x.shape[3]}) as x is")
+
+    def _check_table(self, table: Neighbors, x: Tensor, features: Tensor) -> None:
+        """Check that a table is of these cells, cameras and windows."""
+        cells, keys = x.shape[2] * x.shape[3], features.shape[1] * self.kernel_size[0] * self.kernel_size[1]
+        shape = tuple(table.indices.shape)
+        if shape not in ((1, cells, keys), (x.shape[0], cells, keys)):
+            raise InputError(
+                f"table.indices of shape {shape} must be (1, {cells}, {keys}) or ({x.shape[0]}, {cells}, {keys}), the"
+                " windows of all cells"
+            )
 
 
 def _features(in_channels: int, dim: int) -> nn.Sequential:

@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from math import cos, pi, radians, sin, tan
+from typing import cast
 
 import torch
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convnn.errors import check_at_least, check_not_negative, check_positive
+from convnn.errors import InputError, check_at_least, check_not_negative, check_positive
 from convnn.nn.windows.projected import ProjectedAttention2d
 from convnn.ops.neighbors import Neighbors
 from convnn.ops.projection import Rig, ground_points, rays
@@ -109,6 +111,9 @@ class BirdsEyeNetwork(nn.Module):
         cells: rows and columns of the map seen from above, METRES in size.
         channels: channels of the camera maps.
 
+    Raises:
+        InputError: the heads do not divide the channels.
+
     Reference:
         arXiv 2206.04584. The published network has EfficientNet-B4 before, and its decoder after two such layers.
     """
@@ -123,13 +128,13 @@ class BirdsEyeNetwork(nn.Module):
         channels: int = 8,
     ) -> None:
         super().__init__()
+        if dim % heads:
+            raise InputError(f"dim={dim} must be a multiple of heads={heads}")
         self.register_buffer("points", ground_points((cells, cells), METRES), persistent=False)
         self.points: Tensor
         self.prior = nn.Parameter(torch.randn(dim, cells, cells))
         self.encode = nn.Sequential(nn.Conv2d(1, channels, 3, padding=1), nn.ReLU())
-        self.attend = ProjectedAttention2d(
-            dim, channels, kernel_size=kernel_size, heads=heads, dim_head=dim // heads
-        )
+        self.attend = ProjectedAttention2d(dim, channels, kernel_size=kernel_size, heads=heads, dim_head=dim // heads)
         self.decode = nn.Sequential(nn.Conv2d(dim, dim, 3, padding=1), nn.ReLU(), nn.Conv2d(dim, 1, 1))
 
     def forward(self, images: Tensor, rig: Rig, table: Neighbors | None = None) -> Tensor:
@@ -154,9 +159,7 @@ def train(
     losses = []
     network.train()
     for _ in range(steps):
-        images, truth = make_scenes(
-            batch_size, rig, generator, cells=network.points.shape[1], deviation=deviation
-        )
+        images, truth = make_scenes(batch_size, rig, generator, cells=network.points.shape[1], deviation=deviation)
         loss = F.binary_cross_entropy_with_logits(network(images, rig, table), truth)
         optimizer.zero_grad()
         loss.backward()
@@ -166,7 +169,9 @@ def train(
 
 
 @torch.no_grad()
-def evaluate(network: BirdsEyeNetwork, rig: Rig, *, scenes: int = 32, seed: int = 1000, deviation: float = 0.0) -> float:
+def evaluate(
+    network: BirdsEyeNetwork, rig: Rig, *, scenes: int = 32, seed: int = 1000, deviation: float = 0.0
+) -> float:
     """Return the intersection over union of found and true ground, over all cells of new scenes."""
     generator = torch.Generator().manual_seed(seed)
     images, truth = make_scenes(scenes, rig, generator, cells=network.points.shape[1], deviation=deviation)
@@ -176,7 +181,7 @@ def evaluate(network: BirdsEyeNetwork, rig: Rig, *, scenes: int = 32, seed: int 
 
 @own_style()
 @torch.no_grad()
-def draw(network: BirdsEyeNetwork, rig: Rig, cell: Sequence[int], *, seed: int = 2000) -> Figure:
+def draw(network: BirdsEyeNetwork, rig: Rig, cell: tuple[int, int], *, seed: int = 2000) -> Figure:
     """Draw the camera images of a scene, the windows in them to which one cell attends, and the ground: true and found.
 
     Args:
@@ -184,34 +189,41 @@ def draw(network: BirdsEyeNetwork, rig: Rig, cell: Sequence[int], *, seed: int =
         rig: the calibration.
         cell: row and column.
         seed: seed of the scene.
+
+    Raises:
+        InputError: there is no such cell.
     """
     cells = network.points.shape[1]
+    if len(cell) != 2 or not all(0 <= place < cells for place in cell):
+        raise InputError(f"cell={cell} must be a row and a column of the {cells} x {cells} cells")
     images, truth = make_scenes(1, rig, torch.Generator().manual_seed(seed), cells=cells)
     shares = network.eval()(images, rig).sigmoid()
     indices, _, absent = network.attend.table(network.points, rig, MAP)
-    own = (slice(0, 1), cell[0] * cells + cell[1])
+    here = torch.zeros(cells, cells, dtype=torch.bool)
+    here[cell] = True
+    own = indices[0, here.flatten()]
     chosen = torch.zeros(images[0].numel(), dtype=torch.bool)
-    chosen[indices[own][~absent[own]]] = True  # type: ignore[index]  # projected windows have absent ones
+    chosen[own if absent is None else own[~absent[0, here.flatten()]]] = True
     chosen = chosen.view(-1, *MAP)
     figure = Figure(figsize=(9, 5.2), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=[1, 2])
+    above, below = cast(Sequence[SubFigure], figure.subfigures(2, 1, height_ratios=[1, 2]))
     for number, panel in enumerate(above.subplots(1, images.shape[1])):
-        panel.imshow(images[0, number, 0], cmap="gray", vmin=-0.3, vmax=1.3)
-        _frame(panel, chosen[number], COLORS[1])
+        panel.imshow(images[0, number, 0].numpy(), cmap="gray", vmin=-0.3, vmax=1.3)
+        _frame(panel, chosen[number])
         write_title(panel, f"camera {number + 1}")
     titles = ("the ground", "found")
     for panel, title, ground in zip(below.subplots(1, 2), titles, (truth, shares), strict=True):
-        panel.imshow(ground[0, 0], cmap="gray", vmin=0, vmax=1)
-        _frame(panel, torch.zeros(cells, cells).index_put((torch.tensor(cell[:1]), torch.tensor(cell[1:])), torch.ones(1)), COLORS[1])
+        panel.imshow(ground[0, 0].numpy(), cmap="gray", vmin=0, vmax=1)
+        _frame(panel, here)
         panel.plot((cells - 1) / 2, (cells - 1) / 2, marker="^", color=COLORS[0], markersize=9)
         write_title(panel, title)
     return figure
 
 
-def _frame(panel, chosen: Tensor, color: str) -> None:
+def _frame(panel: Axes, chosen: Tensor) -> None:
     """Draw a frame around each chosen position and hide the axes."""
     panel.set_xticks([])
     panel.set_yticks([])
     for row, column in chosen.nonzero().tolist():
-        box = ([column - 0.5, column + 0.5, column + 0.5, column - 0.5, column - 0.5], [row - 0.5] * 2 + [row + 0.5] * 2)
-        panel.plot(box[0], [*box[1], row - 0.5], color=color, linewidth=1.5)
+        left, right, top, bottom = column - 0.5, column + 0.5, row - 0.5, row + 0.5
+        panel.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color=COLORS[1], linewidth=1.5)
