@@ -68,6 +68,12 @@ from convnn.nn.replace import (
 )
 from convnn.nn.routed.experts import CondConv1d, CondConv2d, CondConv3d
 from convnn.nn.routed.frequency import FDConv2d
+from convnn.nn.routed.pixel_kernels import (
+    KernelPrediction,
+    PixelKernels2d,
+    SelectiveCorrelationFusion,
+    pixel_kernel_conv,
+)
 from convnn.nn.tokens._layer import NeighborAttention
 from convnn.nn.tokens.attention import Attention, KvtAttention
 from convnn.nn.tokens.blocks import BlockSparseAttention
@@ -240,6 +246,7 @@ __all__ = [
     "KANConv2d",
     "KANConv3d",
     "KernelFunction",
+    "KernelPrediction",
     "KvtAttention",
     "LKA1d",
     "LKA2d",
@@ -277,6 +284,7 @@ __all__ = [
     "NonLocal2d",
     "OffsetAttention",
     "ParallelConv",
+    "PixelKernels2d",
     "PixelShuffle1d",
     "PixelUnshuffle1d",
     "PointConv",
@@ -306,6 +314,7 @@ __all__ = [
     "SVGA2d",
     "Search",
     "SelectedGate",
+    "SelectiveCorrelationFusion",
     "SharingReport",
     "ShiftBlock2d",
     "ShiftFeedForward2d",
@@ -342,6 +351,7 @@ __all__ = [
     "layer_factory",
     "list_layers",
     "merge",
+    "pixel_kernel_conv",
     "propagate",
     "reduce_tokens",
     "register_layer",
