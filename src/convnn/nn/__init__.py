@@ -68,6 +68,12 @@ from convnn.nn.replace import (
 )
 from convnn.nn.routed.experts import CondConv1d, CondConv2d, CondConv3d
 from convnn.nn.routed.frequency import FDConv2d
+from convnn.nn.routed.pixel_kernels import (
+    KernelPrediction,
+    PixelKernels2d,
+    SelectiveCorrelationFusion,
+    pixel_kernel_conv,
+)
 from convnn.nn.tokens._layer import NeighborAttention
 from convnn.nn.tokens.attention import Attention, KvtAttention
 from convnn.nn.tokens.blocks import BlockSparseAttention
@@ -108,6 +114,7 @@ from convnn.nn.windows.multi_kernel import (
     MultiKernelDW3d,
 )
 from convnn.nn.windows.neighborhood import NeighborhoodAttention2d
+from convnn.nn.windows.projected import ProjectedAttention2d, WindowCrossAttention
 from convnn.nn.windows.recursion import UPSAMPLINGS, RecConv1d, RecConv2d, RecConv3d, RecursiveConv
 from convnn.nn.windows.selected_kernels import LSK1d, LSK2d, LSK3d, SelectedGate
 from convnn.nn.windows.shift import SpatialShift2d
@@ -240,6 +247,7 @@ __all__ = [
     "KANConv2d",
     "KANConv3d",
     "KernelFunction",
+    "KernelPrediction",
     "KvtAttention",
     "LKA1d",
     "LKA2d",
@@ -277,12 +285,14 @@ __all__ = [
     "NonLocal2d",
     "OffsetAttention",
     "ParallelConv",
+    "PixelKernels2d",
     "PixelShuffle1d",
     "PixelUnshuffle1d",
     "PointConv",
     "PointKernel",
     "PointsAndSmall",
     "PositionalEncoding2d",
+    "ProjectedAttention2d",
     "Propagation",
     "PyramidKernel",
     "RecConv1d",
@@ -305,6 +315,7 @@ __all__ = [
     "SVGA2d",
     "Search",
     "SelectedGate",
+    "SelectiveCorrelationFusion",
     "SharingReport",
     "ShiftBlock2d",
     "ShiftFeedForward2d",
@@ -334,12 +345,14 @@ __all__ = [
     "ViG2d",
     "Where",
     "WindowAttention",
+    "WindowCrossAttention",
     "convolve",
     "functional",
     "import_layers",
     "layer_factory",
     "list_layers",
     "merge",
+    "pixel_kernel_conv",
     "propagate",
     "reduce_tokens",
     "register_layer",

@@ -3,7 +3,7 @@
 Where neighbours are fixed by place, `windows` and `sliding` take the three steps at once.
 """
 
-from convnn.ops import aggregate, blocks, edges, ragged, scan, select, triangular, weigh, windows
+from convnn.ops import aggregate, blocks, edges, projection, ragged, scan, select, triangular, weigh, windows
 from convnn.ops._dispatch import BACKEND_CHOICES, backend_report, check_backend
 from convnn.ops.neighbors import METRICS, Neighbors
 from convnn.ops.sliding import REDUCTIONS, sliding_conv, sliding_reduce
@@ -18,6 +18,7 @@ __all__ = [
     "blocks",
     "check_backend",
     "edges",
+    "projection",
     "ragged",
     "scan",
     "select",

@@ -48,6 +48,18 @@ register_layer(
 )
 register_system(
     _fact(
+        number=71,
+        name="GKNet: kernels of pixels",
+        selects="the cells of the background that match a pixel best; then the k x k window",
+        weighs="softmax of the scaled inner products; then a kernel predicted for each pixel",
+        aggregates="a sum, then a sum in each channel",
+        paper="arXiv 2305.11676",
+        checked="another implementation, with all gradients; a depthwise convolution; PyTorch's masked attention",
+        where="convnn.nn.PixelKernels2d convnn.nn.pixel_kernel_conv",
+    )
+)
+register_system(
+    _fact(
         number=55,
         name="Kernel sharing",
         selects="the layers of one shape in a stage of a network",

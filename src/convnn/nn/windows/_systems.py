@@ -272,3 +272,15 @@ register_system(
         where="convnn.ops.sliding_conv convnn.ops.sliding_reduce",
     )
 )
+register_system(
+    _fact(
+        number=18,
+        name="GKT: projected windows",
+        selects="in the map of every camera, the window around the projection of a cell seen from above",
+        weighs="softmax of the scaled inner products of cell and position, with their directions from the camera",
+        aggregates="a sum in each head, over all cameras; then a linear layer and an MLP",
+        paper="arXiv 2206.04584",
+        checked=f"{PUBLISHED}, projections too; PyTorch's attention on gathered windows; windows in loops",
+        where="convnn.nn.ProjectedAttention2d convnn.ops.projection.project_windows",
+    )
+)

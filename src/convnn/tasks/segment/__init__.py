@@ -1,0 +1,1 @@
+"""Segmentation: which class every position of a map has."""
