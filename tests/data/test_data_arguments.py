@@ -7,9 +7,9 @@ from convnn.errors import InputError
 def test_data_set_names():
     made = ("sequential_digits", "sequential_cifar10", "adding", "waveforms")
     graphs = ("Cora", "CiteSeer", "texas", "cornell", "wisconsin", "MUTAG", "PROTEINS", "sbm", "digits-graph", "karate")
-    interactions = ("hidden_groups", "lastfm", "interactions")
-    assert DATASETS[-len(interactions) :] == interactions
-    others = DATASETS[: -len(interactions)]
+    last = ("hidden_groups", "lastfm", "interactions", "paraphrases", "triples", "wn18rr")
+    assert DATASETS[-len(last) :] == last
+    others = DATASETS[: -len(last)]
     assert others[: -len(graphs)] == ("cifar10", "cifar100", "imagenet", "imagefolder", "digits", *made)
     assert set(others[-len(graphs) :]) == set(graphs)
 

@@ -44,8 +44,8 @@ def test_vgg11_has_the_published_number_of_parameters(layer: str, settings: dict
     assert _count("vgg11", layer, num_classes=100, **settings) == published + 368_730
 
 
-NETWORKS = [name for name in list_models() if reads_of(name) not in ("graphs", "interactions")]
-"""Networks on images and sequences; that on graphs has its own tests."""
+NETWORKS = [name for name in list_models() if reads_of(name) not in ("graphs", "interactions", "triples")]
+"""Networks on images and sequences; the others have their own tests."""
 
 
 @pytest.mark.parametrize("name", only(is_usual, NETWORKS))

@@ -382,7 +382,7 @@ def highest(scores: Tensor, K: int, *, excluded: Tensor | None = None) -> Tensor
             )
         is_last = is_last | excluded
     scores = scores.masked_fill(is_last, -torch.inf)
-    if scores.numel() >= MANY and K * 8 < scores.shape[-1] and not torch.compiler.is_compiling():
+    if not torch.compiler.is_compiling() and K * 8 < scores.shape[-1] and scores.numel() >= MANY:
         return _few_of_many(scores, K)
     return scores.sort(dim=-1, descending=True, stable=True).indices[..., :K]
 

@@ -117,7 +117,7 @@ def propagate(x: Tensor, graph: Neighbors, kept: Tensor, alpha: float) -> Tensor
 
 def passed_on(x: Tensor, kept: Tensor, leaving: Tensor, weights: Tensor) -> Tensor:
     """Return the tokens of x (B, n, D) that stay, with those that leave added by weights (B, k, l)."""
-    return tokens_at(x, kept) + weights.to(x.dtype) @ tokens_at(x, leaving)
+    return torch.baddbmm(tokens_at(x, kept), weights.to(x.dtype), tokens_at(x, leaving))
 
 
 def tokens_at(x: Tensor, places: Tensor) -> Tensor:
