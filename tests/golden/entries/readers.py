@@ -129,5 +129,6 @@ ENTRIES = {
         names=_names,
         arrange=_blocks,
         also=_retrieved,
-    )
+        aside=("ent_len_tensor", *(f"sample.{i}.{what}" for i in range(8) for what in ("sizes", "draws", "edge_ids"))),
+    )  # sizes of the draws, which follow from them; the definition leaves open which of equal one-hop draws count
 }
