@@ -4,9 +4,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import learners, scans, tangent, triples
+from benchmarks import learners, scans, sliding, tangent, triples
 from benchmarks.contestants import Case
-from benchmarks.sliding import reductions_table, sliding_table
 
 CONTESTANTS = ("Conv2d", "ours", "reference", "matmul+topk+gather")
 
@@ -33,7 +32,7 @@ def tables(results: dict[str, Any]) -> str:
         "caches": [_caches],
         "learners": [learners.table],
         "triples": [triples.table],
-        "sliding": [sliding_table, reductions_table],
+        "sliding": [sliding.sliding_table, sliding.reductions_table],
         "tangent": [tangent.table],
     }
     return "\n".join(table(results) for group, makers in parts.items() if group in results for table in makers)

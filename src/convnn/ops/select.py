@@ -377,9 +377,8 @@ def highest(scores: Tensor, K: int, *, excluded: Tensor | None = None) -> Tensor
     is_last = scores.isnan()
     if excluded is not None:
         if excluded.shape != scores.shape or excluded.dtype != torch.bool:
-            raise InputError(
-                f"excluded of shape {tuple(excluded.shape)} and {excluded.dtype} must be {tuple(scores.shape)} bool"
-            )
+            shape = f"{tuple(excluded.shape)} and {excluded.dtype}"
+            raise InputError(f"excluded of shape {shape} must be {tuple(scores.shape)} bool")
         is_last = is_last | excluded
     scores = scores.masked_fill(is_last, -torch.inf)
     if not torch.compiler.is_compiling() and K * 8 < scores.shape[-1] and scores.numel() >= MANY:
@@ -393,8 +392,7 @@ def _few_of_many(scores: Tensor, K: int) -> Tensor:
     above, equal = scores > last, scores == last
     is_chosen = above | (equal & (equal.cumsum(-1) <= K - above.sum(-1, keepdim=True)))
     found = is_chosen.nonzero()[:, -1].view(*scores.shape[:-1], K)  # exactly K in each row, in ascending order
-    order = scores.gather(-1, found).sort(dim=-1, descending=True, stable=True).indices
-    return found.gather(-1, order)
+    return found.gather(-1, scores.gather(-1, found).sort(dim=-1, descending=True, stable=True).indices)
 
 
 def _add_axis(indices: Tensor, n: int, along: Tensor) -> Tensor:
