@@ -71,7 +71,7 @@ def test_ranking_is_the_published_loss_of_the_items_drawn(layer: str) -> None:
     torch.manual_seed(5)
     found = made(batch)
     torch.manual_seed(5)
-    drawn = ranking.sample_others(seen, users, 300, 240)
+    drawn = ranking.OtherItems(seen, 300, 240).draw(users)
     assert not ranking.interaction_mask(seen, users, 300, 240).gather(1, drawn[:, None]).any()
     of_users, of_items = encoder(seen)
     scores = [(of_users[users] * of_items[items]).sum(1) for items in (chosen, drawn)]

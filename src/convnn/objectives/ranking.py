@@ -1,6 +1,6 @@
 """Learning to rank items for users from what they chose: the loss, its samples, and figures of a ranking."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -62,63 +62,70 @@ def sample_triples(
         InputError: there is no interaction, a user or item does not exist, or a user has all items.
     """
     check_at_least("number", number, 1)
-    pairs = _checked(interactions, num_users, num_items)
+    others = OtherItems(interactions, num_users, num_items)
+    pairs = _numbered(interactions, num_items)
     if not pairs.numel():
         raise InputError("interactions of shape (2, 0) must have at least one")
-    distinct = pairs.unique()
-    counts = torch.bincount(distinct // num_items, minlength=num_users)
-    if bool((counts == num_items).any()):
-        raise InputError(f"interactions give user {int(counts.argmax())} all {num_items} items; no other can be drawn")
-
-    def draw(below: int, size: int) -> Tensor:
-        return torch.randint(below, (size,), generator=generator, device=pairs.device)
-
+    others.check(torch.arange(num_users, device=pairs.device))
     ordered = pairs.sort().values
     degrees = torch.bincount(pairs // num_items, minlength=num_users)
-    users = draw(num_users, number)
+    users = torch.randint(num_users, (number,), generator=generator, device=pairs.device)
     users = users[degrees[users] > 0]
     share = torch.rand(users.shape[0], generator=generator, device=pairs.device, dtype=torch.double)
     place = (degrees.cumsum(0) - degrees)[users] + (share * degrees[users]).long()
-    negatives = _others(users, distinct, num_items, draw)
-    return users, ordered[place] % num_items, negatives
+    return users, ordered[place] % num_items, others.draw(users, generator)
 
 
-def sample_others(
-    interactions: Tensor, users: Tensor, num_users: int, num_items: int, generator: torch.Generator | None = None
-) -> Tensor:
-    """Draw for each user (B,) an item (B,) that it did not choose, uniformly.
+class OtherItems:
+    """The items that each user did not choose, to draw from; what the interactions say is sorted once.
 
     Args:
         interactions: (2, E) int64, the user and the item of each interaction.
-        users: (B,) int64.
         num_users: number of users.
         num_items: number of items.
-        generator: source of the random numbers, on the device of the interactions; None is that of torch.
 
     Raises:
-        InputError: a user or item does not exist, or one of these users has all items.
+        InputError: a user or item does not exist.
     """
-    distinct = _checked(interactions, num_users, num_items).unique()
-    counts = torch.bincount(distinct // num_items, minlength=num_users)[users]
-    if bool((counts == num_items).any()):
-        who = int(users[counts.argmax()])
-        raise InputError(f"interactions give user {who} all {num_items} items; no other can be drawn")
 
-    def draw(below: int, size: int) -> Tensor:
-        return torch.randint(below, (size,), generator=generator, device=users.device)
+    def __init__(self, interactions: Tensor, num_users: int, num_items: int) -> None:
+        check_edges(interactions, num_users, num_items, name="interactions", ends=("users", "items"))
+        self.num_items = num_items
+        self.taken = _numbered(interactions, num_items).unique()
+        self.counts = torch.bincount(self.taken // num_items, minlength=num_users)
 
-    return _others(users, distinct, num_items, draw)
+    def check(self, users: Tensor) -> None:
+        """Refuse users (B,) for whom nothing can be drawn.
 
+        Raises:
+            InputError: one of them has all items.
+        """
+        counts = self.counts[users]
+        if bool((counts == self.num_items).any()):
+            who = int(users[counts.argmax()])
+            raise InputError(f"interactions give user {who} all {self.num_items} items; no other can be drawn")
 
-def _others(users: Tensor, distinct: Tensor, num_items: int, draw: Callable[[int, int], Tensor]) -> Tensor:
-    """Draw again what a user has, until it has none; each round succeeds with a probability of at least 1 / items."""
-    items, wrong = torch.empty_like(users), torch.ones_like(users, dtype=torch.bool)
-    while bool(wrong.any()):
-        items[wrong] = draw(num_items, int(wrong.sum()))
-        pairs = users * num_items + items
-        place = torch.searchsorted(distinct, pairs).clamp_max(max(distinct.shape[0] - 1, 0))
-        wrong = distinct[place] == pairs
-    return items
+    def draw(self, users: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw for each user (B,) an item (B,) that it did not choose, uniformly.
+
+        What a user has is drawn again, until it has none; each round succeeds with a probability of at least 1 / items.
+
+        Args:
+            users: (B,) int64.
+            generator: source of the random numbers, on the device of the users; None is that of torch.
+
+        Raises:
+            InputError: one of these users has all items.
+        """
+        self.check(users)
+        items, wrong = torch.empty_like(users), torch.ones_like(users, dtype=torch.bool)
+        while bool(wrong.any()):
+            count = int(wrong.sum())
+            items[wrong] = torch.randint(self.num_items, (count,), generator=generator, device=users.device)
+            pairs = users * self.num_items + items
+            place = torch.searchsorted(self.taken, pairs).clamp_max(max(self.taken.shape[0] - 1, 0))
+            wrong = self.taken[place] == pairs
+        return items
 
 
 def interaction_mask(interactions: Tensor, users: Tensor, num_users: int, num_items: int) -> Tensor:
@@ -133,10 +140,7 @@ def interaction_mask(interactions: Tensor, users: Tensor, num_users: int, num_it
     Raises:
         InputError: the shape or type is wrong, or a user or item does not exist.
     """
-    _checked(interactions, num_users, num_items)
-    if users.numel() and not 0 <= int(users.min()) <= int(users.max()) < num_users:
-        raise InputError(f"users from {users.min()} to {users.max()} must lie between 0 and {num_users - 1}")
-    return edge_rows(interactions, users, (num_users, num_items))
+    return edge_rows(interactions, users, (num_users, num_items), name="interactions", ends=("users", "items"))
 
 
 def recall(ranked: Tensor, relevant: Tensor) -> float:
@@ -197,7 +201,6 @@ def _hits(ranked: Tensor, relevant: Tensor) -> tuple[Tensor, Tensor]:
     return relevant.gather(1, ranked)[counted].double(), totals[counted].double()
 
 
-def _checked(interactions: Tensor, num_users: int, num_items: int) -> Tensor:
+def _numbered(interactions: Tensor, num_items: int) -> Tensor:
     """Return a number (E,) for each pair of user and item."""
-    check_edges(interactions, num_users, num_items, name="interactions", ends=("users", "items"))
     return interactions[0] * num_items + interactions[1]

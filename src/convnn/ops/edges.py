@@ -255,21 +255,30 @@ def propagate(
     return out.unflatten(1, rows.shape[1:]).movedim(0, -2)
 
 
-def edge_rows(edge_index: Tensor, sources: Tensor, nodes: tuple[int, int]) -> Tensor:
+def edge_rows(
+    edge_index: Tensor,
+    sources: Tensor,
+    nodes: tuple[int, int],
+    *,
+    name: str = "edge_index",
+    ends: tuple[str, str] = ("sources", "targets"),
+) -> Tensor:
     """Return which of the targets (B, T) each of the given sources (B,) has an edge to, as bool.
 
     Args:
         edge_index: (2, E) int64, the source and the target of each edge.
         sources: (B,) int64; one may occur several times.
         nodes: number of sources and of targets, T.
+        name: what the edges are called in messages.
+        ends: what sources and targets are called there.
 
     Raises:
         InputError: a shape or type is wrong, or a node lies outside the graph.
     """
     count, targets = nodes
-    check_edges(edge_index, count, targets)
+    check_edges(edge_index, count, targets, name=name, ends=ends)
     if sources.numel() and not 0 <= int(sources.min()) <= int(sources.max()) < count:
-        raise InputError(f"sources from {sources.min()} to {sources.max()} must lie between 0 and {count - 1}")
+        raise InputError(f"{ends[0]} from {sources.min()} to {sources.max()} must lie between 0 and {count - 1}")
     different, row_of = sources.unique(return_inverse=True)
     place = sources.new_full((count,), -1)
     place[different] = torch.arange(different.shape[0], device=sources.device)

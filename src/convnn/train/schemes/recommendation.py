@@ -10,7 +10,7 @@ from convnn.errors import InputError
 from convnn.models.recommender import Recommender
 from convnn.nn.graphs.batch import InteractionBatch
 from convnn.objectives.infinite_layers import InfiniteLayers, infinite_layers, ultra_loss
-from convnn.objectives.ranking import bpr_loss, sample_others
+from convnn.objectives.ranking import OtherItems, bpr_loss
 from convnn.train.config import TrainConfig
 from convnn.train.objective import Objective, Outcome
 
@@ -48,13 +48,17 @@ class OfChoices(Objective):
 class Ranking(OfChoices):
     """Bayesian personalised ranking: what a user chose scores above an item that it did not."""
 
+    def __init__(self, network: Recommender, config: TrainConfig, data: LabelledData) -> None:
+        super().__init__(network, config, data)
+        self.others = OtherItems(self.edge_index, *self.sizes)
+
     def learn(self, batch: Batch) -> Outcome:
         """Return the loss, the mean over the items drawn for each choice, and the scores."""
         choices: InteractionBatch = batch.inputs
         users, chosen, encoder = choices.users, choices.items, self.network.encoder
         assert chosen is not None  # in training
         many = users.repeat_interleave(self.negatives)
-        drawn = sample_others(choices.edge_index, many, *self.sizes).view(-1, self.negatives)
+        drawn = self.others.draw(many).view(-1, self.negatives)
         of_users, of_items = encoder(choices.edge_index)
         scores = self.scores(of_users[users], of_items, chosen, drawn)
         above = scores[:, :1].expand(-1, self.negatives).flatten()
