@@ -98,6 +98,26 @@ class Parser(argparse.ArgumentParser):
                 raise InputError(f"unknown flag {match[1]}{did_you_mean(meant, self.flags())}")
 
 
+class TaskParser(Parser):
+    """The parser of a task of a command.
+
+    Args:
+        hands_over: leave the words as they are, in `words`, to a parser that is made when they are known; only
+            training, for one, has all flags.
+        settings: those of any parser.
+    """
+
+    def __init__(self, *, hands_over: bool = False, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.hands_over = hands_over
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as any other parser, or keep the words."""
+        if self.hands_over:
+            return argparse.Namespace(words=list(args)), []
+        return super().parse_known_args(args, namespace)
+
+
 class HelpAllAction(argparse.Action):
     """An action that prints every flag and exits."""
 

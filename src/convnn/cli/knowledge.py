@@ -12,7 +12,7 @@ from torch import Tensor
 from convnn.cli import evaluate, train
 from convnn.cli._flags import add_checkpoint, add_config_flags, given_flags
 from convnn.cli._images import remembered_data
-from convnn.cli._parser import Parser, add_json_flag
+from convnn.cli._parser import Parser, TaskParser, add_json_flag
 from convnn.data import TRIPLE_SETS
 from convnn.data.triples import KnowledgeGraph, open_knowledge
 from convnn.errors import InputError, check_at_least, check_choice, did_you_mean
@@ -21,24 +21,15 @@ from convnn.nn.triples import Queries
 from convnn.screen import print_json
 from convnn.train import Recipe, load_checkpoint
 
-
-class Handover(Parser):
-    """A parser that leaves its words to another, which is made when they are known: training alone has all flags."""
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Keep the words."""
-        return argparse.Namespace(words=list(args)), []
-
-
 ENDS = ("tail", "head")
 DEFAULT = "transe"
 
 
 def add_flags(parser: Parser) -> None:
     """Add the commands to a parser."""
-    tasks = parser.add_subparsers(dest="task", metavar="TASK", required=True, parser_class=Handover)
+    tasks = parser.add_subparsers(dest="task", metavar="TASK", required=True, parser_class=TaskParser)
     for name, (text, _) in TASKS.items():
-        tasks.add_parser(name, help=text)
+        tasks.add_parser(name, hands_over=True, help=text)
 
 
 def add_ask_flags(ask: Parser) -> None:

@@ -3,13 +3,12 @@
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from convnn.cli import _images, command_parser, evaluate, train
 from convnn.cli._flags import add_checkpoint, add_config_flags, flag_names
-from convnn.cli._parser import Parser, add_json_flag
+from convnn.cli._parser import Parser, TaskParser, add_json_flag
 from convnn.data import Interactions, read_interactions
 from convnn.errors import InputError, check_at_least, check_choice
 from convnn.models import Recommender
@@ -22,20 +21,11 @@ from convnn.words import counted
 FLAGS = ("imports", "dataset", "data_path", "split")
 
 
-class TaskParser(Parser):
-    """The parser of a task; what follows `train` is for another command, which reads it."""
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse as any other, or keep the words as they are."""
-        if self.prog.endswith(" train"):
-            return argparse.Namespace(words=list(args)), []
-        return super().parse_known_args(args, namespace)
-
-
 def add_flags(parser: Parser) -> None:
     """Add the three tasks to a parser."""
     tasks = parser.add_subparsers(title="tasks", metavar="TASK", dest="task", required=True, parser_class=TaskParser)
-    tasks.add_parser("train", add_help=False, help="train one: the flags of convnn train, with --model recommender")
+    text = "train one: the flags of convnn train, with --model recommender"
+    tasks.add_parser("train", add_help=False, hands_over=True, help=text)
     measured = tasks.add_parser("evaluate", help="measure the items that it would suggest")
     add_checkpoint(measured)
     measured.add_argument("--part", default="test", metavar="{val,test}", help="part of the data set")
