@@ -218,11 +218,18 @@ class _Projected(Translation):
     """Entities of length 1, through which the gradient goes; their difference is a product, projected afterwards."""
 
     def __init__(
-        self, layer: RowFactory, in_channels: int, num_classes: int, width: float, d_hidden: int, of_relation: int
+        self,
+        layer: RowFactory,
+        in_channels: int,
+        num_classes: int,
+        width: float,
+        d_hidden: int,
+        relation_dim: int | None = None,
     ) -> None:
         super().__init__(in_channels, num_classes, width)
-        self.entities = nn.Parameter(torch.empty(num_classes, self.scaled(d_hidden)))
-        self.relations = nn.Parameter(torch.empty(in_channels, of_relation))
+        dim = self.scaled(d_hidden)
+        self.entities = nn.Parameter(torch.empty(num_classes, dim))
+        self.relations = nn.Parameter(torch.empty(in_channels, dim if relation_dim is None else relation_dim))
         self.rows = layer(num_classes, 0)
 
     def reset_parameters(self) -> None:
@@ -262,7 +269,7 @@ class TransH(_Projected):
         width: float = 1.0,
         d_hidden: int = 128,
     ) -> None:
-        super().__init__(layer, in_channels, num_classes, width, d_hidden, max(1, round(d_hidden * width)))
+        super().__init__(layer, in_channels, num_classes, width, d_hidden)
         self.normals = nn.Parameter(torch.empty_like(self.relations))
         self.reset_parameters()
 
@@ -311,9 +318,8 @@ class TransR(_Projected):
     ) -> None:
         if relation_dim is not None:
             check_at_least("relation_dim", relation_dim, 1)
-        of_relation = max(1, round(d_hidden * width)) if relation_dim is None else relation_dim
-        super().__init__(layer, in_channels, num_classes, width, d_hidden, of_relation)
-        self.projections = nn.Parameter(torch.empty(in_channels, of_relation, self.entities.shape[1]))
+        super().__init__(layer, in_channels, num_classes, width, d_hidden, relation_dim)
+        self.projections = nn.Parameter(torch.empty(*self.relations.shape, self.entities.shape[1]))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
