@@ -50,8 +50,8 @@ class Recipe:
         model, layer, width, settings: arguments of `convnn.models.create_model`.
         dataset: what it learned.
         data_path: the folder where that was, absolute; empty where it is not known.
-        input_shape: (C, H, W) of its images, (C, T) of its sequences, (C,) of the nodes of its graphs, or (R, 1, 1, 1)
-            of R relations.
+        input_shape: (C, H, W) of its images, (C, T) of its sequences, (C,) of the nodes of its graphs, (users,
+            items, 1, 1) of its interactions, or (R, 1, 1, 1, 1) of R relations.
         mean, std: mean and standard deviation of each channel, by which images were normalised; empty for graphs.
         classes: names of the classes in the order of the logits.
         fit: how pictures of another shape were brought to that size, one of `convnn.data.FITS`.

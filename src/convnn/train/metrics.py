@@ -106,8 +106,8 @@ class Meter:
         top5 = _are_right(five, labels).any(dim=1)
         samples = torch.full_like(loss, len(labels))
         parts = [(terms or {})[name].detach() for name in self.terms]
-        of_batch = self.measures.values() if len(labels) else [lambda *_: loss.new_zeros(0)] * len(self.measures)
-        parts += [measure(logits, labels).sum() for measure in of_batch]
+        none = loss.new_zeros(())  # of an empty batch, which no measure is asked about
+        parts += [measure(logits, labels).sum() if len(labels) else none for measure in self.measures.values()]
         self.sums += torch.stack([n.to(self.sums) for n in (loss, top1.sum(), top5.sum(), samples, *parts)])
 
 
