@@ -26,6 +26,8 @@ from benchmarks.scans import measure_scans
 from benchmarks.search import measure_search
 from benchmarks.sliding import Shape, measure_sliding
 from benchmarks.structured import measure_structured
+from benchmarks.suggestions import Sizes as Served
+from benchmarks.suggestions import measure_suggestions
 from benchmarks.tangent import measure_tangent
 from benchmarks.tokens import Tokens, measure_tokens, measure_vits
 from benchmarks.triples import Sizes, measure_triples
@@ -103,6 +105,7 @@ FULLY: dict[str, Callable[[], Any]] = {
     "caches": lambda: measure_caches((4096, 16384), 512, 60),
     "learners": lambda: measure_learners(50_000, 1, (1000, 3000, 10_000, 50_000), with_memory=True),
     "triples": lambda: measure_triples(TRIPLES, 9, with_memory=True),
+    "suggestions": lambda: measure_suggestions([Served(2048, 20_000, 64), Served(2048, 200_000, 64)], 5),
     "sliding": lambda: measure_sliding(SLIDING, (1, 3, 5, 7, 9, 13, 17, 23, 31), 5, with_memory=True),
     "tangent": lambda: measure_tangent(256, 1, with_memory=True),
 }
@@ -128,6 +131,7 @@ QUICKLY: dict[str, Callable[[], Any]] = {
     "scans": lambda: measure_scans((64, 256), 2, longest_dense=256),
     "caches": lambda: measure_caches((256, 512), 64, 13),
     "learners": lambda: measure_learners(1000, 1, (200, 400), with_memory=False),
+    "suggestions": lambda: measure_suggestions([Served(20, 1000, 8)], 2),
     "triples": lambda: measure_triples([Sizes(50, 3, 40, 8)], 2, with_memory=False),
     "sliding": lambda: measure_sliding([Shape(2, 2, 1, 16), Shape(4, 4, 4, 9)], (1, 5), 2, with_memory=False),
     "tangent": lambda: measure_tangent(2, 1, with_memory=False),

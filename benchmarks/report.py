@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import learners, scans, sliding, tangent, triples
+from benchmarks import learners, scans, sliding, suggestions, tangent, triples
 from benchmarks.contestants import Case
 
 CONTESTANTS = ("Conv2d", "ours", "reference", "matmul+topk+gather")
@@ -32,6 +32,7 @@ def tables(results: dict[str, Any]) -> str:
         "caches": [_caches],
         "learners": [learners.table],
         "triples": [triples.table],
+        "suggestions": [suggestions.table],
         "sliding": [sliding.sliding_table, sliding.reductions_table],
         "tangent": [tangent.table],
     }

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from convnn.errors import (
@@ -47,6 +48,7 @@ def test_choices_are_listed_with_the_nearest() -> None:
 @pytest.mark.parametrize("value", [2, 1.5, "3", True, None])
 def test_integers_below_the_least_or_of_another_type_are_refused(value: object) -> None:
     check_at_least("K", 3, 3)
+    check_at_least("K", np.int64(3), 3)  # type: ignore[arg-type]  # as in a grid of np.arange
     with pytest.raises(InputError, match=rf"K={value!r} must be an integer of at least 3"):
         check_at_least("K", value, 3)
 

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable
 from itertools import takewhile
+from numbers import Integral
 
 
 class ConvnnError(Exception):
@@ -78,7 +79,7 @@ def check_at_least(argument: str, value: int, least: int) -> None:
     Raises:
         InputError: it is not; the message names the argument and its value.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:  # NumPy's integers too
         raise InputError(f"{argument}={value!r} must be an integer of at least {least}")
 
 
