@@ -74,6 +74,7 @@ from convnn.nn.routed.pixel_kernels import (
     SelectiveCorrelationFusion,
     pixel_kernel_conv,
 )
+from convnn.nn.routed.prototypes import KernelLogits, PrototypicalKernelHead, novel_kernel, prototype_loss
 from convnn.nn.tokens._layer import NeighborAttention
 from convnn.nn.tokens.attention import Attention, KvtAttention
 from convnn.nn.tokens.blocks import BlockSparseAttention
@@ -247,6 +248,7 @@ __all__ = [
     "KANConv2d",
     "KANConv3d",
     "KernelFunction",
+    "KernelLogits",
     "KernelPrediction",
     "KvtAttention",
     "LKA1d",
@@ -294,6 +296,7 @@ __all__ = [
     "PositionalEncoding2d",
     "ProjectedAttention2d",
     "Propagation",
+    "PrototypicalKernelHead",
     "PyramidKernel",
     "RecConv1d",
     "RecConv2d",
@@ -352,8 +355,10 @@ __all__ = [
     "layer_factory",
     "list_layers",
     "merge",
+    "novel_kernel",
     "pixel_kernel_conv",
     "propagate",
+    "prototype_loss",
     "reduce_tokens",
     "register_layer",
     "replace_depthwise",

@@ -60,6 +60,19 @@ register_system(
 )
 register_system(
     _fact(
+        number=59,
+        name="PKL: kernels updated by prototypes",
+        selects="the pixels that a class claims in this image",
+        weighs="softmax over the classes; then a gate for each channel",
+        aggregates="a mean, which becomes part of the class's kernel; further classes join as prototypes",
+        paper="arXiv 2308.04952",
+        checked="another implementation, with all gradients; a 1x1 convolution; loops",
+        where="convnn.nn.PrototypicalKernelHead convnn.nn.novel_kernel"
+        " convnn.tasks.segment.foreground.ForegroundPerception",
+    )
+)
+register_system(
+    _fact(
         number=55,
         name="Kernel sharing",
         selects="the layers of one shape in a stage of a network",
