@@ -55,9 +55,8 @@ def check_run(running: Running, model_state: dict[str, Tensor], run: RunState) -
     """
     document = run.document
     _check_position(document["position"], document["results"], running.num_steps)
-    measures = (*MEASURES[running.data.task], *running.objective.figures)
     for number, row in enumerate(document["results"], start=1):
-        _check_result(row, number, running.data, running.objective.terms, measures)
+        _check_result(row, number, running.data, running.objective.terms, running.objective.figures)
     _check_objective(running, run)
     _check_optimizer(running, model_state, run)
     epochs = max(0, len(document["results"]) - running.config.warmup_epochs)
@@ -116,9 +115,9 @@ def _check_position(position: Any, results: Any, steps: int) -> None:
     _require(0 <= position["seconds"] < math.inf, "position.seconds", position["seconds"])
 
 
-def _check_result(row: Any, number: int, data: LabelledData, terms: Sequence[str], measures: Sequence[str]) -> None:
+def _check_result(row: Any, number: int, data: LabelledData, terms: Sequence[str], figures: Sequence[str] = ()) -> None:
     train: list[Any] = [1.0, 1.0 if data.num_classes else None, 1.0 if data.num_classes >= FEWEST_CLASSES else None, {}]
-    scores = [*train[:3], dict.fromkeys(measures, 1.0)]
+    scores = [*train[:3], dict.fromkeys((*MEASURES[data.task], *figures), 1.0)]
     pattern = RESULT | {"train": train, "test": scores, "terms": dict.fromkeys(terms, 1.0)}
     if data.val is not None:  # only the best epochs are tested
         is_best = isinstance(row, dict) and row.get("is_best") is True
