@@ -68,7 +68,8 @@ def _read(path: Path) -> Volume:
         raise InputError(
             f"'{path}' has a mask of shape {mask.shape} and {mask.dtype}, which must be {image.shape} of whole numbers"
         )
-    dtype = image.dtype.newbyteorder("=") if image.dtype in (np.float32, np.float64) else np.float32
+    dtype = image.dtype.newbyteorder("=")
+    dtype = dtype if dtype in (np.float32, np.float64) else np.dtype(np.float32)
     volume = torch.from_numpy(np.array(image, dtype=dtype))[None]
     return Volume(path.stem, volume, None if mask is None else torch.from_numpy(mask.astype(np.int64)))
 
@@ -76,10 +77,10 @@ def _read(path: Path) -> Volume:
 def _loaded(path: Path) -> dict[str, Any]:
     """Return the arrays of an archive by name, or that of a file as "image"."""
     try:
-        found = np.load(path, allow_pickle=False)
-        if isinstance(found, NpzFile):
-            with found:
+        with path.open("rb") as file:
+            found = np.load(file, allow_pickle=False)
+            if isinstance(found, NpzFile):
                 return {name: found[name] for name in found.files if name in ("image", "mask")}
-        return {"image": found}
+            return {"image": found}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"'{path}' cannot be read as arrays of NumPy: {first_line(error)}") from None
