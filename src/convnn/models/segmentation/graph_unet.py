@@ -219,18 +219,28 @@ class GraphUNet3d(UNet3d):
         num_layers: int = 4,
         mlp: bool = True,
     ) -> None:
-        graph = {"adjacency": adjacency, "K": K, "window": window, "periodic": periodic}
-        bottleneck = partial(GraphBottleneck3d, layer=layer, num_layers=num_layers, mlp=mlp, **graph)
+        bottleneck = partial(
+            GraphBottleneck3d,
+            layer=layer,
+            adjacency=adjacency,
+            K=K,
+            window=window,
+            periodic=periodic,
+            num_layers=num_layers,
+            mlp=mlp,
+        )
         super().__init__(features, levels, in_channels=in_channels, num_classes=num_classes, bottleneck=bottleneck)
         self.is_published = layer == self.default_layer
 
     def arranged(self, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return published tensors under our names: matrices are transposed there, and sums are no means."""
-        factors = {"lin_l.weight": self.bottleneck.published_factor, "lin_r.weight": 1.0}
+        factor = self.bottleneck.published_factor if isinstance(self.bottleneck, GraphBottleneck3d) else 1.0
+        factors = {"lin_l.weight": factor, "lin_r.weight": 1.0}
         found = super().arranged(named)
         for name, tensor in found.items():
-            if name.startswith(OF_NODES) and (factor := factors.get(".".join(name.split(".")[-2:]))) is not None:
-                found[name] = factor * tensor.mT
+            end = ".".join(name.split(".")[-2:])
+            if name.startswith(OF_NODES) and end in factors:
+                found[name] = factors[end] * tensor.mT
         return found
 
 

@@ -83,9 +83,9 @@ class GraphOnGrid(MapLayer):
 
     def settings(self) -> Iterable[object]:
         """Return what differs from the defaults."""
-        usual = {"reach": (self.reach, 1), "faces": (self.faces, False), "periodic": (self.periodic, False)}
-        usual |= {"K": (self.K, -1), "metric": (self.metric, "euclidean"), "backend": (self.backend, "auto")}
-        return (unless_usual(**usual),)
+        place = unless_usual(reach=(self.reach, 1), faces=(self.faces, False), periodic=(self.periodic, False))
+        choice = unless_usual(K=(self.K, -1), metric=(self.metric, "euclidean"), backend=(self.backend, "auto"))
+        return place, choice
 
 
 class GraphOnGrid1d(GraphOnGrid):
