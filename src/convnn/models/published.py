@@ -45,7 +45,8 @@ def load_published(model: nn.Module, path: str | Path) -> None:
     if not isinstance(model, HierarchicalNetwork | DenseNetwork):
         raise InputError(
             f"model={type(model).__name__} has no published names of weights; InceptionNeXt, VAN, LSKNet, RepLKNet,"
-            " SMPConv's for ImageNet, UniRepLKNet, ShiftwiseConv, RecNeXt, GC ViT, MKUNet, BEVANet and SKFlow have"
+            " SMPConv's for ImageNet, UniRepLKNet, ShiftwiseConv, RecNeXt, GC ViT, MKUNet, BEVANet,"
+            " GraphUNet3d and SKFlow have"
         )
     if not model.is_published:
         raise InputError(

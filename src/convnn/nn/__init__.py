@@ -28,6 +28,7 @@ from convnn.nn.generated.operator import GeneratedConv, set_rate
 from convnn.nn.generated.paired import PointsAndSmall
 from convnn.nn.generated.points import PointConv
 from convnn.nn.generated.separable import CCNNConv1d, CCNNConv2d, CCNNConv3d
+from convnn.nn.graphs.found.on_grid import GraphOnGrid1d, GraphOnGrid2d, GraphOnGrid3d
 from convnn.nn.graphs.found.on_maps import GraphOnMap1d, GraphOnMap2d, GraphOnMap3d
 from convnn.nn.graphs.found.on_tokens import GraphOnTokens
 from convnn.nn.invertible.glow import ActNorm2d, AffineCoupling, InvertiblePointwise, Logit, Squeeze2d
@@ -232,6 +233,9 @@ __all__ = [
     "GeneratedConv",
     "GlobalContext",
     "GlobalQueries",
+    "GraphOnGrid1d",
+    "GraphOnGrid2d",
+    "GraphOnGrid3d",
     "GraphOnMap1d",
     "GraphOnMap2d",
     "GraphOnMap3d",

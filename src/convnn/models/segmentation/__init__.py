@@ -1,13 +1,18 @@
-"""Networks for semantic segmentation: images to maps of class logits."""
+"""Networks for semantic segmentation: images, or volumes, to maps of class logits."""
 
 from convnn.models.segmentation._network import SegmentationNetwork
 from convnn.models.segmentation.bevanet import BEVANet, bevanet, bevanet_l, bevanet_s, bevanet_sw
+from convnn.models.segmentation.graph_unet import GraphBottleneck3d, GraphUNet3d
 from convnn.models.segmentation.mkunet import MKUNet, mkunet, mkunet_l, mkunet_m, mkunet_s, mkunet_t
+from convnn.models.segmentation.unet3d import UNet3d
 
 __all__ = [
     "BEVANet",
+    "GraphBottleneck3d",
+    "GraphUNet3d",
     "MKUNet",
     "SegmentationNetwork",
+    "UNet3d",
     "bevanet",
     "bevanet_l",
     "bevanet_s",

@@ -8,10 +8,21 @@ from typing import Any
 
 from convnn.nn.graphs._deferred import public_names
 from convnn.nn.graphs.found.convnn import GraphConvNN, GraphConvNNAttn
+from convnn.nn.graphs.found.on_grid import GraphOnGrid1d, GraphOnGrid2d, GraphOnGrid3d
 from convnn.nn.graphs.found.on_maps import GraphOnMap1d, GraphOnMap2d, GraphOnMap3d
 from convnn.nn.graphs.found.on_tokens import GraphOnTokens
 
-__all__ = ["GraphConvNN", "GraphConvNNAttn", "GraphOnMap1d", "GraphOnMap2d", "GraphOnMap3d", "GraphOnTokens"]
+__all__ = [
+    "GraphConvNN",
+    "GraphConvNNAttn",
+    "GraphOnGrid1d",
+    "GraphOnGrid2d",
+    "GraphOnGrid3d",
+    "GraphOnMap1d",
+    "GraphOnMap2d",
+    "GraphOnMap3d",
+    "GraphOnTokens",
+]
 
 
 def __getattr__(name: str) -> Any:

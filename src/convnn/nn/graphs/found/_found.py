@@ -49,8 +49,7 @@ class FoundGraph:
             raise InputError(
                 f"edge_weights={self.edge_weights!r} must be 'none' with {kind}, which takes no edge_weight"
             )
-        if getattr(conv, "cached", False):
-            raise InputError(f"cached=True of {kind} must be False, for every map has a graph of its own")
+        check_not_cached(conv)
 
     def neighbors(self, field: Field, *, training: bool, backend: str) -> Neighbors:
         """Return the K neighbours (B, T, K) of every position and their similarities."""
@@ -66,12 +65,7 @@ class FoundGraph:
         else:
             neighbors = self.neighbors(field, training=training, backend=backend)
             neighbors = weigh.softmax(neighbors) if self.edge_weights == "softmax" else neighbors
-        graph = edges.from_neighbors(neighbors)
-        rows = field.features
-        weight: dict[str, Any] = {}
-        if graph.edge_weight is not None:
-            weight = {"edge_weight": graph.edge_weight.to(rows.dtype)}
-        return conv(rows.flatten(0, 1), graph.edge_index, **weight).unflatten(0, rows.shape[:2])
+        return apply_to(conv, field.features, neighbors)
 
     def _found(self, field: Field, *, training: bool, backend: str) -> Neighbors:
         K = min(self.search.K + (not self.loop), field.features.shape[1])
@@ -87,6 +81,29 @@ class FoundGraph:
         """Write K, and what differs from the defaults."""
         others = unless_usual(loop=(self.loop, True), edge_weights=(self.edge_weights, "none"))
         return f"{self.search}, {others}" if others else str(self.search)
+
+
+def apply_to(conv: nn.Module, rows: Tensor, neighbors: Neighbors) -> Tensor:
+    """Return the rows (B, T, C_out) that a graph layer makes of (B, T, C), whose neighbours are (B, T, K).
+
+    The batch is one graph of B T nodes; scores become edge weights.
+    """
+    graph = edges.from_neighbors(neighbors)
+    weight: dict[str, Any] = {}
+    if graph.edge_weight is not None:
+        weight = {"edge_weight": graph.edge_weight.to(rows.dtype)}
+    out: Tensor = conv(rows.flatten(0, 1), graph.edge_index, **weight)
+    return out.unflatten(0, rows.shape[:2])
+
+
+def check_not_cached(conv: nn.Module) -> None:
+    """Refuse a graph layer that would keep the first graph that it sees.
+
+    Raises:
+        InputError: it would.
+    """
+    if getattr(conv, "cached", False):
+        raise InputError(f"cached=True of {type(conv).__name__} must be False, for every map has a graph of its own")
 
 
 def channels_of(conv: nn.Module, in_channels: int | None, out_channels: int | None) -> tuple[int, int]:
