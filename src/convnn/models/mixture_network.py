@@ -100,12 +100,20 @@ class MixtureNet(nn.Module):
         kept = [None] * count if kept is None else kept
         for name, values in (("radii", radii), ("components", components), ("kept", kept)):
             if len(values) != count:
-                raise InputError(f"{name}={tuple(values)} must have {count} entries, one for each of widths and one more")
+                raise InputError(
+                    f"{name}={tuple(values)} must have {count} entries, one for each of widths and one more"
+                )
         self.norm = MixtureNorm(in_channels, "sample")
         self.blocks = nn.ModuleList()
         for i in range(count):
-            sizes = {"dims": dims, "kernel_components": kernel_components, "components": components[i]}
-            conv = MixtureConv(channels[i], channels[i + 1], radius=radii[i], **sizes)
+            conv = MixtureConv(
+                channels[i],
+                channels[i + 1],
+                dims=dims,
+                kernel_components=kernel_components,
+                components=components[i],
+                radius=radii[i],
+            )
             self.blocks.append(MixtureBlock(conv, channels[i + 1], bias, kept[i], norm))
         self.head = nn.BatchNorm1d(num_classes)
 

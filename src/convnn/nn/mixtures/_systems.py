@@ -16,7 +16,8 @@ register_system(
         weighs="the products of the weights of data and kernel; after a fit of the ReLU, the values wanted there",
         aggregates="sums of all pairs' means and covariances; one Gaussian with the moments of each group",
         paper="arXiv 2202.09153",
-        checked=f"{PUBLISHED}, and groups; SciPy's convolution on a grid; moments; torch.distributions; scikit-learn's EM",
+        checked=f"{PUBLISHED}, and groups; SciPy's convolution on a grid; moments; torch.distributions;"
+        " scikit-learn's EM",
         where="convnn.nn.mixtures.MixtureConv convnn.nn.mixtures.MixtureReLU convnn.nn.mixtures.MixtureNorm"
         " convnn.models.MixtureNet convnn.ops.mixtures.reduce",
     )

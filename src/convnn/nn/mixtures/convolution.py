@@ -92,7 +92,7 @@ class MixtureConv(nn.Module):
         """Draw the weights and the matrices A, and, in three dimensions, the means on the sphere."""
         nn.init.normal_(self.weight)
         nn.init.uniform_(self.factor, -NEAR, NEAR)
-        self.factor += torch.eye(self.dims, dtype=self.factor.dtype, device=self.factor.device)
+        self.factor.diagonal(dim1=-2, dim2=-1).add_(1)
         around = self.position[:, :, 1:]
         if self.dims == 2:
             angle = 2 * math.pi * torch.arange(around.shape[2], dtype=torch.double) / around.shape[2]
@@ -121,6 +121,7 @@ class MixtureConv(nn.Module):
         return full if self.components is None else mixtures.reduce(full, self.components)
 
     def extra_repr(self) -> str:
+        """Return the sizes."""
         outputs, inputs, components = self.weight.shape
         return f"{inputs}, {outputs}, dims={self.dims}, kernel_components={components}, components={self.components}"
 

@@ -64,4 +64,5 @@ class MixtureNorm(nn.Module):
         return Mixture(x.weight, square.sqrt()[..., None] * x.mean, square[..., None, None] * x.cov, x.constant)
 
     def extra_repr(self) -> str:
+        """Return the channels and what the mean is over."""
         return f"{self.channels}, over={self.over!r}"

@@ -38,4 +38,5 @@ class MixtureReLU(nn.Module):
         return fitted if self.components is None else REDUCTIONS[self.reduction](fitted, self.components)
 
     def extra_repr(self) -> str:
+        """Return how many components are kept, and how."""
         return f"components={self.components}, reduction={self.reduction!r}"

@@ -1,4 +1,4 @@
-"""Fields that are mixtures of Gaussians: evaluate, convolve, reduce and rectify them, and fit them to images and points."""
+"""Fields that are mixtures of Gaussians: their values, convolution, reduction and ReLU, and how to fit them."""
 
 from convnn.ops.mixtures.convolve import convolve
 from convnn.ops.mixtures.fit import fit_images, fit_points

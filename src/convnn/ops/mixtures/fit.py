@@ -143,6 +143,6 @@ def _step(points: Tensor, share: Tensor, mixture: Mixture, variance: float) -> M
     part = (part / weight.clamp_min(torch.finfo(weight.dtype).tiny).unsqueeze(2)).mT
     mean = part @ points
     offset = points.unsqueeze(2) - mean.unsqueeze(3)
-    cov = torch.einsum("bckp,bckpi,bckpj->bckij", part, offset, offset)
+    cov = (part.unsqueeze(-1) * offset).mT @ offset
     unit = torch.eye(points.shape[3], dtype=points.dtype, device=points.device)
     return Mixture(weight, mean, cov + variance * unit)

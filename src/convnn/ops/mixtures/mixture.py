@@ -63,8 +63,7 @@ class Mixture:
         """
         if packed.dim() != 4 or packed.shape[3] not in PACKED:
             raise InputError(
-                f"a packed mixture of shape {tuple(packed.shape)} must be (B, C, N, 7) in 2 dimensions, or (B, C, N, 13)"
-                " in 3"
+                f"packed of shape {tuple(packed.shape)} must be (B, C, N, 7) in 2 dimensions or (B, C, N, 13) in 3"
             )
         dims = PACKED[packed.shape[3]]
         weight, mean, cov = packed.split([1, dims, dims**2], -1)
@@ -107,8 +106,8 @@ def whiten(cov: Tensor) -> tuple[Tensor, Tensor]:
 def log_density(points: Tensor, mean: Tensor, cov: Tensor) -> Tensor:
     """Return the logarithms (B, C, M, N) of normal densities (B, C, N, ...) at points (B, C, M, D)."""
     inverse, log_volume = whiten(cov)
-    offset = points.unsqueeze(3) - mean.unsqueeze(2)
-    distance = (inverse.unsqueeze(2) * offset.unsqueeze(-2)).sum(-1).square().sum(-1)
+    offset = points.unsqueeze(2) - mean.unsqueeze(3)
+    distance = (offset @ inverse.mT).square().sum(-1).mT
     return -0.5 * distance - (log_volume + mean.shape[-1] / 2 * math.log(2 * math.pi)).unsqueeze(2)
 
 

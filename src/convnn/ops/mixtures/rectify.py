@@ -18,9 +18,9 @@ def rectify(mixture: Mixture) -> Mixture:
         x_n = x^0_n \, \frac{t_n + 0.05}{\sum_m x^0_m \mathcal{N}(\mu_n; \mu_m, \Sigma_m) + 0.05}
 
     One step of a fixed point that multiplies each weight by the wanted value over the present one, from
-    :math:`x^0 = |a| + 0.1`, where a is w if :math:`w + c > 0` and :math:`-c^+` otherwise. It is good where components are
-    apart, and poor where many overlap. The constant is :math:`c^+`. A comparison of w, an integral, with c, a value, is
-    what is published.
+    :math:`x^0 = |a| + 0.1`, where a is w if :math:`w + c > 0` and :math:`-c^+` otherwise. It is good where components
+    are apart, and poor where many overlap. The constant is :math:`c^+`. That w, an integral, is compared with c, a
+    value, is as published.
 
     Args:
         mixture: mixtures (B, C, N).
