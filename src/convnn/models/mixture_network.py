@@ -49,7 +49,8 @@ class MixtureNet(nn.Module):
 
     The scale of each input is normalised; then come blocks of `convnn.nn.mixtures.MixtureConv`, a bias,
     `MixtureReLU` and `MixtureNorm`; the sum of the weights of a channel of the last one, after batch normalisation, is
-    the logit of a class. Translation of the input does not change it.
+    the logit of a class. The order of components and the scale of space change no logit. The middle of an input does,
+    because every channel is scaled around the origin.
 
     Args:
         in_channels: number of channels of the input.

@@ -35,7 +35,8 @@ def absorb(mixture: Mixture, components: int) -> Mixture:
         r_{nk} = |\tilde w_n| \, \frac{L_{nk} |\tilde w_k|}{\sum_l L_{nl} |\tilde w_l|}
 
     the weight becomes :math:`\pm z \sum_n r_{nk}`, with the sign of k; mean and covariance are those of all components
-    by their shares r. L is not differentiated.
+    by their shares r. L is not differentiated. The sum is taken as at least 1e-5, so that what is far from all
+    components kept is lost; what is far depends on the scale of space.
 
     Args:
         mixture: mixtures (B, C, N).

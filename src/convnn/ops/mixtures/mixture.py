@@ -130,12 +130,11 @@ def evaluate(mixture: Mixture, points: Tensor) -> Tensor:
         tensor([[[0.3183, 0.0035]]])
     """
     batch, channels = mixture.weight.shape[:2]
-    if points.dim() == 2:
-        points = points.expand(batch, channels, -1, -1)
-    if points.dim() != 4 or points.shape[:2] != (batch, channels) or points.shape[3] != mixture.dims:
+    own = (batch, channels) if points.dim() == 4 else ()
+    if points.dim() not in (2, 4) or points.shape[:-2] != own or points.shape[-1] != mixture.dims:
         raise InputError(
             f"points of shape {tuple(points.shape)} must be (M, {mixture.dims}) or ({batch}, {channels}, M,"
             f" {mixture.dims})"
         )
-    density = log_density(points, mixture.mean, mixture.cov).exp()
+    density = log_density(points.expand(batch, channels, -1, -1), mixture.mean, mixture.cov).exp()
     return (density @ mixture.weight.unsqueeze(-1)).squeeze(-1) + mixture.constant.unsqueeze(-1)

@@ -35,7 +35,8 @@ def group(mixture: Mixture, components: int) -> Tensor:
     Components are sorted by sign and then along a Morton curve through 1024 cells an axis. A radix tree over this order
     halves a range where the highest bit changes in which its ends differ. From the root on, the group of largest
     :math:`|\sum w|` is halved, the first of equal ones, until there are R: the left half keeps its number, the right
-    half has the next one. Only R = 1 mixes signs.
+    half has the next one. Only R = 1 mixes signs, which may leave a covariance that is not
+    positive definite.
 
     Args:
         mixture: mixtures (B, C, N).
