@@ -51,8 +51,8 @@ def fit_points(
     points, mass = _checked(points, mass)
     share = mass / mass.sum(1, keepdim=True)
     found = _drawn(points, share, components, variance, generator) if start is None else start
-    if found.weight.shape != (len(points), 1, components):
-        raise InputError(f"start of shape {tuple(found.weight.shape)} must be ({len(points)}, 1, {components})")
+    if found.weight.shape != (points.shape[0], 1, components):
+        raise InputError(f"start of shape {tuple(found.weight.shape)} must be ({points.shape[0]}, 1, {components})")
     for _ in range(steps):
         found = _step(points.unsqueeze(1), share.unsqueeze(1), found, variance)
     total = found.weight.sum(2, keepdim=True)
@@ -131,7 +131,7 @@ def _drawn(
     middle = (share.unsqueeze(-1) * points).sum(1, keepdim=True)
     spread = (share.unsqueeze(-1) * (points - middle).square()).sum(1).mean(1) / components + variance
     cov = spread[:, None, None, None] * torch.eye(points.shape[2], dtype=points.dtype, device=points.device)
-    weight = points.new_full((len(points), 1, components), 1 / components)
+    weight = points.new_full((points.shape[0], 1, components), 1 / components)
     return Mixture(weight, mean.unsqueeze(1), cov.expand(-1, components, -1, -1).unsqueeze(1))
 
 
