@@ -22,16 +22,17 @@ def fit(
     steps: int,
     loss: Loss = F.cross_entropy,
     lr: float = 4e-3,
+    batch: int = 64,
 ) -> nn.Module:
-    """Train a network by steps of AdamW on random batches of 64; the learning rate falls to 0 along a cosine."""
+    """Train a network by steps of AdamW on random batches; the learning rate falls to 0 along a cosine."""
     torch.manual_seed(seed)
     network = make()
     optimizer = torch.optim.AdamW(network.parameters(), lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
-        batch = torch.randint(len(inputs), (64,))
+        rows = torch.randint(len(inputs), (batch,))
         optimizer.zero_grad()
-        loss(network(inputs[batch]), targets[batch]).backward()
+        loss(network(inputs[rows]), targets[rows]).backward()
         optimizer.step()
         schedule.step()
     return network.eval()
