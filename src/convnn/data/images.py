@@ -88,13 +88,23 @@ def read_image(path: str | Path, channels: int = 3) -> Image.Image:
         BrokenImageError: the file is missing, broken, not a picture, or has more than 8 bits per channel.
         MemoryError: its pixels do not fit in memory.
     """
+    return _convert(decode(path), path, "L" if channels == 1 else "RGB")
+
+
+def decode(path: str | Path) -> Image.Image:
+    """Decode a picture as it is stored, and turn it upright.
+
+    Raises:
+        BrokenImageError: the file is missing, broken, or not a picture.
+        MemoryError: its pixels do not fit in memory.
+    """
     try:
         image: Image.Image = Image.open(path)
         # Loading closes the file, but a broken image does not get that far.
         with image:
             image.load()
-            return _convert(_turn_upright(image), path, "L" if channels == 1 else "RGB")
-    except (BrokenImageError, MemoryError):
+            return _turn_upright(image)
+    except MemoryError:
         raise
     except Exception as error:  # each decoder of Pillow fails in its own way
         if getattr(error, "errno", None) in SHORTAGES:
@@ -103,15 +113,25 @@ def read_image(path: str | Path, channels: int = 3) -> Image.Image:
         raise BrokenImageError(f"cannot read the image {path}: {reason}") from error
 
 
-def fit_picture(picture: Image.Image, size: Size, how: str = "crop") -> Image.Image:
-    """Bring a picture to a size in one of the ways of `FITS`; a picture of that size is unchanged."""
+def fit_picture(
+    picture: Image.Image,
+    size: Size,
+    how: str = "crop",
+    *,
+    resample: Image.Resampling = Image.Resampling.BILINEAR,
+    fill: int | None = None,
+) -> Image.Image:
+    """Bring a picture to a size in one of the ways of `FITS`; a picture of that size is unchanged.
+
+    Padding has the value `fill`; None is black.
+    """
     height, width = size
     side = (width, height)
-    bilinear = Image.Resampling.BILINEAR
     if how == "stretch":
-        return picture if picture.size == side else picture.resize(side, bilinear)
-    scaled: Image.Image = (ImageOps.pad if how == "pad" else ImageOps.fit)(picture, side, method=bilinear)
-    return scaled
+        return picture if picture.size == side else picture.resize(side, resample)
+    if how == "pad":
+        return ImageOps.pad(picture, side, method=resample, color=fill)
+    return ImageOps.fit(picture, side, method=resample)
 
 
 def _turn_upright(image: Image.Image) -> Image.Image:

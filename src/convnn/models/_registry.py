@@ -10,6 +10,7 @@ from convnn.errors import InputError, check_choice, did_you_mean
 from convnn.models._network import Network
 from convnn.models._reducing import REDUCTION, reduce_as_asked
 from convnn.models.external import ExternalNetwork, check_external, is_external, replacement_settings
+from convnn.models.fully_convolutional import FullyConvolutional
 from convnn.nn import LAYERS, layer_factory, list_layers
 from convnn.nn.registry import all_settings, check_layer_name, check_settings, entry_for, keyword_defaults
 from convnn.nn.replace import SCOPES, build_along, factory_along
@@ -77,6 +78,7 @@ def create_model(
     width: float = 1.0,
     pretrained: bool = False,
     share_kernels: str = "none",
+    dense: bool = False,
     **settings: Any,
 ) -> Network:
     """Build a network with a layer.
@@ -93,6 +95,8 @@ def create_model(
             with another number of classes is initialised at random.
         share_kernels: layers of one shape use one kernel: "none", those of a "stage", or of the whole "model"
             (`convnn.share_kernels`).
+        dense: a class for every pixel: logits (B, num_classes, H, W), from a classifier by `FullyConvolutional`.
+            Networks for segmentation give them anyway.
         settings: settings of the network, such as patch_size, or `where`, the pattern of names of the layers to
             replace in a network of another library; or of the layer, such as K; or of a vision transformer whose tokens
             become fewer (`convnn.reduce_tokens`): reduce_tokens, "none" or a reducer, keep_tokens, and the others of
@@ -100,7 +104,8 @@ def create_model(
 
     Raises:
         InputError: the network, the layer or a setting is unknown (the message names the nearest), the network does
-            not accept the layer, a value is out of range, or there are no pretrained weights.
+            not accept the layer, a value is out of range, there are no pretrained weights, or with `dense` no map of
+            features.
 
     Example:
         >>> sum(p.numel() for p in create_model("vgg11", "Conv2d").parameters())
@@ -114,7 +119,7 @@ def create_model(
     if share_kernels != "none":
         nn.share_kernels(network, scope=share_kernels)
     reduce_as_asked(network, reduction)
-    return network
+    return FullyConvolutional(network) if dense and network.task != "segmentation" else network
 
 
 def _build(
@@ -133,6 +138,8 @@ def _build(
         raise InputError(f"pretrained=True is for networks of torchvision and timm; model={name!r} has no such weights")
     model = _MODELS[name]
     own = {setting: value for setting, value in settings.items() if setting in model.settings}
+    if "auxiliary" in model.settings:  # further maps, for which no weights of the loss are published
+        own = {"auxiliary": False} | own
     defaults, reads = layer_defaults(name, layer), model.network.reads
     of_layer = defaults | {s: value for s, value in settings.items() if s not in of_networks or s in defaults}
     is_along_one = reads == "sequences"
@@ -194,6 +201,11 @@ def layers_for(model: str) -> list[str]:
 def reads_of(model: str) -> str:
     """Return what the layers of a network read: "maps" or "tokens" of images, or one of the others of `READS`."""
     return Network.reads if is_external(model) else _MODELS[model].network.reads
+
+
+def task_of(model: str) -> str:
+    """Return what a network does: "segmentation", or "classification" for all others."""
+    return Network.task if is_external(model) else _MODELS[model].network.task
 
 
 def default_layer(model: str) -> str:

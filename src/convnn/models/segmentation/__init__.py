@@ -3,11 +3,13 @@
 from convnn.models.segmentation._network import SegmentationNetwork
 from convnn.models.segmentation.bevanet import BEVANet, bevanet, bevanet_l, bevanet_s, bevanet_sw
 from convnn.models.segmentation.mkunet import MKUNet, mkunet, mkunet_l, mkunet_m, mkunet_s, mkunet_t
+from convnn.models.segmentation.unet import UNet, unet
 
 __all__ = [
     "BEVANet",
     "MKUNet",
     "SegmentationNetwork",
+    "UNet",
     "bevanet",
     "bevanet_l",
     "bevanet_s",
@@ -17,4 +19,5 @@ __all__ = [
     "mkunet_m",
     "mkunet_s",
     "mkunet_t",
+    "unet",
 ]
