@@ -10,6 +10,7 @@ from convnn.data.options import (
     RASTERS,
     READERS,
     REGRESSIONS,
+    SEGMENTATION_SETS,
     SIGNALS,
     TRIPLE_SETS,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "RASTERS",
     "READERS",
     "REGRESSIONS",
+    "SEGMENTATION_SETS",
     "SIGNALS",
     "TRIPLE_SETS",
     "Batch",

@@ -2,7 +2,8 @@
 
 import errno
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,8 @@ def read_image(path: str | Path, channels: int = 3) -> Image.Image:
         BrokenImageError: the file is missing, broken, not a picture, or has more than 8 bits per channel.
         MemoryError: its pixels do not fit in memory.
     """
-    return _convert(decode(path), path, "L" if channels == 1 else "RGB")
+    with _named_if_broken(path):
+        return _convert(decode(path), path, "L" if channels == 1 else "RGB")
 
 
 def decode(path: str | Path) -> Image.Image:
@@ -98,15 +100,22 @@ def decode(path: str | Path) -> Image.Image:
         BrokenImageError: the file is missing, broken, or not a picture.
         MemoryError: its pixels do not fit in memory.
     """
-    try:
+    with _named_if_broken(path):
         image: Image.Image = Image.open(path)
         # Loading closes the file, but a broken image does not get that far.
         with image:
             image.load()
             return _turn_upright(image)
-    except MemoryError:
+
+
+@contextmanager
+def _named_if_broken(path: str | Path) -> Iterator[None]:
+    """Turn the errors of decoders, each of which fails in its own way, into one that names the file."""
+    try:
+        yield
+    except (BrokenImageError, MemoryError):
         raise
-    except Exception as error:  # each decoder of Pillow fails in its own way
+    except Exception as error:
         if getattr(error, "errno", None) in SHORTAGES:
             raise
         reason = getattr(error, "strerror", None) or "it is broken or not a picture"

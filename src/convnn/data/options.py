@@ -42,6 +42,9 @@ INTERACTION_SETS = ("hidden_groups", "lastfm", "interactions")
 TRIPLE_SETS = ("paraphrases", "triples", "wn18rr")
 """Data sets of the triples of a knowledge graph; the first is drawn."""
 
+SEGMENTATION_SETS = ("masks", "shapes")
+"""Data sets of images with a class for every pixel."""
+
 READERS = {
     "permuted": RASTERS,
     "subsample": (*RASTERS, "waveforms"),

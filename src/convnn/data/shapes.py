@@ -72,7 +72,7 @@ def _covered(kinds: Tensor, pixels: Tensor, generator: torch.Generator) -> Tenso
     for kind, corners in (
         (2, 4),
         (3, 3),
-    ):  # a polygon of the area of the disc: the distance of its sides says who is in
+    ):  # polygons of the area of the disc
         inner = radii * (pi / corners / torch.tan(torch.tensor(pi / corners))).sqrt()
         directions = turns + 2 * pi * torch.arange(corners) / corners
         reach = (offsets[..., :1] * directions.cos() + offsets[..., 1:] * directions.sin()).amax(-1)

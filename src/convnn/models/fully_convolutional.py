@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from copy import deepcopy
 from math import sqrt
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -102,7 +102,7 @@ def _prefix(network: Network) -> int:
 
 def _of_library(network: ExternalNetwork, x: Tensor) -> Tensor:
     """Return the features of a network of timm or torchvision, channels first."""
-    inner = network.network
+    inner: Any = network.network
     with network.translated_refusals(x):
         if hasattr(inner, "forward_features"):
             features: Tensor = inner.forward_features(x)
