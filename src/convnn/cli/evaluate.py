@@ -17,7 +17,7 @@ from convnn.nn import GeneratedConv, set_rate
 from convnn.screen import print_json, print_line
 from convnn.train import Recipe, Supervised, TrainConfig, evaluate, find_device, load_checkpoint, make_accelerator
 from convnn.train.checkpoint import check_classes
-from convnn.train.measures import MEASURES
+from convnn.train.overlap import make_meter
 from convnn.train.schemes.probe import PROBES, probe_accuracy
 from convnn.words import counted
 
@@ -83,7 +83,8 @@ def evaluate_network(
     accelerator = make_accelerator(device, use_amp=config.use_amp)
     set_sampling_rate(network, recipe, config)
     model = accelerator.prepare(Supervised(network.to(device), config.criterion))
-    scores = evaluate(model, part.loader, accelerator, measures=MEASURES[part.task])
+    meter = make_meter(part.task, len(part.classes), accelerator.device)
+    scores = evaluate(model, part.loader, accelerator, meter=meter)
     if as_json:
         facts = {"model": recipe.model, "layer": recipe.layer, "epoch": recipe.epoch, "dataset": config.dataset}
         counts = {"part": part.name, f"{part.kind}s": part.loader.num_samples}

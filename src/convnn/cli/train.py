@@ -21,6 +21,7 @@ from convnn.data import (
     INTERACTION_SETS,
     KNOWN_SHAPES,
     RASTERS,
+    SEGMENTATION_SETS,
     SIGNALS,
     TRIPLE_SETS,
     LabelledData,
@@ -28,7 +29,7 @@ from convnn.data import (
 )
 from convnn.data.stream import count_cores
 from convnn.errors import InputError
-from convnn.models import ExternalNetwork, Network, create_model
+from convnn.models import ExternalNetwork, FullyConvolutional, Network, create_model
 from convnn.nn import GeneratedConv, import_layers
 from convnn.screen import print_line, show_activity
 from convnn.train import (
@@ -142,8 +143,8 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
     with accelerator.local_main_process_first():  # downloads happen once
         network = make_network(config, data.input_shape, data.num_classes, pretrained=config.pretrained and not point)
     network.to(accelerator.device)
-    if isinstance(network, ExternalNetwork) and config.pretrained and point is None:
-        describe_pretrained(network, config, say)
+    if (of_library := library_network(network)) is not None and config.pretrained and point is None:
+        describe_pretrained(of_library, config, say)
     if config.init_from is not None and point is None:
         initialise(network, config.init_from, data, console)
     if config.log_neighbors:
@@ -186,10 +187,17 @@ def check_data(config: TrainConfig) -> None:
 
 def print_replaced(network: Network, config: TrainConfig, console: Console) -> None:
     """Print how many layers of a network of another library were replaced."""
-    if isinstance(network, ExternalNetwork) and (report := network.report) is not None:
+    of_library = library_network(network)
+    if of_library is not None and (report := of_library.report) is not None:
         replaced = f"{len(report.replaced)} of {counted(len(report.fates), 'layer')} replaced by {config.layer}"
         first = next(iter(report.left), None)
         print_line(console, replaced + ("" if first is None else f"; {first.name} was kept: {first.reason}"))
+
+
+def library_network(network: Network) -> ExternalNetwork | None:
+    """Return the network of another library in a network, or None if there is none."""
+    inner = network.network if isinstance(network, FullyConvolutional) else network
+    return inner if isinstance(inner, ExternalNetwork) else None
 
 
 def resume_command(config: TrainConfig) -> str:
@@ -337,6 +345,7 @@ def make_network(config: TrainConfig, shape: tuple[int, ...], num_classes: int, 
         width=config.width,
         pretrained=pretrained,
         backend=config.backend,
+        dense=config.dataset in SEGMENTATION_SETS,
         **config.settings,
     )
 

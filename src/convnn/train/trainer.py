@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
@@ -19,10 +19,10 @@ from convnn.nn._modes import evaluating
 from convnn.train.callbacks import Callback
 from convnn.train.checkpoint import Checkpoint
 from convnn.train.config import TrainConfig
-from convnn.train.measures import MEASURES, Measure
 from convnn.train.metrics import EpochResult, Meter, Scores, best_result
 from convnn.train.objective import Objective, Outcome, Supervised
 from convnn.train.optim import Schedule, clip_radii, make_optimizer
+from convnn.train.overlap import make_meter
 from convnn.train.processes import Processes, shard, synchronize_batchnorm
 from convnn.train.pruning import prune_kernels
 from convnn.train.randomness import seed_step
@@ -133,8 +133,8 @@ class Trainer:
 
     def evaluate(self, loader: Loader) -> Scores:
         """Compute loss and accuracies over a loader, counting every sample once over all processes."""
-        measures = MEASURES[self.data.task]
-        return evaluate(self.model, loader, self.accelerator, self._stop_together, measures=measures)
+        meter = make_meter(self.data.task, self.data.num_classes, self.accelerator.device)
+        return evaluate(self.model, loader, self.accelerator, self._stop_together, meter=meter)
 
     def _fit(self) -> None:
         if self.processes.count == 1:
@@ -228,7 +228,8 @@ class Trainer:
         return outcome
 
     def _new_meter(self) -> Meter:
-        return Meter(self.accelerator.device, self.objective.terms)
+        device, terms = self.accelerator.device, self.objective.terms
+        return make_meter(self.data.task, self.data.num_classes, device, terms, measures=False)
 
     def _backward(self, loss: Tensor) -> None:
         try:
@@ -250,7 +251,7 @@ class Trainer:
         lr = self.schedule.lr * self.schedule.warmup_factor(epoch)
         speed = self.data.train.num_samples / seconds
         val, test = (None, validation) if self.data.val is None else (validation, test)
-        train, terms = Scores.from_sums(sums, self.data.num_classes), self.meter.terms_of(sums)
+        train, terms = self.meter.scores(sums, self.data.num_classes), self.meter.terms_of(sums)
         result = EpochResult(epoch, seconds, speed, lr, train, test, is_best, val, terms)
         self.results.append(result)
         self.schedule.advance(epoch, validation.merit)
@@ -319,7 +320,7 @@ def evaluate(
     accelerator: "Accelerator",
     after_batch: Callable[[], None] = lambda: None,
     *,
-    measures: Mapping[str, Measure] = MEASURES["classification"],
+    meter: Meter | None = None,
 ) -> Scores:
     """Compute loss and accuracies over a loader, counting every sample once over all processes.
 
@@ -328,12 +329,12 @@ def evaluate(
         loader: the samples.
         accelerator: device and precision.
         after_batch: called after each batch.
-        measures: those of the task, by name.
+        meter: counts the samples, by the measures of their task; None has none.
 
     Raises:
         TrainingError: no image could be read.
     """
-    meter = Meter(accelerator.device, measures=measures)
+    meter = Meter(accelerator.device) if meter is None else meter
     batches = iter(loader)  # a name keeps the iterator alive, as in training
     with torch.no_grad(), evaluating(model):
         for batch in batches:
@@ -341,7 +342,7 @@ def evaluate(
                 outcome: Outcome = model(batch)
             meter.update(*outcome[:2], batch.labels)
             after_batch()
-    return Scores.from_sums(accelerator.reduce(meter.sums, reduction="sum"), meter.num_classes, tuple(measures))
+    return meter.scores(accelerator.reduce(meter.sums, reduction="sum"), meter.num_classes)
 
 
 def compile_network(network: Network, config: TrainConfig) -> None:

@@ -12,7 +12,7 @@ from convnn.data import LabelledData
 from convnn.errors import InputError
 from convnn.train.checkpoint import RunState, describe
 from convnn.train.config import TrainConfig
-from convnn.train.measures import MEASURES
+from convnn.train.measures import measure_names
 from convnn.train.metrics import FEWEST_CLASSES, NUM_SUMS, Scores
 from convnn.train.optim import make_optimizer
 from convnn.train.randomness import random_state
@@ -65,7 +65,7 @@ def check_run(running: Running, model_state: dict[str, Tensor], run: RunState) -
         _require(_is_like(document["scaler"], scaler.state_dict()), "scaler", document["scaler"])
     broken = document["broken_images"]
     _require(isinstance(broken, list) and all(isinstance(line, str) for line in broken), "broken_images", broken)
-    _check_scores(run.group("scores")["sums"], NUM_SUMS + len(running.objective.terms))
+    _check_scores(run.group("scores")["sums"], running.meter.sums.numel())
     _check_random(run.group("random"), document["random"])
 
 
@@ -114,8 +114,9 @@ def _check_position(position: Any, results: Any, steps: int) -> None:
 
 
 def _check_result(row: Any, number: int, data: LabelledData, terms: Sequence[str]) -> None:
-    train = RESULT["train"] if data.num_classes >= FEWEST_CLASSES else [1.0, 1.0, None, {}]
-    scores = [*train[:3], dict.fromkeys(MEASURES[data.task], 1.0)]
+    has_five = data.num_classes >= FEWEST_CLASSES and data.task != "segmentation"
+    train = RESULT["train"] if has_five else [1.0, 1.0, None, {}]
+    scores = [*train[:3], dict.fromkeys(measure_names(data.task), 1.0)]
     pattern = RESULT | {"train": train, "test": scores, "terms": dict.fromkeys(terms, 1.0)}
     if data.val is not None:  # only the best epochs are tested
         is_best = isinstance(row, dict) and row.get("is_best") is True

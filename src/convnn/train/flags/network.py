@@ -33,7 +33,7 @@ class NetworkFlags:
     patch_size: int = flag(16, "patch size of ViT in pixels", least=1, most=LARGEST_SIDE)
     num_layers: int = flag(
         12,
-        "number of blocks of ViT, and of networks on sequences and graphs, and of layers of recommender",
+        "number of blocks of ViT, and of networks on sequences and graphs, layers of recommender, and halvings of unet",
         least=0,
         most=DEEPEST,
     )
