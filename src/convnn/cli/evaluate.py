@@ -9,7 +9,7 @@ from rich.console import Console
 from convnn.cli._flags import add_checkpoint, add_config_flags
 from convnn.cli._images import add_fit_flag, check_criterion, config_like, fit_from, open_data, open_part
 from convnn.cli._parser import Parser, add_json_flag
-from convnn.data import READERS, LabelledData, LabelledPart, kind_of
+from convnn.data import READERS, SEGMENTATION_SETS, LabelledData, LabelledPart, kind_of
 from convnn.data.sequences import WAVEFORM_LENGTH
 from convnn.errors import InputError
 from convnn.models import Network
@@ -62,6 +62,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     network, recipe = load_checkpoint(args.checkpoint)
     config = config_like(args, recipe, fit=fit_from(args, recipe))
     if args.by != "head":
+        refuse_masks(recipe, args.checkpoint, f"--by={args.by}")
         probe_network(network, recipe, config, console, args.part, args.by, as_json=args.json)
         return
     evaluate_network(network, recipe, config, console, args.part, as_json=args.json)
@@ -194,6 +195,19 @@ def _side(recipe: Recipe) -> int | None:
         return typing.cast("int | None", recipe.data_settings.get("resize"))
     _, height, width = recipe.input_shape
     return height if height == width else None
+
+
+def refuse_masks(recipe: Recipe, checkpoint: str, command: str) -> None:
+    """Refuse the checkpoint of a network that gives every pixel a class, in a command for one class of an image.
+
+    Raises:
+        InputError: the network does so; the message names what can be done with it.
+    """
+    if recipe.dataset in SEGMENTATION_SETS:
+        raise InputError(
+            f"checkpoint '{checkpoint}' gives every pixel a class, and {command} is for one class of an image; convnn"
+            " segment evaluate measures it, and convnn segment predict draws what it finds"
+        )
 
 
 def refuse_all_but_images(recipe: Recipe, checkpoint: str, command: str) -> None:

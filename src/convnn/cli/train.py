@@ -181,6 +181,11 @@ def check_data(config: TrainConfig) -> None:
     """
     check_criterion(config)
     check_inputs(config)
+    if config.log_neighbors and config.dataset in SEGMENTATION_SETS:
+        raise InputError(
+            f"--log_neighbors is for one class of an image, but --dataset={config.dataset} has one for every pixel; leave"
+            " it out"
+        )
     if config.log_neighbors and (reads := kind_read(config.model)) != "images":
         raise InputError(f"--log_neighbors is for images, but --model={config.model} reads {reads}; leave it out")
 
@@ -272,7 +277,7 @@ def make_writers(
     say: Callable[[str], None],
 ) -> list[Callback]:
     """Return the callbacks that write into the folder of the run."""
-    from convnn.cli._callbacks import Curves, KernelLog, NeighborLog  # these import Matplotlib
+    from convnn.cli._callbacks import Curves, KernelLog, MaskSheet, NeighborLog  # these import Matplotlib
 
     scalars = TensorBoardLog(Path(config.output_dir)) if config.tensorboard else None  # first, because it may refuse
     folder = RunFolder(config, network, data, summary, point, warn=say)
@@ -281,6 +286,8 @@ def make_writers(
         writers.append(scalars)
     if not config.fsdp and any(isinstance(part, GeneratedConv) and part.learns_size for part in network.modules()):
         writers.append(KernelLog(folder.path, network, data.input_shape, point))
+    if data.task == "segmentation" and not config.fsdp:
+        writers.append(MaskSheet(config, folder.path, network, say))
     if config.log_neighbors:
         writers.append(NeighborLog(config, folder.path, network, point, scalars))
     return writers

@@ -17,12 +17,12 @@ from convnn.viz._figure import COLORS, own_style, save_figure, write_legend, wri
 GROUND = "#4d4d4d"
 """Colour of class 0, which most sets have for what is nothing else."""
 
-OPACITY = 0.55
+OPACITY, OF_GROUND = 0.55, 0.3
 MOST_NAMED = 20
 """Classes in a legend; the largest of them."""
 
-SIDE = 2.6
-"""Inches along the longer side of an image where there are several."""
+SIDE, ALONE = 1.5, 4.0
+"""Inches along the longer side of an image, of several or of one."""
 
 
 def class_colors(count: int) -> list[str]:
@@ -40,7 +40,7 @@ def draw_masks(
     *,
     titles: Sequence[str] = (),
 ) -> Path:
-    """Draw images in a row, and below them with each kind of masks over them.
+    """Draw images in a row, and below them (beside them, if there is one) with each kind of masks over them.
 
     Args:
         images: images (3, H, W) or (1, H, W) with values from 0 to 1.
@@ -64,18 +64,21 @@ def draw_masks(
             if mask.shape != image.shape[1:]:
                 raise InputError(f"masks[{row!r}] of shape {tuple(mask.shape)} must have the size of its image")
     height, width = max(image.shape[1] for image in images), max(image.shape[2] for image in images)
-    inches = (6.0 if len(images) == 1 else SIDE) / max(height, width)
-    rows = {"image": [None] * len(images), **masks}
-    size = (len(images) * (inches * width + 0.1) + 1.6, len(rows) * (inches * height + 0.1) + 0.3)
+    rows: dict[str, Sequence[Tensor | None]] = {"image": [None] * len(images), **masks}
+    is_one = len(images) == 1  # whose masks stand beside it
+    inches = (ALONE if is_one else SIDE) / max(height, width)
+    across, down = (len(rows), 1) if is_one else (len(images), len(rows))
+    size = (across * (inches * width + 0.1) + 1.6, down * (inches * height + 0.1) + 0.3)
     figure = Figure(figsize=size, layout="constrained")
-    panels = figure.subplots(len(rows), len(images), squeeze=False)
+    panels = figure.subplots(down, across, squeeze=False)
+    panels = panels.T if is_one else panels
     colors = class_colors(len(names))
     for (row, found), line in zip(rows.items(), panels, strict=True):
         for image, mask, panel in zip(images, found, line, strict=True):
             panel.imshow(covered(image, mask, colors), interpolation="nearest")
             panel.set(xticks=[], yticks=[])
             panel.spines[:].set_visible(False)
-        write_plainly(line[0].set_ylabel(row, fontsize=9), row)
+        write_plainly(line[0].set_ylabel("", fontsize=9), "" if is_one else row)
     for panel, title in zip(panels[0], titles, strict=bool(titles)):
         write_title(panel, title)
     _write_names(figure, [mask for found in masks.values() for mask in found], names, colors)
@@ -89,13 +92,14 @@ def covered(image: Tensor, mask: Tensor | None, colors: Sequence[str]) -> np.nda
         return pixels
     table = np.array([to_rgb(color) for color in colors])
     values = mask.numpy()
-    shares = np.where(values < len(colors), OPACITY, 0.0)[..., None]
+    shares = np.where(values == 0, OF_GROUND, np.where(values < len(colors), OPACITY, 0.0))[..., None]
     return (1 - shares) * pixels + shares * table[np.minimum(values, len(colors) - 1)]
 
 
 def _write_names(figure: Figure, masks: Sequence[Tensor], names: Sequence[str], colors: Sequence[str]) -> None:
     """Write the names of the classes that masks have, of many the largest, in the order of the classes."""
-    counts = sum(np.bincount(mask.numpy().ravel(), minlength=IGNORED + 1) for mask in masks)[: len(names)]
+    values = np.concatenate([mask.numpy().ravel() for mask in masks])
+    counts = np.bincount(values, minlength=IGNORED + 1)[: len(names)]
     largest = sorted(np.argsort(-counts, kind="stable")[:MOST_NAMED])
     shown = [number for number in largest if counts[number]]
     patches = [Patch(facecolor=colors[number], alpha=0.5 + OPACITY / 2) for number in shown]
