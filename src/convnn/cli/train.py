@@ -183,8 +183,8 @@ def check_data(config: TrainConfig) -> None:
     check_inputs(config)
     if config.log_neighbors and config.dataset in SEGMENTATION_SETS:
         raise InputError(
-            f"--log_neighbors is for one class of an image, but --dataset={config.dataset} has one for every pixel; leave"
-            " it out"
+            f"--log_neighbors is for one class of an image, but --dataset={config.dataset} has one for every pixel;"
+            " leave it out"
         )
     if config.log_neighbors and (reads := kind_read(config.model)) != "images":
         raise InputError(f"--log_neighbors is for images, but --model={config.model} reads {reads}; leave it out")

@@ -73,8 +73,8 @@ def draw_masks(
     panels = figure.subplots(down, across, squeeze=False)
     panels = panels.T if is_one else panels
     colors = class_colors(len(names))
-    for (row, found), line in zip(rows.items(), panels, strict=True):
-        for image, mask, panel in zip(images, found, line, strict=True):
+    for (row, covers), line in zip(rows.items(), panels, strict=True):
+        for image, mask, panel in zip(images, covers, line, strict=True):
             panel.imshow(covered(image, mask, colors), interpolation="nearest")
             panel.set(xticks=[], yticks=[])
             panel.spines[:].set_visible(False)
