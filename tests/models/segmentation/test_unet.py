@@ -1,5 +1,7 @@
 """U-Net: its definition in one loop, sizes, and that it learns."""
 
+import itertools
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -8,7 +10,6 @@ from convnn.data.shapes import make_shapes
 from convnn.errors import InputError
 from convnn.models import create_model
 from convnn.models.segmentation import UNet
-import itertools
 
 
 def test_it_is_as_large_as_published() -> None:

@@ -74,8 +74,8 @@ def draw_masks(
     panels = panels.T if is_one else panels
     colors = class_colors(len(names))
     for (row, covers), line in zip(rows.items(), panels, strict=True):
-        for image, mask, panel in zip(images, covers, line, strict=True):
-            panel.imshow(covered(image, mask, colors), interpolation="nearest")
+        for image, cover, panel in zip(images, covers, line, strict=True):
+            panel.imshow(covered(image, cover, colors), interpolation="nearest")
             panel.set(xticks=[], yticks=[])
             panel.spines[:].set_visible(False)
         write_plainly(line[0].set_ylabel("", fontsize=9), "" if is_one else row)
