@@ -14,15 +14,18 @@ SHAPES_SIDE = 48
 SHAPES_COUNTS = {"train": 800, "test": 200}
 """Scenes in each part."""
 
-MOST_SHAPES = 3
-NOISE = 0.08
+MOST_SHAPES = 2
+STEEPEST = pi / 12
+"""The largest angle by which squares and triangles lean."""
+
+NOISE = 0.05
 """Standard deviation of the noise, of colours from 0 to 1."""
 
 
 def make_shapes(count: int, generator: torch.Generator, side: int = SHAPES_SIDE) -> tuple[Tensor, Tensor]:
-    """Make scenes of one to three shapes in front of a ground of waves; later shapes hide parts of earlier ones.
+    """Make scenes of one or two shapes in front of a ground of waves; the second hides parts of the first.
 
-    Centres, sizes, directions and colours are random, those of the waves too, so that nothing but its form tells the
+    Centres, sizes, lean and colours are random, those of the waves too, so that nothing but its form tells the
     class of a shape.
 
     Args:
@@ -40,7 +43,9 @@ def make_shapes(count: int, generator: torch.Generator, side: int = SHAPES_SIDE)
     for number in range(MOST_SHAPES):
         kinds = torch.randint(1, len(SHAPE_CLASSES), (count, 1, 1), generator=generator)
         covered = _covered(kinds, pixels, generator) & (number < numbers)
-        images = torch.where(covered.unsqueeze(1), _waves(count, pixels / side, generator), images)
+        vivid = torch.randint(0, 2, (count, 3, 1, 1), generator=generator)
+        colours = 0.7 * vivid + 0.3 * torch.rand(count, 3, 1, 1, generator=generator)
+        images = torch.where(covered.unsqueeze(1), colours, images)
         classes = torch.where(covered, kinds.to(torch.uint8), classes)
     images += NOISE * torch.randn(images.shape, generator=generator)
     return (255 * images.clamp(0, 1)).round().to(torch.uint8), classes
@@ -52,20 +57,20 @@ def make_part(part: str) -> tuple[Tensor, Tensor]:
 
 
 def _waves(count: int, places: Tensor, generator: torch.Generator) -> Tensor:
-    """Return a colour with waves of brightness over it, (count, 3, H, W), at places (H, W, 2) from 0 to 1."""
-    colours = 0.2 + 0.6 * torch.rand(count, 3, 1, 1, generator=generator)
+    """Return a greyish colour with waves of brightness, (count, 3, H, W), at places (H, W, 2) from 0 to 1."""
+    colours = 0.4 + 0.2 * torch.rand(count, 3, 1, 1, generator=generator)
     angles, phases = 2 * pi * torch.rand(2, count, 1, 1, generator=generator)
     frequencies = 2 + 6 * torch.rand(count, 1, 1, generator=generator)
     along = angles.cos() * places[..., 0] + angles.sin() * places[..., 1]
-    return colours + 0.12 * (2 * pi * frequencies * along + phases).sin().unsqueeze(1)
+    return colours + 0.08 * (2 * pi * frequencies * along + phases).sin().unsqueeze(1)
 
 
 def _covered(kinds: Tensor, pixels: Tensor, generator: torch.Generator) -> Tensor:
     """Return which pixels (H, W, 2) a shape of each scene covers, (count, H, W), for kinds (count, 1, 1)."""
     count, side = len(kinds), pixels.shape[0]
-    centres = side * (0.15 + 0.7 * torch.rand(count, 1, 1, 2, generator=generator))
-    radii = side * (0.12 + 0.1 * torch.rand(count, 1, 1, generator=generator))
-    turns = 2 * pi * torch.rand(count, 1, 1, 1, generator=generator)
+    centres = side * (0.2 + 0.6 * torch.rand(count, 1, 1, 2, generator=generator))
+    radii = side * (0.16 + 0.1 * torch.rand(count, 1, 1, generator=generator))
+    turns = STEEPEST * (2 * torch.rand(count, 1, 1, 1, generator=generator) - 1)  # triangles stand on a side
     offsets = pixels - centres
     distances = offsets.norm(dim=-1)
     covered = distances <= radii
