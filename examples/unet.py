@@ -31,5 +31,6 @@ overlap = Overlap.of(logits, classes.long())
 if len(sys.argv) > 1:
     rows = {"masks": classes, "found": logits.argmax(1)}
     draw_masks(list(images[:6] / 255), {name: list(row[:6]) for name, row in rows.items()}, SHAPE_CLASSES, sys.argv[1])
-shares = ", ".join(f"{name} {share:.2f}" for name, share in zip(SHAPE_CLASSES, overlap.iou.tolist(), strict=True))
-print(f"mean intersection over union {overlap.iou.nanmean():.3f}: {shares}")
+for name, share in zip(SHAPE_CLASSES, overlap.iou.tolist(), strict=True):
+    print(f"intersection over union of {name} {share:.3f}")
+print(f"mean {overlap.iou.nanmean():.3f}")
