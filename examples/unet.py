@@ -3,23 +3,24 @@
 import sys
 
 import torch
-from torch.nn import functional as F
 
 from convnn.data.shapes import SHAPE_CLASSES, make_shapes
 from convnn.models import create_model
 from convnn.tasks.segment.picture import draw_masks
+from convnn.train.optim import cross_entropy_and_dice
 from convnn.train.overlap import Overlap
 
 torch.manual_seed(0)
 network = create_model("unet", "Conv2d", num_classes=len(SHAPE_CLASSES), width=0.125, num_layers=3)
 generator = torch.Generator().manual_seed(0)
-steps = 100
-optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
-scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=steps)
+steps = 300
+optimizer = torch.optim.AdamW(network.parameters(), 2e-2)
+scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-2, total_steps=steps)
 for _ in range(steps):
     images, classes = make_shapes(16, generator, side=32)
     optimizer.zero_grad()
-    F.cross_entropy(network(images / 255), classes.long()).backward()
+    loss = cross_entropy_and_dice(network(images / 255), classes.long()) / len(images)
+    loss.backward()
     optimizer.step()
     scheduler.step()
 
