@@ -104,7 +104,7 @@ REGRESSION_DEFAULTS = {"criterion": "MSE"}
 SEGMENTATION_DEFAULTS = {"fit": "stretch"}
 """Defaults of the data sets with a class for every pixel: none is left out."""
 
-DENSE_DEFAULTS = {"dataset": "shapes", "batch_size": 16, "num_epochs": 50}
+DENSE_DEFAULTS = {"dataset": "shapes", "batch_size": 16}
 """Defaults of the networks for segmentation."""
 
 PUBLISHED_FOLDERS = {("vgg11", "ConvNN"): "./Output/VGG/ConvNN", ("vit", "Attention"): "./Output/VIT/VIT_Attention"}
