@@ -5,7 +5,7 @@ from convnn.errors import InputError
 
 
 def test_data_set_names():
-    made = ("sequential_digits", "sequential_cifar10", "adding", "waveforms")
+    made = ("masks", "shapes", "sequential_digits", "sequential_cifar10", "adding", "waveforms")
     graphs = ("Cora", "CiteSeer", "texas", "cornell", "wisconsin", "MUTAG", "PROTEINS", "sbm", "digits-graph", "karate")
     last = ("hidden_groups", "lastfm", "interactions", "paraphrases", "triples", "wn18rr")
     assert DATASETS[-len(last) :] == last

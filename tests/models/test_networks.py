@@ -14,6 +14,7 @@ from convnn.models import (
     own_loss_of,
     reads_of,
     register_model,
+    task_of,
 )
 from convnn.models.resnet import ResidualBlock
 from hierarchical_networks import is_usual
@@ -46,8 +47,12 @@ def test_vgg11_has_the_published_number_of_parameters(layer: str, settings: dict
 
 
 OTHERS = ("graphs", "interactions", "triples")
-NETWORKS = [name for name in list_models() if reads_of(name) not in OTHERS and own_loss_of(name) is None]
-"""Networks of classes on images and sequences; the others have their own tests."""
+NETWORKS = [
+    name
+    for name in list_models()
+    if reads_of(name) not in OTHERS and own_loss_of(name) is None and task_of(name) == "classification"
+]
+"""Classifiers of images and sequences; the others have their own tests."""
 
 
 @pytest.mark.parametrize("name", only(is_usual, NETWORKS))

@@ -31,6 +31,7 @@ COMMANDS = {
     "tangent": "compare tangent kernels, at the start and after training",
     "sweep": "run a study, which is a set of runs",
     "compare": "compare several runs",
+    "segment": "train on masks, measure them, or draw them over pictures",
     "recommend": "train a recommender, measure it, or suggest items",
     "graph": "embed the nodes of a graph, or make it smaller",
     "knowledge": "complete a knowledge graph",

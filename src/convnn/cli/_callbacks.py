@@ -9,12 +9,13 @@ from pathlib import Path
 import torch
 
 from convnn.cli._images import open_data
-from convnn.data import LabelledData
+from convnn.data import LabelledData, denormalise
 from convnn.errors import InputError
 from convnn.files import write_atomically
 from convnn.models import Network
+from convnn.nn._modes import evaluating
 from convnn.packages import reason
-from convnn.runs.files import CURVES, KERNELS, NEIGHBORS
+from convnn.runs.files import CURVES, KERNELS, MASKS, NEIGHBORS
 from convnn.tables import csv_text
 from convnn.train import Callback, EpochResult, ResumePoint, RunFolder, TensorBoardLog, TrainConfig
 from convnn.viz import LayerStatistics, draw_curves, neighbor_statistics
@@ -25,6 +26,9 @@ from convnn.viz.statistics.table import COLUMNS, csv_rows
 NUM_IMAGES = 256
 """Number of images measured after every epoch, and of training images that determine the classes of positions."""
 
+
+NUM_MASKS = 6
+"""Number of images whose masks are drawn at the end."""
 
 REST = 9
 """How many times as long as it took to draw the curves they are left as they are."""
@@ -69,6 +73,44 @@ class Curves(Callback):
             if not self.has_warned:
                 self.warn(f"'{path}' cannot be drawn: {reason(error)}; training continues")
             self.has_warned = True
+
+
+class MaskSheet(Callback):
+    """Draws masks.png at the end of a run: a few images of val, or of test, with their masks and those that are found.
+
+    A failure is reported and does not stop the run.
+
+    Args:
+        config: flags of the run.
+        folder: folder of masks.png.
+        network: network in training.
+        warn: function that reports why the picture is missing.
+    """
+
+    def __init__(self, config: TrainConfig, folder: Path, network: Network, warn: Callable[[str], None]) -> None:
+        self.config = config
+        self.path = folder / MASKS
+        self.network = network
+        self.warn = warn
+
+    def on_end(self) -> None:
+        """Draw the masks of the last epoch."""
+        try:
+            self._draw()
+        except Exception as error:  # as of the curves
+            self.warn(f"'{self.path}' cannot be drawn: {reason(error)}")
+
+    def _draw(self) -> None:
+        from convnn.tasks.segment.picture import draw_masks
+
+        few = {"limit_test": NUM_MASKS, "batch_size": NUM_MASKS, "augment": False, "download": False}
+        data = open_data(self.config, device=next(self.network.parameters()).device, **few)
+        batch = next(iter(data.validation))
+        with torch.no_grad(), evaluating(self.network):
+            found = self.network(batch.inputs).argmax(1)
+        images = denormalise(batch.inputs, data.mean, data.std).cpu()
+        rows = {"masks": batch.labels.cpu(), "found": found.cpu()}
+        draw_masks(list(images), {name: list(row) for name, row in rows.items()}, data.classes, self.path)
 
 
 class EpochTable(Callback):

@@ -14,6 +14,7 @@ from convnn.data import (
     RASTERS,
     READERS,
     REGRESSIONS,
+    SEGMENTATION_SETS,
     SIGNALS,
     TRIPLE_SETS,
     UNLABELLED_SETS,
@@ -24,7 +25,7 @@ from convnn.data import (
 )
 from convnn.data.folders import pictures_below
 from convnn.errors import InputError, check_choice
-from convnn.models import list_models, own_loss_of, reads_of
+from convnn.models import list_models, own_loss_of, reads_of, task_of
 from convnn.train import Recipe, TrainConfig
 
 FLAGS = (
@@ -59,6 +60,17 @@ def check_criterion(config: TrainConfig) -> None:
             f"--criterion={config.criterion} is for classes, but --dataset={config.dataset} has numbers to predict;"
             " leave it out, or give MSE"
         )
+    is_dense = config.dataset in SEGMENTATION_SETS
+    if is_dense and config.criterion == "MSE":
+        raise InputError(
+            f"--criterion=MSE is for numbers, but --dataset={config.dataset} has a class for every pixel; leave it out,"
+            " or give CrossEntropy+Dice"
+        )
+    if config.criterion == "CrossEntropy+Dice" and not is_dense:
+        raise InputError(
+            f"--criterion=CrossEntropy+Dice is for a class for every pixel, as {' and '.join(SEGMENTATION_SETS)} have,"
+            f" not for --dataset={config.dataset}; leave it out"
+        )
     if config.dataset in INTERACTION_SETS and config.criterion != "CrossEntropy":
         raise InputError(
             f"--criterion={config.criterion} is for one class of a sample, but users of --dataset={config.dataset} have"
@@ -86,6 +98,11 @@ def check_inputs(config: TrainConfig) -> None:
     Raises:
         InputError: they are of different kinds; the message names both and what would fit.
     """
+    if task_of(config.model) == "segmentation" and config.dataset not in SEGMENTATION_SETS:
+        raise InputError(
+            f"--model={config.model} gives every pixel a class, but --dataset={config.dataset} has one for each sample;"
+            f" data sets with masks are {' and '.join(SEGMENTATION_SETS)}"
+        )
     reads = kind_read(config.model)
     own = own_loss_of(config.model)
     if own is None and config.values is not None:

@@ -9,7 +9,7 @@ from rich.console import Console
 from convnn.cli._flags import add_checkpoint, add_config_flags
 from convnn.cli._images import add_fit_flag, check_criterion, config_like, fit_from, open_data, open_part
 from convnn.cli._parser import Parser, add_json_flag
-from convnn.data import READERS, LabelledData, LabelledPart, kind_of
+from convnn.data import READERS, SEGMENTATION_SETS, LabelledData, LabelledPart, kind_of
 from convnn.data.options import WITHOUT_IMAGES
 from convnn.data.sequences import WAVEFORM_LENGTH
 from convnn.errors import InputError
@@ -19,7 +19,7 @@ from convnn.nn import GeneratedConv, set_rate
 from convnn.screen import print_json, print_line
 from convnn.train import Recipe, TrainConfig, evaluate, find_device, judging, load_checkpoint, make_accelerator
 from convnn.train.checkpoint import check_classes
-from convnn.train.measures import MEASURES
+from convnn.train.overlap import make_meter
 from convnn.train.schemes.probe import PROBES, probe_accuracy
 from convnn.words import counted
 
@@ -64,6 +64,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     network, recipe = load_checkpoint(args.checkpoint)
     config = config_like(args, recipe, fit=fit_from(args, recipe))
     if args.by != "head":
+        refuse_masks(recipe, args.checkpoint, f"--by={args.by}")
         probe_network(network, recipe, config, console, args.part, args.by, as_json=args.json)
         return
     evaluate_network(network, recipe, config, console, args.part, as_json=args.json)
@@ -85,9 +86,9 @@ def evaluate_network(
     accelerator = make_accelerator(device, use_amp=config.use_amp)
     set_sampling_rate(network, recipe, config)
     objective = judging(network.to(device), config.criterion, part.task)
-    model, terms = accelerator.prepare(objective), objective.terms
-    measures = MEASURES[part.task]
-    scores = evaluate(model, part.loader, accelerator, measures=measures, figures=objective.figures, terms=terms)
+    meter = make_meter(part.task, len(part.classes), accelerator.device, objective.terms, objective.figures)
+    model = accelerator.prepare(objective)
+    scores = evaluate(model, part.loader, accelerator, meter=meter)
     if as_json:
         facts = {"model": recipe.model, "layer": recipe.layer, "epoch": recipe.epoch, "dataset": config.dataset}
         counts = {"part": part.name, f"{part.kind}s": part.loader.num_samples}
@@ -96,7 +97,7 @@ def evaluate_network(
         return
     images = f"{counted(part.loader.num_samples, part.kind)} of {config.dataset}"
     images += "" if part.name == "test" else f" ({part.name})"
-    texts = scores.texts | {name: figure_of("loss").text(scores.measures[name]) for name in terms}
+    texts = scores.texts | {name: figure_of("loss").text(scores.measures[name]) for name in objective.terms}
     shares = "".join(f", {name} {text}" for name, text in texts.items())
     print_line(
         console,
@@ -210,6 +211,19 @@ def refuse_without_classes(recipe: Recipe, what: str) -> None:
         raise InputError(
             f"{what} is for networks of classes, but --model={recipe.model} has a loss of its own and none; convnn"
             " evaluate measures it, and convnn.load opens it in Python"
+        )
+
+
+def refuse_masks(recipe: Recipe, checkpoint: str, command: str) -> None:
+    """Refuse the checkpoint of a network that gives every pixel a class, in a command for one class of an image.
+
+    Raises:
+        InputError: the network does so; the message names what can be done with it.
+    """
+    if recipe.dataset in SEGMENTATION_SETS:
+        raise InputError(
+            f"checkpoint '{checkpoint}' gives every pixel a class, and {command} is for one class of an image; convnn"
+            " segment evaluate measures it, and convnn segment predict draws what it finds"
         )
 
 

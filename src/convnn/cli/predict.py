@@ -18,7 +18,7 @@ from convnn.cli._flags import add_checkpoint, add_config_flags, add_merge_flag, 
 from convnn.cli._graphs import chosen_samples, parse_numbers, part_of_graphs
 from convnn.cli._images import add_fit_flag, find_pictures, fit_from
 from convnn.cli._parser import Parser, PathAction
-from convnn.cli.evaluate import refuse_all_but_images, refuse_without_classes
+from convnn.cli.evaluate import refuse_all_but_images, refuse_masks, refuse_without_classes
 from convnn.data import LabelledPart, kind_of, load_image
 from convnn.errors import InputError, check_at_least, check_choice
 from convnn.files import check_new, make_folder, write_atomically
@@ -92,6 +92,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         write(found, args.format, out, console, part.kind)
         return 0
     refuse_all_but_images(recipe, args.checkpoint, "predict")
+    refuse_masks(recipe, args.checkpoint, "convnn predict")
     fit = fit_from(args, recipe)
     if args.merge:
         merge(network, inplace=True)

@@ -12,7 +12,7 @@ from convnn.cli._parser import Parser, PathAction, add_json_flag
 from convnn.cli._receptive_field import measure_fields
 from convnn.cli._shape_bias import measure_shape_bias
 from convnn.cli._tables import as_table
-from convnn.cli.evaluate import load_data_like, refuse_all_but_images
+from convnn.cli.evaluate import load_data_like, refuse_all_but_images, refuse_masks
 from convnn.files import check_new, make_folder, write_atomically
 from convnn.screen import print_json, print_line, show_activity
 from convnn.tables import csv_text
@@ -62,6 +62,7 @@ def measure_neighbors(args: argparse.Namespace, console: Console) -> None:
     check_new(Path(args.out), FILES, overwrite=args.overwrite)
     network, recipe = load_checkpoint(args.checkpoint)
     refuse_all_but_images(recipe, args.checkpoint, "statistics")
+    refuse_masks(recipe, args.checkpoint, "convnn statistics")
     config = config_like(args, recipe, fit=recipe.fit)
     data = load_data_like(recipe, config)
     folder = make_folder(Path(args.out), "--out")

@@ -13,7 +13,7 @@ from convnn.cli._flags import add_config_flags, add_out_flags
 from convnn.cli._images import config_like
 from convnn.cli._parser import Parser, PathAction, add_json_flag
 from convnn.cli._tables import as_table
-from convnn.cli.evaluate import load_part_like, refuse_all_but_images
+from convnn.cli.evaluate import load_part_like, refuse_all_but_images, refuse_masks
 from convnn.cli.train import make_network
 from convnn.errors import InputError, check_at_least, check_positive
 from convnn.files import check_new, make_folder, write_atomically
@@ -98,6 +98,7 @@ def _measure(path: Path, name: str, args: argparse.Namespace, console: Console) 
     """Measure the kernels of one run."""
     network, recipe = load_checkpoint(path)
     refuse_all_but_images(recipe, str(path), "tangent")
+    refuse_masks(recipe, str(path), "convnn tangent")
     config = config_like(args, recipe, fit=recipe.fit)
     if config.limit_test is None:
         config = replace(config, limit_test=IMAGES)

@@ -21,6 +21,7 @@ from convnn.data import (
     INTERACTION_SETS,
     KNOWN_SHAPES,
     RASTERS,
+    SEGMENTATION_SETS,
     SIGNALS,
     TRIPLE_SETS,
     UNLABELLED_SETS,
@@ -29,7 +30,7 @@ from convnn.data import (
 )
 from convnn.data.stream import count_cores
 from convnn.errors import InputError
-from convnn.models import ExternalNetwork, Network, OwnLoss, create_model
+from convnn.models import ExternalNetwork, FullyConvolutional, Network, OwnLoss, create_model
 from convnn.nn import GeneratedConv, import_layers
 from convnn.screen import print_line, show_activity
 from convnn.train import (
@@ -143,8 +144,8 @@ def train(given: dict[str, Any], console: Console, interruption: Interruption) -
     with accelerator.local_main_process_first():  # downloads happen once
         network = make_network(config, data.input_shape, data.num_classes, pretrained=config.pretrained and not point)
     network.to(accelerator.device)
-    if isinstance(network, ExternalNetwork) and config.pretrained and point is None:
-        describe_pretrained(network, config, say)
+    if (of_library := library_network(network)) is not None and config.pretrained and point is None:
+        describe_pretrained(of_library, config, say)
     if config.init_from is not None and point is None:
         initialise(network, config.init_from, data, console)
     if config.log_neighbors:
@@ -181,16 +182,28 @@ def check_data(config: TrainConfig) -> None:
     """
     check_criterion(config)
     check_inputs(config)
+    if config.log_neighbors and config.dataset in SEGMENTATION_SETS:
+        raise InputError(
+            f"--log_neighbors is for one class of an image, but --dataset={config.dataset} has one for every pixel;"
+            " leave it out"
+        )
     if config.log_neighbors and (reads := kind_read(config.model)) != "images":
         raise InputError(f"--log_neighbors is for images, but --model={config.model} reads {reads}; leave it out")
 
 
 def print_replaced(network: Network, config: TrainConfig, console: Console) -> None:
     """Print how many layers of a network of another library were replaced."""
-    if isinstance(network, ExternalNetwork) and (report := network.report) is not None:
+    of_library = library_network(network)
+    if of_library is not None and (report := of_library.report) is not None:
         replaced = f"{len(report.replaced)} of {counted(len(report.fates), 'layer')} replaced by {config.layer}"
         first = next(iter(report.left), None)
         print_line(console, replaced + ("" if first is None else f"; {first.name} was kept: {first.reason}"))
+
+
+def library_network(network: Network) -> ExternalNetwork | None:
+    """Return the network of another library in a network, or None if there is none."""
+    inner = network.network if isinstance(network, FullyConvolutional) else network
+    return inner if isinstance(inner, ExternalNetwork) else None
 
 
 def resume_command(config: TrainConfig) -> str:
@@ -265,7 +278,7 @@ def make_writers(
     say: Callable[[str], None],
 ) -> list[Callback]:
     """Return the callbacks that write into the folder of the run."""
-    from convnn.cli._callbacks import Curves, KernelLog, NeighborLog  # these import Matplotlib
+    from convnn.cli._callbacks import Curves, KernelLog, MaskSheet, NeighborLog  # these import Matplotlib
 
     scalars = TensorBoardLog(Path(config.output_dir)) if config.tensorboard else None  # first, because it may refuse
     folder = RunFolder(config, network, data, summary, point, warn=say)
@@ -274,6 +287,8 @@ def make_writers(
         writers.append(scalars)
     if not config.fsdp and any(isinstance(part, GeneratedConv) and part.learns_size for part in network.modules()):
         writers.append(KernelLog(folder.path, network, data.input_shape, point))
+    if data.task == "segmentation" and not config.fsdp:
+        writers.append(MaskSheet(config, folder.path, network, say))
     if config.log_neighbors:
         writers.append(NeighborLog(config, folder.path, network, point, scalars))
     return writers
@@ -339,6 +354,7 @@ def make_network(config: TrainConfig, shape: tuple[int, ...], num_classes: int, 
         width=config.width,
         pretrained=pretrained,
         backend=config.backend,
+        dense=config.dataset in SEGMENTATION_SETS,
         **config.settings,
     )
 

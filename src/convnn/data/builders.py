@@ -1,7 +1,6 @@
 """A builder for each data set, from its files to its loaders."""
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -9,11 +8,12 @@ from PIL import Image
 from torch import Tensor
 
 from convnn.data.augment import flip_and_crop, random_crop
-from convnn.data.images import BrokenImageError, Size, fit_picture, read_image
+from convnn.data.images import Size, fit_picture
 from convnn.data.interactions import build_interactions
 from convnn.data.interface import LabelledData, LabelledPart
 from convnn.data.labelled_graphs import build_graphs
 from convnn.data.options import GRAPH_SETS, INTERACTION_SETS, RASTERS, REGRESSIONS, TRIPLE_SETS, Options, Statistics
+from convnn.data.segmentation import build_masks, build_masks_part, build_shapes
 from convnn.data.sequences import (
     ADDING_LENGTH,
     MISSING,
@@ -26,7 +26,7 @@ from convnn.data.sequences import (
     raster_order,
 )
 from convnn.data.sources import FileSource, Tensors, TensorSource, read_cifar, read_digits, read_image_folder
-from convnn.data.stream import ImageFile, StreamLoader
+from convnn.data.stream import ImageFile, StreamLoader, first_size
 from convnn.data.tensors import Augmentation, TensorLoader
 from convnn.data.triples import build_triples
 from convnn.errors import InputError, check_choice
@@ -91,6 +91,9 @@ def build_imagefolder(options: Options) -> LabelledData:
 
 def build_part(options: Options, part: str) -> LabelledPart:
     """Build one part; for images in folders the other parts may be missing."""
+    if options.name == "masks":
+        check_choice("part", part, ("train", "val", "test"))
+        return build_masks_part(options, part, IMAGENET_STATISTICS)
     if options.name not in ("imagenet", "imagefolder"):
         data = BUILDERS[options.name](options)
         check_choice("part", part, data.parts)
@@ -111,6 +114,8 @@ BUILDERS: dict[str, Callable[[Options], LabelledData]] = {
     "imagenet": build_imagenet,
     "imagefolder": build_imagefolder,
     "digits": build_digits,
+    "masks": partial(build_masks, statistics=IMAGENET_STATISTICS),
+    "shapes": build_shapes,
     "sequential_digits": build_digits,
     "sequential_cifar10": partial(build_cifar, kind="CIFAR10", statistics=CIFAR10_STATISTICS),
     "adding": build_adding,
@@ -178,7 +183,7 @@ def _imagenet_options(options: Options) -> Options:
 def _stream(options: Options, source: FileSource) -> tuple[dict[str, StreamLoader], tuple[int, int, int]]:
     """Return the loader of each part and the shape of their images."""
     skip = options.on_bad_image == "skip"
-    size = _square(options.resize) or _first_size(next(iter(source.parts.values())), skip_broken=skip)
+    size = _square(options.resize) or first_size(next(iter(source.parts.values())), skip_broken=skip)
 
     def loader(part: str, files: list[ImageFile]) -> StreamLoader:
         return StreamLoader(
@@ -197,19 +202,6 @@ def _stream(options: Options, source: FileSource) -> tuple[dict[str, StreamLoade
 
 def _square(side: int | None) -> Size | None:
     return None if side is None else (side, side)
-
-
-def _first_size(files: Sequence[ImageFile], *, skip_broken: bool) -> Size:
-    """Return the size of the first picture, or with `skip_broken` of the first that can be read."""
-    for file in files if skip_broken else ():
-        with suppress(BrokenImageError):
-            return _read_size(file)
-    return _read_size(files[0])
-
-
-def _read_size(file: ImageFile) -> Size:
-    picture = read_image(file.path)
-    return picture.height, picture.width
 
 
 def _transform(size: Size, fit: str, augment: bool) -> Callable[[Image.Image], Image.Image]:

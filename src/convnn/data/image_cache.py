@@ -11,10 +11,11 @@ class ImageCache:
         labels: labels of all samples of the set.
         size: size of the images.
         device: device that stores them.
+        channels: of the images, with their masks if they have any.
     """
 
-    def __init__(self, labels: list[int], size: Size, device: torch.device) -> None:
-        self._images = torch.empty(len(labels), 3, *size, dtype=torch.uint8, device=device)
+    def __init__(self, labels: list[int], size: Size, device: torch.device, channels: int = 3) -> None:
+        self._images = torch.empty(len(labels), channels, *size, dtype=torch.uint8, device=device)
         self._labels = torch.tensor(labels, dtype=torch.long, device=device)
         self._is_read = torch.zeros(len(labels), dtype=torch.bool)
         self._is_broken = torch.zeros(len(labels), dtype=torch.bool)
@@ -24,7 +25,7 @@ class ImageCache:
         return bool((self._is_read | self._is_broken)[indices].all())
 
     def add(self, requested: Tensor, indices: Tensor, images: Tensor) -> None:
-        """Store images (B, 3, H, W) of the samples `indices`; requested samples that are not among them are broken."""
+        """Store images (B, C, H, W) of the samples `indices`; requested samples that are not among them are broken."""
         self._images[indices.to(self._images.device)] = images
         self._is_broken[requested] = True
         self._is_broken[indices] = False

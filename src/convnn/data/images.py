@@ -2,7 +2,8 @@
 
 import errno
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -88,30 +89,58 @@ def read_image(path: str | Path, channels: int = 3) -> Image.Image:
         BrokenImageError: the file is missing, broken, not a picture, or has more than 8 bits per channel.
         MemoryError: its pixels do not fit in memory.
     """
-    try:
+    with _named_if_broken(path):
+        return _convert(decode(path), path, "L" if channels == 1 else "RGB")
+
+
+def decode(path: str | Path) -> Image.Image:
+    """Decode a picture as it is stored, and turn it upright.
+
+    Raises:
+        BrokenImageError: the file is missing, broken, or not a picture.
+        MemoryError: its pixels do not fit in memory.
+    """
+    with _named_if_broken(path):
         image: Image.Image = Image.open(path)
         # Loading closes the file, but a broken image does not get that far.
         with image:
             image.load()
-            return _convert(_turn_upright(image), path, "L" if channels == 1 else "RGB")
+            return _turn_upright(image)
+
+
+@contextmanager
+def _named_if_broken(path: str | Path) -> Iterator[None]:
+    """Turn the errors of decoders, each of which fails in its own way, into one that names the file."""
+    try:
+        yield
     except (BrokenImageError, MemoryError):
         raise
-    except Exception as error:  # each decoder of Pillow fails in its own way
+    except Exception as error:
         if getattr(error, "errno", None) in SHORTAGES:
             raise
         reason = getattr(error, "strerror", None) or "it is broken or not a picture"
         raise BrokenImageError(f"cannot read the image {path}: {reason}") from error
 
 
-def fit_picture(picture: Image.Image, size: Size, how: str = "crop") -> Image.Image:
-    """Bring a picture to a size in one of the ways of `FITS`; a picture of that size is unchanged."""
+def fit_picture(
+    picture: Image.Image,
+    size: Size,
+    how: str = "crop",
+    *,
+    resample: Image.Resampling = Image.Resampling.BILINEAR,
+    fill: int | None = None,
+) -> Image.Image:
+    """Bring a picture to a size in one of the ways of `FITS`; a picture of that size is unchanged.
+
+    Padding has the value `fill`; None is black.
+    """
     height, width = size
     side = (width, height)
-    bilinear = Image.Resampling.BILINEAR
     if how == "stretch":
-        return picture if picture.size == side else picture.resize(side, bilinear)
-    scaled: Image.Image = (ImageOps.pad if how == "pad" else ImageOps.fit)(picture, side, method=bilinear)
-    return scaled
+        return picture if picture.size == side else picture.resize(side, resample)
+    if how == "pad":
+        return ImageOps.pad(picture, side, method=resample, color=fill)
+    return ImageOps.fit(picture, side, method=resample)
 
 
 def _turn_upright(image: Image.Image) -> Image.Image:

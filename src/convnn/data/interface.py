@@ -20,8 +20,9 @@ class Batch(NamedTuple):
             `convnn.nn.graphs.batch.GraphBatch`; users, as an `InteractionBatch`; or `convnn.nn.triples.Queries`; or
             whatever a network with a loss of its own reads.
         labels: (B,) int64 class indices, or in a regression float32 numbers, on the loader's device; where samples
-            have several classes, bool (B, classes). An interaction has 0, its place among the candidates of a step, and
-            so has every sample without a label.
+            have several classes, bool (B, classes); in segmentation int64 (B, *S), a class for each place of inputs
+            (B, C, *S), of which 255 are not counted.
+            An interaction has 0, its place among the candidates of a step, and so has every sample without a label.
         indices: (B,) int64 position of each sample in its part of the data set, 0 <= index < num_samples;
             on the CPU for streamed sets, on the device for sets stored there.
     """
@@ -72,8 +73,9 @@ class LabelledData:
         std: standard deviation of each channel, of images scaled to [0, 1]; empty for graphs.
         val: validation part, in order, never augmented; None where the set has two parts.
         left_out: files in its folders whose extension is not that of a picture, and a folder test/ without classes.
-        task: "classification", or "regression" of a number; "ranking" of the classes where a sample has several, or
-            "completion" where it has one, and others that fit too are left out; "modelling" of data without labels, by
+        task: "classification", or "segmentation" where every place has a class; "regression" of a number; "ranking" of
+            the classes where a sample has several, or "completion" where it has one, and others that fit too are left
+            out; "modelling" of data without labels, by
             a network with a loss of its own (`convnn.models.OwnLoss`).
         kind: the word for a sample: "image", "sequence", "node", "graph", "triple", or "interaction" of a user; a data
             set for modelling may have any other.

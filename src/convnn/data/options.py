@@ -51,6 +51,8 @@ PIXEL_VALUES = {"digits": 17}
 
 UNLABELLED_SETS: Mapping[str, tuple[str, ...]] = {}
 """Data sets that never have labels, by the word for what they have, such as "videos"; networks name the same word."""
+SEGMENTATION_SETS = ("masks", "shapes")
+"""Data sets of images with a class for every pixel."""
 
 READERS = {
     "permuted": RASTERS,

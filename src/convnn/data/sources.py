@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from convnn.data.folders import has_class_folders, read_class_folders, read_pictures
+from convnn.data.shapes import SHAPE_CLASSES, SHAPES_SIDE
 from convnn.data.stream import ImageFile
 from convnn.errors import InputError, is_out_of_memory
 
@@ -21,6 +22,7 @@ KNOWN_SHAPES: dict[str, tuple[tuple[int, ...], int]] = {
     "cifar100": ((3, 32, 32), 100),
     "imagenet": ((3, 224, 224), 1000),
     "digits": ((1, 8, 8), 10),
+    "shapes": ((3, SHAPES_SIDE, SHAPES_SIDE), len(SHAPE_CLASSES)),
 }
 """Shape of the images and number of classes, of the data sets of images for which they are known without reading."""
 

@@ -1,7 +1,8 @@
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from contextlib import suppress
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from PIL import Image
@@ -24,7 +25,7 @@ class ImageFile(NamedTuple):
 
 
 Sample = tuple[Tensor, int, int]
-"""(3, H, W) uint8 pixels, class index, position."""
+"""(3, H, W) uint8 pixels, or 4 with a mask, class index, position."""
 
 
 class Decoded(NamedTuple):
@@ -98,6 +99,8 @@ class StreamLoader(EpochLoader):
         keep: decode every image once and keep it in the memory of the device; the transform must not be random.
     """
 
+    channels: ClassVar[int] = 3
+
     def __init__(
         self,
         files: Sequence[ImageFile],
@@ -117,7 +120,7 @@ class StreamLoader(EpochLoader):
         self._required_size = size if same_size else None
         self._skip_broken = skip_broken
         self._num_workers = min(num_workers, count_cores())
-        self._cache = ImageCache([file.label for file in files], size, settings.device) if keep else None
+        self._cache = ImageCache([file.label for file in files], size, settings.device, self.channels) if keep else None
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of the current epoch.
@@ -150,20 +153,37 @@ class StreamLoader(EpochLoader):
         """Return the batch of uint8 images that are on the device."""
         return Batch(self._to_input(images, step.subset(indices)), labels, indices)
 
+    def _dataset(self, seed: int, epoch: int) -> ImageFiles:
+        """Return the decoded images of an epoch."""
+        return ImageFiles(self._files, self._transform, self._required_size, seed, epoch)
+
     def _decode(self, steps: list[Step]) -> Iterable[Decoded | InputError]:
         epoch = steps[0].epoch if steps else self._epoch
-        samples = ImageFiles(self._files, self._transform, self._required_size, self._settings.seed, epoch)
+        samples = self._dataset(self._settings.seed, epoch)
         loader: DataLoader[Any] = DataLoader(
             samples,
             batch_sampler=[step.indices.tolist() for step in steps],
             num_workers=self._num_workers,
-            collate_fn=Collate(self._size, self._skip_broken),
+            collate_fn=Collate((self.channels, *self._size), self._skip_broken),
             worker_init_fn=_ignore_signals,
             pin_memory=self._settings.device.type == "cuda",
             # Without its own generator, DataLoader would draw from the global one.
             generator=torch.Generator(),
         )
         return loader
+
+
+def first_size(files: Sequence[ImageFile], *, skip_broken: bool) -> Size:
+    """Return the size of the first picture, or with `skip_broken` of the first that can be read."""
+    for file in files if skip_broken else ():
+        with suppress(BrokenImageError):
+            return _read_size(file)
+    return _read_size(files[0])
+
+
+def _read_size(file: ImageFile) -> Size:
+    picture = read_image(file.path)
+    return picture.height, picture.width
 
 
 def count_cores() -> int:
@@ -174,8 +194,8 @@ def count_cores() -> int:
 class Collate:
     """Stacks samples into a batch of uint8 images, or returns the first error that must be raised."""
 
-    def __init__(self, size: Size, skip_broken: bool) -> None:
-        self._size = size
+    def __init__(self, shape: tuple[int, int, int], skip_broken: bool) -> None:
+        self._shape = shape
         self._skip_broken = skip_broken
 
     def __call__(self, samples: Sequence[Sample | InputError]) -> Decoded | InputError:
@@ -190,7 +210,7 @@ class Collate:
             else:
                 return sample
         images = [image for image, _, _ in good]
-        stacked = torch.stack(images) if images else torch.empty(0, 3, *self._size, dtype=torch.uint8)
+        stacked = torch.stack(images) if images else torch.empty(0, *self._shape, dtype=torch.uint8)
         labels = torch.tensor([label for _, label, _ in good], dtype=torch.long)
         indices = torch.tensor([index for _, _, index in good], dtype=torch.long)
         return Decoded(Batch(stacked, labels, indices), broken)

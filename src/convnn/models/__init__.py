@@ -17,6 +17,7 @@ from convnn.models._registry import (
     own_loss_of,
     reads_of,
     register_model,
+    task_of,
 )
 from convnn.models.ccnn import CCNN, CCNN1d, ccnn4, ccnn4_1d, ccnn6, ccnn6_1d
 from convnn.models.ckcnn import CKCNN, ckcnn, ckcnn_1m
@@ -30,6 +31,7 @@ from convnn.models.convmixer import (
 from convnn.models.densenet import DenseNet, densenet121
 from convnn.models.external import ExternalNetwork, is_external
 from convnn.models.flexnet import FlexNet, FlexNet1d, flexnet5, flexnet7, flexnet7_1d
+from convnn.models.fully_convolutional import FullyConvolutional
 from convnn.models.gnn import GNN, HIDDEN_ACTIVATIONS, NODE_NORMS, READOUTS, RESIDUALS, gnn
 from convnn.models.graph_patches import GraphPatches, graph_patches
 from convnn.models.hierarchical.gcvit import (
@@ -141,6 +143,7 @@ __all__ = [
     "FInCFlow",
     "FlexNet",
     "FlexNet1d",
+    "FullyConvolutional",
     "GCViT",
     "GCViTSizes",
     "GraphPatches",
@@ -264,6 +267,7 @@ __all__ = [
     "smpconv_t",
     "smpnet",
     "smpnet_1d",
+    "task_of",
     "toruse",
     "transe",
     "transh",

@@ -13,18 +13,23 @@ class Network(nn.Module):
     """A classifier of images or sequences, or a regression: `forward_features`, then `forward_head`.
 
     Attributes:
+        task: what it does, as in `convnn.data.LabelledData`: "classification" stands for whatever has one row of
+            logits for each sample, "segmentation" for maps of them (B, num_classes, H, W).
         reads: input of its layers, "maps" (B, C, H, W) or "tokens" (B, T, D) of images, "sequences" (B, C, T), or
             "graphs", nodes (N, C) and edges; or "interactions" of users and items, or "triples" (B, 3).
         default_layer: layer from which it is built by default.
         min_size: smallest side of an image, in pixels, that survives its pooling.
         fewest_classes: least number of classes: 0 where a network needs no labels.
         head: module from features to logits.
+        head_parts: names of all modules after the features.
     """
 
+    task: ClassVar[str] = "classification"
     reads: ClassVar[str] = "maps"
     default_layer: ClassVar[str] = "ConvNN"
     min_size: ClassVar[int] = 1
     fewest_classes: ClassVar[int] = 1
+    head_parts: ClassVar[tuple[str, ...]] = ("head",)
     head: nn.Module
 
     def __init__(self, in_channels: int, num_classes: int, width: float) -> None:

@@ -11,6 +11,7 @@ from convnn.models._network import Network
 from convnn.models._own_loss import OwnLoss
 from convnn.models._reducing import REDUCTION, reduce_as_asked
 from convnn.models.external import ExternalNetwork, check_external, is_external, replacement_settings
+from convnn.models.fully_convolutional import FullyConvolutional
 from convnn.nn import LAYERS, layer_factory, list_layers
 from convnn.nn.registry import all_settings, check_layer_name, check_settings, entry_for, keyword_defaults
 from convnn.nn.replace import SCOPES, build_along, factory_along
@@ -78,6 +79,7 @@ def create_model(
     width: float = 1.0,
     pretrained: bool = False,
     share_kernels: str = "none",
+    dense: bool = False,
     **settings: Any,
 ) -> Network:
     """Build a network with a layer.
@@ -94,6 +96,8 @@ def create_model(
             with another number of classes is initialised at random.
         share_kernels: layers of one shape use one kernel: "none", those of a "stage", or of the whole "model"
             (`convnn.share_kernels`).
+        dense: a class for every pixel: logits (B, num_classes, H, W), from a classifier by `FullyConvolutional`.
+            Networks for segmentation give them anyway.
         settings: settings of the network, such as patch_size, or `where`, the pattern of names of the layers to
             replace in a network of another library; or of the layer, such as K; or of a vision transformer whose tokens
             become fewer (`convnn.reduce_tokens`): reduce_tokens, "none" or a reducer, keep_tokens, and the others of
@@ -101,7 +105,8 @@ def create_model(
 
     Raises:
         InputError: the network, the layer or a setting is unknown (the message names the nearest), the network does
-            not accept the layer, a value is out of range, or there are no pretrained weights.
+            not accept the layer, a value is out of range, there are no pretrained weights, or with `dense` no map of
+            features.
 
     Example:
         >>> sum(p.numel() for p in create_model("vgg11", "Conv2d").parameters())
@@ -115,7 +120,7 @@ def create_model(
     if share_kernels != "none":
         nn.share_kernels(network, scope=share_kernels)
     reduce_as_asked(network, reduction)
-    return network
+    return FullyConvolutional(network) if dense and network.task != "segmentation" else network
 
 
 def _build(
@@ -134,6 +139,8 @@ def _build(
         raise InputError(f"pretrained=True is for networks of torchvision and timm; model={name!r} has no such weights")
     model = _MODELS[name]
     own = {setting: value for setting, value in settings.items() if setting in model.settings}
+    if "auxiliary" in model.settings:  # further maps, for which no weights of the loss are published
+        own = {"auxiliary": False} | own
     defaults, reads = layer_defaults(name, layer), model.network.reads
     of_layer = defaults | {s: value for s, value in settings.items() if s not in of_networks or s in defaults}
     is_along_one = reads == "sequences"
@@ -201,6 +208,11 @@ def own_loss_of(model: str) -> type[OwnLoss] | None:
     """Return the class of a network that has a loss of its own and needs no labels, or None for all others."""
     network = None if is_external(model) else _MODELS[model].network
     return network if network is not None and issubclass(network, OwnLoss) else None
+
+
+def task_of(model: str) -> str:
+    """Return what a network does: "segmentation", or "classification" for all others."""
+    return Network.task if is_external(model) else _MODELS[model].network.task
 
 
 def default_layer(model: str) -> str:

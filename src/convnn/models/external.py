@@ -1,7 +1,8 @@
 """Networks of torchvision and timm, with their convolutions or attention replaced by our layers."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
@@ -86,9 +87,19 @@ class ExternalNetwork(Network):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Map images (B, C, H, W) to logits: only the library knows what belongs to the head."""
-        try:
+        with self.translated_refusals(x):
             return self.network(x)
-        except AssertionError as error:  # with these errors both libraries refuse a size
+
+    @contextmanager
+    def translated_refusals(self, x: Tensor) -> Iterator[None]:
+        """Turn the assertions by which both libraries refuse the size of images into errors of input.
+
+        Raises:
+            InputError: the size of the images (B, C, H, W) is refused.
+        """
+        try:
+            yield
+        except AssertionError as error:
             sides = "x".join(map(str, x.shape[2:]))
             raise InputError(
                 f"images of {sides} pixels do not suit {self.name}: {error}; resize them to another size"

@@ -105,6 +105,7 @@ class MobileViG(Network):
     """
 
     min_size: ClassVar[int] = 32
+    head_parts: ClassVar[tuple[str, ...]] = ("embed", "dropout", "head", "distilled_head")
 
     def __init__(
         self,

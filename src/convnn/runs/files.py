@@ -12,6 +12,7 @@ ARGUMENTS, NETWORK = "args.txt", "model.txt"
 METRICS, TIMES, RESULTS, BROKEN_IMAGES = "metrics.csv", "times.csv", "train_eval_results.txt", "broken_images.txt"
 LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
 CURVES, NEIGHBORS, KERNELS, TENSORBOARD = "curves.png", "neighbors.csv", "kernels.csv", "tensorboard"
+MASKS = "masks.png"
 
 COLUMNS = ("epoch", "train_loss", "train_top1", "train_top5", "test_loss", "test_top1", "test_top5", "lr")
 """Columns of metrics.csv, which depends on the flags alone; times are in times.csv."""

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convnn.data import FITS, READERS
+from convnn.data import FITS, READERS, SEGMENTATION_SETS
 from convnn.errors import InputError, is_out_of_memory
 from convnn.models import Network, create_model, list_models, own_loss_of, reads_of
 from convnn.nn import list_layers
@@ -89,6 +89,7 @@ class Recipe:
             in_channels=self.input_shape[0],
             num_classes=len(self.classes),
             width=self.width,
+            dense=self.dataset in SEGMENTATION_SETS,
             **self.settings,
         )
 

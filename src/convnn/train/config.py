@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass, fields
 from typing import Any
 
-from convnn.data import PIXEL_VALUES, RASTERS, READERS, REGRESSIONS
+from convnn.data import PIXEL_VALUES, RASTERS, READERS, REGRESSIONS, SEGMENTATION_SETS
 from convnn.errors import InputError, check_choice
 from convnn.files import expand_home
 from convnn.models import (
@@ -17,6 +17,7 @@ from convnn.models import (
     model_settings,
     own_loss_of,
     reads_of,
+    task_of,
 )
 from convnn.models.external import replacement_settings
 from convnn.nn import LAYERS
@@ -101,6 +102,12 @@ PUBLISHED_ON_GRAPHS = {
 REGRESSION_DEFAULTS = {"criterion": "MSE"}
 """Defaults of the data sets whose labels are numbers."""
 
+SEGMENTATION_DEFAULTS = {"fit": "stretch"}
+"""Defaults of the data sets with a class for every pixel: none is left out."""
+
+DENSE_DEFAULTS = {"dataset": "shapes", "batch_size": 16}
+"""Defaults of the networks for segmentation."""
+
 PUBLISHED_FOLDERS = {("vgg11", "ConvNN"): "./Output/VGG/ConvNN", ("vit", "Attention"): "./Output/VIT/VIT_Attention"}
 """Default output folders by network and layer; all others are named after both."""
 
@@ -143,9 +150,10 @@ def defaults_of(model: str, layer: str | None = None) -> dict[str, Any]:
     of_users = reads_of(model) == "interactions"
     of_choices = RECOMMENDER_DEFAULTS | PUBLISHED_ON_INTERACTIONS.get(layer, {}) if of_users else {}
     of_triples = TRIPLE_DEFAULTS if reads_of(model) == "triples" else {}
+    of_masks = DENSE_DEFAULTS if task_of(model) == "segmentation" else {}
     folder = PUBLISHED_FOLDERS.get((model, layer), f"./Output/{model.replace(':', '_')}/{layer}")
     own = own_loss_of(model)
-    of_kind = of_sequences | of_graphs | of_choices | of_triples if own is None else dict(own.defaults)
+    of_kind = of_sequences | of_graphs | of_choices | of_triples | of_masks if own is None else dict(own.defaults)
     return of_tokens | of_layer | of_model | of_kind | {"layer": layer, "output_dir": folder}
 
 
@@ -190,6 +198,8 @@ class TrainConfig(
             values |= REGRESSION_DEFAULTS
         if models_images(model):
             values["values"] = PIXEL_VALUES.get(given.get("dataset", values["dataset"]), 256)
+        if given.get("dataset", values["dataset"]) in SEGMENTATION_SETS:
+            values |= SEGMENTATION_DEFAULTS
         for name, value in (values | given).items():
             object.__setattr__(self, name, value)
         self._check()

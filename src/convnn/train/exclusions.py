@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from convnn.data import SEGMENTATION_SETS
 from convnn.errors import InputError, check_at_least
 from convnn.models import is_external, own_loss_of, reads_of
 
@@ -30,6 +31,8 @@ def check_exclusions(config: Any) -> None:
             f"--reduce_tokens={config.reduce_tokens} is for vision transformers, vit and those of timm, not for"
             f" --model={config.model}"
         )
+    if config.dataset in SEGMENTATION_SETS:
+        _check_dense(config)
     if config.fsdp and config.reduce_tokens != "none":
         raise InputError(
             f"--fsdp gathers the weights of a whole block, and --reduce_tokens={config.reduce_tokens} computes its two"
@@ -89,3 +92,14 @@ def check_own_loss(config: Any) -> None:
             f"--fsdp divides the network before it has seen a batch, but --model={config.model} is prepared by one;"
             " leave it out"
         )
+
+
+def _check_dense(config: Any) -> None:
+    """Refuse flags that need one class for the whole image, where every pixel has one."""
+    dataset = f"--dataset={config.dataset} has a class for every pixel"
+    if config.reduce_tokens != "none":
+        raise InputError(f"--reduce_tokens={config.reduce_tokens} leaves out places, but {dataset}; leave it out")
+    if config.distill is not None:
+        raise InputError(f"--distill={config.distill} teaches one class for an image, but {dataset}; leave it out")
+    if config.objective != "labels":
+        raise InputError(f"--objective={config.objective} compares whole images, but {dataset}; leave it out")

@@ -19,6 +19,7 @@ from convnn.runs.files import (
     FOUND_OUT,
     KERNELS,
     LAST,
+    MASKS,
     METRICS,
     NEIGHBORS,
     NETWORK,
@@ -43,6 +44,8 @@ from convnn.train.tensorboard import EVENTS
 
 RUN_RESULTS = (METRICS, LAST, PREVIOUS, BEST)
 """Files that show that a folder holds a run, whose results must not be lost."""
+
+OTHER_RESULTS = (RESULTS, TIMES, BROKEN_IMAGES, CURVES, MASKS, NEIGHBORS, KERNELS)
 
 
 class RunFolder(Callback):
@@ -166,7 +169,7 @@ class RunFolder(Callback):
     def _prepare(self) -> None:
         """Create the folder and, unless the run is resumed in it, remove the files of an earlier run."""
         make_folder(self.path, "--output_dir")
-        old = [] if self._is_resumed_here else [RESULTS, TIMES, BROKEN_IMAGES, CURVES, NEIGHBORS, KERNELS, *RUN_RESULTS]
+        old = [] if self._is_resumed_here else [*OTHER_RESULTS, *RUN_RESULTS]
         events = [] if self._is_resumed_here else (self.path / TENSORBOARD).glob(EVENTS)
         try:
             for path in [*(self.path / name for name in old), *events, *self.path.glob(f".*{UNFINISHED}")]:

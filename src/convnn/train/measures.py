@@ -48,6 +48,15 @@ Those of modelling are the figures of the network.
 """
 
 
+MEAN_IOU = "mIoU"
+"""The measure of segmentation, which is no mean over samples: `convnn.train.overlap`."""
+
+
+def measure_names(task: str) -> tuple[str, ...]:
+    """Return the names of the measures of a task, of which the first decides which epoch is best."""
+    return (MEAN_IOU,) if task == "segmentation" else tuple(MEASURES[task])
+
+
 def _highest(logits: Tensor) -> Tensor:
     return select.highest(logits, min(CUTOFF, logits.shape[1]))
 

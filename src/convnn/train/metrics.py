@@ -24,8 +24,9 @@ class Scores(NamedTuple):
 
     In a regression, top-1 is the share of the outputs within `TOLERANCE` of their numbers. Where a sample has several
     labels, as a user has several items, top-1 is the share of the samples whose first class is one of theirs, and top-5
-    of those with one of theirs among the first five. A ranking has `measures` of its own, by name. Without labels there
-    is no top-1, and the measures are the figures of the network.
+    of those with one of theirs among the first five. In segmentation top-1 is the share of all pixels, and there is no
+    top-5. A ranking has `measures` of its own, by name, and so has a segmentation. Without labels there is no top-1,
+    and the measures are the figures of the network.
     """
 
     loss: float
@@ -112,6 +113,14 @@ class Meter:
         size = NUM_SUMS + len(self.terms) + len(self.measures) + len(self.figures)
         self.sums = torch.zeros(size, device=device, dtype=dtype)
         self.num_classes = 0
+
+    def scores(self, sums: Tensor, num_classes: int) -> Scores:
+        """Return the scores of sums that were added over all processes, of a network with so many classes.
+
+        Raises:
+            TrainingError: no sample was counted.
+        """
+        return Scores.from_sums(sums, num_classes, (*self.measures, *self.figures))
 
     def terms_of(self, sums: Tensor) -> dict[str, float]:
         """Return the mean over the samples of each term, from sums that were added over all processes."""

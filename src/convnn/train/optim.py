@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import lr_scheduler
 
+from convnn.data.masks import IGNORED
 from convnn.nn import PointKernel
 from convnn.nn._training import USUAL, Training, trainings
 from convnn.train.config import TrainConfig
@@ -19,12 +20,39 @@ Criterion = Callable[[Tensor, Tensor], Tensor]
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the cross entropy of logits (B, classes) and labels (B,), summed over the batch.
 
-    Of samples with several labels, bool (B, classes), it is the mean over these.
+    Of samples with several labels, bool (B, classes), it is the mean over these. Of logits (B, classes, *S) and labels
+    (B, *S) it is the mean over the places of each sample that are counted, whose label is not 255.
     """
     if labels.dtype == torch.bool:
         chosen = precise(logits).log_softmax(1).masked_fill(~labels, 0.0)
         return -(chosen.sum(1) / labels.sum(1)).sum()
+    if labels.dim() > 1:
+        places = F.cross_entropy(precise(logits), labels, ignore_index=IGNORED, reduction="none").flatten(1)
+        counted = (labels != IGNORED).flatten(1).sum(1)
+        return (places.sum(1) / counted.clamp(min=1)).sum()
     return F.cross_entropy(precise(logits), labels, reduction="sum")
+
+
+def cross_entropy_and_dice(logits: Tensor, labels: Tensor) -> Tensor:
+    r"""Return the cross entropy of maps of classes and their Dice loss, summed over the batch.
+
+    .. math:: 1 - \frac{1}{C} \sum_c \frac{2 \sum_i p_{ci} t_{ci} + 1}{\sum_i (p_{ci} + t_{ci}) + 1}
+
+    for each sample, with probabilities p and one-hot labels t over its counted places i, whose label is not 255.
+
+    Args:
+        logits: (B, classes, *S).
+        labels: (B, *S) int64.
+
+    Reference:
+        Isensee et al., arXiv 1809.10486, whose loss is this sum; Milletari et al., arXiv 1606.04797.
+    """
+    counted = (labels != IGNORED).unsqueeze(1)
+    targets = F.one_hot(labels.masked_fill(labels == IGNORED, 0), logits.shape[1]).movedim(-1, 1) * counted
+    shares = precise(logits).softmax(1) * counted
+    common, total = ((part.flatten(2).sum(2)) for part in (shares * targets, shares + targets))
+    dice = ((2 * common + 1) / (total + 1)).mean(1)
+    return cross_entropy(logits, labels) + (1 - dice).sum()
 
 
 def one_hot_mse(logits: Tensor, labels: Tensor) -> Tensor:
@@ -43,7 +71,11 @@ def precise(logits: Tensor) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
-CRITERIA: dict[str, Criterion] = {"CrossEntropy": cross_entropy, "MSE": one_hot_mse}
+CRITERIA: dict[str, Criterion] = {
+    "CrossEntropy": cross_entropy,
+    "CrossEntropy+Dice": cross_entropy_and_dice,
+    "MSE": one_hot_mse,
+}
 """Losses summed over samples, so that processes that share a batch can add them."""
 
 

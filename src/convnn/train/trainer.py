@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
@@ -19,10 +19,10 @@ from convnn.nn._modes import evaluating
 from convnn.train.callbacks import Callback
 from convnn.train.checkpoint import Checkpoint
 from convnn.train.config import TrainConfig
-from convnn.train.measures import MEASURES, Measure
 from convnn.train.metrics import EpochResult, Meter, Scores, best_result
 from convnn.train.objective import Objective, Outcome, judging
 from convnn.train.optim import Schedule, clip_radii, make_optimizer
+from convnn.train.overlap import make_meter
 from convnn.train.processes import Processes, shard, synchronize_batchnorm
 from convnn.train.pruning import prune_kernels
 from convnn.train.randomness import seed_step
@@ -134,8 +134,9 @@ class Trainer:
 
     def evaluate(self, loader: Loader) -> Scores:
         """Compute loss and accuracies over a loader, counting every sample once over all processes."""
-        measures, figures = MEASURES[self.data.task], self.objective.figures
-        return evaluate(self.model, loader, self.accelerator, self._stop_together, measures=measures, figures=figures)
+        task, figures = self.data.task, self.objective.figures
+        meter = make_meter(task, self.data.num_classes, self.accelerator.device, figures=figures)
+        return evaluate(self.model, loader, self.accelerator, self._stop_together, meter=meter)
 
     def _fit(self) -> None:
         if self.processes.count == 1:
@@ -229,7 +230,8 @@ class Trainer:
         return outcome
 
     def _new_meter(self) -> Meter:
-        return Meter(self.accelerator.device, self.objective.terms)
+        device, terms = self.accelerator.device, self.objective.terms
+        return make_meter(self.data.task, self.data.num_classes, device, terms, measures=False)
 
     def _backward(self, loss: Tensor) -> None:
         try:
@@ -251,7 +253,7 @@ class Trainer:
         lr = self.schedule.lr * self.schedule.warmup_factor(epoch)
         speed = self.data.train.num_samples / seconds
         val, test = (None, validation) if self.data.val is None else (validation, test)
-        train, terms = Scores.from_sums(sums, self.data.num_classes), self.meter.terms_of(sums)
+        train, terms = self.meter.scores(sums, self.data.num_classes), self.meter.terms_of(sums)
         result = EpochResult(epoch, seconds, speed, lr, train, test, is_best, val, terms)
         self.results.append(result)
         self.schedule.advance(epoch, validation.merit)
@@ -320,9 +322,7 @@ def evaluate(
     accelerator: "Accelerator",
     after_batch: Callable[[], None] = lambda: None,
     *,
-    measures: Mapping[str, Measure] = MEASURES["classification"],
-    figures: Sequence[str] = (),
-    terms: Sequence[str] = (),
+    meter: Meter | None = None,
 ) -> Scores:
     """Compute loss and accuracies over a loader, counting every sample once over all processes.
 
@@ -331,14 +331,13 @@ def evaluate(
         loader: the samples.
         accelerator: device and precision.
         after_batch: called after each batch.
-        measures: those of the task, by name.
-        figures: names of those of a network without labels, which are measures too.
-        terms: names of parts of the loss, which are measures too, after all others.
+        meter: counts the samples, by the measures of their task, and by terms of the loss as further measures; None has
+            none.
 
     Raises:
         TrainingError: no image could be read.
     """
-    meter = Meter(accelerator.device, terms, measures, figures)
+    meter = Meter(accelerator.device) if meter is None else meter
     batches = iter(loader)  # a name keeps the iterator alive, as in training
     with torch.no_grad(), evaluating(model):
         for batch in batches:
@@ -347,7 +346,7 @@ def evaluate(
             meter.update(outcome.loss, outcome.logits, batch.labels, outcome.terms, outcome.figures)
             after_batch()
     sums = accelerator.reduce(meter.sums, reduction="sum")
-    scores = Scores.from_sums(sums, meter.num_classes, (*measures, *figures))
+    scores = meter.scores(sums, meter.num_classes)
     return scores._replace(measures={**scores.measures, **meter.terms_of(sums)})
 
 

@@ -13,7 +13,7 @@ from convnn.errors import InputError
 from convnn.figures import figure_of
 from convnn.train.checkpoint import RunState, describe
 from convnn.train.config import TrainConfig
-from convnn.train.measures import MEASURES
+from convnn.train.measures import measure_names
 from convnn.train.metrics import FEWEST_CLASSES, NUM_SUMS, Scores
 from convnn.train.optim import make_optimizer
 from convnn.train.randomness import random_state
@@ -67,7 +67,7 @@ def check_run(running: Running, model_state: dict[str, Tensor], run: RunState) -
     broken = document["broken_images"]
     _require(isinstance(broken, list) and all(isinstance(line, str) for line in broken), "broken_images", broken)
     has_labels = running.data.task != "modelling"
-    _check_scores(run.group("scores")["sums"], NUM_SUMS + len(running.objective.terms), is_positive=has_labels)
+    _check_scores(run.group("scores")["sums"], running.meter.sums.numel(), is_positive=has_labels)
     _check_random(run.group("random"), document["random"])
 
 
@@ -116,8 +116,9 @@ def _check_position(position: Any, results: Any, steps: int) -> None:
 
 
 def _check_result(row: Any, number: int, data: LabelledData, terms: Sequence[str], figures: Sequence[str] = ()) -> None:
-    train: list[Any] = [1.0, 1.0 if data.num_classes else None, 1.0 if data.num_classes >= FEWEST_CLASSES else None, {}]
-    scores = [*train[:3], dict.fromkeys((*MEASURES[data.task], *figures), 1.0)]
+    has_five = data.num_classes >= FEWEST_CLASSES and data.task != "segmentation"
+    train: list[Any] = [1.0, 1.0 if data.num_classes else None, 1.0 if has_five else None, {}]
+    scores = [*train[:3], dict.fromkeys((*measure_names(data.task), *figures), 1.0)]
     pattern = RESULT | {"train": train, "test": scores, "terms": dict.fromkeys(terms, 1.0)}
     if data.val is not None:  # only the best epochs are tested
         is_best = isinstance(row, dict) and row.get("is_best") is True

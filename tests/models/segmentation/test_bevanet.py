@@ -52,7 +52,7 @@ def test_its_heads_are_main_classes_and_boundary() -> None:
 def test_the_fifth_stage_may_have_no_large_kernel() -> None:
     network = BEVANet(**SMALL, semantic_kernels=(35, 0))
     assert len(network.semantic5) == 2
-    assert network.eval()(torch.randn(1, 3, 64, 64)).shape == (1, 3, 8, 8)
+    assert network.eval()(torch.randn(1, 3, 64, 64)).shape == (1, 3, 64, 64)
 
 
 @pytest.mark.parametrize(

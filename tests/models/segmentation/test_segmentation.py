@@ -8,7 +8,7 @@ from torch import nn
 
 from convnn import merge, replace_layers
 from convnn.errors import InputError
-from convnn.models import list_models, segmentation
+from convnn.models import create_model, list_models, segmentation, task_of
 from convnn.models.segmentation import SegmentationNetwork
 
 SMALL = {
@@ -19,7 +19,7 @@ SMALL = {
 }
 """Small networks, and the function that builds each."""
 STEPS = {"mkunet": 1, "bevanet": 8}
-"""How many pixels of the image, along each axis, a position of the logits stands for."""
+"""How many pixels of the image, along each axis, a position of the maps stands for."""
 
 
 @pytest.fixture(params=SMALL)
@@ -43,7 +43,9 @@ def test_images_of_any_size_give_maps(name: str, height: int | None, width: int 
     network = SMALL[name]().eval()
     height, width = height or network.min_size, width or network.min_size
     sides = [-(-side // STEPS[name]) for side in (height, width)]
-    assert network(torch.randn(1, 3, height, width)).shape == (1, 3, *sides)
+    images = torch.randn(1, 3, height, width)
+    assert network(images).shape == (1, 3, height, width)
+    assert network.maps(images, auxiliary=False)[0].shape == (1, 3, *sides)
 
 
 def test_training_mode_returns_the_maps_of_all_heads_if_asked(name: str) -> None:
@@ -53,7 +55,8 @@ def test_training_mode_returns_the_maps_of_all_heads_if_asked(name: str) -> None
     assert others
     assert {one.shape[2:] for one in others} == {main.shape[2:]}
     main, *others = network.eval().maps(images)
-    assert torch.equal(network(images), main)
+    enlarged = nn.functional.interpolate(main, size=(64, 64), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(network(images), enlarged)
     assert isinstance(SMALL[name](auxiliary=False)(images), torch.Tensor)
 
 
@@ -115,9 +118,16 @@ def test_bad_images_are_named(name: str) -> None:
         network(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
 
 
-def test_they_are_no_classifiers(name: str) -> None:
+def test_they_are_registered_with_any_layer_and_width(name: str) -> None:
     assert isinstance(SMALL[name](), SegmentationNetwork)
-    assert not list_models(f"{name}*")
+    smallest = {"mkunet": "mkunet_t", "bevanet": "bevanet_s"}[name]
+    assert smallest in list_models(f"{name}*")
+    assert task_of(smallest) == "segmentation"
+    full, half = (create_model(smallest, num_classes=3, width=width) for width in (1.0, 0.5))
+    assert full.is_published
+    assert not full.auxiliary
+    assert sum(p.numel() for p in half.parameters()) < sum(p.numel() for p in full.parameters())
+    assert create_model(smallest, "ConvNN", width=0.5, num_classes=3)(torch.randn(2, 3, 64, 64)).shape == (2, 3, 64, 64)
 
 
 @pytest.mark.long

@@ -4,6 +4,7 @@ from convnn.models.segmentation._network import SegmentationNetwork
 from convnn.models.segmentation.bevanet import BEVANet, bevanet, bevanet_l, bevanet_s, bevanet_sw
 from convnn.models.segmentation.graph_unet import GraphBottleneck3d, GraphUNet3d
 from convnn.models.segmentation.mkunet import MKUNet, mkunet, mkunet_l, mkunet_m, mkunet_s, mkunet_t
+from convnn.models.segmentation.unet import UNet, unet
 from convnn.models.segmentation.unet3d import UNet3d
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "GraphUNet3d",
     "MKUNet",
     "SegmentationNetwork",
+    "UNet",
     "UNet3d",
     "bevanet",
     "bevanet_l",
@@ -22,4 +24,5 @@ __all__ = [
     "mkunet_m",
     "mkunet_s",
     "mkunet_t",
+    "unet",
 ]

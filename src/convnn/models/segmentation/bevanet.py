@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from convnn.errors import InputError, check_at_least
 from convnn.models._dense import conv_norm, map_layers, resized
 from convnn.models._parts import ChannelNorm
+from convnn.models._registry import register_model
 from convnn.models.segmentation._bevanet_parts import (
     BoundaryFusion,
     EVABlock,
@@ -127,8 +128,9 @@ class BEVANet(SegmentationNetwork):
         head_planes: channels inside the head.
         in_channels: number of channels of the images.
         num_classes: number of classes.
+        width: factor on all channel numbers.
         auxiliary: build the heads of training: another map of classes, from the detail of the third stage, and a map
-            (B, 1, H / 8, W / 8) of boundaries. Training mode returns the maps of main, class and boundary head.
+            of boundaries. Training mode returns the maps of main, class and boundary head.
         layer: the layer in every block of the large kernels: the name of one on maps, which takes kernel_size from the
             network if it reads that setting, or a function from input and output channels to one.
         semantic_kernels: side of the large kernels in the fourth and fifth semantic stage: 7, 11, 23 or 35 for SDLSKA.
@@ -137,7 +139,8 @@ class BEVANet(SegmentationNetwork):
         mlp_ratio: how many times more channels the MLP of these blocks has inside.
 
     Shapes:
-        images (B, C, H, W) of any sides from 8 pixels; logits (B, num_classes, H / 8, W / 8), rounded up.
+        images (B, C, H, W) of any sides from 8 pixels; logits (B, num_classes, H, W), interpolated from an eighth of
+        the sides, rounded up, in which `maps` returns them.
 
     Raises:
         InputError: an argument is out of range; in forward: the images have other channels, or are too small, or there
@@ -149,7 +152,7 @@ class BEVANet(SegmentationNetwork):
     Example:
         >>> import torch
         >>> bevanet_s(num_classes=11).eval()(torch.randn(1, 3, 64, 96)).shape
-        torch.Size([1, 11, 8, 12])
+        torch.Size([1, 11, 64, 96])
     """
 
     default_layer: ClassVar[str] = "SDLSKA"
@@ -165,19 +168,21 @@ class BEVANet(SegmentationNetwork):
         head_planes: int = 128,
         in_channels: int = 3,
         num_classes: int = 19,
+        width: float = 1.0,
         auxiliary: bool = True,
         layer: str | LayerFactory = default_layer,
         semantic_kernels: tuple[int, int] = (35, 35),
         detail_kernel: int = 23,
         mlp_ratio: float = 4,
     ) -> None:
-        super().__init__(in_channels, num_classes, auxiliary=auxiliary, layer=layer)
+        super().__init__(in_channels, num_classes, width, auxiliary=auxiliary, layer=layer)
         if len(depths) != 4 or min(depths) < 1:
             raise InputError(f"depths={tuple(depths)} must be 4 positive integers")
         first, second, third, last = depths
         for name, value in (("planes", planes), ("context_planes", context_planes), ("head_planes", head_planes)):
             check_at_least(name, value, 1)
-        blocks = partial(EVABlock, layer=map_layers(layer), mlp_ratio=mlp_ratio)
+        planes, context_planes, head_planes = map(self.scaled, (planes, context_planes, head_planes))
+        blocks = partial(EVABlock, layer=map_layers(layer, self.default_layer), mlp_ratio=mlp_ratio)
         c = planes
         self.stem = nn.Sequential(
             *conv_norm(in_channels, c, 3, stride=2, bias=True),
@@ -233,21 +238,25 @@ def _large(
     return nn.Sequential(first, *parts)
 
 
-def bevanet(**settings: Any) -> BEVANet:
+@register_model(BEVANet)
+def bevanet(layer: str | LayerFactory = BEVANet.default_layer, **settings: Any) -> BEVANet:
     """BEVANet, with 58,823,892 parameters for 19 classes, 58,599,296 without auxiliary heads."""
-    return BEVANet((2, 2, 4, 2), 64, **settings)
+    return BEVANet((2, 2, 4, 2), 64, layer=layer, **settings)
 
 
-def bevanet_s(**settings: Any) -> BEVANet:
+@register_model(BEVANet)
+def bevanet_s(layer: str | LayerFactory = BEVANet.default_layer, **settings: Any) -> BEVANet:
     """BEVANet-S, with 15,186,004 parameters for 19 classes, 15,090,784 without auxiliary heads."""
-    return BEVANet((2, 2, 3, 2), 32, **settings)
+    return BEVANet((2, 2, 3, 2), 32, layer=layer, **settings)
 
 
-def bevanet_sw(**settings: Any) -> BEVANet:
+@register_model(BEVANet)
+def bevanet_sw(layer: str | LayerFactory = BEVANet.default_layer, **settings: Any) -> BEVANet:
     """BEVANet-SW, wide and shallow, with 57,643,220 parameters for 19 classes, 57,418,624 without auxiliary heads."""
-    return BEVANet((2, 2, 3, 2), 64, **settings)
+    return BEVANet((2, 2, 3, 2), 64, layer=layer, **settings)
 
 
-def bevanet_l(**settings: Any) -> BEVANet:
+@register_model(BEVANet)
+def bevanet_l(layer: str | LayerFactory = BEVANet.default_layer, **settings: Any) -> BEVANet:
     """BEVANet-L, with 60,203,732 parameters for 19 classes, 59,828,992 without auxiliary heads."""
-    return BEVANet((3, 3, 4, 2), 64, context_planes=112, head_planes=256, **settings)
+    return BEVANet((3, 3, 4, 2), 64, context_planes=112, head_planes=256, layer=layer, **settings)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from convnn.errors import InputError
 from convnn.models._dense import conv_norm, map_layers, resized
+from convnn.models._registry import register_model
 from convnn.models.segmentation._network import SegmentationNetwork
 from convnn.nn import LayerFactory, MultiKernelDW2d
 from convnn.nn.kernels.convolution import check_can_normalise
@@ -110,8 +111,10 @@ class MKUNet(SegmentationNetwork):
         depths: number of blocks in each level of the encoder.
         in_channels: number of channels of the images.
         num_classes: number of maps of logits; one for a single foreground class.
+        width: factor on all channel numbers, which stay even.
         auxiliary: in training mode, return the maps of the three side heads too, enlarged to the images, coarse to
-            fine. The side heads are part of the network either way; the published code leaves their maps unused.
+            fine. The side heads are part of the network either way, but not trained otherwise; the published code
+            leaves their maps unused.
         layer: the layer in every block: the name of one on maps, or a function from input and output channels to one.
             Layers other than MultiKernelDW, which does so itself, are followed by batch normalisation and ReLU.
 
@@ -141,12 +144,14 @@ class MKUNet(SegmentationNetwork):
         *,
         in_channels: int = 3,
         num_classes: int = 1,
+        width: float = 1.0,
         auxiliary: bool = False,
         layer: str | LayerFactory = default_layer,
     ) -> None:
-        super().__init__(in_channels, num_classes, auxiliary=auxiliary, layer=layer)
+        super().__init__(in_channels, num_classes, width, auxiliary=auxiliary, layer=layer)
         _check_levels(widths, depths)
-        make = map_layers(layer)
+        widths = [2 * self.scaled(channels // 2) for channels in widths]
+        make = map_layers(layer, self.default_layer)
         self.encoder = nn.ModuleList(
             nn.Sequential(_block(make, before, width), *(_block(make, width, width) for _ in range(depth - 1)))
             for (before, width), depth in zip(pairwise([in_channels, *widths]), depths, strict=True)
@@ -159,6 +164,7 @@ class MKUNet(SegmentationNetwork):
         for part in (*self.channel_attention, self.spatial_attention, *self.gates):
             part.apply(_reset)
         self.side_heads = nn.ModuleList(nn.Conv2d(width, num_classes, 1) for width in down[2:-1])
+        self.side_heads.requires_grad_(auxiliary)
         self.head = nn.Conv2d(widths[0], num_classes, 1)
 
     def maps(self, images: Tensor, *, auxiliary: bool = True) -> tuple[Tensor, ...]:
@@ -217,26 +223,31 @@ def _check_levels(widths: Sequence[int], depths: Sequence[int]) -> None:
         raise InputError(f"widths={tuple(widths)} must be even, because the gates of the skips halve them")
 
 
-def mkunet_t(**settings: Any) -> MKUNet:
+@register_model(MKUNet)
+def mkunet_t(layer: str | LayerFactory = MKUNet.default_layer, **settings: Any) -> MKUNet:
     """MK-UNet-T, with 27,384 parameters."""
-    return MKUNet((4, 8, 16, 24, 32), **settings)
+    return MKUNet((4, 8, 16, 24, 32), layer=layer, **settings)
 
 
-def mkunet_s(**settings: Any) -> MKUNet:
+@register_model(MKUNet)
+def mkunet_s(layer: str | LayerFactory = MKUNet.default_layer, **settings: Any) -> MKUNet:
     """MK-UNet-S, with 93,050 parameters."""
-    return MKUNet((8, 16, 32, 48, 80), **settings)
+    return MKUNet((8, 16, 32, 48, 80), layer=layer, **settings)
 
 
-def mkunet(**settings: Any) -> MKUNet:
+@register_model(MKUNet)
+def mkunet(layer: str | LayerFactory = MKUNet.default_layer, **settings: Any) -> MKUNet:
     """MK-UNet, with 315,566 parameters."""
-    return MKUNet((16, 32, 64, 96, 160), **settings)
+    return MKUNet((16, 32, 64, 96, 160), layer=layer, **settings)
 
 
-def mkunet_m(**settings: Any) -> MKUNet:
+@register_model(MKUNet)
+def mkunet_m(layer: str | LayerFactory = MKUNet.default_layer, **settings: Any) -> MKUNet:
     """MK-UNet-M, with 1,150,166 parameters."""
-    return MKUNet((32, 64, 128, 192, 320), **settings)
+    return MKUNet((32, 64, 128, 192, 320), layer=layer, **settings)
 
 
-def mkunet_l(**settings: Any) -> MKUNet:
+@register_model(MKUNet)
+def mkunet_l(layer: str | LayerFactory = MKUNet.default_layer, **settings: Any) -> MKUNet:
     """MK-UNet-L, with 3,758,118 parameters."""
-    return MKUNet((64, 128, 256, 384, 512), **settings)
+    return MKUNet((64, 128, 256, 384, 512), layer=layer, **settings)

@@ -17,15 +17,15 @@ class DataFlags:
     data_path: str = flag("./Data", "folder of the data set", is_path=True)
     download: bool = flag(False, "download the data set if it is missing")
     resize: int | None = flag(None, "side length to which images are resized, in pixels", least=1, most=LARGEST_SIDE)
-    fit: str = flag("crop", "how images of imagenet and imagefolder are brought to the size of --resize", FITS)
+    fit: str = flag("crop", "how images of imagenet, imagefolder and masks are brought to the size of --resize", FITS)
     augment: bool = flag(False, "random crops and flips")
     noise: float = flag(0.0, "standard deviation of Gaussian noise added to the normalised images", least=0.0)
     limit_train: int | None = flag(
         None, "train on a random subset of this many images, nodes, graphs or interactions", least=1
     )
     limit_test: int | None = flag(None, "test, and validate, on a random subset of this many", least=1)
-    num_workers: int = flag(4, "number of processes that load imagenet and imagefolder", least=0)
-    keep_images: bool = flag(False, "keep decoded images of imagenet and imagefolder in memory")
+    num_workers: int = flag(4, "number of processes that load imagenet, imagefolder and masks", least=0)
+    keep_images: bool = flag(False, "keep decoded images of imagenet, imagefolder and masks in memory")
     on_bad_image: str = flag("error", "on an unreadable image, stop or skip it", ON_BAD_IMAGE)
     permuted: int | None = flag(
         None, "seed of a permutation in which sequential data sets read the pixels", without_value=0, least=0

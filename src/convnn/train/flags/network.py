@@ -33,8 +33,8 @@ class NetworkFlags:
     patch_size: int = flag(16, "patch size of ViT in pixels", least=1, most=LARGEST_SIDE)
     num_layers: int = flag(
         12,
-        "number of blocks of ViT, and of networks on sequences and graphs, of layers of recommender, and of steps of a"
-        " level of finc_flow",
+        "number of blocks of ViT, and of networks on sequences and graphs, of layers of recommender, of steps of a"
+        " level of finc_flow, and of halvings of unet",
         least=0,
         most=DEEPEST,
     )

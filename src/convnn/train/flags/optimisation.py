@@ -11,7 +11,7 @@ flag = flags_of("optimisation")
 class OptimisationFlags:
     """The help of each field describes it."""
 
-    criterion: str = flag("CrossEntropy", "loss", ("CrossEntropy", "MSE"))
+    criterion: str = flag("CrossEntropy", "loss; +Dice is for masks", ("CrossEntropy", "CrossEntropy+Dice", "MSE"))
     optimizer: str = flag("adamw", "optimizer", ("adam", "sgd", "adamw"))
     lr: float = flag(1e-3, "initial learning rate", above=0.0)
     mask_lr_ratio: float = flag(

@@ -1,0 +1,182 @@
+"""Runs that learn a class for every pixel: resuming, measures, losses, and what does not go together."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, jaccard_score
+from torch.nn import functional as F
+
+from convnn.cli import main, main_train
+from convnn.data import load_data
+from convnn.errors import TrainingError
+from convnn.tasks.segment.masks import placed_back
+from convnn.train import load_checkpoint, read_checkpoint
+from convnn.train.optim import cross_entropy, cross_entropy_and_dice
+from convnn.train.overlap import Overlap, OverlapMeter
+
+SMALL = "--dataset shapes --width 0.0625 --resize 16 --limit_train 32 --limit_test 12 --batch_size 8 --lr 0.01"
+UNET = f"--model unet --num_layers 2 {SMALL}"
+
+
+@pytest.fixture(scope="module")
+def run(train: Callable[[str], Path]) -> Path:
+    return train(f"{UNET} --augment --num_epochs 2")
+
+
+def test_a_resumed_run_is_the_same_to_the_bit(run: Path, train: Callable[[str], Path]) -> None:
+    folder = train(f"{UNET} --augment --num_epochs 1")
+    assert main_train(["--resume", str(folder), "--num_epochs", "2"]) == 0
+    assert (folder / "metrics.csv").read_text() == (run / "metrics.csv").read_text()
+    first, second = (read_checkpoint(path / "last.safetensors").weights for path in (run, folder))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_measures_are_those_of_scikit_learn(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network, recipe = load_checkpoint(run)
+    [batch] = load_data("shapes", resize=16, limit_test=12).test
+    with torch.no_grad():
+        found = network(batch.inputs).argmax(1).flatten()
+    labels, classes = batch.labels.flatten(), range(4)
+    capsys.readouterr()
+    assert main(["segment", "evaluate", str(run), "--limit_test", "12", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    iou = jaccard_score(labels, found, average=None, labels=classes)
+    assert [one["iou"] for one in told["classes"].values()] == pytest.approx(list(iou))
+    assert told["mean_iou"] == pytest.approx(iou.mean())
+    assert told["mean_dice"] == pytest.approx(f1_score(labels, found, average="macro", labels=classes))
+    assert told["pixel_accuracy"] == pytest.approx(accuracy_score(labels, found))
+    head, *rows = [line.split(",") for line in (run / "metrics.csv").read_text().splitlines()]
+    assert float(rows[recipe.epoch - 1][head.index("test_mIoU")]) == pytest.approx(iou.mean())
+
+
+def test_pixels_of_255_are_in_no_count_and_classes_that_never_occur_in_no_mean() -> None:
+    generator = torch.Generator().manual_seed(0)
+    meter = OverlapMeter(torch.device("cpu"), num_classes=5)
+    seen, guessed = [], []
+    for count in (3, 0, 2):  # an empty share of a batch, as a process may have
+        logits = torch.randn(count, 5, 4, 6, 2, generator=generator)  # a volume
+        logits[:, 4] = -9
+        labels = torch.randint(0, 4, (count, 4, 6, 2), generator=generator)
+        labels[:, 1] = 255
+        meter.update(torch.tensor(float(count)), logits, labels)
+        seen.append(labels[labels != 255])
+        guessed.append(logits.argmax(1)[labels != 255])
+    labels, found = torch.cat(seen), torch.cat(guessed)
+    overlap, scores = meter.overlap(meter.sums), meter.scores(meter.sums, 5)
+    matrix = torch.from_numpy(confusion_matrix(labels, found, labels=range(5)))
+    assert torch.equal(overlap.missed, (matrix.sum(1) - matrix.diagonal()).double())
+    assert overlap.iou[4].isnan()
+    assert scores.merit == pytest.approx(jaccard_score(labels, found, average="macro"))
+    assert (scores.loss, scores.top1, scores.top5) == (1.0, pytest.approx(accuracy_score(labels, found)), None)
+    assert overlap.accuracy == scores.top1
+
+
+def test_a_part_without_a_counted_pixel_is_named() -> None:
+    meter = OverlapMeter(torch.device("cpu"), num_classes=2)
+    meter.update(torch.tensor(0.0), torch.randn(1, 2, 3, 3), torch.full((1, 3, 3), 255))
+    with pytest.raises(TrainingError, match="no pixel could be counted"):
+        meter.scores(meter.sums, 2)
+    assert Overlap.of(torch.zeros(0, 2, 3, 3), torch.zeros(0, 3, 3).long()).found.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (3, 2, 4)])
+def test_losses_are_means_over_counted_places_for_each_sample(shape: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(3, 4, *shape, generator=generator, dtype=torch.double, requires_grad=True)
+    labels = torch.randint(0, 4, (3, *shape), generator=generator)
+    labels[0, 0] = 255
+    labels[2] = 255  # nothing to learn from
+    entropy = sum(F.cross_entropy(logits[i : i + 1], labels[i : i + 1], ignore_index=255) for i in (0, 1))
+    torch.testing.assert_close(cross_entropy(logits, labels), entropy)
+    dice = 0.0
+    for one, of_one in zip(logits.softmax(1), labels, strict=True):
+        counted = of_one != 255
+        for c in range(4):
+            p, t = one[c][counted], (of_one[counted] == c).double()
+            dice = dice + (2 * (p * t).sum() + 1) / ((p + t).sum() + 1) / 4
+    expected = entropy + 3 - dice
+    torch.testing.assert_close(cross_entropy_and_dice(logits, labels), expected)
+    found, wanted = (
+        torch.autograd.grad(y, logits, retain_graph=True)[0] for y in (cross_entropy_and_dice(logits, labels), expected)
+    )
+    torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("model", ["vgg11 --layer Conv2d --resize 32", "mkunet_t --layer ConvNN --K 2 --resize 32"])
+def test_other_networks_train_too(model: str, train: Callable[[str], Path]) -> None:
+    folder = train(f"{SMALL.replace('--resize 16', '')} --model {model} --num_epochs 1 --criterion CrossEntropy+Dice")
+    assert load_checkpoint(folder)[0](torch.zeros(1, 3, 32, 32)).shape == (1, 4, 32, 32)
+
+
+REFUSED = {
+    "--model unet --dataset digits": "--model=unet gives every pixel a class, but --dataset=digits has one",
+    f"{UNET} --criterion MSE": "--criterion=MSE is for numbers, but --dataset=shapes has a class for every pixel",
+    "--dataset digits --criterion CrossEntropy+Dice": "--criterion=CrossEntropy+Dice is for a class for every pixel",
+    f"{UNET} --distill runs/a": "--distill=runs/a teaches one class for an image, but --dataset=shapes",
+    f"{UNET} --objective infonce": "--objective=infonce compares whole images, but --dataset=shapes",
+    f"--model vit {SMALL} --reduce_tokens gtp": "--reduce_tokens=gtp leaves out places, but --dataset=shapes",
+    f"{UNET} --log_neighbors": "--log_neighbors is for one class of an image",
+    "--model gnn --dataset shapes": "--model=gnn reads graphs, but --dataset=shapes has images",
+}
+
+
+@pytest.mark.parametrize("flags", REFUSED)
+def test_what_does_not_go_together_is_named(flags: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main_train([*flags.split(), "--output_dir", str(tmp_path / "run")]) == 2
+    assert REFUSED[flags] in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command", ["predict RUN x.png", "statistics RUN", "tangent RUN", "evaluate RUN --by knn"])
+def test_commands_for_one_class_of_an_image_say_what_is_right(
+    command: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command.replace("RUN", str(run)).split()) == 2
+    assert "gives every pixel a class" in capsys.readouterr().err
+
+
+def test_convnn_segment_is_for_masks(run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["segment", "train", "--dataset", "digits", "--output_dir", str(tmp_path)]) == 2
+    assert "--dataset=digits has no masks" in capsys.readouterr().err
+    flags = f"{UNET} --num_epochs 1 --output_dir {tmp_path / 'run'}".replace("--dataset shapes --model unet", "")
+    assert main(["segment", "train", *flags.split()]) == 0
+    assert main(["segment", "evaluate", str(run), "--limit_test", "12"]) == 0
+    assert "triangle" in capsys.readouterr().out
+
+
+def test_predict_writes_masks_of_the_size_of_the_pictures(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_text("x")
+    command = ["segment", "predict", str(run), str(tmp_path / "a.png"), "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    with Image.open(tmp_path / "out/a_mask.png") as mask:
+        assert (mask.mode, mask.size) == ("P", (30, 20))
+        assert set(np.unique(mask)) <= set(range(4))
+    assert (tmp_path / "out/a_over.png").stat().st_size > 1000
+    assert main(command) == 2  # they would be replaced
+    assert (
+        main([*command[:3], *(str(tmp_path / name) for name in ("a.png", "b.png")), *command[4:], "--overwrite"]) == 1
+    )
+    assert "b.png: it is broken" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_masks_come_back_to_where_they_were_in_the_picture(fit: str) -> None:
+    """The class of each half of a picture of 40 x 80 is that of the half of the map that shows it."""
+    logits = torch.zeros(2, 32, 32)
+    logits[1, :, 16:] = 1  # right
+    mask = placed_back(logits, (40, 80), fit)
+    inner = mask[:, 20:60] if fit == "crop" else mask
+    half = inner.shape[1] // 2
+    assert mask.shape == (40, 80)
+    assert not inner[:, : half - 1].any()
+    assert bool((inner[:, half + 1 :] == 1).all())
+    assert bool((mask[:, :20] == 255).all()) == (fit == "crop")
