@@ -114,7 +114,7 @@ class KernelField(nn.Module):
             check_positive(name, value)
         check_at_least("max_iter", max_iter, 1)
         targets = -normals.flatten()
-        parts = [self._values(points), self._slopes(normal_points), self._gram(points)]
+        parts = [self.values(points), self.slopes(normal_points), self.gram(points)]
         at, slope, gram = (part.to_scipy() for part in parts)
         matrix = pos_weight * (at.T @ at) + normal_weight * (slope.T @ slope) + reg_weight * gram
         solver = SparseSolver(matrix.tocsr(), tol=tol, max_iter=max_iter)
@@ -158,12 +158,13 @@ class KernelField(nn.Module):
         """Return the kernels of the depths that have voxels, and the numbers of their first unknowns."""
         return [(start, kernel) for start, kernel in zip(self.starts, self.kernels, strict=False) if kernel is not None]
 
-    def _values(self, points: Tensor) -> Entries:
+    def values(self, points: Tensor) -> Entries:
+        """Return the kernels at points (N, 3): N rows, and a column for each unknown."""
         found = ((start, kernel.rows(points)) for start, kernel in self._active())
         return self._joined(((one.points, start + one.voxels, one.values) for start, one in found), len(points))
 
-    def _slopes(self, points: Tensor) -> Entries:
-        """Return the gradients at points, three rows for each."""
+    def slopes(self, points: Tensor) -> Entries:
+        """Return the gradients of the kernels at points (N, 3): three rows for each."""
         axes = torch.arange(3, device=points.device)
         parts = []
         for start, kernel in self._active():
@@ -172,7 +173,8 @@ class KernelField(nn.Module):
             parts.append((rows, (start + one.voxels).repeat_interleave(3), one.slopes.flatten()))
         return self._joined(parts, 3 * len(points))
 
-    def _gram(self, like: Tensor) -> Entries:
+    def gram(self, like: Tensor) -> Entries:
+        """Return the products of the voxels of each depth, in the type of a tensor."""
         found = ((start, kernel.gram()) for start, kernel in self._active())
         return self._joined(
             ((start + one.points, start + one.voxels, one.values.to(like)) for start, one in found), self.starts[-1]

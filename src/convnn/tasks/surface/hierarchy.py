@@ -1,6 +1,5 @@
 """Voxels of several sizes: fine ones where a surface bends, coarse ones around it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch

@@ -127,9 +127,7 @@ class NeuralKernelSurface(BaseEstimator):
     def _hierarchy(self, points: Tensor, normals: Tensor, size: float) -> Hierarchy:
         if self.adaptive_depth == 1:
             return Hierarchy.of_points(points, size, self.depth)
-        return Hierarchy.adaptive(
-            points, normals, size, self.depth, adaptive_depth=self.adaptive_depth, tau=self.tau
-        )
+        return Hierarchy.adaptive(points, normals, size, self.depth, adaptive_depth=self.adaptive_depth, tau=self.tau)
 
     @torch.no_grad()
     def _values(self, points: Tensor) -> Tensor:
