@@ -23,7 +23,7 @@ def draw(path: Path) -> None:
     ]
     draw_surfaces(views, path, elevation=40)
     with Image.open(path) as picture:  # shading takes many colours, a page few
-        picture.convert("RGB").quantize(160, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
+        picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 if __name__ == "__main__":
