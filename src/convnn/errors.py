@@ -79,7 +79,8 @@ def check_at_least(argument: str, value: int, least: int) -> None:
     Raises:
         InputError: it is not; the message names the argument and its value.
     """
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:  # NumPy's integers too
+    given: object = value  # NumPy's integers are Integral, and no int
+    if isinstance(given, bool) or not isinstance(given, Integral) or value < least:
         raise InputError(f"{argument}={value!r} must be an integer of at least {least}")
 
 
