@@ -10,8 +10,8 @@ from convnn.ops.gaussians import Gaussians
 from convnn.ops.opacity_field import NEVER_SEEN, UNSEEN, opacity_field, seen_opacities, signed_opacity
 from convnn.ops.projection import Rig, pinhole
 from convnn.ops.splatting import FAR, NEAR, Splats, splat
-from convnn.tasks.surface.anchors import AnchorGaussians, NeuralGaussians
-from convnn.tasks.surface.splat_losses import depth_normals, splat_loss
+from convnn.tasks.surface.splats.anchors import AnchorGaussians, NeuralGaussians
+from convnn.tasks.surface.splats.losses import depth_normals, splat_loss
 from golden.case import Case
 from golden.entry import Entry, refuse
 

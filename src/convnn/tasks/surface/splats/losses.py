@@ -59,7 +59,7 @@ def depth_normals(depths: Tensor, rig: Rig) -> Tensor:
     Raises:
         InputError: the depths do not fit the cameras, or the calibration is none.
     """
-    rays = pixel_rays(rig)[0].unflatten(1, rig.image_size)  # (n, H, W, 3)
+    rays = pixel_rays(rig)[0].unflatten(1, rig.image_size).to(depths)  # (n, H, W, 3)
     if depths.shape != rays.shape[:3]:
         raise InputError(f"depths of shape {tuple(depths.shape)} must be {tuple(rays.shape[:3])}, those of the cameras")
     points = rays * depths.unsqueeze(-1)
@@ -71,7 +71,8 @@ def depth_normals(depths: Tensor, rig: Rig) -> Tensor:
 
 def to_world(directions: Tensor, rig: Rig) -> Tensor:
     """Turn directions (n, 3, H, W) from the frames of n cameras, one rig of them, into that of the world."""
-    return torch.einsum("nij,njhw->nihw", torch.linalg.inv(rig.extrinsics[0])[:, :3, :3], directions)
+    turns = torch.linalg.inv(rig.extrinsics[0])[:, :3, :3].to(directions)
+    return torch.einsum("nij,njhw->nihw", turns, directions)
 
 
 def edge_weights(images: Tensor) -> Tensor:
