@@ -1,0 +1,140 @@
+"""A surface from points with normals, in the form of scikit-learn."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from convnn.errors import check_at_least, check_positive
+from convnn.ops.voxels import voxel_of
+from convnn.tasks.surface.cloud import check_rows
+from convnn.tasks.surface.field import KernelField
+from convnn.tasks.surface.hierarchy import Hierarchy, choose_voxel_size
+from convnn.tasks.surface.mesh import Mesh, extract_mesh
+
+
+class NeuralKernelSurface(BaseEstimator):
+    r"""Reconstruct a surface from points and normals, with the kernel that needs no training.
+
+    Select: of voxels of several sizes, the 27 of each size around a place. Weigh: by a B-spline of the distance.
+    Aggregate: a sum with coefficients for which a sparse linear system is solved, so that the function is 0 at the
+    points and its gradient there is minus the normal. Its level 0 is the surface, and it is positive inside.
+
+    Args:
+        voxel_size: side h of the finest voxels; None takes the one at which voxels hold `points_per_voxel` on average.
+        points_per_voxel: detail where no size is given: fewer points see more, and more noise.
+        depth: sizes h, 2h, 4h and so on; coarse ones close gaps.
+        adaptive_depth: 1 has the finest voxels everywhere; d divides the voxels of the first d sizes only where normals
+            vary by more than `tau`.
+        tau: see `Hierarchy.adaptive`.
+        pos_weight: weight of the values at all points together.
+        normal_weight: weight of the gradients at all points together, in units of 1 / h^2.
+        reg_weight: weight of the function's own smoothness.
+        tol, max_iter: of conjugate gradients.
+
+    Attributes:
+        field_: the `KernelField`, fitted; `field_.solved` says how it went.
+
+    Raises:
+        InputError: in `fit`, an argument is out of range.
+
+    Reference:
+        Huang et al., "Neural Kernel Surface Reconstruction", arXiv 2305.19590. There features of the kernel are
+        learned, and a network predicts normals at the centres of voxels; here they are those given.
+    """
+
+    def __init__(
+        self,
+        voxel_size: float | None = None,
+        *,
+        points_per_voxel: float = 2.0,
+        depth: int = 4,
+        adaptive_depth: int = 1,
+        tau: float = 0.2,
+        pos_weight: float = 1e4,
+        normal_weight: float = 1e4,
+        reg_weight: float = 1.0,
+        tol: float = 1e-5,
+        max_iter: int = 2000,
+    ) -> None:
+        self.voxel_size = voxel_size
+        self.points_per_voxel = points_per_voxel
+        self.depth = depth
+        self.adaptive_depth = adaptive_depth
+        self.tau = tau
+        self.pos_weight = pos_weight
+        self.normal_weight = normal_weight
+        self.reg_weight = reg_weight
+        self.tol = tol
+        self.max_iter = max_iter
+
+    def fit(self, X: Any, normals: Any) -> "NeuralKernelSurface":
+        """Solve for the field.
+
+        Args:
+            X: points (N, 3), a tensor or array; integers become float64.
+            normals: (N, 3) outward, of length 1.
+
+        Raises:
+            InputError: an argument is out of range.
+        """
+        points, normals = _tensor(X), _tensor(normals)
+        check_rows("X", points)
+        check_rows("normals", normals, like=points)
+        for name in ("pos_weight", "normal_weight", "reg_weight"):
+            check_positive(name, getattr(self, name))
+        size = choose_voxel_size(points, self.points_per_voxel) if self.voxel_size is None else self.voxel_size
+        hierarchy = self._hierarchy(points, normals, size)
+        with torch.no_grad():
+            self.field_ = KernelField(hierarchy).fit(
+                points,
+                points,
+                normals.to(points),
+                pos_weight=self.pos_weight / len(points),
+                normal_weight=self.normal_weight / len(points) * size**2,
+                reg_weight=self.reg_weight,
+                tol=self.tol,
+                max_iter=self.max_iter,
+            )
+        return self
+
+    def predict(self, X: Any) -> NDArray[np.floating]:
+        """Return the field (n,) at points (n, 3): positive inside, negative outside, 0 far from all points."""
+        check_is_fitted(self)
+        return self._values(_tensor(X)).numpy()
+
+    def mesh(self, resolution: int = 2) -> Mesh:
+        """Return the surface as a mesh, by marching cubes in and beside the finest voxels.
+
+        Args:
+            resolution: cubes along a side of the finest voxels, at least 1.
+
+        Raises:
+            InputError: the field is nowhere 0 near the points; or scikit-image is not installed.
+        """
+        check_is_fitted(self)
+        check_at_least("resolution", resolution, 1)
+        hierarchy = self.field_.hierarchy
+        size, near = hierarchy.voxel_size, hierarchy.near(self.adaptive_depth)
+        lower, upper = near.ijk.amin(0).double() * size, (near.ijk.amax(0) + 1).double() * size
+        is_near = lambda x: near.find(voxel_of(x / size - 0.5)) >= 0  # noqa: E731
+        return extract_mesh(self._values, lower, upper, size / resolution, known=is_near, bisections=1)
+
+    def _hierarchy(self, points: Tensor, normals: Tensor, size: float) -> Hierarchy:
+        if self.adaptive_depth == 1:
+            return Hierarchy.of_points(points, size, self.depth)
+        return Hierarchy.adaptive(points, normals, size, self.depth, adaptive_depth=self.adaptive_depth, tau=self.tau)
+
+    @torch.no_grad()
+    def _values(self, points: Tensor) -> Tensor:
+        return self.field_(points)[0]
+
+
+def _tensor(array: Any) -> Tensor:
+    """Return an array as a tensor of floats."""
+    given = array if isinstance(array, Tensor) else torch.from_numpy(np.require(np.asarray(array), requirements="CW"))
+    return given.detach() if given.is_floating_point() else given.double()
