@@ -23,6 +23,7 @@ NAMES = {
     "cov": "shape",
     "feature_bank": "bank",
     "featurebank": "bank",
+    "feat_bank": "bank",
 }
 GAUSSIANS = ("means", "scales", "rots", "opac")
 

@@ -63,9 +63,9 @@ def test_slots_that_are_not_shown_get_no_gradient() -> None:
 
 
 def test_voxels_and_their_distances() -> None:
-    points = torch.tensor([[0.05, 0, 0], [0.06, 0.01, 0], [-0.16, 0.3, 0], [0.15, 0, 0]], dtype=torch.float64)
-    anchors = voxel_anchors(points, 0.1)  # 0.5 is rounded to the even 0
-    assert torch.allclose(anchors, torch.tensor([[-0.2, 0.3, 0], [0, 0, 0], [0.1, 0, 0], [0.2, 0, 0]]).double())
+    points = torch.tensor([[0.25, 0, 0], [0.3, 0.1, 0], [-0.8, 1.5, 0], [0.75, 0, 0]], dtype=torch.float64)
+    anchors = voxel_anchors(points, 0.5)  # halves go to the even side: 0.25 to 0, 0.75 to 1
+    assert torch.allclose(anchors, torch.tensor([[-1, 1.5, 0], [0, 0, 0], [0.5, 0, 0], [1, 0, 0]]).double())
     far = [sorted((p - q).norm().item() for q in POINTS)[1:4] for p in POINTS]
     wanted = [math.sqrt(sum(d * d for d in row) / 3) for row in far]
     assert neighbor_distance(POINTS).tolist() == pytest.approx(wanted)

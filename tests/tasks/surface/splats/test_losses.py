@@ -50,8 +50,8 @@ def test_edges_weigh_less() -> None:
     for n, row, column in np.ndindex(2, 5, 4):
         around = [(row + a, column + b) for a, b in ((-1, 0), (1, 0), (0, -1), (0, 1))]
         inside = 0 < row < 4 and 0 < column < 3
-        changes = [(images[n, :, row, column] - images[n, :, r, c]).abs().mean() for r, c in around if inside]
-        assert found[n, row, column].item() == pytest.approx(float(np.exp(-max(changes))) if inside else 0)
+        changes = [(images[n, :, row, column] - images[n, :, r, c]).abs().mean().item() for r, c in around if inside]
+        assert found[n, row, column].item() == pytest.approx(np.exp(-max(changes)) if inside else 0)
 
 
 def _seen(*parts: torch.Tensor) -> Splats:

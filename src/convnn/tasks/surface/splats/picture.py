@@ -44,7 +44,7 @@ def draw_splats(model: nn.Module, scene: Photographs, path: Path | str, *, camer
     one = scene.camera(camera)
     seen = render(model, one.rig, scene.background)
     height, width = one.rig.image_size
-    figure = Figure(figsize=(10, 2 * height / width + 0.35), layout="constrained")
+    figure = Figure(figsize=(10, 1.92 * height / width + 0.3), layout="constrained")
     panels = figure.subplots(1, 5)
     titles = ("photograph", "rendering", "depth", "normals", "mesh of the field")
     for panel, title in zip(panels, titles, strict=True):
