@@ -35,6 +35,7 @@ NOT_RUN = {
     "convnn statistics runs/animals/best.safetensors --shape_bias cue-conflict --out runs/animals/bias": (
         "the pictures are the reader's"
     ),
+    "convnn surface reconstruct points.ply --out mesh.ply --picture surface.png": "the points are the reader's",
     "convnn bench run softmax.py --candidate mine.py --out bench": "the kernel is wrong, so that it exits with 1",
 }
 

@@ -34,6 +34,7 @@ COMMANDS = {
     "recommend": "train a recommender, measure it, or suggest items",
     "graph": "embed the nodes of a graph, or make it smaller",
     "knowledge": "complete a knowledge graph",
+    "surface": "reconstruct surfaces from points",
     "bench": "judge and time kernels",
     "export": "export a network to other runtimes or the Hugging Face hub",
     "models": "list the networks",

@@ -4,7 +4,6 @@ A voxel :math:`(i, j, k)` of size h has its centre at :math:`h\,(i + 1/2, j + 1/
 :math:`p = x / h - 1/2` of a point x the centres are whole numbers.
 """
 
-from collections.abc import Iterable
 from itertools import product
 
 import torch
@@ -119,7 +118,6 @@ def splat(points: Tensor, size: float) -> Voxels:
     return unique((cell_of(local(points, size)).unsqueeze(1) + CORNERS).flatten(0, 1))
 
 
-def children(parents: Iterable[Voxels] | Voxels) -> Tensor:
-    """Return the eight voxels of half the size in each of a set's, (8 V, 3), in the order of the parents."""
-    sets = [parents] if isinstance(parents, Voxels) else parents
-    return torch.cat([(2 * one.ijk.unsqueeze(1) + CORNERS).flatten(0, 1) for one in sets])
+def children(ijk: Tensor) -> Tensor:
+    """Return the eight voxels of half the size (8 V, 3) in each of given ones (V, 3), in their order."""
+    return (2 * ijk.unsqueeze(1) + CORNERS).flatten(0, 1)

@@ -9,8 +9,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from convnn.errors import check_at_least, check_positive
-from convnn.ops.voxels import voxel_of
+from convnn.errors import check_at_least, check_choice, check_positive
+from convnn.ops.voxels import CORNERS, cell_of, local, voxel_of
 from convnn.tasks.surface.cloud import check_rows
 from convnn.tasks.surface.field import KernelField
 from convnn.tasks.surface.hierarchy import Hierarchy, choose_voxel_size
@@ -22,7 +22,7 @@ class NeuralKernelSurface(BaseEstimator):
 
     Select: of voxels of several sizes, the 27 of each size around a place. Weigh: by a B-spline of the distance.
     Aggregate: a sum with coefficients for which a sparse linear system is solved, so that the function is 0 at the
-    points and its gradient there is minus the normal. Its level 0 is the surface, and it is positive inside.
+    points and its gradient is minus the normal. Its level 0 is the surface, and it is positive inside.
 
     Args:
         voxel_size: side h of the finest voxels; None takes the one at which voxels hold `points_per_voxel` on average.
@@ -31,8 +31,11 @@ class NeuralKernelSurface(BaseEstimator):
         adaptive_depth: 1 has the finest voxels everywhere; d divides the voxels of the first d sizes only where normals
             vary by more than `tau`.
         tau: see `Hierarchy.adaptive`.
+        normals_at: where the gradient is asked for: "voxels" at the centres of the voxels of the first `adaptive_depth`
+            sizes, at which the normals of the points around are averaged; "points" at the points themselves, which is
+            nearer to smooth surfaces, but may leave false ones beside edges.
         pos_weight: weight of the values at all points together.
-        normal_weight: weight of the gradients at all points together, in units of 1 / h^2.
+        normal_weight: weight of all gradients together, in units of 1 / h^2.
         reg_weight: weight of the function's own smoothness.
         tol, max_iter: of conjugate gradients.
 
@@ -44,7 +47,7 @@ class NeuralKernelSurface(BaseEstimator):
 
     Reference:
         Huang et al., "Neural Kernel Surface Reconstruction", arXiv 2305.19590. There features of the kernel are
-        learned, and a network predicts normals at the centres of voxels; here they are those given.
+        learned, and a network predicts the normals at the centres of voxels.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class NeuralKernelSurface(BaseEstimator):
         depth: int = 4,
         adaptive_depth: int = 1,
         tau: float = 0.2,
+        normals_at: str = "voxels",
         pos_weight: float = 1e4,
         normal_weight: float = 1e4,
         reg_weight: float = 1.0,
@@ -66,6 +70,7 @@ class NeuralKernelSurface(BaseEstimator):
         self.depth = depth
         self.adaptive_depth = adaptive_depth
         self.tau = tau
+        self.normals_at = normals_at
         self.pos_weight = pos_weight
         self.normal_weight = normal_weight
         self.reg_weight = reg_weight
@@ -87,15 +92,19 @@ class NeuralKernelSurface(BaseEstimator):
         check_rows("normals", normals, like=points)
         for name in ("pos_weight", "normal_weight", "reg_weight"):
             check_positive(name, getattr(self, name))
+        check_choice("normals_at", self.normals_at, ("voxels", "points"))
         size = choose_voxel_size(points, self.points_per_voxel) if self.voxel_size is None else self.voxel_size
         hierarchy = self._hierarchy(points, normals, size)
+        places, targets = points, normals.to(points)
+        if self.normals_at == "voxels":
+            places, targets = splat_normals(hierarchy, points, targets, self.adaptive_depth)
         with torch.no_grad():
             self.field_ = KernelField(hierarchy).fit(
                 points,
-                points,
-                normals.to(points),
+                places,
+                targets,
                 pos_weight=self.pos_weight / len(points),
-                normal_weight=self.normal_weight / len(points) * size**2,
+                normal_weight=self.normal_weight / len(places) * size**2,
                 reg_weight=self.reg_weight,
                 tol=self.tol,
                 max_iter=self.max_iter,
@@ -132,6 +141,28 @@ class NeuralKernelSurface(BaseEstimator):
     @torch.no_grad()
     def _values(self, points: Tensor) -> Tensor:
         return self.field_(points)[0]
+
+
+def splat_normals(hierarchy: Hierarchy, points: Tensor, normals: Tensor, depths: int) -> tuple[Tensor, Tensor]:
+    """Return the centres (V, 3) of the voxels of the first depths, and the normals (V, 3) of the points around them.
+
+    A point counts at the eight centres around it by the weights of linear interpolation. Centres that have none around
+    them, or opposite ones that cancel, are left out.
+    """
+    centers, found = [], []
+    for size, voxels in list(zip(hierarchy.sizes, hierarchy.grids, strict=True))[:depths]:
+        if voxels is None:
+            continue
+        places = local(points, size)
+        cell = cell_of(places)
+        point, voxel, corner = voxels.around(cell, CORNERS)
+        share = (places - cell)[point]
+        weight = torch.where(CORNERS[corner] == 1, share, 1 - share).prod(1, keepdim=True)
+        sums = normals.new_zeros(len(voxels), 3).index_add(0, voxel, weight * normals[point])
+        has_some = sums.norm(dim=1) > 1e-6
+        centers.append(size * (voxels.ijk[has_some].to(points) + 0.5))
+        found.append(torch.nn.functional.normalize(sums[has_some]))
+    return torch.cat(centers), torch.cat(found)
 
 
 def _tensor(array: Any) -> Tensor:
