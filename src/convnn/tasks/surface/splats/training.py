@@ -87,7 +87,9 @@ def train(
     ]
     optimizer = torch.optim.Adam(groups, eps=1e-15)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.1 ** (1 / steps))
-    generator, views, losses, order = torch.Generator().manual_seed(seed), len(scene.images), [], []
+    generator, views = torch.Generator().manual_seed(seed), len(scene.images)
+    losses: list[float] = []
+    order: list[int] = []
     for step in range(steps):
         order = order or torch.randperm(views, generator=generator).tolist()
         one = scene.camera(order.pop())
