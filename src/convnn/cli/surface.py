@@ -53,9 +53,9 @@ def reconstruct(args: argparse.Namespace, console: Console) -> None:
     out = Path(args.out)
     check_new(out, overwrite=args.overwrite)
     if args.picture is not None:
-        check_choice("suffix of the picture", Path(args.picture).suffix.lower(), (".png", ".pdf", ".svg"))
         if Path(args.picture).exists() and not args.overwrite:
             raise InputError(f"--picture={args.picture} exists; choose another, or pass --overwrite")
+        check_choice("suffix of the picture", Path(args.picture).suffix.lower(), (".png", ".pdf", ".svg"))
     cloud = read_cloud(args.points)
     if cloud.normals is None:
         raise InputError(f"'{args.points}' has no normals nx, ny, nz, which say what is inside")

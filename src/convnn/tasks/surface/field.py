@@ -45,7 +45,7 @@ class KernelField(nn.Module):
 
     Attributes:
         alpha: (V,) for each depth, or None where it has no voxels; None before `fit`.
-        solved: how `fit` went.
+        solved: how `fit` went; absent before.
 
     Raises:
         InputError: features or interpolators do not fit the hierarchy.
@@ -53,6 +53,8 @@ class KernelField(nn.Module):
     Reference:
         Huang et al., "Neural Kernel Surface Reconstruction", arXiv 2305.19590.
     """
+
+    solved: Fit
 
     def __init__(
         self,
@@ -74,7 +76,6 @@ class KernelField(nn.Module):
             self.kernels.append(None if voxels is None else SplineKernel(voxels, size, z, mapped))
             self.starts.append(self.starts[-1] + (0 if voxels is None else len(voxels)))
         self.alpha: list[Tensor | None] | None = None
-        self.solved: Fit | None = None
 
     def fit(
         self,
@@ -130,8 +131,8 @@ class KernelField(nn.Module):
         self.alpha = [None if kernel is None else alpha[first:end] for kernel, first, end in ends]
         return self
 
-    def forward(self, points: Tensor, *, grad: bool = False) -> tuple[Tensor, Tensor | None]:
-        """Return the field (N,) at points (N, 3), and if wanted its gradient (N, 3), both 0 far from all voxels.
+    def forward(self, points: Tensor, *, grad: bool = False) -> tuple[Tensor, Tensor]:
+        """Return the field (N,) at points (N, 3) and its gradient (N, 3), or (N, 0); both are 0 far from all voxels.
 
         Raises:
             InputError: the field is not fitted, or points are no (N, 3).
@@ -139,13 +140,13 @@ class KernelField(nn.Module):
         check_rows("points", points)
         if self.alpha is None:
             raise InputError("the field has no alpha; call fit first")
-        value, slope = points.new_zeros(len(points)), points.new_zeros(len(points), 3) if grad else None
+        value, slope = points.new_zeros(len(points)), points.new_zeros(len(points), 3 if grad else 0)
         for kernel, alpha in zip(self.kernels, self.alpha, strict=True):
             if kernel is None or alpha is None:
                 continue
             rows = kernel.rows(points, slopes=grad)
             value = value.index_add(0, rows.points, rows.values * alpha[rows.voxels])
-            if slope is not None:
+            if grad:
                 slope = slope.index_add(0, rows.points, rows.slopes * alpha[rows.voxels].unsqueeze(1))
         return value, slope
 

@@ -213,10 +213,8 @@ def surface_loss(
         there and the inward normal.
     """
     found = network(cloud, voxel_size, structure)
-    truth = [
-        classes_of(voxels, structure, network.depth - 1 - i) for i, voxels in enumerate(reversed(found.candidates))
-    ]
-    logits = torch.cat(found.classes[::-1])
+    truth = [classes_of(voxels, structure, level) for level, voxels in found.candidates.items()]
+    logits = torch.cat(list(found.classes.values()))
     nearest = torch.cdist(found.centers, true.points).argmin(1)
     weights = _weights(len(cloud), len(found.centers), voxel_size)
     found.field.fit(cloud.points, found.centers, found.normals, **weights)

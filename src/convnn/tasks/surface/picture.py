@@ -74,7 +74,7 @@ def draw_surfaces(views: Sequence[View], path: Path | str, *, azimuth: float = 3
     ends = torch.cat([(view.points.double() @ turn.T)[:, :2] for view in views])
     lower, upper = ends.amin(0).tolist(), ends.amax(0).tolist()
     wide, high = (max(b - a, 1e-9) for a, b in zip(lower, upper, strict=True))
-    foot = 0.5 if any(view.values is not None for view in views) else 0.0
+    foot = 0.55 if any(view.values is not None for view in views) else 0.0
     height = min(3.4 * high / wide, 5.0)
     figure = Figure(figsize=(3.4 * len(views), height + foot + 0.4))
     figure.subplots_adjust(0.01, foot / (height + foot + 0.4), 0.99, 1 - 0.4 / (height + foot + 0.4), wspace=0.04)
@@ -85,7 +85,7 @@ def draw_surfaces(views: Sequence[View], path: Path | str, *, azimuth: float = 3
         panel.set_axis_off()
         write_title(panel, view.title)
         if view.values is not None:
-            _write_scale(panel, view, float(view.values.max()))
+            _write_scale(panel, view, float(view.values.max()), height)
     return save_figure(figure, path)
 
 
@@ -145,9 +145,9 @@ def _shade(normals: Tensor, turn: Tensor) -> Tensor:
     return AMBIENT + (1 - AMBIENT) * (facing @ light).clamp(min=0).unsqueeze(1) * 1.15
 
 
-def _write_scale(panel: Axes, view: View, largest: float) -> None:
-    """Write the scale of colours below a panel."""
-    below = panel.inset_axes((0.15, -0.05, 0.7, 0.025))
+def _write_scale(panel: Axes, view: View, largest: float, height: float) -> None:
+    """Write the scale of colours below a panel, whose height is given in inches."""
+    below = panel.inset_axes((0.15, -0.12 / height, 0.7, 0.08 / height))
     scale = panel.figure.colorbar(
         ScalarMappable(Normalize(0, largest), colormaps["viridis"]), cax=below, orientation="horizontal"
     )

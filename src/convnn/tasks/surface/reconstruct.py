@@ -167,5 +167,6 @@ def splat_normals(hierarchy: Hierarchy, points: Tensor, normals: Tensor, depths:
 
 def _tensor(array: Any) -> Tensor:
     """Return an array as a tensor of floats."""
-    given = array if isinstance(array, Tensor) else torch.from_numpy(np.require(np.asarray(array), requirements="CW"))
-    return given.detach() if given.is_floating_point() else given.double()
+    if not isinstance(array, Tensor):
+        array = torch.from_numpy(np.require(np.asarray(array), requirements=["C", "W"]))
+    return array.detach() if array.is_floating_point() else array.double()

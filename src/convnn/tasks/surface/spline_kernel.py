@@ -100,7 +100,7 @@ class SplineKernel:
     ) -> None:
         if features is not None and (features.dim() != 2 or features.shape[0] != len(voxels)):
             raise InputError(
-                f"features of shape {tuple(features.shape)} must have a row for each of {len(voxels)} voxels"
+                f"features of shape {tuple(features.shape)} must be ({len(voxels)}, C), a row for each voxel"
             )
         self.voxels, self.size, self.features, self.interpolator = voxels, size, features, interpolator
 
