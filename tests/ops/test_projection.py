@@ -8,7 +8,16 @@ import pytest
 import torch
 
 from convnn.errors import InputError
-from convnn.ops.projection import Rig, ground_points, project, project_windows, rays
+from convnn.ops.projection import (
+    Rig,
+    ground_points,
+    look_at,
+    pinhole,
+    pixel_rays,
+    project,
+    project_windows,
+    rays,
+)
 from convnn.tasks.segment.birds_eye import surround_rig
 
 SIZE = (7, 11)
@@ -61,6 +70,26 @@ def test_rays_lead_back_to_their_pixels() -> None:
         torch.testing.assert_close(places[0, 0], torch.stack([columns, rows], -1).flatten(0, 1).double())
         seen = rig.extrinsics[0, camera] @ centres[0, camera]
         torch.testing.assert_close(seen, seen.new_tensor([0, 0, 0, 1]))
+
+
+def test_pinhole_cameras_look_at_their_target_and_see_the_middles_of_pixels() -> None:
+    places = torch.tensor([[2.0, 0.5, 0.3], [-1.0, 1.5, -0.4]], dtype=torch.float64)
+    target, up = places.new_tensor([0.1, 0.2, 0.3]), places.new_tensor([0, 0, 1])
+    pose = look_at(places, target, up)
+    for extrinsics, place in zip(pose, places, strict=True):
+        turn = extrinsics[:3, :3]
+        torch.testing.assert_close(turn @ turn.T, torch.eye(3).double())
+        torch.testing.assert_close(torch.linalg.det(turn), turn.new_ones(()))
+        torch.testing.assert_close(turn @ target + extrinsics[:3, 3], turn.new_tensor([0, 0, (target - place).norm()]))
+        assert (turn @ up)[1] < 0  # up in space is up in the image, whose rows go down
+    rig = pinhole(pose, torch.tensor([[5.0, 6.0], [7.0, 7.0]]), (3, 4))
+    for camera, directions in enumerate(pixel_rays(rig)[0]):
+        to_world = torch.linalg.inv(pose[camera])
+        ends = 2.5 * directions @ to_world[:3, :3].T + to_world[:3, 3]
+        shares, visible = project(ends.T, rig)
+        assert visible[0, camera].all()
+        wanted = [[(column + 0.5) / 4, (row + 0.5) / 3] for row in range(3) for column in range(4)]
+        torch.testing.assert_close(shares[0, camera], shares.new_tensor(wanted))
 
 
 SINGULAR = torch.zeros(1, 3, 3, 3)

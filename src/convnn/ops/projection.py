@@ -199,3 +199,79 @@ def rays(rig: Rig, map_size: Sequence[int]) -> tuple[Tensor, Tensor]:
     directions = torch.cat([directions, torch.ones_like(directions[..., :1, :])], dim=-2)
     to_vehicle = torch.linalg.inv(rig.extrinsics)
     return (to_vehicle @ directions).mT, to_vehicle[..., 3]
+
+
+def pinhole(
+    world_to_camera: Tensor, focal: Tensor | float, image_size: tuple[int, int], *, centre: Tensor | None = None
+) -> Rig:
+    r"""Return cameras without distortion, as one rig.
+
+    .. math:: I = \begin{pmatrix} f_x & 0 & c_x \\ 0 & f_y & c_y \\ 0 & 0 & 1 \end{pmatrix}
+
+    Args:
+        world_to_camera: (n, 4, 4) extrinsics; the cameras look along their third axis, the second points down.
+        focal: focal lengths in pixels: (n, 2) along columns and rows, (n, 1), or one number for all.
+        image_size: height and width in pixels.
+        centre: (n, 2) column and row of the principal point; None is the middle of the image.
+
+    Raises:
+        InputError: there is no camera, a focal length is not positive, or a matrix has another shape or no inverse.
+    """
+    if world_to_camera.dim() != 3 or world_to_camera.shape[0] == 0:
+        raise InputError(
+            f"world_to_camera of shape {tuple(world_to_camera.shape)} must be (n, 4, 4), with at least one camera"
+        )
+    cameras = world_to_camera.shape[0]
+    lengths = torch.as_tensor(focal).to(world_to_camera).expand(cameras, 2)
+    if not ((lengths > 0) & lengths.isfinite()).all():
+        raise InputError(f"focal={lengths.tolist()} must have positive numbers only")
+    height, width = image_size
+    middle = world_to_camera.new_tensor([width / 2, height / 2]) if centre is None else centre.to(world_to_camera)
+    last = world_to_camera.new_tensor([0, 0, 1]).expand(cameras, 1, 3)
+    intrinsics = torch.cat([torch.diag_embed(lengths), middle.expand(cameras, 2).unsqueeze(-1)], dim=-1)
+    rig = Rig(torch.cat([intrinsics, last], dim=-2).unsqueeze(0), world_to_camera.unsqueeze(0), (height, width))
+    rig.check()
+    return rig
+
+
+def look_at(centres: Tensor, target: Tensor, up: Tensor) -> Tensor:
+    r"""Return the extrinsics of cameras at given places that look at a target, with `up` at the top of the image.
+
+    Args:
+        centres: (n, 3) places of the cameras.
+        target: (3,) or (n, 3) what they look at.
+        up: (3,) a direction that is not that of any view.
+
+    Returns:
+        (n, 4, 4), from the world to each camera: the first axis points right, the second down, the third ahead.
+
+    Raises:
+        InputError: a camera stands at its target, or looks along `up`.
+    """
+    ahead = target - centres
+    right = torch.linalg.cross(ahead, up.expand_as(ahead))
+    if not (right.norm(dim=-1) > 1e-9 * ahead.norm(dim=-1) * up.norm()).all():
+        raise InputError(f"centres={centres.tolist()} must be away from the target, and not above or below it along up")
+    down = torch.linalg.cross(ahead, right)
+    rotation = torch.nn.functional.normalize(torch.stack([right, down, ahead], dim=-2), dim=-1)
+    pose = torch.eye(4).to(centres).repeat(centres.shape[0], 1, 1)
+    pose[:, :3, :3] = rotation
+    pose[:, :3, 3] = -(rotation @ centres.unsqueeze(-1)).squeeze(-1)
+    return pose
+
+
+def pixel_rays(rig: Rig) -> Tensor:
+    r"""Return the direction of the ray through the middle of each pixel, in the frame of its camera, at depth 1.
+
+    .. math:: d_{rs} = I^{-1} \, (s + \tfrac12,\; r + \tfrac12,\; 1)^\top
+
+    Returns:
+        (B, n, H * W, 3), row by row.
+
+    Raises:
+        InputError: the calibration is none.
+    """
+    rig.check()
+    y, x = torch.meshgrid(*(torch.arange(side).to(rig.intrinsics) + 0.5 for side in rig.image_size), indexing="ij")
+    pixels = torch.stack([x, y, torch.ones_like(x)]).flatten(1)
+    return (torch.linalg.inv(rig.intrinsics) @ pixels).mT
