@@ -79,7 +79,8 @@ def _draw_relations(panel: Axes, graphs: SceneGraphs, row: int, right: torch.Ten
     graph.add_nodes_from(graphs.flags[row].nonzero().flatten().tolist())
     centres = {place: graphs.boxes[row, place, :2].tolist() for place in graph}
     colors = [_fill(int(graphs.types[row, place])) for place in graph]
-    for i, j in graphs.relations[row].nonzero().tolist():
+    pairs = graphs.flags[row].unsqueeze(0) & graphs.flags[row].unsqueeze(1)
+    for i, j in (graphs.relations[row] * pairs).nonzero().tolist():
         relation = int(graphs.relations[row, i, j])
         style = "-" if relation == int(right[row, i, j]) else "--"
         networkx.draw_networkx_edges(
