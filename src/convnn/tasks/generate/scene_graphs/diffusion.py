@@ -99,10 +99,15 @@ class SceneGraphDiffusion(nn.Module):
         relations = decode_types(numbers.adjacency, len(self.predicates), self.code, 1) * pairs
         return SceneGraphs(types, boxes, relations, flags, self.categories, self.predicates)
 
-    def denoise(self, noisy: DenseGraphs, flags: Tensor, sigma: Tensor) -> DenseGraphs:
-        """Return graphs without noise; with self-conditioning the first estimate is given in half of the calls."""
-        condition = None
-        if self._denoiser.self_condition and torch.rand(()) < 0.5:
+    def denoise(
+        self, noisy: DenseGraphs, flags: Tensor, sigma: Tensor, generator: torch.Generator | None = None
+    ) -> DenseGraphs:
+        """Return graphs without noise.
+
+        In training with self-conditioning, half of the calls give the network its own first estimate.
+        """
+        condition, device = None, sigma.device
+        if self._denoiser.self_condition and self.training and torch.rand((), generator=generator, device=device) < 0.5:
             with torch.no_grad():
                 condition = self.precond(noisy, flags, sigma)
         return self.precond(noisy, flags, sigma, condition)
@@ -117,7 +122,7 @@ class SceneGraphDiffusion(nn.Module):
             clean.nodes + sigma.view(-1, 1, 1) * noise.nodes,
         )
         return scene_graph_loss(
-            self.denoise(noisy, graphs.flags, sigma),
+            self.denoise(noisy, graphs.flags, sigma, generator),
             clean,
             graphs.flags,
             sigma,
