@@ -20,8 +20,8 @@ EXPERIMENT = (
     " whom. A denoiser of 68,022 weights, scalar codes, 3000 steps of Adam on 32 graphs, without and with the term for"
     " overlap (weight 0.1, a mean over each graph); 400 samples by 24 steps of Heun's method. Percent of ordered pairs"
     " whose relation agrees with the boxes, for the sample's own relations and for those of another sample of its size,"
-    " as from two separate generators; mean error of width and height; overlap of true boxes with those found under noise of"
-    " level 0.3."
+    " as from two separate generators; mean error of width and height; overlap of true boxes with those found under"
+    " noise of level 0.3."
 )
 SEEDS = (0, 1)
 SETTINGS = {"dim": 32, "depths": (2,), "heads": (4,), "window": 4, "mlp_ratio": 2, "noise_channels": 64}
