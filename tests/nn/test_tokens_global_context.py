@@ -6,6 +6,7 @@ import pytest
 import torch
 from timm.models import gcvit
 from torch import Tensor, nn
+from torchvision.models.swin_transformer import shifted_window_attention
 
 from convnn import nn as cnn
 from convnn.errors import InputError
@@ -36,10 +37,14 @@ def _in_loops(layer: cnn.WindowAttention, x: Tensor, queries: Tensor | None) -> 
     for image in range(images):
         for y in range(height):
             for z in range(width):
-                top, left = y // down * down, z // right * right
-                window = [
-                    (v, w) for v in range(top, min(top + down, height)) for w in range(left, min(left + right, width))
-                ]
+                top, left = (
+                    (i - layer.shift % side) // side * side + layer.shift % side for i, side in ((y, down), (z, right))
+                )
+                rows_of, columns_of = (
+                    range(max(top, 0), min(top + down, height)),
+                    range(max(left, 0), min(left + right, width)),
+                )
+                window = [(v, w) for v in rows_of for w in columns_of]
                 asked = qkv[image, y, z, :channels] if queries is None else queries[image, y - top, z - left]
                 heads = []
                 for head in range(layer.num_heads):
@@ -58,9 +63,11 @@ def _in_loops(layer: cnn.WindowAttention, x: Tensor, queries: Tensor | None) -> 
 
 
 @pytest.mark.parametrize("scope", ["local", "global"])
-@pytest.mark.parametrize(("size", "side"), [((4, 6), 2), ((5, 4), 3), ((2, 5), 3)], ids=str)
-def test_outputs_and_gradients_are_those_of_loops(scope: str, size: tuple[int, int], side: int) -> None:
-    layer = _attention(scope, side, qkv_bias=side == 2)
+@pytest.mark.parametrize(
+    ("size", "side", "shift"), [((4, 6), 2, 0), ((5, 4), 3, 0), ((2, 5), 3, 0), ((5, 4), 3, 2), ((2, 5), 3, 1)], ids=str
+)
+def test_outputs_and_gradients_are_those_of_loops(scope: str, size: tuple[int, int], side: int, shift: int) -> None:
+    layer = _attention(scope, side, shift=shift, qkv_bias=side == 2)
     x = torch.randn(2, *size, 12, dtype=torch.float64, requires_grad=True)
     queries = _queries(layer, x)
     ours, theirs = layer(x, queries), _in_loops(layer, x, queries)
@@ -89,6 +96,17 @@ def test_attention_is_timms(scope: str) -> None:
     asked = None if queries is None else queries.flatten(1, 2)
     expected = gcvit.window_reverse(theirs(windows, asked), (3, 3), (6, 9))
     torch.testing.assert_close(layer(x, queries), expected, rtol=0, atol=1e-14)
+
+
+def test_shifted_windows_are_torchvisions() -> None:
+    layer = _attention("local", 4, shift=2)
+    x = torch.randn(2, 8, 12, 12, dtype=torch.float64)
+    places = torch.cartesian_prod(torch.arange(4), torch.arange(4))
+    down, right = (places[:, None] - places + 3).unbind(-1)
+    weights = (layer.qkv.weight, layer.output.weight, layer.relative_bias[:, down, right].unsqueeze(0))
+    biases = {"qkv_bias": layer.qkv.bias, "proj_bias": layer.output.bias}
+    expected = shifted_window_attention(x, *weights, [4, 4], 3, [2, 2], **biases)
+    torch.testing.assert_close(layer(x), expected, rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("poolings", [0, 1, 2])
@@ -157,6 +175,8 @@ def _asked(scope: str, shape: tuple[int, ...] | None) -> None:
         (lambda: cnn.GlobalContext(12, 5), "dim=12 must be a multiple of num_heads=5"),
         (lambda: cnn.GlobalContext(12, 3, window_side=0), "window_side=0 must be an integer of at least 1"),
         (lambda: cnn.GlobalContext(12, 3, scope="globl"), "scope='globl' is not one of global, local; did you mean"),
+        (lambda: _attention("local", 2, shift=2), "shift=2 must be at most 1"),
+        (lambda: _attention("local", 2, shift=-1), "shift=-1 must be an integer of at least 0"),
         (lambda: cnn.GlobalContext(12, 3, query_poolings=-1), "query_poolings=-1 must be an integer of at least 0"),
         (lambda: cnn.GlobalContext(3, 3), "dim=3 must be at least 4 for scope='global'"),
         (lambda: cnn.GatedConvolution(3), "channels=3 must be at least 4"),

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convnn.errors import InputError, check_at_least, check_choice, check_fraction
+from convnn.errors import InputError, check_at_least, check_at_most, check_choice, check_fraction
 from convnn.nn._layer import TokenLayer
 from convnn.nn._settings import unless_usual, written
 from convnn.nn.tokens._layer import share_of_a_head
@@ -117,13 +117,15 @@ class WindowAttention(nn.Module):
 
     with a learned b for each head and offset, and :math:`q_i = W_q x_i` if `scope` is "local"; if it is "global",
     :math:`q_i` is the given query for the place of i in its window. Maps that are no whole number of windows are
-    continued by positions that are nobody's neighbours, and maps smaller than a window are one window.
+    continued by positions that are nobody's neighbours, and maps smaller than a window are one window. With a `shift`
+    the first windows end after so many rows and columns, so that layers in turn join what the other keeps apart.
 
     Args:
         dim: number of channels.
         num_heads: number of heads, a divisor of dim; d = dim / num_heads.
         side: side of the windows.
         scope: whose queries: "local" or "global".
+        shift: rows and columns of the windows at the upper and the left border, below `side`; 0: whole windows.
         attention_dropout: probability of dropping a neighbour in training, 0 to 1.
         qkv_bias: add learned biases to queries, keys and values.
         output_bias: add a learned bias to the output.
@@ -136,6 +138,10 @@ class WindowAttention(nn.Module):
 
     Raises:
         InputError: an argument is out of range; in forward: queries are missing, not read, or of another shape.
+
+    Reference:
+        Hatamizadeh et al., "Global Context Vision Transformers", arXiv 2206.09959; shifts: Liu et al., "Swin
+        Transformer", arXiv 2103.14030, section 3.2, whose cyclic shift computes the same.
     """
 
     def __init__(
@@ -145,6 +151,7 @@ class WindowAttention(nn.Module):
         side: int,
         *,
         scope: str,
+        shift: int = 0,
         attention_dropout: float = 0.0,
         qkv_bias: bool = True,
         output_bias: bool = True,
@@ -156,7 +163,10 @@ class WindowAttention(nn.Module):
         check_choice("scope", scope, SCOPES_OF_QUERIES)
         check_fraction("attention_dropout", attention_dropout)
         share_of_a_head(dim, num_heads)
+        check_at_least("shift", shift, 0)
+        check_at_most("shift", shift, side - 1)
         self.num_heads, self.side, self.scope, self.attention_dropout = num_heads, side, scope, attention_dropout
+        self.shift = shift
         parts = 3 if scope == "local" else 2
         self.qkv = nn.Linear(dim, parts * dim, bias=qkv_bias, device=device, dtype=dtype)
         self.output = nn.Linear(dim, dim, bias=output_bias, device=device, dtype=dtype)
@@ -176,7 +186,8 @@ class WindowAttention(nn.Module):
         """Map (B, H, W, C) to (B, H, W, C)."""
         sides = self.sides(*x.shape[1:3])
         self._check(x, queries, sides)
-        windows = split_windows(x, sides)
+        before = self._before(sides)
+        windows = split_windows(x, sides, before)
         *own, keys, values = self.qkv(windows).chunk(3 if queries is None else 2, dim=-1)
         asked = own[0] if queries is None else queries.flatten(1, 2).unsqueeze(1).expand(-1, windows.shape[1], -1, -1)
         dropout = self.attention_dropout if self.training else 0.0
@@ -184,11 +195,16 @@ class WindowAttention(nn.Module):
             self._heads(asked).to(keys.dtype),
             self._heads(keys),
             self._heads(values),
-            attn_mask=self._bias(x, sides).to(keys.dtype),
+            attn_mask=self._bias(x, sides, before).to(keys.dtype),
             dropout_p=dropout,
         )
         out = out.unflatten(1, (-1, self.num_heads)).transpose(2, 3).flatten(3)
-        return join_windows(self.output(out), sides, x.shape[1:3])
+        return join_windows(self.output(out), sides, x.shape[1:3], before)
+
+    def _before(self, sides: tuple[int, int]) -> tuple[int, int]:
+        """Return the rows and columns that the first windows lack."""
+        down, right = (side - self.shift % side if self.shift % side else 0 for side in sides)
+        return down, right
 
     def _check(self, x: Tensor, queries: Tensor | None, sides: tuple[int, int]) -> None:
         if (queries is None) != (self.scope == "local"):
@@ -203,12 +219,12 @@ class WindowAttention(nn.Module):
         """Split (B, n, s, C) into heads, those of a window after each other: (B, n * heads, s, d)."""
         return x.unflatten(-1, (self.num_heads, -1)).transpose(2, 3).flatten(1, 2)
 
-    def _bias(self, x: Tensor, sides: tuple[int, int]) -> Tensor:
+    def _bias(self, x: Tensor, sides: tuple[int, int], before: tuple[int, int]) -> Tensor:
         """Return what is added to the scores, (n * heads, s, s): minus infinity where nobody is."""
         rows, columns = (torch.arange(n, device=x.device) for n in sides)
         down, right = (places[:, None] - places + self.side - 1 for places in (rows, columns))
         bias = self.relative_bias[:, down[:, None, :, None], right[None, :, None, :]].flatten(3).flatten(1, 2)
-        there = split_windows(x.new_ones(1, *x.shape[1:3], 1, dtype=torch.bool), sides)[0]  # (n, s, 1)
+        there = split_windows(x.new_ones(1, *x.shape[1:3], 1, dtype=torch.bool), sides, before)[0]  # (n, s, 1)
         return torch.where(there.view(-1, 1, 1, there.shape[1]), bias, float("-inf")).flatten(0, 1)
 
 
@@ -298,17 +314,24 @@ class GlobalContext(TokenLayer):
         yield unless_usual(query_poolings=(poolings, 1), size=(self.size, None))
 
 
-def split_windows(x: Tensor, sides: tuple[int, int]) -> Tensor:
-    """Cut (B, H, W, C), continued by zeros below and to the right, into windows (B, n, s, C) in raster order."""
-    down, right = (-n % side for n, side in zip(x.shape[1:3], sides, strict=True))
-    if down or right:
-        x = F.pad(x, (0, 0, 0, right, 0, down))
+def split_windows(x: Tensor, sides: tuple[int, int], before: tuple[int, int] = (0, 0)) -> Tensor:
+    """Cut (B, H, W, C) into windows (B, n, s, C) in raster order.
+
+    The map is continued by zeros: `before` rows above it and columns to its left, and below and to the right as many as
+    whole windows lack.
+    """
+    down, right = (-(n + more) % side for n, more, side in zip(x.shape[1:3], before, sides, strict=True))
+    if down or right or any(before):
+        x = F.pad(x, (0, 0, before[1], right, before[0], down))
     cut = x.unflatten(2, (-1, sides[1])).unflatten(1, (-1, sides[0]))
     return cut.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 
-def join_windows(x: Tensor, sides: tuple[int, int], size: tuple[int, int] | torch.Size) -> Tensor:
+def join_windows(
+    x: Tensor, sides: tuple[int, int], size: tuple[int, int] | torch.Size, before: tuple[int, int] = (0, 0)
+) -> Tensor:
     """Put windows (B, n, s, C) together, the reverse of `split_windows`: (B, *size, C)."""
-    rows, columns = (-(-n // side) for n, side in zip(size, sides, strict=True))
+    (top, left), (height, width) = before, size
+    rows, columns = (-(-(n + more) // side) for n, more, side in zip(size, before, sides, strict=True))
     cut = x.unflatten(1, (rows, columns)).unflatten(3, sides).transpose(2, 3)
-    return cut.flatten(3, 4).flatten(1, 2)[:, : size[0], : size[1]]
+    return cut.flatten(3, 4).flatten(1, 2)[:, top : top + height, left : left + width]

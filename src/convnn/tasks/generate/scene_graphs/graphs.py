@@ -1,0 +1,136 @@
+"""Scene graphs: objects of some category with boxes, and relations between them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from convnn.errors import InputError, check_at_least
+from convnn.objectives.boxes import corners
+
+NONE = "none"
+"""The first predicate: no relation."""
+SPATIAL = (NONE, "left of", "above", "inside")
+"""Predicates of `spatial_relations`."""
+
+
+@dataclass(frozen=True)
+class SceneGraphs:
+    """B scene graphs of at most N objects, the real ones first.
+
+    Attributes:
+        types: (B, N) int64, the category of each object; 0 where there is none.
+        boxes: (B, N, 4) centre, width and height, from 0 to 1; 0 where there is no object.
+        relations: (B, N, N) int64, the predicate from object i (row) to object j (column); 0 is none.
+        flags: (B, N) bool, which objects there are.
+        categories: names of the types.
+        predicates: names of the relations, of which the first is none.
+
+    Raises:
+        InputError: shapes do not fit, or a type, a box or a relation is out of range.
+    """
+
+    types: Tensor
+    boxes: Tensor
+    relations: Tensor
+    flags: Tensor
+    categories: tuple[str, ...]
+    predicates: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.flags.dim() != 2 or self.flags.dtype != torch.bool:
+            raise InputError(f"flags of shape {tuple(self.flags.shape)} and {self.flags.dtype} must be (B, N) and bool")
+        number, size = self.flags.shape
+        shapes = {"types": (number, size), "boxes": (number, size, 4), "relations": (number, size, size)}
+        for name, shape in shapes.items():
+            if getattr(self, name).shape != shape:
+                raise InputError(f"{name} of shape {tuple(getattr(self, name).shape)} must be {shape}, as flags say")
+        for name, names in (("types", self.categories), ("relations", self.predicates)):
+            _check_numbers(name, getattr(self, name), len(names))
+        outside = ~((self.boxes >= 0) & (self.boxes <= 1))
+        if outside.any():
+            raise InputError(f"boxes have {self.boxes[outside][0].item():g}, but must be from 0 to 1")
+
+    def __len__(self) -> int:
+        return self.flags.shape[0]
+
+    def __getitem__(self, chosen: slice | Tensor) -> "SceneGraphs":
+        """Return some of the graphs."""
+        parts = {name: getattr(self, name)[chosen] for name in ("types", "boxes", "relations", "flags")}
+        return replace(self, **parts)
+
+    @property
+    def sizes(self) -> Tensor:
+        """The number of objects of each graph, (B,)."""
+        return self.flags.sum(1)
+
+    def shuffled(self, generator: torch.Generator | None = None) -> "SceneGraphs":
+        """Return the same graphs with the objects of each in a random order."""
+        draws = torch.rand(self.flags.shape, generator=generator, device=self.flags.device)
+        order = (draws + 2 * ~self.flags).argsort(1)
+        rows = torch.arange(len(self), device=order.device).unsqueeze(1)
+        relations = self.relations[rows.unsqueeze(2), order.unsqueeze(2), order.unsqueeze(1)]
+        return replace(self, types=self.types[rows, order], boxes=self.boxes[rows, order], relations=relations)
+
+    @classmethod
+    def from_geometric(
+        cls, graphs: Sequence[object], categories: Sequence[str], predicates: Sequence[str], max_nodes: int
+    ) -> "SceneGraphs":
+        """Return graphs of PyTorch Geometric in this form.
+
+        Args:
+            graphs: `Data` with the types x (n,), box (n, 4), edge_index (2, E) and the relations edge_attr (E,).
+            categories: names of the types.
+            predicates: names of the relations, of which the first is none.
+            max_nodes: N.
+
+        Raises:
+            InputError: PyTorch Geometric is missing, a graph is larger, or something in it is out of range.
+        """
+        from convnn.data.geometric import import_geometric
+
+        check_at_least("max_nodes", max_nodes, 1)
+        batch = import_geometric("data").Batch.from_data_list(list(graphs))
+        largest = int(batch.batch.bincount().max())
+        if largest > max_nodes:
+            raise InputError(f"max_nodes={max_nodes} is less than the {largest} nodes of the largest graph")
+        utils = import_geometric("utils")
+        sizes = {"batch_size": len(graphs), "max_num_nodes": max_nodes}
+        types, flags = utils.to_dense_batch(batch.x, batch.batch, **sizes)
+        boxes, _ = utils.to_dense_batch(batch.box, batch.batch, **sizes)
+        relations = utils.to_dense_adj(batch.edge_index, batch.batch, batch.edge_attr, **sizes)
+        return cls(types, boxes, relations.long(), flags, tuple(categories), tuple(predicates))
+
+
+def spatial_relations(boxes: Tensor, flags: Tensor, *, inside: bool = True) -> Tensor:
+    """Return the relation that boxes have to each other, one of `SPATIAL`, (B, N, N).
+
+    An object is inside another if its box is within the other's, and smaller. Otherwise it is left of the other if the
+    centre of the other is farther to the right than up or down, and above it if the centre is farther down than to a
+    side. Of two objects, one has a relation to the other, unless their centres agree.
+
+    Args:
+        boxes: (B, N, 4) centre, width and height.
+        flags: (B, N) bool, which objects there are.
+        inside: whether there is that relation; without it, only centres count.
+    """
+    right, down = (boxes[:, None, :, :2] - boxes[:, :, None, :2]).unbind(-1)
+    is_left = (right > 0) & (right.abs() >= down.abs())
+    is_above = (down > 0) & (down.abs() > right.abs())
+    relations = is_left.long() + 2 * is_above.long()
+    if inside:
+        edges = corners(boxes)
+        a, b = edges.unsqueeze(2), edges.unsqueeze(1)
+        within = (a[..., :2] >= b[..., :2]).all(-1) & (a[..., 2:] <= b[..., 2:]).all(-1)
+        within &= ~within.mT  # not two boxes that agree
+        relations = torch.where(within, 3, torch.where(within.mT, 0, relations))
+    return relations * (flags.unsqueeze(1) & flags.unsqueeze(2))
+
+
+def _check_numbers(name: str, numbers: Tensor, count: int) -> None:
+    if numbers.dtype != torch.int64:
+        raise InputError(f"{name} of {numbers.dtype} must be int64")
+    wrong = (numbers < 0) | (numbers >= count)
+    if wrong.any():
+        raise InputError(f"{name} have {int(numbers[wrong][0])}, but must be from 0 to {count - 1}, the names' last")
