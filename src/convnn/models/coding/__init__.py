@@ -1,0 +1,8 @@
+"""Networks for video coding: clips to a stream of bits and back."""
+
+from convnn.models.coding.dcvc import CODINGS, DCVC, CodedFrame
+from convnn.models.coding.latents import PRIORS, HyperLatent
+from convnn.models.coding.spynet import SpyNet
+from convnn.models.coding.video import VideoCodec
+
+__all__ = ["CODINGS", "DCVC", "PRIORS", "CodedFrame", "HyperLatent", "SpyNet", "VideoCodec"]
