@@ -90,6 +90,7 @@ class DCVC(nn.Module):
         latent: M, of the latent y.
         motion: V, of the motion's latent.
         refine: channels inside the refiner of the motion.
+        flow: channels inside the network that estimates it, `SpyNet`, a multiple of 4.
         coding: "conditional", "residual" or "intra".
         prior: of y, "ar" (DCVC), "dual" (HEM) or "quad" (DC); the motion has it too.
         sends_motion: whether the motion is coded; otherwise encoder and decoder are given the flow.
@@ -105,7 +106,7 @@ class DCVC(nn.Module):
         Li, Li and Lu, arXiv 2109.15047 (DCVC); 2207.05894 (HEM); 2302.14402 (DC); trained as in OpenDCVCs.
 
     Example:
-        >>> codec = DCVC(4, 4, 4, 4).eval()
+        >>> codec = DCVC(4, 4, 4, 4, 4).eval()
         >>> coded = codec(torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64))
         >>> tuple(coded.recon.shape), sorted(coded.bpp())
         ((1, 3, 64, 64), ['mv_y', 'mv_z', 'y', 'z'])
@@ -117,6 +118,7 @@ class DCVC(nn.Module):
         latent: int = 96,
         motion: int = 128,
         refine: int = 64,
+        flow: int = 64,
         *,
         coding: str = "conditional",
         prior: str = "ar",
@@ -130,10 +132,11 @@ class DCVC(nn.Module):
         check_choice("coding", coding, CODINGS)
         self.coding = coding
         is_conditional = coding == "conditional"
-        scale = scale or ("softplus" if prior == "ar" else "bound")
+        if scale is None:
+            scale = "softplus" if prior == "ar" else "bound"
         self.sends_motion = sends_motion and coding != "intra"
         if self.sends_motion:
-            self.flow = SpyNet()
+            self.flow = SpyNet(flow)
             self.motion = MotionCoder(motion, channels, refine, prior=prior, scale=scale, form=form)
         if is_conditional:
             self.extract = nn.Sequential(parts.conv(3, channels), parts.Residual(channels))

@@ -10,7 +10,8 @@ from convnn.errors import check_choice
 from convnn.nn.compression import AutoregressivePrior, CheckerboardPrior, FactorizedBits, LaplaceBits, QuadPrior
 from convnn.nn.compression.priors import joint_parameters, uniform_noise
 
-PRIORS = {"ar": AutoregressivePrior, "dual": CheckerboardPrior, "quad": QuadPrior}
+Prior = AutoregressivePrior | CheckerboardPrior | QuadPrior
+PRIORS = ("ar", "dual", "quad")
 
 
 class Sent(NamedTuple):
@@ -80,15 +81,13 @@ class HyperLatent(nn.Module):
         self.encoder, self.decoder = encoder, decoder
         self.bits_z, self.bits_y = FactorizedBits(hyper_channels, form), LaplaceBits(scale, form)
         if prior == "ar":
-            self.join: nn.Module = nn.Identity()
-            self.prior: AutoregressivePrior | CheckerboardPrior | QuadPrior = AutoregressivePrior(
-                channels, param_channels
-            )
+            self.join = nn.Sequential()
+            self.prior: Prior = AutoregressivePrior(channels, param_channels)
         else:
             self.join = joint_parameters(param_channels, channels, 3 * channels)
             with torch.no_grad():
                 self.join[-1].bias[: 2 * channels] = 1  # steps and scales
-            self.prior = PRIORS[prior](channels)
+            self.prior = CheckerboardPrior(channels) if prior == "dual" else QuadPrior(channels)
 
     def forward(self, y: Tensor, known: Sequence[Tensor] = ()) -> Sent:
         """Quantise y (B, C, h, w), given maps of its size that the decoder has too; their channels come first."""

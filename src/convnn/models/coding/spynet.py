@@ -1,5 +1,6 @@
 """A small pyramid network for the motion between two frames."""
 
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -10,7 +11,7 @@ from convnn.errors import InputError, check_at_least
 from convnn.models.coding._parts import conv
 from convnn.ops.warping import flow_warp
 
-WIDTHS = (8, 32, 64, 32, 16, 2)
+KERNEL = 7
 
 
 class SpyNet(nn.Module):
@@ -21,23 +22,27 @@ class SpyNet(nn.Module):
     where each :math:`g_l` has five 7x7 convolutions, and the coarsest level begins with 0.
 
     Args:
+        width: channels of the widest layer, a multiple of 4.
         levels: number of resolutions; the sides of the frames are multiples of 2 to this power less one.
 
     Raises:
-        InputError: there is no level; in forward: frames differ in shape or are too small.
+        InputError: there is no level, or the width is no multiple of 4; in forward: frames differ in shape or are too small.
 
     Reference:
         Ranjan and Black, arXiv 1611.00850, as used by DCVC, arXiv 2109.15047.
 
     Example:
-        >>> SpyNet(2)(torch.rand(1, 3, 8, 10), torch.rand(1, 3, 8, 10)).shape
+        >>> SpyNet(8, 2)(torch.rand(1, 3, 8, 10), torch.rand(1, 3, 8, 10)).shape
         torch.Size([1, 2, 8, 10])
     """
 
-    def __init__(self, levels: int = 4) -> None:
+    def __init__(self, width: int = 64, levels: int = 4) -> None:
         super().__init__()
         check_at_least("levels", levels, 1)
-        self.networks = nn.ModuleList(_corrector() for _ in range(levels))
+        check_at_least("width", width, 4)
+        if width % 4:
+            raise InputError(f"width={width} must be a multiple of 4")
+        self.networks = nn.ModuleList(_corrector(width) for _ in range(levels))
 
     def forward(self, frame: Tensor, reference: Tensor) -> Tensor:
         """Return where each position of a frame (B, 3, H, W) lies in the reference, (B, 2, H, W) in pixels."""
@@ -57,8 +62,8 @@ class SpyNet(nn.Module):
         return flow
 
 
-def _corrector() -> nn.Sequential:
+def _corrector(width: int) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for before, width in zip(WIDTHS, WIDTHS[1:], strict=False):
-        layers += [conv(before, width, 7), nn.ReLU()]
+    for before, after in pairwise((8, width // 2, width, width // 2, width // 4, 2)):
+        layers += [conv(before, after, KERNEL), nn.ReLU()]
     return nn.Sequential(*layers[:-1])

@@ -14,14 +14,14 @@ class VideoCodec(nn.Module):
     """An intra codec for the first frame, and an inter codec for the others, which see decoded frames only.
 
     Args:
-        channels, latent, motion, refine, prior: see `DCVC`.
+        channels, latent, motion, refine, flow, prior: see `DCVC`.
         coding: of the other frames, "conditional" or "residual".
 
     Raises:
         InputError: see `DCVC`; or the coding is "intra".
 
     Example:
-        >>> codec = VideoCodec(4, 4, 4, 4).eval()
+        >>> codec = VideoCodec(4, 4, 4, 4, 4).eval()
         >>> len(codec(torch.rand(1, 3, 3, 64, 64)))
         3
     """
@@ -32,6 +32,7 @@ class VideoCodec(nn.Module):
         latent: int = 96,
         motion: int = 128,
         refine: int = 64,
+        flow: int = 64,
         *,
         coding: str = "conditional",
         prior: str = "ar",
@@ -39,9 +40,9 @@ class VideoCodec(nn.Module):
         super().__init__()
         if coding == "intra":
             raise InputError("coding='intra' knows no frame before; choose conditional or residual")
-        self.settings = {"channels": channels, "latent": latent, "motion": motion, "refine": refine}
+        self.settings = {"channels": channels, "latent": latent, "motion": motion, "refine": refine, "flow": flow}
         self.settings |= {"coding": coding, "prior": prior}
-        self.inter = DCVC(channels, latent, motion, refine, coding=coding, prior=prior)
+        self.inter = DCVC(channels, latent, motion, refine, flow, coding=coding, prior=prior)
         self.intra = DCVC(channels, latent, motion, refine, coding="intra", prior=prior)
 
     def forward(self, clips: Tensor) -> list[CodedFrame]:
@@ -77,13 +78,20 @@ class VideoCodec(nn.Module):
         self.inter.set_stage(stage)
 
     @torch.no_grad()
-    def code(
-        self, coder: LatentCoder, count: int, size: tuple[int, int], clip: Tensor | None = None
-    ) -> Iterator[Tensor]:
-        """Write a clip (T, 3, *size) to a stream, or read so many frames, and yield each as the decoder has it."""
-        reference = None
-        for number in range(count):
-            x = None if clip is None else clip[number : number + 1]
-            codec = self.intra if reference is None else self.inter
-            reference = codec.code(coder, size, x, reference).clamp(0, 1)
-            yield reference[0]
+    def code_frame(
+        self,
+        coder: LatentCoder,
+        size: tuple[int, int],
+        x: Tensor | None = None,
+        reference: Tensor | None = None,
+    ) -> Tensor:
+        """Write a frame (1, 3, *size), or read it, and return what the decoder has, with values from 0 to 1.
+
+        Args:
+            coder: the stream.
+            size: of the frame, multiples of 64.
+            x: the frame to write, or None.
+            reference: the decoded frame before it; None codes the frame by itself.
+        """
+        codec = self.intra if reference is None else self.inter
+        return codec.code(coder, size, x, reference).clamp(0, 1)

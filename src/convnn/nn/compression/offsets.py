@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,7 +25,7 @@ class OffsetDiversity(nn.Module):
         groups: G.
         offsets: n, offsets of each group.
         width: channels inside the network.
-        network: from aux (B, A, H, W) to (B, 3 G n, H / 2, W / 2); None makes three convolutions, the first of stride 2.
+        network: from aux (B, A, H, W) to (B, 3 G n, H / 2, W / 2); None makes three convolutions.
 
     Raises:
         InputError: the groups do not divide the channels; in forward: shapes do not agree, or a side is odd.
@@ -35,7 +34,9 @@ class OffsetDiversity(nn.Module):
         Li, Li and Lu, DCVC-DC, arXiv 2302.14402, section 3.3.
 
     Example:
-        >>> OffsetDiversity(4, 6, groups=2)(torch.rand(1, 4, 8, 6), torch.rand(1, 6, 8, 6), torch.zeros(1, 2, 8, 6)).shape
+        >>> import torch
+        >>> x, aux, flow = (torch.rand(1, channels, 8, 6) for channels in (4, 6, 2))
+        >>> OffsetDiversity(4, 6, groups=2)(x, aux, flow).shape
         torch.Size([1, 4, 8, 6])
     """
 
@@ -55,17 +56,7 @@ class OffsetDiversity(nn.Module):
         if channels % groups:
             raise InputError(f"channels={channels} must be a multiple of groups={groups}")
         self.groups, self.count = groups, groups * offsets
-        self.network = (
-            network
-            if network is not None
-            else nn.Sequential(
-                nn.Conv2d(aux_channels, width, 3, stride=2, padding=1),
-                nn.LeakyReLU(0.1),
-                nn.Conv2d(width, width, 3, padding=1),
-                nn.LeakyReLU(0.1),
-                nn.Conv2d(width, 3 * self.count, 3, padding=1),
-            )
-        )
+        self.network = _offset_network(aux_channels, width, 3 * self.count) if network is None else network
         self.fusion = nn.Conv2d(channels * offsets, channels, 1, groups=groups)
 
     def forward(self, x: Tensor, aux: Tensor, flow: Tensor) -> Tensor:
@@ -78,3 +69,14 @@ class OffsetDiversity(nn.Module):
         parts = x.unflatten(1, (self.groups, -1)).repeat(1, self.count // self.groups, 1, 1, 1)
         warped = flow_warp(parts.flatten(0, 1), offsets.flatten(0, 1)).unflatten(0, parts.shape[:2])
         return self.fusion((warped * masks).flatten(1, 2))
+
+
+def _offset_network(in_channels: int, width: int, out_channels: int) -> nn.Sequential:
+    """Create the network from what is seen to offsets and masks at half of the resolution."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, width, 3, stride=2, padding=1),
+        nn.LeakyReLU(0.1),
+        nn.Conv2d(width, width, 3, padding=1),
+        nn.LeakyReLU(0.1),
+        nn.Conv2d(width, out_channels, 3, padding=1),
+    )
