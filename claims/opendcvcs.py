@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from claims._experiment import Outcome, is_above, spread
-from convnn.models.coding import PRIORS, DCVC
+from convnn.models.coding import DCVC, PRIORS
 from convnn.tasks.code.clips import moving_clips
 
 SYSTEM = "OpenDCVCs: conditional video coding"
@@ -15,14 +15,13 @@ CLAIM = (
 )
 EXPERIMENT = (
     "Frames of 64 x 64: a moving texture, a disc of another one in front, a change of brightness. The true frame before"
-    " and the true flow are given free. DCVC with 8 channels, 12 of the latent, 256 times the squared error plus bits of"
-    " a pixel, Adam at 2e-3 along a cosine, 2 frames a step, autoregressive prior: on 64 new frames after 1,200 steps."
+    " and the true flow are given free. DCVC with 8 channels, 12 of the latent, 256 times the squared error plus bits"
+    " of a pixel, Adam at 2e-3 along a cosine, 2 frames a step, autoregressive prior: on 64 new frames after 1,200 steps."
     " Then conditional coding with each prior: that sum after 150 steps, as a share of what it was before."
 )
 SEEDS = (0,)
-LAMBDA = 256.0
 CODINGS = ("intra", "residual", "conditional")
-SHORT = 150
+LAMBDA, SHORT = 256.0, 150
 
 
 def measure(seeds: list[int], quick: bool) -> Outcome:

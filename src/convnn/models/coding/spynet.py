@@ -26,7 +26,8 @@ class SpyNet(nn.Module):
         levels: number of resolutions; the sides of the frames are multiples of 2 to this power less one.
 
     Raises:
-        InputError: there is no level, or the width is no multiple of 4; in forward: frames differ in shape or are too small.
+        InputError: there is no level, or the width is no multiple of 4; in forward: frames differ in shape
+            or have other sides.
 
     Reference:
         Ranjan and Black, arXiv 1611.00850, as used by DCVC, arXiv 2109.15047.

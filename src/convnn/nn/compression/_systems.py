@@ -5,8 +5,8 @@ from convnn.systems import PUBLISHED, System, register_family, register_system
 register_family(
     "coding",
     "Coding",
-    "Images and clips as few bits: neighbours are the positions that motion brings from the frame before, and those of a"
-    " latent that are decoded already.",
+    "Clips as few bits: neighbours are the positions that motion brings from the frame before, and those of a latent"
+    " that are decoded already.",
 )
 register_system(
     System(

@@ -91,7 +91,7 @@ def evaluate(codec: VideoCodec, clips: Iterable[Tensor], *, real: bool = False) 
     codec.eval()
     quality: list[Tensor] = []
     similar: list[Tensor] = []
-    pixels, bits = 0, {name: 0.0 for name in ("y", "z", "mv_y", "mv_z")}
+    pixels, bits = 0, dict.fromkeys(("y", "z", "mv_y", "mv_z"), 0.0)
     for clip in clips:
         if real:
             stream, found = encode(codec, clip)

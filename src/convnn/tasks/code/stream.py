@@ -1,7 +1,7 @@
 """Streams: the symbols of a clip as bytes, by a range coder, and the clip again from the bytes.
 
-A stream is b"CVNC", a version, the number of frames and the sides of a frame, for each frame a length and its bytes, and
-a checksum of the decoded frames. Writing and reading take the same steps of the network, so that both have the same
+A stream is b"CVNC", a version, the number of frames and the sides of a frame, for each frame a length and its bytes,
+and a checksum of the decoded frames. Writing and reading take the same steps of the network, so that both have the same
 probabilities; on a machine that rounds in another way a decoder may not, which the checksum tells.
 """
 
@@ -52,7 +52,7 @@ class RangeCoder:
         return self._through(kept, self.laplacian, middle, width).to(means)
 
     def factorized(self, symbols: Tensor | None, bits: FactorizedBits, size: tuple[int, int]) -> Tensor:
-        """Write or read integers (1, C, \\*size), whose channels have distributions of their own."""
+        """Write or read integers (1, C, H, W), whose channels have distributions of their own."""
         channels = bits.slope.shape[1]
         values = torch.arange(-LARGEST_FACTORIZED, LARGEST_FACTORIZED + 1).to(bits.slope)
         table = bits.probability(values.view(1, 1, 1, -1).expand(1, channels, 1, -1))[0, :, 0].double()
