@@ -16,6 +16,7 @@ from convnn.data import (
     REGRESSIONS,
     SIGNALS,
     TRIPLE_SETS,
+    UNLABELLED_SETS,
     LabelledData,
     LabelledPart,
     load_data,
@@ -23,7 +24,7 @@ from convnn.data import (
 )
 from convnn.data.folders import pictures_below
 from convnn.errors import InputError, check_choice
-from convnn.models import list_models, reads_of
+from convnn.models import list_models, own_loss_of, reads_of
 from convnn.train import Recipe, TrainConfig
 
 FLAGS = (
@@ -74,6 +75,7 @@ SETS_OF = {
     "graphs": tuple(GRAPH_SETS),
     "interactions": INTERACTION_SETS,
     "triples": TRIPLE_SETS,
+    **UNLABELLED_SETS,
 }
 """Data sets by what they have; all others have images."""
 
@@ -85,6 +87,12 @@ def check_inputs(config: TrainConfig) -> None:
         InputError: they are of different kinds; the message names both and what would fit.
     """
     reads = kind_read(config.model)
+    own = own_loss_of(config.model)
+    if own is None and config.values is not None:
+        raise InputError(
+            f"--values={config.values} makes images without labels, but --model={config.model} needs some; leave it"
+            " out, or give --model finc_flow"
+        )
     has = next((kind for kind, names in SETS_OF.items() if config.dataset in names), "images")
     if reads == has:
         return
@@ -96,8 +104,9 @@ def check_inputs(config: TrainConfig) -> None:
 
 
 def kind_read(model: str) -> str:
-    """Return what a network reads: "images", "sequences", "graphs", "interactions" or "triples"."""
-    reads = reads_of(model)
+    """Return what a network reads: "images", or one of `SETS_OF`."""
+    own = own_loss_of(model)
+    reads = reads_of(model) if own is None else own.data
     return reads if reads in SETS_OF else "images"
 
 
@@ -130,7 +139,7 @@ def config_like(args: argparse.Namespace, recipe: Recipe, **settings: Any) -> Tr
 def remembered_data(recipe: Recipe, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a checkpoint knows of its data, unless flags say otherwise: the set, its settings, and its folder."""
     if given.get("dataset", recipe.dataset) != recipe.dataset:
-        return {}
+        return {name: recipe.data_settings[name] for name in ("values",) if name in recipe.data_settings.keys() - given}
     is_there = bool(recipe.data_path) and "data_path" not in given and Path(recipe.data_path).exists()
     settings = {name: value for name, value in recipe.data_settings.items() if name not in given}
     return settings | {"dataset": recipe.dataset} | ({"data_path": recipe.data_path} if is_there else {})

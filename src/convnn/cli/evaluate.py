@@ -10,12 +10,14 @@ from convnn.cli._flags import add_checkpoint, add_config_flags
 from convnn.cli._images import add_fit_flag, check_criterion, config_like, fit_from, open_data, open_part
 from convnn.cli._parser import Parser, add_json_flag
 from convnn.data import READERS, LabelledData, LabelledPart, kind_of
+from convnn.data.options import WITHOUT_IMAGES
 from convnn.data.sequences import WAVEFORM_LENGTH
 from convnn.errors import InputError
+from convnn.figures import figure_of
 from convnn.models import Network
 from convnn.nn import GeneratedConv, set_rate
 from convnn.screen import print_json, print_line
-from convnn.train import Recipe, Supervised, TrainConfig, evaluate, find_device, load_checkpoint, make_accelerator
+from convnn.train import Recipe, TrainConfig, evaluate, find_device, judging, load_checkpoint, make_accelerator
 from convnn.train.checkpoint import check_classes
 from convnn.train.measures import MEASURES
 from convnn.train.schemes.probe import PROBES, probe_accuracy
@@ -82,18 +84,20 @@ def evaluate_network(
     part = load_part_like(recipe, config, part_name)
     accelerator = make_accelerator(device, use_amp=config.use_amp)
     set_sampling_rate(network, recipe, config)
-    model = accelerator.prepare(Supervised(network.to(device), config.criterion))
-    scores = evaluate(model, part.loader, accelerator, measures=MEASURES[part.task])
+    objective = judging(network.to(device), config.criterion, part.task)
+    model, terms = accelerator.prepare(objective), objective.terms
+    measures = MEASURES[part.task]
+    scores = evaluate(model, part.loader, accelerator, measures=measures, figures=objective.figures, terms=terms)
     if as_json:
         facts = {"model": recipe.model, "layer": recipe.layer, "epoch": recipe.epoch, "dataset": config.dataset}
         counts = {"part": part.name, f"{part.kind}s": part.loader.num_samples}
-        found = scores._asdict()
-        measures = found.pop("measures")
-        print_json(console, facts | counts | found | measures)
+        accuracies = {"top1": scores.top1, "top5": scores.top5} if recipe.classes else {}
+        print_json(console, facts | counts | {"loss": scores.loss} | accuracies | {**scores.measures})
         return
     images = f"{counted(part.loader.num_samples, part.kind)} of {config.dataset}"
     images += "" if part.name == "test" else f" ({part.name})"
-    shares = "".join(f", {name} {share:.2%}" for name, share in scores.shares.items())
+    texts = scores.texts | {name: figure_of("loss").text(scores.measures[name]) for name in terms}
+    shares = "".join(f", {name} {text}" for name, text in texts.items())
     print_line(
         console,
         f"{recipe.model} of {recipe.layer}, epoch {recipe.epoch}, on {images}: loss {scores.loss:.4f}{shares}",
@@ -113,8 +117,9 @@ def probe_network(
     """Print the accuracy of a probe on the features of a network, learned on the train part of the data set.
 
     Raises:
-        InputError: the network ranks items; users have no classes.
+        InputError: the network ranks items, or has no classes.
     """
+    refuse_without_classes(recipe, f"--by={kind}")
     if kind_of(recipe.input_shape) == "interaction":
         raise InputError(f"--by={kind} is for classes, but --model={recipe.model} ranks items for users; leave it out")
     data, part = load_data_like(recipe, config), load_part_like(recipe, config, part_name)
@@ -189,18 +194,32 @@ def check_like(recipe: Recipe, config: TrainConfig, classes: tuple[str, ...], in
 
 def _side(recipe: Recipe) -> int | None:
     """Return the side to which images are resized, of images or of those that become sequences."""
-    if len(recipe.input_shape) != 3:
+    if len(recipe.input_shape) != 3 or recipe.dataset in WITHOUT_IMAGES:
         return typing.cast("int | None", recipe.data_settings.get("resize"))
     _, height, width = recipe.input_shape
     return height if height == width else None
 
 
+def refuse_without_classes(recipe: Recipe, what: str) -> None:
+    """Refuse a network with a loss of its own in what is for classes.
+
+    Raises:
+        InputError: the network has no classes; the message names what can be done with it.
+    """
+    if not recipe.classes:
+        raise InputError(
+            f"{what} is for networks of classes, but --model={recipe.model} has a loss of its own and none; convnn"
+            " evaluate measures it, and convnn.load opens it in Python"
+        )
+
+
 def refuse_all_but_images(recipe: Recipe, checkpoint: str, command: str) -> None:
-    """Refuse the checkpoint of a network on sequences or graphs in a command that is for images.
+    """Refuse the checkpoint of a network on sequences or graphs, or without classes, in a command for images.
 
     Raises:
         InputError: the network reads something else; the message names what can be done with it.
     """
+    refuse_without_classes(recipe, f"convnn {command}")
     if (kind := kind_of(recipe.input_shape)) != "image":
         raise InputError(
             f"checkpoint '{checkpoint}' reads {kind}s of shape {recipe.input_shape}, and convnn {command} is for"

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from convnn.cli._flags import add_checkpoint, add_config_flags, add_merge_flag, add_out_flags
 from convnn.cli._parser import Parser
+from convnn.cli.evaluate import refuse_without_classes
 from convnn.data import kind_of
 from convnn.errors import InputError, check_choice
 from convnn.export import export_onnx, export_torch
@@ -56,6 +57,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
         raise InputError(f"--out={out} is a folder; name the file, such as {out / 'network'}.{args.format}")
     check_new(out, FILES if args.format == "hub" else (), overwrite=args.overwrite)
     network, recipe = load_checkpoint(args.checkpoint)
+    refuse_without_classes(recipe, "convnn export")
     if args.merge:
         print_line(console, str(merge(network, inplace=True)).splitlines()[0])
     if args.format == "hub":

@@ -23,12 +23,13 @@ from convnn.data import (
     RASTERS,
     SIGNALS,
     TRIPLE_SETS,
+    UNLABELLED_SETS,
     LabelledData,
     example_of,
 )
 from convnn.data.stream import count_cores
 from convnn.errors import InputError
-from convnn.models import ExternalNetwork, Network, create_model
+from convnn.models import ExternalNetwork, Network, OwnLoss, create_model
 from convnn.nn import GeneratedConv, import_layers
 from convnn.screen import print_line, show_activity
 from convnn.train import (
@@ -313,7 +314,8 @@ def known_shape(config: TrainConfig) -> tuple[tuple[int, ...], int]:
     Raises:
         InputError: they are not known without the files.
     """
-    if config.dataset in (*SIGNALS, *GRAPH_SETS, *INTERACTION_SETS, *TRIPLE_SETS):  # made or read in no time
+    made = (*SIGNALS, *GRAPH_SETS, *INTERACTION_SETS, *TRIPLE_SETS, *sum(UNLABELLED_SETS.values(), ()))
+    if config.dataset in made:  # or read in no time
         part = open_part(config, "test", limit_test=1)
         return part.input_shape, len(part.classes)
     images = config.dataset.removeprefix("sequential_")
@@ -351,7 +353,9 @@ def check_shapes(config: TrainConfig, console: Console) -> None:
     set_seed(config.seed)
     network = make_network(config, shape, classes).to(device).eval()
     with torch.no_grad():
-        logits = network(example_of(shape, count=2, device=device))
+        make = network.example if isinstance(network, OwnLoss) else example_of
+        found = network(make(shape, count=2, device=device))
     print_replaced(network, config, console)
-    sizes = f"input {(2, *shape)}, output {tuple(logits.shape)}"
+    out = f"loss of {', '.join(found.terms)}" if isinstance(network, OwnLoss) else f"output {tuple(found.shape)}"
+    sizes = f"input {(2, *shape)}, {out}"
     print_line(console, f"{config.model} of {config.layer}: {sizes}")

@@ -5,13 +5,16 @@ from convnn.data.interface import Batch, LabelledData, LabelledPart, Loader, exa
 from convnn.data.load import DATASETS, load_data, load_part
 from convnn.data.options import (
     GRAPH_SETS,
+    IMAGE_SETS,
     INTERACTION_SETS,
     ON_BAD_IMAGE,
+    PIXEL_VALUES,
     RASTERS,
     READERS,
     REGRESSIONS,
     SIGNALS,
     TRIPLE_SETS,
+    UNLABELLED_SETS,
 )
 from convnn.data.sources import KNOWN_SHAPES
 
@@ -19,14 +22,17 @@ __all__ = [
     "DATASETS",
     "FITS",
     "GRAPH_SETS",
+    "IMAGE_SETS",
     "INTERACTION_SETS",
     "KNOWN_SHAPES",
     "ON_BAD_IMAGE",
+    "PIXEL_VALUES",
     "RASTERS",
     "READERS",
     "REGRESSIONS",
     "SIGNALS",
     "TRIPLE_SETS",
+    "UNLABELLED_SETS",
     "Batch",
     "GraphData",
     "Interactions",

@@ -82,10 +82,11 @@ def build_imagenet(options: Options) -> LabelledData:
 
 def build_imagefolder(options: Options) -> LabelledData:
     """Build a folder of images of the requested size; without one, all must have the size of the first image."""
-    source = read_image_folder(options.data_path)
+    source = read_image_folder(options.data_path, with_classes=options.values is None)
     loaders, shape = _stream(options, source)
     train, test, val = loaders["train"], loaders["test"], loaders.get("val")
-    return LabelledData(options.name, train, test, source.classes, shape, *IMAGENET_STATISTICS, val, source.left_out)
+    statistics, task = _statistics(options, IMAGENET_STATISTICS), _task(options)
+    return LabelledData(options.name, train, test, source.classes, shape, *statistics, val, source.left_out, task)
 
 
 def build_part(options: Options, part: str) -> LabelledPart:
@@ -99,9 +100,9 @@ def build_part(options: Options, part: str) -> LabelledPart:
         return LabelledPart(part, data.parts[part], data.classes, data.input_shape, kind, data.task)
     options = _imagenet_options(options) if options.name == "imagenet" else options
     check_choice("part", part, ("train", "val", "test"))
-    source = read_image_folder(options.data_path, only=part)
+    source = read_image_folder(options.data_path, part, with_classes=options.values is None)
     loaders, shape = _stream(options, source)
-    return LabelledPart(source.folders[part], loaders[part], source.classes, shape)
+    return LabelledPart(source.folders[part], loaders[part], source.classes, shape, task=_task(options))
 
 
 BUILDERS: dict[str, Callable[[Options], LabelledData]] = {
@@ -126,6 +127,7 @@ def _build_from_tensors(
     channels, *size = source.train.images.shape[1:]
     height, width = _square(options.resize) or size
     order: Tensor | None = None
+    has_labels = options.values is None
     shape: tuple[int, ...] = (channels, height, width)
     if options.name in RASTERS:
         order = raster_order(height * width, options.permuted, options.subsample or 1, options.average or 1)
@@ -134,12 +136,26 @@ def _build_from_tensors(
     def loader(part: str, tensors: Tensors, augment: Augmentation | None) -> TensorLoader:
         subset = options.subset(part, len(tensors.labels))
         settings = options.settings(part, statistics)
-        return TensorLoader(tensors.images[subset], tensors.labels[subset], settings, options.resize, augment, order)
+        labels = tensors.labels[subset] if has_labels else tensors.labels.new_zeros(len(subset))
+        return TensorLoader(tensors.images[subset], labels, settings, options.resize, augment, order)
 
     train = loader("train", source.train, augmentation if options.augment else None)
     test = loader("test", source.test, None)
-    kind = "image" if order is None else "sequence"
-    return LabelledData(options.name, train, test, source.classes, shape, *statistics, kind=kind)
+    kind, classes = "image" if order is None else "sequence", source.classes if has_labels else ()
+    statistics = _statistics(options, statistics)
+    return LabelledData(options.name, train, test, classes, shape, *statistics, task=_task(options), kind=kind)
+
+
+def _task(options: Options) -> str:
+    """Return the task of images."""
+    return "classification" if options.values is None else "modelling"
+
+
+def _statistics(options: Options, statistics: Statistics) -> Statistics:
+    """Return what turns the inputs back into colours: of images of whole numbers, the largest becomes 1."""
+    if options.values is None:
+        return statistics
+    return (0.0,) * len(statistics[0]), (1 / (options.values - 1),) * len(statistics[0])
 
 
 def _build_from_signals(options: Options, make: Callable[[str], Signals], classes: tuple[str, ...]) -> LabelledData:

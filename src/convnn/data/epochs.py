@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from convnn.data.images import channel_values, normalise
+from convnn.data.images import channel_values, normalise, quantise
 from convnn.data.seeds import Draws, make_generator
 
 
@@ -45,6 +45,7 @@ class LoaderSettings:
         batch_size: samples per batch over all processes, at least 1.
         shuffle: draw a new random order in every epoch, for training; otherwise every epoch is the same.
         noise: standard deviation of the Gaussian noise added to normalised images, at least 0.
+        values: number of values of a pixel, of images that are whole numbers and not normalised; None normalises.
         seed: seed of order, augmentation and noise.
         process_index: index of this process among those that share every batch, from 0.
         num_processes: number of processes that share every batch.
@@ -56,6 +57,7 @@ class LoaderSettings:
     batch_size: int = 256
     shuffle: bool = False
     noise: float = 0.0
+    values: int | None = None
     seed: int = 0
     process_index: int = 0
     num_processes: int = 1
@@ -127,7 +129,9 @@ class EpochLoader:
         return Draws(make_generator(*key, device=self._settings.device), step.num_samples, step.part)
 
     def _to_input(self, images: Tensor, step: Step) -> Tensor:
-        """Turn (B, C, H, W) uint8 images on the device into normalised, noisy float32."""
+        """Turn (B, C, H, W) uint8 images on the device into normalised, noisy float32, or into whole numbers."""
+        if self._settings.values is not None:
+            return quantise(images, self._settings.values)
         images = normalise(images, self._mean, self._std)
         if self._settings.noise == 0:
             return images

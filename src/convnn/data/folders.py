@@ -60,6 +60,24 @@ def read_class_folders(data_path: Path, part: str) -> Pictures:
     )
 
 
+def read_pictures(data_path: Path, part: str) -> Pictures:
+    """List the pictures of `data_path`/`part`/** by the same rules, without classes: all have the label 0.
+
+    Raises:
+        InputError: there are none, or a folder cannot be read.
+    """
+    try:
+        paths = [path for _, path in sorted(_walk(str(data_path / part), ()))]
+    except OSError as error:
+        raise InputError(
+            f"data_path={str(data_path)!r}: '{error.filename}' cannot be read: {error.strerror or error}"
+        ) from None
+    files = [Sample(path, 0) for path in paths if is_picture(path)]
+    if not files:
+        raise InputError(f"data_path={str(data_path)!r}: {part}/ has no picture")
+    return Pictures((), files, [path for path in paths if not is_picture(path)])
+
+
 def pictures_below(folder: str, refuse: Callable[[OSError], None]) -> list[str]:
     """List the pictures in a folder and below by the same rules, sorted folder by folder.
 

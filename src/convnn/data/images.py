@@ -143,6 +143,11 @@ def to_tensor(picture: Image.Image) -> Tensor:
     return pixels.view(picture.height, picture.width, -1).permute(2, 0, 1)
 
 
+def quantise(images: Tensor, values: int) -> Tensor:
+    """Turn (B, C, H, W) uint8 images into whole numbers from 0 to `values` - 1, float32, by cells of equal size."""
+    return (images.int() * values // 256).float()
+
+
 def channel_values(values: Sequence[float], device: torch.device | str = "cpu") -> Tensor:
     """Return per-channel values as (C, 1, 1) float32, which broadcasts over images."""
     return torch.tensor(values, dtype=torch.float32, device=device).view(-1, 1, 1)

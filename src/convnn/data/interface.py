@@ -15,11 +15,13 @@ class Batch(NamedTuple):
     """The samples of one step.
 
     Attributes:
-        inputs: images (B, C, H, W) float32, normalised, or sequences (B, C, T), on the loader's device; or a graph with
-            B of its nodes, or B graphs, as a `convnn.nn.graphs.batch.GraphBatch`; users, as an `InteractionBatch`; or
-            `convnn.nn.triples.Queries`.
+        inputs: images (B, C, H, W) float32, normalised, or whole numbers if they have no labels; or sequences
+            (B, C, T), on the loader's device; or a graph with B of its nodes, or B graphs, as a
+            `convnn.nn.graphs.batch.GraphBatch`; users, as an `InteractionBatch`; or `convnn.nn.triples.Queries`; or
+            whatever a network with a loss of its own reads.
         labels: (B,) int64 class indices, or in a regression float32 numbers, on the loader's device; where samples
-            have several classes, bool (B, classes). An interaction has 0, its place among the candidates of a step.
+            have several classes, bool (B, classes). An interaction has 0, its place among the candidates of a step, and
+            so has every sample without a label.
         indices: (B,) int64 position of each sample in its part of the data set, 0 <= index < num_samples;
             on the CPU for streamed sets, on the device for sets stored there.
     """
@@ -63,7 +65,7 @@ class LabelledData:
         name: one of `DATASETS`.
         train: training part, shuffled, and augmented if requested.
         test: test part, in order, never augmented.
-        classes: name of each label; in a regression, that of the number.
+        classes: name of each label; in a regression, that of the number; none in modelling.
         input_shape: (C, H, W) of every image, after resizing; (C, T) of every sequence; (C,) of every node of a graph;
             (users, items, 1, 1) of interactions; (R, 1, 1, 1, 1) of queries with R relations.
         mean: mean of each channel, of images scaled to [0, 1]; empty for graphs.
@@ -71,8 +73,10 @@ class LabelledData:
         val: validation part, in order, never augmented; None where the set has two parts.
         left_out: files in its folders whose extension is not that of a picture, and a folder test/ without classes.
         task: "classification", or "regression" of a number; "ranking" of the classes where a sample has several, or
-            "completion" where it has one, and others that fit too are left out.
-        kind: the word for a sample: "image", "sequence", "node", "graph", "triple", or "interaction" of a user.
+            "completion" where it has one, and others that fit too are left out; "modelling" of data without labels, by
+            a network with a loss of its own (`convnn.models.OwnLoss`).
+        kind: the word for a sample: "image", "sequence", "node", "graph", "triple", or "interaction" of a user; a data
+            set for modelling may have any other.
     """
 
     name: str

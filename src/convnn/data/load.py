@@ -37,6 +37,7 @@ def load_data(
     split: int | None = None,
     scale_rows: bool | None = None,
     undirected: bool | None = None,
+    values: int | None = None,
     process_index: int = 0,
     num_processes: int = 1,
 ) -> LabelledData:
@@ -85,6 +86,9 @@ def load_data(
             interactions.
         scale_rows: divide the features of each node by their sum; None does so where they are words, as is published.
         undirected: add the reverse of each edge of texas, cornell and wisconsin.
+        values: images without labels, for a network with a loss of its own: pixels are whole numbers from 0 to this
+            number - 1, at most 255, of which digits have 17; None are labelled images. Those of imagefolder need no
+            folders of classes.
         process_index: index of this process among those that share every batch, from 0.
         num_processes: number of processes that share every batch; together they see what a single one would, with the
             same order, crops and noise.
@@ -125,6 +129,7 @@ def load_data(
         split=split,
         scale_rows=scale_rows,
         undirected=undirected,
+        values=values,
         process_index=process_index,
         num_processes=num_processes,
     )

@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import torch
 from convnn.data.epochs import LoaderSettings
 from convnn.data.images import FITS
 from convnn.data.seeds import derive_seed, make_generator
-from convnn.errors import InputError, check_at_least, check_choice, check_fraction
+from convnn.errors import InputError, check_at_least, check_at_most, check_choice, check_fraction
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation of each channel, of images scaled to [0, 1]."""
@@ -42,6 +43,15 @@ INTERACTION_SETS = ("hidden_groups", "lastfm", "interactions")
 TRIPLE_SETS = ("paraphrases", "triples", "wn18rr")
 """Data sets of the triples of a knowledge graph; the first is drawn."""
 
+IMAGE_SETS = ("cifar10", "cifar100", "imagenet", "imagefolder", "digits")
+"""Data sets of images, which networks without labels can have as whole numbers."""
+
+PIXEL_VALUES = {"digits": 17}
+"""The number of values of a pixel of the data sets that do not have 256."""
+
+UNLABELLED_SETS: Mapping[str, tuple[str, ...]] = {}
+"""Data sets that never have labels, by the word for what they have, such as "videos"; networks name the same word."""
+
 READERS = {
     "permuted": RASTERS,
     "subsample": (*RASTERS, "waveforms"),
@@ -51,8 +61,9 @@ READERS = {
     "split": (*DIRECTED_GRAPHS, *FOLDED_GRAPHS, *DRAWN_GRAPHS, "hidden_groups", "interactions", "paraphrases"),
     "scale_rows": WORD_GRAPHS,
     "undirected": DIRECTED_GRAPHS,
+    "values": IMAGE_SETS,
 }
-"""The data sets that read an argument of sequences or graphs; None stands for its default."""
+"""The data sets that read an argument of sequences, graphs or images without labels; None is its default."""
 
 OF_IMAGES = {"resize": None, "augment": False, "noise": 0.0}
 """Arguments that change images, with the values that change nothing."""
@@ -63,6 +74,7 @@ WITHOUT_IMAGES = (
     | dict.fromkeys(GRAPH_SETS, "graphs")
     | dict.fromkeys(INTERACTION_SETS, "interactions")
     | dict.fromkeys(TRIPLE_SETS, "triples")
+    | {name: word for word, names in UNLABELLED_SETS.items() for name in names}
 )
 """What the other data sets have, by their names."""
 
@@ -98,6 +110,7 @@ class Options:
     split: int | None = None
     scale_rows: bool | None = None
     undirected: bool | None = None
+    values: int | None = None
     process_index: int = 0
     num_processes: int = 1
 
@@ -107,7 +120,7 @@ class Options:
         check_choice("fit", self.fit, FITS)
         check_choice("on_bad_image", self.on_bad_image, ON_BAD_IMAGE)
         least = {"resize": 1, "limit_train": 1, "limit_test": 1, "permuted": 0, "length": 2, "split": 0}
-        least |= {"subsample": 1, "average": 1}
+        least |= {"subsample": 1, "average": 1, "values": 2}
         for name, smallest in least.items():
             if getattr(self, name) is not None:
                 check_at_least(name, getattr(self, name), smallest)
@@ -118,6 +131,7 @@ class Options:
         if self.missing is not None:
             check_fraction("missing", self.missing)
         self._check_readers()
+        self._check_values()
         if self.keep_images and self.augment:
             raise InputError("keep_images=True stores images that augment=True changes in every epoch; leave out one")
         if not 0 <= self.noise < float("inf"):
@@ -135,6 +149,18 @@ class Options:
                 has = WITHOUT_IMAGES[self.name]
                 raise InputError(f"{name}={value!r} changes images; dataset={self.name!r} has {has}, so leave it out")
 
+    def _check_values(self) -> None:
+        """Refuse more values than a byte has, and noise that would make whole numbers others.
+
+        Raises:
+            InputError: either is given.
+        """
+        if self.values is None:
+            return
+        check_at_most("values", self.values, 256)
+        if self.noise:
+            raise InputError(f"noise={self.noise!r} changes images that values={self.values} makes whole; leave it out")
+
     @property
     def scales_rows(self) -> bool:
         """Whether the features of each node are divided by their sum: those of words are, unless told otherwise."""
@@ -149,6 +175,7 @@ class Options:
             batch_size=self.batch_size,
             shuffle=part == "train",
             noise=self.noise,
+            values=self.values,
             seed=derive_seed(part, self.seed),
             device=self.device,
             process_index=self.process_index,

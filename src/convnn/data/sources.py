@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convnn.data.folders import has_class_folders, read_class_folders
+from convnn.data.folders import has_class_folders, read_class_folders, read_pictures
 from convnn.data.stream import ImageFile
 from convnn.errors import InputError, is_out_of_memory
 
@@ -95,7 +95,7 @@ def read_cifar(kind: "type[CIFAR10]", data_path: Path, download: bool) -> Tensor
     return TensorSource(_cifar_tensors(train), _cifar_tensors(test), tuple(train.classes))
 
 
-def read_image_folder(data_path: Path, only: str | None = None) -> FileSource:
+def read_image_folder(data_path: Path, only: str | None = None, *, with_classes: bool = True) -> FileSource:
     """List the image files of train/<class>/*, val/<class>/* and test/<class>/*.
 
     Either val/ or test/ may be missing; the other is then the test part. A test/ without classes beside val/, as some
@@ -104,13 +104,15 @@ def read_image_folder(data_path: Path, only: str | None = None) -> FileSource:
     Args:
         data_path: folder that holds these folders.
         only: the one part to read; None reads all.
+        with_classes: whether the folders in these are classes; if not, they may be none, and all labels are 0.
 
     Raises:
         InputError: a folder is missing or empty, or the parts have different classes.
     """
     _check_folder(data_path, "name the folder that holds train/ and val/")
-    folders = _part_folders(data_path) if only is None else {only: _part_folder(data_path, only)}
-    parts = {part: read_class_folders(data_path, folder) for part, folder in folders.items()}
+    one = {} if only is None else {only: _part_folder(data_path, only, with_classes)}
+    folders, read = one or _part_folders(data_path, with_classes), read_class_folders if with_classes else read_pictures
+    parts = {part: read(data_path, folder) for part, folder in folders.items()}
     first, *others = parts
     for other in others:
         different = sorted(set(parts[first].classes) ^ set(parts[other].classes))
@@ -140,16 +142,17 @@ def _cifar_advice(kind: "type[CIFAR10]", data_path: Path, download: bool, error:
     )
 
 
-def _part_folders(data_path: Path) -> dict[str, str]:
+def _part_folders(data_path: Path, with_classes: bool) -> dict[str, str]:
     """Return the folder of each part, train first; val is a separate part where it is not the test part."""
-    train, test = _part_folder(data_path, "train"), _part_folder(data_path, "test")
+    train, test = (_part_folder(data_path, part, with_classes) for part in ("train", "test"))
     has_val = test != "val" and (data_path / "val").is_dir()
     return {"train": train} | ({"val": "val"} if has_val else {}) | {"test": test}
 
 
-def _part_folder(data_path: Path, part: str) -> str:
+def _part_folder(data_path: Path, part: str, with_classes: bool) -> str:
     """Return the name of a part's folder; the test part may be in val/."""
-    if part == "test" and (data_path / "val").is_dir() and not has_class_folders(data_path / "test"):
+    is_there = has_class_folders(data_path / "test") if with_classes else (data_path / "test").is_dir()
+    if part == "test" and (data_path / "val").is_dir() and not is_there:
         return "val"
     if not (data_path / part).is_dir():
         listed = "val/ or test/" if part == "test" else f"{part}/"

@@ -2,6 +2,7 @@
 
 from convnn.models import flow, segmentation, skeletons
 from convnn.models._network import Network
+from convnn.models._own_loss import Answer, OwnLoss
 from convnn.models._reducing import NAMED_REDUCERS, REDUCTION
 from convnn.models._registry import (
     check_layer,
@@ -13,6 +14,7 @@ from convnn.models._registry import (
     layers_for,
     list_models,
     model_settings,
+    own_loss_of,
     reads_of,
     register_model,
 )
@@ -99,7 +101,7 @@ from convnn.models.mobilevig import (
     mobilevigv2_s,
     mobilevigv2_ti,
 )
-from convnn.models.normalizing_flow import FInCFlow
+from convnn.models.normalizing_flow import FInCFlow, PixelFlow, finc_flow
 from convnn.models.published import load_published
 from convnn.models.recommender import Recommender, recommender
 from convnn.models.resnet import ResNet, resnet18, resnet34
@@ -130,6 +132,7 @@ __all__ = [
     "RESIDUALS",
     "VAN",
     "VGG",
+    "Answer",
     "CCNN1d",
     "ConvMixer",
     "DenseNet",
@@ -148,6 +151,8 @@ __all__ = [
     "LongStack",
     "MobileViGv2",
     "Network",
+    "OwnLoss",
+    "PixelFlow",
     "RecNeXt",
     "RecNeXtA",
     "Recommender",
@@ -184,6 +189,7 @@ __all__ = [
     "default_layer",
     "densenet121",
     "describe_model",
+    "finc_flow",
     "flexnet5",
     "flexnet7",
     "flexnet7_1d",
@@ -218,6 +224,7 @@ __all__ = [
     "mobilevigv2_s",
     "mobilevigv2_ti",
     "model_settings",
+    "own_loss_of",
     "reads_of",
     "recnext_a0",
     "recnext_a1",

@@ -17,18 +17,20 @@ class Network(nn.Module):
             "graphs", nodes (N, C) and edges; or "interactions" of users and items, or "triples" (B, 3).
         default_layer: layer from which it is built by default.
         min_size: smallest side of an image, in pixels, that survives its pooling.
+        fewest_classes: least number of classes: 0 where a network needs no labels.
         head: module from features to logits.
     """
 
     reads: ClassVar[str] = "maps"
     default_layer: ClassVar[str] = "ConvNN"
     min_size: ClassVar[int] = 1
+    fewest_classes: ClassVar[int] = 1
     head: nn.Module
 
     def __init__(self, in_channels: int, num_classes: int, width: float) -> None:
         super().__init__()
         check_at_least("in_channels", in_channels, 1)
-        check_at_least("num_classes", num_classes, 1)
+        check_at_least("num_classes", num_classes, self.fewest_classes)
         if not width > 0:
             raise InputError(f"width={width} must be positive; 1 is the published network")
         self.in_channels = in_channels

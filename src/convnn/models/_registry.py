@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from convnn import nn
 from convnn.errors import InputError, check_choice, did_you_mean
 from convnn.models._network import Network
+from convnn.models._own_loss import OwnLoss
 from convnn.models._reducing import REDUCTION, reduce_as_asked
 from convnn.models.external import ExternalNetwork, check_external, is_external, replacement_settings
 from convnn.nn import LAYERS, layer_factory, list_layers
@@ -194,6 +195,12 @@ def layers_for(model: str) -> list[str]:
 def reads_of(model: str) -> str:
     """Return what the layers of a network read: "maps" or "tokens" of images, or one of the others of `READS`."""
     return Network.reads if is_external(model) else _MODELS[model].network.reads
+
+
+def own_loss_of(model: str) -> type[OwnLoss] | None:
+    """Return the class of a network that has a loss of its own and needs no labels, or None for all others."""
+    network = None if is_external(model) else _MODELS[model].network
+    return network if network is not None and issubclass(network, OwnLoss) else None
 
 
 def default_layer(model: str) -> str:

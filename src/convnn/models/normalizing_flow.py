@@ -1,12 +1,16 @@
 """A normalising flow of invertible convolutions: FInC Flow, or Glow without them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from convnn.errors import InputError, check_at_least
+from convnn.models._own_loss import Answer, OwnLoss
+from convnn.models._registry import register_model
+from convnn.nn import LayerFactory
 from convnn.nn._grid import Sides
 from convnn.nn.invertible.glow import ActNorm2d, AffineCoupling, InvertiblePointwise, Logit, Squeeze2d
 from convnn.nn.invertible.protocol import Invertible, InvertibleSequence, of_each_image
@@ -31,6 +35,7 @@ class FInCFlow(nn.Module):
         split_prior: whether half of the channels are done after a level, in a coupling of their own.
         values: number of values that a pixel can have: images hold whole numbers from 0 on, to which noise below 1 is
             added, and `Logit` comes first; 0: images are real numbers, as they are.
+        layer: function from channels to the first layer inside of a coupling; None is a convolution of 3 x 3.
 
     Raises:
         InputError: an argument is out of range; in forward: images of other channels or sides.
@@ -56,6 +61,7 @@ class FInCFlow(nn.Module):
         invertible_conv: bool = True,
         split_prior: bool = True,
         values: int = 256,
+        layer: LayerFactory | None = None,
     ) -> None:
         super().__init__()
         for name, value in (("in_channels", in_channels), ("levels", levels), ("steps", steps)):
@@ -70,10 +76,10 @@ class FInCFlow(nn.Module):
             layers: list[Invertible] = [Squeeze2d()]
             for _ in range(steps):
                 layers += [FInC2d(channels, kernel_size=kernel_size)] if invertible_conv else []
-                layers += [ActNorm2d(channels), InvertiblePointwise(channels), AffineCoupling(channels, width)]
+                layers += [ActNorm2d(channels), InvertiblePointwise(channels), AffineCoupling(channels, width, layer)]
             self.levels.append(InvertibleSequence(layers))
             if split_prior and level < levels - 1:
-                self.splits.append(AffineCoupling(channels, width))
+                self.splits.append(AffineCoupling(channels, width, layer))
                 channels //= 2
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -81,9 +87,14 @@ class FInCFlow(nn.Module):
 
         With `values`, noise is drawn in every call, and the density is that of image and noise.
         """
+        latents, log_normal, log_det = self.parts(x)
+        return latents, log_normal + log_det
+
+    def parts(self, x: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Return the latent maps, and of each image (B,) their log-density and the logarithm of the determinant."""
         latents, log_det = self.transform(self._spread(x))
         log_normal = [-0.5 * (one**2 + math.log(2 * math.pi)).flatten(1).sum(1) for one in latents]
-        return latents, torch.stack(log_normal).sum(0) + log_det
+        return latents, torch.stack(log_normal).sum(0), log_det
 
     def transform(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """Map images (B, C, H, W) of real numbers to the latent maps of all levels, and log-determinants (B,)."""
@@ -157,5 +168,91 @@ class FInCFlow(nn.Module):
         if x.dim() != 4 or x.shape[1] != self.in_channels or x.shape[2] % side or x.shape[3] % side:
             raise InputError(
                 f"images of shape {tuple(x.shape)} must be (B, {self.in_channels}, H, W) with sides that are multiples"
-                f" of {side}"
+                f" of {side}, 2 to the power of levels={len(self.levels)}"
             )
+
+
+class PixelFlow(OwnLoss):
+    r"""A `FInCFlow` of images of whole numbers, which learns by their density.
+
+    .. math:: L = -\frac{\log \mathcal{N}(f(x); 0, I) + \log |\det \partial f / \partial x|}{D \log 2}
+
+    in bits for each of the D numbers of an image, with uniform noise added to them, an upper bound of the bits that a
+    code of the image takes on average. The terms are the two logarithms.
+
+    Args:
+        layer: function from channels to the first layer inside of a coupling.
+        in_channels: number of channels of the images.
+        num_classes: not read.
+        width: factor on d_hidden.
+        levels, kernel_size, invertible_conv, split_prior, values: as in `FInCFlow`.
+        num_layers: number of steps of a level.
+        d_hidden: number of channels inside of the couplings.
+
+    Raises:
+        InputError: an argument is out of range.
+
+    Reference:
+        Kallappa, Nagar and Varma, "FInC Flow", arXiv 2301.09266; the noise: Theis et al., arXiv 1511.01844.
+    """
+
+    default_layer: ClassVar[str] = "Conv2d"
+    defaults: ClassVar[Mapping[str, Any]] = {"optimizer": "adam", "weight_decay": 0.0}
+    terms = ("latents", "volume")
+    figures = ("bits_per_dim",)
+
+    def __init__(
+        self,
+        layer: LayerFactory,
+        *,
+        in_channels: int = 3,
+        num_classes: int = 0,
+        width: float = 1.0,
+        levels: int = 3,
+        num_layers: int = 32,
+        d_hidden: int = 512,
+        kernel_size: Sides = 3,
+        invertible_conv: bool = True,
+        split_prior: bool = True,
+        values: int = 256,
+    ) -> None:
+        super().__init__(in_channels, num_classes, width)
+        check_at_least("num_layers", num_layers, 1)
+        check_at_least("values", values, 2)
+        self.flow = FInCFlow(
+            in_channels,
+            levels=levels,
+            steps=num_layers,
+            width=self.scaled(d_hidden),
+            kernel_size=kernel_size,
+            invertible_conv=invertible_conv,
+            split_prior=split_prior,
+            values=values,
+            layer=layer,
+        )
+
+    def forward(self, x: Tensor) -> Answer:  # type: ignore[override]
+        """Return the loss of images (B, C, H, W) of whole numbers from 0 to `values` - 1.
+
+        Raises:
+            InputError: they have other channels or sides.
+        """
+        _, log_normal, log_det = self.flow.parts(x)
+        unit = -1 / (x.shape[1:].numel() * math.log(2))
+        terms = {"latents": unit * log_normal.sum(), "volume": unit * log_det.sum()}
+        return Answer(terms, {"bits_per_dim": unit * (log_normal + log_det)})
+
+    def prepare(self, x: Tensor) -> None:
+        """Set every `ActNorm2d` by a batch of images, before training."""
+        self.flow.initialize(x)
+
+    def sample(self, count: int, shape: tuple[int, ...], temperature: float = 1.0) -> Tensor:
+        """Draw images (count, C, H, W) of whole numbers; see `FInCFlow.sample`."""
+        _, height, width = shape
+        return self.flow.sample(count, (height, width), temperature)
+
+
+@register_model(PixelFlow)
+def finc_flow(layer: LayerFactory, **settings: Any) -> PixelFlow:
+    """Normalising flow of invertible convolutions; it models images without labels, and draws new ones."""
+    return PixelFlow(layer, **settings)

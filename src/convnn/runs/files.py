@@ -16,6 +16,9 @@ CURVES, NEIGHBORS, KERNELS, TENSORBOARD = "curves.png", "neighbors.csv", "kernel
 COLUMNS = ("epoch", "train_loss", "train_top1", "train_top5", "test_loss", "test_top1", "test_top5", "lr")
 """Columns of metrics.csv, which depends on the flags alone; times are in times.csv."""
 
+SCORES = ("loss", "top1", "top5")
+"""What the columns of each part are called after it; without labels only the first exists."""
+
 VAL_COLUMNS = ("val_loss", "val_top1", "val_top5")
 """Columns before those of test if a set has three parts; test is filled in at the end, for the best epoch."""
 

@@ -6,6 +6,8 @@ from math import isnan, nan, sqrt
 from statistics import fmean, stdev
 from typing import TypeVar
 
+from convnn.figures import SHARE, Figure
+
 Key = TypeVar("Key", bound=Hashable)
 
 CONFIDENCE = 0.95
@@ -27,10 +29,11 @@ class Difference:
     margin: float
     pairs: int
 
-    def in_points(self) -> str:
-        """Return a difference of accuracies in percentage points, and its interval, as in "+1.60 [0.75, 2.45]"."""
-        mean, margin = 100 * self.mean, 100 * self.margin
-        return f"{mean:+.2f}" + ("" if isnan(margin) else f" [{mean - margin:.2f}, {mean + margin:.2f}]")
+    def in_points(self, figure: Figure = SHARE) -> str:
+        """Return a difference, of accuracies in percentage points, and its interval, as in "+1.60 [0.75, 2.45]"."""
+        mean, margin, digits = figure.scale * self.mean, figure.scale * self.margin, figure.decimals
+        interval = f" [{mean - margin:.{digits}f}, {mean + margin:.{digits}f}]"
+        return f"{mean:+.{digits}f}" + ("" if isnan(margin) else interval)
 
 
 def paired_difference(values: Mapping[Key, float], baseline: Mapping[Key, float]) -> Difference | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from convnn.errors import InputError
+from convnn.figures import Figure, figure_of
 from convnn.runs.curves import Curves, metric_of, read_curves, validation_part
 from convnn.runs.files import ARGUMENTS, FOUND_OUT, METRICS, TIMES, TIMES_COLUMNS, parse_arguments
 from convnn.words import counted
@@ -19,8 +20,9 @@ class Run:
     Attributes:
         name: by which it is told from others.
         flags: as text.
-        curves: the columns of metrics.csv, a value an epoch; accuracies from 0 to 1, NaN where one is missing, as
-            those of test beside val are but for the best epoch of a run that is over.
+        curves: the columns of metrics.csv, a value an epoch; accuracies from 0 to 1, of which there
+            are none without labels; NaN where one is missing, as those of test beside val are but for the best epoch of
+            a run that is over.
         parameters: of the network.
         gflops: billions of operations of one image forward.
         seconds: of training, an epoch on average.
@@ -51,21 +53,31 @@ class Run:
 
     @property
     def metric(self) -> str:
-        """The column of the metric that decides which epoch is best, after its part: "top1", or a measure."""
+        """The column of the metric that decides which epoch is best, after its part: "top1", a measure or "loss"."""
         return metric_of(self.curves)
 
     @property
-    def merits(self) -> list[float]:
+    def figure(self) -> Figure:
+        """How that metric is written, and whether more of it is better."""
+        return figure_of(self.metric)
+
+    @property
+    def values(self) -> list[float]:
         """The metric of every epoch on the validation part."""
         return self.curves[f"{self.validation_part}_{self.metric}"]
+
+    @property
+    def merits(self) -> list[float]:
+        """A number for every epoch that is the larger, the better the metric is."""
+        return [self.figure.merit(value) for value in self.values]
 
     def validation(self, index: int | None, measure: str) -> float:
         """Return "loss", "top1", "top5" or a measure of an epoch on the validation part, NaN if `index` is None."""
         return self.at(index, f"{self.validation_part}_{measure}")
 
     def at(self, index: int | None, column: str) -> float:
-        """Return a value of the curves, NaN if `index` is None."""
-        return nan if index is None else self.curves[column][index]
+        """Return a value of the curves, NaN if `index` is None or there is no such column."""
+        return nan if index is None or column not in self.curves else self.curves[column][index]
 
 
 def read_run(folder: Path | str, name: str | None = None) -> Run:
@@ -114,6 +126,12 @@ def read_runs(folders: Sequence[Path | str]) -> list[Run]:
 def metric_name(runs: Sequence[Run]) -> str:
     """Return how people write the metric that decides which epoch is best, such as "top-1"; all if they differ."""
     return " or ".join(dict.fromkeys(run.metric.replace("top1", "top-1") for run in runs)) or "top-1"
+
+
+def common_figure(runs: Sequence[Run]) -> Figure | None:
+    """Return how the metric of all runs is written and compared; None if they differ, so that none is best."""
+    figures = {run.figure for run in runs}
+    return figures.pop() if len(figures) == 1 else None
 
 
 def validation_parts(runs: Sequence[Run]) -> str:

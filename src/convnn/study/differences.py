@@ -5,7 +5,7 @@ from typing import Any
 
 from convnn.runs.paired import CONFIDENCE, Difference, paired_difference
 from convnn.study.definition import Study
-from convnn.study.results import Group, Result, heading, measures_of
+from convnn.study.results import Group, Result, figure_of_groups, heading, measures_of
 from convnn.tables import escape_markdown, markdown_table
 
 
@@ -35,13 +35,14 @@ def _key(study: Study, result: Result) -> Hashable:
 
 def _table(study: Study, groups: Sequence[Group], baseline: Mapping[str, Any]) -> str:
     measures = measures_of([result for group in groups for result in group.results])
+    figure = figure_of_groups(groups)
     rows = []
     for group in groups:
         other = counterpart(group, groups, baseline)
         found = [] if other is None else [difference(study, group, other, measure) for measure in measures]
         if known := [one for one in found if one is not None]:
             settings = ["" if group.settings[name] is None else str(group.settings[name]) for name in study.settings]
-            cells = ["–" if one is None else one.in_points() for one in found]
+            cells = ["–" if one is None else one.in_points(figure) for one in found]
             rows.append([*map(escape_markdown, settings), str(max(one.pairs for one in known)), *cells])
     if not rows:
         return ""
@@ -50,4 +51,5 @@ def _table(study: Study, groups: Sequence[Group], baseline: Mapping[str, Any]) -
     is_number = [text not in study.settings for text in head]
     table = markdown_table(list(map(escape_markdown, head)), rows, is_number)
     by = " and ".join(study.repeats)
-    return f"\nDifference from {name} in points, paired by {by}, with its {CONFIDENCE:.0%} interval.\n\n{table}"
+    unit = " in points" if figure.is_share else ""
+    return f"\nDifference from {name}{unit}, paired by {by}, with its {CONFIDENCE:.0%} interval.\n\n{table}"

@@ -11,7 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from convnn.study.definition import COSTS, Plot
-from convnn.study.results import HEADINGS, Group, heading
+from convnn.study.results import HEADINGS, Group, figure_of_groups, heading
 from convnn.viz import draw_comparison
 from convnn.viz._figure import (
     COLORS,
@@ -65,7 +65,8 @@ def draw_plot(plot: Plot, groups: Sequence[Group], path: Path | str) -> Path:
     for panel, (title, members) in zip(axes, panels.items(), strict=False):
         _draw_panel(panel, plot, members, names)
         write_title(panel, title or heading(plot.y, groups))
-    axes[0].set_ylabel(f"{heading(plot.y, groups)}, %", fontsize=9, color=FAINT)
+    unit = ", %" if figure_of_groups(groups).is_share else ""
+    axes[0].set_ylabel(f"{heading(plot.y, groups)}{unit}", fontsize=9, color=FAINT)
     if names != [""] and names:
         write_legend(figure, axes[0].containers, names)
     return save_figure(figure, path)
@@ -85,7 +86,8 @@ def draw_loss_curves(groups: Sequence[Group], path: Path | str) -> Path:
         InputError: the suffix is not one of these.
         OutputError: the picture cannot be written.
     """
-    best = sorted(groups, key=lambda group: -group.mean("best"))[:MOST_CURVES]
+    figure = figure_of_groups(groups)
+    best = sorted(groups, key=lambda group: -figure.merit(group.mean("best")))[:MOST_CURVES]
     return draw_comparison([group.mean_run for group in groups if group in best], path)
 
 
@@ -100,11 +102,11 @@ def _split(groups: Sequence[Group], settings: Sequence[str]) -> dict[str, list[G
 def _draw_panel(panel: Axes, plot: Plot, groups: Sequence[Group], names: Sequence[str]) -> None:
     style_panel(panel)
     lines = _split(groups, plot.lines)
-    ticks = _ticks(plot, groups)
+    ticks, scale = _ticks(plot, groups), figure_of_groups(groups).scale
     for number, name in enumerate(names):
         points = _points(plot, lines.get(name, []), ticks)
-        xs, means = [x for x, _, _ in points], [100 * mean for _, mean, _ in points]
-        spreads = [0 if isnan(spread) else 100 * spread for _, _, spread in points]
+        xs, means = [x for x, _, _ in points], [scale * mean for _, mean, _ in points]
+        spreads = [0 if isnan(spread) else scale * spread for _, _, spread in points]
         style: dict[str, Any] = {"color": COLORS[number % len(COLORS)], "marker": "osD^vP"[number // len(COLORS) % 6]}
         style |= {"linewidth": 1.6, "linestyle": "none" if ticks else "-", "markersize": 5, "capsize": 2.5}
         panel.errorbar(xs, means, spreads, elinewidth=1.2, **style)
@@ -128,9 +130,10 @@ def _ticks(plot: Plot, groups: Sequence[Group]) -> list[Any]:
 def _points(plot: Plot, groups: Sequence[Group], ticks: Sequence[Any]) -> list[Point]:
     """Return the best of the groups at each place of the axis."""
     best: dict[Any, Point] = {}
+    merit = figure_of_groups(groups).merit
     for group in groups:
         x = group.mean(plot.x) if plot.x in COSTS else group.settings[plot.x]
         point = (ticks.index(x) if ticks else x, group.mean(plot.y), group.spread(plot.y))
-        if x is not None and not isnan(point[1]) and (x not in best or point[1] > best[x][1]):
+        if x is not None and not isnan(point[1]) and (x not in best or merit(point[1]) > merit(best[x][1])):
             best[x] = point
     return sorted(best.values(), key=lambda point: point[0])

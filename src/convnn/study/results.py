@@ -7,7 +7,8 @@ from statistics import fmean, stdev
 from typing import Any
 
 from convnn.errors import InputError
-from convnn.runs import Run, metric_name, read_run, validation_parts
+from convnn.figures import SHARE, Figure
+from convnn.runs import Run, common_figure, metric_name, read_run, validation_parts
 from convnn.runs.files import METRICS
 from convnn.study.definition import COSTS, MEASURES, TEST, PlannedRun, Study
 from convnn.tables import csv_text, escape_markdown, markdown_table
@@ -68,8 +69,8 @@ class Result:
             return self.run.validation(self.run.best, self.run.metric)
         if name == TEST:
             return self.run.at(self.run.best, f"test_{self.run.metric}")
-        merits = self.run.merits
-        return merits[-1] if name == "last" else fmean(merits[-LAST_EPOCHS:])
+        values = self.run.values
+        return values[-1] if name == "last" else fmean(values[-LAST_EPOCHS:])
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,11 @@ class Group:
 
     def _known(self, name: str) -> list[float]:
         return [value for result in self.results if not isnan(value := result.value(name))]
+
+
+def figure_of_groups(groups: Sequence[Group]) -> Figure:
+    """Return how the metric of all runs of some groups is written and compared; as shares where they differ."""
+    return common_figure([result.run for group in groups for result in group.results]) or SHARE
 
 
 def read_result(planned: PlannedRun) -> Result | None:
@@ -168,10 +174,11 @@ def results_csv(study: Study, results: Sequence[Result]) -> str:
 def results_table(study: Study, groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
     """Return head and rows of a table: mean and standard deviation over the repetitions, accuracies in percent."""
     settings, measures = study.settings, measures_of([result for group in groups for result in group.results])
+    figure = figure_of_groups(groups)
     head = [*settings, "runs", *(heading(name, groups) for name in measures + COSTS)]
     rows = [
         [*(_text(group.settings[name]) for name in settings), str(len(group.results))]
-        + [_accuracy(group, name) for name in measures]
+        + [_accuracy(group, name, figure) for name in measures]
         + [_cost(group, name) for name in COSTS]
         for group in groups
     ]
@@ -187,18 +194,19 @@ def results_markdown(study: Study, groups: Sequence[Group]) -> str:
     results = [result for group in groups for result in group.results]
     part = validation_parts([result.run for result in results]).capitalize()
     part += " and test" if TEST in measures_of(results) else ""
-    return f"# {study.title}\n\n{part} accuracies in percent: mean and standard deviation of the runs.\n\n{table}"
+    what = "accuracies in percent" if figure_of_groups(groups).is_share else "figures"
+    return f"# {study.title}\n\n{part} {what}: mean and standard deviation of the runs.\n\n{table}"
 
 
 def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _accuracy(group: Group, name: str) -> str:
-    mean, spread = group.mean(name), group.spread(name)
+def _accuracy(group: Group, name: str, figure: Figure) -> str:
+    mean, spread, digits = figure.scale * group.mean(name), figure.scale * group.spread(name), figure.decimals
     if isnan(mean):
         return "–"
-    return f"{100 * mean:.2f}" if isnan(spread) else f"{100 * mean:.2f} ± {100 * spread:.2f}"
+    return f"{mean:.{digits}f}" if isnan(spread) else f"{mean:.{digits}f} ± {spread:.{digits}f}"
 
 
 def _cost(group: Group, name: str) -> str:

@@ -18,7 +18,7 @@ from convnn.train.device import find_device, make_accelerator
 from convnn.train.folder import RunFolder
 from convnn.train.initial import start_from
 from convnn.train.metrics import EpochResult, Meter, Scores
-from convnn.train.objective import Objective, Outcome, Supervised
+from convnn.train.objective import Modelling, Objective, Outcome, Supervised, judging
 from convnn.train.resume import ResumePoint, find_resume_point
 from convnn.train.summary import NetworkSummary, parameter_table, summarize
 from convnn.train.tensorboard import TensorBoardLog
@@ -32,6 +32,7 @@ __all__ = [
     "Interrupted",
     "Interruption",
     "Meter",
+    "Modelling",
     "NetworkSummary",
     "Objective",
     "Outcome",
@@ -47,6 +48,7 @@ __all__ = [
     "evaluate",
     "find_device",
     "find_resume_point",
+    "judging",
     "load",
     "load_checkpoint",
     "make_accelerator",

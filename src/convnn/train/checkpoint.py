@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from convnn.data import FITS, READERS
 from convnn.errors import InputError, is_out_of_memory
-from convnn.models import Network, create_model, list_models, reads_of
+from convnn.models import Network, create_model, list_models, own_loss_of, reads_of
 from convnn.nn import list_layers
 from convnn.runs.files import BEST, LAST
 from convnn.train.sealed import read_sealed, write_sealed
@@ -53,7 +53,7 @@ class Recipe:
         input_shape: (C, H, W) of its images, (C, T) of its sequences, (C,) of the nodes of its graphs, (users,
             items, 1, 1) of its interactions, or (R, 1, 1, 1, 1) of R relations.
         mean, std: mean and standard deviation of each channel, by which images were normalised; empty for graphs.
-        classes: names of the classes in the order of the logits.
+        classes: names of the classes in the order of the logits; none without labels.
         fit: how pictures of another shape were brought to that size, one of `convnn.data.FITS`.
         epoch: number of epochs trained.
         test_top1: test accuracy after that epoch, 0 to 1; None if it was not measured.
@@ -335,16 +335,26 @@ def _parse_recipe(document: Any, path: str | Path) -> Recipe:
         recipe = Recipe(**(document | sequences))
         for f in fields(Recipe):
             _check_type(f.name, getattr(recipe, f.name))
-        reads = reads_of(recipe.model) if recipe.model in list_models() else ""
-        sides = {"graphs": 1, "sequences": 2, "interactions": 4, "triples": 5}.get(reads, 3)
+        sides = _sides_of(recipe)
         if len(recipe.input_shape) != sides:
             raise ValueError(f"input_shape={list(recipe.input_shape)} for {recipe.model}")
         channels = recipe.input_shape[0] if sides in (2, 3) else 0
-        if not len(recipe.mean) == len(recipe.std) == channels:
+        may_lack = not (recipe.mean or recipe.std) and not recipe.classes
+        if not (may_lack or len(recipe.mean) == len(recipe.std) == channels):
             raise ValueError(f"mean={recipe.mean} and std={recipe.std} of inputs of shape {recipe.input_shape}")
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"checkpoint '{path}' has a recipe that cannot be read: {error}") from None
     return recipe
+
+
+def _sides_of(recipe: Recipe) -> int:
+    """Return how many numbers the shape of the inputs has; networks with a loss of their own may have any."""
+    known = recipe.model in list_models()
+    own = own_loss_of(recipe.model) if known else None
+    if own is not None and own.data != "images":
+        return len(recipe.input_shape)
+    reads = reads_of(recipe.model) if known and own is None else ""
+    return {"graphs": 1, "sequences": 2, "interactions": 4, "triples": 5}.get(reads, 3)
 
 
 def _check_type(name: str, value: Any) -> None:
@@ -362,7 +372,7 @@ def _check_type(name: str, value: Any) -> None:
         is_valid = isinstance(value, kinds.get(name, str))
     if name == "input_shape":
         most = {1: MOST_FEATURES, 2: LARGEST_SIDE**2, 3: LARGEST_SIDE, 4: MOST_USERS, 5: MOST_FEATURES}
-        largest = most.get(len(value), 0)
+        largest = most.get(len(value), MOST_FEATURES if value else 0)
         is_valid = is_valid and all(1 <= side <= largest for side in value)
     if name == "data_settings":
         is_valid = is_valid and all(

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass, fields
 from typing import Any
 
-from convnn.data import RASTERS, READERS, REGRESSIONS
+from convnn.data import PIXEL_VALUES, RASTERS, READERS, REGRESSIONS
 from convnn.errors import InputError, check_choice
 from convnn.files import expand_home
 from convnn.models import (
@@ -15,6 +15,7 @@ from convnn.models import (
     layer_defaults,
     list_models,
     model_settings,
+    own_loss_of,
     reads_of,
 )
 from convnn.models.external import replacement_settings
@@ -143,8 +144,15 @@ def defaults_of(model: str, layer: str | None = None) -> dict[str, Any]:
     of_choices = RECOMMENDER_DEFAULTS | PUBLISHED_ON_INTERACTIONS.get(layer, {}) if of_users else {}
     of_triples = TRIPLE_DEFAULTS if reads_of(model) == "triples" else {}
     folder = PUBLISHED_FOLDERS.get((model, layer), f"./Output/{model.replace(':', '_')}/{layer}")
-    of_kind = of_sequences | of_graphs | of_choices | of_triples
+    own = own_loss_of(model)
+    of_kind = of_sequences | of_graphs | of_choices | of_triples if own is None else dict(own.defaults)
     return of_tokens | of_layer | of_model | of_kind | {"layer": layer, "output_dir": folder}
+
+
+def models_images(model: str) -> bool:
+    """Return whether a network has images without labels, whose pixels are whole numbers."""
+    own = own_loss_of(model)
+    return own is not None and own.data == "images"
 
 
 @dataclass(frozen=True, init=False)
@@ -180,6 +188,8 @@ class TrainConfig(
         values |= defaults_of(model, layer)
         if given.get("dataset", values["dataset"]) in REGRESSIONS:
             values |= REGRESSION_DEFAULTS
+        if models_images(model):
+            values["values"] = PIXEL_VALUES.get(given.get("dataset", values["dataset"]), 256)
         for name, value in (values | given).items():
             object.__setattr__(self, name, value)
         self._check()
@@ -207,8 +217,9 @@ class TrainConfig(
 
     @property
     def data_settings(self) -> dict[str, Any]:
-        """The flags by which a data set of sequences or graphs is made, by name; none for images."""
+        """The flags by which a data set of sequences, graphs or images without labels is made, by name."""
         names = [name for name, readers in READERS.items() if self.dataset in readers]
+        names = [name for name in names if name != "values" or self.values is not None]
         return {name: getattr(self, name) for name in [*names, *(["resize"] if self.dataset in RASTERS else [])]}
 
     def reads(self, name: str) -> bool:
@@ -216,5 +227,7 @@ class TrainConfig(
         if name in DistillationFlags.__dataclass_fields__:
             return is_read(name, self)
         is_replaced = is_external(self.model)
+        if name == "values":
+            return models_images(self.model)
         of_layer = replacement_settings(self.layer) if is_replaced else layer_defaults(self.model, self.layer).keys()
         return name in of_layer or name in model_settings(self.model) or not is_setting(name)

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from convnn.data import LabelledData
+from convnn.figures import figure_of
 from convnn.screen import print_line
 from convnn.train.callbacks import Callback
 from convnn.train.config import TrainConfig
@@ -96,8 +97,9 @@ class ConsoleReport(Callback):
         print_line(
             self.console,
             f"epoch {result.epoch:>{len(str(self.num_epochs))}}/{self.num_epochs}"
-            f"  train {train.loss:.4f} top-1 {train.top1:.2%}"
-            f"  {result.validation_part} {validation.loss:.4f} {_shares(validation)}"
+            f"  train {train.loss:.4f}"
+            + ("" if train.top1 is None else f" top-1 {train.top1:.2%}")
+            + f"  {result.validation_part} {validation.loss:.4f}{_measures(validation)}"
             f"  {result.images_per_second:,.0f} {self.samples}/s  {_duration(left)} left"
             + ("  best" if result.is_best else ""),
         )
@@ -113,17 +115,17 @@ class ConsoleReport(Callback):
         if best.test is not None:
             print_line(
                 self.console,
-                f"test {best.test.loss:.4f} {_shares(best.test)} of epoch {best.epoch}, the best on val",
+                f"test {best.test.loss:.4f}{_measures(best.test)} of epoch {best.epoch}, the best on val",
             )
 
     def on_end(self) -> None:
         """Print the best epoch and the time of the run."""
         if self.best is not None:
             took = _duration(time.perf_counter() - self.start)
-            metric = next(iter(self.best.validation.measures), "top-1")
+            metric, value = self.best.validation.metric, self.best.validation.value
             print_line(
                 self.console,
-                f"best {self.best.validation_part} {metric} {self.best.validation.merit:.2%} in epoch"
+                f"best {self.best.validation_part} {metric} {figure_of(metric).text(value)} in epoch"
                 f" {self.best.epoch},"
                 f" after {took}",
             )
@@ -135,8 +137,8 @@ class ConsoleReport(Callback):
             self.bar = None
 
 
-def _shares(scores: Scores) -> str:
-    return " ".join(f"{name} {share:.2%}" for name, share in scores.shares.items())
+def _measures(scores: Scores) -> str:
+    return "".join(f" {name} {text}" for name, text in scores.texts.items())
 
 
 def _duration(seconds: float) -> str:

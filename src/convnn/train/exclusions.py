@@ -3,7 +3,7 @@
 from typing import Any
 
 from convnn.errors import InputError, check_at_least
-from convnn.models import is_external, reads_of
+from convnn.models import is_external, own_loss_of, reads_of
 
 
 def check_exclusions(config: Any) -> None:
@@ -60,6 +60,8 @@ def check_exclusions(config: Any) -> None:
             f"--fsdp divides the network among the processes, but --objective={config.objective} trains weights beside"
             " it; give one of them"
         )
+    if own_loss_of(config.model) is not None:
+        check_own_loss(config)
     if config.distill is None and config.distill_checkpoint is not None:
         raise InputError(
             f"--distill_checkpoint={config.distill_checkpoint} is of a teacher; name its network, such as"
@@ -67,3 +69,23 @@ def check_exclusions(config: Any) -> None:
         )
     if config.warmup_epochs >= config.num_epochs:
         raise InputError(f"--warmup_epochs={config.warmup_epochs} must be less than --num_epochs={config.num_epochs}")
+
+
+def check_own_loss(config: Any) -> None:
+    """Refuse flags of other losses for a network that has one of its own.
+
+    Raises:
+        InputError: one is given; the message names it.
+    """
+    others = {"objective": "labels", "criterion": "CrossEntropy", "distill": None}
+    for name, nothing in others.items():
+        if (value := getattr(config, name)) != nothing:
+            raise InputError(
+                f"--{name}={value} is for networks of classes, but --model={config.model} has a loss of its own; leave"
+                " it out"
+            )
+    if config.fsdp:
+        raise InputError(
+            f"--fsdp divides the network before it has seen a batch, but --model={config.model} is prepared by one;"
+            " leave it out"
+        )

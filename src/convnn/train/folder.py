@@ -8,13 +8,13 @@ from torch import Tensor
 
 from convnn.data import LabelledData
 from convnn.errors import InputError, OutputError
+from convnn.figures import figure_of
 from convnn.files import UNFINISHED, make_folder, write_atomically
 from convnn.models import Network
 from convnn.runs.files import (
     ARGUMENTS,
     BEST,
     BROKEN_IMAGES,
-    COLUMNS,
     CURVES,
     FOUND_OUT,
     KERNELS,
@@ -24,11 +24,11 @@ from convnn.runs.files import (
     NETWORK,
     PREVIOUS,
     RESULTS,
+    SCORES,
     TENSORBOARD,
     TERM,
     TIMES,
     TIMES_COLUMNS,
-    VAL_COLUMNS,
     arguments_text,
 )
 from convnn.tables import csv_text
@@ -216,36 +216,38 @@ def results_text(results: list[EpochResult], summary: NetworkSummary, *, is_over
     ]
     best = max(results, key=lambda result: result.validation.merit)
     average = sum(result.seconds for result in results) / len(results)
-    kind = f"Max {'' if best.val is None else 'Val '}{next(iter(best.validation.measures), 'Accuracy')}"
+    metric, value = best.validation.metric, best.validation.value
+    figure, name = figure_of(metric), "Accuracy" if metric == "top-1" else metric
+    kind = f"{'Max' if figure.more_is_better else 'Min'} {'' if best.val is None else 'Val '}{name}"
+    decided = _format_value(metric, value)
     lines += ["", f"Average Epoch Time: {average:.4f}s"]
-    lines += [f"{kind}: {best.validation.merit:.4%} at Epoch {best.epoch}"]
+    lines += [f"{kind}: {decided} at Epoch {best.epoch}"]
     if is_over and best.val is not None and best.test is not None:
         lines += [f"[Test] of Epoch {best.epoch}: {_format_scores(best.test)}"]
     return "\n".join(lines) + "\n"
 
 
-NO_SCORES = (None,) * len(VAL_COLUMNS)
-"""Loss and accuracies of a part that was not tested."""
-
-
 def metrics_text(results: list[EpochResult], *, is_over: bool) -> str:
     """Return metrics.csv: a row per epoch, accuracies from 0 to 1, no top-5 below five classes.
 
+    Without labels there are no columns of accuracies.
     With a val part, test scores are given for the best epoch only, when `is_over`. Then come the terms of the loss,
     and last the measures of a ranking.
     """
     has_val = results[0].val is not None
+    names_of_parts = ("val", "test") if has_val else ("test",)
     best = max(results, key=lambda result: result.validation.merit) if has_val and is_over else None
-    names = tuple(results[0].validation.measures)
+    names, width = tuple(results[0].validation.measures), 1 if results[0].train.top1 is None else 3
     rows = []
     for r in results:
         parts = [r.validation, r.test if r is best else None][: 1 + has_val]
-        scores = [cell for part in (r.train, *parts) for cell in (part or NO_SCORES)[: len(NO_SCORES)]]
+        scores = [None if part is None else part[i] for part in (r.train, *parts) for i in range(width)]
         measures = [None if part is None else part.measures[name] for part in parts for name in names]
         rows.append([r.epoch, *scores, r.lr, *r.terms.values(), *measures])
-    val, terms = VAL_COLUMNS if has_val else (), [TERM + name for name in results[0].terms]
-    of_parts = [f"{part}_{name}" for part in ("val", "test")[not has_val :] for name in names]
-    return csv_text((*COLUMNS[:4], *val, *COLUMNS[4:], *terms, *of_parts), rows)
+    of_scores = [f"{part}_{name}" for part in ("train", *names_of_parts) for name in SCORES[:width]]
+    terms = [TERM + name for name in results[0].terms]
+    of_parts = [f"{part}_{name}" for part in names_of_parts for name in names]
+    return csv_text(("epoch", *of_scores, "lr", *terms, *of_parts), rows)
 
 
 def times_text(results: list[EpochResult]) -> str:
@@ -255,5 +257,10 @@ def times_text(results: list[EpochResult]) -> str:
 
 def _format_scores(scores: Scores) -> str:
     top5 = "" if scores.top5 is None else f", Top5: {scores.top5:.4%}"
-    measures = "".join(f", {name}: {value:.4%}" for name, value in scores.measures.items())
-    return f"Loss: {scores.loss:.8f} Accuracy: Top1: {scores.top1:.4%}{top5}{measures}"
+    accuracy = "" if scores.top1 is None else f" Accuracy: Top1: {scores.top1:.4%}{top5}"
+    measures = "".join(f", {name}: {_format_value(name, value)}" for name, value in scores.measures.items())
+    return f"Loss: {scores.loss:.8f}{accuracy}{measures}"
+
+
+def _format_value(name: str, value: float) -> str:
+    return f"{value:.4%}" if figure_of(name).is_share else f"{value:.8f}"

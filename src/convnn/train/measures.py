@@ -40,8 +40,12 @@ MEASURES: Mapping[str, Mapping[str, Measure]] = {
     "regression": {},
     "ranking": {f"recall@{CUTOFF}": recall, f"ndcg@{CUTOFF}": ndcg},
     "completion": {"mrr": reciprocal_rank, "hits@10": hits},
+    "modelling": {},
 }
-"""Measures of each task of `convnn.data.LabelledData`; the first decides which epoch is best."""
+"""Measures of each task of `convnn.data.LabelledData`; the first decides which epoch is best.
+
+Those of modelling are the figures of the network.
+"""
 
 
 def _highest(logits: Tensor) -> Tensor:

@@ -6,9 +6,11 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from convnn.data import Batch
-from convnn.models import Network
+from convnn.data import Batch, LabelledData
+from convnn.errors import InputError
+from convnn.models import Answer, Network, OwnLoss
 from convnn.train.optim import CRITERIA
+from convnn.train.randomness import seeded
 
 
 class Outcome(NamedTuple):
@@ -16,16 +18,18 @@ class Outcome(NamedTuple):
 
     Attributes:
         loss: (), summed over its samples.
-        logits: (B, classes) or, in a regression, outputs (B, 1).
+        logits: (B, classes) or, in a regression, outputs (B, 1); None without labels.
         terms: the parts of the loss by name, each summed over the samples, without a gradient.
+        figures: numbers (B,) by which a network without labels is judged, by name.
     """
 
     loss: Tensor
-    logits: Tensor
+    logits: Tensor | None
     terms: Mapping[str, Tensor] = {}
+    figures: Mapping[str, Tensor] = {}
 
     @classmethod
-    def of(cls, logits: Tensor, terms: Mapping[str, Tensor]) -> "Outcome":
+    def of(cls, logits: Tensor | None, terms: Mapping[str, Tensor]) -> "Outcome":
         """Return the outcome whose loss is the sum of terms that have their gradients."""
         loss = torch.stack(list(terms.values())).sum()
         return cls(loss, logits, {name: term.detach() for name, term in terms.items()})
@@ -45,9 +49,11 @@ class Objective(nn.Module):
 
     Attributes:
         terms: names of the parts of the loss, which get curves of their own.
+        figures: names of the figures of an outcome, by which a network without labels is judged.
     """
 
     terms: ClassVar[tuple[str, ...]] = ()
+    figures: tuple[str, ...] = ()
 
     def __init__(self, network: Network, criterion: str) -> None:
         super().__init__()
@@ -86,3 +92,50 @@ class Supervised(Objective):
     def learn(self, batch: Batch) -> Outcome:
         """Return the criterion and the logits of the network."""
         return self.judge(batch)
+
+
+class Modelling(Objective):
+    """The loss that a network has of its own, of data without labels.
+
+    Evaluation draws the same random numbers for a batch in every epoch, and leaves the generators as they are.
+    """
+
+    network: OwnLoss
+
+    def __init__(self, network: OwnLoss) -> None:
+        super().__init__(network, "CrossEntropy")  # which nobody asks
+        self.figures = network.figures
+
+    @property
+    def terms(self) -> tuple[str, ...]:  # type: ignore[override]  # as the settings of the network have it
+        """The terms of the network, unless there is only one, which is the loss."""
+        return self.network.terms if len(self.network.terms) > 1 else ()
+
+    def prepare(self, data: LabelledData) -> None:
+        """Let the network take from the first batch what depends on the data."""
+        first: Batch = next(iter(data.train))
+        if len(first.labels):
+            self.network.prepare(first.inputs)
+
+    def learn(self, batch: Batch) -> Outcome:
+        """Return the loss of the network, with its terms and figures."""
+        answer: Answer = self.network(batch.inputs)
+        return Outcome.of(None, answer.terms)._replace(figures=answer.figures)
+
+    def judge(self, batch: Batch) -> Outcome:
+        """Return the same, with random numbers that depend on the batch alone."""
+        with seeded("judge", *batch.indices[:1].tolist()):
+            return self.learn(batch)
+
+
+def judging(network: Network, criterion: str, task: str) -> Objective:
+    """Return what judges a network on data of a task: the loss of the network itself, or else the criterion.
+
+    Raises:
+        InputError: the data have no labels and the network needs some, or the other way round.
+    """
+    has_own = isinstance(network, OwnLoss)
+    if has_own != (task == "modelling"):
+        needs, has = ("has a loss of its own and takes no", "some") if has_own else ("needs", "none")
+        raise InputError(f"network={type(network).__name__} {needs} labels, but the data set has {has}; choose another")
+    return Modelling(network) if isinstance(network, OwnLoss) else Supervised(network, criterion)

@@ -2,6 +2,8 @@
 
 import random
 import typing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,14 @@ def seed_step(seed: int, epoch: int, step: int) -> None:
         torch.cuda.manual_seed_all(number)
     if torch.backends.mps.is_available():
         torch.mps.manual_seed(number)
+
+
+@contextmanager
+def seeded(*key: str | int) -> Iterator[None]:
+    """Seed torch's generators, on all devices, within the block, and restore them after."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(derive_seed(*key))
+        yield
 
 
 def random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:

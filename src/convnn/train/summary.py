@@ -7,7 +7,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from convnn.data import example_of
+from convnn.models import OwnLoss
 from convnn.nn._modes import evaluating
+from convnn.train.randomness import seeded
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,9 @@ def summarize(network: nn.Module, shape: tuple[int, ...]) -> NetworkSummary:
     statistics and no random state.
     """
     parameters = list(network.parameters())
-    x = example_of(shape, device=parameters[0].device)
-    with torch.no_grad(), evaluating(network), FlopCounterMode(display=False) as counter:
+    make = network.example if isinstance(network, OwnLoss) else example_of
+    x = make(shape, device=parameters[0].device)
+    with torch.no_grad(), evaluating(network), seeded("summary"), FlopCounterMode(display=False) as counter:
         network(x)
     trainable = sum(p.numel() for p in parameters if p.requires_grad)
     return NetworkSummary(sum(p.numel() for p in parameters), trainable, counter.get_total_flops())

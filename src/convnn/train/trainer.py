@@ -21,7 +21,7 @@ from convnn.train.checkpoint import Checkpoint
 from convnn.train.config import TrainConfig
 from convnn.train.measures import MEASURES, Measure
 from convnn.train.metrics import EpochResult, Meter, Scores, best_result
-from convnn.train.objective import Objective, Outcome, Supervised
+from convnn.train.objective import Objective, Outcome, judging
 from convnn.train.optim import Schedule, clip_radii, make_optimizer
 from convnn.train.processes import Processes, shard, synchronize_batchnorm
 from convnn.train.pruning import prune_kernels
@@ -49,7 +49,8 @@ class Trainer:
         accelerator: device and precision.
         callbacks: callbacks, called in this order.
         interruption: handler of signals; None installs none.
-        objective: what is minimised, around the network; None is the criterion of the flags.
+        objective: what is minimised, around the network; None is the criterion of the flags, or the loss that the
+            network has of its own.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Trainer:
         objective: Objective | None = None,
     ) -> None:
         self.network = network
-        self.objective = Supervised(network, config.criterion) if objective is None else objective
+        self.objective = judging(network, config.criterion, data.task) if objective is None else objective
         self.data = data
         self.config = config
         self.accelerator = accelerator
@@ -133,8 +134,8 @@ class Trainer:
 
     def evaluate(self, loader: Loader) -> Scores:
         """Compute loss and accuracies over a loader, counting every sample once over all processes."""
-        measures = MEASURES[self.data.task]
-        return evaluate(self.model, loader, self.accelerator, self._stop_together, measures=measures)
+        measures, figures = MEASURES[self.data.task], self.objective.figures
+        return evaluate(self.model, loader, self.accelerator, self._stop_together, measures=measures, figures=figures)
 
     def _fit(self) -> None:
         if self.processes.count == 1:
@@ -211,7 +212,7 @@ class Trainer:
             self._check_finite(outcome.loss, batch)
         # Gradients are averaged over the processes, but their parts may differ in size.
         self._backward(outcome.loss * (self.processes.count / num_samples))
-        self.meter.update(*outcome[:2], batch.labels, outcome.terms)
+        self.meter.update(outcome.loss, outcome.logits, batch.labels, outcome.terms)
 
     def _outcome(self, batch: Batch) -> Outcome:
         try:
@@ -320,6 +321,8 @@ def evaluate(
     after_batch: Callable[[], None] = lambda: None,
     *,
     measures: Mapping[str, Measure] = MEASURES["classification"],
+    figures: Sequence[str] = (),
+    terms: Sequence[str] = (),
 ) -> Scores:
     """Compute loss and accuracies over a loader, counting every sample once over all processes.
 
@@ -329,19 +332,23 @@ def evaluate(
         accelerator: device and precision.
         after_batch: called after each batch.
         measures: those of the task, by name.
+        figures: names of those of a network without labels, which are measures too.
+        terms: names of parts of the loss, which are measures too, after all others.
 
     Raises:
         TrainingError: no image could be read.
     """
-    meter = Meter(accelerator.device, measures=measures)
+    meter = Meter(accelerator.device, terms, measures, figures)
     batches = iter(loader)  # a name keeps the iterator alive, as in training
     with torch.no_grad(), evaluating(model):
         for batch in batches:
             with accelerator.autocast():
                 outcome: Outcome = model(batch)
-            meter.update(*outcome[:2], batch.labels)
+            meter.update(outcome.loss, outcome.logits, batch.labels, outcome.terms, outcome.figures)
             after_batch()
-    return Scores.from_sums(accelerator.reduce(meter.sums, reduction="sum"), meter.num_classes, tuple(measures))
+    sums = accelerator.reduce(meter.sums, reduction="sum")
+    scores = Scores.from_sums(sums, meter.num_classes, (*measures, *figures))
+    return scores._replace(measures={**scores.measures, **meter.terms_of(sums)})
 
 
 def compile_network(network: Network, config: TrainConfig) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from convnn.data import LabelledData
 from convnn.errors import InputError
+from convnn.figures import figure_of
 from convnn.train.checkpoint import RunState, describe
 from convnn.train.config import TrainConfig
 from convnn.train.measures import MEASURES
@@ -55,7 +56,7 @@ def check_run(running: Running, model_state: dict[str, Tensor], run: RunState) -
     document = run.document
     _check_position(document["position"], document["results"], running.num_steps)
     for number, row in enumerate(document["results"], start=1):
-        _check_result(row, number, running.data, running.objective.terms)
+        _check_result(row, number, running.data, running.objective.terms, running.objective.figures)
     _check_objective(running, run)
     _check_optimizer(running, model_state, run)
     epochs = max(0, len(document["results"]) - running.config.warmup_epochs)
@@ -65,7 +66,8 @@ def check_run(running: Running, model_state: dict[str, Tensor], run: RunState) -
         _require(_is_like(document["scaler"], scaler.state_dict()), "scaler", document["scaler"])
     broken = document["broken_images"]
     _require(isinstance(broken, list) and all(isinstance(line, str) for line in broken), "broken_images", broken)
-    _check_scores(run.group("scores")["sums"], NUM_SUMS + len(running.objective.terms))
+    has_labels = running.data.task != "modelling"
+    _check_scores(run.group("scores")["sums"], NUM_SUMS + len(running.objective.terms), is_positive=has_labels)
     _check_random(run.group("random"), document["random"])
 
 
@@ -113,16 +115,16 @@ def _check_position(position: Any, results: Any, steps: int) -> None:
     _require(0 <= position["seconds"] < math.inf, "position.seconds", position["seconds"])
 
 
-def _check_result(row: Any, number: int, data: LabelledData, terms: Sequence[str]) -> None:
-    train = RESULT["train"] if data.num_classes >= FEWEST_CLASSES else [1.0, 1.0, None, {}]
-    scores = [*train[:3], dict.fromkeys(MEASURES[data.task], 1.0)]
+def _check_result(row: Any, number: int, data: LabelledData, terms: Sequence[str], figures: Sequence[str] = ()) -> None:
+    train: list[Any] = [1.0, 1.0 if data.num_classes else None, 1.0 if data.num_classes >= FEWEST_CLASSES else None, {}]
+    scores = [*train[:3], dict.fromkeys((*MEASURES[data.task], *figures), 1.0)]
     pattern = RESULT | {"train": train, "test": scores, "terms": dict.fromkeys(terms, 1.0)}
     if data.val is not None:  # only the best epochs are tested
         is_best = isinstance(row, dict) and row.get("is_best") is True
         pattern |= {"val": scores, "test": scores if is_best else None}
     _require(_is_like(row, pattern) and row["epoch"] == number, f"result {number}", row)
     found = [Scores(*row[part]) for part in ("train", "val", "test") if row[part]]
-    shares = [share for scores in found for share in scores.shares.values()]
+    shares = [share for scores in found for name, share in scores.named.items() if figure_of(name).is_share]
     _require(all(0 <= share <= 1 for share in shares), f"result {number} with accuracies", shares)
     _require(0 < row["seconds"] < math.inf, f"result {number} with seconds", row["seconds"])
 
@@ -167,9 +169,10 @@ def _optimizer_state(config: TrainConfig) -> dict[str, Tensor]:
     return dict(optimizer.state[probe.weight])
 
 
-def _check_scores(rows: Tensor, width: int) -> None:
+def _check_scores(rows: Tensor, width: int, *, is_positive: bool) -> None:
+    """Refuse sums of another width, or counts below 0; where `is_positive`, losses below 0 too."""
     is_table = rows.dim() == 2 and rows.shape[0] > 0 and rows.shape[1] == width and rows.is_floating_point()
-    if not is_table or not (rows[:, :NUM_SUMS] >= 0).all():
+    if not is_table or not (rows[:, not is_positive : NUM_SUMS] >= 0).all():
         raise InputError(f"scores/sums is {describe(rows)} where rows of {width} sums are expected")
 
 

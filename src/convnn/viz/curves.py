@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from convnn.figures import figure_of
 from convnn.runs.curves import Curves, metric_of, read_curves, validation_part
 from convnn.runs.files import TERM
 from convnn.viz._figure import FAINT, INK, own_style, save_figure, style_panel
@@ -21,6 +22,8 @@ TERMS = ("#0072b2", "#009e73", "#cc79a7", "#e69f00", "#000000")  # others of the
 @own_style()
 def draw_curves(metrics: Path | str, path: Path | str) -> Path:
     """Draw loss, top-1 accuracy and learning rate of a run over its epochs.
+
+    In place of the accuracy comes the first measure, if there are any; without labels or measures there is none.
 
     Args:
         metrics: a metrics.csv with at least the columns of `COLUMNS`; accuracies from 0 to 1; values may be empty.
@@ -37,15 +40,18 @@ def draw_curves(metrics: Path | str, path: Path | str) -> Path:
     """
     curves = read_curves(Path(metrics), COLUMNS)
     terms = [name for name in curves if name.startswith(TERM)]
-    widths = (3, *([3] if terms else []), 3, 1.6)
+    metric = metric_of(curves)
+    widths = (3, *([3] if terms else []), *([] if metric == "loss" else [3]), 1.6)
     figure = Figure(figsize=(2.4 + 1.0 * sum(widths), 3.3), layout=ConstrainedLayoutEngine(wspace=0.06))
     panels = figure.subplots(1, len(widths), width_ratios=widths)
-    loss, accuracy, rate = panels[0], panels[-2], panels[-1]
+    loss, rate = panels[0], panels[-1]
+    decides = loss if metric == "loss" else panels[-2]
     _draw_pair(loss, "Loss", curves, "loss")
-    metric = metric_of(curves)
-    _draw_pair(accuracy, "Top-1 accuracy" if metric == "top1" else metric, curves, metric)
-    accuracy.yaxis.set_major_formatter(PercentFormatter(xmax=1))
-    _mark_best(accuracy, curves)
+    if decides is not loss:
+        _draw_pair(decides, "Top-1 accuracy" if metric == "top1" else metric, curves, metric)
+    if figure_of(metric).is_share:
+        decides.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+    _mark_best(decides, curves)
     _draw_rate(rate, curves)
     if terms:
         _set_title(panels[1], "Terms of the training loss")
@@ -53,7 +59,7 @@ def draw_curves(metrics: Path | str, path: Path | str) -> Path:
             _draw_curve(panels[1], curves["epoch"], curves[name], color, name.removeprefix(TERM).replace("_", " "))
     for panel in panels:
         _style(panel, curves["epoch"])
-    for panel in panels[:-2]:
+    for panel in [loss, *(panels[1:2] if terms else [])]:
         panel.legend(frameon=False, fontsize=9, labelcolor="linecolor", handlelength=1.2)
     return save_figure(figure, path)
 
@@ -75,16 +81,17 @@ def _draw_curve(panel: Axes, epochs: list[float], values: list[float], color: st
 
 def _mark_best(panel: Axes, curves: Curves) -> None:
     part, metric = validation_part(curves), metric_of(curves)
-    values = [-inf if isnan(value) else value for value in curves[f"{part}_{metric}"]]
-    best = max(values)
-    if best == -inf:
+    figure, values = figure_of(metric), curves[f"{part}_{metric}"]
+    merits = [-inf if isnan(value) else figure.merit(value) for value in values]
+    index = merits.index(max(merits))
+    if merits[index] == -inf:
         return
-    epoch = curves["epoch"][values.index(best)]
+    epoch, best = curves["epoch"][index], values[index]
     panel.axvline(epoch, color=FAINT, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
     panel.plot(epoch, best, "o", markersize=7, markerfacecolor="white", markeredgecolor=TEST, markeredgewidth=1.8)
-    test = curves[f"test_{metric}"][values.index(best)]
-    suffix = "" if part == "test" or isnan(test) else f"\ntest {test:.2%}"  # one line would run into the title
-    panel.set_title(f"best {part} {best:.2%} at epoch {epoch:g}{suffix}", loc="right", fontsize=9, color=TEST)
+    test = curves[f"test_{metric}"][index]
+    suffix = "" if part == "test" or isnan(test) else f"\ntest {figure.text(test)}"  # one line would run into the title
+    panel.set_title(f"best {part} {figure.text(best)} at epoch {epoch:g}{suffix}", loc="right", fontsize=9, color=TEST)
 
 
 def _draw_rate(panel: Axes, curves: Curves) -> None:

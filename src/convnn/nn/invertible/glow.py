@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnn.errors import InputError, check_at_least
+from convnn.nn._factory import LayerFactory
 from convnn.nn.invertible.protocol import Invertible, of_each_image
 
 
@@ -92,18 +93,19 @@ class AffineCoupling(Invertible):
     Args:
         channels: number of channels, an even number.
         width: number of channels inside of f, two convolutions with ReLU and `ZeroConv2d`.
+        layer: function from channels to the first of them, which need not be invertible; None is one of 3 x 3.
 
     Raises:
         InputError: the channels are odd.
     """
 
-    def __init__(self, channels: int, width: int = 512) -> None:
+    def __init__(self, channels: int, width: int = 512, layer: LayerFactory | None = None) -> None:
         super().__init__()
         check_at_least("width", width, 1)
         if channels % 2:
             raise InputError(f"channels={channels} must be even: one half is scaled by the other")
         self.net = nn.Sequential(
-            nn.Conv2d(channels // 2, width, 3, padding=1),
+            nn.Conv2d(channels // 2, width, 3, padding=1) if layer is None else layer(channels // 2, width),
             nn.ReLU(inplace=True),
             nn.Conv2d(width, width, 1),
             nn.ReLU(inplace=True),

@@ -50,3 +50,9 @@ class DataFlags:
         None, "divide the features of each node by their sum; None: where they are words, as is published"
     )
     undirected: bool | None = flag(None, "add the reverse of each edge of texas, cornell and wisconsin")
+    values: int | None = flag(
+        None,
+        "number of values of a pixel, for networks of images without labels (their default: 256, for digits 17)",
+        least=2,
+        most=256,
+    )

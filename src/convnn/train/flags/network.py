@@ -33,13 +33,17 @@ class NetworkFlags:
     patch_size: int = flag(16, "patch size of ViT in pixels", least=1, most=LARGEST_SIDE)
     num_layers: int = flag(
         12,
-        "number of blocks of ViT, and of networks on sequences and graphs, and of layers of recommender",
+        "number of blocks of ViT, and of networks on sequences and graphs, of layers of recommender, and of steps of a"
+        " level of finc_flow",
         least=0,
         most=DEEPEST,
     )
     num_heads: int = flag(3, "number of heads of layers on tokens", least=1, most=WIDEST)
     d_hidden: int = flag(
-        192, "width of ViT's tokens, and channels of networks on sequences and graphs", least=1, most=WIDEST
+        192,
+        "width of ViT's tokens, channels of networks on sequences and graphs, and inside of the couplings of finc_flow",
+        least=1,
+        most=WIDEST,
     )
     d_mlp: int = flag(768, "hidden dimension of the MLPs of ViT", least=1, most=WIDEST)
     distillation_token: bool = flag(False, "a second token of ViT, which --distill_loss cskd teaches")
@@ -70,6 +74,9 @@ class NetworkFlags:
     layer_dropout: float = flag(
         0.0, "dropout of channels in all layers of kan4 and kan8 but the first", least=0.0, most=1.0
     )
+    levels: int = flag(3, "number of levels of finc_flow, each of which halves the map", least=1, most=10)
+    invertible_conv: bool = flag(True, "steps of finc_flow have FInC2d; without it the flow is Glow")
+    split_prior: bool = flag(True, "half of the channels of finc_flow are done after each level")
     kan_groups: int = flag(1, "blocks of channels that do not mix in these layers", least=1)
     kernel_size: int = flag(3, "kernel size of convolutions", least=1, most=LARGEST_SIDE)
     padding: int = flag(1, "zero padding of the map in which neighbours are searched", least=0, most=LARGEST_SIDE)

@@ -2,13 +2,13 @@
 
 from convnn.data import LabelledData
 from convnn.errors import InputError
-from convnn.models import Network
+from convnn.models import Network, OwnLoss
 from convnn.models.gnn import GNN
 from convnn.models.recommender import Recommender
 from convnn.models.translation import Translation
 from convnn.train.config import TrainConfig
 from convnn.train.flags.objectives import OF_CHOICES, OF_GRAPHS, OF_IMAGES
-from convnn.train.objective import Objective, Supervised
+from convnn.train.objective import Modelling, Objective, Supervised, judging
 from convnn.train.schemes.contrast import Contrast
 from convnn.train.schemes.distilled import distilled
 from convnn.train.schemes.graphs import SCHEMES
@@ -24,6 +24,11 @@ def make_objective(network: Network, config: TrainConfig, data: LabelledData) ->
     Raises:
         InputError: the objective is for other inputs, or needs a network of another form.
     """
+    if isinstance(network, OwnLoss) or data.task == "modelling":
+        objective = judging(network, config.criterion, data.task)
+        if isinstance(objective, Modelling) and config.init_from is None:
+            objective.prepare(data)
+        return objective
     if isinstance(network, Recommender):
         if config.objective not in OF_CHOICES:
             raise InputError(

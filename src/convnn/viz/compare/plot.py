@@ -36,6 +36,8 @@ def stroke_of(number: int) -> Stroke:
 def draw_comparison(runs: Sequence[Run], path: Path | str) -> Path:
     """Draw test accuracy and test loss of runs over their epochs, or those of val if a run has it.
 
+    In place of the accuracy comes the first measure; runs with neither have one panel.
+
     Args:
         runs: results of `read_runs`; a ring marks the best epoch of a run, and names are sorted by it, best first.
         path: the picture, .png, .pdf or .svg, in an existing folder.
@@ -55,17 +57,22 @@ def comparison_figure(runs: Sequence[Run], *, is_narrow: bool = False) -> Figure
     """Return the figure; a narrow one has its panels stacked, and no names."""
     layout = ConstrainedLayoutEngine(wspace=0.06, hspace=0.06)
     figure = Figure(figsize=(4.2, 6.4) if is_narrow else (10, 3.9), layout=layout)
-    accuracy, loss = figure.subplots(2, 1) if is_narrow else figure.subplots(1, 2)
+    by_loss = all(run.metric == "loss" for run in runs)
+    panels = figure.subplots(*((2 - by_loss, 1) if is_narrow else (1, 2 - by_loss)), squeeze=False).flatten()
+    accuracy, loss = panels[0], panels[-1]
     for number, run in enumerate(runs):
         stroke = stroke_of(number)
         _draw(accuracy, run, f"{run.validation_part}_{run.metric}", stroke)
-        _draw(loss, run, f"{run.validation_part}_loss", stroke)
+        if loss is not accuracy:
+            _draw(loss, run, f"{run.validation_part}_loss", stroke)
         _mark_best(accuracy, run, stroke)
     part = validation_parts(runs).capitalize()
     metric = metric_name(runs)
     _style(accuracy, f"{part} {metric}{' accuracy' if metric == 'top-1' else ''}")
-    accuracy.yaxis.set_major_formatter(PercentFormatter(xmax=1))
-    _style(loss, f"{part} loss")
+    if all(run.figure.is_share for run in runs):
+        accuracy.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+    if loss is not accuracy:
+        _style(loss, f"{part} loss")
     if not is_narrow:
         _name_lines(figure, runs)
     return figure
@@ -82,7 +89,7 @@ def _draw(panel: Axes, run: Run, column: str, stroke: Stroke) -> None:
 
 def _mark_best(panel: Axes, run: Run, stroke: Stroke) -> None:
     if run.best is not None:
-        place = run.at(run.best, "epoch"), run.merits[run.best]
+        place = run.at(run.best, "epoch"), run.values[run.best]
         panel.plot(*place, "o", markersize=6, markerfacecolor="white", markeredgecolor=stroke.color, zorder=3)
 
 

@@ -6,11 +6,14 @@ from math import isnan, nan
 from statistics import fmean, stdev
 
 from convnn.errors import check_choice
-from convnn.runs import Run, metric_name
+from convnn.figures import Figure
+from convnn.runs import Run, common_figure, metric_name
 from convnn.runs.paired import paired_difference
 from convnn.viz._sorted import Column
 
 UNKNOWN = "–"
+UNLIKE = Figure(is_share=False, decimals=4)
+"""How metrics are written in one column that are not the same."""
 OF_THE_FOLDER = ("output_dir", "resume", "overwrite", "checkpoint", "test_only")
 """Flags for the place and start of a run, which do not affect its results."""
 
@@ -39,7 +42,7 @@ def comparison(runs: Sequence[Run], against: str | None = None) -> list[Column]:
         _of_numbers("its epoch", [run.at(run.best, "epoch") for run in runs], "{:g}".format, None),
         _of_numbers("its top-5", [run.validation(run.best, "top5") for run in runs], "{:.2%}".format, max),
         *_of_tests(runs),
-        _of_accuracies(f"last {metric}", runs, lambda run: run.merits[-1]),
+        _of_accuracies(f"last {metric}", runs, lambda run: run.values[-1]),
         _of_epochs(runs),
         _of_numbers("s/epoch", [run.seconds for run in runs], "{:.3g}".format, min),
     ]
@@ -60,15 +63,24 @@ def _of_repeats(runs: Sequence[Run]) -> list[Column]:
 
 
 def _of_accuracies(heading: str, runs: Sequence[Run], value: Callable[[Run], float]) -> Column:
-    """Return a column with an accuracy ± its standard deviation; the best is marked only if it is clearly best."""
+    """Return a column with a metric ± its standard deviation; the best is marked only if it is clearly best."""
     found = [[v for repeat in (run.repeats or (run,)) if not isnan(v := value(repeat))] for run in runs]
     means = [fmean(values) if values else nan for values in found]
     spreads = [stdev(values) if len(values) > 1 else 0.0 for values in found]
-    column = _of_numbers(heading, means, "{:.2%}".format, max)
+    column, figure = _of_metric(heading, runs, means), common_figure(runs) or UNLIKE
     cells = [
-        f"{cell[:-1]} ± {spread:.2%}" if spread else cell for cell, spread in zip(column.cells, spreads, strict=True)
+        f"{cell.removesuffix('%')} ± {figure.text(spread)}" if spread else cell
+        for cell, spread in zip(column.cells, spreads, strict=True)
     ]
-    return replace(column, cells=tuple(cells), best=column.best if _is_clear(means, spreads) else (False,) * len(runs))
+    is_clear = _is_clear([figure.merit(mean) for mean in means], spreads)
+    return replace(column, cells=tuple(cells), best=column.best if is_clear else (False,) * len(runs))
+
+
+def _of_metric(heading: str, runs: Sequence[Run], values: Sequence[float]) -> Column:
+    """Return a column with a value of the metric of each run; none is best where they have different metrics."""
+    figure = common_figure(runs)
+    better = None if figure is None else max if figure.more_is_better else min
+    return _of_numbers(heading, values, (figure or UNLIKE).text, better)
 
 
 def _best(run: Run) -> float:
@@ -82,7 +94,8 @@ def _of_differences(runs: Sequence[Run], against: str | None) -> list[Column]:
     check_choice("--against", against, [run.name for run in runs])
     (baseline,) = (_by_seed(run) for run in runs if run.name == against)
     found = [None if run.name == against else paired_difference(_by_seed(run), baseline) for run in runs]
-    cells = tuple(UNKNOWN if one is None else one.in_points() for one in found)
+    figure = common_figure(runs) or UNLIKE
+    cells = tuple(UNKNOWN if one is None else one.in_points(figure) for one in found)
     keys = tuple(nan if one is None else one.mean for one in found)
     return [Column(f"less {against}", cells, keys, (False,) * len(runs), is_number=True)]
 
@@ -111,7 +124,7 @@ def _of_tests(runs: Sequence[Run]) -> list[Column]:
     if all(run.validation_part == "test" for run in runs):
         return []
     tests = [run.at(run.best, f"test_{run.metric}") for run in runs]
-    return [_of_numbers(f"its test {metric_name(runs)}", tests, "{:.2%}".format, max)]
+    return [_of_metric(f"its test {metric_name(runs)}", runs, tests)]
 
 
 def _of_flag(name: str, runs: Sequence[Run]) -> Column:
