@@ -16,8 +16,8 @@ CLAIM = (
 EXPERIMENT = (
     "Frames of 64 x 64: a moving texture, a disc of another one in front, a change of brightness. The true frame before"
     " and the true flow are given free. DCVC with 8 channels, 12 of the latent, 256 times the squared error plus bits"
-    " of a pixel, Adam at 2e-3 along a cosine, 2 frames a step, autoregressive prior: on 64 new frames after 1,200 steps."
-    " Then conditional coding with each prior: that sum after 150 steps, as a share of what it was before."
+    " of a pixel, Adam at 2e-3 along a cosine, 2 frames a step, autoregressive prior: on 64 new frames after 1,200"
+    " steps. Then conditional coding with each prior: that sum after 150 steps, as a share of what it was before."
 )
 SEEDS = (0,)
 CODINGS = ("intra", "residual", "conditional")
