@@ -5,8 +5,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from claims._experiment import Outcome, is_above, spread
+from convnn.data.clips import moving_clips
 from convnn.models.coding import DCVC, PRIORS
-from convnn.tasks.code.clips import moving_clips
 
 SYSTEM = "OpenDCVCs: conditional video coding"
 CLAIM = (

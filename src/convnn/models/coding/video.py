@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from convnn.errors import InputError
-from convnn.models.coding.dcvc import DCVC, CodedFrame
+from convnn.models.coding.dcvc import DCVC, STEP, CodedFrame
 from convnn.models.coding.latents import LatentCoder
 
 
@@ -95,3 +96,9 @@ class VideoCodec(nn.Module):
         """
         codec = self.intra if reference is None else self.inter
         return codec.code(coder, size, x, reference).clamp(0, 1)
+
+
+def padded(frames: Tensor) -> Tensor:
+    """Repeat the right and lower edges of frames (..., 3, H, W) until the sides are multiples of 64."""
+    height, width = (-side % STEP for side in frames.shape[-2:])
+    return F.pad(frames.flatten(0, -4), (0, width, 0, height), mode="replicate").unflatten(0, frames.shape[:-3])

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from convnn.errors import InputError
-from convnn.models.coding import VideoCodec
+from convnn.models.coding import VideoCodec, padded
 from convnn.packages import is_installed, need
-from convnn.tasks.code.clips import padded
 from convnn.tasks.code.stream import encode
 
 SHARES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -26,13 +26,11 @@ class Rates:
         bpp: bits of a pixel.
         psnr: in decibels, the mean over the frames.
         ms_ssim: the mean over the frames; None without torchmetrics.
-        parts: bits of a pixel of each part, "y", "z", "mv_y", "mv_z", where they are estimated; empty for real streams.
     """
 
     bpp: float
     psnr: float
     ms_ssim: float | None
-    parts: dict[str, float]
 
 
 def psnr(found: Tensor, wanted: Tensor) -> Tensor:
@@ -76,9 +74,21 @@ def _check_like(found: Tensor, wanted: Tensor) -> None:
         )
 
 
+def measured(bits: float, found: Tensor, wanted: Tensor) -> Rates:
+    """Return the point of a clip (T, 3, H, W) that takes so many bits, with frames of 8 bits as a decoder shows them.
+
+    Raises:
+        InputError: shapes differ.
+    """
+    shown = (255 * found.clamp(0, 1)).round() / 255
+    structure = ms_ssim(shown, wanted).mean().item() if is_installed("torchmetrics") else None
+    pixels = wanted.shape[0] * wanted.shape[2] * wanted.shape[3]
+    return Rates(bits / pixels, psnr(shown, wanted).mean().item(), structure)
+
+
 @torch.no_grad()
 def evaluate(codec: VideoCodec, clips: Iterable[Tensor], *, real: bool = False) -> Rates:
-    """Measure a codec on clips (T, 3, H, W), with frames of 8 bits as a decoder would show them.
+    """Measure a codec on clips (T, 3, H, W), and return the mean of their points.
 
     Args:
         codec: the network.
@@ -89,26 +99,18 @@ def evaluate(codec: VideoCodec, clips: Iterable[Tensor], *, real: bool = False) 
         InputError: there is no clip; see `encode`.
     """
     codec.eval()
-    quality: list[Tensor] = []
-    similar: list[Tensor] = []
-    pixels, bits = 0, dict.fromkeys(("y", "z", "mv_y", "mv_z"), 0.0)
-    for clip in clips:
-        if real:
-            stream, found = encode(codec, clip)
-            bits["y"] += 8 * len(stream)
-        else:
-            coded = codec(padded(clip).unsqueeze(0))
-            for frame in coded:
-                for name, each in frame.bits.items():
-                    bits[name] += each.sum().item()
-            found = torch.cat([frame.recon for frame in coded])[..., : clip.shape[2], : clip.shape[3]]
-        shown = (255 * found.clamp(0, 1)).round() / 255
-        quality.append(psnr(shown, clip))
-        if is_installed("torchmetrics"):
-            similar.append(ms_ssim(shown, clip))
-        pixels += clip.shape[0] * clip.shape[2] * clip.shape[3]
-    if not quality:
+    points = [_point(codec, clip, real) for clip in clips]
+    if not points:
         raise InputError("clips must have at least one clip; there is none")
-    parts = {} if real else {name: one / pixels for name, one in bits.items()}
-    structure = torch.cat(similar).mean().item() if similar else None
-    return Rates(sum(bits.values()) / pixels, torch.cat(quality).mean().item(), structure, parts)
+    similar = [point.ms_ssim for point in points if point.ms_ssim is not None]
+    bpp, quality = fmean(point.bpp for point in points), fmean(point.psnr for point in points)
+    return Rates(bpp, quality, fmean(similar) if similar else None)
+
+
+def _point(codec: VideoCodec, clip: Tensor, real: bool) -> Rates:
+    if real:
+        stream, found = encode(codec, clip)
+        return measured(8 * len(stream), found, clip)
+    coded = codec(padded(clip).unsqueeze(0))
+    bits = sum(each.sum().item() for frame in coded for each in frame.bits.values())
+    return measured(bits, torch.cat([frame.recon for frame in coded])[..., : clip.shape[2], : clip.shape[3]], clip)

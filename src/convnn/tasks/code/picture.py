@@ -10,8 +10,7 @@ from torch.nn import functional as F
 from torchvision.utils import flow_to_image
 
 from convnn.errors import InputError, check_at_least
-from convnn.models.coding import CodedFrame, VideoCodec
-from convnn.tasks.code.clips import padded
+from convnn.models.coding import CodedFrame, VideoCodec, padded
 from convnn.tasks.code.measures import psnr
 from convnn.viz._figure import own_style, save_figure, write_title
 

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convnn.errors import InputError
-from convnn.models.coding import VideoCodec
+from convnn.models.coding import VideoCodec, padded
 from convnn.nn.compression import FactorizedBits
 from convnn.packages import need
-from convnn.tasks.code.clips import padded
 
 MAGIC, VERSION = b"CVNC", 1
 HEADER = struct.Struct("<4sBHHH")

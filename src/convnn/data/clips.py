@@ -1,5 +1,6 @@
 """Clips: generated ones whose motion is known, and those of folders of frames."""
 
+from collections.abc import Iterator
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -10,14 +11,22 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from convnn.data.epochs import EpochLoader, LoaderSettings
 from convnn.data.folders import is_picture
 from convnn.data.images import read_image, to_tensor
+from convnn.data.interface import Batch, LabelledData
+from convnn.data.options import Options, Statistics
+from convnn.data.seeds import make_generator
 from convnn.errors import InputError, check_at_least, check_choice, check_not_negative
 from convnn.files import make_folder, write_atomically
-from convnn.models.coding.dcvc import STEP
 
 PHOTOGRAPHS = ("china", "flower")
 OCTAVES = (4, 8, 16, 32)
+COUNTS = {"train": 512, "test": 32}
+"""Number of generated clips of each part."""
+FRAMES = 3
+"""Frames of a clip of a data set."""
+UNCHANGED: Statistics = ((0.0,) * 3, (1.0,) * 3)
 
 
 class Clips(NamedTuple):
@@ -190,7 +199,65 @@ def write_frames(frames: Tensor, folder: Path | str) -> list[Path]:
     return paths
 
 
-def padded(frames: Tensor) -> Tensor:
-    """Repeat the right and lower edges of frames (..., 3, H, W) until the sides are multiples of 64."""
-    height, width = (-side % STEP for side in frames.shape[-2:])
-    return F.pad(frames.flatten(0, -4), (0, width, 0, height), mode="replicate").unflatten(0, frames.shape[:-3])
+class ClipLoader(EpochLoader):
+    """Batches of clips (B, T, 3, H, W) with values from 0 to 1; all labels are 0.
+
+    Args:
+        clips: (N, T, 3, H, W) uint8.
+        settings: settings of the batches.
+    """
+
+    def __init__(self, clips: Tensor, settings: LoaderSettings) -> None:
+        super().__init__(clips.shape[0], settings)
+        self._clips = clips.to(settings.device)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches of the current epoch."""
+        for step in self._steps():
+            indices = step.indices.to(self._settings.device)
+            yield Batch(self._clips[indices].float() / 255, torch.zeros_like(indices), indices)
+
+
+def build_clips(options: Options) -> LabelledData:
+    """Build generated clips, or those of folders, cut into pieces of three frames.
+
+    Raises:
+        InputError: a folder is missing or has no clip of so many frames, or clips differ in size.
+    """
+    parts = {part: _part(options, part) for part in COUNTS}
+    loaders = [
+        ClipLoader(clips[options.subset(part, clips.shape[0])], options.settings(part, UNCHANGED))
+        for part, clips in parts.items()
+    ]
+    shape = tuple(parts["train"].shape[2:])
+    if shape != tuple(parts["test"].shape[2:]):
+        raise InputError(f"clips of train have frames of {shape}, but those of test {tuple(parts['test'].shape[2:])}")
+    return LabelledData(options.name, *loaders, (), shape, *UNCHANGED, task="modelling", kind="clip")
+
+
+def _part(options: Options, part: str) -> Tensor:
+    """Return the clips of a part, (N, 3, 3, H, W) uint8."""
+    generator = make_generator("clips", part, options.name)
+    if options.name == "moving_textures":
+        clips = moving_clips(COUNTS[part], generator, frames=FRAMES).frames
+    elif options.name == "moving_crops":
+        photograph = PHOTOGRAPHS[part == "test"]
+        clips = moving_crops(COUNTS[part], generator, photograph=photograph, frames=FRAMES).frames
+    else:
+        clips = _pieces(read_clips(options.data_path / part), options.data_path / part)
+    return (255 * clips).round().to(torch.uint8)
+
+
+def _pieces(clips: dict[str, Tensor], folder: Path) -> Tensor:
+    """Return all pieces of three frames in a row."""
+    first, *others = clips.items()
+    for name, clip in others:
+        if clip.shape[1:] != first[1].shape[1:]:
+            raise InputError(
+                f"clip '{folder / name}' has frames of {clip.shape[2]}x{clip.shape[3]} pixels, but '{first[0]}' of"
+                f" {first[1].shape[2]}x{first[1].shape[3]}; clips of a part must have one size"
+            )
+    pieces = [piece for clip in clips.values() for piece in clip.split(FRAMES) if piece.shape[0] == FRAMES]
+    if not pieces:
+        raise InputError(f"'{folder}' has no clip of at least {FRAMES} frames")
+    return torch.stack(pieces)
