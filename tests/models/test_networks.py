@@ -11,6 +11,7 @@ from convnn.models import (
     describe_model,
     list_models,
     model_settings,
+    own_loss_of,
     reads_of,
     register_model,
 )
@@ -44,8 +45,9 @@ def test_vgg11_has_the_published_number_of_parameters(layer: str, settings: dict
     assert _count("vgg11", layer, num_classes=100, **settings) == published + 368_730
 
 
-NETWORKS = [name for name in list_models() if reads_of(name) not in ("graphs", "interactions", "triples")]
-"""Networks on images and sequences; the others have their own tests."""
+OTHERS = ("graphs", "interactions", "triples")
+NETWORKS = [name for name in list_models() if reads_of(name) not in OTHERS and own_loss_of(name) is None]
+"""Networks of classes on images and sequences; the others have their own tests."""
 
 
 @pytest.mark.parametrize("name", only(is_usual, NETWORKS))

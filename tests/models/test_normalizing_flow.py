@@ -106,7 +106,5 @@ def test_refuses(settings: dict, message: str) -> None:
 
 
 def test_refuses_images_of_other_sides() -> None:
-    with pytest.raises(
-        InputError, match=r"^images of shape \(1, 1, 6, 8\) must be \(B, 1, H, W\) with sides .* of 4, .*levels=2$"
-    ):
+    with pytest.raises(InputError, match=r"^images of shape \(1, 1, 6, 8\) must be \(B, 1, H, W\) with .* levels=2$"):
         small()(torch.zeros(1, 1, 6, 8).double())

@@ -138,7 +138,7 @@ class FInCFlow(nn.Module):
 
     def bits_per_dimension(self, x: Tensor) -> Tensor:
         """Return the negative log-density of each image in bits for each of its numbers, (B,)."""
-        return -self(x)[1] / (x[0].numel() * math.log(2))
+        return -self(x)[1] / (x.shape[1:].numel() * math.log(2))
 
     @torch.no_grad()
     def sample(self, number: int, size: tuple[int, int], temperature: float = 1.0) -> Tensor:

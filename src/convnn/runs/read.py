@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from convnn.errors import InputError
-from convnn.figures import Figure, figure_of
+from convnn.figures import SHARE, Figure, figure_of
 from convnn.runs.curves import Curves, metric_of, read_curves, validation_part
 from convnn.runs.files import ARGUMENTS, FOUND_OUT, METRICS, TIMES, TIMES_COLUMNS, parse_arguments
 from convnn.words import counted
@@ -129,9 +129,13 @@ def metric_name(runs: Sequence[Run]) -> str:
 
 
 def common_figure(runs: Sequence[Run]) -> Figure | None:
-    """Return how the metric of all runs is written and compared; None if they differ, so that none is best."""
-    figures = {run.figure for run in runs}
-    return figures.pop() if len(figures) == 1 else None
+    """Return how the metric of all runs is written and compared; None if none is best, as of losses and bits.
+
+    Shares are compared even if they are of different things, such as accuracy and recall.
+    """
+    figures, metrics = {run.figure for run in runs}, {run.metric for run in runs}
+    is_common = len(figures) == 1 and (len(metrics) == 1 or SHARE in figures)
+    return figures.pop() if is_common else None
 
 
 def validation_parts(runs: Sequence[Run]) -> str:

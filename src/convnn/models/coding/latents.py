@@ -85,8 +85,7 @@ class HyperLatent(nn.Module):
             self.prior: Prior = AutoregressivePrior(channels, param_channels)
         else:
             self.join = joint_parameters(param_channels, channels, 3 * channels)
-            with torch.no_grad():
-                self.join[-1].bias[: 2 * channels] = 1  # steps and scales
+            nn.init.ones_(self.join.get_parameter("4.bias").detach()[: 2 * channels])  # steps and scales
             self.prior = CheckerboardPrior(channels) if prior == "dual" else QuadPrior(channels)
 
     def forward(self, y: Tensor, known: Sequence[Tensor] = ()) -> Sent:

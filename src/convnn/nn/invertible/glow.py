@@ -140,6 +140,9 @@ class Squeeze2d(Invertible):
         """
         if x.shape[2] % 2 or x.shape[3] % 2:
             raise InputError(f"input of shape {tuple(x.shape)} must have even sides, which are halved")
+        batch, channels, height, width = x.shape
+        if batch == 0:  # whose shape torch leaves as it is
+            return x.reshape(0, 4 * channels, height // 2, width // 2), of_each_image(x, 0.0)
         return F.pixel_unshuffle(x, 2), of_each_image(x, 0.0)
 
     def inverse(self, z: Tensor) -> Tensor:
@@ -167,7 +170,7 @@ class Logit(Invertible):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map (B, C, H, W) to the output and the log-determinants (B,)."""
         y = (x / self.values + self.alpha) * (1 - 2 * self.alpha)
-        of_all = x[0].numel() * math.log((1 - 2 * self.alpha) / self.values)
+        of_all = x.shape[1:].numel() * math.log((1 - 2 * self.alpha) / self.values)
         log_y, log_rest = y.log(), (1 - y).log()
         return log_y - log_rest, of_all - (log_y + log_rest).flatten(1).sum(1)
 
