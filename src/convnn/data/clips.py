@@ -1,6 +1,6 @@
 """Clips: generated ones whose motion is known, and those of folders of frames."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -200,22 +200,31 @@ def write_frames(frames: Tensor, folder: Path | str) -> list[Path]:
 
 
 class ClipLoader(EpochLoader):
-    """Batches of clips (B, T, 3, H, W) with values from 0 to 1; all labels are 0.
+    """Batches of clips (B, T, 3, H, W) with values from 0 to 1; all labels are 0. A clip is made when it is needed.
 
     Args:
-        clips: (N, T, 3, H, W) uint8.
+        clip_of: function of a number that returns a clip (T, 3, H, W).
+        numbers: of the clips.
         settings: settings of the batches.
     """
 
-    def __init__(self, clips: Tensor, settings: LoaderSettings) -> None:
-        super().__init__(clips.shape[0], settings)
-        self._clips = clips.to(settings.device)
+    def __init__(self, clip_of: Callable[[int], Tensor], numbers: Sequence[int], settings: LoaderSettings) -> None:
+        super().__init__(len(numbers), settings)
+        self._clip_of, self._numbers, self._kept = clip_of, numbers, dict[int, Tensor]()
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of the current epoch."""
         for step in self._steps():
+            clips = [self._clip(self._numbers[index]) for index in step.indices.tolist()]
+            shape = self._clip(self._numbers[0]).shape
+            inputs = torch.stack(clips) if clips else torch.zeros(0, *shape, dtype=torch.uint8)
             indices = step.indices.to(self._settings.device)
-            yield Batch(self._clips[indices].float() / 255, torch.zeros_like(indices), indices)
+            yield Batch(inputs.to(self._settings.device).float() / 255, torch.zeros_like(indices), indices)
+
+    def _clip(self, number: int) -> Tensor:
+        if number not in self._kept:
+            self._kept[number] = (255 * self._clip_of(number)).round().to(torch.uint8)
+        return self._kept[number]
 
 
 def build_clips(options: Options) -> LabelledData:
@@ -224,28 +233,30 @@ def build_clips(options: Options) -> LabelledData:
     Raises:
         InputError: a folder is missing or has no clip of so many frames, or clips differ in size.
     """
-    parts = {part: _part(options, part) for part in COUNTS}
-    loaders = [
-        ClipLoader(clips[options.subset(part, clips.shape[0])], options.settings(part, UNCHANGED))
-        for part, clips in parts.items()
-    ]
-    shape = tuple(parts["train"].shape[2:])
-    if shape != tuple(parts["test"].shape[2:]):
-        raise InputError(f"clips of train have frames of {shape}, but those of test {tuple(parts['test'].shape[2:])}")
-    return LabelledData(options.name, *loaders, (), shape, *UNCHANGED, task="modelling", kind="clip")
+    loaders, shapes = [], []
+    for part in COUNTS:
+        clip_of, count = _part(options, part)
+        loaders.append(ClipLoader(clip_of, options.subset(part, count), options.settings(part, UNCHANGED)))
+        shapes.append(tuple(clip_of(0).shape[1:]))
+    if shapes[0] != shapes[1]:
+        raise InputError(f"clips of train have frames of {shapes[0]}, but those of test {shapes[1]}")
+    train, test = loaders
+    return LabelledData(options.name, train, test, (), shapes[0], *UNCHANGED, task="modelling", kind="clip")
 
 
-def _part(options: Options, part: str) -> Tensor:
-    """Return the clips of a part, (N, 3, 3, H, W) uint8."""
-    generator = make_generator("clips", part, options.name)
-    if options.name == "moving_textures":
-        clips = moving_clips(COUNTS[part], generator, frames=FRAMES).frames
-    elif options.name == "moving_crops":
-        photograph = PHOTOGRAPHS[part == "test"]
-        clips = moving_crops(COUNTS[part], generator, photograph=photograph, frames=FRAMES).frames
-    else:
-        clips = _pieces(read_clips(options.data_path / part), options.data_path / part)
-    return (255 * clips).round().to(torch.uint8)
+def _part(options: Options, part: str) -> tuple[Callable[[int], Tensor], int]:
+    """Return the clips of a part, by their numbers, and how many there are."""
+    if options.name == "frames":
+        pieces = _pieces(read_clips(options.data_path / part), options.data_path / part)
+        return pieces.__getitem__, pieces.shape[0]
+
+    def made(number: int) -> Tensor:
+        generator = make_generator("clips", part, options.name, number)
+        if options.name == "moving_textures":
+            return moving_clips(1, generator, frames=FRAMES).frames[0]
+        return moving_crops(1, generator, photograph=PHOTOGRAPHS[part == "test"], frames=FRAMES).frames[0]
+
+    return made, COUNTS[part]
 
 
 def _pieces(clips: dict[str, Tensor], folder: Path) -> Tensor:

@@ -148,6 +148,9 @@ def test_the_network_of_the_trainer_has_terms_figures_and_any_layer() -> None:
     assert answer.terms["prediction"] == 0
     assert {name: tuple(value.shape) for name, value in answer.figures.items()} == dict.fromkeys(network.figures, (2,))
     torch.testing.assert_close(single.figures["rate_distortion"], answer.figures["rate_distortion"][1:])
+    nothing = network.train()(clips[:0])
+    sum(nothing.terms.values()).backward()
+    assert {value.shape[0] for value in nothing.figures.values()} == {0}
     total = answer.terms["distortion"] + answer.terms["rate"]
     torch.testing.assert_close(total, answer.figures["rate_distortion"].sum())
 
@@ -163,7 +166,7 @@ def test_the_network_of_the_trainer_has_terms_figures_and_any_layer() -> None:
         (lambda: small()(torch.rand(1, 3, 64, 64), torch.rand(2, 3, 64, 64)), "must have that of x"),
         (lambda: small(sends_motion=False)(*[torch.rand(1, 3, 64, 64)] * 2), "flow=None needs sends_motion=True"),
         (lambda: small(sends_motion=False).code(None, (64, 64)), "leaves the motion out of the stream"),
-        (lambda: small().set_stage(5), "stage=5 is not one of 1, 2, 3, 4"),
+        (lambda: small().set_stage(5), "stage=5 must be at most 4"),
         (lambda: VideoCodec(coding="intra"), "knows no frame before"),
         (lambda: VideoCodec(4, 4, 4, 4, 4)(torch.rand(3, 3, 64, 64)), r"must be \(B, T, 3, H, W\)"),
         (lambda: SpyNet(6), "width=6 must be a multiple of 4"),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convnn.errors import InputError, check_at_least, check_choice, check_positive
+from convnn.errors import InputError, check_at_least, check_at_most, check_choice, check_positive
 from convnn.models.coding import _parts as parts
 from convnn.models.coding.latents import HyperLatent, LatentCoder
 from convnn.models.coding.spynet import SpyNet
@@ -17,7 +17,7 @@ STEP = 64
 """The sides of frames are multiples of this: a sixteenth for the latents, a quarter of that for those of their bits."""
 
 CODINGS = ("conditional", "residual", "intra")
-STAGES = (1, 2, 3, 4)
+STAGES = 4
 FROZEN = (2, 3)
 """Stages of training in which the motion part rests."""
 
@@ -210,7 +210,7 @@ class DCVC(nn.Module):
         Raises:
             InputError: the stage is unknown, or stage 1 has no motion.
         """
-        check_choice("stage", stage, STAGES)
+        _check_stage(stage)
         check_positive("lmbda", lmbda)
         bpp = coded.bpp()
         if stage == 1 and coded.warped is None:
@@ -225,7 +225,7 @@ class DCVC(nn.Module):
         Raises:
             InputError: the stage is unknown.
         """
-        check_choice("stage", stage, STAGES)
+        _check_stage(stage)
         if self.sends_motion:
             for part in (self.flow, self.motion):
                 part.requires_grad_(stage not in FROZEN)
@@ -263,3 +263,8 @@ class DCVC(nn.Module):
         if context is not None:
             return self.output(torch.cat([features, context], 1))
         return self.output(features) if warped is None else warped + self.output(features)
+
+
+def _check_stage(stage: int) -> None:
+    check_at_least("stage", stage, 1)
+    check_at_most("stage", stage, STAGES)

@@ -85,6 +85,10 @@ class CodecNetwork(OwnLoss):
         Raises:
             InputError: they have another shape.
         """
+        if not x.shape[0]:  # of which PyTorch has no gradients; processes that share a batch may have no clip
+            answer = self(x.new_zeros(1, *x.shape[1:]))
+            nothing = {name: 0 * term for name, term in answer.terms.items()}
+            return Answer(nothing, {name: value[:0] for name, value in answer.figures.items()})
         height, width = x.shape[-2:]
         losses = [
             self._of_frame(coded, frame, (height, width))
