@@ -41,7 +41,7 @@ def test_a_stream_decodes_to_the_same_frames_and_is_as_long_as_estimated(prior: 
     coded = codec.eval()(padded(clip).unsqueeze(0))
     real, estimated = 8 * len(stream), sum(bits.sum().item() for frame in coded for bits in frame.bits.values())
     fixed = 8 * (11 + 4 + 2 * (4 + 4))  # header and checksum; a length for each frame, and what a coder rounds up
-    assert estimated > 500
+    assert estimated > 300
     assert abs(real - fixed - estimated) < 0.04 * estimated + 32
 
 
@@ -106,7 +106,7 @@ def test_data_sets_of_clips(tmp_path: Path) -> None:
     assert (data.task, data.kind, data.classes, data.input_shape) == ("modelling", "clip", (), (3, 16, 16))
 
 
-def test_measures_are_their_definitions(clip: Tensor) -> None:
+def test_measures_are_their_definitions(codec: VideoCodec, clip: Tensor) -> None:
     noisy = (clip + 0.1).clamp(0, 1)
     error = ((noisy - clip) ** 2).mean((1, 2, 3))
     torch.testing.assert_close(psnr(noisy, clip), 10 * (1 / error).log10())
@@ -116,6 +116,9 @@ def test_measures_are_their_definitions(clip: Tensor) -> None:
     assert bool((ms_ssim((clip + noise).clamp(0, 1), clip) < 0.95).all())
     point = measured(1000.0, clip, clip)
     assert point.bpp == 1000 / (2 * 50 * 61)
+    found, pixels = evaluate(codec, [clip, clip]), clip[:, 0].numel()
+    coded = codec(padded(clip).unsqueeze(0))
+    assert found.bpp * pixels == pytest.approx(sum(bits.sum().item() for one in coded for bits in one.bits.values()))
     with pytest.raises(InputError, match="must have at least 11 on each side"):
         ms_ssim(clip[..., :8], clip[..., :8])
 
