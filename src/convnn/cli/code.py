@@ -3,7 +3,6 @@
 import argparse
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast
 
 import torch
 from rich.console import Console
@@ -72,7 +71,7 @@ def codec_of(checkpoint: str) -> VideoCodec:
     network, recipe = load_checkpoint(checkpoint)
     if not isinstance(network, CodecNetwork):
         raise InputError(f"checkpoint '{checkpoint}' is of {recipe.model}, which codes no clips")
-    return cast(CodecNetwork, network.eval()).codec
+    return network.eval().codec
 
 
 def write(args: argparse.Namespace, console: Console) -> None:

@@ -41,8 +41,6 @@ class VideoCodec(nn.Module):
         super().__init__()
         if coding == "intra":
             raise InputError("coding='intra' knows no frame before; choose conditional or residual")
-        self.settings = {"channels": channels, "latent": latent, "motion": motion, "refine": refine, "flow": flow}
-        self.settings |= {"coding": coding, "prior": prior}
         self.inter = DCVC(channels, latent, motion, refine, flow, coding=coding, prior=prior)
         self.intra = DCVC(channels, latent, motion, refine, coding="intra", prior=prior)
 
