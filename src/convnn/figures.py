@@ -38,6 +38,8 @@ SHARE = Figure()
 FIGURES: Mapping[str, Figure] = {
     "loss": Figure(more_is_better=False, is_share=False, decimals=4),
     "bits_per_dim": Figure(more_is_better=False, is_share=False, decimals=4),
+    "rate_distortion": Figure(more_is_better=False, is_share=False, decimals=4),
+    "bpp": Figure(more_is_better=False, is_share=False, decimals=4),
     "psnr": Figure(is_share=False),
 }
 """The figures that are no shares of which more is better, by their names in tables and files.

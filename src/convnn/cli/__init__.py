@@ -37,6 +37,7 @@ COMMANDS = {
     "knowledge": "complete a knowledge graph",
     "generate": "train a network of data without labels, measure it, or draw samples",
     "surface": "reconstruct surfaces from points",
+    "code": "train a video codec, measure it, or write and read streams",
     "bench": "judge and time kernels",
     "export": "export a network to other runtimes or the Hugging Face hub",
     "models": "list the networks",

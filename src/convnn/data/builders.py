@@ -8,11 +8,21 @@ from PIL import Image
 from torch import Tensor
 
 from convnn.data.augment import flip_and_crop, random_crop
+from convnn.data.clips import build_clips
 from convnn.data.images import Size, fit_picture
 from convnn.data.interactions import build_interactions
 from convnn.data.interface import LabelledData, LabelledPart
 from convnn.data.labelled_graphs import build_graphs
-from convnn.data.options import GRAPH_SETS, INTERACTION_SETS, RASTERS, REGRESSIONS, TRIPLE_SETS, Options, Statistics
+from convnn.data.options import (
+    CLIP_SETS,
+    GRAPH_SETS,
+    INTERACTION_SETS,
+    RASTERS,
+    REGRESSIONS,
+    TRIPLE_SETS,
+    Options,
+    Statistics,
+)
 from convnn.data.segmentation import build_masks, build_masks_part, build_shapes
 from convnn.data.sequences import (
     ADDING_LENGTH,
@@ -123,6 +133,7 @@ BUILDERS: dict[str, Callable[[Options], LabelledData]] = {
     **dict.fromkeys(GRAPH_SETS, build_graphs),
     **dict.fromkeys(INTERACTION_SETS, build_interactions),
     **dict.fromkeys(TRIPLE_SETS, build_triples),
+    **dict.fromkeys(CLIP_SETS, build_clips),
 }
 
 

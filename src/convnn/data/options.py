@@ -49,7 +49,10 @@ IMAGE_SETS = ("cifar10", "cifar100", "imagenet", "imagefolder", "digits")
 PIXEL_VALUES = {"digits": 17}
 """The number of values of a pixel of the data sets that do not have 256."""
 
-UNLABELLED_SETS: Mapping[str, tuple[str, ...]] = {}
+CLIP_SETS = ("moving_crops", "moving_textures", "frames")
+"""Data sets of clips; the first two are generated."""
+
+UNLABELLED_SETS: Mapping[str, tuple[str, ...]] = {"clips": CLIP_SETS}
 """Data sets that never have labels, by the word for what they have, such as "videos"; networks name the same word."""
 SEGMENTATION_SETS = ("masks", "shapes")
 """Data sets of images with a class for every pixel."""

@@ -1,6 +1,6 @@
 """Networks that can be built with any layer."""
 
-from convnn.models import flow, segmentation, skeletons
+from convnn.models import coding, flow, segmentation, skeletons
 from convnn.models._network import Network
 from convnn.models._own_loss import Answer, OwnLoss
 from convnn.models._reducing import NAMED_REDUCERS, REDUCTION
@@ -186,6 +186,7 @@ __all__ = [
     "check_model",
     "ckcnn",
     "ckcnn_1m",
+    "coding",
     "convmixer_256_16",
     "convmixer_768_32",
     "convmixer_1024_20",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from convnn.models import NAMED_REDUCERS
+from convnn.models.coding import PRIORS
 from convnn.nn import OVER_HEADS, TOKEN_GRAPHS, TOKEN_SCORES, list_layers
 from convnn.nn.replace import SCOPES
 from convnn.train.checkpoint import LARGEST_SIDE
@@ -77,6 +78,9 @@ class NetworkFlags:
     levels: int = flag(3, "number of levels of finc_flow, each of which halves the map", least=1, most=10)
     invertible_conv: bool = flag(True, "steps of finc_flow have FInC2d; without it the flow is Glow")
     split_prior: bool = flag(True, "half of the channels of finc_flow are done after each level")
+    prior: str = flag("ar", "what dcvc knows of a latent: positions before, in two passes, or in four", PRIORS)
+    coding: str = flag("conditional", "how dcvc uses the frame before", ("conditional", "residual"))
+    lmbda: float = flag(256.0, "bits of a pixel that a squared error of 1 is worth to dcvc", above=0.0)
     kan_groups: int = flag(1, "blocks of channels that do not mix in these layers", least=1)
     kernel_size: int = flag(3, "kernel size of convolutions", least=1, most=LARGEST_SIDE)
     padding: int = flag(1, "zero padding of the map in which neighbours are searched", least=0, most=LARGEST_SIDE)

@@ -1,0 +1,122 @@
+"""The codec of clips as a network with a loss of its own, for the Trainer and the command line."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from convnn.errors import check_positive
+from convnn.models._own_loss import Answer, OwnLoss
+from convnn.models._registry import register_model
+from convnn.models.coding.dcvc import CodedFrame
+from convnn.models.coding.video import VideoCodec, padded
+from convnn.nn import LayerFactory
+
+
+class CodecNetwork(OwnLoss):
+    r"""A `VideoCodec` that learns from clips.
+
+    .. math:: L = \underbrace{\lambda \operatorname{MSE}(\hat x, x)}_{\text{distortion}} +
+        \underbrace{\text{bits of a pixel}}_{\text{rate}} +
+        \underbrace{\lambda \operatorname{MSE}(w, x)}_{\text{prediction}}
+
+    The last term, of the warped frame w, is that of the published first stage; here all parts learn at once, so that
+    there is one stage. In evaluation the loss has no such term, and the figure `rate_distortion` is the sum of the
+    others; the other figures are `bpp`, the estimated bits of a pixel, and `psnr`. In training every frame is predicted
+    from the decoded one before it.
+
+    Args:
+        layer: function from channels to the first layer of the features of a reference frame, in conditional coding.
+        in_channels: 3.
+        num_classes: not read.
+        width: factor on d_hidden.
+        d_hidden: N, channels; the latents of frames have 3 N / 2, those of motion 2 N. A multiple of 8 suits all.
+        prior: "ar", "dual" or "quad", see `DCVC`.
+        coding: "conditional" or "residual".
+        lmbda: :math:`\lambda`, bits of a pixel that a mean squared error of 1 is worth.
+
+    Raises:
+        InputError: an argument is out of range.
+
+    Reference:
+        Li, Li and Lu, arXiv 2109.15047.
+    """
+
+    default_layer: ClassVar[str] = "Conv2d"
+    data: ClassVar[str] = "clips"
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "dataset": "moving_crops",
+        "optimizer": "adam",
+        "lr": 2e-3,
+        "scheduler": "cosine",
+        "weight_decay": 0.0,
+        "batch_size": 4,
+        "num_epochs": 20,
+    }
+    terms = ("distortion", "rate", "prediction")
+    figures = ("rate_distortion", "bpp", "psnr")
+
+    def __init__(
+        self,
+        layer: LayerFactory,
+        *,
+        in_channels: int = 3,
+        num_classes: int = 0,
+        width: float = 1.0,
+        d_hidden: int = 16,
+        prior: str = "ar",
+        coding: str = "conditional",
+        lmbda: float = 256.0,
+    ) -> None:
+        super().__init__(in_channels, num_classes, width)
+        check_positive("lmbda", lmbda)
+        self.lmbda = lmbda
+        channels = self.scaled(d_hidden)
+        flow = max(4, channels // 4 * 4)
+        self.codec = VideoCodec(channels, 3 * channels // 2, 2 * channels, channels, flow, coding=coding, prior=prior)
+        if coding == "conditional":
+            self.codec.inter.extract[0] = layer(3, channels)
+
+    def forward(self, x: Tensor) -> Answer:  # type: ignore[override]
+        """Return the loss of clips (B, T, 3, H, W) with values from 0 to 1, of any size.
+
+        Raises:
+            InputError: they have another shape.
+        """
+        if not x.shape[0]:  # of which PyTorch has no gradients; processes that share a batch may have no clip
+            answer = self(x.new_zeros(1, *x.shape[1:]))
+            nothing = {name: 0 * term for name, term in answer.terms.items()}
+            return Answer(nothing, {name: value[:0] for name, value in answer.figures.items()})
+        height, width = x.shape[-2:]
+        losses = [
+            self._of_frame(coded, frame, (height, width))
+            for coded, frame in zip(self.codec.frames(padded(x)), x.unbind(1), strict=True)
+        ]
+        error, rate, prediction = (torch.stack(parts, 1).mean(1) for parts in zip(*losses, strict=True))
+        distortion = self.lmbda * error
+        extra = self.lmbda * prediction * self.training
+        terms = {"distortion": distortion.sum(), "rate": rate.sum(), "prediction": extra.sum()}
+        quality = torch.stack([error for error, _, _ in losses], 1).clamp_min(1e-10).log10().mean(1)
+        return Answer(terms, {"rate_distortion": distortion + rate, "bpp": rate, "psnr": -10 * quality})
+
+    def _of_frame(self, coded: CodedFrame, frame: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return squared error, bits of a pixel and squared error of the prediction of each sample, (B,)."""
+        height, width = size
+        bits = torch.stack([one.flatten(1).sum(1) for one in coded.bits.values()]).sum(0) / (height * width)
+        errors = [
+            F.mse_loss(shown[..., :height, :width], frame, reduction="none").mean((1, 2, 3))
+            for shown in (coded.recon, coded.recon if coded.warped is None else coded.warped)
+        ]
+        return errors[0], bits, errors[1] if coded.warped is not None else torch.zeros_like(bits)
+
+    def example(self, shape: tuple[int, ...], count: int = 1, device: torch.device | str = "cpu") -> Tensor:
+        """Return clips of two frames of zeros, (count, 2, *shape)."""
+        return torch.zeros(count, 2, *shape, device=device)
+
+
+@register_model(CodecNetwork)
+def dcvc(layer: LayerFactory, **settings: Any) -> CodecNetwork:
+    """Conditional video codec, which learns from clips without labels: bits and distortion."""
+    return CodecNetwork(layer, **settings)
