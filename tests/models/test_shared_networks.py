@@ -45,3 +45,12 @@ def test_convmixer_is_timms_with_the_same_weights() -> None:
 def test_an_image_smaller_than_a_patch_is_refused() -> None:
     with pytest.raises(InputError, match=r"^images of 5x9 pixels are smaller than a patch of 7x7; .* resize=7$"):
         create_model("convmixer_768_32", width=1 / 64)(torch.randn(1, 3, 5, 9))
+
+
+def test_a_narrow_residual_network_trains_on_larger_images() -> None:
+    """The stride of its shortcuts was one of a convolution, which crashed the process for so few channels."""
+    network, x = create_model("se_resnet_d_2", width=1 / 8), torch.randn(2, 3, 64, 64)
+    network(x).square().sum().backward()
+    gradient = next(block for block in network.modules() if getattr(block, "stride", 1) == 2).downsample[0].weight.grad
+    assert gradient.isfinite().all()
+    assert gradient.abs().sum() > 0

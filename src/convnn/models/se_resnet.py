@@ -52,7 +52,7 @@ class SEBlock(nn.Module):
     ) -> None:
         super().__init__()
         changes = in_channels != out_channels or stride > 1
-        self.preactivation = preactivation
+        self.preactivation, self.stride = preactivation, stride
         self.conv1 = (
             nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
             if changes
@@ -65,16 +65,18 @@ class SEBlock(nn.Module):
         self.relu = nn.ReLU()
         self.downsample = nn.Sequential()
         if changes:
-            project = nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
+            project = nn.Conv2d(in_channels, out_channels, 1, bias=False)  # of every `stride`th position
             self.downsample = nn.Sequential(project, nn.BatchNorm2d(out_channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C_in, H, W) to (B, C_out, H / stride, W / stride)."""
+        # Not by a stride of the convolution, whose weight gradient crashes in oneDNN (PyTorch 2.14.1) for few channels.
+        shortcut = self.downsample(x[:, :, :: self.stride, :: self.stride])
         if self.preactivation:
             inner = self.conv2(self.relu(self.bn2(self.conv1(self.relu(self.bn1(x))))))
-            return self.downsample(x) + self.se(inner)
+            return shortcut + self.se(inner)
         inner = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
-        return self.relu(self.downsample(x) + self.se(inner))
+        return self.relu(shortcut + self.se(inner))
 
 
 class SEResNet(Network):
