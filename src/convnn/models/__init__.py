@@ -103,6 +103,13 @@ from convnn.models.mobilevig import (
 )
 from convnn.models.normalizing_flow import FInCFlow, PixelFlow, finc_flow
 from convnn.models.published import load_published
+from convnn.models.readers.networks import (
+    Completion,
+    StatementCompletion,
+    SubgraphCompletion,
+    statement_reader,
+    subgraph_reader,
+)
 from convnn.models.recommender import Recommender, recommender
 from convnn.models.resnet import ResNet, resnet18, resnet34
 from convnn.models.se_resnet import (
@@ -134,6 +141,7 @@ __all__ = [
     "VGG",
     "Answer",
     "CCNN1d",
+    "Completion",
     "ConvMixer",
     "DenseNet",
     "ExternalNetwork",
@@ -165,6 +173,8 @@ __all__ = [
     "SMPNet1d",
     "Shiftwise",
     "ShiftwiseV1",
+    "StatementCompletion",
+    "SubgraphCompletion",
     "TorusE",
     "TransE",
     "TransH",
@@ -262,6 +272,8 @@ __all__ = [
     "smpconv_t",
     "smpnet",
     "smpnet_1d",
+    "statement_reader",
+    "subgraph_reader",
     "toruse",
     "transe",
     "transh",
