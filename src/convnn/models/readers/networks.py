@@ -70,7 +70,7 @@ class StatementCompletion(Completion):
         d_hidden: channels d; the board on which vectors interact is as square as they allow.
         num_layers, num_heads: blocks of attention, and their heads, which divide d.
         d_mlp: channels within a block.
-        experts: networks in each block of which a token goes through the best `top_experts`; 0 for one network.
+        mlp_experts: networks in each block of which a token goes through the best `top_experts`; 0 for one network.
         top_experts: see there.
         board_channels, board_kernel: filters on the board, and their side, odd.
         neighbor_statements: statements about the known entity that are read beside each in training; 0: none, nor the
@@ -95,7 +95,7 @@ class StatementCompletion(Completion):
         num_layers: int = 2,
         num_heads: int = 2,
         d_mlp: int = 128,
-        experts: int = 0,
+        mlp_experts: int = 0,
         top_experts: int = 2,
         board_channels: int = 16,
         board_kernel: int = 3,
@@ -112,7 +112,7 @@ class StatementCompletion(Completion):
             heads=num_heads,
             layers=num_layers,
             hidden=self.scaled(d_mlp),
-            experts=experts,
+            experts=mlp_experts,
             top_k=top_experts,
             channels=board_channels,
             kernel=board_kernel,

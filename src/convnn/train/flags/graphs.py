@@ -104,7 +104,7 @@ class GraphLayerFlags:
     relation_dim: int | None = flag(
         None, "channels of a relation in transr; None: as many as an entity has", least=1, most=WIDEST
     )
-    experts: int = flag(
+    mlp_experts: int = flag(
         0, "networks in each block of statement_reader, of which each token has few; 0: one", least=0, most=WIDEST
     )
     top_experts: int = flag(2, "how many of them each token has", least=1, most=WIDEST)
