@@ -75,6 +75,12 @@ def test_who_completes_a_triple_by_its_subgraph(finished: dict[str, Path], capsy
     assert found[0] == found[1]
 
 
+def test_networks_trade_their_data(tmp_path: Path) -> None:
+    about = [*SMALL, *LIMITS, "--num_epochs", "1", "--output_dir"]
+    for model, name in (("transe", "qualified"), ("statement_reader", "paraphrases"), ("subgraph_reader", "qualified")):
+        assert main(["knowledge", "train", "--model", model, "--dataset", name, *about, str(tmp_path / model)]) == 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("model", RUNS)
 def test_it_learns(model: str) -> None:
