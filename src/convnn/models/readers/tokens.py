@@ -62,6 +62,9 @@ class Vocabulary:
 class Neighbors:
     """The statements of training about each entity, at either end, as tokens that miss it.
 
+    Where the head is missing, the relations of qualifiers are reversed as in what is asked; in published code they are
+    not.
+
     Args:
         facts: (n, 3 + 2 m) int64, the statements of training, -1 where qualifiers are missing.
         vocabulary: the numbers of tokens.
