@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from claims._experiment import Outcome, is_above, spread
+from convnn.models.readers.statements import MASK, SPECIALS
 from convnn.tasks.knowledge import StatementReader, smoothed_cross_entropy, statement_loss
-from convnn.tasks.knowledge.statements import MASK, SPECIALS
 
 SYSTEM = "Statements with qualifiers"
 CLAIM = "Qualifiers, statements of neighbours and their interaction each improve the completion of statements."

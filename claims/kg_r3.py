@@ -14,11 +14,12 @@ CLAIM = "Reading a retrieved subgraph by attention that follows its graph beats 
 EXPERIMENT = (
     "1,500 entities, four random functions of them, all known, and four paraphrases of these, of which half of the"
     " 6,000 are learned and 500 others asked: unfiltered reciprocal rank of the tail among all entities, in percent. A"
-    " tree of five triples from the head on, at most four draws an entity; 64 channels, two blocks, one across, 1,500"
-    " steps of 96."
+    " tree of five triples from the head on, at most four of each entity, so that the answer is there; 64 channels, two"
+    " blocks for the tree, one for the query, one across, dropout of 0.3 where embeddings go in, 1,500 steps of 96."
 )
 SEEDS = (0, 1)
 ENTITIES, FUNCTIONS, SIZE, DRAWS, BATCH = 1500, 4, 5, 4, 96
+SIZES = {"dim": 64, "heads": 4, "layers": 2, "query_layers": 1, "intermediate": 128, "cross_layers": 1}
 READERS = ("graph", "all to all", "query alone")
 
 
@@ -47,9 +48,9 @@ def rank(name: str, seed: int, steps: int) -> float:
     facts = torch.stack([heads, relations, values.flatten()], dim=1)
     questions = facts[torch.randperm(len(facts))] + torch.tensor([0, FUNCTIONS, 0])
     learned, asked = questions[: len(questions) // 2], questions[len(questions) // 2 :][:500]
-    retriever = Retriever(facts, ENTITIES, forward=True)
+    retriever = Retriever(facts, ENTITIES, forward=True, replace=False)
     reader = SubgraphReader(
-        ENTITIES, 2 * FUNCTIONS, dim=64, heads=4, layers=2, intermediate=128, cross_layers=1, input_dropout=0.3
+        ENTITIES, 2 * FUNCTIONS, **SIZES, input_dropout=0.3, output_dropout=0.0, dropout=0.0, mask_padding=False
     )
     optimizer = torch.optim.Adam(reader.parameters(), 1e-3)
     for _ in range(steps):

@@ -14,7 +14,7 @@ from convnn.cli._flags import add_checkpoint, add_config_flags, given_flags
 from convnn.cli._images import remembered_data
 from convnn.cli._parser import Parser, TaskParser, add_json_flag
 from convnn.data import TRIPLE_SETS
-from convnn.data.triples import KnowledgeGraph, open_knowledge
+from convnn.data.triples import COLUMNS, KnowledgeGraph, open_knowledge
 from convnn.errors import InputError, check_at_least, check_choice, did_you_mean
 from convnn.models import list_models, reads_of
 from convnn.nn.triples import Queries
@@ -37,6 +37,13 @@ def add_ask_flags(ask: Parser) -> None:
     add_checkpoint(ask)
     ask.add_argument("entity", metavar="ENTITY", help="name of the head, or with --missing head of the tail")
     ask.add_argument("relation", metavar="RELATION", help="name of the relation")
+    ask.add_argument(
+        "--qualifier",
+        nargs=2,
+        action="append",
+        metavar=("RELATION", "ENTITY"),
+        help="relation and entity of a qualifier; may be repeated",
+    )
     ask.add_argument("--missing", default="tail", metavar="{" + ",".join(ENDS) + "}", help="what is asked for")
     ask.add_argument("--top", type=int, default=10, help="number of entities to print")
     add_json_flag(ask)
@@ -94,15 +101,17 @@ def ask_for(args: argparse.Namespace, console: Console) -> None:
     )
     is_tail = args.missing == "tail"
     triple = torch.tensor([[known, relation, 0] if is_tail else [0, relation, known]])
+    qualifiers = qualifiers_of(graph, args.qualifier or [])
+    asked = Queries(triple, torch.tensor([is_tail]), qualifiers=qualifiers, facts=graph.parts["train"])
     with torch.no_grad():
-        [scores] = network(Queries(triple, torch.tensor([is_tail])))
+        [scores] = network(asked)
     best = scores.topk(min(args.top, len(graph.entities)))
     rows = [
         {
             "rank": rank,
             "entity": graph.entities[entity],
             "score": score,
-            "known": _part_of(graph, triple[0], entity, is_tail),
+            "known": _part_of(graph, asked, entity),
         }
         for rank, (entity, score) in enumerate(zip(best.indices.tolist(), best.values.tolist(), strict=True), 1)
     ]
@@ -110,6 +119,19 @@ def ask_for(args: argparse.Namespace, console: Console) -> None:
         print_json(console, rows)
     else:
         console.print(_as_table(rows))
+
+
+def qualifiers_of(graph: KnowledgeGraph, pairs: list[list[str]]) -> Tensor | None:
+    """Return qualifiers (1, 2 m) by their names; None if there are none.
+
+    Raises:
+        InputError: a name is not in the data.
+    """
+    flag = "--qualifier"
+    numbers = [
+        (_number(graph.relations, flag, relation), _number(graph.entities, flag, entity)) for relation, entity in pairs
+    ]
+    return torch.tensor(numbers).view(1, -1) if numbers else None
 
 
 def graph_of(recipe: Recipe, args: argparse.Namespace) -> KnowledgeGraph:
@@ -134,11 +156,21 @@ def _number(names: tuple[str, ...], argument: str, name: str) -> int:
     return names.index(name)
 
 
-def _part_of(graph: KnowledgeGraph, triple: Tensor, entity: int, is_tail: bool) -> str:
-    """Return the part that has the triple with this entity, or an empty string."""
-    full = triple.clone()
-    full[2 if is_tail else 0] = entity
-    return next((part for part, triples in graph.parts.items() if bool((triples == full).all(1).any())), "")
+def _part_of(graph: KnowledgeGraph, asked: Queries, entity: int) -> str:
+    """Return the part that has the triple with this entity, and its qualifiers, or an empty string."""
+    [triple], is_tail = asked.triples.clone(), bool(asked.of_tail)
+    triple[2 if is_tail else 0] = entity
+    wanted = _pairs([] if asked.qualifiers is None else asked.qualifiers[0].tolist())
+    for part, rows in graph.parts.items():
+        found = rows[(rows[:, :COLUMNS] == triple).all(1), COLUMNS:].tolist()
+        if any(_pairs(row) == wanted for row in found):
+            return part
+    return ""
+
+
+def _pairs(qualifiers: list[int]) -> list[tuple[int, int]]:
+    """Return qualifiers as pairs in one order, without those that are missing."""
+    return sorted(pair for pair in zip(qualifiers[::2], qualifiers[1::2], strict=True) if pair[0] >= 0)
 
 
 def _as_table(rows: list[dict[str, Any]]) -> Table:

@@ -40,8 +40,8 @@ GRAPH_SETS = {name: name for name in (*WORD_GRAPHS, *FOLDED_GRAPHS, "karate", "s
 INTERACTION_SETS = ("hidden_groups", "lastfm", "interactions")
 """Data sets of what users chose, in which items are ranked for each user."""
 
-TRIPLE_SETS = ("paraphrases", "triples", "wn18rr")
-"""Data sets of the triples of a knowledge graph; the first is drawn."""
+TRIPLE_SETS = ("paraphrases", "triples", "wn18rr", "qualified", "statements")
+"""Data sets of the triples of a knowledge graph, the last two with qualifiers; paraphrases and qualified are drawn."""
 
 IMAGE_SETS = ("cifar10", "cifar100", "imagenet", "imagefolder", "digits")
 """Data sets of images, which networks without labels can have as whole numbers."""
@@ -63,7 +63,15 @@ READERS = {
     "average": RASTERS,
     "length": SIGNALS,
     "missing": ("waveforms",),
-    "split": (*DIRECTED_GRAPHS, *FOLDED_GRAPHS, *DRAWN_GRAPHS, "hidden_groups", "interactions", "paraphrases"),
+    "split": (
+        *DIRECTED_GRAPHS,
+        *FOLDED_GRAPHS,
+        *DRAWN_GRAPHS,
+        "hidden_groups",
+        "interactions",
+        "paraphrases",
+        "qualified",
+    ),
     "scale_rows": WORD_GRAPHS,
     "undirected": DIRECTED_GRAPHS,
     "values": IMAGE_SETS,

@@ -1,6 +1,6 @@
-"""Knowledge graphs as data for training: one end of a triple is to be completed."""
+"""Knowledge graphs as data for training: one end of a triple, or of a statement, is to be completed."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,24 +12,29 @@ from convnn.data.epochs import EpochLoader, LoaderSettings
 from convnn.data.interface import Batch, LabelledData
 from convnn.data.options import Options
 from convnn.data.seeds import make_generator
+from convnn.data.statements import draw_statements, parse_statement
 from convnn.errors import InputError
 from convnn.nn.triples import Queries
 
 PARTS = {"train": ("train",), "val": ("valid", "val"), "test": ("test",)}
 """How the files of each part may begin."""
-COLUMNS = 3
+OF_TRIPLES, OF_STATEMENTS = (".txt", ".tsv", ""), (".txt", ".tsv", ".csv", ".json", ".jsonl", "")
+"""How their names may end."""
+COLUMNS, NOTHING = 3, -1
+"""Columns of a triple, and what stands in the others where a statement has fewer qualifiers than another."""
 FEW_ENTITIES, FUNCTIONS = 120, 2
 """Of the embedded graph: its entities, and its relations that others paraphrase."""
 
 
 @dataclass(frozen=True)
 class KnowledgeGraph:
-    """The triples of a knowledge graph, in parts.
+    """The triples of a knowledge graph, or its statements, which are triples with qualifiers, in parts.
 
     Attributes:
-        entities: name of each, in the order in which they appear: head, tail, head, tail, ...
+        entities: name of each, in the order in which they appear: head, tail, those of qualifiers, head, tail, ...
         relations: name of each, in the order in which they appear.
-        parts: (n, 3) int64, head, relation and tail of each triple of "train", "val" (which may be missing) and "test".
+        parts: (n, 3 + 2 m) int64 for "train", "val" (which may be missing) and "test": head, relation and tail of each,
+            and the relation and the entity of up to m qualifiers; -1 stands where there are fewer.
     """
 
     entities: tuple[str, ...]
@@ -42,21 +47,27 @@ class KnowledgeGraph:
         return torch.cat(list(self.parts.values()))
 
     @classmethod
-    def of_names(cls, parts: Mapping[str, Iterable[tuple[str, str, str]]]) -> "KnowledgeGraph":
-        """Number the names of all parts, so that none of the test is unknown."""
+    def of_names(cls, parts: Mapping[str, Iterable[Sequence[str]]]) -> "KnowledgeGraph":
+        """Number the names of all parts, so that none of the test is unknown.
+
+        Args:
+            parts: head, relation and tail of each triple, and then relation and entity of each of its qualifiers.
+        """
         entities: dict[str, int] = {}
         relations: dict[str, int] = {}
-        numbered = {}
-        for part, triples in parts.items():
-            rows = [
-                (
-                    entities.setdefault(head, len(entities)),
-                    relations.setdefault(relation, len(relations)),
-                    entities.setdefault(tail, len(entities)),
-                )
-                for head, relation, tail in triples
+        of_place = (entities, relations)  # in turn
+        rows = {
+            part: [
+                [of_place[place % 2].setdefault(name, len(of_place[place % 2])) for place, name in enumerate(names)]
+                for names in stated
             ]
-            numbered[part] = torch.tensor(rows, dtype=torch.long).reshape(-1, COLUMNS)
+            for part, stated in parts.items()
+        }
+        width = max((len(row) for part in rows.values() for row in part), default=COLUMNS)
+        numbered = {
+            part: torch.tensor([row + [NOTHING] * (width - len(row)) for row in found]).long().reshape(-1, width)
+            for part, found in rows.items()
+        }
         return cls(tuple(entities), tuple(relations), numbered)
 
 
@@ -66,16 +77,28 @@ def read_triples(folder: Path) -> KnowledgeGraph:
     Raises:
         InputError: a file is missing, or two have the same part; or a line is no triple, and the message names it.
     """
+    return _read(folder, OF_TRIPLES, _triple)
+
+
+def read_statements(folder: Path) -> KnowledgeGraph:
+    """Read the same files with a statement on each line: fields between tabs or commas, or JSON as in WikiPeople.
+
+    Raises:
+        InputError: a file is missing, or two have the same part; or a line is no statement, and the message names it.
+    """
+    return _read(folder, OF_STATEMENTS, parse_statement)
+
+
+def _read(folder: Path, suffixes: Sequence[str], parse: Callable[[str], Sequence[str]]) -> KnowledgeGraph:
     if not folder.is_dir():
         raise InputError(f"data_path='{folder}' is not a folder; name the one that holds train, valid and test")
-    files = {part: _file_of(folder, part, starts) for part, starts in PARTS.items()}
-    return KnowledgeGraph.of_names(
-        {part: read_lines(path, _triple) for part, path in files.items() if path is not None}
-    )
+    files = {part: _file_of(folder, part, starts, suffixes) for part, starts in PARTS.items()}
+    return KnowledgeGraph.of_names({part: read_lines(path, parse) for part, path in files.items() if path is not None})
 
 
-def _file_of(folder: Path, part: str, starts: tuple[str, ...]) -> Path | None:
-    found = sorted(p for p in folder.iterdir() if p.is_file() and p.stem in starts and p.suffix in (".txt", ".tsv", ""))
+def _file_of(folder: Path, part: str, starts: tuple[str, ...], suffixes: Sequence[str]) -> Path | None:
+    stems = [form + start for start in starts for form in ("", "n-ary_")]  # as WikiPeople has them
+    found = sorted(p for p in folder.iterdir() if p.is_file() and p.stem in stems and p.suffix in suffixes)
     if len(found) > 1:
         raise InputError(f"data_path='{folder}' has {found[0].name} and {found[1].name}; leave one of them")
     if not found and part != "val":
@@ -111,10 +134,26 @@ def make_paraphrases(seed: int = 0) -> KnowledgeGraph:
 
 
 def open_knowledge(name: str, data_path: Path, seed: int = 0) -> KnowledgeGraph:
-    """Open a knowledge graph by the name of its data set: `paraphrases`, drawn by a seed, `triples` or `wn18rr`."""
+    """Open a knowledge graph by the name of its data set, one of `TRIPLE_SETS`; a seed draws those without a file."""
     if name == "paraphrases":
         return make_paraphrases(seed)
+    if name == "qualified":
+        return KnowledgeGraph.of_names(draw_statements(seed))
+    if name == "statements":
+        return read_statements(data_path)
     return read_triples(data_path if name == "triples" else data_path / name)
+
+
+def with_contexts(rows: Tensor, num_entities: int) -> Tensor:
+    """Return statements (n, 3 + 2 m) as triples (n, 3) whose relation is a number for relation and qualifiers together.
+
+    The order of the qualifiers says nothing. So what completes a statement is known of those with the same qualifiers.
+    """
+    if rows.shape[1] == COLUMNS:
+        return rows
+    pairs = (rows[:, COLUMNS::2] * num_entities + rows[:, COLUMNS + 1 :: 2]).sort(dim=1).values
+    _, number = torch.cat([rows[:, 1:2], pairs], dim=1).unique(dim=0, return_inverse=True)
+    return torch.stack([rows[:, 0], number, rows[:, 2]], dim=1)
 
 
 class Known:
@@ -155,33 +194,45 @@ class TripleLoader(EpochLoader):
     In training the label is 0: what holds comes before what does not.
 
     Args:
-        triples: (n, 3) int64, of this part.
-        known: those of all parts.
+        rows: (n, 3 + 2 m) int64, the triples of this part with their qualifiers.
+        asked: (n, 3) int64, the same `with_contexts`.
+        facts: (f, 3 + 2 m) int64, those of training, in which networks may read.
+        known: all parts `with_contexts`.
         settings: settings of the batches.
     """
 
-    def __init__(self, triples: Tensor, known: Known, settings: LoaderSettings) -> None:
-        super().__init__(len(triples) if settings.shuffle else 2 * len(triples), settings)
-        self.triples = triples.to(settings.device)
-        self._known = known
+    def __init__(self, rows: Tensor, asked: Tensor, facts: Tensor, known: Known, settings: LoaderSettings) -> None:
+        super().__init__(len(rows) if settings.shuffle else 2 * len(rows), settings)
+        self.rows, self.facts, self._asked, self._known = rows, facts, asked, known
+
+    @property
+    def triples(self) -> Tensor:
+        """The triples (n, 3) without their qualifiers."""
+        return self.rows[:, :COLUMNS]
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of the current epoch."""
         for step in self._steps():
             indices = step.indices.to(self._settings.device)
             if self._settings.shuffle:
-                of_tail = torch.ones_like(indices, dtype=torch.bool)
-                yield Batch(Queries(self.triples[indices], of_tail), torch.zeros_like(indices), indices)
+                queries = self._queries(indices, torch.ones_like(indices, dtype=torch.bool))
+                yield Batch(queries, torch.zeros_like(indices), indices)
             else:
-                triples, of_tail = self.triples[indices // 2], indices % 2 == 0
-                queries = Queries(triples, of_tail, self._others(triples, of_tail))
+                of_tail = indices % 2 == 0
+                others = self._others(self._asked[indices // 2], of_tail)
+                queries = self._queries(indices // 2, of_tail)._replace(others=others)
                 yield Batch(queries, queries.wanted, indices)
 
-    def _others(self, triples: Tensor, of_tail: Tensor) -> Tensor:
+    def _queries(self, places: Tensor, of_tail: Tensor) -> Queries:
+        rows = self.rows[places]
+        qualifiers = rows[:, COLUMNS:] if rows.shape[1] > COLUMNS else None
+        return Queries(rows[:, :COLUMNS], of_tail, qualifiers=qualifiers, facts=self.facts)
+
+    def _others(self, asked: Tensor, of_tail: Tensor) -> Tensor:
         parts = []
         for end in (True, False):
             [rows] = torch.where(of_tail == end)
-            row, entity = self._known.others(triples[rows], end)
+            row, entity = self._known.others(asked[rows], end)
             parts.append(torch.stack([rows[row], entity]))
         return torch.cat(parts, dim=1)
 
@@ -193,11 +244,16 @@ def build_triples(options: Options) -> LabelledData:
         InputError: a file is missing or has bad lines.
     """
     graph = open_knowledge(options.name, options.data_path, options.split or 0)  # at least 0
-    known = Known(graph.triples.to(options.device), len(graph.relations))
-    loaders = {
-        part: TripleLoader(triples[options.subset(part, len(triples))], known, options.settings(part, ((), ())))
-        for part, triples in graph.parts.items()
-    }
+    rows = graph.triples.to(options.device)
+    asked = with_contexts(rows, len(graph.entities))
+    known = Known(asked, int(asked[:, 1].max()) + 1)
+    sizes = [len(part) for part in graph.parts.values()]
+    parts = dict(zip(graph.parts, zip(rows.split(sizes), asked.split(sizes), strict=True), strict=True))
+    loaders = {}
+    for part, (own, own_asked) in parts.items():
+        subset = options.subset(part, len(own))
+        settings = options.settings(part, ((), ()))
+        loaders[part] = TripleLoader(own[subset], own_asked[subset], parts["train"][0], known, settings)
     shape = (len(graph.relations), 1, 1, 1, 1)
     train, test, val = loaders["train"], loaders["test"], loaders.get("val")
     return LabelledData(options.name, train, test, graph.entities, shape, (), (), val, task="completion", kind="triple")

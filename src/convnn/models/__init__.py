@@ -106,6 +106,13 @@ from convnn.models.mobilevig import (
 )
 from convnn.models.normalizing_flow import FInCFlow, PixelFlow, finc_flow
 from convnn.models.published import load_published
+from convnn.models.readers.networks import (
+    Completion,
+    StatementCompletion,
+    SubgraphCompletion,
+    statement_reader,
+    subgraph_reader,
+)
 from convnn.models.recommender import Recommender, recommender
 from convnn.models.resnet import ResNet, resnet18, resnet34
 from convnn.models.se_resnet import (
@@ -137,6 +144,7 @@ __all__ = [
     "VGG",
     "Answer",
     "CCNN1d",
+    "Completion",
     "ConvMixer",
     "DenseNet",
     "ExternalNetwork",
@@ -170,6 +178,8 @@ __all__ = [
     "SMPNet1d",
     "Shiftwise",
     "ShiftwiseV1",
+    "StatementCompletion",
+    "SubgraphCompletion",
     "TorusE",
     "TransE",
     "TransH",
@@ -268,6 +278,8 @@ __all__ = [
     "smpconv_t",
     "smpnet",
     "smpnet_1d",
+    "statement_reader",
+    "subgraph_reader",
     "task_of",
     "toruse",
     "transe",

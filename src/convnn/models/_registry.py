@@ -192,7 +192,9 @@ def layers_for(model: str) -> list[str]:
 
     On sequences these are the layers for one axis.
     """
-    reads = reads_of(model)
+    reads, named = reads_of(model), None if is_external(model) else _MODELS[model].network.built_of
+    if named is not None:
+        return list(named)
     if reads in ("graphs", "interactions", "triples"):
         return list_layers(reads)
     fitting = list_layers("maps" if reads == "sequences" else reads) + list_layers("graphs")
@@ -222,6 +224,8 @@ def default_layer(model: str) -> str:
 
 def layer_defaults(model: str, layer: str) -> dict[str, Any]:
     """Return the settings that a layer reads, with their defaults in a network, which may choose those of its own."""
+    if model in _MODELS and _MODELS[model].network.built_of is not None:
+        return {}  # it has that layer in a form of its own
     chosen = _MODELS[model].of_layer if model in _MODELS and layer == default_layer(model) else {}
     return entry_for(layer, reads_of(model)).settings | chosen
 

@@ -144,7 +144,7 @@ def defaults_of(model: str, layer: str | None = None) -> dict[str, Any]:
     flags = {f.name for f in fields(TrainConfig)}
     of_layer = {name: value for name, value in layer_defaults(model, layer).items() if name in flags}
     of_model = {name: value for name, value in model_settings(model).items() if name in flags}
-    of_tokens = TOKEN_DEFAULTS if LAYERS[default_layer(model)].reads == "tokens" else {}
+    of_tokens = TOKEN_DEFAULTS if reads_of(model) == "tokens" else {}
     of_sequences = SEQUENCE_DEFAULTS if reads_of(model) == "sequences" else {}
     of_graphs = GRAPH_DEFAULTS | PUBLISHED_ON_GRAPHS.get(layer, {}) if reads_of(model) == "graphs" else {}
     of_users = reads_of(model) == "interactions"

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convnn.tasks.knowledge.reader import SubgraphReader, SubgraphTokens, subgraph_tokens
-from convnn.tasks.knowledge.retrieve import Retriever
+from convnn.models.readers.retrieve import Retriever
+from convnn.models.readers.subgraphs import SubgraphReader, SubgraphTokens, subgraph_tokens
 from golden.case import Case
 from golden.entry import Entry
 

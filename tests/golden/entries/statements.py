@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from convnn.tasks.knowledge.statements import SPECIALS, StatementReader, smoothed_cross_entropy, statement_loss
+from convnn.models.readers.statements import SPECIALS, StatementReader, smoothed_cross_entropy, statement_loss
 from golden.case import Case
 from golden.entry import Entry, refuse
 

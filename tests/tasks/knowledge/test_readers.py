@@ -55,6 +55,28 @@ def test_the_draws_decide(triples: Tensor) -> None:
     assert Retriever(small, 4, draw=lambda _, count: list(range(count))).bfs(0, 5, 2).tolist() == [0, 2, 1]
 
 
+def test_without_replacement_every_triple_of_an_entity_can_come_once(triples: Tensor) -> None:
+    center = int(triples[0, 0])
+    own = [number for number, (head, _, tail) in enumerate(triples.tolist()) if center in (head, tail) and head != tail]
+    retriever = Retriever(triples, NODES, replace=False, generator=torch.Generator().manual_seed(0))
+    loops = [number for number, (head, _, tail) in enumerate(triples.tolist()) if center == head == tail]
+    assert set(retriever.one_hop(center, 25).tolist()) == {*own, *loops}
+    others = {int(triples[edge, 0]) + int(triples[edge, 2]) - center for edge in own}
+    found = triples[retriever.bfs(center, 25, 25)]
+    assert others <= set(found.flatten().tolist())
+
+
+def test_dropout_of_what_goes_in_and_of_what_comes_out_differ(triples: Tensor) -> None:
+    center, relation = triples[:1, 0], torch.tensor([0])
+    tokens = subgraph_tokens([triples[:5]], center, NODES, RELATIONS)
+    for first, last in ((0.5, 0.0), (0.0, 0.5), (0.0, 0.0)):
+        network = reader(dropout=0.0, input_dropout=first, output_dropout=last, query_layers=1).train()
+        assert len(network.query_blocks) == 1
+        both = [network(tokens, center, relation) for _ in range(2)]
+        assert torch.equal(*both) == (first == last)
+        assert (network._read(tokens) == network._read(tokens)).all() == (first == 0)
+
+
 def test_the_mask_is_the_incidence_of_the_edges() -> None:
     edges = torch.tensor([[4, 1, 2], [7, 0, 4], [4, 2, 4]])
     tokens = subgraph_tokens([edges, edges[:1], edges[:0]], torch.tensor([4, 2, 9]), NODES, RELATIONS)

@@ -16,11 +16,15 @@ class Queries(NamedTuple):
         triples: (B, 3) int64: head, relation and tail of each; what is asked for is there too, but not read.
         of_tail: (B,) bool, whether the tail is asked for; False asks for the head.
         others: (2, E) int64, pairs of a query and an entity that fits too, and is left out of its ranking; or None.
+        qualifiers: (B, 2 m) int64, a relation and an entity of each qualifier, or -1 where there are fewer; or None.
+        facts: (n, 3 + 2 m) int64, triples of training with their qualifiers, in which networks may read; or None.
     """
 
     triples: Tensor
     of_tail: Tensor
     others: Tensor | None = None
+    qualifiers: Tensor | None = None
+    facts: Tensor | None = None
 
     @property
     def known(self) -> Tensor:
@@ -56,4 +60,18 @@ def check(asked: Queries, num_nodes: int, num_relations: int) -> None:
     if asked.of_tail.shape != asked.triples.shape[:1] or asked.of_tail.dtype != torch.bool:
         raise InputError(
             f"of_tail of shape {tuple(asked.of_tail.shape)} and {asked.of_tail.dtype} must be one bool a triple"
+        )
+    if asked.qualifiers is not None:
+        _check_qualifiers(asked.qualifiers, asked.triples.shape[0], num_nodes, num_relations)
+
+
+def _check_qualifiers(qualifiers: Tensor, count: int, num_nodes: int, num_relations: int) -> None:
+    """Refuse qualifiers that are no pairs of a relation and an entity."""
+    relations, entities = qualifiers[:, ::2], qualifiers[:, 1::2]
+    if qualifiers.dim() != 2 or relations.shape != entities.shape or qualifiers.shape[0] != count:
+        raise InputError(f"qualifiers of shape {tuple(qualifiers.shape)} must be ({count}, 2 m), a row for each triple")
+    are_pairs = ((relations < 0) == (entities < 0)).all()
+    if not are_pairs or bool((relations >= num_relations).any()) or bool((entities >= num_nodes).any()):
+        raise InputError(
+            f"qualifiers must be a relation below {num_relations} and an entity below {num_nodes} each, or -1 for both"
         )

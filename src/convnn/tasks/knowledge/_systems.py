@@ -30,7 +30,7 @@ register_system(
         paper="arXiv 2212.09724",
         checked=f"{PUBLISHED}, with retriever and mask",
         where="convnn.tasks.knowledge.SubgraphReader convnn.tasks.knowledge.Retriever"
-        " convnn.tasks.knowledge.subgraph_tokens",
+        " convnn.tasks.knowledge.subgraph_tokens convnn.models.SubgraphCompletion",
     )
 )
 register_system(
@@ -43,6 +43,6 @@ register_system(
         paper="arXiv 2308.06512",
         checked=f"{PUBLISHED}, with losses, ranks and running statistics; experts and convolution in loops",
         where="convnn.tasks.knowledge.StatementReader convnn.tasks.knowledge.TopKExperts"
-        " convnn.tasks.knowledge.ChequeredInteraction",
+        " convnn.tasks.knowledge.ChequeredInteraction convnn.models.StatementCompletion",
     )
 )

@@ -104,6 +104,22 @@ class GraphLayerFlags:
     relation_dim: int | None = flag(
         None, "channels of a relation in transr; None: as many as an entity has", least=1, most=WIDEST
     )
+    mlp_experts: int = flag(
+        0, "networks in each block of statement_reader, of which each token has few; 0: one", least=0, most=WIDEST
+    )
+    top_experts: int = flag(2, "how many of them each token has", least=1, most=WIDEST)
+    board_channels: int = flag(
+        16, "filters by which statement_reader convolves a pair of vectors on a board", least=1, most=WIDEST
+    )
+    board_kernel: int = flag(3, "side of these filters, odd", least=1, most=DEEPEST)
+    neighbor_statements: int = flag(
+        3, "statements of neighbours that statement_reader reads beside each in training; 0: none", least=0, most=WIDEST
+    )
+    cross_layers: int = flag(
+        1, "blocks in which the query of subgraph_reader attends to the subgraph", least=0, most=DEEPEST
+    )
+    subgraph_size: int = flag(12, "most triples in its subgraph", least=1, most=WIDEST)
+    subgraph_draws: int = flag(6, "most of them that are drawn of one entity", least=1, most=WIDEST)
     patch_walk_dim: int = flag(8, "length of the walks that tell patches where they are", least=0, most=DEEPEST)
     keep_prob: float = flag(1.0, "share of the interactions that LightGCN keeps in each step", above=0.0, most=1.0)
     user_frequencies: int = flag(100, "number of smooth vectors of users in LCFN", least=1, most=WIDEST)

@@ -39,14 +39,14 @@ class NetworkFlags:
         least=0,
         most=DEEPEST,
     )
-    num_heads: int = flag(3, "number of heads of layers on tokens", least=1, most=WIDEST)
+    num_heads: int = flag(3, "number of heads of layers on tokens, and of readers of triples", least=1, most=WIDEST)
     d_hidden: int = flag(
         192,
         "width of ViT's tokens, channels of networks on sequences and graphs, and inside of the couplings of finc_flow",
         least=1,
         most=WIDEST,
     )
-    d_mlp: int = flag(768, "hidden dimension of the MLPs of ViT", least=1, most=WIDEST)
+    d_mlp: int = flag(768, "hidden dimension of the MLPs of ViT, and of readers of triples", least=1, most=WIDEST)
     distillation_token: bool = flag(False, "a second token of ViT, which --distill_loss cskd teaches")
     reduce_tokens: str = flag(
         "none",

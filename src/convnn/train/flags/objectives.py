@@ -59,6 +59,9 @@ class ObjectiveFlags:
     parts: int = flag(8, "parts of the graph in partitioning", least=1, most=WIDEST)
     completion_dim: int = flag(16, "singular vectors of the features in completion", least=1, most=WIDEST)
     margin: float = flag(0.5, "how far a triple should score above one with a wrong end", least=0.0)
+    smoothing: float = flag(
+        0.1, "share of the label that goes to all entities where readers complete triples", least=0.0, most=0.99
+    )
     drop_edges: str = flag("0.3,0.4", "shares of the edges that csgcl drops in its two views")
     drop_features: str = flag("0.1,0", "shares of the features that it drops")
     team_up: float = flag(1.0, "how much csgcl lets strong communities count in the end", least=0.0)

@@ -2,7 +2,7 @@
 
 from convnn.data import LabelledData
 from convnn.errors import InputError
-from convnn.models import Network, OwnLoss
+from convnn.models import Completion, Network, OwnLoss
 from convnn.models.gnn import GNN
 from convnn.models.recommender import Recommender
 from convnn.models.translation import Translation
@@ -13,7 +13,7 @@ from convnn.train.schemes.contrast import Contrast
 from convnn.train.schemes.distilled import distilled
 from convnn.train.schemes.graphs import SCHEMES
 from convnn.train.schemes.recommendation import RANKINGS
-from convnn.train.schemes.triples import Margin
+from convnn.train.schemes.triples import Completing, Margin
 
 __all__ = ["make_objective"]
 
@@ -47,8 +47,8 @@ def make_objective(network: Network, config: TrainConfig, data: LabelledData) ->
             raise InputError(
                 f"--objective={config.objective} is not for --dataset={data.name}, of triples; leave it out"
             )
-        assert isinstance(network, Translation)  # what reads triples
-        return Margin(network, config, data)
+        assert isinstance(network, Translation | Completion)  # what reads triples
+        return Margin(network, config, data) if isinstance(network, Translation) else Completing(network, config)
     if config.objective in OF_IMAGES:
         if data.kind != "image" or data.task != "classification":
             raise InputError(

@@ -62,8 +62,7 @@ class ChequeredInteraction(nn.Module):
         first, second = torch.randperm(self.dim, generator=generator), torch.randperm(self.dim, generator=generator)
         rows = torch.stack([first, second + self.dim], dim=1).view(height, width, 2)
         swapped = (torch.arange(height) + number) % 2 == 1
-        rows[swapped] = rows[swapped].flip(2)
-        return rows.flatten()
+        return torch.where(swapped.view(-1, 1, 1), rows.flip(2), rows).flatten()
 
     def forward(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         """Return what both vectors (B, d) become, each (B, d).

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from convnn.errors import InputError, check_at_least, check_choice, check_fraction, check_rate
-from convnn.tasks.knowledge.chequered import ChequeredInteraction
-from convnn.tasks.knowledge.experts import TopKExperts
+from convnn.models.readers.chequered import ChequeredInteraction
+from convnn.models.readers.experts import TopKExperts
 
 PAD, MASK, SPECIALS = 0, 1, 7
 """Numbers of padding and of what is missing, and of all special tokens, which come before entities and relations."""
@@ -177,7 +177,7 @@ class StatementReader(nn.Module):
         return read[:, AT_MASK] @ self.table.T
 
     def _normalised(self) -> Tensor:
-        return torch.cat([self.table[:SPECIALS], self.norm(self.table[SPECIALS:])])
+        return torch.cat([self.table[:SPECIALS], self.norm(self.table)[SPECIALS:]])
 
     def _padding(self, ids: Tensor) -> Tensor | None:
         return ids == PAD if self.mask_padding else None

@@ -21,6 +21,7 @@ class Retriever:
         triples: (E, 3) int64, those of training.
         num_nodes: number of entities.
         forward: only follow triples from the head to the tail.
+        replace: draw the triples of an entity with replacement, as published; otherwise each comes once.
         generator: source of the random numbers; None is that of torch.
         draw: draws positions instead, for numbers that are given.
 
@@ -37,12 +38,14 @@ class Retriever:
         num_nodes: int,
         *,
         forward: bool = False,
+        replace: bool = True,
         generator: torch.Generator | None = None,
         draw: Draw | None = None,
     ) -> None:
         check_triples(triples, num_nodes)
         self.triples, self.num_nodes, self.generator = triples, num_nodes, generator
-        self.draw = self._draw if draw is None else draw
+        own = self._draw if replace else self._draw_once
+        self.draw = own if draw is None else draw
         ends = triples[:, [0, 2]]
         lists = Lists.of_targets(ends[:, 0].contiguous() if forward else ends.flatten(), num_nodes)
         # Two places for each triple, in the order of the triples: where it is read from its head, and from its tail.
@@ -52,8 +55,8 @@ class Retriever:
     def bfs(self, center: int, size: int, n: int) -> Tensor:
         """Return the triples (at most size,) of a tree around an entity, breadth first.
 
-        Of each entity that is reached, at most n of its triples are drawn, with replacement; one that leads to an
-        entity that the tree has already is left out.
+        Of each entity that is reached, at most n of its triples are drawn; one that leads to an entity that the tree
+        has already is left out.
 
         Raises:
             InputError: the entity does not exist, or size or n is less than 1.
@@ -76,7 +79,7 @@ class Retriever:
         return torch.tensor(list(picked), dtype=torch.long)
 
     def one_hop(self, center: int, size: int) -> Tensor:
-        """Return triples (at most size,) of an entity, of as many draws with replacement as it has.
+        """Return triples (at most size,) of an entity, of as many draws as it has.
 
         Raises:
             InputError: the entity does not exist, or size is less than 1.
@@ -93,6 +96,10 @@ class Retriever:
 
     def _draw(self, length: int, count: int) -> list[int]:
         drawn: list[int] = torch.randint(length, (count,), generator=self.generator).tolist()
+        return drawn
+
+    def _draw_once(self, length: int, count: int) -> list[int]:
+        drawn: list[int] = torch.randperm(length, generator=self.generator)[:count].tolist()
         return drawn
 
     def _check(self, center: int, size: int) -> None:

@@ -1,0 +1,1 @@
+"""Networks that complete a knowledge graph by attention: what reads a subgraph, and what reads a statement."""
