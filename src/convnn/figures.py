@@ -38,6 +38,7 @@ SHARE = Figure()
 FIGURES: Mapping[str, Figure] = {
     "loss": Figure(more_is_better=False, is_share=False, decimals=4),
     "bits_per_dim": Figure(more_is_better=False, is_share=False, decimals=4),
+    "epe": Figure(more_is_better=False, is_share=False, decimals=3),
     "psnr": Figure(is_share=False),
 }
 """The figures that are no shares of which more is better, by their names in tables and files.

@@ -34,6 +34,7 @@ COMMANDS = {
     "recommend": "train a recommender, measure it, or suggest items",
     "graph": "embed the nodes of a graph, or make it smaller",
     "knowledge": "complete a knowledge graph",
+    "match": "train a network on pairs of images, measure it, or draw the motion that it finds",
     "generate": "train a network of data without labels, measure it, or draw samples",
     "bench": "judge and time kernels",
     "export": "export a network to other runtimes or the Hugging Face hub",

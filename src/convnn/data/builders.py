@@ -9,10 +9,12 @@ from PIL import Image
 from torch import Tensor
 
 from convnn.data.augment import flip_and_crop, random_crop
+from convnn.data.flow_folders import build_flow_folder, build_flow_part
 from convnn.data.images import BrokenImageError, Size, fit_picture, read_image
 from convnn.data.interactions import build_interactions
 from convnn.data.interface import LabelledData, LabelledPart
 from convnn.data.labelled_graphs import build_graphs
+from convnn.data.motions import build_motions
 from convnn.data.options import GRAPH_SETS, INTERACTION_SETS, RASTERS, REGRESSIONS, TRIPLE_SETS, Options, Statistics
 from convnn.data.sequences import (
     ADDING_LENGTH,
@@ -91,6 +93,8 @@ def build_imagefolder(options: Options) -> LabelledData:
 
 def build_part(options: Options, part: str) -> LabelledPart:
     """Build one part; for images in folders the other parts may be missing."""
+    if options.name == "flowfolder":
+        return build_flow_part(options, part)
     if options.name not in ("imagenet", "imagefolder"):
         data = BUILDERS[options.name](options)
         check_choice("part", part, data.parts)
@@ -118,6 +122,8 @@ BUILDERS: dict[str, Callable[[Options], LabelledData]] = {
     **dict.fromkeys(GRAPH_SETS, build_graphs),
     **dict.fromkeys(INTERACTION_SETS, build_interactions),
     **dict.fromkeys(TRIPLE_SETS, build_triples),
+    "motions": build_motions,
+    "flowfolder": build_flow_folder,
 }
 
 

@@ -52,13 +52,15 @@ def load_data(
             unused for digits and signals. sequential_cifar10 is cifar10, row by row. Graphs are those of `load_graph`;
             sbm, karate and digits-graph need no file. Interactions are those of `read_interactions`. Knowledge graphs
             are triples, with train.*, valid.* or val.*, and test.* in data_path, wn18rr in the folder of that name
-            there, and paraphrases, which need no file.
+            there, and paraphrases, which need no file. motions, pairs of images, are made on the spot; flowfolder has
+            train/ and val/ or test/, or all three, with NAME_1.png, NAME_2.png and the flow NAME.flo or NAME.npy.
         batch_size: samples per batch over all processes, at least 1; the last batch may be smaller. In training, a last
             batch of a single sample joins the batch before it. Nodes of a graph are one batch, whatever their number.
-        resize: side of the square images in pixels, at least 1; None keeps the size (imagenet: 224).
-        fit: how to bring pictures of imagenet and imagefolder to that size: "crop" scales them until the shorter side
-            fits and crops around the centre, "pad" scales them until the longer side fits and pads them with black,
-            "stretch" scales each side separately. With `augment`, "crop" crops at random instead.
+        resize: side of the square images in pixels, at least 1; None keeps the size (imagenet: 224; motions: 64). The
+            flow of flowfolder is scaled with its images.
+        fit: how to bring pictures of imagenet, imagefolder and flowfolder to that size: "crop" scales them until the
+            shorter side fits and crops around the centre, "pad" scales them until the longer side fits and pads them
+            with black, "stretch" scales each side separately. With `augment`, "crop" crops at random instead.
         augment: change training images at random: crops everywhere, mirroring everywhere except for digits.
         noise: standard deviation of the Gaussian noise added to normalised images, train and test, at least 0.
         seed: seed of order, augmentation, noise and limits.
@@ -68,8 +70,8 @@ def load_data(
         download: let torchvision download cifar10 or cifar100 if data_path has no intact copy.
         limit_train: use a random subset of this many training samples, at least 1.
         limit_test: use a random subset of this many test samples, and as many of val, at least 1.
-        on_bad_image: "error" raises at an image that cannot be read, "skip" skips it and records it in the loader's
-            `broken`.
+        on_bad_image: "error" raises at an image or flow that cannot be read, "skip" skips it and records it in the
+            loader's `broken`.
         keep_images: decode each image of imagenet and imagefolder once and keep it in the memory of the device, 3 bytes
             per pixel; for sets that fit there. The batches are the same.
         permuted: seed of the permutation in which sequential_digits and sequential_cifar10 read the pixels, at least 0;
@@ -82,8 +84,8 @@ def load_data(
         missing: share of the samples that each of the waveforms lacks, from 0 to below 1; None is 0.3.
         split: number of the split, from 0; None is 0. Of texas, cornell and wisconsin one of the ten published ones; of
             MUTAG and PROTEINS the fold for the test, of ten, of which the next validates; of sbm and digits-graph the
-            seed by which the graph or its parts are drawn, as of hidden_groups, paraphrases, and of a single file of
-            interactions.
+            seed by which the graph or its parts are drawn, as of hidden_groups, paraphrases, motions, and of a single
+            file of interactions.
         scale_rows: divide the features of each node by their sum; None does so where they are words, as is published.
         undirected: add the reverse of each edge of texas, cornell and wisconsin.
         values: images without labels, for a network with a loss of its own: pixels are whole numbers from 0 to this

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from convnn.errors import InputError
 from convnn.nn import LAYERS, LayerFactory, layer_factory, list_layers
-from convnn.nn.registry import check_layer_name
+from convnn.nn.registry import NamedLayer, check_layer_name
 
 
 class DenseNetwork(nn.Module):
@@ -54,15 +54,18 @@ class DenseNetwork(nn.Module):
         return {name: tensor for name, tensor in named.items() if name}
 
 
-def map_layers(layer: str | LayerFactory) -> LayerFactory:
+def map_layers(layer: str | LayerFactory, own: str | None = None) -> LayerFactory:
     """Return the function by which a network creates its layers from channel numbers and the settings that it decides.
 
-    A layer given by its name takes those of the settings that it reads. A function from input and output channels to a
-    layer, such as `layer_factory` returns with settings of its own, gets the channels alone.
+    A layer given by its name takes those of the settings that it reads, and so does the network's `own` layer. Another
+    function from input and output channels to a layer, such as `layer_factory` returns with settings of its own, gets
+    the channels alone.
 
     Raises:
         InputError: the layer is unknown, or reads tokens, or is neither name nor function.
     """
+    if isinstance(layer, NamedLayer) and layer.name == own:
+        return layer
     if callable(layer):
         return partial(_of_channels, layer)
     if not isinstance(layer, str):
