@@ -25,7 +25,7 @@ from convnn.screen import print_line
 from convnn.train import Recipe, find_device, load_checkpoint
 from convnn.words import counted
 
-DEFAULT = "skflow_s"
+DEFAULT = "dkm"
 FORMS = ("flow", "lines")
 SUFFIXES = (".png", ".pdf", ".svg", ".flo")
 

@@ -23,6 +23,9 @@ PHOTOGRAPHS = {"train": (0.0, 0.6), "test": (0.6, 1.0)}
 TURN, STRETCH, SHIFT, WOBBLE = 0.15, 0.1, 1 / 12, 1 / 50
 """The largest angle in radians, logarithm of a factor, and shift; the deviation of the rest, as shares of a side."""
 
+PIECES = 4
+"""Number of pieces of a photograph from which one is chosen."""
+
 NOISE, GAIN = 2.0, 0.1
 """Deviation of the noise of each image, and largest relative change of the brightness of the second."""
 
@@ -57,8 +60,8 @@ class MotionLoader(EpochLoader):
 def make_motion(side: int, generator: torch.Generator, part: str = "train") -> ImagePairs:
     """Make a pair: half of the time of a piece of a photograph, otherwise of a texture.
 
-    Both images show one canvas, the second at places q, the first at p + flow(p), between pixels by cubic splines, so
-    that the flow is exact. Each has noise of its own.
+    Both images show one canvas, the second at places q, the first at p + flow(p), between pixels by cubic convolution,
+    so that the flow is exact. Each has noise of its own.
 
     Args:
         side: pixels along each side.
@@ -112,7 +115,10 @@ def photographs() -> tuple[Tensor, ...]:
 
 
 def _photograph(side: int, generator: torch.Generator, part: str) -> Tensor:
-    """Return a piece of a photograph, turned and enlarged at random, with a margin of a quarter of the side."""
+    """Return a piece of a photograph, turned and enlarged at random, with a margin of a quarter of the side.
+
+    Of a few pieces it is the one of the most contrast, since nobody sees the sky move.
+    """
     pictures = photographs()
     picture = pictures[int(torch.randint(len(pictures), (), generator=generator))]
     left, right = (round(share * picture.shape[3]) for share in PHOTOGRAPHS[part])
@@ -120,9 +126,10 @@ def _photograph(side: int, generator: torch.Generator, part: str) -> Tensor:
     angle, scale = math.pi * _between(1, generator), 0.8 + 0.2 * _between(1, generator)
     turn = scale * torch.tensor([[angle.cos(), -angle.sin()], [angle.sin(), angle.cos()]])
     size = torch.tensor([picture.shape[3], picture.shape[2]])
-    centre = (torch.rand(2, generator=generator) - 0.5) * (size - side).clamp_min(0)
-    at = torch.einsum("ij,bjhw->bihw", turn, _places(side + side // 2)) + centre.reshape(1, 2, 1, 1)
-    return _seen(picture, at)
+    centres = (torch.rand(PIECES, 2, generator=generator) - 0.5) * (size - side).clamp_min(0)
+    turned = torch.einsum("ij,bjhw->bihw", turn, _places(side + side // 2))
+    pieces = [_seen(picture, turned + centre.reshape(1, 2, 1, 1)) for centre in centres]
+    return max(pieces, key=lambda piece: piece.std().item())
 
 
 def _texture(side: int, generator: torch.Generator) -> Tensor:

@@ -46,7 +46,7 @@ def check_pairs(pairs: ImagePairs) -> None:
         InputError: a shape or type is another.
     """
     if not isinstance(pairs, ImagePairs):
-        raise InputError(f"inputs of type {type(pairs).__name__} must be convnn.nn.matches.ImagePairs")
+        raise InputError(f"inputs of type {type(pairs).__name__} must be convnn.nn.matches.batch.ImagePairs")
     first, second, flow, known = pairs
     if first.dim() != 4 or first.shape[1] != 3 or not first.is_floating_point() or second.shape != first.shape:
         raise InputError(
