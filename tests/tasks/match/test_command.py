@@ -121,7 +121,7 @@ def test_pixels_of_unknown_motion_are_grey(tmp_path: Path) -> None:
         ("draw RUN --out x.jpg", "suffix of --out='.jpg' is not one of"),
         ("draw RUN --out x.flo", "--out=x.flo is for two pictures"),
         ("draw RUN --resize 40", "--resize=40 is for two pictures"),
-        ("draw RUN --part val", "part"),
+        ("draw RUN --part val", "val does not exist; it should have pairs NAME_1.png"),
         ("draw RUN --forms flow", "unknown flag --forms; did you mean '--form'"),
         ("train --model vgg11", "--model='vgg11' is not one of"),
         ("train --model finc_flow", "--model='finc_flow' is not one of skflow, skflow_s, chm, dkm"),

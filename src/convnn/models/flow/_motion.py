@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from convnn.errors import InputError
 from convnn.models._own_loss import Answer, OwnLoss
 from convnn.nn.matches.batch import ImagePairs, check_pairs, still_pairs
 from convnn.ops.matches import cell_centers
@@ -55,6 +56,18 @@ class MotionNetwork(OwnLoss):
             {name: term[:count].sum() for name, term in terms.items()},
             {name: figure[:count] for name, figure in figures.items()},
         )
+
+    def check_size(self, height: int, width: int) -> None:
+        """Refuse images with a side below `min_size`.
+
+        Raises:
+            InputError: they are too small.
+        """
+        if min(height, width) < self.min_size:
+            raise InputError(
+                f"images of {height}x{width} pixels are too small for {type(self).__name__}; enlarge them:"
+                f" resize={self.min_size}"
+            )
 
     def find(self, first: Tensor, second: Tensor) -> Tensor:
         """Return how many pixels every pixel moves to the right and down, (B, 2, H, W).
