@@ -5,7 +5,7 @@ from torch import Tensor
 
 from claims._experiment import Outcome, is_above, spread
 from claims._rates import interval, printed, rate
-from convnn.learners.solvers import kernel_ridge
+from convnn.ops.ridge import kernel_ridge
 from convnn.tangent import gntk, gntk_spectrum, graphon_sample
 
 SYSTEM = "Tangent kernel of graph networks"

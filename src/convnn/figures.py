@@ -40,6 +40,7 @@ FIGURES: Mapping[str, Figure] = {
     "bits_per_dim": Figure(more_is_better=False, is_share=False, decimals=4),
     "rate_distortion": Figure(more_is_better=False, is_share=False, decimals=4),
     "bpp": Figure(more_is_better=False, is_share=False, decimals=4),
+    "epe": Figure(more_is_better=False, is_share=False, decimals=3),
     "psnr": Figure(is_share=False),
 }
 """The figures that are no shares of which more is better, by their names in tables and files.

@@ -15,7 +15,7 @@ from torch.distributions import Normal, kl_divergence
 from convnn.errors import InputError
 from convnn.learners import Chunked, Gaussian, Linear
 from convnn.learners.generative_replay import ConditionalVAE, GenerativeKernelContinual, ReplayedMachine
-from convnn.learners.solvers import kernel_ridge
+from convnn.ops.ridge import kernel_ridge
 from small_graphs import features
 
 

@@ -35,6 +35,7 @@ COMMANDS = {
     "recommend": "train a recommender, measure it, or suggest items",
     "graph": "embed the nodes of a graph, or make it smaller",
     "knowledge": "complete a knowledge graph",
+    "match": "train a network on pairs of images, measure it, or draw the motion that it finds",
     "generate": "train a network of data without labels, measure it, or draw samples",
     "surface": "reconstruct surfaces from points",
     "code": "train a video codec, measure it, or write and read streams",

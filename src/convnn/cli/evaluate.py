@@ -9,7 +9,7 @@ from rich.console import Console
 from convnn.cli._flags import add_checkpoint, add_config_flags
 from convnn.cli._images import add_fit_flag, check_criterion, config_like, fit_from, open_data, open_part
 from convnn.cli._parser import Parser, add_json_flag
-from convnn.data import READERS, SEGMENTATION_SETS, LabelledData, LabelledPart, kind_of
+from convnn.data import PAIR_SETS, READERS, SEGMENTATION_SETS, LabelledData, LabelledPart, kind_of
 from convnn.data.options import WITHOUT_IMAGES
 from convnn.data.sequences import WAVEFORM_LENGTH
 from convnn.errors import InputError
@@ -195,7 +195,8 @@ def check_like(recipe: Recipe, config: TrainConfig, classes: tuple[str, ...], in
 
 def _side(recipe: Recipe) -> int | None:
     """Return the side to which images are resized, of images or of those that become sequences."""
-    if len(recipe.input_shape) != 3 or recipe.dataset in WITHOUT_IMAGES:
+    has_images = recipe.dataset not in WITHOUT_IMAGES or recipe.dataset in PAIR_SETS
+    if len(recipe.input_shape) != 3 or not has_images:
         return typing.cast("int | None", recipe.data_settings.get("resize"))
     _, height, width = recipe.input_shape
     return height if height == width else None

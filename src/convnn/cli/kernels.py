@@ -13,7 +13,7 @@ from convnn.files import check_new, make_folder
 from convnn.runs.files import KERNELS
 from convnn.screen import print_json, print_line, show_activity
 from convnn.train import load_checkpoint
-from convnn.viz._figure import SUFFIXES
+from convnn.viz.figure import SUFFIXES
 from convnn.viz.kernels import describe, draw_kernels, find_kernels, read_sizes
 
 

@@ -9,10 +9,12 @@ from torch import Tensor
 
 from convnn.data.augment import flip_and_crop, random_crop
 from convnn.data.clips import build_clips
+from convnn.data.flow_folders import build_flow_folder, build_flow_part
 from convnn.data.images import Size, fit_picture
 from convnn.data.interactions import build_interactions
 from convnn.data.interface import LabelledData, LabelledPart
 from convnn.data.labelled_graphs import build_graphs
+from convnn.data.motions import build_motions
 from convnn.data.options import (
     CLIP_SETS,
     GRAPH_SETS,
@@ -104,6 +106,8 @@ def build_part(options: Options, part: str) -> LabelledPart:
     if options.name == "masks":
         check_choice("part", part, ("train", "val", "test"))
         return build_masks_part(options, part, IMAGENET_STATISTICS)
+    if options.name == "flowfolder":
+        return build_flow_part(options, part)
     if options.name not in ("imagenet", "imagefolder"):
         data = BUILDERS[options.name](options)
         check_choice("part", part, data.parts)
@@ -134,6 +138,8 @@ BUILDERS: dict[str, Callable[[Options], LabelledData]] = {
     **dict.fromkeys(INTERACTION_SETS, build_interactions),
     **dict.fromkeys(TRIPLE_SETS, build_triples),
     **dict.fromkeys(CLIP_SETS, build_clips),
+    "motions": build_motions,
+    "flowfolder": build_flow_folder,
 }
 
 

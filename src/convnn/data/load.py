@@ -47,18 +47,12 @@ def load_data(
 
     Args:
         dataset: one of `DATASETS`.
-        data_path: folder of the files: torchvision's layout for cifar10 and cifar100; for imagenet and imagefolder
-            train/<class>/* with val/<class>/* or test/<class>/*, either of which is the test part, or all three; for
-            masks train/images/* and train/masks/* with files of the same names, whose values are the classes, and the
-            same below val/ or test/; unused for digits, shapes and signals. sequential_cifar10 is cifar10, row by row.
-            Graphs are those of `load_graph`; sbm, karate and digits-graph need no file. Interactions are those of
-            `read_interactions`. Knowledge graphs are triples, with train.*, valid.* or val.*, and test.* in data_path,
-            wn18rr in the folder of that name there, and paraphrases, which need no file; statements have qualifiers
-            too, and qualified need no file.
+        data_path: folder of the files, laid out as the table of data sets in docs/data.md says; unused for those
+            that need no file.
         batch_size: samples per batch over all processes, at least 1; the last batch may be smaller. In training, a last
             batch of a single sample joins the batch before it. Nodes of a graph are one batch, whatever their number.
         resize: side of the square images in pixels, at least 1; None keeps the size (imagenet: 224).
-        fit: how to bring pictures of imagenet, imagefolder and masks to that size: "crop" scales them until the shorter
+        fit: how to bring pictures of imagenet, imagefolder, masks and flowfolder to that size: "crop" scales them until the shorter
             side fits and crops around the centre, "pad" scales them until the longer side fits and pads them with
             black, "stretch" scales each side separately. With `augment`, "crop" crops at random instead.
         augment: change training images at random: crops everywhere, mirroring everywhere except for digits.
@@ -71,10 +65,10 @@ def load_data(
         download: let torchvision download cifar10 or cifar100 if data_path has no intact copy.
         limit_train: use a random subset of this many training samples, at least 1.
         limit_test: use a random subset of this many test samples, and as many of val, at least 1.
-        on_bad_image: "error" raises at an image that cannot be read, "skip" skips it and records it in the loader's
-            `broken`.
-        keep_images: decode each image of imagenet, imagefolder and masks once and keep it in the memory of the device,
-            3 bytes per pixel; for sets that fit there. The batches are the same.
+        on_bad_image: "error" raises at an image or flow that cannot be read, "skip" skips it and records it in the
+            loader's `broken`.
+        keep_images: decode each image of imagenet, imagefolder and masks once and keep it in the memory of the device, 3 bytes
+            per pixel; for sets that fit there. The batches are the same.
         permuted: seed of the permutation in which sequential_digits and sequential_cifar10 read the pixels, at least 0;
             None reads them row by row.
         subsample: keep every n-th sample of each sequence, at least 1, as at a lower sampling rate; None keeps all.

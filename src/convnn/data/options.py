@@ -52,7 +52,11 @@ PIXEL_VALUES = {"digits": 17}
 CLIP_SETS = ("moving_crops", "moving_textures", "frames")
 """Data sets of clips; the first two are generated."""
 
-UNLABELLED_SETS: Mapping[str, tuple[str, ...]] = {"clips": CLIP_SETS}
+IMAGE_PAIRS = "image pairs"
+PAIR_SETS = ("motions", "flowfolder")
+"""Data sets of pairs of images with the motion from one to the other; those of the first are made on the spot."""
+
+UNLABELLED_SETS: Mapping[str, tuple[str, ...]] = {"clips": CLIP_SETS, IMAGE_PAIRS: PAIR_SETS}
 """Data sets that never have labels, by the word for what they have, such as "videos"; networks name the same word."""
 SEGMENTATION_SETS = ("masks", "shapes")
 """Data sets of images with a class for every pixel."""
@@ -71,6 +75,7 @@ READERS = {
         "interactions",
         "paraphrases",
         "qualified",
+        "motions",
     ),
     "scale_rows": WORD_GRAPHS,
     "undirected": DIRECTED_GRAPHS,
@@ -79,7 +84,7 @@ READERS = {
 """The data sets that read an argument of sequences, graphs or images without labels; None is its default."""
 
 OF_IMAGES = {"resize": None, "augment": False, "noise": 0.0}
-"""Arguments that change images, with the values that change nothing."""
+"""Arguments that change images, with the values that change nothing; pairs of images have the first."""
 
 
 WITHOUT_IMAGES = (
@@ -158,7 +163,8 @@ class Options:
                     f"{name}={value!r} is for {', '.join(readers)}; dataset={self.name!r} does not read it"
                 )
         for name, nothing in OF_IMAGES.items():
-            if (value := getattr(self, name)) != nothing and self.name in WITHOUT_IMAGES:
+            is_read = self.name not in WITHOUT_IMAGES or (name == "resize" and self.name in PAIR_SETS)
+            if (value := getattr(self, name)) != nothing and not is_read:
                 has = WITHOUT_IMAGES[self.name]
                 raise InputError(f"{name}={value!r} changes images; dataset={self.name!r} has {has}, so leave it out")
 

@@ -18,8 +18,8 @@ from convnn.errors import InputError, check_at_least, check_not_negative, check_
 from convnn.learners.base import FLOATS, KernelLearner
 from convnn.learners.kernels import Kernel, Kernelish, RadialKernel
 from convnn.learners.products import KernelMatrix, Product
-from convnn.learners.solvers import kernel_ridge
 from convnn.objectives.contrastive import supervised_contrast
+from convnn.ops.ridge import kernel_ridge
 
 
 class ReplayLoss(NamedTuple):

@@ -9,8 +9,6 @@ from scipy.linalg import eigh
 from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor
 
-from convnn.errors import InputError
-
 Map: TypeAlias = Callable[[Tensor], Tensor]
 """A linear map of vectors (n, c)."""
 
@@ -80,23 +78,6 @@ def richardson(apply: Map, b: Tensor, step: float, *, tol: float = 1e-6, max_ite
         rest = b - apply(x)
         count += 1
     return _solution(x, count, rest, scale, tol)
-
-
-def kernel_ridge(K: Tensor, targets: Tensor, ridge: float) -> Tensor:
-    r"""Return the coefficients (n, c) of kernel ridge regression, :math:`(K + \lambda I)^{-1} T`, by a dense solve.
-
-    Args:
-        K: (..., n, n) kernel matrices, symmetric.
-        targets: T (..., n, c).
-        ridge: :math:`\lambda`, at least 0.
-
-    Raises:
-        InputError: the matrix is singular, which a positive ridge prevents.
-    """
-    found, info = torch.linalg.solve_ex(K + ridge * torch.eye(K.shape[-1]).to(K), targets)
-    if bool(info.any()):
-        raise InputError(f"ridge={ridge} leaves a singular kernel matrix; take a larger one")
-    return found
 
 
 def largest_eigenvalue(apply: Map, like: Tensor, *, tol: float = 1e-6, max_iter: int = 200) -> float:

@@ -19,11 +19,11 @@ from convnn.learners.solvers import (
     Map,
     Solution,
     conjugate_gradients,
-    kernel_ridge,
     largest_eigenvalue,
     leading_eigenpairs_of_map,
     richardson,
 )
+from convnn.ops.ridge import kernel_ridge
 
 SPECTRA = ("polynomial", "inverse_laplacian", "top")
 SOLVERS = ("auto", "direct", "cg", "richardson")

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from convnn.nn.matches import CentrePivotConv4d, CHM4d, CHM6d
+from convnn.nn.matches.hough_matcher import HoughMatcher
+from convnn.nn.matches.refiner import WarpRefiner
+from convnn.nn.matches.regression import KernelRegressionMatcher
+from convnn.nn.matches.transfer import transfer_keypoints
 from convnn.objectives import contrastive
 from convnn.tasks.match import sampling
-from convnn.tasks.match.hough import HoughMatcher
-from convnn.tasks.match.refiner import WarpRefiner
-from convnn.tasks.match.regression import KernelRegressionMatcher
-from convnn.tasks.match.transfer import transfer_keypoints
 from golden.case import Case
 from golden.entry import Entry
 

@@ -132,7 +132,7 @@ class SKFlow(DenseNetwork):
         check_at_least("hidden", hidden, 3)  # the last two channels of the motion are the flow
         check_at_least("radius", radius, 0)
         self.hidden, self.levels, self.radius = hidden, levels, radius
-        make = map_layers(layer)
+        make = map_layers(layer, self.default_layer)
         small, large = partial(make, k_conv=tuple(update_k_conv)), partial(make, k_conv=tuple(k_conv))
         self.features = Encoder(3, widths, features, nn.InstanceNorm2d)
         self.context = Encoder(3, widths, hidden + context, nn.BatchNorm2d)
@@ -165,9 +165,19 @@ class SKFlow(DenseNetwork):
             InputError: the images differ in shape, or have other channels, or are too small; there is no iteration, or
                 the initial flow has another shape.
         """
+        if self.training:
+            return self.flows(first, second, iterations=iterations, initial=initial)
+        return self._last(self._flows(first, second, iterations, initial), first)[1]
+
+    def flows(
+        self, first: Tensor, second: Tensor, *, iterations: int = 12, initial: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """Return the flows (B, 2, H, W) after every iteration, in either mode.
+
+        Raises:
+            InputError: as in `forward`.
+        """
         flows = self._flows(first, second, iterations, initial)
-        if not self.training:
-            return self._last(flows, first)[1]
         return tuple(self._enlarged(flow, state, first) for flow, state in flows)
 
     def estimate(

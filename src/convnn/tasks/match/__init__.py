@@ -1,13 +1,14 @@
 """Matching: which place of one image, or which node of one graph, is which of another."""
 
+from convnn.data.motions import smooth_maps
+from convnn.nn.matches.hough_matcher import HoughMatcher
+from convnn.nn.matches.refiner import WarpRefiner, refine
+from convnn.nn.matches.regression import KernelRegressionMatcher, nearest_places
+from convnn.nn.matches.transfer import expected_targets, transfer_keypoints
 from convnn.tasks.match.assignment import match
-from convnn.tasks.match.hough import HoughMatcher
-from convnn.tasks.match.pairs import affine_flow, share_right, smooth_maps, warp_pair
+from convnn.tasks.match.pairs import affine_flow, share_right, warp_pair
 from convnn.tasks.match.picture import draw_matches
-from convnn.tasks.match.refiner import WarpRefiner, refine
-from convnn.tasks.match.regression import KernelRegressionMatcher, nearest_places
 from convnn.tasks.match.sampling import Sample, balanced_sample
-from convnn.tasks.match.transfer import expected_targets, transfer_keypoints
 
 __all__ = [
     "HoughMatcher",

@@ -6,17 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from convnn.errors import InputError, check_at_least, check_positive
+from convnn.errors import InputError, check_positive
 from convnn.ops.matches import cell_centers
-
-
-def smooth_maps(channels: int, side: int, cells: int, generator: torch.Generator) -> Tensor:
-    """Return random smooth maps (1, channels, side, side): normal numbers on cells x cells points, bicubic between."""
-    check_at_least("channels", channels, 1)
-    check_at_least("side", side, 1)
-    check_at_least("cells", cells, 1)
-    coarse = torch.randn(1, channels, cells, cells, generator=generator)
-    return F.interpolate(coarse, (side, side), mode="bicubic", align_corners=True)
 
 
 def affine_flow(side: int, generator: torch.Generator, *, turn: float = 0.4, shift: float = 0.2) -> Tensor:

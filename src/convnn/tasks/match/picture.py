@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convnn.errors import InputError
-from convnn.viz._figure import COLORS, own_style, save_figure, write_title
+from convnn.viz.figure import COLORS, own_style, save_figure, write_title
 
 GAP = 0.08
 """Space between the images, as a share of a side."""

@@ -13,7 +13,7 @@ from convnn.errors import InputError, check_at_least, check_positive
 from convnn.nn._modes import evaluating
 from convnn.objectives.overlap import dice_loss
 from convnn.tasks.segment.trees import TreeScores, mean_scores, score_tree
-from convnn.viz._figure import COLORS, own_style, write_title
+from convnn.viz.figure import COLORS, own_style, write_title
 
 FINER = 8
 """How many pixels a voxel of a picture has along each side."""

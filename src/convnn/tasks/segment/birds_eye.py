@@ -14,7 +14,7 @@ from convnn.errors import InputError, check_at_least, check_not_negative, check_
 from convnn.nn.windows.projected import ProjectedAttention2d
 from convnn.ops.neighbors import Neighbors
 from convnn.ops.projection import Rig, ground_points, rays
-from convnn.viz._figure import COLORS, own_style, write_title
+from convnn.viz.figure import COLORS, own_style, write_title
 
 IMAGE = (48, 80)
 MAP = (12, 20)

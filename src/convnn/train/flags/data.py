@@ -17,7 +17,9 @@ class DataFlags:
     data_path: str = flag("./Data", "folder of the data set", is_path=True)
     download: bool = flag(False, "download the data set if it is missing")
     resize: int | None = flag(None, "side length to which images are resized, in pixels", least=1, most=LARGEST_SIDE)
-    fit: str = flag("crop", "how images of imagenet, imagefolder and masks are brought to the size of --resize", FITS)
+    fit: str = flag(
+        "crop", "how images of imagenet, imagefolder, masks and flowfolder are brought to the size of --resize", FITS
+    )
     augment: bool = flag(False, "random crops and flips")
     noise: float = flag(0.0, "standard deviation of Gaussian noise added to the normalised images", least=0.0)
     limit_train: int | None = flag(
@@ -43,7 +45,8 @@ class DataFlags:
     split: int | None = flag(
         None,
         "number of the published split of texas, cornell and wisconsin, of the fold of MUTAG and PROTEINS for the test,"
-        " or of the drawing of sbm, digits-graph, hidden_groups, paraphrases, qualified and one file of interactions"
+        " or of the drawing of sbm, digits-graph, hidden_groups, paraphrases, qualified, motions and one"
+        " file of interactions"
         " (None: 0)",
         least=0,
     )

@@ -76,6 +76,7 @@ class NetworkFlags:
         0.0, "dropout of channels in all layers of kan4 and kan8 but the first", least=0.0, most=1.0
     )
     levels: int = flag(3, "number of levels of finc_flow, each of which halves the map", least=1, most=10)
+    iterations: int = flag(12, "number of corrections of the flow in skflow and skflow_s", least=1, most=DEEPEST)
     invertible_conv: bool = flag(True, "steps of finc_flow have FInC2d; without it the flow is Glow")
     split_prior: bool = flag(True, "half of the channels of finc_flow are done after each level")
     prior: str = flag("ar", "what dcvc knows of a latent: positions before, in two passes, or in four", PRIORS)

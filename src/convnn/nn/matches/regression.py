@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnn.errors import InputError, check_at_least, check_choice, check_odd, check_positive
-from convnn.learners.solvers import kernel_ridge
 from convnn.ops.matches import cell_centers, check_maps
+from convnn.ops.ridge import kernel_ridge
 
 BASES = ("fourier", "linear")
 LEAST = 0.01

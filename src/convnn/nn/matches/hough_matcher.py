@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnn.errors import InputError, check_at_least
-from convnn.nn.matches import CHM4d, CHM6d
+from convnn.nn.matches.hough import CHM4d, CHM6d
 from convnn.ops.matches import match_space, mutual_filter, resize_matches
 
 
