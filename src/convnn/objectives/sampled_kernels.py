@@ -168,9 +168,8 @@ def nyquist_penalty(sampled: Mapping[str, Sampled], *, deviations: float = 2.0, 
 
 def gabor_parts(layer: GeneratedConv) -> tuple[GaborKernel | None, GaussianMask | None]:
     """Return the network of Gabor filters that computes the kernel of a layer, and its mask; None: it has none."""
-    kernel, mask = layer.kernel, None
-    if isinstance(kernel, MaskedKernel):
-        kernel, mask = kernel.kernel, kernel.mask
+    whole = layer.kernel
+    kernel, mask = (whole.kernel, whole.mask) if isinstance(whole, MaskedKernel) else (whole, None)
     return (kernel, mask) if isinstance(kernel, GaborKernel) else (None, None)
 
 
