@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import learners, scans, sliding, suggestions, tangent, triples
+from benchmarks import generated, learners, scans, sliding, suggestions, tangent, triples
 from benchmarks.contestants import Case
 
 CONTESTANTS = ("Conv2d", "ours", "reference", "matmul+topk+gather")
@@ -23,7 +23,7 @@ def tables(results: dict[str, Any]) -> str:
         "vits": [_vits],
         "routed": [_routed],
         "structured": [_structured],
-        "generated": [_generated],
+        "generated": [generated.lengths_table, generated.generation_table],
         "depthwise": [_depthwise],
         "large_kernels": [_large_kernels],
         "graphs": [_graphs, _graph_searches],
@@ -227,28 +227,6 @@ def _vits(results: dict[str, Any]) -> str:
         f"### ViT-Tiny on {one['tokens']['side']} pixels, {one['length']:,} tokens, batch {one['tokens']['batch']}\n\n"
         + _cost_table(one["rows"])
         for one in results["vits"]
-    )
-
-
-def _generated(results: dict[str, Any]) -> str:
-    measured = results["generated"]
-    case = Case(**measured["case"])
-    head = ["length and taps", "FFT, ms", "butterfly, ms", "direct, ms", "memory of FFT, MB"]
-    rows = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for one in measured["rows"]:
-        cells = [_known(one["ms"].get(name)) for name in ("FFT", "butterfly", "direct")]
-        rows.append("| " + " | ".join([f"{one['length']:,}", *cells, _known(one["megabytes"])]) + " |")
-    direct = max((one for one in measured["rows"] if "direct" in one["ms"]), key=lambda one: one["length"])
-    faster = direct["ms"]["direct"] / direct["ms"]["FFT"]
-    shares = ", ".join(
-        f"{name} {100 * one['share']:.0f} % of {one['ms']:.0f} ms" for name, one in measured["generation"].items()
-    )
-    return (
-        "### Long convolutions\n\n"
-        "A causal kernel as long as the signal for each of 16 channels, batch 4, forward. The time by FFT grows with"
-        f" the length to the power of {measured['exponent']:.2f}; at {direct['length']:,} taps it is {faster:.0f} times"
-        " faster than directly. Memory is that above the inputs. Generation of the kernel as a share of a training"
-        f" step, {case}: {shares}.\n\n" + "\n".join(rows) + "\n"
     )
 
 

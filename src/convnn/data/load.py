@@ -51,10 +51,11 @@ def load_data(
             that need no file.
         batch_size: samples per batch over all processes, at least 1; the last batch may be smaller. In training, a last
             batch of a single sample joins the batch before it. Nodes of a graph are one batch, whatever their number.
-        resize: side of the square images in pixels, at least 1; None keeps the size (imagenet: 224).
-        fit: how to bring pictures of imagenet, imagefolder, masks and flowfolder to that size: "crop" scales them until the shorter
-            side fits and crops around the centre, "pad" scales them until the longer side fits and pads them with
-            black, "stretch" scales each side separately. With `augment`, "crop" crops at random instead.
+        resize: side of the square images in pixels, at least 1; None keeps the size (imagenet: 224; motions: 64). The
+            flow of flowfolder is scaled with its images.
+        fit: how to bring pictures of imagenet, imagefolder, masks and flowfolder to that size: "crop" scales them until
+            the shorter side fits and crops around the centre, "pad" scales them until the longer side fits and pads
+            them with black, "stretch" scales each side separately. With `augment`, "crop" crops at random instead.
         augment: change training images at random: crops everywhere, mirroring everywhere except for digits.
         noise: standard deviation of the Gaussian noise added to normalised images, train and test, at least 0.
         seed: seed of order, augmentation, noise and limits.
@@ -67,8 +68,8 @@ def load_data(
         limit_test: use a random subset of this many test samples, and as many of val, at least 1.
         on_bad_image: "error" raises at an image or flow that cannot be read, "skip" skips it and records it in the
             loader's `broken`.
-        keep_images: decode each image of imagenet, imagefolder and masks once and keep it in the memory of the device, 3 bytes
-            per pixel; for sets that fit there. The batches are the same.
+        keep_images: decode each image of imagenet, imagefolder and masks once and keep it in the memory of the device,
+            3 bytes per pixel; for sets that fit there. The batches are the same.
         permuted: seed of the permutation in which sequential_digits and sequential_cifar10 read the pixels, at least 0;
             None reads them row by row.
         subsample: keep every n-th sample of each sequence, at least 1, as at a lower sampling rate; None keeps all.

@@ -63,6 +63,8 @@ def check_exclusions(config: Any) -> None:
             f"--fsdp divides the network among the processes, but --objective={config.objective} trains weights beside"
             " it; give one of them"
         )
+    for name in PENALTIES:
+        check_penalty(config, name)
     if own_loss_of(config.model) is not None:
         check_own_loss(config)
     if config.distill is None and config.distill_checkpoint is not None:
@@ -72,6 +74,41 @@ def check_exclusions(config: Any) -> None:
         )
     if config.warmup_epochs >= config.num_epochs:
         raise InputError(f"--warmup_epochs={config.warmup_epochs} must be less than --num_epochs={config.num_epochs}")
+
+
+PENALTIES = ("kernel_decay", "nyquist_weight")
+"""Weights of penalties on generated kernels, which are off at 0."""
+
+
+def check_penalty(config: Any, name: str) -> None:
+    """Refuse a penalty on generated kernels where it is not added to the loss.
+
+    Raises:
+        InputError: something else than labels is learned, or the network is divided; the message names the flags.
+    """
+    weight = getattr(config, name)
+    if not weight:
+        return
+    if own_loss_of(config.model) is not None:
+        raise InputError(
+            f"--{name}={weight} is added to the loss of labels, but --model={config.model} has a loss of its own; leave"
+            " it out"
+        )
+    if config.objective != "labels":
+        raise InputError(
+            f"--{name}={weight} is added to the loss of labels, but --objective={config.objective} is another; give one"
+            " of them"
+        )
+    if config.distill is not None:
+        raise InputError(
+            f"--{name}={weight} is added to the loss of labels, but --distill={config.distill} is another; give one of"
+            " them"
+        )
+    if config.fsdp:
+        raise InputError(
+            f"--fsdp divides the network among the processes, but --{name}={weight} reads whole kernels; give one of"
+            " them"
+        )
 
 
 def check_own_loss(config: Any) -> None:

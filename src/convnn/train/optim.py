@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch.nn import functional as F
 from torch.optim import lr_scheduler
 
 from convnn.data.masks import IGNORED
-from convnn.nn import PointKernel
+from convnn.nn import GeneratedConv, PointKernel
 from convnn.nn._training import USUAL, Training, trainings
 from convnn.train.config import TrainConfig
 
@@ -92,7 +93,12 @@ def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optim
 
 
 def _groups(network: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
-    """Return the parameters of a network, first those without a learning rate or weight decay of their own."""
+    """Return the parameters of a network, first those without a learning rate or weight decay of their own.
+
+    With `--kernel_decay`, which draws sampled kernels to 0, the weights that they are computed from do not decay.
+    """
+    modules = network.modules() if config.kernel_decay else ()
+    spared = {one for part in modules if isinstance(part, GeneratedConv) for one in part.parameters()}
     rates = {
         None: config.lr,
         "mask": config.mask_lr_ratio * config.lr,
@@ -101,7 +107,8 @@ def _groups(network: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
     }
     alike: dict[Training, list[nn.Parameter]] = {USUAL: []}
     for parameter, training in trainings(network):
-        alike.setdefault(training, []).append(parameter)
+        own = replace(training, decays=False) if parameter in spared else training
+        alike.setdefault(own, []).append(parameter)
     return [
         {"params": found, "lr": rates[one.rate], "weight_decay": config.weight_decay if one.decays else 0.0}
         for one, found in alike.items()

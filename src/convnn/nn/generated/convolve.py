@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from convnn.backends._windows import CONVOLVE
 from convnn.errors import InputError, check_choice
 from convnn.nn._grid import Sides, each_side
-from convnn.nn.generated import butterfly
+from convnn.nn.generated.correlate import BUTTERFLY, Layout, correlate, correlated
 from convnn.nn.kernels.taps import spread
 
 USES_OF_FFT = ("auto", "never", "always", "butterfly")
@@ -98,8 +98,8 @@ def convolve(
                 for i, j in blocks
             ]
             out = torch.cat(parts, dim=1)
-        if bias is not None:
-            out = out + bias.to(out.dtype).view(-1, *[1] * axes)
+        # What was cut out of a transform is copied, since a view would keep all of it.
+        out = out.contiguous() if bias is None else out + bias.to(out.dtype).view(-1, *[1] * axes)
     return out.to(_type_of_result(x))
 
 
@@ -161,7 +161,7 @@ def _by_fft(
     groups: int,
     by_matrices: bool,
 ) -> Tensor:
-    """Multiply the spectrum of the map by the conjugate one of the kernel: a correlation, circular in zeros.
+    """Correlate the map, continued by zeros, circularly with the kernel.
 
     The zeros beyond the end are also those before the beginning, so that one margin of the longer reach is enough.
     """
@@ -174,47 +174,17 @@ def _by_fft(
         margin = max(a * d, k - 1 - a * d, 0)
         lengths.append(max(n + margin, k))
         starts.append(target.first - a * d)
-    forward, backward = (butterfly.rfftn, butterfly.irfftn) if by_matrices else (_rfftn, _irfftn)
-    sizes = lengths if torch.compiler.is_compiling() and not by_matrices else [fast_length(n) for n in lengths]
-    product = _multiplied(forward(x, sizes), forward(kernel, sizes).conj(), groups)
-    out = backward(product, sizes)
-    for axis, (start, target, size) in enumerate(zip(starts, targets, sizes, strict=True), 2):
-        out = _circular(out, axis, start, target, size)
-    return out
-
-
-def _circular(out: Tensor, axis: int, start: int, target: Targets, size: int) -> Tensor:
-    """Select the targets along an axis of a circular correlation, the first of which starts at `start`."""
-    extent = (target.positions - 1) * target.stride + 1
-    if start < 0 and start + extent <= size:
-        head = out.narrow(axis, size + start, min(-start, extent))
-        parts = [head] if extent <= -start else [head, out.narrow(axis, 0, extent + start)]
-        taken = torch.cat(parts, axis) if len(parts) > 1 else head
-    else:
-        taken = out.narrow(axis, start, extent)
-    if target.stride == 1:
-        return taken
-    index: Any = (slice(None),) * axis + (slice(None, None, target.stride),)
-    return taken[index]
-
-
-def _multiplied(x: Tensor, kernel: Tensor, groups: int) -> Tensor:
-    """Return the spectra (B, C_out, *F) from those of the map (B, C_in, *F) and kernel (C_out, C_in / groups, *F)."""
-    if kernel.shape[1] == 1:
-        x = x if kernel.shape[0] == groups else x.repeat_interleave(kernel.shape[0] // groups, dim=1)
-        return x * kernel[:, 0]
-    frequencies = x.shape[2:]
-    x = x.flatten(2).unflatten(1, (groups, -1))
-    kernel = kernel.flatten(2).unflatten(0, (groups, -1))
-    return torch.einsum("bgif,goif->bgof", x, kernel).flatten(1, 2).unflatten(2, frequencies)
-
-
-def _rfftn(x: Tensor, sizes: Sequence[int]) -> Tensor:
-    return torch.fft.rfftn(x, s=list(sizes), dim=tuple(range(-len(sizes), 0)))
-
-
-def _irfftn(x: Tensor, sizes: Sequence[int]) -> Tensor:
-    return torch.fft.irfftn(x, s=list(sizes), dim=tuple(range(-len(sizes), 0)))
+    exact = torch.compiler.is_compiling() and not by_matrices
+    layout = Layout(
+        sizes=tuple(lengths if exact else map(fast_length, lengths)),
+        zeros=tuple(max(-start, 0) for start in starts),
+        starts=tuple(max(start, 0) for start in starts),
+        extents=tuple((target.positions - 1) * target.stride + 1 for target in targets),
+        groups=groups,
+    )
+    out = correlated(x, kernel, layout, BUTTERFLY) if by_matrices else correlate(x, kernel, layout)
+    index: Any = (..., *(slice(None, None, target.stride) for target in targets))
+    return out[index] if any(target.stride > 1 for target in targets) else out
 
 
 def fast_length(n: int) -> int:

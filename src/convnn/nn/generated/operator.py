@@ -72,6 +72,7 @@ class GeneratedConv(nn.Module):
         dtype: data type of the bias.
 
     Attributes:
+        dropout: what every computed kernel passes through before it is applied, so that hooks can read it.
         rate: sampling rate of the maps, in units of that of training; `set_rate` sets it in a whole model.
 
     Shapes:
@@ -109,7 +110,7 @@ class GeneratedConv(nn.Module):
         self.horizon = Horizon(as_horizon(horizon), causal, kernel.unit)
         self.padding, self.groups, self.use_fft = padding, groups, use_fft
         self.stride, self.dilation = _whole("stride", stride, kernel.axes), _whole("dilation", dilation, kernel.axes)
-        self.weight_dropout, self.smooth = weight_dropout, smooth
+        self.dropout, self.smooth = nn.Dropout(weight_dropout), smooth
         self.rate = 1.0
         self.bias = nn.Parameter(torch.zeros(kernel.out_channels, device=device, dtype=dtype)) if bias else None
         self._kept = _Kept()
@@ -200,8 +201,7 @@ class GeneratedConv(nn.Module):
             for axis, kept in enumerate(factors):
                 if kept is not None:
                     values = values * kept.view(-1, *[1] * (len(taps) - 1 - axis))
-            values = F.dropout(values, self.weight_dropout, self.training)
-        return values, tuple(before)
+            return self.dropout(values), tuple(before)
 
     def whole(self, size: Sequence[int]) -> Tensor:
         """Return the kernel (C_out, C_in / groups, *K) for maps of some size with all taps of its horizon."""

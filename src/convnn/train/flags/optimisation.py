@@ -22,6 +22,21 @@ class OptimisationFlags:
         1e-3, "learning rate of the values of SGConv's and LongConv's kernels; None: --lr", above=0.0
     )
     weight_decay: float = flag(1e-6, "weight decay", least=0.0)
+    kernel_decay: float = flag(
+        0.0,
+        "weight of the norms of generated kernels and their biases, which is added to the loss of labels in place of"
+        " weight decay of the weights that they are computed from",
+        least=0.0,
+    )
+    nyquist_weight: float = flag(
+        0.0,
+        "weight of the squares by which frequencies of FlexConv's and CCNNConv's kernels exceed what their taps can"
+        " represent, which is added to the loss of labels; 0.1 in the published training",
+        least=0.0,
+    )
+    nyquist_target: str = flag(
+        "gabor", "whose frequencies these are: of the Gabor filters, or of their Gaussian too", ("gabor", "gabor+mask")
+    )
     momentum: float = flag(0.9, "momentum of sgd", least=0.0)
     scheduler: str = flag("none", "schedule of the learning rate", ("step", "cosine", "plateau", "none"))
     warmup_epochs: int = flag(

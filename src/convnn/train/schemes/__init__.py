@@ -12,6 +12,7 @@ from convnn.train.objective import Modelling, Objective, Supervised, judging
 from convnn.train.schemes.contrast import Contrast
 from convnn.train.schemes.distilled import distilled
 from convnn.train.schemes.graphs import SCHEMES
+from convnn.train.schemes.penalised import Penalised, check_kernels
 from convnn.train.schemes.recommendation import RANKINGS
 from convnn.train.schemes.triples import Completing, Margin
 
@@ -43,6 +44,7 @@ def make_objective(network: Network, config: TrainConfig, data: LabelledData) ->
     if config.distill is not None:
         return distilled(network, config, data)
     if data.task == "completion":
+        check_kernels(network, config)
         if config.objective != "labels":
             raise InputError(
                 f"--objective={config.objective} is not for --dataset={data.name}, of triples; leave it out"
@@ -65,4 +67,5 @@ def make_objective(network: Network, config: TrainConfig, data: LabelledData) ->
         if not (isinstance(network, GNN) and network.has_head):
             raise InputError(f"--objective={config.objective} needs a linear map after the layers; add --linear_head")
         return SCHEMES[config.objective](network, config, data)
-    return Supervised(network, config.criterion)
+    is_penalised = config.kernel_decay or config.nyquist_weight
+    return Penalised(network, config) if is_penalised else Supervised(network, config.criterion)
