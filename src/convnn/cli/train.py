@@ -30,7 +30,7 @@ from convnn.data import (
 )
 from convnn.data.stream import count_cores
 from convnn.errors import InputError
-from convnn.models import ExternalNetwork, FullyConvolutional, Network, OwnLoss, create_model
+from convnn.models import ExternalNetwork, FullyConvolutional, Network, OwnLoss, create_model, sizes_of
 from convnn.nn import GeneratedConv, import_layers
 from convnn.screen import print_line, show_activity
 from convnn.train import (
@@ -349,12 +349,12 @@ def make_network(config: TrainConfig, shape: tuple[int, ...], num_classes: int, 
     return create_model(
         config.model,
         config.layer,
-        in_channels=shape[0],
         num_classes=num_classes,
         width=config.width,
         pretrained=pretrained,
         backend=config.backend,
         dense=config.dataset in SEGMENTATION_SETS,
+        **sizes_of(config.model, shape),
         **config.settings,
     )
 

@@ -19,10 +19,12 @@ from convnn.data.options import (
     INTERACTION_SETS,
     RASTERS,
     REGRESSIONS,
+    SCENE_SETS,
     TRIPLE_SETS,
     Options,
     Statistics,
 )
+from convnn.data.scene_graphs import build_scenes
 from convnn.data.segmentation import build_masks, build_masks_part, build_shapes
 from convnn.data.sequences import (
     ADDING_LENGTH,
@@ -110,7 +112,7 @@ def build_part(options: Options, part: str) -> LabelledPart:
         if data.task == "ranking" and part == "train":
             raise InputError(f"part='train' of dataset={options.name!r} is what scores leave out; evaluate test")
         kind = "user" if data.task == "ranking" else data.kind
-        return LabelledPart(part, data.parts[part], data.classes, data.input_shape, kind, data.task)
+        return LabelledPart(part, data.parts[part], data.classes, data.input_shape, kind, data.task, data.names)
     options = _imagenet_options(options) if options.name == "imagenet" else options
     check_choice("part", part, ("train", "val", "test"))
     source = read_image_folder(options.data_path, part, with_classes=options.values is None)
@@ -134,6 +136,7 @@ BUILDERS: dict[str, Callable[[Options], LabelledData]] = {
     **dict.fromkeys(INTERACTION_SETS, build_interactions),
     **dict.fromkeys(TRIPLE_SETS, build_triples),
     **dict.fromkeys(CLIP_SETS, build_clips),
+    **dict.fromkeys(SCENE_SETS, build_scenes),
 }
 
 

@@ -79,6 +79,7 @@ class LabelledData:
             a network with a loss of its own (`convnn.models.OwnLoss`).
         kind: the word for a sample: "image", "sequence", "node", "graph", "triple", or "interaction" of a user; a data
             set for modelling may have any other.
+        names: what the numbers in its samples stand for, where these have names, such as those of objects.
     """
 
     name: str
@@ -92,6 +93,7 @@ class LabelledData:
     left_out: tuple[str, ...] = ()
     task: str = "classification"
     kind: str = "image"
+    names: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -120,7 +122,7 @@ class LabelledPart:
         classes: name of each label.
         input_shape: (C, H, W) of every image, after resizing; (C, T) of every sequence; (C,) of every node of a graph.
         kind: the word for a sample: "image", "sequence", "node", "graph", "triple", or "user" whose items are ranked.
-        task: as in `LabelledData`.
+        task, names: as in `LabelledData`.
     """
 
     name: str
@@ -129,6 +131,7 @@ class LabelledPart:
     input_shape: tuple[int, ...]
     kind: str = "image"
     task: str = "classification"
+    names: tuple[str, ...] = ()
 
 
 def kind_of(shape: tuple[int, ...]) -> str:

@@ -53,7 +53,9 @@ def load_data(
             same below val/ or test/; unused for digits, shapes and signals. sequential_cifar10 is cifar10, row by row.
             Graphs are those of `load_graph`; sbm, karate and digits-graph need no file. Interactions are those of
             `read_interactions`. Knowledge graphs are triples, with train.*, valid.* or val.*, and test.* in data_path,
-            wn18rr in the folder of that name there, and paraphrases, which need no file.
+            wn18rr in the folder of that name there, and paraphrases, which need no file. Scene graphs are made_scenes,
+            which need no file, and scenes: a JSON file, or a folder with train.json, perhaps val.json, and test.json,
+            or folders of such files in their places.
         batch_size: samples per batch over all processes, at least 1; the last batch may be smaller. In training, a last
             batch of a single sample joins the batch before it. Nodes of a graph are one batch, whatever their number.
         resize: side of the square images in pixels, at least 1; None keeps the size (imagenet: 224).
@@ -85,7 +87,7 @@ def load_data(
         split: number of the split, from 0; None is 0. Of texas, cornell and wisconsin one of the ten published ones; of
             MUTAG and PROTEINS the fold for the test, of ten, of which the next validates; of sbm and digits-graph the
             seed by which the graph or its parts are drawn, as of hidden_groups, paraphrases, and of a single file of
-            interactions.
+            interactions or scenes.
         scale_rows: divide the features of each node by their sum; None does so where they are words, as is published.
         undirected: add the reverse of each edge of texas, cornell and wisconsin.
         values: images without labels, for a network with a loss of its own: pixels are whole numbers from 0 to this

@@ -52,10 +52,16 @@ PIXEL_VALUES = {"digits": 17}
 CLIP_SETS = ("moving_crops", "moving_textures", "frames")
 """Data sets of clips; the first two are generated."""
 
-UNLABELLED_SETS: Mapping[str, tuple[str, ...]] = {"clips": CLIP_SETS}
+SCENE_SETS = ("made_scenes", "scenes")
+"""Data sets of scene graphs; the first is generated."""
+
+UNLABELLED_SETS: Mapping[str, tuple[str, ...]] = {"clips": CLIP_SETS, "scenes": SCENE_SETS}
 """Data sets that never have labels, by the word for what they have, such as "videos"; networks name the same word."""
 SEGMENTATION_SETS = ("masks", "shapes")
 """Data sets of images with a class for every pixel."""
+
+OTHERS_SPLIT = ("hidden_groups", "interactions", "paraphrases", "scenes")
+"""Further data sets whose parts, or samples, are drawn by a number."""
 
 READERS = {
     "permuted": RASTERS,
@@ -63,7 +69,7 @@ READERS = {
     "average": RASTERS,
     "length": SIGNALS,
     "missing": ("waveforms",),
-    "split": (*DIRECTED_GRAPHS, *FOLDED_GRAPHS, *DRAWN_GRAPHS, "hidden_groups", "interactions", "paraphrases"),
+    "split": (*DIRECTED_GRAPHS, *FOLDED_GRAPHS, *DRAWN_GRAPHS, *OTHERS_SPLIT),
     "scale_rows": WORD_GRAPHS,
     "undirected": DIRECTED_GRAPHS,
     "values": IMAGE_SETS,

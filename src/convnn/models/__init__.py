@@ -1,6 +1,6 @@
 """Networks that can be built with any layer."""
 
-from convnn.models import coding, flow, segmentation, skeletons
+from convnn.models import coding, flow, scene_graphs, segmentation, skeletons
 from convnn.models._network import Network
 from convnn.models._own_loss import Answer, OwnLoss
 from convnn.models._reducing import NAMED_REDUCERS, REDUCTION
@@ -17,6 +17,7 @@ from convnn.models._registry import (
     own_loss_of,
     reads_of,
     register_model,
+    sizes_of,
     task_of,
 )
 from convnn.models.ccnn import CCNN, CCNN1d, ccnn4, ccnn4_1d, ccnn6, ccnn6_1d
@@ -251,6 +252,7 @@ __all__ = [
     "replknet_xl",
     "resnet18",
     "resnet34",
+    "scene_graphs",
     "se_resnet_d_2",
     "se_resnet_d_3",
     "se_resnet_d_4",
@@ -263,6 +265,7 @@ __all__ = [
     "shiftwise_small",
     "shiftwise_tiny",
     "shiftwise_v1_tiny",
+    "sizes_of",
     "skeletons",
     "smpconv_b",
     "smpconv_t",

@@ -1,6 +1,6 @@
 """Networks that know their own loss and need no labels."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -53,8 +53,31 @@ class OwnLoss(Network):
         """
         raise NotImplementedError
 
+    @classmethod
+    def sizes(cls, shape: tuple[int, ...]) -> dict[str, int]:
+        """Return arguments of the constructor that follow from the shape of the data, besides `in_channels`: none.
+
+        A network that has to know more than the first number of `LabelledData.input_shape`, such as how many categories
+        there are, returns it by the names of its arguments. They are no flags, and every checkpoint has them in the
+        shape.
+
+        Args:
+            shape: the shape that the data set names.
+        """
+        return {}
+
     def prepare(self, x: Any) -> None:
         """Take from the first batch of training what depends on the data, before a run that starts from nothing."""
+
+    def prepare_from(self, batches: Iterable[Any]) -> None:
+        """Do the same from as many batches of the first epoch as are needed: by default `prepare` reads one.
+
+        Args:
+            batches: inputs, which are not empty.
+        """
+        for x in batches:
+            self.prepare(x)
+            return
 
     def example(self, shape: tuple[int, ...], count: int = 1, device: torch.device | str = "cpu") -> Any:
         """Return inputs of the shape that the data set names, by which operations are counted: zeros (count, *shape).

@@ -210,6 +210,12 @@ def own_loss_of(model: str) -> type[OwnLoss] | None:
     return network if network is not None and issubclass(network, OwnLoss) else None
 
 
+def sizes_of(model: str, shape: tuple[int, ...]) -> dict[str, int]:
+    """Return the arguments of `create_model` that follow from the shape of the data, as a data set names it."""
+    own = own_loss_of(model)
+    return {"in_channels": shape[0]} | ({} if own is None else own.sizes(shape))
+
+
 def task_of(model: str) -> str:
     """Return what a network does: "segmentation", or "classification" for all others."""
     return Network.task if is_external(model) else _MODELS[model].network.task
