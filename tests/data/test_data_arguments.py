@@ -8,6 +8,7 @@ def test_data_set_names():
     made = ("masks", "shapes", "sequential_digits", "sequential_cifar10", "adding", "waveforms")
     graphs = ("Cora", "CiteSeer", "texas", "cornell", "wisconsin", "MUTAG", "PROTEINS", "sbm", "digits-graph", "karate")
     last = ("hidden_groups", "lastfm", "interactions", "paraphrases", "triples", "wn18rr")
+    last += ("mixture_digits", "solids", "moving_crops", "moving_textures", "frames", "made_scenes", "scenes")
     assert DATASETS[-len(last) :] == last
     others = DATASETS[: -len(last)]
     assert others[: -len(graphs)] == ("cifar10", "cifar100", "imagenet", "imagefolder", "digits", *made)

@@ -13,10 +13,12 @@ from convnn.data.images import Size, fit_picture
 from convnn.data.interactions import build_interactions
 from convnn.data.interface import LabelledData, LabelledPart
 from convnn.data.labelled_graphs import build_graphs
+from convnn.data.mixtures import build_mixtures
 from convnn.data.options import (
     CLIP_SETS,
     GRAPH_SETS,
     INTERACTION_SETS,
+    MIXTURE_SETS,
     RASTERS,
     REGRESSIONS,
     SCENE_SETS,
@@ -135,6 +137,7 @@ BUILDERS: dict[str, Callable[[Options], LabelledData]] = {
     **dict.fromkeys(GRAPH_SETS, build_graphs),
     **dict.fromkeys(INTERACTION_SETS, build_interactions),
     **dict.fromkeys(TRIPLE_SETS, build_triples),
+    **dict.fromkeys(MIXTURE_SETS, build_mixtures),
     **dict.fromkeys(CLIP_SETS, build_clips),
     **dict.fromkeys(SCENE_SETS, build_scenes),
 }

@@ -38,6 +38,7 @@ def load_data(
     scale_rows: bool | None = None,
     undirected: bool | None = None,
     values: int | None = None,
+    gaussians: int | None = None,
     process_index: int = 0,
     num_processes: int = 1,
 ) -> LabelledData:
@@ -53,7 +54,8 @@ def load_data(
             same below val/ or test/; unused for digits, shapes and signals. sequential_cifar10 is cifar10, row by row.
             Graphs are those of `load_graph`; sbm, karate and digits-graph need no file. Interactions are those of
             `read_interactions`. Knowledge graphs are triples, with train.*, valid.* or val.*, and test.* in data_path,
-            wn18rr in the folder of that name there, and paraphrases, which need no file. Scene graphs are made_scenes,
+            wn18rr in the folder of that name there, and paraphrases, which need no file. Mixtures
+            of Gaussians, mixture_digits and solids, need no file. Scene graphs are made_scenes,
             which need no file, and scenes: a JSON file, or a folder with train.json, perhaps val.json, and test.json,
             or folders of such files in their places.
         batch_size: samples per batch over all processes, at least 1; the last batch may be smaller. In training, a last
@@ -93,6 +95,7 @@ def load_data(
         values: images without labels, for a network with a loss of its own: pixels are whole numbers from 0 to this
             number - 1, at most 255, of which digits have 17; None are labelled images. Those of imagefolder need no
             folders of classes.
+        gaussians: number of Gaussians of each mixture of mixture_digits (8 where None) and solids (12).
         process_index: index of this process among those that share every batch, from 0.
         num_processes: number of processes that share every batch; together they see what a single one would, with the
             same order, crops and noise.
@@ -134,6 +137,7 @@ def load_data(
         scale_rows=scale_rows,
         undirected=undirected,
         values=values,
+        gaussians=gaussians,
         process_index=process_index,
         num_processes=num_processes,
     )

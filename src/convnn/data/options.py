@@ -52,6 +52,9 @@ PIXEL_VALUES = {"digits": 17}
 CLIP_SETS = ("moving_crops", "moving_textures", "frames")
 """Data sets of clips; the first two are generated."""
 
+MIXTURE_SETS = ("mixture_digits", "solids")
+"""Data sets of mixtures of Gaussians, which are fitted to images and to points."""
+
 SCENE_SETS = ("made_scenes", "scenes")
 """Data sets of scene graphs; the first is generated."""
 
@@ -73,6 +76,7 @@ READERS = {
     "scale_rows": WORD_GRAPHS,
     "undirected": DIRECTED_GRAPHS,
     "values": IMAGE_SETS,
+    "gaussians": MIXTURE_SETS,
 }
 """The data sets that read an argument of sequences, graphs or images without labels; None is its default."""
 
@@ -85,6 +89,7 @@ WITHOUT_IMAGES = (
     | dict.fromkeys(GRAPH_SETS, "graphs")
     | dict.fromkeys(INTERACTION_SETS, "interactions")
     | dict.fromkeys(TRIPLE_SETS, "triples")
+    | dict.fromkeys(MIXTURE_SETS, "mixtures")
     | {name: word for word, names in UNLABELLED_SETS.items() for name in names}
 )
 """What the other data sets have, by their names."""
@@ -122,6 +127,7 @@ class Options:
     scale_rows: bool | None = None
     undirected: bool | None = None
     values: int | None = None
+    gaussians: int | None = None
     process_index: int = 0
     num_processes: int = 1
 
@@ -131,7 +137,7 @@ class Options:
         check_choice("fit", self.fit, FITS)
         check_choice("on_bad_image", self.on_bad_image, ON_BAD_IMAGE)
         least = {"resize": 1, "limit_train": 1, "limit_test": 1, "permuted": 0, "length": 2, "split": 0}
-        least |= {"subsample": 1, "average": 1, "values": 2}
+        least |= {"subsample": 1, "average": 1, "values": 2, "gaussians": 1}
         for name, smallest in least.items():
             if getattr(self, name) is not None:
                 check_at_least(name, getattr(self, name), smallest)

@@ -93,7 +93,7 @@ from convnn.models.hierarchical.unireplknet import (
 from convnn.models.hierarchical.van import VAN, van_b0, van_b1, van_b2, van_b3, van_b4, van_b5, van_b6
 from convnn.models.kan import KANNetwork, kan4, kan8
 from convnn.models.long_stack import LongConvNet, LongStack, SGNet, longconvnet, longconvnet_lra, sgnet
-from convnn.models.mixture_network import MixtureNet
+from convnn.models.mixture_network import MixtureClassifier, MixtureNet, gmcn
 from convnn.models.mobilevig import (
     GreedyViG,
     MobileViGv2,
@@ -154,6 +154,7 @@ __all__ = [
     "LSKNet",
     "LongConvNet",
     "LongStack",
+    "MixtureClassifier",
     "MixtureNet",
     "MobileViGv2",
     "Network",
@@ -206,6 +207,7 @@ __all__ = [
     "gcvit_tiny",
     "gcvit_xtiny",
     "gcvit_xxtiny",
+    "gmcn",
     "gnn",
     "graph_patches",
     "greedyvig_b",

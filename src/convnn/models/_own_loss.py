@@ -53,19 +53,6 @@ class OwnLoss(Network):
         """
         raise NotImplementedError
 
-    @classmethod
-    def sizes(cls, shape: tuple[int, ...]) -> dict[str, int]:
-        """Return arguments of the constructor that follow from the shape of the data, besides `in_channels`: none.
-
-        A network that has to know more than the first number of `LabelledData.input_shape`, such as how many categories
-        there are, returns it by the names of its arguments. They are no flags, and every checkpoint has them in the
-        shape.
-
-        Args:
-            shape: the shape that the data set names.
-        """
-        return {}
-
     def prepare(self, x: Any) -> None:
         """Take from the first batch of training what depends on the data, before a run that starts from nothing."""
 

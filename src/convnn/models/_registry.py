@@ -193,7 +193,7 @@ def layers_for(model: str) -> list[str]:
     On sequences these are the layers for one axis.
     """
     reads = reads_of(model)
-    if reads in ("graphs", "interactions", "triples"):
+    if reads in ("graphs", "interactions", "triples", "mixtures"):
         return list_layers(reads)
     fitting = list_layers("maps" if reads == "sequences" else reads) + list_layers("graphs")
     return [name for name in fitting if reads != "sequences" or build_along(name, 1) is not None]
@@ -212,8 +212,8 @@ def own_loss_of(model: str) -> type[OwnLoss] | None:
 
 def sizes_of(model: str, shape: tuple[int, ...]) -> dict[str, int]:
     """Return the arguments of `create_model` that follow from the shape of the data, as a data set names it."""
-    own = own_loss_of(model)
-    return {"in_channels": shape[0]} | ({} if own is None else own.sizes(shape))
+    network = Network if is_external(model) or model not in _MODELS else _MODELS[model].network
+    return {"in_channels": shape[0]} | network.sizes(shape)
 
 
 def task_of(model: str) -> str:

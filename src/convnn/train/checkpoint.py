@@ -50,8 +50,7 @@ class Recipe:
         model, layer, width, settings: arguments of `convnn.models.create_model`.
         dataset: what it learned.
         data_path: the folder where that was, absolute; empty where it is not known.
-        input_shape: (C, H, W) of its images, (C, T) of its sequences, (C,) of the nodes of its graphs, (users,
-            items, 1, 1) of its interactions, or (R, 1, 1, 1, 1) of R relations; or what else its data set names.
+        input_shape: (C, H, W) of its images, (C, T) of its sequences, or as `convnn.data.LabelledData` has it.
         mean, std: mean and standard deviation of each channel, by which images were normalised; empty for graphs.
         classes: names of the classes in the order of the logits; none without labels.
         fit: how pictures of another shape were brought to that size, one of `convnn.data.FITS`.
@@ -370,7 +369,7 @@ def _sides_of(recipe: Recipe) -> int:
     if own is not None and own.data != "images":
         return len(recipe.input_shape)
     reads = reads_of(recipe.model) if known and own is None else ""
-    return {"graphs": 1, "sequences": 2, "interactions": 4, "triples": 5}.get(reads, 3)
+    return {"graphs": 1, "sequences": 2, "interactions": 4, "triples": 5, "mixtures": 6}.get(reads, 3)
 
 
 def _check_type(name: str, value: Any) -> None:

@@ -36,15 +36,15 @@ class NetworkFlags:
     patch_size: int = flag(16, "patch size of ViT in pixels", least=1, most=LARGEST_SIDE)
     num_layers: int = flag(
         12,
-        "number of blocks of ViT, and of networks on sequences and graphs, of layers of recommender, of steps of a"
-        " level of finc_flow, of blocks of a level of diffusesg, and of halvings of unet",
+        "number of blocks of ViT, and of networks on sequences and graphs, of layers of recommender and gmcn, of steps"
+        " of a level of finc_flow, of blocks of a level of diffusesg, and of halvings of unet",
         least=0,
         most=DEEPEST,
     )
     num_heads: int = flag(3, "number of heads of layers on tokens, and of diffusesg", least=1, most=WIDEST)
     d_hidden: int = flag(
         192,
-        "width of ViT's tokens, channels of networks on sequences and graphs, of diffusesg, and inside of the"
+        "width of ViT's tokens, channels of networks on sequences and graphs, of diffusesg and gmcn, and inside of the"
         " couplings of finc_flow",
         least=1,
         most=WIDEST,
@@ -84,6 +84,12 @@ class NetworkFlags:
     prior: str = flag("ar", "what dcvc knows of a latent: positions before, in two passes, or in four", PRIORS)
     coding: str = flag("conditional", "how dcvc uses the frame before", ("conditional", "residual"))
     lmbda: float = flag(256.0, "bits of a pixel that a squared error of 1 is worth to dcvc", above=0.0)
+    components: int = flag(
+        8, "Gaussians after the first convolution of gmcn, of which each further one has half", least=1, most=WIDEST
+    )
+    kernel_components: int = flag(5, "Gaussians of each of its kernels", least=1, most=WIDEST)
+    radius: float = flag(2.5, "how far they are from the middle at first", above=0.0)
+    mixture_norm: str = flag("sample", "over what gmcn normalises the scale", ("batch", "sample"))
     type_code: str = flag("scalar", "how diffusesg codes categories and relations; of many, bits", CODES)
     iou: str = flag(
         "none", "overlap with the true boxes that is part of diffusesg's loss", (*OVERLAPS, "none"), without_value="iou"
