@@ -84,11 +84,11 @@ def test_evaluation_is_that_of_classifiers(finished: Path, capsys: pytest.Captur
         (["export", "RUN", "--format", "onnx"], "reads mixtures, and --format onnx is for images and sequences"),
         (
             ["train", *TINY.split(), "--dataset", "digits"],
-            "--model=gmcn reads mixtures, but --dataset=digits has images",
+            "reads mixtures, but --dataset=digits has images",
         ),
         (
             ["train", *TINY.split(), "--layer", "Conv2d"],
-            "--layer='Conv2d' reads maps; --model='gmcn' is built of layers",
+            "--layer='Conv2d' reads maps; --model='gmcn' is built",
         ),
         (["train", *TINY.split(), "--augment"], "changes images; dataset='mixture_digits' has mixtures"),
         (["train", *TINY.split(), "--num_layers", "3"], "--components=4 must be an integer of at least 8"),
