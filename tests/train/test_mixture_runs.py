@@ -90,7 +90,7 @@ def test_evaluation_is_that_of_classifiers(finished: Path, capsys: pytest.Captur
             ["train", *TINY.split(), "--layer", "Conv2d"],
             "--layer='Conv2d' reads maps; --model='gmcn' is built",
         ),
-        (["train", *TINY.split(), "--augment"], "changes images; dataset='mixture_digits' has mixtures"),
+        (["train", *TINY.split(), "--augment"], "changes images; --dataset='mixture_digits' has mixtures"),
         (["train", *TINY.split(), "--num_layers", "3"], "--components=4 must be an integer of at least 8"),
     ],
     ids=range(7),

@@ -35,7 +35,8 @@ def _judge(network: SceneGraphNetwork, recipe: Recipe, loader: Loader, seed: int
 
     real = joined([batch.inputs for batch in loader])
     drawn = with_names(sample(network, min(MOST, len(real)), recipe.input_shape, seed=seed), recipe)
-    return compare(drawn, real, spatial_relations if real.predicates == SPATIAL else None)
+    found = compare(drawn, real, spatial_relations if real.predicates == SPATIAL else None)
+    return {f"sampled_{name}": value for name, value in found.items()}  # there are terms of the same names
 
 
 def with_names(graphs: SceneGraphs, recipe: Recipe) -> SceneGraphs:
