@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from claims._experiment import Outcome, is_above, spread
-from convnn.objectives.boxes import corners, overlap
 from convnn.objectives.denoising import BOX, noise_like
+from convnn.ops.boxes import corners, overlap
 from convnn.ops.dense_graphs import DenseGraphs
+from convnn.ops.edm import EDMSampler
 from convnn.tasks.generate import scene_graphs as scenes
-from convnn.tasks.generate.edm import EDMSampler
 
 SYSTEM = "DiffuseSG: scene graphs from noise"
 CLAIM = "Objects, boxes and relations are generated jointly, so that they agree; a term for overlap makes boxes better."

@@ -46,7 +46,7 @@ def test_vgg11_has_the_published_number_of_parameters(layer: str, settings: dict
     assert _count("vgg11", layer, num_classes=100, **settings) == published + 368_730
 
 
-OTHERS = ("graphs", "interactions", "triples")
+OTHERS = ("graphs", "interactions", "triples", "mixtures")
 NETWORKS = [
     name
     for name in list_models()

@@ -176,7 +176,8 @@ def _restored():
 
 def test_names() -> None:
     others = [name for name, entry in cnn.LAYERS.items() if entry.reads in ("graphs", "interactions")]
-    assert cnn.list_layers() == [*TYPES, *TOKEN_TYPES, *others, *cnn.list_layers("triples")]
+    others += [*cnn.list_layers("triples"), *cnn.list_layers("mixtures")]
+    assert cnn.list_layers() == [*TYPES, *TOKEN_TYPES, *others]
     assert cnn.list_layers("interactions") == ["LightGCN", "UltraGCN", "MF", "LCFN"]
     assert cnn.list_layers("maps") == list(TYPES)
     assert cnn.list_layers("tokens") == list(TOKEN_TYPES)

@@ -45,6 +45,22 @@ def test_levels_are_log_normal_and_noise_is_where_nodes_are() -> None:
     assert noise.adjacency[0, 0, 0, 1] != noise.adjacency[0, 0, 1, 0]
 
 
+def test_the_gradient_of_overlap_has_one_size_at_every_little_noise_but_not_as_published() -> None:
+    clean = _graphs(0)
+    error = torch.zeros_like(clean.nodes)
+    error[..., 2:4] = 0.1 * FLAGS.unsqueeze(2)  # of the network: boxes lie to the right and below
+    sizes = []
+    for level in (1e-3, 1e-4):
+        sigma, out = torch.full((2,), level).double(), error.clone().requires_grad_()
+        nodes = clean.nodes + edm_scaling(sigma).out.view(2, 1, 1) * out
+        for power in (0.5, 1):
+            found = scene_graph_loss(DenseGraphs(clean.adjacency, nodes), clean, FLAGS, sigma, iou_power=power)
+            (gradient,) = torch.autograd.grad((found.weight * found.boxes).sum(), out, retain_graph=True)
+            sizes.append(gradient.norm().item())
+    assert sizes[2] == pytest.approx(sizes[0], rel=0.01)
+    assert sizes[3] == pytest.approx(10 * sizes[1], rel=0.01)
+
+
 def _overlap_by_torchvision(predicted: Tensor, clean: Tensor) -> Tensor:
     boxes = [ops.box_convert((one + 1) / 2, "cxcywh", "xyxy").clamp(0, 1) for one in (predicted, clean)]
     return ops.box_iou(*boxes).diag()
@@ -65,7 +81,7 @@ def _in_loops(denoised: DenseGraphs, clean: DenseGraphs, weight: float) -> Tenso
 def test_the_loss_is_that_of_loops_with_its_gradients() -> None:
     denoised, clean = _graphs(1), _graphs(0)
     leaves = [part.requires_grad_() for part in denoised]
-    ours = scene_graph_loss(denoised, clean, FLAGS, SIGMA, iou_weight=0.3)
+    ours = scene_graph_loss(denoised, clean, FLAGS, SIGMA, iou_weight=0.3, iou_power=1)
     theirs = _in_loops(denoised, clean, 0.3)
     torch.testing.assert_close(ours.total, theirs, rtol=0, atol=1e-10)
     for a, b in zip(*(torch.autograd.grad(one, leaves) for one in (ours.total, theirs)), strict=True):
@@ -112,6 +128,7 @@ def test_boxes_without_area_overlap_in_nothing() -> None:
         ({"flags": FLAGS & torch.tensor([[True], [False]])}, r"flags\[1\] has no node; leave that graph out"),
         ({"iou": "iuo"}, "iou='iuo' is not one of iou, giou, diou, ciou; did you mean 'iou'"),
         ({"iou_weight": -1.0}, "iou_weight=-1.0 must be at least 0"),
+        ({"iou_power": -1.0}, "iou_power=-1.0 must be at least 0"),
         ({"over": "all"}, "over='all' is not one of graph, batch"),
         ({"sigma_data": 0.0}, "sigma_data=0.0 must be a positive number"),
         (

@@ -106,13 +106,13 @@ def test_settings_are_all_that_layers_and_networks_read() -> None:
     without_flag |= {"shift", "gamma", "key_norm", "init", "place", "class_tokens"}
     without_flag |= {"hidden_rate", "image_size", "post_norm", "init_values", "drop_path"}
     without_flag |= {"mlp_ratio", "auxiliary", "depths", "semantic_kernels", "detail_kernel"}
-    without_flag |= {"context_planes", "head_planes"}
+    without_flag |= {"context_planes", "head_planes", "num_categories", "num_predicates", "dims"}
     flags = {*layer_settings(), *network_settings()}
     assert (of_layers | of_networks) - of_graphs == (flags | without_flag) - of_graphs
 
 
 def test_defaults_of_layers_are_those_of_the_flags() -> None:
-    models = {"maps": "vgg11", "tokens": "vit", "interactions": "recommender", "triples": "transe"}
+    models = {"maps": "vgg11", "tokens": "vit", "interactions": "recommender", "triples": "transe", "mixtures": "gmcn"}
     of_images = ("maps", "tokens")
     for layer, entry in LAYERS.items():
         for on in [entry.reads] if entry.reads in models else of_images:

@@ -11,6 +11,7 @@ from convnn.data import (
     FITS,
     GRAPH_SETS,
     INTERACTION_SETS,
+    MIXTURE_SETS,
     RASTERS,
     READERS,
     REGRESSIONS,
@@ -87,6 +88,7 @@ SETS_OF = {
     "graphs": tuple(GRAPH_SETS),
     "interactions": INTERACTION_SETS,
     "triples": TRIPLE_SETS,
+    "mixtures": MIXTURE_SETS,
     **UNLABELLED_SETS,
 }
 """Data sets by what they have; all others have images."""

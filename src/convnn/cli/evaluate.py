@@ -2,7 +2,7 @@
 
 import argparse
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from rich.console import Console
 
@@ -18,7 +18,7 @@ from convnn.models import Network
 from convnn.nn import GeneratedConv, set_rate
 from convnn.screen import print_json, print_line
 from convnn.train import Recipe, TrainConfig, evaluate, find_device, judging, load_checkpoint, make_accelerator
-from convnn.train.checkpoint import check_classes
+from convnn.train.checkpoint import check_classes, check_names
 from convnn.train.overlap import make_meter
 from convnn.train.schemes.probe import PROBES, probe_accuracy
 from convnn.words import counted
@@ -40,6 +40,10 @@ FLAGS = (
 )
 
 
+Further = Callable[[Network, Recipe, LabelledPart], Mapping[str, float]]
+"""What a task measures besides."""
+
+
 def add_flags(parser: Parser) -> None:
     """Add the arguments to a parser."""
     add_checkpoint(parser)
@@ -59,15 +63,15 @@ def add_flags(parser: Parser) -> None:
     add_config_flags(parser, only=FLAGS)
 
 
-def run(args: argparse.Namespace, console: Console) -> None:
-    """Print loss and accuracies of a checkpoint."""
+def run(args: argparse.Namespace, console: Console, further: Further | None = None) -> None:
+    """Print loss and accuracies of a checkpoint, and what a task has to add."""
     network, recipe = load_checkpoint(args.checkpoint)
     config = config_like(args, recipe, fit=fit_from(args, recipe))
     if args.by != "head":
         refuse_masks(recipe, args.checkpoint, f"--by={args.by}")
         probe_network(network, recipe, config, console, args.part, args.by, as_json=args.json)
         return
-    evaluate_network(network, recipe, config, console, args.part, as_json=args.json)
+    evaluate_network(network, recipe, config, console, args.part, as_json=args.json, further=further)
 
 
 def evaluate_network(
@@ -78,8 +82,18 @@ def evaluate_network(
     part_name: str = "test",
     *,
     as_json: bool = False,
+    further: Further | None = None,
 ) -> None:
-    """Print loss and accuracies of a network on a part of the data set that the flags select."""
+    """Print loss and accuracies of a network on a part of the data set that the flags select.
+
+    Args:
+        network, recipe: of a checkpoint.
+        config: flags.
+        console: console to print on.
+        part_name: the part.
+        as_json: print one object.
+        further: function of the network, the recipe and the part that returns more figures.
+    """
     check_criterion(config)
     device = find_device(config.device)
     part = load_part_like(recipe, config, part_name)
@@ -89,15 +103,17 @@ def evaluate_network(
     meter = make_meter(part.task, len(part.classes), accelerator.device, objective.terms, objective.figures)
     model = accelerator.prepare(objective)
     scores = evaluate(model, part.loader, accelerator, meter=meter)
+    more = {} if further is None else further(network, recipe, part)
     if as_json:
         facts = {"model": recipe.model, "layer": recipe.layer, "epoch": recipe.epoch, "dataset": config.dataset}
         counts = {"part": part.name, f"{part.kind}s": part.loader.num_samples}
         accuracies = {"top1": scores.top1, "top5": scores.top5} if recipe.classes else {}
-        print_json(console, facts | counts | {"loss": scores.loss} | accuracies | {**scores.measures})
+        print_json(console, facts | counts | {"loss": scores.loss} | accuracies | {**scores.measures, **more})
         return
     images = f"{counted(part.loader.num_samples, part.kind)} of {config.dataset}"
     images += "" if part.name == "test" else f" ({part.name})"
     texts = scores.texts | {name: figure_of("loss").text(scores.measures[name]) for name in objective.terms}
+    texts |= {name: f"{value:.4f}" for name, value in more.items()}
     shares = "".join(f", {name} {text}" for name, text in texts.items())
     print_line(
         console,
@@ -162,7 +178,7 @@ def load_part_like(recipe: Recipe, config: TrainConfig, part_name: str) -> Label
         InputError: its classes or channels differ from those of the checkpoint.
     """
     part = open_part(config, part_name, resize=_side(recipe), augment=False, device=find_device(config.device))
-    check_like(recipe, config, part.classes, part.input_shape)
+    check_like(recipe, config, part)
     return part
 
 
@@ -173,24 +189,26 @@ def load_data_like(recipe: Recipe, config: TrainConfig) -> LabelledData:
         InputError: its classes or channels differ from those of the checkpoint.
     """
     data = open_data(config, resize=_side(recipe), augment=False, device=find_device(config.device))
-    check_like(recipe, config, data.classes, data.input_shape)
+    check_like(recipe, config, data)
     return data
 
 
-def check_like(recipe: Recipe, config: TrainConfig, classes: tuple[str, ...], input_shape: tuple[int, ...]) -> None:
+def check_like(recipe: Recipe, config: TrainConfig, data: LabelledData | LabelledPart) -> None:
     """Refuse images on which the checkpoint cannot be evaluated; sequences may have another length.
 
     Raises:
-        InputError: their classes or their shape differ from those of the checkpoint; the message names the difference.
+        InputError: classes, shape or names differ from those of the checkpoint; the message says how.
     """
     where = f"--dataset={config.dataset} in --data_path={config.data_path}"
-    check_classes(recipe, classes, where)
+    check_classes(recipe, data.classes, where)
+    input_shape = data.input_shape
     are_sequences = len(input_shape) == len(recipe.input_shape) == 2
     if input_shape[:1] != recipe.input_shape[:1] or (input_shape != recipe.input_shape and not are_sequences):
         raise InputError(
             f"{where} has {kind_of(input_shape)}s of shape {input_shape}, but the checkpoint was trained on"
             f" {recipe.dataset} with shape {recipe.input_shape}"
         )
+    check_names(recipe, data.names, where)
 
 
 def _side(recipe: Recipe) -> int | None:

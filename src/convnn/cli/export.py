@@ -75,7 +75,7 @@ def refuse_graphs(recipe: Recipe, checkpoint: str, form: str) -> None:
     Raises:
         InputError: the network reads graphs; the message names the format that can hold it.
     """
-    if (kind := kind_of(recipe.input_shape)) in ("graph", "interaction", "triple"):
+    if (kind := kind_of(recipe.input_shape)) in ("graph", "interaction", "triple", "mixture"):
         raise InputError(
             f"checkpoint '{checkpoint}' reads {kind}s, and --format {form} is for images and sequences; --format hub"
             " holds it, and convnn.load opens it in Python"

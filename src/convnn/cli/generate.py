@@ -1,6 +1,9 @@
 """Train a network of data without labels, measure it, or draw new samples from it."""
 
 import argparse
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -8,12 +11,14 @@ from rich.console import Console
 from convnn.cli import command_parser, evaluate, train
 from convnn.cli._flags import add_checkpoint, add_config_flags, config_from, flag_names, given_flags
 from convnn.cli._parser import Parser, PathAction, TaskParser
+from convnn.data import LabelledPart
 from convnn.errors import InputError, check_choice
 from convnn.files import check_new, make_folder
-from convnn.models import OwnLoss, list_models, own_loss_of
+from convnn.models import Network, OwnLoss, list_models, own_loss_of
 from convnn.screen import print_line
-from convnn.tasks.generate import draw, sample
-from convnn.train import find_device, load_checkpoint
+from convnn.tasks.generate import EDMSampler, draw, judge, sample, write
+from convnn.tasks.generate.write import check_written
+from convnn.train import Recipe, find_device, load_checkpoint
 from convnn.words import counted
 
 DEFAULT = "finc_flow"
@@ -24,7 +29,7 @@ def add_flags(parser: Parser) -> None:
     tasks = parser.add_subparsers(title="tasks", metavar="TASK", dest="task", required=True, parser_class=TaskParser)
     text = f"train one: the flags of convnn train, with --model {DEFAULT} unless another is named"
     tasks.add_parser("train", add_help=False, hands_over=True, help=text)
-    text = "measure it on a part of the data: the flags of convnn evaluate"
+    text = "measure it on a part of the data, and its samples against it: the flags of convnn evaluate"
     tasks.add_parser("evaluate", add_help=False, hands_over=True, help=text)
     add_sample_flags(tasks.add_parser("sample", help="draw a picture of new samples"))
 
@@ -40,7 +45,17 @@ def add_sample_flags(parser: Parser) -> None:
         help="how far samples lie from the most probable; 1 is what was learned",
     )
     parser.add_argument("--out", action=PathAction, default="samples.png", help="the picture, .png")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing picture")
+    parser.add_argument(
+        "--steps", type=int, default=None, help="steps of a network that removes noise (default: as many as it has)"
+    )
+    parser.add_argument(
+        "--samples",
+        action=PathAction,
+        default=None,
+        metavar="FILE",
+        help="the samples as text too, .json",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files")
     add_config_flags(parser, only=["imports", "seed", "device"])
 
 
@@ -54,7 +69,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     handed.interruption = args.interruption
     if args.task == "evaluate":
         check_own_loss(load_checkpoint(handed.checkpoint)[1].model, "model of the checkpoint")
-        evaluate.run(handed, console)
+        evaluate.run(handed, console, partial(judge_samples, seed=given_flags(handed).get("seed", 0)))
         return
     model = given_flags(handed).get("model")
     if model is not None:
@@ -74,18 +89,57 @@ def check_own_loss(model: str, argument: str) -> None:
     check_choice(argument, model, known)
 
 
+def judge_samples(network: Network, recipe: Recipe, part: LabelledPart, seed: int) -> Mapping[str, float]:
+    """Return how far new samples of a network are from a part of the data, where this is known."""
+    assert isinstance(network, OwnLoss)
+    return judge(network, recipe, part.loader, seed)
+
+
+def check_out(args: argparse.Namespace, flag: str, suffix: str) -> Path:
+    """Return the path that a flag names.
+
+    Raises:
+        InputError: it has another suffix, or exists.
+    """
+    path = Path(getattr(args, flag))
+    if path.suffix.lower() != suffix:
+        raise InputError(f"--{flag}={path} must end in {suffix}")
+    check_new(path, overwrite=args.overwrite)
+    return path
+
+
+def set_steps(network: OwnLoss, steps: int | None) -> None:
+    """Set the number of steps in which a network removes noise.
+
+    Raises:
+        InputError: it removes none, or the number is out of range.
+    """
+    if steps is None:
+        return
+    sampler = getattr(network, "sampler", None)
+    if not isinstance(sampler, EDMSampler):
+        raise InputError(f"--steps={steps} is for networks that remove noise; {type(network).__name__} draws at once")
+    with flag_names({"steps": "steps"}):
+        network.sampler = replace(sampler, steps=steps)  # type: ignore[assignment]
+
+
 def draw_samples(args: argparse.Namespace, console: Console) -> None:
-    """Draw samples, and write a picture of them."""
-    out, config = Path(args.out), config_from(args)
-    if out.suffix.lower() != ".png":
-        raise InputError(f"--out={out} must end in .png")
-    check_new(out, overwrite=args.overwrite)
+    """Draw samples, and write a picture of them, and their text if a flag says so."""
+    out, config = check_out(args, "out", ".png"), config_from(args)
+    text = None if args.samples is None else check_out(args, "samples", ".json")
     network, recipe = load_checkpoint(args.checkpoint)
     check_own_loss(recipe.model, "model of the checkpoint")
     assert isinstance(network, OwnLoss)
+    if text is not None:
+        check_written(network)
+    set_steps(network, args.steps)
     network.to(find_device(config.device))
     with flag_names({"count": "count", "temperature": "temperature"}):
         found = sample(network, args.count, recipe.input_shape, temperature=args.temperature, seed=config.seed)
     make_folder(out.parent, "--out")
     draw(network, found, recipe, out)
-    print_line(console, f"{out}: {counted(args.count, 'sample')} of {recipe.model}, epoch {recipe.epoch}")
+    if text is not None:
+        make_folder(text.parent, "--samples")
+        write(network, found, recipe, text)
+    also = "" if text is None else f" and {text}"
+    print_line(console, f"{out}{also}: {counted(args.count, 'sample')} of {recipe.model}, epoch {recipe.epoch}")

@@ -20,6 +20,7 @@ from convnn.data import (
     GRAPH_SETS,
     INTERACTION_SETS,
     KNOWN_SHAPES,
+    MIXTURE_SETS,
     RASTERS,
     SEGMENTATION_SETS,
     SIGNALS,
@@ -30,7 +31,7 @@ from convnn.data import (
 )
 from convnn.data.stream import count_cores
 from convnn.errors import InputError
-from convnn.models import ExternalNetwork, FullyConvolutional, Network, OwnLoss, create_model
+from convnn.models import ExternalNetwork, FullyConvolutional, Network, OwnLoss, create_model, sizes_of
 from convnn.nn import GeneratedConv, import_layers
 from convnn.screen import print_line, show_activity
 from convnn.train import (
@@ -329,7 +330,7 @@ def known_shape(config: TrainConfig) -> tuple[tuple[int, ...], int]:
     Raises:
         InputError: they are not known without the files.
     """
-    made = (*SIGNALS, *GRAPH_SETS, *INTERACTION_SETS, *TRIPLE_SETS, *sum(UNLABELLED_SETS.values(), ()))
+    made = (*SIGNALS, *GRAPH_SETS, *INTERACTION_SETS, *TRIPLE_SETS, *MIXTURE_SETS, *sum(UNLABELLED_SETS.values(), ()))
     if config.dataset in made:  # or read in no time
         part = open_part(config, "test", limit_test=1)
         return part.input_shape, len(part.classes)
@@ -349,12 +350,12 @@ def make_network(config: TrainConfig, shape: tuple[int, ...], num_classes: int, 
     return create_model(
         config.model,
         config.layer,
-        in_channels=shape[0],
         num_classes=num_classes,
         width=config.width,
         pretrained=pretrained,
         backend=config.backend,
         dense=config.dataset in SEGMENTATION_SETS,
+        **sizes_of(config.model, shape),
         **config.settings,
     )
 

@@ -14,17 +14,21 @@ from convnn.data.images import Size, fit_picture
 from convnn.data.interactions import build_interactions
 from convnn.data.interface import LabelledData, LabelledPart
 from convnn.data.labelled_graphs import build_graphs
+from convnn.data.mixtures import build_mixtures
 from convnn.data.motions import build_motions
 from convnn.data.options import (
     CLIP_SETS,
     GRAPH_SETS,
     INTERACTION_SETS,
+    MIXTURE_SETS,
     RASTERS,
     REGRESSIONS,
+    SCENE_SETS,
     TRIPLE_SETS,
     Options,
     Statistics,
 )
+from convnn.data.scene_graphs import build_scenes
 from convnn.data.segmentation import build_masks, build_masks_part, build_shapes
 from convnn.data.sequences import (
     ADDING_LENGTH,
@@ -114,7 +118,7 @@ def build_part(options: Options, part: str) -> LabelledPart:
         if data.task == "ranking" and part == "train":
             raise InputError(f"part='train' of dataset={options.name!r} is what scores leave out; evaluate test")
         kind = "user" if data.task == "ranking" else data.kind
-        return LabelledPart(part, data.parts[part], data.classes, data.input_shape, kind, data.task)
+        return LabelledPart(part, data.parts[part], data.classes, data.input_shape, kind, data.task, data.names)
     options = _imagenet_options(options) if options.name == "imagenet" else options
     check_choice("part", part, ("train", "val", "test"))
     source = read_image_folder(options.data_path, part, with_classes=options.values is None)
@@ -137,7 +141,9 @@ BUILDERS: dict[str, Callable[[Options], LabelledData]] = {
     **dict.fromkeys(GRAPH_SETS, build_graphs),
     **dict.fromkeys(INTERACTION_SETS, build_interactions),
     **dict.fromkeys(TRIPLE_SETS, build_triples),
+    **dict.fromkeys(MIXTURE_SETS, build_mixtures),
     **dict.fromkeys(CLIP_SETS, build_clips),
+    **dict.fromkeys(SCENE_SETS, build_scenes),
     "motions": build_motions,
     "flowfolder": build_flow_folder,
 }

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from convnn.nn.graphs.batch import first_users, path_graph
 from convnn.nn.triples.queries import first_query
+from convnn.ops.mixtures.mixture import PACKED
 
 
 class Batch(NamedTuple):
@@ -68,17 +69,18 @@ class LabelledData:
         test: test part, in order, never augmented.
         classes: name of each label; in a regression, that of the number; none in modelling.
         input_shape: (C, H, W) of every image, after resizing; (C, T) of every sequence; (C,) of every node of a graph;
-            (users, items, 1, 1) of interactions; (R, 1, 1, 1, 1) of queries with R relations.
+            (users, items, 1, 1) of interactions; (R, 1, 1, 1, 1) of queries with R relations; (C, N, P, 1, 1, 1) of
+            packed mixtures of Gaussians.
         mean: mean of each channel, of images scaled to [0, 1]; empty for graphs.
         std: standard deviation of each channel, of images scaled to [0, 1]; empty for graphs.
         val: validation part, in order, never augmented; None where the set has two parts.
         left_out: files in its folders whose extension is not that of a picture, and a folder test/ without classes.
         task: "classification", or "segmentation" where every place has a class; "regression" of a number; "ranking" of
             the classes where a sample has several, or "completion" where it has one, and others that fit too are left
-            out; "modelling" of data without labels, by
-            a network with a loss of its own (`convnn.models.OwnLoss`).
-        kind: the word for a sample: "image", "sequence", "node", "graph", "triple", or "interaction" of a user; a data
-            set for modelling may have any other.
+            out; "modelling" of data without labels, by a network with a loss of its own (`convnn.models.OwnLoss`).
+        kind: the word for a sample: "image", "sequence", "node", "graph", "triple", "mixture", or "interaction" of a
+            user; a data set for modelling may have any other.
+        names: what the numbers in its samples stand for, where these have names, such as those of objects.
     """
 
     name: str
@@ -92,6 +94,7 @@ class LabelledData:
     left_out: tuple[str, ...] = ()
     task: str = "classification"
     kind: str = "image"
+    names: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -120,7 +123,7 @@ class LabelledPart:
         classes: name of each label.
         input_shape: (C, H, W) of every image, after resizing; (C, T) of every sequence; (C,) of every node of a graph.
         kind: the word for a sample: "image", "sequence", "node", "graph", "triple", or "user" whose items are ranked.
-        task: as in `LabelledData`.
+        task, names: as in `LabelledData`.
     """
 
     name: str
@@ -129,23 +132,34 @@ class LabelledPart:
     input_shape: tuple[int, ...]
     kind: str = "image"
     task: str = "classification"
+    names: tuple[str, ...] = ()
 
 
 def kind_of(shape: tuple[int, ...]) -> str:
     """Return the word for an input of this shape.
 
-    It is "image" (C, H, W), "sequence" (C, T), "graph" of nodes (C,), "interaction" (users, items, 1, 1), or "triple"
-    of so many relations (R, 1, 1, 1, 1).
+    It is "image" (C, H, W), "sequence" (C, T), "graph" of nodes (C,), "interaction" (users, items, 1, 1), "triple" of
+    so many relations (R, 1, 1, 1, 1), or packed "mixture" (C, N, P, 1, 1, 1).
     """
-    return {1: "graph", 2: "sequence", 4: "interaction", 5: "triple"}.get(len(shape), "image")
+    return {1: "graph", 2: "sequence", 4: "interaction", 5: "triple", 6: "mixture"}.get(len(shape), "image")
 
 
 def example_of(shape: tuple[int, ...], count: int = 1, device: torch.device | str = "cpu") -> Any:
-    """Return an input of this shape: zeros (count, *shape), a graph of so many nodes of zeros, or as many queries."""
+    """Return an input of this shape: zeros (count, *shape), a graph, queries or mixtures of that size."""
     if kind_of(shape) == "interaction":
         return first_users(count, shape[0], device)
     if kind_of(shape) == "graph":
         return path_graph(count, shape[0], device)
     if kind_of(shape) == "triple":
         return first_query(count, device)
+    if kind_of(shape) == "mixture":
+        return unit_mixtures(count, shape, device)
     return torch.zeros(count, *shape, device=device)
+
+
+def unit_mixtures(count: int, shape: tuple[int, ...], device: torch.device | str = "cpu") -> Tensor:
+    """Return packed mixtures (count, *shape) whose components are standard normal densities, one on the other."""
+    channels, components, numbers, *ones = shape
+    dims = PACKED.get(numbers, 0)
+    one = torch.cat([torch.ones(1), torch.zeros(dims), torch.eye(dims).flatten()]).to(device)
+    return one.expand(count, channels, components, -1).reshape(count, *shape[:3], *ones)

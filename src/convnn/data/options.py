@@ -56,10 +56,24 @@ IMAGE_PAIRS = "image pairs"
 PAIR_SETS = ("motions", "flowfolder")
 """Data sets of pairs of images with the motion from one to the other; those of the first are made on the spot."""
 
-UNLABELLED_SETS: Mapping[str, tuple[str, ...]] = {"clips": CLIP_SETS, IMAGE_PAIRS: PAIR_SETS}
+MIXTURE_SETS = ("mixture_digits", "solids")
+"""Data sets of mixtures of Gaussians, which are fitted to images and to points."""
+
+SCENE_SETS = ("made_scenes", "scenes")
+"""Data sets of scene graphs; the first is generated."""
+
+UNLABELLED_SETS: Mapping[str, tuple[str, ...]] = {
+    "clips": CLIP_SETS,
+    IMAGE_PAIRS: PAIR_SETS,
+    "scenes": SCENE_SETS,
+}
 """Data sets that never have labels, by the word for what they have, such as "videos"; networks name the same word."""
+
 SEGMENTATION_SETS = ("masks", "shapes")
 """Data sets of images with a class for every pixel."""
+
+OTHERS_SPLIT = ("hidden_groups", "interactions", "paraphrases", "qualified", "motions", "scenes")
+"""Further data sets whose parts, or samples, are drawn by a number."""
 
 READERS = {
     "permuted": RASTERS,
@@ -67,19 +81,11 @@ READERS = {
     "average": RASTERS,
     "length": SIGNALS,
     "missing": ("waveforms",),
-    "split": (
-        *DIRECTED_GRAPHS,
-        *FOLDED_GRAPHS,
-        *DRAWN_GRAPHS,
-        "hidden_groups",
-        "interactions",
-        "paraphrases",
-        "qualified",
-        "motions",
-    ),
+    "split": (*DIRECTED_GRAPHS, *FOLDED_GRAPHS, *DRAWN_GRAPHS, *OTHERS_SPLIT),
     "scale_rows": WORD_GRAPHS,
     "undirected": DIRECTED_GRAPHS,
     "values": IMAGE_SETS,
+    "gaussians": MIXTURE_SETS,
 }
 """The data sets that read an argument of sequences, graphs or images without labels; None is its default."""
 
@@ -92,6 +98,7 @@ WITHOUT_IMAGES = (
     | dict.fromkeys(GRAPH_SETS, "graphs")
     | dict.fromkeys(INTERACTION_SETS, "interactions")
     | dict.fromkeys(TRIPLE_SETS, "triples")
+    | dict.fromkeys(MIXTURE_SETS, "mixtures")
     | {name: word for word, names in UNLABELLED_SETS.items() for name in names}
 )
 """What the other data sets have, by their names."""
@@ -129,6 +136,7 @@ class Options:
     scale_rows: bool | None = None
     undirected: bool | None = None
     values: int | None = None
+    gaussians: int | None = None
     process_index: int = 0
     num_processes: int = 1
 
@@ -138,7 +146,7 @@ class Options:
         check_choice("fit", self.fit, FITS)
         check_choice("on_bad_image", self.on_bad_image, ON_BAD_IMAGE)
         least = {"resize": 1, "limit_train": 1, "limit_test": 1, "permuted": 0, "length": 2, "split": 0}
-        least |= {"subsample": 1, "average": 1, "values": 2}
+        least |= {"subsample": 1, "average": 1, "values": 2, "gaussians": 1}
         for name, smallest in least.items():
             if getattr(self, name) is not None:
                 check_at_least(name, getattr(self, name), smallest)

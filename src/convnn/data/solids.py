@@ -1,6 +1,6 @@
 """Points on the surfaces of solids (P, 3), made on the spot.
 
-They are for experiments of a few seconds, and no data set of `load_data`.
+`load_data("solids")` has mixtures of Gaussians that are fitted to them.
 """
 
 import math

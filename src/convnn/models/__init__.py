@@ -1,6 +1,6 @@
 """Networks that can be built with any layer."""
 
-from convnn.models import coding, flow, segmentation, skeletons
+from convnn.models import coding, flow, scene_graphs, segmentation, skeletons
 from convnn.models._network import Network
 from convnn.models._own_loss import Answer, OwnLoss
 from convnn.models._reducing import NAMED_REDUCERS, REDUCTION
@@ -17,6 +17,7 @@ from convnn.models._registry import (
     own_loss_of,
     reads_of,
     register_model,
+    sizes_of,
     task_of,
 )
 from convnn.models.ccnn import CCNN, CCNN1d, ccnn4, ccnn4_1d, ccnn6, ccnn6_1d
@@ -92,7 +93,7 @@ from convnn.models.hierarchical.unireplknet import (
 from convnn.models.hierarchical.van import VAN, van_b0, van_b1, van_b2, van_b3, van_b4, van_b5, van_b6
 from convnn.models.kan import KANNetwork, kan4, kan8
 from convnn.models.long_stack import LongConvNet, LongStack, SGNet, longconvnet, longconvnet_lra, sgnet
-from convnn.models.mixture_network import MixtureNet
+from convnn.models.mixture_network import MixtureClassifier, MixtureNet, gmcn
 from convnn.models.mobilevig import (
     GreedyViG,
     MobileViGv2,
@@ -161,6 +162,7 @@ __all__ = [
     "LSKNet",
     "LongConvNet",
     "LongStack",
+    "MixtureClassifier",
     "MixtureNet",
     "MobileViGv2",
     "Network",
@@ -215,6 +217,7 @@ __all__ = [
     "gcvit_tiny",
     "gcvit_xtiny",
     "gcvit_xxtiny",
+    "gmcn",
     "gnn",
     "graph_patches",
     "greedyvig_b",
@@ -261,6 +264,7 @@ __all__ = [
     "replknet_xl",
     "resnet18",
     "resnet34",
+    "scene_graphs",
     "se_resnet_d_2",
     "se_resnet_d_3",
     "se_resnet_d_4",
@@ -273,6 +277,7 @@ __all__ = [
     "shiftwise_small",
     "shiftwise_tiny",
     "shiftwise_v1_tiny",
+    "sizes_of",
     "skeletons",
     "smpconv_b",
     "smpconv_t",

@@ -16,7 +16,7 @@ class Network(nn.Module):
         task: what it does, as in `convnn.data.LabelledData`: "classification" stands for whatever has one row of
             logits for each sample, "segmentation" for maps of them (B, num_classes, H, W).
         reads: input of its layers, "maps" (B, C, H, W) or "tokens" (B, T, D) of images, "sequences" (B, C, T), or
-            "graphs", nodes (N, C) and edges; or "interactions" of users and items, or "triples" (B, 3).
+            "graphs", nodes (N, C) and edges; or "interactions" of users and items, "triples" (B, 3), or "mixtures".
         default_layer: layer from which it is built by default.
         built_of: names of all layers from which it can be built, where what they read does not decide; or None.
         min_size: smallest side of an image, in pixels, that survives its pooling.
@@ -43,6 +43,19 @@ class Network(nn.Module):
         self.in_channels = in_channels
         self.num_classes = num_classes
         self.width = width
+
+    @classmethod
+    def sizes(cls, shape: tuple[int, ...]) -> dict[str, int]:
+        """Return arguments of the constructor that follow from the shape of the data, besides `in_channels`: none.
+
+        A network that has to know more than the first number of `LabelledData.input_shape`, such as how many categories
+        there are, returns it by the names of its arguments. They are no flags, and every checkpoint has them in the
+        shape.
+
+        Args:
+            shape: the shape that the data set names.
+        """
+        return {}
 
     def scaled(self, channels: int) -> int:
         """Return a number of channels of the published network times the width factor."""

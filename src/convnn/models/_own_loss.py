@@ -1,6 +1,6 @@
 """Networks that know their own loss and need no labels."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -55,6 +55,16 @@ class OwnLoss(Network):
 
     def prepare(self, x: Any) -> None:
         """Take from the first batch of training what depends on the data, before a run that starts from nothing."""
+
+    def prepare_from(self, batches: Iterable[Any]) -> None:
+        """Do the same from as many batches of the first epoch as are needed: by default `prepare` reads one.
+
+        Args:
+            batches: inputs, which are not empty.
+        """
+        for x in batches:
+            self.prepare(x)
+            return
 
     def example(self, shape: tuple[int, ...], count: int = 1, device: torch.device | str = "cpu") -> Any:
         """Return inputs of the shape that the data set names, by which operations are counted: zeros (count, *shape).

@@ -195,7 +195,7 @@ def layers_for(model: str) -> list[str]:
     reads, named = reads_of(model), None if is_external(model) else _MODELS[model].network.built_of
     if named is not None:
         return list(named)
-    if reads in ("graphs", "interactions", "triples"):
+    if reads in ("graphs", "interactions", "triples", "mixtures"):
         return list_layers(reads)
     fitting = list_layers("maps" if reads == "sequences" else reads) + list_layers("graphs")
     return [name for name in fitting if reads != "sequences" or build_along(name, 1) is not None]
@@ -210,6 +210,12 @@ def own_loss_of(model: str) -> type[OwnLoss] | None:
     """Return the class of a network that has a loss of its own and needs no labels, or None for all others."""
     network = None if is_external(model) else _MODELS[model].network
     return network if network is not None and issubclass(network, OwnLoss) else None
+
+
+def sizes_of(model: str, shape: tuple[int, ...]) -> dict[str, int]:
+    """Return the arguments of `create_model` that follow from the shape of the data, as a data set names it."""
+    network = Network if is_external(model) or model not in _MODELS else _MODELS[model].network
+    return {"in_channels": shape[0]} | network.sizes(shape)
 
 
 def task_of(model: str) -> str:

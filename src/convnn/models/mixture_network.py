@@ -1,14 +1,19 @@
 """A network whose maps are mixtures of Gaussians."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnn.errors import InputError, check_at_least, check_choice
+from convnn.models._network import Network
+from convnn.models._registry import register_model
+from convnn.nn import LayerFactory
 from convnn.nn.mixtures import MixtureConv, MixtureNorm, MixtureReLU
 from convnn.ops.mixtures import Mixture
+from convnn.ops.mixtures.mixture import PACKED
 
 BIASES = ("minus_softplus", "plain", "none")
 """What is added to the constants of a block."""
@@ -21,26 +26,30 @@ class MixtureBlock(nn.Module):
 
     Args:
         conv: the convolution, whose result is divided by its number of input channels.
+        in_channels: this number.
         channels: its output channels.
         bias: "minus_softplus": the bias never raises the field; "plain", or "none".
         kept: number of components that the ReLU keeps; None: all.
         norm: over what the scale is normalised, "batch" or "sample".
     """
 
-    def __init__(self, conv: MixtureConv, channels: int, bias: str, kept: int | None, norm: str) -> None:
+    def __init__(
+        self, conv: nn.Module, in_channels: int, channels: int, bias: str, kept: int | None, norm: str
+    ) -> None:
         super().__init__()
         check_choice("bias", bias, BIASES)
         self.conv, self.relu, self.norm = conv, MixtureReLU(kept), MixtureNorm(channels, norm)
+        self.in_channels = in_channels
         self.has_softplus = bias == "minus_softplus"
         self.bias = None if bias == "none" else nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Mixture) -> Mixture:
         """Map mixtures to such of other channels and components."""
         y: Mixture = self.conv(x)
-        constant = y.constant / self.conv.in_channels
+        constant = y.constant / self.in_channels
         if self.bias is not None:
             constant = constant + (-F.softplus(self.bias, beta=SHARP) if self.has_softplus else self.bias)
-        y = Mixture(y.weight / self.conv.in_channels, y.mean, y.cov, constant)
+        y = Mixture(y.weight / self.in_channels, y.mean, y.cov, constant)
         return self.norm(self.relu(y))
 
 
@@ -63,6 +72,7 @@ class MixtureNet(nn.Module):
         kernel_components: components of a kernel.
         bias: "minus_softplus", "plain" or "none".
         norm: over what the scale is normalised after a block, "batch" or "sample".
+        layer: function like `MixtureConv` that makes the convolutions.
 
     Raises:
         InputError: an argument is out of range; in forward: the input has other channels or dimensions, or a
@@ -92,6 +102,7 @@ class MixtureNet(nn.Module):
         kernel_components: int = 5,
         bias: str = "minus_softplus",
         norm: str = "batch",
+        layer: Callable[..., nn.Module] = MixtureConv,
     ) -> None:
         super().__init__()
         check_at_least("num_classes", num_classes, 1)
@@ -107,7 +118,7 @@ class MixtureNet(nn.Module):
         self.norm = MixtureNorm(in_channels, "sample")
         self.blocks = nn.ModuleList()
         for i in range(count):
-            conv = MixtureConv(
+            conv = layer(
                 channels[i],
                 channels[i + 1],
                 dims=dims,
@@ -115,12 +126,96 @@ class MixtureNet(nn.Module):
                 components=components[i],
                 radius=radii[i],
             )
-            self.blocks.append(MixtureBlock(conv, channels[i + 1], bias, kept[i], norm))
+            self.blocks.append(MixtureBlock(conv, channels[i], channels[i + 1], bias, kept[i], norm))
         self.head = nn.BatchNorm1d(num_classes)
 
     def forward(self, x: Mixture | Tensor) -> Tensor:
         """Map mixtures (B, C, N), or packed ones (B, C, N, 1 + D + D^2), to logits (B, num_classes)."""
+        return self.head(self.integrals(x))
+
+    def integrals(self, x: Mixture | Tensor) -> Tensor:
+        """Return the integral of the field of each class, (B, num_classes), which the head normalises."""
         y = self.norm(Mixture.from_packed(x) if isinstance(x, Tensor) else x)
         for block in self.blocks:
             y = block(y)
-        return self.head(y.weight.sum(2))
+        return y.weight.sum(2)
+
+
+class MixtureClassifier(Network):
+    r"""A `MixtureNet` for the Trainer: each convolution but the last has twice the channels of the one before.
+
+    Data are packed mixtures (B, C, N, P, 1, 1, 1) with P = 7 numbers of a component in the plane, or 13 in space.
+
+    Args:
+        layer: function like `MixtureConv`.
+        in_channels: C.
+        num_classes: number of classes.
+        width: factor on d_hidden.
+        dims: 2 or 3, which the data say.
+        d_hidden: channels after the first convolution.
+        num_layers: number of convolutions, at least 2.
+        components: number of Gaussians after the first convolution, at least 2 to the power of num_layers; each further
+            one has half as many.
+        kernel_components: number of Gaussians of a kernel.
+        radius: where in a kernel they begin, as a multiple of the scale of the normalised data.
+        mixture_norm: over what the scale is normalised after a convolution, "sample" or, as published, "batch".
+
+    Raises:
+        InputError: an argument is out of range; in forward: see `MixtureNet`.
+
+    Reference:
+        Celarek et al., "Gaussian Mixture Convolution Networks", arXiv 2202.09153.
+    """
+
+    reads: ClassVar[str] = "mixtures"
+    default_layer: ClassVar[str] = "MixtureConv"
+
+    def __init__(
+        self,
+        layer: LayerFactory,
+        *,
+        in_channels: int = 1,
+        num_classes: int = 10,
+        width: float = 1.0,
+        dims: int = 2,
+        d_hidden: int = 8,
+        num_layers: int = 2,
+        components: int = 8,
+        kernel_components: int = 5,
+        radius: float = 2.5,
+        mixture_norm: str = "sample",
+    ) -> None:
+        super().__init__(in_channels, num_classes, width)
+        check_at_least("num_layers", num_layers, 2)
+        check_at_least("components", components, 2**num_layers)
+        self.network = MixtureNet(
+            in_channels,
+            num_classes,
+            dims=dims,
+            widths=[self.scaled(d_hidden) << i for i in range(num_layers - 1)],
+            radii=radius,
+            components=[components >> i for i in range(num_layers)],
+            kernel_components=kernel_components,
+            norm=mixture_norm,
+            layer=layer,
+        )
+        self.head, self.network.head = self.network.head, nn.Identity()  # type: ignore[assignment]
+
+    @classmethod
+    def sizes(cls, shape: tuple[int, ...]) -> dict[str, int]:
+        """Return the number of dimensions of data (C, N, P, 1, 1, 1), or 0 where P is that of none."""
+        return {"dims": PACKED.get(shape[2], 0)}
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        """Map packed mixtures (B, C, N, P) or (B, C, N, P, 1, 1, 1) to logits (B, num_classes)."""
+        return self.forward_head(self.forward_features(x))
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Map packed mixtures to the integrals (B, num_classes) of the fields of the classes."""
+        return self.network.integrals(x.flatten(3))
+
+
+@register_model(MixtureClassifier)
+def gmcn(layer: LayerFactory, **settings: Any) -> MixtureClassifier:
+    """Gaussian mixture convolution network, a classifier of mixtures."""
+    return MixtureClassifier(layer, **settings)

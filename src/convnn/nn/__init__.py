@@ -138,6 +138,7 @@ from convnn.nn.tokens import _systems as _tokens  # noqa: F401
 from convnn.nn.invertible import _systems as _invertible  # noqa: F401
 from convnn.nn.graphs import _systems as _graphs  # noqa: F401
 from convnn.nn.triples import _systems as _triples  # noqa: F401
+from convnn.nn.mixtures import _systems as _mixtures  # noqa: F401
 # isort: on
 
 __all__ = [

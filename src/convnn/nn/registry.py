@@ -43,7 +43,7 @@ _FORMS: dict[str, Callable[[LayerEntry], LayerEntry]] = {}
 OF_THE_NETWORK = ("bias", "device", "dtype")
 GEOMETRY = ("stride", "window_size", "dilation", "groups", "padding_mode")
 """Arguments that a network decides for each of its layers, and that are therefore no settings."""
-READS = ("maps", "tokens", "graphs", "interactions", "triples")
+READS = ("maps", "tokens", "graphs", "interactions", "triples", "mixtures")
 
 
 def register_layer(
@@ -63,7 +63,7 @@ def register_layer(
         facts: its facts for the guide; a summary in one line is enough for a layer of your own.
         parts: further callables to which `build` passes its remaining settings.
         reads: "maps" (B, C, H, W), "tokens" (B, T, D), "graphs", (N, C) and edge_index (2, E), "interactions",
-            edge_index (2, E) of users and items, or "triples" (B, 3).
+            edge_index (2, E) of users and items, "triples" (B, 3), or "mixtures", as `convnn.ops.mixtures.Mixture`.
         fixed: settings in the signatures that keep their defaults, regardless of the flags.
 
     Raises:

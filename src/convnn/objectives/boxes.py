@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from convnn.errors import InputError, check_choice
+from convnn.ops.boxes import corners, overlap
 
 OVERLAPS = ("iou", "giou", "diou", "ciou")
 
@@ -45,21 +46,6 @@ def iou_regulariser(
     sums = torch.zeros(flags.shape, dtype=lacks.dtype, device=lacks.device).masked_scatter(flags, lacks).sum(1)
     count = flags.sum(1) if over == "graph" else flags.sum()
     return sums / count.clamp_min(1)
-
-
-def corners(boxes: Tensor) -> Tensor:
-    """Return centre, width and height (*S, 4) as left, upper, right and lower edge."""
-    centre, size = boxes[..., :2], boxes[..., 2:]
-    return torch.cat([centre - size / 2, centre + size / 2], dim=-1)
-
-
-def overlap(first: Tensor, second: Tensor) -> Tensor:
-    """Return the area that both boxes share over that of either, (*S), for edges (*S, 4); 0 if both have no area."""
-    sizes = torch.minimum(first[..., 2:], second[..., 2:]) - torch.maximum(first[..., :2], second[..., :2])
-    shared = sizes.clamp_min(0).prod(-1)
-    areas = [(one[..., 2:] - one[..., :2]).prod(-1) for one in (first, second)]
-    union = areas[0] + areas[1] - shared
-    return shared / torch.where(union == 0, 1, union)
 
 
 def _lacks(kind: str, predicted: Tensor, clean: Tensor) -> Tensor:

@@ -95,12 +95,14 @@ class SceneGraphLoss(NamedTuple):
         relations: (B,) weighted squared error of the edges.
         nodes: (B,) weighted squared error of the nodes.
         boxes: (B,) `iou_regulariser`, without its weight.
+        weight: (B,) by which the total has it, or 0 without the term.
     """
 
     total: Tensor
     relations: Tensor
     nodes: Tensor
     boxes: Tensor
+    weight: Tensor
 
 
 def scene_graph_loss(
@@ -111,16 +113,19 @@ def scene_graph_loss(
     *,
     iou: str = "iou",
     iou_weight: float = 1.0,
+    iou_power: float = 0.5,
     over: str = "graph",
     sigma_data: float = 0.5,
 ) -> SceneGraphLoss:
     r"""Return the weighted squared errors of nodes and edges, and what the boxes lack in overlap.
 
-    .. math:: \frac 1 B \sum_b w_b \left( \frac{\|D_A - A\|^2}{n_b^2 E} + \frac{\|D_X - X\|^2}{n_b C} + \lambda L_b
-        \right)
+    .. math:: \frac 1 B \sum_b w_b \left( \frac{\|D_A - A\|^2}{n_b^2 E} + \frac{\|D_X - X\|^2}{n_b C} \right) +
+        \lambda w_b^p L_b
 
     for graph b with :math:`n_b` nodes, its weight :math:`w_b` of `edm_weight` and the regulariser :math:`L_b` of
-    `iou_regulariser`.
+    `iou_regulariser`. The weight is the inverse square of :math:`c_{out}`, which makes the gradients of squared errors
+    with respect to the network as large at every level s of noise. Overlap falls with the error itself, not with its
+    square, so that p = 1/2 does the same for it; with p = 1, as published, its gradient grows as 1 / s.
 
     Args:
         denoised: :math:`D_A` (B, E, N, N) and :math:`D_X` (B, N, C).
@@ -129,6 +134,7 @@ def scene_graph_loss(
         sigma: (B,) levels of noise, above 0.
         iou: the regulariser: "iou", "giou", "diou" or "ciou"; "none" leaves it out.
         iou_weight: its factor :math:`\lambda`, at least 0.
+        iou_power: p, at least 0; 1 is published.
         over: the nodes by whose number it is divided: those of its "graph", or, as published, of the whole "batch", so
             that it counts less the more graphs there are.
         sigma_data: standard deviation of the data.
@@ -140,17 +146,20 @@ def scene_graph_loss(
         Xu et al., "Joint Generative Modeling of Scene Graphs and Images via Diffusion Models", arXiv 2401.01130, in
         the form of its code, DiffuseSG.
     """
+    check_not_negative("iou_power", iou_power)
     _check_batch(denoised, clean, flags, sigma, iou_weight)
     graphs, there = denoised.masked(flags), clean.masked(flags)
     number, weight = flags.sum(1), edm_weight(sigma, sigma_data)
     edges, channels = clean.adjacency.shape[1], clean.nodes.shape[2]
     relations = weight * (graphs.adjacency - there.adjacency).square().sum((1, 2, 3)) / (number.square() * edges)
     nodes = weight * (graphs.nodes - there.nodes).square().sum((1, 2)) / (number * channels)
-    boxes = torch.zeros_like(nodes)
-    if iou != "none":
+    boxes, of_boxes = torch.zeros_like(nodes), iou_weight * weight**iou_power
+    if iou == "none":
+        of_boxes = torch.zeros_like(weight)
+    else:
         boxes = iou_regulariser(graphs.nodes[..., -BOX:], there.nodes[..., -BOX:], flags, iou, over=over)
-    total = (relations + nodes + iou_weight * weight * boxes).mean()
-    return SceneGraphLoss(total, relations, nodes, boxes)
+    total = (relations + nodes + of_boxes * boxes).mean()
+    return SceneGraphLoss(total, relations, nodes, boxes, of_boxes)
 
 
 def _check_batch(denoised: DenseGraphs, clean: DenseGraphs, flags: Tensor, sigma: Tensor, iou_weight: float) -> None:

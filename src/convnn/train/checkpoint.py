@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from convnn.data import FITS, READERS, SEGMENTATION_SETS
 from convnn.errors import InputError, is_out_of_memory
-from convnn.models import Network, create_model, list_models, own_loss_of, reads_of
+from convnn.models import Network, create_model, list_models, own_loss_of, reads_of, sizes_of
 from convnn.nn import list_layers
 from convnn.runs.files import BEST, LAST
 from convnn.train.sealed import read_sealed, write_sealed
@@ -50,14 +50,14 @@ class Recipe:
         model, layer, width, settings: arguments of `convnn.models.create_model`.
         dataset: what it learned.
         data_path: the folder where that was, absolute; empty where it is not known.
-        input_shape: (C, H, W) of its images, (C, T) of its sequences, (C,) of the nodes of its graphs, (users,
-            items, 1, 1) of its interactions, or (R, 1, 1, 1, 1) of R relations.
+        input_shape: (C, H, W) of its images, (C, T) of its sequences, or as `convnn.data.LabelledData` has it.
         mean, std: mean and standard deviation of each channel, by which images were normalised; empty for graphs.
         classes: names of the classes in the order of the logits; none without labels.
         fit: how pictures of another shape were brought to that size, one of `convnn.data.FITS`.
         epoch: number of epochs trained.
         test_top1: test accuracy after that epoch, 0 to 1; None if it was not measured.
         imports: modules that register its layer, separated by commas.
+        names: what the numbers in its samples stand for, as in `convnn.data.LabelledData`.
         data_settings: arguments of `convnn.data.load_data` by which sequences or graphs were made; empty for images.
     """
 
@@ -76,6 +76,7 @@ class Recipe:
     imports: str = ""
     data_path: str = ""
     data_settings: dict[str, Any] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
 
     def build(self) -> Network:
         """Build the network with fresh weights.
@@ -86,10 +87,10 @@ class Recipe:
         return create_model(
             self.model,
             self.layer,
-            in_channels=self.input_shape[0],
             num_classes=len(self.classes),
             width=self.width,
             dense=self.dataset in SEGMENTATION_SETS,
+            **sizes_of(self.model, self.input_shape),
             **self.settings,
         )
 
@@ -306,6 +307,19 @@ def check_classes(recipe: Recipe, classes: tuple[str, ...], where: str) -> None:
         raise InputError(f"{where} has the classes that the checkpoint learned in another order: {names}")
 
 
+def check_names(recipe: Recipe, names: tuple[str, ...], where: str) -> None:
+    """Check that the numbers in samples stand for what they stood for in training.
+
+    Raises:
+        InputError: a name differs; the message has the first.
+    """
+    if len(names) != len(recipe.names):
+        raise InputError(f"{where} has {len(names)} names of what is in a sample; the checkpoint learned others")
+    for name, learned in zip(names, recipe.names, strict=True):
+        if name != learned:
+            raise InputError(f"{where} has {name!r} where the checkpoint learned {learned!r}, or in another order")
+
+
 def _first_names(names: Sequence[str], most: int = 5) -> str:
     """List the first names and the number of the others."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
@@ -333,7 +347,7 @@ def _parse_recipe(document: Any, path: str | Path) -> Recipe:
     """Parse the untrusted recipe of a file."""
     try:
         sequences = {name: tuple(document[name]) for name in ("input_shape", "mean", "std", "classes")}
-        recipe = Recipe(**(document | sequences))
+        recipe = Recipe(**(document | sequences | {"names": tuple(document.get("names", ()))}))
         for f in fields(Recipe):
             _check_type(f.name, getattr(recipe, f.name))
         sides = _sides_of(recipe)
@@ -355,7 +369,7 @@ def _sides_of(recipe: Recipe) -> int:
     if own is not None and own.data != "images":
         return len(recipe.input_shape)
     reads = reads_of(recipe.model) if known and own is None else ""
-    return {"graphs": 1, "sequences": 2, "interactions": 4, "triples": 5}.get(reads, 3)
+    return {"graphs": 1, "sequences": 2, "interactions": 4, "triples": 5, "mixtures": 6}.get(reads, 3)
 
 
 def _check_type(name: str, value: Any) -> None:
@@ -366,7 +380,7 @@ def _check_type(name: str, value: Any) -> None:
         "test_top1": (float, type(None)),
         "width": (int, float),
     }
-    items: dict[str, type] = {"input_shape": int, "mean": float, "std": float, "classes": str}
+    items: dict[str, type] = {"input_shape": int, "mean": float, "std": float, "classes": str, "names": str}
     if name in items:
         is_valid = all(isinstance(item, items[name]) for item in value)
     else:

@@ -94,6 +94,15 @@ TRIPLE_DEFAULTS = {
 }
 """Defaults of the networks on triples."""
 
+MIXTURE_DEFAULTS: dict[str, Any] = {
+    "dataset": "mixture_digits",
+    "optimizer": "adamw",
+    "lr": 5e-3,
+    "batch_size": 20,
+    "num_epochs": 20,
+}
+"""Defaults of the networks on mixtures of Gaussians."""
+
 PUBLISHED_ON_GRAPHS = {
     "SGC": {"num_layers": 1, "dropout": 0.0, "lr": 0.2, "weight_decay": 5e-6, "num_epochs": 100},
 }
@@ -150,10 +159,15 @@ def defaults_of(model: str, layer: str | None = None) -> dict[str, Any]:
     of_users = reads_of(model) == "interactions"
     of_choices = RECOMMENDER_DEFAULTS | PUBLISHED_ON_INTERACTIONS.get(layer, {}) if of_users else {}
     of_triples = TRIPLE_DEFAULTS if reads_of(model) == "triples" else {}
+    of_mixtures = MIXTURE_DEFAULTS if reads_of(model) == "mixtures" else {}
     of_masks = DENSE_DEFAULTS if task_of(model) == "segmentation" else {}
     folder = PUBLISHED_FOLDERS.get((model, layer), f"./Output/{model.replace(':', '_')}/{layer}")
     own = own_loss_of(model)
-    of_kind = of_sequences | of_graphs | of_choices | of_triples | of_masks if own is None else dict(own.defaults)
+    of_kind = (
+        of_sequences | of_graphs | of_choices | of_triples | of_mixtures | of_masks
+        if own is None
+        else dict(own.defaults)
+    )
     return of_tokens | of_layer | of_model | of_kind | {"layer": layer, "output_dir": folder}
 
 

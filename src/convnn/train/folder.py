@@ -196,6 +196,7 @@ def make_recipe(config: TrainConfig, data: LabelledData) -> Recipe:
         imports=config.imports or "",
         data_path=str(Path(config.data_path).absolute()),
         data_settings=config.data_settings,
+        names=data.names,
     )
 
 

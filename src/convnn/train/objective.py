@@ -112,10 +112,8 @@ class Modelling(Objective):
         return self.network.terms if len(self.network.terms) > 1 else ()
 
     def prepare(self, data: LabelledData) -> None:
-        """Let the network take from the first batch what depends on the data."""
-        first: Batch = next(iter(data.train))
-        if len(first.labels):
-            self.network.prepare(first.inputs)
+        """Let the network take from the first batches what depends on the data."""
+        self.network.prepare_from(batch.inputs for batch in data.train if len(batch.labels))
 
     def learn(self, batch: Batch) -> Outcome:
         """Return the loss of the network, with its terms and figures."""

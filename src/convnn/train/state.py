@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from convnn.errors import InputError, is_out_of_memory
-from convnn.train.checkpoint import Checkpoint, Recipe, RunState, check_classes, check_weights
+from convnn.train.checkpoint import Checkpoint, Recipe, RunState, check_classes, check_names, check_weights
 from convnn.train.machine import describe_machine
 from convnn.train.metrics import EpochResult, Scores
 from convnn.train.objective import OF_NETWORK
@@ -133,7 +133,9 @@ def _check_images(running: Running, recipe: Recipe, run: RunState, path: Path | 
     old_parts, parts = run.document.get("parts"), list(running.data.parts)
     if old_parts != parts:
         raise InputError(f"checkpoint '{path}' is of a run with the parts {old_parts!r:.60}; --data_path has {parts}")
-    check_classes(recipe, running.data.classes, f"--data_path={running.config.data_path}")
+    where = f"--data_path={running.config.data_path}"
+    check_classes(recipe, running.data.classes, where)
+    check_names(recipe, running.data.names, where)
 
 
 def _split(optimizer: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:

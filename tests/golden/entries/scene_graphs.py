@@ -9,8 +9,8 @@ from convnn.models.hierarchical.gcvit import as_offsets
 from convnn.models.scene_graphs import EDMPrecond, SceneGraphDenoiser
 from convnn.objectives.denoising import edm_scaling, edm_weight, scene_graph_loss
 from convnn.ops.dense_graphs import DenseGraphs
+from convnn.ops.edm import EDMSampler
 from convnn.ops.type_codes import decode_types, encode_types
-from convnn.tasks.generate.edm import EDMSampler
 from golden.case import Case
 from golden.entry import Entry, refuse
 
@@ -79,7 +79,7 @@ def _objective(case: Case) -> Callable[..., dict[str, Tensor]]:
         precond = EDMPrecond(lambda *_: _graphs(raw_adj, raw_node), data)  # type: ignore[arg-type]
         denoised = precond(DenseGraphs(*noisy), flags, sigma)
         loss = scene_graph_loss(
-            denoised, clean, flags, sigma, iou=kind, iou_weight=weight, over="batch", sigma_data=data
+            denoised, clean, flags, sigma, iou=kind, iou_weight=weight, iou_power=1, over="batch", sigma_data=data
         )
         scaling = edm_scaling(sigma, data)
         factors = {f"c_{name}": getattr(scaling, name) for name in ("skip", "out", "noise")} | {"c_in": scaling.into}

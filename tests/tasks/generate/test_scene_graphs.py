@@ -207,11 +207,11 @@ def test_graphs_of_pytorch_geometric() -> None:
         listed.append(data.Data(graphs.types[row, :n], edges, kinds, box=graphs.boxes[row, :n]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        again = scenes.SceneGraphs.from_geometric(listed, graphs.categories, graphs.predicates, 5)
+        again = scenes.from_geometric(listed, graphs.categories, graphs.predicates, 5)
     for name in ("types", "boxes", "relations", "flags"):
         assert torch.equal(getattr(again, name), getattr(graphs, name))
     with pytest.raises(InputError, match=r"max_nodes=1 is less than the \d nodes of the largest graph"):
-        scenes.SceneGraphs.from_geometric(listed, graphs.categories, graphs.predicates, 1)
+        scenes.from_geometric(listed, graphs.categories, graphs.predicates, 1)
 
 
 def test_a_picture_is_drawn(tmp_path: Path) -> None:

@@ -19,6 +19,6 @@ register_system(
         checked=f"{PUBLISHED}: denoiser, objective, codes, sampler; torchvision's shifted windows and overlaps; the"
         " exact samples of Gaussian data",
         where="convnn.models.scene_graphs.SceneGraphDenoiser convnn.objectives.denoising.scene_graph_loss"
-        " convnn.tasks.generate.edm.EDMSampler convnn.tasks.generate.scene_graphs.SceneGraphDiffusion",
+        " convnn.ops.edm.EDMSampler convnn.models.scene_graphs.SceneGraphDiffusion",
     )
 )

@@ -25,7 +25,12 @@ class Generative(Protocol):
 
 @torch.no_grad()
 def sample(
-    network: nn.Module, count: int, shape: tuple[int, ...], *, temperature: float = 1.0, seed: int | None = None
+    network: nn.Module,
+    count: int,
+    shape: tuple[int, ...],
+    *,
+    temperature: float = 1.0,
+    seed: int | None = None,
 ) -> Any:
     """Draw new samples from a network, which is left in its mode; torch's generators are left as they are.
 

@@ -54,6 +54,9 @@ class DataFlags:
         None, "divide the features of each node by their sum; None: where they are words, as is published"
     )
     undirected: bool | None = flag(None, "add the reverse of each edge of texas, cornell and wisconsin")
+    gaussians: int | None = flag(
+        None, "Gaussians of each mixture of mixture_digits (None: 8) and solids (None: 12)", least=1, most=LARGEST_SIDE
+    )
     values: int | None = flag(
         None,
         "number of values of a pixel, for networks of images without labels (their default: 256, for digits 17)",

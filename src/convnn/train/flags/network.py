@@ -6,6 +6,8 @@ from convnn.models import NAMED_REDUCERS
 from convnn.models.coding import PRIORS
 from convnn.nn import OVER_HEADS, TOKEN_GRAPHS, TOKEN_SCORES, list_layers
 from convnn.nn.replace import SCOPES
+from convnn.objectives.boxes import OVERLAPS
+from convnn.ops.type_codes import CODES
 from convnn.train.checkpoint import LARGEST_SIDE
 from convnn.train.flags._flag import DEEPEST, LARGEST_FACTOR, WIDEST, flags_of
 
@@ -34,15 +36,18 @@ class NetworkFlags:
     patch_size: int = flag(16, "patch size of ViT in pixels", least=1, most=LARGEST_SIDE)
     num_layers: int = flag(
         12,
-        "number of blocks of ViT, and of networks on sequences and graphs, of layers of recommender, of steps of a"
-        " level of finc_flow, and of halvings of unet",
+        "number of blocks of ViT, and of networks on sequences and graphs, of layers of recommender and gmcn, of steps"
+        " of a level of finc_flow, of blocks of a level of diffusesg, and of halvings of unet",
         least=0,
         most=DEEPEST,
     )
-    num_heads: int = flag(3, "number of heads of layers on tokens, and of readers of triples", least=1, most=WIDEST)
+    num_heads: int = flag(
+        3, "number of heads of layers on tokens, of diffusesg, and of readers of triples", least=1, most=WIDEST
+    )
     d_hidden: int = flag(
         192,
-        "width of ViT's tokens, channels of networks on sequences and graphs, and inside of the couplings of finc_flow",
+        "width of ViT's tokens, channels of networks on sequences and graphs, of diffusesg and gmcn, and inside of the"
+        " couplings of finc_flow",
         least=1,
         most=WIDEST,
     )
@@ -75,13 +80,26 @@ class NetworkFlags:
     layer_dropout: float = flag(
         0.0, "dropout of channels in all layers of kan4 and kan8 but the first", least=0.0, most=1.0
     )
-    levels: int = flag(3, "number of levels of finc_flow, each of which halves the map", least=1, most=10)
+    levels: int = flag(3, "number of levels of finc_flow and diffusesg, each of which halves the map", least=1, most=10)
     iterations: int = flag(12, "number of corrections of the flow in skflow and skflow_s", least=1, most=DEEPEST)
     invertible_conv: bool = flag(True, "steps of finc_flow have FInC2d; without it the flow is Glow")
     split_prior: bool = flag(True, "half of the channels of finc_flow are done after each level")
     prior: str = flag("ar", "what dcvc knows of a latent: positions before, in two passes, or in four", PRIORS)
     coding: str = flag("conditional", "how dcvc uses the frame before", ("conditional", "residual"))
     lmbda: float = flag(256.0, "bits of a pixel that a squared error of 1 is worth to dcvc", above=0.0)
+    components: int = flag(
+        8, "Gaussians after the first convolution of gmcn, of which each further one has half", least=1, most=WIDEST
+    )
+    kernel_components: int = flag(5, "Gaussians of each of its kernels", least=1, most=WIDEST)
+    radius: float = flag(2.5, "how far they are from the middle at first", above=0.0)
+    mixture_norm: str = flag("sample", "over what gmcn normalises the scale", ("batch", "sample"))
+    type_code: str = flag("scalar", "how diffusesg codes categories and relations; of many, bits", CODES)
+    iou: str = flag(
+        "none", "overlap with the true boxes that is part of diffusesg's loss", (*OVERLAPS, "none"), without_value="iou"
+    )
+    iou_weight: float = flag(0.1, "factor of this part", least=0.0)
+    self_condition: bool = flag(False, "diffusesg reads its own earlier estimate")
+    shuffle_nodes: bool = flag(False, "in training, objects of diffusesg are in a random order")
     kan_groups: int = flag(1, "blocks of channels that do not mix in these layers", least=1)
     kernel_size: int = flag(3, "kernel size of convolutions", least=1, most=LARGEST_SIDE)
     padding: int = flag(1, "zero padding of the map in which neighbours are searched", least=0, most=LARGEST_SIDE)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from convnn.errors import InputError, check_positive
-from convnn.tasks.generate.scene_graphs.graphs import SceneGraphs, spatial_relations
+from convnn.ops.scene_graphs import SceneGraphs, spatial_relations
 
 
 def share_right(graphs: SceneGraphs, rule: Callable[[Tensor, Tensor], Tensor] = spatial_relations) -> float:

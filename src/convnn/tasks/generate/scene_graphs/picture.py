@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from convnn.tasks.generate.scene_graphs.graphs import SPATIAL, SceneGraphs, spatial_relations
+from convnn.ops.scene_graphs import SPATIAL, SceneGraphs, spatial_relations
 from convnn.viz._figure import COLORS, FAINT, INK, own_style, save_figure, write_plainly, write_title
 
 MOST = 6

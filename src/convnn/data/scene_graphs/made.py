@@ -4,7 +4,7 @@ import torch
 
 from convnn.data.seeds import make_generator
 from convnn.errors import InputError, check_at_least
-from convnn.tasks.generate.scene_graphs.graphs import SPATIAL, SceneGraphs, spatial_relations
+from convnn.ops.scene_graphs import SPATIAL, SceneGraphs, spatial_relations
 
 SHARES = {"cup": 0.3, "book": 0.25, "lamp": 0.2, "chair": 0.15, "table": 0.1}
 """The categories, from small to large, and how often an object is one of them."""

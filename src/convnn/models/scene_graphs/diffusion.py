@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from convnn.errors import InputError, check_at_least, check_choice, check_not_negative
-from convnn.models.scene_graphs import EDMPrecond, SceneGraphDenoiser
+from convnn.models.scene_graphs.denoiser import EDMPrecond, SceneGraphDenoiser
 from convnn.objectives.boxes import OVERLAPS
 from convnn.objectives.denoising import (
     BOX,
@@ -17,9 +17,9 @@ from convnn.objectives.denoising import (
     scene_graph_loss,
 )
 from convnn.ops.dense_graphs import DenseGraphs
+from convnn.ops.edm import EDMSampler
+from convnn.ops.scene_graphs import SceneGraphs
 from convnn.ops.type_codes import code_channels, decode_types, encode_types
-from convnn.tasks.generate.edm import EDMSampler
-from convnn.tasks.generate.scene_graphs.graphs import SceneGraphs
 
 
 class SceneGraphDiffusion(nn.Module):
@@ -41,7 +41,7 @@ class SceneGraphDiffusion(nn.Module):
         Xu et al., "Joint Generative Modeling of Scene Graphs and Images via Diffusion Models", arXiv 2401.01130.
 
     Example:
-        >>> from convnn.tasks.generate.scene_graphs import make_scene_graphs
+        >>> from convnn.data.scene_graphs import make_scene_graphs
         >>> graphs = make_scene_graphs(8)
         >>> model = SceneGraphDiffusion(graphs, dim=8, depths=(1,), heads=(2,), window=4, noise_channels=16)
         >>> model.loss(graphs).total.backward()
@@ -168,46 +168,3 @@ class SceneGraphDiffusion(nn.Module):
     @property
     def _denoiser(self) -> SceneGraphDenoiser:
         return self.precond.network  # type: ignore[return-value]
-
-
-def train(
-    model: SceneGraphDiffusion,
-    graphs: SceneGraphs,
-    *,
-    steps: int,
-    lr: float = 2e-4,
-    batch_size: int = 32,
-    seed: int = 0,
-    shuffle_nodes: bool = False,
-) -> list[float]:
-    """Train by steps of Adam on random batches, and return the loss of each; the rate falls to 0 along a cosine.
-
-    Args:
-        model: the network, which changes.
-        graphs: those of training.
-        steps: number of steps.
-        lr: first learning rate.
-        batch_size: number of graphs of a step.
-        seed: seed of batches and noise.
-        shuffle_nodes: put the objects of each graph into a random order in each step.
-
-    Raises:
-        InputError: an argument is out of range.
-    """
-    check_at_least("steps", steps, 1)
-    check_at_least("batch_size", batch_size, 1)
-    device = next(model.parameters()).device
-    generator = torch.Generator(device).manual_seed(seed)
-    optimizer = torch.optim.Adam(model.parameters(), lr)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    losses = []
-    for _ in range(steps):
-        batch = graphs[torch.randint(len(graphs), (batch_size,), generator=generator, device=device)]
-        optimizer.zero_grad()
-        loss = model.loss(batch.shuffled(generator) if shuffle_nodes else batch, generator).total
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.item())
-    return losses

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 
 from convnn.errors import InputError, check_at_least
 from convnn.files import check_new, write_atomically
-from convnn.tasks.generate.scene_graphs.graphs import NONE, SceneGraphs
+from convnn.ops.scene_graphs import NONE, SceneGraphs
 from convnn.words import counted
 
 
@@ -45,7 +46,27 @@ def read_scene_graphs(path: Path | str, *, max_nodes: int | None = None) -> Scen
         InputError: the file cannot be read or is no such list; or entries of it are bad, and the message has the number
             of the first three, counted from 1.
     """
-    path = Path(path)
+    scenes = _read(Path(path), max_nodes)
+    return _numbered([scenes], max_nodes or _most([scenes]))[0]
+
+
+def read_scene_parts(parts: Mapping[str, Sequence[Path]]) -> dict[str, SceneGraphs]:
+    """Read the files of each part of a data set, as `read_scene_graphs` does, with the same numbers in all parts.
+
+    N is the largest number of objects of all.
+
+    Raises:
+        InputError: see `read_scene_graphs`.
+    """
+    scenes = [[scene for path in paths for scene in _read(path, None)] for paths in parts.values()]
+    return dict(zip(parts, _numbered(scenes, _most(scenes)), strict=True))
+
+
+def _most(parts: Sequence[Sequence[_Scene]]) -> int:
+    return max(len(scene.objects) for scenes in parts for scene in scenes)
+
+
+def _read(path: Path, max_nodes: int | None) -> list[_Scene]:
     scenes: list[_Scene] = []
     bad: list[str] = []
     for number, entry in enumerate(_entries(path), 1):
@@ -57,7 +78,7 @@ def read_scene_graphs(path: Path | str, *, max_nodes: int | None = None) -> Scen
         more = f"; and {len(bad) - 3:,} more" if len(bad) > 3 else ""
         wrong = counted(len(bad), "bad entry", "bad entries")
         raise InputError(f"'{path}' has {wrong}: {'; '.join(bad[:3])}{more}")
-    return _numbered(scenes, max_nodes or max(len(scene.objects) for scene in scenes))
+    return scenes
 
 
 def write_scene_graphs(path: Path | str, graphs: SceneGraphs, *, overwrite: bool = False) -> Path:
@@ -146,20 +167,28 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
-def _numbered(scenes: list[_Scene], size: int) -> SceneGraphs:
+def _numbered(parts: Sequence[Sequence[_Scene]], size: int) -> list[SceneGraphs]:
+    """Return the graphs of each part; categories and predicates are numbered as they come."""
     check_at_least("max_nodes", size, 1)
+    scenes = [scene for part in parts for scene in part]
     categories: dict[str, int] = {}
     predicates = {NONE: 0}
-    types, flags = torch.zeros(len(scenes), size, dtype=torch.long), torch.zeros(len(scenes), size, dtype=torch.bool)
-    boxes, relations = torch.zeros(len(scenes), size, 4), torch.zeros(len(scenes), size, size, dtype=torch.long)
+    tables = {
+        "types": torch.zeros(len(scenes), size, dtype=torch.long),
+        "boxes": torch.zeros(len(scenes), size, 4),
+        "relations": torch.zeros(len(scenes), size, size, dtype=torch.long),
+        "flags": torch.zeros(len(scenes), size, dtype=torch.bool),
+    }
     for row, scene in enumerate(scenes):
-        flags[row, : len(scene.objects)] = True
+        tables["flags"][row, : len(scene.objects)] = True
         for place, (name, box) in enumerate(scene.objects):
-            types[row, place] = categories.setdefault(name, len(categories))
-            boxes[row, place] = torch.tensor(box)
+            tables["types"][row, place] = categories.setdefault(name, len(categories))
+            tables["boxes"][row, place] = torch.tensor(box)
         for (first, second), predicate in scene.relations.items():
-            relations[row, first, second] = predicates.setdefault(predicate, len(predicates))
-    return SceneGraphs(types, boxes, relations, flags, tuple(categories), tuple(predicates))
+            tables["relations"][row, first, second] = predicates.setdefault(predicate, len(predicates))
+    graphs, ends = SceneGraphs(**tables, categories=tuple(categories), predicates=tuple(predicates)), [0]
+    ends += accumulate(len(part) for part in parts)
+    return [graphs[slice(*bounds)] for bounds in pairwise(ends)]
 
 
 def _as_entry(graphs: SceneGraphs, row: int) -> dict[str, Any]:

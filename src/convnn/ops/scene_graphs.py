@@ -5,14 +5,17 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from convnn.errors import InputError, check_at_least
-from convnn.objectives.boxes import corners
+from convnn.errors import InputError
+from convnn.ops.boxes import corners
 
 NONE = "none"
 """The first predicate: no relation."""
 SPATIAL = (NONE, "left of", "above", "inside")
 """Predicates of `spatial_relations`."""
+TABLES = ("types", "boxes", "relations", "flags")
+"""The tensors of `SceneGraphs`."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +60,38 @@ class SceneGraphs:
 
     def __getitem__(self, chosen: slice | Tensor) -> "SceneGraphs":
         """Return some of the graphs."""
-        parts = {name: getattr(self, name)[chosen] for name in ("types", "boxes", "relations", "flags")}
+        parts = {name: getattr(self, name)[chosen] for name in TABLES}
         return replace(self, **parts)
 
     @property
     def sizes(self) -> Tensor:
         """The number of objects of each graph, (B,)."""
         return self.flags.sum(1)
+
+    def renamed(self, categories: Sequence[str], predicates: Sequence[str]) -> "SceneGraphs":
+        """Return the same graphs with as many other names.
+
+        Raises:
+            InputError: there are more or fewer names.
+        """
+        if (len(categories), len(predicates)) != (len(self.categories), len(self.predicates)):
+            raise InputError(
+                f"names of {len(categories)} categories and {len(predicates)} predicates must be for"
+                f" {len(self.categories)} and {len(self.predicates)}"
+            )
+        return replace(self, categories=tuple(categories), predicates=tuple(predicates))
+
+    def resized(self, size: int) -> "SceneGraphs":
+        """Return the same graphs in tables for another number of objects, which every graph must have room in.
+
+        Raises:
+            InputError: a graph has more objects.
+        """
+        more = size - self.flags.shape[1]
+        if more < 0 and self.flags[:, size:].any():
+            raise InputError(f"size={size} must be at least {int(self.sizes.max())}, the most objects of a graph")
+        ends = {"types": (0, more), "boxes": (0, 0, 0, more), "relations": (0, more, 0, more), "flags": (0, more)}
+        return replace(self, **{name: F.pad(getattr(self, name), end) for name, end in ends.items()})
 
     def shuffled(self, generator: torch.Generator | None = None) -> "SceneGraphs":
         """Return the same graphs with the objects of each in a random order."""
@@ -73,34 +101,22 @@ class SceneGraphs:
         relations = self.relations[rows.unsqueeze(2), order.unsqueeze(2), order.unsqueeze(1)]
         return replace(self, types=self.types[rows, order], boxes=self.boxes[rows, order], relations=relations)
 
-    @classmethod
-    def from_geometric(
-        cls, graphs: Sequence[object], categories: Sequence[str], predicates: Sequence[str], max_nodes: int
-    ) -> "SceneGraphs":
-        """Return graphs of PyTorch Geometric in this form.
 
-        Args:
-            graphs: `Data` with the types x (n,), box (n, 4), edge_index (2, E) and the relations edge_attr (E,).
-            categories: names of the types.
-            predicates: names of the relations, of which the first is none.
-            max_nodes: N.
+def joined(parts: Sequence[SceneGraphs]) -> SceneGraphs:
+    """Return the graphs of all parts, which have one size and the names of the first, one after the other."""
+    tables = {name: torch.cat([getattr(one, name) for one in parts]) for name in TABLES}
+    return replace(parts[0], **tables)
 
-        Raises:
-            InputError: PyTorch Geometric is missing, a graph is larger, or something in it is out of range.
-        """
-        from convnn.data.geometric import import_geometric
 
-        check_at_least("max_nodes", max_nodes, 1)
-        batch = import_geometric("data").Batch.from_data_list(list(graphs))
-        largest = int(batch.batch.bincount().max())
-        if largest > max_nodes:
-            raise InputError(f"max_nodes={max_nodes} is less than the {largest} nodes of the largest graph")
-        utils = import_geometric("utils")
-        sizes = {"batch_size": len(graphs), "max_num_nodes": max_nodes}
-        types, flags = utils.to_dense_batch(batch.x, batch.batch, **sizes)
-        boxes, _ = utils.to_dense_batch(batch.box, batch.batch, **sizes)
-        relations = utils.to_dense_adj(batch.edge_index, batch.batch, batch.edge_attr, **sizes)
-        return cls(types, boxes, relations.long(), flags, tuple(categories), tuple(predicates))
+def blank_graphs(
+    number: int, size: int, categories: Sequence[str], predicates: Sequence[str], device: torch.device | str = "cpu"
+) -> SceneGraphs:
+    """Return scene graphs of one object of the first category each, or of none where size is 0."""
+    settings = {"dtype": torch.long, "device": device}
+    types, relations = torch.zeros(number, size, **settings), torch.zeros(number, size, size, **settings)
+    flags = torch.arange(size, device=device).expand(number, size) == 0
+    boxes = torch.full((number, size, 4), 0.5, device=device) * flags.unsqueeze(2)
+    return SceneGraphs(types, boxes, relations, flags, tuple(categories), tuple(predicates))
 
 
 def spatial_relations(boxes: Tensor, flags: Tensor, *, inside: bool = True) -> Tensor:
