@@ -81,7 +81,10 @@ def test_evaluation_is_that_of_classifiers(finished: Path, capsys: pytest.Captur
     [
         (["predict", "RUN", "x.png"], "reads mixtures of shape (1, 3, 7, 1, 1, 1), and convnn predict is for images"),
         (["neighbors", "RUN", "x.png"], "reads mixtures of shape (1, 3, 7, 1, 1, 1), and convnn neighbors is for"),
-        (["export", "RUN", "--format", "onnx"], "reads mixtures, and --format onnx is for images and sequences"),
+        (
+            ["export", "RUN", "--format", "onnx", "--out", "x.onnx"],
+            "reads mixtures, and --format onnx is for images and sequences",
+        ),
         (
             ["train", *TINY.split(), "--dataset", "digits"],
             "reads mixtures, but --dataset=digits has images",
