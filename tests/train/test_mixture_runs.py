@@ -83,7 +83,7 @@ def test_evaluation_is_that_of_classifiers(finished: Path, capsys: pytest.Captur
         (["neighbors", "RUN", "x.png"], "reads mixtures of shape (1, 3, 7, 1, 1, 1), and convnn neighbors is for"),
         (
             ["export", "RUN", "--format", "onnx", "--out", "x.onnx"],
-            "reads mixtures, and --format onnx is for images and sequences",
+            "reads mixtures, and --format onnx is for images",
         ),
         (
             ["train", *TINY.split(), "--dataset", "digits"],
