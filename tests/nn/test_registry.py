@@ -354,7 +354,7 @@ def test_registering_a_layer() -> None:
         cnn.register_layer("Pointwise", pointwise, "again")
     with pytest.raises(
         ValueError,
-        match=r"^reads='token' is not one of maps, tokens, graphs, interactions, triples; did you mean 'tokens'\?$",
+        match=r"^reads='token' is not one of maps, tokens, graphs, .*, mixtures; did you mean 'tokens'\?$",
     ):
         cnn.register_layer("Mean", pointwise, "everybody alike", reads="token")
 

@@ -28,7 +28,7 @@ from convnn.data.options import (
     Options,
     Statistics,
 )
-from convnn.data.scene_graphs import build_scenes
+from convnn.data.scene_graphs.loader import build_scenes
 from convnn.data.segmentation import build_masks, build_masks_part, build_shapes
 from convnn.data.sequences import (
     ADDING_LENGTH,

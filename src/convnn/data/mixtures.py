@@ -1,6 +1,7 @@
 """Data sets of mixtures of Gaussians, fitted once to images and points, and kept in memory."""
 
 from collections.abc import Callable, Iterator
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -20,11 +21,17 @@ GAUSSIANS = {"mixture_digits": 8, "solids": 12}
 
 
 class MixtureLoader(EpochLoader):
-    """Batches of packed mixtures (B, C, N, P, 1, 1, 1), which begin as `Mixture.packed`, and their labels."""
+    """Batches of packed mixtures (B, C, N, P, 1, 1, 1), which begin as `Mixture.packed`, and their labels.
 
-    def __init__(self, packed: Tensor, labels: Tensor, settings: LoaderSettings) -> None:
+    Args:
+        fit: function that returns all mixtures, which is called once, when they are needed.
+        labels: (N,) their classes.
+        settings: settings of the batches.
+    """
+
+    def __init__(self, fit: Callable[[], Mixture], labels: Tensor, settings: LoaderSettings) -> None:
         super().__init__(len(labels), settings)
-        self._packed, self._labels = packed[..., None, None, None].to(settings.device), labels.to(settings.device)
+        self._fit, self._labels = fit, labels.to(settings.device)
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of the current epoch."""
@@ -32,39 +39,28 @@ class MixtureLoader(EpochLoader):
             indices = step.indices.to(self._settings.device)
             yield Batch(self._packed[indices], self._labels[indices], indices)
 
+    @cached_property
+    def _packed(self) -> Tensor:
+        return self._fit().packed[..., None, None, None].to(self._settings.device)
+
 
 def build_mixtures(options: Options) -> LabelledData:
     """Build mixtures of the digits, or of generated solids; the shape is (C, N, P, 1, 1, 1)."""
+    of_images = options.name == "mixture_digits"
     count = GAUSSIANS[options.name] if options.gaussians is None else options.gaussians
-    make, classes = (_digits, read_digits().classes) if options.name == "mixture_digits" else (_solids, SOLIDS)
-    loaders, shape = {}, (0,)
+    loaders = {}
     for part in COUNTS:
-        chosen, labels, fit = make(part, options)
-        packed = fit(chosen, count).packed
-        loaders[part] = MixtureLoader(packed, labels, options.settings(part, ((), ())))
-        shape = tuple(packed.shape[1:])
-    shape = (*shape, 1, 1, 1)
+        data, labels = _images(part) if of_images else make_solids(COUNTS[part], seed=list(COUNTS).index(part))
+        subset = torch.tensor(options.subset(part, len(labels)))
+        generator = make_generator("mixtures", options.name, part)
+        fit = partial(fit_images if of_images else fit_points, data[subset], count, generator=generator)
+        loaders[part] = MixtureLoader(fit, labels[subset], options.settings(part, ((), ())))
+    dims, classes = (2, read_digits().classes) if of_images else (3, SOLIDS)
+    shape = (1, count, 1 + dims + dims**2, 1, 1, 1)
     return LabelledData(options.name, loaders["train"], loaders["test"], classes, shape, (), (), kind="mixture")
 
 
-Made = tuple[Tensor, Tensor, Callable[[Tensor, int], Mixture]]
-
-
-def _digits(part: str, options: Options) -> Made:
-    """Return the chosen images of a part, their labels, and what fits mixtures to them."""
+def _images(part: str) -> tuple[Tensor, Tensor]:
+    """Return the digits of a part, with values from 0 to 1, and their labels."""
     tensors = getattr(read_digits(), part)
-    subset = options.subset(part, len(tensors.labels))
-    generator = make_generator("mixtures", options.name, part)
-    return (
-        tensors.images[subset].float() / 255,
-        tensors.labels[subset],
-        lambda images, count: fit_images(images, count, generator=generator),
-    )
-
-
-def _solids(part: str, options: Options) -> Made:
-    """Return the chosen solids of a part as points, their labels, and what fits mixtures to them."""
-    points, labels = make_solids(COUNTS[part], seed=list(COUNTS).index(part))
-    subset = torch.tensor(options.subset(part, len(labels)))
-    generator = make_generator("mixtures", options.name, part)
-    return points[subset], labels[subset], lambda some, count: fit_points(some, count, generator=generator)
+    return tensors.images.float() / 255, tensors.labels

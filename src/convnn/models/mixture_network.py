@@ -157,7 +157,7 @@ class MixtureClassifier(Network):
         components: number of Gaussians after the first convolution, at least 2 to the power of num_layers; each further
             one has half as many.
         kernel_components: number of Gaussians of a kernel.
-        radius: where in a kernel they begin, as a multiple of the scale of the normalised data.
+        kernel_radius: where in a kernel they begin, as a multiple of the scale of the normalised data.
         mixture_norm: over what the scale is normalised after a convolution, "sample" or, as published, "batch".
 
     Raises:
@@ -182,7 +182,7 @@ class MixtureClassifier(Network):
         num_layers: int = 2,
         components: int = 8,
         kernel_components: int = 5,
-        radius: float = 2.5,
+        kernel_radius: float = 2.5,
         mixture_norm: str = "sample",
     ) -> None:
         super().__init__(in_channels, num_classes, width)
@@ -193,7 +193,7 @@ class MixtureClassifier(Network):
             num_classes,
             dims=dims,
             widths=[self.scaled(d_hidden) << i for i in range(num_layers - 1)],
-            radii=radius,
+            radii=kernel_radius,
             components=[components >> i for i in range(num_layers)],
             kernel_components=kernel_components,
             norm=mixture_norm,

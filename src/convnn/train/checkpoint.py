@@ -5,6 +5,7 @@ import math
 import reprlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,6 @@ LARGEST_CONFIG = 1 << 22
 
 LARGEST_SIDE = 1 << 14
 """Pixels; a recipe with a larger side is refused."""
-
 MOST_FEATURES = 1 << 20
 MOST_USERS = 1 << 32  # and items
 """Features of a node; a recipe with more is refused."""
@@ -313,9 +313,7 @@ def check_names(recipe: Recipe, names: tuple[str, ...], where: str) -> None:
     Raises:
         InputError: a name differs; the message has the first.
     """
-    if len(names) != len(recipe.names):
-        raise InputError(f"{where} has {len(names)} names of what is in a sample; the checkpoint learned others")
-    for name, learned in zip(names, recipe.names, strict=True):
+    for name, learned in zip_longest(names, recipe.names, fillvalue="nothing"):
         if name != learned:
             raise InputError(f"{where} has {name!r} where the checkpoint learned {learned!r}, or in another order")
 

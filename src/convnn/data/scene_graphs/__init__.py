@@ -1,12 +1,10 @@
-"""Scene graphs: made on the spot, of files, of PyTorch Geometric, and as data sets."""
+"""Scene graphs: made on the spot, of files, of PyTorch Geometric; `loader` makes data sets of them."""
 
 from convnn.data.scene_graphs.files import read_scene_graphs, read_scene_parts, write_scene_graphs
 from convnn.data.scene_graphs.geometric import from_geometric
-from convnn.data.scene_graphs.loader import build_scenes
 from convnn.data.scene_graphs.made import make_scene_graphs, size_of
 
 __all__ = [
-    "build_scenes",
     "from_geometric",
     "make_scene_graphs",
     "read_scene_graphs",

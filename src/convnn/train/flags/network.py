@@ -91,7 +91,7 @@ class NetworkFlags:
         8, "Gaussians after the first convolution of gmcn, of which each further one has half", least=1, most=WIDEST
     )
     kernel_components: int = flag(5, "Gaussians of each of its kernels", least=1, most=WIDEST)
-    radius: float = flag(2.5, "how far they are from the middle at first", above=0.0)
+    kernel_radius: float = flag(2.5, "how far they are from the middle at first", above=0.0)
     mixture_norm: str = flag("sample", "over what gmcn normalises the scale", ("batch", "sample"))
     type_code: str = flag("scalar", "how diffusesg codes categories and relations; of many, bits", CODES)
     iou: str = flag(
