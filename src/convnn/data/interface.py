@@ -67,7 +67,8 @@ class LabelledData:
         train: training part, shuffled, and augmented if requested.
         test: test part, in order, never augmented.
         classes: name of each label; in a regression, that of the number; none in modelling.
-        input_shape: (C, H, W) of every image, after resizing; (C, T) of every sequence; (C,) of every node of a graph;
+        input_shape: (C, H, W) of every image, after resizing; (C, D, H, W) of every volume, of which none is as thin as
+            a line; (C, T) of every sequence; (C,) of every node of a graph;
             (users, items, 1, 1) of interactions; (R, 1, 1, 1, 1) of queries with R relations.
         mean: mean of each channel, of images scaled to [0, 1]; empty for graphs.
         std: standard deviation of each channel, of images scaled to [0, 1]; empty for graphs.
@@ -77,8 +78,8 @@ class LabelledData:
             the classes where a sample has several, or "completion" where it has one, and others that fit too are left
             out; "modelling" of data without labels, by
             a network with a loss of its own (`convnn.models.OwnLoss`).
-        kind: the word for a sample: "image", "sequence", "node", "graph", "triple", or "interaction" of a user; a data
-            set for modelling may have any other.
+        kind: the word for a sample: "image", "volume", "sequence", "node", "graph", "triple", or "interaction" of a
+            user; a data set for modelling may have any other.
     """
 
     name: str
@@ -134,9 +135,11 @@ class LabelledPart:
 def kind_of(shape: tuple[int, ...]) -> str:
     """Return the word for an input of this shape.
 
-    It is "image" (C, H, W), "sequence" (C, T), "graph" of nodes (C,), "interaction" (users, items, 1, 1), or "triple"
-    of so many relations (R, 1, 1, 1, 1).
+    It is "image" (C, H, W), "volume" (C, D, H, W), "sequence" (C, T), "graph" of nodes (C,), "interaction" (users,
+    items, 1, 1), or "triple" of so many relations (R, 1, 1, 1, 1).
     """
+    if len(shape) == 4 and shape[2:] != (1, 1):
+        return "volume"
     return {1: "graph", 2: "sequence", 4: "interaction", 5: "triple"}.get(len(shape), "image")
 
 

@@ -50,7 +50,8 @@ def load_data(
         data_path: folder of the files: torchvision's layout for cifar10 and cifar100; for imagenet and imagefolder
             train/<class>/* with val/<class>/* or test/<class>/*, either of which is the test part, or all three; for
             masks train/images/* and train/masks/* with files of the same names, whose values are the classes, and the
-            same below val/ or test/; unused for digits, shapes and signals. sequential_cifar10 is cifar10, row by row.
+            same below val/ or test/; for volumes train/* and val/* or test/*, files of `read_volumes`, all of one size;
+            unused for digits, shapes, airways and signals. sequential_cifar10 is cifar10, row by row.
             Graphs are those of `load_graph`; sbm, karate and digits-graph need no file. Interactions are those of
             `read_interactions`. Knowledge graphs are triples, with train.*, valid.* or val.*, and test.* in data_path,
             wn18rr in the folder of that name there, and paraphrases, which need no file.

@@ -54,8 +54,12 @@ CLIP_SETS = ("moving_crops", "moving_textures", "frames")
 
 UNLABELLED_SETS: Mapping[str, tuple[str, ...]] = {"clips": CLIP_SETS}
 """Data sets that never have labels, by the word for what they have, such as "videos"; networks name the same word."""
-SEGMENTATION_SETS = ("masks", "shapes")
-"""Data sets of images with a class for every pixel."""
+
+VOLUME_SETS = ("airways", "volumes")
+"""Data sets of volumes with a class for every voxel; the first is generated."""
+
+SEGMENTATION_SETS = ("masks", "shapes", *VOLUME_SETS)
+"""Data sets with a class for every pixel or voxel."""
 
 READERS = {
     "permuted": RASTERS,
@@ -79,6 +83,7 @@ WITHOUT_IMAGES = (
     | dict.fromkeys(GRAPH_SETS, "graphs")
     | dict.fromkeys(INTERACTION_SETS, "interactions")
     | dict.fromkeys(TRIPLE_SETS, "triples")
+    | dict.fromkeys(VOLUME_SETS, "volumes")
     | {name: word for word, names in UNLABELLED_SETS.items() for name in names}
 )
 """What the other data sets have, by their names."""

@@ -15,8 +15,10 @@ class Network(nn.Module):
     Attributes:
         task: what it does, as in `convnn.data.LabelledData`: "classification" stands for whatever has one row of
             logits for each sample, "segmentation" for maps of them (B, num_classes, H, W).
-        reads: input of its layers, "maps" (B, C, H, W) or "tokens" (B, T, D) of images, "sequences" (B, C, T), or
-            "graphs", nodes (N, C) and edges; or "interactions" of users and items, or "triples" (B, 3).
+        reads: input of its layers, "maps" (B, C, H, W) or "tokens" (B, T, D) of images, "sequences" (B, C, T),
+            "volumes" (B, C, D, H, W), or "graphs", nodes (N, C) and edges; or "interactions" of users and items, or
+            "triples" (B, 3).
+        data: its own input where it is another one, such as "volumes" of a network whose layers read graphs.
         default_layer: layer from which it is built by default.
         min_size: smallest side of an image, in pixels, that survives its pooling.
         fewest_classes: least number of classes: 0 where a network needs no labels.
@@ -26,6 +28,7 @@ class Network(nn.Module):
 
     task: ClassVar[str] = "classification"
     reads: ClassVar[str] = "maps"
+    data: ClassVar[str] = ""
     default_layer: ClassVar[str] = "ConvNN"
     min_size: ClassVar[int] = 1
     fewest_classes: ClassVar[int] = 1

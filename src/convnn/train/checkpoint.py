@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convnn.data import FITS, READERS, SEGMENTATION_SETS
+from convnn.data import FITS, READERS, SEGMENTATION_SETS, kind_of
 from convnn.errors import InputError, is_out_of_memory
-from convnn.models import Network, create_model, list_models, own_loss_of, reads_of
+from convnn.models import Network, create_model, data_of, list_models, own_loss_of
 from convnn.nn import list_layers
 from convnn.runs.files import BEST, LAST
 from convnn.train.sealed import read_sealed, write_sealed
@@ -50,8 +50,8 @@ class Recipe:
         model, layer, width, settings: arguments of `convnn.models.create_model`.
         dataset: what it learned.
         data_path: the folder where that was, absolute; empty where it is not known.
-        input_shape: (C, H, W) of its images, (C, T) of its sequences, (C,) of the nodes of its graphs, (users,
-            items, 1, 1) of its interactions, or (R, 1, 1, 1, 1) of R relations.
+        input_shape: (C, H, W) of its images, (C, D, H, W) of its volumes, (C, T) of its sequences, (C,) of the nodes of
+            its graphs, (users, items, 1, 1) of its interactions, or (R, 1, 1, 1, 1) of R relations.
         mean, std: mean and standard deviation of each channel, by which images were normalised; empty for graphs.
         classes: names of the classes in the order of the logits; none without labels.
         fit: how pictures of another shape were brought to that size, one of `convnn.data.FITS`.
@@ -339,7 +339,8 @@ def _parse_recipe(document: Any, path: str | Path) -> Recipe:
         sides = _sides_of(recipe)
         if len(recipe.input_shape) != sides:
             raise ValueError(f"input_shape={list(recipe.input_shape)} for {recipe.model}")
-        channels = recipe.input_shape[0] if sides in (2, 3) else 0
+        has_channels = kind_of(recipe.input_shape) in ("image", "sequence", "volume")
+        channels = recipe.input_shape[0] if has_channels else 0
         may_lack = not (recipe.mean or recipe.std) and not recipe.classes
         if not (may_lack or len(recipe.mean) == len(recipe.std) == channels):
             raise ValueError(f"mean={recipe.mean} and std={recipe.std} of inputs of shape {recipe.input_shape}")
@@ -354,8 +355,8 @@ def _sides_of(recipe: Recipe) -> int:
     own = own_loss_of(recipe.model) if known else None
     if own is not None and own.data != "images":
         return len(recipe.input_shape)
-    reads = reads_of(recipe.model) if known and own is None else ""
-    return {"graphs": 1, "sequences": 2, "interactions": 4, "triples": 5}.get(reads, 3)
+    reads = data_of(recipe.model) if known and own is None else ""
+    return {"graphs": 1, "sequences": 2, "interactions": 4, "volumes": 4, "triples": 5}.get(reads, 3)
 
 
 def _check_type(name: str, value: Any) -> None:
