@@ -25,7 +25,7 @@ UNCHANGED: Statistics = ((0.0,), (1.0,))
 """Statistics of volumes, which are normalised one by one if at all."""
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
     """Volumes (N, 1, D, H, W) float32, classes (N, D, H, W) uint8, and branches as in `AirwayTrees` if known."""
 
     volumes: Tensor
@@ -44,7 +44,7 @@ class VolumeLoader(EpochLoader):
         branches: (N, D, H, W) int64, the number of the branch on each centreline of a tree; None where it is not known.
     """
 
-    def __init__(self, part: _Part, settings: LoaderSettings) -> None:
+    def __init__(self, part: Part, settings: LoaderSettings) -> None:
         super().__init__(part.volumes.shape[0], settings)
         self._volumes, self._labels = part.volumes.to(settings.device), part.labels.to(settings.device)
         self.branches = part.branches
@@ -65,7 +65,7 @@ def _airways(part: str) -> AirwayTrees:
 def build_airways(options: Options) -> LabelledData:
     """Build the generated airways."""
     made = {part: _airways(part) for part in AIRWAY_COUNTS}
-    parts = {part: _Part(one.volumes, one.masks.to(torch.uint8), one.branches) for part, one in made.items()}
+    parts = {part: Part(one.volumes, one.masks.to(torch.uint8), one.branches) for part, one in made.items()}
     return _build(options, parts, AIRWAY_CLASSES)
 
 
@@ -85,16 +85,16 @@ def build_volumes(options: Options) -> LabelledData:
             _check(one, folders[part], size, classes, is_binary=is_binary)
         labels = torch.stack([_mask(one) for one in found])
         labels = (labels == IGNORED).long() if is_binary else labels
-        parts[part] = _Part(torch.stack([_standardised(one.volume) for one in found]), labels.to(torch.uint8))
+        parts[part] = Part(torch.stack([_standardised(one.volume) for one in found]), labels.to(torch.uint8))
     return _build(options, parts, classes)
 
 
-def _build(options: Options, parts: dict[str, _Part], classes: tuple[str, ...]) -> LabelledData:
+def _build(options: Options, parts: dict[str, Part], classes: tuple[str, ...]) -> LabelledData:
     loaders = {}
     for name, part in parts.items():
         subset = options.subset(name, len(part.labels))
         settings = options.settings(name, UNCHANGED)
-        chosen = _Part(*(None if one is None else one[subset] for one in part))
+        chosen = Part(*(None if one is None else one[subset] for one in part))
         loaders[name] = VolumeLoader(chosen, settings)
     shape = tuple(parts["train"].volumes.shape[1:])
     return LabelledData(
