@@ -132,7 +132,7 @@ REFUSED = {
     "--model unet_gnn --layer ConvNN": "--layer='ConvNN' reads maps; --model='unet_gnn' is built of layers that read"
     " graphs",
     "--model unet_gnn --K 9": "K=9 must be one of 6, 26, 124, 342",
-    "--model unet3d --augment": "--augment=True changes images; --dataset='airways' has volumes",
+    "--model unet3d --augment": "--augment changes images; --dataset='airways' has volumes",
 }
 
 
