@@ -5,9 +5,10 @@ from convnn.errors import InputError
 
 
 def test_data_set_names():
-    made = ("masks", "shapes", "sequential_digits", "sequential_cifar10", "adding", "waveforms")
+    made = ("masks", "shapes", "airways", "volumes", "sequential_digits", "sequential_cifar10", "adding", "waveforms")
     graphs = ("Cora", "CiteSeer", "texas", "cornell", "wisconsin", "MUTAG", "PROTEINS", "sbm", "digits-graph", "karate")
     last = ("hidden_groups", "lastfm", "interactions", "paraphrases", "triples", "wn18rr")
+    last += ("moving_crops", "moving_textures", "frames")
     assert DATASETS[-len(last) :] == last
     others = DATASETS[: -len(last)]
     assert others[: -len(graphs)] == ("cifar10", "cifar100", "imagenet", "imagefolder", "digits", *made)

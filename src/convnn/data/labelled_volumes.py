@@ -165,6 +165,7 @@ def _check(one: Volume, folder: Path, size: torch.Size, classes: tuple[str, ...]
 
 
 def _mask(one: Volume) -> Tensor:
+    """Return the mask of a volume that has one."""
     assert one.mask is not None
     return one.mask
 
