@@ -97,6 +97,12 @@ def test_a_wrong_volume_is_named(message: str, folder: Path) -> None:
     assert f"{Path('test') / 'c'}" in str(caught.value)
 
 
+def test_values_without_end_are_no_classes(folder: Path) -> None:
+    np.savez(folder / "train/a.npz", image=np.zeros(SIZE), mask=np.full(SIZE, 10**6))
+    with pytest.raises(InputError, match=r"has the value 1000000 at \(0, 0, 0\); with the 255 classes"):
+        load_data("volumes", folder)
+
+
 def test_what_lacks_is_named(folder: Path) -> None:
     np.savez(folder / "train/a.npz", image=np.zeros(SIZE))
     with pytest.raises(InputError, match=r"the volume .*train.a has no mask; add the array 'mask', or a_mask.npy"):

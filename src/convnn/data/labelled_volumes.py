@@ -94,8 +94,8 @@ def _build(options: Options, parts: dict[str, Part], classes: tuple[str, ...]) -
     for name, part in parts.items():
         subset = options.subset(name, len(part.labels))
         settings = options.settings(name, UNCHANGED)
-        chosen = Part(*(None if one is None else one[subset] for one in part))
-        loaders[name] = VolumeLoader(chosen, settings)
+        branches = None if part.branches is None else part.branches[subset]
+        loaders[name] = VolumeLoader(Part(part.volumes[subset], part.labels[subset], branches), settings)
     shape = tuple(parts["train"].volumes.shape[1:])
     return LabelledData(
         options.name,
@@ -129,13 +129,12 @@ def _classes(data_path: Path, volumes: list[Volume]) -> tuple[tuple[str, ...], b
         InputError: classes.txt is wrong, or there are fewer than two classes.
     """
     names = read_names(data_path / CLASSES)
-    found = set(
-        torch.cat([_mask(one).unique() for one in volumes if one.mask is not None] or [torch.zeros(1)]).tolist()
-    )
+    found = {value for one in volumes if one.mask is not None for value in one.mask.unique().tolist()}
     is_binary = found == {0, IGNORED} and (names is None or len(names) == 2)
     if names is not None:
         return names, is_binary
-    classes = BINARY_CLASSES if is_binary else tuple(map(str, range(int(max(found - {IGNORED}, default=0)) + 1)))
+    largest = min(max(found - {IGNORED}, default=0), IGNORED - 1)  # a larger value is refused where it is found
+    classes = BINARY_CLASSES if is_binary else tuple(map(str, range(largest + 1)))
     if len(classes) < 2:
         raise InputError(
             f"data_path={str(data_path)!r} has masks of the class 0 only in train/, so there is nothing to learn; the"
