@@ -1,4 +1,4 @@
-"""Train a U-Net to tell discs, squares and triangles apart, and draw what it finds: `unet.py segments.png`."""
+"""Train a U-Net to tell discs, crosses and triangles apart, and draw what it finds: `unet.py segments.png`."""
 
 import sys
 
@@ -14,8 +14,8 @@ torch.manual_seed(0)
 network = create_model("unet", "Conv2d", num_classes=len(SHAPE_CLASSES), width=0.125, num_layers=3)
 generator = torch.Generator().manual_seed(0)
 steps = 300
-optimizer = torch.optim.AdamW(network.parameters(), 2e-2)
-scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-2, total_steps=steps)
+optimizer = torch.optim.AdamW(network.parameters(), 1e-2)
+scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=steps)
 for _ in range(steps):
     images, classes = make_shapes(16, generator, side=32)
     optimizer.zero_grad()

@@ -60,7 +60,7 @@ NETWORKS = {
     *[
         (model, "ConvNNAttention" if reads_of(model) == "tokens" else "ConvNN")
         for model in filter(is_usual, list_models())
-        if reads_of(model) not in ("sequences", "graphs", "interactions") and own_loss_of(model) is None
+        if reads_of(model) not in ("sequences", "volumes", "graphs", "interactions") and own_loss_of(model) is None
     ],
 }
 

@@ -104,6 +104,15 @@ def test_the_card_of_weights_that_were_not_tested_says_so(network: Network) -> N
     assert huggingface_hub.ModelCard(text).data.eval_results is None
 
 
+def test_the_card_of_a_network_on_volumes_says_how_it_is_used() -> None:
+    sizes = {"width": 0.125, "input_shape": (1, 8, 8, 8), "classes": ("tissue", "airway"), "dataset": "airways"}
+    recipe = replace(RECIPE, model="unet_gnn", layer="SAGE", settings={"levels": 2}, **sizes)
+    card = model_card(recipe.build(), recipe)
+    for text in ("network(volumes)", "of every voxel", "convnn segment evaluate FOLDER", "image-segmentation"):
+        assert text in card
+    assert "convnn predict" not in card
+
+
 def test_a_card_without_a_licence_names_none(network: Network) -> None:
     assert "license" not in model_card(network, RECIPE)
 

@@ -15,12 +15,13 @@ from convnn.cli import main, main_train
 from convnn.data import load_data
 from convnn.errors import TrainingError
 from convnn.tasks.segment.masks import placed_back
+from convnn.tasks.segment.trees import largest_part
 from convnn.train import load_checkpoint, read_checkpoint
 from convnn.train.optim import cross_entropy, cross_entropy_and_dice
 from convnn.train.overlap import Overlap, OverlapMeter
 
 SMALL = "--dataset shapes --width 0.0625 --resize 16 --limit_train 32 --limit_test 12 --batch_size 8 --lr 0.01"
-UNET = f"--model unet --num_layers 2 {SMALL}"
+UNET = f"--model unet --num_layers 2 --scheduler none {SMALL}"
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +123,16 @@ REFUSED = {
     f"--model vit {SMALL} --reduce_tokens gtp": "--reduce_tokens=gtp leaves out places, but --dataset=shapes",
     f"{UNET} --log_neighbors": "--log_neighbors is for one class of an image",
     "--model gnn --dataset shapes": "--model=gnn reads graphs, but --dataset=shapes has images",
+    "--model unet --dataset airways": "--model=unet reads images, but --dataset=airways has volumes; the networks on"
+    " volumes are unet3d",
+    "--model unet_gnn --dataset shapes": "--model=unet_gnn reads volumes, but --dataset=shapes has images",
+    "--model unet3d --layer FFTConv": "--layer='FFTConv' is not one of",
+    "--model unet3d --layer SDLSKA": "--layer='SDLSKA' reads images only; --model='unet3d' is built of layers that read"
+    " volumes: Conv2d",
+    "--model unet_gnn --layer ConvNN": "--layer='ConvNN' reads maps; --model='unet_gnn' is built of layers that read"
+    " graphs",
+    "--model unet_gnn --K 9": "K=9 must be one of 6, 26, 124, 342",
+    "--model unet3d --augment": "--augment changes images; --dataset='airways' has volumes",
 }
 
 
@@ -166,6 +177,64 @@ def test_predict_writes_masks_of_the_size_of_the_pictures(
         main([*command[:3], *(str(tmp_path / name) for name in ("a.png", "b.png")), *command[4:], "--overwrite"]) == 1
     )
     assert "b.png: it is broken" in capsys.readouterr().err
+
+
+VOLUMES = "--model unet_gnn --width 0.25 --limit_train 6 --limit_test 3 --lr 0.03 --scheduler none"
+
+
+@pytest.fixture(scope="module")
+def airways(train: Callable[[str], Path]) -> Path:
+    return train(f"{VOLUMES} --num_epochs 2")
+
+
+def test_a_run_on_volumes_resumes_and_measures_trees(
+    airways: Path, train: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = train(f"{VOLUMES} --num_epochs 1")
+    assert main_train(["--resume", str(folder), "--num_epochs", "2"]) == 0
+    assert (folder / "metrics.csv").read_text() == (airways / "metrics.csv").read_text()
+    capsys.readouterr()
+    assert main(["segment", "evaluate", str(airways), "--limit_test", "3", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    network, recipe = load_checkpoint(airways)
+    assert (recipe.dataset, recipe.layer, recipe.input_shape, told["volumes"]) == (
+        "airways",
+        "SAGE",
+        (1, 24, 24, 24),
+        3,
+    )
+    [batch] = load_data("airways", limit_test=3).test
+    with torch.no_grad():
+        found = network(batch.inputs).argmax(1)
+    iou = jaccard_score(batch.labels.flatten(), found.flatten(), average=None, labels=range(2))
+    assert [one["iou"] for one in told["classes"].values()] == pytest.approx(list(iou))
+    assert told["mean_iou"] == pytest.approx(iou.mean())
+    parts = map(largest_part, found)
+    shares = [2 * (a & b).sum() / (a.sum() + b.sum()) for a, b in zip(parts, batch.labels == 1, strict=True)]
+    assert told["tree_dice"] == pytest.approx(float(sum(shares) / 3))
+    assert main(["segment", "evaluate", str(airways), "--limit_test", "3"]) == 0
+    assert "as a tree: Dice" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("network", ["unet3d --layer ConvNN --K 3", "unet_gnn_knn --layer GAT --K 5"])
+def test_files_of_volumes_train_too(network: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    generator = np.random.default_rng(0)
+    for part, count in (("train", 3), ("val", 2)):
+        (tmp_path / part).mkdir()
+        for number in range(count):
+            mask = generator.integers(0, 3, (8, 12, 8))
+            np.savez(tmp_path / part / f"{number}.npz", image=mask + generator.normal(size=mask.shape), mask=mask)
+    flags = f"--model {network} --width 0.125 --num_epochs 1 --data_path {tmp_path} --output_dir {tmp_path / 'run'}"
+    assert main(["segment", "train", *flags.split()]) == 0
+    assert load_checkpoint(tmp_path / "run")[0](torch.zeros(1, 1, 4, 12, 8)).shape == (1, 3, 4, 12, 8)
+    assert (tmp_path / "run/masks.png").stat().st_size > 1000
+    capsys.readouterr()
+    assert main(["segment", "evaluate", str(tmp_path / "run")]) == 0
+    told = capsys.readouterr().out
+    assert "on 2 volumes of volumes" in told
+    assert "tree" not in told
+    assert main(["segment", "predict", str(tmp_path / "run"), "x.png", "--out", str(tmp_path / "out")]) == 2
+    assert "reads volumes, and convnn segment predict draws over pictures" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])

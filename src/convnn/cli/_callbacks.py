@@ -19,6 +19,7 @@ from convnn.runs.files import CURVES, KERNELS, MASKS, NEIGHBORS
 from convnn.tables import csv_text
 from convnn.train import Callback, EpochResult, ResumePoint, RunFolder, TensorBoardLog, TrainConfig
 from convnn.viz import LayerStatistics, draw_curves, neighbor_statistics
+from convnn.viz._figure import save_figure
 from convnn.viz.kernels import SIZE_COLUMNS, learned_sizes
 from convnn.viz.statistics.measure import MEASURES
 from convnn.viz.statistics.table import COLUMNS, csv_rows
@@ -78,6 +79,8 @@ class Curves(Callback):
 class MaskSheet(Callback):
     """Draws masks.png at the end of a run: a few images of val, or of test, with their masks and those that are found.
 
+    Of volumes the first is drawn: the surface of whatever is not of the first class.
+
     A failure is reported and does not stop the run.
 
     Args:
@@ -108,6 +111,12 @@ class MaskSheet(Callback):
         batch = next(iter(data.validation))
         with torch.no_grad(), evaluating(self.network):
             found = self.network(batch.inputs).argmax(1)
+        if data.kind == "volume":
+            from convnn.tasks.segment.airways import draw
+
+            picture = draw({"found": found[0].cpu()}, batch.labels[0].cpu(), batch.inputs[0, :1].cpu())
+            save_figure(picture, self.path)
+            return
         images = denormalise(batch.inputs, data.mean, data.std).cpu()
         rows = {"masks": batch.labels.cpu(), "found": found.cpu()}
         draw_masks(list(images), {name: list(row) for name, row in rows.items()}, data.classes, self.path)

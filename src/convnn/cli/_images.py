@@ -19,6 +19,7 @@ from convnn.data import (
     SIGNALS,
     TRIPLE_SETS,
     UNLABELLED_SETS,
+    VOLUME_SETS,
     LabelledData,
     LabelledPart,
     load_data,
@@ -26,7 +27,7 @@ from convnn.data import (
 )
 from convnn.data.folders import pictures_below
 from convnn.errors import InputError, check_choice
-from convnn.models import list_models, own_loss_of, reads_of, task_of
+from convnn.models import data_of, list_models, own_loss_of, task_of
 from convnn.train import Recipe, TrainConfig
 
 FLAGS = (
@@ -69,7 +70,7 @@ def check_criterion(config: TrainConfig) -> None:
         )
     if config.criterion == "CrossEntropy+Dice" and not is_dense:
         raise InputError(
-            f"--criterion=CrossEntropy+Dice is for a class for every pixel, as {' and '.join(SEGMENTATION_SETS)} have,"
+            f"--criterion=CrossEntropy+Dice is for a class for every pixel, as {', '.join(SEGMENTATION_SETS)} have,"
             f" not for --dataset={config.dataset}; leave it out"
         )
     if config.dataset in INTERACTION_SETS and config.criterion != "CrossEntropy":
@@ -85,6 +86,7 @@ def check_criterion(config: TrainConfig) -> None:
 
 SETS_OF = {
     "sequences": (*RASTERS, *SIGNALS),
+    "volumes": VOLUME_SETS,
     "graphs": tuple(GRAPH_SETS),
     "interactions": INTERACTION_SETS,
     "triples": TRIPLE_SETS,
@@ -103,7 +105,7 @@ def check_inputs(config: TrainConfig) -> None:
     if task_of(config.model) == "segmentation" and config.dataset not in SEGMENTATION_SETS:
         raise InputError(
             f"--model={config.model} gives every pixel a class, but --dataset={config.dataset} has one for each sample;"
-            f" data sets with masks are {' and '.join(SEGMENTATION_SETS)}"
+            f" data sets with masks are {', '.join(SEGMENTATION_SETS)}"
         )
     reads = kind_read(config.model)
     own = own_loss_of(config.model)
@@ -124,8 +126,7 @@ def check_inputs(config: TrainConfig) -> None:
 
 def kind_read(model: str) -> str:
     """Return what a network reads: "images", or one of `SETS_OF`."""
-    own = own_loss_of(model)
-    reads = reads_of(model) if own is None else own.data
+    reads = data_of(model)
     return reads if reads in SETS_OF else "images"
 
 

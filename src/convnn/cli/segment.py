@@ -14,10 +14,11 @@ from convnn.cli._flags import add_checkpoint, add_config_flags, add_out_flags, c
 from convnn.cli._images import check_criterion, config_like, find_pictures
 from convnn.cli._parser import Parser, PathAction, TaskParser, add_json_flag
 from convnn.cli.predict import Refusals
-from convnn.data import SEGMENTATION_SETS
+from convnn.data import SEGMENTATION_SETS, VOLUME_SETS, Loader, kind_of
+from convnn.data.labelled_volumes import VolumeLoader
 from convnn.errors import InputError
 from convnn.files import check_new, make_folder
-from convnn.models import Network, task_of
+from convnn.models import Network, check_model, data_of, task_of
 from convnn.screen import print_json, print_line
 from convnn.train import Recipe, Supervised, find_device, load_checkpoint, make_accelerator
 from convnn.train import evaluate as measure_loader
@@ -25,7 +26,7 @@ from convnn.train.config import DENSE_DEFAULTS
 from convnn.train.overlap import Overlap, OverlapMeter
 from convnn.words import counted
 
-DEFAULT = "unet"
+DEFAULT, DEFAULT_ON_VOLUMES = "unet", "unet3d"
 
 
 def add_flags(parser: Parser) -> None:
@@ -82,18 +83,21 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def train_on_masks(args: argparse.Namespace, console: Console) -> None:
-    """Train as `convnn train` does, by default a U-Net; `--data_path` alone means a folder of masks."""
+    """Train as `convnn train` does, by default a U-Net; `--data_path` alone means a folder of masks, or of volumes."""
     given = given_flags(args)
     if args.config is None and not given.get("resume"):
-        args.model = given.get("model", DEFAULT)
-        args.dataset = given.get("dataset", "masks" if "data_path" in given else "shapes")
+        of_volumes = given.get("dataset") in VOLUME_SETS
+        args.model = model = given.get("model", DEFAULT_ON_VOLUMES if of_volumes else DEFAULT)
+        check_model(model, prefix="--")
+        files, made = ("volumes", "airways") if data_of(model) == "volumes" else ("masks", "shapes")
+        args.dataset = given.get("dataset", files if "data_path" in given else made)
         if args.dataset not in SEGMENTATION_SETS:
             raise InputError(
                 f"--dataset={args.dataset} has no masks; data sets with a class for every pixel are"
-                f" {' and '.join(SEGMENTATION_SETS)}"
+                f" {', '.join(SEGMENTATION_SETS)}"
             )
         if task_of(args.model) != "segmentation":
-            args.batch_size = given.get("batch_size", DENSE_DEFAULTS["batch_size"])
+            args.batch_size = given.get("batch_size", DENSE_DEFAULTS["images"]["batch_size"])
     train.run(args, console)
 
 
@@ -111,18 +115,32 @@ def measure(args: argparse.Namespace, network: Network, recipe: Recipe, console:
     names = recipe.classes
     facts = {"model": recipe.model, "layer": recipe.layer, "epoch": recipe.epoch, "dataset": config.dataset}
     means = {"mean_iou": scores.merit, "mean_dice": overlap.dice.nanmean().item(), "pixel_accuracy": scores.top1}
+    trees = tree_measures(network, part.loader)
     if args.json:
         classes = {name: {"iou": iou, "dice": dice} for name, iou, dice in _shares(names, overlap)}
-        counts = {"part": part.name, "images": part.loader.num_samples, "loss": scores.loss}
-        print_json(console, facts | counts | means | {"classes": classes})
+        counts = {"part": part.name, f"{part.kind}s": part.loader.num_samples, "loss": scores.loss}
+        print_json(console, facts | counts | means | {"classes": classes} | trees)
         return
     console.print(as_table(names, overlap))
     print_line(
         console,
-        f"{recipe.model} of {recipe.layer}, epoch {recipe.epoch}, on {counted(part.loader.num_samples, 'image')} of"
+        f"{recipe.model} of {recipe.layer}, epoch {recipe.epoch}, on {counted(part.loader.num_samples, part.kind)} of"
         f" {config.dataset} ({part.name}): mean IoU {means['mean_iou']:.2%}, mean Dice {means['mean_dice']:.2%}, pixel"
         f" accuracy {scores.top1:.2%}, loss {scores.loss:.4f}",
     )
+    if trees:
+        words = {"tree_dice": "Dice", "tree_length": "length", "tree_branches": "branches", "tree_leakage": "leakage"}
+        shares = ", ".join(f"{word} {trees[name]:.2%}" for name, word in words.items())
+        print_line(console, f"largest part of what was found, as a tree: {shares} (means over volumes)")
+
+
+def tree_measures(network: Network, loader: Loader) -> dict[str, float]:
+    """Return the means of the measures of trees, by the names that --json prints; none where there are no trees."""
+    if not isinstance(loader, VolumeLoader) or loader.branches is None:
+        return {}
+    from convnn.tasks.segment.airways import evaluate_trees
+
+    return {f"tree_{name}": value for name, value in evaluate_trees(network, loader)._asdict().items()}
 
 
 def _shares(names: tuple[str, ...], overlap: Overlap) -> Iterator[tuple[str, float | None, float | None]]:
@@ -148,6 +166,11 @@ def predict(args: argparse.Namespace, network: Network, recipe: Recipe, console:
     from convnn.tasks.segment.masks import MASK, OVER, picture_masks, save_mask
     from convnn.tasks.segment.picture import draw_masks  # imports Matplotlib
 
+    if (kind := kind_of(recipe.input_shape)) != "image":
+        raise InputError(
+            f"checkpoint '{args.checkpoint}' reads {kind}s, and convnn segment predict draws over pictures; convnn.load"
+            " opens it in Python"
+        )
     out, refuse = Path(args.out), Refusals()
     paths = list(find_pictures(args.images, refuse))
     names = [Path(path).stem for path in paths]

@@ -330,7 +330,8 @@ def known_shape(config: TrainConfig) -> tuple[tuple[int, ...], int]:
     Raises:
         InputError: they are not known without the files.
     """
-    made = (*SIGNALS, *GRAPH_SETS, *INTERACTION_SETS, *TRIPLE_SETS, *MIXTURE_SETS, *sum(UNLABELLED_SETS.values(), ()))
+    made = (*SIGNALS, *GRAPH_SETS, *INTERACTION_SETS, *TRIPLE_SETS, *MIXTURE_SETS, "airways")
+    made += sum(UNLABELLED_SETS.values(), ())
     if config.dataset in made:  # or read in no time
         part = open_part(config, "test", limit_test=1)
         return part.input_shape, len(part.classes)

@@ -19,6 +19,7 @@ from convnn.data.options import (
     SIGNALS,
     TRIPLE_SETS,
     UNLABELLED_SETS,
+    VOLUME_SETS,
 )
 from convnn.data.sources import KNOWN_SHAPES
 
@@ -41,6 +42,7 @@ __all__ = [
     "SIGNALS",
     "TRIPLE_SETS",
     "UNLABELLED_SETS",
+    "VOLUME_SETS",
     "Batch",
     "GraphData",
     "Interactions",

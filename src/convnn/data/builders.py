@@ -14,6 +14,7 @@ from convnn.data.images import Size, fit_picture
 from convnn.data.interactions import build_interactions
 from convnn.data.interface import LabelledData, LabelledPart
 from convnn.data.labelled_graphs import build_graphs
+from convnn.data.labelled_volumes import build_airways, build_volumes
 from convnn.data.mixtures import build_mixtures
 from convnn.data.motions import build_motions
 from convnn.data.options import (
@@ -134,6 +135,8 @@ BUILDERS: dict[str, Callable[[Options], LabelledData]] = {
     "digits": build_digits,
     "masks": partial(build_masks, statistics=IMAGENET_STATISTICS),
     "shapes": build_shapes,
+    "airways": build_airways,
+    "volumes": build_volumes,
     "sequential_digits": build_digits,
     "sequential_cifar10": partial(build_cifar, kind="CIFAR10", statistics=CIFAR10_STATISTICS),
     "adding": build_adding,

@@ -68,9 +68,9 @@ class LabelledData:
         train: training part, shuffled, and augmented if requested.
         test: test part, in order, never augmented.
         classes: name of each label; in a regression, that of the number; none in modelling.
-        input_shape: (C, H, W) of every image, after resizing; (C, T) of every sequence; (C,) of every node of a graph;
-            (users, items, 1, 1) of interactions; (R, 1, 1, 1, 1) of queries with R relations; (C, N, P, 1, 1, 1) of
-            packed mixtures of Gaussians.
+        input_shape: (C, H, W) of every image, after resizing; (C, D, H, W) of every volume, of which none is as thin as
+            a line; (C, T) of every sequence; (C,) of every node of a graph; (users, items, 1, 1) of interactions;
+            (R, 1, 1, 1, 1) of queries with R relations; (C, N, P, 1, 1, 1) of packed mixtures of Gaussians.
         mean: mean of each channel, of images scaled to [0, 1]; empty for graphs.
         std: standard deviation of each channel, of images scaled to [0, 1]; empty for graphs.
         val: validation part, in order, never augmented; None where the set has two parts.
@@ -78,8 +78,8 @@ class LabelledData:
         task: "classification", or "segmentation" where every place has a class; "regression" of a number; "ranking" of
             the classes where a sample has several, or "completion" where it has one, and others that fit too are left
             out; "modelling" of data without labels, by a network with a loss of its own (`convnn.models.OwnLoss`).
-        kind: the word for a sample: "image", "sequence", "node", "graph", "triple", "mixture", or "interaction" of a
-            user; a data set for modelling may have any other.
+        kind: the word for a sample: "image", "volume", "sequence", "node", "graph", "triple", "mixture", or
+            "interaction" of a user; a data set for modelling may have any other.
         names: what the numbers in its samples stand for, where these have names, such as those of objects.
     """
 
@@ -138,9 +138,11 @@ class LabelledPart:
 def kind_of(shape: tuple[int, ...]) -> str:
     """Return the word for an input of this shape.
 
-    It is "image" (C, H, W), "sequence" (C, T), "graph" of nodes (C,), "interaction" (users, items, 1, 1), "triple" of
+    It is "image" (C, H, W), "volume" (C, D, H, W), "sequence" (C, T), "graph" of nodes (C,), "interaction" (users, items, 1, 1), "triple" of
     so many relations (R, 1, 1, 1, 1), or packed "mixture" (C, N, P, 1, 1, 1).
     """
+    if len(shape) == 4 and shape[2:] != (1, 1):
+        return "volume"
     return {1: "graph", 2: "sequence", 4: "interaction", 5: "triple", 6: "mixture"}.get(len(shape), "image")
 
 

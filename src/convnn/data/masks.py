@@ -199,7 +199,7 @@ def _read_values(data_path: Path, files: list[MaskedFile]) -> Values:
     Raises:
         InputError: classes.txt is wrong, a mask cannot be read, or there are fewer than two classes.
     """
-    names = _read_names(data_path / CLASSES)
+    names = read_names(data_path / CLASSES)
     if names is not None and len(names) > 2:
         return Values(names, is_binary=False)
     found: set[int] = set()
@@ -220,7 +220,7 @@ def _values_of(path: str) -> set[int]:
     return set(np.flatnonzero(np.bincount(read_mask(path).ravel(), minlength=IGNORED + 1)).tolist())
 
 
-def _read_names(path: Path) -> tuple[str, ...] | None:
+def read_names(path: Path) -> tuple[str, ...] | None:
     """Return the names of the classes in a file, or None if there is none.
 
     Raises:

@@ -69,8 +69,11 @@ UNLABELLED_SETS: Mapping[str, tuple[str, ...]] = {
 }
 """Data sets that never have labels, by the word for what they have, such as "videos"; networks name the same word."""
 
-SEGMENTATION_SETS = ("masks", "shapes")
-"""Data sets of images with a class for every pixel."""
+VOLUME_SETS = ("airways", "volumes")
+"""Data sets of volumes with a class for every voxel; the first is generated."""
+
+SEGMENTATION_SETS = ("masks", "shapes", *VOLUME_SETS)
+"""Data sets with a class for every pixel or voxel."""
 
 OTHERS_SPLIT = ("hidden_groups", "interactions", "paraphrases", "qualified", "motions", "scenes")
 """Further data sets whose parts, or samples, are drawn by a number."""
@@ -99,6 +102,7 @@ WITHOUT_IMAGES = (
     | dict.fromkeys(INTERACTION_SETS, "interactions")
     | dict.fromkeys(TRIPLE_SETS, "triples")
     | dict.fromkeys(MIXTURE_SETS, "mixtures")
+    | dict.fromkeys(VOLUME_SETS, "volumes")
     | {name: word for word, names in UNLABELLED_SETS.items() for name in names}
 )
 """What the other data sets have, by their names."""

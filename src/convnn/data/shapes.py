@@ -1,13 +1,13 @@
 """Generated scenes of shapes on a textured ground, and the class of each pixel."""
 
-from math import pi
+from math import pi, sqrt, tan
 
 import torch
 from torch import Tensor
 
 from convnn.data.seeds import make_generator
 
-SHAPE_CLASSES = ("ground", "disc", "square", "triangle")
+SHAPE_CLASSES = ("ground", "disc", "cross", "triangle")
 SHAPES_SIDE = 48
 """Pixels along each side of a scene."""
 
@@ -16,7 +16,10 @@ SHAPES_COUNTS = {"train": 800, "test": 200}
 
 MOST_SHAPES = 2
 STEEPEST = pi / 12
-"""The largest angle by which squares and triangles lean."""
+"""The largest angle by which crosses and triangles lean."""
+
+ARM = 1 / 3
+"""Width of the arms of a cross, as a share of its length."""
 
 NOISE = 0.05
 """Standard deviation of the noise, of colours from 0 to 1."""
@@ -66,20 +69,24 @@ def _waves(count: int, places: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _covered(kinds: Tensor, pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Return which pixels (H, W, 2) a shape of each scene covers, (count, H, W), for kinds (count, 1, 1)."""
+    """Return which pixels (H, W, 2) a shape of each scene covers, (count, H, W), for kinds (count, 1, 1).
+
+    All three have the area of the disc.
+    """
     count, side = len(kinds), pixels.shape[0]
-    centres = side * (0.2 + 0.6 * torch.rand(count, 1, 1, 2, generator=generator))
-    radii = side * (0.16 + 0.1 * torch.rand(count, 1, 1, generator=generator))
+    centres = side * (0.25 + 0.5 * torch.rand(count, 1, 1, 2, generator=generator))
+    radii = side * (0.18 + 0.1 * torch.rand(count, 1, 1, generator=generator))
     turns = STEEPEST * (2 * torch.rand(count, 1, 1, 1, generator=generator) - 1)  # triangles stand on a side
     offsets = pixels - centres
-    distances = offsets.norm(dim=-1)
-    covered = distances <= radii
-    for kind, corners in (
-        (2, 4),
-        (3, 3),
-    ):  # polygons of the area of the disc
-        inner = radii * (pi / corners / torch.tan(torch.tensor(pi / corners))).sqrt()
-        directions = turns + 2 * pi * torch.arange(corners) / corners
-        reach = (offsets[..., :1] * directions.cos() + offsets[..., 1:] * directions.sin()).amax(-1)
-        covered = torch.where(kinds == kind, reach <= inner, covered)
-    return covered
+    along, across = (_along(offsets, turns + turn).abs() for turn in (0, pi / 2))
+    reach = radii * sqrt(pi / (4 * ARM * (2 - ARM)))  # half of a cross's length
+    cross = (torch.maximum(along, across) <= reach) & (torch.minimum(along, across) <= ARM * reach)
+    inner = radii * sqrt(pi / 3 / tan(pi / 3))
+    triangle = torch.stack([_along(offsets, turns + 2 * pi * corner / 3) for corner in range(3)]).amax(0) <= inner
+    every = torch.stack([offsets.norm(dim=-1) <= radii, cross, triangle])
+    return every.gather(0, (kinds - 1).expand(1, *every.shape[1:]))[0]
+
+
+def _along(offsets: Tensor, angles: Tensor) -> Tensor:
+    """Return how far offsets (count, H, W, 2) lead into directions (count, 1, 1, 1), (count, H, W)."""
+    return (offsets * torch.cat([angles.cos(), angles.sin()], -1)).sum(-1)

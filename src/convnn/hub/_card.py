@@ -1,6 +1,6 @@
 """The model card: what a network is, what it reached, and how to load it."""
 
-from convnn.data import REGRESSIONS, kind_of
+from convnn.data import REGRESSIONS, SEGMENTATION_SETS, kind_of
 from convnn.models import Network, layer_defaults, model_settings
 from convnn.nn import LAYERS
 from convnn.train import Recipe
@@ -15,6 +15,15 @@ COMMANDS = {
     "interaction": ("convnn evaluate FOLDER",),
 }
 """What can be done with a network in a terminal, by what it reads."""
+
+DENSE_COMMANDS = {
+    "image": ("convnn segment predict FOLDER cat.jpg --out masks", "convnn segment evaluate FOLDER"),
+    "volume": ("convnn segment evaluate FOLDER",),
+}
+"""What can be done with one that gives every place a class."""
+
+CLASSES = "classes = logits.argmax(1)  # of every {}"
+NAMES = "names = [recipe.classes[i] for i in logits.argmax(1)]"
 
 _CARD = """\
 ---
@@ -37,7 +46,7 @@ from convnn.hub import from_pretrained
 
 network, recipe = from_pretrained("FOLDER OR USER/NETWORK")
 logits = network({name})  # {inputs}
-names = [recipe.classes[i] for i in logits.argmax(1)]
+{answer}
 ```
 
 ```sh
@@ -69,7 +78,7 @@ def model_card(network: Network, recipe: Recipe, *, license: str | None = None) 
         recipe: how it was built, and what it learned.
         license: of the weights, by its name on the hub; none is named when None.
     """
-    kind = kind_of(recipe.input_shape)
+    kind, is_dense = kind_of(recipe.input_shape), recipe.dataset in SEGMENTATION_SETS
     inputs = _inputs(recipe)
     rows = {
         "network": f"`{recipe.model}`, width {recipe.width:g}",
@@ -87,8 +96,9 @@ def model_card(network: Network, recipe: Recipe, *, license: str | None = None) 
         paper=PAPER,
         table="\n".join(f"| {name} | {_cell(value)} |" for name, value in rows.items()),
         inputs=inputs,
-        name={"graph": "graph", "interaction": "interactions"}.get(kind, "images"),
-        commands="\n".join(COMMANDS[kind]),
+        name={"graph": "graph", "interaction": "interactions", "volume": "volumes"}.get(kind, "images"),
+        answer=CLASSES.format("voxel" if kind == "volume" else "pixel") if is_dense else NAMES,
+        commands="\n".join((DENSE_COMMANDS if is_dense else COMMANDS)[kind]),
         settings="\n".join(f"- `{name}`: {value!r}" for name, value in settings_read(recipe).items()),
     )
 
@@ -127,6 +137,8 @@ def _metadata(recipe: Recipe, license: str | None) -> str:
 
 def _task(recipe: Recipe) -> str:
     """Return the task by a name of the hub, which has none for the classification of sequences in general."""
+    if recipe.dataset in SEGMENTATION_SETS:
+        return "image-segmentation"
     return {"image": "image-classification", "graph": "graph-ml"}.get(kind_of(recipe.input_shape), "other")
 
 

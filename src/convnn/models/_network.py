@@ -15,8 +15,10 @@ class Network(nn.Module):
     Attributes:
         task: what it does, as in `convnn.data.LabelledData`: "classification" stands for whatever has one row of
             logits for each sample, "segmentation" for maps of them (B, num_classes, H, W).
-        reads: input of its layers, "maps" (B, C, H, W) or "tokens" (B, T, D) of images, "sequences" (B, C, T), or
-            "graphs", nodes (N, C) and edges; or "interactions" of users and items, "triples" (B, 3), or "mixtures".
+        reads: input of its layers, "maps" (B, C, H, W) or "tokens" (B, T, D) of images, "sequences" (B, C, T),
+            "volumes" (B, C, D, H, W), or "graphs", nodes (N, C) and edges; or "interactions" of users and items,
+            "triples" (B, 3), or "mixtures".
+        data: its own input where it is another one, such as "volumes" of a network whose layers read graphs.
         default_layer: layer from which it is built by default.
         built_of: names of all layers from which it can be built, where what they read does not decide; or None.
         min_size: smallest side of an image, in pixels, that survives its pooling.
@@ -27,6 +29,7 @@ class Network(nn.Module):
 
     task: ClassVar[str] = "classification"
     reads: ClassVar[str] = "maps"
+    data: ClassVar[str] = ""
     default_layer: ClassVar[str] = "ConvNN"
     built_of: ClassVar[tuple[str, ...] | None] = None
     min_size: ClassVar[int] = 1

@@ -1,6 +1,6 @@
 """Networks by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Any, TypeVar
@@ -37,13 +37,18 @@ class ModelEntry:
     of_layer: dict[str, Any]
 
 
+AXES = {"sequences": 1, "volumes": 3}
+"""Axes of what layers read that are built in a form of their own for it."""
+
 FEW = 12
 """How many layers an error lists."""
 
 _MODELS: dict[str, ModelEntry] = {}
 
 
-def register_model(network: type[Network], **of_layer: Any) -> Callable[[Builder], Builder]:
+def register_model(
+    network: type[Network], *, decided: Container[str] = (), **of_layer: Any
+) -> Callable[[Builder], Builder]:
     """Register a network by the name of the function that builds it.
 
     The function takes a layer factory first, then in_channels, num_classes, width and the settings that its signature,
@@ -51,6 +56,7 @@ def register_model(network: type[Network], **of_layer: Any) -> Callable[[Builder
 
     Args:
         network: its class, which determines the layers it accepts.
+        decided: arguments of the class that the function decides, which are no settings.
         of_layer: settings of its default layer that have other defaults in this network.
 
     Raises:
@@ -63,7 +69,8 @@ def register_model(network: type[Network], **of_layer: Any) -> Callable[[Builder
             raise InputError(f"model {name!r} is registered already; choose another name")
         settings = keyword_defaults(network) | keyword_defaults(build)
         of_every_network = keyword_defaults(create_model)
-        own = {setting: value for setting, value in settings.items() if setting not in of_every_network}
+        left_out = {name for name in settings if name in of_every_network or name in decided}
+        own = {setting: value for setting, value in settings.items() if setting not in left_out}
         _MODELS[name] = ModelEntry(build, network, own, of_layer)
         return build
 
@@ -143,8 +150,8 @@ def _build(
         own = {"auxiliary": False} | own
     defaults, reads = layer_defaults(name, layer), model.network.reads
     of_layer = defaults | {s: value for s, value in settings.items() if s not in of_networks or s in defaults}
-    is_along_one = reads == "sequences"
-    factory = factory_along(layer, 1, **of_layer) if is_along_one else layer_factory(layer, on=reads, **of_layer)
+    axes = AXES.get(reads)
+    factory = factory_along(layer, axes, **of_layer) if axes else layer_factory(layer, on=reads, **of_layer)
     return model.build(factory, width=width, **sizes, **own)
 
 
@@ -159,7 +166,7 @@ def check_layer(model: str, layer: str, prefix: str = "") -> None:
         return
     reads, fitting = reads_of(model), layers_for(model)
     if layer not in fitting:
-        of_layer = "images only" if reads == "sequences" and LAYERS[layer].reads == "maps" else LAYERS[layer].reads
+        of_layer = "images only" if reads in AXES and LAYERS[layer].reads == "maps" else LAYERS[layer].reads
         raise InputError(
             f"{prefix}layer={layer!r} reads {of_layer}; {prefix}model={model!r} is built of layers that read"
             f" {reads}: {', '.join(fitting[:FEW])}"
@@ -190,20 +197,29 @@ def _check_name(argument: str, name: str) -> None:
 def layers_for(model: str) -> list[str]:
     """List the layers that a network of this package can be built with: those that read graphs find one anywhere.
 
-    On sequences these are the layers for one axis.
+    On sequences these are the layers for one axis, on volumes those for three.
     """
     reads, named = reads_of(model), None if is_external(model) else _MODELS[model].network.built_of
     if named is not None:
         return list(named)
     if reads in ("graphs", "interactions", "triples", "mixtures"):
         return list_layers(reads)
-    fitting = list_layers("maps" if reads == "sequences" else reads) + list_layers("graphs")
-    return [name for name in fitting if reads != "sequences" or build_along(name, 1) is not None]
+    fitting = list_layers("maps" if reads in AXES else reads) + list_layers("graphs")
+    return [name for name in fitting if reads not in AXES or build_along(name, AXES[reads]) is not None]
 
 
 def reads_of(model: str) -> str:
     """Return what the layers of a network read: "maps" or "tokens" of images, or one of the others of `READS`."""
     return Network.reads if is_external(model) else _MODELS[model].network.reads
+
+
+def data_of(model: str) -> str:
+    """Return the input of a network: "images", "sequences", "volumes", "graphs", "interactions" or "triples".
+
+    Networks with a loss of their own may have another word.
+    """
+    network = Network if is_external(model) else _MODELS[model].network
+    return network.data or ("images" if network.reads in ("maps", "tokens") else network.reads)
 
 
 def own_loss_of(model: str) -> type[OwnLoss] | None:

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convnn.data import FITS, READERS, SEGMENTATION_SETS
+from convnn.data import FITS, READERS, SEGMENTATION_SETS, kind_of
 from convnn.errors import InputError, is_out_of_memory
-from convnn.models import Network, create_model, list_models, own_loss_of, reads_of, sizes_of
+from convnn.models import Network, create_model, data_of, list_models, own_loss_of, sizes_of
 from convnn.nn import list_layers
 from convnn.runs.files import BEST, LAST
 from convnn.train.sealed import read_sealed, write_sealed
@@ -351,7 +351,8 @@ def _parse_recipe(document: Any, path: str | Path) -> Recipe:
         sides = _sides_of(recipe)
         if len(recipe.input_shape) != sides:
             raise ValueError(f"input_shape={list(recipe.input_shape)} for {recipe.model}")
-        channels = recipe.input_shape[0] if sides in (2, 3) else 0
+        has_channels = kind_of(recipe.input_shape) in ("image", "sequence", "volume")
+        channels = recipe.input_shape[0] if has_channels else 0
         may_lack = not (recipe.mean or recipe.std) and not recipe.classes
         if not (may_lack or len(recipe.mean) == len(recipe.std) == channels):
             raise ValueError(f"mean={recipe.mean} and std={recipe.std} of inputs of shape {recipe.input_shape}")
@@ -366,8 +367,8 @@ def _sides_of(recipe: Recipe) -> int:
     own = own_loss_of(recipe.model) if known else None
     if own is not None and own.data != "images":
         return len(recipe.input_shape)
-    reads = reads_of(recipe.model) if known and own is None else ""
-    return {"graphs": 1, "sequences": 2, "interactions": 4, "triples": 5, "mixtures": 6}.get(reads, 3)
+    data = data_of(recipe.model) if known and own is None else ""
+    return {"graphs": 1, "sequences": 2, "interactions": 4, "volumes": 4, "triples": 5, "mixtures": 6}.get(data, 3)
 
 
 def _check_type(name: str, value: Any) -> None:

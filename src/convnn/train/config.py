@@ -10,6 +10,7 @@ from convnn.files import expand_home
 from convnn.models import (
     check_layer,
     check_model,
+    data_of,
     default_layer,
     is_external,
     layer_defaults,
@@ -114,8 +115,19 @@ REGRESSION_DEFAULTS = {"criterion": "MSE"}
 SEGMENTATION_DEFAULTS = {"fit": "stretch"}
 """Defaults of the data sets with a class for every pixel: none is left out."""
 
-DENSE_DEFAULTS = {"dataset": "shapes", "batch_size": 16}
-"""Defaults of the networks for segmentation."""
+DENSE_DEFAULTS: dict[str, dict[str, Any]] = {
+    "images": {"dataset": "shapes", "batch_size": 16},
+    "volumes": {"dataset": "airways", "batch_size": 4},
+}
+"""Defaults of the networks for segmentation, by what they read."""
+
+_BRIEFLY = {"criterion": "CrossEntropy+Dice", "lr": 1e-2, "scheduler": "cosine"}
+SMALL_DEFAULTS: dict[str, dict[str, Any]] = {
+    "shapes": {"width": 0.125, "num_epochs": 20, **_BRIEFLY},
+    "airways": {"width": 0.5, "num_epochs": 30, **_BRIEFLY},
+}
+"""Defaults of U-Nets on generated sets, which small ones learn in two minutes."""
+SMALL_MODELS = ("unet", "unet3d", "unet_gnn", "unet_gnn_knn")
 
 PUBLISHED_FOLDERS = {("vgg11", "ConvNN"): "./Output/VGG/ConvNN", ("vit", "Attention"): "./Output/VIT/VIT_Attention"}
 """Default output folders by network and layer; all others are named after both."""
@@ -155,12 +167,12 @@ def defaults_of(model: str, layer: str | None = None) -> dict[str, Any]:
     of_model = {name: value for name, value in model_settings(model).items() if name in flags}
     of_tokens = TOKEN_DEFAULTS if reads_of(model) == "tokens" else {}
     of_sequences = SEQUENCE_DEFAULTS if reads_of(model) == "sequences" else {}
-    of_graphs = GRAPH_DEFAULTS | PUBLISHED_ON_GRAPHS.get(layer, {}) if reads_of(model) == "graphs" else {}
+    of_graphs = GRAPH_DEFAULTS | PUBLISHED_ON_GRAPHS.get(layer, {}) if data_of(model) == "graphs" else {}
     of_users = reads_of(model) == "interactions"
     of_choices = RECOMMENDER_DEFAULTS | PUBLISHED_ON_INTERACTIONS.get(layer, {}) if of_users else {}
     of_triples = TRIPLE_DEFAULTS if reads_of(model) == "triples" else {}
     of_mixtures = MIXTURE_DEFAULTS if reads_of(model) == "mixtures" else {}
-    of_masks = DENSE_DEFAULTS if task_of(model) == "segmentation" else {}
+    of_masks = DENSE_DEFAULTS[data_of(model)] if task_of(model) == "segmentation" else {}
     folder = PUBLISHED_FOLDERS.get((model, layer), f"./Output/{model.replace(':', '_')}/{layer}")
     own = own_loss_of(model)
     of_kind = (
@@ -212,8 +224,8 @@ class TrainConfig(
             values |= REGRESSION_DEFAULTS
         if models_images(model):
             values["values"] = PIXEL_VALUES.get(given.get("dataset", values["dataset"]), 256)
-        if given.get("dataset", values["dataset"]) in SEGMENTATION_SETS:
-            values |= SEGMENTATION_DEFAULTS
+        if (dataset := given.get("dataset", values["dataset"])) in SEGMENTATION_SETS:
+            values |= SEGMENTATION_DEFAULTS | (SMALL_DEFAULTS.get(dataset, {}) if model in SMALL_MODELS else {})
         for name, value in (values | given).items():
             object.__setattr__(self, name, value)
         self._check()

@@ -7,7 +7,7 @@ from torch.autograd import gradcheck
 from torch.nn import functional as F
 
 from convnn.errors import InputError
-from convnn.models import load_published, segmentation
+from convnn.models import create_model, data_of, load_published, segmentation
 from convnn.models.segmentation import GraphBottleneck3d, GraphUNet3d, UNet3d
 from convnn.models.segmentation.graph_unet import NodeNorm
 
@@ -123,6 +123,43 @@ def test_any_graph_layer_can_stand_below() -> None:
     kinds = {type(one).__name__ for one in GraphUNet3d(2, layer="GIN", num_layers=1).modules()}
     assert "GIN" in kinds
     assert "SAGE" not in kinds
+
+
+def test_networks_by_name_are_these_classes() -> None:
+    sizes = {"in_channels": 1, "num_classes": 2, "width": 0.25}
+    names = {
+        "unet3d": lambda: UNet3d(4, num_classes=2, levels=2),
+        "unet_gnn": lambda: GraphUNet3d(4, num_classes=2, levels=2, K=6, num_layers=3),
+        "unet_gnn_knn": lambda: GraphUNet3d(4, num_classes=2, levels=2, adjacency="knn", K=6, num_layers=3),
+    }
+    x = rows(1, 1, 4, 4, 6).float()
+    for name, make in names.items():
+        torch.manual_seed(0)
+        found = create_model(name, **sizes, levels=2, K=6, num_layers=3)
+        torch.manual_seed(0)
+        assert torch.equal(found(x), make()(x))
+        assert found.is_published
+        assert data_of(name) == "volumes"
+    with pytest.raises(InputError, match=r"^width=-1 must be a positive number$"):
+        create_model("unet3d", width=-1)
+
+
+@pytest.mark.parametrize("layer", ["ConvNN", "Branching", "LKA", "GAT"])
+def test_any_layer_on_volumes_can_stand_in_every_level(layer: str) -> None:
+    network = create_model("unet3d", layer, in_channels=1, num_classes=2, width=0.25, K=3)
+    kinds = [type(pair[place]).__name__ for pair in network.encoder for place in (0, 2)]
+    assert len(set(kinds)) == 1
+    assert not any(isinstance(one, nn.Conv3d) for pair in network.encoder for one in pair)
+    assert not network.is_published
+    network(rows(2, 1, 8, 8, 12).float()).square().mean().backward()
+    assert all(one.grad is not None and one.grad.isfinite().all() for one in network.parameters())
+
+
+def test_layers_without_a_form_for_volumes_are_named() -> None:
+    with pytest.raises(InputError, match=r"^layer='SDLSKA' has no form for volumes; choose one that has: Conv2d, "):
+        UNet3d(2, layer="SDLSKA")
+    with pytest.raises(InputError, match=r"^layer=3 must be the name of a layer"):
+        UNet3d(2, layer=3)
 
 
 @pytest.mark.parametrize("make", [UNet3d, GraphUNet3d])

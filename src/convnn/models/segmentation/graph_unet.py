@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from convnn.errors import InputError, check_at_least, check_choice
-from convnn.models.segmentation.unet3d import UNet3d
+from convnn.models._registry import register_model
+from convnn.models.segmentation.unet3d import FEATURES, UNet3d, scaled_features
 from convnn.nn import LAYERS, GraphOnGrid3d, GraphOnMap3d, LayerFactory, layer_factory, list_layers
-from convnn.nn.registry import check_layer_name
+from convnn.nn.registry import NamedLayer, check_layer_name
 
 ADJACENCIES = ("grid", "knn")
 GRIDS = {6: (1, True), 26: (1, False), 124: (2, False), 342: (3, False)}
@@ -202,11 +203,12 @@ class GraphUNet3d(UNet3d):
     """
 
     default_layer: ClassVar[str] = "SAGE"
+    reads: ClassVar[str] = "graphs"
     published_names: ClassVar[Mapping[str, str]] = PUBLISHED_NAMES
 
     def __init__(
         self,
-        features: int = 16,
+        features: int = FEATURES,
         levels: int = 3,
         *,
         in_channels: int = 1,
@@ -230,7 +232,7 @@ class GraphUNet3d(UNet3d):
             mlp=mlp,
         )
         super().__init__(features, levels, in_channels=in_channels, num_classes=num_classes, bottleneck=bottleneck)
-        self.is_published = layer == self.default_layer
+        self.is_published = (layer.name if isinstance(layer, NamedLayer) else layer) == self.default_layer
 
     def arranged(self, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return published tensors under our names: matrices are transposed there, and sums are no means."""
@@ -242,6 +244,26 @@ class GraphUNet3d(UNet3d):
             if name.startswith(OF_NODES) and end in factors:
                 found[name] = factors[end] * tensor.mT
         return found
+
+
+DECIDED = ("features", "adjacency", "window", "periodic", "mlp")
+"""What the functions below decide."""
+
+
+@register_model(GraphUNet3d, decided=DECIDED)
+def unet_gnn(
+    layer: str | LayerFactory = GraphUNet3d.default_layer, *, width: float = 1.0, K: int = 26, **settings: Any
+) -> GraphUNet3d:
+    """U-Net on volumes above a graph that joins every voxel to those around it."""
+    return GraphUNet3d(scaled_features(width), layer=layer, K=K, **settings)
+
+
+@register_model(GraphUNet3d, decided=DECIDED)
+def unet_gnn_knn(
+    layer: str | LayerFactory = GraphUNet3d.default_layer, *, width: float = 1.0, K: int = 10, **settings: Any
+) -> GraphUNet3d:
+    """U-Net on volumes above a graph that joins every voxel to the most similar ones."""
+    return GraphUNet3d(scaled_features(width), layer=layer, adjacency="knn", K=K, **settings)
 
 
 def graph_layers(layer: str | LayerFactory) -> LayerFactory:

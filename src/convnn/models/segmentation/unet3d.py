@@ -1,31 +1,31 @@
 """A U-Net on volumes, whose deepest level is whatever maps volumes to volumes."""
 
 from collections.abc import Callable
-from typing import ClassVar
+from functools import partial
+from itertools import pairwise
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convnn.errors import InputError, check_at_least
+from convnn.errors import InputError, check_at_least, check_positive
+from convnn.models._registry import register_model
 from convnn.models.segmentation._network import SegmentationNetwork
+from convnn.nn import LayerFactory, list_layers
+from convnn.nn.registry import check_layer_name
+from convnn.nn.replace import build_along, factory_along
 
 Bottleneck = Callable[[int, int, int], nn.Module]
 """A function from input, hidden and output channels to a module on volumes (B, C, D, H, W)."""
 
 
-def conv_bottleneck(in_channels: int, hidden: int, out_channels: int) -> nn.Sequential:
-    """Create two 3x3x3 convolutions, each followed by ReLU: the usual deepest level."""
-    return nn.Sequential(
-        nn.Conv3d(in_channels, hidden, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv3d(hidden, out_channels, 3, padding=1),
-        nn.ReLU(),
-    )
+FEATURES = 16
+"""Channels of the finest level."""
 
 
 class UNet3d(SegmentationNetwork):
-    """A U-Net on volumes: pairs of 3x3x3 convolutions with ReLU, halved by pooling and doubled by repetition.
+    """A U-Net on volumes: pairs of layers with ReLU, halved by pooling and doubled by repetition.
 
     Level l, from 0 to L - 2, has f 2^l channels, and the deepest 2^(L-1) f. On the way up each level reads the one
     below, enlarged to twice its sides, and its own map from the way down. There is no normalisation.
@@ -35,7 +35,10 @@ class UNet3d(SegmentationNetwork):
         levels: L, at least 2.
         in_channels: number of channels of the volumes.
         num_classes: number of maps of logits; one for a single foreground class.
-        bottleneck: creates the deepest level from input, hidden and output channels: f 2^(L-2), f 2^(L-1) and as many.
+        layer: what all levels are made of: the name of a layer with a form for volumes, or a function from input and
+            output channels to one. "Conv2d" is `torch.nn.Conv3d`, with kernels of 3x3x3.
+        bottleneck: creates the deepest level from input, hidden and output channels: f 2^(L-2), f 2^(L-1) and as many;
+            None is a pair of layers like the others.
 
     Shapes:
         volumes (B, C, D, H, W), whose sides are multiples of 2^(L-1); logits (B, num_classes, D, H, W).
@@ -51,25 +54,30 @@ class UNet3d(SegmentationNetwork):
         torch.Size([2, 2, 8, 12, 16])
     """
 
-    default_layer: ClassVar[str] = "Conv3d"
+    default_layer: ClassVar[str] = "Conv2d"
+    reads: ClassVar[str] = "volumes"
+    data: ClassVar[str] = "volumes"
 
     def __init__(
         self,
-        features: int = 16,
+        features: int = FEATURES,
         levels: int = 3,
         *,
         in_channels: int = 1,
         num_classes: int = 1,
-        bottleneck: Bottleneck = conv_bottleneck,
+        layer: str | LayerFactory = "Conv2d",
+        bottleneck: Bottleneck | None = None,
     ) -> None:
-        super().__init__(in_channels, num_classes, auxiliary=False, layer=self.default_layer)
+        super().__init__(in_channels, num_classes, layer=layer)
         check_at_least("features", features, 1)
         check_at_least("levels", levels, 2)
         self.features, self.levels = features, levels
+        pair = partial(_pair, volume_layers(layer))
         widths = [features * 2**level for level in range(levels - 1)]
-        self.encoder = nn.ModuleList(map(_convs, [in_channels, *widths[:-1]], widths))
-        self.bottleneck = bottleneck(widths[-1], 2 * widths[-1], 2 * widths[-1])
-        self.decoder = nn.ModuleList(_convs(3 * width, width) for width in reversed(widths))
+        self.encoder = nn.ModuleList(pair(*ends) for ends in pairwise([in_channels, *widths]))
+        deepest = widths[-1], 2 * widths[-1]
+        self.bottleneck = pair(*deepest) if bottleneck is None else bottleneck(*deepest, 2 * widths[-1])
+        self.decoder = nn.ModuleList(pair(3 * width, width) for width in reversed(widths))
         self.head = nn.Conv3d(features, num_classes, 1)
 
     def maps(self, images: Tensor, *, auxiliary: bool = True) -> tuple[Tensor, ...]:
@@ -102,14 +110,48 @@ class UNet3d(SegmentationNetwork):
 
     def _maps(self, images: Tensor, auxiliary: bool) -> tuple[Tensor, ...]:
         x, skips = images, []
-        for convs in self.encoder:
-            skips.append(convs(x))
+        for layers in self.encoder:
+            skips.append(layers(x))
             x = F.max_pool3d(skips[-1], 2)
         x = self.bottleneck(x)
-        for convs in self.decoder:
-            x = convs(torch.cat([F.interpolate(x, scale_factor=2, mode="nearest"), skips.pop()], dim=1))
+        for layers in self.decoder:
+            x = layers(torch.cat([F.interpolate(x, scale_factor=2, mode="nearest"), skips.pop()], dim=1))
         return (self.head(x),)
 
 
-def _convs(in_channels: int, out_channels: int) -> nn.Sequential:
-    return conv_bottleneck(in_channels, out_channels, out_channels)
+@register_model(UNet3d, decided=("features", "bottleneck"))
+def unet3d(layer: str | LayerFactory = UNet3d.default_layer, *, width: float = 1.0, **settings: Any) -> UNet3d:
+    """U-Net on volumes, with 16 channels in the first of three levels."""
+    return UNet3d(scaled_features(width), layer=layer, **settings)
+
+
+def scaled_features(width: float) -> int:
+    """Return the channels of the finest level of a network of this width.
+
+    Raises:
+        InputError: the width is not positive.
+    """
+    check_positive("width", width)
+    return max(1, round(FEATURES * width))
+
+
+def volume_layers(layer: str | LayerFactory) -> LayerFactory:
+    """Return the function from input and output channels to a layer on volumes.
+
+    Raises:
+        InputError: the layer is unknown or has no form for volumes, or is neither name nor function.
+    """
+    if callable(layer):
+        return layer
+    if not isinstance(layer, str):
+        raise InputError(f"layer={layer!r} must be the name of a layer, or a function from two channel numbers to one")
+    check_layer_name("layer", layer)
+    if build_along(layer, 3) is None:
+        known = ", ".join(name for name in list_layers("maps") if build_along(name, 3) is not None)
+        raise InputError(f"layer={layer!r} has no form for volumes; choose one that has: {known}")
+    return factory_along(layer, 3)
+
+
+def _pair(layer: LayerFactory, in_channels: int, out_channels: int) -> nn.Sequential:
+    """Create the layer twice, each time followed by ReLU."""
+    return nn.Sequential(layer(in_channels, out_channels), nn.ReLU(), layer(out_channels, out_channels), nn.ReLU())

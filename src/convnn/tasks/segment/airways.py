@@ -1,4 +1,4 @@
-"""Segmentation of airways in volumes: training by overlap, what is found of the tree, and a picture of it."""
+"""Airways that were found in volumes: how much of each tree, and a picture of its surface."""
 
 import numpy as np
 import torch
@@ -8,11 +8,10 @@ from matplotlib.lines import Line2D
 from scipy import ndimage
 from torch import Tensor, nn
 
-from convnn.data.airways import AirwayTrees
-from convnn.errors import InputError, check_at_least, check_positive
+from convnn.data.labelled_volumes import VolumeLoader
+from convnn.errors import InputError
 from convnn.nn._modes import evaluating
-from convnn.objectives.overlap import dice_loss
-from convnn.tasks.segment.trees import TreeScores, mean_scores, score_tree
+from convnn.tasks.segment.trees import TreeScores, largest_part, mean_scores, score_tree
 from convnn.viz.figure import COLORS, own_style, write_title
 
 FINER = 8
@@ -27,53 +26,27 @@ PARTS = {"found": COLORS[0], "false": COLORS[1], "missing": "#d9d9d9"}
 """The colours of a picture."""
 
 
-def train(
-    network: nn.Module, trees: AirwayTrees, *, steps: int, lr: float = 3e-3, batch_size: int = 3, seed: int = 0
-) -> list[float]:
-    """Train on random volumes in every step, by Adam on the soft Dice loss, and return the losses.
+@torch.no_grad()
+def evaluate_trees(network: nn.Module, loader: VolumeLoader) -> TreeScores:
+    """Return the means over volumes of what is found of each tree, of which the largest part counts; see `TreeScores`.
 
     Args:
-        network: maps volumes (B, 1, D, H, W) to logits (B, 1, D, H, W).
-        trees: volumes and masks.
-        steps: number of steps, at least 1.
-        lr: learning rate.
-        batch_size: volumes of a step; no volume twice.
-        seed: seed of their choice.
+        network: maps volumes (B, 1, D, H, W) to logits (B, classes, D, H, W); all classes but the first are the tree.
+        loader: volumes, masks and branches of trees.
 
     Raises:
-        InputError: a number is out of range.
-
-    Reference:
-        Adam, the loss and volumes without augmentation as in the experiment of arXiv 1908.08588, at a higher rate.
+        InputError: the branches are not known.
     """
-    check_at_least("steps", steps, 1)
-    check_positive("lr", lr)
-    check_at_least("batch_size", batch_size, 1)
-    generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.Adam(network.parameters(), lr)
-    losses = []
-    network.train()
-    for _ in range(steps):
-        chosen = torch.randperm(trees.masks.shape[0], generator=generator)[:batch_size]
-        loss = dice_loss(network(trees.volumes[chosen]), trees.masks[chosen])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
-
-
-@torch.no_grad()
-def find(network: nn.Module, volumes: Tensor) -> Tensor:
-    """Return the voxels (N, D, H, W) of volumes (N, 1, D, H, W) whose probability is more than a half, as bool."""
+    if loader.branches is None:
+        raise InputError("loader must have the branches of trees; convnn.tasks.segment.trees.branches_of finds them")
+    scores = []
     with evaluating(network):
-        return torch.cat([network(volume[None])[:, 0] > 0 for volume in volumes])
-
-
-def evaluate(network: nn.Module, trees: AirwayTrees) -> TreeScores:
-    """Return the mean over the volumes of what is found of each tree; see `TreeScores`."""
-    found = find(network, trees.volumes)
-    return mean_scores([score_tree(*one) for one in zip(found, trees.masks, trees.branches, strict=True)])
+        for batch in loader:
+            found = network(batch.inputs).argmax(1).cpu()
+            branches = loader.branches[batch.indices.cpu()]
+            for one, *tree in zip(found, batch.labels.cpu(), branches, strict=True):
+                scores.append(score_tree(largest_part(one), *tree))
+    return mean_scores(scores)
 
 
 @own_style()

@@ -86,14 +86,18 @@ def draw_masks(
 
 
 def covered(image: Tensor, mask: Tensor | None, colors: Sequence[str]) -> np.ndarray:
-    """Return an image (H, W, 3), half of it the colours of the classes where a mask has one."""
+    """Return an image (H, W, 3); where a mask has a class, its brightness alone is left, below the colour of the class.
+
+    Colours of the image would make one class look like another.
+    """
     pixels = image.expand(3, -1, -1).permute(1, 2, 0).clamp(0, 1).numpy()
     if mask is None:
         return pixels
     table = np.array([to_rgb(color) for color in colors])
     values = mask.numpy()
     shares = np.where(values == 0, OF_GROUND, np.where(values < len(colors), OPACITY, 0.0))[..., None]
-    return (1 - shares) * pixels + shares * table[np.minimum(values, len(colors) - 1)]
+    grey = np.where(shares > 0, pixels.mean(-1, keepdims=True), pixels)
+    return (1 - shares) * grey + shares * table[np.minimum(values, len(colors) - 1)]
 
 
 def _write_names(figure: Figure, masks: Sequence[Tensor], names: Sequence[str], colors: Sequence[str]) -> None:
