@@ -41,6 +41,8 @@ FIGURES: Mapping[str, Figure] = {
     "rate_distortion": Figure(more_is_better=False, is_share=False, decimals=4),
     "bpp": Figure(more_is_better=False, is_share=False, decimals=4),
     "psnr": Figure(is_share=False),
+    "ssim": Figure(is_share=False, decimals=4),
+    "distance": Figure(more_is_better=False, is_share=False, decimals=4),
 }
 """The figures that are no shares of which more is better, by their names in tables and files.
 

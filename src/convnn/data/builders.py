@@ -15,10 +15,12 @@ from convnn.data.interface import LabelledData, LabelledPart
 from convnn.data.labelled_graphs import build_graphs
 from convnn.data.options import (
     CLIP_SETS,
+    CLOUD_SETS,
     GRAPH_SETS,
     INTERACTION_SETS,
     RASTERS,
     REGRESSIONS,
+    SCENE_SETS,
     TRIPLE_SETS,
     Options,
     Statistics,
@@ -37,6 +39,8 @@ from convnn.data.sequences import (
 )
 from convnn.data.sources import FileSource, Tensors, TensorSource, read_cifar, read_digits, read_image_folder
 from convnn.data.stream import ImageFile, StreamLoader, first_size
+from convnn.data.surfaces.clouds import build_clouds
+from convnn.data.surfaces.photographs import build_photographs
 from convnn.data.tensors import Augmentation, TensorLoader
 from convnn.data.triples import build_triples
 from convnn.errors import InputError, check_choice
@@ -134,6 +138,8 @@ BUILDERS: dict[str, Callable[[Options], LabelledData]] = {
     **dict.fromkeys(INTERACTION_SETS, build_interactions),
     **dict.fromkeys(TRIPLE_SETS, build_triples),
     **dict.fromkeys(CLIP_SETS, build_clips),
+    **dict.fromkeys(CLOUD_SETS, build_clouds),
+    **dict.fromkeys(SCENE_SETS, build_photographs),
 }
 
 

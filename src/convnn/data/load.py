@@ -53,10 +53,13 @@ def load_data(
             same below val/ or test/; unused for digits, shapes and signals. sequential_cifar10 is cifar10, row by row.
             Graphs are those of `load_graph`; sbm, karate and digits-graph need no file. Interactions are those of
             `read_interactions`. Knowledge graphs are triples, with train.*, valid.* or val.*, and test.* in data_path,
-            wn18rr in the folder of that name there, and paraphrases, which need no file.
+            wn18rr in the folder of that name there, and paraphrases, which need no file. Clouds of ply are
+            {train,test}/*.ply (`convnn.data.surfaces.clouds.read_clouds`), and photographs of transforms those that
+            transforms.json lists (`convnn.data.surfaces.photographs.read_transforms`); clouds and scene need no file.
         batch_size: samples per batch over all processes, at least 1; the last batch may be smaller. In training, a last
             batch of a single sample joins the batch before it. Nodes of a graph are one batch, whatever their number.
-        resize: side of the square images in pixels, at least 1; None keeps the size (imagenet: 224).
+        resize: side of the square images in pixels, at least 1; None keeps the size (imagenet: 224). Photographs of
+            transforms are scaled to it along their longer side.
         fit: how to bring pictures of imagenet, imagefolder and masks to that size: "crop" scales them until the shorter
             side fits and crops around the centre, "pad" scales them until the longer side fits and pads them with
             black, "stretch" scales each side separately. With `augment`, "crop" crops at random instead.
@@ -80,7 +83,8 @@ def load_data(
             Not for adding, which would lose its marks.
         average: instead, take the mean of every n samples of sequential_digits and sequential_cifar10, which leaves out
             the frequencies that a lower sampling rate cannot represent.
-        length: samples of each signal of adding (100 where None) and waveforms (128), at least 2.
+        length: samples of each signal of adding (100 where None) and waveforms (128), points of each of clouds and ply
+            (400), at least 2.
         missing: share of the samples that each of the waveforms lacks, from 0 to below 1; None is 0.3.
         split: number of the split, from 0; None is 0. Of texas, cornell and wisconsin one of the ten published ones; of
             MUTAG and PROTEINS the fold for the test, of ten, of which the next validates; of sbm and digits-graph the

@@ -52,7 +52,17 @@ PIXEL_VALUES = {"digits": 17}
 CLIP_SETS = ("moving_crops", "moving_textures", "frames")
 """Data sets of clips; the first two are generated."""
 
-UNLABELLED_SETS: Mapping[str, tuple[str, ...]] = {"clips": CLIP_SETS}
+CLOUD_SETS = ("clouds", "ply")
+"""Data sets of points with normals, and of the surfaces they are of; the first is generated."""
+
+SCENE_SETS = ("scene", "transforms")
+"""Data sets of photographs of one scene; the first is generated."""
+
+UNLABELLED_SETS: Mapping[str, tuple[str, ...]] = {
+    "clips": CLIP_SETS,
+    "clouds": CLOUD_SETS,
+    "photographs": SCENE_SETS,
+}
 """Data sets that never have labels, by the word for what they have, such as "videos"; networks name the same word."""
 SEGMENTATION_SETS = ("masks", "shapes")
 """Data sets of images with a class for every pixel."""
@@ -61,7 +71,7 @@ READERS = {
     "permuted": RASTERS,
     "subsample": (*RASTERS, "waveforms"),
     "average": RASTERS,
-    "length": SIGNALS,
+    "length": (*SIGNALS, *CLOUD_SETS),
     "missing": ("waveforms",),
     "split": (*DIRECTED_GRAPHS, *FOLDED_GRAPHS, *DRAWN_GRAPHS, "hidden_groups", "interactions", "paraphrases"),
     "scale_rows": WORD_GRAPHS,
@@ -69,6 +79,9 @@ READERS = {
     "values": IMAGE_SETS,
 }
 """The data sets that read an argument of sequences, graphs or images without labels; None is its default."""
+
+RESIZED = (*RASTERS, "transforms")
+"""Data sets that read `resize` and have no images."""
 
 OF_IMAGES = {"resize": None, "augment": False, "noise": 0.0}
 """Arguments that change images, with the values that change nothing."""
@@ -150,7 +163,8 @@ class Options:
                     f"{name}={value!r} is for {', '.join(readers)}; dataset={self.name!r} does not read it"
                 )
         for name, nothing in OF_IMAGES.items():
-            if (value := getattr(self, name)) != nothing and self.name in WITHOUT_IMAGES:
+            is_read = name == "resize" and self.name in RESIZED
+            if (value := getattr(self, name)) != nothing and self.name in WITHOUT_IMAGES and not is_read:
                 has = WITHOUT_IMAGES[self.name]
                 raise InputError(f"{name}={value!r} changes images; dataset={self.name!r} has {has}, so leave it out")
 

@@ -1,6 +1,6 @@
 """Networks that can be built with any layer."""
 
-from convnn.models import coding, flow, segmentation, skeletons
+from convnn.models import coding, flow, segmentation, skeletons, splats, surfaces
 from convnn.models._network import Network
 from convnn.models._own_loss import Answer, OwnLoss
 from convnn.models._reducing import NAMED_REDUCERS, REDUCTION
@@ -268,6 +268,8 @@ __all__ = [
     "smpconv_t",
     "smpnet",
     "smpnet_1d",
+    "splats",
+    "surfaces",
     "task_of",
     "toruse",
     "transe",

@@ -18,6 +18,7 @@ class Network(nn.Module):
         reads: input of its layers, "maps" (B, C, H, W) or "tokens" (B, T, D) of images, "sequences" (B, C, T), or
             "graphs", nodes (N, C) and edges; or "interactions" of users and items, or "triples" (B, 3).
         default_layer: layer from which it is built by default.
+        takes_layers: whether it can be built of others; networks on points in space have no place for them.
         min_size: smallest side of an image, in pixels, that survives its pooling.
         fewest_classes: least number of classes: 0 where a network needs no labels.
         head: module from features to logits.
@@ -27,6 +28,7 @@ class Network(nn.Module):
     task: ClassVar[str] = "classification"
     reads: ClassVar[str] = "maps"
     default_layer: ClassVar[str] = "ConvNN"
+    takes_layers: ClassVar[bool] = True
     min_size: ClassVar[int] = 1
     fewest_classes: ClassVar[int] = 1
     head_parts: ClassVar[tuple[str, ...]] = ("head",)

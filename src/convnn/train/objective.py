@@ -117,6 +117,10 @@ class Modelling(Objective):
         if len(first.labels):
             self.network.prepare(first.inputs)
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Tell the network."""
+        self.network.begin_epoch(epoch)
+
     def learn(self, batch: Batch) -> Outcome:
         """Return the loss of the network, with its terms and figures."""
         answer: Answer = self.network(batch.inputs)

@@ -103,7 +103,11 @@ def _groups(network: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
     for parameter, training in trainings(network):
         alike.setdefault(training, []).append(parameter)
     return [
-        {"params": found, "lr": rates[one.rate], "weight_decay": config.weight_decay if one.decays else 0.0}
+        {
+            "params": found,
+            "lr": one.factor * rates[one.rate],
+            "weight_decay": config.weight_decay if one.decays else 0.0,
+        }
         for one, found in alike.items()
     ]
 
