@@ -63,7 +63,7 @@ def add_flags(parser: Parser) -> None:
     found.add_argument("--data_path", action=PathAction, default=argparse.SUPPRESS, help=text)
     found.add_argument("--text", action="store_true", help="write the mesh as text")
     for name, (kind, about) in SETTINGS.items():
-        found.add_argument(f"--{name}", type=kind, default=None, help=about)
+        found.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS, help=about)
     add_json_flag(found)
 
 
@@ -109,8 +109,7 @@ def reconstruct(args: argparse.Namespace, console: Console) -> None:
             raise InputError(f"--picture={args.picture} exists; choose another, or pass --overwrite")
         check_choice("suffix of the picture", picture.suffix.lower(), (".png", ".pdf", ".svg"))
     network, recipe = (None, None) if args.checkpoint is None else network_of(args.checkpoint)
-    if network is not None and recipe is not None:
-        refuse_settings(args, network, recipe)
+    refuse_settings(args, network)
     if isinstance(network, SplatNetwork) and recipe is not None:
         mesh, facts = of_scene(args, network, recipe, picture)
     else:
@@ -119,18 +118,25 @@ def reconstruct(args: argparse.Namespace, console: Console) -> None:
     report(args, mesh, facts, console)
 
 
-def refuse_settings(args: argparse.Namespace, network: Network, recipe: Recipe) -> None:
-    """Refuse what a trained network has decided.
+def refuse_settings(args: argparse.Namespace, network: Network | None) -> None:
+    """Refuse what a trained network has decided, and what belongs to photographs only.
 
     Raises:
         InputError: a flag has no place here, or points were given for a scene.
     """
     is_scene = isinstance(network, SplatNetwork)
-    for name in SETTINGS:
-        if (value := getattr(args, name)) is not None and (is_scene or name not in WITH_CHECKPOINT):
-            raise InputError(f"--{name}={value} is not for a trained {recipe.model}, which knows; leave it out")
+    for name, value in settings_of(args).items():
+        if is_scene or (network is not None and name not in WITH_CHECKPOINT):
+            raise InputError(f"--{name}={value} is not for --checkpoint={args.checkpoint}; leave one of them out")
+    if not is_scene and (folder := getattr(args, "data_path", None)) is not None:
+        raise InputError(f"--data_path={folder} is for the checkpoint of a scene; leave it out")
     if is_scene and args.points is not None:
         raise InputError(f"'{args.points}' are points, but '{args.checkpoint}' knows a scene; leave one of them out")
+
+
+def settings_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the given arguments of `NeuralKernelSurface`."""
+    return {name: getattr(args, name) for name in SETTINGS if hasattr(args, name)}
 
 
 def of_points(args: argparse.Namespace, network: Network | None, picture: Path | None) -> "tuple[Mesh, dict[str, Any]]":
@@ -139,11 +145,11 @@ def of_points(args: argparse.Namespace, network: Network | None, picture: Path |
     from convnn.tasks.surface.reconstruct import mesh_of
 
     cloud = points_with_normals(args)
-    given = {name: value for name in SETTINGS if (value := getattr(args, name)) is not None}
+    given = settings_of(args)
     with flag_names({name: name for name in [*SETTINGS, "resolution"]}):
         resolution = 2 if args.resolution is None else args.resolution
         if isinstance(network, KernelFieldNetwork):
-            field = network.double().field_of(cloud, args.voxel_size)
+            field = network.double().field_of(cloud, given.get("voxel_size"))
             mesh = mesh_of(field, resolution)
         else:
             surface = NeuralKernelSurface(**given).fit(cloud.points, cloud.normals)

@@ -163,7 +163,7 @@ def _figures(field: "KernelField | None", true: Cloud) -> tuple[Tensor, Tensor]:
     steps = slope.norm(dim=1)
     away = torch.where(steps > 0, value.abs() / steps.clamp(min=1e-12) / size, 1.0).clamp(max=1)
     assert true.normals is not None
-    return away.mean(), -F.cosine_similarity(slope, true.normals).mean().clamp(max=0)
+    return away.mean(), -F.cosine_similarity(slope, true.normals).mean().clamp(-1, 0)
 
 
 @register_model(KernelFieldNetwork)
