@@ -36,7 +36,7 @@ COMMANDS = {
     "graph": "embed the nodes of a graph, or make it smaller",
     "knowledge": "complete a knowledge graph",
     "generate": "train a network of data without labels, measure it, or draw samples",
-    "surface": "reconstruct surfaces from points",
+    "surface": "train what finds surfaces, measure it, or reconstruct surfaces",
     "code": "train a video codec, measure it, or write and read streams",
     "bench": "judge and time kernels",
     "export": "export a network to other runtimes or the Hugging Face hub",

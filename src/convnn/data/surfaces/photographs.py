@@ -44,10 +44,12 @@ class PhotographLoader(EpochLoader):
 
     def __init__(self, scene: Photographs, numbers: Sequence[int], settings: LoaderSettings) -> None:
         super().__init__(len(numbers), settings)
-        to = lambda x: None if x is None else x.to(settings.device, torch.float32)  # noqa: E731
-        rig = Rig(to(scene.rig.intrinsics), to(scene.rig.extrinsics), scene.rig.image_size)
-        self.scene = Photographs(rig, to(scene.images), None, to(scene.background), to(scene.points))
-        self.scene = self.scene.select(torch.tensor(numbers, device=settings.device))
+        device, rig = settings.device, scene.rig
+        points = None if scene.points is None else scene.points.float().to(device)
+        lenses, poses = rig.intrinsics.float().to(device), rig.extrinsics.float().to(device)
+        images, background = scene.images.float().to(device), scene.background.float().to(device)
+        moved = Photographs(Rig(lenses, poses, rig.image_size), images, None, background, points)
+        self.scene = moved.select(torch.tensor(numbers, device=device))
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of the current epoch."""
@@ -136,7 +138,7 @@ def _read(path: Path, side: int | None) -> Photographs:
     """Read the photographs of one file."""
     document, merged = _document(path)
     pictures = [_picture(path, number, frame, side) for number, frame in enumerate(merged)]
-    sizes = {picture.shape for picture, _ in pictures}
+    sizes = {tuple(picture.shape) for picture, _ in pictures}
     if len(sizes) > 1:
         raise InputError(f"'{path}' has pictures of {' and '.join(sorted(map(str, sizes)))}; they must have one size")
     images = torch.stack([picture for picture, _ in pictures])

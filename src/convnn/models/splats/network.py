@@ -1,7 +1,7 @@
 """Gaussians of one scene as a network with a loss of its own, for the Trainer and the command line."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,10 @@ from convnn.models._registry import register_model
 from convnn.nn import LayerFactory
 from convnn.ops.photographs import Photographs
 from convnn.ops.projection import look_at, pinhole
+
+if TYPE_CHECKING:
+    from convnn.models.splats.anchors import AnchorGaussians
+    from convnn.models.splats.free import FreeGaussians
 
 GAUSSIANS = ("voxels", "free")
 REACH = 1 / 3
@@ -64,6 +68,7 @@ class SplatNetwork(OwnLoss):
     }
     terms = PARTS
     figures = ("psnr", "ssim")
+    gaussians: "AnchorGaussians | FreeGaussians"
 
     def __init__(
         self,
@@ -116,7 +121,7 @@ class SplatNetwork(OwnLoss):
         """Remember the epoch, by which terms join."""
         self.epoch = epoch
 
-    def forward(self, x: Photographs) -> Answer:  # type: ignore[override]
+    def forward(self, x: Any) -> Answer:
         """Return the loss of B photographs.
 
         Raises:

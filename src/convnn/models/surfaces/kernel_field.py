@@ -111,8 +111,8 @@ class KernelFieldNetwork(OwnLoss):
         structure = Hierarchy.of_points(true.points, size, self.surface.depth)
         terms, field = surface_loss(self.surface, cloud, true, size, structure)
         with torch.no_grad():
-            found = field if self.training else self._found(cloud, size)
-            return terms, *_figures(found, true)
+            distance, cosine = _figures(field if self.training else self._found(cloud, size), true)
+        return terms, distance, cosine
 
     def voxel_size(self, points: Tensor) -> float:
         """Return the size of the finest voxels for points (N, 3)."""
