@@ -3,10 +3,10 @@
 import torch
 
 from claims._experiment import Outcome, is_above, spread
-from convnn.learners.implicit import SparseSolver
+from convnn.models.surfaces.field import KernelField
+from convnn.models.surfaces.hierarchy import Hierarchy
+from convnn.ops.implicit import SparseSolver
 from convnn.tasks.surface import Cloud, Sphere
-from convnn.tasks.surface.field import KernelField
-from convnn.tasks.surface.hierarchy import Hierarchy
 
 SYSTEM = "NKSR: neural kernel surface reconstruction"
 CLAIM = (

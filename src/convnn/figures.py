@@ -42,6 +42,8 @@ FIGURES: Mapping[str, Figure] = {
     "bpp": Figure(more_is_better=False, is_share=False, decimals=4),
     "epe": Figure(more_is_better=False, is_share=False, decimals=3),
     "psnr": Figure(is_share=False),
+    "ssim": Figure(is_share=False, decimals=4),
+    "distance": Figure(more_is_better=False, is_share=False, decimals=4),
 }
 """The figures that are no shares of which more is better, by their names in tables and files.
 

@@ -4,12 +4,11 @@ import torch
 
 from convnn.learners.solvers import (
     Preconditioner,
-    conjugate_gradients,
     largest_eigenvalue,
     leading_eigenpairs,
     leading_eigenpairs_of_map,
-    richardson,
 )
+from convnn.ops.iterative import conjugate_gradients, richardson
 from small_graphs import features
 
 ROOT = features(20, 20)

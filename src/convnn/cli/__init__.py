@@ -37,7 +37,7 @@ COMMANDS = {
     "knowledge": "complete a knowledge graph",
     "match": "train a network on pairs of images, measure it, or draw the motion that it finds",
     "generate": "train a network of data without labels, measure it, or draw samples",
-    "surface": "reconstruct surfaces from points",
+    "surface": "train what finds surfaces, measure it, or reconstruct surfaces",
     "code": "train a video codec, measure it, or write and read streams",
     "bench": "judge and time kernels",
     "export": "export a network to other runtimes or the Hugging Face hub",

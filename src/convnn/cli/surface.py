@@ -1,15 +1,29 @@
-"""Reconstruct surfaces from points."""
+"""Train what finds surfaces, measure it, and reconstruct surfaces from points or photographs."""
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from convnn.cli._flags import add_out_flags, flag_names
+from convnn.cli import command_parser, evaluate, train
+from convnn.cli._flags import add_out_flags, flag_names, given_flags
+from convnn.cli._images import config_like, open_data
 from convnn.cli._parser import Parser, PathAction, TaskParser, add_json_flag
 from convnn.errors import InputError, check_choice
 from convnn.files import check_new
+from convnn.models import Network, own_loss_of
+from convnn.models.splats import SplatNetwork
+from convnn.models.surfaces import KernelFieldNetwork
 from convnn.screen import print_json, print_line
+from convnn.train import Recipe, load_checkpoint
+
+if TYPE_CHECKING:
+    from convnn.data.surfaces.mesh import Mesh
+    from convnn.ops.cloud import Cloud
+
+DEFAULT = "kernel_field"
+NETWORKS = (KernelFieldNetwork, SplatNetwork)
 
 SETTINGS = {
     "voxel_size": (float, "side of the finest voxels (default: by --points_per_voxel)"),
@@ -25,67 +39,175 @@ SETTINGS = {
     "max_iter": (int, "the most steps of the solver (default: 2000)"),
 }
 """Flags of `reconstruct` that are arguments of `NeuralKernelSurface`, which has the defaults."""
+WITH_CHECKPOINT = ("voxel_size",)
+"""Those that a trained network of points reads."""
 
 
 def add_flags(parser: Parser) -> None:
-    """Add the tasks to a parser."""
+    """Add the three tasks to a parser."""
     tasks = parser.add_subparsers(title="tasks", metavar="TASK", dest="task", required=True, parser_class=TaskParser)
-    found = tasks.add_parser("reconstruct", help="make a mesh of points with normals, without any training")
-    found.add_argument("points", action=PathAction, metavar="POINTS.ply", help="points with normals, in text or binary")
+    text = f"train a network: the flags of convnn train, with --model {DEFAULT} for points or splats for photographs"
+    tasks.add_parser("train", add_help=False, hands_over=True, help=text)
+    text = "measure it on a part of the data: the flags of convnn evaluate"
+    tasks.add_parser("evaluate", add_help=False, hands_over=True, help=text)
+    found = tasks.add_parser("reconstruct", help="make a mesh of points with normals, or of a trained scene")
+    text = "points with normals, in text or binary; not with the checkpoint of a scene"
+    found.add_argument("points", action=PathAction, nargs="?", default=None, metavar="POINTS.ply", help=text)
+    text = "run whose network finds the surface (default: a kernel that needs no training)"
+    found.add_argument("--checkpoint", action=PathAction, default=None, help=text)
     add_out_flags(found, "the mesh, .ply", required=True)
-    found.add_argument("--picture", action=PathAction, default=None, help="draw points and mesh: .png, .pdf or .svg")
-    found.add_argument("--resolution", type=int, default=2, help="cubes along a side of the finest voxels")
+    found.add_argument("--picture", action=PathAction, default=None, help="draw what was given, and the mesh")
+    text = "cubes along a side of the finest voxels (default: 2), or along the side of a scene (default: 48)"
+    found.add_argument("--resolution", type=int, default=None, help=text)
+    text = "folder of the photographs (default: where the checkpoint learned)"
+    found.add_argument("--data_path", action=PathAction, default=argparse.SUPPRESS, help=text)
     found.add_argument("--text", action="store_true", help="write the mesh as text")
-    for name, (kind, text) in SETTINGS.items():
-        found.add_argument(f"--{name}", type=kind, default=None, help=text)
+    for name, (kind, about) in SETTINGS.items():
+        found.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS, help=about)
     add_json_flag(found)
 
 
 def run(args: argparse.Namespace, console: Console) -> None:
     """Do the task."""
-    reconstruct(args, console)
+    if args.task == "reconstruct":
+        reconstruct(args, console)
+        return
+    handed = command_parser(args.task, prog=f"convnn surface {args.task}").parse_strictly(list(args.words))
+    handed.interruption = args.interruption
+    if args.task == "evaluate":
+        network_of(handed.checkpoint)
+        evaluate.run(handed, console)
+        return
+    model = given_flags(handed).get("model")
+    if model is not None and own_loss_of(model) not in NETWORKS:
+        raise InputError(f"--model={model} finds no surfaces; give {DEFAULT} for points, or splats for photographs")
+    if model is None and handed.config is None and not getattr(handed, "resume", None):
+        handed.model = DEFAULT
+    train.run(handed, console)
+
+
+def network_of(checkpoint: str) -> tuple[Network, Recipe]:
+    """Return the network of a checkpoint, in evaluation mode, and its recipe.
+
+    Raises:
+        InputError: the checkpoint is of another network.
+    """
+    network, recipe = load_checkpoint(checkpoint)
+    if not isinstance(network, NETWORKS):
+        raise InputError(f"checkpoint '{checkpoint}' is of {recipe.model}, which finds no surfaces")
+    return network.eval(), recipe
 
 
 def reconstruct(args: argparse.Namespace, console: Console) -> None:
-    """Read points, solve for the field, and write its mesh, and if wanted a picture of both."""
-    from convnn.tasks.surface import NeuralKernelSurface, View, draw_surfaces, read_cloud, write_mesh
+    """Find the surface of points or of a scene, write its mesh, and if wanted draw it."""
+    from convnn.data.surfaces.ply import write_mesh
 
-    out = Path(args.out)
+    out, picture = Path(args.out), None if args.picture is None else Path(args.picture)
     check_new(out, overwrite=args.overwrite)
-    if args.picture is not None:
-        if Path(args.picture).exists() and not args.overwrite:
+    if picture is not None:
+        if picture.exists() and not args.overwrite:
             raise InputError(f"--picture={args.picture} exists; choose another, or pass --overwrite")
-        check_choice("suffix of the picture", Path(args.picture).suffix.lower(), (".png", ".pdf", ".svg"))
+        check_choice("suffix of the picture", picture.suffix.lower(), (".png", ".pdf", ".svg"))
+    network, recipe = (None, None) if args.checkpoint is None else network_of(args.checkpoint)
+    refuse_settings(args, network)
+    if isinstance(network, SplatNetwork) and recipe is not None:
+        mesh, facts = of_scene(args, network, recipe, picture)
+    else:
+        mesh, facts = of_points(args, network, picture)
+    write_mesh(out, mesh, text=args.text)
+    report(args, mesh, facts, console)
+
+
+def refuse_settings(args: argparse.Namespace, network: Network | None) -> None:
+    """Refuse what a trained network has decided, and what belongs to photographs only.
+
+    Raises:
+        InputError: a flag has no place here, or points were given for a scene.
+    """
+    is_scene = isinstance(network, SplatNetwork)
+    for name, value in settings_of(args).items():
+        if is_scene or (network is not None and name not in WITH_CHECKPOINT):
+            raise InputError(f"--{name}={value} is not for --checkpoint={args.checkpoint}; leave one of them out")
+    if not is_scene and (folder := getattr(args, "data_path", None)) is not None:
+        raise InputError(f"--data_path={folder} is for the checkpoint of a scene; leave it out")
+    if is_scene and args.points is not None:
+        raise InputError(f"'{args.points}' are points, but '{args.checkpoint}' knows a scene; leave one of them out")
+
+
+def settings_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the given arguments of `NeuralKernelSurface`."""
+    return {name: getattr(args, name) for name in SETTINGS if hasattr(args, name)}
+
+
+def of_points(args: argparse.Namespace, network: Network | None, picture: Path | None) -> "tuple[Mesh, dict[str, Any]]":
+    """Return the mesh of points, by a network or by a kernel that needs no training, and what there is to say."""
+    from convnn.tasks.surface import NeuralKernelSurface, View, draw_surfaces
+    from convnn.tasks.surface.reconstruct import mesh_of
+
+    cloud = points_with_normals(args)
+    given = settings_of(args)
+    with flag_names({name: name for name in [*SETTINGS, "resolution"]}):
+        resolution = 2 if args.resolution is None else args.resolution
+        if isinstance(network, KernelFieldNetwork):
+            field = network.double().field_of(cloud, given.get("voxel_size"))
+            mesh = mesh_of(field, resolution)
+        else:
+            surface = NeuralKernelSurface(**given).fit(cloud.points, cloud.normals)
+            field, mesh = surface.field_, surface.mesh(resolution)
+    if picture is not None:
+        draw_surfaces([View(cloud, f"{len(cloud):,} points"), View(mesh, f"{len(mesh.faces):,} triangles")], picture)
+    return mesh, {"points": len(cloud), "voxel_size": field.hierarchy.voxel_size} | field.solved._asdict()
+
+
+def points_with_normals(args: argparse.Namespace) -> "Cloud":
+    """Read the points that were given.
+
+    Raises:
+        InputError: there are none, or they have no normals.
+    """
+    from convnn.data.surfaces.ply import read_cloud
+
+    if args.points is None:
+        raise InputError("no points were given; name a file POINTS.ply, or the --checkpoint of a scene")
     cloud = read_cloud(args.points)
     if cloud.normals is None:
         raise InputError(f"'{args.points}' has no normals nx, ny, nz, which say what is inside")
-    given = {name: value for name in SETTINGS if (value := getattr(args, name)) is not None}
-    with flag_names({name: name for name in [*SETTINGS, "resolution"]}):
-        surface = NeuralKernelSurface(**given).fit(cloud.points, cloud.normals)
-        mesh = surface.mesh(args.resolution)
-    write_mesh(out, mesh, text=args.text)
-    if args.picture is not None:
-        draw_surfaces(
-            [View(cloud, f"{len(cloud):,} points"), View(mesh, f"{len(mesh.faces):,} triangles")], args.picture
-        )
-    solved = surface.field_.solved
-    facts = {
-        "points": len(cloud),
-        "vertices": len(mesh.vertices),
-        "triangles": len(mesh.faces),
-        "voxel_size": surface.field_.hierarchy.voxel_size,
-        "unknowns": solved.unknowns,
-        "steps": solved.steps,
-        "residual": solved.residual,
-        "converged": solved.converged,
-    }
+    return cloud
+
+
+def of_scene(
+    args: argparse.Namespace, network: SplatNetwork, recipe: Recipe, picture: Path | None
+) -> "tuple[Mesh, dict[str, Any]]":
+    """Return the mesh of the opacity field of a trained scene, and what there is to say."""
+    from convnn.data.surfaces.photographs import PhotographLoader
+    from convnn.tasks.surface.splats import draw_splats, scene_mesh, signal_to_noise
+
+    data = open_data(config_like(args, recipe))
+    assert isinstance(data.train, PhotographLoader)
+    assert isinstance(data.test, PhotographLoader)
+    with flag_names({"resolution": "resolution"}):
+        resolution = 48 if args.resolution is None else args.resolution
+        mesh = scene_mesh(network.gaussians, data.train.scene.rig, resolution)
+    if picture is not None:
+        draw_splats(network.gaussians, data.test.scene, picture, mesh=mesh)
+    found = signal_to_noise(network.gaussians, data.test.scene)
+    return mesh, {"photographs": len(data.train.scene.images), "psnr": found}
+
+
+def report(args: argparse.Namespace, mesh: "Mesh", facts: dict[str, Any], console: Console) -> None:
+    """Print what was found."""
+    facts = {"vertices": len(mesh.vertices), "triangles": len(mesh.faces)} | facts
     if args.json:
         print_json(console, facts)
         return
+    size = f"{args.out}: {facts['vertices']:,} vertices and {facts['triangles']:,} triangles of"
+    if "points" not in facts:
+        print_line(console, f"{size} {facts['photographs']} photographs; {facts['psnr']:.2f} dB for those of the test")
+        return
     print_line(
         console,
-        f"{out}: {facts['vertices']:,} vertices and {facts['triangles']:,} triangles of {len(cloud):,} points; finest"
-        f" voxels of {facts['voxel_size']:.3g}, {solved.unknowns:,} unknowns, {solved.steps} steps",
+        f"{size} {facts['points']:,} points; finest voxels of {facts['voxel_size']:.3g}, {facts['unknowns']:,}"
+        f" unknowns, {facts['steps']} steps",
     )
-    if not solved.converged:
-        print_line(console, f"the solver stopped with {solved.residual:.1e} left; allow more by --max_iter")
+    if not facts["converged"]:
+        print_line(console, f"the solver stopped with {facts['residual']:.1e} left; allow more by --max_iter")

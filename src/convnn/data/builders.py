@@ -19,9 +19,11 @@ from convnn.data.mixtures import build_mixtures
 from convnn.data.motions import build_motions
 from convnn.data.options import (
     CLIP_SETS,
+    CLOUD_SETS,
     GRAPH_SETS,
     INTERACTION_SETS,
     MIXTURE_SETS,
+    PHOTOGRAPH_SETS,
     RASTERS,
     REGRESSIONS,
     SCENE_SETS,
@@ -44,6 +46,8 @@ from convnn.data.sequences import (
 )
 from convnn.data.sources import FileSource, Tensors, TensorSource, read_cifar, read_digits, read_image_folder
 from convnn.data.stream import ImageFile, StreamLoader, first_size
+from convnn.data.surfaces.clouds import build_clouds
+from convnn.data.surfaces.photographs import build_photographs
 from convnn.data.tensors import Augmentation, TensorLoader
 from convnn.data.triples import build_triples
 from convnn.errors import InputError, check_choice
@@ -149,6 +153,8 @@ BUILDERS: dict[str, Callable[[Options], LabelledData]] = {
     **dict.fromkeys(SCENE_SETS, build_scenes),
     "motions": build_motions,
     "flowfolder": build_flow_folder,
+    **dict.fromkeys(CLOUD_SETS, build_clouds),
+    **dict.fromkeys(PHOTOGRAPH_SETS, build_photographs),
 }
 
 

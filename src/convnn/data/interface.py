@@ -138,8 +138,8 @@ class LabelledPart:
 def kind_of(shape: tuple[int, ...]) -> str:
     """Return the word for an input of this shape.
 
-    It is "image" (C, H, W), "volume" (C, D, H, W), "sequence" (C, T), "graph" of nodes (C,), "interaction" (users, items, 1, 1), "triple" of
-    so many relations (R, 1, 1, 1, 1), or packed "mixture" (C, N, P, 1, 1, 1).
+    It is "image" (C, H, W), "volume" (C, D, H, W), "sequence" (C, T), "graph" of nodes (C,), "interaction" (users,
+    items, 1, 1), "triple" of so many relations (R, 1, 1, 1, 1), or packed "mixture" (C, N, P, 1, 1, 1).
     """
     if len(shape) == 4 and shape[2:] != (1, 1):
         return "volume"

@@ -77,7 +77,8 @@ def load_data(
             Not for adding, which would lose its marks.
         average: instead, take the mean of every n samples of sequential_digits and sequential_cifar10, which leaves out
             the frequencies that a lower sampling rate cannot represent.
-        length: samples of each signal of adding (100 where None) and waveforms (128), at least 2.
+        length: samples of each signal of adding (100 where None) and waveforms (128), points of each of clouds and ply
+            (400), at least 2.
         missing: share of the samples that each of the waveforms lacks, from 0 to below 1; None is 0.3.
         split: number of the split, from 0; None is 0. Of texas, cornell and wisconsin one of the ten published ones; of
             MUTAG and PROTEINS the fold for the test, of ten, of which the next validates; of sbm and digits-graph the

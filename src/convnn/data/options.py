@@ -59,12 +59,20 @@ PAIR_SETS = ("motions", "flowfolder")
 MIXTURE_SETS = ("mixture_digits", "solids")
 """Data sets of mixtures of Gaussians, which are fitted to images and to points."""
 
+CLOUD_SETS = ("clouds", "ply")
+"""Data sets of points with normals, and of the surfaces they are of; the first is generated."""
+
+PHOTOGRAPH_SETS = ("scene", "transforms")
+"""Data sets of photographs of one scene; the first is generated."""
+
 SCENE_SETS = ("made_scenes", "scenes")
 """Data sets of scene graphs; the first is generated."""
 
 UNLABELLED_SETS: Mapping[str, tuple[str, ...]] = {
     "clips": CLIP_SETS,
     IMAGE_PAIRS: PAIR_SETS,
+    "clouds": CLOUD_SETS,
+    "photographs": PHOTOGRAPH_SETS,
     "scenes": SCENE_SETS,
 }
 """Data sets that never have labels, by the word for what they have, such as "videos"; networks name the same word."""
@@ -82,7 +90,7 @@ READERS = {
     "permuted": RASTERS,
     "subsample": (*RASTERS, "waveforms"),
     "average": RASTERS,
-    "length": SIGNALS,
+    "length": (*SIGNALS, *CLOUD_SETS),
     "missing": ("waveforms",),
     "split": (*DIRECTED_GRAPHS, *FOLDED_GRAPHS, *DRAWN_GRAPHS, *OTHERS_SPLIT),
     "scale_rows": WORD_GRAPHS,
@@ -91,6 +99,9 @@ READERS = {
     "gaussians": MIXTURE_SETS,
 }
 """The data sets that read an argument of sequences, graphs or images without labels; None is its default."""
+
+RESIZED = (*RASTERS, *PAIR_SETS, "transforms")
+"""Data sets that read `resize` and have no images."""
 
 OF_IMAGES = {"resize": None, "augment": False, "noise": 0.0}
 """Arguments that change images, with the values that change nothing; pairs of images have the first."""
@@ -175,8 +186,8 @@ class Options:
                     f"{name}={value!r} is for {', '.join(readers)}; dataset={self.name!r} does not read it"
                 )
         for name, nothing in OF_IMAGES.items():
-            is_read = self.name not in WITHOUT_IMAGES or (name == "resize" and self.name in PAIR_SETS)
-            if (value := getattr(self, name)) != nothing and not is_read:
+            is_read = name == "resize" and self.name in RESIZED
+            if (value := getattr(self, name)) != nothing and self.name in WITHOUT_IMAGES and not is_read:
                 has = WITHOUT_IMAGES[self.name]
                 raise InputError(f"{name}={value!r} changes images; dataset={self.name!r} has {has}, so leave it out")
 

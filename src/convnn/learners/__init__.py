@@ -19,7 +19,7 @@ of at most that size elsewhere; `Hashed()` computes the large entries and a samp
 `KernelMatrix(kernel, X, Y, product)` reads as the matrix in formulas, `K @ v`, `K.T @ v` and `K[rows] @ v`, and keeps
 its values where they are smaller than the stated size.
 
-**Solvers** (`solvers`) know no kernels, only tensors and functions of them: kernel ridge regression by a dense solve,
+**Solvers** (`solvers`, `ops.iterative`) know no kernels, only tensors and functions of them: ridge by a dense solve,
 conjugate gradients, steps of constant length, leading eigenpairs, and the preconditioner of stochastic gradients on a
 subsample.
 

@@ -15,14 +15,8 @@ from convnn.errors import InputError, check_at_least, check_choice, check_not_ne
 from convnn.learners.base import KernelLearner, OneHotClassifier, Self
 from convnn.learners.kernels import GramKernel, Kernelish
 from convnn.learners.products import KernelMatrix, Product
-from convnn.learners.solvers import (
-    Map,
-    Solution,
-    conjugate_gradients,
-    largest_eigenvalue,
-    leading_eigenpairs_of_map,
-    richardson,
-)
+from convnn.learners.solvers import largest_eigenvalue, leading_eigenpairs_of_map
+from convnn.ops.iterative import Map, Solution, conjugate_gradients, richardson
 from convnn.ops.ridge import kernel_ridge
 
 SPECTRA = ("polynomial", "inverse_laplacian", "top")

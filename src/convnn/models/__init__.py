@@ -1,6 +1,6 @@
 """Networks that can be built with any layer."""
 
-from convnn.models import coding, flow, scene_graphs, segmentation, skeletons
+from convnn.models import coding, flow, scene_graphs, segmentation, skeletons, splats, surfaces
 from convnn.models._network import Network
 from convnn.models._own_loss import Answer, OwnLoss
 from convnn.models._reducing import NAMED_REDUCERS, REDUCTION
@@ -285,8 +285,10 @@ __all__ = [
     "smpconv_t",
     "smpnet",
     "smpnet_1d",
+    "splats",
     "statement_reader",
     "subgraph_reader",
+    "surfaces",
     "task_of",
     "toruse",
     "transe",

@@ -66,6 +66,9 @@ class OwnLoss(Network):
             self.prepare(x)
             return
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Take note that an epoch begins, counted from 1; a resumed run says so in the middle of one too."""
+
     def example(self, shape: tuple[int, ...], count: int = 1, device: torch.device | str = "cpu") -> Any:
         """Return inputs of the shape that the data set names, by which operations are counted: zeros (count, *shape).
 

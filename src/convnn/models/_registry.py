@@ -165,6 +165,8 @@ def check_layer(model: str, layer: str, prefix: str = "") -> None:
     if is_external(model):
         return
     reads, fitting = reads_of(model), layers_for(model)
+    if layer not in fitting and not _MODELS[model].network.takes_layers:
+        raise InputError(f"{prefix}layer={layer!r} has no place in {prefix}model={model!r}; leave it out")
     if layer not in fitting:
         of_layer = "images only" if reads in AXES and LAYERS[layer].reads == "maps" else LAYERS[layer].reads
         raise InputError(
@@ -202,6 +204,8 @@ def layers_for(model: str) -> list[str]:
     reads, named = reads_of(model), None if is_external(model) else _MODELS[model].network.built_of
     if named is not None:
         return list(named)
+    if not is_external(model) and not _MODELS[model].network.takes_layers:
+        return [default_layer(model)]
     if reads in ("graphs", "interactions", "triples", "mixtures"):
         return list_layers(reads)
     fitting = list_layers("maps" if reads in AXES else reads) + list_layers("graphs")

@@ -15,10 +15,12 @@ class Training:
     Attributes:
         rate: which learning rate of its own it has: "mask", "radius" or "kernel"; None is that of all.
         decays: whether weight decay draws it towards 0.
+        factor: what that learning rate is multiplied by, at least 0.
     """
 
     rate: str | None = None
     decays: bool = True
+    factor: float = 1.0
 
 
 USUAL = Training()

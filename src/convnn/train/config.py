@@ -4,7 +4,8 @@ import os
 from dataclasses import dataclass, fields
 from typing import Any
 
-from convnn.data import PIXEL_VALUES, RASTERS, READERS, REGRESSIONS, SEGMENTATION_SETS
+from convnn.data import PIXEL_VALUES, READERS, REGRESSIONS, SEGMENTATION_SETS
+from convnn.data.options import RESIZED
 from convnn.errors import InputError, check_choice
 from convnn.files import expand_home
 from convnn.models import (
@@ -256,7 +257,7 @@ class TrainConfig(
         """The flags by which a data set of sequences, graphs or images without labels is made, by name."""
         names = [name for name, readers in READERS.items() if self.dataset in readers]
         names = [name for name in names if name != "values" or self.values is not None]
-        return {name: getattr(self, name) for name in [*names, *(["resize"] if self.dataset in RASTERS else [])]}
+        return {name: getattr(self, name) for name in [*names, *(["resize"] if self.dataset in RESIZED else [])]}
 
     def reads(self, name: str) -> bool:
         """Return whether a flag affects this run: networks, layers and losses ignore the settings of others."""

@@ -115,6 +115,10 @@ class Modelling(Objective):
         """Let the network take from the first batches what depends on the data."""
         self.network.prepare_from(batch.inputs for batch in data.train if len(batch.labels))
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Tell the network."""
+        self.network.begin_epoch(epoch)
+
     def learn(self, batch: Batch) -> Outcome:
         """Return the loss of the network, with its terms and figures."""
         answer: Answer = self.network(batch.inputs)

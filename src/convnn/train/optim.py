@@ -110,7 +110,11 @@ def _groups(network: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
         own = replace(training, decays=False) if parameter in spared else training
         alike.setdefault(own, []).append(parameter)
     return [
-        {"params": found, "lr": rates[one.rate], "weight_decay": config.weight_decay if one.decays else 0.0}
+        {
+            "params": found,
+            "lr": one.factor * rates[one.rate],
+            "weight_decay": config.weight_decay if one.decays else 0.0,
+        }
         for one, found in alike.items()
     ]
 

@@ -6,12 +6,12 @@ from math import tan
 import torch
 from torch import Tensor
 
+from convnn.models.splats.anchors import AnchorGaussians, NeuralGaussians
+from convnn.models.splats.losses import depth_normals, splat_loss
 from convnn.ops.gaussians import Gaussians
 from convnn.ops.opacity_field import NEVER_SEEN, UNSEEN, opacity_field, seen_opacities, signed_opacity
 from convnn.ops.projection import Rig, pinhole
 from convnn.ops.splatting import FAR, NEAR, Splats, splat
-from convnn.tasks.surface.splats.anchors import AnchorGaussians, NeuralGaussians
-from convnn.tasks.surface.splats.losses import depth_normals, splat_loss
 from golden.case import Case
 from golden.entry import Entry, refuse
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
+from convnn.models.surfaces.field import KernelField
+from convnn.models.surfaces.hierarchy import Hierarchy
+from convnn.models.surfaces.spline_kernel import Interpolator
 from convnn.ops.voxels import Voxels
-from convnn.tasks.surface.field import KernelField
-from convnn.tasks.surface.hierarchy import Hierarchy
-from convnn.tasks.surface.spline_kernel import Interpolator
 from golden.case import Case
 from golden.entry import Entry
 

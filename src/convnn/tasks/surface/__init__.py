@@ -1,15 +1,15 @@
 """Surfaces: from points to a mesh."""
 
-from convnn.tasks.surface.cloud import Cloud
-from convnn.tasks.surface.field import Fit, KernelField
-from convnn.tasks.surface.hierarchy import Hierarchy, choose_voxel_size
+from convnn.data.surfaces.mesh import Mesh, extract_mesh
+from convnn.data.surfaces.ply import read_cloud, read_mesh, write_cloud, write_mesh
+from convnn.data.surfaces.shapes import SHAPES, Blend, Box, Shape, Sphere, Torus, make_shape
+from convnn.models.surfaces.field import Fit, KernelField
+from convnn.models.surfaces.hierarchy import Hierarchy, choose_voxel_size
+from convnn.models.surfaces.spline_kernel import Interpolator, SplineKernel
+from convnn.ops.cloud import Cloud
 from convnn.tasks.surface.measures import SurfaceMeasures, measure_surface
-from convnn.tasks.surface.mesh import Mesh, extract_mesh
 from convnn.tasks.surface.picture import View, draw_surfaces
-from convnn.tasks.surface.ply import read_cloud, read_mesh, write_cloud, write_mesh
 from convnn.tasks.surface.reconstruct import NeuralKernelSurface
-from convnn.tasks.surface.shapes import SHAPES, Blend, Box, Shape, Sphere, Torus, make_shape
-from convnn.tasks.surface.spline_kernel import Interpolator, SplineKernel
 
 __all__ = [
     "SHAPES",

@@ -18,7 +18,7 @@ register_system(
         paper="arXiv 2305.19590",
         checked=f"{PUBLISHED}, field, solution and voxels (formulas of the release in NumPy, as it needs CUDA); SciPy's"
         " B-splines; grid sampling; dense solves",
-        where="convnn.tasks.surface.field.KernelField convnn.tasks.surface.hierarchy.Hierarchy"
+        where="convnn.models.surfaces.field.KernelField convnn.models.surfaces.hierarchy.Hierarchy"
         " convnn.tasks.surface.reconstruct.NeuralKernelSurface convnn.ops.voxels.Voxels",
     )
 )

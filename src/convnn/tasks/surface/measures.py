@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from convnn.errors import InputError, check_positive
-from convnn.tasks.surface.cloud import Cloud
+from convnn.ops.cloud import Cloud
 
 
 class SurfaceMeasures(NamedTuple):

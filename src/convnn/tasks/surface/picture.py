@@ -14,9 +14,9 @@ from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from convnn.data.surfaces.mesh import Mesh
 from convnn.errors import InputError
-from convnn.tasks.surface.cloud import Cloud
-from convnn.tasks.surface.mesh import Mesh
+from convnn.ops.cloud import Cloud
 from convnn.viz._figure import COLORS, FAINT, INK, own_style, save_figure, write_title
 
 LIGHT = (-0.4, 0.5, 0.77)

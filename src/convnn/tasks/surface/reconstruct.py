@@ -9,12 +9,12 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from convnn.data.surfaces.mesh import Mesh, extract_mesh
 from convnn.errors import check_at_least, check_choice, check_positive
+from convnn.models.surfaces.field import KernelField
+from convnn.models.surfaces.hierarchy import Hierarchy, choose_voxel_size
+from convnn.ops.cloud import check_rows
 from convnn.ops.voxels import CORNERS, cell_of, local, voxel_of
-from convnn.tasks.surface.cloud import check_rows
-from convnn.tasks.surface.field import KernelField
-from convnn.tasks.surface.hierarchy import Hierarchy, choose_voxel_size
-from convnn.tasks.surface.mesh import Mesh, extract_mesh
 
 
 class NeuralKernelSurface(BaseEstimator):
@@ -114,7 +114,8 @@ class NeuralKernelSurface(BaseEstimator):
     def predict(self, X: Any) -> NDArray[np.floating]:
         """Return the field (n,) at points (n, 3): positive inside, negative outside, 0 far from all points."""
         check_is_fitted(self)
-        return self._values(_tensor(X)).numpy()
+        with torch.no_grad():
+            return self.field_(_tensor(X))[0].numpy()
 
     def mesh(self, resolution: int = 2) -> Mesh:
         """Return the surface as a mesh, by marching cubes in and beside the finest voxels.
@@ -126,21 +127,32 @@ class NeuralKernelSurface(BaseEstimator):
             InputError: the field is nowhere 0 near the points; or scikit-image is not installed.
         """
         check_is_fitted(self)
-        check_at_least("resolution", resolution, 1)
-        hierarchy = self.field_.hierarchy
-        size, near = hierarchy.voxel_size, hierarchy.near(self.adaptive_depth)
-        lower, upper = near.ijk.amin(0).double() * size, (near.ijk.amax(0) + 1).double() * size
-        is_near = lambda x: near.find(voxel_of(x / size - 0.5)) >= 0  # noqa: E731
-        return extract_mesh(self._values, lower, upper, size / resolution, known=is_near, bisections=1)
+        return mesh_of(self.field_, resolution, self.adaptive_depth)
 
     def _hierarchy(self, points: Tensor, normals: Tensor, size: float) -> Hierarchy:
         if self.adaptive_depth == 1:
             return Hierarchy.of_points(points, size, self.depth)
         return Hierarchy.adaptive(points, normals, size, self.depth, adaptive_depth=self.adaptive_depth, tau=self.tau)
 
-    @torch.no_grad()
-    def _values(self, points: Tensor) -> Tensor:
-        return self.field_(points)[0]
+
+@torch.no_grad()
+def mesh_of(field: KernelField, resolution: int = 2, depths: int = 1) -> Mesh:
+    """Return the level 0 of a fitted field as a mesh, by marching cubes in and beside its finest voxels.
+
+    Args:
+        field: the field.
+        resolution: cubes along a side of the finest voxels, at least 1.
+        depths: in and beside the voxels of how many first depths the surface may be.
+
+    Raises:
+        InputError: the field is nowhere 0 near the voxels; or scikit-image is not installed.
+    """
+    check_at_least("resolution", resolution, 1)
+    hierarchy = field.hierarchy
+    size, near = hierarchy.voxel_size, hierarchy.near(depths)
+    lower, upper = near.ijk.amin(0).double() * size, (near.ijk.amax(0) + 1).double() * size
+    is_near = lambda x: near.find(voxel_of(x / size - 0.5)) >= 0  # noqa: E731
+    return extract_mesh(lambda x: field(x)[0], lower, upper, size / resolution, known=is_near, bisections=1)
 
 
 def splat_normals(hierarchy: Hierarchy, points: Tensor, normals: Tensor, depths: int) -> tuple[Tensor, Tensor]:

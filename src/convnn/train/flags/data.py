@@ -39,7 +39,10 @@ class DataFlags:
         None, "instead, take the mean of every n samples of sequential data sets", least=1, most=LARGEST_SIDE**2
     )
     length: int | None = flag(
-        None, "samples of each signal of adding (None: 100) and waveforms (None: 128)", least=1, most=LARGEST_SIDE**2
+        None,
+        "samples of each signal of adding (None: 100) and waveforms (None: 128), points of clouds and ply (None: 400)",
+        least=1,
+        most=LARGEST_SIDE**2,
     )
     missing: float | None = flag(None, "share of the samples that waveforms lack, from 0 to below 1; None: 0.3")
     split: int | None = flag(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from convnn.models import NAMED_REDUCERS
 from convnn.models.coding import PRIORS
+from convnn.models.splats import GAUSSIANS
 from convnn.nn import OVER_HEADS, TOKEN_GRAPHS, TOKEN_SCORES, list_layers
 from convnn.nn.replace import SCOPES
 from convnn.objectives.boxes import OVERLAPS
@@ -37,7 +38,8 @@ class NetworkFlags:
     num_layers: int = flag(
         12,
         "number of blocks of ViT, and of networks on sequences and graphs, of layers of recommender and gmcn, of steps"
-        " of a level of finc_flow, of blocks of a level of diffusesg, and of halvings of unet",
+        " of a level of finc_flow, of blocks of a level of diffusesg, of halvings of unet, and of sizes of voxels of"
+        " kernel_field",
         least=0,
         most=DEEPEST,
     )
@@ -100,6 +102,14 @@ class NetworkFlags:
     iou_weight: float = flag(0.1, "factor of this part", least=0.0)
     self_condition: bool = flag(False, "diffusesg reads its own earlier estimate")
     shuffle_nodes: bool = flag(False, "in training, objects of diffusesg are in a random order")
+    kernel_dim: int = flag(4, "features that the kernel of kernel_field compares", least=1, most=WIDEST)
+    points_per_voxel: float = flag(2.0, "points that a finest voxel of kernel_field holds on average", above=1.0)
+    gaussians: str = flag("voxels", "what splats renders: Gaussians that voxels make, or free ones", GAUSSIANS)
+    num_gaussians: int = flag(400, "number of these voxels, or of the free Gaussians", least=4, most=WIDEST)
+    slots: int = flag(4, "Gaussians that a voxel makes", least=1, most=WIDEST)
+    distortion: float = flag(1.0, "weight of distortion in the loss of splats, which brings depths together", least=0.0)
+    normals: float = flag(0.02, "weight of normals in the loss of splats", least=0.0)
+    surface_from: int = flag(11, "epoch in which both join", least=1)
     kan_groups: int = flag(1, "blocks of channels that do not mix in these layers", least=1)
     kernel_size: int = flag(3, "kernel size of convolutions", least=1, most=LARGEST_SIDE)
     padding: int = flag(1, "zero padding of the map in which neighbours are searched", least=0, most=LARGEST_SIDE)

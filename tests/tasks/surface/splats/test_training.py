@@ -33,7 +33,7 @@ POINTS = BALL.sample(600, torch.Generator().manual_seed(0), dtype=torch.float32)
 def test_photographs_show_where_rays_meet_the_ball() -> None:
     """The nearer root of the quadratic equation of a ray and a sphere."""
     rig = SCENE.rig
-    for camera, row, column in np.ndindex(4, 12, 14):
+    for camera, row, column in np.ndindex(2, 12, 14):
         pose = torch.linalg.inv(rig.extrinsics[0, camera])
         pixel = rig.intrinsics.new_tensor([column + 0.5, row + 0.5, 1])
         ray = pose[:3, :3] @ torch.linalg.inv(rig.intrinsics[0, camera]) @ pixel
@@ -57,7 +57,7 @@ def test_it_learns_and_begins_the_same_for_the_same_seed(kind: str) -> None:
         before = signal_to_noise(model, SCENE)
         losses.append(train(model, SCENE, steps=2, rate=1e-2, distortion=1.0, normals=0.02))
     assert losses[0] == losses[1]
-    train(model, SCENE, steps=48, rate=1e-2)
+    train(model, SCENE, steps=20, rate=2e-2, dissimilarity=0.0)
     assert signal_to_noise(model, SCENE) > before + 1.5
     if kind == "voxels":
         assert torch.equal(model.anchors, anchors)
@@ -71,9 +71,9 @@ def test_the_level_of_flat_gaussians_on_a_ball_is_near_it() -> None:
         torch.stack([0.8 + middles[:, 2], -middles[:, 1], middles[:, 0], torch.zeros(200)], 1),  # turns z to the normal
         torch.full((200,), 0.9),
     )
-    rig = cameras_around(6, (32, 32))
-    ways = torch.nn.functional.normalize(POINTS[:30])
-    places, found = first_crossing(lambda x: opacity_field(cloud, rig, x), 1.2 * ways, 0.5 * ways, steps=30)
+    rig = cameras_around(6, (16, 16))
+    ways = torch.nn.functional.normalize(POINTS[:20])
+    places, found = first_crossing(lambda x: opacity_field(cloud, rig, x), 1.0 * ways, 0.6 * ways, steps=16)
     assert found.all()
     assert (places.norm(dim=1) - 0.8).abs().mean() < 0.06
 

@@ -1,12 +1,15 @@
 """Surfaces from photographs: Gaussians, their images, and the level of their opacity."""
 
-from convnn.tasks.surface.splats.anchors import AnchorGaussians, NeuralGaussians, voxel_anchors
+from convnn.data.surfaces.scenes import cameras_around, photograph
+from convnn.models.splats.anchors import AnchorGaussians, NeuralGaussians, voxel_anchors
+from convnn.models.splats.free import FreeGaussians
+from convnn.models.splats.losses import SplatLoss, depth_normals, splat_loss, structural_similarity
+from convnn.models.splats.rendering import model_field, render, signal_to_noise
+from convnn.ops.photographs import Photographs
 from convnn.tasks.surface.splats.crossing import first_crossing
-from convnn.tasks.surface.splats.free import FreeGaussians
-from convnn.tasks.surface.splats.losses import SplatLoss, depth_normals, splat_loss, structural_similarity
 from convnn.tasks.surface.splats.picture import draw_splats
-from convnn.tasks.surface.splats.scenes import Photographs, cameras_around, photograph
-from convnn.tasks.surface.splats.training import model_field, render, signal_to_noise, train
+from convnn.tasks.surface.splats.scene_mesh import scene_mesh
+from convnn.tasks.surface.splats.training import train
 
 __all__ = [
     "AnchorGaussians",
@@ -21,6 +24,7 @@ __all__ = [
     "model_field",
     "photograph",
     "render",
+    "scene_mesh",
     "signal_to_noise",
     "splat_loss",
     "structural_similarity",

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnn.errors import InputError, check_at_least, check_positive
+from convnn.models.surfaces.field import KernelField
+from convnn.models.surfaces.hierarchy import Hierarchy
+from convnn.models.surfaces.spline_kernel import Interpolator
+from convnn.ops.cloud import Cloud
 from convnn.ops.voxels import NEAREST, Voxels, children, local, unique, voxel_of
-from convnn.tasks.surface.cloud import Cloud
-from convnn.tasks.surface.field import KernelField
-from convnn.tasks.surface.hierarchy import Hierarchy
-from convnn.tasks.surface.spline_kernel import Interpolator
 
 ABSENT, STOP, DIVIDE = range(3)
 """Classes of a voxel: it does not belong to the hierarchy, does without smaller ones, or has some."""
@@ -43,6 +43,10 @@ class VoxelConv(nn.Module):
             chosen = step == offset
             out = out.index_add(0, row[chosen], features[near[chosen]] @ self.weight[offset])
         return out
+
+
+class NoVoxelError(InputError):
+    """The network has predicted that no voxel belongs to the surface."""
 
 
 class Predicted(NamedTuple):
@@ -113,7 +117,8 @@ class SurfaceNetwork(nn.Module):
             structure: the true hierarchy, which training follows instead of the predicted one.
 
         Raises:
-            InputError: the points have no normals, or no voxel is predicted.
+            InputError: the points have no normals.
+            NoVoxelError: no voxel is predicted; an `InputError`.
         """
         if cloud.normals is None:
             raise InputError("points need normals, from which the network predicts those of the surface")
@@ -121,7 +126,7 @@ class SurfaceNetwork(nn.Module):
         found = self._decode(self._encode(cloud.points, cloud.normals, voxel_size), structure)
         near = [(level, one) for level, one in found.items() if level < self.adaptive_depth and one.voxels is not None]
         if not near:
-            raise InputError(
+            raise NoVoxelError(
                 f"no voxel of the first {self.adaptive_depth} depths is predicted; train the network first"
             )
         grids = tuple(found[level].voxels if level in found else None for level in range(self.depth))
@@ -197,8 +202,8 @@ def classes_of(voxels: Voxels, structure: Hierarchy, level: int) -> Tensor:
 
 def surface_loss(
     network: SurfaceNetwork, cloud: Cloud, true: Cloud, voxel_size: float, structure: Hierarchy
-) -> dict[str, Tensor]:
-    """Return the parts of the loss of one shape, each a mean.
+) -> tuple[dict[str, Tensor], KernelField]:
+    """Return the parts of the loss of one shape, each a mean, and the field that was fitted.
 
     Args:
         network: the network.
@@ -219,12 +224,13 @@ def surface_loss(
     weights = _weights(len(cloud), len(found.centers), voxel_size)
     found.field.fit(cloud.points, found.centers, found.normals, **weights)
     value, slope = found.field(true.points, grad=True)
-    return {
+    parts = {
         "structure": F.cross_entropy(logits, torch.cat(truth)),
         "normal": 1 - F.cosine_similarity(found.normals, _normals(true)[nearest]).mean(),
         "value": value.abs().mean() / voxel_size,
         "slope": 1 + F.cosine_similarity(slope, _normals(true)).mean(),
     }
+    return parts, found.field
 
 
 def _weights(points: int, centers: int, voxel_size: float) -> dict[str, float]:

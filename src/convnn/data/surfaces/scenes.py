@@ -1,41 +1,18 @@
 """Photographs without files: shapes whose distance is known, seen by cameras around them."""
 
 from math import pi, sqrt
-from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
+from convnn.data.surfaces.shapes import Shape
 from convnn.errors import check_at_least, check_positive
+from convnn.ops.photographs import Photographs
 from convnn.ops.projection import Rig, look_at, pinhole, pixel_rays
-from convnn.tasks.surface.shapes import Shape
 
 STEPS = 64
 """Steps of a ray towards a surface, each as long as the distance from it."""
 CLOSE = 1e-3
 """Distance at which a ray has arrived."""
-
-
-class Photographs(NamedTuple):
-    """What n cameras see of a scene.
-
-    Attributes:
-        rig: one rig of n cameras.
-        images: (n, 3, H, W) with values from 0 to 1.
-        depths: (n, H, W), 0 where there is nothing.
-        background: (3,) the colour of nothing.
-    """
-
-    rig: Rig
-    images: Tensor
-    depths: Tensor
-    background: Tensor
-
-    def camera(self, number: int) -> "Photographs":
-        """Return what one camera sees."""
-        one = slice(number, number + 1)
-        rig = self.rig._replace(intrinsics=self.rig.intrinsics[:, one], extrinsics=self.rig.extrinsics[:, one])
-        return Photographs(rig, self.images[one], self.depths[one], self.background)
 
 
 def cameras_around(

@@ -5,9 +5,9 @@ import torch
 from torch.nn import functional as F
 
 from convnn.errors import InputError
+from convnn.models.surfaces.network import SurfaceNetwork, VoxelConv, classes_of, fit_field, surface_loss
 from convnn.ops.voxels import Voxels, offsets
 from convnn.tasks.surface import Cloud, Hierarchy, Sphere
-from convnn.tasks.surface.network import SurfaceNetwork, VoxelConv, classes_of, fit_field, surface_loss
 
 
 def test_a_convolution_of_a_full_grid_is_that_of_pytorch() -> None:
@@ -40,7 +40,7 @@ def test_it_learns_a_sphere_and_every_parameter_takes_part() -> None:
     losses = []
     for step in range(12):
         optimizer.zero_grad()
-        loss = sum(surface_loss(network, cloud, true, 0.3, structure).values())
+        loss = sum(surface_loss(network, cloud, true, 0.3, structure)[0].values())
         loss.backward()
         if not step:
             assert all(parameter.grad.abs().sum() > 0 for parameter in network.parameters())

@@ -8,9 +8,9 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from convnn.errors import InputError
+from convnn.models.splats.losses import depth_normals, edge_weights, splat_loss, structural_similarity
 from convnn.ops.projection import look_at, pinhole
 from convnn.ops.splatting import Splats
-from convnn.tasks.surface.splats.losses import depth_normals, edge_weights, splat_loss, structural_similarity
 
 POSE = look_at(torch.tensor([[2.0, 1, 0.5]]).double(), torch.zeros(3).double(), torch.tensor([0, 0, 1.0]).double())
 RIG = pinhole(POSE, 9.0, (6, 7))

@@ -1,6 +1,7 @@
 r"""Gaussians that a network makes, seen from each camera anew, from features of voxels."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
 
 import torch
 from scipy.spatial import cKDTree
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnn.errors import InputError, check_at_least, check_positive
+from convnn.nn._training import Training
 from convnn.ops.gaussians import Gaussians
 
 
@@ -89,6 +91,12 @@ class AnchorGaussians(nn.Module):
         arXiv 2411.01853.
     """
 
+    trained: ClassVar[Mapping[str, Training]] = {
+        "anchors": Training(factor=0.0),
+        "features": Training(factor=1.5),
+        "offsets": Training(factor=2.0),
+    }
+
     def __init__(
         self,
         anchors: Tensor,
@@ -118,6 +126,12 @@ class AnchorGaussians(nn.Module):
         )
         self.bank = nn.Sequential(nn.Linear(4, channels), nn.ReLU(), nn.Linear(channels, 3)) if bank else None
         self.to(anchors)
+
+    @torch.no_grad()
+    def place(self, anchors: Tensor) -> None:
+        """Move the anchors to other places (V, 3), and make their scales those of the distances there."""
+        self.anchors.copy_(anchors)
+        self.log_scales.copy_(neighbor_distance(self.anchors).log().unsqueeze(-1).expand(-1, 6))
 
     def forward(self, centre: Tensor) -> NeuralGaussians:
         """Return the Gaussians that a camera at `centre` (3,) sees."""

@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from convnn.data.surfaces.mesh import Mesh
 from convnn.errors import InputError, check_choice
 from convnn.files import write_atomically
-from convnn.tasks.surface.cloud import Cloud
-from convnn.tasks.surface.mesh import Mesh
+from convnn.ops.cloud import Cloud
 
 TYPES = {
     **{name: code for code, names in {
@@ -53,6 +53,15 @@ def read_cloud(path: Path | str) -> Cloud:
         InputError: the file cannot be read, is no PLY file, ends early, or has no points.
     """
     return _cloud(Path(path), _read(Path(path)))
+
+
+def has_faces(path: Path | str) -> bool:
+    """Return whether a PLY file has faces, so that `read_mesh` reads it.
+
+    Raises:
+        InputError: the file cannot be read, or is no PLY file.
+    """
+    return any(element.name == "face" and element.count for element in _header(Path(path), _bytes(Path(path)))[1])
 
 
 def read_mesh(path: Path | str) -> Mesh:
@@ -119,16 +128,20 @@ def _cloud(path: Path, rows: Columns) -> Cloud:
 
 def _read(path: Path) -> Columns:
     """Return the columns of each element."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"'{path}' cannot be read: {error.strerror or error}") from None
+    data = _bytes(path)
     order, elements, start = _header(path, data)
     read = _read_text if order == "=" else _read_binary
     try:
         return read(data[start:], order, elements)
     except (ValueError, IndexError) as error:
         raise InputError(f"'{path}' does not hold the rows that its header promises: {error}") from None
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read: {error.strerror or error}") from None
 
 
 def _header(path: Path, data: bytes) -> tuple[str, list[Element], int]:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from convnn.errors import InputError, check_at_least, check_positive
-from convnn.learners.implicit import Entries, SparseSolver, attach_gradient
-from convnn.tasks.surface.cloud import check_rows
-from convnn.tasks.surface.hierarchy import Hierarchy
-from convnn.tasks.surface.spline_kernel import SplineKernel
+from convnn.models.surfaces.hierarchy import Hierarchy
+from convnn.models.surfaces.spline_kernel import SplineKernel
+from convnn.ops.cloud import check_rows
+from convnn.ops.implicit import Entries, SparseSolver, attach_gradient
 
 
 class Fit(NamedTuple):

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from convnn.errors import InputError
+from convnn.models.splats.anchors import neighbor_distance
 from convnn.tasks.surface.splats import AnchorGaussians, FreeGaussians, voxel_anchors
-from convnn.tasks.surface.splats.anchors import neighbor_distance
 
 POINTS = torch.rand(9, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 CENTRE = torch.tensor([2.0, -1, 0.5], dtype=torch.float64)

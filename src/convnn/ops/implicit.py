@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from convnn.errors import InputError
-from convnn.learners.solvers import Map, Solution, conjugate_gradients
+from convnn.ops.iterative import Map, Solution, conjugate_gradients
 
 
 @dataclass(frozen=True)

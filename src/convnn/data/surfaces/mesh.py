@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from convnn.errors import InputError, check_at_least, check_choice, check_positive
+from convnn.ops.cloud import Cloud, check_rows
 from convnn.packages import need
-from convnn.tasks.surface.cloud import Cloud, check_rows
 
 CHUNK = 1 << 16
 """Points at which a function is evaluated at once."""

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from convnn.errors import InputError, check_at_least, check_choice, check_not_negative, check_positive
-from convnn.tasks.surface.cloud import Cloud
+from convnn.ops.cloud import Cloud
 
 SHELL = 0.02
 """Half of the thickness of the shell in which points are drawn before they move to the surface."""

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from convnn.errors import InputError, check_at_least, check_not_negative, check_positive
+from convnn.ops.cloud import check_rows
 from convnn.ops.voxels import Voxels, local, splat, unique, voxel_of
-from convnn.tasks.surface.cloud import check_rows
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from convnn.errors import InputError
-from convnn.learners.implicit import Entries, SparseSolver, attach_gradient
+from convnn.models.surfaces.spline_kernel import SplineKernel, bspline, bspline_slope
+from convnn.ops.implicit import Entries, SparseSolver, attach_gradient
 from convnn.ops.voxels import Voxels, offsets
 from convnn.tasks.surface import Hierarchy, Interpolator, KernelField, NeuralKernelSurface, Sphere, choose_voxel_size
 from convnn.tasks.surface.reconstruct import splat_normals
-from convnn.tasks.surface.spline_kernel import SplineKernel, bspline, bspline_slope
 
 SIZE = 0.4
 

@@ -1,0 +1,1 @@
+"""Points, meshes, exact shapes and photographs of surfaces, generated and from files."""
