@@ -1,5 +1,6 @@
 """OpenDCVCs: conditional video coding (DCVC, arXiv 2109.15047; HEM, arXiv 2207.05894; DC, arXiv 2302.14402)."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
@@ -9,7 +10,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnn.models.coding import DCVC, latents
-from convnn.nn.compression import GDN, Coded, FactorizedBits, LaplaceBits, QuadPrior, priors
+from convnn.nn.compression import (
+    GDN,
+    CheckerboardPrior,
+    Coded,
+    FactorizedBits,
+    LaplaceBits,
+    OffsetDiversity,
+    QuadPrior,
+    priors,
+)
 from convnn.ops.warping import flow_warp
 from golden.case import Case
 from golden.entry import Entry
@@ -75,6 +85,31 @@ def _passes(ours: nn.Module, y: Tensor, params: Tensor) -> dict[str, Tensor]:
 def _quad(case: Case) -> QuadPrior:
     channels = case.config["channels"]
     return QuadPrior(channels, nn.Conv2d(3 * channels, 2 * channels, 3, padding=1))
+
+
+def _dual(case: Case) -> CheckerboardPrior:
+    channels = case.tensors["y"].shape[1]
+    return CheckerboardPrior(channels, nn.Conv2d(4 * channels, 2 * channels, 3, padding=1))
+
+
+def _two_passes(ours: nn.Module, y: Tensor, means: Tensor, scales: Tensor, *steps: Tensor | None) -> dict[str, Tensor]:
+    """Give ours the parameters in its order; the step of quantisation has one of two names."""
+    (step,) = (one for one in steps if one is not None)
+    return _passes(ours, y, torch.cat([step, scales, means], 1))
+
+
+def _offsets(case: Case) -> OffsetDiversity:
+    """Build ours from the shapes of the published weights: the fusion mixes C K / G channels in each of G groups."""
+    weights = case.named("param")
+    first, last, fusion = (weights[f"{name}.weight"] for name in ("conv_offset.0", "conv_offset.4", "fusion"))
+    channels, count = fusion.shape[0], last.shape[0] // 3
+    groups = math.isqrt(channels * count // fusion.shape[1])
+    return OffsetDiversity(channels, first.shape[1], groups=groups, offsets=count // groups, width=first.shape[0])
+
+
+def _fetched(ours: nn.Module, flow: Tensor, *named: Tensor | None) -> Tensor:
+    x, aux = (one for one in named if one is not None)
+    return ours(x, aux, flow)
 
 
 SIDE, EVERY = 64, 8
@@ -149,6 +184,17 @@ def _drawn(case: Case) -> Iterator[None]:
         yield
 
 
+DUAL = Entry(
+    _dual,
+    inputs=("y", "means", "scales", "q", "quant_step"),
+    outputs=COST,
+    names=dict.fromkeys(("spatial_prior", "y_spatial_prior", "net"), "network"),
+    call=_two_passes,
+)
+OFFSETS = Entry(
+    _offsets, inputs=("flow", "x", "input", "aux", "aux_feature"), names={"conv_offset": "network"}, call=_fetched
+)
+
 ENTRIES = {
     "DCVC": Entry(
         _codec,
@@ -172,4 +218,6 @@ ENTRIES = {
         names={"spatial_prior": "network", **{f"adaptor_{i + 1}": f"adapt.{i}" for i in range(3)}},
         call=_passes,
     ),
+    **dict.fromkeys(("dual prior (HEM)", "dual prior"), DUAL),
+    **dict.fromkeys(("offset diversity (DC)", "offset diversity"), OFFSETS),
 }

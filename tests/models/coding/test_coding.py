@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from convnn.errors import InputError
 from convnn.models import create_model
-from convnn.models.coding import DCVC, SpyNet, VideoCodec
+from convnn.models.coding import DCVC, SpyNet, VideoCodec, calibrate
 from convnn.models.coding.latents import HyperLatent
 from convnn.nn.compression import LaplaceBits
 from convnn.ops.warping import flow_warp
@@ -55,13 +55,13 @@ def test_every_coding_trains(coding: str, prior: str) -> None:
     codec, (before, x) = small(coding=coding, prior=prior, sends_motion=False), frames().split(1)
     inputs = () if coding == "intra" else (before, torch.zeros(1, 2, 64, 64))
     optimizer, losses = torch.optim.Adam(codec.parameters(), 5e-3), []
-    for _ in range(12):
+    for _ in range(8):
         optimizer.zero_grad()
         loss = codec.loss(codec(x, *inputs), x, 256.0)
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < 0.9 * losses[0]
     assert all(value.grad is not None for value in codec.parameters())
 
 
@@ -126,6 +126,40 @@ def test_a_clip_is_coded_from_decoded_frames_only() -> None:
     assert codec.intra.encoder[0].weight.grad is not None
 
 
+@pytest.mark.parametrize("coding", ["conditional", "residual"])
+def test_a_calibrated_codec_begins_with_latents_that_survive_and_the_mean_colour(coding: str) -> None:
+    torch.manual_seed(0)
+    codec = VideoCodec(4, 4, 4, 4, 4, coding=coding, prior="dual").eval()
+    clips = torch.stack([frames(2), frames(2, seed=1)])
+    assert codec(clips)[0].latents["y"].abs().max() < 0.5  # all are rounded to 0
+    calibrate(codec, clips)
+    intra = codec.intra(clips[:, 0])
+    assert intra.latents["y"].std().item() == pytest.approx(3, rel=0.05)
+    torch.testing.assert_close(intra.latents["y"].mean((0, 2, 3)), torch.zeros(4), atol=1e-4, rtol=0)
+    assert (intra.recon.mean((0, 2, 3)) - clips[:, 0].mean((0, 2, 3))).abs().max() < 0.05
+    inter = codec.inter(clips[:, 1], clips[:, 0])
+    assert inter.latents["y"].std() > 1
+    assert inter.flow is not None
+    assert F.mse_loss(inter.recon, clips[:, 1]) < 2 * clips[:, 1].var()
+    calibrate(codec, clips[:, :1])  # which has no motion
+    with pytest.raises(InputError, match="with at least one frame"):
+        calibrate(codec, clips[:0])
+
+
+def test_in_training_a_reference_may_be_the_true_frame_and_both_predictions_count() -> None:
+    torch.manual_seed(0)
+    codec, clip = VideoCodec(4, 4, 4, 4, 4, prior="dual").eval(), frames(2).unsqueeze(0)
+    _, coded = codec.frames(clip, true_share=1.0)
+    reference, x = clip.unbind(1)
+    assert torch.equal(coded.recon, codec.inter(x, reference).recon)
+    assert coded.estimate is not None
+    torch.testing.assert_close(coded.estimate, flow_warp(reference, codec.inter.flow(x, reference)))
+    assert not torch.equal(codec(clip)[1].recon, coded.recon)
+    network = create_model("dcvc", d_hidden=4, prior="dual")
+    _, _, found = network._of_frame(coded, x, (64, 64))
+    torch.testing.assert_close(found[0], F.mse_loss(coded.warped, x) + F.mse_loss(coded.estimate, x))
+
+
 def test_the_flow_of_a_pyramid_adds_corrections() -> None:
     network = SpyNet(8, 3)
     x, before = frames().split(1)
@@ -137,7 +171,7 @@ def test_the_flow_of_a_pyramid_adds_corrections() -> None:
 
 def test_the_network_of_the_trainer_has_terms_figures_and_any_layer() -> None:
     torch.manual_seed(0)
-    network = create_model("dcvc", "ConvNN", d_hidden=8, prior="quad", lmbda=100.0, K=3, padding=0)
+    network = create_model("dcvc", "ConvNN", d_hidden=4, prior="dual", lmbda=100.0, K=3, padding=0)
     clips = torch.stack([frames(), frames(seed=1)])[..., :60, :50]
     answer = network.train()(clips)
     assert tuple(answer.terms) == network.terms

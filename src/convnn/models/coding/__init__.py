@@ -4,6 +4,7 @@ from convnn.models.coding.dcvc import CODINGS, DCVC, CodedFrame
 from convnn.models.coding.latents import PRIORS, HyperLatent
 from convnn.models.coding.network import CodecNetwork, dcvc
 from convnn.models.coding.spynet import SpyNet
+from convnn.models.coding.start import calibrate
 from convnn.models.coding.video import VideoCodec, padded
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "HyperLatent",
     "SpyNet",
     "VideoCodec",
+    "calibrate",
     "dcvc",
     "padded",
 ]

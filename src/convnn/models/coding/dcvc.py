@@ -29,6 +29,7 @@ class CodedFrame(NamedTuple):
         recon: the decoded frame, (B, 3, H, W).
         warped: the reference moved by the decoded motion, (B, 3, H, W); None in intra coding.
         flow: the decoded motion, (B, 2, H, W); None in intra coding.
+        estimate: the reference moved by the motion before it is coded, (B, 3, H, W); None if none is sent.
         context: the features that the frame is conditioned on, (B, N, H, W); None without conditions.
         bits: of every number of each latent: "y", "z", and of the motion "mv_y", "mv_z".
         latents: before quantisation, by the same names.
@@ -37,6 +38,7 @@ class CodedFrame(NamedTuple):
     recon: Tensor
     warped: Tensor | None
     flow: Tensor | None
+    estimate: Tensor | None
     context: Tensor | None
     bits: Mapping[str, Tensor]
     latents: Mapping[str, Tensor]
@@ -161,15 +163,17 @@ class DCVC(nn.Module):
             flow: the motion, (B, 2, H, W), in pixels; None estimates it.
         """
         self._check(x, reference, flow)
-        bits, latents = {}, {}
+        bits, latents, estimate = {}, {}, None
         if self.sends_motion and reference is not None:
-            sent = self.motion.latent(self.motion.encoder(self.flow(x, reference) if flow is None else flow))
+            flow = self.flow(x, reference) if flow is None else flow
+            estimate = flow_warp(reference, flow)
+            sent = self.motion.latent(self.motion.encoder(flow))
             flow = self.motion.decoded(sent.y_hat, reference)
             bits, latents = {"mv_y": sent.bits_y, "mv_z": sent.bits_z}, {"mv_y": sent.y, "mv_z": sent.z}
-        warped, context = self._conditions(reference, flow)
-        sent = self.latent(self.encoder(self._seen(x, warped, context)), self._known(context))
+        warped, context = self.conditions(reference, flow)
+        sent = self.latent(self.encoder(self.seen(x, warped, context)), self._known(context))
         bits, latents = bits | {"y": sent.bits_y, "z": sent.bits_z}, latents | {"y": sent.y, "z": sent.z}
-        return CodedFrame(self._decoded(sent.y_hat, warped, context), warped, flow, context, bits, latents)
+        return CodedFrame(self._decoded(sent.y_hat, warped, context), warped, flow, estimate, context, bits, latents)
 
     @torch.no_grad()
     def code(
@@ -191,8 +195,8 @@ class DCVC(nn.Module):
         if reference is not None and self.sends_motion:
             y = None if x is None else self.motion.encoder(self.flow(x, reference))
             flow = self.motion.decoded(self.motion.latent.code(coder, (), latent, y), reference)
-        warped, context = self._conditions(reference, flow)
-        y = None if x is None else self.encoder(self._seen(x, warped, context))
+        warped, context = self.conditions(reference, flow)
+        y = None if x is None else self.encoder(self.seen(x, warped, context))
         return self._decoded(self.latent.code(coder, self._known(context), latent, y), warped, context)
 
     def loss(self, coded: CodedFrame, x: Tensor, lmbda: float, stage: int = 4) -> Tensor:
@@ -242,7 +246,8 @@ class DCVC(nn.Module):
         if flow is None and reference is not None and not self.sends_motion:
             raise InputError("flow=None needs sends_motion=True; pass the flow")
 
-    def _conditions(self, reference: Tensor | None, flow: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    def conditions(self, reference: Tensor | None, flow: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """Return the reference moved by a flow, and the context; None where the coding has none."""
         if reference is None or flow is None:
             return None, None
         warped = flow_warp(reference, flow)
@@ -253,7 +258,8 @@ class DCVC(nn.Module):
     def _known(self, context: Tensor | None) -> list[Tensor]:
         return [] if context is None else [self.temporal(context)]
 
-    def _seen(self, x: Tensor, warped: Tensor | None, context: Tensor | None) -> Tensor:
+    def seen(self, x: Tensor, warped: Tensor | None, context: Tensor | None) -> Tensor:
+        """Return what the encoder sees of frames (B, 3, H, W): with the context, or less the warped reference."""
         if context is not None:
             return torch.cat([x, context], 1)
         return x if warped is None else x - warped

@@ -11,8 +11,12 @@ from convnn.errors import check_positive
 from convnn.models._own_loss import Answer, OwnLoss
 from convnn.models._registry import register_model
 from convnn.models.coding.dcvc import CodedFrame
+from convnn.models.coding.start import calibrate
 from convnn.models.coding.video import VideoCodec, padded
 from convnn.nn import LayerFactory
+
+TRUE_SHARE = 0.5
+"""Share of the frames that in training are predicted from the true frame before them."""
 
 
 class CodecNetwork(OwnLoss):
@@ -20,12 +24,15 @@ class CodecNetwork(OwnLoss):
 
     .. math:: L = \underbrace{\lambda \operatorname{MSE}(\hat x, x)}_{\text{distortion}} +
         \underbrace{\text{bits of a pixel}}_{\text{rate}} +
-        \underbrace{\lambda \operatorname{MSE}(w, x)}_{\text{prediction}}
+        \underbrace{\lambda \operatorname{MSE}(w, x) + \lambda \operatorname{MSE}(w', x)}_{\text{prediction}}
 
-    The last term, of the warped frame w, is that of the published first stage; here all parts learn at once, so that
-    there is one stage. In evaluation the loss has no such term, and the figure `rate_distortion` is the sum of the
-    others; the other figures are `bpp`, the estimated bits of a pixel, and `psnr`. In training every frame is predicted
-    from the decoded one before it.
+    The last term is of the frames w and w' that the decoded motion and the estimated one make of the reference. The
+    first is that of the published first stage; here all parts learn at once, so that there is one stage. The second
+    trains the estimate, which is published trained already. In evaluation the loss has no such term, and the figure
+    `rate_distortion` is the sum of the others; the other figures are `bpp`, the estimated bits of a pixel, and `psnr`.
+
+    In training half of the frames, by chance, are predicted from the true frame before them, the others from the
+    decoded one. `calibrate` sets the start.
 
     Args:
         layer: function from channels to the first layer of the features of a reference frame, in conditional coding.
@@ -90,9 +97,9 @@ class CodecNetwork(OwnLoss):
             nothing = {name: 0 * term for name, term in answer.terms.items()}
             return Answer(nothing, {name: value[:0] for name, value in answer.figures.items()})
         height, width = x.shape[-2:]
+        frames = self.codec.frames(padded(x), TRUE_SHARE if self.training else 0.0)
         losses = [
-            self._of_frame(coded, frame, (height, width))
-            for coded, frame in zip(self.codec.frames(padded(x)), x.unbind(1), strict=True)
+            self._of_frame(coded, frame, (height, width)) for coded, frame in zip(frames, x.unbind(1), strict=True)
         ]
         error, rate, prediction = (torch.stack(parts, 1).mean(1) for parts in zip(*losses, strict=True))
         distortion = self.lmbda * error
@@ -102,14 +109,19 @@ class CodecNetwork(OwnLoss):
         return Answer(terms, {"rate_distortion": distortion + rate, "bpp": rate, "psnr": -10 * quality})
 
     def _of_frame(self, coded: CodedFrame, frame: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return squared error, bits of a pixel and squared error of the prediction of each sample, (B,)."""
+        """Return squared error, bits of a pixel and squared errors of the predictions of each sample, (B,)."""
         height, width = size
         bits = torch.stack([one.flatten(1).sum(1) for one in coded.bits.values()]).sum(0) / (height * width)
-        errors = [
+        error, *others = (
             F.mse_loss(shown[..., :height, :width], frame, reduction="none").mean((1, 2, 3))
-            for shown in (coded.recon, coded.recon if coded.warped is None else coded.warped)
-        ]
-        return errors[0], bits, errors[1] if coded.warped is not None else torch.zeros_like(bits)
+            for shown in (coded.recon, coded.warped, coded.estimate)
+            if shown is not None
+        )
+        return error, bits, sum(others, torch.zeros_like(bits))
+
+    def prepare(self, x: Tensor) -> None:
+        """Set where the codec begins, see `calibrate`."""
+        calibrate(self.codec, padded(x))
 
     def example(self, shape: tuple[int, ...], count: int = 1, device: torch.device | str = "cpu") -> Tensor:
         """Return clips of two frames of zeros, (count, 2, *shape)."""

@@ -1,6 +1,6 @@
 """What coding costs and what it keeps: bits of a pixel, PSNR and MS-SSIM."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -102,6 +102,11 @@ def evaluate(codec: VideoCodec, clips: Iterable[Tensor], *, real: bool = False) 
     points = [_point(codec, clip, real) for clip in clips]
     if not points:
         raise InputError("clips must have at least one clip; there is none")
+    return mean_point(points)
+
+
+def mean_point(points: Sequence[Rates]) -> Rates:
+    """Return the mean of points, of which there is at least one; without MS-SSIM where none has it."""
     similar = [point.ms_ssim for point in points if point.ms_ssim is not None]
     bpp, quality = fmean(point.bpp for point in points), fmean(point.psnr for point in points)
     return Rates(bpp, quality, fmean(similar) if similar else None)

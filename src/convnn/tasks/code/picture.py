@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
@@ -12,7 +13,7 @@ from torchvision.utils import flow_to_image
 from convnn.errors import InputError, check_at_least
 from convnn.models.coding import CodedFrame, VideoCodec, padded
 from convnn.tasks.code.measures import psnr
-from convnn.viz._figure import own_style, save_figure, write_title
+from convnn.viz._figure import INK, own_style, save_figure, write_title
 
 
 def bit_map(coded: CodedFrame, names: tuple[str, ...] = ("y", "mv_y")) -> Tensor:
@@ -51,29 +52,29 @@ def draw_coding(codec: VideoCodec, clip: Tensor, path: Path | str, *, frames: tu
             raise InputError(f"frames={frames} must be below {clip.shape[0]}, the number of frames of the clip")
     found = codec.eval()(padded(clip).unsqueeze(0))
     most = max(bit_map(found[number]).max().item() for number in frames)
+    scale = PowerNorm(0.5, 0, max(most, 1e-6))  # the first frame has many times the bits of others
     height, width = clip.shape[2:]
-    figure = Figure(figsize=(10, 0.5 + 2.6 * len(frames) * height / width), layout="constrained")
+    figure = Figure(figsize=(8, 0.7 + 2.2 * len(frames) * height / width), layout="constrained")
     rows = figure.subplots(len(frames), 4, squeeze=False)
     for panels, number in zip(rows, frames, strict=True):
-        _draw_frame(panels, found[number], clip[number], number, most)
-    shown = rows[0, 1].images[0]
-    bar = figure.colorbar(shown, ax=rows[:, 1], shrink=0.8, location="left", pad=0.02)
-    bar.set_label("bits of 16 x 16 pixels", fontsize=8)
-    bar.ax.tick_params(labelsize=8)
+        _draw_frame(panels, found[number], clip[number], number, scale)
+    bar = figure.colorbar(rows[0, 1].images[0], ax=rows[-1, 1], location="bottom", aspect=25, pad=0.05)
+    bar.set_label("bits of 16 x 16 pixels", fontsize=8, color=INK)
+    bar.ax.tick_params(labelsize=7, labelcolor=INK)
     return save_figure(figure, path)
 
 
-def _draw_frame(panels: list[Axes], coded: CodedFrame, frame: Tensor, number: int, most: float) -> None:
+def _draw_frame(panels: list[Axes], coded: CodedFrame, frame: Tensor, number: int, scale: PowerNorm) -> None:
     height, width = frame.shape[1:]
     recon = coded.recon[..., :height, :width].clamp(0, 1)
     quality = psnr(recon, frame.unsqueeze(0)).item()
     bpp = sum(value.item() for value in coded.bpp().values())
     bits = F.interpolate(bit_map(coded).unsqueeze(1), scale_factor=16, mode="nearest")[0, 0, :height, :width]
     _show(panels[0], frame, f"frame {number}")
-    panels[1].imshow(bits.numpy(), cmap="viridis", vmin=0, vmax=most)
+    panels[1].imshow(bits.numpy(), cmap="viridis", norm=scale)
     write_title(panels[1], f"bits, {bpp:.2f} for a pixel")
     if coded.flow is None:
-        write_title(panels[2], "by itself: no motion")
+        _show(panels[2], torch.ones_like(frame), "by itself: no motion")
     else:
         _show(panels[2], flow_to_image(coded.flow[..., :height, :width])[0].float() / 255, "motion")
     _show(panels[3], recon[0], f"decoded, {quality:.1f} dB")
