@@ -178,7 +178,7 @@ def load_part_like(recipe: Recipe, config: TrainConfig, part_name: str) -> Label
         InputError: its classes or channels differ from those of the checkpoint.
     """
     part = open_part(config, part_name, resize=_side(recipe), augment=False, device=find_device(config.device))
-    check_like(recipe, config, part)
+    check_like(recipe, config, part.classes, part.input_shape, part.names)
     return part
 
 
@@ -189,26 +189,31 @@ def load_data_like(recipe: Recipe, config: TrainConfig) -> LabelledData:
         InputError: its classes or channels differ from those of the checkpoint.
     """
     data = open_data(config, resize=_side(recipe), augment=False, device=find_device(config.device))
-    check_like(recipe, config, data)
+    check_like(recipe, config, data.classes, data.input_shape, data.names)
     return data
 
 
-def check_like(recipe: Recipe, config: TrainConfig, data: LabelledData | LabelledPart) -> None:
+def check_like(
+    recipe: Recipe,
+    config: TrainConfig,
+    classes: tuple[str, ...],
+    input_shape: tuple[int, ...],
+    names: tuple[str, ...] = (),
+) -> None:
     """Refuse images on which the checkpoint cannot be evaluated; sequences may have another length.
 
     Raises:
         InputError: classes, shape or names differ from those of the checkpoint; the message says how.
     """
     where = f"--dataset={config.dataset} in --data_path={config.data_path}"
-    check_classes(recipe, data.classes, where)
-    input_shape = data.input_shape
+    check_classes(recipe, classes, where)
     are_sequences = len(input_shape) == len(recipe.input_shape) == 2
     if input_shape[:1] != recipe.input_shape[:1] or (input_shape != recipe.input_shape and not are_sequences):
         raise InputError(
             f"{where} has {kind_of(input_shape)}s of shape {input_shape}, but the checkpoint was trained on"
             f" {recipe.dataset} with shape {recipe.input_shape}"
         )
-    check_names(recipe, data.names, where)
+    check_names(recipe, names, where)
 
 
 def _side(recipe: Recipe) -> int | None:

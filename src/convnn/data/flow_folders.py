@@ -84,7 +84,8 @@ def _files_of(flow: Path, folder: Path) -> PairFiles:
         stems = [base / f"{number[1]}{int(digits) + step:0{len(digits)}}" for step in (0, 1)]
     else:
         stems = [flow.with_name(f"{flow.stem}_{which}") for which in (1, 2)]
-    return PairFiles(*(_picture(stem, flow) for stem in stems), flow)
+    first, second = (_picture(stem, flow) for stem in stems)
+    return PairFiles(first, second, flow)
 
 
 def _picture(stem: Path, flow: Path) -> Path:
@@ -193,8 +194,8 @@ def fit_pair(pair: ImagePairs, size: Size, how: str = "crop") -> ImagePairs:
 
     def fit(values: Tensor, mode: str) -> Tensor:
         how = {} if mode == "nearest-exact" else {"antialias": True, "align_corners": False}
-        return F.pad(F.interpolate(values, scaled, mode=mode, **how), margins)  # type: ignore[arg-type]
+        return F.pad(F.interpolate(values, scaled, mode=mode, **how), margins)
 
     known = fit(pair.known.unsqueeze(1).float(), "nearest-exact").squeeze(1) > 0
-    images = (fit(image, "bilinear") for image in (pair.first, pair.second))
-    return ImagePairs(*images, ratio * fit(pair.flow, "nearest-exact"), known)
+    first, second = (fit(image, "bilinear") for image in (pair.first, pair.second))
+    return ImagePairs(first, second, ratio * fit(pair.flow, "nearest-exact"), known)

@@ -232,7 +232,7 @@ def own_loss_of(model: str) -> type[OwnLoss] | None:
     return network if network is not None and issubclass(network, OwnLoss) else None
 
 
-def sizes_of(model: str, shape: tuple[int, ...]) -> dict[str, int]:
+def sizes_of(model: str, shape: tuple[int, ...]) -> dict[str, Any]:
     """Return the arguments of `create_model` that follow from the shape of the data, as a data set names it."""
     network = Network if is_external(model) or model not in _MODELS else _MODELS[model].network
     return {"in_channels": shape[0]} | network.sizes(shape)

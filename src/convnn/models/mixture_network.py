@@ -206,7 +206,7 @@ class MixtureClassifier(Network):
         """Return the number of dimensions of data (C, N, P, 1, 1, 1), or 0 where P is that of none."""
         return {"dims": PACKED.get(shape[2], 0)}
 
-    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor) -> Tensor:
         """Map packed mixtures (B, C, N, P) or (B, C, N, P, 1, 1, 1) to logits (B, num_classes)."""
         return self.forward_head(self.forward_features(x))
 

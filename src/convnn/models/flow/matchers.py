@@ -83,10 +83,10 @@ class HoughNetwork(MotionNetwork):
     def learn(self, pairs: ImagePairs) -> tuple[dict[str, Tensor], Tensor]:
         """Return the loss (B,) and the flow (B, 2, H, W)."""
         targets, cells = self._targets(pairs)
-        size = pairs.first.shape[2:]
+        height, width = pairs.first.shape[2:]
         wanted, known = true_targets(cells, pairs)
         errors = (targets - wanted).square().sum(1)
-        return {"places": mean_of_known(errors, known)}, _enlarged(targets - cells, cells, size)
+        return {"places": mean_of_known(errors, known)}, _enlarged(targets - cells, cells, (height, width))
 
     def _targets(self, pairs: ImagePairs) -> tuple[Tensor, Tensor]:
         """Return where the cells go, and the cells, x and y from -1 to 1 between the edges of the images."""
@@ -171,7 +171,8 @@ class RegressionNetwork(MotionNetwork):
 
     def certainty_of(self, first: Tensor, second: Tensor) -> Tensor:
         """Return how certain the target of every pixel is, (B, H, W) from 0 to 1."""
-        still = still_pairs(first.shape[0], *first.shape[2:], first.device)
+        count, _, height, width = first.shape
+        still = still_pairs(count, height, width, first.device)
         *_, (_, _, certainty) = self._warps(ImagePairs(first, second, still.flow, still.known))
         return certainty.sigmoid().squeeze(1)
 

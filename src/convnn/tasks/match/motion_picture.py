@@ -105,8 +105,8 @@ def draw_lines(pairs: ImagePairs, found: Tensor, path: Path | str, *, is_true_kn
         stays &= pairs.known[0][rows][:, columns].flatten()
         title = f"{int(right[stays].sum())} of {int(stays.sum())} matches are within {RIGHT:g} pixels of the true place"
     matches = torch.cat([places, places + scale * steps], 1)[stays]
-    images = (one[0] / 255 for one in (pairs.first, pairs.second))
-    return draw_matches(*images, matches, path, title=title, right=right[stays] if is_true_known else None)
+    first, second = (one[0] / 255 for one in (pairs.first, pairs.second))
+    return draw_matches(first, second, matches, path, title=title, right=right[stays] if is_true_known else None)
 
 
 def _spread(side: int) -> Tensor:
