@@ -59,7 +59,7 @@ def write_flow(flow: Tensor, path: str | Path) -> None:
         raise InputError(f"flow of shape {tuple(flow.shape)} must be (2, H, W)")
     size = np.array([flow.shape[2], flow.shape[1]], dtype="<i4").tobytes()
     values = flow.detach().cpu().permute(1, 2, 0).numpy().astype("<f4").tobytes()
-    write_atomically(path, MAGIC + size + values)
+    write_atomically(Path(path), MAGIC + size + values)
 
 
 def _read_flo(path: Path) -> NDArray[Any]:
