@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -91,7 +92,8 @@ class SceneGraphs:
         if more < 0 and self.flags[:, size:].any():
             raise InputError(f"size={size} must be at least {int(self.sizes.max())}, the most objects of a graph")
         ends = {"types": (0, more), "boxes": (0, 0, 0, more), "relations": (0, more, 0, more), "flags": (0, more)}
-        return replace(self, **{name: F.pad(getattr(self, name), end) for name, end in ends.items()})
+        tables: dict[str, Any] = {name: F.pad(getattr(self, name), end) for name, end in ends.items()}
+        return replace(self, **tables)
 
     def shuffled(self, generator: torch.Generator | None = None) -> "SceneGraphs":
         """Return the same graphs with the objects of each in a random order."""
@@ -104,7 +106,7 @@ class SceneGraphs:
 
 def joined(parts: Sequence[SceneGraphs]) -> SceneGraphs:
     """Return the graphs of all parts, which have one size and the names of the first, one after the other."""
-    tables = {name: torch.cat([getattr(one, name) for one in parts]) for name in TABLES}
+    tables: dict[str, Any] = {name: torch.cat([getattr(one, name) for one in parts]) for name in TABLES}
     return replace(parts[0], **tables)
 
 
@@ -112,7 +114,7 @@ def blank_graphs(
     number: int, size: int, categories: Sequence[str], predicates: Sequence[str], device: torch.device | str = "cpu"
 ) -> SceneGraphs:
     """Return scene graphs of one object of the first category each, or of none where size is 0."""
-    settings = {"dtype": torch.long, "device": device}
+    settings: dict[str, Any] = {"dtype": torch.long, "device": device}
     types, relations = torch.zeros(number, size, **settings), torch.zeros(number, size, size, **settings)
     flags = torch.arange(size, device=device).expand(number, size) == 0
     boxes = torch.full((number, size, 4), 0.5, device=device) * flags.unsqueeze(2)
