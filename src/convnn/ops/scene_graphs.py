@@ -114,8 +114,8 @@ def blank_graphs(
     number: int, size: int, categories: Sequence[str], predicates: Sequence[str], device: torch.device | str = "cpu"
 ) -> SceneGraphs:
     """Return scene graphs of one object of the first category each, or of none where size is 0."""
-    types = torch.zeros(number, size, dtype=torch.long, device=device)
-    relations = torch.zeros(number, size, size, dtype=torch.long, device=device)
+    settings: dict[str, Any] = {"dtype": torch.long, "device": device}
+    types, relations = torch.zeros(number, size, **settings), torch.zeros(number, size, size, **settings)
     flags = torch.arange(size, device=device).expand(number, size) == 0
     boxes = torch.full((number, size, 4), 0.5, device=device) * flags.unsqueeze(2)
     return SceneGraphs(types, boxes, relations, flags, tuple(categories), tuple(predicates))
