@@ -10,7 +10,17 @@ from torch.nn import functional as F
 from convnn.errors import InputError
 from convnn.nn import Grid
 from convnn.nn.kernels.frequency_bands import FrequencyBands, low_passes
-from convnn.nn.kernels.per_sample import _by_taps, _in_groups, _one_by_one, _padded, mixed, per_sample
+from convnn.nn.kernels.per_sample import (
+    _by_taps,
+    _in_groups,
+    _mixed_outputs,
+    _one_by_one,
+    _padded,
+    _should_mix_outputs,
+    mixed,
+    mixture,
+    per_sample,
+)
 from convnn.nn.kernels.spectrum import frequency_groups, mixed_groups, spectrum_of, weights_of
 
 CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -58,6 +68,46 @@ def test_the_mixture_and_its_gradients() -> None:
     x = doubles(2, 2, 3, 4).requires_grad_()
     of_all = lambda r, w, x: per_sample(x, mixed(r, w), grid=Grid((1, 3), padding="same"))  # noqa: E731
     assert torch.autograd.gradcheck(of_all, (shares, kernels, x), fast_mode=True)
+
+
+@pytest.mark.parametrize(("grid", "groups"), list(zip(GRIDS, (1, 2, 1, 3, 2), strict=True)))
+def test_mixed_outputs_are_those_of_mixed_kernels_with_the_same_gradients(grid: Grid, groups: int) -> None:
+    sides = grid.window_size if isinstance(grid.window_size, tuple) else (grid.window_size,) * 2
+    leaves = doubles(5, 6, 7, 5), doubles(5, 3), doubles(3, 12, 6 // groups, *sides)
+    leaves = tuple(leaf.requires_grad_() for leaf in leaves)
+    x, shares, kernels = leaves
+    outputs = [per_sample(x, mixed(shares, kernels), grid=grid), _mixed_outputs(x, shares, kernels, grid)]
+    torch.testing.assert_close(outputs[1], outputs[0], rtol=0, atol=1e-10)
+    found = [torch.autograd.grad((out * doubles(*out.shape)).sum(), leaves) for out in outputs]
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("size", "batch", "expected"),
+    [
+        ((8,), 4, True),
+        ((43,), 4, False),
+        ((3, 5), 4, True),
+        ((7, 7), 4, False),
+        ((3, 2, 3), 4, True),
+        ((4, 4), 3, False),
+    ],
+)
+def test_outputs_are_mixed_where_maps_are_small_and_samples_many(
+    size: tuple[int, ...], batch: int, expected: bool
+) -> None:
+    x, shares, kernels, biases = (
+        doubles(batch, 4, *size),
+        doubles(batch, 3),
+        doubles(3, 6, 2, *[3] * len(size)),
+        doubles(3, 6),
+    )
+    grid = Grid((3,) * len(size), padding="same")
+    assert _should_mix_outputs(x, kernels, grid) == expected
+    weights = mixed(shares, kernels)
+    one = [CONVOLVE[len(size)](x[i : i + 1], weights[i], padding=1, groups=2) for i in range(batch)]
+    bias = mixed(shares, biases).view(batch, 6, *[1] * len(size))
+    torch.testing.assert_close(mixture(x, shares, kernels, biases, grid=grid), torch.cat(one) + bias)
 
 
 def test_kernels_that_do_not_fit_are_refused() -> None:

@@ -1,6 +1,7 @@
 """Kernels that every sample has for itself: their mixture, and the convolution with them."""
 
 from itertools import product
+from math import prod
 from typing import Any
 
 import torch
@@ -8,6 +9,9 @@ from torch import Tensor
 
 from convnn.backends._windows import CONVOLVE
 from convnn.nn._grid import Grid, each_side
+
+FEW = 128
+"""Number of windows times kernels up to which a CPU convolves with all kernels faster than it mixes them."""
 
 
 def mixed(shares: Tensor, kernels: Tensor) -> Tensor:
@@ -23,6 +27,50 @@ def mixed(shares: Tensor, kernels: Tensor) -> Tensor:
         (B, \*K).
     """
     return torch.mm(shares, kernels.flatten(1)).unflatten(1, kernels.shape[1:])
+
+
+def mixture(x: Tensor, shares: Tensor, kernels: Tensor, biases: Tensor | None = None, *, grid: Grid) -> Tensor:
+    r"""Convolve every map with its own mixture of kernels.
+
+    .. math:: y_b = \Big( \sum_e r_{be} W_e \Big) * x_b + \sum_e r_{be} c_e = \sum_e r_{be} (W_e * x_b + c_e)
+
+    The kernels of all samples have B / E times as many values as those that they are mixed of. Where maps are small, it
+    takes longer to write them than to convolve with all kernels and to mix the outputs.
+
+    Args:
+        x: (B, C, \*S).
+        shares: r (B, E).
+        kernels: W (E, C_out, C / groups, \*k).
+        biases: c (E, C_out), or None.
+        grid: stride, padding and dilation, with windows of the size of the kernels.
+
+    Returns:
+        (B, C_out, \*S').
+
+    Raises:
+        InputError: the kernels do not fit the map, or it cannot be padded.
+    """
+    bias = None if biases is None else mixed(shares, biases)
+    if not _should_mix_outputs(x, kernels, grid):
+        return per_sample(x, mixed(shares, kernels), bias, grid=grid)
+    out = _mixed_outputs(x, shares, kernels, grid)
+    return out if bias is None else out + bias.view(*bias.shape, *[1] * (x.dim() - 2))
+
+
+def _should_mix_outputs(x: Tensor, kernels: Tensor, grid: Grid) -> bool:
+    is_depthwise = kernels.shape[2] == 1
+    if torch.compiler.is_compiling() or x.device.type != "cpu" or is_depthwise or x.shape[0] <= len(kernels):
+        return False
+    windows = prod(axis.count for axis in grid.axes(x.shape[2:], "kernel_size"))
+    return windows * len(kernels) <= FEW
+
+
+def _mixed_outputs(x: Tensor, shares: Tensor, kernels: Tensor, grid: Grid) -> Tensor:
+    """Convolve with all kernels at once, and mix their outputs."""
+    groups = x.shape[1] // kernels.shape[2]
+    of_groups = kernels.unflatten(1, (groups, -1)).transpose(0, 1)  # (groups, E, C_out / groups, C / groups, *k)
+    out = convolved(x, of_groups.flatten(0, 2), grid=grid).unflatten(1, of_groups.shape[:3])
+    return torch.einsum("be,bgeo...->bgo...", shares, out).flatten(1, 2)
 
 
 def per_sample(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, grid: Grid) -> Tensor:

@@ -13,7 +13,7 @@ from convnn.nn._grouped import check_groups
 from convnn.nn._layer import MapLayer
 from convnn.nn._reset import reset_as_conv
 from convnn.nn._settings import unless_usual, written
-from convnn.nn.kernels.per_sample import mixed, per_sample
+from convnn.nn.kernels.per_sample import mixture
 
 
 class CondConv(MapLayer):
@@ -88,9 +88,7 @@ class CondConv(MapLayer):
         return self.routing(x.flatten(2).mean(2)).sigmoid()
 
     def _forward(self, x: Tensor) -> Tensor:
-        shares = self.shares(x)
-        bias = None if self.bias is None else mixed(shares, self.bias)
-        return like(x, per_sample(x, mixed(shares, self.weight), bias, grid=self.grid))
+        return like(x, mixture(x, self.shares(x), self.weight, self.bias, grid=self.grid))
 
     @torch.no_grad()
     def take_kernel(self, weight: Tensor, bias: Tensor | None) -> None:
