@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from convnn import merge, replace_layers
 from convnn.errors import InputError
-from convnn.models import list_models
+from convnn.models import list_models, own_loss_of
 from convnn.models.flow import SKFlow, skflow
 from convnn.models.flow._correlation import convex_upsample, correlation_pyramid, grid_of, look_up
 from convnn.models.flow._parts import SimilarityAttention
@@ -192,7 +192,9 @@ def test_bad_images_are_named() -> None:
 
 
 def test_it_is_no_classifier() -> None:
-    assert not list_models("skflow*")
+    found = list_models("skflow*")
+    assert found
+    assert all(own_loss_of(name) is not None for name in found)
 
 
 @pytest.mark.long
