@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnn.data.surfaces.mesh import Mesh
-from convnn.data.surfaces.scenes import Photographs
 from convnn.errors import InputError
 from convnn.models.splats.losses import to_world
+from convnn.models.splats.rendering import render
+from convnn.ops.photographs import Photographs
 from convnn.ops.projection import Rig
 from convnn.tasks.surface.picture import AMBIENT, CLAY
-from convnn.tasks.surface.splats.training import render
 from convnn.viz._figure import own_style, save_figure, write_title
 
 
