@@ -51,8 +51,11 @@ def add_flags(parser: Parser) -> None:
     text = "measure it on a part of the data: the flags of convnn evaluate"
     tasks.add_parser("evaluate", add_help=False, hands_over=True, help=text)
     found = tasks.add_parser("reconstruct", help="make a mesh of points with normals, or of a trained scene")
+    about: dict[str, Any] = {"nargs": "?", "default": argparse.SUPPRESS, "metavar": "POINTS.ply"}
     text = "points with normals, in text or binary; not with the checkpoint of a scene"
-    found.add_argument("points", action=PathAction, nargs="?", default=None, metavar="POINTS.ply", help=text)
+    found.add_argument(
+        "points", action=PathAction, nargs="?", default=argparse.SUPPRESS, metavar="POINTS.ply", help=text
+    )
     text = "run whose network finds the surface (default: a kernel that needs no training)"
     found.add_argument("--checkpoint", action=PathAction, default=None, help=text)
     add_out_flags(found, "the mesh, .ply", required=True)
@@ -62,8 +65,8 @@ def add_flags(parser: Parser) -> None:
     text = "folder of the photographs (default: where the checkpoint learned)"
     found.add_argument("--data_path", action=PathAction, default=argparse.SUPPRESS, help=text)
     found.add_argument("--text", action="store_true", help="write the mesh as text")
-    for name, (kind, about) in SETTINGS.items():
-        found.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS, help=about)
+    for name, (kind, meaning) in SETTINGS.items():
+        found.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS, help=meaning)
     add_json_flag(found)
 
 
@@ -108,6 +111,7 @@ def reconstruct(args: argparse.Namespace, console: Console) -> None:
         if picture.exists() and not args.overwrite:
             raise InputError(f"--picture={args.picture} exists; choose another, or pass --overwrite")
         check_choice("suffix of the picture", picture.suffix.lower(), (".png", ".pdf", ".svg"))
+    args.points = getattr(args, "points", None)
     network, recipe = (None, None) if args.checkpoint is None else network_of(args.checkpoint)
     refuse_settings(args, network)
     if isinstance(network, SplatNetwork) and recipe is not None:
