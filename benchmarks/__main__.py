@@ -121,7 +121,7 @@ QUICKLY: dict[str, Callable[[], Any]] = {
     "sizes": lambda: measure_sizes((8, 16), 2, with_memory=False),
     "tokens": lambda: [measure_tokens(Tokens(1, 224), 2, with_memory=False)],
     "vits": lambda: [measure_vits(Tokens(1, 224), 2, with_memory=False)],
-    "routed": lambda: measure_routed([Case(4, 8, 32, 32)], 2),
+    "routed": lambda: measure_routed([Case(4, 8, 64, 64)], 2),
     "structured": lambda: measure_structured(Case(2, 8, 4, 4), 2),
     "generated": lambda: measure_generated((256, 512), Case(2, 32, 4, 4), 2, with_memory=False),
     "depthwise": lambda: [measure_depthwise(Case(2, 8, 16, 16), (3, 13), 2, with_memory=False)],

@@ -34,8 +34,7 @@ class FourierFDConv(FDConv2d):
         assert self.modulation is not None
         assert self.local is not None
         means = x.flatten(2).mean(2)
-        outputs, terms, shares = self.modulation(means)
-        factors = outputs[:, :, None, None] * terms.unsqueeze(1)
+        factors, shares = self.modulation(means)
         spectrum = torch.view_as_complex(self.spectrum[0] * self.scale)
         total = shares[:, self.group[0].flatten()].view(-1, *spectrum.shape) * spectrum
         weight = torch.fft.irfft2(total, s=(self.out_channels * 3, self.in_channels * 3))

@@ -88,8 +88,8 @@ class GlobalModulation(nn.Module):
         """Return the last linear maps."""
         return [head for head in (self.inputs, self.outputs, self.places, self.shares) if head is not None]
 
-    def forward(self, means: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Map means (B, C) to factors of outputs (B, C_out), of what they sum (B, C, 1 or places), and of frequencies.
+    def forward(self, means: Tensor) -> tuple[Tensor, Tensor]:
+        """Map means (B, C) to factors of a kernel (B, C_out, C, 1 or places) and of frequencies (B, shares).
 
         Raises:
             InputError: in training mode there is a single image, which batch normalisation cannot train on.
@@ -97,10 +97,10 @@ class GlobalModulation(nn.Module):
         if isinstance(self.norm, nn.BatchNorm1d):  # one of several processes may have a single image
             check_can_normalise(self.norm, means)
         z = self.activation(self.norm(self.reduce(means)))
-        terms = self._of(self.inputs, z).unsqueeze(2)
+        factors = self._of(self.outputs, z)[:, :, None, None] * self._of(self.inputs, z)[:, None, :, None]
         if self.places is not None:
-            terms = terms * self._of(self.places, z).unsqueeze(1)
-        return self._of(self.outputs, z), terms, gated(self.shares(z) / self.share_temperature, self.gate)
+            factors = factors * self._of(self.places, z)[:, None, None]
+        return factors, gated(self.shares(z) / self.share_temperature, self.gate)
 
     def _of(self, head: nn.Linear, z: Tensor) -> Tensor:
         return gated(head(z) / self.temperature, self.gate, self.gain)
@@ -146,4 +146,4 @@ class LocalModulation(nn.Module):
     def forward(self, means: Tensor) -> Tensor:
         """Map means (B, C) to factors (B, C_out, C, places)."""
         logits = self.conv(self.norm(means).unsqueeze(1)).unflatten(1, (self.out_channels, -1))
-        return gated(logits.transpose(2, 3).contiguous(), self.gate)  # the layout of kernels, which it multiplies
+        return gated(logits, self.gate).transpose(2, 3)

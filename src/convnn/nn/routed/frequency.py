@@ -224,19 +224,13 @@ class FDConv2d(MapLayer):
         if self.modulation is None:
             assert self.weight is not None
             return self.weight.expand(x.shape[0], *self.weight.shape)
-        weight, outputs = self._modulated(self.modulation, x)
-        return weight * outputs.to(weight)[:, :, None, None, None]
-
-    def _modulated(self, modulation: GlobalModulation, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return kernels (B, C_out, C_in, k, k) without the factors of the outputs, and these (B, C_out)."""
         means = x.flatten(2).mean(2)
-        outputs, terms, shares = modulation(means)
+        factors, shares = self.modulation(means)
         shares = shares.unflatten(1, (self.spectra, -1))
         weight = mixed_groups(self._spectrum(), self.group, shares, self.in_channels, self.side)
-        terms = terms.unsqueeze(1)
         if self.local is not None:
-            terms = terms * self.local(means)
-        return (weight.contiguous() * terms.unflatten(3, (self.side, self.side))).to(x.dtype), outputs
+            factors = factors * self.local(means)
+        return (weight * factors.unflatten(3, (-1, weight.shape[4] if factors.shape[3] > 1 else 1))).to(x.dtype)
 
     def _spectrum(self) -> Tensor:
         """Return the spectra of the weight, in single or double precision."""
@@ -254,10 +248,8 @@ class FDConv2d(MapLayer):
     def _forward(self, x: Tensor) -> Tensor:
         if self.modulation is None:
             return like(x, self._convolved(x))
-        weight, outputs = self._modulated(self.modulation, x)
-        out = per_sample(self.weighted(x), weight, grid=self.grid)
-        out = out * outputs.to(out)[:, :, None, None]
-        return like(x, out if self.bias is None else out + self.bias.to(out)[:, None, None])
+        bias = None if self.bias is None else self.bias.expand(x.shape[0], -1)
+        return like(x, per_sample(self.weighted(x), self.kernels(x), bias, grid=self.grid))
 
     def _convolved(self, x: Tensor) -> Tensor:
         """Convolve as a plain convolution does."""
