@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgba
 
 from convnn.errors import InputError
 from convnn.viz import draw_graph, graphs
-from convnn.viz._figure import COLORS, INK
+from convnn.viz.figure import COLORS, INK
 
 # A path of five nodes and a node apart.
 EDGES = torch.tensor([[0, 1, 2, 3, 1, 2, 3, 4], [1, 2, 3, 4, 0, 1, 2, 3]])

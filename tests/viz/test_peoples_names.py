@@ -21,9 +21,9 @@ from convnn.viz import (
     find_neighbors,
     neighbor_statistics,
 )
-from convnn.viz._figure import write_plainly
 from convnn.viz.compare.page import comparison_page
 from convnn.viz.compare.plot import comparison_figure
+from convnn.viz.figure import write_plainly
 from run_folders import run_folder
 
 PNG = b"\x89PNG"

@@ -19,7 +19,7 @@ from convnn.runs.files import CURVES, KERNELS, MASKS, NEIGHBORS
 from convnn.tables import csv_text
 from convnn.train import Callback, EpochResult, ResumePoint, RunFolder, TensorBoardLog, TrainConfig
 from convnn.viz import LayerStatistics, draw_curves, neighbor_statistics
-from convnn.viz._figure import save_figure
+from convnn.viz.figure import save_figure
 from convnn.viz.kernels import SIZE_COLUMNS, learned_sizes
 from convnn.viz.statistics.measure import MEASURES
 from convnn.viz.statistics.table import COLUMNS, csv_rows

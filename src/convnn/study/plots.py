@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from convnn.study.definition import COSTS, Plot
 from convnn.study.results import HEADINGS, Group, figure_of_groups, heading
 from convnn.viz import draw_comparison
-from convnn.viz._figure import (
+from convnn.viz.figure import (
     COLORS,
     FAINT,
     own_style,

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from convnn.figures import figure_of
 from convnn.runs.curves import Curves, metric_of, read_curves, validation_part
 from convnn.runs.files import TERM
-from convnn.viz._figure import FAINT, INK, own_style, save_figure, style_panel
+from convnn.viz.figure import FAINT, INK, own_style, save_figure, style_panel
 
 COLUMNS = ("epoch", "train_loss", "test_loss", "train_top1", "test_top1", "lr")
 TRAIN, TEST = "#56b4e9", "#d55e00"  # sky blue and vermilion of Okabe and Ito

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convnn.errors import InputError
-from convnn.viz._figure import COLORS, FAINT, INK, own_style, save_figure, write_legend, write_title
+from convnn.viz.figure import COLORS, FAINT, INK, own_style, save_figure, write_legend, write_title
 
 if TYPE_CHECKING:
     import networkx as nx

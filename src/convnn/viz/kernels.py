@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from convnn.errors import InputError, check_at_least
 from convnn.nn import GeneratedConv, Mergeable
 from convnn.nn._modes import evaluating
-from convnn.viz._figure import COLORS, FAINT, INK, own_style, save_figure, style_panel, write_plainly
+from convnn.viz.figure import COLORS, FAINT, INK, own_style, save_figure, style_panel, write_plainly
 
 MOST_LAYERS = 24
 """Rows of a picture that can still be read."""

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from convnn.errors import InputError, check_at_least
-from convnn.viz._figure import FAINT, INK, own_style, save_figure, write_plainly
+from convnn.viz.figure import FAINT, INK, own_style, save_figure, write_plainly
 
 LINE = 0.19
 """Height of a line in inches."""

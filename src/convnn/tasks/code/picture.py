@@ -13,7 +13,7 @@ from torchvision.utils import flow_to_image
 from convnn.errors import InputError, check_at_least
 from convnn.models.coding import CodedFrame, VideoCodec, padded
 from convnn.tasks.code.measures import psnr
-from convnn.viz._figure import INK, own_style, save_figure, write_title
+from convnn.viz.figure import INK, own_style, save_figure, write_title
 
 
 def bit_map(coded: CodedFrame, names: tuple[str, ...] = ("y", "mv_y")) -> Tensor:

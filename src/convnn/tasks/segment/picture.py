@@ -12,7 +12,7 @@ from torch import Tensor
 
 from convnn.data.masks import IGNORED
 from convnn.errors import InputError
-from convnn.viz._figure import COLORS, own_style, save_figure, write_legend, write_plainly, write_title
+from convnn.viz.figure import COLORS, own_style, save_figure, write_legend, write_plainly, write_title
 
 GROUND = "#4d4d4d"
 """Colour of class 0, which most sets have for what is nothing else."""

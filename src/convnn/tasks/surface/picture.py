@@ -17,7 +17,7 @@ from torch import Tensor
 from convnn.data.surfaces.mesh import Mesh
 from convnn.errors import InputError
 from convnn.ops.cloud import Cloud
-from convnn.viz._figure import COLORS, FAINT, INK, own_style, save_figure, write_title
+from convnn.viz.figure import COLORS, FAINT, INK, own_style, save_figure, write_title
 
 LIGHT = (-0.4, 0.5, 0.77)
 """Direction of the light in the picture: right, up, towards the eye."""

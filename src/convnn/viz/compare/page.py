@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from convnn.runs import Run
-from convnn.viz._figure import own_style, svg_text, themed
 from convnn.viz._sorted import sorted_page
 from convnn.viz.compare.plot import comparison_figure, stroke_of
 from convnn.viz.compare.table import comparison
+from convnn.viz.figure import own_style, svg_text, themed
 from convnn.words import counted
 
 

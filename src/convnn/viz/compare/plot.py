@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from convnn.runs import Run, metric_name, validation_parts
-from convnn.viz._figure import COLORS, FAINT, INK, own_style, save_figure, style_panel, write_legend
+from convnn.viz.figure import COLORS, FAINT, INK, own_style, save_figure, style_panel, write_legend
 
 DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1, 1.5), (6, 1.5, 1, 1.5))
 

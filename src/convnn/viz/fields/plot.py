@@ -13,8 +13,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from convnn.errors import InputError
-from convnn.viz._figure import FAINT, INK, evenly_spaced, own_style, save_figure, style_panel, write_plainly
 from convnn.viz.fields.layers import SHARES, LayerField
+from convnn.viz.figure import FAINT, INK, evenly_spaced, own_style, save_figure, style_panel, write_plainly
 
 PICTURE, GAP, NAME = 1.9, 0.14, 0.36  # inches
 LEFT, TOP, LINE, BOTTOM, CURVES = 0.15, 0.48, 0.2, 0.62, 3.5

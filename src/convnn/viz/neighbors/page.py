@@ -20,7 +20,7 @@ from torch import Tensor
 
 from convnn.errors import InputError, UnsupportedError, check_choice
 from convnn.files import make_folder, write_atomically
-from convnn.viz._figure import rank_colors
+from convnn.viz.figure import rank_colors
 from convnn.viz.neighbors.layers import LayerNeighbors, best_first, choose_queries
 
 SCRIPTS = ("layers.js", "draw.js", "page.js")  # in this order, as one script

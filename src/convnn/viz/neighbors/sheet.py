@@ -17,7 +17,7 @@ from torch import Tensor
 
 from convnn.errors import InputError, check_at_least
 from convnn.files import make_folder
-from convnn.viz._figure import FAINT, HAIRLINE, INK, evenly_spaced, own_style, rank_colors, save_figure, write_plainly
+from convnn.viz.figure import FAINT, HAIRLINE, INK, evenly_spaced, own_style, rank_colors, save_figure, write_plainly
 from convnn.viz.neighbors.layers import LayerNeighbors, best_first
 from convnn.words import counted
 

@@ -12,8 +12,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from convnn.errors import InputError
-from convnn.viz._figure import FAINT, INK, own_style, save_figure, style_panel, write_plainly
 from convnn.viz.choices import window_side
+from convnn.viz.figure import FAINT, INK, own_style, save_figure, style_panel, write_plainly
 from convnn.viz.statistics.measure import LayerStatistics
 
 NEIGHBORS, REFERENCE = "#0072b2", FAINT  # blue of Okabe and Ito

@@ -10,7 +10,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
 
 from convnn.errors import InputError, check_at_least
-from convnn.viz._figure import COLORS, INK, own_style, save_figure, write_plainly
+from convnn.viz.figure import COLORS, INK, own_style, save_figure, write_plainly
 
 FOR, AGAINST = COLORS[2], COLORS[1]
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from convnn.viz._figure import own_style, svg_text, themed
 from convnn.viz._sorted import sorted_page
+from convnn.viz.figure import own_style, svg_text, themed
 from convnn.viz.tangents.plot import tangent_figure
 from convnn.viz.tangents.table import TangentRun, columns_of
 

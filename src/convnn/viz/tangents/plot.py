@@ -11,7 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from convnn.errors import InputError
-from convnn.viz._figure import (
+from convnn.viz.figure import (
     COLORS,
     FAINT,
     HAIRLINE,

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from convnn.ops.scene_graphs import SPATIAL, SceneGraphs, spatial_relations
-from convnn.viz._figure import COLORS, FAINT, INK, own_style, save_figure, write_plainly, write_title
+from convnn.viz.figure import COLORS, FAINT, INK, own_style, save_figure, write_plainly, write_title
 
 MOST = 6
 """How many graphs a picture shows."""

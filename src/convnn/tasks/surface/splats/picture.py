@@ -17,7 +17,7 @@ from convnn.models.splats.rendering import render
 from convnn.ops.photographs import Photographs
 from convnn.ops.projection import Rig
 from convnn.tasks.surface.picture import AMBIENT, CLAY
-from convnn.viz._figure import own_style, save_figure, write_title
+from convnn.viz.figure import own_style, save_figure, write_title
 
 
 @own_style()
