@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from convnn.cli import command_parser, evaluate, train
+from convnn.cli import evaluate, train
 from convnn.cli._flags import add_checkpoint, given_flags
+from convnn.cli._handed import begins_by_flags, handed_over
 from convnn.cli._parser import Parser, PathAction, TaskParser, add_json_flag
 from convnn.data.clips import read_clip, write_frames
 from convnn.errors import InputError
@@ -48,8 +49,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     if args.task in ("encode", "decode"):
         (write if args.task == "encode" else read)(args, console)
         return
-    handed = command_parser(args.task, prog=f"convnn code {args.task}").parse_strictly(list(args.words))
-    handed.interruption = args.interruption
+    handed = handed_over(args, "code")
     if args.task == "evaluate":
         codec_of(handed.checkpoint)
         evaluate.run(handed, console)
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     model = given_flags(handed).get("model")
     if model is not None and own_loss_of(model) is not CodecNetwork:
         raise InputError(f"--model={model} codes no clips; leave it out, which is --model={DEFAULT}")
-    if model is None and handed.config is None and not getattr(handed, "resume", None):
+    if model is None and begins_by_flags(handed):
         handed.model = DEFAULT
     train.run(handed, console)
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from convnn.cli import command_parser, evaluate, train
+from convnn.cli import evaluate, train
 from convnn.cli._flags import add_checkpoint, add_config_flags, config_from, flag_names, given_flags
+from convnn.cli._handed import begins_by_flags, handed_over
 from convnn.cli._parser import Parser, PathAction, TaskParser
 from convnn.data import LabelledPart
 from convnn.errors import InputError, check_choice
@@ -64,9 +65,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     if args.task == "sample":
         draw_samples(args, console)
         return
-    words = list(args.words)
-    handed = command_parser(args.task, prog=f"convnn generate {args.task}").parse_strictly(words)
-    handed.interruption = args.interruption
+    handed = handed_over(args, "generate")
     if args.task == "evaluate":
         check_own_loss(load_checkpoint(handed.checkpoint)[1].model, "model of the checkpoint")
         evaluate.run(handed, console, partial(judge_samples, seed=given_flags(handed).get("seed", 0)))
@@ -74,7 +73,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     model = given_flags(handed).get("model")
     if model is not None:
         check_own_loss(model, "--model")
-    elif handed.config is None and not getattr(handed, "resume", None):
+    elif begins_by_flags(handed):
         handed.model = DEFAULT
     train.run(handed, console)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from convnn.cli import evaluate, train
 from convnn.cli._flags import add_checkpoint, add_config_flags, given_flags
+from convnn.cli._handed import begins_by_flags
 from convnn.cli._images import remembered_data
 from convnn.cli._parser import Parser, TaskParser, add_json_flag
 from convnn.data import TRIPLE_SETS
@@ -84,7 +85,7 @@ def train_on_triples(args: argparse.Namespace, console: Console) -> None:
     if model is not None and (model not in list_models() or reads_of(model) != "triples"):
         known = [name for name in list_models() if reads_of(name) == "triples"]
         check_choice("--model", model, known)
-    if model is None and args.config is None and not getattr(args, "resume", None):
+    if model is None and begins_by_flags(args):
         args.model = DEFAULT
     train.run(args, console)
 

@@ -7,8 +7,9 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from convnn.cli import command_parser, evaluate, train
+from convnn.cli import evaluate, train
 from convnn.cli._flags import add_checkpoint, add_config_flags, add_out_flags, given_flags
+from convnn.cli._handed import begins_by_flags, handed_over
 from convnn.cli._images import config_like, kind_read
 from convnn.cli._parser import Parser, PathAction, TaskParser
 from convnn.cli.evaluate import load_part_like
@@ -59,8 +60,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     if args.task == "draw":
         draw_motion(args, console)
         return
-    handed = command_parser(args.task, prog=f"convnn match {args.task}").parse_strictly(list(args.words))
-    handed.interruption = args.interruption
+    handed = handed_over(args, "match")
     if args.task == "evaluate":
         open_network(handed.checkpoint)
         evaluate.run(handed, console)
@@ -68,9 +68,9 @@ def run(args: argparse.Namespace, console: Console) -> None:
     given = given_flags(handed)
     if (model := given.get("model")) is not None:
         check_choice("--model", model, [name for name in list_models() if kind_read(name) == IMAGE_PAIRS])
-    elif handed.config is None and not given.get("resume"):
+    elif begins_by_flags(handed):
         handed.model = DEFAULT
-    if handed.config is None and not given.get("resume") and "data_path" in given and "dataset" not in given:
+    if begins_by_flags(handed) and "data_path" in given and "dataset" not in given:
         handed.dataset = "flowfolder"
     train.run(handed, console)
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from convnn.cli import _images, command_parser, evaluate, train
+from convnn.cli import _images, evaluate, train
 from convnn.cli._flags import add_checkpoint, add_config_flags, flag_names
+from convnn.cli._handed import handed_over
 from convnn.cli._parser import Parser, TaskParser, add_json_flag
 from convnn.data import Interactions, read_interactions
 from convnn.errors import InputError, check_at_least, check_choice
@@ -48,10 +49,7 @@ def add_flags(parser: Parser) -> None:
 def run(args: argparse.Namespace, console: Console) -> None:
     """Do the task."""
     if args.task == "train":
-        parser = command_parser("train", prog="convnn recommend train")
-        handed = parser.parse_strictly(["--model", "recommender", *args.words])
-        handed.interruption = args.interruption
-        train.run(handed, console)
+        train.run(handed_over(args, "recommend", ["--model", "recommender"]), console)
         return
     network, recipe = load_checkpoint(args.checkpoint)
     if not isinstance(network, Recommender):

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from convnn.cli import evaluate, train
 from convnn.cli._flags import add_checkpoint, add_config_flags, add_out_flags, config_from, given_flags
+from convnn.cli._handed import begins_by_flags
 from convnn.cli._images import check_criterion, config_like, find_pictures
 from convnn.cli._parser import Parser, PathAction, TaskParser, add_json_flag
 from convnn.cli.predict import Refusals
@@ -85,7 +86,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 def train_on_masks(args: argparse.Namespace, console: Console) -> None:
     """Train as `convnn train` does, by default a U-Net; `--data_path` alone means a folder of masks, or of volumes."""
     given = given_flags(args)
-    if args.config is None and not given.get("resume"):
+    if begins_by_flags(args):
         of_volumes = given.get("dataset") in VOLUME_SETS
         args.model = model = given.get("model", DEFAULT_ON_VOLUMES if of_volumes else DEFAULT)
         check_model(model, prefix="--")

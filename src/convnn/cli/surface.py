@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from convnn.cli import command_parser, evaluate, train
+from convnn.cli import evaluate, train
 from convnn.cli._flags import add_out_flags, flag_names, given_flags
+from convnn.cli._handed import begins_by_flags, handed_over
 from convnn.cli._images import config_like, open_data
 from convnn.cli._parser import Parser, PathAction, TaskParser, add_json_flag
 from convnn.errors import InputError, check_choice
@@ -74,8 +75,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     if args.task == "reconstruct":
         reconstruct(args, console)
         return
-    handed = command_parser(args.task, prog=f"convnn surface {args.task}").parse_strictly(list(args.words))
-    handed.interruption = args.interruption
+    handed = handed_over(args, "surface")
     if args.task == "evaluate":
         network_of(handed.checkpoint)
         evaluate.run(handed, console)
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     model = given_flags(handed).get("model")
     if model is not None and own_loss_of(model) not in NETWORKS:
         raise InputError(f"--model={model} finds no surfaces; give {DEFAULT} for points, or splats for photographs")
-    if model is None and handed.config is None and not getattr(handed, "resume", None):
+    if model is None and begins_by_flags(handed):
         handed.model = DEFAULT
     train.run(handed, console)
 
