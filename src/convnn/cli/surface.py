@@ -51,7 +51,6 @@ def add_flags(parser: Parser) -> None:
     text = "measure it on a part of the data: the flags of convnn evaluate"
     tasks.add_parser("evaluate", add_help=False, hands_over=True, help=text)
     found = tasks.add_parser("reconstruct", help="make a mesh of points with normals, or of a trained scene")
-    about: dict[str, Any] = {"nargs": "?", "default": argparse.SUPPRESS, "metavar": "POINTS.ply"}
     text = "points with normals, in text or binary; not with the checkpoint of a scene"
     found.add_argument(
         "points", action=PathAction, nargs="?", default=argparse.SUPPRESS, metavar="POINTS.ply", help=text
