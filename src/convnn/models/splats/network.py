@@ -121,7 +121,7 @@ class SplatNetwork(OwnLoss):
         """Remember the epoch, by which terms join."""
         self.epoch = epoch
 
-    def forward(self, x: Any) -> Answer:
+    def forward(self, x: Any) -> Answer:  # type: ignore[override]
         """Return the loss of B photographs.
 
         Raises:
