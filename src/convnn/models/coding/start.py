@@ -24,10 +24,10 @@ def calibrate(codec: VideoCodec, clips: Tensor) -> None:
 
     .. math:: W \leftarrow \frac{s}{\sigma} W, \qquad b \leftarrow \frac{s}{\sigma} (b - \mu) + m
 
-    where :math:`\sigma` is the deviation of the outputs and :math:`\mu` their mean in each channel. Latents get s = 3
-    and m = 0: as PyTorch initialises an encoder they are near 0, so that all are rounded to 0, the decoder is shown
-    nothing, and for hundreds of steps neither learns. Decoded frames get s = 0.1 and the mean colour of the clips,
-    decoded flows s = 3 pixels from random smooth flows of such a deviation.
+    where :math:`\mu` is the mean of the outputs in each channel and :math:`\sigma` their deviation from it. Latents
+    get s = 3 and m = 0: as PyTorch initialises an encoder they are near 0, so that all are rounded to 0, the decoder is
+    shown nothing, and for hundreds of steps neither learns. Decoded frames get s = 0.1 and the mean colour of the
+    clips, decoded flows s = 3 pixels from random smooth flows of such a deviation.
 
     Args:
         codec: the network, which is changed in place.
@@ -70,10 +70,11 @@ def _calibrate_motion(codec: DCVC, flow: Tensor) -> None:
 def _fit(layer: nn.Module, outputs: Callable[[], Tensor], spread: float, mean: Tensor | float = 0.0) -> None:
     """Give the outputs of a last layer, a convolution, this deviation, and this mean in each channel."""
     found = outputs()
-    factor = spread / found.std().clamp_min(1e-12)
+    middle = found.mean((0, 2, 3))
+    factor = spread / (found - middle[:, None, None]).std().clamp_min(1e-12)
     weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
     weight.mul_(factor)
-    bias.sub_(found.mean((0, 2, 3))).mul_(factor).add_(mean)
+    bias.sub_(middle).mul_(factor).add_(mean)
 
 
 def _smooth_flow(like: Tensor) -> Tensor:

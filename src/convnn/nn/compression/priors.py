@@ -203,7 +203,7 @@ class _MaskedPasses(nn.Module):
             streams.append((self._gathered(symbols), self._gathered(scales * mask)))
             return symbols
 
-        y_hat, symbols, scales = self._passes(params, rounded)
+        y_hat, symbols, scales = self._passes(params, step, rounded)
         return Coded(y_hat, residual, symbols, scales, tuple(streams))
 
     @torch.no_grad()
@@ -218,7 +218,7 @@ class _MaskedPasses(nn.Module):
             symbols[here] = coder(given, torch.zeros_like(means[here]), scales[here])
             return symbols
 
-        return self._passes(params, through)[0]
+        return self._passes(params, step, through)[0]
 
     def _parts(self, params: Tensor) -> list[Tensor]:
         if params.dim() != 4 or params.shape[1] != 3 * self.channels:
@@ -226,9 +226,12 @@ class _MaskedPasses(nn.Module):
         step, scales, means = params.chunk(3, 1)
         return [self.bounded(step), scales, means]
 
-    def _passes(self, params: Tensor, symbols_of: Symbols) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the decoded latent, all symbols, and the scales of all passes."""
-        step, scales, means = self._parts(params)
+    def _passes(self, params: Tensor, step: Tensor, symbols_of: Symbols) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the decoded latent, all symbols, and the scales of all passes.
+
+        The bounded steps are given, because the bound must see the whole of their gradient at once.
+        """
+        _, scales, means = params.chunk(3, 1)
         classes = self.classes(means)
         y_hat, symbols, used = (torch.zeros_like(means) for _ in range(3))
         for number, order in enumerate(self.orders):
