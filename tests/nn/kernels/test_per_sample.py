@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from convnn.errors import InputError
 from convnn.nn import Grid
+from convnn.nn.kernels import per_sample as per_sample_module
 from convnn.nn.kernels.frequency_bands import FrequencyBands, low_passes
 from convnn.nn.kernels.per_sample import (
     _by_taps,
@@ -108,6 +109,18 @@ def test_outputs_are_mixed_where_maps_are_small_and_samples_many(
     one = [CONVOLVE[len(size)](x[i : i + 1], weights[i], padding=1, groups=2) for i in range(batch)]
     bias = mixed(shares, biases).view(batch, 6, *[1] * len(size))
     torch.testing.assert_close(mixture(x, shares, kernels, biases, grid=grid), torch.cat(one) + bias)
+
+
+def test_large_kernels_are_mixed_for_a_few_samples_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    leaves = doubles(5, 4, 7, 9), doubles(5, 3), doubles(3, 6, 2, 3, 3), doubles(3, 6)
+    leaves = tuple(leaf.requires_grad_() for leaf in leaves)
+    found = []
+    for at_once in (2**24, 2 * leaves[2][0].nbytes, 1):
+        monkeypatch.setattr(per_sample_module, "AT_ONCE", at_once)
+        out = mixture(*leaves, grid=Grid(3, 2, "same"))
+        found.append((out, *torch.autograd.grad((out * doubles(*out.shape)).sum(), leaves)))
+    for one in found[1:]:
+        torch.testing.assert_close(one, found[0], rtol=0, atol=1e-10)
 
 
 def test_kernels_that_do_not_fit_are_refused() -> None:

@@ -12,6 +12,8 @@ from convnn.nn._grid import Grid, each_side
 
 FEW = 128
 """Number of windows times kernels up to which a CPU convolves with all kernels faster than it mixes them."""
+AT_ONCE = 2**24
+"""Bytes of kernels that a CPU mixes at once: the system reuses such memory, and hands out larger pieces anew."""
 
 
 def mixed(shares: Tensor, kernels: Tensor) -> Tensor:
@@ -52,6 +54,11 @@ def mixture(x: Tensor, shares: Tensor, kernels: Tensor, biases: Tensor | None = 
     """
     bias = None if biases is None else mixed(shares, biases)
     if not _should_mix_outputs(x, kernels, grid):
+        is_eager = x.device.type == "cpu" and not torch.compiler.is_compiling()
+        samples = max(AT_ONCE // max(kernels[0].nbytes, 1), 1)
+        if is_eager and x.shape[0] > samples:
+            parts = zip(x.split(samples), shares.split(samples), strict=True)
+            return torch.cat([mixture(one, some, kernels, biases, grid=grid) for one, some in parts])
         return per_sample(x, mixed(shares, kernels), bias, grid=grid)
     out = _mixed_outputs(x, shares, kernels, grid)
     return out if bias is None else out + bias.view(*bias.shape, *[1] * (x.dim() - 2))
