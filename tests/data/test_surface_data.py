@@ -139,7 +139,7 @@ def test_networks_take_examples_of_the_shapes_and_no_samples() -> None:
 
 
 def test_gaussians_begin_at_points_of_the_scene_or_before_the_cameras() -> None:
-    network = create_model("splats", gaussians="free", num_gaussians=10)
+    network = create_model("splats", splat_kind="free", num_gaussians=10)
     x = network.example((3, 8, 8))
     network.prepare(x)
     assert network.gaussians.means.abs().max() <= 1  # a third of the distance of the camera

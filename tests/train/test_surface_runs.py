@@ -20,7 +20,7 @@ from convnn.train import Trainer, load_checkpoint, read_checkpoint
 COMMON = "--device cpu --limit_test 2 --num_epochs 2 --scheduler none"
 FLAGS = {
     "kernel_field": f"--length 60 --limit_train 6 --batch_size 3 --num_layers 2 --d_hidden 8 --lr 0.02 {COMMON}",
-    "splats": "--model splats --gaussians free --num_gaussians 300 --limit_train 4 --batch_size 2 --surface_from 2"
+    "splats": "--model splats --splat_kind free --num_gaussians 300 --limit_train 4 --batch_size 2 --surface_from 2"
     f" {COMMON}",
 }
 

@@ -16,7 +16,7 @@ from convnn.ops.mixtures import Mixture, fit_images, fit_points
 
 COUNTS = {"train": 800, "test": 200}
 """Number of generated solids of each part."""
-GAUSSIANS = {"mixture_digits": 8, "solids": 12}
+SPLAT_KINDS = {"mixture_digits": 8, "solids": 12}
 """How many Gaussians a mixture has unless options say otherwise."""
 
 
@@ -47,7 +47,7 @@ class MixtureLoader(EpochLoader):
 def build_mixtures(options: Options) -> LabelledData:
     """Build mixtures of the digits, or of generated solids; the shape is (C, N, P, 1, 1, 1)."""
     of_images = options.name == "mixture_digits"
-    count = GAUSSIANS[options.name] if options.gaussians is None else options.gaussians
+    count = SPLAT_KINDS[options.name] if options.gaussians is None else options.gaussians
     loaders = {}
     for part in COUNTS:
         data, labels = _images(part) if of_images else make_solids(COUNTS[part], seed=list(COUNTS).index(part))

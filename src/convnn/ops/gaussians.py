@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convnn.errors import InputError
+from convnn.ops.rows import take_rows
 
 DENSEST = 0.99
 """The largest opacity of one Gaussian, so that some light passes and every gradient is finite."""
@@ -91,7 +92,7 @@ class View(NamedTuple):
 
     def take(self, indices: Tensor) -> "View":
         """Return the Gaussians with these indices, of any shape."""
-        return View(self.means[indices], self.whitening[indices], self.opacities[indices])
+        return View(*(take_rows(one, indices) for one in (self.means, self.whitening, self.opacities)))
 
 
 class Crossing(NamedTuple):

@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from convnn.errors import InputError
 from convnn.ops.iterative import Map, Solution, conjugate_gradients
+from convnn.ops.rows import take_rows
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Entries:
     def __matmul__(self, vector: Tensor) -> Tensor:
         """Multiply by a vector."""
         out = self.values.new_zeros(self.shape[0])
-        return out.index_add(0, self.rows, self.values * vector[self.columns])
+        return out.index_add(0, self.rows, self.values * take_rows(vector, self.columns))
 
     def to_scipy(self) -> csr_matrix:
         """Return the values without their gradients."""

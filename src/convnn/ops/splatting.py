@@ -12,6 +12,7 @@ from convnn.ops.compositing import composite, distortion, median_depth
 from convnn.ops.gaussians import Gaussians, View, cross
 from convnn.ops.neighbors import Neighbors
 from convnn.ops.projection import Rig, pixel_rays
+from convnn.ops.rows import take_rows
 
 NEAR, FAR = 0.2, 100.0
 """Depths: nothing nearer is seen; the scale of distances between surfaces ends at the other."""
@@ -162,7 +163,7 @@ def _shade(view: View, colors: Tensor, background: Tensor, rays: Tensor, found: 
     normals = normals / (normals.square().sum(-1, keepdim=True) + 1e-7).sqrt()
     depths = crossing.depths.masked_fill(absent, FAR)
     return Splats(
-        torch.einsum("pk,pkc->pc", seen.weights, colors[indices]) + seen.rest.unsqueeze(-1) * background,
+        torch.einsum("pk,pkc->pc", seen.weights, take_rows(colors, indices)) + seen.rest.unsqueeze(-1) * background,
         torch.einsum("pk,pkc->pc", seen.weights, normals),
         median_depth(depths, seen),
         seen.weights.sum(-1),

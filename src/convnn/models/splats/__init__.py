@@ -1,5 +1,5 @@
 """Gaussians in space that learn from photographs. Modules that need SciPy are imported where they are used."""
 
-from convnn.models.splats.network import GAUSSIANS, SplatNetwork, splats
+from convnn.models.splats.network import SPLAT_KINDS, SplatNetwork, splats
 
-__all__ = ["GAUSSIANS", "SplatNetwork", "splats"]
+__all__ = ["SPLAT_KINDS", "SplatNetwork", "splats"]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from convnn.models.splats.anchors import AnchorGaussians
     from convnn.models.splats.free import FreeGaussians
 
-GAUSSIANS = ("voxels", "free")
+SPLAT_KINDS = ("voxels", "free")
 REACH = 1 / 3
 """Half of the side of the cube in which Gaussians begin, as a share of the distance of the cameras from its middle."""
 PARTS = ("distance", "similarity", "volume", "distortion", "normals")
@@ -39,7 +39,7 @@ class SplatNetwork(OwnLoss):
         in_channels: 3.
         num_classes: not read.
         width: factor on d_hidden.
-        gaussians: "voxels", `AnchorGaussians`, which networks make for each camera from features; or "free",
+        splat_kind: "voxels", `AnchorGaussians`, which networks make for each camera from features; or "free",
             `FreeGaussians`, plain splatting.
         num_gaussians: how many voxels, or free Gaussians, there are; at least 4.
         slots: Gaussians of a voxel.
@@ -77,7 +77,7 @@ class SplatNetwork(OwnLoss):
         in_channels: int = 3,
         num_classes: int = 0,
         width: float = 1.0,
-        gaussians: str = "voxels",
+        splat_kind: str = "voxels",
         num_gaussians: int = 400,
         slots: int = 4,
         d_hidden: int = 8,
@@ -89,7 +89,7 @@ class SplatNetwork(OwnLoss):
         from convnn.models.splats.free import FreeGaussians
 
         super().__init__(in_channels, num_classes, width)
-        check_choice("gaussians", gaussians, GAUSSIANS)
+        check_choice("splat_kind", splat_kind, SPLAT_KINDS)
         check_at_least("num_gaussians", num_gaussians, 4)
         check_at_least("surface_from", surface_from, 1)
         check_not_negative("distortion", distortion)
@@ -98,7 +98,7 @@ class SplatNetwork(OwnLoss):
         places = 2 * torch.rand(num_gaussians, 3) - 1
         self.gaussians = (
             FreeGaussians(places)
-            if gaussians == "free"
+            if splat_kind == "free"
             else AnchorGaussians(places, channels=self.scaled(d_hidden), slots=slots, hidden=2 * self.scaled(d_hidden))
         )
         self.epoch = 1

@@ -11,6 +11,7 @@ from convnn.models.surfaces.hierarchy import Hierarchy
 from convnn.models.surfaces.spline_kernel import SplineKernel
 from convnn.ops.cloud import check_rows
 from convnn.ops.implicit import Entries, SparseSolver, attach_gradient
+from convnn.ops.rows import take_rows
 
 
 class Fit(NamedTuple):
@@ -145,9 +146,9 @@ class KernelField(nn.Module):
             if kernel is None or alpha is None:
                 continue
             rows = kernel.rows(points, slopes=grad)
-            value = value.index_add(0, rows.points, rows.values * alpha[rows.voxels])
+            value = value.index_add(0, rows.points, rows.values * take_rows(alpha, rows.voxels))
             if grad:
-                slope = slope.index_add(0, rows.points, rows.slopes * alpha[rows.voxels].unsqueeze(1))
+                slope = slope.index_add(0, rows.points, rows.slopes * take_rows(alpha, rows.voxels).unsqueeze(1))
         return value, slope
 
     def _joined(self, parts: Iterable[tuple[Tensor, Tensor, Tensor]], rows: int) -> Entries:

@@ -14,6 +14,7 @@ from convnn.models.surfaces.field import KernelField
 from convnn.models.surfaces.hierarchy import Hierarchy
 from convnn.models.surfaces.spline_kernel import Interpolator
 from convnn.ops.cloud import Cloud
+from convnn.ops.rows import take_rows
 from convnn.ops.voxels import NEAREST, Voxels, children, local, unique, voxel_of
 
 ABSENT, STOP, DIVIDE = range(3)
@@ -41,7 +42,7 @@ class VoxelConv(nn.Module):
         out = self.bias.expand(len(voxels), -1)
         for offset in range(len(NEAREST)):
             chosen = step == offset
-            out = out.index_add(0, row[chosen], features[near[chosen]] @ self.weight[offset])
+            out = out.index_add(0, row[chosen], take_rows(features, near[chosen]) @ self.weight[offset])
         return out
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from convnn.errors import InputError, check_at_least
+from convnn.ops.rows import take_rows
 from convnn.ops.voxels import CORNERS, Voxels, cell_of, local, voxel_of
 
 
@@ -108,17 +109,17 @@ class SplineKernel:
         """Return the kernel values of points (N, 3), and if wanted their gradients."""
         places = local(points, self.size)
         point, voxel, _ = self.voxels.around(voxel_of(places.detach()))
-        from_center = places[point] - self.voxels.ijk[voxel].to(places)
+        from_center = take_rows(places, point) - self.voxels.ijk[voxel].to(places)
         sides = bspline(from_center)
         spline = sides.prod(1)
         turned = bspline_slope(from_center) * _others(sides) / self.size if slopes else sides[:, :0]
         if self.features is None:
             return Rows(point, voxel, spline, turned)
         seen, moved = self._features_at(self.features, places, slopes)
-        beside = self.features[voxel]
-        similar = (seen[point] * beside).sum(1)
+        beside = take_rows(self.features, voxel)
+        similar = (take_rows(seen, point) * beside).sum(1)
         if moved is not None:
-            change = torch.einsum("mca,mc->ma", moved[point], beside)
+            change = torch.einsum("mca,mc->ma", take_rows(moved, point), beside)
             turned = turned * similar.unsqueeze(1) + spline.unsqueeze(1) * change
         return Rows(point, voxel, spline * similar, turned)
 
@@ -127,14 +128,16 @@ class SplineKernel:
         cell = cell_of(places.detach())
         point, voxel, corner = self.voxels.around(cell, CORNERS)
         is_far = CORNERS.to(places.device)[corner] == 1
-        share = (places - cell.to(places))[point]
+        share = take_rows(places - cell.to(places), point)
         sides = torch.where(is_far, share, 1 - share)
-        found = z.new_zeros(len(places), z.shape[1]).index_add(0, point, sides.prod(1, keepdim=True) * z[voxel])
+        found = z.new_zeros(len(places), z.shape[1]).index_add(
+            0, point, sides.prod(1, keepdim=True) * take_rows(z, voxel)
+        )
         moved = None
         if slopes:
             slope = torch.where(is_far, 1.0, -1.0).to(places) * _others(sides) / self.size
             moved = z.new_zeros(*found.shape, 3)
-            moved = moved.index_add(0, point, slope.unsqueeze(1) * z[voxel].unsqueeze(2))
+            moved = moved.index_add(0, point, slope.unsqueeze(1) * take_rows(z, voxel).unsqueeze(2))
         return (found, moved) if self.interpolator is None else self.interpolator(found, moved)
 
     def gram(self) -> Rows:
@@ -142,7 +145,7 @@ class SplineKernel:
         one, other, _ = self.voxels.around(self.voxels.ijk)
         values = bspline((self.voxels.ijk[one] - self.voxels.ijk[other]).double()).prod(1)
         if self.features is not None:
-            values = values.to(self.features) * (self.features[one] * self.features[other]).sum(1)
+            values = values.to(self.features) * (take_rows(self.features, one) * take_rows(self.features, other)).sum(1)
         return Rows(one, other, values, values.new_zeros(len(one), 0))
 
 

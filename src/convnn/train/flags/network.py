@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from convnn.models import NAMED_REDUCERS
 from convnn.models.coding import PRIORS
-from convnn.models.splats import GAUSSIANS
+from convnn.models.splats import SPLAT_KINDS
 from convnn.nn import OVER_HEADS, TOKEN_GRAPHS, TOKEN_SCORES, list_layers
 from convnn.nn.replace import SCOPES
 from convnn.objectives.boxes import OVERLAPS
@@ -104,7 +104,7 @@ class NetworkFlags:
     shuffle_nodes: bool = flag(False, "in training, objects of diffusesg are in a random order")
     kernel_dim: int = flag(4, "features that the kernel of kernel_field compares", least=1, most=WIDEST)
     points_per_voxel: float = flag(2.0, "points that a finest voxel of kernel_field holds on average", above=1.0)
-    gaussians: str = flag("voxels", "what splats renders: Gaussians that voxels make, or free ones", GAUSSIANS)
+    splat_kind: str = flag("voxels", "what splats renders: Gaussians that voxels make, or free ones", SPLAT_KINDS)
     num_gaussians: int = flag(400, "number of these voxels, or of the free Gaussians", least=4, most=WIDEST)
     slots: int = flag(4, "Gaussians that a voxel makes", least=1, most=WIDEST)
     distortion: float = flag(1.0, "weight of distortion in the loss of splats, which brings depths together", least=0.0)
