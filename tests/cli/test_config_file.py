@@ -53,7 +53,7 @@ def values_of(f):
 
 
 NETWORKS = [(m, one) for m in list_models() for one in layers_for(m)]
-NOT_WITH_ANY = ("pretrained", "objective", "distill", "distill_checkpoint")
+NOT_WITH_ANY = ("pretrained", "objective", "distill", "distill_checkpoint", "kernel_decay", "nyquist_weight")
 """Flags that go with some values of others only."""
 
 OTHERS = {f.name: values_of(f) for f in fields(TrainConfig) if f.name not in ("model", "layer", *NOT_WITH_ANY)}

@@ -106,7 +106,13 @@ def test_the_only_mistakes_with_two_answers_are_between_these_flags() -> None:
     expected += [("--basis", "--mass"), ("--act", "--add"), ("--act", "--fit"), ("--eps", "--hops")]
     expected += [("--heads", "--threads"), ("--init", "--n_init"), ("--kernel", "--kernels"), ("--probe", "--probes")]
     expected += [("--keep", "--step"), ("--keep", "--seed"), ("--help", "--keep"), ("--keep", "--seed", "--step")]
-    expected += [("--missing", "--mixing"), ("--count", "--out"), ("--level", "--levels"), ("--tau", "--tol"), ("--first", "--fit")]
+    expected += [
+        ("--missing", "--mixing"),
+        ("--count", "--out"),
+        ("--level", "--levels"),
+        ("--tau", "--tol"),
+        ("--first", "--fit"),
+    ]
     expected += [("--iou_weight", "--out_weight"), ("--mlp_experts", "--top_experts")]
     for no in ("", "no-"):
         learned = [f"--{no}learn_{letter}" for letter in "pty"]

@@ -133,7 +133,7 @@ def test_processes_share_the_batches_of_a_single_one() -> None:
         ({"dataset": "adding", "missing": 0.1}, "missing=0.1 is for waveforms; dataset='adding' does not read it"),
         (
             {"dataset": "sequential_digits", "length": 9},
-            "length=9 is for adding, waveforms; dataset='seq",
+            "length=9 is for adding, waveforms, clouds, ply; dataset='seq",
         ),
         (
             {"dataset": "adding", "noise": 0.1},

@@ -1,5 +1,6 @@
 """Every command of the pages runs: Python as it stands, commands on a few random images and narrow networks."""
 
+import importlib
 import re
 import subprocess
 from collections.abc import Callable
@@ -223,9 +224,18 @@ def test_the_published_commands_stand_in_the_page_on_the_paper() -> None:
     assert set(PUBLISHED_EXAMPLES) <= set(commands)
 
 
+def flags_of(command: str) -> set[str]:
+    """The flags of a command, and of its tasks that parse the rest of the words."""
+    tasks = getattr(importlib.import_module(f"convnn.cli.{command}"), "TASKS", {})
+    parsers = [subparser_of(command), *(Parser() for _ in tasks)]
+    for parser, (_, add) in zip(parsers[1:], tasks.values(), strict=True):
+        add(parser)
+    return {flag for parser in parsers for flag in parser.flags()}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_flags_named_in_a_page_exist(page: Path) -> None:
-    ours = {flag for name in COMMANDS for flag in subparser_of(name).flags()} | {"--help", "--version"}
+    ours = {flag for name in COMMANDS for flag in flags_of(name)} | {"--help", "--version"}
     inline = re.findall(r"`[^`\n]+`", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL))
     named = {flag for code in inline for flag in re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", code)}
     assert named - set(NO_FLAGS_OF_OURS) <= ours

@@ -32,9 +32,13 @@ def code_of(path: Path) -> str:
     return "\n".join(block.text for block in blocks_of(path, "python"))
 
 
+NO_LAYERS = {"Objective", "OwnLoss"}
+"""What classes of a page may derive from that are modules and no layers."""
+
+
 def defines_layers(path: Path) -> bool:
     classes = [node for node in ast.parse(code_of(path)).body if isinstance(node, ast.ClassDef)]
-    return any("Objective" not in map(ast.unparse, one.bases) for one in classes)
+    return any(not NO_LAYERS & {*map(ast.unparse, one.bases)} for one in classes)
 
 
 def layers_of(page: Path) -> Iterator[tuple[nn.Module, torch.Tensor]]:

@@ -29,6 +29,7 @@ from convnn.train import (
     make_accelerator,
     read_checkpoint,
 )
+from convnn.train.overlap import make_meter
 from convnn.train.schemes import make_objective
 from convnn.viz.compare.table import comparison
 from launch import start_several, train, wait
@@ -297,7 +298,8 @@ def test_evaluating_in_python_counts_every_image_once(finished: Path) -> None:
     network, _ = load_checkpoint(finished)
     objective, data = Modelling(network), load_data("digits", values=17, batch_size=64, limit_test=100)
     accelerator = make_accelerator(torch.device("cpu"))
-    found = evaluate(objective, data.test, accelerator, measures={}, figures=objective.figures, terms=objective.terms)
+    meter = make_meter("modelling", 0, accelerator.device, objective.terms, objective.figures)
+    found = evaluate(objective, data.test, accelerator, meter=meter)
     assert list(found.measures) == ["bits_per_dim", "latents", "volume"]
     assert found.measures["bits_per_dim"] == pytest.approx(found.loss, abs=1e-5)
 

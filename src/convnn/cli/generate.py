@@ -84,7 +84,7 @@ def check_own_loss(model: str, argument: str) -> None:
     Raises:
         InputError: it needs labels; the message names those that do not.
     """
-    known = [name for name in list_models() if own_loss_of(name) is not None]
+    known = [name for name in list_models() if hasattr(own_loss_of(name), "sample")]
     check_choice(argument, model, known)
 
 

@@ -332,12 +332,13 @@ def evaluate(
         accelerator: device and precision.
         after_batch: called after each batch.
         meter: counts the samples, by the measures of their task, and by terms of the loss as further measures; None has
-            none.
+            the figures of a network without labels alone.
 
     Raises:
         TrainingError: no image could be read.
     """
-    meter = Meter(accelerator.device) if meter is None else meter
+    if meter is None:
+        meter = Meter(accelerator.device, figures=getattr(model, "figures", ()))
     batches = iter(loader)  # a name keeps the iterator alive, as in training
     with torch.no_grad(), evaluating(model):
         for batch in batches:

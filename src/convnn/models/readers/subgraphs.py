@@ -193,7 +193,9 @@ class SubgraphReader(nn.Module):
         """
         self._check(tokens, center, relation)
         read = self._read(tokens)
-        query = torch.stack([self.cls.expand(len(center), -1), self.entities(center), self.relations(relation)], dim=1)
+        query = torch.stack(
+            [self.cls.expand(center.shape[0], -1), self.entities(center), self.relations(relation)], dim=1
+        )
         query = self.drop(self.query_norm(query + self.query_types.weight))
         for block in self.query_blocks:
             query = block(query)

@@ -141,7 +141,7 @@ class KernelField(nn.Module):
         check_rows("points", points)
         if self.alpha is None:
             raise InputError("the field has no alpha; call fit first")
-        value, slope = points.new_zeros(len(points)), points.new_zeros(len(points), 3 if grad else 0)
+        value, slope = points.new_zeros(points.shape[0]), points.new_zeros(points.shape[0], 3 if grad else 0)
         for kernel, alpha in zip(self.kernels, self.alpha, strict=True):
             if kernel is None or alpha is None:
                 continue
@@ -163,7 +163,7 @@ class KernelField(nn.Module):
     def values(self, points: Tensor) -> Entries:
         """Return the kernels at points (N, 3): N rows, and a column for each unknown."""
         found = ((start, kernel.rows(points)) for start, kernel in self._active())
-        return self._joined(((one.points, start + one.voxels, one.values) for start, one in found), len(points))
+        return self._joined(((one.points, start + one.voxels, one.values) for start, one in found), points.shape[0])
 
     def slopes(self, points: Tensor) -> Entries:
         """Return the gradients of the kernels at points (N, 3): three rows for each."""
@@ -173,7 +173,7 @@ class KernelField(nn.Module):
             one = kernel.rows(points, slopes=True)
             rows = (3 * one.points.unsqueeze(1) + axes).flatten()
             parts.append((rows, (start + one.voxels).repeat_interleave(3), one.slopes.flatten()))
-        return self._joined(parts, 3 * len(points))
+        return self._joined(parts, 3 * points.shape[0])
 
     def gram(self, like: Tensor) -> Entries:
         """Return the products of the voxels of each depth, in the type of a tensor."""

@@ -102,7 +102,7 @@ class Hierarchy:
             if 0 < level < adaptive_depth:
                 remains = _variation(points, normals, size) > tau
                 points, normals = points[remains], normals[remains]
-                if not len(points):
+                if not points.shape[0]:
                     break
         return cls(voxel_size, tuple(grids))
 
@@ -129,14 +129,14 @@ def choose_voxel_size(points: Tensor, points_per_voxel: float) -> float:
         InputError: an argument is out of range, or all points are at one place.
     """
     check_rows("points", points)
-    if not 1 < points_per_voxel < len(points):
-        raise InputError(f"points_per_voxel={points_per_voxel} must be above 1 and below the {len(points)} points")
+    if not 1 < points_per_voxel < points.shape[0]:
+        raise InputError(f"points_per_voxel={points_per_voxel} must be above 1 and below the {points.shape[0]} points")
     reach = float((points - points.mean(0)).abs().amax())
     if not reach > 0:
         raise InputError("points must not all be at one place")
     lower, upper = reach * 1e-6, 4 * reach
     for _ in range(40):
         middle = (lower * upper) ** 0.5
-        held = len(points) / len(voxel_of(local(points, middle)).unique(dim=0))
+        held = points.shape[0] / len(voxel_of(local(points, middle)).unique(dim=0))
         lower, upper = (middle, upper) if held < points_per_voxel else (lower, middle)
     return upper
