@@ -15,7 +15,7 @@ from convnn.cli import main, main_train
 from convnn.cli._flags import add_config_flags, config_from
 from convnn.cli._parser import Parser
 from convnn.cli.train import train
-from convnn.models import layers_for, list_models
+from convnn.models import layers_for, list_models, own_loss_of
 from convnn.train import TrainConfig
 from convnn.train.config_file import read_config_file, value_type
 from convnn.train.flags import choices_of, largest
@@ -37,16 +37,13 @@ def values_of(f):
         values = st.just("none")
     elif choices or kind is bool:
         values = st.sampled_from(choices or (False, True))
-    elif f.name in ("warmup_epochs", "num_epochs"):  # fewer than
-        values = st.integers(0, 99) if f.name == "warmup_epochs" else st.integers(100, 10**9)
+    elif f.name in ("warmup_epochs", "num_epochs"):  # fewer than, and some networks have few
+        values = st.integers(0, 2) if f.name == "warmup_epochs" else st.integers(3, 10**9)
     elif kind is int:
-        values = st.integers(1, min(int(largest(f)), 10**9))
+        values = st.integers(f.metadata["least"] or 1, min(int(largest(f)), 10**9))
     elif kind is float:
-        values = st.floats(
-            0,
-            largest(f),
-            exclude_min=f.metadata["above"] is not None,
-        )
+        above = f.metadata["above"]
+        values = st.floats(above or 0, largest(f), exclude_min=above is not None)
     else:
         values = PATHS.filter(lambda text: (text != "None" or kind is f.type) and not text.startswith("~"))
     return values if kind is f.type else st.none() | values
@@ -57,8 +54,18 @@ NOT_WITH_ANY = ("pretrained", "objective", "distill", "distill_checkpoint", "ker
 """Flags that go with some values of others only."""
 
 OTHERS = {f.name: values_of(f) for f in fields(TrainConfig) if f.name not in ("model", "layer", *NOT_WITH_ANY)}
+NOT_WITH_OWN_LOSS = ("criterion", "fsdp")
+
+
+def together(network: tuple[str, str], others: dict[str, object]) -> dict[str, object]:
+    """Return flags of a network and others, without those that it excludes."""
+    left_out = NOT_WITH_OWN_LOSS if own_loss_of(network[0]) else ()
+    kept = {name: value for name, value in others.items() if name not in left_out}
+    return dict(zip(("model", "layer"), network, strict=True)) | kept
+
+
 FLAGS = st.builds(
-    lambda network, others: dict(zip(("model", "layer"), network, strict=True)) | others,
+    together,
     st.sampled_from(NETWORKS),
     st.fixed_dictionaries({}, optional=OTHERS),
 )

@@ -47,7 +47,9 @@ def check_rows(argument: str, rows: Tensor, *, like: Tensor | None = None) -> No
             f"{argument} of shape {tuple(rows.shape)} and {rows.dtype} must be (N, 3), N at least 1, of floats"
         )
     if like is not None and rows.shape != like.shape:
-        raise InputError(f"{argument} of shape {tuple(rows.shape)} must have a row for each of the {len(like)} points")
+        raise InputError(
+            f"{argument} of shape {tuple(rows.shape)} must have a row for each of the {like.shape[0]} points"
+        )
     if not rows.isfinite().all():
         row = int((~rows.isfinite()).any(1).nonzero()[0])
         raise InputError(f"{argument}[{row}]={rows[row].tolist()} must be finite")

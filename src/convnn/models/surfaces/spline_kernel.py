@@ -130,7 +130,7 @@ class SplineKernel:
         is_far = CORNERS.to(places.device)[corner] == 1
         share = take_rows(places - cell.to(places), point)
         sides = torch.where(is_far, share, 1 - share)
-        found = z.new_zeros(len(places), z.shape[1]).index_add(
+        found = z.new_zeros(places.shape[0], z.shape[1]).index_add(
             0, point, sides.prod(1, keepdim=True) * take_rows(z, voxel)
         )
         moved = None

@@ -66,10 +66,10 @@ def mixture(x: Tensor, shares: Tensor, kernels: Tensor, biases: Tensor | None = 
 
 def _should_mix_outputs(x: Tensor, kernels: Tensor, grid: Grid) -> bool:
     is_depthwise = kernels.shape[2] == 1
-    if torch.compiler.is_compiling() or x.device.type != "cpu" or is_depthwise or x.shape[0] <= len(kernels):
+    if torch.compiler.is_compiling() or x.device.type != "cpu" or is_depthwise or x.shape[0] <= kernels.shape[0]:
         return False
     windows = prod(axis.count for axis in grid.axes(x.shape[2:], "kernel_size"))
-    return windows * len(kernels) <= FEW
+    return windows * kernels.shape[0] <= FEW
 
 
 def _mixed_outputs(x: Tensor, shares: Tensor, kernels: Tensor, grid: Grid) -> Tensor:
