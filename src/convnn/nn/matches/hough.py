@@ -23,7 +23,8 @@ class _HoughMatching(nn.Module):
     def __init__(self, sides: list[tuple[int, int]], sharing: str) -> None:
         super().__init__()
         self.sharing = sharing
-        classes = [pair_classes(side, axes, sharing) for side, axes in sides]
+        with torch.device("cpu"):  # also in a network on "meta", whose shapes depend on them
+            classes = [pair_classes(side, axes, sharing) for side, axes in sides]
         sizes = [of.flatten().bincount() for of in classes]
         shape = [len(size) for size in sizes]
         self.axes = sum(of.dim() for of in classes)
