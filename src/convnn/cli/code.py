@@ -3,22 +3,22 @@
 import argparse
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import torch
 from rich.console import Console
 
-from convnn.cli import evaluate, train
-from convnn.cli._flags import add_checkpoint, given_flags
-from convnn.cli._handed import begins_by_flags, handed_over
-from convnn.cli._parser import Parser, PathAction, TaskParser, add_json_flag
+from convnn.cli._flags import add_checkpoint
+from convnn.cli._handed import add_tasks, train_or_evaluate
+from convnn.cli._parser import Parser, PathAction, add_json_flag
 from convnn.data.clips import read_clip, write_frames
 from convnn.errors import InputError
 from convnn.files import check_new, make_folder, write_atomically
-from convnn.models import own_loss_of
+from convnn.models import Network, own_loss_of
 from convnn.models.coding import CodecNetwork, VideoCodec
 from convnn.screen import print_json, print_line
 from convnn.tasks.code import decode, encode, measured
-from convnn.train import load_checkpoint
+from convnn.train import Recipe, load_checkpoint
 from convnn.words import counted
 
 DEFAULT = "dcvc"
@@ -26,11 +26,9 @@ DEFAULT = "dcvc"
 
 def add_flags(parser: Parser) -> None:
     """Add the four tasks to a parser."""
-    tasks = parser.add_subparsers(title="tasks", metavar="TASK", dest="task", required=True, parser_class=TaskParser)
-    text = f"train one: the flags of convnn train, with --model {DEFAULT}"
-    tasks.add_parser("train", add_help=False, hands_over=True, help=text)
-    text = "measure it on a part of the data, with estimated bits: the flags of convnn evaluate"
-    tasks.add_parser("evaluate", add_help=False, hands_over=True, help=text)
+    tasks = add_tasks(
+        parser, f"train one, by default {DEFAULT}", "measure it on a part of the data, with estimated bits"
+    )
     written = tasks.add_parser("encode", help="write the frames of a folder as a stream")
     add_checkpoint(written)
     written.add_argument("--clip", action=PathAction, required=True, help="folder with the frames as pictures")
@@ -49,17 +47,19 @@ def run(args: argparse.Namespace, console: Console) -> None:
     if args.task in ("encode", "decode"):
         (write if args.task == "encode" else read)(args, console)
         return
-    handed = handed_over(args, "code")
-    if args.task == "evaluate":
-        codec_of(handed.checkpoint)
-        evaluate.run(handed, console)
-        return
-    model = given_flags(handed).get("model")
-    if model is not None and own_loss_of(model) is not CodecNetwork:
+    train_or_evaluate(args, console, "code", default=DEFAULT, check_model=check_model, accept=check_codec)
+
+
+def check_model(model: str) -> None:
+    """Refuse the name of a network that is no codec."""
+    if own_loss_of(model) is not CodecNetwork:
         raise InputError(f"--model={model} codes no clips; leave it out, which is --model={DEFAULT}")
-    if model is None and begins_by_flags(handed):
-        handed.model = DEFAULT
-    train.run(handed, console)
+
+
+def check_codec(checkpoint: str, network: Network, recipe: Recipe) -> None:
+    """Refuse the checkpoint of a network that is no codec."""
+    if not isinstance(network, CodecNetwork):
+        raise InputError(f"checkpoint '{checkpoint}' is of {recipe.model}, which codes no clips")
 
 
 def codec_of(checkpoint: str) -> VideoCodec:
@@ -69,9 +69,8 @@ def codec_of(checkpoint: str) -> VideoCodec:
         InputError: the checkpoint is of another network.
     """
     network, recipe = load_checkpoint(checkpoint)
-    if not isinstance(network, CodecNetwork):
-        raise InputError(f"checkpoint '{checkpoint}' is of {recipe.model}, which codes no clips")
-    return network.eval().codec
+    check_codec(checkpoint, network, recipe)
+    return cast("CodecNetwork", network.eval()).codec
 
 
 def write(args: argparse.Namespace, console: Console) -> None:

@@ -40,8 +40,11 @@ FLAGS = (
 )
 
 
-Further = Callable[[Network, Recipe, LabelledPart], Mapping[str, float]]
-"""What a task measures besides."""
+Acceptance = Callable[[str, Network, Recipe], None]
+"""What refuses the checkpoint of a path if it is none of an application."""
+
+Further = Callable[[Network, Recipe, LabelledPart, int], Mapping[str, float]]
+"""What an application measures besides, of a part of the data and by a seed."""
 
 
 def add_flags(parser: Parser) -> None:
@@ -63,9 +66,13 @@ def add_flags(parser: Parser) -> None:
     add_config_flags(parser, only=FLAGS)
 
 
-def run(args: argparse.Namespace, console: Console, further: Further | None = None) -> None:
-    """Print loss and accuracies of a checkpoint, and what a task has to add."""
+def run(
+    args: argparse.Namespace, console: Console, accept: Acceptance | None = None, further: Further | None = None
+) -> None:
+    """Print loss and accuracies of a checkpoint, which an application accepts, and what that has to add."""
     network, recipe = load_checkpoint(args.checkpoint)
+    if accept is not None:
+        accept(args.checkpoint, network, recipe)
     config = config_like(args, recipe, fit=fit_from(args, recipe))
     if args.by != "head":
         refuse_masks(recipe, args.checkpoint, f"--by={args.by}")
@@ -92,7 +99,7 @@ def evaluate_network(
         console: console to print on.
         part_name: the part.
         as_json: print one object.
-        further: function of the network, the recipe and the part that returns more figures.
+        further: returns more figures.
     """
     check_criterion(config)
     device = find_device(config.device)
@@ -103,7 +110,7 @@ def evaluate_network(
     meter = make_meter(part.task, len(part.classes), accelerator.device, objective.terms, objective.figures)
     model = accelerator.prepare(objective)
     scores = evaluate(model, part.loader, accelerator, meter=meter)
-    more = {} if further is None else further(network, recipe, part)
+    more = {} if further is None else further(network, recipe, part, config.seed)
     if as_json:
         facts = {"model": recipe.model, "layer": recipe.layer, "epoch": recipe.epoch, "dataset": config.dataset}
         counts = {"part": part.name, f"{part.kind}s": part.loader.num_samples}

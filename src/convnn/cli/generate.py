@@ -3,15 +3,13 @@
 import argparse
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
-from convnn.cli import evaluate, train
-from convnn.cli._flags import add_checkpoint, add_config_flags, config_from, flag_names, given_flags
-from convnn.cli._handed import begins_by_flags, handed_over
-from convnn.cli._parser import Parser, PathAction, TaskParser
+from convnn.cli._flags import add_checkpoint, add_config_flags, config_from, flag_names
+from convnn.cli._handed import add_tasks, train_or_evaluate
+from convnn.cli._parser import Parser, PathAction
 from convnn.data import LabelledPart
 from convnn.errors import InputError, check_choice
 from convnn.files import check_new, make_folder
@@ -27,11 +25,8 @@ DEFAULT = "finc_flow"
 
 def add_flags(parser: Parser) -> None:
     """Add the three tasks to a parser."""
-    tasks = parser.add_subparsers(title="tasks", metavar="TASK", dest="task", required=True, parser_class=TaskParser)
-    text = f"train one: the flags of convnn train, with --model {DEFAULT} unless another is named"
-    tasks.add_parser("train", add_help=False, hands_over=True, help=text)
-    text = "measure it on a part of the data, and its samples against it: the flags of convnn evaluate"
-    tasks.add_parser("evaluate", add_help=False, hands_over=True, help=text)
+    text = "measure it on a part of the data, and its samples against it"
+    tasks = add_tasks(parser, f"train one, by default {DEFAULT}", text)
     add_sample_flags(tasks.add_parser("sample", help="draw a picture of new samples"))
 
 
@@ -65,24 +60,27 @@ def run(args: argparse.Namespace, console: Console) -> None:
     if args.task == "sample":
         draw_samples(args, console)
         return
-    handed = handed_over(args, "generate")
-    if args.task == "evaluate":
-        check_own_loss(load_checkpoint(handed.checkpoint)[1].model, "model of the checkpoint")
-        evaluate.run(handed, console, partial(judge_samples, seed=given_flags(handed).get("seed", 0)))
-        return
-    model = given_flags(handed).get("model")
-    if model is not None:
-        check_own_loss(model, "--model")
-    elif begins_by_flags(handed):
-        handed.model = DEFAULT
-    train.run(handed, console)
+    train_or_evaluate(
+        args,
+        console,
+        "generate",
+        default=DEFAULT,
+        check_model=check_model,
+        accept=check_network,
+        further=judge_samples,
+    )
 
 
-def check_own_loss(model: str, argument: str) -> None:
-    """Refuse a network without a loss of its own.
+def check_network(checkpoint: str, network: Network, recipe: Recipe) -> None:
+    """Refuse the checkpoint of a network that draws no samples."""
+    check_model(recipe.model, "model of the checkpoint")
+
+
+def check_model(model: str, argument: str = "--model") -> None:
+    """Refuse a network that draws no samples.
 
     Raises:
-        InputError: it needs labels; the message names those that do not.
+        InputError: it draws none; the message names those that do.
     """
     known = [name for name in list_models() if hasattr(own_loss_of(name), "sample")]
     check_choice(argument, model, known)
@@ -127,7 +125,7 @@ def draw_samples(args: argparse.Namespace, console: Console) -> None:
     out, config = check_out(args, "out", ".png"), config_from(args)
     text = None if args.samples is None else check_out(args, "samples", ".json")
     network, recipe = load_checkpoint(args.checkpoint)
-    check_own_loss(recipe.model, "model of the checkpoint")
+    check_network(args.checkpoint, network, recipe)
     assert isinstance(network, OwnLoss)
     if text is not None:
         check_written(network)

@@ -2,16 +2,17 @@
 
 import argparse
 from pathlib import Path
+from typing import cast
 
 import torch
 from rich.console import Console
 from torch import Tensor
 
-from convnn.cli import evaluate, train
+from convnn.cli import evaluate
 from convnn.cli._flags import add_checkpoint, add_config_flags, add_out_flags, given_flags
-from convnn.cli._handed import begins_by_flags, handed_over
+from convnn.cli._handed import add_tasks, train_or_evaluate
 from convnn.cli._images import config_like, kind_read
-from convnn.cli._parser import Parser, PathAction, TaskParser
+from convnn.cli._parser import Parser, PathAction
 from convnn.cli.evaluate import load_part_like
 from convnn.data import IMAGE_PAIRS
 from convnn.data.flow_files import write_flow
@@ -19,7 +20,7 @@ from convnn.data.flow_folders import fit_pair
 from convnn.data.images import read_image, to_tensor
 from convnn.errors import InputError, check_at_least, check_choice
 from convnn.files import check_new, make_folder
-from convnn.models import list_models
+from convnn.models import Network, list_models
 from convnn.models.flow import MotionNetwork
 from convnn.nn.matches.batch import ImagePairs, still_pairs
 from convnn.screen import print_line
@@ -33,11 +34,7 @@ SUFFIXES = (".png", ".pdf", ".svg", ".flo")
 
 def add_flags(parser: Parser) -> None:
     """Add the three tasks to a parser."""
-    tasks = parser.add_subparsers(title="tasks", metavar="TASK", dest="task", required=True, parser_class=TaskParser)
-    text = f"train one: the flags of convnn train, with --model {DEFAULT} unless another is named"
-    tasks.add_parser("train", add_help=False, hands_over=True, help=text)
-    text = "measure it on a part of the data: the flags of convnn evaluate"
-    tasks.add_parser("evaluate", add_help=False, hands_over=True, help=text)
+    tasks = add_tasks(parser, f"train one, by default {DEFAULT}", "measure it on a part of the data")
     add_draw_flags(tasks.add_parser("draw", help="draw the motion of pairs of a part of the data, or of two pictures"))
 
 
@@ -60,19 +57,26 @@ def run(args: argparse.Namespace, console: Console) -> None:
     if args.task == "draw":
         draw_motion(args, console)
         return
-    handed = handed_over(args, "match")
-    if args.task == "evaluate":
-        open_network(handed.checkpoint)
-        evaluate.run(handed, console)
-        return
-    given = given_flags(handed)
-    if (model := given.get("model")) is not None:
-        check_choice("--model", model, [name for name in list_models() if kind_read(name) == IMAGE_PAIRS])
-    elif begins_by_flags(handed):
-        handed.model = DEFAULT
-    if begins_by_flags(handed) and "data_path" in given and "dataset" not in given:
-        handed.dataset = "flowfolder"
-    train.run(handed, console)
+    train_or_evaluate(
+        args,
+        console,
+        "match",
+        default=DEFAULT,
+        check_model=check_model,
+        accept=check_network,
+        folder="flowfolder",
+    )
+
+
+def check_model(model: str) -> None:
+    """Refuse the name of a network that reads no pairs of images."""
+    check_choice("--model", model, [name for name in list_models() if kind_read(name) == IMAGE_PAIRS])
+
+
+def check_network(checkpoint: str, network: Network, recipe: Recipe) -> None:
+    """Refuse the checkpoint of a network that reads no pairs of images."""
+    if not isinstance(network, MotionNetwork):
+        raise InputError(f"checkpoint '{checkpoint}' is of {recipe.model}, which matches no pairs of images")
 
 
 def open_network(checkpoint: str) -> tuple[MotionNetwork, Recipe]:
@@ -82,9 +86,8 @@ def open_network(checkpoint: str) -> tuple[MotionNetwork, Recipe]:
         InputError: its network reads something else.
     """
     network, recipe = load_checkpoint(checkpoint)
-    if not isinstance(network, MotionNetwork):
-        raise InputError(f"checkpoint '{checkpoint}' is of {recipe.model}, which matches no pairs of images")
-    return network, recipe
+    check_network(checkpoint, network, recipe)
+    return cast("MotionNetwork", network), recipe
 
 
 def draw_motion(args: argparse.Namespace, console: Console) -> None:

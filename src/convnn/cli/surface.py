@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from convnn.cli import evaluate, train
-from convnn.cli._flags import add_out_flags, flag_names, given_flags
-from convnn.cli._handed import begins_by_flags, handed_over
+from convnn.cli._flags import add_out_flags, flag_names
+from convnn.cli._handed import add_tasks, train_or_evaluate
 from convnn.cli._images import config_like, open_data
-from convnn.cli._parser import Parser, PathAction, TaskParser, add_json_flag
+from convnn.cli._parser import Parser, PathAction, add_json_flag
 from convnn.errors import InputError, check_choice
 from convnn.files import check_new
 from convnn.models import Network, own_loss_of
@@ -46,11 +45,8 @@ WITH_CHECKPOINT = ("voxel_size",)
 
 def add_flags(parser: Parser) -> None:
     """Add the three tasks to a parser."""
-    tasks = parser.add_subparsers(title="tasks", metavar="TASK", dest="task", required=True, parser_class=TaskParser)
-    text = f"train a network: the flags of convnn train, with --model {DEFAULT} for points or splats for photographs"
-    tasks.add_parser("train", add_help=False, hands_over=True, help=text)
-    text = "measure it on a part of the data: the flags of convnn evaluate"
-    tasks.add_parser("evaluate", add_help=False, hands_over=True, help=text)
+    text = f"train one, by default {DEFAULT} for points, or --model splats for photographs"
+    tasks = add_tasks(parser, text, "measure it on a part of the data")
     found = tasks.add_parser("reconstruct", help="make a mesh of points with normals, or of a trained scene")
     text = "points with normals, in text or binary; not with the checkpoint of a scene"
     found.add_argument(
@@ -75,17 +71,19 @@ def run(args: argparse.Namespace, console: Console) -> None:
     if args.task == "reconstruct":
         reconstruct(args, console)
         return
-    handed = handed_over(args, "surface")
-    if args.task == "evaluate":
-        network_of(handed.checkpoint)
-        evaluate.run(handed, console)
-        return
-    model = given_flags(handed).get("model")
-    if model is not None and own_loss_of(model) not in NETWORKS:
+    train_or_evaluate(args, console, "surface", default=DEFAULT, check_model=check_model, accept=check_network)
+
+
+def check_model(model: str) -> None:
+    """Refuse the name of a network that finds no surfaces."""
+    if own_loss_of(model) not in NETWORKS:
         raise InputError(f"--model={model} finds no surfaces; give {DEFAULT} for points, or splats for photographs")
-    if model is None and begins_by_flags(handed):
-        handed.model = DEFAULT
-    train.run(handed, console)
+
+
+def check_network(checkpoint: str, network: Network, recipe: Recipe) -> None:
+    """Refuse the checkpoint of a network that finds no surfaces."""
+    if not isinstance(network, NETWORKS):
+        raise InputError(f"checkpoint '{checkpoint}' is of {recipe.model}, which finds no surfaces")
 
 
 def network_of(checkpoint: str) -> tuple[Network, Recipe]:
@@ -95,8 +93,7 @@ def network_of(checkpoint: str) -> tuple[Network, Recipe]:
         InputError: the checkpoint is of another network.
     """
     network, recipe = load_checkpoint(checkpoint)
-    if not isinstance(network, NETWORKS):
-        raise InputError(f"checkpoint '{checkpoint}' is of {recipe.model}, which finds no surfaces")
+    check_network(checkpoint, network, recipe)
     return network.eval(), recipe
 
 
