@@ -20,8 +20,8 @@ class Network(nn.Module):
             "triples" (B, 3), or "mixtures".
         data: its own input where it is another one, such as "volumes" of a network whose layers read graphs.
         default_layer: layer from which it is built by default.
-        built_of: names of all layers from which it can be built, where what they read does not decide; or None.
-        takes_layers: whether it can be built of others; networks on points in space have no place for them.
+        built_of: names of all layers from which it can be built, where what they read does not decide; none in a
+            network that has no place for any, as on points in space; or None.
         min_size: smallest side of an image, in pixels, that survives its pooling.
         fewest_classes: least number of classes: 0 where a network needs no labels.
         head: module from features to logits.
@@ -33,7 +33,6 @@ class Network(nn.Module):
     data: ClassVar[str] = ""
     default_layer: ClassVar[str] = "ConvNN"
     built_of: ClassVar[tuple[str, ...] | None] = None
-    takes_layers: ClassVar[bool] = True
     min_size: ClassVar[int] = 1
     fewest_classes: ClassVar[int] = 1
     head_parts: ClassVar[tuple[str, ...]] = ("head",)

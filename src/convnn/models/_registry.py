@@ -165,7 +165,7 @@ def check_layer(model: str, layer: str, prefix: str = "") -> None:
     if is_external(model):
         return
     reads, fitting = reads_of(model), layers_for(model)
-    if layer not in fitting and not _MODELS[model].network.takes_layers:
+    if layer not in fitting and _MODELS[model].network.built_of == ():
         raise InputError(f"{prefix}layer={layer!r} has no place in {prefix}model={model!r}; leave it out")
     if layer not in fitting:
         of_layer = "images only" if reads in AXES and LAYERS[layer].reads == "maps" else LAYERS[layer].reads
@@ -203,9 +203,7 @@ def layers_for(model: str) -> list[str]:
     """
     reads, named = reads_of(model), None if is_external(model) else _MODELS[model].network.built_of
     if named is not None:
-        return list(named)
-    if not is_external(model) and not _MODELS[model].network.takes_layers:
-        return [default_layer(model)]
+        return list(named) or [default_layer(model)]
     if reads in ("graphs", "interactions", "triples", "mixtures"):
         return list_layers(reads)
     fitting = list_layers("maps" if reads in AXES else reads) + list_layers("graphs")
@@ -250,7 +248,7 @@ def default_layer(model: str) -> str:
 
 def layer_defaults(model: str, layer: str) -> dict[str, Any]:
     """Return the settings that a layer reads, with their defaults in a network, which may choose those of its own."""
-    if model in _MODELS and _MODELS[model].network.built_of is not None:
+    if model in _MODELS and _MODELS[model].network.built_of:
         return {}  # it has that layer in a form of its own
     chosen = _MODELS[model].of_layer if model in _MODELS and layer == default_layer(model) else {}
     return entry_for(layer, reads_of(model)).settings | chosen

@@ -55,7 +55,7 @@ class SplatNetwork(OwnLoss):
     """
 
     default_layer: ClassVar[str] = "Conv2d"
-    takes_layers: ClassVar[bool] = False
+    built_of: ClassVar[tuple[str, ...] | None] = ()
     data: ClassVar[str] = "photographs"
     defaults: ClassVar[Mapping[str, Any]] = {
         "dataset": "scene",

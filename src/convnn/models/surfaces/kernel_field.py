@@ -51,7 +51,7 @@ class KernelFieldNetwork(OwnLoss):
     """
 
     default_layer: ClassVar[str] = "Conv2d"
-    takes_layers: ClassVar[bool] = False
+    built_of: ClassVar[tuple[str, ...] | None] = ()
     data: ClassVar[str] = "clouds"
     defaults: ClassVar[Mapping[str, Any]] = {
         "dataset": "clouds",
