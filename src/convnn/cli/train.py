@@ -27,7 +27,6 @@ from convnn.data import (
     TRIPLE_SETS,
     UNLABELLED_SETS,
     LabelledData,
-    example_of,
 )
 from convnn.data.stream import count_cores
 from convnn.errors import InputError
@@ -57,6 +56,7 @@ from convnn.train.config_file import read_config_file
 from convnn.train.flags.objectives import ObjectiveFlags
 from convnn.train.machine import describe_change, saved_threads
 from convnn.train.schemes import make_objective
+from convnn.train.summary import example_for
 from convnn.words import counted
 
 if TYPE_CHECKING:
@@ -371,8 +371,7 @@ def check_shapes(config: TrainConfig, console: Console) -> None:
     set_seed(config.seed)
     network = make_network(config, shape, classes).to(device).eval()
     with torch.no_grad():
-        make = network.example if isinstance(network, OwnLoss) else example_of
-        found = network(make(shape, count=2, device=device))
+        found = network(example_for(network, shape, count=2, device=device))
     print_replaced(network, config, console)
     out = f"loss of {', '.join(found.terms)}" if isinstance(network, OwnLoss) else f"output {tuple(found.shape)}"
     sizes = f"input {(2, *shape)}, {out}"

@@ -1,6 +1,7 @@
 """Size and cost of a network."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,6 +27,12 @@ class NetworkSummary:
         return self.flops / 1e9
 
 
+def example_for(network: nn.Module, shape: tuple[int, ...], count: int = 1, device: torch.device | str = "cpu") -> Any:
+    """Return inputs of a network for data of a shape: its own, if it has a loss of its own, or those of the kind."""
+    make = network.example if isinstance(network, OwnLoss) else example_of
+    return make(shape, count=count, device=device)
+
+
 def summarize(network: nn.Module, shape: tuple[int, ...]) -> NetworkSummary:
     """Count the parameters, and the operations of one input: an image (C, H, W), tokens (T, D), or a node (C,).
 
@@ -33,8 +40,7 @@ def summarize(network: nn.Module, shape: tuple[int, ...]) -> NetworkSummary:
     statistics and no random state.
     """
     parameters = list(network.parameters())
-    make = network.example if isinstance(network, OwnLoss) else example_of
-    x = make(shape, device=parameters[0].device)
+    x = example_for(network, shape, device=parameters[0].device)
     with torch.no_grad(), evaluating(network), seeded("summary"), FlopCounterMode(display=False) as counter:
         network(x)
     trainable = sum(p.numel() for p in parameters if p.requires_grad)

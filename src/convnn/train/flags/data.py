@@ -48,9 +48,8 @@ class DataFlags:
     split: int | None = flag(
         None,
         "number of the published split of texas, cornell and wisconsin, of the fold of MUTAG and PROTEINS for the test,"
-        " or of the drawing of sbm, digits-graph, hidden_groups, paraphrases, qualified, motions and one"
-        " file of interactions"
-        " (None: 0)",
+        " or of the drawing of sbm, digits-graph, hidden_groups, paraphrases, qualified, motions and one file of"
+        " interactions or scenes (None: 0)",
         least=0,
     )
     scale_rows: bool | None = flag(
