@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnn.errors import InputError, check_at_least, check_positive
+from convnn.models._dense import layer_name
 from convnn.models._registry import register_model
 from convnn.models.segmentation._network import SegmentationNetwork
 from convnn.nn import LayerFactory, list_layers
-from convnn.nn.registry import check_layer_name
 from convnn.nn.replace import build_along, factory_along
 
 Bottleneck = Callable[[int, int, int], nn.Module]
@@ -143,13 +143,11 @@ def volume_layers(layer: str | LayerFactory) -> LayerFactory:
     """
     if callable(layer):
         return layer
-    if not isinstance(layer, str):
-        raise InputError(f"layer={layer!r} must be the name of a layer, or a function from two channel numbers to one")
-    check_layer_name("layer", layer)
-    if build_along(layer, 3) is None:
-        known = ", ".join(name for name in list_layers("maps") if build_along(name, 3) is not None)
-        raise InputError(f"layer={layer!r} has no form for volumes; choose one that has: {known}")
-    return factory_along(layer, 3)
+    name = layer_name(layer)
+    if build_along(name, 3) is None:
+        known = ", ".join(one for one in list_layers("maps") if build_along(one, 3) is not None)
+        raise InputError(f"layer={name!r} has no form for volumes; choose one that has: {known}")
+    return factory_along(name, 3)
 
 
 def _pair(layer: LayerFactory, in_channels: int, out_channels: int) -> nn.Sequential:
