@@ -11,7 +11,7 @@ from convnn.models._own_loss import Answer, OwnLoss
 from convnn.models._registry import register_model
 from convnn.nn import LayerFactory
 from convnn.ops.photographs import Photographs
-from convnn.ops.projection import look_at, pinhole
+from convnn.ops.projection import centres, look_at, pinhole
 
 if TYPE_CHECKING:
     from convnn.models.splats.anchors import AnchorGaussians
@@ -108,8 +108,7 @@ class SplatNetwork(OwnLoss):
         count, points = len(next(self.gaussians.parameters())), x.points
         places = 2 * torch.rand(count, 3) - 1
         if points is None:
-            centres = torch.linalg.inv(x.rig.extrinsics[0])[:, :3, 3]
-            places = REACH * float(centres.norm(dim=1).mean()) * places
+            places = REACH * float(centres(x.rig.extrinsics[0]).norm(dim=1).mean()) * places
         else:
             lower, upper = points.amin(0), points.amax(0)
             places = (lower + upper + (upper - lower) * places.to(points)) / 2  # where there are too few points
@@ -163,8 +162,7 @@ class SplatNetwork(OwnLoss):
         """Return black photographs of the shape (3, H, W), from one place."""
         height, width = shape[1:]
         pose = look_at(torch.tensor([[3.0, 0, 0]]), torch.zeros(3), torch.tensor([0.0, 0, 1]))
-        rig = pinhole(pose.repeat(max(count, 1), 1, 1), float(width), (height, width))
-        rig = rig._replace(intrinsics=rig.intrinsics.to(device), extrinsics=rig.extrinsics.to(device))
+        rig = pinhole(pose.repeat(max(count, 1), 1, 1), float(width), (height, width)).to(device)
         black = torch.zeros(max(count, 1), *shape, device=device)
         return Photographs(rig, black, None, torch.zeros(3, device=device)).select(slice(count))
 
