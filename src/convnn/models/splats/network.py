@@ -130,16 +130,15 @@ class SplatNetwork(OwnLoss):
             shape = tuple(x.images.shape) if isinstance(x, Photographs) else tuple(x.shape)
             raise InputError(f"x of shape {shape} must be photographs of shape (B, 3, H, W), with their cameras")
         count = x.images.shape[0]
-        if not count:  # processes that share a batch may have none, but need gradients
-            nothing = 0 * torch.stack([parameter.sum() for parameter in self.gaussians.parameters()]).sum()
-            return Answer(dict.fromkeys(PARTS, nothing), dict.fromkeys(self.figures, x.images.new_zeros(0)))
+        if not count:
+            return self.answer_to_none(x.images)
         losses, psnr, ssim = zip(*(self._of_one(x.camera(number)) for number in range(count)), strict=True)
         terms = {name: torch.stack([loss[name] for loss in losses]).sum() for name in PARTS}
         return Answer(terms, {"psnr": torch.stack(psnr), "ssim": torch.stack(ssim)})
 
     def _of_one(self, x: Photographs) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         """Return the terms of one photograph, and its figures."""
-        from convnn.models.splats.losses import splat_loss, structural_similarity
+        from convnn.models.splats.losses import splat_loss
         from convnn.models.splats.rendering import look
 
         seen, found = look(self.gaussians, x.rig, x.background)
@@ -156,7 +155,7 @@ class SplatNetwork(OwnLoss):
         terms |= {name: weight * getattr(loss, name) for name, weight in weights.items()}
         with torch.no_grad():
             error = (seen.colors - x.images).square().mean().clamp(min=1e-10)
-            return terms, -10 * error.log10(), structural_similarity(seen.colors, x.images)
+            return terms, -10 * error.log10(), loss.similarity.detach()
 
     def example(self, shape: tuple[int, ...], count: int = 1, device: torch.device | str = "cpu") -> Photographs:
         """Return black photographs of the shape (3, H, W), from one place."""
