@@ -29,7 +29,12 @@ class DenseNetwork(nn.Module):
 
     def __init__(self, layer: str | LayerFactory, *sizes: Any) -> None:
         super().__init__(*sizes)  # of a network that is registered by name
-        self.is_published = (layer.name if isinstance(layer, NamedLayer) else layer) == self.default_layer
+        self.is_published = self.is_own(layer)
+
+    @classmethod
+    def is_own(cls, layer: str | LayerFactory) -> bool:
+        """Return whether a layer is the one that the published network is built of."""
+        return (layer.name if isinstance(layer, NamedLayer) else layer) == cls.default_layer
 
     @classmethod
     def our_name(cls, published: str) -> str:
@@ -68,12 +73,22 @@ def map_layers(layer: str | LayerFactory, own: str | None = None) -> LayerFactor
         return layer
     if callable(layer):
         return partial(_of_channels, layer)
+    name = layer_name(layer)
+    if LAYERS[name].reads != "maps":
+        raise InputError(f"layer={name!r} reads tokens; choose one that reads maps: {', '.join(list_layers('maps'))}")
+    return layer_factory(name)
+
+
+def layer_name(layer: object) -> str:
+    """Return a layer that is no function, and must be the name of one.
+
+    Raises:
+        InputError: it is unknown, or no name.
+    """
     if not isinstance(layer, str):
         raise InputError(f"layer={layer!r} must be the name of a layer, or a function from two channel numbers to one")
     check_layer_name("layer", layer)
-    if LAYERS[layer].reads != "maps":
-        raise InputError(f"layer={layer!r} reads tokens; choose one that reads maps: {', '.join(list_layers('maps'))}")
-    return layer_factory(layer)
+    return layer
 
 
 def _of_channels(layer: LayerFactory, in_channels: int, out_channels: int, **_: Any) -> nn.Module:

@@ -53,6 +53,11 @@ class OwnLoss(Network):
         """
         raise NotImplementedError
 
+    def answer_to_none(self, like: Tensor) -> Answer:
+        """Return the answer to no sample, in the type of a tensor: processes that share a batch need gradients of 0."""
+        nothing = 0 * torch.stack([parameter.sum() for parameter in self.parameters()]).sum()
+        return Answer(dict.fromkeys(self.terms, nothing), dict.fromkeys(self.figures, like.new_zeros(0)))
+
     def prepare(self, x: Any) -> None:
         """Take from the first batch of training what depends on the data, before a run that starts from nothing."""
 

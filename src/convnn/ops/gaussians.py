@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convnn.errors import InputError
+from convnn.ops.projection import in_frame
 from convnn.ops.rows import take_rows
 
 DENSEST = 0.99
@@ -86,9 +87,8 @@ class View(NamedTuple):
     def of(cls, gaussians: Gaussians, extrinsics: Tensor) -> "View":
         """Return Gaussians as a camera with the extrinsics (4, 4), from the world to it, has them."""
         to_world = torch.linalg.inv(extrinsics)[:3, :3]
-        means = gaussians.means @ extrinsics[:3, :3].T + extrinsics[:3, 3]
         axes = rotation_matrices(gaussians.rotations).mT / gaussians.scales.unsqueeze(-1)
-        return cls(means, axes @ to_world, gaussians.opacities)
+        return cls(in_frame(gaussians.means, extrinsics), axes @ to_world, gaussians.opacities)
 
     def take(self, indices: Tensor) -> "View":
         """Return the Gaussians with these indices, of any shape."""

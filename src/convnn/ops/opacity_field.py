@@ -5,7 +5,7 @@ from torch import Tensor
 
 from convnn.errors import InputError
 from convnn.ops.gaussians import Gaussians, View, cross
-from convnn.ops.projection import Rig
+from convnn.ops.projection import Rig, in_frame
 from convnn.ops.splatting import FAINTEST, NEAR, check_cameras, chunks, gaussians_on_rays
 
 SHIFT = 0.15
@@ -48,7 +48,7 @@ def seen_opacities(gaussians: Gaussians, rig: Rig, points: Tensor) -> tuple[Tens
         raise InputError(f"points of shape {tuple(points.shape)} must be (Q, 3)")
     opacities, seen = [], []
     for intrinsics, extrinsics in zip(rig.intrinsics[0], rig.extrinsics[0], strict=True):
-        places = points @ extrinsics[:3, :3].T + extrinsics[:3, 3]
+        places = in_frame(points, extrinsics)
         seen.append(_is_seen(places, intrinsics, rig.image_size))
         view = View.of(gaussians, extrinsics)
         found = [_regress(view, piece) for piece in chunks(places[seen[-1]], gaussians.means.shape[0])]

@@ -26,9 +26,8 @@ class Photographs(NamedTuple):
 
     def select(self, cameras: slice | Tensor) -> "Photographs":
         """Return what some of the cameras see, by a slice or their numbers (m,) int64."""
-        rig = Rig(self.rig.intrinsics[:, cameras], self.rig.extrinsics[:, cameras], self.rig.image_size)
         depths = None if self.depths is None else self.depths[cameras]
-        return self._replace(rig=rig, images=self.images[cameras], depths=depths)
+        return self._replace(rig=self.rig.select(cameras), images=self.images[cameras], depths=depths)
 
     def camera(self, number: int) -> "Photographs":
         """Return what one camera sees."""

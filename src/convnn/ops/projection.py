@@ -55,6 +55,25 @@ class Rig(NamedTuple):
                 f" {tuple(self.extrinsics.shape)} must be of the same rigs and cameras"
             )
 
+    def select(self, cameras: slice | Tensor) -> "Rig":
+        """Return some of the cameras of each rig, by a slice or their numbers (m,) int64."""
+        return Rig(self.intrinsics[:, cameras], self.extrinsics[:, cameras], self.image_size)
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Rig":
+        """Return the rigs on another device, or with another type of numbers."""
+        intrinsics, extrinsics = (one.to(device=device, dtype=dtype) for one in (self.intrinsics, self.extrinsics))
+        return Rig(intrinsics, extrinsics, self.image_size)
+
+
+def centres(extrinsics: Tensor) -> Tensor:
+    r"""Return the places (\*, 3) of cameras with the extrinsics (\*, 4, 4)."""
+    return torch.linalg.inv(extrinsics)[..., :3, 3]
+
+
+def in_frame(points: Tensor, extrinsics: Tensor) -> Tensor:
+    r"""Return points (\*, 3) of the world in the frame of a camera with the extrinsics (4, 4)."""
+    return points @ extrinsics[:3, :3].T + extrinsics[:3, 3]
+
 
 def ground_points(
     size: tuple[int, int],

@@ -130,7 +130,7 @@ def check_cameras(rig: Rig, like: Tensor) -> Rig:
         raise InputError(
             f"extrinsics of shape {tuple(rig.extrinsics.shape)} must be (1, n, 4, 4): one rig, with cameras"
         )
-    return rig._replace(intrinsics=rig.intrinsics.to(like), extrinsics=rig.extrinsics.to(like))
+    return rig.to(like.device, like.dtype)
 
 
 def chunks(rays: Tensor, count: int) -> Iterator[Tensor]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from convnn.errors import InputError
+from convnn.ops.rows import take_rows
 
 SNAP = 1e-6
 """Distance from a whole number within which a local coordinate counts as it: rounding does not choose the side."""
@@ -79,6 +80,22 @@ class Voxels:
         found = self.find(cells.unsqueeze(1) + steps.to(cells.device))
         cell, step = (found >= 0).nonzero(as_tuple=True)
         return cell, found[cell, step], step
+
+    def corners(self, places: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Select the voxels between whose centres places lie, up to eight for each, with their shares of it.
+
+        Args:
+            places: (N, 3) local coordinates.
+
+        Returns:
+            Rows of places and rows of the set, each (M,); (M, 3) bool, whether the voxel is at the far side of the cell
+            along each axis; and (M, 3) the shares along each axis, whose product is the weight of linear interpolation.
+        """
+        cell = cell_of(places.detach())
+        place, voxel, corner = self.around(cell, CORNERS)
+        is_far = CORNERS.to(places.device)[corner] == 1
+        share = take_rows(places - cell.to(places), place)
+        return place, voxel, is_far, torch.where(is_far, share, 1 - share)
 
     def spread(self, steps: Tensor = NEAREST) -> "Voxels":
         """Return the set with everything at given offsets from it, in lexicographic order."""

@@ -7,10 +7,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from convnn.errors import InputError
-from convnn.models.surfaces.spline_kernel import SplineKernel, bspline, bspline_slope
+from convnn.models.surfaces.field import KernelField
+from convnn.models.surfaces.hierarchy import Hierarchy, choose_voxel_size
+from convnn.models.surfaces.spline_kernel import Interpolator, SplineKernel, bspline, bspline_slope
 from convnn.ops.implicit import Entries, SparseSolver, attach_gradient
 from convnn.ops.voxels import Voxels, offsets
-from convnn.tasks.surface import Hierarchy, Interpolator, KernelField, NeuralKernelSurface, Sphere, choose_voxel_size
+from convnn.tasks.surface import NeuralKernelSurface, Sphere
 from convnn.tasks.surface.reconstruct import splat_normals
 
 SIZE = 0.4

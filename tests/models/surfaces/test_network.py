@@ -5,9 +5,10 @@ import torch
 from torch.nn import functional as F
 
 from convnn.errors import InputError
+from convnn.models.surfaces.hierarchy import Hierarchy
 from convnn.models.surfaces.network import SurfaceNetwork, VoxelConv, classes_of, fit_field, surface_loss
 from convnn.ops.voxels import Voxels, offsets
-from convnn.tasks.surface import Cloud, Hierarchy, Sphere
+from convnn.tasks.surface import Cloud, Sphere
 
 
 def test_a_convolution_of_a_full_grid_is_that_of_pytorch() -> None:

@@ -21,7 +21,7 @@ from convnn.data.surfaces.scenes import cameras_around, photograph
 from convnn.data.surfaces.shapes import Torus
 from convnn.errors import InputError, UnsupportedError
 from convnn.ops.photographs import Photographs
-from convnn.ops.projection import Rig, pinhole
+from convnn.ops.projection import pinhole
 
 UNCHANGED: Statistics = ((0.0,) * 3, (1.0,) * 3)
 SIDE, POINTS, NOISE = 32, 2000, 0.03
@@ -44,11 +44,10 @@ class PhotographLoader(EpochLoader):
 
     def __init__(self, scene: Photographs, numbers: Sequence[int], settings: LoaderSettings) -> None:
         super().__init__(len(numbers), settings)
-        device, rig = settings.device, scene.rig
+        device = settings.device
         points = None if scene.points is None else scene.points.float().to(device)
-        lenses, poses = rig.intrinsics.float().to(device), rig.extrinsics.float().to(device)
         images, background = scene.images.float().to(device), scene.background.float().to(device)
-        moved = Photographs(Rig(lenses, poses, rig.image_size), images, None, background, points)
+        moved = Photographs(scene.rig.to(device, torch.float32), images, None, background, points)
         self.scene = moved.select(torch.tensor(numbers, device=device))
 
     def __iter__(self) -> Iterator[Batch]:

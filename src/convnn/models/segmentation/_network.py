@@ -55,8 +55,16 @@ class SegmentationNetwork(DenseNetwork, Network):
         Raises:
             InputError: the images have other channels, or are too small.
         """
-        check_images(images, self.in_channels, least=self.min_size)
+        self.check_inputs(images)
         return self._maps(images, auxiliary)
+
+    def check_inputs(self, images: Tensor) -> None:
+        """Refuse what this network cannot read.
+
+        Raises:
+            InputError: the images have another shape or data type, or are too small.
+        """
+        check_images(images, self.in_channels, least=self.min_size)
 
     def _maps(self, images: Tensor, auxiliary: bool) -> tuple[Tensor, ...]:
         raise NotImplementedError

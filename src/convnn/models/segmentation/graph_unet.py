@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from convnn.errors import InputError, check_at_least, check_choice
+from convnn.models._dense import layer_name
 from convnn.models._registry import register_model
 from convnn.models.segmentation.unet3d import FEATURES, UNet3d, scaled_features
 from convnn.nn import LAYERS, GraphOnGrid3d, GraphOnMap3d, LayerFactory, layer_factory, list_layers
-from convnn.nn.registry import NamedLayer, check_layer_name
 
 ADJACENCIES = ("grid", "knn")
 GRIDS = {6: (1, True), 26: (1, False), 124: (2, False), 342: (3, False)}
@@ -232,7 +232,7 @@ class GraphUNet3d(UNet3d):
             mlp=mlp,
         )
         super().__init__(features, levels, in_channels=in_channels, num_classes=num_classes, bottleneck=bottleneck)
-        self.is_published = (layer.name if isinstance(layer, NamedLayer) else layer) == self.default_layer
+        self.is_published = self.is_own(layer)
 
     def arranged(self, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return published tensors under our names: matrices are transposed there, and sums are no means."""
@@ -274,13 +274,11 @@ def graph_layers(layer: str | LayerFactory) -> LayerFactory:
     """
     if callable(layer):
         return layer
-    if not isinstance(layer, str):
-        raise InputError(f"layer={layer!r} must be the name of a layer, or a function from two channel numbers to one")
-    check_layer_name("layer", layer)
-    if (reads := LAYERS[layer].reads) != "graphs":
+    name = layer_name(layer)
+    if (reads := LAYERS[name].reads) != "graphs":
         known = ", ".join(list_layers("graphs"))
-        raise InputError(f"layer={layer!r} reads {reads}; choose one that reads graphs: {known}")
-    return layer_factory(layer)
+        raise InputError(f"layer={name!r} reads {reads}; choose one that reads graphs: {known}")
+    return layer_factory(name)
 
 
 def _check_adjacency(adjacency: str, K: int, window: int | None, periodic: bool) -> None:

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnn.errors import InputError, check_at_least, check_positive
+from convnn.models._dense import layer_name
 from convnn.models._registry import register_model
 from convnn.models.segmentation._network import SegmentationNetwork
 from convnn.nn import LayerFactory, list_layers
-from convnn.nn.registry import check_layer_name
 from convnn.nn.replace import build_along, factory_along
 
 Bottleneck = Callable[[int, int, int], nn.Module]
@@ -80,30 +80,19 @@ class UNet3d(SegmentationNetwork):
         self.decoder = nn.ModuleList(pair(3 * width, width) for width in reversed(widths))
         self.head = nn.Conv3d(features, num_classes, 1)
 
-    def maps(self, images: Tensor, *, auxiliary: bool = True) -> tuple[Tensor, ...]:
-        """Map volumes (B, C, D, H, W) to their logits, the only map.
-
-        Raises:
-            InputError: the volumes have other channels or sides.
-        """
-        self.check_volumes(images)
-        return self._maps(images, auxiliary)
-
-    def check_volumes(self, volumes: Tensor) -> None:
+    def check_inputs(self, images: Tensor) -> None:
         """Refuse what this network cannot read.
 
         Raises:
             InputError: the volumes have other channels, another data type, or sides that cannot be halved.
         """
-        if volumes.dim() != 5 or volumes.shape[1] != self.in_channels:
-            raise InputError(f"volumes of shape {tuple(volumes.shape)} must be (B, {self.in_channels}, D, H, W)")
-        if not volumes.is_floating_point():
-            raise InputError(
-                f"volumes of {volumes.dtype} must be floating; pass volumes.float(), scaled as in training"
-            )
+        if images.dim() != 5 or images.shape[1] != self.in_channels:
+            raise InputError(f"volumes of shape {tuple(images.shape)} must be (B, {self.in_channels}, D, H, W)")
+        if not images.is_floating_point():
+            raise InputError(f"volumes of {images.dtype} must be floating; pass volumes.float(), scaled as in training")
         step = 2 ** (self.levels - 1)
-        if any(side % step or not side for side in volumes.shape[2:]):
-            sides = "x".join(map(str, volumes.shape[2:]))
+        if any(side % step or not side for side in images.shape[2:]):
+            sides = "x".join(map(str, images.shape[2:]))
             raise InputError(
                 f"volumes of {sides} voxels must have sides that are multiples of {step}; pad or crop them"
             )
@@ -143,13 +132,11 @@ def volume_layers(layer: str | LayerFactory) -> LayerFactory:
     """
     if callable(layer):
         return layer
-    if not isinstance(layer, str):
-        raise InputError(f"layer={layer!r} must be the name of a layer, or a function from two channel numbers to one")
-    check_layer_name("layer", layer)
-    if build_along(layer, 3) is None:
-        known = ", ".join(name for name in list_layers("maps") if build_along(name, 3) is not None)
-        raise InputError(f"layer={layer!r} has no form for volumes; choose one that has: {known}")
-    return factory_along(layer, 3)
+    name = layer_name(layer)
+    if build_along(name, 3) is None:
+        known = ", ".join(one for one in list_layers("maps") if build_along(one, 3) is not None)
+        raise InputError(f"layer={name!r} has no form for volumes; choose one that has: {known}")
+    return factory_along(name, 3)
 
 
 def _pair(layer: LayerFactory, in_channels: int, out_channels: int) -> nn.Sequential:

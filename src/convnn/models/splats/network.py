@@ -11,7 +11,7 @@ from convnn.models._own_loss import Answer, OwnLoss
 from convnn.models._registry import register_model
 from convnn.nn import LayerFactory
 from convnn.ops.photographs import Photographs
-from convnn.ops.projection import look_at, pinhole
+from convnn.ops.projection import centres, look_at, pinhole
 
 if TYPE_CHECKING:
     from convnn.models.splats.anchors import AnchorGaussians
@@ -108,8 +108,7 @@ class SplatNetwork(OwnLoss):
         count, points = len(next(self.gaussians.parameters())), x.points
         places = 2 * torch.rand(count, 3) - 1
         if points is None:
-            centres = torch.linalg.inv(x.rig.extrinsics[0])[:, :3, 3]
-            places = REACH * float(centres.norm(dim=1).mean()) * places
+            places = REACH * float(centres(x.rig.extrinsics[0]).norm(dim=1).mean()) * places
         else:
             lower, upper = points.amin(0), points.amax(0)
             places = (lower + upper + (upper - lower) * places.to(points)) / 2  # where there are too few points
@@ -131,16 +130,15 @@ class SplatNetwork(OwnLoss):
             shape = tuple(x.images.shape) if isinstance(x, Photographs) else tuple(x.shape)
             raise InputError(f"x of shape {shape} must be photographs of shape (B, 3, H, W), with their cameras")
         count = x.images.shape[0]
-        if not count:  # processes that share a batch may have none, but need gradients
-            nothing = 0 * torch.stack([parameter.sum() for parameter in self.gaussians.parameters()]).sum()
-            return Answer(dict.fromkeys(PARTS, nothing), dict.fromkeys(self.figures, x.images.new_zeros(0)))
+        if not count:
+            return self.answer_to_none(x.images)
         losses, psnr, ssim = zip(*(self._of_one(x.camera(number)) for number in range(count)), strict=True)
         terms = {name: torch.stack([loss[name] for loss in losses]).sum() for name in PARTS}
         return Answer(terms, {"psnr": torch.stack(psnr), "ssim": torch.stack(ssim)})
 
     def _of_one(self, x: Photographs) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         """Return the terms of one photograph, and its figures."""
-        from convnn.models.splats.losses import splat_loss, structural_similarity
+        from convnn.models.splats.losses import splat_loss
         from convnn.models.splats.rendering import look
 
         seen, found = look(self.gaussians, x.rig, x.background)
@@ -157,14 +155,13 @@ class SplatNetwork(OwnLoss):
         terms |= {name: weight * getattr(loss, name) for name, weight in weights.items()}
         with torch.no_grad():
             error = (seen.colors - x.images).square().mean().clamp(min=1e-10)
-            return terms, -10 * error.log10(), structural_similarity(seen.colors, x.images)
+            return terms, -10 * error.log10(), loss.similarity.detach()
 
     def example(self, shape: tuple[int, ...], count: int = 1, device: torch.device | str = "cpu") -> Photographs:
         """Return black photographs of the shape (3, H, W), from one place."""
         height, width = shape[1:]
         pose = look_at(torch.tensor([[3.0, 0, 0]]), torch.zeros(3), torch.tensor([0.0, 0, 1]))
-        rig = pinhole(pose.repeat(max(count, 1), 1, 1), float(width), (height, width))
-        rig = rig._replace(intrinsics=rig.intrinsics.to(device), extrinsics=rig.extrinsics.to(device))
+        rig = pinhole(pose.repeat(max(count, 1), 1, 1), float(width), (height, width)).to(device)
         black = torch.zeros(max(count, 1), *shape, device=device)
         return Photographs(rig, black, None, torch.zeros(3, device=device)).select(slice(count))
 

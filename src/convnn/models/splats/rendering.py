@@ -8,31 +8,25 @@ from torch import Tensor, nn
 from convnn.models.splats.anchors import NeuralGaussians
 from convnn.ops.opacity_field import NEVER_SEEN, SHIFT, opacity_field
 from convnn.ops.photographs import Photographs
-from convnn.ops.projection import Rig
+from convnn.ops.projection import Rig, centres
 from convnn.ops.splatting import Splats, splat
 
 
-def centre_of(extrinsics: Tensor) -> Tensor:
-    """Return the place (3,) of a camera with the extrinsics (4, 4)."""
-    return torch.linalg.inv(extrinsics)[:3, 3]
-
-
-def one_of(rig: Rig) -> list[Rig]:
+def one_by_one(rig: Rig) -> list[Rig]:
     """Return each camera as a rig of its own."""
-    pairs = zip(rig.intrinsics[0], rig.extrinsics[0], strict=True)
-    return [Rig(lens[None, None], pose[None, None], rig.image_size) for lens, pose in pairs]
+    return [rig.select(slice(number, number + 1)) for number in range(rig.extrinsics.shape[1])]
 
 
 def look(model: nn.Module, rig: Rig, background: Tensor) -> tuple[Splats, NeuralGaussians]:
     """Return what one camera sees of the Gaussians that a model shows it, and these."""
-    found: NeuralGaussians = model(centre_of(rig.extrinsics[0, 0]).to(background))
+    found: NeuralGaussians = model(centres(rig.extrinsics[0, 0]).to(background))
     return splat(found.gaussians, found.colors, rig, background), found
 
 
 @torch.no_grad()
 def render(model: nn.Module, rig: Rig, background: Tensor) -> Splats:
     """Return what all cameras see, each of the Gaussians that the model shows it."""
-    return Splats(*map(torch.cat, zip(*(look(model, one, background)[0] for one in one_of(rig)), strict=True)))
+    return Splats(*map(torch.cat, zip(*(look(model, one, background)[0] for one in one_by_one(rig)), strict=True)))
 
 
 @torch.no_grad()
@@ -55,7 +49,7 @@ def model_field(model: nn.Module, rig: Rig, *, shift: float = SHIFT) -> Callable
     """
     like = next(model.parameters())
     with torch.no_grad():
-        shown = [(model(centre_of(one.extrinsics[0, 0]).to(like)).gaussians, one) for one in one_of(rig)]
+        shown = [(model(centres(one.extrinsics[0, 0]).to(like)).gaussians, one) for one in one_by_one(rig)]
 
     @torch.no_grad()
     def field(points: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from convnn.errors import InputError, check_at_least, check_not_negative, check_positive
 from convnn.ops.cloud import check_rows
-from convnn.ops.voxels import Voxels, local, splat, unique, voxel_of
+from convnn.ops.voxels import Voxels, local, offsets, splat, unique, voxel_of
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Hierarchy:
         found = []
         for level, voxels in enumerate(self.grids[:depths]):
             if voxels is not None:
-                inside = torch.cartesian_prod(*[torch.arange(2**level)] * 3)
+                inside = offsets(*range(2**level))
                 found.append((voxels.spread().ijk.unsqueeze(1) * 2**level + inside).flatten(0, 1))
         if not found:
             raise InputError(f"depths={depths} has no voxels; take more")

@@ -94,9 +94,8 @@ class KernelFieldNetwork(OwnLoss):
         """
         if x.dim() != 4 or x.shape[1] != 6 or x.shape[2] < 2 or not x.shape[3]:
             raise InputError(f"x of shape {tuple(x.shape)} must be clouds (B, 6, 1 + R, N), with R at least 1")
-        if not x.shape[0]:  # processes that share a batch may have none, but need gradients
-            nothing = 0 * torch.stack([parameter.sum() for parameter in self.parameters()]).sum()
-            return Answer(dict.fromkeys(PARTS, nothing), dict.fromkeys(self.figures, x.new_zeros(0)))
+        if not x.shape[0]:
+            return self.answer_to_none(x)
         terms, distances, cosines = zip(*map(self._of_one, x), strict=True)
         sums = {name: torch.stack([one[name] for one in terms]).sum() for name in PARTS}
         return Answer(sums, {"distance": torch.stack(distances), "normal_consistency": torch.stack(cosines)})

@@ -222,9 +222,7 @@ def surface_loss(
     truth = [classes_of(voxels, structure, level) for level, voxels in found.candidates.items()]
     logits = torch.cat(list(found.classes.values()))
     nearest = torch.cdist(found.centers, true.points).argmin(1)
-    weights = _weights(len(cloud), len(found.centers), voxel_size)
-    found.field.fit(cloud.points, found.centers, found.normals, **weights)
-    value, slope = found.field(true.points, grad=True)
+    value, slope = _fitted(found, cloud)(true.points, grad=True)
     parts = {
         "structure": F.cross_entropy(logits, torch.cat(truth)),
         "normal": 1 - F.cosine_similarity(found.normals, _normals(true)[nearest]).mean(),
@@ -234,9 +232,13 @@ def surface_loss(
     return parts, found.field
 
 
-def _weights(points: int, centers: int, voxel_size: float) -> dict[str, float]:
-    """Return the published weights of a fit."""
-    return {"pos_weight": 1e4 / points, "normal_weight": 1e4 / centers * voxel_size**2}
+def _fitted(found: Predicted, cloud: Cloud) -> KernelField:
+    """Fit the predicted field to points, with the published weights, and return it."""
+    pos_weight = 1e4 / len(cloud)
+    normal_weight = 1e4 / len(found.centers) * found.field.hierarchy.voxel_size**2
+    return found.field.fit(
+        cloud.points, found.centers, found.normals, pos_weight=pos_weight, normal_weight=normal_weight
+    )
 
 
 def _normals(cloud: Cloud) -> Tensor:
@@ -247,7 +249,4 @@ def _normals(cloud: Cloud) -> Tensor:
 
 def fit_field(network: SurfaceNetwork, cloud: Cloud, voxel_size: float) -> KernelField:
     """Return the field that a trained network finds for points with normals."""
-    found = network(cloud, voxel_size)
-    return found.field.fit(
-        cloud.points, found.centers, found.normals, **_weights(len(cloud), len(found.centers), voxel_size)
-    )
+    return _fitted(network(cloud, voxel_size), cloud)

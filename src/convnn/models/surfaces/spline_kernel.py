@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from convnn.errors import InputError, check_at_least
 from convnn.ops.rows import take_rows
-from convnn.ops.voxels import CORNERS, Voxels, cell_of, local, voxel_of
+from convnn.ops.voxels import Voxels, local, voxel_of
 
 
 def bspline(t: Tensor) -> Tensor:
@@ -125,11 +125,7 @@ class SplineKernel:
 
     def _features_at(self, z: Tensor, places: Tensor, slopes: bool) -> tuple[Tensor, Tensor | None]:
         """Return the features (N, C) at local coordinates, and if wanted their derivatives (N, C, 3)."""
-        cell = cell_of(places.detach())
-        point, voxel, corner = self.voxels.around(cell, CORNERS)
-        is_far = CORNERS.to(places.device)[corner] == 1
-        share = take_rows(places - cell.to(places), point)
-        sides = torch.where(is_far, share, 1 - share)
+        point, voxel, is_far, sides = self.voxels.corners(places)
         found = z.new_zeros(places.shape[0], z.shape[1]).index_add(
             0, point, sides.prod(1, keepdim=True) * take_rows(z, voxel)
         )

@@ -19,6 +19,6 @@ register_system(
         checked=f"{PUBLISHED}, field, solution and voxels (formulas of the release in NumPy, as it needs CUDA); SciPy's"
         " B-splines; grid sampling; dense solves",
         where="convnn.models.surfaces.field.KernelField convnn.models.surfaces.hierarchy.Hierarchy"
-        " convnn.tasks.surface.reconstruct.NeuralKernelSurface convnn.ops.voxels.Voxels",
+        " convnn.tasks.surface.NeuralKernelSurface convnn.ops.voxels.Voxels",
     )
 )

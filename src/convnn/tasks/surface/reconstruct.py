@@ -14,7 +14,7 @@ from convnn.errors import check_at_least, check_choice, check_positive
 from convnn.models.surfaces.field import KernelField
 from convnn.models.surfaces.hierarchy import Hierarchy, choose_voxel_size
 from convnn.ops.cloud import check_rows
-from convnn.ops.voxels import CORNERS, cell_of, local, voxel_of
+from convnn.ops.voxels import local, voxel_of
 
 
 class NeuralKernelSurface(BaseEstimator):
@@ -165,11 +165,8 @@ def splat_normals(hierarchy: Hierarchy, points: Tensor, normals: Tensor, depths:
     for size, voxels in list(zip(hierarchy.sizes, hierarchy.grids, strict=True))[:depths]:
         if voxels is None:
             continue
-        places = local(points, size)
-        cell = cell_of(places)
-        point, voxel, corner = voxels.around(cell, CORNERS)
-        share = (places - cell)[point]
-        weight = torch.where(CORNERS[corner] == 1, share, 1 - share).prod(1, keepdim=True)
+        point, voxel, _, shares = voxels.corners(local(points, size))
+        weight = shares.prod(1, keepdim=True)
         sums = normals.new_zeros(len(voxels), 3).index_add(0, voxel, weight * normals[point])
         has_some = sums.norm(dim=1) > 1e-6
         centers.append(size * (voxels.ijk[has_some].to(points) + 0.5))

@@ -15,7 +15,7 @@ from convnn.errors import InputError
 from convnn.models.splats.losses import to_world
 from convnn.models.splats.rendering import render
 from convnn.ops.photographs import Photographs
-from convnn.ops.projection import Rig
+from convnn.ops.projection import Rig, in_frame
 from convnn.tasks.surface.picture import AMBIENT, CLAY
 from convnn.viz.figure import own_style, save_figure, write_title
 
@@ -64,7 +64,7 @@ def draw_splats(model: nn.Module, scene: Photographs, path: Path | str, *, camer
 def _draw_mesh(panel: Axes, mesh: Mesh, rig: Rig) -> None:
     """Draw the triangles that face a camera, in its pixels, far ones first, lit from where it stands."""
     pose, lens = rig.extrinsics[0, 0].to(mesh.vertices), rig.intrinsics[0, 0].to(mesh.vertices)
-    corners = mesh.corners @ pose[:3, :3].T + pose[:3, 3]
+    corners = in_frame(mesh.corners, pose)
     normals = F.normalize(mesh.face_vectors @ pose[:3, :3].T)
     facing = -(normals * F.normalize(corners.mean(1))).sum(1)
     order = corners[..., 2].mean(1).argsort(descending=True)

@@ -5,8 +5,8 @@ from torch import nn
 
 from convnn.data.surfaces.mesh import Mesh, extract_mesh
 from convnn.errors import check_at_least
-from convnn.models.splats.rendering import centre_of, model_field
-from convnn.ops.projection import Rig
+from convnn.models.splats.rendering import model_field
+from convnn.ops.projection import Rig, centres
 
 OPAQUE = 0.1
 """Opacity from which a Gaussian is part of the scene."""
@@ -29,7 +29,7 @@ def scene_mesh(model: nn.Module, rig: Rig, resolution: int = 48) -> Mesh:
     """
     check_at_least("resolution", resolution, 2)
     like = next(model.parameters())
-    seen = [model(centre_of(pose).to(like)).gaussians for pose in rig.extrinsics[0]]
+    seen = [model(centre.to(like)).gaussians for centre in centres(rig.extrinsics[0])]
     means = torch.cat([one.means[one.opacities > OPAQUE] for one in seen]).double()
     means = torch.cat([one.means for one in seen]).double() if len(means) < 2 else means
     ends = means.quantile(torch.tensor([LEFT_OUT, 1 - LEFT_OUT], dtype=torch.double), dim=0)
