@@ -18,7 +18,7 @@ from convnn.objectives.denoising import (
 )
 from convnn.ops.dense_graphs import DenseGraphs
 from convnn.ops.edm import EDMSampler
-from convnn.ops.scene_graphs import SceneGraphs
+from convnn.ops.scene_graphs import SceneGraphs, pairs_apart
 from convnn.ops.type_codes import code_channels, decode_types, encode_types
 
 
@@ -95,8 +95,7 @@ class SceneGraphDiffusion(nn.Module):
         numbers = DenseGraphs(*(part.clamp(-1, 1) for part in graphs))
         types = decode_types(numbers.nodes[..., :-BOX], len(self.categories), self.code) * flags
         boxes = (numbers.nodes[..., -BOX:] + 1) / 2 * flags.unsqueeze(2)
-        pairs = flags.unsqueeze(1) & flags.unsqueeze(2) & ~torch.eye(flags.shape[1], device=flags.device).bool()
-        relations = decode_types(numbers.adjacency, len(self.predicates), self.code, 1) * pairs
+        relations = decode_types(numbers.adjacency, len(self.predicates), self.code, 1) * pairs_apart(flags)
         return SceneGraphs(types, boxes, relations, flags, self.categories, self.predicates)
 
     def denoise(
