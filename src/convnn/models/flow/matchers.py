@@ -12,7 +12,7 @@ from convnn.models._registry import register_model
 from convnn.models.flow._motion import MotionNetwork, flow_to, mean_of_known, true_targets
 from convnn.models.flow._pyramid import Pyramid, of_both
 from convnn.nn import LayerFactory
-from convnn.nn.matches.batch import ImagePairs, still_pairs
+from convnn.nn.matches.batch import ImagePairs
 from convnn.nn.matches.hough_matcher import HoughMatcher
 from convnn.nn.matches.refiner import WarpRefiner, refine
 from convnn.nn.matches.regression import KernelRegressionMatcher
@@ -158,7 +158,7 @@ class RegressionNetwork(MotionNetwork):
         """Return the losses (B,) and the flow (B, 2, H, W)."""
         places, certainties = [], []
         before: Tensor | None = None
-        for stride, targets, certainty in self._warps(pairs):
+        for stride, targets, certainty in self._warps(pairs.first, pairs.second):
             wanted, known = true_targets(cell_centers(targets), pairs)
             errors = (targets - wanted).norm(dim=1)
             near = known if before is None else known & (_resized(before, targets).squeeze(1) < 4 * stride)
@@ -171,22 +171,20 @@ class RegressionNetwork(MotionNetwork):
 
     def certainty_of(self, first: Tensor, second: Tensor) -> Tensor:
         """Return how certain the target of every pixel is, (B, H, W) from 0 to 1."""
-        count, _, height, width = first.shape
-        still = still_pairs(count, height, width, first.device)
-        *_, (_, _, certainty) = self._warps(ImagePairs(first, second, still.flow, still.known))
+        *_, (_, _, certainty) = self._warps(first, second)
         return certainty.sigmoid().squeeze(1)
 
-    def _warps(self, pairs: ImagePairs) -> Iterator[tuple[int, Tensor, Tensor]]:
+    def _warps(self, first: Tensor, second: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Yield stride, targets (B, 2, h, w) and logits of certainty (B, 1, h, w), of the matcher and each refiner."""
-        levels = list(zip(*of_both(self.pyramid, pairs.first, pairs.second), strict=True))[::-1]
+        levels = list(zip(*of_both(self.pyramid, first, second), strict=True))[::-1]
         x, y = levels[0]
         stride = 2 ** (len(levels) - 1)
         targets, certainty = self.decoder(torch.cat([self.matcher(x, y), x], 1)).split([2, 1], 1)
         yield stride, targets, certainty
         for (x, y), refiner in zip(levels, self.refiners, strict=True):
             targets, certainty = (_resized(one, x).detach() for one in (targets, certainty))
-            size = pairs.first.shape[2:]
-            targets, certainty = refine(targets, certainty, refiner(x, y, targets), stride, (size[0], size[1]))
+            size = (first.shape[2], first.shape[3])
+            targets, certainty = refine(targets, certainty, refiner(x, y, targets), stride, size)
             yield stride, targets, certainty
             stride //= 2
 
