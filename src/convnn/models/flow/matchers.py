@@ -16,7 +16,7 @@ from convnn.nn.matches.batch import ImagePairs
 from convnn.nn.matches.hough_matcher import HoughMatcher
 from convnn.nn.matches.refiner import WarpRefiner, refine
 from convnn.nn.matches.regression import KernelRegressionMatcher
-from convnn.nn.matches.transfer import expected_targets
+from convnn.nn.matches.transfer import corner_grid, expected_targets
 from convnn.ops.matches import cell_centers
 
 WIDTHS = (16, 24, 32, 48)
@@ -96,8 +96,7 @@ class HoughNetwork(MotionNetwork):
         targets = expected_targets(confidence, (height, width)).unflatten(2, (height, width))
         # The matcher's corners are the middle of the corner cells of the features.
         inside = 1 - 1 / targets.new_tensor([first.shape[3], first.shape[2]]).reshape(1, 2, 1, 1)
-        rows, columns = (torch.linspace(-1, 1, n).to(targets) for n in (height, width))
-        cells = torch.stack([columns.expand(height, -1), rows.unsqueeze(1).expand(-1, width)]).unsqueeze(0)
+        cells = corner_grid((height, width), targets).unflatten(1, (height, width)).unsqueeze(0)
         return inside * targets, inside * cells
 
 
