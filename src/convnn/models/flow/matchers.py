@@ -12,11 +12,9 @@ from convnn.models._registry import register_model
 from convnn.models.flow._motion import MotionNetwork, flow_to, mean_of_known, true_targets
 from convnn.models.flow._pyramid import Pyramid, of_both
 from convnn.nn import LayerFactory
+from convnn.nn.matches import HoughMatcher, KernelRegressionMatcher, WarpRefiner, expected_targets, refine
 from convnn.nn.matches.batch import ImagePairs
-from convnn.nn.matches.hough_matcher import HoughMatcher
-from convnn.nn.matches.refiner import WarpRefiner, refine
-from convnn.nn.matches.regression import KernelRegressionMatcher
-from convnn.nn.matches.transfer import corner_grid, expected_targets
+from convnn.nn.matches.transfer import corner_grid
 from convnn.ops.matches import cell_centers
 
 WIDTHS = (16, 24, 32, 48)
