@@ -8,9 +8,10 @@ from torch.nn import functional as F
 
 from claims._experiment import Outcome, spread
 from claims._nodes import descend
+from convnn.data.motions import smooth_maps
 from convnn.nn.matches import CentrePivotConv4d, CHM4d
 from convnn.ops.matches import cell_centers, cosine_matches, mutual_filter
-from convnn.tasks.match import share_right, smooth_maps, warp_pair
+from convnn.tasks.match import share_right, warp_pair
 
 SYSTEM = "CHM: convolutional Hough matching"
 CLAIM = (
@@ -24,8 +25,7 @@ EXPERIMENT = (
     " percent, within 0.3 of their place (a map is 2 wide) on 24 new pairs."
 )
 SEEDS = (0, 1)
-SIDE = 10
-THREE = ("iso", "psi", "full")
+SIDE, THREE = 10, ("iso", "psi", "full")
 LAYERS = {"none": nn.Identity} | {sharing: partial(CHM4d, 5, sharing) for sharing in THREE}
 LAYERS |= {"centre pivot": partial(CentrePivotConv4d, 1, 1, 5)}
 

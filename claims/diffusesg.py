@@ -7,10 +7,13 @@ import torch
 from torch import Tensor
 
 from claims._experiment import Outcome, is_above, spread
+from convnn.data.scene_graphs import make_scene_graphs, size_of
+from convnn.models.scene_graphs import SceneGraphDiffusion
 from convnn.objectives.denoising import BOX, noise_like
 from convnn.ops.boxes import corners, overlap
 from convnn.ops.dense_graphs import DenseGraphs
 from convnn.ops.edm import EDMSampler
+from convnn.ops.scene_graphs import SceneGraphs, spatial_relations
 from convnn.tasks.generate import scene_graphs as scenes
 
 SYSTEM = "DiffuseSG: scene graphs from noise"
@@ -32,8 +35,8 @@ def measure(seeds: list[int], quick: bool) -> Outcome:
     without, with_it = (
         list(zip(*(scores(weight, seed, steps, number) for seed in seeds), strict=True)) for weight in (0.0, 0.1)
     )
-    graphs = scenes.make_scene_graphs(2000)
-    sides = scenes.size_of(graphs.types)[graphs.flags].std().item()
+    graphs = make_scene_graphs(2000)
+    sides = size_of(graphs.types)[graphs.flags].std().item()
     joint, apart, error, shared = without
     rows = [
         [name, *(spread(cells, form) for cells, form in zip(columns, (".1f", ".1f", ".3f", ".3f"), strict=True))]
@@ -51,24 +54,24 @@ def measure(seeds: list[int], quick: bool) -> Outcome:
 
 
 def by_centres(boxes: Tensor, flags: Tensor) -> Tensor:
-    return scenes.spatial_relations(boxes, flags, inside=False)
+    return spatial_relations(boxes, flags, inside=False)
 
 
 def scores(weight: float, seed: int, steps: int, number: int) -> tuple[float, float, float, float]:
-    graphs, unseen = (scenes.make_scene_graphs(20 * number, 2 * seed + i, inside=False) for i in (0, 1))
+    graphs, unseen = (make_scene_graphs(20 * number, 2 * seed + i, inside=False) for i in (0, 1))
     torch.manual_seed(seed)
-    model = scenes.SceneGraphDiffusion(graphs, code="scalar", iou_weight=weight, **SETTINGS)
+    model = SceneGraphDiffusion(graphs, code="scalar", iou_weight=weight, **SETTINGS)
     scenes.train(model, graphs, steps=steps, lr=4e-3, seed=seed)
     found = model.sample(number, EDMSampler(steps=24, churn=0), torch.Generator().manual_seed(seed))
     found = found[found.sizes.argsort()]  # so that the one before has the same size
     swapped = replace(found, relations=found.relations.roll(1, 0))
     agree, others = (100 * scenes.share_right(graphs, by_centres) for graphs in (found, swapped))
-    error = (found.boxes[..., 2:] - scenes.size_of(found.types).unsqueeze(2)).abs()[found.flags].mean().item()
+    error = (found.boxes[..., 2:] - size_of(found.types).unsqueeze(2)).abs()[found.flags].mean().item()
     return agree, others, error, denoised_overlap(model, unseen[:number])
 
 
 @torch.no_grad()
-def denoised_overlap(model: scenes.SceneGraphDiffusion, graphs: scenes.SceneGraphs, level: float = 0.3) -> float:
+def denoised_overlap(model: SceneGraphDiffusion, graphs: SceneGraphs, level: float = 0.3) -> float:
     clean, flags = model.encode(graphs), graphs.flags
     noise = noise_like(clean, flags, torch.Generator().manual_seed(0))
     noisy = DenseGraphs(*(part + level * more for part, more in zip(clean, noise, strict=True)))

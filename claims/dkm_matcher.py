@@ -4,9 +4,10 @@ import statistics
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from claims._experiment import Outcome, spread
+from convnn.data.motions import smooth_maps
+from convnn.nn.matches import KernelRegressionMatcher, nearest_places
 from convnn.ops.matches import cell_centers, cosine_matches
 from convnn.tasks import match
 
@@ -21,8 +22,7 @@ EXPERIMENT = (
     " 0.2 of their place. And 100 of 10,000 matches with noise 0.002, 94 % of them crowded in a small square: a"
     " homography by least squares, the median over seeds of the mean error of the corners."
 )
-SEEDS = tuple(range(12))
-NOISES = (0.3, 1.0, 2.0)
+SEEDS, NOISES = tuple(range(12)), (0.3, 1.0, 2.0)
 HOMOGRAPHY = torch.tensor([[1.0, 0.1, 0.05], [-0.08, 0.95, -0.03], [0.05, -0.04, 1.0]]).double()
 CORNERS = torch.tensor([[-1.0, -1], [-1, 1], [1, -1], [1, 1]]).double()
 DRAWS = {"threshold only": {"balanced": False}, "balanced": {}, "balanced, published cut": {"min_density": 10.0}}
@@ -50,19 +50,19 @@ def measure(seeds: list[int], quick: bool) -> Outcome:
 def matched(noise: float, seed: int) -> dict[str, float]:
     generator = torch.Generator().manual_seed(seed)
     flow = match.affine_flow(16, generator)
-    x, y = match.warp_pair(match.smooth_maps(32, 16, 6, generator), flow, noise, generator)
+    x, y = match.warp_pair(smooth_maps(32, 16, 6, generator), flow, noise, generator)
     torch.manual_seed(seed)
-    fourier, linear = match.KernelRegressionMatcher(64), match.KernelRegressionMatcher(64, basis="linear")
+    fourier, linear = KernelRegressionMatcher(64), KernelRegressionMatcher(64, basis="linear")
     cosines = cosine_matches(x, y).flatten(3).flatten(1, 2)
     attended = ((cosines / 0.2).softmax(2) @ fourier.places(y).flatten(2).mT).mT.unflatten(2, x.shape[2:])
     found = {"Fourier": (fourier(x, y), fourier), "linear": (linear(x, y), linear), "attention": (attended, fourier)}
-    places = {name: match.nearest_places(*one) for name, one in found.items()}
+    places = {name: nearest_places(*one) for name, one in found.items()}
     places["nearest neighbour"] = cell_centers(y).flatten(2)[:, :, cosines.argmax(2)[0]].unflatten(2, x.shape[2:])
     return {name: match.share_right(one, flow, 0.2) for name, one in places.items()}
 
 
 def mapped(matrix: Tensor, points: Tensor) -> Tensor:
-    moved = F.pad(points, (0, 1), value=1.0) @ matrix.T
+    moved = torch.nn.functional.pad(points, (0, 1), value=1.0) @ matrix.T
     return moved[:, :2] / moved[:, 2:]
 
 

@@ -6,16 +6,10 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
+from convnn.data.motions import smooth_maps
+from convnn.nn.matches import KernelRegressionMatcher, nearest_places
 from convnn.ops.matches import cell_centers
-from convnn.tasks.match import (
-    KernelRegressionMatcher,
-    affine_flow,
-    balanced_sample,
-    draw_matches,
-    nearest_places,
-    smooth_maps,
-    warp_pair,
-)
+from convnn.tasks.match import affine_flow, balanced_sample, draw_matches, warp_pair
 
 SIDE, PIXELS = 16, 192
 WITHIN = 0.2

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import torch
 
-from convnn.tasks.generate import EDMSampler
-from convnn.tasks.generate.scene_graphs import SceneGraphDiffusion, draw_scene_graphs, make_scene_graphs, train
+from convnn.data.scene_graphs import make_scene_graphs
+from convnn.models.scene_graphs import SceneGraphDiffusion
+from convnn.ops.edm import EDMSampler
+from convnn.tasks.generate.scene_graphs import draw_scene_graphs, train
 
 STEPS = 3000
 

@@ -17,7 +17,6 @@ from convnn.files import check_new, make_folder, write_atomically
 from convnn.models import Network, own_loss_of
 from convnn.models.coding import CodecNetwork, VideoCodec
 from convnn.screen import print_json, print_line
-from convnn.tasks.code import decode, encode, measured
 from convnn.train import Recipe, load_checkpoint
 from convnn.words import counted
 
@@ -75,6 +74,8 @@ def codec_of(checkpoint: str) -> VideoCodec:
 
 def write(args: argparse.Namespace, console: Console) -> None:
     """Write the stream of a clip, and print what it costs and keeps."""
+    from convnn.tasks.code import encode, measured  # imports Matplotlib
+
     out = Path(args.out)
     if out.is_dir():
         raise InputError(f"--out={out} is a folder; name the file, such as {out / 'clip'}.cnv")
@@ -94,6 +95,8 @@ def write(args: argparse.Namespace, console: Console) -> None:
 
 def read(args: argparse.Namespace, console: Console) -> None:
     """Write the frames of a stream."""
+    from convnn.tasks.code import decode  # imports Matplotlib
+
     out, path = Path(args.out), Path(args.stream)
     if out.is_dir() and any(out.iterdir()) and not args.overwrite:
         raise InputError(f"--out={out} has files; choose another folder, or pass --overwrite")

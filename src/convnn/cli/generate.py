@@ -14,8 +14,9 @@ from convnn.data import LabelledPart
 from convnn.errors import InputError, check_choice
 from convnn.files import check_new, make_folder
 from convnn.models import Network, OwnLoss, list_models, own_loss_of
+from convnn.ops.edm import EDMSampler
 from convnn.screen import print_line
-from convnn.tasks.generate import EDMSampler, draw, judge, sample, write
+from convnn.tasks.generate import draw, judge, sample, write
 from convnn.tasks.generate.write import check_written
 from convnn.train import Recipe, find_device, load_checkpoint
 from convnn.words import counted

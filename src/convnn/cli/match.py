@@ -22,7 +22,7 @@ from convnn.errors import InputError, check_at_least, check_choice
 from convnn.files import check_new, make_folder
 from convnn.models import Network, list_models
 from convnn.models.flow import MotionNetwork
-from convnn.nn.matches.batch import ImagePairs, still_pairs
+from convnn.nn.matches.batch import ImagePairs, pairs_of_images, stack_pairs
 from convnn.screen import print_line
 from convnn.train import Recipe, find_device, load_checkpoint
 from convnn.words import counted
@@ -147,8 +147,7 @@ def pair_of(args: argparse.Namespace) -> ImagePairs:
     if first.shape != second.shape:
         sizes = [f"{one.shape[3]}x{one.shape[2]}" for one in (first, second)]
         raise InputError(f"the picture {args.images[0]} is {sizes[0]} pixels, but {args.images[1]} is {sizes[1]}")
-    still = still_pairs(1, first.shape[2], first.shape[3])
-    pair, given = ImagePairs(first, second, still.flow, still.known), given_flags(args)
+    pair, given = pairs_of_images(first, second), given_flags(args)
     side = given.get("resize")
     return pair if side is None else fit_pair(pair, (side, side), given.get("fit", "crop"))
 
@@ -169,4 +168,4 @@ def pairs_of(args: argparse.Namespace, recipe: Recipe) -> ImagePairs:
         )
     part.loader.set_epoch(0, args.first)
     batches = [batch.inputs.to("cpu") for _, batch in zip(range(batch_size), part.loader, strict=False)]
-    return ImagePairs(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
+    return stack_pairs(batches, *batches[0].first.shape[2:])

@@ -153,10 +153,9 @@ def scene_graph_loss(
     edges, channels = clean.adjacency.shape[1], clean.nodes.shape[2]
     relations = weight * (graphs.adjacency - there.adjacency).square().sum((1, 2, 3)) / (number.square() * edges)
     nodes = weight * (graphs.nodes - there.nodes).square().sum((1, 2)) / (number * channels)
-    boxes, of_boxes = torch.zeros_like(nodes), iou_weight * weight**iou_power
-    if iou == "none":
-        of_boxes = torch.zeros_like(weight)
-    else:
+    boxes, of_boxes = torch.zeros_like(nodes), torch.zeros_like(weight)
+    if iou != "none":
+        of_boxes = iou_weight * weight**iou_power
         boxes = iou_regulariser(graphs.nodes[..., -BOX:], there.nodes[..., -BOX:], flags, iou, over=over)
     total = (relations + nodes + of_boxes * boxes).mean()
     return SceneGraphLoss(total, relations, nodes, boxes, of_boxes)

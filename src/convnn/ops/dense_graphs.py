@@ -21,8 +21,12 @@ class DenseGraphs(NamedTuple):
 
     def masked(self, flags: Tensor) -> "DenseGraphs":
         """Return the same with 0 wherever a flag (B, N), bool, says that there is no node."""
-        pairs = flags.unsqueeze(1) & flags.unsqueeze(2)
-        return DenseGraphs(self.adjacency * pairs.unsqueeze(1), self.nodes * flags.unsqueeze(2))
+        return DenseGraphs(self.adjacency * pairs_of(flags).unsqueeze(1), self.nodes * flags.unsqueeze(2))
+
+
+def pairs_of(flags: Tensor) -> Tensor:
+    """Return which ordered pairs of nodes there are, (B, N, N) bool, of flags (B, N), bool, for the nodes."""
+    return flags.unsqueeze(1) & flags.unsqueeze(2)
 
 
 def check_graphs(graphs: DenseGraphs, flags: Tensor) -> None:

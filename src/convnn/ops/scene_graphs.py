@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from convnn.errors import InputError
 from convnn.ops.boxes import corners
+from convnn.ops.dense_graphs import pairs_of
 
 NONE = "none"
 """The first predicate: no relation."""
@@ -143,7 +144,12 @@ def spatial_relations(boxes: Tensor, flags: Tensor, *, inside: bool = True) -> T
         within = (a[..., :2] >= b[..., :2]).all(-1) & (a[..., 2:] <= b[..., 2:]).all(-1)
         within &= ~within.mT  # not two boxes that agree
         relations = torch.where(within, 3, torch.where(within.mT, 0, relations))
-    return relations * (flags.unsqueeze(1) & flags.unsqueeze(2))
+    return relations * pairs_of(flags)
+
+
+def pairs_apart(flags: Tensor) -> Tensor:
+    """Return which ordered pairs of two different objects there are, (B, N, N) bool, of flags (B, N)."""
+    return pairs_of(flags) & ~torch.eye(flags.shape[1], device=flags.device).bool()
 
 
 def _check_numbers(name: str, numbers: Tensor, count: int) -> None:

@@ -9,11 +9,15 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
-from convnn.nn.matches import CentrePivotConv4d, CHM4d, CHM6d
-from convnn.nn.matches.hough_matcher import HoughMatcher
-from convnn.nn.matches.refiner import WarpRefiner
-from convnn.nn.matches.regression import KernelRegressionMatcher
-from convnn.nn.matches.transfer import transfer_keypoints
+from convnn.nn.matches import (
+    CentrePivotConv4d,
+    CHM4d,
+    CHM6d,
+    HoughMatcher,
+    KernelRegressionMatcher,
+    WarpRefiner,
+    transfer_keypoints,
+)
 from convnn.objectives import contrastive
 from convnn.tasks.match import sampling
 from golden.case import Case

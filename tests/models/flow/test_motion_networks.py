@@ -100,7 +100,7 @@ def test_the_loss_of_regression_leaves_out_cells_that_were_far_off() -> None:
     torch.manual_seed(0)
     network, pairs = create_model("dkm", **SMALL["dkm"]).eval(), pairs_of()
     places, certainties, far = 0.0, 0.0, None
-    for stride, targets, certainty in network._warps(pairs):
+    for stride, targets, certainty in network._warps(pairs.first, pairs.second):
         wanted, known = true_targets(cell_centers(targets), pairs)
         apart = (targets - wanted).norm(dim=1)
         near = known

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from convnn.errors import InputError
-from convnn.tasks.generate import EDMSampler
+from convnn.ops.edm import EDMSampler
 
 SPREAD = 0.8
 

@@ -11,9 +11,12 @@ import pytest
 import torch
 from sklearn.metrics.pairwise import rbf_kernel
 
+from convnn.data.scene_graphs import from_geometric, make_scene_graphs, read_scene_graphs, size_of, write_scene_graphs
 from convnn.errors import InputError
+from convnn.models.scene_graphs import SceneGraphDiffusion
 from convnn.ops.dense_graphs import DenseGraphs
-from convnn.tasks.generate import EDMSampler
+from convnn.ops.edm import EDMSampler
+from convnn.ops.scene_graphs import SceneGraphs, spatial_relations
 from convnn.tasks.generate import scene_graphs as scenes
 
 SMALL = {"dim": 16, "depths": (1,), "heads": (2,), "window": 4, "mlp_ratio": 2, "noise_channels": 16}
@@ -37,7 +40,7 @@ def _relation(a: list[float], b: list[float]) -> int:
 
 @pytest.mark.parametrize("nodes", [(1, 1), (2, 7)], ids=str)
 def test_relations_are_those_of_the_words(nodes: tuple[int, int]) -> None:
-    graphs = scenes.make_scene_graphs(60, 3, nodes=nodes, max_nodes=8)
+    graphs = make_scene_graphs(60, 3, nodes=nodes, max_nodes=8)
     for b in range(len(graphs)):
         n = int(graphs.sizes[b])
         for i in range(8):
@@ -49,18 +52,18 @@ def test_relations_are_those_of_the_words(nodes: tuple[int, int]) -> None:
 
 
 def test_boxes_follow_from_categories_and_lie_in_the_picture() -> None:
-    graphs = scenes.make_scene_graphs(400)
-    torch.testing.assert_close(graphs.boxes[..., 2][graphs.flags], scenes.size_of(graphs.types)[graphs.flags])
+    graphs = make_scene_graphs(400)
+    torch.testing.assert_close(graphs.boxes[..., 2][graphs.flags], size_of(graphs.types)[graphs.flags])
     edges = graphs.boxes[..., :2] - graphs.boxes[..., 2:] / 2, graphs.boxes[..., :2] + graphs.boxes[..., 2:] / 2
     assert edges[0].min() >= -1e-6
     assert edges[1].max() <= 1 + 1e-6
     counts = Counter(graphs.types[graphs.flags].tolist())
     assert [kind for kind, _ in counts.most_common()] == [0, 1, 2, 3, 4]
-    torch.testing.assert_close(scenes.make_scene_graphs(400).boxes, graphs.boxes)
+    torch.testing.assert_close(make_scene_graphs(400).boxes, graphs.boxes)
 
 
 def test_a_random_order_keeps_what_the_relations_say() -> None:
-    graphs = scenes.make_scene_graphs(50, max_nodes=6)
+    graphs = make_scene_graphs(50, max_nodes=6)
     mixed = graphs.shuffled(torch.Generator().manual_seed(0))
     assert (mixed.types != graphs.types).any()
     assert scenes.share_right(mixed) == 1
@@ -69,9 +72,9 @@ def test_a_random_order_keeps_what_the_relations_say() -> None:
 
 
 def test_files_are_read_as_written(tmp_path: Path) -> None:
-    graphs = scenes.make_scene_graphs(7, nodes=(2, 5))
-    path = scenes.write_scene_graphs(tmp_path / "scenes.json", graphs)
-    again = scenes.read_scene_graphs(path)
+    graphs = make_scene_graphs(7, nodes=(2, 5))
+    path = write_scene_graphs(tmp_path / "scenes.json", graphs)
+    again = read_scene_graphs(path)
     torch.testing.assert_close(again.boxes, graphs.boxes)
     for names, ours, theirs in (("categories", "types", "types"), ("predicates", "relations", "relations")):
         words = [[getattr(one, names)[i] for i in getattr(one, of).flatten().tolist()]
@@ -81,7 +84,7 @@ def test_files_are_read_as_written(tmp_path: Path) -> None:
             w for w, t in zip(words[1], there.flatten(), strict=True) if t
         ]
     with pytest.raises(InputError, match="choose another, or pass --overwrite"):
-        scenes.write_scene_graphs(path, graphs)
+        write_scene_graphs(path, graphs)
 
 
 OBJECT = {"object_id": 7, "names": ["cup"], "x": 10, "y": 0, "w": 20, "h": 10}
@@ -93,7 +96,7 @@ def test_a_file_of_visual_genome(tmp_path: Path) -> None:
     twice = [relation, {"subject_id": 7, "object_id": 9, "predicate": "near"}]
     entry = {"width": 100, "height": 40, "objects": [OBJECT, other], "relationships": twice}
     (tmp_path / "vg.json").write_text(json.dumps([entry, {"objects": [other]}]))
-    graphs = scenes.read_scene_graphs(tmp_path / "vg.json", max_nodes=3)
+    graphs = read_scene_graphs(tmp_path / "vg.json", max_nodes=3)
     assert (graphs.categories, graphs.predicates) == (("cup", "table"), ("none", "on"))
     assert graphs.relations.nonzero().tolist() == [[0, 0, 1]]
     expected = torch.tensor([[0.2, 0.125, 0.2, 0.25], [0.65, 0.375, 0.7, 0.25]])  # the second is cut at the border
@@ -124,16 +127,16 @@ def test_bad_entries_are_named_by_number(tmp_path: Path, entry: dict, message: s
     path = tmp_path / "bad.json"
     path.write_text(json.dumps([{"objects": [OBJECT]}, entry]))
     with pytest.raises(InputError, match=f"'.*bad.json' has 1 bad entry: .*{message}"):
-        scenes.read_scene_graphs(path, max_nodes=3)
+        read_scene_graphs(path, max_nodes=3)
 
 
 def test_what_is_no_list_is_refused(tmp_path: Path) -> None:
     for text, message in (("{", "it is no JSON"), ("{}", "must hold a list of pictures"), ("[]", "must hold a list")):
         (tmp_path / "x.json").write_text(text)
         with pytest.raises(InputError, match=message):
-            scenes.read_scene_graphs(tmp_path / "x.json")
+            read_scene_graphs(tmp_path / "x.json")
     with pytest.raises(InputError, match="cannot be read: No such file"):
-        scenes.read_scene_graphs(tmp_path / "nowhere.json")
+        read_scene_graphs(tmp_path / "nowhere.json")
 
 
 def test_the_discrepancy_is_that_of_scikit_learns_kernel() -> None:
@@ -146,7 +149,7 @@ def test_the_discrepancy_is_that_of_scikit_learns_kernel() -> None:
 
 
 def test_degrees_are_networkxs() -> None:
-    graphs = scenes.make_scene_graphs(5, nodes=(2, 4))
+    graphs = make_scene_graphs(5, nodes=(2, 4))
     for row, shares in enumerate(scenes.degree_shares(graphs)):
         graph = networkx.DiGraph(graphs.relations[row].nonzero().tolist())
         graph.add_nodes_from(range(int(graphs.sizes[row])))
@@ -155,13 +158,13 @@ def test_degrees_are_networkxs() -> None:
 
 
 def test_measures_see_what_is_wrong() -> None:
-    graphs, other = (scenes.make_scene_graphs(100, seed) for seed in (0, 1))
-    good = scenes.compare(other, graphs, scenes.spatial_relations)
+    graphs, other = (make_scene_graphs(100, seed) for seed in (0, 1))
+    good = scenes.compare(other, graphs, spatial_relations)
     assert good.pop("right") == 1
     triples = good.pop("triples")  # there are 100 of them
     assert max(good.values()) < 0.1
     swapped = replace(other, relations=other.relations.roll(1, 0))
-    bad = scenes.compare(swapped, graphs, scenes.spatial_relations)
+    bad = scenes.compare(swapped, graphs, spatial_relations)
     assert bad["right"] < 0.6
     assert bad["categories"] == good["categories"]
     assert bad["triples"] != triples
@@ -170,13 +173,13 @@ def test_measures_see_what_is_wrong() -> None:
     assert worse["categories"] == pytest.approx(1 - (graphs.types[graphs.flags] == 0).double().mean().item())
     assert worse["boxes"] > 5 * good["boxes"]
     with pytest.raises(InputError, match="must have the same categories and predicates"):
-        scenes.compare(scenes.make_scene_graphs(3, inside=False), graphs)
+        scenes.compare(make_scene_graphs(3, inside=False), graphs)
 
 
 @pytest.mark.parametrize("code", ["scalar", "bits", "one_hot"])
 def test_what_is_encoded_is_decoded(code: str) -> None:
-    graphs = scenes.make_scene_graphs(20)
-    model = scenes.SceneGraphDiffusion(graphs, code=code, **SMALL).double()
+    graphs = make_scene_graphs(20)
+    model = SceneGraphDiffusion(graphs, code=code, **SMALL).double()
     again = model.decode(model.encode(graphs), graphs.flags)
     torch.testing.assert_close(again.boxes.float(), graphs.boxes)
     assert torch.equal(again.types, graphs.types)
@@ -185,9 +188,9 @@ def test_what_is_encoded_is_decoded(code: str) -> None:
 
 @pytest.mark.parametrize("self_condition", [False, True])
 def test_a_network_learns_and_draws_what_has_the_form_of_graphs(self_condition: bool) -> None:
-    graphs = scenes.make_scene_graphs(100)
+    graphs = make_scene_graphs(100)
     torch.manual_seed(0)
-    model = scenes.SceneGraphDiffusion(graphs, code="scalar", iou="none", self_condition=self_condition, **SMALL)
+    model = SceneGraphDiffusion(graphs, code="scalar", iou="none", self_condition=self_condition, **SMALL)
     losses = scenes.train(model, graphs, steps=40, lr=8e-3, batch_size=16, shuffle_nodes=self_condition)
     assert sum(losses[-10:]) / 10 < 0.8 * sum(losses[:3]) / 3
     draws = [model.sample(30, EDMSampler(steps=4), torch.Generator().manual_seed(0)) for _ in range(2)]
@@ -199,7 +202,7 @@ def test_a_network_learns_and_draws_what_has_the_form_of_graphs(self_condition: 
 
 def test_graphs_of_pytorch_geometric() -> None:
     data = pytest.importorskip("torch_geometric.data")
-    graphs = scenes.make_scene_graphs(6, nodes=(2, 4), max_nodes=5)
+    graphs = make_scene_graphs(6, nodes=(2, 4), max_nodes=5)
     listed = []
     for row, n in enumerate(graphs.sizes.tolist()):
         edges = graphs.relations[row].nonzero().T
@@ -207,15 +210,15 @@ def test_graphs_of_pytorch_geometric() -> None:
         listed.append(data.Data(graphs.types[row, :n], edges, kinds, box=graphs.boxes[row, :n]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        again = scenes.from_geometric(listed, graphs.categories, graphs.predicates, 5)
+        again = from_geometric(listed, graphs.categories, graphs.predicates, 5)
     for name in ("types", "boxes", "relations", "flags"):
         assert torch.equal(getattr(again, name), getattr(graphs, name))
     with pytest.raises(InputError, match=r"max_nodes=1 is less than the \d nodes of the largest graph"):
-        scenes.from_geometric(listed, graphs.categories, graphs.predicates, 1)
+        from_geometric(listed, graphs.categories, graphs.predicates, 1)
 
 
 def test_a_picture_is_drawn(tmp_path: Path) -> None:
-    graphs = scenes.make_scene_graphs(2)
+    graphs = make_scene_graphs(2)
     swapped = replace(graphs, relations=graphs.relations.roll(1, 0))
     path = scenes.draw_scene_graphs(swapped, tmp_path / "x.svg", title="$t")
     assert "stroke-dasharray" in path.read_text()  # what does not follow from the boxes
@@ -223,12 +226,12 @@ def test_a_picture_is_drawn(tmp_path: Path) -> None:
         scenes.draw_scene_graphs(graphs, tmp_path / "x.txt")
 
 
-def _changed(**parts: object) -> scenes.SceneGraphs:
-    return replace(scenes.make_scene_graphs(2), **parts)
+def _changed(**parts: object) -> SceneGraphs:
+    return replace(make_scene_graphs(2), **parts)
 
 
-def _encoded(graphs: scenes.SceneGraphs) -> DenseGraphs:
-    return scenes.SceneGraphDiffusion(scenes.make_scene_graphs(2, nodes=(2, 4)), **SMALL).encode(graphs)
+def _encoded(graphs: SceneGraphs) -> DenseGraphs:
+    return SceneGraphDiffusion(make_scene_graphs(2, nodes=(2, 4)), **SMALL).encode(graphs)
 
 
 @pytest.mark.parametrize(
@@ -241,12 +244,12 @@ def _encoded(graphs: scenes.SceneGraphs) -> DenseGraphs:
         (lambda: _changed(types=torch.ones(2, 4)), "types of torch.float32 must be int64"),
         (lambda: _changed(flags=torch.ones(2, 4)), r"flags of shape \(2, 4\) and torch.float32 must be \(B, N\) and"),
         (lambda: _changed(boxes=torch.zeros(2, 3, 4)), r"boxes of shape \(2, 3, 4\) must be \(2, 4, 4\)"),
-        (lambda: scenes.make_scene_graphs(0), "number=0 must be an integer of at least 1"),
-        (lambda: scenes.make_scene_graphs(1, nodes=(3, 2)), r"nodes\[1\]=2 must be an integer of at least 3"),
-        (lambda: scenes.make_scene_graphs(1, max_nodes=3), "max_nodes=3 must be at least 4"),
-        (lambda: scenes.share_right(scenes.make_scene_graphs(1, nodes=(1, 1))), "graphs have no pair of objects"),
-        (lambda: _encoded(scenes.make_scene_graphs(2, max_nodes=5)), "graphs of 5 objects, .* must have 4 objects"),
-        (lambda: scenes.SceneGraphDiffusion(scenes.make_scene_graphs(2), iou="xiou"), "iou='xiou' is not one of"),
+        (lambda: make_scene_graphs(0), "number=0 must be an integer of at least 1"),
+        (lambda: make_scene_graphs(1, nodes=(3, 2)), r"nodes\[1\]=2 must be an integer of at least 3"),
+        (lambda: make_scene_graphs(1, max_nodes=3), "max_nodes=3 must be at least 4"),
+        (lambda: scenes.share_right(make_scene_graphs(1, nodes=(1, 1))), "graphs have no pair of objects"),
+        (lambda: _encoded(make_scene_graphs(2, max_nodes=5)), "graphs of 5 objects, .* must have 4 objects"),
+        (lambda: SceneGraphDiffusion(make_scene_graphs(2), iou="xiou"), "iou='xiou' is not one of"),
         (lambda: scenes.maximum_mean_discrepancy(torch.ones(2, 3), torch.ones(2, 2)), r"must be \(n, C\) and \(m, C\)"),
     ],
 )

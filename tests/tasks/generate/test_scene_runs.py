@@ -8,12 +8,12 @@ import torch
 
 from convnn.cli import main
 from convnn.data import load_data
+from convnn.data.scene_graphs import make_scene_graphs, write_scene_graphs
 from convnn.errors import InputError
 from convnn.models import create_model, sizes_of
 from convnn.models.scene_graphs.network import room_for
-from convnn.ops.scene_graphs import blank_graphs, joined
+from convnn.ops.scene_graphs import SceneGraphs, blank_graphs, joined
 from convnn.tasks.generate import draw, sample
-from convnn.tasks.generate import scene_graphs as scenes
 from convnn.train import Recipe, load_checkpoint
 
 TINY = "--model diffusesg --d_hidden 8 --num_heads 2 --num_layers 1 --batch_size 16 --limit_train 48 --limit_test 16"
@@ -28,11 +28,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _write(folder: Path, *parts: str) -> scenes.SceneGraphs:
-    graphs = scenes.make_scene_graphs(12, nodes=(2, 5))
+def _write(folder: Path, *parts: str) -> SceneGraphs:
+    graphs = make_scene_graphs(12, nodes=(2, 5))
     for number, part in enumerate(parts):
         (folder / part).parent.mkdir(exist_ok=True)
-        scenes.write_scene_graphs(folder / part, graphs[4 * number : 4 * number + 4])
+        write_scene_graphs(folder / part, graphs[4 * number : 4 * number + 4])
     return graphs
 
 
@@ -50,7 +50,7 @@ def test_parts_of_files_have_the_same_numbers(tmp_path: Path) -> None:
 
 
 def test_one_file_is_divided_by_the_number_of_the_split(tmp_path: Path) -> None:
-    scenes.write_scene_graphs(tmp_path / "all.json", scenes.make_scene_graphs(10))
+    write_scene_graphs(tmp_path / "all.json", make_scene_graphs(10))
     boxes = []
     for split in (0, 1):
         data = load_data("scenes", tmp_path / "all.json", split=split)
@@ -64,7 +64,7 @@ def test_terms_are_sums_over_graphs_of_any_number(levels: int) -> None:
     torch.manual_seed(0)
     settings = {"levels": levels, "d_hidden": 8, "num_heads": 2, "iou": "giou", "shuffle_nodes": True}
     network = create_model("diffusesg", "ConvNN", in_channels=11, num_categories=5, K=3, padding=0, **settings).double()
-    graphs = scenes.make_scene_graphs(3, max_nodes=11)
+    graphs = make_scene_graphs(3, max_nodes=11)
     torch.manual_seed(1)
     answer = network.train()(graphs)
     assert tuple(answer.terms) == network.terms == ("relations", "nodes", "boxes")
@@ -79,7 +79,7 @@ def test_terms_are_sums_over_graphs_of_any_number(levels: int) -> None:
 def test_objects_that_are_not_there_change_no_loss() -> None:
     torch.manual_seed(0)
     network = create_model("diffusesg", in_channels=8, d_hidden=8, num_heads=2, iou="iou").eval()
-    graphs = scenes.make_scene_graphs(1, nodes=(4, 4))
+    graphs = make_scene_graphs(1, nodes=(4, 4))
     losses = []
     for given in (graphs, graphs.resized(7), graphs.renamed("abcde", "wxyz")):
         torch.manual_seed(2)
@@ -93,7 +93,7 @@ def test_sizes_follow_from_the_shape_and_counts_from_training() -> None:
     network = create_model("diffusesg", in_channels=6, d_hidden=8, num_heads=2)
     with pytest.raises(InputError, match="has seen no graphs"):
         network.sample(1)
-    graphs = scenes.make_scene_graphs(30, nodes=(2, 6))
+    graphs = make_scene_graphs(30, nodes=(2, 6))
     network.prepare_from(graphs[chosen] for chosen in torch.arange(30).split(7))
     assert network.diffusion.size_counts.tolist() == graphs.sizes.bincount(minlength=7).tolist()
 
@@ -168,9 +168,9 @@ def test_samples_need_the_names_of_training(finished: Path, tmp_path: Path) -> N
 )
 def test_bad_input(words: list[str], message: str, finished: Path, tmp_path: Path, capsys, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    graphs = scenes.make_scene_graphs(40, nodes=(4, 4))
+    graphs = make_scene_graphs(40, nodes=(4, 4))
     named = graphs.renamed(("table", "book", "lamp", "chair", "cup"), graphs.predicates)
-    other = scenes.write_scene_graphs(tmp_path.parent / f"{tmp_path.name}.json", named)
+    other = write_scene_graphs(tmp_path.parent / f"{tmp_path.name}.json", named)
     found = {"RUN": str(finished), "OTHER": str(other)}
     assert main(["generate", *(found.get(word, word) for word in words)]) == 2
     assert message in capsys.readouterr().err

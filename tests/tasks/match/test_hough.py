@@ -7,9 +7,16 @@ from scipy import ndimage
 from torch import nn
 
 from convnn.errors import InputError
-from convnn.nn.matches import CentrePivotConv4d, CHM4d, CHM6d, pair_classes
+from convnn.nn.matches import (
+    CentrePivotConv4d,
+    CHM4d,
+    CHM6d,
+    HoughMatcher,
+    expected_targets,
+    pair_classes,
+    transfer_keypoints,
+)
 from convnn.ops.matches import convolve, cosine_matches, match_space, mutual_filter, resize_matches
-from convnn.tasks.match import HoughMatcher, expected_targets, transfer_keypoints
 
 
 @pytest.mark.parametrize(("sharing", "weights"), [("psi", (55, 11)), ("iso", (15, 6)), ("full", (625, 81))])

@@ -7,20 +7,11 @@ import torch
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
 
+from convnn.data.motions import smooth_maps
 from convnn.errors import InputError
+from convnn.nn.matches import KernelRegressionMatcher, WarpRefiner, nearest_places, refine
 from convnn.ops.matches import cell_centers, local_correlation
-from convnn.tasks.match import (
-    KernelRegressionMatcher,
-    WarpRefiner,
-    affine_flow,
-    balanced_sample,
-    draw_matches,
-    nearest_places,
-    refine,
-    share_right,
-    smooth_maps,
-    warp_pair,
-)
+from convnn.tasks.match import affine_flow, balanced_sample, draw_matches, share_right, warp_pair
 from convnn.tasks.match.sampling import density, draw
 
 

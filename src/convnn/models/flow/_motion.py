@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from convnn.errors import InputError
 from convnn.models._own_loss import Answer, OwnLoss
-from convnn.nn.matches.batch import ImagePairs, check_pairs, still_pairs
+from convnn.nn.matches.batch import ImagePairs, check_pairs, pairs_of_images, still_pairs
 from convnn.ops.matches import cell_centers
 
 WITHIN = (1, 3)
@@ -78,11 +78,9 @@ class MotionNetwork(OwnLoss):
         Raises:
             InputError: the images differ in shape, have other channels, or are too small.
         """
-        height, width = first.shape[2:]
-        still = still_pairs(first.shape[0], height, width, first.device)
-        pairs = ImagePairs(first, second, still.flow.to(first), still.known)
+        pairs = pairs_of_images(first, second)
         check_pairs(pairs)
-        self.check_size(height, width)
+        self.check_size(*first.shape[2:])
         return self.flow_of(pairs)
 
     def learn(self, pairs: ImagePairs) -> tuple[dict[str, Tensor], Tensor]:

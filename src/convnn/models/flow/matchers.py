@@ -12,11 +12,9 @@ from convnn.models._registry import register_model
 from convnn.models.flow._motion import MotionNetwork, flow_to, mean_of_known, true_targets
 from convnn.models.flow._pyramid import Pyramid, of_both
 from convnn.nn import LayerFactory
-from convnn.nn.matches.batch import ImagePairs, still_pairs
-from convnn.nn.matches.hough_matcher import HoughMatcher
-from convnn.nn.matches.refiner import WarpRefiner, refine
-from convnn.nn.matches.regression import KernelRegressionMatcher
-from convnn.nn.matches.transfer import expected_targets
+from convnn.nn.matches import HoughMatcher, KernelRegressionMatcher, WarpRefiner, expected_targets, refine
+from convnn.nn.matches.batch import ImagePairs
+from convnn.nn.matches.transfer import corner_grid
 from convnn.ops.matches import cell_centers
 
 WIDTHS = (16, 24, 32, 48)
@@ -96,8 +94,7 @@ class HoughNetwork(MotionNetwork):
         targets = expected_targets(confidence, (height, width)).unflatten(2, (height, width))
         # The matcher's corners are the middle of the corner cells of the features.
         inside = 1 - 1 / targets.new_tensor([first.shape[3], first.shape[2]]).reshape(1, 2, 1, 1)
-        rows, columns = (torch.linspace(-1, 1, n).to(targets) for n in (height, width))
-        cells = torch.stack([columns.expand(height, -1), rows.unsqueeze(1).expand(-1, width)]).unsqueeze(0)
+        cells = corner_grid((height, width), targets).unflatten(1, (height, width)).unsqueeze(0)
         return inside * targets, inside * cells
 
 
@@ -158,7 +155,7 @@ class RegressionNetwork(MotionNetwork):
         """Return the losses (B,) and the flow (B, 2, H, W)."""
         places, certainties = [], []
         before: Tensor | None = None
-        for stride, targets, certainty in self._warps(pairs):
+        for stride, targets, certainty in self._warps(pairs.first, pairs.second):
             wanted, known = true_targets(cell_centers(targets), pairs)
             errors = (targets - wanted).norm(dim=1)
             near = known if before is None else known & (_resized(before, targets).squeeze(1) < 4 * stride)
@@ -171,22 +168,20 @@ class RegressionNetwork(MotionNetwork):
 
     def certainty_of(self, first: Tensor, second: Tensor) -> Tensor:
         """Return how certain the target of every pixel is, (B, H, W) from 0 to 1."""
-        count, _, height, width = first.shape
-        still = still_pairs(count, height, width, first.device)
-        *_, (_, _, certainty) = self._warps(ImagePairs(first, second, still.flow, still.known))
+        *_, (_, _, certainty) = self._warps(first, second)
         return certainty.sigmoid().squeeze(1)
 
-    def _warps(self, pairs: ImagePairs) -> Iterator[tuple[int, Tensor, Tensor]]:
+    def _warps(self, first: Tensor, second: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Yield stride, targets (B, 2, h, w) and logits of certainty (B, 1, h, w), of the matcher and each refiner."""
-        levels = list(zip(*of_both(self.pyramid, pairs.first, pairs.second), strict=True))[::-1]
+        levels = list(zip(*of_both(self.pyramid, first, second), strict=True))[::-1]
         x, y = levels[0]
         stride = 2 ** (len(levels) - 1)
         targets, certainty = self.decoder(torch.cat([self.matcher(x, y), x], 1)).split([2, 1], 1)
         yield stride, targets, certainty
         for (x, y), refiner in zip(levels, self.refiners, strict=True):
             targets, certainty = (_resized(one, x).detach() for one in (targets, certainty))
-            size = pairs.first.shape[2:]
-            targets, certainty = refine(targets, certainty, refiner(x, y, targets), stride, (size[0], size[1]))
+            size = (first.shape[2], first.shape[3])
+            targets, certainty = refine(targets, certainty, refiner(x, y, targets), stride, size)
             yield stride, targets, certainty
             stride //= 2
 

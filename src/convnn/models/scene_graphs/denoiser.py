@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from convnn.errors import InputError, check_at_least, check_positive
 from convnn.models.scene_graphs._parts import Block, FiLM, Level, Merge, NoiseEmbedding, Split, draw_linear, mlp
 from convnn.objectives.denoising import edm_scaling
-from convnn.ops.dense_graphs import DenseGraphs, check_graphs
+from convnn.ops.dense_graphs import DenseGraphs, check_graphs, pairs_of
 
 
 class SceneGraphDenoiser(nn.Module):
@@ -108,7 +108,7 @@ class SceneGraphDenoiser(nn.Module):
             condition: an earlier estimate of the same graphs; None is 0.
         """
         self._check_input(graphs, flags, noise, condition)
-        there = flags.unsqueeze(1) & flags.unsqueeze(2)
+        there = pairs_of(flags)
         images = self._as_images(graphs, there.unsqueeze(1), condition)
         noise = self.noise(noise)
         h = self.embed_film(self.embed_norm(self.embed(images).movedim(1, -1)), noise)

@@ -18,7 +18,7 @@ from convnn.objectives.denoising import (
 )
 from convnn.ops.dense_graphs import DenseGraphs
 from convnn.ops.edm import EDMSampler
-from convnn.ops.scene_graphs import SceneGraphs
+from convnn.ops.scene_graphs import SceneGraphs, pairs_apart
 from convnn.ops.type_codes import code_channels, decode_types, encode_types
 
 
@@ -95,8 +95,7 @@ class SceneGraphDiffusion(nn.Module):
         numbers = DenseGraphs(*(part.clamp(-1, 1) for part in graphs))
         types = decode_types(numbers.nodes[..., :-BOX], len(self.categories), self.code) * flags
         boxes = (numbers.nodes[..., -BOX:] + 1) / 2 * flags.unsqueeze(2)
-        pairs = flags.unsqueeze(1) & flags.unsqueeze(2) & ~torch.eye(flags.shape[1], device=flags.device).bool()
-        relations = decode_types(numbers.adjacency, len(self.predicates), self.code, 1) * pairs
+        relations = decode_types(numbers.adjacency, len(self.predicates), self.code, 1) * pairs_apart(flags)
         return SceneGraphs(types, boxes, relations, flags, self.categories, self.predicates)
 
     def denoise(
@@ -107,7 +106,7 @@ class SceneGraphDiffusion(nn.Module):
         In training with self-conditioning, half of the calls give the network its own first estimate.
         """
         condition, device = None, sigma.device
-        if self._denoiser.self_condition and self.training and torch.rand((), generator=generator, device=device) < 0.5:
+        if self.denoiser.self_condition and self.training and torch.rand((), generator=generator, device=device) < 0.5:
             with torch.no_grad():
                 condition = self.precond(noisy, flags, sigma)
         return self.precond(noisy, flags, sigma, condition)
@@ -146,12 +145,12 @@ class SceneGraphDiffusion(nn.Module):
             InputError: the number is not positive.
         """
         check_at_least("number", number, 1)
-        sampler = replace(sampler or EDMSampler(), self_condition=self._denoiser.self_condition)
+        sampler = replace(sampler or EDMSampler(), self_condition=self.denoiser.self_condition)
         weight = next(self.parameters())
         counts = self.size_counts.to(torch.float64)
         sizes = counts.multinomial(number, replacement=True, generator=generator)
         flags = torch.arange(len(counts) - 1, device=weight.device) < sizes.unsqueeze(1)
-        edges, nodes = self._denoiser.channels
+        edges, nodes = self.denoiser.channels
         n = flags.shape[1]
         blank = DenseGraphs(weight.new_zeros(number, edges, n, n), weight.new_zeros(number, n, nodes))
 
@@ -166,5 +165,6 @@ class SceneGraphDiffusion(nn.Module):
         return self.decode(DenseGraphs(*found), flags)
 
     @property
-    def _denoiser(self) -> SceneGraphDenoiser:
+    def denoiser(self) -> SceneGraphDenoiser:
+        """The network inside of the factors of noise."""
         return self.precond.network  # type: ignore[return-value]

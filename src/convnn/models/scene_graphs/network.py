@@ -8,7 +8,6 @@ import torch
 from convnn.errors import InputError, check_at_least, check_at_most
 from convnn.models._own_loss import Answer, OwnLoss
 from convnn.models._registry import register_model
-from convnn.models.scene_graphs.denoiser import SceneGraphDenoiser
 from convnn.models.scene_graphs.diffusion import SceneGraphDiffusion
 from convnn.nn import LayerFactory
 from convnn.ops.edm import EDMSampler
@@ -102,8 +101,8 @@ class SceneGraphNetwork(OwnLoss):
             noise_channels=2 * channels,
             self_condition=self_condition,
         )
-        embed = self._denoiser.embed
-        self._denoiser.embed = layer(embed.in_channels, channels)  # type: ignore[assignment]
+        denoiser = self.diffusion.denoiser
+        denoiser.embed = layer(denoiser.embed.in_channels, channels)  # type: ignore[assignment]
 
     @classmethod
     def sizes(cls, shape: tuple[int, ...]) -> dict[str, int]:
@@ -153,10 +152,6 @@ class SceneGraphNetwork(OwnLoss):
         """Return graphs with numbers for names, in tables of the size of the denoiser."""
         named = graphs.renamed(self.diffusion.categories, self.diffusion.predicates)
         return named.resized(len(self.diffusion.size_counts) - 1)
-
-    @property
-    def _denoiser(self) -> SceneGraphDenoiser:
-        return self.diffusion.precond.network  # type: ignore[return-value]
 
 
 def room_for(objects: int, levels: int) -> int:

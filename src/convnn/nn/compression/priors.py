@@ -15,8 +15,8 @@ LEAST_STEP = 0.5
 HIDDEN_THIRDS = (10, 8)
 """Channels inside of the network that joins parameters, in thirds of those of the latent; as published."""
 
-Symbols = Callable[[int, Tensor, Tensor, Tensor], Tensor]
-"""From a pass, its mask, means and scales (as the network gives them) to the symbols of that pass, 0 elsewhere."""
+Symbols = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""From the mask of a pass, its means and scales (as the network gives them) to its symbols, 0 elsewhere."""
 
 
 class Coded(NamedTuple):
@@ -192,10 +192,10 @@ class _MaskedPasses(nn.Module):
         """Return what coding a latent (B, C, H, W) takes, by q, scales and means: (B, 3 C, H, W)."""
         if y.shape[1] != self.channels:
             raise InputError(f"y of shape {tuple(y.shape)} must be (B, {self.channels}, H, W)")
-        step = self._parts(params)[0]
+        step = self._step(params)
         scaled, residual, streams = y / step, torch.zeros_like(y), []
 
-        def rounded(_: int, mask: Tensor, means: Tensor, scales: Tensor) -> Tensor:
+        def rounded(mask: Tensor, means: Tensor, scales: Tensor) -> Tensor:
             nonlocal residual
             rest = (scaled - means) * mask
             residual = residual + rest
@@ -209,9 +209,9 @@ class _MaskedPasses(nn.Module):
     @torch.no_grad()
     def code(self, coder: SymbolCoder, params: Tensor, y: Tensor | None = None) -> Tensor:
         """Write a latent (1, C, H, W), or read it, pass by pass, and return what the decoder has."""
-        step = self._parts(params)[0]
+        step = self._step(params)
 
-        def through(_: int, mask: Tensor, means: Tensor, scales: Tensor) -> Tensor:
+        def through(mask: Tensor, means: Tensor, scales: Tensor) -> Tensor:
             here = mask.expand_as(means).bool()
             given = None if y is None else ((y / step - means) * mask)[here].round()
             symbols = torch.zeros_like(means)
@@ -220,11 +220,11 @@ class _MaskedPasses(nn.Module):
 
         return self._passes(params, step, through)[0]
 
-    def _parts(self, params: Tensor) -> list[Tensor]:
+    def _step(self, params: Tensor) -> Tensor:
+        """Return the bounded steps of quantisation."""
         if params.dim() != 4 or params.shape[1] != 3 * self.channels:
             raise InputError(f"params of shape {tuple(params.shape)} must be (B, {3 * self.channels}, H, W)")
-        step, scales, means = params.chunk(3, 1)
-        return [self.bounded(step), scales, means]
+        return self.bounded(params[:, : self.channels])
 
     def _passes(self, params: Tensor, step: Tensor, symbols_of: Symbols) -> tuple[Tensor, Tensor, Tensor]:
         """Return the decoded latent, all symbols, and the scales of all passes.
@@ -239,7 +239,7 @@ class _MaskedPasses(nn.Module):
                 scales, means = self.refined(number, y_hat, params, step)
             mask = torch.stack([classes == one for one in order]).to(means.dtype)
             mask = mask.repeat_interleave(self.channels // len(order), 0)
-            found = symbols_of(number, mask, means, scales)
+            found = symbols_of(mask, means, scales)
             symbols, used = symbols + found, used + scales * mask
             y_hat = y_hat + found + means * mask
         return y_hat * step, symbols, used

@@ -33,6 +33,12 @@ def still_pairs(count: int, height: int, width: int, device: torch.device | str 
     return ImagePairs(image, image, flow, torch.ones(count, height, width, dtype=torch.bool, device=device))
 
 
+def pairs_of_images(first: Tensor, second: Tensor) -> ImagePairs:
+    """Return pairs of images (B, 3, H, W) whose motion nobody has told, with that of `still_pairs` in its place."""
+    still = still_pairs(first.shape[0], first.shape[2], first.shape[3], first.device)
+    return ImagePairs(first, second, still.flow.to(first), still.known)
+
+
 def stack_pairs(pairs: list[ImagePairs], height: int, width: int) -> ImagePairs:
     """Return the pairs of all of a list, possibly of none, in its order."""
     parts = zip(*(pairs or [still_pairs(0, height, width)]), strict=True)

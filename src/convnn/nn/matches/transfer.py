@@ -26,7 +26,7 @@ def expected_targets(matches: Tensor, size: tuple[int, int], sigma: float = 17.0
     check_positive("sigma", sigma)
     if matches.dim() != 3 or matches.shape[2] != size[0] * size[1]:
         raise InputError(f"matches of shape {tuple(matches.shape)} must be (B, N, {size[0]} * {size[1]}) for {size=}")
-    cells = _grid(size, matches)
+    cells = corner_grid(size, matches)
     steps = torch.tensor([size[1] - 1, size[0] - 1]).to(cells).div(2).unsqueeze(1)  # cells in a unit of z
     best = matches.argmax(2)
     apart = steps.unsqueeze(2) * (cells.unsqueeze(1) - cells[:, best].movedim(1, 0).unsqueeze(3))
@@ -73,14 +73,14 @@ def transfer_keypoints(
     if keypoints.dim() != 3 or keypoints.shape[:2] != (matches.shape[0], 2):
         raise InputError(f"keypoints of shape {tuple(keypoints.shape)} must be ({matches.shape[0]}, 2, P)")
     moved = expected_targets(matches, target, sigma)
-    away = (_grid(source, matches).unsqueeze(2) - keypoints.unsqueeze(2)).square().sum(1)  # (B, H W, P)
+    away = (corner_grid(source, matches).unsqueeze(2) - keypoints.unsqueeze(2)).square().sum(1)  # (B, H W, P)
     counts = (reach - (away + 1e-5).sqrt()).clamp_min(0)
     nearest = torch.zeros_like(counts).scatter(1, away.argmin(1, keepdim=True), 1)
     counts = torch.where(counts.sum(1, keepdim=True) > 0, counts, nearest)
     return moved @ (counts / counts.sum(1, keepdim=True))
 
 
-def _grid(size: tuple[int, int], like: Tensor) -> Tensor:
+def corner_grid(size: tuple[int, int], like: Tensor) -> Tensor:
     """Return x and y (2, H W) of cells, from -1 at the first to 1 at the last; a single one is at 0."""
     y, x = (
         torch.linspace(-1, 1, n, dtype=like.dtype, device=like.device) if n > 1 else like.new_zeros(1) for n in size

@@ -8,7 +8,6 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.utils import flow_to_image
 
 from convnn.errors import InputError, check_at_least
 from convnn.models.coding import CodedFrame, VideoCodec, padded
@@ -76,6 +75,8 @@ def _draw_frame(panels: list[Axes], coded: CodedFrame, frame: Tensor, number: in
     if coded.flow is None:
         _show(panels[2], torch.ones_like(frame), "by itself: no motion")
     else:
+        from torchvision.utils import flow_to_image  # takes a second to import
+
         _show(panels[2], flow_to_image(coded.flow[..., :height, :width])[0].float() / 255, "motion")
     _show(panels[3], recon[0], f"decoded, {quality:.1f} dB")
     for panel in panels:

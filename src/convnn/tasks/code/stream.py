@@ -16,6 +16,7 @@ from torch import Tensor
 
 from convnn.errors import InputError
 from convnn.models.coding import VideoCodec, padded
+from convnn.models.coding.dcvc import STEP
 from convnn.nn.compression import FactorizedBits
 from convnn.packages import need
 
@@ -118,7 +119,7 @@ def decode(codec: VideoCodec, stream: bytes) -> Tensor:
     """
     blocks, (height, width), expected = _unpacked(stream)
     codec.eval()
-    size = (height + -height % 64, width + -width % 64)
+    size = (height + -height % STEP, width + -width % STEP)
     frames, reference = [], None
     for content in blocks:
         try:

@@ -22,7 +22,7 @@ register_system(
         checked=f"{PUBLISHED}, layers, head and transfer of points; scipy.ndimage's correlation; swaps, flips and"
         " turns; two-dimensional convolutions for the entries of the centre pivot",
         where="convnn.nn.matches.CHM4d convnn.nn.matches.CHM6d convnn.nn.matches.CentrePivotConv4d"
-        " convnn.tasks.match.HoughMatcher convnn.ops.matches.match_space",
+        " convnn.nn.matches.HoughMatcher convnn.ops.matches.match_space",
     )
 )
 register_system(
@@ -34,7 +34,7 @@ register_system(
         aggregates="a weighted sum of Fourier features of places; depthwise convolutions that refine the targets",
         paper="arXiv 2202.00667",
         checked=f"{PUBLISHED}, regression, refiner and draws; scikit-learn's Gaussian process and kernel ridge",
-        where="convnn.tasks.match.KernelRegressionMatcher convnn.tasks.match.WarpRefiner"
+        where="convnn.nn.matches.KernelRegressionMatcher convnn.nn.matches.WarpRefiner"
         " convnn.tasks.match.balanced_sample convnn.ops.matches.local_correlation",
     )
 )

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from convnn.errors import InputError, check_positive
-from convnn.ops.scene_graphs import SceneGraphs, spatial_relations
+from convnn.ops.scene_graphs import SceneGraphs, pairs_apart, spatial_relations
 
 
 def share_right(graphs: SceneGraphs, rule: Callable[[Tensor, Tensor], Tensor] = spatial_relations) -> float:
@@ -19,7 +19,7 @@ def share_right(graphs: SceneGraphs, rule: Callable[[Tensor, Tensor], Tensor] = 
     Raises:
         InputError: no graph has two objects.
     """
-    pairs = _pairs(graphs.flags)
+    pairs = pairs_apart(graphs.flags)
     if not pairs.any():
         raise InputError("graphs have no pair of objects; give some with two or more")
     return (rule(graphs.boxes, graphs.flags) == graphs.relations)[pairs].double().mean().item()
@@ -79,7 +79,7 @@ def compare(
         raise InputError("graphs and real must have the same categories and predicates")
     if graphs.flags.shape[1] != real.flags.shape[1]:
         raise InputError(f"graphs of {graphs.flags.shape[1]} objects must have {real.flags.shape[1]}, as real")
-    ours, theirs = _pairs(graphs.flags), _pairs(real.flags)
+    ours, theirs = pairs_apart(graphs.flags), pairs_apart(real.flags)
     found = {
         "degrees": maximum_mean_discrepancy(degree_shares(graphs), degree_shares(real)),
         "boxes": maximum_mean_discrepancy(graphs.boxes[graphs.flags], real.boxes[real.flags]),
@@ -92,15 +92,10 @@ def compare(
 
 def degree_shares(graphs: SceneGraphs) -> Tensor:
     """Return the share of the objects of each graph that have 0, 1, ..., 2 N - 2 relations, in or out: (B, 2 N - 1)."""
-    edges = (graphs.relations > 0) & _pairs(graphs.flags)
+    edges = (graphs.relations > 0) & pairs_apart(graphs.flags)
     degrees = edges.sum(1) + edges.sum(2)
     counts = (degrees.unsqueeze(2) == torch.arange(2 * degrees.shape[1] - 1, device=degrees.device)).double()
     return (counts * graphs.flags.unsqueeze(2)).sum(1) / graphs.sizes.clamp_min(1).unsqueeze(1)
-
-
-def _pairs(flags: Tensor) -> Tensor:
-    """Return which ordered pairs of different objects there are, (B, N, N)."""
-    return flags.unsqueeze(1) & flags.unsqueeze(2) & ~torch.eye(flags.shape[1], device=flags.device).bool()
 
 
 def _triples(graphs: SceneGraphs) -> Tensor:
