@@ -44,8 +44,8 @@ from convnn.data.sequences import (
     make_waveforms,
     raster_order,
 )
-from convnn.data.sources import FileSource, Tensors, TensorSource, read_cifar, read_digits, read_image_folder
-from convnn.data.stream import ImageFile, StreamLoader, first_size
+from convnn.data.sources import Tensors, TensorSource, read_cifar, read_digits, read_image_folder
+from convnn.data.stream import StreamLoader, stream_parts
 from convnn.data.surfaces.clouds import build_clouds
 from convnn.data.surfaces.photographs import build_photographs
 from convnn.data.tensors import Augmentation, TensorLoader
@@ -104,7 +104,7 @@ def build_imagenet(options: Options) -> LabelledData:
 def build_imagefolder(options: Options) -> LabelledData:
     """Build a folder of images of the requested size; without one, all must have the size of the first image."""
     source = read_image_folder(options.data_path, with_classes=options.values is None)
-    loaders, shape = _stream(options, source)
+    loaders, shape = stream_parts(options, source.parts, StreamLoader, _transform, IMAGENET_STATISTICS)
     train, test, val = loaders["train"], loaders["test"], loaders.get("val")
     statistics, task = _statistics(options, IMAGENET_STATISTICS), _task(options)
     return LabelledData(options.name, train, test, source.classes, shape, *statistics, val, source.left_out, task)
@@ -127,7 +127,7 @@ def build_part(options: Options, part: str) -> LabelledPart:
     options = _imagenet_options(options) if options.name == "imagenet" else options
     check_choice("part", part, ("train", "val", "test"))
     source = read_image_folder(options.data_path, part, with_classes=options.values is None)
-    loaders, shape = _stream(options, source)
+    loaders, shape = stream_parts(options, source.parts, StreamLoader, _transform, IMAGENET_STATISTICS)
     return LabelledPart(source.folders[part], loaders[part], source.classes, shape, task=_task(options))
 
 
@@ -210,26 +210,6 @@ def _build_from_signals(options: Options, make: Callable[[str], Signals], classe
 
 def _imagenet_options(options: Options) -> Options:
     return replace(options, resize=IMAGENET_SIDE if options.resize is None else options.resize)
-
-
-def _stream(options: Options, source: FileSource) -> tuple[dict[str, StreamLoader], tuple[int, int, int]]:
-    """Return the loader of each part and the shape of their images."""
-    skip = options.on_bad_image == "skip"
-    size = _square(options.resize) or first_size(next(iter(source.parts.values())), skip_broken=skip)
-
-    def loader(part: str, files: list[ImageFile]) -> StreamLoader:
-        return StreamLoader(
-            [files[position] for position in options.subset(part, len(files))],
-            _transform(size, options.fit, augment=options.augment and part == "train"),
-            options.settings(part, IMAGENET_STATISTICS),
-            size,
-            same_size=options.resize is None,
-            skip_broken=skip,
-            num_workers=options.num_workers,
-            keep=options.keep_images,
-        )
-
-    return {part: loader(part, files) for part, files in source.parts.items()}, (3, *size)
 
 
 def _square(side: int | None) -> Size | None:
