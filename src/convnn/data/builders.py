@@ -110,25 +110,29 @@ def build_imagefolder(options: Options) -> LabelledData:
     return LabelledData(options.name, train, test, source.classes, shape, *statistics, val, source.left_out, task)
 
 
-def build_part(options: Options, part: str) -> LabelledPart:
-    """Build one part; for images in folders the other parts may be missing."""
-    if options.name == "masks":
-        check_choice("part", part, ("train", "val", "test"))
-        return build_masks_part(options, part, IMAGENET_STATISTICS)
-    if options.name == "flowfolder":
-        return build_flow_part(options, part)
-    if options.name not in ("imagenet", "imagefolder"):
-        data = BUILDERS[options.name](options)
-        check_choice("part", part, data.parts)
-        if data.task == "ranking" and part == "train":
-            raise InputError(f"part='train' of dataset={options.name!r} is what scores leave out; evaluate test")
-        kind = "user" if data.task == "ranking" else data.kind
-        return LabelledPart(part, data.parts[part], data.classes, data.input_shape, kind, data.task, data.names)
-    options = _imagenet_options(options) if options.name == "imagenet" else options
-    check_choice("part", part, ("train", "val", "test"))
+def build_imagenet_part(options: Options, part: str) -> LabelledPart:
+    """Build one part of ImageNet as `build_imagefolder_part` does, at 224x224 pixels by default."""
+    return build_imagefolder_part(_imagenet_options(options), part)
+
+
+def build_imagefolder_part(options: Options, part: str) -> LabelledPart:
+    """Build one part of such a folder, of which the others may be missing."""
     source = read_image_folder(options.data_path, part, with_classes=options.values is None)
     loaders, shape = stream_parts(options, source.parts, StreamLoader, _transform, IMAGENET_STATISTICS)
     return LabelledPart(source.folders[part], loaders[part], source.classes, shape, task=_task(options))
+
+
+def build_part(options: Options, part: str) -> LabelledPart:
+    """Build one part; for images in folders the other parts may be missing."""
+    if options.name in PART_BUILDERS:
+        check_choice("part", part, ("train", "val", "test"))
+        return PART_BUILDERS[options.name](options, part)
+    data = BUILDERS[options.name](options)
+    check_choice("part", part, data.parts)
+    if data.task == "ranking" and part == "train":
+        raise InputError(f"part='train' of dataset={options.name!r} is what scores leave out; evaluate test")
+    kind = "user" if data.task == "ranking" else data.kind
+    return LabelledPart(part, data.parts[part], data.classes, data.input_shape, kind, data.task, data.names)
 
 
 BUILDERS: dict[str, Callable[[Options], LabelledData]] = {
@@ -156,6 +160,14 @@ BUILDERS: dict[str, Callable[[Options], LabelledData]] = {
     **dict.fromkeys(CLOUD_SETS, build_clouds),
     **dict.fromkeys(PHOTOGRAPH_SETS, build_photographs),
 }
+
+PART_BUILDERS: dict[str, Callable[[Options, str], LabelledPart]] = {
+    "imagenet": build_imagenet_part,
+    "imagefolder": build_imagefolder_part,
+    "masks": partial(build_masks_part, statistics=IMAGENET_STATISTICS),
+    "flowfolder": build_flow_part,
+}
+"""Builders of one part, where the others need not be there."""
 
 
 def _build_from_tensors(

@@ -16,7 +16,7 @@ from convnn.data.images import BrokenImageError, Size, read_image, to_tensor
 from convnn.data.interface import Batch, LabelledData, LabelledPart
 from convnn.data.options import Options
 from convnn.data.stream import first_size
-from convnn.errors import InputError, check_choice
+from convnn.errors import InputError
 from convnn.nn.matches.batch import ImagePairs, stack_pairs
 
 PASSES = ("clean", "final")
@@ -48,7 +48,6 @@ def build_flow_folder(options: Options) -> LabelledData:
 
 def build_flow_part(options: Options, part: str) -> LabelledPart:
     """Build one part of such a folder, whose others may be missing; without test/, "test" is val/."""
-    check_choice("part", part, ("train", "val", "test"))
     is_val = part == "test" and not (options.data_path / "test").is_dir() and (options.data_path / "val").is_dir()
     folder = "val" if is_val else part
     loader, size = _loader(options, part, folder, None)
