@@ -10,6 +10,7 @@ from convnn.data.interface import LabelledData
 from convnn.data.made import MadeLoader
 from convnn.data.options import Options
 from convnn.data.seeds import make_generator
+from convnn.data.solids import random_turns
 from convnn.data.surfaces.ply import has_faces, read_cloud, read_mesh
 from convnn.data.surfaces.shapes import Blend, Box, Shape, Sphere, Torus
 from convnn.errors import InputError
@@ -59,8 +60,7 @@ def make_cloud(length: int, generator: torch.Generator) -> Tensor:
         generator: of the random numbers.
     """
     shape = _shape(generator)
-    turn = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.double))[0]
-    turn = turn * torch.linalg.det(turn)  # no reflections
+    (turn,) = random_turns(1, generator, torch.double)
     seen = shape.sample(length, generator, noise=NOISE, normal_noise=NORMAL_NOISE)
     return _packed(
         *(Cloud(one.points @ turn, _normals(one) @ turn) for one in (seen, shape.sample(COPIES * length, generator)))
