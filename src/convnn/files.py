@@ -154,7 +154,15 @@ def refuse_bad_lines(path: Path, bad: Sequence[BadLine]) -> None:
     Raises:
         InputError: there are some; the message has the first three.
     """
+    refuse_bad_parts(path, list(map(str, bad)), "bad line")
+
+
+def refuse_bad_parts(path: Path, bad: Sequence[str], one: str, several: str | None = None) -> None:
+    """Refuse a file with bad parts, each of which is told by its place and what is wrong with it.
+
+    Raises:
+        InputError: there are some; the message has their number, as `counted` words it, and the first three.
+    """
     if bad:
-        first = "; ".join(map(str, bad[:3]))
         more = f"; and {len(bad) - 3:,} more" if len(bad) > 3 else ""
-        raise InputError(f"'{path}' has {counted(len(bad), 'bad line')}: {first}{more}")
+        raise InputError(f"'{path}' has {counted(len(bad), one, several)}: {'; '.join(bad[:3])}{more}")

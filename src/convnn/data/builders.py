@@ -44,8 +44,8 @@ from convnn.data.sequences import (
     make_waveforms,
     raster_order,
 )
-from convnn.data.sources import FileSource, Tensors, TensorSource, read_cifar, read_digits, read_image_folder
-from convnn.data.stream import ImageFile, StreamLoader, first_size
+from convnn.data.sources import Tensors, TensorSource, read_cifar, read_digits, read_image_folder
+from convnn.data.stream import StreamLoader, stream_parts
 from convnn.data.surfaces.clouds import build_clouds
 from convnn.data.surfaces.photographs import build_photographs
 from convnn.data.tensors import Augmentation, TensorLoader
@@ -104,31 +104,35 @@ def build_imagenet(options: Options) -> LabelledData:
 def build_imagefolder(options: Options) -> LabelledData:
     """Build a folder of images of the requested size; without one, all must have the size of the first image."""
     source = read_image_folder(options.data_path, with_classes=options.values is None)
-    loaders, shape = _stream(options, source)
+    loaders, shape = stream_parts(options, source.parts, StreamLoader, _transform, IMAGENET_STATISTICS)
     train, test, val = loaders["train"], loaders["test"], loaders.get("val")
     statistics, task = _statistics(options, IMAGENET_STATISTICS), _task(options)
     return LabelledData(options.name, train, test, source.classes, shape, *statistics, val, source.left_out, task)
 
 
+def build_imagenet_part(options: Options, part: str) -> LabelledPart:
+    """Build one part of ImageNet as `build_imagefolder_part` does, at 224x224 pixels by default."""
+    return build_imagefolder_part(_imagenet_options(options), part)
+
+
+def build_imagefolder_part(options: Options, part: str) -> LabelledPart:
+    """Build one part of such a folder, of which the others may be missing."""
+    source = read_image_folder(options.data_path, part, with_classes=options.values is None)
+    loaders, shape = stream_parts(options, source.parts, StreamLoader, _transform, IMAGENET_STATISTICS)
+    return LabelledPart(source.folders[part], loaders[part], source.classes, shape, task=_task(options))
+
+
 def build_part(options: Options, part: str) -> LabelledPart:
     """Build one part; for images in folders the other parts may be missing."""
-    if options.name == "masks":
+    if options.name in PART_BUILDERS:
         check_choice("part", part, ("train", "val", "test"))
-        return build_masks_part(options, part, IMAGENET_STATISTICS)
-    if options.name == "flowfolder":
-        return build_flow_part(options, part)
-    if options.name not in ("imagenet", "imagefolder"):
-        data = BUILDERS[options.name](options)
-        check_choice("part", part, data.parts)
-        if data.task == "ranking" and part == "train":
-            raise InputError(f"part='train' of dataset={options.name!r} is what scores leave out; evaluate test")
-        kind = "user" if data.task == "ranking" else data.kind
-        return LabelledPart(part, data.parts[part], data.classes, data.input_shape, kind, data.task, data.names)
-    options = _imagenet_options(options) if options.name == "imagenet" else options
-    check_choice("part", part, ("train", "val", "test"))
-    source = read_image_folder(options.data_path, part, with_classes=options.values is None)
-    loaders, shape = _stream(options, source)
-    return LabelledPart(source.folders[part], loaders[part], source.classes, shape, task=_task(options))
+        return PART_BUILDERS[options.name](options, part)
+    data = BUILDERS[options.name](options)
+    check_choice("part", part, data.parts)
+    if data.task == "ranking" and part == "train":
+        raise InputError(f"part='train' of dataset={options.name!r} is what scores leave out; evaluate test")
+    kind = "user" if data.task == "ranking" else data.kind
+    return LabelledPart(part, data.parts[part], data.classes, data.input_shape, kind, data.task, data.names)
 
 
 BUILDERS: dict[str, Callable[[Options], LabelledData]] = {
@@ -156,6 +160,14 @@ BUILDERS: dict[str, Callable[[Options], LabelledData]] = {
     **dict.fromkeys(CLOUD_SETS, build_clouds),
     **dict.fromkeys(PHOTOGRAPH_SETS, build_photographs),
 }
+
+PART_BUILDERS: dict[str, Callable[[Options, str], LabelledPart]] = {
+    "imagenet": build_imagenet_part,
+    "imagefolder": build_imagefolder_part,
+    "masks": partial(build_masks_part, statistics=IMAGENET_STATISTICS),
+    "flowfolder": build_flow_part,
+}
+"""Builders of one part, where the others need not be there."""
 
 
 def _build_from_tensors(
@@ -210,26 +222,6 @@ def _build_from_signals(options: Options, make: Callable[[str], Signals], classe
 
 def _imagenet_options(options: Options) -> Options:
     return replace(options, resize=IMAGENET_SIDE if options.resize is None else options.resize)
-
-
-def _stream(options: Options, source: FileSource) -> tuple[dict[str, StreamLoader], tuple[int, int, int]]:
-    """Return the loader of each part and the shape of their images."""
-    skip = options.on_bad_image == "skip"
-    size = _square(options.resize) or first_size(next(iter(source.parts.values())), skip_broken=skip)
-
-    def loader(part: str, files: list[ImageFile]) -> StreamLoader:
-        return StreamLoader(
-            [files[position] for position in options.subset(part, len(files))],
-            _transform(size, options.fit, augment=options.augment and part == "train"),
-            options.settings(part, IMAGENET_STATISTICS),
-            size,
-            same_size=options.resize is None,
-            skip_broken=skip,
-            num_workers=options.num_workers,
-            keep=options.keep_images,
-        )
-
-    return {part: loader(part, files) for part, files in source.parts.items()}, (3, *size)
 
 
 def _square(side: int | None) -> Size | None:

@@ -1,6 +1,6 @@
 """Clips: generated ones whose motion is known, and those of folders of frames."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -11,10 +11,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from convnn.data.epochs import EpochLoader, LoaderSettings
+from convnn.data.epochs import LoaderSettings
 from convnn.data.folders import is_picture
 from convnn.data.images import read_image, to_tensor
-from convnn.data.interface import Batch, LabelledData
+from convnn.data.interface import LabelledData
+from convnn.data.made import MadeLoader
 from convnn.data.options import Options, Statistics
 from convnn.data.seeds import make_generator
 from convnn.errors import InputError, check_at_least, check_choice, check_not_negative
@@ -199,32 +200,19 @@ def write_frames(frames: Tensor, folder: Path | str) -> list[Path]:
     return paths
 
 
-class ClipLoader(EpochLoader):
-    """Batches of clips (B, T, 3, H, W) with values from 0 to 1; all labels are 0. A clip is made when it is needed.
+class ClipLoader(MadeLoader):
+    """Batches of clips (B, T, 3, H, W) with values from 0 to 1, which are kept as bytes.
 
     Args:
         clip_of: function of a number that returns a clip (T, 3, H, W).
-        numbers: of the clips.
-        settings: settings of the batches.
+        numbers, settings: as in `MadeLoader`.
     """
 
     def __init__(self, clip_of: Callable[[int], Tensor], numbers: Sequence[int], settings: LoaderSettings) -> None:
-        super().__init__(len(numbers), settings)
-        self._clip_of, self._numbers, self._kept = clip_of, numbers, dict[int, Tensor]()
+        super().__init__(lambda number: (255 * clip_of(number)).round().to(torch.uint8), numbers, settings)
 
-    def __iter__(self) -> Iterator[Batch]:
-        """Yield the batches of the current epoch."""
-        for step in self._steps():
-            clips = [self._clip(self._numbers[index]) for index in step.indices.tolist()]
-            shape = self._clip(self._numbers[0]).shape
-            inputs = torch.stack(clips) if clips else torch.zeros(0, *shape, dtype=torch.uint8)
-            indices = step.indices.to(self._settings.device)
-            yield Batch(inputs.to(self._settings.device).float() / 255, torch.zeros_like(indices), indices)
-
-    def _clip(self, number: int) -> Tensor:
-        if number not in self._kept:
-            self._kept[number] = (255 * self._clip_of(number)).round().to(torch.uint8)
-        return self._kept[number]
+    def _inputs(self, samples: Tensor) -> Tensor:
+        return samples.float() / 255
 
 
 def build_clips(options: Options) -> LabelledData:

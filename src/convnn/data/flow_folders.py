@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +15,8 @@ from convnn.data.folders import is_system_file, picture_extensions
 from convnn.data.images import BrokenImageError, Size, read_image, to_tensor
 from convnn.data.interface import Batch, LabelledData, LabelledPart
 from convnn.data.options import Options
-from convnn.errors import InputError, check_choice
+from convnn.data.stream import first_size
+from convnn.errors import InputError
 from convnn.nn.matches.batch import ImagePairs, stack_pairs
 
 PASSES = ("clean", "final")
@@ -48,7 +48,6 @@ def build_flow_folder(options: Options) -> LabelledData:
 
 def build_flow_part(options: Options, part: str) -> LabelledPart:
     """Build one part of such a folder, whose others may be missing; without test/, "test" is val/."""
-    check_choice("part", part, ("train", "val", "test"))
     is_val = part == "test" and not (options.data_path / "test").is_dir() and (options.data_path / "val").is_dir()
     folder = "val" if is_val else part
     loader, size = _loader(options, part, folder, None)
@@ -99,15 +98,12 @@ def _loader(options: Options, part: str, folder: str, size: Size | None) -> tupl
     files = list_pairs(options.data_path / folder)
     if options.resize is not None:
         size = (options.resize, options.resize)
-    size = size or _size_of(files, skip_broken=options.on_bad_image == "skip")
+    size = size or first_size(files, _size_of, skip_broken=options.on_bad_image == "skip")
     return PairLoader(files, options, part, size), size
 
 
-def _size_of(files: list[PairFiles], *, skip_broken: bool) -> Size:
-    for one in files if skip_broken else ():
-        with suppress(BrokenImageError):
-            return _size_of([one], skip_broken=False)
-    height, width = read_pair(files[0]).known.shape[1:]
+def _size_of(files: PairFiles) -> Size:
+    height, width = read_pair(files).known.shape[1:]
     return height, width
 
 

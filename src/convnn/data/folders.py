@@ -44,9 +44,7 @@ def read_class_folders(data_path: Path, part: str) -> Pictures:
     try:
         classes = _files_by_class(data_path / part)
     except OSError as error:
-        raise InputError(
-            f"data_path={str(data_path)!r}: '{error.filename}' cannot be read: {error.strerror or error}"
-        ) from None
+        raise unreadable(data_path, error) from None
     if not classes:
         raise InputError(
             f"data_path={str(data_path)!r}: {part}/ has no class folders; pictures belong in {part}/<class>/"
@@ -69,9 +67,7 @@ def read_pictures(data_path: Path, part: str) -> Pictures:
     try:
         paths = [path for _, path in sorted(_walk(str(data_path / part), ()))]
     except OSError as error:
-        raise InputError(
-            f"data_path={str(data_path)!r}: '{error.filename}' cannot be read: {error.strerror or error}"
-        ) from None
+        raise unreadable(data_path, error) from None
     files = [Sample(path, 0) for path in paths if is_picture(path)]
     if not files:
         raise InputError(f"data_path={str(data_path)!r}: {part}/ has no picture")
@@ -86,6 +82,11 @@ def pictures_below(folder: str, refuse: Callable[[OSError], None]) -> list[str]:
         refuse: called with the error of each folder that cannot be read; the search goes on with the others.
     """
     return [path for _, path in sorted(_walk(folder, (), refuse)) if is_picture(path)]
+
+
+def unreadable(data_path: Path, error: OSError) -> InputError:
+    """Return the error to raise about a folder in a data set that cannot be read."""
+    return InputError(f"data_path={str(data_path)!r}: '{error.filename}' cannot be read: {error.strerror or error}")
 
 
 def has_class_folders(folder: Path) -> bool:

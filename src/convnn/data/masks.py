@@ -4,13 +4,14 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from convnn.data.folders import is_picture, is_system_file, pictures_below
+from convnn.data.folders import is_picture, is_system_file, pictures_below, unreadable
 from convnn.data.images import decode
 from convnn.errors import InputError
 from convnn.words import counted
@@ -156,7 +157,7 @@ def _part_folder(data_path: Path, part: str) -> str:
 
 
 def _refuse(data_path: Path, error: OSError) -> None:
-    raise InputError(f"data_path={str(data_path)!r}: '{error.filename}' cannot be read: {error.strerror or error}")
+    raise unreadable(data_path, error)
 
 
 def _pairs(data_path: Path, part: str) -> list[MaskedFile]:
@@ -166,11 +167,12 @@ def _pairs(data_path: Path, part: str) -> list[MaskedFile]:
         InputError: there are no images, or one has no mask, or several.
     """
     images, masks = data_path / part / "images", data_path / part / "masks"
-    found = pictures_below(str(images), lambda error: _refuse(data_path, error))
+    refuse = partial(_refuse, data_path)
+    found = pictures_below(str(images), refuse)
     if not found:
         raise InputError(f"data_path={str(data_path)!r}: {part}/images/ has no pictures")
     by_name: dict[Path, str] = {}
-    for path in pictures_below(str(masks), lambda error: _refuse(data_path, error)):
+    for path in pictures_below(str(masks), refuse):
         name = Path(path).relative_to(masks).with_suffix("")
         if Path(path).suffix.lower() in MASK_SUFFIXES and by_name.setdefault(name, path) != path:
             raise InputError(f"the masks {by_name[name]} and {path} have the same name; keep one of them")

@@ -11,7 +11,7 @@ from convnn.data.interface import Batch, LabelledData
 from convnn.data.options import Options
 from convnn.data.seeds import make_generator
 from convnn.data.solids import SOLIDS, make_solids
-from convnn.data.sources import read_digits
+from convnn.data.sources import Tensors, read_digits
 from convnn.ops.mixtures import Mixture, fit_images, fit_points
 
 COUNTS = {"train": 800, "test": 200}
@@ -46,21 +46,20 @@ class MixtureLoader(EpochLoader):
 
 def build_mixtures(options: Options) -> LabelledData:
     """Build mixtures of the digits, or of generated solids; the shape is (C, N, P, 1, 1, 1)."""
-    of_images = options.name == "mixture_digits"
+    digits = read_digits() if options.name == "mixture_digits" else None
     count = SPLAT_KINDS[options.name] if options.gaussians is None else options.gaussians
+    fit_to, dims, classes = (fit_points, 3, SOLIDS) if digits is None else (fit_images, 2, digits.classes)
     loaders = {}
-    for part in COUNTS:
-        data, labels = _images(part) if of_images else make_solids(COUNTS[part], seed=list(COUNTS).index(part))
+    for seed, (part, number) in enumerate(COUNTS.items()):
+        data, labels = make_solids(number, seed=seed) if digits is None else _images(getattr(digits, part))
         subset = torch.tensor(options.subset(part, len(labels)))
         generator = make_generator("mixtures", options.name, part)
-        fit = partial(fit_images if of_images else fit_points, data[subset], count, generator=generator)
+        fit = partial(fit_to, data[subset], count, generator=generator)
         loaders[part] = MixtureLoader(fit, labels[subset], options.settings(part, ((), ())))
-    dims, classes = (2, read_digits().classes) if of_images else (3, SOLIDS)
     shape = (1, count, 1 + dims + dims**2, 1, 1, 1)
     return LabelledData(options.name, loaders["train"], loaders["test"], classes, shape, (), (), kind="mixture")
 
 
-def _images(part: str) -> tuple[Tensor, Tensor]:
-    """Return the digits of a part, with values from 0 to 1, and their labels."""
-    tensors = getattr(read_digits(), part)
-    return tensors.images.float() / 255, tensors.labels
+def _images(digits: Tensors) -> tuple[Tensor, Tensor]:
+    """Return digits with values from 0 to 1, and their labels."""
+    return digits.images.float() / 255, digits.labels

@@ -12,11 +12,11 @@ from convnn.data.augment import flip_and_crop
 from convnn.data.epochs import LoaderSettings
 from convnn.data.images import Size, fit_picture, to_tensor
 from convnn.data.interface import Batch, LabelledData, LabelledPart
-from convnn.data.masks import IGNORED, MaskedFile, Values, read_mask, read_mask_folder
+from convnn.data.masks import IGNORED, MaskedFile, MaskSource, Values, read_mask, read_mask_folder
 from convnn.data.options import Options, Statistics
 from convnn.data.seeds import seeded_globally
 from convnn.data.shapes import SHAPE_CLASSES, make_part
-from convnn.data.stream import ImageFile, ImageFiles, Sample, StreamLoader, first_size
+from convnn.data.stream import ImageFile, ImageFiles, Sample, StreamLoader, stream_parts
 from convnn.data.tensors import Augmentation, TensorLoader
 from convnn.errors import InputError
 
@@ -47,7 +47,7 @@ def build_shapes(options: Options) -> LabelledData:
 def build_masks(options: Options, statistics: Statistics) -> LabelledData:
     """Build a folder of images and masks of the requested size; without one, all must have the size of the first."""
     source = read_mask_folder(options.data_path)
-    loaders, shape = _stream(options, source.parts, source.values, statistics)
+    loaders, shape = _stream(options, source, statistics)
     return LabelledData(
         options.name,
         loaders["train"],
@@ -64,32 +64,15 @@ def build_masks(options: Options, statistics: Statistics) -> LabelledData:
 def build_masks_part(options: Options, part: str, statistics: Statistics) -> LabelledPart:
     """Build one part of such a folder, of which the others may be missing."""
     source = read_mask_folder(options.data_path, only=part)
-    loaders, shape = _stream(options, source.parts, source.values, statistics)
+    loaders, shape = _stream(options, source, statistics)
     return LabelledPart(source.folders[part], loaders[part], source.values.classes, shape, task="segmentation")
 
 
 def _stream(
-    options: Options, parts: dict[str, list[MaskedFile]], values: Values, statistics: Statistics
+    options: Options, source: MaskSource, statistics: Statistics
 ) -> tuple[dict[str, "MaskLoader"], tuple[int, int, int]]:
-    """Return the loader of each part and the shape of their images."""
-    skip = options.on_bad_image == "skip"
-    first = [ImageFile(file.path, 0) for file in next(iter(parts.values()))]
-    size = (options.resize, options.resize) if options.resize else first_size(first, skip_broken=skip)
-
-    def loader(part: str, files: list[MaskedFile]) -> MaskLoader:
-        return MaskLoader(
-            [files[position] for position in options.subset(part, len(files))],
-            values,
-            pair_transform(size, options.fit, augment=options.augment and part == "train"),
-            options.settings(part, statistics),
-            size,
-            same_size=options.resize is None,
-            skip_broken=skip,
-            num_workers=options.num_workers,
-            keep=options.keep_images,
-        )
-
-    return {part: loader(part, files) for part, files in parts.items()}, (3, *size)
+    loader_of = partial(MaskLoader, values=source.values)
+    return stream_parts(options, source.parts, loader_of, pair_transform, statistics)
 
 
 def pair_transform(size: Size, fit: str, *, augment: bool) -> Callable[[Image.Image, Image.Image], Pair]:
@@ -187,9 +170,9 @@ class MaskLoader(StreamLoader):
 
     Args:
         files: the samples.
-        values: what the values of the masks mean.
         transform: function of an image and its mask; may use torch's global generator.
         others: those of `StreamLoader`.
+        values: what the values of the masks mean.
     """
 
     channels = 4
@@ -197,9 +180,9 @@ class MaskLoader(StreamLoader):
     def __init__(
         self,
         files: Sequence[MaskedFile],
-        values: Values,
         transform: Callable[[Image.Image, Image.Image], Pair],
         *others: object,
+        values: Values,
         **settings: object,
     ) -> None:
         images = [ImageFile(file.path, 0) for file in files]

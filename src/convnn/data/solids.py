@@ -56,9 +56,14 @@ def make_solids(number: int, *, points: int = 256, stretch: float = 0.2, noise: 
     every = torch.stack([surface(draws) for surface in (_sphere, _cube, _torus, _cylinder)], 1)
     places = every[torch.arange(number), labels]
     places = places * (1 + stretch * (2 * torch.rand(number, 1, 3, generator=generator) - 1))
-    turns = torch.linalg.qr(torch.randn(number, 3, 3, generator=generator))[0]
-    turns = turns * torch.linalg.det(turns)[:, None, None]  # no reflections
+    turns = random_turns(number, generator)
     return Solids(places @ turns + noise * torch.randn(places.shape, generator=generator), labels)
+
+
+def random_turns(number: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return random rotations (number, 3, 3)."""
+    turns = torch.linalg.qr(torch.randn(number, 3, 3, generator=generator, dtype=dtype))[0]
+    return turns * torch.linalg.det(turns)[:, None, None]  # no reflections
 
 
 def _circle(turn: Tensor) -> tuple[Tensor, Tensor]:

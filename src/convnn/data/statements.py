@@ -1,18 +1,21 @@
 """Statements, which are triples with qualifiers: what a line of a file says, and statements that are drawn."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from convnn.data.seeds import make_generator
 
+Statement = tuple[str, ...]
+"""Head, relation and tail, and relation and entity of each qualifier."""
 NAMES = ("head", "relation", "tail")
 HEADS, CLUSTERS, VALUES, TAILS = 80, 10, 6, 40
 """Of the drawn statements: heads, the groups they are in, the values of a qualifier, and the tails."""
 
 
-def parse_statement(line: str) -> tuple[str, ...]:
+def parse_statement(line: str) -> Statement:
     """Return head, relation and tail of a statement, and relation and entity of each qualifier.
 
     A line has them in this order between tabs or, if it has no tab, between commas, as WD50K has. Or it is a JSON
@@ -61,7 +64,7 @@ def _of_json(line: str) -> list[str]:
     return [name.strip() for name in names]
 
 
-def draw_statements(seed: int = 0) -> dict[str, list[tuple[str, ...]]]:
+def draw_statements(seed: int = 0) -> dict[str, list[Statement]]:
     """Draw statements of which a qualifier and the group of the head decide the tail; half of them are to be learned.
 
     Args:
@@ -73,13 +76,19 @@ def draw_statements(seed: int = 0) -> dict[str, list[tuple[str, ...]]]:
     generator = make_generator("qualified", seed)
     group = torch.randint(CLUSTERS, (HEADS,), generator=generator).tolist()
     tails = torch.randint(TAILS, (CLUSTERS, VALUES), generator=generator).tolist()
-    groups: list[tuple[str, ...]] = [(f"e{head}", "in", f"group{number}") for head, number in enumerate(group)]
-    stated: list[tuple[str, ...]] = [
+    groups: list[Statement] = [(f"e{head}", "in", f"group{number}") for head, number in enumerate(group)]
+    stated: list[Statement] = [
         (f"e{head}", "has", f"t{tails[number][value]}", "when", f"v{value}")
         for head, number in enumerate(group)
         for value in range(VALUES)
     ]
+    parts = split_at_random(stated, generator)
+    return parts | {"train": groups + parts["train"]}
+
+
+def split_at_random(stated: Sequence[Statement], generator: torch.Generator) -> dict[str, list[Statement]]:
+    """Return half of what is stated for train, and a quarter each for val and test."""
     order = torch.randperm(len(stated), generator=generator).tolist()
     half, rest = len(order) // 2, 3 * len(order) // 4
-    train, val, test = ([stated[i] for i in part] for part in (order[:half], order[half:rest], order[rest:]))
-    return {"train": groups + train, "val": val, "test": test}
+    split = {"train": order[:half], "val": order[half:rest], "test": order[rest:]}
+    return {part: [stated[i] for i in chosen] for part, chosen in split.items()}

@@ -1,8 +1,8 @@
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from PIL import Image
@@ -13,6 +13,7 @@ from convnn.data.epochs import EpochLoader, LoaderSettings, Step
 from convnn.data.image_cache import ImageCache
 from convnn.data.images import BrokenImageError, Size, read_image, to_tensor
 from convnn.data.interface import Batch
+from convnn.data.options import Options, Statistics
 from convnn.data.seeds import seeded_globally
 from convnn.errors import InputError
 
@@ -173,15 +174,53 @@ class StreamLoader(EpochLoader):
         return loader
 
 
-def first_size(files: Sequence[ImageFile], *, skip_broken: bool) -> Size:
-    """Return the size of the first picture, or with `skip_broken` of the first that can be read."""
+Streaming = TypeVar("Streaming", bound=StreamLoader)
+File = TypeVar("File")
+
+
+def stream_parts(
+    options: Options,
+    parts: Mapping[str, Sequence[Any]],
+    loader_of: Callable[..., Streaming],
+    transform_of: Callable[..., Callable[..., Any]],
+    statistics: Statistics,
+) -> tuple[dict[str, Streaming], tuple[int, int, int]]:
+    """Return the loader of each part, and the shape of their images: as large as requested, or as the first one.
+
+    Args:
+        options: the arguments of `load_data`.
+        parts: the files of each part, which have the `path` of an image.
+        loader_of: `StreamLoader`, or another function of its arguments.
+        transform_of: function of a size, a way to fit and `augment` that returns the transform of a loader.
+        statistics: those of the images.
+    """
+    skip, side = options.on_bad_image == "skip", options.resize
+    size = (side, side) if side else first_size(next(iter(parts.values())), _size_of_picture, skip_broken=skip)
+
+    def loader(part: str, files: Sequence[Any]) -> Streaming:
+        return loader_of(
+            [files[position] for position in options.subset(part, len(files))],
+            transform_of(size, options.fit, augment=options.augment and part == "train"),
+            options.settings(part, statistics),
+            size,
+            same_size=side is None,
+            skip_broken=skip,
+            num_workers=options.num_workers,
+            keep=options.keep_images,
+        )
+
+    return {part: loader(part, files) for part, files in parts.items()}, (3, *size)
+
+
+def first_size(files: Sequence[File], size_of: Callable[[File], Size], *, skip_broken: bool) -> Size:
+    """Return the size of the first file, or with `skip_broken` of the first that can be read."""
     for file in files if skip_broken else ():
         with suppress(BrokenImageError):
-            return _read_size(file)
-    return _read_size(files[0])
+            return size_of(file)
+    return size_of(files[0])
 
 
-def _read_size(file: ImageFile) -> Size:
+def _size_of_picture(file: Any) -> Size:
     picture = read_image(file.path)
     return picture.height, picture.width
 

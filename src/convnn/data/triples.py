@@ -12,7 +12,7 @@ from convnn.data.epochs import EpochLoader, LoaderSettings
 from convnn.data.interface import Batch, LabelledData
 from convnn.data.options import Options
 from convnn.data.seeds import make_generator
-from convnn.data.statements import draw_statements, parse_statement
+from convnn.data.statements import NAMES, draw_statements, parse_statement, split_at_random
 from convnn.errors import InputError
 from convnn.nn.triples import Queries
 
@@ -20,7 +20,7 @@ PARTS = {"train": ("train",), "val": ("valid", "val"), "test": ("test",)}
 """How the files of each part may begin."""
 OF_TRIPLES, OF_STATEMENTS = (".txt", ".tsv", ""), (".txt", ".tsv", ".csv", ".json", ".jsonl", "")
 """How their names may end."""
-COLUMNS, NOTHING = 3, -1
+COLUMNS, NOTHING = len(NAMES), -1
 """Columns of a triple, and what stands in the others where a statement has fewer qualifiers than another."""
 FEW_ENTITIES, FUNCTIONS = 120, 2
 """Of the embedded graph: its entities, and its relations that others paraphrase."""
@@ -111,7 +111,7 @@ def _triple(line: str) -> tuple[str, str, str]:
     if len(words) != COLUMNS:
         raise ValueError(f"it has {len(words)} fields between tabs; it must have head, relation and tail")
     if not all(words):
-        raise ValueError(f"its {('head', 'relation', 'tail')[words.index('')]} is empty")
+        raise ValueError(f"its {NAMES[words.index('')]} is empty")
     head, relation, tail = words
     return head, relation, tail
 
@@ -126,10 +126,7 @@ def make_paraphrases(seed: int = 0) -> KnowledgeGraph:
     values = torch.randint(FEW_ENTITIES, (FUNCTIONS, FEW_ENTITIES), generator=generator)
     facts = [(f"e{x}", f"f{f}", f"e{int(y)}") for f, row in enumerate(values) for x, y in enumerate(row)]
     again = [(head, relation.replace("f", "g"), tail) for head, relation, tail in facts]
-    order = torch.randperm(len(again), generator=generator).tolist()
-    half, rest = len(order) // 2, 3 * len(order) // 4
-    split = {"train": order[:half], "val": order[half:rest], "test": order[rest:]}
-    parts = {part: [again[i] for i in chosen] for part, chosen in split.items()}
+    parts = split_at_random(again, generator)
     return KnowledgeGraph.of_names(parts | {"train": facts + parts["train"]})
 
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnn.errors import check_at_least, check_choice
-from convnn.models._network import Network
+from convnn.models._completion import KnowledgeNetwork
 from convnn.models._registry import register_model
-from convnn.nn.triples import queries, translations
+from convnn.nn.triples import translations
 from convnn.nn.triples.queries import Queries
 from convnn.nn.triples.translations import DISSIMILARITIES
 from convnn.ops.triples import RELATION
@@ -21,7 +21,7 @@ AT_ONCE = 1 << 22
 """Numbers in memory at once while queries are compared with all entities."""
 
 
-class Translation(Network):
+class Translation(KnowledgeNetwork):
     """Embeddings of entities and relations; a triple scores by how near its moved head is to its tail.
 
     Entities are N classes, relations R channels: what is classified are queries for an end of a triple.
@@ -30,22 +30,8 @@ class Translation(Network):
         SparseTransX, arXiv 2502.16949.
     """
 
-    reads: ClassVar[str] = "triples"
     default_layer: ClassVar[str] = "SparseRows"
     rows: nn.Module
-
-    def __init__(self, in_channels: int, num_classes: int, width: float) -> None:
-        super().__init__(in_channels, num_classes, width)
-        self.head = nn.Identity()
-
-    def forward(self, asked: Queries) -> Tensor:
-        """Return the scores (B, N) of all entities at the end that is asked for; those left out have the lowest number.
-
-        Raises:
-            InputError: the triples are none of this graph.
-        """
-        queries.check(asked, self.num_classes, self.in_channels)
-        return queries.leave_out(self.score_all(asked), asked.others)
 
     def score(self, triples: Tensor) -> Tensor:
         """Return the score (B,) of triples (B, 3), the higher the better.

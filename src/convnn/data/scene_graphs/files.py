@@ -11,9 +11,8 @@ from typing import Any
 import torch
 
 from convnn.errors import InputError, check_at_least
-from convnn.files import check_new, write_atomically
+from convnn.files import check_new, refuse_bad_parts, write_atomically
 from convnn.ops.scene_graphs import NONE, SceneGraphs
-from convnn.words import counted
 
 
 @dataclass(frozen=True)
@@ -74,10 +73,7 @@ def _read(path: Path, max_nodes: int | None) -> list[_Scene]:
             scenes.append(_scene(entry, max_nodes))
         except ValueError as reason:  # noqa: PERF203 (all bad entries are told)
             bad.append(f"entry {number:,}: {reason}")
-    if bad:
-        more = f"; and {len(bad) - 3:,} more" if len(bad) > 3 else ""
-        wrong = counted(len(bad), "bad entry", "bad entries")
-        raise InputError(f"'{path}' has {wrong}: {'; '.join(bad[:3])}{more}")
+    refuse_bad_parts(path, bad, "bad entry", "bad entries")
     return scenes
 
 

@@ -1,15 +1,16 @@
 """Data sets of points with normals, and of the surfaces they are of."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from convnn.data.epochs import EpochLoader, LoaderSettings
-from convnn.data.interface import Batch, LabelledData
-from convnn.data.options import Options, Statistics
+from convnn.data.interface import LabelledData
+from convnn.data.made import MadeLoader
+from convnn.data.options import Options
 from convnn.data.seeds import make_generator
+from convnn.data.solids import random_turns
 from convnn.data.surfaces.ply import has_faces, read_cloud, read_mesh
 from convnn.data.surfaces.shapes import Blend, Box, Shape, Sphere, Torus
 from convnn.errors import InputError
@@ -22,43 +23,15 @@ LENGTH = 400
 COPIES = 2
 """How many times as many points the true surface has."""
 NOISE, NORMAL_NOISE = 0.01, 0.1
-UNCHANGED: Statistics = ((0.0,) * 6, (1.0,) * 6)
 TRUTH = "truth"
 """The folder with the true surfaces, beside the clouds."""
 
 
-class CloudLoader(EpochLoader):
-    """Batches of clouds (B, 6, 1 + R, N) float32; all labels are 0. A cloud is made when it is needed, and kept.
+def build_clouds(options: Options) -> LabelledData:
+    """Build generated clouds, or those of PLY files: inputs (B, 6, 1 + R, N) float32.
 
     The first of the 1 + R copies are the points that a network reads, the others are of the true surface. The six
     numbers are those of a point and its normal.
-
-    Args:
-        cloud_of: function of a number that returns a cloud (6, 1 + R, N).
-        numbers: of the clouds.
-        settings: settings of the batches.
-    """
-
-    def __init__(self, cloud_of: Callable[[int], Tensor], numbers: Sequence[int], settings: LoaderSettings) -> None:
-        super().__init__(len(numbers), settings)
-        self._cloud_of, self._numbers, self._kept = cloud_of, numbers, dict[int, Tensor]()
-
-    def __iter__(self) -> Iterator[Batch]:
-        """Yield the batches of the current epoch."""
-        for step in self._steps():
-            clouds = [self._cloud(self._numbers[index]) for index in step.indices.tolist()]
-            inputs = torch.stack(clouds) if clouds else self._cloud(self._numbers[0]).new_zeros(0, 6, 1 + COPIES, 1)
-            indices = step.indices.to(self._settings.device)
-            yield Batch(inputs.to(self._settings.device), torch.zeros_like(indices), indices)
-
-    def _cloud(self, number: int) -> Tensor:
-        if number not in self._kept:
-            self._kept[number] = self._cloud_of(number).float()
-        return self._kept[number]
-
-
-def build_clouds(options: Options) -> LabelledData:
-    """Build generated clouds, or those of PLY files.
 
     Raises:
         InputError: a folder is missing or has no files, or a file cannot be read, has no normals or too few points.
@@ -66,17 +39,17 @@ def build_clouds(options: Options) -> LabelledData:
     length, loaders = LENGTH if options.length is None else options.length, []
     for part in COUNTS:
         cloud_of, count = _part(options, part, length)
-        loaders.append(CloudLoader(cloud_of, options.subset(part, count), options.settings(part, UNCHANGED)))
+        loaders.append(MadeLoader(cloud_of, options.subset(part, count), options.settings(part, ((), ()))))
     train, test = loaders
     return LabelledData(options.name, train, test, (), (6, 1 + COPIES, length), (), (), task="modelling", kind="cloud")
 
 
 def _part(options: Options, part: str, length: int) -> tuple[Callable[[int], Tensor], int]:
-    """Return the clouds of a part, by their numbers, and how many there are."""
+    """Return the clouds of a part as float32, by their numbers, and how many there are."""
     if options.name == "ply":
         clouds = read_clouds(options.data_path / part, length)
-        return lambda number: draw_cloud(*clouds[number], length, make_generator("ply", part, number)), len(clouds)
-    return lambda number: make_cloud(length, make_generator("clouds", part, number)), COUNTS[part]
+        return lambda n: draw_cloud(*clouds[n], length, make_generator("ply", part, n)).float(), len(clouds)
+    return lambda n: make_cloud(length, make_generator("clouds", part, n)).float(), COUNTS[part]
 
 
 def make_cloud(length: int, generator: torch.Generator) -> Tensor:
@@ -87,8 +60,7 @@ def make_cloud(length: int, generator: torch.Generator) -> Tensor:
         generator: of the random numbers.
     """
     shape = _shape(generator)
-    turn = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.double))[0]
-    turn = turn * torch.linalg.det(turn)  # no reflections
+    (turn,) = random_turns(1, generator, torch.double)
     seen = shape.sample(length, generator, noise=NOISE, normal_noise=NORMAL_NOISE)
     return _packed(
         *(Cloud(one.points @ turn, _normals(one) @ turn) for one in (seen, shape.sample(COPIES * length, generator)))

@@ -14,7 +14,7 @@ from torch import Tensor
 from convnn.data.epochs import EpochLoader, LoaderSettings
 from convnn.data.images import decode
 from convnn.data.interface import Batch, LabelledData
-from convnn.data.options import Options, Statistics
+from convnn.data.options import Options
 from convnn.data.seeds import make_generator
 from convnn.data.surfaces.ply import read_cloud
 from convnn.data.surfaces.scenes import cameras_around, photograph
@@ -23,7 +23,6 @@ from convnn.errors import InputError, UnsupportedError
 from convnn.ops.photographs import Photographs
 from convnn.ops.projection import pinhole
 
-UNCHANGED: Statistics = ((0.0,) * 3, (1.0,) * 3)
 SIDE, POINTS, NOISE = 32, 2000, 0.03
 """Of the generated scene: sides of a photograph, points of the surface, and their deviation."""
 COUNTS = {"train": 24, "test": 8}
@@ -66,7 +65,7 @@ def build_photographs(options: Options) -> LabelledData:
     """
     parts = read_transforms(options.data_path, options.resize) if options.name == "transforms" else make_scene()
     loaders = [
-        PhotographLoader(scene, options.subset(part, len(scene.images)), options.settings(part, UNCHANGED))
+        PhotographLoader(scene, options.subset(part, len(scene.images)), options.settings(part, ((), ())))
         for part, scene in parts.items()
     ]
     shapes = [tuple(scene.images.shape[1:]) for scene in parts.values()]

@@ -9,45 +9,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convnn.errors import check_at_least
-from convnn.models._network import Network
+from convnn.models._completion import KnowledgeNetwork
 from convnn.models._registry import register_model
 from convnn.models.readers.retrieve import Retriever
 from convnn.models.readers.statements import SPECIALS, StatementReader, smoothed_cross_entropy, statement_loss
 from convnn.models.readers.subgraphs import SubgraphReader, SubgraphTokens, subgraph_tokens
 from convnn.models.readers.tokens import Neighbors, Vocabulary, qualifier_tokens
-from convnn.nn.triples import queries
 from convnn.nn.triples.queries import Queries
 from convnn.ops.triples import RELATION
 
 LayerMaker = Callable[..., nn.Module]
 
 
-class Completion(Network):
+class Completion(KnowledgeNetwork):
     """A network that scores all entities for the missing end of a triple, by attention.
 
     Entities are N classes, relations R channels. It has attention of its own, and no use for another layer.
     """
 
-    reads: ClassVar[str] = "triples"
     default_layer: ClassVar[str] = "Attention"
     built_of: ClassVar[tuple[str, ...] | None] = ("Attention",)
-
-    def __init__(self, in_channels: int, num_classes: int, width: float) -> None:
-        super().__init__(in_channels, num_classes, width)
-        self.head = nn.Identity()
-
-    def forward(self, asked: Queries) -> Tensor:
-        """Return the scores (B, N) of all entities at the end that is asked for; those left out have the lowest number.
-
-        Raises:
-            InputError: the triples are none of this graph.
-        """
-        queries.check(asked, self.num_classes, self.in_channels)
-        return queries.leave_out(self.score_all(asked), asked.others)
-
-    def score_all(self, asked: Queries) -> Tensor:
-        """Return the scores (B, N) of all entities at the end that is asked for."""
-        raise NotImplementedError
 
     def learn(self, asked: Queries, smoothing: float) -> tuple[Tensor, Tensor]:
         """Return the mean loss of queries, whose answer they hold, and the scores (B, N) of all entities.
