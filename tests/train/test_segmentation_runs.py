@@ -16,9 +16,10 @@ from convnn.data import load_data
 from convnn.errors import TrainingError
 from convnn.tasks.segment.masks import placed_back
 from convnn.tasks.segment.trees import largest_part
-from convnn.train import load_checkpoint, read_checkpoint
+from convnn.train import load_checkpoint
 from convnn.train.optim import cross_entropy, cross_entropy_and_dice
 from convnn.train.overlap import Overlap, OverlapMeter
+from same_runs import assert_same
 
 SMALL = "--dataset shapes --width 0.0625 --resize 16 --limit_train 32 --limit_test 12 --batch_size 8 --lr 0.01"
 UNET = f"--model unet --num_layers 2 --scheduler none {SMALL}"
@@ -32,9 +33,7 @@ def run(train: Callable[[str], Path]) -> Path:
 def test_a_resumed_run_is_the_same_to_the_bit(run: Path, train: Callable[[str], Path]) -> None:
     folder = train(f"{UNET} --augment --num_epochs 1")
     assert main_train(["--resume", str(folder), "--num_epochs", "2"]) == 0
-    assert (folder / "metrics.csv").read_text() == (run / "metrics.csv").read_text()
-    first, second = (read_checkpoint(path / "last.safetensors").weights for path in (run, folder))
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert_same(folder, run)
 
 
 def test_the_measures_are_those_of_scikit_learn(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -192,7 +191,7 @@ def test_a_run_on_volumes_resumes_and_measures_trees(
 ) -> None:
     folder = train(f"{VOLUMES} --num_epochs 1")
     assert main_train(["--resume", str(folder), "--num_epochs", "2"]) == 0
-    assert (folder / "metrics.csv").read_text() == (airways / "metrics.csv").read_text()
+    assert_same(folder, airways)
     capsys.readouterr()
     assert main(["segment", "evaluate", str(airways), "--limit_test", "3", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
