@@ -9,7 +9,7 @@ from convnn.cli import main, main_train
 from same_runs import assert_same, killed_after, rows_of
 
 MATCH = shlex.split(
-    "--dataset motions --resize 32 --width 0.3 --batch_size 4 --limit_train 8 --limit_test 4 --num_epochs 2"
+    "--dataset motions --resize 32 --width 0.3 --batch_size 2 --limit_train 4 --limit_test 1 --num_epochs 2"
     " --device cpu"
 )
 MODELS = {"skflow_s": ["--width", "0.2", "--iterations", "2"], "chm": [], "dkm": []}

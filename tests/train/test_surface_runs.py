@@ -15,10 +15,10 @@ from convnn.tasks.surface.reconstruct import mesh_of
 from convnn.train import load_checkpoint, read_checkpoint
 from same_runs import assert_same, killed_after, rows_of
 
-COMMON = "--device cpu --limit_test 2 --num_epochs 2 --scheduler none"
+COMMON = "--device cpu --limit_test 1 --num_epochs 2 --scheduler none"
 FLAGS = {
-    "kernel_field": f"--length 60 --limit_train 6 --batch_size 3 --num_layers 2 --d_hidden 8 --lr 0.02 {COMMON}",
-    "splats": "--model splats --splat_kind free --num_gaussians 300 --limit_train 4 --batch_size 2 --surface_from 2"
+    "kernel_field": f"--length 60 --limit_train 4 --batch_size 2 --num_layers 2 --d_hidden 8 --lr 0.02 {COMMON}",
+    "splats": "--model splats --splat_kind free --num_gaussians 300 --limit_train 2 --batch_size 1 --surface_from 2"
     f" {COMMON}",
 }
 
@@ -62,7 +62,7 @@ def test_evaluation_repeats_the_last_row_and_a_checkpoint_gives_a_mesh(
 ) -> None:
     pytest.importorskip("skimage")
     model, folder = finished
-    assert main(["surface", "evaluate", str(folder), "--limit_test", "2", "--json"]) == 0
+    assert main(["surface", "evaluate", str(folder), "--limit_test", "1", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     row = rows_of(folder)[load_checkpoint(folder)[1].epoch - 1]
     for name in create_model(model).figures:
