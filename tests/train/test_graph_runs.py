@@ -13,6 +13,7 @@ from convnn.cli import main, main_train
 from convnn.data import load_data
 from convnn.errors import InputError
 from convnn.train import TrainConfig, load_checkpoint, read_checkpoint
+from same_runs import assert_same, rows_of
 
 NODES = "--model gnn --dataset sbm --split 3 --node_norm batch"
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
@@ -34,16 +35,14 @@ def molecules(train: Callable[[str], Path]) -> Path:
 def test_a_resumed_run_is_the_same_to_the_bit(run: Path, train: Callable[[str], Path]) -> None:
     folder = train(f"{NODES} --num_epochs 2")
     assert main_train(["--resume", str(folder), "--num_epochs", "4"]) == 0
-    assert (folder / "metrics.csv").read_text() == (run / "metrics.csv").read_text()
-    first, second = (read_checkpoint(path / "last.safetensors").weights for path in (run, folder))
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert_same(folder, run)
 
 
 def test_graphs_in_batches_resume_to_the_bit(molecules: Path, train: Callable[[str], Path]) -> None:
     flags = "--model gnn --layer GIN --dataset MUTAG --split 2 --linear_head --readout sum --limit_train 40"
     folder = train(f"{flags} --num_epochs 1 --data_path {SHARED}")
     assert main_train(["--resume", str(folder), "--num_epochs", "2"]) == 0
-    assert (folder / "metrics.csv").read_text() == (molecules / "metrics.csv").read_text()
+    assert_same(folder, molecules)
 
 
 def test_the_checkpoint_keeps_which_graph_was_drawn(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,7 +51,7 @@ def test_the_checkpoint_keeps_which_graph_was_drawn(run: Path, capsys: pytest.Ca
     assert (recipe.input_shape, recipe.mean, recipe.std) == ((16,), (), ())
     assert main(["evaluate", str(run), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    rows = list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
+    rows = rows_of(run)
     assert (found["part"], found["nodes"]) == ("test", 80)
     assert found["top1"] == pytest.approx(float(rows[recipe.epoch - 1]["test_top1"]))
 

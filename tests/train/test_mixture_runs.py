@@ -12,7 +12,7 @@ from convnn.data import example_of, kind_of, load_data
 from convnn.errors import InputError
 from convnn.models import MixtureNet, create_model, sizes_of
 from convnn.ops.mixtures import Mixture
-from convnn.train import load_checkpoint
+from same_runs import assert_same
 
 TINY = "--model gmcn --components 4 --gaussians 3 --batch_size 16 --limit_train 48 --limit_test 24 --scheduler none"
 
@@ -63,8 +63,7 @@ def test_the_network_is_a_mixture_net() -> None:
 def test_a_run_resumes_to_the_bit(finished: Path, tmp_path: Path) -> None:
     assert main(["train", *TINY.split(), "--output_dir", str(tmp_path / "run"), "--num_epochs", "1"]) == 0
     assert main(["train", "--resume", str(tmp_path / "run"), "--num_epochs", "2"]) == 0
-    ours, theirs = (load_checkpoint(at / "last.safetensors")[0].state_dict() for at in (tmp_path / "run", finished))
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert_same(tmp_path / "run", finished)
 
 
 def test_evaluation_is_that_of_classifiers(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,5 @@
 """Runs of networks that have a loss of their own, and no labels: the Trainer, its tables, and what does not fit."""
 
-import csv
 import json
 import shlex
 from collections.abc import Mapping
@@ -27,12 +26,12 @@ from convnn.train import (
     judging,
     load_checkpoint,
     make_accelerator,
-    read_checkpoint,
 )
 from convnn.train.overlap import make_meter
 from convnn.train.schemes import make_objective
 from convnn.viz.compare.table import comparison
 from launch import start_several, train, wait
+from same_runs import assert_same, killed_after, rows_of
 
 FLOW = shlex.split(
     "--model finc_flow --dataset digits --levels 2 --num_layers 1 --d_hidden 8 --batch_size 32 --limit_train 96"
@@ -48,14 +47,6 @@ def run_of(folder: Path, *flags: str) -> Path:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_of(tmp_path_factory.mktemp("flow") / "run", "--num_epochs", "3", "--tensorboard")
-
-
-def rows_of(folder: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
-
-
-def weights_of(folder: Path) -> dict[str, Tensor]:
-    return read_checkpoint(folder / "last.safetensors").weights
 
 
 class Mean(OwnLoss):
@@ -210,26 +201,13 @@ def test_a_comparison_marks_the_fewest_bits(finished: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("killed_after", range(1, 6))
-def test_a_run_killed_after_any_step_resumes_to_the_bit(
-    killed_after: int, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    steps, original = [], Trainer._train_group
-
-    def count(trainer: Trainer, batches: Any) -> None:
-        original(trainer, batches)
-        steps.append(1)
-        if len(steps) == killed_after:
-            raise MemoryError("killed")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_train_group", count)
+@pytest.mark.parametrize("steps", range(1, 6))
+def test_a_run_killed_after_any_step_resumes_to_the_bit(steps: int, finished: Path, tmp_path: Path) -> None:
+    with killed_after(steps):
         flags = ["--num_epochs", "3", "--checkpoint_every", "1", "--tensorboard"]
         assert main_train([*FLOW, "--output_dir", str(tmp_path), *flags]) == 2
     assert main_train(["--resume", str(tmp_path)]) == 0
-    assert rows_of(tmp_path) == rows_of(finished)
-    ours, theirs = weights_of(tmp_path), weights_of(finished)
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert_same(tmp_path, finished)
 
 
 @pytest.mark.parametrize("flags", ["--accumulate 2", "--use_amp", "--layer ConvNN --K 4", "--no-invertible_conv"])

@@ -1,18 +1,15 @@
 """Runs of networks on pairs of images: tables, resuming to the bit, and what does not fit."""
 
-import csv
 import shlex
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
 from convnn.cli import main, main_train
-from convnn.train import Trainer, read_checkpoint
+from same_runs import assert_same, killed_after, rows_of
 
 MATCH = shlex.split(
-    "--dataset motions --resize 32 --width 0.3 --batch_size 4 --limit_train 8 --limit_test 4 --num_epochs 2"
+    "--dataset motions --resize 32 --width 0.3 --batch_size 2 --limit_train 4 --limit_test 1 --num_epochs 2"
     " --device cpu"
 )
 MODELS = {"skflow_s": ["--width", "0.2", "--iterations", "2"], "chm": [], "dkm": []}
@@ -21,10 +18,6 @@ MODELS = {"skflow_s": ["--width", "0.2", "--iterations", "2"], "chm": [], "dkm":
 def run_of(folder: Path, model: str, *flags: str) -> Path:
     assert main_train([*MATCH, "--model", model, *MODELS[model], "--output_dir", str(folder), *flags]) == 0
     return folder
-
-
-def rows_of(folder: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
 
 
 @pytest.fixture(scope="module", params=["dkm", "skflow_s"])
@@ -40,27 +33,14 @@ def test_the_table_has_the_figures(finished: tuple[str, Path]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("killed_after", [1, 2, 3])
-def test_a_run_killed_after_any_step_resumes_to_the_bit(
-    killed_after: int, finished: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    steps, original = [], Trainer._train_group
-
-    def count(trainer: Trainer, batches: Any) -> None:
-        original(trainer, batches)
-        steps.append(1)
-        if len(steps) == killed_after:
-            raise MemoryError("killed")
-
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_a_run_killed_after_any_step_resumes_to_the_bit(steps: int, finished: tuple[str, Path], tmp_path: Path) -> None:
     model, whole = finished
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_train_group", count)
+    with killed_after(steps):
         flags = ["--model", model, *MODELS[model], "--checkpoint_every", "1"]
         assert main_train([*MATCH, *flags, "--output_dir", str(tmp_path)]) == 2
     assert main_train(["--resume", str(tmp_path)]) == 0
-    assert rows_of(tmp_path) == rows_of(whole)
-    ours, theirs = (read_checkpoint(folder / "last.safetensors").weights for folder in (tmp_path, whole))
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert_same(tmp_path, whole)
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,10 @@ from convnn.errors import InputError
 from convnn.models import create_model
 from convnn.objectives.sampled_kernels import SampledKernels, kernel_decay, nyquist_penalty
 from convnn.runs.curves import read_curves
-from convnn.train import TrainConfig, read_checkpoint
+from convnn.train import TrainConfig
 from convnn.train.optim import make_optimizer
 from convnn.train.schemes import make_objective
+from same_runs import assert_same
 
 FLEX = "--dataset digits --model resnet18 --width 0.0625 --layer FlexConv --horizon 5 --mask_init_value 0.4"
 PENALTIES = "--kernel_decay 0.01 --nyquist_weight 0.1 --nyquist_target gabor+mask"
@@ -50,9 +51,7 @@ def test_a_run_resumes_to_the_bit_and_has_curves_of_its_terms(train: Callable[[s
     flags = f"{FLEX} {PENALTIES} {SHORT}"
     whole, parts = train(f"{flags} --num_epochs 2"), train(f"{flags} --num_epochs 1")
     assert main_train(["--resume", str(parts), "--num_epochs", "2"]) == 0
-    assert (whole / "metrics.csv").read_text() == (parts / "metrics.csv").read_text()
-    first, second = (read_checkpoint(path / "last.safetensors").weights for path in (whole, parts))
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert_same(whole, parts)
     curves = read_curves(whole / "metrics.csv")
     terms = [curves[f"term_{name}"] for name in ("labels", "kernel_decay", "nyquist")]
     assert [sum(parts) for parts in zip(*terms, strict=True)] == pytest.approx(curves["train_loss"], rel=1e-5)

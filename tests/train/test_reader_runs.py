@@ -9,9 +9,10 @@ import torch
 from convnn.cli import main
 from convnn.data import load_data
 from convnn.models import create_model
-from convnn.train import TrainConfig, read_checkpoint
+from convnn.train import TrainConfig
 from convnn.train.schemes import make_objective
 from convnn.train.schemes.triples import both_ends
+from same_runs import assert_same
 
 SMALL = ["--d_hidden", "8", "--d_mlp", "8", "--num_layers", "1", "--batch_size", "64"]
 LIMITS = ["--limit_train", "80", "--limit_test", "12"]
@@ -37,9 +38,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_a_resumed_run_is_the_same_to_the_bit(model: str, finished: dict[str, Path], tmp_path: Path) -> None:
     folder = train(model, tmp_path / "run", 1)
     assert main(["knowledge", "train", "--resume", str(folder), "--num_epochs", "3"]) == 0
-    assert (folder / "metrics.csv").read_text() == (finished[model] / "metrics.csv").read_text()
-    ours, theirs = (read_checkpoint(at / "last.safetensors").weights for at in (folder, finished[model]))
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert_same(folder, finished[model])
 
 
 @pytest.mark.parametrize("model", RUNS)

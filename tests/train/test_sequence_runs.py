@@ -13,6 +13,7 @@ from convnn.errors import InputError
 from convnn.train import TrainConfig, load_checkpoint, read_checkpoint
 from convnn.train.metrics import Meter, Scores
 from convnn.train.optim import CRITERIA
+from same_runs import assert_same
 
 SMALL = "--model ckcnn --layer Conv2d --width 0.2 --batch_size 16 --limit_train 48 --limit_test 16"
 DIGITS = f"{SMALL} --dataset sequential_digits --permuted 3 --resize 4"
@@ -31,9 +32,7 @@ def adding(train: Callable[[str], Path]) -> Path:
 def test_a_resumed_run_is_the_same_to_the_bit(run: Path, train: Callable[[str], Path]) -> None:
     folder = train(f"{DIGITS} --num_epochs 1")
     assert main_train(["--resume", str(folder), "--num_epochs", "2"]) == 0
-    assert (folder / "metrics.csv").read_text() == (run / "metrics.csv").read_text()
-    first, second = (read_checkpoint(path / "last.safetensors").weights for path in (run, folder))
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert_same(folder, run)
 
 
 def test_rates_of_single_parameters_go_on_where_a_run_is_resumed(train: Callable[[str], Path]) -> None:

@@ -1,26 +1,24 @@
 """`convnn surface`: runs on clouds and photographs, resumed to the bit, and the meshes of their checkpoints."""
 
-import csv
 import json
 import shlex
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from convnn.cli import main, main_train
 from convnn.data.surfaces.ply import read_cloud, read_mesh, write_cloud
 from convnn.data.surfaces.shapes import Sphere
 from convnn.models import create_model
 from convnn.tasks.surface.reconstruct import mesh_of
-from convnn.train import Trainer, load_checkpoint, read_checkpoint
+from convnn.train import load_checkpoint, read_checkpoint
+from same_runs import assert_same, killed_after, rows_of
 
-COMMON = "--device cpu --limit_test 2 --num_epochs 2 --scheduler none"
+COMMON = "--device cpu --limit_test 1 --num_epochs 2 --scheduler none"
 FLAGS = {
-    "kernel_field": f"--length 60 --limit_train 6 --batch_size 3 --num_layers 2 --d_hidden 8 --lr 0.02 {COMMON}",
-    "splats": "--model splats --splat_kind free --num_gaussians 300 --limit_train 4 --batch_size 2 --surface_from 2"
+    "kernel_field": f"--length 60 --limit_train 4 --batch_size 2 --num_layers 2 --d_hidden 8 --lr 0.02 {COMMON}",
+    "splats": "--model splats --splat_kind free --num_gaussians 300 --limit_train 2 --batch_size 1 --surface_from 2"
     f" {COMMON}",
 }
 
@@ -37,14 +35,6 @@ def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return request.param, folder
 
 
-def rows_of(folder: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
-
-
-def weights_of(folder: Path) -> dict[str, Tensor]:
-    return read_checkpoint(folder / "last.safetensors").weights
-
-
 def test_a_run_learns_and_its_tables_have_terms_and_figures(finished: tuple[str, Path]) -> None:
     model, folder = finished
     first, last = rows_of(folder)
@@ -58,26 +48,13 @@ def test_a_run_learns_and_its_tables_have_terms_and_figures(finished: tuple[str,
         assert float(last["term_normals"]) > 0
 
 
-@pytest.mark.parametrize("killed_after", [1, 3])
-def test_a_run_killed_after_a_step_resumes_to_the_bit(
-    killed_after: int, finished: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_run_killed_after_a_step_resumes_to_the_bit(steps: int, finished: tuple[str, Path], tmp_path: Path) -> None:
     model, folder = finished
-    steps, original = [], Trainer._train_group
-
-    def count(trainer: Trainer, batches: Any) -> None:
-        original(trainer, batches)
-        steps.append(1)
-        if len(steps) == killed_after:
-            raise MemoryError("killed")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_train_group", count)
+    with killed_after(steps):
         assert run_of(model, tmp_path, "--checkpoint_every", "1") == 2
     assert main_train(["--resume", str(tmp_path)]) == 0
-    assert rows_of(tmp_path) == rows_of(folder)
-    ours, theirs = weights_of(tmp_path), weights_of(folder)
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert_same(tmp_path, folder)
 
 
 def test_evaluation_repeats_the_last_row_and_a_checkpoint_gives_a_mesh(
@@ -85,7 +62,7 @@ def test_evaluation_repeats_the_last_row_and_a_checkpoint_gives_a_mesh(
 ) -> None:
     pytest.importorskip("skimage")
     model, folder = finished
-    assert main(["surface", "evaluate", str(folder), "--limit_test", "2", "--json"]) == 0
+    assert main(["surface", "evaluate", str(folder), "--limit_test", "1", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     row = rows_of(folder)[load_checkpoint(folder)[1].epoch - 1]
     for name in create_model(model).figures:

@@ -1,6 +1,5 @@
 """Images in train/, val/ and test/: val chooses the best epoch, whose test scores are reported once, at the end."""
 
-import csv
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,6 +25,7 @@ from convnn.train import (
 from convnn.train.device import find_device
 from convnn.viz.compare.plot import comparison_figure
 from convnn.viz.compare.table import comparison
+from same_runs import rows_of
 
 FLAGS = (
     "--dataset imagefolder --model resnet18 --width 0.0625 --layer Conv2d --batch_size 8 --lr 0.03 --num_workers 0"
@@ -58,12 +58,8 @@ def copy(run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(run, tmp_path / "run"))
 
 
-def rows(folder: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
-
-
 def best_row(folder: Path) -> dict[str, str]:
-    return max(rows(folder), key=lambda row: float(row["val_top1"]))
+    return max(rows_of(folder), key=lambda row: float(row["val_top1"]))
 
 
 def scores_of(checkpoint: Path, images: Path, part: str) -> list[float | None]:
@@ -81,11 +77,11 @@ def of_part(row: dict[str, str], part: str) -> list[float | None]:
 
 @pytest.mark.slow
 def test_the_table_has_val_in_every_row_and_test_in_that_of_the_best(run: Path) -> None:
-    assert ",".join(rows(run)[0]) == (
+    assert ",".join(rows_of(run)[0]) == (
         "epoch,train_loss,train_top1,train_top5,val_loss,val_top1,val_top5,test_loss,test_top1,test_top5,lr"
     )
-    assert all(row["val_top1"] for row in rows(run))
-    assert [row["epoch"] for row in rows(run) if row["test_top1"]] == [best_row(run)["epoch"]]
+    assert all(row["val_top1"] for row in rows_of(run))
+    assert [row["epoch"] for row in rows_of(run) if row["test_top1"]] == [best_row(run)["epoch"]]
 
 
 @pytest.mark.slow
@@ -155,7 +151,7 @@ def test_a_finished_run_that_is_resumed_keeps_its_test_figure(copy: Path, capsys
 def test_a_run_that_goes_on_later_ends_as_one_that_never_stopped(run: Path, images: Path, tmp_path: Path) -> None:
     argv = [*FLAGS.split(), "--data_path", str(images), "--output_dir", str(tmp_path)]
     assert main_train([*argv, "--num_epochs", "1"]) == 0
-    assert rows(tmp_path)[0]["test_top1"]
+    assert rows_of(tmp_path)[0]["test_top1"]
     assert main_train(["--resume", str(tmp_path), "--num_epochs", str(EPOCHS)]) == 0
     assert (tmp_path / "metrics.csv").read_bytes() == (run / "metrics.csv").read_bytes()
 
@@ -224,7 +220,7 @@ def test_a_split_that_does_not_exist_is_named(run: Path, capsys: pytest.CaptureF
 def test_a_comparison_says_what_was_measured_on_which_part(run: Path, copy: Path) -> None:
     two = copy / "metrics.csv"
     names = ("epoch", "train_loss", "train_top1", "train_top5", "val_loss", "val_top1", "val_top5", "lr")
-    lines = [",".join(names).replace("val", "test"), *(",".join(row[name] for name in names) for row in rows(run))]
+    lines = [",".join(names).replace("val", "test"), *(",".join(row[name] for name in names) for row in rows_of(run))]
     two.write_text("\n".join(lines) + "\n")
     runs = read_runs([run, copy])
     columns = {column.heading: column.cells for column in comparison(runs)}
