@@ -240,6 +240,7 @@ def test_empty_shares_of_a_batch_count_nothing() -> None:
     [
         ("--model vgg11 --values 17", "--values=17 makes images without labels, but --model=vgg11 needs some"),
         ("--model finc_flow --dataset sbm", "--model=finc_flow reads images, but --dataset=sbm has graphs"),
+        ("--dataset adding", "--model=finc_flow reads images, but --dataset=adding has sequences"),
         ("--objective infonce", "--objective=infonce is for networks of classes"),
         ("--criterion MSE", "--criterion=MSE is for networks of classes"),
         ("--distill timm:resnet18", "--distill=timm:resnet18 is for networks of classes"),

@@ -181,8 +181,8 @@ def check_data(config: TrainConfig) -> None:
     Raises:
         InputError: they do not fit; the message names both and what would.
     """
-    check_criterion(config)
     check_inputs(config)
+    check_criterion(config)
     if config.log_neighbors and config.dataset in SEGMENTATION_SETS:
         raise InputError(
             f"--log_neighbors is for one class of an image, but --dataset={config.dataset} has one for every pixel;"

@@ -221,7 +221,7 @@ class TrainConfig(
         for name in given.keys() - values.keys():
             raise TypeError(f"TrainConfig has no flag {name!r}")
         values |= defaults_of(model, layer)
-        if given.get("dataset", values["dataset"]) in REGRESSIONS:
+        if given.get("dataset", values["dataset"]) in REGRESSIONS and own_loss_of(model) is None:
             values |= REGRESSION_DEFAULTS
         if models_images(model):
             values["values"] = PIXEL_VALUES.get(given.get("dataset", values["dataset"]), 256)
