@@ -14,7 +14,7 @@ NAMES: dict[str, Callable[[str], str]] = {
     "file": lambda test: test.partition("::")[0],
     "function": lambda test: test.partition("[")[0].partition("@")[0],
 }
-LINES = 40
+LINES = 20000
 
 _counted = 0.0
 """Processor seconds of this process that are counted already."""

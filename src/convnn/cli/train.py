@@ -111,8 +111,9 @@ def run(args: argparse.Namespace, console: Console) -> None:
 
 def warn_of_unread(given: Iterable[str], config: TrainConfig, console: Console) -> None:
     """Name the flags that have no effect, because neither the network nor its layer reads them."""
-    if unread := [f"--{name}" for name in given if not config.reads(name)]:
-        print_line(console, f"not read by {config.model} of {config.layer}: {', '.join(unread)}")
+    unread = config.unread()
+    if ignored := [f"--{name}" for name in given if name in unread]:
+        print_line(console, f"not read by {config.model} of {config.layer}: {', '.join(ignored)}")
 
 
 def train(given: dict[str, Any], console: Console, interruption: Interruption) -> None:

@@ -230,10 +230,8 @@ def _without_duplicates(runs: tuple[PlannedRun, ...]) -> tuple[tuple[PlannedRun,
     first: dict[tuple[tuple[str, str], ...], PlannedRun] = {}
     same = {}
     for run in runs:
-        config = run.config
-        read = tuple(
-            (name, str(value)) for name, value in vars(config).items() if config.reads(name) and name not in SWEEP_FLAGS
-        )
+        skipped = run.config.unread() | {*SWEEP_FLAGS}
+        read = tuple((name, str(value)) for name, value in vars(run.config).items() if name not in skipped)
         if first.setdefault(read, run) is not run:
             same[run.name] = first[read].name
     return tuple(first.values()), same

@@ -151,13 +151,11 @@ def network_settings() -> list[str]:
     return [f.name for f in fields(TrainConfig) if f.name in read and f.name not in of_layers]
 
 
-def is_setting(name: str) -> bool:
-    """Return whether a flag is a setting of a network or layer, and not of the data or the training."""
-    if name == OF_THE_MACHINE:
-        return False
-    return any(name in entry.settings for entry in LAYERS.values()) or any(
-        name in model_settings(model) for model in (*list_models(), ANY_OTHER)
-    )
+def every_setting() -> set[str]:
+    """Return the settings of networks and layers, which are not of the data or the training."""
+    of_layers = {name for entry in LAYERS.values() for name in entry.settings}
+    of_networks = {name for model in (*list_models(), ANY_OTHER) for name in model_settings(model)}
+    return (of_layers | of_networks) - {OF_THE_MACHINE}
 
 
 def defaults_of(model: str, layer: str | None = None) -> dict[str, Any]:
@@ -260,11 +258,13 @@ class TrainConfig(
         return {name: getattr(self, name) for name in [*names, *(["resize"] if self.dataset in RESIZED else [])]}
 
     def reads(self, name: str) -> bool:
-        """Return whether a flag affects this run: networks, layers and losses ignore the settings of others."""
-        if name in DistillationFlags.__dataclass_fields__:
-            return is_read(name, self)
+        """Return whether a flag affects this run."""
+        return name not in self.unread()
+
+    def unread(self) -> set[str]:
+        """Return the flags that do not affect this run: the settings of other networks, layers and losses."""
         is_replaced = is_external(self.model)
-        if name == "values":
-            return models_images(self.model)
         of_layer = replacement_settings(self.layer) if is_replaced else layer_defaults(self.model, self.layer).keys()
-        return name in of_layer or name in model_settings(self.model) or not is_setting(name)
+        of_others = every_setting() - of_layer - model_settings(self.model).keys()
+        of_data = set() if models_images(self.model) else {"values"}
+        return of_others | of_data | {name for name in DistillationFlags.__dataclass_fields__ if not is_read(name, self)}
