@@ -46,6 +46,9 @@ NO_FLAGS_OF_OURS = {
 }
 
 
+TAKING_LONG = ("docs/export.md", "docs/learners.md", "docs/dense.md", "docs/tangent.md", "docs/any-network.md")
+"""Pages whose Python fits or trains for seconds; `make test-long` runs it."""
+
 EXPORTING = ("docs/export.md",)
 """Where networks are exported, which takes twenty seconds; the same commands on other pages are parsed."""
 
@@ -75,7 +78,7 @@ def layers_as_before():
     LAYERS.update(before)
 
 
-@pytest.mark.parametrize("page", only(lambda page: name_of(page) not in EXPORTING, pages_with("python")), ids=name_of)
+@pytest.mark.parametrize("page", only(lambda page: name_of(page) not in TAKING_LONG, pages_with("python")), ids=name_of)
 @pytest.mark.usefixtures("layers_as_before")
 def test_python_of_a_page_runs(page: Path, folder: Path) -> None:
     namespace: dict[str, object] = {}
