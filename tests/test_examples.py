@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from pairwise import only
-
 FOLDER = Path(__file__).parents[1] / "examples"
 BARS = {
     "plain_loop": 0.9,  # of ten classes, as all that read digits
@@ -33,8 +31,8 @@ NEEDS = {
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", only("plain_loop".__eq__, BARS))
+@pytest.mark.long
+@pytest.mark.parametrize("name", BARS)
 def test_an_example_learns(name: str, tmp_path: Path) -> None:
     if name in NEEDS:
         pytest.importorskip(NEEDS[name])

@@ -53,7 +53,7 @@ def check_form(result: dict) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", one_in(8, experiment.names()))
+@pytest.mark.parametrize("name", one_in(16, experiment.names()))
 def test_the_quick_form_runs(name: str) -> None:
     result = experiment.run(name, quick=True)
     check_form(json.loads(json.dumps(result)))

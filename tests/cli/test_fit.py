@@ -15,6 +15,7 @@ from convnn.data import FITS, load_image
 from convnn.errors import InputError
 from convnn.models import create_model
 from convnn.train import Checkpoint, Recipe, TrainConfig, load_checkpoint, read_checkpoint, save_checkpoint
+from pairwise import each
 
 SHAPE, MEAN, STD = (3, 8, 8), (0.5, 0.5, 0.5), (0.1, 0.1, 0.1)
 
@@ -46,8 +47,7 @@ def answer(path: Path, photograph: Path, fit: str) -> str:
     return f"{probabilities.max():.1%}"
 
 
-@pytest.mark.parametrize("learned", FITS)
-@pytest.mark.parametrize("given", [None, *FITS])
+@each(learned=FITS, given=[None, *FITS])
 def test_predict_fits_a_picture_as_training_did_or_as_asked(
     given: str | None, learned: str, photograph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

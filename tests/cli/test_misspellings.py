@@ -59,7 +59,7 @@ KEY_ORIGINS = origins(KEYS, mistakes)
 ALL_FLAGS = [
     param
     for command, parser in PARSERS.items()
-    for param in one_in(24, ((command, flag) for flag in parser.flags() if flag != "-h"))
+    for param in one_in(72, ((command, flag) for flag in parser.flags() if flag != "-h"))
 ]
 
 
@@ -164,7 +164,7 @@ def keys_with_mistakes(keys: list[str]) -> Iterator[tuple[str, str]]:
             yield key, wrong
 
 
-@pytest.mark.parametrize("keys", [KEYS[::12], pytest.param(KEYS, marks=pytest.mark.long)], ids=["some", "all"])
+@pytest.mark.parametrize("keys", [KEYS[::36], pytest.param(KEYS, marks=pytest.mark.long)], ids=["some", "all"])
 @pytest.mark.parametrize(("name", "line"), [("flags.toml", "{} = 1\n"), ("args.txt", "{}: 1\n")])
 def test_every_mistake_in_a_key_is_refused_with_the_right_key(
     name: str, line: str, keys: list[str], tmp_path: Path

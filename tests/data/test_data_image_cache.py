@@ -8,7 +8,7 @@ import torch
 
 from convnn.data import Batch, load_data
 from convnn.errors import InputError
-from pairwise import sweep
+from pairwise import each
 
 
 def epochs_of(path: Path, *, keep: bool, epochs: int = 3, first_step: int = 0, **settings) -> list[Batch]:
@@ -31,7 +31,7 @@ def assert_same(ones: list[Batch], others: list[Batch]) -> None:
 
 
 @pytest.mark.slow
-@sweep(num_workers=[0, 2], first_step=[0, 2], processes=[(0, 1), (1, 2)])
+@each(num_workers=[0, 2], first_step=[0, 2], processes=[(0, 1), (1, 2)])
 def test_batches_are_the_same(make_folder, num_workers: int, first_step: int, processes: tuple[int, int]) -> None:
     path, (index, count) = make_folder(), processes
     settings = {"num_workers": num_workers, "process_index": index, "num_processes": count, "first_step": first_step}

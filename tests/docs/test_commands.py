@@ -4,6 +4,7 @@ import importlib
 import re
 import subprocess
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -227,6 +228,7 @@ def test_the_published_commands_stand_in_the_page_on_the_paper() -> None:
     assert set(PUBLISHED_EXAMPLES) <= set(commands)
 
 
+@cache
 def flags_of(command: str) -> set[str]:
     """The flags of a command, and of its tasks that parse the rest of the words."""
     tasks = importlib.import_module(f"convnn.cli.{command}").TASKS if command in ("knowledge", "segment") else {}

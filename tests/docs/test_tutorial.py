@@ -27,7 +27,7 @@ def printed(cells: list[dict]) -> list[str]:
     return ["".join(one.get("text", ())) for cell in cells for one in cell.get("outputs", ())]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_tutorial_runs_and_prints_what_it_shows(notebook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     kept = notebook.read(NOTEBOOK)

@@ -30,7 +30,7 @@ torch.save([network(one) for one in inputs], f"{folder}/outputs.pt")
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_file_runs_where_convnn_is_not_imported(tmp_path: Path) -> None:
     network = create_model("vit", "ConvNNAttention", K=4, d_hidden=12, d_mlp=8, num_layers=2, patch_size=4).eval()
     inputs = [torch.randn(size, 3, 16, 16) for size in (1, 3)]

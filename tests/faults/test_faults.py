@@ -16,7 +16,7 @@ def test_killed_while_saving(times: int, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("workers", "times"),
-    [(0, 3), (2, 1), pytest.param(2, 3, marks=pytest.mark.long)],
+    [(0, 2), pytest.param(0, 3, marks=pytest.mark.long), pytest.param(2, 3, marks=pytest.mark.long)],
 )
 def test_killed_while_training(workers: int, times: int, tmp_path: Path) -> None:
     assert killed_while_training.run(times, tmp_path, workers).failures == []

@@ -140,7 +140,7 @@ def test_samples_are_of_their_class(digits) -> None:
         ours.sample([0, 3])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 def test_obeys_scikit_learn() -> None:
     """Of one task it is a classifier as any other."""

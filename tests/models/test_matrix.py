@@ -99,7 +99,7 @@ def test_covers_hold_every_pair() -> None:
         assert pairs(cover) == pairs(matrix)
 
 
-@pytest.mark.parametrize("case", one_in(5, [*COVERS[0], *COVERS[1]]), ids=_name)
+@pytest.mark.parametrize("case", one_in(10, [*COVERS[0], *COVERS[1]]), ids=_name)
 def test_pairwise_cover_trains(case: Case) -> None:
     _train_one_step(case)
 

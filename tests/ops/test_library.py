@@ -106,7 +106,7 @@ def test_nearest_traces(metric: str, backend: str, where: bool, who: bool) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("metric", "backend", "dtype"), one_in(9, product(METRICS, COMPUTING, DTYPES)), ids=str)
+@pytest.mark.parametrize(("metric", "backend", "dtype"), one_in(18, product(METRICS, COMPUTING, DTYPES)), ids=str)
 def test_similarity_traces(metric: str, backend: str, dtype: torch.dtype) -> None:
     _check_similarity(metric, backend, dtype, traced=True)
 
@@ -114,7 +114,7 @@ def test_similarity_traces(metric: str, backend: str, dtype: torch.dtype) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("groups", "backend", "dtype", "scored", "with_bias"),
-    one_in(27, product([1, 2, 4], COMPUTING, DTYPES, [False, True], [False, True])),
+    one_in(54, product([1, 2, 4], COMPUTING, DTYPES, [False, True], [False, True])),
     ids=str,
 )
 def test_convolve_traces(groups: int, backend: str, dtype: torch.dtype, scored: bool, with_bias: bool) -> None:

@@ -10,13 +10,9 @@ from survival.trial import LAYERS, survive
 
 USUAL = {
     ("torchvision:alexnet", "ConvNN"),
-    ("torchvision:densenet121", "ConvNN_Attn"),
-    ("torchvision:mobilenet_v2", "ConvNN"),
     ("torchvision:resnet18", "Branching"),
     ("torchvision:vit_b_32", "ConvNN"),
     ("timm:convnext_atto", "Branching"),
-    ("timm:dla34", "ConvNN"),
-    ("timm:hrnet_w18_small", "Branching"),
     ("timm:levit_128s", "ConvNN_Attn"),
     ("timm:nf_regnet_b0", "ConvNN_Attn"),
 }

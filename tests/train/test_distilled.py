@@ -33,6 +33,7 @@ from convnn.train import (
 from convnn.train.schemes import make_objective
 from convnn.train.schemes.stages import layers_of_stages
 from convnn.train.schemes.teacher import load_teacher
+from pairwise import one_in
 
 FLAGS = {"dataset": "digits", "num_epochs": 2, "lr": 0.01, "batch_size": 16, "limit_train": 48, "limit_test": 32}
 FLAGS |= {"device": "cpu", "checkpoint_every": "1", "scheduler": "none"}
@@ -101,7 +102,7 @@ LOSSES = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", one_in(3, LOSSES))
 def test_a_run_resumes_to_the_bit_and_its_best_network_is_alone(name: str, teacher: Path, tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     make(whole, teacher, **LOSSES[name]).fit()

@@ -145,7 +145,7 @@ DOCUMENT_CHANGES: dict[str, tuple[Any, ...]] = {
 
 
 @pytest.mark.parametrize("last", one_in(2, [1, 99]))
-@pytest.mark.parametrize("place", DOCUMENT_CHANGES)
+@pytest.mark.parametrize("place", one_in(3, DOCUMENT_CHANGES))
 def test_a_run_that_makes_no_sense_is_refused(place: str, last: int, crafted, data: LabelledData, capsys) -> None:
     for value in DOCUMENT_CHANGES[place][-last:]:
         assert refusal(crafted(place, value), data)
@@ -243,7 +243,7 @@ def other_value(f, value: Any) -> list[str]:
     return [f"--{f.name}={(value or 0) + 1 if isinstance(value, int | None) else f'{value}x'}"]
 
 
-@pytest.mark.parametrize("name", one_in(8, SAVED))
+@pytest.mark.parametrize("name", one_in(24, SAVED))
 def test_a_flag_that_differs_from_the_run_is_refused_by_name(name: str, run: Path, capsys) -> None:
     before = getattr(find_resume_point({"resume": str(run)}, warn=print).config, name)
     content = (run / "last.safetensors").read_bytes()

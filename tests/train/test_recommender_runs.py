@@ -16,6 +16,7 @@ from convnn.objectives.infinite_layers import infinite_layers, ultra_loss
 from convnn.ops import select
 from convnn.train import TrainConfig, load_checkpoint
 from convnn.train.schemes import make_objective
+from pairwise import one_in
 from same_runs import assert_same
 
 SMALL = (
@@ -104,7 +105,7 @@ def test_several_items_against_each_choice_are_their_mean() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("layer", one_in(2, LAYERS))
 def test_every_layer_learns(layer: str, train: Callable[[str], Path]) -> None:
     flags = f"--model recommender --layer {layer} --user_frequencies 8 --item_frequencies 8 --d_hidden 16"
     epochs = {"UltraGCN": 2, "MF": 60}.get(layer, 25)

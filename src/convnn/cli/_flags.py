@@ -34,10 +34,13 @@ def add_config_flags(parser: Parser, *, only: Iterable[str] | None = None) -> No
 
 def group_of(f: "Field[Any]") -> str:
     """Return the group of a flag; a flag that few layers read is in a group named after them."""
+    group: str = f.metadata["group"]
+    if group not in ("neighbours", "graphs"):
+        return group
     readers = [name for name, entry in LAYERS.items() if f.name in entry.settings]
-    if f.metadata["group"] not in ("neighbours", "graphs") or not readers:
-        return f.metadata["group"]
-    return f"read by {', '.join(readers)}" if len(readers) <= FEW else f"{f.metadata['group']}, read by several layers"
+    if not readers:
+        return group
+    return f"read by {', '.join(readers)}" if len(readers) <= FEW else f"{group}, read by several layers"
 
 
 def add_checkpoint(parser: Parser) -> None:

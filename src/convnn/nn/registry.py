@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from torch import nn
@@ -185,8 +186,14 @@ def all_settings() -> set[str]:
 
 def keyword_defaults(function: Callable[..., Any], omitted: Iterable[str] = OF_THE_NETWORK) -> dict[str, Any]:
     """Return the settings that a function or class names in its signature, with their defaults."""
+    return {name: default for name, default in _defaults(function) if name not in omitted}
+
+
+@cache
+def _defaults(function: Callable[..., Any]) -> tuple[tuple[str, Any], ...]:
+    """Return what of a signature has defaults, which every network that is built asks of all layers."""
     parameters = inspect.signature(function).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty and p.name not in omitted}
+    return tuple((p.name, p.default) for p in parameters if p.default is not p.empty)
 
 
 def check_settings(settings: Iterable[str], *known: Iterable[str]) -> None:

@@ -267,4 +267,5 @@ class TrainConfig(
         of_layer = replacement_settings(self.layer) if is_replaced else layer_defaults(self.model, self.layer).keys()
         of_others = every_setting() - of_layer - model_settings(self.model).keys()
         of_data = set() if models_images(self.model) else {"values"}
-        return of_others | of_data | {name for name in DistillationFlags.__dataclass_fields__ if not is_read(name, self)}
+        of_teachers = {name for name in DistillationFlags.__dataclass_fields__ if not is_read(name, self)}
+        return of_others | of_data | of_teachers

@@ -140,7 +140,7 @@ def test_every_size_has_a_published_number() -> None:
     assert set(COUNTS) == set(HIERARCHICAL)
 
 
-@pytest.mark.parametrize("name", one_in(3, COUNTS))
+@pytest.mark.parametrize("name", one_in(6, COUNTS))
 def test_parameters_are_as_many_as_published(name: str) -> None:
     model = _build(name)
     if name.startswith("lsknet"):
@@ -148,7 +148,7 @@ def test_parameters_are_as_many_as_published(name: str) -> None:
     assert _count(model) == COUNTS[name]
 
 
-@pytest.mark.parametrize("name", one_in(4, MERGED))
+@pytest.mark.parametrize("name", one_in(8, MERGED))
 def test_inference_forms_have_as_many_as_published(name: str) -> None:
     with torch.device("meta"):
         merged = convnn.merge(_build(name), inplace=True).parameters
