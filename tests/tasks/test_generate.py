@@ -123,6 +123,14 @@ def test_bad_input(words: list[str], message: str, finished: Path, tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("task", ["sample", "evaluate"])
+def test_checkpoints_of_other_networks(task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = "--model vgg11 --layer Conv2d --width 0.03125 --dataset digits --resize 32 --limit_train 8 --limit_test 8"
+    assert main(["train", *flags.split(), "--num_epochs", "1", "--output_dir", str(tmp_path / "run")]) == 0
+    assert main(["generate", task, str(tmp_path / "run")]) == 2
+    assert f"checkpoint '{tmp_path / 'run'}' is of vgg11, which draws no samples" in capsys.readouterr().err
+
+
 def test_what_draws_nothing() -> None:
     with pytest.raises(InputError, match="network=VGG has no method `sample`, so it draws nothing"):
         sample(create_model("vgg11", "Conv2d", width=1 / 32), 1, (3, 32, 32))

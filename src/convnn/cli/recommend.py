@@ -8,7 +8,7 @@ from rich.console import Console
 
 from convnn.cli import _images, evaluate, train
 from convnn.cli._flags import add_checkpoint, add_config_flags, flag_names
-from convnn.cli._handed import handed_over
+from convnn.cli._handed import handed_over, mean_own_files
 from convnn.cli._parser import Parser, TaskParser, add_json_flag
 from convnn.data import Interactions, read_interactions
 from convnn.errors import InputError, check_at_least, check_choice
@@ -19,6 +19,7 @@ from convnn.tasks.recommend.ranker import named, numbers_of
 from convnn.train import Recipe, load_checkpoint
 from convnn.words import counted
 
+DEFAULT = "recommender"
 FLAGS = ("imports", "dataset", "data_path", "split")
 
 
@@ -49,7 +50,9 @@ def add_flags(parser: Parser) -> None:
 def run(args: argparse.Namespace, console: Console) -> None:
     """Do the task."""
     if args.task == "train":
-        train.run(handed_over(args, "recommend", ["--model", "recommender"]), console)
+        handed = handed_over(args, "recommend", DEFAULT, ["--model", DEFAULT])
+        mean_own_files(handed)
+        train.run(handed, console)
         return
     network, recipe = load_checkpoint(args.checkpoint)
     if not isinstance(network, Recommender):
