@@ -111,6 +111,7 @@ def test_another_network_brings_its_own_picture(tmp_path: Path) -> None:
         (["sample", "RUN", "--temperature", "-1"], "--temperature=-1.0 must be a number of at least 0"),
         (["sample", "RUN", "--temperature", "nan"], "--temperature=nan must be a number of at least 0"),
         (["sample", "RUN", "--out", "x.jpg"], "--out=x.jpg must end in .png"),
+        (["sample", "RUN", "--samples", "x.json"], "--samples=x.json: network=PixelFlow has samples of images, which"),
         (["sample", "RUN", "--counts", "2"], "unknown flag --counts; did you mean '--count'"),
         (["train", "--model", "vgg11"], "--model='vgg11' is not one of diffusesg, finc_flow"),
         (["draw", "RUN"], "invalid choice: 'draw'"),

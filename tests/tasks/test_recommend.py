@@ -140,6 +140,7 @@ SENTENCES = {
     "top": ("suggest {run} --users a0 --top 13", "--top=13 must be at most 12, the number of items"),
     "recall": ("suggest {run} --users a0 --recall 1.5", "--recall=1.5 must"),
     "part": ("evaluate {run} --part val", "--part='val' is not one of test"),
+    "model": ("train --model vgg11", "--model=vgg11 recommends nothing; leave it out, which is --model=recommender"),
     "data": ("evaluate {run} --dataset hidden_groups", "--dataset=hidden_groups in --data_path="),
     "flag": ("train --lrr 3", "unknown flag --lrr; did you mean '--lr'?"),
     "task": ("learn", "TASK: invalid choice: 'learn'"),

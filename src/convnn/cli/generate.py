@@ -134,7 +134,10 @@ def draw_samples(args: argparse.Namespace, console: Console) -> None:
     check_network(args.checkpoint, network, recipe)
     assert isinstance(network, OwnLoss)
     if text is not None:
-        check_written(network)
+        try:
+            check_written(network)
+        except InputError as error:
+            raise InputError(f"--samples={text}: {error}") from None
     set_steps(network, args.steps)
     network.to(find_device(config.device))
     with flag_names({"count": "count", "temperature": "temperature"}):

@@ -12,7 +12,7 @@ from convnn.cli._handed import handed_over, mean_own_files
 from convnn.cli._parser import Parser, TaskParser, add_json_flag
 from convnn.data import Interactions, read_interactions
 from convnn.errors import InputError, check_at_least, check_choice
-from convnn.models import Recommender
+from convnn.models import Recommender, data_of, list_models
 from convnn.screen import print_json, print_line
 from convnn.tasks.recommend import FIGURES, Ranker
 from convnn.tasks.recommend.ranker import named, numbers_of
@@ -51,6 +51,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     """Do the task."""
     if args.task == "train":
         handed = handed_over(args, "recommend", DEFAULT, ["--model", DEFAULT])
+        check_model(handed.model)
         mean_own_files(handed)
         train.run(handed, console)
         return
@@ -60,6 +61,12 @@ def run(args: argparse.Namespace, console: Console) -> None:
     found = interactions_of(args, recipe)
     ranker = Ranker.of(network, found.parts["train"])
     (measure if args.task == "evaluate" else suggest)(args, recipe, ranker, found, console)
+
+
+def check_model(model: str) -> None:
+    """Refuse the name of a network that recommends nothing."""
+    if model not in list_models() or data_of(model) != "interactions":
+        raise InputError(f"--model={model} recommends nothing; leave it out, which is --model={DEFAULT}")
 
 
 def measure(args: argparse.Namespace, recipe: Recipe, ranker: Ranker, found: Interactions, console: Console) -> None:
