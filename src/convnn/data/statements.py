@@ -40,8 +40,8 @@ def _of_fields(line: str) -> list[str]:
     names = [name.strip() for name in line.rstrip("\r").split(mark)]
     if len(names) < len(NAMES) or len(names) % 2 == 0:
         raise ValueError(
-            f"it has {counted(len(names), 'field')} between {marks}; it must have head, relation and tail, and then two for each"
-            " qualifier"
+            f"it has {counted(len(names), 'field')} between {marks}; it must have head, relation and tail, and then two"
+            " for each qualifier"
         )
     return names
 
