@@ -21,6 +21,8 @@ def test_every_exported_name_exists() -> None:
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'ConvNN2d'; layers are in convnn"):
+        convnn.ConvNN2d  # noqa: B018
     with pytest.raises(AttributeError, match="module 'convnn' has no attribute 'layers'"):
         convnn.layers  # noqa: B018
 

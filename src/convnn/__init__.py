@@ -49,7 +49,8 @@ _FUNCTIONS = {
 def __getattr__(name: str) -> Any:
     """Import a part of the package at its first use: torch takes seconds, in which signals must be answered."""
     if name not in __all__:
-        raise AttributeError(f"module 'convnn' has no attribute {name!r}")
+        advice = "; layers are in convnn.nn" if name[:1].isupper() else ""
+        raise AttributeError(f"module 'convnn' has no attribute {name!r}{advice}")
     if name in _FUNCTIONS:
         return getattr(importlib.import_module(_FUNCTIONS[name]), name)
     return importlib.import_module(f"convnn.{name}")

@@ -1,9 +1,10 @@
 """Errors that the user can fix: one sentence that names the argument, its value, and what would be right."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from numbers import Integral
+from pathlib import Path
 
 
 class ConvnnError(Exception):
@@ -71,6 +72,21 @@ def check_choice(argument: str, value: object, choices: Iterable[str]) -> None:
     if value not in choices:
         listed = ", ".join(choices)
         raise InputError(f"{argument}={value!r} is not one of {listed}{did_you_mean(str(value), choices)}")
+
+
+def check_suffix(argument: str, path: Path, suffixes: Sequence[str]) -> None:
+    """Check that a file to write, which `argument` names, ends in one of the `suffixes`, in any case.
+
+    Raises:
+        InputError: it does not; the message names the argument, the file and the suffixes.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise InputError(f"{argument}={path} must end in {listed_as_choice(suffixes)}")
+
+
+def listed_as_choice(words: Sequence[str]) -> str:
+    """Return words as a choice, such as ".png, .pdf or .svg"."""
+    return " or ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
 
 
 def check_at_least(argument: str, value: int, least: int) -> None:

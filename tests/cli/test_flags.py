@@ -99,6 +99,27 @@ def test_help_without_a_layer_is_of_the_usual_one(argv: list[str], capsys: pytes
     assert "flags of --layer ConvNN:" in _help(argv, capsys)
 
 
+@pytest.mark.parametrize(
+    ("command", "model", "sets"),
+    [
+        ("segment", "unet", "masks,shapes"),
+        ("match", "dkm", "motions,flowfolder"),
+        ("surface", "kernel_field", "clouds,ply"),
+        ("generate", "finc_flow", "cifar10,cifar100,imagenet,imagefolder,digits"),
+        ("code", "dcvc", "moving_crops,moving_textures,frames"),
+        ("recommend", "recommender", "hidden_groups,lastfm,interactions"),
+        ("knowledge", "transe", "paraphrases,triples,wn18rr,qualified,statements"),
+    ],
+)
+def test_help_of_an_application_is_of_its_usual_network(command: str, model: str, sets: str, capsys) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "train", "--help"])
+    printed = capsys.readouterr().out
+    assert f"(default: {model})" in printed
+    assert f"--dataset {{{sets}}}" in printed
+    assert "resnet18" not in printed
+
+
 def _refusal(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     assert main_train(argv) == 2
     captured = capsys.readouterr()

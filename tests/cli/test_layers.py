@@ -48,6 +48,15 @@ def test_json_has_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows["Multi-head attention"]["reads"] == "tokens"
 
 
+@pytest.mark.parametrize("pattern", ["convnn", "ConvNN by *"])
+def test_a_pattern_chooses_by_layer_or_name(pattern: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["layers", pattern, "--json"]) == 0
+    layers = {row["layer"] for row in json.loads(capsys.readouterr().out)}
+    assert layers == {"ConvNN_Pos" if "by" in pattern else "ConvNN"}
+    assert main(["layers", pattern[:4] + "m"]) == 2
+    assert "matches none of the" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("_restored")
 def test_a_layer_of_your_own_stands_behind(capsys: pytest.CaptureFixture[str]) -> None:
     register_layer("Blur", lambda i, o, *, side=3: None, "the window, [its] mean")

@@ -18,6 +18,7 @@ def points(tmp_path: Path) -> Path:
     cloud = Sphere().sample(200, torch.Generator().manual_seed(0))
     write_cloud(tmp_path / "points.ply", cloud)
     write_cloud(tmp_path / "bare.ply", Cloud(cloud.points))
+    write_cloud(tmp_path / "zero.ply", Cloud(cloud.points, torch.zeros_like(cloud.points)))
     return tmp_path / "points.ply"
 
 
@@ -46,12 +47,15 @@ def test_points_become_a_mesh_and_a_picture(points: Path, capsys: pytest.Capture
     [
         ("@nowhere.ply --out @mesh.ply", "cannot be read: No such file"),
         ("@bare.ply --out @mesh.ply", "has no normals nx, ny, nz"),
+        ("@zero.ply --out @mesh.ply", "normals are 0, or cancel each other"),
+        ("@zero.ply --out @mesh.ply --normals_at points", "normals are 0, or cancel each other"),
+        ("@points.ply --out @mesh.obj", "mesh.obj must end in .ply"),
         ("@points.ply --out @mesh.ply --voxel_size 0", "--voxel_size=0.0 must be a positive number"),
         ("@points.ply --out @mesh.ply --depth 0", "--depth=0 must be an integer of at least 1"),
         ("@points.ply --out @mesh.ply --normals_at x", "--normals_at='x' is not one of voxels, points"),
         (f"@points.ply --out @mesh.ply {QUICK} --resolution 0", "--resolution=0 must be an integer of at least 1"),
         ("@points.ply --out @mesh.ply --picture @points.ply", "exists; choose another, or pass --overwrite"),
-        (f"@points.ply --out @mesh.ply --picture @a.gif {QUICK}", "'.gif' is not one of .png, .pdf, .svg"),
+        (f"@points.ply --out @mesh.ply --picture @a.gif {QUICK}", "a.gif must end in .png, .pdf or .svg"),
     ],
 )
 def test_bad_words_are_told_in_a_sentence(

@@ -117,9 +117,17 @@ def test_files_that_are_not_there_end_early_or_hold_nothing(tmp_path: Path) -> N
     (tmp_path / "a.ply").write_bytes((tmp_path / "a.ply").read_bytes()[:-1])
     with pytest.raises(InputError, match="does not hold the rows that its header promises"):
         read_cloud(tmp_path / "a.ply")
-    (tmp_path / "a.ply").write_text(TEXT.replace("vertex 3", "vertex 0"))
-    with pytest.raises(InputError, match=r"holds no points|does not hold"):
+    header, _, rows = TEXT.replace("vertex 3", "vertex 0").partition("0 0 0 255\n")
+    (tmp_path / "a.ply").write_text(header + rows.partition("7\n")[2])
+    with pytest.raises(InputError, match="holds no points"):
         read_cloud(tmp_path / "a.ply")
+
+
+@pytest.mark.parametrize("form", ["ascii", "binary_little_endian"])
+def test_clouds_may_have_no_faces(form: str, tmp_path: Path) -> None:
+    write_mesh(tmp_path / "a.ply", Mesh(torch.ones(2, 3), torch.empty(0, 3).long()), text=form == "ascii")
+    assert f"format {form} 1.0\n".encode() in (tmp_path / "a.ply").read_bytes()
+    assert read_cloud(tmp_path / "a.ply").points.tolist() == [[1, 1, 1]] * 2
 
 
 def test_clouds_are_checked() -> None:

@@ -1,5 +1,6 @@
 """Sparse voxels against sets of Python."""
 
+import importlib.util
 from itertools import product
 
 import pytest
@@ -46,6 +47,14 @@ def test_centres_are_whole_and_rounding_does_not_choose_the_side() -> None:
 def test_points_are_splatted_to_eight_voxels() -> None:
     assert splat(torch.tensor([[0.3, 0.3, 0.3]]), 0.5).ijk.tolist() == list(map(list, product((0, 1), repeat=3)))
     assert offsets(0, 1).tolist() == list(map(list, product((0, 1), repeat=3)))
+
+
+def test_tables_are_on_the_cpu_whatever_device_the_module_is_imported_for() -> None:
+    spec = importlib.util.find_spec("convnn.ops.voxels")
+    again = importlib.util.module_from_spec(spec)
+    with torch.device("meta"):  # where the networks of checkpoints are first built
+        spec.loader.exec_module(again)
+    assert (again.NEAREST.device.type, again.CORNERS.device.type) == ("cpu", "cpu")
 
 
 @pytest.mark.parametrize(

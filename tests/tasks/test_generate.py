@@ -111,6 +111,7 @@ def test_another_network_brings_its_own_picture(tmp_path: Path) -> None:
         (["sample", "RUN", "--temperature", "-1"], "--temperature=-1.0 must be a number of at least 0"),
         (["sample", "RUN", "--temperature", "nan"], "--temperature=nan must be a number of at least 0"),
         (["sample", "RUN", "--out", "x.jpg"], "--out=x.jpg must end in .png"),
+        (["sample", "RUN", "--samples", "x.json"], "--samples=x.json: network=PixelFlow has samples of images, which"),
         (["sample", "RUN", "--counts", "2"], "unknown flag --counts; did you mean '--count'"),
         (["train", "--model", "vgg11"], "--model='vgg11' is not one of diffusesg, finc_flow"),
         (["draw", "RUN"], "invalid choice: 'draw'"),
@@ -121,6 +122,14 @@ def test_bad_input(words: list[str], message: str, finished: Path, tmp_path: Pat
     assert main(["generate", *(str(finished) if word == "RUN" else word for word in words)]) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("task", ["sample", "evaluate"])
+def test_checkpoints_of_other_networks(task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = "--model vgg11 --layer Conv2d --width 0.03125 --dataset digits --resize 32 --limit_train 8 --limit_test 8"
+    assert main(["train", *flags.split(), "--num_epochs", "1", "--output_dir", str(tmp_path / "run")]) == 0
+    assert main(["generate", task, str(tmp_path / "run")]) == 2
+    assert f"checkpoint '{tmp_path / 'run'}' is of vgg11, which draws no samples" in capsys.readouterr().err
 
 
 def test_what_draws_nothing() -> None:

@@ -108,7 +108,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     held = [pair for number, pair in enumerate(pairs) if number % 6 == number // 6 % 6]
     (folder / "train.csv").write_text("".join(f"{u},{i}\n" for u, i in pairs if (u, i) not in held))
     (folder / "test.csv").write_text("".join(f"{u},{i}\n" for u, i in held))
-    words = "recommend train --layer LightGCN --d_hidden 8 --num_epochs 30 --lr 0.05 --dataset interactions"
+    words = "recommend train --layer LightGCN --d_hidden 8 --num_epochs 30 --lr 0.05"  # --data_path says which data
     assert main([*words.split(), "--data_path", str(folder), "--output_dir", str(folder / "run")]) == 0
     return folder / "run", folder
 
@@ -140,6 +140,7 @@ SENTENCES = {
     "top": ("suggest {run} --users a0 --top 13", "--top=13 must be at most 12, the number of items"),
     "recall": ("suggest {run} --users a0 --recall 1.5", "--recall=1.5 must"),
     "part": ("evaluate {run} --part val", "--part='val' is not one of test"),
+    "model": ("train --model vgg11", "--model=vgg11 recommends nothing; leave it out, which is --model=recommender"),
     "data": ("evaluate {run} --dataset hidden_groups", "--dataset=hidden_groups in --data_path="),
     "flag": ("train --lrr 3", "unknown flag --lrr; did you mean '--lr'?"),
     "task": ("learn", "TASK: invalid choice: 'learn'"),

@@ -270,7 +270,7 @@ def test_networks_and_data_that_do_not_fit() -> None:
 def test_commands_for_classes(command: str, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     places = {"RUN": str(finished), "NEW": str(tmp_path / "x.onnx")}
     assert main([places.get(word, word) for word in command.split()]) == 2
-    message = f"convnn {command.split()[0]} is for networks of classes, but --model=finc_flow has a loss of its own"
+    message = f"convnn {command.split()[0]} is for networks of classes, but the checkpoint is of finc_flow, which has a"
     assert message in capsys.readouterr().err
 
 

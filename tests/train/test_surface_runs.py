@@ -92,6 +92,8 @@ def test_evaluation_repeats_the_last_row_and_a_checkpoint_gives_a_mesh(
         ("train --layer ConvNN", "--layer='ConvNN' has no place in --model='kernel_field'; leave it out"),
         ("train --dataset scene", "reads clouds, but --dataset=scene has photographs; the data sets of clouds are"),
         ("train --model splats --dataset clouds", "reads photographs, but --dataset=clouds has clouds"),
+        ("train --data_path EMPTY", "has no files *.ply; clouds belong in DIR/train/*.ply"),
+        ("train --model splats --data_path EMPTY", "transforms.json' cannot be read: No such"),
         ("train --dataset ply --data_path EMPTY", "has no files *.ply; clouds belong in DIR/train/*.ply"),
         ("train --model splats --dataset transforms --data_path EMPTY", "transforms.json' cannot be read: No such"),
         ("train --points_per_voxel 1", "--points_per_voxel"),

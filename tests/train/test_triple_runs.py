@@ -125,6 +125,7 @@ def test_evaluating_ranks(finished: Path, capsys: pytest.CaptureFixture) -> None
         (["ask", "RUN", "e3", "f1", "--missing", "tial"], "did you mean 'tail'"),
         (["ask", "RUN", "e3", "f1", "--tops", "3"], "unknown flag --tops; did you mean '--top'"),
         (["train", "--model", "vgg11"], "transe, transh, transr, toruse"),
+        (["train", "--data_path", "NEW"], "is not a folder; name the one that holds train, valid and test"),
         (["train", "--criterion", "MSE", "--output_dir", "NEW"], "entities to rank"),
         (["train", "--objective", "m3s", "--output_dir", "NEW"], "of triples; leave it out"),
         (["train", "--dataset", "digits", "--output_dir", "NEW"], "data sets of triples are paraphrases"),

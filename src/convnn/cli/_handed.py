@@ -2,13 +2,30 @@
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from rich.console import Console
 
 from convnn.cli import command_parser, evaluate, train
 from convnn.cli._flags import given_flags
+from convnn.cli._help import brief_help
+from convnn.cli._images import kind_read
 from convnn.cli._parser import Parser, TaskParser
+from convnn.data import IMAGE_PAIRS
+from convnn.errors import InputError
+from convnn.train import TrainConfig
+
+OWN_FILES = {
+    "clips": "frames",
+    IMAGE_PAIRS: "flowfolder",
+    "clouds": "ply",
+    "photographs": "transforms",
+    "scenes": "scenes",
+    "interactions": "interactions",
+    "triples": "triples",
+}
+"""The data set of one's own files, by what a network reads."""
 
 
 def add_tasks(parser: Parser, training: str, evaluation: str) -> Any:
@@ -19,16 +36,19 @@ def add_tasks(parser: Parser, training: str, evaluation: str) -> Any:
     return tasks
 
 
-def handed_over(args: argparse.Namespace, command: str, before: Sequence[str] = ()) -> argparse.Namespace:
+def handed_over(args: argparse.Namespace, command: str, usual: str, before: Sequence[str] = ()) -> argparse.Namespace:
     """Parse the words after `convnn COMMAND train` or `evaluate` as the command of that name does.
 
     Args:
         args: what was parsed so far: `task`, `words` and `interruption`.
         command: name of the application.
+        usual: the network that the help of `train` is of, if none is named.
         before: words to put before those that were given.
     """
-    words = [*before, *args.words]
-    handed = command_parser(args.task, prog=f"convnn {command} {args.task}").parse_strictly(words)
+    parser = command_parser(args.task, prog=f"convnn {command} {args.task}")
+    if args.task == "train":
+        parser.brief = partial(brief_help, parser.prog, usual=usual)
+    handed = parser.parse_strictly([*before, *args.words])
     handed.interruption = args.interruption
     return handed
 
@@ -42,7 +62,6 @@ def train_or_evaluate(
     check_model: Callable[[str], None],
     accept: evaluate.Acceptance,
     further: evaluate.Further | None = None,
-    folder: str | None = None,
 ) -> None:
     """Do the tasks that are handed over.
 
@@ -53,20 +72,42 @@ def train_or_evaluate(
         default: name of the network that is trained if flags alone say what to train, and name none.
         check_model: refuses a name of a network that `--model` gives.
         accept, further: of `evaluate.run`.
-        folder: data set that `--data_path` alone means; None leaves it to `convnn train`.
     """
-    handed = handed_over(args, command)
+    handed = handed_over(args, command, default)
     if args.task == "evaluate":
         evaluate.run(handed, console, accept=accept, further=further)
         return
-    given, begins = given_flags(handed), begins_by_flags(handed)
+    given = given_flags(handed)
     if "model" in given:
         check_model(given["model"])
-    elif begins:
+    elif begins_by_flags(handed):
         handed.model = default
-    if folder is not None and begins and "data_path" in given and "dataset" not in given:
-        handed.dataset = folder
-    train.run(handed, console)
+    mean_own_files(handed)
+    train.run(handed, console, acceptance(handed, lambda config: check_model(config.model)))
+
+
+def acceptance(handed: argparse.Namespace, check: train.Acceptance) -> train.Acceptance:
+    """Return a check of flags whose message names the run or the file that they come from, if it is not the words."""
+    resumed = given_flags(handed).get("resume")
+    named = (("--config", handed.config), ("--resume", resumed))
+    source = next((f"{flag}={value}: " for flag, value in named if value), "")
+
+    def accept(config: TrainConfig) -> None:
+        try:
+            check(config)
+        except InputError as error:
+            raise InputError(f"{source}{error}") from None
+
+    return accept
+
+
+def mean_own_files(handed: argparse.Namespace) -> None:
+    """Take `--data_path` alone to mean files of one's own, where another data set would not look at it."""
+    given = given_flags(handed)
+    if begins_by_flags(handed) and "data_path" in given and "dataset" not in given:
+        own = OWN_FILES.get(kind_read(given["model"]))
+        if own is not None:
+            handed.dataset = own
 
 
 def begins_by_flags(handed: argparse.Namespace) -> bool:

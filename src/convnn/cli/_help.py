@@ -1,4 +1,4 @@
-"""The short form of `convnn train --help`."""
+"""The short form of `convnn train --help`, and of the `train` of an application."""
 
 import argparse
 from collections.abc import Iterable, Sequence
@@ -6,10 +6,10 @@ from dataclasses import Field, fields
 from typing import Any
 
 from convnn.cli._flags import add_flag
+from convnn.cli._images import sets_of
 from convnn.errors import ConvnnError
 from convnn.models import check_layer, check_model, default_layer, layer_defaults, model_settings
 from convnn.train import TrainConfig
-from convnn.train.config import defaults_of
 
 GROUPS = {
     "what": ("model", "layer", "dataset", "data_path", "resize", "augment", "init_from"),
@@ -28,19 +28,23 @@ examples:
   {prog} --dataset imagefolder --data_path photos --resize 64 --model timm:resnet18 --output_dir runs/photos
   {prog} --resume runs/first --num_epochs 10
 
+"""
+LISTS = """\
 {prog} --help-all lists all {count} flags, {prog} --layer NAME --help the flags of another layer;
 convnn models lists the networks, convnn layers the layers."""
 
 
-def brief_help(prog: str, words: Sequence[str]) -> str:
+def brief_help(prog: str, words: Sequence[str], usual: str = TrainConfig.model) -> str:
     """Return the short help: the main flags, those that this network and its layer read, and examples.
 
     Args:
         prog: name of the program, such as "convnn train".
         words: arguments, which may name a network and a layer.
+        usual: the network that is trained if none is named.
     """
-    model, layer = _model_and_layer(words)
-    defaults = {f.name: f.default for f in fields(TrainConfig)} | defaults_of(model, layer)
+    model, layer = _model_and_layer(words, usual)
+    usually = TrainConfig(model=model, layer=layer)
+    defaults = {f.name: getattr(usually, f.name) for f in fields(TrainConfig)}
     own = [name for name in layer_defaults(model, layer) if name in defaults and name != "backend"]  # of the machine
     groups = GROUPS | {
         f"flags of --layer {layer}": own,
@@ -50,7 +54,7 @@ def brief_help(prog: str, words: Sequence[str]) -> str:
         prog=prog,
         usage=f"{prog} [--model MODEL] [--layer LAYER] [FLAGS]",
         description="Train a network.",
-        epilog=EXAMPLES.format(prog=prog, count=len(defaults)),
+        epilog=((EXAMPLES if usual == TrainConfig.model else "") + LISTS).format(prog=prog, count=len(defaults)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
     )
@@ -59,17 +63,17 @@ def brief_help(prog: str, words: Sequence[str]) -> str:
     return parser.format_help()
 
 
-def _model_and_layer(words: Sequence[str]) -> tuple[str, str]:
+def _model_and_layer(words: Sequence[str], usual: str) -> tuple[str, str]:
     """Return the network and the layer that the arguments name, or the defaults."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--model", nargs="?", default=TrainConfig.model)
+    parser.add_argument("--model", nargs="?", default=usual)
     parser.add_argument("--layer", nargs="?")
     found = parser.parse_known_args(words)[0]
     try:
         check_model(found.model, "--")
         check_layer(found.model, layer := found.layer or default_layer(found.model), "--")
     except ConvnnError:
-        return _model_and_layer([])
+        return _model_and_layer([], usual)
     return found.model, layer
 
 
@@ -79,6 +83,8 @@ def _add(parser: argparse.ArgumentParser, title: str, names: Iterable[str], defa
     for name in names:
         add_flag(group, by_name[name], f"default: {defaults[name]}")
     for action in group._group_actions:
+        if action.dest == "dataset":
+            action.metavar = "{" + ",".join(sets_of(defaults["model"])) + "}"
         if action.dest in LONG_CHOICES:
             action.metavar = action.dest.upper()
             action.help = f"{LONG_CHOICES[action.dest]} (default: {defaults[action.dest]})"

@@ -8,6 +8,7 @@ from typing import Any
 from convnn.cli._flags import config_from, flag_names, given_flags
 from convnn.cli._parser import Parser
 from convnn.data import (
+    DATASETS,
     FITS,
     GRAPH_SETS,
     INTERACTION_SETS,
@@ -26,6 +27,7 @@ from convnn.data import (
     load_part,
 )
 from convnn.data.folders import pictures_below
+from convnn.data.options import MADE_SETS
 from convnn.errors import InputError, check_choice
 from convnn.models import data_of, list_models, own_loss_of, task_of
 from convnn.train import Recipe, TrainConfig
@@ -124,6 +126,16 @@ def check_inputs(config: TrainConfig) -> None:
     raise InputError(f"--model={config.model} reads {reads}, but --dataset={config.dataset} has {has}; the {advice}")
 
 
+def sets_of(model: str) -> tuple[str, ...]:
+    """Return the data sets that a network can learn, but for what only their files tell."""
+    kind = kind_read(model)
+    others = {name for reads, names in SETS_OF.items() if reads != kind for name in names}
+    sets = SETS_OF.get(kind, tuple(name for name in DATASETS if name not in others))
+    if task_of(model) == "segmentation":
+        return tuple(name for name in sets if name in SEGMENTATION_SETS)
+    return sets if own_loss_of(model) is None else tuple(name for name in sets if name not in SEGMENTATION_SETS)
+
+
 def kind_read(model: str) -> str:
     """Return what a network reads: "images", or one of `SETS_OF`."""
     reads = data_of(model)
@@ -151,9 +163,15 @@ def config_like(args: argparse.Namespace, recipe: Recipe, **settings: Any) -> Tr
     """Return the given flags, with the data set and its folder from the checkpoint if no flag names them.
 
     Raises:
-        InputError: a value is unknown or out of range.
+        InputError: a value is unknown or out of range, or the folder of files is given to a set that has none.
     """
-    return config_from(args, **(remembered_data(recipe, given_flags(args)) | settings))
+    given = given_flags(args)
+    if "data_path" in given and "dataset" not in given and recipe.dataset in MADE_SETS:
+        raise InputError(
+            f"--data_path={given['data_path']} is not looked at: the checkpoint learned {recipe.dataset}, which needs"
+            " no files; leave it out, or name your data set by --dataset"
+        )
+    return config_from(args, **(remembered_data(recipe, given) | settings))
 
 
 def remembered_data(recipe: Recipe, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -240,8 +240,8 @@ def refuse_without_classes(recipe: Recipe, what: str) -> None:
     """
     if not recipe.classes:
         raise InputError(
-            f"{what} is for networks of classes, but --model={recipe.model} has a loss of its own and none; convnn"
-            " evaluate measures it, and convnn.load opens it in Python"
+            f"{what} is for networks of classes, but the checkpoint is of {recipe.model}, which has a loss of its own"
+            " and no classes; convnn evaluate measures it, and convnn.load opens it in Python"
         )
 
 

@@ -74,17 +74,22 @@ def run(args: argparse.Namespace, console: Console) -> None:
 
 def check_network(checkpoint: str, network: Network, recipe: Recipe) -> None:
     """Refuse the checkpoint of a network that draws no samples."""
-    check_model(recipe.model, "model of the checkpoint")
+    if not draws_samples(recipe.model):
+        raise InputError(f"checkpoint '{checkpoint}' is of {recipe.model}, which draws no samples")
 
 
-def check_model(model: str, argument: str = "--model") -> None:
+def draws_samples(model: str) -> bool:
+    """Return whether a network draws samples."""
+    return hasattr(own_loss_of(model), "sample")
+
+
+def check_model(model: str) -> None:
     """Refuse a network that draws no samples.
 
     Raises:
         InputError: it draws none; the message names those that do.
     """
-    known = [name for name in list_models() if hasattr(own_loss_of(name), "sample")]
-    check_choice(argument, model, known)
+    check_choice("--model", model, [name for name in list_models() if draws_samples(name)])
 
 
 def judge_samples(network: Network, recipe: Recipe, part: LabelledPart, seed: int) -> Mapping[str, float]:
@@ -129,7 +134,10 @@ def draw_samples(args: argparse.Namespace, console: Console) -> None:
     check_network(args.checkpoint, network, recipe)
     assert isinstance(network, OwnLoss)
     if text is not None:
-        check_written(network)
+        try:
+            check_written(network)
+        except InputError as error:
+            raise InputError(f"--samples={text}: {error}") from None
     set_steps(network, args.steps)
     network.to(find_device(config.device))
     with flag_names({"count": "count", "temperature": "temperature"}):

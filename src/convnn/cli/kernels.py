@@ -8,7 +8,7 @@ from rich.console import Console
 from convnn.cli._flags import add_checkpoint, add_config_flags, add_out_flags
 from convnn.cli._parser import Parser, add_json_flag
 from convnn.data import example_of
-from convnn.errors import check_at_least, check_choice
+from convnn.errors import check_at_least, check_suffix
 from convnn.files import check_new, make_folder
 from convnn.runs.files import KERNELS
 from convnn.screen import print_json, print_line, show_activity
@@ -30,7 +30,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     """Draw a row for each layer, and print how many taps each kernel has."""
     check_at_least("--num_kernels", args.num_kernels, 1)
     path = Path(args.out)
-    check_choice("suffix of --out", path.suffix.lower(), SUFFIXES)
+    check_suffix("--out", path, SUFFIXES)
     check_new(path.parent, [path.name], overwrite=args.overwrite)
     network, recipe = load_checkpoint(args.checkpoint)
     with show_activity(console, "generating kernels"):

@@ -1,6 +1,8 @@
 """Complete a knowledge graph: train on its triples, measure a run, and ask for the missing end of a triple."""
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from torch import Tensor
 
 from convnn.cli import evaluate, train
 from convnn.cli._flags import add_checkpoint, add_config_flags, given_flags
-from convnn.cli._handed import begins_by_flags
+from convnn.cli._handed import acceptance, begins_by_flags, mean_own_files
 from convnn.cli._images import remembered_data
 from convnn.cli._parser import Parser, TaskParser, add_json_flag
 from convnn.data import TRIPLE_SETS
@@ -51,8 +53,8 @@ def add_ask_flags(ask: Parser) -> None:
     add_config_flags(ask, only=["imports", "data_path"])
 
 
-TASKS = {
-    "train": ("train on triples, as convnn train does", train.add_flags),
+TASKS: dict[str, tuple[str, Callable[[Parser], None]]] = {
+    "train": ("train on triples, as convnn train does", partial(train.add_flags, usual=DEFAULT)),
     "evaluate": ("rank all entities for each triple of a part", evaluate.add_flags),
     "ask": ("print the entities that complete a triple best", add_ask_flags),
 }
@@ -82,12 +84,17 @@ def run(args: argparse.Namespace, console: Console) -> None:
 def train_on_triples(args: argparse.Namespace, console: Console) -> None:
     """Train as `convnn train` does, with a network on triples unless one is named."""
     model = given_flags(args).get("model")
-    if model is not None and (model not in list_models() or reads_of(model) != "triples"):
-        known = [name for name in list_models() if reads_of(name) == "triples"]
-        check_choice("--model", model, known)
+    if model is not None:
+        check_model(model)
     if model is None and begins_by_flags(args):
         args.model = DEFAULT
-    train.run(args, console)
+    mean_own_files(args)
+    train.run(args, console, acceptance(args, lambda config: check_model(config.model)))
+
+
+def check_model(model: str) -> None:
+    """Refuse the name of a network that reads no triples."""
+    check_choice("--model", model, [name for name in list_models() if reads_of(name) == "triples"])
 
 
 def ask_for(args: argparse.Namespace, console: Console) -> None:

@@ -1,6 +1,7 @@
 """List layers and other systems: what each does, and which flags it reads."""
 
 import argparse
+from fnmatch import fnmatch
 from typing import Any
 
 from rich.console import Console
@@ -9,6 +10,7 @@ from rich.text import Text
 
 from convnn.cli._flags import add_config_flags
 from convnn.cli._parser import Parser, add_json_flag
+from convnn.errors import InputError, did_you_mean
 from convnn.nn import LAYERS, list_layers
 from convnn.nn.registry import entry_for
 from convnn.screen import print_json
@@ -20,13 +22,15 @@ STEPS = ("published", "selects", "weighs", "aggregates", "when", "paper", "check
 
 def add_flags(parser: Parser) -> None:
     """Add the arguments to a parser."""
+    text = "pattern of the layers and systems to list, such as 'ConvNN*', in any case"
+    parser.add_argument("pattern", nargs="?", default="*", help=text)
     add_config_flags(parser, only=["imports"])
     add_json_flag(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> None:
     """Print for each system, by family, what it selects, weighs and aggregates, its class, paper and flags."""
-    rows = describe_all()
+    rows = matching(describe_all(), args.pattern)
     if args.json:
         print_json(console, rows)
         return
@@ -35,6 +39,20 @@ def run(args: argparse.Namespace, console: Console) -> None:
         for row in rows:
             if row["family"] == family:
                 _print(row, console)
+
+
+def matching(rows: list[dict[str, Any]], pattern: str) -> list[dict[str, Any]]:
+    """Return the systems whose value of `--layer` or whose name matches a pattern.
+
+    Raises:
+        InputError: none does; the message names the nearest.
+    """
+    names = [[row[key] for key in ("layer", "name") if row[key]] for row in rows]
+    found = [row for row, own in zip(rows, names, strict=True) if any(fnmatch(x.lower(), pattern.lower()) for x in own)]
+    if not found:
+        near = did_you_mean(pattern, [x for own in names for x in own])
+        raise InputError(f"pattern={pattern!r} matches none of the {len(rows)} layers and systems{near}")
+    return found
 
 
 def describe_all() -> list[dict[str, Any]]:

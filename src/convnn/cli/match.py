@@ -9,7 +9,7 @@ from rich.console import Console
 from torch import Tensor
 
 from convnn.cli import evaluate
-from convnn.cli._flags import add_checkpoint, add_config_flags, add_out_flags, given_flags
+from convnn.cli._flags import add_checkpoint, add_config_flags, add_out_flags, flag_names, given_flags
 from convnn.cli._handed import add_tasks, train_or_evaluate
 from convnn.cli._images import config_like, kind_read
 from convnn.cli._parser import Parser, PathAction
@@ -18,7 +18,7 @@ from convnn.data import IMAGE_PAIRS
 from convnn.data.flow_files import write_flow
 from convnn.data.flow_folders import fit_pair
 from convnn.data.images import read_image, to_tensor
-from convnn.errors import InputError, check_at_least, check_choice
+from convnn.errors import InputError, check_at_least, check_choice, check_suffix
 from convnn.files import check_new, make_folder
 from convnn.models import Network, list_models
 from convnn.models.flow import MotionNetwork
@@ -64,7 +64,6 @@ def run(args: argparse.Namespace, console: Console) -> None:
         default=DEFAULT,
         check_model=check_model,
         accept=check_network,
-        folder="flowfolder",
     )
 
 
@@ -97,7 +96,7 @@ def draw_motion(args: argparse.Namespace, console: Console) -> None:
     device = find_device(config_like(args, recipe).device)
     pairs = pair_of(args) if args.images else pairs_of(args, recipe)
     network.to(device)
-    with torch.no_grad():
+    with torch.no_grad(), flag_names({"resize": "resize"}):
         found = network.find(pairs.first.to(device), pairs.second.to(device)).cpu()
     make_folder(out.parent, "--out")
     if out.suffix.lower() == ".flo":
@@ -125,7 +124,7 @@ def check_draw(args: argparse.Namespace) -> Path:
     """
     out, given = Path(args.out), given_flags(args)
     check_choice("--form", args.form, FORMS)
-    check_choice("suffix of --out", out.suffix.lower(), SUFFIXES)
+    check_suffix("--out", out, SUFFIXES)
     check_at_least("--first", args.first, 0)
     check_at_least("--count", args.count, 1)
     if len(args.images) not in (0, 2):

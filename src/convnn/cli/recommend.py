@@ -8,17 +8,18 @@ from rich.console import Console
 
 from convnn.cli import _images, evaluate, train
 from convnn.cli._flags import add_checkpoint, add_config_flags, flag_names
-from convnn.cli._handed import handed_over
+from convnn.cli._handed import handed_over, mean_own_files
 from convnn.cli._parser import Parser, TaskParser, add_json_flag
 from convnn.data import Interactions, read_interactions
 from convnn.errors import InputError, check_at_least, check_choice
-from convnn.models import Recommender
+from convnn.models import Recommender, data_of, list_models
 from convnn.screen import print_json, print_line
 from convnn.tasks.recommend import FIGURES, Ranker
 from convnn.tasks.recommend.ranker import named, numbers_of
 from convnn.train import Recipe, load_checkpoint
 from convnn.words import counted
 
+DEFAULT = "recommender"
 FLAGS = ("imports", "dataset", "data_path", "split")
 
 
@@ -49,7 +50,10 @@ def add_flags(parser: Parser) -> None:
 def run(args: argparse.Namespace, console: Console) -> None:
     """Do the task."""
     if args.task == "train":
-        train.run(handed_over(args, "recommend", ["--model", "recommender"]), console)
+        handed = handed_over(args, "recommend", DEFAULT, ["--model", DEFAULT])
+        check_model(handed.model)
+        mean_own_files(handed)
+        train.run(handed, console)
         return
     network, recipe = load_checkpoint(args.checkpoint)
     if not isinstance(network, Recommender):
@@ -57,6 +61,12 @@ def run(args: argparse.Namespace, console: Console) -> None:
     found = interactions_of(args, recipe)
     ranker = Ranker.of(network, found.parts["train"])
     (measure if args.task == "evaluate" else suggest)(args, recipe, ranker, found, console)
+
+
+def check_model(model: str) -> None:
+    """Refuse the name of a network that recommends nothing."""
+    if model not in list_models() or data_of(model) != "interactions":
+        raise InputError(f"--model={model} recommends nothing; leave it out, which is --model={DEFAULT}")
 
 
 def measure(args: argparse.Namespace, recipe: Recipe, ranker: Ranker, found: Interactions, console: Console) -> None:

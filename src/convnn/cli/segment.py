@@ -1,7 +1,8 @@
 """Segment images: train on images and masks, measure a run class by class, and draw masks over pictures."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from math import isnan
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from rich.table import Table
 
 from convnn.cli import evaluate, train
 from convnn.cli._flags import add_checkpoint, add_config_flags, add_out_flags, config_from, given_flags
-from convnn.cli._handed import begins_by_flags
+from convnn.cli._handed import acceptance, begins_by_flags
 from convnn.cli._images import check_criterion, config_like, find_pictures
 from convnn.cli._parser import Parser, PathAction, TaskParser, add_json_flag
 from convnn.cli.predict import Refusals
@@ -55,8 +56,8 @@ def add_predict_flags(parser: Parser) -> None:
     add_config_flags(parser, only=["imports", "device"])
 
 
-TASKS = {
-    "train": ("train on images and masks, as convnn train does", train.add_flags),
+TASKS: dict[str, tuple[str, Callable[[Parser], None]]] = {
+    "train": ("train on images and masks, as convnn train does", partial(train.add_flags, usual=DEFAULT)),
     "evaluate": ("measure the overlap of each class with the masks of a part", add_evaluate_flags),
     "predict": ("write the masks of pictures, and draw them over the pictures", add_predict_flags),
 }
@@ -74,8 +75,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     network, recipe = load_checkpoint(args.checkpoint)
     if recipe.dataset not in SEGMENTATION_SETS:
         raise InputError(
-            f"checkpoint '{args.checkpoint}' learned {recipe.dataset}, one class for each sample, and convnn segment is"
-            f" for a class for every pixel: {', '.join(SEGMENTATION_SETS)}"
+            f"checkpoint '{args.checkpoint}' learned {recipe.dataset}, and convnn segment is for a class for every"
+            f" pixel: {', '.join(SEGMENTATION_SETS)}"
         )
     if args.task == "evaluate":
         measure(args, network, recipe, console)
@@ -92,14 +93,23 @@ def train_on_masks(args: argparse.Namespace, console: Console) -> None:
         check_model(model, prefix="--")
         files, made = ("volumes", "airways") if data_of(model) == "volumes" else ("masks", "shapes")
         args.dataset = given.get("dataset", files if "data_path" in given else made)
-        if args.dataset not in SEGMENTATION_SETS:
-            raise InputError(
-                f"--dataset={args.dataset} has no masks; data sets with a class for every pixel are"
-                f" {', '.join(SEGMENTATION_SETS)}"
-            )
+        check_set(args.dataset)
         if task_of(args.model) != "segmentation":
             args.batch_size = given.get("batch_size", DENSE_DEFAULTS["images"]["batch_size"])
-    train.run(args, console)
+    train.run(args, console, acceptance(args, lambda config: check_set(config.dataset)))
+
+
+def check_set(dataset: str) -> None:
+    """Refuse a data set without a class for every pixel.
+
+    Raises:
+        InputError: it has none; the message names those that have.
+    """
+    if dataset not in SEGMENTATION_SETS:
+        raise InputError(
+            f"--dataset={dataset} has no masks; data sets with a class for every pixel are"
+            f" {', '.join(SEGMENTATION_SETS)}"
+        )
 
 
 def measure(args: argparse.Namespace, network: Network, recipe: Recipe, console: Console) -> None:

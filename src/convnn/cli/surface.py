@@ -10,7 +10,7 @@ from convnn.cli._flags import add_out_flags, flag_names
 from convnn.cli._handed import add_tasks, train_or_evaluate
 from convnn.cli._images import config_like, open_data
 from convnn.cli._parser import Parser, PathAction, add_json_flag
-from convnn.errors import InputError, check_choice
+from convnn.errors import InputError, check_suffix
 from convnn.files import check_new
 from convnn.models import Network, own_loss_of
 from convnn.models.splats import SplatNetwork
@@ -102,11 +102,12 @@ def reconstruct(args: argparse.Namespace, console: Console) -> None:
     from convnn.data.surfaces.ply import write_mesh
 
     out, picture = Path(args.out), None if args.picture is None else Path(args.picture)
+    check_suffix("--out", out, (".ply",))
     check_new(out, overwrite=args.overwrite)
     if picture is not None:
         if picture.exists() and not args.overwrite:
             raise InputError(f"--picture={args.picture} exists; choose another, or pass --overwrite")
-        check_choice("suffix of the picture", picture.suffix.lower(), (".png", ".pdf", ".svg"))
+        check_suffix("--picture", picture, (".png", ".pdf", ".svg"))
     args.points = getattr(args, "points", None)
     network, recipe = (None, None) if args.checkpoint is None else network_of(args.checkpoint)
     refuse_settings(args, network)

@@ -63,13 +63,16 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
+Acceptance = Callable[[TrainConfig], None]
+"""What refuses the flags of a run, those of the resumed one included."""
+
 OF_OBJECTIVES = tuple(f.name for f in fields(ObjectiveFlags))
 """Flags of which the losses know the names."""
 
 
-def add_flags(parser: Parser) -> None:
-    """Add all flags of training to a parser."""
-    parser.brief = partial(brief_help, parser.prog)
+def add_flags(parser: Parser, usual: str = TrainConfig.model) -> None:
+    """Add all flags of training to a parser, whose short help is of the `usual` network if none is named."""
+    parser.brief = partial(brief_help, parser.prog, usual=usual)
     parser.add_argument(
         "--help-all", action=HelpAllAction, nargs=0, help="show all flags, by the layers that read them"
     )
@@ -83,8 +86,8 @@ def add_flags(parser: Parser) -> None:
     add_config_flags(parser)
 
 
-def run(args: argparse.Namespace, console: Console) -> None:
-    """Train a network, or with `--test_only` evaluate a checkpoint or check shapes."""
+def run(args: argparse.Namespace, console: Console, accept: Acceptance | None = None) -> None:
+    """Train a network that an application accepts, or with `--test_only` evaluate a checkpoint or check shapes."""
     given = ({} if args.config is None else read_config_file(args.config)) | given_flags(args)
     import_layers(given.get("imports"))
     config = TrainConfig(**given)
@@ -94,8 +97,8 @@ def run(args: argparse.Namespace, console: Console) -> None:
     if config.test_only and config.pretrained:
         raise InputError("--pretrained applies to training only; leave it out to evaluate")
     if not config.test_only:
-        with flag_names({name: name for name in (*config.settings, *OF_OBJECTIVES)}):
-            train(given, console, args.interruption)
+        with flag_names({name: name for name in ("resize", *config.settings, *OF_OBJECTIVES)}):
+            train(given, console, args.interruption, accept)
     elif config.checkpoint is not None:
         network, recipe = load_checkpoint(config.checkpoint)
         evaluate_network(
@@ -105,7 +108,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
             console,
         )
     else:
-        with flag_names({name: name for name in config.settings}):
+        with flag_names({name: name for name in ("resize", *config.settings)}):
             check_shapes(config, console)
 
 
@@ -116,19 +119,24 @@ def warn_of_unread(given: Iterable[str], config: TrainConfig, console: Console) 
         print_line(console, f"not read by {config.model} of {config.layer}: {', '.join(ignored)}")
 
 
-def train(given: dict[str, Any], console: Console, interruption: Interruption) -> None:
+def train(
+    given: dict[str, Any], console: Console, interruption: Interruption, accept: Acceptance | None = None
+) -> None:
     """Train and test a network, and write a run folder.
 
     Args:
         given: flags; the others have their defaults, or the values of the resumed run.
         console: console to print on.
         interruption: handler of signals.
+        accept: refuses the flags of a run that an application does not train.
     """
     say = partial(print_line, console)
     point = find_resume_point(given, warn=say) if given.get("resume") else None
     config = TrainConfig(**given) if point is None else point.config
     if config.checkpoint is not None:
         raise InputError(f"--checkpoint={config.checkpoint} applies to --test_only; leave it out to train")
+    if accept is not None:
+        accept(config)
     check_data(config)
     if config.log_neighbors and config.fsdp:
         raise InputError("--log_neighbors needs the whole network in one process; leave out --log_neighbors or --fsdp")

@@ -114,7 +114,7 @@ def read_mask(path: str) -> NDArray[np.uint8]:
 
     Raises:
         BrokenImageError: the file is missing, broken, or not a picture.
-        InputError: it is in colours, or a value is above 255.
+        InputError: it is in colours, or a value is no whole number from 0 to 255.
     """
     picture = decode(path)
     if picture.mode == "1":
@@ -129,6 +129,8 @@ def read_mask(path: str) -> NDArray[np.uint8]:
         values = values[..., 0]
     if values.dtype != np.uint8 and ((values < 0) | (values > IGNORED)).any():
         raise InputError(f"the mask {path} has values from {values.min()} to {values.max()}; classes are 0 to 254")
+    if (between := values[values != np.floor(values)]).size:  # or NaN
+        raise InputError(f"the mask {path} has the value {between[0]:g}; classes are whole numbers from 0 to 254")
     return values.astype(np.uint8)
 
 
@@ -231,7 +233,7 @@ def read_names(path: Path) -> tuple[str, ...] | None:
     if not path.exists():
         return None
     try:
-        names = tuple(line.strip() for line in path.read_text(encoding="utf-8").strip().splitlines())
+        names = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").strip().splitlines())
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"'{path}' cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if not 2 <= len(names) <= IGNORED or "" in names or len(set(names)) < len(names):

@@ -83,6 +83,20 @@ VOLUME_SETS = ("airways", "volumes")
 SEGMENTATION_SETS = ("masks", "shapes", *VOLUME_SETS)
 """Data sets with a class for every pixel or voxel."""
 
+MADE_SETS = (
+    "digits",
+    "sequential_digits",
+    *SIGNALS,
+    "shapes",
+    "airways",
+    *("karate", "sbm", "digits-graph"),
+    "hidden_groups",
+    *("paraphrases", "qualified"),
+    *MIXTURE_SETS,
+    *("moving_crops", "moving_textures", "motions", "clouds", "scene", "made_scenes"),
+)
+"""Data sets that need no file, so that they look at no folder."""
+
 OTHERS_SPLIT = ("hidden_groups", "interactions", "paraphrases", "qualified", "motions", "scenes")
 """Further data sets whose parts, or samples, are drawn by a number."""
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from convnn.data.seeds import make_generator
+from convnn.words import counted
 
 Statement = tuple[str, ...]
 """Head, relation and tail, and relation and entity of each qualifier."""
@@ -39,8 +40,8 @@ def _of_fields(line: str) -> list[str]:
     names = [name.strip() for name in line.rstrip("\r").split(mark)]
     if len(names) < len(NAMES) or len(names) % 2 == 0:
         raise ValueError(
-            f"it has {len(names)} fields between {marks}; it must have head, relation and tail, and then two for each"
-            " qualifier"
+            f"it has {counted(len(names), 'field')} between {marks}; it must have head, relation and tail, and then two"
+            " for each qualifier"
         )
     return names
 

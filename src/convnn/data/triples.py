@@ -15,6 +15,7 @@ from convnn.data.seeds import make_generator
 from convnn.data.statements import NAMES, draw_statements, parse_statement, split_at_random
 from convnn.errors import InputError
 from convnn.nn.triples import Queries
+from convnn.words import counted
 
 PARTS = {"train": ("train",), "val": ("valid", "val"), "test": ("test",)}
 """How the files of each part may begin."""
@@ -109,7 +110,7 @@ def _file_of(folder: Path, part: str, starts: tuple[str, ...], suffixes: Sequenc
 def _triple(line: str) -> tuple[str, str, str]:
     words = [word.strip() for word in line.rstrip("\r").split("\t")]
     if len(words) != COLUMNS:
-        raise ValueError(f"it has {len(words)} fields between tabs; it must have head, relation and tail")
+        raise ValueError(f"it has {counted(len(words), 'field')} between tabs; it must have head, relation and tail")
     if not all(words):
         raise ValueError(f"its {NAMES[words.index('')]} is empty")
     head, relation, tail = words

@@ -20,7 +20,7 @@ FARTHEST = 1 << 40
 
 def offsets(*steps: int) -> Tensor:
     """Return all triples of the steps, (n^3, 3) int64."""
-    return torch.tensor(list(product(steps, repeat=3)))
+    return torch.tensor(list(product(steps, repeat=3)), device="cpu")  # whatever device this is imported for
 
 
 NEAREST, CORNERS = offsets(-1, 0, 1), offsets(0, 1)

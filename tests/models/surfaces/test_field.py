@@ -224,6 +224,7 @@ BAD = [
     (lambda: KernelField(GRID).fit(ONES, ONES, ONES, **WEIGHTS, reg_weight=-1), "reg_weight=-1 must be a positive"),
     (lambda: Interpolator(0), "channels=0 must be an integer of at least 1"),
     (lambda: choose_voxel_size(ONES, 2), "points must not all be at one place"),
+    (lambda: choose_voxel_size(0.1 * ONES.repeat(7, 1), 2), "points must not all be at one place"),
     (lambda: choose_voxel_size(ONES, 3), "points_per_voxel=3 must be above 1 and below the 3 points"),
     (lambda: NeuralKernelSurface(1.0, normals_at="x").fit(ONES, ONES), "normals_at='x' is not one of voxels, points"),
     (lambda: NeuralKernelSurface(1.0, reg_weight=0).fit(ONES, ONES), "reg_weight=0 must be a positive number"),

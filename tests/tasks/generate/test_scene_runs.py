@@ -151,7 +151,7 @@ def test_samples_need_the_names_of_training(finished: Path, tmp_path: Path) -> N
             "has 'table' where the checkpoint learned",
         ),
         (
-            ["train", "--model", "diffusesg", "--dataset", "scenes", "--data_path", "."],
+            ["train", "--model", "diffusesg", "--data_path", "."],
             "has no train.json and no folder",
         ),
         (

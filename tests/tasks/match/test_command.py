@@ -118,7 +118,7 @@ def test_pixels_of_unknown_motion_are_grey(tmp_path: Path) -> None:
         ("draw RUN --first 1 --count 2", "--first=1 and 2 pairs end beyond the 2 of test"),
         ("draw RUN one.png", "IMAGE: 1 picture where two are matched; give two, or none"),
         ("draw RUN one.png two.png", "cannot read the image one.png"),
-        ("draw RUN --out x.jpg", "suffix of --out='.jpg' is not one of"),
+        ("draw RUN --out x.jpg", "--out=x.jpg must end in .png, .pdf, .svg or .flo"),
         ("draw RUN --out x.flo", "--out=x.flo is for two pictures"),
         ("draw RUN --resize 40", "--resize=40 is for two pictures"),
         ("draw RUN --part val", "val does not exist; it should have pairs NAME_1.png"),
@@ -135,9 +135,24 @@ def test_bad_input(words: str, message: str, finished: Path, tmp_path: Path, cap
     assert list(tmp_path.iterdir()) == []
 
 
-def test_checkpoints_of_other_networks(tmp_path: Path, capsys) -> None:
+def test_checkpoints_and_runs_of_other_networks(tmp_path: Path, capsys) -> None:
     flags = "--dataset digits --levels 1 --num_layers 1 --d_hidden 4 --limit_train 8 --limit_test 8 --num_epochs 1"
     assert main(["generate", "train", *flags.split(), "--output_dir", str(tmp_path / "run")]) == 0
     for task in ("evaluate", "draw"):
         assert main(["match", task, str(tmp_path / "run")]) == 2
         assert "is of finc_flow, which matches no pairs of images" in capsys.readouterr().err
+    flag, wrong = f"--resume={tmp_path / 'run'}: ", f"--config={tmp_path / 'run' / 'args.txt'}: "
+    for command, message in (
+        ("match", "--model='finc_flow' is not one of skflow"),
+        ("knowledge", "--model='finc_flow' is not one of"),
+        ("segment", "--dataset=digits has no masks"),
+    ):
+        assert main([command, "train", "--resume", str(tmp_path / "run"), "--num_epochs", "2"]) == 2
+        assert f"{flag}{message}" in capsys.readouterr().err
+        new = tmp_path / "new"
+        assert main([command, "train", "--config", str(tmp_path / "run" / "args.txt"), "--output_dir", str(new)]) == 2
+        assert f"{wrong}{message}" in capsys.readouterr().err
+        assert not new.exists()
+    assert main(["generate", "evaluate", str(tmp_path / "run"), "--data_path", str(tmp_path)]) == 2
+    message = f"--data_path={tmp_path} is not looked at: the checkpoint learned digits, which needs no files"
+    assert message in capsys.readouterr().err

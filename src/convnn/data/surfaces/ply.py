@@ -185,7 +185,8 @@ def _read_text(data: bytes, order: str, elements: Sequence[Element]) -> Columns:
         if len(rows) < element.count:
             raise ValueError(f"{len(rows)} of {element.count} rows of {element.name}")
         first += element.count
-        table = np.array(rows, dtype=np.float64).reshape(element.count, -1)
+        width = -1 if rows else 4 * len(element.properties)  # no rows, as of the faces of a cloud, have any
+        table = np.array(rows, dtype=np.float64).reshape(element.count, width)
         lengths = {name: int(table[0, at]) for at, name in _lists(element)} if element.count else {}
         found[element.name] = _columns(element, table, lengths)
     return found

@@ -132,7 +132,7 @@ def choose_voxel_size(points: Tensor, points_per_voxel: float) -> float:
     if not 1 < points_per_voxel < points.shape[0]:
         raise InputError(f"points_per_voxel={points_per_voxel} must be above 1 and below the {points.shape[0]} points")
     reach = float((points - points.mean(0)).abs().amax())
-    if not reach > 0:
+    if bool((points == points[0]).all()):  # the mean of equal numbers may be another
         raise InputError("points must not all be at one place")
     lower, upper = reach * 1e-6, 4 * reach
     for _ in range(40):

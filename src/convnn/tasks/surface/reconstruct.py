@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from convnn.data.surfaces.mesh import Mesh, extract_mesh
-from convnn.errors import check_at_least, check_choice, check_positive
+from convnn.errors import InputError, check_at_least, check_choice, check_positive
 from convnn.models.surfaces.field import KernelField
 from convnn.models.surfaces.hierarchy import Hierarchy, choose_voxel_size
 from convnn.ops.cloud import check_rows
@@ -98,6 +98,8 @@ class NeuralKernelSurface(BaseEstimator):
         places, targets = points, normals.to(points)
         if self.normals_at == "voxels":
             places, targets = splat_normals(hierarchy, points, targets, self.adaptive_depth)
+        if not targets.any():
+            raise InputError("normals are 0, or cancel each other in every voxel; they must be outward, of length 1")
         with torch.no_grad():
             self.field_ = KernelField(hierarchy).fit(
                 points,
