@@ -15,7 +15,7 @@ from convnn.cli._handed import begins_by_flags
 from convnn.cli._images import check_criterion, config_like, find_pictures
 from convnn.cli._parser import Parser, PathAction, TaskParser, add_json_flag
 from convnn.cli.predict import Refusals
-from convnn.data import SEGMENTATION_SETS, VOLUME_SETS, Loader, kind_of
+from convnn.data import SEGMENTATION_SETS, VOLUME_SETS, Loader
 from convnn.data.labelled_volumes import VolumeLoader
 from convnn.errors import InputError
 from convnn.files import check_new, make_folder
@@ -23,7 +23,7 @@ from convnn.models import Network, check_model, data_of, task_of
 from convnn.screen import print_json, print_line
 from convnn.train import Recipe, Supervised, find_device, load_checkpoint, make_accelerator
 from convnn.train import evaluate as measure_loader
-from convnn.train.config import DENSE_DEFAULTS
+from convnn.train.config import DEFAULTS
 from convnn.train.overlap import Overlap, OverlapMeter
 from convnn.words import counted
 
@@ -98,7 +98,7 @@ def train_on_masks(args: argparse.Namespace, console: Console) -> None:
                 f" {', '.join(SEGMENTATION_SETS)}"
             )
         if task_of(args.model) != "segmentation":
-            args.batch_size = given.get("batch_size", DENSE_DEFAULTS["images"]["batch_size"])
+            args.batch_size = given.get("batch_size", DEFAULTS["masked images"]["batch_size"])
     train.run(args, console)
 
 
@@ -119,13 +119,14 @@ def measure(args: argparse.Namespace, network: Network, recipe: Recipe, console:
     trees = tree_measures(network, part.loader)
     if args.json:
         classes = {name: {"iou": iou, "dice": dice} for name, iou, dice in _shares(names, overlap)}
-        counts = {"part": part.name, f"{part.kind}s": part.loader.num_samples, "loss": scores.loss}
+        counts = {"part": part.name, f"{part.counted}s": part.loader.num_samples, "loss": scores.loss}
         print_json(console, facts | counts | means | {"classes": classes} | trees)
         return
     console.print(as_table(names, overlap))
+    samples = counted(part.loader.num_samples, part.counted)
     print_line(
         console,
-        f"{recipe.model} of {recipe.layer}, epoch {recipe.epoch}, on {counted(part.loader.num_samples, part.kind)} of"
+        f"{recipe.model} of {recipe.layer}, epoch {recipe.epoch}, on {samples} of"
         f" {config.dataset} ({part.name}): mean IoU {means['mean_iou']:.2%}, mean Dice {means['mean_dice']:.2%}, pixel"
         f" accuracy {scores.top1:.2%}, loss {scores.loss:.4f}",
     )
@@ -167,10 +168,10 @@ def predict(args: argparse.Namespace, network: Network, recipe: Recipe, console:
     from convnn.tasks.segment.masks import MASK, OVER, picture_masks, save_mask
     from convnn.tasks.segment.picture import draw_masks  # imports Matplotlib
 
-    if (kind := kind_of(recipe.input_shape)) != "image":
+    if recipe.kind != "image":
         raise InputError(
-            f"checkpoint '{args.checkpoint}' reads {kind}s, and convnn segment predict draws over pictures; convnn.load"
-            " opens it in Python"
+            f"checkpoint '{args.checkpoint}' reads {recipe.kind}s, and convnn segment predict draws over pictures;"
+            " convnn.load opens it in Python"
         )
     out, refuse = Path(args.out), Refusals()
     paths = list(find_pictures(args.images, refuse))

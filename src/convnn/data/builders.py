@@ -131,8 +131,7 @@ def build_part(options: Options, part: str) -> LabelledPart:
     check_choice("part", part, data.parts)
     if data.task == "ranking" and part == "train":
         raise InputError(f"part='train' of dataset={options.name!r} is what scores leave out; evaluate test")
-    kind = "user" if data.task == "ranking" else data.kind
-    return LabelledPart(part, data.parts[part], data.classes, data.input_shape, kind, data.task, data.names)
+    return LabelledPart(part, data.parts[part], data.classes, data.input_shape, data.kind, data.task, data.names)
 
 
 BUILDERS: dict[str, Callable[[Options], LabelledData]] = {

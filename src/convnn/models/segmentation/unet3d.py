@@ -1,6 +1,6 @@
 """A U-Net on volumes, whose deepest level is whatever maps volumes to volumes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from convnn.errors import InputError, check_at_least, check_positive
 from convnn.models._dense import layer_name
 from convnn.models._registry import register_model
-from convnn.models.segmentation._network import SegmentationNetwork
+from convnn.models.segmentation._network import BRIEFLY, SegmentationNetwork
 from convnn.nn import LayerFactory, list_layers
 from convnn.nn.replace import build_along, factory_along
 
@@ -55,6 +55,7 @@ class UNet3d(SegmentationNetwork):
     """
 
     default_layer: ClassVar[str] = "Conv2d"
+    defaults_on: ClassVar[Mapping[str, Mapping[str, Any]]] = {"airways": {"width": 0.5, "num_epochs": 30, **BRIEFLY}}
     reads: ClassVar[str] = "volumes"
     data: ClassVar[str] = "volumes"
 

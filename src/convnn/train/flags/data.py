@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from convnn.data import DATASETS, FITS, ON_BAD_IMAGE
-from convnn.train.checkpoint import LARGEST_SIDE
 from convnn.train.flags._flag import flags_of
+from convnn.train.recipe import LARGEST_SIDE
 
 flag = flags_of("data")
 

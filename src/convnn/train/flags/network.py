@@ -9,8 +9,8 @@ from convnn.nn import OVER_HEADS, TOKEN_GRAPHS, TOKEN_SCORES, list_layers
 from convnn.nn.replace import SCOPES
 from convnn.objectives.boxes import OVERLAPS
 from convnn.ops.type_codes import CODES
-from convnn.train.checkpoint import LARGEST_SIDE
 from convnn.train.flags._flag import DEEPEST, LARGEST_FACTOR, WIDEST, flags_of
+from convnn.train.recipe import LARGEST_SIDE
 
 flag = flags_of("network")
 
