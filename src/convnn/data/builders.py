@@ -13,6 +13,7 @@ from convnn.data.flow_folders import build_flow_folder, build_flow_part
 from convnn.data.images import Size, fit_picture
 from convnn.data.interactions import build_interactions
 from convnn.data.interface import LabelledData, LabelledPart
+from convnn.data.keypoints import build_keypoints
 from convnn.data.labelled_graphs import build_graphs
 from convnn.data.labelled_volumes import build_airways, build_volumes
 from convnn.data.mixtures import build_mixtures
@@ -156,6 +157,7 @@ BUILDERS: dict[str, Callable[[Options], LabelledData]] = {
     **dict.fromkeys(SCENE_SETS, build_scenes),
     "motions": build_motions,
     "flowfolder": build_flow_folder,
+    "keypoints": build_keypoints,
     **dict.fromkeys(CLOUD_SETS, build_clouds),
     **dict.fromkeys(PHOTOGRAPH_SETS, build_photographs),
 }

@@ -107,6 +107,7 @@ from convnn.models.mobilevig import (
     mobilevigv2_s,
     mobilevigv2_ti,
 )
+from convnn.models.node_matching import NodeMatcher, common
 from convnn.models.normalizing_flow import FInCFlow, PixelFlow, finc_flow
 from convnn.models.published import load_published
 from convnn.models.readers.networks import (
@@ -168,6 +169,7 @@ __all__ = [
     "MixtureNet",
     "MobileViGv2",
     "Network",
+    "NodeMatcher",
     "OwnLoss",
     "PixelFlow",
     "RecNeXt",
@@ -201,6 +203,7 @@ __all__ = [
     "ckcnn",
     "ckcnn_1m",
     "coding",
+    "common",
     "convmixer_256_16",
     "convmixer_768_32",
     "convmixer_1024_20",
