@@ -159,11 +159,11 @@ def test_every_interaction_comes_once_and_labels_are_what_is_held_out() -> None:
     assert (data.task, data.kind, data.input_shape, data.num_classes) == (
         "ranking",
         "interaction",
-        (300, 240, 1, 1),
+        (300, 240),
         240,
     )
     part = load_part("hidden_groups", "", "test", limit_test=7)
-    assert (part.kind, part.task, part.loader.num_samples) == ("user", "ranking", 7)
+    assert (part.kind, part.counted, part.task, part.loader.num_samples) == ("interaction", "user", "ranking", 7)
 
 
 def test_fewer_interactions_are_a_smaller_graph() -> None:

@@ -161,7 +161,7 @@ def test_without_pytorch_geometric_a_sentence_names_the_extra(monkeypatch: pytes
 
 
 def test_the_example_of_a_graph_has_the_nodes_asked_for() -> None:
-    example = example_of((5,), count=3)
+    example = example_of((5,), "node", count=3)
     assert example.x.shape == (3, 5)
     assert example.edge_index.tolist() == [[0, 1, 1, 2], [1, 2, 0, 1]]
-    assert example_of((5,)).edge_index.shape == (2, 0)
+    assert example_of((5,), "graph").edge_index.shape == (2, 0)

@@ -129,7 +129,7 @@ def test_queries_have_their_qualifiers_and_leave_out_what_fits_them_too() -> Non
     data, graph = load_data("qualified", batch_size=50, limit_test=40), KnowledgeGraph.of_names(draw_statements())
     everything = graph.triples
     assert (data.task, data.kind, data.classes, data.test.num_samples) == ("completion", "triple", graph.entities, 80)
-    assert data.input_shape == (3, 1, 1, 1, 1)
+    assert data.input_shape == (3,)
     seen = []
     for batch in data.test:
         asked = batch.inputs

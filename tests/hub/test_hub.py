@@ -105,12 +105,20 @@ def test_the_card_of_weights_that_were_not_tested_says_so(network: Network) -> N
 
 
 def test_the_card_of_a_network_on_volumes_says_how_it_is_used() -> None:
-    sizes = {"width": 0.125, "input_shape": (1, 8, 8, 8), "classes": ("tissue", "airway"), "dataset": "airways"}
-    recipe = replace(RECIPE, model="unet_gnn", layer="SAGE", settings={"levels": 2}, **sizes)
+    data = {"dataset": "airways", "input_shape": (1, 8, 8, 8), "kind": "volume", "classes": ("tissue", "airway")}
+    recipe = replace(RECIPE, model="unet_gnn", layer="SAGE", width=0.125, settings={"levels": 2}, **data)
     card = model_card(recipe.build(), recipe)
     for text in ("network(volumes)", "of every voxel", "convnn segment evaluate FOLDER", "image-segmentation"):
         assert text in card
     assert "convnn predict" not in card
+
+
+def test_the_card_of_a_network_on_triples_says_what_it_reads() -> None:
+    data = {"dataset": "paraphrases", "input_shape": (3,), "kind": "triple", "mean": (), "std": ()}
+    recipe = replace(RECIPE, model="transe", layer="SparseRows", settings={}, **data)
+    card = model_card(recipe.build(), recipe)
+    for text in ("network(queries)  # convnn.nn.triples.Queries, of 3 relations", "convnn evaluate FOLDER"):
+        assert text in card
 
 
 def test_a_card_without_a_licence_names_none(network: Network) -> None:

@@ -48,7 +48,7 @@ def test_graphs_in_batches_resume_to_the_bit(molecules: Path, train: Callable[[s
 def test_the_checkpoint_keeps_which_graph_was_drawn(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = load_checkpoint(run)[1]
     assert recipe.data_settings == {"split": 3}
-    assert (recipe.input_shape, recipe.mean, recipe.std) == ((16,), (), ())
+    assert (recipe.kind, recipe.input_shape, recipe.mean, recipe.std) == ("node", (16,), (), ())
     assert main(["evaluate", str(run), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     rows = rows_of(run)
@@ -100,8 +100,8 @@ def test_a_test_graph_is_drawn(molecules: Path, tmp_path: Path) -> None:
         ("predict RUN 200", "node=200 must lie between 0 and 199, a node of sbm"),
         ("neighbors RUN --index 200 --out OUT", "--index=200 must lie between 0 and 199"),
         ("neighbors RUN cat.jpg --out OUT", "reads graphs, not pictures; give nodes or graphs by --index"),
-        ("statistics RUN --out OUT", r"reads graphs of shape \(16,\), and convnn statistics is for images"),
-        ("export RUN --format onnx --out OUT", "reads graphs, and --format onnx is for images and sequences"),
+        ("statistics RUN --out OUT", r"reads nodes of shape \(16,\), and convnn statistics is for images"),
+        ("export RUN --format onnx --out OUT", "reads nodes, and --format onnx is for images and sequences"),
     ],
 )
 def test_commands_say_what_they_cannot_do(
@@ -165,7 +165,14 @@ def test_the_hub_holds_a_network_on_graphs(run: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"input_shape": [16, 1]}, {"input_shape": [1 << 21]}, {"mean": [0.0], "std": [1.0]}]
+    "change",
+    [
+        {"input_shape": [16, 1]},
+        {"input_shape": [1 << 21]},
+        {"mean": [0.0], "std": [1.0]},
+        {"kind": "image"},
+        {"kind": 3},
+    ],
 )
 def test_a_recipe_of_no_graph_is_refused(change: dict[str, object], run: Path, tmp_path: Path) -> None:
     assert main(["export", str(run), "--format", "hub", "--out", str(tmp_path / "hub")]) == 0

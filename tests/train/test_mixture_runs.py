@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from convnn.cli import main
-from convnn.data import example_of, kind_of, load_data
+from convnn.data import example_of, load_data
 from convnn.errors import InputError
 from convnn.models import MixtureNet, create_model, sizes_of
 from convnn.ops.mixtures import Mixture
@@ -28,7 +28,7 @@ def test_mixtures_have_the_mass_and_the_middle_of_what_they_were_fitted_to() -> 
     images = load_data("digits", limit_test=20)
     pixels = next(iter(images.test)).inputs * images.std[0] + images.mean[0]
     data = load_data("mixture_digits", limit_test=20, gaussians=4)
-    assert (data.input_shape, data.kind, data.num_classes) == ((1, 4, 7, 1, 1, 1), "mixture", 10)
+    assert (data.input_shape, data.kind, data.num_classes) == ((1, 4, 7), "mixture", 10)
     batch = next(iter(data.test))
     found = Mixture.from_packed(batch.inputs.flatten(3))
     torch.testing.assert_close(found.weight.sum((1, 2)), pixels.sum((1, 2, 3)), rtol=1e-4, atol=1e-4)
@@ -41,7 +41,7 @@ def test_mixtures_have_the_mass_and_the_middle_of_what_they_were_fitted_to() -> 
 
 def test_solids_are_in_space() -> None:
     data = load_data("solids", limit_train=8, limit_test=8, gaussians=3)
-    assert data.input_shape == (1, 3, 13, 1, 1, 1)
+    assert data.input_shape == (1, 3, 13)
     assert data.classes == ("sphere", "cube", "torus", "cylinder")
     network = create_model("gmcn", num_classes=4, components=4, **sizes_of("gmcn", data.input_shape))
     batch = next(iter(data.train))
@@ -54,10 +54,9 @@ def test_the_network_is_a_mixture_net() -> None:
     network = create_model("gmcn", in_channels=2, num_classes=3, components=6, d_hidden=4).double().eval()
     torch.manual_seed(0)
     plain = MixtureNet(2, 3, widths=(4,), radii=2.5, components=(6, 3), norm="sample").double().eval()
-    x = example_of((2, 5, 7, 1, 1, 1), 4).double()
-    x[:, :, :, 1:3] = torch.randn(4, 2, 5, 2, 1, 1, 1)
+    x = example_of((2, 5, 7), "mixture", 4).double()
+    x[:, :, :, 1:3] = torch.randn(4, 2, 5, 2)
     torch.testing.assert_close(network(x), plain(x.flatten(3)), rtol=0, atol=0)
-    assert kind_of((2, 5, 7, 1, 1, 1)) == "mixture"
 
 
 def test_a_run_resumes_to_the_bit(finished: Path, tmp_path: Path) -> None:
@@ -76,8 +75,8 @@ def test_evaluation_is_that_of_classifiers(finished: Path, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["predict", "RUN", "x.png"], "reads mixtures of shape (1, 3, 7, 1, 1, 1), and convnn predict is for images"),
-        (["neighbors", "RUN", "x.png"], "reads mixtures of shape (1, 3, 7, 1, 1, 1), and convnn neighbors is for"),
+        (["predict", "RUN", "x.png"], "reads mixtures of shape (1, 3, 7), and convnn predict is for images"),
+        (["neighbors", "RUN", "x.png"], "reads mixtures of shape (1, 3, 7), and convnn neighbors is for"),
         (
             ["export", "RUN", "--format", "onnx", "--out", "x.onnx"],
             "reads mixtures, and --format onnx is for images",
@@ -104,4 +103,4 @@ def test_bad_input(words: list[str], message: str, finished: Path, tmp_path: Pat
 
 def test_a_component_has_the_numbers_of_the_plane_or_of_space() -> None:
     with pytest.raises(InputError, match="dims=0 must be 2 or 3"):
-        create_model("gmcn", **sizes_of("gmcn", (1, 3, 5, 1, 1, 1)))
+        create_model("gmcn", **sizes_of("gmcn", (1, 3, 5)))

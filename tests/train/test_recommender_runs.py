@@ -164,7 +164,7 @@ def test_other_networks_do_not_rank(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 OTHERS = {
-    "predict": ("0", "reads interactions of shape (300, 240, 1, 1), and convnn predict is for images"),
+    "predict": ("0", "reads interactions of shape (300, 240), and convnn predict is for images"),
     "export": ("--format onnx --out x.onnx", "reads interactions, and --format onnx is for images and sequences"),
     "evaluate": ("--by knn", "--by=knn is for classes, but --model=recommender ranks items for users; leave it out"),
 }

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from torch.nn import functional as F
 from convnn.cli import main, main_train
 from convnn.cli._callbacks import MaskSheet
 from convnn.data import load_data, segmentation
+from convnn.data.volumes import read_volume
 from convnn.errors import TrainingError
+from convnn.tasks.segment import volumes
 from convnn.tasks.segment.masks import placed_back
 from convnn.tasks.segment.trees import largest_part
 from convnn.train import load_checkpoint
@@ -249,8 +252,55 @@ def test_files_of_volumes_train_too(
     told = capsys.readouterr().out
     assert "on 2 volumes of volumes" in told
     assert "tree" not in told
-    assert main(["segment", "predict", str(tmp_path / "run"), "x.png", "--out", str(tmp_path / "out")]) == 2
-    assert "reads volumes, and convnn segment predict draws over pictures" in capsys.readouterr().err
+    check_masks_of_volumes(tmp_path, capsys)
+
+
+def check_masks_of_volumes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a run in a folder finds in files of any sides is written in their form, and as a picture."""
+    image = np.random.default_rng(1).normal(5, 2, (7, 12, 10))
+    np.save(folder / "odd.npy", image)
+    command = ["segment", "predict", str(folder / "run"), str(folder / "odd.npy"), str(folder / "val"), "--out"]
+    assert main([*command, str(folder / "out")]) == 0
+    assert {path.name for path in (folder / "out").iterdir()} == {
+        *("odd_mask.npy", "odd_over.png", "0_mask.npz", "0_over.png", "1_mask.npz", "1_over.png")
+    }
+    network, _ = load_checkpoint(folder / "run")
+    padded = np.pad((image - image.mean()) / image.std(), ((0, 1), (0, 0), (0, 2)), mode="edge")
+    with torch.no_grad():
+        wanted = network(torch.from_numpy(padded).float()[None, None])[0, :, :7, :, :10].argmax(0)
+    assert np.array_equal(np.load(folder / "out/odd_mask.npy"), wanted)
+    np.save(folder / "out/odd.npy", image)  # a mask is read with the volume beside it
+    assert torch.equal(read_volume(folder / "out/odd.npy").mask, wanted)
+    np.savez(folder / "out/0.npz", image=np.zeros((8, 12, 8)))
+    assert read_volume(folder / "out/0.npz").mask.shape == (8, 12, 8)
+    capsys.readouterr()
+    assert main([*command, str(folder / "out")]) == 2  # they would be replaced
+    np.save(folder / "odd.npy", np.full((4, 4, 4), np.nan))
+    (folder / "val/1.npz").write_text("x")
+    assert main([*command, str(folder / "out"), "--overwrite"]) == 1
+    told = capsys.readouterr().err
+    assert "odd.npy has values that are not finite" in told
+    assert "1.npz' cannot be read as arrays of NumPy" in told
+    (folder / "empty").mkdir()
+    assert main(["segment", "predict", str(folder / "run"), str(folder / "empty"), "--out", str(folder / "new")]) == 1
+    assert "must have volumes, NAME.npz or NAME.npy, but has none" in capsys.readouterr().err
+    assert main([*command[:4], str(folder / "x/odd.npz"), "--out", str(folder / "new")]) == 2
+    assert "several volumes are called 'odd'" in capsys.readouterr().err
+
+
+def test_slices_are_drawn_where_most_is_found(tmp_path: Path) -> None:
+    volume, mask = torch.zeros(6, 5, 4), torch.zeros(6, 5, 4, dtype=torch.uint8)
+    mask[3, 2, 1:3], mask[3, 4] = 1, 2
+    with patch.object(volumes, "draw_masks") as draw:
+        volumes.draw_slices(volume, mask, ("none", "a", "b"), tmp_path / "x.png")
+    _, masks, *_ = draw.call_args.args
+    along_d, along_h, along_w, whole = masks["found"]
+    assert draw.call_args.kwargs["titles"] == ["D = 3", "H = 4", "W = 1", "all along H"]
+    assert torch.equal(along_d, mask[3])
+    assert torch.equal(along_h, mask[:, 4])
+    assert torch.equal(along_w, mask[:, :, 1])
+    assert whole[3].tolist() == [2, 1, 1, 2]  # what is met first
+    assert not whole[[0, 1, 2, 4, 5]].any()
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])

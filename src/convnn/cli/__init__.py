@@ -35,7 +35,7 @@ COMMANDS = {
     "recommend": "train a recommender, measure it, or suggest items",
     "graph": "embed the nodes of a graph, or make it smaller",
     "knowledge": "complete a knowledge graph",
-    "match": "train a network on pairs of images, measure it, or draw the motion that it finds",
+    "match": "train a network on pairs of images or graphs, measure it, or draw the motion that it finds",
     "generate": "train a network of data without labels, measure it, or draw samples",
     "surface": "train what finds surfaces, measure it, or reconstruct surfaces",
     "code": "train a video codec, measure it, or write and read streams",

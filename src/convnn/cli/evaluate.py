@@ -9,8 +9,7 @@ from rich.console import Console
 from convnn.cli._flags import add_checkpoint, add_config_flags
 from convnn.cli._images import add_fit_flag, check_criterion, config_like, fit_from, open_data, open_part
 from convnn.cli._parser import Parser, add_json_flag
-from convnn.data import PAIR_SETS, READERS, SEGMENTATION_SETS, LabelledData, LabelledPart, kind_of
-from convnn.data.options import WITHOUT_IMAGES
+from convnn.data import READERS, SEGMENTATION_SETS, LabelledData, LabelledPart
 from convnn.data.sequences import WAVEFORM_LENGTH
 from convnn.errors import InputError
 from convnn.figures import figure_of
@@ -113,11 +112,11 @@ def evaluate_network(
     more = {} if further is None else further(network, recipe, part, config.seed)
     if as_json:
         facts = {"model": recipe.model, "layer": recipe.layer, "epoch": recipe.epoch, "dataset": config.dataset}
-        counts = {"part": part.name, f"{part.kind}s": part.loader.num_samples}
+        counts = {"part": part.name, f"{part.counted}s": part.loader.num_samples}
         accuracies = {"top1": scores.top1, "top5": scores.top5} if recipe.classes else {}
         print_json(console, facts | counts | {"loss": scores.loss} | accuracies | {**scores.measures, **more})
         return
-    images = f"{counted(part.loader.num_samples, part.kind)} of {config.dataset}"
+    images = f"{counted(part.loader.num_samples, part.counted)} of {config.dataset}"
     images += "" if part.name == "test" else f" ({part.name})"
     texts = scores.texts | {name: figure_of("loss").text(scores.measures[name]) for name in objective.terms}
     texts |= {name: f"{value:.4f}" for name, value in more.items()}
@@ -144,7 +143,7 @@ def probe_network(
         InputError: the network ranks items, or has no classes.
     """
     refuse_without_classes(recipe, f"--by={kind}")
-    if kind_of(recipe.input_shape) == "interaction":
+    if recipe.kind == "interaction":
         raise InputError(f"--by={kind} is for classes, but --model={recipe.model} ranks items for users; leave it out")
     data, part = load_data_like(recipe, config), load_part_like(recipe, config, part_name)
     accuracy = probe_accuracy(network.to(find_device(config.device)), kind, data.train, part.loader)
@@ -153,7 +152,7 @@ def probe_network(
         print_json(console, facts | {"part": part.name, "probe": kind, "top1": accuracy})
         return
     what = {"knn": "nearest neighbours of its features", "linear": "logistic regression on its features"}[kind]
-    count = counted(part.loader.num_samples, part.kind)
+    count = counted(part.loader.num_samples, part.counted)
     print_line(
         console,
         f"{recipe.model} of {recipe.layer}, epoch {recipe.epoch}, on {count} of {config.dataset}: {what}, top-1"
@@ -163,7 +162,7 @@ def probe_network(
 
 def set_sampling_rate(network: Network, recipe: Recipe, config: TrainConfig) -> None:
     """Tell the generated kernels of a network at which rate sequences are sampled, in units of that of training."""
-    if len(recipe.input_shape) != 2 or config.dataset != recipe.dataset:
+    if recipe.kind != "sequence" or config.dataset != recipe.dataset:
         return
     then, now = recipe.data_settings, config.data_settings
     rate = _step(then) / _step(now)
@@ -185,7 +184,7 @@ def load_part_like(recipe: Recipe, config: TrainConfig, part_name: str) -> Label
         InputError: its classes or channels differ from those of the checkpoint.
     """
     part = open_part(config, part_name, resize=_side(recipe), augment=False, device=find_device(config.device))
-    check_like(recipe, config, part.classes, part.input_shape, part.names)
+    check_like(recipe, config, part.classes, part.input_shape, part.kind, part.names)
     return part
 
 
@@ -196,7 +195,7 @@ def load_data_like(recipe: Recipe, config: TrainConfig) -> LabelledData:
         InputError: its classes or channels differ from those of the checkpoint.
     """
     data = open_data(config, resize=_side(recipe), augment=False, device=find_device(config.device))
-    check_like(recipe, config, data.classes, data.input_shape, data.names)
+    check_like(recipe, config, data.classes, data.input_shape, data.kind, data.names)
     return data
 
 
@@ -205,28 +204,28 @@ def check_like(
     config: TrainConfig,
     classes: tuple[str, ...],
     input_shape: tuple[int, ...],
+    kind: str,
     names: tuple[str, ...] = (),
 ) -> None:
     """Refuse images on which the checkpoint cannot be evaluated; sequences may have another length.
 
     Raises:
-        InputError: classes, shape or names differ from those of the checkpoint; the message says how.
+        InputError: classes, kind, shape or names differ from those of the checkpoint; the message says how.
     """
     where = f"--dataset={config.dataset} in --data_path={config.data_path}"
     check_classes(recipe, classes, where)
-    are_sequences = len(input_shape) == len(recipe.input_shape) == 2
-    if input_shape[:1] != recipe.input_shape[:1] or (input_shape != recipe.input_shape and not are_sequences):
+    compared = slice(1) if kind == "sequence" else slice(None)
+    if kind != recipe.kind or input_shape[compared] != recipe.input_shape[compared]:
         raise InputError(
-            f"{where} has {kind_of(input_shape)}s of shape {input_shape}, but the checkpoint was trained on"
-            f" {recipe.dataset} with shape {recipe.input_shape}"
+            f"{where} has {kind}s of shape {input_shape}, but the checkpoint was trained on {recipe.dataset} with"
+            f" {recipe.kind}s of shape {recipe.input_shape}"
         )
     check_names(recipe, names, where)
 
 
 def _side(recipe: Recipe) -> int | None:
     """Return the side to which images are resized, of images or of those that become sequences."""
-    has_images = recipe.dataset not in WITHOUT_IMAGES or recipe.dataset in PAIR_SETS
-    if len(recipe.input_shape) != 3 or not has_images:
+    if recipe.kind not in ("image", "pair"):
         return typing.cast("int | None", recipe.data_settings.get("resize"))
     _, height, width = recipe.input_shape
     return height if height == width else None
@@ -265,8 +264,8 @@ def refuse_all_but_images(recipe: Recipe, checkpoint: str, command: str) -> None
         InputError: the network reads something else; the message names what can be done with it.
     """
     refuse_without_classes(recipe, f"convnn {command}")
-    if (kind := kind_of(recipe.input_shape)) != "image":
+    if recipe.kind != "image":
         raise InputError(
-            f"checkpoint '{checkpoint}' reads {kind}s of shape {recipe.input_shape}, and convnn {command} is for"
+            f"checkpoint '{checkpoint}' reads {recipe.kind}s of shape {recipe.input_shape}, and convnn {command} is for"
             " images; convnn evaluate measures it, and convnn.load opens it in Python"
         )

@@ -10,7 +10,7 @@ from rich.console import Console
 from convnn.cli._flags import add_checkpoint, add_config_flags, add_merge_flag, add_out_flags
 from convnn.cli._parser import Parser
 from convnn.cli.evaluate import refuse_without_classes
-from convnn.data import kind_of
+from convnn.data import ON_GRAPHS
 from convnn.errors import InputError, check_choice
 from convnn.export import export_onnx, export_torch
 from convnn.files import check_new, make_folder
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
         text = f"{', '.join(FILES[:-1])} and {FILES[-1]}"
     else:
         refuse_graphs(recipe, args.checkpoint, args.format)
-        text = describe(export(args, network, recipe, out), kind_of(recipe.input_shape))
+        text = describe(export(args, network, recipe, out), recipe.kind)
     print_line(console, f"{out}: {text}")
 
 
@@ -75,10 +75,10 @@ def refuse_graphs(recipe: Recipe, checkpoint: str, form: str) -> None:
     Raises:
         InputError: the network reads graphs; the message names the format that can hold it.
     """
-    if (kind := kind_of(recipe.input_shape)) in ("graph", "interaction", "triple", "mixture"):
+    if recipe.kind in (*ON_GRAPHS, "interaction", "triple", "mixture"):
         raise InputError(
-            f"checkpoint '{checkpoint}' reads {kind}s, and --format {form} is for images and sequences; --format hub"
-            " holds it, and convnn.load opens it in Python"
+            f"checkpoint '{checkpoint}' reads {recipe.kind}s, and --format {form} is for images and sequences; --format"
+            " hub holds it, and convnn.load opens it in Python"
         )
 
 

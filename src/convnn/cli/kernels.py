@@ -34,7 +34,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     check_new(path.parent, [path.name], overwrite=args.overwrite)
     network, recipe = load_checkpoint(args.checkpoint)
     with show_activity(console, "generating kernels"):
-        layers = find_kernels(network, example_of(recipe.input_shape))
+        layers = find_kernels(network, example_of(recipe.input_shape, recipe.kind))
         make_folder(path.parent, "--out")
         title = f"{recipe.model} of {recipe.layer}"
         draw_kernels(layers, path, title=title, num_kernels=args.num_kernels, sizes=_sizes(Path(args.checkpoint)))

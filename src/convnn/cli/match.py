@@ -1,4 +1,4 @@
-"""Find the motion between two images: train on pairs, measure a run, and draw what it finds as colours or lines."""
+"""Match images, or graphs: train on pairs, measure a run, and draw the motion that it finds as colours or lines."""
 
 import argparse
 from pathlib import Path
@@ -14,13 +14,13 @@ from convnn.cli._handed import add_tasks, train_or_evaluate
 from convnn.cli._images import config_like, kind_read
 from convnn.cli._parser import Parser, PathAction
 from convnn.cli.evaluate import load_part_like
-from convnn.data import IMAGE_PAIRS
+from convnn.data import IMAGE_PAIRS, MATCHINGS
 from convnn.data.flow_files import write_flow
 from convnn.data.flow_folders import fit_pair
 from convnn.data.images import read_image, to_tensor
 from convnn.errors import InputError, check_at_least, check_choice, check_suffix
 from convnn.files import check_new, make_folder
-from convnn.models import Network, list_models
+from convnn.models import Network, NodeMatcher, list_models
 from convnn.models.flow import MotionNetwork
 from convnn.nn.matches.batch import ImagePairs, pairs_of_images, stack_pairs
 from convnn.screen import print_line
@@ -68,13 +68,13 @@ def run(args: argparse.Namespace, console: Console) -> None:
 
 
 def check_model(model: str) -> None:
-    """Refuse the name of a network that reads no pairs of images."""
-    check_choice("--model", model, [name for name in list_models() if kind_read(name) == IMAGE_PAIRS])
+    """Refuse the name of a network that reads no pairs, of images or of graphs."""
+    check_choice("--model", model, [name for name in list_models() if kind_read(name) in (IMAGE_PAIRS, MATCHINGS)])
 
 
 def check_network(checkpoint: str, network: Network, recipe: Recipe) -> None:
-    """Refuse the checkpoint of a network that reads no pairs of images."""
-    if not isinstance(network, MotionNetwork):
+    """Refuse the checkpoint of a network that reads no pairs, of images or of graphs."""
+    if not isinstance(network, MotionNetwork | NodeMatcher):
         raise InputError(f"checkpoint '{checkpoint}' is of {recipe.model}, which matches no pairs of images")
 
 
@@ -86,6 +86,11 @@ def open_network(checkpoint: str) -> tuple[MotionNetwork, Recipe]:
     """
     network, recipe = load_checkpoint(checkpoint)
     check_network(checkpoint, network, recipe)
+    if isinstance(network, NodeMatcher):
+        raise InputError(
+            f"checkpoint '{checkpoint}' is of {recipe.model}, which matches graphs, and convnn match draw is for"
+            " images; convnn match evaluate measures it"
+        )
     return cast("MotionNetwork", network), recipe
 
 

@@ -12,7 +12,7 @@ from convnn.cli._graphs import draw_graphs
 from convnn.cli._images import add_fit_flag, config_like, fit_from
 from convnn.cli._parser import Parser, PathAction
 from convnn.cli.evaluate import load_part_like, refuse_all_but_images, refuse_without_classes
-from convnn.data import denormalise, kind_of, load_image
+from convnn.data import ON_GRAPHS, denormalise, load_image
 from convnn.errors import InputError, check_at_least, check_at_most
 from convnn.files import check_new, make_folder
 from convnn.screen import print_line, show_activity
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     device = find_device(config_from(args).device)
     network, recipe = load_checkpoint(args.checkpoint)
     refuse_without_classes(recipe, "convnn neighbors")
-    if kind_of(recipe.input_shape) == "graph":
+    if recipe.kind in ON_GRAPHS:
         draw_graphs(args, network, recipe, console)
         return
     refuse_all_but_images(recipe, args.checkpoint, "neighbors")

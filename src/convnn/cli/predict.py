@@ -19,7 +19,7 @@ from convnn.cli._graphs import chosen_samples, parse_numbers, part_of_graphs
 from convnn.cli._images import add_fit_flag, find_pictures, fit_from
 from convnn.cli._parser import Parser, PathAction
 from convnn.cli.evaluate import refuse_all_but_images, refuse_masks, refuse_without_classes
-from convnn.data import LabelledPart, kind_of, load_image
+from convnn.data import ON_GRAPHS, LabelledPart, load_image
 from convnn.errors import InputError, check_at_least, check_choice
 from convnn.files import check_new, make_folder, write_atomically
 from convnn.models import Network
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         check_file(out, overwrite=args.overwrite)
     network, recipe = load_checkpoint(args.checkpoint)
     refuse_without_classes(recipe, "convnn predict")
-    if kind_of(recipe.input_shape) == "graph":
+    if recipe.kind in ON_GRAPHS:
         part = part_of_graphs(args, recipe)
         found = guess_graphs(network, recipe, part, parse_numbers(args.images), args.top)
         write(found, args.format, out, console, part.kind)

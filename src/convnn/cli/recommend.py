@@ -110,8 +110,8 @@ def interactions_of(args: argparse.Namespace, recipe: Recipe) -> Interactions:
     config = _images.config_like(args, recipe)
     with flag_names(_images.ARGUMENTS):
         found = read_interactions(config.dataset, Path(config.data_path), config.split or 0)  # at least 0
-    shape = (len(found.users), len(found.items), 1, 1)
-    evaluate.check_like(recipe, config, found.items, shape)
+    shape = (len(found.users), len(found.items))
+    evaluate.check_like(recipe, config, found.items, shape, "interaction")
     return found
 
 

@@ -1,7 +1,7 @@
-"""Segment images: train on images and masks, measure a run class by class, and draw masks over pictures."""
+"""Segment images and volumes: train on them and masks, measure a run class by class, and draw masks over them."""
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from math import isnan
 from pathlib import Path
@@ -16,15 +16,16 @@ from convnn.cli._handed import acceptance, begins_by_flags
 from convnn.cli._images import check_criterion, config_like, find_pictures
 from convnn.cli._parser import Parser, PathAction, TaskParser, add_json_flag
 from convnn.cli.predict import Refusals
-from convnn.data import SEGMENTATION_SETS, VOLUME_SETS, Loader, kind_of
+from convnn.data import SEGMENTATION_SETS, VOLUME_SETS, Loader
 from convnn.data.labelled_volumes import VolumeLoader
+from convnn.data.volumes import volumes_in
 from convnn.errors import InputError
 from convnn.files import check_new, make_folder
 from convnn.models import Network, check_model, data_of, task_of
 from convnn.screen import print_json, print_line
 from convnn.train import Recipe, Supervised, find_device, load_checkpoint, make_accelerator
 from convnn.train import evaluate as measure_loader
-from convnn.train.config import DENSE_DEFAULTS
+from convnn.train.config import DEFAULTS
 from convnn.train.overlap import Overlap, OverlapMeter
 from convnn.words import counted
 
@@ -50,16 +51,24 @@ def add_predict_flags(parser: Parser) -> None:
     """Add the arguments of `predict` to a parser."""
     add_checkpoint(parser)
     parser.add_argument(
-        "images", action=PathAction, nargs="+", metavar="IMAGE", help="picture files of any size, and folders of them"
+        "images",
+        action=PathAction,
+        nargs="+",
+        metavar="IMAGE",
+        help="picture files of any size, or volumes in NAME.npz or NAME.npy, and folders of them",
     )
-    add_out_flags(parser, "folder for NAME_mask.png, the classes, and NAME_over.png, for people", required=True)
+    add_out_flags(
+        parser,
+        "folder for NAME_mask.png, the classes, and NAME_over.png, for people; the masks of volumes are .npz or .npy",
+        required=True,
+    )
     add_config_flags(parser, only=["imports", "device"])
 
 
 TASKS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     "train": ("train on images and masks, as convnn train does", partial(train.add_flags, usual=DEFAULT)),
     "evaluate": ("measure the overlap of each class with the masks of a part", add_evaluate_flags),
-    "predict": ("write the masks of pictures, and draw them over the pictures", add_predict_flags),
+    "predict": ("write the masks of pictures or volumes, and draw them over these", add_predict_flags),
 }
 
 
@@ -95,7 +104,7 @@ def train_on_masks(args: argparse.Namespace, console: Console) -> None:
         args.dataset = given.get("dataset", files if "data_path" in given else made)
         check_set(args.dataset)
         if task_of(args.model) != "segmentation":
-            args.batch_size = given.get("batch_size", DENSE_DEFAULTS["images"]["batch_size"])
+            args.batch_size = given.get("batch_size", DEFAULTS["masked images"]["batch_size"])
     train.run(args, console, acceptance(args, lambda config: check_set(config.dataset)))
 
 
@@ -129,13 +138,14 @@ def measure(args: argparse.Namespace, network: Network, recipe: Recipe, console:
     trees = tree_measures(network, part.loader)
     if args.json:
         classes = {name: {"iou": iou, "dice": dice} for name, iou, dice in _shares(names, overlap)}
-        counts = {"part": part.name, f"{part.kind}s": part.loader.num_samples, "loss": scores.loss}
+        counts = {"part": part.name, f"{part.counted}s": part.loader.num_samples, "loss": scores.loss}
         print_json(console, facts | counts | means | {"classes": classes} | trees)
         return
     console.print(as_table(names, overlap))
+    samples = counted(part.loader.num_samples, part.counted)
     print_line(
         console,
-        f"{recipe.model} of {recipe.layer}, epoch {recipe.epoch}, on {counted(part.loader.num_samples, part.kind)} of"
+        f"{recipe.model} of {recipe.layer}, epoch {recipe.epoch}, on {samples} of"
         f" {config.dataset} ({part.name}): mean IoU {means['mean_iou']:.2%}, mean Dice {means['mean_dice']:.2%}, pixel"
         f" accuracy {scores.top1:.2%}, loss {scores.loss:.4f}",
     )
@@ -173,33 +183,39 @@ def as_table(names: tuple[str, ...], overlap: Overlap) -> Table:
 
 
 def predict(args: argparse.Namespace, network: Network, recipe: Recipe, console: Console) -> int:
-    """Write a mask and a drawing for each picture; return 1 if one could not be read, else 0."""
-    from convnn.tasks.segment.masks import MASK, OVER, picture_masks, save_mask
-    from convnn.tasks.segment.picture import draw_masks  # imports Matplotlib
+    """Write a mask and a drawing for each picture or volume; return 1 if one could not be read, else 0."""
+    from convnn.tasks.segment.masks import picture_files, segment_picture  # these import Matplotlib
+    from convnn.tasks.segment.volumes import segment_volume, volume_files
 
-    if (kind := kind_of(recipe.input_shape)) != "image":
-        raise InputError(
-            f"checkpoint '{args.checkpoint}' reads {kind}s, and convnn segment predict draws over pictures; convnn.load"
-            " opens it in Python"
-        )
+    of_volumes = recipe.kind == "volume"
+    find, files_of, segment = (
+        (find_volumes, volume_files, segment_volume) if of_volumes else (find_pictures, picture_files, segment_picture)
+    )
     out, refuse = Path(args.out), Refusals()
-    paths = list(find_pictures(args.images, refuse))
+    paths = list(find(args.images, refuse))
     names = [Path(path).stem for path in paths]
     if repeated := next((path for path, name in zip(paths, names, strict=True) if names.count(name) > 1), None):
-        raise InputError(f"several pictures are called {Path(repeated).stem!r}, and their masks would be, too")
-    check_new(out, [name + end for name in names for end in (MASK, OVER)], overwrite=args.overwrite)
+        raise InputError(f"several {recipe.kind}s are called {Path(repeated).stem!r}, and their masks would be, too")
+    check_new(out, [name for path in paths for name in files_of(path)], overwrite=args.overwrite)
     make_folder(out, "--out")
     network.to(find_device(config_from(args).device))
-    for path, name in zip(paths, names, strict=True):
+    for path in paths:
         try:
-            image, mask = picture_masks(network, recipe, path)
+            mask = segment(network, recipe, path, out)
         except InputError as error:
             refuse(error)
             continue
-        save_mask(mask, out / (name + MASK))
-        draw_masks([image], {"": [mask]}, recipe.classes, out / (name + OVER), titles=[Path(path).name])
-        print_line(console, f"{path}: {largest_classes(mask, recipe.classes)}; see {out / (name + OVER)}")
+        print_line(console, f"{path}: {largest_classes(mask, recipe.classes)}; see {out / files_of(path)[-1]}")
     return 1 if refuse.count else 0
+
+
+def find_volumes(paths: Iterable[str], refuse: Callable[[object], None]) -> Iterator[str]:
+    """Yield each path that is a file, and the volumes in each folder; report a folder that has none."""
+    for path in paths:
+        try:
+            yield from map(str, volumes_in(path)) if Path(path).is_dir() else [path]
+        except InputError as error:  # noqa: PERF203 (cheap compared with reading a volume)
+            refuse(error)
 
 
 def largest_classes(mask: torch.Tensor, names: tuple[str, ...], most: int = 5) -> str:

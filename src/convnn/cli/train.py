@@ -167,7 +167,7 @@ def train(
     callbacks: list[Callback] = [report]
     if accelerator.is_main_process:
         with show_activity(console, f"counting the operations of one {data.kind}"):
-            summary = summarize(network, data.input_shape)
+            summary = summarize(network, data.input_shape, data.kind)
         callbacks += make_writers(config, network, data, summary, point, say)
         print_summary(console, config, data, summary, accelerator)
         print_replaced(network, config, console)
@@ -333,8 +333,8 @@ def resume(trainer: Trainer, point: ResumePoint | None, console: Console) -> boo
     return False
 
 
-def known_shape(config: TrainConfig) -> tuple[tuple[int, ...], int]:
-    """Return the shape of the images, sequences or nodes of a data set, and its number of classes.
+def known_shape(config: TrainConfig) -> tuple[tuple[int, ...], str, int]:
+    """Return the shape and the kind of the samples of a data set, and its number of classes.
 
     Raises:
         InputError: they are not known without the files.
@@ -343,16 +343,16 @@ def known_shape(config: TrainConfig) -> tuple[tuple[int, ...], int]:
     made += sum(UNLABELLED_SETS.values(), ())
     if config.dataset in made:  # or read in no time
         part = open_part(config, "test", limit_test=1)
-        return part.input_shape, len(part.classes)
+        return part.input_shape, part.kind, len(part.classes)
     images = config.dataset.removeprefix("sequential_")
     if images not in KNOWN_SHAPES:
         raise InputError(f"--dataset={config.dataset} has no fixed image shape to check; give --checkpoint")
     (channels, *sides), classes = KNOWN_SHAPES[images]
     height, width = sides if config.resize is None else (config.resize, config.resize)
     if config.dataset not in RASTERS:
-        return (channels, height, width), classes
+        return (channels, height, width), "image", classes
     samples = -(-height * width // (config.subsample or 1)) // (config.average or 1)
-    return (channels, samples), classes
+    return (channels, samples), "sequence", classes
 
 
 def make_network(config: TrainConfig, shape: tuple[int, ...], num_classes: int, *, pretrained: bool = False) -> Network:
@@ -376,11 +376,11 @@ def check_shapes(config: TrainConfig, console: Console) -> None:
 
     device = find_device(config.device)
     check_data(config)
-    shape, classes = known_shape(config)
+    shape, kind, classes = known_shape(config)
     set_seed(config.seed)
     network = make_network(config, shape, classes).to(device).eval()
     with torch.no_grad():
-        found = network(example_for(network, shape, count=2, device=device))
+        found = network(example_for(network, shape, kind, count=2, device=device))
     print_replaced(network, config, console)
     out = f"loss of {', '.join(found.terms)}" if isinstance(network, OwnLoss) else f"output {tuple(found.shape)}"
     sizes = f"input {(2, *shape)}, {out}"

@@ -1,13 +1,14 @@
 from convnn.data.graphs import GraphData, list_graph_datasets, load_graph
 from convnn.data.images import FITS, denormalise, load_image
 from convnn.data.interactions import Interactions, read_interactions
-from convnn.data.interface import Batch, LabelledData, LabelledPart, Loader, example_of, kind_of
+from convnn.data.interface import KINDS, ON_GRAPHS, Batch, LabelledData, LabelledPart, Loader, example_of
 from convnn.data.load import DATASETS, load_data, load_part
 from convnn.data.options import (
     GRAPH_SETS,
     IMAGE_PAIRS,
     IMAGE_SETS,
     INTERACTION_SETS,
+    MATCHINGS,
     MIXTURE_SETS,
     ON_BAD_IMAGE,
     PAIR_SETS,
@@ -30,9 +31,12 @@ __all__ = [
     "IMAGE_PAIRS",
     "IMAGE_SETS",
     "INTERACTION_SETS",
+    "KINDS",
     "KNOWN_SHAPES",
+    "MATCHINGS",
     "MIXTURE_SETS",
     "ON_BAD_IMAGE",
+    "ON_GRAPHS",
     "PAIR_SETS",
     "PIXEL_VALUES",
     "RASTERS",
@@ -51,7 +55,6 @@ __all__ = [
     "Loader",
     "denormalise",
     "example_of",
-    "kind_of",
     "list_graph_datasets",
     "load_data",
     "load_graph",

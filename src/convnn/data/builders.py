@@ -13,6 +13,7 @@ from convnn.data.flow_folders import build_flow_folder, build_flow_part
 from convnn.data.images import Size, fit_picture
 from convnn.data.interactions import build_interactions
 from convnn.data.interface import LabelledData, LabelledPart
+from convnn.data.keypoints import build_keypoints
 from convnn.data.labelled_graphs import build_graphs
 from convnn.data.labelled_volumes import build_airways, build_volumes
 from convnn.data.mixtures import build_mixtures
@@ -131,8 +132,7 @@ def build_part(options: Options, part: str) -> LabelledPart:
     check_choice("part", part, data.parts)
     if data.task == "ranking" and part == "train":
         raise InputError(f"part='train' of dataset={options.name!r} is what scores leave out; evaluate test")
-    kind = "user" if data.task == "ranking" else data.kind
-    return LabelledPart(part, data.parts[part], data.classes, data.input_shape, kind, data.task, data.names)
+    return LabelledPart(part, data.parts[part], data.classes, data.input_shape, data.kind, data.task, data.names)
 
 
 BUILDERS: dict[str, Callable[[Options], LabelledData]] = {
@@ -157,6 +157,7 @@ BUILDERS: dict[str, Callable[[Options], LabelledData]] = {
     **dict.fromkeys(SCENE_SETS, build_scenes),
     "motions": build_motions,
     "flowfolder": build_flow_folder,
+    "keypoints": build_keypoints,
     **dict.fromkeys(CLOUD_SETS, build_clouds),
     **dict.fromkeys(PHOTOGRAPH_SETS, build_photographs),
 }

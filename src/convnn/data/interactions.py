@@ -107,7 +107,7 @@ def build_interactions(options: Options) -> LabelledData:
         ChoiceLoader(train, options.settings("train", NO_STATISTICS)),
         users_of("test"),
         found.items,
-        (*sizes, 1, 1),
+        sizes,
         *NO_STATISTICS,
         users_of("val") if "val" in found.parts else None,
         task="ranking",

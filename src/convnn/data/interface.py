@@ -11,6 +11,21 @@ from convnn.nn.graphs.batch import first_users, path_graph
 from convnn.nn.triples.queries import first_query
 from convnn.ops.mixtures.mixture import PACKED
 
+KINDS = {
+    "image": 3,
+    "volume": 4,
+    "sequence": 2,
+    "node": 1,
+    "graph": 1,
+    "interaction": 2,
+    "triple": 1,
+    "mixture": 3,
+}
+"""The words for a sample, with the length of its shape; data sets for modelling may have others."""
+
+ON_GRAPHS = ("node", "graph")
+"""Kinds of samples that networks on graphs read."""
+
 
 class Batch(NamedTuple):
     """The samples of one step.
@@ -68,9 +83,9 @@ class LabelledData:
         train: training part, shuffled, and augmented if requested.
         test: test part, in order, never augmented.
         classes: name of each label; in a regression, that of the number; none in modelling.
-        input_shape: (C, H, W) of every image, after resizing; (C, D, H, W) of every volume, of which none is as thin as
-            a line; (C, T) of every sequence; (C,) of every node of a graph; (users, items, 1, 1) of interactions;
-            (R, 1, 1, 1, 1) of queries with R relations; (C, N, P, 1, 1, 1) of packed mixtures of Gaussians.
+        input_shape: (C, H, W) of every image, after resizing; (C, D, H, W) of every volume; (C, T) of every sequence;
+            (C,) of every node of a graph; (users, items) of interactions; (R,) of queries with R relations; (C, N, P)
+            of packed mixtures of Gaussians.
         mean: mean of each channel, of images scaled to [0, 1]; empty for graphs.
         std: standard deviation of each channel, of images scaled to [0, 1]; empty for graphs.
         val: validation part, in order, never augmented; None where the set has two parts.
@@ -79,7 +94,7 @@ class LabelledData:
             the classes where a sample has several, or "completion" where it has one, and others that fit too are left
             out; "modelling" of data without labels, by a network with a loss of its own (`convnn.models.OwnLoss`).
         kind: the word for a sample: "image", "volume", "sequence", "node", "graph", "triple", "mixture", or
-            "interaction" of a user; a data set for modelling may have any other.
+            "interaction" of a user (`KINDS`); a data set for modelling may have any other.
         names: what the numbers in its samples stand for, where these have names, such as those of objects.
     """
 
@@ -121,9 +136,7 @@ class LabelledPart:
         name: name of the part, such as "test"; for images in folders the name of its folder.
         loader: its batches; those of train are shuffled.
         classes: name of each label.
-        input_shape: (C, H, W) of every image, after resizing; (C, T) of every sequence; (C,) of every node of a graph.
-        kind: the word for a sample: "image", "sequence", "node", "graph", "triple", or "user" whose items are ranked.
-        task, names: as in `LabelledData`.
+        input_shape, kind, task, names: as in `LabelledData`.
     """
 
     name: str
@@ -134,34 +147,34 @@ class LabelledPart:
     task: str = "classification"
     names: tuple[str, ...] = ()
 
+    @property
+    def counted(self) -> str:
+        """The word for what the loader counts: a "user", where items are ranked for each, or else the kind."""
+        return "user" if self.task == "ranking" else self.kind
 
-def kind_of(shape: tuple[int, ...]) -> str:
-    """Return the word for an input of this shape.
 
-    It is "image" (C, H, W), "volume" (C, D, H, W), "sequence" (C, T), "graph" of nodes (C,), "interaction" (users,
-    items, 1, 1), "triple" of so many relations (R, 1, 1, 1, 1), or packed "mixture" (C, N, P, 1, 1, 1).
+def example_of(shape: tuple[int, ...], kind: str = "image", count: int = 1, device: torch.device | str = "cpu") -> Any:
+    """Return an input of a shape and a kind, as in `LabelledData`: zeros, a graph, users, queries or mixtures.
+
+    Args:
+        shape: shape of a sample.
+        kind: the word for a sample; of an unknown kind it is zeros (count, *shape).
+        count: number of samples.
+        device: where they are.
     """
-    if len(shape) == 4 and shape[2:] != (1, 1):
-        return "volume"
-    return {1: "graph", 2: "sequence", 4: "interaction", 5: "triple", 6: "mixture"}.get(len(shape), "image")
-
-
-def example_of(shape: tuple[int, ...], count: int = 1, device: torch.device | str = "cpu") -> Any:
-    """Return an input of this shape: zeros (count, *shape), a graph, queries or mixtures of that size."""
-    if kind_of(shape) == "interaction":
-        return first_users(count, shape[0], device)
-    if kind_of(shape) == "graph":
+    if kind in ON_GRAPHS:
         return path_graph(count, shape[0], device)
-    if kind_of(shape) == "triple":
+    if kind == "interaction":
+        return first_users(count, shape[0], device)
+    if kind == "triple":
         return first_query(count, device)
-    if kind_of(shape) == "mixture":
+    if kind == "mixture":
         return unit_mixtures(count, shape, device)
     return torch.zeros(count, *shape, device=device)
 
 
 def unit_mixtures(count: int, shape: tuple[int, ...], device: torch.device | str = "cpu") -> Tensor:
     """Return packed mixtures (count, *shape) whose components are standard normal densities, one on the other."""
-    channels, components, numbers, *ones = shape
-    dims = PACKED.get(numbers, 0)
+    dims = PACKED.get(shape[2], 0)
     one = torch.cat([torch.ones(1), torch.zeros(dims), torch.eye(dims).flatten()]).to(device)
-    return one.expand(count, channels, components, -1).reshape(count, *shape[:3], *ones)
+    return one.expand(count, *shape[:2], -1)

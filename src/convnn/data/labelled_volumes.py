@@ -14,7 +14,7 @@ from convnn.data.epochs import EpochLoader, LoaderSettings
 from convnn.data.interface import Batch, LabelledData
 from convnn.data.masks import BINARY_CLASSES, CLASSES, IGNORED, read_names
 from convnn.data.options import Options, Statistics
-from convnn.data.volumes import Volume, read_volumes
+from convnn.data.volumes import Volume, read_volumes, standardised
 from convnn.errors import InputError
 
 AIRWAY_CLASSES = ("tissue", "airway")
@@ -85,7 +85,7 @@ def build_volumes(options: Options) -> LabelledData:
             _check(one, folders[part], size, classes, is_binary=is_binary)
         labels = torch.stack([_mask(one) for one in found])
         labels = (labels == IGNORED).long() if is_binary else labels
-        parts[part] = Part(torch.stack([_standardised(one.volume) for one in found]), labels.to(torch.uint8))
+        parts[part] = Part(torch.stack([standardised(one.volume) for one in found]), labels.to(torch.uint8))
     return _build(options, parts, classes)
 
 
@@ -167,10 +167,3 @@ def _mask(one: Volume) -> Tensor:
     """Return the mask of a volume that has one."""
     assert one.mask is not None
     return one.mask
-
-
-def _standardised(volume: Tensor) -> Tensor:
-    """Return a volume as float32 with mean 0 and standard deviation 1; a constant one is 0."""
-    precise = volume.double()
-    spread, mean = torch.std_mean(precise, correction=0)
-    return ((precise - mean) / spread.clamp(min=1e-9)).float()

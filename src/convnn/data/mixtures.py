@@ -21,7 +21,7 @@ SPLAT_KINDS = {"mixture_digits": 8, "solids": 12}
 
 
 class MixtureLoader(EpochLoader):
-    """Batches of packed mixtures (B, C, N, P, 1, 1, 1), which begin as `Mixture.packed`, and their labels.
+    """Batches of packed mixtures (B, C, N, P), which begin as `Mixture.packed`, and their labels.
 
     Args:
         fit: function that returns all mixtures, which is called once, when they are needed.
@@ -41,11 +41,11 @@ class MixtureLoader(EpochLoader):
 
     @cached_property
     def _packed(self) -> Tensor:
-        return self._fit().packed[..., None, None, None].to(self._settings.device)
+        return self._fit().packed.to(self._settings.device)
 
 
 def build_mixtures(options: Options) -> LabelledData:
-    """Build mixtures of the digits, or of generated solids; the shape is (C, N, P, 1, 1, 1)."""
+    """Build mixtures of the digits, or of generated solids; the shape is (C, N, P)."""
     digits = read_digits() if options.name == "mixture_digits" else None
     count = SPLAT_KINDS[options.name] if options.gaussians is None else options.gaussians
     fit_to, dims, classes = (fit_points, 3, SOLIDS) if digits is None else (fit_images, 2, digits.classes)
@@ -56,7 +56,7 @@ def build_mixtures(options: Options) -> LabelledData:
         generator = make_generator("mixtures", options.name, part)
         fit = partial(fit_to, data[subset], count, generator=generator)
         loaders[part] = MixtureLoader(fit, labels[subset], options.settings(part, ((), ())))
-    shape = (1, count, 1 + dims + dims**2, 1, 1, 1)
+    shape = (1, count, 1 + dims + dims**2)
     return LabelledData(options.name, loaders["train"], loaders["test"], classes, shape, (), (), kind="mixture")
 
 

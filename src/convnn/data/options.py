@@ -53,6 +53,10 @@ CLIP_SETS = ("moving_crops", "moving_textures", "frames")
 """Data sets of clips; the first two are generated."""
 
 IMAGE_PAIRS = "image pairs"
+MATCHINGS = "matchings"
+MATCHING_SETS = ("keypoints",)
+"""Data sets of pairs of graphs whose nodes are annotated as each other's; they are made on the spot."""
+
 PAIR_SETS = ("motions", "flowfolder")
 """Data sets of pairs of images with the motion from one to the other; those of the first are made on the spot."""
 
@@ -71,6 +75,7 @@ SCENE_SETS = ("made_scenes", "scenes")
 UNLABELLED_SETS: Mapping[str, tuple[str, ...]] = {
     "clips": CLIP_SETS,
     IMAGE_PAIRS: PAIR_SETS,
+    MATCHINGS: MATCHING_SETS,
     "clouds": CLOUD_SETS,
     "photographs": PHOTOGRAPH_SETS,
     "scenes": SCENE_SETS,
@@ -93,11 +98,12 @@ MADE_SETS = (
     "hidden_groups",
     *("paraphrases", "qualified"),
     *MIXTURE_SETS,
+    *MATCHING_SETS,
     *("moving_crops", "moving_textures", "motions", "clouds", "scene", "made_scenes"),
 )
 """Data sets that need no file, so that they look at no folder."""
 
-OTHERS_SPLIT = ("hidden_groups", "interactions", "paraphrases", "qualified", "motions", "scenes")
+OTHERS_SPLIT = ("hidden_groups", "interactions", "paraphrases", "qualified", "motions", "scenes", *MATCHING_SETS)
 """Further data sets whose parts, or samples, are drawn by a number."""
 
 READERS = {
@@ -111,6 +117,7 @@ READERS = {
     "undirected": DIRECTED_GRAPHS,
     "values": IMAGE_SETS,
     "gaussians": MIXTURE_SETS,
+    "mislabelled": MATCHING_SETS,
 }
 """The data sets that read an argument of sequences, graphs or images without labels; None is its default."""
 
@@ -166,6 +173,7 @@ class Options:
     undirected: bool | None = None
     values: int | None = None
     gaussians: int | None = None
+    mislabelled: float | None = None
     process_index: int = 0
     num_processes: int = 1
 
@@ -185,6 +193,8 @@ class Options:
             )
         if self.missing is not None:
             check_fraction("missing", self.missing)
+        if self.mislabelled is not None:
+            check_fraction("mislabelled", self.mislabelled)
         self._check_readers()
         self._check_values()
         if self.keep_images and self.augment:

@@ -252,6 +252,6 @@ def build_triples(options: Options) -> LabelledData:
         subset = options.subset(part, len(own))
         settings = options.settings(part, ((), ()))
         loaders[part] = TripleLoader(own[subset], own_asked[subset], parts["train"][0], known, settings)
-    shape = (len(graph.relations), 1, 1, 1, 1)
+    shape = (len(graph.relations),)
     train, test, val = loaders["train"], loaders["test"], loaders.get("val")
     return LabelledData(options.name, train, test, graph.entities, shape, (), (), val, task="completion", kind="triple")

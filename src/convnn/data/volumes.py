@@ -1,6 +1,7 @@
 """Volumes with masks in files: arrays of NumPy, one archive or one pair of files for each volume."""
 
 import zipfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +11,9 @@ from numpy.lib.npyio import NpzFile
 from torch import Tensor
 
 from convnn.errors import InputError, first_line
+from convnn.files import write_atomically
 
+SUFFIXES = (".npz", ".npy")
 MASK = "_mask"
 """What the name of a file with a mask ends in."""
 
@@ -32,8 +35,7 @@ class Volume(NamedTuple):
 def read_volumes(folder: str | Path) -> list[Volume]:
     """Read all volumes of a folder, ordered by name.
 
-    A volume is either an archive NAME.npz, as `numpy.savez(path, image=..., mask=...)` writes it, in which the mask may
-    be missing; or an array NAME.npy, with its mask in NAME_mask.npy if there is one. Nothing in them is executed.
+    See `read_volume` for the forms that they may have.
 
     Args:
         folder: folder of such files; others are ignored.
@@ -42,21 +44,44 @@ def read_volumes(folder: str | Path) -> list[Volume]:
         InputError: the folder has no volume, a file cannot be read, an array has other than three axes or no numbers,
             or a mask has another shape or is not of whole numbers.
     """
+    return [read_volume(path) for path in volumes_in(folder)]
+
+
+def volumes_in(folder: str | Path) -> list[Path]:
+    """Return the files of a folder that are volumes, and no masks beside one, ordered by name.
+
+    Raises:
+        InputError: there is no such folder, or none in it.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"folder='{folder}' must be a folder of .npz or .npy files, but there is no such folder")
-    paths = sorted(path for path in folder.iterdir() if path.suffix in (".npz", ".npy"))
-    found = [_read(path) for path in paths if not path.stem.endswith(MASK)]
-    if not found:
+    paths = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and not path.stem.endswith(MASK))
+    if not paths:
         raise InputError(f"folder='{folder}' must have volumes, NAME.npz or NAME.npy, but has none")
-    return found
+    return paths
 
 
-def _read(path: Path) -> Volume:
+def read_volume(path: str | Path) -> Volume:
+    """Read a volume, and its mask if it has one.
+
+    It is either an archive NAME.npz, as `numpy.savez(path, image=..., mask=...)` writes it, in which the mask may be
+    missing; or an array NAME.npy. A mask may also be beside it, in NAME_mask.npz or NAME_mask.npy. Nothing in the files
+    is executed.
+
+    Args:
+        path: the file with the volume.
+
+    Raises:
+        InputError: the file cannot be read, its array has other than three axes or no numbers, or a mask has another
+            shape or is not of whole numbers.
+    """
+    path = Path(path)
     arrays = _loaded(path)
-    if path.suffix == ".npy":
-        beside = path.with_name(f"{path.stem}{MASK}.npy")
-        arrays |= {"mask": _loaded(beside)["image"]} if beside.exists() else {}
+    beside = path.with_name(f"{path.stem}{MASK}{path.suffix}")
+    if "mask" not in arrays and beside.exists():
+        found = _loaded(beside)
+        arrays |= {"mask": found.get("mask", found.get("image"))}
     if "image" not in arrays:
         raise InputError(f"'{path}' must have an array 'image', but has {', '.join(map(repr, arrays)) or 'nothing'}")
     image, mask = arrays["image"], arrays.get("mask")
@@ -72,6 +97,27 @@ def _read(path: Path) -> Volume:
     dtype = dtype if dtype in (np.float32, np.float64) else np.dtype(np.float32)
     volume = torch.from_numpy(np.array(image, dtype=dtype))[None]
     return Volume(path.stem, volume, None if mask is None else torch.from_numpy(mask.astype(np.int64)))
+
+
+def standardised(volume: Tensor) -> Tensor:
+    """Return a volume as float32 with mean 0 and standard deviation 1; a constant one is 0."""
+    precise = volume.double()
+    spread, mean = torch.std_mean(precise, correction=0)
+    return ((precise - mean) / spread.clamp(min=1e-9)).float()
+
+
+def write_mask(mask: Tensor, path: Path) -> None:
+    """Write classes (D, H, W) uint8 in the form in which masks beside volumes are read: an array, or an archive of it.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    file = BytesIO()
+    if path.suffix == ".npz":
+        np.savez_compressed(file, mask=mask.numpy())
+    else:
+        np.save(file, mask.numpy())
+    write_atomically(path, file.getvalue())
 
 
 def _loaded(path: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The model card: what a network is, what it reached, and how to load it."""
 
-from convnn.data import REGRESSIONS, SEGMENTATION_SETS, kind_of
+from convnn.data import ON_GRAPHS, REGRESSIONS, SEGMENTATION_SETS
 from convnn.models import Network, layer_defaults, model_settings
 from convnn.nn import LAYERS
 from convnn.train import Recipe
@@ -10,17 +10,29 @@ PAPER = "https://arxiv.org/abs/2511.14137"
 
 COMMANDS = {
     "image": ("convnn predict FOLDER cat.jpg", "convnn neighbors FOLDER cat.jpg"),
-    "sequence": ("convnn evaluate FOLDER",),
+    "node": ("convnn evaluate FOLDER", "convnn predict FOLDER 0", "convnn neighbors FOLDER --index 0"),
     "graph": ("convnn evaluate FOLDER", "convnn predict FOLDER 0", "convnn neighbors FOLDER --index 0"),
-    "interaction": ("convnn evaluate FOLDER",),
 }
 """What can be done with a network in a terminal, by what it reads."""
+
+ANY_COMMANDS = ("convnn evaluate FOLDER",)
+"""What can be done with the others."""
 
 DENSE_COMMANDS = {
     "image": ("convnn segment predict FOLDER cat.jpg --out masks", "convnn segment evaluate FOLDER"),
     "volume": ("convnn segment evaluate FOLDER",),
 }
 """What can be done with one that gives every place a class."""
+
+NAMES_OF_INPUTS = {
+    "node": "graph",
+    "graph": "graph",
+    "interaction": "interactions",
+    "volume": "volumes",
+    "triple": "queries",
+    "mixture": "mixtures",
+}
+"""What the example calls the input; the others are images."""
 
 CLASSES = "classes = logits.argmax(1)  # of every {}"
 NAMES = "names = [recipe.classes[i] for i in logits.argmax(1)]"
@@ -78,7 +90,7 @@ def model_card(network: Network, recipe: Recipe, *, license: str | None = None) 
         recipe: how it was built, and what it learned.
         license: of the weights, by its name on the hub; none is named when None.
     """
-    kind, is_dense = kind_of(recipe.input_shape), recipe.dataset in SEGMENTATION_SETS
+    is_dense = recipe.dataset in SEGMENTATION_SETS
     inputs = _inputs(recipe)
     rows = {
         "network": f"`{recipe.model}`, width {recipe.width:g}",
@@ -86,7 +98,7 @@ def model_card(network: Network, recipe: Recipe, *, license: str | None = None) 
         "parameters": f"{sum(p.numel() for p in network.parameters()):,}",
         "trained on": f"{recipe.dataset}, {counted(recipe.epoch, 'epoch')}",
         "test accuracy": "not measured" if recipe.test_top1 is None else f"{recipe.test_top1:.2%} (top-1)",
-        f"{kind}s": inputs,
+        f"{recipe.kind}s": inputs,
         "classes": f"{len(recipe.classes)}: {_names(recipe.classes)}",
     }
     return _CARD.format(
@@ -96,9 +108,9 @@ def model_card(network: Network, recipe: Recipe, *, license: str | None = None) 
         paper=PAPER,
         table="\n".join(f"| {name} | {_cell(value)} |" for name, value in rows.items()),
         inputs=inputs,
-        name={"graph": "graph", "interaction": "interactions", "volume": "volumes"}.get(kind, "images"),
-        answer=CLASSES.format("voxel" if kind == "volume" else "pixel") if is_dense else NAMES,
-        commands="\n".join((DENSE_COMMANDS if is_dense else COMMANDS)[kind]),
+        name=NAMES_OF_INPUTS.get(recipe.kind, "images"),
+        answer=CLASSES.format("voxel" if recipe.kind == "volume" else "pixel") if is_dense else NAMES,
+        commands="\n".join((DENSE_COMMANDS if is_dense else COMMANDS).get(recipe.kind, ANY_COMMANDS)),
         settings="\n".join(f"- `{name}`: {value!r}" for name, value in settings_read(recipe).items()),
     )
 
@@ -139,18 +151,22 @@ def _task(recipe: Recipe) -> str:
     """Return the task by a name of the hub, which has none for the classification of sequences in general."""
     if recipe.dataset in SEGMENTATION_SETS:
         return "image-segmentation"
-    return {"image": "image-classification", "graph": "graph-ml"}.get(kind_of(recipe.input_shape), "other")
+    return {"image": "image-classification", "node": "graph-ml", "graph": "graph-ml"}.get(recipe.kind, "other")
 
 
 def _inputs(recipe: Recipe) -> str:
     """Describe what the network reads."""
-    if kind_of(recipe.input_shape) == "graph":
+    if recipe.kind in ON_GRAPHS:
         return f"a convnn.nn.graphs.batch.GraphBatch with x (N, {recipe.input_shape[0]}) and edge_index (2, E)"
-    if kind_of(recipe.input_shape) == "interaction":
-        users, items, *_ = recipe.input_shape
+    if recipe.kind == "interaction":
+        users, items = recipe.input_shape
         return f"a convnn.nn.graphs.batch.InteractionBatch of {users} users and {items} items"
-    normalised = f"normalised by mean {_plain(recipe.mean)} and standard deviation {_plain(recipe.std)}"
-    return f"(B, {', '.join(map(str, recipe.input_shape))}), {normalised}"
+    if recipe.kind == "triple":
+        return f"convnn.nn.triples.Queries, of {counted(recipe.input_shape[0], 'relation')}"
+    shape = f"(B, {', '.join(map(str, recipe.input_shape))})"
+    if not recipe.mean:
+        return shape
+    return f"{shape}, normalised by mean {_plain(recipe.mean)} and standard deviation {_plain(recipe.std)}"
 
 
 def _plain(values: tuple[float, ...]) -> str:

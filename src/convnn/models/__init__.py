@@ -10,6 +10,7 @@ from convnn.models._registry import (
     create_model,
     data_of,
     default_layer,
+    defaults_on,
     describe_model,
     layer_defaults,
     layers_for,
@@ -106,6 +107,7 @@ from convnn.models.mobilevig import (
     mobilevigv2_s,
     mobilevigv2_ti,
 )
+from convnn.models.node_matching import NodeMatcher, common
 from convnn.models.normalizing_flow import FInCFlow, PixelFlow, finc_flow
 from convnn.models.published import load_published
 from convnn.models.readers.networks import (
@@ -167,6 +169,7 @@ __all__ = [
     "MixtureNet",
     "MobileViGv2",
     "Network",
+    "NodeMatcher",
     "OwnLoss",
     "PixelFlow",
     "RecNeXt",
@@ -200,6 +203,7 @@ __all__ = [
     "ckcnn",
     "ckcnn_1m",
     "coding",
+    "common",
     "convmixer_256_16",
     "convmixer_768_32",
     "convmixer_1024_20",
@@ -207,6 +211,7 @@ __all__ = [
     "create_model",
     "data_of",
     "default_layer",
+    "defaults_on",
     "densenet121",
     "describe_model",
     "finc_flow",

@@ -1,5 +1,6 @@
 """Base class of networks."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -23,6 +24,7 @@ class Network(nn.Module):
         built_of: names of all layers from which it can be built, where what they read does not decide; none in a
             network that has no place for any, as on points in space; or None.
         min_size: smallest side of an image, in pixels, that survives its pooling.
+        defaults_on: defaults of flags of training on single data sets, by the names of these.
         fewest_classes: least number of classes: 0 where a network needs no labels.
         head: module from features to logits.
         head_parts: names of all modules after the features.
@@ -34,6 +36,7 @@ class Network(nn.Module):
     default_layer: ClassVar[str] = "ConvNN"
     built_of: ClassVar[tuple[str, ...] | None] = None
     min_size: ClassVar[int] = 1
+    defaults_on: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     fewest_classes: ClassVar[int] = 1
     head_parts: ClassVar[tuple[str, ...]] = ("head",)
     head: nn.Module

@@ -236,6 +236,12 @@ def sizes_of(model: str, shape: tuple[int, ...]) -> dict[str, Any]:
     return {"in_channels": shape[0]} | network.sizes(shape)
 
 
+def defaults_on(model: str, dataset: str) -> dict[str, Any]:
+    """Return the defaults of flags of training that a network has on a single data set."""
+    network = Network if is_external(model) else _MODELS[model].network
+    return dict(network.defaults_on.get(dataset, {}))
+
+
 def task_of(model: str) -> str:
     """Return what a network does: "segmentation", or "classification" for all others."""
     return Network.task if is_external(model) else _MODELS[model].network.task

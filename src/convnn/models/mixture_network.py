@@ -144,7 +144,7 @@ class MixtureNet(nn.Module):
 class MixtureClassifier(Network):
     r"""A `MixtureNet` for the Trainer: each convolution but the last has twice the channels of the one before.
 
-    Data are packed mixtures (B, C, N, P, 1, 1, 1) with P = 7 numbers of a component in the plane, or 13 in space.
+    Data are packed mixtures (B, C, N, P) with P = 7 numbers of a component in the plane, or 13 in space.
 
     Args:
         layer: function like `MixtureConv`.
@@ -203,16 +203,16 @@ class MixtureClassifier(Network):
 
     @classmethod
     def sizes(cls, shape: tuple[int, ...]) -> dict[str, int]:
-        """Return the number of dimensions of data (C, N, P, 1, 1, 1), or 0 where P is that of none."""
+        """Return the number of dimensions of data (C, N, P), or 0 where P is that of none."""
         return {"dims": PACKED.get(shape[2], 0)}
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map packed mixtures (B, C, N, P) or (B, C, N, P, 1, 1, 1) to logits (B, num_classes)."""
+        """Map packed mixtures (B, C, N, P) to logits (B, num_classes)."""
         return self.forward_head(self.forward_features(x))
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Map packed mixtures to the integrals (B, num_classes) of the fields of the classes."""
-        return self.network.integrals(x.flatten(3))
+        return self.network.integrals(x)
 
 
 @register_model(MixtureClassifier)

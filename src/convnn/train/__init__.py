@@ -4,7 +4,6 @@ from convnn.interruption import Interrupted, Interruption
 from convnn.train.callbacks import Callback
 from convnn.train.checkpoint import (
     Checkpoint,
-    Recipe,
     RunState,
     load,
     load_checkpoint,
@@ -19,6 +18,7 @@ from convnn.train.folder import RunFolder
 from convnn.train.initial import start_from
 from convnn.train.metrics import EpochResult, Meter, Scores
 from convnn.train.objective import Modelling, Objective, Outcome, Supervised, judging
+from convnn.train.recipe import Recipe
 from convnn.train.resume import ResumePoint, find_resume_point
 from convnn.train.summary import NetworkSummary, parameter_table, summarize
 from convnn.train.tensorboard import TensorBoardLog

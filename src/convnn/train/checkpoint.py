@@ -1,10 +1,9 @@
 """Checkpoints: weights, the recipe that rebuilds their network, and the state from which a run resumes."""
 
 import json
-import math
 import reprlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convnn.data import FITS, READERS, SEGMENTATION_SETS, kind_of
 from convnn.errors import InputError, is_out_of_memory
-from convnn.models import Network, create_model, data_of, list_models, own_loss_of, sizes_of
+from convnn.models import Network
 from convnn.nn import list_layers
 from convnn.runs.files import BEST, LAST
+from convnn.train.recipe import Recipe, check_sizes, parse_recipe
 from convnn.train.sealed import read_sealed, write_sealed
 from convnn.words import counted
 
@@ -25,74 +24,6 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 LARGEST_CONFIG = 1 << 22
 """Bytes; a thousand classes take about ten thousand."""
-
-LARGEST_SIDE = 1 << 14
-"""Pixels; a recipe with a larger side is refused."""
-MOST_FEATURES = 1 << 20
-MOST_USERS = 1 << 32  # and items
-"""Features of a node; a recipe with more is refused."""
-
-LARGEST_NUMBER = 2**32
-"""A bound that no setting and no flag reaches; seeds come close."""
-
-LARGEST_DEPTH = 100
-"""Blocks; a deeper recipe must come with as many weights."""
-
-WIDEST_PADDING = 32
-"""Pixels; a recipe with more padding must have images as large."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network was built and which images it was trained on.
-
-    Attributes:
-        model, layer, width, settings: arguments of `convnn.models.create_model`.
-        dataset: what it learned.
-        data_path: the folder where that was, absolute; empty where it is not known.
-        input_shape: (C, H, W) of its images, (C, T) of its sequences, or as `convnn.data.LabelledData` has it.
-        mean, std: mean and standard deviation of each channel, by which images were normalised; empty for graphs.
-        classes: names of the classes in the order of the logits; none without labels.
-        fit: how pictures of another shape were brought to that size, one of `convnn.data.FITS`.
-        epoch: number of epochs trained.
-        test_top1: test accuracy after that epoch, 0 to 1; None if it was not measured.
-        imports: modules that register its layer, separated by commas.
-        names: what the numbers in its samples stand for, as in `convnn.data.LabelledData`.
-        data_settings: arguments of `convnn.data.load_data` by which sequences or graphs were made; empty for images.
-    """
-
-    model: str
-    layer: str
-    width: float
-    settings: dict[str, Any]
-    dataset: str
-    input_shape: tuple[int, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    classes: tuple[str, ...]
-    fit: str = "crop"
-    epoch: int = 0
-    test_top1: float | None = 0.0
-    imports: str = ""
-    data_path: str = ""
-    data_settings: dict[str, Any] = field(default_factory=dict)
-    names: tuple[str, ...] = ()
-
-    def build(self) -> Network:
-        """Build the network with fresh weights.
-
-        Raises:
-            InputError: a setting is unknown or out of range.
-        """
-        return create_model(
-            self.model,
-            self.layer,
-            num_classes=len(self.classes),
-            width=self.width,
-            dense=self.dataset in SEGMENTATION_SETS,
-            **sizes_of(self.model, self.input_shape),
-            **self.settings,
-        )
 
 
 @dataclass(frozen=True)
@@ -163,7 +94,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         InputError: the file is missing, damaged or not written by this package.
     """
     tensors, document = read_sealed(Path(path))
-    recipe = _parse_recipe(document.get("recipe"), path)
+    recipe = parse_recipe(document.get("recipe"), path)
     run_tensors = {name: tensors.pop(name) for name in list(tensors) if "/" in name}
     run = document.get("run")
     if run is not None and not isinstance(run, dict):
@@ -193,7 +124,7 @@ def read_pretrained(folder: str | Path) -> Checkpoint:
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"checkpoint '{path}' cannot be read: {error}") from None
     tensors, _ = read_sealed(folder / WEIGHTS)
-    return Checkpoint(tensors, _parse_recipe(document, path))
+    return Checkpoint(tensors, parse_recipe(document, path))
 
 
 def read_any(path: str | Path) -> Checkpoint:
@@ -254,7 +185,7 @@ def _build(checkpoint: Checkpoint, path: str | Path, device: str) -> Network:
             f" checkpoint does not run code by itself: add --import={_one_line(recipe.imports)}"
         )
     try:
-        _check_sizes(checkpoint.recipe, len(checkpoint.weights))
+        check_sizes(checkpoint.recipe, len(checkpoint.weights))
         with torch.device(device):
             return checkpoint.recipe.build()
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
@@ -324,77 +255,6 @@ def _first_names(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + more
 
 
-def _check_sizes(recipe: Recipe, num_weights: int) -> None:
-    """Refuse sizes that the weights do not bear out: too many blocks, or padding larger than the images."""
-    for name, value in recipe.settings.items():
-        if isinstance(value, int | float) and not abs(value) < LARGEST_NUMBER:
-            raise InputError(f"{name}={reprlib.repr(value)}")
-    depth, padding = recipe.settings.get("num_layers", 0), recipe.settings.get("padding", 0)
-    if isinstance(depth, int) and depth > max(num_weights, LARGEST_DEPTH):
-        raise InputError(f"num_layers={depth} for {counted(num_weights, 'weight')}")
-    if isinstance(padding, int) and padding > max((*recipe.input_shape[1:], WIDEST_PADDING)):
-        raise InputError(f"padding={padding} for images of shape {recipe.input_shape}")
-
-
 def describe(tensor: Tensor | None) -> str:
     """Return shape and type as text, or "missing"."""
     return "missing" if tensor is None else f"{tuple(tensor.shape)} of {tensor.dtype}"
-
-
-def _parse_recipe(document: Any, path: str | Path) -> Recipe:
-    """Parse the untrusted recipe of a file."""
-    try:
-        sequences = {name: tuple(document[name]) for name in ("input_shape", "mean", "std", "classes")}
-        recipe = Recipe(**(document | sequences | {"names": tuple(document.get("names", ()))}))
-        for f in fields(Recipe):
-            _check_type(f.name, getattr(recipe, f.name))
-        sides = _sides_of(recipe)
-        if len(recipe.input_shape) != sides:
-            raise ValueError(f"input_shape={list(recipe.input_shape)} for {recipe.model}")
-        has_channels = kind_of(recipe.input_shape) in ("image", "sequence", "volume")
-        channels = recipe.input_shape[0] if has_channels else 0
-        may_lack = not (recipe.mean or recipe.std) and not recipe.classes
-        if not (may_lack or len(recipe.mean) == len(recipe.std) == channels):
-            raise ValueError(f"mean={recipe.mean} and std={recipe.std} of inputs of shape {recipe.input_shape}")
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"checkpoint '{path}' has a recipe that cannot be read: {error}") from None
-    return recipe
-
-
-def _sides_of(recipe: Recipe) -> int:
-    """Return how many numbers the shape of the inputs has; networks with a loss of their own may have any."""
-    known = recipe.model in list_models()
-    own = own_loss_of(recipe.model) if known else None
-    if own is not None and own.data != "images":
-        return len(recipe.input_shape)
-    data = data_of(recipe.model) if known and own is None else ""
-    return {"graphs": 1, "sequences": 2, "interactions": 4, "volumes": 4, "triples": 5, "mixtures": 6}.get(data, 3)
-
-
-def _check_type(name: str, value: Any) -> None:
-    kinds: dict[str, type | tuple[type, ...]] = {
-        "settings": dict,
-        "data_settings": dict,
-        "epoch": int,
-        "test_top1": (float, type(None)),
-        "width": (int, float),
-    }
-    items: dict[str, type] = {"input_shape": int, "mean": float, "std": float, "classes": str, "names": str}
-    if name in items:
-        is_valid = all(isinstance(item, items[name]) for item in value)
-    else:
-        is_valid = isinstance(value, kinds.get(name, str))
-    if name == "input_shape":
-        most = {1: MOST_FEATURES, 2: LARGEST_SIDE**2, 3: LARGEST_SIDE, 4: MOST_USERS, 5: MOST_FEATURES}
-        largest = most.get(len(value), MOST_FEATURES if value else 0)
-        is_valid = is_valid and all(1 <= side <= largest for side in value)
-    if name == "data_settings":
-        is_valid = is_valid and all(
-            key in (*READERS, "resize") and isinstance(setting, int | float | None) for key, setting in value.items()
-        )
-    if name in ("mean", "std"):
-        is_valid = is_valid and all(map(math.isfinite, value)) and (name == "mean" or min(value, default=1.0) > 0)
-    if name == "fit":
-        is_valid = value in FITS
-    if not is_valid:
-        raise ValueError(f"{name}={reprlib.repr(value)}")

@@ -13,6 +13,7 @@ from convnn.models import (
     check_model,
     data_of,
     default_layer,
+    defaults_on,
     is_external,
     layer_defaults,
     list_models,
@@ -43,7 +44,7 @@ PUBLISHED_NAMES = {"magnitude_type": "metric", "keep": "keep_tokens"}
 ANY_OTHER = "torchvision:"
 """A name that stands for all networks of other libraries."""
 
-TOKEN_DEFAULTS = {
+_OF_TOKENS = {
     "metric": "matmul",
     "kernel_size": 9,
     "resize": 224,
@@ -53,10 +54,7 @@ TOKEN_DEFAULTS = {
 }
 """Defaults of the published ViT that differ from those of the convolutional networks."""
 
-SEQUENCE_DEFAULTS = {"dataset": "sequential_cifar10"}
-"""Defaults of the networks on sequences that differ from those of the networks on images."""
-
-GRAPH_DEFAULTS = {
+_OF_GRAPHS = {
     "dataset": "sbm",
     "optimizer": "adam",
     "lr": 0.01,
@@ -67,7 +65,7 @@ GRAPH_DEFAULTS = {
 }
 """Defaults of the networks on graphs: how GCN was trained (Kipf and Welling, arXiv 1609.02907)."""
 
-RECOMMENDER_DEFAULTS: dict[str, Any] = {
+_OF_INTERACTIONS = {
     "dataset": "hidden_groups",
     "objective": "bpr",
     "optimizer": "adam",
@@ -79,13 +77,7 @@ RECOMMENDER_DEFAULTS: dict[str, Any] = {
 }
 """Defaults of recommenders; LightGCN (arXiv 2002.02126) was trained for longer, in smaller steps."""
 
-PUBLISHED_ON_INTERACTIONS: dict[str, dict[str, Any]] = {
-    "UltraGCN": {"objective": "ultra", "batch_size": 128, "num_epochs": 20},
-    "LCFN": {"embedding_decay": 0.01, "lr": 0.01},
-}
-"""Defaults of recommenders that are trained in another way."""
-
-TRIPLE_DEFAULTS = {
+_OF_TRIPLES = {
     "dataset": "paraphrases",
     "optimizer": "adam",
     "lr": 0.01,
@@ -94,41 +86,32 @@ TRIPLE_DEFAULTS = {
     "clip_grad_norm": 0.0,
     "batch_size": 256,
 }
-"""Defaults of the networks on triples."""
+_OF_MIXTURES = {"dataset": "mixture_digits", "optimizer": "adamw", "lr": 5e-3, "batch_size": 20, "num_epochs": 20}
 
-MIXTURE_DEFAULTS: dict[str, Any] = {
-    "dataset": "mixture_digits",
-    "optimizer": "adamw",
-    "lr": 5e-3,
-    "batch_size": 20,
-    "num_epochs": 20,
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "tokens": _OF_TOKENS,
+    "masked images": {"dataset": "shapes", "batch_size": 16},
+    "sequences": {"dataset": "sequential_cifar10"},
+    "volumes": {"dataset": "airways", "batch_size": 4},
+    "graphs": _OF_GRAPHS,
+    "interactions": _OF_INTERACTIONS,
+    "triples": _OF_TRIPLES,
+    "mixtures": _OF_MIXTURES,
 }
-"""Defaults of the networks on mixtures of Gaussians."""
+"""Defaults by what a network reads, where they differ from those of the networks on maps."""
 
-PUBLISHED_ON_GRAPHS = {
-    "SGC": {"num_layers": 1, "dropout": 0.0, "lr": 0.2, "weight_decay": 5e-6, "num_epochs": 100},
+PUBLISHED: dict[tuple[str, str], dict[str, Any]] = {
+    ("graphs", "SGC"): {"num_layers": 1, "dropout": 0.0, "lr": 0.2, "weight_decay": 5e-6, "num_epochs": 100},
+    ("interactions", "UltraGCN"): {"objective": "ultra", "batch_size": 128, "num_epochs": 20},
+    ("interactions", "LCFN"): {"embedding_decay": 0.01, "lr": 0.01},
 }
-"""Defaults of layers that were trained in another way."""
+"""Defaults by what a network reads and its layer, of layers that were trained in another way."""
 
 REGRESSION_DEFAULTS = {"criterion": "MSE"}
 """Defaults of the data sets whose labels are numbers."""
 
 SEGMENTATION_DEFAULTS = {"fit": "stretch"}
 """Defaults of the data sets with a class for every pixel: none is left out."""
-
-DENSE_DEFAULTS: dict[str, dict[str, Any]] = {
-    "images": {"dataset": "shapes", "batch_size": 16},
-    "volumes": {"dataset": "airways", "batch_size": 4},
-}
-"""Defaults of the networks for segmentation, by what they read."""
-
-_BRIEFLY = {"criterion": "CrossEntropy+Dice", "lr": 1e-2, "scheduler": "cosine"}
-SMALL_DEFAULTS: dict[str, dict[str, Any]] = {
-    "shapes": {"width": 0.125, "num_epochs": 20, **_BRIEFLY},
-    "airways": {"width": 0.5, "num_epochs": 30, **_BRIEFLY},
-}
-"""Defaults of U-Nets on generated sets, which small ones learn in two minutes."""
-SMALL_MODELS = ("unet", "unet3d", "unet_gnn", "unet_gnn_knn")
 
 PUBLISHED_FOLDERS = {("vgg11", "ConvNN"): "./Output/VGG/ConvNN", ("vit", "Attention"): "./Output/VIT/VIT_Attention"}
 """Default output folders by network and layer; all others are named after both."""
@@ -159,27 +142,27 @@ def every_setting() -> set[str]:
 
 
 def defaults_of(model: str, layer: str | None = None) -> dict[str, Any]:
-    """Return the defaults that depend on the network and layer; None is the network's default layer."""
+    """Return the defaults that depend on the network and layer; None is the network's default layer.
+
+    Those of the layer come before those by what the network reads, except where the layer was trained in another way.
+    """
     layer = layer or default_layer(model)
     flags = {f.name for f in fields(TrainConfig)}
-    of_layer = {name: value for name, value in layer_defaults(model, layer).items() if name in flags}
-    of_model = {name: value for name, value in model_settings(model).items() if name in flags}
-    of_tokens = TOKEN_DEFAULTS if reads_of(model) == "tokens" else {}
-    of_sequences = SEQUENCE_DEFAULTS if reads_of(model) == "sequences" else {}
-    of_graphs = GRAPH_DEFAULTS | PUBLISHED_ON_GRAPHS.get(layer, {}) if data_of(model) == "graphs" else {}
-    of_users = reads_of(model) == "interactions"
-    of_choices = RECOMMENDER_DEFAULTS | PUBLISHED_ON_INTERACTIONS.get(layer, {}) if of_users else {}
-    of_triples = TRIPLE_DEFAULTS if reads_of(model) == "triples" else {}
-    of_mixtures = MIXTURE_DEFAULTS if reads_of(model) == "mixtures" else {}
-    of_masks = DENSE_DEFAULTS[data_of(model)] if task_of(model) == "segmentation" else {}
+    read = layer_defaults(model, layer) | model_settings(model)
+    of_settings = {name: value for name, value in read.items() if name in flags}
+    own, reads = own_loss_of(model), _reads(model)
+    before = DEFAULTS.get(reads, {}) if own is None else {}
+    after = PUBLISHED.get((reads, layer), {}) if own is None else dict(own.defaults)
     folder = PUBLISHED_FOLDERS.get((model, layer), f"./Output/{model.replace(':', '_')}/{layer}")
-    own = own_loss_of(model)
-    of_kind = (
-        of_sequences | of_graphs | of_choices | of_triples | of_mixtures | of_masks
-        if own is None
-        else dict(own.defaults)
-    )
-    return of_tokens | of_layer | of_model | of_kind | {"layer": layer, "output_dir": folder}
+    return before | of_settings | after | {"layer": layer, "output_dir": folder}
+
+
+def _reads(model: str) -> str:
+    """Return what a network reads, by which its defaults are found."""
+    data = data_of(model)
+    if data == "images" and task_of(model) == "segmentation":
+        return "masked images"
+    return reads_of(model) if data == "images" else data
 
 
 def models_images(model: str) -> bool:
@@ -219,12 +202,14 @@ class TrainConfig(
         for name in given.keys() - values.keys():
             raise TypeError(f"TrainConfig has no flag {name!r}")
         values |= defaults_of(model, layer)
-        if given.get("dataset", values["dataset"]) in REGRESSIONS and own_loss_of(model) is None:
+        dataset = given.get("dataset", values["dataset"])
+        if dataset in REGRESSIONS and own_loss_of(model) is None:
             values |= REGRESSION_DEFAULTS
         if models_images(model):
-            values["values"] = PIXEL_VALUES.get(given.get("dataset", values["dataset"]), 256)
-        if (dataset := given.get("dataset", values["dataset"])) in SEGMENTATION_SETS:
-            values |= SEGMENTATION_DEFAULTS | (SMALL_DEFAULTS.get(dataset, {}) if model in SMALL_MODELS else {})
+            values["values"] = PIXEL_VALUES.get(dataset, 256)
+        if dataset in SEGMENTATION_SETS:
+            values |= SEGMENTATION_DEFAULTS
+        values |= defaults_on(model, dataset)
         for name, value in (values | given).items():
             object.__setattr__(self, name, value)
         self._check()

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from convnn.data import LabelledData
+from convnn.data import ON_GRAPHS, LabelledData
 from convnn.figures import figure_of
 from convnn.screen import print_line
 from convnn.train.callbacks import Callback
@@ -28,7 +28,7 @@ def print_summary(
     """Print what is about to run."""
     processes = f", {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
     epochs = counted(config.num_epochs, "epoch")
-    sides = "x".join(map(str, data.input_shape)) + (" features" if len(data.input_shape) == 1 else "")
+    sides = "x".join(map(str, data.input_shape)) + (" features" if data.kind in ON_GRAPHS else "")
     if data.kind == "triple":
         sides = counted(data.input_shape[0], "relation")
     if data.task == "ranking":

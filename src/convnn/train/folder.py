@@ -34,9 +34,10 @@ from convnn.runs.files import (
 )
 from convnn.tables import csv_text
 from convnn.train.callbacks import Callback
-from convnn.train.checkpoint import Checkpoint, Recipe, RunState, save_checkpoint
+from convnn.train.checkpoint import Checkpoint, RunState, save_checkpoint
 from convnn.train.config import TrainConfig
 from convnn.train.metrics import EpochResult, Scores
+from convnn.train.recipe import Recipe
 from convnn.train.resume import ResumePoint
 from convnn.train.stopping import stop_reason
 from convnn.train.summary import NetworkSummary, parameter_table
@@ -197,6 +198,7 @@ def make_recipe(config: TrainConfig, data: LabelledData) -> Recipe:
         data_path=str(Path(config.data_path).absolute()),
         data_settings=config.data_settings,
         names=data.names,
+        kind=data.kind,
     )
 
 

@@ -10,11 +10,12 @@ from typing import Any
 from convnn.errors import InputError, OutputError
 from convnn.files import expand_home, is_same_folder
 from convnn.runs.files import BEST, LAST, PREVIOUS
-from convnn.train.checkpoint import LARGEST_NUMBER, Checkpoint, Recipe, check_recipe, read_checkpoint
+from convnn.train.checkpoint import Checkpoint, check_recipe, read_checkpoint
 from convnn.train.config import TrainConfig
 from convnn.train.flags import value_type
 from convnn.train.machine import check_machine
 from convnn.train.metrics import EpochResult, best_result
+from convnn.train.recipe import LARGEST_NUMBER, Recipe
 
 AUTO = "auto"
 DAMAGED = ".damaged"
@@ -211,7 +212,7 @@ def _saved_flags(checkpoint: Checkpoint, path: Path) -> TrainConfig:
     recipe = checkpoint.recipe
     if differences := _differences(config, recipe):
         raise InputError(f"--resume={path} is of a run whose flags and weights differ: {_join_first(differences)}")
-    if len(recipe.input_shape) == 3 and config.resize not in (None, *recipe.input_shape[1:]):
+    if recipe.kind != "sequence" and config.resize not in (None, *recipe.input_shape[1:]):
         raise InputError(f"--resume={path} is of a run with --resize={config.resize} on images {recipe.input_shape}")
     return config
 

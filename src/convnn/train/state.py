@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from convnn.errors import InputError, is_out_of_memory
-from convnn.train.checkpoint import Checkpoint, Recipe, RunState, check_classes, check_names, check_weights
+from convnn.train.checkpoint import Checkpoint, RunState, check_classes, check_names, check_weights
 from convnn.train.machine import describe_machine
 from convnn.train.metrics import EpochResult, Scores
 from convnn.train.objective import OF_NETWORK
 from convnn.train.randomness import random_state, set_random_state
+from convnn.train.recipe import Recipe
 from convnn.train.running import Running
 from convnn.train.validate import check_run
 

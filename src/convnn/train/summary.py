@@ -27,20 +27,27 @@ class NetworkSummary:
         return self.flops / 1e9
 
 
-def example_for(network: nn.Module, shape: tuple[int, ...], count: int = 1, device: torch.device | str = "cpu") -> Any:
+def example_for(
+    network: nn.Module,
+    shape: tuple[int, ...],
+    kind: str = "image",
+    count: int = 1,
+    device: torch.device | str = "cpu",
+) -> Any:
     """Return inputs of a network for data of a shape: its own, if it has a loss of its own, or those of the kind."""
-    make = network.example if isinstance(network, OwnLoss) else example_of
-    return make(shape, count=count, device=device)
+    if isinstance(network, OwnLoss):
+        return network.example(shape, count, device)
+    return example_of(shape, kind, count, device)
 
 
-def summarize(network: nn.Module, shape: tuple[int, ...]) -> NetworkSummary:
-    """Count the parameters, and the operations of one input: an image (C, H, W), tokens (T, D), or a node (C,).
+def summarize(network: nn.Module, shape: tuple[int, ...], kind: str = "image") -> NetworkSummary:
+    """Count the parameters, and the operations of one input of a shape and kind, as in `LabelledData`.
 
     Operations are those of matrix products and convolutions. The pass runs in evaluation mode on zeros and changes no
     statistics and no random state.
     """
     parameters = list(network.parameters())
-    x = example_for(network, shape, device=parameters[0].device)
+    x = example_for(network, shape, kind, device=parameters[0].device)
     with torch.no_grad(), evaluating(network), seeded("summary"), FlopCounterMode(display=False) as counter:
         network(x)
     trainable = sum(p.numel() for p in parameters if p.requires_grad)

@@ -8,6 +8,9 @@ from convnn.models._dense import DenseNetwork, check_images, resized
 from convnn.models._network import Network
 from convnn.nn import LayerFactory
 
+BRIEFLY = {"criterion": "CrossEntropy+Dice", "lr": 1e-2, "scheduler": "cosine"}
+"""How small U-Nets learn generated sets in two minutes."""
+
 
 class SegmentationNetwork(DenseNetwork, Network):
     """A network from images to maps of class logits, of the size of the images.

@@ -1,5 +1,6 @@
 """U-Net: double layers on maps that are halved level by level, and back, joined with what was there on the way down."""
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -10,7 +11,7 @@ from torch.nn import functional as F
 from convnn.errors import InputError, check_at_least
 from convnn.models._dense import map_layers, resized
 from convnn.models._registry import register_model
-from convnn.models.segmentation._network import SegmentationNetwork
+from convnn.models.segmentation._network import BRIEFLY, SegmentationNetwork
 from convnn.nn import LayerFactory
 from convnn.ops._transforms import is_transformed
 
@@ -54,6 +55,7 @@ class UNet(SegmentationNetwork):
     """
 
     default_layer: ClassVar[str] = "Conv2d"
+    defaults_on: ClassVar[Mapping[str, Mapping[str, Any]]] = {"shapes": {"width": 0.125, "num_epochs": 20, **BRIEFLY}}
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """A U-Net on volumes, whose deepest level is whatever maps volumes to volumes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from convnn.errors import InputError, check_at_least, check_positive
 from convnn.models._dense import layer_name
 from convnn.models._registry import register_model
-from convnn.models.segmentation._network import SegmentationNetwork
+from convnn.models.segmentation._network import BRIEFLY, SegmentationNetwork
 from convnn.nn import LayerFactory, list_layers
 from convnn.nn.replace import build_along, factory_along
 
@@ -55,6 +55,7 @@ class UNet3d(SegmentationNetwork):
     """
 
     default_layer: ClassVar[str] = "Conv2d"
+    defaults_on: ClassVar[Mapping[str, Mapping[str, Any]]] = {"airways": {"width": 0.5, "num_epochs": 30, **BRIEFLY}}
     reads: ClassVar[str] = "volumes"
     data: ClassVar[str] = "volumes"
 
@@ -80,6 +81,12 @@ class UNet3d(SegmentationNetwork):
         self.decoder = nn.ModuleList(pair(3 * width, width) for width in reversed(widths))
         self.head = nn.Conv3d(features, num_classes, 1)
 
+    @property
+    def multiple(self) -> int:
+        """What the sides of volumes are multiples of, so that they can be halved from level to level: 2^(L-1)."""
+        step: int = 2 ** (self.levels - 1)
+        return step
+
     def check_inputs(self, images: Tensor) -> None:
         """Refuse what this network cannot read.
 
@@ -90,11 +97,10 @@ class UNet3d(SegmentationNetwork):
             raise InputError(f"volumes of shape {tuple(images.shape)} must be (B, {self.in_channels}, D, H, W)")
         if not images.is_floating_point():
             raise InputError(f"volumes of {images.dtype} must be floating; pass volumes.float(), scaled as in training")
-        step = 2 ** (self.levels - 1)
-        if any(side % step or not side for side in images.shape[2:]):
+        if any(side % self.multiple or not side for side in images.shape[2:]):
             sides = "x".join(map(str, images.shape[2:]))
             raise InputError(
-                f"volumes of {sides} voxels must have sides that are multiples of {step}; pad or crop them"
+                f"volumes of {sides} voxels must have sides that are multiples of {self.multiple}; pad or crop them"
             )
 
     def _maps(self, images: Tensor, auxiliary: bool) -> tuple[Tensor, ...]:

@@ -48,6 +48,6 @@ register_system(
         paper="arXiv 2212.05085",
         checked=f"{PUBLISHED} of both losses; the loss of CLIP; rotations; loops; scipy's assignment",
         where="convnn.objectives.contrastive.common_nce_loss convnn.objectives.contrastive.quadratic_contrast_loss"
-        " convnn.objectives.momentum_teacher.MomentumTeacher convnn.tasks.match.match",
+        " convnn.objectives.momentum_teacher.MomentumTeacher convnn.models.NodeMatcher convnn.tasks.match.match",
     )
 )

@@ -15,7 +15,7 @@ from convnn.data.images import read_image, to_tensor
 from convnn.data.masks import IGNORED
 from convnn.files import write_atomically
 from convnn.models import Network
-from convnn.tasks.segment.picture import class_colors
+from convnn.tasks.segment.picture import class_colors, draw_masks
 from convnn.train import Recipe
 
 MASK, OVER = "_mask.png", "_over.png"
@@ -45,6 +45,25 @@ def picture_masks(network: Network, recipe: Recipe, path: str | Path) -> tuple[T
     with torch.no_grad():
         logits = network.eval()(inputs.to(device)).cpu()
     return picture, placed_back(logits[0], (picture.shape[1], picture.shape[2]), recipe.fit)
+
+
+def picture_files(path: str | Path) -> list[str]:
+    """Return the names of the files that `segment_picture` writes."""
+    return [f"{Path(path).stem}{end}" for end in (MASK, OVER)]
+
+
+def segment_picture(network: Network, recipe: Recipe, path: str | Path, folder: Path) -> Tensor:
+    """Write the mask of a picture into a folder, and the picture with the mask over it; return the mask (H, W).
+
+    Raises:
+        InputError: as `picture_masks`.
+        OutputError: a file cannot be written.
+    """
+    mask, over = (folder / name for name in picture_files(path))
+    image, found = picture_masks(network, recipe, path)
+    save_mask(found, mask)
+    draw_masks([image], {"": [found]}, recipe.classes, over, titles=[Path(path).name])
+    return found
 
 
 def placed_back(logits: Tensor, size: tuple[int, int], fit: str) -> Tensor:

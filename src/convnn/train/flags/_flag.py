@@ -7,7 +7,7 @@ from types import NoneType, UnionType
 from typing import Any, Protocol, cast, get_args
 
 from convnn.errors import InputError, check_at_least, check_at_most, check_fraction
-from convnn.train.checkpoint import LARGEST_NUMBER
+from convnn.train.recipe import LARGEST_NUMBER
 
 DEEPEST, WIDEST, MOST_THREADS, LARGEST_FACTOR, LARGEST_FLOAT = 1000, 2**20, 1024, 1000.0, 1e30
 """Bounds of several flags; without its own, an integer is below LARGEST_NUMBER and a float at most LARGEST_FLOAT."""

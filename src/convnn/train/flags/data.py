@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from convnn.data import DATASETS, FITS, ON_BAD_IMAGE
-from convnn.train.checkpoint import LARGEST_SIDE
 from convnn.train.flags._flag import flags_of
+from convnn.train.recipe import LARGEST_SIDE
 
 flag = flags_of("data")
 
@@ -48,8 +48,8 @@ class DataFlags:
     split: int | None = flag(
         None,
         "number of the published split of texas, cornell and wisconsin, of the fold of MUTAG and PROTEINS for the test,"
-        " or of the drawing of sbm, digits-graph, hidden_groups, paraphrases, qualified, motions and one file of"
-        " interactions or scenes (None: 0)",
+        " or of the drawing of sbm, digits-graph, hidden_groups, paraphrases, qualified, motions, keypoints and one"
+        " file of interactions or scenes (None: 0)",
         least=0,
     )
     scale_rows: bool | None = flag(
@@ -58,6 +58,9 @@ class DataFlags:
     undirected: bool | None = flag(None, "add the reverse of each edge of texas, cornell and wisconsin")
     gaussians: int | None = flag(
         None, "Gaussians of each mixture of mixture_digits (None: 8) and solids (None: 12)", least=1, most=LARGEST_SIDE
+    )
+    mislabelled: float | None = flag(
+        None, "share of the training annotations of keypoints that are wrong, from 0 to 1; None: 0", least=0.0, most=1.0
     )
     values: int | None = flag(
         None,

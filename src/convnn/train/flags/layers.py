@@ -29,8 +29,8 @@ from convnn.nn import (
 )
 from convnn.ops import METRICS
 from convnn.ops.weigh import SOFT_TOPS
-from convnn.train.checkpoint import LARGEST_SIDE
 from convnn.train.flags._flag import DEEPEST, LARGEST_FACTOR, WIDEST, flags_of
+from convnn.train.recipe import LARGEST_SIDE
 
 flag = flags_of("neighbours")
 

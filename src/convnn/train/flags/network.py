@@ -9,8 +9,8 @@ from convnn.nn import OVER_HEADS, TOKEN_GRAPHS, TOKEN_SCORES, list_layers
 from convnn.nn.replace import SCOPES
 from convnn.objectives.boxes import OVERLAPS
 from convnn.ops.type_codes import CODES
-from convnn.train.checkpoint import LARGEST_SIDE
 from convnn.train.flags._flag import DEEPEST, LARGEST_FACTOR, WIDEST, flags_of
+from convnn.train.recipe import LARGEST_SIDE
 
 flag = flags_of("network")
 
@@ -49,7 +49,7 @@ class NetworkFlags:
     d_hidden: int = flag(
         192,
         "width of ViT's tokens, channels of networks on sequences and graphs, of diffusesg and gmcn, and inside of the"
-        " couplings of finc_flow",
+        " couplings of finc_flow and of common",
         least=1,
         most=WIDEST,
     )
@@ -95,6 +95,12 @@ class NetworkFlags:
     kernel_components: int = flag(5, "Gaussians of each of its kernels", least=1, most=WIDEST)
     kernel_radius: float = flag(2.5, "how far they are from the middle at first", above=0.0)
     mixture_norm: str = flag("sample", "over what gmcn normalises the scale", ("batch", "sample"))
+    teacher_momentum: float = flag(
+        0.98, "how much of the teacher of common stays at a step, from 0 to below 1", least=0.0, most=1.0
+    )
+    teacher_share: float = flag(0.4, "how much of its targets is what the teacher sees", least=0.0, most=1.0)
+    teacher_warmup: int = flag(100, "batches until it is as much", least=1)
+    edge_weight: float = flag(1.0, "weight of the contrast of edges in its loss", least=0.0)
     type_code: str = flag("scalar", "how diffusesg codes categories and relations; of many, bits", CODES)
     iou: str = flag(
         "none", "overlap with the true boxes that is part of diffusesg's loss", (*OVERLAPS, "none"), without_value="iou"

@@ -52,7 +52,7 @@ class Contrast(Objective):
         self.probe = Probe(network)
         device = next(network.parameters()).device
         with torch.no_grad(), evaluating(network), torch.random.fork_rng():  # some layers draw their neighbours
-            self.probe.read(example_of(data.input_shape, count=2, device=device))
+            self.probe.read(example_of(data.input_shape, data.kind, count=2, device=device))
         self.contrast = InfoNCE(
             self.probe.width,
             config.projection_dim,

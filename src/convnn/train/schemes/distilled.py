@@ -187,7 +187,7 @@ def distilled(network: Network, config: TrainConfig, data: LabelledData) -> Dist
         raise InputError(f"--distill_loss={config.distill_loss} is for images; {data.kind}s can be taught by logits")
     device = next(network.parameters()).device
     teacher = load_teacher(config, data, device)
-    example = example_of(data.input_shape, count=2, device=device)
+    example = example_of(data.input_shape, data.kind, count=2, device=device)
     teacher.logits(example)  # what it cannot read is refused before anything is written
     weights = numbers("--distill_weights", config.distill_weights)
     given = (network, config.criterion, teacher, weights)

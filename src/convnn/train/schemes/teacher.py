@@ -91,10 +91,10 @@ def _own(name: str, config: TrainConfig, data: LabelledData) -> tuple[Network, S
         )
     network, recipe = load_checkpoint(expand_home(name, "--distill"))
     check_classes(recipe, data.classes, f"--dataset={config.dataset} cannot be taught by --distill={name}: it")
-    if recipe.input_shape != data.input_shape:
+    if (recipe.kind, recipe.input_shape) != (data.kind, data.input_shape):
         raise InputError(
-            f"--distill={name} learned {data.kind}s of shape {recipe.input_shape}, but --dataset={config.dataset} has"
-            f" {data.input_shape}; bring them to that shape"
+            f"--distill={name} learned {recipe.kind}s of shape {recipe.input_shape}, but --dataset={config.dataset} has"
+            f" {data.kind}s of {data.input_shape}; bring them to that shape"
         )
     return network, (recipe.mean, recipe.std)
 
@@ -106,7 +106,7 @@ def _external(name: str, config: TrainConfig, data: LabelledData) -> tuple[Netwo
             f"--distill={name} needs --distill_checkpoint=FILE, its weights for the {data.num_classes} classes of"
             f" --dataset={config.dataset}; nothing is downloaded"
         )
-    if len(data.input_shape) != 3:
+    if data.kind != "image":
         raise InputError(f"--distill={name} reads images, but --dataset={config.dataset} has {data.kind}s")
     network = ExternalNetwork(name, UNCHANGED, in_channels=data.input_shape[0], num_classes=data.num_classes)
     counters = {key: value for key, value in network.network.state_dict().items() if key.endswith(UNNEEDED)}

@@ -1,7 +1,6 @@
 """Who is whose: each row gets a column of its own, so that the sum of similarities is the largest."""
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from convnn.errors import InputError
@@ -28,6 +27,8 @@ def match(similarity: Tensor, rows: int | None = None, columns: int | None = Non
         tensor([[0, 1],
                 [1, 0]])
     """
+    from scipy.optimize import linear_sum_assignment  # takes long to import
+
     if similarity.dim() != 2:
         raise InputError(f"similarity of shape {tuple(similarity.shape)} must be a matrix (N, M)")
     for name, count, side in zip(("rows", "columns"), (rows, columns), similarity.shape, strict=True):
