@@ -56,6 +56,8 @@ def calibrate(codec: VideoCodec, clips: Tensor) -> None:
             _see_differences(cast(nn.Sequential, network))
         flow = _smooth_flow(x)
         _calibrate_motion(codec.inter, flow)
+        if codec.inter.coding == "conditional":
+            _fit(codec.inter.refine, lambda: codec.inter.conditions(before, flow), 1.0)
         warped, context = codec.inter.conditions(before, flow)
         _calibrate_frames(codec.inter, x, warped, context)
 
@@ -89,7 +91,7 @@ def _calibrate_motion(codec: DCVC, flow: Tensor) -> None:
     _fit(decoder, lambda: decoder(y_hat), MOTION)
 
 
-def _fit(part: nn.Module, outputs: Callable[[], Tensor], spread: float, mean: Tensor | float = 0.0) -> None:
+def _fit(part: nn.Module, outputs: Callable[[], object], spread: float, mean: Tensor | float = 0.0) -> None:
     """Give the outputs of each convolution a deviation of 1, and those of the last this one, and this mean."""
     layers = [layer for layer in part.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
     for layer in layers:

@@ -54,7 +54,8 @@ class VideoCodec(nn.Module):
         Args:
             clips: (B, T, 3, H, W).
             true_share: how often, by chance, a sample has the true frame before in place of the decoded one, in
-                training: from decoded frames alone motion is learned only after frames can be told apart.
+                training: from decoded frames alone motion is learned only after frames can be told apart. Above 0, no
+                gradient leads from a frame to those before.
             motion_only: of frames after the first, code the motion alone, see `DCVC.moved`.
         """
         if clips.dim() != 5 or not clips.shape[1]:
@@ -64,6 +65,7 @@ class VideoCodec(nn.Module):
         for before, x in zip(clips.unbind(1), clips[:, 1:].unbind(1), strict=False):
             reference = coded.recon.clamp(0, 1)
             if true_share:
+                reference = reference.detach()  # the errors of a codec that begins would drown those of its reference
                 is_true = torch.rand(x.shape[0], 1, 1, 1, device=x.device) < true_share
                 reference = torch.where(is_true, before, reference)
             coded = self.inter.moved(x, reference) if motion_only else self.inter(x, reference)
