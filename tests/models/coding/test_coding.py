@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from convnn.data.clips import moving_clips
 from convnn.errors import InputError
 from convnn.models import create_model
 from convnn.models.coding import DCVC, SpyNet, VideoCodec, calibrate
@@ -26,8 +27,7 @@ def small(**settings) -> DCVC:
 
 
 def test_the_published_size() -> None:
-    with torch.device("meta"):
-        assert sum(value.numel() for value in DCVC().parameters()) == 7_944_448  # 7.94 million are published
+    assert sum(value.numel() for value in DCVC().parameters()) == 7_944_448  # 7.94 million are published
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3, 4])
@@ -140,7 +140,7 @@ def test_a_calibrated_codec_begins_with_latents_that_survive_and_the_mean_colour
     inter = codec.inter(clips[:, 1], clips[:, 0])
     assert inter.latents["y"].std() > 1
     assert inter.flow is not None
-    assert F.mse_loss(inter.recon, clips[:, 1]) < 2 * clips[:, 1].var()
+    assert F.mse_loss(inter.recon, clips[:, 1]) < 5 * clips[:, 1].var()  # the flow is not yet that of the fit
     calibrate(codec, clips[:, :1])  # which has no motion
     with pytest.raises(InputError, match="with at least one frame"):
         calibrate(codec, clips[:0])
@@ -158,6 +158,52 @@ def test_in_training_a_reference_may_be_the_true_frame_and_both_predictions_coun
     network = create_model("dcvc", d_hidden=4, prior="dual")
     _, _, found = network._of_frame(coded, x, (64, 64))
     torch.testing.assert_close(found[0], F.mse_loss(coded.warped, x) + F.mse_loss(coded.estimate, x))
+
+
+def test_the_first_stage_codes_the_motion_alone_and_does_not_count_its_bits() -> None:
+    torch.manual_seed(0)
+    network, clip = create_model("dcvc", d_hidden=4, prior="dual").train(), frames(2).unsqueeze(0)
+    parts = {"motion": network.codec.inter.motion, "frames": network.codec.inter.encoder}
+    learns = []
+    for epoch in (1, 2):
+        network.begin_epoch(epoch)
+        network.zero_grad()
+        network(clip).terms["rate"].backward()
+        learns.append({name for name, part in parts.items() if next(part.parameters()).grad is not None})
+    assert "frames" not in learns[0]
+    assert learns[1] == {"motion", "frames"}
+    network.begin_epoch(1)
+    network.zero_grad()
+    answer = network(clip)
+    answer.terms["distortion"].backward()
+    assert parts["motion"].encoder[0].weight.grad.abs().sum() > 0
+    assert parts["frames"][0].weight.grad is None
+    reference, x = clip.unbind(1)
+    network.eval()
+    moved = network.codec.inter.moved(x, reference)
+    torch.testing.assert_close(moved.recon, flow_warp(reference, moved.flow))
+    assert set(moved.bits) == {"mv_y", "mv_z"}
+    torch.testing.assert_close(moved.flow, network.codec.inter(x, reference).flow)
+    assert set(network(clip).figures) == set(network.figures)  # evaluation has all parts in every epoch
+
+
+def test_the_motion_is_learned() -> None:
+    torch.manual_seed(0)
+    network = create_model("dcvc", d_hidden=8, prior="dual").train()
+    clips = moving_clips(1, torch.Generator().manual_seed(0), frames=2, side=64, gain=0.0).frames
+    reference, x = clips.unbind(1)
+    network.prepare(clips)
+    network.begin_epoch(1)
+    codec = network.codec.inter
+    optimizer = torch.optim.Adam([*codec.flow.parameters(), *codec.motion.parameters()], 4e-3)
+    for _ in range(24):
+        optimizer.zero_grad()
+        moved = codec.moved(x, reference)
+        (F.mse_loss(moved.warped, x) + F.mse_loss(moved.estimate, x)).backward()
+        optimizer.step()
+    moved, still = codec.eval().moved(x, reference), F.mse_loss(reference, x)
+    assert F.mse_loss(moved.estimate, x) < 0.8 * still
+    assert F.mse_loss(moved.warped, x) < 0.95 * still
 
 
 def test_the_flow_of_a_pyramid_adds_corrections() -> None:
@@ -200,13 +246,18 @@ def test_the_network_of_the_trainer_has_terms_figures_and_any_layer() -> None:
         (lambda: small()(torch.rand(1, 3, 64, 64), torch.rand(2, 3, 64, 64)), "must have that of x"),
         (lambda: small(sends_motion=False)(*[torch.rand(1, 3, 64, 64)] * 2), "flow=None needs sends_motion=True"),
         (lambda: small(sends_motion=False).code(None, (64, 64)), "leaves the motion out of the stream"),
+        (
+            lambda: small(sends_motion=False).moved(*[torch.rand(1, 3, 64, 64)] * 2, torch.zeros(1, 2, 64, 64)),
+            "moved needs",
+        ),
+        (lambda: create_model("dcvc", motion_epochs=-1), "motion_epochs=-1 must be an integer of at least 0"),
         (lambda: small().set_stage(5), "stage=5 must be at most 4"),
         (lambda: VideoCodec(coding="intra"), "knows no frame before"),
         (lambda: VideoCodec(4, 4, 4, 4, 4)(torch.rand(3, 3, 64, 64)), r"must be \(B, T, 3, H, W\)"),
         (lambda: SpyNet(6), "width=6 must be a multiple of 4"),
         (lambda: create_model("dcvc", lmbda=0.0), "lmbda=0.0 must be a positive number"),
     ],
-    ids=range(13),
+    ids=range(15),
 )
 def test_bad_input(wrong, message: str) -> None:
     with pytest.raises(InputError, match=message):

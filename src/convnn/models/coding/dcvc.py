@@ -165,15 +165,32 @@ class DCVC(nn.Module):
         self._check(x, reference, flow)
         bits, latents, estimate = {}, {}, None
         if self.sends_motion and reference is not None:
-            flow = self.flow(x, reference) if flow is None else flow
-            estimate = flow_warp(reference, flow)
-            sent = self.motion.latent(self.motion.encoder(flow))
-            flow = self.motion.decoded(sent.y_hat, reference)
-            bits, latents = {"mv_y": sent.bits_y, "mv_z": sent.bits_z}, {"mv_y": sent.y, "mv_z": sent.z}
+            moved = self.moved(x, reference, flow)
+            flow, estimate, bits, latents = moved.flow, moved.estimate, moved.bits, moved.latents
         warped, context = self.conditions(reference, flow)
         sent = self.latent(self.encoder(self.seen(x, warped, context)), self._known(context))
-        bits, latents = bits | {"y": sent.bits_y, "z": sent.bits_z}, latents | {"y": sent.y, "z": sent.z}
+        bits, latents = {**bits, "y": sent.bits_y, "z": sent.bits_z}, {**latents, "y": sent.y, "z": sent.z}
         return CodedFrame(self._decoded(sent.y_hat, warped, context), warped, flow, estimate, context, bits, latents)
+
+    def moved(self, x: Tensor, reference: Tensor, flow: Tensor | None = None) -> CodedFrame:
+        """Code the motion of frames (B, 3, H, W) and nothing else: the decoded frame is the moved reference.
+
+        Args:
+            x, reference, flow: see forward.
+
+        Raises:
+            InputError: see forward; or the motion is not sent.
+        """
+        self._check(x, reference, flow)
+        if not self.sends_motion:
+            raise InputError("moved needs sends_motion=True and a coding of conditional or residual")
+        flow = self.flow(x, reference) if flow is None else flow
+        estimate = flow_warp(reference, flow)
+        sent = self.motion.latent(self.motion.encoder(flow))
+        flow = self.motion.decoded(sent.y_hat, reference)
+        warped = flow_warp(reference, flow)
+        bits, latents = {"mv_y": sent.bits_y, "mv_z": sent.bits_z}, {"mv_y": sent.y, "mv_z": sent.z}
+        return CodedFrame(warped, warped, flow, estimate, None, bits, latents)
 
     @torch.no_grad()
     def code(

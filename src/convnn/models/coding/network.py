@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from convnn.errors import check_positive
+from convnn.errors import check_at_least, check_positive
 from convnn.models._own_loss import Answer, OwnLoss
 from convnn.models._registry import register_model
 from convnn.models.coding.dcvc import CodedFrame
@@ -27,12 +27,15 @@ class CodecNetwork(OwnLoss):
         \underbrace{\lambda \operatorname{MSE}(w, x) + \lambda \operatorname{MSE}(w', x)}_{\text{prediction}}
 
     The last term is of the frames w and w' that the decoded motion and the estimated one make of the reference. The
-    first is that of the published first stage; here all parts learn at once, so that there is one stage. The second
-    trains the estimate, which is published trained already. In evaluation the loss has no such term, and the figure
-    `rate_distortion` is the sum of the others; the other figures are `bpp`, the estimated bits of a pixel, and `psnr`.
+    second trains the estimate, which is published trained already. In evaluation the loss has no such term, and the
+    figure `rate_distortion` is the sum of the others; the other figures are `bpp`, the estimated bits of a pixel, and
+    `psnr`.
 
-    In training half of the frames, by chance, are predicted from the true frame before them, the others from the
-    decoded one. `calibrate` sets the start.
+    The first `motion_epochs` are a first stage, as published: of frames after the first only the motion is coded, from
+    the true frames before them, and :math:`\hat x = w`. Its bits do not count yet, unlike in `VideoCodec.loss`, whose
+    flow is published trained: else they are saved before the motion is worth them, and it is never learned. Then all
+    parts learn at once; half of the frames, by chance, are predicted from the true frame before them, the others from
+    the decoded one. `calibrate` sets the start.
 
     Args:
         layer: function from channels to the first layer of the features of a reference frame, in conditional coding.
@@ -43,6 +46,7 @@ class CodecNetwork(OwnLoss):
         prior: "ar", "dual" or "quad", see `DCVC`.
         coding: "conditional" or "residual".
         lmbda: :math:`\lambda`, bits of a pixel that a mean squared error of 1 is worth.
+        motion_epochs: epochs at the start in which of frames after the first the motion alone is learned.
 
     Raises:
         InputError: an argument is out of range.
@@ -59,8 +63,8 @@ class CodecNetwork(OwnLoss):
         "lr": 2e-3,
         "scheduler": "cosine",
         "weight_decay": 0.0,
-        "batch_size": 4,
-        "num_epochs": 20,
+        "batch_size": 2,
+        "num_epochs": 4,
     }
     terms = ("distortion", "rate", "prediction")
     figures = ("rate_distortion", "bpp", "psnr")
@@ -76,10 +80,12 @@ class CodecNetwork(OwnLoss):
         prior: str = "ar",
         coding: str = "conditional",
         lmbda: float = 256.0,
+        motion_epochs: int = 1,
     ) -> None:
         super().__init__(in_channels, num_classes, width)
         check_positive("lmbda", lmbda)
-        self.lmbda = lmbda
+        check_at_least("motion_epochs", motion_epochs, 0)
+        self.lmbda, self.motion_epochs, self.motion_only = lmbda, motion_epochs, False
         channels = self.scaled(d_hidden)
         flow = max(4, channels // 4 * 4)
         self.codec = VideoCodec(channels, 3 * channels // 2, 2 * channels, channels, flow, coding=coding, prior=prior)
@@ -97,15 +103,21 @@ class CodecNetwork(OwnLoss):
             nothing = {name: 0 * term for name, term in answer.terms.items()}
             return Answer(nothing, {name: value[:0] for name, value in answer.figures.items()})
         height, width = x.shape[-2:]
-        frames = self.codec.frames(padded(x), TRUE_SHARE if self.training else 0.0)
+        first_stage = self.training and self.motion_only
+        share = 1.0 if first_stage else TRUE_SHARE * self.training
+        frames = self.codec.frames(padded(x), share, motion_only=first_stage)
         losses = [
             self._of_frame(coded, frame, (height, width)) for coded, frame in zip(frames, x.unbind(1), strict=True)
         ]
-        error, rate, prediction = (torch.stack(parts, 1).mean(1) for parts in zip(*losses, strict=True))
+        errors, rates, predictions = (torch.stack(parts, 1) for parts in zip(*losses, strict=True))
+        error, prediction = errors.mean(1), predictions.mean(1)
+        rate = (rates[:, :1] if first_stage else rates).sum(1) / rates.shape[1]
         distortion = self.lmbda * error
         extra = self.lmbda * prediction * self.training
         terms = {"distortion": distortion.sum(), "rate": rate.sum(), "prediction": extra.sum()}
-        quality = torch.stack([error for error, _, _ in losses], 1).clamp_min(1e-10).log10().mean(1)
+        if first_stage and torch.distributed.is_initialized():  # processes that share a batch need all gradients
+            terms["rate"] = terms["rate"] + self.answer_to_none(x).terms["rate"]
+        quality = errors.clamp_min(1e-10).log10().mean(1)
         return Answer(terms, {"rate_distortion": distortion + rate, "bpp": rate, "psnr": -10 * quality})
 
     def _of_frame(self, coded: CodedFrame, frame: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
@@ -118,6 +130,10 @@ class CodecNetwork(OwnLoss):
             if shown is not None
         )
         return error, bits, sum(others, torch.zeros_like(bits))
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Learn the motion alone in the first epochs, and everything after them."""
+        self.motion_only = epoch <= self.motion_epochs
 
     def prepare(self, x: Tensor) -> None:
         """Set where the codec begins, see `calibrate`."""

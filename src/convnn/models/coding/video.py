@@ -48,13 +48,15 @@ class VideoCodec(nn.Module):
         """Code clips (B, T, 3, H, W) frame by frame."""
         return list(self.frames(clips))
 
-    def frames(self, clips: Tensor, true_share: float = 0.0) -> Iterator[CodedFrame]:
+    def frames(self, clips: Tensor, true_share: float = 0.0, *, motion_only: bool = False) -> Iterator[CodedFrame]:
         """Yield what forward returns, one frame after the other.
 
         Args:
             clips: (B, T, 3, H, W).
             true_share: how often, by chance, a sample has the true frame before in place of the decoded one, in
-                training: from decoded frames alone motion is learned only after frames can be told apart.
+                training: from decoded frames alone motion is learned only after frames can be told apart. Above 0, no
+                gradient leads from a frame to those before.
+            motion_only: of frames after the first, code the motion alone, see `DCVC.moved`.
         """
         if clips.dim() != 5 or not clips.shape[1]:
             raise InputError(f"clips of shape {tuple(clips.shape)} must be (B, T, 3, H, W) with at least one frame")
@@ -63,9 +65,10 @@ class VideoCodec(nn.Module):
         for before, x in zip(clips.unbind(1), clips[:, 1:].unbind(1), strict=False):
             reference = coded.recon.clamp(0, 1)
             if true_share:
+                reference = reference.detach()  # the errors of a codec that begins would drown those of its reference
                 is_true = torch.rand(x.shape[0], 1, 1, 1, device=x.device) < true_share
                 reference = torch.where(is_true, before, reference)
-            coded = self.inter(x, reference)
+            coded = self.inter.moved(x, reference) if motion_only else self.inter(x, reference)
             yield coded
 
     def loss(self, clips: Tensor, lmbda: float, stage: int = 4) -> Tensor:

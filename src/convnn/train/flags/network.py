@@ -89,6 +89,7 @@ class NetworkFlags:
     prior: str = flag("ar", "what dcvc knows of a latent: positions before, in two passes, or in four", PRIORS)
     coding: str = flag("conditional", "how dcvc uses the frame before", ("conditional", "residual"))
     lmbda: float = flag(256.0, "bits of a pixel that a squared error of 1 is worth to dcvc", above=0.0)
+    motion_epochs: int = flag(1, "first epochs of dcvc, in which it learns the motion alone", least=0)
     components: int = flag(
         8, "Gaussians after the first convolution of gmcn, of which each further one has half", least=1, most=WIDEST
     )
