@@ -1,14 +1,17 @@
 """Kernels that every sample has for itself: their mixture, and the convolution with them."""
 
+from collections.abc import Callable
 from itertools import product
 from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from convnn.backends._windows import CONVOLVE
 from convnn.nn._grid import Grid, each_side
+from convnn.ops._transforms import is_transformed
 
 FEW = 128
 """Number of windows times kernels up to which a CPU convolves with all kernels faster than it mixes them."""
@@ -78,6 +81,22 @@ def _mixed_outputs(x: Tensor, shares: Tensor, kernels: Tensor, grid: Grid) -> Te
     of_groups = kernels.unflatten(1, (groups, -1)).transpose(0, 1)  # (groups, E, C_out / groups, C / groups, *k)
     out = convolved(x, of_groups.flatten(0, 2), grid=grid).unflatten(1, of_groups.shape[:3])
     return torch.einsum("be,bgeo...->bgo...", shares, out).flatten(1, 2)
+
+
+def at_once(x: Tensor, kernel: int) -> int:
+    """Return for how many samples of x to have kernels at once, of so many bytes each."""
+    is_eager = x.device.type == "cpu" and not torch.compiler.is_compiling()
+    return max(AT_ONCE // max(kernel, 1), 1) if is_eager else max(x.shape[0], 1)
+
+
+def recomputed(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """Return a function of inputs, whose intermediate results are computed again for the gradient, not kept till then.
+
+    They are kept under `torch.compile`, which decides that itself, and under transforms that cannot do it.
+    """
+    if torch.compiler.is_compiling() or is_transformed() or not torch.is_grad_enabled():
+        return function(*inputs)
+    return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
 def per_sample(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, grid: Grid) -> Tensor:

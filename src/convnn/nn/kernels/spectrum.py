@@ -1,11 +1,13 @@
 """Kernels in the frequency domain: the spectrum of a weight, disjoint groups of its frequencies, mixtures of these."""
 
-from functools import reduce
+from collections.abc import Callable
+from functools import partial, reduce
 
 import torch
 from torch import Tensor
 
 from convnn.errors import InputError
+from convnn.nn.kernels.per_sample import mixed
 
 
 def spectrum_size(out_channels: int, in_channels: int, kernel_size: int) -> tuple[int, int]:
@@ -64,27 +66,43 @@ def frequency_groups(rows: int, columns: int, number: int) -> Tensor:
     return groups.view(rows, -1)
 
 
-def mixed_groups(spectrum: Tensor, groups: Tensor, shares: Tensor, in_channels: int, kernel_size: int) -> Tensor:
-    r"""Return the weight of every sample, in which each group of frequencies has a share of its own.
+def mixer(
+    spectrum: Tensor, groups: Tensor, number: int, samples: int, in_channels: int, kernel_size: int
+) -> Callable[[Tensor], Tensor]:
+    r"""Return what makes the weights of samples of their shares, in which each group of frequencies has one of its own.
 
-    .. math:: w_b = F^{-1} \Big( \sum_r s_{br g(f)} \, Z_r(f) \Big)
+    .. math:: w_b = F^{-1} \Big( \sum_r s_{br g(f)} \, Z_r(f) \Big) = \sum_{rg} s_{brg} W_{rg}
+
+    The transform is linear, so where there are more samples than groups of all spectra, each group is transformed to
+    :math:`W_{rg}` instead of each sample.
 
     Args:
         spectrum: Z (R, C_out k, C_in k // 2 + 1, 2).
         groups: g (R, C_out k, C_in k // 2 + 1), the group of each frequency.
-        shares: s (B, R, groups).
+        number: number of groups.
+        samples: number of samples, in all calls together.
         in_channels: C_in.
         kernel_size: k.
 
     Returns:
-        (B, C_out, C_in, k, k).
+        Function of shares (B, R, groups), whose result is (B, C_out, k, k, C_in).
     """
-    number = shares.shape[2]
-    if torch.compiler.is_compiling() or 0 < shares.shape[0] <= spectrum.shape[0] * number:
-        of_each = [shares[:, r, one.flatten()].view(-1, *one.shape, 1) * spectrum[r] for r, one in enumerate(groups)]
-        return weights_of(reduce(torch.add, of_each), in_channels, kernel_size)
-    # The transform is linear, so fewer are needed where there are more samples than groups.
+    if torch.compiler.is_compiling() or samples <= spectrum.shape[0] * number:
+        return partial(_transformed, spectrum, groups, in_channels=in_channels, kernel_size=kernel_size)
     belongs = groups.unsqueeze(1) == torch.arange(number, device=groups.device).view(-1, 1, 1)
     parts = (belongs.unsqueeze(-1) * spectrum.unsqueeze(1)).flatten(0, 1)
-    weights = weights_of(parts, in_channels, kernel_size)
-    return torch.mm(shares.flatten(1), weights.flatten(1)).unflatten(1, weights.shape[1:])
+    return partial(_mixed, weights_of(parts, in_channels, kernel_size).movedim(2, 4).contiguous())
+
+
+def _transformed(spectrum: Tensor, groups: Tensor, shares: Tensor, *, in_channels: int, kernel_size: int) -> Tensor:
+    """Return the weights of samples, each by a transform of its own."""
+    of_each = [
+        shares[:, r].index_select(1, one.flatten()).view(-1, *one.shape, 1) * spectrum[r]
+        for r, one in enumerate(groups)
+    ]
+    return weights_of(reduce(torch.add, of_each), in_channels, kernel_size).movedim(2, 4)
+
+
+def _mixed(weights: Tensor, shares: Tensor) -> Tensor:
+    """Return mixtures of the weights of single groups (R groups, C_out, k, k, C_in)."""
+    return mixed(shares.flatten(1), weights)

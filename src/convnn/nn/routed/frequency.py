@@ -1,7 +1,7 @@
 """FDConv: a kernel for every sample, mixed of groups of frequencies of one kernel, and a map weighted by band."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import torch
@@ -15,8 +15,8 @@ from convnn.nn._reset import reset_as_conv
 from convnn.nn._settings import unless_usual, written
 from convnn.nn.kernels.frequency_bands import FrequencyBands
 from convnn.nn.kernels.modulation import GlobalModulation, LocalModulation
-from convnn.nn.kernels.per_sample import convolved, per_sample
-from convnn.nn.kernels.spectrum import frequency_groups, mixed_groups, spectrum_of, spectrum_size
+from convnn.nn.kernels.per_sample import at_once, convolved, per_sample, recomputed
+from convnn.nn.kernels.spectrum import frequency_groups, mixer, spectrum_of, spectrum_size
 
 DYNAMIC_SIDES = (1, 3)
 """Sides of the kernels that can depend on the input; others are those of a plain convolution."""
@@ -224,13 +224,27 @@ class FDConv2d(MapLayer):
         if self.modulation is None:
             assert self.weight is not None
             return self.weight.expand(x.shape[0], *self.weight.shape)
+        outputs, *given = self._given(x)
+        weight = self._weighed(self._mixer(x)(given[0]), *given[1:])
+        return (weight * outputs[:, :, None, None, None]).to(x.dtype)
+
+    def _given(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return factors of outputs, shares of groups, factors of inputs and places, and means of maps."""
+        assert self.modulation is not None
         means = x.flatten(2).mean(2)
-        factors, shares = self.modulation(means)
-        shares = shares.unflatten(1, (self.spectra, -1))
-        weight = mixed_groups(self._spectrum(), self.group, shares, self.in_channels, self.side)
-        if self.local is not None:
-            factors = factors * self.local(means)
-        return (weight * factors.unflatten(3, (-1, weight.shape[4] if factors.shape[3] > 1 else 1))).to(x.dtype)
+        outputs, inputs, shares = self.modulation(means)
+        return outputs, shares.unflatten(1, (self.spectra, -1)), inputs, means
+
+    def _mixer(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+        assert self.frequency_groups is not None
+        number = self.frequency_groups
+        return mixer(self._spectrum(), self.group, number, x.shape[0], self.in_channels, self.side)
+
+    def _weighed(self, weight: Tensor, inputs: Tensor, means: Tensor) -> Tensor:
+        """Return kernels (B, C_out, C_in, k, k) of mixtures (B, C_out, k, k, C_in) and their factors."""
+        factors = inputs.unsqueeze(1) if self.local is None else self.local(means, inputs)
+        sides = weight.shape[2:4] if factors.shape[2] > 1 else (1, 1)
+        return (factors.unflatten(2, sides) * weight).movedim(4, 2)
 
     def _spectrum(self) -> Tensor:
         """Return the spectra of the weight, in single or double precision."""
@@ -248,8 +262,21 @@ class FDConv2d(MapLayer):
     def _forward(self, x: Tensor) -> Tensor:
         if self.modulation is None:
             return like(x, self._convolved(x))
-        bias = None if self.bias is None else self.bias.expand(x.shape[0], -1)
-        return like(x, per_sample(self.weighted(x), self.kernels(x), bias, grid=self.grid))
+        outputs, *given = self._given(x)
+        mix, mapped = self._mixer(x), self.weighted(x)
+        parts = zip(*(one.split(self._at_once(x)) for one in (mapped, *given)), strict=True)
+        out = torch.cat([self._of_part(mapped, mix(shares), *rest) for mapped, shares, *rest in parts])
+        out = out * outputs[:, :, None, None]
+        return like(x, out if self.bias is None else out + self.bias[:, None, None])
+
+    def _at_once(self, x: Tensor) -> int:
+        return at_once(x, self.out_channels * self.in_channels * self.side**2 * x.element_size())
+
+    def _of_part(self, x: Tensor, weight: Tensor, inputs: Tensor, means: Tensor) -> Tensor:
+        """Convolve some maps with kernels of mixtures, which are weighed by factors."""
+        def convolve(x: Tensor, weight: Tensor, inputs: Tensor, means: Tensor) -> Tensor:
+            return per_sample(x, self._weighed(weight, inputs, means).to(x.dtype), grid=self.grid)
+        return recomputed(convolve, x, weight, inputs, means)
 
     def _convolved(self, x: Tensor) -> Tensor:
         """Convolve as a plain convolution does."""
