@@ -22,7 +22,7 @@ from convnn.nn.kernels.per_sample import (
     mixture,
     per_sample,
 )
-from convnn.nn.kernels.spectrum import frequency_groups, mixed_groups, spectrum_of, weights_of
+from convnn.nn.kernels.spectrum import frequency_groups, group_weights, transformed, spectrum_of, weights_of
 
 CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 GRIDS = [
@@ -155,12 +155,12 @@ def test_groups_are_disjoint_of_equal_size_and_sorted_by_frequency(rows: int, co
 
 
 @pytest.mark.parametrize("batch", [1, 9])
-def test_mixed_groups_weigh_each_coefficient(batch: int) -> None:
+def test_group_weights, transformed_weigh_each_coefficient(batch: int) -> None:
     """With few samples and with many, which are computed in another order."""
     spectra = torch.stack([spectrum_of(doubles(4, 3, 3, 3)), spectrum_of(doubles(4, 3, 3, 3).flip(0))])
     groups = frequency_groups(12, 9, 3).expand(2, -1, -1)
     shares = doubles(batch, 2, 3)
-    found = mixed_groups(spectra, groups, shares, 3, 3)
+    found = group_weights, transformed(spectra, groups, shares, 3, 3)
     for one, of_sample in zip(found, shares, strict=True):
         total = sum(of_sample[r][groups[r]].unsqueeze(-1) * spectra[r] for r in range(2))
         torch.testing.assert_close(one, weights_of(total[None], 3, 3)[0], rtol=0, atol=1e-12)

@@ -1,6 +1,6 @@
 """Kernels that every sample has for itself: their mixture, and the convolution with them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 from math import prod
 from typing import Any
@@ -83,10 +83,17 @@ def _mixed_outputs(x: Tensor, shares: Tensor, kernels: Tensor, grid: Grid) -> Te
     return torch.einsum("be,bgeo...->bgo...", shares, out).flatten(1, 2)
 
 
-def at_once(x: Tensor, kernel: int) -> int:
-    """Return for how many samples of x to have kernels at once, of so many bytes each."""
-    is_eager = x.device.type == "cpu" and not torch.compiler.is_compiling()
-    return max(AT_ONCE // max(kernel, 1), 1) if is_eager else max(x.shape[0], 1)
+def at_once(x: Tensor, weights: int, out_channels: int, grid: Grid) -> int:
+    """Return how many samples of x (B, C, *S), with kernels of so many weights each, to convolve at once by `by_windows`.
+
+    It is 0 where another form of the convolution is better: on other devices, under `torch.compile`, and where the
+    windows take more than twice the memory of the kernels.
+    """
+    grid.check(x.shape[2:], "kernel_size")
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return 0
+    ratio = prod(axis.count for axis in grid.axes(x.shape[2:], "kernel_size")) / out_channels
+    return 0 if ratio > 2 else max(int(AT_ONCE / (max(ratio, 1) * weights * x.element_size())), 1)
 
 
 def recomputed(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
@@ -164,21 +171,48 @@ def _one_by_one(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, pad
     return torch.cat([convolve(one, w, c, stride, padding, dilation, groups) for one, w, c in parts])
 
 
-def _by_taps(x: Tensor, weight: Tensor, bias: Tensor | None, grid: Grid) -> Tensor:
-    """Convolve as a sum over the taps of products of matrices: in a file, the number of groups cannot depend on B."""
+def by_windows(x: Tensor, weight: Tensor, *, grid: Grid) -> Tensor:
+    r"""Convolve every map with its own kernel, as a product of two matrices.
+
+    Where maps are small, this is as fast as `per_sample`. All samples are one step, which `recomputed` can omit.
+
+    Args:
+        x: (B, C, \*S).
+        weight: (B, C_out, \*k, C).
+        grid: stride, padding and dilation, with windows of the size of the kernels.
+
+    Returns:
+        (B, C_out, \*S').
+
+    Raises:
+        InputError: the kernels do not fit the map, or it cannot be padded.
+    """
+    seen = _windows(x, grid, weight.shape[2:-1])
+    windows = torch.stack(seen, 1).flatten(1, 2).flatten(2)  # (B, k C, S')
+    return torch.bmm(weight.flatten(2), windows).unflatten(2, seen[0].shape[2:])
+
+
+def _windows(x: Tensor, grid: Grid, sides: Sequence[int]) -> list[Tensor]:
+    """Return for each place of the window what all windows have there, (B, C, *S')."""
     axes, n = grid.axes(x.shape[2:], "kernel_size"), x.dim() - 2
     strides, dilations = each_side("stride", grid.stride, n), each_side("dilation", grid.dilation, n)
-    x = grid.pad(x)
-    counts = [axis.count for axis in axes]
+    x, found = grid.pad(x), []
+    for tap in product(*map(range, sides)):
+        starts = [place * apart for place, apart in zip(tap, dilations, strict=True)]
+        seen = [slice(a, a + s * (axis.count - 1) + 1, s) for a, s, axis in zip(starts, strides, axes, strict=True)]
+        found.append(x[(slice(None), slice(None), *seen)])
+    return found
+
+
+def _by_taps(x: Tensor, weight: Tensor, bias: Tensor | None, grid: Grid) -> Tensor:
+    """Convolve as a sum over the taps of products of matrices: in a file, the number of groups cannot depend on B."""
     groups = x.shape[1] // weight.shape[2]
     weight = weight.unflatten(1, (groups, -1))  # (B, groups, C_out / groups, C / groups, *k)
+    seen = _windows(x, grid, weight.shape[4:])
     out: Any = 0
-    for tap in product(*map(range, weight.shape[4:])):
-        starts = [place * apart for place, apart in zip(tap, dilations, strict=True)]
-        seen = [slice(a, a + s * (c - 1) + 1, s) for a, s, c in zip(starts, strides, counts, strict=True)]
-        window: tuple[Any, ...] = (slice(None), slice(None), *seen)
+    for window, tap in zip(seen, product(*map(range, weight.shape[4:])), strict=True):
         place: tuple[Any, ...] = (..., *tap)
-        out = out + torch.matmul(weight[place], x[window].unflatten(1, (groups, -1)).flatten(3))
+        out = out + torch.matmul(weight[place], window.unflatten(1, (groups, -1)).flatten(3))
     out = out.flatten(1, 2)
     out = out if bias is None else out + bias.unsqueeze(2)
-    return out.unflatten(2, counts)
+    return out.unflatten(2, seen[0].shape[2:])

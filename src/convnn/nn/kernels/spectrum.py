@@ -1,13 +1,11 @@
 """Kernels in the frequency domain: the spectrum of a weight, disjoint groups of its frequencies, mixtures of these."""
 
-from collections.abc import Callable
-from functools import partial, reduce
+from functools import reduce
 
 import torch
 from torch import Tensor
 
 from convnn.errors import InputError
-from convnn.nn.kernels.per_sample import mixed
 
 
 def spectrum_size(out_channels: int, in_channels: int, kernel_size: int) -> tuple[int, int]:
@@ -66,36 +64,21 @@ def frequency_groups(rows: int, columns: int, number: int) -> Tensor:
     return groups.view(rows, -1)
 
 
-def mixer(
-    spectrum: Tensor, groups: Tensor, number: int, samples: int, in_channels: int, kernel_size: int
-) -> Callable[[Tensor], Tensor]:
-    r"""Return what makes the weights of samples of their shares, in which each group of frequencies has one of its own.
+def transformed(spectrum: Tensor, groups: Tensor, shares: Tensor, in_channels: int, kernel_size: int) -> Tensor:
+    r"""Return the weight of every sample, in which each group of frequencies has a share of its own.
 
-    .. math:: w_b = F^{-1} \Big( \sum_r s_{br g(f)} \, Z_r(f) \Big) = \sum_{rg} s_{brg} W_{rg}
-
-    The transform is linear, so where there are more samples than groups of all spectra, each group is transformed to
-    :math:`W_{rg}` instead of each sample.
+    .. math:: w_b = F^{-1} \Big( \sum_r s_{br g(f)} \, Z_r(f) \Big)
 
     Args:
         spectrum: Z (R, C_out k, C_in k // 2 + 1, 2).
         groups: g (R, C_out k, C_in k // 2 + 1), the group of each frequency.
-        number: number of groups.
-        samples: number of samples, in all calls together.
+        shares: s (B, R, groups).
         in_channels: C_in.
         kernel_size: k.
 
     Returns:
-        Function of shares (B, R, groups), whose result is (B, C_out, k, k, C_in).
+        (B, C_out, k, k, C_in).
     """
-    if torch.compiler.is_compiling() or samples <= spectrum.shape[0] * number:
-        return partial(_transformed, spectrum, groups, in_channels=in_channels, kernel_size=kernel_size)
-    belongs = groups.unsqueeze(1) == torch.arange(number, device=groups.device).view(-1, 1, 1)
-    parts = (belongs.unsqueeze(-1) * spectrum.unsqueeze(1)).flatten(0, 1)
-    return partial(_mixed, weights_of(parts, in_channels, kernel_size).movedim(2, 4).contiguous())
-
-
-def _transformed(spectrum: Tensor, groups: Tensor, shares: Tensor, *, in_channels: int, kernel_size: int) -> Tensor:
-    """Return the weights of samples, each by a transform of its own."""
     of_each = [
         shares[:, r].index_select(1, one.flatten()).view(-1, *one.shape, 1) * spectrum[r]
         for r, one in enumerate(groups)
@@ -103,6 +86,12 @@ def _transformed(spectrum: Tensor, groups: Tensor, shares: Tensor, *, in_channel
     return weights_of(reduce(torch.add, of_each), in_channels, kernel_size).movedim(2, 4)
 
 
-def _mixed(weights: Tensor, shares: Tensor) -> Tensor:
-    """Return mixtures of the weights of single groups (R groups, C_out, k, k, C_in)."""
-    return mixed(shares.flatten(1), weights)
+def group_weights(spectrum: Tensor, groups: Tensor, number: int, in_channels: int, kernel_size: int) -> Tensor:
+    """Return the weights (R number, C_out, k, k, C_in) of single groups of frequencies, whose sums are `transformed`.
+
+    The transform is linear, so the weight of a sample is the sum of these in its shares. With more samples than groups
+    of all spectra, these are fewer transforms.
+    """
+    belongs = groups.unsqueeze(1) == torch.arange(number, device=groups.device).view(-1, 1, 1)
+    parts = (belongs.unsqueeze(-1) * spectrum.unsqueeze(1)).flatten(0, 1)
+    return weights_of(parts, in_channels, kernel_size).movedim(2, 4).contiguous()
