@@ -84,7 +84,7 @@ def _mixed_outputs(x: Tensor, shares: Tensor, kernels: Tensor, grid: Grid) -> Te
 
 
 def at_once(x: Tensor, weights: int, out_channels: int, grid: Grid) -> int:
-    """Return how many samples of x (B, C, *S), with kernels of so many weights each, to convolve at once by `by_windows`.
+    r"""Return how many samples of x (B, C, \*S), whose kernels have so many weights each, `by_windows` is to convolve.
 
     It is 0 where another form of the convolution is better: on other devices, under `torch.compile`, and where the
     windows take more than twice the memory of the kernels.

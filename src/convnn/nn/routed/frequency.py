@@ -16,7 +16,7 @@ from convnn.nn._settings import unless_usual, written
 from convnn.nn.kernels.frequency_bands import FrequencyBands
 from convnn.nn.kernels.modulation import GlobalModulation, LocalModulation
 from convnn.nn.kernels.per_sample import at_once, by_windows, convolved, mixed, per_sample, recomputed
-from convnn.nn.kernels.spectrum import frequency_groups, group_weights, transformed, spectrum_of, spectrum_size
+from convnn.nn.kernels.spectrum import frequency_groups, group_weights, spectrum_of, spectrum_size, transformed
 
 DYNAMIC_SIDES = (1, 3)
 """Sides of the kernels that can depend on the input; others are those of a plain convolution."""
@@ -237,10 +237,10 @@ class FDConv2d(MapLayer):
         return outputs, shares.unflatten(1, (self.spectra, -1)), inputs, means
 
     def _parts(self, shares: Tensor, samples: int) -> tuple[Callable[[Tensor], Tensor], Iterable[Tensor]]:
-        """Return parts of shares or of mixtures of kernels, of so many samples, and what makes mixtures of the first."""
+        """Return a function, and parts of so many samples that it maps to mixtures of kernels."""
         assert self.frequency_groups is not None
         spectrum, parts = self._spectrum(), shares.split(samples)
-        if torch.compiler.is_compiling() or shares.shape[0] <= shares.shape[1] * shares.shape[2]:
+        if torch.compiler.is_compiling() or 0 < shares.shape[0] <= shares.shape[1] * shares.shape[2]:
             form = (self.in_channels, self.side)
             return nn.Identity(), (transformed(spectrum, self.group, one, *form) for one in parts)
         weights = group_weights(spectrum, self.group, self.frequency_groups, self.in_channels, self.side)
@@ -277,7 +277,7 @@ class FDConv2d(MapLayer):
         return like(x, per_sample(self.weighted(x), self.kernels(x), bias, grid=self.grid))
 
     def _in_parts(self, x: Tensor, samples: int) -> Tensor:
-        """Convolve so many maps at once, and weigh their kernels again for the gradient: that is faster than to keep them."""
+        """Convolve so many maps at once. To weigh their kernels again for the gradient is faster than to keep them."""
         outputs, shares, *factors = self._given(x)
         mix, parts = self._parts(shares, samples)
 
