@@ -34,12 +34,13 @@ class FourierFDConv(FDConv2d):
         assert self.modulation is not None
         assert self.local is not None
         means = x.flatten(2).mean(2)
-        factors, shares = self.modulation(means)
+        outputs, inputs, shares = self.modulation(means)
         spectrum = torch.view_as_complex(self.spectrum[0] * self.scale)
         total = shares[:, self.group[0].flatten()].view(-1, *spectrum.shape) * spectrum
         weight = torch.fft.irfft2(total, s=(self.out_channels * 3, self.in_channels * 3))
         weight = weight.view(-1, self.out_channels, 3, self.in_channels, 3).transpose(2, 3)
-        weight = weight * (factors * self.local(means)).unflatten(3, (3, 3))
+        factors = self.local(means, inputs) * outputs[:, :, None, None]
+        weight = weight * factors.unflatten(2, (3, 3)).movedim(4, 2)
         mixed = self.by_fourier(x).reshape(1, -1, *x.shape[2:])
         out = F.conv2d(mixed, weight.flatten(0, 1), padding=1, groups=x.shape[0])
         return out.view(x.shape[0], -1, *out.shape[2:])
@@ -65,6 +66,7 @@ LAYERS: dict[str, Callable[[int, int], nn.Module]] = {
     "CondConv": lambda i, o: CondConv2d(i, o, bias=False),
     "CondConv, published form": lambda i, o: GroupedCondConv(i, o, bias=False),
     "FDConv": lambda i, o: FDConv2d(i, o, bias=False, **FREQUENCIES),
+    "FDConv, 4 groups": lambda i, o: FDConv2d(i, o, bias=False, plain_up_to=0),
     "FDConv, published form": lambda i, o: FourierFDConv(i, o, bias=False, **FREQUENCIES),
 }
 

@@ -9,8 +9,9 @@ from torch.nn import functional as F
 
 from convnn.errors import InputError
 from convnn.nn import Grid
+from convnn.nn.kernels import frequency_bands as frequency_bands_module
 from convnn.nn.kernels import per_sample as per_sample_module
-from convnn.nn.kernels.frequency_bands import FrequencyBands, low_passes
+from convnn.nn.kernels.frequency_bands import FrequencyBands, band_filters, low_passes
 from convnn.nn.kernels.per_sample import (
     _by_taps,
     _in_groups,
@@ -18,11 +19,12 @@ from convnn.nn.kernels.per_sample import (
     _one_by_one,
     _padded,
     _should_mix_outputs,
+    by_windows,
     mixed,
     mixture,
     per_sample,
 )
-from convnn.nn.kernels.spectrum import frequency_groups, mixed_groups, spectrum_of, weights_of
+from convnn.nn.kernels.spectrum import frequency_groups, group_weights, spectrum_of, transformed, weights_of
 
 CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 GRIDS = [
@@ -49,6 +51,7 @@ def test_every_form_is_a_convolution_of_each_sample(grid: Grid, groups: int, bat
     place, geometry = _padded(x, grid)
     forms = [per_sample(x, weight, bias, grid=grid), _by_taps(x, weight, bias, grid)] if batch else []
     forms += [form(place, weight, bias, *geometry) for form in (_in_groups, _one_by_one)] if batch else []
+    forms += [by_windows(x, weight.movedim(2, 4), grid=grid) + bias[:, :, None, None]] if batch and groups == 1 else []
     for found in forms:
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
     assert expected.shape[:2] == (batch, 8)
@@ -154,16 +157,16 @@ def test_groups_are_disjoint_of_equal_size_and_sorted_by_frequency(rows: int, co
         frequency_groups(rows, columns, 11)
 
 
-@pytest.mark.parametrize("batch", [1, 9])
-def test_mixed_groups_weigh_each_coefficient(batch: int) -> None:
-    """With few samples and with many, which are computed in another order."""
+def test_transformed_and_sums_of_group_weights_weigh_each_coefficient() -> None:
     spectra = torch.stack([spectrum_of(doubles(4, 3, 3, 3)), spectrum_of(doubles(4, 3, 3, 3).flip(0))])
     groups = frequency_groups(12, 9, 3).expand(2, -1, -1)
-    shares = doubles(batch, 2, 3)
-    found = mixed_groups(spectra, groups, shares, 3, 3)
+    shares = doubles(5, 2, 3)
+    found = transformed(spectra, groups, shares, 3, 3)
+    summed = mixed(shares.flatten(1), group_weights(spectra, groups, 3, 3, 3))
+    torch.testing.assert_close(found, summed, rtol=0, atol=1e-12)
     for one, of_sample in zip(found, shares, strict=True):
         total = sum(of_sample[r][groups[r]].unsqueeze(-1) * spectra[r] for r in range(2))
-        torch.testing.assert_close(one, weights_of(total[None], 3, 3)[0], rtol=0, atol=1e-12)
+        torch.testing.assert_close(one.movedim(3, 1), weights_of(total[None], 3, 3)[0], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 7), (14, 28), (9, 13), (1, 5), (80, 33)])
@@ -172,21 +175,24 @@ def test_low_passes_are_those_of_the_resized_masks(size: tuple[int, int]) -> Non
     high = torch.maximum(
         torch.fft.fftfreq(64, dtype=torch.double).abs()[:, None], torch.fft.rfftfreq(64, dtype=torch.double)
     )
-    for divisor, found in zip((2, 3, 8), low_passes(x, (2, 3, 8)), strict=True):
+    for divisor, found in zip((2, 3, 8), low_passes(x, band_filters(*size, (2, 3, 8))), strict=True):
         mask = (high < 0.5 / divisor + 1e-8).double()[None, None]
         mask = F.interpolate(mask, size=(size[0], size[1] // 2 + 1), mode="nearest")[0, 0]
         expected = torch.fft.irfft2(torch.fft.rfft2(x) * mask, s=size)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
-def test_bands_add_up_to_the_map_and_are_weighted_by_position() -> None:
+@pytest.mark.parametrize("size", [2**21, 2000])
+def test_bands_add_up_to_the_map_and_are_weighted_by_position(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All maps at once, and one by one; a map has 1,536 bytes."""
+    monkeypatch.setattr(frequency_bands_module, "AT_ONCE", size)
     bands = FrequencyBands(4, (2, 4), groups=2, gate="tanh", weigh_lowest=True).double()
     torch.nn.init.zeros_(bands.gates.weight)
     x = doubles(2, 4, 8, 6)
     torch.testing.assert_close(bands(x), x, rtol=0, atol=1e-12)
     torch.nn.init.normal_(bands.gates.weight)
     factors = (1 + bands.gates(x).tanh()).unflatten(1, (2, 3)).repeat_interleave(2, 1)  # a channel for each
-    lows = [x, *low_passes(x, (2, 4)), torch.zeros_like(x)]
+    lows = [x, *low_passes(x, band_filters(8, 6, (2, 4))), torch.zeros_like(x)]
     expected = sum(factors[:, :, i] * (lows[i] - lows[i + 1]) for i in range(3))
     torch.testing.assert_close(bands(x), expected, rtol=0, atol=1e-12)
 

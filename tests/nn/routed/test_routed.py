@@ -16,6 +16,8 @@ from convnn.errors import InputError
 from convnn.export import export_onnx
 from convnn.export._trace import trace
 from convnn.models import create_model
+from convnn.nn.kernels import per_sample as per_sample_module
+from convnn.nn.kernels.per_sample import per_sample
 from kernel_layers import check_trains, maps
 from pairwise import only
 
@@ -105,6 +107,32 @@ def test_fdconv_is_its_definition(settings: dict) -> None:
     layer = moved(cnn.FDConv2d(3, 4, **FREQUENCY, **settings))
     x = maps(3, 7, 9)
     torch.testing.assert_close(layer(x), literal(layer, x), rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("batch", [2, 7])
+@pytest.mark.parametrize(
+    "settings", [{"spectra": 1, "local_gate": "tanh"}, {"stride": 2, "dilation": 2, "local_gate": None}]
+)
+def test_in_parts_fdconv_is_the_convolution_with_its_kernels(
+    batch: int, settings: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With fewer samples than groups, and with more: also the gradients, and the derivatives of these."""
+    layer = moved(cnn.FDConv2d(4, 12, **FREQUENCY, **settings))
+    monkeypatch.setattr(per_sample_module, "AT_ONCE", 2 * 12 * 36 * 8)
+    x = maps(4, 5, 4, batch=batch).requires_grad_()
+    assert per_sample_module.at_once(x, 12 * 36, 12, layer.grid) == 2 if "dilation" in settings else 1
+    tensors = [x, *layer.parameters()]
+    whole = per_sample(layer.weighted(x), layer.kernels(x), layer.bias.expand(batch, -1), grid=layer.grid)
+    for found, expected in zip(derivatives(layer(x), tensors), derivatives(whole, tensors), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+    changed = lambda x: layer(x).square().sum()  # noqa: E731
+    torch.testing.assert_close(torch.func.grad(changed)(x), torch.autograd.grad(changed(x), x)[0])
+
+
+def derivatives(out: torch.Tensor, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Return an output, its gradients, and the gradients of the sum of their squares."""
+    first = torch.autograd.grad(out.pow(3).sum(), tensors, create_graph=True)
+    return [out, *first, *torch.autograd.grad(sum(one.square().sum() for one in first), tensors)]
 
 
 def test_with_all_factors_1_fdconv_is_the_convolution_of_the_inverse_transform() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 from math import pi
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,17 @@ MASK_SIDE = 64
 BOUNDARY = 1e-8
 """By how much a frequency may exceed the limit of a band."""
 GATES = ("sigmoid", "tanh")
+AT_ONCE = 2**21
+"""Bytes of maps that a CPU weighs at once, so that all bands stay in its cache."""
+
+
+class Filters(NamedTuple):
+    """Matrices of a low pass: y = e x r + o x i; without o, where it is zero."""
+
+    even: Tensor
+    odd: Tensor | None
+    real: Tensor
+    imaginary: Tensor
 
 
 def gated(logits: Tensor, gate: str, gain: float = 2.0) -> Tensor:
@@ -93,15 +105,22 @@ class FrequencyBands(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
+        filters = band_filters(x.shape[2], x.shape[3], self.divisors)
+        samples = AT_ONCE // max(x[:1].nbytes, 1)
+        if x.device.type != "cpu" or torch.compiler.is_compiling() or not 0 < samples < x.shape[0]:
+            return self._weighted(x, filters)
+        return torch.cat([self._weighted(part, filters) for part in x.split(samples)])
+
+    def _weighted(self, x: Tensor, filters: list[Filters]) -> Tensor:
         factors = gated(self.gates(x), self.gate).unflatten(1, (self.groups, -1)).unsqueeze(3).unbind(2)
         if not self.weigh_lowest:
             factors = (*factors, torch.ones_like(factors[0]))
         by_group = x.unflatten(1, (self.groups, -1))
         out = by_group * factors[0]
         with full_precision(x):
-            lows = low_passes(by_group, self.divisors)
+            lows = low_passes(by_group, filters)
         for low, (outer, inner) in zip(lows, pairwise(factors), strict=True):
-            out = out + low * (inner - outer)
+            out = torch.addcmul(out, low, (inner - outer).to(low.dtype))
         return out.flatten(1, 2).to(x.dtype)
 
     def extra_repr(self) -> str:
@@ -109,18 +128,20 @@ class FrequencyBands(nn.Module):
         return f"divisors={self.divisors}"
 
 
-def low_passes(x: Tensor, divisors: Sequence[int]) -> list[Tensor]:
-    """Return what remains of maps (..., H, W) up to each limit of frequency, 0.5 / divisor cycles per position.
+def band_filters(height: int, width: int, divisors: Sequence[int]) -> list[Filters]:
+    """Return what keeps the frequencies up to 0.5 / divisor cycles per position, for each divisor.
 
     A limit holds along rows and columns, so it is a product of a matrix for each axis. Where resizing made the masks of
     positive and negative frequencies differ, there is a second such product.
     """
-    height, width = x.shape[-2:]
+    return [Filters(*_of_rows(height, divisor), *_of_columns(width, divisor)) for divisor in divisors]
+
+
+def low_passes(x: Tensor, filters: Sequence[Filters]) -> list[Tensor]:
+    """Return what each filter keeps of maps (..., H, W), at least in single precision."""
     x = x.to(torch.promote_types(x.dtype, torch.float32))
-    rows = [_of_rows(height, divisor) for divisor in divisors]
-    columns = [_of_columns(width, divisor) for divisor in divisors]
     found: list[Tensor] = []
-    for (even, odd), (real, imaginary) in zip(rows, columns, strict=True):
+    for even, odd, real, imaginary in filters:
         low = even.to(x) @ (x @ real.to(x))
         found.append(low if odd is None else low + odd.to(x) @ (x @ imaginary.to(x)))
     return found

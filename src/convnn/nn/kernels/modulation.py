@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from convnn.errors import check_choice
 from convnn.nn.kernels.convolution import check_can_normalise
@@ -88,8 +89,10 @@ class GlobalModulation(nn.Module):
         """Return the last linear maps."""
         return [head for head in (self.inputs, self.outputs, self.places, self.shares) if head is not None]
 
-    def forward(self, means: Tensor) -> tuple[Tensor, Tensor]:
-        """Map means (B, C) to factors of a kernel (B, C_out, C, 1 or places) and of frequencies (B, shares).
+    def forward(self, means: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Map means (B, C) to factors of outputs (B, C_out), of inputs and places (B, places, C), and of frequencies.
+
+        The last are (B, shares); without factors of places, there is a single one for each input.
 
         Raises:
             InputError: in training mode there is a single image, which batch normalisation cannot train on.
@@ -97,10 +100,10 @@ class GlobalModulation(nn.Module):
         if isinstance(self.norm, nn.BatchNorm1d):  # one of several processes may have a single image
             check_can_normalise(self.norm, means)
         z = self.activation(self.norm(self.reduce(means)))
-        factors = self._of(self.outputs, z)[:, :, None, None] * self._of(self.inputs, z)[:, None, :, None]
+        inputs = self._of(self.inputs, z).unsqueeze(1)
         if self.places is not None:
-            factors = factors * self._of(self.places, z)[:, None, None]
-        return factors, gated(self.shares(z) / self.share_temperature, self.gate)
+            inputs = self._of(self.places, z).unsqueeze(2) * inputs
+        return self._of(self.outputs, z), inputs, gated(self.shares(z) / self.share_temperature, self.gate)
 
     def _of(self, head: nn.Linear, z: Tensor) -> Tensor:
         return gated(head(z) / self.temperature, self.gate, self.gain)
@@ -143,7 +146,11 @@ class LocalModulation(nn.Module):
         """Set all weights to a small number, so that all factors begin near 1."""
         nn.init.constant_(self.conv.weight, SMALL)
 
-    def forward(self, means: Tensor) -> Tensor:
-        """Map means (B, C) to factors (B, C_out, C, places)."""
-        logits = self.conv(self.norm(means).unsqueeze(1)).unflatten(1, (self.out_channels, -1))
-        return gated(logits, self.gate).transpose(2, 3)
+    def forward(self, means: Tensor, factors: Tensor) -> Tensor:
+        """Map means (B, C) to f times given factors of inputs and places (B, places, C), (B, C_out, places, C)."""
+        side = self.conv.kernel_size[0]
+        windows = F.pad(self.norm(means), (side // 2, side // 2)).unfold(1, means.shape[1], 1)  # (B, side, C)
+        if self.gate == "tanh":
+            windows = 2 * windows  # 1 + tanh(l) is twice the sigmoid of 2 l
+        logits = torch.bmm(self.conv.weight.squeeze(1).expand(means.shape[0], -1, -1), windows)
+        return logits.sigmoid().unflatten(1, (self.out_channels, -1)) * (2 * factors).unsqueeze(1)

@@ -1,14 +1,17 @@
 """Kernels that every sample has for itself: their mixture, and the convolution with them."""
 
+from collections.abc import Callable, Sequence
 from itertools import product
 from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from convnn.backends._windows import CONVOLVE
 from convnn.nn._grid import Grid, each_side
+from convnn.ops._transforms import is_transformed
 
 FEW = 128
 """Number of windows times kernels up to which a CPU convolves with all kernels faster than it mixes them."""
@@ -80,6 +83,29 @@ def _mixed_outputs(x: Tensor, shares: Tensor, kernels: Tensor, grid: Grid) -> Te
     return torch.einsum("be,bgeo...->bgo...", shares, out).flatten(1, 2)
 
 
+def at_once(x: Tensor, weights: int, out_channels: int, grid: Grid) -> int:
+    r"""Return how many samples of x (B, C, \*S), whose kernels have so many weights each, `by_windows` is to convolve.
+
+    It is 0 where another form of the convolution is better: on other devices, under `torch.compile`, and where the
+    windows take more than twice the memory of the kernels.
+    """
+    grid.check(x.shape[2:], "kernel_size")
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return 0
+    ratio = prod(axis.count for axis in grid.axes(x.shape[2:], "kernel_size")) / out_channels
+    return 0 if ratio > 2 else max(int(AT_ONCE / (max(ratio, 1) * weights * x.element_size())), 1)
+
+
+def recomputed(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """Return a function of inputs, whose intermediate results are computed again for the gradient, not kept till then.
+
+    They are kept under `torch.compile`, which decides that itself, and under transforms that cannot do it.
+    """
+    if torch.compiler.is_compiling() or is_transformed() or not torch.is_grad_enabled():
+        return function(*inputs)
+    return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
+
+
 def per_sample(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, grid: Grid) -> Tensor:
     r"""Convolve every map with its own kernel.
 
@@ -145,21 +171,48 @@ def _one_by_one(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, pad
     return torch.cat([convolve(one, w, c, stride, padding, dilation, groups) for one, w, c in parts])
 
 
-def _by_taps(x: Tensor, weight: Tensor, bias: Tensor | None, grid: Grid) -> Tensor:
-    """Convolve as a sum over the taps of products of matrices: in a file, the number of groups cannot depend on B."""
+def by_windows(x: Tensor, weight: Tensor, *, grid: Grid) -> Tensor:
+    r"""Convolve every map with its own kernel, as a product of two matrices.
+
+    Where maps are small, this is as fast as `per_sample`. All samples are one step, which `recomputed` can omit.
+
+    Args:
+        x: (B, C, \*S).
+        weight: (B, C_out, \*k, C).
+        grid: stride, padding and dilation, with windows of the size of the kernels.
+
+    Returns:
+        (B, C_out, \*S').
+
+    Raises:
+        InputError: the kernels do not fit the map, or it cannot be padded.
+    """
+    seen = _windows(x, grid, weight.shape[2:-1])
+    windows = torch.stack(seen, 1).flatten(1, 2).flatten(2)  # (B, k C, S')
+    return torch.bmm(weight.flatten(2), windows).unflatten(2, seen[0].shape[2:])
+
+
+def _windows(x: Tensor, grid: Grid, sides: Sequence[int]) -> list[Tensor]:
+    """Return for each place of the window what all windows have there, (B, C, *S')."""
     axes, n = grid.axes(x.shape[2:], "kernel_size"), x.dim() - 2
     strides, dilations = each_side("stride", grid.stride, n), each_side("dilation", grid.dilation, n)
-    x = grid.pad(x)
-    counts = [axis.count for axis in axes]
+    x, found = grid.pad(x), []
+    for tap in product(*map(range, sides)):
+        starts = [place * apart for place, apart in zip(tap, dilations, strict=True)]
+        seen = [slice(a, a + s * (axis.count - 1) + 1, s) for a, s, axis in zip(starts, strides, axes, strict=True)]
+        found.append(x[(slice(None), slice(None), *seen)])
+    return found
+
+
+def _by_taps(x: Tensor, weight: Tensor, bias: Tensor | None, grid: Grid) -> Tensor:
+    """Convolve as a sum over the taps of products of matrices: in a file, the number of groups cannot depend on B."""
     groups = x.shape[1] // weight.shape[2]
     weight = weight.unflatten(1, (groups, -1))  # (B, groups, C_out / groups, C / groups, *k)
+    seen = _windows(x, grid, weight.shape[4:])
     out: Any = 0
-    for tap in product(*map(range, weight.shape[4:])):
-        starts = [place * apart for place, apart in zip(tap, dilations, strict=True)]
-        seen = [slice(a, a + s * (c - 1) + 1, s) for a, s, c in zip(starts, strides, counts, strict=True)]
-        window: tuple[Any, ...] = (slice(None), slice(None), *seen)
+    for window, tap in zip(seen, product(*map(range, weight.shape[4:])), strict=True):
         place: tuple[Any, ...] = (..., *tap)
-        out = out + torch.matmul(weight[place], x[window].unflatten(1, (groups, -1)).flatten(3))
+        out = out + torch.matmul(weight[place], window.unflatten(1, (groups, -1)).flatten(3))
     out = out.flatten(1, 2)
     out = out if bias is None else out + bias.unsqueeze(2)
-    return out.unflatten(2, counts)
+    return out.unflatten(2, seen[0].shape[2:])

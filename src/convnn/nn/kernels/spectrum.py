@@ -64,7 +64,7 @@ def frequency_groups(rows: int, columns: int, number: int) -> Tensor:
     return groups.view(rows, -1)
 
 
-def mixed_groups(spectrum: Tensor, groups: Tensor, shares: Tensor, in_channels: int, kernel_size: int) -> Tensor:
+def transformed(spectrum: Tensor, groups: Tensor, shares: Tensor, in_channels: int, kernel_size: int) -> Tensor:
     r"""Return the weight of every sample, in which each group of frequencies has a share of its own.
 
     .. math:: w_b = F^{-1} \Big( \sum_r s_{br g(f)} \, Z_r(f) \Big)
@@ -77,14 +77,21 @@ def mixed_groups(spectrum: Tensor, groups: Tensor, shares: Tensor, in_channels: 
         kernel_size: k.
 
     Returns:
-        (B, C_out, C_in, k, k).
+        (B, C_out, k, k, C_in).
     """
-    number = shares.shape[2]
-    if torch.compiler.is_compiling() or 0 < shares.shape[0] <= spectrum.shape[0] * number:
-        of_each = [shares[:, r, one.flatten()].view(-1, *one.shape, 1) * spectrum[r] for r, one in enumerate(groups)]
-        return weights_of(reduce(torch.add, of_each), in_channels, kernel_size)
-    # The transform is linear, so fewer are needed where there are more samples than groups.
+    of_each = [
+        shares[:, r].index_select(1, one.flatten()).view(-1, *one.shape, 1) * spectrum[r]
+        for r, one in enumerate(groups)
+    ]
+    return weights_of(reduce(torch.add, of_each), in_channels, kernel_size).movedim(2, 4)
+
+
+def group_weights(spectrum: Tensor, groups: Tensor, number: int, in_channels: int, kernel_size: int) -> Tensor:
+    """Return the weights (R number, C_out, k, k, C_in) of single groups of frequencies, whose sums are `transformed`.
+
+    The transform is linear, so the weight of a sample is the sum of these in its shares. With more samples than groups
+    of all spectra, these are fewer transforms.
+    """
     belongs = groups.unsqueeze(1) == torch.arange(number, device=groups.device).view(-1, 1, 1)
     parts = (belongs.unsqueeze(-1) * spectrum.unsqueeze(1)).flatten(0, 1)
-    weights = weights_of(parts, in_channels, kernel_size)
-    return torch.mm(shares.flatten(1), weights.flatten(1)).unflatten(1, weights.shape[1:])
+    return weights_of(parts, in_channels, kernel_size).movedim(2, 4).contiguous()

@@ -1,7 +1,7 @@
 """FDConv: a kernel for every sample, mixed of groups of frequencies of one kernel, and a map weighted by band."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import torch
@@ -15,8 +15,8 @@ from convnn.nn._reset import reset_as_conv
 from convnn.nn._settings import unless_usual, written
 from convnn.nn.kernels.frequency_bands import FrequencyBands
 from convnn.nn.kernels.modulation import GlobalModulation, LocalModulation
-from convnn.nn.kernels.per_sample import convolved, per_sample
-from convnn.nn.kernels.spectrum import frequency_groups, mixed_groups, spectrum_of, spectrum_size
+from convnn.nn.kernels.per_sample import at_once, by_windows, convolved, mixed, per_sample, recomputed
+from convnn.nn.kernels.spectrum import frequency_groups, group_weights, spectrum_of, spectrum_size, transformed
 
 DYNAMIC_SIDES = (1, 3)
 """Sides of the kernels that can depend on the input; others are those of a plain convolution."""
@@ -224,13 +224,33 @@ class FDConv2d(MapLayer):
         if self.modulation is None:
             assert self.weight is not None
             return self.weight.expand(x.shape[0], *self.weight.shape)
+        outputs, shares, *factors = self._given(x)
+        mix, (one,) = self._parts(shares, max(x.shape[0], 1))
+        weight = self._weighed(mix(one), *factors) * outputs[:, :, None, None, None]
+        return weight.movedim(4, 2).to(x.dtype).contiguous()
+
+    def _given(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return factors of outputs, shares of groups, factors of inputs and places, and means of maps."""
+        assert self.modulation is not None
         means = x.flatten(2).mean(2)
-        factors, shares = self.modulation(means)
-        shares = shares.unflatten(1, (self.spectra, -1))
-        weight = mixed_groups(self._spectrum(), self.group, shares, self.in_channels, self.side)
-        if self.local is not None:
-            factors = factors * self.local(means)
-        return (weight * factors.unflatten(3, (-1, weight.shape[4] if factors.shape[3] > 1 else 1))).to(x.dtype)
+        outputs, inputs, shares = self.modulation(means)
+        return outputs, shares.unflatten(1, (self.spectra, -1)), inputs, means
+
+    def _parts(self, shares: Tensor, samples: int) -> tuple[Callable[[Tensor], Tensor], Iterable[Tensor]]:
+        """Return a function, and parts of so many samples that it maps to mixtures of kernels."""
+        assert self.frequency_groups is not None
+        spectrum, parts = self._spectrum(), shares.split(samples)
+        if torch.compiler.is_compiling() or 0 < shares.shape[0] <= shares.shape[1] * shares.shape[2]:
+            form = (self.in_channels, self.side)
+            return nn.Identity(), (transformed(spectrum, self.group, one, *form) for one in parts)
+        weights = group_weights(spectrum, self.group, self.frequency_groups, self.in_channels, self.side)
+        return lambda one: mixed(one.flatten(1), weights), parts
+
+    def _weighed(self, weight: Tensor, inputs: Tensor, means: Tensor) -> Tensor:
+        """Return kernels (B, C_out, k, k, C_in), mixtures times their factors."""
+        factors = inputs.unsqueeze(1) if self.local is None else self.local(means, inputs)
+        sides = weight.shape[2:4] if factors.shape[2] > 1 else (1, 1)
+        return factors.unflatten(2, sides) * weight
 
     def _spectrum(self) -> Tensor:
         """Return the spectra of the weight, in single or double precision."""
@@ -248,8 +268,25 @@ class FDConv2d(MapLayer):
     def _forward(self, x: Tensor) -> Tensor:
         if self.modulation is None:
             return like(x, self._convolved(x))
+        weights = self.out_channels * self.in_channels * self.side**2
+        samples = at_once(x, weights, self.out_channels, self.grid)
+        if samples and x.shape[0]:
+            out = self._in_parts(x, samples)
+            return like(x, out if self.bias is None else out + self.bias[:, None, None])
         bias = None if self.bias is None else self.bias.expand(x.shape[0], -1)
         return like(x, per_sample(self.weighted(x), self.kernels(x), bias, grid=self.grid))
+
+    def _in_parts(self, x: Tensor, samples: int) -> Tensor:
+        """Convolve so many maps at once. To weigh their kernels again for the gradient is faster than to keep them."""
+        outputs, shares, *factors = self._given(x)
+        mix, parts = self._parts(shares, samples)
+
+        def convolve(x: Tensor, one: Tensor, *factors: Tensor) -> Tensor:
+            return by_windows(x, self._weighed(mix(one), *factors).to(x.dtype), grid=self.grid)
+
+        others = zip(*(one.split(samples) for one in (self.weighted(x), *factors)), strict=True)
+        out = [recomputed(convolve, x, one, *rest) for one, (x, *rest) in zip(parts, others, strict=True)]
+        return torch.cat(out) * outputs[:, :, None, None]
 
     def _convolved(self, x: Tensor) -> Tensor:
         """Convolve as a plain convolution does."""
