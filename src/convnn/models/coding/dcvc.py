@@ -163,7 +163,9 @@ class DCVC(nn.Module):
             flow: the motion, (B, 2, H, W), in pixels; None estimates it.
         """
         self._check(x, reference, flow)
-        bits, latents, estimate = {}, {}, None
+        bits: Mapping[str, Tensor] = {}
+        latents: Mapping[str, Tensor] = {}
+        estimate = None
         if self.sends_motion and reference is not None:
             moved = self.moved(x, reference, flow)
             flow, estimate, bits, latents = moved.flow, moved.estimate, moved.bits, moved.latents
