@@ -16,6 +16,8 @@ from convnn.data import load_data
 from convnn.errors import InputError
 from convnn.models import Answer, OwnLoss, create_model
 from convnn.runs import read_run, read_runs
+from convnn.study import Result
+from convnn.study.definition import PlannedRun
 from convnn.train import (
     Modelling,
     Objective,
@@ -199,6 +201,11 @@ def test_a_comparison_marks_the_fewest_bits(finished: Path, tmp_path: Path) -> N
     assert columns["best bits_per_dim"].cells[0] == f"{float(rows_of(finished)[-1]['test_bits_per_dim']):.4f}"
     assert main(["compare", str(finished), str(other), "--out", str(tmp_path / "both")]) == 0
     assert "%" not in (tmp_path / "both" / "compare.md").read_text()
+
+
+def test_a_sweep_writes_bits_as_bits(finished: Path) -> None:
+    result = Result(PlannedRun("one", {}, TrainConfig(model="finc_flow")), read_run(finished))
+    assert result.text("best") == f"{float(rows_of(finished)[-1]['test_bits_per_dim']):.4f}"
 
 
 @pytest.mark.slow

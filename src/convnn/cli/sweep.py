@@ -135,7 +135,7 @@ class Lines:
         for name, (state, result) in states(sweep).items():
             if state != self._reported.get(name, "waiting"):
                 self._reported[name] = state
-                reached = f", {counted(result.epochs, 'epoch')}, best {result.value('best'):.2%}" if result else ""
+                reached = f", {counted(result.epochs, 'epoch')}, best {result.text('best')}" if result else ""
                 reason = f": {sweep.failed[name]}" if name in sweep.failed else ""
                 print_line(self._console, f"{name} {state}{reached}{reason}")
 
@@ -157,7 +157,7 @@ def progress(sweep: Sweep, *, all_runs: bool = True) -> Table:
     for name, (state, result) in known.items():
         if all_runs or state not in ("finished", "waiting"):
             of = sweep.planned[name].config.num_epochs
-            reached = (f"{result.epochs} of {of}", f"{result.value('best'):.2%}") if result else ("", "")
+            reached = (f"{result.epochs} of {of}", result.text("best")) if result else ("", "")
             table.add_row(Text(name), Text(state, style=STYLES.get(state, "bold")), *reached)
     return table
 

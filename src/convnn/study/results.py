@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from convnn.errors import InputError
-from convnn.figures import SHARE, Figure
+from convnn.figures import SHARE, Figure, figure_of
 from convnn.runs import Run, common_figure, metric_name, read_run, validation_parts
 from convnn.runs.files import METRICS
 from convnn.study.definition import COSTS, MEASURES, TEST, PlannedRun, Study
@@ -71,6 +71,10 @@ class Result:
             return self.run.at(self.run.best, f"test_{self.run.metric}")
         values = self.run.values
         return values[-1] if name == "last" else fmean(values[-LAST_EPOCHS:])
+
+    def text(self, name: str) -> str:
+        """Return one of `MEASURES` or `TEST` as its metric is written."""
+        return figure_of(self.run.metric).text(self.value(name))
 
 
 @dataclass(frozen=True)
