@@ -92,7 +92,7 @@ def _routed(results: dict[str, Any]) -> str:
     return (
         "### Kernels mixed for every sample\n\n"
         "Forward; forward and backward. Conv2d in milliseconds, the others in units of Conv2d, and in brackets in units"
-        " of the published form. CondConv has 4 experts, FDConv 64 groups of frequencies where no other number is named.\n\n"
+        " of the published form. CondConv has 4 experts, FDConv 64 groups of frequencies unless named.\n\n"
         + "\n".join(rows)
         + "\n"
     )

@@ -106,9 +106,9 @@ class FrequencyBands(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
         filters = band_filters(x.shape[2], x.shape[3], self.divisors)
-        samples = AT_ONCE // max(x[:1].nbytes, 1)
-        if x.device.type != "cpu" or torch.compiler.is_compiling() or not 0 < samples < x.shape[0]:
+        if x.device.type != "cpu" or torch.compiler.is_compiling() or x.nbytes <= AT_ONCE:
             return self._weighted(x, filters)
+        samples = max(AT_ONCE * x.shape[0] // x.nbytes, 1)
         return torch.cat([self._weighted(part, filters) for part in x.split(samples)])
 
     def _weighted(self, x: Tensor, filters: list[Filters]) -> Tensor:

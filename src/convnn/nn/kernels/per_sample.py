@@ -200,7 +200,8 @@ def _windows(x: Tensor, grid: Grid, sides: Sequence[int]) -> list[Tensor]:
     for tap in product(*map(range, sides)):
         starts = [place * apart for place, apart in zip(tap, dilations, strict=True)]
         seen = [slice(a, a + s * (axis.count - 1) + 1, s) for a, s, axis in zip(starts, strides, axes, strict=True)]
-        found.append(x[(slice(None), slice(None), *seen)])
+        place: tuple[Any, ...] = (slice(None), slice(None), *seen)
+        found.append(x[place])
     return found
 
 

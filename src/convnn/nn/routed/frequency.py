@@ -225,8 +225,8 @@ class FDConv2d(MapLayer):
             assert self.weight is not None
             return self.weight.expand(x.shape[0], *self.weight.shape)
         outputs, shares, *factors = self._given(x)
-        mix, (one,) = self._parts(shares, max(x.shape[0], 1))
-        weight = self._weighed(mix(one), *factors) * outputs[:, :, None, None, None]
+        transform, mix = self._mixing(shares)
+        weight = self._weighed(mix(transform(shares)), *factors) * outputs[:, :, None, None, None]
         return weight.movedim(4, 2).to(x.dtype).contiguous()
 
     def _given(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -236,15 +236,17 @@ class FDConv2d(MapLayer):
         outputs, inputs, shares = self.modulation(means)
         return outputs, shares.unflatten(1, (self.spectra, -1)), inputs, means
 
-    def _parts(self, shares: Tensor, samples: int) -> tuple[Callable[[Tensor], Tensor], Iterable[Tensor]]:
-        """Return a function, and parts of so many samples that it maps to mixtures of kernels."""
+    def _mixing(self, shares: Tensor) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+        """Return two functions that map shares to mixtures of kernels, one after the other; one of them does nothing.
+
+        The second takes little time, so that it may be computed again for the gradient.
+        """
         assert self.frequency_groups is not None
-        spectrum, parts = self._spectrum(), shares.split(samples)
-        if torch.compiler.is_compiling() or 0 < shares.shape[0] <= shares.shape[1] * shares.shape[2]:
-            form = (self.in_channels, self.side)
-            return nn.Identity(), (transformed(spectrum, self.group, one, *form) for one in parts)
-        weights = group_weights(spectrum, self.group, self.frequency_groups, self.in_channels, self.side)
-        return lambda one: mixed(one.flatten(1), weights), parts
+        spectrum, form = self._spectrum(), (self.in_channels, self.side)
+        if torch.compiler.is_compiling() or 0 < shares.shape[0] <= self.spectra * self.frequency_groups:
+            return lambda some: transformed(spectrum, self.group, some, *form), nn.Identity()
+        weights = group_weights(spectrum, self.group, self.frequency_groups, *form)
+        return nn.Identity(), lambda some: mixed(some.flatten(1), weights)
 
     def _weighed(self, weight: Tensor, inputs: Tensor, means: Tensor) -> Tensor:
         """Return kernels (B, C_out, k, k, C_in), mixtures times their factors."""
@@ -279,13 +281,13 @@ class FDConv2d(MapLayer):
     def _in_parts(self, x: Tensor, samples: int) -> Tensor:
         """Convolve so many maps at once. To weigh their kernels again for the gradient is faster than to keep them."""
         outputs, shares, *factors = self._given(x)
-        mix, parts = self._parts(shares, samples)
+        transform, mix = self._mixing(shares)
 
-        def convolve(x: Tensor, one: Tensor, *factors: Tensor) -> Tensor:
-            return by_windows(x, self._weighed(mix(one), *factors).to(x.dtype), grid=self.grid)
+        def convolve(x: Tensor, some: Tensor, *factors: Tensor) -> Tensor:
+            return by_windows(x, self._weighed(mix(some), *factors).to(x.dtype), grid=self.grid)
 
-        others = zip(*(one.split(samples) for one in (self.weighted(x), *factors)), strict=True)
-        out = [recomputed(convolve, x, one, *rest) for one, (x, *rest) in zip(parts, others, strict=True)]
+        parts = zip(*(one.split(samples) for one in (self.weighted(x), shares, *factors)), strict=True)
+        out = [recomputed(convolve, x, transform(some), *rest) for x, some, *rest in parts]
         return torch.cat(out) * outputs[:, :, None, None]
 
     def _convolved(self, x: Tensor) -> Tensor:
