@@ -57,7 +57,7 @@ def draw_coding(codec: VideoCodec, clip: Tensor, path: Path | str, *, frames: tu
     rows = figure.subplots(len(frames), 4, squeeze=False)
     for panels, number in zip(rows, frames, strict=True):
         _draw_frame(panels, found[number], clip[number], number, scale)
-    bar = figure.colorbar(rows[0, 1].images[0], ax=rows[-1, 1], location="bottom", aspect=25, pad=0.05)
+    bar = figure.colorbar(rows[0, 1].images[0], ax=rows, location="bottom", aspect=25, shrink=0.25, anchor=(1 / 3, 1))
     bar.set_label("bits of 16 x 16 pixels", fontsize=8, color=INK)
     bar.ax.tick_params(labelsize=7, labelcolor=INK)
     return save_figure(figure, path)
