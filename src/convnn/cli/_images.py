@@ -12,6 +12,7 @@ from convnn.data import (
     GRAPH_SETS,
     INTERACTION_SETS,
     MIXTURE_SETS,
+    PANORAMA_SETS,
     RASTERS,
     READERS,
     REGRESSIONS,
@@ -91,6 +92,7 @@ SETS_OF = {
     "interactions": INTERACTION_SETS,
     "triples": TRIPLE_SETS,
     "mixtures": MIXTURE_SETS,
+    "panoramas": PANORAMA_SETS,
     **UNLABELLED_SETS,
 }
 """Data sets by what they have; all others have images."""
