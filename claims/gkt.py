@@ -34,7 +34,8 @@ def measure(seeds: list[int], quick: bool) -> Outcome:
     scores = {way: [_scores(*way, seed, epochs, limit) for seed in seeds] for way in ways}
     at_four = {key: [one[-1] for one in found] for key, found in scores.items()}
     small, window = at_four[1, 4.0], at_four[3, 4.0]
-    lost = {side: 1 - mean(at_four[side, 0.0]) / mean(one[0] for one in scores[side, 0.0]) for side in SIDES}
+    before = {side: max(mean(one[0] for one in scores[side, 0.0]), 1e-9) for side in SIDES}  # 0 in the quick form
+    lost = {side: 1 - mean(at_four[side, 0.0]) / before[side] for side in SIDES}
     head = ["window", "trained at", *(f"IoU at {angle:.0f} degrees, %" for angle in ANGLES), "keys of a cell"]
     rows = [
         [f"{side} x {side}", f"{deviation:.0f} degrees", *map(spread, zip(*found, strict=True)), f"{4 * side * side}"]
