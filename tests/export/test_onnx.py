@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from convnn import nn as cnn
 from convnn.errors import InputError, OutputError, UnsupportedError
 from convnn.export import _onnx, export_onnx
-from convnn.models import create_model, list_models, own_loss_of, reads_of
+from convnn.models import create_model, data_of, list_models, own_loss_of, reads_of
 from convnn.nn import LAYERS, layer_factory, list_layers
 from hierarchical_networks import is_usual
 from kernel_layers import KERNELS
@@ -60,7 +60,7 @@ NETWORKS = {
     *[
         (model, "ConvNNAttention" if reads_of(model) == "tokens" else "ConvNN")
         for model in filter(is_usual, list_models())
-        if reads_of(model) not in ("sequences", "volumes", "graphs", "interactions") and own_loss_of(model) is None
+        if data_of(model) == "images" and own_loss_of(model) is None
     ],
 }
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from convnn.errors import InputError
-from convnn.models import FullyConvolutional, create_model, list_models, reads_of, task_of
+from convnn.models import FullyConvolutional, create_model, data_of, list_models, own_loss_of, reads_of, task_of
 
 SMALL = [
     ("vgg11", "Conv2d", 0.0625),
@@ -74,7 +74,9 @@ def test_it_can_be_built_without_memory_and_a_network_for_segmentation_stays_its
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", [name for name in list_models() if reads_of(name) in ("maps", "tokens")])
+@pytest.mark.parametrize(
+    "name", [name for name in list_models() if data_of(name) == "images" and own_loss_of(name) is None]
+)
 def test_every_network_on_images_gives_maps(name: str) -> None:
     width = 0.125 if reads_of(name) == "maps" else 1.0
     network = create_model(name, num_classes=3, width=width, dense=True).eval()

@@ -18,7 +18,7 @@ from convnn.ops.projection import (
     project_windows,
     rays,
 )
-from convnn.tasks.segment.birds_eye import surround_rig
+from convnn.ops.surround import surround_rig
 
 SIZE = (7, 11)
 

@@ -106,7 +106,7 @@ def test_settings_are_all_that_layers_and_networks_read() -> None:
     without_flag |= {"shift", "gamma", "key_norm", "init", "place", "class_tokens"}
     without_flag |= {"hidden_rate", "image_size", "post_norm", "init_values", "drop_path"}
     without_flag |= {"mlp_ratio", "auxiliary", "depths", "semantic_kernels", "detail_kernel"}
-    without_flag |= {"context_planes", "head_planes", "num_categories", "num_predicates", "dims"}
+    without_flag |= {"context_planes", "head_planes", "num_categories", "num_predicates", "dims", "cameras"}
     flags = {*layer_settings(), *network_settings()}
     assert (of_layers | of_networks) - of_graphs == (flags | without_flag) - of_graphs
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from math import isnan
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -13,6 +14,7 @@ from convnn.data import LabelledData, denormalise
 from convnn.errors import InputError
 from convnn.files import write_atomically
 from convnn.models import Network
+from convnn.models.segmentation import BirdsEyeNetwork
 from convnn.nn._modes import evaluating
 from convnn.packages import reason
 from convnn.runs.files import CURVES, KERNELS, MASKS, NEIGHBORS
@@ -116,6 +118,13 @@ class MaskSheet(Callback):
 
             picture = draw({"found": found[0].cpu()}, batch.labels[0].cpu(), batch.inputs[0, :1].cpu())
             save_figure(picture, self.path)
+            return
+        if data.kind == "panorama":
+            from convnn.tasks.segment.birds_eye import draw as draw_ground
+
+            cells = batch.labels.shape[1]
+            network = cast("BirdsEyeNetwork", self.network)
+            save_figure(draw_ground(network, batch.inputs[0], batch.labels[0], (cells // 2, cells // 3)), self.path)
             return
         images = denormalise(batch.inputs, data.mean, data.std).cpu()
         rows = {"masks": batch.labels.cpu(), "found": found.cpu()}

@@ -13,6 +13,7 @@ from convnn.data import (
     GRAPH_SETS,
     INTERACTION_SETS,
     MIXTURE_SETS,
+    PANORAMA_SETS,
     RASTERS,
     READERS,
     REGRESSIONS,
@@ -93,6 +94,7 @@ SETS_OF = {
     "interactions": INTERACTION_SETS,
     "triples": TRIPLE_SETS,
     "mixtures": MIXTURE_SETS,
+    "panoramas": PANORAMA_SETS,
     **UNLABELLED_SETS,
 }
 """Data sets by what they have; all others have images."""

@@ -75,7 +75,7 @@ def refuse_graphs(recipe: Recipe, checkpoint: str, form: str) -> None:
     Raises:
         InputError: the network reads graphs; the message names the format that can hold it.
     """
-    if recipe.kind in (*ON_GRAPHS, "interaction", "triple", "mixture"):
+    if recipe.kind in (*ON_GRAPHS, "interaction", "triple", "mixture", "panorama"):
         raise InputError(
             f"checkpoint '{checkpoint}' reads {recipe.kind}s, and --format {form} is for images and sequences; --format"
             " hub holds it, and convnn.load opens it in Python"

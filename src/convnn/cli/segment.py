@@ -16,7 +16,7 @@ from convnn.cli._handed import acceptance, begins_by_flags
 from convnn.cli._images import check_criterion, config_like, find_pictures
 from convnn.cli._parser import Parser, PathAction, TaskParser, add_json_flag
 from convnn.cli.predict import Refusals
-from convnn.data import SEGMENTATION_SETS, VOLUME_SETS, Loader
+from convnn.data import PANORAMA_SETS, SEGMENTATION_SETS, VOLUME_SETS, Loader
 from convnn.data.labelled_volumes import VolumeLoader
 from convnn.data.volumes import volumes_in
 from convnn.errors import InputError
@@ -29,7 +29,10 @@ from convnn.train.config import DEFAULTS
 from convnn.train.overlap import Overlap, OverlapMeter
 from convnn.words import counted
 
-DEFAULT, DEFAULT_ON_VOLUMES = "unet", "unet3d"
+DEFAULT = "unet"
+DEFAULT_ON = dict.fromkeys(VOLUME_SETS, "unet3d") | dict.fromkeys(PANORAMA_SETS, "gkt")
+SETS = {"volumes": ("volumes", "airways"), "panoramas": ("grounds", "grounds")}
+"""Data sets by what a network reads: that which `--data_path` alone means, and the generated one."""
 
 
 def add_flags(parser: Parser) -> None:
@@ -97,10 +100,9 @@ def train_on_masks(args: argparse.Namespace, console: Console) -> None:
     """Train as `convnn train` does, by default a U-Net; `--data_path` alone means a folder of masks, or of volumes."""
     given = given_flags(args)
     if begins_by_flags(args):
-        of_volumes = given.get("dataset") in VOLUME_SETS
-        args.model = model = given.get("model", DEFAULT_ON_VOLUMES if of_volumes else DEFAULT)
+        args.model = model = given.get("model", DEFAULT_ON.get(given.get("dataset", ""), DEFAULT))
         check_model(model, prefix="--")
-        files, made = ("volumes", "airways") if data_of(model) == "volumes" else ("masks", "shapes")
+        files, made = SETS.get(data_of(model), ("masks", "shapes"))
         args.dataset = given.get("dataset", files if "data_path" in given else made)
         check_set(args.dataset)
         if task_of(args.model) != "segmentation":
@@ -187,6 +189,11 @@ def predict(args: argparse.Namespace, network: Network, recipe: Recipe, console:
     from convnn.tasks.segment.masks import picture_files, segment_picture  # these import Matplotlib
     from convnn.tasks.segment.volumes import segment_volume, volume_files
 
+    if recipe.kind == "panorama":
+        raise InputError(
+            f"checkpoint '{args.checkpoint}' reads panoramas, and convnn segment predict is for pictures and volumes;"
+            " convnn segment evaluate measures it, and convnn.load opens it in Python"
+        )
     of_volumes = recipe.kind == "volume"
     find, files_of, segment = (
         (find_volumes, volume_files, segment_volume) if of_volumes else (find_pictures, picture_files, segment_picture)

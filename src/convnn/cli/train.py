@@ -21,6 +21,7 @@ from convnn.data import (
     INTERACTION_SETS,
     KNOWN_SHAPES,
     MIXTURE_SETS,
+    PANORAMA_SETS,
     RASTERS,
     SEGMENTATION_SETS,
     SIGNALS,
@@ -339,7 +340,7 @@ def known_shape(config: TrainConfig) -> tuple[tuple[int, ...], str, int]:
     Raises:
         InputError: they are not known without the files.
     """
-    made = (*SIGNALS, *GRAPH_SETS, *INTERACTION_SETS, *TRIPLE_SETS, *MIXTURE_SETS, "airways")
+    made = (*SIGNALS, *GRAPH_SETS, *INTERACTION_SETS, *TRIPLE_SETS, *MIXTURE_SETS, *PANORAMA_SETS, "airways")
     made += sum(UNLABELLED_SETS.values(), ())
     if config.dataset in made:  # or read in no time
         part = open_part(config, "test", limit_test=1)

@@ -10,6 +10,7 @@ from torch import Tensor
 from convnn.data.augment import flip_and_crop, random_crop
 from convnn.data.clips import build_clips
 from convnn.data.flow_folders import build_flow_folder, build_flow_part
+from convnn.data.grounds import build_grounds
 from convnn.data.images import Size, fit_picture
 from convnn.data.interactions import build_interactions
 from convnn.data.interface import LabelledData, LabelledPart
@@ -145,6 +146,7 @@ BUILDERS: dict[str, Callable[[Options], LabelledData]] = {
     "shapes": build_shapes,
     "airways": build_airways,
     "volumes": build_volumes,
+    "grounds": build_grounds,
     "sequential_digits": build_digits,
     "sequential_cifar10": partial(build_cifar, kind="CIFAR10", statistics=CIFAR10_STATISTICS),
     "adding": build_adding,

@@ -20,6 +20,7 @@ KINDS = {
     "interaction": 2,
     "triple": 1,
     "mixture": 3,
+    "panorama": 4,
 }
 """The words for a sample, with the length of its shape; data sets for modelling may have others."""
 
@@ -85,7 +86,7 @@ class LabelledData:
         classes: name of each label; in a regression, that of the number; none in modelling.
         input_shape: (C, H, W) of every image, after resizing; (C, D, H, W) of every volume; (C, T) of every sequence;
             (C,) of every node of a graph; (users, items) of interactions; (R,) of queries with R relations; (C, N, P)
-            of packed mixtures of Gaussians.
+            of packed mixtures of Gaussians; (n, C, H, W) of a panorama, the images of n cameras.
         mean: mean of each channel, of images scaled to [0, 1]; empty for graphs.
         std: standard deviation of each channel, of images scaled to [0, 1]; empty for graphs.
         val: validation part, in order, never augmented; None where the set has two parts.
@@ -93,8 +94,8 @@ class LabelledData:
         task: "classification", or "segmentation" where every place has a class; "regression" of a number; "ranking" of
             the classes where a sample has several, or "completion" where it has one, and others that fit too are left
             out; "modelling" of data without labels, by a network with a loss of its own (`convnn.models.OwnLoss`).
-        kind: the word for a sample: "image", "volume", "sequence", "node", "graph", "triple", "mixture", or
-            "interaction" of a user (`KINDS`); a data set for modelling may have any other.
+        kind: the word for a sample: "image", "volume", "sequence", "node", "graph", "triple", "mixture",
+            "panorama", or "interaction" of a user (`KINDS`); a data set for modelling may have any other.
         names: what the numbers in its samples stand for, where these have names, such as those of objects.
     """
 

@@ -40,6 +40,7 @@ def load_data(
     values: int | None = None,
     gaussians: int | None = None,
     mislabelled: float | None = None,
+    deviation: float | None = None,
     process_index: int = 0,
     num_processes: int = 1,
 ) -> LabelledData:
@@ -83,8 +84,8 @@ def load_data(
         missing: share of the samples that each of the waveforms lacks, from 0 to below 1; None is 0.3.
         split: number of the split, from 0; None is 0. Of texas, cornell and wisconsin one of the ten published ones; of
             MUTAG and PROTEINS the fold for the test, of ten, of which the next validates; of sbm and digits-graph the
-            seed by which the graph or its parts are drawn, as of hidden_groups, paraphrases, qualified, keypoints, and
-            of a single file of interactions or scenes.
+            seed by which the graph or its parts are drawn, as of hidden_groups, paraphrases, qualified, keypoints,
+            grounds, and of a single file of interactions or scenes.
         scale_rows: divide the features of each node by their sum; None does so where they are words, as is published.
         undirected: add the reverse of each edge of texas, cornell and wisconsin.
         values: images without labels, for a network with a loss of its own: pixels are whole numbers from 0 to this
@@ -92,6 +93,8 @@ def load_data(
             folders of classes.
         gaussians: number of Gaussians of each mixture of mixture_digits (8 where None) and solids (12).
         mislabelled: share of the training annotations of keypoints that are wrong, from 0 to 1; None is 0.
+        deviation: standard deviation, in degrees, of the angles by which the cameras of grounds are turned around each
+            axis against their calibration; None is 0.
         process_index: index of this process among those that share every batch, from 0.
         num_processes: number of processes that share every batch; together they see what a single one would, with the
             same order, crops and noise.
@@ -135,6 +138,7 @@ def load_data(
         values=values,
         gaussians=gaussians,
         mislabelled=mislabelled,
+        deviation=deviation,
         process_index=process_index,
         num_processes=num_processes,
     )

@@ -7,7 +7,7 @@ import torch
 from convnn.data.epochs import LoaderSettings
 from convnn.data.images import FITS
 from convnn.data.seeds import derive_seed, make_generator
-from convnn.errors import InputError, check_at_least, check_at_most, check_choice, check_fraction
+from convnn.errors import InputError, check_at_least, check_at_most, check_choice, check_fraction, check_not_negative
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation of each channel, of images scaled to [0, 1]."""
@@ -85,8 +85,11 @@ UNLABELLED_SETS: Mapping[str, tuple[str, ...]] = {
 VOLUME_SETS = ("airways", "volumes")
 """Data sets of volumes with a class for every voxel; the first is generated."""
 
-SEGMENTATION_SETS = ("masks", "shapes", *VOLUME_SETS)
-"""Data sets with a class for every pixel or voxel."""
+PANORAMA_SETS = ("grounds",)
+"""Data sets of the images of cameras around a vehicle, with a class for every cell of the ground; all generated."""
+
+SEGMENTATION_SETS = ("masks", "shapes", *VOLUME_SETS, *PANORAMA_SETS)
+"""Data sets with a class for every pixel, voxel or cell."""
 
 MADE_SETS = (
     "digits",
@@ -99,11 +102,13 @@ MADE_SETS = (
     *("paraphrases", "qualified"),
     *MIXTURE_SETS,
     *MATCHING_SETS,
+    *PANORAMA_SETS,
     *("moving_crops", "moving_textures", "motions", "clouds", "scene", "made_scenes"),
 )
 """Data sets that need no file, so that they look at no folder."""
 
-OTHERS_SPLIT = ("hidden_groups", "interactions", "paraphrases", "qualified", "motions", "scenes", *MATCHING_SETS)
+_OTHERS_DRAWN = (*MATCHING_SETS, *PANORAMA_SETS)
+OTHERS_SPLIT = ("hidden_groups", "interactions", "paraphrases", "qualified", "motions", "scenes", *_OTHERS_DRAWN)
 """Further data sets whose parts, or samples, are drawn by a number."""
 
 READERS = {
@@ -118,6 +123,7 @@ READERS = {
     "values": IMAGE_SETS,
     "gaussians": MIXTURE_SETS,
     "mislabelled": MATCHING_SETS,
+    "deviation": PANORAMA_SETS,
 }
 """The data sets that read an argument of sequences, graphs or images without labels; None is its default."""
 
@@ -135,6 +141,7 @@ WITHOUT_IMAGES = (
     | dict.fromkeys(TRIPLE_SETS, "triples")
     | dict.fromkeys(MIXTURE_SETS, "mixtures")
     | dict.fromkeys(VOLUME_SETS, "volumes")
+    | dict.fromkeys(PANORAMA_SETS, "panoramas")
     | {name: word for word, names in UNLABELLED_SETS.items() for name in names}
 )
 """What the other data sets have, by their names."""
@@ -174,6 +181,7 @@ class Options:
     values: int | None = None
     gaussians: int | None = None
     mislabelled: float | None = None
+    deviation: float | None = None
     process_index: int = 0
     num_processes: int = 1
 
@@ -195,6 +203,8 @@ class Options:
             check_fraction("missing", self.missing)
         if self.mislabelled is not None:
             check_fraction("mislabelled", self.mislabelled)
+        if self.deviation is not None:
+            check_not_negative("deviation", self.deviation)
         self._check_readers()
         self._check_values()
         if self.keep_images and self.augment:

@@ -20,7 +20,8 @@ ANY_COMMANDS = ("convnn evaluate FOLDER",)
 
 DENSE_COMMANDS = {
     "image": ("convnn segment predict FOLDER cat.jpg --out masks", "convnn segment evaluate FOLDER"),
-    "volume": ("convnn segment evaluate FOLDER",),
+    "volume": ("convnn segment evaluate FOLDER", "convnn segment predict FOLDER scan.npy --out masks"),
+    "panorama": ("convnn segment evaluate FOLDER",),
 }
 """What can be done with one that gives every place a class."""
 
@@ -29,6 +30,7 @@ NAMES_OF_INPUTS = {
     "graph": "graph",
     "interaction": "interactions",
     "volume": "volumes",
+    "panorama": "panoramas",
     "triple": "queries",
     "mixture": "mixtures",
 }
@@ -109,7 +111,7 @@ def model_card(network: Network, recipe: Recipe, *, license: str | None = None) 
         table="\n".join(f"| {name} | {_cell(value)} |" for name, value in rows.items()),
         inputs=inputs,
         name=NAMES_OF_INPUTS.get(recipe.kind, "images"),
-        answer=CLASSES.format("voxel" if recipe.kind == "volume" else "pixel") if is_dense else NAMES,
+        answer=CLASSES.format({"volume": "voxel", "panorama": "cell"}.get(recipe.kind, "pixel")) if is_dense else NAMES,
         commands="\n".join((DENSE_COMMANDS if is_dense else COMMANDS).get(recipe.kind, ANY_COMMANDS)),
         settings="\n".join(f"- `{name}`: {value!r}" for name, value in settings_read(recipe).items()),
     )

@@ -87,12 +87,22 @@ _OF_TRIPLES = {
     "batch_size": 256,
 }
 _OF_MIXTURES = {"dataset": "mixture_digits", "optimizer": "adamw", "lr": 5e-3, "batch_size": 20, "num_epochs": 20}
+_OF_PANORAMAS = {
+    "dataset": "grounds",
+    "optimizer": "adam",
+    "lr": 5e-3,
+    "weight_decay": 0.0,
+    "num_epochs": 4,
+    "clip_grad_norm": 0.0,
+    "batch_size": 4,
+}
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "tokens": _OF_TOKENS,
     "masked images": {"dataset": "shapes", "batch_size": 16},
     "sequences": {"dataset": "sequential_cifar10"},
     "volumes": {"dataset": "airways", "batch_size": 4},
+    "panoramas": _OF_PANORAMAS,
     "graphs": _OF_GRAPHS,
     "interactions": _OF_INTERACTIONS,
     "triples": _OF_TRIPLES,

@@ -33,6 +33,7 @@ KINDS_READ = {
     "interactions": ("interaction",),
     "triples": ("triple",),
     "mixtures": ("mixture",),
+    "panoramas": ("panorama",),
 }
 """The kinds of samples that a network may have learned, by what it reads."""
 

@@ -11,7 +11,7 @@ from convnn.errors import InputError
 from convnn.nn import ProjectedAttention2d, WindowCrossAttention
 from convnn.ops import Neighbors
 from convnn.ops.projection import Rig, ground_points
-from convnn.tasks.segment.birds_eye import surround_rig
+from convnn.ops.surround import surround_rig
 
 
 def _given(batch: int = 2, cameras: int = 4, channels: int = 3, size: tuple[int, int] = (4, 3)) -> dict[str, Any]:

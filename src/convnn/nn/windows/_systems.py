@@ -281,6 +281,7 @@ register_system(
         aggregates="a sum in each head, over all cameras; then a linear layer and an MLP",
         paper="arXiv 2206.04584",
         checked=f"{PUBLISHED}, projections too; PyTorch's attention on gathered windows; windows in loops",
-        where="convnn.nn.ProjectedAttention2d convnn.ops.projection.project_windows",
+        where="convnn.nn.ProjectedAttention2d convnn.ops.projection.project_windows"
+        " convnn.models.segmentation.BirdsEyeNetwork",
     )
 )

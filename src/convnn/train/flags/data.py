@@ -48,8 +48,8 @@ class DataFlags:
     split: int | None = flag(
         None,
         "number of the published split of texas, cornell and wisconsin, of the fold of MUTAG and PROTEINS for the test,"
-        " or of the drawing of sbm, digits-graph, hidden_groups, paraphrases, qualified, motions, keypoints and one"
-        " file of interactions or scenes (None: 0)",
+        " or of the drawing of sbm, digits-graph, hidden_groups, paraphrases, qualified, motions, keypoints,"
+        " grounds and one file of interactions or scenes (None: 0)",
         least=0,
     )
     scale_rows: bool | None = flag(
@@ -61,6 +61,9 @@ class DataFlags:
     )
     mislabelled: float | None = flag(
         None, "share of the training annotations of keypoints that are wrong, from 0 to 1; None: 0", least=0.0, most=1.0
+    )
+    deviation: float | None = flag(
+        None, "degrees by which the cameras of grounds deviate from their calibration; None: 0", least=0.0, most=180.0
     )
     values: int | None = flag(
         None,
