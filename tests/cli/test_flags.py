@@ -56,7 +56,7 @@ def test_help_shows_defaults_that_depend_on_the_network(capsys: pytest.CaptureFi
     printed = " ".join(capsys.readouterr().out.split())
     assert "initial learning rate (default: 0.001; vit: 0.0005)" in printed
     assert "width of ViT's tokens, channels of networks on sequences and graphs, of diffusesg and gmcn, and" in printed
-    assert "inside of the couplings of finc_flow (default: 192;" in printed
+    assert "inside of the couplings of finc_flow and of common (default: 192;" in printed
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

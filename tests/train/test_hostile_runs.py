@@ -229,7 +229,9 @@ def test_a_recipe_that_no_weights_bear_out_is_refused(place: str, crafted, data:
         assert refusal(path, data)
 
 
-SAVED = {f.name: f for f in fields(TrainConfig) if f.name not in CHANGEABLE}
+NOT_OF_VGG = ("pretrained", "reduce_tokens", "values", "distill_checkpoint")
+"""Flags that are refused beside the network of the run, whatever the run had."""
+SAVED = {f.name: f for f in fields(TrainConfig) if f.name not in (*CHANGEABLE, *NOT_OF_VGG)}
 
 
 def other_value(f, value: Any) -> list[str]:

@@ -59,16 +59,16 @@ def test_a_good_checkpoint_is_not_called_damaged(
 
 @pytest.mark.parametrize("error", SHORTAGES[:3], ids=lambda error: type(error).__name__)
 def test_a_network_too_large_is_not_called_a_bad_recipe(error: BaseException, run: Path, monkeypatch) -> None:
-    from convnn.train import checkpoint
+    from convnn.train import recipe
 
-    build = checkpoint.create_model
+    build = recipe.create_model
 
     def on_meta_only(*args: object, **settings: object) -> torch.nn.Module:
         if torch.get_default_device().type != "meta":
             raise error
         return build(*args, **settings)
 
-    monkeypatch.setattr(checkpoint, "create_model", on_meta_only)
+    monkeypatch.setattr(recipe, "create_model", on_meta_only)
     with pytest.raises(type(error)):
         load_checkpoint(run / "best.safetensors")
 
