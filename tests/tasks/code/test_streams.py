@@ -121,6 +121,7 @@ def test_measures_are_their_definitions(codec: VideoCodec, clip: Tensor) -> None
     assert found.bpp * pixels == pytest.approx(sum(bits.sum().item() for one in coded for bits in one.bits.values()))
     with pytest.raises(InputError, match="must have at least 11 on each side"):
         ms_ssim(clip[..., :8], clip[..., :8])
+    assert measured(96.0, clip[..., :8], clip[..., :8]).ms_ssim is None
 
 
 def test_training_in_stages_repeats_itself_and_releases_the_motion() -> None:

@@ -25,7 +25,7 @@ class Rates:
     Attributes:
         bpp: bits of a pixel.
         psnr: in decibels, the mean over the frames.
-        ms_ssim: the mean over the frames; None without torchmetrics.
+        ms_ssim: the mean over the frames; None without torchmetrics, or where a side has fewer than 11 pixels.
     """
 
     bpp: float
@@ -81,7 +81,8 @@ def measured(bits: float, found: Tensor, wanted: Tensor) -> Rates:
         InputError: shapes differ.
     """
     shown = (255 * found.clamp(0, 1)).round() / 255
-    structure = ms_ssim(shown, wanted).mean().item() if is_installed("torchmetrics") else None
+    has_room = min(wanted.shape[2:]) >= WINDOW and is_installed("torchmetrics")
+    structure = ms_ssim(shown, wanted).mean().item() if has_room else None
     pixels = wanted.shape[0] * wanted.shape[2] * wanted.shape[3]
     return Rates(bits / pixels, psnr(shown, wanted).mean().item(), structure)
 
