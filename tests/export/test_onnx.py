@@ -216,7 +216,7 @@ class Spectrum(nn.Module):
             Wrong(),
             r"x\.onnx disagrees with the network by \d\.\de-04 on random inputs of shape \(1, 3, 3\), more than 0",
         ),
-        (Restless(), "disagrees with the network by"),
+        pytest.param(Restless(), "disagrees with the network by", marks=pytest.mark.long),
         (Branchy(), r"torch\.export cannot trace this network: "),
         (Spectrum(), "this network cannot be expressed in ONNX: "),
     ],

@@ -16,14 +16,14 @@ def test_killed_while_saving(times: int, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("workers", "times"),
-    [(0, 2), pytest.param(0, 3, marks=pytest.mark.long), pytest.param(2, 3, marks=pytest.mark.long)],
+    [(0, 1), pytest.param(0, 3, marks=pytest.mark.long), pytest.param(2, 3, marks=pytest.mark.long)],
 )
 def test_killed_while_training(workers: int, times: int, tmp_path: Path) -> None:
     assert killed_while_training.run(times, tmp_path, workers).failures == []
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("times", [5, pytest.param(10, marks=pytest.mark.long)])
+@pytest.mark.parametrize("times", [3, pytest.param(10, marks=pytest.mark.long)])
 def test_signalled(times: int, tmp_path: Path) -> None:
     assert signalled.run(times, tmp_path).failures == []
 

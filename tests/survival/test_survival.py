@@ -13,7 +13,6 @@ USUAL = {
     ("torchvision:resnet18", "Branching"),
     ("torchvision:vit_b_32", "ConvNN"),
     ("timm:convnext_atto", "Branching"),
-    ("timm:levit_128s", "ConvNN_Attn"),
     ("timm:nf_regnet_b0", "ConvNN_Attn"),
 }
 """Networks of different kinds, one of them refused, each with one layer."""
