@@ -69,7 +69,9 @@ def test_a_compiled_layer_takes_another_resolution_and_autocast() -> None:
 
 
 QUICK = ("convnn1d",)
-OF_ANY_SIZE = [case for case in MAP_CASES if case.name != "longconv1d"]  # its matrices follow the factors of the size
+OF_ONE_SIZE = ("longconv1d", "fdconv")
+"""Layers whose matrices follow the factors of the size, or keep other frequencies for each size: a graph for each."""
+OF_ANY_SIZE = [case for case in MAP_CASES if case.name not in OF_ONE_SIZE]
 
 
 @pytest.mark.slow
