@@ -163,15 +163,14 @@ class DCVC(nn.Module):
             flow: the motion, (B, 2, H, W), in pixels; None estimates it.
         """
         self._check(x, reference, flow)
-        bits: Mapping[str, Tensor] = {}
-        latents: Mapping[str, Tensor] = {}
+        bits: dict[str, Tensor] = {}
+        latents: dict[str, Tensor] = {}
         estimate = None
         if self.sends_motion and reference is not None:
-            moved = self.moved(x, reference, flow)
-            flow, estimate, bits, latents = moved.flow, moved.estimate, moved.bits, moved.latents
+            flow, estimate, bits, latents = self._sent_motion(x, reference, flow)
         warped, context = self.conditions(reference, flow)
         sent = self.latent(self.encoder(self.seen(x, warped, context)), self._known(context))
-        bits, latents = {**bits, "y": sent.bits_y, "z": sent.bits_z}, {**latents, "y": sent.y, "z": sent.z}
+        bits, latents = bits | {"y": sent.bits_y, "z": sent.bits_z}, latents | {"y": sent.y, "z": sent.z}
         return CodedFrame(self._decoded(sent.y_hat, warped, context), warped, flow, estimate, context, bits, latents)
 
     def moved(self, x: Tensor, reference: Tensor, flow: Tensor | None = None) -> CodedFrame:
@@ -186,13 +185,19 @@ class DCVC(nn.Module):
         self._check(x, reference, flow)
         if not self.sends_motion:
             raise InputError("moved needs sends_motion=True and a coding of conditional or residual")
+        flow, estimate, bits, latents = self._sent_motion(x, reference, flow)
+        warped = flow_warp(reference, flow)
+        return CodedFrame(warped, warped, flow, estimate, None, bits, latents)
+
+    def _sent_motion(
+        self, x: Tensor, reference: Tensor, flow: Tensor | None
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        """Return the decoded motion, the reference moved by the estimated one, and its bits and latents."""
         flow = self.flow(x, reference) if flow is None else flow
         estimate = flow_warp(reference, flow)
         sent = self.motion.latent(self.motion.encoder(flow))
-        flow = self.motion.decoded(sent.y_hat, reference)
-        warped = flow_warp(reference, flow)
         bits, latents = {"mv_y": sent.bits_y, "mv_z": sent.bits_z}, {"mv_y": sent.y, "mv_z": sent.z}
-        return CodedFrame(warped, warped, flow, estimate, None, bits, latents)
+        return self.motion.decoded(sent.y_hat, reference), estimate, bits, latents
 
     @torch.no_grad()
     def code(

@@ -12,7 +12,7 @@ from convnn.nn import LayerFactory
 from convnn.nn.windows.projected import ProjectedAttention2d
 from convnn.ops.neighbors import Neighbors
 from convnn.ops.projection import Rig, ground_points
-from convnn.ops.surround import MAP, METRES, surround_rig
+from convnn.ops.surround import IMAGE, MAP, METRES, surround_rig
 
 
 class BirdsEyeNetwork(Network):
@@ -95,7 +95,7 @@ class BirdsEyeNetwork(Network):
     @property
     def rig(self) -> Rig:
         """The calibration."""
-        return surround_rig(self.intrinsics.shape[1])._replace(intrinsics=self.intrinsics, extrinsics=self.extrinsics)
+        return Rig(self.intrinsics, self.extrinsics, IMAGE)
 
     @property
     def table(self) -> Neighbors:
