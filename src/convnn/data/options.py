@@ -53,12 +53,12 @@ CLIP_SETS = ("moving_crops", "moving_textures", "frames")
 """Data sets of clips; the first two are generated."""
 
 IMAGE_PAIRS = "image pairs"
+PAIR_SETS = ("motions", "flowfolder")
+"""Data sets of pairs of images with the motion from one to the other; those of the first are made on the spot."""
+
 MATCHINGS = "matchings"
 MATCHING_SETS = ("keypoints",)
 """Data sets of pairs of graphs whose nodes are annotated as each other's; they are made on the spot."""
-
-PAIR_SETS = ("motions", "flowfolder")
-"""Data sets of pairs of images with the motion from one to the other; those of the first are made on the spot."""
 
 MIXTURE_SETS = ("mixture_digits", "solids")
 """Data sets of mixtures of Gaussians, which are fitted to images and to points."""

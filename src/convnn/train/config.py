@@ -144,13 +144,6 @@ def network_settings() -> list[str]:
     return [f.name for f in fields(TrainConfig) if f.name in read and f.name not in of_layers]
 
 
-def every_setting() -> set[str]:
-    """Return the settings of networks and layers, which are not of the data or the training."""
-    of_layers = {name for entry in LAYERS.values() for name in entry.settings}
-    of_networks = {name for model in (*list_models(), ANY_OTHER) for name in model_settings(model)}
-    return (of_layers | of_networks) - {OF_THE_MACHINE}
-
-
 def defaults_of(model: str, layer: str | None = None) -> dict[str, Any]:
     """Return the defaults that depend on the network and layer; None is the network's default layer.
 
@@ -260,7 +253,7 @@ class TrainConfig(
         """Return the flags that do not affect this run: the settings of other networks, layers and losses."""
         is_replaced = is_external(self.model)
         of_layer = replacement_settings(self.layer) if is_replaced else layer_defaults(self.model, self.layer).keys()
-        of_others = every_setting() - of_layer - model_settings(self.model).keys()
+        of_others = self.settings.keys() - of_layer - model_settings(self.model).keys()
         of_data = set() if models_images(self.model) else {"values"}
         of_teachers = {name for name in DistillationFlags.__dataclass_fields__ if not is_read(name, self)}
         return of_others | of_data | of_teachers
