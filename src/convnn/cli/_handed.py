@@ -77,6 +77,19 @@ def train_or_evaluate(
     if args.task == "evaluate":
         evaluate.run(handed, console, accept=accept, further=further)
         return
+    train_network(handed, console, default, check_model)
+
+
+def train_network(
+    handed: argparse.Namespace, console: Console, default: str, check_model: Callable[[str], None]
+) -> None:
+    """Train as `convnn train` does, by default another network, and only one that an application accepts.
+
+    Args:
+        handed: all flags of training.
+        console: console to print on.
+        default, check_model: as in `train_or_evaluate`.
+    """
     given = given_flags(handed)
     if "model" in given:
         check_model(given["model"])

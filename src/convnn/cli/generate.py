@@ -11,7 +11,7 @@ from convnn.cli._flags import add_checkpoint, add_config_flags, config_from, fla
 from convnn.cli._handed import add_tasks, train_or_evaluate
 from convnn.cli._parser import Parser, PathAction
 from convnn.data import LabelledPart
-from convnn.errors import InputError, check_choice
+from convnn.errors import InputError, check_choice, check_suffix
 from convnn.files import check_new, make_folder
 from convnn.models import Network, OwnLoss, list_models, own_loss_of
 from convnn.ops.edm import EDMSampler
@@ -105,8 +105,7 @@ def check_out(args: argparse.Namespace, flag: str, suffix: str) -> Path:
         InputError: it has another suffix, or exists.
     """
     path = Path(getattr(args, flag))
-    if path.suffix.lower() != suffix:
-        raise InputError(f"--{flag}={path} must end in {suffix}")
+    check_suffix(f"--{flag}", path, (suffix,))
     check_new(path, overwrite=args.overwrite)
     return path
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from convnn.cli import evaluate, train
 from convnn.cli._flags import add_checkpoint, add_config_flags, given_flags
-from convnn.cli._handed import acceptance, begins_by_flags, mean_own_files
+from convnn.cli._handed import train_network
 from convnn.cli._images import remembered_data
 from convnn.cli._parser import Parser, TaskParser, add_json_flag
 from convnn.data import TRIPLE_SETS
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace, console: Console) -> None:
     add(parser)
     parser.parse_strictly(args.words, args)
     if args.task == "train":
-        train_on_triples(args, console)
+        train_network(args, console, DEFAULT, check_model)
         return
     recipe = load_checkpoint(args.checkpoint)[1]
     if recipe.dataset not in TRIPLE_SETS:
@@ -79,17 +79,6 @@ def run(args: argparse.Namespace, console: Console) -> None:
         evaluate.run(args, console)
     else:
         ask_for(args, console)
-
-
-def train_on_triples(args: argparse.Namespace, console: Console) -> None:
-    """Train as `convnn train` does, with a network on triples unless one is named."""
-    model = given_flags(args).get("model")
-    if model is not None:
-        check_model(model)
-    if model is None and begins_by_flags(args):
-        args.model = DEFAULT
-    mean_own_files(args)
-    train.run(args, console, acceptance(args, lambda config: check_model(config.model)))
 
 
 def check_model(model: str) -> None:
